@@ -1,0 +1,83 @@
+"""The columns a verdict is computed from."""
+
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crossgrade.domain import Origin
+
+FloatColumn: TypeAlias = NDArray[np.float64]
+BoolColumn: TypeAlias = NDArray[np.bool_]
+TextColumn: TypeAlias = NDArray[np.object_]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelColumns:
+    """One model's columns, aligned with the samples of the evidence (length n).
+
+    `score` is NaN where the model has no score on that sample. `error` marks calls that
+    failed, `unparsed` answers in which nothing could be found to score. `cost_usd`,
+    `latency_ms` and `ttft_ms` are NaN where unknown. `output` holds texts or None.
+    `settings_digests` are the distinct decoding settings and prompt templates seen.
+    """
+
+    model: str
+    score: FloatColumn
+    error: BoolColumn
+    unparsed: BoolColumn
+    cost_usd: FloatColumn
+    latency_ms: FloatColumn
+    ttft_ms: FloatColumn
+    output: TextColumn | None = None
+    origin: Origin = Origin.OWN
+    settings_digests: tuple[str, ...] = ()
+    prompt_digests: TextColumn | None = None
+    stated_mean: float | None = None
+    out_of_range: int = 0
+    epochs: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PairingAudit:
+    """What pairing found and left out; each count is of samples, each example a sample id."""
+
+    unmatched: int = 0
+    duplicates: int = 0
+    key_conflicts: int = 0
+    examples: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """Scores of the incumbent and its candidates on the same samples, in file order.
+
+    All columns have length n. `segment`, `cluster` hold labels (None: the column is absent);
+    `weight` sums to anything positive. `planned` is how many samples were planned where a
+    sequential run stopped early; `order` is the order in which samples were asked (indices
+    into the columns), given when the run shuffled them. `chance` is the score of guessing;
+    `chance_by_segment` overrides it. `source` says in words where the scores come from.
+    """
+
+    workload: str
+    sample_ids: TextColumn
+    incumbent: ModelColumns
+    candidates: tuple[ModelColumns, ...]
+    segment: TextColumn | None = None
+    cluster: TextColumn | None = None
+    weight: FloatColumn | None = None
+    input: TextColumn | None = None
+    target: TextColumn | None = None
+    audit: PairingAudit = field(default_factory=PairingAudit)
+    planned: int | None = None
+    order: NDArray[np.int64] | None = None
+    chance: float = 0.0
+    chance_by_segment: dict[str, float] = field(default_factory=dict)
+    zero: str = "worthless"
+    source: str = ""
+
+    @property
+    def n(self) -> int:
+        """The number of samples."""
+        return len(self.sample_ids)

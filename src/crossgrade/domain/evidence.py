@@ -1,0 +1,85 @@
+"""What a verdict rests on: samples, scores, scored answers."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+
+from crossgrade.domain.values import JSON, Origin, Usage
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """One item of a frozen dataset.
+
+    `fields` holds the row as read (for prompt templates and scorers); `target` the reference
+    answer, None when there is none. Samples that share a document, template or conversation
+    share a `cluster`. `weight` is the share of traffic it stands for, relative to the others.
+    """
+
+    id: str
+    fields: Mapping[str, JSON]
+    target: JSON = None
+    segment: str | None = None
+    cluster: str | None = None
+    weight: float = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Score:
+    """A scorer's value for one answer: in [0, 1], 0 worthless; None is unscored, never 0.
+
+    `unparsed` marks answers in which nothing could be found to score (value 0 then counts);
+    `extracted` is what was read from the answer; `cost_usd` is what a judge cost, None unknown.
+    """
+
+    value: float | None
+    unparsed: bool = False
+    extracted: str | None = None
+    explanation: str | None = None
+    cost_usd: Decimal | None = Decimal(0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoredAnswer:
+    """One row of evidence: what one model got on one sample and epoch.
+
+    Runs and importers both produce these. `score` None is unscored; `error` says why no answer
+    came (scored 0 unless the workload says otherwise). `prompt_digest` and `target_digest` let
+    two models' rows be paired only when they answered the same question. `cost_usd` None is
+    unknown.
+    """
+
+    sample_id: str
+    model: str
+    score: float | None
+    epoch: int = 1
+    segment: str | None = None
+    cluster: str | None = None
+    weight: float = 1.0
+    error: str | None = None
+    unparsed: bool = False
+    output: str | None = None
+    input: str | None = None
+    target: str | None = None
+    prompt_digest: str | None = None
+    target_digest: str | None = None
+    settings_digest: str | None = None
+    usage: Usage = field(default_factory=Usage)
+    cost_usd: Decimal | None = None
+    latency_ms: float | None = None
+    ttft_ms: float | None = None
+    origin: Origin = Origin.OWN
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScorerSpec:
+    """Which scorer a workload uses and with what options.
+
+    `zero` declares what a score of 0 means (chance level or the worst score), because a
+    retention depends on where the scale starts; `chance` is the score of guessing, in [0, 1).
+    """
+
+    kind: str
+    options: Mapping[str, JSON] = field(default_factory=dict)
+    chance: float = 0.0
+    zero: str = "worthless"

@@ -1,0 +1,89 @@
+"""What can be bought or run: a price, an offer, a variant."""
+
+from dataclasses import dataclass, field
+from datetime import date
+from decimal import Decimal
+
+from crossgrade.domain.values import JSON
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Price:
+    """Dated list price of an offer in US dollars; None is unknown, never zero.
+
+    `valid_from` is the first day it held, where known; `source` says where it was read.
+    """
+
+    input_per_mtok: Decimal | None
+    output_per_mtok: Decimal | None
+    cache_read_per_mtok: Decimal | None = None
+    cache_creation_per_mtok: Decimal | None = None
+    request_usd: Decimal = Decimal(0)
+    batch_discount: Decimal | None = None
+    valid_from: date | None = None
+    source: str = "user"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Offer:
+    """A model at a provider, as named in `crossgrade.yaml`.
+
+    `provider` is a row of `wire.hosts` (`openai`, `groq`, `local` …). `prices` are dated
+    overrides, oldest first; empty means the catalogue's. `open_weights` None is unknown.
+    `max_concurrency` bounds the runner's adaptive limit; `timeout_s` is per call.
+    """
+
+    name: str
+    provider: str
+    model: str
+    base_url: str | None = None
+    api_key_env: str | None = None
+    prices: tuple[Price, ...] = ()
+    region: str | None = None
+    licence: str | None = None
+    open_weights: bool | None = None
+    context_tokens: int | None = None
+    retires_on: date | None = None
+    max_concurrency: int = 64
+    timeout_s: float = 120.0
+    batch: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GenerationSettings:
+    """Decoding settings sent with every request; None leaves the provider's default."""
+
+    temperature: float | None = 0.0
+    top_p: float | None = None
+    max_output_tokens: int | None = 512
+    stop: tuple[str, ...] = ()
+    seed: int | None = None
+    reasoning_effort: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PromptTemplate:
+    """How a sample becomes a request: `{field}` is replaced by the sample's field, nothing else.
+
+    With `text` the filled `user` template is sent as one raw completion prompt (base models);
+    otherwise as chat messages. `response_schema` asks for JSON of that schema.
+    """
+
+    user: str = "{input}"
+    system: str | None = None
+    text: bool = False
+    response_schema: JSON = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Variant:
+    """An offer with its prompt and settings: one contestant of a workload."""
+
+    offer: Offer
+    prompt: PromptTemplate = field(default_factory=PromptTemplate)
+    settings: GenerationSettings = field(default_factory=GenerationSettings)
+
+    @property
+    def name(self) -> str:
+        """The offer's name, by which results and verdicts refer to the variant."""
+        return self.offer.name

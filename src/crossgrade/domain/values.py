@@ -1,0 +1,32 @@
+"""Values shared by every record: JSON, the origin of a score, token usage."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TypeAlias
+
+JSON: TypeAlias = str | int | float | bool | Sequence["JSON"] | Mapping[str, "JSON"] | None
+"""Anything `json.loads` returns."""
+
+
+class Origin(StrEnum):
+    """Who measured a score: a vendor's figure may plan a run, never certify a policy."""
+
+    OWN = "own"
+    INDEPENDENT = "independent"
+    VENDOR = "vendor"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """Billed tokens of one call, from the provider; None where it did not say.
+
+    Names follow the OpenTelemetry GenAI conventions: `input_tokens` includes the cached
+    ones, `output_tokens` includes the reasoning ones.
+    """
+
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    cache_read_input_tokens: int | None = None
+    cache_creation_input_tokens: int | None = None
+    reasoning_output_tokens: int | None = None

@@ -1,0 +1,65 @@
+"""A named class of the team's traffic, and what it demands of a model."""
+
+from dataclasses import dataclass, field
+from decimal import Decimal
+from pathlib import Path
+from typing import Literal
+
+from crossgrade.domain.evidence import ScorerSpec
+from crossgrade.domain.offers import Variant
+
+EvidenceClass = Literal["plain", "agentic", "regulated", "gated"]
+"""The last three stay with the incumbent until their own evidence is there."""
+
+Mode = Literal["sequential", "fixed", "anytime"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Requirements:
+    """What a candidate must meet besides quality; None asks nothing.
+
+    Latencies are milliseconds at the 95th percentile over the run; `error_rate` is a share of
+    calls; `documents` names the files a `regulated` workload needs; `licences` the licence
+    terms that are allowed.
+    """
+
+    evidence: EvidenceClass = "plain"
+    context_tokens: int | None = None
+    regions: tuple[str, ...] = ()
+    licences: tuple[str, ...] = ()
+    latency_p95_ms: float | None = None
+    ttft_p95_ms: float | None = None
+    error_rate: float | None = None
+    documents: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workload:
+    """A workload as configured: contestants, dataset, scorer, and the test's settings.
+
+    `floor` is the retention that must hold, in (0, 2); `alpha` the error rate a side;
+    `planned` the largest number of samples asked (None: the whole dataset);
+    `requests_per_month` prices the decision (None: unknown). `segment` and `cluster` name
+    dataset fields.
+    """
+
+    name: str
+    dataset: Path
+    incumbent: Variant
+    candidates: tuple[Variant, ...]
+    scorer: ScorerSpec
+    floor: float = 0.85
+    alpha: float = 0.05
+    mode: Mode = "sequential"
+    planned: int | None = None
+    epochs: int = 1
+    seed: int = 1
+    segment: str | None = None
+    cluster: str | None = None
+    weight: str | None = None
+    id_field: str | None = None
+    target_field: str = "target"
+    requests_per_month: int | None = None
+    max_cost_usd: Decimal | None = None
+    errors_count_as_zero: bool = True
+    requirements: Requirements = field(default_factory=Requirements)

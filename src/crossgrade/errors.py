@@ -1,0 +1,211 @@
+"""The one exception tree.
+
+    CrossgradeError
+    ├── UsageError            a command or call was given something it cannot use
+    │   ├── ConfigError       crossgrade.yaml is wrong; carries file, line and column
+    │   ├── DataError         a dataset or result file is wrong; carries file, line and column
+    │   └── NotFoundError     a named workload, run, model, verdict … does not exist
+    ├── MissingExtraError     an optional dependency is not installed
+    ├── StoreError            the project's database or files cannot be read or written
+    ├── ProviderError         a model did not answer usably
+    │   ├── AuthError         the key was refused
+    │   ├── RateLimitedError  429; carries retry_after_s
+    │   ├── ContextTooLongError  the prompt does not fit the model
+    │   ├── ContentFilteredError the provider refused the content
+    │   ├── BadRequestError   the provider rejected the request as malformed
+    │   ├── UpstreamError     5xx, HTML, half a JSON, a dropped connection
+    │   └── ProviderTimeoutError no answer within the limit
+    ├── SandboxError          model-written code could not be run safely
+    └── BudgetExceededError   going on would cost more than allowed
+
+Each class states its exit code, HTTP status and whether trying again can help.
+Statistics that cannot decide are results, not errors. Every class has an entry in
+docs/reference/errors.md.
+"""
+
+from pathlib import Path
+from typing import ClassVar
+
+
+class CrossgradeError(Exception):
+    """Anything Crossgrade raises on purpose: what was seen, and in `hint` one next step."""
+
+    exit_code: ClassVar[int] = 3
+    http_status: ClassVar[int] = 500
+    retryable: ClassVar[bool] = False
+    default_hint: ClassVar[str] = "run `crossgrade doctor` to check the installation"
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint if hint is not None else self.default_hint
+
+
+class UsageError(CrossgradeError):
+    """A command or a call was given something it cannot use."""
+
+    exit_code = 2
+    http_status = 400
+    default_hint = "see `crossgrade COMMAND --help`"
+
+
+class _LocatedError(UsageError):
+    """A usage error at a place in a file; line and column count from 1."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        file: str | Path | None = None,
+        line: int | None = None,
+        column: int | None = None,
+        where: str | None = None,
+        hint: str | None = None,
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.file = None if file is None else str(file)
+        self.line = line
+        self.column = column
+        self.where = where
+
+    @property
+    def location(self) -> str | None:
+        """`file:line:column`, as much of it as is known, with the key path behind it."""
+        parts = [self.file or ""]
+        if self.line is not None:
+            parts.append(str(self.line))
+            if self.column is not None:
+                parts.append(str(self.column))
+        place = ":".join(part for part in parts if part)
+        return "  ".join(part for part in (place, self.where) if part) or None
+
+
+class ConfigError(_LocatedError):
+    """crossgrade.yaml (or a flag that overrides it) is wrong."""
+
+    default_hint = "`crossgrade config schema` prints every key that is allowed"
+
+
+class DataError(_LocatedError):
+    """A dataset, result file or record is wrong."""
+
+    default_hint = "docs/reference/formats.md shows the accepted columns and fields"
+
+
+class NotFoundError(UsageError):
+    """A named workload, run, model or verdict does not exist."""
+
+    http_status = 404
+    default_hint = "`crossgrade workload list`, `crossgrade runs`, `crossgrade models list` show what exists"
+
+
+class MissingExtraError(CrossgradeError):
+    """An optional dependency is not installed."""
+
+    exit_code = 2
+    http_status = 501
+    default_hint = "install the extra that the message names"
+
+    def __init__(self, what: str, extra: str) -> None:
+        super().__init__(
+            f"{what} needs the `{extra}` extra, which is not installed",
+            hint=f"pip install 'crossgrade[{extra}]'",
+        )
+        self.extra = extra
+
+
+class StoreError(CrossgradeError):
+    """The project's database or files cannot be read or written."""
+
+    http_status = 503
+    default_hint = "check free disk space and permissions of the `.crossgrade` folder"
+
+
+class ProviderError(CrossgradeError):
+    """A model did not answer usably."""
+
+    http_status = 502
+    default_hint = "run `crossgrade doctor` to check keys and endpoints"
+
+    def __init__(
+        self, message: str, *, provider: str = "", status: int | None = None, hint: str | None = None
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.provider = provider
+        self.status = status
+
+
+class AuthError(ProviderError):
+    """The provider refused the key."""
+
+    http_status = 401
+    default_hint = "set the environment variable that `api_key_env` names to a valid key"
+
+
+class RateLimitedError(ProviderError):
+    """The provider asked to slow down (HTTP 429)."""
+
+    http_status = 429
+    retryable = True
+    default_hint = "lower `max_concurrency` for this offer, or run again later: finished answers are kept"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        provider: str = "",
+        status: int | None = 429,
+        retry_after_s: float | None = None,
+        hint: str | None = None,
+    ) -> None:
+        super().__init__(message, provider=provider, status=status, hint=hint)
+        self.retry_after_s = retry_after_s
+
+
+class ContextTooLongError(ProviderError):
+    """The prompt does not fit the model's context."""
+
+    http_status = 400
+    default_hint = "shorten the prompt, or pick an offer with a longer context"
+
+
+class ContentFilteredError(ProviderError):
+    """The provider refused the content."""
+
+    http_status = 400
+    default_hint = "read the sample: a refusal counts as an answer that scores 0"
+
+
+class BadRequestError(ProviderError):
+    """The provider rejected the request as malformed."""
+
+    http_status = 400
+    default_hint = "check the model id and the generation settings of this variant"
+
+
+class UpstreamError(ProviderError):
+    """The provider failed: 5xx, HTML, half a JSON, a dropped connection."""
+
+    retryable = True
+    default_hint = "run again: finished answers are kept and not paid for twice"
+
+
+class ProviderTimeoutError(ProviderError):
+    """No answer came within the time limit."""
+
+    http_status = 504
+    retryable = True
+    default_hint = "raise `timeout_s` for this offer, or run again: finished answers are kept"
+
+
+class SandboxError(CrossgradeError):
+    """Model-written code could not be run safely."""
+
+    default_hint = "install bubblewrap (`bwrap`), or set `unsandboxed: true` on the scorer at your own risk"
+
+
+class BudgetExceededError(CrossgradeError):
+    """Going on would cost more than allowed."""
+
+    http_status = 402
+    default_hint = "raise `--max-cost`; what was paid for is kept, and the run resumes where it stopped"

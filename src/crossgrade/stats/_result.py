@@ -1,0 +1,40 @@
+"""The result of a retention test."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+Outcome = Literal["pass", "fail", "undecided"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retention:
+    """Retention R = E[candidate] / E[incumbent], its interval, and the test against a floor.
+
+    `value`, `low`, `high` are None where undefined and `reason` then says why (an unbounded
+    upper end is `inf`). `level` is the interval's confidence. `p_value` is for H0: R < floor
+    (small means pass), `p_value_below` for H0: R >= floor (small means fail). `alpha` is the
+    error rate of each direction. `n` counts pairs, `clusters` independent clusters (None: every
+    pair is its own), `discordant` the pairs whose scores differ. `e_pass` and `e_fail` are the
+    largest e-values of the bets against the two hypotheses (None in a fixed design).
+    `needed` is how many pairs in all would probably settle an undecided test.
+    """
+
+    value: float | None
+    low: float | None
+    high: float | None
+    level: float
+    n: int
+    floor: float
+    alpha: float
+    outcome: Outcome
+    p_value: float
+    p_value_below: float
+    method: str
+    incumbent_mean: float | None = None
+    candidate_mean: float | None = None
+    discordant: int | None = None
+    clusters: int | None = None
+    e_pass: float | None = None
+    e_fail: float | None = None
+    needed: int | None = None
+    reason: str | None = None
