@@ -1,0 +1,53 @@
+# The two commands of the README are `make demo` and `make test`; both set up .venv from nothing.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+EXTRAS ?= local,report,parquet,postgres,dev
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check verify docs bench-evaluation clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 20
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	@echo "==> creating $(VENV) with $$($(PYTHON) --version) and the pinned packages of constraints.txt"
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "error: Python 3.11 or newer is needed; set PYTHON=…")'
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install --quiet --constraint constraints.txt --editable '.[$(EXTRAS)]'
+	@touch $@
+
+demo: $(VENV)/.installed ## compare two real local models and two published ones; no keys needed
+	@echo "==> crossgrade demo"
+	@$(BIN)/crossgrade demo
+
+test: $(VENV)/.installed ## formatting, lint, types, contracts and every test
+	@echo "==> ruff, mypy, import-linter"
+	@$(BIN)/ruff format --check --quiet .
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/mypy --no-error-summary
+	@$(BIN)/lint-imports --no-logo > /dev/null || $(BIN)/lint-imports --no-logo
+	@echo "==> local models for the tests that need one (SHA-256 checked)"
+	@$(BIN)/crossgrade models add smollm2-135m-instruct || echo "not installed: those tests skip"
+	@echo "==> pytest"
+	@$(BIN)/pytest -n $${CROSSGRADE_TEST_WORKERS:-2} --dist worksteal
+
+check: $(VENV)/.installed ## the quick door: format, lint, types, contracts, fast tests
+	@$(BIN)/ruff format --quiet .
+	@$(BIN)/ruff check --quiet --fix .
+	@$(BIN)/mypy --no-error-summary
+	@$(BIN)/lint-imports --no-logo > /dev/null || $(BIN)/lint-imports --no-logo
+	@$(BIN)/pytest -n 2 -m "not slow" tests/unit tests/property tests/test_architecture.py
+
+verify: $(VENV)/.installed ## the long simulations and soaks (error rates, coverage)
+	@$(BIN)/pytest tests/verify -p no:randomly
+
+docs: $(VENV)/.installed ## regenerate the generated reference pages
+	@$(BIN)/python scripts/reference.py
+
+bench-evaluation: $(VENV)/.installed ## figures of docs/benchmarks/evaluation.md, peers in the same run
+	@$(BIN)/python -m benchmarks.evaluation
+
+clean: ## remove what the targets made
+	rm -rf $(VENV) .venvs .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,0 +1,131 @@
+"""The house stays a house: file length, public names, start-up cost, words, no machine paths."""
+
+import ast
+import importlib
+import json
+import pkgutil
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import crossgrade
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = Path(crossgrade.__file__).parent
+SOURCES = sorted(PACKAGE.rglob("*.py"))
+ROOMS = sorted(path.name for path in PACKAGE.iterdir() if (path / "__init__.py").exists())
+
+LONGEST_FILE = 600
+BANNED_MODULE_NAMES = {"utils", "util", "helpers", "base", "manager", "common", "misc", "service"}
+HELP_MAY_IMPORT = {"click", "crossgrade"}
+HELP_MAY_NOT_IMPORT = {
+    "alembic", "anyio", "asyncio", "genai_prices", "httpx2", "jinja2", "jsonschema", "matplotlib", "numpy",
+    "pydantic", "rich", "ruamel", "scipy", "sqlalchemy",
+}  # fmt: skip
+
+
+def _ids(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+@pytest.mark.parametrize("path", [*SOURCES, *sorted((ROOT / "tests").rglob("*.py"))], ids=_ids)
+def test_no_file_is_too_long(path: Path) -> None:
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= LONGEST_FILE
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=_ids)
+def test_no_module_is_a_drawer(path: Path) -> None:
+    assert path.stem.lstrip("_") not in BANNED_MODULE_NAMES
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_public_names_are_sorted_and_exist(room: str) -> None:
+    module = importlib.import_module(f"crossgrade.{room}")
+    names = list(getattr(module, "__all__", []))
+    assert names == sorted(names)
+    for name in names:
+        assert hasattr(module, name), name
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_public_functions_and_classes_have_docstrings(room: str) -> None:
+    module = importlib.import_module(f"crossgrade.{room}")
+    for name in getattr(module, "__all__", []):
+        value = getattr(module, name)
+        if callable(value) and isinstance(value, type | type(_ids)):
+            assert value.__doc__, f"{room}.{name}"
+
+
+def _imports(path: Path) -> set[str]:
+    """Return the modules of this package that a file imports, inside functions too."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            found.add(node.module)
+            found.update(f"{node.module}.{alias.name}" for alias in node.names)
+    return {name for name in found if name.startswith("crossgrade")}
+
+
+def test_no_import_cycles_counting_imports_inside_functions() -> None:
+    modules = {
+        ".".join(("crossgrade", *path.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(".__init__"): path
+        for path in SOURCES
+    }
+    graph = {name: _imports(path) & modules.keys() - {name} for name, path in modules.items()}
+    # A module and the package that re-exports it are one room: only edges between modules count.
+    done: set[str] = set()
+
+    def walk(name: str, trail: tuple[str, ...]) -> None:
+        assert name not in trail, " -> ".join((*trail[trail.index(name) :], name))
+        if name in done:
+            return
+        for other in graph[name]:
+            walk(other, (*trail, name))
+        done.add(name)
+
+    for name in graph:
+        walk(name, ())
+
+
+def test_help_imports_almost_nothing() -> None:
+    code = (
+        "import sys, json\n"
+        "from crossgrade.cli import main\n"
+        "sys.argv = ['crossgrade', '--help']\n"
+        "try:\n    main()\nexcept SystemExit:\n    pass\n"
+        "print(json.dumps(sorted({name.split('.')[0] for name in sys.modules})), file=sys.stderr)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    imported = set(json.loads(done.stderr.splitlines()[-1]))
+    assert not imported & HELP_MAY_NOT_IMPORT
+    assert "Usage: crossgrade" in done.stdout
+
+
+def test_importing_the_package_imports_no_heavy_library() -> None:
+    code = "import crossgrade, sys; print(*sorted({name.split('.')[0] for name in sys.modules}))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    heavy = {"scipy", "sqlalchemy", "httpx2", "pydantic", "matplotlib", "rich", "genai_prices", "numpy"}
+    assert not set(done.stdout.split()) & heavy
+
+
+def test_nothing_names_this_machine_or_a_registry() -> None:
+    files = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False).stdout.split()
+    forbidden = re.compile(r"\.\./shared|/work/|files\.pythonhosted|pypi\.org|registry\.npmjs|deb\.debian\.org")
+    for name in files:
+        path = ROOT / name
+        if path.suffix in {".py", ".md", ".toml", ".txt", ".yaml", ".json", ""} and path.is_file():
+            if path == Path(__file__) or path.stat().st_size > 2_000_000:
+                continue
+            hit = forbidden.search(path.read_text(encoding="utf-8", errors="ignore"))
+            assert not hit, f"{name}: {hit and hit.group()}"
+
+
+def test_every_room_module_imports() -> None:
+    for info in pkgutil.walk_packages([str(PACKAGE)], "crossgrade."):
+        if not info.name.endswith("__main__") and ".migrations" not in info.name:
+            importlib.import_module(info.name)
