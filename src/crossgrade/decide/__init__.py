@@ -3,7 +3,6 @@
 from crossgrade.decide._evidence import Evidence, ModelColumns, PairingAudit
 from crossgrade.decide._records import (
     Certificate,
-    Estimate,
     EvidencePoint,
     Guard,
     GuardStatus,
@@ -13,6 +12,7 @@ from crossgrade.decide._records import (
     Verdict,
     VerdictName,
 )
+from crossgrade.domain import Estimate
 
 __all__ = [
     "Certificate",

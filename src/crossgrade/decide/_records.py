@@ -9,6 +9,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Literal
 
+from crossgrade.domain import Estimate
 from crossgrade.routing import Policy
 from crossgrade.stats import Retention
 
@@ -48,20 +49,6 @@ class Certificate:
     certified: bool
     share: float = 1.0
     excluded: str | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Estimate:
-    """A number with its interval; `value` None is unknown and `reason` says why."""
-
-    value: float | None
-    low: float | None = None
-    high: float | None = None
-    level: float = 0.95
-    n: int | None = None
-    unit: str = ""
-    method: str = ""
-    reason: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

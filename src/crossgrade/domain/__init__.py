@@ -3,11 +3,12 @@
 from crossgrade.domain.evidence import Sample, Score, ScoredAnswer, ScorerSpec
 from crossgrade.domain.exchange import Message, ModelAnswer, ModelRequest, Role, Tool, ToolCall
 from crossgrade.domain.offers import GenerationSettings, Offer, Price, PromptTemplate, Variant
-from crossgrade.domain.values import JSON, Origin, Usage
+from crossgrade.domain.values import JSON, Estimate, Origin, Usage
 from crossgrade.domain.workload import EvidenceClass, Mode, Requirements, Workload
 
 __all__ = [
     "JSON",
+    "Estimate",
     "EvidenceClass",
     "GenerationSettings",
     "Message",

@@ -30,3 +30,21 @@ class Usage:
     cache_read_input_tokens: int | None = None
     cache_creation_input_tokens: int | None = None
     reasoning_output_tokens: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate:
+    """A number with its interval; `value` None is unknown and `reason` says why.
+
+    `level` is the interval's confidence, `n` the observations behind it; `low` and `high` are
+    None where no interval is known (a stated figure, a single observation).
+    """
+
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+    level: float = 0.95
+    n: int | None = None
+    unit: str = ""
+    method: str = ""
+    reason: str | None = None

@@ -1,5 +1,17 @@
-"""Request facts and policies: standard library only, the same code in certification and online."""
+"""Request facts, policies, the route table: standard library only, the same code certifies and serves."""
 
-from crossgrade.routing.policy import Policy, PolicyKind, RequestFacts
+from crossgrade.routing._bytes import read_route_table, route_table_bytes, route_table_digest
+from crossgrade.routing.policy import Policy, PolicyKind, RequestFacts, SegmentFact
+from crossgrade.routing.table import Route, RouteTable
 
-__all__ = ["Policy", "PolicyKind", "RequestFacts"]
+__all__ = [
+    "Policy",
+    "PolicyKind",
+    "RequestFacts",
+    "Route",
+    "RouteTable",
+    "SegmentFact",
+    "read_route_table",
+    "route_table_bytes",
+    "route_table_digest",
+]

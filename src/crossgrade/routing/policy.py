@@ -2,9 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
+
+from crossgrade.errors import UsageError
 
 PolicyKind = Literal["keep", "switch", "split"]
+
+SegmentFact = Literal["segment", "route", "key", "tenant", "modality", "language"]
+"""The request facts that may carry a segment's label."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,13 +34,25 @@ class RequestFacts:
 class Policy:
     """A pure function of request facts: the incumbent, or the candidate on some segments.
 
-    `segments` are the ones the candidate answers when `kind` is "split".
+    `segments` are the labels of the fact named `fact` that the candidate answers when `kind`
+    is "split". A policy that contradicts itself (a switch to nobody, a split without segments,
+    a kept incumbent with a candidate) raises `UsageError` when it is made.
     """
 
     kind: PolicyKind
     incumbent: str
     candidate: str | None = None
     segments: tuple[str, ...] = ()
+    fact: SegmentFact = "segment"
+
+    def __post_init__(self) -> None:
+        """Refuse a policy that says two things."""
+        problem = _problem(self)
+        if problem is not None:
+            raise UsageError(
+                f"policy {self.kind!r} of incumbent {self.incumbent!r}: {problem}",
+                hint="a policy keeps, switches to a candidate, or splits by segments to a candidate",
+            )
 
     def pick(self, facts: RequestFacts) -> str:
         """Return the model that answers; an unknown fact sends the request to the incumbent."""
@@ -43,4 +60,34 @@ class Policy:
             return self.incumbent
         if self.kind == "switch":
             return self.candidate
-        return self.candidate if facts.segment in self.segments else self.incumbent
+        return self.candidate if self.moves(getattr(facts, self.fact)) else self.incumbent
+
+    def moves(self, segment: str | None) -> bool:
+        """Return whether the candidate answers requests of this segment (None: unknown)."""
+        return self.kind == "switch" or (self.kind == "split" and segment in self.segments)
+
+
+def _problem(policy: Policy) -> str | None:
+    """Return what contradicts itself in a policy, or None."""
+    if policy.kind not in get_args(PolicyKind):
+        return "the kind is none of keep, switch, split"
+    if policy.fact not in get_args(SegmentFact):
+        return f"the fact {policy.fact!r} cannot carry a segment"
+    if not policy.incumbent:
+        return "the incumbent has no name"
+    if policy.kind == "keep":
+        return "it names a candidate" if policy.candidate is not None or policy.segments else None
+    if not policy.candidate or policy.candidate == policy.incumbent:
+        return "it names no candidate other than the incumbent"
+    return _segments_problem(policy)
+
+
+def _segments_problem(policy: Policy) -> str | None:
+    """Return what is wrong with the segments of a switch or split, or None."""
+    if policy.kind == "switch":
+        return "a switch has no segments" if policy.segments else None
+    if not policy.segments:
+        return "a split names no segments"
+    if len(set(policy.segments)) < len(policy.segments):
+        return "a segment is named twice"
+    return None

@@ -1,0 +1,203 @@
+"""Route tables as canonical JSON bytes and back; strict, and standard library only."""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any, NoReturn, TypeVar
+
+from crossgrade.errors import ConfigError, UsageError
+from crossgrade.routing.policy import Policy
+from crossgrade.routing.table import Route, RouteTable
+
+SCHEMA_VERSION = 1
+MAX_BYTES = 4 * 1024 * 1024
+
+T = TypeVar("T")
+
+
+def route_table_bytes(table: RouteTable) -> bytes:
+    """Return the canonical form: UTF-8 JSON, sorted keys, no spaces, routes by name, a final newline.
+
+    Equal tables give equal bytes, so that the digest names the content.
+    """
+    routes = [_route_tree(route) for route in sorted(table.routes, key=lambda each: each.name)]
+    tree = {
+        "schema_version": SCHEMA_VERSION,
+        "version": table.version,
+        "previous": table.previous,
+        "routes": routes,
+    }
+    text = json.dumps(tree, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return text.encode() + b"\n"
+
+
+def route_table_digest(table: RouteTable) -> str:
+    """Return `sha256:` and the hex digest of the canonical bytes."""
+    return "sha256:" + hashlib.sha256(route_table_bytes(table)).hexdigest()
+
+
+def read_route_table(data: bytes, *, file: str | None = None, digest: str | None = None) -> RouteTable:
+    """Read a route table; every key is known, typed and needed, or `ConfigError` names its place.
+
+    `file` is named in errors. With `digest` the bytes must have it: a table changed by hand is
+    refused.
+    """
+    if len(data) > MAX_BYTES:
+        raise ConfigError(
+            f"route table of {len(data)} bytes is over the limit of {MAX_BYTES}", file=file, hint=_HINT
+        )
+    if digest is not None and digest != "sha256:" + hashlib.sha256(data).hexdigest():
+        raise ConfigError(f"route table is not the one named {digest}", file=file, hint=_HINT)
+    return _Reader(file).table(_parse(data, file))
+
+
+_HINT = "publish the table again with `crossgrade route apply`; route tables are not edited by hand"
+
+
+def _route_tree(route: Route) -> dict[str, Any]:
+    """Return a route as plain JSON values; times in UTC."""
+    policy = route.policy
+    until = route.valid_until
+    return {
+        "name": route.name,
+        "policy": {
+            "kind": policy.kind,
+            "incumbent": policy.incumbent,
+            "candidate": policy.candidate,
+            "segments": list(policy.segments),
+            "fact": policy.fact,
+        },
+        "targets": dict(route.targets),
+        "valid_until": None if until is None else until.astimezone(UTC).isoformat(),
+        "verdict_id": route.verdict_id,
+        "evidence_digest": route.evidence_digest,
+    }
+
+
+def _parse(data: bytes, file: str | None) -> object:
+    """Return the JSON tree; a key given twice, NaN, or nesting without end is refused."""
+    try:
+        return json.loads(data.decode(), object_pairs_hook=_unique, parse_constant=_no_constant)
+    except json.JSONDecodeError as error:
+        raise ConfigError(
+            f"route table is not JSON: {error.msg}",
+            file=file,
+            line=error.lineno,
+            column=error.colno,
+            hint=_HINT,
+        ) from error
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"route table is not readable: {error}", file=file, hint=_HINT) from error
+
+
+def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """Build an object, refusing a key given twice."""
+    tree: dict[str, object] = {}
+    for key, value in pairs:
+        if key in tree:
+            raise ValueError(f"key {key!r} is there twice")
+        tree[key] = value
+    return tree
+
+
+def _no_constant(name: str) -> NoReturn:
+    """Refuse NaN and infinities, which are not JSON."""
+    raise ValueError(f"{name} is not a JSON number")
+
+
+class _Reader:
+    """Turns the tree into dataclasses, remembering the file for its errors."""
+
+    def __init__(self, file: str | None) -> None:
+        self._file = file
+
+    def table(self, tree: object) -> RouteTable:
+        keys = {"schema_version", "version", "previous", "routes"}
+        top = self._object(tree, "the table", keys)
+        if top["schema_version"] != SCHEMA_VERSION:
+            self._fail("schema_version", f"is {top['schema_version']!r}, this release reads {SCHEMA_VERSION}")
+        rows = top["routes"]
+        if not isinstance(rows, list):
+            self._fail("routes", "is not a list")
+        routes = tuple(self._route(row, f"routes[{index}]") for index, row in enumerate(rows))
+        version = top["version"]
+        if type(version) is not int:
+            self._fail("version", "is not a whole number")
+        previous = self._text_or_none(top["previous"], "previous")
+        return self._make("the table", lambda: RouteTable(version=version, routes=routes, previous=previous))
+
+    def _route(self, tree: object, where: str) -> Route:
+        keys = {"name", "policy", "targets", "valid_until", "verdict_id", "evidence_digest"}
+        row = self._object(tree, where, keys)
+        policy = self._policy(row["policy"], f"{where}.policy")
+        targets = self._targets(row["targets"], f"{where}.targets")
+        return self._make(
+            where,
+            lambda: Route(
+                name=self._text(row["name"], f"{where}.name"),
+                policy=policy,
+                targets=targets,
+                valid_until=self._time(row["valid_until"], f"{where}.valid_until"),
+                verdict_id=self._text_or_none(row["verdict_id"], f"{where}.verdict_id"),
+                evidence_digest=self._text_or_none(row["evidence_digest"], f"{where}.evidence_digest"),
+            ),
+        )
+
+    def _policy(self, tree: object, where: str) -> Policy:
+        row = self._object(tree, where, {"kind", "incumbent", "candidate", "segments", "fact"})
+        segments = row["segments"]
+        if not isinstance(segments, list):
+            self._fail(f"{where}.segments", "is not a list")
+        labels = tuple(self._text(label, f"{where}.segments[{i}]") for i, label in enumerate(segments))
+        kind: Any = self._text(row["kind"], f"{where}.kind")
+        fact: Any = self._text(row["fact"], f"{where}.fact")
+        incumbent = self._text(row["incumbent"], f"{where}.incumbent")
+        candidate = self._text_or_none(row["candidate"], f"{where}.candidate")
+        return self._make(
+            where,
+            lambda: Policy(kind=kind, incumbent=incumbent, candidate=candidate, segments=labels, fact=fact),
+        )
+
+    def _targets(self, tree: object, where: str) -> Mapping[str, str]:
+        if not isinstance(tree, dict):
+            self._fail(where, "is not an object")
+        return {model: self._text(offer, f"{where}.{model}") for model, offer in tree.items()}
+
+    def _object(self, tree: object, where: str, keys: set[str]) -> dict[str, Any]:
+        """Return the tree as an object with exactly these keys."""
+        if not isinstance(tree, dict):
+            self._fail(where, "is not an object")
+        for key in sorted(keys - tree.keys()):
+            self._fail(where, f"lacks the key {key!r}")
+        for key in sorted(tree.keys() - keys):
+            self._fail(where, f"has an unknown key {key!r}")
+        return tree
+
+    def _text(self, value: object, where: str) -> str:
+        if not isinstance(value, str):
+            self._fail(where, "is not a text")
+        return value
+
+    def _text_or_none(self, value: object, where: str) -> str | None:
+        return None if value is None else self._text(value, where)
+
+    def _time(self, value: object, where: str) -> datetime | None:
+        if value is None:
+            return None
+        try:
+            return datetime.fromisoformat(self._text(value, where))
+        except ValueError:
+            self._fail(where, f"{value!r} is not an RFC 3339 time")
+
+    def _make(self, where: str, build: Callable[[], T]) -> T:
+        """Build a value; what the value itself refuses is located in the file."""
+        try:
+            return build()
+        except ConfigError:
+            raise
+        except UsageError as error:
+            raise ConfigError(error.message, file=self._file, where=where, hint=error.hint) from error
+
+    def _fail(self, where: str, problem: str) -> NoReturn:
+        raise ConfigError(f"route table: {where} {problem}", file=self._file, where=where, hint=_HINT)
