@@ -20,7 +20,9 @@ class ModelColumns:
     `score` is NaN where the model has no score on that sample. `error` marks calls that
     failed, `unparsed` answers in which nothing could be found to score. `cost_usd`,
     `latency_ms` and `ttft_ms` are NaN where unknown. `output` holds texts or None.
-    `settings_digests` are the distinct decoding settings and prompt templates seen.
+    `settings_digests` are the distinct decoding settings and prompt templates seen. `human`
+    holds a person's score of the same answer (NaN where nobody looked), drawn at random: it
+    corrects a judge's scores.
     """
 
     model: str
@@ -37,6 +39,7 @@ class ModelColumns:
     stated_mean: float | None = None
     out_of_range: int = 0
     epochs: int = 1
+    human: FloatColumn | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +61,11 @@ class Evidence:
     sequential run stopped early; `order` is the order in which samples were asked (indices
     into the columns), given when the run shuffled them. `chance` is the score of guessing;
     `chance_by_segment` overrides it. `source` says in words where the scores come from.
+
+    A `segment` is known when a request arrives, so a policy may split by it. A `group` is a
+    label for looking only (a subject, a file): guards search it for a broken part where there
+    is no segment, and no policy splits by it. `planned_by_segment` divides `planned`. `judge`
+    names the model that scored, None where no model did.
     """
 
     workload: str
@@ -76,6 +84,9 @@ class Evidence:
     chance_by_segment: dict[str, float] = field(default_factory=dict)
     zero: str = "worthless"
     source: str = ""
+    group: TextColumn | None = None
+    planned_by_segment: dict[str, int] = field(default_factory=dict)
+    judge: str | None = None
 
     @property
     def n(self) -> int:

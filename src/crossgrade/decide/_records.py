@@ -4,17 +4,59 @@ All are frozen and made of JSON-able values, so that the store can keep them and
 `decide --verify` can compute them again.
 """
 
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date, datetime
 from decimal import Decimal
 from typing import Literal
 
-from crossgrade.domain import Estimate
+from crossgrade.domain import Estimate, Requirements
 from crossgrade.routing import Policy
 from crossgrade.stats import Retention
 
 GuardStatus = Literal["pass", "warn", "fail"]
 VerdictName = Literal["switch", "split", "keep", "undecided", "invalid"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelFacts:
+    """What is known of an offer besides its scores; None is unknown.
+
+    `price_source` says where the price was read and of which day.
+    """
+
+    model: str
+    context_tokens: int | None = None
+    region: str | None = None
+    licence: str | None = None
+    retires_on: date | None = None
+    open_weights: bool | None = None
+    price_source: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecisionSettings:
+    """Everything besides the evidence that a verdict depends on; kept in it, so that it can be checked.
+
+    `mode` is as asked for; the verdict's own `mode` is what could be done with the evidence.
+    `parity_declared` says that the team knows of differing prompts or settings and means them.
+    `stated_cost_usd` are costs per request that someone stated, for models without measured
+    ones. `provided` names evidence that is there: documents, "agent trials",
+    "verified-identity routes".
+    """
+
+    floor: float = 0.85
+    alpha: float = 0.05
+    mode: str = "fixed"
+    requirements: Requirements = field(default_factory=Requirements)
+    facts: tuple[ModelFacts, ...] = ()
+    requests_per_month: int | None = None
+    valid_days: int = 90
+    seed: int = 0
+    errors_count_as_zero: bool = True
+    parity_declared: bool = False
+    stated_cost_usd: Mapping[str, float] = field(default_factory=dict)
+    provided: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +81,8 @@ class Certificate:
 
     `adjusted_p` is after the multiplicity correction over every hypothesis of the decision;
     `certified` is `adjusted_p <= alpha`; `excluded` names the guard that took the segment out.
-    `share` is the segment's share of traffic, in [0, 1].
+    `share` is the segment's share of traffic, in [0, 1]. `shown_below` says that the data show
+    the retention to be below the floor, by the same correction (`adjusted_p_below`).
     """
 
     candidate: str
@@ -49,6 +92,8 @@ class Certificate:
     certified: bool
     share: float = 1.0
     excluded: str | None = None
+    adjusted_p_below: float = 1.0
+    shown_below: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,3 +189,4 @@ class Verdict:
     saving_per_month_usd: Estimate | None = None
     spent_usd: Decimal | None = None
     run_id: str | None = None
+    settings: DecisionSettings = field(default_factory=DecisionSettings)

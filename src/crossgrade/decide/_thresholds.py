@@ -1,0 +1,62 @@
+"""Every number that a guard compares with, in one place, each with its reason."""
+
+CHANCE_ALPHA = 0.001
+"""Error rate of "below chance", divided by the number of parts looked at: a guard that cries wolf is muted."""
+
+INCUMBENT_FLOOR = 0.2
+"""Below this mean of the incumbent a ratio says nothing: its interval explodes and anybody passes."""
+
+SETTLED_N = 20
+"""Fewer pairs than this are too few data, not bad data: guards warn, and no fixed test certifies.
+
+With 16 pairs that both models get right the score test already passes at 5 %, where the exact
+chance under the floor 0.85 is 0.85**16 = 7.4 %; from 20 pairs on it is below 4 %.
+"""
+
+RETENTION_TOO_HIGH = 1.5
+"""A candidate half as good again as the model it replaces is rarer than a broken grader."""
+
+UNPARSED_WARN = 0.02
+"""Published graders that lost more of the answers than this moved verdicts (GSM8K: 3.2 % of the incumbent's)."""
+
+UNPARSED_FAIL = 0.10
+"""An incumbent with one answer in ten unread is understated by up to a tenth: more than most margins."""
+
+UNPARSED_DIFFERENCE_FAIL = 0.05
+"""The incumbent unread this much more often than the candidate gives a third of the 15 points of a floor of 0.85."""
+
+UNSCORED_WARN = 0.02
+UNSCORED_FAIL = 0.10
+"""Answers without any score leave the test; beyond a tenth what is left need not resemble what was asked."""
+
+ERRORS_FAIL = 0.20
+"""With one call in five failed an outage is being measured, not a model."""
+
+MIN_CLUSTERS = 20
+"""Cluster t with 10 clusters passes wrongly 6.6 to 8.6 % of the time, with 40 5.3 to 5.6 % (research C.5.4)."""
+
+MISMATCH_FAIL = 0.05
+"""Samples dropped because two models answered different questions under one id: a few are a changed key, more a mix-up."""
+
+UNMATCHED_FAIL = 0.20
+"""Samples that only one model has: beyond a fifth the paired rest is a selection."""
+
+DUPLICATES_FAIL = 0.05
+"""Rows given twice for one model, sample and epoch."""
+
+AGGREGATE_WARN = 0.005
+"""Headlines are rounded to a tenth of a percent or a percent; more than half a percent is not rounding."""
+
+AGGREGATE_FAIL = 0.02
+"""A headline two points from its own items was computed from something else (published case: 52.8 % against 10.2 %)."""
+
+FEW_DISCORDANT = 10
+"""Only pairs that differ inform the test; with fewer than this a single one moves the outcome."""
+
+DRIFT_ALPHA = 0.001
+DRIFT_BLOCKS = 20
+DRIFT_MIN_N = 200
+"""Order is looked at in 20 consecutive blocks of at least 10 pairs."""
+
+EFFECTIVE_SHARE = 0.5
+"""Traffic weights that leave less than half of the samples' worth let a few samples decide."""
