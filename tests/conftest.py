@@ -20,7 +20,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def _model_present(name: str) -> bool:
-    from crossgrade.providers import find_model  # noqa: PLC0415  # only where a test asks
+    from crossgrade.providers import find_model  # only where a test asks
 
     return find_model(name) is not None
 
@@ -60,7 +60,10 @@ def _no_user_state(
 ) -> None:
     """Give each test its own home for settings, and none of the developer's keys."""
     for name in list(os.environ):
-        if name.endswith(("_API_KEY", "_API_TOKEN")) or name in {"CROSSGRADE_CONFIG", "CROSSGRADE_DATABASE_URL"}:
+        if name.endswith(("_API_KEY", "_API_TOKEN")) or name in {
+            "CROSSGRADE_CONFIG",
+            "CROSSGRADE_DATABASE_URL",
+        }:
             monkeypatch.delenv(name)
     uses_model = any(
         str(arg).startswith("model:") for marker in request.node.iter_markers("needs") for arg in marker.args

@@ -73,7 +73,9 @@ def _imports(path: Path) -> set[str]:
 
 def test_no_import_cycles_counting_imports_inside_functions() -> None:
     modules = {
-        ".".join(("crossgrade", *path.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(".__init__"): path
+        ".".join(("crossgrade", *path.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(
+            ".__init__"
+        ): path
         for path in SOURCES
     }
     graph = {name: _imports(path) & modules.keys() - {name} for name, path in modules.items()}
@@ -114,8 +116,12 @@ def test_importing_the_package_imports_no_heavy_library() -> None:
 
 
 def test_nothing_names_this_machine_or_a_registry() -> None:
-    files = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False).stdout.split()
-    forbidden = re.compile(r"\.\./shared|/work/|files\.pythonhosted|pypi\.org|registry\.npmjs|deb\.debian\.org")
+    files = subprocess.run(
+        ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False
+    ).stdout.split()
+    forbidden = re.compile(
+        r"\.\./shared|/work/|files\.pythonhosted|pypi\.org|registry\.npmjs|deb\.debian\.org"
+    )
     for name in files:
         path = ROOT / name
         if path.suffix in {".py", ".md", ".toml", ".txt", ".yaml", ".json", ""} and path.is_file():

@@ -1,0 +1,180 @@
+"""Figures as inline SVG: matplotlib draws, colours become the page's CSS variables."""
+
+import io
+import math
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from crossgrade.decide import Certificate, EvidencePoint
+from crossgrade.errors import MissingExtraError
+from crossgrade.report import _format as fmt
+from crossgrade.report._view import WHOLE
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Placeholder colours that matplotlib writes and `_to_svg` turns into the page's own.
+_COLOURS = {
+    "#010101": "var(--ink)",
+    "#020202": "var(--muted)",
+    "#030303": "var(--good)",
+    "#040404": "var(--bad)",
+    "#050505": "var(--open)",
+    "#060606": "var(--line)",
+    "#070707": "var(--floor)",
+}
+_LEAST_E = 1e-5
+_INK, _MUTED, _GOOD, _BAD, _OPEN, _LINE, _FLOOR = _COLOURS
+
+
+def _new(width_in: float, height_in: float) -> tuple["Figure", "Axes"]:
+    try:
+        from matplotlib import rc_context
+        from matplotlib.figure import Figure
+    except ImportError as cause:
+        raise MissingExtraError("the HTML report", "report") from cause
+    with rc_context({"font.size": 10, "axes.linewidth": 0.8, "xtick.color": _MUTED, "ytick.color": _INK}):
+        figure = Figure(figsize=(width_in, height_in), layout="constrained")
+        axes = figure.add_subplot()
+    axes.set_facecolor("none")
+    for side in ("top", "right", "left"):
+        axes.spines[side].set_visible(False)
+    axes.spines["bottom"].set_color(_LINE)
+    return figure, axes
+
+
+def _to_svg(figure: "Figure", salt: str, title: str) -> str:
+    from matplotlib import rc_context
+
+    out = io.StringIO()
+    # Text stays text and ids depend on the salt alone, so that the bytes are the same in every process.
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": salt}):
+        figure.savefig(out, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    svg = out.getvalue()
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    for placeholder, variable in _COLOURS.items():
+        svg = svg.replace(placeholder, variable)
+    svg = re.sub(r"font:\s*([\d.]+px)[^;\"]*", r"font-size: \1", svg)
+    svg = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", svg, count=1)
+    svg = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", svg, count=1)
+    # Two figures on one page must not share ids.
+    prefix = re.sub(r"\W", "-", salt)
+    svg = re.sub(r'\bid="', f'id="{prefix}-', svg)
+    svg = re.sub(r"url\(#", f"url(#{prefix}-", svg)
+    svg = re.sub(r'xlink:href="#', f'xlink:href="#{prefix}-', svg)
+    label = title.replace("&", "&amp;").replace("<", "&lt;").replace('"', "&quot;")
+    return svg.replace("<svg", f'<svg role="img" aria-label="{label}"', 1)
+
+
+def _colour(certificate: Certificate) -> str:
+    if certificate.excluded:
+        return _MUTED
+    if certificate.certified:
+        return _GOOD
+    return _BAD if certificate.retention.outcome == "fail" else _OPEN
+
+
+def forest(certificates: Sequence[Certificate], floor: float, salt: str = "forest") -> str:
+    """Draw retention with its interval for each candidate and segment, and the floor as a line."""
+    drawn = [certificate for certificate in certificates if certificate.retention.value is not None]
+    figure, axes = _new(8.2, 0.9 + 0.27 * max(1, len(drawn)))
+    left, right = _forest_range(drawn, floor)
+    several = len({certificate.candidate for certificate in drawn}) > 1
+    for row, certificate in enumerate(reversed(drawn)):
+        _forest_row(axes, row, certificate, left, right)
+    axes.axvline(floor, color=_FLOOR, linestyle=(0, (4, 3)), linewidth=1.2)
+    axes.axvline(1.0, color=_LINE, linewidth=0.8, zorder=0)
+    axes.set_xlim(left, right)
+    axes.set_ylim(-0.7, len(drawn) - 0.3)
+    axes.set_yticks(
+        range(len(drawn)),
+        [_forest_label(certificate, several=several) for certificate in reversed(drawn)],
+        color=_INK,
+    )
+    axes.tick_params(axis="y", length=0)
+    axes.set_xlabel(f"retention (dashed: the floor {floor:g})", color=_MUTED)
+    label = f"Retention with interval for {len(drawn)} hypotheses against the floor {floor:g}"
+    return _to_svg(figure, salt, label)
+
+
+def _forest_range(drawn: Sequence[Certificate], floor: float) -> tuple[float, float]:
+    ends = [floor, 1.0]
+    for certificate in drawn:
+        retention = certificate.retention
+        ends += [end for end in (retention.value, retention.low, retention.high) if end is not None]
+    # A broken incumbent can give a retention of 10: clip, the row's text still says it.
+    right = min(max(end for end in ends if math.isfinite(end)) + 0.03, 1.6)
+    left = max(min(end for end in ends if math.isfinite(end)) - 0.03, 0.0)
+    return left, right
+
+
+def _forest_label(certificate: Certificate, *, several: bool) -> str:
+    where = certificate.segment or WHOLE
+    return f"{certificate.candidate} · {where}" if several else where
+
+
+def _forest_row(axes: "Axes", row: int, certificate: Certificate, left: float, right: float) -> None:
+    retention = certificate.retention
+    colour = _colour(certificate)
+    low = left if retention.low is None else retention.low
+    high = right if retention.high is None else retention.high
+    span = [max(low, left), min(high, right)]
+    axes.plot(span, [row, row], color=colour, linewidth=2.2, solid_capstyle="round")
+    value = retention.value if retention.value is not None else retention.floor
+    whole = certificate.segment is None
+    if value <= right:
+        axes.plot([value], [row], marker="D" if whole else "s", markersize=7 if whole else 5.5, color=colour)
+    else:
+        axes.plot([right], [row], marker=">", markersize=6, color=colour, clip_on=False)
+    axes.annotate(
+        f"{fmt.interval(retention)}   n {retention.n:,}",
+        (1.01, row),
+        xycoords=("axes fraction", "data"),
+        va="center",
+        fontsize=9,
+        color=_MUTED,
+        annotation_clip=False,
+    )
+
+
+def evidence_path(points: Sequence[EvidencePoint], salt: str = "path") -> str:
+    """Draw the two e-values of each hypothesis, as shares of its threshold, over its samples (log scale)."""
+    figure, axes = _new(8.2, 3.2)
+    series: dict[tuple[str, str | None], list[EvidencePoint]] = {}
+    for point in points:
+        series.setdefault((point.candidate, point.segment), []).append(point)
+    several = len({candidate for candidate, _ in series}) > 1
+    for (candidate, segment), path in series.items():
+        name = segment or WHOLE
+        _evidence_line(axes, path, f"{candidate} · {name}" if several else name)
+    axes.axhline(1, color=_FLOOR, linestyle=(0, (4, 3)), linewidth=1.2)
+    axes.set_yscale("log")
+    axes.set_ylim(1e-4, 10)
+    axes.set_xlabel("samples asked", color=_MUTED)
+    axes.set_ylabel("e-value / threshold (dashed: certain)", color=_MUTED)
+    return _to_svg(figure, salt, "Evidence for pass (green) and for fail (red) as samples were asked")
+
+
+def _evidence_line(axes: "Axes", path: Sequence[EvidencePoint], label: str) -> None:
+    whole = path[0].segment is None
+    counts = [point.n for point in path]
+    for values, colour in (
+        ([p.e_pass / p.threshold for p in path], _GOOD),
+        ([p.e_fail / p.threshold for p in path], _BAD),
+    ):
+        heights = [max(value, _LEAST_E) for value in values]
+        axes.plot(counts, heights, color=colour, linewidth=2.0 if whole else 1.2, alpha=1 if whole else 0.65)
+    top = max(path[-1].e_pass / path[-1].threshold, path[-1].e_fail / path[-1].threshold, _LEAST_E)
+    axes.annotate(
+        label,
+        (counts[-1], top),
+        xytext=(4, 0),
+        textcoords="offset points",
+        fontsize=8.5,
+        color=_MUTED,
+        va="center",
+        annotation_clip=False,
+    )

@@ -1,0 +1,61 @@
+"""How numbers look in every report: one place, so that terminal, page and Markdown agree."""
+
+import math
+from decimal import Decimal
+
+from crossgrade.decide import Estimate
+from crossgrade.stats import Retention
+
+UNKNOWN = "unknown"
+
+
+def ratio(value: float | None) -> str:
+    """Three decimals, `∞` for an unbounded end, `undefined` for None."""
+    if value is None:
+        return "undefined"
+    return "∞" if math.isinf(value) else f"{value:.3f}"
+
+
+def interval(retention: Retention) -> str:
+    """`0.845 [0.836, 0.854]`, or the reason why it is undefined."""
+    if retention.value is None:
+        return f"undefined ({retention.reason or 'no data'})"
+    if retention.low is None and retention.high is None:
+        return f"{ratio(retention.value)} (no interval: {retention.reason or 'too few pairs'})"
+    return f"{ratio(retention.value)} [{ratio(retention.low)}, {ratio(retention.high)}]"
+
+
+def percent(value: float | None, digits: int = 1) -> str:
+    """A share as a percentage, or `unknown`."""
+    return UNKNOWN if value is None else f"{100 * value:.{digits}f} %"
+
+
+def probability(value: float) -> str:
+    """A p-value with two significant digits, `< 0.0001` below that."""
+    return "< 0.0001" if value < 1e-4 else f"{value:.2g}"
+
+
+def money(value: float | Decimal | None) -> str:
+    """US dollars with as many digits as matter; `unknown` for None."""
+    if value is None:
+        return UNKNOWN
+    amount = float(value)
+    size = abs(amount)
+    if size >= 1000:
+        digits = 0
+    elif size >= 0.1 or size == 0:
+        digits = 2
+    else:
+        digits = min(9, 2 - math.floor(math.log10(size)))
+    return f"{'−' if amount < 0 else ''}${size:,.{digits}f}"
+
+
+def estimate(value: Estimate) -> str:
+    """An estimate with its interval and n, or why it is unknown."""
+    if value.value is None:
+        return f"{UNKNOWN} ({value.reason})" if value.reason else UNKNOWN
+    show = percent if value.unit == "share" else money
+    text = show(value.value)
+    if value.low is not None and value.high is not None:
+        text += f" [{show(value.low)}, {show(value.high)}]"
+    return text

@@ -1,0 +1,71 @@
+"""One HTML file: no network, no script, light and dark, prints well."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from crossgrade import __version__
+from crossgrade.decide import Verdict
+from crossgrade.errors import MissingExtraError
+from crossgrade.report import _figures
+from crossgrade.report._view import VerdictView, view
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+    from markupsafe import Markup
+
+LONGEST_TEXT = 2_000
+"""Characters of one model answer that a report shows."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Page:
+    view: VerdictView
+    incumbent: str
+    forest: "Markup | None"
+    path: "Markup | None"
+
+
+def render_html(verdicts: Sequence[Verdict], *, title: str | None = None) -> str:
+    """Return the report of one or more verdicts as one self-contained HTML page.
+
+    Raises MissingExtraError without the `report` extra.
+    """
+    environment = _environment()
+    name = title or ", ".join(verdict.workload for verdict in verdicts)
+    pages = [_page(verdict, index) for index, verdict in enumerate(verdicts)]
+    return environment.get_template("report.html.j2").render(pages=pages, title=name, version=__version__)
+
+
+def _environment() -> "Environment":
+    try:
+        from jinja2 import Environment, PackageLoader, StrictUndefined
+    except ImportError as cause:
+        raise MissingExtraError("the HTML report", "report") from cause
+    return Environment(
+        loader=PackageLoader("crossgrade.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        finalize=_shorten,
+    )
+
+
+def _shorten(value: object) -> object:
+    """Keep hostile lengths out of the page; markup made here passes untouched."""
+    if type(value) is str and len(value) > LONGEST_TEXT:
+        return f"{value[:LONGEST_TEXT]} … ({len(value):,} characters in all)"
+    return value
+
+
+def _page(verdict: Verdict, index: int) -> _Page:
+    from markupsafe import Markup
+
+    forest = path = None
+    if any(certificate.retention.value is not None for certificate in verdict.certificates):
+        drawn = _figures.forest(verdict.certificates, verdict.floor, salt=f"forest{index}")
+        forest = Markup(drawn)  # noqa: S704  # drawn here; labels in it are escaped by matplotlib
+    if verdict.path:
+        drawn = _figures.evidence_path(verdict.path, salt=f"path{index}")
+        path = Markup(drawn)  # noqa: S704  # drawn here; labels in it are escaped by matplotlib
+    return _Page(view=view(verdict), incumbent=verdict.incumbent, forest=forest, path=path)

@@ -1,0 +1,120 @@
+"""The same view as Markdown (job summaries), as plain text (terminals) and as JUnit XML (CI)."""
+
+from collections.abc import Sequence
+from xml.etree.ElementTree import Element, SubElement, indent, tostring
+
+from crossgrade.decide import Verdict, gate
+from crossgrade.report._view import Table, VerdictView, standing, view
+
+_MOST_ROWS = 60
+
+
+def render_markdown(verdicts: Sequence[Verdict]) -> str:
+    """Return the report as Markdown, short enough for a job summary."""
+    parts: list[str] = []
+    for verdict in verdicts:
+        seen = view(verdict)
+        parts += [f"## {_escape(seen.workload)}: {seen.name}", _escape(seen.sentence)]
+        parts.append("\n".join(f"- **{label}**: {_escape(value)}" for label, value in seen.facts))
+        parts += [f"### {heading}\n\n{_bullets(lines)}" for heading, lines in _lists(seen) if lines]
+        parts += [f"### {table.title}\n\n{_markdown_table(table)}" for table in _tables(seen) if table.rows]
+    return "\n\n".join(parts) + "\n"
+
+
+def _lists(seen: VerdictView) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    return (("Why", seen.reasons), ("What would change it", seen.would_change))
+
+
+def _tables(seen: VerdictView) -> tuple[Table, ...]:
+    return (seen.costs, seen.retention, seen.guards, seen.requirements)
+
+
+def _bullets(lines: Sequence[str]) -> str:
+    return "\n".join(f"- {_escape(line)}" for line in lines)
+
+
+def _escape(text: str) -> str:
+    """Keep a cell in its cell and markup out of the summary."""
+    return text.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")
+
+
+def _markdown_table(table: Table) -> str:
+    rule = ["---:" if column in table.numeric else "---" for column in range(len(table.head))]
+    rows = [table.head, tuple(rule), *(tuple(map(_escape, row)) for row in table.rows[:_MOST_ROWS])]
+    text = "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    left = len(table.rows) - _MOST_ROWS
+    return (
+        text + (f"\n\n({left} more rows)" if left > 0 else "") + (f"\n\n{table.note}" if table.note else "")
+    )
+
+
+def render_text(verdict: Verdict, *, width: int = 100) -> str:
+    """Return the verdict as plain text for a terminal: sentence, facts, reasons, guards that did not pass."""
+    seen = view(verdict)
+    label_width = max(len(label) for label, _ in seen.facts)
+    lines = [f"{seen.workload}: {seen.name.upper()}", f"  {seen.sentence}", ""]
+    lines += [f"  {label:<{label_width}}  {value}" for label, value in seen.facts]
+    for heading, entries in _lists(seen):
+        if entries:
+            lines += ["", f"  {heading.lower()}:"] + [f"  - {entry}" for entry in entries]
+    lines += ["", *_plain_retention(verdict, width)]
+    alarms = [guard for guard in verdict.guards if guard.status != "pass"]
+    passed = len(verdict.guards) - len(alarms)
+    lines += ["", f"  guards: {passed} passed" + (f", {len(alarms)} did not:" if alarms else "")]
+    for guard in alarms:
+        where = f" on {guard.segment}" if guard.segment else ""
+        lines.append(f"  {guard.status}  {guard.name}{where}: {guard.seen}")
+        if guard.advice:
+            lines.append(f"        do: {guard.advice}")
+    return "\n".join(lines) + "\n"
+
+
+def _plain_retention(verdict: Verdict, width: int) -> list[str]:
+    seen = view(verdict).retention
+    # candidate, segment, n, retention, result: the columns a reader needs first
+    columns = (1, 2, 6, 8) if len(verdict.candidates) == 1 else (0, 1, 2, 6, 8)
+    rows = [tuple(row[column] for column in columns) for row in (seen.head, *seen.rows[:_MOST_ROWS])]
+    widths = [max(len(row[index]) for row in rows) for index in range(len(columns))]
+    lines = []
+    for row in rows:
+        cells = [
+            cell.rjust(size) if columns[index] == 2 else cell.ljust(size)
+            for index, (cell, size) in enumerate(zip(row, widths, strict=True))
+        ]
+        lines.append(("  " + "  ".join(cells)).rstrip()[: max(width, 60)])
+    left = len(seen.rows) - _MOST_ROWS
+    return lines + ([f"  ({left} more rows; --json has all)"] if left > 0 else [])
+
+
+def render_junit(verdicts: Sequence[Verdict]) -> str:
+    """Return JUnit XML: a suite a workload, a case for the verdict and one for each hypothesis and guard.
+
+    The verdict's case fails exactly when `decide --gate` exits with something else than 0.
+    """
+    root = Element("testsuites", name="crossgrade")
+    for verdict in verdicts:
+        suite = SubElement(root, "testsuite", name=verdict.workload)
+        case = SubElement(suite, "testcase", classname=verdict.workload, name="verdict")
+        if gate(verdict) != 0:
+            failure = SubElement(case, "failure", message=_xml(f"{verdict.name}: {verdict.sentence}"))
+            failure.text = _xml("\n".join((*verdict.reasons, *verdict.would_change)))
+        for certificate in verdict.certificates:
+            name = f"{certificate.candidate} on {certificate.segment or 'the whole workload'}"
+            case = SubElement(suite, "testcase", classname=f"{verdict.workload}.retention", name=_xml(name))
+            SubElement(case, "system-out").text = _xml(standing(certificate))
+        for guard in verdict.guards:
+            name = f"{guard.name}{f' on {guard.segment}' if guard.segment else ''}"
+            case = SubElement(suite, "testcase", classname=f"{verdict.workload}.guards", name=_xml(name))
+            if guard.status == "fail":
+                SubElement(case, "failure", message=_xml(guard.seen)).text = _xml(guard.advice)
+            else:
+                SubElement(case, "system-out").text = _xml(guard.seen)
+        suite.set("tests", str(len(suite)))
+        suite.set("failures", str(sum(len(element.findall("failure")) for element in suite)))
+    indent(root)
+    return '<?xml version="1.0" encoding="utf-8"?>\n' + tostring(root, encoding="unicode") + "\n"
+
+
+def _xml(text: str) -> str:
+    """Drop the control characters that XML 1.0 forbids."""
+    return "".join(character for character in text if character in "\t\n" or character >= " ")

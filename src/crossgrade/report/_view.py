@@ -1,0 +1,216 @@
+"""View models: a verdict in the words and rows that page, Markdown and terminal show."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from crossgrade.decide import Certificate, Guard, Loss, PolicyCost, Verdict
+from crossgrade.report import _format as fmt
+from crossgrade.routing import Policy
+
+WHOLE = "whole workload"
+_STATUS_ORDER = {"fail": 0, "warn": 1, "pass": 2}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """A captioned table of text; `numeric` are the columns to align right."""
+
+    title: str
+    head: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    numeric: frozenset[int] = frozenset()
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VerdictView:
+    """Everything a report shows of one verdict, in the order of reading."""
+
+    workload: str
+    name: str
+    sentence: str
+    facts: tuple[tuple[str, str], ...]
+    reasons: tuple[str, ...]
+    would_change: tuple[str, ...]
+    retention: Table
+    costs: Table
+    guards: Table
+    requirements: Table
+    losses: tuple[Loss, ...]
+    methods: tuple[str, ...]
+    provenance: tuple[tuple[str, str], ...]
+
+
+def policy_words(policy: Policy) -> str:
+    """Say in words which model answers under a policy."""
+    if policy.kind == "keep" or policy.candidate is None:
+        return f"{policy.incumbent} answers everything"
+    if policy.kind == "switch":
+        return f"{policy.candidate} answers everything"
+    return f"{policy.candidate} answers {', '.join(policy.segments)}; {policy.incumbent} the rest"
+
+
+def view(verdict: Verdict) -> VerdictView:
+    """Return the view model of a verdict."""
+    return VerdictView(
+        workload=verdict.workload,
+        name=verdict.name,
+        sentence=verdict.sentence,
+        facts=_facts(verdict),
+        reasons=verdict.reasons,
+        would_change=verdict.would_change,
+        retention=_retention(verdict),
+        costs=_costs(verdict.costs),
+        guards=_guards(verdict.guards),
+        requirements=_requirements(verdict),
+        losses=verdict.losses,
+        methods=_methods(verdict),
+        provenance=_provenance(verdict),
+    )
+
+
+def _facts(verdict: Verdict) -> tuple[tuple[str, str], ...]:
+    facts = [
+        ("policy", policy_words(verdict.policy)),
+        ("floor", f"retention ≥ {verdict.floor:g} at an error rate of {fmt.percent(verdict.alpha, 0)}"),
+        ("samples", f"{verdict.asked:,} of {verdict.planned:,} planned"),
+    ]
+    if verdict.calls_saved:
+        facts.append(
+            ("calls saved", f"{verdict.calls_saved:,} model calls not made, the verdict was certain")
+        )
+    if verdict.needed:
+        facts.append(("to settle it", f"about {verdict.needed:,} more samples"))
+    if verdict.saving_per_month_usd is not None:
+        facts.append(("saving a month", fmt.estimate(verdict.saving_per_month_usd)))
+    if verdict.spent_usd is not None:
+        facts.append(("evaluation cost", fmt.money(verdict.spent_usd)))
+    facts.append(("decided", f"{verdict.decided_at:%Y-%m-%d}"))
+    facts.append(("valid until", f"{verdict.valid_until:%Y-%m-%d}"))
+    return tuple(facts)
+
+
+def standing(certificate: Certificate) -> str:
+    """Say what became of one hypothesis."""
+    if certificate.excluded:
+        return f"left out: {certificate.excluded}"
+    if certificate.certified:
+        return "certified"
+    return {"fail": "below the floor"}.get(certificate.retention.outcome, "not shown")
+
+
+def _retention(verdict: Verdict) -> Table:
+    rows = tuple(
+        (
+            certificate.candidate,
+            certificate.segment or WHOLE,
+            f"{certificate.retention.n:,}",
+            fmt.percent(certificate.share, 0),
+            _mean(certificate.retention.incumbent_mean),
+            _mean(certificate.retention.candidate_mean),
+            fmt.interval(certificate.retention),
+            fmt.probability(certificate.adjusted_p),
+            standing(certificate),
+        )
+        for certificate in verdict.certificates
+    )
+    levels = {certificate.retention.level for certificate in verdict.certificates} or {0.95}
+    return Table(
+        title="Retention",
+        head=("candidate", "on", "n", "traffic", "incumbent", "candidate score", "retention", "p", "result"),
+        rows=rows,
+        numeric=frozenset({2, 3, 4, 5, 6, 7}),
+        note=(
+            f"Intervals at {fmt.percent(max(levels), 0)}, each for itself; p is adjusted for all "
+            f"{len(rows)} hypotheses (weighted Holm) and a row is certified when p ≤ {verdict.alpha:g}."
+        ),
+    )
+
+
+def _mean(value: float | None) -> str:
+    return "undefined" if value is None else f"{value:.3f}"
+
+
+def _costs(costs: Sequence[PolicyCost]) -> Table:
+    return Table(
+        title="Cost",
+        head=("policy", "per request", "per solved sample", "saving a request", "saving a month", "saving"),
+        rows=tuple(
+            (
+                policy_words(cost.policy),
+                fmt.estimate(cost.per_request_usd),
+                fmt.estimate(cost.per_solved_usd),
+                fmt.estimate(cost.saving_per_request_usd),
+                fmt.estimate(cost.saving_per_month_usd),
+                fmt.estimate(cost.saving_share),
+            )
+            for cost in costs
+        ),
+        numeric=frozenset({1, 2, 3, 4, 5}),
+        note="Measured usage times a dated price; 95 % intervals over samples. Unknown is not zero.",
+    )
+
+
+def _guards(guards: Sequence[Guard]) -> Table:
+    ordered = sorted(guards, key=lambda guard: _STATUS_ORDER[guard.status])
+    return Table(
+        title="Evidence guards",
+        head=("result", "guard", "on", "seen", "what to do"),
+        rows=tuple(
+            (
+                guard.status,
+                guard.name,
+                " · ".join(part for part in (guard.candidate, guard.segment) if part) or WHOLE,
+                guard.seen,
+                guard.advice,
+            )
+            for guard in ordered
+        ),
+    )
+
+
+def _requirements(verdict: Verdict) -> Table:
+    words = {True: "met", False: "not met", None: "not known"}
+    return Table(
+        title="Requirements",
+        head=("result", "requirement", "candidate", "wanted", "seen"),
+        rows=tuple(
+            (words[check.met], check.name, check.candidate, check.wanted, check.seen)
+            for check in verdict.requirements
+        ),
+    )
+
+
+def _methods(verdict: Verdict) -> tuple[str, ...]:
+    tests = sorted({certificate.retention.method for certificate in verdict.certificates})
+    lines = [
+        (
+            "Retention is the mean score of the policy's answers over the mean score of the incumbent's, on "
+            f"the same samples. Certified: the data reject “retention < {verdict.floor:g}” at an error "
+            f"rate of {fmt.percent(verdict.alpha, 0)} over all hypotheses of this decision together."
+        ),
+    ]
+    if tests:
+        lines.append(f"Tests used: {'; '.join(tests)}.")
+    if verdict.mode == "sequential":
+        lines.append(
+            "Both directions were bet on after every sample; half of the error rate pays for these looks "
+            "(Ville's inequality), half for the test at the planned end."
+        )
+    elif verdict.mode == "anytime":
+        lines.append("The bets alone decide, valid at any moment of stopping (Ville's inequality).")
+    else:
+        lines.append("One look at a fixed number of samples.")
+    return tuple(lines)
+
+
+def _provenance(verdict: Verdict) -> tuple[tuple[str, str], ...]:
+    rows = [
+        ("evidence", verdict.evidence_digest),
+        ("run", verdict.run_id or "imported results"),
+        ("shuffle seed", str(verdict.seed)),
+        ("mode", verdict.mode),
+        ("decided at", verdict.decided_at.isoformat(timespec="seconds")),
+    ]
+    rows += [("price", source) for source in verdict.price_sources]
+    return tuple(rows)

@@ -1,0 +1,99 @@
+"""Reports: safe, small, self-contained, identical between runs, and the same numbers everywhere."""
+
+import re
+import shutil
+import subprocess
+import xml.etree.ElementTree as ET
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from crossgrade.decide import Verdict
+from crossgrade.report import render_html, render_junit, render_markdown, render_text, write_report
+
+
+class _Tags(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.ids: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.ids += [value for name, value in attrs if name == "id" and value]
+
+
+def test_page_is_one_safe_self_contained_file(verdict: Verdict) -> None:
+    page = render_html([verdict])
+    seen = _Tags()
+    seen.feed(page)
+    assert not {"script", "link", "iframe", "object"} & set(seen.tags)
+    assert seen.tags.count("svg") == 2
+    assert "<b>extraction" not in page
+    assert "(5,000 characters in all)" in page
+    assert len(page.encode()) < 500_000
+    assert len(seen.ids) == len(set(seen.ids))
+    assert not re.search(r'(?:src|href)="(?!#)', page.replace("xlink:href", "href"))
+
+
+def test_page_is_identical_between_renders(verdict: Verdict) -> None:
+    assert render_html([verdict, verdict]) == render_html([verdict, verdict])
+
+
+@pytest.mark.parametrize("render", [render_html, render_markdown, lambda v: render_text(v[0])])
+def test_every_form_shows_the_same_numbers(verdict: Verdict, render: object) -> None:
+    text = render([verdict])
+    for number in ("0.881 [0.834, 0.931]", "0.980 [0.930, 1.040]", "Move sentiment to scout", "3.0 %"):
+        assert number in text, number
+
+
+def test_unknown_cost_is_said_and_never_zero(verdict: Verdict) -> None:
+    text = render_markdown([verdict])
+    assert "unknown (no price for scout)" in text
+    assert "$0 " not in text
+
+
+def test_markdown_keeps_hostile_cells_in_their_table(verdict: Verdict) -> None:
+    hostile = replace(verdict, sentence="a | b\n<img src=x onerror=y>")
+    text = render_markdown([hostile])
+    assert "<img" not in text
+    assert "a \\| b &lt;img" in text
+
+
+def test_junit_fails_exactly_when_the_gate_does(verdict: Verdict) -> None:
+    def failed(name: str) -> bool:
+        root = ET.fromstring(render_junit([replace(verdict, name=name)]))
+        return root.find(".//testcase[@name='verdict']/failure") is not None
+
+    assert [failed(name) for name in ("switch", "split", "keep", "undecided", "invalid")] == [
+        False, False, True, True, True,
+    ]  # fmt: skip
+
+
+def test_junit_survives_control_characters(verdict: Verdict) -> None:
+    ET.fromstring(render_junit([replace(verdict, name="keep", sentence="bell \x07 and \x00")]))
+
+
+def test_report_is_written_whole_or_not_at_all(verdict: Verdict, tmp_path: Path) -> None:
+    path = write_report([verdict], tmp_path / "deep" / "report.html")
+    assert path.read_text(encoding="utf-8").endswith("</html>")
+    assert [entry.name for entry in path.parent.iterdir()] == ["report.html"]
+
+
+@pytest.mark.needs("chromium")
+def test_a_real_browser_renders_it_without_scrolling_sideways(verdict: Verdict, tmp_path: Path) -> None:
+    path = write_report([verdict], tmp_path / "report.html")
+    browser = shutil.which("chromium") or shutil.which("google-chrome")
+    done = subprocess.run(
+        [
+            browser, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-sync",
+            "--disable-background-networking", "--disable-component-update", "--disable-quic",
+            f"--user-data-dir={tmp_path / 'profile'}", "--window-size=1100,1600",
+            f"--screenshot={tmp_path / 'page.png'}", path.as_uri(),
+        ],
+        capture_output=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr.decode()
+    assert (tmp_path / "page.png").stat().st_size > 20_000
