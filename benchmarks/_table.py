@@ -1,0 +1,90 @@
+"""Rows of a benchmark: one JSON file and one Markdown table with the same content."""
+
+import json
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import TypedDict
+
+DOCS = Path(__file__).parent.parent / "docs" / "benchmarks"
+
+
+class Row(TypedDict, total=False):
+    """One figure: what was measured, what it must be, and under which conditions."""
+
+    figure: str
+    value: float | str | None
+    unit: str
+    must: str
+    aim: str
+    holds: bool
+    peers: Mapping[str, float | str]
+    conditions: str
+    part: str
+
+
+def machine() -> str:
+    """The processor, its cores, memory and Python, without any path or host name."""
+    name = platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        models = [
+            line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines() if "model name" in line
+        ]
+        name = models[0] if models else name
+    memory_gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    python = platform.python_version()
+    return f"{name}, {os.cpu_count()} cores, {memory_gib:.0f} GiB, {platform.system()}, CPython {python}"
+
+
+def write(name: str, rows: Sequence[Row], packages: Sequence[str], notes: Sequence[str] = ()) -> None:
+    """Write docs/benchmarks/NAME.json and NAME.md from the same rows."""
+    versions = {package: version(package) for package in packages}
+    record = {
+        "schema_version": 1,
+        "benchmark": name,
+        "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "machine": machine(),
+        "versions": versions,
+        "rows": rows,
+    }
+    DOCS.mkdir(parents=True, exist_ok=True)
+    (DOCS / f"{name}.json").write_text(
+        json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
+    )
+    lines = [
+        f"# Benchmark: {name}",
+        "",
+        f"Measured {record['measured_at']} on {record['machine']}; "
+        + ", ".join(f"{package} {number}" for package, number in versions.items())
+        + f". `make bench-{name}` measures it again.",
+        "",
+        "| figure | value | must | aim | holds | peers | conditions |",
+        "|---|---:|---:|---:|---|---|---|",
+    ]
+    lines += [_line(row) for row in rows]
+    lines += ["", *notes]
+    (DOCS / f"{name}.md").write_text("\n".join(lines).rstrip() + "\n", encoding="utf-8")
+
+
+def _line(row: Row) -> str:
+    value = row.get("value")
+    shown = "not measured" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
+    unit = row.get("unit", "")
+    peers = "; ".join(
+        f"{peer} {number:.4g}" if isinstance(number, float) else f"{peer} {number}"
+        for peer, number in row.get("peers", {}).items()
+    )
+    cells = (
+        row["figure"],
+        f"{shown} {unit}".strip(),
+        row.get("must", ""),
+        row.get("aim", ""),
+        "yes" if row.get("holds") else "**no**",
+        peers,
+        row.get("conditions", ""),
+    )
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
