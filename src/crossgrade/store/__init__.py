@@ -1,1 +1,52 @@
-"""Being built."""
+"""What a project remembers: runs, answers, verdicts and the route table in force."""
+
+from typing import TYPE_CHECKING, Any
+
+from crossgrade.store._ids import new_id
+from crossgrade.store._records import (
+    Answer,
+    AnswerScore,
+    Record,
+    RecordedAnswer,
+    Response,
+    Run,
+    RunKey,
+    RunSample,
+    RunStatus,
+    RunTotals,
+    utc_now,
+)
+
+if TYPE_CHECKING:
+    from crossgrade.store._routes import Step
+    from crossgrade.store._store import Store
+    from crossgrade.store._verdicts import StoredVerdict
+
+__all__ = [
+    "Answer",
+    "AnswerScore",
+    "Record",
+    "RecordedAnswer",
+    "Response",
+    "Run",
+    "RunKey",
+    "RunSample",
+    "RunStatus",
+    "RunTotals",
+    "Step",
+    "Store",
+    "StoredVerdict",
+    "new_id",
+    "utc_now",
+]
+
+_LATE = {"Step": "_routes", "Store": "_store", "StoredVerdict": "_verdicts"}
+
+
+def __getattr__(name: str) -> Any:
+    """Import `Store` and what comes with it when first asked for: SQLAlchemy alone costs 120 ms of CPU."""
+    if name not in _LATE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f"{__name__}.{_LATE[name]}"), name)

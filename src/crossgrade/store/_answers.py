@@ -1,0 +1,271 @@
+"""Answers and their scores: appended in groups, read back to resume, to reuse and to decide."""
+
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, TypeAlias
+
+import msgspec
+from sqlalchemy import Row, Select, Table, and_, insert, select
+
+from crossgrade.domain import ModelAnswer, Score, ScoredAnswer, ToolCall, Usage
+from crossgrade.store import _tables as t
+from crossgrade.store._database import Database
+from crossgrade.store._records import Answer, AnswerScore, Record, RecordedAnswer, Response, RunKey, RunSample
+
+_LOOKUP_SIZE = 500
+"""Digests asked for in one query; SQLite takes at least 999 parameters."""
+
+_Row: TypeAlias = dict[str, object]
+
+
+class Answers:
+    """The answers of a store."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def append(self, records: Sequence[Record]) -> None:
+        """Commit records in one transaction: all of them are kept, or none."""
+        with self._database.writing() as connection:
+            for kind, (table, to_row) in _WRITERS.items():
+                rows = [to_row(record) for record in records if type(record) is kind]
+                if rows:
+                    connection.execute(insert(table), rows)
+
+    def paid(self, request_digests: Iterable[str]) -> dict[str, Response]:
+        """Return the newest response to each of these requests that has one, whichever run paid."""
+        digests = list(request_digests)
+        found: dict[str, Response] = {}
+        with self._database.reading() as connection:
+            for start in range(0, len(digests), _LOOKUP_SIZE):
+                query = (
+                    select(t.responses)
+                    .where(t.responses.c.request_digest.in_(digests[start : start + _LOOKUP_SIZE]))
+                    .order_by(t.responses.c.id)
+                )
+                for row in connection.execute(query):
+                    found[row.request_digest] = _response(row)
+        return found
+
+    def of_run(self, run_id: str, scorer_digest: str) -> dict[RunKey, RecordedAnswer]:
+        """Return the run's latest answer to each (sample id, model, epoch), with its score if it has one."""
+        query = _answers_query(run_id, scorer_digest)
+        with self._database.reading() as connection:
+            return {
+                (row.sample_id, row.model, row.epoch): _recorded(row) for row in connection.execute(query)
+            }
+
+    def samples_of_run(self, run_id: str) -> set[str]:
+        """Return the ids of the samples that the run has recorded."""
+        query = select(t.samples.c.sample_id).where(t.samples.c.run_id == run_id)
+        with self._database.reading() as connection:
+            return set(connection.execute(query).scalars())
+
+    def scored(self, run_id: str, scorer_digest: str) -> list[ScoredAnswer]:
+        """Return the run's latest answers as evidence, in the order in which samples were asked.
+
+        An answer that has no score by this scorer is left out, so that what was never counted
+        while the run went on does not count afterwards; a failed call is there, with its error.
+        """
+        query = _answers_query(run_id, scorer_digest)
+        latest: dict[RunKey, Row[Any]] = {}
+        with self._database.reading() as connection:
+            for row in connection.execute(query):
+                latest[row.sample_id, row.model, row.epoch] = row
+        return [_scored(row) for row in latest.values() if row.scorer_digest is not None or row.error_kind]
+
+
+def _answers_query(run_id: str, scorer_digest: str) -> Select[Any]:
+    a, s, r, x = t.answers, t.samples, t.responses, t.scores
+    same_answer = and_(
+        x.c.run_id == a.c.run_id,
+        x.c.sample_id == a.c.sample_id,
+        x.c.model == a.c.model,
+        x.c.epoch == a.c.epoch,
+        x.c.attempt == a.c.attempt,
+        x.c.scorer_digest == scorer_digest,
+    )
+    return (
+        select(
+            *(a.c[name] for name in ("sample_id", "model", "epoch", "attempt", "settings_digest", "reused")),
+            *(a.c[name] for name in ("response_id", "error", "error_kind")),
+            *(s.c[name] for name in ("digest", "target_digest", "segment", "cluster", "weight")),
+            *(s.c[name] for name in ("input", "target")),
+            *(column for column in r.c if column.name != "cost_usd"),
+            r.c.cost_usd.label("answer_cost_usd"),
+            *(x.c[name] for name in ("scorer_digest", "value", "unparsed", "extracted", "explanation")),
+            x.c.cost_usd.label("score_cost_usd"),
+        )
+        .join_from(a, s, and_(a.c.run_id == s.c.run_id, a.c.sample_id == s.c.sample_id))
+        .join(r, a.c.response_id == r.c.id, isouter=True)
+        .join(x, same_answer, isouter=True)
+        .where(a.c.run_id == run_id)
+        .order_by(s.c.position, a.c.model, a.c.epoch, a.c.attempt)
+    )
+
+
+def _recorded(row: Row[Any]) -> RecordedAnswer:
+    return RecordedAnswer(
+        sample_id=row.sample_id,
+        model=row.model,
+        epoch=row.epoch,
+        attempt=row.attempt,
+        response=None if row.response_id is None else _response(row, cost=row.answer_cost_usd),
+        reused=row.reused,
+        error=row.error,
+        error_kind=row.error_kind,
+        score=None if row.scorer_digest is None else _score(row),
+    )
+
+
+def _response(row: Row[Any], *, cost: str | None = None) -> Response:
+    text = cost if cost is not None else getattr(row, "cost_usd", None)
+    return Response(
+        id=row.id,
+        request_digest=row.request_digest,
+        offer=row.offer,
+        answer=_model_answer(row),
+        cost_usd=_money(text),
+        at=datetime.fromisoformat(row.at),
+    )
+
+
+def _model_answer(row: Row[Any]) -> ModelAnswer:
+    calls = () if row.tool_calls is None else msgspec.json.decode(row.tool_calls, type=tuple[ToolCall, ...])
+    return ModelAnswer(
+        text=row.text,
+        tool_calls=calls,
+        finish_reason=row.finish_reason,
+        usage=_usage(row),
+        model=row.served_model,
+        runtime=row.runtime,
+        latency_ms=row.latency_ms,
+        ttft_ms=row.ttft_ms,
+    )
+
+
+def _usage(row: Row[Any]) -> Usage:
+    return Usage(
+        input_tokens=row.input_tokens,
+        output_tokens=row.output_tokens,
+        cache_read_input_tokens=row.cache_read_input_tokens,
+        cache_creation_input_tokens=row.cache_creation_input_tokens,
+        reasoning_output_tokens=row.reasoning_output_tokens,
+    )
+
+
+def _score(row: Row[Any]) -> Score:
+    return Score(
+        value=row.value,
+        unparsed=row.unparsed,
+        extracted=row.extracted,
+        explanation=row.explanation,
+        cost_usd=_money(row.score_cost_usd),
+    )
+
+
+def _scored(row: Row[Any]) -> ScoredAnswer:
+    return ScoredAnswer(
+        sample_id=row.sample_id,
+        model=row.model,
+        score=row.value,
+        epoch=row.epoch,
+        segment=row.segment,
+        cluster=row.cluster,
+        weight=row.weight,
+        error=row.error,
+        unparsed=bool(row.unparsed),
+        output=row.text,
+        input=row.input,
+        target=row.target,
+        prompt_digest=row.digest,
+        target_digest=row.target_digest,
+        settings_digest=row.settings_digest,
+        usage=_usage(row),
+        cost_usd=_money(row.answer_cost_usd),
+        latency_ms=row.latency_ms,
+        ttft_ms=row.ttft_ms,
+    )
+
+
+def _money(text: str | None) -> Decimal | None:
+    return None if text is None else Decimal(text)
+
+
+def _text(value: Decimal | None) -> str | None:
+    return None if value is None else str(value)
+
+
+def _sample_row(sample: RunSample) -> _Row:
+    return {name: getattr(sample, name) for name in _SAMPLE_FIELDS}
+
+
+_SAMPLE_FIELDS = tuple(column.name for column in t.samples.c)
+
+
+def _response_row(response: Response) -> _Row:
+    answer = response.answer
+    usage = answer.usage
+    return {
+        "id": response.id,
+        "request_digest": response.request_digest,
+        "offer": response.offer,
+        "text": answer.text,
+        "tool_calls": msgspec.json.encode(answer.tool_calls).decode() if answer.tool_calls else None,
+        "finish_reason": answer.finish_reason,
+        "served_model": answer.model,
+        "runtime": answer.runtime,
+        "input_tokens": usage.input_tokens,
+        "output_tokens": usage.output_tokens,
+        "cache_read_input_tokens": usage.cache_read_input_tokens,
+        "cache_creation_input_tokens": usage.cache_creation_input_tokens,
+        "reasoning_output_tokens": usage.reasoning_output_tokens,
+        "cost_usd": _text(response.cost_usd),
+        "latency_ms": answer.latency_ms,
+        "ttft_ms": answer.ttft_ms,
+        "at": response.at.isoformat(),
+    }
+
+
+def _answer_row(answer: Answer) -> _Row:
+    return {
+        "run_id": answer.run_id,
+        "sample_id": answer.sample_id,
+        "model": answer.model,
+        "epoch": answer.epoch,
+        "attempt": answer.attempt,
+        "settings_digest": answer.settings_digest,
+        "response_id": answer.response_id,
+        "reused": answer.reused,
+        "error": answer.error,
+        "error_kind": answer.error_kind,
+        "at": answer.at.isoformat(),
+    }
+
+
+def _score_row(record: AnswerScore) -> _Row:
+    score = record.score
+    return {
+        "run_id": record.run_id,
+        "sample_id": record.sample_id,
+        "model": record.model,
+        "epoch": record.epoch,
+        "attempt": record.attempt,
+        "scorer_digest": record.scorer_digest,
+        "value": score.value,
+        "unparsed": score.unparsed,
+        "extracted": score.extracted,
+        "explanation": score.explanation,
+        "cost_usd": _text(score.cost_usd),
+        "at": record.at.isoformat(),
+    }
+
+
+# In the order in which their foreign keys ask to be inserted.
+_WRITERS: dict[type, tuple[Table, Callable[[Any], _Row]]] = {
+    RunSample: (t.samples, _sample_row),
+    Response: (t.responses, _response_row),
+    Answer: (t.answers, _answer_row),
+    AnswerScore: (t.scores, _score_row),
+}

@@ -1,0 +1,155 @@
+"""The records of the store: appended, dated in UTC, never changed.
+
+Each is one row of `_tables.py`; `docs/reference/store.md` describes the columns.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from decimal import Decimal
+from enum import StrEnum
+from typing import TypeAlias
+
+from crossgrade.domain import JSON, ModelAnswer, Score
+
+
+def utc_now() -> datetime:
+    """Return the current time in UTC."""
+    return datetime.now(UTC)
+
+
+class RunStatus(StrEnum):
+    """Where a run stands, derived from its last event and its lock.
+
+    `RUNNING` means that a process holds the run's lock; `KILLED` that none does although the
+    run never ended. Every state but `FINISHED` can be resumed.
+    """
+
+    RUNNING = "running"
+    KILLED = "killed"
+    FINISHED = "finished"
+    BUDGET = "budget"
+    INTERRUPTED = "interrupted"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """A run of a workload, with the settings it was started with.
+
+    `settings` is everything the run depends on, as JSON; `settings_digest` its digest, which a
+    resumed run must match. `planned` counts samples, `created_at` is UTC.
+    """
+
+    id: str
+    workload: str
+    dataset_digest: str
+    settings: Mapping[str, JSON]
+    settings_digest: str
+    seed: int
+    planned: int
+    created_at: datetime = field(default_factory=utc_now)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunTotals:
+    """Counts of a run's latest answers, and what was paid; `spent_usd` None where a cost is unknown."""
+
+    answers: int
+    errors: int
+    reused: int
+    spent_usd: Decimal | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunSample:
+    """A sample as a run asked it; `position` is its place in the shuffled order, from 0.
+
+    `input` and `target` are texts for reading losses side by side, bounded in length;
+    `digest` is of the whole sample and lets answers be paired only on the same question.
+    """
+
+    run_id: str
+    sample_id: str
+    position: int
+    digest: str
+    target_digest: str
+    segment: str | None = None
+    cluster: str | None = None
+    weight: float = 1.0
+    input: str | None = None
+    target: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Response:
+    """What a provider answered to a request: the unit that is paid for, once.
+
+    `request_digest` names the request (endpoint, model, messages, settings, epoch). `cost_usd`
+    is usage times the price of that day, None where either is unknown.
+    """
+
+    id: str
+    request_digest: str
+    offer: str
+    answer: ModelAnswer
+    cost_usd: Decimal | None
+    at: datetime = field(default_factory=utc_now)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What one model got on one sample and epoch of a run: a response, or an error.
+
+    `reused` marks a response that was already paid for. An error that may be transient is
+    asked again when the run resumes, as the next `attempt` (from 1); the last one counts.
+    """
+
+    run_id: str
+    sample_id: str
+    model: str
+    epoch: int
+    settings_digest: str
+    attempt: int = 1
+    response_id: str | None = None
+    reused: bool = False
+    error: str | None = None
+    error_kind: str | None = None
+    at: datetime = field(default_factory=utc_now)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnswerScore:
+    """The score of an answer by one scorer, named by its digest."""
+
+    run_id: str
+    sample_id: str
+    model: str
+    epoch: int
+    attempt: int
+    scorer_digest: str
+    score: Score
+    at: datetime = field(default_factory=utc_now)
+
+
+Record: TypeAlias = RunSample | Response | Answer | AnswerScore
+"""What a run appends while it goes on."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordedAnswer:
+    """The latest answer of a run to one sample, epoch and model, read back to resume from."""
+
+    sample_id: str
+    model: str
+    epoch: int
+    attempt: int
+    response: Response | None
+    reused: bool
+    error: str | None
+    error_kind: str | None
+    score: Score | None
+
+
+RunKey: TypeAlias = tuple[str, str, int]
+"""Sample id, model, epoch: one answer of a run."""

@@ -1,0 +1,146 @@
+"""Runs and what became of them."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from datetime import datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from sqlalchemy import Row, desc, func, insert, select
+
+from crossgrade.domain import JSON
+from crossgrade.errors import NotFoundError, StoreError
+from crossgrade.store import _tables as t
+from crossgrade.store._database import Database
+from crossgrade.store._locks import file_lock, session_lock
+from crossgrade.store._records import Run, RunStatus, RunTotals, utc_now
+
+
+class Runs:
+    """The runs of a store."""
+
+    def __init__(self, database: Database, folder: Path) -> None:
+        self._database = database
+        self._folder = folder
+
+    def append(self, run: Run) -> None:
+        """Record a run that starts."""
+        row = {
+            "id": run.id,
+            "workload": run.workload,
+            "dataset_digest": run.dataset_digest,
+            "settings": msgspec.json.encode(run.settings, order="deterministic").decode(),
+            "settings_digest": run.settings_digest,
+            "seed": run.seed,
+            "planned": run.planned,
+            "created_at": run.created_at.isoformat(),
+        }
+        with self._database.writing() as connection:
+            connection.execute(insert(t.runs), row)
+
+    def append_event(self, run_id: str, status: RunStatus, detail: Mapping[str, JSON] | None = None) -> None:
+        """Record that the run reached `status`, with what there is to say about it."""
+        row = {
+            "run_id": run_id,
+            "kind": status.value,
+            "detail": msgspec.json.encode(detail or {}).decode(),
+            "at": utc_now().isoformat(),
+        }
+        with self._database.writing() as connection:
+            connection.execute(insert(t.run_events), row)
+
+    def get(self, run_id: str) -> Run:
+        """Return the run with this id, or the only one whose id begins so; raises `NotFoundError`."""
+        query = select(t.runs).where(t.runs.c.id.startswith(run_id, autoescape=True)).limit(2)
+        with self._database.reading() as connection:
+            rows = connection.execute(query).all()
+        if not rows:
+            raise NotFoundError(f"there is no run `{run_id}`", hint="`crossgrade runs` lists them")
+        if len(rows) > 1:
+            raise NotFoundError(f"more than one run begins with `{run_id}`", hint="give more of the id")
+        return _run(rows[0])
+
+    def recent(self, workload: str | None = None) -> list[Run]:
+        """Return the runs (of one workload), newest first."""
+        query = select(t.runs).order_by(desc(t.runs.c.created_at), desc(t.runs.c.id))
+        if workload is not None:
+            query = query.where(t.runs.c.workload == workload)
+        with self._database.reading() as connection:
+            return [_run(row) for row in connection.execute(query)]
+
+    def status(self, run_id: str) -> RunStatus:
+        """Derive the run's status from its last event and, where that is no end, from its lock."""
+        query = (
+            select(t.run_events.c.kind)
+            .where(t.run_events.c.run_id == run_id)
+            .order_by(desc(t.run_events.c.id))
+            .limit(1)
+        )
+        with self._database.reading() as connection:
+            kind = connection.execute(query).scalar()
+        status = RunStatus.KILLED if kind is None else RunStatus(kind)
+        if status is not RunStatus.RUNNING:
+            return status
+        with self._lock(run_id) as free:
+            return RunStatus.KILLED if free else RunStatus.RUNNING
+
+    def totals(self, run_id: str) -> RunTotals:
+        """Count the run's answers and add up what it paid for them, judges included."""
+        keys = (t.answers.c.run_id, t.answers.c.sample_id, t.answers.c.model, t.answers.c.epoch)
+        last = (
+            select(*keys, func.max(t.answers.c.attempt).label("attempt"))
+            .where(t.answers.c.run_id == run_id)
+            .group_by(*keys)
+            .subquery()
+        )
+        query = (
+            select(
+                t.answers.c.reused, t.answers.c.error_kind, t.responses.c.cost_usd, t.answers.c.response_id
+            )
+            .join_from(last, t.answers, _same(last, t.answers))
+            .join(t.responses, t.answers.c.response_id == t.responses.c.id, isouter=True)
+        )
+        judged = select(t.scores.c.cost_usd).where(t.scores.c.run_id == run_id)
+        with self._database.reading() as connection:
+            rows = connection.execute(query).all()
+            judge_costs = [row.cost_usd for row in connection.execute(judged)]
+        costs = [row.cost_usd for row in rows if row.response_id is not None and not row.reused] + judge_costs
+        return RunTotals(
+            answers=len(rows),
+            errors=sum(row.error_kind is not None for row in rows),
+            reused=sum(row.reused for row in rows),
+            spent_usd=None if None in costs else sum(map(Decimal, costs), Decimal(0)),
+        )
+
+    @contextmanager
+    def lock(self, run_id: str) -> Iterator[None]:
+        """Hold the run for this process; raises `StoreError` when another process works on it."""
+        with self._lock(run_id) as free:
+            if not free:
+                raise StoreError(
+                    f"another process is working on run {run_id}",
+                    hint="wait for it to end, or stop it: then resume the run",
+                )
+            yield
+
+    def _lock(self, run_id: str) -> AbstractContextManager[bool]:
+        if self._database.engine.dialect.name == "postgresql":
+            return session_lock(self._database, f"crossgrade run {run_id}")
+        return file_lock(self._folder / "locks" / f"{run_id}.lock", wait=False)
+
+
+def _same(left: Any, right: Any) -> Any:
+    names = ("run_id", "sample_id", "model", "epoch", "attempt")
+    condition = left.c[names[0]] == right.c[names[0]]
+    for name in names[1:]:
+        condition &= left.c[name] == right.c[name]
+    return condition
+
+
+def _run(row: Row[Any]) -> Run:
+    fields = dict(row._mapping)  # noqa: SLF001 - SQLAlchemy's public way to a row as a mapping
+    fields["settings"] = msgspec.json.decode(fields["settings"])
+    fields["created_at"] = datetime.fromisoformat(fields["created_at"])
+    return Run(**fields)

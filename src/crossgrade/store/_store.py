@@ -1,0 +1,67 @@
+"""The store: a project's database and its folder."""
+
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from crossgrade.routing import RouteTable
+from crossgrade.store._answers import Answers
+from crossgrade.store._database import Database, connect
+from crossgrade.store._migrate import migrate
+from crossgrade.store._routes import Routes, Step
+from crossgrade.store._runs import Runs
+from crossgrade.store._verdicts import Verdicts
+
+
+class Store:
+    """Everything a project remembers: runs, answers, verdicts, and the route table in force.
+
+    Open it with `Store.open`; it may be used from several threads, and several processes may
+    open the same one. Every method raises `StoreError` when the database refuses.
+    """
+
+    def __init__(self, database: Database, folder: Path) -> None:
+        self._database = database
+        self.folder = folder
+        self.runs = Runs(database, folder)
+        self.answers = Answers(database)
+        self.verdicts = Verdicts(database)
+        self.routes = Routes(folder)
+
+    @classmethod
+    def open(cls, url_or_path: str | Path, *, folder: Path | None = None) -> Self:
+        """Open the database at a file path, `sqlite:///PATH` or `postgresql://…`, and migrate it.
+
+        `folder` keeps the route table and the locks: by default the folder of the SQLite file,
+        or `.crossgrade` for PostgreSQL. Raises `StoreError` (locked, damaged, read-only, full,
+        or written by a newer Crossgrade), `UsageError` for a URL that is not understood and
+        `MissingExtraError` when the PostgreSQL driver is not installed.
+        """
+        database, url = connect(url_or_path)
+        if folder is None:
+            is_file = url.get_backend_name() == "sqlite"
+            folder = Path(url.database or "").parent if is_file else Path(".crossgrade")
+        try:
+            migrate(database)
+        except BaseException:
+            database.close()
+            raise
+        return cls(database, folder)
+
+    def publish_route(
+        self, table: RouteTable, expected_digest: str | None, *, step: Step = "up"
+    ) -> RouteTable:
+        """Put a route table in force; see `Routes.publish`."""
+        return self.routes.publish(table, expected_digest, step=step)
+
+    def close(self) -> None:
+        """Close the database; the store cannot be used afterwards."""
+        self._database.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

@@ -1,0 +1,143 @@
+"""The tables, as `migrations/` leaves them; a test compares the two.
+
+Times are RFC 3339 text in UTC, money is decimal text (exact, and the same on SQLite and
+PostgreSQL), structures are JSON text. Nothing here is ever updated or deleted.
+"""
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Float,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+)
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+runs = Table(
+    "runs",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("workload", String, nullable=False, index=True),
+    Column("dataset_digest", String, nullable=False),
+    Column("settings", Text, nullable=False),
+    Column("settings_digest", String, nullable=False),
+    Column("seed", BigInteger, nullable=False),
+    Column("planned", Integer, nullable=False),
+    Column("created_at", String, nullable=False),
+)
+
+run_events = Table(
+    "run_events",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("run_id", String, ForeignKey("runs.id"), nullable=False, index=True),
+    Column("kind", String, nullable=False),
+    Column("detail", Text, nullable=False),
+    Column("at", String, nullable=False),
+)
+
+samples = Table(
+    "samples",
+    metadata,
+    Column("run_id", String, ForeignKey("runs.id"), primary_key=True),
+    Column("sample_id", String, primary_key=True),
+    Column("position", Integer, nullable=False),
+    Column("digest", String, nullable=False),
+    Column("target_digest", String, nullable=False),
+    Column("segment", Text),
+    Column("cluster", Text),
+    Column("weight", Float, nullable=False),
+    Column("input", Text),
+    Column("target", Text),
+)
+
+responses = Table(
+    "responses",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("request_digest", String, nullable=False, index=True),
+    Column("offer", String, nullable=False),
+    Column("text", Text, nullable=False),
+    Column("tool_calls", Text),
+    Column("finish_reason", String),
+    Column("served_model", String),
+    Column("runtime", String),
+    Column("input_tokens", Integer),
+    Column("output_tokens", Integer),
+    Column("cache_read_input_tokens", Integer),
+    Column("cache_creation_input_tokens", Integer),
+    Column("reasoning_output_tokens", Integer),
+    Column("cost_usd", String),
+    Column("latency_ms", Float),
+    Column("ttft_ms", Float),
+    Column("at", String, nullable=False),
+)
+
+answers = Table(
+    "answers",
+    metadata,
+    Column("run_id", String, primary_key=True),
+    Column("sample_id", String, primary_key=True),
+    Column("model", String, primary_key=True),
+    Column("epoch", Integer, primary_key=True, autoincrement=False),
+    Column("attempt", Integer, primary_key=True, autoincrement=False),
+    Column("settings_digest", String, nullable=False),
+    Column("response_id", String, ForeignKey("responses.id")),
+    Column("reused", Boolean, nullable=False),
+    Column("error", Text),
+    Column("error_kind", String),
+    Column("at", String, nullable=False),
+    ForeignKeyConstraint(["run_id", "sample_id"], ["samples.run_id", "samples.sample_id"]),
+)
+
+scores = Table(
+    "scores",
+    metadata,
+    Column("run_id", String, primary_key=True),
+    Column("sample_id", String, primary_key=True),
+    Column("model", String, primary_key=True),
+    Column("epoch", Integer, primary_key=True, autoincrement=False),
+    Column("attempt", Integer, primary_key=True, autoincrement=False),
+    Column("scorer_digest", String, primary_key=True),
+    Column("value", Float),
+    Column("unparsed", Boolean, nullable=False),
+    Column("extracted", Text),
+    Column("explanation", Text),
+    Column("cost_usd", String),
+    Column("at", String, nullable=False),
+    ForeignKeyConstraint(
+        ["run_id", "sample_id", "model", "epoch", "attempt"],
+        ["answers.run_id", "answers.sample_id", "answers.model", "answers.epoch", "answers.attempt"],
+    ),
+)
+
+verdicts = Table(
+    "verdicts",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("workload", String, nullable=False),
+    Column("name", String, nullable=False),
+    Column("run_id", String, ForeignKey("runs.id")),
+    Column("decided_at", String, nullable=False),
+    Column("valid_until", String, nullable=False),
+    Column("verdict", Text, nullable=False),
+    Column("evidence_digest", String, nullable=False),
+    Column("evidence", LargeBinary),
+    Column("at", String, nullable=False),
+    Index("ix_verdicts_workload", "workload", "decided_at"),
+)

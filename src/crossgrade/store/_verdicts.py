@@ -1,0 +1,117 @@
+"""Verdicts, each with the columns it was computed from, so that it can be computed again."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+import zstandard
+from sqlalchemy import Row, desc, insert, select
+
+from crossgrade.decide import Evidence, Verdict
+from crossgrade.errors import NotFoundError, StoreError
+from crossgrade.store import _tables as t
+from crossgrade.store._database import Database
+from crossgrade.store._evidence import pack_evidence, unpack_evidence
+from crossgrade.store._ids import new_id
+from crossgrade.store._records import utc_now
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredVerdict:
+    """A verdict as it was recorded, under its id."""
+
+    id: str
+    verdict: Verdict
+
+
+class Verdicts:
+    """The verdicts of a store."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def append(self, verdict: Verdict, evidence: Evidence | None = None) -> str:
+        """Record a verdict, with its evidence where it is to be re-checked later; returns its id."""
+        identifier = new_id()
+        row = {
+            "id": identifier,
+            "workload": verdict.workload,
+            "name": verdict.name,
+            "run_id": verdict.run_id,
+            "decided_at": verdict.decided_at.isoformat(),
+            "valid_until": verdict.valid_until.isoformat(),
+            "verdict": encode_verdict(verdict),
+            "evidence_digest": verdict.evidence_digest,
+            "evidence": None if evidence is None else pack_evidence(evidence),
+            "at": utc_now().isoformat(),
+        }
+        with self._database.writing() as connection:
+            connection.execute(insert(t.verdicts), row)
+        return identifier
+
+    def get(self, verdict_id: str) -> StoredVerdict:
+        """Return the verdict with this id, or the only one whose id begins so; raises `NotFoundError`."""
+        query = (
+            select(t.verdicts.c.id, t.verdicts.c.verdict)
+            .where(t.verdicts.c.id.startswith(verdict_id, autoescape=True))
+            .limit(2)
+        )
+        with self._database.reading() as connection:
+            rows = connection.execute(query).all()
+        if len(rows) != 1:
+            seen = f"there is no verdict `{verdict_id}`" if not rows else f"two verdicts begin `{verdict_id}`"
+            raise NotFoundError(seen, hint="`crossgrade report --list` shows the verdicts")
+        return _stored(rows[0])
+
+    def evidence(self, verdict_id: str) -> Evidence:
+        """Return the columns that a verdict was computed from; raises `NotFoundError` without them."""
+        query = select(t.verdicts.c.evidence).where(t.verdicts.c.id == self.get(verdict_id).id)
+        with self._database.reading() as connection:
+            packed = connection.execute(query).scalar()
+        if packed is None:
+            raise NotFoundError(f"verdict {verdict_id} was recorded without its evidence")
+        try:
+            return unpack_evidence(packed)
+        except (zstandard.ZstdError, msgspec.MsgspecError, KeyError, ValueError) as error:
+            raise StoreError(f"the evidence of verdict {verdict_id} is damaged ({error})") from error
+
+    def recent(self, workload: str | None = None, *, limit: int = 100) -> list[StoredVerdict]:
+        """Return verdicts (of one workload), newest first."""
+        query = (
+            select(t.verdicts.c.id, t.verdicts.c.verdict)
+            .order_by(desc(t.verdicts.c.decided_at), desc(t.verdicts.c.id))
+            .limit(limit)
+        )
+        if workload is not None:
+            query = query.where(t.verdicts.c.workload == workload)
+        with self._database.reading() as connection:
+            return [_stored(row) for row in connection.execute(query)]
+
+
+def encode_verdict(verdict: Verdict) -> str:
+    """Return the verdict as JSON text; numbers that JSON lacks are the texts "inf", "-inf", "nan"."""
+    return msgspec.json.encode(_finite(msgspec.to_builtins(verdict))).decode()
+
+
+def decode_verdict(text: str) -> Verdict:
+    """Return the verdict that `encode_verdict` wrote."""
+    return msgspec.json.decode(text, type=Verdict, strict=False)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return value
+
+
+def _stored(row: Row[str, str]) -> StoredVerdict:
+    try:
+        return StoredVerdict(id=row.id, verdict=decode_verdict(row.verdict))
+    except msgspec.MsgspecError as error:
+        raise StoreError(f"verdict {row.id} cannot be read ({error})") from error

@@ -1,0 +1,138 @@
+"""What the disk, another process or a vandal can do to a store, and what is said about it."""
+
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from sqlalchemy import event
+
+from crossgrade.errors import StoreError, UsageError
+from crossgrade.store import Store
+from crossgrade.store import _database as database_module
+from tests.unit.store.conftest import answered, make_run
+
+
+def test_a_file_that_is_no_database(path: Path) -> None:
+    path.write_bytes(b"hello, " * 1000)
+    with pytest.raises(StoreError, match=r"crossgrade\.db is not a Crossgrade database") as caught:
+        Store.open(path)
+    assert "move the file away" in caught.value.hint
+
+
+def test_a_damaged_database(path: Path) -> None:
+    with Store.open(path) as store:
+        run = make_run()
+        store.runs.append(run)
+        for number in range(200):
+            store.answers.append(answered(run, str(number), text="x" * 500, digest=str(number)))
+    content = bytearray(path.read_bytes())
+    content[4096:-4096] = b"\xff" * (len(content) - 8192)
+    path.write_bytes(content)
+    with pytest.raises(StoreError, match="damaged"), Store.open(path) as store:
+        store.answers.scored(run.id, "scorer")
+
+
+def test_a_database_of_a_newer_crossgrade(path: Path) -> None:
+    Store.open(path).close()
+    with sqlite3.connect(path) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    connection.close()
+    with pytest.raises(StoreError, match="newer Crossgrade") as caught:
+        Store.open(path)
+    assert "upgrade" in caught.value.hint
+
+
+def test_a_locked_database(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(database_module, "BUSY_TIMEOUT_S", 0.05)
+    with Store.open(path) as store:
+        other = sqlite3.connect(path)
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StoreError, match="locked by another process") as caught:
+            store.runs.append(make_run())
+        assert "close the other process" in caught.value.hint
+        other.rollback()
+        other.close()
+        store.runs.append(make_run())
+
+
+def test_a_full_disk_keeps_what_was_committed(path: Path) -> None:
+    with Store.open(path) as store:
+        run = make_run()
+        store.runs.append(run)
+        store.answers.append(answered(run, "kept"))
+
+        @event.listens_for(store.runs._database.engine, "connect")
+        def limit(connection: sqlite3.Connection, _record: object) -> None:
+            connection.execute("PRAGMA max_page_count=60")
+
+        store.runs._database.engine.dispose()
+        with pytest.raises(StoreError, match="no room left") as caught:
+            store.answers.append(answered(run, "lost", text="x" * 500_000, digest="big"))
+        assert "free some disk space" in caught.value.hint
+        assert store.answers.samples_of_run(run.id) == {"kept"}
+
+
+def test_a_file_size_limit_reads_as_a_full_disk(path: Path) -> None:
+    Store.open(path).close()
+    script = (
+        "import resource, sys\nfrom crossgrade.store import Store\n"
+        "from crossgrade.errors import StoreError\n"
+        "from tests.unit.store.conftest import answered, make_run\n"
+        "store = Store.open(sys.argv[1]); run = make_run(); store.runs.append(run)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))\n"
+        "try:\n    store.answers.append(answered(run, text='x' * 1_000_000))\n"
+        "except StoreError as error:\n    print(error.message, '|', error.hint)\n"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", script, str(path)],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=Path(__file__).parents[3],
+    )
+    assert "full" in ran.stdout
+    assert "free some disk space" in ran.stdout
+
+
+def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreError, match="cannot be made"):
+        Store.open(tmp_path / "file" / "crossgrade.db")
+
+
+def test_a_path_that_is_a_folder(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="cannot be opened"):
+        Store.open(tmp_path)
+
+
+def test_a_read_only_database(path: Path) -> None:
+    Store.open(path).close()
+    with (
+        Store.open(f"sqlite:///file:{path}?mode=ro&uri=true") as store,
+        pytest.raises(StoreError, match="read-only"),
+    ):
+        store.runs.append(make_run())
+
+
+@pytest.mark.parametrize(
+    ("url", "seen"),
+    [
+        ("mysql://me:hunter2@host/db", "`mysql` are not supported"),
+        ("sqlite://", "in memory keeps nothing"),
+        ("://hunter2", "cannot be read"),
+    ],
+)
+def test_a_url_that_is_not_understood(url: str, seen: str) -> None:
+    with pytest.raises(UsageError, match=seen) as caught:
+        Store.open(url)
+    assert "hunter2" not in caught.value.message
+
+
+@pytest.mark.needs("module:psycopg")
+def test_a_password_stays_out_of_messages() -> None:
+    with pytest.raises(StoreError) as caught:
+        Store.open("postgresql://me:hunter2@127.0.0.1:1/db?connect_timeout=1")
+    assert "hunter2" not in caught.value.message
+    assert "127.0.0.1:1/db" in caught.value.message
