@@ -1,1 +1,6 @@
-"""Being built."""
+"""crossgrade.yaml, read once and strictly: domain objects, or every problem with its line and column."""
+
+from crossgrade.config._load import DATABASE_URL_VARIABLE, Config, config_schema, load_config
+from crossgrade.config._problems import InvalidConfigError
+
+__all__ = ["DATABASE_URL_VARIABLE", "Config", "InvalidConfigError", "config_schema", "load_config"]

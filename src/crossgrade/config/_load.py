@@ -1,0 +1,96 @@
+"""Read crossgrade.yaml once: the whole configuration, or every problem in it."""
+
+import hashlib
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from pydantic import ValidationError
+
+from crossgrade.config._problems import raise_problems, schema_problems, secret_problems
+from crossgrade.config._resolve import Resolver, with_overrides
+from crossgrade.config._schema import ConfigFile
+from crossgrade.config._yaml import Position, YamlTree, read_yaml
+from crossgrade.domain import Offer, Workload
+from crossgrade.errors import ConfigError
+
+DATABASE_URL_VARIABLE = "CROSSGRADE_DATABASE_URL"
+SCHEMA_ID = "https://json-schema.org/draft/2020-12/schema"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """A valid configuration as domain objects.
+
+    `root` is the folder of the file; every path lies below it. `store` is an absolute path or
+    a database URL. `canonical` is the configuration as read, with defaults written out, as
+    JSON with sorted keys (paths as in the file, no secrets), and `digest` its SHA-256 in hex:
+    both are recorded with a run.
+    """
+
+    path: Path
+    root: Path
+    offers: Mapping[str, Offer]
+    workloads: Mapping[str, Workload]
+    store: str
+    valid_days: int
+    canonical: str
+    digest: str
+    tree: YamlTree
+
+    def locate(self, where: str) -> Position | None:
+        """Return line and column of a key (`workloads.support.scorer.options.x`) or its nearest parent."""
+        return self.tree.locate(where)
+
+    def error(self, where: str, message: str, hint: str | None = None) -> ConfigError:
+        """Make a ConfigError that points at a key, for rules that other rooms check."""
+        return self.tree.error(where, message, hint)
+
+
+def load_config(path: str | Path, *, environ: Mapping[str, str] = os.environ) -> Config:
+    """Read and check a configuration file.
+
+    Raises ConfigError for a file that cannot be read as YAML, InvalidConfigError with all
+    problems for one that breaks a rule. Reads nothing but this file; whether datasets exist is
+    seen when they are used.
+    """
+    path = Path(path)
+    tree = read_yaml(path)
+    problems = secret_problems(tree)
+    if tree.data is None:
+        raise tree.error("", "the file is empty", "write one with `crossgrade init`")
+    try:
+        file = with_overrides(ConfigFile.model_validate_json(msgspec.json.encode(tree.data)))
+    except ValidationError as error:
+        raise_problems([*problems, *schema_problems(tree, error)])
+        raise AssertionError from error
+    resolver = Resolver(tree, path.parent.resolve())
+    offers = resolver.offers(file)
+    workloads = resolver.workloads(file, offers)
+    store = environ.get(DATABASE_URL_VARIABLE) or _store(resolver, file.store)
+    raise_problems([*problems, *resolver.problems])
+    canonical = msgspec.json.encode(file.model_dump(mode="json"), order="deterministic")
+    return Config(
+        path=path,
+        root=resolver.root,
+        offers=offers,
+        workloads=workloads,
+        store=store,
+        valid_days=file.valid_days,
+        canonical=canonical.decode(),
+        digest=hashlib.sha256(canonical).hexdigest(),
+        tree=tree,
+    )
+
+
+def config_schema() -> dict[str, Any]:
+    """Return the JSON schema of crossgrade.yaml, for editors."""
+    schema = ConfigFile.model_json_schema()
+    return {"$schema": SCHEMA_ID, **schema, "title": "crossgrade.yaml"}
+
+
+def _store(resolver: Resolver, text: str) -> str:
+    return text if "://" in text else str(resolver.path("store", text))

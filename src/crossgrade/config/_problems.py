@@ -1,0 +1,219 @@
+"""Every problem of a configuration at once, in words, each with its place."""
+
+import difflib
+import inspect
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, get_args, get_origin
+
+from pydantic import ValidationError
+
+from crossgrade.config._schema import ConfigFile, Section
+from crossgrade.config._secrets import looks_secret
+from crossgrade.config._yaml import YamlTree
+from crossgrade.domain import JSON
+from crossgrade.errors import ConfigError
+
+_MAX_SHOWN = 60
+_SECRET_KEYS = ("api_key", "apikey", "key", "token", "secret", "password", "authorization")
+_REMOVE_KEY = (
+    "remove it, put the key into an environment variable and name that variable in `api_key_env`; "
+    "if this file was ever shared, revoke the key"
+)
+_WANTED = {
+    "string_type": "must be text",
+    "int_type": "must be a whole number",
+    "int_from_float": "must be a whole number",
+    "float_type": "must be a number",
+    "bool_type": "must be true or false",
+    "list_type": "must be a list",
+    "dict_type": "must be a mapping",
+    "model_type": "must be a mapping",
+    "model_attributes_type": "must be a mapping",
+    "date_type": "must be a date, YYYY-MM-DD",
+    "date_parsing": "must be a date, YYYY-MM-DD",
+    "date_from_datetime_parsing": "must be a date, YYYY-MM-DD",
+    "date_from_datetime_inexact": "must be a date without a time",
+    "decimal_type": "must be a number",
+    "decimal_parsing": "must be a number",
+    "string_too_short": "must not be empty",
+    "too_short": "must not be empty",
+}
+_BOUNDS = {
+    "greater_than": ("gt", "greater than"),
+    "greater_than_equal": ("ge", "at least"),
+    "less_than": ("lt", "less than"),
+    "less_than_equal": ("le", "at most"),
+    "too_long": ("max_length", "at most this many entries:"),
+}
+_PATTERNS = {
+    "base_url": "must be an address that starts with http:// or https://",
+    "api_key_env": "must be the name of an environment variable: letters, digits and `_`",
+}
+_NAME_WANTED = "must be 1 to 64 letters, digits, `-`, `_` or `.`, a letter or digit first"
+
+
+class InvalidConfigError(ConfigError):
+    """A configuration with one or more problems; the error itself is the first of `problems`."""
+
+    def __init__(self, problems: Sequence[ConfigError]) -> None:
+        first = problems[0]
+        super().__init__(
+            first.message,
+            file=first.file,
+            line=first.line,
+            column=first.column,
+            where=first.where,
+            hint=first.hint,
+        )
+        self.problems = tuple(problems)
+
+
+def raise_problems(problems: Iterable[ConfigError]) -> None:
+    """Raise the problems, in file order, as one error; do nothing if there are none."""
+    distinct = {(problem.location, problem.message): problem for problem in problems}
+    ordered = sorted(distinct.values(), key=lambda problem: (problem.line or 0, problem.column or 0))
+    if ordered:
+        raise InvalidConfigError(ordered)
+
+
+def nearest(word: str, known: Iterable[str]) -> str | None:
+    """Return a hint that names what `word` was probably meant to be, if anything is close."""
+    names = sorted(known)
+    close = difflib.get_close_matches(word, names, n=1, cutoff=0.6)
+    if close:
+        return f"did you mean `{close[0]}`?"
+    return f"known: {', '.join(f'`{name}`' for name in names)}" if 0 < len(names) <= 32 else None
+
+
+def secret_problems(tree: YamlTree) -> list[ConfigError]:
+    """Point at every literal that looks like a key or holds a password, without repeating it."""
+    found = []
+    for where, text in _texts(tree.data, ""):
+        if looks_secret(text):
+            message = "this looks like a secret, which does not belong in the file"
+            hint = _REMOVE_KEY
+            if where == "store":
+                hint = "remove it and set CROSSGRADE_DATABASE_URL in the environment instead"
+            found.append(tree.error(where, message, hint))
+    return found
+
+
+def schema_problems(tree: YamlTree, error: ValidationError) -> list[ConfigError]:
+    """Turn pydantic's errors into ours."""
+    return [_problem(tree, each) for each in error.errors(include_url=False)]
+
+
+def _texts(value: JSON, where: str) -> Iterable[tuple[str, str]]:
+    if isinstance(value, str):
+        yield where, value
+    elif isinstance(value, Mapping):
+        for key, inner in value.items():
+            place = f"{where}.{key}" if where else key
+            if looks_secret(key):
+                yield where, key
+            yield from _texts(inner, place)
+    elif isinstance(value, Sequence):
+        for index, inner in enumerate(value):
+            yield from _texts(inner, f"{where}.{index}" if where else str(index))
+
+
+def _problem(tree: YamlTree, error: Any) -> ConfigError:
+    kind, loc = error["type"], error["loc"]
+    if loc and loc[-1] == "[key]":
+        return tree.error(
+            _dotted(loc[:-1]), f"a name {_NAME_WANTED} (saw: {shown(error['input'])})", "rename it"
+        )
+    key = str(loc[-1]) if loc else "the file"
+    where = _dotted(loc)
+    if kind == "extra_forbidden":
+        return tree.error(where, f"unknown key {shown(key)}", _unknown_key_hint(key, loc))
+    if kind == "missing":
+        return tree.error(_dotted(loc[:-1]), f"`{key}` is missing", _about(loc) or f"add `{key}:`")
+    name = f"`{key}`" if isinstance(loc[-1] if loc else None, str) else f"`{_list_name(loc)}[{key}]`"
+    return tree.error(where, f"{name} {_wanted(error, key)} (saw: {_seen(error, key)})", _about(loc) or None)
+
+
+def _wanted(error: Any, key: str) -> str:
+    kind, context = error["type"], error.get("ctx", {})
+    if kind in _BOUNDS:
+        name, words = _BOUNDS[kind]
+        return f"must be {words} {_plain(context[name])}"
+    if kind == "literal_error":
+        return f"must be {str(context['expected']).replace(chr(39), '`')}"
+    if kind == "string_pattern_mismatch":
+        return _PATTERNS.get(key, _NAME_WANTED)
+    return _WANTED.get(kind) or f"is wrong: {str(error['msg'])[:1].lower()}{str(error['msg'])[1:]}"
+
+
+def _seen(error: Any, key: str) -> str:
+    # What is written where the *name* of a variable belongs is often the key itself.
+    return "not shown" if key == "api_key_env" else shown(error["input"], quote='"')
+
+
+def shown(value: Any, quote: str = "`") -> str:
+    """Show a value of the file in an error: short, and never a secret."""
+    if isinstance(value, Mapping):
+        return "a mapping" if value else "an empty mapping"
+    if isinstance(value, list):
+        return "a list" if value else "an empty list"
+    text = value if isinstance(value, str) else json.dumps(value)
+    if looks_secret(text):
+        return "a secret, not shown"
+    text = text if len(text) <= _MAX_SHOWN else text[: _MAX_SHOWN - 1] + "…"
+    return f"{quote}{text}{quote}" if isinstance(value, str) else text
+
+
+def _unknown_key_hint(key: str, loc: tuple[str | int, ...]) -> str | None:
+    section = _section_of(loc[:-1])
+    if key.lower() in _SECRET_KEYS:
+        return "keys never stand in the file: name an environment variable in `api_key_env`"
+    return nearest(key, section.model_fields) if section else None
+
+
+def _about(loc: tuple[str | int, ...]) -> str:
+    """Say what a key is for, in the words of its description."""
+    names = [part for part in loc if isinstance(part, str)]
+    section = _section_of(loc[:-1] if loc and isinstance(loc[-1], str) else loc[:-2])
+    field = section.model_fields.get(names[-1]) if section and names else None
+    description = field.description if field else None
+    return f"`{names[-1]}`: {description[:1].lower()}{description[1:].rstrip('.')}" if description else ""
+
+
+def _section_of(loc: tuple[str | int, ...]) -> type[Section] | None:
+    """Return the section whose keys stand at a location, or None below free-form JSON."""
+    section: type[Section] = ConfigFile
+    skip = False
+    for part in loc:
+        if skip:
+            skip = False
+            continue
+        field = section.model_fields.get(str(part))
+        inner, skip = _inner(field.annotation) if field else (None, False)
+        if inner is None:
+            return None
+        section = inner
+    return section
+
+
+def _inner(annotation: Any) -> tuple[type[Section] | None, bool]:
+    """Return the section inside an annotation, and whether a name or index leads to it."""
+    if inspect.isclass(annotation) and issubclass(annotation, Section):
+        return annotation, False
+    for argument in get_args(annotation):
+        section, skip = _inner(argument)
+        if section is not None:
+            return section, skip or get_origin(annotation) in (dict, list)
+    return None, False
+
+
+def _list_name(loc: tuple[str | int, ...]) -> str:
+    return next((part for part in reversed(loc) if isinstance(part, str)), "the file")
+
+
+def _dotted(loc: tuple[str | int, ...]) -> str:
+    return ".".join(str(part) for part in loc)
+
+
+def _plain(bound: Any) -> str:
+    return f"{bound:g}" if isinstance(bound, float) else str(bound)

@@ -1,0 +1,207 @@
+"""From sections to domain objects: names, overrides and paths resolved, rules across keys checked."""
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from crossgrade.config._problems import nearest, shown
+from crossgrade.config._schema import (
+    ConfigFile,
+    ContestantSection,
+    ModelSection,
+    PromptSection,
+    Section,
+    WorkloadSection,
+)
+from crossgrade.config._yaml import YamlTree
+from crossgrade.domain import (
+    GenerationSettings,
+    Offer,
+    Price,
+    PromptTemplate,
+    Requirements,
+    ScorerSpec,
+    Variant,
+    Workload,
+)
+from crossgrade.errors import ConfigError
+from crossgrade.wire.hosts import HOSTS
+
+SectionT = TypeVar("SectionT", bound=Section)
+
+_PLACEHOLDER = re.compile(r"\{[A-Za-z_][A-Za-z0-9_.-]*\}")
+
+
+@dataclass(slots=True)
+class Resolver:
+    """Collects problems while it resolves, so that all of them are reported at once."""
+
+    tree: YamlTree
+    root: Path
+    problems: list[ConfigError] = field(default_factory=list)
+
+    def offers(self, file: ConfigFile) -> dict[str, Offer]:
+        """Return the offers by name."""
+        return {name: self._offer(name, section) for name, section in file.models.items()}
+
+    def workloads(self, file: ConfigFile, offers: dict[str, Offer]) -> dict[str, Workload]:
+        """Return the workloads by name; empty slots where a name does not resolve are left out."""
+        built = {name: self._workload(name, section, offers) for name, section in file.workloads.items()}
+        return {name: workload for name, workload in built.items() if workload is not None}
+
+    def path(self, where: str, text: str) -> Path:
+        """Resolve a path against the project's folder; outside it (links included) is a problem."""
+        try:
+            path = (self.root / text).resolve()
+        except (OSError, RuntimeError, ValueError):
+            self._refuse(where, f"{shown(text)} is not a path", "name a file inside the project's folder")
+            return self.root
+        if not path.is_relative_to(self.root):
+            message = f"{shown(text)} is outside the project's folder"
+            self._refuse(where, message, f"move or copy the file below {self.root}")
+        return path
+
+    def _refuse(self, where: str, message: str, hint: str | None) -> None:
+        self.problems.append(self.tree.error(where, message, hint))
+
+    def _offer(self, name: str, section: ModelSection) -> Offer:
+        where = f"models.{name}"
+        for index, (earlier, later) in enumerate(
+            zip(section.prices, section.prices[1:], strict=False), start=1
+        ):
+            if later.valid_from is None:
+                self._refuse(
+                    f"{where}.prices.{index}", "`valid_from` is missing", "say from which day it held"
+                )
+            elif earlier.valid_from is not None and later.valid_from <= earlier.valid_from:
+                message = (
+                    f"`valid_from` {later.valid_from} is not after {earlier.valid_from}, the entry before"
+                )
+                self._refuse(
+                    f"{where}.prices.{index}.valid_from", message, "list prices oldest first, a day each"
+                )
+        self._check_host(where, section)
+        values = _values(section)
+        values["prices"] = tuple(Price(**_values(price)) for price in section.prices)
+        return Offer(name=name, **values)
+
+    def _check_host(self, where: str, section: ModelSection) -> None:
+        host = HOSTS.get(section.provider)
+        if host is None:
+            hint = (
+                nearest(section.provider, HOSTS)
+                or "`openai-compatible` with `base_url` reaches any other host"
+            )
+            self._refuse(f"{where}.provider", f"unknown provider {shown(section.provider)}", hint)
+        elif section.base_url is None and host.base_url is None and host.name != "local":
+            hint = "add the address of the API, for instance `base_url: http://localhost:8000/v1`"
+            self._refuse(where, f"`base_url` is missing: {shown(host.name)} has no address of its own", hint)
+        elif section.batch and host.batch is None:
+            message = f"{shown(host.name)} has no batch API that Crossgrade speaks"
+            self._refuse(f"{where}.batch", message, "remove `batch: true`")
+
+    def _workload(self, name: str, section: WorkloadSection, offers: dict[str, Offer]) -> Workload | None:
+        where = f"workloads.{name}"
+        incumbent = self._variant(f"{where}.incumbent", section.incumbent, section, offers)
+        candidates = [
+            self._variant(f"{where}.candidates.{index}", contestant, section, offers)
+            for index, contestant in enumerate(section.candidates)
+        ]
+        self._check_distinct(where, section)
+        dataset = self.path(f"{where}.dataset", section.dataset)
+        for index, document in enumerate(section.requirements.documents):
+            self.path(f"{where}.requirements.documents.{index}", document)
+        known = tuple(variant for variant in candidates if variant is not None)
+        if incumbent is None or len(known) < len(candidates):
+            return None
+        return Workload(
+            name=name,
+            dataset=dataset,
+            incumbent=incumbent,
+            candidates=known,
+            scorer=ScorerSpec(**_values(section.scorer)),
+            floor=section.floor,
+            alpha=section.alpha,
+            mode=section.mode,
+            planned=section.planned,
+            epochs=section.epochs,
+            seed=section.seed,
+            segment=section.segment_field,
+            cluster=section.cluster_field,
+            weight=section.weight_field,
+            id_field=section.id_field,
+            target_field=section.target_field,
+            requests_per_month=section.requests_per_month,
+            max_cost_usd=section.max_cost_usd,
+            errors_count_as_zero=section.errors_count_as_zero,
+            requirements=Requirements(**_values(section.requirements)),
+        )
+
+    def _variant(
+        self, where: str, contestant: ContestantSection, workload: WorkloadSection, offers: dict[str, Offer]
+    ) -> Variant | None:
+        prompt = contestant.prompt or workload.prompt
+        settings = contestant.settings or workload.settings
+        self._check_prompt(f"{where}.prompt", prompt)
+        offer = offers.get(contestant.model)
+        if offer is None:
+            hint = nearest(contestant.model, offers)
+            self._refuse(f"{where}.model", f"no model {shown(contestant.model)} under `models`", hint)
+            return None
+        return Variant(
+            offer=offer,
+            prompt=PromptTemplate(**_values(prompt)),
+            settings=GenerationSettings(**_values(settings)),
+        )
+
+    def _check_prompt(self, where: str, prompt: PromptSection) -> None:
+        if where not in self.tree.positions:  # nothing overridden: the workload's own prompt
+            workload = where.split(".candidates.", maxsplit=1)[0].removesuffix(".incumbent.prompt")
+            where = f"{workload}.prompt"
+        if not _PLACEHOLDER.search(prompt.user):
+            hint = "name the dataset field that holds the question, for instance `{input}`"
+            self._refuse(
+                f"{where}.user", "`user` has no `{field}`, so every sample would get the same prompt", hint
+            )
+        if prompt.text and prompt.system is not None:
+            hint = "put the instruction at the start of `user` and set `system: null`"
+            self._refuse(f"{where}.text", "a raw `text` prompt has no system message", hint)
+
+    def _check_distinct(self, where: str, section: WorkloadSection) -> None:
+        seen = {section.incumbent.model: "the incumbent"}
+        for index, contestant in enumerate(section.candidates):
+            if contestant.model in seen:
+                message = f"{shown(contestant.model)} is already {seen[contestant.model]}"
+                hint = "give the same model with another prompt a second name under `models`"
+                self._refuse(f"{where}.candidates.{index}", message, hint)
+            seen.setdefault(contestant.model, "a candidate")
+
+
+def _values(section: Section) -> dict[str, Any]:
+    """Return a section's fields, lists as tuples, as domain objects hold them."""
+    values = {name: getattr(section, name) for name in type(section).model_fields}
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+
+
+def with_overrides(file: ConfigFile) -> ConfigFile:
+    """Write out the prompt and settings of every contestant: its own keys over the workload's."""
+    workloads = {}
+    for name, workload in file.workloads.items():
+        incumbent = _written_out(workload.incumbent, workload)
+        candidates = [_written_out(candidate, workload) for candidate in workload.candidates]
+        workloads[name] = workload.model_copy(update={"incumbent": incumbent, "candidates": candidates})
+    return file.model_copy(update={"workloads": workloads})
+
+
+def _written_out(contestant: ContestantSection, workload: WorkloadSection) -> ContestantSection:
+    prompt = _merged(workload.prompt, contestant.prompt)
+    settings = _merged(workload.settings, contestant.settings)
+    return contestant.model_copy(update={"prompt": prompt, "settings": settings})
+
+
+def _merged(default: SectionT, override: SectionT | None) -> SectionT:
+    if override is None:
+        return default
+    written = {name: getattr(override, name) for name in override.model_fields_set}
+    return default.model_copy(update=written)

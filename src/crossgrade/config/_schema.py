@@ -1,0 +1,275 @@
+"""The sections of crossgrade.yaml: every key with its type, range, default and description.
+
+The descriptions are the source of docs/reference/config.md and of the JSON schema for editors.
+"""
+
+from datetime import date
+from decimal import Decimal
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints, model_validator
+
+from crossgrade.domain import EvidenceClass, Mode
+
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+Variable = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,127}$")]
+Text = Annotated[str, StringConstraints(min_length=1)]
+Url = Annotated[str, StringConstraints(pattern=r"^https?://\S+$")]
+Rate = Annotated[Decimal, Field(ge=0, max_digits=20)]
+
+
+class Section(BaseModel):
+    """A mapping in which unknown keys and other types are refused."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, title=None)
+
+
+class PriceSection(Section):
+    """A list price in US dollars; a change of price is a new entry with its first day."""
+
+    input_per_mtok: Rate | None = Field(
+        default=None, description="Dollars per million input tokens; null is unknown."
+    )
+    output_per_mtok: Rate | None = Field(
+        default=None, description="Dollars per million output tokens; null is unknown."
+    )
+    cache_read_per_mtok: Rate | None = Field(
+        default=None, description="Dollars per million input tokens read from the provider's cache."
+    )
+    cache_creation_per_mtok: Rate | None = Field(
+        default=None, description="Dollars per million input tokens written to the provider's cache."
+    )
+    request_usd: Rate = Field(default=Decimal(0), description="Dollars per request, on top of tokens.")
+    batch_discount: Annotated[Decimal, Field(ge=0, le=1)] | None = Field(
+        default=None, description="Share taken off by the batch API, 0 to 1."
+    )
+    valid_from: date | None = Field(
+        default=None,
+        description="First day of the price, YYYY-MM-DD; only the oldest entry may leave it out.",
+    )
+    source: Text = Field(default="user", description="Where the price was read, an address for instance.")
+
+
+class ModelSection(Section):
+    """An offer: a model at a provider, at a price."""
+
+    provider: Text = Field(description="Who answers: `openai`, `anthropic`, `groq`, `local`, …")
+    model: Text = Field(description="The model's id at that provider, or of a local model.")
+    base_url: Url | None = Field(
+        default=None, description="Address of the API, where it is not the provider's own."
+    )
+    api_key_env: Variable | None = Field(
+        default=None, description="Name of the environment variable that holds the key; never the key itself."
+    )
+    prices: list[PriceSection] = Field(
+        default=[], description="Dated list prices, oldest first; left out, the catalogue's are used."
+    )
+    region: Text | None = Field(
+        default=None, description="Where requests are processed, as `requirements.regions` names it."
+    )
+    licence: Text | None = Field(
+        default=None, description="The model's licence, as `requirements.licences` names it."
+    )
+    open_weights: bool | None = Field(
+        default=None, description="Whether the weights are published; null is unknown."
+    )
+    context_tokens: Annotated[int, Field(ge=1)] | None = Field(
+        default=None, description="Advertised context window in tokens."
+    )
+    retires_on: date | None = Field(
+        default=None, description="Day the provider stops serving it, YYYY-MM-DD."
+    )
+    max_concurrency: Annotated[int, Field(ge=1, le=10_000)] = Field(
+        default=64, description="Most calls at once; the runner finds the best number below it."
+    )
+    timeout_s: Annotated[float, Field(gt=0, le=86_400)] = Field(
+        default=120.0, description="Seconds to wait for one answer."
+    )
+    batch: bool = Field(
+        default=False, description="Whether to use the provider's batch API, slower and cheaper."
+    )
+
+
+class PromptSection(Section):
+    """How a sample becomes a request; `{field}` is replaced by the sample's field, nothing else."""
+
+    user: Text = Field(default="{input}", description="The user's message, with `{field}` placeholders.")
+    system: Text | None = Field(default=None, description="The system message, with `{field}` placeholders.")
+    text: bool = Field(
+        default=False,
+        description="Send `user` as one raw completion prompt, for base models without a chat template.",
+    )
+    response_schema: dict[str, JsonValue] | None = Field(
+        default=None, description="JSON schema the answer must follow, where the provider can enforce it."
+    )
+
+
+class SettingsSection(Section):
+    """Decoding settings; null leaves the provider's default."""
+
+    temperature: Annotated[float, Field(ge=0, le=2)] | None = Field(
+        default=0.0, description="Sampling temperature."
+    )
+    top_p: Annotated[float, Field(gt=0, le=1)] | None = Field(
+        default=None, description="Nucleus sampling share."
+    )
+    max_output_tokens: Annotated[int, Field(ge=1)] | None = Field(
+        default=512, description="Most tokens of an answer."
+    )
+    stop: Annotated[list[Text], Field(max_length=16)] = Field(
+        default=[], description="Texts that end an answer."
+    )
+    seed: int | None = Field(default=None, description="Sampling seed, where the provider takes one.")
+    reasoning_effort: Text | None = Field(
+        default=None, description="Effort of a reasoning model, in the provider's words."
+    )
+
+
+class ContestantSection(Section):
+    """A model in a workload: its name, or a mapping that also changes its prompt or settings."""
+
+    model: Name = Field(description="A name from `models`.")
+    prompt: PromptSection | None = Field(
+        default=None, description="Keys that replace the workload's `prompt` for this model."
+    )
+    settings: SettingsSection | None = Field(
+        default=None, description="Keys that replace the workload's `settings` for this model."
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_alone(cls, value: Any) -> Any:
+        return {"model": value} if isinstance(value, str) else value
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core_schema: Any, handler: Any) -> dict[str, Any]:
+        """Describe both forms."""
+        mapping = handler.resolve_ref_schema(handler(core_schema))
+        both = {"anyOf": [{"type": "string"}, dict(mapping)], "description": mapping.pop("description", "")}
+        mapping.clear()
+        mapping.update(both)
+        return dict(mapping)
+
+
+class ScorerSection(Section):
+    """How answers are scored; docs/reference/scorers.md lists the kinds and their options."""
+
+    kind: Text = Field(description="Which scorer: `exact`, `numeric`, `choice`, `json`, `judge`, …")
+    options: dict[str, JsonValue] = Field(default={}, description="Options of that scorer.")
+    chance: Annotated[float, Field(ge=0, lt=1)] = Field(
+        default=0.0, description="Mean score of guessing, 0 to below 1."
+    )
+    zero: Text = Field(
+        default="worthless",
+        description="What a score of 0 means; a retention depends on where its scale starts.",
+    )
+
+
+class RequirementsSection(Section):
+    """What a candidate must meet besides quality; null asks nothing."""
+
+    evidence: EvidenceClass = Field(
+        default="plain",
+        description="`agentic`, `regulated` and `gated` workloads stay with the incumbent until their own "
+        "evidence is there.",
+    )
+    context_tokens: Annotated[int, Field(ge=1)] | None = Field(
+        default=None, description="Context window needed, in tokens."
+    )
+    regions: list[Text] = Field(
+        default=[], description="Regions where requests may be processed; empty allows all."
+    )
+    licences: list[Text] = Field(default=[], description="Licences that are allowed; empty allows all.")
+    latency_p95_ms: Annotated[float, Field(gt=0)] | None = Field(
+        default=None, description="Longest 95th percentile of the time to the whole answer, in milliseconds."
+    )
+    ttft_p95_ms: Annotated[float, Field(gt=0)] | None = Field(
+        default=None, description="Longest 95th percentile of the time to the first token, in milliseconds."
+    )
+    error_rate: Annotated[float, Field(ge=0, le=1)] | None = Field(
+        default=None, description="Largest share of calls that may fail."
+    )
+    documents: list[Text] = Field(default=[], description="Files that a `regulated` workload needs.")
+
+
+class WorkloadSection(Section):
+    """A named class of traffic: its dataset, contestants, scorer and the settings of the test."""
+
+    dataset: Text = Field(
+        description="JSONL, CSV or Parquet file, relative to this file and inside its folder."
+    )
+    id_field: Text | None = Field(
+        default=None, description="Dataset field with a unique id; left out, the content's hash."
+    )
+    target_field: Text = Field(default="target", description="Dataset field with the reference answer.")
+    segment_field: Text | None = Field(
+        default=None, description="Dataset field with the segment; segments may move alone."
+    )
+    cluster_field: Text | None = Field(
+        default=None,
+        description="Dataset field shared by samples that belong together (document, conversation).",
+    )
+    weight_field: Text | None = Field(
+        default=None, description="Dataset field with the share of traffic a sample stands for."
+    )
+    prompt: PromptSection = Field(default=PromptSection(), description="The prompt of every contestant.")
+    settings: SettingsSection = Field(
+        default=SettingsSection(), description="The decoding settings of every contestant."
+    )
+    scorer: ScorerSection = Field(description="How answers are scored.")
+    incumbent: ContestantSection = Field(description="The model that serves this traffic today.")
+    candidates: Annotated[list[ContestantSection], Field(min_length=1, max_length=64)] = Field(
+        description="Models that may replace it, cheap proprietary ones included."
+    )
+    floor: Annotated[float, Field(gt=0, lt=2)] = Field(
+        default=0.85, description="Share of the incumbent's mean score that must be kept."
+    )
+    alpha: Annotated[float, Field(gt=0, lt=0.5)] = Field(
+        default=0.05, description="Chance accepted of certifying a policy that is below the floor."
+    )
+    mode: Mode = Field(
+        default="sequential",
+        description="`sequential` stops as soon as the verdict is certain, `fixed` asks all planned samples, "
+        "`anytime` may be looked at and extended at will.",
+    )
+    planned: Annotated[int, Field(ge=1)] | None = Field(
+        default=None, description="Most samples to ask; left out, the whole dataset."
+    )
+    epochs: Annotated[int, Field(ge=1, le=100)] = Field(
+        default=1, description="How often each sample is asked."
+    )
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = Field(
+        default=1, description="Seed of the order in which samples are asked."
+    )
+    requests_per_month: Annotated[int, Field(ge=1)] | None = Field(
+        default=None, description="Traffic, for savings per month; left out, they are unknown."
+    )
+    max_cost_usd: Annotated[Decimal, Field(ge=0, max_digits=20)] | None = Field(
+        default=None, description="Most dollars a run may spend; `--max-cost` overrides it."
+    )
+    errors_count_as_zero: bool = Field(
+        default=True,
+        description="Score failed calls 0; otherwise they are left out, which flatters the model that fails.",
+    )
+    requirements: RequirementsSection = Field(
+        default=RequirementsSection(), description="What a candidate must meet besides quality."
+    )
+
+
+class ConfigFile(Section):
+    """crossgrade.yaml: models, workloads, and where results are kept."""
+
+    models: Annotated[dict[Name, ModelSection], Field(min_length=1)] = Field(
+        description="Offers by a name of your choice; results and verdicts use it."
+    )
+    workloads: dict[Name, WorkloadSection] = Field(
+        default={}, description="Workloads by a name of your choice."
+    )
+    store: Text = Field(
+        default=".crossgrade/crossgrade.db",
+        description="SQLite file inside the project's folder, or a database URL without password; "
+        "the environment variable CROSSGRADE_DATABASE_URL overrides it.",
+    )
+    valid_days: Annotated[int, Field(ge=1, le=3650)] = Field(
+        default=90, description="Days until a verdict expires, where nothing better is known."
+    )
