@@ -1,0 +1,143 @@
+"""The command `crossgrade`: the table of commands, their lazy import, exit codes.
+
+A command is a file of this room that exposes a click command named `command`, and a row of
+`COMMANDS`. A command's function may return an exit code; None is 0. `--help` imports no
+command: the short help stands in the table, and a test compares the two.
+"""
+
+import importlib
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import click
+from click.exceptions import NoSuchCommand
+
+from crossgrade import __version__
+from crossgrade.cli._errors import EXIT_FAILED, EXIT_INTERRUPTED, report_error, report_interrupt
+
+CONFIG_VARIABLE = "CROSSGRADE_CONFIG"
+COMPLETION_VARIABLE = "_CROSSGRADE_COMPLETE"
+DEFAULT_CONFIG = "crossgrade.yaml"
+
+FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A row of the table: the command, the stage it belongs to, its one-line help."""
+
+    name: str
+    stage: str
+    help: str
+
+    @property
+    def module(self) -> str:
+        """The module that exposes `command`; a Python keyword gets a trailing underscore."""
+        return f"crossgrade.cli.{self.name}{'_' if self.name == 'import' else ''}"
+
+
+COMMANDS = (
+    Entry("init", "Start", "Write a commented crossgrade.yaml with a small dataset."),
+    Entry("doctor", "Start", "Check the installation and the project; change nothing."),
+    Entry("config", "Start", "Check crossgrade.yaml, or print its JSON schema."),
+    Entry("workload", "Measure", "List or show the workloads of the project."),
+    Entry("runs", "Measure", "List the runs in the project's store."),
+)
+
+
+class _Commands(click.Group):
+    """A group that knows its commands from the table and imports the one that is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 -- click's signature
+        return [entry.name for entry in COMMANDS]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 -- as above
+        entry = next((entry for entry in COMMANDS if entry.name == cmd_name), None)
+        return load_command(entry) if entry else None
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        names = self.list_commands(ctx)
+        if args[0] not in names and not args[0].startswith("-"):
+            raise NoSuchCommand(args[0], possibilities=names, ctx=ctx)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 -- as above
+        width = max(len(entry.name) for entry in COMMANDS)
+        for stage in dict.fromkeys(entry.stage for entry in COMMANDS):
+            rows = [(entry.name.ljust(width), entry.help) for entry in COMMANDS if entry.stage == stage]
+            with formatter.section(stage):
+                formatter.write_dl(rows)
+
+
+@click.group(
+    cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
+@click.version_option(__version__, prog_name="crossgrade", message="%(prog)s %(version)s")
+def crossgrade() -> None:
+    """Prove, price and serve a switch from a proprietary LLM API to an open-weight model."""
+
+
+def load_command(entry: Entry) -> click.Command:
+    """Import a command's module and return its `command`."""
+    command = importlib.import_module(entry.module).command
+    assert isinstance(command, click.Command), entry.module
+    return command
+
+
+def config_option(function: FunctionT) -> FunctionT:
+    """Add `--config PATH`, passed as `config_path`, to a command."""
+    return click.option(
+        "--config",
+        "config_path",
+        metavar="PATH",
+        default=DEFAULT_CONFIG,
+        show_default=True,
+        envvar=CONFIG_VARIABLE,
+        help="Configuration file of the project.",
+    )(function)
+
+
+def json_option(function: FunctionT) -> FunctionT:
+    """Add `--json`, passed as `as_json`, to a command that reads."""
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON with a schema_version.")(function)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit; the entry point of `crossgrade`."""
+    sys.exit(run(arguments))
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code; nothing is raised."""
+    # Click's own `main` is avoided: it answers a broken pipe with 1, which here means "gate not met".
+    if COMPLETION_VARIABLE in os.environ:
+        crossgrade.main(prog_name="crossgrade", complete_var=COMPLETION_VARIABLE)
+    try:
+        arguments = sys.argv[1:] if arguments is None else arguments
+        with crossgrade.make_context("crossgrade", list(arguments)) as context:
+            returned = crossgrade.invoke(context)
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except click.exceptions.Exit as stop:
+        return stop.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        report_interrupt()
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        return _reader_left()
+    except Exception as error:  # noqa: BLE001 -- the one place where every error becomes a message and a code
+        return report_error(error)
+    return returned if isinstance(returned, int) else 0
+
+
+def _reader_left() -> int:
+    """Point stdout at nothing, so that the flush at exit does not fail again; nothing to say."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    os.close(nowhere)
+    return EXIT_FAILED

@@ -1,0 +1,98 @@
+"""What commands print: data to stdout, the rest to stderr."""
+
+import os
+import re
+import sys
+import unicodedata
+from collections.abc import Mapping, Sequence
+from pathlib import PurePath
+from typing import Any, TextIO
+
+import click
+
+NO_COLOUR_VARIABLE = "NO_COLOR"
+NO_PROGRESS_VARIABLE = "CROSSGRADE_NO_PROGRESS"
+
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+
+
+def print_json(data: Mapping[str, Any], *, schema_version: int) -> None:
+    """Print one JSON object to stdout, `schema_version` first.
+
+    Times are RFC 3339, decimals strings, NaN null; dataclasses and enums are written as their
+    fields and values.
+    """
+    import msgspec
+
+    encoded = msgspec.json.encode({"schema_version": schema_version, **data}, enc_hook=_encodable)
+    click.echo(msgspec.json.format(encoded, indent=2).decode())
+
+
+def print_table(
+    headers: Sequence[str], rows: Sequence[Sequence[object]], *, right: Sequence[str] = ()
+) -> None:
+    """Print aligned columns to stdout; None is `-`; `right` names the right-aligned columns."""
+    cells = [list(headers)] + [
+        ["-" if value is None else one_line(str(value)) for value in row] for row in rows
+    ]
+    widths = [max(_width(row[index]) for row in cells) for index in range(len(headers))]
+    for row in cells:
+        padded = [
+            _pad(cell, width, right=header in right)
+            for cell, width, header in zip(row, widths, headers, strict=True)
+        ]
+        click.echo("  ".join(padded).rstrip())
+
+
+def note(text: str) -> None:
+    """Tell the user something on stderr."""
+    click.echo(printable(text), err=True)
+
+
+def warn(text: str) -> None:
+    """Warn the user on stderr."""
+    click.echo(f"{styled('warning:', sys.stderr, fg='yellow', bold=True)} {printable(text)}", err=True)
+
+
+def shows_progress() -> bool:
+    """Tell whether live progress is wanted: stderr is a terminal and nobody said no."""
+    return sys.stderr.isatty() and not os.environ.get(NO_PROGRESS_VARIABLE)
+
+
+def styled(text: str, stream: TextIO, **style: Any) -> str:
+    """Colour a text where `stream` is a terminal and NO_COLOR is unset."""
+    if not stream.isatty() or os.environ.get(NO_COLOUR_VARIABLE) or os.environ.get("TERM") == "dumb":
+        return text
+    return click.style(text, **style)
+
+
+def printable(text: str) -> str:
+    """Replace characters that could drive a terminal or reorder text, but keep lines and tabs."""
+    return _CONTROL.sub("\ufffd", text)
+
+
+def one_line(text: str) -> str:
+    """Return a text as it goes into one line or cell."""
+    return printable(" ".join(text.split()))
+
+
+def _encodable(value: Any) -> Any:
+    if isinstance(value, PurePath):
+        return str(value)
+    if hasattr(value, "tolist"):  # NumPy arrays and numbers, without importing NumPy
+        return value.tolist()
+    if isinstance(value, Mapping):
+        return dict(value)
+    raise TypeError(f"{type(value).__name__} has no JSON form")
+
+
+def _width(text: str) -> int:
+    return sum(
+        0 if unicodedata.combining(character) else 2 if unicodedata.east_asian_width(character) in "WF" else 1
+        for character in text
+    )
+
+
+def _pad(text: str, width: int, *, right: bool) -> str:
+    space = " " * (width - _width(text))
+    return space + text if right else text + space
