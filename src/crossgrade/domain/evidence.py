@@ -46,7 +46,7 @@ class ScoredAnswer:
     Runs and importers both produce these. `score` None is unscored; `error` says why no answer
     came (scored 0 unless the workload says otherwise). `prompt_digest` and `target_digest` let
     two models' rows be paired only when they answered the same question. `cost_usd` None is
-    unknown.
+    unknown. A `group` is a label for looking only: no policy splits by it.
     """
 
     sample_id: str
@@ -54,6 +54,7 @@ class ScoredAnswer:
     score: float | None
     epoch: int = 1
     segment: str | None = None
+    group: str | None = None
     cluster: str | None = None
     weight: float = 1.0
     error: str | None = None

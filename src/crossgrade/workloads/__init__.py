@@ -1,1 +1,20 @@
-"""Being built."""
+"""What is measured: datasets frozen by digest, results of other tools, pairs as evidence."""
+
+from crossgrade.workloads._dataset import Dataset, DatasetFormat, read_dataset
+from crossgrade.workloads._pairing import evidence_from_answers, pair
+from crossgrade.workloads._read import RESULT_FORMATS, read_results
+from crossgrade.workloads._results import Labels, Results
+from crossgrade.workloads.files import Limits
+
+__all__ = [
+    "RESULT_FORMATS",
+    "Dataset",
+    "DatasetFormat",
+    "Labels",
+    "Limits",
+    "Results",
+    "evidence_from_answers",
+    "pair",
+    "read_dataset",
+    "read_results",
+]

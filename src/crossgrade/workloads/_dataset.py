@@ -1,0 +1,242 @@
+"""Datasets read into samples and frozen by a digest of their content."""
+
+import hashlib
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from crossgrade.domain import JSON, Sample
+from crossgrade.errors import DataError, MissingExtraError
+from crossgrade.workloads.files import (
+    Limits,
+    as_text,
+    canonical,
+    closest,
+    decode_line,
+    find_file,
+    first_bytes,
+    json_lines,
+    open_table,
+)
+
+DatasetFormat = Literal["jsonl", "csv", "parquet"]
+
+_TARGET = "target"
+_ID_CHARACTERS = 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dataset:
+    """The samples of a dataset in file order, and the digest that freezes them.
+
+    `digest` is `sha256:` and the SHA-256, in hexadecimal, over the samples in order: for each one
+    the canonical JSON (sorted keys, no spaces, UTF-8, whole floats written as integers) of the
+    array [id, fields, target, segment, cluster, weight], and a line end. It does not depend on
+    the file's spacing, key order, line ends, quoting or compression.
+    """
+
+    samples: tuple[Sample, ...]
+    digest: str
+    path: Path
+    format: DatasetFormat
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Roles:
+    """Which fields of a row are the sample's id, target, segment, cluster and weight."""
+
+    id: str | None
+    target: str | None
+    segment: str | None
+    cluster: str | None
+    weight: str | None
+
+    def named(self) -> list[str]:
+        """Return the fields that must be there; the usual name of the target need not."""
+        target = None if self.target == _TARGET else self.target
+        return [name for name in (self.id, target, self.segment, self.cluster, self.weight) if name]
+
+
+def read_dataset(
+    path: str | Path,
+    *,
+    id_field: str | None = None,
+    target_field: str | None = _TARGET,
+    segment: str | None = None,
+    cluster: str | None = None,
+    weight: str | None = None,
+    root: Path | None = None,
+    limits: Limits | None = None,
+) -> Dataset:
+    """Read a dataset: JSON lines, CSV (either may be `.gz` or `.zst`) or Parquet.
+
+    The format is recognised from the content. Without `id_field` a sample's id is a hash of its
+    content. The other arguments name fields of the rows; a target, segment or cluster may be
+    missing in a row, and a missing weight is 1. `root` is the folder the file must lie in.
+
+    Raises `DataError`, with file, line and column, for a file that is missing, outside `root`,
+    empty, damaged, not UTF-8 or beyond `limits`, for missing fields, ids that are there twice,
+    and weights that are no positive numbers; `MissingExtraError` for Parquet without pyarrow.
+    """
+    file = find_file(path, root=root)
+    bounds = limits or Limits()
+    roles = _Roles(id=id_field, target=target_field, segment=segment, cluster=cluster, weight=weight)
+    kind = _format(file)
+    rows = {"jsonl": _json_rows, "csv": _csv_rows, "parquet": _parquet_rows}[kind](file, bounds, roles)
+    samples = tuple(_samples(file, rows, roles))
+    if not samples:
+        raise DataError("the dataset is empty", file=path, hint="add a row for each sample")
+    return Dataset(samples=samples, digest=_digest(samples), path=Path(path), format=kind)
+
+
+def _format(path: Path) -> DatasetFormat:
+    head = first_bytes(path)
+    if head.startswith(b"PAR1"):
+        return "parquet"
+    return "jsonl" if head.lstrip().startswith((b"{", b"[")) else "csv"
+
+
+_Rows = Iterator[tuple[int, Mapping[str, Any]]]
+
+
+def _json_rows(path: Path, limits: Limits, roles: _Roles) -> _Rows:
+    for line, data in json_lines(path, limits):
+        row = decode_line(data, path=path, line=line, limits=limits)
+        _check_fields(path, roles, tuple(row), line)
+        yield line, row
+
+
+def _csv_rows(path: Path, limits: Limits, roles: _Roles) -> _Rows:
+    table = open_table(path, limits)
+    _check_fields(path, roles, table.header, 1)
+    for chunk in table.chunks:
+        for line, row in zip(chunk.lines(), chunk.rows, strict=True):
+            yield line, dict(zip(table.header, row, strict=True))
+
+
+def _parquet_rows(path: Path, limits: Limits, roles: _Roles) -> _Rows:
+    try:
+        from pyarrow import ArrowException
+        from pyarrow.parquet import ParquetFile
+    except ImportError as error:
+        raise MissingExtraError("Parquet", "parquet") from error
+    try:
+        with ParquetFile(path) as file:
+            _check_fields(path, roles, tuple(file.schema_arrow.names), None)
+            total = file.metadata.num_rows
+            size = sum(file.metadata.row_group(i).total_byte_size for i in range(file.num_row_groups))
+            if size > limits.total_bytes:
+                raise DataError(
+                    f"the {total} rows take {size} bytes in memory", file=path, hint="split the file"
+                )
+            number = 0
+            for batch in file.iter_batches(batch_size=1024):
+                for row in batch.to_pylist():
+                    number += 1
+                    yield number, {name: _json(value, path, number) for name, value in row.items()}
+    except (ArrowException, OSError) as error:
+        raise DataError(f"the Parquet file is damaged: {error}", file=path, hint="write it again") from error
+
+
+def _json(value: object, path: Path, row: int) -> JSON:
+    """Return a Parquet value as JSON; times become ISO 8601 texts."""
+    if isinstance(value, float) and not math.isfinite(value):
+        raise DataError(f"row {row} holds {value}", file=path, hint="write null where there is no value")
+    if value is None or isinstance(value, str | bool | int | float):
+        return value
+    if isinstance(value, Mapping):
+        return {str(name): _json(item, path, row) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_json(item, path, row) for item in value]
+    if isinstance(value, bytes):
+        raise DataError(f"row {row} holds binary data", file=path, hint="leave binary columns out")
+    return value.isoformat() if hasattr(value, "isoformat") else str(value)
+
+
+def _check_fields(path: Path, roles: _Roles, names: Sequence[str], line: int | None) -> None:
+    for wanted in roles.named():
+        if wanted not in names:
+            listed = ", ".join(f'"{name[:60]}"' for name in names[:20])
+            raise DataError(
+                f'there is no field "{wanted}"; the fields are {listed}{closest(wanted, names)}',
+                file=path,
+                line=line,
+                hint="correct the field's name in the workload, or add the field to every row",
+            )
+
+
+def _samples(path: Path, rows: _Rows, roles: _Roles) -> Iterator[Sample]:
+    lines: dict[str, int] = {}
+    for line, row in rows:
+        sample_id = _text(row, roles.id) if roles.id else _content_id(row)
+        if not sample_id:
+            raise DataError(
+                f'the id field "{roles.id}" is empty', file=path, line=line, hint="give each row an id"
+            )
+        if (first := lines.setdefault(sample_id, line)) != line:
+            raise _repeated(path, roles, sample_id, first, line)
+        yield Sample(
+            id=sample_id,
+            fields=row,
+            target=_value(row, roles.target),
+            segment=_text(row, roles.segment),
+            cluster=_text(row, roles.cluster),
+            weight=_weight(path, row, roles.weight, line),
+        )
+
+
+def _repeated(path: Path, roles: _Roles, sample_id: str, first: int, line: int) -> DataError:
+    if roles.id is None:
+        return DataError(
+            f"lines {first} and {line} have the same content",
+            file=path,
+            line=line,
+            hint="remove one of them, or name an id field that tells them apart",
+        )
+    return DataError(
+        f'the id "{sample_id}" is on line {first} and on line {line}',
+        file=path,
+        line=line,
+        where=roles.id,
+        hint="give each row an id of its own",
+    )
+
+
+def _content_id(row: Mapping[str, JSON]) -> str:
+    return hashlib.sha256(canonical(row)).hexdigest()[:_ID_CHARACTERS]
+
+
+def _value(row: Mapping[str, JSON], name: str | None) -> JSON:
+    """Return a field; the empty text of a CSV cell is no value."""
+    value = row.get(name) if name else None
+    return None if value == "" else value
+
+
+def _text(row: Mapping[str, JSON], name: str | None) -> str | None:
+    return as_text(_value(row, name))
+
+
+def _weight(path: Path, row: Mapping[str, JSON], name: str | None, line: int) -> float:
+    value = _value(row, name)
+    if value is None:
+        return 1.0
+    try:
+        weight = float(value) if isinstance(value, str | int | float) else math.nan
+    except ValueError:
+        weight = math.nan
+    if not (math.isfinite(weight) and weight > 0):
+        raise DataError(
+            f"the weight is {as_text(value)!r}, a positive number is wanted", file=path, line=line, where=name
+        )
+    return weight
+
+
+def _digest(samples: Sequence[Sample]) -> str:
+    digest = hashlib.sha256()
+    for each in samples:
+        row = [each.id, each.fields, each.target, each.segment, each.cluster, each.weight]
+        digest.update(canonical(row))
+        digest.update(b"\n")
+    return f"sha256:{digest.hexdigest()}"

@@ -1,0 +1,292 @@
+"""Results paired into evidence: the same samples, the same questions, one score each."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crossgrade.decide import Evidence, ModelColumns, PairingAudit
+from crossgrade.domain import ScoredAnswer
+from crossgrade.errors import DataError, NotFoundError
+from crossgrade.workloads._columns import Columns
+from crossgrade.workloads._results import BoolColumn, FloatColumn, Results, Rows, TextColumn
+from crossgrade.workloads.files import closest
+
+# What must agree between all rows of a sample: two questions, keys or labels under one id are
+# two samples, and nobody knows which is meant.
+_AGREED = ("question_digest", "target_digest", "segment", "group", "cluster")
+_EXAMPLES = 5
+_ROUNDING = 5e-4
+
+
+def pair(
+    results: Results,
+    *,
+    incumbent: str | None = None,
+    candidates: Sequence[str] = (),
+    workload: str | None = None,
+    errors_as_zero: bool = True,
+) -> Evidence:
+    """Pair the rows of the incumbent and its candidates, sample by sample.
+
+    Without `candidates` every other model is one. Epochs of a sample are averaged, also where the
+    models have different numbers of them; with `errors_as_zero` an epoch without an answer counts
+    as 0 in that mean, otherwise it is left out. A sample without any answer has `error` and no
+    score. Left out and counted in the audit: samples that the incumbent or every candidate lacks
+    (`unmatched`, which also counts those that only some candidates lack), and samples whose rows
+    disagree about question, key, segment, group or cluster (`key_conflicts`). Rows that repeat
+    an epoch are averaged and counted (`duplicates`). Scores outside [0, 1] become NaN and are
+    counted (`out_of_range`). Samples keep the order of the results.
+
+    A mean that the source states is passed on unless pairing left samples out and the source's
+    own rows bear it out.
+
+    Raises `NotFoundError` for a model without rows, and `DataError` when no incumbent is named or
+    no sample is left.
+    """
+    contestants = _contestants(results, incumbent, candidates)
+    found = _Pairing(results, contestants)
+    kept = np.flatnonzero(found.kept)
+    if not len(kept):
+        raise DataError(
+            f"no sample has comparable rows of {' and '.join(contestants)}: "
+            f"{found.audit.unmatched} lack one side, {found.audit.key_conflicts} are different questions",
+            hint="check that both models answered the same items under the same ids",
+        )
+    columns = [found.model_columns(name, kept, errors_as_zero=errors_as_zero) for name in contestants]
+    names = results.workload_names
+    return Evidence(
+        workload=workload or (names[0] if len(names) == 1 else "results"),
+        sample_ids=results.samples.names[kept],
+        incumbent=columns[0],
+        candidates=tuple(columns[1:]),
+        segment=found.agreed_names("segment", kept),
+        group=found.agreed_names("group", kept),
+        cluster=found.agreed_names("cluster", kept),
+        weight=found.weight(kept),
+        input=found.text("input", found.all_rows, kept),
+        target=found.text("target", found.all_rows, kept),
+        audit=found.audit,
+        source=results.source,
+    )
+
+
+def evidence_from_answers(
+    answers: Iterable[ScoredAnswer],
+    *,
+    workload: str,
+    incumbent: str,
+    candidates: Sequence[str],
+    asked: Sequence[str] = (),
+    file_order: Sequence[str] = (),
+    errors_as_zero: bool = True,
+    source: str = "",
+) -> Evidence:
+    """Pair the recorded answers of a run, which asked one frozen dataset.
+
+    `asked` are the sample ids in the order in which they were asked (the answers' own order where
+    it is empty) and becomes the evidence's `order`; `file_order` are the dataset's ids, in whose
+    order the columns then stand. Inputs are the prompts as sent, which may differ between models.
+    A candidate that a sequential run stopped asking is not unmatched: it has no score there.
+
+    Raises as `pair` does.
+    """
+    columns = Columns(sample_ids=file_order)
+    columns.add(answers, workload=workload, inputs_are_prompts=True)
+    results = columns.finish(source=source)
+    evidence = pair(results, incumbent=incumbent, candidates=candidates, errors_as_zero=errors_as_zero)
+    place = {name: index for index, name in enumerate(evidence.sample_ids)}
+    order = [place[name] for name in asked or evidence.sample_ids if name in place]
+    return replace(
+        evidence, order=np.array(order, dtype=np.int64), audit=replace(evidence.audit, unmatched=0)
+    )
+
+
+def _contestants(results: Results, incumbent: str | None, candidates: Sequence[str]) -> tuple[str, ...]:
+    """Return the incumbent and its candidates, all of which have rows."""
+    names = results.model_names
+    listed = ", ".join(names) or "none"
+    if incumbent is None:
+        which = f"--incumbent {names[0]} or --incumbent {names[1]}" if len(names) == 2 else "--incumbent NAME"
+        raise DataError(f"no incumbent is named; the models are {listed}", hint=f"add {which}")
+    for name in (incumbent, *candidates):
+        if name not in names:
+            raise NotFoundError(
+                f'no rows of the model "{name}"; the models are {listed}{closest(name, names)}',
+                hint="name models as the results do",
+            )
+    others = tuple(dict.fromkeys(candidates)) or tuple(name for name in names if name != incumbent)
+    if not others or incumbent in others:
+        raise DataError(
+            f"a candidate other than the incumbent is wanted; the models are {listed}",
+            hint="add results of another model",
+        )
+    return (incumbent, *others)
+
+
+@dataclass(frozen=True, slots=True)
+class _Agreed:
+    """What the rows of each sample agree on: a label's code, and where they do not."""
+
+    codes: NDArray[np.int32]
+    conflict: BoolColumn
+
+
+class _Pairing:
+    """The rows of the contestants, counted by sample."""
+
+    def __init__(self, results: Results, contestants: Sequence[str]) -> None:
+        self._results = results
+        self._n = len(results.samples.names)
+        codes = {name: code for code, name in enumerate(results.models.names)}
+        self._rows: dict[str, Rows] = {
+            name: np.flatnonzero(results.models.codes == codes[name]) for name in contestants
+        }
+        self.all_rows: Rows = np.sort(np.concatenate(list(self._rows.values())))
+        self._agreed = {name: self._agree(name) for name in _AGREED if name in results.labels}
+        counts = [self._count(rows) for rows in self._rows.values()]
+        self._present = np.array([count > 0 for count in counts])
+        conflict = np.zeros(self._n, dtype=np.bool_)
+        for agreed in self._agreed.values():
+            conflict |= agreed.conflict
+        paired = self._present[0] & self._present[1:].any(axis=0)
+        self.kept: BoolColumn = paired & ~conflict
+        self.audit = self._audit(conflict, counts)
+
+    def model_columns(self, name: str, kept: Rows, *, errors_as_zero: bool) -> ModelColumns:
+        """Return one model's columns on the kept samples."""
+        results, rows = self._results, self._rows[name]
+        score = results.score[rows]
+        out_of_range = (score < 0) | (score > 1)
+        error = results.error[rows]
+        is_scored = np.isfinite(score) & ~out_of_range & ~error
+        scored = self._count(rows[is_scored])
+        errors = self._count(rows[error])
+        total = self._count(rows[is_scored], score[is_scored])
+        values = np.full(self._n, np.nan)
+        np.divide(total, scored + (errors if errors_as_zero else 0), out=values, where=scored > 0)
+        # A mean over the scores that happen to fit would hide the ones that do not.
+        values[self._count(rows[out_of_range]) > 0] = np.nan
+        labels = results.labels
+        return ModelColumns(
+            model=name,
+            score=values[kept],
+            error=((errors > 0) & (scored == 0))[kept],
+            unparsed=(self._count(rows[results.unparsed[rows]]) > 0)[kept],
+            cost_usd=self._mean("cost_usd", rows, kept),
+            latency_ms=self._mean("latency_ms", rows, kept),
+            ttft_ms=self._mean("ttft_ms", rows, kept),
+            output=self.text("output", rows, kept),
+            origin=results.origin,
+            settings_digests=labels["settings_digest"].on(rows) if "settings_digest" in labels else (),
+            prompt_digests=self._first_label("prompt_digest", rows, kept),
+            stated_mean=self._stated_mean(name, values, scored, errors),
+            out_of_range=int(out_of_range.sum()),
+            epochs=int(self._count(rows).max(initial=1)),
+            human=self._mean("human", rows, kept) if "human" in results.amounts else None,
+        )
+
+    def agreed_names(self, label: str, kept: Rows) -> TextColumn | None:
+        """Return a label of the kept samples, None where a sample has none."""
+        if label not in self._agreed:
+            return None
+        return _named(self._results.labels[label].names, self._agreed[label].codes[kept])
+
+    def weight(self, kept: Rows) -> FloatColumn | None:
+        """Return the samples' weights, None where all are the same.
+
+        A sample without one stands for the mean of the others.
+        """
+        weight = self._mean("weight", self.all_rows, kept)
+        known = weight[np.isfinite(weight)]
+        if not len(known) or (known == known[0]).all():
+            return None
+        return np.where(np.isnan(weight), known.mean(), weight)
+
+    def text(self, name: str, rows: Rows, kept: Rows) -> TextColumn | None:
+        """Return the first text that each kept sample has among some rows."""
+        texts = self._results.texts.get(name)
+        if texts is None:
+            return None
+        known = rows[np.array([text is not None for text in texts[rows]], dtype=np.bool_)]
+        found = np.full(self._n, None, dtype=np.object_)
+        found[self._results.samples.codes[known[::-1]]] = texts[known[::-1]]
+        return found[kept]
+
+    def _count(self, rows: Rows, weights: FloatColumn | None = None) -> FloatColumn:
+        """Return how many of the rows (or how much weight) each sample has."""
+        samples = self._results.samples.codes[rows]
+        return np.bincount(samples, weights, minlength=self._n).astype(np.float64, copy=False)
+
+    def _agree(self, label: str) -> _Agreed:
+        samples, codes = self._results.samples.codes, self._results.labels[label].codes
+        rows = self.all_rows[codes[self.all_rows] >= 0]
+        agreed = np.full(self._n, -1, dtype=np.int32)
+        agreed[samples[rows[::-1]]] = codes[rows[::-1]]
+        conflict = np.zeros(self._n, dtype=np.bool_)
+        conflict[samples[rows[codes[rows] != agreed[samples[rows]]]]] = True
+        return _Agreed(agreed, conflict)
+
+    def _audit(self, conflict: BoolColumn, counts: Sequence[FloatColumn]) -> PairingAudit:
+        unmatched = self._present.any(axis=0) & ~self._present.all(axis=0) & ~conflict
+        repeated = np.zeros(self._n, dtype=np.bool_)
+        for rows, count in zip(self._rows.values(), counts, strict=True):
+            repeated |= self._repeats(rows, count)
+        examples = [*np.flatnonzero(conflict), *np.flatnonzero(repeated), *np.flatnonzero(unmatched)]
+        return PairingAudit(
+            unmatched=int(unmatched.sum()),
+            duplicates=int(repeated.sum()),
+            key_conflicts=int(conflict.sum()),
+            examples=tuple(self._results.samples.names[examples[:_EXAMPLES]]),
+        )
+
+    def _repeats(self, rows: Rows, count: FloatColumn) -> BoolColumn:
+        """Return the samples of which a model has two rows of one epoch."""
+        several = count > 1
+        if "epoch" not in self._results.labels or not several.any():
+            return several
+        rows = rows[several[self._results.samples.codes[rows]]]
+        samples = self._results.samples.codes[rows]
+        epochs = self._results.labels["epoch"].codes[rows]
+        order = np.lexsort((epochs, samples))
+        same = (np.diff(samples[order]) == 0) & (np.diff(epochs[order]) == 0)
+        repeated = np.zeros(self._n, dtype=np.bool_)
+        repeated[samples[order][1:][same]] = True
+        return repeated
+
+    def _mean(self, amount: str, rows: Rows, kept: Rows) -> FloatColumn:
+        """Return the mean amount of each kept sample's rows, NaN where none is known."""
+        if amount not in self._results.amounts:
+            return np.full(len(kept), np.nan)
+        values = self._results.amounts[amount][rows]
+        known = np.isfinite(values)
+        total, count = self._count(rows[known], values[known])[kept], self._count(rows[known])[kept]
+        mean = np.full(len(kept), np.nan)
+        np.divide(total, count, out=mean, where=count > 0)
+        return mean
+
+    def _first_label(self, label: str, rows: Rows, kept: Rows) -> TextColumn | None:
+        labels = self._results.labels.get(label)
+        if labels is None or (labels.codes[rows] < 0).all():
+            return None
+        codes = np.full(self._n, -1, dtype=np.int32)
+        codes[self._results.samples.codes[rows[::-1]]] = labels.codes[rows[::-1]]
+        return _named(labels.names, codes[kept])
+
+    def _stated_mean(
+        self, name: str, values: FloatColumn, scored: FloatColumn, errors: FloatColumn
+    ) -> float | None:
+        stated = self._results.stated_means.get(name)
+        if stated is None or self.kept[scored + errors > 0].all():
+            return stated
+        known = values[np.isfinite(values)]
+        failed = int(((errors > 0) & (scored == 0)).sum())
+        means = (known.sum() / max(len(known), 1), known.sum() / max(len(known) + failed, 1))
+        borne_out = any(abs(mean - stated) <= _ROUNDING for mean in means)
+        return None if borne_out else stated
+
+
+def _named(names: TextColumn, codes: NDArray[np.int32]) -> TextColumn:
+    """Return the names of codes, None for -1."""
+    return np.append(names, [None])[codes]

@@ -1,0 +1,231 @@
+"""Results of other tools read into columns, their format recognised from their content."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from crossgrade.domain import Origin
+from crossgrade.errors import DataError, NotFoundError, UsageError
+from crossgrade.workloads._columns import Columns
+from crossgrade.workloads._results import Labels, Results, Rows
+from crossgrade.workloads.files import Limits, closest, find_file, first_bytes
+from crossgrade.workloads.importers import IMPORTERS, ImportRequest
+from crossgrade.workloads.importers.request import WORKLOAD
+
+RESULT_FORMATS = tuple(IMPORTERS)
+
+# The first rule whose keys are all there names the format of a JSON file.
+_JSON_RULES = (
+    ("deepeval", {"testRunData"}),
+    ("promptfoo", {"evalId", "results"}),
+    ("inspect-json", {"eval", "status"}),
+    ("lm-eval", {"doc_id", "doc"}),
+    ("promptfoo-jsonl", {"provider", "gradingResult"}),
+    ("lm-eval results", {"results", "configs"}),
+)
+_KEY = re.compile(rb'"(\w+)"\s*:')
+_HEAD_BYTES = 64 * 1024
+
+
+def read_results(
+    source: str | Path | Sequence[str | Path] | Mapping[str, str | Path],
+    *,
+    file_format: str | None = None,
+    models: Sequence[str] = (),
+    metric: str | None = None,
+    workload: str | None = None,
+    segment: str | None = None,
+    group: str | None = None,
+    cluster: str | None = None,
+    scale: tuple[float, float] = (0.0, 1.0),
+    origin: Origin = Origin.OWN,
+    allow_unfinished: bool = False,
+    root: Path | None = None,
+    limits: Limits | None = None,
+) -> Results:
+    """Read scored answers from one or several files or run folders.
+
+    `source` is a path, several, or a mapping that names the model of each (for logs that name
+    both models alike, or none). `file_format` is one of `RESULT_FORMATS`, or None to recognise it.
+    `models` names the score columns of a wide table. `metric` picks a scorer, metric or filter
+    where a log has several. `workload` keeps one of several workloads. `segment`, `group`,
+    `cluster` name a column or metadata key, or are "workload". `scale` are the worst and best
+    score. Paths must lie inside `root` where one is given. docs/reference/formats.md has the
+    accepted columns and fields.
+
+    Raises `DataError`, with file, line and column where there is one, for every input it cannot
+    take; `NotFoundError` for a workload that is not there.
+    """
+    if scale[0] >= scale[1]:
+        raise UsageError(
+            f"a scale from {scale[0]} to {scale[1]} has no range", hint="give the worst score, then the best"
+        )
+    if file_format is not None and file_format not in IMPORTERS:
+        raise UsageError(
+            f"no format {file_format!r}{closest(file_format, IMPORTERS)}",
+            hint=f"formats are {', '.join(IMPORTERS)}",
+        )
+    bounds = limits or Limits()
+    columns = Columns(scale=scale)
+    seen: list[str] = []
+    paths = _paths(source)
+    for model, given in paths:
+        path = find_file(given, root=root, folder=True)
+        found = file_format or _recognise(path)
+        request = ImportRequest(
+            path=path,
+            model=model,
+            models=tuple(models),
+            metric=metric,
+            segment=segment,
+            group=group,
+            cluster=cluster,
+            file_group=path.stem if len(paths) > 1 else None,
+            allow_unfinished=allow_unfinished,
+            limits=bounds,
+        )
+        before = len(columns)
+        IMPORTERS[found](request, columns)
+        if len(columns) == before:
+            raise DataError("there are no scored answers in it", file=given, hint="check that the run ended")
+        _check_labels(request, columns)
+        seen.append(f"{path.name} ({found})")
+    text = ", ".join(seen[:3]) + (f" and {len(seen) - 3} more" if len(seen) > 3 else "")
+    results = columns.finish(origin=origin, source=text)
+    return _settle_workload(results, workload, {"segment": segment, "group": group, "cluster": cluster})
+
+
+def _paths(
+    source: str | Path | Sequence[str | Path] | Mapping[str, str | Path],
+) -> list[tuple[str | None, Path]]:
+    if isinstance(source, str | Path):
+        return [(None, Path(source))]
+    if isinstance(source, Mapping):
+        return [(name, Path(path)) for name, path in source.items()]
+    return [(None, Path(path)) for path in source]
+
+
+def _recognise(path: Path) -> str:
+    """Return the format of a file or folder, from its content alone."""
+    if path.is_dir():
+        if (path / "run_spec.json").is_file():
+            return "helm"
+        if next(path.rglob("samples_*.jsonl"), None):
+            return "lm-eval"
+        raise DataError(
+            "this folder is neither a HELM run nor has samples of lm-eval in it",
+            file=path,
+            hint="give the files themselves",
+        )
+    head = first_bytes(path, _HEAD_BYTES)
+    if head.startswith(b"PK\x03\x04"):
+        return "inspect"
+    if head.startswith(b"PAR1"):
+        raise DataError("Parquet is read for datasets, not for results", file=path, hint="write it as CSV")
+    if not head.lstrip().startswith((b"{", b"[")):
+        return "csv"
+    return _recognise_json(path, head)
+
+
+def _recognise_json(path: Path, head: bytes) -> str:
+    first_line = head.lstrip().partition(b"\n")[0]
+    try:
+        row = msgspec.json.decode(first_line)
+        keys = set(row) if isinstance(row, dict) else set()
+        otherwise = "jsonl" if keys else None
+    except (ValueError, RecursionError):
+        # A document over several lines, or a line longer than the head: any key will do.
+        keys = {name.decode() for name in _KEY.findall(head)}
+        otherwise = "jsonl" if {"model", "score"} <= keys else None
+    found = next((name for name, wanted in _JSON_RULES if wanted <= keys), otherwise)
+    if found in IMPORTERS:
+        return found
+    if found == "lm-eval results":
+        raise DataError(
+            "these are lm-eval's aggregates; the samples are wanted",
+            file=path,
+            hint="run lm-eval with --log_samples and give samples_TASK_TIME.jsonl",
+        )
+    raise DataError(
+        f"this JSON is of no known tool; its keys are {', '.join(sorted(keys)[:12]) or 'none'}",
+        file=path,
+        line=1,
+        hint=f"name the format, one of {', '.join(IMPORTERS)}",
+    )
+
+
+def _check_labels(request: ImportRequest, columns: Columns) -> None:
+    for label, name in request.named_labels().items():
+        if name != WORKLOAD and not columns.has_label(label):
+            raise DataError(
+                f"no sample has {name!r} in its metadata, to be its {label}",
+                file=request.path,
+                hint="name a key of the samples' metadata",
+            )
+
+
+def _settle_workload(results: Results, workload: str | None, labels: Mapping[str, str | None]) -> Results:
+    """Keep the rows of one workload, or take the workloads as segments, groups or clusters."""
+    names = results.workload_names
+    if workload is not None:
+        if workload not in names:
+            raise NotFoundError(
+                f"no rows of the workload {workload!r}; there are {', '.join(names) or 'none named'}"
+                f"{closest(workload, names)}",
+                hint="leave --workload out, or name one of these",
+            )
+        codes = results.labels[WORKLOAD].codes
+        return _rows(results, np.flatnonzero(codes == names.index(workload)))
+    taken = [label for label, name in labels.items() if name == WORKLOAD]
+    if len(names) > 1 and not taken:
+        raise DataError(
+            f"the results are of several workloads: {', '.join(names[:10])}",
+            hint=f"choose one with --workload {names[0]}, or add --segment workload",
+        )
+    if not taken or not names:
+        return results
+    shared = dict.fromkeys(taken, results.labels[WORKLOAD])
+    qualified = _qualified(results.samples, results.labels[WORKLOAD])
+    return replace(results, samples=qualified, labels={**results.labels, **shared})
+
+
+def _rows(results: Results, rows: Rows) -> Results:
+    """Return some of the rows; means that the source states were of all of them."""
+
+    def cut(labels: Labels) -> Labels:
+        return Labels(labels.codes[rows], labels.names)
+
+    return replace(
+        results,
+        samples=cut(results.samples),
+        models=cut(results.models),
+        score=results.score[rows],
+        error=results.error[rows],
+        unparsed=results.unparsed[rows],
+        labels={name: cut(labels) for name, labels in results.labels.items()},
+        amounts={name: values[rows] for name, values in results.amounts.items()},
+        texts={name: texts[rows] for name, texts in results.texts.items()},
+        stated_means={},
+    )
+
+
+def _qualified(samples: Labels, workloads: Labels) -> Labels:
+    """Return sample ids that name their workload, since ids may start again in each."""
+    width = len(workloads.names) + 1
+    both = samples.codes.astype(np.int64) * width + workloads.codes + 1
+    distinct, first, codes = np.unique(both, return_index=True, return_inverse=True)
+    order = np.argsort(first, kind="stable")
+    rank = np.empty(len(order), np.int32)
+    rank[order] = np.arange(len(order), dtype=np.int32)
+    names = np.empty(len(order), np.object_)
+    names[:] = [_joined(samples, workloads, int(code), width) for code in distinct[order]]
+    return Labels(rank[codes], names)
+
+
+def _joined(samples: Labels, workloads: Labels, both: int, width: int) -> str:
+    sample, workload = samples.names[both // width], both % width - 1
+    return str(sample) if workload < 0 else f"{workloads.names[workload]}/{sample}"

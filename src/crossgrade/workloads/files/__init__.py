@@ -1,0 +1,33 @@
+"""Hostile files read in bounded memory: blocks, lines, tables, JSON documents, archives."""
+
+from crossgrade.workloads.files.archive import Archive
+from crossgrade.workloads.files.documents import as_text, canonical, decode_document, decode_line
+from crossgrade.workloads.files.limits import Limits
+from crossgrade.workloads.files.source import (
+    Block,
+    find_file,
+    first_bytes,
+    json_lines,
+    line_blocks,
+    read_whole,
+)
+from crossgrade.workloads.files.table import Chunk, Table, closest, open_table
+
+__all__ = [
+    "Archive",
+    "Block",
+    "Chunk",
+    "Limits",
+    "Table",
+    "as_text",
+    "canonical",
+    "closest",
+    "decode_document",
+    "decode_line",
+    "find_file",
+    "first_bytes",
+    "json_lines",
+    "line_blocks",
+    "open_table",
+    "read_whole",
+]

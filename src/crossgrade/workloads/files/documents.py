@@ -1,0 +1,144 @@
+"""JSON decoded with located errors, and written canonically for digests."""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from crossgrade.domain import JSON
+from crossgrade.errors import DataError
+from crossgrade.workloads.files.limits import Limits
+
+T = TypeVar("T")
+
+_BYTE = re.compile(r" \(byte (\d+)\)$")
+_EXACT_INTEGERS = 2.0**53
+
+
+def decode_line(data: bytes, *, path: Path, line: int, limits: Limits) -> dict[str, JSON]:
+    """Decode one line as a JSON object.
+
+    Raises `DataError`, with line and column, when it is no JSON, holds NaN, or nests too deep.
+    """
+    value = _decode(data, Any, path, line)
+    if not isinstance(value, dict):
+        raise DataError(
+            f"a JSON object is wanted on each line, this is {_kind(value)}",
+            file=path,
+            line=line,
+            column=1,
+            hint="write one JSON object a line, without an array around them",
+        )
+    if data.count(b"[") + data.count(b"{") > limits.depth and _deeper(value, limits.depth):
+        raise _too_deep(path, line)
+    return value
+
+
+def decode_document(data: bytes, kind: type[T], *, path: Path, line: int | None = None, where: str = "") -> T:
+    """Decode a document that another tool wrote, checked against `kind`.
+
+    Python tools write `NaN` and `Infinity`, which are no JSON: they are accepted here.
+    `where` names the archive member for the error.
+
+    Raises `DataError` when it is no JSON or not of the wanted shape; the message has the key path.
+    """
+    try:
+        return msgspec.json.decode(data, type=kind)
+    except msgspec.ValidationError as error:
+        raise _wrong_shape(error, path, line, where) from error
+    except (ValueError, RecursionError) as error:
+        if b"NaN" not in data and b"Infinity" not in data:
+            raise _not_json(error, data, path, line, where) from error
+    try:
+        return msgspec.convert(json.loads(data), kind)
+    except msgspec.ValidationError as error:
+        raise _wrong_shape(error, path, line, where) from error
+    except (ValueError, RecursionError) as error:
+        raise _not_json(error, data, path, line, where) from error
+
+
+def canonical(value: object) -> bytes:
+    """Write a JSON value so that equal values give equal bytes.
+
+    Keys are sorted, no spaces, UTF-8, and a float that is a whole number is written as one:
+    `1`, `1.0` and `1e0` are the same.
+    """
+    return msgspec.json.encode(_whole_numbers(value), order="sorted")
+
+
+def as_text(value: object) -> str | None:
+    """Return a JSON value as text: a string as it is, None as None, the rest as canonical JSON."""
+    if value is None or isinstance(value, str):
+        return value
+    return canonical(value).decode()
+
+
+def _decode(data: bytes, kind: Any, path: Path, line: int | None) -> Any:
+    try:
+        return msgspec.json.decode(data, type=kind)
+    except (ValueError, RecursionError) as error:
+        raise _not_json(error, data, path, line, "") from error
+
+
+def _not_json(error: Exception, data: bytes, path: Path, line: int | None, where: str) -> DataError:
+    if isinstance(error, RecursionError):
+        return _too_deep(path, line)
+    if isinstance(error, UnicodeDecodeError):
+        return DataError("the text is not UTF-8", file=path, line=line, where=where or None)
+    message = str(error)
+    found = _BYTE.search(message)
+    start = int(found.group(1)) if found else len(data)
+    before = data[:start]
+    row = before.count(b"\n")
+    if "NaN" in (near := data[start : start + 9].decode(errors="replace")) or "Infinity" in near:
+        message = "NaN and Infinity are no JSON values"
+        hint = "write null where the value is unknown"
+    elif "truncated" in message:
+        message, hint = "the JSON ends in the middle", "copy the file again, or remove the half line"
+    else:
+        message = "this is no JSON: " + _BYTE.sub("", message).removeprefix("JSON is malformed: ")
+        hint = "check the text at this place"
+    return DataError(
+        message,
+        file=path,
+        line=(line or 1) + row,
+        column=start - (before.rfind(b"\n") + 1) + 1,
+        where=where or None,
+        hint=hint,
+    )
+
+
+def _wrong_shape(error: Exception, path: Path, line: int | None, where: str) -> DataError:
+    message, _, at = str(error).partition(" - at ")
+    place = " ".join(part for part in (where, at.strip("`")) if part)
+    return DataError(message, file=path, line=line, where=place or None)
+
+
+def _too_deep(path: Path, line: int | None) -> DataError:
+    return DataError("the JSON is nested too deep", file=path, line=line, hint="flatten the record")
+
+
+def _deeper(value: object, depth: int) -> bool:
+    if isinstance(value, Mapping):
+        return depth == 0 or any(_deeper(item, depth - 1) for item in value.values())
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return depth == 0 or any(_deeper(item, depth - 1) for item in value)
+    return False
+
+
+def _whole_numbers(value: object) -> object:
+    if isinstance(value, float):
+        return int(value) if value.is_integer() and abs(value) <= _EXACT_INTEGERS else value
+    if isinstance(value, Mapping):
+        return {key: _whole_numbers(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_whole_numbers(item) for item in value]
+    return value
+
+
+def _kind(value: object) -> str:
+    names = {list: "an array", str: "a string", bool: "a boolean", int: "a number", float: "a number"}
+    return names.get(type(value), "null")

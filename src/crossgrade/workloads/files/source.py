@@ -1,0 +1,191 @@
+"""A file as blocks of bytes, blocks of whole lines, or single JSON lines, in bounded memory."""
+
+import gzip
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import zstandard
+
+from crossgrade.errors import DataError
+from crossgrade.workloads.files.limits import KIB, MIB, Limits, Meter, size
+
+GZIP_MAGIC = b"\x1f\x8b"
+ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
+UTF8_BOM = b"\xef\xbb\xbf"
+UTF16_BOMS = (b"\xff\xfe", b"\xfe\xff")
+
+# A zstd block of 4 bytes can stand for 128 KiB: input is fed in steps so small that one step
+# cannot grow beyond 32 MiB.
+ZSTD_STEP = KIB
+ZSTD_WINDOW = 128 * MIB
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Whole lines of a file; `line` is the number of the first, from 1."""
+
+    line: int
+    data: bytes
+
+    def text(self, path: Path) -> str:
+        """Decode as UTF-8.
+
+        Raises `DataError` at the line and column of the first byte that is not UTF-8.
+        """
+        try:
+            return self.data.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise not_utf8(path, self.line, self.data, error.start) from error
+
+
+def find_file(path: str | Path, *, root: Path | None = None, folder: bool = False) -> Path:
+    """Return `path`, resolved, if it is a file (or, with `folder`, a folder) inside `root`.
+
+    A relative path counts from `root`, or without one from the current folder. Symbolic links
+    are followed before the check.
+
+    Raises `DataError` when it does not exist, is no regular file, or lies outside `root`.
+    """
+    given = Path(path)
+    full = ((root / given) if root is not None else given).resolve()
+    if root is not None and not full.is_relative_to(root.resolve()):
+        raise DataError(
+            f"{given} lies outside the project folder {root}",
+            file=given,
+            hint="copy the file into the project folder",
+        )
+    if full.is_file() or (folder and full.is_dir()):
+        return given if root is None else full
+    if not full.exists():
+        raise DataError("there is no such file", file=given, hint="check the path")
+    seen = "a folder" if full.is_dir() else "not a regular file"
+    raise DataError(f"this is {seen}, a file is wanted", file=given, hint="give the path of a file")
+
+
+def first_bytes(path: Path, count: int = 4096) -> bytes:
+    """Return the first bytes of a file after decompression, without a byte order mark."""
+    head = next(_plain_blocks(path, Limits(), count), b"")
+    return head.removeprefix(UTF8_BOM)[:count]
+
+
+def read_whole(path: Path, limits: Limits) -> bytes:
+    """Return all of a file, decompressed.
+
+    Raises `DataError` when it is larger than `limits.document_bytes`, or damaged.
+    """
+    parts = bytearray()
+    for block in _plain_blocks(path, limits, MIB):
+        parts += block
+        if len(parts) > limits.document_bytes:
+            raise DataError(
+                f"this document is larger than {size(limits.document_bytes)}",
+                file=path,
+                hint="write it as JSON lines, which are read one by one, or split it",
+            )
+    return bytes(parts.removeprefix(UTF8_BOM))
+
+
+def line_blocks(path: Path, limits: Limits) -> Iterator[Block]:
+    r"""Yield a file as blocks of whole lines; only `\n` ends a line (U+2028 does not).
+
+    Raises `DataError` when a line is longer than `limits.line_bytes`, or the file is damaged.
+    """
+    line = 1
+    carry = bytearray()
+    for data in _plain_blocks(path, limits, min(MIB, limits.line_bytes)):
+        if line == 1 and not carry:
+            data = data.removeprefix(UTF8_BOM)  # noqa: PLW2901  # the mark belongs to no line
+        first_end = data.find(b"\n")
+        if len(carry) + (len(data) if first_end < 0 else first_end) > limits.line_bytes:
+            raise DataError(
+                f"this line is longer than {size(limits.line_bytes)}",
+                file=path,
+                line=line,
+                hint="check that each record is on a line of its own",
+            )
+        if first_end < 0:
+            carry += data
+            continue
+        end = data.rfind(b"\n") + 1
+        carry += data[:end]
+        yield Block(line, bytes(carry))
+        line += carry.count(b"\n")
+        carry = bytearray(data[end:])
+    if carry:
+        yield Block(line, bytes(carry))
+
+
+def json_lines(path: Path, limits: Limits) -> Iterator[tuple[int, bytes]]:
+    """Yield the number and bytes of each line that is not blank."""
+    for block in line_blocks(path, limits):
+        for offset, line in enumerate(block.data.split(b"\n")):
+            if line and not line.isspace():
+                yield block.line + offset, line
+
+
+def not_utf8(path: Path, line: int, data: bytes, start: int) -> DataError:
+    """Make the error for the byte at `start` of `data`, whose first line is `line`."""
+    before = data[:start]
+    if before.startswith(UTF16_BOMS) or (line == 1 and data.startswith(UTF16_BOMS)):
+        seen = "this is UTF-16 text"
+    else:
+        seen = f"byte 0x{data[start]:02x} is not UTF-8"
+    return DataError(
+        f"{seen}, UTF-8 is wanted",
+        file=path,
+        line=line + before.count(b"\n"),
+        column=start - (before.rfind(b"\n") + 1) + 1,
+        hint="save the file as UTF-8",
+    )
+
+
+def _plain_blocks(path: Path, limits: Limits, block_bytes: int) -> Iterator[bytes]:
+    """Yield the decompressed bytes of a file, at most `block_bytes` at a time."""
+    try:
+        with path.open("rb") as raw:
+            magic = raw.read(4)
+            raw.seek(0)
+            if magic.startswith(GZIP_MAGIC):
+                parts = _gzip_blocks(raw, block_bytes)
+            elif magic == ZSTD_MAGIC:
+                parts = _zstd_blocks(raw, block_bytes)
+            else:
+                parts = iter(lambda: raw.read(block_bytes), b"")
+            compressed = path.stat().st_size if magic.startswith((GZIP_MAGIC, ZSTD_MAGIC)) else None
+            meter = Meter(path, limits, compressed)
+            for part in parts:
+                meter.add(len(part))
+                yield part
+    except (EOFError, gzip.BadGzipFile, zlib.error, zstandard.ZstdError) as error:
+        raise DataError(
+            f"the compressed data is damaged or cut short ({error})",
+            file=path,
+            hint="copy or download the file again",
+        ) from error
+    except OSError as error:
+        raise DataError(
+            f"cannot be read: {error.strerror or error}", file=path, hint="check the file's permissions"
+        ) from error
+
+
+def _gzip_blocks(raw: BinaryIO, block_bytes: int) -> Iterator[bytes]:
+    with gzip.GzipFile(fileobj=raw) as stream:
+        yield from iter(lambda: stream.read(block_bytes), b"")
+
+
+def _zstd_blocks(raw: BinaryIO, block_bytes: int) -> Iterator[bytes]:
+    context = zstandard.ZstdDecompressor(max_window_size=ZSTD_WINDOW)
+    frame = context.decompressobj()
+    step = raw.read(ZSTD_STEP)
+    while step:
+        out = frame.decompress(step)
+        for start in range(0, len(out), block_bytes):
+            yield out[start : start + block_bytes]
+        step = frame.unused_data or raw.read(ZSTD_STEP)
+        if frame.eof and step:
+            frame = context.decompressobj()
+    if not frame.eof:
+        raise EOFError("the last frame does not end")

@@ -1,0 +1,269 @@
+"""Logs of Inspect: `.eval` archives and `.json`, versions 2 and later."""
+
+import math
+from collections.abc import Iterator, Mapping
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+
+from crossgrade.domain import ScoredAnswer, Usage
+from crossgrade.errors import DataError
+from crossgrade.workloads._columns import Columns, text_digest
+from crossgrade.workloads.files import Archive, as_text, canonical, decode_document, read_whole
+from crossgrade.workloads.importers.request import ImportRequest
+
+_VALUES = {"C": 1.0, "P": 0.5, "I": 0.0, "N": 0.0, "yes": 1.0, "true": 1.0, "no": 0.0, "false": 0.0}
+_ATTACHMENTS = ("attachment://", "tc://")
+# Settings that change how calls are made, not what is asked.
+_OPERATIONAL = {
+    "adaptive_connections",
+    "attempt_timeout",
+    "batch",
+    "cache",
+    "max_connections",
+    "max_retries",
+    "timeout",
+}
+
+
+class _Score(msgspec.Struct):
+    value: Any = None
+
+
+class _Usage(msgspec.Struct):
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    total_tokens: int | None = None
+    input_tokens_cache_read: int | None = None
+    input_tokens_cache_write: int | None = None
+    reasoning_tokens: int | None = None
+    total_cost: float | None = None
+
+
+class _Sample(msgspec.Struct):
+    id: int | str
+    epoch: int = 1
+    input: Any = None
+    target: Any = None
+    messages: list[dict[str, Any]] = []
+    output: dict[str, Any] | None = None
+    scores: dict[str, _Score] | None = None
+    metadata: dict[str, Any] | None = None
+    model_usage: dict[str, _Usage] = {}
+    working_time: float | None = None
+    error: dict[str, Any] | str | None = None
+    attachments: dict[str, str] = {}
+
+
+class _Eval(msgspec.Struct):
+    task: str
+    model: str
+    model_generate_config: dict[str, Any] = {}
+
+
+class _Plan(msgspec.Struct):
+    steps: list[dict[str, Any]] = []
+    config: dict[str, Any] = {}
+
+
+class _Metric(msgspec.Struct):
+    value: float | None = None
+
+
+class _Aggregate(msgspec.Struct):
+    name: str
+    metrics: dict[str, _Metric] = {}
+
+
+class _Results(msgspec.Struct):
+    scores: list[_Aggregate] = []
+
+
+class _Log(msgspec.Struct):
+    status: str
+    eval: _Eval
+    plan: _Plan = msgspec.field(default_factory=_Plan)
+    results: _Results | None = None
+    samples: list[_Sample] | None = None
+
+
+def read_inspect_archive(request: ImportRequest, columns: Columns) -> None:
+    """Import an `.eval` archive (deflate or zstd).
+
+    Raises `DataError` when it is damaged, unfinished or unscored, or has several scorers and none
+    is named.
+    """
+    with Archive(request.path, request.limits) as archive:
+        names = archive.names()
+        if "header.json" not in names:
+            raise DataError(
+                "the archive has no header.json: the run did not end, or this is no Inspect log",
+                file=request.path,
+                hint="finish the run with `inspect eval-retry`",
+            )
+
+        def member(name: str) -> bytes:
+            return archive.read(name)
+
+        log = decode_document(member("header.json"), _Log, path=request.path, where="header.json")
+        samples = [
+            decode_document(member(name), _Sample, path=request.path, where=name)
+            for name in names
+            if name.startswith("samples/") and name.endswith(".json")
+        ]
+    _import(request, log, samples, columns)
+
+
+def read_inspect_json(request: ImportRequest, columns: Columns) -> None:
+    """Import a log in its JSON form.
+
+    Raises `DataError` as `read_inspect_archive` does.
+    """
+    log = decode_document(read_whole(request.path, request.limits), _Log, path=request.path)
+    _import(request, log, log.samples or [], columns)
+
+
+def _import(request: ImportRequest, log: _Log, samples: list[_Sample], columns: Columns) -> None:
+    if log.status != "success" and not request.allow_unfinished:
+        raise DataError(
+            f"the run's status is {log.status!r}, not 'success': {len(samples)} samples are logged",
+            file=request.path,
+            hint="finish it with `inspect eval-retry`, or allow unfinished logs",
+        )
+    choice = request.choose(_choices(samples), "scorer")
+    model = request.model or log.eval.model
+    before = len(columns)
+    columns.add(_answers(request, log, samples, model, choice), workload=log.eval.task)
+    for aggregate in log.results.scores if log.results else ():
+        mean = aggregate.metrics.get("accuracy") or aggregate.metrics.get("mean")
+        if aggregate.name == choice and mean and mean.value is not None and not math.isnan(mean.value):
+            columns.state(model, mean.value, len(columns) - before)
+
+
+def _choices(samples: list[_Sample]) -> Iterator[str]:
+    for sample in samples:
+        for name, score in (sample.scores or {}).items():
+            if isinstance(score.value, Mapping):
+                yield from (f"{name},{key}" for key in score.value)
+            else:
+                yield name
+
+
+def _answers(
+    request: ImportRequest, log: _Log, samples: list[_Sample], model: str, choice: str
+) -> Iterator[ScoredAnswer]:
+    settings = _settings_digest(log)
+    for sample in samples:
+        usage = sample.model_usage.get(log.eval.model)
+        if usage is None and len(sample.model_usage) == 1:
+            usage = next(iter(sample.model_usage.values()))
+        output = _output(sample)
+        score = _value(sample, choice)
+        yield ScoredAnswer(
+            sample_id=str(sample.id),
+            model=model,
+            score=score,
+            epoch=sample.epoch,
+            segment=request.label("segment", sample.metadata),
+            group=request.label("group", sample.metadata),
+            cluster=request.label("cluster", sample.metadata),
+            error=_error(sample, score, output),
+            output=output,
+            input=_text(sample.input, sample.attachments),
+            target=_text(sample.target, sample.attachments),
+            prompt_digest=_prompt_digest(sample),
+            settings_digest=settings,
+            usage=_tokens(usage),
+            cost_usd=None if usage is None or usage.total_cost is None else Decimal(str(usage.total_cost)),
+            latency_ms=_latency_ms(sample),
+        )
+
+
+def _value(sample: _Sample, choice: str) -> float | None:
+    """Return the score as a number: C, P, I, N are 1, 0.5, 0, 0; NaN and anything else unscored."""
+    name, _, key = choice.partition(",")
+    score = (sample.scores or {}).get(name)
+    value = None if score is None else score.value
+    if key:
+        value = value.get(key) if isinstance(value, Mapping) else None
+    if isinstance(value, str):
+        known = _VALUES.get(value, _VALUES.get(value.lower()))
+        if known is not None:
+            return known
+        try:
+            value = float(value)
+        except ValueError:
+            return None
+    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
+
+
+def _error(sample: _Sample, score: float | None, output: str | None) -> str | None:
+    if isinstance(sample.error, str):
+        return sample.error
+    if sample.error is not None:
+        return str(sample.error.get("message") or "error")
+    return "no answer" if score is None and not output else None
+
+
+def _text(value: object, attachments: Mapping[str, str]) -> str | None:
+    """Return a text, a list of parts or a list of messages as one text, attachments put in."""
+    if isinstance(value, str):
+        for scheme in _ATTACHMENTS:
+            if value.startswith(scheme):
+                return attachments.get(value.removeprefix(scheme), value)
+        return value
+    if isinstance(value, list):
+        return "\n".join(text for text in (_text(part, attachments) for part in value) if text)
+    if isinstance(value, Mapping):
+        for name in ("content", "text"):
+            if name in value:
+                return _text(value[name], attachments)
+    return as_text(value)
+
+
+def _output(sample: _Sample) -> str | None:
+    choices = (sample.output or {}).get("choices")
+    if not isinstance(choices, list) or not choices or not isinstance(choices[0], Mapping):
+        return None
+    return _text(choices[0].get("message"), sample.attachments)
+
+
+def _prompt_digest(sample: _Sample) -> str | None:
+    """Return the digest of what was sent before the model's first answer."""
+    sent: list[list[str | None]] = []
+    for message in sample.messages:
+        if message.get("role") == "assistant":
+            break
+        sent.append([as_text(message.get("role")), _text(message.get("content"), sample.attachments)])
+    return text_digest(sent) if sent else None
+
+
+def _settings_digest(log: _Log) -> str:
+    config = {**log.plan.config, **log.eval.model_generate_config}
+    asked = {name: value for name, value in config.items() if name not in _OPERATIONAL and value is not None}
+    steps = [{name: step.get(name) for name in ("solver", "params")} for step in log.plan.steps]
+    return text_digest(canonical({"config": asked, "steps": steps}).decode())
+
+
+def _latency_ms(sample: _Sample) -> float | None:
+    """Return the time of the model call, or of all the sample's work where only that is logged."""
+    seconds = (sample.output or {}).get("time") or sample.working_time
+    return seconds * 1000 if isinstance(seconds, int | float) else None
+
+
+def _tokens(usage: _Usage | None) -> Usage:
+    if usage is None:
+        return Usage()
+    read, write = usage.input_tokens_cache_read or 0, usage.input_tokens_cache_write or 0
+    tokens = usage.input_tokens
+    # Some providers count cached input apart: their total is larger by it.
+    if tokens is not None and usage.total_tokens == tokens + read + write + (usage.output_tokens or 0):
+        tokens += read + write
+    return Usage(
+        input_tokens=tokens,
+        output_tokens=usage.output_tokens,
+        cache_read_input_tokens=usage.input_tokens_cache_read,
+        cache_creation_input_tokens=usage.input_tokens_cache_write,
+        reasoning_output_tokens=usage.reasoning_tokens,
+    )

@@ -1,0 +1,204 @@
+"""Results of promptfoo: `results.json` (versions 2 and 3) and `results.jsonl`."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+
+from crossgrade.domain import ScoredAnswer, Usage
+from crossgrade.workloads._columns import Columns, text_digest
+from crossgrade.workloads.files import as_text, decode_document, json_lines, read_whole
+from crossgrade.workloads.importers.request import ImportRequest
+
+OVERALL = "score"
+_ERROR = 2
+_DECODING = {
+    "max_completion_tokens",
+    "max_tokens",
+    "maxOutputTokens",
+    "reasoning_effort",
+    "response_format",
+    "seed",
+    "stop",
+    "systemPrompt",
+    "temperature",
+    "tool_choice",
+    "tools",
+    "top_p",
+}
+
+
+class _Provider(msgspec.Struct):
+    id: str = ""
+    label: str | None = None
+
+
+class _Row(msgspec.Struct, rename="camel"):
+    provider: _Provider
+    prompt: dict[str, Any] = {}
+    prompt_idx: int = 0
+    vars: dict[str, Any] = {}
+    test_case: dict[str, Any] = {}
+    response: dict[str, Any] | None = None
+    error: str | None = None
+    failure_reason: int | None = None
+    score: float | None = None
+    named_scores: dict[str, float | None] = {}
+    grading_result: dict[str, Any] | None = None
+    latency_ms: float | None = None
+    cost: float | None = None
+    metadata: dict[str, Any] | None = None
+
+
+class _Metrics(msgspec.Struct, rename="camel"):
+    score: float = 0.0
+    test_pass_count: int = 0
+    test_fail_count: int = 0
+    test_error_count: int = 0
+
+
+class _Prompt(msgspec.Struct):
+    metrics: _Metrics | None = None
+
+
+class _Summary(msgspec.Struct):
+    results: list[_Row]
+    prompts: list[_Prompt] = []
+
+
+class _Document(msgspec.Struct):
+    results: _Summary
+    config: dict[str, Any] = {}
+
+
+def read_promptfoo(request: ImportRequest, columns: Columns) -> None:
+    """Import `results.json`; each provider (and prompt, where it has several) is a model.
+
+    Raises `DataError` when it is not of promptfoo's shape or has no such metric.
+    """
+    data = read_whole(request.path, request.limits)
+    document = decode_document(data, _Document, path=request.path)
+    rows = document.results.results
+    names = _import(request, rows, _provider_settings(document.config), columns)
+    for index, prompt in enumerate(document.results.prompts):
+        stated = prompt.metrics
+        if stated is None or index not in names or request.metric not in {None, OVERALL}:
+            continue
+        tests = stated.test_pass_count + stated.test_fail_count + stated.test_error_count
+        if tests:
+            columns.state(names[index], stated.score / tests, tests)
+
+
+def read_promptfoo_lines(request: ImportRequest, columns: Columns) -> None:
+    """Import `results.jsonl`, one result a line.
+
+    Raises `DataError` as `read_promptfoo` does.
+    """
+    rows = [
+        decode_document(data, _Row, path=request.path, line=line)
+        for line, data in json_lines(request.path, request.limits)
+    ]
+    _import(request, rows, {}, columns)
+
+
+def _import(
+    request: ImportRequest, rows: list[_Row], settings: Mapping[str, object], columns: Columns
+) -> dict[int, str]:
+    """Append the rows and return the models by `promptIdx`."""
+    choice = OVERALL
+    if request.metric not in {None, OVERALL}:
+        choice = request.choose((name for row in rows for name in row.named_scores), "named score")
+    names = _model_names(request, rows)
+    columns.add(_answers(request, rows, choice, names, settings))
+    return names
+
+
+def _model_names(request: ImportRequest, rows: Iterable[_Row]) -> dict[int, str]:
+    """Name each contestant, which promptfoo numbers: the provider, and its prompt if it has several."""
+    contestants = {row.prompt_idx: row.provider.label or row.provider.id for row in rows}
+    if request.model is not None and len(contestants) == 1:
+        return dict.fromkeys(contestants, request.model)
+    prompts = Counter(contestants.values())
+    seen: Counter[str] = Counter()
+    names = {}
+    for index, provider in sorted(contestants.items()):
+        seen[provider] += 1
+        names[index] = provider if prompts[provider] == 1 else f"{provider} [prompt {seen[provider]}]"
+    return names
+
+
+def _answers(
+    request: ImportRequest,
+    rows: Iterable[_Row],
+    choice: str,
+    names: Mapping[int, str],
+    settings: Mapping[str, object],
+) -> Iterator[ScoredAnswer]:
+    epochs: Counter[tuple[str, str]] = Counter()
+    for row in rows:
+        # Repeats of a test have numbers of their own: only the content tells which they are.
+        test = text_digest([row.vars, row.test_case.get("description"), row.test_case.get("assert")])[:16]
+        model = names[row.prompt_idx]
+        epochs[test, model] += 1
+        response = row.response or {}
+        is_cached = bool(response.get("cached"))
+        places = (row.metadata, row.test_case.get("metadata"), row.vars)
+        yield ScoredAnswer(
+            sample_id=test,
+            model=model,
+            score=row.score if choice == OVERALL else row.named_scores.get(choice),
+            epoch=epochs[test, model],
+            segment=request.label("segment", *places),
+            group=request.label("group", *places),
+            cluster=request.label("cluster", *places),
+            error=_error(row),
+            output=as_text(response.get("output")),
+            input=as_text(row.vars),
+            target_digest=text_digest(row.test_case.get("assert")) if row.test_case.get("assert") else None,
+            prompt_digest=text_digest(row.prompt["raw"]) if "raw" in row.prompt else None,
+            settings_digest=text_digest([row.prompt.get("label"), settings.get(row.provider.label or "")]),
+            usage=Usage() if is_cached else _usage(response.get("tokenUsage")),
+            # 0 is written for cached rows and for models whose price promptfoo does not know.
+            cost_usd=Decimal(str(row.cost)) if row.cost else None,
+            latency_ms=None if is_cached else row.latency_ms,
+        )
+
+
+def _error(row: _Row) -> str | None:
+    if row.failure_reason == _ERROR or (row.failure_reason is None and row.error and not row.grading_result):
+        return row.error or "error"
+    return None
+
+
+def _usage(tokens: object) -> Usage:
+    if not isinstance(tokens, Mapping):
+        return Usage()
+    details = tokens.get("completionDetails")
+    details = details if isinstance(details, Mapping) else {}
+
+    def counted(place: Mapping[str, object], name: str) -> int | None:
+        value = place.get(name)
+        return value if isinstance(value, int) and value > 0 else None
+
+    return Usage(
+        input_tokens=counted(tokens, "prompt"),
+        output_tokens=counted(tokens, "completion"),
+        cache_read_input_tokens=counted(details, "cacheReadInputTokens"),
+        cache_creation_input_tokens=counted(details, "cacheCreationInputTokens"),
+        reasoning_output_tokens=counted(details, "reasoning"),
+    )
+
+
+def _provider_settings(config: Mapping[str, Any]) -> dict[str, object]:
+    """Return the decoding settings of each provider by its label."""
+    found: dict[str, object] = {}
+    providers = config.get("providers")
+    for provider in providers if isinstance(providers, list) else ():
+        if isinstance(provider, Mapping):
+            options = provider.get("config")
+            options = options if isinstance(options, Mapping) else {}
+            label = str(provider.get("label") or provider.get("id") or "")
+            found[label] = {name: options[name] for name in sorted(_DECODING & options.keys())}
+    return found
