@@ -44,6 +44,26 @@ def print_table(
         click.echo("  ".join(padded).rstrip())
 
 
+def print_fields(record: Mapping[str, Any]) -> None:
+    """Print a record to stdout as indented `name: value` lines; None is `-`."""
+    import msgspec
+
+    def emit(name: str, value: Any, depth: int) -> None:
+        space = "  " * depth
+        if isinstance(value, Mapping) and value:
+            click.echo(f"{space}{name}:")
+            for inner, each in value.items():
+                emit(inner, each, depth + 1)
+        elif isinstance(value, list | tuple) and any(isinstance(each, Mapping) for each in value):
+            for each in value:
+                emit(name, each, depth)
+        else:
+            click.echo(f"{space}{name}: {_readable(value)}")
+
+    for name, value in msgspec.to_builtins(dict(record), enc_hook=_encodable).items():
+        emit(name, value, 0)
+
+
 def note(text: str) -> None:
     """Tell the user something on stderr."""
     click.echo(printable(text), err=True)
@@ -74,6 +94,16 @@ def printable(text: str) -> str:
 def one_line(text: str) -> str:
     """Return a text as it goes into one line or cell."""
     return printable(" ".join(text.split()))
+
+
+def _readable(value: Any) -> str:
+    if value is None or value in ([], (), {}):
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list | tuple):
+        return ", ".join(map(str, value))
+    return one_line(str(value))
 
 
 def _encodable(value: Any) -> Any:

@@ -1,0 +1,275 @@
+"""What `crossgrade doctor` looks at; every check only reads."""
+
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Literal
+
+from crossgrade import __version__
+from crossgrade.cli._frame import DEFAULT_CONFIG
+from crossgrade.config import DATABASE_URL_VARIABLE, Config, load_config
+from crossgrade.errors import ConfigError, CrossgradeError
+
+Status = Literal["ok", "warn", "fail", "none"]
+
+MIN_FREE_BYTES = 1 << 30
+OLD_PRICES_DAYS = 60
+_PACKAGES = (
+    "numpy",
+    "scipy",
+    "httpx2",
+    "sqlalchemy",
+    "alembic",
+    "msgspec",
+    "pydantic",
+    "ruamel.yaml",
+    "genai-prices",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """One thing looked at; status "none" means that it does not apply here."""
+
+    name: str
+    status: Status
+    seen: str
+    hint: str = ""
+
+
+def run_checks(config_path: str, environ: Mapping[str, str] = os.environ) -> list[Check]:
+    """Look at everything; a check that itself breaks is reported as failed."""
+    config, found = _config(config_path, environ)
+    checks: list[Callable[[], list[Check]]] = [
+        _python,
+        _packages,
+        lambda: [found],
+        lambda: _datasets(config),
+        lambda: _store(config),
+        lambda: _keys(config, environ),
+        lambda: _local(config),
+        _sandbox,
+        lambda: _disk(config),
+        _prices,
+        lambda: _terminal(environ),
+    ]
+    return [check for each in checks for check in _safely(each)]
+
+
+def _safely(look: Callable[[], list[Check]]) -> list[Check]:
+    try:
+        return look()
+    except CrossgradeError as error:
+        return [Check(name="doctor", status="fail", seen=error.message, hint=error.hint)]
+    except OSError as error:
+        return [Check(name="doctor", status="fail", seen=str(error.strerror), hint="check permissions")]
+
+
+def _python() -> list[Check]:
+    seen = f"Python {sys.version.split()[0]} at {sys.executable}, {sys.platform}"
+    supported = sys.platform in ("linux", "darwin")
+    hint = "" if supported else "Crossgrade is tested on Linux and macOS"
+    return [Check(name="python", status="ok" if supported else "warn", seen=seen, hint=hint)]
+
+
+def _packages() -> list[Check]:
+    versions = {name: _version(name) for name in _PACKAGES}
+    missing = [name for name, found in versions.items() if found is None]
+    seen = ", ".join(
+        [f"crossgrade {__version__}", *(f"{name} {found or 'missing'}" for name, found in versions.items())]
+    )
+    hint = "pip install --force-reinstall crossgrade" if missing else ""
+    return [Check(name="packages", status="fail" if missing else "ok", seen=seen, hint=hint)]
+
+
+def _config(path: str, environ: Mapping[str, str]) -> tuple[Config | None, Check]:
+    if not Path(path).exists():
+        seen, hint = f"no {path} here", "start a project with `crossgrade init`"
+        status: Status = "none" if path == DEFAULT_CONFIG else "fail"
+        return None, Check(name="config", status=status, seen=seen, hint=hint)
+    try:
+        config = load_config(path, environ=environ)
+    except ConfigError as error:
+        count = len(getattr(error, "problems", (error,)))
+        more = f" (and {count - 1} more)" if count > 1 else ""
+        seen = f"{error.location}: {error.message}{more}"
+        return None, Check(name="config", status="fail", seen=seen, hint="see `crossgrade config validate`")
+    seen = f"{path}: {len(config.offers)} models, {len(config.workloads)} workloads"
+    return config, Check(name="config", status="ok", seen=seen)
+
+
+def _datasets(config: Config | None) -> list[Check]:
+    if config is None:
+        return []
+    missing = [name for name, workload in config.workloads.items() if not workload.dataset.is_file()]
+    if missing:
+        seen = f"no dataset file for {', '.join(missing)}"
+        return [Check(name="datasets", status="fail", seen=seen, hint="see `crossgrade config validate`")]
+    return [Check(name="datasets", status="ok", seen=f"{len(config.workloads)} present")]
+
+
+def _store(config: Config | None) -> list[Check]:
+    if config is None:
+        return []
+    if "://" not in config.store and not Path(config.store).exists():
+        folder = Path(config.store).parent
+        writable = os.access(folder if folder.exists() else config.root, os.W_OK)
+        if not writable:
+            return [
+                Check(
+                    name="store",
+                    status="fail",
+                    seen=f"{folder} cannot be written",
+                    hint="check its permissions",
+                )
+            ]
+        return [Check(name="store", status="ok", seen=f"{config.store} will be made by the first run")]
+    return [_stored_tables(config.store)]
+
+
+def _stored_tables(store: str) -> Check:
+    """Read which tables a database has, without opening it for writing."""
+    from sqlalchemy import create_engine, inspect, text
+    from sqlalchemy.exc import SQLAlchemyError
+
+    url = store if "://" in store else f"sqlite:///file:{store}?mode=ro&uri=true"
+    place = store if "://" not in store else f"the database of {DATABASE_URL_VARIABLE} or `store`"
+    try:
+        engine = create_engine(url.replace("postgres://", "postgresql://", 1))
+        with engine.connect() as connection:
+            known = inspect(connection).has_table("alembic_version")
+            tables = (
+                connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+                if known
+                else None
+            )
+        engine.dispose()
+    except (SQLAlchemyError, ImportError) as error:
+        cause = type(getattr(error, "orig", None) or error).__name__  # its text may hold a password
+        return Check(name="store", status="fail", seen=f"{place} cannot be read ({cause})", hint=_STORE_HINT)
+    if tables is None:
+        return Check(
+            name="store", status="warn", seen=f"{place} has no tables yet", hint="the first run makes them"
+        )
+    return Check(name="store", status="ok", seen=f"{place} is readable, tables {tables}")
+
+
+_STORE_HINT = "check that it is a Crossgrade database, that it runs, and who may read it"
+
+
+def _keys(config: Config | None, environ: Mapping[str, str]) -> list[Check]:
+    from crossgrade.wire.hosts import HOSTS
+
+    if config is None:
+        return []
+    checks = []
+    for name, offer in config.offers.items():
+        host = HOSTS[offer.provider]
+        variables = (offer.api_key_env,) if offer.api_key_env else host.key_env
+        found = next((variable for variable in variables if environ.get(variable)), None)
+        if found:
+            checks.append(Check(name="key", status="ok", seen=f"{name}: {found} is set"))
+        elif variables and (offer.api_key_env or not host.key_optional):
+            seen = f"{name}: {' or '.join(variables)} is not set"
+            checks.append(Check(name="key", status="fail", seen=seen, hint=f"export {variables[0]}=…"))
+    return checks
+
+
+def _local(config: Config | None) -> list[Check]:
+    from crossgrade.providers.models import ModelShelf
+
+    wanted = (
+        {offer.model for offer in config.offers.values() if offer.provider == "local"} if config else set()
+    )
+    runtime = _version("xllamacpp")
+    checks = [
+        Check(name="runtime", status="ok", seen=f"xllamacpp {runtime}")
+        if runtime
+        else Check(
+            name="runtime",
+            status="fail" if wanted else "none",
+            seen="no local runtime (xllamacpp)",
+            hint="pip install 'crossgrade[local]' to run models on this machine",
+        )
+    ]
+    installed = {model.name: model for model in ModelShelf().installed()}
+    for name, model in installed.items():
+        present = Path(model.path).is_file()
+        hint = "" if present else f"crossgrade models add {name}"
+        seen = f"{name}: {model.size_bytes / 1e6:.0f} MB" if present else f"{name}: {model.path} is gone"
+        checks.append(Check(name="model", status="ok" if present else "fail", seen=seen, hint=hint))
+    for name in sorted(wanted - installed.keys()):
+        if not Path(name).is_file():
+            hint = f"crossgrade models add {name}"
+            checks.append(Check(name="model", status="fail", seen=f"{name} is not installed", hint=hint))
+    return checks
+
+
+def _sandbox() -> list[Check]:
+    tool = shutil.which("bwrap")
+    hint = "needed only by the `code` scorer: install bubblewrap"
+    if tool is None:
+        return [Check(name="sandbox", status="none", seen="bubblewrap (`bwrap`) is not installed", hint=hint)]
+    probe = [tool, "--unshare-all", "--ro-bind", "/", "/", "true"]
+    try:
+        works = subprocess.run(probe, capture_output=True, timeout=10, check=False).returncode == 0  # noqa: S603 -- a fixed command
+    except (OSError, subprocess.TimeoutExpired):
+        works = False
+    if works:
+        return [Check(name="sandbox", status="ok", seen=f"{tool} works")]
+    seen = f"{tool} is there but may not make namespaces"
+    return [Check(name="sandbox", status="warn", seen=seen, hint="allow unprivileged user namespaces")]
+
+
+def _disk(config: Config | None) -> list[Check]:
+    folder = config.root if config else Path.cwd()
+    free = shutil.disk_usage(folder).free
+    enough = free >= MIN_FREE_BYTES
+    hint = "" if enough else "free some space: answers are kept in the store"
+    return [
+        Check(name="disk", status="ok" if enough else "warn", seen=f"{free / 1e9:.1f} GB free", hint=hint)
+    ]
+
+
+def _prices() -> list[Check]:
+    from datetime import UTC, datetime
+
+    spec = importlib.util.find_spec("genai_prices")
+    origin = Path(spec.origin) if spec and spec.origin else None
+    if origin is None:
+        return [Check(name="prices", status="fail", seen="no price data", hint="pip install genai-prices")]
+    days = (datetime.now(UTC) - datetime.fromtimestamp(origin.stat().st_mtime, UTC)).days
+    seen = f"genai-prices {_version('genai-prices')}, installed {days} days ago"
+    if days <= OLD_PRICES_DAYS:
+        return [Check(name="prices", status="ok", seen=seen)]
+    hint = "pip install --upgrade genai-prices, or give `prices` in crossgrade.yaml"
+    return [Check(name="prices", status="warn", seen=seen, hint=hint)]
+
+
+def _terminal(environ: Mapping[str, str]) -> list[Check]:
+    terminal = sys.stderr.isatty()
+    colour = terminal and not environ.get("NO_COLOR")
+    encoding = (sys.stdout.encoding or "unknown").lower()
+    seen = f"{'a' if terminal else 'no'} terminal, {'colour' if colour else 'plain'}, {encoding}"
+    fine = encoding.replace("-", "") == "utf8"
+    return [
+        Check(
+            name="terminal",
+            status="ok" if fine else "warn",
+            seen=seen,
+            hint="" if fine else "set PYTHONUTF8=1",
+        )
+    ]
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None

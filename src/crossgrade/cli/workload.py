@@ -1,0 +1,110 @@
+"""`crossgrade workload`: what the project measures."""
+
+from typing import TYPE_CHECKING
+
+import click
+
+from crossgrade.cli._frame import config_option, json_option
+from crossgrade.cli._output import print_fields, print_json, print_table
+
+if TYPE_CHECKING:
+    from crossgrade.config import Config
+    from crossgrade.domain import Variant, Workload
+
+
+@click.group()
+def command() -> None:
+    """List or show the workloads of the project."""
+
+
+@command.command("list")
+@config_option
+@json_option
+def list_(config_path: str, *, as_json: bool) -> None:
+    """List the workloads, one line each."""
+    from crossgrade.config import load_config
+
+    config = load_config(config_path)
+    if as_json:
+        rows = [_record(config, workload) for workload in config.workloads.values()]
+        print_json({"workloads": rows}, schema_version=1)
+        return
+    print_table(
+        ("workload", "incumbent", "candidates", "scorer", "floor", "dataset"),
+        [
+            (
+                name,
+                workload.incumbent.name,
+                ", ".join(candidate.name for candidate in workload.candidates),
+                workload.scorer.kind,
+                f"{workload.floor:g}",
+                workload.dataset.relative_to(config.root),
+            )
+            for name, workload in config.workloads.items()
+        ],
+        right=("floor",),
+    )
+
+
+@command.command()
+@click.argument("name")
+@config_option
+@json_option
+def show(name: str, config_path: str, *, as_json: bool) -> None:
+    """Show one workload with everything it demands, defaults written out."""
+    from crossgrade.config import load_config
+
+    config = load_config(config_path)
+    record = _record(config, _find(config, name))
+    if as_json:
+        print_json({"workload": record}, schema_version=1)
+    else:
+        print_fields(record)
+
+
+def _find(config: "Config", name: str) -> "Workload":
+    from difflib import get_close_matches
+
+    from crossgrade.errors import NotFoundError
+
+    if name in config.workloads:
+        return config.workloads[name]
+    close = get_close_matches(name, config.workloads, n=1)
+    hint = f"did you mean `{close[0]}`?" if close else "`crossgrade workload list` shows what exists"
+    raise NotFoundError(f"there is no workload `{name}` in {config.path}", hint=hint)
+
+
+def _record(config: "Config", workload: "Workload") -> dict[str, object]:
+    """Return the fields that docs/reference/cli.md promises, in the words of crossgrade.yaml."""
+    return {
+        "name": workload.name,
+        "dataset": workload.dataset.relative_to(config.root),
+        "incumbent": _contestant(workload.incumbent),
+        "candidates": [_contestant(candidate) for candidate in workload.candidates],
+        "scorer": workload.scorer,
+        "floor": workload.floor,
+        "alpha": workload.alpha,
+        "mode": workload.mode,
+        "planned": workload.planned,
+        "epochs": workload.epochs,
+        "seed": workload.seed,
+        "id_field": workload.id_field,
+        "target_field": workload.target_field,
+        "segment_field": workload.segment,
+        "cluster_field": workload.cluster,
+        "weight_field": workload.weight,
+        "requests_per_month": workload.requests_per_month,
+        "max_cost_usd": workload.max_cost_usd,
+        "errors_count_as_zero": workload.errors_count_as_zero,
+        "requirements": workload.requirements,
+    }
+
+
+def _contestant(variant: "Variant") -> dict[str, object]:
+    return {
+        "name": variant.name,
+        "provider": variant.offer.provider,
+        "model": variant.offer.model,
+        "prompt": variant.prompt,
+        "settings": variant.settings,
+    }
