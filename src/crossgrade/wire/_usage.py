@@ -1,0 +1,113 @@
+"""Token counts from each provider's own words, counted once, or unknown.
+
+`Usage` follows OpenTelemetry: input includes cached tokens, output includes reasoning. Vendors
+disagree (Anthropic leaves cached tokens out of `input_tokens`, Gemini leaves thoughts out of
+`candidatesTokenCount`, xAI leaves reasoning out of `completion_tokens`), hence one function
+each. A count that cannot be right is None, never 0: a false zero would make a call look free.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from crossgrade.domain import Usage
+
+MOST_TOKENS = 1_000_000_000
+"""A larger count in one call is nonsense: a hundred times the longest context sold."""
+
+
+def openai_usage(raw: Any, *, answered: bool = True) -> Usage:
+    """Read `usage` of chat completions, text completions or responses, from any compatible host.
+
+    `answered` says whether the answer holds any text or call; output of 0 tokens is then nonsense.
+    """
+    if not isinstance(raw, Mapping):
+        return Usage()
+    prompt = _count(raw.get("prompt_tokens", raw.get("input_tokens")))
+    output = _count(raw.get("completion_tokens", raw.get("output_tokens")))
+    inputs = _inner(raw, "prompt_tokens_details", "input_tokens_details")
+    outputs = _inner(raw, "completion_tokens_details", "output_tokens_details")
+    cached = _count(inputs.get("cached_tokens", raw.get("prompt_cache_hit_tokens")))
+    written = _count(inputs.get("cache_write_tokens"))
+    reasoning = _count(outputs.get("reasoning_tokens"))
+    total = _count(raw.get("total_tokens"))
+    apart = None not in (prompt, output, reasoning, total) and total == prompt + output + reasoning  # type: ignore[operator]  # the line says that none is None
+    if apart:
+        output += reasoning  # type: ignore[operator]  # as above
+    return _consistent(prompt, output, cached, written, reasoning, answered=answered)
+
+
+def anthropic_usage(raw: Any, *, answered: bool = True) -> Usage:
+    """Read `usage` of an Anthropic message, whose `input_tokens` leaves out what the cache served or took."""
+    if not isinstance(raw, Mapping):
+        return Usage()
+    fresh = _count(raw.get("input_tokens"))
+    cached, read_is_sane = _optional(raw.get("cache_read_input_tokens"))
+    written, write_is_sane = _optional(raw.get("cache_creation_input_tokens"))
+    known = fresh is not None and read_is_sane and write_is_sane
+    prompt = (fresh or 0) + (cached or 0) + (written or 0) if known else None
+    return _consistent(prompt, _count(raw.get("output_tokens")), cached, written, None, answered=answered)
+
+
+def gemini_usage(raw: Any, *, answered: bool = True) -> Usage:
+    """Read `usageMetadata` of Gemini, which leaves zero counts out and counts thoughts apart."""
+    if not isinstance(raw, Mapping):
+        return Usage()
+    parts = [
+        _optional(raw.get(name))
+        for name in ("toolUsePromptTokenCount", "candidatesTokenCount", "thoughtsTokenCount")
+    ]
+    tools, candidates, thoughts = (count for count, _ in parts)
+    prompt = _count(raw.get("promptTokenCount"))
+    sane = prompt is not None and all(is_sane for _, is_sane in parts)
+    return _consistent(
+        (prompt or 0) + (tools or 0) if sane else None,
+        (candidates or 0) + (thoughts or 0) if sane else None,
+        _count(raw.get("cachedContentTokenCount")),
+        None,
+        thoughts,
+        answered=answered,
+    )
+
+
+def _count(value: Any) -> int | None:
+    """Return a token count, or None when it is not one."""
+    if type(value) is int and 0 <= value <= MOST_TOKENS:
+        return value
+    return None
+
+
+def _optional(value: Any) -> tuple[int | None, bool]:
+    """Return a count that may be missing, and whether what is there makes sense."""
+    count = _count(value)
+    return count, value is None or count is not None
+
+
+def _inner(raw: Mapping[str, Any], *names: str) -> Mapping[str, Any]:
+    for name in names:
+        value = raw.get(name)
+        if isinstance(value, Mapping):
+            return value
+    return {}
+
+
+def _consistent(
+    prompt: int | None,
+    output: int | None,
+    cached: int | None,
+    written: int | None,
+    reasoning: int | None,
+    *,
+    answered: bool,
+) -> Usage:
+    """Drop counts that cannot be: a part larger than its whole, an empty prompt, a free answer."""
+    if prompt is not None and (prompt == 0 or (cached or 0) + (written or 0) > prompt):
+        prompt = cached = written = None
+    if output is not None and ((output == 0 and answered) or (reasoning or 0) > output):
+        output = reasoning = None
+    return Usage(
+        input_tokens=prompt,
+        output_tokens=output,
+        cache_read_input_tokens=cached,
+        cache_creation_input_tokens=written,
+        reasoning_output_tokens=reasoning,
+    )
