@@ -1,0 +1,96 @@
+"""`crossgrade init`: a project that runs as it is."""
+
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+from pathlib import Path
+
+import click
+
+from crossgrade.cli._frame import DEFAULT_CONFIG
+from crossgrade.cli._output import note
+
+TEMPLATES = ("classification", "documents", "rag", "analytics", "agentic")
+STATE_FOLDER = ".crossgrade"
+MODELS = ("gemma-3-270m", "smollm2-135m-instruct")
+
+
+@click.command()
+@click.argument("directory", metavar="[DIR]", default=".", type=click.Path(file_okay=False, path_type=Path))
+@click.option(
+    "--template",
+    type=click.Choice(TEMPLATES),
+    default=TEMPLATES[0],
+    show_default=True,
+    help="Which kind of work the example does.",
+)
+def command(directory: Path, template: str) -> None:
+    """Write a commented crossgrade.yaml with a small dataset.
+
+    The project runs as it is on two small local models; nothing is ever overwritten. Prints the
+    files written.
+    """
+    contents = project_files(template)
+    _refuse_existing(directory, contents)
+    for name, content in contents.items():
+        path = directory / name
+        _write(path, content)
+        click.echo(path)
+    if template == "agentic":
+        note("\nThis workload stays with the incumbent until agent trials are imported; the verdict says so.")
+    _say_next(directory, contents)
+
+
+def project_files(template: str) -> dict[str, str]:
+    """Return the files of a new project: paths relative to its folder, and their contents."""
+    import json
+
+    from crossgrade.config import config_schema
+
+    root = files("crossgrade").joinpath("templates")
+    folder = root.joinpath(template)
+    return {
+        DEFAULT_CONFIG: _read(root.joinpath("head.yaml")) + _read(folder.joinpath("workload.yaml")),
+        **{each.name: _read(each) for each in folder.iterdir() if each.name.endswith(".jsonl")},
+        f"{STATE_FOLDER}/schema.json": json.dumps(config_schema(), indent=2) + "\n",
+        f"{STATE_FOLDER}/.gitignore": "*\n",
+    }
+
+
+def _read(resource: Traversable) -> str:
+    return resource.read_text(encoding="utf-8")
+
+
+def _refuse_existing(directory: Path, contents: dict[str, str]) -> None:
+    from crossgrade.errors import UsageError
+
+    # What lies in the state folder can be made again at any time, so it may be there already.
+    mine = [name for name in contents if not name.startswith(STATE_FOLDER)]
+    there = [str(directory / name) for name in mine if (directory / name).exists()]
+    if there:
+        raise UsageError(
+            f"{', '.join(there)} exists already, and nothing is overwritten",
+            hint="name another folder: `crossgrade init DIR`",
+        )
+
+
+def _write(path: Path, content: str) -> None:
+    from crossgrade.errors import UsageError
+
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content, encoding="utf-8")
+    except OSError as error:
+        hint = "name a folder that you may write: `crossgrade init DIR`"
+        raise UsageError(f"{path} cannot be written: {error.strerror}", hint=hint) from error
+
+
+def _say_next(directory: Path, contents: dict[str, str]) -> None:
+    from ruamel.yaml import YAML
+
+    workload = next(iter(YAML(typ="safe", pure=True).load(contents[DEFAULT_CONFIG])["workloads"]))
+    note("\nnext:")
+    if directory != Path():
+        note(f"  cd {directory}")
+    for model in MODELS:
+        note(f"  crossgrade models add {model}")
+    note(f"  crossgrade evaluate {workload}")
