@@ -1,0 +1,138 @@
+"""What every function of the room accepts: paired scores, clusters, weights, rates."""
+
+from collections.abc import Hashable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from crossgrade.errors import UsageError
+
+FloatArray: TypeAlias = NDArray[np.float64]
+IntArray: TypeAlias = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pairs:
+    """Checked scores of the two models on the same n samples, each in [0, 1].
+
+    `group` numbers each pair's cluster from 0, None where every pair is its own; `weight` is
+    None where all pairs count alike.
+    """
+
+    incumbent: FloatArray
+    candidate: FloatArray
+    group: IntArray | None = None
+    weight: FloatArray | None = None
+
+    @property
+    def n(self) -> int:
+        """The number of pairs."""
+        return len(self.incumbent)
+
+    @property
+    def binary(self) -> bool:
+        """Whether every score is 0 or 1."""
+        return all(bool(np.all((x == 0.0) | (x == 1.0))) for x in (self.incumbent, self.candidate))
+
+
+def read_pairs(
+    incumbent: ArrayLike,
+    candidate: ArrayLike,
+    clusters: Iterable[Hashable] | None = None,
+    weights: ArrayLike | None = None,
+) -> Pairs:
+    """Check and convert the columns of a comparison.
+
+    Clusters of one pair each are no clusters, and equal weights are no weights. Raises
+    `UsageError` for columns that are not numbers in [0, 1], differ in length, or miss labels.
+    """
+    b = read_scores("incumbent", incumbent)
+    c = read_scores("candidate", candidate)
+    if len(b) != len(c):
+        raise UsageError(
+            f"incumbent has {len(b)} scores and candidate {len(c)}; paired scores need equal lengths",
+            hint="pair the two models' scores by sample id first",
+        )
+    return Pairs(
+        incumbent=b, candidate=c, group=_read_clusters(clusters, len(b)), weight=_read_weights(weights, len(b))
+    )
+
+
+def read_scores(name: str, values: ArrayLike) -> FloatArray:
+    """Convert a column of scores to float64 and check that each lies in [0, 1]."""
+    array = read_numbers(name, values)
+    if array.size and not (array.min() >= 0.0 and array.max() <= 1.0):
+        at = int(np.argmax((array < 0.0) | (array > 1.0)))
+        raise UsageError(
+            f"{name}[{at}] is {array[at]:g}; scores must lie in [0, 1], 0 for a worthless answer",
+            hint="map the scorer's scale to [0, 1] with its worst score at 0",
+        )
+    return array
+
+
+def read_numbers(name: str, values: ArrayLike) -> FloatArray:
+    """Convert a column to one-dimensional finite float64."""
+    try:
+        array = np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"{name} is not a column of numbers: {error}", hint="pass numbers only") from error
+    if array.ndim != 1:
+        raise UsageError(f"{name} has {array.ndim} dimensions; one column is wanted", hint="pass a flat list")
+    if not np.isfinite(array).all():
+        at = int(np.argmin(np.isfinite(array)))
+        raise UsageError(
+            f"{name}[{at}] is {array[at]}; every value must be a finite number",
+            hint="leave unscored samples out of both columns, or score them",
+        )
+    return array
+
+
+def read_floor(floor: float) -> float:
+    """Check that a retention floor lies in (0, 2)."""
+    if not 0.0 < floor < 2.0:
+        raise UsageError(f"floor is {floor}; a retention floor lies in (0, 2)", hint="0.85 keeps 85 %")
+    return float(floor)
+
+
+def read_rate(name: str, rate: float) -> float:
+    """Check that an error rate, level, power or probability lies in (0, 1)."""
+    if not 0.0 < rate < 1.0:
+        raise UsageError(f"{name} is {rate}; it must lie in (0, 1)", hint=f"write 5 % as {name}=0.05")
+    return float(rate)
+
+
+def _read_clusters(clusters: Iterable[Hashable] | None, n: int) -> IntArray | None:
+    if clusters is None:
+        return None
+    labels: Sequence[Hashable] = clusters.tolist() if isinstance(clusters, np.ndarray) else list(clusters)
+    if len(labels) != n:
+        raise UsageError(
+            f"{len(labels)} cluster labels for {n} pairs; one label a pair is wanted",
+            hint="pass one label for every pair, in the same order",
+        )
+    numbers: dict[Hashable, int] = {}
+    group = np.empty(n, dtype=np.int64)
+    for at, label in enumerate(labels):
+        if label is None or label != label:  # NaN is not equal to itself
+            raise UsageError(
+                f"cluster of pair {at} is {label}; every pair needs a label",
+                hint="give a pair that shares nothing with others a label of its own",
+            )
+        group[at] = numbers.setdefault(label, len(numbers))
+    return None if len(numbers) == n else group
+
+
+def _read_weights(weights: ArrayLike | None, n: int) -> FloatArray | None:
+    if weights is None:
+        return None
+    array = read_numbers("weights", weights)
+    if len(array) != n:
+        raise UsageError(f"{len(array)} weights for {n} pairs", hint="pass one weight for every pair")
+    if n and (array.min() < 0.0 or array.max() <= 0.0):
+        raise UsageError(
+            f"weights run from {array.min():g} to {array.max():g}; none may be negative, one must be positive",
+            hint="weights are shares of traffic, in any unit",
+        )
+    return None if n == 0 or array.min() == array.max() else array / array.sum()
