@@ -88,9 +88,9 @@ def _answers_query(run_id: str, scorer_digest: str) -> Select[Any]:
     )
     return (
         select(
-            *(a.c[name] for name in ("sample_id", "model", "epoch", "attempt", "settings_digest", "reused")),
-            *(a.c[name] for name in ("response_id", "error", "error_kind")),
-            *(s.c[name] for name in ("digest", "target_digest", "segment", "cluster", "weight")),
+            *(a.c[name] for name in ("sample_id", "model", "epoch", "attempt", "reused", "response_id")),
+            *(a.c[name] for name in ("prompt_digest", "settings_digest", "error", "error_kind")),
+            *(s.c[name] for name in ("segment", "cluster", "weight")),
             *(s.c[name] for name in ("input", "target")),
             *(column for column in r.c if column.name != "cost_usd"),
             r.c.cost_usd.label("answer_cost_usd"),
@@ -179,8 +179,7 @@ def _scored(row: Row[Any]) -> ScoredAnswer:
         output=row.text,
         input=row.input,
         target=row.target,
-        prompt_digest=row.digest,
-        target_digest=row.target_digest,
+        prompt_digest=row.prompt_digest,
         settings_digest=row.settings_digest,
         usage=_usage(row),
         cost_usd=_money(row.answer_cost_usd),
@@ -235,6 +234,7 @@ def _answer_row(answer: Answer) -> _Row:
         "model": answer.model,
         "epoch": answer.epoch,
         "attempt": answer.attempt,
+        "prompt_digest": answer.prompt_digest,
         "settings_digest": answer.settings_digest,
         "response_id": answer.response_id,
         "reused": answer.reused,

@@ -65,15 +65,13 @@ class RunTotals:
 class RunSample:
     """A sample as a run asked it; `position` is its place in the shuffled order, from 0.
 
-    `input` and `target` are texts for reading losses side by side, bounded in length;
-    `digest` is of the whole sample and lets answers be paired only on the same question.
+    `input` (what the sample puts into the prompt) and `target` are texts for reading losses
+    side by side, bounded in length.
     """
 
     run_id: str
     sample_id: str
     position: int
-    digest: str
-    target_digest: str
     segment: str | None = None
     cluster: str | None = None
     weight: float = 1.0
@@ -103,12 +101,15 @@ class Answer:
 
     `reused` marks a response that was already paid for. An error that may be transient is
     asked again when the run resumes, as the next `attempt` (from 1); the last one counts.
+    `prompt_digest` is of the prompt as sent, `settings_digest` of the decoding settings: they
+    show whether two models were asked alike.
     """
 
     run_id: str
     sample_id: str
     model: str
     epoch: int
+    prompt_digest: str
     settings_digest: str
     attempt: int = 1
     response_id: str | None = None

@@ -86,8 +86,6 @@ def answered(
         run_id=run.id,
         sample_id=sample_id,
         position=position,
-        digest=f"q{sample_id}",
-        target_digest="t",
         segment="de",
         weight=2.0,
         input="Is it?",
@@ -99,6 +97,7 @@ def answered(
         model=model,
         epoch=1,
         attempt=attempt,
+        prompt_digest=f"q{sample_id}",
         settings_digest="greedy",
         response_id=response.id,
     )
