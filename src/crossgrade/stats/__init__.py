@@ -1,7 +1,32 @@
-"""The retention test and its relatives."""
+"""The retention test and its relatives: plan, test, correct, adjust."""
 
+from crossgrade.stats._corrected import corrected_retention
+from crossgrade.stats._intervals import (
+    Interval,
+    Proportion,
+    mean_interval,
+    proportion_interval,
+    quantile_interval,
+)
+from crossgrade.stats._multiplicity import holm
+from crossgrade.stats._planning import Plan, plan
 from crossgrade.stats._result import Outcome, Retention
 from crossgrade.stats._retention import retention
 from crossgrade.stats._sequential import Look, SequentialRetention
 
-__all__ = ["Look", "Outcome", "Retention", "SequentialRetention", "retention"]
+__all__ = [
+    "Interval",
+    "Look",
+    "Outcome",
+    "Plan",
+    "Proportion",
+    "Retention",
+    "SequentialRetention",
+    "corrected_retention",
+    "holm",
+    "mean_interval",
+    "plan",
+    "proportion_interval",
+    "quantile_interval",
+    "retention",
+]

@@ -22,7 +22,7 @@ import numpy as np
 
 from crossgrade.stats._pairs import FloatArray
 
-_GRID = np.geomspace(0.01, 0.95, 25)
+_GRID: FloatArray = np.geomspace(0.01, 0.95, 25)
 _GRID_SHARE = 0.1
 _LARGEST = 0.95
 _PASS_Z, _FAIL_Z = 4.0, 6.0
@@ -60,23 +60,25 @@ class Bets:
 
     def walk(self, incumbent: FloatArray, candidate: FloatArray) -> FloatArray:
         """Take many pairs and return both capitals after each, shape (2, n), as `step` would."""
-        tuned = self._tuned(incumbent, candidate)
+        tuned = self.tuned(incumbent, candidate)
         fractions = np.empty((2, len(incumbent), len(_GRID) + 1))
         fractions[:, :, :-1] = _GRID
         fractions[:, :, -1] = tuned
         gains = 1 + fractions * _gains(incumbent, candidate, self._floor)[:, :, None]
         gains[:, 0] *= self._capital
-        capitals: FloatArray = np.cumprod(gains, axis=1)
+        capitals = np.cumprod(gains, axis=1)
         self._capital = capitals[:, -1].copy()
-        return capitals.sum(axis=-1)
+        both: FloatArray = capitals.sum(axis=-1)
+        return both
 
-    def _tuned(self, incumbent: FloatArray, candidate: FloatArray) -> FloatArray:
+    def tuned(self, incumbent: FloatArray, candidate: FloatArray) -> FloatArray:
         """The fractions that follow the plan, each from the pairs before it, shape (2, n)."""
         d = candidate - self._floor * incumbent
         squares = np.cumsum(np.concatenate([[self._square], d * d]))
         counts = self._n + np.arange(len(d))
         self._square, self._n = float(squares[-1]), float(counts[-1] + 1)
-        return np.minimum(self._stake / np.sqrt(squares[:-1] / counts), _LARGEST)
+        tuned: FloatArray = np.minimum(self._stake / np.sqrt(squares[:-1] / counts), _LARGEST)
+        return tuned
 
 
 class BetInversion:
@@ -90,7 +92,7 @@ class BetInversion:
     def __init__(self, incumbent: FloatArray, candidate: FloatArray, floor: float, planned: int) -> None:
         """Keep the pairs, and the distinct ones with their counts for the constant bets."""
         self._incumbent, self._candidate = incumbent, candidate
-        self._tuned = Bets(floor, planned)._tuned(incumbent, candidate)
+        self._tuned = Bets(floor, planned).tuned(incumbent, candidate)
         distinct, counts = np.unique(incumbent + 1j * candidate, return_counts=True)
         self._distinct = (np.ascontiguousarray(distinct.real), np.ascontiguousarray(distinct.imag))
         self._counts = counts.astype(np.float64)

@@ -39,10 +39,3 @@ def binomial_cdf(successes: int, n: int, probability: float) -> float:
     from scipy.special import bdtr
 
     return 0.0 if successes < 0 else float(bdtr(successes, n, probability))
-
-
-def chi_square_tail(value: float, df: float) -> float:
-    """P(X > value) of a chi-square with `df` degrees of freedom."""
-    from scipy.special import chdtrc
-
-    return float(chdtrc(df, value))

@@ -1,5 +1,6 @@
 """What every function of the room accepts: paired scores, clusters, weights, rates."""
 
+import math
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -56,7 +57,10 @@ def read_pairs(
             hint="pair the two models' scores by sample id first",
         )
     return Pairs(
-        incumbent=b, candidate=c, group=_read_clusters(clusters, len(b)), weight=_read_weights(weights, len(b))
+        incumbent=b,
+        candidate=c,
+        group=_read_clusters(clusters, len(b)),
+        weight=_read_weights(weights, len(b)),
     )
 
 
@@ -115,7 +119,7 @@ def _read_clusters(clusters: Iterable[Hashable] | None, n: int) -> IntArray | No
     numbers: dict[Hashable, int] = {}
     group = np.empty(n, dtype=np.int64)
     for at, label in enumerate(labels):
-        if label is None or label != label:  # NaN is not equal to itself
+        if label is None or (isinstance(label, float) and math.isnan(label)):
             raise UsageError(
                 f"cluster of pair {at} is {label}; every pair needs a label",
                 hint="give a pair that shares nothing with others a label of its own",
@@ -132,7 +136,7 @@ def _read_weights(weights: ArrayLike | None, n: int) -> FloatArray | None:
         raise UsageError(f"{len(array)} weights for {n} pairs", hint="pass one weight for every pair")
     if n and (array.min() < 0.0 or array.max() <= 0.0):
         raise UsageError(
-            f"weights run from {array.min():g} to {array.max():g}; none may be negative, one must be positive",
+            f"weights run from {array.min():g} to {array.max():g}; none may be negative, nor all of them 0",
             hint="weights are shares of traffic, in any unit",
         )
     return None if n == 0 or array.min() == array.max() else array / array.sum()

@@ -17,7 +17,7 @@ _MOST_NEEDED = 10_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Finding:
+class Finding:
     """What one of the tests found: statistic, tails, interval; `reason` where one is undefined."""
 
     method: str
@@ -62,13 +62,40 @@ def retention(
 
 def fixed_retention(pairs: Pairs, floor: float, alpha: float, level: float) -> Retention:
     """The same test on pairs and settings that are already checked."""
-    finding = _find(pairs, floor, level)
     weight = pairs.weight
-    incumbent = candidate = value = None
+    incumbent = candidate = None
     if pairs.n:
         incumbent = float(pairs.incumbent.mean() if weight is None else weight @ pairs.incumbent)
         candidate = float(pairs.candidate.mean() if weight is None else weight @ pairs.candidate)
-        value = candidate / incumbent if incumbent > 0 else None
+    return conclude(
+        find(pairs, floor, level),
+        floor=floor,
+        alpha=alpha,
+        level=level,
+        n=pairs.n,
+        incumbent_mean=incumbent,
+        candidate_mean=candidate,
+        discordant=int((pairs.incumbent != pairs.candidate).sum()),
+        clusters=None if pairs.group is None else int(pairs.group.max()) + 1,
+    )
+
+
+def conclude(
+    finding: Finding,
+    *,
+    floor: float,
+    alpha: float,
+    level: float,
+    n: int,
+    incumbent_mean: float | None,
+    candidate_mean: float | None,
+    discordant: int | None = None,
+    clusters: int | None = None,
+) -> Retention:
+    """Turn a finding into an outcome at `alpha` a side."""
+    value = None
+    if incumbent_mean is not None and candidate_mean is not None and incumbent_mean > 0:
+        value = candidate_mean / incumbent_mean
     outcome: Outcome = "undecided"
     if finding.p_value <= alpha:
         outcome = "pass"
@@ -79,23 +106,24 @@ def fixed_retention(pairs: Pairs, floor: float, alpha: float, level: float) -> R
         low=finding.low,
         high=finding.high,
         level=level,
-        n=pairs.n,
+        n=n,
         floor=floor,
         alpha=alpha,
         outcome=outcome,
         p_value=finding.p_value,
         p_value_below=finding.p_value_below,
         method=finding.method,
-        incumbent_mean=incumbent,
-        candidate_mean=candidate,
-        discordant=int((pairs.incumbent != pairs.candidate).sum()),
-        clusters=None if pairs.group is None else int(pairs.group.max()) + 1,
-        needed=_needed(pairs.n, finding.statistic, alpha) if outcome == "undecided" else None,
+        incumbent_mean=incumbent_mean,
+        candidate_mean=candidate_mean,
+        discordant=discordant,
+        clusters=clusters,
+        needed=_needed(n, finding.statistic, alpha) if outcome == "undecided" else None,
         reason=finding.reason,
     )
 
 
-def _find(pairs: Pairs, floor: float, level: float) -> _Finding:
+def find(pairs: Pairs, floor: float, level: float | None) -> Finding:
+    """Test the pairs; without a `level` no interval is computed, which is most of the work."""
     if pairs.group is None and pairs.weight is None and pairs.binary:
         return _by_score(pairs, floor, level)
     method = "t" if pairs.group is None else "cluster t"
@@ -104,20 +132,20 @@ def _find(pairs: Pairs, floor: float, level: float) -> _Finding:
     if means is None:
         unit = "pairs" if pairs.group is None else "clusters"
         found = "fewer than two" if pairs.n else "no"
-        return _Finding(method=method, reason=f"{found} {unit} to see the variation between")
-    return _by_t(means, floor, level, method)
+        return Finding(method=method, reason=f"{found} {unit} to see the variation between")
+    return by_t(means, floor, level, method)
 
 
-def _by_score(pairs: Pairs, floor: float, level: float) -> _Finding:
+def _by_score(pairs: Pairs, floor: float, level: float | None) -> Finding:
     method = "score test"
     if not pairs.n:
-        return _Finding(method=method, reason="no pairs to compare")
+        return Finding(method=method, reason="no pairs to compare")
     table = PairedTable.of(pairs.incumbent, pairs.candidate)
     if not table.n11 + table.n10:
-        return _Finding(method=method, reason=_no_denominator(pairs.n))
-    z = float(score_z(*table, floor))
-    low, high = score_interval(table, level)
-    return _Finding(
+        return Finding(method=method, reason=_no_denominator(pairs.n))
+    z = float(score_z(*table[:3], floor))
+    low, high = (None, None) if level is None else score_interval(table, level)
+    return Finding(
         method=method,
         statistic=z,
         p_value=normal_tail(z),
@@ -127,27 +155,33 @@ def _by_score(pairs: Pairs, floor: float, level: float) -> _Finding:
     )
 
 
-def _by_t(means: PairedMeans, floor: float, level: float, method: str) -> _Finding:
+def by_t(means: PairedMeans, floor: float, level: float | None, method: str) -> Finding:
+    """Test two means with their covariance matrix by t."""
     if not means.incumbent > 0:
-        return _Finding(method=method, reason=_no_denominator(None))
+        return Finding(method=method, reason=_no_denominator(None))
     if means.varies_nowhere:
-        return _Finding(method=method, reason="every pair has the same scores, so nothing shows their variation")
-    low, high = means.interval(level)
+        return Finding(
+            method=method, reason="every pair has the same scores, so nothing shows their variation"
+        )
+    low, high = (None, None) if level is None else means.interval(level)
     t = means.t(floor)
     if t is None:
-        return _Finding(
-            method=method, low=low, high=high, reason=f"every pair has the same candidate - {floor:g} incumbent"
+        return Finding(
+            method=method,
+            low=low,
+            high=high,
+            reason=f"every pair has the same candidate - {floor:g} incumbent",
         )
-    return _Finding(
+    return Finding(
         method=method,
         statistic=t,
         p_value=t_tail(t, means.df),
         p_value_below=t_tail(-t, means.df),
         low=low,
         high=high,
-        reason=None
-        if math.isfinite(high)
-        else "the incumbent's mean is not clearly above 0, so the interval has no upper end",
+        reason="the incumbent's mean is not clearly above 0, so the interval has no upper end"
+        if high is not None and math.isinf(high)
+        else None,
     )
 
 

@@ -43,12 +43,13 @@ class PairedTable(NamedTuple):
         return cls(n11, n10, n01, len(incumbent) - n11 - n10 - n01)
 
 
-def score_z(n11: ArrayLike, n10: ArrayLike, n01: ArrayLike, n00: ArrayLike, floor: ArrayLike) -> FloatArray:
+def score_z(n11: ArrayLike, n10: ArrayLike, n01: ArrayLike, floor: ArrayLike) -> FloatArray:
     """The score statistic of H0: R = floor, standard normal under it; large means R is above.
 
-    All arguments broadcast. 0 where no pair has a right answer.
+    All arguments broadcast; pairs that both get wrong change nothing. 0 where no pair has a
+    right answer.
     """
-    a, b, c, d = (np.asarray(x, dtype=np.float64) for x in (n11, n10, n01, n00))
+    a, b, c = (np.asarray(x, dtype=np.float64) for x in (n11, n10, n01))
     r = np.asarray(floor, dtype=np.float64)
     some = a + b + c
     quadratic = r * (1 + r) * some
@@ -71,13 +72,13 @@ def score_interval(table: PairedTable, level: float) -> tuple[float, float]:
     critical = normal_quantile(0.5 + level / 2)
     value = (table.n11 + table.n01) / (table.n11 + table.n10)
     top = max(2.0, 2 * value)
-    while float(score_z(*table, top)) > -critical:
+    while float(score_z(*table[:3], top)) > -critical:
         top *= 2
     # Column 0 closes in on the lower end, column 1 on the upper; `inner` is never rejected.
     outer, inner = np.array([0.0, top]), np.array([value, value])
     for _ in range(_HALVINGS):
         middle = (outer + inner) / 2
-        rejected = np.abs(score_z(*table, np.maximum(middle, 1e-300))) > critical
+        rejected = np.abs(score_z(*table[:3], np.maximum(middle, 1e-300))) > critical
         outer, inner = np.where(rejected, middle, outer), np.where(rejected, inner, middle)
     low, high = inner
     return (0.0 if low < 1e-12 else float(low)), float(high)

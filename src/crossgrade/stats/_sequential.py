@@ -11,7 +11,7 @@ from crossgrade.errors import UsageError
 from crossgrade.stats._bets import BetInversion, Bets
 from crossgrade.stats._pairs import FloatArray, Pairs, read_floor, read_pairs, read_rate
 from crossgrade.stats._result import Outcome, Retention
-from crossgrade.stats._retention import fixed_retention
+from crossgrade.stats._retention import Finding, find, fixed_retention
 
 _CHUNK = 2048
 _PATH_POINTS = 400
@@ -55,9 +55,9 @@ class SequentialRetention:
         level: float = 0.95,
     ) -> None:
         """Plan the test; `level` is the confidence of the interval in `result`."""
-        if not (isinstance(planned, int | np.integer) and planned >= 1):
+        if not (planned >= 1 and planned == int(planned)):
             raise UsageError(
-                f"planned is {planned!r}; a whole number of pairs, 1 or more, is wanted",
+                f"planned is {planned}; a whole number of pairs, 1 or more, is wanted",
                 hint="`crossgrade.stats.plan` computes how many pairs a test needs",
             )
         self.floor = read_floor(floor)
@@ -73,7 +73,7 @@ class SequentialRetention:
         self._incumbent, self._candidate = array("d"), array("d")
         self._looks = array("d"), array("d")
         self._incumbent_scored = False
-        self._final: Retention | None = None
+        self._final: Finding | None = None
 
     @property
     def n(self) -> int:
@@ -118,10 +118,8 @@ class SequentialRetention:
         self._candidate.append(candidate)
         self._looks[0].append(e_pass)
         self._looks[1].append(e_fail)
-        if e_pass > self.e_pass:
-            self.e_pass = e_pass
-        if e_fail > self.e_fail:
-            self.e_fail = e_fail
+        self.e_pass = max(self.e_pass, e_pass)
+        self.e_fail = max(self.e_fail, e_fail)
         return self._conclude()
 
     def update_many(self, incumbent: ArrayLike, candidate: ArrayLike) -> Outcome | None:
@@ -198,8 +196,9 @@ class SequentialRetention:
         elif self.e_fail >= self._threshold:
             self.outcome = "fail"
         elif not self.anytime and self.n == self.planned:
-            self._final = fixed_retention(self._pairs(), self.floor, self.alpha / 2, self.level)
-            self.outcome = self._final.outcome
+            self._final = find(self._pairs(), self.floor, level=None)
+            passed, failed = (p <= self.alpha for p in (self.p_value, self.p_value_below))
+            self.outcome = "pass" if passed else "fail" if failed else "undecided"
         return self.outcome
 
     def _p_value(self, largest_e: float, final: float) -> float:
