@@ -53,25 +53,25 @@ class Config:
 def load_config(path: str | Path, *, environ: Mapping[str, str] = os.environ) -> Config:
     """Read and check a configuration file.
 
-    Raises ConfigError for a file that cannot be read as YAML, InvalidConfigError with all
-    problems for one that breaks a rule. Reads nothing but this file; whether datasets exist is
-    seen when they are used.
+    Raises ConfigError for a file that cannot be read as YAML and InvalidConfigError, with all
+    problems, for one that breaks rules: secrets first, then shape, then names and paths. Reads
+    nothing but this file; whether datasets exist is seen when they are used.
     """
     path = Path(path)
     tree = read_yaml(path)
-    problems = secret_problems(tree)
+    raise_problems(secret_problems(tree))  # alone, so that no other message can repeat one
     if tree.data is None:
         raise tree.error("", "the file is empty", "write one with `crossgrade init`")
     try:
         file = with_overrides(ConfigFile.model_validate_json(msgspec.json.encode(tree.data)))
     except ValidationError as error:
-        raise_problems([*problems, *schema_problems(tree, error)])
+        raise_problems(schema_problems(tree, error))
         raise AssertionError from error
     resolver = Resolver(tree, path.parent.resolve())
     offers = resolver.offers(file)
     workloads = resolver.workloads(file, offers)
     store = environ.get(DATABASE_URL_VARIABLE) or _store(resolver, file.store)
-    raise_problems([*problems, *resolver.problems])
+    raise_problems(resolver.problems)
     canonical = msgspec.json.encode(file.model_dump(mode="json"), order="deterministic")
     return Config(
         path=path,

@@ -9,17 +9,13 @@ from typing import Any, get_args, get_origin
 from pydantic import ValidationError
 
 from crossgrade.config._schema import ConfigFile, Section
-from crossgrade.config._secrets import looks_secret
+from crossgrade.config._secrets import KEY_SEEN, REMOVE_KEY, looks_secret
 from crossgrade.config._yaml import YamlTree
 from crossgrade.domain import JSON
 from crossgrade.errors import ConfigError
 
 _MAX_SHOWN = 60
 _SECRET_KEYS = ("api_key", "apikey", "key", "token", "secret", "password", "authorization")
-_REMOVE_KEY = (
-    "remove it, put the key into an environment variable and name that variable in `api_key_env`; "
-    "if this file was ever shared, revoke the key"
-)
 _WANTED = {
     "string_type": "must be text",
     "int_type": "must be a whole number",
@@ -91,11 +87,9 @@ def secret_problems(tree: YamlTree) -> list[ConfigError]:
     found = []
     for where, text in _texts(tree.data, ""):
         if looks_secret(text):
-            message = "this looks like a secret, which does not belong in the file"
-            hint = _REMOVE_KEY
-            if where == "store":
-                hint = "remove it and set CROSSGRADE_DATABASE_URL in the environment instead"
-            found.append(tree.error(where, message, hint))
+            from_environment = "remove it and set CROSSGRADE_DATABASE_URL in the environment instead"
+            hint = from_environment if where == "store" else REMOVE_KEY
+            found.append(tree.error(where, KEY_SEEN, hint))
     return found
 
 
@@ -109,10 +103,7 @@ def _texts(value: JSON, where: str) -> Iterable[tuple[str, str]]:
         yield where, value
     elif isinstance(value, Mapping):
         for key, inner in value.items():
-            place = f"{where}.{key}" if where else key
-            if looks_secret(key):
-                yield where, key
-            yield from _texts(inner, place)
+            yield from _texts(inner, f"{where}.{key}" if where else key)
     elif isinstance(value, Sequence):
         for index, inner in enumerate(value):
             yield from _texts(inner, f"{where}.{index}" if where else str(index))
@@ -120,18 +111,19 @@ def _texts(value: JSON, where: str) -> Iterable[tuple[str, str]]:
 
 def _problem(tree: YamlTree, error: Any) -> ConfigError:
     kind, loc = error["type"], error["loc"]
-    if loc and loc[-1] == "[key]":
-        return tree.error(
-            _dotted(loc[:-1]), f"a name {_NAME_WANTED} (saw: {shown(error['input'])})", "rename it"
-        )
-    key = str(loc[-1]) if loc else "the file"
-    where = _dotted(loc)
+    if not loc:
+        return tree.error("", f"the file {_wanted(error, '')} (saw: {shown(error['input'])})")
+    where, key = _dotted(loc), str(loc[-1])
+    if key == "[key]":
+        return tree.error(_dotted(loc[:-1]), f"a name {_NAME_WANTED} (saw: {_seen(error, key)})", "rename it")
     if kind == "extra_forbidden":
         return tree.error(where, f"unknown key {shown(key)}", _unknown_key_hint(key, loc))
     if kind == "missing":
         return tree.error(_dotted(loc[:-1]), f"`{key}` is missing", _about(loc) or f"add `{key}:`")
-    name = f"`{key}`" if isinstance(loc[-1] if loc else None, str) else f"`{_list_name(loc)}[{key}]`"
-    return tree.error(where, f"{name} {_wanted(error, key)} (saw: {_seen(error, key)})", _about(loc) or None)
+    name = key if isinstance(loc[-1], str) else f"{_list_name(loc)}[{key}]"
+    return tree.error(
+        where, f"`{name}` {_wanted(error, key)} (saw: {_seen(error, key)})", _about(loc) or None
+    )
 
 
 def _wanted(error: Any, key: str) -> str:
@@ -152,14 +144,12 @@ def _seen(error: Any, key: str) -> str:
 
 
 def shown(value: Any, quote: str = "`") -> str:
-    """Show a value of the file in an error: short, and never a secret."""
+    """Show a value of the file in an error, shortened; secrets were refused before."""
     if isinstance(value, Mapping):
         return "a mapping" if value else "an empty mapping"
     if isinstance(value, list):
         return "a list" if value else "an empty list"
     text = value if isinstance(value, str) else json.dumps(value)
-    if looks_secret(text):
-        return "a secret, not shown"
     text = text if len(text) <= _MAX_SHOWN else text[: _MAX_SHOWN - 1] + "…"
     return f"{quote}{text}{quote}" if isinstance(value, str) else text
 

@@ -3,6 +3,12 @@
 import re
 from urllib.parse import urlsplit
 
+KEY_SEEN = "this looks like a secret, which does not belong in the file"
+REMOVE_KEY = (
+    "remove it, put the key into an environment variable and name that variable in `api_key_env`; "
+    "if this file was ever shared, revoke the key"
+)
+
 _KEY = re.compile(
     r"""(?x)
     \b(?: sk-[A-Za-z0-9_-]{16,}            # OpenAI, Anthropic, OpenRouter, DeepSeek

@@ -26,6 +26,7 @@ from ruamel.yaml.events import (
     StreamStartEvent,
 )
 
+from crossgrade.config._secrets import KEY_SEEN, REMOVE_KEY, looks_secret
 from crossgrade.domain import JSON
 from crossgrade.errors import ConfigError
 
@@ -123,14 +124,14 @@ def _read_text(file: Path) -> str:
 def _syntax_error(error: MarkedYAMLError, file: Path) -> ConfigError:
     mark = error.problem_mark or error.context_mark
     problem = str(error.problem or error.context or "cannot be parsed")
+    if looks_secret(problem):
+        problem = "cannot be parsed"
     hint = "check indentation, quotes and brackets on this line and the one before"
     if "'\\t'" in problem:
         problem, hint = "a tab is used for indentation, which YAML does not allow", "indent with spaces"
     elif "mapping values are not allowed" in problem:
         problem = "a `:` where no key can be"
         hint = "quote the text if it contains `: `, and indent keys of one mapping alike"
-    elif "found undefined" in problem or "duplicate anchor" in problem:
-        hint = "quote the text if it starts with `*` or `&`"
     line, column = (mark.line + 1, mark.column + 1) if mark is not None else (None, None)
     return ConfigError(f"not valid YAML: {problem}", file=file, line=line, column=column, hint=hint)
 
@@ -174,8 +175,8 @@ class _Builder:
         if isinstance(event, AliasEvent):
             return self.alias(event, where)
         tag = getattr(event, "tag", None)
-        if tag not in (None, "!"):
-            hint = f"remove `{_short(str(tag))}`; quote the text if it starts with `!`"
+        if tag is not None:
+            hint = "remove it, or quote the text if it starts with `!`"
             self.refuse(event, where, "a YAML tag is not allowed", hint)
         before = self.size
         value: JSON
@@ -193,7 +194,7 @@ class _Builder:
     def alias(self, event: AliasEvent, where: str) -> JSON:
         anchored = self.anchors.get(event.anchor)
         if anchored is None:
-            message = f"`*{_short(event.anchor)}` refers to itself or to nothing before it"
+            message = "an alias (`*`) refers to itself or to nothing before it"
             self.refuse(event, where, message, "quote the text if it starts with `*`")
         self.grow(anchored.size, event, where)
         return anchored.value
@@ -216,11 +217,14 @@ class _Builder:
         return items
 
     def key(self, event: Event, where: str) -> str:
-        if not isinstance(event, ScalarEvent) or getattr(event, "tag", None) not in (None, "!"):
+        if not isinstance(event, ScalarEvent) or getattr(event, "tag", None) is not None:
             self.refuse(event, where, "a key must be plain text", "quote the key")
         if event.value == "<<" and event.implicit[0]:
             self.refuse(event, where, "merge keys (`<<`) are not allowed", "write the keys out")
-        return self.text(event, where)
+        key = self.text(event, where)
+        if looks_secret(key):
+            self.refuse(event, where, KEY_SEEN, REMOVE_KEY)
+        return key
 
     def sequence(self, where: str, depth: int) -> JSON:
         items: list[JSON] = []
@@ -240,9 +244,7 @@ class _Builder:
         text = str(event.value)
         self.grow(len(text) + 1, event, where)
         if _NOT_TEXT.search(text):
-            self.refuse(
-                event, where, "an escape that is not a character", "remove the `\\0` or `\\ud8…` escape"
-            )
+            self.refuse(event, where, "an escape that is not a character", "write the character itself")
         return text
 
     def plain(self, event: ScalarEvent, text: str, where: str) -> JSON:

@@ -1,0 +1,293 @@
+"""From crossgrade.yaml to domain objects, and every rule that a file can break."""
+
+import json
+from dataclasses import fields
+from datetime import date
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+from crossgrade.config import Config, InvalidConfigError, config_schema, load_config
+from crossgrade.domain import GenerationSettings, Offer, PromptTemplate, Requirements, ScorerSpec, Workload
+from crossgrade.errors import ConfigError
+
+MINIMAL = """\
+models:
+  old: {provider: openai, model: gpt-4.1}
+  new: {provider: local, model: smollm2-135m-instruct}
+workloads:
+  support:
+    dataset: support.jsonl
+    scorer: {kind: exact}
+    incumbent: old
+    candidates: [new]
+"""
+
+
+def load(folder: Path, text: str, **environ: str) -> Config:
+    path = folder / "crossgrade.yaml"
+    path.write_text(text, encoding="utf-8")
+    return load_config(path, environ=environ)
+
+
+def problems(folder: Path, text: str) -> list[str]:
+    with pytest.raises(InvalidConfigError) as caught:
+        load(folder, text)
+    assert caught.value.location == caught.value.problems[0].location
+    for problem in caught.value.problems:
+        assert problem.line is not None
+    return [f"{problem.line}:{problem.column} {problem.message}" for problem in caught.value.problems]
+
+
+def with_lines(*lines: str) -> str:
+    return MINIMAL + "".join(f"    {line}\n" for line in lines)
+
+
+def test_the_smallest_file_has_the_defaults_of_the_domain(tmp_path: Path) -> None:
+    config = load(tmp_path, MINIMAL)
+    workload = config.workloads["support"]
+    assert workload.dataset == tmp_path.resolve() / "support.jsonl"
+    given = {"name", "dataset", "incumbent", "candidates", "scorer"}
+    small = Workload(
+        name="support",
+        dataset=workload.dataset,
+        incumbent=workload.incumbent,
+        candidates=workload.candidates,
+        scorer=ScorerSpec(kind="exact"),
+    )
+    assert workload == small
+    assert {field.name for field in fields(Workload)} > given
+    assert config.offers["old"] == Offer(name="old", provider="openai", model="gpt-4.1")
+    assert workload.incumbent.prompt == PromptTemplate()
+    assert workload.incumbent.settings == GenerationSettings()
+    assert workload.requirements == Requirements()
+    assert config.valid_days == 90
+    assert config.store == str(tmp_path.resolve() / ".crossgrade" / "crossgrade.db")
+
+
+def test_every_key_reaches_the_domain(tmp_path: Path) -> None:
+    text = """\
+models:
+  old:
+    provider: groq
+    model: m
+    base_url: https://example.com/v1
+    api_key_env: MY_KEY
+    prices:
+      - {input_per_mtok: 0.15, output_per_mtok: "0.60", source: https://example.com/prices}
+      - {input_per_mtok: 1, output_per_mtok: null, valid_from: 2026-05-01, batch_discount: 0.5}
+    region: eu
+    licence: MIT
+    open_weights: true
+    context_tokens: 8000
+    retires_on: 2027-01-01
+    max_concurrency: 2
+    timeout_s: 5
+    batch: true
+  new: {provider: local, model: x}
+workloads:
+  w:
+    dataset: data/w.csv
+    id_field: id
+    target_field: answer
+    segment_field: kind
+    cluster_field: doc
+    weight_field: share
+    prompt: {user: "{q}", system: short, response_schema: {type: object}}
+    settings: {temperature: null, top_p: 0.9, max_output_tokens: 5, stop: [x], seed: 3, reasoning_effort: low}
+    scorer: {kind: judge, options: {a: [1]}, chance: 0.1, zero: useless}
+    incumbent: old
+    candidates:
+      - model: new
+        prompt: {text: true, system: null}
+        settings: {max_output_tokens: 9}
+    floor: 0.9
+    alpha: 0.01
+    mode: fixed
+    planned: 100
+    epochs: 2
+    seed: 7
+    requests_per_month: 1000
+    max_cost_usd: 2.50
+    errors_count_as_zero: false
+    requirements:
+      evidence: regulated
+      context_tokens: 4000
+      regions: [eu]
+      licences: [MIT]
+      latency_p95_ms: 900
+      ttft_p95_ms: 300.5
+      error_rate: 0.01
+      documents: [docs/a.pdf]
+store: state/x.db
+valid_days: 30
+"""
+    config = load(tmp_path, text)
+    offer, workload = config.offers["old"], config.workloads["w"]
+    assert [price.input_per_mtok for price in offer.prices] == [Decimal("0.15"), Decimal(1)]
+    assert [price.output_per_mtok for price in offer.prices] == [Decimal("0.60"), None]
+    assert offer.prices[1].valid_from == date(2026, 5, 1)
+    assert offer.retires_on == date(2027, 1, 1)
+    assert offer.timeout_s == 5.0
+    assert workload.incumbent.prompt.system == "short"
+    candidate = workload.candidates[0]
+    assert candidate.prompt == PromptTemplate(user="{q}", text=True, response_schema={"type": "object"})
+    assert candidate.settings == GenerationSettings(
+        temperature=None, top_p=0.9, max_output_tokens=9, stop=("x",), seed=3, reasoning_effort="low"
+    )
+    assert workload.scorer == ScorerSpec(kind="judge", options={"a": [1]}, chance=0.1, zero="useless")
+    assert (workload.segment, workload.cluster, workload.weight) == ("kind", "doc", "share")
+    assert workload.max_cost_usd == Decimal("2.5")
+    assert workload.requirements.documents == ("docs/a.pdf",)
+    assert config.store.endswith("/state/x.db")
+    assert config.locate("workloads.w.scorer.options.a") == (29, 37)
+    assert config.error("workloads.w.scorer.options.b", "unknown").line == 29
+
+
+def test_keys_of_the_file_cover_the_fields_of_the_domain() -> None:
+    schema = config_schema()["$defs"]
+    pairs: list[tuple[str, Any, set[str]]] = [
+        ("ModelSection", Offer, {"name"}),
+        ("SettingsSection", GenerationSettings, set()),
+        ("PromptSection", PromptTemplate, set()),
+        ("ScorerSection", ScorerSpec, set()),
+        ("RequirementsSection", Requirements, set()),
+    ]
+    for section, kind, elsewhere in pairs:
+        assert set(schema[section]["properties"]) == {field.name for field in fields(kind)} - elsewhere
+
+
+def test_the_digest_names_the_content_not_the_writing(tmp_path: Path) -> None:
+    config = load(tmp_path, MINIMAL)
+    again = load(tmp_path, "# a comment\n" + with_lines("floor: 0.85", "prompt: {user: '{input}'}"))
+    other = load(tmp_path, with_lines("floor: 0.86"))
+    assert config.digest == again.digest
+    assert config.canonical == again.canonical
+    assert config.digest != other.digest
+    recorded = json.loads(config.canonical)
+    assert recorded["workloads"]["support"]["dataset"] == "support.jsonl"
+    assert recorded["workloads"]["support"]["candidates"][0]["prompt"]["user"] == "{input}"
+
+
+def test_the_environment_overrides_the_store(tmp_path: Path) -> None:
+    url = "postgresql://u:p@localhost/x"
+    assert load(tmp_path, MINIMAL, CROSSGRADE_DATABASE_URL=url).store == url
+    assert load(tmp_path, MINIMAL + "store: postgresql://u@localhost/x\n").store.startswith("postgresql:")
+
+
+@pytest.mark.parametrize("value", ["../support.jsonl", "/etc/passwd", "a/../../b", "link/x.jsonl"])
+def test_paths_outside_the_project_are_refused(tmp_path: Path, value: str) -> None:
+    (tmp_path / "project").mkdir()
+    (tmp_path / "project" / "link").symlink_to(tmp_path)
+    seen = problems(tmp_path / "project", MINIMAL.replace("support.jsonl", value))
+    assert seen == [f"6:5 `{value}` is outside the project's folder"]
+
+
+def test_a_store_outside_the_project_is_refused(tmp_path: Path) -> None:
+    assert problems(tmp_path, MINIMAL + "store: ../x.db\n") == [
+        "10:1 `../x.db` is outside the project's folder"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("planned: 0", "`planned` must be at least 1 (saw: 0)"),
+        ("planned: 1.5", "`planned` must be a whole number (saw: 1.5)"),
+        ("planned: true", "`planned` must be a whole number (saw: true)"),
+        ("alpha: 0.5", "`alpha` must be less than 0.5 (saw: 0.5)"),
+        ("epochs: two", '`epochs` must be a whole number (saw: "two")'),
+        ("errors_count_as_zero: no", '`errors_count_as_zero` must be true or false (saw: "no")'),
+        ("max_cost_usd: -1", "`max_cost_usd` must be at least 0 (saw: -1)"),
+        ("mode: slow", '`mode` must be `sequential`, `fixed` or `anytime` (saw: "slow")'),
+        ("prompt: hello {x}", '`prompt` must be a mapping (saw: "hello {x}")'),
+        ("prompt: {user: hello}", "`user` has no `{field}`, so every sample would get the same prompt"),
+        ("prompt: {text: true, system: x}", "a raw `text` prompt has no system message"),
+        ("settings: {stop: x}", '`stop` must be a list (saw: "x")'),
+        ("settings: {stop: [1]}", "`stop[0]` must be text (saw: 1)"),
+        ("requirements: {evidence: none}", "`evidence` must be `plain`, `agentic`, `regulated` or `gated`"),
+        ("requirements: {documents: [../x]}", "`../x` is outside the project's folder"),
+    ],
+)
+def test_rules_of_a_workload(tmp_path: Path, line: str, message: str) -> None:
+    (seen,) = problems(tmp_path, with_lines(line))
+    assert seen.startswith("10:")
+    assert message in seen
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        ("{provider: opnai, model: x}", "unknown provider `opnai`"),
+        ("{provider: openai-compatible, model: x}", "`base_url` is missing"),
+        ("{provider: local, model: x, batch: true}", "`local` has no batch API"),
+        ("{provider: openai, model: x, base_url: ftp://x}", "`base_url` must be an address that starts with"),
+        ("{provider: openai, model: x, api_key_env: not a name}", "`api_key_env` must be the name of an env"),
+        ("{provider: openai, model: x, retires_on: soon}", "`retires_on` must be a date, YYYY-MM-DD"),
+        (
+            "{provider: openai, model: x, prices: [{input_per_mtok: free}]}",
+            "`input_per_mtok` must be a number",
+        ),
+        ("{provider: openai, model: x, prices: [{}, {}]}", "`valid_from` is missing"),
+        (
+            "{provider: openai, model: x, prices: [{valid_from: 2026-02-01}, {valid_from: 2026-01-01}]}",
+            "`valid_from` 2026-01-01 is not after 2026-02-01",
+        ),
+    ],
+)
+def test_rules_of_a_model(tmp_path: Path, model: str, message: str) -> None:
+    (seen,) = problems(tmp_path, MINIMAL.replace("{provider: openai, model: gpt-4.1}", model))
+    assert seen.startswith("2:")
+    assert message in seen
+
+
+def test_contestants_must_exist_and_differ(tmp_path: Path) -> None:
+    assert problems(tmp_path, MINIMAL.replace("[new]", "[newe, old]")) == [
+        "9:18 no model `newe` under `models`",
+        "9:24 `old` is already the incumbent",
+    ]
+
+
+@pytest.mark.parametrize(
+    "secret",
+    [
+        "sk-proj-abcdefghijklmnop1234",
+        "sk-ant-api03-abcdefghijklmnop",
+        "gsk_abcdefghijklmnopqrstuv",
+        "AIzaSyA1234567890abcdefghijklmnopqrstu",
+        "AKIAABCDEFGHIJKLMNOP",
+        "hf_abcdefghijklmnopqrstuv",
+        "https://user:hunter22@example.com/v1",
+        "Bearer abcdefghijklmnopqrstuvwx",
+    ],
+)
+@pytest.mark.parametrize("place", ["model", "base_url", "api_key_env", "api_key", "option", "store", "name"])
+def test_no_literal_that_looks_like_a_key_is_accepted_or_repeated(
+    tmp_path: Path, secret: str, place: str
+) -> None:
+    text = {
+        "model": MINIMAL.replace("gpt-4.1", f'"{secret}"'),
+        "option": MINIMAL.replace("{kind: exact}", f'{{kind: exact, options: {{x: ["{secret}"]}}}}'),
+        "store": MINIMAL + f'store: "{secret}"\n',
+        "name": MINIMAL.replace("  new:", f'  "{secret}":'),
+    }.get(place, MINIMAL.replace("gpt-4.1", f'x, {place}: "{secret}"'))
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path, text)
+    found = getattr(caught.value, "problems", [caught.value])
+    assert any("looks like a secret" in problem.message for problem in found)
+    everything = " ".join(f"{problem} {problem.hint}" for problem in found)
+    assert secret not in everything
+    assert "hunter22" not in everything
+
+
+def test_the_schema_for_editors_accepts_what_loads(tmp_path: Path) -> None:
+    schema = config_schema()
+    jsonschema.Draft202012Validator.check_schema(schema)
+    config = load(tmp_path, MINIMAL)
+    jsonschema.validate(config.tree.data, schema)
+    jsonschema.validate(json.loads(config.canonical), schema)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({"models": {}, "extra": 1}, schema)
