@@ -258,7 +258,7 @@ class _Pairing:
     def _mean(self, amount: str, rows: Rows, kept: Rows) -> FloatColumn:
         """Return the mean amount of each kept sample's rows, NaN where none is known."""
         if amount not in self._results.amounts:
-            return np.full(len(kept), np.nan)
+            return np.broadcast_to(np.float64(np.nan), len(kept))  # one number in memory, not n
         values = self._results.amounts[amount][rows]
         known = np.isfinite(values)
         total, count = self._count(rows[known], values[known])[kept], self._count(rows[known])[kept]

@@ -11,6 +11,7 @@ import msgspec
 from crossgrade.domain import JSON
 from crossgrade.errors import DataError
 from crossgrade.workloads.files.limits import Limits
+from crossgrade.workloads.files.source import not_utf8
 
 T = TypeVar("T")
 
@@ -87,7 +88,7 @@ def _not_json(error: Exception, data: bytes, path: Path, line: int | None, where
     if isinstance(error, RecursionError):
         return _too_deep(path, line)
     if isinstance(error, UnicodeDecodeError):
-        return DataError("the text is not UTF-8", file=path, line=line, where=where or None)
+        return not_utf8(path, line or 1, data)
     message = str(error)
     found = _BYTE.search(message)
     start = int(found.group(1)) if found else len(data)

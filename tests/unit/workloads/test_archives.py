@@ -1,0 +1,129 @@
+"""Archives: zstd members, damage, bombs, lies about sizes."""
+
+import struct
+import zipfile
+import zlib
+from pathlib import Path
+
+import pytest
+import zstandard
+
+from crossgrade.errors import DataError
+from crossgrade.workloads import Limits, read_results
+from crossgrade.workloads.files import Archive
+
+INSPECT = "log_fixtures/inspect"
+
+
+def zip_of(path: Path, members: dict[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> Path:
+    with zipfile.ZipFile(path, "w", method) as archive:
+        for name, data in members.items():
+            archive.writestr(name, data)
+    return path
+
+
+def zstd_zip(path: Path, data: bytes, *, stated: int | None = None, crc: int | None = None) -> Path:
+    """Write a zip file with one zstd member, as Python before 3.14 cannot."""
+    packed = zstandard.compress(data)
+    name = b"m.json"
+    sizes = struct.pack("<III", zlib.crc32(data) if crc is None else crc, len(packed), stated or len(data))
+    local = (
+        b"PK\x03\x04"
+        + struct.pack("<HHHHH", 63, 0, 93, 0, 33)
+        + sizes
+        + struct.pack("<HH", len(name), 0)
+        + name
+    )
+    central = (
+        b"PK\x01\x02"
+        + struct.pack("<HHHHHH", 63, 63, 0, 93, 0, 33)
+        + sizes
+        + struct.pack("<HHHHHII", len(name), 0, 0, 0, 0, 0, 0)
+        + name
+    )
+    start = len(local) + len(packed)
+    end = b"PK\x05\x06" + struct.pack("<HHHHIIH", 0, 0, 1, 1, len(central), start, 0)
+    path.write_bytes(local + packed + central + end)
+    return path
+
+
+def failure(path: Path, name: str = "m.json", **limits: int) -> str:
+    with pytest.raises(DataError) as caught, Archive(path, Limits(**limits)) as archive:
+        archive.read(name)
+    assert caught.value.hint
+    return str(caught.value)
+
+
+def test_zstd_members(tmp_path: Path) -> None:
+    data = b"ticket " * 5000
+    with Archive(zstd_zip(tmp_path / "a", data), Limits()) as archive:
+        assert archive.names() == ["m.json"]
+        assert archive.read("m.json") == data
+
+
+def test_sizes_and_checksums_are_not_trusted(tmp_path: Path) -> None:
+    data = b"ticket " * 5000
+    assert "larger than it states" in failure(zstd_zip(tmp_path / "a", data, stated=10))
+    assert "CRC" in failure(zstd_zip(tmp_path / "a", data, crc=1))
+    assert "not as long" in failure(zstd_zip(tmp_path / "a", data, stated=len(data) + 1))
+
+
+@pytest.mark.parametrize("method", ["deflate", "zstd"])
+def test_bombs(tmp_path: Path, method: str) -> None:
+    data = bytes(50_000_000)
+    path = tmp_path / "bomb"
+    zstd_zip(path, data) if method == "zstd" else zip_of(path, {"m.json": data})
+    assert "bomb" in failure(path)
+    assert "larger than" in failure(path, total_bytes=1_000_000)
+    assert "larger than" in failure(path, document_bytes=1_000_000)
+
+
+def test_many_members(tmp_path: Path) -> None:
+    path = zip_of(tmp_path / "a", {str(number): b"" for number in range(20)})
+    with pytest.raises(DataError, match="more than 10 files"):
+        Archive(path, Limits(members=10))
+
+
+def test_the_sum_over_members_is_bounded(tmp_path: Path) -> None:
+    path = zip_of(tmp_path / "a", {str(number): bytes(1000) for number in range(3)})
+    with Archive(path, Limits(total_bytes=2_500)) as archive:
+        archive.read("0")
+        archive.read("1")
+        with pytest.raises(DataError, match="larger than"):
+            archive.read("2")
+
+
+@pytest.mark.parametrize("name", ["tiny_incumbent.eval", "older_deflate.eval"])
+def test_a_truncated_log(tmp_path: Path, data_dir: Path, name: str) -> None:
+    data = (data_dir / INSPECT / name).read_bytes()
+    path = tmp_path / "half.eval"
+    for kept in (100, len(data) // 2, len(data) - 1):
+        path.write_bytes(data[:kept])
+        with pytest.raises(DataError, match="damaged or cut short"):
+            read_results(path, metric="match")
+
+
+def test_a_damaged_member(tmp_path: Path, data_dir: Path) -> None:
+    for name in ("tiny_incumbent.eval", "older_deflate.eval"):
+        data = bytearray((data_dir / INSPECT / name).read_bytes())
+        data[1200:1500] = bytes(300)
+        path = tmp_path / "bad.eval"
+        path.write_bytes(data)
+        with pytest.raises(DataError, match="damaged"):
+            read_results(path, metric="match")
+
+
+def test_a_zip_that_is_no_log(tmp_path: Path) -> None:
+    path = zip_of(tmp_path / "a.zip", {"x": b"y"})
+    with pytest.raises(DataError, match=r"no header\.json"):
+        read_results(path)
+
+
+def test_an_unknown_method(tmp_path: Path) -> None:
+    path = zip_of(tmp_path / "a", {"m.json": b"x" * 100})
+    data = bytearray(path.read_bytes())
+    data[8:10] = struct.pack("<H", 99)
+    where = data.index(b"PK\x01\x02")
+    data[where + 10 : where + 12] = struct.pack("<H", 99)
+    path.write_bytes(data)
+    assert "method 99" in failure(path)

@@ -1,0 +1,159 @@
+"""Pairing: what is compared, what is left out, and that it is counted."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+from crossgrade.decide import Evidence
+from crossgrade.domain import ScoredAnswer
+from crossgrade.errors import DataError, NotFoundError
+from crossgrade.workloads import evidence_from_answers, pair
+from crossgrade.workloads._columns import Columns
+
+
+def row(sample: str, model: str, score: float | None, **more: object) -> ScoredAnswer:
+    return ScoredAnswer(sample_id=sample, model=model, score=score, **more)  # type: ignore[arg-type]
+
+
+def paired(rows: Sequence[ScoredAnswer], **options: object) -> Evidence:
+    columns = Columns()
+    columns.add(rows)
+    return pair(columns.finish(), **{"incumbent": "A", **options})  # type: ignore[arg-type]
+
+
+def test_one_sided_samples_are_counted() -> None:
+    rows = [row("1", "A", 1), row("2", "A", 1), row("2", "B", 0), row("3", "B", 0)]
+    evidence = paired(rows)
+    assert (evidence.sample_ids.tolist(), evidence.audit.unmatched) == (["2"], 2)
+    assert evidence.audit.examples == ("1", "3")
+
+
+def test_nothing_in_common() -> None:
+    with pytest.raises(DataError, match="2 lack one side"):
+        paired([row("1", "A", 1), row("2", "B", 1)])
+
+
+def test_models_must_be_named() -> None:
+    rows = [row("1", "A", 1), row("1", "B", 1)]
+    with pytest.raises(DataError, match="A, B") as caught:
+        paired(rows, incumbent=None)
+    assert caught.value.hint == "add --incumbent A or --incumbent B"
+    with pytest.raises(NotFoundError, match="the models are A, B"):
+        paired(rows, candidates=["C"])
+    with pytest.raises(DataError, match="other than the incumbent"):
+        paired(rows, candidates=["A"])
+    with pytest.raises(DataError, match="other than the incumbent"):
+        paired(rows[:1])
+
+
+def test_every_other_model_is_a_candidate() -> None:
+    evidence = paired([row("1", model, 1) for model in "ABC"] + [row("2", model, 0) for model in "AB"])
+    b, c = evidence.candidates
+    assert (b.model, c.model, evidence.n) == ("B", "C", 2)
+    assert np.isnan(c.score[1])
+    assert not c.error[1]
+    assert evidence.audit.unmatched == 1
+
+
+@pytest.mark.parametrize("field", ["target_digest", "target", "input", "segment", "cluster", "group"])
+def test_two_questions_under_one_id(field: str) -> None:
+    rows = [
+        row("1", "A", 1, **{field: "x"}),
+        row("1", "B", 1, **{field: "y"}),
+        row("2", "A", 1, **{field: "x"}),
+        row("2", "B", 1),
+    ]
+    evidence = paired(rows)
+    assert (evidence.sample_ids.tolist(), evidence.audit.key_conflicts) == (["2"], 1)
+
+
+def test_prompts_may_differ_and_are_shown() -> None:
+    evidence = paired([row("1", "A", 1, prompt_digest="x"), row("1", "B", 1, prompt_digest="y")])
+    assert evidence.audit.key_conflicts == 0
+    assert (evidence.incumbent.prompt_digests, evidence.candidates[0].prompt_digests) == (["x"], ["y"])
+
+
+def test_mixed_epochs_are_averaged() -> None:
+    rows = [row("1", "A", score, epoch=number) for number, score in enumerate((1, 0, 0, 1))]
+    evidence = paired([*rows, row("1", "B", 0.25)])
+    assert evidence.incumbent.score.tolist() == [0.5]
+    assert (evidence.incumbent.epochs, evidence.candidates[0].epochs) == (4, 1)
+    assert evidence.audit.duplicates == 0
+
+
+def test_repeated_rows_are_averaged_and_counted() -> None:
+    evidence = paired(
+        [row("1", "A", 1), row("1", "A", 0), row("1", "B", 1), row("2", "A", 1), row("2", "B", 1)]
+    )
+    assert evidence.incumbent.score.tolist() == [0.5, 1.0]
+    assert (evidence.audit.duplicates, evidence.audit.examples) == (1, ("1",))
+
+
+def test_errors() -> None:
+    rows = [
+        row("1", "A", 1, epoch=1),
+        row("1", "A", None, epoch=2, error="timeout"),
+        row("2", "A", None, error="timeout"),
+        row("3", "A", None),
+        *(row(sample, "B", 1) for sample in "123"),
+    ]
+    as_zero, left_out = paired(rows), paired(rows, errors_as_zero=False)
+    assert as_zero.incumbent.score[0] == 0.5
+    assert left_out.incumbent.score[0] == 1.0
+    assert np.isnan(as_zero.incumbent.score[1:]).all()
+    assert as_zero.incumbent.error.tolist() == [False, True, False]
+
+
+@pytest.mark.parametrize("score", [-0.1, 1.1, 85.0])
+def test_scores_out_of_range(score: float) -> None:
+    evidence = paired([row("1", "A", score), row("1", "B", 1), row("2", "A", 1), row("2", "B", 1)])
+    assert np.isnan(evidence.incumbent.score[0])
+    assert (evidence.incumbent.out_of_range, evidence.candidates[0].out_of_range) == (1, 0)
+    assert not evidence.incumbent.error.any()
+
+
+def test_weights() -> None:
+    rows = [row(str(n), model, 1, weight=n + 1) for n in range(3) for model in "AB"]
+    weight = paired(rows).weight
+    assert weight is not None
+    assert weight.tolist() == [1, 2, 3]
+    assert paired(rows[:2]).weight is None
+
+
+def test_a_stated_mean_is_judged_on_the_rows_it_is_about() -> None:
+    columns = Columns()
+    columns.add([row("1", "A", 1), row("2", "A", 0), row("1", "B", 1)])
+    columns.state("A", 0.5, 2)
+    assert pair(columns.finish(), incumbent="A").incumbent.stated_mean is None
+    columns.state("A", 0.9, 1000)
+    assert pair(columns.finish(), incumbent="A").incumbent.stated_mean == pytest.approx(0.9, abs=1e-3)
+
+
+def test_texts_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("crossgrade.workloads._columns.ALL_TEXT_CHARACTERS", 10_000)
+    columns = Columns()
+    for number in range(10):
+        columns.add([row(str(number), "A", 1, output="x" * 5000)])
+    results = columns.finish()
+    assert results.texts_cut
+    assert [len(text) if text else 0 for text in results.texts["output"]] == [4000] * 3 + [0] * 7
+
+
+def test_recorded_answers_keep_the_asked_order() -> None:
+    rows = [row(sample, model, 1, input=f"{model}: {sample}") for sample in "3124" for model in "AB"]
+    rows.append(row("5", "A", 1))
+    evidence = evidence_from_answers(
+        rows,
+        workload="w",
+        incumbent="A",
+        candidates=["B"],
+        asked=["3", "1", "2", "4", "5"],
+        file_order=["1", "2", "3", "4", "5"],
+    )
+    assert evidence.sample_ids.tolist() == ["1", "2", "3", "4"]
+    assert evidence.order is not None
+    assert evidence.order.tolist() == [2, 0, 1, 3]
+    assert (evidence.workload, evidence.audit.unmatched, evidence.audit.key_conflicts) == ("w", 0, 0)
+    unordered = evidence_from_answers(rows, workload="w", incumbent="A", candidates=["B"])
+    assert unordered.sample_ids.tolist() == ["3", "1", "2", "4"]

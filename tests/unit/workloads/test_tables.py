@@ -1,0 +1,215 @@
+"""Long and wide tables of scores."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from crossgrade.domain import Origin
+from crossgrade.errors import DataError, NotFoundError, UsageError
+from crossgrade.workloads import pair, read_results
+
+LONG = "item_id,model,score\n1,A,1\n1,B,0.5\n2,A,0\n2,B,1\n"
+
+
+def write(path: Path, text: str) -> Path:
+    path.write_text(text, encoding="utf-8", newline="")
+    return path
+
+
+def failure(path: Path, **options: object) -> DataError:
+    with pytest.raises(DataError) as caught:
+        read_results(path, **options)  # type: ignore[arg-type]
+    assert caught.value.hint
+    return caught.value
+
+
+def test_the_least_there_can_be(tmp_path: Path) -> None:
+    results = read_results(write(tmp_path / "r.csv", LONG))
+    assert (len(results), results.model_names, results.origin) == (4, ("A", "B"), Origin.OWN)
+    evidence = pair(results, incumbent="A", candidates=["B"])
+    assert evidence.sample_ids.tolist() == ["1", "2"]
+    assert evidence.incumbent.score.tolist() == [1.0, 0.0]
+    assert evidence.candidates[0].score.tolist() == [0.5, 1.0]
+    assert evidence.segment is evidence.cluster is evidence.weight is evidence.order is None
+    assert np.isnan(evidence.incumbent.cost_usd).all()
+    assert evidence.source == "r.csv (csv)"
+
+
+def test_every_column(tmp_path: Path) -> None:
+    row = {
+        "sample_id": 7,
+        "model": "A",
+        "score": True,
+        "segment": "billing",
+        "group": "march",
+        "cluster": 3,
+        "epoch": 1,
+        "weight": 2.5,
+        "error": None,
+        "unparsed": True,
+        "output": "yes",
+        "input": "Is it?",
+        "target": "yes",
+        "prompt_digest": "p",
+        "settings_digest": "s",
+        "cost_usd": 0.25,
+        "latency_s": 1.5,
+        "ttft_ms": 90,
+        "human": 0,
+        "unknown_column": {"is": "ignored"},
+    }
+    other = {**row, "model": "B", "score": 0.0, "latency_s": None, "unparsed": False}
+    path = tmp_path / "r.jsonl"
+    write(path, json.dumps(row) + "\n\n" + json.dumps(other) + "\n")
+    evidence = pair(read_results(path, origin=Origin.VENDOR), incumbent="A")
+    a, b = evidence.incumbent, evidence.candidates[0]
+    assert evidence.sample_ids.tolist() == ["7"]
+    assert (evidence.segment, evidence.group, evidence.cluster) == (["billing"], ["march"], ["3"])
+    assert (evidence.input, evidence.target) == (["Is it?"], ["yes"])
+    assert (a.score[0], a.cost_usd[0], a.latency_ms[0], a.ttft_ms[0]) == (1.0, 0.25, 1500.0, 90.0)
+    assert a.unparsed[0]
+    assert not b.unparsed[0]
+    assert np.isnan(b.latency_ms[0])
+    assert (a.origin, a.settings_digests, a.prompt_digests) == (Origin.VENDOR, ("s",), ["p"])
+    assert a.human is not None
+    assert (a.human[0], a.output) == (0.0, ["yes"])
+
+
+@pytest.mark.parametrize("words", ["True,False", "true,false", "1,0", "1.0,0.0"])
+def test_booleans_are_scores(tmp_path: Path, words: str) -> None:
+    yes, no = words.split(",")
+    path = write(tmp_path / "r.csv", f"item_id,model,score\n1,A,{yes}\n1,B,{no}\n")
+    assert read_results(path).score.tolist() == [1.0, 0.0]
+
+
+@pytest.mark.parametrize("score", ["nan", "inf", "-inf", "good", "1,5"])
+def test_scores_that_are_none(tmp_path: Path, score: str) -> None:
+    path = write(tmp_path / "r.csv", f'item_id,model,score\n1,A,1\n\n1,B,"{score}"\n')
+    error = failure(path)
+    assert score in str(error)
+    assert error.location == f"{path}:4  column score"
+
+
+def test_other_bad_cells(tmp_path: Path) -> None:
+    for column, cell in (("cost_usd", "-1"), ("latency_ms", "fast"), ("weight", "-2"), ("item_id", "")):
+        header = "item_id,model,score" if column == "item_id" else f"item_id,model,score,{column}"
+        row = ",A,1" if column == "item_id" else f"1,A,1,{cell}"
+        error = failure(write(tmp_path / "r.csv", f"{header}\n{row}\n"))
+        assert error.line == 2
+        assert error.where
+
+
+def test_missing_answers_are_errors_and_unscored_answers_are_not(tmp_path: Path) -> None:
+    text = "item_id,model,score,output,error\n1,A,,,\n2,A,,no,\n3,A,1,x,timeout\n4,A,1,x,\n"
+    results = read_results(write(tmp_path / "r.csv", text))
+    assert results.error.tolist() == [True, False, True, False]
+    text = "item_id,model,score\n1,A,\n2,A,1\n"
+    assert read_results(write(tmp_path / "r.csv", text)).error.tolist() == [True, False]
+
+
+def test_missing_columns_say_what_there_is(tmp_path: Path) -> None:
+    path = write(tmp_path / "r.csv", "item,model,scores\n1,A,1\n")
+    error = failure(path)
+    assert all(f'"{name}"' in str(error) for name in ("item", "model", "scores"))
+    assert 'did you mean "scores"' in str(error)
+    assert 'no column "item_id"' in str(failure(write(path, "item,model,score\n1,A,1\n")))
+    assert 'did you mean "topic"' in str(
+        failure(write(path, "item_id,model,score,topic\n1,A,1,x\n"), segment="topics")
+    )
+
+
+def test_empty_tables(tmp_path: Path) -> None:
+    assert "empty" in str(failure(write(tmp_path / "r.csv", "")))
+    assert "no scored answers" in str(failure(write(tmp_path / "r.csv", "item_id,model,score\n")))
+
+
+def test_a_table_of_one_model(tmp_path: Path) -> None:
+    one = write(tmp_path / "one.csv", "item_id,score\n1,1\n2,0\n")
+    two = write(tmp_path / "two.csv", "item_id,score\n2,1\n1,0\n")
+    evidence = pair(read_results({"A": one, "B": two}), incumbent="A")
+    assert evidence.candidates[0].score.tolist() == [0.0, 1.0]
+    assert evidence.group is None
+
+
+def test_a_scale(tmp_path: Path) -> None:
+    path = write(tmp_path / "r.csv", "item_id,model,score\n1,A,1\n1,B,10\n2,A,5.5\n2,B,1\n")
+    assert read_results(path, scale=(1, 10)).score.tolist() == [0.0, 1.0, 0.5, 0.0]
+    with pytest.raises(UsageError):
+        read_results(path, scale=(1, 1))
+
+
+def test_workloads(tmp_path: Path) -> None:
+    text = "workload,item_id,model,score\nw,1,A,1\nw,1,B,1\nv,1,A,0\nv,1,B,1\n"
+    path = write(tmp_path / "r.csv", text)
+    assert "w, v" in str(failure(path))
+    chosen = pair(read_results(path, workload="v"), incumbent="A")
+    assert (chosen.n, chosen.incumbent.score.tolist()) == (1, [0.0])
+    split = pair(read_results(path, segment="workload"), incumbent="A")
+    assert split.sample_ids.tolist() == ["w/1", "v/1"]
+    assert split.segment is not None
+    assert split.segment.tolist() == ["w", "v"]
+    with pytest.raises(NotFoundError, match="w, v"):
+        read_results(path, workload="u")
+
+
+WIDE = 'prompt,big/model,small,small_response\n"Hello,\nyou",True,False,Hi\n"Hello,\nyou",False,True,Ho\nBye,True,,\n'
+
+
+def test_wide(tmp_path: Path) -> None:
+    path = write(tmp_path / "w.csv", WIDE)
+    evidence = pair(read_results(path, models=["big/model", "small"]), incumbent="big/model")
+    small = evidence.candidates[0]
+    assert evidence.n == 3
+    assert evidence.sample_ids[1] == f"{evidence.sample_ids[0]}#2"
+    assert evidence.incumbent.score.tolist() == [1.0, 0.0, 1.0]
+    assert small.score[:2].tolist() == [0.0, 1.0]
+    assert small.error.tolist() == [False, False, True]
+    assert small.output is not None
+    assert small.output.tolist() == ["Hi", "Ho", None]
+    assert evidence.input is not None
+    assert evidence.input[0] == "Hello,\nyou"
+
+
+def test_wide_needs_names(tmp_path: Path) -> None:
+    path = write(tmp_path / "w.csv", WIDE)
+    error = failure(path)
+    assert '"big/model"' in str(error)
+    assert "--incumbent" in str(error.hint)
+    assert 'did you mean "small"' in str(failure(path, models=["big/model", "smal"]))
+
+
+def test_several_wide_tables_are_groups(tmp_path: Path) -> None:
+    paths = [write(tmp_path / f"{name}.csv", "q,A,B\nx,1,0\ny,0,1\n") for name in ("law", "art")]
+    evidence = pair(read_results(paths, models=["A", "B"]), incumbent="A")
+    assert evidence.n == 4
+    assert evidence.group is not None
+    assert evidence.group.tolist() == ["law", "law", "art", "art"]
+    assert evidence.sample_ids[0] == "law/line 2"
+
+
+def test_unknown_format(tmp_path: Path) -> None:
+    path = write(tmp_path / "r.json", '{"what": 1}\n')
+    assert "item_id" in str(failure(path))
+    path = write(tmp_path / "r.json", '{\n"what": 1}\n')
+    assert "what" in str(failure(path))
+    with pytest.raises(UsageError, match="did you mean"):
+        read_results(path, file_format="inspekt")
+    write(tmp_path / "r.parquet", "PAR1")
+    assert "Parquet" in str(failure(tmp_path / "r.parquet"))
+    assert "folder" in str(failure(tmp_path))
+
+
+def test_half_a_json_line(tmp_path: Path) -> None:
+    path = write(tmp_path / "r.jsonl", '{"item_id": 1, "model": "A", "score": 1}\n{"item_id": 1, "mo')
+    error = failure(path)
+    assert (error.line, error.column) == (2, 19)
+    assert "ends in the middle" in str(error)
+
+
+def test_outside_the_project(tmp_path: Path) -> None:
+    project = tmp_path / "project"
+    project.mkdir()
+    write(tmp_path / "r.csv", LONG)
+    assert "outside the project" in str(failure(Path("../r.csv"), root=project))
