@@ -11,7 +11,9 @@ from crossgrade.domain.values import JSON
 class Price:
     """Dated list price of an offer in US dollars; None is unknown, never zero.
 
-    `valid_from` is the first day it held, where known; `source` says where it was read.
+    `valid_from` is the first day it held, where known; `source` says where it was read. `tiers`
+    are (start, price) pairs in rising order: from `start` input tokens on, that price holds for
+    the whole call. `batch_discount` is a share: 0.5 halves the cost of a batch call.
     """
 
     input_per_mtok: Decimal | None
@@ -22,6 +24,7 @@ class Price:
     batch_discount: Decimal | None = None
     valid_from: date | None = None
     source: str = "user"
+    tiers: tuple[tuple[int, "Price"], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

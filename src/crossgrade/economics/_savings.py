@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import stdtrit
 
 from crossgrade.domain import Estimate
 
@@ -104,6 +103,8 @@ def _ratio(x: _Column, y: _Column, w: _Column, *, level: float, unit: str) -> Es
     value = float(wx.sum() / wy.sum())
     low = high = None
     if n > 1:
+        from scipy.special import stdtrit
+
         residual = (wx - value * wy) / wy.mean()
         half = float(stdtrit(n - 1, (1 + level) / 2)) * float(residual.std(ddof=1)) / math.sqrt(n)
         low, high = value - half, value + half

@@ -9,16 +9,10 @@ _SECRET = re.compile(
 )
 
 
-def excerpt(raw: bytes | str, *, redact: tuple[str, ...] = (), longest: int = LONGEST) -> str:
-    """Quote the start of `raw` on one line: control characters escaped, keys replaced by `***`.
-
-    `redact` names secrets to remove wherever they occur; text that looks like an API key goes too.
-    """
+def excerpt(raw: bytes | str, *, longest: int = LONGEST) -> str:
+    """Quote the start of `raw` on one line, control characters escaped and API keys as `***`."""
     window = raw[: 4 * longest + 1024]
     text = window.decode("utf-8", "replace") if isinstance(window, bytes) else window
-    for secret in redact:
-        if secret:
-            text = text.replace(secret, "***")
     text = _SECRET.sub("***", " ".join(text.split()))
     text = "".join(character if character.isprintable() else f"\\x{ord(character):02x}" for character in text)
     return text if len(text) <= longest else text[: longest - 1] + "…"

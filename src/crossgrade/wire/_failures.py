@@ -86,15 +86,14 @@ def failure(
     *,
     provider: str = "",
     now: datetime | None = None,
-    redact: tuple[str, ...] = (),
 ) -> ProviderError:
     """Return the error that an answer with this status, headers (lower-case names) and body stands for.
 
-    The message quotes the provider briefly, without control characters and without `redact`.
+    The message quotes the provider briefly, without control characters.
     `now` (with a time zone) turns a `retry-after` date into seconds.
     """
     words = _read(body)
-    quote = excerpt(words.message or body, redact=redact)
+    quote = excerpt(words.message or body)
     about = f"{provider or 'the provider'} answered {status}" + (
         f": {quote}" if quote else " without a reason"
     )

@@ -1,0 +1,195 @@
+"""Offers behind an HTTP API: a row of `wire.hosts`, an address and a key."""
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+from crossgrade.domain import ModelAnswer, ModelRequest, Offer
+from crossgrade.errors import AuthError, ProviderError, UpstreamError, UsageError
+from crossgrade.providers._connection import HttpResponse
+from crossgrade.providers._pool import HttpPool
+from crossgrade.wire import FLAVOURS, Collector, Host, SseReader, WireRequest, excerpt, failure, host_named
+
+LARGEST_ANSWER = 16 * 2**20
+"""Default bound of an answer, in bytes after decompression."""
+
+_VAGUE_TYPES = {"", "application/octet-stream", "text/json", "text/plain"}
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """Where an offer's calls go and what they carry; its `repr` shows no key."""
+
+    host: Host
+    base_url: str
+    name: str
+    key: str | None
+
+    def __repr__(self) -> str:
+        return f"Account({self.name!r}, {self.base_url!r})"
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The headers of every call."""
+        key = {} if self.key is None else {self.host.key_header: f"{self.host.key_prefix}{self.key}"}
+        return {**dict(self.host.headers), **key}
+
+
+def account_of(offer: Offer, environ: Mapping[str, str]) -> Account:
+    """Find an offer's address and key.
+
+    Raises `UsageError` for an unknown provider or a missing address, `AuthError` when the key's
+    variable is not set or holds what no key can be.
+    """
+    host = host_named(offer.provider)
+    base_url = offer.base_url or host.url(environ)
+    variables = (offer.api_key_env,) if offer.api_key_env is not None else host.key_env
+    variable = next((name for name in variables if environ.get(name, "").strip()), None)
+    if variable is None:
+        if offer.api_key_env is not None or not host.key_optional:
+            raise AuthError(
+                f"offer `{offer.name}` needs a key in {' or '.join(variables)}, which is not set",
+                provider=host.name,
+                hint=f"export {variables[0]}=… or set `api_key_env` on the offer",
+            )
+        return Account(host, base_url, f"{host.name} {base_url}", None)
+    key = environ[variable].strip()
+    if not key.isascii() or not key.isprintable() or " " in key:
+        raise AuthError(
+            f"{variable} does not hold a key: there are spaces, control or non-ASCII characters in it",
+            provider=host.name,
+            hint=f"copy the key into {variable} again, on one line",
+        )
+    return Account(host, base_url, f"{host.name} {base_url} {variable}", key)
+
+
+class HostedProvider:
+    """One offer at one host, over keep-alive connections; made by `open_hosted`."""
+
+    def __init__(
+        self, offer: Offer, account: Account, pool: HttpPool, *, measure_ttft: bool, largest: int
+    ) -> None:
+        self._offer = offer
+        self._account = account
+        self._pool = pool
+        self._flavour = FLAVOURS[account.host.flavour]
+        self._measure_ttft = measure_ttft
+        self._largest = largest
+        self._key = account.key.encode() if account.key else None
+
+    def __repr__(self) -> str:
+        return f"HostedProvider({self.name!r}, {self._pool.base_url!r})"
+
+    @property
+    def name(self) -> str:
+        """The offer's name."""
+        return self._offer.name
+
+    @property
+    def account(self) -> str:
+        """The host, its address and the variable that holds the key."""
+        return self._account.name
+
+    async def ask(self, request: ModelRequest) -> ModelAnswer:
+        """Send one request, once, and return the answer with its latency.
+
+        Times run from the moment the request is sent on an open connection, so they include the
+        network and the provider but not connecting. With `measure_ttft` the answer is streamed.
+        Raises a `ProviderError` when no usable answer comes within the offer's `timeout_s`.
+        """
+        try:
+            wire = self._flavour.encode(request, self._account.host, self._measure_ttft)
+            return await (self._stream(wire, request) if self._measure_ttft else self._whole(wire, request))
+        except ProviderError as error:
+            error.provider = error.provider or self._account.host.name
+            error.message = self._scrub(error.message.encode()).decode()
+            error.args = (error.message,)
+            raise
+
+    async def _whole(self, wire: WireRequest, request: ModelRequest) -> ModelAnswer:
+        response, sent, ended = await self._pool.request(
+            b"POST", wire.path, wire.encode(), timeout_s=self._offer.timeout_s, largest=self._largest
+        )
+        body = self._scrub(response.body)
+        self._check(response, "application/json", body)
+        answer = self._flavour.decode(body, request)
+        return replace(answer, latency_ms=(ended - sent) * 1000)
+
+    async def _stream(self, wire: WireRequest, request: ModelRequest) -> ModelAnswer:
+        listener = _Listener(self._flavour.collect(request), asyncio.get_running_loop().time, self._scrub)
+        response, sent, ended = await self._pool.request(
+            b"POST",
+            wire.path,
+            wire.encode(),
+            timeout_s=self._offer.timeout_s,
+            largest=self._largest,
+            sink=listener,
+        )
+        self._check(response, "text/event-stream", self._scrub(response.body) or listener.beginning)
+        answer = listener.collector.answer()
+        first = None if listener.first_at is None else (listener.first_at - sent) * 1000
+        return replace(answer, latency_ms=(ended - sent) * 1000, ttft_ms=first)
+
+    def _scrub(self, said: bytes) -> bytes:
+        """Remove the key from what a provider said: some echo it, and answers are stored."""
+        return said if self._key is None else said.replace(self._key, b"***")
+
+    def _check(self, response: HttpResponse, wanted: str, body: bytes) -> None:
+        """Raise unless the response is a 200 of the wanted type, or of one that says nothing."""
+        host = self._account.host.name
+        if response.status != 200:
+            raise failure(response.status, response.headers, body, provider=host, now=datetime.now(UTC))
+        kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if kind != wanted and kind not in _VAGUE_TYPES:
+            raise UpstreamError(
+                f"{host} answered {excerpt(kind, longest=60)} instead of {wanted}: {excerpt(body)}",
+                hint="check `base_url`: it must be the address of the API, which often ends in /v1",
+            )
+
+
+class _Listener:
+    """Feeds a stream's bytes to a collector and notes when the first token came."""
+
+    def __init__(
+        self, collector: Collector, now: Callable[[], float], scrub: Callable[[bytes], bytes]
+    ) -> None:
+        self.collector = collector
+        self.first_at: float | None = None
+        self.beginning = b""
+        self._now = now
+        self._scrub = scrub
+        self._reader = SseReader()
+
+    def __call__(self, piece: bytes) -> bool:
+        piece = self._scrub(piece)
+        if len(self.beginning) < 200:
+            self.beginning += piece[:200]
+        for event in self._reader.feed(piece):
+            self.collector.feed(event)
+            if self.first_at is None and self.collector.started:
+                self.first_at = self._now()
+        return self.collector.done
+
+
+@asynccontextmanager
+async def open_hosted(
+    offer: Offer,
+    *,
+    environ: Mapping[str, str],
+    measure_ttft: bool = False,
+    largest: int = LARGEST_ANSWER,
+    ssl_context: ssl.SSLContext | None = None,
+) -> AsyncIterator[HostedProvider]:
+    """Open an offer at a hosted API for the length of a `with` block.
+
+    `environ` holds keys, addresses and proxies. Raises `UsageError` or `AuthError` as
+    `account_of` does; nothing is sent before the first question.
+    """
+    account = account_of(offer, environ)
+    if offer.timeout_s <= 0:
+        raise UsageError(f"offer `{offer.name}` has a timeout_s of {offer.timeout_s}", hint="set it above 0")
+    async with HttpPool(account.base_url, account.headers, environ=environ, ssl_context=ssl_context) as pool:
+        yield HostedProvider(offer, account, pool, measure_ttft=measure_ttft, largest=largest)
