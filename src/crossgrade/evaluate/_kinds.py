@@ -1,0 +1,222 @@
+"""The table of scorers: every kind with its options, and how one is built from its spec."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from operator import attrgetter
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+import msgspec
+
+from crossgrade.domain import JSON, ModelAnswer, ScorerSpec
+from crossgrade.errors import ConfigError
+from crossgrade.evaluate.judges import (
+    PAIRWISE,
+    RUBRIC,
+    PairwiseOptions,
+    RubricOptions,
+    pairwise,
+    rubric,
+)
+from crossgrade.evaluate.scorers import (
+    AskModel,
+    ChoiceOptions,
+    CodeOptions,
+    CodeScorer,
+    CostOf,
+    EmbedTexts,
+    ExactOptions,
+    F1Options,
+    Grade,
+    IncludesOptions,
+    JsonFieldsOptions,
+    JsonSchemaOptions,
+    Means,
+    NumericOptions,
+    Options,
+    PairScorer,
+    PythonOptions,
+    PythonScorer,
+    RegexOptions,
+    Scorer,
+    SimilarityOptions,
+    SimilarityScorer,
+    TextScorer,
+    choice,
+    closest_name,
+    decode_options,
+    digest_of,
+    exact,
+    f1,
+    includes,
+    json_fields,
+    json_schema,
+    load_function,
+    numeric,
+    regex,
+    text_or_arguments,
+)
+
+Build: TypeAlias = Callable[[str, Any, Means], "Scorer | PairScorer"]
+Need: TypeAlias = Literal["ask", "embed", "plugins", "sandbox"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScorerKind:
+    """One kind of scorer, as documentation and configuration need it.
+
+    `version` goes up whenever the same answer may get another score; it is in the digest.
+    `default_zero` says what a score of 0 means unless the workload says otherwise. `needs`
+    names what the kind uses beyond its options; `pair`: it scores two answers against each
+    other; `target`: it reads the sample's target.
+    """
+
+    name: str
+    summary: str
+    options: type[Options]
+    build: Build
+    version: int = 1
+    default_zero: str = "the worst answer"
+    needs: tuple[Need, ...] = ()
+    pair: bool = False
+    target: bool = True
+    texts: tuple[str, ...] = ()
+
+
+def _plain(
+    name: str,
+    summary: str,
+    options: type[Options],
+    grader: Callable[[Any], Grade],
+    *,
+    zero: str,
+    target: bool = True,
+    read: Callable[[ModelAnswer], str] = attrgetter("text"),
+) -> ScorerKind:
+    """Return the kind of a scorer that only reads the answer's text."""
+
+    def build(digest: str, given: Any, _: Means) -> Scorer:
+        return TextScorer(kind=name, digest=digest, grade=grader(given), read=read)
+
+    return ScorerKind(
+        name=name, summary=summary, options=options, build=build, default_zero=zero, target=target
+    )
+
+
+def _code(digest: str, options: CodeOptions, _: Means) -> Scorer:
+    return CodeScorer(kind="code", digest=digest, options=options)
+
+
+def _similarity(digest: str, options: SimilarityOptions, means: Means) -> Scorer:
+    assert means.embed is not None
+    return SimilarityScorer(kind="similarity", digest=digest, options=options, embed=means.embed)
+
+
+def _python(digest: str, options: PythonOptions, means: Means) -> Scorer:
+    function, source = load_function(options.function, means)
+    # An edited function is another scorer.
+    digest = digest_of(digest, source)
+    return PythonScorer(kind="python", digest=digest, options=options, function=function)
+
+
+_WRONG = "a wrong answer; guessing scores the declared chance"
+_KINDS = (
+    _plain("exact", "The answer is the target.", ExactOptions, exact, zero=_WRONG),
+    _plain("includes", "The answer contains the target.", IncludesOptions, includes, zero=_WRONG),
+    _plain("regex", "What a pattern captures is the target.", RegexOptions, regex, zero=_WRONG),
+    _plain("numeric", "The answer ends on the target's number.", NumericOptions, numeric, zero=_WRONG),
+    _plain("choice", "The answer picks the target's letter.", ChoiceOptions, choice, zero=_WRONG),
+    _plain(
+        "f1", "The answer shares its words with the target.", F1Options, f1,
+        zero="no word in common with any target",
+    ),
+    _plain(
+        "json_schema", "The answer is JSON valid under a schema.", JsonSchemaOptions, json_schema,
+        read=text_or_arguments, target=False, zero="JSON of another shape, or none",
+    ),
+    _plain(
+        "json_fields", "The answer is JSON with the target's values.", JsonFieldsOptions, json_fields,
+        read=text_or_arguments, zero="no field right",
+    ),
+    ScorerKind(
+        name="code", summary="The answer is a Python function that passes its tests.",
+        options=CodeOptions, build=_code, needs=("sandbox",), target=False, default_zero="a test fails",
+    ),
+    ScorerKind(
+        name="similarity", summary="The answer means what the target means, by embeddings.",
+        options=SimilarityOptions, build=_similarity, needs=("embed",),
+        default_zero="as far from the target as an unrelated text (option `unrelated`)",
+    ),
+    ScorerKind(
+        name="python", summary="Any function of yours.",
+        options=PythonOptions, build=_python, needs=("plugins",), target=False,
+    ),
+    ScorerKind(
+        name="judge", summary="A model grades the answer by your criteria.",
+        options=RubricOptions, build=rubric, needs=("ask",), target=False, texts=(RUBRIC,),
+        default_zero="the grade `zero_at`, by default the worst one, or a fail",
+    ),
+    ScorerKind(
+        name="pairwise", summary="A model says which of the two answers is better, in both orders.",
+        options=PairwiseOptions, build=pairwise, needs=("ask",), pair=True, target=False, texts=(PAIRWISE,),
+        default_zero="the other answer is better",
+    ),
+)  # fmt: skip
+_BY_NAME = {kind.name: kind for kind in _KINDS}
+
+
+def scorer_kinds() -> Mapping[str, ScorerKind]:
+    """Return every kind of scorer by name."""
+    return dict(_BY_NAME)
+
+
+def scorer_kind(name: str) -> ScorerKind:
+    """Return one kind of scorer; raise `ConfigError` naming the closest where there is none."""
+    if name not in _BY_NAME:
+        closest = closest_name(name, list(_BY_NAME))
+        raise ConfigError(
+            f"there is no scorer `{name}`",
+            where="kind",
+            hint=f"did you mean `{closest}`?" if closest else f"scorers are {', '.join(_BY_NAME)}",
+        )
+    return _BY_NAME[name]
+
+
+def validate_options(kind: str, options: Mapping[str, JSON]) -> None:
+    """Raise `ConfigError`, with `where` set to the option, unless the scorer takes these options."""
+    decode_options(kind, scorer_kind(kind).options, options)
+
+
+def options_schema(kind: str) -> dict[str, Any]:
+    """Return the JSON schema of a scorer's options, for editors and documentation."""
+    return msgspec.json.schema(scorer_kind(kind).options)
+
+
+def build_scorer(
+    spec: ScorerSpec,
+    *,
+    ask: AskModel | None = None,
+    embed: EmbedTexts | None = None,
+    cost_of: CostOf | None = None,
+    plugins: bool = True,
+    project_dir: Path | None = None,
+) -> Scorer | PairScorer:
+    """Return the scorer that a workload names.
+
+    `ask` is needed by judges and `embed` by `similarity`; `cost_of` prices a judge's answers
+    (without it their cost is unknown). `plugins` allows functions to be imported for `python`,
+    from `project_dir` too. Raises `ConfigError` for an unknown kind, wrong options, or a need
+    that is not met.
+    """
+    kind = scorer_kind(spec.kind)
+    options = decode_options(spec.kind, kind.options, spec.options)
+    for need, given in (("ask", ask), ("embed", embed)):
+        if need in kind.needs and given is None:
+            raise ConfigError(
+                f"scorer `{kind.name}` asks the offer `{getattr(options, 'model', '')}`, which is not there",
+                where="options.model",
+                hint="name an offer of this project as `model`",
+            )
+    digest = digest_of(kind.name, kind.version, msgspec.to_builtins(options), kind.texts)
+    means = Means(ask=ask, embed=embed, cost_of=cost_of, plugins=plugins, project_dir=project_dir)
+    return kind.build(digest, options, means)

@@ -1,0 +1,216 @@
+"""Running a program that a model wrote: bubblewrap, no network, no files, hard limits.
+
+The sandbox sees a read-only Python and its libraries, an empty 16 MiB folder at /tmp and
+nothing else: no home, no /etc, no /proc, no network but its own empty loopback. Every
+namespace is new, capabilities are dropped, a second process cannot be made
+(`_seccomp.py`), and processor time, memory, file size and output are bounded. What it
+prints is thrown away.
+
+The program shares an interpreter with its tests, as in HumanEval: an answer written to
+deceive can fake a pass, though not by exiting or printing, but it cannot get out.
+"""
+
+import contextlib
+import math
+import os
+import secrets
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Literal
+
+import anyio
+import msgspec
+from anyio.abc import Process
+
+from crossgrade.errors import SandboxError
+from crossgrade.evaluate._seccomp import one_process_filter
+
+Outcome = Literal["passed", "failed", "killed"]
+
+LONGEST_PROGRAM = 1 << 20
+MOST_REPORTED_BYTES = 1 << 16
+SCRATCH_BYTES = 16 << 20
+WALL_FACTOR = 3
+_NOBODY = "65534"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What a program may use. The wall clock is given three times `cpu_s`, for a busy machine."""
+
+    cpu_s: float = 10.0
+    memory_bytes: int = 512 << 20
+    file_bytes: int = 1 << 20
+    processes: int = 64
+
+    @property
+    def wall_s(self) -> float:
+        """Seconds after which the program is killed even if it only waits."""
+        return WALL_FACTOR * self.cpu_s
+
+    def rlimits(self) -> dict[str, int]:
+        """Return the limits by their names in the `resource` module."""
+        return {
+            "RLIMIT_CPU": math.ceil(self.cpu_s),
+            "RLIMIT_AS": self.memory_bytes,
+            "RLIMIT_FSIZE": self.file_bytes,
+            "RLIMIT_NPROC": self.processes,
+            "RLIMIT_CORE": 0,
+            "RLIMIT_NOFILE": 64,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """How a program fared, and the error that ended it."""
+
+    outcome: Outcome
+    why: str = ""
+
+
+async def run_python(program: str, tests: str, *, limits: Limits, unsandboxed: bool = False) -> Result:
+    """Run a program and then its tests in a fresh interpreter; it passed if nothing was raised.
+
+    Raises `SandboxError` when there is no bubblewrap or it cannot make a sandbox here, unless
+    `unsandboxed`: then only the limits hold, and the program can do whatever this user can.
+    """
+    secret = secrets.token_hex(16)
+    job = msgspec.json.encode(
+        {"program": program, "tests": tests, "limits": limits.rlimits(), "secret": secret}
+    )
+    with tempfile.TemporaryDirectory(prefix="crossgrade-") as scratch, _filter_file() as filter_fd:
+        command = _bare(sys.executable) if unsandboxed else _sandboxed(filter_fd)
+        kept = () if unsandboxed or filter_fd is None else (filter_fd,)
+        process = await anyio.open_process(
+            command,
+            cwd=scratch,
+            env={"PATH": "/usr/bin:/bin", "HOME": scratch} if unsandboxed else {},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+            pass_fds=kept,
+        )
+        said, complaint = await _converse(process, job, limits.wall_s)
+    words = _words(said, secret)
+    if "started" not in words:
+        raise SandboxError(
+            f"the sandbox did not start: {complaint.decode(errors='replace').strip()[:300] or 'no message'}"
+        )
+    return _result(words, process.returncode)
+
+
+def require_sandbox() -> str:
+    """Return the path of bubblewrap; raise `SandboxError` where it is not installed."""
+    found = shutil.which("bwrap")
+    if found is None:
+        raise SandboxError("running model-written code needs bubblewrap, and `bwrap` is not on the PATH")
+    return found
+
+
+def _bare(python: str) -> list[str]:
+    child = resources.files("crossgrade.evaluate").joinpath("_sandbox_child.py").read_text(encoding="utf-8")
+    return [python, "-I", "-S", "-c", child]
+
+
+def _sandboxed(filter_fd: int | None) -> list[str]:
+    """Return the bubblewrap command line that runs the child."""
+    command = [require_sandbox(), "--unshare-all", "--die-with-parent", "--new-session", "--clearenv"]
+    command += ["--cap-drop", "ALL", "--uid", _NOBODY, "--gid", _NOBODY, "--hostname", "sandbox"]
+    command += ["--ro-bind", "/usr", "/usr"]
+    for name in ("/bin", "/lib", "/lib32", "/lib64"):
+        if Path(name).is_symlink():
+            command += ["--symlink", str(Path(name).readlink()), name]
+        elif Path(name).is_dir():
+            command += ["--ro-bind", name, name]
+    prefix = str(Path(sys.base_prefix).resolve())
+    if not Path(prefix).is_relative_to("/usr"):
+        command += ["--ro-bind", prefix, prefix]
+    command += ["--dev", "/dev", "--remount-ro", "/dev", "--size", str(SCRATCH_BYTES), "--tmpfs", "/tmp"]  # noqa: S108  # a new tmpfs
+    command += ["--chdir", "/tmp", "--remount-ro", "/"]  # noqa: S108  # inside the sandbox
+    if filter_fd is not None:
+        command += ["--seccomp", str(filter_fd)]
+    return [*command, "--", *_bare(str(Path(sys.executable).resolve()))]
+
+
+@contextlib.contextmanager
+def _filter_file() -> Iterator[int | None]:
+    """Open a file with the seccomp program for the sandbox to read; None where there is none."""
+    program = one_process_filter()
+    if program is None:
+        yield None
+        return
+    with tempfile.TemporaryFile() as file:
+        file.write(program)
+        file.seek(0)
+        yield file.fileno()
+
+
+async def _converse(process: Process, job: bytes, wall_s: float) -> tuple[bytes, bytes]:
+    """Send the job, collect what is reported, and leave no process behind whatever happens."""
+    said, complaint = bytearray(), bytearray()
+
+    async def collect(stream: anyio.abc.ByteReceiveStream | None, into: bytearray) -> None:
+        if stream is None:
+            return
+        with contextlib.suppress(anyio.EndOfStream, anyio.BrokenResourceError):
+            while len(into) < MOST_REPORTED_BYTES:
+                into += await stream.receive()
+        if len(into) >= MOST_REPORTED_BYTES:
+            _kill(process)
+
+    async def send() -> None:
+        if process.stdin is not None:
+            with contextlib.suppress(anyio.BrokenResourceError, OSError):
+                await process.stdin.send(job)
+            await process.stdin.aclose()
+
+    try:
+        with anyio.move_on_after(wall_s):
+            async with anyio.create_task_group() as group:
+                group.start_soon(collect, process.stdout, said)
+                group.start_soon(collect, process.stderr, complaint)
+                group.start_soon(send)
+                await process.wait()
+    finally:
+        _kill(process)
+        with anyio.CancelScope(shield=True):
+            await process.aclose()
+    return bytes(said), bytes(complaint)
+
+
+def _kill(process: Process) -> None:
+    """Kill the whole process group; in the sandbox its namespace dies with it.
+
+    A group keeps its id while it has members, so this reaches what an exited leader left behind.
+    """
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+def _words(said: bytes, secret: str) -> dict[str, str]:
+    """Return what the child reported; lines without the secret are the program's own."""
+    words: dict[str, str] = {}
+    for line in said.splitlines():
+        with contextlib.suppress(msgspec.DecodeError):
+            told, word, why = msgspec.json.decode(line, type=tuple[str, str, str])
+            if secrets.compare_digest(told.encode(), secret.encode()):
+                words.setdefault(word, why)
+    return words
+
+
+def _result(words: dict[str, str], returncode: int | None) -> Result:
+    if "failed" in words:
+        return Result(outcome="failed", why=words["failed"])
+    if "passed" in words:
+        return Result(outcome="passed")
+    if returncode is None or returncode in {-signal.SIGKILL, 128 + signal.SIGKILL, 128 + signal.SIGXCPU}:
+        return Result(outcome="killed", why="killed: out of time or memory")
+    return Result(outcome="failed", why="it ended before its tests had run")

@@ -1,0 +1,144 @@
+"""Asking a judge: the options both judges share, one call, and what it may answer."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from crossgrade.domain import (
+    JSON,
+    GenerationSettings,
+    Message,
+    ModelAnswer,
+    ModelRequest,
+    Sample,
+)
+from crossgrade.errors import AuthError, BadRequestError, ProviderError
+from crossgrade.evaluate.judges._prompts import FENCED, fence, fence_word
+from crossgrade.evaluate.scorers import (
+    AskModel,
+    CostOf,
+    NoJsonError,
+    Options,
+    bad_sample,
+    considered,
+    parse_json,
+    references,
+    text_of,
+)
+
+LONGEST_JUDGED = 100_000
+
+
+class JudgeOptions(Options, frozen=True):
+    """What every judge must be told, and may be told."""
+
+    model: Annotated[str, Meta(description="The offer that judges; best neither contestant.", min_length=1)]
+    criteria: Annotated[
+        str,
+        Meta(description="What makes an answer good, in plain sentences.", min_length=1, max_length=20_000),
+    ]
+    request_field: Annotated[
+        str | None, Meta(description="Field that holds the request, shown to the judge; null shows none.")
+    ] = "input"
+    show_target: Annotated[bool, Meta(description="Show the sample's target as the correct answer.")] = False
+    max_output_tokens: Annotated[int, Meta(description="Bound of the judge's answer.", ge=16)] = 512
+    structured: Annotated[
+        bool, Meta(description="Ask for JSON by schema; given up when the provider refuses the schema.")
+    ] = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opinion:
+    """What a judge answered: `grade` as found in it, None when nothing could be read."""
+
+    grade: str | None
+    reason: str
+    cost_usd: Decimal | None
+
+
+@dataclass(slots=True, kw_only=True)
+class Judge:
+    """Asks one offer for an opinion; failures and unreadable answers are opinions without grade."""
+
+    options: JudgeOptions
+    ask: AskModel
+    cost_of: CostOf | None
+    key: str
+    schema: JSON
+    _structured: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._structured = self.options.structured
+
+    async def opinion(self, instruction: str, parts: Mapping[str, str]) -> Opinion:
+        """Ask once. `AuthError`, and what is no `ProviderError`, is raised: it concerns every sample."""
+        word = fence_word(parts)
+        messages = (
+            Message(role="system", content=instruction.replace("{fenced}", FENCED.format(word=word))),
+            Message(role="user", content=fence(parts, word)),
+        )
+        try:
+            answer = await self._asked(messages)
+        except AuthError:
+            raise
+        except ProviderError as error:
+            return Opinion(grade=None, reason=f"the judge failed: {error.message}"[:1000], cost_usd=None)
+        cost_usd = self.cost_of(self.options.model, answer) if self.cost_of else None
+        grade, reason = read_opinion(considered(answer.text), self.key)
+        return Opinion(grade=grade, reason=reason, cost_usd=cost_usd)
+
+    async def _asked(self, messages: tuple[Message, ...]) -> ModelAnswer:
+        settings = GenerationSettings(temperature=0.0, max_output_tokens=self.options.max_output_tokens)
+        request = ModelRequest(model=self.options.model, messages=messages, settings=settings)
+        if self._structured:
+            try:
+                return await self.ask(replace(request, response_schema=self.schema))
+            except BadRequestError:
+                # Many hosts take no schema; the prompt asks for the same JSON.
+                self._structured = False
+        return await self.ask(request)
+
+
+def read_opinion(text: str, key: str) -> tuple[str | None, str]:
+    """Return the grade, as text, and the reason of a judge's answer; the grade None if unclear.
+
+    JSON is looked for first; else the answer is the grade alone, or names it once as `key: x`.
+    """
+    try:
+        value = parse_json(text)
+    except NoJsonError:
+        value = None
+    if isinstance(value, Mapping):
+        grade = text_of(value.get(key))
+        return (grade.strip() if grade else None), str(text_of(value.get("reason")) or "")[:2000]
+    plain = text.strip(" \n\t.*\"'`")
+    if len(plain) <= 12 and plain.count(" ") == 0 and plain:
+        return plain, ""
+    named = re.findall(
+        rf"\b{key}\b[\"'*]{{0,4}}\s?(?:is|=|:)\s?[\"'*]{{0,4}}\s?(\d{{1,4}}(?:\.\d{{1,4}})?|pass|fail|tie)\b",
+        text,
+        re.IGNORECASE,
+    )
+    distinct = {name.lower() for name in named}
+    return (distinct.pop() if len(distinct) == 1 else None), text[:2000]
+
+
+def material(kind: str, options: JudgeOptions, sample: Sample) -> dict[str, str]:
+    """Return the request and the reference that a judge is shown beside the answers."""
+    parts: dict[str, str] = {}
+    if options.request_field is not None:
+        request = sample.fields.get(options.request_field)
+        if request is None:
+            raise bad_sample(
+                kind, sample, f"the sample has no field `{options.request_field}`",
+                "set `request_field` to the column that holds the request, or to null",
+            )  # fmt: skip
+        parts["request"] = request if isinstance(request, str) else msgspec.json.encode(request).decode()
+    if options.show_target:
+        parts["reference"] = "\n".join(references(kind, sample))
+    return parts
