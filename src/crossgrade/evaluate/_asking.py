@@ -1,0 +1,204 @@
+"""Answers, from where they are cheapest: this run's record, what was paid for before, the provider."""
+
+from collections.abc import Iterable, Mapping
+from functools import partial
+
+import anyio
+import anyio.to_thread
+
+from crossgrade import errors
+from crossgrade.domain import ModelAnswer, ModelRequest
+from crossgrade.errors import (
+    AuthError,
+    ContentFilteredError,
+    ContextTooLongError,
+    ProviderError,
+    RateLimitedError,
+)
+from crossgrade.evaluate._budget import Budget
+from crossgrade.evaluate._case import Call, Case
+from crossgrade.evaluate._digests import prompt_digest
+from crossgrade.evaluate._writer import Writer
+from crossgrade.providers import Provider
+from crossgrade.store import Answer, RecordedAnswer, Response, RunKey, Store, new_id
+
+FAILURES_IN_A_ROW = 10
+"""After this many calls to one model that all failed for good the run stops: the model is not there."""
+
+# Outcomes of a sample rather than of the service: they neither count as a row of failures nor
+# are asked again.
+_OF_THE_SAMPLE = (ContentFilteredError, ContextTooLongError)
+
+
+class Asking:
+    """Gives calls their outcomes, and hands every outcome to the writer.
+
+    `recorded` is what earlier parts of the run left, `reuse` whether answers paid for by other
+    runs may stand in. Counts: `calls` asked and answered, `reused`, and `errors`.
+    """
+
+    def __init__(
+        self,
+        run_id: str,
+        *,
+        store: Store,
+        writer: Writer,
+        budget: Budget,
+        recorded: Mapping[RunKey, RecordedAnswer],
+        reuse: bool,
+    ) -> None:
+        self._run_id = run_id
+        self._store = store
+        self._writer = writer
+        self._budget = budget
+        self._recorded = recorded
+        self._reuse = reuse
+        self._asked: dict[str, anyio.Event] = {}
+        self._in_flight: set[anyio.CancelScope] = set()
+        self.calls = 0
+        self.reused = 0
+        self.errors = 0
+
+    def recall(self, case: Case) -> None:
+        """Give the calls of a case the outcomes that earlier parts of the run recorded."""
+        for call in case.calls:
+            recorded = self._recorded.get((case.sample.id, call.contestant.name, call.epoch))
+            if recorded is None:
+                continue
+            call.attempt = recorded.attempt
+            if recorded.response is not None:
+                call.answer = recorded.response.answer
+                call.score = recorded.score
+                self._count(reused=recorded.reused)
+            elif not _may_pass(recorded.error_kind):
+                call.failed = True
+                self.errors += 1
+            else:
+                call.attempt += 1
+
+    async def look_up(self, cases: Iterable[Case]) -> dict[str, Response]:
+        """Return what was paid for already of the open calls of some cases, by request digest."""
+        digests = [call.digest for case in cases for call in case.calls if call.is_open]
+        if not (self._reuse and digests):
+            return {}
+        return await anyio.to_thread.run_sync(self._store.answers.paid, digests)
+
+    def take(self, case: Case, call: Call, response: Response) -> None:
+        """Give a call an answer that was paid for before."""
+        call.answer = response.answer
+        self._count(reused=True)
+        self._writer.put(self._answer(case, call, response_id=response.id, reused=True))
+
+    async def ask(self, case: Case, call: Call) -> None:
+        """Ask the provider, unless the same request is being asked: then wait for its answer.
+
+        Raises what ends the run: `AuthError`, `RateLimitedError` after the account's patience,
+        and any `ProviderError` that came `FAILURES_IN_A_ROW` times. Other failures become the
+        call's outcome.
+        """
+        twin = self._asked.get(call.digest)
+        if twin is not None and self._reuse:
+            await twin.wait()
+            await self._writer.committed()
+            found = await anyio.to_thread.run_sync(self._store.answers.paid, [call.digest])
+            if found:
+                self.take(case, call, found[call.digest])
+                return
+        asked = self._asked[call.digest] = anyio.Event()
+        contestant = call.contestant
+        try:
+            answer = await contestant.account.call(partial(self._pay, contestant.provider), call.request)
+        except (AuthError, RateLimitedError):
+            raise
+        except ProviderError as error:
+            self._fail(case, call, error)
+        else:
+            self._succeed(case, call, answer)
+        finally:
+            asked.set()
+
+    async def _pay(self, provider: Provider, request: ModelRequest) -> ModelAnswer:
+        """Ask, and let nothing but `hurry` cut the call short: it costs as much either way."""
+        with anyio.CancelScope(shield=True) as scope:
+            self._in_flight.add(scope)
+            try:
+                return await provider.ask(request)
+            finally:
+                self._in_flight.discard(scope)
+        # The scope was cut short, which happens only while the whole run is being cancelled.
+        await anyio.sleep_forever()
+        raise AssertionError
+
+    def hurry(self, grace_s: float) -> None:
+        """Leave the calls in flight this many seconds; what they answer by then is kept."""
+        deadline = anyio.current_time() + grace_s
+        for scope in self._in_flight:
+            scope.deadline = min(scope.deadline, deadline)
+
+    def _succeed(self, case: Case, call: Call, answer: ModelAnswer) -> None:
+        call.answer = answer
+        call.contestant.failures_in_a_row = 0
+        cost_usd = call.contestant.cost_usd(answer.usage)
+        self._budget.pay(cost_usd, reserved_usd=call.reserved_usd)
+        self._count(reused=False)
+        response = Response(
+            id=new_id(),
+            request_digest=call.digest,
+            offer=call.contestant.name,
+            answer=answer,
+            cost_usd=cost_usd,
+        )
+        self._writer.put(response, self._answer(case, call, response_id=response.id))
+
+    def _fail(self, case: Case, call: Call, error: ProviderError) -> None:
+        call.failed = True
+        self.errors += 1
+        kind = type(error).__name__
+        self._writer.put(self._answer(case, call, error=error.message, error_kind=kind))
+        if isinstance(error, _OF_THE_SAMPLE):
+            return
+        contestant = call.contestant
+        contestant.failures_in_a_row += 1
+        if contestant.failures_in_a_row >= FAILURES_IN_A_ROW:
+            raise type(error)(
+                f"the last {FAILURES_IN_A_ROW} calls to `{contestant.name}` all failed: {error.message}",
+                provider=error.provider,
+                status=error.status,
+                hint=error.hint,
+            )
+
+    def _count(self, *, reused: bool) -> None:
+        if reused:
+            self.reused += 1
+        else:
+            self.calls += 1
+
+    def _answer(
+        self,
+        case: Case,
+        call: Call,
+        *,
+        response_id: str | None = None,
+        reused: bool = False,
+        error: str | None = None,
+        error_kind: str | None = None,
+    ) -> Answer:
+        return Answer(
+            run_id=self._run_id,
+            sample_id=case.sample.id,
+            model=call.contestant.name,
+            epoch=call.epoch,
+            attempt=call.attempt,
+            prompt_digest=prompt_digest(call.request),
+            settings_digest=call.contestant.settings_digest,
+            response_id=response_id,
+            reused=reused,
+            error=error,
+            error_kind=error_kind,
+        )
+
+
+def _may_pass(error_kind: str | None) -> bool:
+    """Whether an error of this kind is asked again when the run resumes."""
+    kind = getattr(errors, error_kind or "", ProviderError)
+    return bool(kind.retryable)

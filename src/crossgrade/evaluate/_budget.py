@@ -1,0 +1,40 @@
+"""What a run has paid, what its calls in flight can cost, and what it may cost."""
+
+from decimal import Decimal
+
+from crossgrade.errors import BudgetExceededError
+
+
+class Budget:
+    """Dollars spent and set aside, under a limit (None: no limit)."""
+
+    def __init__(self, limit_usd: Decimal | None) -> None:
+        self.limit_usd = limit_usd
+        self.spent_usd = Decimal(0)
+        self.unknown_costs = 0
+        self._reserved_usd = Decimal(0)
+
+    def has_room_for(self, cost_usd: Decimal) -> bool:
+        """Whether calls that can cost this much may start besides those in flight."""
+        return self.limit_usd is None or self.spent_usd + self._reserved_usd + cost_usd <= self.limit_usd
+
+    def reserve(self, cost_usd: Decimal) -> None:
+        """Set aside what a call can cost, while it is in flight."""
+        self._reserved_usd += cost_usd
+
+    def release(self, cost_usd: Decimal) -> None:
+        """Free what was set aside for a call that has ended."""
+        self._reserved_usd -= cost_usd
+
+    def pay(self, cost_usd: Decimal | None, *, reserved_usd: Decimal = Decimal(0)) -> None:
+        """Count what a call cost; where that is unknown, what was set aside for it counts instead."""
+        if cost_usd is None:
+            self.unknown_costs += 1
+        self.spent_usd += reserved_usd if cost_usd is None else cost_usd
+
+    def exceeded(self, next_usd: Decimal) -> BudgetExceededError:
+        """Return the error that says why the run ends here."""
+        return BudgetExceededError(
+            f"${self.spent_usd:.4f} of ${self.limit_usd} are spent, "
+            f"and the next sample can cost another ${next_usd:.4f}"
+        )

@@ -1,0 +1,59 @@
+"""One sample of a run: the answers it waits for, and the scores it counts with."""
+
+from dataclasses import dataclass
+from decimal import Decimal
+from statistics import fmean
+
+from crossgrade.domain import ModelAnswer, ModelRequest, Sample, Score
+from crossgrade.evaluate._contestant import Contestant
+
+
+@dataclass(slots=True, kw_only=True)
+class Call:
+    """One answer that a case waits for: a contestant's, in one epoch.
+
+    `attempt` counts from 1 over the parts of a run; `reserved_usd` is set aside while the call
+    is in flight. It ends with an `answer`, or `failed` for good. `score` follows.
+    """
+
+    contestant: Contestant
+    epoch: int
+    request: ModelRequest
+    digest: str
+    attempt: int = 1
+    reserved_usd: Decimal = Decimal(0)
+    answer: ModelAnswer | None = None
+    failed: bool = False
+    score: Score | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the call has no outcome yet."""
+        return self.answer is None and not self.failed
+
+    def value(self, *, errors_count_as_zero: bool) -> float | None:
+        """Return the score as it counts: None when the answer is unscored or left out."""
+        if self.failed:
+            return 0.0 if errors_count_as_zero else None
+        return None if self.score is None else self.score.value
+
+
+@dataclass(slots=True, kw_only=True)
+class Case:
+    """A sample as it is asked: `missing` calls have no outcome yet; `done` once all is committed."""
+
+    position: int
+    sample: Sample
+    calls: list[Call]
+    missing: int = 0
+    done: bool = False
+
+    def mean(self, name: str, *, errors_count_as_zero: bool) -> float | None:
+        """Return a contestant's mean score over the epochs that have one, None without any."""
+        values = [
+            call.value(errors_count_as_zero=errors_count_as_zero)
+            for call in self.calls
+            if call.contestant.name == name
+        ]
+        known = [value for value in values if value is not None]
+        return fmean(known) if known else None

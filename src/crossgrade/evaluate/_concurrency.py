@@ -1,0 +1,199 @@
+"""How many calls an account takes at once, found out while calling it."""
+
+from collections import deque
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from secrets import SystemRandom
+
+import anyio
+
+from crossgrade.domain import ModelAnswer, ModelRequest, Offer
+from crossgrade.errors import ProviderError, RateLimitedError
+from crossgrade.providers import Provider
+
+START = 10
+"""Calls at once before anything is known of an account."""
+
+_SHRINK = 0.8
+_LEAST_COOLDOWN_S = 1.0
+
+_random = SystemRandom()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Patience:
+    """When to try again and when to give up.
+
+    A call that fails in a way that may pass is tried `attempts` times in all, with pauses that
+    double from `first_pause_s` to `longest_pause_s`, each shortened at random by up to half.
+    An account that answers nothing but 429 for `throttled_s` is given up.
+    """
+
+    attempts: int = 5
+    first_pause_s: float = 0.5
+    longest_pause_s: float = 30.0
+    throttled_s: float = 300.0
+
+    def pause_s(self, failures: int) -> float:
+        """Return how long to wait after this many failures (from 1), in seconds."""
+        pause = min(self.longest_pause_s, self.first_pause_s * 2.0 ** (failures - 1))
+        return pause * _random.uniform(0.5, 1.0)
+
+
+class AdaptiveLimit:
+    """The calls in flight on one account, bounded by a limit that adapts.
+
+    The limit doubles each round of successes that needed all of it, until the first 429; from
+    then on it grows by one a round. A 429 takes a fifth off and holds every call back until
+    `retry-after`; further ones of the same episode change nothing. Other failures that may
+    pass only hold the growth for a round. (AIMD, as in TCP: Jacobson 1988, section 6.)
+    """
+
+    def __init__(self, ceiling: int, *, start: int = START) -> None:
+        self.ceiling = max(1, ceiling)
+        self.limit = min(start, self.ceiling)
+        self.in_flight = 0
+        self._grown = 0.0
+        self._doubling = True
+        self._held_successes = 0
+        self._blocked_until = 0.0
+        self._cooldown_until = 0.0
+        self._waiting: deque[anyio.Event] = deque()
+
+    def lower_ceiling(self, ceiling: int) -> None:
+        """Bound the limit by this ceiling too."""
+        self.ceiling = max(1, min(self.ceiling, ceiling))
+        self.limit = min(self.limit, self.ceiling)
+
+    async def acquire(self) -> None:
+        """Wait for a place among the calls in flight."""
+        while True:
+            blocked_s = self._blocked_until and self._blocked_until - anyio.current_time()
+            if blocked_s > 0:
+                await anyio.sleep(blocked_s)
+            elif self.in_flight < self.limit:
+                self.in_flight += 1
+                return
+            else:
+                turn = anyio.Event()
+                self._waiting.append(turn)
+                await turn.wait()
+
+    def release(self) -> None:
+        """Give the place back."""
+        self.in_flight -= 1
+        for _ in range(min(self.limit - self.in_flight, len(self._waiting))):
+            self._waiting.popleft().set()
+
+    def succeeded(self) -> None:
+        """Grow, if a call that held its place until now was answered and all places were taken."""
+        if self._held_successes:
+            self._held_successes -= 1
+        elif self.in_flight >= self.limit < self.ceiling:
+            self._grown += 1 if self._doubling else 1 / self.limit
+            whole = int(self._grown)
+            self._grown -= whole
+            self.limit = min(self.ceiling, self.limit + whole)
+
+    def strained(self) -> None:
+        """Hold the growth for a round: a call failed, but not for our pace."""
+        self._held_successes = self.limit
+
+    def throttled(self, wait_s: float) -> None:
+        """Shrink, once an episode, and let no call start for `wait_s` seconds."""
+        now = anyio.current_time()
+        self._blocked_until = max(self._blocked_until, now + wait_s)
+        self._doubling = False
+        if now < self._cooldown_until:
+            return
+        self._cooldown_until = now + max(wait_s, _LEAST_COOLDOWN_S)
+        self._grown = 0.0
+        self.limit = max(1, int(self.limit * _SHRINK))
+
+
+class Account:
+    """A provider account: every call to it goes through one adaptive limit and one patience.
+
+    Offers that share endpoint and key share an account, whichever model they name; a judge on
+    the same account shares it too.
+    """
+
+    def __init__(self, name: str, *, ceiling: int, patience: Patience | None = None) -> None:
+        self.name = name
+        self.limit = AdaptiveLimit(ceiling)
+        self.patience = patience or Patience()
+        self._throttled_since: float | None = None
+
+    async def call(
+        self, ask: Callable[[ModelRequest], Awaitable[ModelAnswer]], request: ModelRequest
+    ) -> ModelAnswer:
+        """Return the answer, trying again what may pass.
+
+        Raises the last `ProviderError` when it does not pass, and `RateLimitedError` when the
+        account has answered nothing but 429 for as long as patience lasts.
+        """
+        failures = 0
+        while True:
+            await self.limit.acquire()
+            try:
+                answer = await ask(request)
+            except RateLimitedError as error:
+                self._throttle(error)
+                continue
+            except ProviderError as error:
+                failures += 1
+                self._throttled_since = None
+                if not error.retryable:
+                    raise
+                self.limit.strained()
+                if failures >= self.patience.attempts:
+                    raise
+            else:
+                self._throttled_since = None
+                self.limit.succeeded()
+                return answer
+            finally:
+                self.limit.release()
+            await anyio.sleep(self.patience.pause_s(failures))
+
+    def _throttle(self, error: RateLimitedError) -> None:
+        now = anyio.current_time()
+        if self._throttled_since is None:
+            self._throttled_since = now
+        waited_s = now - self._throttled_since
+        wait_s = error.retry_after_s if error.retry_after_s is not None else self._own_wait_s(waited_s)
+        if waited_s + wait_s > self.patience.throttled_s:
+            raise RateLimitedError(
+                f"{self.name} has answered nothing but 429 (too many requests) for {waited_s:.0f} s"
+                + (f" and asks to wait another {wait_s:.0f} s" if error.retry_after_s else ""),
+                provider=error.provider,
+                retry_after_s=error.retry_after_s,
+            ) from error
+        self.limit.throttled(wait_s)
+
+    def _own_wait_s(self, waited_s: float) -> float:
+        # Waiting as long again as already waited doubles the pause, without counting episodes.
+        longest_s = min(self.patience.longest_pause_s, max(self.patience.first_pause_s, waited_s))
+        return longest_s * _random.uniform(0.5, 1.0)
+
+
+class Accounts:
+    """The accounts that the calls of a project go through, by name."""
+
+    def __init__(self, patience: Patience | None = None) -> None:
+        self._patience = patience or Patience()
+        self._accounts: dict[str, Account] = {}
+
+    def of(self, offer: Offer, provider: Provider) -> Account:
+        """Return the account of an open offer; the lowest `max_concurrency` of its offers bounds it.
+
+        A local model answers one request at a time: more at once would only share its threads,
+        and measure each other's load.
+        """
+        ceiling = 1 if offer.provider == "local" else offer.max_concurrency
+        account = self._accounts.get(provider.account)
+        if account is None:
+            account = Account(provider.account, ceiling=ceiling, patience=self._patience)
+            self._accounts[provider.account] = account
+        account.limit.lower_ceiling(ceiling)
+        return account

@@ -1,0 +1,77 @@
+"""A variant that can be asked, and what its calls cost."""
+
+from dataclasses import dataclass, field
+from decimal import Decimal
+
+from crossgrade.domain import ModelRequest, Price, Sample, Usage, Variant
+from crossgrade.economics import cost_usd
+from crossgrade.evaluate._concurrency import Account
+from crossgrade.evaluate._digests import digest, request_digest
+from crossgrade.evaluate._prompt import Prompt
+from crossgrade.providers import Provider
+
+UNKNOWN_OUTPUT_TOKENS = 4096
+"""Output tokens set aside for a call whose settings bound nothing, until one was seen."""
+
+_FEW_BYTES_PER_TOKEN = 3
+"""Fewer bytes a token than texts in Latin letters have, so that too much is set aside, not too little."""
+
+_WRAPPING_TOKENS = 32
+"""Tokens that a provider's chat template may add to a short prompt."""
+
+_SEEN_ENOUGH = 20
+
+
+@dataclass(slots=True, kw_only=True)
+class Contestant:
+    """A variant with its provider, account and price, and the outputs seen so far."""
+
+    variant: Variant
+    provider: Provider
+    account: Account
+    price: Price | None
+    failures_in_a_row: int = 0
+    _prompt: Prompt = field(init=False)
+    settings_digest: str = field(init=False)
+    _answers_seen: int = 0
+    _most_output_tokens: int = 0
+
+    def __post_init__(self) -> None:
+        """Take the prompt apart once."""
+        self._prompt = Prompt(self.variant)
+        self.settings_digest = digest(self.variant.settings)
+
+    @property
+    def name(self) -> str:
+        """The variant's name."""
+        return self.variant.name
+
+    def input(self, sample: Sample) -> str:
+        """Return what the sample puts into the prompt, for people to read."""
+        return self._prompt.input(sample)
+
+    def request(self, sample: Sample) -> ModelRequest:
+        """Return what this variant asks about a sample; raises `DataError` for a field it lacks."""
+        return self._prompt.request(sample)
+
+    def digest(self, request: ModelRequest, epoch: int) -> str:
+        """Return the digest under which the answer is kept."""
+        return request_digest(self.variant.offer, request, epoch=epoch)
+
+    def cost_usd(self, usage: Usage) -> Decimal | None:
+        """Return what a call with this usage cost, None when usage or price is unknown."""
+        self._answers_seen += 1
+        self._most_output_tokens = max(self._most_output_tokens, usage.output_tokens or 0)
+        return None if self.price is None else cost_usd(usage, self.price)
+
+    def reserve_usd(self, request: ModelRequest) -> Decimal:
+        """Return what a call can cost: all of its output, or after some calls the longest output seen."""
+        if self.price is None:
+            return Decimal(0)
+        texts = [request.text or "", *(message.content or "" for message in request.messages)]
+        input_tokens = _WRAPPING_TOKENS + sum(len(text.encode()) for text in texts) // _FEW_BYTES_PER_TOKEN
+        output_tokens = request.settings.max_output_tokens or UNKNOWN_OUTPUT_TOKENS
+        if self._answers_seen >= _SEEN_ENOUGH:
+            output_tokens = min(output_tokens, self._most_output_tokens)
+        usage = Usage(input_tokens=input_tokens, output_tokens=output_tokens)
+        return cost_usd(usage, self.price) or Decimal(0)

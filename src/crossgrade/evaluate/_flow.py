@@ -1,0 +1,307 @@
+"""The samples of a run in motion: admitted in order, asked, scored, committed, counted in order."""
+
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from time import monotonic
+
+import anyio
+from anyio.abc import TaskGroup
+
+from crossgrade.domain import Sample, Workload
+from crossgrade.evaluate._asking import Asking
+from crossgrade.evaluate._budget import Budget
+from crossgrade.evaluate._case import Call, Case
+from crossgrade.evaluate._contestant import Contestant
+from crossgrade.evaluate._progress import Progress
+from crossgrade.evaluate._prompt import as_text
+from crossgrade.evaluate._scoring import ScoreCase
+from crossgrade.evaluate._stopping import StoppingRule
+from crossgrade.evaluate._writer import Writer
+from crossgrade.store import AnswerScore, Response, RunSample
+
+_LOOK_AHEAD = 64
+"""Samples whose requests are looked up at once among those already paid for."""
+
+_MOST_WAITING = 4
+"""Samples in any state, as a multiple of those being asked: bounds what an early stop wastes."""
+
+_SHOWN_CHARS = 2000
+_PROGRESS_S = 0.2
+_GRACE_S = 15.0
+"""How long calls in flight are waited for once a run is cancelled or cannot go on."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What a run asks: `samples` in shuffled order, by the incumbent and every candidate."""
+
+    run_id: str
+    workload: Workload
+    samples: Sequence[Sample]
+    incumbent: Contestant
+    candidates: tuple[Contestant, ...]
+    scorer_digest: str
+
+    @property
+    def contestants(self) -> tuple[Contestant, ...]:
+        """The incumbent, then its candidates."""
+        return (self.incumbent, *self.candidates)
+
+
+class Flow:
+    """Moves the samples of a plan through asking, scoring and committing, and counts them.
+
+    Samples count in their shuffled order, however late an answer comes: the stopping rule must
+    not see fast answers first, since fast answers are not a random part of all answers.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        *,
+        asking: Asking,
+        score_case: ScoreCase,
+        writer: Writer,
+        stopping: StoppingRule,
+        budget: Budget,
+        known_samples: set[str],
+        on_progress: Callable[[Progress], None] | None,
+    ) -> None:
+        self._plan = plan
+        self._asking = asking
+        self._score_case = score_case
+        self._writer = writer
+        self._stopping = stopping
+        self._budget = budget
+        self._known_samples = known_samples
+        self._on_progress = on_progress
+        self._started: deque[Case] = deque()
+        self._being_asked = 0
+        self._moved = anyio.Event()
+        self.failure: Exception | None = None
+        self._done = 0
+        self._unscored = 0
+        self._judge_usd = Decimal(0)
+        self._shown_at = 0.0
+        self._calls: TaskGroup
+        self.calls_saved = 0
+
+    @property
+    def is_certain(self) -> bool:
+        """Whether samples were passed over because nothing is left that they could change."""
+        return self.calls_saved > 0 and not any(map(self._wanted, self._plan.samples))
+
+    async def run(self) -> None:
+        """Ask until no further answer is needed, or `failure` says what stopped it before."""
+        async with anyio.create_task_group() as watching:
+            watching.start_soon(self._hurry_when_cancelled)
+            try:
+                async with anyio.create_task_group() as self._calls:
+                    await self._admit_all()
+            finally:
+                watching.cancel_scope.cancel()
+        self._settle()
+
+    async def _hurry_when_cancelled(self) -> None:
+        try:
+            await anyio.sleep_forever()
+        finally:
+            self._asking.hurry(_GRACE_S)
+
+    def _stop(self, failure: Exception) -> None:
+        """End the run: nothing more starts, what is in flight is kept if it comes soon."""
+        if self.failure is None:
+            self.failure = failure
+            self._asking.hurry(_GRACE_S)
+            self._calls.cancel_scope.cancel()
+
+    async def _admit_all(self) -> None:
+        samples = self._plan.samples
+        try:
+            for start in range(0, len(samples), _LOOK_AHEAD):
+                cases = list(self._cases(start, samples[start : start + _LOOK_AHEAD]))
+                paid = await self._asking.look_up(cases)
+                for case in cases:
+                    if not await self._admit(case, paid):
+                        return
+        except Exception as error:  # noqa: BLE001 - raised by `run_workload` once all is kept
+            self._stop(error)
+
+    def _cases(self, start: int, samples: Sequence[Sample]) -> Iterator[Case]:
+        """Yield the samples that are still needed, with their requests, and pass over the others."""
+        for position, sample in enumerate(samples, start):
+            wanted = self._wanted(sample)
+            calls = [
+                Call(
+                    contestant=contestant,
+                    epoch=epoch,
+                    request=(request := contestant.request(sample)),
+                    digest=contestant.digest(request, epoch),
+                )
+                for contestant in wanted
+                for epoch in range(1, self._plan.workload.epochs + 1)
+            ]
+            case = Case(position=position, sample=sample, calls=calls)
+            self._asking.recall(case)
+            if calls:
+                yield case
+            else:
+                self._pass_over(case)
+
+    def _wanted(self, sample: Sample) -> list[Contestant]:
+        """Return who must answer a sample: nobody, or the incumbent and the candidates still open."""
+        wants = self._stopping.wants
+        candidates = [each for each in self._plan.candidates if wants(each.name, sample.segment)]
+        return [self._plan.incumbent, *candidates] if candidates else []
+
+    async def _admit(self, case: Case, paid: Mapping[str, Response]) -> bool:
+        """Start a case once there is room, unless it is no longer needed; False when the money is gone."""
+        while self._is_full():
+            await self._next_move()
+        wanted = self._wanted(case.sample)
+        case.calls = [call for call in case.calls if call.contestant in wanted]
+        if not case.calls:
+            self._pass_over(case)
+            return True
+        to_ask = [call for call in case.calls if call.is_open and call.digest not in paid]
+        if self._budget.limit_usd is not None:
+            for call in to_ask:
+                call.reserved_usd = call.contestant.reserve_usd(call.request)
+            cost_usd = sum((call.reserved_usd for call in to_ask), self._judge_usd)
+            while not self._budget.has_room_for(cost_usd):
+                if not self._being_asked:
+                    self.failure = self.failure or self._budget.exceeded(cost_usd)
+                    return False
+                await self._next_move()
+        self._start(case, to_ask, paid)
+        return True
+
+    def _is_full(self) -> bool:
+        window = max(each.account.limit.limit for each in self._plan.contestants)
+        return self._being_asked >= window or len(self._started) >= _MOST_WAITING * window
+
+    async def _next_move(self) -> None:
+        self._moved = anyio.Event()
+        await self._moved.wait()
+
+    def _start(self, case: Case, to_ask: list[Call], paid: Mapping[str, Response]) -> None:
+        self._count_saved(case)
+        self._started.append(case)
+        if case.sample.id not in self._known_samples:
+            self._writer.put(self._run_sample(case))
+        case.missing = len(to_ask)
+        for call in case.calls:
+            if call.is_open and call.digest in paid:
+                self._asking.take(case, call, paid[call.digest])
+        if not to_ask:
+            self._calls.start_soon(self._finish, case)
+            return
+        self._being_asked += 1
+        for call in to_ask:
+            self._budget.reserve(call.reserved_usd)
+            self._calls.start_soon(self._ask, case, call)
+
+    async def _ask(self, case: Case, call: Call) -> None:
+        try:
+            await self._asking.ask(case, call)
+        except Exception as error:  # noqa: BLE001 - raised by `run_workload` once all is kept
+            self._stop(error)
+        finally:
+            self._budget.release(call.reserved_usd)
+            case.missing -= 1
+            if not case.missing:
+                self._being_asked -= 1
+                self._moved.set()
+        if not case.missing:
+            await self._finish(case)
+
+    async def _finish(self, case: Case) -> None:
+        """Score a case whose answers are in, and let it count once everything is committed."""
+        try:
+            for call in await self._score_case(case):
+                self._writer.put(self._answer_score(case, call))
+            await self._writer.committed()
+        except Exception as error:  # noqa: BLE001 - raised by `run_workload` once all is kept
+            self._stop(error)
+            return
+        case.done = True
+        self._settle()
+        self._moved.set()
+
+    def _settle(self) -> None:
+        """Count the cases at the head of the order that are done."""
+        while self._started and self._started[0].done:
+            self._count(self._started.popleft())
+        self._show()
+
+    def _count(self, case: Case) -> None:
+        self._done += 1
+        zero = self._plan.workload.errors_count_as_zero
+        incumbent_score = case.mean(self._plan.incumbent.name, errors_count_as_zero=zero)
+        for name in {call.contestant.name for call in case.calls} - {self._plan.incumbent.name}:
+            score = case.mean(name, errors_count_as_zero=zero)
+            if incumbent_score is None or score is None:
+                self._unscored += 1
+            else:
+                self._stopping.update(name, case.sample.segment, incumbent_score, score)
+
+    def _pass_over(self, case: Case) -> None:
+        self._done += 1
+        self._count_saved(case)
+
+    def _count_saved(self, case: Case) -> None:
+        """Count the calls that this sample would have cost in a fixed design and did not."""
+        planned = len(self._plan.contestants) * self._plan.workload.epochs
+        self.calls_saved += planned - len(case.calls)
+
+    def _run_sample(self, case: Case) -> RunSample:
+        sample = case.sample
+        return RunSample(
+            run_id=self._plan.run_id,
+            sample_id=sample.id,
+            position=case.position,
+            segment=sample.segment,
+            cluster=sample.cluster,
+            weight=sample.weight,
+            input=self._plan.incumbent.input(sample)[:_SHOWN_CHARS],
+            target=None if sample.target is None else as_text(sample.target)[:_SHOWN_CHARS],
+        )
+
+    def _answer_score(self, case: Case, call: Call) -> AnswerScore:
+        assert call.score is not None
+        cost_usd = call.score.cost_usd
+        self._budget.pay(cost_usd)
+        self._judge_usd = max(self._judge_usd, cost_usd or Decimal(0))
+        return AnswerScore(
+            run_id=self._plan.run_id,
+            sample_id=case.sample.id,
+            model=call.contestant.name,
+            epoch=call.epoch,
+            attempt=call.attempt,
+            scorer_digest=self._plan.scorer_digest,
+            score=call.score,
+        )
+
+    def progress(self) -> Progress:
+        """Return where the run stands."""
+        return Progress(
+            run_id=self._plan.run_id,
+            done=self._done,
+            planned=len(self._plan.samples),
+            calls=self._asking.calls,
+            reused=self._asking.reused,
+            errors=self._asking.errors,
+            unscored=self._unscored,
+            spent_usd=self._budget.spent_usd,
+            unknown_costs=self._budget.unknown_costs,
+            calls_saved=self.calls_saved,
+            live=self._stopping.live(),
+            limits={each.account.name: each.account.limit.limit for each in self._plan.contestants},
+        )
+
+    def _show(self) -> None:
+        if self._on_progress is not None and monotonic() - self._shown_at >= _PROGRESS_S:
+            self._on_progress(self.progress())
+            self._shown_at = monotonic()

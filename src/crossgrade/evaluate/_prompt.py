@@ -1,0 +1,97 @@
+"""Prompts: `{field}` is replaced by the sample's field, and nothing else happens."""
+
+import re
+
+import msgspec
+
+from crossgrade.domain import JSON, Message, ModelRequest, PromptTemplate, Sample, Variant
+from crossgrade.errors import DataError
+
+MAX_FIELD_CHARS = 4_000_000
+"""Longest field that goes into a prompt: about a million tokens, more than any model takes."""
+
+_PLACEHOLDER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_.-]*)\}")
+
+
+class Template:
+    """A text with placeholders, taken apart once.
+
+    Braces that do not enclose a field name, as in JSON, stay as they are.
+    """
+
+    def __init__(self, text: str) -> None:
+        # Odd places hold field names, even ones the text between them.
+        self._parts = _PLACEHOLDER.split(text)
+
+    def fill(self, sample: Sample) -> str:
+        """Return the text for a sample; raises `DataError` for a field it lacks or one too long."""
+        if len(self._parts) == 1:
+            return self._parts[0]
+        filled = self._parts.copy()
+        for place in range(1, len(filled), 2):
+            filled[place] = _field(sample, filled[place])
+        return "".join(filled)
+
+    def fields(self, sample: Sample) -> list[str]:
+        """Return the texts that `fill` puts into the placeholders."""
+        return [_field(sample, name) for name in self._parts[1::2]]
+
+
+class Prompt:
+    """How one variant asks about a sample."""
+
+    def __init__(self, variant: Variant) -> None:
+        template: PromptTemplate = variant.prompt
+        self._variant = variant
+        self._user = Template(template.user)
+        self._system = None if template.system is None else Template(template.system)
+
+    def input(self, sample: Sample) -> str:
+        """Return what the sample itself puts into the prompt, without the template's words."""
+        return "\n".join(self._user.fields(sample))
+
+    def request(self, sample: Sample) -> ModelRequest:
+        """Return the request about a sample; raises `DataError` as `Template.fill` does."""
+        variant = self._variant
+        user = self._user.fill(sample)
+        if variant.prompt.text:
+            messages: tuple[Message, ...] = ()
+        elif self._system is None:
+            messages = (Message(role="user", content=user),)
+        else:
+            messages = (
+                Message(role="system", content=self._system.fill(sample)),
+                Message(role="user", content=user),
+            )
+        return ModelRequest(
+            model=variant.offer.model,
+            messages=messages,
+            text=user if variant.prompt.text else None,
+            settings=variant.settings,
+            response_schema=variant.prompt.response_schema,
+        )
+
+
+def _field(sample: Sample, name: str) -> str:
+    try:
+        text = as_text(sample.fields[name])
+    except KeyError:
+        known = ", ".join(f"{{{field}}}" for field in list(sample.fields)[:20])
+        raise DataError(
+            f"the prompt asks for {{{name}}}, which sample `{sample.id}` does not have; it has {known}",
+            hint="name one of these fields in the prompt, or add the field to the dataset",
+        ) from None
+    if len(text) > MAX_FIELD_CHARS:
+        raise DataError(
+            f"field `{name}` of sample `{sample.id}` has {len(text)} characters, "
+            f"more than the {MAX_FIELD_CHARS} that a prompt may take from a field",
+            hint="shorten the field, or split the sample",
+        )
+    return text
+
+
+def as_text(value: JSON) -> str:
+    """Return a field as it stands in a prompt: texts as they are, nothing for None, else JSON."""
+    if isinstance(value, str):
+        return value
+    return "" if value is None else msgspec.json.encode(value).decode()

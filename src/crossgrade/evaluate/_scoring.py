@@ -1,0 +1,59 @@
+"""Scores for the answers of a case, by a scorer of single answers or of pairs."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from typing import TypeAlias, cast
+
+from crossgrade.domain import Sample, Score, Workload
+from crossgrade.errors import UsageError
+from crossgrade.evaluate._case import Call, Case
+from crossgrade.evaluate.scorers import PairScorer, Scorer
+
+ScoreCase: TypeAlias = Callable[[Case], Awaitable[list[Call]]]
+"""Gives each answered call of a case its score; returns the calls that had none before."""
+
+
+def case_scorer(scorer: Scorer | PairScorer, workload: Workload) -> ScoreCase:
+    """Return the function that scores a case of this workload.
+
+    Raises `UsageError` for a scorer of pairs with several candidates: what the incumbent scores
+    would depend on whom it was compared with.
+    """
+    if not hasattr(scorer, "score_pair"):
+        return partial(_score_answers, scorer)
+    if len(workload.candidates) > 1:
+        raise UsageError(
+            f"workload `{workload.name}` has {len(workload.candidates)} candidates, "
+            f"but its scorer `{scorer.kind}` compares the incumbent with one",
+            hint="make a workload for each candidate, or use a scorer that scores each answer by itself",
+        )
+    return partial(_score_pairs, cast("PairScorer", scorer), workload.incumbent.name)
+
+
+async def _score_answers(scorer: Scorer, case: Case) -> list[Call]:
+    fresh = [call for call in case.calls if call.score is None and call.answer is not None]
+    for call in fresh:
+        assert call.answer is not None
+        call.score = await scorer.score(case.sample, call.answer)
+    return fresh
+
+
+async def _score_pairs(scorer: PairScorer, incumbent: str, case: Case) -> list[Call]:
+    fresh: list[Call] = []
+    for epoch in {call.epoch for call in case.calls}:
+        pair = [call for call in case.calls if call.epoch == epoch]
+        if len(pair) == 2 and any(call.score is None and call.answer is not None for call in pair):
+            pair.sort(key=lambda call: call.contestant.name != incumbent)
+            fresh += await _score_pair(scorer, case.sample, pair)
+    return fresh
+
+
+async def _score_pair(scorer: PairScorer, sample: Sample, pair: Sequence[Call]) -> list[Call]:
+    first, second = pair
+    if first.answer is not None and second.answer is not None:
+        first.score, second.score = await scorer.score_pair(sample, first.answer, second.answer)
+        return [first, second]
+    answered = [call for call in pair if call.answer is not None]
+    for call in answered:
+        call.score = Score(value=1.0, explanation="the call it was to be compared with failed")
+    return answered
