@@ -1,6 +1,5 @@
 """Runs: asking models about a dataset, scoring what they answer, stopping when the verdict is certain."""
 
-from crossgrade.evaluate._concurrency import Account, Accounts, Patience
 from crossgrade.evaluate._kinds import (
     ScorerKind,
     build_scorer,
@@ -9,9 +8,17 @@ from crossgrade.evaluate._kinds import (
     scorer_kinds,
     validate_options,
 )
-from crossgrade.evaluate._progress import Progress
-from crossgrade.evaluate._runner import Ending, RunResult, planned_samples, run_workload
-from crossgrade.evaluate._stopping import StoppingRule
+from crossgrade.evaluate.runner import (
+    Account,
+    Accounts,
+    Ending,
+    Patience,
+    Progress,
+    RunResult,
+    StoppingRule,
+    planned_samples,
+    run_workload,
+)
 from crossgrade.evaluate.scorers import AskModel, CostOf, EmbedTexts, PairScorer, Scorer
 
 __all__ = [

@@ -5,9 +5,9 @@ from decimal import Decimal
 
 from crossgrade.domain import ModelRequest, Price, Sample, Usage, Variant
 from crossgrade.economics import cost_usd
-from crossgrade.evaluate._concurrency import Account
-from crossgrade.evaluate._digests import digest, request_digest
-from crossgrade.evaluate._prompt import Prompt
+from crossgrade.evaluate.runner._concurrency import Account
+from crossgrade.evaluate.runner._digests import digest, request_digest
+from crossgrade.evaluate.runner._prompt import Prompt
 from crossgrade.providers import Provider
 
 UNKNOWN_OUTPUT_TOKENS = 4096

@@ -5,7 +5,7 @@ from decimal import Decimal
 from statistics import fmean
 
 from crossgrade.domain import ModelAnswer, ModelRequest, Sample, Score
-from crossgrade.evaluate._contestant import Contestant
+from crossgrade.evaluate.runner._contestant import Contestant
 
 
 @dataclass(slots=True, kw_only=True)

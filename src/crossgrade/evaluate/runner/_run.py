@@ -10,16 +10,16 @@ import numpy as np
 
 from crossgrade.domain import ModelAnswer, Price, Sample, Workload
 from crossgrade.errors import BudgetExceededError, StoreError, UsageError
-from crossgrade.evaluate._asking import Asking
-from crossgrade.evaluate._budget import Budget
-from crossgrade.evaluate._concurrency import Accounts
-from crossgrade.evaluate._contestant import Contestant
-from crossgrade.evaluate._digests import digest, run_settings
-from crossgrade.evaluate._flow import Flow, Plan
-from crossgrade.evaluate._progress import Progress
-from crossgrade.evaluate._scoring import case_scorer
-from crossgrade.evaluate._stopping import NeverStop, StoppingRule
-from crossgrade.evaluate._writer import Writer
+from crossgrade.evaluate.runner._asking import Asking
+from crossgrade.evaluate.runner._budget import Budget
+from crossgrade.evaluate.runner._concurrency import Accounts
+from crossgrade.evaluate.runner._contestant import Contestant
+from crossgrade.evaluate.runner._digests import digest, run_settings
+from crossgrade.evaluate.runner._flow import Flow, Plan
+from crossgrade.evaluate.runner._progress import Progress
+from crossgrade.evaluate.runner._scoring import case_scorer
+from crossgrade.evaluate.runner._stopping import NeverStop, StoppingRule
+from crossgrade.evaluate.runner._writer import Writer
 from crossgrade.evaluate.scorers import PairScorer, Scorer
 from crossgrade.providers import Provider
 from crossgrade.store import Run, RunStatus, Store, new_id

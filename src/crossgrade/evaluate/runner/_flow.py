@@ -10,15 +10,15 @@ import anyio
 from anyio.abc import TaskGroup
 
 from crossgrade.domain import Sample, Workload
-from crossgrade.evaluate._asking import Asking
-from crossgrade.evaluate._budget import Budget
-from crossgrade.evaluate._case import Call, Case
-from crossgrade.evaluate._contestant import Contestant
-from crossgrade.evaluate._progress import Progress
-from crossgrade.evaluate._prompt import as_text
-from crossgrade.evaluate._scoring import ScoreCase
-from crossgrade.evaluate._stopping import StoppingRule
-from crossgrade.evaluate._writer import Writer
+from crossgrade.evaluate.runner._asking import Asking
+from crossgrade.evaluate.runner._budget import Budget
+from crossgrade.evaluate.runner._case import Call, Case
+from crossgrade.evaluate.runner._contestant import Contestant
+from crossgrade.evaluate.runner._progress import Progress
+from crossgrade.evaluate.runner._prompt import as_text
+from crossgrade.evaluate.runner._scoring import ScoreCase
+from crossgrade.evaluate.runner._stopping import StoppingRule
+from crossgrade.evaluate.runner._writer import Writer
 from crossgrade.store import AnswerScore, Response, RunSample
 
 _LOOK_AHEAD = 64

@@ -15,10 +15,10 @@ from crossgrade.errors import (
     ProviderError,
     RateLimitedError,
 )
-from crossgrade.evaluate._budget import Budget
-from crossgrade.evaluate._case import Call, Case
-from crossgrade.evaluate._digests import prompt_digest
-from crossgrade.evaluate._writer import Writer
+from crossgrade.evaluate.runner._budget import Budget
+from crossgrade.evaluate.runner._case import Call, Case
+from crossgrade.evaluate.runner._digests import prompt_digest
+from crossgrade.evaluate.runner._writer import Writer
 from crossgrade.providers import Provider
 from crossgrade.store import Answer, RecordedAnswer, Response, RunKey, Store, new_id
 

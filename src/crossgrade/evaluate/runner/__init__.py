@@ -1,0 +1,18 @@
+"""The runner: samples asked, scored and counted, at each account's own pace, none paid for twice."""
+
+from crossgrade.evaluate.runner._concurrency import Account, Accounts, Patience
+from crossgrade.evaluate.runner._progress import Progress
+from crossgrade.evaluate.runner._run import Ending, RunResult, planned_samples, run_workload
+from crossgrade.evaluate.runner._stopping import StoppingRule
+
+__all__ = [
+    "Account",
+    "Accounts",
+    "Ending",
+    "Patience",
+    "Progress",
+    "RunResult",
+    "StoppingRule",
+    "planned_samples",
+    "run_workload",
+]
