@@ -2,6 +2,7 @@
 
 from crossgrade.workloads._dataset import Dataset, DatasetFormat, read_dataset
 from crossgrade.workloads._pairing import evidence_from_answers, pair
+from crossgrade.workloads._prices import with_prices
 from crossgrade.workloads._read import RESULT_FORMATS, read_results
 from crossgrade.workloads._results import Labels, Results
 from crossgrade.workloads.files import Limits
@@ -17,4 +18,5 @@ __all__ = [
     "pair",
     "read_dataset",
     "read_results",
+    "with_prices",
 ]

@@ -52,6 +52,7 @@ _ANSWER_FIELDS = (
     "ttft_ms",
 )
 _USAGE_FIELDS = ("input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
+_LARGEST = 1e15
 _NO = {"", "0", "false", "no", "none", "null"}
 
 
@@ -225,6 +226,8 @@ def amounts(values: Values, column: str, *, signed: bool = False) -> FloatColumn
             array[index] = known[value]
     if not signed and (array < 0).any():
         raise BadCellError(int((array < 0).argmax()), column, "is negative")
+    if (np.abs(array) > _LARGEST).any():
+        raise BadCellError(int((np.abs(array) > _LARGEST).argmax()), column, "is too large to be true")
     return array
 
 

@@ -39,8 +39,7 @@ def pair(
     an epoch are averaged and counted (`duplicates`). Scores outside [0, 1] become NaN and are
     counted (`out_of_range`). Samples keep the order of the results.
 
-    A mean that the source states is passed on unless pairing left samples out and the source's
-    own rows bear it out.
+    A mean that the source states is passed on where it should equal that of the paired scores.
 
     Raises `NotFoundError` for a model without rows, and `DataError` when no incumbent is named or
     no sample is left.
@@ -277,11 +276,16 @@ class _Pairing:
     def _stated_mean(
         self, name: str, values: FloatColumn, scored: FloatColumn, errors: FloatColumn
     ) -> float | None:
+        """Return the mean that the source states, if it is comparable to the paired scores.
+
+        It is not where pairing left samples out, or the source left failed calls out, and the
+        source's own rows bear it out: then the difference is explained.
+        """
         stated = self._results.stated_means.get(name)
-        if stated is None or self.kept[scored + errors > 0].all():
+        failed = int(((errors > 0) & (scored == 0)).sum())
+        if stated is None or (not failed and self.kept[scored + errors > 0].all()):
             return stated
         known = values[np.isfinite(values)]
-        failed = int(((errors > 0) & (scored == 0)).sum())
         means = (known.sum() / max(len(known), 1), known.sum() / max(len(known) + failed, 1))
         borne_out = any(abs(mean - stated) <= _ROUNDING for mean in means)
         return None if borne_out else stated

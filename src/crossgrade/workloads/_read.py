@@ -10,7 +10,7 @@ import numpy as np
 
 from crossgrade.domain import Origin
 from crossgrade.errors import DataError, NotFoundError, UsageError
-from crossgrade.workloads._columns import Columns
+from crossgrade.workloads._columns import BadCellError, Columns
 from crossgrade.workloads._results import Labels, Results, Rows
 from crossgrade.workloads.files import Limits, closest, find_file, first_bytes
 from crossgrade.workloads.importers import IMPORTERS, ImportRequest
@@ -89,7 +89,10 @@ def read_results(
             limits=bounds,
         )
         before = len(columns)
-        IMPORTERS[found](request, columns)
+        try:
+            IMPORTERS[found](request, columns)
+        except BadCellError as error:
+            raise DataError(f"a sample's {error.column} {error}", file=given, where=error.column) from error
         if len(columns) == before:
             raise DataError("there are no scored answers in it", file=given, hint="check that the run ended")
         _check_labels(request, columns)

@@ -1,14 +1,15 @@
 """Pairing: what is compared, what is left out, and that it is counted."""
 
 from collections.abc import Sequence
+from decimal import Decimal
 
 import numpy as np
 import pytest
 
 from crossgrade.decide import Evidence
-from crossgrade.domain import ScoredAnswer
+from crossgrade.domain import Price, ScoredAnswer, Usage
 from crossgrade.errors import DataError, NotFoundError
-from crossgrade.workloads import evidence_from_answers, pair
+from crossgrade.workloads import evidence_from_answers, pair, with_prices
 from crossgrade.workloads._columns import Columns
 
 
@@ -128,6 +129,33 @@ def test_a_stated_mean_is_judged_on_the_rows_it_is_about() -> None:
     assert pair(columns.finish(), incumbent="A").incumbent.stated_mean is None
     columns.state("A", 0.9, 1000)
     assert pair(columns.finish(), incumbent="A").incumbent.stated_mean == pytest.approx(0.9, abs=1e-3)
+
+
+def test_a_stated_mean_that_leaves_failed_calls_out() -> None:
+    columns = Columns()
+    columns.add([row("1", "A", 1), row("2", "A", None, error="x"), row("1", "B", 1), row("2", "B", 1)])
+    columns.state("A", 1.0, 2)
+    columns.state("B", 0.25, 2)
+    evidence = pair(columns.finish(), incumbent="A")
+    assert evidence.incumbent.stated_mean is None
+    assert evidence.candidates[0].stated_mean == 0.25
+
+
+def test_tokens_are_priced_where_no_cost_is_known() -> None:
+    price = Price(input_per_mtok=Decimal(2), output_per_mtok=Decimal(10), cache_read_per_mtok=Decimal(1))
+    usage = Usage(input_tokens=1_000_000, output_tokens=100_000, cache_read_input_tokens=500_000)
+    columns = Columns()
+    columns.add(
+        [
+            row("1", "A", 1, usage=usage),
+            row("2", "A", 1, usage=usage, cost_usd=Decimal("0.25")),
+            row("3", "A", 1),
+            row("1", "B", 1, usage=usage),
+        ]
+    )
+    results = with_prices(columns.finish(), {"A": price})
+    assert results.amounts["cost_usd"][:2].tolist() == [2.5, 0.25]
+    assert np.isnan(results.amounts["cost_usd"][2:]).all()
 
 
 def test_texts_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

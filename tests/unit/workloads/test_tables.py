@@ -8,7 +8,8 @@ import pytest
 
 from crossgrade.domain import Origin
 from crossgrade.errors import DataError, NotFoundError, UsageError
-from crossgrade.workloads import pair, read_results
+from crossgrade.workloads import RESULT_FORMATS, pair, read_results
+from crossgrade.workloads.importers.tables import ID_COLUMNS, LONG_COLUMNS, QUESTION_COLUMNS, SHARED_COLUMNS
 
 LONG = "item_id,model,score\n1,A,1\n1,B,0.5\n2,A,0\n2,B,1\n"
 
@@ -93,7 +94,13 @@ def test_scores_that_are_none(tmp_path: Path, score: str) -> None:
 
 
 def test_other_bad_cells(tmp_path: Path) -> None:
-    for column, cell in (("cost_usd", "-1"), ("latency_ms", "fast"), ("weight", "-2"), ("item_id", "")):
+    for column, cell in (
+        ("cost_usd", "-1"),
+        ("latency_ms", "fast"),
+        ("weight", "-2"),
+        ("latency_s", "1e300"),
+        ("item_id", ""),
+    ):
         header = "item_id,model,score" if column == "item_id" else f"item_id,model,score,{column}"
         row = ",A,1" if column == "item_id" else f"1,A,1,{cell}"
         error = failure(write(tmp_path / "r.csv", f"{header}\n{row}\n"))
@@ -213,3 +220,9 @@ def test_outside_the_project(tmp_path: Path) -> None:
     project.mkdir()
     write(tmp_path / "r.csv", LONG)
     assert "outside the project" in str(failure(Path("../r.csv"), root=project))
+
+
+def test_the_reference_documents_every_column_and_format() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "reference" / "formats.md").read_text(encoding="utf-8")
+    for name in (*ID_COLUMNS, *QUESTION_COLUMNS, *SHARED_COLUMNS, *LONG_COLUMNS, *RESULT_FORMATS):
+        assert f"`{name}`" in page, name

@@ -67,7 +67,11 @@ def canonical(value: object) -> bytes:
     Keys are sorted, no spaces, UTF-8, and a float that is a whole number is written as one:
     `1`, `1.0` and `1e0` are the same.
     """
-    return msgspec.json.encode(_whole_numbers(value), order="sorted")
+    plain = _whole_numbers(value)
+    try:
+        return msgspec.json.encode(plain, order="sorted")
+    except UnicodeEncodeError:  # half a surrogate pair, which Python's own reader lets through
+        return json.dumps(plain, sort_keys=True, separators=(",", ":")).encode()
 
 
 def as_text(value: object) -> str | None:
