@@ -1,21 +1,29 @@
 """From paired scores to a verdict: guards, certification, savings."""
 
+from crossgrade.decide._decide import decide_policy
+from crossgrade.decide._digest import evidence_digest
 from crossgrade.decide._evidence import Evidence, ModelColumns, PairingAudit
+from crossgrade.decide._json import gate, verdict_from_json, verdict_to_json
 from crossgrade.decide._records import (
     Certificate,
+    DecisionSettings,
     EvidencePoint,
     Guard,
     GuardStatus,
     Loss,
+    ModelFacts,
     PolicyCost,
     RequirementCheck,
     Verdict,
     VerdictName,
 )
+from crossgrade.decide._stopping import Progress, Stopping
+from crossgrade.decide._verify import recompute, verify
 from crossgrade.domain import Estimate
 
 __all__ = [
     "Certificate",
+    "DecisionSettings",
     "Estimate",
     "Evidence",
     "EvidencePoint",
@@ -23,9 +31,19 @@ __all__ = [
     "GuardStatus",
     "Loss",
     "ModelColumns",
+    "ModelFacts",
     "PairingAudit",
     "PolicyCost",
+    "Progress",
     "RequirementCheck",
+    "Stopping",
     "Verdict",
     "VerdictName",
+    "decide_policy",
+    "evidence_digest",
+    "gate",
+    "recompute",
+    "verdict_from_json",
+    "verdict_to_json",
+    "verify",
 ]

@@ -22,7 +22,7 @@ class ModelColumns:
     `latency_ms` and `ttft_ms` are NaN where unknown. `output` holds texts or None.
     `settings_digests` are the distinct decoding settings and prompt templates seen. `human`
     holds a person's score of the same answer (NaN where nobody looked), drawn at random: it
-    corrects a judge's scores.
+    corrects a judge's scores. `out_of_range` counts scores outside [0, 1], which are NaN here.
     """
 
     model: str
@@ -64,7 +64,8 @@ class Evidence:
 
     A `segment` is known when a request arrives, so a policy may split by it. A `group` is a
     label for looking only (a subject, a file): guards search it for a broken part where there
-    is no segment, and no policy splits by it. `planned_by_segment` divides `planned`. `judge`
+    is no segment, and no policy splits by it. `planned_by_segment` divides `planned`, and
+    `heaviest` is the largest weight among the planned samples (None: among these). `judge`
     names the model that scored, None where no model did.
     """
 
@@ -87,6 +88,7 @@ class Evidence:
     group: TextColumn | None = None
     planned_by_segment: dict[str, int] = field(default_factory=dict)
     judge: str | None = None
+    heaviest: float | None = None
 
     @property
     def n(self) -> int:

@@ -140,13 +140,17 @@ class Loss:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvidencePoint:
-    """The sequential test after `n` pairs of one hypothesis: its two e-values."""
+    """The sequential test after `n` pairs of one hypothesis: its two e-values.
+
+    The hypothesis is settled when either reaches `threshold`, 2 / (its share of alpha).
+    """
 
     candidate: str
     segment: str | None
     n: int
     e_pass: float
     e_fail: float
+    threshold: float = 40.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

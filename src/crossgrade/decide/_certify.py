@@ -1,0 +1,199 @@
+"""Certification: one test for each hypothesis, one correction over all of them."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from crossgrade.decide import _thresholds as limits
+from crossgrade.decide._evidence import BoolColumn, FloatColumn
+from crossgrade.decide._guards import failing, failing_parts
+from crossgrade.decide._hypotheses import alpha_shares
+from crossgrade.decide._records import Certificate, EvidencePoint, Guard
+from crossgrade.decide._view import Part, View
+from crossgrade.stats import Outcome, Retention, SequentialRetention, corrected_retention, holm, retention
+
+_PATH_POINTS = 120
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tested:
+    """One hypothesis after its test: `p` small certifies, `p_below` small shows the opposite."""
+
+    candidate: str
+    part: Part
+    share: float
+    result: Retention
+    p: float
+    p_below: float
+    path: tuple[EvidencePoint, ...] = ()
+    excluded: str | None = None
+
+
+def certify(view: View, guards: Iterable[Guard]) -> tuple[tuple[Certificate, ...], tuple[EvidencePoint, ...]]:
+    """Test every hypothesis; return certificates (each candidate's whole first) and the bets' paths.
+
+    A hypothesis that a guard took out stays in the family with p = 1: which ones are taken out
+    depends on the data, so its share of alpha is not handed to the others.
+    """
+    guards = tuple(guards)
+    models = [model.model for model in view.evidence.candidates]
+    shares = alpha_shares(models, [str(part.label) for part in view.segments])
+    tested = [
+        _test(view, guards, candidate, part, shares[candidate, part.label])
+        for candidate in models
+        for part in (view.whole, *view.segments)
+    ]
+    weights = [one.share for one in tested]
+    adjusted = holm([one.p for one in tested], weights)
+    below = holm([one.p_below for one in tested], weights)
+    certificates = tuple(
+        _certificate(view, one, float(p), float(q)) for one, p, q in zip(tested, adjusted, below, strict=True)
+    )
+    return certificates, tuple(point for one in tested for point in one.path)
+
+
+def _certificate(view: View, tested: Tested, adjusted_p: float, adjusted_p_below: float) -> Certificate:
+    """Return the certificate; the outcome shown is the one after correction."""
+    alpha = view.settings.alpha
+    certified = adjusted_p <= alpha
+    shown_below = not certified and adjusted_p_below <= alpha
+    outcome: Outcome = "pass" if certified else "fail" if shown_below else "undecided"
+    return Certificate(
+        candidate=tested.candidate,
+        segment=tested.part.label,
+        retention=replace(tested.result, outcome=outcome, alpha=alpha),
+        adjusted_p=adjusted_p,
+        certified=certified,
+        share=view.share(tested.part),
+        excluded=tested.excluded,
+        adjusted_p_below=adjusted_p_below,
+        shown_below=shown_below,
+    )
+
+
+def _test(view: View, guards: tuple[Guard, ...], candidate: str, part: Part, share: float) -> Tested:
+    """Test one hypothesis, and take it out where a guard says so."""
+    broken = failing_parts(guards, candidate=candidate)
+    whole = part.label is None
+    seen = view.without(frozenset(broken)) if view.splittable else view
+    rows = view.paired(candidate, seen.whole.rows if whole else part.rows)
+    result, path = _run(view, candidate, part, rows, share)
+    excluded = failing(guards, candidate=candidate, segment=part.label)
+    if excluded is None and whole and broken:
+        excluded = next(iter(broken.values()))
+    p, p_below = result.p_value, result.p_value_below
+    if _too_few(view, result):
+        p = p_below = 1.0
+    if excluded is not None:
+        p = 1.0
+        # Broken groups stay in the claim about the whole, which is shown to be below the floor
+        # only where it is with them and without them; of a broken segment nothing is claimed.
+        p_below = max(p_below, _without_groups(view, candidate, broken)) if whole else 1.0
+    return Tested(
+        candidate=candidate,
+        part=part,
+        share=share,
+        result=result,
+        p=p,
+        p_below=p_below,
+        path=path,
+        excluded=excluded,
+    )
+
+
+def _run(
+    view: View, candidate: str, part: Part, rows: BoolColumn, share: float
+) -> tuple[Retention, tuple[EvidencePoint, ...]]:
+    """Return the result of the design that the evidence allows."""
+    if view.order is None:
+        return fixed_test(view, candidate, rows), ()
+    return _replay(view, candidate, part, rows, share)
+
+
+def fixed_test(view: View, candidate: str, rows: BoolColumn) -> Retention:
+    """Test once on these rows: score, t or cluster t, or a judge's scores corrected by people's."""
+    settings, weight = view.settings, view.evidence.weight
+    b, c = view.incumbent[rows], view.candidate(candidate)[rows]
+    human = view.human(candidate)
+    if human is not None:
+        theirs, ours = (column[rows] for column in human)
+        return corrected_retention(b, c, theirs, ours, floor=settings.floor, alpha=settings.alpha)
+    return retention(
+        b,
+        c,
+        settings.floor,
+        settings.alpha,
+        None if view.clusters is None else view.clusters[rows],
+        weights=None if weight is None else weight[rows],
+    )
+
+
+def _replay(
+    view: View, candidate: str, part: Part, rows: BoolColumn, share: float
+) -> tuple[Retention, tuple[EvidencePoint, ...]]:
+    """Bet in the recorded order, exactly as the run did, and stop where it stopped.
+
+    Weighted samples are bet on as (w b, w c) with w scaled to at most 1: E[w c] >= r E[w b] is
+    the claim about the traffic, and the scores stay in [0, 1].
+    """
+    assert view.order is not None
+    settings, scale = view.settings, _scale(view)
+    test = SequentialRetention(
+        settings.floor,
+        settings.alpha * share,
+        view.planned(part),
+        anytime=settings.mode == "anytime",
+    )
+    asked = view.order[rows[view.order]]
+    test.update_many((view.incumbent * scale)[asked], (view.candidate(candidate) * scale)[asked])
+    looks = test.path
+    kept = looks[:: max(1, len(looks) // _PATH_POINTS)]
+    path = tuple(
+        EvidencePoint(candidate=candidate, segment=part.label, n=n, e_pass=e_pass, e_fail=e_fail)
+        for n, e_pass, e_fail in (kept if looks[-1:] == kept[-1:] else (*kept, looks[-1]))
+    )
+    return _closed(view, candidate, part, rows, test), path
+
+
+def _closed(view: View, candidate: str, part: Part, rows: BoolColumn, test: SequentialRetention) -> Retention:
+    """Return the result; where unscored samples kept the count below the plan, the end is tested here.
+
+    The run is over when every planned sample was asked; that some got no score says nothing
+    about when it stopped, so the half of alpha kept for the end is spent on the pairs there are.
+    """
+    result = test.result()
+    columns = next(each for each in view.evidence.candidates if each.model == candidate)
+    asked = int((view.asked(columns) & part.rows).sum())
+    if test.outcome is not None or test.anytime or asked < view.planned(part):
+        return result
+    final = fixed_test(view, candidate, rows)
+    return replace(
+        result,
+        p_value=min(1.0, 2 * min(1 / test.e_pass, final.p_value)),
+        p_value_below=min(1.0, 2 * min(1 / test.e_fail, final.p_value_below)),
+        method=f"{result.method}, then {final.method}",
+        needed=final.needed,
+    )
+
+
+def _scale(view: View) -> FloatColumn:
+    """Return the samples' weights relative to the heaviest planned one."""
+    weight = view.evidence.weight
+    if weight is None:
+        return np.ones(view.evidence.n)
+    return np.minimum(weight / max(view.evidence.heaviest or 0.0, float(weight.max())), 1.0)
+
+
+def _too_few(view: View, result: Retention) -> bool:
+    """Return whether a fixed test rests on too few pairs for its approximation to hold."""
+    return view.order is None and (result.clusters or result.n) < limits.SETTLED_N
+
+
+def _without_groups(view: View, candidate: str, broken: dict[str, str]) -> float:
+    """Return the p-value of "below the floor" on the rows outside the broken groups."""
+    rows = view.paired(candidate, view.whole.rows)
+    for part in view.parts:
+        if part.label in broken:
+            rows &= ~part.rows
+    return fixed_test(view, candidate, rows).p_value_below

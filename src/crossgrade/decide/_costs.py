@@ -1,0 +1,69 @@
+"""What each policy costs, from the samples that both models answered."""
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from crossgrade.decide import _thresholds as limits
+from crossgrade.decide._evidence import BoolColumn, FloatColumn, ModelColumns
+from crossgrade.decide._records import PolicyCost
+from crossgrade.decide._view import View
+from crossgrade.economics import policy_savings
+from crossgrade.routing import Policy
+
+
+def moved_rows(view: View, policy: Policy) -> BoolColumn:
+    """Return the rows that the policy sends to its candidate."""
+    segment = view.evidence.segment
+    if policy.kind != "split" or segment is None:
+        return np.full(view.evidence.n, policy.kind == "switch")
+    return np.array([policy.moves(label) for label in segment], dtype=np.bool_)
+
+
+def policy_cost(view: View, policy: Policy) -> PolicyCost:
+    """Return what a policy costs and saves per request, per month and per point of score."""
+    evidence = view.evidence
+    candidate = next((each for each in evidence.candidates if each.model == policy.candidate), None)
+    model = evidence.incumbent if candidate is None else candidate
+    moved = moved_rows(view, policy)
+    rows = view.asked(evidence.incumbent) & (~moved | view.asked(model))
+    theirs, stated = _costs(view, evidence.incumbent, rows)
+    ours, also_stated = (theirs, stated) if candidate is None else _costs(view, candidate, rows & moved)
+    score = (
+        view.incumbent if candidate is None else np.where(moved, view.candidate(model.model), view.incumbent)
+    )
+    savings = policy_savings(
+        theirs[rows],
+        np.where(moved, ours, theirs)[rows],
+        score[rows],
+        weight=view.traffic_weights(rows)[rows],
+        requests_per_month=view.settings.requests_per_month,
+        stated=stated or also_stated,
+    )
+    return PolicyCost(
+        policy=policy,
+        per_request_usd=savings.per_request_usd,
+        per_solved_usd=savings.per_solved_usd,
+        saving_per_request_usd=savings.saving_per_request_usd,
+        saving_per_month_usd=savings.saving_per_month_usd,
+        saving_share=savings.saving_share,
+    )
+
+
+def cheaper_segments(view: View, incumbent: str, candidate: str, segments: Iterable[str]) -> tuple[str, ...]:
+    """Return those of the segments on which the candidate is not known to cost more."""
+
+    def saving(segment: str) -> float | None:
+        policy = Policy(kind="split", incumbent=incumbent, candidate=candidate, segments=(segment,))
+        return policy_cost(view, policy).saving_per_request_usd.value
+
+    return tuple(each for each in segments if (found := saving(each)) is None or found > 0)
+
+
+def _costs(view: View, model: ModelColumns, rows: BoolColumn) -> tuple[FloatColumn, bool]:
+    """Return a model's cost per sample, and whether it is stated rather than measured."""
+    stated = view.settings.stated_cost_usd.get(model.model)
+    unknown = int((rows & ~np.isfinite(model.cost_usd)).sum())
+    if stated is None or unknown <= limits.UNKNOWN_COST * int(rows.sum()):
+        return model.cost_usd, False
+    return np.full(view.evidence.n, stated), True

@@ -1,0 +1,235 @@
+"""From evidence to a verdict: guards, certificates, costs, and the cheapest certified policy."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, time, timedelta
+from decimal import Decimal
+
+import numpy as np
+
+from crossgrade.decide._certify import certify
+from crossgrade.decide._costs import policy_cost
+from crossgrade.decide._digest import evidence_digest
+from crossgrade.decide._evidence import Evidence
+from crossgrade.decide._guards import failed_segments, failing, run_guards
+from crossgrade.decide._options import Option, certified_options, cheapest, open_hypotheses
+from crossgrade.decide._reasons import reasons, would_change
+from crossgrade.decide._records import (
+    Certificate,
+    DecisionSettings,
+    Guard,
+    Loss,
+    PolicyCost,
+    RequirementCheck,
+    Verdict,
+    VerdictName,
+)
+from crossgrade.decide._requirements import check_requirements, missing_evidence
+from crossgrade.decide._sentence import Findings, sentence
+from crossgrade.decide._view import View, make_view
+from crossgrade.errors import UsageError
+from crossgrade.routing import Policy
+
+_LOSSES = 20
+
+
+def decide_policy(
+    evidence: Evidence,
+    settings: DecisionSettings | None = None,
+    *,
+    now: datetime,
+    run_id: str | None = None,
+    spent_usd: Decimal | None = None,
+) -> Verdict:
+    """Return the verdict: the cheapest certified policy that meets the requirements.
+
+    - `switch`, `split`: such a policy moves traffic, meets every requirement, and is shown to
+      cost less than the incumbent.
+    - `undecided`: something that is not known yet could move traffic: a hypothesis still open, a
+      certified policy without a price ("certified, price unknown"), a requirement not shown
+      either way, a broken group in the evidence. The policy keeps the incumbent meanwhile.
+    - `keep`: nothing open is left: the candidates are shown to be below the floor, miss a
+      requirement, or cost more; or the workload's class of evidence is not there.
+    - `invalid`: a guard found the evidence as a whole unfit, for every candidate.
+
+    `now` is aware; the verdict is valid for `settings.valid_days` from it, or until a model that
+    its policy names is retired. The same evidence, settings and `now` give the same verdict.
+    Raises `DataError` for evidence whose columns do not fit together.
+    """
+    settings = settings or DecisionSettings()
+    if now.tzinfo is None:
+        raise UsageError("`now` has no time zone", hint="pass datetime.now(UTC)")
+    view = make_view(evidence, settings)
+    guards = run_guards(view)
+    certificates, path = certify(view, guards)
+    checks = check_requirements(view, now)
+    missing = missing_evidence(settings.requirements, settings.provided)
+    sound = [
+        each.model
+        for each in evidence.candidates
+        if failing(guards, candidate=each.model, segment=None) is None
+    ]
+    invalid = not sound or (view.splittable and len(failed_segments(view, guards)) == len(view.segments))
+    certificates = tuple(_grounded(one, guards, invalid=invalid) for one in certificates)
+    options = certified_options(view, certificates, checks)
+    chosen = None if invalid or missing else cheapest(options)
+    pending = open_hypotheses(certificates, _in_the_running(sound, checks))
+    name = _name(chosen, options, pending, invalid=invalid, missing=bool(missing))
+    needed = _needed(pending) if name == "undecided" else None
+    found = Findings(
+        view=view,
+        name=name,
+        chosen=chosen,
+        options=() if invalid else options,
+        certificates=certificates,
+        guards=guards,
+        checks=checks,
+        missing=missing,
+        needed=needed,
+    )
+    keep = Policy(kind="keep", incumbent=evidence.incumbent.model)
+    policy = keep if chosen is None else chosen.policy
+    costs = _costs(view, keep, options)
+    return Verdict(
+        workload=evidence.workload,
+        name=name,
+        policy=policy,
+        incumbent=evidence.incumbent.model,
+        candidates=tuple(each.model for each in evidence.candidates),
+        floor=settings.floor,
+        alpha=settings.alpha,
+        mode=view.mode,
+        sentence=sentence(found),
+        reasons=reasons(found),
+        would_change=would_change(found),
+        certificates=certificates,
+        guards=guards,
+        requirements=checks,
+        costs=costs,
+        losses=_losses(view),
+        path=path,
+        asked=_asked(view),
+        planned=view.planned(view.whole),
+        calls_saved=_calls_saved(view),
+        needed=needed,
+        decided_at=now,
+        valid_until=_valid_until(settings, policy, now),
+        evidence_digest=evidence_digest(evidence),
+        seed=settings.seed,
+        price_sources=tuple(f"{f.model}: {f.price_source}" for f in settings.facts if f.price_source),
+        saving_per_month_usd=next(each for each in costs if each.policy == policy).saving_per_month_usd,
+        spent_usd=spent_usd,
+        run_id=run_id,
+        settings=settings,
+    )
+
+
+def _grounded(one: Certificate, guards: Sequence[Guard], *, invalid: bool) -> Certificate:
+    """Return the certificate, void where the evidence as a whole is unfit for its candidate."""
+    guard = failing(guards, candidate=one.candidate, segment=None)
+    if guard is None and not invalid:
+        return one
+    return replace(
+        one,
+        certified=False,
+        shown_below=False,
+        excluded=one.excluded or guard or "every segment failed a guard",
+        retention=replace(one.retention, outcome="undecided"),
+    )
+
+
+def _in_the_running(sound: Sequence[str], checks: Sequence[RequirementCheck]) -> list[str]:
+    """Return the candidates that no guard and no missed requirement has put out."""
+    out = {check.candidate for check in checks if check.met is False}
+    return [model for model in sound if model not in out]
+
+
+def _name(
+    chosen: Option | None,
+    options: Sequence[Option],
+    pending: Sequence[Certificate],
+    *,
+    invalid: bool,
+    missing: bool,
+) -> VerdictName:
+    """Return what the verdict is called; see `decide_policy`."""
+    if invalid:
+        return "invalid"
+    if missing:
+        return "keep"
+    if chosen is not None:
+        return "switch" if chosen.policy.kind == "switch" else "split"
+    unsettled = any(not option.unmet and not option.costs_more for option in options)
+    return "undecided" if unsettled or pending else "keep"
+
+
+def _needed(pending: Sequence[Certificate]) -> int | None:
+    """Return how many more samples would probably settle the hypothesis nearest to being settled."""
+    more = [one.retention.needed - one.retention.n for one in pending if one.retention.needed is not None]
+    return min((n for n in more if n > 0), default=None)
+
+
+def _costs(view: View, keep: Policy, options: Sequence[Option]) -> tuple[PolicyCost, ...]:
+    """Return the costs of keeping, of switching to each candidate, and of the certified splits."""
+    switches = [
+        Policy(kind="switch", incumbent=keep.incumbent, candidate=each.model)
+        for each in view.evidence.candidates
+    ]
+    splits = [option.cost for option in options if option.policy.kind == "split"]
+    return (*(policy_cost(view, policy) for policy in (keep, *switches)), *splits)
+
+
+def _losses(view: View) -> tuple[Loss, ...]:
+    """Return the samples that each candidate lost by most, the first of equals."""
+    evidence, found = view.evidence, list[Loss]()
+    for model in evidence.candidates:
+        scores = view.candidate(model.model)
+        gap = np.where(view.paired(model.model, view.whole.rows), view.incumbent - scores, 0.0)
+        for row in np.argsort(-gap, kind="stable")[:_LOSSES]:
+            if gap[row] <= 0:
+                break
+            found.append(
+                Loss(
+                    sample_id=str(evidence.sample_ids[row]),
+                    candidate=model.model,
+                    segment=_text(evidence.segment, row),
+                    incumbent_score=float(view.incumbent[row]),
+                    candidate_score=float(scores[row]),
+                    input=_text(evidence.input, row),
+                    target=_text(evidence.target, row),
+                    incumbent_output=_text(evidence.incumbent.output, row),
+                    candidate_output=_text(model.output, row),
+                )
+            )
+    return tuple(found)
+
+
+def _text(column: np.ndarray | None, row: int) -> str | None:
+    """Return a text of a column, None where there is none."""
+    return None if column is None or column[row] is None else str(column[row])
+
+
+def _asked(view: View) -> int:
+    """Return how many samples any model was asked."""
+    models = (view.evidence.incumbent, *view.evidence.candidates)
+    return int(np.any([view.asked(model) for model in models], axis=0).sum())
+
+
+def _calls_saved(view: View) -> int:
+    """Return how many planned model calls were not made because the verdict was certain."""
+    if view.evidence.order is None:
+        return 0
+    planned = view.planned(view.whole)
+    models = (view.evidence.incumbent, *view.evidence.candidates)
+    return sum(planned - int(view.asked(model).sum()) for model in models)
+
+
+def _valid_until(settings: DecisionSettings, policy: Policy, now: datetime) -> datetime:
+    """Return when the verdict expires: after its days, or when a model it names is retired."""
+    named = {policy.incumbent, policy.candidate}
+    retired = [
+        datetime.combine(facts.retires_on, time(), tzinfo=UTC)
+        for facts in settings.facts
+        if facts.model in named and facts.retires_on is not None
+    ]
+    return max(min([now + timedelta(days=settings.valid_days), *retired]), now)

@@ -1,0 +1,72 @@
+"""The digest of the columns that a verdict was computed from."""
+
+import hashlib
+from collections.abc import Iterator
+
+import numpy as np
+
+from crossgrade.decide._evidence import Evidence, ModelColumns
+
+
+def evidence_digest(evidence: Evidence) -> str:
+    """Return `sha256:` and the hex digest of every column and setting that changes a number.
+
+    Texts of inputs, targets and answers are left out: they illustrate and decide nothing. The
+    digest depends on values alone, not on how they are laid out in memory, and each part is
+    hashed with its name and length, so that no two evidences share their bytes.
+    """
+    whole = hashlib.sha256(b"crossgrade evidence 1")
+    for name, content in _parts(evidence):
+        whole.update(f"{len(name)}:{name}{len(content)}:".encode())
+        whole.update(content)
+    return "sha256:" + whole.hexdigest()
+
+
+def _parts(evidence: Evidence) -> Iterator[tuple[str, bytes]]:
+    """Iterate over the named parts in a fixed order."""
+    for name in ("sample_ids", "segment", "group", "cluster"):
+        yield name, _texts(getattr(evidence, name))
+    yield "weight", _numbers(evidence.weight)
+    yield "order", _numbers(evidence.order)
+    yield "planned", repr((evidence.planned, sorted(evidence.planned_by_segment.items()))).encode()
+    yield "heaviest", repr(evidence.heaviest).encode()
+    yield "scale", repr((evidence.chance, sorted(evidence.chance_by_segment.items()), evidence.zero)).encode()
+    audit = evidence.audit
+    yield "audit", repr((audit.unmatched, audit.duplicates, audit.key_conflicts)).encode()
+    yield "judge", repr(evidence.judge).encode()
+    for model in (evidence.incumbent, *evidence.candidates):
+        for name, content in _model_parts(model):
+            yield f"{model.model}\0{name}", content
+
+
+def _model_parts(model: ModelColumns) -> Iterator[tuple[str, bytes]]:
+    for name in ("score", "error", "unparsed", "cost_usd", "latency_ms", "ttft_ms", "human"):
+        yield name, _numbers(getattr(model, name))
+    yield "prompt_digests", _texts(model.prompt_digests)
+    rest = (
+        model.origin.value,
+        sorted(model.settings_digests),
+        model.stated_mean,
+        model.out_of_range,
+        model.epochs,
+    )
+    yield "rest", repr(rest).encode()
+
+
+def _numbers(column: np.ndarray | None) -> bytes:
+    """Return numbers as little-endian float64, every NaN and zero the same."""
+    if column is None:
+        return b"none"
+    values = np.asarray(column, dtype="<f8") + 0.0
+    return np.where(np.isnan(values), np.nan, values).astype("<f8").tobytes()
+
+
+def _texts(column: np.ndarray | None) -> bytes:
+    """Return texts with their lengths; a missing one differs from an empty one."""
+    if column is None:
+        return b"none"
+    parts = []
+    for text in column.tolist():
+        content = b"" if text is None else str(text).encode("utf-8", "surrogatepass")
+        parts.append(f"{'-' if text is None else len(content)}:".encode() + content)
+    return b"".join(parts)

@@ -1,0 +1,94 @@
+"""The table of guards, and what a failed one takes out of the decision.
+
+A guard looks at the evidence and passes, warns or fails, for the whole or for a part, for one
+candidate or for all. What a failure does follows from its scope alone:
+
+- on a **segment**: a request's segment is known when it arrives, so the segment stays with the
+  incumbent and its rows leave the test. The claim "the candidate everywhere" can then no longer
+  be certified, for nothing is known of that part of the traffic; splits can.
+- on a **group** (a label for looking only): the group cannot be told apart when serving, so its
+  rows cannot leave the claim. The whole is tested on all rows and is not certified.
+- on the **whole for one candidate**: that candidate is out.
+- on the **whole**: the verdict is `invalid`.
+
+The whole is looked at without the segments that failed: one broken segment does not make the
+rest unfit.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+
+from crossgrade.decide import _guards_samples as samples
+from crossgrade.decide import _guards_scores as scores
+from crossgrade.decide._records import Guard
+from crossgrade.decide._view import View
+
+GUARDS: tuple[Callable[[View], Iterator[Guard]], ...] = (
+    scores.score_range,
+    scores.incumbent_below_chance,
+    scores.incumbent_floor,
+    scores.unparsed_rate,
+    scores.unscored,
+    scores.errors_as_zero,
+    scores.retention_too_high,
+    scores.scale_zero,
+    scores.aggregate_mismatch,
+    scores.discordant,
+    scores.judge_unchecked,
+    samples.clusters,
+    samples.order_dependence,
+    samples.peeking,
+    samples.key_conflicts,
+    samples.mismatched_items,
+    samples.duplicates,
+    samples.prompt_parity,
+    samples.decoding_parity,
+    samples.selection,
+    samples.origin,
+    samples.traffic_weights,
+    samples.price_known,
+)
+"""Every guard, in the order in which a report shows them."""
+
+
+def run_guards(view: View) -> tuple[Guard, ...]:
+    """Return what every guard found; the whole is judged without the segments that failed."""
+    found = tuple(guard for look in GUARDS for guard in look(view))
+    failed = failed_segments(view, found)
+    if not failed or len(failed) == len(view.segments):
+        return found
+    again = tuple(guard for look in GUARDS for guard in look(view.without(failed)) if guard.segment is None)
+    parts = [guard for guard in found if guard.segment is not None]
+    return tuple(sorted((*again, *parts), key=lambda guard: _place(guard.name)))
+
+
+def failed_segments(view: View, guards: Iterable[Guard]) -> frozenset[str]:
+    """Return the segments that stay with the incumbent whichever candidate is looked at."""
+    if not view.splittable:
+        return frozenset()
+    models = {model.model for model in view.evidence.candidates}
+    labels = {str(part.label) for part in view.segments}
+    return frozenset(
+        label for label in labels if all(failing(guards, candidate=each, segment=label) for each in models)
+    )
+
+
+def failing(guards: Iterable[Guard], *, candidate: str, segment: str | None) -> str | None:
+    """Return the name of the first guard that failed on this part for this candidate, or None."""
+    for guard in guards:
+        if guard.status == "fail" and guard.segment == segment and guard.candidate in (None, candidate):
+            return guard.name
+    return None
+
+
+def failing_parts(guards: Iterable[Guard], *, candidate: str) -> dict[str, str]:
+    """Return the parts that failed for this candidate, each with the first guard that failed."""
+    parts: dict[str, str] = {}
+    for guard in guards:
+        if guard.status == "fail" and guard.segment is not None and guard.candidate in (None, candidate):
+            parts.setdefault(guard.segment, guard.name)
+    return parts
+
+
+def _place(name: str) -> int:
+    """Return where a guard stands in the table."""
+    return next(at for at, look in enumerate(GUARDS) if look.__name__.replace("_", "-") == name)

@@ -1,0 +1,88 @@
+"""Verdicts as plain JSON and back."""
+
+import math
+from typing import Any
+
+import msgspec
+
+from crossgrade.decide._records import Verdict, VerdictName
+from crossgrade.errors import DataError
+
+SCHEMA_VERSION = 1
+"""Raised when a field changes meaning; fields that are added have defaults, so old records stay readable."""
+
+_INFINITE = "Infinity"
+_NUMBERS = frozenset({"value", "low", "high", "e_pass", "e_fail"})
+"""The fields that may hold an infinity, which JSON has no number for: it is written as text."""
+
+
+def verdict_to_json(verdict: Verdict) -> dict[str, Any]:
+    """Return the verdict as plain JSON values: decimals as text, times RFC 3339, `schema_version`.
+
+    `retention` at the top is the headline figure (`value`, `low`, `high`, `n`): the chosen
+    candidate's on the whole workload, or where nothing is chosen the most promising one's.
+    """
+    tree: dict[str, Any] = msgspec.to_builtins(verdict)
+    headline = _headline(tree)
+    shown = {key: headline[key] for key in ("value", "low", "high", "n", "level", "outcome", "method")}
+    found: dict[str, Any] = _finite({"schema_version": SCHEMA_VERSION, "retention": shown, **tree})
+    return found
+
+
+def verdict_from_json(tree: Any) -> Verdict:
+    """Return the verdict that `verdict_to_json` wrote, by this release or an older one.
+
+    Raises `DataError` for what is not a verdict, or is one of a newer release.
+    """
+    version = tree.get("schema_version", SCHEMA_VERSION) if isinstance(tree, dict) else None
+    if not isinstance(version, int) or version > SCHEMA_VERSION:
+        raise DataError(
+            f"verdict has schema version {version!r}, this release reads up to {SCHEMA_VERSION}",
+            hint="upgrade crossgrade to read it",
+        )
+    try:
+        return msgspec.convert(_infinite(tree), Verdict)
+    except (msgspec.ValidationError, ValueError, RecursionError) as error:
+        raise DataError(f"this is not a verdict: {error}", hint="decide again to write a new one") from error
+
+
+_EXIT: dict[VerdictName, int] = {"switch": 0, "split": 0, "keep": 1, "undecided": 1, "invalid": 3}
+
+
+def gate(verdict: Verdict) -> int:
+    """Return the exit code of `decide --gate`: 0 on switch or split, 1 on keep or undecided, 3 on invalid."""
+    return _EXIT[verdict.name]
+
+
+def _headline(tree: dict[str, Any]) -> dict[str, Any]:
+    """Return the retention of the certificate shown first."""
+    wholes = [one for one in tree["certificates"] if one["segment"] is None]
+    chosen = tree["policy"]["candidate"]
+    wholes.sort(
+        key=lambda one: (one["candidate"] != chosen, one["adjusted_p"], -(one["retention"]["value"] or 0.0))
+    )
+    found: dict[str, Any] = wholes[0]["retention"]
+    return found
+
+
+def _finite(node: Any) -> Any:
+    """Return the tree with infinities as text."""
+    if isinstance(node, dict):
+        return {key: _finite(value) for key, value in node.items()}
+    if isinstance(node, list | tuple):
+        return [_finite(value) for value in node]
+    if isinstance(node, float) and math.isinf(node):
+        return _INFINITE if node > 0 else f"-{_INFINITE}"
+    return node
+
+
+def _infinite(node: Any) -> Any:
+    """Return the tree with infinities as numbers again, in the fields that are numbers."""
+    if isinstance(node, dict):
+        return {
+            key: float(value)
+            if key in _NUMBERS and isinstance(value, str) and value.removeprefix("-") == _INFINITE
+            else _infinite(value)
+            for key, value in node.items()
+        }
+    return [_infinite(value) for value in node] if isinstance(node, list) else node

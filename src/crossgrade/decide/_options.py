@@ -1,0 +1,119 @@
+"""The policies that could be certified, what stands in their way, and which one is chosen."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from crossgrade.decide._costs import cheaper_segments, policy_cost
+from crossgrade.decide._records import Certificate, PolicyCost, RequirementCheck
+from crossgrade.decide._view import View
+from crossgrade.routing import Policy
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Option:
+    """A certified policy with its cost; `unmet` and `unknown` are the requirements in its way."""
+
+    policy: Policy
+    cost: PolicyCost
+    unmet: tuple[RequirementCheck, ...] = ()
+    unknown: tuple[RequirementCheck, ...] = ()
+
+    @property
+    def priced(self) -> bool:
+        """Whether it is known what the policy saves."""
+        return self.cost.saving_per_request_usd.value is not None
+
+    @property
+    def saves(self) -> bool:
+        """Whether it is shown that the policy costs less: the whole interval, where there is one."""
+        saving = self.cost.saving_per_request_usd
+        shown = saving.low if saving.low is not None else saving.value
+        return shown is not None and shown > 0
+
+    @property
+    def costs_more(self) -> bool:
+        """Whether it is shown that the policy saves nothing."""
+        saving = self.cost.saving_per_request_usd
+        shown = saving.high if saving.high is not None else saving.value
+        return shown is not None and shown <= 0
+
+    @property
+    def eligible(self) -> bool:
+        """Whether the policy may be the verdict."""
+        return self.saves and not self.unmet and not self.unknown
+
+
+def certified_options(
+    view: View, certificates: Iterable[Certificate], checks: Sequence[RequirementCheck]
+) -> tuple[Option, ...]:
+    """Return every policy that the certificates allow: a switch, and a split over certified segments.
+
+    A split moves exactly the segments that were each certified by themselves, less those on
+    which the candidate is known to cost more.
+    """
+    certified = [one for one in certificates if one.certified]
+    incumbent = view.evidence.incumbent.model
+    policies: list[Policy] = []
+    for model in (each.model for each in view.evidence.candidates):
+        own = [one for one in certified if one.candidate == model]
+        if any(one.segment is None for one in own):
+            policies.append(Policy(kind="switch", incumbent=incumbent, candidate=model))
+        segments = tuple(one.segment for one in own if one.segment is not None)
+        segments = cheaper_segments(view, incumbent, model, segments) or segments
+        if segments:
+            policies.append(Policy(kind="split", incumbent=incumbent, candidate=model, segments=segments))
+    return tuple(
+        Option(
+            policy=policy,
+            cost=policy_cost(view, policy),
+            unmet=tuple(c for c in checks if c.candidate == policy.candidate and c.met is False),
+            unknown=tuple(c for c in checks if c.candidate == policy.candidate and c.met is None),
+        )
+        for policy in policies
+    )
+
+
+def cheapest(options: Iterable[Option]) -> Option | None:
+    """Return the eligible policy that costs least per request; a switch before a split at one price."""
+    eligible = [option for option in options if option.eligible]
+    return min(eligible, key=_price, default=None)
+
+
+def _price(option: Option) -> tuple[float, bool]:
+    value = option.cost.per_request_usd.value
+    return (float("inf") if value is None else value, option.policy.kind != "switch")
+
+
+def closed_beats_open(view: View, options: Sequence[Option]) -> tuple[str, str] | None:
+    """Return (closed, open) models, where a closed model's certified policy is cheaper than any open one's.
+
+    `open` is empty where no policy of an open model is eligible.
+    """
+    weights = {facts.model: facts.open_weights for facts in view.settings.facts}
+    candidates = [each.model for each in view.evidence.candidates]
+    if not any(weights.get(model) for model in candidates):
+        return None
+    best = cheapest(options)
+    if best is None or best.policy.candidate is None or weights.get(best.policy.candidate) is not False:
+        return None
+    rival = cheapest(option for option in options if weights.get(str(option.policy.candidate)))
+    return best.policy.candidate, "" if rival is None else str(rival.policy.candidate)
+
+
+def open_hypotheses(
+    certificates: Sequence[Certificate], candidates: Sequence[str]
+) -> tuple[Certificate, ...]:
+    """Return the hypotheses of these candidates that more samples could still settle.
+
+    A whole that lost a group to a guard is open: mended evidence may certify it. One that lost
+    a segment is not: only its splits are left.
+    """
+    segmented = any(one.segment is not None for one in certificates)
+    return tuple(
+        one
+        for one in certificates
+        if one.candidate in candidates
+        and not one.certified
+        and not one.shown_below
+        and (one.excluded is None or (one.segment is None and not segmented))
+    )

@@ -1,0 +1,158 @@
+"""Why the verdict is what it is, and what would change it, in plain words."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from crossgrade.decide._certify import fixed_test
+from crossgrade.decide._guards import failing_parts
+from crossgrade.decide._options import Option, closed_beats_open
+from crossgrade.decide._records import Certificate, Guard
+from crossgrade.decide._sentence import Findings
+from crossgrade.decide._words import count, dollars, listed, percent, retained
+
+
+def reasons(found: Findings) -> tuple[str, ...]:
+    """Return why the verdict is what it is, the loudest first."""
+    return tuple(dict.fromkeys([*_warnings(found), *_quality(found), *_money(found), *_limits(found)]))
+
+
+def _warnings(found: Findings) -> Iterator[str]:
+    """Yield what must not be overlooked."""
+    if found.missing:
+        kind = found.view.settings.requirements.evidence
+        yield f"Being {kind}, it stays with {found.incumbent} until there is: {listed(found.missing)}."
+    if found.chosen is not None and found.chosen.policy.kind == "switch":
+        for one in found.certificates:
+            if one.candidate == found.chosen.policy.candidate and one.segment and one.shown_below:
+                yield (
+                    f"WARNING: on {one.segment} ({percent(one.share)} of the traffic) {one.candidate} "
+                    f"keeps only {retained(one.retention)}, shown to be below the floor: "
+                    "the whole passes, this part does not."
+                )
+    for guard in found.guards:
+        if guard.status == "fail":
+            place = f" on {guard.segment}" if guard.segment else ""
+            yield f"The guard {guard.name} failed{place}: {guard.seen}."
+    yield from _rests(found)
+
+
+def _rests(found: Findings) -> Iterator[str]:
+    """Yield what is left of the whole without its broken groups."""
+    view = found.view
+    if view.splittable:
+        return
+    for model in view.evidence.candidates:
+        broken = failing_parts(found.guards, candidate=model.model)
+        if not broken:
+            continue
+        gone = np.any([part.rows for part in view.parts if part.label in broken], axis=0)
+        rows = view.paired(model.model, view.whole.rows & ~gone)
+        if rows.any():
+            rest = retained(fixed_test(view, model.model, rows))
+            yield f"Without {listed(tuple(broken))}, {model.model} keeps {rest}."
+
+
+def _quality(found: Findings) -> Iterator[str]:
+    """Yield how each hypothesis came out."""
+    for one in found.certificates:
+        where = "the whole workload" if one.segment is None else one.segment
+        kept = f"{one.candidate} keeps {retained(one.retention)} on {where}"
+        if one.segment is None and one.excluded is not None:
+            yield f"{kept}; not certified there, because {one.excluded} failed on part of it."
+        elif one.excluded is not None:
+            yield f"{where} stays with {found.incumbent}: {one.excluded} failed there."
+        elif one.certified:
+            yield f"{kept}: certified (adjusted p = {one.adjusted_p:.2g})."
+        elif one.shown_below:
+            yield f"{kept}: shown to be below the floor (adjusted p = {one.adjusted_p_below:.2g})."
+        elif one.segment is None:
+            yield f"{kept}: neither certified nor shown to be below the floor."
+    parts = tuple(str(one.segment) for one in found.certificates if one.segment and _is_open(one))
+    if parts:
+        yield f"Still open: {listed(tuple(dict.fromkeys(parts)))}."
+
+
+def _is_open(one: Certificate) -> bool:
+    return not one.certified and not one.shown_below and one.excluded is None
+
+
+def _money(found: Findings) -> Iterator[str]:
+    """Yield what the certified policies cost."""
+    for option in found.options:
+        saving = option.cost.saving_per_request_usd
+        label = _label(option)
+        if not option.priced:
+            yield f"{label} is certified, price unknown ({saving.reason}): without one, no reason to switch."
+        elif option.costs_more:
+            yield f"{label} is certified and costs more: it saves {dollars(saving)}."
+        elif not option.saves:
+            yield f"{label} is certified, but not shown to be cheaper: it saves {dollars(saving)}."
+        else:
+            yield f"{label} saves {dollars(saving)}, {dollars(option.cost.saving_per_month_usd)}."
+    beaten = closed_beats_open(found.view, found.options)
+    if beaten is not None:
+        closed, rival = beaten
+        against = (
+            f"cheaper than {rival}, the best open one"
+            if rival
+            else "and no open model holds the floor for less"
+        )
+        yield f"A closed model beats every open one: {closed} is the cheapest certified, {against}."
+
+
+def _label(option: Option) -> str:
+    policy = option.policy
+    return f"{policy.candidate} on {'everything' if policy.kind == 'switch' else listed(policy.segments)}"
+
+
+def _limits(found: Findings) -> Iterator[str]:
+    """Yield the requirements that are missed or not known."""
+    for check in found.checks:
+        if check.met is not True:
+            state = "misses" if check.met is False else "is not known to meet"
+            yield f"{check.candidate} {state} {check.name}: {check.seen}, wanted {check.wanted}."
+
+
+def would_change(found: Findings) -> tuple[str, ...]:
+    """Return what would change the verdict, each in one sentence."""
+    return tuple(dict.fromkeys(_changes(found)))
+
+
+def _changes(found: Findings) -> Iterator[str]:
+    for name in found.missing:
+        yield f"{name[:1].upper()}{name[1:]}, imported as evidence."
+    yield from (f"{_place(guard)}: {guard.advice}." for guard in found.guards if guard.status == "fail")
+    if found.needed is not None and found.chosen is None:
+        yield f"About {count(found.needed, 'more sample')}, if the truth is what was seen so far."
+    for option in found.options:
+        if not option.priced:
+            yield f"A price for {option.policy.incumbent} and {option.policy.candidate}."
+    for check in found.checks:
+        if check.met is not True:
+            yield f"{check.candidate} shown to meet {check.name} ({check.wanted})."
+    yield from _margins(found)
+
+
+def _place(guard: Guard) -> str:
+    return f"{guard.name} on {guard.segment}" if guard.segment else guard.name
+
+
+def _margins(found: Findings) -> Iterator[str]:
+    """Yield how far price and floor are from turning the verdict."""
+    if found.chosen is not None:
+        cost = found.chosen.cost
+        total, saved = cost.per_request_usd.value, cost.saving_per_request_usd.value
+        if total is not None and saved is not None and total > 0:
+            yield (
+                f"A price of {found.chosen.policy.candidate} that brings the policy from ${total:.3g} "
+                f"to more than ${total + saved:.3g} a request."
+            )
+        yield "Traffic that is not like these samples, or a new version of either model."
+    best = found.headline
+    if best is None or best.retention.low is None or best.excluded is not None:
+        return
+    if best.certified and best.retention.low < 1:
+        yield f"A floor above about {best.retention.low:.2f} on the whole."
+    elif best.shown_below and best.retention.high is not None:
+        yield f"A floor below about {best.retention.low:.2f}, or a better candidate."

@@ -1,0 +1,108 @@
+"""What a candidate must meet besides quality, checked against facts and against the run.
+
+A measured requirement is met when its whole 95 % interval is within the limit, and missed when
+none of it is; in between nobody knows, and an unknown blocks a switch.
+"""
+
+from collections.abc import Iterator
+from datetime import datetime
+
+import numpy as np
+
+from crossgrade.decide._evidence import FloatColumn, ModelColumns
+from crossgrade.decide._records import ModelFacts, RequirementCheck
+from crossgrade.decide._view import View
+from crossgrade.decide._words import count, listed, percent
+from crossgrade.domain import Requirements
+from crossgrade.stats import proportion_interval, quantile_interval
+
+AGENT_TRIALS = "agent trials"
+VERIFIED_ROUTES = "verified-identity routes"
+
+
+def missing_evidence(requirements: Requirements, provided: tuple[str, ...]) -> tuple[str, ...]:
+    """Return what must be there before the workload may leave its incumbent at all."""
+    needed: dict[str, tuple[str, ...]] = {
+        "plain": (),
+        "agentic": (AGENT_TRIALS,),
+        "regulated": requirements.documents or ("the documents this workload names",),
+        "gated": (VERIFIED_ROUTES,),
+    }
+    return tuple(name for name in needed[requirements.evidence] if name not in provided)
+
+
+def check_requirements(view: View, now: datetime) -> tuple[RequirementCheck, ...]:
+    """Return every requirement of the workload, checked for every candidate."""
+    facts = {each.model: each for each in view.settings.facts}
+    return tuple(
+        check
+        for model in view.evidence.candidates
+        for check in _checks(view, model, facts.get(model.model, ModelFacts(model=model.model)), now)
+    )
+
+
+def _checks(view: View, model: ModelColumns, facts: ModelFacts, now: datetime) -> Iterator[RequirementCheck]:
+    wanted = view.settings.requirements
+
+    def check(name: str, seen: str, limit: str, *, met: bool | None) -> RequirementCheck:
+        return RequirementCheck(name=name, candidate=model.model, met=met, seen=seen, wanted=limit)
+
+    if wanted.context_tokens is not None:
+        tokens = facts.context_tokens
+        met = None if tokens is None else tokens >= wanted.context_tokens
+        yield check("context", _tokens(tokens), f"at least {wanted.context_tokens:,} tokens", met=met)
+    if wanted.regions:
+        met = None if facts.region is None else facts.region in wanted.regions
+        yield check("region", facts.region or "not known", f"one of {listed(wanted.regions)}", met=met)
+    if wanted.licences:
+        met = None if facts.licence is None else facts.licence in wanted.licences
+        yield check("licence", facts.licence or "not known", f"one of {listed(wanted.licences)}", met=met)
+    if facts.retires_on is not None:
+        gone = facts.retires_on <= now.date()
+        seen = f"retires on {facts.retires_on.isoformat()}"
+        yield check("availability", seen, "on sale when decided", met=not gone)
+    for name, limit, column in (
+        ("latency_p95_ms", wanted.latency_p95_ms, model.latency_ms),
+        ("ttft_p95_ms", wanted.ttft_p95_ms, model.ttft_ms),
+    ):
+        if limit is not None:
+            met, seen = _p95(column, limit)
+            yield check(name, seen, f"at most {limit:,.0f} ms", met=met)
+    if wanted.error_rate is not None:
+        met, seen = _error_rate(view, model, wanted.error_rate)
+        yield check("error_rate", seen, f"at most {percent(wanted.error_rate)}", met=met)
+
+
+def _tokens(tokens: int | None) -> str:
+    return "not known" if tokens is None else f"{tokens:,} tokens"
+
+
+def _p95(column: FloatColumn, limit: float) -> tuple[bool | None, str]:
+    """Return whether the 95th percentile is within the limit, and what was measured."""
+    known = column[np.isfinite(column)]
+    if not len(known):
+        return None, "not measured"
+    found = quantile_interval(known, 0.95)
+    high = "unknown" if found.high is None else f"{found.high:,.0f}"
+    low = "unknown" if found.low is None else f"{found.low:,.0f}"
+    seen = f"{found.value:,.0f} ms [{low}, {high}]"
+    return _within(found.low, found.high, limit), f"{seen} over {count(len(known), 'call')}"
+
+
+def _error_rate(view: View, model: ModelColumns, limit: float) -> tuple[bool | None, str]:
+    """Return whether the share of failed calls is within the limit, and what was measured."""
+    asked = view.asked(model)
+    n, failed = int(asked.sum()), int((asked & model.error).sum())
+    if not n:
+        return None, "not measured"
+    found = proportion_interval(failed, n)
+    low, high = found.low, found.high
+    seen = f"{percent(failed / n)} [{percent(low)}, {percent(high)}] of {count(n, 'call')} failed"
+    return _within(low, high, limit), seen
+
+
+def _within(low: float | None, high: float | None, limit: float) -> bool | None:
+    """Return whether an interval lies within a limit; None where it straddles it or has no end."""
+    if high is not None and high <= limit:
+        return True
+    return False if low is not None and low > limit else None

@@ -1,0 +1,122 @@
+"""The verdict in one sentence, and everything that its words are made from."""
+
+from dataclasses import dataclass
+
+from crossgrade.decide._options import Option
+from crossgrade.decide._records import Certificate, Guard, RequirementCheck, VerdictName
+from crossgrade.decide._view import View
+from crossgrade.decide._words import dollars, listed, percent, retained
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Findings:
+    """Everything that the words are made from."""
+
+    view: View
+    name: VerdictName
+    chosen: Option | None
+    options: tuple[Option, ...]
+    certificates: tuple[Certificate, ...]
+    guards: tuple[Guard, ...]
+    checks: tuple[RequirementCheck, ...]
+    missing: tuple[str, ...]
+    needed: int | None
+
+    @property
+    def incumbent(self) -> str:
+        """The incumbent's name."""
+        return self.view.evidence.incumbent.model
+
+    def certificate(self, candidate: str, segment: str | None) -> Certificate:
+        """Return the certificate of one hypothesis."""
+        return next(one for one in self.certificates if (one.candidate, one.segment) == (candidate, segment))
+
+    @property
+    def headline(self) -> Certificate | None:
+        """The certificate shown first: the chosen candidate's, or the best one's, on the whole."""
+        wholes = [one for one in self.certificates if one.segment is None]
+        if self.chosen is not None:
+            return next(one for one in wholes if one.candidate == self.chosen.policy.candidate)
+        return min(wholes, key=lambda one: (one.adjusted_p, -(one.retention.value or 0.0)), default=None)
+
+
+def sentence(found: Findings) -> str:
+    """Return the verdict in one sentence."""
+    settings = found.view.settings
+    floor = f"floor {settings.floor:g}, error rate {percent(settings.alpha)}"
+    if found.chosen is not None:
+        return _move(found, floor)
+    if found.name == "invalid":
+        names = listed(tuple(dict.fromkeys(g.name for g in found.guards if g.status == "fail")))
+        return f"Invalid: the evidence on {found.view.evidence.workload} cannot carry a decision ({names})."
+    return _undecided(found, floor) if found.name == "undecided" else _keep(found, floor)
+
+
+def _undecided(found: Findings, floor: str) -> str:
+    """Return the sentence of a verdict that more samples, a price or a mended guard could settle."""
+    if found.options:
+        return _certified_but(found, found.options[0], floor)
+    best = found.headline
+    more = ""
+    if best is not None and best.excluded is not None:
+        more = f"; the guard {best.excluded} found part of the evidence unfit"
+    elif found.needed is not None:
+        more = f", about {found.needed:,} more samples would probably settle it"
+    return f"Undecided on {found.view.evidence.workload}: {_best(found)} ({floor}){more}."
+
+
+def _keep(found: Findings, floor: str) -> str:
+    """Return the sentence of a verdict that leaves everything as it is."""
+    kept = f"Keep {found.incumbent} for {found.view.evidence.workload}"
+    if found.missing:
+        return f"{kept}: {listed(found.missing)} must be there first."
+    if found.options:
+        why = "costs more" if found.options[0].costs_more else "misses a requirement"
+        return f"{kept}: {found.options[0].policy.candidate} is certified, but {why}."
+    return f"{kept}: {_best(found)} ({floor})."
+
+
+def _best(found: Findings) -> str:
+    """Return what the most promising candidate keeps."""
+    best = found.headline
+    return "nothing was tested" if best is None else f"{best.candidate} keeps {retained(best.retention)}"
+
+
+def _move(found: Findings, floor: str) -> str:
+    """Return the sentence of a switch or split."""
+    assert found.chosen is not None
+    policy, cost = found.chosen.policy, found.chosen.cost
+    month = cost.saving_per_month_usd
+    saving = dollars(month if month.value is not None else cost.saving_per_request_usd)
+    if policy.kind == "switch":
+        whole = found.certificate(str(policy.candidate), None)
+        return (
+            f"Switch {found.view.evidence.workload} from {policy.incumbent} to {policy.candidate}: "
+            f"it keeps {retained(whole.retention)} ({floor}) and saves {saving}."
+        )
+    share = sum(found.certificate(str(policy.candidate), each).share for each in policy.segments)
+    return (
+        f"Split {found.view.evidence.workload}: {policy.candidate} takes {listed(policy.segments)} "
+        f"({percent(share)} of the traffic, each certified; {floor}) and saves {saving}; "
+        f"the rest stays with {policy.incumbent}."
+    )
+
+
+def _certified_but(found: Findings, option: Option, floor: str) -> str:
+    """Return the sentence of a policy that is certified and still cannot be the verdict."""
+    policy = option.policy
+    where = "everything" if policy.kind == "switch" else listed(policy.segments)
+    kept = ""
+    if policy.kind == "switch":
+        kept = f", it keeps {retained(found.certificate(str(policy.candidate), None).retention)}"
+    open_question = "price unknown"
+    if option.priced:
+        open_question = "not shown to be cheaper"
+        if option.unknown or option.unmet:
+            open_question = (
+                f"not known to meet {listed(tuple(c.name for c in (*option.unmet, *option.unknown)))}"
+            )
+    return (
+        f"Certified, {open_question}: {policy.candidate} holds the floor on {where} of "
+        f"{found.view.evidence.workload}{kept} ({floor}); {policy.incumbent} stays until that is answered."
+    )

@@ -1,0 +1,217 @@
+"""The evidence as the decision sees it: errors settled, parts listed, pairs at hand."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crossgrade.decide import _thresholds as limits
+from crossgrade.decide._evidence import BoolColumn, Evidence, FloatColumn, ModelColumns, TextColumn
+from crossgrade.decide._records import DecisionSettings
+from crossgrade.errors import DataError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """A segment or group (label None: the whole) and its rows."""
+
+    label: str | None
+    rows: BoolColumn
+
+
+@dataclass(frozen=True, kw_only=True)
+class View:
+    """Evidence and settings, with what several guards and tests need computed once."""
+
+    evidence: Evidence
+    settings: DecisionSettings
+    left_out: frozenset[str] = frozenset()
+
+    @cached_property
+    def whole(self) -> Part:
+        """All rows but those of segments that a guard left out."""
+        rows = np.ones(self.evidence.n, dtype=np.bool_)
+        for part in self.segments:
+            if part.label in self.left_out:
+                rows &= ~part.rows
+        return Part(label=None, rows=rows)
+
+    def without(self, labels: frozenset[str]) -> "View":
+        """Return the view with these segments left out of the whole."""
+        return self if labels == self.left_out else replace(self, left_out=labels)
+
+    @cached_property
+    def segments(self) -> tuple[Part, ...]:
+        """The parts that a policy may split by, sorted by label."""
+        return _parts(self.evidence.segment)
+
+    @cached_property
+    def parts(self) -> tuple[Part, ...]:
+        """The parts that guards search: the segments, or where there are none the groups."""
+        return self.segments or _parts(self.evidence.group)
+
+    @property
+    def splittable(self) -> bool:
+        """Whether a policy may leave a part with the incumbent."""
+        return bool(self.segments)
+
+    @cached_property
+    def incumbent(self) -> FloatColumn:
+        """The incumbent's scores as they count."""
+        return self.scores(self.evidence.incumbent)
+
+    @cached_property
+    def _candidate_scores(self) -> dict[str, FloatColumn]:
+        return {model.model: self.scores(model) for model in self.evidence.candidates}
+
+    def candidate(self, model: str) -> FloatColumn:
+        """Return a candidate's scores as they count."""
+        return self._candidate_scores[model]
+
+    def scores(self, model: ModelColumns, *, errors_as_zero: bool | None = None) -> FloatColumn:
+        """Return scores as they count: a failed call is 0 or, where the team says so, left out.
+
+        Scores outside [0, 1] are clipped, so that figures can be shown; the guard
+        `score-range` makes the verdict invalid.
+        """
+        as_zero = self.settings.errors_count_as_zero if errors_as_zero is None else errors_as_zero
+        scores = np.where(model.error, 0.0 if as_zero else np.nan, model.score)
+        return np.clip(scores, 0.0, 1.0)
+
+    def asked(self, model: ModelColumns) -> BoolColumn:
+        """Return the rows on which the model was asked at all: all of them in imported results."""
+        if self.evidence.order is None:
+            return np.ones(self.evidence.n, dtype=np.bool_)
+        answered: BoolColumn = np.isfinite(model.score) | model.error | np.isfinite(model.latency_ms)
+        if model.output is not None:
+            answered |= np.array([text is not None for text in model.output], dtype=np.bool_)
+        return answered
+
+    def paired(self, model: str, rows: BoolColumn) -> BoolColumn:
+        """Return the rows among `rows` on which both the incumbent and the candidate count."""
+        found: BoolColumn = rows & np.isfinite(self.incumbent) & np.isfinite(self.candidate(model))
+        return found
+
+    @cached_property
+    def clusters(self) -> NDArray[np.int64] | None:
+        """Cluster numbers of the rows, None where every row stands for itself.
+
+        Rows of one sample (epochs kept apart) are a cluster even where none is declared.
+        """
+        labels = self.evidence.cluster if self.evidence.cluster is not None else self.evidence.sample_ids
+        _, numbers = np.unique(labels.astype(str), return_inverse=True)
+        return None if numbers.max(initial=-1) + 1 == len(numbers) else numbers.astype(np.int64)
+
+    def human(self, candidate: str) -> tuple[FloatColumn, FloatColumn] | None:
+        """Return people's scores of both models' answers, where there are enough to correct the judge.
+
+        The correction is for independent samples of equal weight; others are left as judged.
+        """
+        incumbent = self.evidence.incumbent.human
+        theirs = next(each.human for each in self.evidence.candidates if each.model == candidate)
+        if incumbent is None or theirs is None or self.evidence.judge is None:
+            return None
+        if self.clusters is not None or self.evidence.weight is not None:
+            return None
+        labels = int((np.isfinite(incumbent) & np.isfinite(theirs)).sum())
+        return (incumbent, theirs) if labels >= limits.HUMAN_LABELS else None
+
+    @cached_property
+    def order(self) -> NDArray[np.int64] | None:
+        """The order in which samples were asked; None where the design is fixed.
+
+        Clustered samples, and scores that people correct, are never bet on one by one: they are
+        tested once at the end. With mode "anytime" and no recorded order the rows are shuffled by the seed.
+        """
+        if self.settings.mode == "fixed" or self.clusters is not None:
+            return None
+        if any(self.human(model.model) is not None for model in self.evidence.candidates):
+            return None
+        if self.evidence.order is None and self.settings.mode == "anytime":
+            return np.random.default_rng(self.settings.seed).permutation(self.evidence.n)
+        return self.evidence.order
+
+    @property
+    def mode(self) -> str:
+        """The design that the evidence allows: as asked for, or "fixed" where there is no order."""
+        return "fixed" if self.order is None else self.settings.mode
+
+    def planned(self, part: Part) -> int:
+        """Return how many samples of the part were planned."""
+        if part.label is None:
+            return max(self.evidence.planned or 0, self.evidence.n)
+        return max(self.evidence.planned_by_segment.get(part.label, 0), int(part.rows.sum()))
+
+    def share(self, part: Part) -> float:
+        """Return the part's share of traffic: by weight of its planned samples."""
+        if part.label is None:
+            return 1.0
+        loose = Part(label="", rows=~np.any([each.rows for each in self.segments], axis=0))
+        return self._traffic(part) / sum(self._traffic(each) for each in (*self.segments, loose))
+
+    def _traffic(self, part: Part) -> float:
+        """Return the weight of the part's planned samples."""
+        weight = self.evidence.weight
+        mean = 1.0 if weight is None or not part.rows.any() else float(weight[part.rows].mean())
+        return mean * self.planned(part)
+
+    def traffic_weights(self, rows: BoolColumn) -> FloatColumn:
+        """Return weights under which `rows` stand for the whole traffic.
+
+        Segments stop separately, so what was asked over-represents the segments that were
+        open longest; each segment's rows are scaled to its planned samples.
+        """
+        weight = np.ones(self.evidence.n) if self.evidence.weight is None else self.evidence.weight.copy()
+        for part in self.segments:
+            here = rows & part.rows
+            total = float(weight[here].sum())
+            if total > 0:
+                weight[here] *= self._traffic(part) / total
+        return weight
+
+    def chance(self, part: Part) -> float:
+        """Return the score of guessing on the part: the mean over its rows."""
+        by_segment = self.evidence.chance_by_segment
+        if part.label is not None:
+            return by_segment.get(part.label, self.evidence.chance)
+        chance = np.full(self.evidence.n, self.evidence.chance)
+        for each in self.parts:
+            chance[each.rows] = by_segment.get(str(each.label), self.evidence.chance)
+        return float(chance[part.rows].mean()) if part.rows.any() else self.evidence.chance
+
+
+def make_view(evidence: Evidence, settings: DecisionSettings) -> View:
+    """Return the view; evidence whose columns do not fit together raises `DataError`."""
+    if not evidence.n:
+        raise DataError("there are no paired samples to decide on", hint="check that both models have rows")
+    if not evidence.candidates:
+        raise DataError("there is no candidate to decide on", hint="name one with `--candidate`")
+    names = [evidence.incumbent.model, *(model.model for model in evidence.candidates)]
+    if len(set(names)) < len(names):
+        raise DataError(f"models must differ, got {', '.join(names)}", hint="name each model once")
+    for name, column in _columns(evidence):
+        if column is not None and len(column) != evidence.n:
+            raise DataError(f"column {name} has {len(column)} rows, the evidence has {evidence.n}")
+    return View(evidence=evidence, settings=settings)
+
+
+def _columns(evidence: Evidence) -> Iterator[tuple[str, FloatColumn | BoolColumn | TextColumn | None]]:
+    """Iterate over every column that must have a row for each sample."""
+    for name in ("segment", "group", "cluster", "weight", "input", "target"):
+        yield name, getattr(evidence, name)
+    names = ("score", "error", "unparsed", "cost_usd", "latency_ms", "ttft_ms", "output", "human")
+    for model in (evidence.incumbent, *evidence.candidates):
+        for name in (*names, "prompt_digests"):
+            yield f"{name} of {model.model}", getattr(model, name)
+
+
+def _parts(labels: TextColumn | None) -> tuple[Part, ...]:
+    """Return the parts named by a column of labels; rows without a label are in no part."""
+    if labels is None:
+        return ()
+    known = np.array([label is not None for label in labels])
+    names = sorted({str(label) for label in labels[known]})
+    text = np.array([str(label) for label in labels], dtype=object)
+    return tuple(Part(label=name, rows=known & (text == name)) for name in names)
