@@ -1,6 +1,7 @@
 """Long and wide tables of scores."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -121,6 +122,9 @@ def test_missing_columns_say_what_there_is(tmp_path: Path) -> None:
     error = failure(path)
     assert all(f'"{name}"' in str(error) for name in ("item", "model", "scores"))
     assert 'did you mean "scores"' in str(error)
+    assert 'did you mean "scores"' in str(failure(path, models=["A", "B"]))
+    assert 'did you mean "scores"' in str(failure(write(path, "item_id,scores\n1,1\n")))
+    write(path, "item,model,scores\n1,A,1\n")
     assert 'no column "item_id"' in str(failure(write(path, "item,model,score\n1,A,1\n")))
     assert 'did you mean "topic"' in str(
         failure(write(path, "item_id,model,score,topic\n1,A,1,x\n"), segment="topics")
@@ -226,3 +230,13 @@ def test_the_reference_documents_every_column_and_format() -> None:
     page = (Path(__file__).parents[3] / "docs" / "reference" / "formats.md").read_text(encoding="utf-8")
     for name in (*ID_COLUMNS, *QUESTION_COLUMNS, *SHARED_COLUMNS, *LONG_COLUMNS, *RESULT_FORMATS):
         assert f"`{name}`" in page, name
+
+
+def test_the_examples_of_the_reference(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[3] / "docs" / "reference" / "formats.md").read_text(encoding="utf-8")
+    long, wide = re.findall(r"```csv\n(.*?)```", page, re.DOTALL)
+    evidence = pair(read_results(write(tmp_path / "long.csv", long)), incumbent="gpt-4o")
+    assert (evidence.n, evidence.candidates[0].score.tolist()) == (2, [0.5, 0.0])
+    names = ["gpt-4-1106-preview", "mixtral-8x7b"]
+    evidence = pair(read_results(write(tmp_path / "wide.csv", wide), models=names), incumbent=names[0])
+    assert evidence.candidates[0].output == ["The answer is 41."]

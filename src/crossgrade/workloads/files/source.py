@@ -67,8 +67,12 @@ def find_file(path: str | Path, *, root: Path | None = None, folder: bool = Fals
 
 def first_bytes(path: Path, count: int = 4096) -> bytes:
     """Return the first bytes of a file after decompression, without a byte order mark."""
-    head = next(_plain_blocks(path, Limits(), count), b"")
-    return head.removeprefix(UTF8_BOM)[:count]
+    head = bytearray()
+    for block in _plain_blocks(path, Limits(), count):
+        head += block
+        if len(head) >= count:
+            break
+    return bytes(head.removeprefix(UTF8_BOM)[:count])
 
 
 def read_whole(path: Path, limits: Limits) -> bytes:
@@ -76,16 +80,18 @@ def read_whole(path: Path, limits: Limits) -> bytes:
 
     Raises `DataError` when it is larger than `limits.document_bytes`, or damaged.
     """
-    parts = bytearray()
+    parts = []
+    size_read = 0
     for block in _plain_blocks(path, limits, MIB):
-        parts += block
-        if len(parts) > limits.document_bytes:
+        parts.append(block)
+        size_read += len(block)
+        if size_read > limits.document_bytes:
             raise DataError(
                 f"this document is larger than {size(limits.document_bytes)}",
                 file=path,
                 hint="write it as JSON lines, which are read one by one, or split it",
             )
-    return bytes(parts.removeprefix(UTF8_BOM))
+    return b"".join(parts).removeprefix(UTF8_BOM)
 
 
 def line_blocks(path: Path, limits: Limits) -> Iterator[Block]:

@@ -1,7 +1,8 @@
 """Logs of Inspect: `.eval` archives and `.json`, versions 2 and later."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -103,16 +104,12 @@ def read_inspect_archive(request: ImportRequest, columns: Columns) -> None:
                 hint="finish the run with `inspect eval-retry`",
             )
 
-        def member(name: str) -> bytes:
-            return archive.read(name)
+        def sample(name: str) -> _Sample:
+            return decode_document(archive.read(name), _Sample, path=request.path, where=name)
 
-        log = decode_document(member("header.json"), _Log, path=request.path, where="header.json")
-        samples = [
-            decode_document(member(name), _Sample, path=request.path, where=name)
-            for name in names
-            if name.startswith("samples/") and name.endswith(".json")
-        ]
-    _import(request, log, samples, columns)
+        log = decode_document(archive.read("header.json"), _Log, path=request.path, where="header.json")
+        logged = (name for name in names if name.startswith("samples/") and name.endswith(".json"))
+        _import(request, log, map(sample, logged), columns)
 
 
 def read_inspect_json(request: ImportRequest, columns: Columns) -> None:
@@ -124,66 +121,68 @@ def read_inspect_json(request: ImportRequest, columns: Columns) -> None:
     _import(request, log, log.samples or [], columns)
 
 
-def _import(request: ImportRequest, log: _Log, samples: list[_Sample], columns: Columns) -> None:
+def _import(request: ImportRequest, log: _Log, samples: Iterable[_Sample], columns: Columns) -> None:
     if log.status != "success" and not request.allow_unfinished:
         raise DataError(
-            f"the run's status is {log.status!r}, not 'success': {len(samples)} samples are logged",
+            f"the run's status is {log.status!r}, not 'success'",
             file=request.path,
             hint="finish it with `inspect eval-retry`, or allow unfinished logs",
         )
-    choice = request.choose(_choices(samples), "scorer")
     model = request.model or log.eval.model
-    before = len(columns)
-    columns.add(_answers(request, log, samples, model, choice), workload=log.eval.task)
+    settings = _settings_digest(log)
+    # Transcripts are long: only the answer and the scores of a sample are kept while the next is read.
+    answers = [(_answer(request, log, sample, model, settings), sample.scores or {}) for sample in samples]
+    choice = request.choose((name for _, scores in answers for name in _choices(scores)), "scorer")
+    columns.add(
+        (_scored(answer, _value(scores, choice)) for answer, scores in answers), workload=log.eval.task
+    )
     for aggregate in log.results.scores if log.results else ():
         mean = aggregate.metrics.get("accuracy") or aggregate.metrics.get("mean")
         if aggregate.name == choice and mean and mean.value is not None and not math.isnan(mean.value):
-            columns.state(model, mean.value, len(columns) - before)
+            columns.state(model, mean.value, len(answers))
 
 
-def _choices(samples: list[_Sample]) -> Iterator[str]:
-    for sample in samples:
-        for name, score in (sample.scores or {}).items():
-            if isinstance(score.value, Mapping):
-                yield from (f"{name},{key}" for key in score.value)
-            else:
-                yield name
+def _choices(scores: Mapping[str, _Score]) -> Iterator[str]:
+    for name, score in scores.items():
+        if isinstance(score.value, Mapping):
+            yield from (f"{name},{key}" for key in score.value)
+        else:
+            yield name
 
 
-def _answers(
-    request: ImportRequest, log: _Log, samples: list[_Sample], model: str, choice: str
-) -> Iterator[ScoredAnswer]:
-    settings = _settings_digest(log)
-    for sample in samples:
-        usage = sample.model_usage.get(log.eval.model)
-        if usage is None and len(sample.model_usage) == 1:
-            usage = next(iter(sample.model_usage.values()))
-        output = _output(sample)
-        score = _value(sample, choice)
-        yield ScoredAnswer(
-            sample_id=str(sample.id),
-            model=model,
-            score=score,
-            epoch=sample.epoch,
-            segment=request.label("segment", sample.metadata),
-            group=request.label("group", sample.metadata),
-            cluster=request.label("cluster", sample.metadata),
-            error=_error(sample, score, output),
-            output=output,
-            input=_text(sample.input, sample.attachments),
-            target=_text(sample.target, sample.attachments),
-            prompt_digest=_prompt_digest(sample),
-            settings_digest=settings,
-            usage=_tokens(usage),
-            cost_usd=None if usage is None or usage.total_cost is None else Decimal(str(usage.total_cost)),
-            latency_ms=_latency_ms(sample),
-        )
+def _answer(request: ImportRequest, log: _Log, sample: _Sample, model: str, settings: str) -> ScoredAnswer:
+    usage = sample.model_usage.get(log.eval.model)
+    if usage is None and len(sample.model_usage) == 1:
+        usage = next(iter(sample.model_usage.values()))
+    return ScoredAnswer(
+        sample_id=str(sample.id),
+        model=model,
+        score=None,
+        epoch=sample.epoch,
+        segment=request.label("segment", sample.metadata),
+        group=request.label("group", sample.metadata),
+        cluster=request.label("cluster", sample.metadata),
+        error=_error(sample),
+        output=_output(sample),
+        input=_text(sample.input, sample.attachments),
+        target=_text(sample.target, sample.attachments),
+        prompt_digest=_prompt_digest(sample),
+        settings_digest=settings,
+        usage=_tokens(usage),
+        cost_usd=None if usage is None or usage.total_cost is None else Decimal(str(usage.total_cost)),
+        latency_ms=_latency_ms(sample),
+    )
 
 
-def _value(sample: _Sample, choice: str) -> float | None:
+def _scored(answer: ScoredAnswer, score: float | None) -> ScoredAnswer:
+    is_missing = score is None and not answer.output
+    return replace(answer, score=score, error=answer.error or ("no answer" if is_missing else None))
+
+
+def _value(scores: Mapping[str, _Score], choice: str) -> float | None:
     """Return the score as a number: C, P, I, N are 1, 0.5, 0, 0; NaN and anything else unscored."""
     name, _, key = choice.partition(",")
-    score = (sample.scores or {}).get(name)
+    score = scores.get(name)
     value = None if score is None else score.value
     if key:
         value = value.get(key) if isinstance(value, Mapping) else None
@@ -198,12 +197,10 @@ def _value(sample: _Sample, choice: str) -> float | None:
     return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
 
 
-def _error(sample: _Sample, score: float | None, output: str | None) -> str | None:
-    if isinstance(sample.error, str):
-        return sample.error
-    if sample.error is not None:
+def _error(sample: _Sample) -> str | None:
+    if isinstance(sample.error, Mapping):
         return str(sample.error.get("message") or "error")
-    return "no answer" if score is None and not output else None
+    return sample.error
 
 
 def _text(value: object, attachments: Mapping[str, str]) -> str | None:

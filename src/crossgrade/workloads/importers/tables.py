@@ -49,7 +49,7 @@ LONG_COLUMNS = (
     "cache_creation_input_tokens",
 )
 _SECONDS = {"latency_s": "latency_ms", "ttft_s": "ttft_ms"}
-_CHUNK_LINES = 4096
+_CHUNK_LINES = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +111,7 @@ def read_json_lines(request: ImportRequest, columns: Columns) -> None:
 
 def _read(request: ImportRequest, columns: Columns, names: tuple[str, ...], chunks: Iterator[_Rows]) -> None:
     fields = _shared_fields(request, names)
-    is_long = "score" in names and ("model" in names or request.model is not None)
+    is_long = "model" in names or ("score" in names and request.model is not None)
     append = _long(request, names, fields) if is_long else _wide(request, names, fields)
     for rows in chunks:
         try:
@@ -139,6 +139,8 @@ def _shared_fields(request: ImportRequest, names: Sequence[str]) -> dict[str, st
 def _long(
     request: ImportRequest, names: Sequence[str], fields: dict[str, str]
 ) -> Callable[[_Rows, Columns], None]:
+    if "score" not in names:
+        raise _no_column(request, "score", names)
     ids = [name for name in ID_COLUMNS if name in names]
     if not ids:
         raise _no_column(request, ID_COLUMNS[0], names)
