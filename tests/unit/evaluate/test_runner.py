@@ -25,7 +25,9 @@ class Rule:
             return True
         return sum(name == candidate for name, *_ in self.fed) < self.after
 
-    def update(self, candidate: str, segment: str | None, incumbent_score: float, score: float) -> None:
+    def update(
+        self, candidate: str, segment: str | None, incumbent_score: float, score: float, weight: float
+    ) -> None:
         self.fed.append((candidate, segment, incumbent_score, score))
 
     def live(self) -> dict[str, Any]:

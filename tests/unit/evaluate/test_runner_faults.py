@@ -59,7 +59,7 @@ def test_what_does_not_pass_is_an_outcome_that_counts_as_zero(store: Store) -> N
         def wants(self, *_: Any) -> bool:
             return True
 
-        def update(self, _candidate: str, _segment: str | None, b: float, c: float) -> None:
+        def update(self, _candidate: str, _segment: str | None, b: float, c: float, _: float) -> None:
             fed.append((b, c))
 
         def live(self) -> dict[str, Any]:

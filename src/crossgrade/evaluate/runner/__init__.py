@@ -1,6 +1,8 @@
 """The runner: samples asked, scored and counted, at each account's own pace, none paid for twice."""
 
 from crossgrade.evaluate.runner._concurrency import Account, Accounts, Patience
+from crossgrade.evaluate.runner._estimate import CallEstimate, RunEstimate, estimate_run
+from crossgrade.evaluate.runner._judges import Judges
 from crossgrade.evaluate.runner._progress import Progress
 from crossgrade.evaluate.runner._run import Ending, RunResult, planned_samples, run_workload
 from crossgrade.evaluate.runner._stopping import StoppingRule
@@ -8,11 +10,15 @@ from crossgrade.evaluate.runner._stopping import StoppingRule
 __all__ = [
     "Account",
     "Accounts",
+    "CallEstimate",
     "Ending",
+    "Judges",
     "Patience",
     "Progress",
+    "RunEstimate",
     "RunResult",
     "StoppingRule",
+    "estimate_run",
     "planned_samples",
     "run_workload",
 ]

@@ -1,13 +1,12 @@
 """Answers, from where they are cheapest: this run's record, what was paid for before, the provider."""
 
 from collections.abc import Iterable, Mapping
-from functools import partial
 
 import anyio
 import anyio.to_thread
 
 from crossgrade import errors
-from crossgrade.domain import ModelAnswer, ModelRequest
+from crossgrade.domain import ModelAnswer
 from crossgrade.errors import (
     AuthError,
     ContentFilteredError,
@@ -19,7 +18,6 @@ from crossgrade.evaluate.runner._budget import Budget
 from crossgrade.evaluate.runner._case import Call, Case
 from crossgrade.evaluate.runner._digests import prompt_digest
 from crossgrade.evaluate.runner._writer import Writer
-from crossgrade.providers import Provider
 from crossgrade.store import Answer, RecordedAnswer, Response, RunKey, Store, new_id
 
 FAILURES_IN_A_ROW = 10
@@ -54,7 +52,6 @@ class Asking:
         self._recorded = recorded
         self._reuse = reuse
         self._asked: dict[str, anyio.Event] = {}
-        self._in_flight: set[anyio.CancelScope] = set()
         self.calls = 0
         self.reused = 0
         self.errors = 0
@@ -107,7 +104,7 @@ class Asking:
         asked = self._asked[call.digest] = anyio.Event()
         contestant = call.contestant
         try:
-            answer = await contestant.account.call(partial(self._pay, contestant.provider), call.request)
+            answer = await contestant.account.call(contestant.provider.ask, call.request)
         except (AuthError, RateLimitedError):
             raise
         except ProviderError as error:
@@ -116,24 +113,6 @@ class Asking:
             self._succeed(case, call, answer)
         finally:
             asked.set()
-
-    async def _pay(self, provider: Provider, request: ModelRequest) -> ModelAnswer:
-        """Ask, and let nothing but `hurry` cut the call short: it costs as much either way."""
-        with anyio.CancelScope(shield=True) as scope:
-            self._in_flight.add(scope)
-            try:
-                return await provider.ask(request)
-            finally:
-                self._in_flight.discard(scope)
-        # The scope was cut short, which happens only while the whole run is being cancelled.
-        await anyio.sleep_forever()
-        raise AssertionError
-
-    def hurry(self, grace_s: float) -> None:
-        """Leave the calls in flight this many seconds; what they answer by then is kept."""
-        deadline = anyio.current_time() + grace_s
-        for scope in self._in_flight:
-            scope.deadline = min(scope.deadline, deadline)
 
     def _succeed(self, case: Case, call: Call, answer: ModelAnswer) -> None:
         call.answer = answer

@@ -4,6 +4,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from secrets import SystemRandom
+from typing import TypeAlias
 
 import anyio
 
@@ -18,6 +19,8 @@ _SHRINK = 0.8
 _LEAST_COOLDOWN_S = 1.0
 
 _random = SystemRandom()
+
+Ask: TypeAlias = Callable[[ModelRequest], Awaitable[ModelAnswer]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,12 +126,12 @@ class Account:
         self.limit = AdaptiveLimit(ceiling)
         self.patience = patience or Patience()
         self._throttled_since: float | None = None
+        self._in_flight: set[anyio.CancelScope] = set()
 
-    async def call(
-        self, ask: Callable[[ModelRequest], Awaitable[ModelAnswer]], request: ModelRequest
-    ) -> ModelAnswer:
+    async def call(self, ask: Ask, request: ModelRequest) -> ModelAnswer:
         """Return the answer, trying again what may pass.
 
+        What was sent is paid for, so cancelling the caller does not cut it short: `hurry` does.
         Raises the last `ProviderError` when it does not pass, and `RateLimitedError` when the
         account has answered nothing but 429 for as long as patience lasts.
         """
@@ -136,7 +139,7 @@ class Account:
         while True:
             await self.limit.acquire()
             try:
-                answer = await ask(request)
+                answer = await self._kept(ask, request)
             except RateLimitedError as error:
                 self._throttle(error)
                 continue
@@ -155,6 +158,23 @@ class Account:
             finally:
                 self.limit.release()
             await anyio.sleep(self.patience.pause_s(failures))
+
+    async def _kept(self, ask: Ask, request: ModelRequest) -> ModelAnswer:
+        with anyio.CancelScope(shield=True) as scope:
+            self._in_flight.add(scope)
+            try:
+                return await ask(request)
+            finally:
+                self._in_flight.discard(scope)
+        # Only `hurry` ends the scope early, and only while everything is being cancelled.
+        await anyio.sleep_forever()
+        raise AssertionError
+
+    def hurry(self, grace_s: float) -> None:
+        """Leave the calls in flight this many seconds once their callers are cancelled."""
+        deadline = anyio.current_time() + grace_s
+        for scope in self._in_flight:
+            scope.deadline = min(scope.deadline, deadline)
 
     def _throttle(self, error: RateLimitedError) -> None:
         now = anyio.current_time()
@@ -197,3 +217,8 @@ class Accounts:
             self._accounts[provider.account] = account
         account.limit.lower_ceiling(ceiling)
         return account
+
+    def hurry(self, grace_s: float) -> None:
+        """Leave the calls in flight on every account this many seconds; see `Account.hurry`."""
+        for account in self._accounts.values():
+            account.hurry(grace_s)

@@ -16,7 +16,7 @@ UNKNOWN_OUTPUT_TOKENS = 4096
 _FEW_BYTES_PER_TOKEN = 3
 """Fewer bytes a token than texts in Latin letters have, so that too much is set aside, not too little."""
 
-_WRAPPING_TOKENS = 32
+WRAPPING_TOKENS = 32
 """Tokens that a provider's chat template may add to a short prompt."""
 
 _SEEN_ENOUGH = 20
@@ -68,10 +68,15 @@ class Contestant:
         """Return what a call can cost: all of its output, or after some calls the longest output seen."""
         if self.price is None:
             return Decimal(0)
-        texts = [request.text or "", *(message.content or "" for message in request.messages)]
-        input_tokens = _WRAPPING_TOKENS + sum(len(text.encode()) for text in texts) // _FEW_BYTES_PER_TOKEN
+        input_tokens = WRAPPING_TOKENS + prompt_bytes(request) // _FEW_BYTES_PER_TOKEN
         output_tokens = request.settings.max_output_tokens or UNKNOWN_OUTPUT_TOKENS
         if self._answers_seen >= _SEEN_ENOUGH:
             output_tokens = min(output_tokens, self._most_output_tokens)
         usage = Usage(input_tokens=input_tokens, output_tokens=output_tokens)
         return cost_usd(usage, self.price) or Decimal(0)
+
+
+def prompt_bytes(request: ModelRequest) -> int:
+    """Return the length of a request's texts as UTF-8."""
+    texts = [request.text or "", *(message.content or "" for message in request.messages)]
+    return sum(len(text.encode()) for text in texts)

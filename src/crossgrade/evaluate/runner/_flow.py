@@ -13,6 +13,7 @@ from crossgrade.domain import Sample, Workload
 from crossgrade.evaluate.runner._asking import Asking
 from crossgrade.evaluate.runner._budget import Budget
 from crossgrade.evaluate.runner._case import Call, Case
+from crossgrade.evaluate.runner._concurrency import Accounts
 from crossgrade.evaluate.runner._contestant import Contestant
 from crossgrade.evaluate.runner._progress import Progress
 from crossgrade.evaluate.runner._prompt import as_text
@@ -62,6 +63,7 @@ class Flow:
         plan: Plan,
         *,
         asking: Asking,
+        accounts: Accounts,
         score_case: ScoreCase,
         writer: Writer,
         stopping: StoppingRule,
@@ -71,6 +73,7 @@ class Flow:
     ) -> None:
         self._plan = plan
         self._asking = asking
+        self._accounts = accounts
         self._score_case = score_case
         self._writer = writer
         self._stopping = stopping
@@ -108,13 +111,13 @@ class Flow:
         try:
             await anyio.sleep_forever()
         finally:
-            self._asking.hurry(_GRACE_S)
+            self._accounts.hurry(_GRACE_S)
 
     def _stop(self, failure: Exception) -> None:
         """End the run: nothing more starts, what is in flight is kept if it comes soon."""
         if self.failure is None:
             self.failure = failure
-            self._asking.hurry(_GRACE_S)
+            self._accounts.hurry(_GRACE_S)
             self._calls.cancel_scope.cancel()
 
     async def _admit_all(self) -> None:
@@ -245,7 +248,8 @@ class Flow:
             if incumbent_score is None or score is None:
                 self._unscored += 1
             else:
-                self._stopping.update(name, case.sample.segment, incumbent_score, score)
+                sample = case.sample
+                self._stopping.update(name, sample.segment, incumbent_score, score, sample.weight)
 
     def _pass_over(self, case: Case) -> None:
         self._done += 1

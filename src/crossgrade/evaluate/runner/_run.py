@@ -105,6 +105,7 @@ async def run_workload(
                 scorer_digest=scorer.digest,
             ),
             asking=Asking(run.id, store=store, writer=writer, budget=budget, recorded=recorded, reuse=reuse),
+            accounts=accounts,
             score_case=score_case,
             writer=writer,
             stopping=stopping or NeverStop(),

@@ -12,7 +12,9 @@ class StoppingRule(Protocol):
     def wants(self, candidate: str, segment: str | None) -> bool:
         """Whether another pair of this candidate in this segment is still needed."""
 
-    def update(self, candidate: str, segment: str | None, incumbent_score: float, score: float) -> None:
+    def update(
+        self, candidate: str, segment: str | None, incumbent_score: float, score: float, weight: float = 1.0
+    ) -> None:
         """Take the next pair of scores, in the order in which samples were shuffled."""
 
     def live(self) -> Mapping[str, Retention]:
@@ -26,7 +28,9 @@ class NeverStop:
         """Every pair is needed."""
         return True
 
-    def update(self, candidate: str, segment: str | None, incumbent_score: float, score: float) -> None:
+    def update(
+        self, candidate: str, segment: str | None, incumbent_score: float, score: float, weight: float = 1.0
+    ) -> None:
         """Nothing is followed."""
 
     def live(self) -> Mapping[str, Retention]:

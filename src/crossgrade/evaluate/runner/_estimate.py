@@ -1,0 +1,132 @@
+"""What a run will probably ask and cost, before it asks anything."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+
+from crossgrade.domain import ModelRequest, Price, Sample, Usage, Variant, Workload
+from crossgrade.economics import cost_usd
+from crossgrade.evaluate.runner._contestant import UNKNOWN_OUTPUT_TOKENS, WRAPPING_TOKENS, prompt_bytes
+from crossgrade.evaluate.runner._digests import request_digest
+from crossgrade.evaluate.runner._prompt import Prompt
+from crossgrade.evaluate.runner._run import planned_samples
+from crossgrade.store import Store
+from crossgrade.workloads import Dataset
+
+BYTES_PER_TOKEN = (6.0, 2.5)
+"""UTF-8 bytes a token, at most and at least, under today's vocabularies: prose has 4 to 5."""
+
+EARLIEST_STOP = Decimal("0.2")
+"""Share of the planned calls after which a sequential run knows a hopeless candidate."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallEstimate:
+    """What one contestant will be asked if no verdict comes early.
+
+    `calls` are to be paid for, `reused` were answered before. Token counts and dollars are
+    (low, high) over all calls to be paid for; dollars are None without a price.
+    """
+
+    model: str
+    calls: int
+    reused: int
+    input_tokens: tuple[int, int]
+    output_tokens: tuple[int, int]
+    cost_usd: tuple[Decimal, Decimal] | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunEstimate:
+    """What a run will ask and cost, without a judge's share; pairs are (low, high).
+
+    The low ends take an early verdict (a fixed design has none), few tokens and short answers,
+    the high ends every planned call, many tokens and the longest answers allowed. `cost_usd` is
+    None when a price is unknown.
+    """
+
+    samples: int
+    calls: tuple[int, int]
+    cost_usd: tuple[Decimal, Decimal] | None
+    models: tuple[CallEstimate, ...]
+
+
+def estimate_run(
+    workload: Workload,
+    dataset: Dataset,
+    *,
+    prices: Mapping[str, Price | None],
+    store: Store | None = None,
+) -> RunEstimate:
+    """Estimate a run from its prompts: no model is asked and no tokenizer needed.
+
+    Input tokens are the prompts' UTF-8 bytes over `BYTES_PER_TOKEN` and what a chat template
+    adds, output tokens between 1 and `max_output_tokens` (4,096 where the settings bound
+    nothing). With `store`, requests that were paid for before cost nothing.
+
+    Raises `DataError` for a sample that lacks a field of a prompt.
+    """
+    samples = planned_samples(workload, dataset)
+    models = tuple(
+        _calls(variant, samples, epochs=workload.epochs, price=prices.get(variant.name), store=store)
+        for variant in (workload.incumbent, *workload.candidates)
+    )
+    early = Decimal(1) if workload.mode == "fixed" else EARLIEST_STOP
+    calls = sum(model.calls for model in models)
+    costs = [model.cost_usd for model in models if model.cost_usd is not None]
+    low_usd = early * sum((low for low, _ in costs), Decimal(0))
+    high_usd = sum((high for _, high in costs), Decimal(0))
+    return RunEstimate(
+        samples=len(samples),
+        calls=(math.ceil(calls * early), calls),
+        cost_usd=(low_usd, high_usd) if len(costs) == len(models) else None,
+        models=models,
+    )
+
+
+def _calls(
+    variant: Variant, samples: Sequence[Sample], *, epochs: int, price: Price | None, store: Store | None
+) -> CallEstimate:
+    prompt = Prompt(variant)
+    requests: dict[str, ModelRequest] = {}
+    for sample in samples:
+        request = prompt.request(sample)
+        for epoch in range(1, epochs + 1):
+            requests[request_digest(variant.offer, request, epoch=epoch)] = request
+    paid = {} if store is None else store.answers.paid(requests)
+    to_pay = [request for digest, request in requests.items() if digest not in paid]
+    most_output = variant.settings.max_output_tokens or UNKNOWN_OUTPUT_TOKENS
+    low = [_usage(request, end=0, output_tokens=1) for request in to_pay]
+    high = [_usage(request, end=1, output_tokens=most_output) for request in to_pay]
+    costs = [_total_usd(usages, price) for usages in (low, high)]
+    return CallEstimate(
+        model=variant.name,
+        calls=len(to_pay),
+        reused=len(samples) * epochs - len(to_pay),
+        input_tokens=(_input_tokens(low), _input_tokens(high)),
+        output_tokens=(len(to_pay), most_output * len(to_pay)),
+        cost_usd=None if costs[0] is None or costs[1] is None else (costs[0], costs[1]),
+    )
+
+
+def _usage(request: ModelRequest, *, end: int, output_tokens: int) -> Usage:
+    """Return the usage of a call at one end of the band, 0 low and 1 high."""
+    size = prompt_bytes(request)
+    tokens = math.ceil(size / BYTES_PER_TOKEN[end]) + WRAPPING_TOKENS * end
+    return Usage(input_tokens=tokens, output_tokens=output_tokens)
+
+
+def _input_tokens(usages: Sequence[Usage]) -> int:
+    return sum(usage.input_tokens or 0 for usage in usages)
+
+
+def _total_usd(usages: Sequence[Usage], price: Price | None) -> Decimal | None:
+    """Return what the calls cost together, None when the price is unknown, wholly or in part."""
+    total = Decimal(0)
+    for usage in usages:
+        cost = None if price is None else cost_usd(usage, price)
+        if cost is None:
+            return None
+        total += cost
+    return total

@@ -1,0 +1,82 @@
+"""The models behind judges: asked through their accounts, their answers kept and reused."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from decimal import Decimal
+
+import anyio
+import anyio.to_thread
+
+from crossgrade.domain import ModelAnswer, ModelRequest, Offer, Price
+from crossgrade.economics import cost_usd
+from crossgrade.errors import NotFoundError
+from crossgrade.evaluate.runner._concurrency import Accounts
+from crossgrade.evaluate.runner._digests import request_digest
+from crossgrade.providers import Provider
+from crossgrade.store import Response, Store, new_id
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _AnswerPaidBefore(ModelAnswer):
+    """An answer that cost nothing this time."""
+
+
+class Judges:
+    """Open offers that scorers may ask by name; `ask` and `cost_of` are what `build_scorer` takes.
+
+    A question that was answered before, in whichever run, is not asked again: scoring once more
+    with the same judge costs nothing.
+    """
+
+    def __init__(
+        self,
+        offers: Mapping[str, Offer],
+        *,
+        providers: Mapping[str, Provider],
+        accounts: Accounts,
+        store: Store,
+        prices: Mapping[str, Price | None],
+    ) -> None:
+        self._offers = offers
+        self._providers = providers
+        self._accounts = accounts
+        self._store = store
+        self._prices = prices
+
+    async def ask(self, request: ModelRequest) -> ModelAnswer:
+        """Ask the offer that `request.model` names, through its account; raises as `Account.call` does."""
+        offer = self._offers.get(request.model)
+        provider = self._providers.get(request.model)
+        if offer is None or provider is None:
+            raise NotFoundError(
+                f"the scorer asks a model `{request.model}` that is not there",
+                hint="name one of the `models` of crossgrade.yaml",
+            )
+        sent = replace(request, model=offer.model)
+        digest = request_digest(offer, sent, epoch=1)
+        paid = await anyio.to_thread.run_sync(self._store.answers.paid, [digest])
+        if digest in paid:
+            return _paid_before(paid[digest].answer)
+        account = self._accounts.of(offer, provider)
+        answer = await account.call(provider.ask, sent)
+        response = Response(
+            id=new_id(),
+            request_digest=digest,
+            offer=offer.name,
+            answer=answer,
+            cost_usd=self.cost_of(offer.name, answer),
+        )
+        with anyio.CancelScope(shield=True):  # it was paid for, so it is kept
+            await anyio.to_thread.run_sync(self._store.answers.append, [response])
+        return answer
+
+    def cost_of(self, name: str, answer: ModelAnswer) -> Decimal | None:
+        """Return what this answer of the offer cost in US dollars: 0 for one that was paid for before."""
+        if isinstance(answer, _AnswerPaidBefore):
+            return Decimal(0)
+        price = self._prices.get(name)
+        return None if price is None else cost_usd(answer.usage, price)
+
+
+def _paid_before(answer: ModelAnswer) -> ModelAnswer:
+    return _AnswerPaidBefore(**{field.name: getattr(answer, field.name) for field in fields(answer)})

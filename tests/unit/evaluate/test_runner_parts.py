@@ -1,0 +1,162 @@
+"""Prompts, group commits and judges, each by itself."""
+
+import json
+from collections.abc import Sequence
+from decimal import Decimal
+from itertools import chain
+
+import anyio
+import pytest
+
+from crossgrade.domain import GenerationSettings, Message, ModelRequest, PromptTemplate, Sample, Variant
+from crossgrade.errors import DataError, NotFoundError, StoreError
+from crossgrade.evaluate import Accounts, Judges
+from crossgrade.evaluate.runner import _prompt
+from crossgrade.evaluate.runner._prompt import Prompt
+from crossgrade.evaluate.runner._writer import Writer
+from crossgrade.store import Record, RunSample, Store
+from tests.unit.evaluate.running import HASTY, PRICE, Scripted, variant
+
+
+def prompt(**template: object) -> Prompt:
+    return Prompt(
+        Variant(
+            offer=variant("gpt").offer,
+            prompt=PromptTemplate(**template),
+            settings=GenerationSettings(temperature=0.5),
+        )
+    )
+
+
+def sample(**fields: object) -> Sample:
+    return Sample(id="7", fields=fields)
+
+
+def test_fields_are_put_into_the_prompt() -> None:
+    request = prompt(user="Q: {question}\nA:", system="Speak {language}.").request(
+        sample(question="Why?", language="French")
+    )
+    assert request == ModelRequest(
+        model="gpt",
+        messages=(
+            Message(role="system", content="Speak French."),
+            Message(role="user", content="Q: Why?\nA:"),
+        ),
+        settings=GenerationSettings(temperature=0.5),
+    )
+
+
+def test_a_raw_prompt_has_no_messages() -> None:
+    request = prompt(user="{a} and", text=True).request(sample(a="b"))
+    assert (request.text, request.messages) == ("b and", ())
+
+
+@pytest.mark.parametrize(
+    ("template", "filled"),
+    [
+        ('Answer as {"label": "x"}', 'Answer as {"label": "x"}'),
+        ("{ a } {} {0} {{a}}", "{ a } {} {0} {1}"),
+        ("{a} {b} {c} {d.e}", '1 [1,"ü"]  x'),
+        ("no fields", "no fields"),
+    ],
+)
+def test_only_field_names_in_braces_are_replaced(template: str, filled: str) -> None:
+    fields = {"a": 1, "b": [1, "ü"], "c": None, "d.e": "x"}
+    assert prompt(user=template).request(sample(**fields)).messages[0].content == filled
+
+
+def test_what_a_field_holds_is_not_read_as_a_template() -> None:
+    assert prompt(user="{a}").request(sample(a="{b}", b="secret")).messages[0].content == "{b}"
+
+
+def test_a_field_that_is_not_there_names_those_that_are() -> None:
+    with pytest.raises(DataError, match=r"asks for \{qestion\}.* has \{question\}, \{target\}"):
+        prompt(user="{qestion}").request(sample(question="Why?", target="x"))
+
+
+def test_a_field_that_is_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_prompt, "MAX_FIELD_CHARS", 10)
+    with pytest.raises(DataError, match=r"field `a` of sample `7` has 11 characters") as caught:
+        prompt(user="{a}").request(sample(a="x" * 11))
+    assert "shorten" in caught.value.hint
+
+
+def record(number: int) -> RunSample:
+    return RunSample(run_id="r", sample_id=str(number), position=number)
+
+
+def test_records_are_committed_in_groups_in_their_order() -> None:
+    groups: list[list[str]] = []
+
+    def append(records: Sequence[Record]) -> None:
+        groups.append([each.sample_id for each in records])
+
+    async def main() -> None:
+        writer = Writer(append)
+
+        async def put(number: int) -> None:
+            writer.put(record(number))
+            await writer.committed()
+            assert str(number) in chain(*groups)
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(writer.run)
+            async with anyio.create_task_group() as puts:
+                for number in range(50):
+                    puts.start_soon(put, number)
+            writer.put(record(50))
+            writer.close()
+
+    anyio.run(main)
+    assert list(chain(*groups)) == [str(number) for number in range(51)]
+    assert len(groups) < 10
+
+
+def test_nothing_is_written_after_a_write_failed_and_all_who_wait_are_told() -> None:
+    writes = []
+
+    def append(records: Sequence[Record]) -> None:
+        writes.append(records)
+        raise StoreError("full")
+
+    async def main() -> None:
+        writer = Writer(append)
+        async with anyio.create_task_group() as group:
+            group.start_soon(writer.run)
+            for number in range(2):
+                writer.put(record(number))
+                with pytest.raises(StoreError, match="full"):
+                    await writer.committed()
+            writer.close()
+
+    anyio.run(main)
+    assert len(writes) == 1
+
+
+def test_a_judge_is_paid_once_for_a_question(store: Store) -> None:
+    async def main() -> None:
+        offer = variant("judge").offer
+        provider = Scripted("judge", lambda request, _: json.dumps({"score": 1}))
+
+        def judges() -> Judges:
+            return Judges(
+                {"judge": offer},
+                providers={"judge": provider},
+                accounts=Accounts(HASTY),
+                store=store,
+                prices={"judge": PRICE},
+            )
+
+        request = ModelRequest(model="judge", messages=(Message(role="user", content="Good?"),))
+        first = judges()
+        answer = await first.ask(request)
+        assert first.cost_of("judge", answer) == Decimal("0.01")
+        second = judges()
+        again = await second.ask(request)
+        assert second.cost_of("judge", again) == 0
+        assert (again.text, again.usage) == (answer.text, answer.usage)
+        assert len(provider.asked) == 1
+        with pytest.raises(NotFoundError, match="a model `other`"):
+            await second.ask(ModelRequest(model="other"))
+
+    anyio.run(main)
