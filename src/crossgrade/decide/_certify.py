@@ -113,7 +113,7 @@ def _run(
 
 def fixed_test(view: View, candidate: str, rows: BoolColumn) -> Retention:
     """Test once on these rows: score, t or cluster t, or a judge's scores corrected by people's."""
-    settings, weight = view.settings, view.evidence.weight
+    settings, weight = view.settings, view.weight
     b, c = view.incumbent[rows], view.candidate(candidate)[rows]
     human = view.human(candidate)
     if human is not None:
@@ -125,7 +125,7 @@ def fixed_test(view: View, candidate: str, rows: BoolColumn) -> Retention:
         settings.floor,
         settings.alpha,
         None if view.clusters is None else view.clusters[rows],
-        weights=None if weight is None else weight[rows],
+        weights=None if weight is None or not weight[rows].any() else weight[rows],
     )
 
 
@@ -179,7 +179,7 @@ def _closed(view: View, candidate: str, part: Part, rows: BoolColumn, test: Sequ
 
 def _scale(view: View) -> FloatColumn:
     """Return the samples' weights relative to the heaviest planned one."""
-    weight = view.evidence.weight
+    weight = view.weight
     if weight is None:
         return np.ones(view.evidence.n)
     return np.minimum(weight / max(view.evidence.heaviest or 0.0, float(weight.max())), 1.0)

@@ -165,7 +165,11 @@ def _name(
 
 def _needed(pending: Sequence[Certificate]) -> int | None:
     """Return how many more samples would probably settle the hypothesis nearest to being settled."""
-    more = [one.retention.needed - one.retention.n for one in pending if one.retention.needed is not None]
+    more = [
+        one.retention.needed - one.retention.n
+        for one in pending
+        if one.retention.needed is not None and one.excluded is None
+    ]
     return min((n for n in more if n > 0), default=None)
 
 

@@ -1,8 +1,10 @@
 """The digest of the columns that a verdict was computed from."""
 
 import hashlib
+import json
 from collections.abc import Iterator
 
+import msgspec
 import numpy as np
 
 from crossgrade.decide._evidence import Evidence, ModelColumns
@@ -62,11 +64,11 @@ def _numbers(column: np.ndarray | None) -> bytes:
 
 
 def _texts(column: np.ndarray | None) -> bytes:
-    """Return texts with their lengths; a missing one differs from an empty one."""
+    """Return texts as a JSON list; a missing one differs from an empty one."""
     if column is None:
         return b"none"
-    parts = []
-    for text in column.tolist():
-        content = b"" if text is None else str(text).encode("utf-8", "surrogatepass")
-        parts.append(f"{'-' if text is None else len(content)}:".encode() + content)
-    return b"".join(parts)
+    texts = column.tolist()
+    try:
+        return msgspec.json.encode(texts)
+    except UnicodeEncodeError:  # a lone surrogate, which has no UTF-8
+        return json.dumps(texts).encode()

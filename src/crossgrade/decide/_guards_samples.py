@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from crossgrade.decide import _thresholds as limits
-from crossgrade.decide._evidence import FloatColumn, TextColumn
+from crossgrade.decide._evidence import BoolColumn, FloatColumn, TextColumn
 from crossgrade.decide._finding import finding
 from crossgrade.decide._records import Guard
 from crossgrade.decide._view import View
@@ -164,8 +164,8 @@ def order_dependence(view: View) -> Iterator[Guard]:
     for candidate in view.evidence.candidates:
         rows = view.paired(candidate.model, view.whole.rows)
         asked = order[rows[order]]
-        d = view.candidate(candidate.model)[asked] - view.settings.floor * view.incumbent[asked]
-        drifts, value = _drifts(d)
+        d = view.candidate(candidate.model) - view.settings.floor * view.incumbent
+        drifts, value = _drifts((d if sequential else _within_parts(view, d, rows))[asked])
         where = "in the order asked" if sequential else "in file order"
         seen = f"{candidate.model}: neighbouring samples {where} are no more alike than distant ones"
         advice = "declare clusters (`--cluster`), if neighbours share a document, template or subject"
@@ -252,7 +252,7 @@ def traffic_weights(view: View) -> Iterator[Guard]:
     if weight is None:
         yield finding("traffic-weights", "every sample stands for the same share of traffic", "")
         return
-    usable = bool(np.isfinite(weight).all() and (weight >= 0).all() and weight.sum() > 0)
+    usable = view.weight is not None
     effective = float(weight.sum() ** 2 / (weight**2).sum()) if usable else 0.0
     n = len(weight)
     yield finding(
@@ -288,15 +288,27 @@ def _stems(view: View) -> int:
     """Return how many stems the ids have, where they look like undeclared clusters, else 0.
 
     `doc7-q1, doc7-q2, doc8-q1 …` has the stems `doc7, doc8, …`. One stem for all, a stem for
-    every sample, or the segments themselves say nothing.
+    every sample, or the segments or groups themselves say nothing.
     """
-    stems = [_NUMBER_AT_END.sub("", str(name)[:200]) for name in view.evidence.sample_ids]
+    ids = view.evidence.sample_ids[: limits.IDS_READ]
+    stems = [_NUMBER_AT_END.sub("", str(name)[:200]) for name in ids]
     distinct = len(set(stems))
     if distinct < limits.MIN_CLUSTERS or distinct > limits.EFFECTIVE_SHARE * len(stems):
         return 0
-    if view.evidence.segment is None:
+    labels = view.evidence.segment if view.splittable else view.evidence.group
+    if labels is None:
         return distinct
-    return distinct if len(set(zip(stems, view.evidence.segment, strict=True))) > len(view.segments) else 0
+    return distinct if len(set(zip(stems, labels[: limits.IDS_READ], strict=True))) > len(view.parts) else 0
+
+
+def _within_parts(view: View, d: FloatColumn, rows: BoolColumn) -> FloatColumn:
+    """Return d less the mean of its segment or group: files sorted by those are no surprise."""
+    rest = d.copy()
+    for part in view.parts:
+        here = part.rows & rows
+        if here.any():
+            rest[here] -= d[here].mean()
+    return rest
 
 
 def _drifts(d: FloatColumn) -> tuple[bool, float]:

@@ -14,7 +14,9 @@ from crossgrade.decide._words import count, dollars, listed, percent, retained
 
 def reasons(found: Findings) -> tuple[str, ...]:
     """Return why the verdict is what it is, the loudest first."""
-    return tuple(dict.fromkeys([*_warnings(found), *_quality(found), *_money(found), *_limits(found)]))
+    return tuple(
+        dict.fromkeys([*_warnings(found), *_quality(found), *_money(found), *_limits(found), *_doubts(found)])
+    )
 
 
 def _warnings(found: Findings) -> Iterator[str]:
@@ -30,10 +32,8 @@ def _warnings(found: Findings) -> Iterator[str]:
                     f"keeps only {retained(one.retention)}, shown to be below the floor: "
                     "the whole passes, this part does not."
                 )
-    for guard in found.guards:
-        if guard.status == "fail":
-            place = f" on {guard.segment}" if guard.segment else ""
-            yield f"The guard {guard.name} failed{place}: {guard.seen}."
+    for guard in _first_failures(found):
+        yield f"The guard {_place(guard)} failed: {guard.seen}."
     yield from _rests(found)
 
 
@@ -114,6 +114,13 @@ def _limits(found: Findings) -> Iterator[str]:
             yield f"{check.candidate} {state} {check.name}: {check.seen}, wanted {check.wanted}."
 
 
+def _doubts(found: Findings) -> Iterator[str]:
+    """Yield what guards warn of; prices are told of elsewhere."""
+    for guard in found.guards:
+        if guard.status == "warn" and guard.name != "price-known":
+            yield f"The guard {_place(guard)} warns: {guard.seen}."
+
+
 def would_change(found: Findings) -> tuple[str, ...]:
     """Return what would change the verdict, each in one sentence."""
     return tuple(dict.fromkeys(_changes(found)))
@@ -122,7 +129,8 @@ def would_change(found: Findings) -> tuple[str, ...]:
 def _changes(found: Findings) -> Iterator[str]:
     for name in found.missing:
         yield f"{name[:1].upper()}{name[1:]}, imported as evidence."
-    yield from (f"{_place(guard)}: {guard.advice}." for guard in found.guards if guard.status == "fail")
+    for guard in _first_failures(found):
+        yield f"{_place(guard)}: {guard.advice.rstrip('?')}{'?' if guard.advice.endswith('?') else '.'}"
     if found.needed is not None and found.chosen is None:
         yield f"About {count(found.needed, 'more sample')}, if the truth is what was seen so far."
     for option in found.options:
@@ -132,6 +140,15 @@ def _changes(found: Findings) -> Iterator[str]:
         if check.met is not True:
             yield f"{check.candidate} shown to meet {check.name} ({check.wanted})."
     yield from _margins(found)
+
+
+def _first_failures(found: Findings) -> list[Guard]:
+    """Return the first failed guard of each part and candidate: what one fault sets off together."""
+    firsts: dict[str | None, Guard] = {}
+    for guard in found.guards:
+        if guard.status == "fail" and (guard.segment is None or guard.segment not in firsts):
+            firsts[guard.segment if guard.segment is not None else f"\0{len(firsts)}"] = guard
+    return list(firsts.values())
 
 
 def _place(guard: Guard) -> str:
@@ -155,4 +172,4 @@ def _margins(found: Findings) -> Iterator[str]:
     if best.certified and best.retention.low < 1:
         yield f"A floor above about {best.retention.low:.2f} on the whole."
     elif best.shown_below and best.retention.high is not None:
-        yield f"A floor below about {best.retention.low:.2f}, or a better candidate."
+        yield f"A floor below about {best.retention.low:.2f} on the whole, or a better candidate."

@@ -58,6 +58,9 @@ DRIFT_BLOCKS = 20
 DRIFT_MIN_N = 200
 """Order is looked at in 20 consecutive blocks of at least 10 pairs."""
 
+IDS_READ = 20_000
+"""Ids are searched for undeclared clusters among the first ones: enough to see a pattern."""
+
 EFFECTIVE_SHARE = 0.5
 """Traffic weights that leave less than half of the samples' worth let a few samples decide."""
 

@@ -80,6 +80,14 @@ class View:
         scores = np.where(model.error, 0.0 if as_zero else np.nan, model.score)
         return np.clip(scores, 0.0, 1.0)
 
+    @cached_property
+    def weight(self) -> FloatColumn | None:
+        """The samples' weights, None where all count alike or the weights are unusable."""
+        weight = self.evidence.weight
+        if weight is None or not np.isfinite(weight).all():
+            return None
+        return weight if (weight >= 0).all() and weight.sum() > 0 else None
+
     def asked(self, model: ModelColumns) -> BoolColumn:
         """Return the rows on which the model was asked at all: all of them in imported results."""
         if self.evidence.order is None:
@@ -100,9 +108,12 @@ class View:
 
         Rows of one sample (epochs kept apart) are a cluster even where none is declared.
         """
-        labels = self.evidence.cluster if self.evidence.cluster is not None else self.evidence.sample_ids
-        _, numbers = np.unique(labels.astype(str), return_inverse=True)
-        return None if numbers.max(initial=-1) + 1 == len(numbers) else numbers.astype(np.int64)
+        evidence = self.evidence
+        labels = (evidence.sample_ids if evidence.cluster is None else evidence.cluster).tolist()
+        if len(set(labels)) == len(labels):
+            return None
+        numbers = {label: number for number, label in enumerate(dict.fromkeys(labels))}
+        return np.fromiter((numbers[label] for label in labels), dtype=np.int64, count=len(labels))
 
     def human(self, candidate: str) -> tuple[FloatColumn, FloatColumn] | None:
         """Return people's scores of both models' answers, where there are enough to correct the judge.
@@ -113,7 +124,7 @@ class View:
         theirs = next(each.human for each in self.evidence.candidates if each.model == candidate)
         if incumbent is None or theirs is None or self.evidence.judge is None:
             return None
-        if self.clusters is not None or self.evidence.weight is not None:
+        if self.clusters is not None or self.weight is not None:
             return None
         labels = int((np.isfinite(incumbent) & np.isfinite(theirs)).sum())
         return (incumbent, theirs) if labels >= limits.HUMAN_LABELS else None
@@ -153,7 +164,7 @@ class View:
 
     def _traffic(self, part: Part) -> float:
         """Return the weight of the part's planned samples."""
-        weight = self.evidence.weight
+        weight = self.weight
         mean = 1.0 if weight is None or not part.rows.any() else float(weight[part.rows].mean())
         return mean * self.planned(part)
 
@@ -163,7 +174,7 @@ class View:
         Segments stop separately, so what was asked over-represents the segments that were
         open longest; each segment's rows are scaled to its planned samples.
         """
-        weight = np.ones(self.evidence.n) if self.evidence.weight is None else self.evidence.weight.copy()
+        weight = np.ones(self.evidence.n) if self.weight is None else self.weight.copy()
         for part in self.segments:
             here = rows & part.rows
             total = float(weight[here].sum())
@@ -211,7 +222,13 @@ def _parts(labels: TextColumn | None) -> tuple[Part, ...]:
     """Return the parts named by a column of labels; rows without a label are in no part."""
     if labels is None:
         return ()
-    known = np.array([label is not None for label in labels])
-    names = sorted({str(label) for label in labels[known]})
-    text = np.array([str(label) for label in labels], dtype=object)
-    return tuple(Part(label=name, rows=known & (text == name)) for name in names)
+    rows: dict[str, list[int]] = {}
+    for row, label in enumerate(labels.tolist()):
+        if label is not None:
+            rows.setdefault(str(label), []).append(row)
+    parts = []
+    for name in sorted(rows):
+        mask = np.zeros(len(labels), dtype=np.bool_)
+        mask[rows[name]] = True
+        parts.append(Part(label=name, rows=mask))
+    return tuple(parts)

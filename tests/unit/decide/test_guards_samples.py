@@ -1,0 +1,163 @@
+"""Guards on how samples were drawn, paired, ordered and priced."""
+
+import numpy as np
+import pytest
+
+from crossgrade.decide import DecisionSettings, PairingAudit, decide_policy
+from crossgrade.domain import Origin
+
+
+def _found(evidence, now, name, **settings):
+    verdict = decide_policy(evidence, DecisionSettings(**settings), now=now)
+    return [guard for guard in verdict.guards if guard.name == name], verdict
+
+
+def _statuses(evidence, now, name, **settings):
+    return {guard.status for guard in _found(evidence, now, name, **settings)[0]}
+
+
+@pytest.fixture
+def pairs(counts):
+    return counts(150, 20, 15, 15)
+
+
+def test_few_clusters_are_no_sample(make, pairs, now):
+    few = make(*pairs, cluster=[f"doc{i % 10}" for i in range(200)])
+    enough = make(*pairs, cluster=[f"doc{i % 40}" for i in range(200)])
+    assert _statuses(few, now, "clusters") == {"fail"}
+    assert decide_policy(few, now=now).name == "invalid"
+    assert _statuses(enough, now, "clusters") == {"pass"}
+    assert decide_policy(enough, now=now).certificates[0].retention.clusters == 40
+
+
+def test_repeats_of_a_sample_are_one_cluster(make, pairs, now):
+    evidence = make(*pairs, sample_ids=[f"s{i // 2}" for i in range(200)])
+    found, verdict = _found(evidence, now, "clusters")
+    assert found[0].status == "warn"
+    assert "100 rows repeat a sample" in found[0].seen
+    assert verdict.certificates[0].retention.clusters == 100
+
+
+def test_repeats_counted_as_clusters_fail(make, pairs, now):
+    ids = [f"s{i // 2}" for i in range(200)]
+    evidence = make(*pairs, sample_ids=ids, cluster=[f"c{i % 50}" for i in range(200)])
+    assert "fail" in _statuses(evidence, now, "clusters")
+
+
+def test_clusters_in_the_ids_that_nobody_declared(make, pairs, now):
+    turns = make(*pairs, sample_ids=[f"talk{i // 2}-turn{i % 2}" for i in range(200)])
+    assert _statuses(turns, now, "clusters") == {"warn"}
+    numbered = make(*pairs, sample_ids=[f"gsm8k-{i}" for i in range(200)])
+    assert _statuses(numbered, now, "clusters") == {"pass"}
+
+
+def test_file_order_is_no_random_order(make, counts, now):
+    blocks = [counts(n11, 100 - n11, 0, 0) for n11 in (99, 97, 95, 60, 55, 50)]
+    b, c = (np.concatenate(column) for column in zip(*blocks, strict=True))
+    fixed = make(b, c)
+    assert _statuses(fixed, now, "order-dependence") == {"warn"}
+    asked_in_order = make(b, c, order=np.arange(600), planned=600)
+    found, verdict = _found(asked_in_order, now, "order-dependence", mode="sequential")
+    assert found[0].status == "fail"
+    assert "file order" in found[0].seen
+    assert verdict.name == "invalid"
+    shuffled = make(b, c, order=np.random.default_rng(1).permutation(600), planned=600)
+    assert _statuses(shuffled, now, "order-dependence", mode="sequential") == {"pass"}
+
+
+def test_a_file_sorted_by_segment_is_no_surprise(make, counts, now):
+    blocks = [counts(n11, 200 - n11, 0, 0, seed=n11) for n11 in (190, 160, 120)]
+    b, c = (np.concatenate(column) for column in zip(*blocks, strict=True))
+    labels = np.repeat(["x", "y", "z"], 200).tolist()
+    assert _statuses(make(b, c), now, "order-dependence") == {"warn"}
+    assert _statuses(make(b, c, segment=labels), now, "order-dependence") == {"pass"}
+
+
+def test_a_fixed_test_is_not_read_before_the_end(make, pairs, now):
+    early = make(*pairs, planned=400)
+    assert _statuses(early, now, "peeking") == {"fail"}
+    assert _statuses(make(*pairs, planned=200), now, "peeking") == {"pass"}
+
+
+@pytest.mark.parametrize(
+    ("name", "audit", "status"),
+    [
+        ("key-conflicts", PairingAudit(key_conflicts=3, examples=("q7",)), "warn"),
+        ("key-conflicts", PairingAudit(key_conflicts=33), "fail"),
+        ("mismatched-items", PairingAudit(unmatched=5), "warn"),
+        ("mismatched-items", PairingAudit(unmatched=80), "fail"),
+        ("duplicates", PairingAudit(duplicates=2), "warn"),
+        ("duplicates", PairingAudit(duplicates=50), "fail"),
+    ],
+)
+def test_what_pairing_left_out(make, pairs, now, name, audit, status):
+    assert _statuses(make(*pairs, audit=audit), now, name) == {status}
+    assert _statuses(make(*pairs), now, name) == {"pass"}
+
+
+def test_one_question_under_two_ids(make, pairs, now):
+    assert _statuses(make(*pairs, input=["same?"] * 200), now, "duplicates") == {"warn"}
+
+
+def test_different_prompts_fail_unless_they_are_meant(make, pairs, now):
+    evidence = make(*pairs, inc={"prompt_digests": ["p"] * 200}, cand={"prompt_digests": ["p"] * 199 + ["q"]})
+    assert _statuses(evidence, now, "prompt-parity") == {"fail"}
+    assert _statuses(evidence, now, "prompt-parity", parity_declared=True) == {"warn"}
+
+
+def test_different_settings_warn_and_mixed_ones_fail(make, pairs, now):
+    differ = make(*pairs, inc={"settings_digests": ("x",)}, cand={"settings_digests": ("y",)})
+    mixed = make(*pairs, inc={"settings_digests": ("x", "y")}, cand={"settings_digests": ("x", "y")})
+    assert _statuses(differ, now, "decoding-parity") == {"warn"}
+    assert _statuses(differ, now, "decoding-parity", parity_declared=True) == {"pass"}
+    assert "fail" in _statuses(mixed, now, "decoding-parity")
+
+
+def test_a_vendor_figure_certifies_nothing(make, pairs, now):
+    evidence = make(*pairs, cand={"origin": Origin.VENDOR})
+    assert decide_policy(evidence, DecisionSettings(stated_cost_usd={"a": 1, "b": 0.1}), now=now).name == "invalid"
+    assert _statuses(make(*pairs, cand={"origin": Origin.INDEPENDENT}), now, "origin") == {"pass"}
+
+
+def test_one_vendor_candidate_leaves_the_others(make, pairs, now):
+    from dataclasses import replace
+
+    both = make(pairs[0], pairs[1], pairs[1], inc={"cost_usd": 1.0}, cand={"cost_usd": 0.1})
+    vendor = replace(both.candidates[0], origin=Origin.VENDOR)
+    verdict = decide_policy(replace(both, candidates=(vendor, both.candidates[1])), now=now)
+    assert verdict.name == "switch"
+    assert verdict.policy.candidate == "c"
+    assert verdict.certificates[0].excluded == "origin"
+
+
+def test_selection_is_told_and_paid_for(make, counts, now):
+    b, c = counts(150, 12, 8, 10)
+    alone = decide_policy(make(b, c), now=now)
+    assert alone.certificates[0].certified
+    found, many = _found(make(b, c, c, c, c, c, c), now, "selection")
+    assert "6 hypotheses" in found[0].seen
+    assert many.certificates[0].adjusted_p == pytest.approx(6 * alone.certificates[0].adjusted_p)
+
+
+def test_unknown_prices_warn_and_stated_ones_do(make, pairs, now):
+    assert _statuses(make(*pairs), now, "price-known") == {"warn"}
+    assert _statuses(make(*pairs), now, "price-known", stated_cost_usd={"a": 0.1, "b": 0.01}) == {"pass"}
+
+
+def test_traffic_weights(make, pairs, now):
+    heavy = np.ones(200)
+    heavy[0] = 500.0
+    assert _statuses(make(*pairs, weight=heavy), now, "traffic-weights") == {"warn"}
+    assert _statuses(make(*pairs, weight=np.full(200, np.nan)), now, "traffic-weights") == {"fail"}
+    assert _statuses(make(*pairs, weight=np.linspace(1, 2, 200)), now, "traffic-weights") == {"pass"}
+
+
+def test_a_broken_segment_does_not_make_the_rest_unfit(make, pairs, now):
+    lost = np.arange(200) < 60
+    evidence = make(*pairs, inc={"unparsed": lost}, segment=["x"] * 60 + ["y"] * 140)
+    verdict = decide_policy(evidence, now=now)
+    statuses = {(guard.segment, guard.status) for guard in verdict.guards if guard.name == "unparsed-rate"}
+    assert statuses == {(None, "pass"), ("x", "fail")}
+    assert verdict.name != "invalid"
+    everywhere = make(*pairs, inc={"unparsed": True}, segment=["x"] * 60 + ["y"] * 140)
+    assert decide_policy(everywhere, now=now).name == "invalid"

@@ -1,0 +1,188 @@
+"""What the verdict is called, what it says, and until when it holds."""
+
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+
+import numpy as np
+import pytest
+
+from crossgrade.decide import DecisionSettings, ModelFacts, decide_policy
+from crossgrade.domain import Requirements
+from crossgrade.errors import DataError, UsageError
+
+DEAR, CHEAP = {"cost_usd": 0.01}, {"cost_usd": 0.001}
+
+
+@pytest.fixture
+def good(make, counts):
+    return make(*counts(150, 12, 12, 26), inc=DEAR, cand=CHEAP)
+
+
+@pytest.fixture
+def bad(make, counts):
+    return make(*counts(100, 62, 2, 36), inc=DEAR, cand=CHEAP)
+
+
+def _split(make, counts, *tables, **changed):
+    pairs = [counts(*one, seed=at) for at, one in enumerate(tables)]
+    b, c = (np.concatenate(column) for column in zip(*pairs, strict=True))
+    labels = [name for name, (x, _) in zip("xyz", pairs, strict=False) for _ in x]
+    return make(b, c, segment=labels, **{"inc": DEAR, "cand": CHEAP, **changed})
+
+
+def test_switch(good, now):
+    verdict = decide_policy(good, DecisionSettings(requests_per_month=1_000_000), now=now)
+    assert verdict.name == "switch"
+    assert verdict.policy.candidate == "b"
+    assert verdict.saving_per_month_usd.value == pytest.approx(9000)
+    assert verdict.sentence.startswith("Switch support from a to b: it keeps 1.000 [0.9")
+    assert verdict.certificates[0].certified
+    assert verdict.valid_until == now + timedelta(days=90)
+    assert any("A price of b" in change for change in verdict.would_change)
+
+
+def test_keep_what_is_shown_to_be_below(bad, now):
+    verdict = decide_policy(bad, now=now)
+    assert verdict.name == "keep"
+    assert verdict.certificates[0].shown_below
+    assert verdict.needed is None
+    assert len(verdict.losses) == 20
+    assert all(loss.incumbent_score > loss.candidate_score for loss in verdict.losses)
+
+
+def test_undecided_says_about_how_many_more(make, counts, now):
+    verdict = decide_policy(make(*counts(70, 8, 2, 20), inc=DEAR, cand=CHEAP), now=now)
+    assert verdict.name == "undecided"
+    assert verdict.needed is not None
+    assert f"about {verdict.needed:,} more samples" in verdict.sentence
+
+
+def test_split_moves_the_certified_segments_only(make, counts, now):
+    verdict = decide_policy(_split(make, counts, (150, 10, 15, 25), (60, 90, 5, 45)), now=now)
+    assert verdict.name == "split"
+    assert verdict.policy.segments == ("x",)
+    split = next(cost for cost in verdict.costs if cost.policy == verdict.policy)
+    assert split.per_request_usd.value == pytest.approx((0.001 + 0.01) / 2)
+    assert "50.0 % of the traffic" in verdict.sentence
+
+
+def test_a_whole_that_passes_over_a_segment_below_is_told_loudly(make, counts, now):
+    tables = ((900, 10, 25, 65), (40, 90, 10, 60))
+    verdict = decide_policy(_split(make, counts, *tables), now=now)
+    assert verdict.name == "switch"
+    assert verdict.reasons[0].startswith("WARNING: on y (16.7 % of the traffic) b keeps only")
+
+
+def test_certified_without_a_price_is_never_a_switch(make, counts, now):
+    verdict = decide_policy(make(*counts(150, 12, 12, 26)), now=now)
+    assert verdict.certificates[0].certified
+    assert verdict.name == "undecided"
+    assert verdict.policy.kind == "keep"
+    assert verdict.sentence.startswith("Certified, price unknown: b holds the floor on everything")
+    assert "A price for a and b." in verdict.would_change
+    stated = DecisionSettings(stated_cost_usd={"a": 0.01, "b": 0.001})
+    priced = decide_policy(make(*counts(150, 12, 12, 26)), stated, now=now)
+    assert priced.name == "switch"
+    assert priced.costs[1].per_request_usd.method == "stated"
+    assert priced.costs[1].per_request_usd.low is None
+
+
+def test_certified_and_dearer_is_kept(make, counts, now):
+    verdict = decide_policy(make(*counts(150, 12, 12, 26), inc=CHEAP, cand=DEAR), now=now)
+    assert verdict.certificates[0].certified
+    assert verdict.name == "keep"
+    assert "costs more" in verdict.sentence
+
+
+def test_cheaper_by_chance_is_not_cheaper(make, counts, now):
+    noise = np.random.default_rng(0).normal(0.01, 0.004, 200)
+    evidence = make(*counts(150, 12, 12, 26), inc={"cost_usd": 0.01}, cand={"cost_usd": noise})
+    verdict = decide_policy(evidence, now=now)
+    assert verdict.name == "undecided"
+    assert "not shown to be cheaper" in verdict.sentence
+
+
+def test_the_cheapest_of_several_certified(make, counts, now):
+    b, c = counts(150, 12, 12, 26)
+    evidence = make(b, c, c, inc=DEAR, cand=CHEAP)
+    cheaper = replace(evidence.candidates[1], cost_usd=np.full(200, 0.0002))
+    verdict = decide_policy(replace(evidence, candidates=(evidence.candidates[0], cheaper)), now=now)
+    assert verdict.policy.candidate == "c"
+
+
+def test_a_closed_model_that_beats_every_open_one_is_reported(make, counts, now):
+    b, c = counts(150, 12, 12, 26)
+    evidence = make(b, c, c, inc=DEAR, cand=CHEAP)
+    cheaper = replace(evidence.candidates[1], cost_usd=np.full(200, 0.0002))
+    facts = (ModelFacts(model="b", open_weights=True), ModelFacts(model="c", open_weights=False))
+    settings = DecisionSettings(facts=facts)
+    verdict = decide_policy(replace(evidence, candidates=(evidence.candidates[0], cheaper)), settings, now=now)
+    assert any("A closed model beats every open one: c" in reason for reason in verdict.reasons)
+
+
+@pytest.mark.parametrize("evidence", ["agentic", "regulated", "gated"])
+def test_classes_that_stay_until_their_evidence_is_there(good, now, evidence):
+    wanted = Requirements(evidence=evidence, documents=("DPIA",))
+    verdict = decide_policy(good, DecisionSettings(requirements=wanted), now=now)
+    assert verdict.name == "keep"
+    missing = {"agentic": "agent trials", "regulated": "DPIA", "gated": "verified-identity routes"}[evidence]
+    assert missing in verdict.sentence
+    assert evidence in verdict.reasons[0]
+    provided = DecisionSettings(requirements=wanted, provided=(missing,))
+    assert decide_policy(good, provided, now=now).name == "switch"
+
+
+def test_requirements_block_a_switch_when_missed_or_unknown(good, now):
+    wanted = Requirements(context_tokens=32_000)
+
+    def name(tokens):
+        facts = (ModelFacts(model="b", context_tokens=tokens),)
+        return decide_policy(good, DecisionSettings(requirements=wanted, facts=facts), now=now).name
+
+    assert (name(128_000), name(None), name(8_000)) == ("switch", "undecided", "keep")
+
+
+def test_latency_is_measured_with_its_interval(make, counts, now):
+    latency = np.random.default_rng(1).gamma(4, 100, 200)
+    evidence = make(*counts(150, 12, 12, 26), inc=DEAR, cand={**CHEAP, "latency_ms": latency})
+
+    def check(limit):
+        settings = DecisionSettings(requirements=Requirements(latency_p95_ms=limit, error_rate=0.05))
+        return decide_policy(evidence, settings, now=now).requirements
+
+    assert [check(limit)[0].met for limit in (2_000, 780, 100)] == [True, None, False]
+    assert "over 200 calls" in check(2_000)[0].seen
+    assert check(2_000)[1].met is True
+
+
+def test_a_verdict_ends_when_a_model_it_names_is_retired(good, now):
+    facts = (ModelFacts(model="b", retires_on=date(2026, 12, 31)), ModelFacts(model="z", retires_on=date(2026, 12, 1)))
+    verdict = decide_policy(good, DecisionSettings(facts=facts), now=now)
+    assert verdict.valid_until == datetime(2026, 12, 31, tzinfo=UTC)
+    gone = (ModelFacts(model="b", retires_on=date(2026, 1, 1)),)
+    assert decide_policy(good, DecisionSettings(facts=gone), now=now).name == "keep"
+
+
+def test_too_few_pairs_certify_nothing_in_a_fixed_test(make, now):
+    verdict = decide_policy(make([1.0] * 18, [1.0] * 18, inc=DEAR, cand=CHEAP), now=now)
+    assert verdict.certificates[0].retention.p_value < 0.05
+    assert verdict.name == "undecided"
+
+
+def test_evidence_that_does_not_fit_is_refused(make, counts, now, good):
+    with pytest.raises(DataError, match="no paired samples"):
+        decide_policy(make([], []), now=now)
+    with pytest.raises(DataError, match="column segment has 3 rows"):
+        decide_policy(make(*counts(50, 5, 5, 5), segment=["x"] * 3), now=now)
+    with pytest.raises(DataError, match="models must differ"):
+        decide_policy(replace(good, candidates=(good.incumbent,)), now=now)
+    with pytest.raises(UsageError, match="time zone"):
+        decide_policy(good, now=datetime(2026, 1, 1))
+
+
+def test_samples_without_a_segment_stay_with_the_incumbent(make, counts, now):
+    b, c = counts(150, 10, 15, 25)
+    labels = ["x"] * 150 + [None] * 50
+    verdict = decide_policy(make(b, c, segment=labels, inc=DEAR, cand=CHEAP), now=now)
+    share = next(one.share for one in verdict.certificates if one.segment == "x")
+    assert share == pytest.approx(0.75)
