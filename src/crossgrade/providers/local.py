@@ -1,0 +1,157 @@
+"""Local models: `provider: local` runs a GGUF file in a managed child process.
+
+The child is llama.cpp's own server (through the `xllamacpp` wheel), so a local model is one more
+OpenAI-compatible endpoint. It starts with the first question, on a free loopback port and with a
+random key, and ends with its parent, however that ends. The defaults are for measuring: one
+thread, one request at a time, no prompt cache, because each of these changes answers even at
+temperature 0.
+"""
+
+import asyncio
+import importlib.util
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from crossgrade.domain import ModelAnswer, ModelRequest, Offer
+from crossgrade.errors import MissingExtraError, ProviderError, UpstreamError
+from crossgrade.providers.hosted import LARGEST_ANSWER, HostedProvider, open_hosted
+from crossgrade.providers.local_process import LocalProcess, LocalSettings, start_process
+from crossgrade.providers.local_tools import as_schema_request, as_tool_call, forced_tools
+from crossgrade.providers.models import InstalledModel, ModelShelf, models_home
+
+_KEY_VARIABLE = "CROSSGRADE_LOCAL_KEY"
+_MAX_STARTS = 3
+
+
+class LocalProvider:
+    """One local model, asked like any other provider; made by `open_local`."""
+
+    def __init__(
+        self,
+        offer: Offer,
+        model: InstalledModel,
+        settings: LocalSettings,
+        *,
+        measure_ttft: bool,
+        largest: int,
+    ) -> None:
+        self._offer = offer
+        self._model = model
+        self._settings = settings
+        self._measure_ttft = measure_ttft
+        self._largest = largest
+        self._slots = asyncio.Semaphore(settings.slots)
+        self._starting = asyncio.Lock()
+        self._starts = 0
+        self._resources = AsyncExitStack()
+        self._running: tuple[LocalProcess, HostedProvider] | None = None
+
+    def __repr__(self) -> str:
+        return f"LocalProvider({self.name!r}, {self._model.path!r})"
+
+    @property
+    def name(self) -> str:
+        """The offer's name."""
+        return self._offer.name
+
+    @property
+    def account(self) -> str:
+        """The model's file: each model has its own child, and so its own limits."""
+        return f"local {self._model.path}"
+
+    @property
+    def process_id(self) -> int | None:
+        """The child's process id; None before the first question."""
+        return None if self._running is None else self._running[0].pid
+
+    async def ask(self, request: ModelRequest) -> ModelAnswer:
+        """Ask the model once, starting its child first if need be.
+
+        Requests beyond the free slots wait here, so that latencies are the model's own. `runtime`
+        of the answer names the engine, the file's digest and the settings that change answers.
+        Raises a `ProviderError` with the engine's words when the model cannot be loaded, and
+        `UpstreamError` when the child died meanwhile; the next question starts it again, thrice
+        at most.
+        """
+        tools = forced_tools(request)
+        async with self._slots:
+            process, endpoint = await self._ready()
+            try:
+                answer = await endpoint.ask(as_schema_request(request, tools) if tools else request)
+            except UpstreamError as error:
+                failure = await process.failure()
+                if failure is None:
+                    raise
+                raise UpstreamError(
+                    f"the local model `{self._model.name}` stopped: {failure}", provider="local"
+                ) from error
+        runtime = f"{process.runtime} sha256:{self._model.sha256[:12]} {self._settings}"
+        return replace(as_tool_call(answer) if tools else answer, runtime=runtime)
+
+    async def aclose(self) -> None:
+        """End the child."""
+        await self._resources.aclose()
+
+    async def _ready(self) -> tuple[LocalProcess, HostedProvider]:
+        async with self._starting:
+            if self._running is not None and not self._running[0].running:
+                self._running = None
+                await self._resources.aclose()
+            if self._running is None:
+                self._running = await self._start()
+            return self._running
+
+    async def _start(self) -> tuple[LocalProcess, HostedProvider]:
+        if self._starts == _MAX_STARTS:
+            raise ProviderError(
+                f"the local model `{self._model.name}` stopped {_MAX_STARTS} times; it is not started again",
+                provider="local",
+                hint="check free memory, and the file with `crossgrade models verify`",
+            )
+        self._starts += 1
+        process = await start_process(self._model, self._settings, alias=self._offer.model)
+        self._resources.push_async_callback(process.stop)
+        endpoint = await self._resources.enter_async_context(
+            open_hosted(
+                replace(self._offer, base_url=process.base_url, api_key_env=_KEY_VARIABLE),
+                environ={_KEY_VARIABLE: process.api_key},
+                measure_ttft=self._measure_ttft,
+                largest=self._largest,
+            )
+        )
+        return process, endpoint
+
+
+@asynccontextmanager
+async def open_local(
+    offer: Offer,
+    *,
+    environ: Mapping[str, str],
+    settings: LocalSettings | None = None,
+    root: Path | None = None,
+    measure_ttft: bool = False,
+    largest: int = LARGEST_ANSWER,
+) -> AsyncIterator[LocalProvider]:
+    """Open a local model for the length of a `with` block; its child starts with the first question.
+
+    `offer.model` is a name that `crossgrade models list` shows, or the path of a GGUF file, relative
+    to `root` (default: the current folder). `environ` may hold CROSSGRADE_HOME. Without
+    `settings`, the measuring ones hold, with `offer.context_tokens` of context.
+
+    Raises `MissingExtraError` without the extra `local`, `NotFoundError` for a model that is not
+    installed, and `DataError` when its file is gone, damaged or not what was recorded.
+    """
+    if importlib.util.find_spec("xllamacpp") is None:
+        raise MissingExtraError("running local models", "local")
+    shelf = ModelShelf(models_home(environ))
+    model = await asyncio.to_thread(shelf.find, offer.model, root=root)
+    chosen = settings or LocalSettings()
+    if chosen.context_tokens is None:
+        chosen = replace(chosen, context_tokens=offer.context_tokens)
+    provider = LocalProvider(offer, model, chosen.fitted(model), measure_ttft=measure_ttft, largest=largest)
+    try:
+        yield provider
+    finally:
+        await provider.aclose()

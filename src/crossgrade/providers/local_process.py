@@ -1,0 +1,187 @@
+"""The parent's side of a local model: start the child, wait until it is ready, end it."""
+
+import asyncio
+import json
+import os
+import secrets
+import signal
+import sys
+import tempfile
+from dataclasses import dataclass, replace
+from typing import IO, Self
+
+import msgspec
+
+from crossgrade.errors import ProviderError
+from crossgrade.providers.models import InstalledModel
+
+_DEFAULT_CONTEXT_TOKENS = 4096
+_STOP_S = 5.0
+_REAP_S = 0.5
+_TAIL_BYTES = 16 * 2**10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LocalSettings:
+    """How a local model is run.
+
+    `threads` compute one answer (more than there are free cores makes it slower, not faster);
+    `slots` answers are computed at once, each with `context_tokens` (None: the model's own, at
+    most 4,096). `cache_prompt` reuses common beginnings of prompts. `startup_s` bounds loading.
+    """
+
+    threads: int = 1
+    slots: int = 1
+    context_tokens: int | None = None
+    cache_prompt: bool = False
+    startup_s: float = 120.0
+
+    def __str__(self) -> str:
+        cache = "on" if self.cache_prompt else "off"
+        return f"threads={self.threads} slots={self.slots} context={self.context_tokens} cache={cache}"
+
+    def fitted(self, model: InstalledModel) -> Self:
+        """The settings with a context that the model has."""
+        wanted = self.context_tokens or _DEFAULT_CONTEXT_TOKENS
+        return replace(self, context_tokens=min(wanted, model.context_tokens or wanted))
+
+
+class _Ready(msgspec.Struct):
+    """The one line that the child writes."""
+
+    base_url: str
+    runtime: str
+
+
+class LocalProcess:
+    """One running child: its address, its key, and what it said when it went wrong."""
+
+    def __init__(
+        self, process: asyncio.subprocess.Process, log: IO[bytes], ready: _Ready, api_key: str
+    ) -> None:
+        self._process = process
+        self._log = log
+        self.base_url = f"{ready.base_url}/v1"
+        self.runtime = ready.runtime
+        self.api_key = api_key
+
+    @property
+    def pid(self) -> int:
+        """The child's process id."""
+        return self._process.pid
+
+    @property
+    def running(self) -> bool:
+        """Whether the child is still there, as far as is known without waiting."""
+        return self._process.returncode is None
+
+    async def failure(self) -> str | None:
+        """Say why the child is gone, or None while it runs."""
+        try:
+            # A connection breaks a moment before the process is seen to be gone.
+            async with asyncio.timeout(_REAP_S):
+                return _failure(await self._process.wait(), self._log)
+        except TimeoutError:
+            return None
+
+    async def stop(self) -> None:
+        """End the child, gently first."""
+        await _end(self._process)
+        self._log.close()
+
+
+async def start_process(model: InstalledModel, settings: LocalSettings, *, alias: str) -> LocalProcess:
+    """Start a child for a model and wait until it has loaded it.
+
+    Raises `ProviderError` with the engine's own words when it cannot, or takes longer than
+    `settings.startup_s`.
+    """
+    api_key = secrets.token_urlsafe(24)
+    order = {
+        "path": model.path,
+        "api_key": api_key,
+        "alias": alias,
+        "threads": settings.threads,
+        "slots": settings.slots,
+        "context_tokens": settings.context_tokens,
+        "cache_prompt": settings.cache_prompt,
+    }
+    log = tempfile.TemporaryFile(prefix="crossgrade-local-")  # noqa: SIM115  # it lives as long as the child
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-P", "-m", "crossgrade.providers.local_server"),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=log,
+        env={**os.environ, **_threading(settings.threads)},
+        start_new_session=True,  # Ctrl-C must not end it while its parent still saves answers
+    )
+    try:
+        async with asyncio.timeout(settings.startup_s):
+            ready = await _await_ready(process, order)
+        if ready is None:
+            failure = _failure(await process.wait(), log)
+            raise ProviderError(
+                f"the local model `{model.name}` could not be loaded: {failure}",
+                provider="local",
+                hint=f"check the file {model.path}, and free memory",
+            )
+    except TimeoutError as error:
+        await _abandon(process, log)
+        raise ProviderError(
+            f"the local model `{model.name}` did not load within {settings.startup_s:g} s",
+            provider="local",
+            hint="close other programs, or take a smaller model: it must fit into memory",
+        ) from error
+    except BaseException:
+        await _abandon(process, log)
+        raise
+    return LocalProcess(process, log, ready, api_key)
+
+
+async def _await_ready(process: asyncio.subprocess.Process, order: dict[str, object]) -> _Ready | None:
+    """Hand the order over and wait for the child's line; None when it left without one."""
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.write(json.dumps(order).encode() + b"\n")
+    try:
+        await process.stdin.drain()
+    except ConnectionError:
+        return None
+    line = await process.stdout.readline()
+    return msgspec.json.decode(line, type=_Ready) if line else None
+
+
+async def _abandon(process: asyncio.subprocess.Process, log: IO[bytes]) -> None:
+    await _end(process, patience_s=0)
+    log.close()
+
+
+async def _end(process: asyncio.subprocess.Process, *, patience_s: float = _STOP_S) -> None:
+    assert process.stdin is not None
+    process.stdin.close()
+    try:
+        async with asyncio.timeout(patience_s):
+            await process.wait()
+    except TimeoutError:
+        process.kill()
+        await process.wait()
+
+
+def _threading(threads: int) -> dict[str, str]:
+    """Variables of OpenMP: threads that wait must not burn the cores that others need."""
+    return {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0"} if threads > 1 else {}
+
+
+def _failure(code: int, log: IO[bytes]) -> str:
+    """The engine's words for why it ended: of its error lines, the one that names the cause."""
+    size = os.fstat(log.fileno()).st_size
+    # Not read through the file object: its position is shared with the child.
+    tail = os.pread(log.fileno(), _TAIL_BYTES, max(0, size - _TAIL_BYTES))
+    lines = [line.strip() for line in tail.decode("utf-8", "replace").splitlines() if line.strip()]
+    errors = [line.split(" E ", 1)[1] for line in lines if " E " in line]
+    cause = next((line for line in errors if "error loading model" in line), None)
+    cause = cause or next(iter(errors), None) or (lines[-1] if lines else "it said nothing")
+    if code >= 0:
+        return cause
+    name = signal.Signals(-code).name
+    return f"it was ended by {name}, out of memory perhaps" if name == "SIGKILL" else f"{name}: {cause}"

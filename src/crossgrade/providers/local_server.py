@@ -1,0 +1,67 @@
+"""The child process that runs one GGUF file: `python -m crossgrade.providers.local_server`.
+
+It reads one line of JSON from standard input (so that the API key shows in no process list),
+serves llama.cpp's OpenAI-compatible server on a free loopback port, writes one line of JSON with
+its address to standard output, and leaves when standard input closes: the parent holds the other
+end, so the child goes whenever the parent does, `kill -9` included.
+"""
+
+import json
+import os
+import sys
+from importlib.metadata import version
+from typing import Any
+
+
+def main() -> None:
+    """Serve until standard input closes."""
+    order = json.loads(sys.stdin.readline())
+    # What the engine prints belongs to the diagnostics; standard output carries only our line.
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    server = start_server(order)
+    ready = {"base_url": server.listening_address, "runtime": f"xllamacpp {version('xllamacpp')}"}
+    print(json.dumps(ready), file=answers, flush=True)
+    while sys.stdin.readline():
+        pass
+    # The engine's own shutdown can wait for requests that nobody reads any more.
+    os._exit(0)
+
+
+def start_server(order: dict[str, Any]) -> Any:
+    """Load the model and start listening on 127.0.0.1; the port is the server's to choose.
+
+    `order` has `path`, `api_key`, `alias`, `threads`, `slots`, `context_tokens` (of each slot) and
+    `cache_prompt`. Raises `RuntimeError` when the engine refuses the file.
+    """
+    import xllamacpp
+
+    params = xllamacpp.CommonParams()
+    params.model.path = order["path"]
+    params.model_alias = {order["alias"]}
+    params.hostnames = ["127.0.0.1"]
+    params.port = 0
+    params.api_keys = [order["api_key"]]
+    params.n_parallel = order["slots"]
+    params.n_ctx = order["context_tokens"] * order["slots"]
+    params.n_gpu_layers = 0
+    # The same numbers on every machine and day: nothing fitted to free memory, nothing reused.
+    params.fit_params = False
+    params.cache_prompt = order["cache_prompt"]
+    if not order["cache_prompt"]:
+        params.cache_ram_mib = 0
+        params.n_ctx_checkpoints = 0
+    # Without it the prefix cache is lost on models with a sliding window.
+    params.swa_full = order["cache_prompt"]
+    params.cpuparams.n_threads = order["threads"]
+    params.cpuparams_batch.n_threads = order["threads"]
+    params.n_threads_http = order["slots"] + 2
+    params.ui = False
+    params.endpoint_slots = False
+    params.cache_idle_slots = False
+    params.verbosity = 1
+    return xllamacpp.Server(params)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,78 @@
+"""Tool calls on local models: a forced call is asked for as JSON of a schema and wrapped again.
+
+llama.cpp leaves the calls of small models in the text, and ignores the object form of
+`tool_choice`. A JSON schema binds the decoder itself, so the call cannot come out malformed.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import msgspec
+
+from crossgrade.domain import JSON, Message, ModelAnswer, ModelRequest, Tool, ToolCall
+from crossgrade.errors import BadRequestError
+
+
+def forced_tools(request: ModelRequest) -> tuple[Tool, ...]:
+    """The tools of which the request demands one call; none when a call is optional.
+
+    Raises `BadRequestError` when `tool_choice` names a tool that the request does not have.
+    """
+    if not request.tools or request.tool_choice in (None, "auto", "none"):
+        return ()
+    if request.tool_choice == "required":
+        return request.tools
+    named = tuple(tool for tool in request.tools if tool.name == request.tool_choice)
+    if not named:
+        known = ", ".join(tool.name for tool in request.tools)
+        raise BadRequestError(
+            f"tool_choice names `{request.tool_choice}`, but the tools are {known}", provider="local"
+        )
+    return named
+
+
+def as_schema_request(request: ModelRequest, tools: Sequence[Tool]) -> ModelRequest:
+    """The same request, asking for JSON `{name, arguments}` of one of `tools` instead of a call."""
+    lines = [f"- {tool.name}: {tool.description} Arguments: {_compact(_parameters(tool))}" for tool in tools]
+    order = "\n".join(["Call one function. Answer with JSON holding its name and arguments.", *lines])
+    messages = request.messages
+    if messages and messages[0].role == "system":
+        first = replace(messages[0], content=f"{messages[0].content or ''}\n\n{order}".strip())
+        messages = (first, *messages[1:])
+    else:
+        messages = (Message(role="system", content=order), *messages)
+    return replace(request, messages=messages, tools=(), tool_choice=None, response_schema=call_schema(tools))
+
+
+def call_schema(tools: Sequence[Tool]) -> JSON:
+    """A JSON schema that admits exactly the calls of `tools`."""
+    calls: list[JSON] = [
+        {
+            "type": "object",
+            "properties": {"name": {"const": tool.name}, "arguments": _parameters(tool)},
+            "required": ["name", "arguments"],
+            "additionalProperties": False,
+        }
+        for tool in tools
+    ]
+    return calls[0] if len(calls) == 1 else {"anyOf": calls}
+
+
+def as_tool_call(answer: ModelAnswer) -> ModelAnswer:
+    """The answer with its JSON turned into a tool call; as it was when it was cut off."""
+    try:
+        call = msgspec.json.decode(answer.text)
+    except msgspec.DecodeError:
+        return answer
+    if not isinstance(call, dict) or not isinstance(call.get("name"), str):
+        return answer
+    wrapped = ToolCall(id="call_0", name=call["name"], arguments=_compact(call.get("arguments")))
+    return replace(answer, text="", tool_calls=(wrapped,), finish_reason="tool_calls")
+
+
+def _parameters(tool: Tool) -> JSON:
+    return tool.parameters if tool.parameters is not None else {"type": "object"}
+
+
+def _compact(value: JSON) -> str:
+    return msgspec.json.encode(value).decode()

@@ -1,0 +1,159 @@
+"""Reads the header of a GGUF file: what the model is, without loading it.
+
+Format: little-endian magic, version, tensor count, key-value count, then the pairs (the GGUF
+specification in ggml's `docs/gguf.md`). The file is not trusted: counts and lengths are bounded.
+"""
+
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from crossgrade.domain import JSON
+from crossgrade.errors import DataError
+
+_MAX_PAIRS = 4096
+_MAX_STRING_BYTES = 4 * 2**20
+_MAX_ARRAY = 4 * 2**20
+_MAX_HEADER_BYTES = 256 * 2**20
+_SCALARS = {
+    0: "<B",
+    1: "<b",
+    2: "<H",
+    3: "<h",
+    4: "<I",
+    5: "<i",
+    6: "<f",
+    7: "<?",
+    10: "<Q",
+    11: "<q",
+    12: "<d",
+}
+_STRING, _ARRAY = 8, 9
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GgufHeader:
+    """What a GGUF file says about its model; None where it says nothing."""
+
+    architecture: str
+    name: str | None
+    licence: str | None
+    context_tokens: int | None
+    chat: bool
+
+
+def read_gguf_header(path: Path) -> GgufHeader:
+    """Read the metadata of a GGUF file.
+
+    Raises `DataError` when the file cannot be read, is no GGUF file, is cut off in its header,
+    or is one shard of several.
+    """
+    try:
+        with path.open("rb") as file:
+            metadata = _read_metadata(file, path)
+    except OSError as error:
+        raise DataError(
+            f"cannot read the model file: {error.strerror or error}",
+            file=path,
+            hint="check the path and its permissions",
+        ) from error
+    architecture = metadata.get("general.architecture")
+    if not isinstance(architecture, str):
+        raise _broken(path, "names no `general.architecture`")
+    shards = metadata.get("split.count")
+    if isinstance(shards, int) and shards > 1:
+        raise DataError(
+            f"this is one of {shards} shards; one digest must cover the whole model",
+            file=path,
+            hint="join the shards first: llama-gguf-split --merge FIRST_SHARD OUTPUT",
+        )
+    context = metadata.get(f"{architecture}.context_length")
+    return GgufHeader(
+        architecture=architecture,
+        name=_text(metadata.get("general.name")),
+        licence=_text(metadata.get("general.license")),
+        context_tokens=context if isinstance(context, int) else None,
+        chat="tokenizer.chat_template" in metadata,
+    )
+
+
+def _read_metadata(file: BinaryIO, path: Path) -> dict[str, JSON]:
+    magic = file.read(4)
+    if magic != b"GGUF":
+        seen = "an empty file" if not magic else f"it starts with {magic!r}, not b'GGUF'"
+        raise _broken(path, f"is no GGUF file: {seen}")
+    reader = _Reader(file, path)
+    version = reader.scalar("<I")
+    if version not in (2, 3):
+        raise _broken(path, f"has GGUF version {version}; versions 2 and 3 are read")
+    reader.scalar("<Q")
+    pairs = reader.count(_MAX_PAIRS, "metadata pairs")
+    metadata: dict[str, JSON] = {}
+    for _ in range(pairs):
+        key = reader.string()
+        metadata[key] = reader.value(int(reader.scalar("<I")))
+    return metadata
+
+
+class _Reader:
+    """Reads one header, and refuses lengths that no real model has."""
+
+    def __init__(self, file: BinaryIO, path: Path) -> None:
+        self._file = file
+        self._path = path
+
+    def bytes(self, size: int) -> bytes:
+        data = self._file.read(size)
+        if len(data) != size:
+            raise _broken(self._path, "ends inside its header: the download or copy was cut off")
+        if self._file.tell() > _MAX_HEADER_BYTES:
+            raise _broken(self._path, f"has a header of more than {_MAX_HEADER_BYTES:,} bytes")
+        return data
+
+    def scalar(self, layout: str) -> int | float | bool:
+        value: int | float | bool = struct.unpack(layout, self.bytes(struct.calcsize(layout)))[0]
+        return value
+
+    def count(self, limit: int, what: str) -> int:
+        value = int(self.scalar("<Q"))
+        if value > limit:
+            raise _broken(self._path, f"claims {value:,} {what}; at most {limit:,} are read")
+        return value
+
+    def string(self) -> str:
+        return self.bytes(self.count(_MAX_STRING_BYTES, "bytes in one text")).decode("utf-8", "replace")
+
+    def value(self, kind: int) -> JSON:
+        """A scalar or a text; arrays (vocabularies) are skipped and read as None."""
+        if kind in _SCALARS:
+            return self.scalar(_SCALARS[kind])
+        if kind == _STRING:
+            return self.string()
+        if kind == _ARRAY:
+            self._skip_array()
+            return None
+        raise _broken(self._path, f"holds a value of unknown type {kind}")
+
+    def _skip_array(self) -> None:
+        kind = int(self.scalar("<I"))
+        length = self.count(_MAX_ARRAY, "array entries")
+        if kind in _SCALARS:
+            self.bytes(length * struct.calcsize(_SCALARS[kind]))
+        elif kind == _STRING:
+            for _ in range(length):
+                self.bytes(self.count(_MAX_STRING_BYTES, "bytes in one text"))
+        else:
+            raise _broken(self._path, f"holds an array of unknown type {kind}")
+
+
+def _text(value: JSON) -> str | None:
+    return value if isinstance(value, str) and value else None
+
+
+def _broken(path: Path, fault: str) -> DataError:
+    return DataError(
+        f"the model file {fault}",
+        file=path,
+        hint="fetch the file again, or give the path of a .gguf file",
+    )

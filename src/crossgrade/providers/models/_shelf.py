@@ -1,0 +1,241 @@
+"""The shelf of installed models: one JSON record and, for packaged ones, one folder each.
+
+A record holds the file's digest, licence and duties, so that a run can name exactly what it
+measured. Files that the user brings stay where they are and are only recorded.
+"""
+
+import hashlib
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+import platformdirs
+
+from crossgrade.errors import DataError, NotFoundError, StoreError, UsageError
+from crossgrade.providers.models._gguf import read_gguf_header
+from crossgrade.providers.models._known import KnownModel, known_models
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+_BLOCK = 4 * 2**20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InstalledModel:
+    """A model file whose content is known.
+
+    `sha256` held when the file had `size_bytes` and `modified_ns`; `licence` None is unknown.
+    `source` is "package" or "file"; `added_at` is an ISO 8601 time in UTC.
+    """
+
+    name: str
+    path: str
+    sha256: str
+    size_bytes: int
+    modified_ns: int
+    architecture: str
+    context_tokens: int | None
+    chat: bool
+    licence: str | None
+    duties: str | None
+    source: str
+    added_at: str
+    schema_version: int = 1
+
+
+def models_home(environ: Mapping[str, str] | None = None) -> Path:
+    """The folder of installed models: `$CROSSGRADE_HOME/models`, else in the user's cache."""
+    home = (os.environ if environ is None else environ).get("CROSSGRADE_HOME")
+    return (Path(home) if home else platformdirs.user_cache_path("crossgrade")) / "models"
+
+
+class ModelShelf:
+    """The installed models under one folder (by default `models_home()`)."""
+
+    def __init__(self, home: Path | None = None) -> None:
+        self.home = models_home() if home is None else home
+
+    def installed(self) -> tuple[InstalledModel, ...]:
+        """Every recorded model, by name."""
+        records = sorted(self.home.glob("*.json")) if self.home.is_dir() else []
+        return tuple(self._read(record) for record in records)
+
+    def find(self, model: str, *, root: Path | None = None) -> InstalledModel:
+        """The model of this name, or the GGUF file at this path, its digest certain.
+
+        A relative path counts from `root`, by default the current folder. Raises `NotFoundError`
+        when there is none, `DataError` when its file is gone, broken, or not what was recorded.
+        """
+        if is_model_path(model):
+            return describe_file(Path(model) if root is None else root / model)
+        record = self._record(model)
+        if not record.exists():
+            raise self._missing(model)
+        found = self._read(record)
+        return found if _untouched(found) else self.verify(model)
+
+    def find_installed(self, name: str) -> InstalledModel | None:
+        """The installed model of this name with its file in place, or None."""
+        record = self._record(name)
+        model = self._read(record) if record.exists() else None
+        return model if model is not None and Path(model.path).is_file() else None
+
+    def verify(self, name: str) -> InstalledModel:
+        """Read the whole file of an installed model again and compare its SHA-256.
+
+        Raises `DataError` when the file is gone or its content changed.
+        """
+        record = self._record(name)
+        if not record.exists():
+            raise self._missing(name)
+        model = self._read(record)
+        path = Path(model.path)
+        hint = f"install it again: crossgrade models add {name if model.source == 'package' else 'PATH'}"
+        if not path.is_file():
+            raise DataError(f"the file of model `{name}` is gone", file=path, hint=hint)
+        digest = file_sha256(path)
+        if digest != model.sha256:
+            raise DataError(
+                f"the file of model `{name}` has changed: SHA-256 is {digest}, recorded was {model.sha256}",
+                file=path,
+                hint=hint,
+            )
+        if not _untouched(model):
+            model = replace(model, modified_ns=path.stat().st_mtime_ns)
+            self.record(model)
+        return model
+
+    def add_file(self, path: Path, *, name: str | None = None, licence: str | None = None) -> InstalledModel:
+        """Record a GGUF file that the user brings, under `name` (default: from the file's name)."""
+        model = describe_file(path)
+        chosen = model.name if name is None else check_name(name)
+        if any(known.name == chosen for known in known_models()):
+            raise UsageError(
+                f"`{chosen}` is the name of a packaged model",
+                hint="choose another name with --name",
+            )
+        model = replace(model, name=chosen, licence=licence or model.licence)
+        self.record(model)
+        return model
+
+    def record(self, model: InstalledModel) -> None:
+        """Write a model's record, atomically."""
+        content = msgspec.json.format(msgspec.json.encode(model), indent=2)
+        self.home.mkdir(parents=True, exist_ok=True)
+        draft = self.home / f".{model.name}.{os.getpid()}.json"
+        try:
+            draft.write_bytes(content + b"\n")
+            draft.replace(self._record(model.name))
+        except OSError as error:
+            draft.unlink(missing_ok=True)
+            raise StoreError(f"cannot record model `{model.name}` in {self.home}: {error}") from error
+
+    def _record(self, name: str) -> Path:
+        return self.home / f"{check_name(name)}.json"
+
+    def _read(self, record: Path) -> InstalledModel:
+        try:
+            return msgspec.json.decode(record.read_bytes(), type=InstalledModel)
+        except (OSError, msgspec.MsgspecError) as error:
+            raise DataError(
+                f"the record of an installed model cannot be read: {error}",
+                file=record,
+                hint=f"delete the record and run `crossgrade models add {record.stem}`",
+            ) from error
+
+    def _missing(self, name: str) -> NotFoundError:
+        if any(known.name == name for known in known_models()):
+            return NotFoundError(
+                f"model `{name}` is not installed", hint=f"run `crossgrade models add {name}`"
+            )
+        names = ", ".join(
+            sorted({known.name for known in known_models()} | {m.name for m in self.installed()})
+        )
+        return NotFoundError(
+            f"no model is called `{name}`; there are {names}",
+            hint="`crossgrade models list` shows them; a file is named by its path, ending in .gguf",
+        )
+
+
+def find_model(name: str, environ: Mapping[str, str] | None = None) -> InstalledModel | None:
+    """The installed model of this name, or None: what tests and checks ask."""
+    return ModelShelf(models_home(environ)).find_installed(name)
+
+
+def describe_file(path: Path) -> InstalledModel:
+    """Read what a GGUF file is and its digest, without recording it anywhere.
+
+    Raises `DataError` for a missing or broken file.
+    """
+    if not path.is_file():
+        raise DataError("there is no such model file", file=path, hint="check the path of the .gguf file")
+    header = read_gguf_header(path)
+    stat = path.stat()
+    return InstalledModel(
+        name=re.sub(r"[^a-z0-9._-]+", "-", path.stem.lower()).strip("-._")[:64] or "model",
+        path=str(path.resolve()),
+        sha256=file_sha256(path),
+        size_bytes=stat.st_size,
+        modified_ns=stat.st_mtime_ns,
+        architecture=header.architecture,
+        context_tokens=header.context_tokens,
+        chat=header.chat,
+        licence=header.licence,
+        duties=None,
+        source="file",
+        added_at=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+
+
+def describe_known(known: KnownModel, path: Path) -> InstalledModel:
+    """The record of a packaged model whose checked file lies at `path`."""
+    stat = path.stat()
+    return InstalledModel(
+        name=known.name,
+        path=str(path.resolve()),
+        sha256=known.sha256,
+        size_bytes=stat.st_size,
+        modified_ns=stat.st_mtime_ns,
+        architecture=read_gguf_header(path).architecture,
+        context_tokens=known.context_tokens,
+        chat=known.chat,
+        licence=known.licence,
+        duties=known.duties,
+        source="package",
+        added_at=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def is_model_path(model: str) -> bool:
+    """Whether a model is named by a path rather than by a name on the shelf."""
+    return model.endswith(".gguf") or "/" in model or os.sep in model
+
+
+def check_name(name: str) -> str:
+    """The name itself, or `UsageError` when it could not be a record's file name."""
+    if _NAME.fullmatch(name) is None:
+        raise UsageError(
+            f"{name!r} cannot name a model: lower-case letters, digits, `.`, `_` and `-`, at most 64",
+            hint="choose another name with --name",
+        )
+    return name
+
+
+def _untouched(model: InstalledModel) -> bool:
+    try:
+        stat = Path(model.path).stat()
+    except OSError:
+        return False
+    return (stat.st_size, stat.st_mtime_ns) == (model.size_bytes, model.modified_ns)
