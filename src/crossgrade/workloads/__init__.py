@@ -3,16 +3,17 @@
 from crossgrade.workloads._dataset import Dataset, DatasetFormat, read_dataset
 from crossgrade.workloads._pairing import evidence_from_answers, pair
 from crossgrade.workloads._prices import with_prices
-from crossgrade.workloads._read import RESULT_FORMATS, read_results
+from crossgrade.workloads._read import read_results
 from crossgrade.workloads._results import Labels, Results
 from crossgrade.workloads.files import Limits
+from crossgrade.workloads.importers import ResultFormat
 
 __all__ = [
-    "RESULT_FORMATS",
     "Dataset",
     "DatasetFormat",
     "Labels",
     "Limits",
+    "ResultFormat",
     "Results",
     "evidence_from_answers",
     "pair",

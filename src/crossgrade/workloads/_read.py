@@ -13,19 +13,19 @@ from crossgrade.errors import DataError, NotFoundError, UsageError
 from crossgrade.workloads._columns import BadCellError, Columns
 from crossgrade.workloads._results import Labels, Results, Rows
 from crossgrade.workloads.files import Limits, closest, find_file, first_bytes
-from crossgrade.workloads.importers import IMPORTERS, ImportRequest
+from crossgrade.workloads.importers import IMPORTERS, ImportRequest, ResultFormat
 from crossgrade.workloads.importers.request import WORKLOAD
 
-RESULT_FORMATS = tuple(IMPORTERS)
+_LM_EVAL_AGGREGATES = {"results", "configs"}
 
 # The first rule whose keys are all there names the format of a JSON file.
-_JSON_RULES = (
+_JSON_RULES: tuple[tuple[ResultFormat | None, set[str]], ...] = (
     ("deepeval", {"testRunData"}),
     ("promptfoo", {"evalId", "results"}),
     ("inspect-json", {"eval", "status"}),
     ("lm-eval", {"doc_id", "doc"}),
     ("promptfoo-jsonl", {"provider", "gradingResult"}),
-    ("lm-eval results", {"results", "configs"}),
+    (None, _LM_EVAL_AGGREGATES),
 )
 _KEY = re.compile(rb'"(\w+)"\s*:')
 _HEAD_BYTES = 64 * 1024
@@ -34,7 +34,7 @@ _HEAD_BYTES = 64 * 1024
 def read_results(
     source: str | Path | Sequence[str | Path] | Mapping[str, str | Path],
     *,
-    file_format: str | None = None,
+    file_format: ResultFormat | None = None,
     models: Sequence[str] = (),
     metric: str | None = None,
     workload: str | None = None,
@@ -50,7 +50,7 @@ def read_results(
     """Read scored answers from one or several files or run folders.
 
     `source` is a path, several, or a mapping that names the model of each (for logs that name
-    both models alike, or none). `file_format` is one of `RESULT_FORMATS`, or None to recognise it.
+    both models alike, or none). `file_format` None is recognised.
     `models` names the score columns of a wide table. `metric` picks a scorer, metric or filter
     where a log has several. `workload` keeps one of several workloads. `segment`, `group`,
     `cluster` name a column or metadata key, or are "workload". `scale` are the worst and best
@@ -112,7 +112,7 @@ def _paths(
     return [(None, Path(path)) for path in source]
 
 
-def _recognise(path: Path) -> str:
+def _recognise(path: Path) -> ResultFormat:
     """Return the format of a file or folder, from its content alone."""
     if path.is_dir():
         if (path / "run_spec.json").is_file():
@@ -134,20 +134,20 @@ def _recognise(path: Path) -> str:
     return _recognise_json(path, head)
 
 
-def _recognise_json(path: Path, head: bytes) -> str:
+def _recognise_json(path: Path, head: bytes) -> ResultFormat:
     first_line = head.lstrip().partition(b"\n")[0]
     try:
         row = msgspec.json.decode(first_line)
         keys = set(row) if isinstance(row, dict) else set()
-        otherwise = "jsonl" if keys else None
+        otherwise: ResultFormat | None = "jsonl" if keys else None
     except (ValueError, RecursionError):
         # A document over several lines, or a line longer than the head: any key will do.
         keys = {name.decode() for name in _KEY.findall(head)}
         otherwise = "jsonl" if {"model", "score"} <= keys else None
     found = next((name for name, wanted in _JSON_RULES if wanted <= keys), otherwise)
-    if found in IMPORTERS:
+    if found is not None:
         return found
-    if found == "lm-eval results":
+    if keys >= _LM_EVAL_AGGREGATES:
         raise DataError(
             "these are lm-eval's aggregates; the samples are wanted",
             file=path,

@@ -3,13 +3,14 @@
 import json
 import re
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
 
 from crossgrade.domain import Origin
 from crossgrade.errors import DataError, NotFoundError, UsageError
-from crossgrade.workloads import RESULT_FORMATS, pair, read_results
+from crossgrade.workloads import ResultFormat, pair, read_results
 from crossgrade.workloads.importers.tables import ID_COLUMNS, LONG_COLUMNS, QUESTION_COLUMNS, SHARED_COLUMNS
 
 LONG = "item_id,model,score\n1,A,1\n1,B,0.5\n2,A,0\n2,B,1\n"
@@ -206,7 +207,7 @@ def test_unknown_format(tmp_path: Path) -> None:
     path = write(tmp_path / "r.json", '{\n"what": 1}\n')
     assert "what" in str(failure(path))
     with pytest.raises(UsageError, match="did you mean"):
-        read_results(path, file_format="inspekt")
+        read_results(path, file_format="inspekt")  # type: ignore[arg-type]
     write(tmp_path / "r.parquet", "PAR1")
     assert "Parquet" in str(failure(tmp_path / "r.parquet"))
     assert "folder" in str(failure(tmp_path))
@@ -228,7 +229,7 @@ def test_outside_the_project(tmp_path: Path) -> None:
 
 def test_the_reference_documents_every_column_and_format() -> None:
     page = (Path(__file__).parents[3] / "docs" / "reference" / "formats.md").read_text(encoding="utf-8")
-    for name in (*ID_COLUMNS, *QUESTION_COLUMNS, *SHARED_COLUMNS, *LONG_COLUMNS, *RESULT_FORMATS):
+    for name in (*ID_COLUMNS, *QUESTION_COLUMNS, *SHARED_COLUMNS, *LONG_COLUMNS, *get_args(ResultFormat)):
         assert f"`{name}`" in page, name
 
 

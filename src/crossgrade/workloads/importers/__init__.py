@@ -1,7 +1,7 @@
 """One importer a format: each reads a file or folder and appends scored answers to columns."""
 
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 from crossgrade.workloads._columns import Columns
 from crossgrade.workloads.importers.deepeval import read_deepeval
@@ -13,8 +13,19 @@ from crossgrade.workloads.importers.request import ImportRequest
 from crossgrade.workloads.importers.tables import read_csv, read_json_lines
 
 Importer: TypeAlias = Callable[[ImportRequest, Columns], None]
+ResultFormat: TypeAlias = Literal[
+    "csv",
+    "deepeval",
+    "helm",
+    "inspect",
+    "inspect-json",
+    "jsonl",
+    "lm-eval",
+    "promptfoo",
+    "promptfoo-jsonl",
+]
 
-IMPORTERS: dict[str, Importer] = {
+IMPORTERS: dict[ResultFormat, Importer] = {
     "csv": read_csv,
     "deepeval": read_deepeval,
     "helm": read_helm,
@@ -26,4 +37,4 @@ IMPORTERS: dict[str, Importer] = {
     "promptfoo-jsonl": read_promptfoo_lines,
 }
 
-__all__ = ["IMPORTERS", "ImportRequest", "Importer"]
+__all__ = ["IMPORTERS", "ImportRequest", "Importer", "ResultFormat"]
