@@ -66,9 +66,9 @@ def text_of(value: JSON) -> str | None:
         return value
     if isinstance(value, bool):
         return "true" if value else "false"
-    if isinstance(value, int | float):
-        return f"{value:g}" if isinstance(value, float) and value.is_integer() else str(value)
-    return None
+    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
+        return str(int(value))
+    return str(value) if isinstance(value, int | float) else None
 
 
 def references(kind: str, sample: Sample) -> tuple[str, ...]:

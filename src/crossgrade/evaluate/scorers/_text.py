@@ -27,9 +27,10 @@ def considered(text: str) -> str:
     if "think>" not in text:
         return text
     opened = text.lstrip().startswith("<think>")
-    if opened or ("</think>" in text and "<think>" not in text):
-        return text.partition("</think>")[2]
-    return text
+    if not opened and not ("</think>" in text and "<think>" not in text):
+        return text
+    _, closed, answer = text.rpartition("</think>")
+    return answer if closed and not answer.lstrip().startswith("<think>") else ""
 
 
 def last_match(pattern: re.Pattern[str], text: str) -> re.Match[str] | None:

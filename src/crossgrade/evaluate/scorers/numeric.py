@@ -1,5 +1,6 @@
 """`numeric`: the number an answer ends on equals the target's."""
 
+import math
 import re
 from fractions import Fraction
 from itertools import islice
@@ -7,7 +8,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from crossgrade.domain import Sample, Score
+from crossgrade.domain import JSON, Sample, Score
 from crossgrade.evaluate.scorers._contract import Grade, graded, unparsed
 from crossgrade.evaluate.scorers._numbers import (
     DecimalMark,
@@ -53,7 +54,10 @@ def numeric(options: NumericOptions) -> Grade:
     def close(value: Fraction, target: Fraction) -> bool:
         return abs(value - target) <= max(absolute, relative * abs(target))
 
-    def target_of(sample: Sample, reference: str) -> Fraction:
+    def target_of(sample: Sample, value: JSON, reference: str) -> Fraction:
+        if isinstance(value, int | float) and math.isfinite(value):
+            # A number of the dataset, unlike a text, has a point whatever `decimal` says.
+            return Fraction(str(value))
         found = read_number(reference, options)
         if found is None:
             raise bad_sample(
@@ -63,7 +67,9 @@ def numeric(options: NumericOptions) -> Grade:
         return found.value
 
     def grade(sample: Sample, text: str) -> Score:
-        wanted = [target_of(sample, reference) for reference in references("numeric", sample)]
+        accepted = references("numeric", sample)
+        targets = sample.target if isinstance(sample.target, list | tuple) else [sample.target]
+        wanted = [target_of(sample, *pair) for pair in zip(targets, accepted, strict=False)]
         found = read_number(text, options)
         if found is None:
             return unparsed("no number to read")

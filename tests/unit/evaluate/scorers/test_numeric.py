@@ -62,6 +62,10 @@ def test_the_decimal_mark_is_declared(grade) -> None:
     assert grade("numeric", 1000.5, "1,000.5").value == 1
     assert grade("numeric", 1000, "1.000", decimal=",").value == 1
     assert grade("numeric", 1000, "1.000").value == 0
+    assert grade("numeric", [7, 1234.5], "1.234,50 €", decimal=",").value == 1
+    assert grade("numeric", 1e20, "1" + "0" * 20).value == 1
+    with pytest.raises(DataError):
+        grade("numeric", float("nan"), "5")
 
 
 def test_percent_is_a_number_or_a_fraction(grade) -> None:
