@@ -18,6 +18,7 @@ from crossgrade.stats._distributions import t_quantile
 from crossgrade.stats._pairs import FloatArray, Pairs
 
 _NO_VARIANCE = 1e-24  # of a mean of scores in [0, 1]: rounding, not variation
+_CANCELLED = 1e-13  # of the variances that a difference is taken of: the same
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +40,7 @@ class PairedMeans:
     def t(self, floor: float) -> float | None:
         """The t statistic of H0: R = floor; None where nothing varies."""
         variance = self.var_candidate - 2 * floor * self.covariance + floor * floor * self.var_incumbent
-        if variance <= _NO_VARIANCE:
+        if variance <= _NO_VARIANCE + _CANCELLED * (self.var_candidate + floor * floor * self.var_incumbent):
             return None
         return (self.candidate - floor * self.incumbent) / math.sqrt(variance)
 

@@ -24,7 +24,8 @@ def holm(p_values: ArrayLike, weights: ArrayLike | None = None) -> list[float]:
             f"p-values run from {p.min():g} to {p.max():g}, weights from {w.min():g}",
             hint="p-values lie in [0, 1] and weights are not negative",
         )
-    with np.errstate(divide="ignore", invalid="ignore"):
+    w = w / w.max() if w.size and w.max() > 0 else w
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         ratio = np.where(w > 0, p / w, np.inf)
         order = np.argsort(ratio, kind="stable")
         open_weight = np.cumsum(w[order][::-1])[::-1]

@@ -1,0 +1,175 @@
+"""Holm, the judge's correction, and intervals of shares, means and quantiles."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from crossgrade import stats
+from crossgrade.errors import UsageError
+from crossgrade.stats import (
+    corrected_retention,
+    holm,
+    mean_interval,
+    proportion_interval,
+    quantile_interval,
+    retention,
+)
+
+
+def test_holm_agrees_with_statsmodels():
+    from statsmodels.stats.multitest import multipletests
+
+    rng = np.random.default_rng(1)
+    for n in (1, 2, 7, 40):
+        p = rng.random(n) ** 3
+        assert holm(p) == pytest.approx(multipletests(p, method="holm")[1])
+
+
+def test_weighted_holm_by_hand():
+    # Ratios p/w: 0.02, 0.02, 0.5; open weights 1, 0.5 (ties in order), 0.25.
+    assert holm([0.01, 0.005, 0.125], [0.5, 0.25, 0.25]) == pytest.approx([0.02, 0.02, 0.125])
+    assert holm([0.03, 0.5], [1, 0]) == pytest.approx([0.03, 1.0])
+    assert holm([]) == []
+
+
+def test_holm_refuses_what_it_cannot_use():
+    for arguments in (([1.2],), ([0.1], [1, 1]), ([0.1], [-1]), ([float("nan")],)):
+        with pytest.raises(UsageError):
+            holm(*arguments)
+
+
+def judged(n, labels, ratio=0.95, seed=1):
+    """Scores by a lenient judge for all, by people for some; retention `ratio` of 0.75."""
+    rng = np.random.default_rng(seed)
+    b, c = (rng.random((2, n)) < np.array([[0.75], [0.75 * ratio]])).astype(float)
+    jb = np.where(b > 0, rng.random(n) < 0.92, rng.random(n) < 0.15).astype(float)
+    jc = np.where(c > 0, rng.random(n) < 0.96, rng.random(n) < 0.35).astype(float)
+    human = np.where(rng.permutation(n) < labels, [b, c], np.nan)
+    return jb, jc, human[0], human[1]
+
+
+def test_correction_undoes_a_lenient_judge():
+    jb, jc, hb, hc = judged(40_000, 4_000, ratio=0.85)
+    assert retention(jb, jc).outcome == "pass"
+    found = corrected_retention(jb, jc, hb, hc)
+    assert found.outcome == "undecided"
+    assert found.low < 0.85 < found.high
+    assert "4000 human scores" in found.method
+
+
+def test_correction_is_narrower_than_people_alone():
+    jb, jc, hb, hc = judged(2_000, 200)
+    scored = ~np.isnan(hb)
+    alone, found = retention(hb[scored], hc[scored]), corrected_retention(jb, jc, hb, hc)
+    assert found.high - found.low < alone.high - alone.low
+
+
+def test_correction_with_everything_scored_is_the_t_test():
+    jb, jc, hb, hc = judged(150, 150)
+    hb, hc = hb * 0.9, hc * 0.9  # graded, so that the fixed test is the t test too
+    found, alone = corrected_retention(jb, jc, hb, hc), retention(hb, hc)
+    assert (found.value, found.p_value) == pytest.approx((alone.value, alone.p_value))
+
+
+def test_correction_with_a_useless_judge_is_people_alone():
+    _, _, hb, hc = judged(500, 100)
+    found = corrected_retention(np.ones(500), np.ones(500), hb, hc)
+    scored = ~np.isnan(hb)
+    assert found.value == pytest.approx(hc[scored].mean() / hb[scored].mean())
+
+
+def test_power_tuning_agrees_with_the_published_formula():
+    # PPI++ for a mean: lambda = cov(h, j) / ((1 + n/N) var(j)); theta and its variance as published.
+    jb, jc, hb, hc = judged(1_000, 120)
+    scored = ~np.isnan(hb)
+    h, j, rest = (
+        x - 0.85 * y
+        for x, y in ((hc[scored], hb[scored]), (jc[scored], jb[scored]), (jc[~scored], jb[~scored]))
+    )
+    k = np.cov(h, j)[0, 1] / (np.var(np.append(j, rest), ddof=1) * (1 + 120 / 880))
+    theta = k * rest.mean() + (h - k * j).mean()
+    variance = k * k * rest.var(ddof=1) / 880 + (h - k * j).var(ddof=1) / 120
+    from scipy.stats import t
+
+    assert corrected_retention(jb, jc, hb, hc).p_value == pytest.approx(t.sf(theta / variance**0.5, 119))
+
+
+def test_correction_without_labels_says_so():
+    jb, jc, hb, hc = judged(50, 1)
+    found = corrected_retention(jb, jc, hb, hc)
+    assert (found.outcome, found.value) == ("undecided", None)
+    assert "fewer than two" in found.reason
+    with pytest.raises(UsageError, match="human scores"):
+        corrected_retention(jb, jc, hb[:10], hc[:10])
+    with pytest.raises(UsageError, match="human scores"):
+        corrected_retention(jb, jc, hb + 5, hc + 5)
+
+
+def test_wilson_agrees_with_statsmodels():
+    from statsmodels.stats.proportion import proportion_confint
+
+    for k, n in [(0, 10), (3, 10), (10, 10), (480, 1000)]:
+        found = proportion_interval(k, n)
+        assert (found.low, found.high) == pytest.approx(proportion_confint(k, n, 0.05, "wilson"), abs=1e-12)
+
+
+def test_share_of_nothing():
+    found = proportion_interval(0, 0)
+    assert (found.value, found.low, found.high) == (None, 0.0, 1.0)
+    with pytest.raises(UsageError):
+        proportion_interval(3, 2)
+
+
+def test_mean_interval_agrees_with_scipy():
+    from scipy import stats as scipy_stats
+
+    values = np.random.default_rng(1).normal(5, 2, 30)
+    low, high = scipy_stats.t.interval(0.95, 29, values.mean(), scipy_stats.sem(values))
+    found = mean_interval(values)
+    assert (found.low, found.high) == pytest.approx((low, high))
+
+
+@pytest.mark.parametrize("n", [0, 1])
+def test_mean_of_too_few(n):
+    found = mean_interval([3.0] * n)
+    assert (found.value, found.low, found.high) == (3.0 if n else None, None, None)
+    assert found.reason
+
+
+def test_quantile_ranks_are_published_ones():
+    # Conover's example: n = 16, upper quartile, about 95 %: order statistics 9 and 16 (coverage
+    # 0.9820 with tails of at most 2.5 % each: P(X <= 8) = 0.0271 > 0.025, so rank 8).
+    found = quantile_interval(range(1, 17), 0.75)
+    assert (found.low, found.high) == (8.0, 16.0)
+    median = quantile_interval(range(1, 101), 0.5)
+    assert (median.low, median.high) == (40.0, 61.0)
+
+
+@pytest.mark.parametrize(("n", "defined"), [(0, False), (71, False), (72, True)])
+def test_quantile_of_too_few(n, defined):
+    found = quantile_interval(np.arange(n), 0.95)
+    assert (found.high is not None) == defined
+    assert (found.reason is None) == defined
+
+
+def test_quantile_interval_covers():
+    rng = np.random.default_rng(3)
+    truth = 2.995732273553991  # the 95th percentile of a standard exponential
+    inside = 0
+    for _ in range(2000):
+        found = quantile_interval(rng.exponential(size=200))
+        inside += found.low <= truth <= found.high
+    assert inside / 2000 > 0.94
+
+
+def test_names_are_sorted_and_documented():
+    assert stats.__all__ == sorted(stats.__all__, key=lambda name: (name.islower(), name))
+    assert all(getattr(stats, name).__doc__ for name in stats.__all__ if name != "Outcome")
+
+
+def test_importing_the_room_leaves_scipy_alone():
+    code = "import sys, crossgrade.stats as s; s.retention([1, 0], [1, 1]); print('scipy' in sys.modules)"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "False"

@@ -1,0 +1,264 @@
+"""The fixed retention test: published tables, oracles, degenerate and invalid input."""
+
+import math
+
+import numpy as np
+import pytest
+
+from crossgrade.errors import UsageError
+from crossgrade.stats import retention
+from crossgrade.stats._score_test import PairedTable, score_interval, score_z
+
+# Published per-item results as paired tables: both right, only the incumbent, only the candidate,
+# both wrong; then the ratio, its 95 % score interval and the outcome at floor 0.85, alpha 5 %.
+# RouteLLM (GSM8K, MMLU; Apache-2.0), MMLU-Pro (Apache-2.0), SWE-bench Verified (counts), BFCL (counts).
+PUBLISHED = [
+    ("GSM8K Mixtral/GPT-4", (747, 383, 95, 94), "0.745 [0.712, 0.778]", "fail"),
+    ("MMLU Mixtral/GPT-4", (8818, 2497, 742, 1985), "0.845 [0.836, 0.854]", "undecided"),
+    ("MMLU-Pro Llama-3.1-70B/Gemini-1.5-Pro", (6496, 1926, 1052, 2513), "0.896 [0.884, 0.908]", "pass"),
+    ("MMLU-Pro Llama-3.1-70B/Gemini-1.5-Flash", (6148, 1528, 1391, 2912), "0.982 [0.969, 0.996]", "pass"),
+    ("MMLU-Pro Qwen1.5-72B/Gemini-1.5-Pro", (4985, 3437, 680, 2885), "0.673 [0.660, 0.685]", "fail"),
+    ("SWE-bench DeepSeek V3.2/GPT-5", (262, 63, 38, 137), "0.923 [0.865, 0.983]", "pass"),
+    ("SWE-bench MiniMax M2/GPT-5", (263, 62, 42, 133), "0.938 [0.879, 1.000]", "pass"),
+    ("SWE-bench Qwen3-Coder-480B/GPT-5", (246, 79, 31, 144), "0.852 [0.794, 0.911]", "undecided"),
+    ("SWE-bench Qwen3-Coder-480B/Claude 4.5 Opus", (262, 110, 15, 113), "0.745 [0.693, 0.795]", "fail"),
+    ("SWE-bench DeepSeek V3.2/Claude 4.5 Sonnet", (276, 77, 24, 123), "0.850 [0.797, 0.901]", "undecided"),
+    ("SWE-bench DeepSeek V3.2/GPT-5 mini", (240, 59, 60, 141), "1.003 [0.933, 1.079]", "pass"),
+    ("SWE-bench Llama 4 Maverick/GPT-5", (95, 230, 10, 165), "0.323 [0.273, 0.379]", "fail"),
+    ("SWE-bench Llama 4 Maverick/Gemini 2.5 Pro", (92, 176, 13, 219), "0.392 [0.332, 0.458]", "fail"),
+    ("BFCL Llama-3-70B/GPT-4o", (1056, 100, 112, 122), "1.010 [0.986, 1.036]", "pass"),
+    ("BFCL Mistral-Nemo/GPT-4o", (875, 281, 96, 138), "0.840 [0.810, 0.870]", "undecided"),
+]
+
+
+def columns(table):
+    """Two columns of scores with this paired table."""
+    return np.repeat([1.0, 1.0, 0.0, 0.0], table), np.repeat([1.0, 0.0, 1.0, 0.0], table)
+
+
+def graded(n=60, seed=3):
+    """Two correlated columns of graded scores."""
+    rng = np.random.default_rng(seed)
+    b = rng.beta(4, 2, n)
+    return b, np.clip(b * 0.9 + rng.normal(0, 0.1, n), 0, 1)
+
+
+@pytest.mark.parametrize(("name", "table", "shown", "outcome"), PUBLISHED, ids=[row[0] for row in PUBLISHED])
+def test_published_tables(name, table, shown, outcome):
+    found = retention(*columns(table))
+    assert f"{found.value:.3f} [{found.low:.3f}, {found.high:.3f}]" == shown
+    assert (found.outcome, found.n, found.discordant) == (outcome, sum(table), table[1] + table[2])
+    assert found.method == "score test"
+
+
+def test_score_interval_agrees_with_statsmodels():
+    # statsmodels solves Nam's quartic (Statistics in Medicine 28 (2009) 305-322) for the same
+    # inversion; the function is private, and takes the candidate's successes in rows.
+    from statsmodels.stats.proportion import _confint_riskratio_paired_nam as nam
+
+    rng = np.random.default_rng(1)
+    for _ in range(50):
+        table = PairedTable(*(int(x) for x in rng.integers(5, 200, 4)))
+        theirs = nam(np.array([[table.n11, table.n01], [table.n10, table.n00]]), alpha=0.05).confint
+        assert score_interval(table, 0.95) == pytest.approx([float(x.real) for x in theirs], rel=1e-6)
+
+
+def constrained_maximum(table, r):
+    """The largest log-likelihood's discordant share under R = r, by scanning the one free cell."""
+    n = sum(table)
+
+    def cells(p01, pb):
+        p11 = r * pb - p01
+        return np.array([p11, pb - p11, p01, 1 - pb - p01])
+
+    def loglik(p):
+        if (p < -1e-12).any():
+            return -math.inf
+        return sum(k * math.log(max(x, 1e-300)) for k, x in zip(table, p, strict=True) if k)
+
+    low, high = [0.0, 0.0], [1.0, 1.0]
+    best = (-math.inf, 0.0, 0.0)
+    for _ in range(14):
+        grid = [np.linspace(a, b, 41) for a, b in zip(low, high, strict=True)]
+        best = max((loglik(cells(x, y)), x, y) for x in grid[0] for y in grid[1])
+        width = [(b - a) / 8 for a, b in zip(low, high, strict=True)]
+        low = [max(best[1] - width[0], 0), max(best[2] - width[1], 0)]
+        high = [min(best[1] + width[0], 1), min(best[2] + width[1], 1)]
+    p = cells(best[1], best[2])
+    return n * (p[1] + p[2])
+
+
+@pytest.mark.parametrize("table", [(20, 9, 4, 7), (5, 1, 0, 4), (30, 2, 8, 1), (3, 6, 2, 9)])
+@pytest.mark.parametrize("floor", [0.6, 0.85, 1.2])
+def test_closed_form_is_the_constrained_maximum(table, floor):
+    a, b, c, _ = table
+    z = (a * (1 - floor) - b * floor + c) / math.sqrt(floor * constrained_maximum(table, floor))
+    assert float(score_z(a, b, c, floor)) == pytest.approx(z, abs=2e-4)
+
+
+def test_equal_right_answers_have_a_finite_statistic():
+    assert float(score_z(50, 0, 0, 0.85)) == pytest.approx(math.sqrt(50 * 0.15 / 0.85))
+
+
+def test_graded_scores_use_t_and_fieller():
+    from scipy import stats
+
+    b, c = graded()
+    found = retention(b, c)
+    theirs = stats.ttest_1samp(c - 0.85 * b, 0.0, alternative="greater")
+    assert found.p_value == pytest.approx(theirs.pvalue)
+    assert found.p_value_below == pytest.approx(1 - theirs.pvalue)
+    assert found.method == "t"
+    for end in (found.low, found.high):
+        assert stats.ttest_1samp(c - end * b, 0.0).pvalue == pytest.approx(0.05)
+
+
+def test_clusters_agree_with_statsmodels():
+    from scipy import stats
+    from statsmodels.regression.linear_model import OLS
+
+    b, c = graded(90)
+    labels = np.random.default_rng(5).integers(0, 25, 90)
+    found = retention(b, c, clusters=labels.tolist())
+    # CR1 of a regression on a constant is G / (G - 1) times (n - 1) / (n - 1): the same matrix.
+    fit = OLS(c - 0.85 * b, np.ones(90)).fit(cov_type="cluster", cov_kwds={"groups": labels})
+    assert found.clusters == len(set(labels.tolist()))
+    assert found.p_value == pytest.approx(stats.t.sf(fit.params[0] / fit.bse[0], found.clusters - 1))
+
+
+def test_mt_bench_like_clusters_widen_the_interval():
+    b, c = graded(200)
+    wide = retention(np.repeat(b, 3), np.repeat(c, 3), clusters=np.repeat(np.arange(200), 3))
+    alone = retention(b, c)
+    assert (wide.low, wide.high) == pytest.approx((alone.low, alone.high), rel=1e-9)
+    assert (wide.clusters, wide.n) == (200, 600)
+
+
+def test_one_pair_a_cluster_and_equal_weights_change_nothing():
+    b, c = columns((40, 10, 5, 5))
+    assert retention(b, c, clusters=range(60), weights=np.full(60, 7)) == retention(b, c)
+
+
+def test_integer_weights_count_like_repeats():
+    b, c = graded(30)
+    weight = np.random.default_rng(2).integers(1, 4, 30)
+    weighted = retention(b, c, weights=weight)
+    repeated = retention(
+        np.repeat(b, weight), np.repeat(c, weight), clusters=np.repeat(np.arange(30), weight)
+    )
+    assert weighted.value == pytest.approx(repeated.value)
+    assert weighted.method == "weighted t"
+    assert weighted.p_value == pytest.approx(repeated.p_value, abs=0.01)  # Kish's df against G - 1
+
+
+def test_weights_of_zero_leave_pairs_out():
+    b, c = graded(40)
+    weight = np.repeat([1.0, 0.0], 20)
+    part, whole = retention(b[:20], c[:20]), retention(b, c, weights=weight)
+    assert (whole.value, whole.p_value) == pytest.approx((part.value, part.p_value))
+    assert (whole.low, whole.high) == pytest.approx((part.low, part.high))
+
+
+@pytest.mark.parametrize(
+    ("incumbent", "candidate", "settings", "why"),
+    [
+        ([], [], {}, "no pairs"),
+        ([0.5], [0.4], {}, "fewer than two pairs"),
+        ([], [], {"clusters": []}, "no pairs"),
+        ([0, 0, 0], [0, 1, 1], {}, "scored 0 on all 3 pairs"),
+        ([0.0, 0.0], [0.5, 0.2], {}, "scored 0 on every pair"),
+        ([0.5, 0.5], [0.4, 0.4], {}, "same scores"),
+        ([1, 0, 1], [1, 1, 0], {"clusters": ["a", "a", "a"]}, "fewer than two clusters"),
+        ([1, 0, 1], [1, 1, 0], {"weights": [0, 1, 0]}, "fewer than two pairs"),
+    ],
+)
+def test_too_little_data_is_a_result(incumbent, candidate, settings, why):
+    found = retention(incumbent, candidate, **settings)
+    assert found.outcome == "undecided"
+    assert (found.p_value, found.p_value_below, found.needed) == (1.0, 1.0, None)
+    assert found.low is None
+    assert found.high is None
+    assert why in found.reason
+
+
+def test_candidate_proportional_to_the_incumbent():
+    b, _ = graded(20)
+    found = retention(b, 0.85 * b)
+    assert (found.value, found.low, found.high) == pytest.approx((0.85, 0.85, 0.85))
+    assert found.outcome == "undecided"
+    assert "same candidate - 0.85 incumbent" in found.reason
+
+
+def test_candidate_that_never_scores():
+    found = retention(np.ones(30), np.zeros(30))
+    assert (found.value, found.low, found.outcome) == (0.0, 0.0, "fail")
+    assert 0 < found.high < 0.3
+
+
+def test_incumbent_near_zero_has_no_upper_end():
+    found = retention([0.02, 0.0, 0.0, 0.0], [0.5, 0.4, 0.6, 0.3])
+    assert found.high == math.inf
+    assert 0 < found.low < found.value
+    assert "no upper end" in found.reason
+    unclear = retention([0.02, 0.0, 0.0, 0.0], [0.5, 0.0, 0.1, 0.0])
+    assert (unclear.low, unclear.high) == (0.0, math.inf)
+
+
+def test_single_right_pair_is_undecided_with_an_interval():
+    found = retention([1], [1])
+    assert found.outcome == "undecided"
+    assert found.low < 0.85 < found.high
+    assert found.needed == 36
+
+
+def test_needed_pairs_would_settle_it():
+    b, c = columns((246, 79, 31, 144))
+    found = retention(b, c)
+    grown = retention(*columns([k * found.needed // 500 for k in (246, 79, 31, 144)]))
+    assert (found.outcome, grown.outcome) == ("undecided", "pass")
+    assert retention(*columns((85, 15, 0, 0))).needed is None  # exactly at the floor
+
+
+@pytest.mark.parametrize(
+    ("arguments", "what"),
+    [
+        (([0.5, float("nan")], [1, 1]), r"incumbent\[1\] is nan"),
+        (([0.5, 1], [1, float("inf")]), r"candidate\[1\] is inf"),
+        (([0.5, 1], [-0.1, 1]), r"candidate\[0\] is -0.1"),
+        (([0.5, 1.5], [0, 1]), r"incumbent\[1\] is 1.5"),
+        (([1, 1, 1], [1, 1]), "3 scores and candidate 2"),
+        (([[1, 1]], [[1, 1]]), "2 dimensions"),
+        ((["a"], [1]), "not a column of numbers"),
+        (([1], [1], 0.0), "floor is 0.0"),
+        (([1], [1], 2.0), "floor is 2.0"),
+        (([1], [1], float("nan")), "floor is nan"),
+        (([1], [1], 0.85, 0.0), "alpha is 0.0"),
+        (([1], [1], 0.85, 1.0), "alpha is 1.0"),
+        (([1, 1], [1, 1], 0.85, 0.05, ["a"]), "1 cluster labels for 2 pairs"),
+        (([1, 1], [1, 1], 0.85, 0.05, ["a", None]), "cluster of pair 1 is None"),
+        (([1, 1], [1, 1], 0.85, 0.05, np.array([1, np.nan])), "cluster of pair 1 is nan"),
+    ],
+)
+def test_invalid_input_says_what_was_seen(arguments, what):
+    with pytest.raises(UsageError, match=what) as caught:
+        retention(*arguments)
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize("weights", [[1.0], [1.0, -1.0], [0.0, 0.0], [1.0, float("nan")]])
+def test_invalid_weights(weights):
+    with pytest.raises(UsageError, match="weights"):
+        retention([1, 0], [1, 1], weights=weights)
+
+
+def test_level_is_checked():
+    with pytest.raises(UsageError, match="level is 95"):
+        retention([1, 0], [1, 1], level=95)
+
+
+def test_score_test_holds_its_error_rate_in_a_short_simulation():
+    p11 = 0.8 * 0.68 + 0.5 * math.sqrt(0.8 * 0.2 * 0.68 * 0.32)
+    shares = [p11, 0.8 - p11, 0.68 - p11, 1 - 0.8 - 0.68 + p11]
+    counts = np.random.default_rng(7).multinomial(100, shares, size=40_000).T
+    rate = np.mean(score_z(*counts[:3], 0.85) >= 1.6449)
+    assert 0.040 < rate < 0.055  # Monte-Carlo s.e. 0.0011
