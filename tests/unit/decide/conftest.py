@@ -60,16 +60,16 @@ def table(n11: int, n10: int, n01: int, n00: int, seed: int = 0) -> tuple[np.nda
     return b[order], c[order]
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make() -> Callable[..., Evidence]:
     return evidence
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def counts() -> Callable[..., tuple[np.ndarray, np.ndarray]]:
     return table
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def now() -> datetime:
     return NOW

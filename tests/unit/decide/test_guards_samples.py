@@ -115,7 +115,10 @@ def test_different_settings_warn_and_mixed_ones_fail(make, pairs, now):
 
 def test_a_vendor_figure_certifies_nothing(make, pairs, now):
     evidence = make(*pairs, cand={"origin": Origin.VENDOR})
-    assert decide_policy(evidence, DecisionSettings(stated_cost_usd={"a": 1, "b": 0.1}), now=now).name == "invalid"
+    assert (
+        decide_policy(evidence, DecisionSettings(stated_cost_usd={"a": 1, "b": 0.1}), now=now).name
+        == "invalid"
+    )
     assert _statuses(make(*pairs, cand={"origin": Origin.INDEPENDENT}), now, "origin") == {"pass"}
 
 

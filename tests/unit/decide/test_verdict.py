@@ -116,7 +116,9 @@ def test_a_closed_model_that_beats_every_open_one_is_reported(make, counts, now)
     cheaper = replace(evidence.candidates[1], cost_usd=np.full(200, 0.0002))
     facts = (ModelFacts(model="b", open_weights=True), ModelFacts(model="c", open_weights=False))
     settings = DecisionSettings(facts=facts)
-    verdict = decide_policy(replace(evidence, candidates=(evidence.candidates[0], cheaper)), settings, now=now)
+    verdict = decide_policy(
+        replace(evidence, candidates=(evidence.candidates[0], cheaper)), settings, now=now
+    )
     assert any("A closed model beats every open one: c" in reason for reason in verdict.reasons)
 
 
@@ -156,7 +158,10 @@ def test_latency_is_measured_with_its_interval(make, counts, now):
 
 
 def test_a_verdict_ends_when_a_model_it_names_is_retired(good, now):
-    facts = (ModelFacts(model="b", retires_on=date(2026, 12, 31)), ModelFacts(model="z", retires_on=date(2026, 12, 1)))
+    facts = (
+        ModelFacts(model="b", retires_on=date(2026, 12, 31)),
+        ModelFacts(model="z", retires_on=date(2026, 12, 1)),
+    )
     verdict = decide_policy(good, DecisionSettings(facts=facts), now=now)
     assert verdict.valid_until == datetime(2026, 12, 31, tzinfo=UTC)
     gone = (ModelFacts(model="b", retires_on=date(2026, 1, 1)),)

@@ -1,0 +1,117 @@
+"""Verdicts as JSON, the gate, the digest, and computing a verdict again."""
+
+import json
+import math
+from dataclasses import replace
+from decimal import Decimal
+
+import numpy as np
+import pytest
+
+from crossgrade.decide import (
+    DecisionSettings,
+    decide_policy,
+    evidence_digest,
+    gate,
+    recompute,
+    verdict_from_json,
+    verdict_to_json,
+    verify,
+)
+from crossgrade.errors import DataError
+
+
+@pytest.fixture
+def found(make, counts):
+    return make(*counts(150, 12, 12, 26), inc={"cost_usd": 0.01}, cand={"cost_usd": 0.001})
+
+
+@pytest.fixture
+def verdict(found, now):
+    return decide_policy(found, DecisionSettings(requests_per_month=10), now=now, spent_usd=Decimal("0.10"))
+
+
+def test_the_round_trip_is_exact_and_plain_json(verdict):
+    tree = json.loads(json.dumps(verdict_to_json(verdict), allow_nan=False))
+    assert verdict_from_json(tree) == verdict
+    assert tree["schema_version"] == 1
+    assert tree["spent_usd"] == "0.10"
+    assert tree["decided_at"] == "2026-11-25T00:00:00Z"
+    assert set(tree["retention"]) >= {"value", "low", "high", "n"}
+    assert tree["retention"]["n"] == 200
+
+
+def test_infinities_survive(verdict):
+    endless = replace(verdict.certificates[0].retention, high=math.inf)
+    odd = replace(verdict, certificates=(replace(verdict.certificates[0], retention=endless),))
+    tree = json.loads(json.dumps(verdict_to_json(odd), allow_nan=False))
+    assert tree["retention"]["high"] == "Infinity"
+    assert verdict_from_json(tree) == odd
+
+
+def test_records_of_an_older_release_stay_readable(verdict):
+    tree = verdict_to_json(verdict)
+    for added in ("settings", "spent_usd", "run_id", "price_sources", "schema_version", "retention"):
+        del tree[added]
+    for certificate in tree["certificates"]:
+        del certificate["shown_below"], certificate["adjusted_p_below"]
+    assert verdict_from_json(tree).name == verdict.name
+
+
+@pytest.mark.parametrize(
+    "tree", [None, [], {}, {"schema_version": 2}, {"schema_version": "1"}, {"name": "switch"}]
+)
+def test_what_is_no_verdict_is_refused(tree):
+    with pytest.raises(DataError):
+        verdict_from_json(tree)
+
+
+@pytest.mark.parametrize(
+    ("name", "code"), [("switch", 0), ("split", 0), ("keep", 1), ("undecided", 1), ("invalid", 3)]
+)
+def test_gate(verdict, name, code):
+    assert gate(replace(verdict, name=name)) == code
+
+
+def test_the_digest_depends_on_what_decides(found, make, counts):
+    digest = evidence_digest(found)
+    assert digest.startswith("sha256:")
+    scores = found.incumbent.score.copy()
+    scores[7] = 1 - scores[7]
+    others = [
+        replace(found, incumbent=replace(found.incumbent, score=scores)),
+        replace(found, segment=np.array(["x"] * 200, dtype=object)),
+        replace(found, planned=400),
+        replace(found, order=np.arange(200)),
+        replace(found, chance=0.25),
+        replace(found, sample_ids=found.sample_ids[::-1]),
+    ]
+    assert len({digest, *(evidence_digest(other) for other in others)}) == 7
+
+
+def test_the_digest_does_not_depend_on_layout(found):
+    strided = np.repeat(found.incumbent.score, 2)[::2]
+    same = replace(
+        found,
+        incumbent=replace(found.incumbent, score=strided, output=np.array(["text"] * 200, dtype=object)),
+        source="another place",
+    )
+    assert evidence_digest(same) == evidence_digest(found)
+    lone = np.array(["\ud800"] * 200, dtype=object)
+    assert evidence_digest(replace(found, segment=lone)) != evidence_digest(found)
+
+
+def test_a_verdict_is_computed_again_from_its_evidence(verdict, found):
+    assert recompute(verdict, found) == verdict
+    assert verify(verdict, found) == ()
+
+
+def test_what_was_changed_is_named(verdict, found):
+    forged = replace(verdict, name="keep", policy=replace(verdict.policy, kind="keep", candidate=None))
+    differences = verify(forged, found)
+    assert "name: recorded 'keep', computed 'switch'" in differences
+    scores = found.candidates[0].score.copy()
+    scores[:30] = 0
+    tampered = replace(found, candidates=(replace(found.candidates[0], score=scores),))
+    assert any(each.startswith("evidence_digest") for each in verify(verdict, tampered))
+    assert any(each.startswith("certificates[0].retention.value") for each in verify(verdict, tampered))

@@ -1,0 +1,149 @@
+"""The rule that stops a run, and the verdict that sees exactly what the run saw."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from crossgrade.decide import DecisionSettings, Stopping, decide_policy, verify
+
+SEQUENTIAL = DecisionSettings(mode="sequential")
+
+
+def _run(evidence, rule, candidate="b"):
+    """Ask in the recorded order while the rule wants it; return the evidence of what was asked."""
+    asked = []
+    for row in evidence.order:
+        segment = None if evidence.segment is None else evidence.segment[row]
+        if not rule.wants(candidate, segment):
+            continue
+        asked.append(row)
+        rule.update(candidate, segment, evidence.incumbent.score[row], evidence.candidates[0].score[row])
+    seen = np.isin(np.arange(evidence.n), asked)
+
+    def cut(model):
+        return replace(model, score=np.where(seen, model.score, np.nan))
+
+    return replace(evidence, incumbent=cut(evidence.incumbent), candidates=(cut(evidence.candidates[0]),))
+
+
+@pytest.fixture
+def clear(make, counts):
+    """400 planned samples, the candidate clearly below the floor."""
+    order = np.random.default_rng(5).permutation(400)
+    return make(*counts(160, 160, 10, 70), order=order, planned=400)
+
+
+def test_a_clear_case_stops_early_and_the_verdict_agrees(clear, now):
+    rule = Stopping(candidates=["b"], planned=400)
+    seen = _run(clear, rule)
+    assert rule.done
+    assert not rule.wants("b", None)
+    verdict = decide_policy(seen, SEQUENTIAL, now=now)
+    whole = verdict.certificates[0].retention
+    assert verdict.name == "keep"
+    assert verdict.mode == "sequential"
+    assert whole == replace(rule.live()["b"], outcome="fail")
+    assert (verdict.asked, verdict.planned) == (whole.n, 400)
+    assert verdict.asked < 200
+    assert verdict.calls_saved == 2 * (400 - verdict.asked)
+    assert verdict.path[-1].n == whole.n
+    assert verdict.path[-1].e_fail >= 40
+    assert verify(verdict, seen) == ()
+
+
+def test_answers_on_their_way_when_the_run_stopped_change_nothing(clear, now):
+    seen = decide_policy(_run(clear, Stopping(candidates=["b"], planned=400)), SEQUENTIAL, now=now)
+    everything = decide_policy(clear, SEQUENTIAL, now=now)
+    assert everything.certificates == seen.certificates
+
+
+def test_the_whole_sees_every_sample_until_it_is_decided(make, counts):
+    rng = np.random.default_rng(2)
+    b, c = counts(260, 20, 20, 100)
+    b[:100], c[:100] = 1.0, (rng.random(100) < 0.3)
+    evidence = make(b, c, segment=["x"] * 100 + ["y"] * 300, order=rng.permutation(400), planned=400)
+    rule = Stopping(candidates=["b"], planned=400, segments={"x": 100, "y": 300})
+    state = {one.segment: one for one in rule.snapshot()}
+    assert set(state) == {None, "x", "y"}
+    seen = _run(evidence, rule)
+    state = {one.segment: one for one in rule.snapshot()}
+    assert state["x"].outcome == "fail"
+    assert state["x"].retention.n < 100
+    whole = state[None].retention.n
+    first = evidence.order[:whole]
+    assert np.isfinite(seen.incumbent.score[first]).all(), "segment x went on while the whole was open"
+
+
+def test_decided_segments_are_not_asked_once_the_whole_is_decided(make, counts):
+    rule = Stopping(candidates=["b"], planned=600, segments={"x": 300, "y": 300})
+    for _ in range(150):
+        rule.update("b", "x", 1.0, 0.0)
+    assert not rule.wants("b", "x")
+    assert rule.wants("b", "y")
+    assert not rule.done
+
+
+def test_thresholds_follow_the_shares_of_alpha():
+    # alpha 0.05, one candidate: 40; a segment of two: 2 / (0.05 / 4) = 160.
+    rule = Stopping(candidates=["b"], planned=10_000, segments={"x": 5_000, "y": 5_000})
+    while rule.wants("b", "x"):
+        rule.update("b", "x", 1.0, 0.0)
+    by_segment = {one.segment: one.retention for one in rule.snapshot()}
+    assert 160 <= by_segment["x"].e_fail < 160 * 2
+    assert 80 <= by_segment[None].e_fail < 80 * 2
+
+
+def test_fixed_designs_never_stop():
+    rule = Stopping(candidates=["b"], planned=50, mode="fixed")
+    for _ in range(60):
+        rule.update("b", None, 1.0, 0.0)
+    assert rule.wants("b", None)
+    assert not rule.done
+
+
+def test_unscored_samples_do_not_keep_the_end_from_being_tested(make, counts, now):
+    b, c = counts(120, 14, 9, 17)
+    c[:5] = np.nan
+    evidence = make(
+        b, c, order=np.random.default_rng(0).permutation(160), planned=160,
+        inc={"cost_usd": 0.01, "latency_ms": 1.0}, cand={"cost_usd": 0.001, "latency_ms": 1.0},
+    )  # fmt: skip
+    verdict = decide_policy(evidence, SEQUENTIAL, now=now)
+    assert verdict.certificates[0].retention.n == 155
+    assert "then score test" in verdict.certificates[0].retention.method
+    assert verdict.certificates[0].retention.p_value < 1 / verdict.certificates[0].retention.e_pass
+
+
+def test_weights_and_scores_are_replayed_as_the_run_took_them(make, counts, now):
+    b, c = counts(160, 160, 10, 70)
+    weight = np.random.default_rng(1).uniform(0.5, 2.0, 400)
+    order = np.random.default_rng(5).permutation(400)
+    evidence = make(b, c, weight=weight, order=order, planned=400)
+    rule = Stopping(candidates=["b"], planned=400, heaviest=float(weight.max()))
+    for row in order:
+        rule.update("b", None, b[row], c[row], weight[row])
+    verdict = decide_policy(evidence, SEQUENTIAL, now=now)
+    assert verdict.certificates[0].retention.e_fail == pytest.approx(rule.live()["b"].e_fail)
+    assert verdict.certificates[0].retention.n == rule.live()["b"].n
+
+
+def test_clustered_runs_are_tested_once_at_the_end(make, counts, now):
+    b, c = counts(160, 160, 10, 70)
+    order = np.random.default_rng(5).permutation(400)
+    evidence = make(b, c, order=order, planned=400, cluster=[f"c{i % 50}" for i in range(400)])
+    verdict = decide_policy(evidence, SEQUENTIAL, now=now)
+    assert verdict.mode == "fixed"
+    assert verdict.certificates[0].retention.clusters == 50
+
+
+def test_anytime_needs_no_plan_and_shuffles_imported_rows(make, counts, now):
+    evidence = make(*counts(160, 160, 10, 70))
+    verdict = decide_policy(evidence, DecisionSettings(mode="anytime", seed=4), now=now)
+    assert verdict.mode == "anytime"
+    assert verdict.name == "keep"
+    assert verdict.certificates[0].retention.e_fail >= 20
+
+
+def test_sequential_without_a_recorded_order_is_fixed(make, counts, now):
+    assert decide_policy(make(*counts(160, 160, 10, 70)), SEQUENTIAL, now=now).mode == "fixed"

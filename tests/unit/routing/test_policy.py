@@ -1,0 +1,43 @@
+"""Policies are pure functions of request facts, and refuse to contradict themselves."""
+
+import pytest
+
+from crossgrade.errors import UsageError
+from crossgrade.routing import Policy, RequestFacts
+
+SPLIT = Policy(kind="split", incumbent="a", candidate="b", segments=("x", "y"))
+
+
+def test_keep_and_switch_ask_nothing():
+    assert Policy(kind="keep", incumbent="a").pick(RequestFacts(segment="x")) == "a"
+    assert Policy(kind="switch", incumbent="a", candidate="b").pick(RequestFacts()) == "b"
+
+
+@pytest.mark.parametrize(("segment", "model"), [("x", "b"), ("y", "b"), ("z", "a"), ("", "a"), (None, "a")])
+def test_a_split_moves_its_segments_and_nothing_unknown(segment, model):
+    assert SPLIT.pick(RequestFacts(segment=segment)) == model
+
+
+def test_a_split_by_another_fact():
+    policy = Policy(kind="split", incumbent="a", candidate="b", segments=("de",), fact="language")
+    assert policy.pick(RequestFacts(language="de", segment="x")) == "b"
+    assert policy.pick(RequestFacts(language="fr", segment="de")) == "a"
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"kind": "move"}, "none of keep, switch, split"),
+        ({"kind": "keep", "candidate": "b"}, "names a candidate"),
+        ({"kind": "keep", "incumbent": ""}, "no name"),
+        ({"kind": "switch"}, "no candidate"),
+        ({"kind": "switch", "candidate": "a"}, "no candidate"),
+        ({"kind": "switch", "candidate": "b", "segments": ("x",)}, "no segments"),
+        ({"kind": "split", "candidate": "b"}, "names no segments"),
+        ({"kind": "split", "candidate": "b", "segments": ("x", "x")}, "twice"),
+        ({"kind": "split", "candidate": "b", "segments": ("x",), "fact": "features"}, "cannot carry"),
+    ],
+)
+def test_a_policy_that_says_two_things_is_refused(fields, message):
+    with pytest.raises(UsageError, match=message):
+        Policy(**{"incumbent": "a", **fields})
