@@ -111,16 +111,18 @@ class LocalProvider:
                 hint="check free memory, and the file with `crossgrade models verify`",
             )
         self._starts += 1
-        process = await start_process(self._model, self._settings, alias=self._offer.model)
-        self._resources.push_async_callback(process.stop)
-        endpoint = await self._resources.enter_async_context(
-            open_hosted(
-                replace(self._offer, base_url=process.base_url, api_key_env=_KEY_VARIABLE),
-                environ={_KEY_VARIABLE: process.api_key},
-                measure_ttft=self._measure_ttft,
-                largest=self._largest,
+        async with AsyncExitStack() as opened:
+            process = await start_process(self._model, self._settings, alias=self._offer.model)
+            opened.push_async_callback(process.stop)
+            endpoint = await opened.enter_async_context(
+                open_hosted(
+                    replace(self._offer, base_url=process.base_url, api_key_env=_KEY_VARIABLE),
+                    environ={_KEY_VARIABLE: process.api_key},
+                    measure_ttft=self._measure_ttft,
+                    largest=self._largest,
+                )
             )
-        )
+            self._resources = opened.pop_all()
         return process, endpoint
 
 

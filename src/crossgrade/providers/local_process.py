@@ -7,6 +7,8 @@ import secrets
 import signal
 import sys
 import tempfile
+from collections.abc import Awaitable
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import IO, Self
 
@@ -106,36 +108,42 @@ async def start_process(model: InstalledModel, settings: LocalSettings, *, alias
         "context_tokens": settings.context_tokens,
         "cache_prompt": settings.cache_prompt,
     }
-    log = tempfile.TemporaryFile(prefix="crossgrade-local-")  # noqa: SIM115  # it lives as long as the child
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-P", "-m", "crossgrade.providers.local_server"),
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=log,
-        env={**os.environ, **_threading(settings.threads)},
-        start_new_session=True,  # Ctrl-C must not end it while its parent still saves answers
-    )
+    with ExitStack() as opened:
+        log = opened.enter_context(tempfile.TemporaryFile(prefix="crossgrade-local-"))
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-P", "-m", "crossgrade.providers.local_server"),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=log,
+            env={**os.environ, **_threading(settings.threads)},
+            start_new_session=True,  # Ctrl-C must not end it while its parent still saves answers
+        )
+        try:
+            ready = await _within(settings.startup_s, _await_ready(process, order), model)
+            if ready is None:
+                failure = _failure(await process.wait(), log)
+                raise ProviderError(
+                    f"the local model `{model.name}` could not be loaded: {failure}",
+                    provider="local",
+                    hint=f"check the file {model.path}, and free memory",
+                )
+        except BaseException:
+            await _end(process, patience_s=0)
+            raise
+        opened.pop_all()
+    return LocalProcess(process, log, ready, api_key)
+
+
+async def _within(limit_s: float, starting: Awaitable[_Ready | None], model: InstalledModel) -> _Ready | None:
     try:
-        async with asyncio.timeout(settings.startup_s):
-            ready = await _await_ready(process, order)
-        if ready is None:
-            failure = _failure(await process.wait(), log)
-            raise ProviderError(
-                f"the local model `{model.name}` could not be loaded: {failure}",
-                provider="local",
-                hint=f"check the file {model.path}, and free memory",
-            )
+        async with asyncio.timeout(limit_s):
+            return await starting
     except TimeoutError as error:
-        await _abandon(process, log)
         raise ProviderError(
-            f"the local model `{model.name}` did not load within {settings.startup_s:g} s",
+            f"the local model `{model.name}` did not load within {limit_s:g} s",
             provider="local",
             hint="close other programs, or take a smaller model: it must fit into memory",
         ) from error
-    except BaseException:
-        await _abandon(process, log)
-        raise
-    return LocalProcess(process, log, ready, api_key)
 
 
 async def _await_ready(process: asyncio.subprocess.Process, order: dict[str, object]) -> _Ready | None:
@@ -149,11 +157,6 @@ async def _await_ready(process: asyncio.subprocess.Process, order: dict[str, obj
         return None
     line = await process.stdout.readline()
     return msgspec.json.decode(line, type=_Ready) if line else None
-
-
-async def _abandon(process: asyncio.subprocess.Process, log: IO[bytes]) -> None:
-    await _end(process, patience_s=0)
-    log.close()
 
 
 async def _end(process: asyncio.subprocess.Process, *, patience_s: float = _STOP_S) -> None:

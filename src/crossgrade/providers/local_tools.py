@@ -16,8 +16,15 @@ from crossgrade.errors import BadRequestError
 def forced_tools(request: ModelRequest) -> tuple[Tool, ...]:
     """The tools of which the request demands one call; none when a call is optional.
 
-    Raises `BadRequestError` when `tool_choice` names a tool that the request does not have.
+    Raises `BadRequestError` when `tool_choice` names a tool that the request does not have, and
+    for a raw text prompt with tools or a schema, which the engine would silently leave out.
     """
+    if request.text is not None and (request.tools or request.response_schema is not None):
+        raise BadRequestError(
+            "a raw text prompt takes neither tools nor a response schema on a local model",
+            provider="local",
+            hint="set `text: false`, so that the prompt is sent as chat messages",
+        )
     if not request.tools or request.tool_choice in (None, "auto", "none"):
         return ()
     if request.tool_choice == "required":
