@@ -10,6 +10,7 @@ import msgspec
 
 from crossgrade.domain import JSON, ModelAnswer, ScorerSpec
 from crossgrade.errors import ConfigError
+from crossgrade.evaluate._sandbox import require_sandbox
 from crossgrade.evaluate.judges import (
     PAIRWISE,
     RUBRIC,
@@ -104,6 +105,8 @@ def _plain(
 
 
 def _code(digest: str, options: CodeOptions, _: Means) -> Scorer:
+    if not options.unsandboxed:
+        require_sandbox()
     return CodeScorer(kind="code", digest=digest, options=options)
 
 
@@ -206,7 +209,7 @@ def build_scorer(
     `ask` is needed by judges and `embed` by `similarity`; `cost_of` prices a judge's answers
     (without it their cost is unknown). `plugins` allows functions to be imported for `python`,
     from `project_dir` too. Raises `ConfigError` for an unknown kind, wrong options, or a need
-    that is not met.
+    that is not met, and `SandboxError` for `code` where there is no bubblewrap.
     """
     kind = scorer_kind(spec.kind)
     options = decode_options(spec.kind, kind.options, spec.options)

@@ -1,6 +1,7 @@
 """A judge that grades: what it is told, what its answers become, what it costs."""
 
 import json
+import os
 from decimal import Decimal
 
 import anyio
@@ -183,7 +184,7 @@ def test_a_real_small_model_judges() -> None:
 
     async def main():
         offer = Offer(name="small", provider="local", model="smollm2-135m-instruct")
-        async with open_provider(offer) as provider:
+        async with open_provider(offer, environ=os.environ) as provider:
             spec = ScorerSpec(
                 kind="judge",
                 options={"model": "small", "criteria": "It names a cat.", "max_output_tokens": 96},

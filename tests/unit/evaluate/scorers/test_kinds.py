@@ -18,6 +18,7 @@ PAGE = next(
 
 MINIMAL = {
     "regex": {"pattern": "x"},
+    "code": {"unsandboxed": True},
     "json_schema": {"schema": {"type": "object"}},
     "similarity": {"model": "m"},
     "python": {"function": "json:loads"},
@@ -104,8 +105,10 @@ def test_the_reference_page_lists_every_kind_and_option() -> None:
         section = sections[f"`{kind.name}`"]
         assert kind.summary in section
         assert kind.default_zero in section
-        for option in kind.options.__struct_fields__:
+        schema = options_schema(kind.name)
+        for option, described in schema["$defs"][kind.options.__name__]["properties"].items():
             assert f"| `{option}` |" in section, (kind.name, option)
+            assert described["description"].replace("|", "\\|") in section, (kind.name, option)
 
 
 def test_the_examples_of_the_reference_page_run() -> None:
