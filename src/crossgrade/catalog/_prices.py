@@ -55,7 +55,7 @@ def _listed(provider_id: str, model: str, on: date) -> Price | None:
 
 
 def _flat(prices: "ModelPrice", tokens: int) -> dict[str, Any]:
-    """Return the fields of a `Price` that hold for a call of that many input tokens."""
+    """Return the fields of a `Price` that hold in the tier which starts at that many input tokens."""
     return {
         "input_per_mtok": _at(prices.input_mtok, tokens),
         "output_per_mtok": _at(prices.output_mtok, tokens),
@@ -65,7 +65,7 @@ def _flat(prices: "ModelPrice", tokens: int) -> dict[str, Any]:
 
 
 def _at(value: Any, tokens: int) -> Decimal | None:
-    """Return a price that may have tiers, at a number of input tokens."""
+    """Return one price in the tier which starts at that many input tokens."""
     if value is None or isinstance(value, Decimal):
         return value
     reached = [tier.price for tier in value.tiers if tokens >= tier.start]

@@ -12,8 +12,8 @@ class Price:
     """Dated list price of an offer in US dollars; None is unknown, never zero.
 
     `valid_from` is the first day it held, where known; `source` says where it was read. `tiers`
-    are (start, price) pairs in rising order: from `start` input tokens on, that price holds for
-    the whole call. `batch_discount` is a share: 0.5 halves the cost of a batch call.
+    are (start, price) pairs in rising order: above `start` input tokens that price holds for the
+    whole call. `batch_discount` is a share: 0.5 halves the cost of a batch call.
     """
 
     input_per_mtok: Decimal | None

@@ -38,6 +38,6 @@ def cost_usd(usage: Usage, price: Price, *, batch: bool = False) -> Decimal | No
 
 
 def _tier(price: Price, input_tokens: int | None) -> Price:
-    """Return the price of the highest tier that the call reaches."""
-    reached = [tier for start, tier in price.tiers if input_tokens is not None and input_tokens >= start]
-    return reached[-1] if reached else price
+    """Return the price of the highest tier that the call exceeds."""
+    exceeded = [tier for start, tier in price.tiers if input_tokens is not None and input_tokens > start]
+    return exceeded[-1] if exceeded else price

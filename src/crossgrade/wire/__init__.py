@@ -9,6 +9,7 @@ from crossgrade.wire._flavour import Collector, Flavour, WireRequest
 from crossgrade.wire._sse import SseEvent, SseReader
 from crossgrade.wire._usage import anthropic_usage, gemini_usage, openai_usage
 from crossgrade.wire.anthropic import ANTHROPIC
+from crossgrade.wire.batches import BatchResult, BatchState, BatchStatus
 from crossgrade.wire.gemini import GEMINI
 from crossgrade.wire.hosts import HOSTS, FlavourName, Host, host_named
 from crossgrade.wire.openai_chat import OPENAI
@@ -25,6 +26,9 @@ FLAVOURS: dict[FlavourName, Flavour] = {
 __all__ = [
     "FLAVOURS",
     "HOSTS",
+    "BatchResult",
+    "BatchState",
+    "BatchStatus",
     "Collector",
     "Flavour",
     "FlavourName",
