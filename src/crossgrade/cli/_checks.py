@@ -11,7 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal
 
-from crossgrade import __version__
+from crossgrade._version import __version__
 from crossgrade.cli._frame import DEFAULT_CONFIG
 from crossgrade.config import DATABASE_URL_VARIABLE, Config, load_config
 from crossgrade.errors import ConfigError, CrossgradeError

@@ -18,20 +18,30 @@ __all__ = [
     "render_text",
     "view",
     "write_report",
+    "write_text",
 ]
 
 
 def write_report(verdicts: Sequence[Verdict], path: Path, *, title: str | None = None) -> Path:
-    """Write the HTML report to `path` whole or not at all, and return the path.
+    """Write the report to `path` whole or not at all, and return the path.
 
-    Raises MissingExtraError without the `report` extra, StoreError when the file cannot be written.
+    The suffix picks the form: `.md` Markdown, `.xml` JUnit XML, else HTML. Raises MissingExtraError
+    for HTML without the `report` extra, StoreError when the file cannot be written.
     """
-    page = render_html(verdicts, title=title)
+    if path.suffix == ".md":
+        return write_text(path, render_markdown(verdicts))
+    if path.suffix == ".xml":
+        return write_text(path, render_junit(verdicts))
+    return write_text(path, render_html(verdicts, title=title))
+
+
+def write_text(path: Path, text: str) -> Path:
+    """Write a text file whole or not at all, making its folder; raises StoreError when it cannot."""
     part = path.with_name(path.name + ".part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text(page, encoding="utf-8")
+        part.write_text(text, encoding="utf-8")
         part.replace(path)
     except OSError as cause:
-        raise StoreError(f"cannot write the report to {path}: {cause.strerror}") from cause
+        raise StoreError(f"cannot write {path}: {cause.strerror}") from cause
     return path

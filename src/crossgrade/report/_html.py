@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from crossgrade import __version__
+from crossgrade._version import __version__
 from crossgrade.decide import Verdict
 from crossgrade.errors import MissingExtraError
 from crossgrade.report import _figures

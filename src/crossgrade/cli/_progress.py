@@ -1,0 +1,67 @@
+"""How a run is shown while it goes on: a live line on a terminal, a plain one every tenth elsewhere."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from crossgrade.cli._output import note, shows_progress
+
+if TYPE_CHECKING:
+    from crossgrade.evaluate import Progress
+
+
+@contextmanager
+def shown_progress(name: str) -> Iterator["Callable[[Progress], None]"]:
+    """Return what takes a run's progress and shows it on stderr."""
+    if not shows_progress():
+        yield _plain(name)
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[state]}"),
+    )
+    with Bar(*columns, console=Console(stderr=True)) as bar:
+        row = bar.add_task(name, total=None, state="")
+
+        def show(progress: "Progress") -> None:
+            bar.update(row, completed=progress.done, total=progress.planned, state=_state(progress))
+
+        yield show
+
+
+def _plain(name: str) -> "Callable[[Progress], None]":
+    tenths = 0
+
+    def show(progress: "Progress") -> None:
+        nonlocal tenths
+        now = 10 * progress.done // max(1, progress.planned)
+        if now > tenths:
+            tenths = now
+            note(f"{name}: {progress.done:,}/{progress.planned:,} {_state(progress)}")
+
+    return show
+
+
+def _state(progress: "Progress") -> str:
+    parts = []
+    for candidate, retention in progress.live.items():
+        if retention.value is None:
+            continue
+        span = ""
+        if retention.low is not None and retention.high is not None:
+            span = f" [{retention.low:.2f}, {retention.high:.2f}]"
+        parts.append(f"{candidate} keeps {retention.value:.2f}{span}")
+    if progress.errors:
+        parts.append(f"{progress.errors} errors")
+    cost = f"${progress.spent_usd:.4f}"
+    parts.append(f"{cost} and {progress.unknown_costs} unknown" if progress.unknown_costs else cost)
+    if progress.calls_saved:
+        parts.append(f"{progress.calls_saved} calls saved")
+    return " · ".join(parts)

@@ -1,0 +1,219 @@
+"""`crossgrade decide`: the verdict on result files, or on a workload of the project."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from crossgrade.cli._frame import config_option, json_option
+from crossgrade.cli._output import note, print_json
+from crossgrade.errors import UsageError
+
+if TYPE_CHECKING:
+    from crossgrade.decide import Verdict
+
+SCHEMA_VERSION = 1
+
+
+@click.command()
+@click.argument("sources", nargs=-1, metavar="RESULTS… | WORKLOAD")
+@click.option("--incumbent", metavar="MODEL", help="Model that serves today, as the results name it.")
+@click.option(
+    "--candidate",
+    "candidates",
+    multiple=True,
+    metavar="MODEL",
+    help="Model that may replace it; repeat for several.",
+)
+@click.option(
+    "--floor",
+    type=click.FloatRange(0, 2, min_open=True, max_open=True),
+    help="Retention that must hold.  [default: 0.85]",
+)
+@click.option(
+    "--alpha",
+    type=click.FloatRange(0, 0.5, min_open=True),
+    help="Error rate of the decision.  [default: 0.05]",
+)
+@click.option(
+    "--segment", metavar="COLUMN", help="Column that splits the traffic; known when a request arrives."
+)
+@click.option("--group", metavar="COLUMN", help="Column to look for broken parts in; no policy splits by it.")
+@click.option("--cluster", metavar="COLUMN", help="Column of what samples share: a document, a conversation.")
+@click.option(
+    "--chance",
+    type=click.FloatRange(0, 1, max_open=True),
+    default=0.0,
+    show_default=True,
+    help="Score of guessing.",
+)
+@click.option(
+    "--format", "file_format", metavar="NAME", help="Format of the files, where it is not recognised."
+)
+@click.option("--metric", metavar="NAME", help="Scorer, metric or filter, where a log has several.")
+@click.option(
+    "--scale",
+    nargs=2,
+    type=float,
+    metavar="WORST BEST",
+    default=(0.0, 1.0),
+    help="Worst and best score in the files.",
+)
+@click.option(
+    "--origin",
+    type=click.Choice(["own", "independent", "vendor"]),
+    default="own",
+    show_default=True,
+    help="Who measured the scores.",
+)
+@click.option(
+    "--cost",
+    "costs",
+    multiple=True,
+    metavar="MODEL=USD",
+    help="Cost per request, where the files carry none.",
+)
+@click.option("--requests-per-month", type=click.IntRange(min=1), help="Volume, to price the decision.")
+@click.option("--declare-parity", is_flag=True, help="Differing prompts or settings are meant.")
+@click.option("--drop-errors", is_flag=True, help="Leave failed calls out instead of counting them as 0.")
+@click.option(
+    "--run", "run_id", metavar="ID", help="Decide on this run of the workload instead of the newest."
+)
+@click.option(
+    "--verify", "verify_id", metavar="VERDICT", help="Compute a recorded verdict again and compare."
+)
+@click.option("--apply", "apply_it", is_flag=True, help="Write the route table that carries the verdict out.")
+@click.option(
+    "--gate", "gated", is_flag=True, help="Exit 0 on switch or split, 1 on keep or undecided, 3 on invalid."
+)
+@click.option("--junit", type=click.Path(dir_okay=False, path_type=Path), help="Write JUnit XML here.")
+@click.option(
+    "--markdown", type=click.Path(dir_okay=False, path_type=Path), help="Write a Markdown summary here."
+)
+@click.option("--report", type=click.Path(dir_okay=False, path_type=Path), help="Write the HTML report here.")
+@config_option
+@json_option
+def command(sources: tuple[str, ...], as_json: bool, gated: bool, **options: Any) -> int:  # noqa: FBT001 -- flags of a command line
+    """Decide whether the candidate may replace the incumbent.
+
+    RESULTS are files of scored answers (CSV, JSONL, Inspect, lm-eval, promptfoo, HELM, DeepEval): no
+    project is needed. MODEL=PATH names the model of a file. WORKLOAD is one of the project's.
+    """
+    from crossgrade.decide import gate
+
+    verdict = _verdict(sources, options)
+    if verdict is None:
+        return 0
+    _write(verdict, options)
+    if as_json:
+        from crossgrade.decide import verdict_to_json
+
+        print_json(verdict_to_json(verdict), schema_version=SCHEMA_VERSION)
+    else:
+        from crossgrade.report import render_text
+
+        click.echo(render_text(verdict), nl=False)
+    return gate(verdict) if gated else 0
+
+
+def _verdict(sources: tuple[str, ...], options: dict[str, Any]) -> "Verdict | None":
+    if options["verify_id"]:
+        return _verify(options)
+    if not sources:
+        raise UsageError(
+            "nothing to decide on",
+            hint="try `crossgrade decide RESULTS.csv --incumbent A --candidate B`, or name a workload",
+        )
+    if len(sources) == 1 and _is_workload(sources[0]):
+        return _decide_workload(sources[0], options)
+    return _decide_files(sources, options)
+
+
+def _is_workload(word: str) -> bool:
+    """A word without a suffix that is no file names a workload; a missing file keeps its own error."""
+    return "=" not in word and not Path(word).exists() and not Path(word).suffix
+
+
+def _decide_files(sources: tuple[str, ...], options: dict[str, Any]) -> "Verdict":
+    from crossgrade.domain import Origin
+    from crossgrade.project import decide_results
+
+    return decide_results(
+        _named(sources),
+        incumbent=options["incumbent"],
+        candidates=options["candidates"],
+        floor=options["floor"] or 0.85,
+        alpha=options["alpha"] or 0.05,
+        segment=options["segment"],
+        group=options["group"],
+        cluster=options["cluster"],
+        chance=options["chance"],
+        file_format=options["file_format"],
+        metric=options["metric"],
+        scale=options["scale"],
+        origin=Origin(options["origin"]),
+        requests_per_month=options["requests_per_month"],
+        stated_cost_usd=_stated_costs(options["costs"]),
+        errors_count_as_zero=not options["drop_errors"],
+        parity_declared=options["declare_parity"],
+    )
+
+
+def _named(sources: tuple[str, ...]) -> str | list[str] | dict[str, str]:
+    """Read `MODEL=PATH` arguments; a path that exists is taken as it is."""
+    if all("=" in source and not Path(source).exists() for source in sources):
+        return dict(source.split("=", 1) for source in sources)
+    return list(sources) if len(sources) > 1 else sources[0]
+
+
+def _stated_costs(costs: tuple[str, ...]) -> dict[str, float]:
+    found = {}
+    for cost in costs:
+        model, _, amount = cost.rpartition("=")
+        try:
+            found[model] = float(amount)
+        except ValueError:
+            found[model] = -1.0
+        if not model or not 0 <= found[model] < float("inf"):
+            raise UsageError(f"--cost {cost!r} is not MODEL=USD", hint="for example `--cost gpt-4.1=0.0042`")
+    return found
+
+
+def _decide_workload(name: str, options: dict[str, Any]) -> "Verdict":
+    from crossgrade.project import Project
+
+    with Project.open(options["config_path"]) as project:
+        recorded = project.decide(
+            name, run_id=options["run_id"], floor=options["floor"], alpha=options["alpha"]
+        )
+        note(f"recorded as verdict {recorded.id}")
+        if options["apply_it"]:
+            table = project.apply(recorded.id)
+            note(f"route table version {table.version} in force: {name} -> {recorded.verdict.policy.kind}")
+        return recorded.verdict
+
+
+def _verify(options: dict[str, Any]) -> "Verdict | None":
+    from crossgrade.errors import CrossgradeError
+    from crossgrade.project import Project
+
+    with Project.open(options["config_path"]) as project:
+        check = project.verify(options["verify_id"])
+    if check.differences:
+        raise CrossgradeError(
+            f"verdict {check.verdict_id} is not what its evidence gives: {'; '.join(check.differences)}",
+            hint="do not act on it; decide again and compare the versions of Crossgrade",
+        )
+    note(f"verdict {check.verdict_id} recomputed from its recorded scores: identical")
+    return check.verdict
+
+
+def _write(verdict: "Verdict", options: dict[str, Any]) -> None:
+    from crossgrade.report import render_junit, render_markdown, write_report, write_text
+
+    if options["junit"]:
+        write_text(options["junit"], render_junit([verdict]))
+    if options["markdown"]:
+        write_text(options["markdown"], render_markdown([verdict]))
+    if options["report"]:
+        note(f"report written to {write_report([verdict], options['report'])}")

@@ -1,0 +1,69 @@
+"""`crossgrade report`: the newest verdicts as one page, or as Markdown, text or JSON."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from crossgrade.cli._frame import config_option, json_option
+from crossgrade.cli._output import note, print_json, print_table
+
+if TYPE_CHECKING:
+    from crossgrade.store import StoredVerdict
+
+
+@click.command()
+@click.argument("workloads", nargs=-1, metavar="[WORKLOAD…]")
+@click.option("--verdict", "verdict_id", metavar="ID", help="Report this verdict instead of the newest.")
+@click.option("--list", "list_them", is_flag=True, help="List the recorded verdicts and write nothing.")
+@click.option(
+    "--to",
+    "path",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="File to write, by its suffix HTML, Markdown or JUnit XML.  [default: crossgrade-report.html]",
+)
+@config_option
+@json_option
+def command(
+    workloads: tuple[str, ...],
+    verdict_id: str | None,
+    path: Path | None,
+    config_path: str,
+    *,
+    list_them: bool,
+    as_json: bool,
+) -> None:
+    """Write the report of the newest verdicts."""
+    from crossgrade.project import Project
+
+    with Project.open(config_path) as project:
+        if list_them:
+            _list(project.store.verdicts.recent(workloads[0] if workloads else None), as_json=as_json)
+            return
+        if as_json:
+            from crossgrade.decide import verdict_to_json
+
+            found = project.newest_verdicts(workloads, verdict_id=verdict_id)
+            verdicts = [{"id": each.id, **verdict_to_json(each.verdict)} for each in found]
+            print_json({"verdicts": verdicts}, schema_version=1)
+            return
+        written = project.report(workloads, verdict_id=verdict_id, path=path)
+    note(f"report written to {written}")
+
+
+def _list(stored: "list[StoredVerdict]", *, as_json: bool) -> None:
+    rows = [
+        {
+            "id": each.id,
+            "workload": each.verdict.workload,
+            "verdict": each.verdict.name,
+            "decided_at": each.verdict.decided_at.isoformat(timespec="seconds"),
+            "valid_until": each.verdict.valid_until.date().isoformat(),
+        }
+        for each in stored
+    ]
+    if as_json:
+        print_json({"verdicts": rows}, schema_version=1)
+    else:
+        headers = ["id", "workload", "verdict", "decided_at", "valid_until"]
+        print_table(headers, [[row[header] for header in headers] for row in rows])
