@@ -31,6 +31,7 @@ from crossgrade.errors import UsageError
 from crossgrade.routing import Policy
 
 _LOSSES = 20
+_LONGEST_TEXT = 4_000
 
 
 def decide_policy(
@@ -209,8 +210,11 @@ def _losses(view: View) -> tuple[Loss, ...]:
 
 
 def _text(column: np.ndarray | None, row: int) -> str | None:
-    """Return a text of a column, None where there is none."""
-    return None if column is None or column[row] is None else str(column[row])
+    """Return a text of a column, cut where it is too long to read side by side; None where there is none."""
+    if column is None or column[row] is None:
+        return None
+    text = str(column[row])
+    return text if len(text) <= _LONGEST_TEXT else text[:_LONGEST_TEXT] + "…"
 
 
 def _asked(view: View) -> int:
@@ -225,7 +229,7 @@ def _calls_saved(view: View) -> int:
         return 0
     planned = view.planned(view.whole)
     models = (view.evidence.incumbent, *view.evidence.candidates)
-    return sum(planned - int(view.asked(model).sum()) for model in models)
+    return sum(max(0, planned - int(view.asked(model).sum())) for model in models)
 
 
 def _valid_until(settings: DecisionSettings, policy: Policy, now: datetime) -> datetime:

@@ -73,13 +73,21 @@ def _keep(found: Findings, floor: str) -> str:
     if found.options:
         why = "costs more" if found.options[0].costs_more else "misses a requirement"
         return f"{kept}: {found.options[0].policy.candidate} is certified, but {why}."
-    return f"{kept}: {_best(found)} ({floor})."
+    best, missed = found.headline, tuple(dict.fromkeys(c.name for c in found.checks if c.met is False))
+    why = "shown to be below the floor" if best is not None and best.shown_below else "which moves nothing"
+    if missed and (best is None or not best.shown_below):
+        why = f"but candidates miss {listed(missed)}"
+    return f"{kept}: {_best(found)}, {why} ({floor})."
 
 
 def _best(found: Findings) -> str:
     """Return what the most promising candidate keeps."""
     best = found.headline
-    return "nothing was tested" if best is None else f"{best.candidate} keeps {retained(best.retention)}"
+    return (
+        "nothing was tested"
+        if best is None
+        else f"{best.candidate} keeps {retained(best.retention, found.incumbent)}"
+    )
 
 
 def _move(found: Findings, floor: str) -> str:
@@ -92,7 +100,7 @@ def _move(found: Findings, floor: str) -> str:
         whole = found.certificate(str(policy.candidate), None)
         return (
             f"Switch {found.view.evidence.workload} from {policy.incumbent} to {policy.candidate}: "
-            f"it keeps {retained(whole.retention)} ({floor}) and saves {saving}."
+            f"it keeps {retained(whole.retention, policy.incumbent)} ({floor}) and saves {saving}."
         )
     share = sum(found.certificate(str(policy.candidate), each).share for each in policy.segments)
     return (

@@ -69,3 +69,6 @@ UNKNOWN_COST = 0.05
 
 HUMAN_LABELS = 100
 """With 100 labels a correction of the judge passes wrongly 6.5 % of the time, with 50 7.5 %."""
+
+MOST_PARTS = 1_000
+"""Alpha spread over more segments than this certifies none; such a column is an id, not a segment."""

@@ -150,10 +150,16 @@ class View:
         return "fixed" if self.order is None else self.settings.mode
 
     def planned(self, part: Part) -> int:
-        """Return how many samples of the part were planned."""
+        """Return how many samples of the part were planned.
+
+        Where a run was planned larger than what is here and nobody recorded how the plan divides
+        over segments, a segment's planned end counts as not reached.
+        """
+        total = self.evidence.planned or self.evidence.n
         if part.label is None:
-            return max(self.evidence.planned or 0, self.evidence.n)
-        return max(self.evidence.planned_by_segment.get(part.label, 0), int(part.rows.sum()))
+            return total
+        here = int(part.rows.sum()) if total <= self.evidence.n else total
+        return self.evidence.planned_by_segment.get(part.label, here)
 
     def share(self, part: Part) -> float:
         """Return the part's share of traffic: by weight of its planned samples."""
@@ -166,7 +172,7 @@ class View:
         """Return the weight of the part's planned samples."""
         weight = self.weight
         mean = 1.0 if weight is None or not part.rows.any() else float(weight[part.rows].mean())
-        return mean * self.planned(part)
+        return mean * self.evidence.planned_by_segment.get(str(part.label), int(part.rows.sum()))
 
     def traffic_weights(self, rows: BoolColumn) -> FloatColumn:
         """Return weights under which `rows` stand for the whole traffic.
@@ -205,7 +211,13 @@ def make_view(evidence: Evidence, settings: DecisionSettings) -> View:
     for name, column in _columns(evidence):
         if column is not None and len(column) != evidence.n:
             raise DataError(f"column {name} has {len(column)} rows, the evidence has {evidence.n}")
-    return View(evidence=evidence, settings=settings)
+    view = View(evidence=evidence, settings=settings)
+    if len(view.parts) > limits.MOST_PARTS:
+        raise DataError(
+            f"{len(view.parts):,} different segments or groups; at most {limits.MOST_PARTS:,} are taken",
+            hint="name a column with a few labels, each of which is a part of the traffic",
+        )
+    return view
 
 
 def _columns(evidence: Evidence) -> Iterator[tuple[str, FloatColumn | BoolColumn | TextColumn | None]]:

@@ -7,8 +7,8 @@ from crossgrade.stats import Retention
 
 
 def percent(share: float) -> str:
-    """Return `3.2 %`; small shares keep a digit, large ones do not need it."""
-    return f"{100 * share:.1f} %"
+    """Return `3.2 %` or `5 %`."""
+    return f"{100 * share:.1f}".removesuffix(".0") + " %"
 
 
 def count(n: int, noun: str) -> str:
@@ -16,11 +16,12 @@ def count(n: int, noun: str) -> str:
     return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
 
 
-def retained(result: Retention) -> str:
-    """Return `0.745 [0.712, 0.778] over 1,319 pairs`, or why there is no figure."""
+def retained(result: Retention, of: str | None = None) -> str:
+    """Return `0.745 [0.712, 0.778] of gpt's score over 1,319 pairs`, or why there is no figure."""
     if result.value is None:
         return f"undefined over {count(result.n, 'pair')} ({result.reason or 'the incumbent scores nothing'})"
-    return f"{result.value:.3f}{interval(result.low, result.high, 3)} over {count(result.n, 'pair')}"
+    whose = "" if of is None else f" of {of}'s score"
+    return f"{result.value:.3f}{interval(result.low, result.high, 3)}{whose} over {count(result.n, 'pair')}"
 
 
 def interval(low: float | None, high: float | None, digits: int) -> str:

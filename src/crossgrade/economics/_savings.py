@@ -91,9 +91,9 @@ def _ratio(x: _Column, y: _Column, w: _Column, *, level: float, unit: str) -> Es
     known = np.isfinite(x) & np.isfinite(y)
     n, total = int(known.sum()), len(x)
     if n == 0:
-        return Estimate(value=None, level=level, n=0, unit=unit, reason=f"unknown on all {total} samples")
+        return Estimate(value=None, level=level, n=0, unit=unit, reason=f"unknown on all {total:,} samples")
     if total - n > MAX_UNKNOWN_SHARE * total:
-        reason = f"unknown on {total - n} of {total} samples"
+        reason = f"unknown on {total - n:,} of {total:,} samples"
         return Estimate(value=None, level=level, n=n, unit=unit, reason=reason)
     wx, wy = w[known] * x[known], w[known] * y[known]
     if not wy.sum() > 0:

@@ -63,7 +63,7 @@ def test_split_moves_the_certified_segments_only(make, counts, now):
     assert verdict.policy.segments == ("x",)
     split = next(cost for cost in verdict.costs if cost.policy == verdict.policy)
     assert split.per_request_usd.value == pytest.approx((0.001 + 0.01) / 2)
-    assert "50.0 % of the traffic" in verdict.sentence
+    assert "50 % of the traffic" in verdict.sentence
 
 
 def test_a_whole_that_passes_over_a_segment_below_is_told_loudly(make, counts, now):
@@ -183,6 +183,33 @@ def test_evidence_that_does_not_fit_is_refused(make, counts, now, good):
         decide_policy(replace(good, candidates=(good.incumbent,)), now=now)
     with pytest.raises(UsageError, match="time zone"):
         decide_policy(good, now=datetime(2026, 1, 1))
+
+
+def test_a_column_of_ids_is_no_segment(make, now):
+    labels = [f"s{i}" for i in range(1_001)]
+    with pytest.raises(DataError, match="1,001 different segments"):
+        decide_policy(make([1.0] * 1_001, [1.0] * 1_001, segment=labels), now=now)
+
+
+def test_a_segment_whose_plan_is_unknown_never_reaches_its_end(make, counts, now):
+    b, c = counts(90, 8, 8, 14)
+    order = np.random.default_rng(0).permutation(120)
+    evidence = make(b, c, order=order, planned=400, segment=["x"] * 60 + ["y"] * 60, inc=DEAR, cand=CHEAP)
+    settings = DecisionSettings(mode="sequential")
+    assert {one.retention.method for one in decide_policy(evidence, settings, now=now).certificates} == {
+        "bets"
+    }
+    planned = replace(evidence, planned_by_segment={"x": 60, "y": 340})
+    methods = {
+        one.segment: one.retention.method for one in decide_policy(planned, settings, now=now).certificates
+    }
+    assert methods == {None: "bets", "x": "bets, then score test", "y": "bets"}
+
+
+def test_long_texts_of_losses_are_cut(make, counts, now):
+    b, c = counts(100, 62, 2, 36)
+    verdict = decide_policy(make(b, c, input=["x" * 9_000] * 200), now=now)
+    assert len(verdict.losses[0].input) == 4_001
 
 
 def test_samples_without_a_segment_stay_with_the_incumbent(make, counts, now):
