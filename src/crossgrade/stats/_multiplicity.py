@@ -12,7 +12,7 @@ def holm(p_values: ArrayLike, weights: ArrayLike | None = None) -> list[float]:
 
     It holds under any dependence between the hypotheses. Larger `weights` make a hypothesis
     easier to reject; they are relative, equal where None, and a hypothesis of weight 0 is never
-    rejected (S. Holm, Scandinavian Journal of Statistics 6 (1979) 65-70, section 4). Raises
+    rejected (S. Holm, Scandinavian Journal of Statistics 6 (1979) 65-70). Raises
     `UsageError` for p-values outside [0, 1] or negative weights.
     """
     p = read_numbers("p_values", p_values)

@@ -138,9 +138,9 @@ def test_mean_of_too_few(n):
     assert found.reason
 
 
-def test_quantile_ranks_are_published_ones():
-    # Conover's example: n = 16, upper quartile, about 95 %: order statistics 9 and 16 (coverage
-    # 0.9820 with tails of at most 2.5 % each: P(X <= 8) = 0.0271 > 0.025, so rank 8).
+def test_quantile_ranks_are_those_of_the_binomial():
+    # 16 observations, upper quartile: P(X <= 7) = 0.0075 and P(X <= 8) = 0.0271, so rank 8;
+    # above only the largest has P(X >= k) = 0.0100 <= 0.025.
     found = quantile_interval(range(1, 17), 0.75)
     assert (found.low, found.high) == (8.0, 16.0)
     median = quantile_interval(range(1, 101), 0.5)

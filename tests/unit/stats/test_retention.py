@@ -52,7 +52,7 @@ def test_published_tables(name, table, shown, outcome):
 
 
 def test_score_interval_agrees_with_statsmodels():
-    # statsmodels solves Nam's quartic (Statistics in Medicine 28 (2009) 305-322) for the same
+    # statsmodels solves Nam's quartic (Statistics in Medicine 28 (2009) 2929-2935) for the same
     # inversion; the function is private, and takes the candidate's successes in rows.
     from statsmodels.stats.proportion import _confint_riskratio_paired_nam as nam
 

@@ -64,7 +64,7 @@ def test_bets_alone_at_the_boundary(setting):
         kind = rng.choice(4, size=2_000, p=shares)
         test = SequentialRetention(planned=200, anytime=True)
         passes += test.update_many(INCUMBENT[kind], CANDIDATE[kind]) == "pass"
-    assert passes / runs < 0.05
+    assert passes / runs < 0.05 + 3 * 0.0049
 
 
 @pytest.mark.parametrize("retained", [0.6, 0.85, 1.0])
