@@ -39,6 +39,7 @@ def decide_results(
     file_format: "ResultFormat | None" = None,
     metric: str | None = None,
     workload: str | None = None,
+    allow_unfinished: bool = False,
     scale: tuple[float, float] = (0.0, 1.0),
     origin: Origin = Origin.OWN,
     requests_per_month: int | None = None,
@@ -59,13 +60,22 @@ def decide_results(
     Raises DataError for input it cannot take, with file, line and column.
     """
     from crossgrade.decide import DecisionSettings, decide_policy
+    from crossgrade.workloads import pair, read_results
 
-    wide = [name for name in (incumbent, *candidates) if name is not None]
-    evidence = _read_evidence(
-        source, incumbent, candidates, file_format=file_format, models=wide, metric=metric, workload=workload,
-        segment=segment, group=group, cluster=cluster, scale=scale, origin=origin,
-        errors_as_zero=errors_count_as_zero,
-    )  # fmt: skip
+    results = read_results(
+        source,
+        file_format=file_format,
+        models=[name for name in (incumbent, *candidates) if name is not None],
+        metric=metric,
+        workload=workload,
+        segment=segment,
+        group=group,
+        cluster=cluster,
+        scale=scale,
+        origin=origin,
+        allow_unfinished=allow_unfinished,
+    )
+    evidence = pair(results, incumbent=incumbent, candidates=candidates, errors_as_zero=errors_count_as_zero)
     settings = DecisionSettings(
         floor=floor,
         alpha=alpha,
@@ -76,32 +86,6 @@ def decide_results(
         stated_cost_usd=stated_cost_usd or {},
     )
     return decide_policy(replace(evidence, chance=chance), settings, now=now or datetime.now(UTC))
-
-
-def _read_evidence(
-    source: str | Path | Sequence[str | Path] | Mapping[str, str | Path],
-    incumbent: str | None,
-    candidates: Sequence[str],
-    *,
-    errors_as_zero: bool,
-    workload: str | None = None,
-    root: Path | None = None,
-    file_format: "ResultFormat | None" = None,
-    models: Sequence[str] = (),
-    metric: str | None = None,
-    segment: str | None = None,
-    group: str | None = None,
-    cluster: str | None = None,
-    scale: tuple[float, float] = (0.0, 1.0),
-    origin: Origin = Origin.OWN,
-) -> "Evidence":
-    from crossgrade.workloads import pair, read_results
-
-    results = read_results(
-        source, file_format=file_format, models=models, metric=metric, workload=workload, segment=segment,
-        group=group, cluster=cluster, scale=scale, origin=origin, root=root,
-    )  # fmt: skip
-    return pair(results, incumbent=incumbent, candidates=candidates, errors_as_zero=errors_as_zero)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -51,6 +51,8 @@ SCHEMA_VERSION = 1
     "--format", "file_format", metavar="NAME", help="Format of the files, where it is not recognised."
 )
 @click.option("--metric", metavar="NAME", help="Scorer, metric or filter, where a log has several.")
+@click.option("--workload", metavar="NAME", help="Keep this one of several workloads in the files.")
+@click.option("--allow-unfinished", is_flag=True, help="Take logs of runs that did not end.")
 @click.option(
     "--scale",
     nargs=2,
@@ -135,11 +137,12 @@ def _is_workload(word: str) -> bool:
 
 
 def _decide_files(sources: tuple[str, ...], options: dict[str, Any]) -> "Verdict":
+    from crossgrade.cli._sources import named_sources
     from crossgrade.domain import Origin
     from crossgrade.project import decide_results
 
     return decide_results(
-        _named(sources),
+        named_sources(sources),
         incumbent=options["incumbent"],
         candidates=options["candidates"],
         floor=options["floor"] or 0.85,
@@ -150,6 +153,8 @@ def _decide_files(sources: tuple[str, ...], options: dict[str, Any]) -> "Verdict
         chance=options["chance"],
         file_format=options["file_format"],
         metric=options["metric"],
+        workload=options["workload"],
+        allow_unfinished=options["allow_unfinished"],
         scale=options["scale"],
         origin=Origin(options["origin"]),
         requests_per_month=options["requests_per_month"],
@@ -157,13 +162,6 @@ def _decide_files(sources: tuple[str, ...], options: dict[str, Any]) -> "Verdict
         errors_count_as_zero=not options["drop_errors"],
         parity_declared=options["declare_parity"],
     )
-
-
-def _named(sources: tuple[str, ...]) -> str | list[str] | dict[str, str]:
-    """Read `MODEL=PATH` arguments; a path that exists is taken as it is."""
-    if all("=" in source and not Path(source).exists() for source in sources):
-        return dict(source.split("=", 1) for source in sources)
-    return list(sources) if len(sources) > 1 else sources[0]
 
 
 def _stated_costs(costs: tuple[str, ...]) -> dict[str, float]:

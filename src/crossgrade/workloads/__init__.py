@@ -5,6 +5,7 @@ from crossgrade.workloads._pairing import evidence_from_answers, pair
 from crossgrade.workloads._prices import with_prices
 from crossgrade.workloads._read import read_results
 from crossgrade.workloads._results import Labels, Results
+from crossgrade.workloads._write import write_results
 from crossgrade.workloads.files import Limits
 from crossgrade.workloads.importers import ResultFormat
 
@@ -20,4 +21,5 @@ __all__ = [
     "read_dataset",
     "read_results",
     "with_prices",
+    "write_results",
 ]

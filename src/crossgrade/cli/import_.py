@@ -1,0 +1,82 @@
+"""`crossgrade import`: results of other tools, checked and turned into one table."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from crossgrade.cli._frame import json_option
+from crossgrade.cli._output import note, print_json, print_table
+
+if TYPE_CHECKING:
+    from crossgrade.workloads import Results
+
+
+@click.command()
+@click.argument("sources", nargs=-1, required=True, metavar="RESULTS…")
+@click.option(
+    "--to",
+    "path",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="CSV table to write; without it the results are only looked at.",
+)
+@click.option(
+    "--format", "file_format", metavar="NAME", help="Format of the files, where it is not recognised."
+)
+@click.option("--metric", metavar="NAME", help="Scorer, metric or filter, where a log has several.")
+@click.option(
+    "--model", "models", multiple=True, metavar="COLUMN", help="Score column of a wide table; repeat."
+)
+@click.option("--segment", metavar="FIELD", help="Column or metadata key that is the segment.")
+@click.option("--group", metavar="FIELD", help="Column or metadata key to look for broken parts in.")
+@click.option("--cluster", metavar="FIELD", help="Column or metadata key of what samples share.")
+@click.option(
+    "--scale", nargs=2, type=float, metavar="WORST BEST", default=(0.0, 1.0), help="Worst and best score."
+)
+@click.option("--allow-unfinished", is_flag=True, help="Take logs of runs that did not end.")
+@json_option
+def command(sources: tuple[str, ...], path: Path | None, *, as_json: bool, **options: Any) -> None:
+    """Turn results of other tools into one table.
+
+    Reads CSV, JSONL, Inspect, lm-eval, promptfoo, HELM and DeepEval; recomputes every mean, and says
+    where a file states another. MODEL=PATH names the model of a file.
+    """
+    from crossgrade.cli._sources import named_sources
+    from crossgrade.workloads import read_results, write_results
+
+    results = read_results(named_sources(sources), **options)
+    rows = _models(results)
+    if as_json:
+        print_json({"source": results.source, "rows": len(results), "models": rows}, schema_version=1)
+    else:
+        headers = ["model", "rows", "samples", "mean", "stated", "errors", "unparsed", "unscored"]
+        print_table(headers, [[row[name] for name in headers] for row in rows], right=headers[1:])
+    for row in rows:
+        if row["stated"] is not None and row["mean"] is not None and abs(row["stated"] - row["mean"]) > 0.005:
+            note(f"{row['model']}: the source states {row['stated']}, its items give {row['mean']}")
+    if path is not None:
+        write_results(results, path)
+        note(f"{len(results):,} rows written to {path}; try `crossgrade decide {path} --incumbent MODEL`")
+
+
+def _models(results: "Results") -> list[dict[str, Any]]:
+    import numpy as np
+
+    found = []
+    for code, name in enumerate(results.model_names):
+        rows = results.models.codes == code
+        scores = results.score[rows]
+        scored = scores[np.isfinite(scores)]
+        found.append(
+            {
+                "model": name,
+                "rows": int(rows.sum()),
+                "samples": len(np.unique(results.samples.codes[rows])),
+                "mean": round(float(scored.mean()), 4) if len(scored) else None,
+                "stated": results.stated_means.get(name),
+                "errors": int(results.error[rows].sum()),
+                "unparsed": int(results.unparsed[rows].sum()),
+                "unscored": int((~np.isfinite(scores) & ~results.error[rows]).sum()),
+            }
+        )
+    return found
