@@ -1,6 +1,6 @@
 """The evidence as the decision sees it: errors settled, parts listed, pairs at hand."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -44,8 +44,11 @@ class View:
 
     @cached_property
     def segments(self) -> tuple[Part, ...]:
-        """The parts that a policy may split by, sorted by label."""
-        return _parts(self.evidence.segment)
+        """The parts that a policy may split by, sorted by label; planned ones without rows too.
+
+        Alpha was spread over all that were planned, so those keep their share.
+        """
+        return _parts(self.evidence.segment, self.evidence.planned_by_segment)
 
     @cached_property
     def parts(self) -> tuple[Part, ...]:
@@ -230,11 +233,11 @@ def _columns(evidence: Evidence) -> Iterator[tuple[str, FloatColumn | BoolColumn
             yield f"{name} of {model.model}", getattr(model, name)
 
 
-def _parts(labels: TextColumn | None) -> tuple[Part, ...]:
+def _parts(labels: TextColumn | None, planned: Iterable[str] = ()) -> tuple[Part, ...]:
     """Return the parts named by a column of labels; rows without a label are in no part."""
     if labels is None:
         return ()
-    rows: dict[str, list[int]] = {}
+    rows: dict[str, list[int]] = {name: [] for name in planned}
     for row, label in enumerate(labels.tolist()):
         if label is not None:
             rows.setdefault(str(label), []).append(row)

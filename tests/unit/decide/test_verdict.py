@@ -206,6 +206,18 @@ def test_a_segment_whose_plan_is_unknown_never_reaches_its_end(make, counts, now
     assert methods == {None: "bets", "x": "bets, then score test", "y": "bets"}
 
 
+def test_a_planned_segment_that_was_never_asked_keeps_its_share(make, counts, now):
+    b, c = counts(90, 8, 8, 14)
+    order = np.random.default_rng(0).permutation(120)
+    evidence = make(b, c, order=order, planned=400, segment=["x"] * 120, inc=DEAR, cand=CHEAP)
+    evidence = replace(evidence, planned_by_segment={"x": 120, "y": 280})
+    verdict = decide_policy(evidence, DecisionSettings(mode="sequential"), now=now)
+    by_segment = {one.segment: one for one in verdict.certificates}
+    assert by_segment["y"].retention.n == 0
+    assert by_segment["y"].share == pytest.approx(0.7)
+    assert not by_segment["y"].certified
+
+
 def test_long_texts_of_losses_are_cut(make, counts, now):
     b, c = counts(100, 62, 2, 36)
     verdict = decide_policy(make(b, c, input=["x" * 9_000] * 200), now=now)
