@@ -250,11 +250,16 @@ def _known(scores: FloatColumn, rows: BoolColumn) -> FloatColumn:
 
 
 def _mean_bounds(scores: FloatColumn, level: float) -> tuple[float, float]:
-    """Return bounds on a mean of scores in [0, 1].
+    """Return bounds on a mean of scores in [0, 1]: Wilson's, or for graded scores Student's t.
 
-    Wilson's interval with the sum of the scores as successes: exact in kind for right and
-    wrong, and too wide for graded scores, whose variance is smaller.
+    Few graded scores get Wilson's too, which is then on the wide side.
     """
+    graded = bool(((scores > 0) & (scores < 1)).any())
+    if graded and len(scores) >= limits.SETTLED_N:
+        mean = mean_interval(scores, level)
+        assert mean.low is not None
+        assert mean.high is not None
+        return mean.low, mean.high
     found = proportion_interval(float(scores.sum()), len(scores), level)
     return found.low, found.high
 

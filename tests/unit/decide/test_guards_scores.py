@@ -49,6 +49,11 @@ def test_an_incumbent_under_its_floor_gets_no_ratio(make, counts, now):
     assert _status(make(*counts(3, 1, 2, 4)), now, "incumbent-floor") == {"warn"}, "few data are not bad data"
 
 
+def test_graded_scores_of_an_incumbent_vary_less(make, now):
+    graded = np.tile([0.2, 0.3, 0.4], 20)
+    assert _status(make(graded, graded), now, "incumbent-floor") == {"pass"}
+
+
 def test_unparsed_answers_of_the_incumbent_fail_and_of_the_candidate_warn(make, counts, now):
     b, c = counts(150, 20, 15, 15)
     lost = np.arange(200) < 30
