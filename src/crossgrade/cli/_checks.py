@@ -100,7 +100,7 @@ def _config(path: str, environ: Mapping[str, str]) -> tuple[Config | None, Check
         more = f" (and {count - 1} more)" if count > 1 else ""
         seen = f"{error.location}: {error.message}{more}"
         return None, Check(name="config", status="fail", seen=seen, hint="see `crossgrade config validate`")
-    seen = f"{path}: {len(config.offers)} models, {len(config.workloads)} workloads"
+    seen = f"{path}: models {len(config.offers)}, workloads {len(config.workloads)}"
     return config, Check(name="config", status="ok", seen=seen)
 
 

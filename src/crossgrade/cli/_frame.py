@@ -40,17 +40,17 @@ class Entry:
 
 
 COMMANDS = (
+    Entry("demo", "Start", "Compare two real local models and two published ones; no keys."),
     Entry("init", "Start", "Write a commented crossgrade.yaml with a small dataset."),
     Entry("doctor", "Start", "Check the installation and the project; change nothing."),
     Entry("config", "Start", "Check crossgrade.yaml, or print its JSON schema."),
-    Entry("models", "Start", "Install and verify small open-weight models that run here."),
+    Entry("models", "Start", "List, install and verify the model files of local models."),
     Entry("workload", "Measure", "List or show the workloads of the project."),
     Entry("evaluate", "Measure", "Ask both models until the verdict is certain."),
     Entry("import", "Measure", "Turn results of other tools into one table."),
     Entry("runs", "Measure", "List the runs in the project's store."),
     Entry("decide", "Decide", "Decide whether the candidate may replace the incumbent."),
     Entry("report", "Decide", "Write the report of the newest verdicts."),
-    Entry("demo", "Start", "Compare two real local models and two published ones; no keys."),
 )
 
 

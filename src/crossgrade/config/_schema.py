@@ -154,7 +154,7 @@ class ContestantSection(Section):
 class ScorerSection(Section):
     """How answers are scored; docs/reference/scorers.md lists the kinds and their options."""
 
-    kind: Text = Field(description="Which scorer: `exact`, `numeric`, `choice`, `json`, `judge`, …")
+    kind: Text = Field(description="Which scorer: `exact`, `numeric`, `choice`, `json_fields`, `judge`, …")
     options: dict[str, JsonValue] = Field(default={}, description="Options of that scorer.")
     chance: Annotated[float, Field(ge=0, lt=1)] = Field(
         default=0.0, description="Mean score of guessing, 0 to below 1."
@@ -238,7 +238,7 @@ class WorkloadSection(Section):
     epochs: Annotated[int, Field(ge=1, le=100)] = Field(
         default=1, description="How often each sample is asked."
     )
-    seed: Annotated[int, Field(ge=0, lt=2**63)] = Field(
+    seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = Field(
         default=1, description="Seed of the order in which samples are asked."
     )
     requests_per_month: Annotated[int, Field(ge=1)] | None = Field(

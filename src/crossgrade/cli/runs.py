@@ -1,0 +1,62 @@
+"""`crossgrade runs`: what was measured, and whether it can go on."""
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from crossgrade.cli._frame import config_option, json_option
+from crossgrade.cli._output import note, print_json, print_table
+
+if TYPE_CHECKING:
+    from crossgrade.config import Config
+
+
+@click.command()
+@click.argument("workload", required=False)
+@click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="Most runs to list.")
+@config_option
+@json_option
+def command(workload: str | None, limit: int, config_path: str, *, as_json: bool) -> None:
+    """List the runs in the project's store.
+
+    Newest first, of one WORKLOAD or of all. Every run but a finished one can be resumed:
+    `crossgrade evaluate WORKLOAD --resume RUN`.
+    """
+    from crossgrade.config import load_config
+
+    rows = _rows(load_config(config_path), workload, limit)
+    if as_json:
+        print_json({"runs": rows}, schema_version=1)
+    elif rows:
+        print_table(list(rows[0]), [list(row.values()) for row in rows], right=_NUMBERS)
+    else:
+        note("no runs yet: `crossgrade evaluate WORKLOAD` makes one")
+
+
+_NUMBERS = ("planned", "answers", "errors", "spent_usd")
+
+
+def _rows(config: "Config", workload: str | None, limit: int) -> list[dict[str, Any]]:
+    from pathlib import Path
+
+    from crossgrade.store import Store
+
+    if "://" not in config.store and not Path(config.store).exists():
+        return []  # opening the store would make it
+    with Store.open(config.store, folder=config.root / ".crossgrade") as store:
+        rows = []
+        for run in store.runs.recent(workload)[:limit]:
+            totals = store.runs.totals(run.id)
+            rows.append(
+                {
+                    "run": run.id,
+                    "workload": run.workload,
+                    "started": run.created_at.isoformat(timespec="seconds"),
+                    "status": store.runs.status(run.id).value,
+                    "planned": run.planned,
+                    "answers": totals.answers,
+                    "errors": totals.errors,
+                    "spent_usd": totals.spent_usd,
+                }
+            )
+        return rows

@@ -1,0 +1,83 @@
+"""Every command, configuration key, error and exit code is documented, and the pages are current."""
+
+import importlib.util
+import re
+from pathlib import Path
+
+import pytest
+
+from crossgrade import config, errors
+from crossgrade.cli import _errors
+from crossgrade.cli._frame import COMMANDS, load_command
+
+ROOT = Path(__file__).parents[3]
+REFERENCE = ROOT / "docs" / "reference"
+
+
+def _script():
+    spec = importlib.util.spec_from_file_location("reference", ROOT / "scripts" / "reference.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def _error_classes() -> list[type[errors.CrossgradeError]]:
+    found, todo = [], [errors.CrossgradeError]
+    while todo:
+        kind = todo.pop()
+        todo += kind.__subclasses__()
+        if kind.__module__.startswith("crossgrade.") and not kind.__name__.startswith("_"):
+            found.append(kind)
+    return found
+
+
+@pytest.mark.parametrize("page", ["cli.md", "config.md"])
+def test_generated_pages_are_current(page: str) -> None:
+    wanted = {path.name: text for path, text in _script().pages().items()}[page]
+    assert (REFERENCE / page).read_text(encoding="utf-8") == wanted, "run `make docs`"
+
+
+def test_every_section_of_the_configuration_is_on_the_page() -> None:
+    known = set(config.config_schema()["$defs"]) - {"JsonValue"}
+    assert known == set(_script().SECTIONS) - {""}
+
+
+@pytest.mark.parametrize("entry", COMMANDS, ids=lambda entry: entry.name)
+def test_every_command_says_the_same_in_the_table_and_in_its_help(entry) -> None:
+    command = load_command(entry)
+    assert (command.help or "").strip().splitlines()[0] == entry.help
+
+
+def test_every_command_file_is_in_the_table() -> None:
+    folder = Path(_errors.__file__).parent
+    files = {path.stem.rstrip("_") for path in folder.glob("*.py") if not path.stem.startswith("_")}
+    assert files == {entry.name for entry in COMMANDS}
+
+
+@pytest.mark.parametrize("kind", _error_classes(), ids=lambda kind: kind.__name__)
+def test_every_error_is_documented_with_its_codes(kind: type[errors.CrossgradeError]) -> None:
+    page = (REFERENCE / "errors.md").read_text(encoding="utf-8")
+    retry = "yes" if kind.retryable else "no"
+    facts = f"Exit code {kind.exit_code} · HTTP status {kind.http_status} · retry: {retry}"
+    assert f"## `{kind.__name__}`\n\n{facts}\n\n" in page
+    assert kind.default_hint
+    assert kind.__doc__
+
+
+def test_every_error_is_in_the_tree_of_the_module() -> None:
+    for kind in _error_classes():
+        if kind.__module__ == "crossgrade.errors":
+            assert kind.__name__ in errors.__doc__
+
+
+def test_every_exit_code_is_documented() -> None:
+    page = (REFERENCE / "exit-codes.md").read_text(encoding="utf-8")
+    codes = {value for name, value in vars(_errors).items() if name.startswith("EXIT_")}
+    assert codes == {int(code) for code in re.findall(r"^\| (\d+) \|", page, re.MULTILINE)}
+    assert {kind.exit_code for kind in _error_classes()} <= codes
+
+
+def test_the_glossary_is_sorted() -> None:
+    page = (REFERENCE / "glossary.md").read_text(encoding="utf-8")
+    words = re.findall(r"^\| ([a-z ]+) \|", page, re.MULTILINE)[1:]
+    assert words == sorted(words)
