@@ -145,7 +145,9 @@ def _assumed_costs() -> dict[str, float]:
         price = price_of(offer, today)
         cost = None if price is None else cost_usd(usage, price)
         if price is not None and cost is not None:
-            note(f"     {offer.name}: ${cost} a question of {tokens_in} + {tokens_out} tokens ({price.source})")
+            note(
+                f"     {offer.name}: ${cost} a question of {tokens_in} + {tokens_out} tokens ({price.source})"
+            )
             costs[offer.name] = float(cost)
     return costs
 

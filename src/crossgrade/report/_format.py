@@ -50,10 +50,10 @@ def money(value: float | Decimal | None) -> str:
     return f"{'−' if amount < 0 else ''}${size:,.{digits}f}"
 
 
-def estimate(value: Estimate) -> str:
-    """An estimate with its interval and n, or why it is unknown."""
+def estimate(value: Estimate, *, reason: bool = True) -> str:
+    """An estimate with its interval, or that it is unknown (and, with `reason`, why)."""
     if value.value is None:
-        return f"{UNKNOWN} ({value.reason})" if value.reason else UNKNOWN
+        return f"{UNKNOWN} ({value.reason})" if reason and value.reason else UNKNOWN
     show = percent if value.unit == "share" else money
     text = show(value.value)
     if value.low is not None and value.high is not None:

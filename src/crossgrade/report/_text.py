@@ -26,7 +26,7 @@ def _lists(seen: VerdictView) -> tuple[tuple[str, tuple[str, ...]], ...]:
 
 
 def _tables(seen: VerdictView) -> tuple[Table, ...]:
-    return (seen.costs, seen.retention, seen.guards, seen.requirements)
+    return (seen.costs, seen.retention, seen.alarms, seen.requirements, seen.passed)
 
 
 def _bullets(lines: Sequence[str]) -> str:

@@ -34,11 +34,18 @@ class VerdictView:
     would_change: tuple[str, ...]
     retention: Table
     costs: Table
-    guards: Table
+    alarms: Table
+    passed: Table
     requirements: Table
     losses: tuple[Loss, ...]
     methods: tuple[str, ...]
     provenance: tuple[tuple[str, str], ...]
+
+    @property
+    def losses_have_text(self) -> bool:
+        """Whether any loss has an answer to read."""
+        texts = ((loss.incumbent_output, loss.candidate_output) for loss in self.losses)
+        return any(text is not None for pair in texts for text in pair)
 
 
 def policy_words(policy: Policy) -> str:
@@ -61,7 +68,10 @@ def view(verdict: Verdict) -> VerdictView:
         would_change=verdict.would_change,
         retention=_retention(verdict),
         costs=_costs(verdict.costs),
-        guards=_guards(verdict.guards),
+        alarms=_guards(
+            [each for each in verdict.guards if each.status != "pass"], "Guards that did not pass"
+        ),
+        passed=_guards([each for each in verdict.guards if each.status == "pass"], "Guards that passed"),
         requirements=_requirements(verdict),
         losses=verdict.losses,
         methods=_methods(verdict),
@@ -132,29 +142,32 @@ def _mean(value: float | None) -> str:
 
 
 def _costs(costs: Sequence[PolicyCost]) -> Table:
+    reasons: dict[str, None] = {}
+    rows = []
+    for cost in costs:
+        figures = (
+            cost.per_request_usd,
+            cost.per_solved_usd,
+            cost.saving_per_request_usd,
+            cost.saving_per_month_usd,
+            cost.saving_share,
+        )
+        reasons.update({each.reason: None for each in figures if each.value is None and each.reason})
+        rows.append((policy_words(cost.policy), *(fmt.estimate(figure, reason=False) for figure in figures)))
+    unknown = f" Unknown here: {'; '.join(reasons)}." if reasons else ""
     return Table(
         title="Cost",
         head=("policy", "per request", "per solved sample", "saving a request", "saving a month", "saving"),
-        rows=tuple(
-            (
-                policy_words(cost.policy),
-                fmt.estimate(cost.per_request_usd),
-                fmt.estimate(cost.per_solved_usd),
-                fmt.estimate(cost.saving_per_request_usd),
-                fmt.estimate(cost.saving_per_month_usd),
-                fmt.estimate(cost.saving_share),
-            )
-            for cost in costs
-        ),
+        rows=tuple(rows),
         numeric=frozenset({1, 2, 3, 4, 5}),
-        note="Measured usage times a dated price; 95 % intervals over samples. Unknown is not zero.",
+        note=f"Measured usage times a dated price; 95 % intervals. Unknown is not zero.{unknown}",
     )
 
 
-def _guards(guards: Sequence[Guard]) -> Table:
+def _guards(guards: Sequence[Guard], title: str) -> Table:
     ordered = sorted(guards, key=lambda guard: _STATUS_ORDER[guard.status])
     return Table(
-        title="Evidence guards",
+        title=title,
         head=("result", "guard", "on", "seen", "what to do"),
         rows=tuple(
             (

@@ -51,7 +51,7 @@ def test_every_form_shows_the_same_numbers(verdict: Verdict, render: object) -> 
 
 def test_unknown_cost_is_said_and_never_zero(verdict: Verdict) -> None:
     text = render_markdown([verdict])
-    assert "unknown (no price for scout)" in text
+    assert "Unknown here: no price for scout" in text
     assert "$0 " not in text
 
 
