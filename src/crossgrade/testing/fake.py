@@ -53,7 +53,7 @@ class FakeProvider:
         self._port = port
         self._batches = FakeBatches(self._player.play, batch_polls)
         self._connections: set[ServerConnection] = set()
-        self._loop = asyncio.new_event_loop()
+        self._loop: asyncio.AbstractEventLoop
         self._ready = threading.Event()
         self._thread: threading.Thread | None = None
         self._error: OSError | None = None
@@ -74,6 +74,10 @@ class FakeProvider:
         """How many connections are open now."""
         return len(self._connections)
 
+    def close_connections(self) -> None:
+        """Close every open connection from the server's side."""
+        self._loop.call_soon_threadsafe(self._close_connections)
+
     def offer(self, name: str = "fake", **fields: Any) -> Offer:
         """Return an offer at this server; `fields` replace any of the offer's."""
         given: dict[str, Any] = {
@@ -84,6 +88,7 @@ class FakeProvider:
         return Offer(name=name, **{**given, **fields})
 
     def __enter__(self) -> Self:
+        self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, name="fake-provider", daemon=True)
         self._thread.start()
         self._ready.wait()
@@ -119,10 +124,13 @@ class FakeProvider:
         self._ready.set()
         await self._stop.wait()
         server.close()
-        for connection in tuple(self._connections):
-            connection.close()
+        self._close_connections()
         await asyncio.sleep(0)
         await server.wait_closed()
+
+    def _close_connections(self) -> None:
+        for connection in tuple(self._connections):
+            connection.close()
 
     def _answer(self, request: ReceivedRequest) -> Sending:
         if not self._allowed(request):

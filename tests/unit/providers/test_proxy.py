@@ -1,0 +1,159 @@
+"""Proxies: which one, and real bytes through one, plain and tunnelled."""
+
+import asyncio
+import ssl
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from crossgrade.domain import ModelRequest, Offer
+from crossgrade.errors import UpstreamError, UsageError
+from crossgrade.providers import open_hosted
+from crossgrade.providers._pool import HttpPool
+from crossgrade.providers._proxy import proxy_for
+
+CERTIFICATE = Path(__file__).parent / "data" / "inside.test.pem"
+ANSWER = b'{"choices":[{"message":{"content":"through"},"finish_reason":"stop"}]}'
+REPLY = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b" % (
+    len(ANSWER),
+    ANSWER,
+)
+
+
+@pytest.mark.parametrize(
+    ("environ", "host", "port"),
+    [
+        ({}, "api.example.com", None),
+        ({"https_proxy": "http://proxy:3128"}, "api.example.com", 3128),
+        ({"HTTPS_PROXY": "proxy:3128"}, "api.example.com", 3128),
+        ({"all_proxy": "http://proxy"}, "api.example.com", 80),
+        ({"http_proxy": "http://proxy:1"}, "api.example.com", None),
+        ({"https_proxy": "http://proxy:1", "no_proxy": "other, .example.com"}, "api.example.com", None),
+        ({"https_proxy": "http://proxy:1", "NO_PROXY": "ample.com"}, "api.example.com", 1),
+        ({"https_proxy": "http://proxy:1", "no_proxy": "*"}, "api.example.com", None),
+        ({"https_proxy": "http://proxy:1"}, "localhost", None),
+    ],
+)
+def test_which_proxy(environ: Mapping[str, str], host: str, port: int | None) -> None:
+    proxy = proxy_for("https", host, environ)
+    assert (None if proxy is None else proxy.port) == port
+
+
+def test_credentials_are_sent_and_never_shown() -> None:
+    proxy = proxy_for("https", "host", {"https_proxy": "http://me:p%40ss@proxy:1"})
+    assert proxy is not None
+    assert proxy.authorization == "Basic bWU6cEBzcw=="
+    assert "bWU6" not in repr(proxy)
+    with pytest.raises(UsageError, match="not an http:// address"):
+        proxy_for("https", "host", {"https_proxy": "socks5://proxy:1"})
+
+
+class Backend:
+    """A TLS server and a CONNECT proxy before it, both counting."""
+
+    def __init__(self, context: ssl.SSLContext | None, *, refuse: bool = False) -> None:
+        self.context = context
+        self.refuse = refuse
+        self.seen: list[bytes] = []
+        self.running: list[tuple[asyncio.Task[None] | None, asyncio.StreamWriter]] = []
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.running.append((asyncio.current_task(), writer))
+        while head := await read_head(reader):
+            await self.reply(head, reader, writer)
+        writer.close()
+
+    async def reply(self, head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readexactly(int(head.partition(b"content-length: ")[2].partition(b"\r")[0]))
+        writer.write(REPLY)
+
+    async def proxy(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.running.append((asyncio.current_task(), writer))
+        self.seen.append(await read_head(reader))
+        if self.refuse:
+            writer.write(b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n")
+            writer.close()
+            return
+        if not self.seen[-1].startswith(b"CONNECT"):
+            await self.reply(self.seen[-1], reader, writer)
+            await self.serve(reader, writer)
+            return
+        to_reader, to_writer = await asyncio.open_connection("127.0.0.1", self.port)
+        self.running.append((None, to_writer))
+        writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
+        await asyncio.gather(pump(reader, to_writer), pump(to_reader, writer))
+
+    async def ask(
+        self, base_url: str, scheme: str, context: ssl.SSLContext | None, request: ModelRequest
+    ) -> str:
+        inner = await asyncio.start_server(self.serve, "127.0.0.1", 0, ssl=self.context)
+        self.port = inner.sockets[0].getsockname()[1]
+        outer = await asyncio.start_server(self.proxy, "127.0.0.1", 0)
+        port = outer.sockets[0].getsockname()[1]
+        environ = {f"{scheme}_proxy": f"http://u:p@127.0.0.1:{port}"}
+        offer = Offer(name="inside", provider="openai-compatible", model="m", base_url=base_url)
+        try:
+            async with open_hosted(offer, environ=environ, ssl_context=context) as provider:
+                first = await provider.ask(request)
+                return first.text + (await provider.ask(request)).text
+        finally:
+            inner.close()
+            outer.close()
+            for _, writer in self.running:
+                writer.transport.abort()
+            tasks = (task for task, _ in self.running if task is not None)
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await asyncio.sleep(0.01)  # until the encrypted transports have closed
+
+
+async def read_head(reader: asyncio.StreamReader) -> bytes:
+    try:
+        return await reader.readuntil(b"\r\n\r\n")
+    except (asyncio.IncompleteReadError, ConnectionError):
+        return b""
+
+
+async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    try:
+        while data := await reader.read(2**16):
+            writer.write(data)
+    except ConnectionError:
+        pass
+    writer.close()
+
+
+def test_a_tunnel_is_encrypted_to_the_host(question: ModelRequest) -> None:
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.load_cert_chain(CERTIFICATE)
+    trusting = ssl.create_default_context(cafile=str(CERTIFICATE))
+    backend = Backend(server)
+    text = asyncio.run(backend.ask("https://inside.test/v1", "https", trusting, question))
+    assert text == "throughthrough"
+    assert len(backend.seen) == 1
+    assert backend.seen[0].startswith(b"CONNECT inside.test:443 HTTP/1.1\r\n")
+    assert b"proxy-authorization: Basic" in backend.seen[0]
+
+
+def test_an_unknown_certificate_is_refused(question: ModelRequest) -> None:
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.load_cert_chain(CERTIFICATE)
+    with pytest.raises(UpstreamError, match="cannot connect"):
+        asyncio.run(Backend(server).ask("https://inside.test/v1", "https", None, question))
+
+
+def test_a_plain_proxy_gets_the_whole_address(question: ModelRequest) -> None:
+    backend = Backend(None)
+    text = asyncio.run(backend.ask("http://inside.test/v1", "http", None, question))
+    assert text == "throughthrough"
+    assert backend.seen[0].startswith(b"POST http://inside.test/v1/chat/completions HTTP/1.1\r\n")
+    assert b"proxy-authorization: Basic" in backend.seen[0]
+
+
+def test_a_proxy_that_refuses(question: ModelRequest) -> None:
+    with pytest.raises(UpstreamError, match="the proxy refused to connect"):
+        asyncio.run(Backend(None, refuse=True).ask("https://inside.test/v1", "https", None, question))
+
+
+def test_a_pool_shows_no_headers() -> None:
+    assert "secret" not in repr(HttpPool("http://h/v1", {"authorization": "secret"}, environ={}))
