@@ -6,6 +6,7 @@ from crossgrade.store._ids import new_id
 from crossgrade.store._records import (
     Answer,
     AnswerScore,
+    Batch,
     Record,
     RecordedAnswer,
     Response,
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Answer",
     "AnswerScore",
+    "Batch",
     "Record",
     "RecordedAnswer",
     "Response",

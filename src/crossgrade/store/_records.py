@@ -133,6 +133,20 @@ class AnswerScore:
     at: datetime = field(default_factory=utc_now)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """A batch that a run submitted: `batch` is the provider's id for it.
+
+    It outlives the process that submitted it, so a resumed run collects it instead of paying again.
+    """
+
+    run_id: str
+    offer: str
+    batch: str
+    request_digests: tuple[str, ...]
+    at: datetime = field(default_factory=utc_now)
+
+
 Record: TypeAlias = RunSample | Response | Answer | AnswerScore
 """What a run appends while it goes on."""
 

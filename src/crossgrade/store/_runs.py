@@ -14,8 +14,9 @@ from crossgrade.domain import JSON
 from crossgrade.errors import NotFoundError, StoreError
 from crossgrade.store import _tables as t
 from crossgrade.store._database import Database
+from crossgrade.store._ids import new_id
 from crossgrade.store._locks import file_lock, session_lock
-from crossgrade.store._records import Run, RunStatus, RunTotals, utc_now
+from crossgrade.store._records import Batch, Run, RunStatus, RunTotals, utc_now
 
 
 class Runs:
@@ -69,6 +70,34 @@ class Runs:
             query = query.where(t.runs.c.workload == workload)
         with self._database.reading() as connection:
             return [_run(row) for row in connection.execute(query)]
+
+    def append_batch(self, batch: Batch) -> None:
+        """Record a batch that was submitted for a run."""
+        row = {
+            "id": new_id(),
+            "run_id": batch.run_id,
+            "offer": batch.offer,
+            "batch": batch.batch,
+            "request_digests": msgspec.json.encode(batch.request_digests).decode(),
+            "at": batch.at.isoformat(),
+        }
+        with self._database.writing() as connection:
+            connection.execute(insert(t.batches), row)
+
+    def batches(self, run_id: str) -> list[Batch]:
+        """Return the batches that were submitted for a run, oldest first."""
+        query = select(t.batches).where(t.batches.c.run_id == run_id).order_by(t.batches.c.id)
+        with self._database.reading() as connection:
+            return [
+                Batch(
+                    run_id=row.run_id,
+                    offer=row.offer,
+                    batch=row.batch,
+                    request_digests=msgspec.json.decode(row.request_digests, type=tuple[str, ...]),
+                    at=datetime.fromisoformat(row.at),
+                )
+                for row in connection.execute(query)
+            ]
 
     def status(self, run_id: str) -> RunStatus:
         """Derive the run's status from its last event and, where that is no end, from its lock."""

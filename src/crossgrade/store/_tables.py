@@ -125,6 +125,17 @@ scores = Table(
     ),
 )
 
+batches = Table(
+    "batches",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("run_id", String, ForeignKey("runs.id"), nullable=False, index=True),
+    Column("offer", String, nullable=False),
+    Column("batch", String, nullable=False),
+    Column("request_digests", Text, nullable=False),
+    Column("at", String, nullable=False),
+)
+
 verdicts = Table(
     "verdicts",
     metadata,

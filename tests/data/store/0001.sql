@@ -22,8 +22,18 @@ CREATE TABLE answers (
 	CONSTRAINT fk_answers_response_id FOREIGN KEY(response_id) REFERENCES responses (id), 
 	CONSTRAINT fk_answers_run_id FOREIGN KEY(run_id, sample_id) REFERENCES samples (run_id, sample_id)
 );
-INSERT INTO "answers" VALUES('01a2103e-9095-7e42-aa00-3148e10fead4','7','gpt',1,1,'q7','greedy','01a2103e-909d-7192-8e0b-190e403f87bb',0,NULL,NULL,'2026-11-25T01:07:45.437867+00:00');
-INSERT INTO "answers" VALUES('01a2103e-9095-7e42-aa00-3148e10fead4','7','llama',1,1,'q7','greedy','01a2103e-90a1-723d-9358-81b1546bd8e4',0,NULL,NULL,'2026-11-25T01:07:45.441844+00:00');
+INSERT INTO "answers" VALUES('01a2105f-e95d-7699-b90b-0080e44d7d2d','7','gpt',1,1,'q7','greedy','01a2105f-e971-7ddb-8399-3a1d4e055d19',0,NULL,NULL,'2026-11-25T01:44:10.865905+00:00');
+INSERT INTO "answers" VALUES('01a2105f-e95d-7699-b90b-0080e44d7d2d','7','llama',1,1,'q7','greedy','01a2105f-e985-73a8-8b52-75fc59f11353',0,NULL,NULL,'2026-11-25T01:44:10.885942+00:00');
+CREATE TABLE batches (
+	id VARCHAR NOT NULL, 
+	run_id VARCHAR NOT NULL, 
+	offer VARCHAR NOT NULL, 
+	batch VARCHAR NOT NULL, 
+	request_digests TEXT NOT NULL, 
+	at VARCHAR NOT NULL, 
+	CONSTRAINT pk_batches PRIMARY KEY (id), 
+	CONSTRAINT fk_batches_run_id FOREIGN KEY(run_id) REFERENCES runs (id)
+);
 CREATE TABLE responses (
 	id VARCHAR NOT NULL, 
 	request_digest VARCHAR NOT NULL, 
@@ -44,8 +54,8 @@ CREATE TABLE responses (
 	at VARCHAR NOT NULL, 
 	CONSTRAINT pk_responses PRIMARY KEY (id)
 );
-INSERT INTO "responses" VALUES('01a2103e-909d-7192-8e0b-190e403f87bb','request','gpt','yes','[{"id":"c","name":"look","arguments":"{\"a\": 1}"}]','stop','gpt-2026',NULL,12,3,NULL,NULL,NULL,'0.00012',12.5,NULL,'2026-11-25T01:07:45.437852+00:00');
-INSERT INTO "responses" VALUES('01a2103e-90a1-723d-9358-81b1546bd8e4','r2','llama','no','[{"id":"c","name":"look","arguments":"{\"a\": 1}"}]','stop','gpt-2026',NULL,12,3,NULL,NULL,NULL,'0.00012',12.5,NULL,'2026-11-25T01:07:45.441833+00:00');
+INSERT INTO "responses" VALUES('01a2105f-e971-7ddb-8399-3a1d4e055d19','request','gpt','yes','[{"id":"c","name":"look","arguments":"{\"a\": 1}"}]','stop','gpt-2026',NULL,12,3,NULL,NULL,NULL,'0.00012',12.5,NULL,'2026-11-25T01:44:10.865885+00:00');
+INSERT INTO "responses" VALUES('01a2105f-e985-73a8-8b52-75fc59f11353','r2','llama','no','[{"id":"c","name":"look","arguments":"{\"a\": 1}"}]','stop','gpt-2026',NULL,12,3,NULL,NULL,NULL,'0.00012',12.5,NULL,'2026-11-25T01:44:10.885924+00:00');
 CREATE TABLE run_events (
 	id INTEGER NOT NULL, 
 	run_id VARCHAR NOT NULL, 
@@ -55,8 +65,8 @@ CREATE TABLE run_events (
 	CONSTRAINT pk_run_events PRIMARY KEY (id), 
 	CONSTRAINT fk_run_events_run_id FOREIGN KEY(run_id) REFERENCES runs (id)
 );
-INSERT INTO "run_events" VALUES(1,'01a2103e-9095-7e42-aa00-3148e10fead4','running','{}','2026-11-25T01:07:45.433841+00:00');
-INSERT INTO "run_events" VALUES(2,'01a2103e-9095-7e42-aa00-3148e10fead4','finished','{"reason":"certain"}','2026-11-25T01:07:45.445807+00:00');
+INSERT INTO "run_events" VALUES(1,'01a2105f-e95d-7699-b90b-0080e44d7d2d','running','{}','2026-11-25T01:44:10.857875+00:00');
+INSERT INTO "run_events" VALUES(2,'01a2105f-e95d-7699-b90b-0080e44d7d2d','finished','{"reason":"certain"}','2026-11-25T01:44:10.893855+00:00');
 CREATE TABLE runs (
 	id VARCHAR NOT NULL, 
 	workload VARCHAR NOT NULL, 
@@ -68,7 +78,7 @@ CREATE TABLE runs (
 	created_at VARCHAR NOT NULL, 
 	CONSTRAINT pk_runs PRIMARY KEY (id)
 );
-INSERT INTO "runs" VALUES('01a2103e-9095-7e42-aa00-3148e10fead4','support','d','{"floor":0.85,"models":["a","b"]}','s',7,10,'2026-11-25T01:07:45.429925+00:00');
+INSERT INTO "runs" VALUES('01a2105f-e95d-7699-b90b-0080e44d7d2d','support','d','{"floor":0.85,"models":["a","b"]}','s',7,10,'2026-11-25T01:44:10.846009+00:00');
 CREATE TABLE samples (
 	run_id VARCHAR NOT NULL, 
 	sample_id VARCHAR NOT NULL, 
@@ -81,7 +91,7 @@ CREATE TABLE samples (
 	CONSTRAINT pk_samples PRIMARY KEY (run_id, sample_id), 
 	CONSTRAINT fk_samples_run_id FOREIGN KEY(run_id) REFERENCES runs (id)
 );
-INSERT INTO "samples" VALUES('01a2103e-9095-7e42-aa00-3148e10fead4','7',0,'de',NULL,2.0,'Is it?','yes');
+INSERT INTO "samples" VALUES('01a2105f-e95d-7699-b90b-0080e44d7d2d','7',0,'de',NULL,2.0,'Is it?','yes');
 CREATE TABLE scores (
 	run_id VARCHAR NOT NULL, 
 	sample_id VARCHAR NOT NULL, 
@@ -98,8 +108,8 @@ CREATE TABLE scores (
 	CONSTRAINT pk_scores PRIMARY KEY (run_id, sample_id, model, epoch, attempt, scorer_digest), 
 	CONSTRAINT fk_scores_run_id FOREIGN KEY(run_id, sample_id, model, epoch, attempt) REFERENCES answers (run_id, sample_id, model, epoch, attempt)
 );
-INSERT INTO "scores" VALUES('01a2103e-9095-7e42-aa00-3148e10fead4','7','gpt',1,1,'scorer',1.0,0,'yes',NULL,'0.5','2026-11-25T01:07:45.437883+00:00');
-INSERT INTO "scores" VALUES('01a2103e-9095-7e42-aa00-3148e10fead4','7','llama',1,1,'scorer',0.0,0,'yes',NULL,'0.5','2026-11-25T01:07:45.441854+00:00');
+INSERT INTO "scores" VALUES('01a2105f-e95d-7699-b90b-0080e44d7d2d','7','gpt',1,1,'scorer',1.0,0,'yes',NULL,'0.5','2026-11-25T01:44:10.865922+00:00');
+INSERT INTO "scores" VALUES('01a2105f-e95d-7699-b90b-0080e44d7d2d','7','llama',1,1,'scorer',0.0,0,'yes',NULL,'0.5','2026-11-25T01:44:10.885956+00:00');
 CREATE TABLE verdicts (
 	id VARCHAR NOT NULL, 
 	workload VARCHAR NOT NULL, 
@@ -114,9 +124,10 @@ CREATE TABLE verdicts (
 	CONSTRAINT pk_verdicts PRIMARY KEY (id), 
 	CONSTRAINT fk_verdicts_run_id FOREIGN KEY(run_id) REFERENCES runs (id)
 );
-INSERT INTO "verdicts" VALUES('01a2103e-90aa-7599-b7ec-d7b0e82833c9','support','switch','01a2103e-9095-7e42-aa00-3148e10fead4','2026-11-25T00:00:00+00:00','2027-02-23T00:00:00+00:00','{"workload":"support","name":"switch","policy":{"kind":"switch","incumbent":"gpt","candidate":"llama","segments":[],"fact":"segment"},"incumbent":"gpt","candidates":["llama"],"floor":0.85,"alpha":0.05,"mode":"sequential","sentence":"Switch.","reasons":["because"],"would_change":[],"certificates":[{"candidate":"llama","segment":null,"retention":{"value":0.91,"low":0.87,"high":"inf","level":0.95,"n":400,"floor":0.85,"alpha":0.05,"outcome":"pass","p_value":0.001,"p_value_below":"nan","method":"score","incumbent_mean":null,"candidate_mean":null,"discordant":null,"clusters":null,"e_pass":null,"e_fail":null,"needed":null,"reason":null},"adjusted_p":0.002,"certified":true,"share":1.0,"excluded":null,"adjusted_p_below":1.0,"shown_below":false}],"guards":[],"requirements":[],"costs":[],"losses":[],"path":[],"asked":400,"planned":500,"calls_saved":200,"needed":null,"decided_at":"2026-11-25T00:00:00Z","valid_until":"2027-02-23T00:00:00Z","evidence_digest":"e","seed":1,"price_sources":[],"saving_per_month_usd":null,"spent_usd":"1.50","run_id":"01a2103e-9095-7e42-aa00-3148e10fead4","settings":{"floor":0.85,"alpha":0.05,"mode":"fixed","requirements":{"evidence":"plain","context_tokens":null,"regions":[],"licences":[],"latency_p95_ms":null,"ttft_p95_ms":null,"error_rate":null,"documents":[]},"facts":[],"requests_per_month":null,"valid_days":90,"seed":0,"errors_count_as_zero":true,"parity_declared":false,"stated_cost_usd":{},"provided":[]}}','e',X'28B52FFD604603450D00D61A5938704BD301E4EA3F060A0CACF911C348E8AD9B90BDB64D9BBEB4F56006742346A6C8285392B25AAE6C29A5E4FF9FD50CF3FFAF0E24C05A93014E004600470053BD37D375B922CF4C6A5C4440145C2A0D0EB2A5DCE7E12101B820103170A9340460AC6CE6CFC77679AB0D9F07CF0B8193B1D34458280E080C57A7F645B87CF3B2639C8ED1D54F42B624332075088D975491563F7B42C46BA1D2FDF56E117D842D63858965C252F1F76D4E953776FFEB169E5779E32A3B0B76CDC986D6CFF8B3A18FFC63167C48C9A19A30DE5F6FF3C80021827A71EAC6A1EBB05F90A7C6C13B9DEB897E9B5C0F453F23BB277AA7B9954091DCF7F918669582E2D8F0BCB0AD637825082A165CEF3D15DF5FEA9417DB44BCE0749E863BACE3426903D1369D071E0618A2385BB647C23239DB21F77DCECB96685A6E828AA4E191B14AD1404D20EA42CA58C6CB61504A4EAECA7E02E832AF1731052C149FD84CF267EE45B8999AAC0485C4DC0B170041188038E40BDA4CC9389A892F2E3B28EC6331766871F6102356D4332CD586CD823E6369B98B9561DC1094BDCBF4FC71D80240EDC72D0EC2E6DBB4B15C200A','2026-11-25T01:07:45.450913+00:00');
+INSERT INTO "verdicts" VALUES('01a2105f-e995-79f0-927c-405d74bfdba3','support','switch','01a2105f-e95d-7699-b90b-0080e44d7d2d','2026-11-25T00:00:00+00:00','2027-02-23T00:00:00+00:00','{"workload":"support","name":"switch","policy":{"kind":"switch","incumbent":"gpt","candidate":"llama","segments":[],"fact":"segment"},"incumbent":"gpt","candidates":["llama"],"floor":0.85,"alpha":0.05,"mode":"sequential","sentence":"Switch.","reasons":["because"],"would_change":[],"certificates":[{"candidate":"llama","segment":null,"retention":{"value":0.91,"low":0.87,"high":"inf","level":0.95,"n":400,"floor":0.85,"alpha":0.05,"outcome":"pass","p_value":0.001,"p_value_below":"nan","method":"score","incumbent_mean":null,"candidate_mean":null,"discordant":null,"clusters":null,"e_pass":null,"e_fail":null,"needed":null,"reason":null},"adjusted_p":0.002,"certified":true,"share":1.0,"excluded":null,"adjusted_p_below":1.0,"shown_below":false}],"guards":[],"requirements":[],"costs":[],"losses":[],"path":[],"asked":400,"planned":500,"calls_saved":200,"needed":null,"decided_at":"2026-11-25T00:00:00Z","valid_until":"2027-02-23T00:00:00Z","evidence_digest":"e","seed":1,"price_sources":[],"saving_per_month_usd":null,"spent_usd":"1.50","run_id":"01a2105f-e95d-7699-b90b-0080e44d7d2d","settings":{"floor":0.85,"alpha":0.05,"mode":"fixed","requirements":{"evidence":"plain","context_tokens":null,"regions":[],"licences":[],"latency_p95_ms":null,"ttft_p95_ms":null,"error_rate":null,"documents":[]},"facts":[],"requests_per_month":null,"valid_days":90,"seed":0,"errors_count_as_zero":true,"parity_declared":false,"stated_cost_usd":{},"provided":[]}}','e',X'28B52FFD605003750D00769B5A37604BD306D410223640FCE61F3DD5D6C5F9B66664BF1D82F1AA30561002F55BCB8CE096DCFAB8B43B454A2C8A0288CE1500B8D6E07DBAC9500048004800CB677A876AB1CB8D3D33A87111016170A9343C482825D3070814E0A240E4C0A5D21880C1122AA71FD9C5F1828F46F866C89BAA9B26C2427100C0F0D512BBF8D6372F618CD3316BA19390509221803E04FC2066BD324560FA092BD45E7E69F1EFBB45FDF8A08C172696094BC5DF99B5959C75FB67C7F0CDAB39F2EA66D18D35099FFD197FC2E723FF98062110F29726AAF9D76D1E1B244C081216906A2ECEB5712C76D4EFEBA981F06DCDA5F599C9FDA7FE8CDD687D8735963C55F2FB740AC38B82E2E8F0CD8FB1639A25092AF6AD73B4E2FCBBDAEA559BDAFBA6431BEE281803F59D9B8265275399AD89803AD050E38492510AACE484FEB8B3735E4289064A5E5081383C3278513C481348CA803258F53AEA41A8495E1252018BBBD7458C010BC5273883FC557391862A4D38170041188038E40BDA4CC9389A892F2E3B28EC6331766871F6102356D4332CD586CD823E6369B98B9561DC1094BDCBF4FC71D80240EDC72D0EC2E6DBB4B15C200A','2026-11-25T01:44:10.902398+00:00');
 CREATE INDEX ix_runs_workload ON runs (workload);
 CREATE INDEX ix_run_events_run_id ON run_events (run_id);
 CREATE INDEX ix_responses_request_digest ON responses (request_digest);
+CREATE INDEX ix_batches_run_id ON batches (run_id);
 CREATE INDEX ix_verdicts_workload ON verdicts (workload, decided_at);
 COMMIT;

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from crossgrade.errors import NotFoundError, StoreError
-from crossgrade.store import RunStatus, Store
+from crossgrade.store import Batch, RunStatus, Store
 from tests.unit.store.conftest import make_run
 
 
@@ -52,6 +52,15 @@ def test_a_run_is_worked_on_once_at_a_time(any_store: Store) -> None:
         pass
     with any_store.runs.lock(run.id):
         pass
+
+
+def test_batches_of_a_run_come_back(any_store: Store) -> None:
+    run = make_run()
+    any_store.runs.append(run)
+    batch = Batch(run_id=run.id, offer="gpt", batch="batch_1", request_digests=("a", "b"))
+    any_store.runs.append_batch(batch)
+    assert any_store.runs.batches(run.id) == [batch]
+    assert any_store.runs.batches("other") == []
 
 
 def test_a_lock_dies_with_its_process(store: Store, path: Path) -> None:

@@ -3,8 +3,9 @@
 from crossgrade.evaluate.runner._concurrency import Account, Accounts, Patience
 from crossgrade.evaluate.runner._estimate import CallEstimate, RunEstimate, estimate_run
 from crossgrade.evaluate.runner._judges import Judges
+from crossgrade.evaluate.runner._prepare import planned_samples
 from crossgrade.evaluate.runner._progress import Progress
-from crossgrade.evaluate.runner._run import Ending, RunResult, planned_samples, run_workload
+from crossgrade.evaluate.runner._run import Ending, RunResult, run_workload
 from crossgrade.evaluate.runner._stopping import StoppingRule
 
 __all__ = [

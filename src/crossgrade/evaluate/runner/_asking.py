@@ -1,6 +1,7 @@
 """Answers, from where they are cheapest: this run's record, what was paid for before, the provider."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import anyio
 import anyio.to_thread
@@ -14,11 +15,15 @@ from crossgrade.errors import (
     ProviderError,
     RateLimitedError,
 )
+from crossgrade.evaluate.runner._batch import Batches
 from crossgrade.evaluate.runner._budget import Budget
 from crossgrade.evaluate.runner._case import Call, Case
 from crossgrade.evaluate.runner._digests import prompt_digest
 from crossgrade.evaluate.runner._writer import Writer
-from crossgrade.store import Answer, RecordedAnswer, Response, RunKey, Store, new_id
+from crossgrade.store import Answer, RecordedAnswer, Response, RunKey, new_id
+
+if TYPE_CHECKING:
+    from crossgrade.store import Store
 
 FAILURES_IN_A_ROW = 10
 """After this many calls to one model that all failed for good the run stops: the model is not there."""
@@ -39,9 +44,10 @@ class Asking:
         self,
         run_id: str,
         *,
-        store: Store,
+        store: "Store",
         writer: Writer,
         budget: Budget,
+        batches: Batches,
         recorded: Mapping[RunKey, RecordedAnswer],
         reuse: bool,
     ) -> None:
@@ -49,6 +55,7 @@ class Asking:
         self._store = store
         self._writer = writer
         self._budget = budget
+        self._batches = batches
         self._recorded = recorded
         self._reuse = reuse
         self._asked: dict[str, anyio.Event] = {}
@@ -73,18 +80,35 @@ class Asking:
             else:
                 call.attempt += 1
 
-    async def look_up(self, cases: Iterable[Case]) -> dict[str, Response]:
-        """Return what was paid for already of the open calls of some cases, by request digest."""
+    async def look_up(self, cases: Sequence[Case], on_wait: Callable[[], None]) -> dict[str, Response]:
+        """Return what is paid for of the open calls of some cases, by request digest.
+
+        That is what was paid for before, by this run's own batches or, with `reuse`, by any run;
+        and what batches answer now: `on_wait` is called while they are waited for.
+        """
         digests = [call.digest for case in cases for call in case.calls if call.is_open]
-        if not (self._reuse and digests):
-            return {}
-        return await anyio.to_thread.run_sync(self._store.answers.paid, digests)
+        if not self._reuse:
+            digests = [digest for digest in digests if digest in self._batches.own]
+        paid = await anyio.to_thread.run_sync(self._store.answers.paid, digests) if digests else {}
+        return paid | await self._batches.answer(cases, paid, on_wait)
+
+    @property
+    def in_batches(self) -> int:
+        """How many requests a batch has yet to answer."""
+        return self._batches.waiting
+
+    def is_own(self, call: Call) -> bool:
+        """Whether a batch of this run pays for the call: then it counts, wanted any longer or not."""
+        return call.digest in self._batches.own
 
     def take(self, case: Case, call: Call, response: Response) -> None:
-        """Give a call an answer that was paid for before."""
+        """Give a call an answer that was paid for before, or by a batch of this run."""
         call.answer = response.answer
-        self._count(reused=True)
-        self._writer.put(self._answer(case, call, response_id=response.id, reused=True))
+        reused = not self.is_own(call)
+        if not reused:
+            self._budget.pay(response.cost_usd)
+        self._count(reused=reused)
+        self._writer.put(self._answer(case, call, response_id=response.id, reused=reused))
 
     async def ask(self, case: Case, call: Call) -> None:
         """Ask the provider, unless the same request is being asked: then wait for its answer.

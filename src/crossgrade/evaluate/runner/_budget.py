@@ -1,18 +1,28 @@
 """What a run has paid, what its calls in flight can cost, and what it may cost."""
 
+from collections.abc import Iterable
 from decimal import Decimal
 
 from crossgrade.errors import BudgetExceededError
+from crossgrade.store import RecordedAnswer
 
 
 class Budget:
-    """Dollars spent and set aside, under a limit (None: no limit)."""
+    """Dollars spent and set aside, under a limit (None: no limit).
 
-    def __init__(self, limit_usd: Decimal | None) -> None:
+    `recorded` is what earlier parts of the run left: it counts as spent.
+    """
+
+    def __init__(self, limit_usd: Decimal | None, recorded: Iterable[RecordedAnswer] = ()) -> None:
         self.limit_usd = limit_usd
         self.spent_usd = Decimal(0)
         self.unknown_costs = 0
         self._reserved_usd = Decimal(0)
+        for answer in recorded:
+            if answer.response is not None and not answer.reused:
+                self.pay(answer.response.cost_usd)
+            if answer.score is not None:
+                self.pay(answer.score.cost_usd)
 
     def has_room_for(self, cost_usd: Decimal) -> bool:
         """Whether calls that can cost this much may start besides those in flight."""

@@ -58,11 +58,11 @@ class Contestant:
         """Return the digest under which the answer is kept."""
         return request_digest(self.variant.offer, request, epoch=epoch)
 
-    def cost_usd(self, usage: Usage) -> Decimal | None:
+    def cost_usd(self, usage: Usage, *, batch: bool = False) -> Decimal | None:
         """Return what a call with this usage cost, None when usage or price is unknown."""
         self._answers_seen += 1
         self._most_output_tokens = max(self._most_output_tokens, usage.output_tokens or 0)
-        return None if self.price is None else cost_usd(usage, self.price)
+        return None if self.price is None else cost_usd(usage, self.price, batch=batch)
 
     def reserve_usd(self, request: ModelRequest) -> Decimal:
         """Return what a call can cost: all of its output, or after some calls the longest output seen."""

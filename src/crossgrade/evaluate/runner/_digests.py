@@ -51,6 +51,7 @@ def run_settings(workload: Workload, *, dataset_digest: str, scorer_digest: str)
         "segment": workload.segment,
         "cluster": workload.cluster,
         "errors_count_as_zero": workload.errors_count_as_zero,
+        "splits_only": workload.splits_only,
     }
     # As they will be read back, so that they can be compared.
     as_read: dict[str, JSON] = msgspec.json.decode(_encode(settings))

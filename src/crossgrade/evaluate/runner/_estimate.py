@@ -4,15 +4,18 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import TYPE_CHECKING
 
 from crossgrade.domain import ModelRequest, Price, Sample, Usage, Variant, Workload
 from crossgrade.economics import cost_usd
 from crossgrade.evaluate.runner._contestant import UNKNOWN_OUTPUT_TOKENS, WRAPPING_TOKENS, prompt_bytes
 from crossgrade.evaluate.runner._digests import request_digest
+from crossgrade.evaluate.runner._prepare import planned_samples
 from crossgrade.evaluate.runner._prompt import Prompt
-from crossgrade.evaluate.runner._run import planned_samples
-from crossgrade.store import Store
 from crossgrade.workloads import Dataset
+
+if TYPE_CHECKING:
+    from crossgrade.store import Store
 
 BYTES_PER_TOKEN = (6.0, 2.5)
 """UTF-8 bytes a token, at most and at least, under today's vocabularies: prose has 4 to 5."""
@@ -57,13 +60,14 @@ def estimate_run(
     dataset: Dataset,
     *,
     prices: Mapping[str, Price | None],
-    store: Store | None = None,
+    store: "Store | None" = None,
 ) -> RunEstimate:
     """Estimate a run from its prompts: no model is asked and no tokenizer needed.
 
     Input tokens are the prompts' UTF-8 bytes over `BYTES_PER_TOKEN` and what a chat template
     adds, output tokens between 1 and `max_output_tokens` (4,096 where the settings bound
-    nothing). With `store`, requests that were paid for before cost nothing.
+    nothing). An offer with `batch` costs its batch price. With `store`, requests that were paid
+    for before cost nothing.
 
     Raises `DataError` for a sample that lacks a field of a prompt.
     """
@@ -86,7 +90,7 @@ def estimate_run(
 
 
 def _calls(
-    variant: Variant, samples: Sequence[Sample], *, epochs: int, price: Price | None, store: Store | None
+    variant: Variant, samples: Sequence[Sample], *, epochs: int, price: Price | None, store: "Store | None"
 ) -> CallEstimate:
     prompt = Prompt(variant)
     requests: dict[str, ModelRequest] = {}
@@ -99,7 +103,7 @@ def _calls(
     most_output = variant.settings.max_output_tokens or UNKNOWN_OUTPUT_TOKENS
     low = [_usage(request, end=0, output_tokens=1) for request in to_pay]
     high = [_usage(request, end=1, output_tokens=most_output) for request in to_pay]
-    costs = [_total_usd(usages, price) for usages in (low, high)]
+    costs = [_total_usd(usages, price, batch=variant.offer.batch) for usages in (low, high)]
     return CallEstimate(
         model=variant.name,
         calls=len(to_pay),
@@ -121,11 +125,11 @@ def _input_tokens(usages: Sequence[Usage]) -> int:
     return sum(usage.input_tokens or 0 for usage in usages)
 
 
-def _total_usd(usages: Sequence[Usage], price: Price | None) -> Decimal | None:
+def _total_usd(usages: Sequence[Usage], price: Price | None, *, batch: bool) -> Decimal | None:
     """Return what the calls cost together, None when the price is unknown, wholly or in part."""
     total = Decimal(0)
     for usage in usages:
-        cost = None if price is None else cost_usd(usage, price)
+        cost = None if price is None else cost_usd(usage, price, batch=batch)
         if cost is None:
             return None
         total += cost

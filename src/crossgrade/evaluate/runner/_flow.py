@@ -36,7 +36,10 @@ _GRACE_S = 15.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What a run asks: `samples` in shuffled order, by the incumbent and every candidate."""
+    """What a run asks: `samples` in shuffled order, by the incumbent and every candidate.
+
+    `look_ahead` is how many samples are prepared together, where batches want many.
+    """
 
     run_id: str
     workload: Workload
@@ -44,6 +47,7 @@ class Plan:
     incumbent: Contestant
     candidates: tuple[Contestant, ...]
     scorer_digest: str
+    look_ahead: int = 0
 
     @property
     def contestants(self) -> tuple[Contestant, ...]:
@@ -79,6 +83,7 @@ class Flow:
         self._stopping = stopping
         self._budget = budget
         self._known_samples = known_samples
+        self._look_ahead = max(_LOOK_AHEAD, plan.look_ahead)
         self._on_progress = on_progress
         self._started: deque[Case] = deque()
         self._being_asked = 0
@@ -105,6 +110,7 @@ class Flow:
                     await self._admit_all()
             finally:
                 watching.cancel_scope.cancel()
+        self._shown_at = 0.0
         self._settle()
 
     async def _hurry_when_cancelled(self) -> None:
@@ -123,9 +129,9 @@ class Flow:
     async def _admit_all(self) -> None:
         samples = self._plan.samples
         try:
-            for start in range(0, len(samples), _LOOK_AHEAD):
-                cases = list(self._cases(start, samples[start : start + _LOOK_AHEAD]))
-                paid = await self._asking.look_up(cases)
+            for start in range(0, len(samples), self._look_ahead):
+                cases = list(self._cases(start, samples[start : start + self._look_ahead]))
+                paid = await self._asking.look_up(cases, self._show)
                 for case in cases:
                     if not await self._admit(case, paid):
                         return
@@ -164,7 +170,7 @@ class Flow:
         while self._is_full():
             await self._next_move()
         wanted = self._wanted(case.sample)
-        case.calls = [call for call in case.calls if call.contestant in wanted]
+        case.calls = [call for call in case.calls if call.contestant in wanted or self._asking.is_own(call)]
         if not case.calls:
             self._pass_over(case)
             return True
@@ -302,6 +308,7 @@ class Flow:
             unknown_costs=self._budget.unknown_costs,
             calls_saved=self.calls_saved,
             live=self._stopping.live(),
+            in_batches=self._asking.in_batches,
             limits={each.account.name: each.account.limit.limit for each in self._plan.contestants},
         )
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from decimal import Decimal
+from typing import TYPE_CHECKING
 
 import anyio
 import anyio.to_thread
@@ -13,7 +14,10 @@ from crossgrade.errors import NotFoundError
 from crossgrade.evaluate.runner._concurrency import Accounts
 from crossgrade.evaluate.runner._digests import request_digest
 from crossgrade.providers import Provider
-from crossgrade.store import Response, Store, new_id
+from crossgrade.store import Response, new_id
+
+if TYPE_CHECKING:
+    from crossgrade.store import Store
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +38,7 @@ class Judges:
         *,
         providers: Mapping[str, Provider],
         accounts: Accounts,
-        store: Store,
+        store: "Store",
         prices: Mapping[str, Price | None],
     ) -> None:
         self._offers = offers

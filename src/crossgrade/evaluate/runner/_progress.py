@@ -16,7 +16,8 @@ class Progress:
     calls that failed for good, `unscored` pairs that have no score. `spent_usd` is what the
     calls of the run have cost as far as that is known; `unknown_costs` calls are not in it.
     `calls_saved` were not made because the verdict was already certain. `live` is each
-    candidate's retention so far; `limits` the calls that each account takes at once.
+    candidate's retention so far; `limits` the calls that each account takes at once;
+    `in_batches` requests wait for a batch to end.
     """
 
     run_id: str
@@ -29,5 +30,6 @@ class Progress:
     spent_usd: Decimal
     unknown_costs: int
     calls_saved: int
+    in_batches: int = 0
     live: Mapping[str, Retention] = field(default_factory=dict)
     limits: Mapping[str, int] = field(default_factory=dict)

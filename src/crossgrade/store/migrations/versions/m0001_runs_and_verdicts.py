@@ -11,6 +11,7 @@ def upgrade() -> None:
     """Make the first tables."""
     _make_runs()
     _make_answers()
+    _make_batches()
     _make_verdicts()
 
 
@@ -120,6 +121,21 @@ def _make_answers() -> None:
             name="fk_scores_run_id",
         ),
     )
+
+
+def _make_batches() -> None:
+    op.create_table(
+        "batches",
+        sa.Column("id", sa.String, nullable=False),
+        sa.Column("run_id", sa.String, nullable=False),
+        sa.Column("offer", sa.String, nullable=False),
+        sa.Column("batch", sa.String, nullable=False),
+        sa.Column("request_digests", sa.Text, nullable=False),
+        sa.Column("at", sa.String, nullable=False),
+        sa.PrimaryKeyConstraint("id", name="pk_batches"),
+        sa.ForeignKeyConstraint(["run_id"], ["runs.id"], name="fk_batches_run_id"),
+    )
+    op.create_index("ix_batches_run_id", "batches", ["run_id"])
 
 
 def _make_verdicts() -> None:

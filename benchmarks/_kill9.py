@@ -1,0 +1,117 @@
+"""Resume after `kill -9` at a random moment: `python -m benchmarks._kill9 TIMES [SEED]` prints JSON.
+
+A run is killed once or more and resumed until it ends. *Lost*: answers that were in the store at
+a kill and are not in the evidence at the end. *Paid twice*: answers that were in the store at a
+kill and whose request reached the endpoint again afterwards. A request in flight at the kill was
+never acknowledged, so it has to be sent again; such repeats are counted apart.
+"""
+
+import json
+import os
+import random
+import signal
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import anyio
+
+from benchmarks._endpoint import counts, endpoint
+from benchmarks._runner_client import main, write_dataset
+from crossgrade.domain import ScorerSpec
+from crossgrade.evaluate import build_scorer
+from crossgrade.store import Store
+
+SAMPLES = 100
+_DELAY_S = 0.03
+_LONGEST_S = 0.5
+"""A run takes about this long, so that kills fall before, in and after every part of it."""
+
+
+def kill_and_resume(times: int, seed: int) -> dict[str, int]:
+    """Kill and resume so many runs; returns the sums over all of them."""
+    chance = random.Random(seed)
+    total = {"runs": times, "kills": 0, "lost": 0, "paid_twice": 0, "sent_again": 0, "in_store_at_kill": 0}
+    with endpoint(_DELAY_S) as url:
+        for number in range(times):
+            with tempfile.TemporaryDirectory() as folder:
+                for name, value in _one_run(url, Path(folder), chance, number).items():
+                    total[name] += value
+    return total
+
+
+def _one_run(url: str, folder: Path, chance: random.Random, number: int) -> dict[str, int]:
+    write_dataset(folder / "data.jsonl", SAMPLES, salt=f"run {number}")
+    kept: set[tuple[str, str]] = set()
+    seen = {"kills": 0, "paid_twice": 0}
+    while True:
+        before = _requests_in_store(folder)
+        sent_before = counts(url)
+        ended = _run_in_child(
+            url, folder, kill_after_s=chance.uniform(0, _LONGEST_S) if seen["kills"] < 3 else None
+        )
+        sent = counts(url)
+        seen["paid_twice"] += sum(sent[request] > sent_before[request] for request in before)
+        if ended:
+            break
+        seen["kills"] += 1
+        kept |= _answers(folder)
+    mine = {request: times for request, times in sent.items() if f"run {number} " in request}
+    final = _answers(folder)
+    assert len(final) == 2 * SAMPLES, f"{len(final)} answers count at the end"
+    return {
+        **seen,
+        "lost": len(kept - final),
+        "sent_again": sum(mine.values()) - len(mine),
+        "in_store_at_kill": len(kept),
+    }
+
+
+def _run_in_child(url: str, folder: Path, *, kill_after_s: float | None) -> bool:
+    """Run, or resume, in a forked child; returns whether it ended by itself."""
+    child = os.fork()
+    if child == 0:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        status = 1
+        try:
+            anyio.run(main, url, folder, _run_id(folder))
+            status = 0
+        finally:
+            os._exit(status)
+    if kill_after_s is not None:
+        time.sleep(kill_after_s)
+        os.kill(child, signal.SIGKILL)
+    _, status = os.waitpid(child, 0)
+    if os.WIFEXITED(status) and os.WEXITSTATUS(status):
+        raise RuntimeError("the run failed")
+    return os.WIFEXITED(status)
+
+
+def _run_id(folder: Path) -> str | None:
+    if not (folder / "crossgrade.db").exists():
+        return None
+    with Store.open(folder / "crossgrade.db") as store:
+        runs = store.runs.recent()
+    return runs[0].id if runs else None
+
+
+def _answers(folder: Path) -> set[tuple[str, str]]:
+    """The samples and models whose answers count."""
+    run_id = _run_id(folder)
+    if run_id is None:
+        return set()
+    with Store.open(folder / "crossgrade.db") as store:
+        recorded = store.answers.of_run(run_id, build_scorer(ScorerSpec(kind="exact")).digest)
+    return {(sample_id, model) for (sample_id, model, _), answer in recorded.items() if answer.response}
+
+
+def _requests_in_store(folder: Path) -> set[str]:
+    texts = {
+        row["id"]: row["input"] for row in map(json.loads, (folder / "data.jsonl").read_text().splitlines())
+    }
+    return {f"{model} {texts[sample_id]}" for sample_id, model in _answers(folder)}
+
+
+if __name__ == "__main__":
+    print(json.dumps(kill_and_resume(int(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 1)))

@@ -1,0 +1,180 @@
+"""Batches: what a provider answers within a day at half price, asked for before it is needed."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+import anyio
+import anyio.to_thread
+
+from crossgrade.domain import ModelAnswer
+from crossgrade.errors import ProviderError, UpstreamError
+from crossgrade.evaluate.runner._budget import Budget
+from crossgrade.evaluate.runner._case import Call, Case
+from crossgrade.providers import BatchProvider
+from crossgrade.store import Batch, Response, new_id
+
+if TYPE_CHECKING:
+    from crossgrade.store import Store
+
+SMALLEST = 20
+"""Fewer requests are asked one by one: half of so little is not worth the wait."""
+
+FIRST_POLL_S = 5.0
+_LONGEST_POLL_S = 60.0
+_MOST_FAILED_POLLS = 20
+
+
+@dataclass(slots=True, kw_only=True)
+class Batches:
+    """Submits a run's requests in batches where an offer takes them, and collects the answers.
+
+    The answers become responses in the store, where the run finds them as if they had been paid
+    for before. What a batch does not answer is asked in the ordinary way. A batch is recorded
+    once submitted, so a resumed run collects it. `providers` is by offer name; `own` holds the
+    digests of all requests this run submitted; `waiting` counts requests not answered yet.
+    """
+
+    providers: Mapping[str, BatchProvider]
+    store: "Store"
+    budget: Budget
+    run_id: str
+    waiting: int = 0
+    own: set[str] = field(default_factory=set)
+    _submitted: list[Batch] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        """Remember what earlier parts of the run submitted."""
+        if self.providers:
+            for batch in self.store.runs.batches(self.run_id):
+                self._remember(batch)
+
+    def _remember(self, batch: Batch) -> None:
+        self._submitted.append(batch)
+        self.own.update(batch.request_digests)
+
+    async def answer(
+        self, cases: Sequence[Case], paid: Mapping[str, Response], on_wait: Callable[[], None]
+    ) -> dict[str, Response]:
+        """Have the open calls of some cases answered in batches, offer by offer; waits for them all.
+
+        `on_wait` is called at every poll. Returns the responses by request digest. Raises
+        `ProviderError` when a batch cannot be submitted, followed or collected; what was
+        submitted is collected when the run resumes.
+        """
+        found: dict[str, Response] = {}
+        for name, provider in self.providers.items():
+            calls = {
+                call.digest: call
+                for case in cases
+                for call in case.calls
+                if call.contestant.name == name and call.is_open and call.digest not in paid
+            }
+            for batch in self._submitted:
+                if batch.offer == name:
+                    found |= await self._collected_before(provider, batch, calls, on_wait)
+            fresh = self._affordable({digest: call for digest, call in calls.items() if digest not in found})
+            if len(fresh) >= SMALLEST:
+                batch = await self._submit(name, provider, fresh)
+                found |= await self._collect(provider, batch, fresh, on_wait)
+        return found
+
+    def _affordable(self, calls: Mapping[str, Call]) -> dict[str, Call]:
+        """Return as many calls, from the first, as the budget has room for."""
+        chosen: dict[str, Call] = {}
+        total_usd = Decimal(0)
+        for digest, call in calls.items():
+            if self.budget.limit_usd is not None:
+                total_usd += call.contestant.reserve_usd(call.request)
+                if not self.budget.has_room_for(total_usd):
+                    break
+            chosen[digest] = call
+        return chosen
+
+    async def _submit(self, name: str, provider: BatchProvider, calls: Mapping[str, Call]) -> Batch:
+        requests = {digest: call.request for digest, call in calls.items()}
+        # Between these two lines the provider knows of the batch and we do not: the cancellation
+        # of a run waits for both.
+        with anyio.CancelScope(shield=True):
+            batch = Batch(
+                run_id=self.run_id,
+                offer=name,
+                batch=await provider.submit(requests),
+                request_digests=tuple(requests),
+            )
+            await anyio.to_thread.run_sync(self.store.runs.append_batch, batch)
+        self._remember(batch)
+        return batch
+
+    async def _collected_before(
+        self,
+        provider: BatchProvider,
+        batch: Batch,
+        calls: Mapping[str, Call],
+        on_wait: Callable[[], None],
+    ) -> dict[str, Response]:
+        """Collect a batch of an earlier part of the run; one the provider has forgotten gives nothing."""
+        known = {digest: calls[digest] for digest in batch.request_digests if digest in calls}
+        if not known:
+            return {}
+        try:
+            return await self._collect(provider, batch, known, on_wait)
+        except ProviderError as error:
+            if error.retryable:
+                raise
+            return {}
+
+    async def _collect(
+        self,
+        provider: BatchProvider,
+        batch: Batch,
+        calls: Mapping[str, Call],
+        on_wait: Callable[[], None],
+    ) -> dict[str, Response]:
+        self.waiting = len(calls)
+        try:
+            await self._await_end(provider, batch, on_wait)
+        finally:
+            self.waiting = 0
+        results = await provider.results(
+            batch.batch, {digest: call.request for digest, call in calls.items()}
+        )
+        found = {
+            digest: Response(
+                id=new_id(),
+                request_digest=digest,
+                offer=batch.offer,
+                answer=result,
+                cost_usd=calls[digest].contestant.cost_usd(result.usage, batch=True),
+            )
+            for digest, result in results.items()
+            if isinstance(result, ModelAnswer)
+        }
+        with anyio.CancelScope(shield=True):
+            await anyio.to_thread.run_sync(self.store.answers.append, list(found.values()))
+        return found
+
+    async def _await_end(self, provider: BatchProvider, batch: Batch, on_wait: Callable[[], None]) -> None:
+        """Poll until the batch has ended, less and less often; some polls may fail."""
+        pause_s = FIRST_POLL_S
+        failed = 0
+        while True:
+            try:
+                status = await provider.poll(batch.batch)
+            except ProviderError as error:
+                failed += 1
+                if not error.retryable or failed >= _MOST_FAILED_POLLS:
+                    raise
+            else:
+                failed = 0
+                if status.state == "done":
+                    return
+                if status.state == "failed":
+                    raise UpstreamError(
+                        f"batch {batch.batch} of `{batch.offer}`: {status.problem or 'it says not why'}",
+                        hint="correct the cause, or set `batch: false` on the offer",
+                    )
+            on_wait()
+            await anyio.sleep(pause_s)
+            pause_s = min(_LONGEST_POLL_S, pause_s * 1.5)

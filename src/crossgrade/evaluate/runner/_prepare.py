@@ -1,0 +1,80 @@
+"""What happens before a run asks anything: samples drawn and checked, the run recorded or found."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from crossgrade.domain import ModelAnswer, Price, Sample, Workload
+from crossgrade.errors import UsageError
+from crossgrade.evaluate.runner._contestant import Contestant
+from crossgrade.evaluate.runner._digests import digest, run_settings
+from crossgrade.evaluate.scorers import PairScorer, Scorer
+from crossgrade.store import Run, new_id
+from crossgrade.workloads import Dataset
+
+if TYPE_CHECKING:
+    from crossgrade.store import Store
+
+
+def planned_samples(workload: Workload, dataset: Dataset) -> list[Sample]:
+    """Return the samples that a run asks, in its order: shuffled by the seed, cut at `planned`."""
+    order = np.random.default_rng(workload.seed).permutation(len(dataset.samples))
+    return [dataset.samples[index] for index in order[: workload.planned]]
+
+
+def check_prices(workload: Workload, prices: Mapping[str, Price | None]) -> None:
+    """Raise `UsageError` when a limit on cost meets an unknown price."""
+    if workload.max_cost_usd is None:
+        return
+    for variant in (workload.incumbent, *workload.candidates):
+        if prices.get(variant.name) is None:
+            raise UsageError(
+                f"no price of `{variant.name}` is known: a limit of ${workload.max_cost_usd} cannot be kept",
+                hint=f"add `prices` to `{variant.name}` in crossgrade.yaml, or drop the limit",
+            )
+
+
+async def check_samples(
+    samples: Sequence[Sample], contestants: Sequence[Contestant], scorer: Scorer | PairScorer
+) -> None:
+    """Raise `DataError` for a sample that a prompt or the scorer cannot use, before money is spent."""
+    blank = ModelAnswer(text="")
+    for sample in samples:
+        for contestant in contestants:
+            contestant.request(sample)
+        if not hasattr(scorer, "score_pair"):
+            await scorer.score(sample, blank)
+
+
+def begin(
+    workload: Workload,
+    dataset: Dataset,
+    *,
+    scorer_digest: str,
+    planned: int,
+    store: "Store",
+    resume: str | None,
+) -> Run:
+    """Record a new run, or return the one to resume if it was made under the same settings."""
+    settings = run_settings(workload, dataset_digest=dataset.digest, scorer_digest=scorer_digest)
+    if resume is None:
+        run = Run(
+            id=new_id(),
+            workload=workload.name,
+            dataset_digest=dataset.digest,
+            settings=settings,
+            settings_digest=digest(settings),
+            seed=workload.seed,
+            planned=planned,
+        )
+        store.runs.append(run)
+        return run
+    run = store.runs.get(resume)
+    if run.settings_digest != digest(settings):
+        names = sorted(name for name, value in settings.items() if run.settings.get(name) != value)
+        raise UsageError(
+            f"run {run.id} was made with other settings: {', '.join(names)} changed since",
+            hint="start a new run: answers to unchanged requests are reused, not paid for again",
+        )
+    return run

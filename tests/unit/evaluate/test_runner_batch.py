@@ -1,0 +1,176 @@
+"""Runs whose answers come in batches: paid once, collected after a crash, never in the way."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
+
+import pytest
+
+from crossgrade.domain import ModelAnswer, ModelRequest, Usage
+from crossgrade.errors import BadRequestError, ContentFilteredError, UpstreamError
+from crossgrade.evaluate import Progress
+from crossgrade.evaluate.runner import _batch
+from crossgrade.store import Store
+from crossgrade.wire.batches import BatchResult, BatchStatus
+from tests.unit.evaluate.running import PRICE, Scripted, dataset, evidence, run, workload
+
+HALF = {"gpt": replace(PRICE, batch_discount=Decimal("0.5")), "llama": PRICE}
+
+
+@dataclass
+class FakeBatches:
+    """A batch API whose batches end at their second poll."""
+
+    refuses: str = "no prompt"
+    sizes: list[int] = field(default_factory=list)
+    polls: list[BatchStatus | Exception] = field(default_factory=list)
+    crash: Exception | None = None
+    batches: dict[str, Mapping[str, ModelRequest]] = field(default_factory=dict)
+
+    async def submit(self, requests: Mapping[str, ModelRequest]) -> str:
+        self.sizes.append(len(requests))
+        name = f"batch_{len(self.sizes)}"
+        self.batches[name] = requests
+        return name
+
+    async def poll(self, batch: str) -> BatchStatus:
+        seen = self.polls.pop(0) if self.polls else BatchStatus("done")
+        if isinstance(seen, Exception):
+            raise seen
+        return seen
+
+    async def results(self, batch: str, requests: Mapping[str, ModelRequest]) -> dict[str, BatchResult]:
+        if self.crash is not None:
+            raise self.crash
+        assert requests.keys() <= self.batches[batch].keys()
+        return {
+            name: ContentFilteredError("refused")
+            if self.refuses in (request.messages[0].content or "")
+            else ModelAnswer(text="yes", usage=Usage(input_tokens=8, output_tokens=2))
+            for name, request in requests.items()
+        }
+
+
+@pytest.fixture(autouse=True)
+def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_batch, "_LONGEST_POLL_S", 0.0)
+    monkeypatch.setattr(_batch, "FIRST_POLL_S", 0.0)
+
+
+def test_a_batch_answers_for_half_the_price(store: Store) -> None:
+    gpt, llama, batches = Scripted("gpt"), Scripted("llama"), FakeBatches()
+    result = run(store, gpt, llama, data=dataset(100), prices=HALF, batches={"gpt": batches})
+    assert gpt.asked == []
+    assert batches.sizes == [64, 36]
+    assert len(evidence(store)) == 200
+    assert (result.progress.calls, result.progress.reused) == (200, 0)
+    assert result.progress.spent_usd == Decimal("1.50")
+    assert store.runs.totals(result.run_id).spent_usd == Decimal("1.50")
+
+    again = FakeBatches()
+    result = run(store, gpt, llama, data=dataset(100), prices=HALF, batches={"gpt": again})
+    assert again.sizes == []
+    assert result.progress.spent_usd == 0
+
+
+def test_what_a_batch_does_not_answer_is_asked(store: Store) -> None:
+    gpt = Scripted("gpt")
+    run(store, gpt, Scripted("llama"), data=dataset(60), batches={"gpt": FakeBatches(refuses="thing 7 ")})
+    assert gpt.asked == ["Is thing 7 so?"]
+    assert len(evidence(store)) == 120
+
+
+def test_few_requests_are_not_worth_a_batch(store: Store) -> None:
+    gpt, batches = Scripted("gpt"), FakeBatches()
+    run(store, gpt, Scripted("llama"), data=dataset(10), batches={"gpt": batches})
+    assert batches.sizes == []
+    assert len(gpt.asked) == 10
+
+
+def test_a_resumed_run_collects_the_batch_it_submitted(store: Store) -> None:
+    batches = FakeBatches(crash=UpstreamError("the connection was closed"))
+    with pytest.raises(UpstreamError):
+        run(store, Scripted("gpt"), Scripted("llama"), data=dataset(60), batches={"gpt": batches})
+    batches.crash = None
+    run_id = store.runs.recent()[0].id
+    gpt = Scripted("gpt")
+    for reuse in (False, True):
+        result = run(
+            store,
+            gpt,
+            Scripted("llama"),
+            data=dataset(60),
+            prices=HALF,
+            batches={"gpt": batches},
+            resume=run_id,
+            reuse=reuse,
+        )
+        assert batches.sizes == [60]
+        assert gpt.asked == []
+        assert result.progress.spent_usd == Decimal("0.90")
+
+
+def test_a_batch_that_the_provider_has_forgotten_is_submitted_again(store: Store) -> None:
+    batches = FakeBatches(crash=UpstreamError("the connection was closed"))
+    with pytest.raises(UpstreamError):
+        run(store, Scripted("gpt"), Scripted("llama"), data=dataset(60), batches={"gpt": batches})
+    batches.crash, batches.polls = None, [BadRequestError("no such batch")]
+    run_id = store.runs.recent()[0].id
+    run(store, Scripted("gpt"), Scripted("llama"), data=dataset(60), batches={"gpt": batches}, resume=run_id)
+    assert batches.sizes == [60, 60]
+
+
+def test_polls_may_fail_and_progress_goes_on(store: Store) -> None:
+    seen: list[Progress] = []
+    batches = FakeBatches(polls=[BatchStatus("running"), UpstreamError("502"), BatchStatus("running")])
+    run(
+        store,
+        Scripted("gpt"),
+        Scripted("llama"),
+        data=dataset(30),
+        batches={"gpt": batches},
+        on_progress=seen.append,
+    )
+    assert seen[0].in_batches == 30
+    assert seen[-1].in_batches == 0
+
+
+def test_a_batch_that_fails_as_a_whole_ends_the_run(store: Store) -> None:
+    batches = FakeBatches(polls=[BatchStatus("failed", problem="over quota")])
+    with pytest.raises(UpstreamError, match=r"batch batch_1 of `gpt`: over quota") as caught:
+        run(store, Scripted("gpt"), Scripted("llama"), data=dataset(30), batches={"gpt": batches})
+    assert "batch: false" in caught.value.hint
+
+
+def test_a_batch_stays_within_the_budget(store: Store) -> None:
+    batches = FakeBatches()
+    load = workload(max_cost_usd=Decimal(2))
+    with pytest.raises(Exception, match="are spent"):
+        run(store, Scripted("gpt"), Scripted("llama"), data=dataset(200), load=load, prices=HALF,
+            batches={"gpt": batches})  # fmt: skip
+    assert 20 <= sum(batches.sizes) < 100
+    assert store.runs.totals(store.runs.recent()[0].id).spent_usd <= 2
+
+
+def test_what_a_batch_paid_for_counts_although_the_verdict_came_first(store: Store) -> None:
+    class Rule:
+        fed = 0
+
+        def wants(self, *_: object) -> bool:
+            return self.fed < 10
+
+        def update(self, *_: object) -> None:
+            self.fed += 1
+
+        def live(self) -> dict[str, object]:
+            return {}
+
+    batches = FakeBatches()
+    result = run(
+        store, Scripted("gpt"), Scripted("llama"), data=dataset(500), prices=HALF, batches={"gpt": batches},
+        stopping=Rule(),
+    )  # fmt: skip
+    assert batches.sizes == [125]
+    assert sum(model == "gpt" for _, model, _, _ in evidence(store)) == 125
+    assert result.ending == "certain"
+    assert store.runs.totals(result.run_id).spent_usd == result.progress.spent_usd
