@@ -1,8 +1,9 @@
 """Write the generated pages of docs/reference: cli.md from the commands, config.md from the schema.
 
-`make docs` runs it; a test fails when a page is not what it would write.
+`make docs` runs it; a test runs it with `--check`.
 """
 
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -154,10 +155,12 @@ def _number(value: float) -> str:
 
 
 def main() -> None:
-    """Write the pages."""
+    """Write the pages, or with `--check` say which ones are not current."""
     for path, text in pages().items():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
+        if "--check" not in sys.argv:
+            path.write_text(text, encoding="utf-8")
+        elif not path.exists() or path.read_text(encoding="utf-8") != text:
+            sys.exit(f"{path.name} is not current: run `make docs`")
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal
@@ -56,7 +57,8 @@ def run_checks(config_path: str, environ: Mapping[str, str] = os.environ) -> lis
         lambda: _local(config),
         _sandbox,
         lambda: _disk(config),
-        _prices,
+        _catalogue,
+        lambda: _prices(config),
         lambda: _terminal(environ),
     ]
     return [check for each in checks for check in _safely(each)]
@@ -164,7 +166,7 @@ _STORE_HINT = "check that it is a Crossgrade database, that it runs, and who may
 
 
 def _keys(config: Config | None, environ: Mapping[str, str]) -> list[Check]:
-    from crossgrade.wire.hosts import HOSTS
+    from crossgrade.wire import HOSTS
 
     if config is None:
         return []
@@ -237,19 +239,37 @@ def _disk(config: Config | None) -> list[Check]:
     ]
 
 
-def _prices() -> list[Check]:
-    from datetime import UTC, datetime
-
+def _catalogue() -> list[Check]:
     spec = importlib.util.find_spec("genai_prices")
     origin = Path(spec.origin) if spec and spec.origin else None
     if origin is None:
-        return [Check(name="prices", status="fail", seen="no price data", hint="pip install genai-prices")]
+        return [Check(name="catalogue", status="fail", seen="no price data", hint="pip install genai-prices")]
     days = (datetime.now(UTC) - datetime.fromtimestamp(origin.stat().st_mtime, UTC)).days
     seen = f"genai-prices {_version('genai-prices')}, installed {days} days ago"
     if days <= OLD_PRICES_DAYS:
-        return [Check(name="prices", status="ok", seen=seen)]
+        return [Check(name="catalogue", status="ok", seen=seen)]
     hint = "pip install --upgrade genai-prices, or give `prices` in crossgrade.yaml"
-    return [Check(name="prices", status="warn", seen=seen, hint=hint)]
+    return [Check(name="catalogue", status="warn", seen=seen, hint=hint)]
+
+
+def _prices(config: Config | None) -> list[Check]:
+    from crossgrade.catalog import price_of, validate_price
+
+    today = datetime.now(UTC).date()
+    checks = []
+    for name, offer in config.offers.items() if config else ():
+        price = price_of(offer, today)
+        if price is None:
+            seen = f"{name}: unknown, so a switch to or from it cannot be priced"
+            hint = "give `prices` under this model in crossgrade.yaml"
+            checks.append(Check(name="price", status="warn", seen=seen, hint=hint))
+            continue
+        doubts = validate_price(price, today=today)
+        amounts = f"${price.input_per_mtok} in, ${price.output_per_mtok} out per million tokens"
+        seen = f"{name}: {'; '.join(doubts) or amounts} ({price.source})"
+        hint = "correct `prices` under this model in crossgrade.yaml" if doubts else ""
+        checks.append(Check(name="price", status="warn" if doubts else "ok", seen=seen, hint=hint))
+    return checks
 
 
 def _terminal(environ: Mapping[str, str]) -> list[Check]:

@@ -2,6 +2,8 @@
 
 import importlib.util
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -31,10 +33,11 @@ def _error_classes() -> list[type[errors.CrossgradeError]]:
     return found
 
 
-@pytest.mark.parametrize("page", ["cli.md", "config.md"])
-def test_generated_pages_are_current(page: str) -> None:
-    wanted = {path.name: text for path, text in _script().pages().items()}[page]
-    assert (REFERENCE / page).read_text(encoding="utf-8") == wanted, "run `make docs`"
+def test_generated_pages_are_current() -> None:
+    # In a process of its own: click remembers on a command how it was first asked for its help.
+    command = [sys.executable, str(ROOT / "scripts" / "reference.py"), "--check"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_every_section_of_the_configuration_is_on_the_page() -> None:

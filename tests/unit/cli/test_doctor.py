@@ -1,0 +1,141 @@
+"""doctor names what is missing, changes nothing and shows no key."""
+
+import json
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from crossgrade.cli._frame import run
+
+CONFIG = """\
+models:
+  old: {provider: openai, model: gpt-4.1, api_key_env: MY_KEY}
+  new: {provider: local, model: smollm2-135m-instruct}
+workloads:
+  support:
+    dataset: support.jsonl
+    scorer: {kind: exact}
+    incumbent: old
+    candidates: [new]
+"""
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "crossgrade.yaml").write_text(CONFIG)
+    (tmp_path / "support.jsonl").write_text('{"input": "a", "target": "b"}\n')
+    return tmp_path
+
+
+def examine(capsys: pytest.CaptureFixture[str]) -> tuple[int, dict[str, list[dict[str, str]]]]:
+    code = run(["doctor", "--json"])
+    captured = capsys.readouterr()
+    data = json.loads(captured.out)
+    assert data["schema_version"] == 1
+    assert data["ok"] is (code == 0)
+    checks: dict[str, list[dict[str, str]]] = {}
+    for check in data["checks"]:
+        checks.setdefault(check["name"], []).append(check)
+    return code, checks
+
+
+def test_without_a_project_only_the_installation_is_checked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, checks = examine(capsys)
+    assert code == 0
+    assert checks["config"][0]["status"] == "none"
+    assert "crossgrade init" in checks["config"][0]["hint"]
+    assert "key" not in checks
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_missing_is_named_with_one_step(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = sorted(project.rglob("*"))
+    code, checks = examine(capsys)
+    assert code == 3
+    assert checks["key"] == [
+        {"name": "key", "status": "fail", "seen": "old: MY_KEY is not set", "hint": "export MY_KEY=…"}
+    ]
+    assert checks["model"][0]["hint"] == "crossgrade models add smollm2-135m-instruct"
+    assert checks["store"][0]["status"] == "ok"
+    assert checks["datasets"][0]["status"] == "ok"
+    assert [check["status"] for check in checks["price"]] == ["ok", "warn"]
+    assert sorted(project.rglob("*")) == before
+
+
+def test_keys_are_named_and_never_shown(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MY_KEY", "sk-abcdefghijklmnop")
+    run(["doctor", "-v"])
+    out = capsys.readouterr().out
+    assert "old: MY_KEY is set" in out
+    assert "sk-abc" not in out
+
+
+def test_passing_checks_are_hidden_unless_asked(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run(["doctor"])
+    short = capsys.readouterr().out
+    run(["doctor", "-v"])
+    long = capsys.readouterr().out
+    assert "python" not in short
+    assert "python" in long
+    assert short.splitlines()[-1] == long.splitlines()[-1]
+
+
+def test_a_broken_configuration_is_one_finding(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (project / "crossgrade.yaml").write_text(CONFIG.replace("incumbent", "incumbant") + "    flor: 1\n")
+    code, checks = examine(capsys)
+    assert code == 3
+    (found,) = checks["config"]
+    assert found["seen"].endswith("`incumbent` is missing (and 2 more)")
+    assert "store" not in checks
+
+
+def test_a_missing_dataset(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (project / "support.jsonl").unlink()
+    _, checks = examine(capsys)
+    assert checks["datasets"][0]["seen"] == "no dataset file for support"
+
+
+def test_a_store_that_is_there_is_only_read(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from crossgrade.store import Store
+
+    path = project / ".crossgrade" / "crossgrade.db"
+    Store.open(path).close()
+    content = path.read_bytes()
+    _, checks = examine(capsys)
+    assert checks["store"][0]["status"] == "ok"
+    assert "tables 0" in checks["store"][0]["seen"]
+    assert path.read_bytes() == content
+
+
+def test_a_damaged_store(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = project / ".crossgrade" / "crossgrade.db"
+    path.parent.mkdir()
+    path.write_bytes(b"not a database at all" * 100)
+    _, checks = examine(capsys)
+    assert checks["store"][0]["status"] == "fail"
+
+
+def test_a_database_without_tables(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = project / ".crossgrade" / "crossgrade.db"
+    path.parent.mkdir()
+    sqlite3.connect(path).close()
+    path.touch()
+    _, checks = examine(capsys)
+    assert checks["store"][0]["status"] == "warn"
+
+
+def test_an_unreachable_database_is_named_without_its_password(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("CROSSGRADE_DATABASE_URL", "postgresql://me:hunter22@127.0.0.1:1/x")
+    run(["doctor", "--json"])
+    captured = capsys.readouterr()
+    assert "cannot be read" in captured.out
+    assert "hunter22" not in captured.out + captured.err

@@ -1,0 +1,255 @@
+"""The frame: help without imports, exit codes, errors in one place, output that can be cut off."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
+from enum import Enum
+from pathlib import Path
+
+import click
+import numpy as np
+import pytest
+from inline_snapshot import snapshot
+
+from crossgrade import __version__
+from crossgrade.cli import _frame, _output
+from crossgrade.cli._errors import describe_error
+from crossgrade.cli._frame import COMMANDS, Entry, run
+from crossgrade.errors import ConfigError, CrossgradeError, StoreError
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch):
+    """Let `crossgrade doctor` run any function, through the real frame."""
+
+    def install(function) -> None:
+        monkeypatch.setattr(_frame, "load_command", lambda entry: click.command(entry.name)(function))
+
+    return install
+
+
+def raising(error: BaseException):
+    def function() -> None:
+        raise error
+
+    return function
+
+
+def crossgrade(*arguments: str, **options) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "crossgrade", *arguments]
+    return subprocess.run(command, text=True, timeout=60, check=False, **options)
+
+
+def test_help_lists_every_command_by_stage_and_imports_none(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["--help"]) == 0
+    lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
+    for entry in COMMANDS:
+        assert any(line.startswith(entry.name) and line.endswith(entry.help) for line in lines), entry
+    code = (
+        "import sys; from crossgrade.cli._frame import run; run(['--help']);"
+        "print(*[name for name in sys.modules if name.startswith('crossgrade.cli')], file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert sorted(done.stderr.split()) == [
+        "crossgrade.cli",
+        "crossgrade.cli._errors",
+        "crossgrade.cli._frame",
+        "crossgrade.cli._output",
+    ]
+
+
+def test_help_of_a_command_imports_no_heavy_library() -> None:
+    heavy = {"numpy", "scipy", "sqlalchemy", "pydantic", "httpx2", "genai_prices", "rich", "ruamel"}
+    code = (
+        "import sys; from crossgrade.cli._frame import COMMANDS, run;"
+        "[run([entry.name, '--help']) for entry in COMMANDS];"
+        "print(*{name.split('.')[0] for name in sys.modules}, file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not heavy & set(done.stderr.split())
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["--version"]) == 0
+    assert capsys.readouterr().out == f"crossgrade {__version__}\n"
+
+
+def test_an_unknown_command_names_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["evalute"]) == 2
+    assert capsys.readouterr().err == snapshot("""\
+error: No such command 'evalute'. Did you mean 'evaluate'?
+
+hint: see `crossgrade --help`
+""")
+
+
+def test_an_unknown_option_names_the_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["doctor", "--jsn"]) == 2
+    assert capsys.readouterr().err == snapshot("""\
+error: No such option '--jsn'. Did you mean '--json'?
+
+hint: see `crossgrade doctor --help`
+""")
+
+
+def test_no_arguments_show_the_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([]) == 2
+    assert "Usage: crossgrade" in capsys.readouterr().err
+
+
+def test_a_command_may_return_its_exit_code(command) -> None:
+    command(lambda: 1)
+    assert run(["doctor"]) == 1
+    command(lambda: None)
+    assert run(["doctor"]) == 0
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), click.Abort()])
+def test_an_interrupt_is_130(command, capsys: pytest.CaptureFixture[str], error: BaseException) -> None:
+    command(raising(error))
+    assert run(["doctor"]) == 130
+    assert capsys.readouterr().err == "\ninterrupted: what was finished is kept\n"
+
+
+def test_our_errors_have_place_hint_and_code(command, capsys: pytest.CaptureFixture[str]) -> None:
+    command(raising(ConfigError("odd", file="x.yaml", line=3, column=1, where="a.b", hint="even it")))
+    assert run(["doctor"]) == 2
+    assert capsys.readouterr().err == "error: odd\n  --> x.yaml:3:1  a.b\n\nhint: even it\n"
+    command(raising(StoreError("full")))
+    assert run(["doctor"]) == 3
+
+
+def test_a_fault_of_ours_shows_no_text_and_no_traceback(
+    command, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command(raising(KeyError("sk-secret-in-an-exception")))
+    assert run(["doctor"]) == 3
+    captured = capsys.readouterr().err
+    assert "sorry, this is a fault of Crossgrade" in captured
+    assert "KeyError" in captured
+    assert "sk-secret" not in captured
+    assert "Traceback" not in captured
+    monkeypatch.setenv("CROSSGRADE_LOG", "debug")
+    assert run(["doctor"]) == 3
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_messages_cannot_drive_the_terminal() -> None:
+    _, text = describe_error(CrossgradeError("a\x1b[2Jb\u202ec\nd", hint="e\rf"))
+    assert text == "error: a\ufffd[2Jb\ufffdc\nd\n\nhint: e\ufffdf\n"
+
+
+def test_a_reader_that_leaves_early_ends_it_quietly() -> None:
+    code = "from crossgrade.cli._frame import main; main(['--help'])"
+    process = subprocess.Popen(
+        [sys.executable, "-c", f"import sys; sys.stdin.read(); {code}"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    process.stdout.close()
+    process.stdin.close()
+    error = process.stderr.read()
+    process.stderr.close()
+    assert process.wait(timeout=60) == 3
+    assert error == b""
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full on this system")
+def test_a_full_disk_is_no_success() -> None:
+    with Path("/dev/full").open("w") as full:
+        done = crossgrade("--help", stdout=full, stderr=subprocess.PIPE)
+    assert done.returncode == 3
+    assert "output could not be written: No space left on device" in done.stderr
+
+
+def test_python_m_crossgrade_is_the_command() -> None:
+    done = crossgrade("--version", capture_output=True)
+    assert (done.returncode, done.stdout) == (0, f"crossgrade {__version__}\n")
+
+
+def test_completion_names_the_commands() -> None:
+    environ = {
+        **os.environ,
+        "_CROSSGRADE_COMPLETE": "bash_complete",
+        "COMP_WORDS": "crossgrade do",
+        "COMP_CWORD": "1",
+    }
+    done = crossgrade(capture_output=True, env=environ)
+    assert done.stdout.split() == ["plain,doctor"]
+
+
+def test_a_keyword_gets_an_underscore() -> None:
+    assert Entry("import", "Measure", "").module == "crossgrade.cli.import_"
+
+
+def test_json_has_its_version_first_and_plain_values(capsys: pytest.CaptureFixture[str]) -> None:
+    @dataclass(frozen=True, slots=True)
+    class Record:
+        cost_usd: Decimal
+
+    class Colour(Enum):
+        RED = "red"
+
+    data = {
+        "at": datetime(2026, 11, 24, 12, 0, tzinfo=UTC),
+        "record": Record(Decimal("0.10")),
+        "colour": Colour.RED,
+        "unknown": float("nan"),
+        "path": Path("a/b"),
+        "column": np.array([1.5, 2.0]),
+        "text": "é",
+    }
+    _output.print_json(data, schema_version=7)
+    printed = capsys.readouterr().out
+    assert printed.startswith('{\n  "schema_version": 7,')
+    assert json.loads(printed) == {
+        "schema_version": 7,
+        "at": "2026-11-24T12:00:00Z",
+        "record": {"cost_usd": "0.10"},
+        "colour": "red",
+        "unknown": None,
+        "path": "a/b",
+        "column": [1.5, 2.0],
+        "text": "é",
+    }
+
+
+def test_tables_align_wide_characters_and_stay_on_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    _output.print_table(("name", "n"), [("日本", 5), ("a\nb\x1b", None), ("long name", 1234)], right=("n",))
+    assert capsys.readouterr().out == snapshot("""\
+name          n
+日本          5
+a b�          -
+long name  1234
+""")
+
+
+def test_records_are_printed_as_indented_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    _output.print_fields({"a": 1, "b": {"c": None, "d": [1, 2]}, "e": [{"f": True}], "g": (), "h": {}})
+    assert capsys.readouterr().out == snapshot("""\
+a: 1
+b:
+  c: -
+  d: 1, 2
+e:
+  f: yes
+g: -
+h: -
+""")
+
+
+def test_colour_only_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Terminal:
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    assert _output.styled("x", Terminal(), fg="red") == "\x1b[31mx\x1b[0m"
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert _output.styled("x", Terminal(), fg="red") == "x"

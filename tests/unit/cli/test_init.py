@@ -1,0 +1,90 @@
+"""Every template is a project that is valid as it is."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from crossgrade.cli._frame import run
+from crossgrade.cli.init import TEMPLATES
+from crossgrade.config import config_schema, load_config
+from crossgrade.evaluate import build_scorer
+from crossgrade.workloads import read_dataset
+
+LONGEST_PROMPT_BYTES = 1100
+"""About 300 tokens: on two cores a small model reads that in a second."""
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("template", TEMPLATES)
+def test_a_template_is_a_valid_project(
+    folder: Path, template: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["init", "--template", template, "project"]) == 0
+    captured = capsys.readouterr()
+    written = [Path(line) for line in captured.out.splitlines()]
+    assert written[0] == Path("project/crossgrade.yaml")
+    assert all(path.is_file() for path in written)
+    assert "cd project" in captured.err
+    assert run(["config", "validate", "--config", "project/crossgrade.yaml"]) == 0
+    (workload,) = load_config(folder / "project" / "crossgrade.yaml").workloads.values()
+    assert f"crossgrade evaluate {workload.name}" in captured.err
+    dataset = read_dataset(
+        workload.dataset,
+        id_field=workload.id_field,
+        target_field=workload.target_field,
+        segment=workload.segment,
+        cluster=workload.cluster,
+    )
+    assert 15 <= len(dataset.samples) <= 40
+    assert all(sample.target is not None for sample in dataset.samples)
+    assert len({json.dumps(sample.fields, sort_keys=True) for sample in dataset.samples}) == len(
+        dataset.samples
+    )
+    assert build_scorer(workload.scorer).kind == workload.scorer.kind
+    for sample in dataset.samples:
+        prompt = workload.incumbent.prompt.user
+        for name, value in sample.fields.items():
+            prompt = prompt.replace(f"{{{name}}}", str(value))
+        assert len(prompt.encode()) <= LONGEST_PROMPT_BYTES
+    assert workload.incumbent.prompt == workload.candidates[0].prompt
+    assert (workload.requirements.evidence == "agentic") is (template == "agentic")
+
+
+def test_the_agentic_template_says_what_it_waits_for(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(["init", "--template", "agentic"])
+    assert "stays with the incumbent until agent trials are imported" in capsys.readouterr().err
+    assert "until agent trials are imported" in (folder / "crossgrade.yaml").read_text().replace(
+        "\n  # ", " "
+    )
+
+
+def test_the_editor_finds_the_schema(folder: Path) -> None:
+    assert run(["init"]) == 0
+    first = (folder / "crossgrade.yaml").read_text().splitlines()[0]
+    assert first.startswith("# yaml-language-server: $schema=")
+    schema = folder / first.partition("=")[2]
+    assert json.loads(schema.read_text()) == config_schema()
+    assert (folder / ".crossgrade" / ".gitignore").read_text() == "*\n"
+
+
+def test_nothing_is_overwritten(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "tickets.jsonl").write_text("mine")
+    assert run(["init"]) == 2
+    error = capsys.readouterr().err
+    assert "tickets.jsonl exists already" in error
+    assert (folder / "tickets.jsonl").read_text() == "mine"
+    assert not (folder / "crossgrade.yaml").exists()
+
+
+def test_a_folder_that_cannot_be_made(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "file").write_text("")
+    assert run(["init", "file/project"]) == 2
+    assert "cannot be written" in capsys.readouterr().err
