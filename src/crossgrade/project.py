@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from crossgrade.config import Config, load_config
-from crossgrade.domain import Offer, Origin, Price, Workload
+from crossgrade.domain import Offer, Origin, Price, Sample, Workload
 from crossgrade.errors import ConfigError, NotFoundError, UsageError
 
 if TYPE_CHECKING:
@@ -416,6 +416,7 @@ class Project:
             chance=workload.scorer.chance,
             zero=workload.scorer.zero,
             judge=judge.name if judge else None,
+            heaviest=_heaviest(samples),
         )
 
     def _settings(self, workload: Workload) -> "DecisionSettings":
@@ -431,6 +432,8 @@ class Project:
             requests_per_month=workload.requests_per_month,
             valid_days=self.config.valid_days,
             errors_count_as_zero=workload.errors_count_as_zero,
+            parity_declared=_differ(workload),
+            splits_only=workload.splits_only,
             provided=tuple(name for name in documents if (self.config.root / name).is_file()),
         )
 
@@ -453,6 +456,18 @@ def _offers(workload: Workload) -> dict[str, Offer]:
     return {variant.name: variant.offer for variant in (workload.incumbent, *workload.candidates)}
 
 
+def _differ(workload: Workload) -> bool:
+    """Return whether crossgrade.yaml gives the contestants different prompts or settings on purpose."""
+    variants = (workload.incumbent, *workload.candidates)
+    return any(
+        (each.prompt, each.settings) != (variants[0].prompt, variants[0].settings) for each in variants
+    )
+
+
+def _heaviest(samples: Sequence[Sample]) -> float:
+    return max((sample.weight for sample in samples), default=1.0)
+
+
 def _price_words(offer: Offer, price: Price) -> str:
     since = f", since {price.valid_from}" if price.valid_from else ""
     rates = f"${price.input_per_mtok} in, ${price.output_per_mtok} out per million tokens"
@@ -473,5 +488,6 @@ def _stopping(workload: Workload, dataset: "Dataset") -> "Stopping":
         floor=workload.floor,
         alpha=workload.alpha,
         mode="fixed" if workload.cluster else workload.mode,
-        heaviest=max((sample.weight for sample in samples), default=1.0),
+        heaviest=_heaviest(samples),
+        splits_only=workload.splits_only,
     )

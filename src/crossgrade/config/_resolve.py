@@ -26,10 +26,11 @@ from crossgrade.domain import (
     Workload,
 )
 from crossgrade.errors import ConfigError
-from crossgrade.wire.hosts import HOSTS
+from crossgrade.wire import HOSTS
 
 SectionT = TypeVar("SectionT", bound=Section)
 
+_RENAMED = {"segment_field": "segment", "cluster_field": "cluster", "weight_field": "weight"}
 _PLACEHOLDER = re.compile(r"\{[A-Za-z_][A-Za-z0-9_.-]*\}")
 
 
@@ -115,28 +116,16 @@ class Resolver:
         known = tuple(variant for variant in candidates if variant is not None)
         if incumbent is None or len(known) < len(candidates):
             return None
-        return Workload(
-            name=name,
-            dataset=dataset,
-            incumbent=incumbent,
-            candidates=known,
-            scorer=ScorerSpec(**_values(section.scorer)),
-            floor=section.floor,
-            alpha=section.alpha,
-            mode=section.mode,
-            planned=section.planned,
-            epochs=section.epochs,
-            seed=section.seed,
-            segment=section.segment_field,
-            cluster=section.cluster_field,
-            weight=section.weight_field,
-            id_field=section.id_field,
-            target_field=section.target_field,
-            requests_per_month=section.requests_per_month,
-            max_cost_usd=section.max_cost_usd,
-            errors_count_as_zero=section.errors_count_as_zero,
-            requirements=Requirements(**_values(section.requirements)),
-        )
+        values = {_RENAMED.get(key, key): value for key, value in _values(section).items()}
+        del values["prompt"], values["settings"]  # every variant has its own
+        values |= {
+            "dataset": dataset,
+            "incumbent": incumbent,
+            "candidates": known,
+            "scorer": ScorerSpec(**_values(section.scorer)),
+            "requirements": Requirements(**_values(section.requirements)),
+        }
+        return Workload(name=name, **values)
 
     def _variant(
         self, where: str, contestant: ContestantSection, workload: WorkloadSection, offers: dict[str, Offer]

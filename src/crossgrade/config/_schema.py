@@ -251,6 +251,10 @@ class WorkloadSection(Section):
         default=True,
         description="Score failed calls 0; otherwise they are left out, which flatters the model that fails.",
     )
+    splits_only: bool = Field(
+        default=False,
+        description="Test each segment for itself, never the whole: it takes fewer samples.",
+    )
     requirements: RequirementsSection = Field(
         default=RequirementsSection(), description="What a candidate must meet besides quality."
     )

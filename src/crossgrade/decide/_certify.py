@@ -38,11 +38,13 @@ def certify(view: View, guards: Iterable[Guard]) -> tuple[tuple[Certificate, ...
     """
     guards = tuple(guards)
     models = [model.model for model in view.evidence.candidates]
-    shares = alpha_shares(models, [str(part.label) for part in view.segments])
+    labels = [str(part.label) for part in view.segments]
+    shares = alpha_shares(models, labels, splits_only=view.settings.splits_only)
     tested = [
         _test(view, guards, candidate, part, shares[candidate, part.label])
         for candidate in models
         for part in (view.whole, *view.segments)
+        if (candidate, part.label) in shares
     ]
     weights = [one.share for one in tested]
     adjusted = holm([one.p for one in tested], weights)
@@ -50,7 +52,33 @@ def certify(view: View, guards: Iterable[Guard]) -> tuple[tuple[Certificate, ...
     certificates = tuple(
         _certificate(view, one, float(p), float(q)) for one, p, q in zip(tested, adjusted, below, strict=True)
     )
-    return certificates, tuple(point for one in tested for point in one.path)
+    read_only = tuple(_read_only(view, model) for model in models if (model, None) not in shares)
+    return (*read_only, *certificates), tuple(point for one in tested for point in one.path)
+
+
+def _read_only(view: View, candidate: str) -> Certificate:
+    """Return what the candidate keeps on the whole where only segments are tested: for reading.
+
+    Segments stopped separately, so the rows are weighted to stand for the whole traffic.
+    """
+    rows = view.paired(candidate, view.whole.rows)
+    weights = view.traffic_weights(rows)[rows]
+    result = retention(
+        view.incumbent[rows],
+        view.candidate(candidate)[rows],
+        view.settings.floor,
+        view.settings.alpha,
+        None if view.clusters is None else view.clusters[rows],
+        weights=weights if rows.any() else None,
+    )
+    return Certificate(
+        candidate=candidate,
+        segment=None,
+        retention=replace(result, outcome="undecided", needed=None),
+        adjusted_p=1.0,
+        certified=False,
+        tested=False,
+    )
 
 
 def _certificate(view: View, tested: Tested, adjusted_p: float, adjusted_p_below: float) -> Certificate:
@@ -150,7 +178,14 @@ def _replay(
     looks = test.path
     kept = looks[:: max(1, len(looks) // _PATH_POINTS)]
     path = tuple(
-        EvidencePoint(candidate=candidate, segment=part.label, n=n, e_pass=e_pass, e_fail=e_fail)
+        EvidencePoint(
+            candidate=candidate,
+            segment=part.label,
+            n=n,
+            e_pass=e_pass,
+            e_fail=e_fail,
+            threshold=(1 if test.anytime else 2) / (settings.alpha * share),
+        )
         for n, e_pass, e_fail in (kept if looks[-1:] == kept[-1:] else (*kept, looks[-1]))
     )
     return _closed(view, candidate, part, rows, test), path

@@ -2,7 +2,8 @@
 
 For each candidate the whole workload is one hypothesis and each of its segments another. Every
 candidate gets the same part of alpha; half of that is for the whole and half is spread over the
-segments, all of it for the whole where there are none. Weighted Holm over all of them (S. Holm,
+segments, all of it for the whole where there are none. A team that would only ever split leaves the
+whole out of the list, and all of alpha is spread over the segments. Weighted Holm over all of them (S. Holm,
 Scand. J. Statist. 6 (1979) 65-70) passes on what a certified hypothesis no longer needs.
 """
 
@@ -12,12 +13,19 @@ Hypothesis = tuple[str, str | None]
 """A candidate, and the segment it would answer (None: everything)."""
 
 
-def alpha_shares(candidates: Sequence[str], segments: Sequence[str]) -> dict[Hypothesis, float]:
-    """Return each hypothesis's initial share of alpha; the shares sum to 1."""
+def alpha_shares(
+    candidates: Sequence[str], segments: Sequence[str], *, splits_only: bool = False
+) -> dict[Hypothesis, float]:
+    """Return each hypothesis's initial share of alpha; the shares sum to 1.
+
+    With `splits_only` the whole is no hypothesis, unless there are no segments.
+    """
     each = 1.0 / len(candidates)
     shares: dict[Hypothesis, float] = {}
     for candidate in candidates:
-        shares[candidate, None] = each / 2 if segments else each
+        whole = 1.0 if not segments else 0.0 if splits_only else 0.5
+        if whole:
+            shares[candidate, None] = each * whole
         for segment in segments:
-            shares[candidate, segment] = each / 2 / len(segments)
+            shares[candidate, segment] = each * (1.0 - whole) / len(segments)
     return shares

@@ -112,7 +112,8 @@ def open_hypotheses(
     return tuple(
         one
         for one in certificates
-        if one.candidate in candidates
+        if one.tested
+        and one.candidate in candidates
         and not one.certified
         and not one.shown_below
         and (one.excluded is None or (one.segment is None and not segmented))

@@ -58,7 +58,9 @@ def _quality(found: Findings) -> Iterator[str]:
     for one in found.certificates:
         where = "the whole workload" if one.segment is None else one.segment
         kept = f"{one.candidate} keeps {retained(one.retention)} on {where}"
-        if one.segment is None and one.excluded is not None:
+        if not one.tested:
+            yield f"{kept}; not tested there: only segments may move."
+        elif one.segment is None and one.excluded is not None:
             yield f"{kept}; not certified there, because {one.excluded} failed on part of it."
         elif one.excluded is not None:
             yield f"{where} stays with {found.incumbent}: {one.excluded} failed there."

@@ -40,9 +40,9 @@ class DecisionSettings:
 
     `mode` is as asked for; the verdict's own `mode` is what could be done with the evidence.
     `parity_declared` says that the team knows of differing prompts or settings and means them.
-    `stated_cost_usd` are costs per request that someone stated, for models without measured
-    ones. `provided` names evidence that is there: documents, "agent trials",
-    "verified-identity routes".
+    `splits_only` tests segments alone: nothing may move the whole. `stated_cost_usd` are costs per
+    request that someone stated, for models without measured ones. `provided` names evidence
+    that is there: documents, "agent trials", "verified-identity routes".
     """
 
     floor: float = 0.85
@@ -55,6 +55,7 @@ class DecisionSettings:
     seed: int = 0
     errors_count_as_zero: bool = True
     parity_declared: bool = False
+    splits_only: bool = False
     stated_cost_usd: Mapping[str, float] = field(default_factory=dict)
     provided: tuple[str, ...] = ()
 
@@ -83,6 +84,7 @@ class Certificate:
     `certified` is `adjusted_p <= alpha`; `excluded` names the guard that took the segment out.
     `share` is the segment's share of traffic, in [0, 1]. `shown_below` says that the data show
     the retention to be below the floor, by the same correction (`adjusted_p_below`).
+    `tested` False: the figure is for reading only, no policy of this decision rests on it.
     """
 
     candidate: str
@@ -94,6 +96,7 @@ class Certificate:
     excluded: str | None = None
     adjusted_p_below: float = 1.0
     shown_below: bool = False
+    tested: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -40,9 +40,9 @@ class Stopping:
     """The rule that stops a run; feed it pairs in the shuffled order, not as answers arrive.
 
     `planned` is the number of samples planned in all, `segments` how many of them each segment
-    has (empty without segments), `heaviest` the largest weight among them. Mode "fixed" never
-    stops, "anytime" bets without a planned end. The samples of a run that stops one by one must
-    not be clustered: pass mode "fixed" for those.
+    has (empty without segments), `heaviest` the largest weight among them; with `splits_only` the
+    whole is not followed. Mode "fixed" never stops, "anytime" bets without a planned end. The
+    samples of a run that stops one by one must not be clustered: pass mode "fixed" for those.
     """
 
     def __init__(
@@ -55,9 +55,9 @@ class Stopping:
         alpha: float = 0.05,
         mode: str = "sequential",
         heaviest: float = 1.0,
+        splits_only: bool = False,
     ) -> None:
         sizes = dict(segments or {})
-        self._candidates = tuple(candidates)
         self._never = mode == "fixed"
         self._heaviest = heaviest
         self._followers = {
@@ -69,7 +69,9 @@ class Stopping:
                     anytime=mode == "anytime",
                 )
             )
-            for (candidate, segment), share in alpha_shares(candidates, list(sizes)).items()
+            for (candidate, segment), share in alpha_shares(
+                candidates, list(sizes), splits_only=splits_only
+            ).items()
         }
 
     def wants(self, candidate: str, segment: str | None) -> bool:
@@ -98,11 +100,16 @@ class Stopping:
         return not self._never and all(follower.outcome is not None for follower in self._followers.values())
 
     def live(self) -> dict[str, Retention]:
-        """Return each candidate's retention so far over the whole workload.
+        """Return each candidate's retention so far over the whole workload, or on each segment.
 
-        The interval may be looked at as often as one likes.
+        The keys are `CANDIDATE`, or `CANDIDATE on SEGMENT` where only splits are tested. The
+        interval may be looked at as often as one likes.
         """
-        return {candidate: self._followers[candidate, None].test.result() for candidate in self._candidates}
+        wholes = {key: each for key, each in self._followers.items() if key[1] is None}
+        return {
+            candidate if segment is None else f"{candidate} on {segment}": follower.test.result()
+            for (candidate, segment), follower in (wholes or self._followers).items()
+        }
 
     def snapshot(self) -> tuple[Progress, ...]:
         """Return how every hypothesis stands."""

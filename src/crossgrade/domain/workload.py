@@ -40,7 +40,7 @@ class Workload:
     `floor` is the retention that must hold, in (0, 2); `alpha` the error rate a side;
     `planned` the largest number of samples asked (None: the whole dataset);
     `requests_per_month` prices the decision (None: unknown). `segment` and `cluster` name
-    dataset fields.
+    dataset fields. With `splits_only` each segment is tested for itself and nothing moves the whole.
     """
 
     name: str
@@ -62,4 +62,5 @@ class Workload:
     requests_per_month: int | None = None
     max_cost_usd: Decimal | None = None
     errors_count_as_zero: bool = True
+    splits_only: bool = False
     requirements: Requirements = field(default_factory=Requirements)

@@ -70,7 +70,7 @@ def _to_svg(figure: "Figure", salt: str, title: str) -> str:
 
 
 def _colour(certificate: Certificate) -> str:
-    if certificate.excluded:
+    if certificate.excluded or not certificate.tested:
         return _MUTED
     if certificate.certified:
         return _GOOD

@@ -102,6 +102,8 @@ def _facts(verdict: Verdict) -> tuple[tuple[str, str], ...]:
 
 def standing(certificate: Certificate) -> str:
     """Say what became of one hypothesis."""
+    if not certificate.tested:
+        return "not tested"
     if certificate.excluded:
         return f"left out: {certificate.excluded}"
     if certificate.certified:

@@ -113,6 +113,7 @@ workloads:
     requests_per_month: 1000
     max_cost_usd: 2.50
     errors_count_as_zero: false
+    splits_only: true
     requirements:
       evidence: regulated
       context_tokens: 4000
@@ -140,6 +141,7 @@ valid_days: 30
     )
     assert workload.scorer == ScorerSpec(kind="judge", options={"a": [1]}, chance=0.1, zero="useless")
     assert (workload.segment, workload.cluster, workload.weight) == ("kind", "doc", "share")
+    assert workload.splits_only
     assert workload.max_cost_usd == Decimal("2.5")
     assert workload.requirements.documents == ("docs/a.pdf",)
     assert config.store.endswith("/state/x.db")
@@ -158,6 +160,9 @@ def test_keys_of_the_file_cover_the_fields_of_the_domain() -> None:
     ]
     for section, kind, elsewhere in pairs:
         assert set(schema[section]["properties"]) == {field.name for field in fields(kind)} - elsewhere
+    renamed = {"segment": "segment_field", "cluster": "cluster_field", "weight": "weight_field"}
+    of_workload = {renamed.get(field.name, field.name) for field in fields(Workload)} - {"name"}
+    assert set(schema["WorkloadSection"]["properties"]) == of_workload | {"prompt", "settings"}
 
 
 def test_the_digest_names_the_content_not_the_writing(tmp_path: Path) -> None:

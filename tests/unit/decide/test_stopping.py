@@ -147,3 +147,16 @@ def test_anytime_needs_no_plan_and_shuffles_imported_rows(make, counts, now):
 
 def test_sequential_without_a_recorded_order_is_fixed(make, counts, now):
     assert decide_policy(make(*counts(160, 160, 10, 70)), SEQUENTIAL, now=now).mode == "fixed"
+
+
+def test_splits_only_follows_segments_alone_and_stops_each_for_itself() -> None:
+    rule = Stopping(candidates=["b"], planned=400, segments={"x": 200, "y": 200}, splits_only=True)
+    for _ in range(200):
+        if rule.wants("b", "x"):
+            rule.update("b", "x", 1.0, 1.0)
+        if rule.wants("b", "y"):
+            rule.update("b", "y", 1.0, 0.0)
+    assert rule.done
+    assert not rule.wants("b", "x")
+    assert set(rule.live()) == {"b on x", "b on y"}
+    assert {each.segment: each.outcome for each in rule.snapshot()} == {"x": "pass", "y": "fail"}
