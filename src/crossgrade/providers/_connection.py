@@ -64,6 +64,10 @@ class _Exchange:
         except httptools.HttpParserError as error:
             raise UpstreamError(f"the answer is not valid HTTP: {error}") from None
 
+    def on_message_begin(self) -> None:
+        if self.complete:
+            raise UpstreamError("the server answered more than it was asked")
+
     def on_header(self, name: bytes, value: bytes) -> None:
         if not self.in_body:  # what comes later is a trailer
             self.response.headers[name.decode("latin-1").lower()] = value.decode("latin-1")
@@ -145,7 +149,8 @@ class Connection(asyncio.Protocol):
         With `sink` the body of a 200 response goes there, piece by piece. When it returns True
         the future is done, and the rest is read only so that the connection can be used again.
         """
-        assert self._transport is not None
+        if self._transport is None:
+            raise UpstreamError("the connection was closed before the request was sent")
         self._exchange = _Exchange(largest, sink)
         self._transport.write(request)
         return self._exchange.waiter

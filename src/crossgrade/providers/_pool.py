@@ -15,6 +15,7 @@ from crossgrade.wire import excerpt
 
 _LONGEST_IDLE_S = 45.0
 _DRAIN_S = 2.0
+_TURNS_TO_CLOSE = 10
 
 
 class HttpPool:
@@ -64,7 +65,9 @@ class HttpPool:
         for connection in tuple(self._open):
             connection.abort()
         self._idle.clear()
-        await asyncio.sleep(0)  # lets the transports close their sockets
+        for _ in range(_TURNS_TO_CLOSE):
+            if self._open:
+                await asyncio.sleep(0)  # lets the transports close their sockets
 
     async def request(
         self,
@@ -129,7 +132,8 @@ class HttpPool:
             await loop.create_connection(
                 lambda: connection, host, port, ssl=self._ssl, happy_eyeballs_delay=0.25
             )
-        self._open.add(connection)
+        if connection.usable:
+            self._open.add(connection)
         return connection
 
     async def _connect_through(self, proxy: Proxy, context: ssl.SSLContext, connection: Connection) -> None:
