@@ -13,6 +13,7 @@ import signal
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import anyio
@@ -25,8 +26,9 @@ from crossgrade.store import Store
 
 SAMPLES = 100
 _DELAY_S = 0.03
-_LONGEST_S = 0.5
-"""A run takes about this long, so that kills fall before, in and after every part of it."""
+_KILLS_A_RUN = 2
+_LATER_S = 0.05
+"""A kill comes up to this long after a number of requests that is drawn at random has come."""
 
 
 def kill_and_resume(times: int, seed: int) -> dict[str, int]:
@@ -45,18 +47,16 @@ def _one_run(url: str, folder: Path, chance: random.Random, number: int) -> dict
     write_dataset(folder / "data.jsonl", SAMPLES, salt=f"run {number}")
     kept: set[tuple[str, str]] = set()
     seen = {"kills": 0, "paid_twice": 0}
-    while True:
+    ended = False
+    while not ended:
         before = _requests_in_store(folder)
         sent_before = counts(url)
-        ended = _run_in_child(
-            url, folder, kill_after_s=chance.uniform(0, _LONGEST_S) if seen["kills"] < 3 else None
-        )
+        kill = seen["kills"] < _KILLS_A_RUN
+        ended = _run_in_child(url, folder, _moment(url, chance) if kill else None)
         sent = counts(url)
         seen["paid_twice"] += sum(sent[request] > sent_before[request] for request in before)
-        if ended:
-            break
-        seen["kills"] += 1
-        kept |= _answers(folder)
+        seen["kills"] += not ended
+        kept |= set() if ended else _answers(folder)
     mine = {request: times for request, times in sent.items() if f"run {number} " in request}
     final = _answers(folder)
     assert len(final) == 2 * SAMPLES, f"{len(final)} answers count at the end"
@@ -68,7 +68,21 @@ def _one_run(url: str, folder: Path, chance: random.Random, number: int) -> dict
     }
 
 
-def _run_in_child(url: str, folder: Path, *, kill_after_s: float | None) -> bool:
+def _moment(url: str, chance: random.Random) -> Callable[[], bool]:
+    """Return a function that says whether the moment to kill has come."""
+    wanted = sum(counts(url).values()) + chance.randrange(2 * SAMPLES)
+    later_s = chance.uniform(0, _LATER_S)
+
+    def has_come() -> bool:
+        if sum(counts(url).values()) < wanted:
+            return False
+        time.sleep(later_s)
+        return True
+
+    return has_come
+
+
+def _run_in_child(url: str, folder: Path, moment: Callable[[], bool] | None) -> bool:
     """Run, or resume, in a forked child; returns whether it ended by itself."""
     child = os.fork()
     if child == 0:
@@ -79,10 +93,16 @@ def _run_in_child(url: str, folder: Path, *, kill_after_s: float | None) -> bool
             status = 0
         finally:
             os._exit(status)
-    if kill_after_s is not None:
-        time.sleep(kill_after_s)
-        os.kill(child, signal.SIGKILL)
-    _, status = os.waitpid(child, 0)
+    while moment is not None:
+        ended, status = os.waitpid(child, os.WNOHANG)
+        if ended:
+            break
+        if moment():
+            os.kill(child, signal.SIGKILL)
+            moment = None
+        time.sleep(0.002)
+    else:
+        _, status = os.waitpid(child, 0)
     if os.WIFEXITED(status) and os.WEXITSTATUS(status):
         raise RuntimeError("the run failed")
     return os.WIFEXITED(status)
