@@ -3,7 +3,9 @@
 import io
 import math
 import re
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from crossgrade.decide import Certificate, EvidencePoint
@@ -26,15 +28,26 @@ _COLOURS = {
     "#070707": "var(--floor)",
 }
 _LEAST_E = 1e-5
+_LONGEST_LABEL = 32
 _INK, _MUTED, _GOOD, _BAD, _OPEN, _LINE, _FLOOR = _COLOURS
 
 
-def _new(width_in: float, height_in: float) -> tuple["Figure", "Axes"]:
+@contextmanager
+def _plain_labels() -> Iterator[None]:
+    """Draw labels as they are: never as formulas, and without a word on glyphs that a font here lacks."""
     try:
         from matplotlib import rc_context
-        from matplotlib.figure import Figure
     except ImportError as cause:
         raise MissingExtraError("the HTML report", "report") from cause
+    with rc_context({"text.parse_math": False}), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"Glyph \d+ .* missing from font")
+        yield
+
+
+def _new(width_in: float, height_in: float) -> tuple["Figure", "Axes"]:
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
     with rc_context({"font.size": 10, "axes.linewidth": 0.8, "xtick.color": _MUTED, "ytick.color": _INK}):
         figure = Figure(figsize=(width_in, height_in), layout="constrained")
         axes = figure.add_subplot()
@@ -77,6 +90,7 @@ def _colour(certificate: Certificate) -> str:
     return _BAD if certificate.retention.outcome == "fail" else _OPEN
 
 
+@_plain_labels()
 def forest(certificates: Sequence[Certificate], floor: float, salt: str = "forest") -> str:
     """Draw retention with its interval for each candidate and segment, and the floor as a line."""
     drawn = [certificate for certificate in certificates if certificate.retention.value is not None]
@@ -91,7 +105,7 @@ def forest(certificates: Sequence[Certificate], floor: float, salt: str = "fores
     axes.set_ylim(-0.7, len(drawn) - 0.3)
     axes.set_yticks(
         range(len(drawn)),
-        [_forest_label(certificate, several=several) for certificate in reversed(drawn)],
+        [_label(one.candidate, one.segment, several=several) for one in reversed(drawn)],
         color=_INK,
     )
     axes.tick_params(axis="y", length=0)
@@ -111,9 +125,10 @@ def _forest_range(drawn: Sequence[Certificate], floor: float) -> tuple[float, fl
     return left, right
 
 
-def _forest_label(certificate: Certificate, *, several: bool) -> str:
-    where = certificate.segment or WHOLE
-    return f"{certificate.candidate} · {where}" if several else where
+def _label(candidate: str, segment: str | None, *, several: bool) -> str:
+    where = segment or WHOLE
+    label = f"{candidate} · {where}" if several else where
+    return label if len(label) <= _LONGEST_LABEL else label[: _LONGEST_LABEL - 1] + "…"
 
 
 def _forest_row(axes: "Axes", row: int, certificate: Certificate, left: float, right: float) -> None:
@@ -140,6 +155,7 @@ def _forest_row(axes: "Axes", row: int, certificate: Certificate, left: float, r
     )
 
 
+@_plain_labels()
 def evidence_path(points: Sequence[EvidencePoint], salt: str = "path") -> str:
     """Draw the two e-values of each hypothesis, as shares of its threshold, over its samples (log scale)."""
     figure, axes = _new(8.2, 3.2)
@@ -148,8 +164,7 @@ def evidence_path(points: Sequence[EvidencePoint], salt: str = "path") -> str:
         series.setdefault((point.candidate, point.segment), []).append(point)
     several = len({candidate for candidate, _ in series}) > 1
     for (candidate, segment), path in series.items():
-        name = segment or WHOLE
-        _evidence_line(axes, path, f"{candidate} · {name}" if several else name)
+        _evidence_line(axes, path, _label(candidate, segment, several=several))
     axes.axhline(1, color=_FLOOR, linestyle=(0, (4, 3)), linewidth=1.2)
     axes.set_yscale("log")
     axes.set_ylim(1e-4, 10)

@@ -8,6 +8,7 @@ from crossgrade._version import __version__
 from crossgrade.decide import Verdict
 from crossgrade.errors import MissingExtraError
 from crossgrade.report import _figures
+from crossgrade.report._readable import readable
 from crossgrade.report._view import VerdictView, view
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ def render_html(verdicts: Sequence[Verdict], *, title: str | None = None) -> str
     Raises MissingExtraError without the `report` extra.
     """
     environment = _environment()
+    verdicts = [readable(verdict) for verdict in verdicts]
     name = title or ", ".join(verdict.workload for verdict in verdicts)
     pages = [_page(verdict, index) for index, verdict in enumerate(verdicts)]
     return environment.get_template("report.html.j2").render(pages=pages, title=name, version=__version__)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
 from crossgrade.decide import Verdict, gate
+from crossgrade.report._readable import readable
 from crossgrade.report._view import Table, VerdictView, standing, view
 
 _MOST_ROWS = 60
@@ -12,7 +13,7 @@ _MOST_ROWS = 60
 def render_markdown(verdicts: Sequence[Verdict]) -> str:
     """Return the report as Markdown, short enough for a job summary."""
     parts: list[str] = []
-    for verdict in verdicts:
+    for verdict in map(readable, verdicts):
         seen = view(verdict)
         parts += [f"## {_escape(seen.workload)}: {seen.name}", _escape(seen.sentence)]
         parts.append("\n".join(f"- **{label}**: {_escape(value)}" for label, value in seen.facts))
@@ -50,6 +51,7 @@ def _markdown_table(table: Table) -> str:
 
 def render_text(verdict: Verdict, *, width: int = 100) -> str:
     """Return the verdict as plain text for a terminal: sentence, facts, reasons, guards that did not pass."""
+    verdict = readable(verdict)
     seen = view(verdict)
     label_width = max(len(label) for label, _ in seen.facts)
     lines = [f"{seen.workload}: {seen.name.upper()}", f"  {seen.sentence}", ""]
@@ -92,29 +94,24 @@ def render_junit(verdicts: Sequence[Verdict]) -> str:
     The verdict's case fails exactly when `decide --gate` exits with something else than 0.
     """
     root = Element("testsuites", name="crossgrade")
-    for verdict in verdicts:
+    for verdict in map(readable, verdicts):
         suite = SubElement(root, "testsuite", name=verdict.workload)
         case = SubElement(suite, "testcase", classname=verdict.workload, name="verdict")
         if gate(verdict) != 0:
-            failure = SubElement(case, "failure", message=_xml(f"{verdict.name}: {verdict.sentence}"))
-            failure.text = _xml("\n".join((*verdict.reasons, *verdict.would_change)))
+            failure = SubElement(case, "failure", message=f"{verdict.name}: {verdict.sentence}")
+            failure.text = "\n".join((*verdict.reasons, *verdict.would_change))
         for certificate in verdict.certificates:
             name = f"{certificate.candidate} on {certificate.segment or 'the whole workload'}"
-            case = SubElement(suite, "testcase", classname=f"{verdict.workload}.retention", name=_xml(name))
-            SubElement(case, "system-out").text = _xml(standing(certificate))
+            case = SubElement(suite, "testcase", classname=f"{verdict.workload}.retention", name=name)
+            SubElement(case, "system-out").text = standing(certificate)
         for guard in verdict.guards:
             name = f"{guard.name}{f' on {guard.segment}' if guard.segment else ''}"
-            case = SubElement(suite, "testcase", classname=f"{verdict.workload}.guards", name=_xml(name))
+            case = SubElement(suite, "testcase", classname=f"{verdict.workload}.guards", name=name)
             if guard.status == "fail":
-                SubElement(case, "failure", message=_xml(guard.seen)).text = _xml(guard.advice)
+                SubElement(case, "failure", message=guard.seen).text = guard.advice
             else:
-                SubElement(case, "system-out").text = _xml(guard.seen)
+                SubElement(case, "system-out").text = guard.seen
         suite.set("tests", str(len(suite)))
         suite.set("failures", str(sum(len(element.findall("failure")) for element in suite)))
     indent(root)
     return '<?xml version="1.0" encoding="utf-8"?>\n' + tostring(root, encoding="unicode") + "\n"
-
-
-def _xml(text: str) -> str:
-    """Drop the control characters that XML 1.0 forbids."""
-    return "".join(character for character in text if character in "\t\n" or character >= " ")

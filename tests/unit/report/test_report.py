@@ -76,6 +76,38 @@ def test_junit_survives_control_characters(verdict: Verdict) -> None:
     ET.fromstring(render_junit([replace(verdict, name="keep", sentence="bell \x07 and \x00")]))
 
 
+HOSTILE = "\x1b]0;x\x07 $\\foo$ \u202e\ufffe\ud800\x00 中文\nswitch " + "W" * 300
+
+
+@pytest.mark.parametrize(
+    "render", [render_html, render_markdown, render_junit, lambda verdicts: render_text(verdicts[0])]
+)
+def test_hostile_names_drive_no_terminal_and_break_no_form(verdict: Verdict, render: object) -> None:
+    certificates = tuple(replace(each, candidate=HOSTILE, segment=HOSTILE) for each in verdict.certificates)
+    path = tuple(replace(each, candidate=HOSTILE, segment=HOSTILE) for each in verdict.path)
+    losses = tuple(
+        replace(each, sample_id=HOSTILE, candidate_output="two\nlines\x1b[2J") for each in verdict.losses
+    )
+    hostile = replace(
+        verdict,
+        workload=HOSTILE,
+        sentence=HOSTILE,
+        reasons=(HOSTILE,),
+        certificates=certificates,
+        path=path,
+        losses=losses,
+    )
+    text = render([hostile])
+    text.encode()
+    assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202e\ufffe]", text)
+    if render is render_html:
+        assert "two\nlines\ufffd[2J" in text
+    else:
+        assert not re.search("^ *switch W", text, re.MULTILINE)
+    if render is render_junit:
+        ET.fromstring(text)
+
+
 def test_report_is_written_whole_or_not_at_all(verdict: Verdict, tmp_path: Path) -> None:
     path = write_report([verdict], tmp_path / "deep" / "report.html")
     assert path.read_text(encoding="utf-8").endswith("</html>")
