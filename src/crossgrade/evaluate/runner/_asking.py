@@ -58,7 +58,8 @@ class Asking:
         self._batches = batches
         self._recorded = recorded
         self._reuse = reuse
-        self._asked: dict[str, anyio.Event] = {}
+        self._asking: dict[str, anyio.Event] = {}
+        self._asked: set[str] = set()
         self.calls = 0
         self.reused = 0
         self.errors = 0
@@ -111,21 +112,19 @@ class Asking:
         self._writer.put(self._answer(case, call, response_id=response.id, reused=reused))
 
     async def ask(self, case: Case, call: Call) -> None:
-        """Ask the provider, unless the same request is being asked: then wait for its answer.
+        """Ask the provider, unless the run asked the same before: then take that answer.
 
         Raises what ends the run: `AuthError`, `RateLimitedError` after the account's patience,
         and any `ProviderError` that came `FAILURES_IN_A_ROW` times. Other failures become the
         call's outcome.
         """
-        twin = self._asked.get(call.digest)
-        if twin is not None and self._reuse:
-            await twin.wait()
-            await self._writer.committed()
-            found = await anyio.to_thread.run_sync(self._store.answers.paid, [call.digest])
-            if found:
-                self.take(case, call, found[call.digest])
+        if self._reuse and call.digest in self._asked:
+            twin = await self._answered_twin(call)
+            if twin is not None:
+                self.take(case, call, twin)
                 return
-        asked = self._asked[call.digest] = anyio.Event()
+        self._asked.add(call.digest)
+        answered = self._asking[call.digest] = anyio.Event()
         contestant = call.contestant
         try:
             answer = await contestant.account.call(contestant.provider.ask, call.request)
@@ -136,7 +135,16 @@ class Asking:
         else:
             self._succeed(case, call, answer)
         finally:
-            asked.set()
+            self._asking.pop(call.digest, None)
+            answered.set()
+
+    async def _answered_twin(self, call: Call) -> Response | None:
+        """Wait for the answer to an equal request of this run; None when it failed."""
+        if call.digest in self._asking:
+            await self._asking[call.digest].wait()
+        await self._writer.committed()
+        found = await anyio.to_thread.run_sync(self._store.answers.paid, [call.digest])
+        return found.get(call.digest)
 
     def _succeed(self, case: Case, call: Call, answer: ModelAnswer) -> None:
         call.answer = answer

@@ -8,7 +8,7 @@ from crossgrade.domain import ModelAnswer, ModelRequest, Sample, Score
 from crossgrade.evaluate.runner._contestant import Contestant
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, eq=False)
 class Call:
     """One answer that a case waits for: a contestant's, in one epoch.
 
@@ -38,7 +38,7 @@ class Call:
         return None if self.score is None else self.score.value
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, eq=False)
 class Case:
     """A sample as it is asked: `missing` calls have no outcome yet; `done` once all is committed."""
 

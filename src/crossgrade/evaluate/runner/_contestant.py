@@ -22,7 +22,7 @@ WRAPPING_TOKENS = 32
 _SEEN_ENOUGH = 20
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, eq=False)
 class Contestant:
     """A variant with its provider, account and price, and the outputs seen so far."""
 
