@@ -46,6 +46,8 @@ def test_a_template_is_a_valid_project(
     assert len({json.dumps(sample.fields, sort_keys=True) for sample in dataset.samples}) == len(
         dataset.samples
     )
+    clusters = {sample.cluster for sample in dataset.samples}
+    assert workload.cluster is None or len(clusters) >= 20, "fewer clusters cannot carry a decision"
     assert build_scorer(workload.scorer).kind == workload.scorer.kind
     for sample in dataset.samples:
         prompt = workload.incumbent.prompt.user
