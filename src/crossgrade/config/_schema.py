@@ -85,6 +85,10 @@ class ModelSection(Section):
     timeout_s: Annotated[float, Field(gt=0, le=86_400)] = Field(
         default=120.0, description="Seconds to wait for one answer."
     )
+    patience_s: Annotated[float, Field(ge=0, le=86_400)] = Field(
+        default=300.0,
+        description="Seconds to go on while the provider answers nothing but 429 (too many requests).",
+    )
     batch: bool = Field(
         default=False, description="Whether to use the provider's batch API, slower and cheaper."
     )

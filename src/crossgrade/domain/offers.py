@@ -34,6 +34,7 @@ class Offer:
     `provider` is a row of `wire.hosts` (`openai`, `groq`, `local` …). `prices` are dated
     overrides, oldest first; empty means the catalogue's. `open_weights` None is unknown.
     `max_concurrency` bounds the runner's adaptive limit; `timeout_s` is per call.
+    `patience_s` bounds how long an account may answer nothing but 429.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Offer:
     retires_on: date | None = None
     max_concurrency: int = 64
     timeout_s: float = 120.0
+    patience_s: float = 300.0
     batch: bool = False
 
 

@@ -183,3 +183,13 @@ def test_offers_of_one_account_share_its_limit() -> None:
     assert accounts.of(second, Scripted("shared")) is account
     assert account.limit.ceiling == 5
     assert accounts.of(first, Scripted("other")) is not account
+
+
+def test_the_shortest_patience_of_an_accounts_offers_counts() -> None:
+    first, second = variant("a", patience_s=60.0).offer, variant("b", patience_s=2.0).offer
+    accounts = Accounts()
+    accounts.of(first, Scripted("shared"))
+    assert accounts.of(second, Scripted("shared")).patience.throttled_s == 2.0
+    assert accounts.of(first, Scripted("shared")).patience.throttled_s == 2.0
+    assert accounts.of(first, Scripted("other")).patience.throttled_s == 60.0
+    assert Accounts(HASTY).of(first, Scripted("shared")).patience is HASTY

@@ -199,10 +199,13 @@ class Account:
 
 
 class Accounts:
-    """The accounts that the calls of a project go through, by name."""
+    """The accounts that the calls of a project go through, by name.
+
+    Without `patience` an account is given up after the shortest `patience_s` of its offers.
+    """
 
     def __init__(self, patience: Patience | None = None) -> None:
-        self._patience = patience or Patience()
+        self._patience = patience
         self._accounts: dict[str, Account] = {}
 
     def of(self, offer: Offer, provider: Provider) -> Account:
@@ -212,11 +215,13 @@ class Accounts:
         and measure each other's load.
         """
         ceiling = 1 if offer.provider == "local" else offer.max_concurrency
+        patience = self._patience or Patience(throttled_s=offer.patience_s)
         account = self._accounts.get(provider.account)
         if account is None:
-            account = Account(provider.account, ceiling=ceiling, patience=self._patience)
+            account = Account(provider.account, ceiling=ceiling, patience=patience)
             self._accounts[provider.account] = account
         account.limit.lower_ceiling(ceiling)
+        account.patience = min(account.patience, patience, key=lambda each: each.throttled_s)
         return account
 
     def hurry(self, grace_s: float) -> None:
