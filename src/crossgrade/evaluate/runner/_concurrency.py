@@ -29,14 +29,13 @@ class Patience:
 
     A call that fails in a way that may pass is tried `attempts` times in all, with pauses that
     double from `first_pause_s` to `longest_pause_s`, each shortened at random by up to half.
-    An account that answers nothing but 429 for `throttled_s` is given up (None: for the
-    `patience_s` of its offers, the shortest counts).
+    An account that answers nothing but 429 for `throttled_s` is given up.
     """
 
     attempts: int = 5
     first_pause_s: float = 0.5
     longest_pause_s: float = 30.0
-    throttled_s: float | None = None
+    throttled_s: float = 300.0
 
     def pause_s(self, failures: int) -> float:
         """Return how long to wait after this many failures (from 1), in seconds."""
