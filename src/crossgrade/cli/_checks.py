@@ -139,19 +139,16 @@ def _stored_tables(store: str) -> Check:
     """Read which tables a database has, without opening it for writing."""
     from sqlalchemy import create_engine, inspect, text
     from sqlalchemy.exc import SQLAlchemyError
+    from sqlalchemy.pool import NullPool
 
     url = store if "://" in store else f"sqlite:///file:{store}?mode=ro&uri=true"
     place = store if "://" not in store else f"the database of {DATABASE_URL_VARIABLE} or `store`"
     try:
-        engine = create_engine(url.replace("postgres://", "postgresql://", 1))
+        engine = create_engine(url.replace("postgres://", "postgresql://", 1), poolclass=NullPool)
         with engine.connect() as connection:
             known = inspect(connection).has_table("alembic_version")
-            tables = (
-                connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
-                if known
-                else None
-            )
-        engine.dispose()
+            query = text("SELECT version_num FROM alembic_version")
+            tables = connection.execute(query).scalar() if known else None
     except (SQLAlchemyError, ImportError) as error:
         cause = type(getattr(error, "orig", None) or error).__name__  # its text may hold a password
         return Check(name="store", status="fail", seen=f"{place} cannot be read ({cause})", hint=_STORE_HINT)
