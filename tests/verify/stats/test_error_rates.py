@@ -72,7 +72,7 @@ def test_bets_alone_at_the_boundary(setting):
 def test_score_interval_covers(setting, retained):
     accuracy, correlation = SETTINGS[setting]
     counts = generator(4, setting, int(100 * retained)).multinomial(
-        200, cells(accuracy, retained, correlation), 4_000
+        200, cells(accuracy, retained, correlation), 2_000
     )
     inside = 0
     for row in counts:
