@@ -69,11 +69,6 @@ def note(text: str) -> None:
     click.echo(printable(text), err=True)
 
 
-def warn(text: str) -> None:
-    """Warn the user on stderr."""
-    click.echo(f"{styled('warning:', sys.stderr, fg='yellow', bold=True)} {printable(text)}", err=True)
-
-
 def shows_progress() -> bool:
     """Tell whether live progress is wanted: stderr is a terminal and nobody said no."""
     return sys.stderr.isatty() and not os.environ.get(NO_PROGRESS_VARIABLE)
