@@ -56,7 +56,7 @@ class Routes:
                 if step == "up" or current is None:
                     raise StoreError(
                         "the route table was changed by somebody else in the meantime",
-                        hint="look at `crossgrade route show`, then publish again",
+                        hint="read the table that is in force now, then publish the change again",
                     )
                 routes = self._merged(table, expected_digest, current)
             version = 1 if current is None else current.version + 1

@@ -5,6 +5,7 @@ from typing import Any
 import anyio
 import pytest
 
+from crossgrade.decide import Stopping
 from crossgrade.domain import Score
 from crossgrade.errors import DataError, UsageError
 from crossgrade.evaluate import Accounts, Progress, planned_samples
@@ -169,3 +170,14 @@ def test_calls_at_once_stay_below_the_offers_bound(store: Store) -> None:
     load = workload(incumbent=variant("gpt", max_concurrency=3))
     run(store, gpt, llama, load=load, data=dataset(60), accounts=Accounts(HASTY))
     assert gpt.most_in_flight <= 3
+
+
+@pytest.mark.parametrize("says", ["yes", "no"])
+def test_the_rule_of_decide_stops_a_run_whose_verdict_is_certain(store: Store, says: str) -> None:
+    llama = Scripted("llama", lambda *_: says)
+    stopping = Stopping(candidates=["llama"], planned=400)
+    result = run(store, Scripted("gpt"), llama, data=dataset(400), stopping=stopping)
+    assert result.ending == "certain"
+    assert len(llama.asked) < 300
+    retention = result.progress.live["llama"]
+    assert retention.value == float(says == "yes")
