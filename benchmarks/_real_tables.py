@@ -11,6 +11,7 @@ from benchmarks._table import Row
 from crossgrade.stats import Retention, retention
 
 _MMLU_PRO = Path(__file__).parent.parent / "tests" / "data" / "published" / "mmlu_pro.csv.gz"
+_GPT_4, _MIXTRAL = "gpt-4-1106-preview", "mixtral-8x7b-instruct-v0.1"
 _LLAMA = "Meta-Llama-3_1-70B-Instruct"
 
 EXPECTED = {
@@ -23,7 +24,8 @@ EXPECTED = {
 
 
 def _read(data: bytes) -> list[dict[str, str]]:
-    return list(csv.DictReader(gzip.decompress(data).decode().splitlines()))
+    text = gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data
+    return list(csv.DictReader(text.decode().splitlines()))
 
 
 def _paired(rows: list[dict[str, str]], incumbent: str, candidate: str) -> Retention:
@@ -35,13 +37,13 @@ def _paired(rows: list[dict[str, str]], incumbent: str, candidate: str) -> Reten
 def measured() -> dict[str, Retention]:
     """Retention of each published pair, in the order of EXPECTED."""
     demo = files("crossgrade") / "data" / "demo"
-    gsm8k = _read((demo / "gsm8k_published.csv.gz").read_bytes())
-    mmlu = _read((demo / "mmlu_published.csv.gz").read_bytes())
+    gsm8k = _read((demo / "gsm8k_regraded.csv").read_bytes())
+    mmlu = _read((demo / "mmlu.csv.gz").read_bytes())
     pro = _read(_MMLU_PRO.read_bytes())
     names = list(EXPECTED)
     found = {
-        names[0]: _paired(gsm8k, "gpt-4-1106", "mixtral-8x7b"),
-        names[1]: _paired(mmlu, "gpt-4-1106", "mixtral-8x7b"),
+        names[0]: _paired(gsm8k, f"{_GPT_4} as published", f"{_MIXTRAL} as published"),
+        names[1]: _paired(mmlu, _GPT_4, _MIXTRAL),
     }
     for name in names[2:]:
         candidate, incumbent = name.removeprefix("MMLU-Pro, ").split(" / ")

@@ -30,7 +30,7 @@ def main(chosen: list[str]) -> None:
             continue
         print(f"==> {name}", file=sys.stderr, flush=True)
         rows += [{**row, "part": name} for row in measure()]
-    write("evaluation", rows, ("crossgrade", "numpy", "scipy", "httpx2", "sqlalchemy"))
+    write("evaluation", rows, ("crossgrade", "numpy", "scipy", "aiohttp", "sqlalchemy"))
     print(DOCS / "evaluation.md")
 
 

@@ -2,8 +2,8 @@
 
 import os
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Self
 
 from crossgrade.config import Config, load_config
 from crossgrade.domain import Offer, Origin, Price, Sample, Workload
-from crossgrade.errors import ConfigError, NotFoundError, UsageError
+from crossgrade.errors import ConfigError, DataError, NotFoundError, UsageError
 
 if TYPE_CHECKING:
     from crossgrade.decide import DecisionSettings, Evidence, ModelFacts, Stopping, Verdict
@@ -172,9 +172,9 @@ class Project:
         from crossgrade.evaluate import estimate_run
 
         workload = self.workload(name)
-        return estimate_run(
-            workload, self.dataset(workload), prices=self._prices(_offers(workload)), store=self.store
-        )
+        dataset = self.dataset(workload)
+        with _in_file(workload.dataset):
+            return estimate_run(workload, dataset, prices=self._prices(_offers(workload)), store=self.store)
 
     def evaluate(
         self,
@@ -196,7 +196,8 @@ class Project:
         workload = self.workload(name)
         if max_cost_usd is not None:
             workload = replace(workload, max_cost_usd=max_cost_usd)
-        return anyio.run(self._evaluate, workload, resume, reuse, on_progress)
+        with _in_file(workload.dataset):
+            return anyio.run(self._evaluate, workload, resume, reuse, on_progress)
 
     async def _evaluate(
         self,
@@ -206,7 +207,7 @@ class Project:
         on_progress: "Callable[[Progress], None] | None",
     ) -> "RunResult":
         from crossgrade.evaluate import Accounts, Judges, run_workload
-        from crossgrade.providers import open_provider
+        from crossgrade.providers import open_batches, open_provider
 
         dataset = self.dataset(workload)
         offers = _offers(workload)
@@ -222,6 +223,11 @@ class Project:
                 )
                 for offer_name, offer in everybody.items()
             }
+            batches = {
+                name: await stack.enter_async_context(open_batches(offer, environ=self._environ))
+                for name, offer in offers.items()
+                if offer.batch
+            }
             judges = Judges(
                 everybody, providers=providers, accounts=accounts, store=self.store, prices=prices
             )
@@ -234,6 +240,7 @@ class Project:
                 stopping=_stopping(workload, dataset),
                 prices=prices,
                 accounts=accounts,
+                batches=batches,
                 resume=resume,
                 reuse=reuse,
                 on_progress=on_progress,
@@ -343,14 +350,17 @@ class Project:
         """Return the offer that a workload's scorer asks, None where it asks none."""
         from crossgrade.evaluate import scorer_kind
 
-        if not {"ask", "embed"} & set(scorer_kind(workload.scorer.kind).needs):
+        try:
+            kind = scorer_kind(workload.scorer.kind)
+        except ConfigError as error:
+            raise self._scorer_error(workload, error) from error
+        if not {"ask", "embed"} & set(kind.needs):
             return None
         model = workload.scorer.options.get("model")
         offer = self.config.offers.get(str(model))
         if offer is None:
-            raise self._scorer_error(
-                workload, f"the scorer asks `{model}`, which `models` does not have", "model"
-            )
+            where = f"workloads.{workload.name}.scorer.options.model"
+            raise self.config.error(where, f"the scorer asks `{model}`, which `models` does not have")
         return offer
 
     def _scorer(self, workload: Workload, judges: "Judges | None") -> "Scorer | PairScorer":
@@ -367,18 +377,21 @@ class Project:
         except ConfigError as error:
             if error.line is not None:
                 raise
-            where = (error.where or "").removeprefix("options.")
-            raise self._scorer_error(workload, error.message, where, error.hint) from error
+            raise self._scorer_error(workload, error) from error
 
-    def _scorer_error(
-        self, workload: Workload, message: str, option: str, hint: str | None = None
-    ) -> ConfigError:
-        where = f"workloads.{workload.name}.scorer"
-        return self.config.error(f"{where}.{option}" if option else where, message, hint)
+    def _scorer_error(self, workload: Workload, error: ConfigError) -> ConfigError:
+        where = ".".join(filter(None, ("workloads", workload.name, "scorer", error.where)))
+        return self.config.error(where, error.message, error.hint)
 
     def _run(self, workload: Workload, run_id: str | None) -> "Run":
         if run_id is not None:
-            return self.store.runs.get(run_id)
+            run = self.store.runs.get(run_id)
+            if run.workload != workload.name:
+                raise UsageError(
+                    f"run {run.id} is of workload {run.workload!r}, not of {workload.name!r}",
+                    hint=f"`crossgrade runs {workload.name}` lists the workload's runs",
+                )
+            return run
         runs = self.store.runs.recent(workload.name)
         if not runs:
             raise NotFoundError(
@@ -450,6 +463,16 @@ class Project:
             open_weights=offer.open_weights,
             price_source=None if price is None else _price_words(offer, price),
         )
+
+
+@contextmanager
+def _in_file(path: Path) -> Iterator[None]:
+    """Add the file to an error about a sample, which knows only its line."""
+    try:
+        yield
+    except DataError as error:
+        error.file = error.file or str(path)
+        raise
 
 
 def _offers(workload: Workload) -> dict[str, Offer]:

@@ -24,7 +24,7 @@ OLD_PRICES_DAYS = 60
 _PACKAGES = (
     "numpy",
     "scipy",
-    "httpx2",
+    "aiohttp",
     "sqlalchemy",
     "alembic",
     "msgspec",

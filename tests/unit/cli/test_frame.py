@@ -63,7 +63,7 @@ def test_help_lists_every_command_by_stage_and_imports_none(capsys: pytest.Captu
 
 
 def test_help_of_a_command_imports_no_heavy_library() -> None:
-    heavy = {"numpy", "scipy", "sqlalchemy", "pydantic", "httpx2", "genai_prices", "rich", "ruamel"}
+    heavy = {"numpy", "scipy", "sqlalchemy", "pydantic", "aiohttp", "genai_prices", "rich", "ruamel"}
     code = (
         "import sys; from crossgrade.cli._frame import COMMANDS, run;"
         "[run([entry.name, '--help']) for entry in COMMANDS];"
