@@ -1,5 +1,6 @@
 """`crossgrade decide`: the verdict on result files, or on a workload of the project."""
 
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -7,12 +8,18 @@ import click
 
 from crossgrade.cli._frame import config_option, json_option
 from crossgrade.cli._output import note, print_json
-from crossgrade.errors import UsageError
+from crossgrade.errors import NotFoundError, UsageError
 
 if TYPE_CHECKING:
     from crossgrade.decide import Verdict
 
 SCHEMA_VERSION = 1
+
+# What may be given beside each kind of source; anything else would be ignored, so it is refused.
+_OUTPUTS = {"as_json", "gated", "junit", "markdown", "report", "config_path"}
+_WITH_VERDICT = _OUTPUTS | {"verify_id"}
+_WITH_WORKLOAD = _OUTPUTS | {"sources", "floor", "alpha", "run_id", "apply_it"}
+_NOT_WITH_FILES = {"run_id", "apply_it", "verify_id"}
 
 
 @click.command()
@@ -76,6 +83,7 @@ SCHEMA_VERSION = 1
     help="Cost per request, where the files carry none.",
 )
 @click.option("--requests-per-month", type=click.IntRange(min=1), help="Volume, to price the decision.")
+@click.option("--splits-only", is_flag=True, help="Test each segment for itself, never the whole.")
 @click.option("--declare-parity", is_flag=True, help="Differing prompts or settings are meant.")
 @click.option("--drop-errors", is_flag=True, help="Leave failed calls out instead of counting them as 0.")
 @click.option(
@@ -119,21 +127,51 @@ def command(sources: tuple[str, ...], as_json: bool, gated: bool, **options: Any
 
 
 def _verdict(sources: tuple[str, ...], options: dict[str, Any]) -> "Verdict | None":
+    given = _given()
     if options["verify_id"]:
+        _refuse(given - _WITH_VERDICT, "a recorded verdict is computed again as it was decided")
         return _verify(options)
     if not sources:
         raise UsageError(
             "nothing to decide on",
             hint="try `crossgrade decide RESULTS.csv --incumbent A --candidate B`, or name a workload",
         )
-    if len(sources) == 1 and _is_workload(sources[0]):
+    if len(sources) == 1 and _is_workload(sources[0], options["config_path"]):
+        _refuse(given - _WITH_WORKLOAD, "the project says this of its workloads")
         return _decide_workload(sources[0], options)
+    _refuse(given & _NOT_WITH_FILES, "result files belong to no project")
     return _decide_files(sources, options)
 
 
-def _is_workload(word: str) -> bool:
-    """A word without a suffix that is no file names a workload; a missing file keeps its own error."""
-    return "=" not in word and not Path(word).exists() and not Path(word).suffix
+def _given() -> set[str]:
+    """Return the names of the parameters that stand on the command line."""
+    context = click.get_current_context()
+    source = click.core.ParameterSource.COMMANDLINE
+    return {name for name in context.params if context.get_parameter_source(name) is source}
+
+
+def _refuse(names: set[str], why: str) -> None:
+    if names:
+        parameters = click.get_current_context().command.params
+        shown = [
+            each.opts[0] if each.name != "sources" else "RESULTS" for each in parameters if each.name in names
+        ]
+        raise UsageError(f"{', '.join(shown)} cannot be given here: {why}", hint=f"leave out {shown[0]}")
+
+
+def _is_workload(word: str, config_path: str) -> bool:
+    """A file is a file; another word names a workload if it looks like no path, or the project has it."""
+    from crossgrade.config import load_config
+    from crossgrade.errors import ConfigError
+
+    path = Path(word)
+    if "=" in word or path.parts != (word,) or path.is_file():
+        return False
+    if not path.suffix and not path.exists():
+        return True
+    with suppress(ConfigError):
+        return word in load_config(config_path).workloads
+    return False
 
 
 def _decide_files(sources: tuple[str, ...], options: dict[str, Any]) -> "Verdict":
@@ -161,6 +199,7 @@ def _decide_files(sources: tuple[str, ...], options: dict[str, Any]) -> "Verdict
         stated_cost_usd=_stated_costs(options["costs"]),
         errors_count_as_zero=not options["drop_errors"],
         parity_declared=options["declare_parity"],
+        splits_only=options["splits_only"],
     )
 
 
@@ -180,6 +219,11 @@ def _stated_costs(costs: tuple[str, ...]) -> dict[str, float]:
 def _decide_workload(name: str, options: dict[str, Any]) -> "Verdict":
     from crossgrade.project import Project
 
+    if not Path(options["config_path"]).exists():
+        raise NotFoundError(
+            f"there is no file `{name}`, and no {options['config_path']} with a workload of that name",
+            hint="give the path of a result file, or go to the project's folder",
+        )
     with Project.open(options["config_path"]) as project:
         recorded = project.decide(
             name, run_id=options["run_id"], floor=options["floor"], alpha=options["alpha"]

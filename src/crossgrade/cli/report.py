@@ -38,13 +38,17 @@ def command(
 
     with Project.open(config_path) as project:
         if list_them:
-            _list(project.store.verdicts.recent(workloads[0] if workloads else None), as_json=as_json)
+            found = [each for name in workloads or (None,) for each in project.store.verdicts.recent(name)]
+            if not found:
+                for name in workloads:
+                    project.workload(name)  # which may be misspelt
+            _list(found, as_json=as_json)
             return
         if as_json:
             from crossgrade.decide import verdict_to_json
 
-            found = project.newest_verdicts(workloads, verdict_id=verdict_id)
-            verdicts = [{"id": each.id, **verdict_to_json(each.verdict)} for each in found]
+            newest = project.newest_verdicts(workloads, verdict_id=verdict_id)
+            verdicts = [{"id": each.id, **verdict_to_json(each.verdict)} for each in newest]
             print_json({"verdicts": verdicts}, schema_version=1)
             return
         written = project.report(workloads, verdict_id=verdict_id, path=path)

@@ -22,9 +22,12 @@ def command(workload: str | None, limit: int, config_path: str, *, as_json: bool
     Newest first, of one WORKLOAD or of all. Every run but a finished one can be resumed:
     `crossgrade evaluate WORKLOAD --resume RUN`.
     """
-    from crossgrade.config import load_config
+    from crossgrade.project import Project
 
-    rows = _rows(load_config(config_path), workload, limit)
+    with Project.open(config_path) as project:
+        rows = _rows(project.config, workload, limit)
+        if workload is not None and not rows:
+            project.workload(workload)  # which may be misspelt
     if as_json:
         print_json({"runs": rows}, schema_version=1)
     elif rows:

@@ -1,6 +1,7 @@
 """The evidence as the decision sees it: errors settled, parts listed, pairs at hand."""
 
-from collections.abc import Iterable, Iterator
+import math
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 from crossgrade.decide import _thresholds as limits
 from crossgrade.decide._evidence import BoolColumn, Evidence, FloatColumn, ModelColumns, TextColumn
 from crossgrade.decide._records import DecisionSettings
-from crossgrade.errors import DataError
+from crossgrade.errors import DataError, UsageError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -203,7 +204,10 @@ class View:
 
 
 def make_view(evidence: Evidence, settings: DecisionSettings) -> View:
-    """Return the view; evidence whose columns do not fit together raises `DataError`."""
+    """Return the view; evidence whose columns do not fit together raises `DataError`.
+
+    Raises `UsageError` for a score of guessing or stated costs that cannot be.
+    """
     if not evidence.n:
         raise DataError("there are no paired samples to decide on", hint="check that both models have rows")
     if not evidence.candidates:
@@ -211,6 +215,7 @@ def make_view(evidence: Evidence, settings: DecisionSettings) -> View:
     names = [evidence.incumbent.model, *(model.model for model in evidence.candidates)]
     if len(set(names)) < len(names):
         raise DataError(f"models must differ, got {', '.join(names)}", hint="name each model once")
+    _check_stated(evidence, settings, names)
     for name, column in _columns(evidence):
         if column is not None and len(column) != evidence.n:
             raise DataError(f"column {name} has {len(column)} rows, the evidence has {evidence.n}")
@@ -221,6 +226,27 @@ def make_view(evidence: Evidence, settings: DecisionSettings) -> View:
             hint="name a column with a few labels, each of which is a part of the traffic",
         )
     return view
+
+
+def _check_stated(evidence: Evidence, settings: DecisionSettings, names: Sequence[str]) -> None:
+    """Check the numbers that a person states: guessing's score and costs per request."""
+    for chance in (evidence.chance, *evidence.chance_by_segment.values()):
+        if not 0.0 <= chance < 1.0:
+            raise UsageError(
+                f"chance is {chance}; the mean score of guessing lies in [0, 1)",
+                hint="0.25 for a choice of four",
+            )
+    for name, cost in settings.stated_cost_usd.items():
+        if name not in names:
+            raise UsageError(
+                f"a cost is stated for `{name}`, which is none of the models: {', '.join(names)}",
+                hint="name the model as the results do",
+            )
+        if not 0.0 <= cost < math.inf:
+            raise UsageError(
+                f"the stated cost of `{name}` is {cost}; dollars per request are wanted",
+                hint="leave it out where it is unknown",
+            )
 
 
 def _columns(evidence: Evidence) -> Iterator[tuple[str, FloatColumn | BoolColumn | TextColumn | None]]:

@@ -14,6 +14,7 @@ class Sample:
     `fields` holds the row as read (for prompt templates and scorers); `target` the reference
     answer, None when there is none. Samples that share a document, template or conversation
     share a `cluster`. `weight` is the share of traffic it stands for, relative to the others.
+    `line` is where the sample stands in its file, for messages.
     """
 
     id: str
@@ -22,6 +23,7 @@ class Sample:
     segment: str | None = None
     cluster: str | None = None
     weight: float = 1.0
+    line: int | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -184,6 +184,7 @@ def _samples(path: Path, rows: _Rows, roles: _Roles) -> Iterator[Sample]:
             segment=_text(row, roles.segment),
             cluster=_text(row, roles.cluster),
             weight=_weight(path, row, roles.weight, line),
+            line=line,
         )
 
 

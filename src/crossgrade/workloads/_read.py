@@ -1,5 +1,6 @@
 """Results of other tools read into columns, their format recognised from their content."""
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -60,9 +61,9 @@ def read_results(
     Raises `DataError`, with file, line and column where there is one, for every input it cannot
     take; `NotFoundError` for a workload that is not there.
     """
-    if scale[0] >= scale[1]:
+    if not 0 < scale[1] - scale[0] < math.inf:
         raise UsageError(
-            f"a scale from {scale[0]} to {scale[1]} has no range", hint="give the worst score, then the best"
+            f"a scale from {scale[0]} to {scale[1]} is no range", hint="give the worst score, then the best"
         )
     if file_format is not None and file_format not in IMPORTERS:
         raise UsageError(

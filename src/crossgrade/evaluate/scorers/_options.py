@@ -57,7 +57,7 @@ def _closest(name: str, known: list[str]) -> str | None:
 
 def bad_sample(kind: str, sample: Sample, what: str, hint: str) -> DataError:
     """Return the error of a sample that a scorer cannot be used on."""
-    return DataError(f"scorer `{kind}`: {what}", where=f"sample {sample.id!r}", hint=hint)
+    return DataError(f"scorer `{kind}`: {what}", line=sample.line, where=f"sample {sample.id!r}", hint=hint)
 
 
 def text_of(value: JSON) -> str | None:

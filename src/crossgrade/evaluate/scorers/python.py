@@ -81,6 +81,7 @@ class PythonScorer:
         if not 0 <= number <= 1:
             raise DataError(
                 f"scorer `{self.options.function}` returned {value!r:.80}; wanted a number in [0, 1] or None",
+                line=sample.line,
                 where=f"sample {sample.id!r}",
                 hint="divide by the best possible score, so that 0 is worthless and 1 is best",
             )
