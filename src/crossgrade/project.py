@@ -46,6 +46,7 @@ def decide_results(
     stated_cost_usd: Mapping[str, float] | None = None,
     errors_count_as_zero: bool = True,
     parity_declared: bool = False,
+    splits_only: bool = False,
     valid_days: int = 90,
     now: datetime | None = None,
 ) -> "Verdict":
@@ -83,6 +84,7 @@ def decide_results(
         valid_days=valid_days,
         errors_count_as_zero=errors_count_as_zero,
         parity_declared=parity_declared,
+        splits_only=splits_only,
         stated_cost_usd=stated_cost_usd or {},
     )
     return decide_policy(replace(evidence, chance=chance), settings, now=now or datetime.now(UTC))
