@@ -1,0 +1,49 @@
+"""Fixtures of the end-to-end tests."""
+
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from crossgrade.evaluate import Accounts, Patience
+from crossgrade.testing import FakeProvider
+from tests.e2e.driving import CONFIG, KEY, CommandLine, Project, Script, honest
+
+
+@pytest.fixture
+def cli(capsys: pytest.CaptureFixture[str]) -> CommandLine:
+    """The command line, in this process."""
+    return CommandLine(capsys)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder, which is the working directory."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def script() -> dict[str, Script]:
+    """How each model answers, by its id at the provider; a test may replace it at any time."""
+    return {"old-model": honest, "new-model": honest}
+
+
+@pytest.fixture
+def project(folder: Path, monkeypatch: pytest.MonkeyPatch, script: dict[str, Script]) -> Iterator[Project]:
+    """A project of 120 samples that runs against a fake provider."""
+    monkeypatch.setenv("FAKE_API_KEY", KEY)
+    with FakeProvider(lambda request: script[request.model](request), api_key=KEY) as fake:
+        (folder / "crossgrade.yaml").write_text(CONFIG.replace("URL", fake.base_url))
+        made = Project(folder, fake)
+        made.dataset(120)
+        yield made
+        assert made.secrets() == []
+
+
+@pytest.fixture
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let runs in this process lose patience at once."""
+    patience = Patience(attempts=3, first_pause_s=0.001, longest_pause_s=0.002, throttled_s=0.2)
+    monkeypatch.setattr("crossgrade.evaluate.Accounts", partial(Accounts, patience))

@@ -1,0 +1,296 @@
+"""What is said of datasets and results that are wrong: file, line, column, what was wanted, one next step."""
+
+import gzip
+import json
+import resource
+import struct
+import subprocess
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from crossgrade.project import decide_results
+from tests.e2e.driving import COMMAND, CommandLine, Project, Ran, checked
+
+HEAD = "item_id,model,score\n"
+PAIR = HEAD + "1,a,1\n1,b,1\n"
+DECIDE = ("--incumbent", "a", "--candidate", "b")
+GIB = 2**30
+
+
+def rows(score: str = "1", extra: str = "") -> str:
+    return "".join(f"{i},a,1{extra}\n{i},b,{score}{extra}\n" for i in range(40))
+
+
+RESULTS = {
+    "empty": ("r.csv", "", "the file is empty", "r.csv:1"),
+    "only a header": ("r.csv", HEAD, "no scored answers in it", "r.csv"),
+    "only a byte order mark": ("r.csv", "\ufeff", "the file is empty", "r.csv:1"),
+    "wrong columns": ("r.csv", "id,mod,scor\n1,a,1\n", 'columns are "id", "mod", "scor"', "r.csv:1"),
+    "no score column": ("r.csv", "item_id,model\n1,a\n", 'there is no column "score"', "r.csv:1"),
+    "the same column twice": ("r.csv", "item_id,model,score,score\n1,a,1,1\n", "score", "r.csv:1"),
+    "a short row": ("r.csv", HEAD + "1,a,1\n1,b\n", "2 cells, the header has 3", "r.csv:3"),
+    "an open quote": ("r.csv", HEAD + '1,a,"1\n', "a quote that opens here never closes", "r.csv:2"),
+    "NaN": ("r.csv", HEAD + "1,a,1\n1,b,nan\n", "score is 'nan'", "r.csv:3  column score"),
+    "infinity": ("r.csv", HEAD + "1,a,1\n1,b,-inf\n", "score is '-inf'", "r.csv:3  column score"),
+    "a text": ("r.csv", HEAD + "1,a,1\n1,b,good\n", "score is 'good', a number", "r.csv:3  column score"),
+    "no id": ("r.csv", HEAD + ",a,1\n", "sample_id is empty", "r.csv:2"),
+    "no model": ("r.csv", HEAD + "1,,1\n", "model is empty", "r.csv:2  column model"),
+    "not UTF-8": (
+        "r.csv",
+        (HEAD + "1,a,1\n").encode() + b"\xff,b,1\n",
+        "byte 0xff is not UTF-8",
+        "r.csv:3:1",
+    ),
+    "half a line of JSON": (
+        "r.jsonl",
+        '{"item_id":"1","model":"a","score":1}\n{"item_id":"1","mod',
+        "the JSON ends in the middle",
+        "r.jsonl:2:",
+    ),
+    "NaN in JSON": ("r.jsonl", '{"item_id":"1","model":"a","score":NaN}', "NaN and Infinity", "r.jsonl:1:36"),
+    "a huge number": (
+        "r.jsonl",
+        '{"item_id":"1","model":"a","score":1' + "0" * 5000 + "}",
+        "no JSON",
+        "r.jsonl:1:",
+    ),
+    "another JSON": ("r.json", '[{"hello": [1, 2]}]', "of no known tool", "r.json:1"),
+    "deep JSON": ("r.json", "[" * 100_000, "of no known tool", "r.json:1"),
+    "deep rows": (
+        "r.jsonl",
+        '{"item_id":"1","model":"a","score":1,"x":' + "[" * 5000 + "]" * 5000 + "}",
+        "nested|levels|deep",
+        "r.jsonl:1",
+    ),
+    "no archive": ("r.eval", b"PK\x03\x04" + b"\0" * 100, "damaged or cut short", "r.eval"),
+    "half a gzip": (
+        "r.csv.gz",
+        gzip.compress(PAIR.encode() * 100)[:-40],
+        "cut short|damaged|ends",
+        "r.csv.gz",
+    ),
+    "one-sided": ("r.csv", HEAD + "1,a,1\n2,b,1\n", "2 lack one side", None),
+    "one model": ("r.csv", HEAD + "1,a,1\n", 'no rows of the model "b"; the models are a', None),
+}
+
+
+@pytest.mark.parametrize("case", RESULTS)
+def test_results_that_cannot_be_taken(cli: CommandLine, folder: Path, case: str) -> None:
+    name, content, seen, where = RESULTS[case]
+    (folder / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+    cli.fails("decide", name, *DECIDE, seen=seen, where=where)
+    cli.fails("import", name, "--to", "out.csv", seen=seen, where=where) if where else None
+    assert not (folder / "out.csv").exists()
+
+
+GUARDED = {
+    "scores out of range": (HEAD + rows("1.5"), "score-range"),
+    "negative scores": (HEAD + rows("-0.5"), "score-range"),
+    "percentages": (HEAD + rows("85"), "score-range"),
+    "duplicated ids": (HEAD + rows() + rows("0"), "duplicates"),
+    "half one-sided": (HEAD + rows() + "".join(f"x{i},a,1\n" for i in range(40)), "mismatched-items"),
+    "nothing scored": (HEAD + rows(""), "unscored|errors-as-zero"),
+    "other questions": (
+        "item_id,model,score,input\n" + "".join(f"{i},a,1,q{i}\n{i},b,1,other{i if i > 20 else ''}\n" for i in range(9))
+        + "x,a,1,same\nx,b,1,same\n",
+        "key-conflicts|mismatched-items",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", GUARDED)
+def test_results_that_carry_no_decision(cli: CommandLine, folder: Path, case: str) -> None:
+    content, guard = GUARDED[case]
+    (folder / "r.csv").write_text(content)
+    ran = cli("decide", "r.csv", *DECIDE, "--gate", "--json")
+    found = json.loads(ran.out)
+    failed = {each["name"] for each in found["guards"] if each["status"] == "fail"}
+    assert (ran.code, found["name"]) == (3, "invalid")
+    assert failed & set(guard.split("|")), failed
+    assert all(each["advice"] for each in found["guards"] if each["status"] == "fail")
+
+
+def test_mixed_epochs_are_averaged_and_stay_one_sample(cli: CommandLine, folder: Path) -> None:
+    lines = [f"{i},a,{e % 2},{e}\n" for i in range(40) for e in (1, 2)] + [f"{i},b,1,1\n" for i in range(40)]
+    (folder / "r.csv").write_text("item_id,model,score,epoch\n" + "".join(lines))
+    found = json.loads(cli.succeeds("decide", "r.csv", *DECIDE, "--json").out)
+    assert (found["retention"]["n"], found["retention"]["value"]) == (40, pytest.approx(2.0))
+    assert found["name"] != "switch"
+
+
+ARGUMENTS = [
+    (["r.csv"], "no incumbent is named; the models are a, b"),
+    (["r.csv", "--incumbent", "x"], 'no rows of the model "x"'),
+    (["r.csv", "--incumbent", "a", "--candidate", "a"], "other than the incumbent"),
+    (["r.csv", *DECIDE, "--segment", "x"], 'no column "x"'),
+    (["r.csv", *DECIDE, "--cluster", "x"], 'no column "x"'),
+    (["r.csv", *DECIDE, "--floor", "nan"], "floor is nan"),
+    (["r.csv", *DECIDE, "--floor", "0"], "--floor"),
+    (["r.csv", *DECIDE, "--alpha", "nan"], "alpha is nan"),
+    (["r.csv", *DECIDE, "--chance", "nan"], "chance is nan"),
+    (["r.csv", *DECIDE, "--scale", "1", "0"], "is no range"),
+    (["r.csv", *DECIDE, "--scale", "nan", "1"], "is no range"),
+    (["r.csv", *DECIDE, "--scale", "-inf", "inf"], "is no range"),
+    (["r.csv", *DECIDE, "--format", "x"], "no format 'x'"),
+    (["r.csv", *DECIDE, "--workload", "x"], "no rows of the workload 'x'"),
+    (["r.csv", *DECIDE, "--cost", "a"], "is not MODEL=USD"),
+    (["r.csv", *DECIDE, "--cost", "a=nan"], "is not MODEL=USD"),
+    (["r.csv", *DECIDE, "--cost", "x=1"], "`x`, which is none of the models"),
+    (["r.csv", *DECIDE, "--apply"], "--apply cannot be given here"),
+    (["r.csv", *DECIDE, "--run", "1"], "--run cannot be given here"),
+    (["r.csv", "--verify", "1"], "RESULTS cannot be given here"),
+    (["none.csv", *DECIDE], "no such file"),
+    (["a=none.csv", "b=r.csv"], "no such file"),
+    (["."], "neither a HELM run nor"),
+    (["/dev/zero"], "not a regular file"),
+    ([], "nothing to decide on"),
+]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "seen"), ARGUMENTS, ids=lambda value: " ".join(value) if isinstance(value, list) else ""
+)
+def test_arguments_that_cannot_be(cli: CommandLine, folder: Path, arguments: list[str], seen: str) -> None:
+    (folder / "r.csv").write_text(PAIR)
+    cli.fails("decide", *arguments, seen=seen)
+
+
+DATASETS = {
+    "missing": (None, "there is no such file", "echo.jsonl"),
+    "empty": ("", "empty", "echo.jsonl"),
+    "blank": ("\n\n", "empty", "echo.jsonl"),
+    "no field of the prompt": ('{"question": "1", "target": "1"}\n', "asks for {input}", "echo.jsonl:1"),
+    "half a line": ('{"input": "1", "target": "1"}\n{"input": "2', "the JSON ends in the middle", "echo.jsonl:2:"),
+    "not UTF-8": (b'{"input": "\xff", "target": "1"}\n', "UTF-8|utf-8", "echo.jsonl:1"),
+    "the same row twice": ('{"input": "1", "target": "1"}\n' * 2, "lines 1 and 2 have the same content", "echo.jsonl:2"),
+    "a list": ("[1, 2]\n", "object|fields", "echo.jsonl:1"),
+    "a folder": ("folder", "this is a folder", "echo.jsonl"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", DATASETS)
+def test_datasets_that_cannot_be_taken(cli: CommandLine, project: Project, case: str) -> None:
+    content, seen, where = DATASETS[case]
+    path = project.folder / "echo.jsonl"
+    path.unlink()
+    if content == "folder":
+        path.mkdir()
+    elif content is not None:
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    cli.fails("evaluate", "echo", "--yes", seen=seen, where=str(project.folder / where))
+    assert len(project.fake.requests) == 0
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "seen"),
+    [("id_field", "x", 'the id "x" is on line 1 and on line 2'), ("weight_field", -1, "the weight is")],
+)
+def test_fields_that_cannot_be(
+    cli: CommandLine, project: Project, key: str, value: object, seen: str
+) -> None:
+    project.dataset(3, extra=lambda _: value)
+    project.change("    scorer:", f"    {key}: extra\n    scorer:")
+    cli.fails("evaluate", "echo", "--yes", seen=seen, where=str(project.folder / "echo.jsonl:"))
+
+
+def bounded(folder: Path, *arguments: str, memory: int = GIB) -> Ran:
+    """Run the installed command with so much memory and no more."""
+
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
+
+    ran = subprocess.run(
+        [COMMAND, *arguments],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        preexec_fn=limit,
+        check=False,
+        timeout=60,
+        env={"PATH": "", "OPENBLAS_NUM_THREADS": "1", "CROSSGRADE_HOME": str(folder)},
+    )
+    return checked(Ran(ran.returncode, ran.stdout, ran.stderr))
+
+
+@pytest.mark.parametrize("name", ["r.csv", "r.jsonl"])
+def test_a_line_of_5_gb_is_refused_in_bounded_memory(folder: Path, name: str) -> None:
+    head = HEAD if name == "r.csv" else '{"item_id": "1", "model": "a", "score": 1}\n'
+    with (folder / name).open("w") as file:
+        file.write(head)
+        file.truncate(5 * GIB)  # sparse: NUL characters without an end of line
+    ran = bounded(folder, "decide", name, *DECIDE)
+    assert (ran.code, ran.out) == (2, "")
+    assert f"--> {name}:2" in ran.err
+    assert "\nhint: " in ran.err
+
+
+def test_a_dataset_line_of_5_gb_is_refused_in_bounded_memory(project: Project) -> None:
+    with (project.folder / "echo.jsonl").open("a") as file:
+        file.truncate(5 * GIB)
+    ran = bounded(project.folder, "evaluate", "echo", "--dry-run")
+    assert (ran.code, ran.out) == (2, "")
+    assert "echo.jsonl:121" in ran.err
+
+
+def zip_bomb(path: Path, *, stated: int | None = None) -> None:
+    """Write an Inspect log of a few hundred kB with a member of 300 MB, which may state another size."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(
+            "header.json", '{"version": 2, "status": "success", "eval": {"task": "t", "model": "a"}}'
+        )
+        with archive.open("samples/1_epoch_1.json", "w", force_zip64=True) as member:
+            for _ in range(300):
+                member.write(b" " * 2**20)
+    if stated is not None:
+        raw = bytearray(path.read_bytes())
+        raw[:] = raw.replace(struct.pack("<I", 300 * 2**20), struct.pack("<I", stated))
+        path.write_bytes(raw)
+
+
+@pytest.mark.parametrize("stated", [None, 100], ids=["honest", "lying"])
+def test_a_zip_bomb_is_refused_in_bounded_memory(folder: Path, stated: int | None) -> None:
+    zip_bomb(folder / "r.eval", stated=stated)
+    assert (folder / "r.eval").stat().st_size < 2**20
+    ran = bounded(folder, "decide", "r.eval", *DECIDE)
+    assert (ran.code, ran.out) == (2, "")
+    assert "--> r.eval" in ran.err
+    assert "\nhint: " in ran.err
+
+
+def test_a_gzip_bomb_is_refused_in_bounded_memory(folder: Path) -> None:
+    with gzip.open(folder / "r.csv.gz", "wb") as file:
+        file.write(b"item_id,model,score,output\n")
+        for _ in range(100):
+            file.write(b"1,a,1,%b\n" % (b"x" * 2**20))
+    ran = bounded(folder, "decide", "r.csv.gz", *DECIDE)
+    assert (ran.code, ran.out) == (2, "")
+    assert "--> r.csv.gz" in ran.err
+
+
+def test_hostile_names_reach_no_terminal(cli: CommandLine, folder: Path) -> None:
+    hostile = "a\x1b]0;x\x07\u202e $\\foo$ 中文" + "W" * 300
+    lines = [
+        {"item_id": f"{i}\x1b[2J", "model": model, "score": i % 5 > 0, "segment": f"$\\{i % 2}\x1b[31m"}
+        for i in range(80)
+        for model in (hostile, "b\nresults: SWITCH")
+    ]
+    (folder / "r.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    options = ("--segment", "segment", "--report", "r.html", "--markdown", "r.md", "--junit", "r.xml")
+    ran = cli.succeeds("decide", "r.jsonl", "--incumbent", hostile, *options)
+    assert "\nresults: SWITCH" not in ran.out
+    cli.fails("decide", "r.jsonl", "--incumbent", "b\x1b[2J", seen="no rows of the model")
+
+
+def test_the_python_interface_raises_the_same(folder: Path) -> None:
+    from crossgrade.errors import DataError, UsageError
+
+    (folder / "r.csv").write_text(RESULTS["NaN"][1])
+    with pytest.raises(DataError, match="score is 'nan'") as caught:
+        decide_results("r.csv", incumbent="a", candidates=["b"])
+    assert (caught.value.file, caught.value.line, caught.value.where) == ("r.csv", 3, "column score")
+    (folder / "r.csv").write_text(PAIR)
+    for wrong in ({"floor": float("nan")}, {"alpha": 0.0}, {"chance": 1.0}, {"stated_cost_usd": {"a": -1.0}}):
+        with pytest.raises(UsageError):
+            decide_results("r.csv", incumbent="a", candidates=["b"], **wrong)
