@@ -10,6 +10,7 @@ from crossgrade.wire._sse import SseEvent, SseReader
 from crossgrade.wire._usage import anthropic_usage, gemini_usage, openai_usage
 from crossgrade.wire.anthropic import ANTHROPIC
 from crossgrade.wire.batches import BatchResult, BatchState, BatchStatus
+from crossgrade.wire.embeddings import decode_embeddings, encode_embeddings
 from crossgrade.wire.gemini import GEMINI
 from crossgrade.wire.hosts import HOSTS, FlavourName, Host, host_named
 from crossgrade.wire.openai_chat import OPENAI
@@ -37,6 +38,8 @@ __all__ = [
     "SseReader",
     "WireRequest",
     "anthropic_usage",
+    "decode_embeddings",
+    "encode_embeddings",
     "excerpt",
     "failure",
     "failure_inside",

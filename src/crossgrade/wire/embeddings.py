@@ -1,0 +1,47 @@
+"""OpenAI's embeddings API, which every OpenAI-compatible host speaks."""
+
+import math
+from collections.abc import Sequence
+
+import msgspec
+
+from crossgrade.errors import UpstreamError
+from crossgrade.wire._excerpt import excerpt
+from crossgrade.wire._flavour import WireRequest, decode_struct
+
+Vector = tuple[float, ...]
+
+
+class _Item(msgspec.Struct):
+    index: int
+    embedding: Vector
+
+
+class _Answer(msgspec.Struct):
+    data: list[_Item]
+
+
+_decoder = msgspec.json.Decoder(_Answer)
+
+
+def encode_embeddings(model: str, texts: Sequence[str]) -> WireRequest:
+    """Return the call that asks for a vector of each text."""
+    return WireRequest("/embeddings", {"model": model, "input": list(texts), "encoding_format": "float"})
+
+
+def decode_embeddings(body: bytes, count: int) -> list[Vector]:
+    """Read `count` vectors, in the order of the texts.
+
+    Raises `UpstreamError` when there are others than asked for, of different lengths, or with
+    numbers that are not finite.
+    """
+    answer = decode_struct(_decoder, body, "embeddings answer")
+    by_index = {item.index: item.embedding for item in answer.data}
+    if len(answer.data) != count or by_index.keys() != set(range(count)):
+        raise UpstreamError(f"{count} vectors were asked for, these came: {excerpt(body)}")
+    vectors = [by_index[index] for index in range(count)]
+    if len({len(vector) for vector in vectors}) != 1 or not vectors[0]:
+        raise UpstreamError(f"the vectors have different lengths or none: {excerpt(body)}")
+    if not all(math.isfinite(number) for vector in vectors for number in vector):
+        raise UpstreamError(f"a vector has a number that is not finite: {excerpt(body)}")
+    return vectors
