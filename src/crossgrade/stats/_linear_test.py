@@ -7,6 +7,14 @@ where every pair is its own cluster and all weights are equal this is the ordina
 (D. A. Binder, International Statistical Review 51 (1983) 279-292). The statistic for any r
 follows from the two means and that matrix, and inverting it in r is a quadratic equation
 (E. C. Fieller, J. R. Statist. Soc. B 16 (1954) 175-185).
+
+Scores of answers that are good or worthless are skewed, and t then takes a run of luck for
+precision: with a candidate that fails outright on the 15 % that a floor of 0.85 forgives, it passes
+10 % of the time at 40 pairs where 5 % is meant, and 4 % where 0.6 % is. So a tail is never smaller
+than that of the statistic with its skewness removed (P. Hall, "On the removal of skewness by
+transformation", J. R. Statist. Soc. B 54 (1992) 221-228, the cubic), nor a pass surer than the
+number of pairs allows: at the floor m clusters show no such failure with probability floor^m (a
+floor above 1 is the same with the models swapped).
 """
 
 import math
@@ -14,7 +22,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from crossgrade.stats._distributions import t_quantile
+from crossgrade.stats._distributions import t_quantile, t_tail
 from crossgrade.stats._pairs import FloatArray, Pairs
 
 _NO_VARIANCE = 1e-24  # of a mean of scores in [0, 1]: rounding, not variation
@@ -23,7 +31,11 @@ _CANCELLED = 1e-13  # of the variances that a difference is taken of: the same
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PairedMeans:
-    """Means of both scores, the covariance matrix of the means, and its degrees of freedom."""
+    """Means of both scores, the covariance matrix of the means, and its degrees of freedom.
+
+    `contributions` are those of each cluster to both means, shape (2, G), None where they are not
+    known; `scored` counts the clusters in which the incumbent, and the candidate, scores anything.
+    """
 
     incumbent: float
     candidate: float
@@ -31,6 +43,8 @@ class PairedMeans:
     var_candidate: float
     covariance: float
     df: float
+    contributions: FloatArray | None = None
+    scored: tuple[int, int] = (0, 0)
 
     @property
     def varies_nowhere(self) -> bool:
@@ -43,6 +57,21 @@ class PairedMeans:
         if variance <= _NO_VARIANCE + _CANCELLED * (self.var_candidate + floor * floor * self.var_incumbent):
             return None
         return (self.candidate - floor * self.incumbent) / math.sqrt(variance)
+
+    def tails(self, t: float, floor: float) -> tuple[float, float]:
+        """P-values of R < floor and of R >= floor at statistic `t`: the larger with and without skewness."""
+        if self.contributions is None:
+            return t_tail(t, self.df), t_tail(-t, self.df)
+        units = self.df + 1
+        g = _skewness(self.contributions[1] - floor * self.contributions[0]) / math.sqrt(units)
+        straight = t + g * t * t / 3 + g * g * t**3 / 27 + g / 6
+        passing, failing = (
+            max(t_tail(sign * t, self.df), t_tail(sign * straight, self.df)) for sign in (1, -1)
+        )
+        ours, theirs = (min(each, units) for each in self.scored)
+        return max(passing, floor**ours if floor < 1 else 0.0), max(
+            failing, floor**-theirs if floor > 1 else 0.0
+        )
 
     def interval(self, level: float) -> tuple[float, float]:
         """The ratios >= 0 not rejected at (1 - level) / 2 a side, as one interval.
@@ -73,7 +102,9 @@ def paired_means(pairs: Pairs) -> PairedMeans | None:
     weight = np.full(n, 1.0 / n) if pairs.weight is None else pairs.weight
     means = np.array([weight @ pairs.incumbent, weight @ pairs.candidate])
     parts = np.stack([weight * (pairs.incumbent - means[0]), weight * (pairs.candidate - means[1])])
+    scored = np.stack([pairs.incumbent, pairs.candidate]) > 0
     if pairs.group is not None:
+        scored = np.stack([np.bincount(pairs.group, weights=row) > 0 for row in scored])
         parts = np.stack([np.bincount(pairs.group, weights=row) for row in parts])
         weight = np.bincount(pairs.group, weights=weight)
     units = parts.shape[1] if pairs.weight is None else _effective(weight)
@@ -87,7 +118,16 @@ def paired_means(pairs: Pairs) -> PairedMeans | None:
         var_candidate=float(matrix[1, 1]),
         covariance=float(matrix[0, 1]),
         df=units - 1,
+        contributions=parts,
+        scored=(int(scored[0].sum()), int(scored[1].sum())),
     )
+
+
+def _skewness(d: FloatArray) -> float:
+    """The third standardised moment; 0 where nothing varies."""
+    centred = d - d.mean()
+    spread = math.sqrt(float((centred**2).mean()))
+    return float((centred**3).mean()) / spread**3 if spread > 0 else 0.0
 
 
 def _effective(weight: FloatArray) -> float:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from numpy.typing import ArrayLike
 
-from crossgrade.stats._distributions import normal_quantile, normal_tail, t_tail
+from crossgrade.stats._distributions import normal_quantile, normal_tail
 from crossgrade.stats._linear_test import PairedMeans, paired_means
 from crossgrade.stats._pairs import Pairs, read_floor, read_pairs, read_rate
 from crossgrade.stats._result import Outcome, Retention
@@ -49,10 +49,12 @@ def retention(
     - Right and wrong (0 and 1) alone: the constrained score test (`_score_test`), and its
       inversion as the interval.
     - Graded, clustered or weighted: the t test on c - floor b (`_linear_test`) with G - 1
-      degrees of freedom for G clusters, n - 1 without, and Fieller's interval.
+      degrees of freedom for G clusters, n - 1 without, made stricter where the scores are
+      skewed, and Fieller's interval.
 
     The interval has `level` confidence, both sides together: the one that agrees with the
-    outcome is at level 1 - 2 alpha. Too little data, an incumbent that never scores, scores
+    outcome is at level 1 - 2 alpha (of skewed graded scores it may exclude a floor that the
+    test leaves undecided). Too little data, an incumbent that never scores, scores
     that never vary give an undecided result with its `reason`; what cannot be scores raises
     `UsageError`.
     """
@@ -172,11 +174,12 @@ def by_t(means: PairedMeans, floor: float, level: float | None, method: str) -> 
             high=high,
             reason=f"every pair has the same candidate - {floor:g} incumbent",
         )
+    p_value, p_value_below = means.tails(t, floor)
     return Finding(
         method=method,
         statistic=t,
-        p_value=t_tail(t, means.df),
-        p_value_below=t_tail(-t, means.df),
+        p_value=p_value,
+        p_value_below=p_value_below,
         low=low,
         high=high,
         reason="the incumbent's mean is not clearly above 0, so the interval has no upper end"

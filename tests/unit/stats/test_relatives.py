@@ -70,7 +70,7 @@ def test_correction_with_everything_scored_is_the_t_test():
     jb, jc, hb, hc = judged(150, 150)
     hb, hc = hb * 0.9, hc * 0.9  # graded, so that the fixed test is the t test too
     found, alone = corrected_retention(jb, jc, hb, hc), retention(hb, hc)
-    assert (found.value, found.p_value) == pytest.approx((alone.value, alone.p_value))
+    assert (found.value, found.low, found.high) == pytest.approx((alone.value, alone.low, alone.high))
 
 
 def test_correction_with_a_useless_judge_is_people_alone():

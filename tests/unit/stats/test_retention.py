@@ -7,6 +7,8 @@ import pytest
 
 from crossgrade.errors import UsageError
 from crossgrade.stats import retention
+from crossgrade.stats._linear_test import paired_means
+from crossgrade.stats._pairs import read_pairs
 from crossgrade.stats._score_test import PairedTable, score_interval, score_z
 
 # Published per-item results as paired tables: both right, only the incumbent, only the candidate,
@@ -105,9 +107,12 @@ def test_graded_scores_use_t_and_fieller():
 
     b, c = graded()
     found = retention(b, c)
-    theirs = stats.ttest_1samp(c - 0.85 * b, 0.0, alternative="greater")
-    assert found.p_value == pytest.approx(theirs.pvalue)
-    assert found.p_value_below == pytest.approx(1 - theirs.pvalue)
+    d, n = c - 0.85 * b, len(b)
+    theirs = stats.ttest_1samp(d, 0.0, alternative="greater")
+    g, t = stats.skew(d) / np.sqrt(n), theirs.statistic
+    straight = t + g * t**2 / 3 + g**2 * t**3 / 27 + g / 6
+    assert found.p_value == pytest.approx(max(theirs.pvalue, stats.t.sf(straight, n - 1), 0.85**n))
+    assert found.p_value_below == pytest.approx(max(1 - theirs.pvalue, stats.t.cdf(straight, n - 1)))
     assert found.method == "t"
     for end in (found.low, found.high):
         assert stats.ttest_1samp(c - end * b, 0.0).pvalue == pytest.approx(0.05)
@@ -123,7 +128,31 @@ def test_clusters_agree_with_statsmodels():
     # CR1 of a regression on a constant is G / (G - 1) times (n - 1) / (n - 1): the same matrix.
     fit = OLS(c - 0.85 * b, np.ones(90)).fit(cov_type="cluster", cov_kwds={"groups": labels})
     assert found.clusters == len(set(labels.tolist()))
-    assert found.p_value == pytest.approx(stats.t.sf(fit.params[0] / fit.bse[0], found.clusters - 1))
+    t = fit.params[0] / fit.bse[0]
+    assert paired_means(read_pairs(b, c, labels)).t(0.85) == pytest.approx(t)
+    assert found.p_value >= stats.t.sf(t, found.clusters - 1)
+
+
+@pytest.mark.parametrize("clustered", [False, True])
+def test_a_run_of_luck_is_not_taken_for_precision(clustered):
+    # At the floor itself: a candidate as good as the incumbent that fails outright on 15 %. By t
+    # alone 10 % pass where 5 % is meant, and 4 % where 0.625 % is.
+    rng, runs, n = np.random.default_rng(3), 2_000, 40
+    p = []
+    for _ in range(runs):
+        b = rng.choice([0.8, 0.9, 1.0], n)
+        c = b * (rng.random(n) >= 0.15)
+        labels = None
+        if clustered:
+            b, c, labels = np.repeat(b, 2), np.repeat(c, 2), np.repeat(np.arange(n), 2)
+        p.append(retention(b, c, clusters=labels).p_value)
+    for alpha in (0.05, 0.00625):
+        assert np.mean(np.array(p) <= alpha) <= alpha + 3 * np.sqrt(alpha / runs)
+
+
+def test_few_graded_pairs_are_never_surer_than_their_number_allows():
+    b = np.linspace(0.8, 1.0, 12)
+    assert retention(b, b * np.linspace(0.99, 1.0, 12)).p_value == pytest.approx(0.85**12)
 
 
 def test_mt_bench_like_clusters_widen_the_interval():
