@@ -117,6 +117,15 @@ def test_a_model_that_is_not_there_ends_the_run(store: Store, error: Exception, 
     assert result.progress.errors == 0 if not isinstance(error, BadRequestError) else 10
 
 
+def test_a_model_that_never_answered_was_not_measured(store: Store) -> None:
+    with pytest.raises(UpstreamError, match="no call to `llama` was answered: no"):
+        run(store, Scripted("gpt"), Scripted("llama", lambda *_: UpstreamError("no")), data=dataset(3))
+    run_id = store.runs.recent()[0].id
+    assert store.runs.status(run_id) is RunStatus.FAILED
+    result = run(store, Scripted("gpt"), Scripted("llama"), data=dataset(3), resume=run_id)
+    assert result.progress.errors == 0
+
+
 def test_429_for_ever_ends_in_a_clear_error_not_in_a_hang(store: Store) -> None:
     llama = Scripted("llama", lambda *_: RateLimitedError("429"))
     with pytest.raises(RateLimitedError, match=r"llama has answered nothing but 429 .* for \d+ s") as caught:

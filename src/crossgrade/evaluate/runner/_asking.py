@@ -73,6 +73,7 @@ class Asking:
             call.attempt = recorded.attempt
             if recorded.response is not None:
                 call.answer = recorded.response.answer
+                call.contestant.answered()
                 call.score = recorded.score
                 self._count(reused=recorded.reused)
             elif not _may_pass(recorded.error_kind):
@@ -105,6 +106,7 @@ class Asking:
     def take(self, case: Case, call: Call, response: Response) -> None:
         """Give a call an answer that was paid for before, or by a batch of this run."""
         call.answer = response.answer
+        call.contestant.answered()
         reused = not self.is_own(call)
         if not reused:
             self._budget.pay(response.cost_usd)
@@ -148,6 +150,7 @@ class Asking:
 
     def _succeed(self, case: Case, call: Call, answer: ModelAnswer) -> None:
         call.answer = answer
+        call.contestant.answered()
         call.contestant.failures_in_a_row = 0
         cost_usd = call.contestant.cost_usd(answer.usage)
         self._budget.pay(cost_usd, reserved_usd=call.reserved_usd)
@@ -170,13 +173,10 @@ class Asking:
             return
         contestant = call.contestant
         contestant.failures_in_a_row += 1
+        if not contestant.has_answered:
+            contestant.silence = _worded(f"no call to `{contestant.name}` was answered", error)
         if contestant.failures_in_a_row >= FAILURES_IN_A_ROW:
-            raise type(error)(
-                f"the last {FAILURES_IN_A_ROW} calls to `{contestant.name}` all failed: {error.message}",
-                provider=error.provider,
-                status=error.status,
-                hint=error.hint,
-            )
+            raise _worded(f"the last {FAILURES_IN_A_ROW} calls to `{contestant.name}` all failed", error)
 
     def _count(self, *, reused: bool) -> None:
         if reused:
@@ -207,6 +207,16 @@ class Asking:
             error=error,
             error_kind=error_kind,
         )
+
+
+def _worded(seen: str, error: ProviderError) -> ProviderError:
+    """Return the error of a model that is not there, made from that of its last call."""
+    return type(error)(
+        f"{seen}: {error.message}",
+        provider=error.provider,
+        status=error.status,
+        hint=error.hint,
+    )
 
 
 def _may_pass(error_kind: str | None) -> bool:

@@ -5,6 +5,7 @@ from decimal import Decimal
 
 from crossgrade.domain import ModelRequest, Price, Sample, Usage, Variant
 from crossgrade.economics import cost_usd
+from crossgrade.errors import ProviderError
 from crossgrade.evaluate.runner._concurrency import Account
 from crossgrade.evaluate.runner._digests import digest, request_digest
 from crossgrade.evaluate.runner._prompt import Prompt
@@ -24,13 +25,18 @@ _SEEN_ENOUGH = 20
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Contestant:
-    """A variant with its provider, account and price, and the outputs seen so far."""
+    """A variant with its provider, account and price, and the outputs seen so far.
+
+    `silence` is what to say of a contestant that has not answered a single call.
+    """
 
     variant: Variant
     provider: Provider
     account: Account
     price: Price | None
     failures_in_a_row: int = 0
+    has_answered: bool = False
+    silence: ProviderError | None = None
     _prompt: Prompt = field(init=False)
     settings_digest: str = field(init=False)
     _answers_seen: int = 0
@@ -57,6 +63,11 @@ class Contestant:
     def digest(self, request: ModelRequest, epoch: int) -> str:
         """Return the digest under which the answer is kept."""
         return request_digest(self.variant.offer, request, epoch=epoch)
+
+    def answered(self) -> None:
+        """Note an answer, from wherever it came: the model is there."""
+        self.has_answered = True
+        self.silence = None
 
     def cost_usd(self, usage: Usage, *, batch: bool = False) -> Decimal | None:
         """Return what a call with this usage cost, None when usage or price is unknown."""

@@ -129,7 +129,9 @@ async def run_workload(
             on_progress=on_progress,
         )
         await _write_while(writer, flow)
-        if failure := flow.failure or writer.error:
+        # A model that never answered was not measured, however certain its zeros look.
+        silence = next((each.silence for each in plan.contestants if each.silence), None)
+        if failure := flow.failure or writer.error or silence:
             raise failure
     ending: Ending = "certain" if flow.is_certain else "planned"
     return RunResult(run_id=run.id, ending=ending, progress=flow.progress())

@@ -1,0 +1,172 @@
+"""Providers that go wrong in every way: bounded, said clearly, nothing lost, nothing leaked."""
+
+import json
+from collections import Counter
+
+import pytest
+
+from crossgrade.testing import Fault, ReceivedRequest, Reply
+from tests.e2e.driving import KEY, CommandLine, Project, Script, honest, number
+
+FOR_EVER = {
+    "html": ("text/html instead of application/json", "base_url"),
+    "half_json": ("not valid JSON", "run again"),
+    "empty_choices": ("no choices", "run again"),
+    "drop": ("closed in the middle of the answer", "run again"),
+    "hang": ("no whole answer within 0.1 s", "timeout_s"),
+    "drip": ("no whole answer within 0.1 s", "timeout_s"),
+    "redirect": ("307", "redirects are never followed"),
+    "server_error": ("500", "run again"),
+}
+
+
+def runs(cli: CommandLine) -> list[dict[str, object]]:
+    return json.loads(cli.succeeds("runs", "--json").out)["runs"]
+
+
+@pytest.mark.usefixtures("hasty")
+@pytest.mark.parametrize("kind", FOR_EVER)
+def test_a_model_that_never_answers_well(
+    cli: CommandLine, project: Project, script: dict[str, Script], kind: str
+) -> None:
+    seen, hint = FOR_EVER[kind]
+    if kind in {"hang", "drip"}:
+        project.change("    model: new-model\n", "    model: new-model\n    timeout_s: 0.1\n")
+    script["new-model"] = lambda _: Fault(kind)
+    message = cli.fails(
+        "evaluate", "echo", "--yes", code=3, seen=f"the last 10 calls to `new` all failed: .*({seen})"
+    )
+    assert hint in message
+    (run,) = runs(cli)
+    assert run["status"] == "failed"
+    paid = project.asked("old-model")
+    assert run["answers"] == len(paid) + run["errors"]
+    assert len(project.fake.requests) < 120
+
+    # The provider is well again: what was paid for is kept, and only the rest is asked.
+    script["new-model"] = honest
+    cli.succeeds("evaluate", "echo", "--yes", "--resume", str(run["run"]))
+    assert max(Counter(project.asked("old-model")).values()) == 1
+
+
+def test_429_for_ever_is_given_up_after_the_offers_patience(
+    cli: CommandLine, project: Project, script: dict[str, Script]
+) -> None:
+    project.change("    api_key_env: FAKE_API_KEY\n", "    api_key_env: FAKE_API_KEY\n    patience_s: 0.05\n")
+    script["new-model"] = lambda _: Fault("rate_limit")
+    message = cli.fails("evaluate", "echo", "--yes", code=3, seen="answered nothing but 429")
+    assert "finished answers are kept" in message
+    assert runs(cli)[0]["status"] == "failed"
+
+
+def test_a_wait_of_a_year_is_not_waited_for(
+    cli: CommandLine, project: Project, script: dict[str, Script]
+) -> None:
+    script["new-model"] = lambda _: Fault("rate_limit", retry_after="31536000")
+    cli.fails("evaluate", "echo", "--yes", code=3, seen="asks to wait another 31536000 s")
+
+
+def test_a_refused_key(cli: CommandLine, project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FAKE_API_KEY", "sk-wrong-0123456789abcdefghij")
+    message = cli.fails("evaluate", "echo", "--yes", code=3, seen="answered 401")
+    assert "sk-wrong" not in message
+    assert "set the environment variable" in message
+
+
+@pytest.mark.usefixtures("hasty")
+@pytest.mark.parametrize(
+    ("url", "seen"),
+    [
+        ("http://127.0.0.1:9/v1", "cannot connect to 127.0.0.1:9"),
+        ("http://no-such-host.invalid/v1", "no-such-host.invalid"),
+    ],
+)
+def test_nobody_there(cli: CommandLine, project: Project, url: str, seen: str) -> None:
+    project.change(project.fake.base_url, url)
+    message = cli.fails("evaluate", "echo", "--yes", code=3, seen=seen)
+    assert "crossgrade doctor" in message
+
+
+@pytest.mark.usefixtures("hasty")
+@pytest.mark.parametrize("kind", ["filtered", "context_too_long"])
+def test_what_is_refused_for_its_content_is_an_outcome_and_never_a_switch(
+    cli: CommandLine, project: Project, script: dict[str, Script], kind: str
+) -> None:
+    script["new-model"] = lambda _: Fault(kind)
+    found = json.loads(cli.succeeds("evaluate", "echo", "--yes", "--json").out)
+    assert found["name"] in {"invalid", "keep"}
+    (run,) = runs(cli)
+    assert run["errors"] == len(project.asked("new-model")) > 0
+
+
+def test_nonsense_usage_makes_the_cost_unknown_and_never_zero(
+    cli: CommandLine, project: Project, script: dict[str, Script]
+) -> None:
+    def absurd(request: ReceivedRequest) -> Reply:
+        counts = {"prompt_tokens": -5, "completion_tokens": "many", "total_tokens": 10**30}
+        return Reply(str(number(request)), usage=counts)
+
+    script["new-model"] = absurd
+    found = json.loads(cli.succeeds("evaluate", "echo", "--yes", "--json").out)
+    assert found["name"] == "undecided"
+    assert "unknown" in found["sentence"]
+    (switch,) = (cost for cost in found["costs"] if cost["policy"]["kind"] == "switch")
+    assert switch["per_request_usd"]["value"] is switch["saving_per_month_usd"]["value"] is None
+    (run,) = runs(cli)
+    assert run["spent_usd"] is None
+
+
+def test_an_echoed_key_is_neither_kept_nor_shown(
+    cli: CommandLine, project: Project, script: dict[str, Script]
+) -> None:
+    script["new-model"] = lambda _: Fault("echo_key")
+    cli.succeeds("evaluate", "echo", "--yes")
+    cli.succeeds("report")
+    assert "your key is ***" in (project.folder / "crossgrade-report.html").read_text()
+    assert project.secrets() == []
+    cli("decide", "echo", "--json", "--markdown", "x.md", "--junit", "x.xml")
+    assert KEY not in (project.folder / "x.md").read_text()
+
+
+@pytest.mark.usefixtures("hasty")
+def test_faults_that_pass_cost_nothing_but_a_second_call(
+    cli: CommandLine, project: Project, script: dict[str, Script]
+) -> None:
+    kinds = ("html", "half_json", "empty_choices", "drop", "server_error", "rate_limit")
+    times: Counter[int] = Counter()
+
+    def flaky(request: ReceivedRequest) -> Reply | Fault:
+        n = number(request)
+        times[n] += 1
+        return Fault(kinds[n % len(kinds)], retry_after="0") if times[n] == 1 else honest(request)
+
+    script["new-model"] = flaky
+    cli.succeeds("evaluate", "echo", "--yes")
+    (run,) = runs(cli)
+    assert (run["status"], run["errors"]) == ("finished", 0)
+    assert set(times.values()) == {2}
+
+
+@pytest.mark.usefixtures("hasty")
+def test_one_call_at_a_time_to_a_model_that_is_down_is_no_verdict(
+    cli: CommandLine, project: Project, script: dict[str, Script]
+) -> None:
+    project.change(
+        "    api_key_env: FAKE_API_KEY\n", "    api_key_env: FAKE_API_KEY\n    max_concurrency: 1\n"
+    )
+    script["new-model"] = lambda _: Fault("server_error")
+    cli.fails("evaluate", "echo", "--yes", code=3, seen="no call to `new` was answered")
+    assert runs(cli)[0]["status"] == "failed"
+    cli.fails("report", seen="no verdict on echo yet")
+
+
+def test_control_characters_of_an_answer_reach_no_terminal(
+    cli: CommandLine, project: Project, script: dict[str, Script]
+) -> None:
+    script["new-model"] = lambda _: Reply("\x1b]0;owned\x07\x1b[2J\u202e<script>alert(1)</script>")
+    cli.succeeds("evaluate", "echo", "--yes")
+    cli.succeeds("report")
+    cli.succeeds("report", "--to", "r.md")
+    page = (project.folder / "crossgrade-report.html").read_text()
+    assert "<script>" not in page
+    assert "\x1b" not in page + (project.folder / "r.md").read_text()
