@@ -259,7 +259,8 @@ class Project:
     ) -> "StoredVerdict":
         """Decide on a workload from a run (by default its newest), and record verdict and evidence.
 
-        `floor` and `alpha` override the workload's. Raises NotFoundError without a run and
+        `floor` and `alpha` override the workload's: that is a what-if, which is not recorded (its id
+        is empty). Raises NotFoundError without a run and
         UsageError when the dataset or the contestants changed since.
         """
         from crossgrade.decide import decide_policy
@@ -279,7 +280,9 @@ class Project:
             run_id=run.id,
             spent_usd=self.store.runs.totals(run.id).spent_usd,
         )
-        return StoredVerdict(id=self.store.verdicts.append(verdict, evidence), verdict=verdict)
+        is_what_if = floor is not None or alpha is not None
+        identifier = "" if is_what_if else self.store.verdicts.append(verdict, evidence)
+        return StoredVerdict(id=identifier, verdict=verdict)
 
     def verify(self, verdict_id: str) -> Check:
         """Compute a recorded verdict again from its recorded scores, and say where it differs."""
@@ -413,8 +416,14 @@ class Project:
                 hint=f"run `crossgrade evaluate {workload.name}`: unchanged requests are not paid for again",
             )
         samples = planned_samples(replace(workload, seed=run.seed, planned=run.planned), dataset)
+        answers = self.store.answers.scored(run.id, str(run.settings["scorer_digest"]))
+        if not answers:
+            raise UsageError(
+                f"run {run.id} ended before any answer could be scored",
+                hint=f"go on with it: `crossgrade evaluate {workload.name} --resume {run.id}`",
+            )
         evidence = evidence_from_answers(
-            self.store.answers.scored(run.id, str(run.settings["scorer_digest"])),
+            answers,
             workload=workload.name,
             incumbent=workload.incumbent.name,
             candidates=[variant.name for variant in workload.candidates],

@@ -7,6 +7,7 @@ command: the short help stands in the table, and a test compares the two.
 
 import importlib
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -115,7 +116,12 @@ def json_option(function: FunctionT) -> FunctionT:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit; the entry point of `crossgrade`."""
-    sys.exit(run(arguments))
+    try:
+        code = run(arguments)
+    except KeyboardInterrupt:  # another Ctrl-C, while the first one was being reported
+        code = EXIT_INTERRUPTED
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the end is near: nothing is left to interrupt
+    sys.exit(code)
 
 
 def run(arguments: Sequence[str] | None = None) -> int:

@@ -1,6 +1,6 @@
 """How a run is shown while it goes on: a live line on a terminal, a plain one every tenth elsewhere."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -8,6 +8,7 @@ from crossgrade.cli._output import note, shows_progress
 
 if TYPE_CHECKING:
     from crossgrade.evaluate import Progress
+    from crossgrade.stats import Retention
 
 
 @contextmanager
@@ -50,14 +51,7 @@ def _plain(name: str) -> "Callable[[Progress], None]":
 
 
 def _state(progress: "Progress") -> str:
-    parts = []
-    for candidate, retention in progress.live.items():
-        if retention.value is None:
-            continue
-        span = ""
-        if retention.low is not None and retention.high is not None:
-            span = f" [{retention.low:.2f}, {retention.high:.2f}]"
-        parts.append(f"{candidate} keeps {retention.value:.2f}{span}")
+    parts = [_live(progress.live)] if progress.live else []
     if progress.errors:
         parts.append(f"{progress.errors} errors")
     cost = f"${progress.spent_usd:.4f}"
@@ -65,3 +59,17 @@ def _state(progress: "Progress") -> str:
     if progress.calls_saved:
         parts.append(f"{progress.calls_saved} calls saved")
     return " · ".join(parts)
+
+
+def _live(live: "Mapping[str, Retention]") -> str:
+    """The retention so far of each candidate, or of one candidate on each segment."""
+    heads = {name.partition(" on ")[0] for name in live}
+    shared = f"{heads.pop()} on " if len(heads) == 1 and len(live) > 1 else ""
+    parts = []
+    for name, retention in live.items():
+        if retention.value is not None:
+            span = ""
+            if retention.low is not None and retention.high is not None:
+                span = f" [{retention.low:.2f}, {retention.high:.2f}]"
+            parts.append(f"{name.removeprefix(shared)} {retention.value:.2f}{span}")
+    return f"retention {', '.join(parts)}" if parts else "retention not known yet"

@@ -114,7 +114,6 @@ def command(sources: tuple[str, ...], as_json: bool, gated: bool, **options: Any
     verdict = _verdict(sources, options)
     if verdict is None:
         return 0
-    _write(verdict, options)
     if as_json:
         from crossgrade.decide import verdict_to_json
 
@@ -123,6 +122,7 @@ def command(sources: tuple[str, ...], as_json: bool, gated: bool, **options: Any
         from crossgrade.report import render_text
 
         click.echo(render_text(verdict), nl=False)
+    _write(verdict, options)
     return gate(verdict) if gated else 0
 
 
@@ -228,7 +228,12 @@ def _decide_workload(name: str, options: dict[str, Any]) -> "Verdict":
         recorded = project.decide(
             name, run_id=options["run_id"], floor=options["floor"], alpha=options["alpha"]
         )
-        note(f"recorded as verdict {recorded.id}")
+        if not recorded.id and options["apply_it"]:
+            raise UsageError(
+                "a what-if (`--floor`, `--alpha`) is not recorded, so it cannot be applied",
+                hint="set floor and alpha of the workload in crossgrade.yaml, then decide again",
+            )
+        note(f"recorded as verdict {recorded.id}" if recorded.id else "a what-if: not recorded")
         if options["apply_it"]:
             table = project.apply(recorded.id)
             note(f"route table version {table.version} in force: {name} -> {recorded.verdict.policy.kind}")

@@ -1,6 +1,8 @@
 """`crossgrade evaluate`: ask both models until the verdict is certain."""
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING
 
@@ -11,7 +13,7 @@ from crossgrade.cli._output import note, print_json, print_table
 from crossgrade.errors import UsageError
 
 if TYPE_CHECKING:
-    from crossgrade.evaluate import RunEstimate
+    from crossgrade.evaluate import Progress, RunEstimate
     from crossgrade.project import Project
 
 SCHEMA_VERSION = 1
@@ -85,14 +87,19 @@ def _run(
 ) -> None:
     from crossgrade.cli._progress import shown_progress
 
-    with shown_progress(name) as on_progress:
+    with _resumable(name) as run_ids, shown_progress(name) as show:
+
+        def on_progress(progress: "Progress") -> None:
+            run_ids.add(progress.run_id)
+            show(progress)
+
         result = project.evaluate(
             name, max_cost_usd=max_cost, resume=resume, reuse=reuse, on_progress=on_progress
         )
     progress = result.progress
     note(
-        f"run {result.run_id}: {progress.done:,} of {progress.planned:,} samples, {progress.calls:,} calls, "
-        f"{progress.reused:,} answers reused, {progress.calls_saved:,} calls saved ({result.ending})"
+        f"run {result.run_id}: {progress.calls:,} calls, {progress.reused:,} answers reused, "
+        f"{progress.calls_saved:,} calls not needed ({result.ending})"
     )
     if not decides:
         if as_json:
@@ -112,6 +119,18 @@ def _run(
         from crossgrade.report import render_text
 
         click.echo(render_text(recorded.verdict), nl=False)
+
+
+@contextmanager
+def _resumable(name: str) -> Iterator[set[str]]:
+    """Say how to go on with a run that an error or Ctrl-C ended."""
+    run_ids: set[str] = set()
+    try:
+        yield run_ids
+    except BaseException:
+        for run_id in run_ids:
+            note(f"go on where it stopped: crossgrade evaluate {name} --resume {run_id}")
+        raise
 
 
 def _estimate_words(estimate: "RunEstimate") -> str:

@@ -72,11 +72,15 @@ def _models(results: "Results") -> list[dict[str, Any]]:
                 "model": name,
                 "rows": int(rows.sum()),
                 "samples": len(np.unique(results.samples.codes[rows])),
-                "mean": round(float(scored.mean()), 4) if len(scored) else None,
-                "stated": results.stated_means.get(name),
+                "mean": _rounded(float(scored.mean())) if len(scored) else None,
+                "stated": _rounded(results.stated_means.get(name)),
                 "errors": int(results.error[rows].sum()),
                 "unparsed": int(results.unparsed[rows].sum()),
                 "unscored": int((~np.isfinite(scores) & ~results.error[rows]).sum()),
             }
         )
     return found
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 4)

@@ -80,7 +80,7 @@ class ModelSection(Section):
         default=None, description="Day the provider stops serving it, YYYY-MM-DD."
     )
     max_concurrency: Annotated[int, Field(ge=1, le=10_000)] = Field(
-        default=64, description="Most calls at once; the runner finds the best number below it."
+        default=16, description="Most calls at once; the runner finds the best number below it."
     )
     timeout_s: Annotated[float, Field(gt=0, le=86_400)] = Field(
         default=120.0, description="Seconds to wait for one answer."

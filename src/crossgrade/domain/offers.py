@@ -48,7 +48,7 @@ class Offer:
     open_weights: bool | None = None
     context_tokens: int | None = None
     retires_on: date | None = None
-    max_concurrency: int = 64
+    max_concurrency: int = 16
     timeout_s: float = 120.0
     patience_s: float = 300.0
     batch: bool = False

@@ -4,7 +4,7 @@ import io
 import math
 import re
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -27,7 +27,9 @@ _COLOURS = {
     "#060606": "var(--line)",
     "#070707": "var(--floor)",
 }
-_LEAST_E = 1e-5
+_LEAST_E = 1e-4
+_LABEL_STEP = 2.2
+_Key = tuple[str, str | None]
 _LONGEST_LABEL = 32
 _INK, _MUTED, _GOOD, _BAD, _OPEN, _LINE, _FLOOR = _COLOURS
 
@@ -159,33 +161,48 @@ def _forest_row(axes: "Axes", row: int, certificate: Certificate, left: float, r
 def evidence_path(points: Sequence[EvidencePoint], salt: str = "path") -> str:
     """Draw the two e-values of each hypothesis, as shares of its threshold, over its samples (log scale)."""
     figure, axes = _new(8.2, 3.2)
-    series: dict[tuple[str, str | None], list[EvidencePoint]] = {}
+    series: dict[_Key, list[EvidencePoint]] = {}
     for point in points:
         series.setdefault((point.candidate, point.segment), []).append(point)
     several = len({candidate for candidate, _ in series}) > 1
-    for (candidate, segment), path in series.items():
-        _evidence_line(axes, path, _label(candidate, segment, several=several))
+    heights = _spread({key: max(_LEAST_E, *_shares(path[-1])) for key, path in series.items()})
+    for key, path in series.items():
+        _evidence_line(axes, path, _label(*key, several=several), heights[key])
     axes.axhline(1, color=_FLOOR, linestyle=(0, (4, 3)), linewidth=1.2)
     axes.set_yscale("log")
     axes.set_ylim(1e-4, 10)
+    # Plain numbers: matplotlib's own are formulas, which a page without MathJax shows as they are.
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axes.yaxis.minorticks_off()
     axes.set_xlabel("samples asked", color=_MUTED)
     axes.set_ylabel("e-value / threshold (dashed: certain)", color=_MUTED)
     return _to_svg(figure, salt, "Evidence for pass (green) and for fail (red) as samples were asked")
 
 
-def _evidence_line(axes: "Axes", path: Sequence[EvidencePoint], label: str) -> None:
+def _shares(point: EvidencePoint) -> tuple[float, float]:
+    """Both e-values as shares of the threshold at which the hypothesis is settled."""
+    return point.e_pass / point.threshold, point.e_fail / point.threshold
+
+
+def _spread(ends: Mapping[_Key, float]) -> dict[_Key, float]:
+    """Return where the labels of the lines stand: at their ends, but never one on another."""
+    heights: dict[_Key, float] = {}
+    lowest = math.inf
+    for key in sorted(ends, key=lambda key: -ends[key]):
+        lowest = min(ends[key], lowest / _LABEL_STEP)
+        heights[key] = lowest
+    return heights
+
+
+def _evidence_line(axes: "Axes", path: Sequence[EvidencePoint], label: str, height: float) -> None:
     whole = path[0].segment is None
     counts = [point.n for point in path]
-    for values, colour in (
-        ([p.e_pass / p.threshold for p in path], _GOOD),
-        ([p.e_fail / p.threshold for p in path], _BAD),
-    ):
-        heights = [max(value, _LEAST_E) for value in values]
-        axes.plot(counts, heights, color=colour, linewidth=2.0 if whole else 1.2, alpha=1 if whole else 0.65)
-    top = max(path[-1].e_pass / path[-1].threshold, path[-1].e_fail / path[-1].threshold, _LEAST_E)
+    for side, colour in ((0, _GOOD), (1, _BAD)):
+        values = [max(_shares(point)[side], _LEAST_E) for point in path]
+        axes.plot(counts, values, color=colour, linewidth=2.0 if whole else 1.2, alpha=1 if whole else 0.65)
     axes.annotate(
         label,
-        (counts[-1], top),
+        (counts[-1], height),
         xytext=(4, 0),
         textcoords="offset points",
         fontsize=8.5,

@@ -105,7 +105,7 @@ def render_junit(verdicts: Sequence[Verdict]) -> str:
             case = SubElement(suite, "testcase", classname=f"{verdict.workload}.retention", name=name)
             SubElement(case, "system-out").text = standing(certificate)
         for guard in verdict.guards:
-            name = f"{guard.name}{f' on {guard.segment}' if guard.segment else ''}"
+            name = " · ".join(part for part in (guard.name, guard.candidate, guard.segment) if part)
             case = SubElement(suite, "testcase", classname=f"{verdict.workload}.guards", name=name)
             if guard.status == "fail":
                 SubElement(case, "failure", message=guard.seen).text = guard.advice

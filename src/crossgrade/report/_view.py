@@ -86,9 +86,7 @@ def _facts(verdict: Verdict) -> tuple[tuple[str, str], ...]:
         ("samples", f"{verdict.asked:,} of {verdict.planned:,} planned"),
     ]
     if verdict.calls_saved:
-        facts.append(
-            ("calls saved", f"{verdict.calls_saved:,} model calls not made, the verdict was certain")
-        )
+        facts.append(("calls saved", f"{verdict.calls_saved:,} of the planned model calls not made"))
     if verdict.needed:
         facts.append(("to settle it", f"about {verdict.needed:,} more samples"))
     if verdict.saving_per_month_usd is not None:
@@ -121,7 +119,7 @@ def _retention(verdict: Verdict) -> Table:
             _mean(certificate.retention.incumbent_mean),
             _mean(certificate.retention.candidate_mean),
             fmt.interval(certificate.retention),
-            fmt.probability(certificate.adjusted_p),
+            fmt.probability(_shown_p(certificate)),
             standing(certificate),
         )
         for certificate in verdict.certificates
@@ -133,10 +131,20 @@ def _retention(verdict: Verdict) -> Table:
         rows=rows,
         numeric=frozenset({2, 3, 4, 5, 6, 7}),
         note=(
-            f"Intervals at {fmt.percent(max(levels), 0)}, each for itself; p is adjusted for all "
-            f"{len(rows)} hypotheses (weighted Holm) and a row is certified when p ≤ {verdict.alpha:g}."
+            f"Intervals at {fmt.percent(max(levels), 0)}, each for itself. p is of the result shown, "
+            f"adjusted for {_counted(sum(each.tested for each in verdict.certificates))} (weighted Holm); "
+            f"a result needs at most {verdict.alpha:g}."
         ),
     )
+
+
+def _shown_p(certificate: Certificate) -> float:
+    """The p-value of what is shown: below the floor where that is, else at or above it."""
+    return certificate.adjusted_p_below if certificate.shown_below else certificate.adjusted_p
+
+
+def _counted(hypotheses: int) -> str:
+    return "one hypothesis" if hypotheses == 1 else f"all {hypotheses} hypotheses"
 
 
 def _mean(value: float | None) -> str:
