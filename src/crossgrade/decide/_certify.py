@@ -111,8 +111,9 @@ def _test(view: View, guards: tuple[Guard, ...], candidate: str, part: Part, sha
     if excluded is None and whole and broken:
         excluded = next(iter(broken.values()))
     p, p_below = result.p_value, result.p_value_below
-    if _too_few(view, result):
-        p = p_below = 1.0
+    if _too_few(view, candidate, rows, result):
+        # What is left is what the bets found, which hold at any number of pairs.
+        p, p_below = (min(1.0, 2 / e) if e else 1.0 for e in (result.e_pass, result.e_fail))
     if excluded is not None:
         p = 1.0
         # Broken groups stay in the claim about the whole, which is shown to be below the floor
@@ -165,7 +166,6 @@ def _replay(
     Weighted samples are bet on as (w b, w c) with w scaled to at most 1: E[w c] >= r E[w b] is
     the claim about the traffic, and the scores stay in [0, 1].
     """
-    assert view.order is not None
     settings, scale = view.settings, _scale(view)
     test = SequentialRetention(
         settings.floor,
@@ -173,7 +173,7 @@ def _replay(
         view.planned(part),
         anytime=settings.mode == "anytime",
     )
-    asked = view.order[rows[view.order]]
+    asked = view.stream(candidate, part, rows)
     test.update_many((view.incumbent * scale)[asked], (view.candidate(candidate) * scale)[asked])
     looks = test.path
     kept = looks[:: max(1, len(looks) // _PATH_POINTS)]
@@ -198,8 +198,7 @@ def _closed(view: View, candidate: str, part: Part, rows: BoolColumn, test: Sequ
     about when it stopped, so the half of alpha kept for the end is spent on the pairs there are.
     """
     result = test.result()
-    columns = next(each for each in view.evidence.candidates if each.model == candidate)
-    asked = int((view.asked(columns) & part.rows).sum())
+    asked = int((view.asked(view.columns(candidate)) & part.rows).sum())
     if test.outcome is not None or test.anytime or asked < view.planned(part):
         return result
     final = fixed_test(view, candidate, rows)
@@ -220,9 +219,15 @@ def _scale(view: View) -> FloatColumn:
     return np.minimum(weight / max(view.evidence.heaviest or 0.0, float(weight.max())), 1.0)
 
 
-def _too_few(view: View, result: Retention) -> bool:
-    """Return whether a fixed test rests on too few pairs for its approximation to hold."""
-    return view.order is None and (result.clusters or result.n) < limits.SETTLED_N
+def _too_few(view: View, candidate: str, rows: BoolColumn, result: Retention) -> bool:
+    """Return whether a fixed test rests on too few pairs or human scores for its approximation to hold."""
+    if view.mode == "anytime":
+        return False
+    human = view.human(candidate)
+    if human is not None:
+        both = np.isfinite(human[0]) & np.isfinite(human[1])
+        return int((both & rows).sum()) < limits.HUMAN_LABELS
+    return (result.clusters or result.n) < limits.SETTLED_N
 
 
 def _without_groups(view: View, candidate: str, broken: dict[str, str]) -> float:

@@ -1,6 +1,6 @@
 """From evidence to a verdict: guards, certificates, costs, and the cheapest certified policy."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, time, timedelta
 from decimal import Decimal
@@ -17,6 +17,7 @@ from crossgrade.decide._reasons import reasons, would_change
 from crossgrade.decide._records import (
     Certificate,
     DecisionSettings,
+    EvidencePoint,
     Guard,
     Loss,
     PolicyCost,
@@ -111,7 +112,7 @@ def decide_policy(
         path=path,
         asked=_asked(view),
         planned=view.planned(view.whole),
-        calls_saved=_calls_saved(view),
+        calls_saved=_calls_saved(view, path),
         needed=needed,
         decided_at=now,
         valid_until=_valid_until(settings, policy, now),
@@ -223,13 +224,25 @@ def _asked(view: View) -> int:
     return int(np.any([view.asked(model) for model in models], axis=0).sum())
 
 
-def _calls_saved(view: View) -> int:
-    """Return how many planned model calls were not made because the verdict was certain."""
-    if view.evidence.order is None:
+def _calls_saved(view: View, path: Iterable[EvidencePoint]) -> int:
+    """Return how many planned model calls were not made because what they inform was certain.
+
+    A sample that nobody asked about because the run was cut short saved nothing.
+    """
+    if view.order is None:
         return 0
-    planned = view.planned(view.whole)
-    models = (view.evidence.incumbent, *view.evidence.candidates)
-    return sum(max(0, planned - int(view.asked(model).sum())) for model in models)
+    settled = {(at.candidate, at.segment) for at in path if max(at.e_pass, at.e_fail) >= at.threshold}
+    parts = view.segments or (view.whole,)
+    models = [model.model for model in view.evidence.candidates]
+    saved = 0
+    for part in parts:
+        tested = (part.label,) if view.settings.splits_only else (part.label, None)
+        certain = [model for model in models if all((model, label) in settled for label in tested)]
+        calls = [view.columns(model) for model in certain]
+        calls += [view.evidence.incumbent] if len(certain) == len(models) else []
+        planned = view.planned(part)
+        saved += sum(max(0, planned - int((view.asked(model) & part.rows).sum())) for model in calls)
+    return saved
 
 
 def _valid_until(settings: DecisionSettings, policy: Policy, now: datetime) -> datetime:

@@ -31,6 +31,8 @@ def _parts(evidence: Evidence) -> Iterator[tuple[str, bytes]]:
     yield "weight", _numbers(evidence.weight)
     yield "order", _numbers(evidence.order)
     yield "planned", repr((evidence.planned, sorted(evidence.planned_by_segment.items()))).encode()
+    if evidence.unbroken is not None:
+        yield "unbroken", repr((evidence.unbroken, sorted(evidence.unbroken_by_segment.items()))).encode()
     yield "heaviest", repr(evidence.heaviest).encode()
     yield "scale", repr((evidence.chance, sorted(evidence.chance_by_segment.items()), evidence.zero)).encode()
     audit = evidence.audit

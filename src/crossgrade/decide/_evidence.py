@@ -67,6 +67,9 @@ class Evidence:
     is no segment, and no policy splits by it. `planned_by_segment` divides `planned`, and
     `heaviest` is the largest weight among the planned samples (None: among these). `judge`
     names the model that scored, None where no model did.
+
+    `unbroken` is how many entries of `order` come before the first planned sample that nobody was
+    asked about (None: there is none), `unbroken_by_segment` the same for the samples of a segment.
     """
 
     workload: str
@@ -89,6 +92,8 @@ class Evidence:
     planned_by_segment: dict[str, int] = field(default_factory=dict)
     judge: str | None = None
     heaviest: float | None = None
+    unbroken: int | None = None
+    unbroken_by_segment: dict[str, int] = field(default_factory=dict)
 
     @property
     def n(self) -> int:

@@ -187,31 +187,44 @@ def order_dependence(view: View) -> Iterator[Guard]:
 
 def peeking(view: View) -> Iterator[Guard]:
     """A fixed test is read once, at the end: a look every ten samples passes wrongly 30 % of the time."""
-    evidence = view.evidence
-    planned = evidence.planned or 0
-    asked = int(view.asked(evidence.incumbent).sum())
-    early = view.order is None and asked < planned
+    planned, changed = view.evidence.planned or 0, view.settings.changed_since_run
+    asked = min(
+        int(view.asked(model).sum()) for model in (view.evidence.incumbent, *view.evidence.candidates)
+    )
+    short = asked < planned
+    seen = f"{asked:,} of {count(planned, 'planned sample')} are in" if planned else count(asked, "sample")
+    seen += f", design {view.mode}"
+    if changed:
+        seen += f"; the run was made under {listed(changed)}"
     yield finding(
         "peeking",
-        f"{asked:,} of {count(planned, 'planned sample')} are in, design {view.mode}"
-        if planned
-        else f"{count(asked, 'sample')}, design {view.mode}",
-        "finish the run before a fixed test is read, or run with mode `sequential`",
-        fail=early,
+        seen,
+        "finish the run before a fixed test is read, or run with mode `sequential`"
+        if view.order is None
+        else "evaluate again under the settings that you decide by: paid answers are reused",
+        fail=view.order is None and short,
+        warn=bool(changed),
     )
 
 
 def selection(view: View) -> Iterator[Guard]:
     """The best of several candidates or segments looks better than it is; alpha is spent once over all."""
-    k, parts = len(view.evidence.candidates), len(view.segments)
-    hypotheses = k * (1 + parts)
+    k, parts, draws = len(view.evidence.candidates), len(view.segments), view.settings.draws
+    hypotheses = k * (parts if parts and view.settings.splits_only else 1 + parts)
     seen = "one candidate, one hypothesis"
     if hypotheses > 1:
         seen = (
             f"{count(k, 'candidate')} and {count(parts, 'segment')}: {hypotheses} hypotheses, "
             f"corrected by Holm at {view.settings.alpha:g} over all of them"
         )
-    yield finding("selection", seen, "")
+    if draws > 1:
+        seen += f"; this dataset was run in {draws} different draws, of which this is one"
+    yield finding(
+        "selection",
+        seen,
+        "keep one seed and one plan: the best of several draws errs more often than each",
+        warn=draws > 1,
+    )
 
 
 def origin(view: View) -> Iterator[Guard]:

@@ -42,7 +42,9 @@ class DecisionSettings:
     `parity_declared` says that the team knows of differing prompts or settings and means them.
     `splits_only` tests segments alone: nothing may move the whole. `stated_cost_usd` are costs per
     request that someone stated, for models without measured ones. `provided` names evidence
-    that is there: documents, "agent trials", "verified-identity routes".
+    that is there: documents, "agent trials", "verified-identity routes". `changed_since_run` says
+    in words which settings the run was stopped under that are not these, `draws` how many different
+    draws (seed and plan) of this dataset were run.
     """
 
     floor: float = 0.85
@@ -58,6 +60,8 @@ class DecisionSettings:
     splits_only: bool = False
     stated_cost_usd: Mapping[str, float] = field(default_factory=dict)
     provided: tuple[str, ...] = ()
+    changed_since_run: tuple[str, ...] = ()
+    draws: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,7 @@ INCUMBENT_FLOOR = 0.2
 """Below this mean of the incumbent a ratio says nothing: its interval explodes and anybody passes."""
 
 SETTLED_N = 20
-"""Fewer pairs than this are too few data, not bad data: guards warn, and no fixed test certifies.
+"""Fewer pairs than this are too few data, not bad data: guards warn, and no test at the end certifies.
 
 With 16 pairs that both models get right the score test already passes at 5 %, where the exact
 chance under the floor 0.85 is 0.85**16 = 7.4 %; from 20 pairs on it is below 4 %.

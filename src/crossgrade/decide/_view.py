@@ -101,6 +101,25 @@ class View:
             answered |= np.array([text is not None for text in model.output], dtype=np.bool_)
         return answered
 
+    def columns(self, candidate: str) -> ModelColumns:
+        """Return a candidate's columns."""
+        return next(each for each in self.evidence.candidates if each.model == candidate)
+
+    def stream(self, candidate: str, part: Part, rows: BoolColumn) -> NDArray[np.int64]:
+        """Return `rows` in the order asked, up to the first planned sample of the part that was not asked.
+
+        While a hypothesis is open every sample of its part is asked. What comes after a gap was
+        asked for another hypothesis, or was quick to answer when the run was interrupted: no
+        random part of the traffic.
+        """
+        assert self.order is not None
+        evidence, order = self.evidence, self.order
+        reach = evidence.unbroken if part.label is None else evidence.unbroken_by_segment.get(part.label)
+        order = order[:reach]
+        gaps = np.flatnonzero((part.rows & ~self.asked(self.columns(candidate)))[order])
+        order = order[: gaps[0]] if len(gaps) else order
+        return order[rows[order]]
+
     def paired(self, model: str, rows: BoolColumn) -> BoolColumn:
         """Return the rows among `rows` on which both the incumbent and the candidate count."""
         found: BoolColumn = rows & np.isfinite(self.incumbent) & np.isfinite(self.candidate(model))
@@ -125,7 +144,7 @@ class View:
         The correction is for independent samples of equal weight; others are left as judged.
         """
         incumbent = self.evidence.incumbent.human
-        theirs = next(each.human for each in self.evidence.candidates if each.model == candidate)
+        theirs = self.columns(candidate).human
         if incumbent is None or theirs is None or self.evidence.judge is None:
             return None
         if self.clusters is not None or self.weight is not None:

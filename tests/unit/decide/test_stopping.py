@@ -160,3 +160,77 @@ def test_splits_only_follows_segments_alone_and_stops_each_for_itself() -> None:
     assert not rule.wants("b", "x")
     assert set(rule.live()) == {"b on x", "b on y"}
     assert {each.segment: each.outcome for each in rule.snapshot()} == {"x": "pass", "y": "fail"}
+
+
+def _stopped_whole(make, order):
+    """Rows whose whole was decided early: from then on only segment y, which is better, was asked."""
+    n = len(order)
+    segment = np.array(["x", "y"] * (n // 2), dtype=object)
+    b = np.ones(n)
+    c = np.where(segment == "y", 1.0, np.random.default_rng(3).random(n) < 0.6)
+    asked = np.ones(n, dtype=bool)
+    later = order[100:]
+    asked[later[segment[later] == "x"]] = False
+    cost = {"inc": {"cost_usd": 0.01}, "cand": {"cost_usd": 0.001}}
+    return segment, np.where(asked, b, np.nan), np.where(asked, c, np.nan), asked, cost
+
+
+def test_what_was_asked_after_the_whole_stopped_is_no_evidence_on_the_whole(make, now):
+    # As when a run is decided on under another floor: what follows is all of the better segment.
+    order = np.random.default_rng(5).permutation(1000)
+    segment, b, c, asked, cost = _stopped_whole(make, order)
+    every = make(b, c, segment=list(segment), order=order, planned=1000, **cost)
+    whole = decide_policy(every, SEQUENTIAL, now=now).certificates[0]
+    gap = next(at for at, row in enumerate(order) if not asked[row])
+    assert whole.retention.n == gap
+    assert not whole.certified
+    # The same where samples that nobody was asked about have no row at all.
+    kept = np.flatnonzero(asked)
+    place = {row: at for at, row in enumerate(kept)}
+    some = make(
+        b[kept], c[kept], segment=list(segment[kept]), planned=1000,
+        order=np.array([place[row] for row in order if asked[row]]),
+        planned_by_segment={"x": 500, "y": 500}, unbroken=gap, unbroken_by_segment={"x": gap}, **cost,
+    )  # fmt: skip
+    again = decide_policy(some, SEQUENTIAL, now=now).certificates
+    assert again[0].retention == whole.retention
+    assert {one.segment: one.certified for one in again} == {None: False, "x": False, "y": True}
+
+
+def test_a_planned_end_of_few_pairs_leaves_the_bets_alone(make, now):
+    rng = np.random.default_rng(1)
+    b = rng.uniform(0.8, 1.0, 12)
+    evidence = make(b, b * rng.uniform(0.97, 1.0, 12), order=rng.permutation(12), planned=12)
+    lax = DecisionSettings(mode="sequential", floor=0.7)
+    one = decide_policy(evidence, lax, now=now).certificates[0]
+    assert one.retention.p_value < one.adjusted_p
+    assert one.adjusted_p == pytest.approx(2 / one.retention.e_pass)
+
+
+def test_a_run_that_was_cut_short_saved_no_calls(make, counts, now):
+    b, c = counts(150, 30, 10, 60)
+    order = np.random.default_rng(5).permutation(250)
+    b[order[60:]] = c[order[60:]] = np.nan
+    verdict = decide_policy(make(b, c, order=order, planned=250), SEQUENTIAL, now=now)
+    assert verdict.name == "undecided"
+    assert (verdict.asked, verdict.planned, verdict.calls_saved) == (60, 250, 0)
+
+
+def test_a_candidate_that_stopped_early_is_not_read_by_a_fixed_test(make, counts, now):
+    b, c = counts(160, 20, 20, 50)
+    d = c.copy()
+    order = np.random.default_rng(5).permutation(250)
+    d[order[60:]] = np.nan
+    seen = decide_policy(make(b, c, d, order=order, planned=250), DecisionSettings(), now=now)
+    assert {guard.name for guard in seen.guards if guard.status == "fail"} == {"peeking"}
+    assert seen.name == "invalid"
+
+
+def test_settings_other_than_the_runs_and_several_draws_are_said(make, counts, now):
+    order = np.random.default_rng(5).permutation(250)
+    evidence = make(*counts(160, 20, 20, 50), order=order, planned=250)
+    changed = replace(SEQUENTIAL, changed_since_run=("floor 0.9",), draws=3)
+    guards = {guard.name: guard for guard in decide_policy(evidence, changed, now=now).guards}
+    assert (guards["peeking"].status, guards["selection"].status) == ("warn", "warn")
+    assert "made under floor 0.9" in guards["peeking"].seen
+    assert "3 different draws" in guards["selection"].seen
