@@ -1,5 +1,6 @@
 """What can go wrong with a provider, the budget, the store or the user, and what is kept of the run."""
 
+import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Sequence
 from decimal import Decimal
@@ -287,6 +288,42 @@ def test_a_call_that_hangs_does_not_hold_up_a_cancelled_run(
     run_id = store.runs.recent()[0].id
     assert store.runs.status(run_id) is RunStatus.INTERRUPTED
     assert len(store.answers.of_run(run_id, "equals")) == 10
+
+
+def test_ctrl_c_leaves_a_call_that_hangs_only_its_grace(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C cancels the task of the run itself, not a scope around it."""
+    monkeypatch.setattr("crossgrade.evaluate.runner._flow._GRACE_S", 0.01)
+    gpt = Scripted("gpt")
+
+    async def hang() -> str:
+        press_ctrl_c()
+        await asyncio.sleep(20)
+        return "yes"
+
+    def press_ctrl_c() -> None:
+        if len(gpt.asked) == 10:
+            task.cancel()
+
+    async def main() -> None:
+        nonlocal task
+        task = asyncio.current_task()
+        await run_workload(
+            workload(),
+            dataset(100),
+            providers={"gpt": gpt, "llama": Scripted("llama", lambda *_: hang())},
+            scorer=Equals(),
+            store=store,
+            accounts=Accounts(HASTY),
+        )
+
+    task: Any = None
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(main())
+    run_id = store.runs.recent()[0].id
+    assert store.runs.status(run_id) is RunStatus.INTERRUPTED
+    assert {model for _, model, _ in store.answers.of_run(run_id, "equals")} == {"gpt"}
 
 
 def test_a_full_disk_ends_the_run_and_keeps_what_was_committed(

@@ -105,13 +105,18 @@ class Flow:
         """Ask until no further answer is needed, or `failure` says what stopped it before."""
         async with anyio.create_task_group() as watching:
             watching.start_soon(self._hurry_when_cancelled)
-            try:
-                async with anyio.create_task_group() as self._calls:
-                    await self._admit_all()
-            finally:
-                watching.cancel_scope.cancel()
+            # Not in the task that runs this: Ctrl-C cancels that one alone, and it must wait
+            # where the watcher is cancelled with the rest.
+            watching.start_soon(self._ask_all, watching.cancel_scope)
         self._shown_at = 0.0
         self._settle()
+
+    async def _ask_all(self, watching: anyio.CancelScope) -> None:
+        try:
+            async with anyio.create_task_group() as self._calls:
+                await self._admit_all()
+        finally:
+            watching.cancel()
 
     async def _hurry_when_cancelled(self) -> None:
         try:
