@@ -11,7 +11,7 @@ from typing import Protocol, TypeAlias
 
 from crossgrade.domain import ModelRequest, Offer
 from crossgrade.errors import ProviderError, UpstreamError, UsageError
-from crossgrade.providers._pool import HttpPool
+from crossgrade.providers._http import HttpClient, open_http
 from crossgrade.providers.hosted import LARGEST_ANSWER, Account, account_of
 from crossgrade.wire import FLAVOURS, Flavour, failure
 from crossgrade.wire.batches import (
@@ -53,27 +53,27 @@ class BatchProvider(Protocol):
 class _Calls:
     """What both APIs need: calls that return a body or raise, and results read line by line."""
 
-    def __init__(self, account: Account, pool: HttpPool, timeout_s: float) -> None:
+    def __init__(self, account: Account, http: HttpClient, timeout_s: float) -> None:
         self.host = account.host
         self.flavour = FLAVOURS[account.host.flavour]
-        self._pool = pool
+        self._http = http
         self._timeout_s = timeout_s
         self._key = account.key.encode() if account.key else None
 
     async def get(self, path: str) -> bytes:
         """Return the body of a GET."""
-        return await self._call(b"GET", path, b"", b"", self._timeout_s)
+        return await self._call("GET", path, b"", "", self._timeout_s)
 
     async def post(
         self,
         path: str,
         body: bytes,
         *,
-        content_type: bytes = b"application/json",
+        content_type: str = "application/json",
         timeout_s: float | None = None,
     ) -> bytes:
         """Return the body of a POST."""
-        return await self._call(b"POST", path, body, content_type, timeout_s or self._timeout_s)
+        return await self._call("POST", path, body, content_type, timeout_s or self._timeout_s)
 
     async def lines(
         self, path: str, read: _ReadLine, requests: Mapping[str, ModelRequest]
@@ -97,17 +97,15 @@ class _Calls:
                 if name in requests:
                     found[name] = result
 
-        response, _, _ = await self._pool.request(
-            b"GET", path, timeout_s=_TRANSFER_S, largest=LARGEST_RESULTS, sink=take
+        response = await self._http.request(
+            "GET", path, timeout_s=_TRANSFER_S, largest=LARGEST_RESULTS, sink=take
         )
         self._raise_for(response.status, response.headers, response.body)
         add(rest)
         return found
 
-    async def _call(
-        self, method: bytes, path: str, body: bytes, content_type: bytes, timeout_s: float
-    ) -> bytes:
-        response, _, _ = await self._pool.request(
+    async def _call(self, method: str, path: str, body: bytes, content_type: str, timeout_s: float) -> bytes:
+        response = await self._http.request(
             method, path, body, content_type=content_type, timeout_s=timeout_s, largest=LARGEST_ANSWER
         )
         self._raise_for(response.status, response.headers, response.body)
@@ -132,10 +130,10 @@ class OpenAIBatches:
         """Upload the requests and make a batch of them."""
         check_batch(requests)
         endpoint, lines = openai_lines(requests, self._calls.flavour, self._calls.host)
-        boundary = secrets.token_hex(16).encode()
-        kind = b"multipart/form-data; boundary=" + boundary
+        boundary = secrets.token_hex(16)
+        kind = f"multipart/form-data; boundary={boundary}"
         uploaded = await self._calls.post(
-            "/files", _form(boundary, lines), content_type=kind, timeout_s=_TRANSFER_S
+            "/files", _form(boundary.encode(), lines), content_type=kind, timeout_s=_TRANSFER_S
         )
         order = (
             f'{{"input_file_id":"{batch_id(uploaded)}","endpoint":"{endpoint}","completion_window":"24h"}}'
@@ -192,8 +190,8 @@ async def open_batches(offer: Offer, *, environ: Mapping[str, str]) -> AsyncIter
             f"provider `{offer.provider}` has no batch API that Crossgrade knows",
             hint=f"set `batch: false` on offer `{offer.name}`",
         )
-    async with HttpPool(account.base_url, account.headers, environ=environ) as pool:
-        calls = _Calls(account, pool, offer.timeout_s)
+    async with open_http(account.base_url, account.headers, environ=environ) as http:
+        calls = _Calls(account, http, offer.timeout_s)
         yield OpenAIBatches(calls) if kind == "openai" else AnthropicBatches(calls)
 
 

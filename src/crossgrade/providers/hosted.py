@@ -9,8 +9,7 @@ from datetime import UTC, datetime
 
 from crossgrade.domain import ModelAnswer, ModelRequest, Offer
 from crossgrade.errors import AuthError, ProviderError, UpstreamError, UsageError
-from crossgrade.providers._connection import HttpResponse
-from crossgrade.providers._pool import HttpPool
+from crossgrade.providers._http import HttpClient, HttpResponse, open_http
 from crossgrade.wire import FLAVOURS, Collector, Host, SseReader, WireRequest, excerpt, failure, host_named
 
 LARGEST_ANSWER = 16 * 2**20
@@ -70,18 +69,18 @@ class HostedProvider:
     """One offer at one host, over keep-alive connections; made by `open_hosted`."""
 
     def __init__(
-        self, offer: Offer, account: Account, pool: HttpPool, *, measure_ttft: bool, largest: int
+        self, offer: Offer, account: Account, http: HttpClient, *, measure_ttft: bool, largest: int
     ) -> None:
         self._offer = offer
         self._account = account
-        self._pool = pool
+        self._http = http
         self._flavour = FLAVOURS[account.host.flavour]
         self._measure_ttft = measure_ttft
         self._largest = largest
         self._key = account.key.encode() if account.key else None
 
     def __repr__(self) -> str:
-        return f"HostedProvider({self.name!r}, {self._pool.base_url!r})"
+        return f"HostedProvider({self.name!r}, {self._http.base_url!r})"
 
     @property
     def name(self) -> str:
@@ -110,18 +109,18 @@ class HostedProvider:
             raise
 
     async def _whole(self, wire: WireRequest, request: ModelRequest) -> ModelAnswer:
-        response, sent, ended = await self._pool.request(
-            b"POST", wire.path, wire.encode(), timeout_s=self._offer.timeout_s, largest=self._largest
+        response = await self._http.request(
+            "POST", wire.path, wire.encode(), timeout_s=self._offer.timeout_s, largest=self._largest
         )
         body = self._scrub(response.body)
         self._check(response, "application/json", body)
         answer = self._flavour.decode(body, request)
-        return replace(answer, latency_ms=(ended - sent) * 1000)
+        return replace(answer, latency_ms=response.latency_ms)
 
     async def _stream(self, wire: WireRequest, request: ModelRequest) -> ModelAnswer:
         listener = _Listener(self._flavour.collect(request), asyncio.get_running_loop().time, self._scrub)
-        response, sent, ended = await self._pool.request(
-            b"POST",
+        response = await self._http.request(
+            "POST",
             wire.path,
             wire.encode(),
             timeout_s=self._offer.timeout_s,
@@ -130,8 +129,8 @@ class HostedProvider:
         )
         self._check(response, "text/event-stream", self._scrub(response.body) or listener.beginning)
         answer = listener.collector.answer()
-        first = None if listener.first_at is None else (listener.first_at - sent) * 1000
-        return replace(answer, latency_ms=(ended - sent) * 1000, ttft_ms=first)
+        first = None if listener.first_at is None else (listener.first_at - response.sent_at) * 1000
+        return replace(answer, latency_ms=response.latency_ms, ttft_ms=first)
 
     def _scrub(self, said: bytes) -> bytes:
         """Remove the key from what a provider said: some echo it, and answers are stored."""
@@ -191,5 +190,5 @@ async def open_hosted(
     account = account_of(offer, environ)
     if offer.timeout_s <= 0:
         raise UsageError(f"offer `{offer.name}` has a timeout_s of {offer.timeout_s}", hint="set it above 0")
-    async with HttpPool(account.base_url, account.headers, environ=environ, ssl_context=ssl_context) as pool:
-        yield HostedProvider(offer, account, pool, measure_ttft=measure_ttft, largest=largest)
+    async with open_http(account.base_url, account.headers, environ=environ, ssl_context=ssl_context) as http:
+        yield HostedProvider(offer, account, http, measure_ttft=measure_ttft, largest=largest)

@@ -98,7 +98,7 @@ def test_no_representation_shows_a_key(question: ModelRequest) -> None:
     async def main(fake: FakeProvider) -> str:
         async with open_provider(fake.offer(api_key_env="K"), environ={"K": KEY}) as provider:
             await provider.ask(question)
-            return repr(provider) + repr(provider._pool) + repr(provider._account) + provider.account
+            return repr(provider) + repr(provider._http) + repr(provider._account) + provider.account
 
     with FakeProvider() as fake:
         shown = asyncio.run(main(fake))

@@ -110,7 +110,7 @@ def test_a_server_that_closes_idle_connections_is_no_error(question: ModelReques
             async with open_provider(fake.offer(), environ={}) as provider:
                 await provider.ask(question)
                 fake.close_connections()
-                await until(lambda: not provider._pool._open)
+                await until(lambda: fake.connections == 0)
                 assert (await provider.ask(question)).text == "first"
 
     asyncio.run(main())

@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+from yarl import URL
 
 from crossgrade.domain import ModelRequest, Offer
 from crossgrade.errors import UpstreamError, UsageError
 from crossgrade.providers import open_hosted
-from crossgrade.providers._pool import HttpPool
-from crossgrade.providers._proxy import proxy_for
+from crossgrade.providers._http import open_http, proxy_for
+from crossgrade.testing import FakeProvider
 
 CERTIFICATE = Path(__file__).parent / "data" / "inside.test.pem"
 ANSWER = b'{"choices":[{"message":{"content":"through"},"finish_reason":"stop"}]}'
@@ -33,20 +34,33 @@ REPLY = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %
         ({"https_proxy": "http://proxy:1", "NO_PROXY": "ample.com"}, "api.example.com", 1),
         ({"https_proxy": "http://proxy:1", "no_proxy": "*"}, "api.example.com", None),
         ({"https_proxy": "http://proxy:1"}, "localhost", None),
+        ({"https_proxy": "http://proxy:1"}, "[::1]", None),
+        ({"https_proxy": "http://proxy:1", "HTTPS_PROXY": "http://proxy:2"}, "api.example.com", 1),
     ],
 )
 def test_which_proxy(environ: Mapping[str, str], host: str, port: int | None) -> None:
-    proxy = proxy_for("https", host, environ)
+    proxy = proxy_for(URL(f"https://{host}/v1"), environ)
     assert (None if proxy is None else proxy.port) == port
 
 
-def test_credentials_are_sent_and_never_shown() -> None:
-    proxy = proxy_for("https", "host", {"https_proxy": "http://me:p%40ss@proxy:1"})
-    assert proxy is not None
-    assert proxy.authorization == "Basic bWU6cEBzcw=="
-    assert "bWU6" not in repr(proxy)
+@pytest.mark.parametrize(
+    "named", ["socks5://proxy:1", "http://", "http://proxy:port", "http://me:%E2%82%AC@proxy"]
+)
+def test_proxies_that_are_refused(named: str) -> None:
     with pytest.raises(UsageError, match="not an http:// address"):
-        proxy_for("https", "host", {"https_proxy": "socks5://proxy:1"})
+        proxy_for(URL("https://host/v1"), {"https_proxy": named})
+
+
+def test_only_the_given_environment_counts(question: ModelRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+
+    async def main(fake: FakeProvider) -> str:
+        async with open_hosted(fake.offer(), environ={}) as provider:
+            return (await provider.ask(question)).text
+
+    with FakeProvider("direct") as fake:
+        assert asyncio.run(main(fake)) == "direct"
 
 
 class Backend:
@@ -65,7 +79,7 @@ class Backend:
         writer.close()
 
     async def reply(self, head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readexactly(int(head.partition(b"content-length: ")[2].partition(b"\r")[0]))
+        await reader.readexactly(int(head.lower().partition(b"content-length: ")[2].partition(b"\r")[0]))
         writer.write(REPLY)
 
     async def proxy(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -132,7 +146,7 @@ def test_a_tunnel_is_encrypted_to_the_host(question: ModelRequest) -> None:
     assert text == "throughthrough"
     assert len(backend.seen) == 1
     assert backend.seen[0].startswith(b"CONNECT inside.test:443 HTTP/1.1\r\n")
-    assert b"proxy-authorization: Basic" in backend.seen[0]
+    assert b"Proxy-Authorization: Basic dTpw\r\n" in backend.seen[0]
 
 
 def test_an_unknown_certificate_is_refused(question: ModelRequest) -> None:
@@ -147,7 +161,15 @@ def test_a_plain_proxy_gets_the_whole_address(question: ModelRequest) -> None:
     text = asyncio.run(backend.ask("http://inside.test/v1", "http", None, question))
     assert text == "throughthrough"
     assert backend.seen[0].startswith(b"POST http://inside.test/v1/chat/completions HTTP/1.1\r\n")
-    assert b"proxy-authorization: Basic" in backend.seen[0]
+    assert b"Proxy-Authorization: Basic dTpw\r\n" in backend.seen[0]
+
+
+def test_an_ipv6_address_keeps_its_brackets(question: ModelRequest) -> None:
+    backend = Backend(None)
+    asyncio.run(backend.ask("http://[2001:db8::1]:8080/a%2Fb/v1/", "http", None, question))
+    first, host = backend.seen[0].split(b"\r\n")[:2]
+    assert first == b"POST http://[2001:db8::1]:8080/a%2Fb/v1/chat/completions HTTP/1.1"
+    assert host == b"Host: [2001:db8::1]:8080"
 
 
 def test_a_proxy_that_refuses(question: ModelRequest) -> None:
@@ -155,5 +177,10 @@ def test_a_proxy_that_refuses(question: ModelRequest) -> None:
         asyncio.run(Backend(None, refuse=True).ask("https://inside.test/v1", "https", None, question))
 
 
-def test_a_pool_shows_no_headers() -> None:
-    assert "secret" not in repr(HttpPool("http://h/v1", {"authorization": "secret"}, environ={}))
+def test_a_client_shows_neither_headers_nor_proxies() -> None:
+    async def main() -> str:
+        environ = {"https_proxy": "http://me:hunter2@proxy:1"}
+        async with open_http("https://h/v1", {"authorization": "secret"}, environ=environ) as http:
+            return repr(http)
+
+    assert asyncio.run(main()) == "HttpClient('https://h/v1')"

@@ -1,7 +1,9 @@
-"""Raw bytes of odd, old and hostile servers, against one real connection each."""
+"""Raw bytes of odd, old and hostile servers, over real connections."""
 
 import asyncio
 import gzip
+import socket
+import threading
 import zlib
 from collections.abc import Callable
 
@@ -35,19 +37,25 @@ def chunked(body: bytes, size: int) -> bytes:
 
 
 class RawServer:
-    """Answers every request with the same bytes, in pieces of `cut`, and perhaps hangs up."""
+    """Answers every request with the same bytes, in pieces of `cut`, and perhaps hangs up.
 
-    def __init__(self, raw: bytes, *, cut: int = 0, close: bool = False) -> None:
+    `later` is sent when the client has its answer, unasked.
+    """
+
+    def __init__(self, raw: bytes, *, cut: int = 0, close: bool = False, later: bytes = b"") -> None:
         step = cut or max(1, len(raw))
         self.pieces = [raw[at : at + step] for at in range(0, len(raw), step)]
         self.close = close
+        self.later = later
         self.connections = 0
+        self.heads: list[bytes] = []
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
         try:
             while True:
-                head = await reader.readuntil(b"\r\n\r\n")
+                head = (await reader.readuntil(b"\r\n\r\n")).lower()
+                self.heads.append(head)
                 await reader.readexactly(int(head.partition(b"content-length: ")[2].partition(b"\r")[0]))
                 for piece in self.pieces:
                     writer.write(piece)
@@ -55,6 +63,9 @@ class RawServer:
                     await asyncio.sleep(0)
                 if self.close:
                     break
+                if self.later:
+                    await asyncio.sleep(0.01)
+                    writer.write(self.later)
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
         writer.close()
@@ -70,6 +81,8 @@ class RawServer:
                     found.append(await provider.ask(request))
                 except ProviderError as error:
                     found.append(error)
+                if self.later:
+                    await asyncio.sleep(0.03)
         server.close()
         await asyncio.sleep(0.005)  # until the server has seen its clients go
         return found
@@ -133,8 +146,9 @@ def test_bodies_that_end_with_the_connection(talk: Talk, raw: bytes) -> None:
 @pytest.mark.parametrize("cut", [0, 1, 3])
 def test_streams_split_anywhere(talk: Talk, cut: int) -> None:
     raw = SSE + b"transfer-encoding: chunked\r\n\r\n" + chunked(EVENTS, 11) + b"0\r\n\r\n"
-    found, _ = talk(raw, cut=cut, stream=True, times=2)
+    found, connections = talk(raw, cut=cut, stream=True, times=2)
     assert texts(found) == ["héllo", "héllo"]
+    assert connections == 1
 
 
 def test_a_stream_that_stays_open_after_its_end_is_complete(talk: Talk) -> None:
@@ -148,15 +162,59 @@ def test_bytes_that_nobody_asked_for_end_the_connection(talk: Talk) -> None:
     assert connections == 2
 
 
+def test_what_comes_between_calls_is_not_the_next_answer(question: ModelRequest) -> None:
+    server = RawServer(sized(BODY), later=sized(BODY.replace(b"llo", b"ll ")))
+    found = asyncio.run(server.ask(question, stream=False, times=3))
+    assert texts(found) == ["héllo", "UpstreamError: the server answered more than it was asked", "héllo"]
+    assert server.connections == 2
+
+
+def test_a_connection_that_closed_while_the_loop_was_busy_is_not_used(question: ModelRequest) -> None:
+    close, closed = threading.Event(), threading.Event()
+
+    def answer_twice(listener: socket.socket) -> None:
+        for _ in range(2):
+            connection, _ = listener.accept()
+            with connection:
+                while not connection.recv(2**16).endswith(b"}"):
+                    pass
+                connection.sendall(sized(BODY))
+                close.wait()
+            closed.set()
+
+    async def main(port: int) -> list[Found]:
+        url = f"http://127.0.0.1:{port}/v1"
+        offer = Offer(name="raw", provider="openai-compatible", model="m", base_url=url, timeout_s=5)
+        async with open_hosted(offer, environ={}) as provider:
+            first = await provider.ask(question)
+            close.set()
+            closed.wait()  # blocks the loop, which therefore cannot have noticed
+            return [first, await provider.ask(question)]
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=answer_twice, args=(listener,))
+        thread.start()
+        found = asyncio.run(main(listener.getsockname()[1]))
+        thread.join()
+    assert texts(found) == ["héllo", "héllo"]
+
+
+def test_cookies_are_not_kept(question: ModelRequest) -> None:
+    server = RawServer(sized(BODY, b"set-cookie: a=b\r\n"))
+    asyncio.run(server.ask(question, stream=False, times=2))
+    assert len(server.heads) == 2
+    assert not any(b"cookie" in head for head in server.heads)
+
+
 @pytest.mark.parametrize(
     ("raw", "words"),
     [
         pytest.param(b"SSH-2.0-OpenSSH_9.6\r\n", "not valid HTTP", id="not HTTP"),
         pytest.param(b"", "without an answer", id="nothing"),
-        pytest.param(b"HTTP/1.1 200 OK\r\n" + JSON, "in the middle", id="half a head"),
+        pytest.param(b"HTTP/1.1 200 OK\r\n" + JSON, "without an answer", id="half a head"),
         pytest.param(sized(BODY)[:-9], "in the middle", id="half a body"),
-        pytest.param(b"HTTP/1.1 200 OK\r\nx: " + b"y" * 200_000, "larger than", id="an endless header"),
-        pytest.param(b"HTTP/1.1 200 OK\r\n" + b"x: y\r\n" * 40_000, "larger than", id="endless headers"),
+        pytest.param(b"HTTP/1.1 200 OK\r\nx: " + b"y" * 200_000, "more than 8190", id="an endless header"),
+        pytest.param(b"HTTP/1.1 200 OK\r\n" + b"x: y\r\n" * 40_000, "Too many headers", id="endless headers"),
         pytest.param(
             b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
             "not valid HTTP",
@@ -176,7 +234,7 @@ def test_bytes_that_nobody_asked_for_end_the_connection(talk: Talk) -> None:
             id="a large error",
         ),
         pytest.param(
-            b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n" + chunked(b" " * 2**19, 1),
+            b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n" + chunked(b" " * (2**20 + 1), 1),
             "larger than",
             id="a flood of tiny chunks",
         ),

@@ -1,0 +1,282 @@
+"""HTTP to one account at one host: aiohttp, with what an evaluation needs on top.
+
+aiohttp keeps the connections, speaks the protocol and goes through proxies. Here are the bounds:
+no redirects, no cookies, one deadline for the whole call, a largest size before and after
+decompression, every failure a `ProviderError`, and the moments from which latencies are taken.
+"""
+
+import asyncio
+import ssl
+import zlib
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined]  # typeshed lacks it
+
+import aiohttp
+from aiohttp.connector import Connection
+from yarl import URL
+
+from crossgrade.errors import ProviderError, ProviderTimeoutError, UpstreamError, UsageError
+from crossgrade.wire import excerpt
+
+_DRAIN_S = 0.1
+_ENCODINGS = {"gzip": 31, "x-gzip": 31, "deflate": 15}
+"""Content encodings that are understood although none is asked for, with zlib's window bits."""
+
+Sink = Callable[[bytes], bool]
+"""Takes a piece of the body; True says that it needs no more."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HttpResponse:
+    """A response: its status, headers (any case) and body, which is empty if a sink took it.
+
+    `sent_at` and `ended_at` are seconds of the loop's clock: when the request went out on an open
+    connection, and when the body, or as much as the sink needed, was complete.
+    """
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+    sent_at: float
+    ended_at: float
+
+    @property
+    def latency_ms(self) -> float:
+        """From sending to the end, in milliseconds."""
+        return (self.ended_at - self.sent_at) * 1000
+
+
+class HttpClient:
+    """Keep-alive connections to one base URL; made by `open_http`.
+
+    There are as many connections as calls at once: the caller bounds its concurrency.
+    """
+
+    def __init__(self, base_url: str, session: aiohttp.ClientSession, proxy: URL | None) -> None:
+        self.base_url = base_url
+        self._session = session
+        self._proxy = proxy
+
+    def __repr__(self) -> str:
+        return f"HttpClient({self.base_url!r})"
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        body: bytes = b"",
+        *,
+        content_type: str = "application/json",
+        timeout_s: float,
+        largest: int,
+        sink: Sink | None = None,
+    ) -> HttpResponse:
+        """Send one request, a POST never twice, and return the response.
+
+        With `sink` the body of a 200 response goes there, piece by piece. Raises
+        `ProviderTimeoutError` after `timeout_s` in all, connecting included, and `UpstreamError`
+        when no whole response of at most `largest` bytes comes.
+        """
+        response: aiohttp.ClientResponse | None = None
+        try:
+            async with asyncio.timeout(timeout_s):
+                await _see_closed_connections()
+                response = await self._session.request(
+                    method,
+                    URL(self.base_url + path, encoded=True),
+                    data=body or None,
+                    headers={"content-type": content_type} if body else None,
+                    allow_redirects=False,
+                    proxy=self._proxy,
+                )
+                received = await _receive(response, largest, sink)
+            if not response.content.at_eof():
+                await _drain(response)
+        except TimeoutError:
+            raise ProviderTimeoutError(f"no whole answer within {timeout_s:g} s") from None
+        except aiohttp.ClientError as error:
+            raise _translated(error) from None
+        finally:
+            if response is not None:
+                response.release()
+        return received
+
+
+@asynccontextmanager
+async def open_http(
+    base_url: str,
+    headers: Mapping[str, str],
+    *,
+    environ: Mapping[str, str],
+    ssl_context: ssl.SSLContext | None = None,
+) -> AsyncIterator[HttpClient]:
+    """Open a client that sends `headers` with every call; `environ` may name proxies.
+
+    Raises `UsageError` for an address or a proxy that cannot be used; nothing is sent yet.
+    """
+    address = _plain_address(base_url)
+    proxy = proxy_for(URL(address, encoded=True), environ)
+    async with aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=0, ssl=ssl_context or True),
+        headers={"accept-encoding": "identity", "user-agent": "crossgrade", **headers},
+        cookie_jar=aiohttp.DummyCookieJar(),
+        response_class=_Response,
+        timeout=aiohttp.ClientTimeout(),
+        auto_decompress=False,
+    ) as session:
+        yield HttpClient(address, session, proxy)
+
+
+def proxy_for(url: URL, environ: Mapping[str, str]) -> URL | None:
+    """Return the proxy that `environ` sets for an address: `https_proxy`, `all_proxy`, `no_proxy`, ….
+
+    Names count in either case, lower case first. Loopback hosts never go through a proxy.
+    Raises `UsageError` for a proxy that is not `http://`.
+    """
+    # Upper case sorts before lower case, so that the lower-case value stays.
+    proxies = {
+        name.lower().removesuffix("_proxy"): value
+        for name, value in sorted(environ.items())
+        if value and name.lower().endswith("_proxy")
+    }
+    host = url.host or ""
+    if host in {"localhost", "127.0.0.1", "::1"} or proxy_bypass_environment(host, proxies):
+        return None
+    named = proxies.get(url.scheme) or proxies.get("all")
+    if named is None:
+        return None
+    try:
+        proxy = URL(named if "://" in named else f"http://{named}")
+        f"{proxy.user}{proxy.password}".encode("latin-1")  # as basic authentication will
+    except ValueError:
+        proxy = URL()
+    if proxy.scheme != "http" or not proxy.host:
+        raise UsageError(
+            f"the proxy set by {url.scheme}_proxy is not an http:// address",
+            hint="set it to http://HOST:PORT, or add the host to no_proxy",
+        )
+    return proxy
+
+
+def _plain_address(url: str) -> str:
+    """Return a base URL without a slash at its end.
+
+    Raises `UsageError` unless it is http(s) with a plain host and path.
+    """
+    try:
+        parts = urlsplit(url)
+        sound = (
+            parts.scheme in {"http", "https"}
+            and bool(parts.hostname)
+            and parts.username is None
+            and not (parts.query or parts.fragment)
+            and parts.port != 0
+            and url.isascii()
+            and url.isprintable()
+            and " " not in url
+        )
+    except ValueError:
+        sound = False
+    if not sound:
+        raise UsageError(
+            f"`base_url` is not a plain http(s) address: {excerpt(url.rpartition('@')[2], longest=80)!r}",
+            hint="write it like https://host.example/v1; the key belongs in the variable of `api_key_env`",
+        )
+    return parts.geturl().rstrip("/")
+
+
+class _Response(aiohttp.ClientResponse):
+    """A response that knows when its request was sent, and that begins on a clean connection."""
+
+    sent_at = 0.0
+
+    async def start(self, connection: Connection) -> aiohttp.ClientResponse:
+        """Begin to read: aiohttp calls this when the connection is open and the request is sent."""
+        self.sent_at = asyncio.get_running_loop().time()
+        # aiohttp would take what came before the request for its answer.
+        if connection.protocol is None or connection.protocol.should_close:
+            raise UpstreamError("the server answered more than it was asked")
+        return await super().start(connection)
+
+
+async def _see_closed_connections() -> None:
+    """Let the loop notice which idle connections the server has closed, so that none is chosen.
+
+    The first turn polls the sockets, the second comes after what they had to say. Without it a
+    POST could be written to a closed connection, and nobody can tell whether it arrived.
+    """
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+
+
+async def _receive(response: aiohttp.ClientResponse, largest: int, sink: Sink | None) -> HttpResponse:
+    assert isinstance(response, _Response)
+    unpack = _unpacker(response.headers.get("content-encoding", "identity").strip().lower())
+    if response.status != 200:
+        sink = None
+    body = bytearray()
+    packed = unpacked = 0
+    while piece := await response.content.readany():
+        packed += len(piece)
+        if unpack is not None:
+            piece = unpack(piece, largest - unpacked + 1)
+        unpacked += len(piece)
+        if max(packed, unpacked) > largest:
+            raise UpstreamError(f"the answer is larger than {largest} bytes")
+        if sink is None:
+            body += piece
+        elif sink(piece):
+            break
+    return HttpResponse(
+        status=response.status,
+        headers=response.headers,
+        body=bytes(body),
+        sent_at=response.sent_at,
+        ended_at=asyncio.get_running_loop().time(),
+    )
+
+
+def _unpacker(encoding: str) -> Callable[[bytes, int], bytes] | None:
+    """Return what decompresses a piece into at most so many bytes, None for what is not compressed."""
+    if encoding in {"", "identity"}:
+        return None
+    if encoding not in _ENCODINGS:
+        raise UpstreamError(f"the answer has an unknown content-encoding: '{excerpt(encoding, longest=40)}'")
+    decompress = zlib.decompressobj(_ENCODINGS[encoding]).decompress
+
+    def unpack(piece: bytes, most: int) -> bytes:
+        try:
+            return decompress(piece, most)
+        except zlib.error as error:
+            raise UpstreamError(f"the compressed answer is damaged: {error}") from None
+
+    return unpack
+
+
+async def _drain(response: aiohttp.ClientResponse) -> None:
+    """Read what a stream still sends after its end, so that the connection can be used again."""
+    with suppress(TimeoutError, aiohttp.ClientError):
+        async with asyncio.timeout(_DRAIN_S):
+            while await response.content.readany():
+                pass
+
+
+def _translated(error: aiohttp.ClientError) -> ProviderError:
+    """Say what happened; of the library's own words only those that quote no request header."""
+    if isinstance(error, aiohttp.ClientHttpProxyError):
+        said = excerpt(f"{error.status} {error.message}", longest=80)
+        return UpstreamError(f"the proxy refused to connect: {said!r}")
+    if isinstance(error, aiohttp.ClientConnectorError):
+        why = error.os_error.strerror or type(error.os_error).__name__
+        return UpstreamError(
+            f"cannot connect to {error.host}:{error.port}: {why}",
+            hint="check `base_url` and the network; `crossgrade doctor` tries every provider",
+        )
+    if isinstance(error, aiohttp.ClientResponseError):
+        return UpstreamError(f"the answer is not valid HTTP: {excerpt(error.message)}")
+    if isinstance(error, aiohttp.ClientPayloadError):
+        return UpstreamError("the connection was closed in the middle of the answer")
+    return UpstreamError("the connection was closed without an answer")
