@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from crossgrade.config import Config, load_config
-from crossgrade.domain import Offer, Origin, Price, Sample, Workload
+from crossgrade.domain import JSON, Offer, Origin, Price, Workload
 from crossgrade.errors import ConfigError, DataError, NotFoundError, UsageError
 
 if TYPE_CHECKING:
@@ -260,18 +260,21 @@ class Project:
         """Decide on a workload from a run (by default its newest), and record verdict and evidence.
 
         `floor` and `alpha` override the workload's: that is a what-if, which is not recorded (its id
-        is empty). Raises NotFoundError without a run and
-        UsageError when the dataset or the contestants changed since.
+        is empty). Raises NotFoundError without a run and UsageError when what was measured (dataset,
+        contestants, scorer) changed since; where the rules changed, the guard `peeking` says so.
         """
         from crossgrade.decide import decide_policy
         from crossgrade.store import StoredVerdict
 
         workload = self.workload(name)
+        workload = replace(workload, floor=floor or workload.floor, alpha=alpha or workload.alpha)
         run = self._run(workload, run_id)
         evidence = self._evidence(workload, run)
-        settings = self._settings(workload)
         settings = replace(
-            settings, floor=floor or settings.floor, alpha=alpha or settings.alpha, seed=run.seed
+            self._settings(workload),
+            seed=run.seed,
+            changed_since_run=tuple(f"{name} {value}" for name, value in _changed(workload, run).items()),
+            draws=self._draws(run),
         )
         verdict = decide_policy(
             evidence,
@@ -415,6 +418,12 @@ class Project:
                 f"the dataset of {workload.name!r} changed since run {run.id}",
                 hint=f"run `crossgrade evaluate {workload.name}`: unchanged requests are not paid for again",
             )
+        measured = sorted(_changed(workload, run).keys() - _RULES)
+        if measured:
+            raise UsageError(
+                f"{', '.join(measured)} of {workload.name!r} changed since run {run.id}",
+                hint=f"run `crossgrade evaluate {workload.name}`: unchanged requests are not paid for again",
+            )
         samples = planned_samples(replace(workload, seed=run.seed, planned=run.planned), dataset)
         answers = self.store.answers.scored(run.id, str(run.settings["scorer_digest"]))
         if not answers:
@@ -427,7 +436,7 @@ class Project:
             workload=workload.name,
             incumbent=workload.incumbent.name,
             candidates=[variant.name for variant in workload.candidates],
-            asked=[sample.id for sample in samples],
+            plan=samples,
             file_order=[sample.id for sample in dataset.samples],
             errors_as_zero=workload.errors_count_as_zero,
             source=f"run {run.id}",
@@ -435,13 +444,15 @@ class Project:
         judge = self._judge(workload)
         return replace(
             evidence,
-            planned=len(samples),
-            planned_by_segment=dict(Counter(sample.segment for sample in samples if sample.segment)),
             chance=workload.scorer.chance,
             zero=workload.scorer.zero,
             judge=judge.name if judge else None,
-            heaviest=_heaviest(samples),
         )
+
+    def _draws(self, run: "Run") -> int:
+        """Return in how many different draws the run's dataset was asked for its workload."""
+        runs = self.store.runs.recent(run.workload)
+        return len({(each.seed, each.planned) for each in runs if each.dataset_digest == run.dataset_digest})
 
     def _settings(self, workload: Workload) -> "DecisionSettings":
         from crossgrade.decide import DecisionSettings
@@ -498,8 +509,26 @@ def _differ(workload: Workload) -> bool:
     )
 
 
-def _heaviest(samples: Sequence[Sample]) -> float:
-    return max((sample.weight for sample in samples), default=1.0)
+_RULES = {"floor", "alpha", "mode", "errors_count_as_zero", "splits_only"}
+"""Settings of a run that say when it stops, not what it measures."""
+
+
+def _changed(workload: Workload, run: "Run") -> dict[str, JSON]:
+    """Return the settings that the run was made under and the workload no longer has.
+
+    Seed and plan are always the run's own.
+    """
+    from crossgrade.evaluate import run_settings
+
+    workload = replace(workload, seed=run.seed)
+    settings = run_settings(
+        workload, dataset_digest=run.dataset_digest, scorer_digest=str(run.settings["scorer_digest"])
+    )
+    return {
+        name: run.settings.get(name)
+        for name, value in settings.items()
+        if name != "planned" and run.settings.get(name) != value
+    }
 
 
 def _price_words(offer: Offer, price: Price) -> str:
@@ -522,6 +551,6 @@ def _stopping(workload: Workload, dataset: "Dataset") -> "Stopping":
         floor=workload.floor,
         alpha=workload.alpha,
         mode="fixed" if workload.cluster else workload.mode,
-        heaviest=_heaviest(samples),
+        heaviest=max((sample.weight for sample in samples), default=1.0),
         splits_only=workload.splits_only,
     )

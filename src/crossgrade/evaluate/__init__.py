@@ -21,6 +21,7 @@ from crossgrade.evaluate.runner import (
     StoppingRule,
     estimate_run,
     planned_samples,
+    run_settings,
     run_workload,
 )
 from crossgrade.evaluate.scorers import AskModel, CostOf, EmbedTexts, PairScorer, Scorer
@@ -46,6 +47,7 @@ __all__ = [
     "estimate_run",
     "options_schema",
     "planned_samples",
+    "run_settings",
     "run_workload",
     "scorer_kind",
     "scorer_kinds",

@@ -1,9 +1,10 @@
 """What is measured: datasets frozen by digest, results of other tools, pairs as evidence."""
 
 from crossgrade.workloads._dataset import Dataset, DatasetFormat, read_dataset
-from crossgrade.workloads._pairing import evidence_from_answers, pair
+from crossgrade.workloads._pairing import pair
 from crossgrade.workloads._prices import with_prices
 from crossgrade.workloads._read import read_results
+from crossgrade.workloads._recorded import evidence_from_answers
 from crossgrade.workloads._results import Labels, Results
 from crossgrade.workloads._write import write_results
 from crossgrade.workloads.files import Limits

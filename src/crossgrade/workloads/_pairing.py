@@ -1,15 +1,13 @@
 """Results paired into evidence: the same samples, the same questions, one score each."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from crossgrade.decide import Evidence, ModelColumns, PairingAudit
-from crossgrade.domain import ScoredAnswer
 from crossgrade.errors import DataError, NotFoundError
-from crossgrade.workloads._columns import Columns
 from crossgrade.workloads._results import BoolColumn, FloatColumn, Results, Rows, TextColumn
 from crossgrade.workloads.files import closest
 
@@ -68,37 +66,6 @@ def pair(
         target=found.text("target", found.all_rows, kept),
         audit=found.audit,
         source=results.source,
-    )
-
-
-def evidence_from_answers(
-    answers: Iterable[ScoredAnswer],
-    *,
-    workload: str,
-    incumbent: str,
-    candidates: Sequence[str],
-    asked: Sequence[str] = (),
-    file_order: Sequence[str] = (),
-    errors_as_zero: bool = True,
-    source: str = "",
-) -> Evidence:
-    """Pair the recorded answers of a run, which asked one frozen dataset.
-
-    `asked` are the sample ids in the order in which they were asked (the answers' own order where
-    it is empty) and becomes the evidence's `order`; `file_order` are the dataset's ids, in whose
-    order the columns then stand. Inputs are the prompts as sent, which may differ between models.
-    A candidate that a sequential run stopped asking is not unmatched: it has no score there.
-
-    Raises as `pair` does.
-    """
-    columns = Columns(sample_ids=file_order)
-    columns.add(answers, workload=workload, inputs_are_prompts=True)
-    results = columns.finish(source=source)
-    evidence = pair(results, incumbent=incumbent, candidates=candidates, errors_as_zero=errors_as_zero)
-    place = {name: index for index, name in enumerate(evidence.sample_ids)}
-    order = [place[name] for name in asked or evidence.sample_ids if name in place]
-    return replace(
-        evidence, order=np.array(order, dtype=np.int64), audit=replace(evidence.audit, unmatched=0)
     )
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from crossgrade.decide import Evidence
-from crossgrade.domain import Price, ScoredAnswer, Usage
+from crossgrade.domain import Price, Sample, ScoredAnswer, Usage
 from crossgrade.errors import DataError, NotFoundError
 from crossgrade.workloads import evidence_from_answers, pair, with_prices
 from crossgrade.workloads._columns import Columns
@@ -176,12 +176,26 @@ def test_recorded_answers_keep_the_asked_order() -> None:
         workload="w",
         incumbent="A",
         candidates=["B"],
-        asked=["3", "1", "2", "4", "5"],
+        plan=[
+            Sample(id=name, fields={}, segment=segment)
+            for name, segment in zip("31625478", "xyyxxyyx", strict=True)
+        ],
         file_order=["1", "2", "3", "4", "5"],
     )
     assert evidence.sample_ids.tolist() == ["1", "2", "3", "4"]
     assert evidence.order is not None
     assert evidence.order.tolist() == [2, 0, 1, 3]
     assert (evidence.workload, evidence.audit.unmatched, evidence.audit.key_conflicts) == ("w", 0, 0)
-    unordered = evidence_from_answers(rows, workload="w", incumbent="A", candidates=["B"])
-    assert unordered.sample_ids.tolist() == ["3", "1", "2", "4"]
+    assert (evidence.planned, evidence.planned_by_segment) == (8, {"x": 4, "y": 4})
+    assert (evidence.unbroken, evidence.unbroken_by_segment) == (2, {"x": 3, "y": 2})
+    assert (evidence.weight, evidence.heaviest) == (None, 1.0)
+
+
+def test_equal_weights_of_what_was_asked_are_kept_where_the_plan_has_others() -> None:
+    plan = [
+        Sample(id=name, fields={}, weight=weight) for name, weight in zip("123", (1.0, 1.0, 5.0), strict=True)
+    ]
+    rows = [row(sample, model, 1) for sample in "12" for model in "AB"]
+    evidence = evidence_from_answers(rows, workload="w", incumbent="A", candidates=["B"], plan=plan)
+    assert evidence.weight is not None
+    assert (evidence.weight.tolist(), evidence.heaviest) == ([1.0, 1.0], 5.0)

@@ -1,6 +1,7 @@
 """The runner: samples asked, scored and counted, at each account's own pace, none paid for twice."""
 
 from crossgrade.evaluate.runner._concurrency import Account, Accounts, Patience
+from crossgrade.evaluate.runner._digests import run_settings
 from crossgrade.evaluate.runner._estimate import CallEstimate, RunEstimate, estimate_run
 from crossgrade.evaluate.runner._judges import Judges
 from crossgrade.evaluate.runner._prepare import planned_samples
@@ -21,5 +22,6 @@ __all__ = [
     "StoppingRule",
     "estimate_run",
     "planned_samples",
+    "run_settings",
     "run_workload",
 ]

@@ -1,0 +1,68 @@
+"""A run's recorded answers as evidence: what was asked, in which order, and what was not."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence, Set
+from dataclasses import replace
+
+import numpy as np
+
+from crossgrade.decide import Evidence
+from crossgrade.domain import Sample, ScoredAnswer
+from crossgrade.workloads._columns import Columns
+from crossgrade.workloads._pairing import pair
+
+
+def evidence_from_answers(
+    answers: Iterable[ScoredAnswer],
+    *,
+    workload: str,
+    incumbent: str,
+    candidates: Sequence[str],
+    plan: Sequence[Sample],
+    file_order: Sequence[str] = (),
+    errors_as_zero: bool = True,
+    source: str = "",
+) -> Evidence:
+    """Pair the recorded answers of a run, which asked one frozen dataset.
+
+    `plan` holds the planned samples in the order in which they are asked: it becomes the evidence's
+    `order` and `planned`, and says which samples were passed over; weights are the plan's.
+    `file_order` are the dataset's ids, in whose order the columns then stand. Inputs are the prompts
+    as sent, which may differ between models. A candidate that a sequential run stopped asking is
+    not unmatched: it has no score there.
+
+    Raises as `pair` does.
+    """
+    columns = Columns(sample_ids=file_order)
+    columns.add(answers, workload=workload, inputs_are_prompts=True)
+    results = columns.finish(source=source)
+    evidence = pair(results, incumbent=incumbent, candidates=candidates, errors_as_zero=errors_as_zero)
+    place = {name: index for index, name in enumerate(evidence.sample_ids)}
+    weights = {sample.id: sample.weight for sample in plan}
+    # Equal weights of what was asked say nothing where the plan has others.
+    weighted = len(set(weights.values())) > 1
+    unbroken = _unbroken(plan, place.keys())
+    return replace(
+        evidence,
+        order=np.array([place[sample.id] for sample in plan if sample.id in place], dtype=np.int64),
+        planned=len(plan),
+        planned_by_segment=dict(Counter(sample.segment for sample in plan if sample.segment)),
+        unbroken=unbroken.get(None),
+        unbroken_by_segment={name: n for name, n in unbroken.items() if name},
+        weight=np.array([weights[name] for name in evidence.sample_ids]) if weighted else None,
+        heaviest=max(weights.values(), default=1.0),
+        audit=replace(evidence.audit, unmatched=0),
+    )
+
+
+def _unbroken(plan: Sequence[Sample], asked: Set[str]) -> dict[str | None, int]:
+    """Return how many samples were asked before the first that was not, in all (None) and by segment."""
+    found: dict[str | None, int] = {}
+    before = 0
+    for sample in plan:
+        if sample.id in asked:
+            before += 1
+        else:
+            found.setdefault(None, before)
+            found.setdefault(sample.segment, before)
+    return found

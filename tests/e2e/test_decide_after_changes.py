@@ -1,0 +1,34 @@
+"""Deciding on a run after crossgrade.yaml changed: what was measured must be the same, rules are said."""
+
+import json
+
+from tests.e2e.driving import CommandLine, Project
+
+
+def guards(out: str) -> dict[str, dict[str, str]]:
+    return {guard["name"]: guard for guard in json.loads(out)["guards"]}
+
+
+def test_a_changed_prompt_was_not_measured(cli: CommandLine, project: Project) -> None:
+    cli.succeeds("evaluate", "echo", "--yes")
+    project.change("model: new-model", "model: newer-model")
+    cli.fails("decide", "echo", seen=r"candidates of 'echo' changed since run")
+
+
+def test_a_changed_floor_is_said(cli: CommandLine, project: Project) -> None:
+    cli.succeeds("evaluate", "echo", "--yes")
+    assert guards(cli.succeeds("decide", "echo", "--json").out)["peeking"]["status"] == "pass"
+    seen = guards(cli.succeeds("decide", "echo", "--floor", "0.7", "--json").out)["peeking"]
+    assert seen["status"] == "warn"
+    assert "the run was made under floor 0.85" in seen["seen"]
+
+
+def test_several_draws_of_one_dataset_are_said(cli: CommandLine, project: Project) -> None:
+    for seed in (1, 2):
+        project.change("    scorer:", f"    seed: {seed}\n    scorer:")
+        cli.succeeds("evaluate", "echo", "--yes")
+        project.change(f"    seed: {seed}\n", "")
+    project.change("    scorer:", "    seed: 2\n    scorer:")
+    selection = guards(cli.succeeds("decide", "echo", "--json").out)["selection"]
+    assert selection["status"] == "warn"
+    assert "2 different draws" in selection["seen"]
