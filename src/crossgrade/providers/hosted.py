@@ -2,15 +2,27 @@
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from crossgrade.domain import ModelAnswer, ModelRequest, Offer
 from crossgrade.errors import AuthError, ProviderError, UpstreamError, UsageError
 from crossgrade.providers._http import HttpClient, HttpResponse, open_http
-from crossgrade.wire import FLAVOURS, Collector, Host, SseReader, WireRequest, excerpt, failure, host_named
+from crossgrade.wire import (
+    FLAVOURS,
+    Collector,
+    Host,
+    SseReader,
+    Vector,
+    WireRequest,
+    decode_embeddings,
+    encode_embeddings,
+    excerpt,
+    failure,
+    host_named,
+)
 
 LARGEST_ANSWER = 16 * 2**20
 """Default bound of an answer, in bytes after decompression."""
@@ -99,9 +111,34 @@ class HostedProvider:
         network and the provider but not connecting. With `measure_ttft` the answer is streamed.
         Raises a `ProviderError` when no usable answer comes within the offer's `timeout_s`.
         """
-        try:
+        with self._named():
             wire = self._flavour.encode(request, self._account.host, self._measure_ttft)
             return await (self._stream(wire, request) if self._measure_ttft else self._whole(wire, request))
+
+    async def embed(self, texts: Sequence[str]) -> list[Vector]:
+        """Return the model's vector of each text, in their order; raises as `ask` does.
+
+        Hosts that speak OpenAI's API have an endpoint for it; another raises `UsageError`.
+        """
+        if self._account.host.flavour != "openai":
+            raise UsageError(
+                f"offer `{self.name}` has no embeddings endpoint that speaks OpenAI's API",
+                hint="name an offer at an OpenAI-compatible host",
+            )
+        with self._named():
+            wire = encode_embeddings(self._offer.model, texts)
+            response = await self._http.request(
+                "POST", wire.path, wire.encode(), timeout_s=self._offer.timeout_s, largest=self._largest
+            )
+            body = self._scrub(response.body)
+            self._check(response, "application/json", body)
+            return decode_embeddings(body, len(texts))
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        """Name the host in an error, and keep the key out of it."""
+        try:
+            yield
         except ProviderError as error:
             error.provider = error.provider or self._account.host.name
             error.message = self._scrub(error.message.encode()).decode()

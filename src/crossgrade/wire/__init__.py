@@ -10,7 +10,7 @@ from crossgrade.wire._sse import SseEvent, SseReader
 from crossgrade.wire._usage import anthropic_usage, gemini_usage, openai_usage
 from crossgrade.wire.anthropic import ANTHROPIC
 from crossgrade.wire.batches import BatchResult, BatchState, BatchStatus
-from crossgrade.wire.embeddings import decode_embeddings, encode_embeddings
+from crossgrade.wire.embeddings import Vector, decode_embeddings, encode_embeddings
 from crossgrade.wire.gemini import GEMINI
 from crossgrade.wire.hosts import HOSTS, FlavourName, Host, host_named
 from crossgrade.wire.openai_chat import OPENAI
@@ -36,6 +36,7 @@ __all__ = [
     "Host",
     "SseEvent",
     "SseReader",
+    "Vector",
     "WireRequest",
     "anthropic_usage",
     "decode_embeddings",

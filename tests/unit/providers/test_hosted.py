@@ -8,7 +8,7 @@ import pytest
 
 from crossgrade.domain import Message, ModelAnswer, ModelRequest, Offer, ToolCall, Usage
 from crossgrade.errors import AuthError, UpstreamError, UsageError
-from crossgrade.providers import account_of, open_provider
+from crossgrade.providers import account_of, open_hosted, open_provider
 from crossgrade.testing import FakeProvider, ReceivedRequest, Reply
 
 Ask = Callable[..., ModelAnswer]
@@ -195,3 +195,17 @@ def test_addresses_that_are_refused(url: str, question: ModelRequest) -> None:
     with pytest.raises(UsageError, match="base_url") as caught:
         asyncio.run(main())
     assert "hunter2@" not in str(caught.value)
+
+
+async def _embedded(fake: FakeProvider, texts: list[str]) -> list[tuple[float, ...]]:
+    async with open_hosted(fake.offer(), environ={}) as provider:
+        return await provider.embed(texts)
+
+
+def test_embeddings_come_in_the_order_of_the_texts() -> None:
+    with FakeProvider() as fake:
+        same, near, far = asyncio.run(
+            _embedded(fake, ["my refund is late", "my refund is very late", "nice hat"])
+        )
+    dot = lambda a, b: sum(x * y for x, y in zip(a, b, strict=True))  # noqa: E731 -- three uses on one line
+    assert dot(same, same) > dot(same, near) > dot(same, far)

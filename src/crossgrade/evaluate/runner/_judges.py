@@ -1,6 +1,6 @@
 """The models behind judges: asked through their accounts, their answers kept and reused."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from decimal import Decimal
 from typing import TYPE_CHECKING
@@ -10,10 +10,10 @@ import anyio.to_thread
 
 from crossgrade.domain import ModelAnswer, ModelRequest, Offer, Price
 from crossgrade.economics import cost_usd
-from crossgrade.errors import NotFoundError
+from crossgrade.errors import NotFoundError, UsageError
 from crossgrade.evaluate.runner._concurrency import Accounts
 from crossgrade.evaluate.runner._digests import request_digest
-from crossgrade.providers import Provider
+from crossgrade.providers import HostedProvider, Provider
 from crossgrade.store import Response, new_id
 
 if TYPE_CHECKING:
@@ -73,6 +73,16 @@ class Judges:
         with anyio.CancelScope(shield=True):  # it was paid for, so it is kept
             await anyio.to_thread.run_sync(self._store.answers.append, [response])
         return answer
+
+    async def embed(self, name: str, texts: Sequence[str]) -> Sequence[Sequence[float]]:
+        """Return the offer's vectors of some texts; raises as `HostedProvider.embed` does."""
+        provider = self._providers.get(name)
+        if not isinstance(provider, HostedProvider):
+            raise UsageError(
+                f"the scorer asks `{name}` for embeddings, which it does not serve",
+                hint="name an offer at an OpenAI-compatible host as the scorer's `model`",
+            )
+        return await provider.embed(texts)
 
     def cost_of(self, name: str, answer: ModelAnswer) -> Decimal | None:
         """Return what this answer of the offer cost in US dollars: 0 for one that was paid for before."""

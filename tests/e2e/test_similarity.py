@@ -1,0 +1,37 @@
+"""The `similarity` scorer end to end: answers and targets embedded by an offer of the project."""
+
+from pathlib import Path
+
+import crossgrade
+from crossgrade.testing import FakeProvider
+
+CONFIG = """\
+models:
+  large: {{provider: openai-compatible, model: large, base_url: "{url}", max_concurrency: 4}}
+  small: {{provider: openai-compatible, model: small, base_url: "{url}", max_concurrency: 4}}
+  vectors: {{provider: openai-compatible, model: vectors, base_url: "{url}", max_concurrency: 4}}
+workloads:
+  answers:
+    dataset: answers.jsonl
+    prompt: {{user: "{{question}}"}}
+    scorer: {{kind: similarity, options: {{model: vectors}}}}
+    incumbent: large
+    candidates: [small]
+    mode: fixed
+"""
+
+
+def test_answers_are_scored_by_how_near_they_are_to_the_target(tmp_path: Path) -> None:
+    rows = [f'{{"question": "item {i}?", "target": "the parcel number {i} is late"}}\n' for i in range(24)]
+    (tmp_path / "answers.jsonl").write_text("".join(rows), encoding="utf-8")
+    script = {"large": "the parcel number is late", "small": "what a lovely green hat"}
+    with FakeProvider(lambda request: script[request.model]) as fake:
+        (tmp_path / "crossgrade.yaml").write_text(CONFIG.format(url=fake.base_url), encoding="utf-8")
+        with crossgrade.Project.open(tmp_path / "crossgrade.yaml") as project:
+            run = project.evaluate("answers")
+            verdict = project.decide("answers", run_id=run.run_id).verdict
+    whole = verdict.certificates[0].retention
+    assert whole.n == 24
+    assert whole.incumbent_mean is not None
+    assert whole.candidate_mean is not None
+    assert whole.incumbent_mean > 0.8 > 0.5 > whole.candidate_mean
