@@ -103,6 +103,8 @@ class Flow:
 
     async def run(self) -> None:
         """Ask until no further answer is needed, or `failure` says what stopped it before."""
+        self._show()  # whoever stops the run at once knows its id
+        self._shown_at = 0.0
         async with anyio.create_task_group() as watching:
             watching.start_soon(self._hurry_when_cancelled)
             # Not in the task that runs this: Ctrl-C cancels that one alone, and it must wait
