@@ -240,7 +240,8 @@ def _calls_saved(view: View, path: Iterable[EvidencePoint]) -> int:
         certain = [model for model in models if all((model, label) in settled for label in tested)]
         calls = [view.columns(model) for model in certain]
         calls += [view.evidence.incumbent] if len(certain) == len(models) else []
-        planned = view.planned(part)
+        planned = view.evidence.planned_by_segment.get(str(part.label), int(part.rows.sum()))
+        planned = view.planned(part) if part.label is None else planned
         saved += sum(max(0, planned - int((view.asked(model) & part.rows).sum())) for model in calls)
     return saved
 

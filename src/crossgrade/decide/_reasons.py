@@ -61,7 +61,8 @@ def _quality(found: Findings) -> Iterator[str]:
         if not one.tested:
             yield f"{kept}; not tested there: only segments may move."
         elif one.segment is None and one.excluded is not None:
-            yield f"{kept}; not certified there, because {one.excluded} failed on part of it."
+            part = " on part of it" if any(one.excluded == g.name and g.segment for g in found.guards) else ""
+            yield f"{kept}; not certified there, because {one.excluded} failed{part}."
         elif one.excluded is not None:
             yield f"{where} stays with {found.incumbent}: {one.excluded} failed there."
         elif one.certified:

@@ -54,8 +54,9 @@ def sentence(found: Findings) -> str:
 
 def _undecided(found: Findings, floor: str) -> str:
     """Return the sentence of a verdict that more samples, a price or a mended guard could settle."""
-    if found.options:
-        return _certified_but(found, found.options[0], floor)
+    unsettled = [option for option in found.options if not option.unmet and not option.costs_more]
+    if unsettled:
+        return _certified_but(found, unsettled[0], floor)
     best = found.headline
     more = ""
     if best is not None and best.excluded is not None:
@@ -120,10 +121,8 @@ def _certified_but(found: Findings, option: Option, floor: str) -> str:
     open_question = "price unknown"
     if option.priced:
         open_question = "not shown to be cheaper"
-        if option.unknown or option.unmet:
-            open_question = (
-                f"not known to meet {listed(tuple(c.name for c in (*option.unmet, *option.unknown)))}"
-            )
+        if option.unknown:
+            open_question = f"not known to meet {listed(tuple(check.name for check in option.unknown))}"
     return (
         f"Certified, {open_question}: {policy.candidate} holds the floor on {where} of "
         f"{found.view.evidence.workload}{kept} ({floor}); {policy.incumbent} stays until that is answered."

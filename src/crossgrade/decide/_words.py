@@ -36,7 +36,10 @@ def dollars(amount: Estimate) -> str:
     """Return `$1,234 [1,100, 1,368] a month`, or `unknown: reason`."""
     if amount.value is None:
         return f"unknown ({amount.reason})" if amount.reason else "unknown"
-    digits = 0 if abs(amount.value) >= 100 else 2 if abs(amount.value) >= 1 else 6
+    size = abs(amount.value)
+    digits = 0 if size >= 100 else 2 if size >= 1 else 6
+    if 0 < size < 1e-4:  # three digits that matter, for a cost must not read as zero
+        digits = min(12, 2 - math.floor(math.log10(size)))
     unit = {"USD/month": " a month", "USD/request": " a request", "USD/point": " per point of score"}
     sign = "-" if amount.value < 0 else ""
     money = f"{sign}${abs(amount.value):,.{digits}f}{interval(amount.low, amount.high, digits)}"

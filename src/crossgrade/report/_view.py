@@ -82,7 +82,7 @@ def view(verdict: Verdict) -> VerdictView:
 def _facts(verdict: Verdict) -> tuple[tuple[str, str], ...]:
     facts = [
         ("policy", policy_words(verdict.policy)),
-        ("floor", f"retention ≥ {verdict.floor:g} at an error rate of {fmt.percent(verdict.alpha, 0)}"),
+        ("floor", f"retention ≥ {verdict.floor:g} at an error rate of {100 * verdict.alpha:g} %"),
         ("samples", f"{verdict.asked:,} of {verdict.planned:,} planned"),
     ]
     if verdict.calls_saved:
@@ -210,7 +210,7 @@ def _methods(verdict: Verdict) -> tuple[str, ...]:
         (
             "Retention is the mean score of the policy's answers over the mean score of the incumbent's, on "
             f"the same samples. Certified: the data reject “retention < {verdict.floor:g}” at an error "
-            f"rate of {fmt.percent(verdict.alpha, 0)} over all hypotheses of this decision together."
+            f"rate of {100 * verdict.alpha:g} % over all hypotheses of this decision together."
         ),
     ]
     if tests:

@@ -230,3 +230,21 @@ def test_samples_without_a_segment_stay_with_the_incumbent(make, counts, now):
     verdict = decide_policy(make(b, c, segment=labels, inc=DEAR, cand=CHEAP), now=now)
     share = next(one.share for one in verdict.certificates if one.segment == "x")
     assert share == pytest.approx(0.75)
+
+
+def test_a_dearer_candidate_is_not_what_leaves_it_open(make, counts, now):
+    b, c = counts(150, 12, 12, 26)
+    d = np.where(np.random.default_rng(3).random(200) < 0.16, 0.0, b)  # neither shown above nor below
+    evidence = make(b, c, d, inc=CHEAP, cand=DEAR)
+    verdict = decide_policy(evidence, now=now)
+    assert [one.certified for one in verdict.certificates] == [True, False]
+    assert verdict.name == "undecided"
+    assert verdict.sentence.startswith("Undecided on support")
+
+
+def test_the_smallest_saving_is_not_shown_as_zero(make, counts, now):
+    tiny = DecisionSettings(stated_cost_usd={"a": 4e-7, "b": 1e-7})
+    assert (
+        "saves $0.000000300 a request"
+        in decide_policy(make(*counts(150, 12, 12, 26)), tiny, now=now).sentence
+    )

@@ -129,3 +129,8 @@ def test_a_real_browser_renders_it_without_scrolling_sideways(verdict: Verdict, 
     )  # fmt: skip
     assert done.returncode == 0, done.stderr.decode()
     assert (tmp_path / "page.png").stat().st_size > 20_000
+
+
+@pytest.mark.parametrize(("alpha", "words"), [(0.05, "5 %"), (0.025, "2.5 %"), (0.001, "0.1 %")])
+def test_the_error_rate_is_not_rounded(verdict: Verdict, alpha: float, words: str) -> None:
+    assert f"at an error rate of {words}\n" in render_text(replace(verdict, alpha=alpha))
