@@ -47,6 +47,7 @@ def decide_results(
     errors_count_as_zero: bool = True,
     parity_declared: bool = False,
     splits_only: bool = False,
+    judge: str | None = None,
     valid_days: int = 90,
     now: datetime | None = None,
 ) -> "Verdict":
@@ -55,7 +56,8 @@ def decide_results(
     `source` is a path, several, or a mapping that names the model of each file. `incumbent` and
     `candidates` are model names as the files have them. `floor` is the retention that must hold,
     `alpha` the error rate of the decision, `chance` the score of guessing in [0, 1),
-    `stated_cost_usd` a cost per request by model where the files carry none. The other arguments
+    `stated_cost_usd` a cost per request by model where the files carry none, `judge` the model that
+    scored: with a `human` column its scores are corrected. The other arguments
     are those of `workloads.read_results` and `decide.DecisionSettings`.
 
     Raises DataError for input it cannot take, with file, line and column.
@@ -87,7 +89,9 @@ def decide_results(
         splits_only=splits_only,
         stated_cost_usd=stated_cost_usd or {},
     )
-    return decide_policy(replace(evidence, chance=chance), settings, now=now or datetime.now(UTC))
+    return decide_policy(
+        replace(evidence, chance=chance, judge=judge), settings, now=now or datetime.now(UTC)
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -320,9 +324,24 @@ class Project:
             evidence_digest=verdict.evidence_digest,
         )
         current = self.store.routes.current()
-        others = () if current is None else tuple(r for r in current.routes if r.name != route.name)
-        table = RouteTable(version=1 if current is None else current.version + 1, routes=(*others, route))
-        return self.store.publish_route(table, None if current is None else route_table_digest(current))
+        if current is None:
+            return self.store.publish_route(RouteTable(version=1, routes=(route,)), None)
+        digest = route_table_digest(current)
+        return self.store.publish_route(current.replacing(route, previous=digest), digest)
+
+    def export_run(self, run_id: str, path: Path) -> int:
+        """Write a run's scored answers as one table, with a blank `human` column; returns its rows.
+
+        Samples stand in the shuffled order in which they were asked, so the first hundred are a
+        random hundred: enough for `decide_results(path, judge=…)` to correct a judge's scores. Only
+        a run in mode "fixed" may be decided on from the table: others stopped when it suited them.
+        """
+        from crossgrade.workloads import results_from_answers, write_results
+
+        run = self.store.runs.get(run_id)
+        answers = self.store.answers.scored(run.id, str(run.settings["scorer_digest"]))
+        results = results_from_answers(answers, workload=run.workload, source=f"run {run.id}")
+        return write_results(results, path, blank=("human",))
 
     def report(
         self, names: Sequence[str] = (), *, verdict_id: str | None = None, path: str | Path | None = None
@@ -379,6 +398,7 @@ class Project:
             return build_scorer(
                 workload.scorer,
                 ask=judges.ask if judges else None,
+                embed=judges.embed if judges else None,
                 cost_of=judges.cost_of if judges else None,
                 project_dir=self.config.root,
             )

@@ -2,6 +2,7 @@
 
 import json
 
+import crossgrade.project
 from tests.e2e.driving import CommandLine, Project
 
 
@@ -32,3 +33,14 @@ def test_several_draws_of_one_dataset_are_said(cli: CommandLine, project: Projec
     selection = guards(cli.succeeds("decide", "echo", "--json").out)["selection"]
     assert selection["status"] == "warn"
     assert "2 different draws" in selection["seen"]
+
+
+def test_applying_again_replaces_the_route_and_keeps_the_chain(cli: CommandLine, project: Project) -> None:
+    cli.succeeds("evaluate", "echo", "--yes")
+    for version in (1, 2):
+        assert f"route table version {version} in force" in cli.succeeds("decide", "echo", "--apply").err
+    with crossgrade.project.Project.open(project.config) as opened:
+        table = opened.store.routes.current()
+    assert table is not None
+    assert [route.name for route in table.routes] == ["echo"]
+    assert (table.version, table.previous is None) == (2, False)
