@@ -35,3 +35,26 @@ def test_answers_are_scored_by_how_near_they_are_to_the_target(tmp_path: Path) -
     assert whole.incumbent_mean is not None
     assert whole.candidate_mean is not None
     assert whole.incumbent_mean > 0.8 > 0.5 > whole.candidate_mean
+
+
+def test_a_run_is_exported_for_people_and_read_back_with_their_scores(tmp_path: Path) -> None:
+    rows = [f'{{"question": "item {i}?", "target": "yes"}}\n' for i in range(120)]
+    (tmp_path / "answers.jsonl").write_text("".join(rows), encoding="utf-8")
+    config = CONFIG.replace("{{kind: similarity, options: {{model: vectors}}}}", "{{kind: exact}}")
+    with FakeProvider(lambda request: "yes") as fake:
+        (tmp_path / "crossgrade.yaml").write_text(config.format(url=fake.base_url), encoding="utf-8")
+        with crossgrade.Project.open(tmp_path / "crossgrade.yaml") as project:
+            run = project.evaluate("answers")
+            assert project.export_run(run.run_id, tmp_path / "run.csv") == 240
+    header, *lines = (tmp_path / "run.csv").read_text(encoding="utf-8").splitlines()
+    assert header.endswith(",human")
+    human = [
+        header,
+        *(f"{line}1" if ",small," not in line or at % 3 else f"{line}0" for at, line in enumerate(lines)),
+    ]
+    (tmp_path / "labelled.csv").write_text("\n".join(human) + "\n", encoding="utf-8")
+    judged = crossgrade.decide_results(tmp_path / "labelled.csv", incumbent="large", judge="vectors")
+    whole = judged.certificates[0].retention
+    assert "PPI" in whole.method
+    assert whole.value is not None
+    assert whole.value < 1.0

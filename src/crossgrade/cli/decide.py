@@ -83,6 +83,7 @@ _NOT_WITH_FILES = {"run_id", "apply_it", "verify_id"}
     help="Cost per request, where the files carry none.",
 )
 @click.option("--requests-per-month", type=click.IntRange(min=1), help="Volume, to price the decision.")
+@click.option("--judge", metavar="MODEL", help="Model that scored; a `human` column corrects its scores.")
 @click.option("--splits-only", is_flag=True, help="Test each segment for itself, never the whole.")
 @click.option("--declare-parity", is_flag=True, help="Differing prompts or settings are meant.")
 @click.option("--drop-errors", is_flag=True, help="Leave failed calls out instead of counting them as 0.")
@@ -200,6 +201,7 @@ def _decide_files(sources: tuple[str, ...], options: dict[str, Any]) -> "Verdict
         errors_count_as_zero=not options["drop_errors"],
         parity_declared=options["declare_parity"],
         splits_only=options["splits_only"],
+        judge=options["judge"],
     )
 
 

@@ -1,5 +1,6 @@
 """`crossgrade runs`: what was measured, and whether it can go on."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -14,9 +15,20 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("workload", required=False)
 @click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="Most runs to list.")
+@click.option("--export", "run_id", metavar="RUN", help="Write this run's scored answers as a table instead.")
+@click.option(
+    "--to",
+    "path",
+    type=click.Path(dir_okay=False, path_type=Path),
+    default=Path("run.csv"),
+    show_default=True,
+    help="CSV file to export to; its column `human` is for people's scores.",
+)
 @config_option
 @json_option
-def command(workload: str | None, limit: int, config_path: str, *, as_json: bool) -> None:
+def command(
+    workload: str | None, limit: int, run_id: str | None, path: Path, config_path: str, *, as_json: bool
+) -> None:
     """List the runs in the project's store.
 
     Newest first, of one WORKLOAD or of all. Every run but a finished one can be resumed:
@@ -25,6 +37,14 @@ def command(workload: str | None, limit: int, config_path: str, *, as_json: bool
     from crossgrade.project import Project
 
     with Project.open(config_path) as project:
+        if run_id is not None:
+            note(f"{project.export_run(run_id, path):,} answers written to {path}")
+            if project.store.runs.get(run_id).settings["mode"] != "fixed":
+                note(
+                    "warning: the run could stop early, so the table is for reading: a test on it counts on "
+                    "a fixed number of samples; evaluate with `mode: fixed` to decide on a table"
+                )
+            return
         rows = _rows(project.config, workload, limit)
         if workload is not None and not rows:
             project.workload(workload)  # which may be misspelt
@@ -40,8 +60,6 @@ _NUMBERS = ("planned", "answers", "errors", "spent_usd")
 
 
 def _rows(config: "Config", workload: str | None, limit: int) -> list[dict[str, Any]]:
-    from pathlib import Path
-
     from crossgrade.store import Store
 
     if "://" not in config.store and not Path(config.store).exists():

@@ -4,7 +4,7 @@ from crossgrade.workloads._dataset import Dataset, DatasetFormat, read_dataset
 from crossgrade.workloads._pairing import pair
 from crossgrade.workloads._prices import with_prices
 from crossgrade.workloads._read import read_results
-from crossgrade.workloads._recorded import evidence_from_answers
+from crossgrade.workloads._recorded import evidence_from_answers, results_from_answers
 from crossgrade.workloads._results import Labels, Results
 from crossgrade.workloads._write import write_results
 from crossgrade.workloads.files import Limits
@@ -21,6 +21,7 @@ __all__ = [
     "pair",
     "read_dataset",
     "read_results",
+    "results_from_answers",
     "with_prices",
     "write_results",
 ]

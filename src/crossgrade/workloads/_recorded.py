@@ -10,6 +10,7 @@ from crossgrade.decide import Evidence
 from crossgrade.domain import Sample, ScoredAnswer
 from crossgrade.workloads._columns import Columns
 from crossgrade.workloads._pairing import pair
+from crossgrade.workloads._results import Results
 
 
 def evidence_from_answers(
@@ -53,6 +54,13 @@ def evidence_from_answers(
         heaviest=max(weights.values(), default=1.0),
         audit=replace(evidence.audit, unmatched=0),
     )
+
+
+def results_from_answers(answers: Iterable[ScoredAnswer], *, workload: str, source: str = "") -> Results:
+    """Return a run's recorded answers as results, to be written as a table; raises as `pair` does."""
+    columns = Columns()
+    columns.add(answers, workload=workload, inputs_are_prompts=True)
+    return columns.finish(source=source)
 
 
 def _unbroken(plan: Sequence[Sample], asked: Set[str]) -> dict[str | None, int]:

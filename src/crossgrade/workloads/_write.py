@@ -2,8 +2,9 @@
 
 import csv
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,15 @@ _WRITTEN_LABELS = {"question_digest": "prompt"}
 """A digest stands for the question it was made of: equal ones pair, different ones do not."""
 
 
-def write_results(results: Results, path: Path) -> int:
+def write_results(results: Results, path: Path, *, blank: Sequence[str] = ()) -> int:
     """Write results as one CSV table in the long form, whole or not at all; returns its rows.
 
-    docs/reference/formats.md describes the columns; what no row has becomes no column. Raises
+    docs/reference/formats.md describes the columns; what no row has becomes no column, but for those
+    named in `blank`, which are left to be filled in. Raises
     `StoreError` when the file cannot be written.
     """
     columns = list(_columns(results))
+    columns += [(name, repeat("", len(results))) for name in blank if name not in dict(columns)]
     part = path.with_name(path.name + ".part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
