@@ -1,0 +1,247 @@
+"""A store that is damaged, locked, full, newer, or shared by several commands at once."""
+
+import json
+import resource
+import signal
+import sqlite3
+import time
+from collections import Counter
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from crossgrade.store import Store
+from crossgrade.store import _database as database_module
+from crossgrade.testing import Reply
+from tests.e2e.driving import CommandLine, Project, Ran, Script, checked, number
+
+COMMANDS = (
+    ("evaluate", "echo", "--yes"),
+    ("decide", "echo"),
+    ("decide", "--verify", "1"),
+    ("report", "--list"),
+    ("runs",),
+)
+
+
+def database(project: Project) -> Path:
+    return project.folder / ".crossgrade" / "crossgrade.db"
+
+
+@pytest.fixture
+def evaluated(cli: CommandLine, project: Project) -> Project:
+    """A project with a finished run and a verdict."""
+    cli.succeeds("evaluate", "echo", "--yes")
+    return project
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_a_file_that_is_no_database(cli: CommandLine, project: Project, command: tuple[str, ...]) -> None:
+    database(project).parent.mkdir()
+    database(project).write_bytes(b"hello, " * 1000)
+    message = cli.fails(*command, code=3, seen=r"crossgrade\.db is not a Crossgrade database")
+    assert "move the file away" in message
+    assert len(project.fake.requests) == 0
+
+
+def test_a_damaged_database(cli: CommandLine, evaluated: Project) -> None:
+    with closing(sqlite3.connect(database(evaluated))) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    content = bytearray(database(evaluated).read_bytes())
+    content[4096:] = b"\xff" * (len(content) - 4096)
+    database(evaluated).write_bytes(content)
+    for command in COMMANDS:
+        cli.fails(*command, code=3, seen="is damaged|is not a Crossgrade database")
+
+
+def test_a_database_of_a_newer_crossgrade(cli: CommandLine, evaluated: Project) -> None:
+    with closing(sqlite3.connect(database(evaluated))) as connection, connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    message = cli.fails("runs", code=3, seen="newer Crossgrade")
+    assert "upgrade" in message
+
+
+def test_a_locked_database(cli: CommandLine, evaluated: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(database_module, "BUSY_TIMEOUT_S", 0.05)
+    with closing(sqlite3.connect(database(evaluated))) as other:
+        other.execute("BEGIN IMMEDIATE")
+        for command in (("evaluate", "echo", "--yes"), ("decide", "echo")):
+            message = cli.fails(*command, code=3, seen="is locked by another process")
+            assert "close the other process" in message
+        cli.succeeds("runs")  # readers go on
+        other.rollback()
+    cli.succeeds("decide", "echo")
+
+
+def test_a_folder_that_cannot_be_made(cli: CommandLine, project: Project) -> None:
+    (project.folder / ".crossgrade").write_text("")
+    cli.fails("evaluate", "echo", "--yes", code=3, seen="cannot be made")
+    assert len(project.fake.requests) == 0
+
+
+def test_a_disk_that_fills_up_during_a_run(
+    cli: CommandLine, project: Project, script: dict[str, Script]
+) -> None:
+    script["old-model"] = script["new-model"] = lambda request: Reply(f"{number(request)} " * 2000)
+    cli.succeeds("runs")
+    Store.open(database(project)).close()
+
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, 400_000))
+
+    process = project.start("evaluate", "echo", "--yes", preexec_fn=limit)
+    out, err = process.communicate(timeout=60)
+    ran = checked(Ran(process.returncode, out, err))
+    assert (ran.code, ran.out) == (3, "")
+    assert "error: the database" in ran.err
+    assert "free some disk space" in ran.err
+
+    # With room again: what was committed is kept and not asked again.
+    (run,) = json.loads(cli.succeeds("runs", "--json").out)["runs"]
+    before = Counter(request.body for request in project.fake.requests)
+    cli.succeeds("evaluate", "echo", "--yes", "--resume", run["run"])
+    both = Counter(request.body for request in project.fake.requests)
+    assert sum(count == 1 for count in both.values()) >= run["answers"]
+    assert before.total() < both.total()
+
+
+def test_a_full_database_keeps_what_it_has(
+    cli: CommandLine, evaluated: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepare = database_module._sqlite
+
+    def small(url: object) -> database_module.Database:
+        from sqlalchemy import event
+
+        made = prepare(url)
+        event.listen(made.engine, "connect", lambda c, _: c.execute("PRAGMA max_page_count=1"))
+        return made
+
+    with monkeypatch.context() as patch:
+        patch.setattr(database_module, "_sqlite", small)
+        message = cli.fails("evaluate", "echo", "--yes", "--no-reuse", code=3, seen="has no room left")
+    assert "free some disk space" in message
+    cli.succeeds("report", "--list")
+
+
+def test_an_output_that_cannot_be_written(cli: CommandLine, evaluated: Project) -> None:
+    (evaluated.folder / "file").write_text("")
+    for option in ("--report", "--markdown", "--junit"):
+        ran = cli("decide", "echo", option, evaluated.folder / "file" / "x")
+        assert ran.code == 3
+        assert ran.err.count("error: cannot write") == 1
+    ran = cli("report", "--to", evaluated.folder / "file" / "x.html")
+    assert (ran.code, ran.out) == (3, "")
+
+
+def test_a_verdict_that_somebody_changed(cli: CommandLine, evaluated: Project) -> None:
+    (stored,) = json.loads(cli.succeeds("report", "--list", "--json").out)["verdicts"]
+    cli.succeeds("decide", "--verify", stored["id"])
+    with closing(sqlite3.connect(database(evaluated))) as connection, connection:
+        (text,) = connection.execute("SELECT verdict FROM verdicts").fetchone()
+        changed = json.loads(text) | {"name": "keep"}
+        triggers = connection.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall()
+        for (name,) in triggers:
+            connection.execute(f"DROP TRIGGER {name}")
+        connection.execute("UPDATE verdicts SET verdict = ?", (json.dumps(changed),))
+    message = cli.fails("decide", "--verify", stored["id"], code=3, seen="is not what its evidence gives")
+    assert "do not act on it" in message
+
+
+def test_a_verdict_that_cannot_be_read(cli: CommandLine, evaluated: Project) -> None:
+    with closing(sqlite3.connect(database(evaluated))) as connection, connection:
+        for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall():
+            connection.execute(f"DROP TRIGGER {name}")
+        connection.execute("UPDATE verdicts SET verdict = '{', evidence = x'00'")
+    cli.fails("report", "--list", code=3, seen="cannot be read")
+    cli.fails("report", code=3, seen="cannot be read")
+
+
+def test_an_answer_that_was_changed_by_hand_is_said(cli: CommandLine, evaluated: Project) -> None:
+    """The evidence that a verdict rests on is its own copy: later damage does not change it."""
+    (stored,) = json.loads(cli.succeeds("report", "--list", "--json").out)["verdicts"]
+    with closing(sqlite3.connect(database(evaluated))) as connection, connection:
+        for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall():
+            connection.execute(f"DROP TRIGGER {name}")
+        connection.execute("UPDATE scores SET value = 0.0")
+    cli.succeeds("decide", "--verify", stored["id"])
+    assert json.loads(cli.succeeds("decide", "echo", "--json").out)["name"] == "invalid"
+
+
+@pytest.fixture
+def slow(project: Project, script: dict[str, Script]) -> Project:
+    """A project whose runs take a moment."""
+    project.change("    scorer:", "    mode: fixed\n    scorer:")
+    script["old-model"] = script["new-model"] = lambda request: Reply(str(number(request)), delay_s=0.03)
+    return project
+
+
+def wait_for(project: Project, asked: int) -> None:
+    while len(project.fake.requests) < asked:
+        time.sleep(0.01)
+
+
+def test_two_commands_on_one_run(cli: CommandLine, slow: Project) -> None:
+    first = slow.start("evaluate", "echo", "--yes")
+    wait_for(slow, 20)
+    (run,) = json.loads(cli.succeeds("runs", "--json").out)["runs"]
+    assert run["status"] == "running"
+    message = cli.fails(
+        "evaluate", "echo", "--yes", "--resume", run["run"], code=3, seen="another process is working on run"
+    )
+    assert "then resume the run" in message
+    _, err = first.communicate(timeout=60)
+    assert first.returncode == 0, err
+    assert len(slow.fake.requests) == 240
+
+
+def test_a_decision_while_a_run_goes_on(cli: CommandLine, slow: Project) -> None:
+    running = slow.start("evaluate", "echo", "--yes", "--json")
+    wait_for(slow, 60)
+    ran = cli("decide", "echo", "--gate", "--json")
+    assert ran.code in {0, 1, 3}
+    out, err = running.communicate(timeout=60)
+    assert running.returncode == 0, err
+    assert json.loads(out)["name"] == "switch"
+    assert len(slow.fake.requests) == 240
+
+
+def test_two_runs_of_one_project_at_once(cli: CommandLine, slow: Project) -> None:
+    both = [slow.start("evaluate", "echo", "--yes", "--json") for _ in range(2)]
+    results = [process.communicate(timeout=60) for process in both]
+    assert [process.returncode for process in both] == [0, 0], results
+    assert [json.loads(out)["name"] for out, _ in results] == ["switch", "switch"]
+    runs = json.loads(cli.succeeds("runs", "--json").out)["runs"]
+    assert [run["status"] for run in runs] == ["finished", "finished"]
+    cli.succeeds("evaluate", "echo", "--yes")
+    assert len(slow.fake.requests) <= 480
+
+
+def test_a_killed_run_is_shown_as_killed(cli: CommandLine, slow: Project) -> None:
+    process = slow.start("evaluate", "echo", "--yes")
+    wait_for(slow, 20)
+    process.send_signal(signal.SIGKILL)
+    process.communicate(timeout=60)
+    (run,) = json.loads(cli.succeeds("runs", "--json").out)["runs"]
+    assert run["status"] == "killed"
+    cli.succeeds("evaluate", "echo", "--yes", "--resume", run["run"])
+
+
+@pytest.mark.parametrize("what", ["dataset", "model", "workload"])
+def test_what_changed_since_the_run(cli: CommandLine, evaluated: Project, what: str) -> None:
+    (run,) = json.loads(cli.succeeds("runs", "--json").out)["runs"]
+    if what == "dataset":
+        evaluated.dataset(121)
+        cli.fails("decide", "echo", seen="the dataset of 'echo' changed")
+    elif what == "model":
+        evaluated.change("model: new-model", "model: newer-model")
+        cli.fails("decide", "echo", seen="changed since")
+    else:
+        evaluated.change("  echo:\n", "  other:\n")
+        cli.fails("decide", "other", "--run", run["run"], seen="is of workload 'echo', not of 'other'")
+    name = "other" if what == "workload" else "echo"
+    message = cli.fails(
+        "evaluate", name, "--yes", "--resume", run["run"], seen="was made with other settings"
+    )
+    assert "not paid for again" in message
