@@ -35,7 +35,7 @@ RESULTS = {
     "NaN": ("r.csv", HEAD + "1,a,1\n1,b,nan\n", "score is 'nan'", "r.csv:3  column score"),
     "infinity": ("r.csv", HEAD + "1,a,1\n1,b,-inf\n", "score is '-inf'", "r.csv:3  column score"),
     "a text": ("r.csv", HEAD + "1,a,1\n1,b,good\n", "score is 'good', a number", "r.csv:3  column score"),
-    "no id": ("r.csv", HEAD + ",a,1\n", "sample_id is empty", "r.csv:2"),
+    "no id": ("r.csv", HEAD + ",a,1\n", "item_id is empty", "r.csv:2  column item_id"),
     "no model": ("r.csv", HEAD + "1,,1\n", "model is empty", "r.csv:2  column model"),
     "not UTF-8": (
         "r.csv",

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from shlex import quote
 
 import numpy as np
 from numpy.typing import NDArray
@@ -74,7 +75,7 @@ def _contestants(results: Results, incumbent: str | None, candidates: Sequence[s
     names = results.model_names
     listed = ", ".join(names) or "none"
     if incumbent is None:
-        which = f"--incumbent {names[0]} or --incumbent {names[1]}" if len(names) == 2 else "--incumbent NAME"
+        which = " or ".join(f"--incumbent {quote(name)}" for name in (names if len(names) == 2 else ["NAME"]))
         raise DataError(f"no incumbent is named; the models are {listed}", hint=f"add {which}")
     for name in (incumbent, *candidates):
         if name not in names:

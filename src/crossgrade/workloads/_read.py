@@ -5,6 +5,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from shlex import quote
 
 import msgspec
 import numpy as np
@@ -188,7 +189,7 @@ def _settle_workload(results: Results, workload: str | None, labels: Mapping[str
     if len(names) > 1 and not taken:
         raise DataError(
             f"the results are of several workloads: {', '.join(names[:10])}",
-            hint=f"choose one with --workload {names[0]}, or add --segment workload",
+            hint=f"choose one with --workload {quote(names[0])}, or add --segment workload",
         )
     if not taken or not names:
         return results

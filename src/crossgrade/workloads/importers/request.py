@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from shlex import quote
 
 from crossgrade.errors import DataError
 from crossgrade.workloads.files import Limits, as_text, closest
@@ -51,7 +52,7 @@ class ImportRequest:
             raise DataError(
                 f"the {what} must be chosen, for the choice can change the verdict: {listed}",
                 file=self.path,
-                hint=f"name one with --metric, such as --metric {names[0]}",
+                hint=f"name one with --metric, such as --metric {quote(names[0])}",
             )
         found = [name for name in names if self.metric == name] or [
             name for name in names if self.metric in name.split(",")

@@ -117,11 +117,13 @@ def _read(request: ImportRequest, columns: Columns, names: tuple[str, ...], chun
         try:
             append(rows, columns)
         except BadCellError as error:
+            ids = (name for name in ID_COLUMNS if name in names)
+            column = next(ids, error.column) if error.column == "sample_id" else error.column
             raise DataError(
-                f"{error.column} {error}",
+                f"{column} {error}",
                 file=request.path,
                 line=rows.lines()[error.index],
-                where=f"column {error.column}",
+                where=f"column {column}",
             ) from error
 
 
