@@ -1,0 +1,166 @@
+"""`crossgrade evaluate` and what follows it: estimate, run, verdict, route table, report."""
+
+import json
+from collections import Counter
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+import crossgrade
+from crossgrade.testing import Reply
+from tests.e2e.driving import CommandLine, Project, Script, number
+
+
+@pytest.fixture
+def steady(project: Project) -> Project:
+    """A project whose models take two calls at a time, so that a run stops soon after it is certain."""
+    project.change(
+        "    api_key_env: FAKE_API_KEY\n", "    api_key_env: FAKE_API_KEY\n    max_concurrency: 2\n"
+    )
+    return project
+
+
+def test_a_dry_run_estimates_and_asks_nobody(cli: CommandLine, project: Project) -> None:
+    ran = cli.succeeds("evaluate", "echo", "--dry-run")
+    assert ran.out.splitlines()[0].split() == [
+        "model",
+        "calls",
+        "reused",
+        "input",
+        "tokens",
+        "output",
+        "tokens",
+        "cost",
+    ]
+    estimate = json.loads(cli.succeeds("evaluate", "echo", "--dry-run", "--json").out)["estimate"]
+    assert (estimate["samples"], [model["calls"] for model in estimate["models"]]) == (120, [120, 120])
+    low, high = map(Decimal, estimate["cost_usd"])
+    assert 0 < low < high
+    assert len(project.fake.requests) == 0
+    assert json.loads(cli.succeeds("runs", "--json").out)["runs"] == []
+
+    cli.succeeds("evaluate", "echo", "--yes")
+    (run,) = json.loads(cli.succeeds("runs", "--json").out)["runs"]
+    assert Decimal(run["spent_usd"]) <= high
+    again = json.loads(cli.succeeds("evaluate", "echo", "--dry-run", "--json").out)["estimate"]
+    assert sum(model["reused"] for model in again["models"]) == run["answers"]
+
+
+def test_the_whole_way_from_a_run_to_a_route(cli: CommandLine, steady: Project) -> None:
+    project = steady
+    ran = cli.succeeds("evaluate", "echo")
+    assert ran.out.startswith("echo: SWITCH\n")
+    assert "120 samples" in ran.err
+    asked = len(project.fake.requests)
+    assert asked < 240  # the verdict was certain before every sample was asked
+
+    (run,) = json.loads(cli.succeeds("runs", "--json").out)["runs"]
+    assert (run["status"], run["answers"], run["errors"]) == ("finished", asked, 0)
+    (stored,) = json.loads(cli.succeeds("report", "--list", "--json").out)["verdicts"]
+    assert (stored["workload"], stored["verdict"]) == ("echo", "switch")
+
+    decided = json.loads(cli.succeeds("decide", "echo", "--gate", "--json").out)
+    assert (decided["schema_version"], decided["name"]) == (1, "switch")
+    assert decided["saving_per_month_usd"]["value"] > 0
+    verified = json.loads(cli.succeeds("decide", "--verify", stored["id"], "--json").out)
+    assert verified["retention"] == decided["retention"]
+
+    applied = cli.succeeds("decide", "echo", "--apply")
+    assert "route table version 1 in force: echo -> switch" in applied.err
+    cli.succeeds("decide", "echo", "--apply")
+    routes = json.loads((project.folder / ".crossgrade" / "routes.json").read_text())
+    assert "echo" in json.dumps(routes)
+
+    cli.succeeds("report")
+    page = (project.folder / "crossgrade-report.html").read_text()
+    assert "Switch echo from old to new" in page
+    for name in ("r.md", "r.xml"):
+        cli.succeeds("report", "echo", "--to", name)
+        assert "echo" in Path(name).read_text()
+    report = json.loads(cli.succeeds("report", "--json").out)["verdicts"]
+    assert [verdict["workload"] for verdict in report] == ["echo"]
+    assert len(project.fake.requests) == asked
+
+
+def test_a_candidate_that_is_worse_is_kept_out_and_the_gate_says_so(
+    cli: CommandLine, project: Project, script: dict[str, Script]
+) -> None:
+    script["new-model"] = lambda request: Reply("wrong" if number(request) % 2 else str(number(request)))
+    found = json.loads(cli.succeeds("evaluate", "echo", "--json").out)
+    assert found["name"] == "keep"
+    assert cli("decide", "echo", "--gate").code == 1
+    applied = cli.succeeds("decide", "echo", "--apply")
+    assert "echo -> keep" in applied.err
+
+
+def test_segments_move_by_themselves(cli: CommandLine, project: Project, script: dict[str, Script]) -> None:
+    project.dataset(240, kind=lambda i: "even" if i % 2 == 0 else "odd")
+    project.change("    scorer:", "    segment_field: kind\n    scorer:")
+    script["new-model"] = lambda request: Reply("wrong" if number(request) % 2 else str(number(request)))
+    found = json.loads(cli.succeeds("evaluate", "echo", "--json").out)
+    assert (found["name"], found["policy"]["segments"]) == ("split", ["even"])
+    cli.succeeds("decide", "echo", "--apply", "--gate")
+
+
+def test_a_run_without_a_decision(cli: CommandLine, steady: Project) -> None:
+    found = json.loads(cli.succeeds("evaluate", "echo", "--no-decide", "--json").out)
+    assert found["ending"] == "certain"
+    assert found["progress"]["calls"] == len(steady.fake.requests) < 240
+    cli.fails("report", seen="there is no verdict on echo yet")
+    cli.succeeds("decide", "echo", "--run", found["run_id"])
+
+
+def test_the_budget_ends_a_run_that_goes_on_with_more(cli: CommandLine, project: Project) -> None:
+    project.change("    scorer:", "    mode: fixed\n    scorer:")
+    cli.fails("evaluate", "echo", "--max-cost", "0.004", code=3, seen=r"of \$0\.004 are spent")
+    (run,) = json.loads(cli.succeeds("runs", "--json").out)["runs"]
+    assert run["status"] == "budget"
+    assert 0 < Decimal(run["spent_usd"]) <= Decimal("0.004")
+    cli.succeeds("evaluate", "echo", "--max-cost", "1", "--resume", run["run"])
+    assert max(Counter(request.body for request in project.fake.requests).values()) == 1
+
+
+def test_a_run_that_may_be_dear_asks_first(cli: CommandLine, project: Project) -> None:
+    project.change("input_per_mtok: 10", "input_per_mtok: 100000")
+    message = cli.fails("evaluate", "echo", seen="there is no terminal to ask at")
+    assert "--max-cost" in message
+    assert len(project.fake.requests) == 0
+
+
+def test_a_limit_on_cost_needs_a_price(cli: CommandLine, project: Project) -> None:
+    project.change("    prices: [{input_per_mtok: 1, output_per_mtok: 3}]\n", "")
+    cli.fails("evaluate", "echo", "--max-cost", "1", seen="no price of `new` is known")
+    found = json.loads(cli.succeeds("evaluate", "echo", "--json").out)
+    assert found["name"] == "undecided"
+    assert "price unknown" in found["sentence"]
+
+
+def test_resuming_a_finished_run_asks_nothing(cli: CommandLine, project: Project) -> None:
+    cli.succeeds("evaluate", "echo")
+    asked = len(project.fake.requests)
+    (run,) = json.loads(cli.succeeds("runs", "--json").out)["runs"]
+    cli.succeeds("evaluate", "echo", "--resume", run["run"])
+    cli.succeeds("evaluate", "echo")
+    assert len(project.fake.requests) == asked
+    cli.succeeds("evaluate", "echo", "--no-reuse")
+    assert len(project.fake.requests) > asked
+
+
+def test_the_python_interface_does_the_same(project: Project) -> None:
+    with crossgrade.Project.open("crossgrade.yaml") as opened:
+        result = opened.evaluate("echo")
+        stored = opened.decide("echo")
+        assert stored.verdict.name == "switch"
+        assert stored.verdict.run_id == result.run_id
+        assert opened.verify(stored.id).differences == ()
+        assert opened.report().read_text().startswith("<!doctype html>")
+
+
+@pytest.mark.parametrize("word", ["--json", "--markdown"])
+def test_stdout_carries_data_only(cli: CommandLine, project: Project, word: str) -> None:
+    ran = cli.succeeds("evaluate", "echo", "--json")
+    json.loads(ran.out)
+    ran = cli.succeeds("decide", "echo", *(["--json"] if word == "--json" else [word, "x.md", "--json"]))
+    json.loads(ran.out)
+    assert "recorded as verdict" in ran.err
