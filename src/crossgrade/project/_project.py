@@ -1,7 +1,6 @@
-"""The composition root, which is the Python API: configuration, store, providers and stages together."""
+"""A project: configuration, store, providers and stages wired together."""
 
 import os
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -12,86 +11,25 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from crossgrade.config import Config, load_config
-from crossgrade.domain import JSON, Offer, Origin, Price, Workload
+from crossgrade.domain import Offer, Price, Workload
 from crossgrade.errors import ConfigError, DataError, NotFoundError, UsageError
+from crossgrade.project._measured import (
+    changed_settings,
+    decision_settings,
+    draws,
+    offers_of,
+    run_evidence,
+    stopping_rule,
+)
 
 if TYPE_CHECKING:
-    from crossgrade.decide import DecisionSettings, Evidence, ModelFacts, Stopping, Verdict
+    from crossgrade.decide import Verdict
     from crossgrade.evaluate import Judges, PairScorer, Progress, RunEstimate, RunResult, Scorer
     from crossgrade.routing import RouteTable
     from crossgrade.store import Run, Store, StoredVerdict
-    from crossgrade.workloads import Dataset, ResultFormat
+    from crossgrade.workloads import Dataset
 
 DEFAULT_CONFIG = "crossgrade.yaml"
-
-
-def decide_results(
-    source: str | Path | Sequence[str | Path] | Mapping[str, str | Path],
-    *,
-    incumbent: str | None = None,
-    candidates: Sequence[str] = (),
-    floor: float = 0.85,
-    alpha: float = 0.05,
-    segment: str | None = None,
-    group: str | None = None,
-    cluster: str | None = None,
-    chance: float = 0.0,
-    file_format: "ResultFormat | None" = None,
-    metric: str | None = None,
-    workload: str | None = None,
-    allow_unfinished: bool = False,
-    scale: tuple[float, float] = (0.0, 1.0),
-    origin: Origin = Origin.OWN,
-    requests_per_month: int | None = None,
-    stated_cost_usd: Mapping[str, float] | None = None,
-    errors_count_as_zero: bool = True,
-    parity_declared: bool = False,
-    splits_only: bool = False,
-    judge: str | None = None,
-    valid_days: int = 90,
-    now: datetime | None = None,
-) -> "Verdict":
-    """Return the verdict on scored answers in files of any known format; needs no project.
-
-    `source` is a path, several, or a mapping that names the model of each file. `incumbent` and
-    `candidates` are model names as the files have them. `floor` is the retention that must hold,
-    `alpha` the error rate of the decision, `chance` the score of guessing in [0, 1),
-    `stated_cost_usd` a cost per request by model where the files carry none, `judge` the model that
-    scored: with a `human` column its scores are corrected. The other arguments
-    are those of `workloads.read_results` and `decide.DecisionSettings`.
-
-    Raises DataError for input it cannot take, with file, line and column.
-    """
-    from crossgrade.decide import DecisionSettings, decide_policy
-    from crossgrade.workloads import pair, read_results
-
-    results = read_results(
-        source,
-        file_format=file_format,
-        models=[name for name in (incumbent, *candidates) if name is not None],
-        metric=metric,
-        workload=workload,
-        segment=segment,
-        group=group,
-        cluster=cluster,
-        scale=scale,
-        origin=origin,
-        allow_unfinished=allow_unfinished,
-    )
-    evidence = pair(results, incumbent=incumbent, candidates=candidates, errors_as_zero=errors_count_as_zero)
-    settings = DecisionSettings(
-        floor=floor,
-        alpha=alpha,
-        requests_per_month=requests_per_month,
-        valid_days=valid_days,
-        errors_count_as_zero=errors_count_as_zero,
-        parity_declared=parity_declared,
-        splits_only=splits_only,
-        stated_cost_usd=stated_cost_usd or {},
-    )
-    return decide_policy(
-        replace(evidence, chance=chance, judge=judge), settings, now=now or datetime.now(UTC)
-    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,7 +118,7 @@ class Project:
         workload = self.workload(name)
         dataset = self.dataset(workload)
         with _in_file(workload.dataset):
-            return estimate_run(workload, dataset, prices=self._prices(_offers(workload)), store=self.store)
+            return estimate_run(workload, dataset, prices=self._prices(offers_of(workload)), store=self.store)
 
     def evaluate(
         self,
@@ -216,7 +154,7 @@ class Project:
         from crossgrade.providers import open_batches, open_provider
 
         dataset = self.dataset(workload)
-        offers = _offers(workload)
+        offers = offers_of(workload)
         judge = self._judge(workload)
         measure_ttft = workload.requirements.ttft_p95_ms is not None
         everybody = {**offers, judge.name: judge} if judge else offers
@@ -243,7 +181,7 @@ class Project:
                 providers=providers,
                 scorer=self._scorer(workload, judges if judge else None),
                 store=self.store,
-                stopping=_stopping(workload, dataset),
+                stopping=stopping_rule(workload, dataset),
                 prices=prices,
                 accounts=accounts,
                 batches=batches,
@@ -273,12 +211,17 @@ class Project:
         workload = self.workload(name)
         workload = replace(workload, floor=floor or workload.floor, alpha=alpha or workload.alpha)
         run = self._run(workload, run_id)
-        evidence = self._evidence(workload, run)
+        judge = self._judge(workload)
+        evidence = run_evidence(
+            self.store, run, workload, self.dataset(workload), judge=judge.name if judge else None
+        )
         settings = replace(
-            self._settings(workload),
+            decision_settings(self.config, workload, self._prices(offers_of(workload))),
             seed=run.seed,
-            changed_since_run=tuple(f"{name} {value}" for name, value in _changed(workload, run).items()),
-            draws=self._draws(run),
+            changed_since_run=tuple(
+                f"{name} {value}" for name, value in changed_settings(workload, run).items()
+            ),
+            draws=draws(self.store, run),
         )
         verdict = decide_policy(
             evidence,
@@ -428,84 +371,6 @@ class Project:
             )
         return runs[0]
 
-    def _evidence(self, workload: Workload, run: "Run") -> "Evidence":
-        from crossgrade.evaluate import planned_samples
-        from crossgrade.workloads import evidence_from_answers
-
-        dataset = self.dataset(workload)
-        if dataset.digest != run.dataset_digest:
-            raise UsageError(
-                f"the dataset of {workload.name!r} changed since run {run.id}",
-                hint=f"run `crossgrade evaluate {workload.name}`: unchanged requests are not paid for again",
-            )
-        measured = sorted(_changed(workload, run).keys() - _RULES)
-        if measured:
-            raise UsageError(
-                f"{', '.join(measured)} of {workload.name!r} changed since run {run.id}",
-                hint=f"run `crossgrade evaluate {workload.name}`: unchanged requests are not paid for again",
-            )
-        samples = planned_samples(replace(workload, seed=run.seed, planned=run.planned), dataset)
-        answers = self.store.answers.scored(run.id, str(run.settings["scorer_digest"]))
-        if not answers:
-            raise UsageError(
-                f"run {run.id} ended before any answer could be scored",
-                hint=f"go on with it: `crossgrade evaluate {workload.name} --resume {run.id}`",
-            )
-        evidence = evidence_from_answers(
-            answers,
-            workload=workload.name,
-            incumbent=workload.incumbent.name,
-            candidates=[variant.name for variant in workload.candidates],
-            plan=samples,
-            file_order=[sample.id for sample in dataset.samples],
-            errors_as_zero=workload.errors_count_as_zero,
-            source=f"run {run.id}",
-        )
-        judge = self._judge(workload)
-        return replace(
-            evidence,
-            chance=workload.scorer.chance,
-            zero=workload.scorer.zero,
-            judge=judge.name if judge else None,
-        )
-
-    def _draws(self, run: "Run") -> int:
-        """Return in how many different draws the run's dataset was asked for its workload."""
-        runs = self.store.runs.recent(run.workload)
-        return len({(each.seed, each.planned) for each in runs if each.dataset_digest == run.dataset_digest})
-
-    def _settings(self, workload: Workload) -> "DecisionSettings":
-        from crossgrade.decide import DecisionSettings
-
-        documents = workload.requirements.documents
-        return DecisionSettings(
-            floor=workload.floor,
-            alpha=workload.alpha,
-            mode=workload.mode,
-            requirements=workload.requirements,
-            facts=tuple(self._facts(offer) for offer in _offers(workload).values()),
-            requests_per_month=workload.requests_per_month,
-            valid_days=self.config.valid_days,
-            errors_count_as_zero=workload.errors_count_as_zero,
-            parity_declared=_differ(workload),
-            splits_only=workload.splits_only,
-            provided=tuple(name for name in documents if (self.config.root / name).is_file()),
-        )
-
-    def _facts(self, offer: Offer) -> "ModelFacts":
-        from crossgrade.decide import ModelFacts
-
-        price = self.price_of(offer)
-        return ModelFacts(
-            model=offer.name,
-            context_tokens=offer.context_tokens,
-            region=offer.region,
-            licence=offer.licence,
-            retires_on=offer.retires_on,
-            open_weights=offer.open_weights,
-            price_source=None if price is None else _price_words(offer, price),
-        )
-
 
 @contextmanager
 def _in_file(path: Path) -> Iterator[None]:
@@ -515,62 +380,3 @@ def _in_file(path: Path) -> Iterator[None]:
     except DataError as error:
         error.file = error.file or str(path)
         raise
-
-
-def _offers(workload: Workload) -> dict[str, Offer]:
-    return {variant.name: variant.offer for variant in (workload.incumbent, *workload.candidates)}
-
-
-def _differ(workload: Workload) -> bool:
-    """Return whether crossgrade.yaml gives the contestants different prompts or settings on purpose."""
-    variants = (workload.incumbent, *workload.candidates)
-    return any(
-        (each.prompt, each.settings) != (variants[0].prompt, variants[0].settings) for each in variants
-    )
-
-
-_RULES = {"floor", "alpha", "mode", "errors_count_as_zero", "splits_only"}
-"""Settings of a run that say when it stops, not what it measures."""
-
-
-def _changed(workload: Workload, run: "Run") -> dict[str, JSON]:
-    """Return the settings that the run was made under and the workload no longer has.
-
-    Seed and plan are always the run's own.
-    """
-    from crossgrade.evaluate import run_settings
-
-    workload = replace(workload, seed=run.seed)
-    settings = run_settings(
-        workload, dataset_digest=run.dataset_digest, scorer_digest=str(run.settings["scorer_digest"])
-    )
-    return {
-        name: run.settings.get(name)
-        for name, value in settings.items()
-        if name != "planned" and run.settings.get(name) != value
-    }
-
-
-def _price_words(offer: Offer, price: Price) -> str:
-    since = f", since {price.valid_from}" if price.valid_from else ""
-    rates = f"${price.input_per_mtok} in, ${price.output_per_mtok} out per million tokens"
-    return f"{offer.name}: {rates} ({price.source}{since})"
-
-
-def _stopping(workload: Workload, dataset: "Dataset") -> "Stopping":
-    """Return the rule that stops the run: samples that share a cluster are never bet on one by one."""
-    from crossgrade.decide import Stopping
-    from crossgrade.evaluate import planned_samples
-
-    samples = planned_samples(workload, dataset)
-    segments = Counter(sample.segment for sample in samples if sample.segment)
-    return Stopping(
-        candidates=[variant.name for variant in workload.candidates],
-        planned=len(samples),
-        segments=segments,
-        floor=workload.floor,
-        alpha=workload.alpha,
-        mode="fixed" if workload.cluster else workload.mode,
-        heaviest=max((sample.weight for sample in samples), default=1.0),
-        splits_only=workload.splits_only,
-    )

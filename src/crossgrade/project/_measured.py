@@ -1,0 +1,163 @@
+"""Between a run and a decision: what stops the one is what the other computes again."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from crossgrade.config import Config
+from crossgrade.domain import JSON, Offer, Price, Workload
+from crossgrade.errors import UsageError
+
+if TYPE_CHECKING:
+    from crossgrade.decide import DecisionSettings, Evidence, ModelFacts, Stopping
+    from crossgrade.store import Run, Store
+    from crossgrade.workloads import Dataset
+
+RULES = {"floor", "alpha", "mode", "errors_count_as_zero", "splits_only"}
+"""Settings of a run that say when it stops, not what it measures."""
+
+
+def offers_of(workload: Workload) -> dict[str, Offer]:
+    """Return the offers of the incumbent and its candidates, by name."""
+    return {variant.name: variant.offer for variant in (workload.incumbent, *workload.candidates)}
+
+
+def stopping_rule(workload: Workload, dataset: "Dataset") -> "Stopping":
+    """Return the rule that stops the run: samples that share a cluster are never bet on one by one."""
+    from crossgrade.decide import Stopping
+    from crossgrade.evaluate import planned_samples
+
+    samples = planned_samples(workload, dataset)
+    segments = Counter(sample.segment for sample in samples if sample.segment)
+    return Stopping(
+        candidates=[variant.name for variant in workload.candidates],
+        planned=len(samples),
+        segments=segments,
+        floor=workload.floor,
+        alpha=workload.alpha,
+        mode="fixed" if workload.cluster else workload.mode,
+        heaviest=max((sample.weight for sample in samples), default=1.0),
+        splits_only=workload.splits_only,
+    )
+
+
+def run_evidence(
+    store: "Store", run: "Run", workload: Workload, dataset: "Dataset", *, judge: str | None
+) -> "Evidence":
+    """Return what a run measured, as evidence.
+
+    Raises UsageError when the dataset, the contestants or the scorer changed since, or when the
+    run ended before any answer could be scored.
+    """
+    from crossgrade.evaluate import planned_samples
+    from crossgrade.workloads import evidence_from_answers
+
+    if dataset.digest != run.dataset_digest:
+        raise UsageError(
+            f"the dataset of {workload.name!r} changed since run {run.id}",
+            hint=f"run `crossgrade evaluate {workload.name}`: unchanged requests are not paid for again",
+        )
+    measured = sorted(changed_settings(workload, run).keys() - RULES)
+    if measured:
+        raise UsageError(
+            f"{', '.join(measured)} of {workload.name!r} changed since run {run.id}",
+            hint=f"run `crossgrade evaluate {workload.name}`: unchanged requests are not paid for again",
+        )
+    samples = planned_samples(replace(workload, seed=run.seed, planned=run.planned), dataset)
+    answers = store.answers.scored(run.id, str(run.settings["scorer_digest"]))
+    if not answers:
+        raise UsageError(
+            f"run {run.id} ended before any answer could be scored",
+            hint=f"go on with it: `crossgrade evaluate {workload.name} --resume {run.id}`",
+        )
+    evidence = evidence_from_answers(
+        answers,
+        workload=workload.name,
+        incumbent=workload.incumbent.name,
+        candidates=[variant.name for variant in workload.candidates],
+        plan=samples,
+        file_order=[sample.id for sample in dataset.samples],
+        errors_as_zero=workload.errors_count_as_zero,
+        source=f"run {run.id}",
+    )
+    return replace(
+        evidence,
+        chance=workload.scorer.chance,
+        zero=workload.scorer.zero,
+        judge=judge,
+    )
+
+
+def changed_settings(workload: Workload, run: "Run") -> dict[str, JSON]:
+    """Return the settings that the run was made under and the workload no longer has.
+
+    Seed and plan are always the run's own.
+    """
+    from crossgrade.evaluate import run_settings
+
+    workload = replace(workload, seed=run.seed)
+    settings = run_settings(
+        workload, dataset_digest=run.dataset_digest, scorer_digest=str(run.settings["scorer_digest"])
+    )
+    return {
+        name: run.settings.get(name)
+        for name, value in settings.items()
+        if name != "planned" and run.settings.get(name) != value
+    }
+
+
+def draws(store: "Store", run: "Run") -> int:
+    """Return in how many different draws the run's dataset was asked for its workload."""
+    runs = store.runs.recent(run.workload)
+    return len({(each.seed, each.planned) for each in runs if each.dataset_digest == run.dataset_digest})
+
+
+def decision_settings(
+    config: Config, workload: Workload, prices: Mapping[str, Price | None]
+) -> "DecisionSettings":
+    """Return what a decision on a workload rests on besides its evidence."""
+    from crossgrade.decide import DecisionSettings
+
+    documents = workload.requirements.documents
+    return DecisionSettings(
+        floor=workload.floor,
+        alpha=workload.alpha,
+        mode=workload.mode,
+        requirements=workload.requirements,
+        facts=tuple(_facts(offer, prices.get(offer.name)) for offer in offers_of(workload).values()),
+        requests_per_month=workload.requests_per_month,
+        valid_days=config.valid_days,
+        errors_count_as_zero=workload.errors_count_as_zero,
+        parity_declared=_differ(workload),
+        splits_only=workload.splits_only,
+        provided=tuple(name for name in documents if (config.root / name).is_file()),
+    )
+
+
+def _differ(workload: Workload) -> bool:
+    """Return whether crossgrade.yaml gives the contestants different prompts or settings on purpose."""
+    variants = (workload.incumbent, *workload.candidates)
+    return any(
+        (each.prompt, each.settings) != (variants[0].prompt, variants[0].settings) for each in variants
+    )
+
+
+def _facts(offer: Offer, price: Price | None) -> "ModelFacts":
+    from crossgrade.decide import ModelFacts
+
+    return ModelFacts(
+        model=offer.name,
+        context_tokens=offer.context_tokens,
+        region=offer.region,
+        licence=offer.licence,
+        retires_on=offer.retires_on,
+        open_weights=offer.open_weights,
+        price_source=None if price is None else _price_words(offer, price),
+    )
+
+
+def _price_words(offer: Offer, price: Price) -> str:
+    since = f", since {price.valid_from}" if price.valid_from else ""
+    rates = f"${price.input_per_mtok} in, ${price.output_per_mtok} out per million tokens"
+    return f"{offer.name}: {rates} ({price.source}{since})"

@@ -1,0 +1,82 @@
+"""A verdict on scored answers in files: no project is needed."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from crossgrade.domain import Origin
+
+if TYPE_CHECKING:
+    from crossgrade.decide import Verdict
+    from crossgrade.workloads import ResultFormat
+
+
+def decide_results(
+    source: str | Path | Sequence[str | Path] | Mapping[str, str | Path],
+    *,
+    incumbent: str | None = None,
+    candidates: Sequence[str] = (),
+    floor: float = 0.85,
+    alpha: float = 0.05,
+    segment: str | None = None,
+    group: str | None = None,
+    cluster: str | None = None,
+    chance: float = 0.0,
+    file_format: "ResultFormat | None" = None,
+    metric: str | None = None,
+    workload: str | None = None,
+    allow_unfinished: bool = False,
+    scale: tuple[float, float] = (0.0, 1.0),
+    origin: Origin = Origin.OWN,
+    requests_per_month: int | None = None,
+    stated_cost_usd: Mapping[str, float] | None = None,
+    errors_count_as_zero: bool = True,
+    parity_declared: bool = False,
+    splits_only: bool = False,
+    judge: str | None = None,
+    valid_days: int = 90,
+    now: datetime | None = None,
+) -> "Verdict":
+    """Return the verdict on scored answers in files of any known format; needs no project.
+
+    `source` is a path, several, or a mapping that names the model of each file. `incumbent` and
+    `candidates` are model names as the files have them. `floor` is the retention that must hold,
+    `alpha` the error rate of the decision, `chance` the score of guessing in [0, 1),
+    `stated_cost_usd` a cost per request by model where the files carry none, `judge` the model that
+    scored: with a `human` column its scores are corrected. The other arguments
+    are those of `workloads.read_results` and `decide.DecisionSettings`.
+
+    Raises DataError for input it cannot take, with file, line and column.
+    """
+    from crossgrade.decide import DecisionSettings, decide_policy
+    from crossgrade.workloads import pair, read_results
+
+    results = read_results(
+        source,
+        file_format=file_format,
+        models=[name for name in (incumbent, *candidates) if name is not None],
+        metric=metric,
+        workload=workload,
+        segment=segment,
+        group=group,
+        cluster=cluster,
+        scale=scale,
+        origin=origin,
+        allow_unfinished=allow_unfinished,
+    )
+    evidence = pair(results, incumbent=incumbent, candidates=candidates, errors_as_zero=errors_count_as_zero)
+    settings = DecisionSettings(
+        floor=floor,
+        alpha=alpha,
+        requests_per_month=requests_per_month,
+        valid_days=valid_days,
+        errors_count_as_zero=errors_count_as_zero,
+        parity_declared=parity_declared,
+        splits_only=splits_only,
+        stated_cost_usd=stated_cost_usd or {},
+    )
+    return decide_policy(
+        replace(evidence, chance=chance, judge=judge), settings, now=now or datetime.now(UTC)
+    )
