@@ -148,12 +148,10 @@ def test_faults_that_pass_cost_nothing_but_a_second_call(
 
 
 @pytest.mark.usefixtures("hasty")
-def test_one_call_at_a_time_to_a_model_that_is_down_is_no_verdict(
+def test_a_model_that_is_down_for_a_small_dataset_is_no_verdict(
     cli: CommandLine, project: Project, script: dict[str, Script]
 ) -> None:
-    project.change(
-        "    api_key_env: FAKE_API_KEY\n", "    api_key_env: FAKE_API_KEY\n    max_concurrency: 1\n"
-    )
+    project.dataset(8)
     script["new-model"] = lambda _: Fault("server_error")
     cli.fails("evaluate", "echo", "--yes", code=3, seen="no call to `new` was answered")
     assert runs(cli)[0]["status"] == "failed"
@@ -170,3 +168,43 @@ def test_control_characters_of_an_answer_reach_no_terminal(
     page = (project.folder / "crossgrade-report.html").read_text()
     assert "<script>" not in page
     assert "\x1b" not in page + (project.folder / "r.md").read_text()
+
+
+@pytest.fixture
+def judged(project: Project, script: dict[str, Script]) -> Project:
+    """A project whose answers a third model judges."""
+    judge = f"  judge: {{provider: openai-compatible, model: judge-model, base_url: '{project.fake.base_url}', api_key_env: FAKE_API_KEY}}"
+    project.change("workloads:\n", f"{judge}\nworkloads:\n")
+    project.change("{kind: exact}", "{kind: judge, options: {model: judge, criteria: It is the number.}}")
+    script["judge-model"] = lambda _: Reply('{"reason": "it is", "grade": 5}')
+    return project
+
+
+@pytest.mark.usefixtures("hasty")
+@pytest.mark.parametrize(
+    ("kind", "seen"),
+    [
+        ("html", "the last 10 calls to the judge `judge` all failed"),
+        ("rate_limit", "nothing but 429"),
+        ("bad_key", "401"),
+    ],
+)
+def test_a_judge_that_never_answers(
+    cli: CommandLine, judged: Project, script: dict[str, Script], kind: str, seen: str
+) -> None:
+    well = script["judge-model"]
+    script["judge-model"] = lambda _: Fault(kind)
+    cli.fails("evaluate", "echo", "--yes", code=3, seen=seen)
+    assert runs(cli)[0]["status"] == "failed"
+    script["judge-model"] = well
+    cli.succeeds("evaluate", "echo", "--yes")
+    assert max(Counter(judged.asked("old-model")).values()) == 1
+
+
+def test_a_judge_that_talks_nonsense_decides_nothing(
+    cli: CommandLine, judged: Project, script: dict[str, Script]
+) -> None:
+    script["judge-model"] = lambda _: Reply("I like turtles", usage={"prompt_tokens": "x"})
+    found = json.loads(cli.succeeds("evaluate", "echo", "--yes", "--json").out)
+    assert found["name"] == "invalid"
+    assert "unscored" in found["sentence"]

@@ -17,7 +17,14 @@ from crossgrade.domain import (
     ModelRequest,
     Sample,
 )
-from crossgrade.errors import AuthError, BadRequestError, ProviderError
+from crossgrade.errors import (
+    AuthError,
+    BadRequestError,
+    ContentFilteredError,
+    ContextTooLongError,
+    ProviderError,
+    RateLimitedError,
+)
 from crossgrade.evaluate.judges._prompts import FENCED, fence, fence_word
 from crossgrade.evaluate.scorers import (
     AskModel,
@@ -32,6 +39,9 @@ from crossgrade.evaluate.scorers import (
 )
 
 LONGEST_JUDGED = 100_000
+
+FAILURES_IN_A_ROW = 10
+"""After this many calls to a judge that all failed the judge is not there: nothing more is paid for."""
 
 
 class JudgeOptions(Options, frozen=True):
@@ -71,12 +81,17 @@ class Judge:
     key: str
     schema: JSON
     _structured: bool = field(init=False)
+    _failures_in_a_row: int = field(init=False, default=0)
 
     def __post_init__(self) -> None:
         self._structured = self.options.structured
 
     async def opinion(self, instruction: str, parts: Mapping[str, str]) -> Opinion:
-        """Ask once. `AuthError`, and what is no `ProviderError`, is raised: it concerns every sample."""
+        """Ask once.
+
+        What concerns every sample is raised: `AuthError`, `RateLimitedError` after the account's
+        patience, what is no `ProviderError`, and any other that came `FAILURES_IN_A_ROW` times.
+        """
         word = fence_word(parts)
         messages = (
             Message(role="system", content=instruction.replace("{fenced}", FENCED.format(word=word))),
@@ -84,13 +99,28 @@ class Judge:
         )
         try:
             answer = await self._asked(messages)
-        except AuthError:
+        except (AuthError, RateLimitedError):
             raise
         except ProviderError as error:
+            self._count_failure(error)
             return Opinion(grade=None, reason=f"the judge failed: {error.message}"[:1000], cost_usd=None)
+        self._failures_in_a_row = 0
         cost_usd = self.cost_of(self.options.model, answer) if self.cost_of else None
         grade, reason = read_opinion(considered(answer.text), self.key)
         return Opinion(grade=grade, reason=reason, cost_usd=cost_usd)
+
+    def _count_failure(self, error: ProviderError) -> None:
+        if isinstance(error, ContentFilteredError | ContextTooLongError):
+            return  # of the sample, not of the judge
+        self._failures_in_a_row += 1
+        if self._failures_in_a_row >= FAILURES_IN_A_ROW:
+            raise type(error)(
+                f"the last {FAILURES_IN_A_ROW} calls to the judge `{self.options.model}` all failed: "
+                f"{error.message}",
+                provider=error.provider,
+                status=error.status,
+                hint=error.hint,
+            )
 
     async def _asked(self, messages: tuple[Message, ...]) -> ModelAnswer:
         settings = GenerationSettings(temperature=0.0, max_output_tokens=self.options.max_output_tokens)

@@ -13,7 +13,9 @@ from crossgrade.errors import (
     BadRequestError,
     BudgetExceededError,
     ConfigError,
+    ContentFilteredError,
     DataError,
+    RateLimitedError,
     UpstreamError,
 )
 from crossgrade.evaluate import build_scorer
@@ -87,7 +89,19 @@ def test_a_failed_judge_leaves_the_answer_unscored() -> None:
     assert "502 from the judge" in score.explanation
 
 
-@pytest.mark.parametrize("error", [AuthError("refused"), BudgetExceededError("enough")])
+def test_a_judge_that_is_not_there_is_not_asked_for_ever() -> None:
+    spec = ScorerSpec(kind="judge", options={"model": "big", "criteria": "It is a cat.", "structured": False})
+    script = [UpstreamError("502")] * 9 + ["3"] + [UpstreamError("502"), ContentFilteredError("no")] * 10
+    scorer = build_scorer(spec, ask=Scripted(*script))
+    for _ in range(10 + 18):
+        anyio.run(scorer.score, SAMPLE, ModelAnswer(text="Garfield"))
+    with pytest.raises(UpstreamError, match="the last 10 calls to the judge `big` all failed: 502"):
+        anyio.run(scorer.score, SAMPLE, ModelAnswer(text="Garfield"))
+
+
+@pytest.mark.parametrize(
+    "error", [AuthError("refused"), BudgetExceededError("enough"), RateLimitedError("429 for ever")]
+)
 def test_what_concerns_every_sample_is_raised(error) -> None:
     with pytest.raises(type(error)):
         judged(Scripted(error))
