@@ -1,6 +1,7 @@
 """Reports: one view of a verdict, rendered as HTML, Markdown, plain text and JUnit XML."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from crossgrade.decide import Verdict
@@ -43,5 +44,9 @@ def write_text(path: Path, text: str) -> Path:
         part.write_text(text, encoding="utf-8")
         part.replace(path)
     except OSError as cause:
-        raise StoreError(f"cannot write {path}: {cause.strerror}") from cause
+        with suppress(OSError):
+            part.unlink()
+        raise StoreError(
+            f"cannot write {path}: {cause.strerror}", hint="name a folder with room that you may write"
+        ) from cause
     return path

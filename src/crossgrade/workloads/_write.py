@@ -35,7 +35,9 @@ def write_results(results: Results, path: Path, *, blank: Sequence[str] = ()) ->
     except OSError as error:
         with suppress(OSError):
             part.unlink()
-        raise StoreError(f"{path} cannot be written ({error.strerror})") from error
+        raise StoreError(
+            f"{path} cannot be written ({error.strerror})", hint="name a folder with room that you may write"
+        ) from error
     return len(results)
 
 
