@@ -28,6 +28,9 @@ _TOO_LONG = re.compile(
     r"|max_model_len|request too large",
     re.IGNORECASE,
 )
+_NEVER_FITS = re.compile(r"request too large", re.IGNORECASE)
+"""What a 429 says of a request that no waiting helps; "too many tokens" there means: in this minute."""
+
 _FILTERED = re.compile(
     r"content.?(filter|management|policy|moderation)|flagged|moderation|responsible.?ai"
     r"|safety (system|setting)|prohibited.?content",
@@ -129,7 +132,7 @@ def _kind(status: int, words: str, *, may_wait: bool) -> tuple[type[ProviderErro
         kind = AuthError
     elif status == 403:
         kind = ContentFilteredError if _FILTERED.search(words) else AuthError
-    elif status in {413, 414} or (refused and _TOO_LONG.search(words)):
+    elif status in {413, 414} or (refused and (_NEVER_FITS if status == 429 else _TOO_LONG).search(words)):
         kind = ContextTooLongError
     elif status == 429 or (status in _SLOW_DOWN and may_wait):
         kind = RateLimitedError

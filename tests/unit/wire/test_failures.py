@@ -56,6 +56,7 @@ def openai(message: str, code: str | None = None, kind: str = "invalid_request_e
         (429, openai("Request too large for gpt-4o on tokens per min", "rate_limit_exceeded", "tokens"),
          ContextTooLongError),
         (429, openai("Rate limit reached", "rate_limit_exceeded", "requests"), RateLimitedError),
+        (429, {"message": "Too many tokens, please wait before trying again."}, RateLimitedError),
         (429, {"errors": [{"code": 10000, "message": "slow down"}], "success": False}, RateLimitedError),
         (400, openai("Unsupported value: 'temperature' does not support 0.0", "unsupported_value"), BadRequestError),
         (404, openai("The model `x` does not exist", "model_not_found"), BadRequestError),
