@@ -16,6 +16,9 @@ from crossgrade.wire._sse import SseEvent
 from crossgrade.wire._usage import openai_usage
 from crossgrade.wire.hosts import Host
 
+_MOST_CALLS = 1024
+"""Tool calls in one answer; without a bound, calls without an index would cost quadratic time."""
+
 FINISH_REASONS = {"function_call": "tool_calls", "eos": "stop", "eos_token": "stop", "model_length": "length"}
 
 
@@ -267,6 +270,8 @@ class ChatCollector:
             known = [at for at, partial in self._calls.items() if call.id and partial.id == call.id]
             newest = max(self._calls, default=-1)
             index = known[0] if known else newest + 1 if call.id or newest < 0 else newest
+        if len(self._calls) >= _MOST_CALLS and index not in self._calls:
+            raise UpstreamError(f"the stream holds more than {_MOST_CALLS} tool calls")
         partial = self._calls.setdefault(index, _PartialCall())
         partial.id = partial.id or call.id or ""
         if call.function is not None:

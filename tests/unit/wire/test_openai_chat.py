@@ -223,3 +223,10 @@ def test_done_without_a_finish_reason_is_a_failure(plain: ModelRequest) -> None:
 def test_an_error_in_the_stream(plain: ModelRequest) -> None:
     with pytest.raises(UpstreamError, match="overloaded"):
         OPENAI.collect(plain).feed(chunk(error={"message": "overloaded", "type": "server_error"}))
+
+
+def test_a_flood_of_streamed_tool_calls_is_cut_short(plain: ModelRequest) -> None:
+    collector = OPENAI.collect(plain)
+    calls = [{"id": str(number), "function": {"name": "f"}} for number in range(1025)]
+    with pytest.raises(UpstreamError, match="more than 1024 tool calls"):
+        collector.feed(chunk(choices=[{"delta": {"tool_calls": calls}}]))
