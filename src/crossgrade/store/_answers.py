@@ -29,7 +29,7 @@ class Answers:
         """Commit records in one transaction: all of them are kept, or none."""
         with self._database.writing() as connection:
             for kind, (table, to_row) in _WRITERS.items():
-                rows = [to_row(record) for record in records if type(record) is kind]
+                rows = [_storable(to_row(record)) for record in records if type(record) is kind]
                 if rows:
                     connection.execute(insert(table), rows)
 
@@ -194,6 +194,19 @@ def _money(text: str | None) -> Decimal | None:
 
 def _text(value: Decimal | None) -> str | None:
     return None if value is None else str(value)
+
+
+_FOREIGN = ("text", "finish_reason", "served_model", "input", "target", "error", "extracted", "explanation")
+"""Texts that others wrote, models among them."""
+
+
+def _storable(row: _Row) -> _Row:
+    """Replace the character NUL in foreign texts: PostgreSQL's cannot hold it."""
+    for name in _FOREIGN:
+        text = row.get(name)
+        if isinstance(text, str) and "\0" in text:
+            row[name] = text.replace("\0", "\ufffd")
+    return row
 
 
 def _sample_row(sample: RunSample) -> _Row:

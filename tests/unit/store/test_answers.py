@@ -38,6 +38,13 @@ def test_an_answer_comes_back_with_everything_that_was_recorded(any_store: Store
     ]
 
 
+def test_a_model_that_writes_nul_is_recorded_in_both_databases(any_store: Store) -> None:
+    run = make_run()
+    any_store.runs.append(run)
+    any_store.answers.append(answered(run, text="a\0b"))
+    assert any_store.answers.paid(["request"])["request"].answer.text == "a\ufffdb"
+
+
 def test_the_last_attempt_counts_and_earlier_ones_stay(any_store: Store) -> None:
     run = make_run()
     any_store.runs.append(run)

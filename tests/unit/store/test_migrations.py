@@ -12,7 +12,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 import crossgrade.store
-from crossgrade.store import Store
+from crossgrade.store import Store, _migrate
 from crossgrade.store._migrate import HEAD
 from crossgrade.store._tables import metadata
 
@@ -24,6 +24,16 @@ def test_head_is_the_newest_migration() -> None:
     config.set_main_option("script_location", str(MIGRATIONS))
     config.set_main_option("path_separator", "os")
     assert ScriptDirectory.from_config(config).get_current_head() == HEAD
+
+
+def test_the_path_of_the_installation_may_hold_a_percent_sign(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installed = tmp_path / "100%"
+    installed.symlink_to(MIGRATIONS.parent)
+    monkeypatch.setattr(_migrate, "__file__", str(installed / "_migrate.py"))
+    with Store.open(tmp_path / "crossgrade.db") as store:
+        assert store.runs.recent() == []
 
 
 def test_migrations_leave_the_tables_that_the_code_knows(any_store: Store) -> None:
