@@ -8,7 +8,7 @@ from crossgrade.providers._open import open_provider
 from crossgrade.providers._protocol import Provider
 from crossgrade.providers.batch import BatchProvider, open_batches
 from crossgrade.providers.hosted import Account, HostedProvider, account_of, open_hosted
-from crossgrade.providers.local import open_local
+from crossgrade.providers.local import LocalProvider, open_local
 from crossgrade.providers.local_process import LocalSettings
 from crossgrade.providers.models import find_model
 
@@ -16,6 +16,7 @@ __all__ = [
     "Account",
     "BatchProvider",
     "HostedProvider",
+    "LocalProvider",
     "LocalSettings",
     "Provider",
     "account_of",

@@ -62,6 +62,11 @@ class LocalProvider:
         return f"local {self._model.path}"
 
     @property
+    def identity(self) -> str:
+        """What answers: the file by its digest, and the settings that change answers."""
+        return f"sha256:{self._model.sha256} {self._settings}"
+
+    @property
     def process_id(self) -> int | None:
         """The child's process id; None before the first question."""
         return None if self._running is None else self._running[0].pid

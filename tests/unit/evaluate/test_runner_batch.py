@@ -7,7 +7,13 @@ from decimal import Decimal
 import pytest
 
 from crossgrade.domain import ModelAnswer, ModelRequest, Usage
-from crossgrade.errors import BadRequestError, ContentFilteredError, UpstreamError
+from crossgrade.errors import (
+    BadRequestError,
+    BudgetExceededError,
+    ContentFilteredError,
+    ProviderError,
+    UpstreamError,
+)
 from crossgrade.evaluate import Progress
 from crossgrade.evaluate.runner import _batch
 from crossgrade.store import Store
@@ -137,9 +143,20 @@ def test_polls_may_fail_and_progress_goes_on(store: Store) -> None:
 
 def test_a_batch_that_fails_as_a_whole_ends_the_run(store: Store) -> None:
     batches = FakeBatches(polls=[BatchStatus("failed", problem="over quota")])
-    with pytest.raises(UpstreamError, match=r"batch batch_1 of `gpt`: over quota") as caught:
+    with pytest.raises(ProviderError, match=r"batch batch_1 of `gpt`: over quota") as caught:
         run(store, Scripted("gpt"), Scripted("llama"), data=dataset(30), batches={"gpt": batches})
     assert "batch: false" in caught.value.hint
+
+
+def test_after_a_failed_batch_a_resumed_run_submits_another(store: Store) -> None:
+    failed = BatchStatus("failed", problem="over quota")
+    batches = FakeBatches(polls=[failed])
+    with pytest.raises(ProviderError):
+        run(store, Scripted("gpt"), Scripted("llama"), data=dataset(30), batches={"gpt": batches})
+    batches.polls, run_id = [failed], store.runs.recent()[0].id
+    run(store, Scripted("gpt"), Scripted("llama"), data=dataset(30), batches={"gpt": batches}, resume=run_id)
+    assert batches.sizes == [30, 30]
+    assert len(evidence(store)) == 60
 
 
 def test_a_batch_stays_within_the_budget(store: Store) -> None:
@@ -150,6 +167,26 @@ def test_a_batch_stays_within_the_budget(store: Store) -> None:
             batches={"gpt": batches})  # fmt: skip
     assert 20 <= sum(batches.sizes) < 100
     assert store.runs.totals(store.runs.recent()[0].id).spent_usd <= 2
+
+
+@pytest.mark.parametrize("discount", [Decimal(0), None], ids=["known cost", "unknown cost"])
+def test_batches_of_several_offers_share_the_budget(store: Store, discount: Decimal | None) -> None:
+    class Dear(FakeBatches):
+        """Bills all that was set aside for a call."""
+
+        async def results(self, batch: str, requests: Mapping[str, ModelRequest]) -> dict[str, BatchResult]:
+            usage = Usage(input_tokens=36, output_tokens=4)
+            return dict.fromkeys(requests, ModelAnswer(text="yes", usage=usage))
+
+    gpt, llama, first, second = Scripted("gpt"), Scripted("llama"), Dear(), Dear()
+    load, price = workload(max_cost_usd=Decimal("1.6")), replace(PRICE, batch_discount=discount)
+    with pytest.raises(BudgetExceededError):
+        run(store, gpt, llama, data=dataset(60), load=load, prices=dict.fromkeys(["gpt", "llama"], price),
+            batches={"gpt": first, "llama": second})  # fmt: skip
+    assert sum(first.sizes) > 20
+    paid_usd = (sum(first.sizes) + sum(second.sizes)) * Decimal("0.04")
+    paid_usd += (len(gpt.asked) + len(llama.asked)) * Decimal("0.01")
+    assert paid_usd <= Decimal("1.6")
 
 
 def test_what_a_batch_paid_for_counts_although_the_verdict_came_first(store: Store) -> None:

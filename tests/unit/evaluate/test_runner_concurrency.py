@@ -170,6 +170,40 @@ def test_an_answer_in_between_starts_patience_anew() -> None:
     in_loop(main)
 
 
+def test_a_retry_after_of_0_is_not_a_licence_to_flood() -> None:
+    async def main() -> None:
+        asked = []
+
+        async def refuse(request: ModelRequest) -> ModelAnswer:
+            asked.append(request)
+            raise RateLimitedError("429", retry_after_s=0.0)
+
+        account = Account("a", ceiling=1, patience=Patience(throttled_s=0.05, first_pause_s=0.02))
+        with pytest.raises(RateLimitedError, match="nothing but 429"):
+            await account.call(refuse, REQUEST)
+        assert len(asked) <= 6
+
+    in_loop(main)
+
+
+def test_a_cancelled_call_that_had_not_begun_sends_nothing() -> None:
+    async def main() -> None:
+        asked = []
+
+        async def answer(request: ModelRequest) -> ModelAnswer:
+            asked.append(request)
+            return await answered(request)
+
+        account = Account("a", ceiling=1, patience=HASTY)
+        with anyio.CancelScope() as scope:
+            scope.cancel()
+            await account.call(answer, REQUEST)
+        assert asked == []
+        assert account.limit.in_flight == 0
+
+    in_loop(main)
+
+
 def test_pauses_double_and_are_bounded() -> None:
     patience = Patience(first_pause_s=1, longest_pause_s=10)
     for failures, longest in ((1, 1), (2, 2), (3, 4), (10, 10)):

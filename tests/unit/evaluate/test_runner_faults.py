@@ -179,6 +179,12 @@ def test_a_budget_cannot_be_kept_without_a_price(store: Store) -> None:
         run(store, Scripted("gpt"), Scripted("llama"), load=load, prices={"gpt": PRICE, "llama": None})
 
 
+def test_a_budget_cannot_be_kept_without_a_judges_price(store: Store) -> None:
+    load = workload(max_cost_usd=Decimal(1))
+    with pytest.raises(UsageError, match="no price of `judge` is known"):
+        run(store, Scripted("gpt"), Scripted("llama"), load=load, prices={**PRICES, "judge": None})
+
+
 def test_an_unknown_price_is_not_zero(store: Store) -> None:
     result = run(store, Scripted("gpt"), Scripted("llama"), data=dataset(3), prices={"gpt": PRICE})
     assert result.progress.unknown_costs == 3

@@ -8,12 +8,23 @@ from itertools import chain
 import anyio
 import pytest
 
-from crossgrade.domain import GenerationSettings, Message, ModelRequest, PromptTemplate, Sample, Variant
+from crossgrade.domain import (
+    GenerationSettings,
+    Message,
+    ModelRequest,
+    Offer,
+    PromptTemplate,
+    Sample,
+    Variant,
+)
 from crossgrade.errors import DataError, NotFoundError, StoreError
 from crossgrade.evaluate import Accounts, Judges
 from crossgrade.evaluate.runner import _prompt
+from crossgrade.evaluate.runner._digests import request_digest
 from crossgrade.evaluate.runner._prompt import Prompt
 from crossgrade.evaluate.runner._writer import Writer
+from crossgrade.providers import LocalProvider, LocalSettings
+from crossgrade.providers.models import InstalledModel
 from crossgrade.store import Record, RunSample, Store
 from tests.unit.evaluate.running import HASTY, PRICE, Scripted, variant
 
@@ -160,3 +171,21 @@ def test_a_judge_is_paid_once_for_a_question(store: Store) -> None:
             await second.ask(ModelRequest(model="other"))
 
     anyio.run(main)
+
+
+def test_another_file_at_the_path_of_a_local_model_is_another_request() -> None:
+    offer = Offer(name="mine", provider="local", model="./mine.gguf")
+    request = ModelRequest(model=offer.model, text="Is it so?")
+
+    def named(sha256: str, settings: LocalSettings) -> str:
+        file = InstalledModel(
+            name="mine", path="/models/mine.gguf", sha256=sha256, size_bytes=1, modified_ns=1,
+            architecture="llama", context_tokens=512, chat=False, licence=None, duties=None,
+            source="file", added_at="2026-07-01T00:00:00+00:00",
+        )  # fmt: skip
+        provider = LocalProvider(offer, file, settings, measure_ttft=False, largest=1)
+        return request_digest(offer, request, epoch=1, provider=provider)
+
+    first = named("aa", LocalSettings())
+    assert named("aa", LocalSettings()) == first
+    assert first not in {named("bb", LocalSettings()), named("aa", LocalSettings(cache_prompt=True))}

@@ -113,6 +113,14 @@ class TestChild:
         assert (answer.usage.output_tokens, answer.usage.cache_read_input_tokens) == (4, 0)
         assert answer.latency_ms > 0
 
+    def test_its_identity_names_the_file_by_content_and_how_it_is_run(self, tiny):
+        async def main():
+            async with opened(tiny) as provider:
+                return provider.identity
+
+        wanted = f"sha256:{describe_file(tiny).sha256} threads=1 slots=1 context=512 cache=off"
+        assert asyncio.run(main()) == wanted
+
     def test_streams_where_the_first_token_is_to_be_timed(self, tiny):
         async def main():
             offer = Offer(name="new", provider="local", model=str(tiny))

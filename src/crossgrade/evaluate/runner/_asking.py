@@ -105,11 +105,15 @@ class Asking:
 
     def take(self, case: Case, call: Call, response: Response) -> None:
         """Give a call an answer that was paid for before, or by a batch of this run."""
+        own = self.is_own(call)
+        if own:
+            self._budget.release(call.reserved_usd)
+            self._budget.pay(response.cost_usd, reserved_usd=call.reserved_usd)
+        self._take(case, call, response, reused=not own)
+
+    def _take(self, case: Case, call: Call, response: Response, *, reused: bool) -> None:
         call.answer = response.answer
         call.contestant.answered()
-        reused = not self.is_own(call)
-        if not reused:
-            self._budget.pay(response.cost_usd)
         self._count(reused=reused)
         self._writer.put(self._answer(case, call, response_id=response.id, reused=reused))
 
@@ -123,7 +127,7 @@ class Asking:
         if self._reuse and call.digest in self._asked:
             twin = await self._answered_twin(call)
             if twin is not None:
-                self.take(case, call, twin)
+                self._take(case, call, twin, reused=True)
                 return
         self._asked.add(call.digest)
         answered = self._asking[call.digest] = anyio.Event()

@@ -9,7 +9,7 @@ import anyio
 import anyio.to_thread
 
 from crossgrade.domain import ModelAnswer
-from crossgrade.errors import ProviderError, UpstreamError
+from crossgrade.errors import ProviderError
 from crossgrade.evaluate.runner._budget import Budget
 from crossgrade.evaluate.runner._case import Call, Case
 from crossgrade.providers import BatchProvider
@@ -64,6 +64,7 @@ class Batches:
         submitted is collected when the run resumes.
         """
         found: dict[str, Response] = {}
+        self._set_aside(cases, paid)
         for name, provider in self.providers.items():
             calls = {
                 call.digest: call
@@ -74,11 +75,27 @@ class Batches:
             for batch in self._submitted:
                 if batch.offer == name:
                     found |= await self._collected_before(provider, batch, calls, on_wait)
+            self._set_aside(cases, found)
             fresh = self._affordable({digest: call for digest, call in calls.items() if digest not in found})
             if len(fresh) >= SMALLEST:
                 batch = await self._submit(name, provider, fresh)
                 found |= await self._collect(provider, batch, fresh, on_wait)
+                self._set_aside(cases, found)
         return found
+
+    def _set_aside(self, cases: Sequence[Case], answers: Mapping[str, Response]) -> None:
+        """Set aside what the answers of own batches cost, which count as spent only in their turn.
+
+        Where that is unknown and there is a limit, what such a call can cost.
+        """
+        for call in (call for case in cases for call in case.calls):
+            answer = answers.get(call.digest)
+            if answer is None or not call.is_open or call.digest not in self.own or call.reserved_usd:
+                continue
+            call.reserved_usd = answer.cost_usd or Decimal(0)
+            if answer.cost_usd is None and self.budget.limit_usd is not None:
+                call.reserved_usd = call.contestant.reserve_usd(call.request)
+            self.budget.reserve(call.reserved_usd)
 
     def _affordable(self, calls: Mapping[str, Call]) -> dict[str, Call]:
         """Return as many calls, from the first, as the budget has room for."""
@@ -171,7 +188,8 @@ class Batches:
                 if status.state == "done":
                     return
                 if status.state == "failed":
-                    raise UpstreamError(
+                    # Nothing of it was answered or paid for: a resumed run submits another.
+                    raise ProviderError(
                         f"batch {batch.batch} of `{batch.offer}`: {status.problem or 'it says not why'}",
                         hint="correct the cause, or set `batch: false` on the offer",
                     )

@@ -7,6 +7,7 @@ from secrets import SystemRandom
 from typing import TypeAlias
 
 import anyio
+import anyio.lowlevel
 
 from crossgrade.domain import ModelAnswer, ModelRequest, Offer
 from crossgrade.errors import ProviderError, RateLimitedError
@@ -160,6 +161,8 @@ class Account:
             await anyio.sleep(self.patience.pause_s(failures))
 
     async def _kept(self, ask: Ask, request: ModelRequest) -> ModelAnswer:
+        # A task that had not begun when its run was cancelled gets this far: it sends nothing.
+        await anyio.lowlevel.checkpoint_if_cancelled()
         with anyio.CancelScope(shield=True) as scope:
             self._in_flight.add(scope)
             try:
@@ -181,7 +184,8 @@ class Account:
         if self._throttled_since is None:
             self._throttled_since = now
         waited_s = now - self._throttled_since
-        wait_s = error.retry_after_s if error.retry_after_s is not None else self._own_wait_s(waited_s)
+        # "After 0 seconds", taken at its word for ever, would be a flood.
+        wait_s = error.retry_after_s or self._own_wait_s(waited_s)
         if waited_s + wait_s > self.patience.throttled_s:
             raise RateLimitedError(
                 f"{self.name} has answered nothing but 429 (too many requests) for {waited_s:.0f} s"

@@ -62,7 +62,7 @@ class Contestant:
 
     def digest(self, request: ModelRequest, epoch: int) -> str:
         """Return the digest under which the answer is kept."""
-        return request_digest(self.variant.offer, request, epoch=epoch)
+        return request_digest(self.variant.offer, request, epoch=epoch, provider=self.provider)
 
     def answered(self) -> None:
         """Note an answer, from wherever it came: the model is there."""

@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 
 from crossgrade.domain import JSON, ModelRequest, Offer, Variant, Workload
+from crossgrade.providers import LocalProvider, Provider
 
 # Sorting makes the bytes of equal values equal; `str` writes paths and other leaves.
 _encode = msgspec.json.Encoder(order="deterministic", enc_hook=str).encode
@@ -16,13 +17,16 @@ def digest(value: Any) -> str:
     return sha256(_encode(value)).hexdigest()
 
 
-def request_digest(offer: Offer, request: ModelRequest, *, epoch: int) -> str:
+def request_digest(
+    offer: Offer, request: ModelRequest, *, epoch: int, provider: Provider | None = None
+) -> str:
     """Name a request: whoever sends it again to the same endpoint gets the answer already paid for.
 
-    The epoch is part of it, so that repeats of one sample are separate answers, and so is
-    whatever identifies a local model's file.
+    The epoch is part of it, so that repeats of one sample are separate answers, and so is what a
+    local model's open `provider` runs, since another file may stand at the same path.
     """
-    return digest((offer.provider, offer.base_url, request, epoch))
+    runs = (provider.identity,) if isinstance(provider, LocalProvider) else ()
+    return digest((offer.provider, offer.base_url, request, epoch, *runs))
 
 
 def prompt_digest(request: ModelRequest) -> str:

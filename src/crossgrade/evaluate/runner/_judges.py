@@ -57,7 +57,7 @@ class Judges:
                 hint="name one of the `models` of crossgrade.yaml",
             )
         sent = replace(request, model=offer.model)
-        digest = request_digest(offer, sent, epoch=1)
+        digest = request_digest(offer, sent, epoch=1, provider=provider)
         paid = await anyio.to_thread.run_sync(self._store.answers.paid, [digest])
         if digest in paid:
             return _paid_before(paid[digest].answer)

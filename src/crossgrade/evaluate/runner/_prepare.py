@@ -24,14 +24,15 @@ def planned_samples(workload: Workload, dataset: Dataset) -> list[Sample]:
 
 
 def check_prices(workload: Workload, prices: Mapping[str, Price | None]) -> None:
-    """Raise `UsageError` when a limit on cost meets an unknown price."""
+    """Raise `UsageError` when a limit on cost meets an unknown price, a contestant's or a judge's."""
     if workload.max_cost_usd is None:
         return
-    for variant in (workload.incumbent, *workload.candidates):
-        if prices.get(variant.name) is None:
+    contestants = [variant.name for variant in (workload.incumbent, *workload.candidates)]
+    for name in dict.fromkeys([*contestants, *prices]):
+        if prices.get(name) is None:
             raise UsageError(
-                f"no price of `{variant.name}` is known: a limit of ${workload.max_cost_usd} cannot be kept",
-                hint=f"add `prices` to `{variant.name}` in crossgrade.yaml, or drop the limit",
+                f"no price of `{name}` is known: a limit of ${workload.max_cost_usd} cannot be kept",
+                hint=f"add `prices` to `{name}` in crossgrade.yaml, or drop the limit",
             )
 
 
