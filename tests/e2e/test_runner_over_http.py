@@ -74,7 +74,7 @@ def test_every_fault_that_passes_is_survived(tmp_path: Path) -> None:
         return Fault(PASSING[number // 2 % len(PASSING)], retry_after="0")
 
     with FakeProvider("ok") as good, FakeProvider(script) as bad:
-        offers = [good.offer("incumbent"), bad.offer("candidate", timeout_s=0.3)]
+        offers = [good.offer("incumbent"), bad.offer("candidate", timeout_s=2.0)]
         result = run(tmp_path / "x.db", offers, 40)
     assert result.progress.errors == 0
     assert set(seen.values()) == {1, 2}

@@ -87,6 +87,7 @@ class Flow:
         self._on_progress = on_progress
         self._started: deque[Case] = deque()
         self._being_asked = 0
+        self._recalled = 0
         self._moved = anyio.Event()
         self.failure: Exception | None = None
         self._done = 0
@@ -182,6 +183,11 @@ class Flow:
             self._pass_over(case)
             return True
         to_ask = [call for call in case.calls if call.is_open and call.digest not in paid]
+        if to_ask and self._recalled:
+            # What is paid for counts first: it may make this case needless.
+            while self._recalled:
+                await self._next_move()
+            return await self._admit(case, paid)
         if self._budget.limit_usd is not None:
             for call in to_ask:
                 call.reserved_usd = call.contestant.reserve_usd(call.request)
@@ -212,7 +218,8 @@ class Flow:
             if call.is_open and call.digest in paid:
                 self._asking.take(case, call, paid[call.digest])
         if not to_ask:
-            self._calls.start_soon(self._finish, case)
+            self._recalled += 1
+            self._calls.start_soon(self._recall, case)
             return
         self._being_asked += 1
         for call in to_ask:
@@ -232,6 +239,11 @@ class Flow:
                 self._moved.set()
         if not case.missing:
             await self._finish(case)
+
+    async def _recall(self, case: Case) -> None:
+        await self._finish(case)
+        self._recalled -= 1
+        self._moved.set()
 
     async def _finish(self, case: Case) -> None:
         """Score a case whose answers are in, and let it count once everything is committed."""
