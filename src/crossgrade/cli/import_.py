@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 @click.option(
     "--model", "models", multiple=True, metavar="COLUMN", help="Score column of a wide table; repeat."
 )
+@click.option("--workload", metavar="NAME", help="Keep this one of several workloads in the files.")
 @click.option("--segment", metavar="FIELD", help="Column or metadata key that is the segment.")
 @click.option("--group", metavar="FIELD", help="Column or metadata key to look for broken parts in.")
 @click.option("--cluster", metavar="FIELD", help="Column or metadata key of what samples share.")

@@ -95,6 +95,8 @@ def read_results(
             IMPORTERS[found](request, columns)
         except BadCellError as error:
             raise DataError(f"a sample's {error.column} {error}", file=given, where=error.column) from error
+        except RecursionError as error:
+            raise DataError("the JSON is nested too deep", file=given, hint="flatten the record") from error
         if len(columns) == before:
             raise DataError("there are no scored answers in it", file=given, hint="check that the run ended")
         _check_labels(request, columns)

@@ -52,6 +52,13 @@ class TestInspect:
         assert evidence.input[0] == "What is 2+2?"
         assert np.isfinite(a.latency_ms).all()
 
+    def test_an_input_nested_without_end(self, logs: Path, tmp_path: Path) -> None:
+        log = json.loads((logs / "inspect" / "tiny_incumbent.json").read_text())
+        log["samples"][0]["input"] = "DEEP"
+        path = tmp_path / "deep.json"
+        path.write_text(json.dumps(log).replace('"DEEP"', "[" * 600 + '"x"' + "]" * 600))
+        assert "nested too deep" in str(failure(path, metric="match"))
+
     def test_usage(self, logs: Path) -> None:
         results = read_results(logs / "inspect" / "tiny_incumbent.eval", metric="match")
         assert (results.amounts["input_tokens"].sum(), results.amounts["output_tokens"].sum()) == (120, 30)
