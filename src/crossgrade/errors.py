@@ -125,7 +125,7 @@ class ProviderError(CrossgradeError):
     """A model did not answer usably."""
 
     http_status = 502
-    default_hint = "run `crossgrade doctor` to check keys and endpoints"
+    default_hint = "run `crossgrade doctor`: it says which keys are not set"
 
     def __init__(
         self, message: str, *, provider: str = "", status: int | None = None, hint: str | None = None

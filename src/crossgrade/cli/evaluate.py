@@ -139,7 +139,7 @@ def _estimate_words(estimate: "RunEstimate") -> str:
     if estimate.cost_usd is None:
         return f"{calls}, cost unknown: a price is missing"
     cheap, dear = estimate.cost_usd
-    return f"{calls}, ${cheap:.4f} to ${dear:.4f} (no tokenizer: bytes over 2.5 to 5)"
+    return f"{calls}, ${cheap:.4f} to ${dear:.4f} (no tokenizer: bytes over 2.5 to 6)"
 
 
 def _confirm(estimate: "RunEstimate", max_cost: Decimal | None, *, yes: bool) -> None:

@@ -38,12 +38,15 @@ def command(
 
     with Project.open(config_path) as project:
         if run_id is not None:
-            note(f"{project.export_run(run_id, path):,} answers written to {path}")
+            written = project.export_run(run_id, path)
+            note(f"{written:,} answers written to {path}")
             if project.store.runs.get(run_id).settings["mode"] != "fixed":
                 note(
                     "warning: the run could stop early, so the table is for reading: a test on it counts on "
                     "a fixed number of samples; evaluate with `mode: fixed` to decide on a table"
                 )
+            if as_json:
+                print_json({"run": run_id, "answers": written, "path": path}, schema_version=1)
             return
         rows = _rows(project.config, workload, limit)
         if workload is not None and not rows:

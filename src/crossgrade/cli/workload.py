@@ -96,6 +96,7 @@ def _record(config: "Config", workload: "Workload") -> dict[str, object]:
         "requests_per_month": workload.requests_per_month,
         "max_cost_usd": workload.max_cost_usd,
         "errors_count_as_zero": workload.errors_count_as_zero,
+        "splits_only": workload.splits_only,
         "requirements": workload.requirements,
     }
 

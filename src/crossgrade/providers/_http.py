@@ -273,7 +273,7 @@ def _translated(error: aiohttp.ClientError) -> ProviderError:
         why = error.os_error.strerror or type(error.os_error).__name__
         return UpstreamError(
             f"cannot connect to {error.host}:{error.port}: {why}",
-            hint="check `base_url` and the network; `crossgrade doctor` tries every provider",
+            hint="check `base_url` and the network",
         )
     if isinstance(error, aiohttp.ClientResponseError):
         return UpstreamError(f"the answer is not valid HTTP: {excerpt(error.message)}")

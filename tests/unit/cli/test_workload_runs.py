@@ -107,3 +107,31 @@ def test_runs_are_listed_newest_first(project: Path, capsys: pytest.CaptureFixtu
         "spent_usd",
     ]
     assert len(out) == 2
+
+
+def test_an_export_says_in_json_what_it_wrote(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with Store.open(project / ".crossgrade" / "crossgrade.db") as store:
+        settings = {"scorer_digest": "s", "mode": "fixed"}
+        store.runs.append(
+            Run(
+                id="run-a", workload="support", dataset_digest="d", settings=settings, settings_digest="s",
+                seed=1, planned=10,
+            )
+        )  # fmt: skip
+    assert run(["runs", "--export", "run-a", "--to", "out.csv", "--json"]) == 0
+    wrote = json.loads(capsys.readouterr().out)
+    assert wrote == {"schema_version": 1, "run": "run-a", "answers": 0, "path": "out.csv"}
+
+
+def test_a_report_that_is_printed_takes_no_file(capsys: pytest.CaptureFixture[str]) -> None:
+    for printed in ("--list", "--json"):
+        assert run(["report", printed, "--to", "page.html"]) == 2
+        assert "leave out `--to`" in capsys.readouterr().err
+
+
+def test_one_of_several_workloads_is_imported(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (project / "two.csv").write_text("item_id,workload,model,score\n1,a,m,1\n1,b,m,0\n2,b,m,0\n")
+    assert run(["import", "two.csv"]) == 2
+    assert "--workload a" in capsys.readouterr().err
+    assert run(["import", "two.csv", "--workload", "b", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["rows"] == 2
