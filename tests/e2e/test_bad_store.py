@@ -172,6 +172,7 @@ def test_an_answer_that_was_changed_by_hand_is_said(cli: CommandLine, evaluated:
 @pytest.fixture
 def slow(project: Project, script: dict[str, Script]) -> Project:
     """A project whose runs take a moment."""
+    project.dataset(60)
     project.change("    scorer:", "    mode: fixed\n    scorer:")
     script["old-model"] = script["new-model"] = lambda request: Reply(str(number(request)), delay_s=0.03)
     return project
@@ -193,18 +194,18 @@ def test_two_commands_on_one_run(cli: CommandLine, slow: Project) -> None:
     assert "then resume the run" in message
     _, err = first.communicate(timeout=60)
     assert first.returncode == 0, err
-    assert len(slow.fake.requests) == 240
+    assert len(slow.fake.requests) == 120
 
 
 def test_a_decision_while_a_run_goes_on(cli: CommandLine, slow: Project) -> None:
     running = slow.start("evaluate", "echo", "--yes", "--json")
-    wait_for(slow, 60)
+    wait_for(slow, 40)
     ran = cli("decide", "echo", "--gate", "--json")
     assert ran.code in {0, 1, 3}
     out, err = running.communicate(timeout=60)
     assert running.returncode == 0, err
     assert json.loads(out)["name"] == "switch"
-    assert len(slow.fake.requests) == 240
+    assert len(slow.fake.requests) == 120
 
 
 def test_two_runs_of_one_project_at_once(cli: CommandLine, slow: Project) -> None:
@@ -215,7 +216,7 @@ def test_two_runs_of_one_project_at_once(cli: CommandLine, slow: Project) -> Non
     runs = json.loads(cli.succeeds("runs", "--json").out)["runs"]
     assert [run["status"] for run in runs] == ["finished", "finished"]
     cli.succeeds("evaluate", "echo", "--yes")
-    assert len(slow.fake.requests) <= 480
+    assert len(slow.fake.requests) <= 240
 
 
 def test_a_killed_run_is_shown_as_killed(cli: CommandLine, slow: Project) -> None:

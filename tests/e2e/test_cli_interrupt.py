@@ -14,6 +14,7 @@ from tests.e2e.driving import CommandLine, Project, Ran, Script, checked, number
 @pytest.fixture
 def slow(project: Project, script: dict[str, Script]) -> Project:
     """A project whose models take a moment to answer, and whose verdict is never certain early."""
+    project.dataset(60)
     project.change("    scorer:", "    mode: fixed\n    scorer:")
     script["old-model"] = script["new-model"] = lambda request: Reply(str(number(request)), delay_s=0.05)
     return project
@@ -50,14 +51,14 @@ def test_ctrl_c_keeps_every_answer_and_the_run_resumes(cli: CommandLine, slow: P
         max(Counter(slow.asked("old-model") + [f"new {each}" for each in slow.asked("new-model")]).values())
         == 1
     )
-    assert len(slow.fake.requests) == 240
+    assert len(slow.fake.requests) == 120
     assert run_of(cli)["status"] == "finished"
 
 
 def test_a_new_run_after_ctrl_c_pays_for_nothing_twice_either(cli: CommandLine, slow: Project) -> None:
     interrupted(slow)
     cli.succeeds("evaluate", "echo", "--yes")
-    assert len(slow.fake.requests) == 240
+    assert len(slow.fake.requests) == 120
 
 
 def test_ctrl_c_twice_ends_at_once_and_loses_only_what_was_in_flight(cli: CommandLine, slow: Project) -> None:
