@@ -1,6 +1,6 @@
 """Dated prices of offers, and what looks wrong with them."""
 
-from crossgrade.catalog._checks import find_offer, validate_price
+from crossgrade.catalog._checks import validate_price
 from crossgrade.catalog._prices import price_of
 
-__all__ = ["find_offer", "price_of", "validate_price"]
+__all__ = ["price_of", "validate_price"]

@@ -3,10 +3,9 @@
 from collections.abc import Iterable
 from datetime import date
 from decimal import Decimal
-from difflib import get_close_matches
 
-from crossgrade.domain import Offer, Price
-from crossgrade.errors import NotFoundError, UsageError
+from crossgrade.domain import Price
+from crossgrade.errors import UsageError
 
 _DEAREST_PER_MTOK = Decimal(1000)
 _STALE_AFTER_DAYS = 365
@@ -48,15 +47,3 @@ def _doubts(price: Price, known: dict[str, Decimal], today: date) -> Iterable[st
             yield f"{name} costs {known[name]} per million tokens: it may be given per thousand"
     if price.valid_from is not None and (today - price.valid_from).days > _STALE_AFTER_DAYS:
         yield f"the price is from {price.valid_from.isoformat()}: check that it still holds"
-
-
-def find_offer(offers: Iterable[Offer], name: str) -> Offer:
-    """Return the offer of that name; raises `NotFoundError` naming the nearest when there is none."""
-    by_name = {offer.name: offer for offer in offers}
-    if name in by_name:
-        return by_name[name]
-    near = get_close_matches(name, by_name, n=1)
-    raise NotFoundError(
-        f"no offer is named `{name[:80]}`" + (f"; did you mean `{near[0]}`?" if near else ""),
-        hint=f"the offers are: {', '.join(sorted(by_name)[:12]) or 'none'}",
-    )

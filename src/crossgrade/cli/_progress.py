@@ -52,6 +52,8 @@ def _plain(name: str) -> "Callable[[Progress], None]":
 
 def _state(progress: "Progress") -> str:
     parts = [_live(progress.live)] if progress.live else []
+    if progress.in_batches:
+        parts.append(f"{progress.in_batches} in batches")
     if progress.errors:
         parts.append(f"{progress.errors} errors")
     cost = f"${progress.spent_usd:.4f}"

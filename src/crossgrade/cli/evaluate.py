@@ -66,12 +66,13 @@ def command(
     from crossgrade.project import Project
 
     with Project.open(config_path) as project:
-        estimate = project.estimate(workload)
+        estimate = project.estimate(workload, reuse=not no_reuse)
         if dry_run:
             _show_estimate(estimate, as_json=as_json)
             return
         note(_estimate_words(estimate))
-        _confirm(estimate, max_cost, yes=yes)
+        is_limited = max_cost is not None or project.workload(workload).max_cost_usd is not None
+        _confirm(estimate, go_on=yes or is_limited)
         _run(project, workload, max_cost, resume, reuse=not no_reuse, decides=decides, as_json=as_json)
 
 
@@ -142,9 +143,10 @@ def _estimate_words(estimate: "RunEstimate") -> str:
     return f"{calls}, ${cheap:.4f} to ${dear:.4f} (no tokenizer: bytes over 2.5 to 6)"
 
 
-def _confirm(estimate: "RunEstimate", max_cost: Decimal | None, *, yes: bool) -> None:
+def _confirm(estimate: "RunEstimate", *, go_on: bool) -> None:
+    """Ask before much is spent, unless the user said to go on or set a limit."""
     dear = None if estimate.cost_usd is None else estimate.cost_usd[1]
-    if yes or max_cost is not None or dear is None or dear <= CONFIRM_ABOVE_USD:
+    if go_on or dear is None or dear <= CONFIRM_ABOVE_USD:
         return
     if not sys.stdin.isatty():
         raise UsageError(

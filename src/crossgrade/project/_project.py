@@ -111,14 +111,22 @@ class Project:
             root=self.config.root,
         )
 
-    def estimate(self, name: str) -> "RunEstimate":
-        """Estimate calls, tokens and dollars of evaluating a workload; asks no model."""
+    def estimate(self, name: str, *, reuse: bool = True) -> "RunEstimate":
+        """Estimate calls, tokens and dollars of evaluating a workload; asks no model.
+
+        With `reuse` what was paid for before costs nothing.
+        """
         from crossgrade.evaluate import estimate_run
 
         workload = self.workload(name)
         dataset = self.dataset(workload)
         with _in_file(workload.dataset):
-            return estimate_run(workload, dataset, prices=self._prices(offers_of(workload)), store=self.store)
+            return estimate_run(
+                workload,
+                dataset,
+                prices=self._prices(offers_of(workload)),
+                store=self.store if reuse else None,
+            )
 
     def evaluate(
         self,

@@ -7,9 +7,9 @@ from decimal import Decimal
 
 import pytest
 
-from crossgrade.catalog import find_offer, price_of, validate_price
+from crossgrade.catalog import price_of, validate_price
 from crossgrade.domain import Offer, Price
-from crossgrade.errors import NotFoundError, UsageError
+from crossgrade.errors import UsageError
 
 DAY = date(2026, 11, 25)
 
@@ -111,10 +111,3 @@ def test_a_sound_price_raises_no_doubt() -> None:
 def test_impossible_prices(impossible: Price) -> None:
     with pytest.raises(UsageError):
         validate_price(impossible, today=DAY)
-
-
-def test_offers_by_name() -> None:
-    one = Offer(name="scout-groq", provider="groq", model="m")
-    assert find_offer([one], "scout-groq") is one
-    with pytest.raises(NotFoundError, match="did you mean `scout-groq`"):
-        find_offer([one], "scout-grok")
