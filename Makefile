@@ -29,7 +29,8 @@ test: $(VENV)/.installed ## formatting, lint, types, contracts and every test
 	@$(BIN)/mypy --no-error-summary
 	@$(BIN)/lint-imports --no-logo > /dev/null || $(BIN)/lint-imports --no-logo
 	@echo "==> local models for the tests that need one (SHA-256 checked)"
-	@$(BIN)/crossgrade models add smollm2-135m-instruct || echo "not installed: those tests skip"
+	@for model in smollm2-135m-instruct gemma-3-270m; do \
+		$(BIN)/crossgrade models add $$model || echo "not installed: the tests that need it skip"; done
 	@echo "==> pytest"
 	@$(BIN)/pytest -n $${CROSSGRADE_TEST_WORKERS:-2} --dist worksteal
 
