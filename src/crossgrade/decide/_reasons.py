@@ -10,6 +10,7 @@ from crossgrade.decide._options import Option, closed_beats_open
 from crossgrade.decide._records import Certificate, Guard
 from crossgrade.decide._sentence import Findings
 from crossgrade.decide._words import count, dollars, listed, percent, retained
+from crossgrade.domain import Estimate
 
 
 def reasons(found: Findings) -> tuple[str, ...]:
@@ -164,9 +165,10 @@ def _margins(found: Findings) -> Iterator[str]:
         cost = found.chosen.cost
         total, saved = cost.per_request_usd.value, cost.saving_per_request_usd.value
         if total is not None and saved is not None and total > 0:
+            now, then = (dollars(Estimate(value=each)) for each in (total, total + saved))
             yield (
-                f"A price of {found.chosen.policy.candidate} that brings the policy from ${total:.3g} "
-                f"to more than ${total + saved:.3g} a request."
+                f"A price of {found.chosen.policy.candidate} that brings the policy from {now} "
+                f"to more than {then} a request."
             )
         yield "Traffic that is not like these samples, or a new version of either model."
     best = found.headline

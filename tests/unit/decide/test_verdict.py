@@ -248,3 +248,10 @@ def test_the_smallest_saving_is_not_shown_as_zero(make, counts, now):
         "saves $0.000000300 a request"
         in decide_policy(make(*counts(150, 12, 12, 26)), tiny, now=now).sentence
     )
+
+
+def test_a_price_that_would_change_it_reads_as_money(make, counts, now):
+    stated = DecisionSettings(stated_cost_usd={"a": 5e-5, "b": 5e-6})
+    verdict = decide_policy(make(*counts(150, 12, 12, 26)), stated, now=now)
+    (change,) = [each for each in verdict.would_change if "A price of" in each]
+    assert "from $0.00000500 to more than $0.0000500 a request" in change
