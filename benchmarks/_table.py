@@ -24,6 +24,7 @@ class Row(TypedDict, total=False):
     peers: Mapping[str, float | str]
     conditions: str
     part: str
+    measured_at: str
 
 
 def machine() -> str:
@@ -40,13 +41,18 @@ def machine() -> str:
     return f"{name}, {os.cpu_count()} cores, {memory_gib:.0f} GiB, {platform.system()}, CPython {python}"
 
 
+def now() -> str:
+    """The present moment in UTC, RFC 3339."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
 def write(name: str, rows: Sequence[Row], packages: Sequence[str], notes: Sequence[str] = ()) -> None:
     """Write docs/benchmarks/NAME.json and NAME.md from the same rows."""
     versions = {package: version(package) for package in packages}
     record = {
         "schema_version": 1,
         "benchmark": name,
-        "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "written_at": now(),
         "machine": machine(),
         "versions": versions,
         "rows": rows,
@@ -58,7 +64,7 @@ def write(name: str, rows: Sequence[Row], packages: Sequence[str], notes: Sequen
     lines = [
         f"# Benchmark: {name}",
         "",
-        f"Measured {record['measured_at']} on {record['machine']}; "
+        f"Measured {_span(rows)} on {record['machine']}; "
         + ", ".join(f"{package} {number}" for package, number in versions.items())
         + f". `make bench-{name}` measures it again.",
         "",
@@ -88,3 +94,9 @@ def _line(row: Row) -> str:
         row.get("conditions", ""),
     )
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def _span(rows: Sequence[Row]) -> str:
+    """From the first to the last moment at which a row was measured: parts are measured apart."""
+    moments = sorted(row["measured_at"] for row in rows)
+    return moments[0] if moments[0] == moments[-1] else f"from {moments[0]} to {moments[-1]}"

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable
 
 from benchmarks import _import, _real_tables, _retention, _runner, _startup
-from benchmarks._table import DOCS, Row, write
+from benchmarks._table import DOCS, Row, now, write
 
 PARTS: dict[str, Callable[[], list[Row]]] = {
     "retention": _retention.rows,
@@ -29,7 +29,7 @@ def main(chosen: list[str]) -> None:
             rows += [row for row in kept if row.get("part") == name]
             continue
         print(f"==> {name}", file=sys.stderr, flush=True)
-        rows += [{**row, "part": name} for row in measure()]
+        rows += [{**row, "part": name, "measured_at": now()} for row in measure()]
     write("evaluation", rows, ("crossgrade", "numpy", "scipy", "aiohttp", "sqlalchemy"))
     print(DOCS / "evaluation.md")
 
