@@ -3,6 +3,17 @@
 from crossgrade.domain.evidence import Sample, Score, ScoredAnswer, ScorerSpec
 from crossgrade.domain.exchange import Message, ModelAnswer, ModelRequest, Role, Tool, ToolCall
 from crossgrade.domain.offers import GenerationSettings, Offer, Price, PromptTemplate, Variant
+from crossgrade.domain.serving import (
+    Limit,
+    LimitScope,
+    LimitUnit,
+    RouteSpec,
+    Serving,
+    Shadow,
+    StickyUnit,
+    TierRule,
+    TokenIssuer,
+)
 from crossgrade.domain.values import JSON, Estimate, Origin, Usage
 from crossgrade.domain.workload import EvidenceClass, Mode, Requirements, Workload
 
@@ -11,6 +22,9 @@ __all__ = [
     "Estimate",
     "EvidenceClass",
     "GenerationSettings",
+    "Limit",
+    "LimitScope",
+    "LimitUnit",
     "Message",
     "Mode",
     "ModelAnswer",
@@ -21,10 +35,16 @@ __all__ = [
     "PromptTemplate",
     "Requirements",
     "Role",
+    "RouteSpec",
     "Sample",
     "Score",
     "ScoredAnswer",
     "ScorerSpec",
+    "Serving",
+    "Shadow",
+    "StickyUnit",
+    "TierRule",
+    "TokenIssuer",
     "Tool",
     "ToolCall",
     "Usage",

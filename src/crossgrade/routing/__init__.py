@@ -1,6 +1,7 @@
 """Request facts, policies, the route table: standard library only, the same code certifies and serves."""
 
 from crossgrade.routing._bytes import read_route_table, route_table_bytes, route_table_digest
+from crossgrade.routing.assignment import position
 from crossgrade.routing.policy import Policy, PolicyKind, RequestFacts, SegmentFact
 from crossgrade.routing.table import Route, RouteTable
 
@@ -11,6 +12,7 @@ __all__ = [
     "Route",
     "RouteTable",
     "SegmentFact",
+    "position",
     "read_route_table",
     "route_table_bytes",
     "route_table_digest",

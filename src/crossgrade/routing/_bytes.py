@@ -10,7 +10,10 @@ from crossgrade.errors import ConfigError, UsageError
 from crossgrade.routing.policy import Policy
 from crossgrade.routing.table import Route, RouteTable
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+"""Version 2 added `share`; tables of version 1 are read as sharing everything."""
+
+READABLE = (1, 2)
 MAX_BYTES = 4 * 1024 * 1024
 
 T = TypeVar("T")
@@ -70,6 +73,7 @@ def _route_tree(route: Route) -> dict[str, Any]:
         },
         "targets": dict(route.targets),
         "valid_until": None if until is None else until.astimezone(UTC).isoformat(),
+        "share": route.share,
         "verdict_id": route.verdict_id,
         "evidence_digest": route.evidence_digest,
     }
@@ -115,21 +119,25 @@ class _Reader:
     def table(self, tree: object) -> RouteTable:
         keys = {"schema_version", "version", "previous", "routes"}
         top = self._object(tree, "the table", keys)
-        if top["schema_version"] != SCHEMA_VERSION:
-            self._fail("schema_version", f"is {top['schema_version']!r}, this release reads {SCHEMA_VERSION}")
+        schema = top["schema_version"]
+        if type(schema) is not int or schema not in READABLE:
+            self._fail("schema_version", f"is {schema!r}, this release reads {READABLE}")
         rows = top["routes"]
         if not isinstance(rows, list):
             self._fail("routes", "is not a list")
-        routes = tuple(self._route(row, f"routes[{index}]") for index, row in enumerate(rows))
+        routes = tuple(self._route(row, f"routes[{index}]", schema) for index, row in enumerate(rows))
         version = top["version"]
         if type(version) is not int:
             self._fail("version", "is not a whole number")
         previous = self._text_or_none(top["previous"], "previous")
         return self._make("the table", lambda: RouteTable(version=version, routes=routes, previous=previous))
 
-    def _route(self, tree: object, where: str) -> Route:
+    def _route(self, tree: object, where: str, schema: int) -> Route:
         keys = {"name", "policy", "targets", "valid_until", "verdict_id", "evidence_digest"}
-        row = self._object(tree, where, keys)
+        row = self._object(tree, where, keys if schema == 1 else keys | {"share"})
+        share = row.get("share", 1.0)
+        if type(share) not in (int, float):
+            self._fail(f"{where}.share", "is not a number")
         policy = self._policy(row["policy"], f"{where}.policy")
         targets = self._targets(row["targets"], f"{where}.targets")
         return self._make(
@@ -139,6 +147,7 @@ class _Reader:
                 policy=policy,
                 targets=targets,
                 valid_until=self._time(row["valid_until"], f"{where}.valid_until"),
+                share=float(share),
                 verdict_id=self._text_or_none(row["verdict_id"], f"{where}.verdict_id"),
                 evidence_digest=self._text_or_none(row["evidence_digest"], f"{where}.evidence_digest"),
             ),

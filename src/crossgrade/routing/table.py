@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from crossgrade.errors import UsageError
+from crossgrade.routing.assignment import position
 from crossgrade.routing.policy import Policy, RequestFacts
 
 
@@ -18,14 +19,16 @@ class Route:
 
     `targets` maps each model that the policy names to the offer that serves it. `valid_until`
     is when the certificate behind the policy expires (aware; None only for a policy that
-    keeps, which needs no certificate). `verdict_id` and `evidence_digest` say where it comes
-    from.
+    keeps, which needs no certificate). `share`, in [0, 1], is the part of the traffic that the
+    policy may move: below 1 the route is a canary. `verdict_id` and `evidence_digest` say where
+    it comes from.
     """
 
     name: str
     policy: Policy
     targets: Mapping[str, str]
     valid_until: datetime | None = None
+    share: float = 1.0
     verdict_id: str | None = None
     evidence_digest: str | None = None
 
@@ -38,11 +41,20 @@ class Route:
                 hint="apply the verdict again with `crossgrade route apply`",
             )
 
-    def pick(self, facts: RequestFacts, *, now: datetime) -> str:
-        """Return the offer that answers at `now`; an expired certificate never widens a route."""
-        if self.valid_until is not None and now >= self.valid_until:
-            return self.targets[self.policy.incumbent]
-        return self.targets[self.policy.pick(facts)]
+    def pick(self, facts: RequestFacts, *, now: datetime, unit: str = "") -> str:
+        """Return the offer that answers at `now`; an expired certificate never widens a route.
+
+        `unit` is what must not change model in the middle (a conversation, a user); of a canary,
+        the units whose `position` is below the share follow the policy.
+        """
+        policy = self.policy
+        model = policy.pick(facts)
+        if model != policy.incumbent and (
+            (self.valid_until is not None and now >= self.valid_until)
+            or (self.share < 1.0 and position(unit, self.verdict_id or self.name) >= self.share)
+        ):
+            model = policy.incumbent
+        return self.targets[model]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +99,8 @@ def _problem(route: Route) -> str | None:
     for model in (policy.incumbent, policy.candidate):
         if model is not None and not route.targets.get(model):
             return f"no offer is named for model {model!r}"
+    if not 0 <= route.share <= 1:
+        return f"its share {route.share} is not within 0 and 1"
     if route.valid_until is None:
         return None if policy.kind == "keep" else f"a {policy.kind} needs the expiry of its certificate"
     if route.valid_until.tzinfo is None:

@@ -1,0 +1,117 @@
+"""How traffic is served: routes, limits, shadows, identities, as configured."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+LimitScope = Literal["key", "team", "route"]
+LimitUnit = Literal["usd", "tokens", "requests", "parallel"]
+StickyUnit = Literal["none", "user", "conversation", "key"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limit:
+    """A budget or rate: at most `cap` of `unit` within `window_s` seconds for each `scope`.
+
+    `match` names one key id, team or route, or `*` for each of them by itself. Windows are
+    fixed and start at multiples of their length since 1970-01-01 UTC; `parallel` (requests in
+    flight) has none, its `window_s` is 0.
+    """
+
+    scope: LimitScope
+    unit: LimitUnit
+    cap: float
+    window_s: int
+    match: str = "*"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shadow:
+    """Which share of a route's requests the other model is asked too, after the answer was sent.
+
+    `rate` is a share in [0, 1]; `max_parallel` bounds the copies in flight, `max_usd_per_day`
+    what they may cost (None: no bound). `store_text` keeps redacted requests and answers, which
+    scoring needs.
+    """
+
+    rate: float
+    max_parallel: int = 4
+    max_usd_per_day: float | None = None
+    store_text: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RouteSpec:
+    """A named stream of requests as configured; the route table says which model answers it now.
+
+    `incumbent` is the offer that answers while the table has no route of this name. `models` are
+    the names under which clients may ask for it, besides its own. `fallbacks` are offers tried,
+    in order, when the picked one fails before its first byte; the incumbent is always the last.
+    `sticky` is what a canary and a conversation stay with. `tiers` and `teams` may use the
+    route (empty: all). `canary_steps` are the rising shares of `route promote`.
+    """
+
+    name: str
+    incumbent: str
+    workload: str | None = None
+    models: tuple[str, ...] = ()
+    fallbacks: tuple[str, ...] = ()
+    sticky: StickyUnit = "conversation"
+    tiers: tuple[str, ...] = ()
+    teams: tuple[str, ...] = ()
+    canary_steps: tuple[float, ...] = (0.05, 0.25, 1.0)
+    max_body_bytes: Mapping[str, int] = field(default_factory=dict)
+    attempts: int = 3
+    shadow: Shadow | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TierRule:
+    """Give a verified token's bearer a tier: the first rule that matches does; none matching, no service.
+
+    `claim` is a dotted path into the token; `operator` compares what stands there with `value`.
+    """
+
+    claim: str
+    operator: Literal["equals", "in", "contains"]
+    value: str | tuple[str, ...]
+    tier: str
+    team_claim: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenIssuer:
+    """An OpenID provider whose access tokens are accepted: its issuer URL, our audience, who gets what."""
+
+    issuer: str
+    audience: str
+    rules: tuple[TierRule, ...]
+    algorithms: tuple[str, ...] = ("ES256", "RS256", "EdDSA")
+    max_lifetime_s: int = 86_400
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Serving:
+    """The `serve` section: where to listen, what is refused, who is let in.
+
+    Sizes are bytes, times seconds. With `open_on_loopback` requests need no key, and the server
+    listens on loopback only. `body_parse_bytes` is the largest body that is parsed; larger ones
+    are routed on their head. `log_prompts` writes prompts into the request log.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 4000
+    admin_port: int = 4001
+    workers: int = 1
+    open_on_loopback: bool = False
+    limits: tuple[Limit, ...] = ()
+    issuers: tuple[TokenIssuer, ...] = ()
+    body_parse_bytes: int = 1 << 20
+    body_max_bytes: int = 1 << 28
+    head_max_bytes: int = 32_768
+    head_max_count: int = 100
+    head_timeout_s: float = 10.0
+    body_timeout_s: float = 60.0
+    idle_timeout_s: float = 75.0
+    max_connections: int = 2_000
+    log_prompts: bool = False

@@ -1,0 +1,75 @@
+"""What a worker is started with: the configuration, resolved, without any secret.
+
+`serve` writes it as one JSON file; workers read it with msgspec. Keys of providers stay in
+the environment: a target names the variable.
+"""
+
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+
+import msgspec
+
+from crossgrade.domain import RouteSpec, Serving
+from crossgrade.errors import ConfigError
+from crossgrade.wire import FlavourName
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """An offer as the gateway asks it: where, in which flavour, with whose key, at which price.
+
+    `headers` go with every call. `key_env` names the variable that holds the key, None where none
+    is needed. Prices are dollars per million tokens; None is unknown, never zero. `provider` and
+    `region` are for metrics and rules.
+    """
+
+    name: str
+    provider: str
+    flavour: FlavourName
+    base_url: str
+    model: str
+    key_env: str | None = None
+    key_header: str = "authorization"
+    key_prefix: str = "Bearer "
+    headers: tuple[tuple[str, str], ...] = ()
+    stream_usage: bool = True
+    max_tokens_field: str = "max_tokens"
+    input_per_mtok: Decimal | None = None
+    output_per_mtok: Decimal | None = None
+    cache_read_per_mtok: Decimal | None = None
+    cache_creation_per_mtok: Decimal | None = None
+    request_usd: Decimal = Decimal(0)
+    region: str | None = None
+    timeout_s: float = 120.0
+    max_connections: int = 256
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GatewaySettings:
+    """Everything a worker knows besides the route table, the keys and the environment.
+
+    `state` is the project's state folder: `routes.json`, `keys.json` and `jwks.json` in it are
+    reloaded when they change; `keeper` is the keeper's Unix socket.
+    """
+
+    serving: Serving
+    routes: tuple[RouteSpec, ...]
+    targets: tuple[Target, ...]
+    state: str
+    keeper: str
+
+
+def write_settings(settings: GatewaySettings, path: Path) -> None:
+    """Write the settings for workers to read."""
+    path.write_bytes(msgspec.json.format(msgspec.json.encode(settings)))
+
+
+def read_settings(path: Path) -> GatewaySettings:
+    """Read what `write_settings` wrote; raises ConfigError naming the file."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=GatewaySettings)
+    except (OSError, msgspec.MsgspecError) as error:
+        raise ConfigError(
+            f"the gateway's settings cannot be read: {error}", file=str(path), hint="start `crossgrade serve`"
+        ) from error
