@@ -1,8 +1,19 @@
-"""What a project remembers: runs, answers, verdicts and the route table in force."""
+"""What a project remembers: runs, verdicts, live pairs, alarms and the route table in force."""
 
 from typing import TYPE_CHECKING, Any
 
 from crossgrade.store._ids import new_id
+from crossgrade.store._live import (
+    Alarm,
+    AlarmKind,
+    Audit,
+    AuditSource,
+    Feedback,
+    Pair,
+    PairAnswer,
+    Side,
+    WatchState,
+)
 from crossgrade.store._records import (
     Answer,
     AnswerScore,
@@ -24,9 +35,16 @@ if TYPE_CHECKING:
     from crossgrade.store._verdicts import StoredVerdict
 
 __all__ = [
+    "Alarm",
+    "AlarmKind",
     "Answer",
     "AnswerScore",
+    "Audit",
+    "AuditSource",
     "Batch",
+    "Feedback",
+    "Pair",
+    "PairAnswer",
     "Record",
     "RecordedAnswer",
     "Response",
@@ -35,9 +53,11 @@ __all__ = [
     "RunSample",
     "RunStatus",
     "RunTotals",
+    "Side",
     "Step",
     "Store",
     "StoredVerdict",
+    "WatchState",
     "new_id",
     "utc_now",
 ]

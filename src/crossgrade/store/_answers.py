@@ -29,7 +29,7 @@ class Answers:
         """Commit records in one transaction: all of them are kept, or none."""
         with self._database.writing() as connection:
             for kind, (table, to_row) in _WRITERS.items():
-                rows = [_storable(to_row(record)) for record in records if type(record) is kind]
+                rows = [storable(to_row(record)) for record in records if type(record) is kind]
                 if rows:
                     connection.execute(insert(table), rows)
 
@@ -125,13 +125,14 @@ def _response(row: Row[Any], *, cost: str | None = None) -> Response:
         id=row.id,
         request_digest=row.request_digest,
         offer=row.offer,
-        answer=_model_answer(row),
-        cost_usd=_money(text),
+        answer=model_answer(row),
+        cost_usd=money(text),
         at=datetime.fromisoformat(row.at),
     )
 
 
-def _model_answer(row: Row[Any]) -> ModelAnswer:
+def model_answer(row: Row[Any]) -> ModelAnswer:
+    """Return the answer that `answer_row` wrote."""
     calls = () if row.tool_calls is None else msgspec.json.decode(row.tool_calls, type=tuple[ToolCall, ...])
     return ModelAnswer(
         text=row.text,
@@ -161,7 +162,7 @@ def _score(row: Row[Any]) -> Score:
         unparsed=row.unparsed,
         extracted=row.extracted,
         explanation=row.explanation,
-        cost_usd=_money(row.score_cost_usd),
+        cost_usd=money(row.score_cost_usd),
     )
 
 
@@ -182,28 +183,33 @@ def _scored(row: Row[Any]) -> ScoredAnswer:
         prompt_digest=row.prompt_digest,
         settings_digest=row.settings_digest,
         usage=_usage(row),
-        cost_usd=_money(row.answer_cost_usd),
+        cost_usd=money(row.answer_cost_usd),
         latency_ms=row.latency_ms,
         ttft_ms=row.ttft_ms,
     )
 
 
-def _money(text: str | None) -> Decimal | None:
+def money(text: str | None) -> Decimal | None:
+    """Return the dollars that a column holds; None is unknown."""
     return None if text is None else Decimal(text)
 
 
-def _text(value: Decimal | None) -> str | None:
+def money_text(value: Decimal | None) -> str | None:
+    """Return dollars as a column holds them."""
     return None if value is None else str(value)
 
 
-_FOREIGN = ("text", "finish_reason", "served_model", "input", "target", "error", "extracted", "explanation")
+_FOREIGN = frozenset(
+    {"text", "finish_reason", "served_model", "input", "target", "error", "extracted", "explanation"}
+    | {"segment", "request_id", "response_id", "name"}
+)
 """Texts that others wrote, models among them."""
 
 
-def _storable(row: _Row) -> _Row:
+def storable(row: _Row) -> _Row:
     """Replace the character NUL in foreign texts: PostgreSQL's cannot hold it."""
-    for name in _FOREIGN:
-        text = row.get(name)
+    for name in _FOREIGN & row.keys():
+        text = row[name]
         if isinstance(text, str) and "\0" in text:
             row[name] = text.replace("\0", "\ufffd")
     return row
@@ -217,12 +223,20 @@ _SAMPLE_FIELDS = tuple(column.name for column in t.samples.c)
 
 
 def _response_row(response: Response) -> _Row:
-    answer = response.answer
-    usage = answer.usage
     return {
         "id": response.id,
         "request_digest": response.request_digest,
         "offer": response.offer,
+        **answer_row(response.answer),
+        "cost_usd": money_text(response.cost_usd),
+        "at": response.at.isoformat(),
+    }
+
+
+def answer_row(answer: ModelAnswer) -> _Row:
+    """Return the columns in which every table that holds a model's answer holds it."""
+    usage = answer.usage
+    return {
         "text": answer.text,
         "tool_calls": msgspec.json.encode(answer.tool_calls).decode() if answer.tool_calls else None,
         "finish_reason": answer.finish_reason,
@@ -233,10 +247,8 @@ def _response_row(response: Response) -> _Row:
         "cache_read_input_tokens": usage.cache_read_input_tokens,
         "cache_creation_input_tokens": usage.cache_creation_input_tokens,
         "reasoning_output_tokens": usage.reasoning_output_tokens,
-        "cost_usd": _text(response.cost_usd),
         "latency_ms": answer.latency_ms,
         "ttft_ms": answer.ttft_ms,
-        "at": response.at.isoformat(),
     }
 
 
@@ -270,7 +282,7 @@ def _score_row(record: AnswerScore) -> _Row:
         "unparsed": score.unparsed,
         "extracted": score.extracted,
         "explanation": score.explanation,
-        "cost_usd": _text(score.cost_usd),
+        "cost_usd": money_text(score.cost_usd),
         "at": record.at.isoformat(),
     }
 

@@ -1,5 +1,6 @@
 """One database, SQLite or PostgreSQL: connections, transactions, errors in plain words."""
 
+import logging
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +11,9 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 
 from crossgrade.errors import MissingExtraError, StoreError, UsageError
+
+# A connection that Ctrl-C kept from closing is no news; whoever configures logging still hears of it.
+logging.getLogger("sqlalchemy").addHandler(logging.NullHandler())
 
 BUSY_TIMEOUT_S = 30.0
 """How long a writer waits for another process's transaction."""

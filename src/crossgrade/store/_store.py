@@ -5,16 +5,18 @@ from types import TracebackType
 from typing import Self
 
 from crossgrade.routing import RouteTable
+from crossgrade.store._alarms import Alarms, FeedbackLog
 from crossgrade.store._answers import Answers
 from crossgrade.store._database import Database, connect
 from crossgrade.store._migrate import migrate
+from crossgrade.store._pairs import Pairs
 from crossgrade.store._routes import Routes, Step
 from crossgrade.store._runs import Runs
 from crossgrade.store._verdicts import Verdicts
 
 
 class Store:
-    """Everything a project remembers: runs, answers, verdicts, and the route table in force.
+    """Everything a project remembers: runs, verdicts, live pairs, alarms, the route table in force.
 
     Open it with `Store.open`; it may be used from several threads, and several processes may
     open the same one. Every method raises `StoreError` when the database refuses.
@@ -27,6 +29,9 @@ class Store:
         self.answers = Answers(database)
         self.verdicts = Verdicts(database)
         self.routes = Routes(folder)
+        self.pairs = Pairs(database)
+        self.feedback = FeedbackLog(database)
+        self.alarms = Alarms(database)
 
     @classmethod
     def open(cls, url_or_path: str | Path, *, folder: Path | None = None) -> Self:

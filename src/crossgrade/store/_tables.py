@@ -151,3 +151,112 @@ verdicts = Table(
     Column("at", String, nullable=False),
     Index("ix_verdicts_workload", "workload", "decided_at"),
 )
+
+pairs = Table(
+    "pairs",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("route", String, nullable=False, index=True),
+    Column("verdict_id", String),
+    Column("request_id", String, nullable=False),
+    Column("segment", Text),
+    Column("endpoint", String, nullable=False),
+    Column("request", LargeBinary),
+    Column("served_by", String, nullable=False),
+    Column("probability", Float, nullable=False),
+    Column("at", String, nullable=False),
+)
+
+pair_answers = Table(
+    "pair_answers",
+    metadata,
+    Column("pair_id", String, ForeignKey("pairs.id"), primary_key=True),
+    Column("side", String, primary_key=True),
+    Column("model", String, nullable=False),
+    Column("response_id", String, index=True),
+    Column("text", Text),
+    Column("tool_calls", Text),
+    Column("finish_reason", String),
+    Column("served_model", String),
+    Column("runtime", String),
+    Column("input_tokens", Integer),
+    Column("output_tokens", Integer),
+    Column("cache_read_input_tokens", Integer),
+    Column("cache_creation_input_tokens", Integer),
+    Column("reasoning_output_tokens", Integer),
+    Column("cost_usd", String),
+    Column("latency_ms", Float),
+    Column("ttft_ms", Float),
+    Column("error", Text),
+)
+
+feedback = Table(
+    "feedback",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("response_id", String, nullable=False, index=True),
+    Column("name", String, nullable=False),
+    Column("value", Float, nullable=False),
+    Column("route", String),
+    Column("verdict_id", String),
+    Column("segment", Text),
+    Column("side", String),
+    Column("probability", Float),
+    Column("at", String, nullable=False),
+)
+
+audits = Table(
+    "audits",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("route", String, nullable=False),
+    Column("verdict_id", String),
+    Column("segment", Text),
+    Column("source", String, nullable=False),
+    Column("source_id", String, nullable=False),
+    Column("scorer_digest", String, nullable=False),
+    Column("incumbent", Float),
+    Column("candidate", Float),
+    Column("weight", Float, nullable=False),
+    Column("explanation", Text),
+    Column("cost_usd", String),
+    Column("at", String, nullable=False),
+    Index("ix_audits_route", "route", "id"),
+    Index("ix_audits_source_id", "source_id", "scorer_digest", unique=True),
+)
+
+watch_states = Table(
+    "watch_states",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("route", String, nullable=False),
+    Column("verdict_id", String),
+    Column("segment", Text),
+    Column("scorer_digest", String, nullable=False),
+    Column("last_audit", Integer, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("at", String, nullable=False),
+    Index("ix_watch_states_route", "route", "id"),
+)
+
+alarms = Table(
+    "alarms",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("route", String, nullable=False, index=True),
+    Column("verdict_id", String),
+    Column("segment", Text),
+    Column("kind", String, nullable=False),
+    Column("detail", Text, nullable=False),
+    Column("at", String, nullable=False),
+)
+
+alarm_events = Table(
+    "alarm_events",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("alarm_id", String, ForeignKey("alarms.id"), nullable=False, index=True),
+    Column("kind", String, nullable=False),
+    Column("detail", Text, nullable=False),
+    Column("at", String, nullable=False),
+)

@@ -1,0 +1,170 @@
+"""Feedback, what monitors remember, and alarms."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import msgspec
+from sqlalchemy import Row, and_, desc, insert, select
+
+from crossgrade.domain import JSON
+from crossgrade.store import _tables as t
+from crossgrade.store._answers import storable
+from crossgrade.store._database import Database
+from crossgrade.store._live import Alarm, Feedback, WatchState
+from crossgrade.store._records import utc_now
+
+
+class FeedbackLog:
+    """The delayed outcomes that clients reported."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def append(self, feedback: Feedback | Sequence[Feedback]) -> None:
+        """Commit outcomes in one transaction."""
+        given = [feedback] if isinstance(feedback, Feedback) else feedback
+        names = [column.name for column in t.feedback.c if column.name != "at"]
+        rows = [
+            {**{name: getattr(each, name) for name in names}, "at": each.at.isoformat()} for each in given
+        ]
+        if rows:
+            with self._database.writing() as connection:
+                connection.execute(insert(t.feedback), [storable(row) for row in rows])
+
+    def of_responses(self, response_ids: Sequence[str], name: str) -> dict[str, Feedback]:
+        """Return the first outcome of this name for each of at most 500 responses that has one."""
+        query = (
+            select(t.feedback)
+            .where(t.feedback.c.response_id.in_(response_ids), t.feedback.c.name == name)
+            .order_by(desc(t.feedback.c.at), desc(t.feedback.c.id))
+        )
+        with self._database.reading() as connection:
+            return {row.response_id: _feedback(row) for row in connection.execute(query)}
+
+    def unaudited(
+        self, route: str, name: str, scorer_digest: str, *, verdict_id: str | None, limit: int = 500
+    ) -> list[Feedback]:
+        """Return outcomes of a route under a certificate that are not audited yet, oldest first.
+
+        One per response, the first; only those of which the gateway knew who answered and with
+        what probability.
+        """
+        f = t.feedback.c
+        audited = and_(t.audits.c.source_id == f.response_id, t.audits.c.scorer_digest == scorer_digest)
+        query = (
+            select(t.feedback)
+            .join(t.audits, audited, isouter=True)
+            .where(f.route == route, f.name == name, f.verdict_id == verdict_id)
+            .where(f.side.is_not(None), f.probability.is_not(None), t.audits.c.id.is_(None))
+            .order_by(f.at, f.id)
+            .limit(limit)
+        )
+        first: dict[str, Feedback] = {}
+        with self._database.reading() as connection:
+            for row in connection.execute(query):
+                first.setdefault(row.response_id, _feedback(row))
+        return list(first.values())
+
+
+class Alarms:
+    """The alarms that were raised, what became of them, and what monitors remember between runs."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def append(self, alarm: Alarm) -> None:
+        """Record an alarm."""
+        row = {
+            "id": alarm.id,
+            "route": alarm.route,
+            "verdict_id": alarm.verdict_id,
+            "segment": alarm.segment,
+            "kind": alarm.kind,
+            "detail": msgspec.json.encode(alarm.detail).decode(),
+            "at": alarm.at.isoformat(),
+        }
+        with self._database.writing() as connection:
+            connection.execute(insert(t.alarms), row)
+
+    def append_event(self, alarm_id: str, kind: str, detail: Mapping[str, JSON] | None = None) -> None:
+        """Record what became of an alarm: `stepped_down`, `delivered`, `undelivered`."""
+        row = {
+            "alarm_id": alarm_id,
+            "kind": kind,
+            "detail": msgspec.json.encode(detail or {}).decode(),
+            "at": utc_now().isoformat(),
+        }
+        with self._database.writing() as connection:
+            connection.execute(insert(t.alarm_events), row)
+
+    def recent(self, route: str | None = None, *, limit: int = 100) -> list[Alarm]:
+        """Return alarms (of one route), newest first."""
+        query = select(t.alarms).order_by(desc(t.alarms.c.at), desc(t.alarms.c.id)).limit(limit)
+        if route is not None:
+            query = query.where(t.alarms.c.route == route)
+        with self._database.reading() as connection:
+            return [_alarm(row) for row in connection.execute(query)]
+
+    def without_event(self, kind: str, *, limit: int = 100) -> list[Alarm]:
+        """Return alarms of which no event of this kind is recorded, oldest first."""
+        happened = and_(t.alarm_events.c.alarm_id == t.alarms.c.id, t.alarm_events.c.kind == kind)
+        query = (
+            select(t.alarms)
+            .join(t.alarm_events, happened, isouter=True)
+            .where(t.alarm_events.c.id.is_(None))
+            .order_by(t.alarms.c.at, t.alarms.c.id)
+            .limit(limit)
+        )
+        with self._database.reading() as connection:
+            return [_alarm(row) for row in connection.execute(query)]
+
+    def append_state(self, state: WatchState) -> None:
+        """Record where the monitors of a claim stand."""
+        row = {
+            "route": state.route,
+            "verdict_id": state.verdict_id,
+            "segment": state.segment,
+            "scorer_digest": state.scorer_digest,
+            "last_audit": state.last_audit,
+            "state": msgspec.json.encode(state.state).decode(),
+            "at": state.at.isoformat(),
+        }
+        with self._database.writing() as connection:
+            connection.execute(insert(t.watch_states), row)
+
+    def state(
+        self, route: str, *, verdict_id: str | None, segment: str | None, scorer_digest: str
+    ) -> WatchState | None:
+        """Return the newest state of a claim's monitors, or None."""
+        s = t.watch_states.c
+        query = (
+            select(t.watch_states)
+            .where(s.route == route, s.verdict_id == verdict_id)
+            .where(s.segment == segment, s.scorer_digest == scorer_digest)
+            .order_by(desc(s.id))
+            .limit(1)
+        )
+        with self._database.reading() as connection:
+            row = connection.execute(query).first()
+        return None if row is None else _state(row)
+
+
+def _feedback(row: Row[Any]) -> Feedback:
+    return Feedback(**{**_fields(row), "at": datetime.fromisoformat(row.at)})
+
+
+def _alarm(row: Row[Any]) -> Alarm:
+    detail = msgspec.json.decode(row.detail)
+    return Alarm(**{**_fields(row), "detail": detail, "at": datetime.fromisoformat(row.at)})
+
+
+def _state(row: Row[Any]) -> WatchState:
+    fields = _fields(row)
+    del fields["id"]
+    state = msgspec.json.decode(row.state)
+    return WatchState(**{**fields, "state": state, "at": datetime.fromisoformat(row.at)})
+
+
+def _fields(row: Row[Any]) -> dict[str, Any]:
+    return dict(row._mapping)  # noqa: SLF001 - SQLAlchemy's public way to a row as a mapping

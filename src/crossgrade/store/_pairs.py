@@ -1,0 +1,165 @@
+"""Live pairs and their audits: appended by the gateway and by `watch`, read back to be scored."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, TypeAlias
+
+from sqlalchemy import Row, and_, insert, select, update
+
+from crossgrade.store import _tables as t
+from crossgrade.store._answers import answer_row, model_answer, money, money_text, storable
+from crossgrade.store._database import Database
+from crossgrade.store._live import Audit, Pair, PairAnswer, Side
+
+_Row: TypeAlias = dict[str, object]
+_SIDES: tuple[Side, Side] = ("incumbent", "candidate")
+
+
+class Pairs:
+    """The live pairs of a store, with their audits."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def append(self, pairs: Sequence[Pair]) -> None:
+        """Commit pairs in one transaction: all of them are kept, or none."""
+        if not pairs:
+            return
+        answers = [_answer_row(pair, side) for pair in pairs for side in _SIDES]
+        with self._database.writing() as connection:
+            connection.execute(insert(t.pairs), [_pair_row(pair) for pair in pairs])
+            connection.execute(insert(t.pair_answers), answers)
+
+    def recent(
+        self, route: str, *, verdict_id: str | None = None, after: str = "", limit: int = 500
+    ) -> list[Pair]:
+        """Return pairs of a route (under one certificate), oldest first, from after the id `after`."""
+        query = select(t.pairs.c.id).where(t.pairs.c.route == route, t.pairs.c.id > after)
+        return self._read(_under(query, t.pairs, verdict_id).order_by(t.pairs.c.id).limit(limit))
+
+    def unscored(
+        self, route: str, scorer_digest: str, *, verdict_id: str | None = None, limit: int = 500
+    ) -> list[Pair]:
+        """Return the pairs of a route that this scorer has not audited yet, oldest first."""
+        audited = and_(t.audits.c.source_id == t.pairs.c.id, t.audits.c.scorer_digest == scorer_digest)
+        query = (
+            select(t.pairs.c.id)
+            .join(t.audits, audited, isouter=True)
+            .where(t.pairs.c.route == route, t.audits.c.id.is_(None))
+        )
+        return self._read(_under(query, t.pairs, verdict_id).order_by(t.pairs.c.id).limit(limit))
+
+    def append_audits(self, audits: Sequence[Audit]) -> None:
+        """Commit audits in one transaction; one for a source that its scorer has audited is left out.
+
+        The first audit of a source by a scorer is the one that counted, so it stands.
+        """
+        found = t.audits.c
+        with self._database.writing() as connection:
+            for audit in audits:
+                same = and_(found.source_id == audit.source_id, found.scorer_digest == audit.scorer_digest)
+                if connection.execute(select(found.id).where(same)).first() is None:
+                    connection.execute(insert(t.audits), storable(_audit_row(audit)))
+
+    def audits(
+        self, route: str, *, verdict_id: str | None = None, scorer_digest: str | None = None, after: int = 0
+    ) -> list[Audit]:
+        """Return the audits of a route (under one certificate, by one scorer), in their order."""
+        query = _under(
+            select(t.audits).where(t.audits.c.route == route, t.audits.c.id > after), t.audits, verdict_id
+        )
+        if scorer_digest is not None:
+            query = query.where(t.audits.c.scorer_digest == scorer_digest)
+        with self._database.reading() as connection:
+            return [_audit(row) for row in connection.execute(query.order_by(t.audits.c.id))]
+
+    def forget(self, before: datetime) -> None:
+        """Erase the texts of pairs made before a time; their scores, which hold no text, stay.
+
+        The one exception to "never changed": how long customers' texts are kept is the team's to say.
+        """
+        old = select(t.pairs.c.id).where(t.pairs.c.at < before.isoformat())
+        with self._database.writing() as connection:
+            connection.execute(
+                update(t.pair_answers)
+                .where(t.pair_answers.c.pair_id.in_(old))
+                .values(text=None, tool_calls=None, error=None)
+            )
+            connection.execute(update(t.audits).where(t.audits.c.source_id.in_(old)).values(explanation=None))
+            connection.execute(update(t.pairs).where(t.pairs.c.id.in_(old)).values(request=None))
+
+    def _read(self, ids: Any) -> list[Pair]:
+        with self._database.reading() as connection:
+            wanted = list(connection.execute(ids).scalars())
+            answers: dict[str, dict[str, Row[Any]]] = defaultdict(dict)
+            for row in connection.execute(select(t.pair_answers).where(t.pair_answers.c.pair_id.in_(wanted))):
+                answers[row.pair_id][row.side] = row
+            query = select(t.pairs).where(t.pairs.c.id.in_(wanted)).order_by(t.pairs.c.id)
+            return [_pair(row, answers[row.id]) for row in connection.execute(query)]
+
+
+def _under(query: Any, table: Any, verdict_id: str | None) -> Any:
+    return query if verdict_id is None else query.where(table.c.verdict_id == verdict_id)
+
+
+def _pair_row(pair: Pair) -> _Row:
+    names = ("id", "route", "verdict_id", "request_id", "segment", "endpoint", "request", "served_by")
+    row: _Row = {name: getattr(pair, name) for name in names}
+    return storable({**row, "probability": pair.probability, "at": pair.at.isoformat()})
+
+
+def _answer_row(pair: Pair, side: Side) -> _Row:
+    answered = pair.incumbent if side == "incumbent" else pair.candidate
+    row: _Row = {column.name: None for column in t.pair_answers.c}
+    if answered.answer is not None:
+        row.update(answer_row(answered.answer))
+    row.update(
+        pair_id=pair.id,
+        side=side,
+        model=answered.model,
+        response_id=answered.response_id,
+        cost_usd=money_text(answered.cost_usd),
+        error=answered.error,
+    )
+    return storable(row)
+
+
+def _pair(row: Row[Any], answers: dict[str, Row[Any]]) -> Pair:
+    return Pair(
+        id=row.id,
+        route=row.route,
+        verdict_id=row.verdict_id,
+        request_id=row.request_id,
+        segment=row.segment,
+        endpoint=row.endpoint,
+        request=row.request,
+        served_by=row.served_by,
+        probability=row.probability,
+        incumbent=_pair_answer(answers["incumbent"]),
+        candidate=_pair_answer(answers["candidate"]),
+        at=datetime.fromisoformat(row.at),
+    )
+
+
+def _pair_answer(row: Row[Any]) -> PairAnswer:
+    return PairAnswer(
+        model=row.model,
+        answer=None if row.text is None else model_answer(row),
+        response_id=row.response_id,
+        cost_usd=money(row.cost_usd),
+        error=row.error,
+    )
+
+
+def _audit_row(audit: Audit) -> _Row:
+    names = ("route", "verdict_id", "segment", "source", "source_id", "scorer_digest", "incumbent")
+    row: _Row = {name: getattr(audit, name) for name in (*names, "candidate", "weight", "explanation")}
+    return {**row, "cost_usd": money_text(audit.cost_usd), "at": audit.at.isoformat()}
+
+
+def _audit(row: Row[Any]) -> Audit:
+    fields = dict(row._mapping)  # noqa: SLF001 - SQLAlchemy's public way to a row as a mapping
+    fields["cost_usd"] = money(row.cost_usd)
+    fields["at"] = datetime.fromisoformat(row.at)
+    return Audit(**fields)

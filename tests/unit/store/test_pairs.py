@@ -1,0 +1,125 @@
+"""Live pairs, audits, feedback and alarms: appended once, read back whole, on both databases."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from itertools import count
+
+from crossgrade.domain import ModelAnswer, ToolCall, Usage
+from crossgrade.store import Alarm, Audit, Feedback, Pair, PairAnswer, Store, WatchState
+
+
+def answered(model: str, text: str = "yes") -> PairAnswer:
+    answer = ModelAnswer(
+        text=text,
+        tool_calls=(ToolCall(id="c", name="look", arguments="{}"),),
+        finish_reason="stop",
+        usage=Usage(input_tokens=3, output_tokens=1),
+        model=f"{model}-2026",
+        latency_ms=12.5,
+    )
+    return PairAnswer(model=model, answer=answer, response_id=f"r-{model}", cost_usd=Decimal("0.0001"))
+
+
+NUMBERS: Iterator[int] = count()
+
+
+def pair(**changes: object) -> Pair:
+    fields = {
+        "id": f"{next(NUMBERS):06d}",  # made within one millisecond, ids of their own would not sort
+        "route": "chat",
+        "request_id": "q",
+        "endpoint": "/v1/chat/completions",
+        "request": b'{"messages":[]}',
+        "served_by": "candidate",
+        "incumbent": answered("gpt"),
+        "candidate": answered("llama", "no\0"),
+        "segment": "de",
+        "verdict_id": "v",
+        "probability": 0.05,
+    }
+    return Pair(**{**fields, **changes})
+
+
+def audit(source_id: str, **changes: object) -> Audit:
+    fields = {
+        "route": "chat", "source": "pair", "source_id": source_id, "scorer_digest": "s",
+        "incumbent": 1.0, "candidate": None, "verdict_id": "v", "weight": 20.0, "cost_usd": None,
+    }  # fmt: skip
+    return Audit(**{**fields, **changes})
+
+
+def test_pairs_are_read_back_as_they_were_appended(any_store: Store) -> None:
+    failed = PairAnswer(model="llama", answer=None, error="HTTP 500")
+    first, second = pair(), pair(candidate=failed, verdict_id="w", request=None)
+    any_store.pairs.append([first, second])
+    read = any_store.pairs.recent("chat")
+    assert read[0].candidate.answer.text == "no\ufffd"
+    assert read[0].incumbent == first.incumbent
+    assert read[1] == second
+    assert [each.id for each in any_store.pairs.recent("chat", verdict_id="w")] == [second.id]
+    assert any_store.pairs.recent("chat", after=second.id) == any_store.pairs.recent("mail") == []
+    any_store.pairs.append([])
+
+
+def test_a_pair_is_audited_once_by_a_scorer(any_store: Store) -> None:
+    first, second = pair(), pair()
+    any_store.pairs.append([first, second])
+    any_store.pairs.append_audits([audit(first.id), audit(first.id, incumbent=0.0)])
+    any_store.pairs.append_audits([audit(first.id, incumbent=0.0), audit(first.id, scorer_digest="other")])
+    (read,) = any_store.pairs.audits("chat", verdict_id="v", scorer_digest="s")
+    assert (read.incumbent, read.candidate, read.weight, read.cost_usd) == (1.0, None, 20.0, None)
+    assert [each.id for each in any_store.pairs.unscored("chat", "s")] == [second.id]
+    assert len(any_store.pairs.audits("chat")) == 2
+    assert any_store.pairs.audits("chat", scorer_digest="s", after=read.id) == []
+
+
+def test_texts_can_be_forgotten_and_scores_stay(any_store: Store) -> None:
+    now = datetime(2026, 11, 25, tzinfo=UTC)
+    old, new = pair(at=now - timedelta(days=30)), pair(at=now)
+    any_store.pairs.append([old, new])
+    any_store.pairs.append_audits([audit(old.id, explanation="he said"), audit(new.id, explanation="she")])
+    any_store.pairs.forget(now - timedelta(days=7))
+    gone, kept = any_store.pairs.recent("chat")
+    assert (gone.request, gone.candidate.answer, gone.candidate.cost_usd) == (None, None, Decimal("0.0001"))
+    assert kept.request == new.request
+    assert [each.explanation for each in any_store.pairs.audits("chat")] == [None, "she"]
+
+
+def test_the_first_outcome_of_a_response_counts(any_store: Store) -> None:
+    known = {"route": "chat", "verdict_id": "v", "side": "candidate", "probability": 0.25}
+    outcomes = [
+        Feedback(response_id="1", name="resolved", value=1.0, **known),
+        Feedback(response_id="1", name="resolved", value=0.0, **known),
+        Feedback(response_id="2", name="resolved", value=0.5),
+        Feedback(response_id="2", name="thumb", value=0.0),
+    ]
+    any_store.feedback.append(outcomes[0])
+    any_store.feedback.append(outcomes[1:])
+    found = any_store.feedback.of_responses(["1", "2", "3"], "resolved")
+    assert {key: each.value for key, each in found.items()} == {"1": 1.0, "2": 0.5}
+    assert any_store.feedback.unaudited("chat", "resolved", "f", verdict_id="v") == [outcomes[0]]
+    any_store.pairs.append_audits([audit("1", source="feedback", scorer_digest="f")])
+    assert any_store.feedback.unaudited("chat", "resolved", "f", verdict_id="v") == []
+
+
+def test_alarms_and_what_became_of_them(any_store: Store) -> None:
+    first = Alarm(route="chat", kind="change", detail={"n": 120}, verdict_id="v", segment="de")
+    second = Alarm(route="mail", kind="expired", detail={})
+    any_store.alarms.append(first)
+    any_store.alarms.append(second)
+    any_store.alarms.append_event(first.id, "stepped_down", {"version": 3})
+    assert any_store.alarms.recent() == [second, first]
+    assert any_store.alarms.recent("chat") == [first]
+    assert any_store.alarms.without_event("stepped_down") == [second]
+    assert any_store.alarms.without_event("delivered") == [first, second]
+
+
+def test_the_newest_state_of_a_claim_is_found(any_store: Store) -> None:
+    claim = {"route": "chat", "verdict_id": "v", "segment": None, "scorer_digest": "s"}
+    for last_audit in (10, 20):
+        any_store.alarms.append_state(WatchState(**claim, last_audit=last_audit, state={"n": last_audit}))
+    any_store.alarms.append_state(WatchState(**{**claim, "segment": "de"}, last_audit=5, state={}))
+    assert any_store.alarms.state(**claim).state == {"n": 20}
+    assert any_store.alarms.state(**{**claim, "segment": "de"}).last_audit == 5
+    assert any_store.alarms.state(**{**claim, "verdict_id": "w"}) is None
