@@ -4,6 +4,7 @@ import importlib.util
 import os
 import shutil
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -56,6 +57,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             causes = [cause for cause in map(missing, marker.args) if cause]
             if causes and not forbid:
                 item.add_marker(pytest.mark.skip(reason="; ".join(causes)))
+
+
+@pytest.fixture(autouse=True)
+def _signals_as_before() -> Iterator[None]:
+    """Fail the test that leaves SIGINT handled otherwise: processes that later tests start inherit it."""
+    before = signal.getsignal(signal.SIGINT)
+    yield
+    after = signal.signal(signal.SIGINT, before)
+    assert after is before, f"SIGINT was left with {after}"
 
 
 @pytest.fixture(autouse=True)

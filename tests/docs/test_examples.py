@@ -31,7 +31,7 @@ from typing import Any
 
 import pytest
 
-from crossgrade.cli import main
+from crossgrade.cli import _frame
 
 ROOT = Path(__file__).parents[2]
 RUN_ELSEWHERE = {"docs/reference/scorers.md"}  # tests/unit/evaluate/scorers/test_kinds.py
@@ -142,9 +142,8 @@ class Reader:
         if IN_THIS_PROCESS.fullmatch(command):
             raw = io.BytesIO()
             said = io.TextIOWrapper(raw, encoding="utf-8", write_through=True)
-            with redirect_stdout(said), redirect_stderr(said), pytest.raises(SystemExit) as stop:
-                main(shlex.split(command)[1:])
-            self.exit_code = int(stop.value.code or 0)
+            with redirect_stdout(said), redirect_stderr(said):
+                self.exit_code = _frame.run(shlex.split(command)[1:])
             return raw.getvalue().decode()
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         done = subprocess.run(

@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,6 +95,35 @@ def checked(ran: Ran) -> Ran:
 
 
 Script = Callable[[ReceivedRequest], Reply | Fault]
+
+
+class Gate:
+    """Holds back every answer from the one to call `at` on, until it is opened.
+
+    What runs behind a closed gate can neither end by itself nor get ahead of the test.
+    """
+
+    def __init__(self, script: Script, *, at: int) -> None:
+        self._script = script
+        self._before = at - 1
+        self._opened = threading.Event()
+        self._reached = threading.Event()
+
+    def __call__(self, request: ReceivedRequest) -> Reply | Fault:
+        if self._before:
+            self._before -= 1
+        else:
+            self._reached.set()
+            self._opened.wait(60)  # in the server's only thread
+        return self._script(request)
+
+    def reached(self) -> None:
+        """Wait for the call at which the gate is closed."""
+        assert self._reached.wait(60)
+
+    def open(self) -> None:
+        """Let every answer pass."""
+        self._opened.set()
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,6 @@ import json
 import resource
 import signal
 import sqlite3
-import time
 from collections import Counter
 from contextlib import closing
 from pathlib import Path
@@ -14,7 +13,7 @@ import pytest
 from crossgrade.store import Store
 from crossgrade.store import _database as database_module
 from crossgrade.testing import Reply
-from tests.e2e.driving import CommandLine, Project, Ran, Script, checked, number
+from tests.e2e.driving import CommandLine, Gate, Project, Ran, Script, checked, number
 
 COMMANDS = (
     ("evaluate", "echo", "--yes"),
@@ -170,37 +169,41 @@ def test_an_answer_that_was_changed_by_hand_is_said(cli: CommandLine, evaluated:
 
 
 @pytest.fixture
-def slow(project: Project, script: dict[str, Script]) -> Project:
-    """A project whose runs take a moment."""
+def gate(script: dict[str, Script]) -> Gate:
+    """Stops a run in its middle, until it is opened."""
+    gate = Gate(lambda request: Reply(str(number(request)), delay_s=0.03), at=40)
+    script["old-model"] = script["new-model"] = gate
+    return gate
+
+
+@pytest.fixture
+def slow(project: Project, gate: Gate) -> Project:
+    """A project of 120 calls, behind the gate."""
     project.dataset(60)
     project.change("    scorer:", "    mode: fixed\n    scorer:")
-    script["old-model"] = script["new-model"] = lambda request: Reply(str(number(request)), delay_s=0.03)
     return project
 
 
-def wait_for(project: Project, asked: int) -> None:
-    while len(project.fake.requests) < asked:
-        time.sleep(0.01)
-
-
-def test_two_commands_on_one_run(cli: CommandLine, slow: Project) -> None:
+def test_two_commands_on_one_run(cli: CommandLine, slow: Project, gate: Gate) -> None:
     first = slow.start("evaluate", "echo", "--yes")
-    wait_for(slow, 20)
+    gate.reached()
     (run,) = json.loads(cli.succeeds("runs", "--json").out)["runs"]
     assert run["status"] == "running"
     message = cli.fails(
         "evaluate", "echo", "--yes", "--resume", run["run"], code=3, seen="another process is working on run"
     )
     assert "then resume the run" in message
+    gate.open()
     _, err = first.communicate(timeout=60)
     assert first.returncode == 0, err
     assert len(slow.fake.requests) == 120
 
 
-def test_a_decision_while_a_run_goes_on(cli: CommandLine, slow: Project) -> None:
+def test_a_decision_while_a_run_goes_on(cli: CommandLine, slow: Project, gate: Gate) -> None:
     running = slow.start("evaluate", "echo", "--yes", "--json")
-    wait_for(slow, 40)
+    gate.reached()
     ran = cli("decide", "echo", "--gate", "--json")
+    gate.open()
     assert ran.code in {0, 1, 3}
     out, err = running.communicate(timeout=60)
     assert running.returncode == 0, err
@@ -208,7 +211,8 @@ def test_a_decision_while_a_run_goes_on(cli: CommandLine, slow: Project) -> None
     assert len(slow.fake.requests) == 120
 
 
-def test_two_runs_of_one_project_at_once(cli: CommandLine, slow: Project) -> None:
+def test_two_runs_of_one_project_at_once(cli: CommandLine, slow: Project, gate: Gate) -> None:
+    gate.open()
     both = [slow.start("evaluate", "echo", "--yes", "--json") for _ in range(2)]
     results = [process.communicate(timeout=60) for process in both]
     assert [process.returncode for process in both] == [0, 0], results
@@ -219,10 +223,11 @@ def test_two_runs_of_one_project_at_once(cli: CommandLine, slow: Project) -> Non
     assert len(slow.fake.requests) <= 240
 
 
-def test_a_killed_run_is_shown_as_killed(cli: CommandLine, slow: Project) -> None:
+def test_a_killed_run_is_shown_as_killed(cli: CommandLine, slow: Project, gate: Gate) -> None:
     process = slow.start("evaluate", "echo", "--yes")
-    wait_for(slow, 20)
+    gate.reached()
     process.send_signal(signal.SIGKILL)
+    gate.open()
     process.communicate(timeout=60)
     (run,) = json.loads(cli.succeeds("runs", "--json").out)["runs"]
     assert run["status"] == "killed"

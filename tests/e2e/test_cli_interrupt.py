@@ -8,26 +8,36 @@ from collections import Counter
 import pytest
 
 from crossgrade.testing import Reply
-from tests.e2e.driving import CommandLine, Project, Ran, Script, checked, number
+from tests.e2e.driving import CommandLine, Gate, Project, Ran, Script, checked, number
+
+ASKED = 40
+"""Calls after which a run is interrupted, of 120."""
 
 
 @pytest.fixture
-def slow(project: Project, script: dict[str, Script]) -> Project:
-    """A project whose models take a moment to answer, and whose verdict is never certain early."""
+def gate(script: dict[str, Script]) -> Gate:
+    """Behind it both models answer well."""
+    gate = Gate(lambda request: Reply(str(number(request))), at=ASKED)
+    script["old-model"] = script["new-model"] = gate
+    return gate
+
+
+@pytest.fixture
+def slow(project: Project) -> Project:
+    """A project of 120 calls, whose verdict is never certain early."""
     project.dataset(60)
     project.change("    scorer:", "    mode: fixed\n    scorer:")
-    script["old-model"] = script["new-model"] = lambda request: Reply(str(number(request)), delay_s=0.05)
     return project
 
 
-def interrupted(project: Project, *arguments: str, asked: int = 20, signals: int = 1) -> Ran:
-    """Start a run, press Ctrl-C once it has asked so much, and wait for its end."""
-    process = project.start("evaluate", "echo", "--yes", *arguments)
-    while len(project.fake.requests) < asked and process.poll() is None:
-        time.sleep(0.01)
+def interrupted(project: Project, gate: Gate, *, signals: int = 1) -> Ran:
+    """Start a run, press Ctrl-C in the middle of it, and wait for its end."""
+    process = project.start("evaluate", "echo", "--yes")
+    gate.reached()
     for _ in range(signals):
         process.send_signal(signal.SIGINT)
         time.sleep(0.02 * (signals > 1))
+    gate.open()
     out, err = process.communicate(timeout=60)
     return checked(Ran(process.returncode, out, err))
 
@@ -37,13 +47,13 @@ def run_of(cli: CommandLine) -> dict[str, object]:
     return run
 
 
-def test_ctrl_c_keeps_every_answer_and_the_run_resumes(cli: CommandLine, slow: Project) -> None:
-    ran = interrupted(slow)
+def test_ctrl_c_keeps_every_answer_and_the_run_resumes(cli: CommandLine, slow: Project, gate: Gate) -> None:
+    ran = interrupted(slow, gate)
     assert (ran.code, ran.out) == (130, "")
     assert "interrupted: what was finished is kept" in ran.err
     run = run_of(cli)
     assert run["status"] == "interrupted"
-    assert run["answers"] == len(slow.fake.requests) >= 20
+    assert run["answers"] == len(slow.fake.requests) >= ASKED
     assert f"crossgrade evaluate echo --resume {run['run']}" in ran.err
 
     cli.succeeds("evaluate", "echo", "--yes", "--resume", str(run["run"]))
@@ -55,35 +65,40 @@ def test_ctrl_c_keeps_every_answer_and_the_run_resumes(cli: CommandLine, slow: P
     assert run_of(cli)["status"] == "finished"
 
 
-def test_a_new_run_after_ctrl_c_pays_for_nothing_twice_either(cli: CommandLine, slow: Project) -> None:
-    interrupted(slow)
+def test_a_new_run_after_ctrl_c_pays_for_nothing_twice_either(
+    cli: CommandLine, slow: Project, gate: Gate
+) -> None:
+    interrupted(slow, gate)
     cli.succeeds("evaluate", "echo", "--yes")
     assert len(slow.fake.requests) == 120
 
 
-def test_ctrl_c_twice_ends_at_once_and_loses_only_what_was_in_flight(cli: CommandLine, slow: Project) -> None:
-    ran = interrupted(slow, signals=3)
+def test_ctrl_c_twice_ends_at_once_and_loses_only_what_was_in_flight(
+    cli: CommandLine, slow: Project, gate: Gate
+) -> None:
+    ran = interrupted(slow, gate, signals=3)
     assert ran.code in {130, -signal.SIGINT}  # a shell reads both as 130
     run = run_of(cli)
     cli.succeeds("evaluate", "echo", "--yes", "--resume", str(run["run"]))
     assert run_of(cli)["status"] == "finished"
 
 
-def test_a_termination_is_survived_like_a_kill(cli: CommandLine, slow: Project) -> None:
+def test_a_termination_is_survived_like_a_kill(cli: CommandLine, slow: Project, gate: Gate) -> None:
     process = slow.start("evaluate", "echo", "--yes")
-    while len(slow.fake.requests) < 40 and process.poll() is None:
-        time.sleep(0.01)
+    gate.reached()
     process.terminate()
     _, err = process.communicate(timeout=60)
+    gate.open()
     assert "Traceback" not in err
     run = run_of(cli)
     cli.succeeds("evaluate", "echo", "--yes", "--resume", str(run["run"]))
     assert run_of(cli)["status"] == "finished"
 
 
-def test_ctrl_c_before_anything_was_asked(cli: CommandLine, slow: Project) -> None:
+def test_ctrl_c_before_anything_was_asked(cli: CommandLine, slow: Project, gate: Gate) -> None:
     process = slow.start("evaluate", "echo", "--yes")
     process.send_signal(signal.SIGINT)
+    gate.open()
     out, _ = process.communicate(timeout=60)
     assert process.returncode in {130, -signal.SIGINT}
     assert out == ""
