@@ -72,6 +72,13 @@ SECTIONS = {
     "SettingsSection": "`settings`",
     "ScorerSection": "`workloads.NAME.scorer`",
     "RequirementsSection": "`workloads.NAME.requirements`",
+    "RouteSection": "`routes.NAME`",
+    "ShadowSection": "`routes.NAME.shadow`",
+    "ServeSection": "`serve`",
+    "LimitSection": "`serve.limits[]`",
+    "IssuerSection": "`serve.issuers[]`",
+    "TierRuleSection": "`serve.issuers[].rules[]`",
+    "WatchSection": "`watch`",
 }
 
 

@@ -39,14 +39,21 @@ def validate(config_path: str, *, as_json: bool) -> int | None:
         problems = [_problem(problem) for problem in error.problems]
         print_json({"valid": False, "problems": problems}, schema_version=1)
         return error.exit_code
-    models, workloads = sorted(config.offers), sorted(config.workloads)
+    models, workloads, routes = sorted(config.offers), sorted(config.workloads), sorted(config.routes)
     if as_json:
-        found = {"valid": True, "models": models, "workloads": workloads, "digest": config.digest}
+        found = {
+            "valid": True,
+            "models": models,
+            "workloads": workloads,
+            "routes": routes,
+            "digest": config.digest,
+        }
         print_json(found, schema_version=1)
     else:
         click.echo(f"{config.path} is valid")
         click.echo(f"  models: {', '.join(models)}")
         click.echo(f"  workloads: {', '.join(workloads) or 'none yet'}")
+        click.echo(f"  routes: {', '.join(routes) or 'none yet'}")
     return None
 
 

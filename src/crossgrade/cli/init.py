@@ -47,9 +47,9 @@ def project_files(template: str) -> dict[str, str]:
     from crossgrade.config import config_schema
 
     root = files("crossgrade").joinpath("templates")
-    folder = root.joinpath(template)
+    folder, head, tail = (root.joinpath(name) for name in (template, "head.yaml", "tail.yaml"))
     return {
-        DEFAULT_CONFIG: _read(root.joinpath("head.yaml")) + _read(folder.joinpath("workload.yaml")),
+        DEFAULT_CONFIG: "".join(map(_read, [head, folder.joinpath("workload.yaml"), tail])),
         **{each.name: _read(each) for each in folder.iterdir() if each.name.endswith(".jsonl")},
         f"{STATE_FOLDER}/schema.json": json.dumps(config_schema(), indent=2) + "\n",
         f"{STATE_FOLDER}/.gitignore": "*\n",

@@ -13,8 +13,9 @@ from pydantic import ValidationError
 from crossgrade.config._problems import raise_problems, schema_problems, secret_problems
 from crossgrade.config._resolve import Resolver, with_overrides
 from crossgrade.config._schema import ConfigFile
+from crossgrade.config._serving import ServingResolver
 from crossgrade.config._yaml import Position, YamlTree, read_yaml
-from crossgrade.domain import Offer, Workload
+from crossgrade.domain import Offer, RouteSpec, Serving, Watching, Workload
 from crossgrade.errors import ConfigError
 
 DATABASE_URL_VARIABLE = "CROSSGRADE_DATABASE_URL"
@@ -35,6 +36,9 @@ class Config:
     root: Path
     offers: Mapping[str, Offer]
     workloads: Mapping[str, Workload]
+    routes: Mapping[str, RouteSpec]
+    serving: Serving
+    watching: Watching
     store: str
     valid_days: int
     canonical: str
@@ -70,7 +74,10 @@ def load_config(path: str | Path, *, environ: Mapping[str, str] = os.environ) ->
     resolver = Resolver(tree, path.parent.resolve())
     offers = resolver.offers(file)
     workloads = resolver.workloads(file, offers)
+    serving = ServingResolver(tree, resolver.problems, offers, workloads)
+    routes = serving.routes(file)
     store = environ.get(DATABASE_URL_VARIABLE) or _store(resolver, file.store)
+    serve, watch = serving.serving(file.serve, routes), serving.watching(file.watch)
     raise_problems(resolver.problems)
     canonical = msgspec.json.encode(file.model_dump(mode="json"), order="deterministic")
     return Config(
@@ -78,6 +85,9 @@ def load_config(path: str | Path, *, environ: Mapping[str, str] = os.environ) ->
         root=resolver.root,
         offers=offers,
         workloads=workloads,
+        routes=routes,
+        serving=serve,
+        watching=watch,
         store=store,
         valid_days=file.valid_days,
         canonical=canonical.decode(),

@@ -8,8 +8,9 @@ from typing import Any, get_args, get_origin
 
 from pydantic import ValidationError
 
-from crossgrade.config._schema import ConfigFile, Section
+from crossgrade.config._schema import ConfigFile
 from crossgrade.config._secrets import KEY_SEEN, REMOVE_KEY, looks_secret
+from crossgrade.config._section import Section
 from crossgrade.config._yaml import YamlTree
 from crossgrade.domain import JSON
 from crossgrade.errors import ConfigError
@@ -42,9 +43,15 @@ _BOUNDS = {
     "less_than_equal": ("le", "at most"),
     "too_long": ("max_length", "at most this many entries:"),
 }
+_ADDRESS_WANTED = "must be an address that starts with http:// or https://"
+_VARIABLE_WANTED = "must be the name of an environment variable: letters, digits and `_`"
 _PATTERNS = {
-    "base_url": "must be an address that starts with http:// or https://",
-    "api_key_env": "must be the name of an environment variable: letters, digits and `_`",
+    "base_url": _ADDRESS_WANTED,
+    "webhook_url": _ADDRESS_WANTED,
+    "issuer": _ADDRESS_WANTED,
+    "api_key_env": _VARIABLE_WANTED,
+    "webhook_secret_env": _VARIABLE_WANTED,
+    "claim": "must be a dotted path of at most 200 characters, without spaces",
 }
 _NAME_WANTED = "must be 1 to 64 letters, digits, `-`, `_` or `.`, a letter or digit first"
 
@@ -140,7 +147,7 @@ def _wanted(error: Any, key: str) -> str:
 
 def _seen(error: Any, key: str) -> str:
     # What is written where the *name* of a variable belongs is often the key itself.
-    return "not shown" if key == "api_key_env" else shown(error["input"], quote='"')
+    return "not shown" if key.endswith("_env") else shown(error["input"], quote='"')
 
 
 def shown(value: Any, quote: str = "`") -> str:

@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from crossgrade.config._problems import nearest, shown
 from crossgrade.config._schema import (
@@ -11,9 +11,9 @@ from crossgrade.config._schema import (
     ContestantSection,
     ModelSection,
     PromptSection,
-    Section,
     WorkloadSection,
 )
+from crossgrade.config._section import Section, values
 from crossgrade.config._yaml import YamlTree
 from crossgrade.domain import (
     GenerationSettings,
@@ -83,9 +83,9 @@ class Resolver:
                     f"{where}.prices.{index}.valid_from", message, "list prices oldest first, a day each"
                 )
         self._check_host(where, section)
-        values = _values(section)
-        values["prices"] = tuple(Price(**_values(price)) for price in section.prices)
-        return Offer(name=name, **values)
+        fields = values(section)
+        fields["prices"] = tuple(Price(**values(price)) for price in section.prices)
+        return Offer(name=name, **fields)
 
     def _check_host(self, where: str, section: ModelSection) -> None:
         host = HOSTS.get(section.provider)
@@ -116,16 +116,16 @@ class Resolver:
         known = tuple(variant for variant in candidates if variant is not None)
         if incumbent is None or len(known) < len(candidates):
             return None
-        values = {_RENAMED.get(key, key): value for key, value in _values(section).items()}
-        del values["prompt"], values["settings"]  # every variant has its own
-        values |= {
+        fields = {_RENAMED.get(key, key): value for key, value in values(section).items()}
+        del fields["prompt"], fields["settings"]  # every variant has its own
+        fields |= {
             "dataset": dataset,
             "incumbent": incumbent,
             "candidates": known,
-            "scorer": ScorerSpec(**_values(section.scorer)),
-            "requirements": Requirements(**_values(section.requirements)),
+            "scorer": ScorerSpec(**values(section.scorer)),
+            "requirements": Requirements(**values(section.requirements)),
         }
-        return Workload(name=name, **values)
+        return Workload(name=name, **fields)
 
     def _variant(
         self, where: str, contestant: ContestantSection, workload: WorkloadSection, offers: dict[str, Offer]
@@ -140,8 +140,8 @@ class Resolver:
             return None
         return Variant(
             offer=offer,
-            prompt=PromptTemplate(**_values(prompt)),
-            settings=GenerationSettings(**_values(settings)),
+            prompt=PromptTemplate(**values(prompt)),
+            settings=GenerationSettings(**values(settings)),
         )
 
     def _check_prompt(self, where: str, prompt: PromptSection) -> None:
@@ -165,12 +165,6 @@ class Resolver:
                 hint = "give the same model with another prompt a second name under `models`"
                 self._refuse(f"{where}.candidates.{index}", message, hint)
             seen.setdefault(contestant.model, "a candidate")
-
-
-def _values(section: Section) -> dict[str, Any]:
-    """Return a section's fields, lists as tuples, as domain objects hold them."""
-    values = {name: getattr(section, name) for name in type(section).model_fields}
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
 
 
 def with_overrides(file: ConfigFile) -> ConfigFile:

@@ -7,21 +7,11 @@ from datetime import date
 from decimal import Decimal
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints, model_validator
+from pydantic import Field, JsonValue, model_validator
 
+from crossgrade.config._section import Name, Rate, Section, Text, Url, Variable
+from crossgrade.config._serving_schema import RouteSection, ServeSection, WatchSection
 from crossgrade.domain import EvidenceClass, Mode
-
-Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
-Variable = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,127}$")]
-Text = Annotated[str, StringConstraints(min_length=1)]
-Url = Annotated[str, StringConstraints(pattern=r"^https?://\S+$")]
-Rate = Annotated[Decimal, Field(ge=0, max_digits=20)]
-
-
-class Section(BaseModel):
-    """A mapping in which unknown keys and other types are refused."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, title=None)
 
 
 class PriceSection(Section):
@@ -265,13 +255,24 @@ class WorkloadSection(Section):
 
 
 class ConfigFile(Section):
-    """crossgrade.yaml: models, workloads, and where results are kept."""
+    """crossgrade.yaml: models, workloads, how traffic is served and watched, where results are kept."""
 
     models: Annotated[dict[Name, ModelSection], Field(min_length=1)] = Field(
         description="Offers by a name of your choice; results and verdicts use it."
     )
     workloads: dict[Name, WorkloadSection] = Field(
         default={}, description="Workloads by a name of your choice."
+    )
+    routes: dict[Name, RouteSection] | None = Field(
+        default=None,
+        description="Streams of requests by a name of your choice; left out, each workload is a route of its "
+        "own name.",
+    )
+    serve: ServeSection = Field(
+        default=ServeSection(), description="How `crossgrade serve` listens, and whom it lets in."
+    )
+    watch: WatchSection = Field(
+        default=WatchSection(), description="How `crossgrade watch` checks that verdicts still hold."
     )
     store: Text = Field(
         default=".crossgrade/crossgrade.db",

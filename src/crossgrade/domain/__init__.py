@@ -13,6 +13,7 @@ from crossgrade.domain.serving import (
     StickyUnit,
     TierRule,
     TokenIssuer,
+    Watching,
 )
 from crossgrade.domain.values import JSON, Estimate, Origin, Usage
 from crossgrade.domain.workload import EvidenceClass, Mode, Requirements, Workload
@@ -49,5 +50,6 @@ __all__ = [
     "ToolCall",
     "Usage",
     "Variant",
+    "Watching",
     "Workload",
 ]

@@ -48,7 +48,9 @@ class RouteSpec:
     the names under which clients may ask for it, besides its own. `fallbacks` are offers tried,
     in order, when the picked one fails before its first byte; the incumbent is always the last.
     `sticky` is what a canary and a conversation stay with. `tiers` and `teams` may use the
-    route (empty: all). `canary_steps` are the rising shares of `route promote`.
+    route (empty: all). `canary_steps` are the rising shares of `route promote`. An offer is not
+    asked with more than its `max_body_bytes`. `outcome` names the feedback that says how an
+    answer turned out.
     """
 
     name: str
@@ -63,6 +65,7 @@ class RouteSpec:
     max_body_bytes: Mapping[str, int] = field(default_factory=dict)
     attempts: int = 3
     shadow: Shadow | None = None
+    outcome: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,3 +118,23 @@ class Serving:
     idle_timeout_s: float = 75.0
     max_connections: int = 2_000
     log_prompts: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Watching:
+    """The `watch` section: how often live pairs are looked at, who labels some, who is told of alarms.
+
+    The webhook's secret stays in the environment: `webhook_secret_env` names the variable.
+    `label_share` of the pairs are put before people; `max_usd_per_day` bounds what judges cost
+    (None: no bound). A price that rose by the share `price_rise` and a retirement within
+    `retirement_days` are alarms. Texts of pairs are erased after `keep_text_days`.
+    """
+
+    interval_s: float = 60.0
+    webhook_url: str | None = None
+    webhook_secret_env: str | None = None
+    label_share: float = 0.05
+    max_usd_per_day: float | None = None
+    price_rise: float = 0.1
+    retirement_days: int = 14
+    keep_text_days: int = 30

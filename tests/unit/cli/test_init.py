@@ -90,3 +90,14 @@ def test_a_folder_that_cannot_be_made(folder: Path, capsys: pytest.CaptureFixtur
     (folder / "file").write_text("")
     assert run(["init", "file/project"]) == 2
     assert "cannot be written" in capsys.readouterr().err
+
+
+def test_what_is_commented_out_about_serving_is_valid(folder: Path) -> None:
+    assert run(["init", "."]) == 0
+    path = folder / "crossgrade.yaml"
+    before, serving = path.read_text().split("# routes:")
+    lines = [line.removeprefix("# ") for line in f"# routes:{serving}".splitlines()]
+    path.write_text(before + "\n".join(lines).replace("WORKLOAD", "tickets") + "\n")
+    config = load_config(path)
+    assert config.routes["my-feature"].workload == "tickets"
+    assert len(config.serving.limits) == 2

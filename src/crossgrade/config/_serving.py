@@ -1,0 +1,266 @@
+"""From the sections `routes`, `serve` and `watch` to domain objects, and the rules across their keys."""
+
+import ipaddress
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from urllib.parse import urlsplit
+
+from crossgrade.config._problems import nearest, shown
+from crossgrade.config._schema import ConfigFile
+from crossgrade.config._section import values
+from crossgrade.config._serving_schema import (
+    IssuerSection,
+    LimitSection,
+    RouteSection,
+    ServeSection,
+    TierRuleSection,
+    WatchSection,
+)
+from crossgrade.config._yaml import YamlTree
+from crossgrade.domain import (
+    Limit,
+    Offer,
+    RouteSpec,
+    Serving,
+    Shadow,
+    TierRule,
+    TokenIssuer,
+    Watching,
+    Workload,
+)
+from crossgrade.errors import ConfigError
+
+WINDOW_S = {
+    "second": 1,
+    "minute": 60,
+    "hour": 3_600,
+    "day": 86_400,
+    "week": 604_800,
+    "month": 2_592_000,
+}
+
+
+@dataclass(slots=True)
+class ServingResolver:
+    """Resolves what serving is told against the models and workloads, adding to `problems`."""
+
+    tree: YamlTree
+    problems: list[ConfigError]
+    offers: Mapping[str, Offer]
+    workloads: Mapping[str, Workload]
+
+    def routes(self, file: ConfigFile) -> dict[str, RouteSpec]:
+        """Return the routes by name; without the section each workload is a route of its own name."""
+        if file.routes is None:
+            return {
+                name: RouteSpec(name=name, workload=name, incumbent=workload.incumbent.name)
+                for name, workload in self.workloads.items()
+            }
+        asked_as: dict[str, str] = dict.fromkeys(file.routes, "the name of a route")
+        built = {}
+        for name, section in file.routes.items():
+            self._check_models(f"routes.{name}.models", section, asked_as)
+            route = self._route(name, section, file)
+            if route is not None:
+                built[name] = route
+        return built
+
+    def serving(self, section: ServeSection, routes: Mapping[str, RouteSpec]) -> Serving:
+        """Return how to serve."""
+        fields = values(section)
+        fields["limits"] = tuple(self._limits(section, routes))
+        fields["issuers"] = tuple(self._issuers(section))
+        if section.open_on_loopback and not is_loopback(section.host):
+            message = f"`open_on_loopback` serves without keys, and {shown(section.host)} is not this machine"
+            hint = "remove it and make keys with `crossgrade keys create`, or set `host: 127.0.0.1`"
+            self._refuse("serve.open_on_loopback", message, hint)
+        if section.port == section.admin_port:
+            self._refuse("serve.admin_port", f"{section.port} is the gateway's port", "give it another port")
+        if section.body_parse_bytes > section.body_max_bytes:
+            message = "`body_parse_bytes` is above `body_max_bytes`"
+            self._refuse("serve.body_parse_bytes", message, "lower it, or raise `body_max_bytes`")
+        return Serving(**fields)
+
+    def watching(self, section: WatchSection) -> Watching:
+        """Return how to watch."""
+        url = section.webhook_url
+        if url is not None:
+            if not _is_protected(url):
+                message = "`webhook_url` must use https beyond this machine"
+                self._refuse("watch.webhook_url", message, "write it with https://")
+            if section.webhook_secret_env is None:
+                message = "`webhook_secret_env` is missing: an alarm nobody signed cannot be trusted"
+                self._refuse("watch.webhook_url", message, "name the variable that holds a secret of yours")
+        return Watching(**values(section))
+
+    def _refuse(self, where: str, message: str, hint: str | None) -> None:
+        self.problems.append(self.tree.error(where, message, hint))
+
+    def _offer_exists(self, where: str, name: str) -> bool:
+        if name in self.offers:
+            return True
+        self._refuse(where, f"no model {shown(name)} under `models`", nearest(name, self.offers))
+        return False
+
+    def _check_models(self, where: str, section: RouteSection, asked_as: dict[str, str]) -> None:
+        for index, model in enumerate(section.models):
+            if model in asked_as:
+                message = (
+                    f"{shown(model)} is already {asked_as[model]}, so requests for it would be ambiguous"
+                )
+                self._refuse(f"{where}.{index}", message, "keep it in one place")
+            asked_as.setdefault(model, f"a model of {where.removesuffix('.models')}")
+
+    def _route(self, name: str, section: RouteSection, file: ConfigFile) -> RouteSpec | None:
+        where = f"routes.{name}"
+        incumbent = self._incumbent(where, section, file)
+        workload = self.workloads.get(section.workload or "")
+        known = [
+            self._offer_exists(f"{where}.fallbacks.{i}", each) for i, each in enumerate(section.fallbacks)
+        ]
+        self._check_steps(f"{where}.canary_steps", section.canary_steps)
+        if incumbent is None or not all(known):
+            return None
+        self._check_fallbacks(where, section, incumbent, workload)
+        self._check_body_bytes(where, section, incumbent, workload)
+        self._check_shadow(f"{where}.shadow", section, workload)
+        fields = values(section) | {
+            "incumbent": incumbent,
+            "shadow": None if section.shadow is None else Shadow(**values(section.shadow)),
+        }
+        return RouteSpec(name=name, **fields)
+
+    def _incumbent(self, where: str, section: RouteSection, file: ConfigFile) -> str | None:
+        """Return who answers by default, None where that is not known."""
+        given = section.incumbent
+        if section.workload is None:
+            if given is None:
+                hint = "name the model that answers, or the `workload` whose incumbent does"
+                self._refuse(where, "`incumbent` is missing", hint)
+                return None
+            return given if self._offer_exists(f"{where}.incumbent", given) else None
+        workload = file.workloads.get(section.workload)
+        if workload is None:
+            message = f"no workload {shown(section.workload)} under `workloads`"
+            self._refuse(f"{where}.workload", message, nearest(section.workload, file.workloads))
+            return None
+        wanted = workload.incumbent.model
+        if given not in (None, wanted):
+            message = f"{shown(given)} is not the incumbent of workload {section.workload}, which is {wanted}"
+            self._refuse(f"{where}.incumbent", message, "remove `incumbent`, or name another workload")
+            return None
+        return wanted if wanted in self.offers else None
+
+    def _check_steps(self, where: str, steps: list[float]) -> None:
+        if any(later <= earlier for earlier, later in pairwise(steps)):
+            self._refuse(where, "`canary_steps` do not rise", "for instance `[0.05, 0.25, 1]`")
+        elif steps[-1] != 1:
+            message = "`canary_steps` end below 1, so no promotion would finish the canary"
+            self._refuse(where, message, "end them with 1")
+
+    def _check_fallbacks(
+        self, where: str, section: RouteSection, incumbent: str, workload: Workload | None
+    ) -> None:
+        for index, name in enumerate(section.fallbacks):
+            place = f"{where}.fallbacks.{index}"
+            if name == incumbent or name in section.fallbacks[:index]:
+                why = "the incumbent, which is always the last" if name == incumbent else "there already"
+                self._refuse(place, f"{shown(name)} is {why}", "remove it")
+            elif workload is not None:
+                self._check_region(place, name, workload, "a fallback sends requests there")
+
+    def _check_body_bytes(
+        self, where: str, section: RouteSection, incumbent: str, workload: Workload | None
+    ) -> None:
+        candidates = [] if workload is None else [candidate.name for candidate in workload.candidates]
+        reached = {incumbent, *section.fallbacks, *candidates}
+        for name in section.max_body_bytes:
+            if name not in reached:
+                message = f"{shown(name)} is never asked by this route"
+                self._refuse(f"{where}.max_body_bytes.{name}", message, nearest(name, reached))
+
+    def _check_shadow(self, where: str, section: RouteSection, workload: Workload | None) -> None:
+        if section.shadow is None:
+            return
+        if section.workload is None:
+            message = "`shadow` without a workload: nothing would score the pairs"
+            self._refuse(where, message, "name the route's `workload`, or remove `shadow`")
+        for candidate in () if workload is None else workload.candidates:
+            self._check_region(where, candidate.name, workload, "shadowing sends requests there")
+
+    def _check_region(self, where: str, name: str, workload: Workload | None, why: str) -> None:
+        """Refuse an offer that would process the workload's requests where they may not be."""
+        allowed = () if workload is None else workload.requirements.regions
+        region = self.offers[name].region
+        if workload is None or not allowed or region in allowed:
+            return
+        seen = "has no `region`" if region is None else f"is in region {region}"
+        message = f"{shown(name)} {seen}, workload {workload.name} allows {', '.join(allowed)}, and {why}"
+        self._refuse(where, message, f"set `models.{name}.region` if it is allowed, or remove it here")
+
+    def _limits(self, section: ServeSection, routes: Mapping[str, RouteSpec]) -> Iterator[Limit]:
+        seen = set()
+        for index, each in enumerate(section.limits):
+            where = f"serve.limits.{index}"
+            self._check_limit(where, each, routes)
+            window_s = 0 if each.per is None else WINDOW_S[each.per]
+            limit = Limit(scope=each.scope, unit=each.unit, cap=each.cap, window_s=window_s, match=each.match)
+            kind = (limit.scope, limit.match, limit.unit, limit.window_s)
+            if kind in seen:
+                self._refuse(where, "the same limit stands there already", "keep one of the two")
+            seen.add(kind)
+            yield limit
+
+    def _check_limit(self, where: str, limit: LimitSection, routes: Mapping[str, RouteSpec]) -> None:
+        if limit.unit == "parallel" and limit.per is not None:
+            self._refuse(f"{where}.per", "requests in flight have no window", "remove `per`")
+        if limit.unit != "parallel" and limit.per is None:
+            hint = "add the window's length, for instance `per: day`"
+            self._refuse(where, "`per` is missing", hint)
+        if limit.scope == "route" and limit.match not in ("*", *routes):
+            message = f"no route {shown(limit.match)} under `routes`"
+            self._refuse(f"{where}.match", message, nearest(limit.match, routes))
+
+    def _issuers(self, section: ServeSection) -> Iterator[TokenIssuer]:
+        seen = set()
+        for index, each in enumerate(section.issuers):
+            where = f"serve.issuers.{index}"
+            self._check_issuer(where, each)
+            if each.issuer in seen:
+                self._refuse(f"{where}.issuer", "this issuer stands there already", "keep one of the two")
+            seen.add(each.issuer)
+            rules = tuple(
+                self._rule(f"{where}.rules.{number}", rule) for number, rule in enumerate(each.rules)
+            )
+            yield TokenIssuer(**(values(each) | {"rules": rules}))
+
+    def _check_issuer(self, where: str, section: IssuerSection) -> None:
+        if not _is_protected(section.issuer):
+            message = "`issuer` must use https: its keys decide who is let in"
+            self._refuse(f"{where}.issuer", message, "write it with https://")
+        if urlsplit(section.issuer).query or urlsplit(section.issuer).fragment:
+            message = "`issuer` has a query or fragment, which issuers do not have"
+            self._refuse(f"{where}.issuer", message, "write it exactly as in the tokens' `iss`")
+
+    def _rule(self, where: str, rule: TierRuleSection) -> TierRule:
+        if isinstance(rule.value, list) != (rule.operator == "in"):
+            wanted = "a list" if rule.operator == "in" else "one text"
+            self._refuse(f"{where}.value", f"`{rule.operator}` compares with {wanted}", None)
+        return TierRule(**values(rule))
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether a host is this machine only."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _is_protected(url: str) -> bool:
+    """Tell whether nobody on the way can read or change what goes to a URL."""
+    parts = urlsplit(url)
+    return parts.scheme == "https" or is_loopback(parts.hostname or "")
