@@ -1,0 +1,314 @@
+"""The worker's line to the keeper: request records, leases, shadow pairs, feedback, metrics.
+
+What the keeper has not acknowledged is kept and sent again when there is a new one, within
+bounds: a keeper that dies costs nothing, one that stays away costs records, which are counted.
+"""
+
+import asyncio
+import os
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import msgspec
+
+from crossgrade.gateway._limits import Limits
+from crossgrade.gateway._messages import (
+    Ack,
+    Ask,
+    Deny,
+    Done,
+    Flush,
+    FromKeeper,
+    Grant,
+    Hello,
+    Keep,
+    LeaseId,
+    Outcome,
+    Recall,
+    Report,
+    RequestRecord,
+    Resume,
+    Scrape,
+    ShadowPair,
+    Spend,
+    Welcome,
+)
+from crossgrade.gateway._metrics import Metrics
+
+FLUSH_S = 0.1
+METRICS_S = 1.0
+MOST_RECORDS = 20_000
+MOST_UNWRITTEN_BYTES = 8 << 20
+MOST_PAIRS_BYTES = 32 << 20
+_RETRY_S = (0.02, 0.05, 0.1, 0.2, 0.5)
+
+OnKept: TypeAlias = Callable[[bool], None]
+OnText: TypeAlias = Callable[[str | None], None]
+
+_encoder = msgspec.json.Encoder()
+_decoder = msgspec.json.Decoder(FromKeeper)
+
+
+class _Unwritten:
+    """A flush that was sent and not acknowledged."""
+
+    __slots__ = ("data", "seq", "spends")
+
+    def __init__(self, seq: int, data: bytes, spends: list[Spend]) -> None:
+        self.seq = seq
+        self.data = data
+        self.spends = spends
+
+
+class Keeper(asyncio.Protocol):
+    """The connection of one worker to the keeper at a Unix socket; it comes back by itself."""
+
+    def __init__(self, path: str, *, worker: int, limits: Limits, metrics: Metrics) -> None:
+        self._path = path
+        self._worker = worker
+        self._limits = limits
+        self._metrics = metrics
+        self._life = os.urandom(8).hex()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._transport: asyncio.Transport | None = None
+        self._ready = False
+        self._closing = False
+        self._connecting: asyncio.Task[None] | None = None
+        self._failures = 0
+        self._input = b""
+        self._records: list[RequestRecord] = []
+        self._recalled: list[LeaseId] = []
+        self._timer: asyncio.TimerHandle | None = None
+        self._ticker: asyncio.TimerHandle | None = None
+        self._metrics_at = 0.0
+        self._seq = 0
+        self._number = 0
+        self._unwritten: deque[_Unwritten] = deque()
+        self._unwritten_bytes = 0
+        self._asked: dict[int, tuple[bytes, Callable[[Done | None], None]]] = {}
+        self._asked_bytes = 0
+        self._written = asyncio.Event()
+        self._handlers: dict[type, Callable[[Any], None]] = {
+            Welcome: self._welcome,
+            Ack: self._wrote,
+            Grant: limits.granted,
+            Deny: limits.denied,
+            Recall: self._recall,
+            Done: self._done,
+        }
+
+    def start(self) -> None:
+        """Connect, from within the running event loop."""
+        self._loop = asyncio.get_running_loop()
+        self._limits.send = self._send_ask
+        self._limits.on_change = self._arm
+        self._connecting = self._loop.create_task(self._connect())
+        self._tick()
+
+    @property
+    def connected(self) -> bool:
+        """Whether the keeper is there."""
+        return self._ready
+
+    def record(self, record: RequestRecord) -> None:
+        """Take a request record; it is written within a fraction of a second."""
+        records = self._records
+        if len(records) < MOST_RECORDS:
+            records.append(record)
+            if self._timer is None:
+                self._arm()
+        else:
+            self._metrics.add("crossgrade.gateway.dropped", "record")
+
+    def keep_pair(self, pair: ShadowPair, on_kept: OnKept | None = None) -> None:
+        """Hand a shadow pair over; `on_kept` hears whether it is in the store."""
+
+        def done(answer: Done | None) -> None:
+            kept = answer is not None and answer.error is None
+            if not kept:
+                self._metrics.add("crossgrade.gateway.dropped", "pair")
+            if on_kept is not None:
+                on_kept(kept)
+
+        number = self._next()
+        identifier = f"{time.time_ns() // 1_000_000:012x}{os.urandom(10).hex()}"
+        self._request(number, Keep(number, identifier, pair), done)
+
+    def feedback(self, outcome: Outcome, on_done: Callable[[str | None], None]) -> None:
+        """Hand feedback over; `on_done` hears what was wrong, None when it is in the store."""
+        number = self._next()
+        self._request(number, Report(number, outcome), lambda answer: on_done(_problem(answer)))
+
+    def metrics_text(self, on_text: OnText) -> None:
+        """Ask for the metrics of all workers as Prometheus text; None when the keeper is away."""
+        if not self._ready:
+            on_text(None)
+            return
+        self._metrics_at = 0.0
+        self._flush()
+        number = self._next()
+        self._request(
+            number, Scrape(number), lambda done: on_text(None if done is None or done.error else done.text)
+        )
+
+    async def close(self, patience_s: float = 1.0) -> None:
+        """Write what is left, wait for the keeper's word, and disconnect."""
+        self._closing = True
+        self._metrics_at = 0.0
+        self._flush()
+        try:
+            async with asyncio.timeout(patience_s):
+                while self._ready and (self._unwritten or self._asked):
+                    self._written.clear()
+                    await self._written.wait()
+        except TimeoutError:
+            pass
+        for timer in (self._timer, self._ticker):
+            if timer is not None:
+                timer.cancel()
+        if self._connecting is not None:
+            self._connecting.cancel()
+        if self._transport is not None:
+            self._transport.close()
+
+    # Connection.
+
+    async def _connect(self) -> None:
+        assert self._loop is not None
+        while not self._closing:
+            try:
+                await self._loop.create_unix_connection(lambda: self, self._path)
+            except OSError:
+                await asyncio.sleep(_RETRY_S[min(self._failures, len(_RETRY_S) - 1)])
+                self._failures += 1
+            else:
+                return
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Introduce the worker."""
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        self._input = b""
+        self._send(Hello(self._worker, self._life, os.getpid()))
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 -- asyncio's signature
+        """Begin to look for a new keeper."""
+        self._transport = None
+        self._ready = False
+        self._written.set()
+        if not self._closing and self._loop is not None:
+            self._connecting = self._loop.create_task(self._connect())
+
+    def data_received(self, data: bytes) -> None:
+        """Take what the keeper says."""
+        *lines, self._input = (self._input + data).split(b"\n")
+        for line in lines:
+            message = _decoder.decode(line)
+            self._handlers[type(message)](message)
+
+    def _welcome(self, message: Welcome) -> None:
+        self._failures = 0
+        self._limits.idle_s = message.idle_s
+        self._wrote(Ack(message.seq))
+        spends = [spend for flush in self._unwritten for spend in flush.spends]
+        self._send(Resume(self._limits.held(spends)))
+        assert self._transport is not None
+        self._transport.writelines([flush.data for flush in self._unwritten])
+        self._transport.writelines([line for line, _ in self._asked.values()])
+        self._ready = True
+        self._limits.ask_again()
+        self._flush()
+
+    def _wrote(self, message: Ack) -> None:
+        unwritten = self._unwritten
+        while unwritten and unwritten[0].seq <= message.seq:
+            self._unwritten_bytes -= len(unwritten.popleft().data)
+        self._written.set()
+
+    def _recall(self, message: Recall) -> None:
+        self._limits.recalled(message.lease)
+        self._recalled.append(message.lease)
+        self._flush()
+
+    def _done(self, message: Done) -> None:
+        asked = self._asked.pop(message.number, None)
+        if asked is not None:
+            self._asked_bytes -= len(asked[0])
+            asked[1](message)
+        self._written.set()
+
+    # Sending.
+
+    def _send(self, message: object) -> None:
+        if self._transport is not None:
+            self._transport.write(_encoder.encode(message) + b"\n")
+
+    def _send_ask(self, ask: Ask) -> bool:
+        if self._ready:
+            self._send(ask)
+        return self._ready
+
+    def _next(self) -> int:
+        self._number += 1
+        return self._number
+
+    def _request(self, number: int, message: object, on_done: Callable[[Done | None], None]) -> None:
+        line = _encoder.encode(message) + b"\n"
+        if self._closing or self._asked_bytes + len(line) > MOST_PAIRS_BYTES:
+            on_done(None)
+            return
+        self._asked[number] = (line, on_done)
+        self._asked_bytes += len(line)
+        if self._ready and self._transport is not None:
+            self._transport.write(line)
+
+    def _arm(self) -> None:
+        if self._timer is None and self._loop is not None:
+            self._timer = self._loop.call_later(FLUSH_S, self._flush)
+
+    def _tick(self) -> None:
+        assert self._loop is not None
+        self._ticker = self._loop.call_later(METRICS_S, self._tick)
+        self._limits.tick()
+        self._flush()
+
+    def _flush(self) -> None:
+        """Send records, spends and (once a second) metrics in one piece."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if not self._ready or self._transport is None or self._unwritten_bytes > MOST_UNWRITTEN_BYTES:
+            if self._records:
+                self._arm()
+            return
+        records, self._records = self._records, []
+        recalled, self._recalled = self._recalled, []
+        spends = self._limits.take_spends()
+        self._metrics.count(records)
+        now = time.monotonic()
+        is_due = now - self._metrics_at >= METRICS_S
+        deltas = self._metrics.take() if is_due else []
+        if not (records or spends or recalled or deltas):
+            return
+        self._seq += 1
+        lines = _encoder.encode_lines(records)
+        head = Flush(
+            self._seq,
+            size=len(lines),
+            records=len(records),
+            spends=spends,
+            recalled=recalled,
+            metrics=deltas,
+        )
+        data = b"%b\n%b" % (_encoder.encode(head), lines)
+        self._unwritten.append(_Unwritten(self._seq, data, spends))
+        self._unwritten_bytes += len(data)
+        self._transport.write(data)
+        if is_due:
+            self._metrics_at = now
+
+
+def _problem(done: Done | None) -> str | None:
+    return "the keeper is not there" if done is None else done.error

@@ -1,0 +1,417 @@
+"""Budgets and rates on the worker's side: leases from the keeper, taken from without waiting.
+
+For each limit the keeper lends a worker an amount. A request reserves from what was lent, at
+once, and settles with what it really used; only when too little is left does it wait for the
+keeper. The keeper lends no more than the cap allows, so workers together cannot overspend, but
+for what a provider bills beyond a reservation.
+"""
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from crossgrade.domain import Limit, LimitScope, LimitUnit
+from crossgrade.gateway._messages import NANO, Ask, Deny, Grant, Held, LeaseId, Spend
+from crossgrade.identity import Principal
+
+WAIT_S = 2.0
+"""How long a request waits for the keeper before it is refused."""
+
+_DENIED_S = 0.2
+_MOST_COUNTERS = 20_000
+_UNITS: Mapping[LimitUnit, int] = {"usd": 0, "tokens": 1, "requests": 2, "parallel": 3}
+_FOREVER = float("inf")
+
+RefusalKind = Literal["insufficient_quota", "rate_limit_exceeded", "limits_unavailable"]
+_Key: TypeAlias = tuple[LimitScope, str, LimitUnit, int]
+_Amounts: TypeAlias = tuple[int, int, int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a request may not go on: which limit, and when trying again can help.
+
+    `kind` is the error code: spent money is `insufficient_quota`, a rate is `rate_limit_exceeded`
+    (both 429); `limits_unavailable` (503) when the keeper cannot be asked.
+    """
+
+    scope: LimitScope
+    match: str
+    unit: LimitUnit
+    window_s: int
+    cap: float
+    retry_after_s: float
+    kind: RefusalKind
+
+    @property
+    def message(self) -> str:
+        """One sentence for the client."""
+        if self.kind == "limits_unavailable":
+            return f"The limit of this {self.scope} cannot be checked at the moment."
+        if self.unit == "parallel":
+            return f"This {self.scope} has its {self.cap:g} requests in flight already."
+        amount = f"${self.cap:g}" if self.unit == "usd" else f"{self.cap:g} {self.unit}"
+        span = _span(self.window_s)
+        return f"This {self.scope} has used its {amount} per {span}, or asks for more than is left."
+
+
+class Lease:
+    """What the keeper lent of one limit for one window: `left` to reserve from, `reserved` in flight.
+
+    `spent` and `shrunk` were not reported yet; see `Spend`.
+    """
+
+    __slots__ = ("counter", "dirty", "ends", "id", "left", "reserved", "shrunk", "spent", "unit", "used_at")
+
+    def __init__(self, counter: "Counter", window: int) -> None:
+        self.counter = counter
+        self.id = LeaseId(counter.scope, counter.match, counter.unit, counter.window_s, window)
+        self.ends: float = window + counter.window_s if counter.window_s else _FOREVER
+        self.unit = counter.index
+        self.left = self.reserved = self.spent = self.shrunk = 0
+        self.dirty = False
+        self.used_at = 0.0
+
+    def give_back(self) -> None:
+        """Hand back what is not in flight, with the next flush."""
+        self.shrunk += self.left
+        self.left = 0
+
+
+class Counter:
+    """One limit of one key, team or route, as this worker knows it."""
+
+    __slots__ = (
+        "asked", "cap", "denied_need", "denied_until", "index", "lease", "match", "retry_at", "scope",
+        "unavailable", "unit", "waiting", "window_s",
+    )  # fmt: skip
+
+    def __init__(self, scope: LimitScope, match: str, unit: LimitUnit, window_s: int) -> None:
+        self.scope = scope
+        self.match = match
+        self.unit = unit
+        self.window_s = window_s
+        self.index = _UNITS[unit]
+        self.cap = 0
+        self.asked = False
+        self.denied_need = 0
+        self.denied_until = self.retry_at = 0.0
+        self.unavailable = False
+        self.waiting: deque[_Waiting] = deque()
+        self.lease = Lease(self, 0)
+        if window_s:
+            self.lease.ends = 0.0
+
+    def refusal(self, now: float) -> Refusal:
+        """Describe why this limit refuses."""
+        kind: RefusalKind = "insufficient_quota" if self.unit == "usd" else "rate_limit_exceeded"
+        return Refusal(
+            scope=self.scope,
+            match=self.match,
+            unit=self.unit,
+            window_s=self.window_s,
+            cap=self.cap / NANO if self.unit == "usd" else self.cap,
+            retry_after_s=max(0.05, self.retry_at - now),
+            kind="limits_unavailable" if self.unavailable else kind,
+        )
+
+
+class Hold:
+    """What one request reserved; `Limits.settle` ends it."""
+
+    __slots__ = ("amounts", "leases")
+
+    def __init__(self, leases: tuple[Lease, ...], amounts: _Amounts) -> None:
+        self.leases = leases
+        self.amounts = amounts
+
+
+Ready: TypeAlias = Callable[["Hold | Refusal"], None]
+
+
+class _Waiting:
+    __slots__ = ("amounts", "counters", "ready", "since")
+
+    def __init__(self, counters: tuple[Counter, ...], amounts: _Amounts, ready: Ready, since: float) -> None:
+        self.counters = counters
+        self.amounts = amounts
+        self.ready = ready
+        self.since = since
+
+
+class Limits:
+    """The limits of one worker; `Keeper` carries what they ask and report.
+
+    `configured` are those of the configuration; a caller's own come with its `Principal`.
+    """
+
+    def __init__(self, configured: Sequence[Limit], *, clock: Callable[[], float] = time.time) -> None:
+        self._configured = tuple(configured)
+        self._clock = clock
+        self._counters: dict[_Key, Counter] = {}
+        self._resolved: dict[tuple[str, str], tuple[Principal, tuple[Counter, ...]]] = {}
+        self._dirty: list[Lease] = []
+        self._old: set[Lease] = set()
+        self.send: Callable[[Ask], bool] = lambda _ask: False
+        self.on_change: Callable[[], None] = lambda: None
+        self.idle_s = 60.0
+
+    def resolve(self, principal: Principal, route: str) -> tuple[Counter, ...]:
+        """Return the limits that a caller's request on a route counts against; they all have to hold."""
+        found = self._resolved.get((principal.id, route))
+        if found is not None and (found[0] is principal or found[0] == principal):
+            return found[1]
+        if len(self._resolved) >= _MOST_COUNTERS:
+            self._resolved.clear()
+        names: Mapping[LimitScope, str] = {"key": principal.id, "team": principal.team, "route": route}
+        caps: dict[_Key, float] = {}
+        for limit in (*self._configured, *principal.limits):
+            name = names[limit.scope]
+            if name and limit.match in ("*", name):
+                key = (limit.scope, name, limit.unit, limit.window_s)
+                caps[key] = min(limit.cap, caps.get(key, limit.cap))
+        counters = tuple(self._counter(key, cap) for key, cap in caps.items())
+        self._resolved[(principal.id, route)] = (principal, counters)
+        return counters
+
+    def shadow(self, route: str, max_usd_per_day: float | None) -> tuple[Counter, ...]:
+        """Return the limit on what shadowing a route may cost, none where it has none."""
+        if max_usd_per_day is None:
+            return ()
+        return (self._counter(("route", f"shadow:{route}", "usd", 86_400), max_usd_per_day),)
+
+    def _counter(self, key: _Key, cap: float) -> Counter:
+        found = self._counters.get(key)
+        if found is None:
+            found = self._counters[key] = Counter(*key)
+        found.cap = int(cap * NANO) if found.unit == "usd" else int(cap)
+        return found
+
+    def reserve(
+        self, counters: tuple[Counter, ...], usd: float | None, tokens: int, ready: Ready
+    ) -> Hold | Refusal | None:
+        """Reserve dollars, tokens and one request; None: the keeper is asked, `ready` hears the outcome.
+
+        `usd` None (the price is unknown) counts against no budget. `ready` is called once, at
+        most `WAIT_S` later; a caller that has gone by then settles the hold with 0.
+        """
+        amounts = (int(usd * NANO) if usd else 0, tokens, 1, 1)
+        now = self._clock()
+        leases = []
+        for counter in counters:
+            lease = counter.lease
+            if lease.left < amounts[lease.unit] or lease.ends <= now:
+                return self._reserve_slowly(counters, amounts, now, ready)
+            leases.append(lease)
+        return self._take(leases, amounts)
+
+    def settle(self, hold: Hold, usd: float | None, tokens: int | None) -> None:
+        """End a hold with what was used; None (unknown) counts what was reserved."""
+        reserved = hold.amounts
+        used = (
+            reserved[0] if usd is None else int(usd * NANO),
+            reserved[1] if tokens is None else tokens,
+            1,
+            0,
+        )
+        for lease in hold.leases:
+            unit = lease.unit
+            held, amount = reserved[unit], used[unit]
+            lease.reserved -= held
+            lease.spent += amount
+            lease.shrunk += amount
+            left = lease.left = lease.left + held - amount
+            if left < 0:  # more was used than had been lent: it shrinks by what there was
+                lease.shrunk += left
+                lease.left = 0
+            if not lease.dirty:
+                self._mark(lease)
+            counter = lease.counter
+            if counter.waiting:
+                self._serve(counter)
+            if amount < held:
+                counter.denied_until = 0.0
+
+    def _take(self, leases: Sequence[Lease], amounts: _Amounts) -> Hold:
+        for lease in leases:
+            amount = amounts[lease.unit]
+            lease.left -= amount
+            lease.reserved += amount
+            if not lease.dirty:
+                self._mark(lease)
+        return Hold(tuple(leases), amounts)
+
+    def _mark(self, lease: Lease) -> None:
+        lease.dirty = True
+        if not self._dirty:
+            self.on_change()
+        self._dirty.append(lease)
+
+    def _reserve_slowly(
+        self, counters: tuple[Counter, ...], amounts: _Amounts, now: float, ready: Ready
+    ) -> Hold | Refusal | None:
+        outcome = self._attempt(counters, amounts, now)
+        if not isinstance(outcome, Counter):
+            return outcome
+        outcome.waiting.append(_Waiting(counters, amounts, ready, now))
+        self._ask(outcome, amounts[outcome.index])
+        return None
+
+    def _attempt(
+        self, counters: tuple[Counter, ...], amounts: _Amounts, now: float
+    ) -> Hold | Refusal | Counter:
+        """Reserve, or return the first limit that refuses, or that has to be asked for."""
+        for counter in counters:
+            lease = self._current(counter, now)
+            need = amounts[counter.index]
+            if lease.left >= need:
+                continue
+            if need > counter.cap:
+                counter.retry_at, counter.unavailable = min(lease.ends, now + 86_400), False
+                return counter.refusal(now)
+            if now < counter.denied_until and need >= counter.denied_need:
+                return counter.refusal(now)
+            return counter
+        return self._take([counter.lease for counter in counters], amounts)
+
+    def _current(self, counter: Counter, now: float) -> Lease:
+        """Return the lease of the present window; what is left of the one before is handed back."""
+        lease = counter.lease
+        if lease.ends <= now:
+            if lease.left or lease.reserved:
+                self._old.add(lease)
+                if not lease.dirty:
+                    self._mark(lease)
+            window = int(now) // counter.window_s * counter.window_s
+            lease = counter.lease = Lease(counter, window)
+            counter.denied_until = 0.0
+            counter.asked = False
+        return lease
+
+    def _ask(self, counter: Counter, need: int) -> None:
+        if not counter.asked:
+            counter.asked = self.send(Ask(counter.lease.id, counter.cap, need))
+
+    def granted(self, grant: Grant) -> None:
+        """Take a grant of the keeper; one for a window that is over is handed back."""
+        counter = self._counters.get(_key(grant.lease))
+        if counter is None or counter.lease.id != grant.lease:
+            late = Lease(counter or Counter(*_key(grant.lease)), grant.lease.window)
+            late.shrunk, late.ends = grant.amount, 0.0
+            self._mark(late)
+            return
+        counter.lease.left += grant.amount
+        counter.lease.used_at = self._clock()
+        counter.asked = False
+        counter.denied_until = 0.0
+        self._serve(counter)
+
+    def denied(self, deny: Deny) -> None:
+        """Take a refusal of the keeper: it holds for a moment, for as much or more."""
+        counter = self._counters.get(_key(deny.lease))
+        if counter is None or counter.lease.id != deny.lease:
+            return
+        now = self._clock()
+        counter.asked = False
+        counter.denied_need = deny.need
+        counter.denied_until = now + _DENIED_S
+        counter.retry_at = now + deny.retry_after_s
+        counter.unavailable = deny.unavailable
+        self._serve(counter)
+
+    def recalled(self, lease_id: LeaseId) -> None:
+        """Hand back what is left of a lease, with the next flush."""
+        counter = self._counters.get(_key(lease_id))
+        if counter is not None and counter.lease.id == lease_id and counter.lease.left:
+            counter.lease.give_back()
+            if not counter.lease.dirty:
+                self._mark(counter.lease)
+
+    def _serve(self, counter: Counter) -> None:
+        """Let waiting requests go on, in their order, as far as they can."""
+        now = self._clock()
+        waiting = counter.waiting
+        while waiting:
+            entry = waiting[0]
+            outcome = self._attempt(entry.counters, entry.amounts, now)
+            if outcome is counter:
+                self._ask(counter, entry.amounts[counter.index])
+                return
+            waiting.popleft()
+            if isinstance(outcome, Counter):
+                outcome.waiting.append(entry)
+                self._ask(outcome, entry.amounts[outcome.index])
+            else:
+                entry.ready(outcome)
+
+    def take_spends(self) -> list[Spend]:
+        """Return what happened to leases since the last call."""
+        now = self._clock()
+        spends = []
+        dirty, self._dirty = self._dirty, []
+        for lease in dirty:
+            if lease.ends <= now:
+                lease.give_back()
+                if not lease.reserved:
+                    self._old.discard(lease)
+            lease.dirty = False
+            lease.used_at = now
+            spends.append(Spend(lease.id, lease.spent, lease.shrunk, lease.reserved))
+            lease.spent = lease.shrunk = 0
+        return spends
+
+    def held(self, unwritten: Iterable[Spend]) -> list[Held]:
+        """Return the leases for a keeper that has not seen `unwritten`, nor what is not reported yet."""
+        pending: dict[LeaseId, int] = {}
+        for spend in unwritten:
+            pending[spend.lease] = pending.get(spend.lease, 0) + spend.shrunk
+        leases = {lease.id: lease for lease in (*self._old, *(c.lease for c in self._counters.values()))}
+        leases.update({lease.id: lease for lease in self._dirty})
+        held = [
+            Held(key, lease.left + lease.reserved + lease.shrunk + pending.get(key, 0), lease.reserved)
+            for key, lease in leases.items()
+        ]
+        return [each for each in held if each.amount or each.reserved]
+
+    def ask_again(self) -> None:
+        """Ask a new keeper for what requests wait for."""
+        for counter in self._counters.values():
+            counter.asked = False
+            if counter.waiting:
+                self._serve(counter)
+
+    def tick(self) -> None:
+        """Once a second: refuse who waited too long, hand back what nobody uses, forget the idle."""
+        now = self._clock()
+        crowded = len(self._counters) > _MOST_COUNTERS
+        for key, counter in list(self._counters.items()):
+            self._expire(counter, now)
+            lease = counter.lease
+            if lease.left and not lease.dirty and (now - lease.used_at > self.idle_s or lease.ends <= now):
+                lease.give_back()
+                self._mark(lease)
+            elif crowded and not (lease.left or lease.reserved or lease.dirty or counter.waiting):
+                del self._counters[key]
+        if crowded:
+            self._resolved.clear()
+
+    def _expire(self, counter: Counter, now: float) -> None:
+        while counter.waiting and now - counter.waiting[0].since > WAIT_S:
+            counter.retry_at, counter.unavailable = now + 1.0, True
+            refusal = counter.refusal(now)
+            counter.asked = False
+            counter.waiting.popleft().ready(refusal)
+
+
+def _key(lease: LeaseId) -> _Key:
+    return (lease.scope, lease.match, lease.unit, lease.window_s)
+
+
+def _span(window_s: int) -> str:
+    for name, seconds in (("day", 86_400), ("hour", 3_600), ("minute", 60), ("second", 1)):
+        if window_s % seconds == 0:
+            count = window_s // seconds
+            return name if count == 1 else f"{count} {name}s"
+    return f"{window_s} s"
