@@ -1,7 +1,7 @@
 """The nouns: frozen, slotted dataclasses without I/O, NumPy or any import outside the standard library."""
 
 from crossgrade.domain.evidence import Sample, Score, ScoredAnswer, ScorerSpec
-from crossgrade.domain.exchange import Message, ModelAnswer, ModelRequest, Role, Tool, ToolCall
+from crossgrade.domain.exchange import Image, Message, ModelAnswer, ModelRequest, Part, Role, Tool, ToolCall
 from crossgrade.domain.offers import GenerationSettings, Offer, Price, PromptTemplate, Variant
 from crossgrade.domain.serving import (
     Limit,
@@ -23,6 +23,7 @@ __all__ = [
     "Estimate",
     "EvidenceClass",
     "GenerationSettings",
+    "Image",
     "Limit",
     "LimitScope",
     "LimitUnit",
@@ -32,6 +33,7 @@ __all__ = [
     "ModelRequest",
     "Offer",
     "Origin",
+    "Part",
     "Price",
     "PromptTemplate",
     "Requirements",

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from crossgrade.domain.offers import GenerationSettings
 from crossgrade.domain.values import JSON, Usage
@@ -20,29 +20,56 @@ class ToolCall:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Image:
+    """An image in a message: a `url`, or base64 `data` with its `media_type`.
+
+    `detail` is "low", "high" or "auto" for APIs that have such a setting.
+    """
+
+    url: str | None = None
+    data: str | None = None
+    media_type: str | None = None
+    detail: str | None = None
+
+
+Part: TypeAlias = str | Image
+"""A piece of a message: text or an image."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Message:
-    """One chat message; `tool_call_id` ties a tool's result to its call."""
+    """One chat message; `tool_call_id` ties a tool's result to its call.
+
+    `parts` are the texts and images of a message that holds images, in order; `content` is then
+    its text alone.
+    """
 
     role: Role
     content: str | None
     tool_calls: tuple[ToolCall, ...] = ()
     tool_call_id: str | None = None
+    parts: tuple[Part, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tool:
-    """A function the model may call; `parameters` is a JSON schema."""
+    """A function the model may call; `parameters` is a JSON schema.
+
+    `strict` asks that arguments follow the schema exactly, of APIs that promise it.
+    """
 
     name: str
     description: str = ""
     parameters: Mapping[str, JSON] | None = None
+    strict: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelRequest:
     """What a provider is asked: chat `messages`, or a raw `text` prompt for base models.
 
-    `tool_choice` is "auto", "none", "required" or the name of the one tool to call.
+    `tool_choice` is "auto", "none", "required" or the name of the one tool to call;
+    `parallel_tool_calls` False allows one call an answer.
     """
 
     model: str
@@ -51,6 +78,7 @@ class ModelRequest:
     settings: GenerationSettings = field(default_factory=GenerationSettings)
     tools: tuple[Tool, ...] = ()
     tool_choice: str | None = None
+    parallel_tool_calls: bool | None = None
     response_schema: JSON = None
 
 

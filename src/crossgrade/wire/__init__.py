@@ -3,9 +3,10 @@
 Bytes in, records out, and back: no I/O, no clock. Used by `providers` and by the gateway.
 """
 
+from crossgrade.wire._deltas import Collector
 from crossgrade.wire._excerpt import excerpt
 from crossgrade.wire._failures import failure, failure_inside
-from crossgrade.wire._flavour import Collector, Flavour, WireRequest
+from crossgrade.wire._flavour import Flavour, WireRequest
 from crossgrade.wire._sse import SseEvent, SseReader
 from crossgrade.wire._usage import anthropic_usage, gemini_usage, openai_usage
 from crossgrade.wire.anthropic import ANTHROPIC

@@ -1,15 +1,15 @@
-"""What every API flavour offers: encode a request, decode an answer, collect a stream."""
+"""What every upstream API flavour offers: encode a request, decode an answer, read a stream."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
-from crossgrade.domain import ModelAnswer, ModelRequest
+from crossgrade.domain import Image, Message, ModelAnswer, ModelRequest, Part
 from crossgrade.errors import BadRequestError, UpstreamError
+from crossgrade.wire._deltas import Collector, Reader
 from crossgrade.wire._excerpt import excerpt
-from crossgrade.wire._sse import SseEvent
 from crossgrade.wire.hosts import Host
 
 _T = TypeVar("_T")
@@ -27,34 +27,22 @@ class WireRequest:
         return msgspec.json.encode(self.body)
 
 
-class Collector(Protocol):
-    """Gathers the events of one stream into an answer."""
-
-    started: bool
-    """Whether the model's first token (text, call or reasoning) has come."""
-
-    done: bool
-    """Whether the stream's last event has come, so that nothing more is worth waiting for."""
-
-    def feed(self, event: SseEvent) -> None:
-        """Take the next event; raises a `ProviderError` for an error sent inside the stream."""
-
-    def answer(self) -> ModelAnswer:
-        """Return the whole answer; raises `UpstreamError` when the stream broke off before its end."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Flavour:
     """One API's three translators, all pure.
 
     `encode(request, host, stream)` builds the call, `decode(body, request)` reads a whole
-    answer and `collect(request)` starts reading a streamed one. Decoders raise
-    `UpstreamError` for anything that is not a usable answer.
+    answer and `reader(request)` reads a streamed one. Decoders raise `UpstreamError` for
+    anything that is not a usable answer.
     """
 
     encode: Callable[[ModelRequest, Host, bool], WireRequest]
     decode: Callable[[bytes, ModelRequest], ModelAnswer]
-    collect: Callable[[ModelRequest], Collector]
+    reader: Callable[[ModelRequest], Reader]
+
+    def collect(self, request: ModelRequest) -> Collector:
+        """Start gathering a streamed answer."""
+        return Collector(self.reader(request))
 
 
 def decode_struct(decoder: msgspec.json.Decoder[_T], raw: bytes, what: str = "answer") -> _T:
@@ -67,11 +55,6 @@ def decode_struct(decoder: msgspec.json.Decoder[_T], raw: bytes, what: str = "an
         ) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise UpstreamError(f"the {what} is not valid JSON: {excerpt(raw) or 'it is empty'}") from None
-
-
-def broken_off(what: str) -> UpstreamError:
-    """Describe a stream that ended before its terminal marker."""
-    return UpstreamError(f"the stream broke off before its end ({what}): the answer is incomplete")
 
 
 def json_arguments(text: str) -> Any:
@@ -88,6 +71,16 @@ def json_arguments(text: str) -> Any:
 def compact_json(value: Any) -> str:
     """Write a JSON value as text without spaces."""
     return msgspec.json.encode(value).decode()
+
+
+def message_parts(message: Message) -> tuple[Part, ...]:
+    """Return a message's texts and images in order; nothing for one without content."""
+    return message.parts or (() if message.content is None else (message.content,))
+
+
+def data_url(image: Image) -> str:
+    """Return an image's address, its data inside it where it has no other."""
+    return image.url if image.url is not None else f"data:{image.media_type};base64,{image.data}"
 
 
 def set_known(body: dict[str, Any], fields: Mapping[str, Any]) -> None:

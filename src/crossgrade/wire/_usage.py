@@ -45,7 +45,9 @@ def anthropic_usage(raw: Any, *, answered: bool = True) -> Usage:
     written, write_is_sane = _optional(raw.get("cache_creation_input_tokens"))
     known = fresh is not None and read_is_sane and write_is_sane
     prompt = (fresh or 0) + (cached or 0) + (written or 0) if known else None
-    return _consistent(prompt, _count(raw.get("output_tokens")), cached, written, None, answered=answered)
+    reasoning = _count(_inner(raw, "output_tokens_details").get("thinking_tokens"))
+    output = _count(raw.get("output_tokens"))
+    return _consistent(prompt, output, cached, written, reasoning, answered=answered)
 
 
 def gemini_usage(raw: Any, *, answered: bool = True) -> Usage:

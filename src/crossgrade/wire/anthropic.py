@@ -1,20 +1,34 @@
 """Anthropic's messages API. Structured output is a forced call of a tool named `answer`."""
 
+import re
 from typing import Any
 
 import msgspec
 
-from crossgrade.domain import JSON, Message, ModelAnswer, ModelRequest, ToolCall
+from crossgrade.domain import JSON, Message, ModelAnswer, ModelRequest, Part, Tool
 from crossgrade.errors import BadRequestError, UpstreamError
+from crossgrade.wire._deltas import (
+    MOST_CALLS,
+    Arguments,
+    Begun,
+    Call,
+    Collector,
+    Counted,
+    Delta,
+    Finished,
+    Reasoning,
+    Text,
+    too_many_calls,
+)
 from crossgrade.wire._excerpt import excerpt
 from crossgrade.wire._failures import failure_inside
 from crossgrade.wire._flavour import (
     Flavour,
     WireRequest,
-    broken_off,
     compact_json,
     decode_struct,
     json_arguments,
+    message_parts,
     set_known,
 )
 from crossgrade.wire._sse import SseEvent
@@ -33,11 +47,16 @@ _FINISH_REASONS = {
     "stop_sequence": "stop",
     "tool_use": "tool_calls",
 }
-_CHOICES: dict[str | None, dict[str, str]] = {
+_CHOICES: dict[str | None, dict[str, JSON]] = {
     "auto": {"type": "auto"},
     "none": {"type": "none"},
     "required": {"type": "any"},
 }
+_EFFORTS = {"minimal": "low", "none": None}
+"""OpenAI's words for less than this API's least effort, which is not to think unless told to."""
+
+_ODD_IN_ID = re.compile(r"[^a-zA-Z0-9_-]")
+"""What other APIs' call ids may hold and this one refuses."""
 
 
 def _encode(request: ModelRequest, host: Host, stream: bool) -> WireRequest:  # noqa: FBT001  # shape of `Flavour.encode`
@@ -51,6 +70,7 @@ def _encode(request: ModelRequest, host: Host, stream: bool) -> WireRequest:  # 
         "max_tokens": settings.max_output_tokens or _MOST_TOKENS_BY_DEFAULT,
         "messages": _turns(request.messages),
     }
+    effort = _EFFORTS.get(settings.reasoning_effort or "", settings.reasoning_effort)
     system = "\n\n".join(message.content or "" for message in request.messages if message.role == "system")
     set_known(
         body,
@@ -59,7 +79,7 @@ def _encode(request: ModelRequest, host: Host, stream: bool) -> WireRequest:  # 
             "temperature": settings.temperature,
             "top_p": settings.top_p,
             "stop_sequences": list(settings.stop) or None,
-            "output_config": {"effort": settings.reasoning_effort} if settings.reasoning_effort else None,
+            "output_config": {"effort": effort} if effort else None,
         },
     )
     _add_tools(body, request)
@@ -69,14 +89,7 @@ def _encode(request: ModelRequest, host: Host, stream: bool) -> WireRequest:  # 
 
 
 def _add_tools(body: dict[str, Any], request: ModelRequest) -> None:
-    tools: list[dict[str, JSON]] = [
-        {
-            "name": tool.name,
-            "description": tool.description,
-            "input_schema": tool.parameters or {"type": "object", "properties": {}},
-        }
-        for tool in request.tools
-    ]
+    tools: list[dict[str, JSON]] = [_tool(tool) for tool in request.tools]
     choice = _CHOICES.get(request.tool_choice)
     if choice is None and request.tool_choice is not None:
         choice = {"type": "tool", "name": request.tool_choice}
@@ -87,11 +100,23 @@ def _add_tools(body: dict[str, Any], request: ModelRequest) -> None:
             else _boxed(request.response_schema)
         )
         tools.append({"name": _ANSWER_TOOL, "description": "Give the final answer.", "input_schema": schema})
-        choice = {"type": "any"} if request.tools else {"type": "tool", "name": _ANSWER_TOOL}
+        free = request.tools and request.tool_choice != "none"
+        choice = {"type": "any"} if free else {"type": "tool", "name": _ANSWER_TOOL}
+    if request.parallel_tool_calls is False and request.tools and request.tool_choice != "none":
+        choice = {"type": "auto"} | (choice or {}) | {"disable_parallel_tool_use": True}
     if tools:
         body["tools"] = tools
     if tools and choice is not None:
         body["tool_choice"] = choice
+
+
+def _tool(tool: Tool) -> dict[str, JSON]:
+    wire: dict[str, JSON] = {
+        "name": tool.name,
+        "description": tool.description,
+        "input_schema": tool.parameters or {"type": "object", "properties": {}},
+    }
+    return wire | {"strict": True} if tool.strict else wire
 
 
 def _is_object(schema: JSON) -> bool:
@@ -119,20 +144,35 @@ def _turns(messages: tuple[Message, ...]) -> list[dict[str, Any]]:
 
 
 def _content(message: Message) -> str | list[dict[str, Any]]:
+    given: str | list[dict[str, Any]] = message.content or ""
+    if message.parts:
+        given = [_part(part) for part in message_parts(message)]
     if message.role == "tool":
-        result = {
-            "type": "tool_result",
-            "tool_use_id": message.tool_call_id,
-            "content": message.content or "",
-        }
-        return [result]
+        return [{"type": "tool_result", "tool_use_id": _call_id(message.tool_call_id), "content": given}]
     if not message.tool_calls:
-        return message.content or ""
+        return given
     calls = [
-        {"type": "tool_use", "id": call.id, "name": call.name, "input": json_arguments(call.arguments)}
+        {
+            "type": "tool_use",
+            "id": _call_id(call.id),
+            "name": call.name,
+            "input": json_arguments(call.arguments),
+        }
         for call in message.tool_calls
     ]
-    return [*(_blocks(message.content) if message.content else ()), *calls]
+    return [*(_blocks(given) if given else ()), *calls]
+
+
+def _part(part: Part) -> dict[str, Any]:
+    if isinstance(part, str):
+        return {"type": "text", "text": part}
+    if part.url is not None:
+        return {"type": "image", "source": {"type": "url", "url": part.url}}
+    return {"type": "image", "source": {"type": "base64", "media_type": part.media_type, "data": part.data}}
+
+
+def _call_id(name: str | None) -> str:
+    return _ODD_IN_ID.sub("_", name or "")
 
 
 def _blocks(content: str | list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -183,38 +223,142 @@ def _decode(body: bytes, request: ModelRequest) -> ModelAnswer:
         raise failure_inside(body)
     if message.content is None or message.stop_reason is None:
         raise UpstreamError(f"the answer has no content: {excerpt(body)}")
-    text = "".join(block.text or "" for block in message.content if block.type == "text")
-    calls = tuple(
-        ToolCall(
-            id=block.id or f"call_{at}", name=block.name or "", arguments=compact_json(block.input or {})
-        )
-        for at, block in enumerate(message.content)
-        if block.type == "tool_use"
-    )
-    return _build(
-        request, text, calls, stop_reason=message.stop_reason, usage=message.usage, model=message.model
-    )
+    reader = _MessageReader(request)
+    collector = Collector(reader)
+    collector.take(reader.message(message))
+    return collector.answer()
 
 
-def _build(
-    request: ModelRequest, text: str, calls: tuple[ToolCall, ...], *, stop_reason: str, usage: Any, model: Any
-) -> ModelAnswer:
-    reason = _FINISH_REASONS.get(stop_reason, stop_reason)
-    counted = anthropic_usage(usage, answered=bool(text or calls))
-    if request.response_schema is not None:
-        boxed = not _is_object(request.response_schema)
-        given = next((call for call in calls if call.name == _ANSWER_TOOL), None)
-        if given is not None:
-            text = _unboxed(given.arguments) if boxed else given.arguments
-            calls = tuple(call for call in calls if call is not given)
-            reason = "stop" if reason == "tool_calls" and not calls else reason
-    return ModelAnswer(
-        text=text,
-        tool_calls=calls,
-        finish_reason=reason,
-        usage=counted,
-        model=model if isinstance(model, str) else None,
-    )
+class _MessageReader:
+    """Reads the events of one message; it is whole once `message_stop` has come.
+
+    Where a schema was asked for, the input of the tool `answer` is the text, and text beside it
+    waits until it is known that no such call comes.
+    """
+
+    ending = "message_stop"
+    marked = True
+
+    def __init__(self, request: ModelRequest) -> None:
+        schema = request.response_schema
+        self.done = False
+        self._wants_answer = schema is not None
+        self._boxed = schema is not None and not _is_object(schema)
+        self._answer_block: int | None = None
+        self._answer: list[str] = []
+        self._beside: list[str] = []
+        self._calls: dict[int, int] = {}
+        self._without_arguments: set[int] = set()
+        self._spoke = False
+        self._usage: dict[str, Any] = {}
+        self._stop_reason: str | None = None
+
+    def read(self, event: SseEvent) -> list[Delta]:
+        """Return what the next event says."""
+        if self.done:
+            return []
+        parsed = decode_struct(_EVENT_DECODER, event.data, "stream")
+        deltas: list[Delta] = []
+        match parsed.type or event.name:
+            case "error":
+                raise failure_inside(event.data)
+            case "message_start" if parsed.message is not None:
+                self._begin(parsed.message, deltas)
+            case "content_block_start" if parsed.content_block is not None:
+                self._block(parsed.index, parsed.content_block, deltas)
+            case "content_block_delta" if parsed.delta is not None:
+                self._piece(parsed.index, parsed.delta, deltas)
+            case "message_delta":
+                self._stop_reason = (parsed.delta and parsed.delta.stop_reason) or self._stop_reason
+                self._count(parsed.usage)
+            case "message_stop":
+                self.done = True
+                self._end(deltas)
+        return deltas
+
+    def message(self, message: _Message) -> list[Delta]:
+        """Return what a whole message says."""
+        deltas: list[Delta] = []
+        self._begin(message, deltas)
+        for index, block in enumerate(message.content or ()):
+            self._block(index, block, deltas)
+        self._stop_reason = message.stop_reason
+        self._end(deltas)
+        return deltas
+
+    def _begin(self, message: _Message, deltas: list[Delta]) -> None:
+        if isinstance(message.model, str):
+            deltas.append(Begun(message.model))
+        self._count(message.usage)
+
+    def _block(self, index: int, block: _Block, deltas: list[Delta]) -> None:
+        if block.type == "tool_use":
+            self._call(index, block, deltas)
+        elif block.text:
+            self._text(block.text, deltas)
+
+    def _call(self, index: int, block: _Block, deltas: list[Delta]) -> None:
+        """Begin a call; its input comes in pieces, or here in a whole message."""
+        arguments = compact_json(block.input) if block.input else ""
+        if self._wants_answer and self._answer_block is None and block.name == _ANSWER_TOOL:
+            self._answer_block = index
+            self._answered(arguments, deltas)
+            return
+        if len(self._calls) >= MOST_CALLS:
+            raise too_many_calls()
+        at = self._calls[index] = len(self._calls)
+        self._without_arguments.add(at)
+        deltas.append(Call(at, block.id or "", block.name or ""))
+        self._arguments(at, arguments, deltas)
+
+    def _piece(self, index: int, delta: _Delta, deltas: list[Delta]) -> None:
+        if delta.text:
+            self._text(delta.text, deltas)
+        if delta.thinking:
+            deltas.append(Reasoning(delta.thinking))
+        if delta.partial_json and index == self._answer_block:
+            self._answered(delta.partial_json, deltas)
+        elif delta.partial_json and index in self._calls:
+            self._arguments(self._calls[index], delta.partial_json, deltas)
+
+    def _text(self, text: str, deltas: list[Delta]) -> None:
+        if self._wants_answer:
+            self._beside.append(text)
+        else:
+            self._spoke = True
+            deltas.append(Text(text))
+
+    def _answered(self, piece: str, deltas: list[Delta]) -> None:
+        self._answer.append(piece)
+        if piece and not self._boxed:
+            deltas.append(Text(piece))
+
+    def _arguments(self, at: int, piece: str, deltas: list[Delta]) -> None:
+        if piece:
+            self._without_arguments.discard(at)
+            deltas.append(Arguments(at, piece))
+
+    def _count(self, usage: Any) -> None:
+        """Keep the newest count of each kind: those of `message_delta` are cumulative."""
+        if isinstance(usage, dict):
+            self._usage.update({name: count for name, count in usage.items() if count is not None})
+
+    def _end(self, deltas: list[Delta]) -> None:
+        if self._answer_block is None:
+            rest = "".join(self._beside)
+        elif self._boxed:
+            rest = _unboxed("".join(self._answer) or "{}")
+        else:
+            rest = "" if any(self._answer) else "{}"
+        if rest:
+            deltas.append(Text(rest))
+        deltas += [Arguments(at, "{}") for at in sorted(self._without_arguments)]
+        spoke = self._spoke or bool(rest or self._calls) or self._answer_block is not None
+        deltas.append(Counted(anthropic_usage(self._usage, answered=spoke)))
+        if self._stop_reason is not None:
+            reason = _FINISH_REASONS.get(self._stop_reason, self._stop_reason)
+            given = self._answer_block is not None and not self._calls
+            deltas.append(Finished("stop" if given and reason == "tool_calls" else reason))
 
 
 def _unboxed(arguments: str) -> str:
@@ -225,73 +369,5 @@ def _unboxed(arguments: str) -> str:
     return compact_json(box["value"]) if isinstance(box, dict) and "value" in box else arguments
 
 
-class _MessageCollector:
-    """Gathers the events of one streamed message; it is whole once `message_stop` has come."""
-
-    def __init__(self, request: ModelRequest) -> None:
-        self.started = False
-        self.done = False
-        self._request = request
-        self._blocks: dict[int, _Block] = {}
-        self._pieces: dict[int, list[str]] = {}
-        self._usage: dict[str, Any] = {}
-        self._stop_reason: str | None = None
-        self._model: Any = None
-
-    def feed(self, event: SseEvent) -> None:
-        if self.done:
-            return
-        parsed = decode_struct(_EVENT_DECODER, event.data, "stream")
-        kind = parsed.type or event.name
-        if kind == "error":
-            raise failure_inside(event.data)
-        if kind == "message_stop":
-            self.done = True
-        elif kind == "message_start" and parsed.message is not None:
-            self._model = parsed.message.model
-            self._count(parsed.message.usage)
-        elif kind == "content_block_start" and parsed.content_block is not None:
-            self._blocks[parsed.index] = parsed.content_block
-            self._pieces[parsed.index] = []
-        elif kind == "content_block_delta" and parsed.delta is not None:
-            self._take(parsed.index, parsed.delta)
-        elif kind == "message_delta":
-            self._stop_reason = (parsed.delta and parsed.delta.stop_reason) or self._stop_reason
-            self._count(parsed.usage)
-
-    def _take(self, index: int, delta: _Delta) -> None:
-        piece = delta.text or delta.partial_json or ""
-        self._pieces.setdefault(index, []).append(piece)
-        self.started = self.started or bool(piece or delta.thinking)
-
-    def _count(self, usage: Any) -> None:
-        """Keep the newest count of each kind: those of `message_delta` are cumulative."""
-        if isinstance(usage, dict):
-            self._usage.update({name: count for name, count in usage.items() if count is not None})
-
-    def answer(self) -> ModelAnswer:
-        if not self.done or self._stop_reason is None:
-            raise broken_off("no message_stop")
-        texts = [self._whole(index) for index, block in sorted(self._blocks.items()) if block.type == "text"]
-        calls = tuple(
-            ToolCall(
-                id=block.id or f"call_{index}", name=block.name or "", arguments=self._whole(index) or "{}"
-            )
-            for index, block in sorted(self._blocks.items())
-            if block.type == "tool_use"
-        )
-        return _build(
-            self._request,
-            "".join(texts),
-            calls,
-            stop_reason=self._stop_reason,
-            usage=self._usage,
-            model=self._model,
-        )
-
-    def _whole(self, index: int) -> str:
-        return (self._blocks[index].text or "") + "".join(self._pieces[index])
-
-
-ANTHROPIC = Flavour(encode=_encode, decode=_decode, collect=_MessageCollector)
+ANTHROPIC = Flavour(encode=_encode, decode=_decode, reader=_MessageReader)
 """The messages API."""

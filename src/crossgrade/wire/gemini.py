@@ -5,17 +5,30 @@ from urllib.parse import quote
 
 import msgspec
 
-from crossgrade.domain import Message, ModelAnswer, ModelRequest, ToolCall
+from crossgrade.domain import Message, ModelAnswer, ModelRequest, Part
 from crossgrade.errors import BadRequestError, ContentFilteredError, UpstreamError
+from crossgrade.wire._deltas import (
+    MOST_CALLS,
+    Arguments,
+    Begun,
+    Call,
+    Collector,
+    Counted,
+    Delta,
+    Finished,
+    Reasoning,
+    Text,
+    too_many_calls,
+)
 from crossgrade.wire._excerpt import excerpt
 from crossgrade.wire._failures import failure_inside
 from crossgrade.wire._flavour import (
     Flavour,
     WireRequest,
-    broken_off,
     compact_json,
     decode_struct,
     json_arguments,
+    message_parts,
     set_known,
 )
 from crossgrade.wire._sse import SseEvent
@@ -38,6 +51,11 @@ def _encode(request: ModelRequest, host: Host, stream: bool) -> WireRequest:  # 
     if request.text is not None:
         raise BadRequestError(
             f"{host.name} takes chat messages, not a raw text prompt", hint="set `text: false` on the prompt"
+        )
+    if request.parallel_tool_calls is False and request.tools:
+        raise BadRequestError(
+            f"{host.name} cannot be held to one tool call an answer (`parallel_tool_calls: false`)",
+            hint="leave `parallel_tool_calls` out for this model",
         )
     body: dict[str, Any] = {"contents": _contents(request.messages)}
     system = "\n\n".join(message.content or "" for message in request.messages if message.role == "system")
@@ -91,11 +109,12 @@ def _tool_choice(choice: str) -> dict[str, Any]:
 
 def _contents(messages: tuple[Message, ...]) -> list[dict[str, Any]]:
     """Write the conversation without its system messages; a tool's result is named after its call."""
-    names = {call.id: call.name for message in messages for call in message.tool_calls}
+    names: dict[str, str] = {}
     contents: list[dict[str, Any]] = []
     for message in messages:
         if message.role == "system":
             continue
+        names |= {call.id: call.name for call in message.tool_calls}
         role = "model" if message.role == "assistant" else "user"
         parts = _parts(message, names)
         if contents and contents[-1]["role"] == role:
@@ -108,12 +127,22 @@ def _contents(messages: tuple[Message, ...]) -> list[dict[str, Any]]:
 def _parts(message: Message, names: dict[str, str]) -> list[dict[str, Any]]:
     if message.role == "tool":
         name = names.get(message.tool_call_id or "", message.tool_call_id)
-        return [{"functionResponse": {"name": name, "response": {"result": message.content}}}]
+        result = {"functionResponse": {"name": name, "response": {"result": message.content}}}
+        return [result, *(_part(part) for part in message.parts if not isinstance(part, str))]
     calls = [
         {"functionCall": {"name": call.name, "args": json_arguments(call.arguments)}}
         for call in message.tool_calls
     ]
-    return [*([{"text": message.content}] if message.content or not calls else ()), *calls]
+    said = [_part(part) for part in message_parts(message) if part]
+    return [*said, *calls] or [{"text": message.content}]
+
+
+def _part(part: Part) -> dict[str, Any]:
+    if isinstance(part, str):
+        return {"text": part}
+    if part.url is not None:
+        return {"fileData": {"fileUri": part.url}}
+    return {"inlineData": {"mimeType": part.media_type, "data": part.data}}
 
 
 class _FunctionCall(msgspec.Struct):
@@ -152,23 +181,23 @@ class _Response(msgspec.Struct, rename="camel"):
 _DECODER = msgspec.json.Decoder(_Response)
 
 
-class _CandidateCollector:
-    """Gathers one whole response, or the pieces of a streamed one; whole once a `finishReason` has come."""
+class _CandidateReader:
+    """Reads one whole response, or the pieces of a streamed one; whole once a `finishReason` has come."""
 
-    def __init__(self, request: ModelRequest) -> None:  # noqa: ARG002  # shape of `Flavour.collect`
-        self.started = False
-        self.done = False
-        self._text: list[str] = []
-        self._calls: list[ToolCall] = []
-        self._finish_reason: str | None = None
-        self._usage: Any = None
-        self._model: Any = None
+    ending = "finishReason"
+    marked = False
+    done = False
 
-    def feed(self, event: SseEvent) -> None:
-        self.take(event.data, "stream")
+    def __init__(self, request: ModelRequest) -> None:  # noqa: ARG002  # shape of `Flavour.reader`
+        self._begun = self._spoke = False
+        self._calls = 0
 
-    def take(self, raw: bytes, what: str) -> None:
-        """Add one response object."""
+    def read(self, event: SseEvent) -> list[Delta]:
+        """Return what the next piece says."""
+        return self.response(event.data, "stream")
+
+    def response(self, raw: bytes, what: str) -> list[Delta]:
+        """Return what one response object says."""
         response = decode_struct(_DECODER, raw, what)
         if response.error:
             raise failure_inside(raw)
@@ -180,46 +209,47 @@ class _CandidateCollector:
             raise ContentFilteredError(
                 f"the prompt was refused: {excerpt(response.prompt_feedback.block_reason)}"
             )
-        self._usage = response.usage_metadata or self._usage
-        self._model = response.model_version or self._model
-        for candidate in (response.candidates or ())[:1]:
-            for part in (candidate.content and candidate.content.parts) or ():
-                self._take_part(part)
-            self._finish_reason = candidate.finish_reason or self._finish_reason
+        deltas: list[Delta] = []
+        if not self._begun and isinstance(response.model_version, str):
+            self._begun = True
+            deltas.append(Begun(response.model_version))
+        candidate = response.candidates[0] if response.candidates else _Candidate()
+        for part in (candidate.content and candidate.content.parts) or ():
+            self._part(part, deltas)
+        if response.usage_metadata:
+            answered = self._spoke or self._calls > 0
+            deltas.append(Counted(gemini_usage(response.usage_metadata, answered=answered)))
+        if candidate.finish_reason:
+            reason = _FINISH_REASONS.get(candidate.finish_reason, candidate.finish_reason)
+            deltas.append(Finished("tool_calls" if self._calls and reason == "stop" else reason))
+        return deltas
 
-    def _take_part(self, part: _Part) -> None:
-        self.started = True
+    def _part(self, part: _Part, deltas: list[Delta]) -> None:
         if part.functionCall is not None:
+            if self._calls >= MOST_CALLS:
+                raise too_many_calls()
             call = part.functionCall
-            arguments = compact_json(call.args or {})
-            self._calls.append(
-                ToolCall(id=call.id or f"call_{len(self._calls)}", name=call.name, arguments=arguments)
-            )
-        elif part.text and not part.thought:
-            self._text.append(part.text)
-
-    def answer(self) -> ModelAnswer:
-        if self._finish_reason is None:
-            raise broken_off("no finishReason")
-        reason = _FINISH_REASONS.get(self._finish_reason, self._finish_reason)
-        text = "".join(self._text)
-        return ModelAnswer(
-            text=text,
-            tool_calls=tuple(self._calls),
-            finish_reason="tool_calls" if self._calls and reason == "stop" else reason,
-            usage=gemini_usage(self._usage, answered=bool(text or self._calls)),
-            model=self._model if isinstance(self._model, str) else None,
-        )
+            deltas += [
+                Call(self._calls, call.id or "", call.name),
+                Arguments(self._calls, compact_json(call.args or {})),
+            ]
+            self._calls += 1
+        elif part.thought:
+            deltas.append(Reasoning(part.text or ""))
+        elif part.text:
+            self._spoke = True
+            deltas.append(Text(part.text))
 
 
 def _decode(body: bytes, request: ModelRequest) -> ModelAnswer:
-    whole = _CandidateCollector(request)
-    whole.take(body, "answer")
+    reader = _CandidateReader(request)
+    whole = Collector(reader)
+    whole.take(reader.response(body, "answer"))
     try:
         return whole.answer()
     except UpstreamError:
         raise UpstreamError(f"the answer has no finished candidate: {excerpt(body)}") from None
 
 
-GEMINI = Flavour(encode=_encode, decode=_decode, collect=_CandidateCollector)
+GEMINI = Flavour(encode=_encode, decode=_decode, reader=_CandidateReader)
 """The generateContent API."""

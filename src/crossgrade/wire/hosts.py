@@ -13,7 +13,7 @@ from crossgrade.errors import UsageError
 
 FlavourName = Literal["openai", "openai-responses", "anthropic", "gemini"]
 SchemaSupport = Literal["strict", "plain", "object"]
-BatchKind = Literal["openai", "anthropic"]
+BatchKind = Literal["anthropic", "azure", "gemini", "mistral", "openai", "openrouter", "together", "xai"]
 
 _PLACEHOLDER = re.compile(r"\{([A-Z_|]+)\}")
 
@@ -76,7 +76,7 @@ _ROWS = (
          headers=(("anthropic-version", "2023-06-01"),), seed_field=None, batch="anthropic",
          price_id="anthropic"),
     Host(name="azure", base_url="{AZURE_OPENAI_ENDPOINT}/openai/v1", key_env=("AZURE_OPENAI_API_KEY",),
-         key_header="api-key", key_prefix="", max_tokens_field=_COMPLETION, price_id="azure"),
+         key_header="api-key", key_prefix="", max_tokens_field=_COMPLETION, batch="azure", price_id="azure"),
     Host(name="bedrock", base_url="https://bedrock-runtime.{AWS_REGION|AWS_DEFAULT_REGION}.amazonaws.com/openai/v1",
          key_env=("AWS_BEARER_TOKEN_BEDROCK",), schema="plain", price_id="aws"),
     Host(name="cerebras", base_url="https://api.cerebras.ai/v1", key_env=("CEREBRAS_API_KEY",),
@@ -84,14 +84,14 @@ _ROWS = (
     Host(name="cloudflare", base_url="https://api.cloudflare.com/client/v4/accounts/{CLOUDFLARE_ACCOUNT_ID}/ai/v1",
          key_env=("CLOUDFLARE_API_TOKEN", "CLOUDFLARE_API_KEY"), schema="plain", price_id="cloudflare"),
     Host(name="deepinfra", base_url="https://api.deepinfra.com/v1/openai",
-         key_env=("DEEPINFRA_API_KEY", "DEEPINFRA_TOKEN"), schema="plain"),
+         key_env=("DEEPINFRA_API_KEY", "DEEPINFRA_TOKEN"), schema="plain", batch="openai"),
     Host(name="deepseek", base_url="https://api.deepseek.com", key_env=("DEEPSEEK_API_KEY",), schema="object",
          seed_field=None, price_id="deepseek"),
     Host(name="fireworks", base_url="https://api.fireworks.ai/inference/v1", key_env=("FIREWORKS_API_KEY",),
          schema="plain", price_id="fireworks"),
     Host(name="gemini", flavour="gemini", base_url="https://generativelanguage.googleapis.com/v1beta",
          key_env=("GEMINI_API_KEY", "GOOGLE_API_KEY"), key_header="x-goog-api-key", key_prefix="",
-         price_id="google"),
+         batch="gemini", price_id="google"),
     Host(name="groq", base_url="https://api.groq.com/openai/v1", key_env=("GROQ_API_KEY",),
          max_tokens_field=_COMPLETION, batch="openai", price_id="groq"),
     Host(name="huggingface", base_url="https://router.huggingface.co/v1", key_env=("HF_TOKEN",),
@@ -99,25 +99,25 @@ _ROWS = (
     Host(name="llamacpp", base_url="http://localhost:8080/v1", key_env=("LLAMA_API_KEY",), key_optional=True),
     Host(name="local", key_optional=True),
     Host(name="mistral", base_url="https://api.mistral.ai/v1", key_env=("MISTRAL_API_KEY",),
-         stream_usage=False, seed_field="random_seed", price_id="mistral"),
+         stream_usage=False, seed_field="random_seed", batch="mistral", price_id="mistral"),
     Host(name="ollama", base_url="http://localhost:11434/v1", key_env=("OLLAMA_API_KEY",), key_optional=True),
     Host(name="openai", base_url="https://api.openai.com/v1", key_env=("OPENAI_API_KEY",),
          max_tokens_field=_COMPLETION, batch="openai", price_id="openai"),
     Host(name="openai-compatible", key_optional=True, schema="plain"),
     Host(name="openai-responses", flavour="openai-responses", base_url="https://api.openai.com/v1",
          key_env=("OPENAI_API_KEY",), max_tokens_field="max_output_tokens", seed_field=None,
-         price_id="openai"),
+         batch="openai", price_id="openai"),
     Host(name="openrouter", base_url="https://openrouter.ai/api/v1", key_env=("OPENROUTER_API_KEY",),
-         price_id="openrouter"),
+         batch="openrouter", price_id="openrouter"),
     Host(name="sambanova", base_url="https://api.sambanova.ai/v1", key_env=("SAMBANOVA_API_KEY",),
          schema="plain", seed_field=None),
     Host(name="sglang", base_url="http://localhost:30000/v1", key_env=("SGLANG_API_KEY",), key_optional=True,
          schema="plain"),
     Host(name="together", base_url="https://api.together.xyz/v1", key_env=("TOGETHER_API_KEY",),
-         schema="plain", price_id="together"),
+         schema="plain", batch="together", price_id="together"),
     Host(name="vllm", base_url="http://localhost:8000/v1", key_env=("VLLM_API_KEY",), key_optional=True,
          schema="plain"),
-    Host(name="xai", base_url="https://api.x.ai/v1", key_env=("XAI_API_KEY",), price_id="x-ai"),
+    Host(name="xai", base_url="https://api.x.ai/v1", key_env=("XAI_API_KEY",), batch="xai", price_id="x-ai"),
 )  # fmt: skip
 
 HOSTS: Mapping[str, Host] = {row.name: row for row in _ROWS}

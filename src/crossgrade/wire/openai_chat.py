@@ -7,19 +7,45 @@ from typing import Any
 
 import msgspec
 
-from crossgrade.domain import JSON, Message, ModelAnswer, ModelRequest, Tool, ToolCall
+from crossgrade.domain import JSON, Image, Message, ModelAnswer, ModelRequest, Part, Tool
 from crossgrade.errors import UpstreamError
+from crossgrade.wire._deltas import (
+    MOST_CALLS,
+    Arguments,
+    Begun,
+    Call,
+    Collector,
+    Counted,
+    Delta,
+    Finished,
+    Reasoning,
+    Refusal,
+    Text,
+    too_many_calls,
+)
 from crossgrade.wire._excerpt import excerpt
 from crossgrade.wire._failures import failure_inside
-from crossgrade.wire._flavour import Flavour, WireRequest, broken_off, decode_struct, set_known
+from crossgrade.wire._flavour import (
+    Flavour,
+    WireRequest,
+    compact_json,
+    data_url,
+    decode_struct,
+    set_known,
+)
 from crossgrade.wire._sse import SseEvent
 from crossgrade.wire._usage import openai_usage
 from crossgrade.wire.hosts import Host
 
-_MOST_CALLS = 1024
-"""Tool calls in one answer; without a bound, calls without an index would cost quadratic time."""
+ANY_OBJECT: JSON = {"type": "object"}
+"""The schema of any JSON object, for which OpenAI has a mode of its own."""
 
-FINISH_REASONS = {"function_call": "tool_calls", "eos": "stop", "eos_token": "stop", "model_length": "length"}
+_FINISH_REASONS = {
+    "function_call": "tool_calls",
+    "eos": "stop",
+    "eos_token": "stop",
+    "model_length": "length",
+}
 
 
 def encode(request: ModelRequest, host: Host, stream: bool) -> WireRequest:  # noqa: FBT001  # the shape of `Flavour.encode`
@@ -27,7 +53,7 @@ def encode(request: ModelRequest, host: Host, stream: bool) -> WireRequest:  # n
     body: dict[str, Any] = {"model": request.model}
     if request.text is None:
         path = "/chat/completions"
-        body["messages"] = [message_to_wire(message) for message in request.messages]
+        body["messages"] = _messages_to_wire(request.messages)
         token_field = host.max_tokens_field
     else:
         path = "/completions"
@@ -47,9 +73,11 @@ def encode(request: ModelRequest, host: Host, stream: bool) -> WireRequest:  # n
     if host.seed_field is not None and settings.seed is not None:
         body[host.seed_field] = settings.seed
     if request.tools:
-        body["tools"] = [tool_to_wire(tool) for tool in request.tools]
+        body["tools"] = [tool_to_wire(tool, host) for tool in request.tools]
         if request.tool_choice is not None:
             body["tool_choice"] = tool_choice_to_wire(request.tool_choice)
+        if request.parallel_tool_calls is not None:
+            body["parallel_tool_calls"] = request.parallel_tool_calls
     if request.response_schema is not None:
         body["response_format"] = _response_format(request.response_schema, host)
     if stream:
@@ -59,9 +87,35 @@ def encode(request: ModelRequest, host: Host, stream: bool) -> WireRequest:  # n
     return WireRequest(path, body)
 
 
-def message_to_wire(message: Message) -> dict[str, Any]:
-    """Write one chat message in OpenAI's shape."""
-    wire: dict[str, Any] = {"role": message.role, "content": message.content}
+def _messages_to_wire(messages: tuple[Message, ...]) -> list[dict[str, Any]]:
+    """Write the conversation; images of tools' results follow in a user's message, their only place."""
+    wire: list[dict[str, Any]] = []
+    images: list[Part] = []
+    for message in messages:
+        if images and message.role != "tool":
+            wire.append({"role": "user", "content": [_part_to_wire(part) for part in images]})
+            images = []
+        wire.append(_message_to_wire(message))
+        if message.role == "tool" and message.parts:
+            images.append(f"Images of the result of {message.tool_call_id}:")
+            images += [part for part in message.parts if isinstance(part, Image)]
+    if images:
+        wire.append({"role": "user", "content": [_part_to_wire(part) for part in images]})
+    return wire
+
+
+def _part_to_wire(part: Part) -> dict[str, Any]:
+    if isinstance(part, str):
+        return {"type": "text", "text": part}
+    detail = {} if part.detail is None else {"detail": part.detail}
+    return {"type": "image_url", "image_url": {"url": data_url(part), **detail}}
+
+
+def _message_to_wire(message: Message) -> dict[str, Any]:
+    content: str | list[dict[str, Any]] | None = message.content
+    if message.parts and message.role == "user":
+        content = [_part_to_wire(part) for part in message.parts]
+    wire: dict[str, Any] = {"role": message.role, "content": content}
     if message.tool_calls:
         wire["tool_calls"] = [
             {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
@@ -72,7 +126,7 @@ def message_to_wire(message: Message) -> dict[str, Any]:
     return wire
 
 
-def tool_to_wire(tool: Tool) -> dict[str, Any]:
+def tool_to_wire(tool: Tool, host: Host) -> dict[str, Any]:
     """Write one tool in the shape of chat completions."""
     function: dict[str, Any] = {
         "name": tool.name,
@@ -80,6 +134,8 @@ def tool_to_wire(tool: Tool) -> dict[str, Any]:
     }
     if tool.description:
         function["description"] = tool.description
+    if tool.strict and host.schema == "strict":
+        function["strict"] = True
     return {"type": "function", "function": function}
 
 
@@ -91,7 +147,7 @@ def tool_choice_to_wire(choice: str) -> JSON:
 
 
 def _response_format(schema: JSON, host: Host) -> JSON:
-    if host.schema == "object":
+    if host.schema == "object" or schema == ANY_OBJECT:
         return {"type": "json_object"}
     wanted: dict[str, JSON] = {"name": "answer", "schema": schema}
     if host.schema == "strict":
@@ -143,42 +199,16 @@ def decode(body: bytes, request: ModelRequest) -> ModelAnswer:
     if not completion.choices:
         raise UpstreamError(f"the answer has no choices: {excerpt(body)}")
     choice = completion.choices[0]
-    message = choice.message or _Message(content=choice.text)
     if request.text is None and choice.message is None:
         raise UpstreamError(f"the answer has no message: {excerpt(body)}")
-    calls = tuple(_whole_call(call, at) for at, call in enumerate(message.tool_calls or ()))
-    return build_answer(
-        text=flat_text(message.content),
-        calls=calls,
-        refusal=message.refusal,
-        finish_reason=choice.finish_reason,
-        usage=completion.usage,
-        model=completion.model,
-    )
-
-
-def build_answer(
-    *,
-    text: str,
-    calls: tuple[ToolCall, ...],
-    refusal: str | None,
-    finish_reason: str | None,
-    usage: Any,
-    model: Any,
-) -> ModelAnswer:
-    """Assemble an answer from the parts that whole and streamed completions share."""
-    reason = FINISH_REASONS.get(finish_reason, finish_reason) if finish_reason else None
-    if refusal and not text:
-        text, reason = refusal, "content_filter"
-    elif calls and reason == "stop":
-        reason = "tool_calls"
-    return ModelAnswer(
-        text=text,
-        tool_calls=calls,
-        finish_reason=reason,
-        usage=openai_usage(usage, answered=bool(text or calls)),
-        model=model if isinstance(model, str) else None,
-    )
+    for at, call in enumerate((choice.message and choice.message.tool_calls) or ()):
+        call.index = at
+        if call.function is None or not call.function.name:
+            raise _nameless()
+    reader = ChatReader(request)
+    collector = Collector(reader)
+    collector.take(reader.completion(completion))
+    return collector.so_far()
 
 
 def flat_text(content: Any) -> str:
@@ -197,106 +227,122 @@ def flat_text(content: Any) -> str:
     raise UpstreamError(f"the answer's content is neither text nor parts: {excerpt(str(content))}")
 
 
-def _whole_call(call: _Call, at: int) -> ToolCall:
-    if call.function is None or not call.function.name:
-        raise UpstreamError("the answer holds a tool call without a function name")
-    return ToolCall(
-        id=call.id or f"call_{at}", name=call.function.name, arguments=_argument_text(call.function.arguments)
-    )
-
-
 def _argument_text(arguments: Any) -> str:
     """Return arguments as JSON text; some hosts send an object instead of text."""
     if isinstance(arguments, str):
         return arguments
-    return "" if arguments is None else msgspec.json.encode(arguments).decode()
+    return "" if arguments is None else compact_json(arguments)
 
 
-class _PartialCall:
+class _OpenCall:
+    """A call of which pieces come; `at` counts the named ones, and pieces wait for the name."""
+
     def __init__(self) -> None:
+        self.at: int | None = None
         self.id = ""
-        self.name = ""
-        self.arguments: list[str] = []
+        self.waiting = ""
 
 
-class ChatCollector:
-    """Gathers the chunks of one streamed chat or text completion.
+class ChatReader:
+    """Reads the chunks of one chat or text completion.
 
     The answer is whole once a `finish_reason` has come; `[DONE]` alone does not make it so.
     """
 
-    def __init__(self, request: ModelRequest) -> None:  # noqa: ARG002  # the shape of `Flavour.collect`
-        self.started = False
-        self.done = False
-        self._text: list[str] = []
-        self._refusal: list[str] = []
-        self._calls: dict[int, _PartialCall] = {}
-        self._finish_reason: str | None = None
-        self._usage: Any = None
-        self._model: Any = None
+    ending = "finish_reason"
+    marked = True
 
-    def feed(self, event: SseEvent) -> None:
-        """Take the next chunk."""
+    def __init__(self, request: ModelRequest) -> None:  # noqa: ARG002  # the shape of `Flavour.reader`
+        self.done = False
+        self._calls: dict[int, _OpenCall] = {}
+        self._named = 0
+        self._begun = self._spoke = self._refused = False
+
+    def read(self, event: SseEvent) -> list[Delta]:
+        """Return what the next chunk says."""
         if self.done:
-            return
+            return []
         if event.data.strip() == b"[DONE]":
             self.done = True
-            return
+            return []
         chunk = decode_struct(_DECODER, event.data, "stream")
         if chunk.error or event.name == "error":
             raise failure_inside(event.data)
-        self._usage = chunk.usage or self._usage
-        self._model = self._model or chunk.model
+        return self.completion(chunk)
+
+    def completion(self, chunk: _Completion) -> list[Delta]:
+        """Return what a chunk, or a whole completion, says in its first choice."""
+        deltas: list[Delta] = []
+        if not self._begun and isinstance(chunk.model, str) and chunk.model:
+            self._begun = True
+            deltas.append(Begun(chunk.model))
         for choice in (chunk.choices or ())[:1]:
-            self._take(choice)
+            self._choice(choice, deltas)
+        if chunk.usage:
+            answered = self._spoke or self._refused or bool(self._calls)
+            deltas.append(Counted(openai_usage(chunk.usage, answered=answered)))
+        return deltas
 
-    def _take(self, choice: _Choice) -> None:
-        delta = choice.delta or choice.message or _Message(content=choice.text)
-        text = flat_text(delta.content)
+    def _choice(self, choice: _Choice, deltas: list[Delta]) -> None:
+        said = choice.delta or choice.message or _Message(content=choice.text)
+        if said.reasoning_content or said.reasoning:
+            deltas.append(Reasoning(_words(said.reasoning_content or said.reasoning)))
+        text = flat_text(said.content)
         if text:
-            self._text.append(text)
-        if delta.refusal:
-            self._refusal.append(delta.refusal)
-        for call in delta.tool_calls or ():
-            self._take_call(call)
-        if text or delta.tool_calls or delta.refusal or delta.reasoning_content or delta.reasoning:
-            self.started = True
-        self._finish_reason = choice.finish_reason or self._finish_reason
+            self._spoke = True
+            deltas.append(Text(text))
+        if said.refusal:
+            self._refused = True
+            deltas.append(Refusal(said.refusal))
+        for call in said.tool_calls or ():
+            self._call(call, deltas)
+        if choice.finish_reason:
+            deltas.append(Finished(self._reason(choice.finish_reason)))
 
-    def _take_call(self, call: _Call) -> None:
-        """Add a piece to its call: by index, else by id, else to the last one."""
+    def _call(self, call: _Call, deltas: list[Delta]) -> None:
+        """Take a piece of a call."""
+        known = self._open_call(call)
+        known.id = known.id or call.id or ""
+        if call.function is None:
+            return
+        arguments = _argument_text(call.function.arguments)
+        if known.at is None and call.function.name:
+            known.at = self._named
+            self._named += 1
+            deltas.append(Call(known.at, known.id, call.function.name))
+            arguments = known.waiting + arguments
+        if known.at is None:
+            known.waiting += arguments
+        elif arguments:
+            deltas.append(Arguments(known.at, arguments))
+
+    def _open_call(self, call: _Call) -> _OpenCall:
+        """Find the call that a piece belongs to: by index, else by id, else the last one."""
         index = call.index
         if index is None:
-            known = [at for at, partial in self._calls.items() if call.id and partial.id == call.id]
+            known = [at for at, other in self._calls.items() if call.id and other.id == call.id]
             newest = max(self._calls, default=-1)
             index = known[0] if known else newest + 1 if call.id or newest < 0 else newest
-        if len(self._calls) >= _MOST_CALLS and index not in self._calls:
-            raise UpstreamError(f"the stream holds more than {_MOST_CALLS} tool calls")
-        partial = self._calls.setdefault(index, _PartialCall())
-        partial.id = partial.id or call.id or ""
-        if call.function is not None:
-            partial.name = partial.name or call.function.name or ""
-            partial.arguments.append(_argument_text(call.function.arguments))
+        if len(self._calls) >= MOST_CALLS and index not in self._calls:
+            raise too_many_calls()
+        return self._calls.setdefault(index, _OpenCall())
 
-    def answer(self) -> ModelAnswer:
-        """Return the whole answer; raises `UpstreamError` when no `finish_reason` came."""
-        if self._finish_reason is None:
-            raise broken_off("no finish_reason")
-        calls = tuple(
-            ToolCall(id=partial.id or f"call_{at}", name=partial.name, arguments="".join(partial.arguments))
-            for at, partial in sorted(self._calls.items())
-        )
-        if any(not call.name for call in calls):
-            raise UpstreamError("the stream holds a tool call without a function name")
-        return build_answer(
-            text="".join(self._text),
-            calls=calls,
-            refusal="".join(self._refusal) or None,
-            finish_reason=self._finish_reason,
-            usage=self._usage,
-            model=self._model,
-        )
+    def _reason(self, reason: str) -> str:
+        if any(call.at is None for call in self._calls.values()):
+            raise _nameless()
+        reason = _FINISH_REASONS.get(reason, reason)
+        if self._refused and not self._spoke:
+            return "content_filter"
+        return "tool_calls" if self._calls and reason == "stop" else reason
 
 
-OPENAI = Flavour(encode=encode, decode=decode, collect=ChatCollector)
+def _nameless() -> UpstreamError:
+    return UpstreamError("the answer holds a tool call without a function name")
+
+
+def _words(reasoning: Any) -> str:
+    return reasoning if isinstance(reasoning, str) else ""
+
+
+OPENAI = Flavour(encode=encode, decode=decode, reader=ChatReader)
 """Chat completions, and text completions for requests with raw `text`."""

@@ -4,22 +4,37 @@ from typing import Any
 
 import msgspec
 
-from crossgrade.domain import Message, ModelAnswer, ModelRequest, ToolCall
+from crossgrade.domain import JSON, Message, ModelAnswer, ModelRequest, Part
 from crossgrade.errors import BadRequestError, UpstreamError
+from crossgrade.wire._deltas import (
+    MOST_CALLS,
+    Arguments,
+    Begun,
+    Call,
+    Collector,
+    Counted,
+    Delta,
+    Finished,
+    Reasoning,
+    Refusal,
+    Text,
+    too_many_calls,
+)
 from crossgrade.wire._excerpt import excerpt
 from crossgrade.wire._failures import failure_inside
-from crossgrade.wire._flavour import Flavour, WireRequest, broken_off, decode_struct, set_known
+from crossgrade.wire._flavour import (
+    Flavour,
+    WireRequest,
+    data_url,
+    decode_struct,
+    set_known,
+)
 from crossgrade.wire._sse import SseEvent
 from crossgrade.wire._usage import openai_usage
 from crossgrade.wire.hosts import Host
+from crossgrade.wire.openai_chat import ANY_OBJECT
 
 _INCOMPLETE = {"max_output_tokens": "length", "content_filter": "content_filter"}
-_FIRST_TOKEN = {
-    "response.function_call_arguments.delta",
-    "response.output_text.delta",
-    "response.reasoning_summary_text.delta",
-    "response.refusal.delta",
-}
 _LAST_EVENTS = {"response.completed", "response.incomplete", "response.failed"}
 
 
@@ -51,14 +66,15 @@ def _encode(request: ModelRequest, host: Host, stream: bool) -> WireRequest:  # 
                 "name": tool.name,
                 "description": tool.description,
                 "parameters": tool.parameters or {"type": "object", "properties": {}},
-                "strict": False,
+                "strict": tool.strict,
             }
             for tool in request.tools
         ]
         body["tool_choice"] = _tool_choice(request.tool_choice)
+        if request.parallel_tool_calls is not None:
+            body["parallel_tool_calls"] = request.parallel_tool_calls
     if request.response_schema is not None:
-        form = {"type": "json_schema", "name": "answer", "strict": True, "schema": request.response_schema}
-        body["text"] = {"format": form}
+        body["text"] = {"format": _format(request.response_schema)}
     if stream:
         body["stream"] = True
     return WireRequest("/responses", body)
@@ -70,20 +86,33 @@ def _tool_choice(choice: str | None) -> Any:
     return {"type": "function", "name": choice}
 
 
+def _format(schema: JSON) -> JSON:
+    if schema == ANY_OBJECT:
+        return {"type": "json_object"}
+    return {"type": "json_schema", "name": "answer", "strict": True, "schema": schema}
+
+
 def _items(message: Message) -> list[dict[str, Any]]:
     """Write a message as input items: its text, then each call as an item of its own."""
+    content: str | list[dict[str, Any]] | None = message.content
+    if message.parts:
+        content = [_part(part) for part in message.parts]
     if message.role == "tool":
-        return [
-            {"type": "function_call_output", "call_id": message.tool_call_id, "output": message.content or ""}
-        ]
+        return [{"type": "function_call_output", "call_id": message.tool_call_id, "output": content or ""}]
     items: list[dict[str, Any]] = []
-    if message.content is not None:
-        items.append({"role": message.role, "content": message.content})
+    if content is not None:
+        items.append({"role": message.role, "content": content})
     items += [
         {"type": "function_call", "call_id": call.id, "name": call.name, "arguments": call.arguments}
         for call in message.tool_calls
     ]
     return items
+
+
+def _part(part: Part) -> dict[str, Any]:
+    if isinstance(part, str):
+        return {"type": "input_text", "text": part}
+    return {"type": "input_image", "image_url": data_url(part), "detail": part.detail or "auto"}
 
 
 class _Part(msgspec.Struct):
@@ -115,6 +144,9 @@ class _Response(msgspec.Struct):
 
 class _Event(msgspec.Struct):
     type: str = ""
+    delta: str | None = None
+    output_index: int = 0
+    item: _Item | None = None
     response: msgspec.Raw = msgspec.Raw()
 
 
@@ -122,27 +154,101 @@ _DECODER = msgspec.json.Decoder(_Response)
 _EVENT_DECODER = msgspec.json.Decoder(_Event)
 
 
-def _decode(body: bytes, request: ModelRequest) -> ModelAnswer:  # noqa: ARG001  # shape of `Flavour.decode`
-    response = decode_struct(_DECODER, body)
-    if response.error or response.status == "failed":
-        raise failure_inside(body)
-    if response.output is None or response.status in {"in_progress", "queued", "cancelled"}:
-        raise UpstreamError(f"the answer has no output: {excerpt(body)}")
-    parts = [part for item in response.output if item.type == "message" for part in item.content or ()]
-    text = "".join(part.text or "" for part in parts if part.type == "output_text")
-    refusal = "".join(part.refusal or "" for part in parts if part.type == "refusal")
-    calls = tuple(
-        ToolCall(id=item.call_id or f"call_{at}", name=item.name or "", arguments=item.arguments or "")
-        for at, item in enumerate(response.output)
-        if item.type == "function_call"
-    )
-    return ModelAnswer(
-        text=text or refusal,
-        tool_calls=calls,
-        finish_reason=_finish_reason(response, calls=bool(calls), refused=bool(refusal and not text)),
-        usage=openai_usage(response.usage, answered=bool(text or refusal or calls)),
-        model=response.model if isinstance(response.model, str) else None,
-    )
+def _decode(body: bytes, request: ModelRequest) -> ModelAnswer:
+    reader = _ResponseReader(request)
+    collector = Collector(reader)
+    collector.take(reader.response(body))
+    return collector.answer()
+
+
+class _ResponseReader:
+    """Reads the events of one response; the last carries the whole, and with it what no event said."""
+
+    ending = "response.completed"
+    marked = True
+
+    def __init__(self, request: ModelRequest) -> None:  # noqa: ARG002  # shape of `Flavour.reader`
+        self.done = False
+        self._text = ""
+        self._refusal = ""
+        self._calls: dict[int, int] = {}
+        self._arguments: list[str] = []
+
+    def read(self, event: SseEvent) -> list[Delta]:
+        """Return what the next event says."""
+        if self.done or event.data.strip() == b"[DONE]":
+            return []
+        parsed = decode_struct(_EVENT_DECODER, event.data, "stream")
+        kind = parsed.type or event.name
+        if kind == "error":
+            raise failure_inside(event.data)
+        if kind in _LAST_EVENTS:
+            self.done = True
+            return self.response(bytes(parsed.response))
+        deltas: list[Delta] = []
+        if kind == "response.output_item.added" and parsed.item is not None:
+            self._call(parsed.output_index, parsed.item, deltas)
+        elif parsed.delta:
+            self._piece(kind, parsed.output_index, parsed.delta, deltas)
+        return deltas
+
+    def _piece(self, kind: str, index: int, piece: str, deltas: list[Delta]) -> None:
+        match kind:
+            case "response.output_text.delta":
+                self._text += piece
+                deltas.append(Text(piece))
+            case "response.function_call_arguments.delta" if index in self._calls:
+                self._more(index, piece, deltas)
+            case "response.refusal.delta":
+                self._refusal += piece
+                deltas.append(Refusal(piece))
+            case "response.reasoning_summary_text.delta" | "response.reasoning_text.delta":
+                deltas.append(Reasoning(piece))
+
+    def _call(self, index: int, item: _Item, deltas: list[Delta]) -> None:
+        if item.type == "function_call" and index not in self._calls:
+            if len(self._calls) >= MOST_CALLS:
+                raise too_many_calls()
+            at = self._calls[index] = len(self._calls)
+            self._arguments.append("")
+            deltas.append(Call(at, item.call_id or "", item.name or ""))
+
+    def _more(self, index: int, piece: str, deltas: list[Delta]) -> None:
+        at = self._calls[index]
+        self._arguments[at] += piece
+        if piece:
+            deltas.append(Arguments(at, piece))
+
+    def response(self, body: bytes) -> list[Delta]:
+        """Return what a whole response says and no earlier event did."""
+        response = decode_struct(_DECODER, body)
+        if response.error or response.status == "failed":
+            raise failure_inside(body)
+        if response.output is None or response.status in {"in_progress", "queued", "cancelled"}:
+            raise UpstreamError(f"the answer has no output: {excerpt(body)}")
+        deltas: list[Delta] = []
+        if isinstance(response.model, str):
+            deltas.append(Begun(response.model))
+        parts = [part for item in response.output if item.type == "message" for part in item.content or ()]
+        text = "".join(part.text or "" for part in parts if part.type == "output_text")
+        refusal = "".join(part.refusal or "" for part in parts if part.type == "refusal")
+        self._piece("response.output_text.delta", 0, _rest(text, self._text), deltas)
+        self._piece("response.refusal.delta", 0, _rest(refusal, self._refusal), deltas)
+        for index, item in enumerate(response.output):
+            self._call(index, item, deltas)
+            if index in self._calls:
+                said = self._arguments[self._calls[index]]
+                self._more(index, _rest(item.arguments or "", said), deltas)
+        calls, refused = bool(self._calls), bool(self._refusal and not self._text)
+        answered = calls or refused or bool(self._text)
+        deltas.append(Counted(openai_usage(response.usage, answered=answered)))
+        deltas.append(Finished(_finish_reason(response, calls=calls, refused=refused)))
+        return deltas
+
+
+def _rest(whole: str, said: str) -> str:
+    """Return the end of a text of which the beginning has been sent."""
+    return whole[len(said) :] if whole.startswith(said) else ""
 
 
 def _finish_reason(response: _Response, *, calls: bool, refused: bool) -> str:
@@ -154,33 +260,5 @@ def _finish_reason(response: _Response, *, calls: bool, refused: bool) -> str:
     return "tool_calls" if calls else "stop"
 
 
-class _ResponseCollector:
-    """Waits for the event that carries the whole response."""
-
-    def __init__(self, request: ModelRequest) -> None:
-        self.started = False
-        self.done = False
-        self._request = request
-        self._response = b""
-
-    def feed(self, event: SseEvent) -> None:
-        if self.done or event.data.strip() == b"[DONE]":
-            return
-        parsed = decode_struct(_EVENT_DECODER, event.data, "stream")
-        kind = parsed.type or event.name
-        if kind == "error":
-            raise failure_inside(event.data)
-        if kind in _FIRST_TOKEN:
-            self.started = True
-        if kind in _LAST_EVENTS:
-            self.started = self.done = True
-            self._response = bytes(parsed.response)
-
-    def answer(self) -> ModelAnswer:
-        if not self.done:
-            raise broken_off("no response.completed")
-        return _decode(self._response, self._request)
-
-
-OPENAI_RESPONSES = Flavour(encode=_encode, decode=_decode, collect=_ResponseCollector)
+OPENAI_RESPONSES = Flavour(encode=_encode, decode=_decode, reader=_ResponseReader)
 """The responses API, stateless (`store: false`)."""
