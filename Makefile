@@ -6,7 +6,7 @@ EXTRAS ?= local,report,parquet,postgres,serve,uvloop,dev
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check verify docs bench-evaluation clean
+.PHONY: help demo test check verify docs bench-evaluation bench-gateway clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 20
@@ -49,6 +49,9 @@ docs: $(VENV)/.installed ## regenerate the generated reference pages
 
 bench-evaluation: $(VENV)/.installed ## figures of docs/benchmarks/evaluation.md, peers in the same run
 	@$(BIN)/python -m benchmarks.evaluation
+
+bench-gateway: $(VENV)/.installed ## figures of docs/benchmarks/gateway.md, peers in the same run
+	@$(BIN)/python -m benchmarks.gateway
 
 clean: ## remove what the targets made
 	rm -rf $(VENV) .venvs .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

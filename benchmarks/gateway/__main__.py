@@ -1,0 +1,92 @@
+"""`python -m benchmarks.gateway [load] [watch]` writes docs/benchmarks/gateway.md."""
+
+import argparse
+import importlib.util
+import json
+import sys
+from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
+
+from benchmarks._table import DOCS, Row, now, write
+from benchmarks.gateway._measure import Maker, measure
+from benchmarks.gateway._ours import crossgrade_serve
+from benchmarks.gateway._peers import PEERS
+from benchmarks.gateway._rows import rows
+
+PARTS = ("load", "watch")
+_PACKAGES = ("crossgrade", "httptools", "uvloop", "msgspec")
+_NOTE = (
+    "One upstream without cost and one load generator, both in C, share a core; the gateway under test has the other, "
+    "with all its processes, and goes before the machine's other work where that is permitted. Everything is "
+    "started once, and each round visits every server in turn. CPU is user and system time of a server's whole process "
+    "tree, from the kernel. Ratios are taken within a round; throughput on a shared machine is noise, so requests a "
+    "second a core are computed from CPU time and those that were seen stand beside. Ours checks a key, picks a route, "
+    "rewrites the model, counts usage, budgets, rates and metrics and records each request; LiteLLM checks its master "
+    "key without a database; nginx, Portkey and TensorZero check nothing."
+)
+
+
+def main(arguments: list[str]) -> None:
+    """Measure the chosen parts (all by default) and keep the recorded rows of the others."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.gateway", description=__doc__)
+    parser.add_argument("parts", nargs="*", help=f"of {', '.join(PARTS)}; all by default")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--only", default="", help="peers to measure, with commas; prints and writes nothing")
+    parser.add_argument(
+        "--target", help="MODULE:FUNCTION that makes another server's Target; prints, writes nothing"
+    )
+    chosen = parser.parse_args(arguments)
+    unknown = set(chosen.parts) - set(PARTS) | set(filter(None, chosen.only.split(","))) - PEERS.keys()
+    if unknown:
+        sys.exit(
+            f"error: no {', '.join(sorted(unknown))}; parts {', '.join(PARTS)}; peers {', '.join(PEERS)}"
+        )
+    ours = _maker(chosen.target) if chosen.target else crossgrade_serve
+    only = set(filter(None, chosen.only.split(",")))
+    measures: dict[str, Callable[[], list[Row]]] = {
+        "load": lambda: rows(measure(ours, chosen.rounds, only)),
+    }
+    if importlib.util.find_spec("benchmarks.gateway_watch"):
+        measures["watch"] = _watch
+    if only or chosen.target:
+        json.dump(measures["load"](), sys.stdout, indent=2, ensure_ascii=False)
+        return
+    _record(chosen.parts, measures)
+
+
+def _record(parts: list[str], measures: dict[str, Callable[[], list[Row]]]) -> None:
+    record = DOCS / "gateway.json"
+    kept = json.loads(record.read_text(encoding="utf-8"))["rows"] if parts and record.exists() else []
+    found: list[Row] = []
+    for name, part in measures.items():
+        if parts and name not in parts:
+            found += [row for row in kept if row.get("part") == name]
+            continue
+        print(f"==> {name}", file=sys.stderr, flush=True)
+        found += [{**row, "part": name, "measured_at": now()} for row in part()]
+    write("gateway", found, [name for name in _PACKAGES if _installed(name)], [_NOTE])
+    print(DOCS / "gateway.md")
+
+
+def _watch() -> list[Row]:
+    """Rows of the simulated alarms (benchmarks/gateway_watch.py)."""
+    from benchmarks.gateway_watch import watch_rows
+
+    return watch_rows()
+
+
+def _maker(name: str) -> Maker:
+    module, _, function = name.partition(":")
+    made: Maker = getattr(importlib.import_module(module), function)
+    return made
+
+
+def _installed(package: str) -> bool:
+    try:
+        return bool(version(package))
+    except PackageNotFoundError:
+        return False
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,80 @@
+"""Crossgrade as a target: everything on (key, route, usage, metrics, budget and rate limit, request record)."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import crossgrade
+from benchmarks.gateway._server import NotMeasured, Target
+from benchmarks.gateway._tools import EVENTS, free_port
+
+_MODELS = ("mock", "mock-d50", "mock-d50-i10")
+_KEY_VARIABLE = "CROSSGRADE_BENCH_UPSTREAM_KEY"
+
+
+def crossgrade_serve(folder: Path, upstream: int) -> Target:
+    """`crossgrade serve` with one worker; clients ask for a route, so that each request's model is rewritten."""
+    command = [sys.executable, "-m", "crossgrade"]
+    _run([*command, "serve", "--help"], folder, "this version has no `crossgrade serve`")
+    port = free_port()
+    home = folder / "crossgrade"
+    home.mkdir()
+    config = home / "crossgrade.yaml"
+    config.write_text(json.dumps(_config(upstream, port)), encoding="utf-8")  # JSON is YAML
+    created = _run(
+        [*command, "keys", "create", "bench", "--config", str(config), "--json"],
+        home,
+        "`crossgrade keys create` failed",
+    )
+    return Target(
+        name="Crossgrade",
+        version=crossgrade.__version__,
+        command=[*command, "serve", "--config", str(config)],
+        port=port,
+        headers=[f"Authorization: Bearer {json.loads(created)['key']}"],
+        model="route-{}",
+        environment={_KEY_VARIABLE: "sk-upstream"},
+        events=EVENTS,
+        starts=3,
+    )
+
+
+def _config(upstream: int, port: int) -> dict[str, object]:
+    """Limits far above what the load reaches: each request is counted, none is refused."""
+    price = {"input_per_mtok": 1, "output_per_mtok": 2}
+    offer = {
+        "provider": "openai-compatible",
+        "base_url": f"http://127.0.0.1:{upstream}/v1",
+        "api_key_env": _KEY_VARIABLE,
+        "prices": [price],
+    }
+    return {
+        "models": {name: {**offer, "model": name} for name in _MODELS},
+        "routes": {f"route-{name}": {"incumbent": name} for name in _MODELS},
+        "serve": {
+            "port": port,
+            "admin_port": free_port(),
+            "workers": 1,
+            "limits": [
+                {"scope": "key", "unit": "usd", "cap": 1e6, "window_s": 86_400},
+                {"scope": "key", "unit": "requests", "cap": 1e9, "window_s": 60},
+            ],
+        },
+    }
+
+
+def _run(command: list[str], folder: Path, failure: str) -> str:
+    ran = subprocess.run(
+        command,
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, _KEY_VARIABLE: "sk-upstream"},
+    )
+    if ran.returncode:
+        last = ran.stderr.strip().splitlines()[-1:] or [f"exit code {ran.returncode}"]
+        raise NotMeasured(f"{failure}: {last[0]}")
+    return ran.stdout
