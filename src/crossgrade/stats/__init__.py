@@ -1,4 +1,4 @@
-"""The retention test and its relatives: plan, test, correct, adjust."""
+"""The retention test and its relatives: plan, test, correct, adjust, watch."""
 
 from crossgrade.stats._corrected import corrected_retention
 from crossgrade.stats._intervals import (
@@ -8,6 +8,8 @@ from crossgrade.stats._intervals import (
     proportion_interval,
     quantile_interval,
 )
+from crossgrade.stats._judged import JudgedLoss
+from crossgrade.stats._monitors import Alarm, ChangeDetector, ClaimProcess
 from crossgrade.stats._multiplicity import holm
 from crossgrade.stats._planning import Plan, plan
 from crossgrade.stats._result import Outcome, Retention
@@ -15,7 +17,11 @@ from crossgrade.stats._retention import retention
 from crossgrade.stats._sequential import Look, SequentialRetention
 
 __all__ = [
+    "Alarm",
+    "ChangeDetector",
+    "ClaimProcess",
     "Interval",
+    "JudgedLoss",
     "Look",
     "Outcome",
     "Plan",

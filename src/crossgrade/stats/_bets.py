@@ -22,7 +22,10 @@ import numpy as np
 
 from crossgrade.stats._pairs import FloatArray
 
-_GRID: FloatArray = np.geomspace(0.01, 0.95, 25)
+GRID: FloatArray = np.geomspace(0.01, 0.95, 25)
+"""The constant fractions; a constant bet of each is what `_monitors` uses as well."""
+
+
 _GRID_SHARE = 0.1
 _LARGEST = 0.95
 _PASS_Z, _FAIL_Z = 4.0, 6.0
@@ -36,10 +39,10 @@ class Bets:
 
     def __init__(self, floor: float, planned: int) -> None:
         """Bet at `floor`, tuned to `planned` pairs."""
-        start = np.append(np.full(len(_GRID), _GRID_SHARE / len(_GRID)), 1 - _GRID_SHARE)
+        start = np.append(np.full(len(GRID), _GRID_SHARE / len(GRID)), 1 - _GRID_SHARE)
         self._floor = floor
         self._capital = np.stack([start, start])
-        self._fractions = np.stack([np.append(_GRID, 0.0)] * 2)
+        self._fractions = np.stack([np.append(GRID, 0.0)] * 2)
         self._stake = np.array([[floor * _PASS_Z], [_FAIL_Z]]) / math.sqrt(planned)
         self._square = _PRIOR_PAIRS * _PRIOR_SQUARE
         self._n = _PRIOR_PAIRS
@@ -61,8 +64,8 @@ class Bets:
     def walk(self, incumbent: FloatArray, candidate: FloatArray) -> FloatArray:
         """Take many pairs and return both capitals after each, shape (2, n), as `step` would."""
         tuned = self.tuned(incumbent, candidate)
-        fractions = np.empty((2, len(incumbent), len(_GRID) + 1))
-        fractions[:, :, :-1] = _GRID
+        fractions = np.empty((2, len(incumbent), len(GRID) + 1))
+        fractions[:, :, :-1] = GRID
         fractions[:, :, -1] = tuned
         gains = 1 + fractions * _gains(incumbent, candidate, self._floor)[:, :, None]
         gains[:, 0] *= self._capital
@@ -99,9 +102,9 @@ class BetInversion:
 
     def log_capital(self, ratio: float) -> tuple[float, float]:
         """Logarithms of the capitals against R < `ratio` and against R >= `ratio` (> 0)."""
-        constant = np.log1p(_GRID[:, None] * _gains(*self._distinct, ratio)[:, None, :]) @ self._counts
+        constant = np.log1p(GRID[:, None] * _gains(*self._distinct, ratio)[:, None, :]) @ self._counts
         tuned = np.log1p(self._tuned * _gains(self._incumbent, self._candidate, ratio)).sum(axis=-1)
-        share = math.log(_GRID_SHARE / len(_GRID))
+        share = math.log(_GRID_SHARE / len(GRID))
         parts = np.concatenate([constant + share, tuned[:, None] + math.log(1 - _GRID_SHARE)], axis=1)
         against_low, against_high = np.logaddexp.reduce(parts, axis=1)
         return float(against_low), float(against_high)
