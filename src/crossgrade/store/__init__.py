@@ -30,6 +30,7 @@ from crossgrade.store._records import (
 )
 
 if TYPE_CHECKING:
+    from crossgrade.store._budgets import Budgets, Checkpoint, LimitWindow, Loan
     from crossgrade.store._routes import Step
     from crossgrade.store._store import Store
     from crossgrade.store._verdicts import StoredVerdict
@@ -42,7 +43,11 @@ __all__ = [
     "Audit",
     "AuditSource",
     "Batch",
+    "Budgets",
+    "Checkpoint",
     "Feedback",
+    "LimitWindow",
+    "Loan",
     "Pair",
     "PairAnswer",
     "Record",
@@ -62,7 +67,12 @@ __all__ = [
     "utc_now",
 ]
 
-_LATE = {"Step": "_routes", "Store": "_store", "StoredVerdict": "_verdicts"}
+_LATE = {
+    **dict.fromkeys(("Budgets", "Checkpoint", "LimitWindow", "Loan"), "_budgets"),
+    "Step": "_routes",
+    "Store": "_store",
+    "StoredVerdict": "_verdicts",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -1,7 +1,7 @@
 """The tables, as `migrations/` leaves them; a test compares the two.
 
 Times are RFC 3339 text in UTC, money is decimal text (exact, and the same on SQLite and
-PostgreSQL), structures are JSON text. Nothing here is ever updated or deleted.
+PostgreSQL), structures are JSON text. Nothing is ever updated or deleted, but for the counters of limits.
 """
 
 from sqlalchemy import (
@@ -258,5 +258,39 @@ alarm_events = Table(
     Column("alarm_id", String, ForeignKey("alarms.id"), nullable=False, index=True),
     Column("kind", String, nullable=False),
     Column("detail", Text, nullable=False),
+    Column("at", String, nullable=False),
+)
+
+limit_windows = Table(
+    "limit_windows",
+    metadata,
+    Column("scope", String, primary_key=True),
+    Column("name", String, primary_key=True),
+    Column("unit", String, primary_key=True),
+    Column("window_s", BigInteger, primary_key=True, autoincrement=False),
+    Column("begins", BigInteger, primary_key=True, autoincrement=False),
+    Column("spent", BigInteger, nullable=False),
+    Column("leased", BigInteger, nullable=False),
+)
+
+limit_leases = Table(
+    "limit_leases",
+    metadata,
+    Column("keeper", String, primary_key=True),
+    Column("scope", String, primary_key=True),
+    Column("name", String, primary_key=True),
+    Column("unit", String, primary_key=True),
+    Column("window_s", BigInteger, primary_key=True, autoincrement=False),
+    Column("begins", BigInteger, primary_key=True, autoincrement=False),
+    Column("leased", BigInteger, nullable=False),
+)
+
+keepers = Table(
+    "keepers",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("segment", String, nullable=False),
+    Column("position", BigInteger, nullable=False),
+    Column("flushes", Text, nullable=False),
     Column("at", String, nullable=False),
 )

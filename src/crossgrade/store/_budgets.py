@@ -1,0 +1,215 @@
+"""What was spent of budgets and rates, shared by every keeper that uses this database.
+
+A keeper (one a machine) takes leases out of a limit's window and lends them on to its workers.
+`spent` and `leased` of a window never exceed its cap together, but for what a provider bills
+beyond a reservation. Amounts are whole numbers: dollars count in billionths.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple, Self
+
+import msgspec
+from sqlalchemy import Connection, and_, delete, insert, select, text, update
+
+from crossgrade.store import _tables as t
+from crossgrade.store._database import Database, connect
+from crossgrade.store._migrate import migrate
+from crossgrade.store._records import utc_now
+
+_KEY = ("scope", "name", "unit", "window_s", "begins")
+_TRIES = 4
+
+
+class LimitWindow(NamedTuple):
+    """One limit of one key, team or route in one window, which begins at `begins` (0: it has none)."""
+
+    scope: str
+    name: str
+    unit: str
+    window_s: int
+    begins: int
+
+
+class Loan(NamedTuple):
+    """What a keeper got of a window, 0 where there is not enough, and what was spent of it before."""
+
+    amount: int
+    spent: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checkpoint:
+    """How far a keeper's request records are counted: a position in a file, the last flush of each life."""
+
+    segment: str = ""
+    position: int = 0
+    flushes: Mapping[str, int] = field(default_factory=dict)
+
+
+class Budgets:
+    """The windows of limits in a database, and the leases that keepers have of them."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    @classmethod
+    def open(cls, url_or_path: str | Path) -> Self:
+        """Open the database as `Store.open` does, without what only measuring needs."""
+        database, _ = connect(url_or_path)
+        try:
+            migrate(database)
+        except BaseException:
+            database.close()
+            raise
+        return cls(database)
+
+    def close(self) -> None:
+        """Close the database."""
+        self._database.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def checkpoint(self, keeper: str) -> Checkpoint | None:
+        """Return how far a keeper had counted, None for one that is not known (any more)."""
+        with self._database.reading() as connection:
+            row = connection.execute(select(t.keepers).where(t.keepers.c.id == keeper)).first()
+        if row is None:
+            return None
+        flushes = msgspec.json.decode(row.flushes, type=dict[str, int])
+        return Checkpoint(segment=row.segment, position=row.position, flushes=flushes)
+
+    def leases(self, keeper: str) -> dict[LimitWindow, int]:
+        """Return what a keeper has of each window."""
+        query = select(t.limit_leases).where(t.limit_leases.c.keeper == keeper)
+        with self._database.reading() as connection:
+            return {_window(row): row.leased for row in connection.execute(query)}
+
+    def lend(self, keeper: str, window: LimitWindow, *, cap: int, need: int, share: float = 1.0) -> Loan:
+        """Lease at least `need` of a window to a keeper, better a `share` of what is left.
+
+        `spent + leased` does not exceed `cap` by it, however many keepers ask at once.
+        """
+        key = window._asdict()
+        with self._database.writing() as connection:
+            connection.execute(_MAKE_WINDOW, key)
+            for _ in range(_TRIES):
+                spent, leased = connection.execute(_READ_WINDOW, key).one()
+                free = cap - spent - leased
+                if free < need:
+                    break
+                amount = max(need, int(free * share))
+                taken = connection.execute(_TAKE, {**key, "amount": amount, "cap": cap})
+                if taken.rowcount == 1:
+                    connection.execute(_ADD_LEASE, {**key, "keeper": keeper, "leased": amount})
+                    return Loan(amount, spent)
+        return Loan(0, spent)
+
+    def settle(
+        self, keeper: str, changes: Mapping[LimitWindow, tuple[int, int, int]], checkpoint: Checkpoint
+    ) -> bool:
+        """Commit, in one transaction, what was spent, what leases are now, and how far that counts.
+
+        `changes` has for each window what was spent since the last time, the keeper's lease then
+        and its lease now. Returns False, with nothing committed, when other keepers thought this
+        one dead and took its leases: they are all 0 then.
+        """
+        rows = [
+            {**window._asdict(), "keeper": keeper, "more": spent, "grown": now - before, "leased": now}
+            for window, (spent, before, now) in changes.items()
+        ]
+        with self._database.writing() as connection:
+            if not _move(connection, keeper, checkpoint):
+                return False
+            if rows:
+                connection.execute(_MAKE_WINDOW, rows)
+                connection.execute(_SETTLE, rows)
+                connection.execute(_SET_LEASE, rows)
+        return True
+
+    def join(self, keeper: str, checkpoint: Checkpoint) -> None:
+        """Make a keeper known, with no leases yet, unless it is."""
+        with self._database.writing() as connection:
+            if not _move(connection, keeper, None):
+                connection.execute(insert(t.keepers), {"id": keeper, **_checkpoint_row(checkpoint)})
+
+    def reclaim(self, *, silent_since: datetime) -> list[str]:
+        """Free the leases of keepers that have not settled since a time; returns those keepers."""
+        dead = select(t.keepers.c.id).where(t.keepers.c.at < silent_since.isoformat())
+        with self._database.writing() as connection:
+            names = list(connection.execute(dead.with_for_update()).scalars())
+            for name in names:
+                rows = connection.execute(select(t.limit_leases).where(t.limit_leases.c.keeper == name))
+                freed = [{**_window(row)._asdict(), "more": 0, "grown": -row.leased} for row in rows]
+                if freed:
+                    connection.execute(_SETTLE, freed)
+                connection.execute(delete(t.limit_leases).where(t.limit_leases.c.keeper == name))
+                connection.execute(delete(t.keepers).where(t.keepers.c.id == name))
+        return names
+
+    def windows(self, *, now: float) -> list[tuple[LimitWindow, int, int]]:
+        """Return the windows that are open at `now`, each with what is spent and leased of it."""
+        w = t.limit_windows.c
+        query = select(t.limit_windows).where((w.window_s == 0) | (w.begins + w.window_s > int(now)))
+        with self._database.reading() as connection:
+            return [(_window(row), row.spent, row.leased) for row in connection.execute(query)]
+
+    def forget(self, *, before: float) -> None:
+        """Erase windows, and leases of windows, that ended before a time."""
+        with self._database.writing() as connection:
+            for table in (t.limit_windows, t.limit_leases):
+                ended = and_(table.c.window_s > 0, table.c.begins + table.c.window_s < int(before))
+                connection.execute(delete(table).where(ended))
+
+
+def _move(connection: Connection, keeper: str, checkpoint: Checkpoint | None) -> bool:
+    """Set a keeper's checkpoint (None: only say that it lives); False when it is not known."""
+    row = {"at": utc_now().isoformat()} if checkpoint is None else _checkpoint_row(checkpoint)
+    return connection.execute(update(t.keepers).where(t.keepers.c.id == keeper).values(**row)).rowcount == 1
+
+
+def _checkpoint_row(checkpoint: Checkpoint) -> dict[str, Any]:
+    return {
+        "segment": checkpoint.segment,
+        "position": checkpoint.position,
+        "flushes": msgspec.json.encode(checkpoint.flushes).decode(),
+        "at": utc_now().isoformat(),
+    }
+
+
+def _window(row: Any) -> LimitWindow:
+    return LimitWindow(row.scope, row.name, row.unit, row.window_s, row.begins)
+
+
+_COLUMNS = ", ".join(_KEY)
+_VALUES = ", ".join(f":{name}" for name in _KEY)
+_SAME = " AND ".join(f"{name} = :{name}" for name in _KEY)
+# Plain SQL, the same on SQLite and PostgreSQL: these run once a second for every limit in use.
+_MAKE_WINDOW = text(
+    f"INSERT INTO limit_windows ({_COLUMNS}, spent, leased) VALUES ({_VALUES}, 0, 0) ON CONFLICT DO NOTHING"  # noqa: S608 -- constants above
+)
+_READ_WINDOW = text(f"SELECT spent, leased FROM limit_windows WHERE {_SAME}")  # noqa: S608 -- as above
+_TAKE = text(
+    f"UPDATE limit_windows SET leased = leased + :amount WHERE {_SAME}"  # noqa: S608 -- as above
+    " AND spent + leased + :amount <= :cap"
+)
+_SETTLE = text(
+    f"UPDATE limit_windows SET spent = spent + :more, leased = leased + :grown WHERE {_SAME}"  # noqa: S608 -- as above
+)
+_ADD_LEASE = text(
+    f"INSERT INTO limit_leases (keeper, {_COLUMNS}, leased) VALUES (:keeper, {_VALUES}, :leased)"  # noqa: S608 -- as above
+    f" ON CONFLICT (keeper, {_COLUMNS}) DO UPDATE SET leased = limit_leases.leased + :leased"
+)
+_SET_LEASE = text(
+    f"INSERT INTO limit_leases (keeper, {_COLUMNS}, leased) VALUES (:keeper, {_VALUES}, :leased)"  # noqa: S608 -- as above
+    f" ON CONFLICT (keeper, {_COLUMNS}) DO UPDATE SET leased = :leased"
+)
