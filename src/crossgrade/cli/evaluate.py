@@ -86,11 +86,14 @@ def _run(
     decides: bool,
     as_json: bool,
 ) -> None:
+    from crossgrade.cli._interrupt import ends_at_second_interrupt
     from crossgrade.cli._progress import shown_progress
 
-    with _resumable(name) as run_ids, shown_progress(name) as show:
+    with ends_at_second_interrupt() as arm, _resumable(name) as run_ids, shown_progress(name) as show:
 
         def on_progress(progress: "Progress") -> None:
+            if not run_ids:
+                arm()
             run_ids.add(progress.run_id)
             show(progress)
 
