@@ -15,6 +15,7 @@
     │   ├── BadRequestError   the provider rejected the request as malformed
     │   ├── UpstreamError     5xx, HTML, half a JSON, a dropped connection
     │   └── ProviderTimeoutError no answer within the limit
+    ├── AccessError           a caller is not let in
     ├── SandboxError          model-written code could not be run safely
     └── BudgetExceededError   going on would cost more than allowed
 
@@ -196,6 +197,18 @@ class ProviderTimeoutError(ProviderError):
     http_status = 504
     retryable = True
     default_hint = "raise `timeout_s` for this offer, or run again: finished answers are kept"
+
+
+class AccessError(CrossgradeError):
+    """A caller is not let in; `reason` is a short code, `status` 401 (who?), 403 (no) or 503 (unknown)."""
+
+    http_status = 401
+    default_hint = "send a key of `crossgrade keys create`, or an access token of a configured issuer"
+
+    def __init__(self, message: str, *, reason: str, status: int = 401, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.reason = reason
+        self.status = status
 
 
 class SandboxError(CrossgradeError):

@@ -118,6 +118,10 @@ class IssuerSection(Section):
     algorithms: Annotated[list[Algorithm], Field(min_length=1)] = Field(
         default=["ES256", "RS256", "EdDSA"], description="Signature algorithms that are accepted."
     )
+    types: Annotated[list[Literal["at+jwt", "JWT"]], Field(min_length=1)] = Field(
+        default=["at+jwt"],
+        description="What `typ` in a token's header may be; `JWT` is for issuers that ignore RFC 9068.",
+    )
     max_lifetime_s: Annotated[int, Field(ge=60, le=31_536_000)] = Field(
         default=86_400, description="Tokens that live longer, in seconds, are refused."
     )

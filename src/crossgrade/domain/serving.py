@@ -84,12 +84,17 @@ class TierRule:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenIssuer:
-    """An OpenID provider whose access tokens are accepted: its issuer URL, our audience, who gets what."""
+    """An OpenID provider whose access tokens are accepted: its issuer URL, our audience, who gets what.
+
+    `types` are what `typ` in a token's header may be: `at+jwt` (RFC 9068) alone cannot be mistaken
+    for an ID token.
+    """
 
     issuer: str
     audience: str
     rules: tuple[TierRule, ...]
     algorithms: tuple[str, ...] = ("ES256", "RS256", "EdDSA")
+    types: tuple[str, ...] = ("at+jwt",)
     max_lifetime_s: int = 86_400
 
 

@@ -1,5 +1,46 @@
 """Who asks: API keys, verified tokens, tiers."""
 
+from crossgrade.identity._text import NewKey, is_key, new_key
+from crossgrade.identity.access import authenticate, check_route
+from crossgrade.identity.issuers import (
+    RETRY_S,
+    IssuerKeys,
+    fetch_jwks,
+    jwks_bytes,
+    read_jwks,
+    refresh_jwks,
+)
+from crossgrade.identity.keyring import (
+    KeyLimit,
+    KeyRecord,
+    Keyring,
+    KeySecret,
+    keyring_bytes,
+    read_keyring,
+    read_records,
+)
 from crossgrade.identity.principal import Principal
+from crossgrade.identity.tokens import TokenVerifier
 
-__all__ = ["Principal"]
+__all__ = [
+    "RETRY_S",
+    "IssuerKeys",
+    "KeyLimit",
+    "KeyRecord",
+    "KeySecret",
+    "Keyring",
+    "NewKey",
+    "Principal",
+    "TokenVerifier",
+    "authenticate",
+    "check_route",
+    "fetch_jwks",
+    "is_key",
+    "jwks_bytes",
+    "keyring_bytes",
+    "new_key",
+    "read_jwks",
+    "read_keyring",
+    "read_records",
+    "refresh_jwks",
+]

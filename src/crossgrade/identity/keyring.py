@@ -1,0 +1,189 @@
+"""The keys that are let in: `keys.json`, which holds digests only, and finding who sent one of them."""
+
+from collections.abc import Iterable
+from datetime import datetime
+from hmac import compare_digest
+from typing import Literal
+
+import msgspec
+
+from crossgrade.domain import Limit, LimitUnit
+from crossgrade.errors import AccessError, ConfigError
+from crossgrade.identity._text import key_digest, key_id_of
+from crossgrade.identity.principal import Principal
+
+MAX_BYTES = 64 << 20
+MAX_KEYS = 100_000
+MAX_SECRETS = 2
+"""A key has one secret, or two while it is being rotated."""
+
+_HINT = "`crossgrade keys list` writes the file again; it is not edited by hand"
+
+
+class KeyLimit(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A limit of one key."""
+
+    unit: LimitUnit
+    cap: float
+    window_s: int
+
+    def limit(self, key_id: str) -> Limit:
+        """Return it as a limit like those of the configuration."""
+        return Limit(scope="key", unit=self.unit, cap=self.cap, window_s=self.window_s, match=key_id)
+
+
+class KeySecret(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The SHA-256 of a key's text, and until when it is let in (None: as long as the key)."""
+
+    digest: str
+    created_at: datetime
+    expires_at: datetime | None = None
+
+
+class KeyRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Everything that is kept of a key; times are aware.
+
+    `routes` may be used (empty: those that tier and team may). `segment` and `tenant` are bound to
+    the key: a request cannot say otherwise.
+    """
+
+    id: str
+    name: str
+    secrets: tuple[KeySecret, ...]
+    created_at: datetime
+    expires_at: datetime | None = None
+    revoked_at: datetime | None = None
+    team: str = ""
+    tier: str = ""
+    routes: tuple[str, ...] = ()
+    limits: tuple[KeyLimit, ...] = ()
+    segment: str | None = None
+    tenant: str | None = None
+
+    def status(self, now: datetime) -> Literal["live", "expired", "revoked"]:
+        """Return whether it is let in at `now`."""
+        if self.revoked_at is not None:
+            return "revoked"
+        return "expired" if self.expires_at is not None and self.expires_at <= now else "live"
+
+
+class _File(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    schema_version: Literal[1]
+    keys: tuple[KeyRecord, ...]
+
+
+class _Entry:
+    """A key as the request path needs it: no date is parsed and no record is built there."""
+
+    __slots__ = ("expires", "principal", "revoked", "secrets")
+
+    def __init__(self, record: KeyRecord) -> None:
+        self.principal = Principal(
+            id=record.id,
+            team=record.team,
+            tier=record.tier,
+            routes=record.routes,
+            limits=tuple(each.limit(record.id) for each in record.limits),
+            segment=record.segment,
+            tenant=record.tenant,
+        )
+        self.revoked = record.revoked_at is not None
+        self.expires = _timestamp(record.expires_at)
+        self.secrets = tuple((each.digest, _timestamp(each.expires_at)) for each in record.secrets)
+
+
+class Keyring:
+    """All keys at one moment."""
+
+    def __init__(self, records: Iterable[KeyRecord] = ()) -> None:
+        self._entries = {record.id: _Entry(record) for record in records}
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def principal(self, token: bytes, now: float) -> Principal | None:
+        """Return who holds this key at `now` (seconds since 1970), None where it is not let in."""
+        entry = self._entries.get(key_id_of(token) or "")
+        if entry is None or entry.revoked or entry.expires <= now:
+            return None
+        return entry.principal if _until(entry, token) > now else None
+
+    def refusal(self, token: bytes, now: float) -> AccessError:
+        """Return why `principal` gave None; what is known of a key is told to its holder only."""
+        entry = self._entries.get(key_id_of(token) or "")
+        until = 0.0 if entry is None else _until(entry, token)
+        if entry is None or not until:
+            return AccessError("the key is not known", reason="key_unknown")
+        if entry.revoked:
+            return AccessError(f"key {entry.principal.id} was revoked", reason="key_revoked")
+        if entry.expires <= now:
+            message = f"key {entry.principal.id} has expired"
+            return AccessError(message, reason="key_expired", hint="ask for a new one")
+        message = f"this secret of key {entry.principal.id} was replaced by a newer one"
+        return AccessError(message, reason="key_replaced", hint="use the newest secret of the key")
+
+
+def keyring_bytes(records: Iterable[KeyRecord]) -> bytes:
+    """Return the content of `keys.json`: keys by id, so that equal keyrings are equal bytes."""
+    keys = tuple(sorted(records, key=lambda record: record.id))
+    return msgspec.json.encode(_File(schema_version=1, keys=keys)) + b"\n"
+
+
+def read_records(data: bytes, *, file: str | None = None) -> tuple[KeyRecord, ...]:
+    """Read `keys.json`; unknown fields, too much, or what contradicts itself raises ConfigError."""
+    if len(data) > MAX_BYTES:
+        raise ConfigError(f"{len(data)} bytes of keys are over {MAX_BYTES}", file=file, hint=_HINT)
+    try:
+        keys = msgspec.json.decode(data, type=_File).keys
+    except (msgspec.MsgspecError, RecursionError) as error:
+        raise ConfigError(f"the keys cannot be read: {error}", file=file, hint=_HINT) from error
+    problem = _problem(keys)
+    if problem is not None:
+        raise ConfigError(f"the keys cannot be used: {problem}", file=file, hint=_HINT)
+    return keys
+
+
+def read_keyring(data: bytes, *, file: str | None = None) -> Keyring:
+    """Read `keys.json` as the gateway needs it; raises ConfigError."""
+    return Keyring(read_records(data, file=file))
+
+
+def _until(entry: _Entry, token: bytes) -> float:
+    """Return until when the entry's secret that `token` is holds, 0 where it is none of them."""
+    digest, until = key_digest(token), 0.0
+    for kept, expires in entry.secrets:
+        if compare_digest(kept, digest):
+            until = expires
+    return until
+
+
+def _timestamp(moment: datetime | None) -> float:
+    return float("inf") if moment is None else moment.timestamp()
+
+
+def _problem(keys: tuple[KeyRecord, ...]) -> str | None:
+    if len(keys) > MAX_KEYS:
+        return f"{len(keys)} keys are over {MAX_KEYS}"
+    seen: set[str] = set()
+    for key in keys:
+        if key.id in seen:
+            return f"key {key.id} is there twice"
+        seen.add(key.id)
+        found = _key_problem(key)
+        if found is not None:
+            return f"key {key.id} {found}"
+    return None
+
+
+def _key_problem(key: KeyRecord) -> str | None:
+    moments = [key.created_at, key.expires_at, key.revoked_at]
+    moments += [moment for secret in key.secrets for moment in (secret.created_at, secret.expires_at)]
+    if any(moment is not None and moment.tzinfo is None for moment in moments):
+        return "has a time without a zone"
+    if not 1 <= len(key.secrets) <= MAX_SECRETS:
+        return f"has {len(key.secrets)} secrets, not 1 or {MAX_SECRETS}"
+    if any(len(each.digest) != 64 or not each.digest.isascii() for each in key.secrets):
+        return "has a digest that is no SHA-256"
+    if any(not each.cap > 0 for each in key.limits):
+        return "has a limit that is not above 0"
+    return None
