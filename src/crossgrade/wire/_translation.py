@@ -1,0 +1,84 @@
+"""A stream of one API, event by event, as a stream of another."""
+
+from crossgrade.domain import Usage
+from crossgrade.errors import ProviderError
+from crossgrade.wire._clients import CLIENTS, ClientName
+from crossgrade.wire._deltas import Counted, Delta, Finished, Reader, broken_off
+from crossgrade.wire._sse import SseReader
+from crossgrade.wire.inbound import InboundRequest
+from crossgrade.wire.render import error_words
+
+
+class StreamTranslator:
+    """Turns an upstream's bytes into a client's events as they come, wherever they are split.
+
+    `reader` reads the upstream's API (`FLAVOURS[…].reader(request)`, of the request as sent),
+    `client` is the API to write. Feed what comes and send on what is returned; after the
+    upstream's last byte call `end`. A stream that fails, or stops before its end, ends in an
+    error event and never in the client's terminal marker; nothing is raised.
+    """
+
+    def __init__(
+        self,
+        reader: Reader,
+        client: ClientName,
+        inbound: InboundRequest,
+        *,
+        id: str,  # noqa: A002  # the field's name in every API
+        created: int,
+    ) -> None:
+        self.done = False
+        """Whether the last event was returned: nothing that comes after is read."""
+
+        self.failure: ProviderError | None = None
+        """Why the stream failed. As long as nothing was sent, another target may be asked instead."""
+
+        self.usage = Usage()
+        self.finish_reason: str | None = None
+        self._reader = reader
+        self._events = SseReader()
+        self._writer = CLIENTS[client].writer(inbound, id, created)
+
+    def feed(self, chunk: bytes) -> bytes:
+        """Take the upstream's next bytes and return the client's events that they complete."""
+        written: list[bytes] = []
+        try:
+            for event in () if self.done else self._events.feed(chunk):
+                written += [self._take(delta) for delta in self._reader.read(event)]
+                if self._reader.done:
+                    written.append(self._finish())
+                    break
+        except ProviderError as error:
+            written.append(self._fail(error))
+        return b"".join(written)
+
+    def end(self) -> bytes:
+        """Say that the upstream's stream is over; return the events that end the client's."""
+        if self.done:
+            return b""
+        if self._reader.marked:
+            return self._fail(broken_off(self._reader.ending))
+        return self._finish()
+
+    def fail(self, error: ProviderError) -> bytes:
+        """Give the stream up, say because of a time limit; return the event that ends the client's."""
+        return b"" if self.done else self._fail(error)
+
+    def _take(self, delta: Delta) -> bytes:
+        if isinstance(delta, Counted):
+            self.usage = delta.usage
+        elif isinstance(delta, Finished):
+            self.finish_reason = delta.reason
+        return self._writer.write(delta)
+
+    def _finish(self) -> bytes:
+        if self.finish_reason is None:
+            return self._fail(broken_off(self._reader.ending))
+        self.done = True
+        return self._writer.end()
+
+    def _fail(self, error: ProviderError) -> bytes:
+        self.done = True
+        self.failure = error
+        status, code = error_words(error)
+        return self._writer.error(status, error.message, None, code)
