@@ -2,11 +2,12 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+CLIENTS ?= .venvs
 EXTRAS ?= local,report,parquet,postgres,serve,uvloop,dev
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check verify docs bench-evaluation bench-gateway clean
+.PHONY: help demo test clients check verify docs bench-evaluation bench-gateway clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 20
@@ -33,6 +34,9 @@ test: $(VENV)/.installed ## formatting, lint, types, contracts and every test
 		$(BIN)/crossgrade models add $$model || echo "not installed: the tests that need it skip"; done
 	@echo "==> pytest"
 	@$(BIN)/pytest -n $${CROSSGRADE_TEST_WORKERS:-2} --dist worksteal
+
+clients: $(VENV)/.installed ## install the clients that tests speak to the gateway through
+	@$(BIN)/python scripts/clients.py $(CLIENTS)
 
 check: $(VENV)/.installed ## the quick door: format, lint, types, contracts, fast tests
 	@$(BIN)/ruff format --quiet .

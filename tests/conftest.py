@@ -13,6 +13,7 @@ from hypothesis import settings
 settings.register_profile("offline", deadline=None, max_examples=60)
 settings.load_profile("offline")
 
+CLIENTS = Path(os.environ.get("CROSSGRADE_TEST_CLIENTS", Path(__file__).parents[1] / ".venvs"))
 CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome")
 
 
@@ -42,6 +43,14 @@ def missing(what: str) -> str | None:
     if kind == "postgresql":
         known = os.environ.get("CROSSGRADE_TEST_POSTGRES_URL")
         return None if known else "CROSSGRADE_TEST_POSTGRES_URL names no PostgreSQL server"
+    if kind == "client":
+        return (
+            None
+            if (CLIENTS / f"client-{name}" / ".installed").exists()
+            else f"`make clients` was not run: {name}"
+        )
+    if kind == "command":
+        return None if shutil.which(name) else f"`{name}` is not installed"
     if kind == "module":
         return None if importlib.util.find_spec(name) else f"the Python package {name} is not installed"
     if kind == "model":
