@@ -31,6 +31,8 @@ from crossgrade.store._records import (
 
 if TYPE_CHECKING:
     from crossgrade.store._budgets import Budgets, Checkpoint, LimitWindow, Loan
+    from crossgrade.store._keys import Keys
+    from crossgrade.store._onboarding import OnboardingKind, OnboardingStep
     from crossgrade.store._routes import Step
     from crossgrade.store._store import Store
     from crossgrade.store._verdicts import StoredVerdict
@@ -46,8 +48,11 @@ __all__ = [
     "Budgets",
     "Checkpoint",
     "Feedback",
+    "Keys",
     "LimitWindow",
     "Loan",
+    "OnboardingKind",
+    "OnboardingStep",
     "Pair",
     "PairAnswer",
     "Record",
@@ -68,6 +73,9 @@ __all__ = [
 ]
 
 _LATE = {
+    "Keys": "_keys",
+    "OnboardingKind": "_onboarding",
+    "OnboardingStep": "_onboarding",
     **dict.fromkeys(("Budgets", "Checkpoint", "LimitWindow", "Loan"), "_budgets"),
     "Step": "_routes",
     "Store": "_store",

@@ -8,7 +8,9 @@ from crossgrade.routing import RouteTable
 from crossgrade.store._alarms import Alarms, FeedbackLog
 from crossgrade.store._answers import Answers
 from crossgrade.store._database import Database, connect
+from crossgrade.store._keys import Keys
 from crossgrade.store._migrate import migrate
+from crossgrade.store._onboarding import Onboardings
 from crossgrade.store._pairs import Pairs
 from crossgrade.store._routes import Routes, Step
 from crossgrade.store._runs import Runs
@@ -16,7 +18,7 @@ from crossgrade.store._verdicts import Verdicts
 
 
 class Store:
-    """Everything a project remembers: runs, verdicts, live pairs, alarms, the route table in force.
+    """Everything a project remembers: runs, verdicts, live pairs, alarms, keys, the route table in force.
 
     Open it with `Store.open`; it may be used from several threads, and several processes may
     open the same one. Every method raises `StoreError` when the database refuses.
@@ -32,6 +34,8 @@ class Store:
         self.pairs = Pairs(database)
         self.feedback = FeedbackLog(database)
         self.alarms = Alarms(database)
+        self.keys = Keys(database, folder)
+        self.onboardings = Onboardings(database)
 
     @classmethod
     def open(cls, url_or_path: str | Path, *, folder: Path | None = None) -> Self:

@@ -291,6 +291,27 @@ keepers = Table(
     Column("id", String, primary_key=True),
     Column("segment", String, nullable=False),
     Column("position", BigInteger, nullable=False),
-    Column("flushes", Text, nullable=False),
     Column("at", String, nullable=False),
+)
+
+key_events = Table(
+    "key_events",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("key_id", String, nullable=False),
+    Column("kind", String, nullable=False),
+    Column("detail", Text, nullable=False),
+    Column("at", String, nullable=False),
+)
+
+onboarding_steps = Table(
+    "onboarding_steps",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("offer", String, nullable=False),
+    Column("workload", String, nullable=False),
+    Column("kind", String, nullable=False),
+    Column("detail", Text, nullable=False),
+    Column("at", String, nullable=False),
+    Index("ix_onboarding_steps_offer", "offer", "workload"),
 )

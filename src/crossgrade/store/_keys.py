@@ -1,0 +1,183 @@
+"""The gateway's keys: appended events in the database, and `keys.json`, which the gateway loads."""
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from sqlalchemy import Connection, insert, select
+
+from crossgrade.errors import NotFoundError, StoreError, UsageError
+from crossgrade.identity import KeyLimit, KeyRecord, KeySecret, NewKey, keyring_bytes, new_key
+from crossgrade.store import _tables as t
+from crossgrade.store._database import Database
+from crossgrade.store._locks import file_lock
+from crossgrade.store._records import utc_now
+
+
+class Keys:
+    """The keys of a project: made, rotated, revoked; their secrets are in no place that we write.
+
+    Every change is an event in the database, then the whole of `keys.json` is replaced by an
+    atomic rename: the gateway lets a new key in, and a revoked one no more, as it sees the file.
+    """
+
+    def __init__(self, database: Database, folder: Path) -> None:
+        self._database = database
+        self._folder = folder
+
+    @property
+    def path(self) -> Path:
+        """The file that the gateway loads."""
+        return self._folder / "keys.json"
+
+    def records(self) -> list[KeyRecord]:
+        """Return every key there ever was, oldest first."""
+        with self._database.reading() as connection:
+            return list(_replayed(connection).values())
+
+    def get(self, key_id: str) -> KeyRecord:
+        """Return the key of this id, else the newest of this name; raises `NotFoundError`."""
+        return _found(self.records(), key_id)
+
+    def create(
+        self,
+        name: str,
+        *,
+        expires_at: datetime | None = None,
+        team: str = "",
+        tier: str = "",
+        routes: tuple[str, ...] = (),
+        limits: tuple[KeyLimit, ...] = (),
+        segment: str | None = None,
+        tenant: str | None = None,
+    ) -> NewKey:
+        """Make a key and let it in; its text is in what is returned and nowhere else.
+
+        Raises `UsageError` for a name that a live key has.
+        """
+        key = new_key()
+        detail = {
+            "name": name,
+            "digest": key.digest,
+            "expires_at": expires_at,
+            "team": team,
+            "tier": tier,
+            "routes": routes,
+            "limits": limits,
+            "segment": segment,
+            "tenant": tenant,
+        }
+        now = utc_now()
+        with self._publishing() as (connection, records):
+            if any(each.name == name and each.status(now) == "live" for each in records):
+                message = f"a key of the name `{name}` is live already"
+                raise UsageError(message, hint="give this one another name, or rotate that one")
+            _append(connection, key.id, "created", detail, now)
+        return key
+
+    def rotate(self, key_id: str, *, overlap: timedelta) -> NewKey:
+        """Give a key a second secret; the one before is let in for the time of `overlap` only.
+
+        Raises `NotFoundError`, and `UsageError` for a key that is not live.
+        """
+        now = utc_now()
+        with self._publishing() as (connection, records):
+            record = _live(_found(records, key_id), now)
+            key = new_key(record.id)
+            detail = {"digest": key.digest, "before_expires_at": now + overlap}
+            _append(connection, record.id, "rotated", detail, now)
+        return key
+
+    def revoke(self, key_id: str) -> KeyRecord:
+        """Let a key in no more, for good; raises `NotFoundError`. Twice is no error."""
+        now = utc_now()
+        with self._publishing() as (connection, records):
+            record = _found(records, key_id)
+            if record.revoked_at is None:
+                _append(connection, record.id, "revoked", {}, now)
+        return self.get(record.id)
+
+    def publish(self) -> None:
+        """Write `keys.json` as the database has it: at a start, and for changes on other machines."""
+        with self._publishing():
+            pass
+
+    @contextmanager
+    def _publishing(self) -> Iterator[tuple[Connection, list[KeyRecord]]]:
+        """Give a connection and the keys for one change, alone on this machine; then write the file."""
+        with file_lock(self._folder / "locks" / "keys.lock", wait=True):
+            with self._database.writing() as connection:
+                yield connection, list(_replayed(connection).values())
+            try:
+                _replace(self.path, keyring_bytes(self.records()))
+            except OSError as error:
+                raise StoreError(f"the keys cannot be written to {self.path} ({error.strerror})") from error
+
+
+def _append(connection: Connection, key_id: str, kind: str, detail: Mapping[str, Any], at: datetime) -> None:
+    encoded = msgspec.json.encode(detail).decode()
+    row = {"key_id": key_id, "kind": kind, "detail": encoded, "at": at.isoformat()}
+    connection.execute(insert(t.key_events), row)
+
+
+def _replayed(connection: Connection) -> dict[str, KeyRecord]:
+    """Return the keys as their events leave them, by id."""
+    records: dict[str, KeyRecord] = {}
+    for row in connection.execute(select(t.key_events).order_by(t.key_events.c.id)):
+        at = datetime.fromisoformat(row.at)
+        detail = msgspec.json.decode(row.detail)
+        if row.kind == "created":
+            records[row.key_id] = _created(row.key_id, detail, at)
+        elif row.kind == "rotated":
+            records[row.key_id] = _rotated(records[row.key_id], detail, at)
+        elif row.kind == "revoked":
+            records[row.key_id] = msgspec.structs.replace(records[row.key_id], revoked_at=at)
+    return records
+
+
+def _created(key_id: str, detail: dict[str, Any], at: datetime) -> KeyRecord:
+    secret = KeySecret(digest=detail.pop("digest"), created_at=at)
+    return msgspec.convert({"id": key_id, "secrets": (secret,), "created_at": at, **detail}, KeyRecord)
+
+
+def _rotated(record: KeyRecord, detail: dict[str, Any], at: datetime) -> KeyRecord:
+    """Return the key with its newest secret and, for a while, the one before."""
+    before = msgspec.structs.replace(
+        record.secrets[0], expires_at=datetime.fromisoformat(detail["before_expires_at"])
+    )
+    secrets = (KeySecret(digest=detail["digest"], created_at=at), before)
+    return msgspec.structs.replace(record, secrets=secrets)
+
+
+def _found(records: list[KeyRecord], key_id: str) -> KeyRecord:
+    """Return the key of this id, else the newest of this name."""
+    for wanted in ("id", "name"):
+        for record in reversed(records):
+            if getattr(record, wanted) == key_id:
+                return record
+    raise NotFoundError(f"there is no key `{key_id}`", hint="`crossgrade keys list` shows the keys")
+
+
+def _live(record: KeyRecord, now: datetime) -> KeyRecord:
+    status = record.status(now)
+    if status != "live":
+        message = f"key {record.id} ({record.name}) is {status}"
+        raise UsageError(message, hint="make a new one with `crossgrade keys create`")
+    return record
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """Put a file that only its owner may read over the one that is there; a crash leaves either."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = path.with_suffix(".new")
+    fresh.unlink(missing_ok=True)  # a crash may have left one with other permissions
+    handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(handle, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    fresh.replace(path)
