@@ -68,15 +68,12 @@ def error_body(request: ReceivedRequest, code: str, message: str) -> dict[str, A
 
 
 def _reply(request: ReceivedRequest, reply: Reply) -> Sending:
-    anthropic = request.path.endswith("/messages")
     if request.stream:
-        events = (_render.anthropic_events if anthropic else _render.openai_events)(request, reply)
-        chunks = [_chunk(event) for event in events]
+        chunks = [_chunk(event) for event in _render.events(request, reply)]
         chunks[-1] += b"0\r\n\r\n"
         head = _head(200, {**_STREAM, "transfer-encoding": "chunked"})
         return Sending(head, chunks, reply.delay_s, reply.token_delay_s)
-    body = (_render.anthropic_body if anthropic else _render.openai_body)(request, reply)
-    sending = _whole(msgspec.json.encode(body))
+    sending = json_answer(_render.body(request, reply))
     return Sending(sending.head, sending.pieces, reply.delay_s)
 
 
@@ -105,7 +102,7 @@ def _html(_: ReceivedRequest, __: Fault) -> Sending:
 
 
 def _half_json(request: ReceivedRequest, _: Fault) -> Sending:
-    whole = _plain_body(request)
+    whole = msgspec.json.encode(_render.body(request, Reply()))
     return _whole(whole[: len(whole) // 2])
 
 
@@ -163,13 +160,6 @@ def _gzip_bomb(_: ReceivedRequest, fault: Fault) -> Sending:
 def _redirect(request: ReceivedRequest, _: Fault) -> Sending:
     elsewhere = f"http://{request.headers.get('host', 'localhost')}/elsewhere"
     return _whole(b"", status=307, headers={"location": elsewhere})
-
-
-def _plain_body(request: ReceivedRequest) -> bytes:
-    anthropic = request.path.endswith("/messages")
-    return msgspec.json.encode(
-        (_render.anthropic_body if anthropic else _render.openai_body)(request, Reply())
-    )
 
 
 _PLAYED = {

@@ -1,135 +1,116 @@
-"""The bodies of a fake provider's answers, in OpenAI's and Anthropic's shapes."""
+"""The bodies and events of a fake provider's answers, written as the gateway writes its own."""
 
 import base64
 import hashlib
 import math
 import re
 from array import array
+from dataclasses import replace
 from typing import Any
 
 import msgspec
 
-from crossgrade.domain import JSON
+from crossgrade.domain import JSON, ModelAnswer, ModelRequest, ToolCall, Usage
 from crossgrade.testing._script import ReceivedRequest, Reply
+from crossgrade.wire import CLIENTS, ClientName, InboundRequest
+from crossgrade.wire.deltas import Delta, Text, deltas_of
 
 _DIMENSIONS = 64
-_ANTHROPIC_REASONS = {
-    "content_filter": "refusal",
-    "length": "max_tokens",
-    "stop": "end_turn",
-    "tool_calls": "tool_use",
+_APIS: dict[str, ClientName] = {
+    "/chat/completions": "openai",
+    "/completions": "openai-text",
+    "/messages": "anthropic",
+    "/responses": "openai-responses",
 }
+
+CALLS = tuple(_APIS)
+"""How the paths end that call a model."""
+
+
+def body(request: ReceivedRequest, reply: Reply) -> dict[str, Any]:
+    """Return a whole answer of the API that was called."""
+    api, inbound = _called(request)
+    whole = CLIENTS[api].render_answer(_answer(request, reply), inbound, f"{CLIENTS[api].id_prefix}fake", 1)
+    return _with_usage(msgspec.json.decode(whole), reply.usage)
+
+
+def events(request: ReceivedRequest, reply: Reply) -> list[bytes]:
+    """Return a streamed answer of the API that was called, its text a word at a time, its end last."""
+    api, inbound = _called(request)
+    writer = CLIENTS[api].writer(inbound, f"{CLIENTS[api].id_prefix}fake", 1)
+    deltas = [piece for delta in deltas_of(_answer(request, reply)) for piece in _pieces(delta)]
+    written = b"".join([*(writer.write(delta) for delta in deltas), writer.end()])
+    return [_with_usage_event(event, reply.usage) for event in re.findall(rb".+?\n\n", written, re.DOTALL)]
+
+
+def _called(request: ReceivedRequest) -> tuple[ClientName, InboundRequest]:
+    """Return the API and what shapes its answer; anything may be asked of a fake provider."""
+    path = request.path.partition("?")[0]
+    options = request.json.get("stream_options")
+    inbound = InboundRequest(
+        request=ModelRequest(model=request.model),
+        stream=request.stream,
+        include_usage=isinstance(options, dict) and options.get("include_usage") is True,
+    )
+    return next(api for ending, api in _APIS.items() if path.endswith(ending)), inbound
+
+
+def _answer(request: ReceivedRequest, reply: Reply) -> ModelAnswer:
+    """Return the reply as an answer. A forced call of one tool of Anthropic's gets its text as input."""
+    prompt, output = _tokens(request, reply)
+    answer = ModelAnswer(
+        text=reply.text,
+        tool_calls=reply.tool_calls,
+        finish_reason="tool_calls"
+        if reply.tool_calls and reply.finish_reason == "stop"
+        else reply.finish_reason,
+        usage=Usage(
+            input_tokens=prompt,
+            output_tokens=output,
+            cache_read_input_tokens=reply.cached_tokens,
+            reasoning_output_tokens=reply.reasoning_tokens,
+        ),
+        model=request.model,
+    )
+    choice = request.json.get("tool_choice")
+    if isinstance(choice, dict) and choice.get("type") == "tool" and not reply.tool_calls:
+        given = msgspec.json.encode(msgspec.json.decode(reply.text)).decode()
+        forced = ToolCall(id="toolu_1", name=choice["name"], arguments=given)
+        return replace(answer, text="", tool_calls=(forced,), finish_reason="tool_calls")
+    return answer
+
+
+def _pieces(delta: Delta) -> list[Delta]:
+    return [Text(piece) for piece in pieces(delta.text)] if isinstance(delta, Text) else [delta]
+
+
+def _with_usage_event(event: bytes, usage: JSON) -> bytes:
+    """Return an event as it is, or with the usage object that the script wants."""
+    name, marker, data = event.rpartition(b"data: ")
+    if usage is None or b'"usage":{' not in data:
+        return event
+    return name + marker + msgspec.json.encode(_with_usage(msgspec.json.decode(data), usage)) + b"\n\n"
+
+
+def _with_usage(payload: dict[str, Any], usage: JSON) -> dict[str, Any]:
+    for holder in (payload, payload.get("message"), payload.get("response")):
+        if usage is not None and isinstance(holder, dict) and holder.get("usage"):
+            holder["usage"] = usage
+    return payload
 
 
 def openai_body(request: ReceivedRequest, reply: Reply) -> dict[str, Any]:
-    """Return a whole chat or text completion."""
-    if request.path.endswith("/chat/completions"):
-        message: dict[str, Any] = {"role": "assistant", "content": reply.text or None}
-        if reply.tool_calls:
-            message["tool_calls"] = _openai_calls(reply)
-        choice = {"index": 0, "message": message, "finish_reason": _finish(reply), "logprobs": None}
-        kind = "chat.completion"
-    else:
-        choice = {"index": 0, "text": reply.text, "finish_reason": _finish(reply), "logprobs": None}
-        kind = "text_completion"
-    return _openai_frame(request, kind, [choice]) | {"usage": openai_usage(request, reply)}
+    """Return a whole answer."""
+    return body(request, reply)
 
 
-def openai_events(request: ReceivedRequest, reply: Reply) -> list[bytes]:
-    """Return the events of a streamed chat or text completion, `[DONE]` last."""
-    chat = request.path.endswith("/chat/completions")
-    kind = "chat.completion.chunk" if chat else "text_completion"
-    deltas: list[dict[str, Any]] = [{"content": piece} for piece in pieces(reply.text)]
-    deltas += [{"tool_calls": [{"index": at, **call}]} for at, call in enumerate(_openai_calls(reply))]
-    if not chat:
-        choices = [{"index": 0, "text": delta["content"], "finish_reason": None} for delta in deltas]
-        choices.append({"index": 0, "text": "", "finish_reason": _finish(reply)})
-    else:
-        deltas[:0] = [{"role": "assistant", "content": ""}]
-        choices = [{"index": 0, "delta": delta, "finish_reason": None} for delta in deltas]
-        choices.append({"index": 0, "delta": {}, "finish_reason": _finish(reply)})
-    frames = [_openai_frame(request, kind, [choice]) for choice in choices]
-    options = request.json.get("stream_options")
-    if isinstance(options, dict) and options.get("include_usage"):
-        frames.append(_openai_frame(request, kind, []) | {"usage": openai_usage(request, reply)})
-    return [b"data: " + msgspec.json.encode(frame) + b"\n\n" for frame in frames] + [b"data: [DONE]\n\n"]
+anthropic_body = openai_body
 
 
 def openai_usage(request: ReceivedRequest, reply: Reply) -> JSON:
-    """Return OpenAI's usage object for a reply."""
-    if reply.usage is not None:
-        return reply.usage
-    prompt, output = _tokens(request, reply)
-    return {
-        "prompt_tokens": prompt,
-        "completion_tokens": output,
-        "total_tokens": prompt + output,
-        "prompt_tokens_details": {"cached_tokens": reply.cached_tokens},
-        "completion_tokens_details": {"reasoning_tokens": reply.reasoning_tokens},
-    }
-
-
-def anthropic_body(request: ReceivedRequest, reply: Reply) -> dict[str, Any]:
-    """Return a whole message. A forced call of one tool gets the reply's text as that call's input."""
-    content: list[dict[str, Any]] = [{"type": "text", "text": reply.text}] if reply.text else []
-    content += [
-        {"type": "tool_use", "id": call.id, "name": call.name, "input": msgspec.json.decode(call.arguments)}
-        for call in reply.tool_calls
-    ]
-    reason = _ANTHROPIC_REASONS.get(_finish(reply), reply.finish_reason)
-    choice = request.json.get("tool_choice")
-    if isinstance(choice, dict) and choice.get("type") == "tool" and not reply.tool_calls:
-        forced = msgspec.json.decode(reply.text)
-        content = [{"type": "tool_use", "id": "toolu_1", "name": choice["name"], "input": forced}]
-        reason = "tool_use"
-    return {
-        "id": "msg_fake",
-        "type": "message",
-        "role": "assistant",
-        "model": request.model,
-        "content": content,
-        "stop_reason": reason,
-        "stop_sequence": None,
-        "usage": anthropic_usage(request, reply),
-    }
-
-
-def anthropic_events(request: ReceivedRequest, reply: Reply) -> list[bytes]:
-    """Return the events of a streamed message."""
-    whole = anthropic_body(request, reply)
-    usage = whole["usage"]
-    started = {**whole, "content": [], "stop_reason": None, "usage": {**usage, "output_tokens": 1}}
-    events: list[dict[str, Any]] = [{"type": "message_start", "message": started}, {"type": "ping"}]
-    for index, block in enumerate(whole["content"]):
-        if block["type"] == "text":
-            opening: dict[str, Any] = {"type": "text", "text": ""}
-            deltas = [{"type": "text_delta", "text": piece} for piece in pieces(block["text"])]
-        else:
-            opening = {**block, "input": {}}
-            text = msgspec.json.encode(block["input"]).decode()
-            deltas = [{"type": "input_json_delta", "partial_json": text}]
-        events.append({"type": "content_block_start", "index": index, "content_block": opening})
-        events += [{"type": "content_block_delta", "index": index, "delta": delta} for delta in deltas]
-        events.append({"type": "content_block_stop", "index": index})
-    ending = {"stop_reason": whole["stop_reason"], "stop_sequence": None}
-    counted = {"output_tokens": usage["output_tokens"]} if isinstance(usage, dict) else usage
-    events += [{"type": "message_delta", "delta": ending, "usage": counted}, {"type": "message_stop"}]
-    return [
-        b"event: %b\ndata: %b\n\n" % (event["type"].encode(), msgspec.json.encode(event)) for event in events
-    ]
-
-
-def anthropic_usage(request: ReceivedRequest, reply: Reply) -> JSON:
-    """Return Anthropic's usage object for a reply; its input leaves cached tokens out."""
-    if reply.usage is not None:
-        return reply.usage
-    prompt, output = _tokens(request, reply)
-    return {
-        "input_tokens": prompt - reply.cached_tokens,
-        "cache_read_input_tokens": reply.cached_tokens,
-        "cache_creation_input_tokens": 0,
-        "output_tokens": output,
-    }
+    """Return the usage of a completion."""
+    usage: JSON = body(request, reply)["usage"]
+    return usage
 
 
 def embeddings_body(request: ReceivedRequest) -> dict[str, Any]:
@@ -158,21 +139,6 @@ def _embedding(text: str) -> list[float]:
         vector[hashlib.sha256(word.encode()).digest()[0] % _DIMENSIONS] += 1.0
     length = math.sqrt(sum(value * value for value in vector))
     return [value / length for value in vector]
-
-
-def _openai_frame(request: ReceivedRequest, kind: str, choices: list[dict[str, Any]]) -> dict[str, Any]:
-    return {"id": "fake-1", "object": kind, "created": 1, "model": request.model, "choices": choices}
-
-
-def _openai_calls(reply: Reply) -> list[dict[str, Any]]:
-    return [
-        {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
-        for call in reply.tool_calls
-    ]
-
-
-def _finish(reply: Reply) -> str:
-    return "tool_calls" if reply.tool_calls and reply.finish_reason == "stop" else reply.finish_reason
 
 
 def _tokens(request: ReceivedRequest, reply: Reply) -> tuple[int, int]:

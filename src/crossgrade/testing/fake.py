@@ -24,13 +24,11 @@ from crossgrade.testing._batches import FakeBatches
 from crossgrade.testing._script import Player, ReceivedRequest, Reply, Script
 from crossgrade.testing._server import ServerConnection
 
-_CALLS = ("/chat/completions", "/completions", "/messages")
-
 
 class FakeProvider:
     """A loopback server that speaks OpenAI's and Anthropic's APIs and plays a script.
 
-    It serves chat and text completions, messages (whole and streamed), embeddings, models,
+    It serves chat and text completions, responses, messages (whole and streamed), embeddings, models,
     files and batches, with or without `/v1` in the path. The script decides the answers of
     completions and messages; it is called in the server's thread. With `api_key` other keys are
     refused. `requests` keeps the last `keep` calls of a model. `batch_polls` is the number of
@@ -137,7 +135,7 @@ class FakeProvider:
             refusal = error_body(request, "invalid_api_key", "Incorrect API key provided.")
             return json_answer(refusal, status=401)
         path = request.path.partition("?")[0]
-        if request.method == "POST" and path.endswith(_CALLS) and isinstance(request.json, dict):
+        if request.method == "POST" and path.endswith(_render.CALLS) and isinstance(request.json, dict):
             self.requests.append(request)
             return answer(request, self._player.play(request))
         if request.method == "POST" and path.endswith("/embeddings"):

@@ -22,7 +22,6 @@ bytes`, `end() -> bytes`, `fail(error) -> bytes`, then `done`, `failure`, `usage
 """
 
 from crossgrade.wire._clients import CLIENTS, ClientApi, ClientName
-from crossgrade.wire._deltas import Collector, Reader
 from crossgrade.wire._excerpt import excerpt
 from crossgrade.wire._failures import failure, failure_inside
 from crossgrade.wire._flavour import Flavour, WireRequest
@@ -31,6 +30,7 @@ from crossgrade.wire._translation import StreamTranslator
 from crossgrade.wire._usage import anthropic_usage, gemini_usage, openai_usage
 from crossgrade.wire.anthropic import ANTHROPIC
 from crossgrade.wire.batches import BatchResult, BatchState, BatchStatus
+from crossgrade.wire.deltas import Collector, Reader
 from crossgrade.wire.embeddings import Vector, decode_embeddings, encode_embeddings
 from crossgrade.wire.gemini import GEMINI
 from crossgrade.wire.hosts import HOSTS, FlavourName, Host, host_named

@@ -8,8 +8,8 @@ import msgspec
 
 from crossgrade.domain import Image, Message, ModelAnswer, ModelRequest, Part
 from crossgrade.errors import BadRequestError, UpstreamError
-from crossgrade.wire._deltas import Collector, Reader
 from crossgrade.wire._excerpt import excerpt
+from crossgrade.wire.deltas import Collector, Reader
 from crossgrade.wire.hosts import Host
 
 _T = TypeVar("_T")

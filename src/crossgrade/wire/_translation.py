@@ -1,10 +1,10 @@
 """A stream of one API, event by event, as a stream of another."""
 
 from crossgrade.domain import Usage
-from crossgrade.errors import ProviderError
+from crossgrade.errors import ProviderError, UpstreamError
 from crossgrade.wire._clients import CLIENTS, ClientName
-from crossgrade.wire._deltas import Counted, Delta, Finished, Reader, broken_off
 from crossgrade.wire._sse import SseReader
+from crossgrade.wire.deltas import Counted, Delta, Finished, Reader, broken_off
 from crossgrade.wire.inbound import InboundRequest
 from crossgrade.wire.render import error_words
 
@@ -57,7 +57,7 @@ class StreamTranslator:
         if self.done:
             return b""
         if self._reader.marked:
-            return self._fail(broken_off(self._reader.ending))
+            return self._fail(self._broken_off())
         return self._finish()
 
     def fail(self, error: ProviderError) -> bytes:
@@ -73,9 +73,12 @@ class StreamTranslator:
 
     def _finish(self) -> bytes:
         if self.finish_reason is None:
-            return self._fail(broken_off(self._reader.ending))
+            return self._fail(self._broken_off())
         self.done = True
         return self._writer.end()
+
+    def _broken_off(self) -> UpstreamError:
+        return broken_off(self._reader.ending if self.finish_reason is None else "terminal marker")
 
     def _fail(self, error: ProviderError) -> bytes:
         self.done = True

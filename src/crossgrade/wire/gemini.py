@@ -7,19 +7,6 @@ import msgspec
 
 from crossgrade.domain import Message, ModelAnswer, ModelRequest, Part
 from crossgrade.errors import BadRequestError, ContentFilteredError, UpstreamError
-from crossgrade.wire._deltas import (
-    MOST_CALLS,
-    Arguments,
-    Begun,
-    Call,
-    Collector,
-    Counted,
-    Delta,
-    Finished,
-    Reasoning,
-    Text,
-    too_many_calls,
-)
 from crossgrade.wire._excerpt import excerpt
 from crossgrade.wire._failures import failure_inside
 from crossgrade.wire._flavour import (
@@ -33,6 +20,19 @@ from crossgrade.wire._flavour import (
 )
 from crossgrade.wire._sse import SseEvent
 from crossgrade.wire._usage import gemini_usage
+from crossgrade.wire.deltas import (
+    MOST_CALLS,
+    Arguments,
+    Begun,
+    Call,
+    Collector,
+    Counted,
+    Delta,
+    Finished,
+    Reasoning,
+    Text,
+    too_many_calls,
+)
 from crossgrade.wire.hosts import Host
 
 _FINISH_REASONS = {

@@ -9,7 +9,19 @@ import msgspec
 
 from crossgrade.domain import JSON, Image, Message, ModelAnswer, ModelRequest, Part, Tool
 from crossgrade.errors import UpstreamError
-from crossgrade.wire._deltas import (
+from crossgrade.wire._excerpt import excerpt
+from crossgrade.wire._failures import failure_inside
+from crossgrade.wire._flavour import (
+    Flavour,
+    WireRequest,
+    compact_json,
+    data_url,
+    decode_struct,
+    set_known,
+)
+from crossgrade.wire._sse import SseEvent
+from crossgrade.wire._usage import openai_usage
+from crossgrade.wire.deltas import (
     MOST_CALLS,
     Arguments,
     Begun,
@@ -23,18 +35,6 @@ from crossgrade.wire._deltas import (
     Text,
     too_many_calls,
 )
-from crossgrade.wire._excerpt import excerpt
-from crossgrade.wire._failures import failure_inside
-from crossgrade.wire._flavour import (
-    Flavour,
-    WireRequest,
-    compact_json,
-    data_url,
-    decode_struct,
-    set_known,
-)
-from crossgrade.wire._sse import SseEvent
-from crossgrade.wire._usage import openai_usage
 from crossgrade.wire.hosts import Host
 
 ANY_OBJECT: JSON = {"type": "object"}

@@ -6,7 +6,18 @@ import msgspec
 
 from crossgrade.domain import JSON, Message, ModelAnswer, ModelRequest, Part
 from crossgrade.errors import BadRequestError, UpstreamError
-from crossgrade.wire._deltas import (
+from crossgrade.wire._excerpt import excerpt
+from crossgrade.wire._failures import failure_inside
+from crossgrade.wire._flavour import (
+    Flavour,
+    WireRequest,
+    data_url,
+    decode_struct,
+    set_known,
+)
+from crossgrade.wire._sse import SseEvent
+from crossgrade.wire._usage import openai_usage
+from crossgrade.wire.deltas import (
     MOST_CALLS,
     Arguments,
     Begun,
@@ -20,17 +31,6 @@ from crossgrade.wire._deltas import (
     Text,
     too_many_calls,
 )
-from crossgrade.wire._excerpt import excerpt
-from crossgrade.wire._failures import failure_inside
-from crossgrade.wire._flavour import (
-    Flavour,
-    WireRequest,
-    data_url,
-    decode_struct,
-    set_known,
-)
-from crossgrade.wire._sse import SseEvent
-from crossgrade.wire._usage import openai_usage
 from crossgrade.wire.hosts import Host
 from crossgrade.wire.openai_chat import ANY_OBJECT
 

@@ -5,8 +5,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from crossgrade.domain import ModelAnswer
-from crossgrade.wire._deltas import Arguments, Begun, Call, Counted, Delta, Finished, Text
+from crossgrade.wire.deltas import Delta
 
 _MADE_UP = re.compile(r"(call_\d{1,4})?")
 
@@ -46,13 +45,3 @@ def call_id(given: str, answer_id: str, index: int) -> str:
         if _MADE_UP.fullmatch(given)
         else given
     )
-
-
-def deltas_of(answer: ModelAnswer) -> list[Delta]:
-    """Return a whole answer as the pieces of a stream."""
-    deltas: list[Delta] = [] if answer.model is None else [Begun(answer.model)]
-    if answer.text:
-        deltas.append(Text(answer.text))
-    for at, call in enumerate(answer.tool_calls):
-        deltas += [Call(at, call.id, call.name), Arguments(at, call.arguments)]
-    return [*deltas, Counted(answer.usage), Finished(answer.finish_reason or "stop")]

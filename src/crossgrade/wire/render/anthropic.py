@@ -6,8 +6,8 @@ import msgspec
 
 from crossgrade.domain import JSON, ModelAnswer, ToolCall, Usage
 from crossgrade.errors import UpstreamError
-from crossgrade.wire._deltas import Arguments, Begun, Call, Counted, Delta, Finished, Reasoning, Refusal, Text
 from crossgrade.wire._excerpt import excerpt
+from crossgrade.wire.deltas import Arguments, Begun, Call, Counted, Delta, Finished, Reasoning, Refusal, Text
 from crossgrade.wire.inbound import InboundRequest
 from crossgrade.wire.render._errors import message_stream_error
 from crossgrade.wire.render._frame import call_id, encode_json, named_event

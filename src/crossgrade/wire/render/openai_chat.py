@@ -3,7 +3,7 @@
 from typing import Any
 
 from crossgrade.domain import JSON, ModelAnswer, ToolCall, Usage
-from crossgrade.wire._deltas import Arguments, Begun, Call, Counted, Delta, Finished, Reasoning, Refusal, Text
+from crossgrade.wire.deltas import Arguments, Begun, Call, Counted, Delta, Finished, Reasoning, Refusal, Text
 from crossgrade.wire.inbound import InboundRequest
 from crossgrade.wire.render._errors import chat_stream_error
 from crossgrade.wire.render._frame import call_id, data_event, encode_json

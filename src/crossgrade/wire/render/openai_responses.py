@@ -3,10 +3,21 @@
 from typing import Any
 
 from crossgrade.domain import JSON, ModelAnswer, ModelRequest, Usage
-from crossgrade.wire._deltas import Arguments, Begun, Call, Counted, Delta, Finished, Reasoning, Refusal, Text
+from crossgrade.wire.deltas import (
+    Arguments,
+    Begun,
+    Call,
+    Counted,
+    Delta,
+    Finished,
+    Reasoning,
+    Refusal,
+    Text,
+    deltas_of,
+)
 from crossgrade.wire.inbound import InboundRequest
 from crossgrade.wire.render._errors import response_stream_error
-from crossgrade.wire.render._frame import call_id, deltas_of, encode_json, named_event
+from crossgrade.wire.render._frame import call_id, encode_json, named_event
 
 _INCOMPLETE = {"content_filter": "content_filter", "length": "max_output_tokens"}
 

@@ -153,6 +153,16 @@ class Collector:
         )
 
 
+def deltas_of(answer: ModelAnswer) -> list[Delta]:
+    """Return a whole answer as the pieces of a stream."""
+    deltas: list[Delta] = [] if answer.model is None else [Begun(answer.model)]
+    if answer.text:
+        deltas.append(Text(answer.text))
+    for at, call in enumerate(answer.tool_calls):
+        deltas += [Call(at, call.id, call.name), Arguments(at, call.arguments)]
+    return [*deltas, Counted(answer.usage), Finished(answer.finish_reason or "stop")]
+
+
 def broken_off(ending: str) -> UpstreamError:
     """Describe a stream that ended before its terminal marker."""
     return UpstreamError(f"the stream broke off before its end (no {ending}): the answer is incomplete")
