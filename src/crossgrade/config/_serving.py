@@ -19,6 +19,7 @@ from crossgrade.config._serving_schema import (
 )
 from crossgrade.config._yaml import YamlTree
 from crossgrade.domain import (
+    WINDOWS_S,
     Limit,
     Offer,
     RouteSpec,
@@ -30,15 +31,6 @@ from crossgrade.domain import (
     Workload,
 )
 from crossgrade.errors import ConfigError
-
-WINDOW_S = {
-    "second": 1,
-    "minute": 60,
-    "hour": 3_600,
-    "day": 86_400,
-    "week": 604_800,
-    "month": 2_592_000,
-}
 
 
 @dataclass(slots=True)
@@ -204,7 +196,7 @@ class ServingResolver:
         for index, each in enumerate(section.limits):
             where = f"serve.limits.{index}"
             self._check_limit(where, each, routes)
-            window_s = 0 if each.per is None else WINDOW_S[each.per]
+            window_s = 0 if each.per is None else WINDOWS_S[each.per]
             limit = Limit(scope=each.scope, unit=each.unit, cap=each.cap, window_s=window_s, match=each.match)
             kind = (limit.scope, limit.match, limit.unit, limit.window_s)
             if kind in seen:

@@ -4,6 +4,7 @@ from crossgrade.domain.evidence import Sample, Score, ScoredAnswer, ScorerSpec
 from crossgrade.domain.exchange import Image, Message, ModelAnswer, ModelRequest, Part, Role, Tool, ToolCall
 from crossgrade.domain.offers import GenerationSettings, Offer, Price, PromptTemplate, Variant
 from crossgrade.domain.serving import (
+    WINDOWS_S,
     Limit,
     LimitScope,
     LimitUnit,
@@ -20,6 +21,7 @@ from crossgrade.domain.workload import EvidenceClass, Mode, Requirements, Worklo
 
 __all__ = [
     "JSON",
+    "WINDOWS_S",
     "Estimate",
     "EvidenceClass",
     "GenerationSettings",

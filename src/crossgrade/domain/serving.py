@@ -7,6 +7,15 @@ from typing import Literal
 LimitScope = Literal["key", "team", "route"]
 LimitUnit = Literal["usd", "tokens", "requests", "parallel"]
 StickyUnit = Literal["none", "user", "conversation", "key"]
+WINDOWS_S: Mapping[str, int] = {
+    "second": 1,
+    "minute": 60,
+    "hour": 3_600,
+    "day": 86_400,
+    "week": 604_800,
+    "month": 2_592_000,
+}
+"""Names of the windows of limits, in seconds; a month is 30 days."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
