@@ -62,6 +62,20 @@ class Answers:
         with self._database.reading() as connection:
             return set(connection.execute(query).scalars())
 
+    def versions(self, run_id: str) -> dict[str, set[str]]:
+        """Return the versions that providers said they served in a run, by model; empty where none said."""
+        query = (
+            select(t.answers.c.model, t.responses.c.served_model)
+            .join(t.responses, t.answers.c.response_id == t.responses.c.id)
+            .where(t.answers.c.run_id == run_id, t.responses.c.served_model.is_not(None))
+            .distinct()
+        )
+        found: dict[str, set[str]] = {}
+        with self._database.reading() as connection:
+            for model, version in connection.execute(query):
+                found.setdefault(model, set()).add(version)
+        return found
+
     def scored(self, run_id: str, scorer_digest: str) -> list[ScoredAnswer]:
         """Return the run's latest answers as evidence, in the order in which samples were asked.
 

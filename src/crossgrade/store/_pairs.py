@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Sequence
 from datetime import datetime
+from decimal import Decimal
 from typing import Any, TypeAlias
 
 from sqlalchemy import Row, and_, insert, select, update
@@ -73,6 +74,13 @@ class Pairs:
             query = query.where(t.audits.c.scorer_digest == scorer_digest)
         with self._database.reading() as connection:
             return [_audit(row) for row in connection.execute(query.order_by(t.audits.c.id))]
+
+    def spent_since(self, since: datetime) -> Decimal | None:
+        """Return what judges of live pairs cost since a time; None where one's cost is unknown."""
+        query = select(t.audits.c.cost_usd).where(t.audits.c.at >= since.isoformat())
+        with self._database.reading() as connection:
+            costs = list(connection.execute(query).scalars())
+        return None if None in costs else sum(map(Decimal, costs), Decimal(0))
 
     def forget(self, before: datetime) -> None:
         """Erase the texts of pairs made before a time; their scores, which hold no text, stay.

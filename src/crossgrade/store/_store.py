@@ -1,14 +1,18 @@
 """The store: a project's database and its folder."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from crossgrade.errors import StoreError
 from crossgrade.routing import RouteTable
 from crossgrade.store._alarms import Alarms, FeedbackLog
 from crossgrade.store._answers import Answers
 from crossgrade.store._database import Database, connect
 from crossgrade.store._keys import Keys
+from crossgrade.store._locks import file_lock, session_lock
 from crossgrade.store._migrate import migrate
 from crossgrade.store._onboarding import Onboardings
 from crossgrade.store._pairs import Pairs
@@ -62,6 +66,20 @@ class Store:
     ) -> RouteTable:
         """Put a route table in force; see `Routes.publish`."""
         return self.routes.publish(table, expected_digest, step=step)
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """Hold the right to score live pairs; raises `StoreError` while another process holds it."""
+        if self._database.engine.dialect.name == "postgresql":
+            lock = session_lock(self._database, "crossgrade watch")
+        else:
+            lock = file_lock(self.folder / "locks" / "watch.lock", wait=False)
+        with lock as free:
+            if not free:
+                raise StoreError(
+                    "another process is watching this project", hint="wait for it to end, or stop it"
+                )
+            yield
 
     def close(self) -> None:
         """Close the database; the store cannot be used afterwards."""

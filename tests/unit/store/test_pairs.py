@@ -5,8 +5,13 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from itertools import count
 
+import pytest
+
 from crossgrade.domain import ModelAnswer, ToolCall, Usage
+from crossgrade.errors import StoreError
 from crossgrade.store import Alarm, Audit, Feedback, Pair, PairAnswer, Store, WatchState
+from tests.unit.store.conftest import answered as answered_in
+from tests.unit.store.conftest import make_run
 
 
 def answered(model: str, text: str = "yes") -> PairAnswer:
@@ -123,3 +128,31 @@ def test_the_newest_state_of_a_claim_is_found(any_store: Store) -> None:
     assert any_store.alarms.state(**claim).state == {"n": 20}
     assert any_store.alarms.state(**{**claim, "segment": "de"}).last_audit == 5
     assert any_store.alarms.state(**{**claim, "verdict_id": "w"}) is None
+
+
+def test_what_judges_cost_today(any_store: Store) -> None:
+    now = datetime.now(UTC)
+    any_store.pairs.append_audits([audit("1", cost_usd=Decimal("0.1")), audit("2", cost_usd=Decimal("0.2"))])
+    assert any_store.pairs.spent_since(now - timedelta(hours=1)) == Decimal("0.3")
+    assert any_store.pairs.spent_since(now + timedelta(hours=1)) == Decimal(0)
+    any_store.pairs.append_audits([audit("3", cost_usd=None)])
+    assert any_store.pairs.spent_since(now - timedelta(hours=1)) is None
+
+
+def test_only_one_process_watches(any_store: Store) -> None:
+    with (
+        any_store.watching(),
+        pytest.raises(StoreError, match="another process is watching"),
+        any_store.watching(),
+    ):
+        pass
+    with any_store.watching():
+        pass
+
+
+def test_versions_served_in_a_run(any_store: Store) -> None:
+    run = make_run()
+    any_store.runs.append(run)
+    any_store.answers.append([*answered_in(run, "1"), *answered_in(run, "2")])
+    assert any_store.answers.versions(run.id) == {"gpt": {"gpt-2026"}}
+    assert any_store.answers.versions("none") == {}
