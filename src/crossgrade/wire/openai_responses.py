@@ -169,6 +169,7 @@ class _ResponseReader:
 
     def __init__(self, request: ModelRequest) -> None:  # noqa: ARG002  # shape of `Flavour.reader`
         self.done = False
+        self._begun = False
         self._text = ""
         self._refusal = ""
         self._calls: dict[int, int] = {}
@@ -186,11 +187,18 @@ class _ResponseReader:
             self.done = True
             return self.response(bytes(parsed.response))
         deltas: list[Delta] = []
-        if kind == "response.output_item.added" and parsed.item is not None:
+        if kind == "response.created" and bytes(parsed.response):
+            self._begin(decode_struct(_DECODER, bytes(parsed.response), "stream"), deltas)
+        elif kind == "response.output_item.added" and parsed.item is not None:
             self._call(parsed.output_index, parsed.item, deltas)
         elif parsed.delta:
             self._piece(kind, parsed.output_index, parsed.delta, deltas)
         return deltas
+
+    def _begin(self, response: _Response, deltas: list[Delta]) -> None:
+        if not self._begun and isinstance(response.model, str):
+            self._begun = True
+            deltas.append(Begun(response.model))
 
     def _piece(self, kind: str, index: int, piece: str, deltas: list[Delta]) -> None:
         match kind:
@@ -227,13 +235,16 @@ class _ResponseReader:
         if response.output is None or response.status in {"in_progress", "queued", "cancelled"}:
             raise UpstreamError(f"the answer has no output: {excerpt(body)}")
         deltas: list[Delta] = []
-        if isinstance(response.model, str):
-            deltas.append(Begun(response.model))
+        self._begin(response, deltas)
         parts = [part for item in response.output if item.type == "message" for part in item.content or ()]
         text = "".join(part.text or "" for part in parts if part.type == "output_text")
         refusal = "".join(part.refusal or "" for part in parts if part.type == "refusal")
-        self._piece("response.output_text.delta", 0, _rest(text, self._text), deltas)
-        self._piece("response.refusal.delta", 0, _rest(refusal, self._refusal), deltas)
+        for kind, rest in (
+            ("output_text", _rest(text, self._text)),
+            ("refusal", _rest(refusal, self._refusal)),
+        ):
+            if rest:
+                self._piece(f"response.{kind}.delta", 0, rest, deltas)
         for index, item in enumerate(response.output):
             self._call(index, item, deltas)
             if index in self._calls:
