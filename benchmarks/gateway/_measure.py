@@ -15,6 +15,7 @@ from benchmarks.gateway._tools import EVENTS, Load, body, compile_tools, load, u
 DIRECT = "no gateway"
 BODY_RUNS = 3
 _SHARED_MEMORY_EVERY_S = 0.005
+_RECORDS_WITHIN_S = 5
 
 Maker = Callable[[Path, int], Target]
 Quantities = dict[str, list[float]]
@@ -49,6 +50,7 @@ def measure(ours: Maker, rounds: int, only: set[str]) -> Measured:
                         phase(name, server)
         bench.memory()
         bench.bodies()
+        bench.records()
     return measured
 
 
@@ -84,33 +86,39 @@ class _Bench:
         self._folder = folder
         self._servers = servers
         self._measured = measured
+        self._answers = dict.fromkeys(servers, 0)
+        self._recorded = {
+            name: server.target.recorded() for name, server in servers.items() if server.target.recorded
+        }
 
     def _note(self, name: str, **values: float) -> None:
         for quantity, value in values.items():
             self._measured[name].setdefault(quantity, []).append(value)
 
-    def _load(self, server: Server, file: Path, *options: object) -> tuple[Load, float]:
+    def _load(self, name: str, file: Path, *options: object) -> tuple[Load, float]:
         """Run the load generator; gives what it saw and the CPU seconds of the server meanwhile."""
+        server = self._servers[name]
         target = server.target
         before = server.cpu_s()
         seen = load(self._folder, server.port, target.path, target.headers, file, list(map(str, options)))
+        self._answers[name] += seen["answers"]
         return seen, server.cpu_s() - before
 
     def _checked(self, name: str, model: str, *options: object, stream: bool = False) -> tuple[Load, float]:
-        server = self._servers[name]
-        file = body(self._folder, server.target.model, model, stream=stream)
-        seen, cpu_s = self._load(server, file, *options)
-        expected = server.target.events
+        target = self._servers[name].target
+        file = body(self._folder, target.model, model, stream=stream)
+        seen, cpu_s = self._load(name, file, *options)
+        expected = target.events
         short = stream and expected is not None and seen["events"] != expected * seen["answers"]
-        self._note(name, answers=seen["answers"], bad=seen["broken"] + seen["not_200"] + short)
+        self._note(name, bad=seen["broken"] + seen["not_200"] + short)
         return seen, cpu_s
 
     def warm_up(self) -> None:
         """Connections, caches and just-in-time compilers, before anything counts."""
-        for server in self._servers.values():
+        for name, server in self._servers.items():
             for stream in (False, True):
                 file = body(self._folder, server.target.model, "mock", stream=stream)
-                self._load(server, file, "-n", 200 if stream else 2000, "-c", 16, "-d", 3)
+                self._load(name, file, "-n", 200 if stream else 2000, "-c", 16, "-d", 3)
 
     def saturated(self, name: str, _server: Server) -> None:
         """JSON, 64 connections, no delay."""
@@ -169,14 +177,26 @@ class _Bench:
         file = body(self._folder, server.target.model, "mock", big=True, model_last=where == "last")
         server.forget_peaks()
         with _SharedMemory() as shared:
-            seen, cpu_s = self._load(server, file, "-n", 1, "-c", 1, "-d", 60, "-t", 60)
+            seen, cpu_s = self._load(name, file, "-n", 1, "-c", 1, "-d", 60, "-t", 60)
         added_mib = sum(server.memory_mib("VmHWM")) - before_mib + shared.added_mib
         values = {
             f"{where}_cpu_ms": 1e3 * cpu_s,
             f"{where}_wall_ms": seen["whole_us"]["p50"] / 1e3,
             f"{where}_added_mib": max(0.0, added_mib),
         }
-        self._note(name, answers=1, bad=float(seen["answers"] != 1 or seen["not_200"]), **values)
+        self._note(name, bad=float(seen["answers"] != 1 or seen["not_200"]), **values)
+
+    def records(self) -> None:
+        """Answers that a server which records them did not record, after time enough to do so."""
+        for name, before in self._recorded.items():
+            recorded = self._servers[name].target.recorded
+            assert recorded
+            for _ in range(_RECORDS_WITHIN_S * 10):
+                missing = before + self._answers[name] - recorded()
+                if missing <= 0:
+                    break
+                time.sleep(0.1)
+            self._note(name, unrecorded=float(max(0, missing)))
 
 
 class _SharedMemory:

@@ -37,8 +37,15 @@ def crossgrade_serve(folder: Path, upstream: int) -> Target:
         model="route-{}",
         environment={_KEY_VARIABLE: "sk-upstream"},
         events=EVENTS,
+        recorded=lambda: _priced_records(home),
         starts=3,
     )
+
+
+def _priced_records(home: Path) -> int:
+    """Lines of the request log that have a cost, which only a request with a route and usage has."""
+    files = home.glob(".crossgrade/serve/requests/*.jsonl")
+    return sum(file.read_bytes().count(b'"cost_usd":') for file in files)
 
 
 def _config(upstream: int, port: int) -> dict[str, object]:
@@ -58,8 +65,8 @@ def _config(upstream: int, port: int) -> dict[str, object]:
             "admin_port": free_port(),
             "workers": 1,
             "limits": [
-                {"scope": "key", "unit": "usd", "cap": 1e6, "window_s": 86_400},
-                {"scope": "key", "unit": "requests", "cap": 1e9, "window_s": 60},
+                {"scope": "key", "unit": "usd", "cap": 1e6, "per": "day"},
+                {"scope": "key", "unit": "requests", "cap": 1e9, "per": "minute"},
             ],
         },
     }
@@ -75,6 +82,6 @@ def _run(command: list[str], folder: Path, failure: str) -> str:
         env={**os.environ, _KEY_VARIABLE: "sk-upstream"},
     )
     if ran.returncode:
-        last = ran.stderr.strip().splitlines()[-1:] or [f"exit code {ran.returncode}"]
-        raise NotMeasured(f"{failure}: {last[0]}")
+        first = ran.stderr.strip().splitlines()[:1] or [f"exit code {ran.returncode}"]
+        raise NotMeasured(f"{failure}: {first[0]}")
     return ran.stdout

@@ -19,8 +19,21 @@ _KEY = "sk-bench-0f3a9d7c5e1b48a2b6d4c8e09f7a1b3c"
 _BEARER = f"Authorization: Bearer {_KEY}"
 _INSTALL_LIMIT_S = 900
 
-_PORTKEY = ("@portkey-ai/gateway@1.15.2", "hono@4.9.7", "@hono/node-server@1.13.8")
-"""With newer versions of the last two, which its own package allows, its streams break."""
+_PORTKEY = {
+    "private": True,
+    "dependencies": {
+        "@portkey-ai/gateway": "1.15.2",
+        "@hono/node-server": "1.13.8",
+        "@hono/node-ws": "1.2.0",
+        "hono": "4.9.7",
+    },
+    "overrides": {
+        "@hono/node-server": "$@hono/node-server",
+        "@hono/node-ws": "$@hono/node-ws",
+        "hono": "$hono",
+    },
+}
+"""With the newest versions that its own package allows, it answers 500 to every stream."""
 
 _NGINX = """
 {user}
@@ -154,9 +167,8 @@ def portkey(folder: Path, upstream: int) -> Target:  # noqa: ARG001  every peer 
     package = home / "node_modules" / "@portkey-ai" / "gateway"
     if not package.exists():
         home.mkdir(parents=True, exist_ok=True)
-        _install(
-            "Portkey", ["npm", "install", "--no-fund", "--no-audit", "--ignore-scripts", *_PORTKEY], home
-        )
+        (home / "package.json").write_text(json.dumps(_PORTKEY), encoding="utf-8")
+        _install("Portkey", ["npm", "install", "--no-fund", "--no-audit", "--ignore-scripts"], home)
     node = shutil.which("node")
     if not node:
         raise NotMeasured("Node.js is not installed")

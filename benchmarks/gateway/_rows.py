@@ -171,15 +171,19 @@ def _row(figure: Figure, measured: Measured) -> Row:
         return {**row, "unit": "", "conditions": f"not measured: {causes}"}
     values = figure.values()
     value = median(values)
-    bad = sum(sum(measured[name].get("bad", [])) for name in figure.needs)
+    bad, unrecorded = (
+        sum(sum(measured[name].get(what, [])) for name in figure.needs) for what in ("bad", "unrecorded")
+    )
     reached = value >= figure.must if figure.above else value <= figure.must
     conditions = [figure.conditions, spread(values)]
     if bad:
         conditions.append(f"{bad:.0f} bad answers among these servers, in all phases")
+    if unrecorded:
+        conditions.append(f"{unrecorded:.0f} answers without a record of their cost")
     return {
         **row,
         "value": round(value, 3),
-        "holds": reached and not bad,
+        "holds": reached and not bad and not unrecorded,
         "conditions": "; ".join(part for part in conditions if part),
     }
 
@@ -203,7 +207,7 @@ def _peers(figure: Figure, measured: Measured) -> dict[str, float | str]:
             continue  # a quantity that does not exist for this server
         bad = sum(quantities.get("bad", []))
         if bad:
-            text += f" ({bad:.0f} bad of {sum(quantities['answers']) + bad:.0f} answers)"
+            text += f" ({bad:.0f} bad answers)"
         found[" ".join(part for part in (name, measured.versions.get(name, "")) if part)] = text
     causes = {
         name: f"not measured: {cause}"

@@ -7,7 +7,7 @@ import re
 import signal
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -28,7 +28,8 @@ class Target:
 
     An empty `command` is a server that runs already; port 0 one that picks its own and prints its
     address. `model` says how the upstream's model is named there, `events` how many events a stream
-    of the mock must arrive with (None: this server rewrites them).
+    of the mock must arrive with (None: this server rewrites them). `recorded` counts the requests
+    that it has recorded with their cost, so that what is said to be on is seen to be on.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Target:
     model: str = "{}"
     environment: Mapping[str, str] = field(default_factory=dict)
     events: int | None = None
+    recorded: Callable[[], int] | None = None
     starts: int = 1
     bodies_only: bool = False
 

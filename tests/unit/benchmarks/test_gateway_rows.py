@@ -34,7 +34,7 @@ def _quantities(scale: float) -> dict[str, list[float]]:
         f"{where}_{what}": [scale] * 3 for where in ("first", "last") for what in ("wall_ms", "added_mib")
     }
     found |= {name: [scale] for name in ("worker_rss_mib", "all_rss_mib", "all_pss_mib", "processes")}
-    return found | {"start_cpu_s": [scale / 10], "answers": [100.0], "bad": [0.0]}
+    return found | {"start_cpu_s": [scale / 10], "bad": [0.0]}
 
 
 def _measured() -> Measured:
@@ -90,7 +90,15 @@ def test_a_bad_answer_keeps_a_figure_from_holding_and_is_said() -> None:
     found = rows(measured)
     assert not any(row["holds"] for row in found)
     assert all("2 bad answers" in row["conditions"] for row in found)
-    assert "(2 bad of 102 answers)" in str(found[0]["peers"]["ours"])
+    assert "(2 bad answers)" in str(found[0]["peers"]["ours"])
+
+
+def test_answers_that_were_not_recorded_keep_every_figure_from_holding() -> None:
+    measured = _measured()
+    measured["ours"]["unrecorded"] = [3.0]
+    found = rows(measured)
+    assert not any(row["holds"] for row in found)
+    assert all("3 answers without a record" in row["conditions"] for row in found)
 
 
 def test_rows_are_json() -> None:
