@@ -133,8 +133,7 @@ class Keeper(asyncio.Protocol):
                 on_kept(kept)
 
         number = self._next()
-        identifier = f"{time.time_ns() // 1_000_000:012x}{os.urandom(10).hex()}"
-        self._request(number, Keep(number, identifier, pair), done)
+        self._request(number, Keep(number, _new_id(), pair), done)
 
     def feedback(self, outcome: Outcome, on_done: Callable[[str | None], None]) -> None:
         """Hand feedback over; `on_done` hears what was wrong, None when it is in the store."""
@@ -308,6 +307,12 @@ class Keeper(asyncio.Protocol):
         self._transport.write(data)
         if is_due:
             self._metrics_at = now
+
+
+def _new_id() -> str:
+    """Return a UUID version 7, as the store's records have it."""
+    text = f"{time.time_ns() // 1_000_000:012x}7{os.urandom(10).hex()}"
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-8{text[17:20]}-{text[20:32]}"
 
 
 def _problem(done: Done | None) -> str | None:

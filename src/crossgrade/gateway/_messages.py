@@ -76,7 +76,8 @@ class ShadowAnswer(msgspec.Struct, kw_only=True, omit_defaults=True):
     """One model's side of a shadow pair: the answer's bytes as its provider sent them.
 
     `model` is the policy's name for it, `target` the offer, `flavour` the provider's API. A
-    `stream` holds all its events. `error` says why there is no usable `body`.
+    `stream` holds all its events. `error` says why there is no usable `body`. `response_id` is
+    found in the body where it is not given.
     """
 
     model: str
@@ -84,6 +85,7 @@ class ShadowAnswer(msgspec.Struct, kw_only=True, omit_defaults=True):
     flavour: FlavourName
     body: bytes = b""
     stream: bool = False
+    response_id: str | None = None
     cost_usd: float | None = None
     latency_ms: float | None = None
     ttft_ms: float | None = None
@@ -212,6 +214,12 @@ class Scrape(msgspec.Struct, tag="scrape"):
     number: int
 
 
+class Survey(msgspec.Struct, tag="survey"):
+    """Ask how workers and limits stand; answered by `Done` with JSON."""
+
+    number: int
+
+
 # From keeper to worker.
 
 
@@ -261,5 +269,5 @@ class Done(msgspec.Struct, tag="done", omit_defaults=True):
     error: str | None = None
 
 
-FromWorker: TypeAlias = Hello | Resume | Flush | Ask | Keep | Report | Scrape
+FromWorker: TypeAlias = Hello | Resume | Flush | Ask | Keep | Report | Scrape | Survey
 FromKeeper: TypeAlias = Welcome | Ack | Grant | Deny | Recall | Done

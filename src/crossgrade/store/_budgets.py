@@ -6,14 +6,13 @@ beyond a reservation. Amounts are whole numbers: dollars count in billionths.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
-import msgspec
-from sqlalchemy import Connection, and_, delete, insert, select, text, update
+from sqlalchemy import Connection, and_, delete, select, text, update
 
 from crossgrade.store import _tables as t
 from crossgrade.store._database import Database, connect
@@ -22,6 +21,8 @@ from crossgrade.store._records import utc_now
 
 _KEY = ("scope", "name", "unit", "window_s", "begins")
 _TRIES = 4
+_FREED = ""
+"""Stands for the time of a keeper whose leases were freed because it was silent."""
 
 
 class LimitWindow(NamedTuple):
@@ -43,11 +44,10 @@ class Loan(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checkpoint:
-    """How far a keeper's request records are counted: a position in a file, the last flush of each life."""
+    """How far a keeper's request records are counted: a file's name and a position in it."""
 
     segment: str = ""
     position: int = 0
-    flushes: Mapping[str, int] = field(default_factory=dict)
 
 
 class Budgets:
@@ -83,10 +83,7 @@ class Budgets:
         """Return how far a keeper had counted, None for one that is not known (any more)."""
         with self._database.reading() as connection:
             row = connection.execute(select(t.keepers).where(t.keepers.c.id == keeper)).first()
-        if row is None:
-            return None
-        flushes = msgspec.json.decode(row.flushes, type=dict[str, int])
-        return Checkpoint(segment=row.segment, position=row.position, flushes=flushes)
+        return None if row is None else Checkpoint(segment=row.segment, position=row.position)
 
     def leases(self, keeper: str) -> dict[LimitWindow, int]:
         """Return what a keeper has of each window."""
@@ -110,22 +107,22 @@ class Budgets:
                 amount = max(need, int(free * share))
                 taken = connection.execute(_TAKE, {**key, "amount": amount, "cap": cap})
                 if taken.rowcount == 1:
-                    connection.execute(_ADD_LEASE, {**key, "keeper": keeper, "leased": amount})
+                    connection.execute(_GROW_LEASE, {**key, "keeper": keeper, "grown": amount})
                     return Loan(amount, spent)
         return Loan(0, spent)
 
     def settle(
-        self, keeper: str, changes: Mapping[LimitWindow, tuple[int, int, int]], checkpoint: Checkpoint
+        self, keeper: str, changes: Mapping[LimitWindow, tuple[int, int]], checkpoint: Checkpoint
     ) -> bool:
-        """Commit, in one transaction, what was spent, what leases are now, and how far that counts.
+        """Commit, in one transaction, what was spent, how leases changed, and how far that counts.
 
-        `changes` has for each window what was spent since the last time, the keeper's lease then
-        and its lease now. Returns False, with nothing committed, when other keepers thought this
-        one dead and took its leases: they are all 0 then.
+        `changes` has for each window what was spent since the last time, and by how much the
+        keeper's lease grew. Returns False, with nothing committed, when the keeper is not known
+        (any more): others thought it dead and freed its leases.
         """
         rows = [
-            {**window._asdict(), "keeper": keeper, "more": spent, "grown": now - before, "leased": now}
-            for window, (spent, before, now) in changes.items()
+            {**window._asdict(), "keeper": keeper, "more": spent, "grown": grown}
+            for window, (spent, grown) in changes.items()
         ]
         with self._database.writing() as connection:
             if not _move(connection, keeper, checkpoint):
@@ -133,18 +130,19 @@ class Budgets:
             if rows:
                 connection.execute(_MAKE_WINDOW, rows)
                 connection.execute(_SETTLE, rows)
-                connection.execute(_SET_LEASE, rows)
+                connection.execute(_GROW_LEASE, rows)
         return True
 
     def join(self, keeper: str, checkpoint: Checkpoint) -> None:
-        """Make a keeper known, with no leases yet, unless it is."""
+        """Make a keeper known, or alive again: a known one keeps its checkpoint."""
         with self._database.writing() as connection:
-            if not _move(connection, keeper, None):
-                connection.execute(insert(t.keepers), {"id": keeper, **_checkpoint_row(checkpoint)})
+            connection.execute(_MAKE_KEEPER, {"id": keeper, **_checkpoint_row(checkpoint)})
+            connection.execute(update(t.keepers).where(t.keepers.c.id == keeper).values(at=_now()))
 
     def reclaim(self, *, silent_since: datetime) -> list[str]:
         """Free the leases of keepers that have not settled since a time; returns those keepers."""
-        dead = select(t.keepers.c.id).where(t.keepers.c.at < silent_since.isoformat())
+        k = t.keepers.c
+        dead = select(k.id).where(k.at < silent_since.isoformat(), k.at != _FREED)
         with self._database.writing() as connection:
             names = list(connection.execute(dead.with_for_update()).scalars())
             for name in names:
@@ -153,7 +151,7 @@ class Budgets:
                 if freed:
                     connection.execute(_SETTLE, freed)
                 connection.execute(delete(t.limit_leases).where(t.limit_leases.c.keeper == name))
-                connection.execute(delete(t.keepers).where(t.keepers.c.id == name))
+                connection.execute(update(t.keepers).where(k.id == name).values(at=_FREED))
         return names
 
     def windows(self, *, now: float) -> list[tuple[LimitWindow, int, int]]:
@@ -171,19 +169,19 @@ class Budgets:
                 connection.execute(delete(table).where(ended))
 
 
-def _move(connection: Connection, keeper: str, checkpoint: Checkpoint | None) -> bool:
-    """Set a keeper's checkpoint (None: only say that it lives); False when it is not known."""
-    row = {"at": utc_now().isoformat()} if checkpoint is None else _checkpoint_row(checkpoint)
-    return connection.execute(update(t.keepers).where(t.keepers.c.id == keeper).values(**row)).rowcount == 1
+def _move(connection: Connection, keeper: str, checkpoint: Checkpoint) -> bool:
+    """Set a keeper's checkpoint; False when it is not known, or its leases were freed."""
+    k = t.keepers.c
+    mine = update(t.keepers).where(k.id == keeper, k.at != _FREED)
+    return connection.execute(mine.values(**_checkpoint_row(checkpoint))).rowcount == 1
 
 
 def _checkpoint_row(checkpoint: Checkpoint) -> dict[str, Any]:
-    return {
-        "segment": checkpoint.segment,
-        "position": checkpoint.position,
-        "flushes": msgspec.json.encode(checkpoint.flushes).decode(),
-        "at": utc_now().isoformat(),
-    }
+    return {"segment": checkpoint.segment, "position": checkpoint.position, "at": _now()}
+
+
+def _now() -> str:
+    return utc_now().isoformat()
 
 
 def _window(row: Any) -> LimitWindow:
@@ -197,6 +195,10 @@ _SAME = " AND ".join(f"{name} = :{name}" for name in _KEY)
 _MAKE_WINDOW = text(
     f"INSERT INTO limit_windows ({_COLUMNS}, spent, leased) VALUES ({_VALUES}, 0, 0) ON CONFLICT DO NOTHING"  # noqa: S608 -- constants above
 )
+_MAKE_KEEPER = text(
+    "INSERT INTO keepers (id, segment, position, at) VALUES (:id, :segment, :position, :at) "
+    "ON CONFLICT DO NOTHING"
+)
 _READ_WINDOW = text(f"SELECT spent, leased FROM limit_windows WHERE {_SAME}")  # noqa: S608 -- as above
 _TAKE = text(
     f"UPDATE limit_windows SET leased = leased + :amount WHERE {_SAME}"  # noqa: S608 -- as above
@@ -205,11 +207,7 @@ _TAKE = text(
 _SETTLE = text(
     f"UPDATE limit_windows SET spent = spent + :more, leased = leased + :grown WHERE {_SAME}"  # noqa: S608 -- as above
 )
-_ADD_LEASE = text(
-    f"INSERT INTO limit_leases (keeper, {_COLUMNS}, leased) VALUES (:keeper, {_VALUES}, :leased)"  # noqa: S608 -- as above
-    f" ON CONFLICT (keeper, {_COLUMNS}) DO UPDATE SET leased = limit_leases.leased + :leased"
-)
-_SET_LEASE = text(
-    f"INSERT INTO limit_leases (keeper, {_COLUMNS}, leased) VALUES (:keeper, {_VALUES}, :leased)"  # noqa: S608 -- as above
-    f" ON CONFLICT (keeper, {_COLUMNS}) DO UPDATE SET leased = :leased"
+_GROW_LEASE = text(
+    f"INSERT INTO limit_leases (keeper, {_COLUMNS}, leased) VALUES (:keeper, {_VALUES}, :grown)"  # noqa: S608 -- as above
+    f" ON CONFLICT (keeper, {_COLUMNS}) DO UPDATE SET leased = limit_leases.leased + :grown"
 )

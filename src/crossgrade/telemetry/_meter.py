@@ -74,6 +74,10 @@ class Meter:
         for labels in [labels for labels in cells if labels[at] == value]:
             del cells[labels]
 
+    def clear(self, name: str) -> None:
+        """Leave out every series of a metric."""
+        self._cells.pop(name, None)
+
     def text(self) -> str:
         """Write everything in Prometheus' text format, version 0.0.4."""
         return "".join(line + "\n" for name, metric in METRICS.items() for line in self._lines(name, metric))

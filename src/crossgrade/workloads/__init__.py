@@ -5,6 +5,7 @@ from crossgrade.workloads._pairing import pair
 from crossgrade.workloads._prices import with_prices
 from crossgrade.workloads._read import read_results
 from crossgrade.workloads._recorded import evidence_from_answers, results_from_answers
+from crossgrade.workloads._redact import redact_body, redact_json, redact_text
 from crossgrade.workloads._results import Labels, Results
 from crossgrade.workloads._write import write_results
 from crossgrade.workloads.files import Limits
@@ -21,6 +22,9 @@ __all__ = [
     "pair",
     "read_dataset",
     "read_results",
+    "redact_body",
+    "redact_json",
+    "redact_text",
     "results_from_answers",
     "with_prices",
     "write_results",

@@ -38,7 +38,6 @@ def upgrade() -> None:
         sa.Column("id", sa.String, nullable=False),
         sa.Column("segment", sa.String, nullable=False),
         sa.Column("position", sa.BigInteger, nullable=False),
-        sa.Column("flushes", sa.Text, nullable=False),
         sa.Column("at", sa.String, nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_keepers"),
     )

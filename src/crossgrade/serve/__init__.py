@@ -1,0 +1,1 @@
+"""Serving: the supervisor, the keeper of limits and records, the admin API."""

@@ -1,0 +1,123 @@
+"""The keeper's way into the store: shadow pairs and feedback in, alarms out, all from one thread."""
+
+import asyncio
+from collections import Counter, deque
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from crossgrade.errors import CrossgradeError, StoreError
+from crossgrade.gateway import Keep, Report, RequestRecord
+
+if TYPE_CHECKING:
+    from crossgrade.store import Pair, Store
+
+_MOST_AT_ONCE = 100
+_REMEMBERED = 2_000
+_MOST_ALARMS = 10_000
+
+
+class Archive:
+    """Writes to the store in groups; opened at the first write, since most gateways shadow nothing.
+
+    `find` looks a response up in the request log. `keep` returns when its record is committed.
+    """
+
+    def __init__(self, url: str, folder: Path, find: Callable[[str], RequestRecord | None]) -> None:
+        self._url = url
+        self._folder = folder
+        self._find = find
+        self._store: Store | None = None
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="archive")
+        self._waiting: deque[tuple[Keep | Report, asyncio.Future[str | None]]] = deque()
+        self._kept: deque[str] = deque(maxlen=_REMEMBERED)
+        self._writing: asyncio.Task[None] | None = None
+
+    async def keep(self, message: Keep | Report) -> str | None:
+        """Commit a pair or feedback; returns what was wrong, None when it is in the store."""
+        done: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((message, done))
+        if self._writing is None or self._writing.done():
+            self._writing = asyncio.create_task(self._write())
+        return await done
+
+    async def alarms(self) -> Mapping[tuple[str, str], int]:
+        """Count the alarms that `watch` raised, by route and kind."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._count_alarms)
+
+    def close(self) -> None:
+        """Finish what was begun and close the store."""
+        self._thread.submit(self._close)
+        self._thread.shutdown()
+
+    async def _write(self) -> None:
+        loop = asyncio.get_running_loop()
+        while self._waiting:
+            group = [self._waiting.popleft() for _ in range(min(len(self._waiting), _MOST_AT_ONCE))]
+            messages = [message for message, _ in group]
+            answers = await loop.run_in_executor(self._thread, self._commit, messages)
+            for (_, done), answer in zip(group, answers, strict=True):
+                if not done.done():
+                    done.set_result(answer)
+
+    def _commit(self, messages: list[Keep | Report]) -> list[str | None]:
+        from crossgrade.serve._pairs import stored_pair
+
+        pairs = [
+            stored_pair(m.id, m.pair) for m in messages if isinstance(m, Keep) and m.id not in self._kept
+        ]
+        try:
+            self._open().pairs.append(pairs)
+        except CrossgradeError:
+            return [self._commit_one(message) for message in messages]
+        self._kept.extend(pair.id for pair in pairs)
+        return [None if isinstance(message, Keep) else self._commit_one(message) for message in messages]
+
+    def _commit_one(self, message: Keep | Report) -> str | None:
+        from crossgrade.serve._pairs import stored_feedback, stored_pair
+
+        try:
+            if isinstance(message, Report):
+                self._open().feedback.append(stored_feedback(message.outcome, self._find))
+            elif message.id not in self._kept:
+                self._keep_once(stored_pair(message.id, message.pair))
+        except (CrossgradeError, OSError) as error:
+            return str(error)
+        return None
+
+    def _keep_once(self, pair: "Pair") -> None:
+        """Commit a pair that may be there: a worker repeats what an earlier keeper did not acknowledge."""
+        store = self._open()
+        try:
+            store.pairs.append([pair])
+        except StoreError:
+            before = store.pairs.recent(pair.route, after=_just_before(pair.id), limit=1)
+            if not before or before[0].id != pair.id:
+                raise
+        self._kept.append(pair.id)
+
+    def _count_alarms(self) -> Mapping[tuple[str, str], int]:
+        if self._store is None and "://" not in self._url and not Path(self._url).exists():
+            return {}
+        try:
+            alarms = self._open().alarms.recent(limit=_MOST_ALARMS)
+        except CrossgradeError:
+            return {}
+        return Counter((alarm.route, str(alarm.kind)) for alarm in alarms)
+
+    def _open(self) -> "Store":
+        if self._store is None:
+            from crossgrade.store import Store
+
+            self._store = Store.open(self._url, folder=self._folder)
+        return self._store
+
+    def _close(self) -> None:
+        if self._store is not None:
+            self._store.close()
+
+
+def _just_before(identifier: str) -> str:
+    """Return a text that sorts right before an identifier."""
+    return identifier[:-1] + chr(ord(identifier[-1]) - 1) + "\x7f"

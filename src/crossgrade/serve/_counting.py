@@ -1,0 +1,139 @@
+"""The keeper's side of the database: leases of limits, what was spent, how far the log is counted."""
+
+import os
+import uuid
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from crossgrade.errors import StoreError
+from crossgrade.gateway import LeaseId
+from crossgrade.serve._records import RecordFiles
+
+if TYPE_CHECKING:
+    from crossgrade.store import Checkpoint, LimitWindow, Loan
+
+
+class Counters(Protocol):
+    """Where limits are counted for all keepers; `store.Budgets` is one."""
+
+    def checkpoint(self, keeper: str) -> "Checkpoint | None":
+        """Return how far a keeper had counted, None for one that is not known."""
+
+    def leases(self, keeper: str) -> "dict[LimitWindow, int]":
+        """Return what a keeper has of each window."""
+
+    def lend(self, keeper: str, window: "LimitWindow", *, cap: int, need: int, share: float = 1.0) -> "Loan":
+        """Lease at least `need` of a window; 0 where that would exceed the cap."""
+
+    def settle(
+        self, keeper: str, changes: "Mapping[LimitWindow, tuple[int, int]]", checkpoint: "Checkpoint"
+    ) -> bool:
+        """Commit spends and growths of leases; False when the keeper is not known."""
+
+    def join(self, keeper: str, checkpoint: "Checkpoint") -> None:
+        """Make a keeper known."""
+
+    def reclaim(self, *, silent_since: datetime) -> list[str]:
+        """Free the leases of silent keepers."""
+
+    def forget(self, *, before: float) -> None:
+        """Erase windows that ended before a time."""
+
+    def close(self) -> None:
+        """Disconnect."""
+
+
+class Counting:
+    """The database calls of one keeper, each blocking, all from one thread; opened at the first."""
+
+    def __init__(self, url: str, keeper: str, *, shared: bool) -> None:
+        self._url = url
+        self._keeper = keeper
+        self._share = 0.125 if shared else 1.0
+        self._counters: Counters | None = None
+
+    def begin(self, files: RecordFiles, until: tuple[str, int]) -> dict[LeaseId, int]:
+        """Count what an earlier life had written but not committed; return the leases that it has."""
+        from crossgrade.store import Checkpoint
+
+        counters = self._open()
+        known = counters.checkpoint(self._keeper)
+        if known is None:
+            # Nothing is known of this keeper's leases either: the log before now is counted, or void.
+            counters.join(self._keeper, Checkpoint(segment=until[0], position=until[1]))
+            return {}
+        counters.join(self._keeper, known)
+        spent: dict[LeaseId, int] = {}
+        for settled in files.settled((known.segment, known.position), until):
+            for spend in settled.spends:
+                spent[spend.lease] = spent.get(spend.lease, 0) + spend.spent
+        leases = {_lease(window): amount for window, amount in counters.leases(self._keeper).items()}
+        changes = {
+            lease: (amount, max(0, leases.get(lease, 0) - amount) - leases.get(lease, 0))
+            for lease, amount in spent.items()
+            if amount
+        }
+        self.commit(changes, until)
+        return {lease: amount + changes.get(lease, (0, 0))[1] for lease, amount in leases.items()}
+
+    def lend(self, lease: LeaseId, cap: int, need: int) -> "Loan":
+        """Lease some of a window to this keeper."""
+        return self._open().lend(self._keeper, _window(lease), cap=cap, need=need, share=self._share)
+
+    def commit(self, changes: Mapping[LeaseId, tuple[int, int]], position: tuple[str, int]) -> bool:
+        """Commit what was spent and how leases changed, together with how far the log is counted.
+
+        Returns False when this keeper's leases were freed by others; it is known again then.
+        """
+        from crossgrade.store import Checkpoint
+
+        counters = self._open()
+        checkpoint = Checkpoint(segment=position[0], position=position[1])
+        windows = {_window(lease): change for lease, change in changes.items()}
+        if counters.settle(self._keeper, windows, checkpoint):
+            return True
+        counters.join(self._keeper, checkpoint)
+        return False
+
+    def tidy(self, silent_since: datetime, ended_before: float) -> list[str]:
+        """Free the leases of keepers that are gone, and forget windows that ended long ago."""
+        counters = self._open()
+        counters.forget(before=ended_before)
+        return counters.reclaim(silent_since=silent_since)
+
+    def close(self) -> None:
+        """Disconnect."""
+        if self._counters is not None:
+            self._counters.close()
+
+    def _open(self) -> Counters:
+        if self._counters is None:
+            from crossgrade.store import Budgets
+
+            self._counters = Budgets.open(self._url)
+        return self._counters
+
+
+def keeper_name(folder: Path) -> str:
+    """Return this installation's name among keepers, made when it is first asked for."""
+    path = folder / "keeper.id"
+    try:
+        if not path.exists():
+            fresh = path.with_suffix(f".{os.getpid()}")
+            fresh.write_text(str(uuid.uuid4()), encoding="ascii")
+            fresh.replace(path)
+        return path.read_text(encoding="ascii").strip()
+    except OSError as error:
+        raise StoreError(f"{path} cannot be written ({error.strerror})") from error
+
+
+def _window(lease: LeaseId) -> "LimitWindow":
+    from crossgrade.store import LimitWindow
+
+    return LimitWindow(lease.scope, lease.match, lease.unit, lease.window_s, lease.window)
+
+
+def _lease(window: "LimitWindow") -> LeaseId:
+    return LeaseId(window.scope, window.name, window.unit, window.window_s, window.begins)  # type: ignore[arg-type]  # scopes and units as this code wrote them

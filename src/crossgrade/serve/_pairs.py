@@ -1,0 +1,108 @@
+"""From what a worker hands over to what the store keeps: answers decoded, texts redacted."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+from decimal import Decimal
+
+import msgspec
+
+from crossgrade.domain import ModelAnswer, ModelRequest
+from crossgrade.errors import ProviderError
+from crossgrade.gateway import Outcome, RequestRecord, ShadowAnswer, ShadowPair
+from crossgrade.store import Feedback, Pair, PairAnswer
+from crossgrade.wire import FLAVOURS, SseReader
+from crossgrade.workloads import redact_body, redact_text
+
+
+def stored_pair(identifier: str, pair: ShadowPair) -> Pair:
+    """Return the pair as the store keeps it: redacted, or without texts where those are not wanted."""
+    answers = {
+        side: _stored_answer(getattr(pair, side), pair.store_text) for side in ("incumbent", "candidate")
+    }
+    return Pair(
+        id=identifier,
+        route=pair.route,
+        request_id=pair.request_id,
+        endpoint=pair.endpoint,
+        request=redact_body(pair.request) if pair.store_text else None,
+        served_by=pair.served_by,
+        incumbent=answers["incumbent"],
+        candidate=answers["candidate"],
+        segment=pair.segment,
+        verdict_id=pair.verdict_id,
+        probability=pair.probability,
+        at=datetime.fromtimestamp(pair.at, UTC),
+    )
+
+
+def stored_feedback(outcome: Outcome, find: Callable[[str], RequestRecord | None]) -> Feedback:
+    """Return feedback with what the request log knows of the response, which may be nothing."""
+    record = find(outcome.response_id)
+    at = datetime.fromtimestamp(outcome.at, UTC)
+    if record is None:
+        return Feedback(response_id=outcome.response_id, name=outcome.name, value=outcome.value, at=at)
+    return Feedback(
+        response_id=record.response_id or outcome.response_id,
+        name=outcome.name,
+        value=outcome.value,
+        route=record.route or None,
+        verdict_id=record.verdict_id,
+        segment=record.segment,
+        side=record.side,
+        probability=record.probability,
+        at=at,
+    )
+
+
+def _stored_answer(sent: ShadowAnswer, keep_text: bool) -> PairAnswer:  # noqa: FBT001 -- private, read in one place
+    answer, error = _decoded(sent)
+    if answer is not None:
+        calls = tuple(replace(call, arguments=redact_text(call.arguments)) for call in answer.tool_calls)
+        answer = replace(
+            answer,
+            text=redact_text(answer.text) if keep_text else "",
+            tool_calls=calls if keep_text else (),
+            latency_ms=sent.latency_ms,
+            ttft_ms=sent.ttft_ms,
+        )
+    return PairAnswer(
+        model=sent.model,
+        answer=answer,
+        response_id=_response_id(sent),
+        cost_usd=None if sent.cost_usd is None else Decimal(str(sent.cost_usd)),
+        error=None if error is None else redact_text(error),
+    )
+
+
+def _decoded(sent: ShadowAnswer) -> tuple[ModelAnswer | None, str | None]:
+    if sent.error is not None:
+        return None, sent.error
+    flavour = FLAVOURS[sent.flavour]
+    request = ModelRequest(model=sent.model)
+    try:
+        if not sent.stream:
+            return flavour.decode(sent.body, request), None
+        collector = flavour.collect(request)
+        for event in SseReader().feed(sent.body):
+            collector.feed(event)
+        return collector.answer(), None
+    except ProviderError as error:
+        return None, error.message
+
+
+class _Identified(msgspec.Struct):
+    id: str | None = None
+
+
+def _response_id(sent: ShadowAnswer) -> str | None:
+    """Return the `id` in an answer's body, or in the first event of a stream."""
+    if sent.response_id is not None:
+        return sent.response_id
+    body = sent.body
+    if sent.stream:
+        body = next((line[5:] for line in body.splitlines() if line.startswith(b"data:")), b"")
+    try:
+        return msgspec.json.decode(body, type=_Identified).id
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        return None

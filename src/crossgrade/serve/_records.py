@@ -1,0 +1,223 @@
+"""The request log: files of JSON lines, appended and never changed, counted again after a crash.
+
+A flush's records are followed by one line `{"settled": …}` that says what it spent; what stands
+after the last such line was cut off by a crash and is removed.
+"""
+
+import mmap
+import os
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+
+from crossgrade.errors import StoreError
+from crossgrade.gateway import RequestRecord, Spend
+
+SEGMENT_BYTES = 64 << 20
+KEPT_BYTES = 8 << 30
+_SEARCHED_BYTES = 1 << 30
+_MARK = b'{"settled":'
+_NEWLINE = 10
+
+
+class Settled(msgspec.Struct):
+    """What one flush of a worker spent; `life` and `seq` say which flush."""
+
+    life: str
+    seq: int
+    spends: list[Spend]
+
+
+class _Line(msgspec.Struct):
+    settled: Settled
+
+
+_encoder = msgspec.json.Encoder()
+_line_decoder = msgspec.json.Decoder(_Line)
+_record_decoder = msgspec.json.Decoder(RequestRecord)
+
+
+class RecordFiles:
+    """The files of a folder, the newest open for appending.
+
+    A new one begins at 64 MiB and with every day (UTC); the oldest go when all together hold
+    more than 8 GiB. `dropped` counts records that the disk did not take.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._handle = -1
+        self._path = folder
+        self._size = 0
+        self._unsynced = False
+        self.dropped = 0
+        try:
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            for path in self._paths()[-1:]:
+                self._open(path)
+                self._size = _whole(path)
+                os.ftruncate(self._handle, self._size)
+        except OSError as error:
+            raise StoreError(f"the request log {folder} cannot be written ({error.strerror})") from error
+
+    @property
+    def segment(self) -> str:
+        """The name of the newest file, empty before the first record."""
+        return self._path.name if self._handle >= 0 else ""
+
+    @property
+    def position(self) -> int:
+        """The length of the newest file."""
+        return self._size
+
+    def append(self, lines: bytes, records: int, settled: Settled) -> OSError | None:
+        """Append a flush; returns the error when the disk refused it, which then holds nothing of it."""
+        if not lines and not settled.spends:
+            return None
+        data = b"%b%b\n" % (lines, _encoder.encode(_Line(settled)))
+        try:
+            self._rotate(len(data))
+            _write(self._handle, data)
+        except OSError as error:
+            self.dropped += records
+            if self._handle >= 0:
+                os.ftruncate(self._handle, self._size)
+            return error
+        self._size += len(data)
+        self._unsynced = True
+        return None
+
+    def syncing(self) -> Callable[[], None] | None:
+        """Return what flushes to the disk all that was appended so far, to be called from any thread."""
+        if not self._unsynced:
+            return None
+        self._unsynced = False
+        handle = os.dup(self._handle)  # the file may be rotated away meanwhile
+
+        def sync() -> None:
+            try:
+                os.fsync(handle)
+            finally:
+                os.close(handle)
+
+        return sync
+
+    def _sync(self) -> None:
+        sync = self.syncing()
+        if sync is not None:
+            sync()
+
+    def settled(
+        self, since: tuple[str, int] = ("", 0), until: tuple[str, int] | None = None
+    ) -> Iterator[Settled]:
+        """Read again what was settled between two positions (file, offset)."""
+        for path in self._paths():
+            if path.name < since[0] or (until is not None and path.name > until[0]):
+                continue
+            begin = since[1] if path.name == since[0] else 0
+            end = until[1] if until is not None and path.name == until[0] else path.stat().st_size
+            yield from _settled(path, begin, end)
+
+    def last_flushes(self) -> dict[str, int]:
+        """Return the last flush that was written of each worker's life, from the newest two files."""
+        paths = self._paths()[-2:]
+        return {each.life: each.seq for path in paths for each in _settled(path, 0, path.stat().st_size)}
+
+    def find(self, identifier: str) -> RequestRecord | None:
+        """Return the newest record with this request or response id, looking through the newest GiB."""
+        wanted = msgspec.json.encode(identifier)
+        searched = 0
+        for path in reversed(self._paths()):
+            size = path.stat().st_size
+            if searched + size > _SEARCHED_BYTES:
+                break
+            searched += size
+            found = _find(path, wanted, identifier) if size else None
+            if found is not None:
+                return found
+        return None
+
+    def close(self) -> None:
+        """Flush and close."""
+        if self._handle >= 0:
+            self._sync()
+            os.close(self._handle)
+            self._handle = -1
+
+    def _paths(self) -> list[Path]:
+        return sorted(self._folder.glob("*.jsonl"))
+
+    def _open(self, path: Path) -> None:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+        if self._handle >= 0:
+            self._sync()
+            os.close(self._handle)
+        self._handle, self._path, self._size = handle, path, 0
+
+    def _rotate(self, more: int) -> None:
+        today = f"{datetime.now(UTC):%Y%m%d}"
+        is_current = self._handle >= 0 and self._path.name.startswith(today)
+        if is_current and (self._size + more <= SEGMENT_BYTES or not self._size):
+            return
+        number = int(self._path.stem.partition("-")[2]) + 1 if is_current else 1
+        self._open(self._folder / f"{today}-{number:06d}.jsonl")
+        self._prune()
+
+    def _prune(self) -> None:
+        kept = 0
+        for path in reversed(self._paths()):
+            kept += path.stat().st_size
+            if kept > KEPT_BYTES:
+                path.unlink()
+
+
+def _write(handle: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(handle, view) :]
+
+
+def _whole(path: Path) -> int:
+    """Return how many bytes of a file end with a settled line."""
+    size = path.stat().st_size
+    if not size:
+        return 0
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        end = size
+        while end > 0:
+            start = content.rfind(_MARK, 0, end)
+            if start < 0:
+                return 0
+            newline = content.find(b"\n", start)
+            if newline >= 0 and (start == 0 or content[start - 1] == _NEWLINE):
+                return newline + 1
+            end = start
+    return 0
+
+
+def _settled(path: Path, begin: int, end: int) -> Iterator[Settled]:
+    if begin >= end:
+        return
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        at = content.find(_MARK, begin, end)
+        while at >= 0:
+            newline = content.find(b"\n", at)
+            if at == 0 or content[at - 1] == _NEWLINE:  # not within a record's text
+                yield _line_decoder.decode(content[at:newline]).settled
+            at = content.find(_MARK, newline, end)
+
+
+def _find(path: Path, wanted: bytes, identifier: str) -> RequestRecord | None:
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        at = content.rfind(wanted)
+        while at >= 0:
+            start = content.rfind(b"\n", 0, at) + 1
+            line = content[start : content.find(b"\n", at)]
+            if not line.startswith(_MARK):
+                record = _record_decoder.decode(line)
+                if identifier in (record.id, record.response_id) and not record.shadow:
+                    return record
+            at = content.rfind(wanted, 0, start)
+    return None

@@ -1,0 +1,376 @@
+"""The keeper: `python -m crossgrade.serve.keeper SETTINGS`, one process beside the workers.
+
+It lends limits to workers, writes the request log, commits spends once a second together with
+how far the log is counted, and brings shadow pairs and feedback into the store. Workers go on
+without it for a while; started again after a `kill -9` it counts what it had written.
+"""
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable, Coroutine, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeAlias, TypeVar
+
+import msgspec
+
+from crossgrade.domain import LimitUnit
+from crossgrade.errors import CrossgradeError, StoreError
+from crossgrade.gateway import (
+    NANO,
+    Ack,
+    Ask,
+    Deny,
+    Done,
+    Flush,
+    FromWorker,
+    GatewaySettings,
+    Grant,
+    Hello,
+    Keep,
+    LeaseId,
+    Recall,
+    Report,
+    Resume,
+    Scrape,
+    Survey,
+    Welcome,
+    read_settings,
+)
+from crossgrade.serve._accounts import Accounts
+from crossgrade.serve._archive import Archive
+from crossgrade.serve._counting import Counting, keeper_name
+from crossgrade.serve._jwks import keep_jwks
+from crossgrade.serve._records import RecordFiles, Settled
+from crossgrade.store import utc_now
+from crossgrade.telemetry import Meter, log_line
+
+GRACE_S = 1.0
+"""How long a new keeper waits for workers to say what they hold before it lends anything."""
+
+_TICK_S = 0.5
+_HEARTBEAT_TICKS = 20
+_TIDY_TICKS = 120
+_SILENT_S = 60.0
+_KEPT_WINDOWS_S = 40 * 86_400
+_LONGEST_LINE = 64 << 20
+_WARN_EVERY_S = 60.0
+_IDLE_SHARED_S = 1.0
+_IDLE_ALONE_S = 60.0
+
+_SOCKET_HINT = "move the project to a shorter path: a socket's path has 107 characters at most"
+
+_T = TypeVar("_T")
+_Writer: TypeAlias = asyncio.StreamWriter
+_encoder = msgspec.json.Encoder()
+_decoder = msgspec.json.Decoder(FromWorker)
+
+
+class Keeper:
+    """The keeper's state; `run` serves until SIGTERM, or until its parent is gone."""
+
+    def __init__(self, settings: GatewaySettings, environ: Mapping[str, str]) -> None:
+        serve = Path(settings.state) / "serve"
+        url = environ.get("CROSSGRADE_DATABASE_URL") or str(Path(settings.state) / "crossgrade.db")
+        shared = url.startswith("postgres")
+        self._settings = settings
+        self._idle_s = _IDLE_SHARED_S if shared else _IDLE_ALONE_S
+        self._accounts = Accounts(self, shared=shared)
+        self._files = RecordFiles(serve / "requests")
+        self._flushes = self._files.last_flushes()
+        self._counting = Counting(url, keeper_name(serve), shared=shared)
+        self._archive = Archive(url, Path(settings.state), self._files.find)
+        self._start = (self._files.segment, self._files.position)
+        self._committed = self._start
+        self._meter = Meter()
+        self._writers: dict[int, _Writer] = {}
+        self._pids: dict[int, int] = {}
+        self._threads = ThreadPoolExecutor(1, thread_name_prefix="counting")
+        self._began: asyncio.Task[None] | None = None
+        self._background: set[asyncio.Task[None]] = set()
+        self._warned: dict[str, float] = {}
+        self._all_resumed = asyncio.Event()
+        self._ticks = 0
+
+    async def run(self) -> None:
+        """Serve workers until SIGTERM or until the parent is gone, then commit what is left."""
+        loop = asyncio.get_running_loop()
+        ending = asyncio.Event()
+        loop.add_signal_handler(signal.SIGTERM, ending.set)
+        server = await asyncio.start_unix_server(
+            self._connected, sock=_listening(self._settings.keeper), limit=_LONGEST_LINE
+        )
+        parent = os.getppid()
+        if self._start[0] or self._settings.serving.limits:
+            self._begin()
+        if self._settings.serving.issuers:
+            self._spawn(keep_jwks(self._settings, partial(self._warn, "issuer")))
+        while not ending.is_set() and os.getppid() == parent:
+            try:
+                async with asyncio.timeout(_TICK_S):
+                    await ending.wait()
+            except TimeoutError:
+                await self._commit()
+        server.close()
+        for writer in list(self._writers.values()):
+            writer.close()
+        await self._commit()
+        self._files.close()
+        await self._in_thread(self._counting.close)
+        self._archive.close()
+
+    # What the accounts ask for.
+
+    def send(self, worker: int, message: Grant | Deny | Recall) -> None:
+        """Send a message to a worker."""
+        writer = self._writers.get(worker)
+        if writer is not None:
+            _send(writer, message)
+
+    def fund(self, lease: LeaseId, cap: int, need: int) -> None:
+        """Lease from the database, and tell the accounts."""
+        self._spawn(self._fund(lease, cap, need))
+
+    async def _fund(self, lease: LeaseId, cap: int, need: int) -> None:
+        try:
+            loan = await self._in_thread(self._counting.lend, lease, cap, need)
+        except StoreError as error:
+            self._warn("limits_unavailable", error)
+            self._accounts.funded(lease, None)
+        else:
+            self._accounts.funded(lease, loan.amount, loan.spent)
+
+    # Workers.
+
+    async def _connected(self, reader: asyncio.StreamReader, writer: _Writer) -> None:
+        worker: int | None = None
+        try:
+            while line := await reader.readline():
+                message = _decoder.decode(line)
+                if isinstance(message, Hello):
+                    worker = await self._welcome(message, writer)
+                    life = message.life
+                elif isinstance(message, Flush):
+                    assert worker is not None
+                    lines = await reader.readexactly(message.size) if message.size else b""
+                    self._flushed(worker, life, message, lines)
+                    _send(writer, Ack(message.seq))
+                else:
+                    self._hear(worker, message, writer)
+        except (ConnectionError, asyncio.IncompleteReadError):
+            pass  # the worker is gone, in the middle of a message
+        except (ValueError, AssertionError) as error:  # a line too long, or not of ours
+            self._warn("message", StoreError(f"a worker's message cannot be read: {error}"))
+        finally:
+            if worker is not None and self._writers.get(worker) is writer:
+                self._gone(worker)
+            writer.close()
+
+    async def _welcome(self, hello: Hello, writer: _Writer) -> int:
+        if hello.worker in self._writers:
+            self._writers[hello.worker].close()
+            self._gone(hello.worker)
+        self._writers[hello.worker] = writer
+        self._pids[hello.worker] = hello.pid
+        _send(writer, Welcome(self._flushes.get(hello.life, 0), self._idle_s))
+        return hello.worker
+
+    def _gone(self, worker: int) -> None:
+        del self._writers[worker], self._pids[worker]
+        lost = self._accounts.leave(worker)
+        if lost:
+            self._append(b"", 0, Settled("", 0, lost))
+        for name in ("connections", "loop_lag", "breaker", "table_version"):
+            self._meter.forget(f"crossgrade.gateway.{name}", "crossgrade.worker", str(worker))
+
+    def _hear(self, worker: int | None, message: FromWorker, writer: _Writer) -> None:
+        match message:
+            case Ask():
+                assert worker is not None
+                self._begin()
+                self._accounts.ask(worker, message)
+            case Resume():
+                assert worker is not None
+                if message.held:
+                    self._begin()
+                self._accounts.join(worker, message.held)
+                if self._accounts.workers >= self._settings.serving.workers:
+                    self._all_resumed.set()
+            case Scrape():
+                self._spawn(self._scraped(message, writer))
+            case Survey():
+                text = _encoder.encode(self._survey()).decode()
+                _send(writer, Done(message.number, text=text))
+            case Keep() | Report():
+                self._spawn(self._kept(message, writer))
+
+    def _flushed(self, worker: int, life: str, flush: Flush, lines: bytes) -> None:
+        if flush.seq > self._flushes.get(life, 0):
+            self._flushes[life] = flush.seq
+            self._append(lines, flush.records, Settled(life, flush.seq, flush.spends))
+            self._accounts.flushed(worker, flush.spends, flush.recalled)
+            self._meter.merge(flush.metrics)
+
+    def _append(self, lines: bytes, records: int, settled: Settled) -> None:
+        error = self._files.append(lines, records, settled)
+        if error is not None:
+            self._meter.add("crossgrade.gateway.dropped", "record", value=float(records))
+            why = (
+                f"the request log takes no more ({error.strerror}): {self._files.dropped:,} records are lost"
+            )
+            self._warn("request_log", StoreError(f"{why}; traffic goes on"))
+
+    async def _kept(self, message: Keep | Report, writer: _Writer) -> None:
+        error = await self._archive.keep(message)
+        if error is None and isinstance(message, Keep):
+            self._meter.add("crossgrade.gateway.pairs", message.pair.route)
+        elif error is not None:
+            self._warn("archive", StoreError(error))
+        _send(writer, Done(message.number, error=error))
+
+    # Metrics and state.
+
+    async def _scraped(self, message: Scrape, writer: _Writer) -> None:
+        self._meter.set("crossgrade.workers", value=float(len(self._writers)))
+        for name in ("crossgrade.limit.cap", "crossgrade.limit.spent"):
+            self._meter.clear(name)
+        for lease, cap, spent in self._accounts.known():
+            labels = (lease.scope, lease.match, lease.unit, str(lease.window_s))
+            self._meter.set("crossgrade.limit.cap", *labels, value=_shown(lease.unit, cap))
+            self._meter.set("crossgrade.limit.spent", *labels, value=_shown(lease.unit, spent))
+        for (route, kind), count in (await self._archive.alarms()).items():
+            self._meter.set("crossgrade.watch.alarms", route, kind, value=float(count))
+        _send(writer, Done(message.number, text=self._meter.text()))
+
+    def _survey(self) -> dict[str, Any]:
+        limits = [
+            {
+                "scope": lease.scope,
+                "match": lease.match,
+                "unit": lease.unit,
+                "window_s": lease.window_s,
+                "window": lease.window,
+                "cap": _shown(lease.unit, cap),
+                "spent": _shown(lease.unit, spent),
+                "left": _shown(lease.unit, max(0, cap - spent)),
+            }
+            for lease, cap, spent in self._accounts.known()
+        ]
+        workers = [{"worker": worker, "pid": pid} for worker, pid in sorted(self._pids.items())]
+        return {"workers": workers, "limits": limits, "records_dropped": self._files.dropped}
+
+    # The database.
+
+    def _begin(self) -> None:
+        if self._began is None or (self._began.done() and self._began.exception() is not None):
+            self._began = asyncio.create_task(self._begin_counting())
+
+    async def _begin_counting(self) -> None:
+        """Count what an earlier life had written, give workers time to say what they hold, then lend."""
+        leases: dict[LeaseId, int] = {}
+        while True:
+            try:
+                leases = await self._in_thread(self._counting.begin, self._files, self._start)
+                break
+            except CrossgradeError as error:
+                self._warn("limits_unavailable", error)
+                await asyncio.sleep(_TICK_S)
+        if self._start[0]:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(GRACE_S):
+                    await self._all_resumed.wait()
+        self._accounts.open(leases)
+
+    async def _commit(self) -> None:
+        """Write what was spent, and how far the log is counted, in one transaction."""
+        self._ticks += 1
+        sync = self._files.syncing()
+        position = (self._files.segment, self._files.position)
+        begun = self._began is not None and self._began.done() and self._began.exception() is None
+        changes = self._accounts.changes() if begun else {}
+        try:
+            if sync is not None:
+                await asyncio.to_thread(sync)
+            if changes or (begun and self._ticks % _HEARTBEAT_TICKS == 0):
+                await self._settle(changes, position)
+            if begun and self._ticks % _TIDY_TICKS == 0:
+                now = utc_now()
+                silent_since = now - timedelta(seconds=_SILENT_S)
+                ended_before = now.timestamp() - _KEPT_WINDOWS_S
+                await self._in_thread(self._counting.tidy, silent_since, ended_before)
+        except (CrossgradeError, OSError) as error:
+            self._warn("not_committed", error)
+
+    async def _settle(self, changes: dict[LeaseId, tuple[int, int]], position: tuple[str, int]) -> None:
+        try:
+            committed = await self._in_thread(self._counting.commit, changes, position)
+        except CrossgradeError:
+            self._accounts.undo(changes)
+            raise
+        if not committed:
+            self._accounts.undo(changes)
+            self._accounts.disown()
+
+    async def _in_thread(self, function: Callable[..., _T], *arguments: Any) -> _T:
+        """Run a database call; they all run in one thread, in the order in which they are made."""
+        return await asyncio.get_running_loop().run_in_executor(self._threads, partial(function, *arguments))
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+
+    def _warn(self, event: str, error: Exception) -> None:
+        """Say what is wrong, once a minute for each kind."""
+        now = time.monotonic()
+        if now - self._warned.get(event, -_WARN_EVERY_S) >= _WARN_EVERY_S:
+            self._warned[event] = now
+            hint = error.hint if isinstance(error, CrossgradeError) else None
+            line = log_line(event, at=time.time(), level="warning", error=str(error), hint=hint)
+            print(line, file=sys.stderr, flush=True)
+
+
+def _listening(path: str) -> socket.socket:
+    """Listen on a Unix socket that only its owner can reach, in the place of one that was left there."""
+    Path(path).unlink(missing_ok=True)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    before = os.umask(0o177)
+    try:
+        listener.bind(path)
+    except OSError as error:
+        raise StoreError(f"the socket {path} cannot be made ({error})", hint=_SOCKET_HINT) from error
+    finally:
+        os.umask(before)
+    return listener
+
+
+def _send(writer: _Writer, message: object) -> None:
+    if not writer.is_closing():
+        writer.write(_encoder.encode(message) + b"\n")
+
+
+def _shown(unit: LimitUnit, amount: int) -> float:
+    return amount / NANO if unit == "usd" else float(amount)
+
+
+def main() -> None:
+    """Run the keeper with the settings file named on the command line."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the supervisor, which ends the others
+    try:
+        keeper = Keeper(read_settings(Path(sys.argv[1])), os.environ)
+        asyncio.run(keeper.run())
+    except CrossgradeError as error:
+        line = log_line("keeper", at=time.time(), level="error", error=error.message, hint=error.hint)
+        print(line, file=sys.stderr)
+        sys.exit(error.exit_code)
+
+
+if __name__ == "__main__":
+    main()
