@@ -1,88 +1,186 @@
-"""Batch APIs: many requests at half price, answered within a day.
+"""Batch APIs: many requests at a lower price, answered within a day.
 
 A batch outlives the process that submitted it: keep its id, and poll and collect later.
 """
 
+import asyncio
 import secrets
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
-from typing import Protocol, TypeAlias
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Protocol
 
 from crossgrade.domain import ModelRequest, Offer
-from crossgrade.errors import ProviderError, UpstreamError, UsageError
-from crossgrade.providers._http import HttpClient, open_http
+from crossgrade.errors import BadRequestError, ProviderError, UpstreamError, UsageError
+from crossgrade.providers._http import HttpClient, HttpResponse, open_http
 from crossgrade.providers.hosted import LARGEST_ANSWER, Account, account_of
-from crossgrade.wire import FLAVOURS, Flavour, failure
+from crossgrade.wire import FLAVOURS, failure
 from crossgrade.wire.batches import (
+    BATCH_DIALECTS,
+    BatchDialect,
+    BatchOrder,
     BatchResult,
     BatchStatus,
-    anthropic_order,
-    anthropic_result,
-    anthropic_status,
-    batch_id,
-    check_batch,
-    openai_lines,
-    openai_result,
-    openai_status,
+    Item,
+    ListedBatch,
+    ReadPage,
+    Upload,
+    batch_order,
+    decoded,
+    files_named,
+    is_being_read,
+    made_id,
 )
 
 LARGEST_RESULTS = 2**30
 """Bound of a batch's results in bytes."""
 
+FILE_POLL_S = 1.0
+"""How long an uploaded file that the provider still reads is left alone before it is looked at again."""
+
 _TRANSFER_S = 600.0
-_ReadLine: TypeAlias = Callable[[bytes, Mapping[str, ModelRequest], Flavour], tuple[str, BatchResult]]
+_MOST_FILE_POLLS = 300
+_MOST_LIST_PAGES = 20
+_EARLIER = timedelta(minutes=10)
+_LATER = timedelta(minutes=30)
+"""How far a batch's time may lie from when it was about to be submitted: clocks differ, uploads take time."""
 
 
 class BatchProvider(Protocol):
     """An offer whose provider takes batches."""
 
-    async def submit(self, requests: Mapping[str, ModelRequest]) -> str:
+    def parts(self, requests: Mapping[str, ModelRequest]) -> list[Mapping[str, ModelRequest]]:
+        """Split requests into as few batches as the provider takes."""
+
+    async def submit(self, requests: Mapping[str, ModelRequest], *, label: str) -> str:
         """Submit requests by custom id (at most 64 letters, digits, - or _); return the batch's id.
 
-        Nothing is retried: after an error look at the provider's list before submitting again.
+        Nothing is retried: after an error `find` the label before submitting again.
+        """
+
+    async def find(self, label: str, *, size: int, since: datetime) -> list[str]:
+        """Return the ids of batches that may have been submitted under this label.
+
+        Where the provider keeps no label these are the batches of the same size made about
+        `since`: whose they are shows in their results.
         """
 
     async def poll(self, batch: str) -> BatchStatus:
         """Return how far a batch is."""
 
-    async def results(self, batch: str, requests: Mapping[str, ModelRequest]) -> dict[str, BatchResult]:
-        """Collect a finished batch: an answer or an error for each custom id of `requests`."""
+    async def results(
+        self, batch: str, requests: Mapping[str, ModelRequest], *, names: Sequence[str] = ()
+    ) -> dict[str, BatchResult]:
+        """Collect a finished batch: an answer or an error for each custom id of `requests`.
+
+        `names` are all custom ids of the batch in the order submitted, `requests` by default.
+        """
 
 
-class _Calls:
-    """What both APIs need: calls that return a body or raise, and results read line by line."""
+class HostedBatches:
+    """One offer's batch API, spoken in the host's dialect; made by `open_batches`."""
 
-    def __init__(self, account: Account, http: HttpClient, timeout_s: float) -> None:
-        self.host = account.host
-        self.flavour = FLAVOURS[account.host.flavour]
+    def __init__(
+        self, account: Account, http: HttpClient, dialect: BatchDialect, *, timeout_s: float
+    ) -> None:
+        self._host = account.host
+        self._flavour = FLAVOURS[account.host.flavour]
         self._http = http
+        self._dialect = dialect
         self._timeout_s = timeout_s
         self._key = account.key.encode() if account.key else None
 
-    async def get(self, path: str) -> bytes:
-        """Return the body of a GET."""
-        return await self._call("GET", path, b"", "", self._timeout_s)
+    def parts(self, requests: Mapping[str, ModelRequest]) -> list[Mapping[str, ModelRequest]]:
+        """Split requests by the dialect's limits of number and size."""
+        parts: list[dict[str, ModelRequest]] = []
+        size = 0
+        for name, request in requests.items():
+            needed = len(self._flavour.encode(request, self._host, False).encode()) + 2 * len(name) + 100
+            full = parts and len(parts[-1]) >= self._dialect.most_requests
+            if not parts or full or size + needed > self._dialect.most_bytes:
+                parts.append({})
+                size = 0
+            parts[-1][name] = request
+            size += needed
+        return list(parts)
 
-    async def post(
-        self,
-        path: str,
-        body: bytes,
-        *,
-        content_type: str = "application/json",
-        timeout_s: float | None = None,
-    ) -> bytes:
-        """Return the body of a POST."""
-        return await self._call("POST", path, body, content_type, timeout_s or self._timeout_s)
+    async def submit(self, requests: Mapping[str, ModelRequest], *, label: str) -> str:
+        """Upload the requests, where the dialect wants a file, and make a batch of them."""
+        order = batch_order(requests, self._flavour, self._host, label=label)
+        upload = self._dialect.upload
+        if upload is not None:
+            order = replace(order, file=await self._upload(upload, order))
+        wire = self._dialect.order(order)
+        made = await self._call("POST", wire.path, wire.encode(), timeout_s=_TRANSFER_S)
+        return self._dialect.made(made)
 
-    async def lines(
-        self, path: str, read: _ReadLine, requests: Mapping[str, ModelRequest]
+    async def find(self, label: str, *, size: int, since: datetime) -> list[str]:
+        """Look through the provider's list, newest first; none is found where there is no list."""
+        dialect = self._dialect
+        files: set[str] = set()
+        try:
+            if dialect.labelled == "file":
+                files = files_named(await self._get("/files"), _file_name(label))
+                if not files:
+                    return []
+            query: str | None = dialect.list_query
+            for _ in range(_MOST_LIST_PAGES):
+                page = dialect.listed(await self._get(f"{dialect.path}?{query}" if query else dialect.path))
+                found = [each.id for each in page.batches if self._may_be(each, label, files, size, since)]
+                oldest = page.batches[-1].made_at if page.batches else None
+                query = page.next_query
+                if found or query is None or (oldest is not None and oldest < since - _EARLIER):
+                    return found
+        except BadRequestError:
+            return []
+        return []
+
+    def _may_be(self, batch: ListedBatch, label: str, files: set[str], size: int, since: datetime) -> bool:
+        if self._dialect.labelled == "batch":
+            return batch.label == label
+        if self._dialect.labelled == "file":
+            return batch.file in files
+        made_at = batch.made_at
+        return batch.size == size and made_at is not None and -_EARLIER <= made_at - since <= _LATER
+
+    async def poll(self, batch: str) -> BatchStatus:
+        """Return how far a batch is."""
+        # The status of some is their results.
+        body = await self._get(f"{self._dialect.path}/{_checked(batch)}", largest=LARGEST_RESULTS)
+        return self._dialect.status(body)
+
+    async def results(
+        self, batch: str, requests: Mapping[str, ModelRequest], *, names: Sequence[str] = ()
     ) -> dict[str, BatchResult]:
-        """Read JSON lines as they come, so that the file is never held whole."""
+        """Read the results from this host: addresses in the batch object are not followed."""
+        status = await self.poll(batch)
+        _require_done(status)
         found: dict[str, BatchResult] = {}
+
+        def take(item: Item) -> None:
+            name, body = item
+            if name in requests:
+                found[name] = decoded(body, requests[name], self._flavour)
+
+        for path in status.results:
+            await self._read(path, take, names or list(requests))
+        return _complete(found, requests)
+
+    async def _read(self, path: str, take: Callable[[Item], None], names: Sequence[str]) -> None:
+        """Read the results at a path, whichever way the dialect writes them."""
+        if self._dialect.line is not None:
+            await self._read_lines(path, self._dialect.line, take)
+        elif self._dialect.page is not None:
+            await self._read_pages(path, self._dialect.page, take, names)
+
+    async def _read_lines(
+        self, path: str, read: Callable[[bytes], Item], take: Callable[[Item], None]
+    ) -> None:
+        """Read JSON lines as they come, so that the file is never held whole."""
         rest = b""
 
-        def take(piece: bytes) -> bool:
+        def feed(piece: bytes) -> bool:
             nonlocal rest
             *lines, rest = (rest + piece).split(b"\n")
             if len(rest) > LARGEST_ANSWER:
@@ -93,88 +191,78 @@ class _Calls:
 
         def add(line: bytes) -> None:
             if line.strip():
-                name, result = read(self._scrub(line), requests, self.flavour)
-                if name in requests:
-                    found[name] = result
+                take(read(self._scrub(line)))
 
         response = await self._http.request(
-            "GET", path, timeout_s=_TRANSFER_S, largest=LARGEST_RESULTS, sink=take
+            "GET", path, timeout_s=_TRANSFER_S, largest=LARGEST_RESULTS, sink=feed
         )
-        self._raise_for(response.status, response.headers, response.body)
+        self._raise_for(response)
         add(rest)
-        return found
 
-    async def _call(self, method: str, path: str, body: bytes, content_type: str, timeout_s: float) -> bytes:
-        response = await self._http.request(
-            method, path, body, content_type=content_type, timeout_s=timeout_s, largest=LARGEST_ANSWER
+    async def _read_pages(
+        self, path: str, read: ReadPage, take: Callable[[Item], None], names: Sequence[str]
+    ) -> None:
+        """Read page after page until one is the last, or empty."""
+        query: str | None = path.partition("?")[2]
+        plain = path.partition("?")[0]
+        while query is not None:
+            body = await self._get(f"{plain}?{query}" if query else plain, largest=LARGEST_RESULTS)
+            items, query = read(body, names)
+            for item in items:
+                take(item)
+            if not items:
+                return
+
+    async def _upload(self, upload: Upload, order: BatchOrder) -> str:
+        boundary = secrets.token_hex(16)
+        body = await self._call(
+            "POST",
+            upload.path,
+            _form(boundary.encode(), upload, _file_name(order.label), upload.content(order)),
+            content_type=f"multipart/form-data; boundary={boundary}",
+            timeout_s=_TRANSFER_S,
         )
-        self._raise_for(response.status, response.headers, response.body)
+        name = made_id(body)
+        for _ in range(_MOST_FILE_POLLS):
+            if not is_being_read(body):
+                break
+            await asyncio.sleep(FILE_POLL_S)
+            body = await self._get(f"/files/{name}")
+        return name
+
+    async def _get(self, path: str, *, largest: int = LARGEST_ANSWER) -> bytes:
+        return await self._call("GET", path, largest=largest)
+
+    async def _call(
+        self,
+        method: str,
+        path: str,
+        body: bytes = b"",
+        *,
+        content_type: str = "application/json",
+        timeout_s: float | None = None,
+        largest: int = LARGEST_ANSWER,
+    ) -> bytes:
+        response = await self._http.request(
+            method,
+            path,
+            body,
+            content_type=content_type,
+            timeout_s=timeout_s or self._timeout_s,
+            largest=largest,
+        )
+        self._raise_for(response)
         return self._scrub(response.body)
 
-    def _raise_for(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
-        if status != 200:
-            said = self._scrub(body)
-            raise failure(status, headers, said, provider=self.host.name, now=datetime.now(UTC))
+    def _raise_for(self, response: HttpResponse) -> None:
+        if not 200 <= response.status < 300:
+            said = self._scrub(response.body)
+            raise failure(
+                response.status, response.headers, said, provider=self._host.name, now=datetime.now(UTC)
+            )
 
     def _scrub(self, said: bytes) -> bytes:
         return said if self._key is None else said.replace(self._key, b"***")
-
-
-class OpenAIBatches:
-    """OpenAI's batch API, and hosts that copy it: upload a file, make a batch of it, download two files."""
-
-    def __init__(self, calls: _Calls) -> None:
-        self._calls = calls
-
-    async def submit(self, requests: Mapping[str, ModelRequest]) -> str:
-        """Upload the requests and make a batch of them."""
-        check_batch(requests)
-        endpoint, lines = openai_lines(requests, self._calls.flavour, self._calls.host)
-        boundary = secrets.token_hex(16)
-        kind = f"multipart/form-data; boundary={boundary}"
-        uploaded = await self._calls.post(
-            "/files", _form(boundary.encode(), lines), content_type=kind, timeout_s=_TRANSFER_S
-        )
-        order = (
-            f'{{"input_file_id":"{batch_id(uploaded)}","endpoint":"{endpoint}","completion_window":"24h"}}'
-        )
-        return batch_id(await self._calls.post("/batches", order.encode()))
-
-    async def poll(self, batch: str) -> BatchStatus:
-        """Return how far a batch is."""
-        return openai_status(await self._calls.get(f"/batches/{_checked(batch)}"))
-
-    async def results(self, batch: str, requests: Mapping[str, ModelRequest]) -> dict[str, BatchResult]:
-        """Download the output and the error file."""
-        status = await self.poll(batch)
-        _require_done(status)
-        found: dict[str, BatchResult] = {}
-        for name in status.files:
-            found |= await self._calls.lines(f"/files/{_checked(name)}/content", openai_result, requests)
-        return _complete(found, requests)
-
-
-class AnthropicBatches:
-    """Anthropic's message batches."""
-
-    def __init__(self, calls: _Calls) -> None:
-        self._calls = calls
-
-    async def submit(self, requests: Mapping[str, ModelRequest]) -> str:
-        """Submit the requests in one call."""
-        check_batch(requests)
-        order = anthropic_order(requests, self._calls.flavour, self._calls.host)
-        return batch_id(await self._calls.post("/messages/batches", order, timeout_s=_TRANSFER_S))
-
-    async def poll(self, batch: str) -> BatchStatus:
-        """Return how far a batch is."""
-        return anthropic_status(await self._calls.get(f"/messages/batches/{_checked(batch)}"))
-
-    async def results(self, batch: str, requests: Mapping[str, ModelRequest]) -> dict[str, BatchResult]:
-        """Download the results, from this host: the address in the batch object is not followed."""
-        _require_done(await self.poll(batch))
-        path = f"/messages/batches/{_checked(batch)}/results"
-        return _complete(await self._calls.lines(path, anthropic_result, requests), requests)
 
 
 @asynccontextmanager
@@ -191,27 +279,22 @@ async def open_batches(offer: Offer, *, environ: Mapping[str, str]) -> AsyncIter
             hint=f"set `batch: false` on offer `{offer.name}`",
         )
     async with open_http(account.base_url, account.headers, environ=environ) as http:
-        calls = _Calls(account, http, offer.timeout_s)
-        yield OpenAIBatches(calls) if kind == "openai" else AnthropicBatches(calls)
+        yield HostedBatches(account, http, BATCH_DIALECTS[kind], timeout_s=offer.timeout_s)
 
 
-def _form(boundary: bytes, lines: bytes) -> bytes:
-    """Return a multipart form with the purpose and the file."""
-    return b"\r\n".join(
-        [
-            b"--" + boundary,
-            b'content-disposition: form-data; name="purpose"',
-            b"",
-            b"batch",
-            b"--" + boundary,
-            b'content-disposition: form-data; name="file"; filename="batch.jsonl"',
-            b"content-type: application/jsonl",
-            b"",
-            lines,
-            b"--" + boundary + b"--",
-            b"",
-        ]
-    )
+def _form(boundary: bytes, upload: Upload, name: str, content: bytes) -> bytes:
+    """Return a multipart form with the upload's fields and the file."""
+    parts: list[bytes] = []
+    for field, value in upload.fields:
+        head = f'content-disposition: form-data; name="{field}"'
+        parts += [b"--" + boundary, head.encode(), b"", value.format(name=name).encode()]
+    head = f'content-disposition: form-data; name="file"; filename="{name}"'
+    parts += [b"--" + boundary, head.encode(), b"content-type: application/jsonl", b"", content]
+    return b"\r\n".join([*parts, b"--" + boundary + b"--", b""])
+
+
+def _file_name(label: str) -> str:
+    return f"{label}.jsonl"
 
 
 def _checked(name: str) -> str:

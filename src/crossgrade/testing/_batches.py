@@ -1,132 +1,166 @@
-"""The batch APIs of a fake provider: OpenAI's files and batches, Anthropic's message batches."""
+"""The batch APIs of a fake provider: OpenAI's and its relatives', Anthropic's, Gemini's."""
 
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import parse_qs
 
 import msgspec
 
+from crossgrade.testing import _batch_shapes as shapes
 from crossgrade.testing import _render
 from crossgrade.testing._answers import Sending, json_answer
+from crossgrade.testing._batch_shapes import FakeBatch, Outcome
 from crossgrade.testing._script import Fault, ReceivedRequest, Reply
 
 Play = Callable[[ReceivedRequest], Reply | Fault]
 
 
 class FakeBatches:
-    """Uploaded files and submitted batches. A batch is done at its poll number `polls`."""
+    """Uploaded files and submitted batches. A batch is done at its poll number `polls`.
+
+    Which provider's API is spoken shows in the order: its path, and the fields it has.
+    """
 
     def __init__(self, play: Play, polls: int) -> None:
         self._play = play
         self._polls = polls
-        self._files: dict[str, bytes] = {}
-        self._batches: dict[str, dict[str, Any]] = {}
-        self._polled: dict[str, int] = {}
+        self._files: dict[str, tuple[str, bytes]] = {}
+        self._batches: dict[str, FakeBatch] = {}
+        self._uploads: set[str] = set()
 
     def answer(self, request: ReceivedRequest) -> Sending | None:
         """Answer a request of the batch APIs, or return None when it is none."""
-        found: Sending | None = None
-        match request.method, request.path.removeprefix("/v1").strip("/").split("/"):
-            case "POST", ["files"]:
-                name = self._keep(_uploaded(request))
-                file = {"id": name, "object": "file", "purpose": "batch", "filename": "batch.jsonl"}
-                found = json_answer(
-                    {**file, "bytes": len(self._files[name]), "created_at": 1, "status": "processed"}
+        path, _, query = request.path.removeprefix("/v1").partition("?")
+        parts = path.strip("/").split("/")
+        return self._make(request, parts) if request.method == "POST" else self._show(parts, query)
+
+    def _make(self, request: ReceivedRequest, parts: list[str]) -> Sending | None:
+        match parts:
+            case ["files"] | ["files", "upload"]:
+                return self._upload(request, together=len(parts) == 2)
+            case ["batches"]:
+                # OpenRouter accepts what it has yet to check.
+                status = 202 if "requests" in request.json else 200
+                return json_answer(self._order(request.json), status=status)
+            case ["batch", "jobs"]:
+                lines = self._lines_of(request.json["input_files"][0])
+                path = request.json["endpoint"]
+                outcomes = [self._call(path, line["custom_id"], line["body"]) for line in lines]
+                return json_answer(self._submit("mistral", request.json, outcomes))
+            case ["messages", "batches"]:
+                items = request.json["requests"]
+                outcomes = [self._call("/v1/messages", item["custom_id"], item["params"]) for item in items]
+                return json_answer(self._submit("anthropic", request.json, outcomes))
+            case ["models", model] if model.endswith(":batchGenerateContent"):
+                items = request.json["batch"]["inputConfig"]["requests"]["requests"]
+                outcomes = [self._gemini_call(request.path, item) for item in items]
+                return json_answer(self._submit("gemini", request.json, outcomes))
+        return None
+
+    def _show(self, parts: list[str], query: str) -> Sending | None:
+        match parts:
+            case ["files", *rest]:
+                return self._show_file(rest)
+            case ["batches"] | ["messages", "batches"] | ["batch", "jobs"]:
+                return json_answer(shapes.listed(list(self._batches.values())))
+            case ["messages", "batches", name, "results"] if name in self._batches:
+                return _download(
+                    _jsonl([shapes.anthropic_row(each) for each in self._batches[name].outcomes])
                 )
-            case "GET", ["files", name, "content"] if name in self._files:
-                found = _lines(self._files[name])
-            case "POST", ["batches"]:
-                found = json_answer(self._submit_openai(request.json))
-            case "POST", ["messages", "batches"]:
-                found = json_answer(self._submit_anthropic(request.json))
-            case "GET", ["batches", name] | ["messages", "batches", name]:
-                found = self._poll(name)
-            case "GET", ["messages", "batches", name, "results"] if name in self._files:
-                found = _lines(self._files[name])
-        return found
+            case ["batches", name, "results"] if name in self._batches:
+                given = parse_qs(query)
+                start = int(given.get("pagination_token", ["0"])[0])
+                # Pages are smaller than asked for, so that there is more than one.
+                return json_answer(shapes.xai_results(self._batches[name], start, limit=3))
+            case ["batches", name] | ["messages", "batches", name] | ["batch", "jobs", name]:
+                return self._poll(name)
+        return None
 
-    def _submit_openai(self, order: dict[str, Any]) -> dict[str, Any]:
-        good, bad = [], []
-        for line in self._files[order["input_file_id"]].splitlines():
-            item = msgspec.json.decode(line)
-            request = ReceivedRequest("POST", item["url"], {}, msgspec.json.encode(item["body"]))
-            outcome = self._play(request)
-            base = {"id": f"r-{item['custom_id']}", "custom_id": item["custom_id"], "error": None}
-            if isinstance(outcome, Reply):
-                body = _render.openai_body(request, outcome)
-                good.append({**base, "response": {"status_code": 200, "request_id": "x", "body": body}})
-            else:
-                error = {"error": {"message": f"scripted {outcome.kind}", "code": outcome.kind}}
-                bad.append({**base, "response": {"status_code": 500, "request_id": "x", "body": error}})
+    def _show_file(self, parts: list[str]) -> Sending | None:
+        if not parts:
+            rows = [{"id": name, "filename": file[0]} for name, file in self._files.items()]
+            return json_answer({"object": "list", "data": rows, "has_more": False})
+        return _download(self._files[parts[0]][1]) if parts[0] in self._files else None
+
+    def _order(self, order: dict[str, Any]) -> dict[str, Any]:
+        """Submit what came to the path that several APIs share."""
+        if "requests" in order:
+            outcomes = [
+                self._call(order["endpoint"], item["custom_id"], {"model": order["model"], **item["body"]})
+                for item in order["requests"]
+            ]
+            return self._submit("openrouter", order, outcomes)
+        lines = self._lines_of(order["input_file_id"])
+        outcomes = [
+            self._call(line.get("url") or order["endpoint"], line["custom_id"], line["body"])
+            for line in lines
+        ]
+        if "name" in order:
+            return self._submit("xai", order, outcomes)
+        if order["input_file_id"] in self._uploads:
+            return {"job": self._submit("together", order, outcomes), "warning": None}
+        return self._submit("openai", order, outcomes)
+
+    def _submit(self, kind: str, order: dict[str, Any], outcomes: list[Outcome]) -> dict[str, Any]:
         name = f"batch_{len(self._batches)}"
-        self._batches[name] = {
-            "id": name,
-            "object": "batch",
-            "endpoint": order["endpoint"],
-            "input_file_id": order["input_file_id"],
-            "completion_window": order["completion_window"],
-            "created_at": 1,
-            "status": "completed",
-            "output_file_id": self._keep(_jsonl(good)) if good else None,
-            "error_file_id": self._keep(_jsonl(bad)) if bad else None,
-            "request_counts": {"total": len(good) + len(bad), "completed": len(good), "failed": len(bad)},
-        }
-        return {**self._batches[name], "status": "validating", "output_file_id": None, "error_file_id": None}
+        batch = FakeBatch(id=name, kind=kind, order=order, outcomes=outcomes)
+        self._batches[name] = batch
+        if kind in {"mistral", "openai", "together"}:
+            good = [shapes.openai_row(each) for each in outcomes if each[1] is not None]
+            bad = [shapes.openai_row(each) for each in outcomes if each[1] is None]
+            batch.output_file = self._keep("output.jsonl", _jsonl(good)) if good else None
+            batch.error_file = self._keep("errors.jsonl", _jsonl(bad)) if bad else None
+        return shapes.SHAPES[kind](batch, False)
 
-    def _submit_anthropic(self, order: dict[str, Any]) -> dict[str, Any]:
-        name = f"msgbatch_{len(self._batches)}"
-        results = []
-        for item in order["requests"]:
-            request = ReceivedRequest("POST", "/v1/messages", {}, msgspec.json.encode(item["params"]))
-            outcome = self._play(request)
-            if isinstance(outcome, Reply):
-                result = {"type": "succeeded", "message": _render.anthropic_body(request, outcome)}
-            else:
-                error = {"type": "api_error", "message": f"scripted {outcome.kind}"}
-                result = {"type": "errored", "error": {"type": "error", "error": error}}
-            results.append({"custom_id": item["custom_id"], "result": result})
-        self._files[name] = _jsonl(results)
-        failed = sum(item["result"]["type"] == "errored" for item in results)
-        counts = {"processing": 0, "succeeded": len(results) - failed, "errored": failed}
-        self._batches[name] = {
-            "id": name,
-            "type": "message_batch",
-            "processing_status": "ended",
-            "request_counts": {**counts, "canceled": 0, "expired": 0},
-            "results_url": "http://elsewhere.invalid/results",
-        }
-        return {**self._batches[name], "processing_status": "in_progress"}
+    def _call(self, path: str, name: str, body: dict[str, Any]) -> Outcome:
+        request = ReceivedRequest("POST", path, {}, msgspec.json.encode(body))
+        render = _render.anthropic_body if path.endswith("/messages") else _render.openai_body
+        return shapes.played(name, request, self._play(request), render)
+
+    def _gemini_call(self, path: str, item: dict[str, Any]) -> Outcome:
+        request = shapes.gemini_call(path, item["request"])
+        return shapes.played(item["metadata"]["key"], request, self._play(request), shapes.gemini_body)
 
     def _poll(self, name: str) -> Sending | None:
         batch = self._batches.get(name)
         if batch is None:
             return None
-        self._polled[name] = self._polled.get(name, 0) + 1
-        if self._polled[name] >= self._polls:
-            return json_answer(batch)
-        waiting = {"status": "in_progress"} if "status" in batch else {"processing_status": "in_progress"}
-        return json_answer({**batch, **waiting, "output_file_id": None, "error_file_id": None})
+        batch.polled += 1
+        return json_answer(shapes.SHAPES[batch.kind](batch, batch.polled >= self._polls))
 
-    def _keep(self, content: bytes) -> str:
+    def _upload(self, request: ReceivedRequest, *, together: bool) -> Sending:
+        filename, content = _uploaded(request)
+        name = self._keep(filename, content)
+        if together:
+            self._uploads.add(name)
+        file = {"id": name, "object": "file", "purpose": "batch", "filename": filename}
+        return json_answer({**file, "bytes": len(content), "created_at": 1, "status": "processed"})
+
+    def _keep(self, filename: str, content: bytes) -> str:
         name = f"file-{len(self._files)}"
-        self._files[name] = content
+        self._files[name] = filename, content
         return name
 
+    def _lines_of(self, file: str) -> list[dict[str, Any]]:
+        return [msgspec.json.decode(line) for line in self._files[file][1].splitlines()]
 
-def _uploaded(request: ReceivedRequest) -> bytes:
-    """Return the file part of a multipart form."""
+
+def _uploaded(request: ReceivedRequest) -> tuple[str, bytes]:
+    """Return the name and content of the file part of a multipart form."""
     boundary = request.headers["content-type"].partition("boundary=")[2].strip('"').encode()
     for part in request.body.split(b"--" + boundary):
         head, _, content = part.partition(b"\r\n\r\n")
         if b"filename=" in head:
-            return content.removesuffix(b"\r\n")
-    return b""
+            name = head.partition(b'filename="')[2].partition(b'"')[0].decode()
+            return name, content.removesuffix(b"\r\n")
+    return "", b""
 
 
 def _jsonl(rows: list[dict[str, Any]]) -> bytes:
     return b"".join(msgspec.json.encode(row) + b"\n" for row in rows)
 
 
-def _lines(content: bytes) -> Sending:
+def _download(content: bytes) -> Sending:
     length = str(len(content)).encode()
     head = b"HTTP/1.1 200 Fake\r\ncontent-type: application/octet-stream\r\ncontent-length: " + length
     return Sending(head + b"\r\n\r\n", [content])

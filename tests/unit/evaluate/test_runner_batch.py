@@ -1,9 +1,11 @@
 """Runs whose answers come in batches: paid once, collected after a crash, never in the way."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
+import anyio
 import pytest
 
 from crossgrade.domain import ModelAnswer, ModelRequest, Usage
@@ -12,13 +14,26 @@ from crossgrade.errors import (
     BudgetExceededError,
     ContentFilteredError,
     ProviderError,
+    StoreError,
     UpstreamError,
 )
-from crossgrade.evaluate import Progress
+from crossgrade.evaluate import Accounts, Progress, run_workload
 from crossgrade.evaluate.runner import _batch
-from crossgrade.store import Store
+from crossgrade.providers import open_batches
+from crossgrade.store import Batch, Store
+from crossgrade.testing import FakeProvider
+from crossgrade.wire import HOSTS
 from crossgrade.wire.batches import BatchResult, BatchStatus
-from tests.unit.evaluate.running import PRICE, Scripted, dataset, evidence, run, workload
+from tests.unit.evaluate.running import (
+    HASTY,
+    PRICE,
+    Equals,
+    Scripted,
+    dataset,
+    evidence,
+    run,
+    workload,
+)
 
 HALF = {"gpt": replace(PRICE, batch_discount=Decimal("0.5")), "llama": PRICE}
 
@@ -32,12 +47,29 @@ class FakeBatches:
     polls: list[BatchStatus | Exception] = field(default_factory=list)
     crash: Exception | None = None
     batches: dict[str, Mapping[str, ModelRequest]] = field(default_factory=dict)
+    labels: dict[str, str] = field(default_factory=dict)
+    largest: int = 1000
+    lose_reply: bool = False
 
-    async def submit(self, requests: Mapping[str, ModelRequest]) -> str:
+    def parts(self, requests: Mapping[str, ModelRequest]) -> list[Mapping[str, ModelRequest]]:
+        names = list(requests)
+        starts = range(0, len(names), self.largest)
+        return [{name: requests[name] for name in names[at : at + self.largest]} for at in starts]
+
+    async def submit(self, requests: Mapping[str, ModelRequest], *, label: str) -> str:
         self.sizes.append(len(requests))
         name = f"batch_{len(self.sizes)}"
         self.batches[name] = requests
+        self.labels[name] = label
+        if self.lose_reply:
+            raise UpstreamError("the connection was closed without an answer")
         return name
+
+    async def find(self, label: str, *, size: int, since: datetime) -> list[str]:
+        assert datetime.now(UTC) - since < timedelta(minutes=1)
+        return [
+            name for name in self.batches if self.labels[name] == label and size == len(self.batches[name])
+        ]
 
     async def poll(self, batch: str) -> BatchStatus:
         seen = self.polls.pop(0) if self.polls else BatchStatus("done")
@@ -45,9 +77,12 @@ class FakeBatches:
             raise seen
         return seen
 
-    async def results(self, batch: str, requests: Mapping[str, ModelRequest]) -> dict[str, BatchResult]:
+    async def results(
+        self, batch: str, requests: Mapping[str, ModelRequest], *, names: Sequence[str] = ()
+    ) -> dict[str, BatchResult]:
         if self.crash is not None:
             raise self.crash
+        assert list(names) == list(self.batches[batch])
         assert requests.keys() <= self.batches[batch].keys()
         return {
             name: ContentFilteredError("refused")
@@ -126,6 +161,109 @@ def test_a_batch_that_the_provider_has_forgotten_is_submitted_again(store: Store
     assert batches.sizes == [60, 60]
 
 
+def test_a_batch_whose_id_never_came_is_found_when_the_run_resumes(store: Store) -> None:
+    batches = FakeBatches(lose_reply=True)
+    with pytest.raises(UpstreamError):
+        run(store, Scripted("gpt"), Scripted("llama"), data=dataset(60), batches={"gpt": batches})
+    run_id = store.runs.recent()[0].id
+    assert [batch.batch for batch in store.runs.batches(run_id)] == [""]
+    assert batches.labels["batch_1"].startswith(f"crossgrade-{run_id}-")
+    assert len(batches.labels["batch_1"]) <= 64
+
+    batches.lose_reply = False
+    gpt = Scripted("gpt")
+    for _ in range(2):
+        result = run(
+            store,
+            gpt,
+            Scripted("llama"),
+            data=dataset(60),
+            prices=HALF,
+            batches={"gpt": batches},
+            resume=run_id,
+        )
+    assert batches.sizes == [60]
+    assert gpt.asked == []
+    assert result.progress.spent_usd == Decimal("0.90")
+    assert [batch.batch for batch in store.runs.batches(run_id)] == ["", "batch_1"]
+
+
+def test_a_batch_that_was_never_submitted_is_submitted_when_the_run_resumes(store: Store) -> None:
+    batches = FakeBatches(lose_reply=True)
+    with pytest.raises(UpstreamError):
+        run(store, Scripted("gpt"), Scripted("llama"), data=dataset(60), batches={"gpt": batches})
+    run_id, fresh = store.runs.recent()[0].id, FakeBatches()
+    run(store, Scripted("gpt"), Scripted("llama"), data=dataset(60), batches={"gpt": fresh}, resume=run_id)
+    assert fresh.sizes == [60]
+
+
+def test_a_stranger_with_the_same_label_answers_nothing(store: Store) -> None:
+    batches = FakeBatches(lose_reply=True)
+    with pytest.raises(UpstreamError):
+        run(store, Scripted("gpt"), Scripted("llama"), data=dataset(60), batches={"gpt": batches})
+    run_id, gpt = store.runs.recent()[0].id, Scripted("gpt")
+
+    class Strange(FakeBatches):
+        async def find(self, label: str, *, size: int, since: datetime) -> list[str]:
+            return ["batch_of_another"]
+
+        async def results(
+            self, batch: str, requests: Mapping[str, ModelRequest], *, names: Sequence[str] = ()
+        ) -> dict[str, BatchResult]:
+            if batch == "batch_of_another":
+                return dict.fromkeys(requests, UpstreamError("the batch ended without a result"))
+            return await super().results(batch, requests, names=names)
+
+    strange = Strange()
+    run(store, gpt, Scripted("llama"), data=dataset(60), batches={"gpt": strange}, resume=run_id)
+    assert strange.sizes == [60]
+    assert gpt.asked == []
+
+
+def test_what_is_too_much_for_one_batch_goes_into_several(store: Store) -> None:
+    batches = FakeBatches(largest=25)
+    run(store, Scripted("gpt"), Scripted("llama"), data=dataset(60), batches={"gpt": batches})
+    assert batches.sizes == [25, 25, 10]
+    assert len(evidence(store)) == 120
+
+
+@pytest.mark.parametrize(
+    "provider", ["anthropic", "gemini", "mistral", "openai", "openrouter", "together", "xai"]
+)
+def test_a_kill_between_the_providers_yes_and_our_record_of_it_loses_nothing(
+    store: Store, monkeypatch: pytest.MonkeyPatch, provider: str
+) -> None:
+    append, appended = store.runs.append_batch, []
+
+    def die(batch: Batch) -> None:
+        appended.append(batch)
+        if len(appended) == 2:
+            raise StoreError("killed")
+        append(batch)
+
+    async def resume(run_id: str | None) -> None:
+        keys = dict.fromkeys(HOSTS[provider].key_env, "sk-1")
+        async with open_batches(fake.offer(provider=provider, model="gpt"), environ=keys) as batches:
+            await run_workload(
+                workload(), dataset(30), providers={each.name: each for each in (gpt, llama)}, scorer=Equals(),
+                store=store, accounts=Accounts(HASTY), batches={"gpt": batches}, resume=run_id,
+            )  # fmt: skip
+
+    asked: list[str] = []
+    gpt, llama = Scripted("gpt"), Scripted("llama")
+    with FakeProvider(lambda request: (asked.append(request.prompt), "yes")[1], batch_polls=2) as fake:
+        monkeypatch.setattr(store.runs, "append_batch", die)
+        with pytest.raises(StoreError, match="killed"):
+            anyio.run(resume, None)
+        monkeypatch.undo()
+        monkeypatch.setattr(_batch, "FIRST_POLL_S", 0.0)
+        assert len(asked) == 30
+        anyio.run(resume, store.runs.recent()[0].id)
+    assert len(asked) == 30
+    assert gpt.asked == []
+    assert {score for _, model, score, _ in evidence(store) if model == "gpt"} == {1.0}
+
+
 def test_polls_may_fail_and_progress_goes_on(store: Store) -> None:
     seen: list[Progress] = []
     batches = FakeBatches(polls=[BatchStatus("running"), UpstreamError("502"), BatchStatus("running")])
@@ -174,7 +312,9 @@ def test_batches_of_several_offers_share_the_budget(store: Store, discount: Deci
     class Dear(FakeBatches):
         """Bills all that was set aside for a call."""
 
-        async def results(self, batch: str, requests: Mapping[str, ModelRequest]) -> dict[str, BatchResult]:
+        async def results(
+            self, batch: str, requests: Mapping[str, ModelRequest], *, names: Sequence[str] = ()
+        ) -> dict[str, BatchResult]:
             usage = Usage(input_tokens=36, output_tokens=4)
             return dict.fromkeys(requests, ModelAnswer(text="yes", usage=usage))
 

@@ -1,18 +1,22 @@
-"""Batches at both APIs: submit, poll, collect, resume by id."""
+"""Batches at every API: submit, poll, collect, find again."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
 import pytest
 
+from crossgrade import wire
 from crossgrade.domain import Message, ModelAnswer, ModelRequest, Offer
 from crossgrade.errors import AuthError, UpstreamError, UsageError
 from crossgrade.providers import BatchProvider, open_batches
 from crossgrade.testing import FakeProvider, Fault, ReceivedRequest, Reply
 
-KEYS = {"OPENAI_API_KEY": "sk-1", "ANTHROPIC_API_KEY": "sk-2", "GROQ_API_KEY": "sk-3"}
+HOSTS = sorted(host.name for host in wire.HOSTS.values() if host.batch and host.flavour != "openai-responses")
+KEYS = {name: "sk-1" for host in HOSTS for name in wire.HOSTS[host].key_env}
+LABEL = "crossgrade-run-1-abc"
 T = TypeVar("T")
 
 
@@ -37,17 +41,19 @@ def run(offer: Offer, use: Callable[[BatchProvider], Awaitable[T]]) -> T:
     return asyncio.run(main())
 
 
-@pytest.mark.parametrize("provider", ["openai", "anthropic", "groq"])
+@pytest.mark.parametrize("provider", HOSTS)
 def test_a_batch_is_collected_by_id_from_another_process(provider: str) -> None:
     asked = requests(5)
     with FakeProvider(script, batch_polls=3) as fake:
         offer = fake.offer(provider=provider, model="m")
-        name = run(offer, lambda batches: batches.submit(asked))
+        name = run(offer, lambda batches: batches.submit(asked, label=LABEL))
         assert run(offer, lambda batches: batches.poll(name)).state == "running"
         with pytest.raises(UsageError, match="still running"):
             run(offer, lambda batches: batches.results(name, asked))
         status = run(offer, lambda batches: batches.poll(name))
-        assert (status.state, status.answered, status.failed) == ("done", 4, 1)
+        assert status.state == "done"
+        # Together counts nothing.
+        assert (status.answered, status.failed) == ((None, None) if provider == "together" else (4, 1))
         found = run(offer, lambda batches: batches.results(name, asked))
     assert found.keys() == asked.keys()
     answer = found["s-1"]
@@ -57,11 +63,11 @@ def test_a_batch_is_collected_by_id_from_another_process(provider: str) -> None:
     assert isinstance(found["s-3"], UpstreamError)
 
 
-@pytest.mark.parametrize("provider", ["openai", "anthropic"])
+@pytest.mark.parametrize("provider", HOSTS)
 def test_requests_that_the_batch_lost_get_an_error(provider: str) -> None:
     with FakeProvider(script) as fake:
         offer = fake.offer(provider=provider)
-        name = run(offer, lambda batches: batches.submit(requests(2)))
+        name = run(offer, lambda batches: batches.submit(requests(2), label=LABEL))
         found = run(offer, lambda batches: batches.results(name, requests(3)))
         fewer = run(offer, lambda batches: batches.results(name, requests(1)))
     assert isinstance(found["s-2"], UpstreamError)
@@ -69,20 +75,68 @@ def test_requests_that_the_batch_lost_get_an_error(provider: str) -> None:
     assert list(fewer) == ["s-0"]
 
 
+@pytest.mark.parametrize("provider", HOSTS)
+def test_a_batch_whose_id_was_never_heard_is_found(provider: str) -> None:
+    now = datetime.now(UTC)
+    with FakeProvider(script) as fake:
+        offer = fake.offer(provider=provider, model="m")
+        assert run(offer, lambda batches: batches.find(LABEL, size=4, since=now)) == []
+        name = run(offer, lambda batches: batches.submit(requests(4), label=LABEL))
+        other = run(offer, lambda batches: batches.submit(requests(2), label="another"))
+        assert name != other
+        assert run(offer, lambda batches: batches.find(LABEL, size=4, since=now)) == [name]
+        assert run(offer, lambda batches: batches.find("a third", size=3, since=now)) == []
+
+
+@pytest.mark.parametrize("provider", ["anthropic", "openrouter"])
+def test_without_labels_a_batch_of_another_time_is_not_taken(provider: str) -> None:
+    with FakeProvider(script) as fake:
+        offer = fake.offer(provider=provider, model="m")
+        run(offer, lambda batches: batches.submit(requests(4), label=LABEL))
+        for hours in (-2, 2):
+            since = datetime.now(UTC) + timedelta(hours=hours)
+            assert run(offer, lambda batches, since=since: batches.find(LABEL, size=4, since=since)) == []
+
+
+def test_nothing_is_found_where_there_is_no_list() -> None:
+    with FakeProvider() as fake:
+        offer = fake.offer(provider="openai", base_url=f"{fake.url}/nowhere")
+        assert run(offer, lambda batches: batches.find(LABEL, size=1, since=datetime.now(UTC))) == []
+
+
+def test_a_batch_is_split_by_number_and_size() -> None:
+    many = {f"s-{at}": requests(1)["s-0"] for at in range(12_000)}
+    long = {
+        f"s-{at}": ModelRequest(model="m", messages=(Message(role="user", content="x" * 6_000_000),))
+        for at in range(3)
+    }
+    with FakeProvider() as fake:
+        offer = fake.offer(provider="openrouter", model="m")
+        parts = run(offer, lambda batches: _soon(batches.parts(many)))
+        assert [len(part) for part in parts] == [5_000, 5_000, 2_000]
+        assert [name for part in parts for name in part] == list(many)
+        offer = fake.offer(provider="gemini", model="m")
+        assert [len(part) for part in run(offer, lambda batches: _soon(batches.parts(long)))] == [2, 1]
+
+
+async def _soon(value: T) -> T:
+    return value
+
+
 def test_what_cannot_be_submitted() -> None:
     with FakeProvider() as fake:
         offer = fake.offer(provider="openai")
         with pytest.raises(UsageError, match="empty"):
-            run(offer, lambda batches: batches.submit({}))
+            run(offer, lambda batches: batches.submit({}, label=LABEL))
         with pytest.raises(UsageError, match="custom id"):
-            run(offer, lambda batches: batches.submit({"a/b": requests(1)["s-0"]}))
+            run(offer, lambda batches: batches.submit({"a/b": requests(1)["s-0"]}, label=LABEL))
         with pytest.raises(UsageError, match="not a batch id"):
             run(offer, lambda batches: batches.poll("../files"))
         with pytest.raises(UsageError, match="no batch API"):
             run(replace(offer, provider="vllm"), lambda batches: batches.poll("x"))
         mixed = {**requests(1), "t": ModelRequest(model="m", text="raw")}
         with pytest.raises(Exception, match="mix chat and text"):
-            run(offer, lambda batches: batches.submit(mixed))
+            run(offer, lambda batches: batches.submit(mixed, label=LABEL))
 
 
 def test_a_refused_key() -> None:
@@ -90,4 +144,4 @@ def test_a_refused_key() -> None:
         for provider in ("openai", "anthropic"):
             offer = fake.offer(provider=provider)
             with pytest.raises(AuthError):
-                run(offer, lambda batches: batches.submit(requests(1)))
+                run(offer, lambda batches: batches.submit(requests(1), label=LABEL))

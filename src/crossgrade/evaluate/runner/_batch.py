@@ -1,19 +1,20 @@
 """Batches: what a provider answers within a day at half price, asked for before it is needed."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
+from hashlib import sha256
 from typing import TYPE_CHECKING
 
 import anyio
 import anyio.to_thread
 
-from crossgrade.domain import ModelAnswer
+from crossgrade.domain import ModelAnswer, ModelRequest
 from crossgrade.errors import ProviderError
 from crossgrade.evaluate.runner._budget import Budget
 from crossgrade.evaluate.runner._case import Call, Case
 from crossgrade.providers import BatchProvider
-from crossgrade.store import Batch, Response, new_id
+from crossgrade.store import Batch, Response, new_id, utc_now
 
 if TYPE_CHECKING:
     from crossgrade.store import Store
@@ -32,8 +33,9 @@ class Batches:
 
     The answers become responses in the store, where the run finds them as if they had been paid
     for before. What a batch does not answer is asked in the ordinary way. A batch is recorded
-    once submitted, so a resumed run collects it. `providers` is by offer name; `own` holds the
-    digests of all requests this run submitted; `waiting` counts requests not answered yet.
+    before it is submitted and again with its id, so a resumed run collects it, or finds it in the
+    provider's list where the process ended in between. `providers` is by offer name; `own` holds
+    the digests of all requests this run submitted; `waiting` counts requests not answered yet.
     """
 
     providers: Mapping[str, BatchProvider]
@@ -43,12 +45,25 @@ class Batches:
     waiting: int = 0
     own: set[str] = field(default_factory=set)
     _submitted: list[Batch] = field(default_factory=list)
+    _intended: list[Batch] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        """Remember what earlier parts of the run submitted."""
-        if self.providers:
-            for batch in self.store.runs.batches(self.run_id):
+        """Remember what earlier parts of the run submitted, or were about to."""
+        if not self.providers:
+            return
+        recorded = self.store.runs.batches(self.run_id)
+        for batch in recorded:
+            if batch.batch:
                 self._remember(batch)
+        self._intended += [each for each in recorded if not each.batch and not self._followed(each)]
+
+    def _followed(self, intended: Batch) -> bool:
+        """Whether a batch that was about to be submitted is recorded with its id."""
+        wanted = (intended.offer, intended.request_digests)
+        return any(
+            (each.offer, each.request_digests) == wanted and each.at >= intended.at
+            for each in self._submitted
+        )
 
     def _remember(self, batch: Batch) -> None:
         self._submitted.append(batch)
@@ -60,12 +75,13 @@ class Batches:
         """Have the open calls of some cases answered in batches, offer by offer; waits for them all.
 
         `on_wait` is called at every poll. Returns the responses by request digest. Raises
-        `ProviderError` when a batch cannot be submitted, followed or collected; what was
+        `ProviderError` when a batch cannot be found, submitted, followed or collected; what was
         submitted is collected when the run resumes.
         """
         found: dict[str, Response] = {}
         self._set_aside(cases, paid)
         for name, provider in self.providers.items():
+            await self._find_lost(name, provider)
             calls = {
                 call.digest: call
                 for case in cases
@@ -78,10 +94,28 @@ class Batches:
             self._set_aside(cases, found)
             fresh = self._affordable({digest: call for digest, call in calls.items() if digest not in found})
             if len(fresh) >= SMALLEST:
-                batch = await self._submit(name, provider, fresh)
-                found |= await self._collect(provider, batch, fresh, on_wait)
+                for batch in await self._submit_all(name, provider, fresh):
+                    calls = {digest: fresh[digest] for digest in batch.request_digests}
+                    found |= await self._collect(provider, batch, calls, on_wait)
                 self._set_aside(cases, found)
         return found
+
+    async def _find_lost(self, name: str, provider: BatchProvider) -> None:
+        """Find batches that were about to be submitted when an earlier part of the run ended."""
+        for intended in [each for each in self._intended if each.offer == name]:
+            ids = await provider.find(
+                self._label(intended), size=len(intended.request_digests), since=intended.at
+            )
+            known = {each.batch for each in self._submitted}
+            for batch in [replace(intended, batch=each, at=utc_now()) for each in ids if each not in known]:
+                await anyio.to_thread.run_sync(self.store.runs.append_batch, batch)
+                self._remember(batch)
+            self._intended.remove(intended)
+
+    def _label(self, batch: Batch) -> str:
+        """Return the name under which the provider knows a batch: of this run, with these requests."""
+        content = sha256("\n".join(batch.request_digests).encode()).hexdigest()
+        return f"crossgrade-{self.run_id}-{content[:16]}"
 
     def _set_aside(self, cases: Sequence[Case], answers: Mapping[str, Response]) -> None:
         """Set aside what the answers of own batches cost, which count as spent only in their turn.
@@ -109,17 +143,20 @@ class Batches:
             chosen[digest] = call
         return chosen
 
-    async def _submit(self, name: str, provider: BatchProvider, calls: Mapping[str, Call]) -> Batch:
+    async def _submit_all(self, name: str, provider: BatchProvider, calls: Mapping[str, Call]) -> list[Batch]:
+        """Submit calls in as few batches as the provider takes."""
         requests = {digest: call.request for digest, call in calls.items()}
-        # Between these two lines the provider knows of the batch and we do not: the cancellation
-        # of a run waits for both.
+        return [await self._submit(name, provider, part) for part in provider.parts(requests)]
+
+    async def _submit(
+        self, name: str, provider: BatchProvider, requests: Mapping[str, ModelRequest]
+    ) -> Batch:
+        intended = Batch(run_id=self.run_id, offer=name, batch="", request_digests=tuple(requests))
+        # From the provider's yes to the record of it the cancellation of a run waits.
         with anyio.CancelScope(shield=True):
-            batch = Batch(
-                run_id=self.run_id,
-                offer=name,
-                batch=await provider.submit(requests),
-                request_digests=tuple(requests),
-            )
+            await anyio.to_thread.run_sync(self.store.runs.append_batch, intended)
+            made = await provider.submit(requests, label=self._label(intended))
+            batch = replace(intended, batch=made, at=utc_now())
             await anyio.to_thread.run_sync(self.store.runs.append_batch, batch)
         self._remember(batch)
         return batch
@@ -154,9 +191,8 @@ class Batches:
             await self._await_end(provider, batch, on_wait)
         finally:
             self.waiting = 0
-        results = await provider.results(
-            batch.batch, {digest: call.request for digest, call in calls.items()}
-        )
+        requests = {digest: call.request for digest, call in calls.items()}
+        results = await provider.results(batch.batch, requests, names=batch.request_digests)
         found = {
             digest: Response(
                 id=new_id(),
