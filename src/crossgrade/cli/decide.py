@@ -19,11 +19,12 @@ SCHEMA_VERSION = 1
 _OUTPUTS = {"as_json", "gated", "junit", "markdown", "report", "config_path"}
 _WITH_VERDICT = _OUTPUTS | {"verify_id"}
 _WITH_WORKLOAD = _OUTPUTS | {"sources", "floor", "alpha", "run_id", "apply_it"}
+_WITH_ONE_WORKLOAD = {"floor", "alpha", "run_id"}
 _NOT_WITH_FILES = {"run_id", "apply_it", "verify_id"}
 
 
 @click.command()
-@click.argument("sources", nargs=-1, metavar="RESULTS… | WORKLOAD")
+@click.argument("sources", nargs=-1, metavar="RESULTS… | WORKLOAD…")
 @click.option("--incumbent", metavar="MODEL", help="Model that serves today, as the results name it.")
 @click.option(
     "--candidate",
@@ -108,40 +109,46 @@ def command(sources: tuple[str, ...], as_json: bool, gated: bool, **options: Any
     """Decide whether the candidate may replace the incumbent.
 
     RESULTS are files of scored answers (CSV, JSONL, Inspect, lm-eval, promptfoo, HELM, DeepEval): no
-    project is needed. MODEL=PATH names the model of a file. WORKLOAD is one of the project's.
+    project is needed. MODEL=PATH names the model of a file. WORKLOAD is one of the project's, or several.
     """
     from crossgrade.decide import gate
 
-    verdict = _verdict(sources, options)
-    if verdict is None:
-        return 0
+    verdicts = _verdicts(sources, options)
     if as_json:
-        from crossgrade.decide import verdict_to_json
-
-        print_json(verdict_to_json(verdict), schema_version=SCHEMA_VERSION)
+        _print_json(verdicts)
     else:
         from crossgrade.report import render_text
 
-        click.echo(render_text(verdict), nl=False)
-    _write(verdict, options)
-    return gate(verdict) if gated else 0
+        click.echo("\n".join(map(render_text, verdicts)), nl=False)
+    _write(verdicts, options)
+    return max(map(gate, verdicts)) if gated else 0
 
 
-def _verdict(sources: tuple[str, ...], options: dict[str, Any]) -> "Verdict | None":
+def _print_json(verdicts: "list[Verdict]") -> None:
+    """Print one verdict as it is, and several in a list."""
+    from crossgrade.decide import verdict_to_json
+
+    trees = [verdict_to_json(verdict) for verdict in verdicts]
+    print_json(trees[0] if len(trees) == 1 else {"verdicts": trees}, schema_version=SCHEMA_VERSION)
+
+
+def _verdicts(sources: tuple[str, ...], options: dict[str, Any]) -> "list[Verdict]":
     given = _given()
     if options["verify_id"]:
         _refuse(given - _WITH_VERDICT, "a recorded verdict is computed again as it was decided")
-        return _verify(options)
+        return [_verify(options)]
     if not sources:
         raise UsageError(
             "nothing to decide on",
             hint="try `crossgrade decide RESULTS.csv --incumbent A --candidate B`, or name a workload",
         )
-    if len(sources) == 1 and _is_workload(sources[0], options["config_path"]):
+    if all(_is_workload(each, options["config_path"]) for each in sources):
         _refuse(given - _WITH_WORKLOAD, "the project says this of its workloads")
-        return _decide_workload(sources[0], options)
+        if len(sources) > 1:
+            _refuse(given & _WITH_ONE_WORKLOAD, "each workload has its own")
+        return _decide_workloads(sources, options)
     _refuse(given & _NOT_WITH_FILES, "result files belong to no project")
-    return _decide_files(sources, options)
+    return [_decide_files(sources, options)]
 
 
 def _given() -> set[str]:
@@ -218,31 +225,36 @@ def _stated_costs(costs: tuple[str, ...]) -> dict[str, float]:
     return found
 
 
-def _decide_workload(name: str, options: dict[str, Any]) -> "Verdict":
+def _decide_workloads(names: tuple[str, ...], options: dict[str, Any]) -> "list[Verdict]":
     from crossgrade.project import Project
 
     if not Path(options["config_path"]).exists():
         raise NotFoundError(
-            f"there is no file `{name}`, and no {options['config_path']} with a workload of that name",
+            f"there is no file `{names[0]}`, and no {options['config_path']} with a workload of that name",
             hint="give the path of a result file, or go to the project's folder",
         )
-    with Project.open(options["config_path"]) as project:
-        recorded = project.decide(
-            name, run_id=options["run_id"], floor=options["floor"], alpha=options["alpha"]
+    is_what_if = options["floor"] is not None or options["alpha"] is not None
+    if is_what_if and options["apply_it"]:
+        raise UsageError(
+            "a what-if (`--floor`, `--alpha`) is not recorded, so it cannot be applied",
+            hint="set floor and alpha of the workload in crossgrade.yaml, then decide again",
         )
-        if not recorded.id and options["apply_it"]:
-            raise UsageError(
-                "a what-if (`--floor`, `--alpha`) is not recorded, so it cannot be applied",
-                hint="set floor and alpha of the workload in crossgrade.yaml, then decide again",
-            )
-        note(f"recorded as verdict {recorded.id}" if recorded.id else "a what-if: not recorded")
-        if options["apply_it"]:
-            table = project.apply(recorded.id)
-            note(f"route table version {table.version} in force: {name} -> {recorded.verdict.policy.kind}")
-        return recorded.verdict
+    with Project.open(options["config_path"]) as project:
+        if len(names) > 1:
+            recorded = project.decide_all(names)
+        else:
+            rules = {key: options[key] for key in ("run_id", "floor", "alpha")}
+            recorded = [project.decide(names[0], **rules)]
+        for each in recorded:
+            note(f"recorded as verdict {each.id}" if each.id else "a what-if: not recorded")
+            if options["apply_it"]:
+                table, verdict = project.apply(each.id), each.verdict
+                kind = verdict.policy.kind
+                note(f"route table version {table.version} in force: {verdict.workload} -> {kind}")
+        return [each.verdict for each in recorded]
 
 
-def _verify(options: dict[str, Any]) -> "Verdict | None":
+def _verify(options: dict[str, Any]) -> "Verdict":
     from crossgrade.errors import CrossgradeError
     from crossgrade.project import Project
 
@@ -254,15 +266,17 @@ def _verify(options: dict[str, Any]) -> "Verdict | None":
             hint="do not act on it; decide again and compare the versions of Crossgrade",
         )
     note(f"verdict {check.verdict_id} recomputed from its recorded scores: identical")
+    if check.unchecked:
+        note(f"taken as recorded, for want of a verdict on the same scores: {', '.join(check.unchecked)}")
     return check.verdict
 
 
-def _write(verdict: "Verdict", options: dict[str, Any]) -> None:
+def _write(verdicts: "list[Verdict]", options: dict[str, Any]) -> None:
     from crossgrade.report import render_junit, render_markdown, write_report, write_text
 
     if options["junit"]:
-        write_text(options["junit"], render_junit([verdict]))
+        write_text(options["junit"], render_junit(verdicts))
     if options["markdown"]:
-        write_text(options["markdown"], render_markdown([verdict]))
+        write_text(options["markdown"], render_markdown(verdicts))
     if options["report"]:
-        note(f"report written to {write_report([verdict], options['report'])}")
+        note(f"report written to {write_report(verdicts, options['report'])}")

@@ -84,6 +84,7 @@ def _record(config: "Config", workload: "Workload") -> dict[str, object]:
         "scorer": workload.scorer,
         "floor": workload.floor,
         "alpha": workload.alpha,
+        "family_alpha": workload.family_alpha,
         "mode": workload.mode,
         "planned": workload.planned,
         "epochs": workload.epochs,

@@ -1,7 +1,7 @@
 """From sections to domain objects: names, overrides and paths resolved, rules across keys checked."""
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -49,7 +49,18 @@ class Resolver:
     def workloads(self, file: ConfigFile, offers: dict[str, Offer]) -> dict[str, Workload]:
         """Return the workloads by name; empty slots where a name does not resolve are left out."""
         built = {name: self._workload(name, section, offers) for name, section in file.workloads.items()}
-        return {name: workload for name, workload in built.items() if workload is not None}
+        found = {name: workload for name, workload in built.items() if workload is not None}
+        if file.family_alpha is None:
+            return found
+        for name, section in file.workloads.items():
+            if "alpha" in section.model_fields_set:
+                hint = "remove `alpha` here, or `family_alpha`"
+                self._refuse(f"workloads.{name}.alpha", "`family_alpha` gives every workload its part", hint)
+        part = file.family_alpha / len(built)
+        return {
+            name: replace(workload, alpha=part, family_alpha=file.family_alpha)
+            for name, workload in found.items()
+        }
 
     def path(self, where: str, text: str) -> Path:
         """Resolve a path against the project's folder; outside it (links included) is a problem."""

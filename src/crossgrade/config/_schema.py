@@ -274,6 +274,11 @@ class ConfigFile(Section):
     watch: WatchSection = Field(
         default=WatchSection(), description="How `crossgrade watch` checks that verdicts still hold."
     )
+    family_alpha: Annotated[float, Field(gt=0, lt=0.5)] | None = Field(
+        default=None,
+        description="Chance accepted of certifying anything wrongly over all workloads together; each begins "
+        "with an equal part of it. Left out, each has its own `alpha`.",
+    )
     store: Text = Field(
         default=".crossgrade/crossgrade.db",
         description="SQLite file inside the project's folder, or a database URL without password; "

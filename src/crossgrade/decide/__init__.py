@@ -3,6 +3,7 @@
 from crossgrade.decide._decide import decide_policy
 from crossgrade.decide._digest import evidence_digest
 from crossgrade.decide._evidence import Evidence, ModelColumns, PairingAudit
+from crossgrade.decide._family import siblings
 from crossgrade.decide._json import gate, verdict_from_json, verdict_to_json
 from crossgrade.decide._records import (
     Certificate,
@@ -14,6 +15,7 @@ from crossgrade.decide._records import (
     ModelFacts,
     PolicyCost,
     RequirementCheck,
+    Sibling,
     Verdict,
     VerdictName,
 )
@@ -36,6 +38,7 @@ __all__ = [
     "PolicyCost",
     "Progress",
     "RequirementCheck",
+    "Sibling",
     "Stopping",
     "Verdict",
     "VerdictName",
@@ -43,6 +46,7 @@ __all__ = [
     "evidence_digest",
     "gate",
     "recompute",
+    "siblings",
     "verdict_from_json",
     "verdict_to_json",
     "verify",

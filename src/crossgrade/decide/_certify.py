@@ -9,7 +9,7 @@ from crossgrade.decide import _thresholds as limits
 from crossgrade.decide._evidence import BoolColumn, FloatColumn
 from crossgrade.decide._guards import failing, failing_parts
 from crossgrade.decide._hypotheses import alpha_shares
-from crossgrade.decide._records import Certificate, EvidencePoint, Guard
+from crossgrade.decide._records import Certificate, EvidencePoint, Guard, Sibling
 from crossgrade.decide._view import Part, View
 from crossgrade.stats import Outcome, Retention, SequentialRetention, corrected_retention, holm, retention
 
@@ -33,27 +33,39 @@ class Tested:
 def certify(view: View, guards: Iterable[Guard]) -> tuple[tuple[Certificate, ...], tuple[EvidencePoint, ...]]:
     """Test every hypothesis; return certificates (each candidate's whole first) and the bets' paths.
 
-    A hypothesis that a guard took out stays in the family with p = 1: which ones are taken out
-    depends on the data, so its share of alpha is not handed to the others.
+    The correction is over these hypotheses and those of the workloads that share alpha.
+    """
+    tested = tested_hypotheses(view, guards)
+    family: tuple[Tested | Sibling, ...] = (*tested, *view.settings.siblings)
+    weights = [one.share for one in family]
+    adjusted = holm([one.p for one in family], weights)
+    below = holm([one.p_below for one in family], weights)
+    certificates = tuple(
+        _certificate(view, one, p, q) for one, p, q in zip(tested, adjusted, below, strict=False)
+    )
+    wholes = {one.candidate for one in tested if one.part.label is None}
+    models = [model.model for model in view.evidence.candidates]
+    read_only = tuple(_read_only(view, model) for model in models if model not in wholes)
+    return (*read_only, *certificates), tuple(point for one in tested for point in one.path)
+
+
+def tested_hypotheses(view: View, guards: Iterable[Guard]) -> tuple[Tested, ...]:
+    """Test every hypothesis of the workload, each candidate's whole before its segments.
+
+    A hypothesis that a guard took out stays with p = 1: which ones are taken out depends on the
+    data, so its share of alpha is not handed to the others.
     """
     guards = tuple(guards)
     models = [model.model for model in view.evidence.candidates]
     labels = [str(part.label) for part in view.segments]
-    shares = alpha_shares(models, labels, splits_only=view.settings.splits_only)
-    tested = [
+    settings = view.settings
+    shares = alpha_shares(models, labels, splits_only=settings.splits_only, total=settings.alpha_share)
+    return tuple(
         _test(view, guards, candidate, part, shares[candidate, part.label])
         for candidate in models
         for part in (view.whole, *view.segments)
         if (candidate, part.label) in shares
-    ]
-    weights = [one.share for one in tested]
-    adjusted = holm([one.p for one in tested], weights)
-    below = holm([one.p_below for one in tested], weights)
-    certificates = tuple(
-        _certificate(view, one, float(p), float(q)) for one, p, q in zip(tested, adjusted, below, strict=True)
     )
-    read_only = tuple(_read_only(view, model) for model in models if (model, None) not in shares)
-    return (*read_only, *certificates), tuple(point for one in tested for point in one.path)
 
 
 def _read_only(view: View, candidate: str) -> Certificate:

@@ -11,7 +11,7 @@ from crossgrade.decide._certify import certify
 from crossgrade.decide._costs import policy_cost
 from crossgrade.decide._digest import evidence_digest
 from crossgrade.decide._evidence import Evidence
-from crossgrade.decide._guards import failed_segments, failing, run_guards
+from crossgrade.decide._guards import failing, run_guards, sound_candidates
 from crossgrade.decide._options import Option, certified_options, cheapest, open_hypotheses
 from crossgrade.decide._reasons import reasons, would_change
 from crossgrade.decide._records import (
@@ -66,12 +66,8 @@ def decide_policy(
     certificates, path = certify(view, guards)
     checks = check_requirements(view, now)
     missing = missing_evidence(settings.requirements, settings.provided)
-    sound = [
-        each.model
-        for each in evidence.candidates
-        if failing(guards, candidate=each.model, segment=None) is None
-    ]
-    invalid = not sound or (view.splittable and len(failed_segments(view, guards)) == len(view.segments))
+    sound = sound_candidates(view, guards)
+    invalid = not sound
     certificates = tuple(_grounded(one, guards, invalid=invalid) for one in certificates)
     options = certified_options(view, certificates, checks)
     chosen = None if invalid or missing else cheapest(options)

@@ -15,7 +15,7 @@ The whole is looked at without the segments that failed: one broken segment does
 rest unfit.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from crossgrade.decide import _guards_samples as samples
 from crossgrade.decide import _guards_scores as scores
@@ -70,6 +70,14 @@ def failed_segments(view: View, guards: Iterable[Guard]) -> frozenset[str]:
     return frozenset(
         label for label in labels if all(failing(guards, candidate=each, segment=label) for each in models)
     )
+
+
+def sound_candidates(view: View, guards: Sequence[Guard]) -> list[str]:
+    """Return the candidates for which the evidence as a whole is fit to carry a decision."""
+    if view.splittable and len(failed_segments(view, guards)) == len(view.segments):
+        return []
+    models = [model.model for model in view.evidence.candidates]
+    return [model for model in models if failing(guards, candidate=model, segment=None) is None]
 
 
 def failing(guards: Iterable[Guard], *, candidate: str, segment: str | None) -> str | None:

@@ -210,11 +210,14 @@ def peeking(view: View) -> Iterator[Guard]:
 def selection(view: View) -> Iterator[Guard]:
     """The best of several candidates or segments looks better than it is; alpha is spent once over all."""
     k, parts, draws = len(view.evidence.candidates), len(view.segments), view.settings.draws
+    others = view.settings.workloads - 1
     hypotheses = k * (parts if parts and view.settings.splits_only else 1 + parts)
+    hypotheses += len(view.settings.siblings)
     seen = "one candidate, one hypothesis"
     if hypotheses > 1:
+        shared = f", with {count(others, 'other workload')}" if others else ""
         seen = (
-            f"{count(k, 'candidate')} and {count(parts, 'segment')}: {hypotheses} hypotheses, "
+            f"{count(k, 'candidate')} and {count(parts, 'segment')}{shared}: {hypotheses} hypotheses, "
             f"corrected by Holm at {view.settings.alpha:g} over all of them"
         )
     if draws > 1:

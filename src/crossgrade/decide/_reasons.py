@@ -16,7 +16,16 @@ from crossgrade.domain import Estimate
 def reasons(found: Findings) -> tuple[str, ...]:
     """Return why the verdict is what it is, the loudest first."""
     return tuple(
-        dict.fromkeys([*_warnings(found), *_quality(found), *_money(found), *_limits(found), *_doubts(found)])
+        dict.fromkeys(
+            [
+                *_warnings(found),
+                *_quality(found),
+                *_family(found),
+                *_money(found),
+                *_limits(found),
+                *_doubts(found),
+            ]
+        )
     )
 
 
@@ -75,6 +84,17 @@ def _quality(found: Findings) -> Iterator[str]:
     parts = tuple(str(one.segment) for one in found.certificates if one.segment and _is_open(one))
     if parts:
         yield f"Still open: {listed(tuple(dict.fromkeys(parts)))}."
+
+
+def _family(found: Findings) -> Iterator[str]:
+    """Yield who shares the error rate."""
+    siblings = found.view.settings.siblings
+    others = tuple(dict.fromkeys(each.workload for each in siblings))
+    if others:
+        yield f"The error rate is shared with {listed(others)}: one correction over all their hypotheses."
+    waiting = tuple(each.workload for each in siblings if each.candidate is None)
+    if waiting:
+        yield f"Without results yet, its part of the error rate kept: {listed(waiting)}."
 
 
 def _is_open(one: Certificate) -> bool:

@@ -35,6 +35,25 @@ class ModelFacts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Sibling:
+    """A hypothesis of another workload that shares alpha with this one, as it came out there.
+
+    `share` is its initial share of alpha, `p` and `p_below` its p-values before any correction.
+    A workload without fit evidence stands as one sibling without candidate and with p = 1: its
+    share is kept for it.
+    """
+
+    workload: str
+    share: float
+    candidate: str | None = None
+    segment: str | None = None
+    p: float = 1.0
+    p_below: float = 1.0
+    run_id: str | None = None
+    evidence_digest: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DecisionSettings:
     """Everything besides the evidence that a verdict depends on; kept in it, so that it can be checked.
 
@@ -44,7 +63,8 @@ class DecisionSettings:
     request that someone stated, for models without measured ones. `provided` names evidence
     that is there: documents, "agent trials", "verified-identity routes". `changed_since_run` says
     in words which settings the run was stopped under that are not these, `draws` how many different
-    draws (seed and plan) of this dataset were run.
+    draws (seed and plan) of this dataset were run. `alpha` is shared by all workloads of a family: this
+    one begins with `alpha_share` of it, and `siblings` are the hypotheses of the others.
     """
 
     floor: float = 0.85
@@ -62,6 +82,13 @@ class DecisionSettings:
     provided: tuple[str, ...] = ()
     changed_since_run: tuple[str, ...] = ()
     draws: int = 1
+    alpha_share: float = 1.0
+    siblings: tuple[Sibling, ...] = ()
+
+    @property
+    def workloads(self) -> int:
+        """How many workloads share alpha, this one included."""
+        return 1 + len({each.workload for each in self.siblings})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -44,6 +44,8 @@ def sentence(found: Findings) -> str:
     """Return the verdict in one sentence."""
     settings = found.view.settings
     floor = f"floor {settings.floor:g}, error rate {percent(settings.alpha)}"
+    if settings.siblings:
+        floor += f" over {settings.workloads} workloads together"
     if found.chosen is not None:
         return _move(found, floor)
     if found.name == "invalid":

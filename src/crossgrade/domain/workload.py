@@ -37,7 +37,8 @@ class Requirements:
 class Workload:
     """A workload as configured: contestants, dataset, scorer, and the test's settings.
 
-    `floor` is the retention that must hold, in (0, 2); `alpha` the error rate a side;
+    `floor` is the retention that must hold, in (0, 2); `alpha` the error rate a side, which is
+    this workload's part of `family_alpha` where all workloads of a project share one;
     `planned` the largest number of samples asked (None: the whole dataset);
     `requests_per_month` prices the decision (None: unknown). `segment` and `cluster` name
     dataset fields. With `splits_only` each segment is tested for itself and nothing moves the whole.
@@ -50,6 +51,7 @@ class Workload:
     scorer: ScorerSpec
     floor: float = 0.85
     alpha: float = 0.05
+    family_alpha: float | None = None
     mode: Mode = "sequential"
     planned: int | None = None
     epochs: int = 1

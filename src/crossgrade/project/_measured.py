@@ -120,9 +120,11 @@ def decision_settings(
     from crossgrade.decide import DecisionSettings
 
     documents = workload.requirements.documents
+    alpha = workload.family_alpha or workload.alpha
     return DecisionSettings(
         floor=workload.floor,
-        alpha=workload.alpha,
+        alpha=alpha,
+        alpha_share=workload.alpha / alpha,
         mode=workload.mode,
         requirements=workload.requirements,
         facts=tuple(_facts(offer, prices.get(offer.name)) for offer in offers_of(workload).values()),

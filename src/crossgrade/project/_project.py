@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Self
 from crossgrade.config import Config, load_config
 from crossgrade.domain import Offer, Price, Workload
 from crossgrade.errors import ConfigError, DataError, NotFoundError, UsageError
+from crossgrade.project._family import Case, Family, verify_siblings, with_rules
 from crossgrade.project._measured import (
     changed_settings,
     decision_settings,
@@ -23,8 +24,9 @@ from crossgrade.project._measured import (
 )
 
 if TYPE_CHECKING:
-    from crossgrade.decide import Verdict
+    from crossgrade.decide import Sibling, Verdict
     from crossgrade.evaluate import Judges, PairScorer, Progress, RunEstimate, RunResult, Scorer
+    from crossgrade.project._routing import Routing
     from crossgrade.routing import RouteTable
     from crossgrade.store import Run, Store, StoredVerdict
     from crossgrade.workloads import Dataset
@@ -34,11 +36,15 @@ DEFAULT_CONFIG = "crossgrade.yaml"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
-    """Whether a recorded verdict is what its recorded evidence gives now; empty differences: it is."""
+    """Whether a recorded verdict is what its recorded evidence gives now; empty differences: it is.
+
+    `unchecked` names the workloads whose p-values were taken as recorded.
+    """
 
     verdict_id: str
     verdict: "Verdict"
     differences: tuple[str, ...]
+    unchecked: tuple[str, ...] = ()
 
 
 class Project:
@@ -210,14 +216,49 @@ class Project:
         """Decide on a workload from a run (by default its newest), and record verdict and evidence.
 
         `floor` and `alpha` override the workload's: that is a what-if, which is not recorded (its id
-        is empty). Raises NotFoundError without a run and UsageError when what was measured (dataset,
-        contestants, scorer) changed since; where the rules changed, the guard `peeking` says so.
+        is empty). Where the workloads share `family_alpha`, one correction is over the hypotheses of
+        all of them, each from its newest run. Raises NotFoundError without a run and UsageError when
+        what was measured (dataset, contestants, scorer) changed since; where the rules changed, the
+        guard `peeking` says so.
         """
+        is_what_if = floor is not None or alpha is not None
+        workload = with_rules(self.workload(name), floor=floor, alpha=alpha)
+        case = self._case(workload, run_id)
+        siblings = self._family().of_others(workload)
+        return self._decide(case, siblings, now=now or datetime.now(UTC), record=not is_what_if)
+
+    def decide_all(self, names: Sequence[str] = (), *, now: datetime | None = None) -> "list[StoredVerdict]":
+        """Decide on several workloads (by default all) at one moment, and record the verdicts.
+
+        It gives what `decide` gives for each, and takes less time where they share `family_alpha`.
+        """
+        now, family = now or datetime.now(UTC), self._family()
+        workloads = [self.workload(name) for name in names or self.config.workloads]
+        return [
+            self._decide(self._case(each), family.of_others(each), now=now, record=True) for each in workloads
+        ]
+
+    def _decide(
+        self, case: Case, siblings: "tuple[Sibling, ...]", *, now: datetime, record: bool
+    ) -> "StoredVerdict":
         from crossgrade.decide import decide_policy
         from crossgrade.store import StoredVerdict
 
-        workload = self.workload(name)
-        workload = replace(workload, floor=floor or workload.floor, alpha=alpha or workload.alpha)
+        verdict = decide_policy(
+            case.evidence,
+            replace(case.settings, siblings=siblings),
+            now=now,
+            run_id=case.run.id,
+            spent_usd=self.store.runs.totals(case.run.id).spent_usd,
+        )
+        identifier = self.store.verdicts.append(verdict, case.evidence) if record else ""
+        return StoredVerdict(id=identifier, verdict=verdict)
+
+    def _family(self) -> Family:
+        return Family(self.config.workloads.values(), self._case)
+
+    def _case(self, workload: Workload, run_id: str | None = None) -> Case:
+        """Return what a workload is decided on: a run (by default its newest), its evidence, settings."""
         run = self._run(workload, run_id)
         judge = self._judge(workload)
         evidence = run_evidence(
@@ -231,54 +272,36 @@ class Project:
             ),
             draws=draws(self.store, run),
         )
-        verdict = decide_policy(
-            evidence,
-            settings,
-            now=now or datetime.now(UTC),
-            run_id=run.id,
-            spent_usd=self.store.runs.totals(run.id).spent_usd,
-        )
-        is_what_if = floor is not None or alpha is not None
-        identifier = "" if is_what_if else self.store.verdicts.append(verdict, evidence)
-        return StoredVerdict(id=identifier, verdict=verdict)
+        return Case(run=run, evidence=evidence, settings=settings)
 
     def verify(self, verdict_id: str) -> Check:
-        """Compute a recorded verdict again from its recorded scores, and say where it differs."""
+        """Compute a recorded verdict again from its recorded scores, and say where it differs.
+
+        The p-values of workloads that it shares alpha with are computed again from their own
+        recorded scores; those of workloads without a verdict on the same scores are `unchecked`.
+        """
         from crossgrade.decide import verify
 
         stored = self.store.verdicts.get(verdict_id)
         evidence = self.store.verdicts.evidence(stored.id)
+        differences, unchecked = verify_siblings(self.store, stored.verdict)
         return Check(
-            verdict_id=stored.id, verdict=stored.verdict, differences=verify(stored.verdict, evidence)
-        )
-
-    def apply(self, verdict_id: str) -> "RouteTable":
-        """Put a recorded verdict's policy into the route table in force; returns the table.
-
-        Raises UsageError for an expired or invalid verdict: it never widens a route.
-        """
-        from crossgrade.routing import Route, RouteTable, route_table_digest
-
-        stored = self.store.verdicts.get(verdict_id)
-        verdict = stored.verdict
-        if verdict.name == "invalid" or verdict.valid_until <= datetime.now(UTC):
-            why = "invalid" if verdict.name == "invalid" else f"expired on {verdict.valid_until:%Y-%m-%d}"
-            raise UsageError(f"verdict {stored.id} is {why}", hint="evaluate and decide again")
-        policy = verdict.policy
-        models = {policy.incumbent, *([policy.candidate] if policy.candidate else [])}
-        route = Route(
-            name=verdict.workload,
-            policy=policy,
-            targets={model: model for model in sorted(models)},
-            valid_until=verdict.valid_until,
             verdict_id=stored.id,
-            evidence_digest=verdict.evidence_digest,
+            verdict=stored.verdict,
+            differences=(*verify(stored.verdict, evidence), *differences),
+            unchecked=unchecked,
         )
-        current = self.store.routes.current()
-        if current is None:
-            return self.store.publish_route(RouteTable(version=1, routes=(route,)), None)
-        digest = route_table_digest(current)
-        return self.store.publish_route(current.replacing(route, previous=digest), digest)
+
+    @property
+    def routing(self) -> "Routing":
+        """The project's routes: apply a verdict, promote, abort."""
+        from crossgrade.project._routing import Routing
+
+        return Routing(self.config, self.store)
+
+    def apply(self, verdict_id: str, *, canary: bool = False) -> "RouteTable":
+        """Put a recorded verdict's policy into the route table in force; see `Routing.apply`."""
+        return self.routing.apply(verdict_id, canary=canary)
 
     def export_run(self, run_id: str, path: Path) -> int:
         """Write a run's scored answers as one table, with a blank `human` column; returns its rows.

@@ -82,7 +82,7 @@ def view(verdict: Verdict) -> VerdictView:
 def _facts(verdict: Verdict) -> tuple[tuple[str, str], ...]:
     facts = [
         ("policy", policy_words(verdict.policy)),
-        ("floor", f"retention ≥ {verdict.floor:g} at an error rate of {100 * verdict.alpha:g} %"),
+        ("floor", f"retention ≥ {verdict.floor:g} at an error rate of {_error_rate(verdict)}"),
         ("samples", f"{verdict.asked:,} of {verdict.planned:,} planned"),
     ]
     if verdict.calls_saved:
@@ -96,6 +96,11 @@ def _facts(verdict: Verdict) -> tuple[tuple[str, str], ...]:
     facts.append(("decided", f"{verdict.decided_at:%Y-%m-%d}"))
     facts.append(("valid until", f"{verdict.valid_until:%Y-%m-%d}"))
     return tuple(facts)
+
+
+def _error_rate(verdict: Verdict) -> str:
+    shared = f" over {verdict.settings.workloads} workloads together" if verdict.settings.siblings else ""
+    return f"{100 * verdict.alpha:g} %{shared}"
 
 
 def standing(certificate: Certificate) -> str:
@@ -132,7 +137,7 @@ def _retention(verdict: Verdict) -> Table:
         numeric=frozenset({2, 3, 4, 5, 6, 7}),
         note=(
             f"Intervals at {fmt.percent(max(levels), 0)}, each for itself. p is of the result shown, "
-            f"adjusted for {_counted(sum(each.tested for each in verdict.certificates))} (weighted Holm); "
+            f"adjusted for {_counted(verdict)} (weighted Holm); "
             f"a result needs at most {verdict.alpha:g}."
         ),
     )
@@ -143,8 +148,12 @@ def _shown_p(certificate: Certificate) -> float:
     return certificate.adjusted_p_below if certificate.shown_below else certificate.adjusted_p
 
 
-def _counted(hypotheses: int) -> str:
-    return "one hypothesis" if hypotheses == 1 else f"all {hypotheses} hypotheses"
+def _counted(verdict: Verdict) -> str:
+    here = sum(each.tested for each in verdict.certificates)
+    if verdict.settings.siblings:
+        there = len(verdict.settings.siblings)
+        return f"{here} of this workload and {there} of those that share the error rate"
+    return "one hypothesis" if here == 1 else f"all {here} hypotheses"
 
 
 def _mean(value: float | None) -> str:
@@ -210,7 +219,7 @@ def _methods(verdict: Verdict) -> tuple[str, ...]:
         (
             "Retention is the mean score of the policy's answers over the mean score of the incumbent's, on "
             f"the same samples. Certified: the data reject “retention < {verdict.floor:g}” at an error "
-            f"rate of {100 * verdict.alpha:g} % over all hypotheses of this decision together."
+            f"rate of {_error_rate(verdict)}, all hypotheses corrected as one."
         ),
     ]
     if tests:
@@ -236,4 +245,6 @@ def _provenance(verdict: Verdict) -> tuple[tuple[str, str], ...]:
         ("decided at", verdict.decided_at.isoformat(timespec="seconds")),
     ]
     rows += [("price", source) for source in verdict.price_sources]
+    shared = {each.workload: each.run_id or "no results yet" for each in verdict.settings.siblings}
+    rows += [("shares the error rate", f"{workload}: {run}") for workload, run in shared.items()]
     return tuple(rows)

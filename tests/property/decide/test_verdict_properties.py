@@ -11,6 +11,7 @@ from crossgrade.decide import (
     DecisionSettings,
     decide_policy,
     gate,
+    siblings,
     verdict_from_json,
     verdict_to_json,
     verify,
@@ -147,3 +148,42 @@ def test_a_better_candidate_is_never_less_certified(make, now, data):
     better = replace(alone, candidates=(replace(alone.candidates[0], score=scores),))
     one, other = (decide_policy(each, now=now).certificates[0].retention for each in (alone, better))
     assert other.p_value <= one.p_value + 1e-9
+
+
+@SLOW
+@given(data=st.data())
+def test_a_family_certifies_nothing_that_its_workload_alone_would_not(make, now, data):
+    shared = DecisionSettings(alpha_share=1 / 3)
+    drawn = [replace(_clean(data.draw(cases(make))), workload=name) for name in "pqr"]
+    theirs = [siblings(each, shared) for each in drawn]
+    assert abs(sum(one.share for each in theirs for one in each) - 1) < 1e-9
+    for at, each in enumerate(drawn):
+        others = tuple(one for where, found in enumerate(theirs) if where != at for one in found)
+        together = decide_policy(each, replace(shared, siblings=others), now=now)
+        again = decide_policy(each, replace(shared, siblings=others[::-1]), now=now)
+        alone = decide_policy(each, now=now)
+        for one, other, single in zip(
+            together.certificates, again.certificates, alone.certificates, strict=True
+        ):
+            assert one.adjusted_p == other.adjusted_p
+            assert one.certified <= single.certified
+
+
+def test_a_family_at_the_floor_errs_as_often_as_one_decision(make, counts, now):
+    """Two hundred families of one good workload and two at the floor; tests/verify has thousands."""
+    rng = np.random.default_rng(5)
+    shared, wrong = DecisionSettings(alpha_share=1 / 3), 0
+    for _ in range(200):
+        good = replace(make(*counts(130, 2, 2, 16)), workload="good")
+        floor = [
+            make(*counts(*rng.multinomial(120, (0.64, 0.16, 0.04, 0.16)), seed=int(rng.integers(2**32))))
+            for _ in range(2)
+        ]
+        theirs = [siblings(each, shared) for each in (good, *floor)]
+        wrong += any(
+            decide_policy(each, replace(shared, siblings=(*theirs[0], *theirs[3 - at])), now=now)
+            .certificates[0]
+            .certified
+            for at, each in enumerate(floor, 1)
+        )
+    assert wrong <= 23  # at 5.5 %, one time in a thousand

@@ -161,7 +161,7 @@ def test_keys_of_the_file_cover_the_fields_of_the_domain() -> None:
     for section, kind, elsewhere in pairs:
         assert set(schema[section]["properties"]) == {field.name for field in fields(kind)} - elsewhere
     renamed = {"segment": "segment_field", "cluster": "cluster_field", "weight": "weight_field"}
-    of_workload = {renamed.get(field.name, field.name) for field in fields(Workload)} - {"name"}
+    of_workload = {renamed.get(field.name, field.name) for field in fields(Workload)} - {"name", "family_alpha"}
     assert set(schema["WorkloadSection"]["properties"]) == of_workload | {"prompt", "settings"}
 
 
@@ -296,3 +296,11 @@ def test_the_schema_for_editors_accepts_what_loads(tmp_path: Path) -> None:
     jsonschema.validate(json.loads(config.canonical), schema)
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate({"models": {}, "extra": 1}, schema)
+
+
+def test_a_shared_error_rate_is_divided_over_the_workloads(tmp_path: Path) -> None:
+    second = MINIMAL[MINIMAL.index("  support:") :].replace("support:", "triage:")
+    config = load(tmp_path, f"family_alpha: 0.04\n{MINIMAL}{second}")
+    assert {(each.alpha, each.family_alpha) for each in config.workloads.values()} == {(0.02, 0.04)}
+    (problem,) = problems(tmp_path, f"family_alpha: 0.04\n{with_lines('alpha: 0.05')}")
+    assert problem == "11:5 `family_alpha` gives every workload its part"

@@ -1,0 +1,99 @@
+"""The workloads of a project that share one error rate."""
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from crossgrade.domain import Workload
+from crossgrade.errors import DataError, NotFoundError, UsageError
+
+if TYPE_CHECKING:
+    from crossgrade.decide import DecisionSettings, Evidence, Sibling, Verdict
+    from crossgrade.store import Run, Store
+
+_REL = 1e-9
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """What a workload is decided on."""
+
+    run: "Run"
+    evidence: "Evidence"
+    settings: "DecisionSettings"
+
+
+def with_rules(workload: Workload, *, floor: float | None, alpha: float | None) -> Workload:
+    """Return the workload under another floor or error rate; a shared rate keeps its parts."""
+    workload = replace(workload, floor=floor or workload.floor)
+    if alpha is None:
+        return workload
+    if workload.family_alpha is None:
+        return replace(workload, alpha=alpha)
+    return replace(workload, alpha=alpha * workload.alpha / workload.family_alpha, family_alpha=alpha)
+
+
+class Family:
+    """Looks up what workloads contribute to each other's correction, each once."""
+
+    def __init__(self, workloads: Iterable[Workload], case: Callable[[Workload], Case]) -> None:
+        self._workloads = tuple(workloads)
+        self._case = case
+        self._known: dict[str, tuple[Sibling, ...]] = {}
+
+    def of_others(self, workload: Workload) -> "tuple[Sibling, ...]":
+        """Return the hypotheses of all other workloads; none where each has its own error rate."""
+        if workload.family_alpha is None:
+            return ()
+        others = [each for each in self._workloads if each.name != workload.name]
+        return tuple(sibling for other in others for sibling in self._of(other))
+
+    def _of(self, workload: Workload) -> "tuple[Sibling, ...]":
+        from crossgrade.decide import Sibling, siblings
+
+        if workload.name not in self._known:
+            try:
+                case = self._case(workload)
+            except (DataError, NotFoundError, UsageError):  # no run, or one that no longer counts
+                share = workload.alpha / (workload.family_alpha or workload.alpha)
+                found: tuple[Sibling, ...] = (Sibling(workload=workload.name, share=share),)
+            else:
+                found = siblings(case.evidence, case.settings, run_id=case.run.id)
+            self._known[workload.name] = found
+        return self._known[workload.name]
+
+
+def verify_siblings(store: "Store", verdict: "Verdict") -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return which workloads' p-values differ when computed again, and which could not be."""
+    from crossgrade.decide import siblings
+
+    claimed: dict[tuple[str, str], list[Sibling]] = {}
+    for each in verdict.settings.siblings:
+        if each.evidence_digest is not None:
+            claimed.setdefault((each.workload, each.evidence_digest), []).append(each)
+    differing, unchecked = [], []
+    for (workload, digest), theirs in claimed.items():
+        recorded = [one for one in store.verdicts.recent(workload) if one.verdict.evidence_digest == digest]
+        computed = (
+            siblings(store.verdicts.evidence(one.id), one.verdict.settings, run_id=one.verdict.run_id)
+            for one in recorded
+        )
+        if not recorded:
+            unchecked.append(workload)
+        elif not any(_same(theirs, ours) for ours in computed):
+            differing.append(f"siblings of {workload}: their recorded scores give other p-values")
+    return tuple(differing), tuple(unchecked)
+
+
+def _same(recorded: "Sequence[Sibling]", computed: "Sequence[Sibling]") -> bool:
+    """Return whether two records of a workload's hypotheses say the same."""
+
+    def named(each: "Sibling") -> tuple[object, ...]:
+        return each.candidate, each.segment, each.share, each.run_id
+
+    return list(map(named, recorded)) == list(map(named, computed)) and all(
+        math.isclose(mine, its, rel_tol=_REL, abs_tol=_REL)
+        for one, other in zip(recorded, computed, strict=True)
+        for mine, its in ((one.p, other.p), (one.p_below, other.p_below))
+    )

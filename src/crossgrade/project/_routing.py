@@ -1,0 +1,220 @@
+"""The routes of a project: put a verdict in force, widen it step by step, take it back."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from crossgrade.config import Config
+from crossgrade.domain import RouteSpec
+from crossgrade.errors import NotFoundError, UsageError
+from crossgrade.routing import (
+    Route,
+    RouteTable,
+    aborted,
+    promoted,
+    read_route_table,
+    route_table_digest,
+)
+
+if TYPE_CHECKING:
+    from crossgrade.decide import Verdict
+    from crossgrade.store import Store, StoredVerdict
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RouteState:
+    """A route as configured and as it is now; `route` None: no verdict was ever applied to it.
+
+    `spec` None: the table has it, the configuration no longer.
+    """
+
+    name: str
+    spec: RouteSpec | None
+    route: Route | None
+
+    def status(self, now: datetime) -> str:
+        """Return in words what the route does with its traffic at `now`."""
+        route = self.route
+        if self.spec is None:
+            return "not configured"
+        if route is None:
+            return "no verdict applied"
+        if route.policy.kind == "keep":
+            return "keeps"
+        if route.valid_until is not None and route.valid_until <= now:
+            return "expired"
+        if route.share == 0:
+            return "aborted"
+        return "in force" if route.share == 1 else f"canary {route.share:.0%}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Publication:
+    """A route table that was in force, since when, and by what file."""
+
+    table: RouteTable
+    digest: str
+    at: datetime
+    path: Path
+
+
+class Routing:
+    """Changes the route table; each change is published as a whole, and none widens without a certificate."""
+
+    def __init__(self, config: Config, store: "Store") -> None:
+        self._config = config
+        self._store = store
+
+    def states(self) -> list[RouteState]:
+        """Return every route that is configured or in the table, by name."""
+        table = self._store.routes.current()
+        routes = {} if table is None else table.by_name
+        specs = self._config.routes
+        return [
+            RouteState(name=name, spec=specs.get(name), route=routes.get(name))
+            for name in sorted({*specs, *routes})
+        ]
+
+    def history(self) -> list[Publication]:
+        """Return every table that was published, oldest first."""
+        return [_publication(path) for path in self._store.routes.history()]
+
+    def apply(self, verdict_id: str, *, canary: bool = False, names: Iterable[str] = ()) -> RouteTable:
+        """Put a recorded verdict's policy in force on the routes of its workload (or those named).
+
+        With `canary` each begins with the first of its steps. Raises UsageError for a verdict that
+        is invalid or expired, that an alarm was raised on, or whose models are not what they were:
+        it never widens a route.
+        """
+        stored = self._store.verdicts.get(verdict_id)
+        specs = self._specs(stored.verdict.workload, tuple(names))
+        self._check_holds(stored)
+        if canary and stored.verdict.policy.kind == "keep":
+            raise UsageError(
+                f"verdict {stored.id} keeps {stored.verdict.incumbent}: there is nothing to try on a share",
+                hint="apply it without `--canary`",
+            )
+        for spec in specs:
+            self._check_no_alarm(spec.name, stored.id)
+        routes = [_route(spec, stored, spec.canary_steps[0] if canary else 1.0) for spec in specs]
+        return self._publish(self._store.routes.current(), *routes)
+
+    def promote(self, name: str) -> RouteTable:
+        """Give a route its next share; raises UsageError as `apply` does."""
+        table, route = self._current(name)
+        steps = self._config.routes[name].canary_steps if name in self._config.routes else (1.0,)
+        wider = promoted(route, steps)
+        if route.verdict_id is not None:
+            self._check_holds(self._store.verdicts.get(route.verdict_id))
+            self._check_no_alarm(name, route.verdict_id)
+        return self._publish(table, wider)
+
+    def abort(self, name: str) -> RouteTable:
+        """Send all of a route's traffic back to the incumbent, whatever else is being published."""
+        table, route = self._current(name)
+        digest = route_table_digest(table)
+        changed = table.replacing(aborted(route), previous=digest)
+        return self._store.publish_route(changed, digest, step="down")
+
+    def _current(self, name: str) -> tuple[RouteTable, Route]:
+        table = self._store.routes.current()
+        route = None if table is None else table.route(name)
+        if table is None or route is None:
+            known = ", ".join(table.by_name if table else ()) or "none"
+            raise NotFoundError(
+                f"the route table has no route {name!r}; it has: {known}",
+                hint="apply a verdict first: `crossgrade route apply WORKLOAD`",
+            )
+        return table, route
+
+    def _publish(self, table: RouteTable | None, *routes: Route) -> RouteTable:
+        if table is None:
+            return self._store.publish_route(RouteTable(version=1, routes=routes), None)
+        digest, changed = route_table_digest(table), table
+        for route in routes:
+            changed = changed.replacing(route, previous=digest)
+        return self._store.publish_route(changed, digest)
+
+    def _specs(self, workload: str, names: tuple[str, ...]) -> list[RouteSpec]:
+        """Return the routes that a workload's verdict goes to."""
+        mine = [spec for spec in self._config.routes.values() if spec.workload == workload]
+        for name in names:
+            if name not in {spec.name for spec in mine}:
+                known = ", ".join(spec.name for spec in mine) or "none"
+                raise NotFoundError(
+                    f"workload {workload!r} has no route {name!r}; it has: {known}",
+                    hint="set `workload` of the route in crossgrade.yaml",
+                )
+        if not mine:
+            raise UsageError(
+                f"no route of {self._config.path} is of workload {workload!r}",
+                hint=f"add one under `routes`, for instance `{workload}: {{workload: {workload}}}`",
+            )
+        return [spec for spec in mine if not names or spec.name in names]
+
+    def _check_holds(self, stored: "StoredVerdict") -> None:
+        verdict = stored.verdict
+        why = None
+        if verdict.name == "invalid":
+            why = "is invalid"
+        elif verdict.valid_until <= datetime.now(UTC):
+            why = f"expired on {verdict.valid_until:%Y-%m-%d}"
+        else:
+            changed = self._changed_models(verdict)
+            if changed:
+                why = f"was reached on another {' and '.join(changed)} than crossgrade.yaml has now"
+        if why is not None:
+            raise UsageError(f"verdict {stored.id} {why}", hint="evaluate and decide again")
+
+    def _changed_models(self, verdict: "Verdict") -> list[str]:
+        """Return the models of the policy whose offer is not the one that was measured."""
+        policy, offers = verdict.policy, self._config.offers
+        models = [policy.incumbent, *([policy.candidate] if policy.candidate else [])]
+        if verdict.run_id is None:
+            return [model for model in models if model not in offers]
+        settings: Any = self._store.runs.get(verdict.run_id).settings
+        measured = {each["name"]: each for each in (settings["incumbent"], *settings["candidates"])}
+        return [
+            model
+            for model in models
+            if model not in offers
+            or any(measured[model][key] != getattr(offers[model], key) for key in _IDENTITY)
+        ]
+
+    def _check_no_alarm(self, name: str, verdict_id: str) -> None:
+        raised = next(
+            (alarm for alarm in self._store.alarms.recent(name) if alarm.verdict_id == verdict_id), None
+        )
+        if raised is not None:
+            raise UsageError(
+                f"an alarm ({raised.kind}, {raised.at:%Y-%m-%d %H:%M} UTC) was raised on route {name!r} "
+                f"under verdict {verdict_id}",
+                hint="a route widens again on a new certificate only: evaluate and decide again",
+            )
+
+
+_IDENTITY = ("provider", "model", "base_url")
+"""What makes an offer another one than was measured."""
+
+
+def _route(spec: RouteSpec, stored: "StoredVerdict", share: float) -> Route:
+    verdict = stored.verdict
+    policy = verdict.policy
+    models = {policy.incumbent, *([policy.candidate] if policy.candidate else [])}
+    return Route(
+        name=spec.name,
+        policy=policy,
+        targets={model: model for model in sorted(models)},
+        valid_until=verdict.valid_until,
+        share=share,
+        verdict_id=stored.id,
+        evidence_digest=verdict.evidence_digest,
+    )
+
+
+def _publication(path: Path) -> Publication:
+    table = read_route_table(path.read_bytes(), file=str(path))
+    at = datetime.fromtimestamp(path.stat().st_mtime, UTC)
+    return Publication(table=table, digest=route_table_digest(table), at=at, path=path)
