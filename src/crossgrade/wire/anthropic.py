@@ -236,7 +236,7 @@ class _MessageReader:
     waits until it is known that no such call comes.
     """
 
-    ending = "message_stop"
+    ending = "end of the message"
     marked = True
 
     def __init__(self, request: ModelRequest) -> None:

@@ -71,7 +71,7 @@ class Reader(Protocol):
     """Reads the events of one stream of some API."""
 
     ending: str
-    """What makes an answer whole, in the API's words."""
+    """What makes an answer whole."""
 
     marked: bool
     """Whether the API marks a stream's end, so that a stream without the mark has failed."""

@@ -184,7 +184,7 @@ _DECODER = msgspec.json.Decoder(_Response)
 class _CandidateReader:
     """Reads one whole response, or the pieces of a streamed one; whole once a `finishReason` has come."""
 
-    ending = "finishReason"
+    ending = "finish reason"
     marked = False
     done = False
 

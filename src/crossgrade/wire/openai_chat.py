@@ -249,7 +249,7 @@ class ChatReader:
     The answer is whole once a `finish_reason` has come; `[DONE]` alone does not make it so.
     """
 
-    ending = "finish_reason"
+    ending = "finish reason"
     marked = True
 
     def __init__(self, request: ModelRequest) -> None:  # noqa: ARG002  # the shape of `Flavour.reader`

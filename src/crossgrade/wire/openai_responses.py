@@ -164,7 +164,7 @@ def _decode(body: bytes, request: ModelRequest) -> ModelAnswer:
 class _ResponseReader:
     """Reads the events of one response; the last carries the whole, and with it what no event said."""
 
-    ending = "response.completed"
+    ending = "end of the response"
     marked = True
 
     def __init__(self, request: ModelRequest) -> None:  # noqa: ARG002  # shape of `Flavour.reader`
