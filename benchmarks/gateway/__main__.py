@@ -1,7 +1,7 @@
 """`python -m benchmarks.gateway [load] [watch]` writes docs/benchmarks/gateway.md."""
 
 import argparse
-import importlib.util
+import importlib
 import json
 import sys
 from collections.abc import Callable
@@ -12,6 +12,7 @@ from benchmarks.gateway._measure import Maker, measure
 from benchmarks.gateway._ours import crossgrade_serve
 from benchmarks.gateway._peers import PEERS
 from benchmarks.gateway._rows import rows
+from benchmarks.gateway_watch import watch_rows
 
 PARTS = ("load", "watch")
 _PACKAGES = ("crossgrade", "httptools", "uvloop", "msgspec")
@@ -45,9 +46,8 @@ def main(arguments: list[str]) -> None:
     only = set(filter(None, chosen.only.split(",")))
     measures: dict[str, Callable[[], list[Row]]] = {
         "load": lambda: rows(measure(ours, chosen.rounds, only)),
+        "watch": watch_rows,
     }
-    if importlib.util.find_spec("benchmarks.gateway_watch"):
-        measures["watch"] = _watch
     if only or chosen.target:
         json.dump(measures["load"](), sys.stdout, indent=2, ensure_ascii=False)
         return
@@ -66,13 +66,6 @@ def _record(parts: list[str], measures: dict[str, Callable[[], list[Row]]]) -> N
         found += [{**row, "part": name, "measured_at": now()} for row in part()]
     write("gateway", found, [name for name in _PACKAGES if _installed(name)], [_NOTE])
     print(DOCS / "gateway.md")
-
-
-def _watch() -> list[Row]:
-    """Rows of the simulated alarms (benchmarks/gateway_watch.py)."""
-    from benchmarks.gateway_watch import watch_rows
-
-    return watch_rows()
 
 
 def _maker(name: str) -> Maker:
