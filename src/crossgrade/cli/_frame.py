@@ -52,6 +52,7 @@ COMMANDS = (
     Entry("runs", "Measure", "List the runs in the project's store."),
     Entry("decide", "Decide", "Decide whether the candidate may replace the incumbent."),
     Entry("report", "Decide", "Write the report of the newest verdicts."),
+    Entry("route", "Serve", "Show, apply, promote, abort and export routes."),
     Entry("keys", "Serve", "Make, list, rotate and revoke the gateway's keys."),
 )
 

@@ -3,6 +3,7 @@
 from crossgrade.routing._bytes import read_route_table, route_table_bytes, route_table_digest
 from crossgrade.routing.assignment import position
 from crossgrade.routing.policy import Policy, PolicyKind, RequestFacts, SegmentFact
+from crossgrade.routing.steps import aborted, promoted
 from crossgrade.routing.table import Route, RouteTable
 
 __all__ = [
@@ -12,7 +13,9 @@ __all__ = [
     "Route",
     "RouteTable",
     "SegmentFact",
+    "aborted",
     "position",
+    "promoted",
     "read_route_table",
     "route_table_bytes",
     "route_table_digest",

@@ -1,0 +1,255 @@
+"""`crossgrade route`: which model answers now, and the steps up and down."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from crossgrade.cli._frame import config_option, json_option
+from crossgrade.cli._output import note, print_fields, print_json, print_table
+from crossgrade.errors import NotFoundError, UsageError
+
+if TYPE_CHECKING:
+    from crossgrade.project import Project
+    from crossgrade.project._routing import RouteState
+    from crossgrade.routing import Route, RouteTable
+
+PROXIES = ("litellm", "openrouter", "envoy")
+
+
+@click.group()
+def command() -> None:
+    """Show, apply, promote, abort and export routes."""
+
+
+@command.command()
+@click.argument("route", required=False)
+@config_option
+@json_option
+def show(route: str | None, config_path: str, *, as_json: bool) -> None:
+    """Show which model answers the routes (or one ROUTE) now, and until when."""
+    now = datetime.now(UTC)
+    with _project(config_path) as project:
+        rows = [_state_row(state, now) for state in _states(project, (route,) if route else ())]
+        table = project.store.routes.current()
+    if as_json:
+        print_json({"version": table.version if table else None, "routes": rows}, schema_version=1)
+    elif route:
+        print_fields(rows[0])
+    elif rows:
+        shown = ("route", "status", "incumbent", "candidate", "share", "valid_until", "verdict")
+        print_table(shown, [[row[column] for column in shown] for row in rows], right=["share"])
+    else:
+        note("no routes yet: add a workload, or `routes`, to the configuration")
+
+
+@command.command()
+@click.argument("workload")
+@click.option("--verdict", "verdict_id", metavar="ID", help="This verdict instead of the newest.")
+@click.option("--canary", is_flag=True, help="Begin with the first of the route's `canary_steps`.")
+@click.option("--route", "names", metavar="ROUTE", multiple=True, help="Only this route; repeat for more.")
+@config_option
+@json_option
+def apply(
+    workload: str,
+    verdict_id: str | None,
+    names: tuple[str, ...],
+    config_path: str,
+    *,
+    canary: bool,
+    as_json: bool,
+) -> None:
+    """Put a WORKLOAD's newest verdict in force on its routes.
+
+    A verdict that is invalid or expired, that an alarm was raised on, or that was reached on other
+    models than those of the configuration is refused.
+    """
+    with _project(config_path) as project:
+        (stored,) = project.newest_verdicts([workload], verdict_id=verdict_id)
+        if stored.verdict.workload != workload:
+            raise UsageError(
+                f"verdict {stored.id} is on {stored.verdict.workload}, not on {workload}",
+                hint=f"`crossgrade report --list {workload}` lists those on it",
+            )
+        table = project.routing.apply(stored.id, canary=canary, names=names)
+        _say(project, table, stored.verdict.workload, as_json=as_json)
+
+
+@command.command()
+@click.argument("route")
+@config_option
+@json_option
+def promote(route: str, config_path: str, *, as_json: bool) -> None:
+    """Give a ROUTE the next share of its `canary_steps`."""
+    with _project(config_path) as project:
+        _say_one(project.routing.promote(route), route, as_json=as_json)
+
+
+@command.command()
+@click.argument("route")
+@config_option
+@json_option
+def abort(route: str, config_path: str, *, as_json: bool) -> None:
+    """Send all traffic of a ROUTE back to the incumbent, at once."""
+    with _project(config_path) as project:
+        _say_one(project.routing.abort(route), route, as_json=as_json)
+
+
+@command.command()
+@click.argument("route", required=False)
+@click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="Most rows.")
+@config_option
+@json_option
+def history(route: str | None, limit: int, config_path: str, *, as_json: bool) -> None:
+    """List what every route table (or of one ROUTE) that was in force said, newest first."""
+    with _project(config_path) as project:
+        published = project.routing.history()
+    rows = [
+        {
+            "version": each.table.version,
+            "since": each.at.isoformat(timespec="seconds"),
+            "digest": each.digest.removeprefix("sha256:")[:12],
+            **_route_row(found),
+        }
+        for each in reversed(published)
+        for found in each.table.routes
+        if route in (None, found.name)
+    ][:limit]
+    if as_json:
+        print_json({"history": rows}, schema_version=1)
+    elif rows:
+        shown = ("version", "since", "route", "policy", "candidate", "share", "verdict", "digest")
+        print_table(shown, [[row[column] for column in shown] for row in rows], right=["version", "share"])
+    else:
+        note("no route table was published yet: `crossgrade route apply WORKLOAD` publishes one")
+
+
+@command.command()
+@click.argument("routes", nargs=-1, metavar="[ROUTE…]")
+@click.option("--to", "proxy", type=click.Choice(PROXIES), required=True, help="The proxy in place.")
+@click.option(
+    "--output", type=click.Path(dir_okay=False, path_type=Path), help="File to write instead of printing."
+)
+@config_option
+@json_option
+def export(
+    routes: tuple[str, ...], proxy: str, output: Path | None, config_path: str, *, as_json: bool
+) -> None:
+    """Write the routes for a proxy that is already in place.
+
+    What that proxy cannot carry (an expiry, stickiness, shadows, …) is said on standard error.
+    """
+    from crossgrade.routing.export import EXPORTS, plan_route
+
+    now = datetime.now(UTC)
+    with _project(config_path) as project:
+        offers = project.config.offers
+        plans = [
+            plan_route(state.spec, state.route, offers, now=now)
+            for state in _states(project, routes)
+            if state.spec is not None
+        ]
+    exported = EXPORTS[proxy](plans)
+    if output is not None:
+        _write(output, exported.text)
+        note(f"written to {output}")
+    if as_json:
+        print_json({"text": exported.text, "notes": exported.notes}, schema_version=1)
+        return
+    if output is None:
+        click.echo(exported.text, nl=False)
+    for each in exported.notes:
+        note(f"note: {each}")
+
+
+def _project(config_path: str) -> "Project":
+    from crossgrade.project import Project
+
+    return Project.open(config_path)
+
+
+def _states(project: "Project", names: tuple[str, ...]) -> "list[RouteState]":
+    states = {state.name: state for state in project.routing.states()}
+    for name in names:
+        if name not in states:
+            known = ", ".join(states) or "none"
+            raise NotFoundError(
+                f"there is no route `{name}`; there are: {known}", hint="`crossgrade route show`"
+            )
+    return [states[name] for name in names or states]
+
+
+def _state_row(state: "RouteState", now: datetime) -> dict[str, Any]:
+    spec = state.spec
+    if state.route is not None:
+        row = _route_row(state.route)
+    else:
+        empty = dict.fromkeys(("policy", "candidate", "share", "valid_until", "verdict"))
+        row = {"route": state.name, **empty, "incumbent": spec.incumbent if spec else None, "segments": []}
+    return {
+        "route": state.name,
+        "status": state.status(now),
+        "workload": spec.workload if spec else None,
+        "models": list(spec.models) if spec else [],
+        **{key: value for key, value in row.items() if key != "route"},
+    }
+
+
+def _route_row(route: "Route") -> dict[str, Any]:
+    policy = route.policy
+    moves = policy.kind != "keep"
+    return {
+        "route": route.name,
+        "policy": policy.kind,
+        "incumbent": policy.incumbent,
+        "candidate": policy.candidate,
+        "segments": list(policy.segments),
+        "share": route.share if moves else None,
+        "valid_until": route.valid_until.date().isoformat() if route.valid_until else None,
+        "verdict": route.verdict_id,
+    }
+
+
+def _say(project: "Project", table: "RouteTable", workload: str, *, as_json: bool) -> None:
+    routes = [
+        route
+        for route in table.routes
+        if route.name in project.config.routes and project.config.routes[route.name].workload == workload
+    ]
+    _print(table, routes, as_json=as_json)
+
+
+def _say_one(table: "RouteTable", name: str, *, as_json: bool) -> None:
+    _print(table, [table.by_name[name]], as_json=as_json)
+
+
+def _print(table: "RouteTable", routes: "list[Route]", *, as_json: bool) -> None:
+    if as_json:
+        print_json(
+            {"version": table.version, "routes": [_route_row(route) for route in routes]}, schema_version=1
+        )
+        return
+    for route in routes:
+        click.echo(f"{route.name}: {_words(route)}")
+    note(f"route table version {table.version} in force")
+
+
+def _words(route: "Route") -> str:
+    policy = route.policy
+    if policy.kind == "keep":
+        return f"{policy.incumbent} answers everything"
+    if route.share == 0:
+        return f"{policy.incumbent} answers everything; {policy.candidate} waits to be promoted"
+    what = "everything" if policy.kind == "switch" else f"{policy.fact} {', '.join(policy.segments)}"
+    share = "" if route.share == 1 else f"{route.share:.0%} of "
+    until = f" until {route.valid_until:%Y-%m-%d}" if route.valid_until else ""
+    return f"{policy.candidate} answers {share}{what}{until}"
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        hint = "name a file that you may write"
+        raise UsageError(f"{path} cannot be written: {error.strerror}", hint=hint) from error

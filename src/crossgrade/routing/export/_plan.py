@@ -1,0 +1,101 @@
+"""What a route asks of any proxy: names, two offers, who gets which share; and what goes unsaid."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from crossgrade.domain import Offer, RouteSpec
+from crossgrade.errors import UsageError
+from crossgrade.routing.table import Route
+from crossgrade.wire import HOSTS, Host
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoutePlan:
+    """A route as it is now: `candidate` None means that the incumbent answers everything.
+
+    The candidate gets `share` of the requests, of those whose `fact` is one of `segments` where
+    there are any. `fallbacks` are tried in order, the incumbent last.
+    """
+
+    spec: RouteSpec
+    incumbent: Offer
+    candidate: Offer | None
+    fallbacks: tuple[Offer, ...]
+    segments: tuple[str, ...] = ()
+    fact: str = "segment"
+    share: float = 1.0
+    valid_until: datetime | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names by which clients ask for the route."""
+        return (self.spec.name, *self.spec.models)
+
+    @property
+    def offers(self) -> tuple[Offer, ...]:
+        """Every offer that the route may ask, once."""
+        every = (self.incumbent, *([self.candidate] if self.candidate else []), *self.fallbacks)
+        return tuple({offer.name: offer for offer in every}.values())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exported:
+    """A configuration file's text, and in sentences what the proxy does not carry or needs besides."""
+
+    text: str
+    notes: tuple[str, ...]
+
+
+def plan_route(
+    spec: RouteSpec, route: Route | None, offers: Mapping[str, Offer], *, now: datetime
+) -> RoutePlan:
+    """Return what the route does at `now`; an expired certificate moves nothing."""
+    fallbacks = tuple(offers[name] for name in spec.fallbacks)
+    kept = RoutePlan(spec=spec, incumbent=offers[spec.incumbent], candidate=None, fallbacks=fallbacks)
+    if route is None or route.policy.candidate is None or route.valid_until is None:
+        return kept
+    if route.share == 0 or route.valid_until <= now:
+        return kept
+    policy = route.policy
+    return RoutePlan(
+        spec=spec,
+        incumbent=offers[route.targets[policy.incumbent]],
+        candidate=offers[route.targets[route.policy.candidate]],
+        fallbacks=fallbacks,
+        segments=policy.segments,
+        fact=policy.fact,
+        share=route.share,
+        valid_until=route.valid_until,
+    )
+
+
+def host_of(offer: Offer) -> Host:
+    """Return the offer's row of the table of hosts; a local file is served by Crossgrade alone."""
+    if offer.provider == "local":
+        raise UsageError(
+            f"model {offer.name!r} is a local file, which only `crossgrade serve` starts",
+            hint="serve it with vLLM, llama.cpp or Ollama, and give that server as `provider` and `base_url`",
+        )
+    return HOSTS[offer.provider]
+
+
+def unsaid(plan: RoutePlan, proxy: str) -> Iterator[str]:
+    """Say what none of the proxies carries; each adds its own."""
+    name, spec = plan.spec.name, plan.spec
+    if plan.valid_until is not None:
+        yield (
+            f"{name}: {proxy} does not know that the certificate expires on {plan.valid_until:%Y-%m-%d}, nor "
+            "steps back on an alarm: export again by then, and whenever `crossgrade watch` raises one"
+        )
+    if 0 < plan.share < 1 and spec.sticky != "none":
+        yield (
+            f"{name}: {proxy} picks for each request by itself, so a {spec.sticky} may change model in the "
+            "middle of the canary"
+        )
+    if spec.shadow is not None:
+        yield f"{name}: {proxy} makes no shadow pairs, so `crossgrade watch` has nothing to look at"
+    if spec.tiers or spec.teams:
+        yield f"{name}: who may use it (`tiers`, `teams`) is for {proxy}'s own keys to say"
+    if spec.max_body_bytes:
+        yield f"{name}: `max_body_bytes` is left out: {proxy} does not route by the length of a request"

@@ -1,0 +1,158 @@
+"""Routes as resources of the Envoy AI Gateway: an AIGatewayRoute, and a backend for each offer."""
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any
+from urllib.parse import urlsplit
+
+from crossgrade.domain import Offer
+from crossgrade.errors import UsageError
+from crossgrade.routing.export._plan import Exported, RoutePlan, host_of, unsaid
+from crossgrade.routing.export._yaml import to_yaml
+
+GATEWAY = "crossgrade"
+"""Name of the Gateway that the routes attach to: an operator's own name goes in its place."""
+
+_API = "aigateway.envoyproxy.io/v1alpha1"
+_SCHEMAS = {"openai": "OpenAI", "anthropic": "Anthropic"}
+_LABEL_HEADER = "x-crossgrade-"
+
+
+def to_envoy(plans: Sequence[RoutePlan]) -> Exported:
+    """Return the resources as one YAML stream; keys are Secrets that exist already."""
+    offers = {offer.name: offer for plan in plans for offer in plan.offers}
+    documents = [_route(plan) for plan in plans]
+    documents += [document for offer in offers.values() for document in _backend(offer)]
+    notes = [note for plan in plans for note in _notes(plan)]
+    notes += [
+        f"Secret {_slug(offer.name)}-key must hold {_key(offer)} under `apiKey`"
+        for offer in offers.values()
+        if _key(offer)
+    ]
+    if any(len(plan.offers) > 1 for plan in plans):
+        notes.append("a BackendTrafficPolicy with `retry` is needed for fallbacks by `priority` to be tried")
+    notes.append(f"`parentRefs` names the Gateway {GATEWAY}: write your own gateway's name there")
+    return Exported(text="---\n".join(map(to_yaml, documents)), notes=tuple(notes))
+
+
+def _route(plan: RoutePlan) -> dict[str, Any]:
+    rules = []
+    if plan.candidate is not None:
+        headers = [_matches(plan, label) for label in plan.segments or (None,)]
+        rules.append({"matches": _flat(headers), "backendRefs": _refs(plan, plan.candidate)})
+    if plan.candidate is None or plan.segments:
+        rules.append({"matches": _matches(plan, None), "backendRefs": _refs(plan, None)})
+    return {
+        "apiVersion": _API,
+        "kind": "AIGatewayRoute",
+        "metadata": {"name": _slug(plan.spec.name)},
+        "spec": {
+            "parentRefs": [{"name": GATEWAY, "kind": "Gateway", "group": "gateway.networking.k8s.io"}],
+            "rules": rules,
+        },
+    }
+
+
+def _matches(plan: RoutePlan, label: str | None) -> list[dict[str, Any]]:
+    """Return one match a name of the route: the model as asked for, and the segment where one is meant."""
+    fact = [] if label is None else [_header(_LABEL_HEADER + plan.fact, label)]
+    return [{"headers": [_header("x-ai-eg-model", name), *fact]} for name in plan.names]
+
+
+def _header(name: str, value: str) -> dict[str, str]:
+    return {"type": "Exact", "name": name, "value": value}
+
+
+def _refs(plan: RoutePlan, candidate: Offer | None) -> list[dict[str, Any]]:
+    """Return who answers, by weight, and who stands in, by priority."""
+    weight = round(plan.share * 1000)
+    first = [(plan.incumbent, 1000)] if candidate is None else [(candidate, weight)]
+    if candidate is not None and weight < 1000:
+        first.append((plan.incumbent, 1000 - weight))
+    refs = [_ref(offer, priority=0, weight=share) for offer, share in first]
+    asked = {offer.name for offer, _ in first}
+    others = [offer for offer in (*plan.fallbacks, plan.incumbent) if offer.name not in asked]
+    return refs + [_ref(offer, priority=number) for number, offer in enumerate(others, start=1)]
+
+
+def _ref(offer: Offer, **more: int) -> dict[str, Any]:
+    return {"name": _slug(offer.name), "modelNameOverride": offer.model, **more}
+
+
+def _backend(offer: Offer) -> Iterator[dict[str, Any]]:
+    host, name = host_of(offer), _slug(offer.name)
+    url = urlsplit(offer.base_url or host.base_url or "")
+    if host.flavour not in _SCHEMAS or "{" in (url.hostname or "{"):
+        raise UsageError(
+            f"model {offer.name!r} of provider {offer.provider!r} cannot be exported to Envoy",
+            hint="give the offer a `base_url` that speaks OpenAI's protocol",
+        )
+    schema: dict[str, Any] = {"name": _SCHEMAS[host.flavour]}
+    if host.flavour == "openai":
+        schema["prefix"] = url.path.rstrip("/") or "/"
+    yield {
+        "apiVersion": _API,
+        "kind": "AIServiceBackend",
+        "metadata": {"name": name},
+        "spec": {
+            "schema": schema,
+            "backendRef": {"name": name, "kind": "Backend", "group": "gateway.envoyproxy.io"},
+        },
+    }
+    port = url.port or (443 if url.scheme == "https" else 80)
+    yield {
+        "apiVersion": "gateway.envoyproxy.io/v1alpha1",
+        "kind": "Backend",
+        "metadata": {"name": name},
+        "spec": {"endpoints": [{"fqdn": {"hostname": url.hostname, "port": port}}]},
+    }
+    if url.scheme == "https":
+        yield _tls(name, url.hostname or "")
+    if _key(offer):
+        yield _key_policy(name, host.flavour)
+
+
+def _tls(name: str, hostname: str) -> dict[str, Any]:
+    target = {"group": "gateway.envoyproxy.io", "kind": "Backend", "name": name}
+    return {
+        "apiVersion": "gateway.networking.k8s.io/v1",
+        "kind": "BackendTLSPolicy",
+        "metadata": {"name": name},
+        "spec": {
+            "targetRefs": [target],
+            "validation": {"wellKnownCACertificates": "System", "hostname": hostname},
+        },
+    }
+
+
+def _key_policy(name: str, flavour: str) -> dict[str, Any]:
+    kind, field = ("AnthropicAPIKey", "anthropicAPIKey") if flavour == "anthropic" else ("APIKey", "apiKey")
+    target = {"group": "aigateway.envoyproxy.io", "kind": "AIServiceBackend", "name": name}
+    return {
+        "apiVersion": _API,
+        "kind": "BackendSecurityPolicy",
+        "metadata": {"name": f"{name}-key"},
+        "spec": {"targetRefs": [target], "type": kind, field: {"secretRef": {"name": f"{name}-key"}}},
+    }
+
+
+def _notes(plan: RoutePlan) -> Iterator[str]:
+    yield from unsaid(plan, "Envoy")
+    if plan.segments:
+        yield (
+            f"{plan.spec.name}: clients must send the {plan.fact} in the header {_LABEL_HEADER}{plan.fact}; "
+            "without it the incumbent answers"
+        )
+
+
+def _key(offer: Offer) -> str | None:
+    return offer.api_key_env or next(iter(host_of(offer).key_env), None)
+
+
+def _slug(name: str) -> str:
+    """Return a name as Kubernetes takes it (RFC 1123)."""
+    return re.sub(r"[^a-z0-9-]", "-", name.lower()).strip("-")
+
+
+def _flat(groups: Sequence[list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    return [each for group in groups for each in group]

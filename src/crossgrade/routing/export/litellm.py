@@ -1,0 +1,101 @@
+"""Routes as a `config.yaml` of the LiteLLM proxy: deployments, weights, tags, fallbacks."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from crossgrade.domain import Offer
+from crossgrade.routing.export._plan import Exported, RoutePlan, host_of, unsaid
+from crossgrade.routing.export._yaml import to_yaml
+
+LITELLM_PREFIXES = {
+    "anthropic": "anthropic",
+    "azure": "azure",
+    "bedrock": "bedrock",
+    "cerebras": "cerebras",
+    "cloudflare": "cloudflare",
+    "deepinfra": "deepinfra",
+    "deepseek": "deepseek",
+    "fireworks": "fireworks_ai",
+    "gemini": "gemini",
+    "groq": "groq",
+    "huggingface": "huggingface",
+    "mistral": "mistral",
+    "ollama": "ollama_chat",
+    "openai": "openai",
+    "openrouter": "openrouter",
+    "sambanova": "sambanova",
+    "together": "together_ai",
+    "vllm": "hosted_vllm",
+    "xai": "xai",
+}
+"""Provider to the prefix of LiteLLM's `model`; any other speaks OpenAI's protocol at its `api_base`."""
+
+
+def to_litellm(plans: Sequence[RoutePlan]) -> Exported:
+    """Return `config.yaml`: canaries by weight, segments by tag, fallbacks by name."""
+    notes: list[str] = []
+    models = [deployment for plan in plans for deployment in _deployments(plan)]
+    fallbacks = []
+    names = {name for plan in plans for name in plan.names}
+    by_name = {offer.name: offer for plan in plans if len(plan.offers) > 1 for offer in plan.offers}
+    for plan in plans:
+        notes += unsaid(plan, "LiteLLM")
+        if plan.segments:
+            notes.append(
+                f"{plan.spec.name}: clients must send the {plan.fact} as a tag, for instance "
+                f"`x-litellm-tags: {_tag(plan, plan.segments[0])}`; untagged requests go to the incumbent"
+            )
+        others = _fallbacks(plan, names)
+        fallbacks += [{name: others} for name in plan.names if others]
+    models += [_deployment(name, offer) for name, offer in by_name.items() if name not in names]
+    router: dict[str, Any] = {"routing_strategy": "simple-shuffle"}
+    if any(plan.segments for plan in plans):
+        router["enable_tag_filtering"] = True
+    router["num_retries"] = max((plan.spec.attempts - 1 for plan in plans), default=2)
+    if fallbacks:
+        router["fallbacks"] = fallbacks
+    return Exported(text=to_yaml({"model_list": models, "router_settings": router}), notes=tuple(notes))
+
+
+def _deployments(plan: RoutePlan) -> Iterator[dict[str, Any]]:
+    """Yield a route's deployments under each of its names."""
+    moved = [_tag(plan, label) for label in plan.segments]
+    for name in plan.names:
+        if plan.candidate is None:
+            yield _deployment(name, plan.incumbent)
+            continue
+        more: dict[str, Any] = {"tags": moved} if moved else {}
+        if plan.share == 1:
+            yield _deployment(name, plan.candidate, **more)
+        else:
+            weight = round(plan.share * 1000)
+            yield _deployment(name, plan.candidate, weight=weight, **more)
+            yield _deployment(name, plan.incumbent, weight=1000 - weight, **more)
+        if moved:
+            yield _deployment(name, plan.incumbent, tags=["default"])
+
+
+def _deployment(name: str, offer: Offer, **more: Any) -> dict[str, Any]:
+    host = host_of(offer)
+    prefix = LITELLM_PREFIXES.get(offer.provider)
+    base = offer.base_url or (None if prefix not in (None, "hosted_vllm", "ollama_chat") else host.base_url)
+    key = offer.api_key_env or next(iter(host.key_env), None)
+    params: dict[str, Any] = {"model": f"{prefix or 'openai'}/{offer.model}"}
+    if base is not None:
+        params["api_base"] = base
+    if offer.provider == "azure" and base is None:
+        params["api_base"] = "os.environ/AZURE_OPENAI_ENDPOINT"
+    params["api_key"] = f"os.environ/{key}" if key else "none"
+    return {"model_name": name, "litellm_params": {**params, "timeout": offer.timeout_s, **more}}
+
+
+def _fallbacks(plan: RoutePlan, names: set[str]) -> list[str]:
+    """Return the names that are tried when a route fails: its fallbacks, then its incumbent."""
+    others = [offer.name for offer in plan.fallbacks]
+    if plan.candidate is not None:
+        others.append(plan.incumbent.name)
+    return [name for name in others if name not in names]
+
+
+def _tag(plan: RoutePlan, label: str) -> str:
+    return f"{plan.fact}:{label}"

@@ -1,0 +1,67 @@
+"""Routes as OpenRouter request fields: there is no file there, so clients merge them into each request."""
+
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from crossgrade.domain import Offer
+from crossgrade.errors import UsageError
+from crossgrade.routing.export._plan import Exported, RoutePlan, unsaid
+
+_VENDORS = {"anthropic": "anthropic", "openai": "openai", "openai-responses": "openai", "openrouter": None}
+"""Whose model ids at OpenRouter are the provider's own under a prefix."""
+
+
+def to_openrouter(plans: Sequence[RoutePlan]) -> Exported:
+    """Return, as JSON, what a client sends in `model`, `models` and `provider` for each route and segment."""
+    routes = {plan.spec.name: _fields(plan) for plan in plans}
+    notes = [note for plan in plans for note in _notes(plan)]
+    return Exported(
+        text=json.dumps({"routes": routes}, indent=2, ensure_ascii=False) + "\n", notes=tuple(notes)
+    )
+
+
+def _fields(plan: RoutePlan) -> dict[str, Any]:
+    kept = _request(plan, plan.incumbent)
+    if plan.candidate is None:
+        return {"body": kept}
+    moved = _request(plan, plan.candidate)
+    fields: dict[str, Any] = {"body": kept if plan.segments else moved}
+    if plan.segments:
+        fields[f"body_by_{plan.fact}"] = dict.fromkeys(plan.segments, moved)
+    if plan.share < 1:
+        fields |= {"share": plan.share, "body_beyond_share": kept}
+    return fields
+
+
+def _request(plan: RoutePlan, offer: Offer) -> dict[str, Any]:
+    """Return the fields that ask for one offer: OpenRouter may not swap the provider that was measured."""
+    every = [offer, *plan.fallbacks, plan.incumbent]
+    models = list(dict.fromkeys(_model(each) for each in every))
+    fields: dict[str, Any] = {"model": models[0]}
+    if len(models) > 1:
+        fields["models"] = models
+    return {**fields, "provider": {"allow_fallbacks": False, "require_parameters": True}}
+
+
+def _model(offer: Offer) -> str:
+    if offer.provider not in _VENDORS:
+        raise UsageError(
+            f"model {offer.name!r} is of provider {offer.provider!r}, whose ids OpenRouter does not use",
+            hint="measure it through OpenRouter: an offer with `provider: openrouter` and OpenRouter's id",
+        )
+    vendor = _VENDORS[offer.provider]
+    return offer.model if vendor is None else f"{vendor}/{offer.model}"
+
+
+def _notes(plan: RoutePlan) -> Iterator[str]:
+    name = plan.spec.name
+    yield f"{name}: OpenRouter keeps no routes; every client must merge these fields into its requests"
+    yield from unsaid(plan, "OpenRouter")
+    if plan.share < 1:
+        yield f"{name}: clients must draw the share of {plan.share:g} themselves, once a {plan.spec.sticky}"
+    if plan.segments:
+        yield f"{name}: clients must pick the body by their {plan.fact} themselves"
+    others = [offer for offer in plan.offers if offer.provider != "openrouter"]
+    for offer in others:
+        yield f"{name}: {offer.name} was measured at {offer.provider}, not through OpenRouter"
