@@ -1,0 +1,34 @@
+"""A worker process: `python -m crossgrade.gateway SETTINGS --worker I`; started by `crossgrade serve`."""
+
+import argparse
+import asyncio
+import sys
+from pathlib import Path
+
+from crossgrade.errors import CrossgradeError
+from crossgrade.gateway._worker import serve
+from crossgrade.gateway.settings import read_settings
+
+
+def main() -> int:
+    """Serve until told to stop; return the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m crossgrade.gateway", description=__doc__)
+    parser.add_argument("settings", type=Path, help="the file that `crossgrade serve` wrote")
+    parser.add_argument("--worker", type=int, default=0, help="which worker this is, from 0")
+    given = parser.parse_args()
+    try:
+        import uvloop
+    except ImportError:
+        run = asyncio.run
+    else:
+        run = uvloop.run
+    try:
+        run(serve(read_settings(given.settings), given.worker))
+    except (CrossgradeError, OSError) as error:
+        print(f"crossgrade gateway: {error}", file=sys.stderr)  # the process's only words
+        return error.exit_code if isinstance(error, CrossgradeError) else 3
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

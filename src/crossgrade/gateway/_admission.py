@@ -1,0 +1,91 @@
+"""Who asks, and the facts by which the policy picks: from headers, key and body."""
+
+import re
+from hashlib import blake2b
+
+from crossgrade.domain import StickyUnit
+from crossgrade.gateway._answers import Problem
+from crossgrade.gateway._head import Request
+from crossgrade.gateway._payload import Payload
+from crossgrade.gateway._routes import Plan
+from crossgrade.identity import Principal
+from crossgrade.routing import RequestFacts
+
+LOCAL = Principal(id="local")
+"""Who asks without a key, where that is allowed."""
+
+_LONGEST_FACT = 200
+_LOOPBACK = re.compile(rb"(?:[a-z]+://)?(?:localhost|127(?:\.\d{1,3}){3}|\[::1\])(?::\d+)?", re.IGNORECASE)
+
+
+def token_of(headers: dict[bytes, bytes]) -> bytes | None:
+    """Return the key or access token that a request carries."""
+    bearer = headers.get(b"authorization")
+    if bearer is not None:
+        scheme, _, token = bearer.partition(b" ")
+        return token.strip() if scheme.lower() == b"bearer" else None
+    return headers.get(b"x-api-key") or headers.get(b"api-key")
+
+
+def loopback_problem(headers: dict[bytes, bytes]) -> Problem | None:
+    """Return why a request without a key is refused although the server is open on loopback.
+
+    A web page must not spend the user's money through their own browser: the names by which the
+    server was called, and the page that called, have to be loopback too.
+    """
+    origin = headers.get(b"origin")
+    host = headers.get(b"host", b"localhost")
+    if _LOOPBACK.fullmatch(host) and (origin is None or _LOOPBACK.fullmatch(origin)):
+        return None
+    return Problem(
+        status=403,
+        code="not_loopback",
+        message="Without a key this server answers only what is called by a loopback name.",
+    )
+
+
+def segment_of(principal: Principal, request: Request) -> str | None:
+    """Return the segment: the one bound to the caller, else the one that the request names."""
+    if principal.segment is not None:
+        return principal.segment
+    return _fact(request, b"x-crossgrade-segment")
+
+
+def facts_of(plan: Plan, principal: Principal, segment: str | None, payload: Payload) -> RequestFacts:
+    """Return what is known of a request; the rest is unknown, which sends it to the incumbent."""
+    return RequestFacts(
+        route=plan.name,
+        key=principal.id,
+        tenant=principal.tenant,
+        segment=segment,
+        has_tools=payload.has_tools,
+        modality=payload.modality,
+        body_bytes=payload.size,
+    )
+
+
+def unit_of(
+    sticky: StickyUnit, principal: Principal, request: Request, payload: Payload, request_id: str
+) -> str:
+    """Return what a canary keeps together: a conversation, a user, a key, else the request alone.
+
+    A conversation without a name is known by its first messages, which every later request of it
+    begins with.
+    """
+    if sticky == "key":
+        return principal.id
+    if sticky == "conversation":
+        named = _fact(request, b"x-crossgrade-conversation") or payload.asked.conversation_name
+        if named is not None:
+            return named
+    if sticky != "none":
+        user = _fact(request, b"x-crossgrade-user") or payload.asked.user_name
+        if user is not None:
+            return user
+    first = payload.opening() if sticky == "conversation" else b""
+    return blake2b(first, digest_size=16).hexdigest() if first else request_id
+
+
+def _fact(request: Request, name: bytes) -> str | None:
+    value = request.text(name)
+    return None if value is None else value[:_LONGEST_FACT]

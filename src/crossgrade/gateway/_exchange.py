@@ -1,0 +1,539 @@
+"""One request from admission to record: who asks, which target answers, what it costs."""
+
+import asyncio
+import random
+from datetime import UTC, datetime
+from typing import Protocol
+
+from crossgrade.domain import Usage
+from crossgrade.errors import AccessError, ProviderError, RateLimitedError, UpstreamError
+from crossgrade.gateway._admission import facts_of, segment_of, unit_of
+from crossgrade.gateway._answers import JSON_TYPE, STREAM_TYPE, Problem, limit_problem, problem_event
+from crossgrade.gateway._breaker import RetryBudget
+from crossgrade.gateway._cost import DEFAULT_OUTPUT_TOKENS, estimated_tokens
+from crossgrade.gateway._delivery import Delivery
+from crossgrade.gateway._failing import may_try_again, may_try_another, note_failure, provider_problem
+from crossgrade.gateway._head import Endpoint, Request
+from crossgrade.gateway._limits import Counter, Hold, Limits, Refusal
+from crossgrade.gateway._messages import Reason, RequestRecord
+from crossgrade.gateway._outcome import NOTHING, UNKNOWN, Bill, bill
+from crossgrade.gateway._payload import Payload
+from crossgrade.gateway._relay import ErrorRelay, Relay, StreamRelay, WholeRelay
+from crossgrade.gateway._routes import NO_FACTS, Choice, Plan, Routes
+from crossgrade.gateway._server import ClientConnection
+from crossgrade.gateway._targets import TargetState
+from crossgrade.gateway._upstream import UpstreamConnection
+from crossgrade.identity import Principal
+from crossgrade.wire import failure
+
+_CLIENT_GONE = 499
+_PASSED_ON = frozenset(
+    f"x-ratelimit-{what}-{kind}".encode()
+    for what in ("limit", "remaining", "reset")
+    for kind in ("requests", "tokens")
+) | frozenset(
+    f"anthropic-ratelimit-{kind}-{what}".encode()
+    for kind in ("requests", "tokens", "input-tokens", "output-tokens")
+    for what in ("limit", "remaining", "reset")
+)
+"""Headers of the provider that the client gets to see."""
+
+_SENT_ON = (b"anthropic-beta", b"openai-beta")
+"""Headers of the client that a provider of the same API gets to see."""
+
+
+class Services(Protocol):
+    """What exchanges share: the worker."""
+
+    loop: asyncio.AbstractEventLoop
+    worker: int
+    routes: Routes
+    limits: Limits
+    retries: RetryBudget
+
+    def now(self) -> float:
+        """The loop's time."""
+
+    def wall(self) -> float:
+        """Seconds since 1970."""
+
+    def permit(self, principal: Principal, plan: Plan) -> tuple[Counter, ...]:
+        """Return the limits that count; raises AccessError where the route may not be used."""
+
+    def answered(self, exchange: "Exchange", record: RequestRecord) -> None:
+        """Take the record of a request that is over."""
+
+
+class Exchange:
+    """Answers one request; it is the provider's `Call` and the client's `Exchange`."""
+
+    __slots__ = (
+        "_added_s", "_attempts", "_choice", "_connection", "_delivery", "_headers", "_hold", "_reason",
+        "_relay", "_response_id", "_retry", "_sent_at", "_services", "_status", "_tried", "at", "began",
+        "client", "done", "endpoint", "first_at", "id", "payload", "plan", "principal", "request",
+        "segment", "target",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        services: Services,
+        client: ClientConnection,
+        request: Request,
+        *,
+        endpoint: Endpoint,
+        principal: Principal,
+        request_id: str,
+    ) -> None:
+        self._services = services
+        self.client = client
+        self.request = request
+        self.endpoint = endpoint
+        self.principal = principal
+        self.id = request_id
+        self.at = services.wall()
+        self.began = services.now()
+        self.first_at = self._sent_at = self._added_s = 0.0
+        self.segment: str | None = None
+        self.payload: Payload | None = None
+        self.plan: Plan | None = None
+        self.target: TargetState | None = None
+        self.done = False
+        self._choice: Choice | None = None
+        self._tried: tuple[TargetState, ...] = ()
+        self._attempts = 0
+        self._reason: Reason = "none"
+        self._hold: Hold | None = None
+        self._connection: UpstreamConnection | None = None
+        self._relay: Relay | None = None
+        self._retry: asyncio.TimerHandle | None = None
+        self._status = 0
+        self._headers: dict[bytes, bytes] = {}
+        self._response_id: str | None = None
+        self._delivery = Delivery(client, request)
+        client.exchange = self
+
+    # Admission.
+
+    def begin(self, payload: Payload, path_route: str | None) -> None:
+        """Find the route, ask the limits, and send the request on its way."""
+        self.payload = payload
+        services = self._services
+        plan = services.routes.find(path_route, payload.asked.model)
+        if plan is None:
+            self.refuse(_unknown_model(path_route, payload.asked.model))
+            return
+        self.plan = plan
+        try:
+            counters = services.permit(self.principal, plan)
+        except AccessError as error:
+            self.refuse(access_problem(error))
+            return
+        self._choose(plan, payload)
+        if not counters:
+            self._attempt()
+            return
+        usd, tokens = self._estimate(payload)
+        outcome = services.limits.reserve(counters, usd, tokens, self._reserved)
+        if outcome is not None:
+            self._reserved(outcome)
+
+    def _choose(self, plan: Plan, payload: Payload) -> None:
+        if plan.is_fixed:
+            self._choice = plan.choose(NO_FACTS, _EPOCH, "")
+        else:
+            self.segment = segment_of(self.principal, self.request)
+            facts = facts_of(plan, self.principal, self.segment, payload)
+            sticky = plan.spec.sticky
+            unit = unit_of(sticky, self.principal, self.request, payload, self.id) if plan.is_canary else ""
+            now = datetime.fromtimestamp(self._services.wall(), UTC)
+            self._choice = plan.choose(facts, now, unit)
+        self._reason = self._choice.reason
+        self.target = self._choice.targets[0]
+
+    def _estimate(self, payload: Payload) -> tuple[float | None, int]:
+        """Return what to reserve: the prompt by its size, the answer by its bound."""
+        assert self.target is not None
+        inputs = estimated_tokens(payload.size)
+        most = payload.asked.most_output_tokens
+        outputs = 0 if self.endpoint.name == "embeddings" else DEFAULT_OUTPUT_TOKENS if most is None else most
+        return self.target.prices.estimate_usd(inputs, outputs), inputs + outputs
+
+    def _reserved(self, outcome: Hold | Refusal) -> None:
+        if isinstance(outcome, Refusal):
+            if not self.done:
+                self.refuse(limit_problem(outcome))
+        elif self.done:
+            self._services.limits.settle(outcome, 0.0, 0)
+        else:
+            self._hold = outcome
+            self._attempt()
+
+    # Attempts.
+
+    def _attempt(self) -> None:
+        """Send the request to the next target that may take it."""
+        self._retry = None
+        now = self._services.now()
+        target = self._next_target(now)
+        if target is None:
+            self.refuse(self._nobody(now))
+            return
+        assert self._choice is not None
+        if target is not self._choice.targets[0]:
+            self._reason = "fallback"
+        self.target = target
+        self._tried += (target,)
+        self._attempts += 1
+        self._relay = None
+        target.breaker.sent()
+        if self._attempts == 1:
+            self._services.retries.earn()
+        target.pool.start(self, fresh=not self.repeatable)
+
+    def _next_target(self, now: float) -> TargetState | None:
+        """Return the next target that takes the request; one that asked to be spared comes last."""
+        assert self._choice is not None
+        cooling = None
+        for target in self._choice.targets:
+            if target in self._tried or not self._fits(target) or not target.breaker.admits(now):
+                continue
+            if not target.breaker.is_cooling(now):
+                return target
+            cooling = cooling or target
+        if cooling is None and self._tried and self._tried[-1].breaker.admits(now):
+            return self._tried[-1]
+        return cooling
+
+    def _fits(self, target: TargetState) -> bool:
+        assert self.plan is not None
+        assert self.payload is not None
+        most = self.plan.spec.max_body_bytes
+        return not most or self.payload.size <= most.get(target.name, self.payload.size)
+
+    def _nobody(self, now: float) -> Problem:
+        assert self._choice is not None
+        if not any(self._fits(target) for target in self._choice.targets):
+            message = "The request is larger than any target of this route takes."
+            return Problem(status=413, code="context_length_exceeded", message=message)
+        wait = min(target.breaker.retry_after_s(now) for target in self._choice.targets)
+        message = "No target of this route can be asked at the moment: the last calls to each failed."
+        return Problem(status=503, code="upstream_unavailable", message=message, retry_after_s=wait)
+
+    def _try_on(self, error: ProviderError) -> bool:
+        """Arrange another attempt after a failure, where one is allowed and can help."""
+        assert self.plan is not None
+        assert self._choice is not None
+        if self._attempts >= self.plan.spec.attempts or not self.repeatable:
+            return False
+        now = self._services.now()
+        others = any(
+            target not in self._tried and self._fits(target) and target.breaker.admits(now)
+            for target in self._choice.targets
+        )
+        if others and may_try_another(error):
+            delay = 0.0
+        elif not others and may_try_again(error) and self._tried[-1].breaker.admits(now):
+            delay = _pause(error, self._attempts)
+        else:
+            return False
+        if not self._services.retries.spend():
+            return False
+        self._retry = self._services.loop.call_later(delay, self._attempt)
+        return True
+
+    # The provider's side: `Call`.
+
+    @property
+    def repeatable(self) -> bool:
+        """Whether the request can be sent again."""
+        return self.payload is not None and self.payload.repeatable and not self._delivery.begun
+
+    def on_ready(self, connection: UpstreamConnection) -> None:
+        """Write the request."""
+        assert self.target is not None
+        assert self.payload is not None
+        self._connection = connection
+        self._sent_at = self._services.now()
+        self._added_s = self._sent_at - self.began
+        try:
+            self.payload.send(self.target, connection, self._sent_on())
+        except ProviderError as error:
+            self.failed(error)
+
+    def _sent_on(self) -> bytes:
+        headers = self.request.headers
+        assert self.target is not None
+        if self.target.target.flavour != self.endpoint.flavour:
+            return b""
+        return b"".join(b"%b: %b\r\n" % (name, headers[name]) for name in _SENT_ON if name in headers)
+
+    def on_head(self, status: int, headers: dict[bytes, bytes]) -> None:
+        """Choose how the answer is taken on."""
+        assert self.target is not None
+        assert self.payload is not None
+        self._status = status
+        self._headers = headers
+        key = self.target.key
+        if not 200 <= status < 300:
+            self._relay = ErrorRelay(self)
+        elif headers.get(b"content-encoding", b"identity") != b"identity":
+            self.failed(UpstreamError(f"{self.target.name} compressed its answer, which was not asked for"))
+        elif headers.get(b"content-type", b"").startswith(b"text/event-stream"):
+            self._relay = StreamRelay(self, self.payload.watcher(self.target), key)
+        else:
+            length = headers.get(b"content-length")
+            known = int(length) if length is not None and length.isdigit() else None
+            self._relay = WholeRelay(self, self.target.target.flavour, key, known)
+
+    def on_data(self, data: bytes) -> None:
+        """Take a piece of the answer."""
+        if self._relay is not None:
+            self._relay.data(data)
+
+    def on_end(self) -> None:
+        """Take the answer's end."""
+        connection, self._connection = self._connection, None
+        if self._relay is not None:
+            if connection is not None:
+                self._added_s += self._services.now() - connection.received_at
+            self._relay.end()
+
+    def on_fail(self, error: ProviderError) -> None:
+        """Take note that the connection failed."""
+        self._connection = None
+        self.failed(error)
+
+    def refused(self, body: bytes) -> None:
+        """Take the body of an answer with an error status."""
+        assert self.target is not None
+        texts = {
+            name.decode("latin-1"): value.decode("latin-1")
+            for name, value in self._headers.items()
+            if name.startswith(b"retry-after")
+        }
+        now = datetime.fromtimestamp(self._services.wall(), UTC)
+        self.failed(failure(self._status, texts, body, provider=self.target.name, now=now))
+
+    def failed(self, error: ProviderError) -> None:
+        """Take note that this attempt failed: try on, or tell the client."""
+        assert self.target is not None
+        self._let_go()
+        note_failure(self.target.breaker, error, self._services.now())
+        if self.done:
+            return
+        if self._delivery.begun:
+            self._break_off(error)
+        elif not self._try_on(error):
+            billed = NOTHING if self._status >= 300 or not self._sent_at else UNKNOWN
+            self.refuse(provider_problem(error), billed)
+
+    def _let_go(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.cancel()
+
+    def upstream_paused(self) -> None:
+        """Let the payload wait."""
+        if self.payload is not None:
+            self.payload.paused()
+
+    def upstream_resumed(self) -> None:
+        """Let the payload go on."""
+        if self.payload is not None:
+            self.payload.resumed()
+
+    # The relay's side: `Outlet`.
+
+    def send_whole(self, body: bytes, usage: Usage, response_id: str | None, output_tokens: int) -> None:
+        """Send a whole answer, whose head says what it cost."""
+        assert self.target is not None
+        assert self.payload is not None
+        try:
+            body = self.payload.whole(self.target, body)
+        except ProviderError as error:
+            self.failed(error)
+            return
+        billed = self._bill(usage, output_tokens)
+        lines = self._lines()
+        if billed.usd is not None:
+            lines = b"%bx-crossgrade-cost-usd: %b\r\n" % (lines, _money(billed.usd))
+        self._response_id = response_id
+        self.target.breaker.succeeded()
+        self._close(self._status, billed)
+        self._delivery.whole(self._status, JSON_TYPE, body, lines)
+
+    def begin_long(self, length: int | None) -> None:
+        """Send the head of an answer that is too large to be kept."""
+        self._delivery.begin(self._status, JSON_TYPE, length, self._lines())
+
+    def begin_stream(self) -> None:
+        """Send the head of a stream."""
+        self.first_at = self._services.now()
+        self._delivery.begin(200, STREAM_TYPE, None, self._lines())
+
+    def send(self, data: bytes) -> None:
+        """Send a piece of a long answer or stream."""
+        self._delivery.send(data)
+
+    def end_stream(self, usage: Usage, response_id: str | None, output_tokens: int) -> None:
+        """Send the end of a long answer or stream."""
+        assert self.target is not None
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.detach()
+        self._response_id = response_id
+        self.target.breaker.succeeded()
+        self._close(self._status, self._bill(usage, output_tokens))
+        self._delivery.end()
+
+    def _break_off(self, error: ProviderError) -> None:
+        """Tell the client, inside the stream that has begun, that there will be no more of it."""
+        usage, output_tokens = self._relay.spent() if self._relay is not None else (Usage(), 0)
+        self._close(self._status, self._bill(usage, output_tokens), "broken_off")
+        if not isinstance(self._relay, StreamRelay):
+            self._delivery.cut()
+            return
+        assert self.endpoint.client is not None
+        self._delivery.send(problem_event(provider_problem(error), self.endpoint.client))
+        self._delivery.end()
+
+    def _lines(self) -> bytes:
+        """Return the header lines that every answer of a model has."""
+        assert self.target is not None
+        assert self.plan is not None
+        passed = b""
+        if not _PASSED_ON.isdisjoint(self._headers):
+            passed = b"".join(
+                b"%b: %b\r\n" % (name, value) for name, value in self._headers.items() if name in _PASSED_ON
+            )
+        return b"x-request-id: %b\r\n%b%bx-crossgrade-added-ms: %.2f\r\n%b" % (
+            self.id.encode(),
+            self.plan.headers,
+            self.target.header,
+            self._added_s * 1000,
+            passed,
+        )
+
+    # The client's side.
+
+    def client_gone(self) -> None:
+        """Cancel what was asked of the provider: nobody waits for it."""
+        if self.done:
+            return
+        connection, self._connection = self._connection, None
+        if self._retry is not None:
+            self._retry.cancel()
+        elif connection is not None:
+            connection.cancel()
+        elif self.target is not None and self._attempts:
+            self.target.pool.withdraw(self)
+        if self.target is not None:
+            self.target.breaker.abandoned()
+        usage, output_tokens = self._relay.spent() if self._relay is not None else (Usage(), 0)
+        billed = self._bill(usage, output_tokens) if self._sent_at else NOTHING
+        self._close(_CLIENT_GONE, billed, "client_gone")
+
+    def client_paused(self) -> None:
+        """Read no more from the provider."""
+        if self._connection is not None:
+            self._connection.pause()
+
+    def client_resumed(self) -> None:
+        """Read on from the provider."""
+        if self._connection is not None:
+            self._connection.resume()
+
+    # The end.
+
+    def refuse(self, problem: Problem, billed: Bill = NOTHING) -> None:
+        """Answer with an error."""
+        lines = b"" if self.target is None or self.plan is None or not self._attempts else self.plan.headers
+        self._close(problem.status, billed, problem.code)
+        self.client.answer_problem(problem, self.id, lines)
+
+    def _bill(self, usage: Usage, output_tokens: int) -> Bill:
+        assert self.target is not None
+        size = self.payload.size if self.payload is not None else 0
+        return bill(self.target.prices, usage, request_bytes=size, output_tokens=output_tokens)
+
+    def _close(self, status: int, billed: Bill, error: str | None = None) -> None:
+        """Settle and record; whatever is still to be written follows."""
+        self.done = True
+        if self._hold is not None:
+            self._services.limits.settle(self._hold, billed.usd, billed.tokens)
+        if self.payload is not None:
+            self.payload.close()
+        self._services.answered(self, self._record(status, billed, error))
+
+    def _record(self, status: int, billed: Bill, error: str | None) -> RequestRecord:
+        usage, principal, plan, payload = billed.usage, self.principal, self.plan, self.payload
+        target = self.target if self._attempts else None
+        routes, now = self._services.routes, self._services.now()
+        choice = self._choice
+        return RequestRecord(
+            id=self.id,
+            at=self.at,
+            worker=self._services.worker,
+            key=principal.id,
+            team=principal.team,
+            route="" if plan is None else plan.name,
+            target="" if target is None else target.name,
+            model="" if target is None else target.target.model,
+            operation=self.endpoint.name,
+            client_flavour=self.endpoint.client or "",
+            policy_version=routes.version,
+            table_digest=routes.digest,
+            reason=self._reason,
+            status=status,
+            error=error,
+            stream=self.first_at > 0,
+            input_tokens=usage.input_tokens,
+            output_tokens=usage.output_tokens,
+            cache_read_input_tokens=usage.cache_read_input_tokens,
+            cache_creation_input_tokens=usage.cache_creation_input_tokens,
+            reasoning_output_tokens=usage.reasoning_output_tokens,
+            cost_usd=None if target is None else billed.usd,
+            cost_origin="unknown" if target is None else billed.origin,
+            latency_ms=(now - self.began) * 1000,
+            ttft_ms=(self.first_at - self.began) * 1000 if self.first_at else None,
+            added_ms=self._added_s * 1000 if self._sent_at else None,
+            attempts=self._attempts,
+            body_bytes=0 if payload is None else payload.size,
+            segment=self.segment,
+            response_id=self._response_id,
+            verdict_id=None if plan is None else plan.verdict_id,
+            side=None if choice is None else choice.side,
+            probability=None if choice is None else choice.probability,
+        )
+
+
+_EPOCH = datetime.fromtimestamp(0, UTC)
+
+
+def access_problem(error: AccessError) -> Problem:
+    """Return what a caller is told who is not let in."""
+    return Problem(status=error.status, message=f"{error.message}; {error.hint}", code=error.reason)
+
+
+def _unknown_model(path_route: str | None, model: str | None) -> Problem:
+    if path_route is not None:
+        return Problem(status=404, message=f"There is no route `{path_route}`.", code="route_not_found")
+    if not model:
+        return Problem(status=400, message="The body names no `model`.", code="no_model")
+    shown = "".join(letter if letter.isprintable() else "?" for letter in model[:100])
+    return Problem(
+        status=404,
+        message=f"There is no route or model `{shown}`: `GET /v1/models` lists those that there are.",
+        code="model_not_found",
+    )
+
+
+def _pause(error: ProviderError, attempts: int) -> float:
+    """Return how long to wait before the same target is asked again, in seconds."""
+    wait = 0.1 * (1 << attempts) * random.uniform(0.5, 1.0)  # noqa: S311  # jitter, not a secret
+    asked = error.retry_after_s if isinstance(error, RateLimitedError) else None
+    return max(wait, asked or 0.0)
+
+
+def _money(usd: float) -> bytes:
+    return b"%.8f" % usd

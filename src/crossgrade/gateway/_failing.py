@@ -1,0 +1,50 @@
+"""From a provider's failure to what is done about it, and to what the client is told."""
+
+from crossgrade.errors import (
+    AuthError,
+    BadRequestError,
+    ContentFilteredError,
+    ContextTooLongError,
+    ProviderError,
+    RateLimitedError,
+)
+from crossgrade.gateway._answers import Problem
+from crossgrade.gateway._breaker import MOST_COOLING_S, Breaker
+from crossgrade.wire import error_words
+
+_MOST_WAIT_S = 3600.0
+
+
+def may_try_another(error: ProviderError) -> bool:
+    """Tell whether another target may succeed where this one failed."""
+    return error.retryable or isinstance(error, AuthError | ContextTooLongError)
+
+
+def may_try_again(error: ProviderError) -> bool:
+    """Tell whether the same target may succeed a moment later."""
+    waits = isinstance(error, RateLimitedError) and (error.retry_after_s or 0) > MOST_COOLING_S / 10
+    return error.retryable and not waits
+
+
+def note_failure(breaker: Breaker, error: ProviderError, now: float) -> None:
+    """Let a target's breaker know: refusing a request is no failure of the target's own."""
+    if isinstance(error, RateLimitedError):
+        breaker.slow_down(now, error.retry_after_s)
+    elif isinstance(error, BadRequestError | ContextTooLongError | ContentFilteredError):
+        breaker.succeeded()
+    else:
+        breaker.failed(now)
+
+
+def provider_problem(error: ProviderError) -> Problem:
+    """Return what the client is told; the provider's words are quoted briefly, its keys never."""
+    status, code = error_words(error)
+    if isinstance(error, AuthError):
+        return Problem(status=status, message="The provider refused the gateway's own key.", code=code)
+    if isinstance(error, RateLimitedError):
+        wait = None if error.retry_after_s is None else min(error.retry_after_s, _MOST_WAIT_S)
+        return Problem(status=status, message=error.message, code=code, retry_after_s=wait)
+    said = error.status
+    if isinstance(error, BadRequestError | ContextTooLongError) and said is not None and 400 <= said < 500:
+        status = said
+    return Problem(status=status, message=error.message, code=code)

@@ -1,0 +1,175 @@
+"""The worker's request handling: from a request on a connection to a page or an exchange."""
+
+import asyncio
+import os
+import time
+from collections.abc import Mapping
+from typing import Protocol
+
+from crossgrade.errors import AccessError
+from crossgrade.gateway._admission import LOCAL, loopback_problem, token_of
+from crossgrade.gateway._answers import Problem
+from crossgrade.gateway._breaker import RetryBudget
+from crossgrade.gateway._exchange import Exchange, access_problem
+from crossgrade.gateway._head import Request, locate
+from crossgrade.gateway._limits import Counter, Limits
+from crossgrade.gateway._messages import RequestRecord
+from crossgrade.gateway._pages import Pages
+from crossgrade.gateway._payload import read_payload
+from crossgrade.gateway._routes import Plan, Routes
+from crossgrade.gateway._server import ClientConnection
+from crossgrade.gateway._targets import TargetState
+from crossgrade.gateway.settings import GatewaySettings
+from crossgrade.identity import Keyring, Principal, TokenVerifier, authenticate, check_route
+
+_KEY_PREFIX = b"sk-cg-"
+_MOST_PERMITS = 20_000
+
+
+class Recorder(Protocol):
+    """Where records go: the keeper."""
+
+    def record(self, record: RequestRecord) -> None:
+        """Take a request record."""
+
+
+class Gateway:
+    """What one worker's requests share; `routes`, `keys` and `tokens` are swapped when they change."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        settings: GatewaySettings,
+        targets: Mapping[str, TargetState],
+        *,
+        limits: Limits,
+        keeper: Recorder,
+        pages: Pages,
+        worker: int = 0,
+    ) -> None:
+        self.loop = loop
+        self.now = loop.time
+        self.wall = time.time
+        self.worker = worker
+        self.serving = settings.serving
+        self.specs = settings.routes
+        self.targets = targets
+        self.routes = Routes(settings.routes, targets)
+        self.keys = Keyring()
+        self.tokens: TokenVerifier | None = None
+        self.limits = limits
+        self.retries = RetryBudget()
+        self._keeper = keeper
+        self._pages = pages
+        self.is_ready = False
+        self._life = os.urandom(6).hex()
+        self._count = 0
+        self._permits: dict[tuple[str, str], tuple[Principal, Plan, tuple[Counter, ...]]] = {}
+
+    def next_id(self) -> str:
+        """Return a fresh request id."""
+        self._count += 1
+        return f"req-{self._life}{self._count:08x}"
+
+    def handle(self, client: ClientConnection, request: Request) -> None:
+        """Answer a request that is whole, or whose body is too large to wait for."""
+        found = locate(request.target)
+        if isinstance(found, Problem):
+            client.refuse(found)
+            return
+        endpoint, path_route = found
+        if request.method != endpoint.method:
+            message = f"This path takes {endpoint.method.decode()} only."
+            client.refuse(Problem(status=405, message=message, code="method_not_allowed"))
+            return
+        principal: Principal | None = None
+        if endpoint.needs_key:
+            try:
+                principal = self._principal(request.headers)
+            except AccessError as error:
+                client.refuse(access_problem(error))
+                return
+        if endpoint.client is None:
+            self._pages.answer(self, client, request, endpoint=endpoint, principal=principal)
+            return
+        assert principal is not None
+        request_id = self.next_id()
+        exchange = Exchange(
+            self, client, request, endpoint=endpoint, principal=principal, request_id=request_id
+        )
+        if not request.complete or request.size > self.serving.body_parse_bytes:
+            raise NotImplementedError
+        parts = request.parts
+        payload = read_payload(endpoint, parts[0] if len(parts) == 1 else b"".join(parts))
+        if isinstance(payload, Problem):
+            exchange.refuse(payload)
+        else:
+            exchange.begin(payload, path_route)
+
+    def _principal(self, headers: dict[bytes, bytes]) -> Principal:
+        token = token_of(headers)
+        if self.serving.open_on_loopback and (token is None or not token.startswith(_KEY_PREFIX)):
+            problem = loopback_problem(headers)
+            if problem is not None:
+                raise AccessError(problem.message, reason=problem.code, status=problem.status)
+            return LOCAL
+        return authenticate(token, keys=self.keys, tokens=self.tokens, now=self.wall())
+
+    def permit(self, principal: Principal, plan: Plan) -> tuple[Counter, ...]:
+        """Return the limits that count; raises AccessError where the route is closed to the caller."""
+        key = (principal.id, plan.name)
+        found = self._permits.get(key)
+        if found is not None and found[0] is principal and found[1] is plan:
+            return found[2]
+        self._check(principal, plan)
+        counters = self.limits.resolve(principal, plan.name)
+        if len(self._permits) >= _MOST_PERMITS:
+            self._permits.clear()
+        self._permits[key] = (principal, plan, counters)
+        return counters
+
+    def _check(self, principal: Principal, plan: Plan) -> None:
+        """Check a route; a target asked for by its own name is open to whom one of its routes is open."""
+        error: AccessError | None = None
+        for each in self.routes.around(plan) or (plan,):
+            try:
+                check_route(principal, each.spec)
+            except AccessError as refusal:
+                error = refusal
+            else:
+                return
+        if error is not None:
+            raise error
+
+    def allowed(self, principal: Principal, plan: Plan) -> bool:
+        """Tell whether a caller may use a route."""
+        try:
+            self._check(principal, plan)
+        except AccessError:
+            return False
+        return True
+
+    def answered(self, exchange: Exchange, record: RequestRecord) -> None:  # noqa: ARG002  # for the shadow
+        """Take the record of a request that is over."""
+        self._keeper.record(record)
+
+    def refused(self, request: Request | None, problem: Problem) -> str:
+        """Record an answer that was given before there was an exchange; return its request id."""
+        request_id = self.next_id()
+        record = RequestRecord(
+            id=request_id,
+            at=self.wall(),
+            worker=self.worker,
+            operation="none" if request is None else operation_of(request.target),
+            status=problem.status,
+            error=problem.code,
+            body_bytes=0 if request is None else request.size,
+        )
+        self._keeper.record(record)
+        return request_id
+
+
+def operation_of(target: bytes) -> str:
+    """Return the name of the endpoint that a request asked for."""
+    found = locate(target)
+    return "none" if isinstance(found, Problem) else found[0].name

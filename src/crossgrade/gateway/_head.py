@@ -1,0 +1,210 @@
+"""What a request's head says: which endpoint it asks, and whether it is fit to be answered."""
+
+import re
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from crossgrade.domain import Serving
+from crossgrade.gateway._answers import Problem, bad_request
+from crossgrade.wire import ClientName, FlavourName
+
+EndpointName = Literal[
+    "chat", "completions", "embeddings", "responses", "messages",
+    "models", "liveliness", "readiness", "metrics", "feedback",
+]  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """A path that is served; one with a `client` API calls a model.
+
+    `flavour` are the targets that take its requests as they are, under `path`.
+    """
+
+    name: EndpointName
+    method: bytes
+    path: str
+    client: ClientName | None = None
+    flavour: FlavourName = "openai"
+
+    @property
+    def needs_key(self) -> bool:
+        """Whether the caller has to be known."""
+        return self.name not in ("liveliness", "readiness")
+
+
+_CALLS = (
+    Endpoint("chat", b"POST", "/chat/completions", "openai"),
+    Endpoint("completions", b"POST", "/completions", "openai-text"),
+    Endpoint("embeddings", b"POST", "/embeddings", "openai"),
+    Endpoint("responses", b"POST", "/responses", "openai-responses", "openai-responses"),
+    Endpoint("messages", b"POST", "/messages", "anthropic", "anthropic"),
+    Endpoint("models", b"GET", "/models"),
+)
+_PAGES = (
+    Endpoint("liveliness", b"GET", "/health/liveliness"),
+    Endpoint("readiness", b"GET", "/health/readiness"),
+    Endpoint("metrics", b"GET", "/metrics"),
+    Endpoint("feedback", b"POST", "/v1/feedback"),
+)
+_API: dict[bytes, Endpoint] = {
+    prefix + endpoint.path.encode(): endpoint for endpoint in _CALLS for prefix in (b"/v1", b"")
+}
+_ALL: dict[bytes, Endpoint] = _API | {endpoint.path.encode(): endpoint for endpoint in _PAGES}
+_ROUTED = re.compile(rb"/r/([A-Za-z0-9._~-]{1,128})(/.*)")
+_HOST = re.compile(rb"[A-Za-z0-9._~\-]+(?::\d{1,5})?|\[[0-9A-Fa-f:.]+\](?::\d{1,5})?")
+
+_ONCE = frozenset(
+    (
+        b"host", b"content-length", b"transfer-encoding", b"content-type", b"content-encoding",
+        b"expect", b"authorization", b"x-api-key", b"api-key", b"x-request-id", b"x-forwarded-user",
+        b"anthropic-version", b"anthropic-beta", b"openai-beta",
+    )
+)  # fmt: skip
+_OURS = b"x-crossgrade-"
+"""Headers under this prefix say who asks and where to; none may be there twice."""
+
+
+def client_of(target: bytes) -> ClientName:
+    """Return the API in whose words the sender of a request target is answered."""
+    found = locate(target)
+    return (None if isinstance(found, Problem) else found[0].client) or "openai"
+
+
+class Sink(Protocol):
+    """Takes the body of a request that is too large to be kept."""
+
+    def body(self, data: bytes) -> None:
+        """Take the next piece."""
+
+    def body_end(self) -> None:
+        """Take note that the body is whole."""
+
+
+class Request:
+    """One request as it comes in: its head, then its body in pieces, or handed to a `sink`."""
+
+    __slots__ = (
+        "complete", "head_bytes", "headed", "headers", "keep_alive", "length", "method", "others",
+        "parts", "phase", "problem", "sink", "size", "started", "target", "version",
+    )  # fmt: skip
+
+    def __init__(self) -> None:
+        self.method = b""
+        self.target = b""
+        self.version = "1.1"
+        self.headers: dict[bytes, bytes] = {}
+        self.others = 0
+        self.parts: list[bytes] = []
+        self.size = 0
+        self.length: int | None = 0
+        self.head_bytes = 0
+        self.phase = 0
+        self.headed = False
+        self.complete = False
+        self.started = False
+        self.keep_alive = False
+        self.problem: Problem | None = None
+        self.sink: Sink | None = None
+
+    def repeated(self, name: bytes, value: bytes) -> None:
+        """Take a header whose name was there before, or a trailer."""
+        if self.headed:
+            self.problem = self.problem or bad_request("Trailers are not accepted.", "trailer_refused")
+        elif name in _ONCE or name.startswith(_OURS):
+            self.problem = bad_request(
+                f"The header `{name.decode('latin-1')}` is there twice.", "duplicate_header"
+            )
+        else:
+            self.others += 1
+            self.head_bytes += len(value)
+
+    def text(self, name: bytes) -> str | None:
+        """Return a header as text, None where it is missing or empty."""
+        value = self.headers.get(name)
+        return value.decode("latin-1").strip() or None if value else None
+
+
+def locate(target: bytes) -> tuple[Endpoint, str | None] | Problem:
+    """Return the endpoint of a request target and the route its path names."""
+    endpoint = _ALL.get(target)
+    if endpoint is not None:
+        return endpoint, None
+    if not target.startswith(b"/"):
+        return bad_request(
+            "The request target is not a path: this is an API, not a forward proxy.", "bad_target"
+        )
+    path = target.partition(b"?")[0]
+    routed = _ROUTED.fullmatch(path)
+    endpoint = _API.get(routed[2]) if routed is not None else _ALL.get(path)
+    if endpoint is None:
+        return Problem(status=404, message="There is no such path here.", code="unknown_path")
+    return endpoint, None if routed is None else routed[1].decode()
+
+
+def check_head(request: Request, serving: Serving) -> Problem | None:
+    """Return what is wrong with a head; sets the body's announced `length` (None: chunked)."""
+    headers = request.headers
+    problem = request.problem
+    if problem is None and len(headers) + request.others > serving.head_max_count:
+        problem = Problem(
+            status=431,
+            code="too_many_headers",
+            message=f"The request has more than {serving.head_max_count} headers.",
+        )
+    if problem is None and request.head_bytes > serving.head_max_bytes:
+        problem = _large_head(request, serving)
+    problem = problem or _host_problem(request)
+    length = headers.get(b"content-length")
+    request.length = int(length) if length is not None else None if b"transfer-encoding" in headers else 0
+    return problem or _body_problem(request, serving)
+
+
+def head_too_large(serving: Serving) -> Problem:
+    """Return the refusal of a head over the limit."""
+    return Problem(
+        status=431,
+        code="head_too_large",
+        message=f"The request's head is over the limit of {serving.head_max_bytes} bytes.",
+    )
+
+
+def body_too_large(serving: Serving) -> Problem:
+    """Return the refusal of a body over the limit."""
+    return Problem(
+        status=413,
+        code="request_too_large",
+        message=f"The request's body is over the limit of {serving.body_max_bytes} bytes.",
+    )
+
+
+def _large_head(request: Request, serving: Serving) -> Problem | None:
+    """Count exactly: the head may have come in one piece with a body."""
+    size = len(request.target) + sum(len(name) + len(value) + 4 for name, value in request.headers.items())
+    return head_too_large(serving) if size > serving.head_max_bytes else None
+
+
+def _host_problem(request: Request) -> Problem | None:
+    host = request.headers.get(b"host")
+    if request.version not in ("1.1", "1.0"):
+        return bad_request("Only HTTP/1.1 and HTTP/1.0 are spoken here.", "bad_http_version")
+    if host is None:
+        return None if request.version == "1.0" else bad_request("The `host` header is missing.", "bad_host")
+    return None if _HOST.fullmatch(host) else bad_request("The `host` header is malformed.", "bad_host")
+
+
+def _body_problem(request: Request, serving: Serving) -> Problem | None:
+    if request.length is not None and request.length > serving.body_max_bytes:
+        return body_too_large(serving)
+    headers = request.headers
+    encoding = headers.get(b"content-encoding")
+    if encoding is not None and encoding.strip().lower() != b"identity":
+        return Problem(
+            status=415,
+            code="unsupported_encoding",
+            message="The body is compressed, which is not accepted: send it without `content-encoding`.",
+        )
+    expect = headers.get(b"expect")
+    if expect is not None and expect.strip().lower() != b"100-continue":
+        return Problem(status=417, code="bad_expectation", message="Only `expect: 100-continue` is known.")
+    return None

@@ -1,0 +1,40 @@
+"""What a finished request comes to: tokens, cost, and the record of it."""
+
+from crossgrade.domain import Usage
+from crossgrade.gateway._cost import Prices, estimated_tokens
+from crossgrade.gateway._messages import CostOrigin
+
+NO_USAGE = Usage()
+
+
+class Bill:
+    """Tokens and dollars of one answer; `tokens` is for limits and may be estimated, `usage` never is."""
+
+    __slots__ = ("origin", "tokens", "usage", "usd")
+
+    def __init__(self, usage: Usage, usd: float | None, tokens: int | None, origin: CostOrigin) -> None:
+        self.usage = usage
+        self.usd = usd
+        self.tokens = tokens
+        self.origin: CostOrigin = origin
+
+
+NOTHING = Bill(NO_USAGE, 0.0, 0, "usage")
+"""What a request costs that no provider took."""
+
+UNKNOWN = Bill(NO_USAGE, None, None, "unknown")
+"""What a request costs that broke off before the provider said: limits count what was reserved."""
+
+
+def bill(prices: Prices, usage: Usage, *, request_bytes: int, output_tokens: int) -> Bill:
+    """Return what an answer costs: by the provider's usage, else by estimate, else unknown.
+
+    `output_tokens` is the estimate, where the provider counted none.
+    """
+    usd = prices.cost_usd(usage)
+    if usd is not None:
+        return Bill(usage, usd, (usage.input_tokens or 0) + (usage.output_tokens or 0), "usage")
+    inputs = usage.input_tokens if usage.input_tokens is not None else estimated_tokens(request_bytes)
+    outputs = usage.output_tokens if usage.output_tokens is not None else output_tokens
+    usd = prices.estimate_usd(inputs, outputs)
+    return Bill(usage, usd, inputs + outputs, "unknown" if usd is None else "estimate")

@@ -1,0 +1,176 @@
+"""What the gateway answers by itself: models, health, metrics, feedback."""
+
+from collections.abc import Callable
+from typing import Annotated, Protocol
+
+import msgspec
+
+from crossgrade.gateway._answers import JSON_TYPE, Problem, bad_request
+from crossgrade.gateway._delivery import Delivery
+from crossgrade.gateway._head import Endpoint, Request
+from crossgrade.gateway._messages import Outcome
+from crossgrade.gateway._routes import Plan, Routes
+from crossgrade.gateway._server import ClientConnection
+from crossgrade.identity import Principal
+
+_TEXT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
+_NO_STORE = b"cache-control: no-store\r\n"
+_FEEDBACK_BYTES = 4096
+
+
+class _Feedback(msgspec.Struct, forbid_unknown_fields=True):
+    response_id: Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
+    value: Annotated[float, msgspec.Meta(ge=0, le=1)]
+    name: Annotated[str, msgspec.Meta(min_length=1, max_length=100)] = "score"
+
+
+_FEEDBACK = msgspec.json.Decoder(_Feedback)
+
+
+class Desk(Protocol):
+    """The keeper, as the pages see it."""
+
+    @property
+    def connected(self) -> bool:
+        """Whether the keeper is there."""
+
+    def feedback(self, outcome: Outcome, on_done: Callable[[str | None], None]) -> None:
+        """Hand feedback over."""
+
+    def metrics_text(self, on_text: Callable[[str | None], None]) -> None:
+        """Ask for the metrics of all workers."""
+
+
+class World(Protocol):
+    """The worker, as the pages see it."""
+
+    routes: Routes
+    is_ready: bool
+
+    def wall(self) -> float:
+        """Seconds since 1970."""
+
+    def allowed(self, principal: Principal, plan: Plan) -> bool:
+        """Tell whether a caller may use a route."""
+
+
+class Pages:
+    """Answers the endpoints that call no model."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+
+    def answer(
+        self,
+        world: World,
+        client: ClientConnection,
+        request: Request,
+        *,
+        endpoint: Endpoint,
+        principal: Principal | None,
+    ) -> None:
+        """Answer one request."""
+        if endpoint.name == "liveliness":
+            _send(client, request, 200, b'{"status":"alive"}')
+        elif endpoint.name == "readiness":
+            ready = world.is_ready
+            _send(
+                client,
+                request,
+                200 if ready else 503,
+                b'{"status":"%b"}' % (b"ready" if ready else b"starting"),
+            )
+        elif endpoint.name == "models":
+            assert principal is not None
+            _send(client, request, 200, _models(world, principal))
+        elif endpoint.name == "metrics":
+            _Later(client, request).metrics(self._desk)
+        else:
+            assert principal is not None
+            self._feedback(world, client, request, principal)
+
+    def _feedback(
+        self, world: World, client: ClientConnection, request: Request, principal: Principal
+    ) -> None:
+        body = b"".join(request.parts)
+        if not request.complete or len(body) > _FEEDBACK_BYTES:
+            client.refuse(bad_request(f"Feedback has at most {_FEEDBACK_BYTES} bytes.", "too_large"))
+            return
+        try:
+            given = _FEEDBACK.decode(body)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            wanted = 'Feedback is {"response_id": "…", "value": 0 to 1, "name": "…"}'
+            client.refuse(bad_request(f"{wanted}: {str(error)[:200]}", "invalid_feedback"))
+            return
+        outcome = Outcome(
+            response_id=given.response_id,
+            name=given.name,
+            value=given.value,
+            at=world.wall(),
+            key=principal.id,
+        )
+        _Later(client, request).feedback(self._desk, outcome)
+
+
+class _Later:
+    """An answer for which the keeper is asked first; it is the connection's exchange meanwhile."""
+
+    __slots__ = ("_client", "_gone", "_request")
+
+    def __init__(self, client: ClientConnection, request: Request) -> None:
+        self._client = client
+        self._request = request
+        self._gone = False
+        client.exchange = self
+
+    def metrics(self, desk: Desk) -> None:
+        desk.metrics_text(self._on_text)
+
+    def feedback(self, desk: Desk, outcome: Outcome) -> None:
+        desk.feedback(outcome, self._on_done)
+
+    def _on_text(self, text: str | None) -> None:
+        if self._gone:
+            return
+        if text is None:
+            self._client.refuse(_away("The metrics cannot be read"))
+        else:
+            Delivery(self._client, self._request).whole(200, _TEXT_TYPE, text.encode(), _NO_STORE)
+
+    def _on_done(self, problem: str | None) -> None:
+        if self._gone:
+            return
+        if problem is None:
+            _send(self._client, self._request, 202, b'{"status":"kept"}')
+        else:
+            self._client.refuse(_away("The feedback was not kept"))
+
+    def client_gone(self) -> None:
+        self._gone = True
+
+    def client_paused(self) -> None:
+        """Do nothing: what is written is small."""
+
+    def client_resumed(self) -> None:
+        """Do nothing: what is written is small."""
+
+
+def _away(what: str) -> Problem:
+    message = f"{what}: the keeper is not there at the moment."
+    return Problem(status=503, message=message, code="keeper_away", retry_after_s=1.0)
+
+
+def _send(client: ClientConnection, request: Request, status: int, body: bytes) -> None:
+    Delivery(client, request).whole(status, JSON_TYPE, body, _NO_STORE)
+
+
+def _models(world: World, principal: Principal) -> bytes:
+    """Return the list of what the caller may ask for, in OpenAI's shape (Anthropic's clients read it too)."""
+    routes = world.routes
+    rows = []
+    for name in routes.names():
+        plan = routes.find(None, name)
+        if plan is not None and world.allowed(principal, plan):
+            owner = "crossgrade" if plan not in routes.direct else plan.incumbent.target.provider
+            rows.append({"id": name, "object": "model", "created": 0, "owned_by": owner})
+    return msgspec.json.encode({"object": "list", "data": rows})

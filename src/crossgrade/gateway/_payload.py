@@ -1,0 +1,174 @@
+"""What a target is sent: the client's own bytes where it speaks the same API, else a translation."""
+
+import time
+from dataclasses import replace
+from typing import Protocol
+
+from crossgrade.domain import ModelAnswer
+from crossgrade.errors import BadRequestError
+from crossgrade.gateway._answers import Problem
+from crossgrade.gateway._body import (
+    Asked,
+    asks_for_usage,
+    modality,
+    model_span,
+    opening,
+    read_body,
+    rewritten,
+)
+from crossgrade.gateway._head import Endpoint
+from crossgrade.gateway._relay import Watcher
+from crossgrade.gateway._targets import TargetState
+from crossgrade.gateway._upstream import UpstreamConnection
+from crossgrade.gateway._watch import Watch
+from crossgrade.wire import CLIENTS, FLAVOURS, ClientName, InboundRequest, StreamTranslator
+
+
+class Payload(Protocol):
+    """A request's body on its way to a target.
+
+    `repeatable` says whether it can be sent again; `asked` is what it says, as far as that is known.
+    """
+
+    asked: Asked
+    size: int
+    repeatable: bool
+
+    @property
+    def has_tools(self) -> bool | None:
+        """Whether tools are offered, None where that is not known."""
+
+    @property
+    def modality(self) -> str | None:
+        """What the prompt is made of: `text`, `image` or `audio`; None where that is not known."""
+
+    def send(self, target: TargetState, connection: UpstreamConnection, extra: bytes) -> None:
+        """Write head and body; raises BadRequestError where the target's API cannot carry the request."""
+
+    def watcher(self, target: TargetState) -> Watcher:
+        """Return what follows the answer's stream."""
+
+    def whole(self, target: TargetState, body: bytes) -> bytes:
+        """Return a whole answer in the client's API; raises ProviderError."""
+
+    def opening(self) -> bytes:
+        """Return what stays the same while a conversation grows."""
+
+    def paused(self) -> None:
+        """Write no more for now."""
+
+    def resumed(self) -> None:
+        """Write on."""
+
+    def close(self) -> None:
+        """Let go of what was kept."""
+
+
+class ParsedPayload:
+    """A body that was parsed."""
+
+    __slots__ = ("_inbound", "_span", "asked", "body", "endpoint", "repeatable", "size")
+
+    def __init__(self, endpoint: Endpoint, body: bytes, asked: Asked, span: tuple[int, int] | None) -> None:
+        self.endpoint = endpoint
+        self.body = body
+        self.asked = asked
+        self.size = len(body)
+        self.repeatable = True
+        self._span = span
+        self._inbound: InboundRequest | None = None
+
+    def send(self, target: TargetState, connection: UpstreamConnection, extra: bytes) -> None:
+        """Write head and body in one piece."""
+        path, body = self.encode(target)
+        connection.write(target.request_head(path, len(body), extra) + body)
+
+    def encode(self, target: TargetState) -> tuple[str, bytes]:
+        """Return path and body for a target; raises BadRequestError."""
+        endpoint = self.endpoint
+        settings = target.target
+        if settings.flavour != endpoint.flavour:
+            return self._translated(target)
+        asked = self.asked
+        ask_usage = bool(asked.stream) and settings.stream_usage and settings.flavour == "openai"
+        body = rewritten(self.body, self._span, target.model_json, asked.stream_options, ask_usage=ask_usage)
+        return endpoint.path, body
+
+    def _translated(self, target: TargetState) -> tuple[str, bytes]:
+        request = replace(self._read().request, model=target.target.model)
+        wire = FLAVOURS[target.target.flavour].encode(request, target.host, bool(self.asked.stream))
+        return wire.path, wire.encode()
+
+    @property
+    def has_tools(self) -> bool:
+        """Whether tools are offered."""
+        return self.asked.has_tools
+
+    @property
+    def modality(self) -> str:
+        """What the prompt is made of."""
+        return modality(self.body)
+
+    @property
+    def _client(self) -> ClientName:
+        assert self.endpoint.client is not None
+        return self.endpoint.client
+
+    def _read(self) -> InboundRequest:
+        if self._inbound is None:
+            if self.endpoint.name == "embeddings":
+                raise BadRequestError("embeddings are for targets that speak OpenAI's API only")
+            self._inbound = CLIENTS[self._client].read_request(self.body)
+        return self._inbound
+
+    def watcher(self, target: TargetState) -> Watcher:
+        """Return what follows the answer's stream, translating it where the APIs differ."""
+        flavour = target.target.flavour
+        if flavour == self.endpoint.flavour:
+            return Watch(flavour, swallow=not asks_for_usage(self.asked.stream_options))
+        inbound = self._read()
+        reader = FLAVOURS[flavour].reader(replace(inbound.request, model=target.target.model))
+        return StreamTranslator(
+            reader, self._client, inbound, id=_answer_id(self._client), created=int(time.time())
+        )
+
+    def whole(self, target: TargetState, body: bytes) -> bytes:
+        """Return a whole answer in the client's API."""
+        flavour = target.target.flavour
+        if flavour == self.endpoint.flavour:
+            return body
+        inbound = self._read()
+        answer: ModelAnswer = FLAVOURS[flavour].decode(
+            body, replace(inbound.request, model=target.target.model)
+        )
+        return CLIENTS[self._client].render_answer(
+            answer, inbound, _answer_id(self._client), int(time.time())
+        )
+
+    def opening(self) -> bytes:
+        """Return the conversation's first messages."""
+        return opening(self.body)
+
+    def paused(self) -> None:
+        """Do nothing: everything is written already."""
+
+    def resumed(self) -> None:
+        """Do nothing: everything is written already."""
+
+    def close(self) -> None:
+        """Do nothing: the body goes with the request."""
+
+
+def read_payload(endpoint: Endpoint, body: bytes) -> ParsedPayload | Problem:
+    """Parse a body, or say why it is refused."""
+    asked = read_body(body)
+    if isinstance(asked, Problem):
+        return asked
+    span = model_span(body, asked)
+    if isinstance(span, Problem):
+        return span
+    return ParsedPayload(endpoint, body, asked, span)
+
+
+def _answer_id(client: ClientName) -> str:
+    return f"{CLIENTS[client].id_prefix}{time.time_ns():x}"

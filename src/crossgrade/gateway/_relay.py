@@ -1,0 +1,224 @@
+"""The answer's way from provider to client: whole, as a stream, or an error's body."""
+
+from typing import Any, Protocol
+
+import msgspec
+
+from crossgrade.domain import Usage
+from crossgrade.errors import ProviderError, UpstreamError
+from crossgrade.gateway._cost import estimated_tokens
+from crossgrade.wire import FlavourName, anthropic_usage, excerpt, failure_inside, openai_usage
+
+WHOLE_BYTES = 8 << 20
+"""An answer up to this size is kept until it is whole, so that its head can say what it cost."""
+
+MOST_BYTES = 1 << 28
+ERROR_BYTES = 1 << 18
+_HIDDEN = b"***"
+
+
+class Watcher(Protocol):
+    """Follows a stream: `Watch`, or wire's translator."""
+
+    done: bool
+    failure: ProviderError | None
+
+    @property
+    def usage(self) -> Usage:
+        """The tokens counted so far."""
+
+    def feed(self, data: bytes) -> bytes:
+        """Take bytes of the provider, return bytes for the client."""
+
+    def end(self) -> bytes:
+        """Take the stream's end."""
+
+
+class Outlet(Protocol):
+    """The exchange, as its relay sees it."""
+
+    def send_whole(self, body: bytes, usage: Usage, response_id: str | None, output_tokens: int) -> None:
+        """Send a whole answer."""
+
+    def begin_long(self, length: int | None) -> None:
+        """Send the head of an answer that is too large to be kept."""
+
+    def begin_stream(self) -> None:
+        """Send the head of a stream."""
+
+    def send(self, data: bytes) -> None:
+        """Send a piece of a long answer or stream."""
+
+    def end_stream(self, usage: Usage, response_id: str | None, output_tokens: int) -> None:
+        """Send the end of a long answer or stream."""
+
+    def failed(self, error: ProviderError) -> None:
+        """Take note that the provider failed."""
+
+
+class Relay(Protocol):
+    """Takes one answer."""
+
+    def data(self, data: bytes) -> None:
+        """Take a piece of it."""
+
+    def end(self) -> None:
+        """Take its end."""
+
+    def spent(self) -> tuple[Usage, int]:
+        """Return the usage known so far, and about how many tokens were put out."""
+
+
+class _Whole(msgspec.Struct):
+    usage: Any = None
+    error: Any = None
+    id: str | None = None
+    type: str | None = None
+
+
+_WHOLE = msgspec.json.Decoder(_Whole)
+
+
+def read_usage(flavour: FlavourName, raw: Any) -> Usage:
+    """Read a usage object of a flavour."""
+    return anthropic_usage(raw) if flavour == "anthropic" else openai_usage(raw)
+
+
+class WholeRelay:
+    """Keeps a JSON answer until it is whole; one that grows too large is passed on as it comes."""
+
+    __slots__ = ("_flavour", "_key", "_length", "_long", "_outlet", "_parts", "_size")
+
+    def __init__(self, outlet: Outlet, flavour: FlavourName, key: bytes | None, length: int | None) -> None:
+        self._outlet = outlet
+        self._flavour = flavour
+        self._key = key
+        self._length = length
+        self._parts: list[bytes] = []
+        self._size = 0
+        self._long = False
+
+    def data(self, data: bytes) -> None:
+        """Take a piece of the answer."""
+        self._size += len(data)
+        if self._long:
+            self._pass(data)
+            return
+        self._parts.append(data)
+        if self._size > WHOLE_BYTES:
+            self._long = True
+            self._outlet.begin_long(self._length)
+            parts, self._parts = self._parts, []
+            self._pass(b"".join(parts))
+
+    def end(self) -> None:
+        """Send the answer."""
+        if self._long:
+            self._outlet.end_stream(Usage(), None, estimated_tokens(self._size))
+            return
+        body = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
+        try:
+            whole = _WHOLE.decode(body)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            what = excerpt(body) or "it is empty"
+            self._outlet.failed(UpstreamError(f"the provider's answer is not a JSON object: {what}"))
+            return
+        if whole.error or whole.type == "error":
+            self._outlet.failed(failure_inside(body))
+            return
+        if self._key is not None and self._key in body:
+            body = body.replace(self._key, _HIDDEN)
+        usage = read_usage(self._flavour, whole.usage)
+        self._outlet.send_whole(body, usage, whole.id, estimated_tokens(len(body)))
+
+    def spent(self) -> tuple[Usage, int]:
+        """Return what a client that went away is likely to have cost."""
+        return Usage(), estimated_tokens(self._size)
+
+    def _pass(self, data: bytes) -> None:
+        if self._size > MOST_BYTES:
+            self._outlet.failed(UpstreamError(f"the provider's answer is larger than {MOST_BYTES} bytes"))
+            return
+        if self._key is not None and self._key in data:
+            data = data.replace(self._key, b"*" * len(self._key))  # of the same length, which was promised
+        self._outlet.send(data)
+
+
+class StreamRelay:
+    """Passes events on as they come; the head waits for the first, as a failure before it can be mended."""
+
+    __slots__ = ("_begun", "_key", "_outlet", "_over", "_watch")
+
+    def __init__(self, outlet: Outlet, watch: Watcher, key: bytes | None) -> None:
+        self._outlet = outlet
+        self._watch = watch
+        self._key = key
+        self._begun = self._over = False
+
+    def data(self, data: bytes) -> None:
+        """Take a piece of the stream."""
+        self._take(self._watch.feed(data))
+
+    def end(self) -> None:
+        """Take the stream's end; without its terminal marker it broke off."""
+        if not self._over:
+            self._take(self._watch.end())
+        if not self._over:
+            self._over = True
+            self._outlet.failed(UpstreamError("the stream broke off before its end: no terminal marker"))
+
+    def _take(self, events: bytes) -> None:
+        watch = self._watch
+        if events and (self._begun or watch.failure is None):
+            self._send(events)
+        if watch.failure is not None:
+            self._over = True
+            self._outlet.failed(watch.failure)
+        elif watch.done:
+            self._over = True
+            usage, output = self.spent()
+            self._outlet.end_stream(usage, getattr(watch, "response_id", None), output)
+
+    def spent(self) -> tuple[Usage, int]:
+        """Return what was counted, and about a token for each event."""
+        return self._watch.usage, getattr(self._watch, "events", 0)
+
+    def _send(self, events: bytes) -> None:
+        if not self._begun:
+            self._begun = True
+            self._outlet.begin_stream()
+        if self._key is not None and self._key in events:
+            events = events.replace(self._key, _HIDDEN)
+        self._outlet.send(events)
+
+
+class ErrorRelay:
+    """Reads an error's body, within a bound."""
+
+    __slots__ = ("_outlet", "_parts", "_size")
+
+    def __init__(self, outlet: "ErrorOutlet") -> None:
+        self._outlet = outlet
+        self._parts: list[bytes] = []
+        self._size = 0
+
+    def data(self, data: bytes) -> None:
+        """Take a piece of the body; what is over the bound is dropped."""
+        self._size += len(data)
+        if self._size <= ERROR_BYTES:
+            self._parts.append(data)
+
+    def end(self) -> None:
+        """Hand the body over."""
+        self._outlet.refused(b"".join(self._parts))
+
+    def spent(self) -> tuple[Usage, int]:
+        """Return nothing: an error is not billed."""
+        return Usage(), 0
+
+
+class ErrorOutlet(Protocol):
+    """The exchange, as the reader of an error sees it."""
+
+    def refused(self, body: bytes) -> None:
+        """Take the body of an answer with an error status."""

@@ -1,0 +1,465 @@
+"""The client's side: one protocol object a connection, callbacks only, one exchange at a time."""
+
+import asyncio
+import socket
+from collections import deque
+from collections.abc import Callable
+from typing import Protocol
+
+import httptools
+
+from crossgrade.domain import Serving
+from crossgrade.gateway._answers import (
+    CONTINUE,
+    JSON_TYPE,
+    Problem,
+    bad_request,
+    head,
+    problem_body,
+    problem_headers,
+)
+from crossgrade.gateway._head import Request, body_too_large, check_head, client_of, head_too_large
+from crossgrade.gateway._sweeper import NEVER, Sweeper
+
+WRITE_HIGH = 1 << 18
+_LINGER_S = 2.0
+_LINGER_BYTES = 1 << 20
+_MOST_PIPELINED = 16
+_PROGRESS_BYTES = 1 << 18
+"""A body that is passed on or spooled must bring this much within every body time limit."""
+
+_HEAD, _BODY = 1, 2
+
+
+class Exchange(Protocol):
+    """The answering of one request, as its connection sees it."""
+
+    def client_gone(self) -> None:
+        """Take note that nobody waits for the answer any more."""
+
+    def client_paused(self) -> None:
+        """Send no more for now: the client reads slowly."""
+
+    def client_resumed(self) -> None:
+        """Send on."""
+
+
+class Edge:
+    """What all client connections of a worker share.
+
+    `handle` starts to answer a request that is complete, or whose body is too large to wait for;
+    `refused` hears of answers that were given without it. `empty` is set when the last connection
+    is gone while draining.
+    """
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        sweeper: Sweeper,
+        serving: Serving,
+        handle: Callable[["ClientConnection", Request], None],
+        refused: Callable[[Request | None, Problem], str],
+    ) -> None:
+        self.now = loop.time
+        self.sweeper = sweeper
+        self.serving = serving
+        self.handle = handle
+        self.refused = refused
+        self.connections: set[ClientConnection] = set()
+        self.draining = False
+        self.empty = asyncio.Event()
+
+    def drain(self) -> None:
+        """Close idle connections now and every other one after its answer."""
+        self.draining = True
+        if not self.connections:
+            self.empty.set()
+        for connection in tuple(self.connections):
+            connection.drain()
+
+
+class ClientConnection(asyncio.Protocol):
+    """Reads requests from one client and writes their answers, in order."""
+
+    __slots__ = (
+        "_current", "_edge", "_feeding", "_held", "_incoming", "_parser", "_reading", "_transport",
+        "_waiting", "_writable", "deadline", "exchange",
+    )  # fmt: skip
+
+    def __init__(self, edge: Edge) -> None:
+        self._edge = edge
+        self._parser = httptools.HttpRequestParser(self)
+        self._transport: asyncio.Transport | None = None
+        self._incoming: Request | None = None
+        self._current: Request | None = None
+        self._waiting: deque[Request] = deque()
+        self._held = b""
+        self._feeding = 0
+        self._reading = True
+        self._writable = True
+        self.deadline = NEVER
+        self.exchange: Exchange | None = None
+
+    # The connection.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin to wait for a request."""
+        assert isinstance(transport, asyncio.Transport)
+        edge = self._edge
+        self._transport = transport
+        connected = transport.get_extra_info("socket")
+        if connected is not None and connected.family != socket.AF_UNIX:
+            connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        transport.set_write_buffer_limits(high=WRITE_HIGH)
+        edge.connections.add(self)
+        edge.sweeper.watched.add(self)
+        self.deadline = edge.now() + edge.serving.head_timeout_s
+        if len(edge.connections) > edge.serving.max_connections:
+            self._give_up(
+                Problem(
+                    status=429,
+                    code="too_many_connections",
+                    message="Too many connections are open.",
+                    retry_after_s=1.0,
+                )
+            )
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  # asyncio's signature
+        """Cancel what was under way."""
+        self._transport = None
+        self._edge.connections.discard(self)
+        self._edge.sweeper.watched.discard(self)
+        if self._edge.draining and not self._edge.connections:
+            self._edge.empty.set()
+        exchange, self.exchange = self.exchange, None
+        self._waiting.clear()
+        if exchange is not None:
+            exchange.client_gone()
+
+    def eof_received(self) -> None:
+        """Take the end of the client's bytes: a request that was not whole is refused."""
+        if self._incoming is not None and self.exchange is None:
+            self._give_up(bad_request("The connection was closed in the middle of the request.", "cut_short"))
+
+    def expire(self, now: float) -> None:  # noqa: ARG002  # the signature of Watched
+        """Act on a deadline: a late request is refused, an idle or unread connection closed."""
+        self.deadline = NEVER
+        incoming = self._incoming
+        if incoming is None or not self._writable or incoming.problem is not None:
+            self.abort()
+            return
+        what = "body" if incoming.headed else "head"
+        self._give_up(
+            Problem(status=408, code="request_timeout", message=f"The request's {what} came too slowly.")
+        )
+
+    def drain(self) -> None:
+        """Close now if nothing is under way, else after the answer."""
+        if self._current is None and self._incoming is None:
+            self.close()
+
+    def abort(self) -> None:
+        """Cut the connection."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    def pause_writing(self) -> None:
+        """Take note that the client reads slowly; it may do so for the idle time."""
+        self._writable = False
+        self.deadline = self._edge.now() + self._edge.serving.idle_timeout_s
+        if self.exchange is not None:
+            self.exchange.client_paused()
+
+    def resume_writing(self) -> None:
+        """Go on with what waited for the client to read."""
+        self._writable = True
+        self.deadline = NEVER
+        if self.exchange is not None:
+            self.exchange.client_resumed()
+        elif self._current is None:
+            self._next()
+
+    # Reading.
+
+    def data_received(self, data: bytes) -> None:
+        """Parse, or hold back what comes before its time."""
+        current = self._current
+        if current is not None and current.complete:
+            self._held += data
+            self.pause_reading()
+        else:
+            self._feed(data)
+
+    def _feed(self, data: bytes) -> None:
+        self._feeding = len(data)
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            self._ignore_upgrade(data[upgrade.args[0] :])
+        except httptools.HttpParserError:
+            self._malformed()
+        incoming = self._incoming
+        if incoming is not None and self._transport is not None:
+            self._time(incoming, len(data))
+
+    def _time(self, incoming: Request, size: int) -> None:
+        """Bound head and time of a request that is not whole yet."""
+        serving = self._edge.serving
+        if not incoming.headed:
+            incoming.head_bytes += size
+            if incoming.head_bytes > serving.head_max_bytes:
+                self._give_up(head_too_large(serving))
+            elif incoming.phase < _HEAD and self._current is None:
+                incoming.phase = _HEAD
+                self.deadline = self._edge.now() + serving.head_timeout_s
+        elif incoming.phase < _BODY and incoming.problem is None and self._writable and self._reading:
+            incoming.phase = _BODY
+            self.deadline = self._edge.now() + serving.body_timeout_s
+
+    def on_message_begin(self) -> None:
+        """Begin a request."""
+        self._incoming = Request()
+
+    def on_url(self, url: bytes) -> None:
+        """Take a piece of the target."""
+        assert self._incoming is not None
+        self._incoming.target += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a header."""
+        request = self._incoming
+        assert request is not None
+        name = name.lower()
+        headers = request.headers
+        if name in headers or request.headed:
+            request.repeated(name, value)
+        else:
+            headers[name] = value
+
+    def on_headers_complete(self) -> None:
+        """Check the head; a request that is refused or large is begun before its body is here."""
+        request = self._incoming
+        assert request is not None
+        parser, serving = self._parser, self._edge.serving
+        request.headed = True
+        request.method = parser.get_method()
+        request.version = parser.get_http_version()
+        request.head_bytes += self._feeding
+        request.problem = check_head(request, serving)
+        length = request.length
+        if (
+            request.problem is not None
+            or (length is not None and length > serving.body_parse_bytes)
+            or b"expect" in request.headers
+        ):
+            self._ready(request)
+
+    def on_body(self, data: bytes) -> None:
+        """Take a piece of the body."""
+        request = self._incoming
+        assert request is not None
+        request.size += len(data)
+        if request.sink is not None:
+            if request.size % _PROGRESS_BYTES < len(data):
+                request.phase = _HEAD  # it makes progress: a new time limit begins
+            request.sink.body(data)
+        elif request.problem is None:
+            request.parts.append(data)
+            if request.size > self._edge.serving.body_parse_bytes:
+                self._outgrown(request)
+        if request.size > self._edge.serving.body_max_bytes and request.problem is None:
+            request.problem = body_too_large(self._edge.serving)
+            self._give_up(request.problem)
+
+    def on_message_complete(self) -> None:
+        """Answer the request, now that it is whole."""
+        request = self._incoming
+        assert request is not None
+        self._incoming = None
+        request.complete = True
+        request.keep_alive = self._parser.should_keep_alive() and request.version == "1.1"
+        if not request.started:
+            self._ready(request)
+        elif request is self._current:
+            self._completed(request)
+
+    def _completed(self, request: Request) -> None:
+        if self._writable:
+            self.deadline = NEVER
+        if request.sink is not None:
+            request.sink.body_end()
+        elif self.exchange is None and request.problem is None:
+            self._edge.handle(self, request)  # it had been told to continue
+        elif self.exchange is None:
+            self.close()  # it was refused before its body was here
+
+    def _ready(self, request: Request) -> None:
+        if request.started:
+            return
+        request.started = True
+        if self._current is None:
+            self._begin(request)
+        elif len(self._waiting) < _MOST_PIPELINED:
+            self._waiting.append(request)
+        else:
+            self._malformed()
+
+    def _outgrown(self, request: Request) -> None:
+        """Begin with a chunked request that turned out to be large."""
+        if not request.started:
+            self._ready(request)
+        elif request is self._current and self.exchange is None:
+            self._edge.handle(self, request)
+
+    def _begin(self, request: Request) -> None:
+        self._current = request
+        self.deadline = NEVER
+        if request.problem is not None:
+            self.refuse(request.problem)
+        elif request.complete:
+            self._edge.handle(self, request)
+        else:
+            self._begin_early(request)
+
+    def _begin_early(self, request: Request) -> None:
+        """Begin with a request whose body is not here: large, or waiting to be told to continue."""
+        small = request.length is not None and request.length <= self._edge.serving.body_parse_bytes
+        if b"expect" in request.headers and request.size == 0 and request.version == "1.1":
+            self.write(CONTINUE)
+        if not small and (request.length is not None or request.size):
+            self._edge.handle(self, request)
+
+    def _ignore_upgrade(self, rest: bytes) -> None:
+        """Go on as if no upgrade had been asked for; the parser does not."""
+        self._parser = httptools.HttpRequestParser(self)
+        if rest:
+            self.data_received(rest)
+
+    def _malformed(self) -> None:
+        """Answer bytes that are no HTTP; what was asked before them is still answered."""
+        current = self._current
+        self._incoming = None
+        if current is None or not current.complete:
+            self._give_up(bad_request("The request is not well-formed HTTP/1.1.", "malformed_http"))
+        else:
+            current.keep_alive = False
+            self.pause_reading()
+
+    # Writing.
+
+    def write(self, data: bytes) -> None:
+        """Send bytes, if there is still somebody to read them."""
+        if self._transport is not None:
+            self._transport.write(data)
+
+    def pause_reading(self) -> None:
+        """Let the client wait before it sends more."""
+        if self._reading and self._transport is not None:
+            self._reading = False
+            self._transport.pause_reading()
+            if self._incoming is not None and self._writable:
+                self.deadline = NEVER
+
+    def resume_reading(self) -> None:
+        """Let the client send on; its time limit begins anew."""
+        if not self._reading and self._transport is not None:
+            self._reading = True
+            self._transport.resume_reading()
+            if self._incoming is not None and self._writable:
+                self.deadline = self._edge.now() + self._edge.serving.body_timeout_s
+
+    @property
+    def closing(self) -> bytes:
+        """The header line that says whether the connection is kept after the present answer."""
+        current = self._current
+        kept = current is not None and current.complete and current.keep_alive and not self._edge.draining
+        return b"" if kept else b"connection: close\r\n"
+
+    def refuse(self, problem: Problem) -> None:
+        """Answer the present request with an error that nobody has recorded yet."""
+        self.answer_problem(problem, self._edge.refused(self._current, problem))
+
+    def answer_problem(self, problem: Problem, request_id: str, lines: bytes = b"") -> None:
+        """Answer the present request with an error; `lines` are further header lines."""
+        self.write(self._problem(self._current, problem, request_id, lines))
+        self.finish()
+
+    def _problem(self, request: Request | None, problem: Problem, request_id: str, lines: bytes) -> bytes:
+        body = problem_body(problem, client_of(b"" if request is None else request.target), request_id)
+        lines = b"%bx-request-id: %b\r\n%b%b" % (
+            problem_headers(problem), request_id.encode(), lines, self.closing,
+        )  # fmt: skip
+        return head(problem.status, JSON_TYPE, length=len(body), extra=lines) + body
+
+    def _give_up(self, problem: Problem) -> None:
+        """Refuse and close: what follows on this connection cannot be trusted or waited for."""
+        exchange, self.exchange = self.exchange, None
+        request = self._current or self._incoming
+        if exchange is not None:
+            exchange.client_gone()
+            self.abort()
+        elif self._transport is not None and not self._transport.is_closing():
+            if request is not None:
+                request.keep_alive = False
+                request.problem = problem
+            self._current = request
+            self.write(self._problem(request, problem, self._edge.refused(request, problem), b""))
+            if request is None or request.complete or not request.headed:
+                self.close()
+            else:
+                self._linger()
+
+    def finish(self) -> None:
+        """Go on after an answer: to the next request, or to the end."""
+        request = self._current
+        self.exchange = None
+        if request is None or self._transport is None:
+            return
+        if not request.complete:
+            self._linger()
+        elif not request.keep_alive or self._edge.draining:
+            self.close()
+        else:
+            self._current = None
+            if self._writable:
+                self._next()
+
+    def _next(self) -> None:
+        if self._waiting:
+            self._begin(self._waiting.popleft())
+            return
+        self.deadline = self._edge.now() + self._edge.serving.idle_timeout_s
+        held, self._held = self._held, b""
+        self.resume_reading()
+        if held:
+            self._feed(held)
+
+    def _linger(self) -> None:
+        """Let the client read its answer although it still sends: closing at once would reset it."""
+        request = self._current
+        assert request is not None
+        request.sink = _Discard(self)
+        self.resume_reading()
+        self.deadline = self._edge.now() + _LINGER_S
+        request.problem = request.problem or bad_request("The answer came before the request's end.")
+
+    def close(self) -> None:
+        """Close once everything written is sent."""
+        if self._transport is not None:
+            self._transport.close()
+
+
+class _Discard:
+    """Reads away the rest of a body that was refused, up to a bound."""
+
+    def __init__(self, connection: ClientConnection) -> None:
+        self._connection = connection
+        self._left = _LINGER_BYTES
+
+    def body(self, data: bytes) -> None:
+        self._left -= len(data)
+        if self._left < 0:
+            self._connection.abort()
+
+    def body_end(self) -> None:
+        self._connection.close()

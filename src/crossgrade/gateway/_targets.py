@@ -1,0 +1,102 @@
+"""A target as it is asked: its pool, breaker and prices, and the heads of its requests."""
+
+import asyncio
+import ssl
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+import msgspec
+
+from crossgrade.errors import ConfigError
+from crossgrade.gateway._breaker import Breaker
+from crossgrade.gateway._cost import Prices
+from crossgrade.gateway._pool import Address, Pool, read_url
+from crossgrade.gateway._sweeper import Sweeper
+from crossgrade.gateway.settings import Target
+from crossgrade.wire import HOSTS, Host
+
+_AGENT = "crossgrade"
+
+
+class TargetState:
+    """One target of this worker; two of the same name never exist."""
+
+    def __init__(self, target: Target, pool: Pool, address: Address, key: str | None) -> None:
+        self.target = target
+        self.name = target.name
+        self.pool = pool
+        self.breaker = Breaker()
+        self.prices = Prices(target)
+        self.model_json = msgspec.json.encode(target.model)
+        self.host = _host(target)
+        self.header = f"x-crossgrade-target: {target.name}\r\n".encode()
+        self.key = key.encode() if key else None
+        self._path = address.path
+        self._lines = _header_lines(target, address, key)
+        self._heads: dict[str, bytes] = {}
+
+    def request_head(self, path: str, length: int, extra: bytes = b"") -> bytes:
+        """Return the head of a POST to one of the target's paths; `extra` are more header lines."""
+        start = self._heads.get(path)
+        if start is None:
+            start = f"POST {self._path}{path} HTTP/1.1\r\n{self._lines}content-length: ".encode("latin-1")
+            self._heads[path] = start
+        return b"%b%d\r\n%b\r\n" % (start, length, extra)
+
+
+def open_targets(
+    targets: Iterable[Target],
+    environ: Mapping[str, str],
+    loop: asyncio.AbstractEventLoop,
+    sweeper: Sweeper,
+    *,
+    tls: ssl.SSLContext | None = None,
+) -> dict[str, TargetState]:
+    """Return every target by name, with the keys that the environment holds."""
+    states = {}
+    for target in targets:
+        address = read_url(target.base_url)
+        if tls is None and address.is_tls:
+            tls = ssl.create_default_context()
+        pool = Pool(
+            loop,
+            sweeper,
+            address,
+            name=target.name,
+            timeout_s=target.timeout_s,
+            max_connections=target.max_connections,
+            tls=tls,
+        )
+        key = environ.get(target.key_env) if target.key_env else None
+        states[target.name] = TargetState(target, pool, address, key)
+    return states
+
+
+def _host(target: Target) -> Host:
+    """Return the row of the table that says how requests for this target are written."""
+    row = HOSTS.get(target.provider) or Host(name=target.provider)
+    return replace(
+        row,
+        flavour=target.flavour,
+        max_tokens_field=target.max_tokens_field,
+        stream_usage=target.stream_usage,
+    )
+
+
+def _header_lines(target: Target, address: Address, key: str | None) -> str:
+    headers = {
+        "host": address.authority,
+        "user-agent": _AGENT,
+        "content-type": "application/json",
+        "accept-encoding": "identity",
+    }
+    headers |= {name.lower(): value for name, value in target.headers}
+    if key:
+        headers[target.key_header.lower()] = target.key_prefix + key
+    lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    if lines.count("\n") != len(headers) or "\r" in lines.replace("\r\n", "") or not lines.isascii():
+        raise ConfigError(
+            f"a header of target `{target.name}` has a character that no header may have",
+            hint=f"look at {target.key_env or 'its headers'}",
+        )
+    return lines

@@ -1,0 +1,290 @@
+"""The provider's side: one keep-alive HTTP/1.1 connection, callbacks only."""
+
+import asyncio
+import socket
+from typing import Protocol
+
+import httptools
+
+from crossgrade.errors import ProviderError, ProviderTimeoutError, UpstreamError
+from crossgrade.gateway._sweeper import NEVER
+
+MOST_HEADERS = 200
+MOST_HEAD_BYTES = 65_536
+WRITE_HIGH = 1 << 18
+
+
+class Call(Protocol):
+    """A request to a provider: hears of its connection, then of the answer.
+
+    After `on_fail` or `on_end` nothing more is heard. One that is `repeatable` is sent once more
+    when a kept connection turns out to be dead.
+    """
+
+    @property
+    def repeatable(self) -> bool:
+        """Whether the request can be sent again."""
+
+    def on_ready(self, connection: "UpstreamConnection") -> None:
+        """Write the request to the connection."""
+
+    def on_head(self, status: int, headers: dict[bytes, bytes]) -> None:
+        """Take the answer's status and headers, names in lower case."""
+
+    def on_data(self, data: bytes) -> None:
+        """Take a piece of the answer's body."""
+
+    def on_end(self) -> None:
+        """Take note that the answer is whole."""
+
+    def on_fail(self, error: ProviderError) -> None:
+        """Take note that there will be no (further) answer."""
+
+    def upstream_paused(self) -> None:
+        """Write no more for now: the provider reads slowly."""
+
+    def upstream_resumed(self) -> None:
+        """Write on."""
+
+
+class _Rest:
+    """Takes what follows an answer's last event: usually the end of its framing."""
+
+    repeatable = False
+
+    def on_ready(self, connection: "UpstreamConnection") -> None: ...
+
+    def on_head(self, status: int, headers: dict[bytes, bytes]) -> None: ...
+
+    def on_data(self, data: bytes) -> None: ...
+
+    def on_end(self) -> None: ...
+
+    def on_fail(self, error: ProviderError) -> None: ...
+
+    def upstream_paused(self) -> None: ...
+
+    def upstream_resumed(self) -> None: ...
+
+
+_REST = _Rest()
+_REST_S = 1.0
+
+
+class Owner(Protocol):
+    """The pool that a connection belongs to."""
+
+    name: str
+    timeout_s: float
+
+    def now(self) -> float:
+        """The loop's time."""
+
+    def release(self, connection: "UpstreamConnection") -> None:
+        """Take back a connection that can carry another request."""
+
+    def closed(self, connection: "UpstreamConnection") -> None:
+        """Forget a connection."""
+
+    def again(self, call: Call) -> None:
+        """Send a call over a new connection."""
+
+
+class UpstreamConnection(asyncio.Protocol):
+    """Carries one call after another."""
+
+    __slots__ = (
+        "_began", "_call", "_count", "_ended", "_headers", "_owner", "_parser", "_paused", "_pieces",
+        "_size", "_transport", "_until_close", "busy_body", "deadline", "received_at", "reused",
+    )  # fmt: skip
+
+    def __init__(self, owner: Owner) -> None:
+        self._owner = owner
+        self._parser = httptools.HttpResponseParser(self)
+        self._transport: asyncio.Transport | None = None
+        self._call: Call | None = None
+        self._headers: dict[bytes, bytes] = {}
+        self._pieces: list[bytes] = []
+        self._count = self._size = 0
+        self._began = self._ended = self._until_close = False
+        self._paused = False
+        self.busy_body = False
+        self.reused = False
+        self.received_at = 0.0
+        self.deadline = NEVER
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep the transport."""
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        connected = transport.get_extra_info("socket")
+        if connected is not None and connected.family != socket.AF_UNIX:
+            connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        transport.set_write_buffer_limits(high=WRITE_HIGH)
+
+    @property
+    def usable(self) -> bool:
+        """Whether a call can be sent."""
+        return self._transport is not None and not self._transport.is_closing() and self._call is None
+
+    def start(self, call: Call) -> None:
+        """Let a call write its request, and wait for its answer."""
+        self._call = call
+        self._began = self._ended = False
+        self.deadline = self._owner.now() + self._owner.timeout_s
+        call.on_ready(self)
+
+    def write(self, data: bytes) -> None:
+        """Send bytes of the request."""
+        if self._transport is not None:
+            self._transport.write(data)
+
+    def detach(self) -> None:
+        """Let the call go, whose answer is whole, and wait a moment for the end of its framing."""
+        self._call = _REST
+        self.deadline = self._owner.now() + _REST_S
+
+    def cancel(self) -> None:
+        """Give the call up: nobody waits for its answer."""
+        self._call = None
+        if self._transport is not None:
+            self._transport.abort()
+
+    def pause(self) -> None:
+        """Read no more of the answer for now."""
+        if self._transport is not None and self._call is not None:
+            self._transport.pause_reading()
+            self._paused = True
+            self.deadline = NEVER
+
+    def resume(self) -> None:
+        """Read on."""
+        if self._paused and self._transport is not None:
+            self._transport.resume_reading()
+            self._paused = False
+            self.deadline = self._owner.now() + self._owner.timeout_s
+
+    def expire(self, now: float) -> None:  # noqa: ARG002  # the signature of Watched
+        """Give up on an answer that does not come, or close an idle connection."""
+        self.deadline = NEVER
+        if self._call is None:
+            if self._transport is not None:
+                self._transport.close()
+            return
+        what = "sent nothing more" if self._began else "did not answer"
+        self._fail(ProviderTimeoutError(f"{self._owner.name} {what} within {self._owner.timeout_s:g} s"))
+
+    def _fail(self, error: ProviderError) -> None:
+        call, self._call = self._call, None
+        if self._transport is not None:
+            self._transport.abort()
+        if call is not None:
+            call.on_fail(error)
+
+    # What the provider sends.
+
+    def data_received(self, data: bytes) -> None:
+        """Parse a piece of the answer."""
+        self.received_at = self._owner.now()
+        if self._call is None:
+            self.cancel()  # nothing was asked
+            return
+        if self._call is not _REST:
+            self.deadline = self.received_at + self._owner.timeout_s
+        self._count = self._count if self._began else self._count + len(data)
+        try:
+            self._parser.feed_data(data)
+        except (httptools.HttpParserUpgrade, httptools.HttpParserError):
+            self._fail(UpstreamError(f"{self._owner.name} sent something that is not HTTP/1.1"))
+            return
+        self._deliver()
+
+    def _deliver(self) -> None:
+        """Hand on what one piece brought, in one piece."""
+        call = self._call
+        pieces = self._pieces
+        if call is not None and pieces:
+            data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+            pieces.clear()
+            call.on_data(data)
+        if not self._began and self._count > MOST_HEAD_BYTES:
+            self._fail(UpstreamError(f"{self._owner.name} sent a head of more than {MOST_HEAD_BYTES} bytes"))
+        elif self._ended and self._call is not None:
+            self._finish(keep=self._parser.should_keep_alive())
+
+    def _finish(self, *, keep: bool) -> None:
+        call, self._call = self._call, None
+        self._headers = {}
+        self._count = self._size = 0
+        if keep and not self.busy_body:
+            self.resume()
+            self.reused = True
+            self._owner.release(self)
+        elif self._transport is not None:
+            self._transport.close()
+        self.busy_body = False
+        if call is not None:
+            call.on_end()
+
+    def on_message_begin(self) -> None:
+        """Refuse an answer that nobody asked for."""
+        if self._ended:
+            self._ended = False
+            self.cancel()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a header; trailers are dropped, and so is a second one of a name."""
+        if not self._began:
+            self._size += 1
+            if self._size <= MOST_HEADERS:
+                self._headers.setdefault(name.lower(), value)
+
+    def on_headers_complete(self) -> None:
+        """Hand the head on; interim answers (1xx) are left out."""
+        status = self._parser.get_status_code()
+        headers = self._headers
+        if status < 200:
+            return
+        self._began = True
+        self._until_close = b"content-length" not in headers and b"transfer-encoding" not in headers
+        if self._call is not None:
+            self._call.on_head(status, headers)
+
+    def on_body(self, data: bytes) -> None:
+        """Keep a piece until the whole read is parsed."""
+        self._pieces.append(data)
+
+    def on_message_complete(self) -> None:
+        """Take note of the answer's end."""
+        if self._began:
+            self._ended = True
+        else:
+            self._headers = {}
+
+    def eof_received(self) -> None:
+        """Let the transport close."""
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  # asyncio's signature
+        """End an answer that goes on until the connection closes; fail any other."""
+        self._transport = None
+        self._owner.closed(self)
+        call, self._call = self._call, None
+        if call is None:
+            return
+        if self._began and self._until_close:
+            call.on_end()
+        elif self.reused and not self._count and call.repeatable:
+            self._owner.again(call)
+        else:
+            what = "broke its answer off" if self._began else "closed the connection without an answer"
+            call.on_fail(UpstreamError(f"{self._owner.name} {what}"))
+
+    def pause_writing(self) -> None:
+        """Tell the call to wait."""
+        if self._call is not None:
+            self._call.upstream_paused()
+
+    def resume_writing(self) -> None:
+        """Tell the call to go on."""
+        if self._call is not None:
+            self._call.upstream_resumed()

@@ -1,0 +1,177 @@
+"""Watching a stream go by: whole events are passed on as they come, few are ever parsed."""
+
+import re
+from typing import Any
+
+import msgspec
+
+from crossgrade.domain import Usage
+from crossgrade.errors import ProviderError, UpstreamError
+from crossgrade.wire import (
+    FlavourName,
+    SseEvent,
+    SseReader,
+    anthropic_usage,
+    failure_inside,
+    openai_usage,
+)
+
+LONGEST_EVENT = 4 << 20
+
+_BOUNDARY = re.compile(rb"\r\n\r\n|\n\n|\r\r|\n\r\n")
+_BLOCK = re.compile(rb".*?(?:\r\n\r\n|\n\n|\r\r|\n\r\n)", re.DOTALL)
+_ID = re.compile(rb'"id"\s*:\s*"([^"\\]{1,200})"')
+_USAGE = re.compile(rb'"usage"\s*:\s*\{')
+_ERROR = re.compile(rb'"error"\s*:\s*[{"]|(?:^|[\r\n])event:\s*error')
+_TERMINALS = frozenset(("response.completed", "response.incomplete", "response.failed"))
+
+
+class _Chunk(msgspec.Struct):
+    """The parts of any flavour's event that count."""
+
+    type: str = ""
+    choices: Any = None
+    usage: Any = None
+    error: Any = None
+    message: Any = None
+    response: Any = None
+
+
+_CHUNK = msgspec.json.Decoder(_Chunk)
+
+
+class Watch:
+    """Follows one stream of one flavour.
+
+    `feed` returns the bytes to pass on: whole events only, so that what follows a broken one can be
+    read. With `swallow` the event that only counts tokens, which the client did not ask for, is
+    left out. `done` says that the terminal marker came; nothing after it is passed on. `failure`
+    is what the provider said inside the stream; its event is not passed on.
+    """
+
+    __slots__ = (
+        "_partial", "_swallow", "_usage", "done", "events", "failure", "flavour", "response_id",
+    )  # fmt: skip
+
+    def __init__(self, flavour: FlavourName, *, swallow: bool) -> None:
+        self.flavour = flavour
+        self.done = False
+        self.failure: ProviderError | None = None
+        self.events = 0
+        self.response_id: str | None = None
+        self._partial = b""
+        self._swallow = swallow
+        self._usage: dict[str, Any] = {}
+
+    @property
+    def usage(self) -> Usage:
+        """The tokens that the provider counted, unknown until it did."""
+        if self.flavour == "anthropic":
+            return anthropic_usage(self._usage)
+        return openai_usage(self._usage)
+
+    def feed(self, data: bytes) -> bytes:
+        """Take the next bytes and return the events that they complete."""
+        if self.done or self.failure is not None:
+            return b""
+        if self._partial:
+            data = self._partial + data
+        cut = data.rfind(b"\n\n") + 2 if b"\r" not in data else _last_boundary(data)
+        if cut < 2:
+            self._keep(data)
+            return b""
+        if cut < len(data):
+            self._keep(data[cut:])
+            data = data[:cut]
+        else:
+            self._partial = b""
+        if not self.events:
+            found = _ID.search(data)
+            self.response_id = found[1].decode("latin-1") if found is not None else None
+        self.events += data.count(b"\n\n") or 1
+        if b'"usage"' in data or b"[DONE]" in data or b"error" in data or b"message_stop" in data:
+            return self._look(data)
+        return data if self.flavour != "openai-responses" else self._look(data)
+
+    def end(self) -> bytes:
+        """Take note of the stream's end; return a terminal marker whose blank line never came."""
+        if self._partial.strip() == b"data: [DONE]" and self.flavour == "openai":
+            return self.feed(b"\n\n")
+        return b""
+
+    def _keep(self, rest: bytes) -> None:
+        self._partial = rest
+        if len(rest) > LONGEST_EVENT:
+            self.failure = UpstreamError(f"the stream holds an event of more than {LONGEST_EVENT} bytes")
+
+    def _look(self, data: bytes) -> bytes:
+        """Parse the events that may count, and return those to pass on."""
+        passed = []
+        for block in _BLOCK.findall(data):
+            try:
+                keep = self._event(block)
+            except ProviderError as error:
+                self.failure = error
+                break
+            if keep:
+                passed.append(block)
+            if self.done:
+                break
+        return b"".join(passed)
+
+    def _event(self, block: bytes) -> bool:
+        """Read one event if it may count; return whether it is passed on."""
+        if b"[DONE]" in block and self.flavour == "openai":
+            events = SseReader().feed(block)
+            if any(event.data.strip() == b"[DONE]" for event in events):
+                self.done = True
+                return True
+        counts = _USAGE.search(block) is not None or _ERROR.search(block) is not None
+        if not counts and b"message_stop" not in block and b"response." not in block:
+            return True
+        return all(self._parsed(event) for event in SseReader().feed(block))
+
+    def _parsed(self, event: SseEvent) -> bool:
+        try:
+            chunk = _CHUNK.decode(event.data)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return True  # whatever it is, it is for the client to read
+        if chunk.error or event.name == "error" or chunk.type == "error":
+            raise failure_inside(event.data)
+        return self._take(chunk)
+
+    def _take(self, chunk: _Chunk) -> bool:
+        if self.flavour == "anthropic":
+            return self._take_message(chunk)
+        if self.flavour == "openai-responses":
+            return self._take_response(chunk)
+        return self._take_chat(chunk)
+
+    def _take_chat(self, chunk: _Chunk) -> bool:
+        if isinstance(chunk.usage, dict):
+            self._usage = chunk.usage
+            return bool(chunk.choices) or not self._swallow
+        return True
+
+    def _take_message(self, chunk: _Chunk) -> bool:
+        inner = chunk.message.get("usage") if isinstance(chunk.message, dict) else None
+        for usage in (inner, chunk.usage):
+            if isinstance(usage, dict):
+                self._usage.update({name: count for name, count in usage.items() if count is not None})
+        self.done = chunk.type == "message_stop"
+        return True
+
+    def _take_response(self, chunk: _Chunk) -> bool:
+        if chunk.type in _TERMINALS and isinstance(chunk.response, dict):
+            self.done = True
+            usage = chunk.response.get("usage")
+            self._usage = usage if isinstance(usage, dict) else {}
+        return True
+
+
+def _last_boundary(data: bytes) -> int:
+    """Return where the last whole event ends, 0 when there is none."""
+    end = 0
+    for found in _BOUNDARY.finditer(data):
+        end = found.end()
+    return end

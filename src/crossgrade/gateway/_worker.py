@@ -1,0 +1,176 @@
+"""One worker process: it assembles the data plane, listens, reloads, drains."""
+
+import asyncio
+import gc
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from crossgrade.gateway._gateway import Gateway
+from crossgrade.gateway._keeper import Keeper
+from crossgrade.gateway._limits import Limits
+from crossgrade.gateway._metrics import Metrics
+from crossgrade.gateway._pages import Pages
+from crossgrade.gateway._routes import Routes
+from crossgrade.gateway._server import ClientConnection, Edge
+from crossgrade.gateway._state import WatchedFile
+from crossgrade.gateway._sweeper import Sweeper
+from crossgrade.gateway._targets import open_targets
+from crossgrade.gateway.settings import GatewaySettings
+from crossgrade.identity import TokenVerifier, read_jwks, read_keyring
+from crossgrade.routing import read_route_table, route_table_digest
+from crossgrade.telemetry import log_line
+
+DRAIN_S = 30.0
+_GAUGES_S = 1.0
+_BACKLOG = 2048
+
+
+class Worker:
+    """The data plane of one process. `start` listens, `stop` drains."""
+
+    def __init__(
+        self,
+        settings: GatewaySettings,
+        *,
+        number: int = 0,
+        environ: Mapping[str, str] = os.environ,
+        sweep_s: float | None = None,
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        self.settings = settings
+        self.number = number
+        self.sweeper = Sweeper(loop) if sweep_s is None else Sweeper(loop, sweep_s)
+        targets = open_targets(settings.targets, environ, loop, self.sweeper)
+        self.limits = Limits(settings.serving.limits)
+        self.metrics = Metrics(settings.targets, number)
+        self.keeper = Keeper(settings.keeper, worker=number, limits=self.limits, metrics=self.metrics)
+        self.gateway = Gateway(
+            loop,
+            settings,
+            targets,
+            limits=self.limits,
+            keeper=self.keeper,
+            pages=Pages(self.keeper),
+            worker=number,
+        )
+        self.edge = Edge(loop, self.sweeper, settings.serving, self.gateway.handle, self.gateway.refused)
+        state = Path(settings.state)
+        self._files = (
+            WatchedFile(state / "routes.json", self._take_routes, self._report),
+            WatchedFile(state / "keys.json", self._take_keys, self._report),
+            WatchedFile(state / "jwks.json", self._take_jwks, self._report),
+        )
+        self._server: asyncio.Server | None = None
+        self._gauges_at = 0.0
+
+    async def start(self, listening: socket.socket | None = None) -> None:
+        """Read the state, connect to the keeper, and listen, on a given socket or on the configured port."""
+        loop = asyncio.get_running_loop()
+        self._look(0.0)
+        self.sweeper.jobs += [self._look, self._gauge]
+        self.sweeper.start()
+        self.keeper.start()
+        listening = listening or _listen(self.settings.serving.host, self.settings.serving.port)
+        self._server = await loop.create_server(
+            lambda: ClientConnection(self.edge), sock=listening, backlog=_BACKLOG
+        )
+        self.gateway.is_ready = True
+
+    @property
+    def port(self) -> int:
+        """The port that it listens on."""
+        assert self._server is not None
+        return int(self._server.sockets[0].getsockname()[1])
+
+    async def stop(self, patience_s: float = DRAIN_S) -> None:
+        """Take no more connections, let answers end, write what is left."""
+        self.gateway.is_ready = False
+        if self._server is not None:
+            self._server.close()
+        self.edge.drain()
+        try:
+            async with asyncio.timeout(patience_s):
+                await self.edge.empty.wait()
+        except TimeoutError:
+            self.log("cut", level="warning", connections=len(self.edge.connections))
+        for connection in tuple(self.edge.connections):
+            connection.abort()
+        await self.keeper.close()
+        self.sweeper.stop()
+        for target in self.gateway.targets.values():
+            target.pool.close()
+
+    # Reloading.
+
+    def _look(self, now: float) -> None:  # noqa: ARG002  # the signature of the sweeper's jobs
+        for file in self._files:
+            file.look()
+
+    def _take_routes(self, data: bytes) -> None:
+        gateway = self.gateway
+        table = read_route_table(data)
+        gateway.routes = Routes(gateway.specs, gateway.targets, table, route_table_digest(table))
+        self.metrics.set("crossgrade.gateway.table_version", value=table.version)
+
+    def _take_keys(self, data: bytes) -> None:
+        self.gateway.keys = read_keyring(data)
+
+    def _take_jwks(self, data: bytes) -> None:
+        self.gateway.tokens = TokenVerifier(self.settings.serving.issuers, read_jwks(data))
+
+    def _report(self, file: str, problem: str | None) -> None:
+        self.metrics.add("crossgrade.gateway.reloads", file, "read" if problem is None else "refused")
+        if problem is None:
+            self.log("reloaded", file=file)
+        else:
+            self.log(
+                "reload_refused", level="error", file=file, error=problem, hint="the old one still holds"
+            )
+
+    def _gauge(self, now: float) -> None:
+        if now - self._gauges_at < _GAUGES_S:
+            return
+        self._gauges_at = now
+        metrics = self.metrics
+        metrics.set("crossgrade.gateway.connections", value=len(self.edge.connections))
+        metrics.set("crossgrade.gateway.loop_lag", value=self.sweeper.take_lag())
+        for name, target in self.gateway.targets.items():
+            metrics.set("crossgrade.gateway.breaker", name, value=float(target.breaker.is_open))
+
+    def log(self, event: str, *, level: str = "info", **fields: object) -> None:
+        """Write a line of the log to stderr."""
+        line = log_line(event, at=time.time(), level=level, worker=self.number, **fields)  # type: ignore[arg-type]  # one of three words
+        print(line, file=sys.stderr, flush=True)  # the log
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """Return a socket that several workers can listen on, each with its own queue."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    listening.setblocking(False)
+    listening.bind((host, port))
+    return listening
+
+
+async def serve(settings: GatewaySettings, number: int) -> None:
+    """Run one worker until SIGTERM or SIGINT."""
+    loop = asyncio.get_running_loop()
+    stopped = asyncio.Event()
+    for sign in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(sign, stopped.set)
+    worker = Worker(settings, number=number)
+    await worker.start()
+    gc.collect()
+    gc.freeze()
+    worker.log("listening", host=settings.serving.host, port=worker.port)
+    await stopped.wait()
+    worker.log("draining", connections=len(worker.edge.connections))
+    await worker.stop()
+    worker.log("stopped")
