@@ -17,7 +17,14 @@ import click
 from click.exceptions import NoSuchCommand
 
 from crossgrade._version import __version__
-from crossgrade.cli._errors import EXIT_FAILED, EXIT_INTERRUPTED, report_error, report_interrupt
+from crossgrade.cli._errors import (
+    EXIT_FAILED,
+    EXIT_INTERRUPTED,
+    EXIT_TERMINATED,
+    Terminated,
+    report_error,
+    report_interrupt,
+)
 
 CONFIG_VARIABLE = "CROSSGRADE_CONFIG"
 COMPLETION_VARIABLE = "_CROSSGRADE_COMPLETE"
@@ -52,6 +59,7 @@ COMMANDS = (
     Entry("runs", "Measure", "List the runs in the project's store."),
     Entry("decide", "Decide", "Decide whether the candidate may replace the incumbent."),
     Entry("report", "Decide", "Write the report of the newest verdicts."),
+    Entry("serve", "Serve", "Serve the project's routes as an OpenAI-compatible API."),
     Entry("route", "Serve", "Show, apply, promote, abort and export routes."),
     Entry("keys", "Serve", "Make, list, rotate and revoke the gateway's keys."),
 )
@@ -139,9 +147,9 @@ def run(arguments: Sequence[str] | None = None) -> int:
             sys.stdout.flush()
     except click.exceptions.Exit as stop:
         return stop.exit_code
-    except (click.Abort, KeyboardInterrupt):
+    except (click.Abort, KeyboardInterrupt) as stop:
         report_interrupt()
-        return EXIT_INTERRUPTED
+        return EXIT_TERMINATED if isinstance(stop, Terminated) else EXIT_INTERRUPTED
     except BrokenPipeError:
         return _reader_left()
     except Exception as error:  # noqa: BLE001 -- the one place where every error becomes a message and a code

@@ -86,23 +86,35 @@ class LocalProcess:
         except TimeoutError:
             return None
 
+    async def wait(self) -> None:
+        """Return when the child is gone."""
+        await self._process.wait()
+
     async def stop(self) -> None:
         """End the child, gently first."""
         await _end(self._process)
         self._log.close()
 
 
-async def start_process(model: InstalledModel, settings: LocalSettings, *, alias: str) -> LocalProcess:
+async def start_process(
+    model: InstalledModel,
+    settings: LocalSettings,
+    *,
+    alias: str,
+    port: int = 0,
+    api_key: str | None = None,
+) -> LocalProcess:
     """Start a child for a model and wait until it has loaded it.
 
-    Raises `ProviderError` with the engine's own words when it cannot, or takes longer than
-    `settings.startup_s`.
+    Without `port` and `api_key` it has a free port and a fresh key. Raises `ProviderError` with the
+    engine's own words when it cannot, or takes longer than `settings.startup_s`.
     """
-    api_key = secrets.token_urlsafe(24)
+    api_key = api_key or secrets.token_urlsafe(24)
     order = {
         "path": model.path,
         "api_key": api_key,
         "alias": alias,
+        "port": port,
         "threads": settings.threads,
         "slots": settings.slots,
         "context_tokens": settings.context_tokens,

@@ -29,9 +29,9 @@ def main() -> None:
 
 
 def start_server(order: dict[str, Any]) -> Any:
-    """Load the model and start listening on 127.0.0.1; the port is the server's to choose.
+    """Load the model and start listening on 127.0.0.1, on a port of the server's choice where it is 0.
 
-    `order` has `path`, `api_key`, `alias`, `threads`, `slots`, `context_tokens` (of each slot) and
+    `order` has `path`, `api_key`, `alias`, `port`, `threads`, `slots`, `context_tokens` (of each slot) and
     `cache_prompt`. Raises `RuntimeError` when the engine refuses the file.
     """
     import xllamacpp
@@ -40,7 +40,7 @@ def start_server(order: dict[str, Any]) -> Any:
     params.model.path = order["path"]
     params.model_alias = {order["alias"]}
     params.hostnames = ["127.0.0.1"]
-    params.port = 0
+    params.port = order["port"]
     params.api_keys = [order["api_key"]]
     params.n_parallel = order["slots"]
     params.n_ctx = order["context_tokens"] * order["slots"]

@@ -1,0 +1,77 @@
+"""Whether a gateway may listen where it is told to, alone in its project, and whether it answers."""
+
+import asyncio
+import fcntl
+import socket
+from ipaddress import ip_address
+from pathlib import Path
+from typing import IO
+
+from crossgrade.errors import UsageError
+
+
+class sole:  # noqa: N801 -- used like a function
+    """Hold the lock of a project's gateway; raises UsageError when another one runs."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / "lock"
+        self._file: IO[bytes] | None = None
+
+    def __enter__(self) -> None:
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._file = self._path.open("ab")
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UsageError(
+                "another `crossgrade serve` runs in this project",
+                hint="stop it first, or reload it with SIGHUP",
+            ) from None
+        except OSError as error:
+            raise UsageError(
+                f"the folder {self._path.parent} cannot be written ({error.strerror})"
+            ) from error
+
+    def __exit__(self, *_: object) -> None:
+        if self._file is not None:
+            self._file.close()
+
+
+def check_port(host: str, port: int) -> None:
+    """Raise UsageError when the address cannot be listened on, before workers fail one by one."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise UsageError(
+                f"cannot listen on {host} port {port}: {error.strerror or error}",
+                hint="give another one with --port or --host, or end the process that has it",
+            ) from error
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether an address is this machine's alone."""
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+async def is_ready(host: str, port: int) -> bool:
+    """Ask a gateway whether it can answer."""
+    try:
+        async with asyncio.timeout(1.0):
+            reader, writer = await asyncio.open_connection(host, port)
+            try:
+                writer.write(
+                    b"GET /health/readiness HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n"
+                )
+                return b" 200 " in await reader.readline()
+            finally:
+                writer.close()
+    except (OSError, TimeoutError):
+        return False

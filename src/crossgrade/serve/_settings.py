@@ -1,0 +1,145 @@
+"""From the project's configuration to what workers are started with."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from crossgrade.domain import Offer, Price
+from crossgrade.errors import AuthError, ConfigError, CrossgradeError
+from crossgrade.gateway import GatewaySettings, Target
+from crossgrade.project import Project
+from crossgrade.wire import Host, host_named
+
+LOCAL_KEY_ENV = "CROSSGRADE_LOCAL_KEY"
+"""The variable that holds the key of the local model servers, fresh with every start of `serve`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compiled:
+    """Settings, the local offers that have to be started for them, and what is worth a warning."""
+
+    settings: GatewaySettings
+    local: tuple[Offer, ...]
+    warnings: tuple[str, ...]
+
+
+def state_folder(project: Project) -> Path:
+    """Return the folder that the gateway's processes share."""
+    return project.config.root / ".crossgrade"
+
+
+def compile_settings(
+    project: Project, environ: Mapping[str, str], local_urls: Mapping[str, str] | None = None
+) -> Compiled:
+    """Resolve offers into targets: address, key's variable, today's price.
+
+    `local_urls` are the addresses of local model servers by offer; without them the targets are
+    left out, and the offers returned to be started. Raises ConfigError pointing at an offer that a
+    route's incumbent needs and that has no address or key; any other such offer is left out
+    with a warning.
+    """
+    config = project.config
+    required = {route.incumbent for route in config.routes.values()}
+    asked = required | _asked(project)
+    local_urls = local_urls or {}
+    targets: list[Target] = []
+    warnings: list[str] = []
+    local: list[Offer] = []
+    for offer in config.offers.values():
+        if offer.provider == "local" and offer.base_url is None:
+            if offer.name in asked:
+                local.append(offer)
+            if offer.name in local_urls:
+                targets.append(_local_target(offer, local_urls[offer.name], project.price_of(offer)))
+            continue
+        try:
+            targets.append(_target(offer, environ, project.price_of(offer)))
+        except CrossgradeError as error:
+            if offer.name in required:
+                raise config.error(f"models.{offer.name}", error.message, error.hint) from error
+            if offer.name in asked:
+                warnings.append(f"{error.message}: it is not asked ({error.hint})")
+    counts_money = [limit for limit in config.serving.limits if limit.unit == "usd"]
+    unpriced = [target.name for target in targets if target.name in asked and target.input_per_mtok is None]
+    if counts_money and unpriced:
+        warnings.append(f"no price is known of {', '.join(unpriced)}: budgets in dollars do not count it")
+    folder = state_folder(project)
+    settings = GatewaySettings(
+        serving=config.serving,
+        routes=tuple(config.routes.values()),
+        targets=tuple(targets),
+        state=str(folder),
+        keeper=str(folder / "serve" / "keeper.sock"),
+    )
+    return Compiled(settings=settings, local=tuple(local), warnings=tuple(warnings))
+
+
+def _asked(project: Project) -> set[str]:
+    """Return the offers that routes may send requests to, by configuration or by the table in force."""
+    config = project.config
+    names = {name for route in config.routes.values() for name in route.fallbacks}
+    for route in config.routes.values():
+        if route.workload is not None:
+            workload = config.workloads[route.workload]
+            names.update(variant.offer.name for variant in (workload.incumbent, *workload.candidates))
+    for each in _table_targets(state_folder(project) / "routes.json"):
+        names.update(each)
+    return names & set(config.offers)
+
+
+def _table_targets(path: Path) -> list[set[str]]:
+    from crossgrade.routing import read_route_table
+
+    try:
+        table = read_route_table(path.read_bytes(), file=str(path))
+    except (OSError, ConfigError):
+        return []  # workers say what is wrong with it
+    return [set(route.targets.values()) for route in table.routes]
+
+
+def _target(offer: Offer, environ: Mapping[str, str], price: Price | None) -> Target:
+    host = host_named(offer.provider)
+    return _priced(
+        offer, host, offer.base_url or host.url(environ), _key_variable(offer, host, environ), price
+    )
+
+
+def _local_target(offer: Offer, url: str, price: Price | None) -> Target:
+    return _priced(offer, host_named("local"), url, LOCAL_KEY_ENV, price)
+
+
+def _key_variable(offer: Offer, host: Host, environ: Mapping[str, str]) -> str | None:
+    """Return the variable that holds the offer's key, None where it needs none."""
+    variables = (offer.api_key_env,) if offer.api_key_env is not None else host.key_env
+    variable = next((name for name in variables if environ.get(name, "").strip()), None)
+    if variable is None and (offer.api_key_env is not None or not host.key_optional):
+        raise AuthError(
+            f"offer `{offer.name}` needs a key in {' or '.join(variables)}, which is not set",
+            provider=host.name,
+            hint=f"export {variables[0]}=… or set `api_key_env` on the offer",
+        )
+    return variable
+
+
+def _priced(offer: Offer, host: Host, url: str, key_env: str | None, price: Price | None) -> Target:
+    known = price or Price(input_per_mtok=None, output_per_mtok=None)
+    return Target(
+        name=offer.name,
+        provider=offer.provider,
+        flavour=host.flavour,
+        base_url=url,
+        model=offer.model,
+        key_env=key_env,
+        key_header=host.key_header,
+        key_prefix=host.key_prefix,
+        headers=host.headers,
+        stream_usage=host.stream_usage,
+        max_tokens_field=host.max_tokens_field,
+        input_per_mtok=known.input_per_mtok,
+        output_per_mtok=known.output_per_mtok,
+        cache_read_per_mtok=known.cache_read_per_mtok,
+        cache_creation_per_mtok=known.cache_creation_per_mtok,
+        request_usd=known.request_usd,
+        region=offer.region,
+        timeout_s=offer.timeout_s,
+    )

@@ -1,0 +1,311 @@
+"""The supervisor of `crossgrade serve`: starts every process, restarts what ends, reloads, drains."""
+
+import asyncio
+import os
+import secrets
+import signal
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from crossgrade.domain import Serving
+from crossgrade.errors import CrossgradeError, UsageError
+from crossgrade.gateway import GatewaySettings, write_settings
+from crossgrade.project import Project
+from crossgrade.serve._children import Child
+from crossgrade.serve._listening import check_port, is_loopback, is_ready, sole
+from crossgrade.serve._local import LocalServers
+from crossgrade.serve._settings import LOCAL_KEY_ENV, compile_settings, state_folder
+from crossgrade.serve._survey import survey
+
+ADMIN_KEY_ENV = "CROSSGRADE_ADMIN_KEY"
+DRAIN_S = 30.0
+"""How long requests in flight may go on after SIGTERM."""
+
+_READY_S = 30.0
+_LOOK_S = 0.02
+_ADMIN_PAUSE_S = 1.0
+
+OnEvent = Callable[[str], None]
+
+
+class Serve:
+    """A running gateway of a project; `run` serves until SIGTERM or SIGINT.
+
+    `overrides` replace fields of the configuration's `serve` section (`host`, `port`, `workers`,
+    `open_on_loopback`). `on_event` hears one line for each thing that happens.
+    """
+
+    def __init__(
+        self,
+        config_path: str | Path,
+        *,
+        overrides: Mapping[str, object] | None = None,
+        environ: Mapping[str, str] = os.environ,
+        on_event: OnEvent = lambda _line: None,
+    ) -> None:
+        self._config_path = config_path
+        self._overrides = dict(overrides or {})
+        self._environ = dict(environ)
+        self._on_event = on_event
+        self._local_key = secrets.token_urlsafe(24)
+        self._local: LocalServers | None = None
+        self._workers: list[Child] = []
+        self._keeper: Child | None = None
+        self._admin: Child | None = None
+        self._starting_admin: asyncio.Task[None] | None = None
+        self._useless: str | None = None
+        self._ending = asyncio.Event()
+        self._reloading = asyncio.Event()
+        self._settings: GatewaySettings | None = None
+        self._first_index = 0
+
+    async def run(self) -> None:
+        """Serve until SIGTERM or SIGINT, then let requests in flight finish; a second signal ends at once.
+
+        Raises ConfigError and UsageError (the port is in use, another `serve` runs in this
+        project, an open gateway beyond loopback) before anything is started.
+        """
+        with Project.open(self._config_path, environ=self._environ) as project:
+            self._folder = state_folder(project)
+            serving = self._overridden(project)
+            self._store = project.config.store
+            with sole(self._folder / "serve"):
+                check_port(serving.host, serving.port)
+                await self._run(project)
+
+    async def _run(self, project: Project) -> None:
+        self._handle_signals()
+        try:
+            await self._start(project)
+            while not self._ending.is_set():
+                await _first(self._ending, self._reloading)
+                if self._reloading.is_set():
+                    self._reloading.clear()
+                    await self._reload()
+        finally:
+            await self._stop()
+        if self._useless is not None:
+            raise UsageError(self._useless, hint="the lines above say why")
+
+    # Start.
+
+    async def _start(self, project: Project) -> None:
+        settings = await self._compile(project)
+        self._write(settings)
+        path = str(self._path)
+        self._keeper = self._child("keeper", "crossgrade.serve.keeper", path)
+        await self._keeper.start()
+        await self._start_workers(settings.serving.workers)
+        if self._local is not None:
+            await self._local.start()
+        await self._wait_ready(settings)
+        serving = settings.serving
+        where = f"http://{_shown(serving.host)}:{serving.port}"
+        plural = "" if serving.workers == 1 else "s"
+        self._on_event(f"ready: {where} ({serving.workers} worker{plural}, pid {os.getpid()})")
+        self._say_who_is_let_in(serving)
+        self._starting_admin = asyncio.create_task(self._start_admin(serving))
+
+    async def _compile(self, project: Project) -> GatewaySettings:
+        """Compile the settings; local servers get their addresses the first time."""
+        self._overridden(project)
+        compiled = compile_settings(project, self._environ, self._local.urls if self._local else None)
+        wanted = {offer.name for offer in compiled.local}
+        if wanted and self._local is None:
+            self._local = LocalServers(
+                compiled.local,
+                root=project.config.root,
+                environ=self._environ,
+                api_key=self._local_key,
+                on_event=self._on_event,
+            )
+            compiled = compile_settings(project, self._environ, self._local.urls)
+        elif self._local is not None and wanted - set(self._local.urls):
+            self._on_event("a local model that is new in the configuration is served after a restart only")
+        for warning in compiled.warnings:
+            self._on_event(f"warning: {warning}")
+        return replace(compiled.settings, serving=self._overridden(project))
+
+    def _overridden(self, project: Project) -> Serving:
+        """Return the `serve` section with the command line's words; refuse an open door to the world."""
+        serving = replace(project.config.serving, **self._overrides)  # type: ignore[arg-type]  # fields as the caller names them
+        if serving.open_on_loopback and not is_loopback(serving.host):
+            raise UsageError(
+                f"`open_on_loopback` serves without keys, and {serving.host} is not this machine alone",
+                hint="make keys with `crossgrade keys create`, or listen on 127.0.0.1",
+            )
+        return serving
+
+    def _write(self, settings: GatewaySettings) -> None:
+        self._path = self._folder / "serve" / "settings.json"
+        write_settings(settings, self._path)
+        self._path.chmod(0o600)
+        self._settings = settings
+
+    def _child(self, label: str, module: str, *arguments: str) -> Child:
+        environ = {
+            **self._environ,
+            "CROSSGRADE_DATABASE_URL": self._store,
+            LOCAL_KEY_ENV: self._local_key,
+        }
+        return Child(
+            label,
+            ("-m", module, *arguments),
+            environ,
+            on_event=self._on_event,
+            on_useless=self._give_up,
+        )
+
+    async def _start_workers(self, count: int) -> list[Child]:
+        """Start workers under numbers that no running worker has."""
+        taken = {child.label for child in self._workers}
+        fresh: list[Child] = []
+        number = 0
+        while len(fresh) < count:
+            label = f"worker {number}"
+            if label not in taken:
+                fresh.append(
+                    self._child(label, "crossgrade.gateway", str(self._path), "--worker", str(number))
+                )
+            number += 1
+        self._workers += fresh
+        for child in fresh:
+            await child.start()
+        return fresh
+
+    async def _start_admin(self, serving: Serving) -> None:
+        """Start the admin API once traffic flows: it is in no hurry."""
+        if not self._environ.get(ADMIN_KEY_ENV):
+            self._on_event(
+                f"the admin API is off: set {ADMIN_KEY_ENV} to have it on port {serving.admin_port}"
+            )
+            return
+        await asyncio.sleep(_ADMIN_PAUSE_S)
+        self._admin = self._child("admin", "crossgrade.serve.admin", str(self._path), str(self._config_path))
+        await self._admin.start()
+        self._on_event(f"admin API: http://127.0.0.1:{serving.admin_port}")
+
+    async def _wait_ready(self, settings: GatewaySettings) -> None:
+        """Wait until a request can be answered, or until it is clear that none will be."""
+        serving = settings.serving
+        host = "127.0.0.1" if serving.host in ("", "0.0.0.0") else serving.host  # noqa: S104 -- compared, not bound
+        try:
+            async with asyncio.timeout(_READY_S):
+                await _until(lambda: self._is_over_or_ready(host, serving.port))
+        except TimeoutError:
+            self._give_up(f"no worker was ready within {_READY_S:g} s")
+
+    async def _is_over_or_ready(self, host: str, port: int) -> bool:
+        return self._ending.is_set() or await is_ready(host, port)
+
+    def _say_who_is_let_in(self, serving: Serving) -> None:
+        if serving.open_on_loopback:
+            self._on_event("open on loopback: this machine's requests need no key")
+        elif not serving.issuers and not (self._folder / "keys.json").exists():
+            self._on_event("closed: there are no keys yet; make one with `crossgrade keys create`")
+
+    # Reload.
+
+    async def _reload(self) -> None:
+        """Read the configuration again: a valid one is served by new workers, an invalid one is not."""
+        assert self._settings is not None
+        try:
+            with Project.open(self._config_path, environ=self._environ) as project:
+                settings = await self._compile(project)
+        except CrossgradeError as error:
+            place = getattr(error, "location", None)
+            self._on_event(f"not reloaded: {f'{place}: ' if place else ''}{error.message} ({error.hint})")
+            return
+        before = self._settings
+        if settings == before:
+            self._on_event("reloaded: nothing changed")
+            return
+        if (settings.serving.host, settings.serving.port) != (before.serving.host, before.serving.port):
+            self._on_event("not reloaded: host and port change with a restart only")
+            return
+        self._write(settings)
+        old, self._workers = self._workers, list(self._workers)
+        fresh = await self._start_workers(settings.serving.workers)
+        await self._wait_connected(fresh)
+        self._workers = fresh
+        if settings.serving.issuers != before.serving.issuers and self._keeper is not None:
+            await self._keeper.stop(DRAIN_S)
+            self._keeper = self._child("keeper", "crossgrade.serve.keeper", str(self._path))
+            await self._keeper.start()
+        await asyncio.gather(*(child.stop(DRAIN_S) for child in old))
+        self._on_event(f"reloaded: {len(fresh)} new worker{'' if len(fresh) == 1 else 's'}")
+
+    async def _wait_connected(self, children: list[Child]) -> None:
+        """Wait until the keeper knows these workers: they are at work then."""
+        try:
+            async with asyncio.timeout(_READY_S):
+                await _until(lambda: self._are_connected(children))
+        except TimeoutError:
+            self._on_event("warning: new workers are slow to start")
+
+    async def _are_connected(self, children: list[Child]) -> bool:
+        assert self._settings is not None
+        return {child.pid for child in children} <= await _connected_pids(self._settings.keeper)
+
+    # End.
+
+    def _handle_signals(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._end, signal.Signals(number).name)
+        loop.add_signal_handler(signal.SIGHUP, self._reloading.set)
+
+    def _end(self, name: str) -> None:
+        if self._ending.is_set():
+            self._on_event(f"{name} again: ending at once")
+            for child in self._workers:
+                child.kill()
+            return
+        self._on_event(f"{name}: finishing requests in flight, at most {DRAIN_S:g} s")
+        self._ending.set()
+
+    def _give_up(self, why: str) -> None:
+        self._useless = self._useless or why
+        self._ending.set()
+
+    async def _stop(self) -> None:
+        if self._starting_admin is not None:
+            self._starting_admin.cancel()
+        await asyncio.gather(*(child.stop(DRAIN_S) for child in self._workers))
+        others = [child for child in (self._admin, self._keeper) if child is not None]
+        await asyncio.gather(*(child.stop(5.0) for child in others))
+        if self._local is not None:
+            await self._local.stop()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            loop.remove_signal_handler(number)
+        self._on_event("ended")
+
+
+def _shown(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+async def _connected_pids(path: str) -> set[int | None]:
+    try:
+        state = await survey(path)
+    except (CrossgradeError, OSError):
+        return set()
+    return {int(worker["pid"]) for worker in state["workers"]}
+
+
+async def _until(condition: Callable[[], Awaitable[bool]]) -> None:
+    """Look again and again whether another process has come so far."""
+    while not await condition():  # noqa: ASYNC110 -- what another process does sets no event here
+        await asyncio.sleep(_LOOK_S)
+
+
+async def _first(*events: asyncio.Event) -> None:
+    """Wait for the first of some events."""
+    waiting = [asyncio.create_task(event.wait()) for event in events]
+    try:
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in waiting:
+            task.cancel()
