@@ -209,7 +209,7 @@ def gemini_call(path: str, body: Mapping[str, Any]) -> ReceivedRequest:
 
 def gemini_body(request: ReceivedRequest, reply: Reply) -> dict[str, Any]:
     """Return a whole answer of generateContent."""
-    usage = _render.openai_usage(request, reply)
+    usage = _render.body(request, reply)["usage"]
     counts = usage if isinstance(usage, dict) else {}
     content = {"role": "model", "parts": [{"text": reply.text}]}
     return {

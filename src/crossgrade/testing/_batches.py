@@ -114,8 +114,7 @@ class FakeBatches:
 
     def _call(self, path: str, name: str, body: dict[str, Any]) -> Outcome:
         request = ReceivedRequest("POST", path, {}, msgspec.json.encode(body))
-        render = _render.anthropic_body if path.endswith("/messages") else _render.openai_body
-        return shapes.played(name, request, self._play(request), render)
+        return shapes.played(name, request, self._play(request), _render.body)
 
     def _gemini_call(self, path: str, item: dict[str, Any]) -> Outcome:
         request = shapes.gemini_call(path, item["request"])

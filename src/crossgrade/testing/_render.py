@@ -99,20 +99,6 @@ def _with_usage(payload: dict[str, Any], usage: JSON) -> dict[str, Any]:
     return payload
 
 
-def openai_body(request: ReceivedRequest, reply: Reply) -> dict[str, Any]:
-    """Return a whole answer."""
-    return body(request, reply)
-
-
-anthropic_body = openai_body
-
-
-def openai_usage(request: ReceivedRequest, reply: Reply) -> JSON:
-    """Return the usage of a completion."""
-    usage: JSON = body(request, reply)["usage"]
-    return usage
-
-
 def embeddings_body(request: ReceivedRequest) -> dict[str, Any]:
     """Return embeddings: hashed bags of words of length 1, so that texts with common words are near."""
     given = request.json.get("input")

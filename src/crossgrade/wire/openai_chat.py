@@ -240,7 +240,7 @@ class _OpenCall:
     def __init__(self) -> None:
         self.at: int | None = None
         self.id = ""
-        self.waiting = ""
+        self.waiting: list[str] = []
 
 
 class ChatReader:
@@ -310,9 +310,9 @@ class ChatReader:
             known.at = self._named
             self._named += 1
             deltas.append(Call(known.at, known.id, call.function.name))
-            arguments = known.waiting + arguments
+            arguments = "".join((*known.waiting, arguments))
         if known.at is None:
-            known.waiting += arguments
+            known.waiting.append(arguments)
         elif arguments:
             deltas.append(Arguments(known.at, arguments))
 

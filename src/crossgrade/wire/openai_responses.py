@@ -170,10 +170,10 @@ class _ResponseReader:
     def __init__(self, request: ModelRequest) -> None:  # noqa: ARG002  # shape of `Flavour.reader`
         self.done = False
         self._begun = False
-        self._text = ""
-        self._refusal = ""
+        self._text: list[str] = []
+        self._refusal: list[str] = []
         self._calls: dict[int, int] = {}
-        self._arguments: list[str] = []
+        self._arguments: list[list[str]] = []
 
     def read(self, event: SseEvent) -> list[Delta]:
         """Return what the next event says."""
@@ -203,12 +203,12 @@ class _ResponseReader:
     def _piece(self, kind: str, index: int, piece: str, deltas: list[Delta]) -> None:
         match kind:
             case "response.output_text.delta":
-                self._text += piece
+                self._text.append(piece)
                 deltas.append(Text(piece))
             case "response.function_call_arguments.delta" if index in self._calls:
                 self._more(index, piece, deltas)
             case "response.refusal.delta":
-                self._refusal += piece
+                self._refusal.append(piece)
                 deltas.append(Refusal(piece))
             case "response.reasoning_summary_text.delta" | "response.reasoning_text.delta":
                 deltas.append(Reasoning(piece))
@@ -218,13 +218,13 @@ class _ResponseReader:
             if len(self._calls) >= MOST_CALLS:
                 raise too_many_calls()
             at = self._calls[index] = len(self._calls)
-            self._arguments.append("")
+            self._arguments.append([])
             deltas.append(Call(at, item.call_id or "", item.name or ""))
 
     def _more(self, index: int, piece: str, deltas: list[Delta]) -> None:
-        at = self._calls[index]
-        self._arguments[at] += piece
         if piece:
+            at = self._calls[index]
+            self._arguments[at].append(piece)
             deltas.append(Arguments(at, piece))
 
     def response(self, body: bytes) -> list[Delta]:
@@ -257,8 +257,9 @@ class _ResponseReader:
         return deltas
 
 
-def _rest(whole: str, said: str) -> str:
-    """Return the end of a text of which the beginning has been sent."""
+def _rest(whole: str, pieces: list[str]) -> str:
+    """Return the end of a text of which the beginning has been sent in pieces."""
+    said = "".join(pieces)
     return whole[len(said) :] if whole.startswith(said) else ""
 
 

@@ -72,6 +72,19 @@ def test_openai_batches() -> None:
         assert b'"content":"ok"' in client.files.content(done.output_file_id).content
 
 
+@pytest.mark.parametrize("stream", [False, True])
+def test_openai_responses(stream: bool) -> None:
+    asked = {"model": "fake-model", "input": "hello there"}
+    with FakeProvider(Reply("It rains", tool_calls=(CALL,))) as fake, openai_client(fake) as client:
+        if stream:
+            with client.responses.stream(**asked) as events:
+                done = events.get_final_response()
+        else:
+            done = client.responses.create(**asked)
+    assert (done.output_text, done.output[1].arguments) == ("It rains", CALL.arguments)
+    assert done.usage.output_tokens == 2
+
+
 def test_openai_errors() -> None:
     script = [
         Fault("rate_limit", retry_after="2"),

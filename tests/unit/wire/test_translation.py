@@ -275,3 +275,61 @@ def test_whatever_comes_nothing_is_raised(upstream: FlavourName, client: ClientN
     written = one.feed(STREAMS[upstream][0]) + one.feed(raw) + one.end()
     assert one.done
     assert b"error" in written
+
+
+def test_anthropic_events_come_in_the_documented_order() -> None:
+    events = SseReader().feed(translated("openai", "anthropic", b"".join(STREAMS["openai"])))
+    told = [json.loads(event.data) for event in events]
+    assert [event.name for event in events] == [each["type"] for each in told]
+    assert [(each["type"].removeprefix("content_block_"), each.get("index")) for each in told] == [
+        ("message_start", None),
+        *[("start", 0), ("delta", 0), ("delta", 0), ("stop", 0)],
+        *[("start", 1), ("delta", 1), ("delta", 1), ("stop", 1)],
+        *[("start", 2), ("delta", 2), ("stop", 2)],
+        ("message_delta", None),
+        ("message_stop", None),
+    ]
+    assert told[-2]["usage"] == {
+        "input_tokens": 20,
+        "output_tokens": 12,
+        "cache_read_input_tokens": 10,
+        "output_tokens_details": {"thinking_tokens": 4},
+    }
+
+
+def test_responses_events_come_in_the_documented_order() -> None:
+    events = SseReader().feed(translated("anthropic", "openai-responses", b"".join(STREAMS["anthropic"])))
+    told = [json.loads(event.data) for event in events]
+    assert [event.name for event in events] == [each["type"] for each in told]
+    assert [each["sequence_number"] for each in told] == list(range(len(told)))
+    assert [(each["type"].removeprefix("response."), each.get("output_index")) for each in told] == [
+        *[("created", None), ("in_progress", None)],
+        *[("output_item.added", 0), ("content_part.added", 0)],
+        *[("output_text.delta", 0), ("output_text.delta", 0)],
+        *[("output_text.done", 0), ("content_part.done", 0), ("output_item.done", 0)],
+        *[
+            ("output_item.added", 1),
+            ("function_call_arguments.delta", 1),
+            ("function_call_arguments.delta", 1),
+        ],
+        *[("output_item.added", 2), ("function_call_arguments.delta", 2)],
+        *[("function_call_arguments.done", 1), ("output_item.done", 1)],
+        *[("function_call_arguments.done", 2), ("output_item.done", 2)],
+        ("completed", None),
+    ]
+    assert told[-1]["response"]["output"][0]["content"][0]["text"] == "It rains."
+
+
+def test_chunks_come_in_the_documented_order() -> None:
+    *events, done = SseReader().feed(translated("gemini", "openai", b"".join(STREAMS["gemini"])))
+    told = [json.loads(event.data) for event in events]
+    assert done.data == b"[DONE]"
+    assert {each["object"] for each in told} == {"chat.completion.chunk"}
+    assert [list(each["choices"][0]["delta"]) if each["choices"] else "usage" for each in told] == [
+        ["role", "content"],
+        *[["content"], ["content"]],
+        *[["tool_calls"]] * 4,
+        [],
+        "usage",
+    ]
+    assert told[-2]["choices"][0]["finish_reason"] == "tool_calls"

@@ -173,10 +173,12 @@ class MessageWriter:
         return named_event({"type": "content_block_start", "index": index, "content_block": block})
 
     def _close(self, *, whole_only: bool) -> bytes:
-        """End open blocks; with `whole_only` not the calls of which more may come."""
+        """End open blocks; with `whole_only`, of the calls only the newest, if its arguments are whole."""
         closing = [] if self._text_block is None else [self._text_block]
         self._text_block = None
-        over = [at for at in self._calls if not whole_only or _is_json("".join(self._arguments[at]))]
+        over = list(self._calls)
+        if whole_only:
+            over = [at for at in over[-1:] if _is_json("".join(self._arguments[at]))]
         closing += [self._calls.pop(at) for at in over]
         return b"".join(
             named_event({"type": "content_block_stop", "index": block}) for block in sorted(closing)
