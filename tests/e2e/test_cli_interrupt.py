@@ -52,6 +52,7 @@ def run_of(cli: CommandLine) -> dict[str, object]:
 def test_ctrl_c_keeps_every_answer_and_the_run_resumes(cli: CommandLine, slow: Project, gate: Gate) -> None:
     ran = interrupted(slow, gate)
     assert (ran.code, ran.out) == (130, "")
+    assert "waiting up to 15 s for calls in flight; Ctrl-C again to stop now" in ran.err
     assert "interrupted: what was finished is kept" in ran.err
     run = run_of(cli)
     assert run["status"] == "interrupted"
@@ -80,23 +81,39 @@ def test_ctrl_c_twice_ends_at_once_and_loses_only_what_was_in_flight(
 ) -> None:
     ran = interrupted(slow, gate, signals=3)
     assert ran.code == -signal.SIGINT  # which a shell reads as 130
-    assert "Ctrl-C again ends at once" in ran.err
+    assert "Ctrl-C again to stop now" in ran.err
     run = run_of(cli)
     assert run["status"] == "killed"
     cli.succeeds("evaluate", "echo", "--yes", "--resume", str(run["run"]))
     assert run_of(cli)["status"] == "finished"
 
 
-def test_a_termination_is_survived_like_a_kill(cli: CommandLine, slow: Project, gate: Gate) -> None:
+def test_a_termination_does_as_ctrl_c(cli: CommandLine, slow: Project, gate: Gate) -> None:
     process = slow.start("evaluate", "echo", "--yes")
     gate.reached()
     process.terminate()
-    _, err = process.communicate(timeout=60)
     gate.open()
-    assert "Traceback" not in err
+    ran = checked(Ran(0, *process.communicate(timeout=60)))
+    assert process.returncode == 143
+    assert "waiting up to 15 s for calls in flight" in ran.err
     run = run_of(cli)
+    assert run["status"] == "interrupted"
+    assert run["answers"] == len(slow.fake.requests) >= ASKED
     cli.succeeds("evaluate", "echo", "--yes", "--resume", str(run["run"]))
+    assert len(slow.fake.requests) == 120
     assert run_of(cli)["status"] == "finished"
+
+
+def test_a_second_termination_ends_at_once(cli: CommandLine, slow: Project, gate: Gate) -> None:
+    process = slow.start("evaluate", "echo", "--yes")
+    gate.reached()
+    process.terminate()
+    time.sleep(0.2)
+    process.terminate()
+    process.communicate(timeout=60)
+    gate.open()
+    assert process.returncode == -signal.SIGTERM
+    assert run_of(cli)["status"] == "killed"
 
 
 def test_ctrl_c_before_anything_was_asked(cli: CommandLine, slow: Project, gate: Gate) -> None:

@@ -15,7 +15,13 @@ EXIT_GATE_NOT_MET = 1
 EXIT_USAGE = 2
 EXIT_FAILED = 3
 EXIT_INTERRUPTED = 130
+EXIT_TERMINATED = 143
 LOG_VARIABLE = "CROSSGRADE_LOG"
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM ended a run that kept what was finished."""
+
 
 _PACKAGE = str(Path(__file__).parent.parent)
 

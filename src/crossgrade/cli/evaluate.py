@@ -88,8 +88,9 @@ def _run(
 ) -> None:
     from crossgrade.cli._interrupt import ends_at_second_interrupt
     from crossgrade.cli._progress import shown_progress
+    from crossgrade.evaluate import GRACE_S
 
-    with ends_at_second_interrupt() as arm, _resumable(name) as run_ids, shown_progress(name) as show:
+    with ends_at_second_interrupt(GRACE_S) as arm, _resumable(name) as run_ids, shown_progress(name) as show:
 
         def on_progress(progress: "Progress") -> None:
             if not run_ids:

@@ -9,6 +9,7 @@ from crossgrade.evaluate._kinds import (
     validate_options,
 )
 from crossgrade.evaluate.runner import (
+    GRACE_S,
     Account,
     Accounts,
     CallEstimate,
@@ -27,6 +28,7 @@ from crossgrade.evaluate.runner import (
 from crossgrade.evaluate.scorers import AskModel, CostOf, EmbedTexts, PairScorer, Scorer
 
 __all__ = [
+    "GRACE_S",
     "Account",
     "Accounts",
     "AskModel",

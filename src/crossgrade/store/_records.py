@@ -135,7 +135,7 @@ class AnswerScore:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
-    """A batch that a run submitted: `batch` is the provider's id for it.
+    """A batch that a run submitted: `batch` is the provider's id for it; empty: it is about to be submitted.
 
     It outlives the process that submitted it, so a resumed run collects it instead of paying again.
     """

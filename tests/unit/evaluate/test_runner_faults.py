@@ -10,6 +10,7 @@ from typing import Any
 import anyio
 import pytest
 
+from crossgrade.domain import ModelAnswer, Sample, Score
 from crossgrade.errors import (
     AuthError,
     BadRequestError,
@@ -115,7 +116,7 @@ def test_a_model_that_is_not_there_ends_the_run(store: Store, error: Exception, 
     again = Scripted("gpt")
     result = run(store, again, Scripted("llama"), data=dataset(200), resume=run_id)
     assert not set(again.asked) & set(gpt.asked)
-    assert result.progress.errors == 0 if not isinstance(error, BadRequestError) else 10
+    assert result.progress.errors == 0
 
 
 def test_a_model_that_never_answered_was_not_measured(store: Store) -> None:
@@ -125,6 +126,71 @@ def test_a_model_that_never_answered_was_not_measured(store: Store) -> None:
     assert store.runs.status(run_id) is RunStatus.FAILED
     result = run(store, Scripted("gpt"), Scripted("llama"), data=dataset(3), resume=run_id)
     assert result.progress.errors == 0
+
+
+@pytest.mark.parametrize("error", [BadRequestError("no such model"), UpstreamError("502")])
+def test_what_is_not_about_the_content_is_asked_again_when_the_run_resumes(
+    store: Store, error: Exception
+) -> None:
+    llama = Scripted("llama", lambda request, _: error if " 3 " in request.messages[0].content else "yes")
+    first = run(store, Scripted("gpt"), llama, data=dataset(6))
+    assert first.progress.errors == 1
+    llama = Scripted("llama")
+    second = run(store, Scripted("gpt"), llama, data=dataset(6), resume=first.run_id)
+    assert llama.asked == ["Is thing 3 so?"]
+    assert second.progress.errors == 0
+
+
+class Judged(Equals):
+    """Scores by pairs or singly, unless the judge is away."""
+
+    def __init__(self, *, away: bool) -> None:
+        self.away = away
+        self.scored = 0
+
+    async def score(self, sample: Sample, answer: ModelAnswer) -> Score:
+        if answer.text:
+            self.scored += 1
+        return Score(value=None if self.away else 1.0, cost_usd=None if self.away else Decimal(0))
+
+
+class JudgedPairs(Judged):
+    """The same judge of pairs."""
+
+    async def score_pair(
+        self, sample: Sample, incumbent: ModelAnswer, candidate: ModelAnswer
+    ) -> tuple[Score, Score]:
+        return await self.score(sample, incumbent), await self.score(sample, candidate)
+
+
+@pytest.mark.parametrize("kind", [Judged, JudgedPairs])
+def test_answers_that_a_judge_failed_to_score_are_judged_again_when_the_run_resumes(
+    store: Store, kind: type[Judged]
+) -> None:
+    first = run(store, Scripted("gpt"), Scripted("llama"), data=dataset(6), scorer=kind(away=True))
+    assert first.progress.unscored == 6
+    assert {score for _, _, score, _ in evidence(store)} == {None}
+
+    gpt, llama = Scripted("gpt"), Scripted("llama")
+    for times in (12, 0):
+        judge = kind(away=False)
+        result = run(store, gpt, llama, data=dataset(6), resume=first.run_id, scorer=judge)
+        assert gpt.asked == llama.asked == []
+        assert judge.scored == times
+        assert (result.progress.unscored, result.progress.calls) == (0, 12)
+        assert [score for _, _, score, _ in evidence(store)] == [1.0] * 12
+    assert store.runs.totals(first.run_id).answers == 12
+
+
+def test_a_pair_is_judged_again_when_its_failed_half_is_answered(store: Store) -> None:
+    llama = Scripted(
+        "llama", lambda request, _: UpstreamError("502") if " 3 " in request.messages[0].content else "yes"
+    )
+    first = run(store, Scripted("gpt"), llama, data=dataset(6), scorer=JudgedPairs(away=False))
+    judge = JudgedPairs(away=False)
+    run(store, Scripted("gpt"), Scripted("llama"), data=dataset(6), resume=first.run_id, scorer=judge)
+    assert judge.scored == 2
+    assert [score for _, _, score, _ in evidence(store)] == [1.0] * 12
 
 
 def test_429_for_ever_ends_in_a_clear_error_not_in_a_hang(store: Store) -> None:
@@ -284,7 +350,7 @@ def test_what_is_in_flight_is_kept_when_the_run_is_cancelled(store: Store) -> No
 def test_a_call_that_hangs_does_not_hold_up_a_cancelled_run(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("crossgrade.evaluate.runner._flow._GRACE_S", 0.01)
+    monkeypatch.setattr("crossgrade.evaluate.runner._flow.GRACE_S", 0.01)
 
     def hang(*_: Any) -> Awaitable[None]:
         return anyio.sleep_forever()
@@ -300,7 +366,7 @@ def test_ctrl_c_leaves_a_call_that_hangs_only_its_grace(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Ctrl-C cancels the task of the run itself, not a scope around it."""
-    monkeypatch.setattr("crossgrade.evaluate.runner._flow._GRACE_S", 0.01)
+    monkeypatch.setattr("crossgrade.evaluate.runner._flow.GRACE_S", 0.01)
     gpt = Scripted("gpt")
 
     async def hang() -> str:

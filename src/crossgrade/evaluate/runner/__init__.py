@@ -3,6 +3,7 @@
 from crossgrade.evaluate.runner._concurrency import Account, Accounts, Patience
 from crossgrade.evaluate.runner._digests import run_settings
 from crossgrade.evaluate.runner._estimate import CallEstimate, RunEstimate, estimate_run
+from crossgrade.evaluate.runner._flow import GRACE_S
 from crossgrade.evaluate.runner._judges import Judges
 from crossgrade.evaluate.runner._prepare import planned_samples
 from crossgrade.evaluate.runner._progress import Progress
@@ -10,6 +11,7 @@ from crossgrade.evaluate.runner._run import Ending, RunResult, run_workload
 from crossgrade.evaluate.runner._stopping import StoppingRule
 
 __all__ = [
+    "GRACE_S",
     "Account",
     "Accounts",
     "CallEstimate",

@@ -29,7 +29,7 @@ FAILURES_IN_A_ROW = 10
 """After this many calls to one model that all failed for good the run stops: the model is not there."""
 
 # Outcomes of a sample rather than of the service: they neither count as a row of failures nor
-# are asked again.
+# are asked again, whereas a wrong model id or a refused key may be set right by then.
 _OF_THE_SAMPLE = (ContentFilteredError, ContextTooLongError)
 
 
@@ -70,13 +70,16 @@ class Asking:
             recorded = self._recorded.get((case.sample.id, call.contestant.name, call.epoch))
             if recorded is None:
                 continue
+            call.recorded = recorded
             call.attempt = recorded.attempt
             if recorded.response is not None:
                 call.answer = recorded.response.answer
                 call.contestant.answered()
-                call.score = recorded.score
+                # What could not be scored then, by a judge that failed, may be scored now.
+                is_scored = recorded.score is not None and recorded.score.value is not None
+                call.score = recorded.score if is_scored else None
                 self._count(reused=recorded.reused)
-            elif not _may_pass(recorded.error_kind):
+            elif issubclass(getattr(errors, recorded.error_kind or "", ProviderError), _OF_THE_SAMPLE):
                 call.failed = True
                 self.errors += 1
             else:
@@ -182,6 +185,14 @@ class Asking:
         if contestant.failures_in_a_row >= FAILURES_IN_A_ROW:
             raise _worded(f"the last {FAILURES_IN_A_ROW} calls to `{contestant.name}` all failed", error)
 
+    def repeat(self, case: Case, call: Call) -> None:
+        """Record an answer of an earlier part of the run as the next attempt, which can get a new score."""
+        recorded = call.recorded
+        assert recorded is not None
+        assert recorded.response is not None
+        call.attempt += 1
+        self._writer.put(self._answer(case, call, response_id=recorded.response.id, reused=recorded.reused))
+
     def _count(self, *, reused: bool) -> None:
         if reused:
             self.reused += 1
@@ -221,9 +232,3 @@ def _worded(seen: str, error: ProviderError) -> ProviderError:
         status=error.status,
         hint=error.hint,
     )
-
-
-def _may_pass(error_kind: str | None) -> bool:
-    """Whether an error of this kind is asked again when the run resumes."""
-    kind = getattr(errors, error_kind or "", ProviderError)
-    return bool(kind.retryable)

@@ -6,6 +6,7 @@ from statistics import fmean
 
 from crossgrade.domain import ModelAnswer, ModelRequest, Sample, Score
 from crossgrade.evaluate.runner._contestant import Contestant
+from crossgrade.store import RecordedAnswer
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -13,7 +14,8 @@ class Call:
     """One answer that a case waits for: a contestant's, in one epoch.
 
     `attempt` counts from 1 over the parts of a run; `reserved_usd` is set aside while the call
-    is in flight. It ends with an `answer`, or `failed` for good. `score` follows.
+    is in flight. It ends with an `answer`, or `failed` for good. `score` follows. `recorded` is
+    the answer that an earlier part of the run left.
     """
 
     contestant: Contestant
@@ -25,6 +27,13 @@ class Call:
     answer: ModelAnswer | None = None
     failed: bool = False
     score: Score | None = None
+    recorded: RecordedAnswer | None = None
+
+    @property
+    def is_scored_again(self) -> bool:
+        """Whether the answer of this attempt has a score in the store, which is never changed."""
+        recorded = self.recorded
+        return recorded is not None and recorded.attempt == self.attempt and recorded.score is not None
 
     @property
     def is_open(self) -> bool:

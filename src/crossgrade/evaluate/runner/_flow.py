@@ -30,7 +30,7 @@ _MOST_WAITING = 4
 
 _SHOWN_CHARS = 2000
 _PROGRESS_S = 0.2
-_GRACE_S = 15.0
+GRACE_S = 15.0
 """How long calls in flight are waited for once a run is cancelled or cannot go on."""
 
 
@@ -125,13 +125,13 @@ class Flow:
         try:
             await anyio.sleep_forever()
         finally:
-            self._accounts.hurry(_GRACE_S)
+            self._accounts.hurry(GRACE_S)
 
     def _stop(self, failure: Exception) -> None:
         """End the run: nothing more starts, what is in flight is kept if it comes soon."""
         if self.failure is None:
             self.failure = failure
-            self._accounts.hurry(_GRACE_S)
+            self._accounts.hurry(GRACE_S)
             self._calls.cancel_scope.cancel()
 
     async def _admit_all(self) -> None:
@@ -249,6 +249,8 @@ class Flow:
         """Score a case whose answers are in, and let it count once everything is committed."""
         try:
             for call in await self._score_case(case):
+                if call.is_scored_again:
+                    self._asking.repeat(case, call)
                 self._writer.put(self._answer_score(case, call))
             await self._writer.committed()
         except Exception as error:  # noqa: BLE001 - raised by `run_workload` once all is kept
