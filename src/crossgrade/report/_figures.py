@@ -27,7 +27,19 @@ _COLOURS = {
     "#060606": "var(--line)",
     "#070707": "var(--floor)",
 }
+# What repeats in every tag and says nothing: a report of 300 segments stays small.
+_SLIMMER = (
+    (r"\s*font-family: [^;\"]*;?", ""),
+    (r"font:\s*([\d.]+px)[^;\"]*", r"font-size: \1"),
+    (r' transform="rotate\(-?0 [^"]*"', ""),
+    (r"(\d\.\d\d)\d+", r"\1"),
+    (r"(?<=[:;]) ", ""),
+    (r"\s*\n\s*", " "),
+)
 _LEAST_E = 1e-4
+MOST_ROWS = 400
+MOST_PATHS = 12
+"""Hypotheses that a figure shows, as many as have room for a label; the table has all of them."""
 _LABEL_STEP = 2.2
 _Key = tuple[str, str | None]
 _LONGEST_LABEL = 32
@@ -70,9 +82,12 @@ def _to_svg(figure: "Figure", salt: str, title: str) -> str:
     svg = out.getvalue()
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r">\s+<", "><", re.sub(r"<[^>]*>", _slim, svg))
+    used = set(re.findall(r'(?:url\(|href=")#([^")]+)', svg))
+    svg = re.sub(r' id="([^"]*)"', lambda found: found[0] if found[1] in used else "", svg)
+    svg = svg.replace("<g/>", "").replace("<g></g>", "")
     for placeholder, variable in _COLOURS.items():
         svg = svg.replace(placeholder, variable)
-    svg = re.sub(r"font:\s*([\d.]+px)[^;\"]*", r"font-size: \1", svg)
     svg = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", svg, count=1)
     svg = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", svg, count=1)
     # Two figures on one page must not share ids.
@@ -82,6 +97,13 @@ def _to_svg(figure: "Figure", salt: str, title: str) -> str:
     svg = re.sub(r'xlink:href="#', f'xlink:href="#{prefix}-', svg)
     label = title.replace("&", "&amp;").replace("<", "&lt;").replace('"', "&quot;")
     return svg.replace("<svg", f'<svg role="img" aria-label="{label}"', 1)
+
+
+def _slim(tag: re.Match[str]) -> str:
+    slim = tag[0]
+    for pattern, instead in _SLIMMER:
+        slim = re.sub(pattern, instead, slim)
+    return slim
 
 
 def _colour(certificate: Certificate) -> str:
@@ -95,7 +117,7 @@ def _colour(certificate: Certificate) -> str:
 @_plain_labels()
 def forest(certificates: Sequence[Certificate], floor: float, salt: str = "forest") -> str:
     """Draw retention with its interval for each candidate and segment, and the floor as a line."""
-    drawn = [certificate for certificate in certificates if certificate.retention.value is not None]
+    drawn = drawn_rows(certificates)
     figure, axes = _new(8.2, 0.9 + 0.27 * max(1, len(drawn)))
     left, right = _forest_range(drawn, floor)
     several = len({certificate.candidate for certificate in drawn}) > 1
@@ -114,6 +136,13 @@ def forest(certificates: Sequence[Certificate], floor: float, salt: str = "fores
     axes.set_xlabel(f"retention (dashed: the floor {floor:g})", color=_MUTED)
     label = f"Retention with interval for {len(drawn)} hypotheses against the floor {floor:g}"
     return _to_svg(figure, salt, label)
+
+
+def drawn_rows(certificates: Sequence[Certificate]) -> list[Certificate]:
+    """Return what `forest` draws: where there are too many, the wholes and the segments with most traffic."""
+    known = [each for each in certificates if each.retention.value is not None]
+    ranked = sorted(known, key=lambda each: (each.segment is not None, -each.share))[:MOST_ROWS]
+    return [each for each in known if each in ranked]
 
 
 def _forest_range(drawn: Sequence[Certificate], floor: float) -> tuple[float, float]:
@@ -143,9 +172,10 @@ def _forest_row(axes: "Axes", row: int, certificate: Certificate, left: float, r
     value = retention.value if retention.value is not None else retention.floor
     whole = certificate.segment is None
     if value <= right:
-        axes.plot([value], [row], marker="D" if whole else "s", markersize=7 if whole else 5.5, color=colour)
+        shape, size = ("D", 7.0) if whole else ("s", 5.5)
+        axes.plot([value], [row], linestyle="", marker=shape, markersize=size, color=colour)
     else:
-        axes.plot([right], [row], marker=">", markersize=6, color=colour, clip_on=False)
+        axes.plot([right], [row], linestyle="", marker=">", markersize=6, color=colour, clip_on=False)
     axes.annotate(
         f"{fmt.interval(retention)}   n {retention.n:,}",
         (1.01, row),
@@ -161,9 +191,7 @@ def _forest_row(axes: "Axes", row: int, certificate: Certificate, left: float, r
 def evidence_path(points: Sequence[EvidencePoint], salt: str = "path") -> str:
     """Draw the two e-values of each hypothesis, as shares of its threshold, over its samples (log scale)."""
     figure, axes = _new(8.2, 3.2)
-    series: dict[_Key, list[EvidencePoint]] = {}
-    for point in points:
-        series.setdefault((point.candidate, point.segment), []).append(point)
+    series = drawn_paths(points)
     several = len({candidate for candidate, _ in series}) > 1
     heights = _spread({key: max(_LEAST_E, *_shares(path[-1])) for key, path in series.items()})
     for key, path in series.items():
@@ -179,6 +207,15 @@ def evidence_path(points: Sequence[EvidencePoint], salt: str = "path") -> str:
     return _to_svg(figure, salt, "Evidence for pass (green) and for fail (red) as samples were asked")
 
 
+def drawn_paths(points: Sequence[EvidencePoint]) -> dict[_Key, list[EvidencePoint]]:
+    """Return what `evidence_path` draws: where there are too many, the wholes and those that took longest."""
+    series: dict[_Key, list[EvidencePoint]] = {}
+    for point in points:
+        series.setdefault((point.candidate, point.segment), []).append(point)
+    ranked = sorted(series, key=lambda key: (key[1] is not None, -series[key][-1].n))[:MOST_PATHS]
+    return {key: path for key, path in series.items() if key in ranked}
+
+
 def _shares(point: EvidencePoint) -> tuple[float, float]:
     """Both e-values as shares of the threshold at which the hypothesis is settled."""
     return point.e_pass / point.threshold, point.e_fail / point.threshold
@@ -188,8 +225,10 @@ def _spread(ends: Mapping[_Key, float]) -> dict[_Key, float]:
     """Return where the labels of the lines stand: at their ends, but never one on another."""
     heights: dict[_Key, float] = {}
     lowest = math.inf
-    for key in sorted(ends, key=lambda key: -ends[key]):
-        lowest = min(ends[key], lowest / _LABEL_STEP)
+    ordered = sorted(ends, key=lambda key: -ends[key])
+    for at, key in enumerate(ordered):
+        room_below = _LEAST_E * _LABEL_STEP ** (len(ordered) - 1 - at)
+        lowest = max(min(ends[key], lowest / _LABEL_STEP), room_below)
         heights[key] = lowest
     return heights
 

@@ -25,6 +25,8 @@ class _Page:
     incumbent: str
     forest: "Markup | None"
     path: "Markup | None"
+    forest_note: str = ""
+    path_note: str = ""
 
 
 def render_html(verdicts: Sequence[Verdict], *, title: str | None = None) -> str:
@@ -70,4 +72,24 @@ def _page(verdict: Verdict, index: int) -> _Page:
     if verdict.path:
         drawn = _figures.evidence_path(verdict.path, salt=f"path{index}")
         path = Markup(drawn)  # noqa: S704  # drawn here; labels in it are escaped by matplotlib
-    return _Page(view=view(verdict), incumbent=verdict.incumbent, forest=forest, path=path)
+    return _Page(
+        view=view(verdict),
+        incumbent=verdict.incumbent,
+        forest=forest,
+        path=path,
+        forest_note=_left_out(
+            len(_figures.drawn_rows(verdict.certificates)),
+            sum(one.retention.value is not None for one in verdict.certificates),
+            "the segments with most traffic",
+        ),
+        path_note=_left_out(
+            len(_figures.drawn_paths(verdict.path)),
+            len({(point.candidate, point.segment) for point in verdict.path}),
+            "those that took longest",
+        ),
+    )
+
+
+def _left_out(drawn: int, there: int, chosen: str) -> str:
+    """Say what a figure leaves out, where it does."""
+    return "" if drawn == there else f" Drawn are {drawn} of {there:,}: the whole, and {chosen}."

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from crossgrade.decide import Verdict
+from crossgrade.decide import EvidencePoint, Verdict
 from crossgrade.report import render_html, render_junit, render_markdown, render_text, write_report
 
 
@@ -36,6 +36,26 @@ def test_page_is_one_safe_self_contained_file(verdict: Verdict) -> None:
     assert len(page.encode()) < 500_000
     assert len(seen.ids) == len(set(seen.ids))
     assert not re.search(r'(?:src|href)="(?!#)', page.replace("xlink:href", "href"))
+
+
+def test_three_hundred_segments_fit_a_page(verdict: Verdict) -> None:
+    whole, part = verdict.certificates[0], verdict.certificates[2]
+    labels = [f"department {n} of the company" for n in range(300)]
+    certificates = (whole, *(replace(part, segment=label, share=1 / 300) for label in labels))
+    path = tuple(
+        EvidencePoint(candidate="scout", segment=label, n=n, e_pass=0.97**n, e_fail=1.03**n)
+        for label in (None, *labels)
+        for n in range(1, 121)
+    )
+    page = render_html([replace(verdict, certificates=certificates, path=path)])
+    assert len(page.encode()) < 500_000
+    assert page.count("0.610 [0.490, 0.730]") >= 600  # in the figure and in the table
+    assert "Drawn are 12 of 301: the whole, and those that took longest." in page
+
+
+def test_a_figure_keeps_its_labels_as_they_are(verdict: Verdict) -> None:
+    odd = replace(verdict.certificates[1], segment="a: 1.2345; b")
+    assert ">a: 1.2345; b</text>" in render_html([replace(verdict, certificates=(odd,))])
 
 
 def test_page_is_identical_between_renders(verdict: Verdict) -> None:
