@@ -175,7 +175,7 @@ class Server:
                 return
             seen = f"HTTP status {status}"
             time.sleep(0.1)
-        last = self._log.read_text(errors="replace").strip().splitlines()[-1:] if self._log.exists() else []
+        last = self._log.read_text(errors="replace").strip().splitlines()[-3:] if self._log.exists() else []
         raise NotMeasured(f"{self.target.name} gave no answer: {'; '.join([seen, *last])[:300]}")
 
     def _ask(self) -> int:
