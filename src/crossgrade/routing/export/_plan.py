@@ -80,6 +80,12 @@ def host_of(offer: Offer) -> Host:
     return HOSTS[offer.provider]
 
 
+def key_of(offer: Offer) -> str | None:
+    """Return the variable that holds the offer's key, None where its host needs none."""
+    host = host_of(offer)
+    return offer.api_key_env or (None if host.key_optional else next(iter(host.key_env), None))
+
+
 def unsaid(plan: RoutePlan, proxy: str) -> Iterator[str]:
     """Say what none of the proxies carries; each adds its own."""
     name, spec = plan.spec.name, plan.spec

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from crossgrade.domain import Offer
 from crossgrade.errors import UsageError
-from crossgrade.routing.export._plan import Exported, RoutePlan, host_of, unsaid
+from crossgrade.routing.export._plan import Exported, RoutePlan, host_of, key_of, unsaid
 from crossgrade.routing.export._yaml import to_yaml
 
 GATEWAY = "crossgrade"
@@ -25,9 +25,9 @@ def to_envoy(plans: Sequence[RoutePlan]) -> Exported:
     documents += [document for offer in offers.values() for document in _backend(offer)]
     notes = [note for plan in plans for note in _notes(plan)]
     notes += [
-        f"Secret {_slug(offer.name)}-key must hold {_key(offer)} under `apiKey`"
+        f"Secret {_slug(offer.name)}-key must hold {key_of(offer)} under `apiKey`"
         for offer in offers.values()
-        if _key(offer)
+        if key_of(offer)
     ]
     if any(len(plan.offers) > 1 for plan in plans):
         notes.append("a BackendTrafficPolicy with `retry` is needed for fallbacks by `priority` to be tried")
@@ -108,7 +108,7 @@ def _backend(offer: Offer) -> Iterator[dict[str, Any]]:
     }
     if url.scheme == "https":
         yield _tls(name, url.hostname or "")
-    if _key(offer):
+    if key_of(offer):
         yield _key_policy(name, host.flavour)
 
 
@@ -143,10 +143,6 @@ def _notes(plan: RoutePlan) -> Iterator[str]:
             f"{plan.spec.name}: clients must send the {plan.fact} in the header {_LABEL_HEADER}{plan.fact}; "
             "without it the incumbent answers"
         )
-
-
-def _key(offer: Offer) -> str | None:
-    return offer.api_key_env or next(iter(host_of(offer).key_env), None)
 
 
 def _slug(name: str) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from crossgrade.domain import Offer
-from crossgrade.routing.export._plan import Exported, RoutePlan, host_of, unsaid
+from crossgrade.routing.export._plan import Exported, RoutePlan, host_of, key_of, unsaid
 from crossgrade.routing.export._yaml import to_yaml
 
 LITELLM_PREFIXES = {
@@ -47,7 +47,8 @@ def to_litellm(plans: Sequence[RoutePlan]) -> Exported:
             )
         others = _fallbacks(plan, names)
         fallbacks += [{name: others} for name in plan.names if others]
-    models += [_deployment(name, offer) for name, offer in by_name.items() if name not in names]
+    tags = {"tags": ["default"]} if any(plan.segments for plan in plans) else {}
+    models += [_deployment(name, offer, **tags) for name, offer in by_name.items() if name not in names]
     router: dict[str, Any] = {"routing_strategy": "simple-shuffle"}
     if any(plan.segments for plan in plans):
         router["enable_tag_filtering"] = True
@@ -79,7 +80,7 @@ def _deployment(name: str, offer: Offer, **more: Any) -> dict[str, Any]:
     host = host_of(offer)
     prefix = LITELLM_PREFIXES.get(offer.provider)
     base = offer.base_url or (None if prefix not in (None, "hosted_vllm", "ollama_chat") else host.base_url)
-    key = offer.api_key_env or next(iter(host.key_env), None)
+    key = key_of(offer)
     params: dict[str, Any] = {"model": f"{prefix or 'openai'}/{offer.model}"}
     if base is not None:
         params["api_base"] = base

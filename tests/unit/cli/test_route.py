@@ -1,0 +1,247 @@
+"""`crossgrade route`: a verdict goes in force, rises, falls, and never widens without a certificate."""
+
+import json
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from inline_snapshot import snapshot
+
+from crossgrade.cli._frame import run
+from crossgrade.decide import Verdict, decide_policy
+from crossgrade.errors import UsageError
+from crossgrade.project import Project
+from crossgrade.routing import Policy, RequestFacts, Route
+from crossgrade.store import Alarm, Run, Store, new_id
+from crossgrade.testing import evidence
+
+CONFIG = """\
+models:
+  old: {provider: openai, model: gpt-4.1}
+  new: {provider: groq, model: llama}
+workloads:
+  support:
+    dataset: support.jsonl
+    scorer: {kind: exact}
+    incumbent: old
+    candidates: [new]
+routes:
+  help: {workload: support, models: [gpt-4.1], canary_steps: [0.1, 0.5, 1]}
+  other: {incumbent: old}
+"""
+SWITCH = Policy(kind="switch", incumbent="old", candidate="new")
+MEASURED = {"name": "old", "provider": "openai", "model": "gpt-4.1", "base_url": None}
+CANDIDATE = {"name": "new", "provider": "groq", "model": "llama", "base_url": None}
+
+
+@pytest.fixture(autouse=True)
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "crossgrade.yaml").write_text(CONFIG)
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def decided() -> Verdict:
+    """A verdict of the whole machinery, on models of other names."""
+    now = datetime.now(UTC)
+    return decide_policy(evidence([1.0] * 200, [1.0] * 200), now=now)
+
+
+def record(decided: Verdict, **changes: Any) -> str:
+    """Record a verdict on `support` that a run stands behind; returns its id."""
+    with Store.open(".crossgrade/crossgrade.db") as store:
+        settings = {"incumbent": MEASURED, "candidates": [CANDIDATE]}
+        made = Run(
+            id=new_id(),
+            workload="support",
+            dataset_digest="d",
+            settings=settings,
+            settings_digest="s",
+            seed=1,
+            planned=9,
+        )
+        store.runs.append(made)
+        fields = {
+            "workload": "support",
+            "name": "switch",
+            "policy": SWITCH,
+            "incumbent": "old",
+            "candidates": ("new",),
+            "run_id": made.id,
+            "valid_until": datetime.now(UTC) + timedelta(days=90),
+            **changes,
+        }
+        return store.verdicts.append(replace(decided, **fields))
+
+
+def current(name: str = "help") -> Route:
+    with Project.open() as project:
+        table = project.store.routes.current()
+    assert table is not None
+    return table.by_name[name]
+
+
+def test_a_canary_rises_step_by_step_and_is_aborted(
+    decided: Verdict, capsys: pytest.CaptureFixture[str]
+) -> None:
+    verdict_id = record(decided)
+    until = (datetime.now(UTC) + timedelta(days=90)).date().isoformat()
+    assert run(["route", "apply", "support", "--canary"]) == 0
+    assert capsys.readouterr() == (
+        f"help: new answers 10% of everything until {until}\n",
+        "route table version 1 in force\n",
+    )
+    assert current().share == 0.1
+    for share in (0.5, 1.0):
+        assert run(["route", "promote", "help"]) == 0
+        assert current().share == share
+    assert run(["route", "promote", "help"]) == 2
+    assert "whole share already" in capsys.readouterr().err
+    assert run(["route", "abort", "help"]) == 0
+    assert "old answers everything; new waits to be promoted" in capsys.readouterr().out
+    route = current()
+    assert route.pick(RequestFacts(), now=datetime.now(UTC), unit="x") == "old"
+    assert route.verdict_id == verdict_id
+
+    run(["route", "history", "--json"])
+    history = json.loads(capsys.readouterr().out)["history"]
+    assert [(row["version"], row["share"]) for row in history] == [(4, 0.0), (3, 1.0), (2, 0.5), (1, 0.1)]
+    run(["route", "history", "help", "--limit", "1"])
+    assert len(capsys.readouterr().out.splitlines()) == 2
+
+
+def test_apply_goes_all_the_way_without_canary(decided: Verdict) -> None:
+    record(decided)
+    with Project.open() as project:
+        (stored,) = project.newest_verdicts(["support"])
+        assert project.apply(stored.id).by_name["help"].share == 1.0
+
+
+def test_show_says_what_each_route_does(decided: Verdict, capsys: pytest.CaptureFixture[str]) -> None:
+    run(["route", "show"])
+    assert capsys.readouterr().out == snapshot("""\
+route  status              incumbent  candidate  share  valid_until  verdict
+help   no verdict applied  old        -              -  -            -
+other  no verdict applied  old        -              -  -            -
+""")
+    record(decided, policy=replace(SWITCH, kind="split", segments=("mail",)), name="split")
+    run(["route", "apply", "support", "--canary"])
+    capsys.readouterr()
+    run(["route", "show", "--json"])
+    shown = json.loads(capsys.readouterr().out)
+    assert shown["version"] == 1
+    help_, other = shown["routes"]
+    assert (help_["status"], help_["segments"], help_["models"]) == ("canary 10%", ["mail"], ["gpt-4.1"])
+    assert (other["status"], other["incumbent"]) == ("no verdict applied", "old")
+    assert run(["route", "show", "help"]) == 0
+    assert "policy: split" in capsys.readouterr().out
+    assert run(["route", "show", "nobody"]) == 2
+    assert "there is no route `nobody`; there are: help, other" in capsys.readouterr().err
+
+
+def test_a_kept_verdict_is_applied_but_no_canary(
+    decided: Verdict, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record(decided, policy=Policy(kind="keep", incumbent="old"), name="keep")
+    assert run(["route", "apply", "support", "--canary"]) == 2
+    assert "nothing to try on a share" in capsys.readouterr().err
+    assert run(["route", "apply", "support"]) == 0
+    assert "old answers everything" in capsys.readouterr().out
+    assert run(["route", "promote", "help"]) == 2
+    assert "nothing to promote" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("changes", "seen"),
+    [
+        ({"name": "invalid"}, "is invalid"),
+        ({"valid_until": datetime(2020, 1, 1, tzinfo=UTC)}, "expired on 2020-01-01"),
+    ],
+)
+def test_an_unsound_verdict_is_refused(
+    decided: Verdict, changes: dict[str, Any], seen: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record(decided, **changes)
+    assert run(["route", "apply", "support"]) == 2
+    assert seen in capsys.readouterr().err
+    assert not Path(".crossgrade/routes.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "seen"),
+    [
+        ("model: llama}", "model: llama-next}", "was reached on another new than"),
+        ("{provider: openai, model: gpt-4.1}", "{provider: azure, model: gpt-4.1}", "on another old than"),
+    ],
+)
+def test_other_models_than_were_measured_are_refused(
+    decided: Verdict, project: Path, before: str, after: str, seen: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record(decided)
+    run(["route", "apply", "support", "--canary"])
+    (project / "crossgrade.yaml").write_text(CONFIG.replace(before, after))
+    for command in (["apply", "support"], ["promote", "help"]):
+        assert run(["route", *command]) == 2
+        assert seen in capsys.readouterr().err
+    assert run(["route", "abort", "help"]) == 0  # taking back is always allowed
+
+
+def test_after_an_alarm_only_a_new_certificate_widens(
+    decided: Verdict, capsys: pytest.CaptureFixture[str]
+) -> None:
+    verdict_id = record(decided)
+    run(["route", "apply", "support", "--canary"])
+    with Store.open(".crossgrade/crossgrade.db") as store:
+        store.alarms.append(Alarm(route="help", kind="change", detail={}, verdict_id=verdict_id))
+    for command in (["apply", "support"], ["promote", "help"]):
+        assert run(["route", *command]) == 2
+        assert "an alarm (change," in capsys.readouterr().err
+    record(decided)
+    assert run(["route", "apply", "support"]) == 0
+
+
+def test_what_does_not_exist_is_said(decided: Verdict, capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments, seen in (
+        (["promote", "help"], "the route table has no route 'help'; it has: none"),
+        (["abort", "help"], "the route table has no route 'help'; it has: none"),
+        (["apply", "support"], "there is no verdict on support yet"),
+        (["apply", "suport"], "there is no workload 'suport'"),
+        (["export"], "Missing option '--to'"),
+    ):
+        assert run(["route", *arguments]) == 2
+        assert seen in capsys.readouterr().err
+    record(decided)
+    assert run(["route", "apply", "support", "--route", "other"]) == 2
+    assert "workload 'support' has no route 'other'; it has: help" in capsys.readouterr().err
+
+
+def test_a_workload_without_a_route_is_said(decided: Verdict, project: Path) -> None:
+    (project / "crossgrade.yaml").write_text(CONFIG.replace("workload: support,", "incumbent: old,"))
+    verdict_id = record(decided)
+    with (
+        Project.open() as opened,
+        pytest.raises(UsageError, match="no route of crossgrade.yaml is of workload"),
+    ):
+        opened.apply(verdict_id)
+
+
+def test_export_prints_the_file_and_says_the_rest(
+    decided: Verdict, project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record(decided)
+    run(["route", "apply", "support", "--canary"])
+    capsys.readouterr()
+    assert run(["route", "export", "help", "--to", "litellm"]) == 0
+    captured = capsys.readouterr()
+    assert captured.out.startswith("model_list:\n  - model_name: help\n")
+    assert "note: help: LiteLLM does not know that the certificate expires" in captured.err
+    assert run(["route", "export", "--to", "envoy", "--output", "routes.yaml"]) == 0
+    assert capsys.readouterr().out == ""
+    assert "kind: AIGatewayRoute" in (project / "routes.yaml").read_text()
+    assert run(["route", "export", "--to", "openrouter"]) == 2
+    assert "whose ids OpenRouter does not use" in capsys.readouterr().err
+    run(["route", "export", "--to", "litellm", "--json"])
+    assert json.loads(capsys.readouterr().out)["notes"]
