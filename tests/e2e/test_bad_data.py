@@ -274,12 +274,12 @@ def test_hostile_names_reach_no_terminal(cli: CommandLine, folder: Path) -> None
     lines = [
         {"item_id": f"{i}\x1b[2J", "model": model, "score": i % 5 > 0, "segment": f"$\\{i % 2}\x1b[31m"}
         for i in range(80)
-        for model in (hostile, "b\nresults: SWITCH")
+        for model in (hostile, "b\nr: SWITCH")
     ]
     (folder / "r.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     options = ("--segment", "segment", "--report", "r.html", "--markdown", "r.md", "--junit", "r.xml")
     ran = cli.succeeds("decide", "r.jsonl", "--incumbent", hostile, *options)
-    assert "\nresults: SWITCH" not in ran.out
+    assert "\nr: SWITCH" not in ran.out
     cli.fails("decide", "r.jsonl", "--incumbent", "b\x1b[2J", seen="no rows of the model")
 
 

@@ -106,7 +106,7 @@ def test_the_gate_says_what_is_printed(cli: CommandLine, folder: Path, name: str
     write(folder / "r.csv", n, incumbent, candidate)
     arguments = ("decide", "r.csv", "--incumbent", "a", "--requests-per-month", "1000")
     plain = cli(*arguments, "--gate")
-    assert (plain.code, plain.out.split("\n")[0]) == (code, f"results: {name.upper()}")
+    assert (plain.code, plain.out.split("\n")[0]) == (code, f"r: {name.upper()}")
     assert cli.succeeds(*arguments).out == plain.out
     as_json = cli(
         *arguments, "--gate", "--json", "--junit", "r.xml", "--markdown", "r.md", "--report", "r.html"
@@ -116,7 +116,7 @@ def test_the_gate_says_what_is_printed(cli: CommandLine, folder: Path, name: str
     assert (as_json.code, found["name"]) == (code, name)
     failed = ET.parse(folder / "r.xml").find(".//testcase[@name='verdict']/failure") is not None
     assert failed is (code != 0)
-    assert f"## results: {name}" in (folder / "r.md").read_text()
+    assert f"## r: {name}" in (folder / "r.md").read_text()
     page = (folder / "r.html").read_text()
     assert found["sentence"].split(":")[0] in page.replace("&#39;", "'")
     assert len(page) < 500_000

@@ -150,7 +150,7 @@ class Columns:
         """Note the mean score that the source itself gives for `rows` rows of a model."""
         self._stated.setdefault(model, []).append(((mean - self._low) / self._range, rows))
 
-    def finish(self, *, origin: Origin = Origin.OWN, source: str = "") -> Results:
+    def finish(self, *, origin: Origin = Origin.OWN, name: str = "results", source: str = "") -> Results:
         """Return everything as `Results`."""
         rows = self._rows
         none = np.empty(0, np.bool_)
@@ -164,8 +164,8 @@ class Columns:
             amounts={name: column.finish(rows) for name, column in self._amounts.items() if column.filled},
             texts={name: _objects(texts, rows) for name, texts in self._texts.items() if texts},
             stated_means={name: _weighted_mean(parts) for name, parts in self._stated.items()},
-            texts_cut=self._characters_left < 0,
             origin=origin,
+            name=name,
             source=source,
         )
 

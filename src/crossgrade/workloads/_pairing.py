@@ -55,7 +55,7 @@ def pair(
     columns = [found.model_columns(name, kept, errors_as_zero=errors_as_zero) for name in contestants]
     names = results.workload_names
     return Evidence(
-        workload=workload or (names[0] if len(names) == 1 else "results"),
+        workload=workload or (names[0] if len(names) == 1 else results.name),
         sample_ids=results.samples.names[kept],
         incumbent=columns[0],
         candidates=tuple(columns[1:]),

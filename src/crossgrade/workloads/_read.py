@@ -102,8 +102,15 @@ def read_results(
         _check_labels(request, columns)
         seen.append(f"{path.name} ({found})")
     text = ", ".join(seen[:3]) + (f" and {len(seen) - 3} more" if len(seen) > 3 else "")
-    results = columns.finish(origin=origin, source=text)
+    name = _name(path) if len(paths) == 1 else "results"
+    results = columns.finish(origin=origin, name=name, source=text)
     return _settle_workload(results, workload, {"segment": segment, "group": group, "cluster": cluster})
+
+
+def _name(path: Path) -> str:
+    """Return what a file is called, without the endings that say its format and compression."""
+    name = path.name.removesuffix(".gz").removesuffix(".zst")
+    return Path(name).stem or path.name or "results"
 
 
 def _paths(

@@ -60,8 +60,8 @@ class Results:
     that). `error` marks rows without an answer. `labels`, `amounts` and `texts` hold the optional
     columns named in `LABELS`, `AMOUNTS` and `TEXTS`, absent when no row had one; amounts are NaN
     where unknown; `human` is a person's score of the same answer. `stated_means` are the means
-    that the source itself gives, by model. `texts_cut` says that texts were left out to bound
-    memory. `source` says in words where the rows come from.
+    that the source itself gives, by model. `name` is what to call them where the rows name no
+    workload, `source` says in words where they come from.
     """
 
     samples: Labels
@@ -73,8 +73,8 @@ class Results:
     amounts: Mapping[str, FloatColumn] = field(default_factory=dict)
     texts: Mapping[str, TextColumn] = field(default_factory=dict)
     stated_means: Mapping[str, float] = field(default_factory=dict)
-    texts_cut: bool = False
     origin: Origin = Origin.OWN
+    name: str = "results"
     source: str = ""
 
     def __len__(self) -> int:
