@@ -62,6 +62,7 @@ COMMANDS = (
     Entry("serve", "Serve", "Serve the project's routes as an OpenAI-compatible API."),
     Entry("route", "Serve", "Show, apply, promote, abort and export routes."),
     Entry("keys", "Serve", "Make, list, rotate and revoke the gateway's keys."),
+    Entry("watch", "Serve", "Check live pairs against certificates; step routes back on alarm."),
 )
 
 

@@ -1,12 +1,13 @@
 """Live pairs and their audits: appended by the gateway and by `watch`, read back to be scored."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from decimal import Decimal
+from itertools import islice
 from typing import Any, TypeAlias
 
-from sqlalchemy import Row, and_, insert, select, update
+from sqlalchemy import Row, and_, func, insert, select, update
 
 from crossgrade.store import _tables as t
 from crossgrade.store._answers import answer_row, model_answer, money, money_text, storable
@@ -37,19 +38,27 @@ class Pairs:
     ) -> list[Pair]:
         """Return pairs of a route (under one certificate), oldest first, from after the id `after`."""
         query = select(t.pairs.c.id).where(t.pairs.c.route == route, t.pairs.c.id > after)
-        return self._read(_under(query, t.pairs, verdict_id).order_by(t.pairs.c.id).limit(limit))
+        query = _under(query, t.pairs, verdict_id).order_by(t.pairs.c.id).limit(limit)
+        return self._read(self._ids(query))
 
     def unscored(
-        self, route: str, scorer_digest: str, *, verdict_id: str | None = None, limit: int = 500
+        self,
+        route: str,
+        scorer_digest: str,
+        *,
+        verdict_id: str | None = None,
+        wanted: Callable[[str], bool] = lambda _: True,
+        limit: int = 500,
     ) -> list[Pair]:
-        """Return the pairs of a route that this scorer has not audited yet, oldest first."""
+        """Return pairs of a route that this scorer has not audited yet, oldest first; `wanted` sees ids."""
         audited = and_(t.audits.c.source_id == t.pairs.c.id, t.audits.c.scorer_digest == scorer_digest)
         query = (
             select(t.pairs.c.id)
             .join(t.audits, audited, isouter=True)
             .where(t.pairs.c.route == route, t.audits.c.id.is_(None))
         )
-        return self._read(_under(query, t.pairs, verdict_id).order_by(t.pairs.c.id).limit(limit))
+        ids = self._ids(_under(query, t.pairs, verdict_id).order_by(t.pairs.c.id))
+        return self._read(list(islice(filter(wanted, ids), limit)))
 
     def append_audits(self, audits: Sequence[Audit]) -> None:
         """Commit audits in one transaction; one for a source that its scorer has audited is left out.
@@ -82,6 +91,24 @@ class Pairs:
             costs = list(connection.execute(query).scalars())
         return None if None in costs else sum(map(Decimal, costs), Decimal(0))
 
+    def versions(self, route: str, verdict_id: str) -> list[tuple[str, str, str]]:
+        """Return which versions of which models served a route under a certificate, oldest first.
+
+        Each is the model's name in the policy, the version that its provider says it served, and
+        the first pair in which it did.
+        """
+        a, first = t.pair_answers.c, func.min(t.pair_answers.c.pair_id)
+        query = (
+            select(a.model, a.served_model, first)
+            .join(t.pairs, a.pair_id == t.pairs.c.id)
+            .where(t.pairs.c.route == route, t.pairs.c.verdict_id == verdict_id)
+            .where(a.served_model.is_not(None))
+            .group_by(a.model, a.served_model)
+            .order_by(first)
+        )
+        with self._database.reading() as connection:
+            return [(model, version, pair) for model, version, pair in connection.execute(query)]
+
     def forget(self, before: datetime) -> None:
         """Erase the texts of pairs made before a time; their scores, which hold no text, stay.
 
@@ -97,13 +124,16 @@ class Pairs:
             connection.execute(update(t.audits).where(t.audits.c.source_id.in_(old)).values(explanation=None))
             connection.execute(update(t.pairs).where(t.pairs.c.id.in_(old)).values(request=None))
 
-    def _read(self, ids: Any) -> list[Pair]:
+    def _ids(self, query: Any) -> list[str]:
         with self._database.reading() as connection:
-            wanted = list(connection.execute(ids).scalars())
-            answers: dict[str, dict[str, Row[Any]]] = defaultdict(dict)
-            for row in connection.execute(select(t.pair_answers).where(t.pair_answers.c.pair_id.in_(wanted))):
+            return list(connection.execute(query).scalars())
+
+    def _read(self, ids: list[str]) -> list[Pair]:
+        answers: dict[str, dict[str, Row[Any]]] = defaultdict(dict)
+        with self._database.reading() as connection:
+            for row in connection.execute(select(t.pair_answers).where(t.pair_answers.c.pair_id.in_(ids))):
                 answers[row.pair_id][row.side] = row
-            query = select(t.pairs).where(t.pairs.c.id.in_(wanted)).order_by(t.pairs.c.id)
+            query = select(t.pairs).where(t.pairs.c.id.in_(ids)).order_by(t.pairs.c.id)
             return [_pair(row, answers[row.id]) for row in connection.execute(query)]
 
 

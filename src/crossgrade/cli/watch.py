@@ -1,0 +1,114 @@
+"""`crossgrade watch`: whether what was certified still holds for live traffic."""
+
+import os
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from crossgrade.cli._frame import config_option, json_option
+from crossgrade.cli._output import note, print_json, print_table
+
+if TYPE_CHECKING:
+    from crossgrade.project import Project
+    from crossgrade.store import Alarm
+    from crossgrade.watch import Look
+
+EXIT_ALARM = 1
+_HEADERS = (
+    "route", "segment", "status", "by", "audits", "floor", "retention", "e_claim", "e_change", "waiting",
+    "valid_until", "reason",
+)  # fmt: skip
+_NUMBERS = ("audits", "floor", "retention", "e_claim", "e_change", "waiting")
+
+
+@click.command()
+@click.option("--once", is_flag=True, help="Look once and exit: 1 where an alarm was raised, else 0.")
+@click.option(
+    "--label-file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="CSV file of pairs that wait for people: take the scores filled in, write the next. Looks once.",
+)
+@config_option
+@json_option
+def command(label_file: Path | None, config_path: str, *, once: bool, as_json: bool) -> int | None:
+    """Check live pairs against certificates; step routes back on alarm.
+
+    Scores the pairs that the gateway's shadow left in the store, and looks at dates, prices and
+    versions, every `watch.interval_s` seconds. An alarm takes the traffic back to the incumbent,
+    is recorded, and is posted to `watch.webhook_url`.
+    """
+    from crossgrade.errors import UsageError
+    from crossgrade.project import Project
+    from crossgrade.watch import look
+
+    once = once or label_file is not None
+    if as_json and not once:
+        raise UsageError("`--json` prints one look", hint="add `--once`")
+    with Project.open(config_path) as project:
+        found = look(project, environ=os.environ, label_file=label_file)
+        if not once:
+            _go_on(project, found)
+    if as_json:
+        print_json({"look": found}, schema_version=1)
+    else:
+        _print(found)
+    _tell(found)
+    return EXIT_ALARM if found.alarms else None
+
+
+def _go_on(project: "Project", found: "Look") -> None:
+    """Look again and again, until interrupted; the store's troubles pass, so they are told and outlived."""
+    from crossgrade.errors import CrossgradeError
+    from crossgrade.watch import look
+
+    _print(found)
+    while True:
+        _tell(found)
+        time.sleep(project.config.watching.interval_s)
+        try:
+            found = look(project, environ=os.environ)
+        except CrossgradeError as error:
+            note(f"problem: {error.message}")
+
+
+def _print(found: "Look") -> None:
+    if not found.standings:
+        note("no route in force moves traffic: nothing to watch")
+        return
+    rows = []
+    for each in found.standings:
+        row = [getattr(each, header) for header in _HEADERS]
+        rows.append([_shown(cell) for cell in row])
+    print_table(_HEADERS, rows, right=_NUMBERS)
+
+
+def _shown(cell: object) -> object:
+    if isinstance(cell, float):
+        return f"{cell:.3g}"
+    return f"{cell:%Y-%m-%d}" if hasattr(cell, "strftime") else cell
+
+
+def _tell(found: "Look") -> None:
+    for alarm in found.alarms:
+        note(f"{found.at.isoformat(timespec='seconds')} ALARM {_sentence(alarm)}: stepped back")
+    for problem in found.problems:
+        note(f"problem: {problem}")
+    if found.labels or found.waiting:
+        note(f"{found.labels} labels read; {found.waiting} pairs wait for people")
+
+
+def _sentence(alarm: "Alarm") -> str:
+    """Say in words what an alarm is about."""
+    where = alarm.route if alarm.segment is None else f"{alarm.route}, segment {alarm.segment}"
+    seen = alarm.detail
+    words = {
+        "claim": "its certificate is not right: e-value {e_value:.3g} of {threshold:.0f}, {audits} audits",
+        "change": "quality fell: e-value {e_value:.3g} of {threshold:.0f}, {audits} audits",
+        "expired": "its certificate expired on {valid_until}",
+        "price": "{model} costs {per_mtok_usd_now} dollars per million tokens, not {per_mtok_usd_then}",
+        "retired": "{model} retires on {retires_on}",
+        "version": "{model} is served as {served}; {measured} was measured",
+    }
+    return f"{alarm.kind}, route {where}: {words[alarm.kind].format(**seen)}"

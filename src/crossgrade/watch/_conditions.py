@@ -1,0 +1,96 @@
+"""What else a certificate rests on: its date, prices, that models stay, and stay what they were."""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+
+from crossgrade.decide import Verdict
+from crossgrade.domain import JSON, Offer, Price, Watching
+from crossgrade.routing import Route
+from crossgrade.store import AlarmKind
+
+_RATES = re.compile(r"\$([0-9.]+) in, \$([0-9.]+) out per million tokens")
+"""As a verdict's `price_source` has them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Broken:
+    """A condition of a certificate that no longer holds, with what was seen."""
+
+    kind: AlarmKind
+    detail: Mapping[str, JSON]
+
+
+def broken_conditions(
+    route: Route,
+    verdict: Verdict | None,
+    *,
+    candidate: Offer | None,
+    price: Price | None,
+    watching: Watching,
+    now: datetime,
+) -> list[Broken]:
+    """Return which of a route's conditions are broken at `now`: date, retirement, price.
+
+    `candidate` is its offer as configured now, `price` today's; None is unknown, and no alarm.
+    """
+    found = [_expired(route, now), _retired(candidate, watching, now.date())]
+    if verdict is not None and price is not None:
+        found.append(_dearer(route, verdict, price, watching.price_rise))
+    return [each for each in found if each is not None]
+
+
+def changed_version(
+    measured: Mapping[str, Iterable[str]], served: Iterable[tuple[str, str, str]]
+) -> Broken | None:
+    """Return the first model that was served in a version the certificate was not made of, or None.
+
+    `measured` are the versions it was made of, by model; `served` are model, version and first pair,
+    oldest first. Where nothing was measured of a model, the first version served stands for it.
+    """
+    known = {model: set(versions) for model, versions in measured.items()}
+    for model, version, pair in served:
+        if version not in known.setdefault(model, {version}):
+            detail: dict[str, JSON] = {
+                "model": model,
+                "measured": sorted(known[model]),
+                "served": version,
+                "pair": pair,
+            }
+            return Broken(kind="version", detail=detail)
+    return None
+
+
+def _expired(route: Route, now: datetime) -> Broken | None:
+    if route.valid_until is None or now < route.valid_until:
+        return None
+    return Broken(kind="expired", detail={"valid_until": route.valid_until.isoformat()})
+
+
+def _retired(candidate: Offer | None, watching: Watching, today: date) -> Broken | None:
+    retires_on = None if candidate is None else candidate.retires_on
+    if candidate is None or retires_on is None:
+        return None
+    if today + timedelta(days=watching.retirement_days) < retires_on:
+        return None
+    return Broken(kind="retired", detail={"model": candidate.name, "retires_on": retires_on.isoformat()})
+
+
+def _dearer(route: Route, verdict: Verdict, price: Price, rise: float) -> Broken | None:
+    facts = next((each for each in verdict.settings.facts if each.model == route.policy.candidate), None)
+    rates = _RATES.search((facts and facts.price_source) or "")
+    if rates is None:
+        return None
+    before = [Decimal(rate.rstrip(".")) for rate in rates.groups()]
+    today = [price.input_per_mtok, price.output_per_mtok]
+    factor = 1 + Decimal(str(rise))
+    if not any(now is not None and now > old * factor for old, now in zip(before, today, strict=True)):
+        return None
+    detail: dict[str, JSON] = {
+        "model": route.policy.candidate,
+        "per_mtok_usd_then": [str(rate) for rate in before],
+        "per_mtok_usd_now": [None if rate is None else str(rate) for rate in today],
+    }
+    return Broken(kind="price", detail=detail)

@@ -1,0 +1,289 @@
+"""One look at every route in force: score what came, hear what it says, step back where a claim broke."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+import anyio
+
+from crossgrade.decide import Verdict
+from crossgrade.domain import JSON, RouteSpec, Workload
+from crossgrade.errors import CrossgradeError, NotFoundError
+from crossgrade.project import Project
+from crossgrade.routing import Route
+from crossgrade.store import Alarm, Pair, Store
+from crossgrade.watch._claims import PEOPLE, By, Claim, Reading, claims_of
+from crossgrade.watch._conditions import Broken, broken_conditions, changed_version
+from crossgrade.watch._labels import awaited, read_labels, record_labels, write_labels
+from crossgrade.watch._monitor import Monitor
+from crossgrade.watch._outcomes import audit_outcomes, outcome_digest
+from crossgrade.watch._scoring import judge_of, live_sample, score_pairs
+from crossgrade.watch._stepping import raise_alarm, step_back
+from crossgrade.watch._webhook import deliver
+
+Status: TypeAlias = Literal["watching", "unmeasurable", "alarm"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """How a claim stands by one reading.
+
+    `audits` counts what it rests on, `waiting` pairs that wait for people. `e_claim` is evidence
+    that the claim is not right, an alarm at `e_claim_at`; `e_change` that it broke, an alarm at
+    `e_change_at`. `retention` is what was seen so far, without an error rate.
+    """
+
+    route: str
+    segment: str | None
+    by: By | None
+    status: Status
+    floor: float | None = None
+    retention: float | None = None
+    audits: int = 0
+    waiting: int = 0
+    e_claim: float | None = None
+    e_claim_at: float | None = None
+    e_change: float | None = None
+    e_change_at: float | None = None
+    valid_until: datetime | None = None
+    reason: str | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class Look:
+    """What one look found: how claims stand, the alarms that are new, and what went wrong.
+
+    `labels` are people's scores that were read, `waiting` the pairs written for them.
+    """
+
+    at: datetime
+    standings: list[Standing] = field(default_factory=list)
+    alarms: list[Alarm] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    labels: int = 0
+    waiting: int = 0
+
+
+def look(
+    project: Project,
+    *,
+    environ: Mapping[str, str],
+    label_file: Path | None = None,
+    now: datetime | None = None,
+) -> Look:
+    """Look once at every route in force that moves traffic.
+
+    Finishes steps back that a crash interrupted; takes people's scores from `label_file` and
+    writes the pairs that wait for them there; scores new pairs; feeds the monitors; checks dates,
+    prices and versions; on alarm steps the route back, then tells the webhook. What goes wrong
+    with one route is a problem in the result and keeps no other from being looked at. Raises
+    `StoreError` while another process watches, `DataError` for a wrong labelling file.
+    """
+    now = now or datetime.now(UTC)
+    found = Look(at=now)
+    store, watching = project.store, project.config.watching
+    with store.watching():
+        for alarm in store.alarms.without_event("stepped_down"):
+            step_back(store, alarm)
+        watched = list(_watched(project, found))
+        if label_file is not None:
+            _exchange_labels(store, label_file, watched, watching.label_share, found)
+        for each in watched:
+            try:
+                _RouteLook(project, each, environ, found).look()
+            except CrossgradeError as error:
+                found.problems.append(f"route {each.route.name}: {error.message}")
+        store.pairs.forget(now - timedelta(days=watching.keep_text_days))
+        try:
+            found.problems += anyio.run(partial(deliver, store, watching, environ, now=now))
+        except CrossgradeError as error:
+            found.problems.append(error.message)
+    return found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Watched:
+    """A route in force that moves traffic, with what it rests on as far as that is there."""
+
+    route: Route
+    verdict: Verdict | None
+    spec: RouteSpec | None
+    workload: Workload | None
+
+    @property
+    def verdict_id(self) -> str:
+        return self.route.verdict_id or ""
+
+
+def _watched(project: Project, found: Look) -> Iterator[_Watched]:
+    table = project.store.routes.current()
+    for route in () if table is None else table.routes:
+        if route.policy.kind == "keep":
+            continue
+        verdict = None
+        try:
+            verdict = project.store.verdicts.get(route.verdict_id).verdict if route.verdict_id else None
+        except NotFoundError as error:
+            found.problems.append(f"route {route.name}: {error.message}")
+        spec = project.config.routes.get(route.name)
+        named = (spec.workload if spec else None) or (verdict.workload if verdict else route.name)
+        yield _Watched(route=route, verdict=verdict, spec=spec, workload=project.config.workloads.get(named))
+
+
+class _RouteLook:
+    """A look at one route; what it finds goes into the look at all of them."""
+
+    def __init__(self, project: Project, watched: _Watched, environ: Mapping[str, str], found: Look) -> None:
+        self._project = project
+        self._watched = watched
+        self._environ = environ
+        self._found = found
+
+    def look(self) -> None:
+        """Look at what needs no score first: a certificate that has ended has no claims."""
+        watched = self._watched
+        broken = self._broken_conditions()
+        for each in broken:
+            self._raise(each, None)
+        if broken:
+            self._stand("alarm")
+        elif watched.verdict is None:
+            self._stand("unmeasurable", "its certificate is not in the store")
+        elif watched.workload is None:
+            self._stand("unmeasurable", "crossgrade.yaml has no workload for it")
+        else:
+            readings, why_not = self._readings(watched.workload)
+            for claim in claims_of(watched.route, watched.verdict):
+                self._hear(claim, readings, why_not)
+
+    def _broken_conditions(self) -> list[Broken]:
+        project, watched = self._project, self._watched
+        route = watched.route
+        candidate = project.config.offers.get(route.targets.get(route.policy.candidate or "", ""))
+        broken = broken_conditions(
+            route,
+            watched.verdict,
+            candidate=candidate,
+            price=None if candidate is None else project.price_of(candidate),
+            watching=project.config.watching,
+            now=self._found.at,
+        )
+        run_id = watched.verdict.run_id if watched.verdict else None
+        measured = {} if run_id is None else project.store.answers.versions(run_id)
+        changed = changed_version(measured, project.store.pairs.versions(route.name, watched.verdict_id))
+        return [*broken, *([changed] if changed else [])]
+
+    def _readings(self, workload: Workload) -> tuple[list[Reading], str | None]:
+        """Turn what came into audits; return who speaks to the claims, and why the scorer does not."""
+        project, route, verdict_id = self._project, self._watched.route.name, self._watched.verdict_id
+        share = project.config.watching.label_share
+        scoring = anyio.run(score_pairs, project, route, verdict_id, workload, self._environ)
+        if scoring.problem is not None:
+            self._found.problems.append(f"route {route}: {scoring.problem}")
+        readings: list[Reading] = []
+        judge = None
+        if scoring.unmeasurable is None and scoring.digest is not None:
+            asks = judge_of(project, workload) is not None
+            readings.append(Reading(by="judge" if asks else "scorer", digest=scoring.digest))
+            judge = scoring.digest if asks else None
+        if share > 0 and (judge is not None or scoring.unmeasurable is not None):
+            readings.append(Reading(by="people", digest=PEOPLE, judge_digest=judge, label_share=share))
+        outcome = self._watched.spec.outcome if self._watched.spec else None
+        if outcome is not None:
+            audit_outcomes(project.store, route, verdict_id, outcome)
+            readings.append(Reading(by="outcomes", digest=outcome_digest(outcome)))
+        return readings, scoring.unmeasurable or scoring.problem
+
+    def _hear(self, claim: Claim, readings: Sequence[Reading], why_not: str | None) -> None:
+        spec, route = self._watched.spec, self._watched.route
+        # An audit weighs one over the shadow's rate; those of a lower rate, earlier, are capped.
+        heaviest = 1.0 if spec is None or spec.shadow is None else 1 / spec.shadow.rate
+        overdue = self._found.at - timedelta(days=self._project.config.watching.keep_text_days)
+        count = (len(route.policy.segments) or 1) * len(readings)
+        for reading in readings:
+            monitor = Monitor(claim, reading, count=count, heaviest=heaviest, overdue=overdue)
+            monitor.run(self._project.store)
+            for kind, alarm in monitor.alarms.items():
+                detail: dict[str, JSON] = {
+                    "by": reading.by,
+                    "audits": alarm.n,
+                    "e_value": alarm.e_value,
+                    "threshold": alarm.threshold,
+                    "floor": claim.floor,
+                    "retention": monitor.retention,
+                }
+                self._raise(Broken(kind=kind, detail=detail), claim.segment)
+            self._found.standings.append(_standing(monitor, route, why_not))
+        if not readings:
+            self._stand("unmeasurable", why_not, segment=claim.segment)
+
+    def _raise(self, broken: Broken, segment: str | None) -> None:
+        route = self._watched.route
+        alarm = Alarm(
+            route=route.name,
+            kind=broken.kind,
+            detail=broken.detail,
+            verdict_id=route.verdict_id,
+            segment=segment,
+            at=self._found.at,
+        )
+        if raise_alarm(self._project.store, alarm):
+            self._found.alarms.append(alarm)
+
+    def _stand(self, status: Status, reason: str | None = None, *, segment: str | None = None) -> None:
+        route = self._watched.route
+        self._found.standings.append(
+            Standing(
+                route=route.name,
+                segment=segment,
+                by=None,
+                status=status,
+                valid_until=route.valid_until,
+                reason=reason,
+            )
+        )
+
+
+def _standing(monitor: Monitor, route: Route, why_not: str | None) -> Standing:
+    status: Status = "alarm" if monitor.alarms else "watching" if monitor.audits else "unmeasurable"
+    return Standing(
+        route=route.name,
+        segment=monitor.claim.segment,
+        by=monitor.reading.by,
+        status=status,
+        floor=monitor.claim.floor,
+        retention=monitor.retention,
+        audits=monitor.audits,
+        waiting=monitor.waiting,
+        e_claim=monitor.process.e_value,
+        e_claim_at=monitor.process.threshold,
+        e_change=monitor.detector.e_value,
+        e_change_at=monitor.detector.threshold,
+        valid_until=route.valid_until,
+        reason=None if monitor.audits else why_not or "nothing was scored yet",
+    )
+
+
+def _exchange_labels(
+    store: Store, path: Path, watched: Sequence[_Watched], share: float, found: Look
+) -> None:
+    """Record the scores that the file has, and write the pairs that wait for people into it."""
+
+    def waiting() -> list[tuple[Pair, Workload]]:
+        return [
+            (pair, each.workload)
+            for each in watched
+            if each.workload is not None and each.verdict_id
+            for pair in awaited(store, each.route.name, each.verdict_id, share)
+            if each.route.policy.moves(pair.segment)
+        ]
+
+    labels = read_labels(path)
+    found.labels = record_labels(store, labels, [pair for pair, _ in waiting()])
+    rows = waiting()
+    requests = [str(live_sample(pair, workload).fields["messages"]) for pair, workload in rows]
+    write_labels(path, [pair for pair, _ in rows], requests)
+    found.waiting = len(rows)

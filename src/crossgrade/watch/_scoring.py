@@ -1,0 +1,226 @@
+"""Live pairs become audits: scored by the workload's own scorer where that needs no reference answer."""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import TypeAlias, cast
+
+import anyio
+
+from crossgrade.catalog import price_of
+from crossgrade.domain import JSON, Offer, Sample, Score, Workload
+from crossgrade.errors import BadRequestError, CrossgradeError, DataError
+from crossgrade.evaluate import Accounts, Judges, PairScorer, Scorer, build_scorer, scorer_kind
+from crossgrade.project import Project
+from crossgrade.providers import open_provider
+from crossgrade.store import Audit, Pair, PairAnswer
+from crossgrade.wire import CLIENTS, ClientName
+
+AnyScorer: TypeAlias = Scorer | PairScorer
+
+GROUP = 40
+"""Pairs that are scored side by side and committed together."""
+
+MOST_AT_ONCE = 400
+"""Pairs of a route scored in one look, so that a backlog does not keep other routes waiting."""
+
+_CLIENTS: Mapping[str, ClientName] = {
+    "chat/completions": "openai",
+    "completions": "openai-text",
+    "responses": "openai-responses",
+    "messages": "anthropic",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scoring:
+    """What became of a route's new pairs.
+
+    `unmeasurable` says why the scorer cannot score live pairs at all, `problem` what kept it from
+    scoring all of them this time. `digest` is the scorer's, None where it could not be opened.
+    """
+
+    digest: str | None = None
+    unmeasurable: str | None = None
+    problem: str | None = None
+
+
+def needs_target(workload: Workload) -> str | None:
+    """Return why live traffic lacks what the workload's scorer needs, None where it does not."""
+    kind = scorer_kind(workload.scorer.kind)
+    if kind.target or workload.scorer.options.get("show_target"):
+        return f"scorer `{kind.name}` compares with a reference answer, which live traffic does not have"
+    if kind.name == "code":
+        return "scorer `code` runs a sample's tests, which live traffic does not have"
+    return None
+
+
+def judge_of(project: Project, workload: Workload) -> Offer | None:
+    """Return the offer that the workload's scorer asks, None where it asks none."""
+    if not {"ask", "embed"} & set(scorer_kind(workload.scorer.kind).needs):
+        return None
+    return project.config.offers.get(str(workload.scorer.options.get("model")))
+
+
+@asynccontextmanager
+async def open_scorer(
+    project: Project, workload: Workload, environ: Mapping[str, str]
+) -> AsyncIterator[AnyScorer]:
+    """Open the workload's scorer, with its judge where it has one; raises as `build_scorer` does."""
+    judge = judge_of(project, workload)
+    async with AsyncExitStack() as stack:
+        judges = None
+        if judge is not None:
+            provider = await stack.enter_async_context(open_provider(judge, environ=environ))
+            judges = Judges(
+                {judge.name: judge},
+                providers={judge.name: provider},
+                accounts=Accounts(),
+                store=project.store,
+                prices={judge.name: price_of(judge, datetime.now(UTC).date())},
+            )
+        yield build_scorer(
+            workload.scorer,
+            ask=judges.ask if judges else None,
+            embed=judges.embed if judges else None,
+            cost_of=judges.cost_of if judges else None,
+            project_dir=project.config.root,
+        )
+
+
+async def score_pairs(
+    project: Project, route: str, verdict_id: str, workload: Workload, environ: Mapping[str, str]
+) -> Scoring:
+    """Audit the route's unscored pairs; what one look leaves over is scored at the next."""
+    reason = needs_target(workload)
+    if reason is not None:
+        return Scoring(unmeasurable=reason)
+    digest = None
+    try:
+        async with open_scorer(project, workload, environ) as scorer:
+            digest = scorer.digest
+            for _ in range(0, MOST_AT_ONCE, GROUP):
+                problem = _too_dear(project, workload)
+                pairs = project.store.pairs.unscored(route, digest, verdict_id=verdict_id, limit=GROUP)
+                if problem is not None or not pairs:
+                    return Scoring(digest=digest, problem=problem)
+                project.store.pairs.append_audits(await _audits(scorer, pairs, workload))
+    except DataError as error:
+        return Scoring(digest=digest, unmeasurable=error.message)
+    except CrossgradeError as error:
+        return Scoring(digest=digest, problem=error.message)
+    return Scoring(digest=digest)
+
+
+def _too_dear(project: Project, workload: Workload) -> str | None:
+    cap = project.config.watching.max_usd_per_day
+    if cap is None or judge_of(project, workload) is None:
+        return None
+    spent = project.store.pairs.spent_since(datetime.now(UTC) - timedelta(days=1))
+    if spent is None:
+        return "what the judge costs is unknown, and `watch.max_usd_per_day` bounds it"
+    return f"the judge has cost ${spent} in a day, of ${cap} allowed" if spent >= Decimal(str(cap)) else None
+
+
+async def _audits(scorer: AnyScorer, pairs: Sequence[Pair], workload: Workload) -> list[Audit]:
+    """Score pairs side by side; the first error ends all of them."""
+    audits: list[Audit | None] = [None] * len(pairs)
+    failed: list[CrossgradeError] = []
+
+    async def score(at: int, pair: Pair) -> None:
+        try:
+            audits[at] = await _audit(scorer, pair, workload)
+        except CrossgradeError as error:
+            failed.append(error)
+            group.cancel_scope.cancel()
+
+    async with anyio.create_task_group() as group:
+        for at, pair in enumerate(pairs):
+            group.start_soon(score, at, pair)
+    if failed:
+        raise failed[0]
+    return [audit for audit in audits if audit is not None]
+
+
+async def _audit(scorer: AnyScorer, pair: Pair, workload: Workload) -> Audit:
+    scores: tuple[Score, Score]
+    if _texts_are_gone(pair):
+        none = Score(value=None, explanation="its texts are not there: not kept, or erased")
+        scores = none, none
+    else:
+        scores = await _scored(scorer, pair, live_sample(pair, workload))
+    incumbent, candidate = scores
+    why = "; ".join(each.explanation for each in scores if each.explanation)[:2000]
+    costs = incumbent.cost_usd, candidate.cost_usd
+    return Audit(
+        route=pair.route,
+        source="pair",
+        source_id=pair.id,
+        scorer_digest=scorer.digest,
+        incumbent=incumbent.value,
+        candidate=candidate.value,
+        verdict_id=pair.verdict_id,
+        segment=pair.segment,
+        weight=1 / pair.probability,
+        explanation=why or None,
+        cost_usd=None if None in costs else sum((each for each in costs if each), Decimal(0)),
+    )
+
+
+async def _scored(scorer: AnyScorer, pair: Pair, sample: Sample) -> tuple[Score, Score]:
+    first, second = pair.incumbent.answer, pair.candidate.answer
+    if hasattr(scorer, "score_pair"):
+        if first is not None and second is not None:
+            return await cast("PairScorer", scorer).score_pair(sample, first, second)
+        won = Score(value=1.0, explanation="the call it was to be compared with failed")
+        return (
+            _failed(pair.incumbent) if first is None else won,
+            _failed(pair.candidate) if second is None else won,
+        )
+    return await _single(scorer, sample, pair.incumbent), await _single(scorer, sample, pair.candidate)
+
+
+async def _single(scorer: Scorer, sample: Sample, side: PairAnswer) -> Score:
+    return _failed(side) if side.answer is None else await scorer.score(sample, side.answer)
+
+
+def _failed(side: PairAnswer) -> Score:
+    return Score(value=0.0, explanation=f"the call failed: {side.error}")
+
+
+def _texts_are_gone(pair: Pair) -> bool:
+    sides = pair.incumbent, pair.candidate
+    return pair.request is None or any(side.answer is None and side.error is None for side in sides)
+
+
+def live_sample(pair: Pair, workload: Workload) -> Sample:
+    """Return a live request as a sample: what a scorer may read of it.
+
+    `input` (and the judge's `request_field`) is the last message of the user, `system` the
+    system's, `messages` the conversation as text, `request` the body as it came.
+    """
+    body = pair.request or b""
+    fields: dict[str, JSON] = {"request": body.decode("utf-8", "replace")}
+    try:
+        messages = _messages(pair.endpoint, body)
+    except BadRequestError:
+        # A body with fields that only its own API knows is served as it is; it is then its own input.
+        messages = [("user", str(fields["request"]))]
+    by_role = dict(messages)
+    fields["input"] = by_role.get("user", "")
+    fields["system"] = by_role.get("system")
+    fields["messages"] = "\n\n".join(f"{role}: {text}" for role, text in messages)
+    named = workload.scorer.options.get("request_field")
+    if isinstance(named, str):
+        fields.setdefault(named, fields["input"])
+    return Sample(id=pair.id, fields=fields, segment=pair.segment)
+
+
+def _messages(endpoint: str, body: bytes) -> list[tuple[str, str]]:
+    client = _CLIENTS.get(endpoint.removeprefix("/v1").strip("/"), "openai")
+    request = CLIENTS[client].read_request(body).request
+    if request.text is not None:
+        return [("user", request.text)]
+    return [(message.role, message.content or "") for message in request.messages]

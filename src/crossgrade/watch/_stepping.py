@@ -1,0 +1,60 @@
+"""One step back: a broken claim takes its traffic back to the incumbent, at once."""
+
+from dataclasses import replace
+
+from crossgrade.routing import Policy, Route, RouteTable, route_table_digest
+from crossgrade.store import Alarm, Store
+
+
+def stepped_back(route: Route, segment: str | None) -> Route | None:
+    """Return the route one step back; None where it does not move that traffic any more.
+
+    A split loses the segment; a switch, a canary, the last segment, and an alarm about the whole
+    (segment None) go back to the incumbent. Nothing but a new certificate goes up again.
+    """
+    policy = route.policy
+    if policy.kind == "keep" or (segment is not None and segment not in policy.segments):
+        return None
+    rest = tuple(each for each in policy.segments if each != segment)
+    if segment is not None and rest:
+        return replace(route, policy=replace(policy, segments=rest))
+    return replace(
+        route,
+        policy=Policy(kind="keep", incumbent=policy.incumbent, fact=policy.fact),
+        targets={policy.incumbent: route.targets[policy.incumbent]},
+        valid_until=None,
+        share=1.0,
+    )
+
+
+def raise_alarm(store: Store, alarm: Alarm) -> Alarm | None:
+    """Record an alarm once and step its route back; returns it where it is new."""
+    known = any(
+        (each.verdict_id, each.segment, each.kind) == (alarm.verdict_id, alarm.segment, alarm.kind)
+        for each in store.alarms.recent(alarm.route, limit=1000)
+    )
+    if known:
+        return None
+    store.alarms.append(alarm)
+    step_back(store, alarm)
+    return alarm
+
+
+def step_back(store: Store, alarm: Alarm) -> RouteTable | None:
+    """Publish the table in which the alarm's route is one step back, and record that it was done.
+
+    A route that was given another certificate since is left alone. Returns the table published,
+    None where nothing was left to take back.
+    """
+    table = store.routes.current()
+    route = None if table is None else table.route(alarm.route)
+    down = None
+    if route is not None and route.verdict_id == alarm.verdict_id:
+        down = stepped_back(route, alarm.segment)
+    published = None
+    if table is not None and down is not None:
+        digest = route_table_digest(table)
+        published = store.publish_route(table.replacing(down, previous=digest), digest, step="down")
+    version = None if published is None else published.version
+    store.alarms.append_event(alarm.id, "stepped_down", {"version": version})
+    return published

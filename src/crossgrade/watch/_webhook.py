@@ -1,0 +1,91 @@
+"""Alarms to a webhook, signed: whoever receives them can tell that they are ours, and fresh.
+
+The header `Crossgrade-Signature` is `t=SECONDS,v1=HEX`, HEX the HMAC-SHA256 under the shared secret
+of the seconds, a full stop and the body. Compare it in constant time, and refuse what is older
+than some minutes: it may be a repetition.
+"""
+
+import hashlib
+import hmac
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+
+import aiohttp
+import msgspec
+
+from crossgrade.domain import Watching
+from crossgrade.errors import UsageError
+from crossgrade.store import Alarm, Store
+
+SIGNATURE_HEADER = "Crossgrade-Signature"
+TIMEOUT_S = 10.0
+KEPT_FOR = timedelta(days=7)
+"""An alarm that could not be delivered is sent again at every look, for so long."""
+
+
+def signature(secret: str, body: bytes, at: datetime) -> str:
+    """Return the value of the signature header for a body sent at a time."""
+    seconds = str(int(at.timestamp()))
+    digest = hmac.new(secret.encode(), seconds.encode() + b"." + body, hashlib.sha256).hexdigest()
+    return f"t={seconds},v1={digest}"
+
+
+async def deliver(
+    store: Store, watching: Watching, environ: Mapping[str, str], *, now: datetime
+) -> Sequence[str]:
+    """Send the alarms that were not delivered yet; returns what went wrong, in words.
+
+    Raises `UsageError` when the variable that holds the secret is not set.
+    """
+    if watching.webhook_url is None:
+        return []
+    alarms = [each for each in store.alarms.without_event("delivered") if each.at > now - KEPT_FOR]
+    if not alarms:
+        return []
+    secret = environ.get(watching.webhook_secret_env or "")
+    if not secret:
+        raise UsageError(
+            f"the environment variable {watching.webhook_secret_env} is not set, so alarms cannot be signed",
+            hint="set it to the secret that the receiver of `watch.webhook_url` knows",
+        )
+    seen = {each.id for each in store.alarms.without_event("undelivered")}
+    problems = []
+    timeout = aiohttp.ClientTimeout(total=TIMEOUT_S)
+    async with aiohttp.ClientSession(timeout=timeout, trust_env=False) as session:
+        for alarm in alarms:
+            error = await _post(session, watching.webhook_url, secret, alarm, now)
+            if error is None:
+                store.alarms.append_event(alarm.id, "delivered")
+                continue
+            problems.append(f"alarm {alarm.id} was not delivered: {error}")
+            if alarm.id in seen:  # once is enough: it is tried again at every look
+                store.alarms.append_event(alarm.id, "undelivered", {"error": error})
+    return problems
+
+
+def alarm_body(alarm: Alarm) -> bytes:
+    """Return the JSON that is sent: numbers and names, no text of any request or answer."""
+    return msgspec.json.encode(
+        {
+            "schema_version": 1,
+            "id": alarm.id,
+            "at": alarm.at,
+            "kind": alarm.kind,
+            "route": alarm.route,
+            "segment": alarm.segment,
+            "verdict_id": alarm.verdict_id,
+            "detail": alarm.detail,
+        }
+    )
+
+
+async def _post(
+    session: aiohttp.ClientSession, url: str, secret: str, alarm: Alarm, now: datetime
+) -> str | None:
+    body = alarm_body(alarm)
+    headers = {"Content-Type": "application/json", SIGNATURE_HEADER: signature(secret, body, now)}
+    try:
+        async with session.post(url, data=body, headers=headers, allow_redirects=False) as response:
+            return None if 200 <= response.status < 300 else f"HTTP {response.status}"
+    except (aiohttp.ClientError, TimeoutError) as error:
+        return type(error).__name__
