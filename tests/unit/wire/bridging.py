@@ -61,10 +61,10 @@ class Bridge:
         api, flavour = CLIENTS[client], FLAVOURS[self._upstream]
         try:
             inbound = api.read_request(body)
+            asked = replace(inbound.request, model="open-1")
+            self.sent = flavour.encode(asked, HOSTS[self._upstream], inbound.stream)
         except BadRequestError as error:
             return 400, "application/json", api.render_error(400, error.message)
-        asked = replace(inbound.request, model="open-1")
-        self.sent = flavour.encode(asked, HOSTS[self._upstream], inbound.stream)
         id_ = f"{api.id_prefix}abc123"
         if not inbound.stream:
             answer = flavour.decode(WHOLE[self._upstream], asked)

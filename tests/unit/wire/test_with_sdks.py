@@ -190,6 +190,14 @@ def test_refusals_are_each_client_s_own_bad_request() -> None:
             claude.messages.create(**MESSAGE, extra_body={"top_k": 5})
 
 
+def test_what_the_upstream_cannot_do_is_a_bad_request_too() -> None:
+    with Bridge("gemini") as bridge, openai_client(bridge) as client:
+        with pytest.raises(openai.BadRequestError, match="parallel_tool_calls"):
+            client.chat.completions.create(**CHAT, parallel_tool_calls=False)
+        with pytest.raises(openai.BadRequestError, match="raw text"):
+            client.completions.create(model="m", prompt="Once")
+
+
 def test_a_schema_asked_of_anthropic_comes_back_as_text() -> None:
     block = {"type": "tool_use", "id": "t", "name": "answer", "input": {}}
     piece = {"type": "input_json_delta", "partial_json": '{"city":"Oslo"}'}
