@@ -8,9 +8,6 @@ from crossgrade.cli._frame import config_option, json_option
 from crossgrade.cli._output import print_json
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from crossgrade.config import Config
     from crossgrade.errors import ConfigError
 
 
@@ -25,14 +22,15 @@ def command() -> None:
 def validate(config_path: str, *, as_json: bool) -> int | None:
     """Check the configuration.
 
-    Keys, values, names and paths, scorers' options, and that datasets exist; every problem is
-    shown, with its line and column.
+    Keys, values, names and paths, scorers' options, and that datasets exist and have the fields
+    that workloads and prompts name; every problem is shown, with its line and column.
     """
+    from crossgrade.cli._uses import check_uses
     from crossgrade.config import InvalidConfigError, load_config
 
     try:
         config = load_config(config_path)
-        _check_uses(config)
+        check_uses(config)
     except InvalidConfigError as error:
         if not as_json:
             raise
@@ -65,35 +63,6 @@ def schema() -> None:
     from crossgrade.config import config_schema
 
     click.echo(json.dumps(config_schema(), indent=2, ensure_ascii=False))
-
-
-def _check_uses(config: "Config") -> None:
-    from crossgrade.config import InvalidConfigError
-
-    problems = [*_missing_datasets(config), *_wrong_scorers(config)]
-    if problems:
-        raise InvalidConfigError(problems)
-
-
-def _missing_datasets(config: "Config") -> "Iterator[ConfigError]":
-    for name, workload in config.workloads.items():
-        if not workload.dataset.is_file():
-            yield config.error(
-                f"workloads.{name}.dataset",
-                f"there is no file {workload.dataset.relative_to(config.root)}",
-                "put the dataset there, or correct the path",
-            )
-
-
-def _wrong_scorers(config: "Config") -> "Iterator[ConfigError]":
-    from crossgrade.errors import ConfigError
-    from crossgrade.evaluate import validate_options
-
-    for name, workload in config.workloads.items():
-        try:
-            validate_options(workload.scorer.kind, workload.scorer.options)
-        except ConfigError as error:
-            yield config.error(f"workloads.{name}.scorer.{error.where}", error.message, error.hint)
 
 
 def _problem(error: "ConfigError") -> dict[str, object]:

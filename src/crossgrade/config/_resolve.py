@@ -1,6 +1,5 @@
 """From sections to domain objects: names, overrides and paths resolved, rules across keys checked."""
 
-import re
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
@@ -16,6 +15,7 @@ from crossgrade.config._schema import (
 from crossgrade.config._section import Section, values
 from crossgrade.config._yaml import YamlTree
 from crossgrade.domain import (
+    PLACEHOLDER,
     GenerationSettings,
     Offer,
     Price,
@@ -31,7 +31,6 @@ from crossgrade.wire import HOSTS
 SectionT = TypeVar("SectionT", bound=Section)
 
 _RENAMED = {"segment_field": "segment", "cluster_field": "cluster", "weight_field": "weight"}
-_PLACEHOLDER = re.compile(r"\{[A-Za-z_][A-Za-z0-9_.-]*\}")
 
 
 @dataclass(slots=True)
@@ -159,7 +158,7 @@ class Resolver:
         if where not in self.tree.positions:  # nothing overridden: the workload's own prompt
             workload = where.split(".candidates.", maxsplit=1)[0].removesuffix(".incumbent.prompt")
             where = f"{workload}.prompt"
-        if not _PLACEHOLDER.search(prompt.user):
+        if not PLACEHOLDER.search(prompt.user):
             hint = "name the dataset field that holds the question, for instance `{input}`"
             self._refuse(
                 f"{where}.user", "`user` has no `{field}`, so every sample would get the same prompt", hint

@@ -2,7 +2,7 @@
 
 from crossgrade.domain.evidence import Sample, Score, ScoredAnswer, ScorerSpec
 from crossgrade.domain.exchange import Image, Message, ModelAnswer, ModelRequest, Part, Role, Tool, ToolCall
-from crossgrade.domain.offers import GenerationSettings, Offer, Price, PromptTemplate, Variant
+from crossgrade.domain.offers import PLACEHOLDER, GenerationSettings, Offer, Price, PromptTemplate, Variant
 from crossgrade.domain.serving import (
     WINDOWS_S,
     Limit,
@@ -21,6 +21,7 @@ from crossgrade.domain.workload import EvidenceClass, Mode, Requirements, Worklo
 
 __all__ = [
     "JSON",
+    "PLACEHOLDER",
     "WINDOWS_S",
     "Estimate",
     "EvidenceClass",

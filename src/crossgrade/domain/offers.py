@@ -1,10 +1,14 @@
 """What can be bought or run: a price, an offer, a variant."""
 
+import re
 from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
 
 from crossgrade.domain.values import JSON
+
+PLACEHOLDER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_.-]*)\}")
+"""A dataset field's place in a prompt; other braces, as in JSON, stay as they are."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

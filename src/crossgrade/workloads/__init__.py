@@ -1,6 +1,6 @@
 """What is measured: datasets frozen by digest, results of other tools, pairs as evidence."""
 
-from crossgrade.workloads._dataset import Dataset, DatasetFormat, read_dataset
+from crossgrade.workloads._dataset import Dataset, DatasetFormat, dataset_fields, read_dataset
 from crossgrade.workloads._pairing import pair
 from crossgrade.workloads._prices import with_prices
 from crossgrade.workloads._read import read_results
@@ -18,6 +18,7 @@ __all__ = [
     "Limits",
     "ResultFormat",
     "Results",
+    "dataset_fields",
     "evidence_from_answers",
     "pair",
     "read_dataset",

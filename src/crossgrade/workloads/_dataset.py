@@ -2,7 +2,8 @@
 
 import hashlib
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -47,11 +48,11 @@ class Dataset:
 class _Roles:
     """Which fields of a row are the sample's id, target, segment, cluster and weight."""
 
-    id: str | None
-    target: str | None
-    segment: str | None
-    cluster: str | None
-    weight: str | None
+    id: str | None = None
+    target: str | None = None
+    segment: str | None = None
+    cluster: str | None = None
+    weight: str | None = None
 
     def named(self) -> list[str]:
         """Return the fields that must be there; the usual name of the target need not."""
@@ -84,11 +85,21 @@ def read_dataset(
     bounds = limits or Limits()
     roles = _Roles(id=id_field, target=target_field, segment=segment, cluster=cluster, weight=weight)
     kind = _format(file)
-    rows = {"jsonl": _json_rows, "csv": _csv_rows, "parquet": _parquet_rows}[kind](file, bounds, roles)
-    samples = tuple(_samples(file, rows, roles))
+    samples = tuple(_samples(file, _READERS[kind](file, bounds, roles), roles))
     if not samples:
         raise DataError("the dataset is empty", file=path, hint="add a row for each sample")
     return Dataset(samples=samples, digest=_digest(samples), path=Path(path), format=kind)
+
+
+def dataset_fields(
+    path: str | Path, *, root: Path | None = None, limits: Limits | None = None
+) -> tuple[str, ...]:
+    """Return the names of a dataset's fields, as its first row has them; raises as `read_dataset` does."""
+    file = find_file(path, root=root)
+    with closing(_READERS[_format(file)](file, limits or Limits(), _Roles())) as rows:
+        for _, row in rows:
+            return tuple(row)
+    raise DataError("the dataset is empty", file=path, hint="add a row for each sample")
 
 
 def _format(path: Path) -> DatasetFormat:
@@ -98,7 +109,7 @@ def _format(path: Path) -> DatasetFormat:
     return "jsonl" if head.lstrip().startswith((b"{", b"[")) else "csv"
 
 
-_Rows = Iterator[tuple[int, Mapping[str, Any]]]
+_Rows = Generator[tuple[int, Mapping[str, Any]]]
 
 
 def _json_rows(path: Path, limits: Limits, roles: _Roles) -> _Rows:
@@ -138,6 +149,13 @@ def _parquet_rows(path: Path, limits: Limits, roles: _Roles) -> _Rows:
                     yield number, {name: _json(value, path, number) for name, value in row.items()}
     except (ArrowException, OSError) as error:
         raise DataError(f"the Parquet file is damaged: {error}", file=path, hint="write it again") from error
+
+
+_READERS: Mapping[DatasetFormat, Callable[[Path, Limits, _Roles], _Rows]] = {
+    "jsonl": _json_rows,
+    "csv": _csv_rows,
+    "parquet": _parquet_rows,
+}
 
 
 def _json(value: object, path: Path, row: int) -> JSON:

@@ -279,3 +279,55 @@ error: there is no file support.jsonl
 
 hint: put the dataset there, or correct the path
 """)
+
+
+def test_fields_that_the_dataset_does_not_have(seen):
+    keys = "    segment_field: team\n    prompt:\n      system: Mind {language}.\n      user: 'Say {imput}'\n"
+    assert seen(GOOD.replace("    scorer", keys + "    scorer")) == snapshot("""\
+error: the dataset has no field `team`
+  --> crossgrade.yaml:7:5  workloads.support.segment_field
+
+hint: its fields are `input`, `target`
+
+error: the dataset has no field `language`
+  --> crossgrade.yaml:9:7  workloads.support.prompt.system
+
+hint: its fields are `input`, `target`
+
+error: the dataset has no field `imput`; did you mean "input"?
+  --> crossgrade.yaml:10:7  workloads.support.prompt.user
+
+hint: its fields are `input`, `target`
+""")
+
+
+def test_fields_of_a_contestants_own_prompt(seen):
+    own = "candidates: [{model: new, prompt: {user: 'Q: {question}'}}]"
+    assert seen(GOOD.replace("candidates: [new]", own)) == snapshot("""\
+error: the dataset has no field `question`
+  --> crossgrade.yaml:9:40  workloads.support.candidates.0.prompt.user
+
+hint: its fields are `input`, `target`
+""")
+
+
+def test_the_target_that_a_scorer_needs(seen, project):
+    (project / "support.jsonl").write_text('{"input": "a", "expected": "b"}\n')
+    assert seen(GOOD) == snapshot("""\
+error: the dataset has no field `target`
+  --> crossgrade.yaml:5:3  workloads.support.target_field
+
+hint: its fields are `input`, `expected`
+""")
+    (project / "crossgrade.yaml").write_text(GOOD.replace("kind: exact", "kind: code"))
+    assert run(["config", "validate"]) == 0
+
+
+def test_a_dataset_that_cannot_be_read(seen, project):
+    (project / "support.jsonl").write_text("")
+    assert seen(GOOD) == snapshot("""\
+error: support.jsonl: the file is empty, a header with column names is wanted
+  --> crossgrade.yaml:6:5  workloads.support.dataset
+
+hint: docs/reference/formats.md shows the accepted columns and fields
+""")

@@ -1,16 +1,12 @@
 """Prompts: `{field}` is replaced by the sample's field, and nothing else happens."""
 
-import re
-
 import msgspec
 
-from crossgrade.domain import JSON, Message, ModelRequest, PromptTemplate, Sample, Variant
+from crossgrade.domain import JSON, PLACEHOLDER, Message, ModelRequest, PromptTemplate, Sample, Variant
 from crossgrade.errors import DataError
 
 MAX_FIELD_CHARS = 4_000_000
 """Longest field that goes into a prompt: about a million tokens, more than any model takes."""
-
-_PLACEHOLDER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_.-]*)\}")
 
 
 class Template:
@@ -21,7 +17,7 @@ class Template:
 
     def __init__(self, text: str) -> None:
         # Odd places hold field names, even ones the text between them.
-        self._parts = _PLACEHOLDER.split(text)
+        self._parts = PLACEHOLDER.split(text)
 
     def fill(self, sample: Sample) -> str:
         """Return the text for a sample; raises `DataError` for a field it lacks or one too long."""

@@ -1,0 +1,76 @@
+"""Whether what crossgrade.yaml names is there: datasets, their fields, scorers' options."""
+
+from collections.abc import Iterator
+
+from crossgrade.config import Config, InvalidConfigError
+from crossgrade.domain import PLACEHOLDER, Workload
+from crossgrade.errors import ConfigError, CrossgradeError
+from crossgrade.evaluate import scorer_kind, validate_options
+from crossgrade.workloads import dataset_fields
+from crossgrade.workloads.files import closest
+
+_SHOWN_FIELDS = 20
+
+
+def check_uses(config: Config) -> None:
+    """Raise InvalidConfigError with every use of something that is not there."""
+    problems = [each for workload in config.workloads.values() for each in _problems(config, workload)]
+    if problems:
+        raise InvalidConfigError(problems)
+
+
+def _problems(config: Config, workload: Workload) -> Iterator[ConfigError]:
+    place = f"workloads.{workload.name}"
+    try:
+        validate_options(workload.scorer.kind, workload.scorer.options)
+        needs_target = scorer_kind(workload.scorer.kind).target
+    except ConfigError as error:
+        needs_target = False
+        yield config.error(f"{place}.scorer.{error.where}", error.message, error.hint)
+    file = workload.dataset.relative_to(config.root)
+    if not workload.dataset.is_file():
+        yield config.error(
+            f"{place}.dataset", f"there is no file {file}", "put the dataset there, or correct the path"
+        )
+        return
+    try:
+        names = dataset_fields(workload.dataset, root=config.root)
+    except CrossgradeError as error:
+        yield config.error(f"{place}.dataset", f"{file}: {error.message}", error.hint)
+        return
+    listed = ", ".join(f"`{name[:60]}`" for name in names[:_SHOWN_FIELDS])
+    for where, name in _named_fields(config, workload, needs_target=needs_target):
+        if name not in names:
+            yield config.error(
+                f"{place}.{where}",
+                f"the dataset has no field `{name}`{closest(name, names)}",
+                f"its fields are {listed}",
+            )
+
+
+def _named_fields(config: Config, workload: Workload, *, needs_target: bool) -> Iterator[tuple[str, str]]:
+    """Yield each field that a workload names, with the key that names it."""
+    roles = {
+        "id_field": workload.id_field,
+        "target_field": workload.target_field if needs_target else None,
+        "segment_field": workload.segment,
+        "cluster_field": workload.cluster,
+        "weight_field": workload.weight,
+    }
+    yield from ((key, name) for key, name in roles.items() if name is not None)
+    contestants = {"incumbent": workload.incumbent} | {
+        f"candidates.{index}": variant for index, variant in enumerate(workload.candidates)
+    }
+    in_prompts = (
+        (_prompt_key(config, workload, key, part), name)
+        for key, variant in contestants.items()
+        for part, text in (("system", variant.prompt.system), ("user", variant.prompt.user))
+        for name in PLACEHOLDER.findall(text or "")
+    )
+    yield from dict.fromkeys(in_prompts)
+
+
+def _prompt_key(config: Config, workload: Workload, contestant: str, part: str) -> str:
+    """Return where a contestant's prompt stands: at its own key, or at the workload's."""
+    own = f"{contestant}.prompt.{part}"
+    return own if f"workloads.{workload.name}.{own}" in config.tree.positions else f"prompt.{part}"
