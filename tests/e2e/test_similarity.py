@@ -1,15 +1,24 @@
 """The `similarity` scorer end to end: answers and targets embedded by an offer of the project."""
 
+from decimal import Decimal
 from pathlib import Path
 
+import pytest
+
 import crossgrade
+from crossgrade.errors import BudgetExceededError
 from crossgrade.testing import FakeProvider
 
 CONFIG = """\
 models:
   large: {{provider: openai-compatible, model: large, base_url: "{url}", max_concurrency: 4}}
   small: {{provider: openai-compatible, model: small, base_url: "{url}", max_concurrency: 4}}
-  vectors: {{provider: openai-compatible, model: vectors, base_url: "{url}", max_concurrency: 4}}
+  vectors:
+    provider: openai-compatible
+    model: vectors
+    base_url: "{url}"
+    max_concurrency: 4
+    prices: [{{input_per_mtok: 1000}}]
 workloads:
   answers:
     dataset: answers.jsonl
@@ -35,6 +44,28 @@ def test_answers_are_scored_by_how_near_they_are_to_the_target(tmp_path: Path) -
     assert whole.incumbent_mean is not None
     assert whole.candidate_mean is not None
     assert whole.incumbent_mean > 0.8 > 0.5 > whole.candidate_mean
+
+
+def test_embeddings_are_paid_once_and_count_against_the_limit(tmp_path: Path) -> None:
+    rows = [f'{{"question": "item {i}?", "target": "the parcel number {i} is late"}}\n' for i in range(24)]
+    (tmp_path / "answers.jsonl").write_text("".join(rows), encoding="utf-8")
+    with FakeProvider(lambda request: f"{request.model} says {request.prompt}") as fake:
+        config = CONFIG.format(url=fake.base_url).replace(
+            "max_concurrency: 4}", "max_concurrency: 4, prices: [{input_per_mtok: 0, output_per_mtok: 0}]}"
+        )
+        (tmp_path / "crossgrade.yaml").write_text(config, encoding="utf-8")
+        with crossgrade.Project.open(tmp_path / "crossgrade.yaml") as project:
+            with pytest.raises(BudgetExceededError):
+                project.evaluate("answers", max_cost_usd=Decimal("0.1"))
+            run_id = project.store.runs.recent()[0].id
+            spent_usd = project.store.runs.totals(run_id).spent_usd
+            assert spent_usd is not None
+            assert Decimal("0.05") < spent_usd <= Decimal("0.1")
+            project.evaluate("answers", resume=run_id)
+            # Two answers of four words and a target of six, a tenth of a cent a word.
+            assert project.store.runs.totals(run_id).spent_usd == Decimal("0.336")
+            again = project.evaluate("answers")
+            assert again.progress.spent_usd == 0
 
 
 def test_a_run_is_exported_for_people_and_read_back_with_their_scores(tmp_path: Path) -> None:

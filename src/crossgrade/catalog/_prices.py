@@ -42,7 +42,7 @@ def _listed(provider_id: str, model: str, on: date) -> Price | None:
     except LookupError:
         return None
     base = _flat(standard, 0)
-    if base["input_per_mtok"] is None or base["output_per_mtok"] is None:
+    if base["input_per_mtok"] is None:
         return None
     starts = sorted({tier.start for value in _values(standard) for tier in getattr(value, "tiers", ())})
     return Price(

@@ -13,9 +13,9 @@ from crossgrade.providers._http import HttpClient, HttpResponse, open_http
 from crossgrade.wire import (
     FLAVOURS,
     Collector,
+    Embeddings,
     Host,
     SseReader,
-    Vector,
     WireRequest,
     decode_embeddings,
     encode_embeddings,
@@ -104,6 +104,11 @@ class HostedProvider:
         """The host, its address and the variable that holds the key."""
         return self._account.name
 
+    @property
+    def base_url(self) -> str:
+        """The address of the API; no key is part of it."""
+        return self._account.base_url
+
     async def ask(self, request: ModelRequest) -> ModelAnswer:
         """Send one request, once, and return the answer with its latency.
 
@@ -115,8 +120,8 @@ class HostedProvider:
             wire = self._flavour.encode(request, self._account.host, self._measure_ttft)
             return await (self._stream(wire, request) if self._measure_ttft else self._whole(wire, request))
 
-    async def embed(self, texts: Sequence[str]) -> list[Vector]:
-        """Return the model's vector of each text, in their order; raises as `ask` does.
+    async def embed(self, texts: Sequence[str]) -> Embeddings:
+        """Return the model's vector of each text, in their order, and the usage; raises as `ask` does.
 
         Hosts that speak OpenAI's API have an endpoint for it; another raises `UsageError`.
         """

@@ -31,7 +31,7 @@ from crossgrade.wire._usage import anthropic_usage, gemini_usage, openai_usage
 from crossgrade.wire.anthropic import ANTHROPIC
 from crossgrade.wire.batches import BatchResult, BatchState, BatchStatus
 from crossgrade.wire.deltas import Collector, Reader
-from crossgrade.wire.embeddings import Vector, decode_embeddings, encode_embeddings
+from crossgrade.wire.embeddings import Embeddings, Vector, decode_embeddings, encode_embeddings
 from crossgrade.wire.gemini import GEMINI
 from crossgrade.wire.hosts import HOSTS, FlavourName, Host, host_named
 from crossgrade.wire.inbound import InboundRequest
@@ -57,6 +57,7 @@ __all__ = [
     "ClientApi",
     "ClientName",
     "Collector",
+    "Embeddings",
     "Flavour",
     "FlavourName",
     "Host",

@@ -2,14 +2,26 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import msgspec
 
+from crossgrade.domain import Usage
 from crossgrade.errors import UpstreamError
 from crossgrade.wire._excerpt import excerpt
 from crossgrade.wire._flavour import WireRequest, decode_struct
+from crossgrade.wire._usage import openai_usage
 
 Vector = tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Embeddings:
+    """The vectors of some texts, in their order, with what was billed: input tokens only."""
+
+    vectors: tuple[Vector, ...]
+    usage: Usage
 
 
 class _Item(msgspec.Struct):
@@ -19,6 +31,7 @@ class _Item(msgspec.Struct):
 
 class _Answer(msgspec.Struct):
     data: list[_Item]
+    usage: Any = None
 
 
 _decoder = msgspec.json.Decoder(_Answer)
@@ -29,7 +42,7 @@ def encode_embeddings(model: str, texts: Sequence[str]) -> WireRequest:
     return WireRequest("/embeddings", {"model": model, "input": list(texts), "encoding_format": "float"})
 
 
-def decode_embeddings(body: bytes, count: int) -> list[Vector]:
+def decode_embeddings(body: bytes, count: int) -> Embeddings:
     """Read `count` vectors, in the order of the texts.
 
     Raises `UpstreamError` when there are others than asked for, of different lengths, or with
@@ -39,9 +52,10 @@ def decode_embeddings(body: bytes, count: int) -> list[Vector]:
     by_index = {item.index: item.embedding for item in answer.data}
     if len(answer.data) != count or by_index.keys() != set(range(count)):
         raise UpstreamError(f"{count} vectors were asked for, these came: {excerpt(body)}")
-    vectors = [by_index[index] for index in range(count)]
+    vectors = tuple(by_index[index] for index in range(count))
     if len({len(vector) for vector in vectors}) != 1 or not vectors[0]:
         raise UpstreamError(f"the vectors have different lengths or none: {excerpt(body)}")
     if not all(math.isfinite(number) for vector in vectors for number in vector):
         raise UpstreamError(f"a vector has a number that is not finite: {excerpt(body)}")
-    return vectors
+    usage = openai_usage(answer.usage, answered=False)
+    return Embeddings(vectors, replace(usage, output_tokens=0))

@@ -47,6 +47,11 @@ class Host:
     batch: BatchKind | None = None
     price_id: str | None = None
 
+    @property
+    def is_placed_by_environment(self) -> bool:
+        """Whether the address depends on environment variables."""
+        return self.base_url is not None and _PLACEHOLDER.search(self.base_url) is not None
+
     def url(self, environ: Mapping[str, str]) -> str:
         """Return the base URL with its variables filled in; raises `UsageError` when one is not set."""
         if self.base_url is None:

@@ -50,6 +50,12 @@ def test_cache_prices_batches_and_tiers() -> None:
     assert (start, above.input_per_mtok, above.output_per_mtok) == (200_000, 6, Decimal("22.5"))
 
 
+def test_embeddings_have_no_output_to_price() -> None:
+    found = price_of(offer("openai", "text-embedding-3-small"), DAY)
+    assert found is not None
+    assert (found.input_per_mtok, found.output_per_mtok) == (Decimal("0.02"), None)
+
+
 @pytest.mark.parametrize(
     "unknown",
     [

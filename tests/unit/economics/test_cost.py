@@ -67,6 +67,8 @@ def test_an_unknown_price_is_an_unknown_cost() -> None:
     usage = Usage(input_tokens=1, output_tokens=1)
     assert cost_usd(usage, Price(input_per_mtok=None, output_per_mtok=Decimal(1))) is None
     assert cost_usd(usage, Price(input_per_mtok=Decimal(1), output_per_mtok=None)) is None
+    embedding = Usage(input_tokens=1_000_000, output_tokens=0)
+    assert cost_usd(embedding, Price(input_per_mtok=Decimal(1), output_per_mtok=None)) == 1
     without = Price(input_per_mtok=Decimal(1), output_per_mtok=Decimal(1))
     assert cost_usd(usage, without, batch=True) is None
 

@@ -6,9 +6,10 @@ import anyio
 import pytest
 
 from crossgrade.decide import Stopping
-from crossgrade.domain import Score
+from crossgrade.domain import ModelAnswer, Sample, Score
 from crossgrade.errors import DataError, UsageError
 from crossgrade.evaluate import Accounts, Progress, planned_samples
+from crossgrade.evaluate.scorers import PythonOptions, PythonScorer
 from crossgrade.store import RunStatus, Store
 from tests.unit.evaluate.running import HASTY, Equals, Scripted, dataset, evidence, run, variant, workload
 
@@ -137,6 +138,20 @@ def test_a_sample_that_cannot_be_asked_or_scored_is_found_before_money_is_spent(
         run(store, gpt, Scripted("llama"), scorer=Picky())
     assert gpt.asked == []
     assert store.runs.recent() == []
+
+
+def test_a_users_function_sees_real_answers_only(store: Store) -> None:
+    seen: list[str] = []
+
+    def function(_: Sample, answer: ModelAnswer) -> float:
+        seen.append(answer.text)
+        return 1.0
+
+    scorer = PythonScorer(
+        kind="python", digest="equals", options=PythonOptions(function="x:y"), function=function
+    )
+    run(store, Scripted("gpt"), Scripted("llama"), data=dataset(5), scorer=scorer)
+    assert seen == ["yes"] * 10
 
 
 def test_an_error_in_a_scorer_ends_the_run_and_keeps_the_answers(store: Store) -> None:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from decimal import Decimal
+from functools import partial
 from itertools import chain
 
 import anyio
@@ -13,19 +14,21 @@ from crossgrade.domain import (
     Message,
     ModelRequest,
     Offer,
+    Price,
     PromptTemplate,
     Sample,
     Variant,
 )
-from crossgrade.errors import DataError, NotFoundError, StoreError
+from crossgrade.errors import DataError, NotFoundError, StoreError, UsageError
 from crossgrade.evaluate import Accounts, Judges
 from crossgrade.evaluate.runner import _prompt
-from crossgrade.evaluate.runner._digests import request_digest
+from crossgrade.evaluate.runner._digests import digest, request_digest
 from crossgrade.evaluate.runner._prompt import Prompt
 from crossgrade.evaluate.runner._writer import Writer
-from crossgrade.providers import LocalProvider, LocalSettings
+from crossgrade.providers import LocalProvider, LocalSettings, open_hosted
 from crossgrade.providers.models import InstalledModel
 from crossgrade.store import Record, RunSample, Store
+from crossgrade.testing import FakeProvider
 from tests.unit.evaluate.running import HASTY, PRICE, Scripted, variant
 
 
@@ -171,6 +174,57 @@ def test_a_judge_is_paid_once_for_a_question(store: Store) -> None:
             await second.ask(ModelRequest(model="other"))
 
     anyio.run(main)
+
+
+def test_an_embedding_is_paid_once_for_a_text_and_priced(store: Store) -> None:
+    price = Price(input_per_mtok=Decimal(1000), output_per_mtok=None)
+
+    async def main() -> None:
+        with FakeProvider() as fake:
+            offer = fake.offer("vectors")
+            async with open_hosted(offer, environ={}) as provider:
+                judges = Judges(
+                    {"vectors": offer},
+                    providers={"vectors": provider},
+                    accounts=Accounts(HASTY),
+                    store=store,
+                    prices={"vectors": price},
+                )
+                first = await judges.embed("vectors", ["one two", "three"])
+                again = await judges.embed("vectors", ["four", "three"])
+                assert first.cost_usd == Decimal("0.003")
+                assert again.cost_usd == Decimal("0.001")
+                assert again.vectors[1] == first.vectors[1]
+                whole = await provider.embed(["one two", "three"])
+                assert tuple(first.vectors) == whole.vectors
+                with pytest.raises(UsageError, match="does not serve"):
+                    await judges.embed("others", ["x"])
+
+    anyio.run(main)
+
+
+def test_where_the_environment_places_an_endpoint_the_place_is_part_of_the_request() -> None:
+    request = ModelRequest(model="m", text="Is it so?")
+
+    async def named(offer: Offer, **environ: str) -> str:
+        async with open_hosted(offer, environ={"AZURE_OPENAI_API_KEY": "k", **environ}) as provider:
+            return request_digest(offer, request, epoch=1, provider=provider)
+
+    def at(offer: Offer, place: str) -> str:
+        return anyio.run(partial(named, offer, AZURE_OPENAI_ENDPOINT=f"https://{place}.example.com"))
+
+    azure = Offer(name="a", provider="azure", model="m")
+    unknown = request_digest(azure, request, epoch=1)
+    assert len({at(azure, "east"), at(azure, "west"), unknown}) == 3
+    assert at(azure, "east") == at(azure, "east")
+    fixed = Offer(name="a", provider="azure", model="m", base_url="https://mine.example.com/openai/v1")
+    assert at(fixed, "east") == at(fixed, "west") == request_digest(fixed, request, epoch=1)
+
+
+def test_the_digests_of_other_requests_stay_as_they_were() -> None:
+    request = ModelRequest(model="m", text="Is it so?")
+    offer = Offer(name="a", provider="openai", model="m")
+    assert request_digest(offer, request, epoch=1) == digest(("openai", None, request, 1))
 
 
 def test_another_file_at_the_path_of_a_local_model_is_another_request() -> None:

@@ -10,6 +10,7 @@ from crossgrade.domain import Message, ModelAnswer, ModelRequest, Offer, ToolCal
 from crossgrade.errors import AuthError, UpstreamError, UsageError
 from crossgrade.providers import account_of, open_hosted, open_provider
 from crossgrade.testing import FakeProvider, ReceivedRequest, Reply
+from crossgrade.wire import Embeddings
 
 Ask = Callable[..., ModelAnswer]
 
@@ -197,15 +198,15 @@ def test_addresses_that_are_refused(url: str, question: ModelRequest) -> None:
     assert "hunter2@" not in str(caught.value)
 
 
-async def _embedded(fake: FakeProvider, texts: list[str]) -> list[tuple[float, ...]]:
+async def _embedded(fake: FakeProvider, texts: list[str]) -> Embeddings:
     async with open_hosted(fake.offer(), environ={}) as provider:
         return await provider.embed(texts)
 
 
 def test_embeddings_come_in_the_order_of_the_texts() -> None:
     with FakeProvider() as fake:
-        same, near, far = asyncio.run(
-            _embedded(fake, ["my refund is late", "my refund is very late", "nice hat"])
-        )
+        found = asyncio.run(_embedded(fake, ["my refund is late", "my refund is very late", "nice hat"]))
+    same, near, far = found.vectors
+    assert (found.usage.input_tokens, found.usage.output_tokens) == (11, 0)
     dot = lambda a, b: sum(x * y for x, y in zip(a, b, strict=True))  # noqa: E731 -- three uses on one line
     assert dot(same, same) > dot(same, near) > dot(same, far)

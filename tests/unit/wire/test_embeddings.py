@@ -19,7 +19,18 @@ def test_call_is_the_published_shape() -> None:
 
 
 def test_vectors_are_in_the_order_of_the_texts() -> None:
-    assert decode_embeddings(_answer((1, [0.0, 1.0]), (0, [1.0, 0.5])), 2) == [(1.0, 0.5), (0.0, 1.0)]
+    found = decode_embeddings(_answer((1, [0.0, 1.0]), (0, [1.0, 0.5])), 2)
+    assert found.vectors == ((1.0, 0.5), (0.0, 1.0))
+
+
+@pytest.mark.parametrize(
+    ("usage", "tokens"),
+    [({"prompt_tokens": 7, "total_tokens": 7}, 7), ({"prompt_tokens": -7}, None), (None, None)],
+)
+def test_usage_is_input_only(usage: object, tokens: int | None) -> None:
+    body = json.dumps({"data": [{"index": 0, "embedding": [1.0]}], "usage": usage}).encode()
+    found = decode_embeddings(body, 1).usage
+    assert (found.input_tokens, found.output_tokens) == (tokens, 0)
 
 
 @pytest.mark.parametrize(

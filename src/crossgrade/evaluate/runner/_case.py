@@ -49,13 +49,22 @@ class Call:
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Case:
-    """A sample as it is asked: `missing` calls have no outcome yet; `done` once all is committed."""
+    """A sample as it is asked: `missing` calls have no outcome yet; `done` once all is committed.
+
+    `reserved_usd` is set aside for its scores until they are there.
+    """
 
     position: int
     sample: Sample
     calls: list[Call]
     missing: int = 0
     done: bool = False
+    reserved_usd: Decimal = Decimal(0)
+
+    @property
+    def needs_scores(self) -> bool:
+        """Whether an answer has no score yet, or may still come."""
+        return any(call.score is None and not call.failed for call in self.calls)
 
     def mean(self, name: str, *, errors_count_as_zero: bool) -> float | None:
         """Return a contestant's mean score over the epochs that have one, None without any."""

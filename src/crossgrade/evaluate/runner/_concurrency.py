@@ -4,12 +4,12 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from secrets import SystemRandom
-from typing import TypeAlias
+from typing import TypeVar
 
 import anyio
 import anyio.lowlevel
 
-from crossgrade.domain import ModelAnswer, ModelRequest, Offer
+from crossgrade.domain import Offer
 from crossgrade.errors import ProviderError, RateLimitedError
 from crossgrade.providers import Provider
 
@@ -21,7 +21,8 @@ _LEAST_COOLDOWN_S = 1.0
 
 _random = SystemRandom()
 
-Ask: TypeAlias = Callable[[ModelRequest], Awaitable[ModelAnswer]]
+RequestT = TypeVar("RequestT")
+AnswerT = TypeVar("AnswerT")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,7 +130,7 @@ class Account:
         self._throttled_since: float | None = None
         self._in_flight: set[anyio.CancelScope] = set()
 
-    async def call(self, ask: Ask, request: ModelRequest) -> ModelAnswer:
+    async def call(self, ask: Callable[[RequestT], Awaitable[AnswerT]], request: RequestT) -> AnswerT:
         """Return the answer, trying again what may pass.
 
         What was sent is paid for, so cancelling the caller does not cut it short: `hurry` does.
@@ -160,7 +161,7 @@ class Account:
                 self.limit.release()
             await anyio.sleep(self.patience.pause_s(failures))
 
-    async def _kept(self, ask: Ask, request: ModelRequest) -> ModelAnswer:
+    async def _kept(self, ask: Callable[[RequestT], Awaitable[AnswerT]], request: RequestT) -> AnswerT:
         # A task that had not begun when its run was cancelled gets this far: it sends nothing.
         await anyio.lowlevel.checkpoint_if_cancelled()
         with anyio.CancelScope(shield=True) as scope:

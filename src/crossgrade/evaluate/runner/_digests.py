@@ -6,7 +6,8 @@ from typing import Any
 import msgspec
 
 from crossgrade.domain import JSON, ModelRequest, Offer, Variant, Workload
-from crossgrade.providers import LocalProvider, Provider
+from crossgrade.providers import HostedProvider, LocalProvider, Provider
+from crossgrade.wire import HOSTS
 
 # Sorting makes the bytes of equal values equal; `str` writes paths and other leaves.
 _encode = msgspec.json.Encoder(order="deterministic", enc_hook=str).encode
@@ -26,7 +27,24 @@ def request_digest(
     local model's open `provider` runs, since another file may stand at the same path.
     """
     runs = (provider.identity,) if isinstance(provider, LocalProvider) else ()
-    return digest((offer.provider, offer.base_url, request, epoch, *runs))
+    return digest((offer.provider, _address(offer, provider), request, epoch, *runs))
+
+
+def embedding_digest(offer: Offer, text: str, *, provider: Provider) -> str:
+    """Name the embedding of a text, as `request_digest` names a request."""
+    return digest((offer.provider, _address(offer, provider), "embedding", offer.model, text))
+
+
+def _address(offer: Offer, provider: Provider | None) -> str | None:
+    """Return what is to be known of an endpoint's address: nothing where the table of hosts has it.
+
+    Where the environment is part of it, as at Azure, it is the `provider`'s that is open; without
+    one it is unknown, and equal to none.
+    """
+    host = HOSTS.get(offer.provider)
+    if offer.base_url is not None or host is None or not host.is_placed_by_environment:
+        return offer.base_url
+    return provider.base_url if isinstance(provider, HostedProvider) else "unknown"
 
 
 def prompt_digest(request: ModelRequest) -> str:

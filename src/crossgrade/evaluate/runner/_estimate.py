@@ -67,7 +67,8 @@ def estimate_run(
     Input tokens are the prompts' UTF-8 bytes over `BYTES_PER_TOKEN` and what a chat template
     adds, output tokens between 1 and `max_output_tokens` (4,096 where the settings bound
     nothing). An offer with `batch` costs its batch price. With `store`, requests that were paid
-    for before cost nothing; those to a local model count as open, since its file is not looked at.
+    for before cost nothing; those to a local model, or to an address that the environment gives,
+    count as open, since neither is looked at.
 
     Raises `DataError` for a sample that lacks a field of a prompt.
     """

@@ -93,6 +93,7 @@ class Flow:
         self._done = 0
         self._unscored = 0
         self._judge_usd = Decimal(0)
+        self._has_scored = False
         self._shown_at = 0.0
         self._calls: TaskGroup
         self.calls_saved = 0
@@ -188,17 +189,29 @@ class Flow:
             while self._recalled:
                 await self._next_move()
             return await self._admit(case, paid)
-        if self._budget.limit_usd is not None:
-            for call in to_ask:
-                call.reserved_usd = call.contestant.reserve_usd(call.request)
-            cost_usd = sum((call.reserved_usd for call in to_ask), self._judge_usd)
-            while not self._budget.has_room_for(cost_usd):
-                if not self._being_asked:
-                    self.failure = self.failure or self._budget.exceeded(cost_usd)
-                    return False
-                await self._next_move()
+        if self._budget.limit_usd is not None and not await self._is_affordable(case, to_ask):
+            return False
         self._start(case, to_ask, paid)
         return True
+
+    async def _is_affordable(self, case: Case, to_ask: Sequence[Call]) -> bool:
+        """Wait until the budget has room for a case and its scores; False when it never will.
+
+        What scores cost shows with the first: until then one case is in flight.
+        """
+        for call in to_ask:
+            call.reserved_usd = call.contestant.reserve_usd(call.request)
+        while True:
+            case.reserved_usd = self._judge_usd if case.needs_scores else Decimal(0)
+            cost_usd = sum((call.reserved_usd for call in to_ask), case.reserved_usd)
+            is_alone = all(each.done for each in self._started)
+            if is_alone or self._has_scored or not case.needs_scores:
+                if self._budget.has_room_for(cost_usd):
+                    return True
+                if is_alone:
+                    self.failure = self.failure or self._budget.exceeded(cost_usd)
+                    return False
+            await self._next_move()
 
     def _is_full(self) -> bool:
         window = max(each.account.limit.limit for each in self._plan.contestants)
@@ -214,6 +227,7 @@ class Flow:
         if case.sample.id not in self._known_samples:
             self._writer.put(self._run_sample(case))
         case.missing = len(to_ask)
+        self._budget.reserve(case.reserved_usd)
         for call in case.calls:
             if call.is_open and call.digest in paid:
                 self._asking.take(case, call, paid[call.digest])
@@ -248,7 +262,7 @@ class Flow:
     async def _finish(self, case: Case) -> None:
         """Score a case whose answers are in, and let it count once everything is committed."""
         try:
-            for call in await self._score_case(case):
+            for call in await self._fresh_scores(case):
                 if call.is_scored_again:
                     self._asking.repeat(case, call)
                 self._writer.put(self._answer_score(case, call))
@@ -256,9 +270,18 @@ class Flow:
         except Exception as error:  # noqa: BLE001 - raised by `run_workload` once all is kept
             self._stop(error)
             return
+        finally:
+            self._budget.release(case.reserved_usd)
         case.done = True
         self._settle()
         self._moved.set()
+
+    async def _fresh_scores(self, case: Case) -> list[Call]:
+        fresh = await self._score_case(case)
+        costs = [call.score.cost_usd or Decimal(0) for call in fresh if call.score is not None]
+        self._judge_usd = max(self._judge_usd, sum(costs, Decimal(0)))
+        self._has_scored = self._has_scored or bool(fresh)
+        return fresh
 
     def _settle(self) -> None:
         """Count the cases at the head of the order that are done."""
@@ -304,7 +327,6 @@ class Flow:
         assert call.score is not None
         cost_usd = call.score.cost_usd
         self._budget.pay(cost_usd)
-        self._judge_usd = max(self._judge_usd, cost_usd or Decimal(0))
         return AnswerScore(
             run_id=self._plan.run_id,
             sample_id=case.sample.id,

@@ -1,6 +1,8 @@
 """The models behind judges: asked through their accounts, their answers kept and reused."""
 
-from collections.abc import Mapping, Sequence
+import struct
+from base64 import b64decode, b64encode
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from decimal import Decimal
 from typing import TYPE_CHECKING
@@ -12,7 +14,8 @@ from crossgrade.domain import ModelAnswer, ModelRequest, Offer, Price
 from crossgrade.economics import cost_usd
 from crossgrade.errors import NotFoundError, UsageError
 from crossgrade.evaluate.runner._concurrency import Accounts
-from crossgrade.evaluate.runner._digests import request_digest
+from crossgrade.evaluate.runner._digests import embedding_digest, request_digest
+from crossgrade.evaluate.scorers import Embedded
 from crossgrade.providers import HostedProvider, Provider
 from crossgrade.store import Response, new_id
 
@@ -58,11 +61,17 @@ class Judges:
             )
         sent = replace(request, model=offer.model)
         digest = request_digest(offer, sent, epoch=1, provider=provider)
+        account = self._accounts.of(offer, provider)
+        return await self._paid_once(digest, offer, lambda: account.call(provider.ask, sent))
+
+    async def _paid_once(
+        self, digest: str, offer: Offer, ask: Callable[[], Awaitable[ModelAnswer]]
+    ) -> ModelAnswer:
+        """Return the answer that was paid for before, or ask and keep what comes."""
         paid = await anyio.to_thread.run_sync(self._store.answers.paid, [digest])
         if digest in paid:
             return _paid_before(paid[digest].answer)
-        account = self._accounts.of(offer, provider)
-        answer = await account.call(provider.ask, sent)
+        answer = await ask()
         response = Response(
             id=new_id(),
             request_digest=digest,
@@ -74,15 +83,31 @@ class Judges:
             await anyio.to_thread.run_sync(self._store.answers.append, [response])
         return answer
 
-    async def embed(self, name: str, texts: Sequence[str]) -> Sequence[Sequence[float]]:
-        """Return the offer's vectors of some texts; raises as `HostedProvider.embed` does."""
-        provider = self._providers.get(name)
-        if not isinstance(provider, HostedProvider):
+    async def embed(self, name: str, texts: Sequence[str]) -> Embedded:
+        """Embed some texts, each once however often it comes; raises as `HostedProvider.embed` does."""
+        provider, offer = self._providers.get(name), self._offers.get(name)
+        if offer is None or not isinstance(provider, HostedProvider):
             raise UsageError(
                 f"the scorer asks `{name}` for embeddings, which it does not serve",
                 hint="name an offer at an OpenAI-compatible host as the scorer's `model`",
             )
-        return await provider.embed(texts)
+        answers = [await self._embedded(offer, provider, text) for text in texts]
+        costs = [self.cost_of(name, answer) for answer in answers]
+        known = [cost for cost in costs if cost is not None]
+        return Embedded(
+            [_unpacked(answer.text) for answer in answers],
+            sum(known, Decimal(0)) if len(known) == len(costs) else None,
+        )
+
+    async def _embedded(self, offer: Offer, provider: HostedProvider, text: str) -> ModelAnswer:
+        account = self._accounts.of(offer, provider)
+
+        async def embed(text: str) -> ModelAnswer:
+            found = await provider.embed([text])
+            return ModelAnswer(text=_packed(found.vectors[0]), usage=found.usage)
+
+        digest = embedding_digest(offer, text, provider=provider)
+        return await self._paid_once(digest, offer, lambda: account.call(embed, text))
 
     def cost_of(self, name: str, answer: ModelAnswer) -> Decimal | None:
         """Return what this answer of the offer cost in US dollars: 0 for one that was paid for before."""
@@ -94,3 +119,13 @@ class Judges:
 
 def _paid_before(answer: ModelAnswer) -> ModelAnswer:
     return _AnswerPaidBefore(**{field.name: getattr(answer, field.name) for field in fields(answer)})
+
+
+def _packed(vector: Sequence[float]) -> str:
+    """Return a vector as text: base64 of its numbers as little-endian 64-bit floats."""
+    return b64encode(struct.pack(f"<{len(vector)}d", *vector)).decode()
+
+
+def _unpacked(text: str) -> tuple[float, ...]:
+    packed = b64decode(text)
+    return struct.unpack(f"<{len(packed) // 8}d", packed)

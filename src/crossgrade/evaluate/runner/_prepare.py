@@ -1,7 +1,7 @@
 """What happens before a run asks anything: samples drawn and checked, the run recorded or found."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
@@ -9,7 +9,7 @@ from crossgrade.domain import ModelAnswer, Price, Sample, Workload
 from crossgrade.errors import UsageError
 from crossgrade.evaluate.runner._contestant import Contestant
 from crossgrade.evaluate.runner._digests import digest, run_settings
-from crossgrade.evaluate.scorers import PairScorer, Scorer
+from crossgrade.evaluate.scorers import PairScorer, PythonScorer, Scorer
 from crossgrade.store import Run, new_id
 from crossgrade.workloads import Dataset
 
@@ -29,7 +29,8 @@ def check_prices(workload: Workload, prices: Mapping[str, Price | None]) -> None
         return
     contestants = [variant.name for variant in (workload.incumbent, *workload.candidates)]
     for name in dict.fromkeys([*contestants, *prices]):
-        if prices.get(name) is None:
+        price = prices.get(name)
+        if price is None or (name in contestants and price.output_per_mtok is None):
             raise UsageError(
                 f"no price of `{name}` is known: a limit of ${workload.max_cost_usd} cannot be kept",
                 hint=f"add `prices` to `{name}` in crossgrade.yaml, or drop the limit",
@@ -41,11 +42,13 @@ async def check_samples(
 ) -> None:
     """Raise `DataError` for a sample that a prompt or the scorer cannot use, before money is spent."""
     blank = ModelAnswer(text="")
+    # A function of the user's may do anything: it sees real answers only.
+    tries_blank = not (hasattr(scorer, "score_pair") or isinstance(scorer, PythonScorer))
     for sample in samples:
         for contestant in contestants:
             contestant.request(sample)
-        if not hasattr(scorer, "score_pair"):
-            await scorer.score(sample, blank)
+        if tries_blank:
+            await cast("Scorer", scorer).score(sample, blank)
 
 
 def begin(

@@ -3,6 +3,7 @@
 from crossgrade.evaluate.scorers._contract import (
     AskModel,
     CostOf,
+    Embedded,
     EmbedTexts,
     Grade,
     Means,
@@ -46,6 +47,7 @@ __all__ = [
     "CodeScorer",
     "CostOf",
     "EmbedTexts",
+    "Embedded",
     "ExactOptions",
     "F1Options",
     "Grade",

@@ -16,8 +16,17 @@ from crossgrade.evaluate.scorers._text import considered
 AskModel: TypeAlias = Callable[[ModelRequest], Awaitable[ModelAnswer]]
 """Asks a model; a judge's `ModelRequest.model` is the name of the offer in the judge's options."""
 
-EmbedTexts: TypeAlias = Callable[[str, Sequence[str]], Awaitable[Sequence[Sequence[float]]]]
-"""Gives the embedding vectors of some texts, in order, by the offer of that name."""
+
+@dataclass(frozen=True, slots=True)
+class Embedded:
+    """The vectors of some texts, in order, and what they cost now in US dollars, None where unknown."""
+
+    vectors: Sequence[Sequence[float]]
+    cost_usd: Decimal | None
+
+
+EmbedTexts: TypeAlias = Callable[[str, Sequence[str]], Awaitable[Embedded]]
+"""Embeds some texts by the offer of that name."""
 
 CostOf: TypeAlias = Callable[[str, ModelAnswer], Decimal | None]
 """What one answer of the offer of that name cost in US dollars; None is unknown."""

@@ -37,8 +37,7 @@ class SimilarityOptions(Options, frozen=True):
 class SimilarityScorer:
     """Scores an answer by its largest cosine to a target, rescaled so that `unrelated` is 0.
 
-    A failed embedding call leaves the answer unscored. The endpoint's price is not known here,
-    so `cost_usd` is None.
+    A failed embedding call leaves the answer unscored, at an unknown cost.
     """
 
     kind: str
@@ -53,20 +52,23 @@ class SimilarityScorer:
         if not text:
             return unparsed("the answer is blank")
         try:
-            seen, *targets = await self.embed(self.options.model, [text, *wanted])
+            embedded = await self.embed(self.options.model, [text, *wanted])
         except AuthError:
             raise
         except ProviderError as error:
             return Score(value=None, explanation=f"not embedded: {error.message}"[:1000], cost_usd=None)
+        seen, *targets = embedded.vectors
         cosines = [cosine(seen, target) for target in targets]
         if len(targets) != len(wanted) or None in cosines:
             return Score(
-                value=None, explanation="the embedding endpoint gave unusable vectors", cost_usd=None
+                value=None,
+                explanation="the embedding endpoint gave unusable vectors",
+                cost_usd=embedded.cost_usd,
             )
         best = max(value for value in cosines if value is not None)
         unrelated = self.options.unrelated
         value = min(1.0, max(0.0, (best - unrelated) / (1 - unrelated)))
-        return Score(value=value, extracted=f"cosine {best:.4f}", cost_usd=None)
+        return Score(value=value, extracted=f"cosine {best:.4f}", cost_usd=embedded.cost_usd)
 
 
 def cosine(left: Sequence[float], right: Sequence[float]) -> float | None:

@@ -1,6 +1,7 @@
 """Scores by a user's function, and by an embedding model."""
 
 import math
+from decimal import Decimal
 
 import anyio
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from crossgrade.domain import ModelAnswer, Sample, ScorerSpec
 from crossgrade.errors import AuthError, ConfigError, DataError, UpstreamError
 from crossgrade.evaluate import build_scorer
+from crossgrade.evaluate.scorers import Embedded
 
 SAMPLE = Sample(id="s1", fields={}, target="cat")
 SOURCE = """
@@ -93,7 +95,7 @@ def similarity(vectors, **options):
         assert (model, list(texts)) == ("small", ["a cat", "cat"])
         if isinstance(vectors, Exception):
             raise vectors
-        return vectors
+        return Embedded(vectors, Decimal("0.5"))
 
     spec = ScorerSpec(kind="similarity", options={"model": "small", **options})
     return anyio.run(build_scorer(spec, embed=embed).score, SAMPLE, ModelAnswer(text=" a cat "))
@@ -104,7 +106,7 @@ def test_similarity_is_the_cosine() -> None:
     assert similarity([[3, 4], [4, 3]]).value == pytest.approx(0.96)
     assert similarity([[1, 0], [-1, 0]]).value == 0
     assert similarity([[1e200, 0], [1e200, 1e200]]).value == pytest.approx(math.sqrt(0.5))
-    assert similarity([[3, 4], [4, 3]]).cost_usd is None
+    assert similarity([[3, 4], [4, 3]]).cost_usd == Decimal("0.5")
 
 
 def test_similarity_starts_where_unrelated_texts_are() -> None:
