@@ -102,6 +102,8 @@ def read_body(body: bytes) -> Asked | Problem:
         asked = _ASKED.decode(body)
     except msgspec.ValidationError as error:
         return bad_request(f"The body has a field of the wrong type: {excerpt(str(error))}", "invalid_type")
+    except UnicodeDecodeError:
+        return bad_request("The body is not UTF-8.", "invalid_json")
     except msgspec.DecodeError as error:
         what = excerpt(str(error)) if body.strip() else "it is empty"
         return bad_request(f"The body is not JSON: {what}", "invalid_json")

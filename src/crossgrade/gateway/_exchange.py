@@ -137,6 +137,12 @@ class Exchange:
         if outcome is not None:
             self._reserved(outcome)
 
+    def fail_body(self, problem: Problem) -> None:
+        """Refuse the request for what its body turned out to be."""
+        if not self.done:
+            self._let_go()
+            self.refuse(problem, UNKNOWN if self._sent_at else NOTHING)
+
     def _choose(self, plan: Plan, payload: Payload) -> None:
         if plan.is_fixed:
             self._choice = plan.choose(NO_FACTS, _EPOCH, "")
@@ -188,7 +194,7 @@ class Exchange:
         target.breaker.sent()
         if self._attempts == 1:
             self._services.retries.earn()
-        target.pool.start(self, fresh=not self.repeatable)
+        target.pool.start(self, fresh=self.payload is not None and self.payload.one_shot)
 
     def _next_target(self, now: float) -> TargetState | None:
         """Return the next target that takes the request; one that asked to be spared comes last."""

@@ -12,6 +12,7 @@ from crossgrade.gateway._answers import Problem
 from crossgrade.gateway._breaker import RetryBudget
 from crossgrade.gateway._exchange import Exchange, access_problem
 from crossgrade.gateway._head import Request, locate
+from crossgrade.gateway._large import LargePayload
 from crossgrade.gateway._limits import Counter, Limits
 from crossgrade.gateway._messages import RequestRecord
 from crossgrade.gateway._pages import Pages
@@ -62,6 +63,7 @@ class Gateway:
         self._keeper = keeper
         self._pages = pages
         self.is_ready = False
+        self._folder = settings.state
         self._life = os.urandom(6).hex()
         self._count = 0
         self._permits: dict[tuple[str, str], tuple[Principal, Plan, tuple[Counter, ...]]] = {}
@@ -72,7 +74,19 @@ class Gateway:
         return f"req-{self._life}{self._count:08x}"
 
     def handle(self, client: ClientConnection, request: Request) -> None:
-        """Answer a request that is whole, or whose body is too large to wait for."""
+        """Answer a request that is whole, or whose body is too large to wait for.
+
+        A fault of the gateway's own ends this one request, with a 500, and nothing else.
+        """
+        try:
+            self._handle(client, request)
+        except Exception as error:  # noqa: BLE001  # whatever it is, the next request must be served
+            context = {"message": "a request could not be handled", "exception": error}
+            self.loop.call_exception_handler(context)
+            message = "The gateway failed: its log says why."
+            client.refuse(Problem(status=500, message=message, code="internal_error"))
+
+    def _handle(self, client: ClientConnection, request: Request) -> None:
         found = locate(request.target)
         if isinstance(found, Problem):
             client.refuse(found)
@@ -98,7 +112,12 @@ class Gateway:
             self, client, request, endpoint=endpoint, principal=principal, request_id=request_id
         )
         if not request.complete or request.size > self.serving.body_parse_bytes:
-            raise NotImplementedError
+            large = LargePayload(
+                exchange, client, request, endpoint=endpoint, path_route=path_route, folder=self._folder
+            )
+            exchange.payload = large
+            large.take()
+            return
         parts = request.parts
         payload = read_payload(endpoint, parts[0] if len(parts) == 1 else b"".join(parts))
         if isinstance(payload, Problem):

@@ -119,6 +119,12 @@ class Request:
             self.others += 1
             self.head_bytes += len(value)
 
+    def without_upgrade(self) -> bytes:
+        """Return the head again, without what asks for another protocol."""
+        kept = [item for item in self.headers.items() if item[0] not in (b"connection", b"upgrade")]
+        lines = b"".join(b"%b: %b\r\n" % item for item in kept)
+        return b"%b %b HTTP/1.1\r\n%b\r\n" % (self.method, self.target, lines)
+
     def text(self, name: bytes) -> str | None:
         """Return a header as text, None where it is missing or empty."""
         value = self.headers.get(name)

@@ -27,12 +27,14 @@ from crossgrade.wire import CLIENTS, FLAVOURS, ClientName, InboundRequest, Strea
 class Payload(Protocol):
     """A request's body on its way to a target.
 
-    `repeatable` says whether it can be sent again; `asked` is what it says, as far as that is known.
+    `repeatable` says whether it can be sent (again); one that is `one_shot` can be sent once, so that
+    it had better not meet a dead connection. `asked` is what it says, as far as that is known.
     """
 
     asked: Asked
     size: int
     repeatable: bool
+    one_shot: bool
 
     @property
     def has_tools(self) -> bool | None:
@@ -67,7 +69,7 @@ class Payload(Protocol):
 class ParsedPayload:
     """A body that was parsed."""
 
-    __slots__ = ("_inbound", "_span", "asked", "body", "endpoint", "repeatable", "size")
+    __slots__ = ("_inbound", "_span", "asked", "body", "endpoint", "one_shot", "repeatable", "size")
 
     def __init__(self, endpoint: Endpoint, body: bytes, asked: Asked, span: tuple[int, int] | None) -> None:
         self.endpoint = endpoint
@@ -75,6 +77,7 @@ class ParsedPayload:
         self.asked = asked
         self.size = len(body)
         self.repeatable = True
+        self.one_shot = False
         self._span = span
         self._inbound: InboundRequest | None = None
 

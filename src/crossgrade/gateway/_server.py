@@ -241,8 +241,10 @@ class ClientConnection(asyncio.Protocol):
         request = self._incoming
         assert request is not None
         parser, serving = self._parser, self._edge.serving
-        request.headed = True
         request.method = parser.get_method()
+        if parser.should_upgrade() and request.problem is None:
+            return  # it is read again, without that
+        request.headed = True
         request.version = parser.get_http_version()
         request.head_bytes += self._feeding
         request.problem = check_head(request, serving)
@@ -275,6 +277,8 @@ class ClientConnection(asyncio.Protocol):
         """Answer the request, now that it is whole."""
         request = self._incoming
         assert request is not None
+        if not request.headed:
+            return
         self._incoming = None
         request.complete = True
         request.keep_alive = self._parser.should_keep_alive() and request.version == "1.1"
@@ -330,10 +334,13 @@ class ClientConnection(asyncio.Protocol):
             self._edge.handle(self, request)
 
     def _ignore_upgrade(self, rest: bytes) -> None:
-        """Go on as if no upgrade had been asked for; the parser does not."""
+        """Read a request again as if no upgrade had been asked for: the parser left its body out."""
+        request, self._incoming = self._incoming, None
+        if request is None or request.method == b"CONNECT":
+            self._give_up(bad_request("This is an API, not a forward proxy.", "bad_target"))
+            return
         self._parser = httptools.HttpRequestParser(self)
-        if rest:
-            self.data_received(rest)
+        self._feed(request.without_upgrade() + rest)
 
     def _malformed(self) -> None:
         """Answer bytes that are no HTTP; what was asked before them is still answered."""

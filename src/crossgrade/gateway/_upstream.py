@@ -139,6 +139,11 @@ class UpstreamConnection(asyncio.Protocol):
         if self._transport is not None:
             self._transport.write(data)
 
+    def write_body(self, data: bytes) -> None:
+        """Send a piece of a body that comes in pieces; the wait for the answer begins anew."""
+        self.deadline = self._owner.now() + self._owner.timeout_s
+        self.write(data)
+
     def detach(self) -> None:
         """Let the call go, whose answer is whole, and wait a moment for the end of its framing."""
         self._call = _REST

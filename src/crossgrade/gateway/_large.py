@@ -1,0 +1,272 @@
+"""Bodies too large to be parsed: never interpreted, passed on in constant memory.
+
+Where the body begins with its `model`, as most clients write it, it is passed on as it comes.
+Otherwise it goes to an unlinked file first, until the model is found, and from there to the
+provider, as often as it takes.
+"""
+
+import asyncio
+import re
+import tempfile
+from typing import IO, Protocol
+
+import msgspec
+
+from crossgrade.errors import ContextTooLongError
+from crossgrade.gateway._answers import Problem, bad_request
+from crossgrade.gateway._body import Asked
+from crossgrade.gateway._head import Endpoint, Request
+from crossgrade.gateway._relay import Watcher
+from crossgrade.gateway._scan import ModelScan
+from crossgrade.gateway._server import ClientConnection
+from crossgrade.gateway._targets import TargetState
+from crossgrade.gateway._upstream import UpstreamConnection
+from crossgrade.gateway._watch import Watch
+
+_HEAD_BYTES = 512
+"""So much is waited for before a body counts as one that does not begin with its model."""
+
+_PIECE = 1 << 18
+_TURN = 1 << 20
+"""So much is read from the file before others get their turn."""
+
+_HEAD = re.compile(rb'\s*\{\s*"model"\s*:\s*("[^"\\]{1,256}")')
+
+
+class Owner(Protocol):
+    """The exchange, as its body sees it."""
+
+    def begin(self, payload: "LargePayload", path_route: str | None) -> None:
+        """Find the route and ask a target: the model is known."""
+
+    def fail_body(self, problem: Problem) -> None:
+        """Refuse the request for what its body turned out to be."""
+
+
+class LargePayload:
+    """A body on its way through; it is the request's `Sink` and what a target is sent."""
+
+    def __init__(
+        self,
+        owner: Owner,
+        client: ClientConnection,
+        request: Request,
+        *,
+        endpoint: Endpoint,
+        path_route: str | None,
+        folder: str,
+    ) -> None:
+        self.asked = Asked()
+        self.size = request.length or 0
+        self.repeatable = True
+        self.one_shot = False
+        self.has_tools: bool | None = None
+        self.modality: str | None = None
+        self._owner = owner
+        self._client = client
+        self._request = request
+        self._endpoint = endpoint
+        self._path_route = path_route
+        self._folder = folder
+        self._loop = asyncio.get_running_loop()
+        self._first = b""
+        self._span: tuple[int, int] | None = None
+        self._scan = ModelScan()
+        self._held: list[bytes] = []
+        self._file: IO[bytes] | None = None
+        self._connection: UpstreamConnection | None = None
+        self._passing = False
+        self._paused = False
+        self._target_model = b""
+        self._at = 0
+        self._turns = 0
+
+    def take(self) -> None:
+        """Begin with what has come of the body."""
+        parts, self._request.parts = self._request.parts, []
+        self._request.sink = self
+        if parts:
+            self.body(b"".join(parts))
+        if self._request.complete:
+            self.body_end()
+
+    # What comes from the client: `Sink`.
+
+    def body(self, data: bytes) -> None:
+        """Take the next piece."""
+        if self._passing:
+            self._pass(data)
+        elif self._file is not None:
+            self._keep(data)
+        else:
+            self._first += data
+            found = _HEAD.match(self._first)
+            if found is not None and self._request.length is not None:
+                self._pass_on(found)
+            elif found is not None or len(self._first) >= _HEAD_BYTES:
+                self._spool()
+
+    def body_end(self) -> None:
+        """Take note that the body is whole."""
+        if not self._passing:
+            if self._file is None:
+                self._spool()
+            self._kept()
+            return
+        self._scan.end()
+        if self._scan.span is not None or self._scan.is_top_level or self._scan.is_inside:
+            self._owner.fail_body(bad_request("The key `model` is there twice.", "duplicate_key"))
+        elif self._connection is not None:
+            self._send_held(self._connection, len(self._held))
+
+    # The body begins with its model: it is passed on.
+
+    def _pass_on(self, found: re.Match[bytes]) -> None:
+        self._passing = self.one_shot = True
+        self._span = found.span(1)
+        self.asked = Asked(model=msgspec.json.decode(found[1], type=str))
+        first, self._first = self._first, self._first[:_HEAD_BYTES]
+        rest = first[found.end() :]
+        self._scan.feed(rest)
+        self._held = [rest]
+        self._client.pause_reading()
+        self._owner.begin(self, self._path_route)
+
+    def _pass(self, data: bytes) -> None:
+        """Pass on what came before; the newest piece is held back, for the last may have to be."""
+        self._scan.feed(data)
+        self._held.append(data)
+        if self._connection is not None:
+            self._send_held(self._connection, len(self._held) - 1)
+
+    def _send_held(self, connection: UpstreamConnection, count: int) -> None:
+        if self._request.complete:
+            connection.busy_body = False
+        for piece in self._held[:count]:
+            connection.write_body(piece)
+        del self._held[:count]
+
+    # Otherwise it is kept in a file first.
+
+    def _spool(self) -> None:
+        self._file = tempfile.TemporaryFile(dir=self._folder)  # noqa: SIM115  # `close` closes it
+        first, self._first = self._first, self._first[:_HEAD_BYTES]
+        self._keep(first)
+
+    def _keep(self, data: bytes) -> None:
+        assert self._file is not None
+        self._scan.feed(data)
+        try:
+            self._file.write(data)
+        except OSError:
+            message = "The body cannot be kept at the moment: put `model` first, so that it need not be."
+            self._owner.fail_body(Problem(status=503, message=message, code="no_space", retry_after_s=5.0))
+
+    def _kept(self) -> None:
+        assert self._file is not None
+        self.size = self._request.size
+        scan = self._scan
+        scan.end()
+        span = scan.span
+        if scan.twice:
+            self._owner.fail_body(bad_request("The key `model` is there twice.", "duplicate_key"))
+        elif span is None:
+            message = "The body names no `model`, or is no JSON object."
+            self._owner.fail_body(bad_request(message, "no_model"))
+        else:
+            self._span = span
+            self._file.seek(span[0])
+            try:
+                model = msgspec.json.decode(self._file.read(span[1] - span[0]), type=str)
+            except (msgspec.DecodeError, UnicodeDecodeError):
+                model = ""
+            self.asked = Asked(model=model)
+            self._owner.begin(self, self._path_route)
+
+    # What goes to the target: `Payload`.
+
+    def send(self, target: TargetState, connection: UpstreamConnection, extra: bytes) -> None:
+        """Write the head, and begin to write the body."""
+        if target.target.flavour != self._endpoint.flavour:
+            raise ContextTooLongError(
+                f"{target.name} speaks another API, and a body of {self.size} bytes is not translated",
+                status=413,
+            )
+        assert self._span is not None
+        model, (start, end) = target.model_json, self._span
+        length = self.size - (end - start) + len(model)
+        connection.busy_body = True
+        connection.write(target.request_head(self._endpoint.path, length, extra))
+        self._connection = connection
+        self._paused = False
+        if self._passing:
+            self.repeatable = False
+            connection.write_body(self._first[:start] + model)
+            if self._request.complete:
+                self.body_end()
+            else:
+                self._send_held(connection, len(self._held) - 1)
+                self._client.resume_reading()
+        else:
+            self._target_model = model
+            self._at = 0
+            self._pump()
+
+    def _pump(self) -> None:
+        """Write from the file until the connection takes no more, or others should have their turn."""
+        for _ in range(_TURN // _PIECE):
+            if self._paused or self._connection is None:
+                return
+            piece = self._next_piece()
+            if not piece:
+                self._connection.busy_body = False
+                return
+            self._connection.write_body(piece)
+        self._loop.call_soon(self._pump)
+
+    def _next_piece(self) -> bytes:
+        """Return what follows in the rewritten body, nothing at its end."""
+        assert self._file is not None
+        assert self._span is not None
+        start, end = self._span
+        if self._at == start:
+            self._at = end
+            return self._target_model
+        self._file.seek(self._at)
+        piece = self._file.read(min(start - self._at, _PIECE) if self._at < start else _PIECE)
+        self._at += len(piece)
+        return piece
+
+    def paused(self) -> None:
+        """Write no more for now."""
+        self._paused = True
+        if self._passing:
+            self._client.pause_reading()
+
+    def resumed(self) -> None:
+        """Write on."""
+        self._paused = False
+        if self._passing:
+            self._client.resume_reading()
+        else:
+            self._pump()
+
+    def watcher(self, target: TargetState) -> Watcher:
+        """Return what follows the answer's stream."""
+        return Watch(target.target.flavour, swallow=False)
+
+    def whole(self, target: TargetState, body: bytes) -> bytes:  # noqa: ARG002  # the signature of Payload
+        """Return a whole answer: the APIs are the same."""
+        return body
+
+    def opening(self) -> bytes:
+        """Return the body's first bytes, which a conversation's later requests share."""
+        return self._first
+
+    def close(self) -> None:
+        """Let go of the file and of the connection."""
+        self._connection = None
+        self._held = []
+        file, self._file = self._file, None
+        if file is not None:
+            file.close()

@@ -1,0 +1,75 @@
+"""Bodies over the limit of what is parsed."""
+
+import json
+
+import pytest
+
+BIG = {"messages": [{"role": "user", "content": 'lorem "ipsum" ' * 30_000}], "max_tokens": 5}
+
+
+def _last(model="support"):
+    return json.dumps({**BIG, "model": model}).encode()
+
+
+def _first(model="support"):
+    return json.dumps({"model": model, **BIG}).encode()
+
+
+@pytest.mark.parametrize("body", [_first(), _last()], ids=["first", "last"])
+def test_a_large_body_arrives_with_only_its_model_changed(run, make, fake, body):
+    with run([make.target(fake)], body_parse_bytes=10_000) as world:
+        answer = world.post(body)
+        assert answer.status == 200
+        assert fake.requests[0].body == body.replace(b'"support"', b'"big-model"')
+        record = world.settled()[0]
+        assert record.body_bytes == len(body)
+        # and the connection serves the next one
+        assert world.post(make.chat()).status == 200
+
+
+@pytest.mark.parametrize("body", [_first(), _last()], ids=["first", "last"])
+def test_a_large_chunked_body_arrives(run, make, fake, body):
+    with run([make.target(fake)], body_parse_bytes=10_000) as world:
+        pieces = [body[at : at + 7000] for at in range(0, len(body), 7000)]
+        framed = b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces) + b"0\r\n\r\n"
+        head = b"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\n"
+        assert world.raw(head + framed).status == 200
+        assert fake.requests[0].body == body.replace(b'"support"', b'"big-model"')
+
+
+@pytest.mark.parametrize("extra", [b',"model":"dear"}', b',"mod\\u0065l":"dear"}'])
+@pytest.mark.parametrize("body", [_first(), _last()], ids=["first", "last"])
+def test_a_second_model_never_reaches_the_provider(run, make, fake, body, extra):
+    with run([make.target(fake)], body_parse_bytes=10_000) as world:
+        answer = world.post(body[:-1] + extra)
+        assert (answer.status, answer.code) == (400, "duplicate_key")
+        assert not fake.requests
+
+
+def test_an_unknown_model_in_a_large_body_is_refused(run, make, fake):
+    with run([make.target(fake)], body_parse_bytes=10_000) as world:
+        for body in (_first("nobody"), _last("nobody")):
+            assert world.post(body).code == "model_not_found"
+
+
+def test_a_spooled_body_goes_to_the_next_target_when_the_first_is_away(run, make, fake):
+    from crossgrade.domain import RouteSpec
+
+    away = make.target(fake, "away", base_url="http://127.0.0.1:9")
+    route = RouteSpec(name="support", incumbent="big", fallbacks=())
+    with run(
+        [make.target(fake), away],
+        [route, RouteSpec(name="x", incumbent="away", fallbacks=("big",))],
+        body_parse_bytes=10_000,
+    ) as world:
+        for body in (_first("x"), _last("x")):
+            answer = world.post(body)
+            assert (answer.status, answer.headers["x-crossgrade-target"]) == (200, "big")
+        assert {record.reason for record in world.settled(2)} == {"fallback"}
+
+
+def test_a_body_over_the_limit_is_refused_at_its_head(run, make, fake):
+    with run([make.target(fake)], body_max_bytes=1000) as world:
+        head = b"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-length: 1001\r\n\r\n"
+        answer = world.raw(head)
+        assert (answer.status, answer.code) == (413, "request_too_large")
