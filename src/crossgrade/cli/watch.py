@@ -2,6 +2,7 @@
 
 import os
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -49,7 +50,7 @@ def command(label_file: Path | None, config_path: str, *, once: bool, as_json: b
     with Project.open(config_path) as project:
         found = look(project, environ=os.environ, label_file=label_file)
         if not once:
-            _go_on(project, found)
+            _go_on(project, found)  # until interrupted
     if as_json:
         print_json({"look": found}, schema_version=1)
     else:
@@ -61,16 +62,16 @@ def command(label_file: Path | None, config_path: str, *, once: bool, as_json: b
 def _go_on(project: "Project", found: "Look") -> None:
     """Look again and again, until interrupted; the store's troubles pass, so they are told and outlived."""
     from crossgrade.errors import CrossgradeError
-    from crossgrade.watch import look
+    from crossgrade.watch import Look, look
 
     _print(found)
     while True:
-        _tell(found)
+        _log(found)
         time.sleep(project.config.watching.interval_s)
         try:
             found = look(project, environ=os.environ)
         except CrossgradeError as error:
-            note(f"problem: {error.message}")
+            found = Look(at=datetime.now(UTC), problems=[error.message])
 
 
 def _print(found: "Look") -> None:
@@ -88,6 +89,21 @@ def _shown(cell: object) -> object:
     if isinstance(cell, float):
         return f"{cell:.3g}"
     return f"{cell:%Y-%m-%d}" if hasattr(cell, "strftime") else cell
+
+
+def _log(found: "Look") -> None:
+    """Write alarms and problems to stderr as lines of a log."""
+    from crossgrade.telemetry import log_line
+
+    at = found.at.timestamp()
+    for alarm in found.alarms:
+        line = log_line(
+            "alarm", at=at, level="error", route=alarm.route, segment=alarm.segment, kind=alarm.kind,
+            verdict_id=alarm.verdict_id, alarm=alarm.id, detail=alarm.detail,
+        )  # fmt: skip
+        note(line)
+    for problem in found.problems:
+        note(log_line("watch_problem", at=at, level="warning", error=problem))
 
 
 def _tell(found: "Look") -> None:

@@ -21,7 +21,7 @@ from crossgrade.watch._labels import awaited, read_labels, record_labels, write_
 from crossgrade.watch._monitor import Monitor
 from crossgrade.watch._outcomes import audit_outcomes, outcome_digest
 from crossgrade.watch._scoring import judge_of, live_sample, score_pairs
-from crossgrade.watch._stepping import raise_alarm, step_back
+from crossgrade.watch._stepping import alarms_about, raise_alarm, step_back
 from crossgrade.watch._webhook import deliver
 
 Status: TypeAlias = Literal["watching", "unmeasurable", "alarm"]
@@ -76,7 +76,8 @@ def look(
 ) -> Look:
     """Look once at every route in force that moves traffic.
 
-    Finishes steps back that a crash interrupted; takes people's scores from `label_file` and
+    Steps back first where an alarm about a certificate was not followed, because of a crash or
+    because the certificate was applied again; takes people's scores from `label_file` and
     writes the pairs that wait for them there; scores new pairs; feeds the monitors; checks dates,
     prices and versions; on alarm steps the route back, then tells the webhook. What goes wrong
     with one route is a problem in the result and keeps no other from being looked at. Raises
@@ -86,8 +87,7 @@ def look(
     found = Look(at=now)
     store, watching = project.store, project.config.watching
     with store.watching():
-        for alarm in store.alarms.without_event("stepped_down"):
-            step_back(store, alarm)
+        _step_back_again(store, found)
         watched = list(_watched(project, found))
         if label_file is not None:
             _exchange_labels(store, label_file, watched, watching.label_share, found)
@@ -102,6 +102,17 @@ def look(
         except CrossgradeError as error:
             found.problems.append(error.message)
     return found
+
+
+def _step_back_again(store: Store, found: Look) -> None:
+    table = store.routes.current()
+    for route in () if table is None else table.routes:
+        for alarm in alarms_about(store, route):
+            if step_back(store, alarm):
+                found.problems.append(
+                    f"route {route.name}: alarm {alarm.id} ({alarm.kind}) stood and the certificate was in "
+                    "force: stepped back; only a new certificate goes up again"
+                )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -102,8 +102,8 @@ async def score_pairs(
         async with open_scorer(project, workload, environ) as scorer:
             digest = scorer.digest
             for _ in range(0, MOST_AT_ONCE, GROUP):
-                problem = _too_dear(project, workload)
                 pairs = project.store.pairs.unscored(route, digest, verdict_id=verdict_id, limit=GROUP)
+                problem = _too_dear(project, workload) if pairs else None
                 if problem is not None or not pairs:
                     return Scoring(digest=digest, problem=problem)
                 project.store.pairs.append_audits(await _audits(scorer, pairs, workload))

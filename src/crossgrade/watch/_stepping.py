@@ -27,17 +27,22 @@ def stepped_back(route: Route, segment: str | None) -> Route | None:
     )
 
 
-def raise_alarm(store: Store, alarm: Alarm) -> Alarm | None:
-    """Record an alarm once and step its route back; returns it where it is new."""
+def raise_alarm(store: Store, alarm: Alarm) -> bool:
+    """Record an alarm and step its route back; returns whether it is new: it is recorded once."""
     known = any(
-        (each.verdict_id, each.segment, each.kind) == (alarm.verdict_id, alarm.segment, alarm.kind)
-        for each in store.alarms.recent(alarm.route, limit=1000)
+        (each.segment, each.kind) == (alarm.segment, alarm.kind) for each in alarms_about(store, alarm)
     )
-    if known:
-        return None
-    store.alarms.append(alarm)
+    if not known:
+        store.alarms.append(alarm)
     step_back(store, alarm)
-    return alarm
+    return not known
+
+
+def alarms_about(store: Store, route: Route | Alarm) -> list[Alarm]:
+    """Return the alarms about a route's certificate, newest first."""
+    name = route.name if isinstance(route, Route) else route.route
+    recent = store.alarms.recent(name, limit=1000)
+    return [alarm for alarm in recent if alarm.verdict_id == route.verdict_id]
 
 
 def step_back(store: Store, alarm: Alarm) -> RouteTable | None:
@@ -48,13 +53,12 @@ def step_back(store: Store, alarm: Alarm) -> RouteTable | None:
     """
     table = store.routes.current()
     route = None if table is None else table.route(alarm.route)
-    down = None
-    if route is not None and route.verdict_id == alarm.verdict_id:
-        down = stepped_back(route, alarm.segment)
-    published = None
-    if table is not None and down is not None:
-        digest = route_table_digest(table)
-        published = store.publish_route(table.replacing(down, previous=digest), digest, step="down")
-    version = None if published is None else published.version
-    store.alarms.append_event(alarm.id, "stepped_down", {"version": version})
+    if table is None or route is None or route.verdict_id != alarm.verdict_id:
+        return None
+    down = stepped_back(route, alarm.segment)
+    if down is None:
+        return None
+    digest = route_table_digest(table)
+    published = store.publish_route(table.replacing(down, previous=digest), digest, step="down")
+    store.alarms.append_event(alarm.id, "stepped_down", {"version": published.version})
     return published

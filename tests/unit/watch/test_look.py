@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 
 from crossgrade.errors import StoreError
-from crossgrade.routing import Policy
+from crossgrade.routing import Policy, Route, route_table_digest
 from crossgrade.store import Alarm, Feedback
 from crossgrade.watch import look
 from tests.unit.watch.conftest import BAD, GOOD, NOW, SWITCH, Site
@@ -122,8 +122,23 @@ def test_an_alarm_about_an_old_certificate_leaves_a_new_one_alone(site: Site) ->
         project.store.alarms.append(Alarm(route="support", kind="change", detail={}, verdict_id="older"))
     site.look()
     assert site.route().policy == SWITCH
+
+
+def test_a_certificate_applied_again_after_its_alarm_steps_back_again(site: Site) -> None:
+    verdict = site.apply()
+    site.see(verdict, [(GOOD, BAD)] * 80)
+    assert site.look().alarms
     with site.project() as project:
-        assert project.store.alarms.without_event("stepped_down") == []
+        table = project.store.routes.current()
+        up = Route(
+            name="support", policy=SWITCH, targets={"gpt": "gpt", "llama": "llama"},
+            valid_until=NOW + timedelta(days=1), verdict_id=verdict,
+        )  # fmt: skip
+        project.store.publish_route(table.replacing(up, previous=""), route_table_digest(table))
+    found = site.look()
+    assert (found.alarms, found.standings) == ([], [])
+    assert "only a new certificate goes up again" in found.problems[0]
+    assert site.route().policy.kind == "keep"
 
 
 def test_a_new_certificate_goes_up_again(site: Site) -> None:
