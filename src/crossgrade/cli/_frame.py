@@ -51,7 +51,7 @@ COMMANDS = (
     Entry("demo", "Start", "Compare two real local models and two published ones; no keys."),
     Entry("init", "Start", "Write a commented crossgrade.yaml with a small dataset."),
     Entry("doctor", "Start", "Check the installation and the project; change nothing."),
-    Entry("config", "Start", "Check crossgrade.yaml, or print its JSON schema."),
+    Entry("config", "Start", "Check crossgrade.yaml, print its schema, or import LiteLLM's."),
     Entry("models", "Start", "List, install and verify the model files of local models."),
     Entry("workload", "Measure", "List or show the workloads of the project."),
     Entry("evaluate", "Measure", "Ask both models until the verdict is certain."),

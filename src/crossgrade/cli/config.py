@@ -1,11 +1,12 @@
-"""`crossgrade config`: check the configuration, print its schema."""
+"""`crossgrade config`: check the configuration, print its schema, import another proxy's."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from crossgrade.cli._frame import config_option, json_option
-from crossgrade.cli._output import print_json
+from crossgrade.cli._output import note, print_json
 
 if TYPE_CHECKING:
     from crossgrade.errors import ConfigError
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 
 @click.group()
 def command() -> None:
-    """Check crossgrade.yaml, or print its JSON schema."""
+    """Check crossgrade.yaml, print its schema, or import LiteLLM's."""
 
 
 @command.command()
@@ -52,6 +53,8 @@ def validate(config_path: str, *, as_json: bool) -> int | None:
         click.echo(f"  models: {', '.join(models)}")
         click.echo(f"  workloads: {', '.join(workloads) or 'none yet'}")
         click.echo(f"  routes: {', '.join(routes) or 'none yet'}")
+        for each in config.ignored:
+            note(f"ignored: {each}")
     return None
 
 
@@ -63,6 +66,31 @@ def schema() -> None:
     from crossgrade.config import config_schema
 
     click.echo(json.dumps(config_schema(), indent=2, ensure_ascii=False))
+
+
+@command.command(name="import-litellm")
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+@json_option
+def import_litellm(file: Path, *, as_json: bool) -> None:
+    """Print a LiteLLM config.yaml FILE as a crossgrade.yaml.
+
+    `crossgrade serve --config FILE` serves it as it is, too; what has no counterpart is listed on
+    standard error either way.
+    """
+    from crossgrade.config import load_config
+    from crossgrade.errors import UsageError
+    from crossgrade.routing.export import to_yaml
+
+    config = load_config(file)
+    if not config.is_litellm:
+        message = f"{file} is not a LiteLLM file: it has no `model_list`"
+        raise UsageError(message, hint="name LiteLLM's config.yaml")
+    if as_json:
+        print_json({"config": config.tree.data, "ignored": config.ignored}, schema_version=1)
+        return
+    click.echo(to_yaml(config.tree.data), nl=False)
+    for each in config.ignored:
+        note(f"ignored: {each}")
 
 
 def _problem(error: "ConfigError") -> dict[str, object]:

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 from pydantic import ValidationError
 
+from crossgrade.config._litellm import import_litellm, is_litellm
 from crossgrade.config._problems import raise_problems, schema_problems, secret_problems
 from crossgrade.config._resolve import Resolver, with_overrides
 from crossgrade.config._schema import ConfigFile
@@ -29,7 +30,7 @@ class Config:
     `root` is the folder of the file; every path lies below it. `store` is an absolute path or
     a database URL. `canonical` is the configuration as read, with defaults written out, as
     JSON with sorted keys (paths as in the file, no secrets), and `digest` its SHA-256 in hex:
-    both are recorded with a run.
+    both are recorded with a run. `ignored` is what a LiteLLM file has beyond what was made of it.
     """
 
     path: Path
@@ -44,6 +45,8 @@ class Config:
     canonical: str
     digest: str
     tree: YamlTree
+    is_litellm: bool = False
+    ignored: tuple[str, ...] = ()
 
     def locate(self, where: str) -> Position | None:
         """Return line and column of a key (`workloads.support.scorer.options.x`) or its nearest parent."""
@@ -55,7 +58,7 @@ class Config:
 
 
 def load_config(path: str | Path, *, environ: Mapping[str, str] = os.environ) -> Config:
-    """Read and check a configuration file.
+    """Read and check a configuration file: crossgrade.yaml, or a LiteLLM `config.yaml` as it is.
 
     Raises ConfigError for a file that cannot be read as YAML and InvalidConfigError, with all
     problems, for one that breaks rules: secrets first, then shape, then names and paths. Reads
@@ -63,6 +66,8 @@ def load_config(path: str | Path, *, environ: Mapping[str, str] = os.environ) ->
     """
     path = Path(path)
     tree = read_yaml(path)
+    imported = import_litellm(tree, environ) if is_litellm(tree) else None
+    tree = imported.tree if imported else tree
     raise_problems(secret_problems(tree))  # alone, so that no other message can repeat one
     if tree.data is None:
         raise tree.error("", "the file is empty", "write one with `crossgrade init`")
@@ -93,6 +98,8 @@ def load_config(path: str | Path, *, environ: Mapping[str, str] = os.environ) ->
         canonical=canonical.decode(),
         digest=hashlib.sha256(canonical).hexdigest(),
         tree=tree,
+        is_litellm=imported is not None,
+        ignored=imported.ignored if imported else (),
     )
 
 

@@ -223,7 +223,7 @@ def test_a_workload_without_a_route_is_said(decided: Verdict, project: Path) -> 
     verdict_id = record(decided)
     with (
         Project.open() as opened,
-        pytest.raises(UsageError, match="no route of crossgrade.yaml is of workload"),
+        pytest.raises(UsageError, match=r"no route of crossgrade\.yaml is of workload"),
     ):
         opened.apply(verdict_id)
 

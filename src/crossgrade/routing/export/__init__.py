@@ -1,6 +1,7 @@
 """Routes as configuration of the proxy that is already in place: pure text, and what it cannot carry."""
 
 from crossgrade.routing.export._plan import Exported, RoutePlan, plan_route
+from crossgrade.routing.export._yaml import to_yaml
 from crossgrade.routing.export.envoy import to_envoy
 from crossgrade.routing.export.litellm import LITELLM_PREFIXES, to_litellm
 from crossgrade.routing.export.openrouter import to_openrouter
@@ -17,4 +18,5 @@ __all__ = [
     "to_envoy",
     "to_litellm",
     "to_openrouter",
+    "to_yaml",
 ]
