@@ -39,12 +39,15 @@ def note_failure(breaker: Breaker, error: ProviderError, now: float) -> None:
 def provider_problem(error: ProviderError) -> Problem:
     """Return what the client is told; the provider's words are quoted briefly, its keys never."""
     status, code = error_words(error)
+    message = error.message
+    if "<" in message:  # a page for people, which is not quoted
+        message = message.partition(":")[0]
     if isinstance(error, AuthError):
         return Problem(status=status, message="The provider refused the gateway's own key.", code=code)
     if isinstance(error, RateLimitedError):
         wait = None if error.retry_after_s is None else min(error.retry_after_s, _MOST_WAIT_S)
-        return Problem(status=status, message=error.message, code=code, retry_after_s=wait)
+        return Problem(status=status, message=message, code=code, retry_after_s=wait)
     said = error.status
     if isinstance(error, BadRequestError | ContextTooLongError) and said is not None and 400 <= said < 500:
         status = said
-    return Problem(status=status, message=error.message, code=code)
+    return Problem(status=status, message=message, code=code)

@@ -94,7 +94,7 @@ class UpstreamConnection(asyncio.Protocol):
     """Carries one call after another."""
 
     __slots__ = (
-        "_began", "_call", "_count", "_ended", "_headers", "_owner", "_parser", "_paused", "_pieces",
+        "_began", "_call", "_count", "_ended", "_headers", "_kept", "_owner", "_parser", "_paused", "_pieces",
         "_size", "_transport", "_until_close", "busy_body", "deadline", "received_at", "reused",
     )  # fmt: skip
 
@@ -106,7 +106,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._headers: dict[bytes, bytes] = {}
         self._pieces: list[bytes] = []
         self._count = self._size = 0
-        self._began = self._ended = self._until_close = False
+        self._began = self._ended = self._kept = self._until_close = False
         self._paused = False
         self.busy_body = False
         self.reused = False
@@ -215,13 +215,13 @@ class UpstreamConnection(asyncio.Protocol):
         if not self._began and self._count > MOST_HEAD_BYTES:
             self._fail(UpstreamError(f"{self._owner.name} sent a head of more than {MOST_HEAD_BYTES} bytes"))
         elif self._ended and self._call is not None:
-            self._finish(keep=self._parser.should_keep_alive())
+            self._finish()
 
-    def _finish(self, *, keep: bool) -> None:
+    def _finish(self) -> None:
         call, self._call = self._call, None
         self._headers = {}
         self._count = self._size = 0
-        if keep and not self.busy_body:
+        if self._kept and not self.busy_body:
             self.resume()
             self.reused = True
             self._owner.release(self)
@@ -263,6 +263,7 @@ class UpstreamConnection(asyncio.Protocol):
         """Take note of the answer's end."""
         if self._began:
             self._ended = True
+            self._kept = self._parser.should_keep_alive()
         else:
             self._headers = {}
 

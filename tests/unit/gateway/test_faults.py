@@ -1,0 +1,304 @@
+"""Providers that fail in every way known: the client gets a clear answer, never a key."""
+
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from crossgrade.domain import RouteSpec
+from crossgrade.gateway.settings import Target
+from crossgrade.testing import FakeProvider, Fault, Reply
+
+KEY = "sk-provider-0123456789abcdef"
+JSON_HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n"
+SSE_HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n"
+ANSWER = (
+    b'{"id":"1","choices":[{"message":{"content":"ok"}}],"usage":{"prompt_tokens":3,"completion_tokens":1}}'
+)
+CHUNK = b'data: {"id":"1","choices":[{"delta":{"content":"ok"}}]}\n\n'
+PAUSE = b"\0pause\0"
+GO = threading.Event()
+DONE = b"data: [DONE]\n\n"
+
+
+@contextmanager
+def scripted(answer: bytes) -> Iterator[tuple[str, list[bytes]]]:
+    """Serve raw bytes to every connection, waiting for GO where PAUSE stands; then close."""
+    listening = socket.create_server(("127.0.0.1", 0))
+    received: list[bytes] = []
+
+    def serve() -> None:
+        while True:
+            try:
+                connection, _ = listening.accept()
+            except OSError:
+                return
+            with connection:
+                received.append(connection.recv(1 << 20))
+                first, *others = answer.split(PAUSE)
+                connection.sendall(first)
+                for piece in others:
+                    assert GO.wait(10)
+                    connection.sendall(piece)
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}/v1", received
+    finally:
+        listening.shutdown(socket.SHUT_RDWR)
+        listening.close()
+        thread.join()
+
+
+def raw_target(url: str, **fields) -> Target:
+    return Target(
+        name="raw",
+        provider="x",
+        flavour="openai",
+        base_url=url,
+        model="m",
+        key_env="KEY",
+        timeout_s=1.0,
+        **fields,
+    )
+
+
+@contextmanager
+def behind(run, make, script, **fields):
+    """Run a worker whose only target is a fake provider; yields both."""
+    with FakeProvider(script) as fake, run([make.target(fake, **fields)], environ={"KEY": KEY}) as world:
+        yield world, fake
+
+
+@contextmanager
+def before(run, answer: bytes):
+    """Run a worker whose only target sends raw bytes; yields it and what the target received."""
+    with scripted(answer) as (url, received):
+        target = raw_target(url)
+        with run([target], only(target.name), environ={"KEY": KEY}) as world:
+            yield world, received
+
+
+def only(name: str) -> list[RouteSpec]:
+    return [RouteSpec(name="support", incumbent=name, attempts=1)]
+
+
+FAULTS = {
+    "bad_key": (502, "upstream_refused_key"),
+    "context_too_long": (400, "context_length_exceeded"),
+    "drop": (502, "upstream_error"),
+    "filtered": (400, "content_filter"),
+    "gzip_bomb": (502, "upstream_error"),
+    "half_json": (502, "upstream_error"),
+    "hang": (504, "timeout"),
+    "html": (502, "upstream_error"),
+    "rate_limit": (429, "rate_limit_exceeded"),
+    "redirect": (502, "upstream_error"),
+    "server_error": (502, "upstream_error"),
+}
+
+
+@pytest.mark.parametrize("kind", FAULTS)
+def test_a_fault_becomes_a_clear_error(run, make, kind):
+    with FakeProvider(Fault(kind)) as fake:
+        target = make.target(fake, key_env="KEY", timeout_s=0.3)
+        with run([target], only("big"), environ={"KEY": KEY}) as world:
+            answer = world.post(make.chat())
+            assert (answer.status, answer.code) == FAULTS[kind]
+            assert KEY.encode() not in answer.body
+            assert b"sk-fake" not in answer.body
+            assert b"<" not in answer.body
+            record = world.settled()[0]
+            assert (record.status, record.error) == FAULTS[kind]
+
+
+def test_a_year_of_retry_after_is_capped(run, make):
+    script = Fault("rate_limit", retry_after="31536000")
+    with behind(run, make, script) as (world, _):
+        assert int(world.post(make.chat()).headers["retry-after"]) <= 3600
+
+
+def test_a_key_that_the_provider_quotes_never_reaches_the_client(run, make):
+    with behind(run, make, Fault("echo_key"), key_env="KEY") as (world, fake):
+        for stream in (False, True):
+            answer = world.post(make.chat(stream=stream))
+            assert answer.status == 200
+            assert fake.requests[-1].headers["authorization"] == f"Bearer {KEY}"
+            assert KEY.encode() not in answer.body
+
+
+def test_nonsense_usage_is_unknown_and_the_cost_an_estimate(run, make):
+    from decimal import Decimal
+
+    with FakeProvider(Fault("wrong_usage")) as fake:
+        target = make.target(fake, input_per_mtok=Decimal(1), output_per_mtok=Decimal(2))
+        with run([target], only("big")) as world:
+            answer = world.post(make.chat())
+            record = world.settled()[0]
+            assert record.input_tokens is None
+            assert record.cost_origin == "estimate"
+            assert record.cost_usd > 0
+            assert float(answer.headers["x-crossgrade-cost-usd"]) > 0
+
+
+STREAM_FAULTS = {
+    "no marker": CHUNK * 2,
+    "half an event": CHUNK + b'data: {"id"',
+    "an error inside": CHUNK
+    + b'data: {"error":{"message":"overloaded sk-provider-0123456789abcdef"}}\n\n'
+    + DONE,
+    "a named error": CHUNK + PAUSE + b'event: error\ndata: {"error":{"message":"overloaded"}}\n\n',
+    "a huge event": CHUNK + PAUSE + b"data: " + b"x" * (5 << 20),
+}
+
+
+@pytest.mark.parametrize("name", STREAM_FAULTS)
+def test_a_stream_that_breaks_ends_in_an_error_and_never_in_a_terminal_marker(run, make, name):
+    with before(run, SSE_HEAD + STREAM_FAULTS[name]) as (world, _):
+        GO.clear()
+        connection = world.connect()
+        body = make.chat(stream=True)
+        connection.sendall(world.head("/v1/chat/completions", len(body)) + body)
+        data = connection.recv(65536)
+        while CHUNK not in data:
+            data += connection.recv(65536)
+        GO.set()
+        answer = make.read_answer(connection, data)
+        assert answer.body.startswith(CHUNK)
+        assert b"[DONE]" not in answer.body
+        assert b'"error"' in answer.body.split(b"\n\n")[-2]
+        assert KEY.encode() not in answer.body
+        assert world.settled()[0].error == "broken_off"
+
+
+def test_a_stream_that_fails_before_its_first_event_can_be_answered_by_another_target(run, make, fake):
+    broken = SSE_HEAD + b'data: {"error":{"message":"overloaded","code":503}}\n\n'
+    with scripted(broken) as (url, _):
+        route = RouteSpec(name="support", incumbent="big", fallbacks=())
+        raw = RouteSpec(name="raw-first", incumbent="raw", fallbacks=("big",))
+        with run([make.target(fake), raw_target(url)], [route, raw], environ={"KEY": KEY}) as world:
+            answer = world.post(make.chat("raw-first", stream=True))
+            assert answer.body.endswith(DONE)
+            record = world.settled()[0]
+            assert (record.target, record.reason, record.attempts) == ("big", "fallback", 2)
+
+
+STREAMS = {
+    "CRLF": (CHUNK + DONE).replace(b"\n", b"\r\n"),
+    "mixed ends": CHUNK.replace(b"\n", b"\r\n") + DONE,
+    "comments": b": ping\n\n" + CHUNK + b": ping\n\n" + DONE,
+    "two terminal markers": CHUNK + DONE + DONE,
+    "data after the marker": CHUNK + DONE + CHUNK,
+    "no blank line behind the marker": CHUNK + b"data: [DONE]",
+    "usage with choices": CHUNK[:-3] + b',"usage":{"prompt_tokens":3,"completion_tokens":1}}\n\n' + DONE,
+}
+
+
+@pytest.mark.parametrize("name", STREAMS)
+def test_odd_but_whole_streams_end_well(run, make, name):
+    with before(run, SSE_HEAD + STREAMS[name]) as (world, _):
+        answer = world.post(make.chat(stream=True))
+        body = answer.body.replace(b"\r\n", b"\n")
+        assert body.endswith(DONE)
+        assert body.count(b"[DONE]") == 1
+        assert body.count(b'"content":"ok"') == 1
+        record = world.settled()[0]
+        assert record.error is None
+        assert record.response_id == "1"
+
+
+def test_headers_that_are_the_providers_own_business_stay_there(run, make):
+    head = JSON_HEAD + b"set-cookie: a=b\r\nx-ratelimit-remaining-requests: 7\r\nserver: x\r\nx-key: y\r\n"
+    with before(run, head + b"content-length: %d\r\n\r\n" % len(ANSWER) + ANSWER) as (world, received):
+        answer = world.post(make.chat(), cookie="c", x_forwarded_for="1.2.3.4", openai_organization="o")
+        assert answer.headers["x-ratelimit-remaining-requests"] == "7"
+        assert not {"set-cookie", "server", "x-key"} & set(answer.headers)
+        sent = received[0].lower()
+        for name in (b"cookie", b"x-forwarded-for", b"openai-organization", b"accept-encoding: gzip"):
+            assert name not in sent
+        assert b"accept-encoding: identity" in sent
+
+
+def test_a_kept_connection_that_turns_out_dead_costs_the_client_nothing(run, make, fake):
+    with run([make.target(fake)], [RouteSpec(name="support", incumbent="big", attempts=1)]) as world:
+        assert world.post(make.chat()).status == 200
+        # The provider closes just as the next request is written: nothing of an answer has come.
+        pool = world.worker.gateway.targets["big"].pool
+        world.on_loop(lambda: pool._idle[0]._transport.get_extra_info("socket").shutdown(socket.SHUT_WR))
+        assert world.post(make.chat()).status == 200
+        assert world.settled(2)[1].attempts == 1
+
+
+RAW = {
+    "not HTTP": b"SSH-2.0-OpenSSH\r\n",
+    "nothing": b"",
+    "endless head": b"HTTP/1.1 200 OK\r\n" + b"x: y\r\n" * 20_000,
+    "length and chunks": JSON_HEAD + b"content-length: 3\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
+    "short": JSON_HEAD + b"content-length: 500\r\n\r\n{}",
+    "text": b"HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: 2\r\n\r\nok",
+    "an error as 200": JSON_HEAD + b'content-length: 30\r\n\r\n{"error":{"message":"not now"}}'[:-1],
+}
+
+
+@pytest.mark.parametrize("name", RAW)
+def test_what_is_no_answer_is_an_upstream_error(run, make, name):
+    with before(run, RAW[name]) as (world, _):
+        answer = world.post(make.chat())
+        assert (answer.status, answer.code) == (502, "upstream_error"), answer
+
+
+def test_a_retry_mends_a_passing_failure(run, make):
+    with behind(run, make, [Fault("server_error"), Reply("fine")]) as (world, _):
+        assert world.post(make.chat()).status == 200
+        assert world.settled()[0].attempts == 2
+
+
+def test_a_refused_request_is_not_sent_again(run, make, fake):
+    with FakeProvider(Fault("context_too_long")) as small:
+        route = RouteSpec(name="support", incumbent="big", fallbacks=())
+        first = RouteSpec(name="small", incumbent="small", fallbacks=("big",))
+        with run([make.target(fake), make.target(small, "small")], [route, first]) as world:
+            answer = world.post(make.chat("small"))  # a longer context may take it
+            assert answer.headers["x-crossgrade-target"] == "big"
+        with run([make.target(small, "small")], [RouteSpec(name="small", incumbent="small")]) as world:
+            seen = len(small.requests)
+            assert world.post(make.chat("small")).status == 400
+            assert len(small.requests) == seen + 1
+
+
+def test_a_target_that_keeps_failing_is_left_alone(run, make, fake):
+    with FakeProvider(Fault("server_error")) as broken:
+        route = RouteSpec(name="support", incumbent="broken", fallbacks=("big",))
+        with run([make.target(fake), make.target(broken, "broken")], [route]) as world:
+            for _ in range(12):
+                assert world.post(make.chat()).status == 200
+            assert len(broken.requests) == 5
+            assert world.settled(12)[-1].attempts == 1
+
+
+def test_retries_stay_within_their_budget(run, make):
+    with behind(run, make, [Fault("server_error"), Reply("fine")]) as (world, _):
+        world.on_loop(lambda: setattr(world.worker.gateway.retries, "_left", 0.0))
+        assert world.post(make.chat()).status == 502
+
+
+def test_a_body_over_a_targets_length_goes_to_the_next(run, make, fake):
+    route = RouteSpec(name="support", incumbent="big", fallbacks=("long",), max_body_bytes={"big": 10})
+    with run([make.target(fake), make.target(fake, "long")], [route]) as world:
+        assert world.post(make.chat()).headers["x-crossgrade-target"] == "long"
+    route = RouteSpec(name="support", incumbent="big", max_body_bytes={"big": 10})
+    with run([make.target(fake)], [route]) as world:
+        assert world.post(make.chat()).code == "context_length_exceeded"
+
+
+def test_requests_wait_for_a_connection_and_are_all_served(run, make):
+    with behind(run, make, Reply("ok", delay_s=0.02), max_connections=2) as (world, fake):
+        clients = [world.connect() for _ in range(8)]
+        body = make.chat()
+        for client in clients:
+            client.sendall(world.head("/v1/chat/completions", len(body)) + body)
+        assert [make.read_answer(client).status for client in clients] == [200] * 8
+        assert fake.connections == 2
