@@ -46,6 +46,9 @@ def _parts(evidence: Evidence) -> Iterator[tuple[str, bytes]]:
 def _model_parts(model: ModelColumns) -> Iterator[tuple[str, bytes]]:
     for name in ("score", "error", "unparsed", "cost_usd", "latency_ms", "ttft_ms", "human"):
         yield name, _numbers(getattr(model, name))
+    for name in ("calls", "failed_calls"):
+        if getattr(model, name) is not None:
+            yield name, _numbers(getattr(model, name))
     yield "prompt_digests", _texts(model.prompt_digests)
     rest = (
         model.origin.value,

@@ -23,6 +23,8 @@ class ModelColumns:
     `settings_digests` are the distinct decoding settings and prompt templates seen. `human`
     holds a person's score of the same answer (NaN where nobody looked), drawn at random: it
     corrects a judge's scores. `out_of_range` counts scores outside [0, 1], which are NaN here.
+    Where a sample was asked in several epochs, `error` marks those that failed every time, and
+    `calls` and `failed_calls` count what was asked; None: each sample is one call.
     """
 
     model: str
@@ -40,6 +42,8 @@ class ModelColumns:
     out_of_range: int = 0
     epochs: int = 1
     human: FloatColumn | None = None
+    calls: FloatColumn | None = None
+    failed_calls: FloatColumn | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

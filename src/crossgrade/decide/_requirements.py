@@ -93,6 +93,8 @@ def _error_rate(view: View, model: ModelColumns, limit: float) -> tuple[bool | N
     """Return whether the share of failed calls is within the limit, and what was measured."""
     asked = view.asked(model)
     n, failed = int(asked.sum()), int((asked & model.error).sum())
+    if model.calls is not None and model.failed_calls is not None:
+        n, failed = int(model.calls[asked].sum()), int(model.failed_calls[asked].sum())
     if not n:
         return None, "not measured"
     found = proportion_interval(failed, n)

@@ -274,7 +274,7 @@ def _columns(evidence: Evidence) -> Iterator[tuple[str, FloatColumn | BoolColumn
         yield name, getattr(evidence, name)
     names = ("score", "error", "unparsed", "cost_usd", "latency_ms", "ttft_ms", "output", "human")
     for model in (evidence.incumbent, *evidence.candidates):
-        for name in (*names, "prompt_digests"):
+        for name in (*names, "calls", "failed_calls", "prompt_digests"):
             yield f"{name} of {model.model}", getattr(model, name)
 
 

@@ -136,6 +136,8 @@ class _Pairing:
         # A mean over the scores that happen to fit would hide the ones that do not.
         values[self._count(rows[out_of_range]) > 0] = np.nan
         labels = results.labels
+        calls = self._count(rows)
+        epochs = int(calls.max(initial=1))
         return ModelColumns(
             model=name,
             score=values[kept],
@@ -150,8 +152,10 @@ class _Pairing:
             prompt_digests=self._first_label("prompt_digest", rows, kept),
             stated_mean=self._stated_mean(name, values, scored, errors),
             out_of_range=int(out_of_range.sum()),
-            epochs=int(self._count(rows).max(initial=1)),
+            epochs=epochs,
             human=self._mean("human", rows, kept) if "human" in results.amounts else None,
+            calls=calls[kept] if epochs > 1 else None,
+            failed_calls=errors[kept] if epochs > 1 else None,
         )
 
     def agreed_names(self, label: str, kept: Rows) -> TextColumn | None:

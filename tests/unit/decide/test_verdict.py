@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime, timedelta
 import numpy as np
 import pytest
 
-from crossgrade.decide import DecisionSettings, ModelFacts, decide_policy
+from crossgrade.decide import DecisionSettings, ModelFacts, decide_policy, evidence_digest
 from crossgrade.domain import Requirements
 from crossgrade.errors import DataError, UsageError
 
@@ -155,6 +155,18 @@ def test_latency_is_measured_with_its_interval(make, counts, now):
     assert [check(limit)[0].met for limit in (2_000, 780, 100)] == [True, None, False]
     assert "over 200 calls" in check(2_000)[0].seen
     assert check(2_000)[1].met is True
+
+
+def test_the_error_rate_is_of_calls_however_many_epochs_a_sample_has(make, counts, now):
+    once = make(*counts(150, 12, 12, 26), inc=DEAR, cand=CHEAP)
+    failed = np.repeat([1.0, 0.0], [100, 100])
+    cand = {**CHEAP, "calls": np.full(200, 3.0), "failed_calls": failed}
+    epochs = make(*counts(150, 12, 12, 26), inc=DEAR, cand=cand)
+    settings = DecisionSettings(requirements=Requirements(error_rate=0.05))
+    (check,) = decide_policy(epochs, settings, now=now).requirements
+    assert check.met is False
+    assert "of 600 calls failed" in check.seen
+    assert evidence_digest(epochs) != evidence_digest(once)
 
 
 def test_a_verdict_ends_when_a_model_it_names_is_retired(good, now):

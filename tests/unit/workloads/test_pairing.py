@@ -104,6 +104,12 @@ def test_errors() -> None:
     assert left_out.incumbent.score[0] == 1.0
     assert np.isnan(as_zero.incumbent.score[1:]).all()
     assert as_zero.incumbent.error.tolist() == [False, True, False]
+    assert as_zero.incumbent.calls is not None
+    assert as_zero.incumbent.failed_calls is not None
+    assert as_zero.incumbent.calls.tolist() == [2, 1, 1]
+    assert as_zero.incumbent.failed_calls.tolist() == [1, 1, 0]
+    # One epoch: a sample is a call.
+    assert as_zero.candidates[0].calls is None
 
 
 @pytest.mark.parametrize("score", [-0.1, 1.1, 85.0])
