@@ -32,16 +32,6 @@ class FeedbackLog:
             with self._database.writing() as connection:
                 connection.execute(insert(t.feedback), [storable(row) for row in rows])
 
-    def of_responses(self, response_ids: Sequence[str], name: str) -> dict[str, Feedback]:
-        """Return the first outcome of this name for each of at most 500 responses that has one."""
-        query = (
-            select(t.feedback)
-            .where(t.feedback.c.response_id.in_(response_ids), t.feedback.c.name == name)
-            .order_by(desc(t.feedback.c.at), desc(t.feedback.c.id))
-        )
-        with self._database.reading() as connection:
-            return {row.response_id: _feedback(row) for row in connection.execute(query)}
-
     def unaudited(
         self, route: str, name: str, scorer_digest: str, *, verdict_id: str | None, limit: int = 500
     ) -> list[Feedback]:

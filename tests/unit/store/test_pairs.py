@@ -101,8 +101,6 @@ def test_the_first_outcome_of_a_response_counts(any_store: Store) -> None:
     ]
     any_store.feedback.append(outcomes[0])
     any_store.feedback.append(outcomes[1:])
-    found = any_store.feedback.of_responses(["1", "2", "3"], "resolved")
-    assert {key: each.value for key, each in found.items()} == {"1": 1.0, "2": 0.5}
     assert any_store.feedback.unaudited("chat", "resolved", "f", verdict_id="v") == [outcomes[0]]
     any_store.pairs.append_audits([audit("1", source="feedback", scorer_digest="f")])
     assert any_store.feedback.unaudited("chat", "resolved", "f", verdict_id="v") == []
