@@ -148,6 +148,7 @@ STREAM_FAULTS = {
     "no marker": CHUNK * 2,
     "half an event": CHUNK + b'data: {"id"',
     "an error inside": CHUNK
+    + PAUSE
     + b'data: {"error":{"message":"overloaded sk-provider-0123456789abcdef"}}\n\n'
     + DONE,
     "a named error": CHUNK + PAUSE + b'event: error\ndata: {"error":{"message":"overloaded"}}\n\n',
