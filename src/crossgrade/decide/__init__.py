@@ -19,7 +19,7 @@ from crossgrade.decide._records import (
     Verdict,
     VerdictName,
 )
-from crossgrade.decide._stopping import Progress, Stopping
+from crossgrade.decide._stopping import Stopping
 from crossgrade.decide._verify import recompute, verify
 from crossgrade.domain import Estimate
 
@@ -36,7 +36,6 @@ __all__ = [
     "ModelFacts",
     "PairingAudit",
     "PolicyCost",
-    "Progress",
     "RequirementCheck",
     "Sibling",
     "Stopping",

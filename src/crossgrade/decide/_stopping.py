@@ -18,16 +18,6 @@ from crossgrade.decide._hypotheses import alpha_shares
 from crossgrade.stats import Outcome, Retention, SequentialRetention
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Progress:
-    """How one hypothesis stands: its retention so far, and its outcome once it is decided."""
-
-    candidate: str
-    segment: str | None
-    retention: Retention
-    outcome: Outcome | None
-
-
 @dataclass(slots=True)
 class _Follower:
     """One hypothesis: its bets, and how it came out."""
@@ -94,11 +84,6 @@ class Stopping:
             if follower.outcome is None:
                 follower.outcome = follower.test.update(scale * incumbent_score, scale * score)
 
-    @property
-    def done(self) -> bool:
-        """Whether every hypothesis is decided."""
-        return not self._never and all(follower.outcome is not None for follower in self._followers.values())
-
     def live(self) -> dict[str, Retention]:
         """Return each candidate's retention so far over the whole workload, or on each segment.
 
@@ -110,18 +95,6 @@ class Stopping:
             candidate if segment is None else f"{candidate} on {segment}": follower.test.result()
             for (candidate, segment), follower in (wholes or self._followers).items()
         }
-
-    def snapshot(self) -> tuple[Progress, ...]:
-        """Return how every hypothesis stands."""
-        return tuple(
-            Progress(
-                candidate=candidate,
-                segment=segment,
-                retention=follower.test.result(),
-                outcome=follower.outcome,
-            )
-            for (candidate, segment), follower in self._followers.items()
-        )
 
     def _informed(self, candidate: str, segment: str | None) -> list[_Follower]:
         """Return the hypotheses that a pair informs: the whole, and its segment's."""

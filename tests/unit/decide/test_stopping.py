@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from crossgrade.decide import DecisionSettings, Stopping, decide_policy, verify
+from crossgrade.stats import SequentialRetention
 
 SEQUENTIAL = DecisionSettings(mode="sequential")
 
@@ -37,7 +38,6 @@ def clear(make, counts):
 def test_a_clear_case_stops_early_and_the_verdict_agrees(clear, now):
     rule = Stopping(candidates=["b"], planned=400)
     seen = _run(clear, rule)
-    assert rule.done
     assert not rule.wants("b", None)
     verdict = decide_policy(seen, SEQUENTIAL, now=now)
     whole = verdict.certificates[0].retention
@@ -58,19 +58,17 @@ def test_answers_on_their_way_when_the_run_stopped_change_nothing(clear, now):
     assert everything.certificates == seen.certificates
 
 
-def test_the_whole_sees_every_sample_until_it_is_decided(make, counts):
+def test_the_whole_sees_every_sample_until_it_is_decided(make, counts, now):
     rng = np.random.default_rng(2)
     b, c = counts(260, 20, 20, 100)
     b[:100], c[:100] = 1.0, (rng.random(100) < 0.3)
     evidence = make(b, c, segment=["x"] * 100 + ["y"] * 300, order=rng.permutation(400), planned=400)
     rule = Stopping(candidates=["b"], planned=400, segments={"x": 100, "y": 300})
-    state = {one.segment: one for one in rule.snapshot()}
-    assert set(state) == {None, "x", "y"}
     seen = _run(evidence, rule)
-    state = {one.segment: one for one in rule.snapshot()}
-    assert state["x"].outcome == "fail"
-    assert state["x"].retention.n < 100
-    whole = state[None].retention.n
+    part = next(one for one in decide_policy(seen, SEQUENTIAL, now=now).certificates if one.segment == "x")
+    assert part.shown_below
+    assert part.retention.n < 100
+    whole = rule.live()["b"].n
     first = evidence.order[:whole]
     assert np.isfinite(seen.incumbent.score[first]).all(), "segment x went on while the whole was open"
 
@@ -81,17 +79,19 @@ def test_decided_segments_are_not_asked_once_the_whole_is_decided(make, counts):
         rule.update("b", "x", 1.0, 0.0)
     assert not rule.wants("b", "x")
     assert rule.wants("b", "y")
-    assert not rule.done
 
 
 def test_thresholds_follow_the_shares_of_alpha():
-    # alpha 0.05, one candidate: 40; a segment of two: 2 / (0.05 / 4) = 160.
+    # alpha 0.05, one candidate: the whole at 2 / (0.05 / 2) = 80, a segment of two at 2 / (0.05 / 4) = 160.
     rule = Stopping(candidates=["b"], planned=10_000, segments={"x": 5_000, "y": 5_000})
+    segment, asked = SequentialRetention(floor=0.85, alpha=0.05 / 4, planned=5_000), 0
     while rule.wants("b", "x"):
         rule.update("b", "x", 1.0, 0.0)
-    by_segment = {one.segment: one.retention for one in rule.snapshot()}
-    assert 160 <= by_segment["x"].e_fail < 160 * 2
-    assert 80 <= by_segment[None].e_fail < 80 * 2
+        segment.update(1.0, 0.0)
+        asked += 1
+    assert asked == segment.n
+    assert 160 <= segment.e_fail < 160 * 2
+    assert 80 <= rule.live()["b"].e_fail < 80 * 2
 
 
 def test_fixed_designs_never_stop():
@@ -99,7 +99,6 @@ def test_fixed_designs_never_stop():
     for _ in range(60):
         rule.update("b", None, 1.0, 0.0)
     assert rule.wants("b", None)
-    assert not rule.done
 
 
 def test_unscored_samples_do_not_keep_the_end_from_being_tested(make, counts, now):
@@ -156,10 +155,12 @@ def test_splits_only_follows_segments_alone_and_stops_each_for_itself() -> None:
             rule.update("b", "x", 1.0, 1.0)
         if rule.wants("b", "y"):
             rule.update("b", "y", 1.0, 0.0)
-    assert rule.done
     assert not rule.wants("b", "x")
-    assert set(rule.live()) == {"b on x", "b on y"}
-    assert {each.segment: each.outcome for each in rule.snapshot()} == {"x": "pass", "y": "fail"}
+    assert not rule.wants("b", "y")
+    live = rule.live()
+    assert set(live) == {"b on x", "b on y"}
+    assert live["b on x"].e_pass > 80
+    assert live["b on y"].e_fail > 80
 
 
 def _stopped_whole(make, order):
