@@ -194,6 +194,24 @@ def test_a_judge_that_never_answers(
     assert max(Counter(judged.asked("old-model")).values()) == 1
 
 
+def test_what_a_judge_failed_to_score_is_judged_again_on_resuming(
+    cli: CommandLine, judged: Project, script: dict[str, Script]
+) -> None:
+    judged.change("    scorer:", "    mode: fixed\n    scorer:")
+    well = script["judge-model"]
+    script["judge-model"] = lambda request: Fault("filtered") if "7" in request.prompt else well(request)
+    ran = cli.succeeds("evaluate", "echo", "--yes")
+    assert "pairs have no score" in ran.err
+    (run,) = runs(cli)
+    asked = len(judged.fake.requests)
+    script["judge-model"] = well
+    ran = cli.succeeds("evaluate", "echo", "--yes", "--resume", str(run["run"]))
+    assert "pairs have no score" not in ran.err
+    again = list(judged.fake.requests)[asked:]
+    assert {request.model for request in again} == {"judge-model"}
+    assert all("7" in request.prompt for request in again)
+
+
 def test_a_judge_that_talks_nonsense_decides_nothing(
     cli: CommandLine, judged: Project, script: dict[str, Script]
 ) -> None:

@@ -1,43 +1,25 @@
 """`crossgrade evaluate`: ask both models until the verdict is certain."""
 
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import TYPE_CHECKING
 
 import click
 
 from crossgrade.cli._frame import config_option, json_option
 from crossgrade.cli._output import note, print_json, print_table
-from crossgrade.errors import UsageError
+from crossgrade.cli._spending import Dollars, confirm, estimate_words
 
 if TYPE_CHECKING:
-    from crossgrade.evaluate import Progress, RunEstimate
+    from crossgrade.evaluate import RunEstimate
     from crossgrade.project import Project
 
 SCHEMA_VERSION = 1
-CONFIRM_ABOVE_USD = Decimal(5)
-"""A run that may cost more than this asks first, on a terminal."""
-
-
-class _Dollars(click.ParamType[Decimal]):
-    name = "usd"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> Decimal:
-        try:
-            amount = Decimal(str(value))
-        except InvalidOperation:
-            amount = Decimal(-1)
-        if not amount.is_finite() or amount < 0:
-            self.fail(f"{value!r} is not an amount of dollars", param, ctx)
-        return amount
 
 
 @click.command()
 @click.argument("workload")
 @click.option("--dry-run", is_flag=True, help="Estimate calls, tokens and dollars; ask no model.")
-@click.option("--max-cost", type=_Dollars(), metavar="USD", help="Stop before the run costs more than this.")
+@click.option("--max-cost", type=Dollars(), metavar="USD", help="Stop before the run costs more than this.")
 @click.option("--resume", metavar="RUN", help="Go on with this run; nothing is paid for twice.")
 @click.option("--no-reuse", is_flag=True, help="Ask again what another run has already paid for.")
 @click.option("--yes", is_flag=True, help="Do not ask before spending.")
@@ -70,9 +52,9 @@ def command(
         if dry_run:
             _show_estimate(estimate, as_json=as_json)
             return
-        note(_estimate_words(estimate))
+        note(estimate_words(estimate))
         is_limited = max_cost is not None or project.workload(workload).max_cost_usd is not None
-        _confirm(estimate, go_on=yes or is_limited)
+        confirm(estimate, go_on=yes or is_limited)
         _run(project, workload, max_cost, resume, reuse=not no_reuse, decides=decides, as_json=as_json)
 
 
@@ -86,18 +68,9 @@ def _run(
     decides: bool,
     as_json: bool,
 ) -> None:
-    from crossgrade.cli._interrupt import ends_at_second_interrupt
-    from crossgrade.cli._progress import shown_progress
-    from crossgrade.evaluate import GRACE_S
+    from crossgrade.cli._progress import followed
 
-    with ends_at_second_interrupt(GRACE_S) as arm, _resumable(name) as run_ids, shown_progress(name) as show:
-
-        def on_progress(progress: "Progress") -> None:
-            if not run_ids:
-                arm()
-            run_ids.add(progress.run_id)
-            show(progress)
-
+    with followed(name, f"crossgrade evaluate {name}") as on_progress:
         result = project.evaluate(
             name, max_cost_usd=max_cost, resume=resume, reuse=reuse, on_progress=on_progress
         )
@@ -106,6 +79,11 @@ def _run(
         f"run {result.run_id}: {progress.calls:,} calls, {progress.reused:,} answers reused, "
         f"{progress.calls_saved:,} calls not needed ({result.ending})"
     )
+    if progress.unscored or progress.errors:
+        note(
+            f"{progress.errors:,} calls failed, {progress.unscored:,} pairs have no score: "
+            f"crossgrade evaluate {name} --resume {result.run_id} tries again what may pass"
+        )
     if not decides:
         if as_json:
             print_json(
@@ -126,40 +104,6 @@ def _run(
         click.echo(render_text(recorded.verdict), nl=False)
 
 
-@contextmanager
-def _resumable(name: str) -> Iterator[set[str]]:
-    """Say how to go on with a run that an error or Ctrl-C ended."""
-    run_ids: set[str] = set()
-    try:
-        yield run_ids
-    except BaseException:
-        for run_id in run_ids:
-            note(f"go on where it stopped: crossgrade evaluate {name} --resume {run_id}")
-        raise
-
-
-def _estimate_words(estimate: "RunEstimate") -> str:
-    low, high = estimate.calls
-    calls = f"{estimate.samples:,} samples, {low:,} to {high:,} calls"
-    if estimate.cost_usd is None:
-        return f"{calls}, cost unknown: a price is missing"
-    cheap, dear = estimate.cost_usd
-    return f"{calls}, ${cheap:.4f} to ${dear:.4f} (no tokenizer: bytes over 2.5 to 6)"
-
-
-def _confirm(estimate: "RunEstimate", *, go_on: bool) -> None:
-    """Ask before much is spent, unless the user said to go on or set a limit."""
-    dear = None if estimate.cost_usd is None else estimate.cost_usd[1]
-    if go_on or dear is None or dear <= CONFIRM_ABOVE_USD:
-        return
-    if not sys.stdin.isatty():
-        raise UsageError(
-            f"the run may cost up to ${dear:.2f}, and there is no terminal to ask at",
-            hint="add `--max-cost USD`, or `--yes`",
-        )
-    click.confirm(f"The run may cost up to ${dear:.2f}. Go on?", abort=True, err=True)
-
-
 def _show_estimate(estimate: "RunEstimate", *, as_json: bool) -> None:
     if as_json:
         print_json({"estimate": estimate}, schema_version=SCHEMA_VERSION)
@@ -173,4 +117,4 @@ def _show_estimate(estimate: "RunEstimate", *, as_json: bool) -> None:
         rows.append([model.model, model.calls, model.reused, *tokens, cost])
     headers = ["model", "calls", "reused", "input tokens", "output tokens", "cost"]
     print_table(headers, rows, right=headers[1:])
-    note(_estimate_words(estimate))
+    note(estimate_words(estimate))

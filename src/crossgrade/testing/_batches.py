@@ -80,7 +80,10 @@ class FakeBatches:
         if not parts:
             rows = [{"id": name, "filename": file[0]} for name, file in self._files.items()]
             return json_answer({"object": "list", "data": rows, "has_more": False})
-        return _download(self._files[parts[0]][1]) if parts[0] in self._files else None
+        if parts[0] not in self._files:
+            return None
+        name, content = self._files[parts[0]]
+        return _download(content) if parts[1:] else json_answer(_file(parts[0], name, content, "processed"))
 
     def _order(self, order: dict[str, Any]) -> dict[str, Any]:
         """Submit what came to the path that several APIs share."""
@@ -132,8 +135,9 @@ class FakeBatches:
         name = self._keep(filename, content)
         if together:
             self._uploads.add(name)
-        file = {"id": name, "object": "file", "purpose": "batch", "filename": filename}
-        return json_answer({**file, "bytes": len(content), "created_at": 1, "status": "processed"})
+        # Where a batch takes its time, so does the reading of its file.
+        status = "processed" if self._polls == 1 else "pending"
+        return json_answer(_file(name, filename, content, status))
 
     def _keep(self, filename: str, content: bytes) -> str:
         name = f"file-{len(self._files)}"
@@ -142,6 +146,11 @@ class FakeBatches:
 
     def _lines_of(self, file: str) -> list[dict[str, Any]]:
         return [msgspec.json.decode(line) for line in self._files[file][1].splitlines()]
+
+
+def _file(name: str, filename: str, content: bytes, status: str) -> dict[str, Any]:
+    file = {"id": name, "object": "file", "purpose": "batch", "filename": filename}
+    return {**file, "bytes": len(content), "created_at": 1, "status": status}
 
 
 def _uploaded(request: ReceivedRequest) -> tuple[str, bytes]:

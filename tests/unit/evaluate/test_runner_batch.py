@@ -96,6 +96,7 @@ class FakeBatches:
 def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_batch, "_LONGEST_POLL_S", 0.0)
     monkeypatch.setattr(_batch, "FIRST_POLL_S", 0.0)
+    monkeypatch.setattr("crossgrade.providers.batch.FILE_POLL_S", 0.0)
 
 
 def test_a_batch_answers_for_half_the_price(store: Store) -> None:
@@ -252,11 +253,10 @@ def test_a_kill_between_the_providers_yes_and_our_record_of_it_loses_nothing(
     asked: list[str] = []
     gpt, llama = Scripted("gpt"), Scripted("llama")
     with FakeProvider(lambda request: (asked.append(request.prompt), "yes")[1], batch_polls=2) as fake:
-        monkeypatch.setattr(store.runs, "append_batch", die)
-        with pytest.raises(StoreError, match="killed"):
-            anyio.run(resume, None)
-        monkeypatch.undo()
-        monkeypatch.setattr(_batch, "FIRST_POLL_S", 0.0)
+        with monkeypatch.context() as killing:
+            killing.setattr(store.runs, "append_batch", die)
+            with pytest.raises(StoreError, match="killed"):
+                anyio.run(resume, None)
         assert len(asked) == 30
         anyio.run(resume, store.runs.recent()[0].id)
     assert len(asked) == 30

@@ -41,6 +41,11 @@ def run(offer: Offer, use: Callable[[BatchProvider], Awaitable[T]]) -> T:
     return asyncio.run(main())
 
 
+@pytest.fixture(autouse=True)
+def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("crossgrade.providers.batch.FILE_POLL_S", 0.0)
+
+
 @pytest.mark.parametrize("provider", HOSTS)
 def test_a_batch_is_collected_by_id_from_another_process(provider: str) -> None:
     asked = requests(5)
