@@ -67,9 +67,8 @@ class ScorerKind:
     """One kind of scorer, as documentation and configuration need it.
 
     `version` goes up whenever the same answer may get another score; it is in the digest.
-    `default_zero` says what a score of 0 means unless the workload says otherwise. `needs`
-    names what the kind uses beyond its options; `pair`: it scores two answers against each
-    other; `target`: it reads the sample's target.
+    `needs` names what the kind uses beyond its options; `pair`: it scores two answers against
+    each other; `target`: it reads the sample's target.
     """
 
     name: str
@@ -77,7 +76,6 @@ class ScorerKind:
     options: type[Options]
     build: Build
     version: int = 1
-    default_zero: str = "the worst answer"
     needs: tuple[Need, ...] = ()
     pair: bool = False
     target: bool = True
@@ -90,7 +88,6 @@ def _plain(
     options: type[Options],
     grader: Callable[[Any], Grade],
     *,
-    zero: str,
     target: bool = True,
     read: Callable[[ModelAnswer], str] = attrgetter("text"),
 ) -> ScorerKind:
@@ -99,9 +96,7 @@ def _plain(
     def build(digest: str, given: Any, _: Means) -> Scorer:
         return TextScorer(kind=name, digest=digest, grade=grader(given), read=read)
 
-    return ScorerKind(
-        name=name, summary=summary, options=options, build=build, default_zero=zero, target=target
-    )
+    return ScorerKind(name=name, summary=summary, options=options, build=build, target=target)
 
 
 def _code(digest: str, options: CodeOptions, _: Means) -> Scorer:
@@ -122,33 +117,28 @@ def _python(digest: str, options: PythonOptions, means: Means) -> Scorer:
     return PythonScorer(kind="python", digest=digest, options=options, function=function)
 
 
-_WRONG = "a wrong answer; guessing scores the declared chance"
 _KINDS = (
-    _plain("exact", "The answer is the target.", ExactOptions, exact, zero=_WRONG),
-    _plain("includes", "The answer contains the target.", IncludesOptions, includes, zero=_WRONG),
-    _plain("regex", "What a pattern captures is the target.", RegexOptions, regex, zero=_WRONG),
-    _plain("numeric", "The answer ends on the target's number.", NumericOptions, numeric, zero=_WRONG),
-    _plain("choice", "The answer picks the target's letter.", ChoiceOptions, choice, zero=_WRONG),
-    _plain(
-        "f1", "The answer shares its words with the target.", F1Options, f1,
-        zero="no word in common with any target",
-    ),
+    _plain("exact", "The answer is the target.", ExactOptions, exact),
+    _plain("includes", "The answer contains the target.", IncludesOptions, includes),
+    _plain("regex", "What a pattern captures is the target.", RegexOptions, regex),
+    _plain("numeric", "The answer ends on the target's number.", NumericOptions, numeric),
+    _plain("choice", "The answer picks the target's letter.", ChoiceOptions, choice),
+    _plain("f1", "The answer shares its words with the target.", F1Options, f1),
     _plain(
         "json_schema", "The answer is JSON valid under a schema.", JsonSchemaOptions, json_schema,
-        read=text_or_arguments, target=False, zero="JSON of another shape, or none",
+        read=text_or_arguments, target=False,
     ),
     _plain(
         "json_fields", "The answer is JSON with the target's values.", JsonFieldsOptions, json_fields,
-        read=text_or_arguments, zero="no field right",
+        read=text_or_arguments,
     ),
     ScorerKind(
         name="code", summary="The answer is a Python function that passes its tests.",
-        options=CodeOptions, build=_code, needs=("sandbox",), target=False, default_zero="a test fails",
+        options=CodeOptions, build=_code, needs=("sandbox",), target=False,
     ),
     ScorerKind(
         name="similarity", summary="The answer means what the target means, by embeddings.",
         options=SimilarityOptions, build=_similarity, needs=("embed",),
-        default_zero="as far from the target as an unrelated text (option `unrelated`)",
     ),
     ScorerKind(
         name="python", summary="Any function of yours.",
@@ -157,12 +147,10 @@ _KINDS = (
     ScorerKind(
         name="judge", summary="A model grades the answer by your criteria.",
         options=RubricOptions, build=rubric, needs=("ask",), target=False, texts=(RUBRIC,),
-        default_zero="the grade `zero_at`, by default the worst one, or a fail",
     ),
     ScorerKind(
         name="pairwise", summary="A model says which of the two answers is better, in both orders.",
         options=PairwiseOptions, build=pairwise, needs=("ask",), pair=True, target=False, texts=(PAIRWISE,),
-        default_zero="the other answer is better",
     ),
 )  # fmt: skip
 _BY_NAME = {kind.name: kind for kind in _KINDS}

@@ -1,14 +1,13 @@
 """Reports: one view of a verdict, rendered as HTML, Markdown, plain text and JUnit XML."""
 
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 
 from crossgrade.decide import Verdict
-from crossgrade.errors import StoreError
 from crossgrade.report._html import render_html
 from crossgrade.report._text import render_junit, render_markdown, render_text
 from crossgrade.report._view import VerdictView, policy_words, view
+from crossgrade.workloads.files import whole_file
 
 __all__ = [
     "VerdictView",
@@ -38,15 +37,6 @@ def write_report(verdicts: Sequence[Verdict], path: Path, *, title: str | None =
 
 def write_text(path: Path, text: str) -> Path:
     """Write a text file whole or not at all, making its folder; raises StoreError when it cannot."""
-    part = path.with_name(path.name + ".part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text(text, encoding="utf-8")
-        part.replace(path)
-    except OSError as cause:
-        with suppress(OSError):
-            part.unlink()
-        raise StoreError(
-            f"cannot write {path}: {cause.strerror}", hint="name a folder with room that you may write"
-        ) from cause
+    with whole_file(path) as file:
+        file.write(text)
     return path

@@ -3,13 +3,12 @@
 import csv
 import math
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from itertools import repeat
 from pathlib import Path
 from typing import Any
 
-from crossgrade.errors import StoreError
 from crossgrade.workloads._results import AMOUNTS, LABELS, TEXTS, Labels, Results
+from crossgrade.workloads.files import whole_file
 
 _WRITTEN_LABELS = {"question_digest": "prompt"}
 """A digest stands for the question it was made of: equal ones pair, different ones do not."""
@@ -24,20 +23,10 @@ def write_results(results: Results, path: Path, *, blank: Sequence[str] = ()) ->
     """
     columns = list(_columns(results))
     columns += [(name, repeat("", len(results))) for name in blank if name not in dict(columns)]
-    part = path.with_name(path.name + ".part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow([name for name, _ in columns])
-            writer.writerows(zip(*(cells for _, cells in columns), strict=True))
-        part.replace(path)
-    except OSError as error:
-        with suppress(OSError):
-            part.unlink()
-        raise StoreError(
-            f"{path} cannot be written ({error.strerror})", hint="name a folder with room that you may write"
-        ) from error
+    with whole_file(path) as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow([name for name, _ in columns])
+        writer.writerows(zip(*(cells for _, cells in columns), strict=True))
     return len(results)
 
 

@@ -1,4 +1,4 @@
-"""Hostile files read in bounded memory: blocks, lines, tables, JSON documents, archives."""
+"""Hostile files read in bounded memory: blocks, lines, tables, documents, archives; files written whole."""
 
 from crossgrade.workloads.files.archive import Archive
 from crossgrade.workloads.files.documents import as_text, canonical, decode_document, decode_line
@@ -12,6 +12,7 @@ from crossgrade.workloads.files.source import (
     read_whole,
 )
 from crossgrade.workloads.files.table import Chunk, Table, closest, open_table
+from crossgrade.workloads.files.whole import whole_file
 
 __all__ = [
     "Archive",
@@ -30,4 +31,5 @@ __all__ = [
     "line_blocks",
     "open_table",
     "read_whole",
+    "whole_file",
 ]
