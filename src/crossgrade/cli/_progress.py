@@ -4,11 +4,37 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from crossgrade.cli._interrupt import ends_at_second_interrupt
 from crossgrade.cli._output import note, shows_progress
 
 if TYPE_CHECKING:
     from crossgrade.evaluate import Progress
     from crossgrade.stats import Retention
+
+
+@contextmanager
+def followed(name: str, resume: str) -> Iterator["Callable[[Progress], None]"]:
+    """Show a run while it goes on; a second Ctrl-C ends it like a kill.
+
+    `resume` is the command that goes on with a run that an error or Ctrl-C ended.
+    """
+    from crossgrade.evaluate import GRACE_S
+
+    run_ids: set[str] = set()
+    with ends_at_second_interrupt(GRACE_S) as arm, shown_progress(name) as show:
+
+        def on_progress(progress: "Progress") -> None:
+            if not run_ids:
+                arm()
+            run_ids.add(progress.run_id)
+            show(progress)
+
+        try:
+            yield on_progress
+        except BaseException:
+            for run_id in run_ids:
+                note(f"go on where it stopped: {resume} --resume {run_id}")
+            raise
 
 
 @contextmanager

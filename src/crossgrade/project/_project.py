@@ -97,6 +97,26 @@ class Project:
             raise NotFoundError(f"there is no workload {name!r} in {self.config.path}; there are: {known}")
         return found
 
+    def trying(self, offer: str, workload: str) -> Self:
+        """Return the project with an offer as the only candidate of a workload, asked like the incumbent.
+
+        The store is another one, to be closed by itself. Raises NotFoundError for either name, and
+        UsageError for the incumbent.
+        """
+        wanted, found = self.workload(workload), self.config.offers.get(offer)
+        if found is None:
+            known = ", ".join(self.config.offers)
+            raise NotFoundError(
+                f"there is no model {offer!r} in {self.config.path}; there are: {known}",
+                hint=f"add it under `models`, for instance `{offer}: {{provider: groq, model: ITS-ID}}`",
+            )
+        if offer == wanted.incumbent.name:
+            raise UsageError(f"{offer!r} is the incumbent of {workload!r} already")
+        own = {variant.name: variant for variant in wanted.candidates}
+        variant = own.get(offer) or replace(wanted.incumbent, offer=found)
+        workloads = {**self.config.workloads, workload: replace(wanted, candidates=(variant,))}
+        return type(self)(replace(self.config, workloads=workloads), self._environ)
+
     def price_of(self, offer: Offer) -> Price | None:
         """Return today's price of an offer, None where it is unknown."""
         from crossgrade.catalog import price_of

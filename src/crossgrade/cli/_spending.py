@@ -1,0 +1,54 @@
+"""What a run may cost: said before it is spent, and asked about where it is much."""
+
+import sys
+from decimal import Decimal, InvalidOperation
+from typing import TYPE_CHECKING
+
+import click
+
+from crossgrade.errors import UsageError
+
+if TYPE_CHECKING:
+    from crossgrade.evaluate import RunEstimate
+
+CONFIRM_ABOVE_USD = Decimal(5)
+"""A run that may cost more than this asks first, on a terminal."""
+
+
+class Dollars(click.ParamType[Decimal]):
+    """An amount of dollars on the command line."""
+
+    name = "usd"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> Decimal:
+        """Return the amount; refuse what is none."""
+        try:
+            amount = Decimal(str(value))
+        except InvalidOperation:
+            amount = Decimal(-1)
+        if not amount.is_finite() or amount < 0:
+            self.fail(f"{value!r} is not an amount of dollars", param, ctx)
+        return amount
+
+
+def estimate_words(estimate: "RunEstimate") -> str:
+    """Return samples, calls and dollars of a run in one line."""
+    low, high = estimate.calls
+    calls = f"{estimate.samples:,} samples, {low:,} to {high:,} calls"
+    if estimate.cost_usd is None:
+        return f"{calls}, cost unknown: a price is missing"
+    cheap, dear = estimate.cost_usd
+    return f"{calls}, ${cheap:.4f} to ${dear:.4f} (no tokenizer: bytes over 2.5 to 6)"
+
+
+def confirm(estimate: "RunEstimate", *, go_on: bool) -> None:
+    """Ask before much is spent, unless the user said to go on or set a limit."""
+    dear = None if estimate.cost_usd is None else estimate.cost_usd[1]
+    if go_on or dear is None or dear <= CONFIRM_ABOVE_USD:
+        return
+    if not sys.stdin.isatty():
+        raise UsageError(
+            f"the run may cost up to ${dear:.2f}, and there is no terminal to ask at",
+            hint="add `--max-cost USD`, or `--yes`",
+        )
+    click.confirm(f"The run may cost up to ${dear:.2f}. Go on?", abort=True, err=True)

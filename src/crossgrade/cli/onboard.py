@@ -1,0 +1,120 @@
+"""`crossgrade onboard`: a new model from its name to a canary."""
+
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from crossgrade.cli._frame import config_option, json_option
+from crossgrade.cli._output import note, print_json, print_table
+from crossgrade.cli._progress import followed
+from crossgrade.cli._spending import Dollars, confirm, estimate_words
+
+if TYPE_CHECKING:
+    from crossgrade.project import Onboarded
+    from crossgrade.store import OnboardingStep
+
+
+@click.command()
+@click.argument("offer")
+@click.option("--workload", "-w", required=True, help="The workload that it is tried on.")
+@click.option("--dry-run", is_flag=True, help="Estimate calls, tokens and dollars; ask no model.")
+@click.option("--max-cost", type=Dollars(), metavar="USD", help="Stop before the run costs more than this.")
+@click.option("--resume", metavar="RUN", help="Go on with this run; nothing is paid for twice.")
+@click.option("--canary/--no-canary", default=True, show_default=True, help="Start a canary if certified.")
+@click.option("--yes", is_flag=True, help="Do not ask before spending.")
+@config_option
+@json_option
+def command(
+    offer: str,
+    workload: str,
+    max_cost: Decimal | None,
+    resume: str | None,
+    config_path: str,
+    *,
+    dry_run: bool,
+    canary: bool,
+    yes: bool,
+    as_json: bool,
+) -> int:
+    """Bring an OFFER of the configuration from its name to a canary.
+
+    It is evaluated on the workload as its only candidate, with the incumbent's prompt unless the
+    workload gives it its own, then decided on, and, if certified, tried on the first share of the
+    route's `canary_steps`. Exits 0 when certified, 1 when not, 3 when the verdict is invalid.
+    """
+    from crossgrade.decide import gate
+    from crossgrade.project import Project, onboard
+
+    with Project.open(config_path) as project, project.trying(offer, workload) as tried:
+        estimate = tried.estimate(workload)
+        note(estimate_words(estimate))
+        if dry_run:
+            if as_json:
+                print_json({"estimate": estimate}, schema_version=1)
+            return 0
+        confirm(estimate, go_on=yes or max_cost is not None)
+        with followed(offer, f"crossgrade onboard {offer} --workload {workload}") as on_progress:
+            done = onboard(
+                tried,
+                offer,
+                workload,
+                max_cost_usd=max_cost,
+                resume=resume,
+                canary=canary,
+                on_progress=on_progress,
+            )
+    _show(done, as_json=as_json)
+    candidates = project.workload(workload).candidates
+    if offer not in {variant.name for variant in candidates}:
+        note(
+            f"add {offer} to `workloads.{workload}.candidates`: `crossgrade watch` asks it as it is there"
+        )
+    return gate(done.verdict.verdict)
+
+
+def _show(done: "Onboarded", *, as_json: bool) -> None:
+    first = done.steps[0].at
+    after_s = [round((step.at - first).total_seconds()) for step in done.steps]
+    when = [step.at.isoformat(timespec="seconds") for step in done.steps]
+    if as_json:
+        steps = [
+            {"step": step.kind, "at": at, "after_s": after, **step.detail}
+            for step, at, after in zip(done.steps, when, after_s, strict=True)
+        ]
+        verdict = {"id": done.verdict.id, "name": done.verdict.verdict.name}
+        version = done.table.version if done.table else None
+        found = {"offer": done.offer, "workload": done.workload, "verdict": verdict, "version": version}
+        print_json({**found, "steps": steps}, schema_version=1)
+        return
+    from crossgrade.report import render_text
+
+    click.echo(render_text(done.verdict.verdict), nl=False)
+    click.echo()
+    rows = [
+        [step.kind, at, _span(after), _words(step)]
+        for step, at, after in zip(done.steps, when, after_s, strict=True)
+    ]
+    print_table(("step", "at", "after", "what"), rows, right=["after"])
+    note(f"recorded as verdict {done.verdict.id}")
+    if done.table is not None:
+        note(f"route table version {done.table.version} in force; `crossgrade route promote` goes on")
+
+
+def _words(step: "OnboardingStep") -> str:
+    detail: Any = step.detail
+    if step.kind == "verdict":
+        return str(detail["name"])
+    if step.kind == "canary":
+        return f"{detail['share']:.0%} of {', '.join(detail['routes'])}"
+    return "first asked for here" if step.kind == "seen" else f"price listed by {detail['source']}"
+
+
+def _span(seconds: int) -> str:
+    """Return a length of time in its two largest units."""
+    parts: list[str] = []
+    for unit, length in (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1)):
+        count, seconds = divmod(seconds, length)
+        if count or (unit == "s" and not parts):
+            parts.append(f"{count} {unit}")
+    return " ".join(parts[:2])
