@@ -43,7 +43,7 @@ def compile_settings(
     asked = required | _asked(project)
     local_urls = local_urls or {}
     targets: list[Target] = []
-    warnings: list[str] = []
+    warnings = [f"ignored: {each}" for each in config.ignored]
     local: list[Offer] = []
     for offer in config.offers.values():
         if offer.provider == "local" and offer.base_url is None:
