@@ -4,6 +4,7 @@ import re
 from hashlib import blake2b
 
 from crossgrade.domain import StickyUnit
+from crossgrade.errors import AccessError
 from crossgrade.gateway._answers import Problem
 from crossgrade.gateway._head import Request
 from crossgrade.gateway._payload import Payload
@@ -19,12 +20,20 @@ _LOOPBACK = re.compile(rb"(?:[a-z]+://)?(?:localhost|127(?:\.\d{1,3}){3}|\[::1\]
 
 
 def token_of(headers: dict[bytes, bytes]) -> bytes | None:
-    """Return the key or access token that a request carries."""
+    """Return the key or access token that a request carries; raises AccessError for two different ones."""
     bearer = headers.get(b"authorization")
-    if bearer is not None:
-        scheme, _, token = bearer.partition(b" ")
-        return token.strip() if scheme.lower() == b"bearer" else None
-    return headers.get(b"x-api-key") or headers.get(b"api-key")
+    other = headers.get(b"x-api-key") or headers.get(b"api-key")
+    if bearer is None:
+        return other
+    scheme, _, token = bearer.partition(b" ")
+    token = token.strip()
+    if other is not None and other != token:
+        raise AccessError(
+            "The request carries two different keys: send one, in one header.",
+            reason="ambiguous_key",
+            status=400,
+        )
+    return token if scheme.lower() == b"bearer" else None
 
 
 def loopback_problem(headers: dict[bytes, bytes]) -> Problem | None:

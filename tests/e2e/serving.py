@@ -1,0 +1,122 @@
+"""A whole `crossgrade serve` for end-to-end tests: its own project, its own processes."""
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from ruamel.yaml import YAML
+
+PATIENCE_S = 60.0
+
+
+@dataclass(frozen=True)
+class Served:
+    """A running gateway: where it listens, a key that it takes, its project's folder and process."""
+
+    url: str
+    key: str
+    folder: Path
+    process: subprocess.Popen[bytes]
+
+    @property
+    def address(self) -> tuple[str, int]:
+        return "127.0.0.1", int(self.url.rpartition(":")[2])
+
+    @property
+    def workers(self) -> list[int]:
+        """The process ids of its workers."""
+        return [pid for pid in descendants(self.process.pid) if b"crossgrade.gateway" in _command_line(pid)]
+
+    def resident_bytes(self) -> int:
+        """Return what the workers hold in memory."""
+        page = os.sysconf("SC_PAGE_SIZE")
+        return sum(int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * page for pid in self.workers)
+
+
+def _command_line(pid: int) -> bytes:
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    return b""
+
+
+def descendants(pid: int) -> list[int]:
+    """Return the process ids below `pid`, however deep."""
+    found: list[int] = []
+    with contextlib.suppress(OSError):
+        for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+            found += [int(child), *descendants(int(child))]
+    return found
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def command(folder: Path, *arguments: str, environ: Mapping[str, str] | None = None) -> str:
+    """Run one `crossgrade` command in the project's folder and return what it prints."""
+    done = subprocess.run(
+        [sys.executable, "-m", "crossgrade", *arguments],
+        cwd=folder, capture_output=True, text=True, check=False, env={**os.environ, **(environ or {})},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@contextlib.contextmanager
+def serving(
+    folder: Path,
+    config: Mapping[str, object],
+    *,
+    environ: Mapping[str, str] | None = None,
+    key_options: tuple[str, ...] = (),
+) -> Iterator[Served]:
+    """Write `config` as the project's crossgrade.yaml, serve it, and stop at the end.
+
+    Ports are filled in. A key is made with `key_options`.
+    """
+    port = free_port()
+    serve = {"port": port, "admin_port": free_port(), **config.get("serve", {})}  # type: ignore[dict-item]
+    with (folder / "crossgrade.yaml").open("w") as file:
+        YAML(typ="safe").dump({**config, "serve": serve}, file)
+    key = json.loads(command(folder, "keys", "create", "test", "--json", *key_options))["secret"]
+    with (folder / "serve.log").open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "crossgrade", "serve"],
+            cwd=folder, stdout=log, stderr=log, env={**os.environ, **(environ or {})},
+        )  # fmt: skip
+    served = Served(f"http://127.0.0.1:{port}", key, folder, process)
+    try:
+        wait_until_ready(served)
+        yield served
+    finally:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(timeout=PATIENCE_S)
+        except subprocess.TimeoutExpired:
+            for pid in [*descendants(process.pid), process.pid]:
+                os.kill(pid, signal.SIGKILL)
+            raise
+
+
+def wait_until_ready(served: Served) -> None:
+    """Wait until the gateway says that it is ready; fails with its log when it does not."""
+    give_up = time.monotonic() + PATIENCE_S
+    while time.monotonic() < give_up and served.process.poll() is None:
+        try:
+            with urllib.request.urlopen(f"{served.url}/health/readiness", timeout=5):
+                return
+        except OSError:  # not listening yet, or not ready
+            pass
+        time.sleep(0.05)
+    raise AssertionError((served.folder / "serve.log").read_text())
