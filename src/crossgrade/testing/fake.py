@@ -154,7 +154,8 @@ class FakeProvider:
         if self._api_key is None:
             return True
         bearer = request.headers.get("authorization", "").removeprefix("Bearer ")
-        return self._api_key in {bearer, request.headers.get("x-api-key"), request.headers.get("api-key")}
+        names = ("x-api-key", "api-key", "x-goog-api-key")
+        return self._api_key in {bearer, *map(request.headers.get, names)}
 
 
 def main() -> None:
