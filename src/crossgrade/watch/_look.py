@@ -80,7 +80,8 @@ def look(
     because the certificate was applied again; takes people's scores from `label_file` and
     writes the pairs that wait for them there; scores new pairs; feeds the monitors; checks dates,
     prices and versions; on alarm steps the route back, then tells the webhook. What goes wrong
-    with one route is a problem in the result and keeps no other from being looked at. Raises
+    with one route is a problem in the result and keeps no other from being looked at. It blocks, and
+    runs an event loop of its own: call it from a thread where there is one already. Raises
     `StoreError` while another process watches, `DataError` for a wrong labelling file.
     """
     now = now or datetime.now(UTC)
@@ -259,7 +260,7 @@ class _RouteLook:
 
 
 def _standing(monitor: Monitor, route: Route, why_not: str | None) -> Standing:
-    status: Status = "alarm" if monitor.alarms else "watching" if monitor.audits else "unmeasurable"
+    status: Status = "alarm" if monitor.alarms else "watching" if monitor.speaks else "unmeasurable"
     return Standing(
         route=route.name,
         segment=monitor.claim.segment,
@@ -274,7 +275,7 @@ def _standing(monitor: Monitor, route: Route, why_not: str | None) -> Standing:
         e_change=monitor.detector.e_value,
         e_change_at=monitor.detector.threshold,
         valid_until=route.valid_until,
-        reason=None if monitor.audits else why_not or "nothing was scored yet",
+        reason=None if monitor.speaks else why_not or "nothing was scored yet",
     )
 
 

@@ -47,6 +47,11 @@ class Monitor:
         self._kept = 0
 
     @property
+    def speaks(self) -> bool:
+        """Whether anything was heard yet: of people who correct a judge, at least one label."""
+        return self.audits > 0 and (self.judged is None or self.judged.labels > 0)
+
+    @property
     def retention(self) -> float | None:
         """The retention seen so far, None before any audit; it has no error rate of its own."""
         incumbent, served = self._sums
@@ -76,8 +81,9 @@ class Monitor:
 
     def _take(self, audits: Sequence[Audit], labels: Mapping[str, Audit]) -> None:
         for at, audit in enumerate(audits):
-            label = labels.get(audit.source_id)
-            unlabelled = label is None and self._is_drawn(audit)
+            is_drawn = self._is_drawn(audit)  # of others no label counts: nobody drew them
+            label = labels.get(audit.source_id) if is_drawn else None
+            unlabelled = is_drawn and label is None
             if unlabelled and audit.at >= self._overdue:
                 # In order, so that whether a label is there says nothing about the scores that count.
                 self.waiting = sum(
@@ -99,25 +105,26 @@ class Monitor:
         scores = _scores(audit)
         if scores is None:
             return
+        human = None if label is None else _scores(label)
+        if label is not None and human is None:
+            return
+        self.audits += 1
         found: tuple[Alarm | None, Alarm | None]
-        if self.judged is not None:
-            human = None if label is None else _scores(label)
-            if label is not None and human is None:
-                return
+        if self.judged is None:
+            found = self.process.update(*scores, audit.weight), self.detector.update(*scores, audit.weight)
+            self._add(scores, audit.weight)
+        else:
             lost = self.judged.loss(scores, human)
             found = self.process.take(lost), self.detector.take(lost)
-            scores = human or scores
-        else:
-            found = (
-                self.process.update(*scores, audit.weight),
-                self.detector.update(*scores, audit.weight),
-            )
-        self.audits += 1
-        self._sums = [total + audit.weight * score for total, score in zip(self._sums, scores, strict=True)]
+            if human is not None:
+                self._add(human, audit.weight)
         kinds: tuple[AlarmKind, AlarmKind] = ("claim", "change")
         for kind, alarm in zip(kinds, found, strict=True):
             if alarm is not None:
                 self.alarms.setdefault(kind, alarm)
+
+    def _add(self, scores: tuple[float, float], weight: float) -> None:
+        self._sums = [total + weight * score for total, score in zip(self._sums, scores, strict=True)]
 
     @property
     def _key(self) -> str:

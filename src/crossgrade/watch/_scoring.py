@@ -23,7 +23,7 @@ AnyScorer: TypeAlias = Scorer | PairScorer
 GROUP = 40
 """Pairs that are scored side by side and committed together."""
 
-MOST_AT_ONCE = 400
+MOST_AT_ONCE = 2000
 """Pairs of a route scored in one look, so that a backlog does not keep other routes waiting."""
 
 _CLIENTS: Mapping[str, ClientName] = {

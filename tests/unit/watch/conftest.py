@@ -1,8 +1,7 @@
 """A project whose route was switched by a verdict, and live pairs for it."""
 
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from pathlib import Path
@@ -19,7 +18,7 @@ from crossgrade.watch import Look, look
 from tests.unit.store.test_verdicts import make_verdict
 
 NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
-NUMBERS: Iterator[int] = count()
+NUMBERS = [count()]
 GOOD, BAD = '{"city": "Bonn"}', "I think it is Bonn"
 SCHEMA = """
       kind: json_schema
@@ -111,7 +110,7 @@ def pair(verdict_id: str, incumbent: str | None, candidate: str | None, **change
     messages = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Which city?"}]
     versions = changes.pop("versions", (None, None))
     fields = {
-        "id": f"01a3{next(NUMBERS):09d}",
+        "id": f"01a3{next(NUMBERS[0]):09d}",
         "route": "support",
         "request_id": "q",
         "endpoint": "/v1/chat/completions",
@@ -134,11 +133,8 @@ def _side(model: str, text: str | None, version: str | None) -> PairAnswer:
 
 @pytest.fixture
 def site(tmp_path: Path) -> Site:
+    NUMBERS[0] = count()  # which pairs are drawn for people depends on their ids
     made = Site(tmp_path, {})
     (tmp_path / "support.jsonl").write_text('{"input": "Which city?", "target": "Bonn"}\n')
     made.write()
     return made
-
-
-def moved(verdict: Verdict, **changes: Any) -> Verdict:
-    return replace(verdict, **changes)

@@ -57,7 +57,7 @@ def test_people_see_through_a_lenient_judge(site: Site, tmp_path: Path) -> None:
         second = site.look(label_file=tmp_path / "labels.csv")
     judge, people = second.standings
     assert (judge.status, people.status) == ("watching", "alarm")
-    assert (people.audits, people.waiting) == (200, 0)
+    assert (people.audits, people.waiting, people.retention) == (200, 0, 0.0)
     assert {alarm.detail["by"] for alarm in second.alarms} == {"people"}
 
 
