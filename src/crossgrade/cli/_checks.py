@@ -2,36 +2,28 @@
 
 import importlib.util
 import os
+import re
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from crossgrade._version import __version__
 from crossgrade.cli._frame import DEFAULT_CONFIG
-from crossgrade.config import DATABASE_URL_VARIABLE, Config, load_config
 from crossgrade.errors import ConfigError, CrossgradeError
+
+if TYPE_CHECKING:
+    from crossgrade.config import Config
 
 Status = Literal["ok", "warn", "fail", "none"]
 
 MIN_FREE_BYTES = 1 << 30
 OLD_PRICES_DAYS = 60
-_PACKAGES = (
-    "numpy",
-    "scipy",
-    "aiohttp",
-    "sqlalchemy",
-    "alembic",
-    "msgspec",
-    "pydantic",
-    "ruamel.yaml",
-    "genai-prices",
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,11 +38,17 @@ class Check:
 
 def run_checks(config_path: str, environ: Mapping[str, str] = os.environ) -> list[Check]:
     """Look at everything; a check that itself breaks is reported as failed."""
-    config, found = _config(config_path, environ)
+    config: Config | None = None
+
+    def read() -> list[Check]:
+        nonlocal config
+        config, found = _config(config_path, environ)
+        return [found]
+
     checks: list[Callable[[], list[Check]]] = [
         _python,
         _packages,
-        lambda: [found],
+        read,
         lambda: _datasets(config),
         lambda: _store(config),
         lambda: _keys(config, environ),
@@ -69,6 +67,9 @@ def _safely(look: Callable[[], list[Check]]) -> list[Check]:
         return look()
     except CrossgradeError as error:
         return [Check(name="doctor", status="fail", seen=error.message, hint=error.hint)]
+    except ImportError as error:
+        seen = f"could not look at everything without the package {error.name}"
+        return [Check(name="doctor", status="fail", seen=seen, hint=_REINSTALL)]
     except OSError as error:
         return [Check(name="doctor", status="fail", seen=str(error.strerror), hint="check permissions")]
 
@@ -81,16 +82,24 @@ def _python() -> list[Check]:
 
 
 def _packages() -> list[Check]:
-    versions = {name: _version(name) for name in _PACKAGES}
+    versions = {name: _version(name) for name in _core_packages()}
     missing = [name for name, found in versions.items() if found is None]
     seen = ", ".join(
         [f"crossgrade {__version__}", *(f"{name} {found or 'missing'}" for name, found in versions.items())]
     )
-    hint = "pip install --force-reinstall crossgrade" if missing else ""
+    hint = _REINSTALL if missing else ""
     return [Check(name="packages", status="fail" if missing else "ok", seen=seen, hint=hint)]
 
 
-def _config(path: str, environ: Mapping[str, str]) -> tuple[Config | None, Check]:
+def _core_packages() -> list[str]:
+    """Return what Crossgrade needs without any extra, as its own metadata says."""
+    needed = [each for each in requires("crossgrade") or () if "extra ==" not in each]
+    return [found[0] for each in needed if (found := re.match(r"[\w.-]+", each))]
+
+
+def _config(path: str, environ: Mapping[str, str]) -> "tuple[Config | None, Check]":
+    from crossgrade.config import load_config
+
     if not Path(path).exists():
         seen, hint = f"no {path} here", "start a project with `crossgrade init`"
         status: Status = "none" if path == DEFAULT_CONFIG else "fail"
@@ -106,7 +115,7 @@ def _config(path: str, environ: Mapping[str, str]) -> tuple[Config | None, Check
     return config, Check(name="config", status="ok", seen=seen)
 
 
-def _datasets(config: Config | None) -> list[Check]:
+def _datasets(config: "Config | None") -> list[Check]:
     if config is None:
         return []
     missing = [name for name, workload in config.workloads.items() if not workload.dataset.is_file()]
@@ -116,7 +125,7 @@ def _datasets(config: Config | None) -> list[Check]:
     return [Check(name="datasets", status="ok", seen=f"{len(config.workloads)} present")]
 
 
-def _store(config: Config | None) -> list[Check]:
+def _store(config: "Config | None") -> list[Check]:
     if config is None:
         return []
     if "://" not in config.store and not Path(config.store).exists():
@@ -141,6 +150,9 @@ def _stored_tables(store: str) -> Check:
     from sqlalchemy.exc import SQLAlchemyError
     from sqlalchemy.pool import NullPool
 
+    from crossgrade.config import DATABASE_URL_VARIABLE
+    from crossgrade.store import HEAD
+
     url = store if "://" in store else f"sqlite:///file:{store}?mode=ro&uri=true"
     place = store if "://" not in store else f"the database of {DATABASE_URL_VARIABLE} or `store`"
     try:
@@ -156,13 +168,22 @@ def _stored_tables(store: str) -> Check:
         return Check(
             name="store", status="warn", seen=f"{place} has no tables yet", hint="the first run makes them"
         )
+    if tables > HEAD:
+        seen = f"{place} was written by a newer Crossgrade (tables {tables}, known {HEAD})"
+        return Check(name="store", status="fail", seen=seen, hint="pip install --upgrade crossgrade")
+    if tables < HEAD:
+        seen = f"{place} was written by an older Crossgrade (tables {tables}, current {HEAD})"
+        return Check(
+            name="store", status="warn", seen=seen, hint="the next command that opens it adds to them"
+        )
     return Check(name="store", status="ok", seen=f"{place} is readable, tables {tables}")
 
 
+_REINSTALL = "pip install --force-reinstall crossgrade"
 _STORE_HINT = "check that it is a Crossgrade database, that it runs, and who may read it"
 
 
-def _keys(config: Config | None, environ: Mapping[str, str]) -> list[Check]:
+def _keys(config: "Config | None", environ: Mapping[str, str]) -> list[Check]:
     from crossgrade.wire import HOSTS
 
     if config is None:
@@ -180,7 +201,7 @@ def _keys(config: Config | None, environ: Mapping[str, str]) -> list[Check]:
     return checks
 
 
-def _local(config: Config | None) -> list[Check]:
+def _local(config: "Config | None") -> list[Check]:
     from crossgrade.providers.models import ModelShelf
 
     wanted = (
@@ -226,7 +247,7 @@ def _sandbox() -> list[Check]:
     return [Check(name="sandbox", status="warn", seen=seen, hint="allow unprivileged user namespaces")]
 
 
-def _disk(config: Config | None) -> list[Check]:
+def _disk(config: "Config | None") -> list[Check]:
     folder = config.root if config else Path.cwd()
     free = shutil.disk_usage(folder).free
     enough = free >= MIN_FREE_BYTES
@@ -249,7 +270,7 @@ def _catalogue() -> list[Check]:
     return [Check(name="catalogue", status="warn", seen=seen, hint=hint)]
 
 
-def _prices(config: Config | None) -> list[Check]:
+def _prices(config: "Config | None") -> list[Check]:
     from crossgrade.catalog import price_of, validate_price
 
     today = datetime.now(UTC).date()

@@ -51,6 +51,9 @@ def describe_error(error: Exception) -> tuple[int, str]:
         return error.exit_code, "\n".join(_describe_ours(problem) for problem in problems)
     if isinstance(error, click.ClickException):
         return EXIT_USAGE, _describe_usage(error)
+    if isinstance(error, ModuleNotFoundError) and not (error.name or "crossgrade").startswith("crossgrade"):
+        hint = "pip install --force-reinstall crossgrade; `crossgrade doctor` looks at all its packages"
+        return EXIT_FAILED, _layout(f"the Python package `{error.name}` is not installed", None, hint)
     if isinstance(error, OSError) and _is_output(error):
         return EXIT_FAILED, _layout(f"output could not be written: {error.strerror}", None, "free some space")
     return EXIT_FAILED, _describe_unexpected(error)

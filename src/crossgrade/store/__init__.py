@@ -32,12 +32,14 @@ from crossgrade.store._records import (
 if TYPE_CHECKING:
     from crossgrade.store._budgets import Budgets, Checkpoint, LimitWindow, Loan
     from crossgrade.store._keys import Keys
+    from crossgrade.store._migrate import HEAD
     from crossgrade.store._onboarding import OnboardingKind, OnboardingStep
     from crossgrade.store._routes import Step
     from crossgrade.store._store import Store
     from crossgrade.store._verdicts import StoredVerdict
 
 __all__ = [
+    "HEAD",
     "Alarm",
     "AlarmKind",
     "Answer",
@@ -73,6 +75,7 @@ __all__ = [
 ]
 
 _LATE = {
+    "HEAD": "_migrate",
     "Keys": "_keys",
     "OnboardingKind": "_onboarding",
     "OnboardingStep": "_onboarding",

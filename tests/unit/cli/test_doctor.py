@@ -2,10 +2,15 @@
 
 import json
 import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import pytest
 
+from crossgrade.cli import _checks
 from crossgrade.cli._frame import run
 
 CONFIG = """\
@@ -112,6 +117,65 @@ def test_a_store_that_is_there_is_only_read(project: Path, capsys: pytest.Captur
     assert checks["store"][0]["status"] == "ok"
     assert "tables 0" in checks["store"][0]["seen"]
     assert path.read_bytes() == content
+
+
+@pytest.mark.parametrize(
+    ("tables", "status", "words"),
+    [
+        ("0001", "warn", "an older Crossgrade (tables 0001"),
+        ("9999", "fail", "a newer Crossgrade (tables 9999"),
+    ],
+)
+def test_a_store_of_another_release(
+    project: Path, capsys: pytest.CaptureFixture[str], tables: str, status: str, words: str
+) -> None:
+    from crossgrade.store import Store
+
+    path = project / ".crossgrade" / "crossgrade.db"
+    Store.open(path).close()
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("UPDATE alembic_version SET version_num = ?", (tables,))
+    _, checks = examine(capsys)
+    assert checks["store"][0]["status"] == status
+    assert words in checks["store"][0]["seen"]
+
+
+@pytest.mark.parametrize("package", ["numpy", "msgspec"])
+def test_a_missing_package_is_named_without_a_traceback(project: Path, package: str) -> None:
+    (project / package).mkdir()
+    (project / package / "__init__.py").write_text(f"raise ModuleNotFoundError(name={package!r})")
+
+    def crossgrade(*arguments: str) -> subprocess.CompletedProcess[str]:
+        code = "import sys; sys.path.insert(0, '.'); from crossgrade.cli import main; main(sys.argv[1:])"
+        return subprocess.run(
+            [sys.executable, "-P", "-c", code, *arguments], capture_output=True, text=True, check=False
+        )
+
+    looked = crossgrade("doctor")
+    assert (looked.returncode, looked.stderr) == (3, "")
+    assert "passed, " in looked.stdout
+    Path("r.csv").write_text("item_id,a,b\n1,1,1\n")
+    decided = crossgrade("decide", "r.csv", "--incumbent", "a")
+    assert decided.returncode == 3
+    assert decided.stderr.startswith(f"error: the Python package `{package}` is not installed")
+    assert "Traceback" not in decided.stderr
+
+
+def test_a_package_that_is_not_installed(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    installed = _checks.version
+
+    def version(package: str) -> str:
+        if package == "scipy":
+            raise PackageNotFoundError(package)
+        return installed(package)
+
+    monkeypatch.setattr(_checks, "version", version)
+    code, checks = examine(capsys)
+    assert code == 3
+    assert checks["packages"][0]["status"] == "fail"
+    assert "scipy missing" in checks["packages"][0]["seen"]
 
 
 def test_a_damaged_store(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
