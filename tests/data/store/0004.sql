@@ -90,7 +90,6 @@ CREATE TABLE keepers (
 	id VARCHAR NOT NULL, 
 	segment VARCHAR NOT NULL, 
 	position BIGINT NOT NULL, 
-	flushes TEXT NOT NULL, 
 	at VARCHAR NOT NULL, 
 	CONSTRAINT pk_keepers PRIMARY KEY (id)
 );
