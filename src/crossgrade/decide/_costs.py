@@ -37,6 +37,7 @@ def policy_cost(view: View, policy: Policy) -> PolicyCost:
         np.where(moved, ours, theirs)[rows],
         score[rows],
         weight=view.traffic_weights(rows)[rows],
+        cluster=None if view.clusters is None else view.clusters[rows],
         requests_per_month=view.settings.requests_per_month,
         stated=stated or also_stated,
     )

@@ -4,7 +4,8 @@ Every figure here is a ratio of weighted means, sum(w x) / sum(w y): cost per re
 cost per point of score (y = score), share saved (x = incumbent - policy, y = incumbent). The
 interval is the t interval of the linearised residuals w (x - ratio y) / mean(w y) with n - 1
 degrees of freedom (Cochran, Sampling Techniques, 3rd ed., section 6.4); for y = w = 1 that is
-the ordinary t interval, and for a saving the paired one.
+the ordinary t interval, and for a saving the paired one. Samples that share a cluster (a document,
+a conversation) cost alike: their residuals are summed, and G clusters count as G observations.
 """
 
 import math
@@ -41,6 +42,7 @@ def policy_savings(
     policy_score: _Column,
     *,
     weight: _Column | None = None,
+    cluster: NDArray[np.int64] | None = None,
     requests_per_month: int | None = None,
     level: float = 0.95,
     stated: bool = False,
@@ -48,15 +50,15 @@ def policy_savings(
     """Return what a policy costs and saves.
 
     The columns have length n: US dollars of the incumbent and of the model that the policy
-    picks on the same sample (NaN unknown), the score of the latter (NaN unscored), and the
-    sample's share of traffic. `stated` says that the costs are someone's figures rather than
-    measured ones: they get no interval.
+    picks on the same sample (NaN unknown), the score of the latter (NaN unscored), the sample's
+    share of traffic, and the number of its cluster (None: each for itself). `stated` says that
+    the costs are someone's figures rather than measured ones: they get no interval.
     """
     ones = np.ones(len(incumbent_usd))
     w = ones if weight is None else weight
 
     def estimate(x: _Column, y: _Column, unit: str) -> Estimate:
-        found = _ratio(x, y, w, level=level, unit=unit)
+        found = _ratio(x, y, w, cluster, level=level, unit=unit)
         return _without_interval(found) if stated else found
 
     saving = estimate(incumbent_usd - policy_usd, ones, "USD/request")
@@ -86,7 +88,9 @@ def per_month(per_request: Estimate, requests_per_month: int | None) -> Estimate
     )
 
 
-def _ratio(x: _Column, y: _Column, w: _Column, *, level: float, unit: str) -> Estimate:
+def _ratio(
+    x: _Column, y: _Column, w: _Column, cluster: NDArray[np.int64] | None, *, level: float, unit: str
+) -> Estimate:
     """Return sum(w x) / sum(w y) over the rows where both are known, with its t interval."""
     known = np.isfinite(x) & np.isfinite(y)
     n, total = int(known.sum()), len(x)
@@ -101,16 +105,20 @@ def _ratio(x: _Column, y: _Column, w: _Column, *, level: float, unit: str) -> Es
             value=None, level=level, n=n, unit=unit, reason="nothing to divide by: the sum is zero"
         )
     value = float(wx.sum() / wy.sum())
+    residual = wx - value * wy
+    if cluster is not None:
+        _, groups = np.unique(cluster[known], return_inverse=True)
+        residual = np.bincount(groups, weights=residual).astype(np.float64)
     low = high = None
-    if n > 1:
+    units = len(residual)
+    if units > 1:
         from scipy.special import stdtrit
 
-        residual = (wx - value * wy) / wy.mean()
-        half = float(stdtrit(n - 1, (1 + level) / 2)) * float(residual.std(ddof=1)) / math.sqrt(n)
+        error = math.sqrt(units / (units - 1) * float(residual @ residual)) / float(wy.sum())
+        half = float(stdtrit(units - 1, (1 + level) / 2)) * error
         low, high = value - half, value + half
-    return Estimate(
-        value=value, low=low, high=high, level=level, n=n, unit=unit, method="measured, t interval"
-    )
+    method = "measured, t interval" if cluster is None else "measured, cluster t interval"
+    return Estimate(value=value, low=low, high=high, level=level, n=n, unit=unit, method=method)
 
 
 def _without_interval(found: Estimate) -> Estimate:

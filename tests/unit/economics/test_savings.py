@@ -29,6 +29,25 @@ def test_weights_are_shares_of_traffic():
     assert found.saving_per_request_usd.value == pytest.approx(1.5)
 
 
+def test_samples_of_a_cluster_count_as_one_observation():
+    rng = np.random.default_rng(3)
+    before, after = rng.gamma(2, 0.01, 40), rng.gamma(2, 0.002, 40)
+    once = policy_savings(before, after, np.ones(40))
+    cluster = np.repeat(np.arange(40), 5)
+    repeated = [np.repeat(column, 5) for column in (before, after, np.ones(40))]
+    clustered = policy_savings(*repeated, cluster=cluster)
+    naive = policy_savings(*repeated)
+    for name in ("per_request_usd", "per_solved_usd", "saving_per_request_usd", "saving_share"):
+        alone, together, wrong = (getattr(found, name) for found in (once, clustered, naive))
+        assert (together.value, together.low, together.high) == pytest.approx(
+            (alone.value, alone.low, alone.high)
+        )
+        assert wrong.high - wrong.low < together.high - together.low
+    assert clustered.saving_share.method == "measured, cluster t interval"
+    single = policy_savings(*repeated, cluster=np.zeros(200, dtype=np.int64))
+    assert single.saving_share.low is None
+
+
 def test_unknown_costs_are_unknown_and_never_zero():
     half = np.where(np.arange(40) < 4, np.nan, 0.01)
     found = policy_savings(half, np.full(40, 0.001), np.ones(40), requests_per_month=10)
