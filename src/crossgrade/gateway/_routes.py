@@ -43,6 +43,8 @@ class Plan:
         route: Route | None,
         targets: Mapping[str, TargetState],
         stamp: str,
+        *,
+        is_direct: bool = False,
     ) -> None:
         self.spec = spec
         self.name = spec.name
@@ -52,7 +54,9 @@ class Plan:
         self.incumbent = targets[incumbent]
         self._choices = {name: self._order(state, targets) for name, state in targets.items()}
         self._fixed: Choice | None = None
-        if route is None or route.policy.kind == "keep":
+        if is_direct:
+            self._fixed = Choice(self._choices[incumbent], "direct", None, 1.0)
+        elif route is None or route.policy.kind == "keep":
             self._fixed = Choice(self._choices[incumbent], "keep", "incumbent", 1.0)
         policy = f"x-crossgrade-policy: {stamp}\r\n" if stamp else ""
         self.headers = f"x-crossgrade-route: {spec.name}\r\n{policy}".encode()
@@ -148,7 +152,7 @@ class Routes:
 
 def _direct(name: str, targets: Mapping[str, TargetState]) -> Plan:
     """Return the plan of a request that names a target itself: no policy, no fallback."""
-    return Plan(RouteSpec(name=name, incumbent=name), None, targets, "")
+    return Plan(RouteSpec(name=name, incumbent=name), None, targets, "", is_direct=True)
 
 
 def _known_route(table: RouteTable | None, name: str, targets: Mapping[str, TargetState]) -> Route | None:

@@ -16,10 +16,12 @@ from crossgrade.gateway.settings import Target
 from crossgrade.wire import HOSTS, Host
 
 _AGENT = "crossgrade"
+_SHORTEST_SECRET = 12
+"""A shorter key (`none`, `test`) is no secret, and its letters may stand in any answer."""
 
 
 class TargetState:
-    """One target of this worker; two of the same name never exist."""
+    """One target of this worker; two of the same name never exist. `key` must never reach a client."""
 
     def __init__(self, target: Target, pool: Pool, address: Address, key: str | None) -> None:
         self.target = target
@@ -30,7 +32,7 @@ class TargetState:
         self.model_json = msgspec.json.encode(target.model)
         self.host = _host(target)
         self.header = f"x-crossgrade-target: {target.name}\r\n".encode()
-        self.key = key.encode() if key else None
+        self.key = key.encode() if key is not None and len(key) >= _SHORTEST_SECRET else None
         self._path = address.path
         self._lines = _header_lines(target, address, key)
         self._heads: dict[str, bytes] = {}

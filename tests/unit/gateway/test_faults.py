@@ -103,7 +103,7 @@ FAULTS = {
 
 @pytest.mark.parametrize("kind", FAULTS)
 def test_a_fault_becomes_a_clear_error(run, make, kind):
-    with FakeProvider(Fault(kind)) as fake:
+    with FakeProvider(Fault(kind, size=1 << 20)) as fake:
         target = make.target(fake, key_env="KEY", timeout_s=0.3)
         with run([target], only("big"), environ={"KEY": KEY}) as world:
             answer = world.post(make.chat())

@@ -1,0 +1,90 @@
+"""Clients and providers that speak different APIs."""
+
+import json
+
+import pytest
+
+from crossgrade.domain import ToolCall
+from crossgrade.testing import FakeProvider, Fault, Reply
+
+MESSAGE = {"model": "support", "max_tokens": 50, "messages": [{"role": "user", "content": "hello"}]}
+RESPONSE = {"model": "support", "input": "hello"}
+CALL = ToolCall(id="call_1", name="look_up", arguments='{"city":"Ulm"}')
+
+
+def _text(path, answer):
+    if "messages" in path:
+        return answer["content"][0]["text"]
+    if "responses" in path:
+        return answer["output"][-1]["content"][0]["text"]
+    return answer["choices"][0]["message"]["content"]
+
+
+def _body(path, make, **fields):
+    if "messages" in path:
+        return json.dumps({**MESSAGE, **fields}).encode()
+    if "responses" in path:
+        return json.dumps({**RESPONSE, **fields}).encode()
+    return make.chat(**fields)
+
+
+@pytest.mark.parametrize("flavour", ["openai", "anthropic"])
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/messages", "/v1/responses"])
+def test_every_client_is_answered_by_every_provider_whole_and_streamed(run, make, fake, path, flavour):
+    with run([make.target(fake, flavour=flavour)]) as world:
+        answer = world.post(_body(path, make), path)
+        assert answer.status == 200, answer
+        assert _text(path, answer.json) == "hello from the model"
+        stream = world.post(_body(path, make, stream=True), path)
+        assert stream.status == 200
+        assert b"hello" in stream.body
+        marker = {"/v1/chat/completions": b"[DONE]", "/v1/messages": b"message_stop"}
+        assert marker.get(path, b"response.completed") in stream.body
+        whole, streamed = world.settled(2)
+        assert (whole.input_tokens, whole.output_tokens) == (1, 4)
+        assert (streamed.input_tokens, streamed.output_tokens) == (1, 4)
+        assert streamed.stream
+
+
+def test_a_message_passes_through_to_a_provider_of_its_own_api(run, make, fake):
+    with run([make.target(fake, flavour="anthropic")]) as world:
+        body = json.dumps({**MESSAGE, "metadata": {"user_id": "u"}}).encode()
+        assert world.post(body, "/v1/messages", anthropic_beta="x-1").status == 200
+        assert fake.requests[0].body == body.replace(b'"support"', b'"big-model"')
+        assert fake.requests[0].headers["anthropic-beta"] == "x-1"
+
+
+def test_tool_calls_cross(run, make):
+    tool = {"name": "look_up", "input_schema": {"type": "object", "properties": {"headers": {}}}}
+    with FakeProvider(Reply("", tool_calls=(CALL,))) as fake, run([make.target(fake)]) as world:
+        answer = world.post(json.dumps({**MESSAGE, "tools": [tool]}).encode(), "/v1/messages")
+        block = answer.json["content"][-1]
+        assert (block["type"], block["name"], block["input"]) == ("tool_use", "look_up", {"city": "Ulm"})
+
+
+def test_a_stream_that_breaks_across_apis_ends_in_an_error(run, make):
+    with FakeProvider(Fault("no_end")) as fake, run([make.target(fake)]) as world:
+        answer = world.post(json.dumps({**MESSAGE, "stream": True}).encode(), "/v1/messages")
+        assert b"event: error" in answer.body
+        assert b"message_stop" not in answer.body
+        assert world.settled()[0].error == "broken_off"
+
+
+def test_what_cannot_be_carried_across_is_named(run, make, fake):
+    with run([make.target(fake, flavour="anthropic")]) as world:
+        answer = world.post(make.chat(logit_bias={"1": 1}))
+        assert answer.status == 400
+        assert "logit_bias" in answer.json["error"]["message"]
+        assert not fake.requests
+
+
+def test_text_completions_and_embeddings(run, make, fake):
+    with run([make.target(fake)]) as world:
+        answer = world.post(b'{"model":"support","prompt":"hi"}', "/v1/completions")
+        assert answer.json["choices"][0]["text"] == "hello from the model"
+        answer = world.post(b'{"model":"support","input":"hi there"}', "/embeddings")
+        assert len(answer.json["data"]) == 1
+        record = world.settled(2)[1]
+        assert (record.operation, record.input_tokens) == ("embeddings", 2)
+    with run([make.target(fake, flavour="anthropic")]) as world:
+        assert world.post(b'{"model":"support","input":"hi"}', "/v1/embeddings").status == 400
