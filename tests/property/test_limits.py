@@ -189,7 +189,7 @@ def _settle(worker: Worker, amount: int, spent: dict[int, int], requests: dict[i
     hold = worker.holds.pop()
     usd = hold.amounts[0] / NANO * (0.5 if amount % 2 else 1.0)
     windows = _windows(hold)
-    spent[windows["usd"]] = spent.get(windows["usd"], 0) + int(usd * NANO)
+    spent[windows["usd"]] = spent.get(windows["usd"], 0) + int(usd * NANO + 0.5)
     requests[windows["requests"]] = requests.get(windows["requests"], 0) + 1
     worker.limits.settle(hold, usd, 10)
 
@@ -252,7 +252,7 @@ def test_what_is_left_can_be_used_from_any_worker(asks: list[tuple[int, int]]) -
         before = len(worker.holds)
         worker.reserve(cents / 100)
         machine.quiesce()
-        need = int(cents / 100 * 1_000_000_000)
+        need = int(cents / 100 * NANO + 0.5)
         assert (len(worker.holds) > before) == (need <= left)
         if len(worker.holds) > before:
             worker.limits.settle(worker.holds.pop(), cents / 100, 0)

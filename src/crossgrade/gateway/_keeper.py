@@ -37,7 +37,7 @@ from crossgrade.gateway._messages import (
 )
 from crossgrade.gateway._metrics import Metrics
 
-FLUSH_S = 0.1
+FLUSH_S = 0.25
 METRICS_S = 1.0
 MOST_RECORDS = 20_000
 MOST_UNWRITTEN_BYTES = 8 << 20

@@ -197,7 +197,7 @@ class Limits:
         `usd` None (the price is unknown) counts against no budget. `ready` is called once, at
         most `WAIT_S` later; a caller that has gone by then settles the hold with 0.
         """
-        amounts = (int(usd * NANO) if usd else 0, tokens, 1, 1)
+        amounts = (int(usd * NANO + 0.5) if usd else 0, tokens, 1, 1)
         now = self._clock()
         leases = []
         for counter in counters:
@@ -211,7 +211,7 @@ class Limits:
         """End a hold with what was used; None (unknown) counts what was reserved."""
         reserved = hold.amounts
         used = (
-            reserved[0] if usd is None else int(usd * NANO),
+            reserved[0] if usd is None else int(usd * NANO + 0.5),
             reserved[1] if tokens is None else tokens,
             1,
             0,

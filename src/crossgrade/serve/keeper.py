@@ -55,9 +55,9 @@ from crossgrade.telemetry import Meter, log_line
 GRACE_S = 1.0
 """How long a new keeper waits for workers to say what they hold before it lends anything."""
 
-_TICK_S = 0.5
-_HEARTBEAT_TICKS = 20
-_TIDY_TICKS = 120
+_TICK_S = 1.0
+_HEARTBEAT_TICKS = 10
+_TIDY_TICKS = 60
 _SILENT_S = 60.0
 _KEPT_WINDOWS_S = 40 * 86_400
 _LONGEST_LINE = 64 << 20

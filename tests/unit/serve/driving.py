@@ -1,0 +1,97 @@
+"""A keeper in a process of its own, and workers that talk to it from the test's event loop."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from crossgrade.domain import Limit, Serving
+from crossgrade.gateway import GatewaySettings, write_settings
+from crossgrade.gateway._keeper import Keeper
+from crossgrade.gateway._limits import Hold, Limits, Refusal
+from crossgrade.gateway._metrics import Metrics
+from crossgrade.identity import Principal
+
+WHO = Principal(id="key-1", team="blue")
+
+
+@dataclass
+class Worker:
+    """What a worker process has, in the test's own process."""
+
+    limits: Limits
+    keeper: Keeper
+    metrics: Metrics
+    refused: list[Refusal] = field(default_factory=list)
+
+    async def reserve(self, usd: float, tokens: int = 0) -> Hold | Refusal:
+        loop = asyncio.get_running_loop()
+        outcome: asyncio.Future[Hold | Refusal] = loop.create_future()
+        now = self.limits.reserve(self.limits.resolve(WHO, "support"), usd, tokens, outcome.set_result)
+        return now if now is not None else await asyncio.wait_for(outcome, 10)
+
+
+@dataclass
+class Machine:
+    """A state folder with its keeper; several may share one database."""
+
+    folder: Path
+    environ: dict[str, str]
+    limits: tuple[Limit, ...]
+    workers: int = 1
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def settings(self) -> Path:
+        return self.folder / "settings.json"
+
+    def start(self) -> None:
+        write_settings(
+            GatewaySettings(
+                serving=Serving(limits=self.limits, workers=self.workers),
+                routes=(),
+                targets=(),
+                state=str(self.folder),
+                keeper=str(self.folder / "k.sock"),
+            ),
+            self.settings,
+        )
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "crossgrade.serve.keeper", str(self.settings)], env=self.environ
+        )
+
+    def end(self, number: int = signal.SIGTERM) -> None:
+        if self.process is not None:
+            self.process.send_signal(number)
+            self.process.wait()
+            self.process = None
+
+    def records(self) -> list[Path]:
+        return sorted((self.folder / "serve" / "requests").glob("*.jsonl"))
+
+    @asynccontextmanager
+    async def worker(self, number: int = 0) -> AsyncIterator[Worker]:
+        limits, metrics = Limits(self.limits), Metrics((), number)
+        keeper = Keeper(str(self.folder / "k.sock"), worker=number, limits=limits, metrics=metrics)
+        keeper.start()
+        while not keeper.connected:
+            await asyncio.sleep(0.01)
+        try:
+            yield Worker(limits, keeper, metrics)
+        finally:
+            await keeper.close()
+
+
+def run(work: Coroutine[Any, Any, None]) -> None:
+    """Run a test's coroutine, with a limit on its time."""
+
+    async def bounded() -> None:
+        await asyncio.wait_for(work, 60)
+
+    asyncio.run(bounded())

@@ -1,0 +1,309 @@
+"""The keeper as a process: what it was told survives its death and its workers' deaths."""
+
+import asyncio
+import json
+import os
+import signal
+import sqlite3
+import time
+from collections.abc import Callable
+from contextlib import closing
+from uuid import uuid4
+
+import pytest
+
+from crossgrade.domain import Limit
+from crossgrade.gateway import Outcome, RequestRecord, ShadowAnswer, ShadowPair
+from crossgrade.gateway._limits import Hold, Refusal
+from crossgrade.store import Budgets, Store
+from tests.unit.serve.driving import Machine, Worker, run
+
+Make = Callable[..., Machine]
+A_DOLLAR = Limit(scope="key", unit="usd", cap=1.0, window_s=86_400)
+
+
+def _record(number: int = 1, **fields: object) -> RequestRecord:
+    known = {"route": "support", "target": "fake", "status": 200, "response_id": f"chatcmpl-{number}"}
+    return RequestRecord(id=f"req-{number}", at=time.time(), worker=0, **{**known, **fields})  # type: ignore[arg-type]
+
+
+async def _written(worker: Worker) -> None:
+    """Wait until the keeper has acknowledged everything."""
+    worker.keeper._flush()
+    while worker.keeper._unwritten or worker.keeper._records:
+        await asyncio.sleep(0.005)
+
+
+async def _reconnected(worker: Worker) -> None:
+    while worker.keeper.connected:
+        await asyncio.sleep(0.005)
+    while not worker.keeper.connected:
+        await asyncio.sleep(0.005)
+
+
+def test_a_killed_keeper_counts_what_it_had_written_and_what_is_in_flight(machines: Make) -> None:
+    machine = machines(A_DOLLAR)
+
+    async def use() -> None:
+        async with machine.worker() as worker:
+            first, second = await worker.reserve(0.3), await worker.reserve(0.2)
+            assert isinstance(first, Hold)
+            assert isinstance(second, Hold)
+            worker.limits.settle(first, 0.3, 0)
+            worker.keeper.record(_record(cost_usd=0.3))
+            await _written(worker)
+            machine.end(signal.SIGKILL)
+            worker.limits.settle(second, 0.1, 0)  # while nobody is there
+            worker.keeper.record(_record(2, cost_usd=0.1))
+            machine.start()
+            await _reconnected(worker)
+            assert isinstance(await worker.reserve(0.61), Refusal)
+            last = await worker.reserve(0.6)
+            assert isinstance(last, Hold)
+            worker.limits.settle(last, 0.6, 0)
+            await _written(worker)
+
+    run(use())
+    machine.end()
+    with Budgets.open(machine.folder / "crossgrade.db") as budgets:
+        ((window, spent, _),) = budgets.windows(now=time.time())
+    assert (window.name, spent) == ("key-1", 1_000_000_000)
+    lines = [line for path in machine.records() for line in path.read_bytes().splitlines()]
+    assert [json.loads(line)["id"] for line in lines if b'"id"' in line] == ["req-1", "req-2"]
+
+
+def test_a_killed_worker_leaves_what_it_had_in_flight_as_spent(machines: Make) -> None:
+    machine = machines(A_DOLLAR)
+
+    async def use() -> None:
+        async with machine.worker() as other:
+            async with machine.worker(1) as worker:
+                assert isinstance(await worker.reserve(0.4), Hold)
+                await _written(worker)
+                worker.keeper._closing = True
+                assert worker.keeper._transport is not None
+                worker.keeper._transport.abort()
+            while isinstance(await other.reserve(0.7), Hold):  # pragma: no cover
+                pytest.fail("the reservation of the worker that is gone was forgotten")
+            await asyncio.sleep(0.25)
+            assert isinstance(await other.reserve(0.6), Hold)
+
+    run(use())
+
+
+def test_two_workers_share_what_little_is_left(machines: Make) -> None:
+    machine = machines(Limit(scope="team", unit="requests", cap=10, window_s=86_400), workers=2)
+
+    async def use() -> None:
+        async with machine.worker() as one, machine.worker(1) as two:
+            outcomes = []
+            for at in range(14):
+                outcome = await (one, two)[at % 2].reserve(0.0)
+                outcomes.append(outcome)
+                if isinstance(outcome, Hold):
+                    (one, two)[at % 2].limits.settle(outcome, 0.0, 0)
+            assert [isinstance(each, Hold) for each in outcomes] == [True] * 10 + [False] * 4
+            refusal = outcomes[-1]
+            assert isinstance(refusal, Refusal)
+            assert (refusal.kind, refusal.scope, refusal.match) == ("rate_limit_exceeded", "team", "blue")
+
+    run(use())
+
+
+def test_without_a_keeper_what_was_lent_can_be_used_and_no_more(machines: Make) -> None:
+    machine = machines(A_DOLLAR)
+
+    async def use() -> None:
+        async with machine.worker() as worker:
+            hold = await worker.reserve(0.1)
+            assert isinstance(hold, Hold)
+            worker.limits.settle(hold, 0.1, 0)
+            machine.end(signal.SIGKILL)
+            assert isinstance(await worker.reserve(0.5), Hold)
+            worker.keeper.metrics_text(lambda text: seen.append(text))
+            refused = await worker.reserve(0.7)
+            assert isinstance(refused, Refusal)
+            assert refused.kind == "limits_unavailable"
+
+    seen: list[str | None] = []
+    run(use())
+
+
+PAIR = ShadowPair(
+    route="support",
+    request_id="req-1",
+    at=1_764_000_000.0,
+    endpoint="/v1/chat/completions",
+    request=b'{"model":"m","messages":[{"role":"user","content":"I am jane@example.org, 4111 1111 1111 1111"}]}',
+    served_by="incumbent",
+    incumbent=ShadowAnswer(
+        model="gpt",
+        target="gpt",
+        flavour="openai",
+        body=b'{"id":"chatcmpl-9","choices":[{"message":{"role":"assistant","content":"Hi jane@example.org"},'
+        b'"finish_reason":"stop"}],"usage":{"prompt_tokens":9,"completion_tokens":3}}',
+        cost_usd=0.001,
+        latency_ms=12.5,
+    ),
+    candidate=ShadowAnswer(
+        model="llama",
+        target="llama",
+        flavour="openai",
+        stream=True,
+        body=b'data: {"id":"chatcmpl-8","choices":[{"delta":{"role":"assistant","content":"Hello"}}]}\n\n'
+        b'data: {"choices":[{"delta":{},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n',
+    ),
+    verdict_id="v-1",
+    probability=0.05,
+)
+
+
+def test_a_pair_is_redacted_and_in_the_store_when_it_is_acknowledged(machines: Make) -> None:
+    machine = machines()
+
+    async def use() -> None:
+        async with machine.worker() as worker:
+            kept: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+            worker.keeper.keep_pair(PAIR, kept.set_result)
+            assert await kept
+            machine.end(signal.SIGKILL)
+
+    run(use())
+    with Store.open(machine.folder / "crossgrade.db") as store:
+        (pair,) = store.pairs.recent("support")
+    assert pair.request is not None
+    assert json.loads(pair.request)["messages"][0]["content"] == "I am [email], [card]"
+    assert pair.incumbent.answer is not None
+    assert pair.candidate.answer is not None
+    assert (pair.incumbent.answer.text, pair.candidate.answer.text) == ("Hi [email]", "Hello")
+    assert (pair.incumbent.response_id, pair.candidate.response_id) == ("chatcmpl-9", "chatcmpl-8")
+    assert (pair.verdict_id, pair.probability, pair.incumbent.answer.usage.input_tokens) == ("v-1", 0.05, 9)
+
+
+def test_a_pair_whose_keeper_died_is_handed_over_again_and_kept_once(machines: Make) -> None:
+    machine = machines()
+
+    async def use() -> None:
+        async with machine.worker() as worker:
+            kept: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+            machine.end(signal.SIGKILL)
+            worker.keeper.keep_pair(PAIR, kept.set_result)
+            machine.start()
+            assert await kept
+            # The same message again, as if the acknowledgement had been lost, to yet another keeper.
+            machine.end(signal.SIGKILL)
+            again: asyncio.Future[object] = asyncio.get_running_loop().create_future()
+            worker.keeper._asked[1] = (sent[0], again.set_result)
+            machine.start()
+            assert getattr(await again, "error", "none") is None
+
+    sent: list[bytes] = []
+    import crossgrade.gateway._keeper as module
+
+    original = module.Keeper._request
+
+    def spy(self: module.Keeper, number: int, message: object, on_done: object) -> None:
+        sent.append(module._encoder.encode(message) + b"\n")
+        original(self, number, message, on_done)  # type: ignore[arg-type]
+
+    module.Keeper._request = spy  # type: ignore[method-assign, assignment]
+    try:
+        run(use())
+    finally:
+        module.Keeper._request = original  # type: ignore[method-assign]
+    with Store.open(machine.folder / "crossgrade.db") as store:
+        assert len(store.pairs.recent("support")) == 1
+
+
+def test_feedback_finds_its_response_in_the_request_log(machines: Make) -> None:
+    machine = machines()
+
+    async def use() -> None:
+        async with machine.worker() as worker:
+            for number in range(50):
+                worker.keeper.record(_record(number, side="candidate", verdict_id="v-1", probability=0.25))
+            await _written(worker)
+            for identifier in ("chatcmpl-7", "req-8", "nobody"):
+                said: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
+                outcome = Outcome(response_id=identifier, name="solved", value=1.0, at=time.time())
+                worker.keeper.feedback(outcome, said.set_result)
+                assert await said is None
+
+    run(use())
+    with closing(sqlite3.connect(machine.folder / "crossgrade.db")) as database:
+        rows = database.execute("SELECT response_id, side, probability FROM feedback ORDER BY response_id")
+        assert rows.fetchall() == [
+            ("chatcmpl-7", "candidate", 0.25),
+            ("chatcmpl-8", "candidate", 0.25),
+            ("nobody", None, None),
+        ]
+
+
+def test_metrics_add_up_over_workers(machines: Make) -> None:
+    machine = machines(A_DOLLAR, workers=2)
+
+    async def use() -> None:
+        async with machine.worker() as one, machine.worker(1) as two:
+            for worker in (one, two):
+                worker.keeper.record(
+                    _record(input_tokens=10, cost_usd=0.5, cost_origin="usage", reason="keep")
+                )
+                hold = await worker.reserve(0.25)
+                assert isinstance(hold, Hold)
+                worker.limits.settle(hold, 0.25, 0)
+                worker.keeper._metrics_at = 0.0
+                await _written(worker)
+            text: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
+            one.keeper.metrics_text(text.set_result)
+            lines = (await text or "").splitlines()
+        series = '{crossgrade_route="support",crossgrade_target="fake",'
+        assert f'crossgrade_gateway_requests_total{series}crossgrade_reason="keep",error_type=""}} 2' in lines
+        assert f'crossgrade_gateway_cost_usd_total{series}crossgrade_cost_origin="usage"}} 1' in lines
+        assert "crossgrade_workers 2" in lines
+        assert any(line.startswith("crossgrade_limit_spent{") and line.endswith(" 0.5") for line in lines)
+
+    run(use())
+
+
+@pytest.mark.needs("postgresql")
+def test_two_machines_share_a_limit_through_postgresql(machines: Make) -> None:
+    import sqlalchemy
+
+    server = os.environ["CROSSGRADE_TEST_POSTGRES_URL"]
+    schema = f"test_{uuid4().hex}"
+    engine = sqlalchemy.create_engine(server)
+    with engine.begin() as connection:
+        connection.execute(sqlalchemy.schema.CreateSchema(schema))
+    engine.dispose()
+    url = f"{server}?options=-csearch_path%3D{schema}".replace("postgresql+psycopg", "postgresql")
+    Budgets.open(url).close()
+    limits = Limit(scope="key", unit="requests", cap=40, window_s=86_400)
+    first, second = machines(limits, database=url), machines(limits, database=url)
+
+    async def spend(worker: Worker) -> int:
+        served = 0
+        for _ in range(30):
+            outcome = await worker.reserve(0.0)
+            if isinstance(outcome, Hold):
+                worker.limits.settle(outcome, 0.0, 0)
+                served += 1
+        return served
+
+    async def use() -> None:
+        async with first.worker() as one, second.worker() as two:
+            served = sum(await asyncio.gather(spend(one), spend(two)))
+            assert served <= 40
+            # What one machine had leased and did not use comes back, and the other can use it.
+            for worker in (one, two) * 4:
+                await asyncio.sleep(1.0)
+                while isinstance(outcome := await worker.reserve(0.0), Hold):
+                    worker.limits.settle(outcome, 0.0, 0)
+                    served += 1
+            assert served == 40
+
+    run(use())
+    first.end()
+    second.end()
+    with Budgets.open(url) as budgets:
+        ((_, spent, leased),) = budgets.windows(now=time.time())
+    assert (spent, leased) == (40, 0)
