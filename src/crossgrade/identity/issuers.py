@@ -11,7 +11,7 @@ from crossgrade.errors import AccessError, ConfigError, CrossgradeError
 
 MAX_BYTES = 1 << 20
 MAX_KEYS = 64
-REFRESH_S = 300.0
+REFRESH_S = 60.0
 """How old an issuer's keys get before they are fetched again."""
 
 RETRY_S = 30.0

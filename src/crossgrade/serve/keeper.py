@@ -48,6 +48,7 @@ from crossgrade.serve._accounts import Accounts
 from crossgrade.serve._archive import Archive
 from crossgrade.serve._counting import Counting, keeper_name
 from crossgrade.serve._jwks import keep_jwks
+from crossgrade.serve._keys import keep_keys
 from crossgrade.serve._records import RecordFiles, Settled
 from crossgrade.store import utc_now
 from crossgrade.telemetry import Meter, log_line
@@ -81,6 +82,8 @@ class Keeper:
         url = environ.get("CROSSGRADE_DATABASE_URL") or str(Path(settings.state) / "crossgrade.db")
         shared = url.startswith("postgres")
         self._settings = settings
+        self._url = url
+        self._shared = shared
         self._idle_s = _IDLE_SHARED_S if shared else _IDLE_ALONE_S
         self._accounts = Accounts(self, shared=shared)
         self._files = RecordFiles(serve / "requests")
@@ -110,6 +113,8 @@ class Keeper:
         parent = os.getppid()
         if self._start[0] or self._settings.serving.limits:
             self._begin()
+        warn = partial(self._warn, "keys")
+        self._spawn(keep_keys(self._url, Path(self._settings.state), shared=self._shared, warn=warn))
         if self._settings.serving.issuers:
             self._spawn(keep_jwks(self._settings, partial(self._warn, "issuer")))
         while not ending.is_set() and os.getppid() == parent:

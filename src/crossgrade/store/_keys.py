@@ -5,16 +5,18 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 import msgspec
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, func, insert, select
 
 from crossgrade.errors import NotFoundError, StoreError, UsageError
 from crossgrade.identity import KeyLimit, KeyRecord, KeySecret, NewKey, keyring_bytes, new_key
 from crossgrade.store import _tables as t
-from crossgrade.store._database import Database
+from crossgrade.store._database import Database, connect
 from crossgrade.store._locks import file_lock
+from crossgrade.store._migrate import migrate
 from crossgrade.store._records import utc_now
 
 
@@ -28,6 +30,25 @@ class Keys:
     def __init__(self, database: Database, folder: Path) -> None:
         self._database = database
         self._folder = folder
+
+    @classmethod
+    def open(cls, url_or_path: str | Path, folder: Path) -> Self:
+        """Open the database as `Store.open` does, without what only measuring needs."""
+        database, _ = connect(url_or_path)
+        try:
+            migrate(database)
+        except BaseException:
+            database.close()
+            raise
+        return cls(database, folder)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._database.close()
 
     @property
     def path(self) -> Path:
@@ -100,6 +121,11 @@ class Keys:
             if record.revoked_at is None:
                 _append(connection, record.id, "revoked", {}, now)
         return self.get(record.id)
+
+    def newest_event(self) -> int:
+        """Return the number of the newest change of any key, 0 where there was none."""
+        with self._database.reading() as connection:
+            return connection.execute(select(func.max(t.key_events.c.id))).scalar() or 0
 
     def publish(self) -> None:
         """Write `keys.json` as the database has it: at a start, and for changes on other machines."""

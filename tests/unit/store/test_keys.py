@@ -11,7 +11,7 @@ import pytest
 
 from crossgrade.errors import NotFoundError, StoreError, UsageError
 from crossgrade.identity import KeyLimit, read_keyring, read_records
-from crossgrade.store import OnboardingStep, Store
+from crossgrade.store import Keys, OnboardingStep, Store
 
 
 def let_in(store: Store, text: str) -> bool:
@@ -130,3 +130,15 @@ def test_steps_of_onboarding_are_kept_in_order(any_store: Store) -> None:
     assert [step.kind for step in steps] == ["seen", "verdict", "canary"]
     assert steps[0].detail == {"a": 1}
     assert steps[0].at.tzinfo is not None
+
+
+def test_another_machine_writes_the_same_file(any_store: Store, tmp_path: Path) -> None:
+    url = any_store.keys._database.engine.url.render_as_string(hide_password=False)
+    elsewhere = tmp_path / "elsewhere"
+    with Keys.open(url, elsewhere) as keys:
+        assert keys.newest_event() == 0
+        key = any_store.keys.create("ci")
+        any_store.keys.revoke(key.id)
+        assert keys.newest_event() == 2
+        keys.publish()
+        assert keys.path.read_bytes() == any_store.keys.path.read_bytes()
