@@ -12,10 +12,12 @@ POLL_S = 2.0
 
 
 async def keep_keys(url: str, folder: Path, *, shared: bool, warn: Callable[[Exception], None]) -> None:
-    """Write the file at the start and, where several machines share the database, at every change.
+    """Write the file where it is lost and, where several machines share the database, at every change.
 
-    On one machine `crossgrade keys` writes it by itself.
+    On one machine `crossgrade keys` writes it by itself, so the database is not even opened.
     """
+    if not shared and ((folder / "keys.json").exists() or not ("://" in url or Path(url).exists())):
+        return
     written = 0
     while True:
         try:

@@ -48,6 +48,10 @@ class Keys:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the database, of what `open` returned."""
         self._database.close()
 
     @property

@@ -27,7 +27,11 @@ def test_a_lost_file_is_written_at_the_start(tmp_path: Path) -> None:
 
 
 def test_without_keys_there_is_no_file(tmp_path: Path) -> None:
-    asyncio.run(_keys.keep_keys(str(tmp_path / "crossgrade.db"), tmp_path, shared=False, warn=raising))
+    url = str(tmp_path / "crossgrade.db")
+    asyncio.run(_keys.keep_keys(url, tmp_path, shared=False, warn=raising))
+    assert list(tmp_path.iterdir()) == []  # not even a database
+    Keys.open(url, tmp_path).close()
+    asyncio.run(_keys.keep_keys(url, tmp_path, shared=False, warn=raising))
     assert not (tmp_path / "keys.json").exists()
 
 
