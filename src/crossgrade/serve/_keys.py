@@ -16,7 +16,7 @@ async def keep_keys(url: str, folder: Path, *, shared: bool, warn: Callable[[Exc
 
     On one machine `crossgrade keys` writes it by itself, so the database is not even opened.
     """
-    if not shared and ((folder / "keys.json").exists() or not ("://" in url or Path(url).exists())):
+    if not shared and not _is_lost(url, folder):
         return
     written = 0
     while True:
@@ -27,6 +27,11 @@ async def keep_keys(url: str, folder: Path, *, shared: bool, warn: Callable[[Exc
         if not shared:
             return
         await asyncio.sleep(POLL_S)
+
+
+def _is_lost(url: str, folder: Path) -> bool:
+    """Tell whether there may be keys without their file."""
+    return not (folder / "keys.json").exists() and ("://" in url or Path(url).exists())
 
 
 def _publish(url: str, folder: Path, written: int) -> int:
