@@ -17,7 +17,8 @@ class Price:
 
     `valid_from` is the first day it held, where known; `source` says where it was read. `tiers`
     are (start, price) pairs in rising order: above `start` input tokens that price holds for the
-    whole call. `batch_discount` is a share: 0.5 halves the cost of a batch call.
+    whole call. `batch_discount` is a share: 0.5 halves the cost of a batch call. `image_usd` comes on
+    top of an image's tokens; a `reasoning_per_mtok` that is not known is the output price.
     """
 
     input_per_mtok: Decimal | None
@@ -26,6 +27,8 @@ class Price:
     cache_creation_per_mtok: Decimal | None = None
     request_usd: Decimal = Decimal(0)
     batch_discount: Decimal | None = None
+    reasoning_per_mtok: Decimal | None = None
+    image_usd: Decimal | None = None
     valid_from: date | None = None
     source: str = "user"
     tiers: tuple[tuple[int, "Price"], ...] = ()

@@ -22,7 +22,7 @@ class Usage:
     """Billed tokens of one call, from the provider; None where it did not say.
 
     Names follow the OpenTelemetry GenAI conventions: `input_tokens` includes the cached
-    ones, `output_tokens` includes the reasoning ones.
+    ones, `output_tokens` includes the reasoning ones. `images` counts those sent.
     """
 
     input_tokens: int | None = None
@@ -30,6 +30,7 @@ class Usage:
     cache_read_input_tokens: int | None = None
     cache_creation_input_tokens: int | None = None
     reasoning_output_tokens: int | None = None
+    images: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -71,7 +71,17 @@ def policy_savings(
     )
 
 
-def per_month(per_request: Estimate, requests_per_month: int | None) -> Estimate:
+def mean_cost(
+    costs_usd: _Column, units: _Column, *, level: float = 0.95, unit: str = "USD/request"
+) -> Estimate:
+    """Return the cost per unit (a call: 1; a point of score) with its interval; columns of length n.
+
+    NaN is unknown. Above 5 % unknown the figure is: what is missing is not random.
+    """
+    return _ratio(costs_usd, units, np.ones(len(costs_usd)), None, level=level, unit=unit)
+
+
+def per_month(per_request: Estimate, requests_per_month: float | None) -> Estimate:
     """Return a figure per request times the monthly volume; unknown where either is unknown."""
     if per_request.value is None:
         return Estimate(value=None, unit="USD/month", reason=per_request.reason)
@@ -84,7 +94,7 @@ def per_month(per_request: Estimate, requests_per_month: int | None) -> Estimate
         level=per_request.level,
         n=per_request.n,
         unit="USD/month",
-        method=f"{per_request.method}, times {requests_per_month} requests a month",
+        method=f"{per_request.method}, times {requests_per_month:.10g} requests a month",
     )
 
 
