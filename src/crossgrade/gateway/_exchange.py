@@ -21,6 +21,7 @@ from crossgrade.gateway._payload import Payload
 from crossgrade.gateway._relay import ErrorRelay, Relay, StreamRelay, WholeRelay
 from crossgrade.gateway._routes import NO_FACTS, Choice, Plan, Routes
 from crossgrade.gateway._server import ClientConnection
+from crossgrade.gateway._shadow import Copy, Shadows
 from crossgrade.gateway._targets import TargetState
 from crossgrade.gateway._upstream import UpstreamConnection
 from crossgrade.identity import Principal
@@ -50,6 +51,7 @@ class Services(Protocol):
     routes: Routes
     limits: Limits
     retries: RetryBudget
+    shadows: Shadows
 
     def now(self) -> float:
         """The loop's time."""
@@ -70,7 +72,7 @@ class Exchange:
     __slots__ = (
         "_added_s", "_attempts", "_choice", "_connection", "_delivery", "_headers", "_hold", "_reason",
         "_relay", "_response_id", "_retry", "_sent_at", "_services", "_status", "_tried", "at", "began",
-        "client", "done", "endpoint", "first_at", "id", "payload", "plan", "principal", "request",
+        "client", "copy", "done", "endpoint", "first_at", "id", "payload", "plan", "principal", "request",
         "segment", "target",
     )  # fmt: skip
 
@@ -98,6 +100,7 @@ class Exchange:
         self.plan: Plan | None = None
         self.target: TargetState | None = None
         self.done = False
+        self.copy: Copy | None = None
         self._choice: Choice | None = None
         self._tried: tuple[TargetState, ...] = ()
         self._attempts = 0
@@ -153,8 +156,11 @@ class Exchange:
             unit = unit_of(sticky, self.principal, self.request, payload, self.id) if plan.is_canary else ""
             now = datetime.fromtimestamp(self._services.wall(), UTC)
             self._choice = plan.choose(facts, now, unit)
-        self._reason = self._choice.reason
-        self.target = self._choice.targets[0]
+        choice = self._choice
+        self._reason = choice.reason
+        self.target = choice.targets[0]
+        if plan.spec.shadow is not None:
+            self.copy = self._services.shadows.pick(plan, choice, self.request, payload)
 
     def _estimate(self, payload: Payload) -> tuple[float | None, int]:
         """Return what to reserve: the prompt by its size, the answer by its bound."""
@@ -191,6 +197,8 @@ class Exchange:
         self._tried += (target,)
         self._attempts += 1
         self._relay = None
+        if self.copy is not None:
+            self.copy.restart()
         target.breaker.sent()
         if self._attempts == 1:
             self._services.retries.earn()
@@ -293,6 +301,8 @@ class Exchange:
 
     def on_data(self, data: bytes) -> None:
         """Take a piece of the answer."""
+        if self.copy is not None:
+            self.copy.take(data)
         if self._relay is not None:
             self._relay.data(data)
 

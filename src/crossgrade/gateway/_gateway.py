@@ -19,6 +19,7 @@ from crossgrade.gateway._pages import Pages
 from crossgrade.gateway._payload import read_payload
 from crossgrade.gateway._routes import Plan, Routes
 from crossgrade.gateway._server import ClientConnection
+from crossgrade.gateway._shadow import Shadows
 from crossgrade.gateway._targets import TargetState
 from crossgrade.gateway.settings import GatewaySettings
 from crossgrade.identity import Keyring, Principal, TokenVerifier, authenticate, check_route
@@ -46,6 +47,7 @@ class Gateway:
         limits: Limits,
         keeper: Recorder,
         pages: Pages,
+        shadows: Shadows,
         worker: int = 0,
     ) -> None:
         self.loop = loop
@@ -60,6 +62,7 @@ class Gateway:
         self.tokens: TokenVerifier | None = None
         self.limits = limits
         self.retries = RetryBudget()
+        self.shadows = shadows
         self._keeper = keeper
         self._pages = pages
         self.is_ready = False
@@ -168,9 +171,11 @@ class Gateway:
             return False
         return True
 
-    def answered(self, exchange: Exchange, record: RequestRecord) -> None:  # noqa: ARG002  # for the shadow
+    def answered(self, exchange: Exchange, record: RequestRecord) -> None:
         """Take the record of a request that is over."""
         self._keeper.record(record)
+        if exchange.copy is not None:
+            self.shadows.answered(exchange.copy, record)
 
     def refused(self, request: Request | None, problem: Problem) -> str:
         """Record an answer that was given before there was an exchange; return its request id."""

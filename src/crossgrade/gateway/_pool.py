@@ -66,6 +66,7 @@ class Pool:
         self._most = max_connections
         self._idle: list[UpstreamConnection] = []
         self._open = 0
+        self._connections: set[UpstreamConnection] = set()
         self._waiting: deque[tuple[float, Call]] = deque()
         self._dialing: set[asyncio.Task[None]] = set()
         self._dialed_for: dict[Call, asyncio.Task[None]] = {}
@@ -119,6 +120,7 @@ class Pool:
     def closed(self, connection: UpstreamConnection) -> None:
         """Forget a connection."""
         self._open -= 1
+        self._connections.discard(connection)
         self._sweeper.watched.discard(connection)
         if connection in self._idle:
             self._idle.remove(connection)
@@ -132,11 +134,11 @@ class Pool:
         self.deadline = self._waiting[0][0] if self._waiting else NEVER
 
     def close(self) -> None:
-        """Close what is idle and stop what is being opened."""
+        """Close every connection and stop opening any."""
         self._sweeper.watched.discard(self)
         for task in tuple(self._dialing):
             task.cancel()
-        for connection in tuple(self._idle):
+        for connection in tuple(self._connections):
             connection.cancel()
 
     def _serve(self, connection: UpstreamConnection) -> None:
@@ -180,6 +182,7 @@ class Pool:
             self._refill()
             raise
         else:
+            self._connections.add(connection)
             self._sweeper.watched.add(connection)
             self._dialed_for.pop(call, None)
             connection.start(call)

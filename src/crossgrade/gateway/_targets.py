@@ -16,6 +16,7 @@ from crossgrade.gateway.settings import Target
 from crossgrade.wire import HOSTS, Host
 
 _AGENT = "crossgrade"
+_SHADOW_CONNECTIONS = 16
 _SHORTEST_SECRET = 12
 """A shorter key (`none`, `test`) is no secret, and its letters may stand in any answer."""
 
@@ -23,10 +24,13 @@ _SHORTEST_SECRET = 12
 class TargetState:
     """One target of this worker; two of the same name never exist. `key` must never reach a client."""
 
-    def __init__(self, target: Target, pool: Pool, address: Address, key: str | None) -> None:
+    def __init__(
+        self, target: Target, pool: Pool, shadow_pool: Pool, *, address: Address, key: str | None
+    ) -> None:
         self.target = target
         self.name = target.name
         self.pool = pool
+        self.shadow_pool = shadow_pool
         self.breaker = Breaker()
         self.prices = Prices(target)
         self.model_json = msgspec.json.encode(target.model)
@@ -45,6 +49,11 @@ class TargetState:
             self._heads[path] = start
         return b"%b%d\r\n%b\r\n" % (start, length, extra)
 
+    def close(self) -> None:
+        """Close all connections."""
+        self.pool.close()
+        self.shadow_pool.close()
+
 
 def open_targets(
     targets: Iterable[Target],
@@ -60,17 +69,20 @@ def open_targets(
         address = read_url(target.base_url)
         if tls is None and address.is_tls:
             tls = ssl.create_default_context()
-        pool = Pool(
-            loop,
-            sweeper,
-            address,
-            name=target.name,
-            timeout_s=target.timeout_s,
-            max_connections=target.max_connections,
-            tls=tls,
-        )
+        pools = [
+            Pool(
+                loop,
+                sweeper,
+                address,
+                name=target.name,
+                timeout_s=target.timeout_s,
+                max_connections=most,
+                tls=tls,
+            )
+            for most in (target.max_connections, _SHADOW_CONNECTIONS)
+        ]
         key = environ.get(target.key_env) if target.key_env else None
-        states[target.name] = TargetState(target, pool, address, key)
+        states[target.name] = TargetState(target, *pools, address=address, key=key)
     return states
 
 

@@ -17,6 +17,7 @@ from crossgrade.gateway._metrics import Metrics
 from crossgrade.gateway._pages import Pages
 from crossgrade.gateway._routes import Routes
 from crossgrade.gateway._server import ClientConnection, Edge
+from crossgrade.gateway._shadow import Shadows
 from crossgrade.gateway._state import WatchedFile
 from crossgrade.gateway._sweeper import Sweeper
 from crossgrade.gateway._targets import open_targets
@@ -49,6 +50,13 @@ class Worker:
         self.limits = Limits(settings.serving.limits)
         self.metrics = Metrics(settings.targets, number)
         self.keeper = Keeper(settings.keeper, worker=number, limits=self.limits, metrics=self.metrics)
+        shadows = Shadows(
+            loop,
+            limits=self.limits,
+            keeper=self.keeper,
+            metrics=self.metrics,
+            share=1 / settings.serving.workers,
+        )
         self.gateway = Gateway(
             loop,
             settings,
@@ -56,6 +64,7 @@ class Worker:
             limits=self.limits,
             keeper=self.keeper,
             pages=Pages(self.keeper),
+            shadows=shadows,
             worker=number,
         )
         self.edge = Edge(loop, self.sweeper, settings.serving, self.gateway.handle, self.gateway.refused)
@@ -103,7 +112,8 @@ class Worker:
         await self.keeper.close()
         self.sweeper.stop()
         for target in self.gateway.targets.values():
-            target.pool.close()
+            target.close()
+        await asyncio.sleep(0)  # transports close in the next turn of the loop
 
     # Reloading.
 

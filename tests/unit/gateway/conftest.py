@@ -222,6 +222,7 @@ def running(
         worker.keeper = keeper
         worker.gateway._keeper = keeper
         worker.gateway._pages._desk = keeper
+        worker.gateway.shadows.keeper = keeper
         await worker.start(_listen("127.0.0.1", 0))
         made.append(worker)
 

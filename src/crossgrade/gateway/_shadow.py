@@ -1,0 +1,332 @@
+"""Shadow pairs: a sampled request also goes to the other model of its policy, after its answer was sent."""
+
+import asyncio
+import random
+from collections import Counter as Tally
+from typing import Protocol
+
+from crossgrade.domain import Shadow, Usage
+from crossgrade.errors import ProviderError, UpstreamError
+from crossgrade.gateway._cost import DEFAULT_OUTPUT_TOKENS, estimated_tokens
+from crossgrade.gateway._head import Request
+from crossgrade.gateway._limits import Hold, Limits, Refusal
+from crossgrade.gateway._messages import RequestRecord, ShadowAnswer, ShadowPair
+from crossgrade.gateway._metrics import Metrics
+from crossgrade.gateway._outcome import UNKNOWN, Bill, bill
+from crossgrade.gateway._payload import ParsedPayload
+from crossgrade.gateway._relay import Relay, StreamRelay, WholeRelay
+from crossgrade.gateway._routes import Choice, Plan
+from crossgrade.gateway._targets import TargetState
+from crossgrade.gateway._upstream import UpstreamConnection
+
+ANSWER_BYTES = 1 << 20
+_OPT_OUT = b"x-crossgrade-no-shadow"
+
+
+class PairKeeper(Protocol):
+    """The keeper, as far as pairs go."""
+
+    def record(self, record: RequestRecord) -> None:
+        """Take the record of the copy."""
+
+    def keep_pair(self, pair: ShadowPair) -> None:
+        """Take a pair."""
+
+
+class Copy:
+    """What is kept of a request that was picked: the answer's bytes as they come, within a bound."""
+
+    __slots__ = ("choice", "parts", "payload", "plan", "size")
+
+    def __init__(self, plan: Plan, choice: Choice, payload: ParsedPayload) -> None:
+        self.plan = plan
+        self.choice = choice
+        self.payload = payload
+        self.parts: list[bytes] = []
+        self.size = 0
+
+    def restart(self) -> None:
+        """Forget what came: it was an attempt that failed."""
+        self.parts.clear()
+        self.size = 0
+
+    def take(self, data: bytes) -> None:
+        """Take a piece of the answer."""
+        self.size += len(data)
+        if self.size <= ANSWER_BYTES:
+            self.parts.append(data)
+
+
+class Shadows:
+    """Picks requests, and asks the other model about them.
+
+    `share` is this worker's part of every cap on copies in flight.
+    """
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        *,
+        limits: Limits,
+        keeper: PairKeeper,
+        metrics: Metrics,
+        share: float = 1.0,
+    ) -> None:
+        self.loop = loop
+        self.limits = limits
+        self.keeper = keeper
+        self._metrics = metrics
+        self._share = share
+        self._in_flight: Tally[str] = Tally()
+
+    def pick(self, plan: Plan, choice: Choice, request: Request, payload: object) -> Copy | None:
+        """Return a copy to fill if this request is one of the sampled ones."""
+        shadow = plan.spec.shadow
+        if shadow is None or random.random() >= shadow.rate:  # noqa: S311  # a sample, not a secret
+            return None
+        if not isinstance(payload, ParsedPayload):
+            self.skip(plan.name, "too_large")
+        elif request.headers.get(_OPT_OUT, b"0").strip() not in (b"0", b"false"):
+            self.skip(plan.name, "opt_out")
+        elif plan.other(choice) is not None:
+            return Copy(plan, choice, payload)
+        return None
+
+    def skip(self, route: str, reason: str) -> None:
+        """Count a request that was picked and is left out."""
+        self._metrics.add("crossgrade.gateway.shadow.skipped", route, reason)
+
+    def answered(self, copy: Copy, record: RequestRecord) -> None:
+        """Ask the other model, once the answer's last byte was written."""
+        if record.error is not None or record.status != 200 or record.reason == "fallback":
+            self.skip(record.route, "failed")
+        elif copy.size > ANSWER_BYTES:
+            self.skip(record.route, "too_large")
+        else:
+            self.loop.call_soon(self._ask, copy, record)
+
+    def _ask(self, copy: Copy, record: RequestRecord) -> None:
+        target, shadow = copy.plan.other(copy.choice), copy.plan.spec.shadow
+        assert target is not None
+        assert shadow is not None
+        route = copy.plan.name
+        most = max(1, int(shadow.max_parallel * self._share))
+        if self._in_flight[route] >= most:
+            self.skip(route, "parallel")
+            return
+        if target.breaker.is_open:
+            self.skip(route, "unavailable")
+            return
+        asked = copy.payload.asked.most_output_tokens
+        tokens = DEFAULT_OUTPUT_TOKENS if asked is None else asked
+        usd = target.prices.estimate_usd(estimated_tokens(copy.payload.size), tokens)
+        if usd is None and shadow.max_usd_per_day is not None:
+            self.skip(route, "unpriced")  # a cap that cannot be counted against would be none
+            return
+        self._in_flight[route] += 1
+        call = _ShadowCall(self, copy, record, target=target, shadow=shadow)
+        counters = self.limits.shadow(route, shadow.max_usd_per_day)
+        outcome = self.limits.reserve(counters, usd, 0, call.reserved)
+        if outcome is not None:
+            call.reserved(outcome)
+
+    def over(self, route: str) -> None:
+        """Take note that a copy is no longer in flight."""
+        self._in_flight[route] -= 1
+
+
+class _ShadowCall:
+    """Asks one target one copied request; it is the provider's `Call` and its relay's `Outlet`."""
+
+    repeatable = True
+
+    def __init__(
+        self, shadows: Shadows, copy: Copy, record: RequestRecord, *, target: TargetState, shadow: Shadow
+    ) -> None:
+        self._shadows = shadows
+        self._copy = copy
+        self._record = record
+        self._target = target
+        self._shadow = shadow
+        self._hold: Hold | None = None
+        self._connection: UpstreamConnection | None = None
+        self._relay: Relay | None = None
+        self._answer = Copy(copy.plan, copy.choice, copy.payload)
+        self._stream = self._done = False
+        self._began = shadows.loop.time()
+        self._first_at = 0.0
+
+    def reserved(self, outcome: Hold | Refusal) -> None:
+        """Send the request, if the day's money allows it."""
+        if isinstance(outcome, Refusal):
+            self._shadows.skip(self._copy.plan.name, "budget")
+            self._shadows.over(self._copy.plan.name)
+            return
+        self._hold = outcome
+        self._began = self._shadows.loop.time()
+        self._target.shadow_pool.start(self)
+
+    def on_ready(self, connection: UpstreamConnection) -> None:
+        """Write the request."""
+        self._connection = connection
+        try:
+            self._copy.payload.send(self._target, connection, b"")
+        except ProviderError as error:
+            self.failed(error)
+
+    def on_head(self, status: int, headers: dict[bytes, bytes]) -> None:
+        """Choose how the answer is read."""
+        if status != 200:
+            self.failed(UpstreamError(f"status {status}"))
+        elif headers.get(b"content-type", b"").startswith(b"text/event-stream"):
+            self._stream = True
+            self._relay = StreamRelay(self, self._copy.payload.watcher(self._target), None)
+        else:
+            self._relay = WholeRelay(self, self._target.target.flavour, None, None)
+
+    def on_data(self, data: bytes) -> None:
+        """Take a piece of the answer."""
+        self._answer.take(data)
+        if self._answer.size > ANSWER_BYTES:
+            self.failed(UpstreamError("the answer is too large to be kept"))
+        elif self._relay is not None:
+            self._relay.data(data)
+
+    def on_end(self) -> None:
+        """Take the answer's end."""
+        self._connection = None
+        if self._relay is not None and not self._done:
+            self._relay.end()
+
+    def on_fail(self, error: ProviderError) -> None:
+        """Take note that there is no answer."""
+        self._connection = None
+        self.failed(error)
+
+    def upstream_paused(self) -> None:
+        """Do nothing: the request is small."""
+
+    def upstream_resumed(self) -> None:
+        """Do nothing: the request is small."""
+
+    def send_whole(self, body: bytes, usage: Usage, response_id: str | None, output_tokens: int) -> None:
+        """Take a whole answer."""
+        del body, response_id
+        self._finish(self._bill(usage, output_tokens))
+
+    def begin_long(self, length: int | None) -> None:
+        """Do nothing: an answer that large is given up before."""
+
+    def begin_stream(self) -> None:
+        """Take note of the first event."""
+        self._first_at = self._shadows.loop.time()
+
+    def send(self, data: bytes) -> None:
+        """Do nothing: nobody reads it."""
+
+    def end_stream(self, usage: Usage, response_id: str | None, output_tokens: int) -> None:
+        """Take a stream's end."""
+        del response_id
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.detach()
+        self._finish(self._bill(usage, output_tokens))
+
+    def failed(self, error: ProviderError) -> None:
+        """Take note that there is no usable answer: that is kept too, as it says something."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.cancel()
+        if not self._done:
+            self._finish(UNKNOWN, type(error).__name__)
+
+    def _bill(self, usage: Usage, output_tokens: int) -> Bill:
+        size = self._copy.payload.size
+        return bill(self._target.prices, usage, request_bytes=size, output_tokens=output_tokens)
+
+    def _finish(self, billed: Bill, error: str | None = None) -> None:
+        self._done = True
+        shadows, route = self._shadows, self._copy.plan.name
+        shadows.over(route)
+        if self._hold is not None:
+            shadows.limits.settle(self._hold, billed.usd, None)
+        latency_ms = (shadows.loop.time() - self._began) * 1000
+        ttft_ms = (self._first_at - self._began) * 1000 if self._first_at else None
+        given = ShadowAnswer(
+            model=self._target.target.model,
+            target=self._target.name,
+            flavour=self._target.target.flavour,
+            body=b"" if error else b"".join(self._answer.parts),
+            stream=self._stream,
+            cost_usd=billed.usd,
+            latency_ms=latency_ms,
+            ttft_ms=ttft_ms,
+            error=error,
+        )
+        shadows.keeper.record(self._copied_record(billed, error, latency_ms, ttft_ms))
+        shadows.keeper.keep_pair(self._pair(given))
+
+    def _pair(self, given: ShadowAnswer) -> ShadowPair:
+        copy, record = self._copy, self._record
+        served_target = copy.choice.targets[0]
+        served = ShadowAnswer(
+            model=served_target.target.model,
+            target=served_target.name,
+            flavour=served_target.target.flavour,
+            body=b"".join(copy.parts),
+            stream=record.stream,
+            cost_usd=record.cost_usd,
+            latency_ms=record.latency_ms,
+            ttft_ms=record.ttft_ms,
+        )
+        by_incumbent = copy.choice.side == "incumbent"
+        return ShadowPair(
+            route=copy.plan.name,
+            request_id=record.id,
+            at=record.at,
+            endpoint=f"/v1{copy.payload.endpoint.path}",
+            request=copy.payload.body,
+            served_by="incumbent" if by_incumbent else "candidate",
+            incumbent=served if by_incumbent else given,
+            candidate=given if by_incumbent else served,
+            segment=record.segment,
+            verdict_id=record.verdict_id,
+            probability=self._shadow.rate,
+            store_text=self._shadow.store_text,
+        )
+
+    def _copied_record(
+        self, billed: Bill, error: str | None, latency_ms: float, ttft_ms: float | None
+    ) -> RequestRecord:
+        record, usage = self._record, billed.usage
+        return RequestRecord(
+            id=f"{record.id}-shadow",
+            at=record.at,
+            worker=record.worker,
+            key=record.key,
+            team=record.team,
+            route=record.route,
+            target=self._target.name,
+            model=self._target.target.model,
+            operation=record.operation,
+            client_flavour=record.client_flavour,
+            policy_version=record.policy_version,
+            table_digest=record.table_digest,
+            reason="shadow",
+            status=502 if error else 200,
+            error=error,
+            stream=self._stream,
+            input_tokens=usage.input_tokens,
+            output_tokens=usage.output_tokens,
+            cache_read_input_tokens=usage.cache_read_input_tokens,
+            cache_creation_input_tokens=usage.cache_creation_input_tokens,
+            reasoning_output_tokens=usage.reasoning_output_tokens,
+            cost_usd=billed.usd,
+            cost_origin=billed.origin,
+            latency_ms=latency_ms,
+            ttft_ms=ttft_ms,
+            attempts=1,
+            body_bytes=self._copy.payload.size,
+            segment=record.segment,
+            shadow=True,
+        )

@@ -1,0 +1,106 @@
+"""Sampled copies to the other model of the policy."""
+
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+
+import pytest
+
+from crossgrade.domain import RouteSpec, Shadow
+from crossgrade.routing import Policy, Route, RouteTable, route_table_bytes
+from crossgrade.testing import FakeProvider, Fault, Reply
+
+SWITCHED = RouteTable(
+    version=1,
+    routes=(
+        Route(
+            name="support",
+            policy=Policy(kind="switch", incumbent="gpt", candidate="llama"),
+            targets={"gpt": "big", "llama": "small"},
+            valid_until=datetime.now(UTC) + timedelta(days=1),
+            verdict_id="v1",
+        ),
+    ),
+)
+
+
+@pytest.fixture
+def shadowed(run, make, fake, tmp_path):
+    """Run a worker whose candidate answers, and whose incumbent is the given fake provider."""
+    (tmp_path / "routes.json").write_bytes(route_table_bytes(SWITCHED))
+
+    def start(incumbent, shadow, **fields):
+        targets = [make.target(incumbent, **fields), make.target(fake, "small")]
+        return run(targets, [RouteSpec(name="support", incumbent="big", shadow=shadow)])
+
+    return start
+
+
+def pairs(world, count=1):
+    for _ in range(500):
+        if len(world.keeper.pairs) >= count:
+            return world.keeper.pairs
+        world.on_loop(lambda: None)
+    raise AssertionError("no pair came")
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_pair_holds_both_answers_as_they_came(shadowed, make, fake, stream):
+    with FakeProvider("hello from the old one") as old, shadowed(old, Shadow(rate=1.0)) as world:
+        body = make.chat(stream=stream)
+        answer = world.post(body)
+        assert answer.headers["x-crossgrade-target"] == "small"
+        (pair,) = pairs(world)
+        assert pair.request == body
+        assert pair.served_by == "candidate"
+        assert (pair.candidate.target, pair.incumbent.target) == ("small", "big")
+        assert b"hello" in pair.candidate.body
+        assert b"old" in pair.incumbent.body
+        assert pair.incumbent.stream is stream
+        assert pair.verdict_id == "v1"
+        assert (old.requests[0].model, fake.requests[0].model) == ("big-model", "small-model")
+        records = world.settled(2)
+        assert [record.shadow for record in records] == [False, True]
+        assert records[1].output_tokens == 5
+
+
+def test_a_shadow_that_fails_is_kept_as_that_and_harms_nobody(shadowed, make):
+    with FakeProvider(Fault("server_error")) as old, shadowed(old, Shadow(rate=1.0)) as world:
+        for _ in range(7):
+            assert world.post(make.chat()).status == 200
+        assert pairs(world, 7)[0].incumbent.error == "UpstreamError"
+        assert not world.worker.gateway.targets["big"].breaker.is_open
+
+
+def _skipped(world):
+    deltas = world.on_loop(world.worker.metrics.take)
+    return {labels[1]: values[0] for name, labels, values in deltas if name.endswith("shadow.skipped")}
+
+
+def test_what_is_not_shadowed_is_counted(shadowed, make):
+    with FakeProvider(Reply("x", delay_s=0.2)) as old:
+        with shadowed(old, Shadow(rate=1.0, max_parallel=1)) as world:
+            world.post(make.chat(), x_crossgrade_no_shadow="1")
+            world.post(make.chat())
+            world.post(make.chat())
+            world.on_loop(lambda: None)
+            assert _skipped(world) == {"opt_out": 1, "parallel": 1}
+        with shadowed(old, Shadow(rate=1.0, max_usd_per_day=1.0)) as world:
+            world.post(make.chat())
+            world.on_loop(lambda: None)
+            assert _skipped(world) == {"unpriced": 1}
+        prices = {"input_per_mtok": Decimal(1), "output_per_mtok": Decimal(1)}
+        with shadowed(old, Shadow(rate=1.0, max_usd_per_day=1e-9), **prices) as world:
+            world.post(make.chat())
+            world.on_loop(lambda: None)
+            assert _skipped(world) == {"budget": 1}
+
+
+def test_nothing_is_shadowed_at_rate_zero_or_without_a_candidate(shadowed, run, make, fake, tmp_path):
+    with FakeProvider() as old:
+        with shadowed(old, Shadow(rate=0.0)) as world:
+            world.post(make.chat())
+        (tmp_path / "routes.json").unlink()
+        with shadowed(old, Shadow(rate=1.0)) as world:
+            world.post(make.chat())
+            world.on_loop(lambda: None)
+            assert not world.keeper.pairs

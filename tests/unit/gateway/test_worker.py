@@ -1,0 +1,125 @@
+"""A worker as its own process."""
+
+import json
+import signal
+import socket
+import subprocess
+import sys
+
+import pytest
+
+from crossgrade.domain import RouteSpec, Serving
+from crossgrade.gateway.settings import GatewaySettings, write_settings
+from crossgrade.testing import FakeProvider, Reply
+
+FORBIDDEN = {
+    "aiohttp", "alembic", "anyio", "click", "jinja2", "numpy", "pydantic", "rich", "ruamel", "scipy",
+    "sqlalchemy", "starlette", "joserfc", "cryptography", "multiprocessing", "unittest",
+}  # fmt: skip
+
+
+def _free_port():
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return probe.getsockname()[1]
+
+
+@pytest.fixture
+def process(tmp_path, make):
+    """Return a function that starts a worker before a fake provider."""
+    started = []
+
+    def start(fake, **serving):
+        port = _free_port()
+        settings = GatewaySettings(
+            serving=Serving(port=port, open_on_loopback=True, **serving),
+            routes=(RouteSpec(name="support", incumbent="big"),),
+            targets=(make.target(fake),),
+            state=str(tmp_path),
+            keeper=str(tmp_path / "keeper.sock"),
+        )
+        write_settings(settings, tmp_path / "settings.json")
+        child = subprocess.Popen(
+            [sys.executable, "-m", "crossgrade.gateway", str(tmp_path / "settings.json"), "--worker", "3"],
+            stderr=subprocess.PIPE,
+        )
+        started.append(child)
+        for line in child.stderr:
+            if json.loads(line)["event"] == "listening":
+                return child, port
+        raise AssertionError("it never listened")
+
+    yield start
+    for child in started:
+        child.kill()
+        child.wait()
+        child.stderr.close()
+
+
+def _ask(port, body):
+    connection = socket.create_connection(("127.0.0.1", port), timeout=10)
+    head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-length: {len(body)}\r\n\r\n"
+    connection.sendall(head.encode() + body)
+    return connection
+
+
+def test_it_ends_a_running_stream_before_it_stops(process, make):
+    with FakeProvider(Reply("one two three four five", token_delay_s=0.05)) as fake:
+        child, port = process(fake)
+        connection = _ask(port, make.chat(stream=True))
+        first = connection.recv(100)
+        idle = socket.create_connection(("127.0.0.1", port), timeout=10)
+        child.send_signal(signal.SIGTERM)
+        assert idle.recv(10) == b""
+        answer = make.read_answer(connection, first)
+        assert answer.body.endswith(b"data: [DONE]\n\n")
+        assert connection.recv(10) == b""
+        assert child.wait(10) == 0
+        events = [json.loads(line)["event"] for line in child.stderr]
+        assert events == ["draining", "stopped"]
+        connection.close()
+        idle.close()
+
+
+def test_it_is_light(process, make, fake):
+    child, port = process(fake)
+    connection = _ask(port, make.chat())
+    assert make.read_answer(connection).status == 200
+    connection.close()
+    status = Path(f"/proc/{child.pid}/status").read_text().splitlines()
+    resident = next(int(line.split()[1]) for line in status if line.startswith("VmRSS"))
+    assert resident < 60 * 1024
+
+
+def test_it_imports_nothing_that_a_request_does_not_need():
+    code = "import sys, crossgrade.gateway._worker; print(*sys.modules, sep='\\n')"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    names = set(loaded.split())
+    assert not {name for name in names if name.partition(".")[0] in FORBIDDEN}
+    rooms = {name.split(".")[1] for name in names if name.startswith("crossgrade.")}
+    assert rooms <= {"_version", "domain", "errors", "gateway", "identity", "routing", "telemetry", "wire"}
+
+
+def test_a_broken_settings_file_is_said_and_ends_it(tmp_path):
+    path = tmp_path / "settings.json"
+    path.write_text("{}")
+    done = subprocess.run(
+        [sys.executable, "-m", "crossgrade.gateway", str(path)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert "settings cannot be read" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_port_that_is_taken_is_said(process, make, fake, tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        settings = GatewaySettings(
+            serving=Serving(port=port), routes=(), targets=(), state=str(tmp_path), keeper=str(tmp_path / "k")
+        )
+        write_settings(settings, tmp_path / "settings.json")
+        done = subprocess.run(
+            [sys.executable, "-m", "crossgrade.gateway", str(tmp_path / "settings.json")],
+            capture_output=True, text=True, check=False, timeout=20,
+        )  # fmt: skip
+        assert done.returncode == 3
+        assert "Traceback" not in done.stderr
