@@ -269,7 +269,13 @@ class Keeper:
             for lease, cap, spent in self._accounts.known()
         ]
         workers = [{"worker": worker, "pid": pid} for worker, pid in sorted(self._pids.items())]
-        return {"workers": workers, "limits": limits, "records_dropped": self._files.dropped}
+        breakers = self._meter.values("crossgrade.gateway.breaker")
+        return {
+            "workers": workers,
+            "limits": limits,
+            "breakers_open": sorted({target for (_, target), is_open in breakers.items() if is_open}),
+            "records_dropped": self._files.dropped,
+        }
 
     # The database.
 

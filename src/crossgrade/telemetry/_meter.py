@@ -74,6 +74,10 @@ class Meter:
         for labels in [labels for labels in cells if labels[at] == value]:
             del cells[labels]
 
+    def values(self, name: str) -> dict[tuple[str, ...], float]:
+        """Return what a counter or gauge is at, by label values."""
+        return {labels: cell[0] for labels, cell in self._cells.get(name, {}).items()}
+
     def clear(self, name: str) -> None:
         """Leave out every series of a metric."""
         self._cells.pop(name, None)

@@ -24,6 +24,7 @@ def machines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[...,
         machine.start()
         return machine
 
+    make.made = made  # type: ignore[attr-defined]
     yield make
     for machine in made:
         machine.end()

@@ -1,11 +1,12 @@
 """A keeper in a process of its own, and workers that talk to it from the test's event loop."""
 
 import asyncio
-import os
 import signal
+import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Coroutine
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -66,6 +67,17 @@ class Machine:
             [sys.executable, "-m", "crossgrade.serve.keeper", str(self.settings)], env=self.environ
         )
 
+    def wait(self) -> None:
+        """Wait until the keeper listens."""
+        while True:
+            with socket.socket(socket.AF_UNIX) as probe:
+                try:
+                    probe.connect(str(self.folder / "k.sock"))
+                except OSError:
+                    time.sleep(0.01)
+                else:
+                    return
+
     def end(self, number: int = signal.SIGTERM) -> None:
         if self.process is not None:
             self.process.send_signal(number)
@@ -80,12 +92,17 @@ class Machine:
         limits, metrics = Limits(self.limits), Metrics((), number)
         keeper = Keeper(str(self.folder / "k.sock"), worker=number, limits=limits, metrics=metrics)
         keeper.start()
-        while not keeper.connected:
-            await asyncio.sleep(0.01)
+        await until(lambda: keeper.connected)
         try:
             yield Worker(limits, keeper, metrics)
         finally:
             await keeper.close()
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Look again and again whether another process has come so far."""
+    while not condition():  # noqa: ASYNC110 -- what another process does sets no event here
+        await asyncio.sleep(0.005)
 
 
 def run(work: Coroutine[Any, Any, None]) -> None:

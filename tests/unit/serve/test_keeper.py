@@ -16,7 +16,7 @@ from crossgrade.domain import Limit
 from crossgrade.gateway import Outcome, RequestRecord, ShadowAnswer, ShadowPair
 from crossgrade.gateway._limits import Hold, Refusal
 from crossgrade.store import Budgets, Store
-from tests.unit.serve.driving import Machine, Worker, run
+from tests.unit.serve.driving import Machine, Worker, run, until
 
 Make = Callable[..., Machine]
 A_DOLLAR = Limit(scope="key", unit="usd", cap=1.0, window_s=86_400)
@@ -30,15 +30,12 @@ def _record(number: int = 1, **fields: object) -> RequestRecord:
 async def _written(worker: Worker) -> None:
     """Wait until the keeper has acknowledged everything."""
     worker.keeper._flush()
-    while worker.keeper._unwritten or worker.keeper._records:
-        await asyncio.sleep(0.005)
+    await until(lambda: not (worker.keeper._unwritten or worker.keeper._records))
 
 
 async def _reconnected(worker: Worker) -> None:
-    while worker.keeper.connected:
-        await asyncio.sleep(0.005)
-    while not worker.keeper.connected:
-        await asyncio.sleep(0.005)
+    await until(lambda: not worker.keeper.connected)
+    await until(lambda: worker.keeper.connected)
 
 
 def test_a_killed_keeper_counts_what_it_had_written_and_what_is_in_flight(machines: Make) -> None:
@@ -120,7 +117,7 @@ def test_without_a_keeper_what_was_lent_can_be_used_and_no_more(machines: Make) 
             worker.limits.settle(hold, 0.1, 0)
             machine.end(signal.SIGKILL)
             assert isinstance(await worker.reserve(0.5), Hold)
-            worker.keeper.metrics_text(lambda text: seen.append(text))
+            worker.keeper.metrics_text(seen.append)
             refused = await worker.reserve(0.7)
             assert isinstance(refused, Refusal)
             assert refused.kind == "limits_unavailable"
