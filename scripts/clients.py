@@ -27,7 +27,7 @@ def install(name: str, package: str, folder: Path) -> None:
     print(f"==> {package}", flush=True)
     shutil.rmtree(place, ignore_errors=True)
     place.mkdir(parents=True)
-    if name == "node":
+    if name.startswith("node"):
         npm = shutil.which("npm")
         assert npm, "npm is not installed"
         (place / "package.json").write_text("{}")
