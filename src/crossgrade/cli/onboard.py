@@ -67,9 +67,7 @@ def command(
     _show(done, as_json=as_json)
     candidates = project.workload(workload).candidates
     if offer not in {variant.name for variant in candidates}:
-        note(
-            f"add {offer} to `workloads.{workload}.candidates`: `crossgrade watch` asks it as it is there"
-        )
+        note(f"add {offer} to `workloads.{workload}.candidates`: `crossgrade watch` asks it as it is there")
     return gate(done.verdict.verdict)
 
 

@@ -161,7 +161,10 @@ def test_keys_of_the_file_cover_the_fields_of_the_domain() -> None:
     for section, kind, elsewhere in pairs:
         assert set(schema[section]["properties"]) == {field.name for field in fields(kind)} - elsewhere
     renamed = {"segment": "segment_field", "cluster": "cluster_field", "weight": "weight_field"}
-    of_workload = {renamed.get(field.name, field.name) for field in fields(Workload)} - {"name", "family_alpha"}
+    of_workload = {renamed.get(field.name, field.name) for field in fields(Workload)} - {
+        "name",
+        "family_alpha",
+    }
     assert set(schema["WorkloadSection"]["properties"]) == of_workload | {"prompt", "settings"}
 
 
