@@ -6,6 +6,7 @@ provider, as often as it takes.
 """
 
 import asyncio
+import mmap
 import re
 import tempfile
 from typing import IO, Protocol
@@ -74,6 +75,7 @@ class LargePayload:
         self._scan = ModelScan()
         self._held: list[bytes] = []
         self._file: IO[bytes] | None = None
+        self._map: mmap.mmap | None = None
         self._connection: UpstreamConnection | None = None
         self._passing = False
         self._paused = False
@@ -175,9 +177,10 @@ class LargePayload:
             self._owner.fail_body(bad_request(message, "no_model"))
         else:
             self._span = span
-            self._file.seek(span[0])
+            self._file.flush()
+            self._map = mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ)
             try:
-                model = msgspec.json.decode(self._file.read(span[1] - span[0]), type=str)
+                model = msgspec.json.decode(self._map[slice(*span)], type=str)
             except (msgspec.DecodeError, UnicodeDecodeError):
                 model = ""
             self.asked = Asked(model=model)
@@ -222,20 +225,28 @@ class LargePayload:
                 self._connection.busy_body = False
                 return
             self._connection.write_body(piece)
+        self._forget_sent()
         self._loop.call_soon(self._pump)
 
-    def _next_piece(self) -> bytes:
+    def _next_piece(self) -> bytes | memoryview:
         """Return what follows in the rewritten body, nothing at its end."""
-        assert self._file is not None
+        assert self._map is not None
         assert self._span is not None
         start, end = self._span
         if self._at == start:
             self._at = end
             return self._target_model
-        self._file.seek(self._at)
-        piece = self._file.read(min(start - self._at, _PIECE) if self._at < start else _PIECE)
+        most = min(start - self._at, _PIECE) if self._at < start else _PIECE
+        piece = memoryview(self._map)[self._at : self._at + most]
         self._at += len(piece)
         return piece
+
+    def _forget_sent(self) -> None:
+        """Let the pages behind go, so that the body does not count as the process's memory."""
+        if self._map is not None:
+            behind = self._at // _TURN * _TURN
+            if behind:
+                self._map.madvise(mmap.MADV_DONTNEED, 0, behind)
 
     def paused(self) -> None:
         """Write no more for now."""
@@ -267,6 +278,7 @@ class LargePayload:
         """Let go of the file and of the connection."""
         self._connection = None
         self._held = []
+        self._map = None  # pieces that are still to be sent keep it
         file, self._file = self._file, None
         if file is not None:
             file.close()

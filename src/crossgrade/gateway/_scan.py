@@ -1,6 +1,6 @@
 """Finding the top-level `model` of a JSON object that is too large to be parsed, in constant memory.
 
-Nearly all of the bytes are only searched for the seven bytes `"model"`: inside a string a quote has
+Nearly all of the bytes are only searched for `"model"`: inside a string a quote has
 a backslash before it, so they can only be a whole string. Whether such a string is a key of the
 outermost object shows from what follows: read on to where its own object closes, and see whether
 that is the end of the body. Keys of inner objects close soon; the outermost object only once.
@@ -9,9 +9,7 @@ that is the end of the body. Keys of inner objects close soon; the outermost obj
 import re
 
 _LONGEST_KEY = 32
-_KEY = re.compile(
-    rb'"(?:m|\\u00[46]d)(?:o|\\u00[46]f)(?:d|\\u00[46]4)(?:e|\\u00[46]5)(?:l|\\u00[46]c)"', re.IGNORECASE
-)
+_KEY = re.compile(rb'"(?:m|\\u006[Dd])(?:o|\\u006[Ff])(?:d|\\u0064)(?:e|\\u0065)(?:l|\\u006[Cc])"')
 _SPACE = re.compile(rb"[ \t\r\n]*")
 _TOKEN = re.compile(rb'["{}\[\]:,]')
 _STRING = re.compile(rb'[^"\\]*(?:\\.[^"\\]*)*', re.DOTALL)
@@ -50,11 +48,13 @@ class ModelScan:
 
     def feed(self, data: bytes) -> None:
         """Take the next piece."""
-        base = self._at - len(self._tail)
-        self._at += len(data)
         if self._tail:
-            data = self._tail + data
+            if len(data) < _LONGEST_KEY or _may_hold_key(self._tail + data[:_LONGEST_KEY]):
+                self._at -= len(self._tail)
+                data = self._tail + data
             self._tail = b""
+        base = self._at
+        self._at += len(data)
         at = 0
         while at < len(data):
             if self._state == _SEARCH:
@@ -83,10 +83,7 @@ class ModelScan:
         return self._state == _CLOSED
 
     def _search(self, data: bytes, at: int) -> int:
-        lower = data.lower() if at == 0 else data[at:].lower()
-        found = None
-        if b'"model"' in lower or b"\\u006" in lower or b"\\u004" in lower:
-            found = _KEY.search(data, at)
+        found = _KEY.search(data, at) if _may_hold_key(data, at) else None
         if found is None:
             self._tail = data[max(at, len(data) - _LONGEST_KEY + 1) :]
             return len(data)
@@ -150,3 +147,8 @@ class ModelScan:
             if self._depth < 0:
                 self._state = _CLOSED
         return found.end()
+
+
+def _may_hold_key(data: bytes, at: int = 0) -> bool:
+    """Tell quickly whether a search is worth it: needles below six bytes are found several times faster."""
+    return data.find(b'"mode', at) >= 0 or data.find(b"\\u00", at) >= 0

@@ -134,12 +134,12 @@ class UpstreamConnection(asyncio.Protocol):
         self.deadline = self._owner.now() + self._owner.timeout_s
         call.on_ready(self)
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | memoryview) -> None:
         """Send bytes of the request."""
         if self._transport is not None:
             self._transport.write(data)
 
-    def write_body(self, data: bytes) -> None:
+    def write_body(self, data: bytes | memoryview) -> None:
         """Send a piece of a body that comes in pieces; the wait for the answer begins anew."""
         self.deadline = self._owner.now() + self._owner.timeout_s
         self.write(data)

@@ -34,7 +34,7 @@ def test_the_span_is_found_however_the_bytes_are_split(body):
     "body",
     [
         b'{"model":"a","x":[{"model":"c"}],"model":"b"}',
-        b'{"model":"a","MODEL":"b"}',
+        b'{"model":"a","\\u006D\\u006f\\u0064\\u0065\\u006c":"b"}',
         b'{"model":"a","mode\\u006c" : 5}',
     ],
 )
