@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 from crossgrade.domain import Offer, Price
-from crossgrade.errors import AuthError, ConfigError, CrossgradeError
+from crossgrade.errors import AuthError, ConfigError, CrossgradeError, MissingExtraError
 from crossgrade.gateway import GatewaySettings, Target
 from crossgrade.project import Project
 from crossgrade.wire import Host, host_named
@@ -36,9 +37,11 @@ def compile_settings(
     `local_urls` are the addresses of local model servers by offer; without them the targets are
     left out, and the offers returned to be started. Raises ConfigError pointing at an offer that a
     route's incumbent needs and that has no address or key; any other such offer is left out
-    with a warning.
+    with a warning. Raises MissingExtraError where tokens are accepted that nothing could verify.
     """
     config = project.config
+    if config.serving.issuers and find_spec("joserfc") is None:
+        raise MissingExtraError("accepting access tokens (`serve.issuers`)", "serve")
     required = {route.incumbent for route in config.routes.values()}
     asked = required | _asked(project)
     local_urls = local_urls or {}

@@ -1,0 +1,42 @@
+"""What serve compiles: what is ignored is said, and nothing starts that could not let anybody in."""
+
+from pathlib import Path
+
+import pytest
+
+from crossgrade.errors import MissingExtraError
+from crossgrade.project import Project
+from crossgrade.serve import _settings
+from crossgrade.serve._settings import compile_settings
+
+LITELLM = """\
+model_list:
+  - {model_name: gpt-4o, litellm_params: {model: openai/gpt-4o, api_key: os.environ/MY_KEY, seed: 1}}
+"""
+ISSUERS = """\
+models: {m: {provider: openai-compatible, base_url: "http://127.0.0.1:1/v1", model: m}}
+routes: {r: {incumbent: m}}
+serve:
+  issuers:
+    - {issuer: https://a.example, audience: a, rules: [{claim: sub, operator: equals, value: x, tier: t}]}
+"""
+
+
+def test_what_a_litellm_file_has_beyond_ours_is_said(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(LITELLM)
+    with Project.open(path) as project:
+        compiled = compile_settings(project, {"MY_KEY": "k"})
+    (warning,) = compiled.warnings
+    assert warning.endswith("model_list.0.litellm_params.seed: has no counterpart here")
+    assert [target.model for target in compiled.settings.targets] == ["gpt-4o"]
+
+
+def test_tokens_need_what_verifies_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "crossgrade.yaml"
+    path.write_text(ISSUERS)
+    with Project.open(path) as project:
+        assert len(compile_settings(project, {}).settings.serving.issuers) == 1
+        monkeypatch.setattr(_settings, "find_spec", lambda name: None)
+        with pytest.raises(MissingExtraError, match="`serve` extra"):
+            compile_settings(project, {})
