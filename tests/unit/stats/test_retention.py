@@ -114,8 +114,12 @@ def test_graded_scores_use_t_and_fieller():
     assert found.p_value == pytest.approx(max(theirs.pvalue, stats.t.sf(straight, n - 1), 0.85**n))
     assert found.p_value_below == pytest.approx(max(1 - theirs.pvalue, stats.t.cdf(straight, n - 1)))
     assert found.method == "t"
-    for end in (found.low, found.high):
-        assert stats.ttest_1samp(c - end * b, 0.0).pvalue == pytest.approx(0.05)
+    assert retention(b, c, found.low).p_value == pytest.approx(0.025)
+    assert retention(b, c, found.high).p_value_below == pytest.approx(0.025)
+    narrowest = [
+        end for end in (found.low, found.high) if stats.ttest_1samp(c - end * b, 0.0).pvalue > 0.0501
+    ]
+    assert not narrowest, "never inside Fieller's"
 
 
 def test_clusters_agree_with_statsmodels():
@@ -213,7 +217,7 @@ def test_too_little_data_is_a_result(incumbent, candidate, settings, why):
 def test_candidate_proportional_to_the_incumbent():
     b, _ = graded(20)
     found = retention(b, 0.85 * b)
-    assert (found.value, found.low, found.high) == pytest.approx((0.85, 0.85, 0.85))
+    assert (found.value, found.low, found.high) == pytest.approx((0.85, 0.025 ** (1 / 20), 0.85))
     assert found.outcome == "undecided"
     assert "same candidate - 0.85 incumbent" in found.reason
 
