@@ -5,7 +5,7 @@ Per page, in order, in one temporary folder (in which `src` and `tests` are the 
 - a `python` block with `>>>` is a doctest, one without is executed; a page shares its names;
 - a `console` block is typed: lines after `$ ` are commands, the lines below are what they print
   (stdout and stderr together). `…` stands for the rest of a line, and alone for any lines. Days
-  and the ids of runs and verdicts are those of the day it runs; port 8399 is a free one.
+  and the ids of runs and verdicts are those of the day it runs; ports 8398 and 8399 are free ones.
 
 An HTML comment on the line before a block says more:
 
@@ -35,7 +35,7 @@ from crossgrade.cli import _frame
 
 ROOT = Path(__file__).parents[2]
 RUN_ELSEWHERE = {"docs/reference/scorers.md"}  # tests/unit/evaluate/scorers/test_kinds.py
-PRACTICE_PORT = "8399"
+PRACTICE_PORTS = ("8398", "8399")
 
 FENCE = re.compile(
     r"^(?:<!-- (?P<note>.+?) -->\n)?```(?P<language>\w*)\n(?P<body>.*?)^```$", re.MULTILINE | re.DOTALL
@@ -115,22 +115,28 @@ class Reader:
     def type(self, block: Block, command: str, expected: str) -> None:
         for shown, actual in self.ids.items():
             command = command.replace(shown, actual)
-        if block.note == "keeps running":
-            printed = self.start(command, lines=expected.count("\n"))
-        else:
-            printed = self.run(command)
         pattern, shown_ids = as_pattern(expected, self.ids, any_number=block.note.startswith("numbers vary"))
+        printed = self.start(command, pattern) if block.note == "keeps running" else self.run(command)
         found = re.fullmatch(pattern, printed)
         assert found, f"{block.page}:{block.line}: $ {command}\n{printed}\n--- is not ---\n{expected}"
         self.ids.update(zip(shown_ids, found.groups(), strict=True))
 
-    def start(self, command: str, *, lines: int) -> str:
+    def start(self, command: str, pattern: str) -> str:
+        """Start a command and return what it prints until that is what the page shows."""
         words = shlex.split(command)
-        assert words[0] == "python"
-        process = subprocess.Popen([sys.executable, *words[1:]], stdout=subprocess.PIPE, text=True)
+        start = {"python": [sys.executable], "crossgrade": [sys.executable, "-m", "crossgrade"]}[words[0]]
+        process = subprocess.Popen(
+            [*start, *words[1:]], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
         self.running.append(process)
         assert process.stdout is not None
-        return "".join(process.stdout.readline() for _ in range(lines))
+        printed = ""
+        while not re.fullmatch(pattern, printed):
+            line = process.stdout.readline()
+            if not line:
+                break
+            printed += line
+        return printed
 
     def run(self, command: str) -> str:
         if command == "echo $?":
@@ -207,7 +213,9 @@ def free_port() -> int:
 
 @pytest.mark.parametrize("page", pages())
 def test_the_page_does_what_it_shows(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    text = (ROOT / page).read_text(encoding="utf-8").replace(PRACTICE_PORT, str(free_port()))
+    text = (ROOT / page).read_text(encoding="utf-8")
+    for port in PRACTICE_PORTS:
+        text = text.replace(port, str(free_port()))
     for folder in ("src", "tests"):
         (tmp_path / folder).symlink_to(ROOT / folder)
     monkeypatch.chdir(tmp_path)
