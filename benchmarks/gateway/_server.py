@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from benchmarks.gateway._tools import GATEWAY_CORE, body, start
+from benchmarks.gateway._tools import GATEWAY_CORE, body, put_first, start
 
 START_LIMIT_S = 180
 _WRITES_NO_BYTECODE = {"PYTHONDONTWRITEBYTECODE", "PYTHONUNBUFFERED"}
@@ -172,6 +172,8 @@ class Server:
                 continue
             if status == 200:
                 self.start_cpu_s = self.cpu_s()
+                for process in self._tree():
+                    put_first(process.pid)
                 return
             seen = f"HTTP status {status}"
             time.sleep(0.1)

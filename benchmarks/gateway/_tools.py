@@ -61,10 +61,15 @@ def free_port() -> int:
 def start(command: Sequence[str], core: int, **options: Any) -> "subprocess.Popen[bytes]":
     """Start a process that stays on the core and, where that is permitted, goes before this machine's other work."""
     process = subprocess.Popen(["taskset", "-c", str(core), *command], start_new_session=True, **options)
-    with contextlib.suppress(OSError):
-        os.setpriority(os.PRIO_PROCESS, process.pid, _RAISED)
-        Path(f"/proc/{process.pid}/autogroup").write_text(str(_RAISED))
+    put_first(process.pid)
     return process
+
+
+def put_first(pid: int) -> None:
+    """Let a process go before this machine's other work; a session that it opens later is one by itself."""
+    with contextlib.suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, pid, _RAISED)
+        Path(f"/proc/{pid}/autogroup").write_text(str(_RAISED))
 
 
 @contextlib.contextmanager
