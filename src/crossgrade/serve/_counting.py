@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Counters(Protocol):
-    """Where limits are counted for all keepers; `store.Budgets` is one."""
+    """Where limits are counted for all keepers; `store.Budgets` is one, `RedisCounters` the other."""
 
     def checkpoint(self, keeper: str) -> "Checkpoint | None":
         """Return how far a keeper had counted, None for one that is not known."""
@@ -48,8 +48,9 @@ class Counters(Protocol):
 class Counting:
     """The database calls of one keeper, each blocking, all from one thread; opened at the first."""
 
-    def __init__(self, url: str, keeper: str, *, shared: bool) -> None:
+    def __init__(self, url: str, redis_url: str | None, keeper: str, *, shared: bool) -> None:
         self._url = url
+        self._redis_url = redis_url
         self._keeper = keeper
         self._share = 0.125 if shared else 1.0
         self._counters: Counters | None = None
@@ -110,9 +111,14 @@ class Counting:
 
     def _open(self) -> Counters:
         if self._counters is None:
-            from crossgrade.store import Budgets
+            if self._redis_url is not None:
+                from crossgrade.serve._redis import RedisCounters
 
-            self._counters = Budgets.open(self._url)
+                self._counters = RedisCounters.open(self._redis_url)
+            else:
+                from crossgrade.store import Budgets
+
+                self._counters = Budgets.open(self._url)
         return self._counters
 
 

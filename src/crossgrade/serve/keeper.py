@@ -80,15 +80,16 @@ class Keeper:
     def __init__(self, settings: GatewaySettings, environ: Mapping[str, str]) -> None:
         serve = Path(settings.state) / "serve"
         url = environ.get("CROSSGRADE_DATABASE_URL") or str(Path(settings.state) / "crossgrade.db")
-        shared = url.startswith("postgres")
+        redis_url = environ.get("CROSSGRADE_REDIS_URL") or None
+        shared = redis_url is not None or url.startswith("postgres")
         self._settings = settings
         self._url = url
-        self._shared = shared
+        self._shared = url.startswith("postgres")
         self._idle_s = _IDLE_SHARED_S if shared else _IDLE_ALONE_S
         self._accounts = Accounts(self, shared=shared)
         self._files = RecordFiles(serve / "requests")
         self._flushes = self._files.last_flushes()
-        self._counting = Counting(url, keeper_name(serve), shared=shared)
+        self._counting = Counting(url, redis_url, keeper_name(serve), shared=shared)
         self._archive = Archive(url, Path(settings.state), self._files.find)
         self._start = (self._files.segment, self._files.position)
         self._committed = self._start

@@ -1,7 +1,7 @@
 """Keepers that end with their test."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import pytest
 
@@ -14,12 +14,10 @@ def machines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[...,
     """Make machines; their keepers end with the test."""
     made: list[Machine] = []
 
-    def make(*limits: Limit, workers: int = 1, database: str | None = None) -> Machine:
+    def make(*limits: Limit, workers: int = 1, environ: Mapping[str, str] | None = None) -> Machine:
         # Short: the path of a Unix socket has 107 characters at most.
-        environ = {name: value for name, value in os.environ.items() if not name.startswith("CROSSGRADE_")}
-        if database is not None:
-            environ["CROSSGRADE_DATABASE_URL"] = database
-        machine = Machine(tmp_path_factory.mktemp("m"), environ, limits, workers)
+        ours = {name: value for name, value in os.environ.items() if not name.startswith("CROSSGRADE_")}
+        machine = Machine(tmp_path_factory.mktemp("m"), {**ours, **(environ or {})}, limits, workers)
         made.append(machine)
         machine.start()
         return machine

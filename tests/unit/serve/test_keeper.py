@@ -5,8 +5,9 @@ import json
 import os
 import signal
 import sqlite3
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from uuid import uuid4
 
@@ -262,8 +263,22 @@ def test_metrics_add_up_over_workers(machines: Make) -> None:
     run(use())
 
 
-@pytest.mark.needs("postgresql")
-def test_two_machines_share_a_limit_through_postgresql(machines: Make) -> None:
+@pytest.fixture(
+    params=[
+        pytest.param("redis", marks=pytest.mark.needs("module:fakeredis")),
+        pytest.param("postgresql", marks=pytest.mark.needs("postgresql")),
+    ]
+)
+def shared(request: pytest.FixtureRequest) -> Iterator[dict[str, str]]:
+    """Where keepers of several machines find each other, as variables of the environment."""
+    if request.param == "redis":
+        from fakeredis import TcpFakeServer
+
+        with TcpFakeServer(("127.0.0.1", 0), server_type="redis") as server:
+            threading.Thread(target=server.serve_forever, daemon=True).start()
+            yield {"CROSSGRADE_REDIS_URL": f"redis://127.0.0.1:{server.server_address[1]}/0"}
+            server.shutdown()
+        return
     import sqlalchemy
 
     server = os.environ["CROSSGRADE_TEST_POSTGRES_URL"]
@@ -272,10 +287,12 @@ def test_two_machines_share_a_limit_through_postgresql(machines: Make) -> None:
     with engine.begin() as connection:
         connection.execute(sqlalchemy.schema.CreateSchema(schema))
     engine.dispose()
-    url = f"{server}?options=-csearch_path%3D{schema}".replace("postgresql+psycopg", "postgresql")
-    Budgets.open(url).close()
+    yield {"CROSSGRADE_DATABASE_URL": f"{server}?options=-csearch_path%3D{schema}".replace("+psycopg", "")}
+
+
+def test_two_machines_share_a_limit(machines: Make, shared: dict[str, str]) -> None:
     limits = Limit(scope="key", unit="requests", cap=40, window_s=86_400)
-    first, second = machines(limits, database=url), machines(limits, database=url)
+    first, second = machines(limits, environ=shared), machines(limits, environ=shared)
 
     async def spend(worker: Worker) -> int:
         served = 0
@@ -299,8 +316,3 @@ def test_two_machines_share_a_limit_through_postgresql(machines: Make) -> None:
             assert served == 40
 
     run(use())
-    first.end()
-    second.end()
-    with Budgets.open(url) as budgets:
-        ((_, spent, leased),) = budgets.windows(now=time.time())
-    assert (spent, leased) == (40, 0)

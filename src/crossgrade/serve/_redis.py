@@ -1,0 +1,191 @@
+"""Limits counted in Redis, or what speaks its protocol: the same rules as `store.Budgets`, as scripts.
+
+A script runs alone, so that reading, comparing with the cap and adding are one step. What Redis
+does not keep over a restart of its own (without `appendonly yes`) is not counted.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Self
+
+from crossgrade.errors import MissingExtraError, StoreError, UsageError
+from crossgrade.store import Checkpoint, LimitWindow, Loan, utc_now
+
+if TYPE_CHECKING:
+    from redis import Redis
+
+_PATIENCE_S = 2.0
+_KEPT_S = 40 * 86_400
+_PREFIX = "{crossgrade}:"  # the braces keep all keys on one node of a cluster
+
+_LEND = """
+local spent = tonumber(redis.call('HGET', KEYS[1], 'spent') or 0)
+local leased = tonumber(redis.call('HGET', KEYS[1], 'leased') or 0)
+local cap, need = tonumber(ARGV[1]), tonumber(ARGV[2])
+local free = cap - spent - leased
+if free < need then return {0, spent} end
+local amount = math.max(need, math.floor(free * tonumber(ARGV[3])))
+redis.call('HINCRBY', KEYS[1], 'leased', string.format('%.0f', amount))
+redis.call('EXPIRE', KEYS[1], ARGV[4])
+redis.call('HINCRBY', KEYS[2], ARGV[5], string.format('%.0f', amount))
+return {amount, spent}
+"""
+_SETTLE = """
+if redis.call('HGET', KEYS[1], 'freed') ~= '0' then return 0 end
+redis.call('HSET', KEYS[1], 'segment', ARGV[1], 'position', ARGV[2], 'at', ARGV[3])
+for i = 3, #KEYS do
+  local at = 3 + (i - 3) * 4
+  redis.call('HINCRBY', KEYS[i], 'spent', ARGV[at + 1])
+  redis.call('HINCRBY', KEYS[i], 'leased', ARGV[at + 2])
+  redis.call('EXPIRE', KEYS[i], ARGV[at + 3])
+  redis.call('HINCRBY', KEYS[2], ARGV[at + 4], ARGV[at + 2])
+end
+return 1
+"""
+_RECLAIM = """
+if redis.call('HGET', KEYS[1], 'freed') ~= '0' then return 0 end
+if redis.call('HGET', KEYS[1], 'at') >= ARGV[1] then return 0 end
+local leases = redis.call('HGETALL', KEYS[2])
+for i = 1, #leases, 2 do
+  local window = ARGV[2] .. leases[i]
+  local freed = string.format('%.0f', -tonumber(leases[i + 1]))
+  if redis.call('EXISTS', window) == 1 then redis.call('HINCRBY', window, 'leased', freed) end
+end
+redis.call('DEL', KEYS[2])
+redis.call('HSET', KEYS[1], 'freed', '1')
+return 1
+"""
+
+
+class RedisCounters:
+    """The windows of limits in Redis, and the leases that keepers have of them."""
+
+    def __init__(self, client: "Redis") -> None:
+        self._redis: Any = client
+        self._lend = client.register_script(_LEND)
+        self._settle = client.register_script(_SETTLE)
+        self._reclaim = client.register_script(_RECLAIM)
+
+    @classmethod
+    def open(cls, url: str) -> Self:
+        """Connect to `redis://…`, `rediss://…` or `unix://…`; raises StoreError when nobody answers."""
+        try:
+            import redis
+        except ModuleNotFoundError as error:
+            raise MissingExtraError("limits in Redis", "redis") from error
+        try:
+            client = redis.Redis.from_url(
+                url, decode_responses=True, socket_timeout=_PATIENCE_S, socket_connect_timeout=_PATIENCE_S
+            )
+        except ValueError:
+            # The text may hold a password, so the message does not repeat it.
+            raise UsageError(
+                "CROSSGRADE_REDIS_URL cannot be read", hint="write it as redis://HOST:PORT/0"
+            ) from None
+        counters = cls(client)
+        with _plainly():
+            client.ping()
+        return counters
+
+    def close(self) -> None:
+        """Disconnect."""
+        self._redis.close()
+
+    def checkpoint(self, keeper: str) -> Checkpoint | None:
+        """Return how far a keeper had counted, None for one that is not known."""
+        with _plainly():
+            row = self._redis.hgetall(_keeper(keeper))
+        return Checkpoint(segment=row["segment"], position=int(row["position"])) if row else None
+
+    def leases(self, keeper: str) -> dict[LimitWindow, int]:
+        """Return what a keeper has of each window."""
+        with _plainly():
+            rows = self._redis.hgetall(_leases(keeper))
+        return {_window(name): int(amount) for name, amount in rows.items() if int(amount)}
+
+    def lend(self, keeper: str, window: LimitWindow, *, cap: int, need: int, share: float = 1.0) -> Loan:
+        """Lease at least `need` of a window to a keeper, better a `share` of what is left."""
+        name = _name(window)
+        arguments: list[str | int | float] = [cap, need, share, _kept_s(window), name]
+        with _plainly():
+            amount, spent = self._lend(keys=[_PREFIX + name, _leases(keeper)], args=arguments)
+        return Loan(int(amount), int(spent))
+
+    def settle(
+        self, keeper: str, changes: Mapping[LimitWindow, tuple[int, int]], checkpoint: Checkpoint
+    ) -> bool:
+        """Commit spends and growths of leases at once; False when the keeper is not known."""
+        keys = [_keeper(keeper), _leases(keeper)]
+        arguments: list[str | int] = [checkpoint.segment, checkpoint.position, utc_now().isoformat()]
+        for window, (spent, grown) in changes.items():
+            keys.append(_PREFIX + _name(window))
+            arguments += [spent, grown, _kept_s(window), _name(window)]
+        with _plainly():
+            return bool(self._settle(keys=keys, args=arguments))
+
+    def join(self, keeper: str, checkpoint: Checkpoint) -> None:
+        """Make a keeper known, or alive again: a known one keeps its checkpoint."""
+        key = _keeper(keeper)
+        with _plainly(), self._redis.pipeline() as batch:
+            batch.hsetnx(key, "segment", checkpoint.segment)
+            batch.hsetnx(key, "position", checkpoint.position)
+            batch.hset(key, mapping={"at": utc_now().isoformat(), "freed": "0"})
+            batch.sadd(_PREFIX + "keepers", keeper)
+            batch.execute()
+
+    def reclaim(self, *, silent_since: datetime) -> list[str]:
+        """Free the leases of keepers that have not settled since a time; returns those keepers."""
+        arguments = [silent_since.isoformat(), _PREFIX]
+        with _plainly():
+            names = sorted(self._redis.smembers(_PREFIX + "keepers"))
+            return [
+                name for name in names if self._reclaim(keys=[_keeper(name), _leases(name)], args=arguments)
+            ]
+
+    def forget(self, *, before: float) -> None:
+        """Erase leases of windows that ended before a time; the windows expire by themselves."""
+        with _plainly():
+            for keeper in self._redis.smembers(_PREFIX + "keepers"):
+                names = [name for name in self._redis.hkeys(_leases(keeper)) if _ended(name, before)]
+                if names:
+                    self._redis.hdel(_leases(keeper), *names)
+
+
+@contextmanager
+def _plainly() -> Iterator[None]:
+    from redis import RedisError
+
+    try:
+        yield
+    except RedisError as error:
+        raise StoreError(
+            f"the Redis of CROSSGRADE_REDIS_URL does not answer as it should ({type(error).__name__})",
+            hint="check that it runs and that this machine reaches it",
+        ) from error
+
+
+def _keeper(name: str) -> str:
+    return f"{_PREFIX}keeper:{name}"
+
+
+def _leases(name: str) -> str:
+    return f"{_PREFIX}leases:{name}"
+
+
+def _name(window: LimitWindow) -> str:
+    return "|".join((window.scope, window.unit, str(window.window_s), str(window.begins), window.name))
+
+
+def _window(name: str) -> LimitWindow:
+    scope, unit, window_s, begins, key = name.split("|", 4)
+    return LimitWindow(scope, key, unit, int(window_s), int(begins))
+
+
+def _kept_s(window: LimitWindow) -> int:
+    return window.window_s + _KEPT_S
+
+
+def _ended(name: str, before: float) -> bool:
+    window = _window(name)
+    return window.window_s > 0 and window.begins + window.window_s < before

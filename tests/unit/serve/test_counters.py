@@ -1,0 +1,135 @@
+"""Limits in a database and in Redis: the same rules, whoever counts."""
+
+import os
+import time
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from crossgrade.errors import StoreError, UsageError
+from crossgrade.gateway import LeaseId, Spend
+from crossgrade.serve._counting import Counters, Counting, keeper_name
+from crossgrade.serve._records import RecordFiles, Settled
+from crossgrade.serve._redis import RedisCounters
+from crossgrade.store import Budgets, Checkpoint, LimitWindow, utc_now
+
+DAY = LimitWindow("key", "a|b", "usd", 86_400, int(time.time()) // 86_400 * 86_400)
+START = Checkpoint(segment="s", position=0)
+
+
+@pytest.fixture(
+    params=[
+        "sqlite",
+        pytest.param("redis", marks=pytest.mark.needs("module:fakeredis")),
+        pytest.param("postgresql", marks=pytest.mark.needs("postgresql")),
+    ]
+)
+def counters(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Counters]:
+    if request.param == "redis":
+        import fakeredis
+
+        client = fakeredis.FakeRedis(decode_responses=True)
+        yield RedisCounters(client)
+        client.close()
+        return
+    url = str(tmp_path / "crossgrade.db")
+    if request.param == "postgresql":
+        import sqlalchemy
+
+        server = os.environ["CROSSGRADE_TEST_POSTGRES_URL"]
+        schema = f"test_{uuid4().hex}"
+        engine = sqlalchemy.create_engine(server)
+        with engine.begin() as connection:
+            connection.execute(sqlalchemy.schema.CreateSchema(schema))
+        engine.dispose()
+        url = f"{server}?options=-csearch_path%3D{schema}"
+    with Budgets.open(url) as budgets:
+        yield budgets
+
+
+def test_no_more_is_lent_than_the_cap_allows(counters: Counters) -> None:
+    for name in ("one", "two"):
+        counters.join(name, START)
+    assert counters.lend("one", DAY, cap=100, need=10, share=0.5) == (50, 0)
+    assert counters.lend("two", DAY, cap=100, need=30, share=0.125) == (30, 0)
+    assert counters.lend("two", DAY, cap=100, need=21) == (0, 0)
+    assert counters.settle("one", {DAY: (40, -50)}, START)
+    assert counters.lend("two", DAY, cap=100, need=30) == (30, 40)
+    assert counters.leases("two") == {DAY: 60}
+    assert counters.lend("one", DAY, cap=100, need=1) == (0, 40)
+
+
+def test_large_amounts_are_exact(counters: Counters) -> None:
+    counters.join("one", START)
+    cap = 1_000_000_000_000_001  # a million dollars, in billionths, and one
+    assert counters.lend("one", DAY, cap=cap, need=1) == (cap, 0)
+    assert counters.settle("one", {DAY: (cap - 1, -(cap - 1))}, START)
+    assert counters.leases("one") == {DAY: 1}
+    assert counters.lend("one", DAY, cap=cap, need=1) == (0, cap - 1)
+
+
+def test_a_keeper_keeps_its_checkpoint_when_it_joins_again(counters: Counters) -> None:
+    assert counters.checkpoint("one") is None
+    counters.join("one", START)
+    assert counters.settle("one", {}, Checkpoint(segment="t", position=9))
+    counters.join("one", START)
+    assert counters.checkpoint("one") == Checkpoint(segment="t", position=9)
+
+
+def test_leases_of_a_silent_keeper_are_freed_and_it_hears_of_it(counters: Counters) -> None:
+    for name in ("one", "two"):
+        counters.join(name, START)
+    counters.lend("one", DAY, cap=100, need=60, share=0.0)
+    assert counters.reclaim(silent_since=utc_now() - timedelta(minutes=1)) == []
+    assert counters.lend("two", DAY, cap=100, need=60).amount == 0
+    later = utc_now() + timedelta(minutes=1)
+    assert counters.reclaim(silent_since=later) == ["one", "two"]
+    assert counters.reclaim(silent_since=later) == []
+    assert counters.leases("one") == {}
+    assert not counters.settle("one", {DAY: (5, -5)}, START)
+    counters.join("two", START)
+    assert counters.lend("two", DAY, cap=100, need=100) == (100, 0)
+    assert counters.checkpoint("one") == START
+
+
+def test_old_windows_are_forgotten(counters: Counters) -> None:
+    counters.join("one", START)
+    old = LimitWindow("key", "a", "requests", 60, 60)
+    counters.lend("one", old, cap=10, need=5)
+    counters.lend("one", DAY, cap=10, need=5)
+    counters.forget(before=time.time() - 86_400)
+    assert counters.leases("one") == {DAY: 10}
+
+
+def test_what_an_earlier_life_had_written_is_counted_once(tmp_path: Path) -> None:
+    lease = LeaseId("key", "a", "usd", 86_400, DAY.begins)
+    files = RecordFiles(tmp_path / "requests")
+    url = str(tmp_path / "crossgrade.db")
+    first = Counting(url, None, "me", shared=False)
+    assert first.begin(files, (files.segment, files.position)) == {}
+    assert first.lend(lease, 100, 10) == (100, 0)
+    files.append(b"", 0, Settled("life", 1, [Spend(lease, 30, 30, 0)]))
+    first.close()  # and nothing committed
+    second = Counting(url, None, "me", shared=False)
+    assert second.begin(files, (files.segment, files.position)) == {lease: 70}
+    second.close()
+    third = Counting(url, None, "me", shared=False)
+    assert third.begin(files, (files.segment, files.position)) == {lease: 70}
+    assert third.lend(lease, 100, 1) == (0, 30)
+    third.close()
+
+
+def test_a_keeper_has_one_name_for_good(tmp_path: Path) -> None:
+    assert keeper_name(tmp_path) == keeper_name(tmp_path)
+
+
+@pytest.mark.needs("module:redis")
+def test_a_redis_that_is_not_there_is_said_without_its_password() -> None:
+    with pytest.raises(StoreError, match="does not answer") as caught:
+        RedisCounters.open("redis://:secret@127.0.0.1:9/0")
+    assert "secret" not in str(caught.value)
+    with pytest.raises(UsageError, match="cannot be read"):
+        RedisCounters.open("nonsense://:secret@host")
