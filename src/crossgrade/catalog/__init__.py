@@ -1,6 +1,25 @@
-"""Dated prices of offers, and what looks wrong with them."""
+"""Dated prices and facts of offers, where they come from, and what looks wrong with them."""
 
-from crossgrade.catalog._checks import validate_price
-from crossgrade.catalog._prices import price_of
+from crossgrade.catalog._catalog import Catalog, Listing, OfferFacts, packaged_catalog, price_of
+from crossgrade.catalog._checks import Doubt, check_catalog, validate_price
+from crossgrade.catalog._litellm import new_rates, read_litellm
+from crossgrade.catalog._names import model_name, provider_name
+from crossgrade.catalog._rates import Rate, rates_to_csv, read_rates
 
-__all__ = ["price_of", "validate_price"]
+__all__ = [
+    "Catalog",
+    "Doubt",
+    "Listing",
+    "OfferFacts",
+    "Rate",
+    "check_catalog",
+    "model_name",
+    "new_rates",
+    "packaged_catalog",
+    "price_of",
+    "provider_name",
+    "rates_to_csv",
+    "read_litellm",
+    "read_rates",
+    "validate_price",
+]

@@ -1,14 +1,36 @@
 """What looks wrong with a price or an offer, before a decision rests on it."""
 
-from collections.abc import Iterable
+import statistics
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 
+from crossgrade.catalog._base import base_price
+from crossgrade.catalog._catalog import Catalog, Listing
+from crossgrade.catalog._names import model_name, provider_name
+from crossgrade.catalog._rates import Rate
 from crossgrade.domain import Price
+from crossgrade.economics import blended_per_mtok
 from crossgrade.errors import UsageError
 
 _DEAREST_PER_MTOK = Decimal(1000)
 _STALE_AFTER_DAYS = 365
+_OUTLIER = Decimal("2.5")
+_LEAST_HOSTS = 4
+_DISAGREE = Decimal("0.01")
+_BLEND = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Doubt:
+    """A row of the catalogue that cannot be right, or may not be: `rule` names the check, `seen` says why."""
+
+    listing: str
+    rule: str
+    seen: str
+    source: str
+    seen_on: date | None = None
 
 
 def validate_price(price: Price, *, today: date) -> tuple[str, ...]:
@@ -22,6 +44,8 @@ def validate_price(price: Price, *, today: date) -> tuple[str, ...]:
         "output": price.output_per_mtok,
         "cache read": price.cache_read_per_mtok,
         "cache creation": price.cache_creation_per_mtok,
+        "reasoning": price.reasoning_per_mtok,
+        "image": price.image_usd,
         "request": price.request_usd,
     }
     known = {name: amount for name, amount in amounts.items() if amount is not None}
@@ -30,20 +54,113 @@ def validate_price(price: Price, *, today: date) -> tuple[str, ...]:
             raise UsageError(f"the {name} price is {amount}", hint="give US dollars, 0 or more")
     if price.batch_discount is not None and not 0 <= price.batch_discount <= 1:
         raise UsageError(f"batch_discount is {price.batch_discount}", hint="give a share: 0.5 is half price")
-    return tuple(_doubts(price, known, today))
+    return tuple(words for _, words in _price_doubts(price, known, today))
 
 
-def _doubts(price: Price, known: dict[str, Decimal], today: date) -> Iterable[str]:
+def check_catalog(catalog: Catalog, on: date, *, history: bool = False) -> tuple[Doubt, ...]:
+    """Return the doubtful rows among the prices of a day, by name; with `history` of every dated rate.
+
+    An outlier is a price (3 input tokens to 1 output) beyond 2.5 times, or below 1 / 2.5 of, the
+    median of at least four hosts of the model. Prices of which two sources disagree are named too.
+    """
+    listings = catalog.listings(on)
+    by_model: dict[str, list[tuple[Listing, Price]]] = {}
+    for listing in listings:
+        price = catalog.price(listing.offer(), on)
+        if price is not None:
+            by_model.setdefault(listing.model, []).append((listing, price))
+    doubts = [
+        Doubt(listing=listing.name, rule=rule, seen=seen, source=price.source, seen_on=price.valid_from)
+        for hosts in by_model.values()
+        for listing, price in hosts
+        for rule, seen in (
+            *_price_doubts(price, _amounts(price), on),
+            *_outlier(price, [other for _, other in hosts]),
+        )
+        if rule != "unknown"  # embeddings have no output to price
+    ]
+    doubts += [doubt for listing in listings for doubt in _disagreements(catalog, listing, on)]
+    if history:
+        sold = {model: [listing for listing, _ in hosts] for model, hosts in by_model.items()}
+        doubts += _history_doubts(catalog, sold)
+    unique: dict[tuple[object, ...], Doubt] = {}
+    for each in doubts:
+        unique.setdefault((each.listing, each.rule, each.seen_on, each.source), each)
+    return tuple(sorted(unique.values(), key=lambda each: (each.listing, each.rule)))
+
+
+def _history_doubts(catalog: Catalog, sold: dict[str, list[Listing]]) -> Iterator[Doubt]:
+    """Yield the doubts of every dated rate, against what the model's hosts asked on its day."""
+    for rate in catalog.all_rates():
+        if not rate.has_price:
+            continue
+        price, listings = rate.price(), sold.get(model_name(rate.model), [])
+        then = (catalog.price(listing.offer(), rate.seen_on) for listing in listings)
+        found = (
+            *_price_doubts(price, _amounts(price), rate.seen_on),
+            *_outlier(price, [each for each in then if each is not None]),
+        )
+        for rule, seen in found:
+            yield Doubt(listing=_name(rate), rule=rule, seen=seen, source=rate.source, seen_on=rate.seen_on)
+
+
+def _name(rate: Rate) -> str:
+    return f"{model_name(rate.model)}@{provider_name(rate.provider)}"
+
+
+def _amounts(price: Price) -> dict[str, Decimal]:
+    named = {
+        "input": price.input_per_mtok,
+        "output": price.output_per_mtok,
+        "cache read": price.cache_read_per_mtok,
+    }
+    return {name: amount for name, amount in named.items() if amount is not None}
+
+
+def _price_doubts(price: Price, known: dict[str, Decimal], today: date) -> Iterable[tuple[str, str]]:
     paid, answered = known.get("input"), known.get("output")
     if paid is None or answered is None:
-        yield "input or output price is unknown, so no cost can be computed"
+        yield "unknown", "input or output price is unknown, so no cost can be computed"
     elif paid > answered:
-        yield f"input ({paid}) is dearer than output ({answered}): they may be exchanged"
+        yield "exchanged", f"input ({paid}) is dearer than output ({answered}): they may be exchanged"
     cached = known.get("cache read")
     if paid is not None and cached is not None and cached > paid:
-        yield f"reading the cache ({cached}) is dearer than fresh input ({paid})"
+        yield "cache", f"reading the cache ({cached}) is dearer than fresh input ({paid})"
     for name in ("input", "output"):
         if known.get(name, Decimal(0)) > _DEAREST_PER_MTOK:
-            yield f"{name} costs {known[name]} per million tokens: it may be given per thousand"
+            yield "unit", f"{name} costs {known[name]} per million tokens: it may be given per thousand"
     if price.valid_from is not None and (today - price.valid_from).days > _STALE_AFTER_DAYS:
-        yield f"the price is from {price.valid_from.isoformat()}: check that it still holds"
+        yield "stale", f"the price is from {price.valid_from.isoformat()}: check that it still holds"
+
+
+def _outlier(price: Price, hosts: Sequence[Price]) -> Iterator[tuple[str, str]]:
+    """Yield that a price is far from what the model costs elsewhere."""
+    blends = [blend for each in hosts if (blend := blended_per_mtok(each, _BLEND)) is not None and blend > 0]
+    mine = blended_per_mtok(price, _BLEND)
+    if mine is None or mine <= 0 or len(blends) < _LEAST_HOSTS:
+        return
+    median = statistics.median(blends)
+    if not 1 / _OUTLIER <= mine / median <= _OUTLIER:
+        times = f"{mine / median:.2g} times the median of {len(blends)} hosts ({median:.4g})"
+        yield "outlier", f"{mine:.4g} at 3:1 is {times}"
+
+
+def _disagreements(catalog: Catalog, listing: Listing, on: date) -> Iterator[Doubt]:
+    """Yield where genai-prices and the newest dated rate differ by more than 1 %."""
+    priced = [rate for rate in catalog.rates(listing.provider, listing.identifier) if rate.has_price]
+    seen = [rate for rate in priced if rate.seen_on <= on]
+    listed = base_price(listing.provider, listing.identifier, on)
+    if not seen or listed is None:
+        return
+    for name, here, there in (
+        ("input", seen[-1].input, listed.input_per_mtok),
+        ("output", seen[-1].output, listed.output_per_mtok),
+    ):
+        if here is not None and there and abs(here - there) > _DISAGREE * there:
+            yield Doubt(
+                listing=listing.name,
+                rule=f"sources ({name})",
+                seen=f"{name} is {there} by {listed.source}, {here} by {seen[-1].source}",
+                source=listed.source,
+                seen_on=seen[-1].seen_on,
+            )

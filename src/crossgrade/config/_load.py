@@ -41,6 +41,7 @@ class Config:
     serving: Serving
     watching: Watching
     store: str
+    price_files: tuple[Path, ...]
     valid_days: int
     canonical: str
     digest: str
@@ -82,6 +83,9 @@ def load_config(path: str | Path, *, environ: Mapping[str, str] = os.environ) ->
     serving = ServingResolver(tree, resolver.problems, offers, workloads)
     routes = serving.routes(file)
     store = environ.get(DATABASE_URL_VARIABLE) or _store(resolver, file.store)
+    price_files = tuple(
+        resolver.path(f"price_files.{index}", text) for index, text in enumerate(file.price_files)
+    )
     serve, watch = serving.serving(file.serve, routes), serving.watching(file.watch)
     raise_problems(resolver.problems)
     canonical = msgspec.json.encode(file.model_dump(mode="json"), order="deterministic")
@@ -94,6 +98,7 @@ def load_config(path: str | Path, *, environ: Mapping[str, str] = os.environ) ->
         serving=serve,
         watching=watch,
         store=store,
+        price_files=price_files,
         valid_days=file.valid_days,
         canonical=canonical.decode(),
         digest=hashlib.sha256(canonical).hexdigest(),

@@ -33,6 +33,10 @@ class PriceSection(Section):
     batch_discount: Annotated[Decimal, Field(ge=0, le=1)] | None = Field(
         default=None, description="Share taken off by the batch API, 0 to 1."
     )
+    reasoning_per_mtok: Rate | None = Field(
+        default=None, description="Dollars per million reasoning tokens; left out, the output price."
+    )
+    image_usd: Rate | None = Field(default=None, description="Dollars per image, on top of its tokens.")
     valid_from: date | None = Field(
         default=None,
         description="First day of the price, YYYY-MM-DD; only the oldest entry may leave it out.",
@@ -278,6 +282,11 @@ class ConfigFile(Section):
         default=None,
         description="Chance accepted of certifying anything wrongly over all workloads together; each begins "
         "with an equal part of it. Left out, each has its own `alpha`.",
+    )
+    price_files: Annotated[list[Text], Field(max_length=32)] = Field(
+        default=[],
+        description="CSV files of dated prices, which come before the packaged catalogue's; "
+        "`crossgrade catalog import` writes them.",
     )
     store: Text = Field(
         default=".crossgrade/crossgrade.db",

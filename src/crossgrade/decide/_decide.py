@@ -26,6 +26,7 @@ from crossgrade.decide._records import (
     VerdictName,
 )
 from crossgrade.decide._requirements import check_requirements, missing_evidence
+from crossgrade.decide._retirement import retirement
 from crossgrade.decide._sentence import Findings, sentence
 from crossgrade.decide._view import View, make_view
 from crossgrade.errors import UsageError
@@ -62,7 +63,7 @@ def decide_policy(
     if now.tzinfo is None:
         raise UsageError("`now` has no time zone", hint="pass datetime.now(UTC)")
     view = make_view(evidence, settings)
-    guards = run_guards(view)
+    guards = (*run_guards(view), *retirement(view, now))
     certificates, path = certify(view, guards)
     checks = check_requirements(view, now)
     missing = missing_evidence(settings.requirements, settings.provided)

@@ -22,7 +22,8 @@ VerdictName = Literal["switch", "split", "keep", "undecided", "invalid"]
 class ModelFacts:
     """What is known of an offer besides its scores; None is unknown.
 
-    `price_source` says where the price was read and of which day.
+    `price_source` says where the price was read and of which day. `delisted_on` is the first day on
+    which price catalogues no longer had the offer.
     """
 
     model: str
@@ -32,6 +33,7 @@ class ModelFacts:
     retires_on: date | None = None
     open_weights: bool | None = None
     price_source: str | None = None
+    delisted_on: date | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

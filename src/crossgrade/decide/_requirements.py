@@ -11,6 +11,7 @@ import numpy as np
 
 from crossgrade.decide._evidence import FloatColumn, ModelColumns
 from crossgrade.decide._records import ModelFacts, RequirementCheck
+from crossgrade.decide._retirement import ON_SALE, availability
 from crossgrade.decide._view import View
 from crossgrade.decide._words import count, listed, percent
 from crossgrade.domain import Requirements
@@ -57,10 +58,9 @@ def _checks(view: View, model: ModelColumns, facts: ModelFacts, now: datetime) -
     if wanted.licences:
         met = None if facts.licence is None else facts.licence in wanted.licences
         yield check("licence", facts.licence or "not known", f"one of {listed(wanted.licences)}", met=met)
-    if facts.retires_on is not None:
-        gone = facts.retires_on <= now.date()
-        seen = f"retires on {facts.retires_on.isoformat()}"
-        yield check("availability", seen, "on sale when decided", met=not gone)
+    on_sale = availability(facts, now)
+    if on_sale is not None:
+        yield check("availability", on_sale[1], ON_SALE, met=on_sale[0])
     for name, limit, column in (
         ("latency_p95_ms", wanted.latency_p95_ms, model.latency_ms),
         ("ttft_p95_ms", wanted.ttft_p95_ms, model.ttft_ms),

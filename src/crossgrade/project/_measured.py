@@ -10,6 +10,7 @@ from crossgrade.domain import JSON, Offer, Price, Workload
 from crossgrade.errors import UsageError
 
 if TYPE_CHECKING:
+    from crossgrade.catalog import OfferFacts
     from crossgrade.decide import DecisionSettings, Evidence, ModelFacts, Stopping
     from crossgrade.store import Run, Store
     from crossgrade.workloads import Dataset
@@ -114,9 +115,15 @@ def draws(store: "Store", run: "Run") -> int:
 
 
 def decision_settings(
-    config: Config, workload: Workload, prices: Mapping[str, Price | None]
+    config: Config,
+    workload: Workload,
+    prices: Mapping[str, Price | None],
+    known: "Mapping[str, OfferFacts]",
 ) -> "DecisionSettings":
-    """Return what a decision on a workload rests on besides its evidence."""
+    """Return what a decision on a workload rests on besides its evidence.
+
+    `prices` and `known` are what the catalogue knows of the offers, by name.
+    """
     from crossgrade.decide import DecisionSettings
 
     documents = workload.requirements.documents
@@ -127,7 +134,9 @@ def decision_settings(
         alpha_share=workload.alpha / alpha,
         mode=workload.mode,
         requirements=workload.requirements,
-        facts=tuple(_facts(offer, prices.get(offer.name)) for offer in offers_of(workload).values()),
+        facts=tuple(
+            _facts(offer, prices.get(name), known[name]) for name, offer in offers_of(workload).items()
+        ),
         requests_per_month=workload.requests_per_month,
         valid_days=config.valid_days,
         errors_count_as_zero=workload.errors_count_as_zero,
@@ -145,16 +154,17 @@ def _differ(workload: Workload) -> bool:
     )
 
 
-def _facts(offer: Offer, price: Price | None) -> "ModelFacts":
+def _facts(offer: Offer, price: Price | None, known: "OfferFacts") -> "ModelFacts":
     from crossgrade.decide import ModelFacts
 
     return ModelFacts(
         model=offer.name,
-        context_tokens=offer.context_tokens,
+        context_tokens=known.context_tokens,
         region=offer.region,
         licence=offer.licence,
-        retires_on=offer.retires_on,
-        open_weights=offer.open_weights,
+        retires_on=known.retires_on,
+        delisted_on=known.delisted_on,
+        open_weights=known.open_weights,
         price_source=None if price is None else _price_words(offer, price),
     )
 

@@ -24,6 +24,7 @@ from crossgrade.project._measured import (
 )
 
 if TYPE_CHECKING:
+    from crossgrade.catalog import Catalog, OfferFacts
     from crossgrade.decide import Sibling, Verdict
     from crossgrade.evaluate import Judges, PairScorer, Progress, RunEstimate, RunResult, Scorer
     from crossgrade.project._routing import Routing
@@ -57,6 +58,7 @@ class Project:
         self.config = config
         self._environ = environ
         self._store: Store | None = None
+        self._catalog: Catalog | None = None
 
     @classmethod
     def open(cls, path: str | Path = DEFAULT_CONFIG, *, environ: Mapping[str, str] = os.environ) -> Self:
@@ -119,9 +121,17 @@ class Project:
 
     def price_of(self, offer: Offer) -> Price | None:
         """Return today's price of an offer, None where it is unknown."""
-        from crossgrade.catalog import price_of
+        return self.catalog.price(offer, datetime.now(UTC).date())
 
-        return price_of(offer, datetime.now(UTC).date())
+    @property
+    def catalog(self) -> "Catalog":
+        """The catalogue with the project's own price files; raises DataError for a file that is wrong."""
+        if self._catalog is None:
+            from crossgrade.catalog import Catalog, read_rates
+
+            rates = [rate for path in self.config.price_files for rate in read_rates(path)]
+            self._catalog = Catalog(rates)
+        return self._catalog
 
     def dataset(self, workload: Workload) -> "Dataset":
         """Read and freeze a workload's dataset; raises DataError with file, line and column."""
@@ -285,7 +295,9 @@ class Project:
             self.store, run, workload, self.dataset(workload), judge=judge.name if judge else None
         )
         settings = replace(
-            decision_settings(self.config, workload, self._prices(offers_of(workload))),
+            decision_settings(
+                self.config, workload, self._prices(offers_of(workload)), self._known(offers_of(workload))
+            ),
             seed=run.seed,
             changed_since_run=tuple(
                 f"{name} {value}" for name, value in changed_settings(workload, run).items()
@@ -366,6 +378,10 @@ class Project:
 
     def _prices(self, offers: Mapping[str, Offer]) -> dict[str, Price | None]:
         return {name: self.price_of(offer) for name, offer in offers.items()}
+
+    def _known(self, offers: Mapping[str, Offer]) -> "dict[str, OfferFacts]":
+        today = datetime.now(UTC).date()
+        return {name: self.catalog.facts(offer, today) for name, offer in offers.items()}
 
     def _judge(self, workload: Workload) -> Offer | None:
         """Return the offer that a workload's scorer asks, None where it asks none."""

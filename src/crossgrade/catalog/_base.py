@@ -1,42 +1,42 @@
-"""What an offer costs on a day: the user's dated prices first, else the packaged catalogue."""
+"""The base of the catalogue: genai-prices, from the copy in its package; nothing is fetched."""
 
+from collections.abc import Iterator
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from crossgrade.domain import Offer, Price
-from crossgrade.wire import HOSTS
+from crossgrade.catalog._names import provider_name
+from crossgrade.domain import Price
 
 if TYPE_CHECKING:
-    from genai_prices.types import ModelPrice
+    from genai_prices.types import ModelInfo, ModelPrice, Provider
+
+_FREE = ":free"
 
 
-def price_of(offer: Offer, on: date) -> Price | None:
-    """Return the price that held for an offer on a day, or None when it is not known.
-
-    Of the offer's own `prices` the newest that had begun counts; one without `valid_from` has
-    always held. Without any, the list price of genai-prices is taken, from the copy in the
-    package: nothing is fetched. A local model, a generic host and an offer at an address of
-    its own have no list price.
-    """
-    own = [price for price in offer.prices if price.valid_from is None or price.valid_from <= on]
-    if own:
-        return max(own, key=lambda price: price.valid_from or date.min)
-    host = HOSTS.get(offer.provider)
-    if host is None or host.price_id is None or offer.base_url not in {None, host.base_url}:
-        return None
-    return _listed(host.price_id, offer.model, on)
+def base_listings() -> Iterator[tuple[str, str]]:
+    """Return provider and model id of everything in the base, free tiers left out."""
+    for provider in _providers().values():
+        for model in provider.models:
+            if not model.id.endswith(_FREE):
+                yield provider_name(provider.id), model.id
 
 
-@lru_cache(maxsize=1024)
-def _listed(provider_id: str, model: str, on: date) -> Price | None:
+def base_context(provider: str, model: str) -> int | None:
+    """Return the context window that the base knows for a model at a provider."""
+    found = _model(provider, model)
+    return None if found is None else found.context_window
+
+
+@lru_cache(maxsize=16_384)
+def base_price(provider: str, model: str, on: date) -> Price | None:
     """Return the list price at noon, UTC: hosts that charge more at peak hours do so then."""
-    from genai_prices import data_snapshot  # takes 150 ms, so only where a list price is wanted
-
+    found = _model(provider, model)
+    if found is None:
+        return None
     at = datetime.combine(on, time(12), tzinfo=UTC)
     try:
-        _, found = data_snapshot.get_snapshot().find_provider_model(model, None, provider_id, None)
         standard = found.get_prices(at)
         batch = found.get_prices(at, {"processing": "batch"})
     except LookupError:
@@ -49,9 +49,39 @@ def _listed(provider_id: str, model: str, on: date) -> Price | None:
         **base,
         request_usd=_per_request(standard),
         batch_discount=_discount(base, _flat(batch, 0)),
-        source=f"genai-prices {_catalogue_version()}: {provider_id}/{found.id}",
+        source=f"genai-prices {base_version()}: {_providers()[provider].id}/{found.id}",
         tiers=tuple((start, Price(**_flat(standard, start))) for start in starts),
     )
+
+
+@lru_cache(maxsize=1)
+def base_version() -> str:
+    """Return the version of genai-prices, which is the age of its prices."""
+    from importlib.metadata import version
+
+    return version("genai-prices")
+
+
+@lru_cache(maxsize=1)
+def _providers() -> "dict[str, Provider]":
+    """Return the base's providers by Crossgrade's names."""
+    from genai_prices import data_snapshot  # takes 150 ms, so only where a list price is wanted
+
+    return {provider_name(each.id): each for each in data_snapshot.get_snapshot().providers}
+
+
+@lru_cache(maxsize=16_384)
+def _model(provider: str, model: str) -> "ModelInfo | None":
+    from genai_prices import data_snapshot
+
+    host = _providers().get(provider)
+    if host is None:
+        return None
+    try:
+        found: ModelInfo = data_snapshot.get_snapshot().find_provider_model(model, None, host.id, None)[1]
+    except LookupError:
+        return None
+    return found
 
 
 def _flat(prices: "ModelPrice", tokens: int) -> dict[str, Any]:
@@ -92,10 +122,3 @@ def _discount(standard: dict[str, Any], batch: dict[str, Any]) -> Decimal | None
         if standard[name] and batch[name] is not None
     }
     return shares.pop() if len(shares) == 1 else None
-
-
-@lru_cache(maxsize=1)
-def _catalogue_version() -> str:
-    from importlib.metadata import version
-
-    return version("genai-prices")

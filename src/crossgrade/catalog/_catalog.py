@@ -1,0 +1,234 @@
+"""The catalogue: genai-prices as the base, dated rates of the package and of the team over it."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import date
+from functools import lru_cache
+from typing import Literal, TypeVar
+
+from crossgrade.catalog._base import base_context, base_listings, base_price
+from crossgrade.catalog._names import model_name, provider_name
+from crossgrade.catalog._rates import Rate, packaged_rates
+from crossgrade.domain import Offer, Price
+from crossgrade.wire import HOSTS
+
+ValueT = TypeVar("ValueT")
+Status = Literal["on sale", "retired", "delisted", "unknown"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OfferFacts:
+    """What is known of an offer besides its price; None is unknown.
+
+    `delisted_on` is the first day on which catalogues no longer had it, which is no proof that it is
+    not sold; `retires_on` the day its provider named. `seen_on` is when the newest of this was seen.
+    """
+
+    context_tokens: int | None = None
+    precision: str | None = None
+    open_weights: bool | None = None
+    retires_on: date | None = None
+    delisted_on: date | None = None
+    seen_on: date | None = None
+    source: str | None = None
+
+    def status(self, on: date) -> Status:
+        """Return whether the offer can be bought on a day, as far as is known."""
+        if self.retires_on is not None and self.retires_on <= on:
+            return "retired"
+        if self.delisted_on is not None and self.delisted_on <= on:
+            return "delisted"
+        return "unknown" if self.source is None else "on sale"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listing:
+    """A model at a provider: `model` is the name its hosts share, `identifier` the provider's own."""
+
+    provider: str
+    model: str
+    identifier: str
+
+    @property
+    def name(self) -> str:
+        """`model@provider`, by which tables and patterns refer to the listing."""
+        return f"{self.model}@{self.provider}"
+
+    def offer(self) -> Offer:
+        """Return the listing as an offer, for the functions that price one."""
+        return Offer(name=self.name, provider=self.provider, model=self.identifier)
+
+
+class Catalog:
+    """Prices and facts of offers as of a day. The team's rates come first, then history, then the base.
+
+    `extra` are the rates of the team's own files; without them it is the packaged catalogue.
+    """
+
+    def __init__(self, extra: Sequence[Rate] = ()) -> None:
+        self._own = _Series(extra)
+        self._history = _packaged_series()
+
+    def price(self, offer: Offer, on: date) -> Price | None:
+        """Return the price that held for an offer on a day, None where it is not known.
+
+        Of the offer's own `prices` the newest that had begun counts; one without `valid_from` has
+        always held. Then come the team's rates; then, for a day before a known change, the history
+        that the package ships; then genai-prices; then the newest of that history. Before the first
+        day on which a listing was seen its price is unknown. A local model, a generic host and an
+        offer at an address of its own have no list price.
+        """
+        own = [price for price in offer.prices if price.valid_from is None or price.valid_from <= on]
+        if own:
+            return max(own, key=lambda price: price.valid_from or date.min)
+        if not _is_listed(offer):
+            return None
+        provider = provider_name(offer.provider)
+        theirs = self._own.price(provider, offer.model, on)
+        if theirs is not None:
+            return theirs
+        events = self._history.of(provider, offer.model)
+        priced = [rate for rate in events if rate.has_price]
+        if priced and on < priced[0].seen_on and priced[0].event == "first-seen":
+            return None
+        then, listed = _newest(priced, on), base_price(provider, offer.model, on)
+        if then is None or listed is None:
+            return listed if then is None else then.price()
+        was = then.price()
+        changed_since = any(rate.seen_on > on for rate in priced)
+        return was if changed_since and not _agree(was, listed) else listed
+
+    def facts(self, offer: Offer, on: date) -> OfferFacts:
+        """Return what is known of an offer on a day; what the configuration says of it comes first."""
+        if not _is_listed(offer):
+            return OfferFacts(
+                context_tokens=offer.context_tokens,
+                open_weights=offer.open_weights,
+                retires_on=offer.retires_on,
+            )
+        provider = provider_name(offer.provider)
+        events = [*self._history.of(provider, offer.model), *self._own.of(provider, offer.model)]
+        events.sort(key=lambda rate: rate.seen_on)
+        seen = [rate for rate in events if rate.seen_on <= on]
+        base = base_price(provider, offer.model, on)
+        newest = seen[-1] if seen else None
+        return OfferFacts(
+            context_tokens=offer.context_tokens
+            or _last(rate.context_tokens for rate in events)
+            or base_context(provider, offer.model),
+            precision=_last(rate.precision for rate in events),
+            open_weights=_open_weights(offer, events),
+            retires_on=offer.retires_on or _last(rate.retires_on for rate in events),
+            delisted_on=None if offer.prices or offer.retires_on else _delisted_on(seen),
+            seen_on=newest.seen_on if newest else None,
+            source=newest.source if newest else (base.source if base else None),
+        )
+
+    def listings(self, on: date) -> list[Listing]:
+        """Return everything that has a price on a day, by model and provider."""
+        found: dict[tuple[str, str], Listing] = {}
+        for provider, identifier in base_listings():
+            listing = Listing(provider=provider, model=model_name(identifier), identifier=identifier)
+            found.setdefault((provider, listing.model), listing)
+        for rate in (*self._history, *self._own):
+            if rate.seen_on <= on:
+                model = model_name(rate.model)
+                listing = Listing(provider=provider_name(rate.provider), model=model, identifier=rate.model)
+                found.setdefault((listing.provider, model), listing)
+        priced = (each for each in found.values() if self.price(each.offer(), on) is not None)
+        return sorted(priced, key=lambda listing: (listing.model, listing.provider))
+
+    def rates(self, provider: str, identifier: str) -> list[Rate]:
+        """Return the dated rates of a listing, oldest first: the package's and the team's."""
+        provider = provider_name(provider)
+        events = [*self._history.of(provider, identifier), *self._own.of(provider, identifier)]
+        return sorted(events, key=lambda rate: rate.seen_on)
+
+    def all_rates(self) -> Iterator[Rate]:
+        """Return every dated rate, the package's and the team's."""
+        yield from self._history
+        yield from self._own
+
+
+class _Series:
+    """Rates by provider and model, each oldest first."""
+
+    def __init__(self, rates: Iterable[Rate]) -> None:
+        self._rates = sorted(rates, key=lambda rate: (rate.seen_on, rate.event == "facts"))
+        self._by_identifier: dict[tuple[str, str], list[Rate]] = {}
+        self._by_name: dict[tuple[str, str], list[Rate]] = {}
+        for rate in self._rates:
+            provider = provider_name(rate.provider)
+            self._by_identifier.setdefault((provider, rate.model.lower()), []).append(rate)
+            self._by_name.setdefault((provider, model_name(rate.model)), []).append(rate)
+
+    def __iter__(self) -> Iterator[Rate]:
+        return iter(self._rates)
+
+    def of(self, provider: str, identifier: str) -> list[Rate]:
+        """Return a model's rates by its id, or by the name that its hosts share where that is one offer's."""
+        exact = self._by_identifier.get((provider, identifier.lower()))
+        if exact is not None:
+            return exact
+        named = self._by_name.get((provider, model_name(identifier)), [])
+        return named if len({rate.model.lower() for rate in named}) == 1 else []
+
+    def price(self, provider: str, identifier: str, on: date) -> Price | None:
+        """Return the newest price that was seen by a day."""
+        found = _newest([rate for rate in self.of(provider, identifier) if rate.has_price], on)
+        return None if found is None else found.price()
+
+
+@lru_cache(maxsize=1)
+def _packaged_series() -> _Series:
+    return _Series(packaged_rates())
+
+
+@lru_cache(maxsize=1)
+def packaged_catalog() -> Catalog:
+    """Return the catalogue that the package ships, without a team's own rates."""
+    return Catalog()
+
+
+def price_of(offer: Offer, on: date) -> Price | None:
+    """Return the price that held for an offer on a day by the packaged catalogue; see `Catalog.price`."""
+    return packaged_catalog().price(offer, on)
+
+
+def _is_listed(offer: Offer) -> bool:
+    """Return whether the offer is what its provider lists: not local, not at an address of its own."""
+    host = HOSTS.get(offer.provider)
+    if host is None:
+        return offer.base_url is None
+    return host.base_url is not None and not host.key_optional and offer.base_url in {None, host.base_url}
+
+
+def _newest(priced: Sequence[Rate], on: date) -> Rate | None:
+    return next((rate for rate in reversed(priced) if rate.seen_on <= on), None)
+
+
+def _agree(one: Price, other: Price) -> bool:
+    return (one.input_per_mtok, one.output_per_mtok) == (other.input_per_mtok, other.output_per_mtok)
+
+
+def _last(values: Iterable[ValueT | None]) -> ValueT | None:
+    known = [value for value in values if value is not None]
+    return known[-1] if known else None
+
+
+def _delisted_on(seen: Sequence[Rate]) -> date | None:
+    """Return since when the listing is gone, None where it is there or came back."""
+    gone: date | None = None
+    for rate in seen:
+        if rate.event == "delisted":
+            gone = gone or rate.seen_on
+        elif rate.event != "facts":
+            gone = None
+    return gone
+
+
+def _open_weights(offer: Offer, events: Sequence[Rate]) -> bool | None:
+    if offer.open_weights is not None:
+        return offer.open_weights
+    kind = _last(rate.kind for rate in events)
+    return None if kind is None else kind == "open-weight"

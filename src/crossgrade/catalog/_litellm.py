@@ -1,0 +1,137 @@
+"""LiteLLM's price JSON as data: read, never imported, and kept only where it says something new."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import date
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from crossgrade.catalog._catalog import Catalog
+from crossgrade.catalog._names import provider_name
+from crossgrade.catalog._rates import LARGEST_FILE, Rate
+from crossgrade.domain import Offer
+from crossgrade.errors import DataError
+
+_MODES = frozenset({"chat", "responses", "completion", "embedding"})
+_TIER = re.compile(r"input_cost_per_token_above_(\d+)k_tokens")
+_MTOK = 6
+_DEAREST_PER_TOKEN = Decimal(1)
+
+
+def read_litellm(path: Path, *, seen_on: date) -> tuple[Rate, ...]:
+    """Return the rates of LiteLLM's `model_prices_and_context_window.json` as seen on a day.
+
+    Entries without a price per token (images, audio, documentation) are left out. Raises `DataError`
+    for a file that is not of this form, with the entry that is wrong.
+    """
+    try:
+        if path.stat().st_size > LARGEST_FILE:
+            raise DataError(f"larger than {LARGEST_FILE >> 20} MiB", file=path, hint="is it LiteLLM's file?")
+        content = path.read_bytes()
+    except OSError as error:
+        raise DataError(
+            f"cannot be read: {error.strerror}", file=path, hint="name an existing file"
+        ) from error
+    try:
+        entries = msgspec.json.Decoder(dict[str, Any], float_hook=Decimal).decode(content)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise DataError(
+            f"not LiteLLM's price file: {error}",
+            file=path,
+            hint="it is a JSON object of models, `model_prices_and_context_window.json`",
+        ) from error
+    found = []
+    for name, entry in entries.items():
+        if isinstance(entry, dict) and name != "sample_spec" and entry.get("mode", "chat") in _MODES:
+            rate = _rate(path, name, entry, seen_on)
+            if rate is not None:
+                found.append(rate)
+    if not found:
+        raise DataError("no model in it has a price per token", file=path, hint="is it LiteLLM's price file?")
+    return tuple(found)
+
+
+def new_rates(rates: tuple[Rate, ...], catalog: Catalog, on: date) -> Iterator[Rate]:
+    """Yield the rates that say something which the catalogue does not know on that day."""
+    for rate in rates:
+        offer = Offer(name=rate.model, provider=rate.provider, model=rate.model)
+        price, facts = catalog.price(offer, on), catalog.facts(offer, on)
+        is_new = price is None or (
+            (rate.input, rate.output) != (price.input_per_mtok, price.output_per_mtok)
+            or (rate.cached_input is not None and rate.cached_input != price.cache_read_per_mtok)
+        )
+        if is_new:
+            yield replace(rate, event="first-seen" if price is None else "change")
+        elif rate.retires_on is not None and rate.retires_on != facts.retires_on:
+            yield replace(rate, event="facts", input=None, output=None, cached_input=None, tiers=())
+
+
+def _rate(path: Path, name: str, entry: dict[str, Any], seen_on: date) -> Rate | None:
+    def usd(key: str) -> Decimal | None:
+        value = entry.get(key)
+        if value is None:
+            return None
+        if isinstance(value, bool) or not isinstance(value, int | Decimal):
+            raise DataError(f"{key} is {value!r}, a number is wanted", file=path, where=name)
+        amount = Decimal(value)
+        if not amount.is_finite() or not 0 <= amount <= _DEAREST_PER_TOKEN:
+            raise DataError(f"{key} is {value}, dollars a token are wanted", file=path, where=name)
+        return amount
+
+    def per_mtok(key: str) -> Decimal | None:
+        amount = usd(key)
+        return None if amount is None else amount.scaleb(_MTOK).normalize()
+
+    paid = per_mtok("input_cost_per_token")
+    provider = entry.get("litellm_provider")
+    if paid is None or not isinstance(provider, str) or not provider:
+        return None
+    context = entry.get("max_input_tokens")
+    return Rate(
+        seen_on=seen_on,
+        provider=provider_name(provider),
+        model=_without_provider(name, provider),
+        input=paid,
+        output=per_mtok("output_cost_per_token"),
+        cached_input=per_mtok("cache_read_input_token_cost"),
+        cache_write=per_mtok("cache_creation_input_token_cost"),
+        reasoning=per_mtok("output_cost_per_reasoning_token"),
+        batch_input=per_mtok("input_cost_per_token_batches"),
+        batch_output=per_mtok("output_cost_per_token_batches"),
+        request_usd=usd("input_cost_per_request"),
+        image_usd=usd("input_cost_per_image"),
+        tiers=tuple(_tiers(entry, per_mtok)),
+        context_tokens=context if isinstance(context, int) and context > 0 else None,
+        retires_on=_day(path, name, entry.get("deprecation_date")),
+        source=f"litellm {str(entry.get('source') or '')[:300]}".strip(),
+    )
+
+
+def _tiers(entry: dict[str, Any], per_mtok: Any) -> Iterator[tuple[int, Decimal, Decimal, Decimal | None]]:
+    starts = sorted(int(found[1]) for key in entry if (found := _TIER.fullmatch(key)))
+    for thousand in starts:
+        paid = per_mtok(f"input_cost_per_token_above_{thousand}k_tokens")
+        answered = per_mtok(f"output_cost_per_token_above_{thousand}k_tokens")
+        if paid is not None and answered is not None:
+            read = per_mtok(f"cache_read_input_token_cost_above_{thousand}k_tokens")
+            yield thousand * 1000, paid, answered, read
+
+
+def _without_provider(name: str, provider: str) -> str:
+    """Return the provider's own id: LiteLLM writes its provider before it, up to a slash."""
+    first, slash, rest = name.partition("/")
+    return rest if slash and provider_name(first) == provider_name(provider) else name
+
+
+def _day(path: Path, name: str, text: Any) -> date | None:
+    if text is None or text == "":
+        return None
+    try:
+        return date.fromisoformat(text)
+    except (TypeError, ValueError) as error:
+        message = f"deprecation_date is {str(text)[:40]!r}, YYYY-MM-DD is wanted"
+        raise DataError(message, file=path, where=name) from error
