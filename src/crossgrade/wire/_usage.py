@@ -6,7 +6,6 @@ disagree (Anthropic leaves cached tokens out of `input_tokens`, Gemini leaves th
 each. A count that cannot be right is None, never 0: a false zero would make a call look free.
 """
 
-from collections.abc import Mapping
 from typing import Any
 
 from crossgrade.domain import Usage
@@ -14,13 +13,15 @@ from crossgrade.domain import Usage
 MOST_TOKENS = 1_000_000_000
 """A larger count in one call is nonsense: a hundred times the longest context sold."""
 
+_EMPTY: dict[str, Any] = {}
+
 
 def openai_usage(raw: Any, *, answered: bool = True) -> Usage:
     """Read `usage` of chat completions, text completions or responses, from any compatible host.
 
     `answered` says whether the answer holds any text or call; output of 0 tokens is then nonsense.
     """
-    if not isinstance(raw, Mapping):
+    if not isinstance(raw, dict):
         return Usage()
     prompt = _count(raw.get("prompt_tokens", raw.get("input_tokens")))
     output = _count(raw.get("completion_tokens", raw.get("output_tokens")))
@@ -38,7 +39,7 @@ def openai_usage(raw: Any, *, answered: bool = True) -> Usage:
 
 def anthropic_usage(raw: Any, *, answered: bool = True) -> Usage:
     """Read `usage` of an Anthropic message, whose `input_tokens` leaves out what the cache served or took."""
-    if not isinstance(raw, Mapping):
+    if not isinstance(raw, dict):
         return Usage()
     fresh = _count(raw.get("input_tokens"))
     cached, read_is_sane = _optional(raw.get("cache_read_input_tokens"))
@@ -52,7 +53,7 @@ def anthropic_usage(raw: Any, *, answered: bool = True) -> Usage:
 
 def gemini_usage(raw: Any, *, answered: bool = True) -> Usage:
     """Read `usageMetadata` of Gemini, which leaves zero counts out and counts thoughts apart."""
-    if not isinstance(raw, Mapping):
+    if not isinstance(raw, dict):
         return Usage()
     parts = [
         _optional(raw.get(name))
@@ -84,12 +85,12 @@ def _optional(value: Any) -> tuple[int | None, bool]:
     return count, value is None or count is not None
 
 
-def _inner(raw: Mapping[str, Any], *names: str) -> Mapping[str, Any]:
+def _inner(raw: dict[str, Any], *names: str) -> dict[str, Any]:
     for name in names:
         value = raw.get(name)
-        if isinstance(value, Mapping):
+        if isinstance(value, dict):
             return value
-    return {}
+    return _EMPTY
 
 
 def _consistent(
