@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass
 
+from crossgrade.errors import AccessError
 from crossgrade.gateway._limits import Refusal
 from crossgrade.wire import CLIENTS, ClientName
 
@@ -62,6 +63,22 @@ def limit_problem(refusal: Refusal) -> Problem:
     return Problem(
         status=status, message=refusal.message, code=refusal.kind, retry_after_s=refusal.retry_after_s
     )
+
+
+def access_problem(error: AccessError) -> Problem:
+    """Return what a caller is told who is not let in."""
+    return Problem(status=error.status, message=f"{error.message}; {error.hint}", code=error.reason)
+
+
+def unknown_model(path_route: str | None, model: str | None) -> Problem:
+    """Return what is said of a route or model that there is not."""
+    if path_route is not None:
+        return Problem(status=404, message=f"There is no route `{path_route}`.", code="route_not_found")
+    if not model:
+        return bad_request("The body names no `model`.", "no_model")
+    shown = "".join(letter if letter.isprintable() else "?" for letter in model[:100])
+    message = f"There is no route or model `{shown}`: `GET /v1/models` lists those that there are."
+    return Problem(status=404, message=message, code="model_not_found")
 
 
 def problem_body(problem: Problem, client: ClientName, request_id: str) -> bytes:

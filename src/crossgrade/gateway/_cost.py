@@ -48,7 +48,9 @@ class Prices:
 
     def estimate_usd(self, input_tokens: int, output_tokens: int) -> float | None:
         """Return what so many tokens would cost, None where a price is unknown."""
-        return self.cost_usd(Usage(input_tokens=input_tokens, output_tokens=output_tokens))
+        if self.input is None or self.output is None:
+            return None if output_tokens or self.input is None else self.request + input_tokens * self.input
+        return self.request + input_tokens * self.input + output_tokens * self.output
 
 
 def estimated_tokens(size: int) -> int:

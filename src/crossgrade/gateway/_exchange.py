@@ -1,23 +1,34 @@
 """One request from admission to record: who asks, which target answers, what it costs."""
 
 import asyncio
-import random
+from collections.abc import Mapping
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Protocol
 
 from crossgrade.domain import Usage
-from crossgrade.errors import AccessError, ProviderError, RateLimitedError, UpstreamError
+from crossgrade.errors import AccessError, ProviderError, UpstreamError
 from crossgrade.gateway._admission import facts_of, segment_of, unit_of
-from crossgrade.gateway._answers import JSON_TYPE, STREAM_TYPE, Problem, limit_problem, problem_event
+from crossgrade.gateway._answers import (
+    JSON_TYPE,
+    STREAM_TYPE,
+    Problem,
+    access_problem,
+    limit_problem,
+    problem_event,
+    unknown_model,
+)
+from crossgrade.gateway._attempts import Attempts
 from crossgrade.gateway._breaker import RetryBudget
 from crossgrade.gateway._cost import DEFAULT_OUTPUT_TOKENS, estimated_tokens
 from crossgrade.gateway._delivery import Delivery
-from crossgrade.gateway._failing import may_try_again, may_try_another, note_failure, provider_problem
+from crossgrade.gateway._failing import note_failure, provider_problem
 from crossgrade.gateway._head import Endpoint, Request
 from crossgrade.gateway._limits import Counter, Hold, Limits, Refusal
 from crossgrade.gateway._messages import Reason, RequestRecord
 from crossgrade.gateway._outcome import NOTHING, UNKNOWN, Bill, bill
 from crossgrade.gateway._payload import Payload
+from crossgrade.gateway._record import record_of
 from crossgrade.gateway._relay import ErrorRelay, Relay, StreamRelay, WholeRelay
 from crossgrade.gateway._routes import NO_FACTS, Choice, Plan, Routes
 from crossgrade.gateway._server import ClientConnection
@@ -39,7 +50,7 @@ _PASSED_ON = frozenset(
 )
 """Headers of the provider that the client gets to see."""
 
-_SENT_ON = (b"anthropic-beta", b"openai-beta")
+_SENT_ON = frozenset((b"anthropic-beta", b"openai-beta"))
 """Headers of the client that a provider of the same API gets to see."""
 
 
@@ -54,7 +65,7 @@ class Services(Protocol):
     shadows: Shadows
 
     def now(self) -> float:
-        """The loop's time."""
+        """The monotonic time."""
 
     def wall(self) -> float:
         """Seconds since 1970."""
@@ -69,12 +80,24 @@ class Services(Protocol):
 class Exchange:
     """Answers one request; it is the provider's `Call` and the client's `Exchange`."""
 
-    __slots__ = (
-        "_added_s", "_attempts", "_choice", "_connection", "_delivery", "_headers", "_hold", "_reason",
-        "_relay", "_response_id", "_retry", "_sent_at", "_services", "_status", "_tried", "at", "began",
-        "client", "copy", "done", "endpoint", "first_at", "id", "payload", "plan", "principal", "request",
-        "segment", "target",
-    )  # fmt: skip
+    # Defaults on the class: most of a request's life does not touch most of them.
+    segment: str | None = None
+    payload: Payload | None = None
+    plan: Plan | None = None
+    target: TargetState | None = None
+    choice: Choice | None = None
+    attempts: Attempts | None = None
+    copy: Copy | None = None
+    reason: Reason = "none"
+    response_id: str | None = None
+    done = False
+    first_at = sent_at = added_s = 0.0
+    _hold: Hold | None = None
+    _connection: UpstreamConnection | None = None
+    _relay: Relay | None = None
+    _retry: asyncio.TimerHandle | None = None
+    _status = 0
+    _headers: Mapping[bytes, bytes] = MappingProxyType({})
 
     def __init__(
         self,
@@ -94,24 +117,6 @@ class Exchange:
         self.id = request_id
         self.at = services.wall()
         self.began = services.now()
-        self.first_at = self._sent_at = self._added_s = 0.0
-        self.segment: str | None = None
-        self.payload: Payload | None = None
-        self.plan: Plan | None = None
-        self.target: TargetState | None = None
-        self.done = False
-        self.copy: Copy | None = None
-        self._choice: Choice | None = None
-        self._tried: tuple[TargetState, ...] = ()
-        self._attempts = 0
-        self._reason: Reason = "none"
-        self._hold: Hold | None = None
-        self._connection: UpstreamConnection | None = None
-        self._relay: Relay | None = None
-        self._retry: asyncio.TimerHandle | None = None
-        self._status = 0
-        self._headers: dict[bytes, bytes] = {}
-        self._response_id: str | None = None
         self._delivery = Delivery(client, request)
         client.exchange = self
 
@@ -123,7 +128,7 @@ class Exchange:
         services = self._services
         plan = services.routes.find(path_route, payload.asked.model)
         if plan is None:
-            self.refuse(_unknown_model(path_route, payload.asked.model))
+            self.refuse(unknown_model(path_route, payload.asked.model))
             return
         self.plan = plan
         try:
@@ -131,44 +136,45 @@ class Exchange:
         except AccessError as error:
             self.refuse(access_problem(error))
             return
-        self._choose(plan, payload)
-        if not counters:
+        choice = self._choose(plan, payload)
+        if counters:
+            usd, tokens = self._estimate(choice.targets[0], payload)
+            outcome = services.limits.reserve(counters, usd, tokens, self._reserved)
+            if outcome is not None:
+                self._reserved(outcome)
+        else:
             self._attempt()
-            return
-        usd, tokens = self._estimate(payload)
-        outcome = services.limits.reserve(counters, usd, tokens, self._reserved)
-        if outcome is not None:
-            self._reserved(outcome)
 
     def fail_body(self, problem: Problem) -> None:
         """Refuse the request for what its body turned out to be."""
         if not self.done:
             self._let_go()
-            self.refuse(problem, UNKNOWN if self._sent_at else NOTHING)
+            self.refuse(problem, UNKNOWN if self.sent_at else NOTHING)
 
-    def _choose(self, plan: Plan, payload: Payload) -> None:
+    def _choose(self, plan: Plan, payload: Payload) -> Choice:
         if plan.is_fixed:
-            self._choice = plan.choose(NO_FACTS, _EPOCH, "")
+            choice = plan.choose(NO_FACTS, _EPOCH, "")
         else:
             self.segment = segment_of(self.principal, self.request)
             facts = facts_of(plan, self.principal, self.segment, payload)
-            sticky = plan.spec.sticky
-            unit = unit_of(sticky, self.principal, self.request, payload, self.id) if plan.is_canary else ""
-            now = datetime.fromtimestamp(self._services.wall(), UTC)
-            self._choice = plan.choose(facts, now, unit)
-        choice = self._choice
-        self._reason = choice.reason
+            unit = ""
+            if plan.is_canary:
+                unit = unit_of(plan.spec.sticky, self.principal, self.request, payload, self.id)
+            choice = plan.choose(facts, datetime.fromtimestamp(self._services.wall(), UTC), unit)
+        self.choice = choice
+        self.reason = choice.reason
         self.target = choice.targets[0]
+        self.attempts = Attempts(plan, choice, payload.size)
         if plan.spec.shadow is not None:
             self.copy = self._services.shadows.pick(plan, choice, self.request, payload)
+        return choice
 
-    def _estimate(self, payload: Payload) -> tuple[float | None, int]:
+    def _estimate(self, target: TargetState, payload: Payload) -> tuple[float | None, int]:
         """Return what to reserve: the prompt by its size, the answer by its bound."""
-        assert self.target is not None
         inputs = estimated_tokens(payload.size)
         most = payload.asked.most_output_tokens
         outputs = 0 if self.endpoint.name == "embeddings" else DEFAULT_OUTPUT_TOKENS if most is None else most
-        return self.target.prices.estimate_usd(inputs, outputs), inputs + outputs
+        return target.prices.estimate_usd(inputs, outputs), inputs + outputs
 
     def _reserved(self, outcome: Hold | Refusal) -> None:
         if isinstance(outcome, Refusal):
@@ -184,75 +190,33 @@ class Exchange:
 
     def _attempt(self) -> None:
         """Send the request to the next target that may take it."""
+        services, attempts, payload = self._services, self.attempts, self.payload
+        assert attempts is not None
+        assert payload is not None
         self._retry = None
-        now = self._services.now()
-        target = self._next_target(now)
+        now = services.now()
+        target = attempts.next(now)
         if target is None:
-            self.refuse(self._nobody(now))
+            self.refuse(attempts.nobody(now))
             return
-        assert self._choice is not None
-        if target is not self._choice.targets[0]:
-            self._reason = "fallback"
-        self.target = target
-        self._tried += (target,)
-        self._attempts += 1
-        self._relay = None
-        if self.copy is not None:
+        if target is not self.target:
+            self.reason = "fallback"
+            self.target = target
+        if attempts.count == 1:
+            services.retries.earn()
+        elif self.copy is not None:
             self.copy.restart()
-        target.breaker.sent()
-        if self._attempts == 1:
-            self._services.retries.earn()
-        target.pool.start(self, fresh=self.payload is not None and self.payload.one_shot)
-
-    def _next_target(self, now: float) -> TargetState | None:
-        """Return the next target that takes the request; one that asked to be spared comes last."""
-        assert self._choice is not None
-        cooling = None
-        for target in self._choice.targets:
-            if target in self._tried or not self._fits(target) or not target.breaker.admits(now):
-                continue
-            if not target.breaker.is_cooling(now):
-                return target
-            cooling = cooling or target
-        if cooling is None and self._tried and self._tried[-1].breaker.admits(now):
-            return self._tried[-1]
-        return cooling
-
-    def _fits(self, target: TargetState) -> bool:
-        assert self.plan is not None
-        assert self.payload is not None
-        most = self.plan.spec.max_body_bytes
-        return not most or self.payload.size <= most.get(target.name, self.payload.size)
-
-    def _nobody(self, now: float) -> Problem:
-        assert self._choice is not None
-        if not any(self._fits(target) for target in self._choice.targets):
-            message = "The request is larger than any target of this route takes."
-            return Problem(status=413, code="context_length_exceeded", message=message)
-        wait = min(target.breaker.retry_after_s(now) for target in self._choice.targets)
-        message = "No target of this route can be asked at the moment: the last calls to each failed."
-        return Problem(status=503, code="upstream_unavailable", message=message, retry_after_s=wait)
+        self._relay = None
+        target.pool.start(self, fresh=payload.one_shot)
 
     def _try_on(self, error: ProviderError) -> bool:
         """Arrange another attempt after a failure, where one is allowed and can help."""
-        assert self.plan is not None
-        assert self._choice is not None
-        if self._attempts >= self.plan.spec.attempts or not self.repeatable:
+        if self.attempts is None or not self.repeatable:
             return False
-        now = self._services.now()
-        others = any(
-            target not in self._tried and self._fits(target) and target.breaker.admits(now)
-            for target in self._choice.targets
-        )
-        if others and may_try_another(error):
-            delay = 0.0
-        elif not others and may_try_again(error) and self._tried[-1].breaker.admits(now):
-            delay = _pause(error, self._attempts)
-        else:
+        pause_s = self.attempts.pause_s(error, self._services.now())
+        if pause_s is None or not self._services.retries.spend():
             return False
-        if not self._services.retries.spend():
-            return False
-        self._retry = self._services.loop.call_later(delay, self._attempt)
+        self._retry = self._services.loop.call_later(pause_s, self._attempt)
         return True
 
     # The provider's side: `Call`.
@@ -267,8 +231,8 @@ class Exchange:
         assert self.target is not None
         assert self.payload is not None
         self._connection = connection
-        self._sent_at = self._services.now()
-        self._added_s = self._sent_at - self.began
+        self.sent_at = self._services.now()
+        self.added_s = self.sent_at - self.began
         try:
             self.payload.send(self.target, connection, self._sent_on())
         except ProviderError as error:
@@ -277,7 +241,7 @@ class Exchange:
     def _sent_on(self) -> bytes:
         headers = self.request.headers
         assert self.target is not None
-        if self.target.target.flavour != self.endpoint.flavour:
+        if _SENT_ON.isdisjoint(headers) or self.target.target.flavour != self.endpoint.flavour:
             return b""
         return b"".join(b"%b: %b\r\n" % (name, headers[name]) for name in _SENT_ON if name in headers)
 
@@ -311,7 +275,7 @@ class Exchange:
         connection, self._connection = self._connection, None
         if self._relay is not None:
             if connection is not None:
-                self._added_s += self._services.now() - connection.received_at
+                self.added_s += self._services.now() - connection.received_at
             self._relay.end()
 
     def on_fail(self, error: ProviderError) -> None:
@@ -340,7 +304,7 @@ class Exchange:
         if self._delivery.begun:
             self._break_off(error)
         elif not self._try_on(error):
-            billed = NOTHING if self._status >= 300 or not self._sent_at else UNKNOWN
+            billed = NOTHING if self._status >= 300 or not self.sent_at else UNKNOWN
             self.refuse(provider_problem(error), billed)
 
     def _let_go(self) -> None:
@@ -373,7 +337,7 @@ class Exchange:
         lines = self._lines()
         if billed.usd is not None:
             lines = b"%bx-crossgrade-cost-usd: %b\r\n" % (lines, _money(billed.usd))
-        self._response_id = response_id
+        self.response_id = response_id
         self.target.breaker.succeeded()
         self._close(self._status, billed)
         self._delivery.whole(self._status, JSON_TYPE, body, lines)
@@ -397,16 +361,17 @@ class Exchange:
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.detach()
-        self._response_id = response_id
+        self.response_id = response_id
         self.target.breaker.succeeded()
         self._close(self._status, self._bill(usage, output_tokens))
         self._delivery.end()
 
     def _break_off(self, error: ProviderError) -> None:
         """Tell the client, inside the stream that has begun, that there will be no more of it."""
-        usage, output_tokens = self._relay.spent() if self._relay is not None else (Usage(), 0)
+        relay = self._relay
+        usage, output_tokens = relay.spent() if relay is not None else (Usage(), 0)
         self._close(self._status, self._bill(usage, output_tokens), "broken_off")
-        if not isinstance(self._relay, StreamRelay):
+        if not isinstance(relay, StreamRelay):
             self._delivery.cut()
             return
         assert self.endpoint.client is not None
@@ -426,7 +391,7 @@ class Exchange:
             self.id.encode(),
             self.plan.headers,
             self.target.header,
-            self._added_s * 1000,
+            self.added_s * 1000,
             passed,
         )
 
@@ -441,12 +406,12 @@ class Exchange:
             self._retry.cancel()
         elif connection is not None:
             connection.cancel()
-        elif self.target is not None and self._attempts:
+        elif self.target is not None and self.attempts is not None and self.attempts.count:
             self.target.pool.withdraw(self)
         if self.target is not None:
             self.target.breaker.abandoned()
         usage, output_tokens = self._relay.spent() if self._relay is not None else (Usage(), 0)
-        billed = self._bill(usage, output_tokens) if self._sent_at else NOTHING
+        billed = self._bill(usage, output_tokens) if self.sent_at else NOTHING
         self._close(_CLIENT_GONE, billed, "client_gone")
 
     def client_paused(self) -> None:
@@ -463,7 +428,9 @@ class Exchange:
 
     def refuse(self, problem: Problem, billed: Bill = NOTHING) -> None:
         """Answer with an error."""
-        lines = b"" if self.target is None or self.plan is None or not self._attempts else self.plan.headers
+        lines = (
+            b"" if self.target is None or self.plan is None or self.attempts is None else self.plan.headers
+        )
         self._close(problem.status, billed, problem.code)
         self.client.answer_problem(problem, self.id, lines)
 
@@ -475,80 +442,15 @@ class Exchange:
     def _close(self, status: int, billed: Bill, error: str | None = None) -> None:
         """Settle and record; whatever is still to be written follows."""
         self.done = True
+        self._relay = None
         if self._hold is not None:
             self._services.limits.settle(self._hold, billed.usd, billed.tokens)
         if self.payload is not None:
             self.payload.close()
-        self._services.answered(self, self._record(status, billed, error))
-
-    def _record(self, status: int, billed: Bill, error: str | None) -> RequestRecord:
-        usage, principal, plan, payload = billed.usage, self.principal, self.plan, self.payload
-        target = self.target if self._attempts else None
-        routes, now = self._services.routes, self._services.now()
-        choice = self._choice
-        return RequestRecord(
-            id=self.id,
-            at=self.at,
-            worker=self._services.worker,
-            key=principal.id,
-            team=principal.team,
-            route="" if plan is None else plan.name,
-            target="" if target is None else target.name,
-            model="" if target is None else target.target.model,
-            operation=self.endpoint.name,
-            client_flavour=self.endpoint.client or "",
-            policy_version=routes.version,
-            table_digest=routes.digest,
-            reason=self._reason,
-            status=status,
-            error=error,
-            stream=self.first_at > 0,
-            input_tokens=usage.input_tokens,
-            output_tokens=usage.output_tokens,
-            cache_read_input_tokens=usage.cache_read_input_tokens,
-            cache_creation_input_tokens=usage.cache_creation_input_tokens,
-            reasoning_output_tokens=usage.reasoning_output_tokens,
-            cost_usd=None if target is None else billed.usd,
-            cost_origin="unknown" if target is None else billed.origin,
-            latency_ms=(now - self.began) * 1000,
-            ttft_ms=(self.first_at - self.began) * 1000 if self.first_at else None,
-            added_ms=self._added_s * 1000 if self._sent_at else None,
-            attempts=self._attempts,
-            body_bytes=0 if payload is None else payload.size,
-            segment=self.segment,
-            response_id=self._response_id,
-            verdict_id=None if plan is None else plan.verdict_id,
-            side=None if choice is None else choice.side,
-            probability=None if choice is None else choice.probability,
-        )
+        self._services.answered(self, record_of(self, self._services, status, billed, error))
 
 
 _EPOCH = datetime.fromtimestamp(0, UTC)
-
-
-def access_problem(error: AccessError) -> Problem:
-    """Return what a caller is told who is not let in."""
-    return Problem(status=error.status, message=f"{error.message}; {error.hint}", code=error.reason)
-
-
-def _unknown_model(path_route: str | None, model: str | None) -> Problem:
-    if path_route is not None:
-        return Problem(status=404, message=f"There is no route `{path_route}`.", code="route_not_found")
-    if not model:
-        return Problem(status=400, message="The body names no `model`.", code="no_model")
-    shown = "".join(letter if letter.isprintable() else "?" for letter in model[:100])
-    return Problem(
-        status=404,
-        message=f"There is no route or model `{shown}`: `GET /v1/models` lists those that there are.",
-        code="model_not_found",
-    )
-
-
-def _pause(error: ProviderError, attempts: int) -> float:
-    """Return how long to wait before the same target is asked again, in seconds."""
-    wait = 0.1 * (1 << attempts) * random.uniform(0.5, 1.0)  # noqa: S311  # jitter, not a secret
-    asked = error.retry_after_s if isinstance(error, RateLimitedError) else None
-    return max(wait, asked or 0.0)
 
 
 def _money(usd: float) -> bytes:

@@ -9,7 +9,7 @@ from crossgrade.errors import (
     RateLimitedError,
 )
 from crossgrade.gateway._answers import Problem
-from crossgrade.gateway._breaker import MOST_COOLING_S, Breaker
+from crossgrade.gateway._breaker import Breaker
 from crossgrade.wire import error_words
 
 _MOST_WAIT_S = 3600.0
@@ -18,12 +18,6 @@ _MOST_WAIT_S = 3600.0
 def may_try_another(error: ProviderError) -> bool:
     """Tell whether another target may succeed where this one failed."""
     return error.retryable or isinstance(error, AuthError | ContextTooLongError)
-
-
-def may_try_again(error: ProviderError) -> bool:
-    """Tell whether the same target may succeed a moment later."""
-    waits = isinstance(error, RateLimitedError) and (error.retry_after_s or 0) > MOST_COOLING_S / 10
-    return error.retryable and not waits
 
 
 def note_failure(breaker: Breaker, error: ProviderError, now: float) -> None:

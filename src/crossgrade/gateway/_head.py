@@ -84,28 +84,19 @@ class Sink(Protocol):
 class Request:
     """One request as it comes in: its head, then its body in pieces, or handed to a `sink`."""
 
-    __slots__ = (
-        "complete", "head_bytes", "headed", "headers", "keep_alive", "length", "method", "others",
-        "parts", "phase", "problem", "sink", "size", "started", "target", "version",
-    )  # fmt: skip
+    # Defaults on the class: a plain request touches few of them.
+    method = b""
+    target = b""
+    version = "1.1"
+    length: int | None = 0
+    size = others = head_bytes = phase = 0
+    headed = complete = started = keep_alive = False
+    problem: Problem | None = None
+    sink: Sink | None = None
 
     def __init__(self) -> None:
-        self.method = b""
-        self.target = b""
-        self.version = "1.1"
         self.headers: dict[bytes, bytes] = {}
-        self.others = 0
         self.parts: list[bytes] = []
-        self.size = 0
-        self.length: int | None = 0
-        self.head_bytes = 0
-        self.phase = 0
-        self.headed = False
-        self.complete = False
-        self.started = False
-        self.keep_alive = False
-        self.problem: Problem | None = None
-        self.sink: Sink | None = None
 
     def repeated(self, name: bytes, value: bytes) -> None:
         """Take a header whose name was there before, or a trailer."""

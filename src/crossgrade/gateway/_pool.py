@@ -3,6 +3,7 @@
 import asyncio
 import re
 import ssl
+import time
 from collections import deque
 from dataclasses import dataclass
 
@@ -73,7 +74,7 @@ class Pool:
         self.name = name
         self.timeout_s = timeout_s
         self.deadline = NEVER
-        self.now = loop.time
+        self.now = time.monotonic
         sweeper.watched.add(self)
 
     @property

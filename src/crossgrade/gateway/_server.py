@@ -2,9 +2,10 @@
 
 import asyncio
 import socket
+import time
 from collections import deque
 from collections.abc import Callable
-from typing import Protocol, cast
+from typing import Protocol, TypeAlias, cast
 
 import httptools
 
@@ -20,6 +21,7 @@ from crossgrade.gateway._answers import (
 )
 from crossgrade.gateway._head import Request, body_too_large, check_head, client_of, head_too_large
 from crossgrade.gateway._sweeper import NEVER, Sweeper
+from crossgrade.identity import Principal
 
 WRITE_HIGH = 1 << 18
 _LINGER_S = 2.0
@@ -44,6 +46,10 @@ class Exchange(Protocol):
         """Send on."""
 
 
+Caller: TypeAlias = tuple[bytes | None, object, float, Principal]
+"""The key that was sent, the keyring that knew it, until when that counts, and whose it is."""
+
+
 class Edge:
     """What all client connections of a worker share.
 
@@ -54,13 +60,12 @@ class Edge:
 
     def __init__(
         self,
-        loop: asyncio.AbstractEventLoop,
         sweeper: Sweeper,
         serving: Serving,
         handle: Callable[["ClientConnection", Request], None],
         refused: Callable[[Request | None, Problem], str],
     ) -> None:
-        self.now = loop.time
+        self.now = time.monotonic
         self.sweeper = sweeper
         self.serving = serving
         self.handle = handle
@@ -79,11 +84,14 @@ class Edge:
 
 
 class ClientConnection(asyncio.Protocol):
-    """Reads requests from one client and writes their answers, in order."""
+    """Reads requests from one client and writes their answers, in order.
+
+    `caller` is for who was found out to be calling.
+    """
 
     __slots__ = (
         "_current", "_edge", "_feeding", "_held", "_incoming", "_parser", "_reading", "_transport",
-        "_waiting", "_writable", "deadline", "exchange",
+        "_waiting", "_writable", "caller", "deadline", "exchange",
     )  # fmt: skip
 
     def __init__(self, edge: Edge) -> None:
@@ -99,6 +107,7 @@ class ClientConnection(asyncio.Protocol):
         self._writable = True
         self.deadline = NEVER
         self.exchange: Exchange | None = None
+        self.caller: Caller | None = None
 
     # The connection.
 

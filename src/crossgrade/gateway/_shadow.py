@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import time
 from collections import Counter as Tally
 from typing import Protocol
 
@@ -153,7 +154,7 @@ class _ShadowCall:
         self._relay: Relay | None = None
         self._answer = Copy(copy.plan, copy.choice, copy.payload)
         self._stream = self._done = False
-        self._began = shadows.loop.time()
+        self._began = time.monotonic()
         self._first_at = 0.0
 
     def reserved(self, outcome: Hold | Refusal) -> None:
@@ -163,7 +164,7 @@ class _ShadowCall:
             self._shadows.over(self._copy.plan.name)
             return
         self._hold = outcome
-        self._began = self._shadows.loop.time()
+        self._began = time.monotonic()
         self._target.shadow_pool.start(self)
 
     def on_ready(self, connection: UpstreamConnection) -> None:
@@ -219,7 +220,7 @@ class _ShadowCall:
 
     def begin_stream(self) -> None:
         """Take note of the first event."""
-        self._first_at = self._shadows.loop.time()
+        self._first_at = time.monotonic()
 
     def send(self, data: bytes) -> None:
         """Do nothing: nobody reads it."""
@@ -250,7 +251,7 @@ class _ShadowCall:
         shadows.over(route)
         if self._hold is not None:
             shadows.limits.settle(self._hold, billed.usd, None)
-        latency_ms = (shadows.loop.time() - self._began) * 1000
+        latency_ms = (time.monotonic() - self._began) * 1000
         ttft_ms = (self._first_at - self._began) * 1000 if self._first_at else None
         given = ShadowAnswer(
             model=self._target.target.model,

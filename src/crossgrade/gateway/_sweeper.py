@@ -1,6 +1,7 @@
 """Deadlines without a timer each: one coarse sweep over everything that may be late."""
 
 import asyncio
+import time
 from collections.abc import Callable
 from typing import Protocol
 
@@ -9,7 +10,7 @@ NEVER = float("inf")
 
 
 class Watched(Protocol):
-    """Something with a deadline in the loop's time; `expire` is called at the first sweep after it."""
+    """Something with a deadline in monotonic time; `expire` is called at the first sweep after it."""
 
     deadline: float
 
@@ -21,7 +22,7 @@ class Sweeper:
     """Looks at every watched object a few times a second, and measures how late it was itself.
 
     Deadlines are kept to within `every_s`; setting one is an assignment. `jobs` are called at
-    every sweep with the loop's time.
+    every sweep with the monotonic time.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, every_s: float = EVERY_S) -> None:
@@ -35,8 +36,8 @@ class Sweeper:
 
     def start(self) -> None:
         """Begin to sweep."""
-        self._due = self._loop.time() + self._every_s
-        self._timer = self._loop.call_at(self._due, self._sweep)
+        self._due = time.monotonic() + self._every_s
+        self._timer = self._loop.call_later(self._every_s, self._sweep)
 
     def stop(self) -> None:
         """Sweep no more."""
@@ -49,10 +50,10 @@ class Sweeper:
         return lag
 
     def _sweep(self) -> None:
-        now = self._loop.time()
+        now = time.monotonic()
         self.lag_s = max(self.lag_s, now - self._due)
         self._due = now + self._every_s
-        self._timer = self._loop.call_at(self._due, self._sweep)
+        self._timer = self._loop.call_later(self._every_s, self._sweep)
         for each in [each for each in self.watched if each.deadline <= now]:
             each.expire(now)
         for job in self.jobs:

@@ -78,7 +78,7 @@ class Owner(Protocol):
     timeout_s: float
 
     def now(self) -> float:
-        """The loop's time."""
+        """The monotonic time."""
 
     def release(self, connection: "UpstreamConnection") -> None:
         """Take back a connection that can carry another request."""

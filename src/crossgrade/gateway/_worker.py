@@ -29,6 +29,8 @@ from crossgrade.telemetry import log_line
 DRAIN_S = 30.0
 _GAUGES_S = 1.0
 _BACKLOG = 2048
+_GC_THRESHOLD = 20_000
+"""Requests leave no cycles behind, so there is little to look for."""
 
 
 class Worker:
@@ -67,7 +69,7 @@ class Worker:
             shadows=shadows,
             worker=number,
         )
-        self.edge = Edge(loop, self.sweeper, settings.serving, self.gateway.handle, self.gateway.refused)
+        self.edge = Edge(self.sweeper, settings.serving, self.gateway.handle, self.gateway.refused)
         state = Path(settings.state)
         self._files = (
             WatchedFile(state / "routes.json", self._take_routes, self._report),
@@ -179,6 +181,7 @@ async def serve(settings: GatewaySettings, number: int) -> None:
     await worker.start()
     gc.collect()
     gc.freeze()
+    gc.set_threshold(_GC_THRESHOLD)
     worker.log("listening", host=settings.serving.host, port=worker.port)
     await stopped.wait()
     worker.log("draining", connections=len(worker.edge.connections))
