@@ -370,7 +370,12 @@ class Limits:
         leases = {lease.id: lease for lease in (*self._old, *(c.lease for c in self._counters.values()))}
         leases.update({lease.id: lease for lease in self._dirty})
         held = [
-            Held(key, lease.left + lease.reserved + lease.shrunk + pending.get(key, 0), lease.reserved)
+            Held(
+                key,
+                lease.counter.cap,
+                lease.left + lease.reserved + lease.shrunk + pending.get(key, 0),
+                lease.reserved,
+            )
             for key, lease in leases.items()
         ]
         return [each for each in held if each.amount or each.reserved]

@@ -150,6 +150,7 @@ class Held(msgspec.Struct, array_like=True, gc=False):
     """A lease that a worker has when it meets a new keeper: unspent amount and, of it, in flight."""
 
     lease: LeaseId
+    cap: int
     amount: int
     reserved: int
 

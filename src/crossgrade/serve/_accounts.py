@@ -85,12 +85,13 @@ class Accounts:
         """How many workers have said what they hold."""
         return len(self._workers)
 
-    def open(self, leases: Mapping[LeaseId, int] | None = None) -> None:
-        """Begin to lend; `leases` are what an earlier life of this keeper had."""
-        for lease, amount in (leases or {}).items():
+    def open(self, leases: Mapping[LeaseId, tuple[int, int]] | None = None) -> None:
+        """Begin to lend; `leases` are what an earlier life of this keeper had, and what was spent."""
+        for lease, (amount, spent) in (leases or {}).items():
             pool = self._pool(lease)
             pool.funds += amount
             pool.tabled += amount
+            pool.spent_before += spent
         self._is_open = True
         for pool in self._pools.values():
             pool.funds = max(pool.funds, pool.total)
@@ -102,6 +103,7 @@ class Accounts:
         self._workers.add(worker)
         for each in held:
             pool = self._pool(each.lease)
+            pool.cap = pool.cap or each.cap
             pool.lend(worker, each.amount)
             pool.reserved[worker] = each.reserved
 

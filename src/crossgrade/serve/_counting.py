@@ -2,7 +2,7 @@
 
 import os
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -23,6 +23,9 @@ class Counters(Protocol):
 
     def leases(self, keeper: str) -> "dict[LimitWindow, int]":
         """Return what a keeper has of each window."""
+
+    def spent(self, windows: "Iterable[LimitWindow]") -> "dict[LimitWindow, int]":
+        """Return what is spent of windows."""
 
     def lend(self, keeper: str, window: "LimitWindow", *, cap: int, need: int, share: float = 1.0) -> "Loan":
         """Lease at least `need` of a window; 0 where that would exceed the cap."""
@@ -55,8 +58,11 @@ class Counting:
         self._share = 0.125 if shared else 1.0
         self._counters: Counters | None = None
 
-    def begin(self, files: RecordFiles, until: tuple[str, int]) -> dict[LeaseId, int]:
-        """Count what an earlier life had written but not committed; return the leases that it has."""
+    def begin(self, files: RecordFiles, until: tuple[str, int]) -> dict[LeaseId, tuple[int, int]]:
+        """Count what an earlier life had written but not committed.
+
+        Returns the leases that it has, each with what is spent of its window.
+        """
         from crossgrade.store import Checkpoint
 
         counters = self._open()
@@ -77,7 +83,11 @@ class Counting:
             if amount
         }
         self.commit(changes, until)
-        return {lease: amount + changes.get(lease, (0, 0))[1] for lease, amount in leases.items()}
+        all_spent = counters.spent(map(_window, leases))
+        return {
+            lease: (amount + changes.get(lease, (0, 0))[1], all_spent.get(_window(lease), 0))
+            for lease, amount in leases.items()
+        }
 
     def lend(self, lease: LeaseId, cap: int, need: int) -> "Loan":
         """Lease some of a window to this keeper."""

@@ -4,7 +4,7 @@ A script runs alone, so that reading, comparing with the cap and adding are one 
 does not keep over a restart of its own (without `appendonly yes`) is not counted.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Self
@@ -103,6 +103,13 @@ class RedisCounters:
         with _plainly():
             rows = self._redis.hgetall(_leases(keeper))
         return {_window(name): int(amount) for name, amount in rows.items() if int(amount)}
+
+    def spent(self, windows: Iterable[LimitWindow]) -> dict[LimitWindow, int]:
+        """Return what is spent of windows."""
+        with _plainly():
+            return {
+                window: int(self._redis.hget(_PREFIX + _name(window), "spent") or 0) for window in windows
+            }
 
     def lend(self, keeper: str, window: LimitWindow, *, cap: int, need: int, share: float = 1.0) -> Loan:
         """Lease at least `need` of a window to a keeper, better a `share` of what is left."""

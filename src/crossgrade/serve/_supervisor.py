@@ -6,6 +6,7 @@ import secrets
 import signal
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from crossgrade.domain import Serving
@@ -21,6 +22,9 @@ from crossgrade.serve._survey import survey
 ADMIN_KEY_ENV = "CROSSGRADE_ADMIN_KEY"
 DRAIN_S = 30.0
 """How long requests in flight may go on after SIGTERM."""
+
+_MERCY_S = 5.0
+"""How much longer a worker gets to end after that, before it is killed."""
 
 _READY_S = 30.0
 _LOOK_S = 0.02
@@ -58,7 +62,9 @@ class Serve:
         self._ending = asyncio.Event()
         self._reloading = asyncio.Event()
         self._settings: GatewaySettings | None = None
-        self._first_index = 0
+        self._new_day = asyncio.Event()
+        self._days: asyncio.Task[None] | None = None
+        self._draining: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
         """Serve until SIGTERM or SIGINT, then let requests in flight finish; a second signal ends at once.
@@ -66,23 +72,27 @@ class Serve:
         Raises ConfigError and UsageError (the port is in use, another `serve` runs in this
         project, an open gateway beyond loopback) before anything is started.
         """
-        with Project.open(self._config_path, environ=self._environ) as project:
-            self._folder = state_folder(project)
-            serving = self._overridden(project)
-            self._store = project.config.store
-            with sole(self._folder / "serve"):
-                check_port(serving.host, serving.port)
-                await self._run(project)
+        self._project = project = Project.open(self._config_path, environ=self._environ)
+        self._folder = state_folder(project)
+        serving = self._overridden(project)
+        self._store = project.config.store
+        with sole(self._folder / "serve"):
+            check_port(serving.host, serving.port)
+            await self._run()
 
-    async def _run(self, project: Project) -> None:
+    async def _run(self) -> None:
         self._handle_signals()
         try:
-            await self._start(project)
+            await self._start(self._project)
+            self._days = asyncio.create_task(self._count_days())
             while not self._ending.is_set():
-                await _first(self._ending, self._reloading)
+                await _first(self._ending, self._reloading, self._new_day)
                 if self._reloading.is_set():
                     self._reloading.clear()
                     await self._reload()
+                elif self._new_day.is_set():
+                    self._new_day.clear()
+                    await self._serve_anew(await self._compile(self._project))
         finally:
             await self._stop()
         if self._useless is not None:
@@ -100,6 +110,8 @@ class Serve:
         if self._local is not None:
             await self._local.start()
         await self._wait_ready(settings)
+        if self._ending.is_set():
+            return
         serving = settings.serving
         where = f"http://{_shown(serving.host)}:{serving.port}"
         plural = "" if serving.workers == 1 else "s"
@@ -143,7 +155,7 @@ class Serve:
         self._path.chmod(0o600)
         self._settings = settings
 
-    def _child(self, label: str, module: str, *arguments: str) -> Child:
+    def _child(self, label: str, module: str, *arguments: str, on_useless: OnEvent | None = None) -> Child:
         environ = {
             **self._environ,
             "CROSSGRADE_DATABASE_URL": self._store,
@@ -154,20 +166,19 @@ class Serve:
             ("-m", module, *arguments),
             environ,
             on_event=self._on_event,
-            on_useless=self._give_up,
+            on_useless=on_useless or self._give_up,
         )
 
-    async def _start_workers(self, count: int) -> list[Child]:
+    async def _start_workers(self, count: int, on_useless: OnEvent | None = None) -> list[Child]:
         """Start workers under numbers that no running worker has."""
         taken = {child.label for child in self._workers}
+        arguments = ("crossgrade.gateway", str(self._path), "--worker")
         fresh: list[Child] = []
         number = 0
         while len(fresh) < count:
             label = f"worker {number}"
             if label not in taken:
-                fresh.append(
-                    self._child(label, "crossgrade.gateway", str(self._path), "--worker", str(number))
-                )
+                fresh.append(self._child(label, *arguments, str(number), on_useless=on_useless))
             number += 1
         self._workers += fresh
         for child in fresh:
@@ -182,7 +193,8 @@ class Serve:
             )
             return
         await asyncio.sleep(_ADMIN_PAUSE_S)
-        self._admin = self._child("admin", "crossgrade.serve.admin", str(self._path), str(self._config_path))
+        arguments = ("crossgrade.serve.admin", str(self._path), str(self._config_path))
+        self._admin = self._child("admin", *arguments, on_useless=self._on_event)
         await self._admin.start()
         self._on_event(f"admin API: http://127.0.0.1:{serving.admin_port}")
 
@@ -211,42 +223,74 @@ class Serve:
         """Read the configuration again: a valid one is served by new workers, an invalid one is not."""
         assert self._settings is not None
         try:
-            with Project.open(self._config_path, environ=self._environ) as project:
-                settings = await self._compile(project)
+            project = Project.open(self._config_path, environ=self._environ)
+            settings = await self._compile(project)
         except CrossgradeError as error:
             place = getattr(error, "location", None)
             self._on_event(f"not reloaded: {f'{place}: ' if place else ''}{error.message} ({error.hint})")
             return
+        serving, before = settings.serving, self._settings.serving
+        if (serving.host, serving.port) != (before.host, before.port):
+            self._on_event("not reloaded: host and port change with a restart only")
+        elif settings == self._settings:
+            self._project = project
+            self._on_event("reloaded: nothing changed")
+        elif await self._serve_anew(settings):
+            self._project = project
+
+    async def _serve_anew(self, settings: GatewaySettings) -> bool:
+        """Let new workers take over with these settings; those before stay when the new ones cannot start."""
+        assert self._settings is not None
         before = self._settings
         if settings == before:
-            self._on_event("reloaded: nothing changed")
-            return
-        if (settings.serving.host, settings.serving.port) != (before.serving.host, before.serving.port):
-            self._on_event("not reloaded: host and port change with a restart only")
-            return
+            return False
         self._write(settings)
         old, self._workers = self._workers, list(self._workers)
-        fresh = await self._start_workers(settings.serving.workers)
-        await self._wait_connected(fresh)
+        useless = asyncio.Event()
+        fresh = await self._start_workers(settings.serving.workers, lambda _line: useless.set())
+        await self._wait_connected(fresh, useless)
+        if useless.is_set():
+            self._write(before)
+            self._workers = old
+            self._drain(fresh)
+            self._on_event("not reloaded: new workers cannot start with it, the lines above say why")
+            return False
         self._workers = fresh
         if settings.serving.issuers != before.serving.issuers and self._keeper is not None:
             await self._keeper.stop(DRAIN_S)
             self._keeper = self._child("keeper", "crossgrade.serve.keeper", str(self._path))
             await self._keeper.start()
-        await asyncio.gather(*(child.stop(DRAIN_S) for child in old))
+        self._drain(old)
         self._on_event(f"reloaded: {len(fresh)} new worker{'' if len(fresh) == 1 else 's'}")
+        return True
 
-    async def _wait_connected(self, children: list[Child]) -> None:
-        """Wait until the keeper knows these workers: they are at work then."""
+    async def _wait_connected(self, children: list[Child], useless: asyncio.Event) -> None:
+        """Wait until the keeper knows these workers (they are at work then), or one cannot start."""
         try:
             async with asyncio.timeout(_READY_S):
-                await _until(lambda: self._are_connected(children))
+                await _until(lambda: self._are_connected(children, useless))
         except TimeoutError:
             self._on_event("warning: new workers are slow to start")
 
-    async def _are_connected(self, children: list[Child]) -> bool:
+    async def _are_connected(self, children: list[Child], useless: asyncio.Event) -> bool:
         assert self._settings is not None
-        return {child.pid for child in children} <= await _connected_pids(self._settings.keeper)
+        wanted = {child.pid for child in children}
+        return useless.is_set() or wanted <= await _connected_pids(self._settings.keeper)
+
+    def _drain(self, children: list[Child]) -> None:
+        """End children in the background, each when its requests are done."""
+        for child in children:
+            task = asyncio.create_task(child.stop(DRAIN_S + _MERCY_S))
+            self._draining.add(task)
+            task.add_done_callback(self._draining.discard)
+
+    async def _count_days(self) -> None:
+        """Have prices looked up again when a day (UTC) begins: dated ones may change then."""
+        while True:
+            now = datetime.now(UTC)
+            midnight = datetime.combine(now.date() + timedelta(days=1), datetime.min.time(), UTC)
+            await asyncio.sleep((midnight - now).total_seconds() + 1.0)
+            self._new_day.set()
 
     # End.
 
@@ -270,9 +314,11 @@ class Serve:
         self._ending.set()
 
     async def _stop(self) -> None:
-        if self._starting_admin is not None:
-            self._starting_admin.cancel()
-        await asyncio.gather(*(child.stop(DRAIN_S) for child in self._workers))
+        for task in (self._starting_admin, self._days):
+            if task is not None:
+                task.cancel()
+        self._drain(self._workers)
+        await asyncio.gather(*self._draining)
         others = [child for child in (self._admin, self._keeper) if child is not None]
         await asyncio.gather(*(child.stop(5.0) for child in others))
         if self._local is not None:

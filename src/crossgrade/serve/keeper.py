@@ -286,7 +286,7 @@ class Keeper:
 
     async def _begin_counting(self) -> None:
         """Count what an earlier life had written, give workers time to say what they hold, then lend."""
-        leases: dict[LeaseId, int] = {}
+        leases: dict[LeaseId, tuple[int, int]] = {}
         while True:
             try:
                 leases = await self._in_thread(self._counting.begin, self._files, self._start)

@@ -5,7 +5,7 @@ A keeper (one a machine) takes leases out of a limit's window and lends them on 
 beyond a reservation. Amounts are whole numbers: dollars count in billionths.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -90,6 +90,12 @@ class Budgets:
         query = select(t.limit_leases).where(t.limit_leases.c.keeper == keeper)
         with self._database.reading() as connection:
             return {_window(row): row.leased for row in connection.execute(query)}
+
+    def spent(self, windows: Iterable[LimitWindow]) -> dict[LimitWindow, int]:
+        """Return what is spent of windows."""
+        with self._database.reading() as connection:
+            rows = {window: connection.execute(_READ_WINDOW, window._asdict()).first() for window in windows}
+        return {window: row.spent for window, row in rows.items() if row is not None}
 
     def lend(self, keeper: str, window: LimitWindow, *, cap: int, need: int, share: float = 1.0) -> Loan:
         """Lease at least `need` of a window to a keeper, better a `share` of what is left.

@@ -60,6 +60,7 @@ def test_no_more_is_lent_than_the_cap_allows(counters: Counters) -> None:
     assert counters.lend("two", DAY, cap=100, need=30) == (30, 40)
     assert counters.leases("two") == {DAY: 60}
     assert counters.lend("one", DAY, cap=100, need=1) == (0, 40)
+    assert counters.spent([DAY]) == {DAY: 40}
 
 
 def test_large_amounts_are_exact(counters: Counters) -> None:
@@ -114,10 +115,10 @@ def test_what_an_earlier_life_had_written_is_counted_once(tmp_path: Path) -> Non
     files.append(b"", 0, Settled("life", 1, [Spend(lease, 30, 30, 0)]))
     first.close()  # and nothing committed
     second = Counting(url, None, "me", shared=False)
-    assert second.begin(files, (files.segment, files.position)) == {lease: 70}
+    assert second.begin(files, (files.segment, files.position)) == {lease: (70, 30)}
     second.close()
     third = Counting(url, None, "me", shared=False)
-    assert third.begin(files, (files.segment, files.position)) == {lease: 70}
+    assert third.begin(files, (files.segment, files.position)) == {lease: (70, 30)}
     assert third.lend(lease, 100, 1) == (0, 30)
     third.close()
 
