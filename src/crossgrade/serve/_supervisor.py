@@ -106,9 +106,9 @@ class Serve:
         path = str(self._path)
         self._keeper = self._child("keeper", "crossgrade.serve.keeper", path)
         await self._keeper.start()
-        await self._start_workers(settings.serving.workers)
         if self._local is not None:
-            await self._local.start()
+            await self._local.start()  # a worker says that it is ready: its targets have to be
+        await self._start_workers(settings.serving.workers)
         await self._wait_ready(settings)
         if self._ending.is_set():
             return
