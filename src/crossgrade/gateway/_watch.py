@@ -1,6 +1,7 @@
 """Watching a stream go by: whole events are passed on as they come, few are ever parsed."""
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -24,6 +25,13 @@ _ID = re.compile(rb'"id"\s*:\s*"([^"\\]{1,200})"')
 _USAGE = re.compile(rb'"usage"\s*:\s*\{')
 _ERROR = re.compile(rb'"error"\s*:\s*[{"]|(?:^|[\r\n])event:\s*error')
 _TERMINALS = frozenset(("response.completed", "response.incomplete", "response.failed"))
+
+_CHAT_NEEDLES = (b"[DONE]", b'"usage"', b"error")
+_NEEDLES: Mapping[str, tuple[bytes, ...]] = {
+    "anthropic": (b"message_stop", b'"usage"', b"error"),
+    "openai-responses": (*(name.encode() for name in _TERMINALS), b"error"),
+}
+"""What an event has in it that may count. Nearly all have none of it, and cost no more than the looking."""
 
 
 class _Chunk(msgspec.Struct):
@@ -50,7 +58,7 @@ class Watch:
     """
 
     __slots__ = (
-        "_partial", "_swallow", "_usage", "done", "events", "failure", "flavour", "response_id",
+        "_needles", "_partial", "_swallow", "_usage", "done", "events", "failure", "flavour", "response_id",
     )  # fmt: skip
 
     def __init__(self, flavour: FlavourName, *, swallow: bool) -> None:
@@ -59,6 +67,7 @@ class Watch:
         self.failure: ProviderError | None = None
         self.events = 0
         self.response_id: str | None = None
+        self._needles = _NEEDLES.get(flavour, _CHAT_NEEDLES)
         self._partial = b""
         self._swallow = swallow
         self._usage: dict[str, Any] = {}
@@ -88,10 +97,8 @@ class Watch:
         if not self.events:
             found = _ID.search(data)
             self.response_id = found[1].decode("latin-1") if found is not None else None
-        self.events += data.count(b"\n\n") or 1
-        if b'"usage"' in data or b"[DONE]" in data or b"error" in data or b"message_stop" in data:
-            return self._look(data)
-        return data if self.flavour != "openai-responses" else self._look(data)
+        self.events += data.count(b"\n\n") or data.count(b"\r\n\r\n") or 1
+        return self._look(data) if self._may_count(data) else data
 
     def end(self) -> bytes:
         """Take note of the stream's end; return a terminal marker whose blank line never came."""
@@ -107,9 +114,9 @@ class Watch:
     def _look(self, data: bytes) -> bytes:
         """Parse the events that may count, and return those to pass on."""
         passed = []
-        for block in _BLOCK.findall(data):
+        for block in _blocks(data):
             try:
-                keep = self._event(block)
+                keep = not self._may_count(block) or self._event(block)
             except ProviderError as error:
                 self.failure = error
                 break
@@ -119,6 +126,12 @@ class Watch:
                 break
         return b"".join(passed)
 
+    def _may_count(self, block: bytes) -> bool:
+        for needle in self._needles:  # noqa: SIM110  # a generator would take three times as long
+            if needle in block:
+                return True
+        return False
+
     def _event(self, block: bytes) -> bool:
         """Read one event if it may count; return whether it is passed on."""
         if b"[DONE]" in block and self.flavour == "openai":
@@ -126,8 +139,8 @@ class Watch:
             if any(event.data.strip() == b"[DONE]" for event in events):
                 self.done = True
                 return True
-        counts = _USAGE.search(block) is not None or _ERROR.search(block) is not None
-        if not counts and b"message_stop" not in block and b"response." not in block:
+        counts = _USAGE.search(block) is not None or (b"error" in block and _ERROR.search(block) is not None)
+        if self.flavour == "openai" and not counts:
             return True
         return all(self._parsed(event) for event in SseReader().feed(block))
 
@@ -167,6 +180,13 @@ class Watch:
             usage = chunk.response.get("usage")
             self._usage = usage if isinstance(usage, dict) else {}
         return True
+
+
+def _blocks(data: bytes) -> list[bytes]:
+    """Return whole events, each with the blank line that ends it."""
+    if b"\r" in data:
+        return _BLOCK.findall(data)
+    return [block + b"\n\n" for block in data[:-2].split(b"\n\n")]
 
 
 def _last_boundary(data: bytes) -> int:
