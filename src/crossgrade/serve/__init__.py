@@ -1,6 +1,23 @@
 """Serving: the supervisor, the keeper of limits and records, the admin API."""
 
-from crossgrade.serve._settings import Compiled, compile_settings
-from crossgrade.serve._supervisor import ADMIN_KEY_ENV, DRAIN_S, Serve
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from crossgrade.serve._settings import Compiled, compile_settings
+    from crossgrade.serve._supervisor import ADMIN_KEY_ENV, DRAIN_S, Serve
 
 __all__ = ["ADMIN_KEY_ENV", "DRAIN_S", "Compiled", "Serve", "compile_settings"]
+
+_LATE = {
+    **dict.fromkeys(("ADMIN_KEY_ENV", "DRAIN_S", "Serve"), "_supervisor"),
+    **dict.fromkeys(("Compiled", "compile_settings"), "_settings"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import the supervisor's side when first asked for: the keeper needs no configuration."""
+    if name not in _LATE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f"{__name__}.{_LATE[name]}"), name)

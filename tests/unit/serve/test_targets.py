@@ -1,0 +1,103 @@
+"""From crossgrade.yaml to targets: addresses, keys, prices; what is left out is said; start-up stays light."""
+
+import subprocess
+import sys
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from crossgrade.errors import ConfigError
+from crossgrade.gateway import Target
+from crossgrade.project import Project
+from crossgrade.serve import Compiled, compile_settings
+from crossgrade.serve._settings import LOCAL_KEY_ENV
+
+CONFIG = """\
+models:
+  gpt:
+    provider: openai
+    model: gpt-5
+    timeout_s: 33
+    prices:
+      - {input_per_mtok: 2, output_per_mtok: 8}
+      - {input_per_mtok: 9, output_per_mtok: 9, valid_from: 2199-01-01}
+  claude: {provider: anthropic, model: claude-5}
+  hosted: {provider: openai-compatible, model: llama, base_url: "http://10.0.0.1:8000/v1", region: eu}
+  mine: {provider: local, model: tiny}
+  judge: {provider: groq, model: judge}
+routes:
+  support: {incumbent: gpt, fallbacks: [hosted, claude, mine]}
+"""
+
+
+def _compiled(
+    folder: Path, environ: dict[str, str], text: str = CONFIG, urls: dict[str, str] | None = None
+) -> Compiled:
+    path = folder / "crossgrade.yaml"
+    path.write_text(text, encoding="utf-8")
+    with Project.open(path, environ=environ) as project:
+        return compile_settings(project, environ, urls)
+
+
+def _targets(compiled: Compiled) -> dict[str, Target]:
+    return {target.name: target for target in compiled.settings.targets}
+
+
+def test_targets_have_address_key_and_todays_price(tmp_path: Path) -> None:
+    environ = {"OPENAI_API_KEY": "sk-secret", "ANTHROPIC_API_KEY": "sk-ant-secret"}
+    compiled = _compiled(tmp_path, environ)
+    targets = _targets(compiled)
+    gpt, claude, hosted = targets["gpt"], targets["claude"], targets["hosted"]
+    assert (gpt.base_url, gpt.key_env, gpt.key_header) == (
+        "https://api.openai.com/v1",
+        "OPENAI_API_KEY",
+        "authorization",
+    )
+    assert (gpt.input_per_mtok, gpt.output_per_mtok, gpt.timeout_s) == (Decimal(2), Decimal(8), 33.0)
+    assert (claude.flavour, claude.key_header, claude.key_prefix) == ("anthropic", "x-api-key", "")
+    assert (hosted.base_url, hosted.key_env, hosted.region) == ("http://10.0.0.1:8000/v1", None, "eu")
+    assert hosted.input_per_mtok is None
+    assert "secret" not in str(compiled.settings)
+    assert [offer.name for offer in compiled.local] == ["mine"]
+    assert "mine" not in targets
+
+
+def test_local_servers_are_targets_once_they_have_an_address(tmp_path: Path) -> None:
+    urls = {"mine": "http://127.0.0.1:5000/v1"}
+    targets = _targets(_compiled(tmp_path, {"OPENAI_API_KEY": "k"}, urls=urls))
+    assert (targets["mine"].base_url, targets["mine"].key_env) == (urls["mine"], LOCAL_KEY_ENV)
+
+
+def test_a_model_without_its_key_is_left_out_where_the_route_has_others(tmp_path: Path) -> None:
+    compiled = _compiled(tmp_path, {"OPENAI_API_KEY": "k"})
+    assert "claude" not in _targets(compiled)
+    assert [warning for warning in compiled.warnings if "ANTHROPIC_API_KEY" in warning]
+    assert not [warning for warning in compiled.warnings if "GROQ" in warning]  # no route asks it
+
+
+def test_an_incumbent_without_its_key_is_an_error_where_it_stands(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="needs a key in OPENAI_API_KEY") as caught:
+        _compiled(tmp_path, {})
+    assert caught.value.line == 2
+
+
+def test_a_budget_that_cannot_count_a_model_is_said(tmp_path: Path) -> None:
+    text = CONFIG + "serve:\n  limits: [{scope: team, unit: usd, cap: 5, per: day}]\n"
+    warnings = _compiled(tmp_path, {"OPENAI_API_KEY": "k"}, text).warnings
+    assert any(warning.startswith("no price is known of hosted") for warning in warnings)
+
+
+@pytest.mark.parametrize(
+    ("module", "absent"),
+    [
+        ("crossgrade.serve.keeper", {"numpy", "pydantic", "crossgrade.config", "alembic", "aiohttp"}),
+        ("crossgrade.serve._supervisor", {"numpy", "sqlalchemy", "aiohttp", "starlette"}),
+    ],
+)
+def test_a_process_loads_only_what_it_needs(module: str, absent: set[str]) -> None:
+    script = f"import sys, crossgrade.catalog, {module}\nprint(*sys.modules)"
+    if module.endswith("keeper"):
+        script = script.replace("crossgrade.catalog, ", "")
+    loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert not absent & set(loaded.stdout.split())
