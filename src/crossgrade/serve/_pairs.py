@@ -17,8 +17,10 @@ from crossgrade.workloads import redact_body, redact_text
 
 def stored_pair(identifier: str, pair: ShadowPair) -> Pair:
     """Return the pair as the store keeps it: redacted, or without texts where those are not wanted."""
+    is_text = pair.endpoint.endswith("/completions") and not pair.endpoint.endswith("/chat/completions")
     answers = {
-        side: _stored_answer(getattr(pair, side), pair.store_text) for side in ("incumbent", "candidate")
+        side: _stored_answer(getattr(pair, side), is_text=is_text, keep_text=pair.store_text)
+        for side in ("incumbent", "candidate")
     }
     return Pair(
         id=identifier,
@@ -55,8 +57,8 @@ def stored_feedback(outcome: Outcome, find: Callable[[str], RequestRecord | None
     )
 
 
-def _stored_answer(sent: ShadowAnswer, keep_text: bool) -> PairAnswer:  # noqa: FBT001 -- private, read in one place
-    answer, error = _decoded(sent)
+def _stored_answer(sent: ShadowAnswer, *, is_text: bool, keep_text: bool) -> PairAnswer:
+    answer, error = _decoded(sent, is_text=is_text)
     if answer is not None:
         calls = tuple(replace(call, arguments=redact_text(call.arguments)) for call in answer.tool_calls)
         answer = replace(
@@ -75,11 +77,11 @@ def _stored_answer(sent: ShadowAnswer, keep_text: bool) -> PairAnswer:  # noqa: 
     )
 
 
-def _decoded(sent: ShadowAnswer) -> tuple[ModelAnswer | None, str | None]:
+def _decoded(sent: ShadowAnswer, *, is_text: bool) -> tuple[ModelAnswer | None, str | None]:
     if sent.error is not None:
         return None, sent.error
     flavour = FLAVOURS[sent.flavour]
-    request = ModelRequest(model=sent.model)
+    request = ModelRequest(model=sent.model, text="" if is_text else None)
     try:
         if not sent.stream:
             return flavour.decode(sent.body, request), None
