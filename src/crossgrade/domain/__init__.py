@@ -1,5 +1,6 @@
 """The nouns: frozen, slotted dataclasses without I/O, NumPy or any import outside the standard library."""
 
+from crossgrade.domain.architecture import Architecture, LatentAttention, LinearAttention
 from crossgrade.domain.evidence import Sample, Score, ScoredAnswer, ScorerSpec
 from crossgrade.domain.exchange import Image, Message, ModelAnswer, ModelRequest, Part, Role, Tool, ToolCall
 from crossgrade.domain.offers import PLACEHOLDER, GenerationSettings, Offer, Price, PromptTemplate, Variant
@@ -23,13 +24,16 @@ __all__ = [
     "JSON",
     "PLACEHOLDER",
     "WINDOWS_S",
+    "Architecture",
     "Estimate",
     "EvidenceClass",
     "GenerationSettings",
     "Image",
+    "LatentAttention",
     "Limit",
     "LimitScope",
     "LimitUnit",
+    "LinearAttention",
     "Message",
     "Mode",
     "ModelAnswer",

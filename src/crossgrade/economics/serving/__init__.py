@@ -1,0 +1,103 @@
+"""What serving a model on GPUs of one's own costs: sizes, memory, throughput, latency, price, error band."""
+
+from crossgrade.economics.serving._calibrate import (
+    ENOUGH_FOR_A_BAND,
+    GROUPINGS,
+    fit_serving,
+    measured_of,
+    refit_serving,
+)
+from crossgrade.economics.serving._config_json import read_architecture
+from crossgrade.economics.serving._cycle import (
+    Load,
+    Served,
+    most_in_flight,
+    prompt_seconds,
+    require_fit,
+    serve,
+)
+from crossgrade.economics.serving._fit import (
+    CrossValidation,
+    GroupError,
+    ServingFit,
+    cross_validate,
+    fit_constants,
+    predict_points,
+)
+from crossgrade.economics.serving._hardware import ENGINES, PRECISIONS, Deployment, Gpu, GpuPrice
+from crossgrade.economics.serving._memory import MemoryFit, memory_fit, smallest_deployment
+from crossgrade.economics.serving._packaged import (
+    known_gpu,
+    known_gpus,
+    known_model,
+    known_models,
+    shipped_fit,
+    shipped_measurements,
+)
+from crossgrade.economics.serving._points import MeasuredPoint, read_measurements
+from crossgrade.economics.serving._price import (
+    BAND_LEVEL,
+    ServedAt,
+    box_usd_per_day,
+    break_even_tokens_per_day,
+    hosting_ladder,
+)
+from crossgrade.economics.serving._sizes import (
+    Parameters,
+    expert_coverage,
+    flops_per_token,
+    kv_bytes_per_token,
+    kv_values,
+    parameters,
+)
+from crossgrade.economics.serving._timing import IDEAL, Constants
+
+__all__ = [
+    "BAND_LEVEL",
+    "ENGINES",
+    "ENOUGH_FOR_A_BAND",
+    "GROUPINGS",
+    "IDEAL",
+    "PRECISIONS",
+    "Constants",
+    "CrossValidation",
+    "Deployment",
+    "Gpu",
+    "GpuPrice",
+    "GroupError",
+    "Load",
+    "MeasuredPoint",
+    "MemoryFit",
+    "Parameters",
+    "Served",
+    "ServedAt",
+    "ServingFit",
+    "box_usd_per_day",
+    "break_even_tokens_per_day",
+    "cross_validate",
+    "expert_coverage",
+    "fit_constants",
+    "fit_serving",
+    "flops_per_token",
+    "hosting_ladder",
+    "known_gpu",
+    "known_gpus",
+    "known_model",
+    "known_models",
+    "kv_bytes_per_token",
+    "kv_values",
+    "measured_of",
+    "memory_fit",
+    "most_in_flight",
+    "parameters",
+    "predict_points",
+    "prompt_seconds",
+    "read_architecture",
+    "read_measurements",
+    "refit_serving",
+    "require_fit",
+    "serve",
+    "shipped_fit",
+    "shipped_measurements",
+    "smallest_deployment",
+]

@@ -1,0 +1,313 @@
+"""Read the sizes of a model from a Hugging Face `config.json`."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+from crossgrade.domain import JSON, Architecture, LatentAttention, LinearAttention
+from crossgrade.errors import DataError
+
+MAX_SIZE = 100_000_000
+"""No size in a real configuration is larger; one that is would only make absurd figures."""
+
+_Config = Mapping[str, JSON]
+
+
+def read_architecture(config: JSON, *, name: str, file: str | None = None) -> Architecture:
+    """Return the sizes of a model from its `config.json` as parsed, multimodal ones included.
+
+    Raises `DataError` where the architecture is not one of those understood, or a key that it needs
+    is missing, no integer, or absurd: a figure computed from a guess would look like any other.
+    """
+    reader = _Reader(config, name=name, file=file)
+    kind = reader.kind()
+    read = _READERS.get(kind)
+    if read is None:
+        raise DataError(
+            f"{name}: architecture {kind!r} is not understood; these are: {', '.join(sorted(_READERS))}",
+            file=file,
+            where="model_type",
+            hint="give the config.json of a model with one of these architectures",
+        )
+    return read(reader)
+
+
+class _Reader:
+    """A configuration, with `text_config` of a multimodal model laid over the whole."""
+
+    def __init__(self, config: JSON, *, name: str, file: str | None) -> None:
+        if not isinstance(config, Mapping):
+            raise DataError(f"{name}: a config.json holds an object, not {type(config).__name__}", file=file)
+        inner = config.get("text_config")
+        self.name, self.file = name, file
+        self._whole: _Config = config
+        self._config: _Config = {**config, **inner} if isinstance(inner, Mapping) else config
+
+    def kind(self) -> str:
+        """The `model_type` that decides how to read on."""
+        found = self._config.get("model_type")
+        if not isinstance(found, str):
+            raise self.wrong("model_type", found, "a text such as 'llama'")
+        return found.removesuffix("_text")
+
+    def size(self, *keys: str, default: int | None = None, least: int = 1) -> int:
+        """Return the first of `keys` that is there."""
+        for key in keys:
+            value = self._config.get(key)
+            if value is None:
+                continue
+            if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= MAX_SIZE:
+                raise self.wrong(key, value, f"an integer from {least} to {MAX_SIZE:,}")
+            return value
+        if default is None:
+            raise self.wrong(keys[0], None, "an integer")
+        return default
+
+    def flag(self, key: str, *, default: bool = False) -> bool:
+        """Return a truth value."""
+        value = self._config.get(key)
+        if value is None:
+            return default
+        if not isinstance(value, bool):
+            raise self.wrong(key, value, "true or false")
+        return value
+
+    def count(self, key: str, wanted: object) -> int | None:
+        """Return how often a list names `wanted`, None without the list."""
+        value = self._config.get(key)
+        if value is None:
+            return None
+        layers = self.size("num_hidden_layers")
+        if not isinstance(value, list | tuple) or len(value) != layers:
+            raise self.wrong(key, type(value).__name__, f"a list of {layers} entries, one a layer")
+        return sum(1 for each in value if each == wanted)
+
+    def items(self, key: str) -> int:
+        """Return the length of a list, 0 without it."""
+        value = self._config.get(key)
+        return len(value) if isinstance(value, list | tuple) else 0
+
+    def precision(self) -> str:
+        """Return the width in which the weights are published."""
+        found = self._config.get("quantization_config") or self._whole.get("quantization_config")
+        method = found.get("quant_method") if isinstance(found, Mapping) else None
+        return method if isinstance(method, str) and method in {"fp8", "mxfp4"} else "bf16"
+
+    def wrong(self, key: str, seen: object, wanted: str) -> DataError:
+        """Return the error that a key is not what it should be."""
+        shown = "nothing" if seen is None else repr(seen)[:80]
+        return DataError(
+            f"{self.name}: `{key}` is {shown}; wanted {wanted}",
+            file=self.file,
+            where=key,
+            hint="give the model's config.json as published",
+        )
+
+
+def _plain(reader: _Reader) -> Architecture:
+    """Read what nearly all have in common: a dense model with grouped-query attention."""
+    hidden, heads = reader.size("hidden_size"), reader.size("num_attention_heads")
+    layers = reader.size("num_hidden_layers")
+    return Architecture(
+        name=reader.name,
+        layers=layers,
+        hidden=hidden,
+        heads=heads,
+        kv_heads=reader.size("num_key_value_heads", default=heads),
+        head_width=reader.size("head_dim", default=hidden // heads),
+        vocabulary=reader.size("vocab_size"),
+        context_tokens=reader.size("max_position_embeddings", default=MAX_SIZE),
+        tied_embeddings=reader.flag("tie_word_embeddings"),
+        dense_layers=layers,
+        dense_width=reader.size("intermediate_size", default=0, least=0),
+        native_precision=reader.precision(),
+    )
+
+
+def _dense(reader: _Reader) -> Architecture:
+    plain = _plain(reader)
+    biased = reader.flag("attention_bias", default=reader.kind() == "qwen2")
+    # Qwen2 has biases on queries, keys and values; Qwen3 norms of queries and keys instead.
+    extras = (plain.heads + 2 * plain.kv_heads) * plain.head_width if biased else 0
+    if reader.kind().startswith("qwen3"):
+        extras += 2 * plain.head_width
+    plain = replace(plain, dense_width=reader.size("intermediate_size"), attention_extras=extras)
+    return _with_sliding(reader, plain)
+
+
+def _with_sliding(reader: _Reader, plain: Architecture) -> Architecture:
+    """Add local layers where the configuration lists them, or says that all slide (Mistral)."""
+    listed = reader.count("layer_types", "sliding_attention")
+    if listed is not None:
+        window = reader.size("sliding_window") if listed else 0
+        return replace(plain, local_layers=listed, window=window)
+    if reader.kind() in {"mistral", "mixtral"} and reader.size("sliding_window", default=0, least=0):
+        return replace(plain, local_layers=plain.layers, window=reader.size("sliding_window"))
+    return plain
+
+
+def _mixtral(reader: _Reader) -> Architecture:
+    plain = _with_sliding(reader, _plain(reader))
+    return replace(
+        plain,
+        dense_layers=0,
+        dense_width=0,
+        experts=reader.size("num_local_experts"),
+        top_k=reader.size("num_experts_per_tok"),
+        expert_width=reader.size("intermediate_size"),
+    )
+
+
+def _minimax_m2(reader: _Reader) -> Architecture:
+    plain = _mixtral(reader)
+    # The norms of queries and keys are as wide as all heads; the router has a bias of its own.
+    extras = (plain.heads + plain.kv_heads) * plain.head_width if reader.flag("use_qk_norm") else 0
+    return replace(plain, attention_extras=extras, expert_extras=plain.experts)
+
+
+def _minimax(reader: _Reader) -> Architecture:
+    """Read MiniMax-Text-01 and M1: seven layers of lightning attention to one of softmax."""
+    plain = _mixtral(reader)
+    softmax = reader.count("attn_type_list", 1)
+    if softmax is None:
+        softmax = reader.count("layer_types", "full_attention")
+    if softmax is None:
+        raise reader.wrong("attn_type_list", None, "a list of 0 and 1, one a layer")
+    wide = plain.heads * plain.head_width
+    linear = LinearAttention(
+        layers=plain.layers - softmax,
+        parameters=5 * plain.hidden * wide + wide,  # queries, keys, values, output gate, output, norm
+        state_values=plain.heads * plain.head_width**2,
+    )
+    return replace(plain, linear=linear)
+
+
+def _gpt_oss(reader: _Reader) -> Architecture:
+    plain = _mixtral(reader)
+    wide = plain.heads * plain.head_width
+    biases = wide + 2 * plain.kv_heads * plain.head_width + plain.hidden
+    experts = plain.experts * (2 * plain.expert_width + plain.hidden) + plain.experts
+    return replace(
+        plain,
+        attention_extras=biases + plain.heads,  # one sink a head
+        expert_extras=experts,
+    )
+
+
+def _qwen_experts(reader: _Reader) -> Architecture:
+    plain = _plain(reader)
+    step = reader.size("decoder_sparse_step", default=1)
+    sparse = plain.layers // step - reader.items("mlp_only_layers")
+    shared = reader.size("shared_expert_intermediate_size", default=0, least=0)
+    return replace(
+        plain,
+        dense_layers=plain.layers - sparse,
+        dense_width=plain.dense_width if sparse < plain.layers else 0,
+        experts=reader.size("num_experts"),
+        top_k=reader.size("num_experts_per_tok"),
+        expert_width=reader.size("moe_intermediate_size"),
+        shared_width=shared,
+        expert_extras=plain.hidden if shared else 0,
+        attention_extras=2 * plain.head_width,
+    )
+
+
+def _qwen_hybrid(reader: _Reader) -> Architecture:
+    """Read Qwen3-Next and Qwen3.5: three gated delta networks to one layer of gated softmax attention."""
+    plain = _qwen_experts(reader) if reader.size("num_experts", default=0, least=0) else _dense(reader)
+    every = reader.size("full_attention_interval", default=4)
+    listed = reader.count("layer_types", "linear_attention")
+    layers = plain.layers - plain.layers // every if listed is None else listed
+    key_heads, value_heads = reader.size("linear_num_key_heads"), reader.size("linear_num_value_heads")
+    key_width, value_width = reader.size("linear_key_head_dim"), reader.size("linear_value_head_dim")
+    keys, values = key_heads * key_width, value_heads * value_width
+    kernel = reader.size("linear_conv_kernel_dim", default=4)
+    projections = plain.hidden * (2 * keys + 3 * values + 2 * value_heads)
+    small = (2 * keys + values) * kernel + 2 * value_heads + value_width
+    linear = LinearAttention(
+        layers=layers,
+        parameters=projections + small,
+        state_values=value_heads * key_width * value_width + (2 * keys + values) * kernel,
+    )
+    return replace(plain, linear=linear, output_gate=reader.flag("attn_output_gate", default=True))
+
+
+def _llama4(reader: _Reader) -> Architecture:
+    plain = _plain(reader)
+    step = reader.size("interleave_moe_layer_step")
+    sparse = reader.items("moe_layers") or plain.layers // step
+    width = reader.size("intermediate_size")
+    interval = reader.size("no_rope_layer_interval", default=4)
+    chunked = reader.count("no_rope_layers", 1)
+    chunked = plain.layers - plain.layers // interval if chunked is None else chunked
+    return replace(
+        plain,
+        dense_layers=plain.layers - sparse,
+        dense_width=reader.size("intermediate_size_mlp") if sparse < plain.layers else 0,
+        experts=reader.size("num_local_experts"),
+        top_k=reader.size("num_experts_per_tok"),
+        expert_width=width,
+        shared_width=width,
+        local_layers=chunked,
+        window=reader.size("attention_chunk_size"),
+        local_kind="chunked",
+    )
+
+
+def _deepseek_experts(reader: _Reader) -> Architecture:
+    """Read the experts as DeepSeek V3, Kimi K2 and GLM name them, over grouped-query attention."""
+    plain = _plain(reader)
+    experts, width = reader.size("n_routed_experts"), reader.size("moe_intermediate_size")
+    return replace(
+        plain,
+        dense_layers=reader.size("first_k_dense_replace", default=0, least=0),
+        experts=experts,
+        top_k=reader.size("num_experts_per_tok"),
+        expert_width=width,
+        shared_width=width * reader.size("n_shared_experts", default=0, least=0),
+        expert_extras=experts,  # the correction of the router's scores
+    )
+
+
+def _glm4_moe(reader: _Reader) -> Architecture:
+    plain = _deepseek_experts(reader)
+    biases = (plain.heads + 2 * plain.kv_heads) * plain.head_width if reader.flag("attention_bias") else 0
+    norms = 2 * plain.head_width if reader.flag("use_qk_norm") else 0
+    return replace(plain, attention_extras=biases + norms)
+
+
+def _latent(reader: _Reader) -> Architecture:
+    latent = LatentAttention(
+        query_rank=reader.size("q_lora_rank", default=0, least=0),
+        kv_rank=reader.size("kv_lora_rank"),
+        rope_width=reader.size("qk_rope_head_dim"),
+        nope_width=reader.size("qk_nope_head_dim"),
+        value_width=reader.size("v_head_dim"),
+        sparse_top=reader.size("index_topk", default=0, least=0),
+        index_heads=reader.size("index_n_heads", default=0, least=0),
+        index_width=reader.size("index_head_dim", default=0, least=0),
+    )
+    plain = _deepseek_experts(reader)
+    return replace(plain, latent=latent, head_width=latent.nope_width + latent.rope_width)
+
+
+_READERS: Mapping[str, Callable[[_Reader], Architecture]] = {
+    "deepseek_v3": _latent,
+    "deepseek_v32": _latent,
+    "glm4_moe": _glm4_moe,
+    "glm_moe_dsa": _latent,
+    "gpt_oss": _gpt_oss,
+    "kimi_k2": _latent,
+    "kimi_k25": _latent,
+    "llama": _dense,
+    "llama4": _llama4,
+    "minimax": _minimax,
+    "minimax_m2": _minimax_m2,
+    "mistral": _dense,
+    "mixtral": _mixtral,
+    "qwen2": _dense,
+    "qwen3": _dense,
+    "qwen3_5": _qwen_hybrid,
+    "qwen3_5_moe": _qwen_hybrid,
+    "qwen3_moe": _qwen_experts,
+    "qwen3_next": _qwen_hybrid,
+}

@@ -1,0 +1,203 @@
+"""Throughput, latency and price of serving a model on GPUs, over the requests in flight.
+
+A closed loop keeps B requests in flight. Each takes `output_tokens` steps; meanwhile its neighbours'
+prompts are read, in part in steps of their own and in part together with decoding ("chunked
+prefill", Agrawal et al., OSDI 2024). Throughput follows from the length of that cycle by Little's
+law. Prices split a cycle's seconds into those that prompts cause and the rest.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crossgrade.domain import Architecture
+from crossgrade.economics.serving._hardware import Deployment
+from crossgrade.economics.serving._memory import memory_fit, smallest_deployment
+from crossgrade.economics.serving._timing import Constants, least_seconds, step_seconds
+from crossgrade.economics.serving._work import Array, StepWork, step_work
+from crossgrade.errors import UsageError
+
+CHUNK_TOKENS = 8192
+"""Prompt tokens that engines read in one step unless told otherwise."""
+
+MOST_TOKENS = 100_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Load:
+    """Sizes of a request: tokens in and out."""
+
+    input_tokens: float
+    output_tokens: float
+
+    def __post_init__(self) -> None:
+        for name in ("input_tokens", "output_tokens"):
+            value = getattr(self, name)
+            if not 1 <= value <= MOST_TOKENS:
+                raise UsageError(
+                    f"{name.replace('_', ' ')} is {value:g}",
+                    hint=f"give a number from 1 to {MOST_TOKENS:,}",
+                )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CycleWork:
+    """Work of decoding alone, of decoding with its share of prompts, and of one piece of a prompt."""
+
+    decoding: StepWork
+    mixed: StepWork
+    prompt: StepWork
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Served:
+    """What a deployment does at each of n loads; arrays of shape (n,).
+
+    `in_flight` are requests at once, no more than memory holds. Times are means. `input_gpu_s` and
+    `output_gpu_s` are GPU-seconds a token; the two account for the whole cycle.
+    """
+
+    in_flight: Array
+    output_tokens_s: Array
+    output_tokens_s_gpu: Array
+    ttft_ms: Array
+    tpot_ms: Array
+    input_gpu_s: Array
+    output_gpu_s: Array
+    most_tokens_s_gpu: Array
+
+
+def serve(
+    model: Architecture,
+    deployment: Deployment,
+    load: Load,
+    constants: Constants,
+    in_flight: NDArray[np.float64] | None = None,
+) -> Served:
+    """Return what a deployment does with `in_flight` requests at once, as many as fit by default.
+
+    Raises `UsageError` where the model does not fit: by how much, and the smallest deployment that does.
+    """
+    require_fit(model, deployment, load)
+    room = memory_fit(model, deployment, _held_tokens(load)).sequences
+    wanted = np.array([float(room)]) if in_flight is None else np.asarray(in_flight, dtype=np.float64)
+    flying = np.clip(wanted, 1.0, room)
+    served = cycle(
+        cycle_work(model, deployment, load, flying),
+        constants,
+        input_tokens=np.full_like(flying, load.input_tokens),
+        output_tokens=np.full_like(flying, load.output_tokens),
+        in_flight=flying,
+        gpus=np.full_like(flying, deployment.gpus),
+    )
+    waiting = np.maximum(0.0, wanted - flying) / flying * (load.output_tokens * served.tpot_ms)
+    return replace(served, ttft_ms=served.ttft_ms + waiting)
+
+
+def require_fit(model: Architecture, deployment: Deployment, load: Load) -> None:
+    """Raise `UsageError` where one request does not fit the memory."""
+    context = _held_tokens(load)
+    fit = memory_fit(model, deployment, context)
+    if fit.sequences:
+        return
+    d = deployment
+    least = smallest_deployment(model, d, context)
+    needed = fit.weight_bytes + fit.sequence_bytes
+    hint = "use fewer bits, a shorter context or a GPU with more memory"
+    if least is not None:
+        replicas = f" x {least.attention_replicas} replicas" if least.attention_replicas > 1 else ""
+        hint = (
+            f"the smallest deployment that fits is {least.gpus} x {d.gpu.name}"
+            f" (tensor parallel {least.tensor_parallel}{replicas})"
+        )
+    raise UsageError(
+        f"{model.name} in {d.precision} with {context:,} tokens in flight does not fit"
+        f" {d.gpus} x {d.gpu.name}: a GPU would need {needed / 1e9:,.1f} GB ({fit.weight_bytes / 1e9:,.1f} of weights,"
+        f" {fit.sequence_bytes / 1e9:,.1f} of a {d.kv_bits}-bit cache) and is"
+        f" {fit.missing_bytes / 1e9:,.1f} GB too small",
+        hint=hint,
+    )
+
+
+def _held_tokens(load: Load) -> int:
+    """Tokens that a request holds in the cache on average."""
+    return max(1, int(load.input_tokens + load.output_tokens / 2))
+
+
+def cycle_work(model: Architecture, deployment: Deployment, load: Load, flying: Array) -> CycleWork:
+    """Return the work of one step at each number of requests in flight."""
+    ones = np.ones_like(flying)
+    context = (load.input_tokens + load.output_tokens / 2) * ones
+    length = load.input_tokens * ones
+
+    def work(sequences: Array, context: Array, prompt_tokens: Array) -> StepWork:
+        return step_work(
+            model,
+            deployment,
+            sequences=sequences,
+            context=context,
+            prompt_tokens=prompt_tokens,
+            prompt_length=length,
+        )
+
+    return CycleWork(
+        decoding=work(flying, context, 0 * ones),
+        mixed=work(flying, context, flying * load.input_tokens / load.output_tokens),
+        prompt=work(0 * ones, ones, min(load.input_tokens, CHUNK_TOKENS) * ones),
+    )
+
+
+def cycle(
+    work: CycleWork,
+    constants: Constants,
+    *,
+    input_tokens: Array,
+    output_tokens: Array,
+    in_flight: Array,
+    gpus: Array,
+) -> Served:
+    """Return what follows from the work of a cycle; n may run over deployments as well as loads."""
+    c = constants
+    decoding, mixed = step_seconds(work.decoding, c), step_seconds(work.mixed, c)
+    prompt = step_seconds(work.prompt, c) * np.maximum(1.0, input_tokens / CHUNK_TOKENS)
+    apart = in_flight * prompt / output_tokens
+    extra = c.apart * apart + (1 - c.apart) * np.maximum(0.0, mixed - decoding)
+    step = decoding + extra
+    whole = step * output_tokens + c.first_token * prompt
+    tokens_s = in_flight * output_tokens / whole
+    return Served(
+        in_flight=in_flight,
+        output_tokens_s=tokens_s,
+        output_tokens_s_gpu=tokens_s / gpus,
+        ttft_ms=(c.first_token * prompt + step) * 1e3,
+        tpot_ms=step * 1e3,
+        input_gpu_s=gpus * (extra * output_tokens + c.first_token * prompt) / (in_flight * input_tokens),
+        output_gpu_s=gpus * decoding / in_flight,
+        most_tokens_s_gpu=in_flight / least_seconds(work.mixed, work.decoding) / gpus,
+    )
+
+
+def prompt_seconds(model: Architecture, deployment: Deployment, constants: Constants, tokens: Array) -> Array:
+    """Return how long reading a prompt of each size alone keeps the deployment busy."""
+    piece = np.minimum(tokens, CHUNK_TOKENS)
+    work = step_work(
+        model,
+        deployment,
+        sequences=np.zeros_like(tokens),
+        context=np.ones_like(tokens),
+        prompt_tokens=piece,
+        prompt_length=tokens,
+    )
+    return np.asarray(step_seconds(work, constants) * np.maximum(1.0, tokens / CHUNK_TOKENS))
+
+
+def most_in_flight(
+    model: Architecture, deployment: Deployment, load: Load, constants: Constants, tpot_limit_ms: float
+) -> float:
+    """Return how many requests may be in flight before a token takes longer than the limit; at least 1."""
+    require_fit(model, deployment, load)
+    room = memory_fit(model, deployment, _held_tokens(load)).sequences
+    ladder = np.unique(np.round(np.geomspace(1.0, max(2.0, room), 80)))
+    fits = serve(model, deployment, load, constants, ladder).tpot_ms <= tpot_limit_ms
+    return float(ladder[fits].max()) if fits.any() else 1.0
