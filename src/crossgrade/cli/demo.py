@@ -37,7 +37,8 @@ def command(folder: Path, only: str | None) -> None:
     """Compare two real local models and two published ones; no keys.
 
     First two open-weight models answer support tickets on this machine, until the verdict is
-    certain. Then published outcomes of GPT-4 and Mixtral-8x7B are decided on.
+    certain; the verdict is served, and taken back when the traffic changes. Then published
+    outcomes of GPT-4 and Mixtral-8x7B are decided on.
     """
     folder.mkdir(parents=True, exist_ok=True)
     if only != "published":
@@ -49,6 +50,7 @@ def command(folder: Path, only: str | None) -> None:
 
 
 def _local(folder: Path) -> None:
+    from crossgrade.cli._demo_serving import serve_and_watch
     from crossgrade.cli._progress import shown_progress
     from crossgrade.project import Project
     from crossgrade.report import render_text
@@ -65,8 +67,9 @@ def _local(folder: Path) -> None:
             result = project.evaluate(WORKLOAD, on_progress=on_progress)
         recorded = project.decide(WORKLOAD, run_id=result.run_id)
         page = project.report([WORKLOAD])
-    click.echo(render_text(recorded.verdict))
-    click.echo(f"   report: {page}")
+        click.echo(render_text(recorded.verdict))
+        click.echo(f"   report: {page}")
+        serve_and_watch(project, recorded.id, folder)
 
 
 def _install_models() -> None:
