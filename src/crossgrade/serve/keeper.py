@@ -57,6 +57,7 @@ GRACE_S = 1.0
 """How long a new keeper waits for workers to say what they hold before it lends anything."""
 
 _TICK_S = 1.0
+_FEEDBACK_PAUSE_S = 0.3
 _HEARTBEAT_TICKS = 10
 _TIDY_TICKS = 60
 _SILENT_S = 60.0
@@ -234,6 +235,9 @@ class Keeper:
             self._warn("request_log", StoreError(f"{why}; traffic goes on"))
 
     async def _kept(self, message: Keep | Report, writer: _Writer) -> None:
+        if isinstance(message, Report):
+            # The record that it is about may still be with a worker, until its next flush.
+            await asyncio.sleep(_FEEDBACK_PAUSE_S)
         error = await self._archive.keep(message)
         if error is None and isinstance(message, Keep):
             self._meter.add("crossgrade.gateway.pairs", message.pair.route)

@@ -16,90 +16,7 @@ from pathlib import Path
 import pytest
 
 from crossgrade.testing import FakeProvider
-
-CONFIG = """\
-models:
-  fake:
-    provider: openai-compatible
-    model: fake-model
-    base_url: {base_url}
-    prices: [{{input_per_mtok: 1, output_per_mtok: 2}}]
-routes:
-  support: {{incumbent: fake}}
-serve:
-  port: {port}
-  admin_port: {admin_port}
-  open_on_loopback: true
-  limits:
-    - {{scope: route, unit: requests, cap: {cap}, per: month}}
-"""
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-class Gateway:
-    """A running `crossgrade serve`; `lines` are what it wrote to stderr."""
-
-    def __init__(self, folder: Path, base_url: str) -> None:
-        self.folder = folder
-        self.base_url = base_url
-        self.port, self.admin_port = _free_port(), _free_port()
-        self.log = folder / "log"
-        self.configure(cap=1_000)
-
-    def configure(self, *, cap: int | str) -> None:
-        text = CONFIG.format(base_url=self.base_url, port=self.port, admin_port=self.admin_port, cap=cap)
-        (self.folder / "crossgrade.yaml").write_text(text, encoding="utf-8")
-
-    def start(self, *options: str, **environ: str) -> None:
-        with self.log.open("wb") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "crossgrade", "serve", *options],
-                cwd=self.folder,
-                env={**os.environ, **environ},
-                stderr=log,
-                start_new_session=True,
-            )
-
-    def await_line(self, part: str) -> str:
-        for _ in range(3000):
-            found = next((line for line in self.text.splitlines() if part in line), None)
-            if found is not None:
-                return found
-            if self.process.poll() is not None:
-                break
-            time.sleep(0.01)
-        raise AssertionError(f"no {part!r} in {self.text}")
-
-    @property
-    def text(self) -> str:
-        return self.log.read_text(encoding="utf-8")
-
-    def ask(self) -> int:
-        body = json.dumps({"model": "support", "messages": [{"role": "user", "content": "hi"}]}).encode()
-        url = f"http://127.0.0.1:{self.port}/v1/chat/completions"
-        request = urllib.request.Request(url, body, {"content-type": "application/json"})
-        try:
-            with urllib.request.urlopen(request, timeout=10) as answer:
-                return int(answer.status)
-        except urllib.error.HTTPError as error:
-            error.close()
-            return error.code
-
-    def children(self, module: str) -> list[int]:
-        found = subprocess.run(
-            ["pgrep", "-P", str(self.process.pid), "-f", module], capture_output=True, text=True, check=False
-        )
-        return [int(pid) for pid in found.stdout.split()]
-
-    def end(self) -> int:
-        if self.process.poll() is None:
-            self.process.terminate()
-        return self.process.wait(timeout=40)
+from tests.unit.serve.running import Gateway, free_port
 
 
 @contextmanager
@@ -193,7 +110,7 @@ def test_a_port_in_use_and_a_second_gateway_are_said(tmp_path: Path) -> None:
         gateway.start()
         gateway.await_line("ready: ")
         second = subprocess.run(
-            [sys.executable, "-m", "crossgrade", "serve", "--port", str(_free_port())],
+            [sys.executable, "-m", "crossgrade", "serve", "--port", str(free_port())],
             cwd=tmp_path,
             capture_output=True,
             text=True,
