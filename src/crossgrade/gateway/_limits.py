@@ -154,6 +154,7 @@ class Limits:
         self._resolved: dict[tuple[str, str], tuple[Principal, tuple[Counter, ...]]] = {}
         self._dirty: list[Lease] = []
         self._old: set[Lease] = set()
+        self._live: set[Counter] = set()
         self.send: Callable[[Ask], bool] = lambda _ask: False
         self.on_change: Callable[[], None] = lambda: None
         self.idle_s = 60.0
@@ -256,6 +257,7 @@ class Limits:
         if not isinstance(outcome, Counter):
             return outcome
         outcome.waiting.append(_Waiting(counters, amounts, ready, now))
+        self._live.add(outcome)
         self._ask(outcome, amounts[outcome.index])
         return None
 
@@ -302,6 +304,7 @@ class Limits:
             late.shrunk, late.ends = grant.amount, 0.0
             self._mark(late)
             return
+        self._live.add(counter)
         counter.lease.left += grant.amount
         counter.lease.used_at = self._clock()
         counter.asked = False
@@ -342,6 +345,7 @@ class Limits:
             waiting.popleft()
             if isinstance(outcome, Counter):
                 outcome.waiting.append(entry)
+                self._live.add(outcome)
                 self._ask(outcome, entry.amounts[outcome.index])
             else:
                 entry.ready(outcome)
@@ -390,17 +394,23 @@ class Limits:
     def tick(self) -> None:
         """Once a second: refuse who waited too long, hand back what nobody uses, forget the idle."""
         now = self._clock()
-        crowded = len(self._counters) > _MOST_COUNTERS
-        for key, counter in list(self._counters.items()):
+        for counter in list(self._live):
             self._expire(counter, now)
             lease = counter.lease
             if lease.left and not lease.dirty and (now - lease.used_at > self.idle_s or lease.ends <= now):
                 lease.give_back()
                 self._mark(lease)
-            elif crowded and not (lease.left or lease.reserved or lease.dirty or counter.waiting):
+            if not (lease.left or lease.reserved or counter.waiting):
+                self._live.discard(counter)
+        if len(self._counters) > _MOST_COUNTERS:
+            self._forget_idle()
+
+    def _forget_idle(self) -> None:
+        for key, counter in list(self._counters.items()):
+            lease = counter.lease
+            if not (lease.left or lease.reserved or lease.dirty or counter.waiting or counter.asked):
                 del self._counters[key]
-        if crowded:
-            self._resolved.clear()
+        self._resolved.clear()
 
     def _expire(self, counter: Counter, now: float) -> None:
         while counter.waiting and now - counter.waiting[0].since > WAIT_S:

@@ -193,7 +193,8 @@ class Accounts:
                 found[lease] = (pool.spent, leased - pool.tabled)
                 pool.spent, pool.tabled = 0, leased
             pool.dirty = False
-            if over and not (pool.total or pool.pending or pool.funding):
+            is_idle = over or (not lease.window_s and not pool.tabled)
+            if is_idle and not (pool.total or pool.pending or pool.funding):
                 del self._pools[lease]
         return found
 
