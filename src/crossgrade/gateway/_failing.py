@@ -16,7 +16,13 @@ _MOST_WAIT_S = 3600.0
 
 
 def may_try_another(error: ProviderError) -> bool:
-    """Tell whether another target may succeed where this one failed."""
+    """Tell whether another target may succeed where this one failed.
+
+    A request that is not malformed but more than this target can do (its API cannot carry it, its
+    model cannot read it) has no status of the client's own making.
+    """
+    if isinstance(error, BadRequestError):
+        return error.status is None or error.status >= 500
     return error.retryable or isinstance(error, AuthError | ContextTooLongError)
 
 

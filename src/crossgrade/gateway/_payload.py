@@ -2,9 +2,11 @@
 
 import time
 from dataclasses import replace
-from typing import Protocol
+from typing import Any, Protocol
 
-from crossgrade.domain import ModelAnswer
+import msgspec
+
+from crossgrade.domain import ModelAnswer, ModelRequest
 from crossgrade.errors import BadRequestError
 from crossgrade.gateway._answers import Problem
 from crossgrade.gateway._body import (
@@ -21,7 +23,18 @@ from crossgrade.gateway._relay import Watcher
 from crossgrade.gateway._targets import TargetState
 from crossgrade.gateway._upstream import UpstreamConnection
 from crossgrade.gateway._watch import Watch
-from crossgrade.wire import CLIENTS, FLAVOURS, ClientName, InboundRequest, StreamTranslator
+from crossgrade.wire import (
+    CLIENTS,
+    FLAVOURS,
+    ClientName,
+    ForcedCallReader,
+    InboundRequest,
+    Reader,
+    StreamTranslator,
+    as_schema_request,
+    as_tool_call,
+    forced_tools,
+)
 
 
 class Payload(Protocol):
@@ -90,7 +103,7 @@ class ParsedPayload:
         """Return path and body for a target; raises BadRequestError."""
         endpoint = self.endpoint
         settings = target.target
-        if settings.flavour != endpoint.flavour:
+        if self._is_translated(target):
             return self._translated(target)
         asked = self.asked
         ask_usage = bool(asked.stream) and settings.stream_usage and settings.flavour == "openai"
@@ -98,9 +111,23 @@ class ParsedPayload:
         return endpoint.path, body
 
     def _translated(self, target: TargetState) -> tuple[str, bytes]:
-        request = replace(self._read().request, model=target.target.model)
+        request = self._request(target)
         wire = FLAVOURS[target.target.flavour].encode(request, target.host, bool(self.asked.stream))
         return wire.path, wire.encode()
+
+    def _is_translated(self, target: TargetState) -> bool:
+        if target.target.flavour != self.endpoint.flavour:
+            return True
+        return target.is_local and self.asked.has_tools and _demands_call(self.body)
+
+    def _forced(self, target: TargetState) -> bool:
+        """Whether a local model is made to call a tool, as the evaluator makes it."""
+        return target.is_local and self.asked.has_tools and bool(forced_tools(self._read().request))
+
+    def _request(self, target: TargetState) -> ModelRequest:
+        """Return the request as it is sent."""
+        request = replace(self._read().request, model=target.target.model)
+        return as_schema_request(request, forced_tools(request)) if self._forced(target) else request
 
     @property
     def has_tools(self) -> bool:
@@ -127,23 +154,24 @@ class ParsedPayload:
     def watcher(self, target: TargetState) -> Watcher:
         """Return what follows the answer's stream, translating it where the APIs differ."""
         flavour = target.target.flavour
-        if flavour == self.endpoint.flavour:
+        if not self._is_translated(target):
             return Watch(flavour, swallow=not asks_for_usage(self.asked.stream_options))
         inbound = self._read()
-        reader = FLAVOURS[flavour].reader(replace(inbound.request, model=target.target.model))
+        reader: Reader = FLAVOURS[flavour].reader(self._request(target))
+        if self._forced(target):
+            reader = ForcedCallReader(reader)
         return StreamTranslator(
             reader, self._client, inbound, id=_answer_id(self._client), created=int(time.time())
         )
 
     def whole(self, target: TargetState, body: bytes) -> bytes:
         """Return a whole answer in the client's API."""
-        flavour = target.target.flavour
-        if flavour == self.endpoint.flavour:
+        if not self._is_translated(target):
             return body
         inbound = self._read()
-        answer: ModelAnswer = FLAVOURS[flavour].decode(
-            body, replace(inbound.request, model=target.target.model)
-        )
+        answer: ModelAnswer = FLAVOURS[target.target.flavour].decode(body, self._request(target))
+        if self._forced(target):
+            answer = as_tool_call(answer)
         return CLIENTS[self._client].render_answer(
             answer, inbound, _answer_id(self._client), int(time.time())
         )
@@ -171,6 +199,18 @@ def read_payload(endpoint: Endpoint, body: bytes) -> ParsedPayload | Problem:
     if isinstance(span, Problem):
         return span
     return ParsedPayload(endpoint, body, asked, span)
+
+
+class _Choosing(msgspec.Struct):
+    tool_choice: Any = None
+
+
+_CHOOSING = msgspec.json.Decoder(_Choosing)
+
+
+def _demands_call(body: bytes) -> bool:
+    """Tell whether a body of OpenAI's API leaves the model no choice but to call a tool."""
+    return _CHOOSING.decode(body).tool_choice not in (None, "auto", "none")
 
 
 def _answer_id(client: ClientName) -> str:

@@ -35,6 +35,7 @@ class TargetState:
         self.prices = Prices(target)
         self.model_json = msgspec.json.encode(target.model)
         self.host = _host(target)
+        self.is_local = target.provider == "local"
         self.header = f"x-crossgrade-target: {target.name}\r\n".encode()
         self.key = key.encode() if key is not None and len(key) >= _SHORTEST_SECRET else None
         self._path = address.path

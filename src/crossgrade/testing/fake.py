@@ -122,8 +122,9 @@ class FakeProvider:
         self._ready.set()
         await self._stop.wait()
         server.close()
-        self._close_connections()
-        await asyncio.sleep(0)
+        for _ in range(4):  # one that was just accepted is known, and then gone, some turns later
+            self._close_connections()
+            await asyncio.sleep(0)
         await server.wait_closed()
 
     def _close_connections(self) -> None:

@@ -32,6 +32,13 @@ from crossgrade.wire.anthropic import ANTHROPIC
 from crossgrade.wire.batches import BatchResult, BatchState, BatchStatus
 from crossgrade.wire.deltas import Collector, Reader
 from crossgrade.wire.embeddings import Embeddings, Vector, decode_embeddings, encode_embeddings
+from crossgrade.wire.forced_calls import (
+    ForcedCallReader,
+    as_schema_request,
+    as_tool_call,
+    call_schema,
+    forced_tools,
+)
 from crossgrade.wire.gemini import GEMINI
 from crossgrade.wire.hosts import HOSTS, FlavourName, Host, host_named
 from crossgrade.wire.inbound import InboundRequest
@@ -60,6 +67,7 @@ __all__ = [
     "Embeddings",
     "Flavour",
     "FlavourName",
+    "ForcedCallReader",
     "Host",
     "InboundRequest",
     "Reader",
@@ -70,12 +78,16 @@ __all__ = [
     "WireRequest",
     "Writer",
     "anthropic_usage",
+    "as_schema_request",
+    "as_tool_call",
+    "call_schema",
     "decode_embeddings",
     "encode_embeddings",
     "error_words",
     "excerpt",
     "failure",
     "failure_inside",
+    "forced_tools",
     "gemini_usage",
     "host_named",
     "openai_usage",

@@ -49,6 +49,9 @@ _RETRY_IN = re.compile(
 _SETTING = re.compile(r"\b(temperature|top_p|seed|stop|max_tokens|max_completion_tokens|reasoning_effort)\b")
 _REFUSED = re.compile(r"unsupported|not support|deprecated|cannot both|invalid", re.IGNORECASE)
 
+_CANNOT = re.compile(r"\b(image|audio|video|embedding)s?\b[^.]{0,30}\bnot support", re.IGNORECASE)
+"""What llama.cpp answers, with status 500, to what its model cannot read."""
+
 _LONGEST_MESSAGE = 4000
 _SLOW_DOWN = {503, 529}
 """Answered with `retry-after`, these mean the same as 429."""
@@ -146,6 +149,8 @@ def _kind_by_status(status: int, words: str) -> tuple[type[ProviderError], str |
         return UpstreamError, "redirects are never followed: set `base_url` to where the API really is"
     if status in {408, 504}:
         return ProviderTimeoutError, None
+    if status == 501 or (status == 500 and _CANNOT.search(words)):
+        return BadRequestError, "this model does not offer that: ask another"
     if status in {409, 425} or not 400 <= status < 500:
         return UpstreamError, None
     setting = _SETTING.search(words)

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from crossgrade.domain import ToolCall
+from crossgrade.domain import RouteSpec, ToolCall
 from crossgrade.testing import FakeProvider, Fault, Reply
 
 MESSAGE = {"model": "support", "max_tokens": 50, "messages": [{"role": "user", "content": "hello"}]}
@@ -60,6 +60,36 @@ def test_tool_calls_cross(run, make):
         answer = world.post(json.dumps({**MESSAGE, "tools": [tool]}).encode(), "/v1/messages")
         block = answer.json["content"][-1]
         assert (block["type"], block["name"], block["input"]) == ("tool_use", "look_up", {"city": "Ulm"})
+
+
+TOOL = {"type": "function", "function": {"name": "look_up", "parameters": {"type": "object"}}}
+SCHEMA_ANSWER = '{"name":"look_up","arguments":{"city":"Ulm"}}'
+
+
+def test_a_demanded_call_is_asked_of_a_local_model_as_the_evaluator_asks(run, make):
+    with FakeProvider(SCHEMA_ANSWER) as fake, run([make.target(fake, provider="local")]) as world:
+        demand = {"tools": [TOOL], "tool_choice": "required"}
+        (call,) = world.post(make.chat(**demand)).json["choices"][0]["message"]["tool_calls"]
+        assert call["function"] == {"name": "look_up", "arguments": '{"city":"Ulm"}'}
+        stream = world.post(make.chat(**demand, stream=True)).body
+        assert b'"finish_reason":"tool_calls"' in stream
+        assert b'"content":"{' not in stream
+        assert all("tools" not in r.json and "response_format" in r.json for r in fake.requests)
+        world.post(make.chat(tools=[TOOL], tool_choice="auto"))
+        assert fake.requests[2].json["tools"] == [TOOL]
+        answer = world.post(
+            make.chat(tools=[TOOL], tool_choice={"type": "function", "function": {"name": "x"}})
+        )
+        assert (answer.status, len(fake.requests)) == (400, 3)
+
+
+def test_what_one_target_cannot_do_another_is_asked(run, make, fake):
+    routes = [RouteSpec(name="support", incumbent="big", fallbacks=("small",))]
+    with run([make.target(fake, flavour="anthropic"), make.target(fake, "small")], routes) as world:
+        for _ in range(8):
+            answer = world.post(make.chat(logit_bias={"1": 1}))
+            assert answer.headers["x-crossgrade-target"] == "small"
+        assert world.post(make.chat()).headers["x-crossgrade-target"] == "big", "it did not fail"
 
 
 def test_a_stream_that_breaks_across_apis_ends_in_an_error(run, make):

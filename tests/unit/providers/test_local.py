@@ -28,8 +28,8 @@ from crossgrade.errors import (
 )
 from crossgrade.providers.local import LocalProvider, open_local
 from crossgrade.providers.local_process import LocalSettings, start_process
-from crossgrade.providers.local_tools import as_schema_request, as_tool_call, call_schema, forced_tools
 from crossgrade.providers.models import describe_file
+from crossgrade.wire import as_schema_request, as_tool_call, call_schema, forced_tools
 
 NEEDS_ENGINE = pytest.mark.needs("module:xllamacpp")
 SMOLLM2 = "smollm2-135m-instruct"

@@ -66,6 +66,8 @@ def openai(message: str, code: str | None = None, kind: str = "invalid_request_e
         (504, "<html>gateway timeout</html>", ProviderTimeoutError),
         (409, "", UpstreamError),
         (500, openai("The server had an error", None, "server_error"), UpstreamError),
+        (500, openai("image input is not supported - hint: provide the mmproj", None, "server_error"), BadRequestError),
+        (501, openai("This server does not support embeddings.", None, "not_supported_error"), BadRequestError),
         (503, "", UpstreamError),
         (529, {"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}}, UpstreamError),
         (302, "", UpstreamError),

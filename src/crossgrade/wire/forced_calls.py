@@ -1,7 +1,8 @@
 """Tool calls on local models: a forced call is asked for as JSON of a schema and wrapped again.
 
 llama.cpp leaves the calls of small models in the text, and ignores the object form of
-`tool_choice`. A JSON schema binds the decoder itself, so the call cannot come out malformed.
+`tool_choice`. A JSON schema binds the decoder itself, so the call cannot come out malformed. The
+evaluator and the gateway both ask in this way, so that what was measured is what is served.
 """
 
 from collections.abc import Sequence
@@ -11,6 +12,8 @@ import msgspec
 
 from crossgrade.domain import JSON, Message, ModelAnswer, ModelRequest, Tool, ToolCall
 from crossgrade.errors import BadRequestError
+from crossgrade.wire._sse import SseEvent
+from crossgrade.wire.deltas import Delta, Finished, Reader, Text, deltas_of
 
 
 def forced_tools(request: ModelRequest) -> tuple[Tool, ...]:
@@ -83,3 +86,32 @@ def _parameters(tool: Tool) -> JSON:
 
 def _compact(value: JSON) -> str:
     return msgspec.json.encode(value).decode()
+
+
+class ForcedCallReader:
+    """Reads the stream of a schema request and tells it as the call that it stands for, once it is whole."""
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+        self._text: list[str] = []
+        self.ending = reader.ending
+        self.marked = reader.marked
+        self.done = reader.done
+
+    def read(self, event: SseEvent) -> list[Delta]:
+        """Return what an event says, the text held back until the model stops."""
+        told: list[Delta] = []
+        for delta in self._reader.read(event):
+            if isinstance(delta, Text):
+                self._text.append(delta.text)
+            elif isinstance(delta, Finished):
+                told += self._call(delta)
+            else:
+                told.append(delta)
+        self.done = self._reader.done
+        return told
+
+    def _call(self, finished: Finished) -> list[Delta]:
+        whole = ModelAnswer(text="".join(self._text), finish_reason=finished.reason)
+        *pieces, _, end = deltas_of(as_tool_call(whole))
+        return [*pieces, end]
