@@ -30,6 +30,14 @@ class Attempts:
         One that asked to be spared comes after those that did not; where all were tried, the last
         one comes again. None: nobody may be asked.
         """
+        first = self._choice.targets[0]
+        if not self.count and first.breaker.is_quiet and not self._plan.spec.max_body_bytes:
+            self._tried = (first,)
+            self.count = 1
+            return first
+        return self._search(now)
+
+    def _search(self, now: float) -> TargetState | None:
         found = None
         for target in self._choice.targets:
             if target in self._tried or not self._may_ask(target, now):

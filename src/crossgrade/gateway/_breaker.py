@@ -16,9 +16,12 @@ class Breaker:
     A target that asked to slow down is *cooling*: others are tried before it, but it is not shut.
     """
 
-    __slots__ = ("_cooling_until", "_failures", "_open_s", "_open_until", "_probing")
+    __slots__ = ("_cooling_until", "_failures", "_open_s", "_open_until", "_probing", "is_quiet")
 
     def __init__(self) -> None:
+        self.is_quiet = True
+        """Whether nothing at all is to be looked at before a call."""
+
         self._failures = 0
         self._open_s = _OPEN_S
         self._open_until = 0.0
@@ -50,7 +53,8 @@ class Breaker:
 
     def succeeded(self) -> None:
         """Take note of an answer."""
-        if self._failures:
+        if not self.is_quiet:
+            self.is_quiet = True
             self._failures = 0
             self._open_s = _OPEN_S
             self._probing = False
@@ -61,6 +65,7 @@ class Breaker:
 
     def failed(self, now: float) -> None:
         """Take note of a failure of the target's own."""
+        self.is_quiet = False
         self._failures += 1
         self._probing = False
         if self._failures >= FAILURES_TO_OPEN:
@@ -69,7 +74,7 @@ class Breaker:
 
     def slow_down(self, now: float, wait_s: float | None) -> None:
         """Take note that the target asked to slow down."""
-        self._probing = False
+        self.is_quiet = self._probing = False
         self._cooling_until = now + min(1.0 if wait_s is None else wait_s, MOST_COOLING_S)
 
 

@@ -100,21 +100,18 @@ class Gateway:
             message = f"This path takes {endpoint.method.decode()} only."
             client.refuse(Problem(status=405, message=message, code="method_not_allowed"))
             return
-        principal: Principal | None = None
-        if endpoint.needs_key:
-            try:
-                principal = self._principal(client, request.headers)
-            except AccessError as error:
-                client.refuse(access_problem(error))
-                return
+        try:
+            principal = self._principal(client, request.headers) if endpoint.needs_key else LOCAL
+        except AccessError as error:
+            client.refuse(access_problem(error))
+            return
         if endpoint.client is None:
             self._pages.answer(self, client, request, endpoint=endpoint, principal=principal)
             return
-        assert principal is not None
-        request_id = self.next_id()
         exchange = Exchange(
-            self, client, request, endpoint=endpoint, principal=principal, request_id=request_id
+            self, client, request, endpoint=endpoint, principal=principal, request_id=self.next_id()
         )
+        parts = request.parts
         if not request.complete or request.size > self.serving.body_parse_bytes:
             large = LargePayload(
                 exchange, client, request, endpoint=endpoint, path_route=path_route, folder=self._folder
@@ -122,7 +119,6 @@ class Gateway:
             exchange.payload = large
             large.take()
             return
-        parts = request.parts
         payload = read_payload(endpoint, parts[0] if len(parts) == 1 else b"".join(parts))
         if isinstance(payload, Problem):
             exchange.refuse(payload)
@@ -131,18 +127,22 @@ class Gateway:
 
     def _principal(self, client: ClientConnection, headers: dict[bytes, bytes]) -> Principal:
         """Return who calls; raises AccessError. A kept connection's same key is looked up once a second."""
-        token = token_of(headers)
         now: float = self.wall()
         caller = client.caller
-        if caller is not None and caller[0] == token and caller[1] is self.keys and now < caller[2]:
-            return caller[3]
+        if caller is not None and (caller[2] is not self.keys or now >= caller[3]):
+            caller = None
+        if caller is not None and caller[0] is headers:  # the head that came again has the very same
+            return caller[4]
+        token = token_of(headers)
+        if caller is not None and caller[1] == token:
+            return caller[4]
         if self.serving.open_on_loopback and (token is None or not token.startswith(_KEY_PREFIX)):
             problem = loopback_problem(headers)
             if problem is not None:
                 raise AccessError(problem.message, reason=problem.code, status=problem.status)
             return LOCAL
         principal = authenticate(token, keys=self.keys, tokens=self.tokens, now=now)
-        client.caller = (token, self.keys, now + _REMEMBERED_S, principal)
+        client.caller = (headers, token, self.keys, now + _REMEMBERED_S, principal)
         return principal
 
     def permit(self, principal: Principal, plan: Plan) -> tuple[Counter, ...]:

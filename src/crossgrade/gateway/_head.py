@@ -18,7 +18,8 @@ EndpointName = Literal[
 class Endpoint:
     """A path that is served; one with a `client` API calls a model.
 
-    `flavour` are the targets that take its requests as they are, under `path`.
+    `flavour` are the targets that take its requests as they are, under `path`. Where one `needs_key`
+    the caller has to be known.
     """
 
     name: EndpointName
@@ -26,11 +27,7 @@ class Endpoint:
     path: str
     client: ClientName | None = None
     flavour: FlavourName = "openai"
-
-    @property
-    def needs_key(self) -> bool:
-        """Whether the caller has to be known."""
-        return self.name not in ("liveliness", "readiness")
+    needs_key: bool = True
 
 
 _CALLS = (
@@ -42,8 +39,8 @@ _CALLS = (
     Endpoint("models", b"GET", "/models"),
 )
 _PAGES = (
-    Endpoint("liveliness", b"GET", "/health/liveliness"),
-    Endpoint("readiness", b"GET", "/health/readiness"),
+    Endpoint("liveliness", b"GET", "/health/liveliness", needs_key=False),
+    Endpoint("readiness", b"GET", "/health/readiness", needs_key=False),
     Endpoint("metrics", b"GET", "/metrics"),
     Endpoint("feedback", b"POST", "/v1/feedback"),
 )
@@ -110,6 +107,17 @@ class Request:
             self.others += 1
             self.head_bytes += len(value)
 
+    def with_body(self, body: bytes) -> "Request":
+        """Return a whole request with this head (the very same headers) and a body."""
+        again = Request.__new__(Request)
+        again.method = self.method
+        again.target = self.target
+        again.headers = self.headers
+        again.parts = [body]
+        again.length = again.size = len(body)
+        again.headed = again.complete = again.started = again.keep_alive = True
+        return again
+
     def without_upgrade(self) -> bytes:
         """Return the head again, without what asks for another protocol."""
         kept = [item for item in self.headers.items() if item[0] not in (b"connection", b"upgrade")]
@@ -141,6 +149,30 @@ def locate(target: bytes) -> tuple[Endpoint, str | None] | Problem:
 
 def check_head(request: Request, serving: Serving) -> Problem | None:
     """Return what is wrong with a head; sets the body's announced `length` (None: chunked)."""
+    headers = request.headers
+    length = headers.get(b"content-length")
+    if (
+        length is not None
+        and headers.get(b"host") in _SEEN_HOSTS
+        and _SPECIAL.isdisjoint(headers)
+        and not request.others
+        and request.problem is None
+        and request.version == "1.1"
+        and len(headers) <= serving.head_max_count
+        and request.head_bytes <= serving.head_max_bytes
+    ):  # nearly every request: nothing to look at more closely
+        request.length = int(length)
+        return body_too_large(serving) if request.length > serving.body_max_bytes else None
+    return _check_closely(request, serving)
+
+
+_SPECIAL = frozenset((b"content-encoding", b"expect", b"transfer-encoding"))
+_SEEN_HOSTS: set[bytes | None] = set()
+_MOST_SEEN = 100
+"""Values of `host` that were found to be well-formed."""
+
+
+def _check_closely(request: Request, serving: Serving) -> Problem | None:
     headers = request.headers
     problem = request.problem
     if problem is None and len(headers) + request.others > serving.head_max_count:
@@ -187,7 +219,11 @@ def _host_problem(request: Request) -> Problem | None:
         return bad_request("Only HTTP/1.1 and HTTP/1.0 are spoken here.", "bad_http_version")
     if host is None:
         return None if request.version == "1.0" else bad_request("The `host` header is missing.", "bad_host")
-    return None if _HOST.fullmatch(host) else bad_request("The `host` header is malformed.", "bad_host")
+    if _HOST.fullmatch(host) is None:
+        return bad_request("The `host` header is malformed.", "bad_host")
+    if len(_SEEN_HOSTS) < _MOST_SEEN:
+        _SEEN_HOSTS.add(host)
+    return None
 
 
 def _body_problem(request: Request, serving: Serving) -> Problem | None:

@@ -67,7 +67,7 @@ class Pages:
         request: Request,
         *,
         endpoint: Endpoint,
-        principal: Principal | None,
+        principal: Principal,
     ) -> None:
         """Answer one request."""
         if endpoint.name == "liveliness":
@@ -81,12 +81,10 @@ class Pages:
                 b'{"status":"%b"}' % (b"ready" if ready else b"starting"),
             )
         elif endpoint.name == "models":
-            assert principal is not None
             _send(client, request, 200, _models(world, principal))
         elif endpoint.name == "metrics":
             _Later(client, request).metrics(self._desk)
         else:
-            assert principal is not None
             self._feedback(world, client, request, principal)
 
     def _feedback(

@@ -20,6 +20,7 @@ from crossgrade.gateway._answers import (
     problem_headers,
 )
 from crossgrade.gateway._head import Request, body_too_large, check_head, client_of, head_too_large
+from crossgrade.gateway._repeats import KnownHead, known_head
 from crossgrade.gateway._sweeper import NEVER, Sweeper
 from crossgrade.identity import Principal
 
@@ -46,8 +47,8 @@ class Exchange(Protocol):
         """Send on."""
 
 
-Caller: TypeAlias = tuple[bytes | None, object, float, Principal]
-"""The key that was sent, the keyring that knew it, until when that counts, and whose it is."""
+Caller: TypeAlias = tuple[dict[bytes, bytes], bytes | None, object, float, Principal]
+"""The headers and the key in them, the keyring that knew it, until when that counts, and whose it is."""
 
 
 class Edge:
@@ -74,6 +75,11 @@ class Edge:
         self.draining = False
         self.empty = asyncio.Event()
 
+    def broken(self, error: Exception) -> None:
+        """Report a fault of our own; it ends one connection."""
+        context = {"message": "a connection could not be served", "exception": error.__context__ or error}
+        asyncio.get_running_loop().call_exception_handler(context)
+
     def drain(self) -> None:
         """Close idle connections now and every other one after its answer."""
         self.draining = True
@@ -90,7 +96,7 @@ class ClientConnection(asyncio.Protocol):
     """
 
     __slots__ = (
-        "_current", "_edge", "_feeding", "_held", "_incoming", "_parser", "_reading", "_transport",
+        "_current", "_edge", "_feeding", "_held", "_incoming", "_known", "_parser", "_reading", "_transport",
         "_waiting", "_writable", "caller", "deadline", "exchange",
     )  # fmt: skip
 
@@ -100,6 +106,7 @@ class ClientConnection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._incoming: Request | None = None
         self._current: Request | None = None
+        self._known: KnownHead | None = None
         self._waiting: deque[Request] = deque()
         self._held = b""
         self._feeding = 0
@@ -192,12 +199,26 @@ class ClientConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Parse, or hold back what comes before its time."""
-        current = self._current
-        if current is not None and current.complete:
-            self._held += data
-            self.pause_reading()
-        else:
+        current, known = self._current, self._known
+        if current is not None:
+            if current.complete:
+                self._held += data
+                self.pause_reading()
+            else:
+                self._feed(data)
+        elif self._incoming is not None or self._waiting:
             self._feed(data)
+        elif known is None or (request := known.again(data)) is None:
+            self._feed(data)
+            self._remember(data)
+        else:
+            self._begin(request)
+
+    def _remember(self, data: bytes) -> None:
+        """Keep the head of a good request that came in one piece."""
+        request = self._current
+        if request is not None and request.complete and request.keep_alive and request.problem is None:
+            self._known = known_head(data, request, self._edge.serving.body_parse_bytes)
 
     def _feed(self, data: bytes) -> None:
         self._feeding = len(data)
@@ -205,6 +226,9 @@ class ClientConnection(asyncio.Protocol):
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
             self._ignore_upgrade(data[upgrade.args[0] :])
+        except httptools.HttpParserCallbackError as error:
+            self._edge.broken(error)
+            self.abort()
         except httptools.HttpParserError:
             self._malformed()
         incoming = self._incoming
@@ -251,7 +275,7 @@ class ClientConnection(asyncio.Protocol):
         assert request is not None
         parser, serving = self._parser, self._edge.serving
         request.method = parser.get_method()
-        if parser.should_upgrade() and request.problem is None:
+        if b"upgrade" in request.headers and parser.should_upgrade() and request.problem is None:
             return  # it is read again, without that
         request.headed = True
         request.version = parser.get_http_version()
@@ -269,17 +293,25 @@ class ClientConnection(asyncio.Protocol):
         """Take a piece of the body."""
         request = self._incoming
         assert request is not None
-        request.size += len(data)
+        size = request.size = request.size + len(data)
+        serving = self._edge.serving
+        if size <= serving.body_parse_bytes and request.sink is None:
+            request.parts.append(data)
+        else:
+            self._take_large(request, data)
+
+    def _take_large(self, request: Request, data: bytes) -> None:
+        """Take a piece of a body that is not kept here, or no longer."""
+        serving = self._edge.serving
         if request.sink is not None:
             if request.size % _PROGRESS_BYTES < len(data):
                 request.phase = _HEAD  # it makes progress: a new time limit begins
             request.sink.body(data)
         elif request.problem is None:
             request.parts.append(data)
-            if request.size > self._edge.serving.body_parse_bytes:
-                self._outgrown(request)
-        if request.size > self._edge.serving.body_max_bytes and request.problem is None:
-            request.problem = body_too_large(self._edge.serving)
+            self._outgrown(request)
+        if request.size > serving.body_max_bytes and request.problem is None:
+            request.problem = body_too_large(serving)
             self._give_up(request.problem)
 
     def on_message_complete(self) -> None:
@@ -310,7 +342,7 @@ class ClientConnection(asyncio.Protocol):
         if request.started:
             return
         request.started = True
-        if self._current is None:
+        if self._current is None and not self._waiting:
             self._begin(request)
         elif len(self._waiting) < _MOST_PIPELINED:
             self._waiting.append(request)
@@ -445,9 +477,9 @@ class ClientConnection(asyncio.Protocol):
             self._begin(self._waiting.popleft())
             return
         self.deadline = self._edge.now() + self._edge.serving.idle_timeout_s
-        held, self._held = self._held, b""
-        self.resume_reading()
-        if held:
+        if not self._reading:
+            held, self._held = self._held, b""
+            self.resume_reading()
             self._feed(held)
 
     def _linger(self) -> None:

@@ -9,7 +9,6 @@ import httptools
 from crossgrade.errors import ProviderError, ProviderTimeoutError, UpstreamError
 from crossgrade.gateway._sweeper import NEVER
 
-MOST_HEADERS = 200
 MOST_HEAD_BYTES = 65_536
 WRITE_HIGH = 1 << 18
 
@@ -95,7 +94,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     __slots__ = (
         "_began", "_call", "_count", "_ended", "_headers", "_kept", "_owner", "_parser", "_paused", "_pieces",
-        "_size", "_transport", "_until_close", "busy_body", "deadline", "received_at", "reused",
+        "_transport", "_until_close", "busy_body", "deadline", "received_at", "reused",
     )  # fmt: skip
 
     def __init__(self, owner: Owner) -> None:
@@ -105,7 +104,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._call: Call | None = None
         self._headers: dict[bytes, bytes] = {}
         self._pieces: list[bytes] = []
-        self._count = self._size = 0
+        self._count = 0
         self._began = self._ended = self._kept = self._until_close = False
         self._paused = False
         self.busy_body = False
@@ -189,47 +188,46 @@ class UpstreamConnection(asyncio.Protocol):
     # What the provider sends.
 
     def data_received(self, data: bytes) -> None:
-        """Parse a piece of the answer."""
-        self.received_at = self._owner.now()
-        if self._call is None:
+        """Parse a piece of the answer, and hand on what it brought, in one piece."""
+        owner, call = self._owner, self._call
+        now = self.received_at = owner.now()
+        if call is None:
             self.cancel()  # nothing was asked
             return
-        if self._call is not _REST:
-            self.deadline = self.received_at + self._owner.timeout_s
-        self._count = self._count if self._began else self._count + len(data)
+        if call is not _REST:
+            self.deadline = now + owner.timeout_s
+        if not self._began:
+            self._count += len(data)
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserUpgrade, httptools.HttpParserError):
-            self._fail(UpstreamError(f"{self._owner.name} sent something that is not HTTP/1.1"))
+            self._fail(UpstreamError(f"{owner.name} sent something that is not HTTP/1.1"))
             return
-        self._deliver()
-
-    def _deliver(self) -> None:
-        """Hand on what one piece brought, in one piece."""
-        call = self._call
         pieces = self._pieces
-        if call is not None and pieces:
-            data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-            pieces.clear()
-            call.on_data(data)
-        if not self._began and self._count > MOST_HEAD_BYTES:
-            self._fail(UpstreamError(f"{self._owner.name} sent a head of more than {MOST_HEAD_BYTES} bytes"))
-        elif self._ended and self._call is not None:
+        if pieces:
+            self._pieces = []
+            if self._call is not None:
+                self._call.on_data(pieces[0] if len(pieces) == 1 else b"".join(pieces))
+        if self._ended:
             self._finish()
+        elif not self._began and self._count > MOST_HEAD_BYTES:
+            self._fail(UpstreamError(f"{owner.name} sent a head of more than {MOST_HEAD_BYTES} bytes"))
 
     def _finish(self) -> None:
         call, self._call = self._call, None
+        if call is None:
+            return
         self._headers = {}
-        self._count = self._size = 0
+        self._count = 0
         if self._kept and not self.busy_body:
-            self.resume()
+            if self._paused:
+                self.resume()
             self.reused = True
             self._owner.release(self)
         elif self._transport is not None:
+            self.busy_body = False
             self._transport.close()
-        self.busy_body = False
-        if call is not None:
-            call.on_end()
+        call.on_end()
 
     def on_message_begin(self) -> None:
         """Refuse an answer that nobody asked for."""
@@ -240,9 +238,7 @@ class UpstreamConnection(asyncio.Protocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take a header; trailers are dropped, and so is a second one of a name."""
         if not self._began:
-            self._size += 1
-            if self._size <= MOST_HEADERS:
-                self._headers.setdefault(name.lower(), value)
+            self._headers.setdefault(name.lower(), value)
 
     def on_headers_complete(self) -> None:
         """Hand the head on; interim answers (1xx) are left out."""
