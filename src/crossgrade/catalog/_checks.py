@@ -6,12 +6,11 @@ from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 
-from crossgrade.catalog._base import base_price
 from crossgrade.catalog._catalog import Catalog, Listing
+from crossgrade.catalog._listed import base_price
 from crossgrade.catalog._names import model_name, provider_name
 from crossgrade.catalog._rates import Rate
 from crossgrade.domain import Price
-from crossgrade.economics import blended_per_mtok
 from crossgrade.errors import UsageError
 
 _DEAREST_PER_MTOK = Decimal(1000)
@@ -78,6 +77,7 @@ def check_catalog(catalog: Catalog, on: date, *, history: bool = False) -> tuple
             *_outlier(price, [other for _, other in hosts]),
         )
         if rule != "unknown"  # embeddings have no output to price
+        and not (rule == "stale" and _seen_since(catalog, listing, on))
     ]
     doubts += [doubt for listing in listings for doubt in _disagreements(catalog, listing, on)]
     if history:
@@ -102,6 +102,12 @@ def _history_doubts(catalog: Catalog, sold: dict[str, list[Listing]]) -> Iterato
         )
         for rule, seen in found:
             yield Doubt(listing=_name(rate), rule=rule, seen=seen, source=rate.source, seen_on=rate.seen_on)
+
+
+def _seen_since(catalog: Catalog, listing: Listing, on: date) -> bool:
+    """Return whether something of the listing was seen within a year, so that its old price still held."""
+    seen_on = catalog.facts(listing.offer(), on).seen_on
+    return seen_on is not None and (on - seen_on).days <= _STALE_AFTER_DAYS
 
 
 def _name(rate: Rate) -> str:
@@ -135,6 +141,8 @@ def _price_doubts(price: Price, known: dict[str, Decimal], today: date) -> Itera
 
 def _outlier(price: Price, hosts: Sequence[Price]) -> Iterator[tuple[str, str]]:
     """Yield that a price is far from what the model costs elsewhere."""
+    from crossgrade.economics import blended_per_mtok  # NumPy, which looking a price up does without
+
     blends = [blend for each in hosts if (blend := blended_per_mtok(each, _BLEND)) is not None and blend > 0]
     mine = blended_per_mtok(price, _BLEND)
     if mine is None or mine <= 0 or len(blends) < _LEAST_HOSTS:

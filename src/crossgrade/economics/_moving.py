@@ -129,6 +129,8 @@ def payback_months(saving: Estimate, costs: MovingCosts) -> Estimate:
     """
     if saving.value is None:
         return Estimate(value=None, unit="months", reason=saving.reason)
+    if len(costs.unknown) == len(fields(costs)):
+        return Estimate(value=None, unit="months", reason="what a move costs is not stated")
     once = float(costs.known_usd)
 
     def months(usd: float | None) -> float | None:

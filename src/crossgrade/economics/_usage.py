@@ -124,6 +124,12 @@ class Traffic:
     measured: bool
     source: str
 
+    def adjusted(self, *, calls_per_day: Decimal | None = None, cache_hit: float | None = None) -> Self:
+        """Return the same calls at another volume, or with this share of each one's input cached."""
+        usage = self.usage if cache_hit is None else self.usage.with_cache_hits(cache_hit)
+        calls = self.calls_per_month if calls_per_day is None else calls_per_day * DAYS_PER_MONTH
+        return replace(self, usage=usage, calls_per_month=calls)
+
     def mix(self) -> TokenMix:
         """Return the mean call, over the calls that can be billed."""
         usage, rows = self.usage, self.usage.billable()

@@ -1,5 +1,6 @@
 """The composition root, which is the Python API: configuration, store, providers and stages together."""
 
+from crossgrade.project._bills import Bills, OfferBill, bill_offers
 from crossgrade.project._onboarding import Onboarded, onboard
 from crossgrade.project._project import DEFAULT_CONFIG, Check, Project
 from crossgrade.project._results import decide_results
@@ -7,12 +8,15 @@ from crossgrade.project._routing import Publication, RouteState, Routing
 
 __all__ = [
     "DEFAULT_CONFIG",
+    "Bills",
     "Check",
+    "OfferBill",
     "Onboarded",
     "Project",
     "Publication",
     "RouteState",
     "Routing",
+    "bill_offers",
     "decide_results",
     "onboard",
 ]

@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
 from types import TracebackType
@@ -26,7 +26,9 @@ from crossgrade.project._measured import (
 if TYPE_CHECKING:
     from crossgrade.catalog import Catalog, OfferFacts
     from crossgrade.decide import Sibling, Verdict
+    from crossgrade.economics import Traffic
     from crossgrade.evaluate import Judges, PairScorer, Progress, RunEstimate, RunResult, Scorer
+    from crossgrade.project._bills import Bills
     from crossgrade.project._routing import Routing
     from crossgrade.routing import RouteTable
     from crossgrade.store import Run, Store, StoredVerdict
@@ -305,6 +307,43 @@ class Project:
             draws=draws(self.store, run),
         )
         return Case(run=run, evidence=evidence, settings=settings)
+
+    def bills(
+        self,
+        name: str,
+        *,
+        run_id: str | None = None,
+        traffic: "Traffic | None" = None,
+        calls_per_day: Decimal | None = None,
+        cache_hit: float | None = None,
+        on: date | None = None,
+    ) -> "Bills":
+        """Return what a month of a workload costs at every offer of the project.
+
+        Tokens are those that a run measured (by default the newest): each model's own, and the
+        incumbent's for offers that were not asked. `traffic` replaces them by a recorded or stated
+        one. `calls_per_day` overrides the workload's volume, `cache_hit` the share of input that was
+        read from the cache. Raises NotFoundError without a run or traffic.
+        """
+        from crossgrade.project._bills import bill_offers, measured_of
+
+        workload, on = self.workload(name), on or datetime.now(UTC).date()
+        offers, incumbent = list(self.config.offers.values()), workload.incumbent.name
+        if traffic is not None:
+            return bill_offers(offers, traffic, self.catalog, on, incumbent=incumbent)
+        run = self._run(workload, run_id)
+        measured = {
+            model: each.adjusted(calls_per_day=calls_per_day, cache_hit=cache_hit)
+            for model, each in measured_of(self.store, run, workload).items()
+        }
+        if incumbent not in measured:
+            raise NotFoundError(
+                f"run {run.id} counted no tokens of {incumbent!r}",
+                hint="give `--input-tokens` and `--output-tokens`, or `--trace FILE`",
+            )
+        return bill_offers(
+            offers, measured[incumbent].traffic, self.catalog, on, incumbent=incumbent, measured=measured
+        )
 
     def verify(self, verdict_id: str) -> Check:
         """Compute a recorded verdict again from its recorded scores, and say where it differs.

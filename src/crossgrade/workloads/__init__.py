@@ -7,6 +7,7 @@ from crossgrade.workloads._read import read_results
 from crossgrade.workloads._recorded import evidence_from_answers, results_from_answers
 from crossgrade.workloads._redact import redact_body, redact_json, redact_text
 from crossgrade.workloads._results import Labels, Results
+from crossgrade.workloads._traces import Trace, read_trace
 from crossgrade.workloads._write import write_results
 from crossgrade.workloads.files import Limits
 from crossgrade.workloads.importers import ResultFormat
@@ -18,11 +19,13 @@ __all__ = [
     "Limits",
     "ResultFormat",
     "Results",
+    "Trace",
     "dataset_fields",
     "evidence_from_answers",
     "pair",
     "read_dataset",
     "read_results",
+    "read_trace",
     "redact_body",
     "redact_json",
     "redact_text",

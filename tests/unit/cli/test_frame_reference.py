@@ -11,6 +11,7 @@ import pytest
 from crossgrade import config, errors
 from crossgrade.cli import _errors
 from crossgrade.cli._frame import COMMANDS, load_command
+from crossgrade.cli.cost import SUBCOMMANDS
 
 ROOT = Path(__file__).parents[3]
 REFERENCE = ROOT / "docs" / "reference"
@@ -54,7 +55,8 @@ def test_every_command_says_the_same_in_the_table_and_in_its_help(entry) -> None
 def test_every_command_file_is_in_the_table() -> None:
     folder = Path(_errors.__file__).parent
     files = {path.stem.rstrip("_") for path in folder.glob("*.py") if not path.stem.startswith("_")}
-    assert files == {entry.name for entry in COMMANDS}
+    subcommands = {f"cost_{name}" for name in SUBCOMMANDS}
+    assert files == {entry.name for entry in COMMANDS} | subcommands
 
 
 @pytest.mark.parametrize("kind", _error_classes(), ids=lambda kind: kind.__name__)

@@ -1,0 +1,73 @@
+"""Headline figures on open against proprietary models, recomputed from the catalogue and the sizes.
+
+A claim quotes a number and says what it is a figure of. The number is compared with everything that
+can be computed about the matter: where it is what it claims to be it is reproduced; where it is
+another of the figures (an input price set beside a blend, another benchmark's score) it is
+misattributed; where it is none of them it is contradicted; where nothing can be computed it is
+unverifiable. No verdict is written down: it follows from the numbers.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
+from typing import Literal
+
+ClaimStatus = Literal["reproduced", "misattributed", "contradicted", "unverifiable"]
+
+TOLERANCE = 0.02
+"""Relative difference that rounding in a headline explains."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figure:
+    """Something computed about a claim: what it is, its value (None: unknown), and its unit."""
+
+    name: str
+    value: float | None
+    unit: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """A quoted figure, what was computed about it, and what became of it.
+
+    `quoted_as` names the figure that it claims to be; `is_really` the one that it is, where that is
+    another. `basis` is the blend, unit or day that the number needs to mean anything, `command` what
+    computes it again, `note` what the headline leaves out.
+    """
+
+    name: str
+    statement: str
+    quoted: float
+    unit: str
+    quoted_as: str
+    status: ClaimStatus
+    figures: tuple[Figure, ...]
+    is_really: str | None
+    basis: str
+    source: str
+    on: date
+    command: str
+    note: str = ""
+
+
+def judge(quoted: float, quoted_as: str, figures: tuple[Figure, ...]) -> tuple[ClaimStatus, str | None]:
+    """Return what became of a quoted number, and which figure it really is where that is another one."""
+    known = {each.name: each.value for each in figures if each.value is not None}
+    if not known:
+        return "unverifiable", None
+    if _same(quoted, known.get(quoted_as)):
+        return "reproduced", None
+    really = next((name for name, value in known.items() if _same(quoted, value)), None)
+    if really is not None:
+        return "misattributed", really
+    return ("contradicted", None) if quoted_as in known else ("unverifiable", None)
+
+
+def figures_of(named: Mapping[str, float | None], unit: str = "") -> tuple[Figure, ...]:
+    """Return figures of one unit."""
+    return tuple(Figure(name=name, value=value, unit=unit) for name, value in named.items())
+
+
+def _same(quoted: float, value: float | None) -> bool:
+    return value is not None and abs(quoted - value) <= TOLERANCE * abs(value)

@@ -1,0 +1,359 @@
+"""The claims: what is quoted, and how each is computed again."""
+
+import json
+import statistics
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from functools import lru_cache
+from importlib.resources import files
+from typing import Any
+
+from crossgrade.catalog._catalog import Catalog
+from crossgrade.catalog._checks import check_catalog
+from crossgrade.catalog._listed import base_version
+from crossgrade.catalog.claims._judge import Claim, Figure, figures_of, judge
+from crossgrade.domain import Offer, Price
+from crossgrade.economics import blended_per_mtok
+from crossgrade.economics.serving import known_model, parameters
+
+_BLEND = 3
+_GPT_4O = Offer(name="gpt-4o", provider="openai", model="gpt-4o")
+_SCOUT = Offer(name="scout", provider="groq", model="meta-llama/llama-4-scout-17b-16e-instruct")
+_DAILY_MTOK = 10
+
+
+def check_claims(catalog: Catalog, on: date) -> tuple[Claim, ...]:
+    """Return every claim with its verdict, from prices of a day."""
+    table = _Table(catalog=catalog, on=on)
+    return tuple(claim for part in (_prices, _sizes, _scores, _others) for claim in part(table))
+
+
+@lru_cache(maxsize=1)
+def _facts() -> Mapping[str, Any]:
+    """Return figures that others published, each with its source."""
+    content = (files("crossgrade") / "data" / "claims" / "facts.json").read_bytes()
+    facts: Mapping[str, Any] = json.loads(content)
+    return facts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Prices:
+    """Input, output and 3:1 blend of an offer in dollars per million tokens; None is unknown."""
+
+    input: float | None
+    output: float | None
+    blend: float | None
+
+    @classmethod
+    def of(cls, price: Price | None) -> "_Prices":
+        if price is None:
+            return cls(input=None, output=None, blend=None)
+        amounts = (price.input_per_mtok, price.output_per_mtok, blended_per_mtok(price, _BLEND))
+        return cls(**dict(zip(("input", "output", "blend"), map(_float, amounts), strict=True)))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Table:
+    catalog: Catalog
+    on: date
+
+    def prices(self, offer: Offer) -> _Prices:
+        return _Prices.of(self.catalog.price(offer, self.on))
+
+    def hosts(self, model: str) -> list[_Prices]:
+        """Return what the hosts ask that sell a model on the day; doubtful prices are left out."""
+        doubtful = {each.listing for each in check_catalog(self.catalog, self.on)}
+        found = []
+        for listing in self.catalog.listings(self.on):
+            offer = listing.offer()
+            on_sale = self.catalog.facts(offer, self.on).status(self.on) == "on sale"
+            if listing.model == model and on_sale and listing.name not in doubtful:
+                found.append(self.prices(offer))
+        return found
+
+    def contexts(self, model: str) -> list[int]:
+        """Return the context windows of a model's hosts."""
+        offers = (each.offer() for each in self.catalog.listings(self.on) if each.model == model)
+        found = (self.catalog.facts(offer, self.on).context_tokens for offer in offers)
+        return [tokens for tokens in found if tokens is not None]
+
+    def claim(
+        self,
+        name: str,
+        statement: str,
+        quoted: float,
+        quoted_as: str,
+        figures: Sequence[Figure],
+        **words: str,
+    ) -> Claim:
+        figures = tuple(figures)
+        status, really = judge(quoted, quoted_as, figures)
+        unit = words.pop("unit", figures[0].unit)
+        return Claim(
+            name=name,
+            statement=statement,
+            quoted=quoted,
+            unit=unit,
+            quoted_as=quoted_as,
+            status=status,
+            figures=figures,
+            is_really=really,
+            on=self.on,
+            basis=words.pop("basis", ""),
+            source=words.pop("source", f"genai-prices {base_version()} and rates.csv"),
+            command=words.pop("command", ""),
+            note=words.pop("note", ""),
+        )
+
+
+def _prices(table: _Table) -> Iterator[Claim]:
+    gpt, scout = table.prices(_GPT_4O), table.prices(_SCOUT)
+    usd = "USD/Mtok"
+    yield table.claim(
+        "gpt-4o-price",
+        "GPT-4o costs $4.38 per million tokens",
+        4.38,
+        "3:1 blend",
+        figures_of({"input": gpt.input, "output": gpt.output, "3:1 blend": gpt.blend}, usd),
+        basis="three input tokens to one output token: (3 x 2.50 + 10) / 4",
+        command="crossgrade catalog show gpt-4o@openai",
+        note="by batch it is half; it depends on the mix: at 20:1 the blend is 2.86",
+    )
+    yield table.claim(
+        "scout-price",
+        "Llama 4 Scout costs $0.11 per million tokens",
+        0.11,
+        "3:1 blend",
+        figures_of({"input": scout.input, "output": scout.output, "3:1 blend": scout.blend}, usd),
+        basis="Groq's input price alone, set beside a blend",
+        command="crossgrade catalog show llama-4-scout@groq",
+        note=_gone(table),
+    )
+    yield from _ratios(table, gpt, scout)
+    daily = {
+        "3:1, GPT-4o": _times(gpt.blend, _DAILY_MTOK),
+        "3:1, Scout": _times(scout.blend, _DAILY_MTOK),
+        "all of it input, Scout": _times(scout.input, _DAILY_MTOK),
+        "all of it input, GPT-4o": _times(gpt.input, _DAILY_MTOK),
+    }
+    command = (
+        "crossgrade cost --input-tokens 3000 --output-tokens 1000 --per-day 2500 --offer 'llama-4-scout@*'"
+    )
+    for name, quoted, quoted_as in (("43-a-day", 43.0, "3:1, GPT-4o"), ("1.10-a-day", 1.10, "3:1, Scout")):
+        yield table.claim(
+            name,
+            f"10 million tokens a day cost ${quoted:g} with {quoted_as.rpartition(' ')[2]}",
+            quoted,
+            quoted_as,
+            figures_of(daily, "USD/day"),
+            basis="10M tokens a day; like for like both at 3:1",
+            command=command,
+        )
+
+
+def _ratios(table: _Table, gpt: _Prices, scout: _Prices) -> Iterator[Claim]:
+    hosts = [ratio for host in table.hosts("llama-4-scout") if (ratio := _over(gpt.blend, host.blend))]
+    yield table.claim(
+        "40x",
+        "Scout is 40 times cheaper than GPT-4o",
+        40,
+        "3:1 blend over 3:1 blend",
+        figures_of(
+            {
+                "input over input": _over(gpt.input, scout.input),
+                "output over output": _over(gpt.output, scout.output),
+                "3:1 blend over 3:1 blend": _over(gpt.blend, scout.blend),
+                "3:1 blend over input": _over(gpt.blend, scout.input),
+                "3:1, dearest host on sale": min(hosts, default=None),
+                "3:1, cheapest host on sale": max(hosts, default=None),
+            },
+            "times",
+        ),
+        basis="a blend divided by an input price",
+        command="crossgrade catalog list gpt-4o@openai 'llama-4-scout@*'",
+        note=f"against gpt-4o-mini it is {_mini(table, scout)} times",
+    )
+    estimate = _facts()["maverick_estimate_per_mtok"]
+    listed = sorted(
+        ratio for host in table.hosts("llama-4-maverick") if (ratio := _over(gpt.blend, host.blend))
+    )
+    for name, quoted, end, price in (("9x", 9, "least", "high"), ("23x", 23, "most", "low")):
+        at = (0 if end == "least" else -1) if listed else None
+        yield table.claim(
+            f"maverick-{name}",
+            f"Maverick is 9 to 23 times cheaper than GPT-4o (its {end})",
+            quoted,
+            f"3:1, {end} over the hosts on sale",
+            figures_of(
+                {
+                    f"3:1, {end} over the hosts on sale": None if at is None else listed[at],
+                    "3:1, median of the hosts on sale": statistics.median(listed) if listed else None,
+                    f"GPT-4o over the vendor's estimate of {estimate[price]}": _over(
+                        gpt.blend, float(estimate[price])
+                    ),
+                },
+                "times",
+            ),
+            basis="the vendor's launch estimate of 0.19 to 0.49 at 3:1, at which nobody sells",
+            source=estimate["source"],
+            command="crossgrade catalog list 'llama-4-maverick@*'",
+        )
+
+
+def _sizes(table: _Table) -> Iterator[Claim]:
+    for model, active, total in (("llama-4-scout", 17, 109), ("llama-4-maverick", 17, 400)):
+        count = parameters(known_model(model))
+        for name, quoted, value in (("active", active, count.active), ("total", total, count.total)):
+            yield table.claim(
+                f"{model}-{name}",
+                f"{model} has {active}B active of {total}B parameters ({name})",
+                quoted,
+                f"{name} parameters",
+                figures_of({f"{name} parameters": value / 1e9}, "billion"),
+                basis="the text model; vision adds about 0.9 billion",
+                source="counted from its config.json",
+                command="crossgrade cost scaling",
+                note="in bytes read, all experts are used from a batch of 64 (Scout) or 256 (Maverick)"
+                if name == "active"
+                else "",
+            )
+    for name, quoted in (("active", 288), ("total", 2000)):
+        yield table.claim(
+            f"behemoth-{name}",
+            f"Llama 4 Behemoth has 288B active of 2T parameters ({name})",
+            quoted,
+            f"{name} parameters",
+            figures_of({f"{name} parameters": None}, "billion"),
+            basis="announced; there is no config.json and no weights to count",
+            source=_facts()["behemoth"]["source"],
+            command="crossgrade cost scaling",
+        )
+
+
+def _scores(table: _Table) -> Iterator[Claim]:
+    behemoth, bench = _facts()["behemoth"], _facts()["terminal_bench_2_0"]
+    for quoted, quoted_as in ((95.0, "MATH-500"), (82.2, "GPQA Diamond")):
+        yield table.claim(
+            f"behemoth-{quoted_as.lower().replace(' ', '-')}",
+            f"Behemoth scores {quoted} on {quoted_as}",
+            quoted,
+            quoted_as,
+            figures_of(behemoth["scores"], "%"),
+            basis="the vendor's own table; nobody else could measure it",
+            source=behemoth["source"],
+            command="crossgrade claims --json",
+            note="a vendor's score may plan a run, never certify a policy",
+        )
+    yield table.claim(
+        "terminal-bench",
+        "GPT-5.3-Codex scores 77.3 on Terminal-Bench 2.0",
+        77.3,
+        "share of trials",
+        figures_of({"share of trials": 100 * bench["right"] / bench["trials"]}, "%"),
+        basis=f"{bench['right']} of {bench['trials']} trials, for one agent: {bench['agent']}",
+        source=bench["source"],
+        command="crossgrade claims --json",
+        note=f"a score belongs to model, agent and version together; {bench['best_later']}",
+    )
+
+
+def _others(table: _Table) -> Iterator[Claim]:
+    facts = _facts()
+    context = facts["context"]
+    hosts = table.contexts("llama-4-scout")
+    closed = context["proprietary_tokens"]
+    yield table.claim(
+        "10x-context",
+        "Open models take 10 times the context",
+        10,
+        "median of what hosts sell, over a proprietary window",
+        figures_of(
+            {
+                "median of what hosts sell, over a proprietary window": statistics.median(hosts) / closed
+                if hosts
+                else None,
+                "the model's advertised window, over a proprietary one": context["advertised_tokens"]
+                / closed,
+            },
+            "times",
+        ),
+        basis="10M advertised by the model's authors; what a host serves is in the catalogue",
+        source=context["source"],
+        command="crossgrade catalog list 'llama-4-scout@*'",
+        note="advertised is not measured; it was trained at 256K, and 10M keep 493 GB for one request",
+    )
+    records = facts["record_releases"]
+    yield table.claim(
+        "7-week-cycles",
+        "Models improve in cycles of 7 weeks",
+        7,
+        "mean weeks between records, open models",
+        figures_of(
+            {
+                f"mean weeks between records, {camp} models": _weeks(records[camp])
+                for camp in ("open", "closed")
+            },
+            "weeks",
+        ),
+        basis="the best model of each camp; gaps vary as much as their mean, so they are no beat",
+        source=records["source"],
+        command="crossgrade cost outlook",
+    )
+    yield table.claim(
+        "48-hour-integration",
+        "A new model is integrated in 48 hours",
+        48,
+        "hours from a model's name to certified traffic",
+        figures_of({"hours from a model's name to certified traffic": None}, "hours"),
+        basis="depends on the team's samples, judge and review",
+        source="nobody has published a measurement",
+        command="crossgrade onboard OFFER",
+        note="`onboard` says how long it took here",
+    )
+    for quoted, leaving in ((20, 0.8), (30, 0.7)):
+        yield table.claim(
+            f"api-market-{quoted}",
+            f"The proprietary API market shrinks to 20 to 30 % ({quoted} %)",
+            quoted,
+            "share of revenue left",
+            (
+                Figure(name="share of revenue left", value=None, unit="%"),
+                Figure(name="volume that must leave, at no growth", value=None, unit="%"),
+            ),
+            basis=f"a forecast: {leaving:.0%} of the volume would have to leave, all else being equal",
+            source="arithmetic: revenue left = (1 - share that leaves) x growth of volume",
+            command="crossgrade cost outlook",
+            note=f"with volume doubling meanwhile, {200 * (1 - leaving):.0f} % of the revenue is left",
+        )
+
+
+def _gone(table: _Table) -> str:
+    facts = table.catalog.facts(_SCOUT, table.on)
+    if facts.delisted_on is not None:
+        return f"gone from the price catalogues since {facts.delisted_on}: ask before you rely on it"
+    return ""
+
+
+def _mini(table: _Table, scout: _Prices) -> str:
+    mini = table.prices(Offer(name="mini", provider="openai", model="gpt-4o-mini"))
+    ratio = _over(mini.blend, scout.blend)
+    return "an unknown number of" if ratio is None else f"{ratio:.2g}"
+
+
+def _weeks(days: Sequence[str]) -> float:
+    """Return the mean weeks between releases."""
+    first, last = date.fromisoformat(days[0]), date.fromisoformat(days[-1])
+    return (last - first).days / 7 / (len(days) - 1)
+
+
+def _over(one: float | None, other: float | None) -> float | None:
+    return None if one is None or not other else one / other
+
+
+def _times(one: float | None, factor: float) -> float | None:
+    return None if one is None else one * factor
+
+
+def _float(amount: Any) -> float | None:
+    return None if amount is None else float(amount)

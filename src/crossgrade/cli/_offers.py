@@ -1,0 +1,70 @@
+"""Offers of the catalogue on the command line: days, patterns, the catalogue of the project here."""
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, date, datetime
+from difflib import get_close_matches
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from crossgrade.cli._frame import DEFAULT_CONFIG
+from crossgrade.errors import NotFoundError
+
+if TYPE_CHECKING:
+    from crossgrade.catalog import Catalog, Listing
+
+FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
+
+_DAY = click.DateTime(formats=["%Y-%m-%d"])
+
+
+def day_option(function: FunctionT) -> FunctionT:
+    """Add `--on DATE`, passed as `on`: the day whose prices are looked up."""
+    return click.option("--on", type=_DAY, metavar="DATE", help="Day of the prices.  [default: today]")(
+        function
+    )
+
+
+def day(on: datetime | None) -> date:
+    """Return the day that `--on` gave, or today."""
+    return datetime.now(UTC).date() if on is None else on.date()
+
+
+def catalog_here(config_path: str) -> "Catalog":
+    """Return the catalogue of the project here, or where there is none the packaged one."""
+    if config_path == DEFAULT_CONFIG and not Path(config_path).exists():
+        from crossgrade.catalog import packaged_catalog
+
+        return packaged_catalog()
+    from crossgrade.project import Project
+
+    with Project.open(config_path) as project:
+        return project.catalog
+
+
+def matching(listings: "Sequence[Listing]", patterns: Sequence[str]) -> "list[Listing]":
+    """Return the listings that match any pattern; raises NotFoundError with the nearest names.
+
+    A pattern is a name with `*`: of a model, of `model@provider`, or of the provider's own id.
+    """
+    if not patterns:
+        return list(listings)
+    found = {pattern: [each for each in listings if _matches(each, pattern)] for pattern in patterns}
+    for pattern, those in found.items():
+        if not those:
+            names = sorted({each.name for each in listings} | {each.model for each in listings})
+            near = get_close_matches(pattern.lower(), names, n=3, cutoff=0.5)
+            raise NotFoundError(
+                f"no offer is named {pattern[:80]!r}" + (f"; near it: {', '.join(near)}" if near else ""),
+                hint="`crossgrade catalog list` shows them; `llama-4-*` and `*@groq` match several",
+            )
+    wanted = {each for those in found.values() for each in those}
+    return [each for each in listings if each in wanted]
+
+
+def _matches(listing: "Listing", pattern: str) -> bool:
+    pattern = pattern.lower()
+    names = (listing.name, listing.model, listing.identifier.lower())
+    return any(fnmatchcase(name, pattern) for name in names)

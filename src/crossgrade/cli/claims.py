@@ -1,0 +1,90 @@
+"""`crossgrade claims`: headline figures on open against proprietary models, computed again."""
+
+import sys
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+import click
+
+from crossgrade.cli._frame import config_option, json_option
+from crossgrade.cli._offers import catalog_here, day, day_option
+from crossgrade.cli._output import note, print_fields, print_json, print_table, styled
+from crossgrade.errors import NotFoundError
+
+if TYPE_CHECKING:
+    from crossgrade.catalog.claims import Claim
+
+_TONES = {"reproduced": "green", "misattributed": "yellow", "contradicted": "red", "unverifiable": "blue"}
+
+
+@click.command()
+@click.argument("names", nargs=-1, metavar="[CLAIM]...")
+@day_option
+@config_option
+@json_option
+def command(names: tuple[str, ...], on: datetime | None, config_path: str, *, as_json: bool) -> None:
+    """Recompute headline figures on open and closed models.
+
+    Each is reproduced, misattributed (it is another figure than it claims to be), contradicted or
+    unverifiable. With CLAIM everything that was computed about it is shown.
+    """
+    from crossgrade.catalog.claims import check_claims
+
+    claims = check_claims(catalog_here(config_path), day(on))
+    known = {claim.name: claim for claim in claims}
+    for name in names:
+        if name not in known:
+            raise NotFoundError(f"there is no claim {name[:80]!r}", hint=f"there are: {', '.join(known)}")
+    chosen = [known[name] for name in names] if names else list(claims)
+    if as_json:
+        print_json({"on": day(on), "claims": chosen}, schema_version=1)
+        return
+    if names:
+        for claim in chosen:
+            _show(claim)
+        return
+    print_table(
+        ("claim", "quoted", "as", "verdict", "really", "computed as claimed"),
+        [
+            (
+                claim.name,
+                f"{claim.quoted:g} {claim.unit}",
+                claim.quoted_as,
+                claim.status,
+                claim.is_really,
+                _claimed(claim),
+            )
+            for claim in chosen
+        ],
+    )
+    counts = {status: sum(claim.status == status for claim in claims) for status in _TONES}
+    said = (styled(f"{count} {status}", sys.stderr, fg=_TONES[status]) for status, count in counts.items())
+    click.echo(f"{len(claims)} claims: {', '.join(said)}", err=True)
+    note("`crossgrade claims CLAIM` shows basis, source and the command that computes it")
+
+
+def _claimed(claim: "Claim") -> str | None:
+    """Return the value of the figure that the claim says it is."""
+    found = next((each for each in claim.figures if each.name == claim.quoted_as), None)
+    return None if found is None or found.value is None else f"{found.value:.4g} {found.unit}"
+
+
+def _show(claim: "Claim") -> None:
+    print_fields(
+        {
+            "claim": claim.name,
+            "statement": claim.statement,
+            "verdict": claim.status,
+            "quoted": f"{claim.quoted:g} {claim.unit} as {claim.quoted_as}",
+            "really": claim.is_really,
+            "computed": {
+                each.name: None if each.value is None else f"{each.value:.5g} {each.unit}"
+                for each in claim.figures
+            },
+            "basis": claim.basis,
+            "source": claim.source,
+            "on": claim.on,
+            "command": claim.command,
+            "note": claim.note or None,
+        }
+    )
