@@ -59,6 +59,7 @@ class Services(Protocol):
 
     loop: asyncio.AbstractEventLoop
     worker: int
+    log_prompts: bool
     routes: Routes
     limits: Limits
     retries: RetryBudget
@@ -72,6 +73,9 @@ class Services(Protocol):
 
     def permit(self, principal: Principal, plan: Plan) -> tuple[Counter, ...]:
         """Return the limits that count; raises AccessError where the route may not be used."""
+
+    def limit_refused(self, refusal: Refusal) -> None:
+        """Count what a limit refused."""
 
     def answered(self, exchange: "Exchange", record: RequestRecord) -> None:
         """Take the record of a request that is over."""
@@ -178,6 +182,7 @@ class Exchange:
 
     def _reserved(self, outcome: Hold | Refusal) -> None:
         if isinstance(outcome, Refusal):
+            self._services.limit_refused(outcome)
             if not self.done:
                 self.refuse(limit_problem(outcome))
         elif self.done:
@@ -271,12 +276,19 @@ class Exchange:
             self._relay.data(data)
 
     def on_end(self) -> None:
-        """Take the answer's end."""
+        """Take the answer's end. A fault of our own here must not leave the client without an answer."""
         connection, self._connection = self._connection, None
-        if self._relay is not None:
-            if connection is not None:
-                self.added_s += self._services.now() - connection.received_at
-            self._relay.end()
+        relay = self._relay
+        if relay is None:
+            return
+        if connection is not None:
+            self.added_s += self._services.now() - connection.received_at
+        try:
+            relay.end()
+        except Exception as error:  # noqa: BLE001  # whatever it is, this request has to end
+            context = {"message": "an answer could not be passed on", "exception": error}
+            self._services.loop.call_exception_handler(context)
+            self.failed(UpstreamError("the provider's answer could not be read"))
 
     def on_fail(self, error: ProviderError) -> None:
         """Take note that the connection failed."""
@@ -443,6 +455,8 @@ class Exchange:
         """Settle and record; whatever is still to be written follows."""
         self.done = True
         self._relay = None
+        if self._retry is not None:
+            self._retry.cancel()
         if self._hold is not None:
             self._services.limits.settle(self._hold, billed.usd, billed.tokens)
         if self.payload is not None:

@@ -13,8 +13,9 @@ from crossgrade.gateway._breaker import RetryBudget
 from crossgrade.gateway._exchange import Exchange
 from crossgrade.gateway._head import Request, locate
 from crossgrade.gateway._large import LargePayload
-from crossgrade.gateway._limits import Counter, Limits
+from crossgrade.gateway._limits import Counter, Limits, Refusal
 from crossgrade.gateway._messages import RequestRecord
+from crossgrade.gateway._metrics import Metrics
 from crossgrade.gateway._pages import Pages
 from crossgrade.gateway._payload import read_payload
 from crossgrade.gateway._routes import Plan, Routes
@@ -49,6 +50,7 @@ class Gateway:
         keeper: Recorder,
         pages: Pages,
         shadows: Shadows,
+        metrics: Metrics,
         worker: int = 0,
     ) -> None:
         self.loop = loop
@@ -56,6 +58,7 @@ class Gateway:
         self.wall = time.time
         self.worker = worker
         self.serving = settings.serving
+        self.log_prompts = settings.serving.log_prompts
         self.specs = settings.routes
         self.targets = targets
         self.routes = Routes(settings.routes, targets)
@@ -64,6 +67,7 @@ class Gateway:
         self.limits = limits
         self.retries = RetryBudget()
         self.shadows = shadows
+        self._metrics = metrics
         self._keeper = keeper
         self._pages = pages
         self.is_ready = False
@@ -178,6 +182,10 @@ class Gateway:
         except AccessError:
             return False
         return True
+
+    def limit_refused(self, refusal: Refusal) -> None:
+        """Count what a limit refused."""
+        self._metrics.add("crossgrade.gateway.refused", refusal.scope, refusal.unit)
 
     def answered(self, exchange: Exchange, record: RequestRecord) -> None:
         """Take the record of a request that is over."""

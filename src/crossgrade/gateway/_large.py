@@ -274,6 +274,9 @@ class LargePayload:
         """Return the body's first bytes, which a conversation's later requests share."""
         return self._first
 
+    def text(self) -> None:
+        """Return nothing: a body that large is not kept."""
+
     def close(self) -> None:
         """Let go of the file and of the connection."""
         self._connection = None

@@ -69,6 +69,9 @@ class Payload(Protocol):
     def opening(self) -> bytes:
         """Return what stays the same while a conversation grows."""
 
+    def text(self) -> str | None:
+        """Return the body as the client sent it, for the log where that is asked for; None: not kept."""
+
     def paused(self) -> None:
         """Write no more for now."""
 
@@ -179,6 +182,10 @@ class ParsedPayload:
     def opening(self) -> bytes:
         """Return the conversation's first messages."""
         return opening(self.body)
+
+    def text(self) -> str:
+        """Return the body as the client sent it."""
+        return self.body.decode("utf-8", "replace")
 
     def paused(self) -> None:
         """Do nothing: everything is written already."""

@@ -38,6 +38,7 @@ class Context(Protocol):
 
     worker: int
     routes: Routes
+    log_prompts: bool
 
     def now(self) -> float:
         """The monotonic time."""
@@ -85,4 +86,5 @@ def record_of(
         verdict_id=None if plan is None else plan.verdict_id,
         side=None if choice is None else choice.side,
         probability=None if choice is None else choice.probability,
+        prompt=payload.text() if context.log_prompts and payload is not None else None,
     )

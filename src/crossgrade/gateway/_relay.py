@@ -147,13 +147,14 @@ class WholeRelay:
 class StreamRelay:
     """Passes events on as they come; the head waits for the first, as a failure before it can be mended."""
 
-    __slots__ = ("_begun", "_key", "_outlet", "_over", "_watch")
+    __slots__ = ("_begun", "_events", "_key", "_outlet", "_over", "_watch")
 
     def __init__(self, outlet: Outlet, watch: Watcher, key: bytes | None) -> None:
         self._outlet = outlet
         self._watch = watch
         self._key = key
         self._begun = self._over = False
+        self._events = 0
 
     def data(self, data: bytes) -> None:
         """Take a piece of the stream."""
@@ -181,9 +182,10 @@ class StreamRelay:
 
     def spent(self) -> tuple[Usage, int]:
         """Return what was counted, and about a token for each event."""
-        return self._watch.usage, getattr(self._watch, "events", 0)
+        return self._watch.usage, self._events
 
     def _send(self, events: bytes) -> None:
+        self._events += events.count(b"\n\n") or 1
         if not self._begun:
             self._begun = True
             self._outlet.begin_stream()

@@ -200,7 +200,10 @@ class UpstreamConnection(asyncio.Protocol):
             self._count += len(data)
         try:
             self._parser.feed_data(data)
-        except (httptools.HttpParserUpgrade, httptools.HttpParserError):
+        except (httptools.HttpParserUpgrade, httptools.HttpParserError) as error:
+            if isinstance(error, httptools.HttpParserCallbackError):  # a fault of our own
+                context = {"message": "an answer could not be read", "exception": error.__context__ or error}
+                asyncio.get_running_loop().call_exception_handler(context)
             self._fail(UpstreamError(f"{owner.name} sent something that is not HTTP/1.1"))
             return
         pieces = self._pieces

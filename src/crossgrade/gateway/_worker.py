@@ -10,6 +10,8 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+from crossgrade.domain import Serving
+from crossgrade.errors import ConfigError
 from crossgrade.gateway._gateway import Gateway
 from crossgrade.gateway._keeper import Keeper
 from crossgrade.gateway._limits import Limits
@@ -45,6 +47,7 @@ class Worker:
         sweep_s: float | None = None,
     ) -> None:
         loop = asyncio.get_running_loop()
+        _check_openness(settings.serving)
         self.settings = settings
         self.number = number
         self.sweeper = Sweeper(loop) if sweep_s is None else Sweeper(loop, sweep_s)
@@ -67,6 +70,7 @@ class Worker:
             keeper=self.keeper,
             pages=Pages(self.keeper),
             shadows=shadows,
+            metrics=self.metrics,
             worker=number,
         )
         self.edge = Edge(self.sweeper, settings.serving, self.gateway.handle, self.gateway.refused)
@@ -78,6 +82,7 @@ class Worker:
         )
         self._server: asyncio.Server | None = None
         self._gauges_at = 0.0
+        self._failing: set[str] = set()
 
     async def start(self, listening: socket.socket | None = None) -> None:
         """Read the state, connect to the keeper, and listen, on a given socket or on the configured port."""
@@ -152,12 +157,27 @@ class Worker:
         metrics.set("crossgrade.gateway.connections", value=len(self.edge.connections))
         metrics.set("crossgrade.gateway.loop_lag", value=self.sweeper.take_lag())
         for name, target in self.gateway.targets.items():
-            metrics.set("crossgrade.gateway.breaker", name, value=float(target.breaker.is_open))
+            is_open = target.breaker.is_open
+            metrics.set("crossgrade.gateway.breaker", name, value=float(is_open))
+            if is_open is not (name in self._failing):
+                self._failing ^= {name}
+                self.log("target_failing" if is_open else "target_back", level="warning", target=name)
 
     def log(self, event: str, *, level: str = "info", **fields: object) -> None:
         """Write a line of the log to stderr."""
         line = log_line(event, at=time.time(), level=level, worker=self.number, **fields)  # type: ignore[arg-type]  # one of three words
         print(line, file=sys.stderr, flush=True)  # the log
+
+
+def _check_openness(serving: Serving) -> None:
+    """Refuse to serve everybody on an address that others can reach."""
+    host = serving.host
+    if serving.open_on_loopback and host not in ("localhost", "::1") and not host.startswith("127."):
+        raise ConfigError(
+            f"without keys the server listens on loopback only, not on {host}",
+            where="serve.host",
+            hint="take `open_on_loopback` out, and make keys with `crossgrade keys create`",
+        )
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -206,3 +206,12 @@ def test_a_caller_that_leaves_while_the_limits_are_asked_holds_nothing(both, mak
                 world.on_loop(lambda: None)
         # No price is known, so no money is reserved and nobody had to be asked.
         assert make.read_answer(connection).status == 200
+
+
+def test_prompts_are_recorded_only_where_that_is_asked_for(both, make):
+    with both() as world:
+        world.post(make.chat())
+        assert world.settled()[0].prompt is None
+    with both(log_prompts=True) as world:
+        world.post(make.chat())
+        assert "hello" in world.settled()[0].prompt

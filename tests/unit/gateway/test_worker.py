@@ -124,3 +124,17 @@ def test_a_port_that_is_taken_is_said(process, make, fake, tmp_path):
         )  # fmt: skip
         assert done.returncode == 3
         assert "Traceback" not in done.stderr
+
+
+def test_it_is_open_on_loopback_only(tmp_path):
+    settings = GatewaySettings(
+        serving=Serving(host="0.0.0.0", open_on_loopback=True),
+        routes=(), targets=(), state=str(tmp_path), keeper=str(tmp_path / "k"),
+    )  # fmt: skip
+    write_settings(settings, tmp_path / "settings.json")
+    done = subprocess.run(
+        [sys.executable, "-m", "crossgrade.gateway", str(tmp_path / "settings.json")],
+        capture_output=True, text=True, check=False, timeout=20,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert "loopback only" in done.stderr
