@@ -3,9 +3,11 @@
 import json
 import socket
 import time
+from datetime import UTC, datetime
 
 import pytest
 
+from crossgrade.identity import KeyRecord, Keyring, KeySecret, keyring_bytes, new_key, read_keyring
 from crossgrade.testing import FakeProvider, Fault, Reply
 
 POST = b"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\n"
@@ -99,6 +101,61 @@ def test_bad_input_gets_a_clear_error_and_harms_nothing(world, fake, name):
     assert answer.headers["x-request-id"].startswith("req-")
     assert not fake.requests
     assert world.raw(WHOLE).status == 200
+
+
+@pytest.mark.parametrize("name", MALFORMED)
+def test_bad_input_after_a_good_request_is_refused_alike(world, make, name):
+    sent, status = MALFORMED[name]
+    connection = world.connect()
+    connection.sendall(WHOLE)
+    assert make.read_answer(connection).status == 200
+    connection.sendall(sent)
+    assert make.read_answer(connection).status == status
+
+
+def test_a_head_that_comes_again_is_taken_with_every_length_of_body(world, make, fake):
+    connection = world.connect()
+    texts = ["", "a", "b" * 1000, "c", "d" * 100_000, "e"]
+    for text in texts:
+        body = json.dumps({"model": "support", "messages": [{"role": "user", "content": text}]}).encode()
+        connection.sendall(_post(b"", body))
+        assert make.read_answer(connection).status == 200
+    sent = [json.loads(request.body)["messages"][0]["content"] for request in fake.requests]
+    assert sent == texts
+
+
+def test_a_head_that_comes_again_may_be_split_or_followed_by_another(world, make):
+    connection = world.connect()
+    for pieces in (
+        [WHOLE],
+        [WHOLE[:-5], WHOLE[-5:]],
+        [WHOLE + WHOLE],
+        [WHOLE],
+        [WHOLE + WHOLE[:50], WHOLE[50:]],
+    ):
+        rest = b""
+        for piece in pieces:
+            connection.sendall(piece)
+            time.sleep(0.02)
+        for _ in range(sum(map(len, pieces)) // len(WHOLE)):
+            answer = make.read_answer(connection, rest)
+            assert answer.status == 200
+            rest = answer.rest
+
+
+def test_who_calls_is_asked_again_when_the_head_or_the_keyring_changes(run, make, fake):
+    mine, other = new_key(), new_key()
+    now = datetime.now(UTC)
+    secrets = (KeySecret(digest=mine.digest, created_at=now),)
+    known = read_keyring(keyring_bytes([KeyRecord(id=mine.id, name="a", secrets=secrets, created_at=now)]))
+    with run([make.target(fake)], open_on_loopback=False) as world:
+        connection = world.connect()
+        keyrings = {200: known, 401: Keyring()}
+        for key, status in ((mine, 200), (mine, 200), (other, 401), (mine, 200), (mine, 401), (mine, 200)):
+            if key is mine:
+                world.on_loop(lambda status=status: setattr(world.worker.gateway, "keys", keyrings[status]))
+            connection.sendall(_post(b"authorization: Bearer %b\r\n" % key.text.encode()))
+            assert make.read_answer(connection).status == status
 
 
 FORBIDDEN = [
