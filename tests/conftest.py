@@ -14,6 +14,7 @@ settings.register_profile("offline", deadline=None, max_examples=60)
 settings.load_profile("offline")
 
 CLIENTS = Path(os.environ.get("CROSSGRADE_TEST_CLIENTS", Path(__file__).parents[1] / ".venvs"))
+VERIFY = Path(__file__).parent / "verify"
 CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome")
 
 
@@ -24,6 +25,13 @@ def pytest_configure(config: pytest.Config) -> None:
     # A shell without job control starts background jobs with SIGINT ignored, and children inherit that.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave tests/verify, which takes hours, to whoever names it: `make verify`."""
+    if collection_path == VERIFY and not any("verify" in str(given) for given in config.args):
+        return True
+    return None
 
 
 def _model_present(name: str) -> bool:
