@@ -1,6 +1,7 @@
 """The composition root, which is the Python API: configuration, store, providers and stages together."""
 
 from crossgrade.project._bills import Bills, OfferBill, bill_offers
+from crossgrade.project._moves import Move, cheapest_move, saving_of
 from crossgrade.project._onboarding import Onboarded, onboard
 from crossgrade.project._project import DEFAULT_CONFIG, Check, Project
 from crossgrade.project._results import decide_results
@@ -10,6 +11,7 @@ __all__ = [
     "DEFAULT_CONFIG",
     "Bills",
     "Check",
+    "Move",
     "OfferBill",
     "Onboarded",
     "Project",
@@ -17,6 +19,8 @@ __all__ = [
     "RouteState",
     "Routing",
     "bill_offers",
+    "cheapest_move",
     "decide_results",
     "onboard",
+    "saving_of",
 ]

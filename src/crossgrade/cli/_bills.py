@@ -1,0 +1,192 @@
+"""Bills as words: the lines of the table, the JSON, and what is said about them on stderr."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+from crossgrade.cli._output import note
+
+if TYPE_CHECKING:
+    from crossgrade.economics import Bill, Commitment, WinBack
+    from crossgrade.economics.boxes import BoxBill
+    from crossgrade.project import Bills, Move, OfferBill
+
+
+def offer_row(bills: "Bills", row: "OfferBill", commitment: "Commitment") -> dict[str, Any]:
+    """Return an offer as a line of the table."""
+    from crossgrade.project import saving_of
+
+    found = row.bill
+    month = found.month
+    return {
+        "offer": row.offer,
+        "$/month": usd(found.usd_per_month),
+        "interval": None if month.low is None else f"{usd(month.low)} to {usd(month.high)}",
+        "$/M tokens": usd(found.per_mtok_usd),
+        "$/call": usd(found.per_call_usd.value),
+        **({"$/solved": usd(row.per_solved_usd.value)} if row.per_solved_usd else _no_scores(bills)),
+        "mostly": _mostly(found),
+        "batch": None if row.batch is None else usd(row.batch.usd_per_month),
+        "saves": usd(saving_of(bills, row, commitment)),
+        "tokens": row.tokens,
+        "to know": "; ".join(_to_know(row)) or None,
+    }
+
+
+def _no_scores(bills: "Bills") -> dict[str, None]:
+    """Keep the column where some other offer of the table has it."""
+    return {"$/solved": None} if any(row.per_solved_usd for row in bills.offers) else {}
+
+
+def offer_record(bills: "Bills", row: "OfferBill", commitment: "Commitment") -> dict[str, Any]:
+    """Return an offer as it stands in the JSON."""
+    from crossgrade.project import saving_of
+
+    return {
+        "offer": row.offer,
+        "status": row.status,
+        "price": row.price,
+        "bill": row.bill,
+        "batch_usd_per_month": None if row.batch is None else row.batch.usd_per_month,
+        "per_solved_usd": row.per_solved_usd,
+        "saving_usd_per_month": saving_of(bills, row, commitment),
+        "tokens": row.tokens,
+        "facts": row.facts,
+        "calls_too_long": row.too_long,
+        "doubts": row.doubts,
+    }
+
+
+def _mostly(bill: "Bill") -> str | None:
+    if bill.dominant_share is None:
+        return None
+    return f"{bill.dominated_by} {bill.dominant_share:.0%}"
+
+
+def _to_know(row: "OfferBill") -> Iterator[str]:
+    if row.bill.per_call_usd.value is None and row.bill.reason:
+        yield row.bill.reason
+    if row.status == "retired":
+        yield f"retired on {row.facts.retires_on}"
+    elif row.status == "delisted":
+        yield f"gone from catalogues since {row.facts.delisted_on}"
+    elif row.facts.retires_on is not None:
+        yield f"retires on {row.facts.retires_on}"
+    if row.too_long:
+        yield f"{row.too_long:,} calls are longer than its {row.facts.context_tokens:,} tokens"
+    yield from row.doubts
+
+
+def explain(bills: "Bills", *, left_out: int) -> None:
+    """Say on stderr what was billed."""
+    mix = bills.mix
+    note(f"traffic: {bills.traffic.source}")
+    if mix.input_tokens is not None and mix.output_tokens is not None:
+        ratio = "" if mix.input_per_output is None else f" ({mix.input_per_output:.3g}:1)"
+        hits = "unknown" if mix.cache_hit_share is None else f"{mix.cache_hit_share:.0%}"
+        note(
+            f"a call: {mix.input_tokens:,.0f} tokens in, {mix.output_tokens:,.0f} out{ratio}; "
+            f"cache hits {hits}"
+        )
+    if bills.traffic.calls_per_month is None:
+        note("no bill a month: give `--per-day N`")
+    else:
+        note(f"{bills.traffic.calls_per_month:,.0f} calls a month of 30 days; list prices of {bills.on}")
+    if left_out:
+        note(f"{left_out} more offers; `--limit` and `--json` show them")
+
+
+def tell_move(bills: "Bills", move: "Move | None") -> None:
+    """Say on stderr what the cheapest move is worth, and what would undo it."""
+    if move is None:
+        return
+    saving, back = move.saving_usd_per_month, move.incumbent_wins_back
+    if saving is None or back is None:
+        return
+    if saving <= 0:
+        note(f"{bills.incumbent} is the cheapest already: {move.to} would cost {usd(-saving)} more a month")
+        return
+    note(f"the cheapest without a doubt is {move.to}: {usd(saving)} less a month")
+    note(f"moving costs {_payback_words(move)}")
+    note(f"{bills.incumbent} wins back {'; '.join(_win_back_words(back))}")
+    note("what is cheaper is not shown to be good enough: `crossgrade evaluate` and `decide` do that")
+
+
+def _payback_words(move: "Move") -> str:
+    unknown = ", ".join(move.moving_costs_unknown)
+    months, volume = move.payback_months.value, move.paid_back_in_a_year_from
+    if months is None:
+        return f"are not stated ({unknown}), so neither is when a move has paid for itself"
+    rest = f" without {unknown}" if unknown else ""
+    at = "" if volume is None else f", within a year from {volume:,.0f} calls a day"
+    return f"{usd(move.moving_usd)}{rest}: paid back after {months:.2g} months{at}"
+
+
+def _win_back_words(back: "WinBack") -> Iterator[str]:
+    prices = f"{usd(back.input_per_mtok)} in, {usd(back.output_per_mtok)} out per million"
+    yield f"at {back.discount:.0%} off: {prices}"
+    if back.batch_usd_per_month is not None:
+        yield f"by batch ({usd(back.batch_usd_per_month)} a month): {'yes' if back.batch_wins else 'no'}"
+    hits = "no" if back.cache_hit_share is None else f"from {back.cache_hit_share:.0%} of input cached"
+    yield f"by its cache: {hits}"
+    if back.committed_usd_per_month:
+        yield f"{usd(back.committed_usd_per_month)} a month stay owed to it after a move, and are counted"
+
+
+def usd(amount: float | Decimal | None) -> str | None:
+    """Return dollars with as many digits as matter."""
+    if amount is None:
+        return None
+    value = float(amount)
+    digits = (
+        0 if abs(value) >= 1000 else 2 if abs(value) >= 1 or value == 0 else 4 if abs(value) >= 1e-2 else 8
+    )
+    text = f"{value:,.{digits}f}"
+    return text.rstrip("0").rstrip(".") if digits == 8 else text
+
+
+def box_row(box: "BoxBill", columns: Iterable[str], *, saves: Decimal | None) -> dict[str, Any]:
+    """Return boxes of one's own as a line of the offers' table."""
+    month, busy = box.month, box.busy.value
+    said = {
+        "offer": box.name,
+        "$/month": usd(month.value),
+        "interval": None if month.low is None else f"{usd(month.low)} to {usd(month.high)}",
+        "$/M tokens": usd(box.per_mtok_usd),
+        "mostly": None if busy is None else f"idle {max(0.0, 1 - busy):.0%}",
+        "saves": usd(saves),
+        "tokens": "serving model",
+        "to know": None
+        if box.boxes is None
+        else f"{box.boxes} x {box.gpus} GPUs at ${box.usd_per_gpu_hour} an hour",
+    }
+    return {name: said.get(name) for name in columns}
+
+
+def tell_boxes(boxes: "Sequence[BoxBill]") -> None:
+    """Say on stderr where boxes of one's own break even, and how busy they would be then."""
+    for box in boxes:
+        low, high = box.box_tokens_per_day.low, box.box_tokens_per_day.high
+        if low is not None and high is not None:
+            note(
+                f"{box.name}: one box serves {_tokens(low)} to {_tokens(high)} tokens a day of this mix "
+                f"(80 % band); planned to be at most {box.planned_utilisation:.0%} busy"
+            )
+        for even in box.break_even:
+            share = even.utilisation.value
+            reach = "" if share is None or share <= 1 else ": more than one box can serve"
+            note(
+                f"  break-even with {even.against} ({usd(even.hosted_per_mtok)} a million): "
+                f"{_tokens(even.tokens_per_day)} tokens a day, the box {share or 0:.0%} busy{reach}"
+            )
+
+
+def _tokens(count: float | Decimal) -> str:
+    """Return a number of tokens in millions or billions."""
+    value = float(count)
+    return f"{value / 1e9:,.3g}B" if value >= 1e9 else f"{value / 1e6:,.3g}M"
+
+
+def _rent(box: "BoxBill") -> str | None:
+    gpus = None if box.boxes is None else box.boxes * box.gpus
+    return None if gpus is None else f"{gpus} GPUs at ${box.usd_per_gpu_hour} an hour"
