@@ -11,6 +11,7 @@ from crossgrade.economics.serving._config_json import read_architecture
 from crossgrade.economics.serving._cycle import (
     Load,
     Served,
+    cheapest_deployment,
     most_in_flight,
     prompt_seconds,
     require_fit,
@@ -25,6 +26,7 @@ from crossgrade.economics.serving._fit import (
     predict_points,
 )
 from crossgrade.economics.serving._hardware import ENGINES, PRECISIONS, Deployment, Gpu, GpuPrice
+from crossgrade.economics.serving._measured import MeasuredLevel, TimedCall, measured_level
 from crossgrade.economics.serving._memory import MemoryFit, memory_fit, smallest_deployment
 from crossgrade.economics.serving._packaged import (
     known_gpu,
@@ -42,6 +44,14 @@ from crossgrade.economics.serving._price import (
     break_even_tokens_per_day,
     hosting_ladder,
 )
+from crossgrade.economics.serving._scaling import (
+    BATCHES,
+    EXPERTS,
+    Announced,
+    ScalingStep,
+    announced_models,
+    scaling_steps,
+)
 from crossgrade.economics.serving._sizes import (
     Parameters,
     expert_coverage,
@@ -54,11 +64,14 @@ from crossgrade.economics.serving._timing import IDEAL, Constants
 
 __all__ = [
     "BAND_LEVEL",
+    "BATCHES",
     "ENGINES",
     "ENOUGH_FOR_A_BAND",
+    "EXPERTS",
     "GROUPINGS",
     "IDEAL",
     "PRECISIONS",
+    "Announced",
     "Constants",
     "CrossValidation",
     "Deployment",
@@ -66,14 +79,19 @@ __all__ = [
     "GpuPrice",
     "GroupError",
     "Load",
+    "MeasuredLevel",
     "MeasuredPoint",
     "MemoryFit",
     "Parameters",
+    "ScalingStep",
     "Served",
     "ServedAt",
     "ServingFit",
+    "TimedCall",
+    "announced_models",
     "box_usd_per_day",
     "break_even_tokens_per_day",
+    "cheapest_deployment",
     "cross_validate",
     "expert_coverage",
     "fit_constants",
@@ -86,6 +104,7 @@ __all__ = [
     "known_models",
     "kv_bytes_per_token",
     "kv_values",
+    "measured_level",
     "measured_of",
     "memory_fit",
     "most_in_flight",
@@ -96,6 +115,7 @@ __all__ = [
     "read_measurements",
     "refit_serving",
     "require_fit",
+    "scaling_steps",
     "serve",
     "shipped_fit",
     "shipped_measurements",

@@ -6,6 +6,7 @@ prefill", Agrawal et al., OSDI 2024). Throughput follows from the length of that
 law. Prices split a cycle's seconds into those that prompts cause and the rest.
 """
 
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 
 from crossgrade.domain import Architecture
 from crossgrade.economics.serving._hardware import Deployment
-from crossgrade.economics.serving._memory import memory_fit, smallest_deployment
+from crossgrade.economics.serving._memory import growing, memory_fit, smallest_deployment
 from crossgrade.economics.serving._timing import Constants, least_seconds, step_seconds
 from crossgrade.economics.serving._work import Array, StepWork, step_work
 from crossgrade.errors import UsageError
@@ -113,11 +114,33 @@ def require_fit(model: Architecture, deployment: Deployment, load: Load) -> None
         )
     raise UsageError(
         f"{model.name} in {d.precision} with {context:,} tokens in flight does not fit"
-        f" {d.gpus} x {d.gpu.name}: a GPU would need {needed / 1e9:,.1f} GB ({fit.weight_bytes / 1e9:,.1f} of weights,"
-        f" {fit.sequence_bytes / 1e9:,.1f} of a {d.kv_bits}-bit cache) and is"
+        f" {d.gpus} x {d.gpu.name}: a GPU would need {needed / 1e9:,.1f} GB"
+        f" ({fit.weight_bytes / 1e9:,.1f} of weights, {fit.sequence_bytes / 1e9:,.1f} of a {d.kv_bits}-bit"
+        " cache) and is"
         f" {fit.missing_bytes / 1e9:,.1f} GB too small",
         hint=hint,
     )
+
+
+def cheapest_deployment(
+    model: Architecture, like: Deployment, load: Load, constants: Constants
+) -> Deployment | None:
+    """Return the deployment within one domain of fast links whose tokens cost least at full use.
+
+    Where none there fits, the smallest one that does, or None.
+    """
+    held = _held_tokens(load)
+    best, least = None, math.inf
+    for candidate in growing(like):
+        if candidate.crosses_network or candidate.attention_replicas > 1:
+            break
+        if not memory_fit(model, candidate, held).sequences:
+            continue
+        served = serve(model, candidate, load, constants)
+        cost = float(served.input_gpu_s[0] * load.input_tokens + served.output_gpu_s[0] * load.output_tokens)
+        if cost < least:
+            best, least = candidate, cost
+    return best or smallest_deployment(model, like, held)
 
 
 def _held_tokens(load: Load) -> int:

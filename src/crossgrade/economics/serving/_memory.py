@@ -53,19 +53,22 @@ def memory_fit(model: Architecture, deployment: Deployment, context: int) -> Mem
     )
 
 
-def smallest_deployment(model: Architecture, like: Deployment, context: int) -> Deployment | None:
-    """Return the deployment like the given one with the fewest GPUs that holds one sequence.
+def smallest_deployment(
+    model: Architecture, like: Deployment, context: int, *, sequences: int = 1
+) -> Deployment | None:
+    """Return the deployment like the given one with the fewest GPUs that holds so many sequences.
 
     Tries tensor parallelism by powers of two within a domain of fast links, then more replicas of it;
     None where even 1,024 GPUs do not hold it, as when one sequence is larger than a domain.
     """
-    for candidate in _growing(like):
-        if memory_fit(model, candidate, context).sequences:
+    for candidate in growing(like):
+        if memory_fit(model, candidate, context).sequences >= sequences:
             return candidate
     return None
 
 
-def _growing(like: Deployment) -> Iterator[Deployment]:
+def growing(like: Deployment) -> Iterator[Deployment]:
+    """Yield deployments like the given one, from one GPU to 1,024."""
     tensor = 1
     while tensor <= like.gpu.domain_gpus:
         yield replace(like, tensor_parallel=tensor, attention_replicas=1, expert_parallel=1)

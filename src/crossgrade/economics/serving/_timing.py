@@ -100,7 +100,7 @@ def step_seconds(work: StepWork, constants: Constants) -> Array:
     overhead = np.array([1.0 if engine == "trtllm" else getattr(c, engine) for engine in ENGINES])[
         work.engine
     ]
-    rounds = work.rounds * c.round_us * (1 + work.crosses * c.network_rounds)
+    rounds = c.round_us * (work.rounds + work.network_rounds * (1 + c.network_rounds))
     lost_us = rounds + work.kernels * c.kernel_us + c.step_ms * 1e3 + c.sequence_us * work.sequences
     return np.asarray(parts + work.sent / (work.link * c.link) + lost_us * overhead * 1e-6)
 

@@ -39,7 +39,8 @@ class StepWork:
 
     `flops`, `bytes` and `peak` have shape (len(PARTS), n), `rows` the tokens that each matrix of a
     part multiplies and `columns` the narrow side of those matrices; `sent` are bytes over the link,
-    `rounds` collective operations one after the other. All but the first five have shape (n,).
+    `rounds` collective operations one after the other, `network_rounds` those between machines. All
+    but the first five have shape (n,).
     """
 
     flops: Array
@@ -53,7 +54,7 @@ class StepWork:
     rounds: Array
     kernels: Array
     sequences: Array
-    crosses: Array
+    network_rounds: Array
     engine: NDArray[np.intp]
 
 
@@ -114,14 +115,17 @@ def step_work(
         prompt_tokens / d.attention_replicas * cached * model.softmax_layers / spread,
     ]
     per_expert = tokens * model.top_k / np.maximum(hit, 1e-9) if model.experts else ones
-    gathered = 2 * (tp - 1) / tp * own * model.hidden * 2 * 2 * model.layers
-    rounds = 2.0 * model.layers if tp > 1 else 0.0
+    # Two all-reduces a layer among the GPUs that share it, 16 bits a number.
+    sent = 2 * (tp - 1) / tp * own * model.hidden * 2 * 2 * model.layers
+    rounds, rounds_between = (2.0 * model.layers if tp > 1 else 0.0), 0.0
     if d.attention_replicas > 1 and model.experts:
-        # Tokens go to their experts in 8 bits and come back in 16.
-        gathered = gathered + own * model.hidden * 3 * min(model.top_k, ranks) * (ranks - 1) / ranks * (
-            model.expert_layers
-        )
-        rounds += 2.0 * model.expert_layers
+        # Tokens go to their experts in 8 bits and come back in 16, over the slowest link.
+        moved_out = own / tp * model.hidden * 3 * min(model.top_k, ranks) * (ranks - 1) / ranks
+        sent = sent + moved_out * model.expert_layers * gpu.link_bytes_s / d.link_bytes_s
+        if d.crosses_network:
+            rounds_between = 2.0 * model.expert_layers
+        else:
+            rounds += 2.0 * model.expert_layers
     return StepWork(
         flops=np.array(flops),
         bytes=np.array(moved),
@@ -129,12 +133,12 @@ def step_work(
         rows=np.array([own, own, per_expert, ones, ones]),
         columns=np.array([width * ones for width in _columns(model, d)]),
         bandwidth=gpu.bandwidth_bytes_s * ones,
-        sent=gathered * ones,
-        link=d.link_bytes_s * ones,
+        sent=sent * ones,
+        link=gpu.link_bytes_s * ones,
         rounds=rounds * ones,
         kernels=kernels(model) * ones,
         sequences=mine,
-        crosses=float(d.crosses_network) * ones,
+        network_rounds=rounds_between * ones,
         engine=np.full(len(tokens), ENGINES.index(d.engine)),
     )
 

@@ -1,0 +1,139 @@
+"""Options and lookups that the subcommands of `crossgrade cost` about own GPUs share."""
+
+from collections.abc import Callable
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from crossgrade.errors import DataError, UsageError
+
+if TYPE_CHECKING:
+    from crossgrade.domain import Architecture
+    from crossgrade.economics.serving import Deployment, GpuPrice, Load, ServingFit
+
+FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
+
+MAX_CONFIG_BYTES = 4 * 2**20
+MAX_FIT_BYTES = 4 * 2**20
+
+
+def deployment_options(function: FunctionT) -> FunctionT:
+    """Add the options that describe a deployment; `deployment` makes one of them."""
+    options = (
+        click.option("--gpu", default="h100", show_default=True, metavar="NAME", help="Kind of GPU."),
+        click.option("--tp", type=click.IntRange(1, 1024), metavar="N",
+                     help="GPUs that share each layer.  [default: the cheapest a token]"),
+        click.option("--replicas", type=click.IntRange(1, 1024), default=1, show_default=True, metavar="N",
+                     help="Groups of such GPUs that serve apart and share experts."),
+        click.option("--precision", default="fp8", show_default=True, metavar="NAME",
+                     help="Width of the weights."),
+        click.option("--kv-bits", type=int, default=8, show_default=True, metavar="N",
+                     help="Width of the cache; it changes the answer by half."),
+        click.option("--engine", default="vllm", show_default=True, metavar="NAME",
+                     help="vllm, sglang or trtllm."),
+        click.option("--keeps-chunks", is_flag=True,
+                     help="The engine keeps what local layers no longer see."),
+        click.option("--usd-per-gpu-hour", metavar="USD",
+                     help="Rent of one GPU.  [default: the packaged typical rent]"),
+    )  # fmt: skip
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
+def model_of(name: str | None, config_json: Path | None) -> "Architecture":
+    """Return the model that was named, or the one of a `config.json`."""
+    from crossgrade.economics.serving import known_model, read_architecture
+
+    if (name is None) == (config_json is None):
+        raise UsageError("which model?", hint="give one MODEL, or --config-json FILE")
+    if config_json is None:
+        assert name is not None
+        return known_model(name)
+    data = bounded_bytes(config_json, MAX_CONFIG_BYTES)
+    return read_architecture(parsed(data, config_json), name=config_json.stem, file=str(config_json))
+
+
+def deployment_of(
+    model: "Architecture", load: "Load", fit: "ServingFit", options: dict[str, Any]
+) -> "Deployment":
+    """Return the deployment that the options describe; without `--tp` the one whose tokens cost least."""
+    from crossgrade.economics.serving import Deployment, cheapest_deployment, known_gpu
+
+    replicas = options["replicas"]
+    asked = Deployment(
+        gpu=known_gpu(options["gpu"]),
+        precision=options["precision"],
+        tensor_parallel=options["tp"] or 1,
+        attention_replicas=replicas,
+        expert_parallel=replicas * (options["tp"] or 1) if replicas > 1 else 1,
+        engine=options["engine"],
+        kv_bits=options["kv_bits"],
+        frees_local=not options["keeps_chunks"],
+    )
+    if options["tp"] is not None or replicas > 1:
+        return asked
+    return cheapest_deployment(model, asked, load, fit.constants) or asked
+
+
+def rent_of(options: dict[str, Any]) -> "GpuPrice":
+    """Return the rent that was given, or the packaged one with its date and source."""
+    from crossgrade.economics.serving import GpuPrice, known_gpu
+
+    said = options["usd_per_gpu_hour"]
+    if said is None:
+        return known_gpu(options["gpu"]).typical
+    usd = dollars_of(said, "--usd-per-gpu-hour")
+    return GpuPrice(kind="given", usd_per_hour=usd, as_of="", source="--usd-per-gpu-hour")
+
+
+def dollars_of(said: str, option: str) -> Decimal:
+    """Read an amount of US dollars above 0."""
+    try:
+        usd = Decimal(said)
+    except ArithmeticError:
+        raise UsageError(f"{option} is {said!r}, which is no number") from None
+    if not (usd.is_finite() and 0 < usd < 1_000_000):
+        raise UsageError(f"{option} is {said}", hint="give an amount above 0 in US dollars")
+    return usd
+
+
+def fit_of(path: Path | None) -> "ServingFit":
+    """Return the fit in a file that `crossgrade cost calibrate` wrote, or the shipped one."""
+    from crossgrade.economics.serving import ServingFit, shipped_fit
+
+    if path is None:
+        return shipped_fit()
+    import msgspec
+
+    data = bounded_bytes(path, MAX_FIT_BYTES)
+    try:
+        return msgspec.convert(parsed(data, path), ServingFit)
+    except msgspec.ValidationError as error:
+        raise DataError(
+            f"this is no fit: {error}", file=path, hint="write one with `crossgrade cost calibrate`"
+        ) from None
+
+
+def bounded_bytes(path: Path, most: int) -> bytes:
+    """Read a file that must not be larger than `most` bytes."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(most + 1)
+    except OSError as error:
+        raise DataError(f"cannot be read: {error.strerror}", file=path, hint="check the path") from None
+    if len(data) > most:
+        raise DataError(f"larger than {most:,} bytes", file=path, hint="this is not the file that is wanted")
+    return data
+
+
+def parsed(data: bytes, path: Path) -> Any:
+    """Parse JSON of a file."""
+    import msgspec
+
+    try:
+        return msgspec.json.decode(data)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise DataError(f"not JSON: {error}", file=path) from None
