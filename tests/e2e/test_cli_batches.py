@@ -8,7 +8,9 @@ import pytest
 from tests.e2e.driving import CommandLine, Project
 
 
-@pytest.mark.parametrize("host", ["anthropic", "azure", "gemini", "mistral", "openai", "openrouter", "together", "xai"])
+@pytest.mark.parametrize(
+    "host", ["anthropic", "azure", "gemini", "mistral", "openai", "openrouter", "together", "xai"]
+)
 def test_both_models_answer_in_batches(cli: CommandLine, project: Project, host: str) -> None:
     project.change(
         "    prices: [{input_per_mtok: 10,",
