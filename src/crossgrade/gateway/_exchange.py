@@ -71,14 +71,28 @@ class Services(Protocol):
     def wall(self) -> float:
         """Seconds since 1970."""
 
-    def permit(self, principal: Principal, plan: Plan) -> tuple[Counter, ...]:
-        """Return the limits that count; raises AccessError where the route may not be used."""
+    def permit(self, principal: Principal, plan: Plan) -> "Permit":
+        """Return what a caller has on a route; raises AccessError where it may not be used."""
 
     def limit_refused(self, refusal: Refusal) -> None:
         """Count what a limit refused."""
 
     def answered(self, exchange: "Exchange", record: RequestRecord) -> None:
         """Take the record of a request that is over."""
+
+
+class Permit:
+    """What is the same for all requests of one caller on one route: limits, and most of the record."""
+
+    __slots__ = ("blank", "counters", "plan", "principal")
+
+    def __init__(
+        self, principal: Principal, plan: Plan, counters: tuple[Counter, ...], blank: RequestRecord
+    ) -> None:
+        self.principal = principal
+        self.plan = plan
+        self.counters = counters
+        self.blank = blank
 
 
 class Exchange:
@@ -88,6 +102,7 @@ class Exchange:
     segment: str | None = None
     payload: Payload | None = None
     plan: Plan | None = None
+    blank: RequestRecord | None = None
     target: TargetState | None = None
     choice: Choice | None = None
     attempts: Attempts | None = None
@@ -136,14 +151,15 @@ class Exchange:
             return
         self.plan = plan
         try:
-            counters = services.permit(self.principal, plan)
+            permit = services.permit(self.principal, plan)
         except AccessError as error:
             self.refuse(access_problem(error))
             return
+        self.blank = permit.blank
         choice = self._choose(plan, payload)
-        if counters:
+        if permit.counters:
             usd, tokens = self._estimate(choice.targets[0], payload)
-            outcome = services.limits.reserve(counters, usd, tokens, self._reserved)
+            outcome = services.limits.reserve(permit.counters, usd, tokens, self._reserved)
             if outcome is not None:
                 self._reserved(outcome)
         else:

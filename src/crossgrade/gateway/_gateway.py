@@ -10,14 +10,15 @@ from crossgrade.errors import AccessError
 from crossgrade.gateway._admission import LOCAL, loopback_problem, token_of
 from crossgrade.gateway._answers import Problem, access_problem
 from crossgrade.gateway._breaker import RetryBudget
-from crossgrade.gateway._exchange import Exchange
+from crossgrade.gateway._exchange import Exchange, Permit
 from crossgrade.gateway._head import Request, locate
 from crossgrade.gateway._large import LargePayload
-from crossgrade.gateway._limits import Counter, Limits, Refusal
+from crossgrade.gateway._limits import Limits, Refusal
 from crossgrade.gateway._messages import RequestRecord
 from crossgrade.gateway._metrics import Metrics
 from crossgrade.gateway._pages import Pages
 from crossgrade.gateway._payload import read_payload
+from crossgrade.gateway._record import blank_record
 from crossgrade.gateway._routes import Plan, Routes
 from crossgrade.gateway._server import ClientConnection
 from crossgrade.gateway._shadow import Shadows
@@ -74,7 +75,7 @@ class Gateway:
         self._folder = settings.state
         self._life = os.urandom(6).hex()
         self._count = 0
-        self._permits: dict[tuple[str, str], tuple[Principal, Plan, tuple[Counter, ...]]] = {}
+        self._permits: dict[tuple[str, str], Permit] = {}
 
     def next_id(self) -> str:
         """Return a fresh request id."""
@@ -149,18 +150,18 @@ class Gateway:
         client.caller = (headers, token, self.keys, now + _REMEMBERED_S, principal)
         return principal
 
-    def permit(self, principal: Principal, plan: Plan) -> tuple[Counter, ...]:
-        """Return the limits that count; raises AccessError where the route is closed to the caller."""
+    def permit(self, principal: Principal, plan: Plan) -> Permit:
+        """Return what a caller has on a route; raises AccessError where it is closed to them."""
         key = (principal.id, plan.name)
         found = self._permits.get(key)
-        if found is not None and found[0] is principal and found[1] is plan:
-            return found[2]
+        if found is not None and found.principal is principal and found.plan is plan:
+            return found
         self._check(principal, plan)
         counters = self.limits.resolve(principal, plan.name)
         if len(self._permits) >= _MOST_PERMITS:
             self._permits.clear()
-        self._permits[key] = (principal, plan, counters)
-        return counters
+        permit = self._permits[key] = Permit(principal, plan, counters, blank_record(self, principal, plan))
+        return permit
 
     def _check(self, principal: Principal, plan: Plan) -> None:
         """Check a route; a target asked for by its own name is open to whom one of its routes is open."""
