@@ -47,6 +47,7 @@ from crossgrade.gateway import (
 from crossgrade.serve._accounts import Accounts
 from crossgrade.serve._archive import Archive
 from crossgrade.serve._counting import Counting, keeper_name
+from crossgrade.serve._follow import keep_routes
 from crossgrade.serve._jwks import keep_jwks
 from crossgrade.serve._keys import keep_keys
 from crossgrade.serve._records import RecordFiles, Settled
@@ -117,6 +118,8 @@ class Keeper:
             self._begin()
         warn = partial(self._warn, "keys")
         self._spawn(keep_keys(self._url, Path(self._settings.state), shared=self._shared, warn=warn))
+        if self._shared:
+            self._spawn(keep_routes(self._url, Path(self._settings.state), partial(self._warn, "routes")))
         if self._settings.serving.issuers:
             self._spawn(keep_jwks(self._settings, partial(self._warn, "issuer")))
         while not ending.is_set() and os.getppid() == parent:

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from crossgrade.store._keys import Keys
     from crossgrade.store._migrate import HEAD
     from crossgrade.store._onboarding import OnboardingKind, OnboardingStep
-    from crossgrade.store._routes import Step
+    from crossgrade.store._routes import Routes, Step
     from crossgrade.store._store import Store
     from crossgrade.store._verdicts import StoredVerdict
 
@@ -60,6 +60,7 @@ __all__ = [
     "Record",
     "RecordedAnswer",
     "Response",
+    "Routes",
     "Run",
     "RunKey",
     "RunSample",
@@ -80,6 +81,7 @@ _LATE = {
     "OnboardingKind": "_onboarding",
     "OnboardingStep": "_onboarding",
     **dict.fromkeys(("Budgets", "Checkpoint", "LimitWindow", "Loan"), "_budgets"),
+    "Routes": "_routes",
     "Step": "_routes",
     "Store": "_store",
     "StoredVerdict": "_verdicts",

@@ -2,11 +2,16 @@
 
 import os
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from crossgrade.errors import StoreError
+from crossgrade.errors import ConfigError, StoreError
 from crossgrade.routing import Route, RouteTable, read_route_table, route_table_bytes, route_table_digest
+from crossgrade.store._database import connect
 from crossgrade.store._locks import file_lock
+from crossgrade.store._migrate import migrate
+from crossgrade.store._shared_routes import SharedRoutes
+
+_TRIES = 5
 
 Step = Literal["up", "down"]
 """Whether a new table sends more traffic to candidates, or takes some back."""
@@ -17,12 +22,30 @@ class Routes:
 
     `routes.json` is in force; `routes/VERSION-DIGEST.json` holds the history. A table is
     flushed to its place in the history and then put over `routes.json` by an atomic rename,
-    so a reader sees the old table or the new one and a crash leaves either.
+    so a reader sees the old table or the new one and a crash leaves either. Machines that share
+    a database publish through it (`shared`), and each writes its own files from it.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, shared: SharedRoutes | None = None) -> None:
         self._folder = folder
+        self._shared = shared
         self._history = folder / "routes"
+
+    @classmethod
+    def open(cls, url_or_path: str | Path, folder: Path) -> Self:
+        """Open the database that machines share as `Store.open` does, without what only measuring needs."""
+        database, _ = connect(url_or_path)
+        try:
+            migrate(database)
+        except BaseException:
+            database.close()
+            raise
+        return cls(folder, SharedRoutes(database))
+
+    def close(self) -> None:
+        """Close the database that `open` opened."""
+        if self._shared is not None:
+            self._shared.close()
 
     @property
     def path(self) -> Path:
@@ -34,6 +57,23 @@ class Routes:
 
         Raises `ConfigError` for a file that is no route table.
         """
+        self.follow()
+        return self._current()
+
+    def follow(self) -> None:
+        """Put in force here what another machine published."""
+        newest = None if self._shared is None else self._shared.newest()
+        if newest is None:
+            return
+        digest, content = newest
+        try:
+            current = self._current()
+        except ConfigError:
+            current = None  # damaged here, and whole there
+        if current is None or route_table_digest(current) != digest:
+            self._replace(read_route_table(content, file=f"route table {digest}"))
+
+    def _current(self) -> RouteTable | None:
         return _read(self.path) if self.path.exists() else None
 
     def history(self) -> list[Path]:
@@ -49,25 +89,26 @@ class Routes:
         too when the folder cannot be written.
         """
         with file_lock(self._folder / "locks" / "routes.lock", wait=True):
-            current = self.current()
-            seen = None if current is None else route_table_digest(current)
-            routes = table.routes
-            if seen != expected_digest:
-                if step == "up" or current is None:
-                    raise StoreError(
-                        "the route table was changed by somebody else in the meantime",
-                        hint="read the table that is in force now, then publish the change again",
-                    )
-                routes = self._merged(table, expected_digest, current)
-            version = 1 if current is None else current.version + 1
-            published = RouteTable(version=version, routes=routes, previous=seen)
-            try:
-                self._replace(published)
-            except OSError as error:
-                raise StoreError(
-                    f"the route table cannot be written to {self._folder} ({error.strerror})"
-                ) from error
+            for _ in range(_TRIES):
+                published = self._next(table, expected_digest, step)
+                if self._shared is None or self._shared.append(published):
+                    break
+            else:
+                raise _changed_meanwhile()
+            self._replace(published)
         return published
+
+    def _next(self, table: RouteTable, expected_digest: str | None, step: Step) -> RouteTable:
+        """Return the table as the next version of the one in force."""
+        current = self.current()
+        seen = None if current is None else route_table_digest(current)
+        routes = table.routes
+        if seen != expected_digest:
+            if step == "up" or current is None:
+                raise _changed_meanwhile()
+            routes = self._merged(table, expected_digest, current)
+        version = 1 if current is None else current.version + 1
+        return RouteTable(version=version, routes=routes, previous=seen)
 
     def _merged(self, table: RouteTable, base_digest: str | None, current: RouteTable) -> tuple[Route, ...]:
         """Return the current routes with those put in that `table` changes against its base."""
@@ -80,13 +121,25 @@ class Routes:
 
     def _replace(self, table: RouteTable) -> None:
         content = route_table_bytes(table)
-        self._history.mkdir(parents=True, exist_ok=True)
         name = _file_name(f"{table.version:06d}", route_table_digest(table))
-        _write_flushed(self._history / name, content)
-        fresh = self.path.with_suffix(".new")
-        _write_flushed(fresh, content)
-        fresh.replace(self.path)
-        _flush_folder(self._folder)
+        try:
+            self._history.mkdir(parents=True, exist_ok=True)
+            _write_flushed(self._history / name, content)
+            fresh = self.path.with_suffix(f".{os.getpid()}")
+            _write_flushed(fresh, content)
+            fresh.replace(self.path)
+            _flush_folder(self._folder)
+        except OSError as error:
+            raise StoreError(
+                f"the route table cannot be written to {self._folder} ({error.strerror})"
+            ) from error
+
+
+def _changed_meanwhile() -> StoreError:
+    return StoreError(
+        "the route table was changed by somebody else in the meantime",
+        hint="read the table that is in force now, then publish the change again",
+    )
 
 
 def _file_name(version: str, digest: str) -> str:

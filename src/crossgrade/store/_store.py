@@ -18,6 +18,7 @@ from crossgrade.store._onboarding import Onboardings
 from crossgrade.store._pairs import Pairs
 from crossgrade.store._routes import Routes, Step
 from crossgrade.store._runs import Runs
+from crossgrade.store._shared_routes import SharedRoutes
 from crossgrade.store._verdicts import Verdicts
 
 
@@ -34,7 +35,8 @@ class Store:
         self.runs = Runs(database, folder)
         self.answers = Answers(database)
         self.verdicts = Verdicts(database)
-        self.routes = Routes(folder)
+        is_shared = database.engine.dialect.name == "postgresql"
+        self.routes = Routes(folder, SharedRoutes(database) if is_shared else None)
         self.pairs = Pairs(database)
         self.feedback = FeedbackLog(database)
         self.alarms = Alarms(database)

@@ -315,3 +315,12 @@ onboarding_steps = Table(
     Column("at", String, nullable=False),
     Index("ix_onboarding_steps_offer", "offer", "workload"),
 )
+
+route_tables = Table(
+    "route_tables",
+    metadata,
+    Column("version", BigInteger, primary_key=True, autoincrement=False),
+    Column("digest", String, nullable=False),
+    Column("content", LargeBinary, nullable=False),
+    Column("at", String, nullable=False),
+)

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from pathlib import Path
 from uuid import uuid4
 
 import pytest
@@ -16,6 +17,7 @@ import pytest
 from crossgrade.domain import Limit
 from crossgrade.gateway import Outcome, RequestRecord, ShadowAnswer, ShadowPair
 from crossgrade.gateway._limits import Hold, Refusal
+from crossgrade.routing import Policy, Route, RouteTable
 from crossgrade.store import Budgets, Store
 from tests.unit.serve.driving import Machine, Worker, run, until
 
@@ -279,6 +281,10 @@ def shared(request: pytest.FixtureRequest) -> Iterator[dict[str, str]]:
             yield {"CROSSGRADE_REDIS_URL": f"redis://127.0.0.1:{server.server_address[1]}/0"}
             server.shutdown()
         return
+    yield {"CROSSGRADE_DATABASE_URL": _fresh_schema()}
+
+
+def _fresh_schema() -> str:
     import sqlalchemy
 
     server = os.environ["CROSSGRADE_TEST_POSTGRES_URL"]
@@ -287,7 +293,7 @@ def shared(request: pytest.FixtureRequest) -> Iterator[dict[str, str]]:
     with engine.begin() as connection:
         connection.execute(sqlalchemy.schema.CreateSchema(schema))
     engine.dispose()
-    yield {"CROSSGRADE_DATABASE_URL": f"{server}?options=-csearch_path%3D{schema}".replace("+psycopg", "")}
+    return f"{server}?options=-csearch_path%3D{schema}".replace("+psycopg", "")
 
 
 def test_two_machines_share_a_limit(machines: Make, shared: dict[str, str]) -> None:
@@ -314,5 +320,22 @@ def test_two_machines_share_a_limit(machines: Make, shared: dict[str, str]) -> N
                     worker.limits.settle(outcome, 0.0, 0)
                     served += 1
             assert served == 40
+
+    run(use())
+
+
+@pytest.mark.needs("postgresql")
+def test_a_route_table_of_another_machine_is_served_here(machines: Make, tmp_path: Path) -> None:
+    url = _fresh_schema()
+    machine = machines(environ={"CROSSGRADE_DATABASE_URL": url})
+    policy = Policy(kind="keep", incumbent="gpt")
+    table = RouteTable(version=1, routes=(Route(name="chat", policy=policy, targets={"gpt": "gpt"}),))
+    with Store.open(url, folder=tmp_path) as there:
+        there.publish_route(table, None)
+        published = there.routes.path.read_bytes()
+
+    async def use() -> None:
+        here = machine.folder / "routes.json"
+        await until(lambda: here.exists() and here.read_bytes() == published)
 
     run(use())

@@ -26,20 +26,27 @@ def store(path: Path) -> Iterator[Store]:
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.needs("postgresql"))])
 def any_store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
     """A store on SQLite, and one on PostgreSQL in a schema of its own."""
-    if request.param == "sqlite":
-        url = str(tmp_path / "crossgrade.db")
-    else:
-        import sqlalchemy
-
-        server = os.environ["CROSSGRADE_TEST_POSTGRES_URL"]
-        schema = f"test_{uuid4().hex}"
-        engine = sqlalchemy.create_engine(server)
-        with engine.begin() as connection:
-            connection.execute(sqlalchemy.schema.CreateSchema(schema))
-        engine.dispose()
-        url = f"{server}?options=-csearch_path%3D{schema}"
+    url = str(tmp_path / "crossgrade.db") if request.param == "sqlite" else _fresh_schema()
     with Store.open(url, folder=tmp_path) as opened:
         yield opened
+
+
+@pytest.fixture
+def shared_url() -> str:
+    """A PostgreSQL database that several machines may open."""
+    return _fresh_schema()
+
+
+def _fresh_schema() -> str:
+    import sqlalchemy
+
+    server = os.environ["CROSSGRADE_TEST_POSTGRES_URL"]
+    schema = f"test_{uuid4().hex}"
+    engine = sqlalchemy.create_engine(server)
+    with engine.begin() as connection:
+        connection.execute(sqlalchemy.schema.CreateSchema(schema))
+    engine.dispose()
+    return f"{server}?options=-csearch_path%3D{schema}"
 
 
 def make_run(**changes: object) -> Run:

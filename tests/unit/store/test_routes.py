@@ -72,3 +72,27 @@ def test_a_folder_that_cannot_be_written(store: Store, path: Path) -> None:
     (path.parent / "routes").write_text("a file where a folder should be")
     with pytest.raises(StoreError, match="cannot be written"):
         store.publish_route(table(route("chat")), None)
+
+
+@pytest.mark.needs("postgresql")
+def test_machines_that_share_a_database_publish_to_each_other(tmp_path: Path, shared_url: str) -> None:
+    with (
+        Store.open(shared_url, folder=tmp_path / "here") as here,
+        Store.open(shared_url, folder=tmp_path / "there") as there,
+    ):
+        first = here.publish_route(table(route("chat"), route("mail")), None)
+        assert there.routes.current() == first
+        assert there.routes.path.read_bytes() == here.routes.path.read_bytes()
+
+        second = there.publish_route(table(route("chat"), route("mail", "keep")), route_table_digest(first))
+        with pytest.raises(StoreError, match="changed by somebody else"):
+            here.publish_route(table(route("chat"), route("new")), route_table_digest(first))
+        stepped = first.replacing(route("chat", "keep"), previous=route_table_digest(first))
+        third = here.publish_route(stepped, route_table_digest(first), step="down")
+        assert (second.version, third.version) == (2, 3)
+        assert {name: each.policy.kind for name, each in third.by_name.items()} == {
+            "chat": "keep",
+            "mail": "keep",
+        }
+        there.routes.follow()
+        assert there.routes.path.read_bytes() == here.routes.path.read_bytes()
