@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Literal
 
 from crossgrade.domain import RouteSpec
+from crossgrade.errors import ConfigError
 from crossgrade.gateway._messages import Reason
 from crossgrade.gateway._targets import TargetState
 from crossgrade.routing import RequestFacts, Route, RouteTable
@@ -112,7 +113,7 @@ class Plan:
 
 
 class Routes:
-    """All plans at one moment, by the names under which clients ask."""
+    """All plans at one moment, by the names under which clients ask; the table was checked."""
 
     def __init__(
         self,
@@ -126,7 +127,7 @@ class Routes:
         short = digest.removeprefix("sha256:")[:12]
         stamp = "" if table is None else f"{table.version}-{short}"
         self.plans = tuple(
-            Plan(spec, _known_route(table, spec.name, targets), targets, stamp) for spec in specs
+            Plan(spec, None if table is None else table.route(spec.name), targets, stamp) for spec in specs
         )
         self.by_name = {plan.name: plan for plan in self.plans}
         self._by_model = {name: _direct(name, targets) for name in targets}
@@ -155,9 +156,13 @@ def _direct(name: str, targets: Mapping[str, TargetState]) -> Plan:
     return Plan(RouteSpec(name=name, incumbent=name), None, targets, "", is_direct=True)
 
 
-def _known_route(table: RouteTable | None, name: str, targets: Mapping[str, TargetState]) -> Route | None:
-    """Return the table's route, None when it names an offer that is not configured here."""
-    route = None if table is None else table.route(name)
-    if route is None or not all(offer in targets for offer in route.targets.values()):
-        return None
-    return route
+def check_offers(table: RouteTable, specs: Iterable[RouteSpec], targets: Mapping[str, TargetState]) -> None:
+    """Raise ConfigError when the table sends a configured route to an offer that is not configured."""
+    names = {spec.name for spec in specs}
+    for route in table.routes:
+        for offer in route.targets.values() if route.name in names else ():
+            if offer not in targets:
+                raise ConfigError(
+                    f"route `{route.name}` of the table goes to offer `{offer}`, which is not configured",
+                    hint="restart `crossgrade serve`, which reads the configuration again",
+                )

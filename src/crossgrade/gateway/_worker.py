@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import os
+import resource
 import signal
 import socket
 import sys
@@ -17,7 +18,7 @@ from crossgrade.gateway._keeper import Keeper
 from crossgrade.gateway._limits import Limits
 from crossgrade.gateway._metrics import Metrics
 from crossgrade.gateway._pages import Pages
-from crossgrade.gateway._routes import Routes
+from crossgrade.gateway._routes import Routes, check_offers
 from crossgrade.gateway._server import ClientConnection, Edge
 from crossgrade.gateway._shadow import Shadows
 from crossgrade.gateway._state import WatchedFile
@@ -31,6 +32,7 @@ from crossgrade.telemetry import log_line
 DRAIN_S = 30.0
 _GAUGES_S = 1.0
 _BACKLOG = 2048
+_OTHER_FILES = 256
 _GC_THRESHOLD = 20_000
 """Requests leave no cycles behind, so there is little to look for."""
 
@@ -131,6 +133,7 @@ class Worker:
     def _take_routes(self, data: bytes) -> None:
         gateway = self.gateway
         table = read_route_table(data)
+        check_offers(table, gateway.specs, gateway.targets)
         gateway.routes = Routes(gateway.specs, gateway.targets, table, route_table_digest(table))
         self.metrics.set("crossgrade.gateway.table_version", value=table.version)
 
@@ -191,12 +194,22 @@ def _listen(host: str, port: int) -> socket.socket:
     return listening
 
 
+def _allow_connections(serving: Serving) -> None:
+    """Let the process open as many files as its connections may need, as far as the system allows."""
+    wanted = 2 * serving.max_connections + _OTHER_FILES
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+
+
 async def serve(settings: GatewaySettings, number: int) -> None:
     """Run one worker until SIGTERM or SIGINT."""
     loop = asyncio.get_running_loop()
     stopped = asyncio.Event()
     for sign in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(sign, stopped.set)
+    _allow_connections(settings.serving)
     worker = Worker(settings, number=number)
     await worker.start()
     gc.collect()

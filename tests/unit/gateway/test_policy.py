@@ -111,6 +111,11 @@ def test_a_new_table_is_taken_up_and_a_broken_one_is_not(both, make, tmp_path):
         assert world.post(make.chat()).headers["x-crossgrade-target"] == "small"
         _write(tmp_path / "routes.json", b'{"not": "a table"}')
         look()
+        elsewhere = Route(
+            name="support", policy=Policy(kind="keep", incumbent="gpt"), targets={"gpt": "nowhere"}
+        )
+        publish(tmp_path, RouteTable(version=4, routes=(elsewhere,)))
+        look()
         (tmp_path / "routes.json").unlink()
         look()
         answer = world.post(make.chat())

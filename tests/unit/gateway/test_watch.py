@@ -1,0 +1,68 @@
+"""Following a stream, wherever its bytes are split."""
+
+import pytest
+
+from crossgrade.gateway._watch import Watch
+from crossgrade.wire import FlavourName
+
+CHAT = (
+    b'data: {"id":"c-1","choices":[{"delta":{"content":"say \\"error\\": [DONE] message_stop"}}],"usage":null}\n\n'
+    b": ping\n\n"
+    b'data: {"id":"c-1","choices":[{"delta":{},"finish_reason":"stop"}]}\n\n'
+)
+COUNT = b'data: {"id":"c-1","choices":[],"usage":{"prompt_tokens":7,"completion_tokens":3}}\n\n'
+DONE = b"data: [DONE]\n\n"
+MESSAGE = (
+    b'event: message_start\ndata: {"type":"message_start","message":{"id":"m-1","usage":{"input_tokens":7,"output_tokens":1}}}\n\n'
+    b'event: content_block_delta\ndata: {"type":"content_block_delta","delta":{"text":"message_stop"}}\n\n'
+    b'event: message_delta\ndata: {"type":"message_delta","usage":{"output_tokens":3}}\n\n'
+    b'event: message_stop\ndata: {"type":"message_stop"}\n\n'
+)
+RESPONSE = (
+    b'event: response.created\ndata: {"type":"response.created","response":{"id":"r-1","usage":null}}\n\n'
+    b'event: response.output_text.delta\ndata: {"type":"response.output_text.delta","delta":"response.completed"}\n\n'
+    b'event: response.completed\ndata: {"type":"response.completed","response":{"id":"r-1","error":null,'
+    b'"usage":{"input_tokens":7,"output_tokens":3}}}\n\n'
+)
+
+STREAMS: list[tuple[FlavourName, bytes, bytes, str]] = [
+    ("openai", CHAT + COUNT + DONE, CHAT + DONE, "c-1"),
+    ("anthropic", MESSAGE, MESSAGE, "m-1"),
+    ("openai-responses", RESPONSE, RESPONSE, "r-1"),
+]
+
+
+@pytest.mark.parametrize("line_end", [b"\n", b"\r\n"])
+@pytest.mark.parametrize(("flavour", "sent", "passed", "response_id"), STREAMS)
+def test_whole_events_pass_and_tokens_are_counted(flavour, sent, passed, response_id, line_end):
+    sent, passed = sent.replace(b"\n", line_end), passed.replace(b"\n", line_end)
+    for size in (*range(1, 40), 100, len(sent)):
+        watch = Watch(flavour, swallow=True)
+        given = [watch.feed(sent[at : at + size]) for at in range(0, len(sent), size)]
+        assert all(piece.endswith(line_end * 2) for piece in given if piece)
+        assert b"".join(given) == passed
+        assert watch.done
+        assert watch.failure is None
+        assert (watch.usage.input_tokens, watch.usage.output_tokens) == (7, 3)
+        assert watch.response_id == response_id
+
+
+def test_the_count_is_passed_on_to_a_client_that_asked():
+    watch = Watch("openai", swallow=False)
+    assert watch.feed(CHAT + COUNT + DONE) == CHAT + COUNT + DONE
+
+
+@pytest.mark.parametrize("size", [1, 5, 1000])
+def test_nothing_passes_from_an_error_on(size):
+    sent = CHAT + b'data: {"error": {"message": "no"}}\n\n' + CHAT + DONE
+    watch = Watch("openai", swallow=True)
+    assert b"".join(watch.feed(sent[at : at + size]) for at in range(0, len(sent), size)) == CHAT
+    assert watch.failure is not None
+    assert not watch.done
+
+
+def test_half_a_terminal_marker_is_none():
+    watch = Watch("openai", swallow=True)
+    watch.feed(CHAT + b"data: [DON")
+    assert watch.end() == b""
+    assert not watch.done
