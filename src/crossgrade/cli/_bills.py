@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 from crossgrade.cli._output import note
 
 if TYPE_CHECKING:
+    from crossgrade.catalog.bills import Bills, OfferBill
     from crossgrade.economics import Bill, Commitment, WinBack
     from crossgrade.economics.boxes import BoxBill
-    from crossgrade.project import Bills, Move, OfferBill
+    from crossgrade.project import Move
 
 
 def offer_row(bills: "Bills", row: "OfferBill", commitment: "Commitment") -> dict[str, Any]:

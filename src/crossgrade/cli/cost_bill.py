@@ -18,9 +18,9 @@ from crossgrade.cli._spending import Dollars
 from crossgrade.errors import UsageError
 
 if TYPE_CHECKING:
+    from crossgrade.catalog.bills import Bills
     from crossgrade.economics import Commitment, MovingCosts, Traffic
     from crossgrade.economics.boxes import BoxBill
-    from crossgrade.project import Bills
 
 SCHEMA_VERSION = 1
 SHORTLIST = (
@@ -170,7 +170,7 @@ def _bills(workload: str | None, config_path: str, today: date, options: dict[st
                 cache_hit=options["cache_hit"],
                 on=today,
             )
-    from crossgrade.project import bill_offers
+    from crossgrade.catalog.bills import bill_offers
 
     assert traffic is not None, "checked above"
     catalog = catalog_here(config_path)

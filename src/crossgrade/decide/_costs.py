@@ -1,15 +1,17 @@
 """What each policy costs, from the samples that both models answered."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
 from crossgrade.decide import _thresholds as limits
 from crossgrade.decide._evidence import BoolColumn, FloatColumn, ModelColumns
-from crossgrade.decide._records import PolicyCost
+from crossgrade.decide._records import Certificate, PolicyCost
 from crossgrade.decide._view import View
+from crossgrade.domain import Estimate
 from crossgrade.economics import policy_savings
 from crossgrade.routing import Policy
+from crossgrade.stats import Retention, retention
 
 
 def moved_rows(view: View, policy: Policy) -> BoolColumn:
@@ -48,6 +50,45 @@ def policy_cost(view: View, policy: Policy) -> PolicyCost:
         saving_per_request_usd=savings.saving_per_request_usd,
         saving_per_month_usd=savings.saving_per_month_usd,
         saving_share=savings.saving_share,
+    )
+
+
+def policy_retention(view: View, policy: Policy, certificates: Sequence[Certificate]) -> Estimate:
+    """Return what a policy keeps of the incumbent's score: a switch as certified, a split over all its rows.
+
+    The interval is for reading beside the policy's cost; what is claimed are the certificates.
+    """
+    if policy.kind == "keep":
+        return Estimate(value=1.0, low=1.0, high=1.0, unit="share", method="the incumbent itself")
+    if policy.kind == "switch":
+        mine = (one for one in certificates if one.candidate == policy.candidate and one.segment is None)
+        found = next(mine).retention
+    else:
+        found = _split_retention(view, policy)
+    return Estimate(
+        value=found.value,
+        low=found.low,
+        high=found.high,
+        level=found.level,
+        n=found.n,
+        unit="share",
+        method=found.method,
+        reason=found.reason,
+    )
+
+
+def _split_retention(view: View, policy: Policy) -> Retention:
+    """Return the retention of a policy that moves some segments, each weighted by its traffic."""
+    moved = moved_rows(view, policy)
+    scores = np.where(moved, view.candidate(str(policy.candidate)), view.incumbent)
+    rows = np.isfinite(scores) & np.isfinite(view.incumbent)
+    return retention(
+        view.incumbent[rows],
+        scores[rows],
+        view.settings.floor,
+        view.settings.alpha,
+        None if view.clusters is None else view.clusters[rows],
+        weights=view.traffic_weights(rows)[rows],
     )
 
 

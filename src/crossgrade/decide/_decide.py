@@ -8,7 +8,7 @@ from decimal import Decimal
 import numpy as np
 
 from crossgrade.decide._certify import certify
-from crossgrade.decide._costs import policy_cost
+from crossgrade.decide._costs import policy_cost, policy_retention
 from crossgrade.decide._digest import evidence_digest
 from crossgrade.decide._evidence import Evidence
 from crossgrade.decide._guards import failing, run_guards, sound_candidates
@@ -88,7 +88,7 @@ def decide_policy(
     )
     keep = Policy(kind="keep", incumbent=evidence.incumbent.model)
     policy = keep if chosen is None else chosen.policy
-    costs = _costs(view, keep, options)
+    costs = _costs(view, keep, options, certificates)
     return Verdict(
         workload=evidence.workload,
         name=name,
@@ -172,14 +172,17 @@ def _needed(pending: Sequence[Certificate]) -> int | None:
     return min((n for n in more if n > 0), default=None)
 
 
-def _costs(view: View, keep: Policy, options: Sequence[Option]) -> tuple[PolicyCost, ...]:
+def _costs(
+    view: View, keep: Policy, options: Sequence[Option], certificates: Sequence[Certificate]
+) -> tuple[PolicyCost, ...]:
     """Return the costs of keeping, of switching to each candidate, and of the certified splits."""
     switches = [
         Policy(kind="switch", incumbent=keep.incumbent, candidate=each.model)
         for each in view.evidence.candidates
     ]
     splits = [option.cost for option in options if option.policy.kind == "split"]
-    return (*(policy_cost(view, policy) for policy in (keep, *switches)), *splits)
+    costs = (*(policy_cost(view, policy) for policy in (keep, *switches)), *splits)
+    return tuple(replace(cost, retention=policy_retention(view, cost.policy, certificates)) for cost in costs)
 
 
 def _losses(view: View) -> tuple[Loss, ...]:

@@ -137,7 +137,8 @@ class PolicyCost:
     """What a policy costs against the incumbent, per request and per month, in US dollars.
 
     `saving_share` is 1 - policy cost / incumbent cost; `per_solved_usd` is the cost per point
-    of score. Unknown is an `Estimate` without value, never zero.
+    of score. Unknown is an `Estimate` without value, never zero. `retention` is what the policy keeps of
+    the incumbent's score, with its interval, for reading beside the cost: certificates are the claim.
     """
 
     policy: Policy
@@ -146,6 +147,7 @@ class PolicyCost:
     saving_per_request_usd: Estimate
     saving_per_month_usd: Estimate
     saving_share: Estimate
+    retention: Estimate | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -30,6 +30,9 @@ def verify(verdict: Verdict, evidence: Evidence) -> tuple[str, ...]:
     numbers that they are made of.
     """
     recorded, computed = (verdict_to_json(each) for each in (verdict, recompute(verdict, evidence)))
+    for was, now in zip(recorded["costs"], computed["costs"], strict=False):
+        if was.get("retention") is None:  # recorded before costs carried it
+            now["retention"] = None
     for tree in (recorded, computed):
         for words in ("sentence", "reasons", "would_change", "guards"):
             tree[words] = _statuses(tree[words]) if words == "guards" else None

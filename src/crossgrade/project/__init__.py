@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, Any
 from crossgrade.project._project import DEFAULT_CONFIG, Check, Project
 
 if TYPE_CHECKING:
-    from crossgrade.project._bills import Bills, OfferBill, bill_offers
     from crossgrade.project._moves import Move, cheapest_move, saving_of
     from crossgrade.project._onboarding import Onboarded, onboard
     from crossgrade.project._results import decide_results
@@ -13,16 +12,13 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DEFAULT_CONFIG",
-    "Bills",
     "Check",
     "Move",
-    "OfferBill",
     "Onboarded",
     "Project",
     "Publication",
     "RouteState",
     "Routing",
-    "bill_offers",
     "cheapest_move",
     "decide_results",
     "onboard",
@@ -30,7 +26,6 @@ __all__ = [
 ]
 
 _LATE = {
-    **dict.fromkeys(("Bills", "OfferBill", "bill_offers"), "_bills"),
     **dict.fromkeys(("Move", "cheapest_move", "saving_of"), "_moves"),
     **dict.fromkeys(("Onboarded", "onboard"), "_onboarding"),
     "decide_results": "_results",

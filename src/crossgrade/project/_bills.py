@@ -1,121 +1,16 @@
-"""Bills of a month: a workload's traffic, or any other, at every offer."""
+"""What a run measured of each model: the tokens that are billed, and what was solved for them."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import date
 from decimal import Decimal
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from crossgrade.catalog import Catalog, OfferFacts, check_catalog, model_name, provider_name, validate_price
-from crossgrade.domain import Estimate, Offer, Price, ScoredAnswer, Workload
-from crossgrade.economics import Bill, TokenMix, Traffic, UsageColumns, bill, per_solved
+from crossgrade.catalog.bills import Measured
+from crossgrade.domain import ScoredAnswer, Workload
+from crossgrade.economics import Traffic, UsageColumns
 
 if TYPE_CHECKING:
     from crossgrade.store import Run, Store
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OfferBill:
-    """An offer's bill for a month of traffic, and what to know before resting on it.
-
-    `batch` is the bill by the batch API, None where no batch price is known. `tokens` says whose
-    tokens were billed: its own measured ones, or another's. `too_long` counts calls that do not fit
-    its context (None: its context is unknown). `doubts` are what looks wrong with its price.
-    """
-
-    offer: str
-    bill: Bill
-    batch: Bill | None
-    price: Price | None
-    facts: OfferFacts
-    status: str
-    tokens: str
-    per_solved_usd: Estimate | None = None
-    too_long: int | None = None
-    doubts: tuple[str, ...] = ()
-
-    @property
-    def can_be_bought(self) -> bool:
-        """Whether the offer is not known to be gone."""
-        return self.status not in {"retired", "delisted"}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Bills:
-    """The bills of offers for the same traffic: the cheapest first, then the unknown, then what is gone."""
-
-    on: date
-    traffic: Traffic
-    mix: TokenMix
-    offers: tuple[OfferBill, ...]
-    incumbent: str | None = None
-
-    @property
-    def of_incumbent(self) -> OfferBill | None:
-        """The incumbent's bill."""
-        return next((each for each in self.offers if each.offer == self.incumbent), None)
-
-
-def bill_offers(
-    offers: Sequence[Offer],
-    traffic: Traffic,
-    catalog: Catalog,
-    on: date,
-    *,
-    incumbent: str | None = None,
-    measured: "Mapping[str, Measured] | None" = None,
-) -> Bills:
-    """Return every offer's bill for the traffic, with prices of a day.
-
-    An offer in `measured` is billed for its own tokens (a talkative model for what it says), another
-    for the traffic's.
-    """
-    doubts: dict[str, list[str]] = {}
-    for each in check_catalog(catalog, on):
-        doubts.setdefault(each.listing, []).append(each.seen)
-    whose = "as stated" if not traffic.measured else f"as {incumbent}" if measured else "as recorded"
-    found = []
-    for offer in offers:
-        own = (measured or {}).get(offer.name)
-        row = _offer_bill(offer, own.traffic if own else traffic, catalog, on)
-        listing = f"{model_name(offer.model)}@{provider_name(offer.provider)}"
-        found.append(
-            replace(
-                row,
-                tokens="measured" if own else whose,
-                per_solved_usd=own.per_solved(row.price) if own else None,
-                doubts=(*row.doubts, *doubts.get(listing, ())) if not offer.prices else row.doubts,
-            )
-        )
-    return Bills(
-        on=on,
-        traffic=traffic,
-        mix=traffic.mix(),
-        offers=tuple(sorted(found, key=_order)),
-        incumbent=incumbent,
-    )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Measured:
-    """What a run measured of a model: the tokens of its calls, and their scores (NaN: unscored)."""
-
-    traffic: Traffic
-    scores: np.ndarray[tuple[int], np.dtype[np.float64]]
-
-    def adjusted(self, *, calls_per_day: Decimal | None, cache_hit: float | None) -> Self:
-        """Return it at another volume, or with this share of each call's input cached."""
-        return replace(self, traffic=self.traffic.adjusted(calls_per_day=calls_per_day, cache_hit=cache_hit))
-
-    def per_solved(self, price: Price | None) -> Estimate | None:
-        """Return the cost per point of score at a price."""
-        if price is None:
-            return None
-        from crossgrade.economics import price_calls
-
-        return per_solved(price_calls(self.traffic.usage, price).usd(), self.scores)
 
 
 def measured_of(store: "Store", run: "Run", workload: Workload) -> dict[str, Measured]:
@@ -138,31 +33,3 @@ def measured_of(store: "Store", run: "Run", workload: Workload) -> dict[str, Mea
         )
         for model, theirs in by_model.items()
     }
-
-
-def _offer_bill(offer: Offer, traffic: Traffic, catalog: Catalog, on: date) -> OfferBill:
-    price, facts = catalog.price(offer, on), catalog.facts(offer, on)
-    by_batch = bill(offer.name, traffic, price, batch=True)
-    return OfferBill(
-        offer=offer.name,
-        bill=bill(offer.name, traffic, price, batch=offer.batch),
-        batch=by_batch if by_batch.per_call_usd.value is not None else None,
-        price=price,
-        facts=facts,
-        status=facts.status(on),
-        tokens="",
-        too_long=_too_long(traffic.usage, facts.context_tokens),
-        doubts=() if price is None else validate_price(replace(price, valid_from=None), today=on),
-    )
-
-
-def _too_long(usage: UsageColumns, context_tokens: int | None) -> int | None:
-    """Return how many calls do not fit a context window, None where it is unknown."""
-    if context_tokens is None:
-        return None
-    return int(((usage.input_tokens + usage.output_tokens) > context_tokens).sum())
-
-
-def _order(row: OfferBill) -> tuple[bool, bool, float, str]:
-    cost = row.bill.per_call_usd.value
-    return not row.can_be_bought, cost is None, cost or 0.0, row.offer

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from decimal import Decimal
 
+from crossgrade.catalog.bills import Bills, OfferBill
 from crossgrade.domain import Estimate
 from crossgrade.economics import (
     Commitment,
@@ -13,7 +14,6 @@ from crossgrade.economics import (
     saving_per_month,
     win_back,
 )
-from crossgrade.project._bills import Bills, OfferBill
 
 _MONTHS = 12
 

@@ -25,10 +25,10 @@ from crossgrade.project._measured import (
 
 if TYPE_CHECKING:
     from crossgrade.catalog import Catalog, OfferFacts
+    from crossgrade.catalog.bills import Bills
     from crossgrade.decide import Sibling, Verdict
     from crossgrade.economics import Traffic
     from crossgrade.evaluate import Judges, PairScorer, Progress, RunEstimate, RunResult, Scorer
-    from crossgrade.project._bills import Bills
     from crossgrade.project._routing import Routing
     from crossgrade.routing import RouteTable
     from crossgrade.store import Run, Store, StoredVerdict
@@ -325,7 +325,8 @@ class Project:
         one. `calls_per_day` overrides the workload's volume, `cache_hit` the share of input that was
         read from the cache. Raises NotFoundError without a run or traffic.
         """
-        from crossgrade.project._bills import bill_offers, measured_of
+        from crossgrade.catalog.bills import bill_offers
+        from crossgrade.project._bills import measured_of
 
         workload, on = self.workload(name), on or datetime.now(UTC).date()
         offers, incumbent = list(self.config.offers.values()), workload.incumbent.name
@@ -398,7 +399,18 @@ class Project:
         from crossgrade.report import write_report
 
         verdicts = [stored.verdict for stored in self.newest_verdicts(names, verdict_id=verdict_id)]
-        return write_report(verdicts, Path(path or self.config.root / "crossgrade-report.html"))
+        bills = {verdict.workload: bills for verdict in verdicts if (bills := self._bills_of(verdict))}
+        target = Path(path or self.config.root / "crossgrade-report.html")
+        return write_report(verdicts, target, bills=bills)
+
+    def _bills_of(self, verdict: "Verdict") -> "Bills | None":
+        """Return the bills of the traffic that a verdict's run measured; None where there are none."""
+        if verdict.run_id is None:
+            return None
+        try:
+            return self.bills(verdict.workload, run_id=verdict.run_id)
+        except (DataError, NotFoundError, UsageError):  # the run or workload is gone, or counted no tokens
+            return None
 
     def newest_verdicts(
         self, names: Sequence[str] = (), *, verdict_id: str | None = None

@@ -1,8 +1,9 @@
 """Reports: one view of a verdict, rendered as HTML, Markdown, plain text and JUnit XML."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from crossgrade.catalog.bills import Bills
 from crossgrade.decide import Verdict
 from crossgrade.report._html import render_html
 from crossgrade.report._text import render_junit, render_markdown, render_text
@@ -22,17 +23,25 @@ __all__ = [
 ]
 
 
-def write_report(verdicts: Sequence[Verdict], path: Path, *, title: str | None = None) -> Path:
+def write_report(
+    verdicts: Sequence[Verdict],
+    path: Path,
+    *,
+    title: str | None = None,
+    bills: Mapping[str, Bills] | None = None,
+) -> Path:
     """Write the report to `path` whole or not at all, and return the path.
+
+    `bills` are by workload what its traffic costs a month at every offer, where that is known.
 
     The suffix picks the form: `.md` Markdown, `.xml` JUnit XML, else HTML. Raises MissingExtraError
     for HTML without the `report` extra, StoreError when the file cannot be written.
     """
     if path.suffix == ".md":
-        return write_text(path, render_markdown(verdicts))
+        return write_text(path, render_markdown(verdicts, bills=bills))
     if path.suffix == ".xml":
         return write_text(path, render_junit(verdicts))
-    return write_text(path, render_html(verdicts, title=title))
+    return write_text(path, render_html(verdicts, title=title, bills=bills))
 
 
 def write_text(path: Path, text: str) -> Path:

@@ -17,8 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Placeholder colours that matplotlib writes and `_to_svg` turns into the page's own.
-_COLOURS = {
+COLOURS = {
     "#010101": "var(--ink)",
     "#020202": "var(--muted)",
     "#030303": "var(--good)",
@@ -27,6 +26,8 @@ _COLOURS = {
     "#060606": "var(--line)",
     "#070707": "var(--floor)",
 }
+"""Placeholder colours that matplotlib writes and `to_svg` turns into the page's own."""
+
 # What repeats in every tag and says nothing: a report of 300 segments stays small.
 _SLIMMER = (
     (r"\s*font-family: [^;\"]*;?", ""),
@@ -43,11 +44,11 @@ MOST_PATHS = 12
 _LABEL_STEP = 2.2
 _Key = tuple[str, str | None]
 _LONGEST_LABEL = 32
-_INK, _MUTED, _GOOD, _BAD, _OPEN, _LINE, _FLOOR = _COLOURS
+_INK, _MUTED, _GOOD, _BAD, _OPEN, _LINE, _FLOOR = COLOURS
 
 
 @contextmanager
-def _plain_labels() -> Iterator[None]:
+def plain_labels() -> Iterator[None]:
     """Draw labels as they are: never as formulas, and without a word on glyphs that a font here lacks."""
     try:
         from matplotlib import rc_context
@@ -58,7 +59,8 @@ def _plain_labels() -> Iterator[None]:
         yield
 
 
-def _new(width_in: float, height_in: float) -> tuple["Figure", "Axes"]:
+def new_figure(width_in: float, height_in: float) -> tuple["Figure", "Axes"]:
+    """Return an empty figure in the report's style; sizes in inches."""
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
@@ -72,7 +74,8 @@ def _new(width_in: float, height_in: float) -> tuple["Figure", "Axes"]:
     return figure, axes
 
 
-def _to_svg(figure: "Figure", salt: str, title: str) -> str:
+def to_svg(figure: "Figure", salt: str, title: str) -> str:
+    """Return the figure as SVG that takes its colours from the page; `salt` makes its ids its own."""
     from matplotlib import rc_context
 
     out = io.StringIO()
@@ -86,7 +89,7 @@ def _to_svg(figure: "Figure", salt: str, title: str) -> str:
     used = set(re.findall(r'(?:url\(|href=")#([^")]+)', svg))
     svg = re.sub(r' id="([^"]*)"', lambda found: found[0] if found[1] in used else "", svg)
     svg = svg.replace("<g/>", "").replace("<g></g>", "")
-    for placeholder, variable in _COLOURS.items():
+    for placeholder, variable in COLOURS.items():
         svg = svg.replace(placeholder, variable)
     svg = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", svg, count=1)
     svg = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", svg, count=1)
@@ -114,11 +117,11 @@ def _colour(certificate: Certificate) -> str:
     return _BAD if certificate.retention.outcome == "fail" else _OPEN
 
 
-@_plain_labels()
+@plain_labels()
 def forest(certificates: Sequence[Certificate], floor: float, salt: str = "forest") -> str:
     """Draw retention with its interval for each candidate and segment, and the floor as a line."""
     drawn = drawn_rows(certificates)
-    figure, axes = _new(8.2, 0.9 + 0.27 * max(1, len(drawn)))
+    figure, axes = new_figure(8.2, 0.9 + 0.27 * max(1, len(drawn)))
     left, right = _forest_range(drawn, floor)
     several = len({certificate.candidate for certificate in drawn}) > 1
     for row, certificate in enumerate(reversed(drawn)):
@@ -135,7 +138,7 @@ def forest(certificates: Sequence[Certificate], floor: float, salt: str = "fores
     axes.tick_params(axis="y", length=0)
     axes.set_xlabel(f"retention (dashed: the floor {floor:g})", color=_MUTED)
     label = f"Retention with interval for {len(drawn)} hypotheses against the floor {floor:g}"
-    return _to_svg(figure, salt, label)
+    return to_svg(figure, salt, label)
 
 
 def drawn_rows(certificates: Sequence[Certificate]) -> list[Certificate]:
@@ -187,10 +190,10 @@ def _forest_row(axes: "Axes", row: int, certificate: Certificate, left: float, r
     )
 
 
-@_plain_labels()
+@plain_labels()
 def evidence_path(points: Sequence[EvidencePoint], salt: str = "path") -> str:
     """Draw the two e-values of each hypothesis, as shares of its threshold, over its samples (log scale)."""
-    figure, axes = _new(8.2, 3.2)
+    figure, axes = new_figure(8.2, 3.2)
     series = drawn_paths(points)
     several = len({candidate for candidate, _ in series}) > 1
     heights = _spread({key: max(_LEAST_E, *_shares(path[-1])) for key, path in series.items()})
@@ -204,7 +207,7 @@ def evidence_path(points: Sequence[EvidencePoint], salt: str = "path") -> str:
     axes.yaxis.minorticks_off()
     axes.set_xlabel("samples asked", color=_MUTED)
     axes.set_ylabel("e-value / threshold (dashed: certain)", color=_MUTED)
-    return _to_svg(figure, salt, "Evidence for pass (green) and for fail (red) as samples were asked")
+    return to_svg(figure, salt, "Evidence for pass (green) and for fail (red) as samples were asked")
 
 
 def drawn_paths(points: Sequence[EvidencePoint]) -> dict[_Key, list[EvidencePoint]]:

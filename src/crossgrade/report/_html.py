@@ -1,15 +1,17 @@
 """One HTML file: no network, no script, light and dark, prints well."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from crossgrade._version import __version__
+from crossgrade.catalog.bills import Bills
 from crossgrade.decide import Verdict
 from crossgrade.errors import MissingExtraError
-from crossgrade.report import _figures
+from crossgrade.report import _figures, _money
+from crossgrade.report._bills import bill_table
 from crossgrade.report._readable import readable
-from crossgrade.report._view import VerdictView, view
+from crossgrade.report._view import Table, VerdictView, view
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -25,11 +27,16 @@ class _Page:
     incumbent: str
     forest: "Markup | None"
     path: "Markup | None"
+    frontier: "Markup | None" = None
+    bill: Table | None = None
+    bars: "Markup | None" = None
     forest_note: str = ""
     path_note: str = ""
 
 
-def render_html(verdicts: Sequence[Verdict], *, title: str | None = None) -> str:
+def render_html(
+    verdicts: Sequence[Verdict], *, title: str | None = None, bills: Mapping[str, Bills] | None = None
+) -> str:
     """Return the report of one or more verdicts as one self-contained HTML page.
 
     Raises MissingExtraError without the `report` extra.
@@ -37,7 +44,8 @@ def render_html(verdicts: Sequence[Verdict], *, title: str | None = None) -> str
     environment = _environment()
     verdicts = [readable(verdict) for verdict in verdicts]
     name = title or ", ".join(verdict.workload for verdict in verdicts)
-    pages = [_page(verdict, index) for index, verdict in enumerate(verdicts)]
+    known = bills or {}
+    pages = [_page(verdict, index, known.get(verdict.workload)) for index, verdict in enumerate(verdicts)]
     return environment.get_template("report.html.j2").render(pages=pages, title=name, version=__version__)
 
 
@@ -62,7 +70,7 @@ def _shorten(value: object) -> object:
     return value
 
 
-def _page(verdict: Verdict, index: int) -> _Page:
+def _page(verdict: Verdict, index: int, bills: Bills | None) -> _Page:
     from markupsafe import Markup
 
     forest = path = None
@@ -72,7 +80,12 @@ def _page(verdict: Verdict, index: int) -> _Page:
     if verdict.path:
         drawn = _figures.evidence_path(verdict.path, salt=f"path{index}")
         path = Markup(drawn)  # noqa: S704  # drawn here; labels in it are escaped by matplotlib
+    frontier = _money.frontier(verdict.costs, verdict.floor, salt=f"frontier{index}")
+    bars = None if bills is None else _money.price_bars(bills, verdict.candidates, salt=f"bars{index}")
     return _Page(
+        frontier=None if frontier is None else Markup(frontier),  # noqa: S704  # drawn here, as above
+        bill=None if bills is None else bill_table(bills),
+        bars=None if bars is None else Markup(bars),  # noqa: S704  # drawn here, as above
         view=view(verdict),
         incumbent=verdict.incumbent,
         forest=forest,

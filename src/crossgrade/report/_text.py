@@ -1,16 +1,18 @@
 """The same view as Markdown (job summaries), as plain text (terminals) and as JUnit XML (CI)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
+from crossgrade.catalog.bills import Bills
 from crossgrade.decide import Verdict, gate
+from crossgrade.report._bills import bill_table
 from crossgrade.report._readable import readable
 from crossgrade.report._view import Table, VerdictView, standing, view
 
 _MOST_ROWS = 60
 
 
-def render_markdown(verdicts: Sequence[Verdict]) -> str:
+def render_markdown(verdicts: Sequence[Verdict], *, bills: Mapping[str, Bills] | None = None) -> str:
     """Return the report as Markdown, short enough for a job summary."""
     parts: list[str] = []
     for verdict in map(readable, verdicts):
@@ -18,7 +20,10 @@ def render_markdown(verdicts: Sequence[Verdict]) -> str:
         parts += [f"## {_escape(seen.workload)}: {seen.name}", _escape(seen.sentence)]
         parts.append("\n".join(f"- **{label}**: {_escape(value)}" for label, value in seen.facts))
         parts += [f"### {heading}\n\n{_bullets(lines)}" for heading, lines in _lists(seen) if lines]
-        parts += [f"### {table.title}\n\n{_markdown_table(table)}" for table in _tables(seen) if table.rows]
+        tables = list(_tables(seen))
+        if bills and verdict.workload in bills:
+            tables.insert(1, bill_table(bills[verdict.workload]))
+        parts += [f"### {table.title}\n\n{_markdown_table(table)}" for table in tables if table.rows]
     return "\n\n".join(parts) + "\n"
 
 

@@ -1,0 +1,55 @@
+"""A month's bill at every offer, as a table of the report."""
+
+from crossgrade.catalog.bills import Bills, OfferBill
+from crossgrade.report import _format as fmt
+from crossgrade.report._view import Table
+
+
+def bill_table(bills: Bills) -> Table:
+    """Return the bills of offers for the same traffic, the cheapest first."""
+    return Table(
+        title="The bill",
+        head=("offer", "a month", "per million tokens", "per call", "per solved sample", "mostly", "to know"),
+        rows=tuple(_row(bills, row) for row in bills.offers),
+        numeric=frozenset({1, 2, 3, 4}),
+        note=_note(bills),
+    )
+
+
+def _row(bills: Bills, row: OfferBill) -> tuple[str, ...]:
+    found = row.bill
+    name = f"{row.offer} (incumbent)" if row.offer == bills.incumbent else row.offer
+    share = found.dominant_share
+    return (
+        name,
+        fmt.estimate(found.month, reason=False),
+        fmt.money(found.per_mtok_usd),
+        fmt.money(found.per_call_usd.value),
+        "" if row.per_solved_usd is None else fmt.estimate(row.per_solved_usd, reason=False),
+        "" if share is None else f"{found.dominated_by} {fmt.percent(share, 0)}",
+        "; ".join(_to_know(row)),
+    )
+
+
+def _to_know(row: OfferBill) -> list[str]:
+    said = [row.tokens] if row.tokens != "measured" else []
+    if row.facts.retires_on is not None:
+        said.append(f"retires on {row.facts.retires_on.isoformat()}")
+    if row.status == "delisted":
+        said.append(f"gone from the catalogues since {row.facts.delisted_on}")
+    if row.bill.per_call_usd.value is None and row.bill.reason:
+        said.append(row.bill.reason)
+    return [*said, *row.doubts]
+
+
+def _note(bills: Bills) -> str:
+    mix, calls = bills.mix, bills.traffic.calls_per_month
+    volume = "the number of calls a month is not stated" if calls is None else f"{calls:,.0f} calls a month"
+    tokens = ""
+    if mix.input_tokens is not None and mix.output_tokens is not None:
+        tokens = f", {mix.input_tokens:,.0f} tokens in and {mix.output_tokens:,.0f} out a call"
+    return (
+        f"List prices of {bills.on.isoformat()}; {bills.traffic.source}; {volume}{tokens}. "
+        "Each model is billed for the tokens that it was measured to use, any other as the incumbent. "
+        "95 % intervals of the mean call."
+    )

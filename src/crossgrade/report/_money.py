@@ -1,0 +1,121 @@
+"""Figures about money: what each policy keeps and costs, and what a million tokens cost at each offer."""
+
+from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING
+
+from crossgrade.catalog.bills import Bills, OfferBill
+from crossgrade.decide import PolicyCost
+from crossgrade.report import _format as fmt
+from crossgrade.report._figures import COLOURS, new_figure, plain_labels, to_svg
+from crossgrade.routing import Policy
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+MOST_BARS = 40
+_LONGEST = 34
+_INK, _MUTED, _GOOD, _BAD, _OPEN, _LINE, _FLOOR = COLOURS
+
+
+@plain_labels()
+def frontier(costs: Sequence[PolicyCost], floor: float, salt: str = "frontier") -> str | None:
+    """Draw each policy at its cost and retention, with both intervals; dominated ones grey.
+
+    None where fewer than two policies have both figures.
+    """
+    drawn = [cost for cost in costs if _point(cost) is not None]
+    if len(drawn) < 2:
+        return None
+    figure, axes = new_figure(8.2, 3.6)
+    for cost in drawn:
+        _policy(axes, cost, dominated=is_dominated(cost, drawn))
+    axes.axhline(floor, color=_FLOOR, linestyle=(0, (4, 3)), linewidth=1.2)
+    axes.margins(x=0.18, y=0.15)
+    axes.set_xlim(left=max(0.0, axes.get_xlim()[0]))
+    axes.xaxis.set_major_formatter(lambda value, _: fmt.money(value))
+    axes.set_xlabel("cost of a request", color=_MUTED)
+    axes.set_ylabel(f"retention (dashed: the floor {floor:g})", color=_MUTED)
+    return to_svg(figure, salt, f"Retention over cost of {len(drawn)} policies, with intervals")
+
+
+def is_dominated(cost: PolicyCost, others: Sequence[PolicyCost]) -> bool:
+    """Return whether another policy keeps at least as much for no more, and is better in one of the two."""
+    mine = _point(cost)
+    theirs = [point for other in others if other is not cost and (point := _point(other)) is not None]
+    if mine is None:
+        return False
+    return any(usd <= mine[0] and kept >= mine[1] and (usd, kept) != mine for usd, kept in theirs)
+
+
+@plain_labels()
+def price_bars(bills: Bills, candidates: Collection[str], salt: str = "bars") -> str | None:
+    """Draw what a million tokens of this traffic cost at each offer; None where no two prices are known.
+
+    The incumbent is blue, candidates of the verdict green, what cannot be bought grey.
+    """
+    rows = [row for row in bills.offers if row.bill.per_mtok_usd is not None]
+    if len(rows) < 2:
+        return None
+    kept = {bills.incumbent, *candidates}
+    rows = [row for at, row in enumerate(rows) if at < MOST_BARS or row.offer in kept][::-1]
+    figure, axes = new_figure(8.2, 0.8 + 0.27 * len(rows))
+    values = [float(row.bill.per_mtok_usd or 0) for row in rows]
+    colours = [_bar_colour(row, bills.incumbent, candidates) for row in rows]
+    axes.barh(range(len(rows)), values, height=0.62, color=colours)
+    for at, value in enumerate(values):
+        axes.annotate(
+            fmt.money(value), (value, at), xytext=(4, 0), textcoords="offset points",
+            va="center", fontsize=9, color=_MUTED, annotation_clip=False,
+        )  # fmt: skip
+    axes.set_yticks(range(len(rows)), [_short(row.offer) for row in rows], color=_INK)
+    axes.tick_params(axis="y", length=0)
+    axes.set_xlim(0, max(values) * 1.12 or 1)
+    axes.xaxis.set_major_formatter(lambda value, _: fmt.money(value))
+    axes.set_xlabel("dollars per million tokens of this traffic", color=_MUTED)
+    return to_svg(figure, salt, f"Cost per million tokens at {len(rows)} offers")
+
+
+def _point(cost: PolicyCost) -> tuple[float, float] | None:
+    kept, usd = cost.retention, cost.per_request_usd.value
+    if kept is None or kept.value is None or usd is None:
+        return None
+    return usd, kept.value
+
+
+def _policy(axes: "Axes", cost: PolicyCost, *, dominated: bool) -> None:
+    kept, usd = cost.retention, cost.per_request_usd
+    assert kept is not None, "only policies with both figures are drawn"
+    assert kept.value is not None, "only policies with both figures are drawn"
+    assert usd.value is not None, "only policies with both figures are drawn"
+    colour = _MUTED if dominated else _FLOOR if cost.policy.kind == "keep" else _GOOD
+    faint = 0.45 if dominated else 1.0
+    if kept.low is not None and kept.high is not None:
+        axes.plot([usd.value] * 2, [kept.low, kept.high], color=colour, linewidth=1.6, alpha=faint)
+    if usd.low is not None and usd.high is not None:
+        axes.plot([usd.low, usd.high], [kept.value] * 2, color=colour, linewidth=1.6, alpha=faint)
+    axes.plot([usd.value], [kept.value], linestyle="", marker="o", markersize=6, color=colour, alpha=faint)
+    axes.annotate(
+        _short(_label(cost.policy)), (usd.value, kept.value), xytext=(6, 6), textcoords="offset points",
+        fontsize=8.5, color=_MUTED if dominated else _INK, annotation_clip=False,
+    )  # fmt: skip
+
+
+def _label(policy: Policy) -> str:
+    if policy.kind == "keep" or policy.candidate is None:
+        return f"keep {policy.incumbent}"
+    if policy.kind == "switch":
+        return policy.candidate
+    several = len(policy.segments)
+    return f"{policy.candidate} on {policy.segments[0] if several == 1 else f'{several} segments'}"
+
+
+def _bar_colour(row: OfferBill, incumbent: str | None, candidates: Collection[str]) -> str:
+    if row.offer == incumbent:
+        return _FLOOR
+    if not row.can_be_bought:
+        return _LINE
+    return _GOOD if row.offer in candidates else _MUTED
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
