@@ -9,6 +9,7 @@ from crossgrade.workloads.files.source import (
     first_bytes,
     json_lines,
     line_blocks,
+    lines_within,
     read_whole,
 )
 from crossgrade.workloads.files.table import Chunk, Table, closest, open_table
@@ -29,6 +30,7 @@ __all__ = [
     "first_bytes",
     "json_lines",
     "line_blocks",
+    "lines_within",
     "open_table",
     "read_whole",
     "whole_file",

@@ -2,7 +2,7 @@
 
 import gzip
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -122,6 +122,30 @@ def line_blocks(path: Path, limits: Limits) -> Iterator[Block]:
         carry = bytearray(data[end:])
     if carry:
         yield Block(line, bytes(carry))
+
+
+def lines_within(path: Path, limits: Limits, too_long: Callable[[int], None]) -> Iterator[tuple[int, bytes]]:
+    """Yield the number and bytes of each line that is not blank; call `too_long` for one beyond the limit.
+
+    Such a line is passed over in bounded memory, and the rest is read. Raises `DataError` where the
+    file is damaged, after all that stood before.
+    """
+    number, carry, skipping = 1, bytearray(), False
+    for data in _plain_blocks(path, limits, MIB):
+        pieces = data.split(b"\n")
+        for at, piece in enumerate(pieces):
+            if not skipping:
+                carry += piece
+                if len(carry) > limits.line_bytes:
+                    too_long(number)
+                    carry, skipping = bytearray(), True
+            if at == len(pieces) - 1:
+                break  # the line goes on in the next block
+            if carry and not carry.isspace():
+                yield number, bytes(carry.removeprefix(UTF8_BOM) if number == 1 else carry)
+            number, carry, skipping = number + 1, bytearray(), False
+    if carry and not carry.isspace():
+        yield number, bytes(carry.removeprefix(UTF8_BOM) if number == 1 else carry)
 
 
 def json_lines(path: Path, limits: Limits) -> Iterator[tuple[int, bytes]]:

@@ -1,0 +1,22 @@
+"""Traffic logs in, workloads out: logs of other tools read, scanned, and drawn from."""
+
+from crossgrade.workloads.traffic.findings import Finding, Likelihood, Move, Scan, Sums
+from crossgrade.workloads.traffic.formats import FormatName
+from crossgrade.workloads.traffic.reading import Problems, Reading, log_files
+from crossgrade.workloads.traffic.request import LoggedRequest, merged
+from crossgrade.workloads.traffic.scanning import scan_logs
+
+__all__ = [
+    "Finding",
+    "FormatName",
+    "Likelihood",
+    "LoggedRequest",
+    "Move",
+    "Problems",
+    "Reading",
+    "Scan",
+    "Sums",
+    "log_files",
+    "merged",
+    "scan_logs",
+]

@@ -1,0 +1,110 @@
+"""OpenAI's chat bodies inside log records: what was asked, what came back, what it used."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from crossgrade.workloads.traffic.request import LoggedRequest, count, listing, mapping, number, text
+
+
+def take_request(into: LoggedRequest, body: Mapping[str, Any]) -> None:
+    """Take messages, tools and settings from a request's body."""
+    if not body:
+        return
+    into.messages = listing(body.get("messages")) or listing(body.get("input")) or into.messages
+    system = body.get("system") or body.get("instructions")
+    if into.messages is not None and isinstance(system, str):
+        into.messages = [{"role": "system", "content": system}, *into.messages]
+    into.tools = listing(body.get("tools")) or into.tools
+    into.response_format = body.get("response_format") or into.response_format
+    into.temperature = number(body.get("temperature")) if "temperature" in body else into.temperature
+    into.max_tokens = count(body.get("max_tokens") or body.get("max_completion_tokens")) or into.max_tokens
+    stream = body.get("stream")
+    if isinstance(stream, bool):
+        into.stream = stream
+    into.model = into.model or text(body.get("model"))
+
+
+def take_response(into: LoggedRequest, body: Mapping[str, Any]) -> None:
+    """Take the answer, and usage where nothing is known of it, from a response's body."""
+    choices = listing(body.get("choices"))
+    if choices:
+        choice = mapping(choices[0])
+        take_answer(into, mapping(choice.get("message")))
+        into.finish_reason = text(choice.get("finish_reason")) or into.finish_reason
+    if into.input is None:
+        take_usage(into, mapping(body.get("usage")))
+
+
+def take_answer(into: LoggedRequest, message: Mapping[str, Any]) -> None:
+    """Take an assistant's message: a text, or calls of tools."""
+    if not message:
+        return
+    content = message.get("content")
+    into.completion = content if isinstance(content, str) else plain(content)
+    into.tool_calls = listing(message.get("tool_calls")) or into.tool_calls
+
+
+def take_usage(into: LoggedRequest, usage: Mapping[str, Any]) -> None:
+    """Take usage in the names of OpenAI's chat API or its responses API."""
+    if not usage:
+        return
+    into.input = count(usage.get("prompt_tokens", usage.get("input_tokens")))
+    into.output = count(usage.get("completion_tokens", usage.get("output_tokens")))
+    paid = mapping(usage.get("prompt_tokens_details") or usage.get("input_tokens_details"))
+    answered = mapping(usage.get("completion_tokens_details") or usage.get("output_tokens_details"))
+    into.cached = count(paid.get("cached_tokens"))
+    into.reasoning = count(answered.get("reasoning_tokens"))
+
+
+def plain(content: Any) -> str | None:
+    """Return the text of a message's content, of which parts may be texts, images and others."""
+    if isinstance(content, str):
+        return content
+    parts = listing(content)
+    if parts is None:
+        return None
+    texts = [
+        found
+        for part in parts
+        if isinstance(part, dict)
+        and isinstance(found := part.get("text") or part.get("content") or "", str)
+        and found
+    ]
+    return "\n".join(texts) or None
+
+
+def system_of(messages: list[Any]) -> str | None:
+    """Return the system prompt."""
+    for message in messages[:2]:
+        if isinstance(message, dict) and message.get("role") in {"system", "developer"}:
+            return plain(message.get("content"))
+    return None
+
+
+def question_of(messages: list[Any]) -> str | None:
+    """Return the first text of the user, which says what the conversation is about."""
+    for message in messages[:8]:
+        if isinstance(message, dict) and message.get("role") == "user":
+            return plain(message.get("content"))
+    return None
+
+
+def is_agentic(request: LoggedRequest) -> bool:
+    """Tell whether the model called tools, or read what they gave."""
+    if request.tool_calls:
+        return True
+    for message in request.messages or ():
+        if isinstance(message, dict) and (message.get("role") == "tool" or message.get("tool_calls")):
+            return True
+    return False
+
+
+def tool_names(tools: list[Any]) -> tuple[str, ...]:
+    """Return the sorted names of the tools that a request offers."""
+    names = set()
+    for tool in tools[:200]:
+        inner = mapping(tool).get("function", tool)
+        name = mapping(inner).get("name")
+        if isinstance(name, str):
+            names.add(name[:80])
+    return tuple(sorted(names))

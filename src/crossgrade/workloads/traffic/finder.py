@@ -1,0 +1,298 @@
+"""The figures of one workload in a log."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from csv import DictReader
+from dataclasses import dataclass, field
+from datetime import date
+from functools import lru_cache
+from importlib.resources import files
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crossgrade.stats import Interval, mean_interval, plan, proportion_interval, quantile_interval
+from crossgrade.workloads.traffic.findings import Finding, Likelihood, Move
+from crossgrade.workloads.traffic.grouping import Group
+from crossgrade.workloads.traffic.kinds import Kind
+from crossgrade.workloads.traffic.money import Alternative, cheapest, costs
+
+DAYS_PER_MONTH = 30
+_DAY = 86_400.0
+_WHOLE_DAYS = 3
+_ASSUMED_MEAN, _ASSUMED_CORRELATION, _ASSUMED_RETENTION = 0.8, 0.3, 0.95
+_WORK = (
+    ("coding", "code sql python javascript function query regex bug debug compile script job api"),
+    ("math", "math calculate equation solve arithmetic"),
+    ("instruction_following", "extract classify label category translate summarise summarize rewrite json"),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Frame:
+    """The log around a workload: its columns by name, names of models, first and last time, prices' day.
+
+    `calls` says how many requests each row stands for.
+    """
+
+    column: Callable[[str], NDArray[Any]]
+    models: Sequence[str]
+    calls: NDArray[Any]
+    span: tuple[float, float] | None
+    on: date
+
+
+@dataclass(slots=True)
+class Finder:
+    """The figures of one workload."""
+
+    frame: Frame
+    group: Group
+    rows: NDArray[np.int64]
+    tokens: Mapping[str, NDArray[Any]]
+    spend: NDArray[np.float64]
+    logged: NDArray[np.bool_]
+    offers: Sequence[Alternative]
+    unknown: dict[str, str] = field(default_factory=dict)
+
+    def find(self) -> Finding:
+        """Return the finding."""
+        rows, calls = self.rows, self.frame.calls[self.rows]
+        given, said = (self.tokens[name][rows] for name in ("input", "output"))
+        counted = (given >= 0) & (said >= 0)
+        spend = self.spend[rows]
+        priced = ~np.isnan(spend)
+        models = self._models(calls)
+        n = int(calls.sum())
+        per_month = self._per_month(n)
+        longest = int((given + said)[counted].max()) if counted.any() else None
+        likelihood = _likelihood(self.group.kind, given[counted])
+        samples = plan(_ASSUMED_MEAN, _ASSUMED_CORRELATION, _ASSUMED_RETENTION).n or 0
+        moves = self._moves(counted, longest, per_month, samples)
+        failed = self.frame.column("failed")[rows]
+        latency = self.frame.column("latency")[rows]
+        session = self.frame.column("session")[rows]
+        return Finding(
+            name=self.group.name,
+            reason=self.group.reason(),
+            kind=self.group.kind,
+            rest=self.group.rest,
+            requests=n,
+            models=models,
+            incumbent=next(iter(models), None),
+            input_tokens=int(np.maximum(given, 0).sum(dtype=np.int64)),
+            output_tokens=int(np.maximum(said, 0).sum(dtype=np.int64)),
+            tokens_n=int(calls[counted].sum()),
+            cached_share=self._cached_share(given),
+            input_quantiles=_quantiles(given[counted]),
+            output_quantiles=_quantiles(said[counted]),
+            longest=longest,
+            latency_p50_s=quantile_interval(latency[~np.isnan(latency)].astype(np.float64), 0.5),
+            latency_p95_s=quantile_interval(latency[~np.isnan(latency)].astype(np.float64), 0.95),
+            errors=proportion_interval(int((failed == 1).sum()), int((failed >= 0).sum())),
+            spend_usd=float(spend[priced].sum()) if priced.any() else None,
+            spend_n=int(calls[priced].sum()),
+            spend_logged_n=int(calls[self.logged[rows]].sum()),
+            spend_per_month_usd=self._spend_per_month(spend),
+            requests_per_month=per_month,
+            growth=self._growth(),
+            sessions=len(np.unique(session[session != 0])),
+            sessions_n=int((session != 0).sum()),
+            agentic=proportion_interval(
+                int(self.frame.column("agentic")[rows].sum()), int(self.frame.column("text")[rows].sum())
+            )
+            if self.frame.column("text")[rows].any()
+            else proportion_interval(0, 0),
+            texts=int(self.frame.column("text")[rows].sum()),
+            likelihood=likelihood,
+            moves=moves,
+            samples=samples,
+            score=self._score(moves, likelihood),
+            unknown=self.unknown,
+        )
+
+    def _models(self, calls: NDArray[Any]) -> dict[str, int]:
+        codes = self.frame.column("model")[self.rows]
+        found = {
+            (self.frame.models[code] if code >= 0 else "unknown"): int(calls[codes == code].sum())
+            for code in np.unique(codes).tolist()
+        }
+        return dict(sorted(found.items(), key=lambda item: (item[0] == "unknown", -item[1])))
+
+    def _cached_share(self, given: NDArray[Any]) -> float | None:
+        cached = self.tokens["cached"][self.rows]
+        known = (cached >= 0) & (given >= 0)
+        total = int(given[known].sum(dtype=np.int64))
+        if not total:
+            self.unknown["cached_share"] = "the log does not say what was read from a cache"
+            return None
+        return int(cached[known].sum(dtype=np.int64)) / total
+
+    def _per_month(self, n: int) -> float | None:
+        span = self.frame.span
+        if span is None or span[1] - span[0] < 600:
+            self.unknown["requests_per_month"] = "the log has no times, or spans less than ten minutes"
+            return None
+        return n / (span[1] - span[0]) * _DAY * DAYS_PER_MONTH
+
+    def _spend_per_month(self, spend: NDArray[np.float64]) -> Interval:
+        """Return the spend of 30 mean days; its interval is over whole days (UTC) of the log."""
+        span, total = self.frame.span, float(np.nansum(spend))
+        if span is None or np.isnan(spend).all() or span[1] - span[0] < 600:
+            return _no_interval(None, "the cost or the time of the requests is unknown")
+        days = list(_whole_days(span))
+        scaled = total / (span[1] - span[0]) * _DAY * DAYS_PER_MONTH
+        if len(days) < _WHOLE_DAYS:
+            return _no_interval(scaled, f"{len(days)} whole days of log; an interval needs {_WHOLE_DAYS}")
+        day = np.floor(self.frame.column("at")[self.rows] / _DAY)
+        daily = [float(np.nansum(spend[day == each])) for each in days]
+        found = mean_interval(daily)
+        low, high = ((None if end is None else end * DAYS_PER_MONTH) for end in (found.low, found.high))
+        return Interval(
+            value=(found.value or 0.0) * DAYS_PER_MONTH,
+            low=None if low is None else max(low, 0.0),
+            high=high,
+            level=found.level,
+            n=found.n,
+            method="t over days",
+        )
+
+    def _growth(self) -> Interval:
+        """Return requests of the second half of the log's whole days over those of the first."""
+        span = self.frame.span
+        days = [] if span is None else list(_whole_days(span))
+        if len(days) < 4:
+            return _no_interval(None, f"{len(days)} whole days of log; growth needs 4")
+        day = np.floor(self.frame.column("at")[self.rows] / _DAY)
+        daily = np.array([int((day == each).sum()) for each in days], np.float64)
+        half = len(daily) // 2
+        before, after = daily[:half], daily[-half:]
+        if not before.sum():
+            return _no_interval(None, "no requests in the first half of the log")
+        ratio = float(after.sum() / before.sum())
+        # By the delta method, from the variation between days.
+        spread = [
+            float(each.std(ddof=1) / each.mean()) ** 2 / half if half > 1 and each.mean() else np.inf
+            for each in (before, after)
+        ]
+        factor = float(np.exp(1.96 * np.sqrt(sum(spread)))) if np.isfinite(sum(spread)) else np.inf
+        return Interval(
+            value=ratio,
+            low=ratio / factor,
+            high=None if np.isinf(factor) else ratio * factor,
+            level=0.95,
+            n=len(days),
+            method="ratio of halves, days as observations",
+        )
+
+    def _moves(
+        self, counted: NDArray[np.bool_], longest: int | None, per_month: float | None, samples: int
+    ) -> tuple[Move, ...]:
+        rows = self.rows[counted]
+        if longest is None or not len(rows):
+            self.unknown["moves"] = "the tokens of its requests are unknown"
+            return ()
+        cached = np.maximum(self.tokens["cached"][rows], 0)
+        given = self.tokens["input"][rows]
+        mean = (
+            float((given - cached).mean()),
+            float(cached.mean()),
+            float(self.tokens["output"][rows].mean()),
+        )
+        found = []
+        for is_open in (True, False):
+            offer = cheapest(self.offers, open_weights=is_open, context=longest, tokens=mean)
+            if offer is None:
+                kind = "open" if is_open else "proprietary"
+                self.unknown[f"{kind}_offer"] = f"no listed {kind} offer is known to take {longest:,} tokens"
+            else:
+                found.append(self._move(offer, rows, per_month, samples))
+        return tuple(found)
+
+    def _move(
+        self, offer: Alternative, rows: NDArray[np.int64], per_month: float | None, samples: int
+    ) -> Move:
+        then, now = costs(self.tokens, rows, offer.price), self.spend[rows]
+        both = ~np.isnan(then) & ~np.isnan(now)
+        saved = (now - then)[both]
+        mean_then = float(then[~np.isnan(then)].mean()) if (~np.isnan(then)).any() else 0.0
+        mean_now = float(now[both].mean()) if both.any() else None
+        return Move(
+            offer=offer.listing.name,
+            provider=offer.listing.provider,
+            model=offer.listing.identifier,
+            open_weights=bool(offer.facts.open_weights),
+            context_tokens=offer.facts.context_tokens or 0,
+            price_source=offer.price.source,
+            price_on=self.frame.on,
+            mean_cost_usd=mean_then,
+            share_saved=float(saved.mean()) / mean_now if mean_now else None,
+            saving_per_month_usd=_scaled(saved, per_month),
+            n=int(both.sum()),
+            test_cost_usd=None if mean_now is None else samples * (mean_then + mean_now),
+        )
+
+    def _score(self, moves: Sequence[Move], likelihood: Likelihood) -> float | None:
+        """Return the saving a month times the likelihood, over the cost to find out: dollars a dollar."""
+        scores = [
+            move.saving_per_month_usd.value * likelihood.value / move.test_cost_usd
+            for move in moves
+            if move.saving_per_month_usd.value is not None and move.test_cost_usd
+        ]
+        if not scores:
+            self.unknown["score"] = "the saving, the rate of requests or the cost of a test is unknown"
+        return max(scores, default=None)
+
+
+def _scaled(saved: NDArray[np.float64], per_month: float | None) -> Interval:
+    if per_month is None or not len(saved):
+        why = "the rate of requests is unknown" if per_month is None else "no request's cost is known"
+        return _no_interval(None, why)
+    found = mean_interval(saved)
+    value, low, high = (
+        None if each is None else each * per_month for each in (found.value, found.low, found.high)
+    )
+    return Interval(
+        value=value,
+        low=low,
+        high=high,
+        level=found.level,
+        n=found.n,
+        method="t over requests",
+        reason=found.reason,
+    )
+
+
+def _no_interval(value: float | None, reason: str) -> Interval:
+    return Interval(value=value, low=None, high=None, level=0.95, n=0, method="none", reason=reason)
+
+
+def _whole_days(span: tuple[float, float]) -> Iterator[int]:
+    """Yield the days (UTC, since 1970) that lie wholly inside the log, to a minute at each end."""
+    first, last = int(np.ceil((span[0] - 60) / _DAY)), int(np.floor((span[1] + 60) / _DAY))
+    yield from range(first, last)
+
+
+def _quantiles(values: NDArray[Any]) -> dict[str, float]:
+    if not len(values):
+        return {}
+    found = np.quantile(values, (0.5, 0.95, 0.99), method="higher")
+    return {name: float(each) for name, each in zip(("p50", "p95", "p99"), found, strict=True)}
+
+
+def _likelihood(kind: Kind, given: NDArray[Any]) -> Likelihood:
+    """Return the public evidence on a kind of work, told by words of its prompts and their length."""
+    words = set(f"{kind.system or ''} {kind.opening} {kind.route or ''}".lower().replace("-", " ").split())
+    category = next((name for name, telling in _WORK if words & set(telling.split())), None)
+    if category is None:
+        category = "instruction_following" if kind.shape else "overall"
+        if category == "overall" and len(given) and float(np.median(given)) > 4_000:
+            category = "longer_query"
+    gap, as_of = _gaps()[category]
+    return Likelihood(value=1 / (1 + 10 ** (gap / 400)), category=category, as_of=as_of)
+
+
+@lru_cache(maxsize=1)
+def _gaps() -> dict[str, tuple[float, str]]:
+    text = files("crossgrade").joinpath("data/traffic/arena_gap.csv").read_text(encoding="utf-8")
+    return {row["category"]: (float(row["gap"]), row["date"]) for row in DictReader(text.splitlines())}

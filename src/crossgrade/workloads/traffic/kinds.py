@@ -1,0 +1,128 @@
+"""What tells one kind of request from another, and words in which a person recognises it.
+
+The strongest facts come first: what the team calls the application (route, team, key), the system
+prompt, the tools, the shape of the answer, and where there is no system prompt how the user's
+first text begins.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from crossgrade.workloads._redact import redact_text
+from crossgrade.workloads.traffic.chat import question_of, system_of, tool_names
+from crossgrade.workloads.traffic.request import LoggedRequest
+
+_MOST_KINDS = 50_000
+_HEAD_CHARACTERS = 400
+_OPENING_WORDS = 3
+_VARIES = re.compile(r"[0-9][0-9a-fA-F:./_-]*")
+_QUOTED = re.compile(r"\"[^\"]{0,80}\"|'[^']{0,80}'|https?://\S+|\S+@\S+")
+_DIGITS = str.maketrans("0123456789", "##########")
+_WORDS_OF_NO_HELP = (
+    "a agent an and are as assistant at be by can could did do does for from given helpful how "
+    "i if in is it its me must my no not of on or our please should that the their this to us "
+    "we what when which who why will with you your "
+)
+_FILLER = frozenset(_WORDS_OF_NO_HELP.split())
+
+
+class Kind(NamedTuple):
+    """The facts of a kind of request; `system` is the head of its prompt with numbers as `#`."""
+
+    route: str | None
+    system: str | None
+    tools: tuple[str, ...]
+    shape: str
+    opening: str
+
+    def without_opening(self) -> "Kind":
+        """Return the kind by its stronger facts alone."""
+        return self._replace(opening="")
+
+
+class Kinds:
+    """Kinds by number, as they came. Beyond 50,000 the weaker facts are dropped, then all but the route."""
+
+    def __init__(self) -> None:
+        self.known: list[Kind] = []
+        self._numbers: dict[Kind, int] = {}
+        self._systems: dict[str, str] = {}
+
+    def number(self, request: LoggedRequest) -> int:
+        """Return the number of a request's kind."""
+        kind = self.kind(request)
+        found = self._numbers.get(kind)
+        if found is not None:
+            return found
+        if len(self.known) >= _MOST_KINDS:
+            kind = kind.without_opening()
+        if len(self.known) >= _MOST_KINDS + 10_000 and kind not in self._numbers:
+            kind = Kind(None, None, (), "", "")
+        found = self._numbers.setdefault(kind, len(self.known))
+        if found == len(self.known):
+            self.known.append(kind)
+        return found
+
+    def kind(self, request: LoggedRequest) -> Kind:
+        """Return the facts that tell a request's kind."""
+        system, opening = None, ""
+        if request.messages:
+            system = self._head(system_of(request.messages))
+            question = question_of(request.messages)
+            if question is not None:
+                opening = _opening(question)
+        return Kind(
+            route=request.route[:80] if request.route else None,
+            system=system,
+            tools=tool_names(request.tools) if request.tools else (),
+            shape=shape_of(request.response_format),
+            opening=opening,
+        )
+
+    def _head(self, system: str | None) -> str | None:
+        if system is None:
+            return None
+        head = system[:_HEAD_CHARACTERS]
+        found = self._systems.get(head)
+        if found is None:
+            found = _VARIES.sub("#", _QUOTED.sub("…", redact_text(" ".join(head.split()))))[:200]
+            if len(self._systems) < _MOST_KINDS:
+                self._systems[head] = found
+        return found
+
+
+def shape_of(response_format: Any) -> str:
+    """Return `json` or `schema` where an answer must be JSON, else nothing."""
+    if not isinstance(response_format, Mapping):
+        return ""
+    kind = response_format.get("type")
+    return {"json_object": "json", "json_schema": "schema"}.get(kind if isinstance(kind, str) else "", "")
+
+
+def _opening(question: str) -> str:
+    """Return the first words, numbers as `#`; two requests of one template begin alike."""
+    words = question[:200].translate(_DIGITS).lower().split()[:_OPENING_WORDS]
+    return " ".join("#" if "#" in word or "@" in word else word[:24] for word in words)
+
+
+def words_of(kind: Kind) -> list[str]:
+    """Return the words that name a kind: its route, else what its prompts are about."""
+    named = [kind.route] if kind.route else telling(kind.system)[:3] or list(kind.tools[:2])
+    if kind.opening:
+        named += [word for word in telling(kind.opening) if word not in named][:3]
+    return named or ["requests"]
+
+
+def slug(words: list[str]) -> str:
+    """Return a name for crossgrade.yaml: small letters, digits and hyphens."""
+    return re.sub(r"[^a-z0-9]+", "-", " ".join(words).lower()).strip("-")[:48].strip("-") or "requests"
+
+
+def telling(text: str | None) -> list[str]:
+    """Return the words of a text that say what it is about, each once."""
+    found: dict[str, None] = {}
+    for word in re.findall(r"[^\W\d_][\w-]{2,}", (text or "").lower()):
+        if word not in _FILLER:
+            found.setdefault(word)
+    return list(found)

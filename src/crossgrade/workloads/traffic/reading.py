@@ -1,0 +1,256 @@
+"""Logs read request by request in bounded memory; what cannot be read is counted and shown, never fatal."""
+
+import csv
+import glob
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from crossgrade.errors import DataError, UsageError
+from crossgrade.workloads.files import Limits, closest, first_bytes, lines_within, read_whole
+from crossgrade.workloads.traffic.formats import BY_NAME, Format, azure, recognise, unpack
+from crossgrade.workloads.traffic.request import BadValueError, LoggedRequest
+
+MIB = 1 << 20
+LIMITS = Limits(line_bytes=16 * MIB, document_bytes=64 * MIB, total_bytes=1 << 50)
+_EXAMPLES = 3
+_MOST_FILES = 100_000
+_MOST_PENDING = 50_000
+_UTF16 = (b"\xff\xfe", b"\xfe\xff")
+_decode = msgspec.json.Decoder().decode
+
+
+@dataclass(slots=True)
+class Problems:
+    """What could not be read: how often each kind came, and where its first ones stood."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+    examples: dict[str, list[str]] = field(default_factory=dict)
+
+    def add(self, kind: str, path: Path, line: int | None, seen: str = "") -> None:
+        """Count one."""
+        self.counts[kind] += 1
+        shown = self.examples.setdefault(kind, [])
+        if len(shown) < _EXAMPLES:
+            place = path.name if line is None else f"{path.name}:{line}"
+            shown.append(f"{place} {seen[:160]}".rstrip())
+
+
+@dataclass(slots=True, kw_only=True)
+class Reading:
+    """Files to read as one log; iterate `requests` once. `rows` counts the records of each format."""
+
+    files: Sequence[Path]
+    texts: bool = True
+    file_format: str | None = None
+    problems: Problems = field(default_factory=Problems)
+    rows: Counter[str] = field(default_factory=Counter)
+
+    def __post_init__(self) -> None:
+        if self.file_format is not None and self.file_format not in BY_NAME:
+            raise UsageError(
+                f"no format of logs is called {self.file_format!r}{closest(self.file_format, BY_NAME)}",
+                hint=f"formats are {', '.join(BY_NAME)}",
+            )
+
+    def requests(self) -> Iterator[tuple[int, LoggedRequest]]:
+        """Yield every request with the number of its file; the order is the same each time."""
+        for number, path in enumerate(self.files):
+            for request in _FileReader(self, path).requests():
+                self.rows[request.format] += 1
+                yield number, request
+
+
+def log_files(sources: Iterable[str | Path]) -> list[Path]:
+    """Return the files that paths, folders and globs name, sorted, each once.
+
+    Raises `DataError` for a source that names none.
+    """
+    found: dict[Path, None] = {}
+    for source in sources:
+        path = Path(source)
+        if path.is_dir():
+            inside = [each for each in path.rglob("*") if each.is_file()]
+            named = sorted(each for each in inside if not _is_hidden(each.relative_to(path)))
+        elif path.is_file():
+            named = [path]
+        else:
+            matches = glob.iglob(str(source), recursive=True)  # noqa: PTH207 -- Path.glob takes no absolute one
+            named = sorted(path for path in map(Path, matches) if path.is_file())
+        if not named:
+            raise DataError("there is no such file or folder", file=path, hint="check the path or pattern")
+        found.update(dict.fromkeys(named))
+        if len(found) > _MOST_FILES:
+            raise DataError(f"more than {_MOST_FILES:,} files", file=path, hint="name fewer files")
+    return list(found)
+
+
+def _is_hidden(path: Path) -> bool:
+    return any(part.startswith(".") for part in path.parts)
+
+
+class _FileReader:
+    """One file: its rows, each recognised by itself, so that formats may be mixed."""
+
+    def __init__(self, reading: Reading, path: Path) -> None:
+        self._reading = reading
+        self._path = path
+        self._named = BY_NAME[reading.file_format] if reading.file_format else None
+        self._format: Format | None = self._named
+        self._split: dict[str, list[Mapping[str, Any]]] = {}
+
+    def requests(self) -> Iterator[LoggedRequest]:
+        try:
+            for line, row in self._rows():
+                yield from self._read(line, row)
+            for identifier in list(self._split):
+                yield from self._whole(identifier)
+        except DataError as error:
+            self._problem("file cut short", None, str(error.args[0] if error.args else error))
+
+    def _problem(self, kind: str, line: int | None, seen: str = "") -> None:
+        self._reading.problems.add(kind, self._path, line, seen)
+
+    def _rows(self) -> Iterator[tuple[int, Any]]:
+        head = first_bytes(self._path, 64 * 1024)
+        if head.startswith(_UTF16):
+            self._problem("not UTF-8", None, "UTF-16 text")
+            return
+        start = head.lstrip()
+        if head.startswith(b"PAR1"):
+            yield from self._parquet_rows()
+        elif not start:
+            self._problem("empty file", None)
+        elif b"\0" in head[:1024]:
+            self._problem("not a log", None, "binary data")
+        elif start[:1] == b"[" or (start[:1] == b"{" and not _is_line(start)):
+            yield from self._document_rows()
+        elif start[:1] == b"{":
+            yield from self._line_rows()
+        else:
+            yield from self._csv_rows()
+
+    def _line_rows(self) -> Iterator[tuple[int, Any]]:
+        too_long = f"record over {LIMITS.line_bytes // MIB} MiB"
+        for line, data in lines_within(self._path, LIMITS, lambda line: self._problem(too_long, line)):
+            try:
+                value = _decode(data)
+            except RecursionError:
+                self._problem("nested too deep", line)
+            except (msgspec.DecodeError, UnicodeDecodeError) as error:
+                self._problem("not JSON", line, str(error))
+            else:
+                for row in unpack(value):
+                    yield line, row
+
+    def _document_rows(self) -> Iterator[tuple[int, Any]]:
+        if self._path.stat().st_size > LIMITS.document_bytes:
+            self._problem("document too large", None, "write it as JSON lines")
+            return
+        try:
+            value = _decode(read_whole(self._path, LIMITS))
+        except RecursionError:
+            self._problem("nested too deep", None)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            yield from self._line_rows()  # perhaps some of its lines are whole
+        else:
+            yield from enumerate(unpack(value), start=1)
+
+    def _csv_rows(self) -> Iterator[tuple[int, Any]]:
+        csv.field_size_limit(LIMITS.line_bytes)
+        lines = (
+            data.decode("utf-8", "replace").replace("\0", "") + "\n"
+            for _, data in lines_within(self._path, LIMITS, lambda line: self._problem("line too long", line))
+        )
+        reader = csv.reader(lines)
+        header = [name.strip() for name in next(reader, [])]
+        if self._named is None and recognise(dict.fromkeys(header)) is None:
+            self._problem("not a log", None, f"columns {', '.join(header[:6])}")
+            return
+        while True:
+            try:
+                row = next(reader)
+            except StopIteration:
+                return
+            except csv.Error as error:
+                self._problem("not CSV", reader.line_num, str(error))
+                continue
+            if len(row) != len(header):
+                self._problem("wrong number of cells", reader.line_num, f"{len(row)} for {len(header)}")
+            else:
+                yield reader.line_num, dict(zip(header, row, strict=True))
+
+    def _parquet_rows(self) -> Iterator[tuple[int, Any]]:
+        try:
+            from pyarrow import ArrowException
+            from pyarrow.parquet import ParquetFile
+        except ImportError:
+            self._problem("Parquet without its extra", None, "pip install 'crossgrade[parquet]'")
+            return
+        number = 0
+        try:
+            with ParquetFile(self._path) as file:
+                for batch in file.iter_batches(batch_size=4096):
+                    for row in batch.to_pylist():
+                        number += 1
+                        yield number, _without_dates(row)
+        except (ArrowException, OSError) as error:
+            self._problem("damaged Parquet", number, str(error))
+
+    def _read(self, line: int, row: Any) -> Iterator[LoggedRequest]:
+        if not isinstance(row, dict):
+            self._problem("no record", line, type(row).__name__)
+            return
+        found = self._format
+        if self._named is None and (found is None or not found.marks or not found.knows(row)):
+            found = self._format = recognise(row)
+        if found is None:
+            self._problem("unknown format", line, f"fields {', '.join(map(str, list(row)[:6]))}")
+            return
+        try:
+            if found.read is not None:
+                request = found.read(row, texts=self._reading.texts)
+                if request is not None:
+                    yield request
+            elif found.whole is not None:
+                yield from found.whole(row)
+            else:
+                yield from self._part(row)
+        except BadValueError as error:
+            self._problem("impossible value", line, str(error))
+        except (TypeError, ValueError, OverflowError, RecursionError, AttributeError) as error:
+            self._problem("unreadable record", line, f"{type(error).__name__}: {error}")
+
+    def _part(self, row: Mapping[str, Any]) -> Iterator[LoggedRequest]:
+        """Keep a part of a request that is spread over rows, in any order, until the file ends."""
+        identifier = str(row.get("CorrelationId"))
+        self._split.setdefault(identifier, []).append(row)
+        if len(self._split) > _MOST_PENDING:
+            yield from self._whole(next(iter(self._split)))
+
+    def _whole(self, identifier: str) -> Iterator[LoggedRequest]:
+        try:
+            yield azure(self._split.pop(identifier), texts=self._reading.texts)
+        except BadValueError as error:
+            self._problem("impossible value", None, f"{identifier}: {error}")
+
+
+def _is_line(start: bytes) -> bool:
+    """Tell whether the first line is JSON by itself, or too long to be sure."""
+    line, newline, _ = start.partition(b"\n")
+    if not newline:
+        return len(start) >= 60 * 1024
+    try:
+        _decode(line)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        # Lines that begin like the first are records of which this one is damaged.
+        return line.rstrip().endswith(b"}") or b'\n{"' in start
+    return True
+
+
+def _without_dates(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value.isoformat() if hasattr(value, "isoformat") else value for name, value in row.items()}
