@@ -117,3 +117,10 @@ def problem_headers(problem: Problem) -> bytes:
     if problem.status == 401:
         lines += b'www-authenticate: Bearer realm="crossgrade"\r\n'
     return lines
+
+
+def problem_answer(problem: Problem, client: ClientName, request_id: str, lines: bytes) -> bytes:
+    """Return the whole answer that says an error; `lines` are further header lines."""
+    body = problem_body(problem, client, request_id)
+    extra = b"%bx-request-id: %b\r\n%b" % (problem_headers(problem), request_id.encode(), lines)
+    return head(problem.status, JSON_TYPE, length=len(body), extra=extra) + body

@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from types import MappingProxyType
-from typing import Protocol
 
 from crossgrade.domain import Usage
 from crossgrade.errors import AccessError, ProviderError, UpstreamError
@@ -19,80 +18,27 @@ from crossgrade.gateway._answers import (
     unknown_model,
 )
 from crossgrade.gateway._attempts import Attempts
-from crossgrade.gateway._breaker import RetryBudget
 from crossgrade.gateway._cost import DEFAULT_OUTPUT_TOKENS, estimated_tokens
 from crossgrade.gateway._delivery import Delivery
 from crossgrade.gateway._failing import note_failure, provider_problem
 from crossgrade.gateway._head import Endpoint, Request
-from crossgrade.gateway._limits import Counter, Hold, Limits, Refusal
+from crossgrade.gateway._headers import passed_on, sent_on
+from crossgrade.gateway._limits import Hold, Refusal
 from crossgrade.gateway._messages import Reason, RequestRecord
 from crossgrade.gateway._outcome import NOTHING, UNKNOWN, Bill, bill
 from crossgrade.gateway._payload import Payload
 from crossgrade.gateway._record import record_of
 from crossgrade.gateway._relay import ErrorRelay, Relay, StreamRelay, WholeRelay
-from crossgrade.gateway._routes import NO_FACTS, Choice, Plan, Routes
+from crossgrade.gateway._routes import NO_FACTS, Choice, Plan
 from crossgrade.gateway._server import ClientConnection
-from crossgrade.gateway._shadow import Copy, Shadows
+from crossgrade.gateway._services import Services
+from crossgrade.gateway._shadow import Copy
 from crossgrade.gateway._targets import TargetState
 from crossgrade.gateway._upstream import UpstreamConnection
 from crossgrade.identity import Principal
 from crossgrade.wire import failure
 
 _CLIENT_GONE = 499
-_PASSED_ON = frozenset(
-    f"x-ratelimit-{what}-{kind}".encode()
-    for what in ("limit", "remaining", "reset")
-    for kind in ("requests", "tokens")
-) | frozenset(
-    f"anthropic-ratelimit-{kind}-{what}".encode()
-    for kind in ("requests", "tokens", "input-tokens", "output-tokens")
-    for what in ("limit", "remaining", "reset")
-)
-"""Headers of the provider that the client gets to see."""
-
-_SENT_ON = frozenset((b"anthropic-beta", b"openai-beta"))
-"""Headers of the client that a provider of the same API gets to see."""
-
-
-class Services(Protocol):
-    """What exchanges share: the worker."""
-
-    loop: asyncio.AbstractEventLoop
-    worker: int
-    log_prompts: bool
-    routes: Routes
-    limits: Limits
-    retries: RetryBudget
-    shadows: Shadows
-
-    def now(self) -> float:
-        """The monotonic time."""
-
-    def wall(self) -> float:
-        """Seconds since 1970."""
-
-    def permit(self, principal: Principal, plan: Plan) -> "Permit":
-        """Return what a caller has on a route; raises AccessError where it may not be used."""
-
-    def limit_refused(self, refusal: Refusal) -> None:
-        """Count what a limit refused."""
-
-    def answered(self, exchange: "Exchange", record: RequestRecord) -> None:
-        """Take the record of a request that is over."""
-
-
-class Permit:
-    """What is the same for all requests of one caller on one route: limits, and most of the record."""
-
-    __slots__ = ("blank", "counters", "plan", "principal")
-
-    def __init__(
-        self, principal: Principal, plan: Plan, counters: tuple[Counter, ...], blank: RequestRecord
-    ) -> None:
-        self.principal = principal
-        self.plan = plan
-        self.counters = counters
-        self.blank = blank
 
 
 class Exchange:
@@ -255,16 +201,10 @@ class Exchange:
         self.sent_at = self._services.now()
         self.added_s = self.sent_at - self.began
         try:
-            self.payload.send(self.target, connection, self._sent_on())
+            same = self.target.target.flavour == self.endpoint.flavour
+            self.payload.send(self.target, connection, sent_on(self.request.headers) if same else b"")
         except ProviderError as error:
             self.failed(error)
-
-    def _sent_on(self) -> bytes:
-        headers = self.request.headers
-        assert self.target is not None
-        if _SENT_ON.isdisjoint(headers) or self.target.target.flavour != self.endpoint.flavour:
-            return b""
-        return b"".join(b"%b: %b\r\n" % (name, headers[name]) for name in _SENT_ON if name in headers)
 
     def on_head(self, status: int, headers: dict[bytes, bytes]) -> None:
         """Choose how the answer is taken on."""
@@ -336,9 +276,12 @@ class Exchange:
             self.refuse(provider_problem(error), billed)
 
     def _let_go(self) -> None:
+        """Have nothing more to do with the provider, whether it is connected yet or not."""
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.cancel()
+        elif self.target is not None and self.attempts is not None and self.attempts.count:
+            self.target.pool.withdraw(self)
 
     def upstream_paused(self) -> None:
         """Let the payload wait."""
@@ -410,17 +353,12 @@ class Exchange:
         """Return the header lines that every answer of a model has."""
         assert self.target is not None
         assert self.plan is not None
-        passed = b""
-        if not _PASSED_ON.isdisjoint(self._headers):
-            passed = b"".join(
-                b"%b: %b\r\n" % (name, value) for name, value in self._headers.items() if name in _PASSED_ON
-            )
         return b"x-request-id: %b\r\n%b%bx-crossgrade-added-ms: %.2f\r\n%b" % (
             self.id.encode(),
             self.plan.headers,
             self.target.header,
             self.added_s * 1000,
-            passed,
+            passed_on(self._headers),
         )
 
     # The client's side.
@@ -429,13 +367,7 @@ class Exchange:
         """Cancel what was asked of the provider: nobody waits for it."""
         if self.done:
             return
-        connection, self._connection = self._connection, None
-        if self._retry is not None:
-            self._retry.cancel()
-        elif connection is not None:
-            connection.cancel()
-        elif self.target is not None and self.attempts is not None and self.attempts.count:
-            self.target.pool.withdraw(self)
+        self._let_go()
         if self.target is not None:
             self.target.breaker.abandoned()
         usage, output_tokens = self._relay.spent() if self._relay is not None else (Usage(), 0)
@@ -477,7 +409,7 @@ class Exchange:
             self._services.limits.settle(self._hold, billed.usd, billed.tokens)
         if self.payload is not None:
             self.payload.close()
-        self._services.answered(self, record_of(self, self._services, status, billed, error))
+        self._services.answered(self.copy, record_of(self, self._services, status, billed, error))
 
 
 _EPOCH = datetime.fromtimestamp(0, UTC)

@@ -10,7 +10,7 @@ from crossgrade.errors import AccessError
 from crossgrade.gateway._admission import LOCAL, loopback_problem, token_of
 from crossgrade.gateway._answers import Problem, access_problem
 from crossgrade.gateway._breaker import RetryBudget
-from crossgrade.gateway._exchange import Exchange, Permit
+from crossgrade.gateway._exchange import Exchange
 from crossgrade.gateway._head import Request, locate
 from crossgrade.gateway._large import LargePayload
 from crossgrade.gateway._limits import Limits, Refusal
@@ -21,7 +21,8 @@ from crossgrade.gateway._payload import read_payload
 from crossgrade.gateway._record import blank_record
 from crossgrade.gateway._routes import Plan, Routes
 from crossgrade.gateway._server import ClientConnection
-from crossgrade.gateway._shadow import Shadows
+from crossgrade.gateway._services import Permit
+from crossgrade.gateway._shadow import Copy, Shadows
 from crossgrade.gateway._targets import TargetState
 from crossgrade.gateway.settings import GatewaySettings
 from crossgrade.identity import Keyring, Principal, TokenVerifier, authenticate, check_route
@@ -188,11 +189,11 @@ class Gateway:
         """Count what a limit refused."""
         self._metrics.add("crossgrade.gateway.refused", refusal.scope, refusal.unit)
 
-    def answered(self, exchange: Exchange, record: RequestRecord) -> None:
-        """Take the record of a request that is over."""
+    def answered(self, copy: Copy | None, record: RequestRecord) -> None:
+        """Take the record of a request that is over, and the copy for its shadow."""
         self._keeper.record(record)
-        if exchange.copy is not None:
-            self.shadows.answered(exchange.copy, record)
+        if copy is not None:
+            self.shadows.answered(copy, record)
 
     def refused(self, request: Request | None, problem: Problem) -> str:
         """Record an answer that was given before there was an exchange; return its request id."""

@@ -66,7 +66,6 @@ class Pool:
         self._tls = (tls or ssl.create_default_context()) if address.is_tls else None
         self._most = max_connections
         self._idle: list[UpstreamConnection] = []
-        self._open = 0
         self._connections: set[UpstreamConnection] = set()
         self._waiting: deque[tuple[float, Call]] = deque()
         self._dialing: set[asyncio.Task[None]] = set()
@@ -80,7 +79,7 @@ class Pool:
     @property
     def open(self) -> int:
         """How many connections are open or being opened."""
-        return self._open
+        return len(self._connections) + len(self._dialing)
 
     def start(self, call: Call, *, fresh: bool = False) -> None:
         """Send a call over a kept connection, else a new one, else when one comes free."""
@@ -90,7 +89,7 @@ class Pool:
             if connection.usable:
                 connection.start(call)
                 return
-        if self._open < self._most:
+        if self.open < self._most:
             self._dial(call)
         elif len(self._waiting) < self._most * _QUEUE_TIMES:
             self._waiting.append((self.now() + QUEUE_S, call))
@@ -107,7 +106,7 @@ class Pool:
         task = self._dialed_for.pop(call, None)
         if task is not None:
             task.cancel()
-        else:
+        elif self._waiting:
             self._waiting = deque(entry for entry in self._waiting if entry[1] is not call)
 
     def release(self, connection: UpstreamConnection) -> None:
@@ -120,7 +119,6 @@ class Pool:
 
     def closed(self, connection: UpstreamConnection) -> None:
         """Forget a connection."""
-        self._open -= 1
         self._connections.discard(connection)
         self._sweeper.watched.discard(connection)
         if connection in self._idle:
@@ -151,15 +149,18 @@ class Pool:
             self._refill()
 
     def _refill(self) -> None:
-        if self._waiting and self._open < self._most:
+        if self._waiting and self.open < self._most:
             self._dial(self._waiting.popleft()[1])
 
     def _dial(self, call: Call) -> None:
-        self._open += 1
         task = self._loop.create_task(self._connect(call))
         self._dialing.add(task)
         self._dialed_for[call] = task
-        task.add_done_callback(self._dialing.discard)
+        task.add_done_callback(self._dialed)
+
+    def _dialed(self, task: asyncio.Task[None]) -> None:
+        self._dialing.discard(task)
+        self._refill()
 
     async def _connect(self, call: Call) -> None:
         address = self._address
@@ -178,10 +179,6 @@ class Pool:
             self._failed(call, UpstreamError(f"no TLS connection to {self.name}: {error.reason}"))
         except OSError:
             self._failed(call, UpstreamError(f"{self.name} cannot be reached"))
-        except asyncio.CancelledError:
-            self._open -= 1
-            self._refill()
-            raise
         else:
             self._connections.add(connection)
             self._sweeper.watched.add(connection)
@@ -189,7 +186,5 @@ class Pool:
             connection.start(call)
 
     def _failed(self, call: Call, error: ProviderTimeoutError | UpstreamError) -> None:
-        self._open -= 1
         self._dialed_for.pop(call, None)
-        self._refill()
         call.on_fail(error)

@@ -10,15 +10,8 @@ from typing import Protocol, TypeAlias, cast
 import httptools
 
 from crossgrade.domain import Serving
-from crossgrade.gateway._answers import (
-    CONTINUE,
-    JSON_TYPE,
-    Problem,
-    bad_request,
-    head,
-    problem_body,
-    problem_headers,
-)
+from crossgrade.gateway._answers import CONTINUE, Problem, bad_request, problem_answer
+from crossgrade.gateway._discard import Discard
 from crossgrade.gateway._head import Request, body_too_large, check_head, client_of, head_too_large
 from crossgrade.gateway._repeats import KnownHead, known_head
 from crossgrade.gateway._sweeper import NEVER, Sweeper
@@ -26,7 +19,6 @@ from crossgrade.identity import Principal
 
 WRITE_HIGH = 1 << 18
 _LINGER_S = 2.0
-_LINGER_BYTES = 1 << 20
 _MOST_PIPELINED = 16
 _PROGRESS_BYTES = 1 << 18
 """A body that is passed on or spooled must bring this much within every body time limit."""
@@ -429,15 +421,14 @@ class ClientConnection(asyncio.Protocol):
 
     def answer_problem(self, problem: Problem, request_id: str, lines: bytes = b"") -> None:
         """Answer the present request with an error; `lines` are further header lines."""
-        self.write(self._problem(self._current, problem, request_id, lines))
+        self._write_problem(self._current, problem, request_id, lines)
         self.finish()
 
-    def _problem(self, request: Request | None, problem: Problem, request_id: str, lines: bytes) -> bytes:
-        body = problem_body(problem, client_of(b"" if request is None else request.target), request_id)
-        lines = b"%bx-request-id: %b\r\n%b%b" % (
-            problem_headers(problem), request_id.encode(), lines, self.closing,
-        )  # fmt: skip
-        return head(problem.status, JSON_TYPE, length=len(body), extra=lines) + body
+    def _write_problem(
+        self, request: Request | None, problem: Problem, request_id: str, lines: bytes
+    ) -> None:
+        client = client_of(b"" if request is None else request.target)
+        self.write(problem_answer(problem, client, request_id, lines + self.closing))
 
     def _give_up(self, problem: Problem) -> None:
         """Refuse and close: what follows on this connection cannot be trusted or waited for."""
@@ -451,7 +442,7 @@ class ClientConnection(asyncio.Protocol):
                 request.keep_alive = False
                 request.problem = problem
             self._current = request
-            self.write(self._problem(request, problem, self._edge.refused(request, problem), b""))
+            self._write_problem(request, problem, self._edge.refused(request, problem), b"")
             if request is None or request.complete or not request.headed:
                 self.close()
             else:
@@ -486,7 +477,7 @@ class ClientConnection(asyncio.Protocol):
         """Let the client read its answer although it still sends: closing at once would reset it."""
         request = self._current
         assert request is not None
-        request.sink = _Discard(self)
+        request.sink = Discard(self)
         self.resume_reading()
         self.deadline = self._edge.now() + _LINGER_S
         request.problem = request.problem or bad_request("The answer came before the request's end.")
@@ -495,19 +486,3 @@ class ClientConnection(asyncio.Protocol):
         """Close once everything written is sent."""
         if self._transport is not None:
             self._transport.close()
-
-
-class _Discard:
-    """Reads away the rest of a body that was refused, up to a bound."""
-
-    def __init__(self, connection: ClientConnection) -> None:
-        self._connection = connection
-        self._left = _LINGER_BYTES
-
-    def body(self, data: bytes) -> None:
-        self._left -= len(data)
-        if self._left < 0:
-            self._connection.abort()
-
-    def body_end(self) -> None:
-        self._connection.close()

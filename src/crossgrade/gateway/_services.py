@@ -1,0 +1,52 @@
+"""What exchanges have in common: the worker, and what a caller has on a route."""
+
+import asyncio
+from typing import Protocol
+
+from crossgrade.gateway._breaker import RetryBudget
+from crossgrade.gateway._limits import Counter, Limits, Refusal
+from crossgrade.gateway._messages import RequestRecord
+from crossgrade.gateway._routes import Plan, Routes
+from crossgrade.gateway._shadow import Copy, Shadows
+from crossgrade.identity import Principal
+
+
+class Permit:
+    """What is the same for all requests of one caller on one route: limits, and most of the record."""
+
+    __slots__ = ("blank", "counters", "plan", "principal")
+
+    def __init__(
+        self, principal: Principal, plan: Plan, counters: tuple[Counter, ...], blank: RequestRecord
+    ) -> None:
+        self.principal = principal
+        self.plan = plan
+        self.counters = counters
+        self.blank = blank
+
+
+class Services(Protocol):
+    """The worker, as an exchange sees it."""
+
+    loop: asyncio.AbstractEventLoop
+    worker: int
+    log_prompts: bool
+    routes: Routes
+    limits: Limits
+    retries: RetryBudget
+    shadows: Shadows
+
+    def now(self) -> float:
+        """The monotonic time."""
+
+    def wall(self) -> float:
+        """Seconds since 1970."""
+
+    def permit(self, principal: Principal, plan: Plan) -> Permit:
+        """Return what a caller has on a route; raises AccessError where it may not be used."""
+
+    def limit_refused(self, refusal: Refusal) -> None:
+        """Count what a limit refused."""
+
+    def answered(self, copy: Copy | None, record: RequestRecord) -> None:
+        """Take the record of a request that is over, and the copy for its shadow."""
