@@ -39,8 +39,9 @@ class _Series:
     def count(self, record: RequestRecord) -> None:
         self.requests[0] += 1
         self.attempts[0] += record.attempts
-        if record.added_ms is not None:
-            observe(self.added, _ADDED, record.added_ms / 1000)
+        added_ms = record.added_ms
+        if added_ms is not None:
+            observe(self.added, _ADDED, added_ms / 1000)
         if not record.target:
             return
         if record.cost_usd is None:

@@ -27,13 +27,14 @@ def openai_usage(raw: Any, *, answered: bool = True) -> Usage:
     output = _count(raw.get("completion_tokens", raw.get("output_tokens")))
     inputs = _inner(raw, "prompt_tokens_details", "input_tokens_details")
     outputs = _inner(raw, "completion_tokens_details", "output_tokens_details")
-    cached = _count(inputs.get("cached_tokens", raw.get("prompt_cache_hit_tokens")))
-    written = _count(inputs.get("cache_write_tokens"))
-    reasoning = _count(outputs.get("reasoning_tokens"))
-    total = _count(raw.get("total_tokens"))
-    apart = None not in (prompt, output, reasoning, total) and total == prompt + output + reasoning  # type: ignore[operator]  # the line says that none is None
-    if apart:
-        output += reasoning  # type: ignore[operator]  # as above
+    cached, written = raw.get("prompt_cache_hit_tokens"), None
+    if inputs is not _EMPTY:
+        cached, written = inputs.get("cached_tokens", cached), _count(inputs.get("cache_write_tokens"))
+    reasoning = None if outputs is _EMPTY else _count(outputs.get("reasoning_tokens"))
+    if reasoning and prompt is not None and output is not None:
+        total = _count(raw.get("total_tokens"))
+        output += reasoning if total == prompt + output + reasoning else 0  # it was counted apart
+    cached = _count(cached)
     return _consistent(prompt, output, cached, written, reasoning, answered=answered)
 
 
