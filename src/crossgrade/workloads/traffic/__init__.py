@@ -1,6 +1,6 @@
 """Traffic logs in, workloads out: logs of other tools read, scanned, and drawn from."""
 
-from crossgrade.workloads.traffic.findings import Finding, Likelihood, Move, Scan, Sums
+from crossgrade.workloads.traffic.findings import Finding, Likelihood, Move, Scan, Sums, scan_record
 from crossgrade.workloads.traffic.formats import FormatName
 from crossgrade.workloads.traffic.reading import Problems, Reading, log_files
 from crossgrade.workloads.traffic.request import LoggedRequest, merged
@@ -19,4 +19,5 @@ __all__ = [
     "log_files",
     "merged",
     "scan_logs",
+    "scan_record",
 ]

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crossgrade.workloads.traffic.chat import is_agentic
-from crossgrade.workloads.traffic.kinds import Kinds
+from crossgrade.workloads.traffic.kinds import NOTHING, Kind, Kinds
 from crossgrade.workloads.traffic.request import LoggedRequest
 
 Column = NDArray[Any]
@@ -34,6 +34,7 @@ _ROW = np.dtype(
         ("failed", "i1"),
         ("model", "i2"),
         ("kind", "i4"),
+        ("route", "i4"),
         ("file", "i4"),
         ("format", "i1"),
         ("session", "i8"),
@@ -45,7 +46,7 @@ _ROW = np.dtype(
     ]
 )
 _FILLED = ("at", "latency", "ttft", "input", "output", "cached", "written", "reasoning", "status", "failed")
-_FILLED_TOO = ("model", "session", "cost", "batch")
+_FILLED_TOO = ("model", "session", "cost", "batch", "kind", "route")
 _NAN = float("nan")
 
 
@@ -76,6 +77,7 @@ class LogColumns:
     def __init__(self) -> None:
         self.kinds = Kinds()
         self.models = Names()
+        self.routes = Names()
         self.providers: dict[int, str] = {}
         self.formats = Names()
         self.rows = 0
@@ -129,6 +131,7 @@ class LogColumns:
             known(request.failed),
             model,
             self.kinds.number(request),
+            self.routes.number(request.route),
             file,
             self.formats.number(request.format),
             hash(request.session) or 1 if request.session else 0,
@@ -136,7 +139,7 @@ class LogColumns:
             is_agentic(request),
             known(request.batch),
             request.messages is not None,
-            request.calls,
+            0 if request.calls is None else request.calls,
         )
 
     def _write(self, chunk: list[tuple[Any, ...]]) -> None:
@@ -168,9 +171,21 @@ class LogColumns:
             unknown = (
                 np.isnan(found) if found.dtype.kind == "f" else found == (0 if name == "session" else -1)
             )
-            missing = unknown[self._leaders]
-            found[self._leaders[missing]] = found[self._followers[missing]]
+            useful = unknown[self._leaders] & ~unknown[self._followers]
+            found[self._leaders[useful]] = found[self._followers[useful]]
         return found[self._keep]
+
+    def kind_of(self) -> tuple[list[Kind], NDArray[np.int64]]:
+        """Return the kinds with their routes, and the number of each request's kind."""
+        routes = len(self.routes.known) + 1
+        both = (self.column("kind").astype(np.int64) + 1) * routes + self.column("route") + 1
+        codes, places = np.unique(both, return_inverse=True)
+        kinds = []
+        for code in codes.tolist():
+            kind, route = code // routes - 1, code % routes - 1
+            facts = self.kinds.known[kind] if kind >= 0 else NOTHING
+            kinds.append(facts._replace(route=self.routes.known[route] if route >= 0 else None))
+        return kinds, places
 
     def positions(self) -> NDArray[np.int64]:
         """Return where in the order of reading each request's leading row stands."""
@@ -213,7 +228,7 @@ class LogColumns:
         if not len(files) or files[0] == files[-1]:
             return
         at, given, said = self._raw("at"), self._raw("input"), self._raw("output")
-        usable = (given >= 0) & (said >= 0) & ~np.isnan(at) & (at != np.floor(at)) & (self._raw("calls") == 1)
+        usable = (given >= 0) & (said >= 0) & ~np.isnan(at) & (at != np.floor(at)) & (self._raw("calls") == 0)
         usable[self._followers] = False
         rows = np.flatnonzero(usable)
         key = _mixed(np.round(at[rows] * 1000).astype(np.uint64), given[rows], said[rows])

@@ -3,6 +3,9 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
+from typing import Any
+
+import msgspec
 
 from crossgrade.stats import Interval, Proportion
 from crossgrade.workloads.traffic.kinds import Kind
@@ -111,3 +114,11 @@ class Scan:
     sums: Sums | None
     texts: bool
     findings: tuple[Finding, ...]
+
+
+def scan_record(scan: Scan) -> dict[str, Any]:
+    """Return a scan as plain JSON values, NaN and what is unknown as null."""
+    record: dict[str, Any] = msgspec.to_builtins(scan)
+    for finding, plain in zip(scan.findings, record["findings"], strict=True):
+        plain["kind"] = {**finding.kind._asdict(), "tools": list(finding.kind.tools)}
+    return record

@@ -41,8 +41,12 @@ class Kind(NamedTuple):
         return self._replace(opening="")
 
 
+NOTHING = Kind(None, None, (), "", "")
+"""The kind of requests of which no fact is known."""
+
+
 class Kinds:
-    """Kinds by number, as they came. Beyond 50,000 the weaker facts are dropped, then all but the route."""
+    """Kinds by number, as they came, without their routes; beyond 50,000 the weaker facts are dropped."""
 
     def __init__(self) -> None:
         self.known: list[Kind] = []
@@ -50,22 +54,24 @@ class Kinds:
         self._systems: dict[str, str] = {}
 
     def number(self, request: LoggedRequest) -> int:
-        """Return the number of a request's kind."""
+        """Return the number of a request's kind, -1 where nothing tells it."""
         kind = self.kind(request)
+        if kind == NOTHING:
+            return -1
         found = self._numbers.get(kind)
         if found is not None:
             return found
         if len(self.known) >= _MOST_KINDS:
             kind = kind.without_opening()
         if len(self.known) >= _MOST_KINDS + 10_000 and kind not in self._numbers:
-            kind = Kind(None, None, (), "", "")
+            return -1
         found = self._numbers.setdefault(kind, len(self.known))
         if found == len(self.known):
             self.known.append(kind)
         return found
 
     def kind(self, request: LoggedRequest) -> Kind:
-        """Return the facts that tell a request's kind."""
+        """Return the facts that tell a request's kind; its route is kept apart."""
         system, opening = None, ""
         if request.messages:
             system = self._head(system_of(request.messages))
@@ -73,7 +79,7 @@ class Kinds:
             if question is not None:
                 opening = _opening(question)
         return Kind(
-            route=request.route[:80] if request.route else None,
+            route=None,
             system=system,
             tools=tool_names(request.tools) if request.tools else (),
             shape=shape_of(request.response_format),

@@ -22,7 +22,7 @@ class LoggedRequest(msgspec.Struct, kw_only=True, gc=False):
     """One request as it was logged.
 
     `input` includes the cached tokens, `output` the reasoning ones. `route` is what the team calls
-    the application: a route, team, tag or key. `calls` above 1 marks an hourly sum of many requests.
+    the application: a route, team, tag or key. `calls` marks a sum of so many requests.
     `messages` and `tools` are as in OpenAI's chat API. `cost_usd` is what the log says.
     """
 
@@ -54,7 +54,7 @@ class LoggedRequest(msgspec.Struct, kw_only=True, gc=False):
     tool_calls: list[Any] | None = None
     finish_reason: str | None = None
     batch: bool | None = None
-    calls: int = 1
+    calls: int | None = None
 
 
 _FIELDS = tuple(name for name in LoggedRequest.__struct_fields__ if name not in {"format", "calls"})

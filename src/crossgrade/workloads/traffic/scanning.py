@@ -51,11 +51,11 @@ class _Scanner:
         self._reading = reading
         self._catalog = catalog
         calls = log.column("calls")
-        single = calls == 1
+        single = calls == 0
         self._sums = self._summed(calls, ~single) if not single.all() else None
         # Where the log holds sums alone, they are all there is to see.
         self._use = single if single.any() else np.ones(len(calls), np.bool_)
-        self._calls = calls[self._use]
+        self._calls = np.maximum(calls[self._use], 1)
         self._at = self._column("at")
         known = self._at[~np.isnan(self._at)]
         self._first = float(known.min()) if len(known) else None
@@ -78,14 +78,13 @@ class _Scanner:
     def scan(self, sources: Sequence[str]) -> Scan:
         tokens: dict[str, NDArray[Any]] = {name: self._column(name) for name in _TOKENS}
         spend, logged = self._spend(tokens)
-        kind = self._column("kind")
-        by_kind = np.bincount(kind, weights=self._calls, minlength=len(self._log.kinds.known)).astype(
-            np.int64
-        )
+        kinds, places = self._log.kind_of()
+        place = places if self._use.all() else places[self._use]
+        by_kind = np.bincount(place, weights=self._calls, minlength=len(kinds)).astype(np.int64)
         known = np.nan_to_num(spend)
-        cost = np.bincount(kind, weights=known, minlength=len(self._log.kinds.known)).astype(np.float64)
-        groups, label_of = group(self._log.kinds.known, by_kind, cost)
-        labels = label_of[kind] if len(kind) else np.empty(0, np.int32)
+        cost = np.bincount(place, weights=known, minlength=len(kinds)).astype(np.float64)
+        groups, label_of = group(kinds, by_kind, cost)
+        labels = label_of[place] if len(place) else np.empty(0, np.int32)
         order = np.argsort(labels, kind="stable")
         bounds = np.searchsorted(labels[order], np.arange(len(groups) + 1))
         offers = alternatives(self._catalog, self._on)

@@ -1,0 +1,156 @@
+"""`crossgrade scan`: where the money goes in a team's logs, and what could move."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from crossgrade.cli._frame import config_option, json_option
+from crossgrade.cli._output import note, print_json
+
+if TYPE_CHECKING:
+    from crossgrade.catalog import Catalog
+    from crossgrade.workloads.traffic import Scan
+
+
+@click.command()
+@click.argument("logs", nargs=-1, required=True, metavar="LOGS…")
+@click.option(
+    "--format", "file_format", metavar="NAME", help="Format of the logs, where it is not recognised."
+)
+@click.option("--no-text", is_flag=True, help="Read no prompt and no answer; the money part still works.")
+@click.option(
+    "--html",
+    "page",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write one HTML page with the treemap of spend and the ranked list.",
+)
+@click.option(
+    "--save",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write the scan as JSON, for `crossgrade workload create --from`.",
+)
+@config_option
+@json_option
+def command(
+    logs: tuple[str, ...],
+    file_format: str | None,
+    page: Path | None,
+    save: Path | None,
+    config_path: str,
+    *,
+    no_text: bool,
+    as_json: bool,
+) -> None:
+    """Say where the money goes, and what could move.
+
+    Reads logs of LiteLLM, OpenAI, Langfuse, LangSmith, Helicone, OpenTelemetry, Portkey, Azure API
+    Management, Cloudflare, the own gateway, CSV and JSON lines: files, folders or patterns, also .gz and
+    .zst. The same request in two of them counts once. No model is asked, and no text is kept.
+    """
+    from datetime import UTC, datetime
+
+    from crossgrade.workloads.traffic import scan_logs, scan_record
+
+    scan = scan_logs(
+        logs,
+        catalog=_catalog(config_path),
+        today=datetime.now(UTC).date(),
+        texts=not no_text,
+        file_format=file_format,
+    )
+    if as_json:
+        print_json(scan_record(scan), schema_version=1)
+    else:
+        _print(scan)
+    for kind, count in scan.problems.items():
+        note(f"not read: {kind}, {count:,} times, for instance {'; '.join(scan.examples.get(kind, ())[:2])}")
+    if save is not None:
+        _save(scan, save)
+    if page is not None:
+        from crossgrade.report import render_scan, write_text
+
+        write_text(page, render_scan(scan))
+        note(f"page written to {page}")
+
+
+def _catalog(config_path: str) -> "Catalog":
+    """Return the project's catalogue, with its own price files, where there is a project."""
+    from crossgrade.catalog import packaged_catalog
+
+    if not Path(config_path).is_file():
+        return packaged_catalog()
+    from crossgrade.project import Project
+
+    with Project.open(config_path) as project:
+        return project.catalog
+
+
+def _save(scan: "Scan", path: Path) -> None:
+    import msgspec
+
+    from crossgrade.report import write_text
+    from crossgrade.workloads.traffic import scan_record
+
+    record = {"schema_version": 1, **scan_record(scan)}
+    write_text(path, msgspec.json.format(msgspec.json.encode(record), indent=2).decode() + "\n")
+    name = scan.findings[0].name if scan.findings else "NAME"
+    note(f"scan written to {path}; next: crossgrade workload create {name} --from {path} --n 400")
+
+
+def _print(scan: "Scan") -> None:
+    from crossgrade.cli._output import print_fields, print_table
+    from crossgrade.report import scan_row, scan_totals
+
+    print_fields(dict(scan_totals(scan)))
+    rows = [(finding, scan_row(finding)) for finding in scan.findings]
+    if not rows:
+        return
+    click.echo()
+    print_table(
+        (
+            "",
+            "workload",
+            "requests",
+            "spend",
+            "could save a month, at most",
+            "by moving to",
+            "a test costs",
+            "rank",
+        ),
+        [
+            (
+                number,
+                row.name,
+                row.requests,
+                row.spend,
+                row.moves[0][1] if row.moves else None,
+                row.moves[0][0] if row.moves else None,
+                row.moves[0][2] if row.moves else None,
+                row.score,
+            )
+            for number, (_, row) in enumerate(rows, start=1)
+        ],
+        right=("requests", "rank"),
+    )
+    for number, (_, row) in enumerate(rows[:5], start=1):
+        click.echo(f"\n{number}. {row.name}")
+        print_fields(
+            {
+                "  told by": row.reason,
+                "  served by": row.incumbent,
+                "  tokens": f"{row.tokens}; from cache {row.cached}",
+                "  length p50/p95/p99": row.lengths,
+                "  latency": row.latency,
+                "  errors": row.errors,
+                "  spend a month": row.per_month,
+                "  growth": row.growth,
+                "  sessions": row.sessions,
+                **{f"  move to {move[0]}": f"saves {move[1]}; price from {move[3]}" for move in row.moves},
+                "  public evidence": row.evidence,
+            }
+        )
+        for line in row.unknown:
+            click.echo(f"  unknown, {line}")
+    if len(rows) > 5:
+        note(f"{len(rows) - 5} more in the table; --html and --json have everything of each")

@@ -1,0 +1,230 @@
+"""A scan of traffic in words: the lines of a terminal, and one HTML page with the treemap of spend."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from crossgrade._version import __version__
+from crossgrade.report._format import UNKNOWN, money, percent
+from crossgrade.report._html import _environment
+from crossgrade.report._treemap import Rectangle, treemap
+from crossgrade.stats import Interval
+from crossgrade.workloads.traffic import Finding, Move, Scan, Sums
+
+_WIDTH, _HEIGHT = 1000.0, 420.0
+_LEAST_LABEL = (90.0, 44.0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tile:
+    """A workload's rectangle in the treemap; `saved` is the share that the better move may save."""
+
+    name: str
+    title: str
+    lines: tuple[str, ...]
+    place: Rectangle
+    shade: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScanRow:
+    """One workload in words, as a terminal and the page show it."""
+
+    name: str
+    reason: str
+    requests: str
+    incumbent: str
+    tokens: str
+    cached: str
+    lengths: str
+    latency: str
+    errors: str
+    spend: str
+    per_month: str
+    growth: str
+    sessions: str
+    moves: tuple[tuple[str, str, str, str], ...]
+    evidence: str
+    score: str
+    unknown: tuple[str, ...]
+
+
+def scan_row(finding: Finding) -> ScanRow:
+    """Return a workload in words; what is not known says why."""
+    lengths = (
+        f"in {_lengths(finding.input_quantiles)} · out {_lengths(finding.output_quantiles)}"
+        if finding.input_quantiles
+        else UNKNOWN
+    )
+    likelihood = finding.likelihood
+    return ScanRow(
+        name=finding.name,
+        reason=finding.reason,
+        requests=f"{finding.requests:,}",
+        incumbent=_models(finding),
+        tokens=f"{finding.input_tokens:,} in, {finding.output_tokens:,} out (n = {finding.tokens_n:,})",
+        cached=percent(finding.cached_share),
+        lengths=lengths,
+        latency=f"p50 {_seconds(finding.latency_p50_s)} · p95 {_seconds(finding.latency_p95_s)}",
+        errors=_share(finding.errors.value, finding.errors.low, finding.errors.high, finding.errors.n),
+        spend=_spend(finding),
+        per_month=_dollars(finding.spend_per_month_usd),
+        growth=_growth(finding.growth),
+        sessions=_sessions(finding),
+        moves=tuple(_move(move) for move in finding.moves),
+        evidence=(
+            f"the best open model wins {percent(likelihood.value, 0)} against the best closed one "
+            f"({likelihood.category.replace('_', ' ')}, text arena, {likelihood.as_of})"
+        ),
+        score=UNKNOWN if finding.score is None else f"{finding.score:,.1f}",
+        unknown=tuple(f"{name.replace('_', ' ')}: {why}" for name, why in finding.unknown.items()),
+    )
+
+
+def scan_totals(scan: Scan) -> list[tuple[str, str]]:
+    """Return the figures of the whole log."""
+    rows = ", ".join(f"{n:,} {name}" for name, n in scan.rows.items())
+    facts = [
+        ("records", f"{rows or 'none'} in {scan.files} file{'s' * (scan.files != 1)}"),
+        ("requests", f"{scan.requests:,}, each once"),
+        ("tokens", f"{scan.input_tokens:,} in, {scan.output_tokens:,} out ({scan.tokens_n:,} requests say)"),
+        ("spend", f"{money(scan.spend_usd)} ({scan.spend_n:,} of {scan.requests:,} requests have a cost)"),
+        ("prices", f"of {scan.prices_on}; logged costs come first"),
+    ]
+    if scan.first and scan.last:
+        facts.insert(2, ("time", f"{scan.first:%Y-%m-%d %H:%M} to {scan.last:%Y-%m-%d %H:%M} UTC"))
+    if scan.same_id or scan.same_moment:
+        facts.append(
+            ("merged", f"{scan.same_id:,} rows by their id, {scan.same_moment:,} by time and tokens")
+        )
+    if scan.conflicts:
+        facts.append(("conflicts", f"{scan.conflicts:,} rows share an id and differ in tokens: kept apart"))
+    if scan.sums:
+        facts.append(("usage export", _sums(scan.sums)))
+    return facts
+
+
+def render_scan(scan: Scan) -> str:
+    """Return the scan as one self-contained HTML page; raises MissingExtraError without `report`."""
+    template = _environment().get_template("scan.html.j2")
+    return template.render(
+        version=__version__,
+        totals=scan_totals(scan),
+        tiles=_tiles(scan.findings),
+        width=_WIDTH,
+        height=_HEIGHT,
+        by_spend=any(finding.spend_usd for finding in scan.findings),
+        rows=[scan_row(finding) for finding in scan.findings],
+        problems=[(kind, n, scan.examples.get(kind, ())) for kind, n in scan.problems.items()],
+        sources=sorted(scan.price_sources.items()),
+    )
+
+
+def _tiles(findings: Sequence[Finding]) -> list[Tile]:
+    """Return the treemap: by spend, or where no cost is known by tokens."""
+    by_spend = any(finding.spend_usd for finding in findings)
+    weighed = [
+        (
+            finding,
+            (finding.spend_usd or 0) if by_spend else float(finding.input_tokens + finding.output_tokens),
+        )
+        for finding in findings
+    ]
+    weighed = sorted((each for each in weighed if each[1] > 0), key=lambda each: -each[1])
+    places = treemap([weight for _, weight in weighed], _WIDTH, _HEIGHT)
+    total = sum(weight for _, weight in weighed)
+    tiles = []
+    for (finding, weight), place in zip(weighed, places, strict=True):
+        saved = max((move.share_saved or 0 for move in finding.moves), default=0)
+        shown = money(weight) if by_spend else f"{weight:,.0f} tokens"
+        fits = place.width >= _LEAST_LABEL[0] and place.height >= _LEAST_LABEL[1]
+        room = max(int(place.width / 9), 4)
+        name = finding.name if len(finding.name) <= room else f"{finding.name[: room - 1]}…"
+        tiles.append(
+            Tile(
+                name=finding.name,
+                title=f"{finding.name}: {shown}, {percent(weight / total)} of the whole",
+                lines=(name, f"{shown} · {percent(weight / total, 0)}") if fits else (),
+                place=place,
+                shade=min(4, max(0, int(saved * 5))),
+            )
+        )
+    return tiles
+
+
+def _models(finding: Finding) -> str:
+    total = sum(finding.models.values())
+    shown = [f"{name} {percent(n / total, 0)}" for name, n in list(finding.models.items())[:3]]
+    more = len(finding.models) - len(shown)
+    return ", ".join(shown) + (f" and {more} more" if more else "")
+
+
+def _sums(sums: Sums) -> str:
+    return (
+        f"{sums.requests:,} requests in sums, {sums.input_tokens:,} tokens in, {sums.output_tokens:,} out: "
+        "compared, not added"
+    )
+
+
+def _move(move: Move) -> tuple[str, str, str, str]:
+    kind = "open" if move.open_weights else "proprietary"
+    saved = move.saving_per_month_usd
+    shown = _dollars(saved)
+    if move.share_saved is not None:
+        shown += f" ({percent(move.share_saved, 0)}, n = {move.n:,})"
+    return (
+        f"{move.offer} ({kind})",
+        shown,
+        money(move.test_cost_usd),
+        f"{move.price_source}, {move.price_on}",
+    )
+
+
+def _spend(finding: Finding) -> str:
+    if finding.spend_usd is None:
+        return UNKNOWN
+    logged = finding.spend_logged_n
+    source = "logged" if logged >= finding.spend_n else "at list prices" if not logged else "part logged"
+    known = "" if finding.spend_n == finding.requests else f", of {finding.spend_n:,} requests"
+    return f"{money(finding.spend_usd)} ({source}{known})"
+
+
+def _sessions(finding: Finding) -> str:
+    agentic = finding.agentic
+    shown = (
+        "whether tools were called is unknown"
+        if agentic.value is None
+        else f"{percent(agentic.value, 0)} call tools"
+    )
+    if not finding.sessions_n:
+        return f"no sessions named; {shown}"
+    return f"{finding.sessions_n:,} requests in {finding.sessions:,} sessions; {shown}"
+
+
+def _lengths(quantiles: dict[str, float] | object) -> str:
+    assert isinstance(quantiles, dict)
+    return " / ".join(f"{quantiles[name]:,.0f}" for name in ("p50", "p95", "p99"))
+
+
+def _seconds(value: Interval) -> str:
+    return UNKNOWN if value.value is None else f"{value.value:,.2f} s"
+
+
+def _share(value: float | None, low: float, high: float, n: int) -> str:
+    return UNKNOWN if value is None else f"{percent(value)} [{percent(low)}, {percent(high)}] of {n:,}"
+
+
+def _dollars(value: Interval) -> str:
+    if value.value is None:
+        return f"{UNKNOWN} ({value.reason})" if value.reason else UNKNOWN
+    if value.low is None or value.high is None:
+        return f"{money(value.value)} (no interval: {value.reason})" if value.reason else money(value.value)
+    return f"{money(value.value)} [{money(value.low)}, {money(value.high)}]"
+
+
+def _growth(value: Interval) -> str:
+    if value.value is None:
+        return f"{UNKNOWN} ({value.reason})"
+    high = "∞" if value.high is None else f"{value.high:.2f}"
+    return (
+        f"× {value.value:.2f} [{value.low:.2f}, {high}]" if value.low is not None else f"× {value.value:.2f}"
+    )
