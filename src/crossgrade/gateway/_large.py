@@ -9,6 +9,7 @@ import asyncio
 import mmap
 import re
 import tempfile
+from collections.abc import Iterator
 from typing import IO, Protocol
 
 import msgspec
@@ -31,6 +32,7 @@ _PIECE = 1 << 18
 _TURN = 1 << 20
 """So much is read from the file before others get their turn."""
 
+_OBJECT = re.compile(rb"\s*\{\s*\"")
 _HEAD = re.compile(rb'\s*\{\s*"model"\s*:\s*("[^"\\]{1,256}")')
 
 
@@ -79,9 +81,8 @@ class LargePayload:
         self._connection: UpstreamConnection | None = None
         self._passing = False
         self._paused = False
-        self._target_model = b""
+        self._pieces: Iterator[bytes | memoryview] = iter(())
         self._at = 0
-        self._turns = 0
 
     def take(self) -> None:
         """Begin with what has come of the body."""
@@ -172,18 +173,15 @@ class LargePayload:
         span = scan.span
         if scan.twice:
             self._owner.fail_body(bad_request("The key `model` is there twice.", "duplicate_key"))
-        elif span is None:
+        elif span is None and (self._path_route is None or not _OBJECT.match(self._first)):
             message = "The body names no `model`, or is no JSON object."
             self._owner.fail_body(bad_request(message, "no_model"))
         else:
-            self._span = span
             self._file.flush()
             self._map = mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ)
-            try:
-                model = msgspec.json.decode(self._map[slice(*span)], type=str)
-            except (msgspec.DecodeError, UnicodeDecodeError):
-                model = ""
-            self.asked = Asked(model=model)
+            self._span = span
+            if span is not None:
+                self.asked = Asked(model=_model(self._map[slice(*span)]))
             self._owner.begin(self, self._path_route)
 
     # What goes to the target: `Payload`.
@@ -195,8 +193,7 @@ class LargePayload:
                 f"{target.name} speaks another API, and a body of {self.size} bytes is not translated",
                 status=413,
             )
-        assert self._span is not None
-        model, (start, end) = target.model_json, self._span
+        model, (start, end) = self._replacement(target)
         length = self.size - (end - start) + len(model)
         connection.busy_body = True
         connection.write(target.request_head(self._endpoint.path, length, extra))
@@ -211,35 +208,40 @@ class LargePayload:
                 self._send_held(connection, len(self._held) - 1)
                 self._client.resume_reading()
         else:
-            self._target_model = model
-            self._at = 0
+            self._pieces = self._rewritten(start, end, model)
             self._pump()
+
+    def _replacement(self, target: TargetState) -> tuple[bytes, tuple[int, int]]:
+        """Return what names the target's model, and where in the body it goes."""
+        if self._span is not None:
+            return target.model_json, self._span
+        at = self._first.index(b"{") + 1
+        return b'"model":%b,' % target.model_json, (at, at)
+
+    def _rewritten(self, start: int, end: int, model: bytes) -> Iterator[bytes | memoryview]:
+        """Go through the kept body, with the target's model in the place of the client's."""
+        assert self._map is not None
+        whole = memoryview(self._map)
+        self._at = 0
+        for first, last, then in ((0, start, model), (end, len(whole), b"")):
+            for at in range(first, last, _PIECE):
+                self._at = at
+                yield whole[at : min(at + _PIECE, last)]
+            if then:
+                yield then
 
     def _pump(self) -> None:
         """Write from the file until the connection takes no more, or others should have their turn."""
         for _ in range(_TURN // _PIECE):
             if self._paused or self._connection is None:
                 return
-            piece = self._next_piece()
-            if not piece:
+            piece = next(self._pieces, None)
+            if piece is None:
                 self._connection.busy_body = False
                 return
             self._connection.write_body(piece)
         self._forget_sent()
         self._loop.call_soon(self._pump)
-
-    def _next_piece(self) -> bytes | memoryview:
-        """Return what follows in the rewritten body, nothing at its end."""
-        assert self._map is not None
-        assert self._span is not None
-        start, end = self._span
-        if self._at == start:
-            self._at = end
-            return self._target_model
-        most = min(start - self._at, _PIECE) if self._at < start else _PIECE
-        piece = memoryview(self._map)[self._at : self._at + most]
-        self._at += len(piece)
-        return piece
 
     def _forget_sent(self) -> None:
         """Let the pages behind go, so that the body does not count as the process's memory."""
@@ -282,6 +284,15 @@ class LargePayload:
         self._connection = None
         self._held = []
         self._map = None  # pieces that are still to be sent keep it
+        self._pieces = iter(())
         file, self._file = self._file, None
         if file is not None:
             file.close()
+
+
+def _model(raw: bytes) -> str:
+    """Return the model that a client names, nothing where it is no text."""
+    try:
+        return msgspec.json.decode(raw, type=str)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return ""

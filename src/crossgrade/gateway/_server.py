@@ -360,11 +360,13 @@ class ClientConnection(asyncio.Protocol):
 
     def _begin_early(self, request: Request) -> None:
         """Begin with a request whose body is not here: large, or waiting to be told to continue."""
+        waits = b"expect" in request.headers and request.size == 0 and request.version == "1.1"
         small = request.length is not None and request.length <= self._edge.serving.body_parse_bytes
-        if b"expect" in request.headers and request.size == 0 and request.version == "1.1":
-            self.write(CONTINUE)
         if not small and (request.length is not None or request.size):
             self._edge.handle(self, request)
+            waits = waits and self.exchange is not None  # it was not refused at once
+        if waits:
+            self.write(CONTINUE)
 
     def _ignore_upgrade(self, rest: bytes) -> None:
         """Read a request again as if no upgrade had been asked for: the parser left its body out."""

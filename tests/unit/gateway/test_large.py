@@ -73,3 +73,19 @@ def test_a_body_over_the_limit_is_refused_at_its_head(run, make, fake):
         head = b"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-length: 1001\r\n\r\n"
         answer = world.raw(head)
         assert (answer.status, answer.code) == (413, "request_too_large")
+
+
+def test_a_route_in_the_path_needs_no_model_in_the_body(run, make, fake):
+    body = json.dumps(BIG).encode()
+    with run([make.target(fake)], body_parse_bytes=10_000) as world:
+        assert world.post(body).code == "no_model"
+        assert world.post(body, "/r/support/v1/chat/completions").status == 200
+        assert json.loads(fake.requests[0].body) == {**BIG, "model": "big-model"}
+        assert world.post(b"[" + body, "/r/support/v1/chat/completions").code == "no_model"
+
+
+def test_a_caller_without_a_key_is_refused_before_the_body_is_sent(run, make, fake):
+    with run([make.target(fake)], body_parse_bytes=10_000, open_on_loopback=False) as world:
+        head = b"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-length: 99999\r\n"
+        answer = world.raw(head + b"expect: 100-continue\r\n\r\n")
+        assert (answer.status, answer.code) == (401, "no_key")
