@@ -189,10 +189,11 @@ def _parse(name: str, text: str) -> Any:
 
 def _tier(text: str) -> tuple[int, Decimal, Decimal, Decimal | None]:
     start, _, prices = text.partition(":")
-    paid, answered, *rest = (_amount(part) if part else None for part in prices.split("/"))
-    if paid is None or answered is None:
+    amounts = [_amount(part) if part else None for part in prices.split("/")]
+    paid, answered, read, *more = [*amounts, None, None, None][: max(3, len(amounts))]
+    if paid is None or answered is None or more:
         raise ValueError("a tier is START:INPUT/OUTPUT[/CACHE READ]")
-    return _positive(start), paid, answered, rest[0] if rest else None
+    return _positive(start), paid, answered, read
 
 
 def _amount(text: str) -> Decimal:

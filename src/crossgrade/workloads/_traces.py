@@ -6,6 +6,7 @@ leading blocks that came before would have been in an unlimited prefix cache.
 """
 
 import csv
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -84,16 +85,11 @@ def _read_csv(path: Path) -> Trace:
         raise DataError(f"no columns with {wanted}", file=path, line=1, hint=hint)
     used = [place for place in places if place is not None]
     try:
-        columns = np.loadtxt(
-            path,
-            delimiter=",",
-            skiprows=1,
-            usecols=used,
-            dtype=np.int64,
-            ndmin=2,
-            quotechar='"',
-            comments=None,
-        )
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "loadtxt: input contained no data")  # said as an error below
+            columns = np.loadtxt(
+                path, np.int64, delimiter=",", skiprows=1, usecols=used, ndmin=2, quotechar='"', comments=None
+            )
     except (ValueError, OverflowError) as error:
         raise _wrong_row(path, used) from error
     paid, answered, *cached = columns.T
@@ -182,7 +178,6 @@ def _read_jsonl(path: Path) -> Trace:
         if when is not None:
             ends = [min(ends[0], when), max(ends[1], when)] if ends else [when, when]
     columns = np.array(rows, np.int64).reshape(-1, 3)
-    _check(path, np.maximum(columns, 0))
     known = bool((columns[:, 2] >= 0).any())
     # Mooncake counts milliseconds.
     seconds = (ends[1] - ends[0]) / (1000 if is_mooncake else 1) if ends else None
@@ -228,4 +223,7 @@ def _count(path: Path, line: int, row: dict[str, Any], names: Sequence[str]) -> 
     if isinstance(value, bool) or not isinstance(value, int):
         message = f"a token count is {str(value)[:40]!r}, a whole number is wanted"
         raise DataError(message, file=path, line=line)
+    if not 0 <= value <= MOST_TOKENS:
+        hint = f"counts are 0 to {MOST_TOKENS:,} tokens"
+        raise DataError(f"a token count is {value}", file=path, line=line, hint=hint)
     return value
