@@ -145,3 +145,29 @@ def test_a_model_without_its_key_is_said_where_it_stands(tmp_path: Path) -> None
     assert gateway.process.wait(timeout=20) == 2
     assert "needs a key in NOT_THERE" in gateway.text
     assert "crossgrade.yaml:" in gateway.text
+
+
+@pytest.mark.needs("module:xllamacpp", "model:smollm2-135m-instruct")
+def test_a_local_model_is_started_and_started_again(tmp_path: Path) -> None:
+    gateway = Gateway(tmp_path, "")
+    local = (
+        "models: {{tiny: {{provider: local, model: smollm2-135m-instruct}}}}\n"
+        "routes: {{support: {{incumbent: tiny}}}}\n"
+        "serve: {{port: {port}, admin_port: {admin_port}, open_on_loopback: true}}\n"
+    )
+    gateway.configure(cap=0, text=local)
+    gateway.start()
+    try:
+        gateway.await_line("ready: ")
+        body = {"model": "support", "max_tokens": 4, "messages": [{"role": "user", "content": "Say hi"}]}
+        assert gateway.call("/v1/chat/completions", body)[0] == 200
+        loaded = gateway.await_line("local model tiny is loaded")
+        os.kill(int(loaded.rpartition("pid ")[2].rstrip(")")), signal.SIGKILL)
+        gateway.await_line("local model tiny ended: started again")
+        for _ in range(3000):
+            if gateway.text.count("local model tiny is loaded") == 2:
+                break
+            time.sleep(0.01)
+        assert gateway.call("/v1/chat/completions", body)[0] == 200
+    finally:
+        gateway.end()
