@@ -158,7 +158,13 @@ class StreamRelay:
 
     def data(self, data: bytes) -> None:
         """Take a piece of the stream."""
-        self._take(self._watch.feed(data))
+        watch = self._watch
+        events = watch.feed(data)
+        if self._begun and not watch.done and watch.failure is None:  # the middle of a stream
+            if events:
+                self._send(events)
+        else:
+            self._take(events)
 
     def end(self) -> None:
         """Take the stream's end; without its terminal marker it broke off."""
@@ -171,6 +177,9 @@ class StreamRelay:
     def _take(self, events: bytes) -> None:
         watch = self._watch
         if events and (self._begun or watch.failure is None):
+            if not self._begun:
+                self._begun = True
+                self._outlet.begin_stream()
             self._send(events)
         if watch.failure is not None:
             self._over = True
@@ -186,9 +195,6 @@ class StreamRelay:
 
     def _send(self, events: bytes) -> None:
         self._events += events.count(b"\n\n") or 1
-        if not self._begun:
-            self._begun = True
-            self._outlet.begin_stream()
         if self._key is not None and self._key in events:
             events = events.replace(self._key, _HIDDEN)
         self._outlet.send(events)

@@ -48,6 +48,9 @@ _SUSPECT: Final = re.compile(
 _ESCAPED: Final = re.compile(rb"\\u00(?:[4-7]|2d)")
 """Letters written as escapes, which no encoder does."""
 
+_AS_SQUARE: Final = bytes.maketrans(b"{}", b"[]")
+_NO_BRACKETS: Final = bytes(set(range(256)) - set(b"{}[]"))
+
 _OWN_WORDS: Final = frozenset(
     (
         ("tools", "function", "parameters"),
@@ -77,11 +80,29 @@ def check_fields(body: bytes) -> Problem | None:
     The body was parsed before, so it is JSON.
     """
     brackets = body.count(b"{") + body.count(b"[")
-    if brackets > _MOST_BRACKETS or _SUSPECT.search(body) is not None:
+    if brackets > _MOST_BRACKETS and _is_deep(body):
+        return _TOO_DEEP
+    if _SUSPECT.search(body) is not None:
         return _walk(body)
     if b"\\u00" in body and _ESCAPED.search(body) is not None:
         return _walk(body)
     return None
+
+
+def _is_deep(body: bytes) -> bool:
+    """Tell whether JSON is nested too deep; long conversations have many brackets, and a walk is slow.
+
+    What stands outside of strings is reduced to brackets, of which the innermost pairs are taken out
+    until none is left.
+    """
+    if b"\\" in body:
+        body = body.replace(b"\\\\", b"").replace(b'\\"', b"")
+    brackets = b"".join(body.split(b'"')[::2]).translate(_AS_SQUARE, _NO_BRACKETS)
+    for _ in range(MAX_DEPTH):
+        if not brackets:
+            return False
+        brackets = brackets.replace(b"[]", b"")
+    return bool(brackets)
 
 
 def _walk(body: bytes) -> Problem | None:

@@ -58,14 +58,14 @@ class Watch:
     """
 
     __slots__ = (
-        "_needles", "_partial", "_swallow", "_usage", "done", "events", "failure", "flavour", "response_id",
+        "_is_new", "_needles", "_partial", "_swallow", "_usage", "done", "failure", "flavour", "response_id",
     )  # fmt: skip
 
     def __init__(self, flavour: FlavourName, *, swallow: bool) -> None:
         self.flavour = flavour
         self.done = False
         self.failure: ProviderError | None = None
-        self.events = 0
+        self._is_new = True
         self.response_id: str | None = None
         self._needles = _NEEDLES.get(flavour, _CHAT_NEEDLES)
         self._partial = b""
@@ -94,10 +94,10 @@ class Watch:
             data = data[:cut]
         else:
             self._partial = b""
-        if not self.events:
+        if self._is_new:
+            self._is_new = False
             found = _ID.search(data)
             self.response_id = found[1].decode("latin-1") if found is not None else None
-        self.events += data.count(b"\n\n") or data.count(b"\r\n\r\n") or 1
         return self._look(data) if self._may_count(data) else data
 
     def end(self) -> bytes:
