@@ -15,6 +15,7 @@ SUBCOMMANDS: Mapping[str, str] = {
     "measure": "Measure a server of your own: tokens a second, latencies, dollars.",
     "calibrate": "Refit the serving model to measurements; print its errors.",
     "scaling": "Compare dense with sparse, as experts grow from 1 to 128.",
+    "outlook": "Say how long today's choice stays right, and what may change it.",
 }
 """Every subcommand with its one-line help."""
 
