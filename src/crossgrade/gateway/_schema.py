@@ -32,6 +32,9 @@ _NAMES = (
     "mock_tool_calls", "optional_params", "organization", "proxies", "proxy", "region_name",
     "router_settings", "tenant_id", "user_config",
 )  # fmt: skip
+_LABELS = frozenset(("client_id", "headers", "organization", "proxy", "region_name", "tenant_id"))
+"""Of these, the words that people also use for labels: under `metadata` they are let through."""
+
 _PREFIXES = ("aws_", "azure_", "litellm_", "mock_", "vertex_")
 
 _NAME: Final = re.compile(
@@ -139,7 +142,7 @@ def _keys_problem(pairs: Sequence[tuple[str, Any]], path: tuple[str, ...]) -> Pr
     seen: set[str] = set()
     for key, _ in pairs:
         where = ".".join((*path, key))[:200]
-        if _NAME.fullmatch(key):
+        if _NAME.fullmatch(key) and not (path[:1] == ("metadata",) and key in _LABELS):
             return forbidden(where)
         if key in seen:
             return bad_request(f"The key `{where}` is there twice.", "duplicate_key")

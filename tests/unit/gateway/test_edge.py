@@ -159,6 +159,7 @@ def test_who_calls_is_asked_again_when_the_head_or_the_keyring_changes(run, make
 
 
 FORBIDDEN = [
+    b'"tenant_id":"x"',
     b'"api_base":"http://evil"',
     b'"base_url":"http://evil"',
     b'"api_key":"x"',
@@ -195,6 +196,7 @@ def test_a_field_that_could_redirect_is_refused_wherever_it_stands(world, fake, 
 
 
 HARMLESS = [
+    b'"metadata":{"tenant_id":"acme","organization":"acme"}',
     b'"messages":[{"role":"user","content":"\\"api_base\\": \\"x\\", headers, proxy"}]',
     b'"user":"api_base"',
     b'"tools":[{"function":{"name":"f","parameters":{"properties":{"headers":{},"api_key":{}}}}}]',
