@@ -1,7 +1,7 @@
 """A month's bill of an offer, what dominates it, and what a call and a solved sample cost."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal, localcontext
 from typing import Any
 
@@ -53,7 +53,8 @@ def bill(name: str, traffic: Traffic, price: Price | None, *, batch: bool = Fals
     if not n or missing > MAX_UNKNOWN_SHARE * len(traffic.usage):
         return _unknown(name, batch, f"the cost of {missing:,} of {len(traffic.usage):,} calls is unknown")
     per_call = _per_call(priced, measured=traffic.measured)
-    calls = None if traffic.calls_per_month is None else traffic.calls_per_month
+    calls = traffic.calls_per_month
+    month = per_month(per_call, None if calls is None else float(calls))
     with localcontext(prec=_PRECISION):
         total = priced.total_usd()
         scale = None if calls is None else calls / n
@@ -64,7 +65,7 @@ def bill(name: str, traffic: Traffic, price: Price | None, *, batch: bool = Fals
     return Bill(
         name=name,
         usd_per_month=None if scale is None else total * scale,
-        month=per_month(per_call, None if calls is None else float(calls)),
+        month=month if scale is None else replace(month, value=float(total * scale)),
         per_call_usd=per_call,
         per_mtok_usd=per_mtok,
         parts_usd=parts,

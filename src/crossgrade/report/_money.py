@@ -70,6 +70,7 @@ def price_bars(bills: Bills, candidates: Collection[str], salt: str = "bars") ->
     axes.set_yticks(range(len(rows)), [_short(row.offer) for row in rows], color=_INK)
     axes.tick_params(axis="y", length=0)
     axes.set_xlim(0, max(values) * 1.12 or 1)
+    axes.set_ylim(-0.7, len(rows) - 0.3)
     axes.xaxis.set_major_formatter(lambda value, _: fmt.money(value))
     axes.set_xlabel("dollars per million tokens of this traffic", color=_MUTED)
     return to_svg(figure, salt, f"Cost per million tokens at {len(rows)} offers")

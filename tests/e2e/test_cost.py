@@ -1,0 +1,148 @@
+"""`crossgrade cost`, `catalog`, `claims`, and the money in the report, as a user runs them."""
+
+import json
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.driving import CommandLine, Project
+
+
+def test_a_measured_workload_at_every_offer_of_the_project(cli: CommandLine, project: Project) -> None:
+    cli.fails("cost", "echo", seen="no run yet")
+    cli.succeeds("evaluate", "echo", "--yes")
+    ran = cli.succeeds("cost", "echo", "--migration-usd", "500", "--json")
+    found = json.loads(ran.out)
+    new, old = found["offers"]
+    assert (found["schema_version"], found["incumbent"]) == (1, "old")
+    assert (new["offer"], new["tokens"], old["tokens"]) == ("new", "measured", "measured")
+    assert found["traffic"]["calls_per_month"] == "100000"
+    saved = Decimal(old["bill"]["usd_per_month"]) - Decimal(new["bill"]["usd_per_month"])
+    assert Decimal(new["saving_usd_per_month"]) == saved
+    assert new["per_solved_usd"]["low"] <= new["per_solved_usd"]["value"]
+    assert found["move"]["to"] == "new"
+    assert found["move"]["payback_months"]["value"] == pytest.approx(500 / float(saved))
+    text = cli.succeeds("cost", "echo", "--per-day", "1000", "--cache-hit", "0.5")
+    assert text.out.splitlines()[1].startswith("new ")
+    assert "30,000 calls a month" in text.err
+
+    cli.succeeds("report")
+    page = (project.folder / "crossgrade-report.html").read_text()
+    for heading in ("Cost against retention", "The bill", "Retention"):
+        assert f"<h3>{heading}</h3>" in page
+
+
+def test_offers_that_were_not_asked_are_billed_as_the_incumbent(cli: CommandLine, project: Project) -> None:
+    project.change("workloads:", "  other:\n    provider: groq\n    model: openai/gpt-oss-120b\nworkloads:")
+    cli.succeeds("evaluate", "echo", "--yes")
+    offers = json.loads(cli.succeeds("cost", "echo", "--json").out)["offers"]
+    (other,) = (offer for offer in offers if offer["offer"] == "other")
+    assert other["tokens"] == "as old"
+    assert other["per_solved_usd"] is None
+
+
+def test_a_real_trace_at_more_than_ten_offers_and_two_deployments(
+    cli: CommandLine, folder: Path, data_dir: Path
+) -> None:
+    trace = data_dir / "traces" / "azure-2023-code-excerpt.csv"
+    found = json.loads(cli.succeeds("cost", "--trace", trace, "--on", "2026-11-25", "--json").out)
+    assert len(found["offers"]) > 10
+    assert [box["name"] for box in found["deployments"]] == [
+        "llama-4-scout on 4 x h100",
+        "llama-4-maverick on 8 x h100",
+    ]
+    for box in found["deployments"]:
+        assert box["break_even"][0]["against"] == "gpt-4o@openai"
+    bills = [offer["bill"]["month"] for offer in found["offers"] if offer["status"] == "on sale"]
+    assert [bill["value"] for bill in bills] == sorted(bill["value"] for bill in bills)
+    assert all(bill["low"] < bill["value"] < bill["high"] for bill in bills)
+    text = cli.succeeds("cost", "--trace", trace, "--limit", "3")
+    assert "gpt-4o@openai" in text.out
+    assert "llama-4-scout on 4 x h100" in text.out
+    assert "break-even with gpt-4o@openai" in text.err
+
+
+def test_stated_tokens_give_the_headline_figures(cli: CommandLine, folder: Path) -> None:
+    options = ("--input-tokens", "3000", "--output-tokens", "1000", "--per-day", "2500", "--on", "2026-11-25")
+    found = json.loads(cli.succeeds("cost", *options, "--offer", "llama-4-scout@*", "--json").out)
+    by_name = {offer["offer"]: offer for offer in found["offers"]}
+    assert Decimal(by_name["gpt-4o@openai"]["bill"]["usd_per_month"]) == 30 * Decimal("43.75")
+    assert Decimal(by_name["llama-4-scout@groq"]["bill"]["usd_per_month"]) == 30 * Decimal("1.675")
+    assert by_name["llama-4-scout@groq"]["status"] == "delisted"
+    assert found["move"]["to"] not in {"llama-4-scout@groq", "llama-4-scout@lambda"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "seen"),
+    [
+        ((), "nothing says how large"),
+        (("--input-tokens", "5"), "one of the two"),
+        (("--input-tokens", "-5", "--output-tokens", "1"), "-5 input tokens"),
+        (("--input-tokens", "5", "--output-tokens", "1", "--per-day", "zero"), "'zero' calls a day"),
+        (("--input-tokens", "5", "--output-tokens", "1", "--per-day", "-1"), "'-1' calls a day"),
+        (("--input-tokens", "5", "--output-tokens", "1", "--offer", "gpt-4oo"), "near it: gpt-4o"),
+        (("--input-tokens", "5", "--output-tokens", "1", "--deploy", "scout"), "no deployment"),
+        (("--input-tokens", "5", "--output-tokens", "1", "--deploy", "llama-4-scot@h100x4"), "llama-4-scout"),
+        (("--input-tokens", "5", "--output-tokens", "1", "--deploy", "llama-4-scout@h10x4"), "h100"),
+        (("--input-tokens", "5", "--output-tokens", "1", "--deploy", "llama-4-scout@h100x1"), "fit"),
+    ],
+)
+def test_what_cannot_be_billed(cli: CommandLine, folder: Path, arguments: tuple[str, ...], seen: str) -> None:
+    cli.fails("cost", "bill", *arguments, seen=seen)
+
+
+def test_the_catalogue_on_two_days(cli: CommandLine, folder: Path) -> None:
+    listed = json.loads(cli.succeeds("catalog", "list", "llama-4-scout*", "--on", "2026-11-25", "--json").out)
+    names = {offer["offer"] for offer in listed["offers"]}
+    assert "llama-4-scout@deepinfra" in names
+    assert "llama-4-scout@groq" not in names
+    everything = cli.succeeds("catalog", "list", "*scout*", "--all", "--on", "2026-11-25")
+    assert "llama-4-scout@groq" in everything.out
+    shown = json.loads(cli.succeeds("catalog", "show", "gpt-4o@openai", "--on", "2024-06-01", "--json").out)
+    assert (shown["offer"]["input"], shown["offer"]["3:1"]) == ("5.0", "7.5")
+    assert "rates:" in cli.succeeds("catalog", "show", "gpt-4o@openai").out
+    changes = json.loads(
+        cli.succeeds("catalog", "diff", "2026-09-01", "2026-11-25", "--offer", "llama-4-*", "--json").out
+    )["changes"]
+    said = {change["offer"]: change["change"] for change in changes}
+    assert said["llama-4-scout@groq"] == "delisted"
+    assert said["llama-4-scout@deepinfra"] == "dearer"
+    assert "llama-4-maverick@azure" in cli.succeeds("catalog", "check", "llama-4-*", "--history").out
+    cli.fails("catalog", "show", "llama-4-scuot", seen="near it: .*llama-4-scout")
+    cli.fails("catalog", "show", "llama-4-scout@*", seen="names \\d+ offers")
+    cli.fails("catalog", "diff", "2026-11-25", "2026-11-25", seen="is not before")
+
+
+def test_litellms_prices_become_the_projects(cli: CommandLine, project: Project) -> None:
+    entry = {
+        "litellm_provider": "groq",
+        "mode": "chat",
+        "input_cost_per_token": 9e-6,
+        "output_cost_per_token": 9e-6,
+    }
+    source = project.folder / "litellm.json"
+    source.write_text(json.dumps({"groq/openai/gpt-oss-120b": entry, "groq/our-own": entry}))
+    ran = cli.succeeds("catalog", "import", source, "--seen-on", "2026-11-01")
+    assert "2 of 2 prices are new" in ran.out
+    assert "price_files" in ran.err
+    project.change("workloads:", "price_files: [prices.csv]\nworkloads:")
+    assert "0 of 2 prices are new" in cli.succeeds("catalog", "import", source, "--seen-on", "2026-11-02").out
+    shown = json.loads(cli.succeeds("catalog", "show", "gpt-oss-120b@groq", "--json").out)["offer"]
+    assert shown["input"] == "9"
+    (project.folder / "prices.csv").write_text("seen_on,provider,model,input\n2026-01-01,a,b,dear\n")
+    cli.fails("catalog", "list", seen="input is 'dear'", where=f"{project.folder / 'prices.csv'}:2")
+
+
+def test_the_claims(cli: CommandLine, folder: Path) -> None:
+    found = json.loads(cli.succeeds("claims", "--on", "2026-11-25", "--json").out)["claims"]
+    assert {claim["status"] for claim in found} == {
+        "reproduced",
+        "misattributed",
+        "contradicted",
+        "unverifiable",
+    }
+    assert "misattributed" in cli.succeeds("claims").out
+    shown = cli.succeeds("claims", "40x", "--on", "2026-11-25").out
+    assert "3:1 blend over 3:1 blend: 26.119 times" in shown
+    cli.fails("claims", "41x", seen="no claim '41x'")

@@ -1,0 +1,80 @@
+"""What is no longer sold is refused; what soon will not be is warned of; what a policy keeps stands by its cost."""
+
+from collections.abc import Callable
+from datetime import date, datetime
+
+import numpy as np
+import pytest
+
+from crossgrade.decide import DecisionSettings, Evidence, ModelFacts, decide_policy, verify
+
+Make = Callable[..., Evidence]
+
+
+@pytest.fixture
+def equal(make: Make) -> Evidence:
+    """A candidate as good as the incumbent, at a tenth of its cost."""
+    scores = [1.0] * 180 + [0.0] * 20
+    return make(scores, scores, inc={"cost_usd": 0.01}, cand={"cost_usd": 0.001})
+
+
+def test_an_offer_gone_from_the_catalogues_is_refused(equal: Evidence, now: datetime) -> None:
+    facts = (ModelFacts(model="b", delisted_on=date(2026, 11, 1)),)
+    verdict = decide_policy(equal, DecisionSettings(facts=facts), now=now)
+    assert verdict.name == "keep"
+    (check,) = verdict.requirements
+    assert (check.name, check.met) == ("availability", False)
+    assert "gone from the price catalogues since 2026-11-01" in check.seen
+    assert any("misses availability" in reason for reason in verdict.reasons)
+
+
+def test_a_retirement_within_the_verdicts_life_is_warned_of(equal: Evidence, now: datetime) -> None:
+    facts = (ModelFacts(model="a", retires_on=date(2027, 1, 14)), ModelFacts(model="b"))
+    verdict = decide_policy(equal, DecisionSettings(facts=facts), now=now)
+    assert verdict.name == "switch"
+    (guard,) = (each for each in verdict.guards if each.name == "retirement")
+    assert (guard.status, guard.candidate) == ("warn", None)
+    assert guard.seen == "a retires on 2027-01-14, within the 90 days of a verdict"
+    assert any(guard.seen in reason for reason in verdict.reasons)
+    assert verdict.valid_until.date() == date(2027, 1, 14)
+    later = (ModelFacts(model="a", retires_on=date(2027, 12, 31)),)
+    quiet = decide_policy(equal, DecisionSettings(facts=later), now=now)
+    assert not [each for each in quiet.guards if each.name == "retirement"]
+
+
+def test_every_policy_says_what_it_keeps(make: Make, now: datetime) -> None:
+    segment = ["easy"] * 100 + ["hard"] * 100
+    incumbent = [1.0] * 90 + [0.0] * 10 + [1.0] * 90 + [0.0] * 10
+    candidate = [1.0] * 90 + [0.0] * 10 + [1.0] * 20 + [0.0] * 80
+    found = decide_policy(
+        make(incumbent, candidate, segment=segment, inc={"cost_usd": 0.01}, cand={"cost_usd": 0.001}),
+        now=now,
+    )
+    kept = {cost.policy.kind: cost.retention for cost in found.costs}
+    assert kept["keep"] is not None
+    assert kept["keep"].value == kept["keep"].low == 1
+    assert kept["switch"] is not None
+    assert kept["switch"].value == pytest.approx(110 / 180)
+    assert kept["split"] is not None
+    assert kept["split"].value == pytest.approx(1.0)
+    whole = next(one for one in found.certificates if one.segment is None)
+    assert (kept["switch"].low, kept["switch"].high) == (whole.retention.low, whole.retention.high)
+
+
+def test_a_verdict_recorded_before_costs_carried_a_retention_verifies(equal: Evidence, now: datetime) -> None:
+    from dataclasses import replace
+
+    verdict = decide_policy(equal, now=now)
+    assert verify(verdict, equal) == ()
+    old = replace(verdict, costs=tuple(replace(cost, retention=None) for cost in verdict.costs))
+    assert verify(old, equal) == ()
+    wrong = replace(
+        verdict,
+        costs=tuple(
+            replace(cost, retention=replace(cost.retention, value=0.5))
+            for cost in verdict.costs
+            if cost.retention
+        ),
+    )
+    assert len(verify(wrong, equal)) == len(verdict.costs)
+    assert np.isfinite([cost.retention.value for cost in verdict.costs if cost.retention]).all()

@@ -1,0 +1,96 @@
+"""The bill, the prices and the frontier of a report: drawn only where there are data."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import date
+from decimal import Decimal
+
+import pytest
+
+from crossgrade.catalog import Catalog
+from crossgrade.catalog.bills import Bills, bill_offers
+from crossgrade.decide import Estimate, PolicyCost, Verdict
+from crossgrade.domain import Offer, Price
+from crossgrade.economics import stated_traffic
+from crossgrade.report import render_html, render_markdown
+from crossgrade.report._money import frontier, is_dominated, price_bars
+from crossgrade.routing import Policy
+
+TODAY = date(2026, 11, 25)
+
+
+@pytest.fixture
+def bills() -> Bills:
+    """The incumbent, a candidate, one that nobody prices, one that is gone."""
+    rates = {"gpt": ("2.5", "10"), "scout": ("0.1", "0.3")}
+    offers = [
+        Offer(name=name, provider="local", model=name,
+              prices=(Price(input_per_mtok=Decimal(paid), output_per_mtok=Decimal(answered)),))
+        for name, (paid, answered) in rates.items()
+    ]  # fmt: skip
+    offers.append(Offer(name="<unpriced>", provider="local", model="x"))
+    offers.append(Offer(name="old", provider="groq", model="meta-llama/llama-4-scout-17b-16e-instruct"))
+    traffic = stated_traffic(3000, 1000, calls_per_day=Decimal(2500))
+    return bill_offers(offers, traffic, Catalog(), TODAY, incumbent="gpt")
+
+
+@pytest.fixture
+def cost() -> Callable[..., PolicyCost]:
+    def make(candidate: str | None, usd: float | None, kept: float | None) -> PolicyCost:
+        kind = "keep" if candidate is None else "switch"
+        unknown = Estimate(value=None)
+        return PolicyCost(
+            policy=Policy(kind=kind, incumbent="gpt", candidate=candidate),
+            per_request_usd=Estimate(value=usd, low=usd and usd * 0.9, high=usd and usd * 1.1),
+            per_solved_usd=unknown,
+            saving_per_request_usd=unknown,
+            saving_per_month_usd=unknown,
+            saving_share=unknown,
+            retention=Estimate(value=kept, low=kept and kept - 0.05, high=kept and kept + 0.05),
+        )
+
+    return make
+
+
+def test_the_order_of_bills_is_cheapest_unknown_gone(bills: Bills) -> None:
+    assert [row.offer for row in bills.offers] == ["scout", "gpt", "<unpriced>", "old"]
+    assert bills.offers[1].bill.usd_per_month == Decimal("1312.50")
+    assert bills.offers[3].status == "delisted"
+
+
+def test_the_page_has_the_bill_with_its_bars(verdict: Verdict, bills: Bills) -> None:
+    page = render_html([verdict], bills={"support": bills})
+    assert "<h3>The bill</h3>" in page
+    assert "$1,312" in page
+    assert page.count("<svg") == 3
+    assert "&lt;unpriced&gt;" in page
+    assert "gone from the catalogues since 2026-11-01" in page
+    assert render_html([verdict], bills={"support": bills}) == page
+    assert "The bill" not in render_html([verdict], bills={"other": bills})
+    markdown = render_markdown([verdict], bills={"support": bills})
+    assert "### The bill" in markdown
+    assert "gpt (incumbent)" in markdown
+
+
+def test_the_frontier_is_drawn_where_two_policies_have_both_figures(
+    verdict: Verdict, cost: Callable[..., PolicyCost]
+) -> None:
+    both = (cost(None, 0.01, 1.0), cost("scout", 0.001, 0.95), cost("worse", 0.002, 0.9))
+    page = render_html([replace(verdict, costs=both)])
+    assert "Cost against retention" in page
+    assert frontier(both[:1], 0.85) is None
+    assert frontier((both[0], cost("x", None, 0.9), cost("y", 0.1, None)), 0.85) is None
+    assert "Cost against retention" not in render_html([verdict])
+
+
+def test_what_is_dominated(cost: Callable[..., PolicyCost]) -> None:
+    keep, good, worse = cost(None, 0.01, 1.0), cost("scout", 0.001, 0.95), cost("worse", 0.002, 0.9)
+    costs = (keep, good, worse)
+    assert [is_dominated(each, costs) for each in costs] == [False, False, True]
+    twin = cost("twin", 0.001, 0.95)
+    assert not is_dominated(good, (good, twin))
+
+
+def test_bars_need_two_prices(bills: Bills) -> None:
+    assert price_bars(bills, ("scout",)) is not None
+    assert price_bars(replace(bills, offers=bills.offers[:1]), ()) is None
