@@ -42,7 +42,7 @@ class Config:
     watching: Watching
     store: str
     price_files: tuple[Path, ...]
-    valid_days: int
+    valid_days: int | None
     canonical: str
     digest: str
     tree: YamlTree

@@ -293,6 +293,8 @@ class ConfigFile(Section):
         description="SQLite file inside the project's folder, or a database URL without password; "
         "the environment variable CROSSGRADE_DATABASE_URL overrides it.",
     )
-    valid_days: Annotated[int, Field(ge=1, le=3650)] = Field(
-        default=90, description="Days until a verdict expires, where nothing better is known."
+    valid_days: Annotated[int, Field(ge=1, le=3650)] | None = Field(
+        default=None,
+        description="Days until a verdict expires; without it as long as "
+        "`crossgrade cost outlook` gives today's best offer.",
     )

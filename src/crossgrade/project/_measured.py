@@ -125,6 +125,7 @@ def decision_settings(
     `prices` and `known` are what the catalogue knows of the offers, by name.
     """
     from crossgrade.decide import DecisionSettings
+    from crossgrade.economics.outlook import default_valid_days
 
     documents = workload.requirements.documents
     alpha = workload.family_alpha or workload.alpha
@@ -138,7 +139,7 @@ def decision_settings(
             _facts(offer, prices.get(name), known[name]) for name, offer in offers_of(workload).items()
         ),
         requests_per_month=workload.requests_per_month,
-        valid_days=config.valid_days,
+        valid_days=config.valid_days or default_valid_days(),
         errors_count_as_zero=workload.errors_count_as_zero,
         parity_declared=_differ(workload),
         splits_only=workload.splits_only,

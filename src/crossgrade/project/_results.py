@@ -36,7 +36,7 @@ def decide_results(
     parity_declared: bool = False,
     splits_only: bool = False,
     judge: str | None = None,
-    valid_days: int = 90,
+    valid_days: int | None = None,
     now: datetime | None = None,
 ) -> "Verdict":
     """Return the verdict on scored answers in files of any known format; needs no project.
@@ -45,12 +45,14 @@ def decide_results(
     `candidates` are model names as the files have them. `floor` is the retention that must hold,
     `alpha` the error rate of the decision, `chance` the score of guessing in [0, 1),
     `stated_cost_usd` a cost per request by model where the files carry none, `judge` the model that
-    scored: with a `human` column its scores are corrected. The other arguments
+    scored: with a `human` column its scores are corrected. `valid_days` None is the outlook's
+    half-life. The other arguments
     are those of `workloads.read_results` and `decide.DecisionSettings`.
 
     Raises DataError for input it cannot take, with file, line and column.
     """
     from crossgrade.decide import DecisionSettings, decide_policy
+    from crossgrade.economics.outlook import default_valid_days
     from crossgrade.workloads import pair, read_results
 
     results = read_results(
@@ -71,7 +73,7 @@ def decide_results(
         floor=floor,
         alpha=alpha,
         requests_per_month=requests_per_month,
-        valid_days=valid_days,
+        valid_days=valid_days or default_valid_days(),
         errors_count_as_zero=errors_count_as_zero,
         parity_declared=parity_declared,
         splits_only=splits_only,

@@ -102,7 +102,7 @@ hint: `mode`: `sequential` stops as soon as the verdict is certain, `fixed` asks
 error: `valid_days` must be at least 1 (saw: 0)
   --> crossgrade.yaml:11:1  valid_days
 
-hint: `valid_days`: days until a verdict expires, where nothing better is known
+hint: `valid_days`: days until a verdict expires; without it as long as `crossgrade cost outlook` gives today's best offer
 """)
 
 

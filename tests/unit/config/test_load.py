@@ -64,7 +64,7 @@ def test_the_smallest_file_has_the_defaults_of_the_domain(tmp_path: Path) -> Non
     assert workload.incumbent.prompt == PromptTemplate()
     assert workload.incumbent.settings == GenerationSettings()
     assert workload.requirements == Requirements()
-    assert config.valid_days == 90
+    assert config.valid_days is None
     assert config.store == str(tmp_path.resolve() / ".crossgrade" / "crossgrade.db")
 
 
