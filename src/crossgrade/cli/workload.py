@@ -6,6 +6,7 @@ import click
 
 from crossgrade.cli._frame import config_option, json_option
 from crossgrade.cli._output import print_fields, print_json, print_table
+from crossgrade.cli._workload_traffic import create, forget, label, slice_
 
 if TYPE_CHECKING:
     from crossgrade.config import Config
@@ -14,7 +15,11 @@ if TYPE_CHECKING:
 
 @click.group()
 def command() -> None:
-    """List or show the workloads of the project."""
+    """List, show, create, label, slice and forget workloads."""
+
+
+for _each in (create, label, slice_, forget):
+    command.add_command(_each)
 
 
 @command.command("list")

@@ -7,29 +7,52 @@ from crossgrade.project._project import DEFAULT_CONFIG, Check, Project
 if TYPE_CHECKING:
     from crossgrade.project._moves import Move, cheapest_move, saving_of
     from crossgrade.project._onboarding import Onboarded, onboard
+    from crossgrade.project._probing import ProbePlan, plan_probe, run_probe
     from crossgrade.project._results import decide_results
     from crossgrade.project._routing import Publication, RouteState, Routing
+    from crossgrade.project._traffic import (
+        Created,
+        Forgotten,
+        create_workload,
+        forget_subject,
+        label_workload,
+        subject_key,
+    )
 
 __all__ = [
     "DEFAULT_CONFIG",
     "Check",
+    "Created",
+    "Forgotten",
     "Move",
     "Onboarded",
+    "ProbePlan",
     "Project",
     "Publication",
     "RouteState",
     "Routing",
     "cheapest_move",
+    "create_workload",
     "decide_results",
+    "forget_subject",
+    "label_workload",
     "onboard",
+    "plan_probe",
+    "run_probe",
     "saving_of",
+    "subject_key",
 ]
 
 _LATE = {
     **dict.fromkeys(("Move", "cheapest_move", "saving_of"), "_moves"),
     **dict.fromkeys(("Onboarded", "onboard"), "_onboarding"),
+    **dict.fromkeys(("ProbePlan", "plan_probe", "run_probe"), "_probing"),
     "decide_results": "_results",
     **dict.fromkeys(("Publication", "RouteState", "Routing"), "_routing"),
+    **dict.fromkeys(
+        ("Created", "Forgotten", "create_workload", "forget_subject", "label_workload", "subject_key"),
+        "_traffic",
+    ),
 }
 
 

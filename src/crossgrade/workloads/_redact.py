@@ -5,7 +5,10 @@ runs the patterns in time linear in the text. It is a net, not a proof: names an
 addresses of streets have no pattern.
 """
 
+from collections import Counter
 from collections.abc import Callable, Mapping
+from functools import partial
+from ipaddress import ip_address
 from typing import Any
 
 import msgspec
@@ -35,6 +38,15 @@ def _is_phone(match: Any) -> bool:
     return 9 <= len(digits) <= 15
 
 
+def _is_address(match: Any) -> bool:
+    """Check an IPv4 or IPv6 address; a time of day and a version number are none."""
+    try:
+        ip_address(match.group())
+    except ValueError:
+        return False
+    return True
+
+
 def _always(_match: Any) -> bool:
     return True
 
@@ -57,24 +69,35 @@ _PHONE = (
     r"|\b\d{3}[-. ]\d{3}[-. ]\d{4}\b"
     r"|\b0\d{1,4}(?:[ ./-]\d{2,8}){1,5}\b"
 )
+_IP = r"\b\d{1,3}(?:\.\d{1,3}){3}\b|\b(?:[0-9A-Fa-f]{1,4}:){2,7}(?::?[0-9A-Fa-f]{1,4}){1,7}\b"
 _KINDS: tuple[tuple[str, str, Callable[[Any], bool]], ...] = (
     ("key", _KEY, _always),
     ("email", _EMAIL, _always),
     ("iban", _IBAN, _passes_mod_97),
     ("card", _CARD, _passes_luhn),
+    ("ip", _IP, _is_address),
     ("phone", _PHONE, _is_phone),
 )
-_PATTERNS = tuple((f"[{kind}]", re2.compile(pattern), holds) for kind, pattern, holds in _KINDS)
+_PATTERNS = tuple((kind, re2.compile(pattern), holds) for kind, pattern, holds in _KINDS)
 
 
-def redact_text(text: str) -> str:
-    """Replace e-mail addresses, phone, card and account numbers, keys and tokens."""
+def redact_text(text: str, found: Counter[str] | None = None) -> str:
+    """Replace e-mail and IP addresses, phone, card and account numbers, keys and tokens.
+
+    `found` counts what was replaced, by kind.
+    """
     if text.startswith("data:"):  # an image or a file: bytes, not words
         return text
-    for shown, pattern, holds in _PATTERNS:
-        text = pattern.sub(
-            lambda match, shown=shown, holds=holds: shown if holds(match) else match.group(), text
-        )
+
+    def replaced(kind: str, holds: Callable[[Any], bool], match: Any) -> str:
+        if not holds(match):
+            return str(match.group())
+        if found is not None:
+            found[kind] += 1
+        return f"[{kind}]"
+
+    for kind, pattern, holds in _PATTERNS:
+        text = pattern.sub(partial(replaced, kind, holds), text)
     return text
 
 

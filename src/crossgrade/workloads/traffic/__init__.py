@@ -1,5 +1,6 @@
 """Traffic logs in, workloads out: logs of other tools read, scanned, and drawn from."""
 
+from crossgrade.workloads.traffic.drawing import Drawn, draw_samples, subject_of
 from crossgrade.workloads.traffic.findings import Finding, Likelihood, Move, Scan, Sums, scan_record
 from crossgrade.workloads.traffic.formats import FormatName
 from crossgrade.workloads.traffic.reading import Problems, Reading, log_files
@@ -7,6 +8,7 @@ from crossgrade.workloads.traffic.request import LoggedRequest, merged
 from crossgrade.workloads.traffic.scanning import scan_logs
 
 __all__ = [
+    "Drawn",
     "Finding",
     "FormatName",
     "Likelihood",
@@ -16,8 +18,10 @@ __all__ = [
     "Reading",
     "Scan",
     "Sums",
+    "draw_samples",
     "log_files",
     "merged",
     "scan_logs",
     "scan_record",
+    "subject_of",
 ]

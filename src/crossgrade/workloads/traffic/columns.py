@@ -192,6 +192,13 @@ class LogColumns:
         every = np.arange(self.rows)
         return every if self._keep is None else every[self._keep]
 
+    def rows_with(self, leaders: NDArray[np.int64]) -> dict[int, int]:
+        """Return the positions of these requests and of the rows merged with them, each with its leader's."""
+        found = {int(row): int(row) for row in leaders}
+        wanted = np.isin(self._leaders, leaders)
+        pairs = zip(self._followers[wanted].tolist(), self._leaders[wanted].tolist(), strict=True)
+        return found | dict(pairs)
+
     def _same_ids(self) -> None:
         ids = self._raw("id")
         order = np.argsort(ids, kind="stable")

@@ -11,10 +11,12 @@ from numpy.typing import NDArray
 
 from crossgrade.catalog import Catalog
 from crossgrade.domain import Price
+from crossgrade.errors import NotFoundError
+from crossgrade.workloads.files import closest
 from crossgrade.workloads.traffic.columns import UNKNOWN, LogColumns
 from crossgrade.workloads.traffic.finder import Finder, Frame
 from crossgrade.workloads.traffic.findings import Scan, Sums
-from crossgrade.workloads.traffic.grouping import group
+from crossgrade.workloads.traffic.grouping import Group, group
 from crossgrade.workloads.traffic.money import alternatives, costs, list_price
 from crossgrade.workloads.traffic.reading import Reading, log_files
 
@@ -40,12 +42,14 @@ def scan_logs(
     try:
         columns.fill(reading.requests())
         columns.settle()
-        return _Scanner(columns, reading, catalog, today).scan([str(each) for each in sources])
+        return Scanner(columns, reading, catalog, today).scan([str(each) for each in sources])
     finally:
         columns.close()
 
 
-class _Scanner:
+class Scanner:
+    """A log in columns: its workloads and their figures."""
+
     def __init__(self, log: LogColumns, reading: Reading, catalog: Catalog, today: date) -> None:
         self._log = log
         self._reading = reading
@@ -76,15 +80,10 @@ class _Scanner:
         )
 
     def scan(self, sources: Sequence[str]) -> Scan:
+        """Return what the log holds."""
         tokens: dict[str, NDArray[Any]] = {name: self._column(name) for name in _TOKENS}
         spend, logged = self._spend(tokens)
-        kinds, places = self._log.kind_of()
-        place = places if self._use.all() else places[self._use]
-        by_kind = np.bincount(place, weights=self._calls, minlength=len(kinds)).astype(np.int64)
-        known = np.nan_to_num(spend)
-        cost = np.bincount(place, weights=known, minlength=len(kinds)).astype(np.float64)
-        groups, label_of = group(kinds, by_kind, cost)
-        labels = label_of[place] if len(place) else np.empty(0, np.int32)
+        groups, labels = self.labelled(spend)
         order = np.argsort(labels, kind="stable")
         bounds = np.searchsorted(labels[order], np.arange(len(groups) + 1))
         offers = alternatives(self._catalog, self._on)
@@ -122,6 +121,36 @@ class _Scanner:
             texts=reading.texts,
             findings=tuple(findings),
         )
+
+    def labelled(self, spend: NDArray[np.float64]) -> tuple[list[Group], NDArray[np.int32]]:
+        """Return the workloads, and the number of each request's."""
+        kinds, places = self._log.kind_of()
+        place = places if self._use.all() else places[self._use]
+        by_kind = np.bincount(place, weights=self._calls, minlength=len(kinds)).astype(np.int64)
+        known = np.nan_to_num(spend)
+        cost = np.bincount(place, weights=known, minlength=len(kinds)).astype(np.float64)
+        groups, label_of = group(kinds, by_kind, cost)
+        labels = label_of[place] if len(place) else np.empty(0, np.int32)
+        return groups, labels
+
+    def rows_of(self, name: str) -> tuple[Group, NDArray[np.int64], NDArray[np.float64]]:
+        """Return a workload, where its requests stand in the order of reading, and their times.
+
+        Left out are requests without text and those that failed. Raises `NotFoundError`.
+        """
+        spend, _ = self._spend({name: self._column(name) for name in _TOKENS})
+        groups, labels = self.labelled(spend)
+        number = next((at for at, each in enumerate(groups) if each.name == name), None)
+        if number is None:
+            names = [each.name for each in groups]
+            listed = ", ".join(names[:12])
+            raise NotFoundError(
+                f"the log has no workload {name!r}{closest(name, names)}; there are {listed}",
+                hint="`crossgrade scan` lists them",
+            )
+        wanted = (labels == number) & (self._column("text") > 0) & (self._column("failed") != 1)
+        positions = self._log.positions()[self._use]
+        return groups[number], positions[wanted], self._at[wanted]
 
     def _spend(self, tokens: Mapping[str, NDArray[Any]]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
         """Return each request's cost, as logged or by the catalogue, and which were logged."""

@@ -1,0 +1,203 @@
+"""`crossgrade workload create|label|slice|forget`: workloads drawn from logs, and what becomes of them."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from crossgrade.cli._frame import config_option, json_option
+from crossgrade.cli._output import note, print_fields, print_json, print_table
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from crossgrade.project import Created
+    from crossgrade.workloads.traffic import Drawn
+
+
+@click.command()
+@click.argument("name")
+@click.option(
+    "--from",
+    "source",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="A scan that `crossgrade scan --save` wrote, or the logs themselves.",
+)
+@click.option("--n", "n", type=click.IntRange(1, 100_000), default=400, show_default=True, help="Samples.")
+@click.option("--as", "new_name", metavar="NAME", help="Name of the workload, where not the scan's.")
+@click.option("--seed", type=int, default=1, show_default=True, help="Seed of the draw.")
+@click.option(
+    "--candidate",
+    "candidates",
+    multiple=True,
+    metavar="OFFER",
+    help="A model of crossgrade.yaml, or PROVIDER/MODEL; repeat. Left out, the scan's cheapest open one.",
+)
+@click.option("--judge", metavar="OFFER", help="Model of crossgrade.yaml that scores free texts.")
+@click.option(
+    "--targets",
+    type=click.Choice(["blank", "logged"]),
+    default="blank",
+    show_default=True,
+    help="Leave targets to be labelled, or take the logged answers: agreement, not correctness.",
+)
+@config_option
+@json_option
+def create(  # noqa: PLR0917 -- click passes them by name
+    name: str,
+    source: Path,
+    n: int,
+    new_name: str | None,
+    seed: int,
+    candidates: tuple[str, ...],
+    judge: str | None,
+    targets: Any,
+    config_path: str,
+    *,
+    as_json: bool,
+) -> None:
+    """Draw an evaluation set from a workload of a log, and write it into crossgrade.yaml.
+
+    NAME is the workload's name in the scan. Samples are drawn at random, spread over time, redacted, and
+    weighted so that a verdict speaks of the traffic.
+    """
+    from datetime import UTC, datetime
+
+    from crossgrade.catalog import packaged_catalog
+    from crossgrade.project import create_workload, subject_key
+    from crossgrade.workloads.traffic import draw_samples
+
+    scan = _scan_of(source)
+    drawn = draw_samples(
+        scan.get("sources") or [source],
+        name,
+        n,
+        catalog=packaged_catalog(),
+        today=datetime.now(UTC).date(),
+        subject_key=subject_key(Path(config_path).parent),
+        seed=seed,
+    )
+    created = create_workload(
+        config_path,
+        drawn,
+        name=new_name or name,
+        candidates=candidates or _cheapest_open(scan, name),
+        targets=targets,
+        judge=judge,
+    )
+    record = _record(created, drawn)
+    if as_json:
+        print_json({"workload": record}, schema_version=1)
+    else:
+        print_fields(record)
+    _say_next(created, blank=targets == "blank")
+
+
+def _scan_of(source: Path) -> dict[str, Any]:
+    """Return a saved scan; an empty one where the source is a log."""
+    import msgspec
+
+    if source.suffix != ".json" or not source.is_file() or source.stat().st_size > 64 << 20:
+        return {}
+    try:
+        found = msgspec.json.decode(source.read_bytes())
+    except (msgspec.DecodeError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) and {"sources", "findings"} <= found.keys() else {}
+
+
+def _cheapest_open(scan: "Mapping[str, Any]", name: str) -> list[str]:
+    for finding in scan.get("findings", ()):
+        if finding.get("name") == name:
+            return [
+                f"{move['provider']}/{move['model']}" for move in finding["moves"] if move["open_weights"]
+            ][:1]
+    return []
+
+
+def _record(created: "Created", drawn: "Drawn") -> dict[str, object]:
+    return {
+        "name": created.name,
+        "dataset": created.dataset,
+        "digest": created.digest,
+        "samples": created.samples,
+        "stand_for_requests": drawn.requests,
+        "doubles_merged": drawn.doubles,
+        "left_out": dict(drawn.left_out),
+        "redacted": dict(drawn.redacted),
+        "scorer": created.scorer,
+        "incumbent": created.incumbent,
+        "candidates": list(created.candidates),
+        "logged_answers_kept": created.kept_answers,
+        "labels": created.labels,
+    }
+
+
+def _say_next(created: "Created", *, blank: bool) -> None:
+    if blank and created.scorer not in {"judge", "json_schema"}:
+        note(f"next: write the right answers into {created.labels}, then")
+        note(f"  crossgrade workload label {created.name} {created.labels}")
+    note(f"next: crossgrade evaluate {created.name}")
+
+
+@click.command()
+@click.argument("name")
+@click.argument("labels", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@config_option
+def label(name: str, labels: Path, config_path: str) -> None:
+    """Take the targets of a labelling file into a workload's dataset."""
+    from crossgrade.project import label_workload
+
+    labelled, digest = label_workload(config_path, name, labels)
+    print_fields({"labelled": labelled, "digest": digest})
+
+
+@click.command("slice")
+@click.argument("name")
+@click.option("--by", "field", required=True, metavar="FIELD", help="Field of the dataset to cut by.")
+@config_option
+@json_option
+def slice_(name: str, field: str, config_path: str, *, as_json: bool) -> None:
+    """Count a workload's samples by a field, with the share of traffic that each part stands for."""
+    from collections import Counter
+
+    from crossgrade.errors import NotFoundError
+    from crossgrade.project import Project
+
+    counts: Counter[str] = Counter()
+    weights: dict[str, float] = {}
+    with Project.open(config_path) as project:
+        samples = project.dataset(project.workload(name)).samples
+    if not any(field in sample.fields for sample in samples):
+        known = ", ".join(dict.fromkeys(each for sample in samples[:50] for each in sample.fields))
+        raise NotFoundError(f"no sample of {name!r} has a field {field!r}", hint=f"its fields are {known}")
+    for sample in samples:
+        value = str(sample.fields.get(field))[:80]
+        counts[value] += 1
+        weights[value] = weights.get(value, 0.0) + sample.weight
+    total = sum(weights.values())
+    rows = [(value, n, weights[value] / total) for value, n in counts.most_common()]
+    if as_json:
+        parts = [{"value": value, "samples": n, "share": share} for value, n, share in rows]
+        print_json({"workload": name, "field": field, "parts": parts}, schema_version=1)
+        return
+    shown = [(value, n, f"{100 * share:.1f} %") for value, n, share in rows]
+    print_table((field, "samples", "traffic"), shown, right=("samples", "traffic"))
+
+
+@click.command()
+@click.option("--subject", required=True, metavar="ID", help="The user, as the logs name them.")
+@config_option
+@json_option
+def forget(subject: str, config_path: str, *, as_json: bool) -> None:
+    """Remove every sample made from a person's requests, and say which verdicts rested on them."""
+    from crossgrade.project import forget_subject
+
+    forgotten = forget_subject(config_path, subject)
+    if as_json:
+        print_json({"forgotten": forgotten}, schema_version=1)
+        return
+    print_fields({"removed": dict(forgotten.samples), "digests": dict(forgotten.digests)})
+    for verdict in forgotten.verdicts:
+        note(f"verdict {verdict} rests on a dataset that no longer exists as it was: decide again")

@@ -1,0 +1,396 @@
+"""A workload made from a log: its dataset, its entry in crossgrade.yaml, and the answers already paid for."""
+
+import csv
+import io
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import msgspec
+
+from crossgrade.errors import ConfigError, DataError, NotFoundError, StoreError, UsageError
+
+if TYPE_CHECKING:
+    from crossgrade.workloads.traffic import Drawn, LoggedRequest
+
+Targets = Literal["blank", "logged"]
+STATE_FOLDER = ".crossgrade"
+_KEY_FILE = "subjects.key"
+_KEY_BYTES = 32
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Created:
+    """What was written for a workload; `kept_answers` were logged and will not be paid for again."""
+
+    name: str
+    dataset: Path
+    labels: Path
+    config: Path
+    digest: str
+    samples: int
+    kept_answers: int
+    scorer: str
+    incumbent: str
+    candidates: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Forgotten:
+    """What was removed with a person: samples by workload, and the verdicts that rest on what is gone."""
+
+    samples: Mapping[str, int]
+    digests: Mapping[str, str]
+    verdicts: tuple[str, ...]
+
+
+def subject_key(root: Path) -> bytes:
+    """Return the key of the project's pseudonyms, made when it is first needed (mode 0600).
+
+    Whoever holds it can tell which samples are of a person; without it nobody can.
+    """
+    path = root / STATE_FOLDER / _KEY_FILE
+    try:
+        if path.exists():
+            return path.read_bytes()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        key = os.urandom(_KEY_BYTES)
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(handle, "wb") as file:
+            file.write(key)
+    except OSError as error:
+        raise StoreError(f"{path} cannot be written ({error.strerror})") from error
+    return key
+
+
+def create_workload(
+    config_path: str | Path,
+    drawn: "Drawn",
+    *,
+    name: str,
+    candidates: Sequence[str],
+    targets: Targets = "blank",
+    judge: str | None = None,
+    environ: Mapping[str, str] = os.environ,
+) -> Created:
+    """Write a workload's dataset and labelling file, and its entry in crossgrade.yaml.
+
+    A candidate is a name from `models` or `PROVIDER/MODEL`. With `targets` "logged" the incumbent's
+    logged answers are the targets, which measures agreement with it, not correctness. `judge` names
+    the offer that judges. Raises `UsageError` where the workload or its file exists, or something is
+    missing; nothing is overwritten.
+    """
+    from crossgrade.workloads import read_dataset
+    from crossgrade.workloads.files import whole_file
+
+    path = Path(config_path)
+    root = path.parent
+    dataset, labels = root / f"{name}.jsonl", root / f"{name}.labels.csv"
+    for there in (dataset, labels):
+        if there.exists():
+            raise UsageError(
+                f"{there} exists already, and nothing is overwritten", hint="choose a name with --as"
+            )
+    rows = [dict(row) for row in drawn.rows]
+    if targets == "logged":
+        for row in rows:
+            row["target"] = row["logged"]
+        rows = [row for row in rows if row["target"]]
+        if not rows:
+            raise DataError("the log carries no answers to take as targets", hint="label them by hand")
+    text, incumbent, named = _configured(
+        path, drawn, name, candidates, targets=targets, judge=judge, rows=rows
+    )
+    _check_config(path, text)
+    with whole_file(dataset) as file:
+        file.writelines(msgspec.json.encode(row).decode() + "\n" for row in rows)
+    with whole_file(labels) as file:
+        file.write(_labels(rows))
+    with whole_file(path) as file:
+        file.write(text)
+    kept = _keep_answers(path, name, drawn, environ)
+    frozen = read_dataset(dataset, id_field="id", weight="weight")
+    return Created(
+        name=name,
+        dataset=dataset,
+        labels=labels,
+        config=path,
+        digest=frozen.digest,
+        samples=len(frozen.samples),
+        kept_answers=kept,
+        scorer=_scorer(drawn, targets, judge)["kind"],
+        incumbent=incumbent,
+        candidates=tuple(named),
+    )
+
+
+def label_workload(config_path: str | Path, name: str, labels: Path) -> tuple[int, str]:
+    """Take targets from a labelling file into a workload's dataset; return how many, and its new digest.
+
+    Raises `DataError` for an id that the dataset does not have.
+    """
+    from crossgrade.config import load_config
+    from crossgrade.workloads import read_dataset
+
+    dataset = _workload_dataset(load_config(config_path), name)
+    known = {row["id"]: row for row in _rows(dataset)}
+    labelled = 0
+    with labels.open(newline="", encoding="utf-8-sig") as file:
+        reader = csv.DictReader(file)
+        for row in reader:
+            identifier, target = row.get("id"), row.get("target")
+            if identifier not in known:
+                raise DataError(f"no sample has the id {identifier!r}", file=labels, line=reader.line_num)
+            if target:
+                known[identifier]["target"] = _unescaped(target)
+                labelled += 1
+    _write_rows(dataset, known.values())
+    return labelled, read_dataset(dataset, id_field="id").digest
+
+
+def forget_subject(config_path: str | Path, subject: str) -> Forgotten:
+    """Remove every sample made from a person's requests, and say which verdicts rested on them.
+
+    `subject` is the user as the logs named them. Recorded answers to the removed samples stay in the
+    store, without the person's name; delete the store's runs to be rid of them.
+    """
+    from crossgrade.config import load_config
+    from crossgrade.project._project import Project
+    from crossgrade.workloads import read_dataset
+    from crossgrade.workloads.traffic import subject_of
+
+    config = load_config(config_path)
+    wanted = subject_of(subject, subject_key(config.root))
+    removed: dict[str, int] = {}
+    digests: dict[str, str] = {}
+    for name, workload in config.workloads.items():
+        if workload.dataset.suffix != ".jsonl" or not workload.dataset.exists():
+            continue
+        rows = _rows(workload.dataset)
+        kept = [row for row in rows if row.get("subject") != wanted]
+        if len(kept) < len(rows):
+            _write_rows(workload.dataset, kept)
+            removed[name] = len(rows) - len(kept)
+            digests[name] = read_dataset(workload.dataset).digest if kept else "empty"
+            _forget_labels(workload.dataset, {row["id"] for row in kept})
+    with Project.open(config_path) as project:
+        resting = [stored.id for name in removed for stored in project.store.verdicts.recent(name)]
+    return Forgotten(samples=removed, digests=digests, verdicts=tuple(resting))
+
+
+def _forget_labels(dataset: Path, kept: set[Any]) -> None:
+    from crossgrade.workloads.files import whole_file
+
+    path = dataset.with_suffix(".labels.csv")
+    if not path.exists():
+        return
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        lines = [row for row in csv.reader(file) if row]
+    out = io.StringIO()
+    csv.writer(out, lineterminator="\n").writerows(
+        row for number, row in enumerate(lines) if number == 0 or row[0] in kept
+    )
+    with whole_file(path) as target:
+        target.write(out.getvalue())
+
+
+def _workload_dataset(config: Any, name: str) -> Path:
+    if name not in config.workloads:
+        known = ", ".join(config.workloads) or "none"
+        raise NotFoundError(f"there is no workload {name!r} in {config.path}; there are: {known}")
+    dataset: Path = config.workloads[name].dataset
+    return dataset
+
+
+def _rows(path: Path) -> list[dict[str, Any]]:
+    return [msgspec.json.decode(line) for line in path.read_bytes().splitlines() if line.strip()]
+
+
+def _write_rows(path: Path, rows: Any) -> None:
+    from crossgrade.workloads.files import whole_file
+
+    with whole_file(path) as file:
+        file.writelines(msgspec.json.encode(row).decode() + "\n" for row in rows)
+
+
+def _labels(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return the labelling file; a cell that a spreadsheet would compute is written as a text."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    names = ("id", "input", "logged", "target")
+    writer.writerow(names)
+    for row in rows:
+        writer.writerow([_escaped(row.get(name)) for name in names])
+    return out.getvalue()
+
+
+def _escaped(value: Any) -> str:
+    text = "" if value is None else str(value)
+    return f"'{text}" if text.startswith(_FORMULA) else text
+
+
+def _unescaped(text: str) -> str:
+    return text[1:] if text.startswith("'") and text[1:].startswith(_FORMULA) else text
+
+
+def _scorer(drawn: "Drawn", targets: Targets, judge: str | None) -> dict[str, Any]:
+    proposed = dict(drawn.scorer)
+    if judge is not None:
+        proposed = {"kind": "judge"}
+    if proposed["kind"] == "judge":
+        if judge is None:
+            raise UsageError(
+                "the logged answers are free texts, which a judge has to score",
+                hint="name an offer that judges: --judge OFFER",
+            )
+        criteria = "The answer does what the request asks, correctly and completely."
+        proposed = {"kind": "judge", "options": {"model": judge, "criteria": criteria}}
+    elif targets == "logged":
+        proposed["zero"] = "an answer other than the incumbent's logged one"
+    return proposed
+
+
+def _configured(
+    path: Path,
+    drawn: "Drawn",
+    name: str,
+    candidates: Sequence[str],
+    *,
+    targets: Targets,
+    judge: str | None,
+    rows: Sequence[Mapping[str, Any]],
+) -> tuple[str, str, list[str]]:
+    """Return crossgrade.yaml with the workload in it, comments kept, and the names of its models."""
+    from ruamel.yaml import YAML
+
+    from crossgrade.config import load_config
+
+    if path.exists():
+        load_config(path)  # bounds what the file may hold, before it is read for its comments
+    yaml = YAML()
+    yaml.preserve_quotes = True
+    yaml.width = 110
+    yaml.indent(mapping=2, sequence=4, offset=2)
+    tree = (yaml.load(path.read_text(encoding="utf-8")) if path.exists() else None) or {}
+    models, workloads = tree.setdefault("models", {}), tree.setdefault("workloads", {})
+    if name in workloads:
+        raise UsageError(f"{path} has a workload {name!r} already", hint="choose another name with --as")
+    if drawn.incumbent is None:
+        raise DataError("the log does not say which model answered", hint="draw from a log that does")
+    incumbent = _model(models, drawn.provider or "openai", drawn.incumbent)
+    named = [_candidate(models, each) for each in candidates]
+    named = [each for each in dict.fromkeys(named) if each != incumbent]
+    if not named:
+        raise UsageError("a workload needs a candidate", hint="name one: --candidate PROVIDER/MODEL")
+    prompt = {"user": "{input}", **({"system": "{system}"} if drawn.has_system else {})}
+    entry: dict[str, Any] = {
+        "dataset": f"{name}.jsonl",
+        "id_field": "id",
+        "weight_field": "weight",
+        "prompt": prompt,
+        **({"settings": dict(drawn.settings)} if drawn.settings else {}),
+        "scorer": _scorer(drawn, targets, judge),
+        "incumbent": incumbent,
+        "candidates": named,
+    }
+    if _clustered(rows):
+        entry["cluster_field"] = "conversation"
+    if drawn.requests_per_month is not None:
+        entry["requests_per_month"] = drawn.requests_per_month
+    workloads[name] = entry
+    out = io.StringIO()
+    yaml.dump(tree, out)
+    return out.getvalue(), incumbent, named
+
+
+def _clustered(rows: Sequence[Mapping[str, Any]]) -> bool:
+    """Tell whether samples share conversations, so that they are no independent observations."""
+    named = [row["conversation"] for row in rows]
+    return all(named) and len(set(named)) < len(named)
+
+
+def _model(models: Any, provider: str, model: str) -> str:
+    """Return the name of a model in `models`, adding it where it is not there."""
+    from crossgrade.catalog import provider_name
+
+    provider = "local" if provider == "local" else provider_name(provider)
+    for name, section in models.items():
+        if section.get("provider") == provider and section.get("model") == model:
+            return str(name)
+    name = model.rpartition("/")[2].lower()
+    if name in models:
+        name = f"{name}-{provider}"
+    models[name] = {"provider": provider, "model": model}
+    return name
+
+
+def _candidate(models: Any, given: str) -> str:
+    if given in models:
+        return given
+    provider, slash, model = given.partition("/")
+    if not slash:
+        known = ", ".join(models) or "none"
+        raise NotFoundError(
+            f"there is no model {given!r} in `models`; there are: {known}", hint="or write PROVIDER/MODEL"
+        )
+    return _model(models, provider, model)
+
+
+def _check_config(path: Path, text: str) -> None:
+    """Read the new configuration before it takes the old one's place."""
+    from crossgrade.config import load_config
+    from crossgrade.workloads.files import whole_file
+
+    trial = path.with_name(f".{path.name}.new")
+    try:
+        with whole_file(trial) as file:
+            file.write(text)
+        load_config(trial)
+    except ConfigError as error:
+        raise ConfigError(f"the workload does not fit into {path}: {error}") from error
+    finally:
+        trial.unlink(missing_ok=True)
+
+
+def _keep_answers(path: Path, name: str, drawn: "Drawn", environ: Mapping[str, str]) -> int:
+    """Put the incumbent's logged answers where a run looks for what was paid for."""
+    from crossgrade.evaluate import logged_response
+    from crossgrade.project._project import Project
+
+    with Project.open(path, environ=environ) as project:
+        workload = project.workload(name)
+        samples = {sample.id: sample for sample in project.dataset(workload).samples}
+        responses = []
+        for row, request in zip(drawn.rows, drawn.answered, strict=True):
+            sample = samples.get(row["id"])
+            if request is None or sample is None:
+                continue
+            cost = None if request.cost_usd is None else Decimal(repr(request.cost_usd))
+            response = logged_response(workload.incumbent, sample, _answer(request), cost)
+            if response is not None:
+                responses.append(response)
+        if responses:
+            project.store.answers.append(responses)
+    return len(responses)
+
+
+def _answer(request: "LoggedRequest") -> Any:
+    from crossgrade.domain import ModelAnswer, Usage
+
+    return ModelAnswer(
+        text=request.completion or "",
+        finish_reason=request.finish_reason,
+        usage=Usage(
+            input_tokens=request.input,
+            output_tokens=request.output,
+            cache_read_input_tokens=request.cached,
+            reasoning_output_tokens=request.reasoning,
+        ),
+        model=request.model,
+        latency_ms=None if request.latency_s is None else request.latency_s * 1000,
+        ttft_ms=None if request.ttft_s is None else request.ttft_s * 1000,
+    )
