@@ -22,7 +22,11 @@ def test_a_measured_workload_at_every_offer_of_the_project(cli: CommandLine, pro
     assert Decimal(new["saving_usd_per_month"]) == saved
     assert new["per_solved_usd"]["low"] <= new["per_solved_usd"]["value"]
     assert found["move"]["to"] == "new"
-    assert found["move"]["payback_months"]["value"] == pytest.approx(500 / float(saved))
+    (run,) = json.loads(cli.succeeds("runs", "--json").out)["runs"]
+    once = 500 + float(run["spent_usd"])
+    assert float(found["move"]["moving_usd"]) == pytest.approx(once)
+    assert found["move"]["moving_costs_unknown"] == ["shadow"]
+    assert found["move"]["payback_months"]["value"] == pytest.approx(once / float(saved))
     text = cli.succeeds("cost", "echo", "--per-day", "1000", "--cache-hit", "0.5")
     assert text.out.splitlines()[1].startswith("new ")
     assert "30,000 calls a month" in text.err

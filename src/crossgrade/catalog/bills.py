@@ -1,7 +1,7 @@
 """A month's bill of the same traffic at every offer, with what to know before resting on it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import date
 from decimal import Decimal
 from typing import Self
@@ -12,7 +12,16 @@ from crossgrade.catalog._catalog import Catalog, OfferFacts
 from crossgrade.catalog._checks import check_catalog, validate_price
 from crossgrade.catalog._names import model_name, provider_name
 from crossgrade.domain import Estimate, Offer, Price
-from crossgrade.economics import Bill, TokenMix, Traffic, UsageColumns, bill, per_solved, price_calls
+from crossgrade.economics import (
+    Bill,
+    MovingCosts,
+    TokenMix,
+    Traffic,
+    UsageColumns,
+    bill,
+    per_solved,
+    price_calls,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,13 +52,17 @@ class OfferBill:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bills:
-    """The bills of offers for the same traffic: the cheapest first, then the unknown, then what is gone."""
+    """The bills of offers for the same traffic: the cheapest first, then the unknown, then what is gone.
+
+    `moving` is what is known of the costs of a move.
+    """
 
     on: date
     traffic: Traffic
     mix: TokenMix
     offers: tuple[OfferBill, ...]
     incumbent: str | None = None
+    moving: MovingCosts = field(default_factory=MovingCosts)
 
     @property
     def of_incumbent(self) -> OfferBill | None:

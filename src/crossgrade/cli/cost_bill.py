@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from datetime import date, datetime
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
@@ -118,7 +118,7 @@ def command(
 
     today = day(on)
     bills = _bills(workload, config_path, today, options)
-    costs = _moving_costs(options)
+    costs = _moving_costs(bills, options)
     money = _commitment(options)
     rows = [offer_row(bills, row, money) for row in bills.offers]
     boxes = _boxes(bills, options, has_project=workload is not None or _has_project(config_path))
@@ -236,10 +236,10 @@ def _commitment(options: Mapping[str, Any]) -> "Commitment":
     )
 
 
-def _moving_costs(options: Mapping[str, Any]) -> "MovingCosts":
-    from crossgrade.economics import MovingCosts
-
-    return MovingCosts(**{each.name: options[each.name] for each in fields(MovingCosts)})
+def _moving_costs(bills: "Bills", options: Mapping[str, Any]) -> "MovingCosts":
+    """Return what moving costs: as stated, else as the workload's run and route say."""
+    names = [each.name for each in fields(bills.moving)]
+    return replace(bills.moving, **{name: options[name] for name in names if options[name] is not None})
 
 
 def _has_project(config_path: str) -> bool:

@@ -326,7 +326,7 @@ class Project:
         read from the cache. Raises NotFoundError without a run or traffic.
         """
         from crossgrade.catalog.bills import bill_offers
-        from crossgrade.project._bills import measured_of
+        from crossgrade.project._bills import costs_of_moving, measured_of
 
         workload, on = self.workload(name), on or datetime.now(UTC).date()
         offers, incumbent = list(self.config.offers.values()), workload.incumbent.name
@@ -342,9 +342,11 @@ class Project:
                 f"run {run.id} counted no tokens of {incumbent!r}",
                 hint="give `--input-tokens` and `--output-tokens`, or `--trace FILE`",
             )
-        return bill_offers(
+        bills = bill_offers(
             offers, measured[incumbent].traffic, self.catalog, on, incumbent=incumbent, measured=measured
         )
+        route = next((each for each in self.config.routes.values() if each.workload == name), None)
+        return replace(bills, moving=costs_of_moving(self.store, run, workload, bills, route))
 
     def verify(self, verdict_id: str) -> Check:
         """Compute a recorded verdict again from its recorded scores, and say where it differs.
