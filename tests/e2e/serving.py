@@ -3,15 +3,18 @@
 import contextlib
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ruamel.yaml import YAML
 
@@ -34,7 +37,7 @@ class Served:
     @property
     def workers(self) -> list[int]:
         """The process ids of its workers."""
-        return [pid for pid in descendants(self.process.pid) if b"crossgrade.gateway" in _command_line(pid)]
+        return children(self, b"crossgrade.gateway")
 
     def resident_bytes(self) -> int:
         """Return what the workers hold in memory."""
@@ -46,6 +49,11 @@ def _command_line(pid: int) -> bytes:
     with contextlib.suppress(OSError):
         return Path(f"/proc/{pid}/cmdline").read_bytes()
     return b""
+
+
+def children(served: Served, module: bytes) -> list[int]:
+    """Return the process ids of a gateway's processes that run a module."""
+    return [pid for pid in descendants(served.process.pid) if module in _command_line(pid)]
 
 
 def descendants(pid: int) -> list[int]:
@@ -107,6 +115,33 @@ def serving(
             for pid in [*descendants(process.pid), process.pid]:
                 os.kill(pid, signal.SIGKILL)
             raise
+
+
+def metric(served: Served, name: str, **labels: str) -> float:
+    """Add up the samples of a metric that have these labels (without `crossgrade_`)."""
+    request = urllib.request.Request(
+        f"{served.url}/metrics", headers={"authorization": f"Bearer {served.key}"}
+    )
+    for _ in range(100):  # a worker that has just started does not have the keeper's ear yet
+        try:
+            with urllib.request.urlopen(request, timeout=10) as answer:
+                lines = answer.read().decode().splitlines()
+            break
+        except urllib.error.HTTPError as error:
+            error.close()
+            time.sleep(0.05)
+    else:
+        raise AssertionError("the keeper does not answer")
+    wanted = [f'{label}="{value}"' for label, value in labels.items()]
+    found = [line for line in lines if re.match(rf"{name}[{{ ]", line) and all(w in line for w in wanted)]
+    return sum(float(line.rpartition(" ")[2]) for line in found)
+
+
+def records(served: Served) -> list[dict[str, Any]]:
+    """Return the lines of the request log, oldest first, without what only the keeper reads."""
+    folder = served.folder / ".crossgrade" / "serve" / "requests"
+    lines = [line for path in sorted(folder.glob("*.jsonl")) for line in path.read_text().splitlines()]
+    return [record for record in map(json.loads, lines) if "id" in record]
 
 
 def wait_until_ready(served: Served) -> None:

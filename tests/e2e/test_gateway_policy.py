@@ -13,7 +13,7 @@ import pytest
 from crossgrade.project import Project
 from crossgrade.routing import Policy, Route, RouteTable
 from crossgrade.testing import FakeProvider, Fault, ReceivedRequest, Reply
-from tests.e2e.serving import Served, serving
+from tests.e2e.serving import Served, records, serving
 
 SWITCH = Policy(kind="switch", incumbent="old", candidate="new")
 SPLIT = Policy(kind="split", incumbent="old", candidate="new", segments=("easy",))
@@ -114,15 +114,8 @@ def target(raw: Any) -> str:
 def record_of(served: Served, raw: Any) -> dict[str, Any]:
     """Return the line of the request log about an answer."""
 
-    def look() -> dict[str, Any] | None:
-        for path in (served.folder / ".crossgrade" / "serve" / "requests").glob("*.jsonl"):
-            for line in path.read_text().splitlines():
-                if raw.headers["x-request-id"] in line:
-                    found: dict[str, Any] = json.loads(line)
-                    return found
-        return None
-
-    return until(look)
+    wanted = raw.headers["x-request-id"]
+    return until(lambda: next((each for each in records(served) if each["id"] == wanted), None))  # type: ignore[return-value]  # not None
 
 
 def test_a_certified_switch_is_served_and_said(gateway: Served) -> None:

@@ -6,7 +6,6 @@ CROSSGRADE_SOAK_S is its length in seconds, an hour by default. Loopback only.
 import asyncio
 import contextlib
 import os
-import re
 import subprocess
 import sys
 import time
@@ -17,7 +16,7 @@ from statistics import median
 
 import pytest
 
-from tests.e2e.serving import Served, descendants, serving
+from tests.e2e.serving import Served, descendants, metric, serving
 from tests.verify.gateway.mixed_load import Load
 
 SOAK_S = float(os.environ.get("CROSSGRADE_SOAK_S", "3600"))
@@ -84,17 +83,6 @@ def cpu_s(pids: list[int]) -> float:
 
 def open_files(pids: list[int]) -> dict[int, int]:
     return {pid: len(list(Path(f"/proc/{pid}/fd").iterdir())) for pid in pids}
-
-
-def metric(served: Served, name: str, **labels: str) -> float:
-    """Add up the samples of a metric that have these labels."""
-    with urllib.request.urlopen(
-        urllib.request.Request(f"{served.url}/metrics", headers={"authorization": f"Bearer {served.key}"})
-    ) as answer:
-        lines = answer.read().decode().splitlines()
-    wanted = [f'{label}="{value}"' for label, value in labels.items()]
-    found = [line for line in lines if re.match(rf"{name}(\{{|\s)", line) and all(w in line for w in wanted)]
-    return sum(float(line.rpartition(" ")[2]) for line in found)
 
 
 def quiet(port: int, pids: list[int], wanted: dict[int, int] | None = None) -> dict[int, int]:
