@@ -178,6 +178,10 @@ class ServingResolver:
         if section.workload is None:
             message = "`shadow` without a workload: nothing would score the pairs"
             self._refuse(where, message, "name the route's `workload`, or remove `shadow`")
+        for index, tier in enumerate(section.shadow.tiers):
+            if section.tiers and tier not in section.tiers:
+                message = f"tier {shown(tier)} may not use the route, so none of its requests can be copied"
+                self._refuse(f"{where}.tiers.{index}", message, nearest(tier, section.tiers))
         for candidate in () if workload is None else workload.candidates:
             self._check_region(where, candidate.name, workload, "shadowing sends requests there")
 

@@ -28,6 +28,9 @@ class ShadowSection(Section):
     store_text: bool = Field(
         default=True, description="Keep redacted requests and answers, which scoring them needs."
     )
+    tiers: Annotated[list[Name], Field(max_length=64)] = Field(
+        default=[], description="Tiers whose requests may be copied; empty is all that may use the route."
+    )
 
 
 class RouteSection(Section):

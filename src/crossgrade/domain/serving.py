@@ -40,13 +40,14 @@ class Shadow:
 
     `rate` is a share in [0, 1]; `max_parallel` bounds the copies in flight, `max_usd_per_day`
     what they may cost (None: no bound). `store_text` keeps redacted requests and answers, which
-    scoring needs.
+    scoring needs. Only requests of callers in `tiers` are copied (empty: of all).
     """
 
     rate: float
     max_parallel: int = 4
     max_usd_per_day: float | None = None
     store_text: bool = True
+    tiers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -132,7 +132,7 @@ class Exchange:
         self.target = choice.targets[0]
         self.attempts = Attempts(plan, choice, payload.size)
         if plan.spec.shadow is not None:
-            self.copy = self._services.shadows.pick(plan, choice, self.request, payload)
+            self.copy = self._services.shadows.pick(plan, choice, self.request, payload, self.principal.tier)
         return choice
 
     def _estimate(self, target: TargetState, payload: Payload) -> tuple[float | None, int]:

@@ -80,7 +80,9 @@ class Shadows:
         self._share = share
         self._in_flight: Tally[str] = Tally()
 
-    def pick(self, plan: Plan, choice: Choice, request: Request, payload: object) -> Copy | None:
+    def pick(
+        self, plan: Plan, choice: Choice, request: Request, payload: object, tier: str = ""
+    ) -> Copy | None:
         """Return a copy to fill if this request is one of the sampled ones."""
         shadow = plan.spec.shadow
         if shadow is None or random.random() >= shadow.rate:  # noqa: S311  # a sample, not a secret
@@ -89,6 +91,8 @@ class Shadows:
             self.skip(plan.name, "too_large")
         elif request.headers.get(_OPT_OUT, b"0").strip() not in (b"0", b"false"):
             self.skip(plan.name, "opt_out")
+        elif shadow.tiers and tier not in shadow.tiers:
+            self.skip(plan.name, "tier")
         elif plan.other(choice) is not None:
             return Copy(plan, choice, payload)
         return None

@@ -203,6 +203,13 @@ def test_rules_of_a_route(tmp_path: Path, route: str, problem: str) -> None:
     assert seen.startswith(problem)
 
 
+def test_only_tiers_that_may_use_a_route_can_be_shadowed(tmp_path: Path) -> None:
+    anywhere = MINIMAL.replace("    requirements: {regions: [eu]}\n", "")
+    route = "{workload: support, tiers: [gold], shadow: {rate: 0.1, tiers: [lead]}}"
+    (seen,) = problems(tmp_path, f"{anywhere}routes:\n  r: {route}\n")
+    assert seen.startswith("routes.r.shadow.tiers.0: tier `lead` may not use the route")
+
+
 def test_a_client_model_leads_to_one_route(tmp_path: Path) -> None:
     text = "routes:\n  a: {incumbent: old, models: [gpt]}\n  b: {incumbent: old, models: [gpt]}\n"
     (seen,) = problems(tmp_path, MINIMAL + text)

@@ -84,6 +84,10 @@ def test_what_is_not_shadowed_is_counted(shadowed, make):
             world.post(make.chat())
             world.on_loop(lambda: None)
             assert _skipped(world) == {"opt_out": 1, "parallel": 1}
+        with shadowed(old, Shadow(rate=1.0, tiers=("consented",))) as world:
+            world.post(make.chat())
+            world.on_loop(lambda: None)
+            assert _skipped(world) == {"tier": 1}
         with shadowed(old, Shadow(rate=1.0, max_usd_per_day=1.0)) as world:
             world.post(make.chat())
             world.on_loop(lambda: None)
