@@ -7,7 +7,7 @@ EXTRAS ?= local,report,parquet,postgres,redis,serve,uvloop,dev
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test clients check verify docs bench-evaluation bench-gateway clean
+.PHONY: help demo test clients check verify docs bench-evaluation bench-gateway bench-traffic clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 20
@@ -56,6 +56,9 @@ bench-evaluation: $(VENV)/.installed ## figures of docs/benchmarks/evaluation.md
 
 bench-gateway: $(VENV)/.installed ## figures of docs/benchmarks/gateway.md, peers in the same run
 	@$(BIN)/python -m benchmarks.gateway
+
+bench-traffic: $(VENV)/.installed ## figures of docs/benchmarks/traffic.md
+	@$(BIN)/python -m benchmarks.traffic
 
 clean: ## remove what the targets made
 	rm -rf $(VENV) .venvs .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

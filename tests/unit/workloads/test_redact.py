@@ -27,6 +27,8 @@ from crossgrade.workloads import redact_body, redact_json, redact_text
         ("AKIAIOSFODNN7EXAMPLE", "key"),
         ("eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0In0.abc", "key"),
         ("Bearer abcdefghijklmnopqrstuv==", "key"),
+        ("192.168.100.200", "ip"),
+        ("2001:db8:8a2e:370:7334::1", "ip"),
         ("-----BEGIN RSA PRIVATE KEY-----\nMIIE\n-----END RSA PRIVATE KEY-----", "key"),
     ],
 )
@@ -38,7 +40,7 @@ def test_what_names_a_person_or_opens_a_door_is_replaced(text: str, kind: str) -
     "text",
     [
         "on 2024-08-06 12:30:45 we sold 1234567 pieces for 12,345.67",
-        "version 10.0.12.255 and 192.168.100.200",
+        "version 10.0.12 at 12:30:45, part 1.2.3.400",
         "0190a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b",
         "4111 1111 1111 1112",
         "GB99WESTABCDEFGH",

@@ -30,7 +30,6 @@ _ROW = np.dtype(
         ("cached", "i4"),
         ("written", "i4"),
         ("reasoning", "i4"),
-        ("status", "i2"),
         ("failed", "i1"),
         ("model", "i2"),
         ("kind", "i4"),
@@ -45,9 +44,8 @@ _ROW = np.dtype(
         ("calls", "i4"),
     ]
 )
-_FILLED = ("at", "latency", "ttft", "input", "output", "cached", "written", "reasoning", "status", "failed")
+_FILLED = ("at", "latency", "ttft", "input", "output", "cached", "written", "reasoning", "failed")
 _FILLED_TOO = ("model", "session", "cost", "batch", "kind", "route")
-_NAN = float("nan")
 
 
 class Names:
@@ -99,54 +97,48 @@ class LogColumns:
 
     def fill(self, requests: Iterable[tuple[int, LoggedRequest]]) -> None:
         """Take in all requests, in order."""
-        chunk: list[tuple[Any, ...]] = []
+        files: list[int] = []
+        chunk: list[LoggedRequest] = []
         for file, request in requests:
-            chunk.append(self._row(file, request))
+            files.append(file)
+            chunk.append(request)
             if len(chunk) == _CHUNK:
-                self._write(chunk)
-                chunk = []
-        self._write(chunk)
+                self._write(files, chunk)
+                files, chunk = [], []
+        self._write(files, chunk)
 
-    def _row(self, file: int, request: LoggedRequest) -> tuple[Any, ...]:
-        def known(value: float | None) -> float:
-            return UNKNOWN if value is None else value
-
-        def real(value: float | None) -> float:
-            return _NAN if value is None else value
-
-        model = self.models.number(request.model)
-        if request.provider and model not in self.providers:
-            self.providers[model] = request.provider
-        return (
-            hash(request.id) or 1 if request.id else 0,
-            real(request.started_at),
-            real(request.latency_s),
-            real(request.ttft_s),
-            known(request.input),
-            known(request.output),
-            known(request.cached),
-            known(request.cache_written),
-            known(request.reasoning),
-            request.status if request.status is not None and 0 <= request.status < 1000 else UNKNOWN,
-            known(request.failed),
-            model,
-            self.kinds.number(request),
-            self.routes.number(request.route),
-            file,
-            self.formats.number(request.format),
-            hash(request.session) or 1 if request.session else 0,
-            real(request.cost_usd),
-            is_agentic(request),
-            known(request.batch),
-            request.messages is not None,
-            0 if request.calls is None else request.calls,
-        )
-
-    def _write(self, chunk: list[tuple[Any, ...]]) -> None:
-        rows = np.array(chunk, _ROW)
-        for name, file in self._files.items():
-            file.write(rows[name].tobytes())
-        self.rows += len(rows)
+    def _write(self, files: list[int], chunk: list[LoggedRequest]) -> None:
+        models = [self.models.number(each.model) for each in chunk]
+        for model, each in zip(models, chunk, strict=True):
+            if each.provider and model not in self.providers:
+                self.providers[model] = each.provider
+        columns: dict[str, list[Any]] = {
+            "id": [hash(each.id) or 1 if each.id else 0 for each in chunk],
+            "at": [each.started_at for each in chunk],
+            "latency": [each.latency_s for each in chunk],
+            "ttft": [each.ttft_s for each in chunk],
+            "input": [UNKNOWN if each.input is None else each.input for each in chunk],
+            "output": [UNKNOWN if each.output is None else each.output for each in chunk],
+            "cached": [UNKNOWN if each.cached is None else each.cached for each in chunk],
+            "written": [UNKNOWN if each.cache_written is None else each.cache_written for each in chunk],
+            "reasoning": [UNKNOWN if each.reasoning is None else each.reasoning for each in chunk],
+            "failed": [UNKNOWN if each.failed is None else each.failed for each in chunk],
+            "model": models,
+            "kind": [self.kinds.number(each) for each in chunk],
+            "route": [self.routes.number(each.route) for each in chunk],
+            "file": files,
+            "format": [self.formats.number(each.format) for each in chunk],
+            "session": [hash(each.session) or 1 if each.session else 0 for each in chunk],
+            "cost": [each.cost_usd for each in chunk],
+            "agentic": [is_agentic(each) for each in chunk],
+            "batch": [UNKNOWN if each.batch is None else each.batch for each in chunk],
+            "text": [each.messages is not None for each in chunk],
+            "calls": [each.calls or 0 for each in chunk],
+        }
+        for name, values in columns.items():
+            # None becomes NaN in a column of floats.
+            self._files[name].write(np.array(values, _ROW[name]).tobytes())
+        self.rows += len(chunk)
 
     def _raw(self, name: str) -> Column:
         file = self._files[name]

@@ -55,6 +55,8 @@ class Kinds:
 
     def number(self, request: LoggedRequest) -> int:
         """Return the number of a request's kind, -1 where nothing tells it."""
+        if request.messages is None and request.tools is None and request.response_format is None:
+            return -1
         kind = self.kind(request)
         if kind == NOTHING:
             return -1

@@ -1,6 +1,7 @@
 """Plain CSV and JSON lines: columns known by the names that people and public traces give them."""
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 from crossgrade.workloads.traffic.request import (
@@ -41,10 +42,10 @@ def is_table(keys: frozenset[str]) -> bool:
 
 def row(fields: Mapping[str, Any], *, texts: bool) -> LoggedRequest:
     """Read a row; a time that is small counts from an unknown start, and is unknown."""
-    each = {key.lower().strip(): value for key, value in fields.items() if key}
+    each = {_lowered(key): value for key, value in fields.items() if value is not None and value != ""}
 
     def named(names: tuple[str, ...]) -> Any:
-        return next((each[name] for name in names if each.get(name) not in {None, ""}), None)
+        return next((each[name] for name in names if name in each), None)
 
     status = number(each.get("status", each.get("status_code")))
     at = named(_TIME)
@@ -71,6 +72,11 @@ def row(fields: Mapping[str, Any], *, texts: bool) -> LoggedRequest:
     if texts:
         _take_texts(found, each)
     return found
+
+
+@lru_cache(maxsize=4096)
+def _lowered(name: str) -> str:
+    return name.lower().strip()
 
 
 def _take_texts(found: LoggedRequest, each: Mapping[str, Any]) -> None:
