@@ -273,7 +273,7 @@ class Exchange:
             self._break_off(error)
         elif not self._try_on(error):
             billed = NOTHING if self._status >= 300 or not self.sent_at else UNKNOWN
-            self.refuse(provider_problem(error), billed)
+            self.refuse(provider_problem(error, self.target.key), billed)
 
     def _let_go(self) -> None:
         """Have nothing more to do with the provider, whether it is connected yet or not."""
@@ -340,13 +340,13 @@ class Exchange:
     def _break_off(self, error: ProviderError) -> None:
         """Tell the client, inside the stream that has begun, that there will be no more of it."""
         relay = self._relay
-        usage, output_tokens = relay.spent() if relay is not None else (Usage(), 0)
-        self._close(self._status, self._bill(usage, output_tokens), "broken_off")
+        self._close(self._status, self._spent(), "broken_off")
         if not isinstance(relay, StreamRelay):
             self._delivery.cut()
             return
         assert self.endpoint.client is not None
-        self._delivery.send(problem_event(provider_problem(error), self.endpoint.client))
+        assert self.target is not None
+        self._delivery.send(problem_event(provider_problem(error, self.target.key), self.endpoint.client))
         self._delivery.end()
 
     def _lines(self) -> bytes:
@@ -370,9 +370,7 @@ class Exchange:
         self._let_go()
         if self.target is not None:
             self.target.breaker.abandoned()
-        usage, output_tokens = self._relay.spent() if self._relay is not None else (Usage(), 0)
-        billed = self._bill(usage, output_tokens) if self.sent_at else NOTHING
-        self._close(_CLIENT_GONE, billed, "client_gone")
+        self._close(_CLIENT_GONE, self._spent() if self.sent_at else NOTHING, "client_gone")
 
     def client_paused(self) -> None:
         """Read no more from the provider."""
@@ -398,6 +396,15 @@ class Exchange:
         assert self.target is not None
         size = self.payload.size if self.payload is not None else 0
         return bill(self.target.prices, usage, request_bytes=size, output_tokens=output_tokens)
+
+    def _spent(self) -> Bill:
+        """Return what an answer that did not come to its end cost.
+
+        Where nothing shows how much was put out, limits count what was reserved: else nobody's
+        requests would cost less than those of a client that hangs up on every answer.
+        """
+        usage, output_tokens = self._relay.spent() if self._relay is not None else (Usage(), None)
+        return UNKNOWN if output_tokens is None else self._bill(usage, output_tokens)
 
     def _close(self, status: int, billed: Bill, error: str | None = None) -> None:
         """Settle and record; whatever is still to be written follows."""

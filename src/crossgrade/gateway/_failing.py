@@ -13,6 +13,9 @@ from crossgrade.gateway._breaker import Breaker
 from crossgrade.wire import error_words
 
 _MOST_WAIT_S = 3600.0
+_HIDDEN = "***"
+_SHORTEST_PIECE = 6
+"""So much of a key at the end of a quotation that was cut there is hidden too."""
 
 
 def may_try_another(error: ProviderError) -> bool:
@@ -36,10 +39,10 @@ def note_failure(breaker: Breaker, error: ProviderError, now: float) -> None:
         breaker.failed(now)
 
 
-def provider_problem(error: ProviderError) -> Problem:
-    """Return what the client is told; the provider's words are quoted briefly, its keys never."""
+def provider_problem(error: ProviderError, key: bytes | None = None) -> Problem:
+    """Return what the client is told; the provider's words are quoted briefly, its `key` never."""
     status, code = error_words(error)
-    message = error.message
+    message = error.message if key is None else _without(key.decode(), error.message)
     if "<" in message:  # a page for people, which is not quoted
         message = message.partition(":")[0]
     if isinstance(error, AuthError):
@@ -51,3 +54,13 @@ def provider_problem(error: ProviderError) -> Problem:
     if isinstance(error, BadRequestError | ContextTooLongError) and said is not None and 400 <= said < 500:
         status = said
     return Problem(status=status, message=message, code=code)
+
+
+def _without(key: str, message: str) -> str:
+    """Hide a key in a quotation, which may have been cut in the middle of it."""
+    message = message.replace(key, _HIDDEN)
+    if message.endswith("…"):
+        for length in range(len(key) - 1, _SHORTEST_PIECE - 1, -1):
+            if message.endswith(f"{key[:length]}…"):
+                return f"{message[: -length - 1]}{_HIDDEN}…"
+    return message

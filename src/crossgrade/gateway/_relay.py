@@ -65,8 +65,8 @@ class Relay(Protocol):
     def end(self) -> None:
         """Take its end."""
 
-    def spent(self) -> tuple[Usage, int]:
-        """Return the usage known so far, and about how many tokens were put out."""
+    def spent(self) -> tuple[Usage, int | None]:
+        """Return the usage known so far, and about how many tokens were put out: None where nobody knows."""
 
 
 class _Whole(msgspec.Struct):
@@ -131,9 +131,9 @@ class WholeRelay:
         usage = read_usage(self._flavour, whole.usage)
         self._outlet.send_whole(body, usage, whole.id, estimated_tokens(len(body)))
 
-    def spent(self) -> tuple[Usage, int]:
-        """Return what a client that went away is likely to have cost."""
-        return Usage(), estimated_tokens(self._size)
+    def spent(self) -> tuple[Usage, int | None]:
+        """Return what is known: while an answer is kept until it is whole, nothing."""
+        return Usage(), estimated_tokens(self._size) if self._long else None
 
     def _pass(self, data: bytes) -> None:
         if self._size > MOST_BYTES:
@@ -186,12 +186,11 @@ class StreamRelay:
             self._outlet.failed(watch.failure)
         elif watch.done:
             self._over = True
-            usage, output = self.spent()
-            self._outlet.end_stream(usage, getattr(watch, "response_id", None), output)
+            self._outlet.end_stream(watch.usage, getattr(watch, "response_id", None), self._events)
 
-    def spent(self) -> tuple[Usage, int]:
+    def spent(self) -> tuple[Usage, int | None]:
         """Return what was counted, and about a token for each event."""
-        return self._watch.usage, self._events
+        return self._watch.usage, self._events or None
 
     def _send(self, events: bytes) -> None:
         self._events += events.count(b"\n\n") or 1
@@ -201,7 +200,7 @@ class StreamRelay:
 
 
 class ErrorRelay:
-    """Reads an error's body, within a bound."""
+    """Reads an error's body, within a bound: one that goes on and on is not waited for."""
 
     __slots__ = ("_outlet", "_parts", "_size")
 
@@ -211,16 +210,17 @@ class ErrorRelay:
         self._size = 0
 
     def data(self, data: bytes) -> None:
-        """Take a piece of the body; what is over the bound is dropped."""
+        """Take a piece of the body; over the bound it counts as whole."""
         self._size += len(data)
-        if self._size <= ERROR_BYTES:
-            self._parts.append(data)
+        self._parts.append(data)
+        if self._size > ERROR_BYTES:
+            self.end()
 
     def end(self) -> None:
         """Hand the body over."""
         self._outlet.refused(b"".join(self._parts))
 
-    def spent(self) -> tuple[Usage, int]:
+    def spent(self) -> tuple[Usage, int | None]:
         """Return nothing: an error is not billed."""
         return Usage(), 0
 

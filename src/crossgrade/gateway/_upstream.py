@@ -66,6 +66,10 @@ class _Rest:
     def upstream_resumed(self) -> None: ...
 
 
+class _Unasked(Exception):  # noqa: N818  # it only stops the parser
+    """A second answer came right behind the first."""
+
+
 _REST = _Rest()
 _REST_S = 1.0
 
@@ -201,11 +205,10 @@ class UpstreamConnection(asyncio.Protocol):
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserUpgrade, httptools.HttpParserError) as error:
-            if isinstance(error, httptools.HttpParserCallbackError):  # a fault of our own
-                context = {"message": "an answer could not be read", "exception": error.__context__ or error}
-                asyncio.get_running_loop().call_exception_handler(context)
-            self._fail(UpstreamError(f"{owner.name} sent something that is not HTTP/1.1"))
-            return
+            if not self._ended:
+                self._broken(error)
+                return
+            self._kept = False  # the answer is whole; what follows it was not asked for
         pieces = self._pieces
         if pieces:
             self._pieces = []
@@ -215,6 +218,13 @@ class UpstreamConnection(asyncio.Protocol):
             self._finish()
         elif not self._began and self._count > MOST_HEAD_BYTES:
             self._fail(UpstreamError(f"{owner.name} sent a head of more than {MOST_HEAD_BYTES} bytes"))
+
+    def _broken(self, error: Exception) -> None:
+        """Fail the call whose answer cannot be read."""
+        if isinstance(error, httptools.HttpParserCallbackError):  # a fault of our own
+            context = {"message": "an answer could not be read", "exception": error.__context__ or error}
+            asyncio.get_running_loop().call_exception_handler(context)
+        self._fail(UpstreamError(f"{self._owner.name} sent something that is not HTTP/1.1"))
 
     def _finish(self) -> None:
         call, self._call = self._call, None
@@ -233,10 +243,9 @@ class UpstreamConnection(asyncio.Protocol):
         call.on_end()
 
     def on_message_begin(self) -> None:
-        """Refuse an answer that nobody asked for."""
+        """Read no answer that nobody asked for: what it says must not become another request's."""
         if self._ended:
-            self._ended = False
-            self.cancel()
+            raise _Unasked
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take a header; trailers are dropped, and so is a second one of a name."""

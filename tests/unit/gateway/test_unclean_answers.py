@@ -1,0 +1,120 @@
+"""Answers that a provider should not have given: none may hang, leak, or become another request's."""
+
+import json
+import time
+
+import pytest
+
+from crossgrade.domain import Limit, RouteSpec
+from crossgrade.gateway import Grant
+from tests.e2e.raw_upstream import STREAM_HEAD, RawUpstream, completion, event, json_answer
+
+KEY = "0123456789abcdef0123456789abcdef"
+"""A provider's key that no pattern of keys knows."""
+
+BUSY = f"no room for the project of {KEY}"
+LONG_ERROR = b"HTTP/1.1 500 No\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+SCRIPT = {
+    "two answers": [json_answer(completion("mine")) + json_answer(completion("another's"))],
+    "more than promised": [json_answer(completion("mine")) + b"and more"],
+    "more after the last": [json_answer(completion("mine"), "Connection: close") + b"and more"],
+    "refused": [json_answer({"error": {"message": BUSY}}, status="400 Bad Request")],
+    "busy": [json_answer({"error": {"message": BUSY}})],
+    "cut in the key": [
+        json_answer({"error": {"message": "x" * 150 + BUSY}}, status="422 Unprocessable Content")
+    ],
+    "busy in a stream": [
+        STREAM_HEAD, event(content="Hello"), 0.2, b"data: " + json.dumps({"error": {"message": BUSY}}).encode() + b"\n\n",
+    ],
+    "an error without end": [LONG_ERROR, *([b"1000\r\n" + b"a" * 4096 + b"\r\n", 0.001] * 5_000)],
+    "hanging": [30.0],
+    "half": [b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 500\r\n\r\n{", 30.0],
+    "streaming": [STREAM_HEAD, event(content="one"), event(content="two"), 30.0],
+    "silent stream": [STREAM_HEAD, 30.0],
+}  # fmt: skip
+
+
+@pytest.fixture
+def upstream():
+    with RawUpstream(SCRIPT) as raw:
+        yield raw
+
+
+@pytest.fixture
+def served(run, make, upstream):
+    target = make.target(upstream, key_env="KEY", output_per_mtok=10, input_per_mtok=1)
+    route = RouteSpec(name="support", incumbent="big", attempts=1)
+    limit = Limit(scope="route", unit="tokens", cap=1e6, window_s=86_400)
+    with run([target], [route], environ={"KEY": KEY}, limits=(limit,)) as world:
+        world.worker.limits.send = lambda ask: world.loop.call_soon(grant, world, ask) is not None
+        yield world
+
+
+def grant(world, ask):
+    world.worker.limits.granted(Grant(ask.lease, 1_000_000))
+
+
+def saying(text, **fields):
+    body = {"model": "support", "messages": [{"role": "user", "content": text}], **fields}
+    return json.dumps(body).encode()
+
+
+@pytest.mark.parametrize("text", ["two answers", "more than promised", "more after the last"])
+def test_what_follows_a_whole_answer_is_dropped_with_its_connection(served, text):
+    answer = served.post(saying(text))
+    assert answer.status == 200
+    assert answer.json["choices"][0]["message"]["content"] == "mine"
+    assert not served.on_loop(lambda: served.worker.gateway.targets["big"].pool._idle)
+
+
+@pytest.mark.parametrize("text", ["refused", "busy", "cut in the key"])
+def test_an_error_is_quoted_without_the_key(served, text):
+    answer = served.post(saying(text))
+    assert answer.status >= 400
+    assert b"no room for the project of" in answer.body
+    assert KEY[:6].encode() not in answer.body
+
+
+def test_an_error_in_a_stream_is_quoted_without_the_key(served):
+    answer = served.post(saying("busy in a stream", stream=True))
+    assert b"no room for the project of ***" in answer.body
+    assert KEY.encode() not in answer.body
+
+
+def test_an_error_without_end_is_not_waited_for(served):
+    answer = served.post(saying("an error without end"))
+    assert answer.status == 502
+
+
+@pytest.mark.parametrize(
+    ("text", "stream", "tokens"),
+    [
+        ("hanging", False, 5_000),
+        ("half", False, 5_000),
+        ("silent stream", True, 5_000),
+        ("streaming", True, 2),
+    ],
+)
+def test_who_hangs_up_pays_what_is_known_and_else_what_was_reserved(served, upstream, text, stream, tokens):
+    body = saying(text, stream=stream, max_tokens=5_000)
+    connection = served.connect()
+    connection.sendall(served.head("/v1/chat/completions", len(body)) + body)
+    if text == "streaming":
+        while b"two" not in connection.recv(65_536):
+            pass
+    else:
+        until(lambda: upstream.requests)
+        until(lambda: served.on_loop(lambda: served.worker.gateway.targets["big"].pool.open) == 1)
+    connection.close()
+    record = served.settled()[0]
+    assert record.error == "client_gone"
+    spent = served.on_loop(lambda: sum(each.spent for each in served.worker.limits.take_spends()))
+    assert spent == len(body) // 4 + tokens
+    assert (record.cost_usd is None) is (tokens == 5_000)
+
+
+def until(condition):
+    give_up = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < give_up
+        time.sleep(0.01)
