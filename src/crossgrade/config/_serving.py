@@ -117,10 +117,11 @@ class ServingResolver:
         self._check_fallbacks(where, section, incumbent, workload)
         self._check_body_bytes(where, section, incumbent, workload)
         self._check_shadow(f"{where}.shadow", section, workload)
-        fields = values(section) | {
-            "incumbent": incumbent,
-            "shadow": None if section.shadow is None else Shadow(**values(section.shadow)),
-        }
+        shadow = None
+        if section.shadow is not None:
+            regions = () if workload is None else workload.requirements.regions
+            shadow = Shadow(**values(section.shadow), regions=regions)
+        fields = values(section) | {"incumbent": incumbent, "shadow": shadow}
         return RouteSpec(name=name, **fields)
 
     def _incumbent(self, where: str, section: RouteSection, file: ConfigFile) -> str | None:

@@ -40,7 +40,8 @@ class Shadow:
 
     `rate` is a share in [0, 1]; `max_parallel` bounds the copies in flight, `max_usd_per_day`
     what they may cost (None: no bound). `store_text` keeps redacted requests and answers, which
-    scoring needs. Only requests of callers in `tiers` are copied (empty: of all).
+    scoring needs. Only requests of callers in `tiers` are copied (empty: of all), and a candidate is
+    asked only in the workload's `regions` (empty: anywhere).
     """
 
     rate: float
@@ -48,6 +49,7 @@ class Shadow:
     max_usd_per_day: float | None = None
     store_text: bool = True
     tiers: tuple[str, ...] = ()
+    regions: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

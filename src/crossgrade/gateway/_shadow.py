@@ -115,6 +115,10 @@ class Shadows:
         assert target is not None
         assert shadow is not None
         route = copy.plan.name
+        is_candidate = copy.choice.side == "incumbent"
+        if is_candidate and shadow.regions and target.target.region not in shadow.regions:
+            self.skip(route, "region")  # a table may name a candidate that was configured since
+            return
         most = max(1, int(shadow.max_parallel * self._share))
         if self._in_flight[route] >= most:
             self.skip(route, "parallel")

@@ -148,7 +148,7 @@ def test_keys_of_the_file_cover_the_fields_of_the_domain() -> None:
     schema = config_schema()["$defs"]
     pairs: list[tuple[str, Any, set[str]]] = [
         ("RouteSection", RouteSpec, {"name"}),
-        ("ShadowSection", Shadow, set()),
+        ("ShadowSection", Shadow, {"regions"}),
         ("ServeSection", Serving, set()),
         ("IssuerSection", TokenIssuer, set()),
         ("TierRuleSection", TierRule, set()),

@@ -1,5 +1,6 @@
 """Sampled copies to the other model of the policy."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
@@ -97,6 +98,24 @@ def test_what_is_not_shadowed_is_counted(shadowed, make):
             world.post(make.chat())
             world.on_loop(lambda: None)
             assert _skipped(world) == {"budget": 1}
+
+
+@pytest.mark.parametrize(
+    ("region", "share", "copied"), [(None, 0.0, 0), ("us", 0.0, 0), ("eu", 0.0, 1), (None, 1.0, 1)]
+)
+def test_a_candidate_outside_of_the_regions_gets_no_copy(run, make, fake, tmp_path, region, share, copied):
+    """The incumbent has all requests in any case: it is asked for comparison wherever it is."""
+    route = replace(SWITCHED.routes[0], share=share)
+    (tmp_path / "routes.json").write_bytes(route_table_bytes(RouteTable(version=1, routes=(route,))))
+    spec = RouteSpec(name="support", incumbent="big", shadow=Shadow(rate=1.0, regions=("eu",)))
+    with run([make.target(fake), make.target(fake, "small", region=region)], [spec]) as world:
+        assert world.post(make.chat()).status == 200
+        world.on_loop(lambda: None)
+        if copied:
+            assert pairs(world)
+        else:
+            assert _skipped(world) == {"region": 1}
+            assert len(fake.requests) == 1
 
 
 def test_nothing_is_shadowed_at_rate_zero_or_without_a_candidate(shadowed, run, make, fake, tmp_path):
