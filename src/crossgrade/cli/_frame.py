@@ -57,6 +57,7 @@ COMMANDS = (
     Entry("workload", "Measure", "List, show, create, label, slice and forget workloads."),
     Entry("evaluate", "Measure", "Ask both models until the verdict is certain."),
     Entry("import", "Measure", "Turn results of other tools into one table."),
+    Entry("probe", "Measure", "Measure how long a context holds, on documents of your own."),
     Entry("runs", "Measure", "List the runs in the project's store."),
     Entry("catalog", "Price", "Look up dated prices, what changed and what looks wrong."),
     Entry("cost", "Price", "Say what traffic costs, hosted or on your own GPUs."),

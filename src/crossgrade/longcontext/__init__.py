@@ -1,0 +1,65 @@
+"""Context probes: at which length a model's quality falls below the floor, on the user's own documents."""
+
+from crossgrade.longcontext._asking import Asker
+from crossgrade.longcontext._documents import Document, read_documents, synthetic_documents
+from crossgrade.longcontext._haystack import Pool, Prompt
+from crossgrade.longcontext._journal import Journal, digest
+from crossgrade.longcontext._page import certificate_words, headline, render_probe, tokens_words
+from crossgrade.longcontext._plan import ProbeEstimate, estimate_probe
+from crossgrade.longcontext._probe import Probe, ProbeSettings, check_settings
+from crossgrade.longcontext._prompts import Stack, build_stack
+from crossgrade.longcontext._questions import (
+    DEFAULT_KINDS,
+    KINDS,
+    Kind,
+    Question,
+    QuestionMaker,
+    read_pairs,
+    score_answer,
+)
+from crossgrade.longcontext._result import Certificate, ProbeResult, RungReport, Spent
+from crossgrade.longcontext._ruler import RulerRow, ruler_table
+from crossgrade.longcontext._search import EffectiveLength, LengthSearch, Rung, ladder
+from crossgrade.longcontext._tokenizers import Tokenizer, bytes_tokenizer, read_tokenizer
+
+__all__ = [
+    "DEFAULT_KINDS",
+    "KINDS",
+    "Asker",
+    "Certificate",
+    "Document",
+    "EffectiveLength",
+    "Journal",
+    "Kind",
+    "LengthSearch",
+    "Pool",
+    "Probe",
+    "ProbeEstimate",
+    "ProbeResult",
+    "ProbeSettings",
+    "Prompt",
+    "Question",
+    "QuestionMaker",
+    "RulerRow",
+    "Rung",
+    "RungReport",
+    "Spent",
+    "Stack",
+    "Tokenizer",
+    "build_stack",
+    "bytes_tokenizer",
+    "certificate_words",
+    "check_settings",
+    "digest",
+    "estimate_probe",
+    "headline",
+    "ladder",
+    "read_documents",
+    "read_pairs",
+    "read_tokenizer",
+    "render_probe",
+    "ruler_table",
+    "score_answer",
+    "synthetic_documents",
+    "tokens_words",
+]

@@ -1,0 +1,270 @@
+"""A haystack that is tokenised once, and prompts of an exact number of tokens made from it.
+
+In the byte-level BPE family a pattern cuts text into pieces that merges never cross, and it always cuts
+between a single line feed and a letter or digit. So a segment begins with one and ends in one line feed,
+and the ids of segments joined are the joined ids of segments: a prompt's length is a sum of integers.
+That is verified for each tokenizer, not assumed: `Pool` re-tokenises random joins and refuses a
+tokenizer that changes them, and `check_prompt` re-tokenises a whole prompt.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from crossgrade.errors import DataError, UsageError
+from crossgrade.longcontext._documents import Document
+from crossgrade.longcontext._tokenizers import IntArray, Tokenizer
+
+_SEGMENT_CHARACTERS = 200
+_LONG_CHARACTERS = 400
+_LONGEST_SEGMENT = 1_200
+_SENTENCE = re.compile(r"(?<=[.!?;:,\u3002\uff01\uff1f]) +(?=[^\W_])|(?<=[\u3002\uff01\uff1f])(?=[^\W_])")
+_JOINS = 400
+_PAD_ROOM = 24
+_FILLERS = (" and", " the", " of", " to", ".", " a", "x")
+_MOST_TRIES = 64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prompt:
+    """A built prompt: its text, its ids, where each planted text begins (tokens), the share of unique hay."""
+
+    text: str
+    ids: IntArray
+    planted_at: tuple[int, ...]
+    hay_from: int
+    hay_tokens: int
+    unique_share: float
+
+
+class Pool:
+    """Documents cut into segments, each tokenised once.
+
+    Raises DataError where a join of two segments changes tokens, or where nothing can be used.
+    """
+
+    def __init__(self, documents: Sequence[Document], tokenizer: Tokenizer, *, seed: int = 0) -> None:
+        self.tokenizer = tokenizer
+        self.texts: list[str] = []
+        starts = []
+        for document in documents:
+            starts.append(len(self.texts))
+            self.texts += cut(document.text)
+        if not self.texts:
+            raise DataError("the documents hold no line that begins with a letter or digit")
+        pieces = tokenizer.encode_many(self.texts)
+        self.sizes = np.fromiter((len(piece) for piece in pieces), dtype=np.int64, count=len(pieces))
+        self._ends = np.cumsum(self.sizes)
+        self._ids = np.concatenate(pieces)
+        self._bounds = [
+            (start, end)
+            for start, end in zip(starts, [*starts[1:], len(self.texts)], strict=True)
+            if end > start
+        ]
+        self.tokens = int(self._ends[-1])
+        self.characters = sum(map(len, self.texts))
+        self._by_size = np.argsort(self.sizes, kind="stable")
+        self._sorted_sizes = self.sizes[self._by_size]
+        self.joins_checked = self._check_joins(seed)
+        self._filler = self._find_filler()
+
+    def ids(self, index: int) -> IntArray:
+        """Return the ids of one segment."""
+        end = int(self._ends[index])
+        return self._ids[end - int(self.sizes[index]) : end]
+
+    def contains(self, text: str) -> bool:
+        """Return whether a text stands somewhere in the haystack."""
+        return any(text in segment for segment in self.texts)
+
+    def build(
+        self,
+        tokens: int,
+        *,
+        head: str,
+        planted: Sequence[tuple[float, str]],
+        tail: str,
+        rng: np.random.Generator,
+        without: frozenset[int] = frozenset(),
+    ) -> Prompt:
+        """Build a prompt of exactly `tokens` tokens.
+
+        `planted` are (depth in [0, 1], line) pairs: depth is the share of the hay that stands before the
+        line. `head` and the lines end in a line feed; the lines and `tail` begin with a letter or
+        digit. `without` are segments to leave out. Raises UsageError where the parts alone are longer.
+        """
+        parts = [head, *(line for _, line in planted), tail]
+        head_ids, *line_ids, tail_ids = self.tokenizer.encode_many(parts)
+        room = tokens - len(head_ids) - len(tail_ids) - sum(map(len, line_ids))
+        if room < _PAD_ROOM:
+            raise UsageError(
+                f"{tokens:,} tokens are too few: question and planted lines alone take {tokens - room:,}",
+                hint="begin the ladder higher, or ask fewer questions on a haystack",
+            )
+        order, left = self._fill(room, rng, without)
+        pad, pad_ids = self._pad(left)
+        cumulative = np.cumsum(self.sizes[order]) if len(order) else np.zeros(0, dtype=np.int64)
+        slots = [int(np.searchsorted(cumulative, depth * (room - left) - 1)) for depth, _ in planted]
+        return self._join(
+            head=(head, head_ids),
+            lines=[(text, ids) for (_, text), ids in zip(planted, line_ids, strict=True)],
+            slots=slots,
+            order=order,
+            pad=(pad, pad_ids),
+            tail=(tail, tail_ids),
+            room=room,
+        )
+
+    def _join(
+        self,
+        *,
+        head: tuple[str, IntArray],
+        lines: Sequence[tuple[str, IntArray]],
+        slots: Sequence[int],
+        order: IntArray,
+        pad: tuple[str, IntArray],
+        tail: tuple[str, IntArray],
+        room: int,
+    ) -> Prompt:
+        texts, ids, at = [head[0]], [head[1]], len(head[1])
+        places = [0] * len(lines)
+        done = 0
+        for index in sorted(range(len(lines)), key=lambda each: slots[each]):
+            between = order[done : slots[index]]
+            texts += [self.texts[i] for i in between]
+            ids += [self.ids(i) for i in between]
+            at += int(self.sizes[between].sum())
+            done = max(done, slots[index])
+            places[index] = at
+            texts.append(lines[index][0])
+            ids.append(lines[index][1])
+            at += len(lines[index][1])
+        texts += [self.texts[i] for i in order[done:]]
+        ids += [self.ids(i) for i in order[done:]]
+        texts += [pad[0], tail[0]]
+        ids += [pad[1], tail[1]]
+        return Prompt(
+            text="".join(texts),
+            ids=np.concatenate(ids),
+            planted_at=tuple(places),
+            hay_from=len(head[1]),
+            hay_tokens=room,
+            unique_share=len(np.unique(order)) / len(order) if len(order) else 1.0,
+        )
+
+    def check_prompt(self, prompt: Prompt) -> bool:
+        """Re-tokenise the whole text and compare; True where every token is the same."""
+        return bool(np.array_equal(self.tokenizer.check(prompt.text), prompt.ids))
+
+    def _fill(self, room: int, rng: np.random.Generator, without: frozenset[int]) -> tuple[np.ndarray, int]:
+        """Return segments in the order of their documents, and the tokens that are left."""
+        chosen: list[np.ndarray] = []
+        left = room
+        barred = np.fromiter(without, dtype=np.int64, count=len(without))
+        usable = self.tokens - int(self.sizes[barred].sum())
+        if usable <= 0:
+            raise DataError("no segment is left for the haystack")
+        full = False
+        while not full:
+            for index in rng.permutation(len(self._bounds)):
+                run = np.arange(*self._bounds[index])
+                # Begin anywhere in a document, so that its first lines are not in every prompt.
+                run = np.roll(run, -int(rng.integers(len(run))))
+                run = run[~np.isin(run, barred)] if len(barred) else run
+                fits = int(np.searchsorted(np.cumsum(self.sizes[run]), left - _PAD_ROOM, side="right"))
+                chosen.append(run[:fits])
+                left -= int(self.sizes[run[:fits]].sum())
+                full = fits < len(run)
+                if full:
+                    break
+        return self._top_up(chosen, left, rng, barred)
+
+    def _top_up(
+        self, chosen: list[np.ndarray], left: int, rng: np.random.Generator, barred: np.ndarray
+    ) -> tuple[np.ndarray, int]:
+        for _ in range(_MOST_TRIES):
+            last = int(np.searchsorted(self._sorted_sizes, left - _PAD_ROOM, side="right"))
+            if left <= _PAD_ROOM or not last:
+                break
+            among = self._by_size[max(0, last - 64) : last]
+            index = int(among[rng.integers(len(among))])
+            if index not in barred:
+                chosen.append(np.array([index]))
+                left -= int(self.sizes[index])
+        order = np.concatenate(chosen) if chosen else np.zeros(0, dtype=np.int64)
+        return order.astype(np.int64), left
+
+    def pad_line(self, tokens: int) -> str:
+        """Return a line of exactly that many tokens, which says nothing."""
+        return self._pad(tokens)[0]
+
+    def _pad(self, tokens: int) -> tuple[str, IntArray]:
+        """A line of exactly that many tokens."""
+        line = "Note" + self._filler * tokens + "\n"
+        for repeats in range(tokens, -1, -1):
+            line = "Note" + self._filler * repeats + "\n"
+            ids = self.tokenizer.encode(line)
+            if len(ids) == tokens:
+                return line, ids
+            if len(ids) < tokens:
+                break
+        raise DataError(f"no line of {tokens} tokens can be made with this tokenizer")
+
+    def _find_filler(self) -> str:
+        for filler in _FILLERS:
+            sizes = [len(self.tokenizer.encode("Note" + filler * n + "\n")) for n in (0, 1, 2, 7, 60)]
+            if [size - sizes[0] for size in sizes] == [0, 1, 2, 7, 60]:
+                return filler
+        raise DataError("no word of one token was found that can fill a prompt to its length")
+
+    def _check_joins(self, seed: int) -> int:
+        rng = np.random.default_rng(seed)
+        pairs = rng.integers(len(self.texts), size=(_JOINS, 2))
+        texts = [self.texts[a] + self.texts[b] for a, b in pairs]
+        wrong = sum(
+            not np.array_equal(self.tokenizer.check(text), np.concatenate([self.ids(a), self.ids(b)]))
+            for text, (a, b) in zip(texts, pairs, strict=True)
+        )
+        if wrong:
+            raise DataError(
+                f"{wrong} of {_JOINS} joins of segments change tokens under {self.tokenizer.name}",
+                hint="prompts of exact length cannot be built; leave `--tokenizer` out, and usage calibrates",
+            )
+        return _JOINS
+
+
+def cut(text: str) -> list[str]:
+    """Cut a document into segments that begin with a letter or digit and end in one line feed."""
+    segments: list[str] = []
+    held: list[str] = []
+    size = 0
+    for read in _lines(text):
+        line = read
+        # Code may go on for long without a line that begins at the margin: then its indent is dropped.
+        start = line.lstrip() if size >= _LONG_CHARACTERS else line
+        if size >= _SEGMENT_CHARACTERS and start[:1].isalnum():
+            segments.append("\n".join(held).rstrip() + "\n")
+            held, size, line = [], 0, start
+        if not held and not line[:1].isalnum():
+            continue
+        held.append(line)
+        size += len(line) + 1
+    if held:
+        segments.append("\n".join(held).rstrip() + "\n")
+    return segments
+
+
+def _lines(text: str) -> list[str]:
+    lines: list[str] = []
+    for line in text.split("\n"):
+        clean = line.rstrip()
+        if len(clean) <= _LONGEST_SEGMENT:
+            lines.append(clean)
+            continue
+        for sentence in _SENTENCE.split(clean):
+            lines += [
+                sentence[i : i + _LONGEST_SEGMENT].strip() for i in range(0, len(sentence), _LONGEST_SEGMENT)
+            ]
+    return lines

@@ -1,0 +1,374 @@
+"""The probe: calibrate, score the gold passages alone, search the length, certify one on fresh haystacks."""
+
+import statistics
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+import numpy as np
+
+from crossgrade.errors import BudgetExceededError, UsageError
+from crossgrade.longcontext._asking import Asker, is_too_long
+from crossgrade.longcontext._haystack import Pool
+from crossgrade.longcontext._journal import Call
+from crossgrade.longcontext._prompts import Planted, Stack, alone, build_stack, without_documents
+from crossgrade.longcontext._questions import DEFAULT_KINDS, Kind, Question, QuestionMaker, score_answer
+from crossgrade.longcontext._result import (
+    DEPTH_BINS,
+    Certificate,
+    Ending,
+    ProbeResult,
+    RungReport,
+    Spent,
+)
+from crossgrade.longcontext._search import EffectiveLength, LengthSearch
+from crossgrade.stats import SequentialRetention, proportion_interval
+
+_BELOW = 2**0.5
+_CHECK_EVERY = 10
+_TRUNCATED_BELOW = 0.97
+_REFUSED_ANSWERS = 40
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProbeSettings:
+    """What is measured and how surely.
+
+    `lengths` in tokens, rising; `floor` the share of the score on the gold passages alone that must
+    hold; `alpha` the error rate of the certificate; `base_questions` settle that score first.
+    `certify_haystacks` is the largest number of fresh haystacks for the certificate, 0 asks for none;
+    `gate_tokens` is the length to certify, where the workload has one (None: what the search finds).
+    """
+
+    lengths: tuple[int, ...]
+    floor: float = 0.85
+    alpha: float = 0.05
+    kinds: tuple[Kind, ...] = DEFAULT_KINDS
+    questions: int = 5
+    base_questions: int = 40
+    most_answers: int = 2_000
+    certify_haystacks: int = 80
+    gate_tokens: int | None = None
+    seed: int = 1
+
+
+@dataclass(slots=True)
+class _Tally:
+    """The answers at one length while they come in."""
+
+    depths: list[list[float]] = field(default_factory=lambda: [[0.0, 0] for _ in range(DEPTH_BINS)])
+    failures: int = 0
+    refused: bool = False
+    canary: bool | None = None
+    calls: list[Call] = field(default_factory=list)
+
+
+class _TruncatedError(Exception):
+    """The server read fewer tokens than it was sent."""
+
+
+class Probe:
+    """One probe of one offer; `run` gives its result, whatever ends it."""
+
+    def __init__(
+        self,
+        probe_id: str,
+        settings: ProbeSettings,
+        pool: Pool,
+        asker: Asker,
+        *,
+        documents: int,
+        now: datetime,
+        pairs: Sequence[Question] = (),
+        on_progress: Callable[[str, int, Spent], None] = lambda *_: None,
+    ) -> None:
+        self._id, self._settings, self._pool, self._asker = probe_id, settings, pool, asker
+        self._documents, self._now = documents, now
+        self._on_progress = on_progress
+        self._rng = np.random.default_rng(settings.seed)
+        self._maker = QuestionMaker(pool, settings.kinds, pairs=pairs, rng=self._rng)
+        self._tallies: dict[int, _Tally] = defaultdict(_Tally)
+        self._kinds: dict[str, list[float]] = defaultdict(lambda: [0.0, 0])
+        self._overhead: int | None = None
+        self._per_token = 1.0
+        self._base, self._closed = [0.0, 0], [0.0, 0]
+        self._unique = 1.0
+        self._stacks = 0
+        self._last: Call | None = None
+        self._notes: list[str] = []
+        self._certificates: list[Certificate] = []
+
+    async def run(self) -> ProbeResult:
+        """Ask until the length is known or the budget ends; raises a ProviderError that stays."""
+        ending: Ending
+        search: LengthSearch | None = None
+        reason: str | None = None
+        try:
+            await self._calibrate()
+            await self._ask_alone()
+            if not self._base[0]:
+                return self._result("no base", "no question was answered from the gold passage alone", None)
+            search = self._search()
+            await self._climb(search)
+            effective = search.result()
+            ending = "determined" if effective.tokens is not None else "not determined"
+            reason = effective.reason
+            await self._certify(effective)
+        except BudgetExceededError as error:
+            ending, reason = "budget", error.message
+        except _TruncatedError as error:
+            ending, reason = "truncated", str(error)
+        return self._result(ending, reason, search)
+
+    def _search(self) -> LengthSearch:
+        settings = self._settings
+        return LengthSearch(
+            settings.lengths,
+            base=self._base[0] / self._base[1],
+            floor=settings.floor,
+            questions=settings.questions,
+            most_answers=settings.most_answers,
+        )
+
+    async def _calibrate(self) -> None:
+        """Learn what the endpoint adds to a prompt, and, without a tokenizer, how many bytes make a token."""
+        rng = np.random.default_rng(self._settings.seed)
+        question = self._maker.make()
+        short, long = (
+            alone(question),
+            "".join(self._pool.texts[int(rng.integers(len(self._pool.texts)))] for _ in range(4)),
+        )
+        first = await self._ask("calibrate-1", short)
+        counted = len(self._pool.tokenizer.encode(short))
+        if first.input_tokens is None:
+            self._notes.append(
+                "the endpoint reports no usage: lengths are as the tokenizer counts, unchecked"
+            )
+            return
+        if self._pool.tokenizer.exact:
+            self._overhead = first.input_tokens - counted
+            if not 0 <= self._overhead <= 200:
+                self._notes.append(
+                    f"the endpoint counts {first.input_tokens:,} tokens where the tokenizer counts "
+                    f"{counted:,}: it may not be this model's tokenizer"
+                )
+                self._overhead = max(0, self._overhead)
+            return
+        second = await self._ask("calibrate-2", short + long[: 4 * len(short)])
+        more = (second.input_tokens or 0) - first.input_tokens
+        extra = len(long[: 4 * len(short)].encode())
+        self._per_token = extra / more if more > 0 else 4.0
+        self._overhead = 0
+        self._notes.append(
+            f"no tokenizer was given: {self._per_token:.2f} bytes a token, from the endpoint's usage"
+        )
+
+    async def _ask_alone(self) -> None:
+        for number in range(self._settings.base_questions):
+            question = self._maker.make()
+            self._on_progress("gold passages alone", number, self._asker.spent)
+            call = await self._ask(f"alone-{number}", alone(question))
+            _add(self._base, _scored(question, call))
+            call = await self._ask(f"closed-{number}", without_documents(question))
+            if question.answers:
+                _add(self._closed, _scored(question, call))
+
+    async def _climb(self, search: LengthSearch) -> None:
+        while (index := search.next()) is not None:
+            tokens = search.lengths[index]
+            self._on_progress("search", tokens, self._asker.spent)
+            right, n, refused = await self._ask_stack(tokens, f"search-{self._stacks}")
+            if refused:
+                for _ in range(_REFUSED_ANSWERS // self._settings.questions + 1):
+                    search.add(index, 0, self._settings.questions)
+                continue
+            search.add(index, right, n)
+
+    async def _ask_stack(self, tokens: int, key: str) -> tuple[float, int, bool]:
+        stack = self._stack(tokens)
+        tally = self._tallies[tokens]
+        right = 0.0
+        if tally.canary is None:
+            call = await self._ask(f"{key}-canary", stack.canary.prompt)
+            tally.canary = None if is_too_long(call) else bool(_scored(stack.canary.question, call))
+        for number, planted in enumerate(stack.planted):
+            call = await self._ask(f"{key}-{number}", planted.prompt)
+            tally.calls.append(call)
+            if is_too_long(call):
+                tally.refused, tally.failures = True, tally.failures + 1
+                return 0.0, number + 1, True
+            self._check_length(call, tokens)
+            right += self._take(planted, call, tally)
+        return right, len(stack.planted), False
+
+    def _stack(self, tokens: int) -> Stack:
+        questions = [self._maker.make() for _ in range(self._settings.questions)]
+        size = round((tokens - (self._overhead or 0)) * self._per_token)
+        check = self._pool.tokenizer.exact and self._stacks % _CHECK_EVERY == 0
+        self._stacks += 1
+        stack = build_stack(self._pool, questions, size, rng=self._rng, check=check)
+        self._unique = min(self._unique, stack.unique_share)
+        return stack
+
+    def _take(self, planted: Planted, call: Call, tally: _Tally) -> float:
+        score = _scored(planted.question, call)
+        tally.failures += call.error is not None
+        kind = self._kinds[planted.question.kind]
+        kind[0], kind[1] = kind[0] + score, kind[1] + 1
+        if planted.depth is not None:
+            cell = tally.depths[min(DEPTH_BINS - 1, int(planted.depth * DEPTH_BINS))]
+            cell[0], cell[1] = cell[0] + score, cell[1] + 1
+        return score
+
+    def _check_length(self, call: Call, tokens: int) -> None:
+        if call.input_tokens is not None and call.input_tokens < _TRUNCATED_BELOW * tokens - 16:
+            raise _TruncatedError(
+                f"the server read {call.input_tokens:,} of {tokens:,} tokens: "
+                "it cuts prompts without saying so"
+            )
+
+    async def _certify(self, effective: EffectiveLength) -> None:
+        """Test the floor on fresh haystacks: where asked to, or at lengths that are likely good.
+
+        These are the longest half an octave below the estimate, then the longest below its interval.
+        """
+        settings = self._settings
+        if not settings.certify_haystacks:
+            return
+        near = settings.lengths[-1] if effective.at_least else (effective.tokens or 0) / _BELOW
+        tested = [n for n in settings.lengths if n in self._tallies and not self._tallies[n].refused]
+        tries = [max((n for n in tested if n <= most), default=0) for most in (near, effective.low)]
+        lengths = (
+            [settings.gate_tokens] if settings.gate_tokens else [n for n in dict.fromkeys(tries) if n]
+        )
+        for tokens in lengths:
+            certificate = await self._test(tokens, settings.alpha / len(lengths))
+            self._certificates.append(certificate)
+            if certificate.retention.outcome == "pass":
+                return
+
+    async def _test(self, tokens: int, alpha: float) -> Certificate:
+        settings = self._settings
+        test = SequentialRetention(settings.floor, alpha, settings.certify_haystacks)
+        least = 0
+        while test.outcome is None:
+            self._on_progress("certify", tokens, self._asker.spent)
+            key = f"certify-{tokens}-{test.n}"
+            stack = self._stack(tokens)
+            bases, scores = [], []
+            for number, planted in enumerate(stack.planted):
+                short = await self._ask(f"{key}-alone-{number}", alone(planted.question))
+                call = await self._ask(f"{key}-{number}", planted.prompt)
+                if not is_too_long(call):
+                    self._check_length(call, tokens)
+                bases.append(_scored(planted.question, short))
+                scores.append(_scored(planted.question, call))
+                size = len(planted.prompt.encode())
+                least = min(least or size, size)
+            # Questions on one haystack are no independent observations: their mean is one.
+            test.update(statistics.fmean(bases), statistics.fmean(scores))
+        return Certificate(tokens=tokens, retention=test.result(), body_bytes=least)
+
+    async def _ask(self, key: str, prompt: str) -> Call:
+        call = await self._asker.ask(key, prompt)
+        self._last = call if call.error is None else self._last
+        return call
+
+    def _result(self, ending: Ending, reason: str | None, search: LengthSearch | None) -> ProbeResult:
+        pool, last, offer = self._pool, self._last, self._asker.offer
+        self._note_canary()
+        rungs = () if search is None else tuple(self._report(search, each.tokens) for each in search.rungs())
+        return ProbeResult(
+            probe_id=self._id,
+            offer=offer.name,
+            identity=(offer.provider, offer.model, offer.base_url),
+            measured_at=self._now,
+            ending=ending,
+            reason=reason,
+            effective=None if search is None else self._effective(search, ending),
+            certificates=tuple(self._certificates),
+            rungs=rungs,
+            base=proportion_interval(*_counts(self._base)),
+            no_documents=proportion_interval(*_counts(self._closed)),
+            floor=self._settings.floor,
+            alpha=self._settings.alpha,
+            kinds=self._settings.kinds,
+            kind_shares={kind: (right, int(n)) for kind, (right, n) in sorted(self._kinds.items())},
+            tokenizer=pool.tokenizer.name,
+            exact=pool.tokenizer.exact,
+            overhead_tokens=self._overhead,
+            documents=self._documents,
+            pool_tokens=round(pool.tokens / self._per_token),
+            unique_share=self._unique,
+            model=last.model if last else None,
+            runtime=last.runtime if last else None,
+            spent=self._asker.spent,
+            notes=tuple(self._notes),
+        )
+
+    def _effective(self, search: LengthSearch, ending: Ending) -> EffectiveLength:
+        found = search.result()
+        if ending == "truncated":
+            return replace(found, tokens=None, reason="not determined: the server cuts prompts")
+        return found
+
+    def _report(self, search: LengthSearch, tokens: int) -> RungReport:
+        tally = self._tallies[tokens]
+        rung = next(each for each in search.rungs() if each.tokens == tokens)
+        answered = [call for call in tally.calls if call.error is None]
+        return RungReport(
+            tokens=tokens,
+            share=rung.share,
+            haystacks=rung.haystacks,
+            depths=tuple((right, int(n)) for right, n in tally.depths),
+            failures=tally.failures,
+            refused=tally.refused,
+            ttft_ms=_median([call.ttft_ms for call in answered]),
+            latency_ms=_median([call.latency_ms for call in answered]),
+            memory_mib=max(
+                (call.memory_mib for call in answered if call.memory_mib is not None), default=None
+            ),
+            input_tokens=sum(call.input_tokens or 0 for call in answered),
+            cached_tokens=sum(call.cached_tokens or 0 for call in answered),
+            canary=tally.canary,
+        )
+
+    def _note_canary(self) -> None:
+        """Without usage only the fact at the very start tells of a server that cuts prompts."""
+        found = {tokens: tally.canary for tokens, tally in self._tallies.items() if tally.canary is not None}
+        good = [tokens for tokens, there in found.items() if there]
+        lost = [tokens for tokens, there in found.items() if not there and good and tokens > max(good)]
+        if self._last is not None and self._last.input_tokens is None and lost:
+            self._notes.append(
+                f"the fact in the first line is found up to {max(good):,} tokens and not from {min(lost):,} "
+                "on: the server may cut prompts without saying so"
+            )
+
+
+def check_settings(settings: ProbeSettings) -> None:
+    """Raise UsageError for settings that make no probe."""
+    if not (1 <= settings.questions <= 20 and 1 <= settings.base_questions <= 1_000):
+        raise UsageError("1 to 20 questions a haystack, and 1 to 1,000 for the base, can be asked")
+    if not (
+        0 < settings.floor < 1 and 0 < settings.alpha < 0.5 and 0 <= settings.certify_haystacks <= 10_000
+    ):
+        raise UsageError("the floor must lie between 0 and 1, alpha between 0 and 0.5")
+
+
+def _scored(question: Question, call: Call) -> float:
+    return 0.0 if call.text is None else score_answer(question, call.text)
+
+
+def _add(counts: list[float], score: float) -> None:
+    counts[0] += score
+    counts[1] += 1
+
+
+def _counts(counts: list[float]) -> tuple[float, int]:
+    return counts[0], int(counts[1])
+
+
+def _median(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return statistics.median(known) if known else None

@@ -1,0 +1,124 @@
+"""Several questions on one haystack: prompts of one length that share all but their end."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from crossgrade.errors import DataError
+from crossgrade.longcontext._haystack import Pool
+from crossgrade.longcontext._questions import Question
+
+HEAD = "Below are documents, and after them a question about what they say.\n"
+ALONE_HEAD = "Below is an excerpt of documents, and after it a question about what it says.\n"
+_SPARE = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Planted:
+    """One question as it is asked: its prompt, and the depth of its first line (None: none is there)."""
+
+    question: Question
+    prompt: str
+    depth: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stack:
+    """The questions on one haystack; each prompt has exactly `tokens` tokens.
+
+    `canary` asks for what the prompt's second line says: a server that cuts prompts cuts it off.
+    """
+
+    tokens: int
+    planted: tuple[Planted, ...]
+    canary: Planted
+    unique_share: float
+
+
+def build_stack(
+    pool: Pool, questions: Sequence[Question], tokens: int, *, rng: np.random.Generator, check: bool = False
+) -> Stack:
+    """Hide the questions' lines in one haystack and return a prompt for each, all of `tokens` tokens.
+
+    Depths are stratified over the questions and drawn anew for each haystack, whatever its length; the
+    lines of one question keep their order. With `check` each prompt is tokenised again as a whole, and a
+    DataError raised should a token differ.
+    """
+    lines = _scatter(questions, rng)
+    canary = _canary(pool, rng)
+    tails = [question.tail for question in (*questions, canary)]
+    sizes = [len(ids) for ids in pool.tokenizer.encode_many(tails)]
+    most = max(sizes) + _SPARE
+    tails = [pool.pad_line(most - size) + tail for tail, size in zip(tails, sizes, strict=True)]
+    without = frozenset(q.without for q in questions if q.without is not None)
+    prompt = pool.build(
+        tokens,
+        head=HEAD + canary.gold[0],
+        planted=[(d, line) for d, line, _ in lines],
+        tail=tails[0],
+        rng=rng,
+        without=without,
+    )
+    shared = prompt.text[: len(prompt.text) - len(tails[0])]
+    if check:
+        _check(pool, [shared + tail for tail in tails], tokens, prompt.ids[: len(prompt.ids) - most])
+    first: dict[int, float] = {}
+    for (_, _, owner), at in zip(lines, prompt.planted_at, strict=True):
+        if owner >= 0:
+            depth = (at - prompt.hay_from) / max(1, tokens - prompt.hay_from - most)
+            first[owner] = min(depth, first.get(owner, 1.0))
+    return Stack(
+        tokens=tokens,
+        planted=tuple(
+            Planted(question=question, prompt=shared + tail, depth=first.get(index))
+            for index, (question, tail) in enumerate(zip(questions, tails, strict=False))
+        ),
+        canary=Planted(question=canary, prompt=shared + tails[-1], depth=None),
+        unique_share=prompt.unique_share,
+    )
+
+
+def _canary(pool: Pool, rng: np.random.Generator) -> Question:
+    mark = str(int(rng.integers(10**5, 10**6)))
+    while pool.contains(mark):
+        mark = str(int(rng.integers(10**7, 10**8)))
+    return Question(
+        kind="record",
+        text="which mark do the documents carry, by their very first line?",
+        gold=(f"These documents carry the mark {mark}.\n",),
+        answers=(mark,),
+    )
+
+
+def alone(question: Question) -> str:
+    """Return the question on the lines that hold its answer, without any hay: the score to keep."""
+    return ALONE_HEAD + "".join(question.gold or question.decoys) + question.tail
+
+
+def without_documents(question: Question) -> str:
+    """Return the bare question: a model that answers it has seen the answer elsewhere."""
+    return question.tail
+
+
+def _scatter(questions: Sequence[Question], rng: np.random.Generator) -> list[tuple[float, str, int]]:
+    """Return (depth, line, owner) of every line, decoys with owner -1, in a random order of equal depths."""
+    strata = rng.permutation(len(questions))
+    lines: list[tuple[float, str, int]] = []
+    for index, question in enumerate(questions):
+        start = float((strata[index] + rng.random()) / len(questions))
+        more = np.sort(rng.random(max(0, len(question.gold) - 1)))
+        depths = [start, *(start + (1 - start) * float(share) for share in more)]
+        lines += [(depth, line, index) for depth, line in zip(depths, question.gold, strict=False)]
+        lines += [(float(rng.random()), line, -1) for line in question.decoys]
+    return sorted(lines, key=lambda line: line[0])
+
+
+def _check(pool: Pool, prompts: Sequence[str], tokens: int, shared: np.ndarray) -> None:
+    for text in prompts:
+        ids = pool.tokenizer.check(text)
+        if len(ids) != tokens or not np.array_equal(ids[: len(shared)], shared):
+            raise DataError(
+                f"a prompt of {tokens:,} tokens has {len(ids):,} when it is tokenised as a whole",
+                hint="this tokenizer's joins are not stable; leave `--tokenizer` out, and usage calibrates",
+            )

@@ -1,0 +1,96 @@
+"""What a probe found out, as it is shown, kept and reported."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
+from typing import Literal
+
+from crossgrade.longcontext._search import EffectiveLength
+from crossgrade.stats import Proportion, Retention
+
+DEPTH_BINS = 5
+
+Ending = Literal["determined", "not determined", "budget", "truncated", "no base"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RungReport:
+    """One length: the share of right answers with its interval, overall and by depth, and what it cost.
+
+    `depths` are (right, n) in five bins from the start of the hay to its end. `failures` are calls
+    without an answer; they count as wrong. Times are medians of calls that were answered. `canary` tells
+    whether the fact in the prompt's second line was found (None: not asked).
+    """
+
+    tokens: int
+    share: Proportion
+    haystacks: int
+    depths: tuple[tuple[float, int], ...]
+    failures: int
+    refused: bool
+    ttft_ms: float | None
+    latency_ms: float | None
+    memory_mib: float | None
+    input_tokens: int
+    cached_tokens: int
+    canary: bool | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Certificate:
+    """A sequential retention test on fresh haystacks at one length.
+
+    It passed where the score at `tokens` retains the floor of the score on the gold passages alone,
+    at error rate `retention.alpha`. `body_bytes` is the size of the smallest prompt it was tested with.
+    """
+
+    tokens: int
+    retention: Retention
+    body_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spent:
+    """What the probe used; `cost_usd` None is unknown. Calls of an earlier start are counted too."""
+
+    calls: int = 0
+    input_tokens: int = 0
+    cached_tokens: int = 0
+    output_tokens: int = 0
+    cost_usd: Decimal | None = Decimal(0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProbeResult:
+    """A finished or ended probe of one offer; `identity` is its provider, model and address."""
+
+    probe_id: str
+    offer: str
+    identity: tuple[str, str, str | None]
+    measured_at: datetime
+    ending: Ending
+    reason: str | None
+    effective: EffectiveLength | None
+    certificates: tuple[Certificate, ...]
+    rungs: tuple[RungReport, ...]
+    base: Proportion
+    no_documents: Proportion
+    floor: float
+    alpha: float
+    kinds: tuple[str, ...]
+    kind_shares: dict[str, tuple[float, int]]
+    tokenizer: str
+    exact: bool
+    overhead_tokens: int | None
+    documents: int
+    pool_tokens: int
+    unique_share: float
+    model: str | None
+    runtime: str | None
+    spent: Spent
+    notes: tuple[str, ...] = field(default_factory=tuple)
+
+    @property
+    def certified(self) -> Certificate | None:
+        """The certificate that passed, if one did."""
+        return next((each for each in self.certificates if each.retention.outcome == "pass"), None)

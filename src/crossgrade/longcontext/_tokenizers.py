@@ -1,0 +1,243 @@
+"""Tokenizers: ids of a text, from a `tokenizer.json`, a GGUF file, a tiktoken file, or bytes.
+
+A byte-level BPE vocabulary runs in tiktoken, ten times faster than `tokenizers` on long texts; a
+`tokenizer.json` is read by `tokenizers` too, and the two must agree on a text before the fast one is
+trusted. Without any tokenizer a byte stands for a token and the endpoint's usage says how many bytes
+make one: lengths are then calibrated, not exact.
+"""
+
+import base64
+import binascii
+import unicodedata
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from crossgrade.errors import DataError, MissingExtraError
+
+IntArray = NDArray[np.int32]
+
+_LARGEST_BYTES = 256 * 2**20
+_MOST_TOKENS = 2_000_000
+_GPT2 = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
+# Digits are cut off first, one by one, and what lies between is cut by GPT-2's pattern.
+_SMOLLM = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+|\s+(?=\p{N})|\s+(?!\S)|\s+"
+_LLAMA3 = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*"
+    r"|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+_QWEN2 = _LLAMA3.replace("{1,3}", "")
+# llama.cpp's names of pre-tokenizers, and the pattern each stands for.
+_GGUF_PATTERNS = {"gpt-2": _GPT2, "default": _GPT2, "smollm": _SMOLLM, "llama-bpe": _LLAMA3, "qwen2": _QWEN2}
+_PROOF = (
+    "It's 3.14 metres to R\u00f6sti-Caf\u00e9; WE'LL see.\n\n\tdef f(x):  return x ** 2\r\n"
+    "Ids: 2024-11-05, #12345678!  "
+    "\u4e2d\u6587\u6d4b\u8bd5 \u0440\u0443\u0441\u0441\u043a\u0438\u0439 \U0001f600 ... /usr/bin  don't\n"
+)
+
+Kind = Literal["tokenizer.json", "gguf", "tiktoken", "bytes"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tokenizer:
+    """A way to turn text into token ids; `exact` False means that a byte stands for a token.
+
+    `check` encodes with an independent implementation where there is one, else with the same.
+    """
+
+    name: str
+    kind: Kind
+    exact: bool
+    encode: Callable[[str], IntArray]
+    encode_many: Callable[[Sequence[str]], list[IntArray]]
+    check: Callable[[str], IntArray]
+
+
+def read_tokenizer(path: Path) -> Tokenizer:
+    """Read a tokenizer from a `tokenizer.json`, a `.gguf` model file or a `.tiktoken` file.
+
+    Raises DataError for a file that is none of these or is broken, and MissingExtraError without the
+    `probe` extra.
+    """
+    _require()
+    try:
+        if path.suffix == ".gguf":
+            return _from_gguf(path)
+        if path.stat().st_size > _LARGEST_BYTES:
+            raise DataError(f"the tokenizer is larger than {_LARGEST_BYTES:,} bytes", file=path)
+        data = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"cannot read the tokenizer: {error.strerror or error}", file=path) from error
+    return _from_tiktoken(data, path) if path.suffix == ".tiktoken" else _from_json(data, path)
+
+
+def bytes_tokenizer() -> Tokenizer:
+    """Return the stand-in for an unknown tokenizer: a byte of UTF-8 is a token."""
+
+    def encode(text: str) -> IntArray:
+        return np.frombuffer(text.encode(), dtype=np.uint8).astype(np.int32)
+
+    return Tokenizer(
+        name="bytes, calibrated by the endpoint's usage",
+        kind="bytes",
+        exact=False,
+        encode=encode,
+        encode_many=lambda texts: [encode(text) for text in texts],
+        check=encode,
+    )
+
+
+def _require() -> None:
+    try:
+        import tiktoken
+        import tokenizers
+    except ImportError as cause:
+        raise MissingExtraError("reading tokenizers", "probe") from cause
+    del tiktoken, tokenizers
+
+
+def _from_json(data: bytes, path: Path) -> Tokenizer:
+    from tokenizers import Tokenizer as Reference
+
+    try:
+        tree = msgspec.json.decode(data)
+        reference = Reference.from_buffer(data)
+    except Exception as error:
+        raise DataError(
+            f"this is no tokenizer.json: {str(error)[:200]}",
+            file=path,
+            hint="give the model's tokenizer.json, its GGUF file, or a .tiktoken file",
+        ) from error
+
+    def check(text: str) -> IntArray:
+        return np.asarray(reference.encode(text, add_special_tokens=False).ids, dtype=np.int32)
+
+    def encode_batch(texts: Sequence[str]) -> list[IntArray]:
+        found = reference.encode_batch_fast(list(texts), add_special_tokens=False)
+        return [np.asarray(each.ids, dtype=np.int32) for each in found]
+
+    fast = _fast_twin(tree, path)
+    if fast is not None and np.array_equal(fast.encode(_PROOF), check(_PROOF)):
+        return Tokenizer(
+            name=path.name,
+            kind="tokenizer.json",
+            exact=True,
+            encode=fast.encode,
+            encode_many=fast.encode_many,
+            check=check,
+        )
+    return Tokenizer(
+        name=path.name,
+        kind="tokenizer.json",
+        exact=True,
+        encode=check,
+        encode_many=encode_batch,
+        check=check,
+    )
+
+
+def _fast_twin(tree: Any, path: Path) -> Tokenizer | None:
+    """Return tiktoken's form of a byte-level BPE tokenizer, or None where it is of another kind."""
+    try:
+        pattern = _pattern(tree["pre_tokenizer"])
+        model, normalizer = tree["model"], tree.get("normalizer")
+        form = None if normalizer is None else normalizer["type"]
+        if pattern is None or model["type"] != "BPE" or form not in {None, "NFC"}:
+            return None
+        ranks = _ranks(model["vocab"])
+    except (KeyError, TypeError, AttributeError, ValueError):
+        return None
+    return _engine(path.name, "tokenizer.json", pattern, ranks, nfc=form == "NFC")
+
+
+def _pattern(node: Mapping[str, Any]) -> str | None:
+    parts = node["pretokenizers"] if node["type"] == "Sequence" else [node]
+    kinds = [part["type"] for part in parts]
+    if not kinds or kinds[-1] != "ByteLevel" or parts[-1].get("add_prefix_space"):
+        return None
+    if kinds == ["ByteLevel"]:
+        return _GPT2
+    if kinds == ["Digits", "ByteLevel"] and parts[0].get("individual_digits"):
+        return _SMOLLM
+    if kinds == ["Split", "ByteLevel"] and not parts[1].get("use_regex", True):
+        return str(parts[0]["pattern"]["Regex"])
+    return None
+
+
+def _engine(
+    name: str, kind: Kind, pattern: str, ranks: Mapping[bytes, int], *, nfc: bool = False
+) -> Tokenizer:
+    import tiktoken
+
+    encoding = tiktoken.Encoding(name, pat_str=pattern, mergeable_ranks=dict(ranks), special_tokens={})
+
+    def normal(text: str) -> str:
+        return unicodedata.normalize("NFC", text) if nfc else text
+
+    def encode(text: str) -> IntArray:
+        return np.asarray(encoding.encode_to_numpy(normal(text), disallowed_special=()), dtype=np.int32)
+
+    def encode_many(texts: Sequence[str]) -> list[IntArray]:
+        return [np.asarray(encoding.encode_ordinary(normal(text)), dtype=np.int32) for text in texts]
+
+    return Tokenizer(name=name, kind=kind, exact=True, encode=encode, encode_many=encode_many, check=encode)
+
+
+def _ranks(vocabulary: Mapping[str, int]) -> dict[bytes, int]:
+    """Bytes of each token from the printable letters that byte-level BPE writes them in (GPT-2)."""
+    if len(vocabulary) > _MOST_TOKENS:
+        raise ValueError(f"more than {_MOST_TOKENS:,} tokens")
+    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    others = [byte for byte in range(256) if byte not in printable]
+    byte_of = {chr(byte): byte for byte in printable} | {chr(256 + i): byte for i, byte in enumerate(others)}
+    return {
+        bytes(byte_of[letter] for letter in token): rank
+        for token, rank in vocabulary.items()
+        if all(letter in byte_of for letter in token)
+    }
+
+
+def _from_gguf(path: Path) -> Tokenizer:
+    try:
+        from gguf import GGUFReader
+    except ImportError as cause:
+        raise MissingExtraError("reading the tokenizer of a GGUF file", "probe") from cause
+    try:
+        fields = GGUFReader(path).fields
+        model = str(fields["tokenizer.ggml.model"].contents())
+        pre = str(fields["tokenizer.ggml.pre"].contents()) if "tokenizer.ggml.pre" in fields else "default"
+        tokens = list(fields["tokenizer.ggml.tokens"].contents()) if model == "gpt2" else []
+        kinds = list(fields["tokenizer.ggml.token_type"].contents()) if model == "gpt2" else []
+    except (ValueError, KeyError, IndexError, OSError, OverflowError, AttributeError) as error:
+        raise DataError(
+            f"no tokenizer can be read from this GGUF file: {str(error)[:200]}", file=path
+        ) from error
+    pattern = _GGUF_PATTERNS.get(pre)
+    if model != "gpt2" or pattern is None:
+        raise DataError(
+            f"this file's tokenizer ({model}, {pre}) is not one that can be rebuilt exactly",
+            file=path,
+            hint="give the model's tokenizer.json with `--tokenizer`, or leave it out: usage then calibrates",
+        )
+    normal = {token: i for i, (token, kind) in enumerate(zip(tokens, kinds, strict=True)) if kind == 1}
+    return _engine(path.name, "gguf", pattern, _ranks(normal))
+
+
+def _from_tiktoken(data: bytes, path: Path) -> Tokenizer:
+    ranks: dict[bytes, int] = {}
+    for number, line in enumerate(data.splitlines(), 1):
+        token, _, rank = line.partition(b" ")
+        try:
+            ranks[base64.b64decode(token, validate=True)] = int(rank)
+        except (binascii.Error, ValueError) as error:
+            raise DataError(
+                "a line of a .tiktoken file is a base64 token and its rank", file=path, line=number
+            ) from error
+    if len(ranks) < 256:
+        raise DataError(f"{len(ranks)} tokens are too few for a byte-level vocabulary", file=path)
+    return _engine(path.name, "tiktoken", _LLAMA3, ranks)

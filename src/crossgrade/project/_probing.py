@@ -1,0 +1,216 @@
+"""Probing the context of one of the project's offers: tokenizer, haystack, journal and provider together."""
+
+import os
+import secrets
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager, suppress
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from crossgrade.domain import Offer, Price
+from crossgrade.errors import DataError, NotFoundError, UsageError
+from crossgrade.longcontext import (
+    Asker,
+    Document,
+    Journal,
+    Pool,
+    Probe,
+    ProbeEstimate,
+    ProbeResult,
+    ProbeSettings,
+    Question,
+    Spent,
+    Tokenizer,
+    bytes_tokenizer,
+    check_settings,
+    digest,
+    estimate_probe,
+    read_documents,
+    read_pairs,
+    read_tokenizer,
+    render_probe,
+    synthetic_documents,
+)
+
+if TYPE_CHECKING:
+    from crossgrade.project._project import Project
+    from crossgrade.providers import Provider
+
+OnProgress = Callable[[str, str, int, Spent], None]
+"""Gets the probe's id, its phase, a length or number, and what was spent."""
+MAX_OUTPUT_TOKENS = 64
+_SYNTHETIC_CHARACTERS_PER_TOKEN = 6
+_MOST_SYNTHETIC = 40_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProbePlan:
+    """A probe that is ready to run: what will be asked of whom, and where it is kept."""
+
+    offer: Offer
+    price: Price | None
+    settings: ProbeSettings
+    documents: tuple[Document, ...]
+    pairs: tuple[Question, ...]
+    tokenizer: Tokenizer
+    folder: Path
+    text: bool = False
+
+    @property
+    def estimate(self) -> ProbeEstimate:
+        """What it is likely to use."""
+        return estimate_probe(self.settings, self.price, MAX_OUTPUT_TOKENS)
+
+    @property
+    def digest(self) -> str:
+        """What must not change between a probe and its resumption."""
+        names = [f"{document.name} {digest(document.text)}" for document in self.documents]
+        pairs = [str(pair) for pair in self.pairs]
+        return digest(
+            repr(
+                (
+                    self.offer.provider,
+                    self.offer.model,
+                    asdict(self.settings),
+                    self.text,
+                    names,
+                    pairs,
+                    self.tokenizer.name,
+                )
+            )
+        )
+
+
+def plan_probe(
+    project: "Project",
+    name: str,
+    settings: ProbeSettings,
+    *,
+    documents: tuple[Path, ...] = (),
+    pairs: Path | None = None,
+    tokenizer: Path | None = None,
+    text: bool = False,
+    environ: Mapping[str, str] = os.environ,
+) -> ProbePlan:
+    """Read documents, pairs and tokenizer.
+
+    Raises DataError and UsageError for what cannot be used, and NotFoundError for an offer that the
+    configuration does not have. Without documents the haystack is synthetic; without a tokenizer that of
+    a local model's file is taken, and where that cannot be rebuilt exactly, or the model is hosted, bytes
+    stand in.
+    """
+    check_settings(settings)
+    offer = project.config.offers.get(name)
+    if offer is None:
+        known = ", ".join(project.config.offers)
+        raise NotFoundError(
+            f"there is no model {name!r} in {project.config.path}; there are: {known}",
+            hint="name one of `models` in the configuration",
+        )
+    longest = max(*settings.lengths, settings.gate_tokens or 0)
+    if offer.context_tokens is not None and longest + MAX_OUTPUT_TOKENS > offer.context_tokens:
+        raise UsageError(
+            f"{longest:,} tokens and an answer do not fit the {offer.context_tokens:,} of {offer.name}",
+            hint=f"ask for at most {offer.context_tokens - MAX_OUTPUT_TOKENS:,} tokens with `--longest`",
+        )
+    characters = min(_SYNTHETIC_CHARACTERS_PER_TOKEN * longest, _MOST_SYNTHETIC)
+    read = read_documents(documents) if documents else synthetic_documents(characters, settings.seed)
+    return ProbePlan(
+        offer=offer,
+        price=project.price_of(offer),
+        settings=settings,
+        documents=read,
+        pairs=read_pairs(pairs) if pairs else (),
+        tokenizer=read_tokenizer(tokenizer)
+        if tokenizer
+        else _own_tokenizer(offer, project.config.root, environ),
+        folder=project.config.root / ".crossgrade" / "probes",
+        text=text,
+    )
+
+
+def _own_tokenizer(offer: Offer, root: Path, environ: Mapping[str, str]) -> Tokenizer:
+    if offer.provider == "local":
+        from crossgrade.providers.models import ModelShelf, models_home
+
+        path = Path(ModelShelf(models_home(environ)).find(offer.model, root=root).path)
+        with suppress(DataError):
+            return read_tokenizer(path)
+    return bytes_tokenizer()
+
+
+def run_probe(
+    project: "Project",
+    plan: ProbePlan,
+    *,
+    max_cost_usd: Decimal | None = None,
+    resume: str | None = None,
+    on_progress: OnProgress = lambda *_: None,
+    environ: Mapping[str, str] = os.environ,
+) -> ProbeResult:
+    """Run a probe or go on with one; the result is kept beside its journal, with its page.
+
+    Whatever ends it early, what was paid for is in the journal. Raises a ProviderError that stays.
+    """
+    import anyio
+
+    probe_id = resume or f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+    path = plan.folder / f"{_checked(probe_id)}.jsonl"
+    if resume and not path.exists():
+        raise UsageError(
+            f"there is no probe {resume!r} in {plan.folder}", hint="leave `--resume` out to begin one"
+        )
+    pool = Pool(plan.documents, plan.tokenizer, seed=plan.settings.seed)
+    with Journal(path, plan.digest) as journal:
+
+        async def probe() -> ProbeResult:
+            async with _open(plan, project.config.root, environ) as provider:
+                return await Probe(
+                    probe_id,
+                    plan.settings,
+                    pool,
+                    _asker(plan, provider, journal, max_cost_usd),
+                    documents=len(plan.documents),
+                    now=datetime.now(UTC),
+                    pairs=plan.pairs,
+                    on_progress=lambda phase, at, spent: on_progress(probe_id, phase, at, spent),
+                ).run()
+
+        result = anyio.run(probe)
+    path.with_suffix(".json").write_bytes(msgspec.json.format(msgspec.json.encode(result), indent=2) + b"\n")
+    path.with_suffix(".html").write_text(render_probe(result), encoding="utf-8")
+    return result
+
+
+def _open(plan: ProbePlan, root: Path, environ: Mapping[str, str]) -> "AbstractAsyncContextManager[Provider]":
+    from crossgrade.providers import LocalSettings, open_provider
+
+    longest = max(*plan.settings.lengths, plan.settings.gate_tokens or 0)
+    # The prompt cache is on: the questions on one haystack share all but their end.
+    local = LocalSettings(context_tokens=longest + MAX_OUTPUT_TOKENS, cache_prompt=True)
+    return open_provider(plan.offer, environ=environ, measure_ttft=True, root=root, local=local)
+
+
+def _asker(plan: ProbePlan, provider: "Provider", journal: Journal, max_cost_usd: Decimal | None) -> Asker:
+    return Asker(
+        offer=plan.offer,
+        provider=provider,
+        journal=journal,
+        price=plan.price,
+        max_cost_usd=max_cost_usd,
+        max_output_tokens=MAX_OUTPUT_TOKENS,
+        text=plan.text,
+        on_call=lambda _: None,
+        spent=Spent(),
+    )
+
+
+def _checked(probe_id: str) -> str:
+    if not probe_id or not all(letter.isalnum() or letter == "-" for letter in probe_id):
+        raise UsageError(f"{probe_id!r} is no probe's id: letters, digits and dashes are")
+    return probe_id

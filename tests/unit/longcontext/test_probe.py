@@ -1,0 +1,208 @@
+"""The probe as a whole, on models whose length is known."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from crossgrade.errors import AuthError, UpstreamError, UsageError
+from crossgrade.longcontext import (
+    Asker,
+    Pool,
+    Probe,
+    ProbeResult,
+    ProbeSettings,
+    bytes_tokenizer,
+    check_settings,
+    estimate_probe,
+    headline,
+    render_probe,
+    synthetic_documents,
+)
+from tests.unit.longcontext.conftest import ReadingModel, lines
+
+NOW = datetime(2026, 11, 26, tzinfo=UTC)
+
+
+@pytest.fixture
+def probe(pool: Pool, settings: ProbeSettings, asker: Callable[..., Asker]) -> Callable[..., ProbeResult]:
+    def run(model: ReadingModel, *, of: Pool = pool, **changes: object) -> ProbeResult:
+        asked = asker(model, **changes)
+        try:
+            return asyncio.run(Probe("p", settings, of, asked, documents=1, now=NOW).run())
+        finally:
+            asked.journal.__exit__(None, None, None)
+
+    return run
+
+
+@pytest.fixture
+def model(pool: Pool) -> Callable[..., ReadingModel]:
+    return lambda **limits: ReadingModel(lambda text: len(pool.tokenizer.encode(text)), **limits)
+
+
+def test_a_model_that_holds_is_certified_at_the_longest_length(
+    probe: Callable[..., ProbeResult], model: Callable[..., ReadingModel]
+) -> None:
+    reader = model()
+    result = probe(reader)
+    assert (result.ending, result.effective.at_least, result.effective.tokens) == ("determined", True, 8192)
+    assert result.certified.tokens == 8192
+    assert result.certified.body_bytes > 8192
+    assert (result.base.value, result.no_documents.value, result.overhead_tokens) == (1.0, 0.0, 7)
+    assert all(rung.canary and not rung.failures and rung.ttft_ms == 3.0 for rung in result.rungs)
+    assert result.spent.calls == len(reader.prompts)
+    assert {reader.count(text) + 7 for text in reader.prompts if reader.count(text) > 900} <= {
+        *(rung.tokens for rung in result.rungs)
+    }
+
+
+def test_a_model_that_falls_is_found_and_certified_below(
+    probe: Callable[..., ProbeResult], model: Callable[..., ReadingModel]
+) -> None:
+    result = probe(model(holds=3_000))
+    assert result.ending == "determined"
+    assert 1_500 <= result.effective.tokens <= 6_000
+    assert result.certified.tokens < 3_000
+    assert "first falls under 85 %" in headline(result)
+
+
+def test_a_refused_length_is_a_result(
+    probe: Callable[..., ProbeResult], model: Callable[..., ReadingModel]
+) -> None:
+    result = probe(model(refuses=3_000))
+    refused = [rung.tokens for rung in result.rungs if rung.refused]
+    assert refused
+    assert min(refused) > 2_900
+    assert result.certified.tokens < 3_000
+    assert "refused" in render_probe(result)
+
+
+def test_a_server_that_cuts_prompts_is_told_by_its_usage(
+    probe: Callable[..., ProbeResult], model: Callable[..., ReadingModel]
+) -> None:
+    result = probe(model(cuts=3_000))
+    assert result.ending == "truncated"
+    assert result.effective.tokens is None
+    assert "cuts prompts without saying so" in str(result.reason)
+
+
+def test_a_server_that_cuts_prompts_and_reports_no_usage_is_told_by_the_first_line(
+    probe: Callable[..., ProbeResult], model: Callable[..., ReadingModel]
+) -> None:
+    result = probe(model(holds=3_000, usage=False))
+    assert any("the server may cut prompts" in each for each in result.notes)
+    assert any("reports no usage" in each for each in result.notes)
+
+
+def test_without_a_tokenizer_lengths_are_calibrated(
+    probe: Callable[..., ProbeResult], model: Callable[..., ReadingModel]
+) -> None:
+    reader = model()
+    result = probe(reader, of=Pool(synthetic_documents(300_000, 1), bytes_tokenizer()))
+    assert not result.exact
+    assert any("bytes a token, from the endpoint's usage" in each for each in result.notes)
+    longest = max(rung.tokens for rung in result.rungs)
+    assert max(map(reader.count, reader.prompts)) == pytest.approx(longest, rel=0.1)
+
+
+def test_a_model_that_knows_nothing_cannot_be_probed(
+    probe: Callable[..., ProbeResult], model: Callable[..., ReadingModel]
+) -> None:
+    result = probe(model(holds=0))
+    assert (result.ending, result.effective) == ("no base", None)
+    assert "not determined" in headline(result)
+
+
+def test_a_spent_budget_ends_it_and_it_goes_on_without_paying_twice(
+    probe: Callable[..., ProbeResult], model: Callable[..., ReadingModel], tmp_path: Path
+) -> None:
+    first = model()
+    result = probe(first, max_cost="0.02")
+    assert (result.ending, result.effective.tokens if result.effective else None) == ("budget", None)
+    assert result.spent.cost_usd <= 0.02
+    second = model()
+    whole = probe(second)
+    assert whole.ending == "determined"
+    assert not set(first.prompts) & set(second.prompts)
+    third = model()
+    again = probe(third)
+    assert third.prompts == []
+    assert again == whole
+    assert len(lines(tmp_path / "p.jsonl")) == 1 + len(first.prompts) + len(second.prompts)
+
+
+def test_failures_count_as_wrong_and_are_asked_again(
+    probe: Callable[..., ProbeResult], model: Callable[..., ReadingModel]
+) -> None:
+    class Flaky(ReadingModel):
+        async def ask(self, request: object) -> object:
+            if len(self.prompts) % 30 == 29:
+                self.prompts.append("")
+                self.failing = 3  # every try of one call
+            if getattr(self, "failing", 0):
+                self.failing -= 1
+                raise UpstreamError("busy", provider="reader")
+            return await super().ask(request)
+
+    flaky = Flaky(model().count)
+    result = probe(flaky, pause_s=0.0)
+    assert sum(rung.failures for rung in result.rungs) >= 1
+    assert result.ending == "determined"
+
+
+@pytest.mark.parametrize("error", [AuthError("no", provider="r"), UpstreamError("busy", provider="r")])
+def test_errors_that_stay_end_the_probe(
+    probe: Callable[..., ProbeResult], model: Callable[..., ReadingModel], error: Exception
+) -> None:
+    class Broken(ReadingModel):
+        async def ask(self, request: object) -> object:
+            raise error
+
+    with pytest.raises(type(error)):
+        probe(Broken(model().count), pause_s=0.0)
+
+
+def test_a_gate_is_certified_where_it_was_asked_for(
+    pool: Pool, settings: ProbeSettings, asker: Callable[..., Asker], model: Callable[..., ReadingModel]
+) -> None:
+    with_gate = replace(settings, gate_tokens=3_333)
+    asked = asker(model(holds=3_000))
+    result = asyncio.run(Probe("p", with_gate, pool, asked, documents=1, now=NOW).run())
+    asked.journal.__exit__(None, None, None)
+    (certificate,) = result.certificates
+    assert (certificate.tokens, certificate.retention.outcome) == (3_333, "fail")
+    assert result.certified is None
+
+
+def test_the_estimate_holds_what_a_probe_uses(
+    probe: Callable[..., ProbeResult], settings: ProbeSettings, model: Callable[..., ReadingModel]
+) -> None:
+    estimate = estimate_probe(settings, None, 64)
+    spent = probe(model(holds=3_000)).spent
+    assert estimate.cost_usd is None
+    assert estimate.calls[0] / 2 <= spent.calls <= estimate.calls[1] * 2
+    assert estimate.input_tokens[0] / 2 <= spent.input_tokens <= estimate.input_tokens[1] * 2
+
+
+def test_the_page_stands_alone_and_escapes(
+    probe: Callable[..., ProbeResult], model: Callable[..., ReadingModel]
+) -> None:
+    page = render_probe(replace(probe(model(holds=3_000)), offer="<b>x", notes=("<i>note",)))
+    assert page.count("<svg") == 2
+    assert "<b>" not in page
+    assert "<i>" not in page
+    assert "<script" not in page
+    assert "http" not in page.replace("http-equiv", "")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"questions": 0}, {"questions": 21}, {"floor": 1.0}, {"alpha": 0.5}, {"certify_haystacks": -1}],
+)
+def test_settings_that_make_no_probe(settings: ProbeSettings, changes: dict[str, object]) -> None:
+    with pytest.raises(UsageError):
+        check_settings(replace(settings, **changes))
