@@ -50,7 +50,7 @@ _ABLATION_PATHS = 4000
     default=0.1,
     show_default=True,
     metavar="SHARE",
-    help="How much cheaper another offer must be before switching again is worth it.",
+    help="How much more than the best it may cost before switching again is worth it.",
 )
 @click.option("--months", type=click.IntRange(1, 120), default=24, show_default=True, metavar="N")
 @click.option("--paths", type=click.IntRange(100, 100_000), default=10_000, show_default=True, metavar="N")
@@ -172,8 +172,8 @@ def _show(found: dict[str, Any], tolerance: float, months: int) -> None:
     camp = found["camp_half_life"].months
     kept = f"after {camp:.1f} months" if camp is not None else f"not within {months} months"
     note(
-        f"ask again after {found['valid_days']} days: by then the odds are even that something is"
-        f" {tolerance:.0%} cheaper in all"
+        f"ask again after {found['valid_days']} days: by then the odds are even that today's choice"
+        f" costs over {tolerance:.0%} more than the best, or is gone"
     )
     note(f"choosing open or closed lasts longer than choosing a model: even odds {kept}")
     note(

@@ -8,7 +8,7 @@ from crossgrade._version import __version__
 from crossgrade.catalog.bills import Bills
 from crossgrade.decide import Verdict
 from crossgrade.errors import MissingExtraError
-from crossgrade.report import _figures, _money
+from crossgrade.report import _figures, _lasting, _money
 from crossgrade.report._bills import bill_table
 from crossgrade.report._readable import readable
 from crossgrade.report._view import Table, VerdictView, view
@@ -30,6 +30,9 @@ class _Page:
     frontier: "Markup | None" = None
     bill: Table | None = None
     bars: "Markup | None" = None
+    lasting: Table | None = None
+    chances: "Markup | None" = None
+    half_lives: "Markup | None" = None
     forest_note: str = ""
     path_note: str = ""
 
@@ -82,7 +85,11 @@ def _page(verdict: Verdict, index: int, bills: Bills | None) -> _Page:
         path = Markup(drawn)  # noqa: S704  # drawn here; labels in it are escaped by matplotlib
     frontier = _money.frontier(verdict.costs, verdict.floor, salt=f"frontier{index}")
     bars = None if bills is None else _money.price_bars(bills, verdict.candidates, salt=f"bars{index}")
+    lasts = _lasting.verdict_lasts(verdict, bills)
     return _Page(
+        lasting=None if lasts is None else _lasting.lasting_table(lasts, verdict),
+        chances=None if lasts is None else Markup(_lasting.chances(lasts, f"chances{index}")),  # noqa: S704  # drawn here, as above
+        half_lives=None if lasts is None else Markup(_lasting.half_lives(lasts, f"lives{index}")),  # noqa: S704  # drawn here, as above
         frontier=None if frontier is None else Markup(frontier),  # noqa: S704  # drawn here, as above
         bill=None if bills is None else bill_table(bills),
         bars=None if bars is None else Markup(bars),  # noqa: S704  # drawn here, as above

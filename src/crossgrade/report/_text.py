@@ -6,6 +6,7 @@ from xml.etree.ElementTree import Element, SubElement, indent, tostring
 from crossgrade.catalog.bills import Bills
 from crossgrade.decide import Verdict, gate
 from crossgrade.report._bills import bill_table
+from crossgrade.report._lasting import lasting_table, verdict_lasts
 from crossgrade.report._readable import readable
 from crossgrade.report._view import Table, VerdictView, standing, view
 
@@ -20,9 +21,12 @@ def render_markdown(verdicts: Sequence[Verdict], *, bills: Mapping[str, Bills] |
         parts += [f"## {_escape(seen.workload)}: {seen.name}", _escape(seen.sentence)]
         parts.append("\n".join(f"- **{label}**: {_escape(value)}" for label, value in seen.facts))
         parts += [f"### {heading}\n\n{_bullets(lines)}" for heading, lines in _lists(seen) if lines]
-        tables = list(_tables(seen))
-        if bills and verdict.workload in bills:
-            tables.insert(1, bill_table(bills[verdict.workload]))
+        tables, own = list(_tables(seen)), (bills or {}).get(verdict.workload)
+        lasts = verdict_lasts(verdict, own)
+        if lasts is not None:
+            tables.insert(2, lasting_table(lasts, verdict))
+        if own is not None:
+            tables.insert(1, bill_table(own))
         parts += [f"### {table.title}\n\n{_markdown_table(table)}" for table in tables if table.rows]
     return "\n\n".join(parts) + "\n"
 

@@ -9,10 +9,11 @@ import pytest
 
 from crossgrade.catalog import Catalog
 from crossgrade.catalog.bills import Bills, bill_offers
-from crossgrade.decide import Estimate, PolicyCost, Verdict
+from crossgrade.decide import Estimate, ModelFacts, PolicyCost, Verdict
 from crossgrade.domain import Offer, Price
 from crossgrade.economics import stated_traffic
 from crossgrade.report import render_html, render_markdown
+from crossgrade.report._lasting import verdict_lasts
 from crossgrade.report._money import frontier, is_dominated, price_bars
 from crossgrade.routing import Policy
 
@@ -62,7 +63,7 @@ def test_the_page_has_the_bill_with_its_bars(verdict: Verdict, bills: Bills) -> 
     page = render_html([verdict], bills={"support": bills})
     assert "<h3>The bill</h3>" in page
     assert "$1,312" in page
-    assert page.count("<svg") == 3
+    assert page.count("<svg") == 5
     assert "&lt;unpriced&gt;" in page
     assert "gone from the catalogues since 2026-11-01" in page
     assert render_html([verdict], bills={"support": bills}) == page
@@ -94,3 +95,29 @@ def test_what_is_dominated(cost: Callable[..., PolicyCost]) -> None:
 def test_bars_need_two_prices(bills: Bills) -> None:
     assert price_bars(bills, ("scout",)) is not None
     assert price_bars(replace(bills, offers=bills.offers[:1]), ()) is None
+
+
+def test_a_verdict_that_chose_something_says_how_long_it_lasts(verdict: Verdict, bills: Bills) -> None:
+    page = render_html([verdict], bills={"support": bills})
+    assert "<h3>How long it lasts</h3>" in page
+    assert "tokens a call, the closed price of this traffic" in page
+    assert "tokens a call" not in render_html([verdict])
+    assert "### How long it lasts" in render_markdown([verdict])
+    undecided = replace(verdict, name="undecided")
+    assert "How long it lasts" not in render_html([undecided]) + render_markdown([undecided])
+
+
+def test_what_a_verdict_knows_replaces_the_outlook_s_assumptions(verdict: Verdict, bills: Bills) -> None:
+    opened = replace(
+        verdict, settings=replace(verdict.settings, facts=(ModelFacts(model="scout", open_weights=True),))
+    )
+    found = verdict_lasts(opened, bills)
+    assert found is not None
+    assert found.choice == "open"
+    assert dict(found.given) == {"price_closed": 4.375, "price_open": 0.15, "tokens": 4000}
+    kept = verdict_lasts(replace(opened, name="keep"), bills)
+    assert kept is not None
+    assert (kept.choice, set(kept.given)) == ("closed", {"price_closed", "tokens"})
+    unknown = verdict_lasts(verdict, None)
+    assert unknown is not None
+    assert (unknown.choice, dict(unknown.given)) == ("cheapest", {})

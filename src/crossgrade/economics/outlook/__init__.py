@@ -33,10 +33,12 @@ from crossgrade.economics.outlook._assumptions import (
     listed,
 )
 from crossgrade.economics.outlook._history import CampHistory, History, fit_history, shipped_history
+from crossgrade.economics.outlook._lasting import FINE_TOLERANCES, Choice, Lasting, lasting
 from crossgrade.economics.outlook._paths import Paths, simulate
 
 __all__ = [
     "DEFAULT_TOLERANCE",
+    "FINE_TOLERANCES",
     "SCENARIOS",
     "SHRUNK",
     "SIDES",
@@ -45,9 +47,11 @@ __all__ = [
     "Assumption",
     "Assumptions",
     "CampHistory",
+    "Choice",
     "CommitmentRisk",
     "HalfLife",
     "History",
+    "Lasting",
     "MarketCase",
     "Outcome",
     "Paths",
@@ -62,6 +66,7 @@ __all__ = [
     "fit_history",
     "from_history",
     "half_life",
+    "lasting",
     "listed",
     "market_revenue",
     "outcome",

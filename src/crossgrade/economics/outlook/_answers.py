@@ -20,7 +20,7 @@ from crossgrade.economics.outlook._paths import Paths, simulate
 from crossgrade.errors import UsageError
 
 TOLERANCES = (0.0, 0.1, 0.3, 1.0)
-"""Shares by which another offer must be cheaper in all before switching again is worth it."""
+"""Shares by which today's choice may cost more in all than the best before switching again is worth it."""
 
 DEFAULT_TOLERANCE = 0.1
 

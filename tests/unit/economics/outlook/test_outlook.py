@@ -8,6 +8,7 @@ from click.testing import CliRunner
 
 from crossgrade.cli import cost_outlook
 from crossgrade.economics.outlook import (
+    FINE_TOLERANCES,
     SCENARIOS,
     SIDES,
     TOLERANCES,
@@ -20,6 +21,7 @@ from crossgrade.economics.outlook import (
     fit_history,
     from_history,
     half_life,
+    lasting,
     listed,
     market_revenue,
     scenario_outcomes,
@@ -115,6 +117,23 @@ def test_without_releases_and_delistings_nothing_changes() -> None:
     assert found.ratio == pytest.approx(1.0)
     assert half_life(found, 0.0).months is None
     assert valid_days(found) == 365
+
+
+def test_what_lasts_is_a_curve_that_grows_with_the_tolerance() -> None:
+    found = lasting("open", {"tokens": 4000.0}, paths=800)
+    assert found is not None
+    assert found is lasting("open", {"tokens": 4000.0}, paths=800)  # seeded, and computed once
+    assert [each.tolerance for each in found.curve] == list(FINE_TOLERANCES)
+    months = [each.months or 99.0 for each in found.curve]
+    assert months == sorted(months)
+    assert found.months_at_default == found.chances[TOLERANCES.index(0.1)].months
+    assert all(len(each.still_best) == 25 for each in (*found.chances, found.camp))
+    assert found.given == {"tokens": 4000.0}
+    assert found.n < found.paths  # elsewhere a closed model is the better choice for such a request
+    assert {each.still_best[0] for each in found.chances} == {1.0}
+    assert lasting("open", {"price_open": 900.0, "price_open_small": 900.0}, paths=800) is None
+    with pytest.raises(UsageError):
+        lasting("open", {"tokens": -1.0})
 
 
 def test_the_default_validity_is_the_half_life_at_a_tenth() -> None:
