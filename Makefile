@@ -7,7 +7,7 @@ EXTRAS ?= local,report,parquet,postgres,probe,redis,serve,uvloop,dev
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test clients check verify docs bench-evaluation bench-gateway bench-traffic clean
+.PHONY: help demo test clients check verify docs bench-economics bench-evaluation bench-gateway bench-traffic clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 20
@@ -50,6 +50,9 @@ verify: $(VENV)/.installed ## the long simulations and soaks (error rates, cover
 
 docs: $(VENV)/.installed ## regenerate the generated reference pages
 	@$(BIN)/python scripts/reference.py
+
+bench-economics: $(VENV)/.installed ## figures of docs/benchmarks/economics.md; Transformers counts weights beside ours
+	@$(BIN)/python -m benchmarks.economics
 
 bench-evaluation: $(VENV)/.installed ## figures of docs/benchmarks/evaluation.md, peers in the same run
 	@$(BIN)/python -m benchmarks.evaluation
