@@ -186,4 +186,6 @@ def _key_problem(key: KeyRecord) -> str | None:
         return "has a digest that is no SHA-256"
     if any(not each.cap > 0 for each in key.limits):
         return "has a limit that is not above 0"
+    if any(each.window_s < 0 for each in key.limits):
+        return "has a limit with a window below 0"
     return None

@@ -11,8 +11,8 @@ from typing import Any, Self
 import msgspec
 from sqlalchemy import Connection, func, insert, select
 
-from crossgrade.errors import NotFoundError, StoreError, UsageError
-from crossgrade.identity import KeyLimit, KeyRecord, KeySecret, NewKey, keyring_bytes, new_key
+from crossgrade.errors import ConfigError, NotFoundError, StoreError, UsageError
+from crossgrade.identity import KeyLimit, KeyRecord, KeySecret, NewKey, keyring_bytes, new_key, read_records
 from crossgrade.store import _tables as t
 from crossgrade.store._database import Database, connect
 from crossgrade.store._locks import file_lock
@@ -82,7 +82,8 @@ class Keys:
     ) -> NewKey:
         """Make a key and let it in; its text is in what is returned and nowhere else.
 
-        Raises `UsageError` for a name that a live key has.
+        Raises `UsageError` for a name that a live key has, and for what a gateway would refuse to read,
+        such as a limit below 0: it would take no later change of any key either.
         """
         key = new_key()
         detail = {
@@ -102,6 +103,7 @@ class Keys:
                 message = f"a key of the name `{name}` is live already"
                 raise UsageError(message, hint="give this one another name, or rotate that one")
             _append(connection, key.id, "created", detail, now)
+            _check_usable(connection)
         return key
 
     def rotate(self, key_id: str, *, overlap: timedelta) -> NewKey:
@@ -152,6 +154,14 @@ def _append(connection: Connection, key_id: str, kind: str, detail: Mapping[str,
     encoded = msgspec.json.encode(detail).decode()
     row = {"key_id": key_id, "kind": kind, "detail": encoded, "at": at.isoformat()}
     connection.execute(insert(t.key_events), row)
+
+
+def _check_usable(connection: Connection) -> None:
+    try:
+        read_records(keyring_bytes(_replayed(connection).values()))
+    except (ConfigError, msgspec.ValidationError) as error:  # the latter: a cap that is no number
+        hint = "limits are above 0, and a window is a number of seconds"
+        raise UsageError(f"no key was made: {error}", hint=hint) from error
 
 
 def _replayed(connection: Connection) -> dict[str, KeyRecord]:

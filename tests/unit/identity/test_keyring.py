@@ -134,6 +134,7 @@ def test_two_secrets_are_live_while_a_key_is_rotated() -> None:
         (lambda tree: with_key(tree, expires_at="2026-01-01T00:00:00"), "a time without a zone"),
         (lambda tree: with_key(tree, expires_at="soon"), "RFC3339"),
         (lambda tree: with_key(tree, limits=[{"unit": "usd", "cap": 0, "window_s": 1}]), "not above 0"),
+        (lambda tree: with_key(tree, limits=[{"unit": "usd", "cap": 1, "window_s": -1}]), "below 0"),
         (
             lambda tree: with_key(tree, limits=[{"unit": "eur", "cap": 1, "window_s": 1}]),
             "Invalid enum value",

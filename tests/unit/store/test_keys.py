@@ -40,6 +40,17 @@ def test_a_new_key_is_let_in_and_its_secret_is_nowhere(any_store: Store) -> None
     assert all(secret not in path.read_bytes() for path in any_store.folder.rglob("*") if path.is_file())
 
 
+@pytest.mark.parametrize(("cap", "window_s"), [(-5.0, 60), (0.0, 60), (float("nan"), 60), (1.0, -60)])
+def test_a_key_that_no_gateway_could_read_is_not_made(any_store: Store, cap: float, window_s: int) -> None:
+    """One such key would keep every later change, a revocation above all, from counting."""
+    good = any_store.keys.create("good")
+    with pytest.raises(UsageError, match="no key was made"):
+        any_store.keys.create("bad", limits=(KeyLimit(unit="usd", cap=cap, window_s=window_s),))
+    assert [record.name for record in any_store.keys.records()] == ["good"]
+    any_store.keys.revoke("good")
+    assert not let_in(any_store, good.text)
+
+
 def test_the_file_is_its_owners_only(store: Store) -> None:
     store.keys.path.with_suffix(".new").write_text("left by a crash")
     store.keys.create("ci")
