@@ -11,7 +11,7 @@ from crossgrade.gateway._admission import LOCAL, loopback_problem, token_of
 from crossgrade.gateway._answers import Problem, access_problem
 from crossgrade.gateway._breaker import RetryBudget
 from crossgrade.gateway._exchange import Exchange
-from crossgrade.gateway._head import Request, locate
+from crossgrade.gateway._head import Endpoint, Request, locate
 from crossgrade.gateway._large import LargePayload
 from crossgrade.gateway._limits import Limits, Refusal
 from crossgrade.gateway._messages import RequestRecord
@@ -103,8 +103,7 @@ class Gateway:
             return
         endpoint, path_route = found
         if request.method != endpoint.method:
-            message = f"This path takes {endpoint.method.decode()} only."
-            client.refuse(Problem(status=405, message=message, code="method_not_allowed"))
+            client.refuse(_wrong_method(endpoint))
             return
         try:
             principal = self._principal(client, request.headers) if endpoint.needs_key else LOCAL
@@ -130,6 +129,22 @@ class Gateway:
             exchange.refuse(payload)
         else:
             exchange.begin(payload, path_route)
+
+    def vet(self, client: ClientConnection, request: Request) -> Problem | None:
+        """Return why a request will be refused whatever its body says, so that this need not be kept."""
+        found = locate(request.target)
+        if isinstance(found, Problem):
+            return found
+        endpoint = found[0]
+        if request.method != endpoint.method:
+            return _wrong_method(endpoint)
+        if not endpoint.needs_key:
+            return Problem(status=413, message="This path takes no body.", code="request_too_large")
+        try:
+            self._principal(client, request.headers)
+        except AccessError as error:
+            return access_problem(error)
+        return None
 
     def _principal(self, client: ClientConnection, headers: dict[bytes, bytes]) -> Principal:
         """Return who calls; raises AccessError. A kept connection's same key is looked up once a second."""
@@ -209,6 +224,11 @@ class Gateway:
         )
         self._keeper.record(record)
         return request_id
+
+
+def _wrong_method(endpoint: Endpoint) -> Problem:
+    message = f"This path takes {endpoint.method.decode()} only."
+    return Problem(status=405, message=message, code="method_not_allowed")
 
 
 def operation_of(target: bytes) -> str:

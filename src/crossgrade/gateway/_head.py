@@ -87,7 +87,7 @@ class Request:
     version = "1.1"
     length: int | None = 0
     size = others = head_bytes = phase = 0
-    headed = complete = started = keep_alive = False
+    headed = complete = started = keep_alive = vetted = False
     problem: Problem | None = None
     sink: Sink | None = None
 

@@ -20,6 +20,9 @@ from crossgrade.identity import Principal
 WRITE_HIGH = 1 << 18
 _LINGER_S = 2.0
 _MOST_PIPELINED = 16
+_UNVETTED_BYTES = 1 << 16
+"""So much of a body is kept before anybody asks whose it is."""
+
 _PROGRESS_BYTES = 1 << 18
 """A body that is passed on or spooled must bring this much within every body time limit."""
 
@@ -47,8 +50,8 @@ class Edge:
     """What all client connections of a worker share.
 
     `handle` starts to answer a request that is complete, or whose body is too large to wait for;
-    `refused` hears of answers that were given without it. `empty` is set when the last connection
-    is gone while draining.
+    `vet` says of one that is still coming whether it will be refused; `refused` hears of answers
+    that were given without `handle`. `empty` is set when the last connection is gone while draining.
     """
 
     def __init__(
@@ -56,12 +59,14 @@ class Edge:
         sweeper: Sweeper,
         serving: Serving,
         handle: Callable[["ClientConnection", Request], None],
+        vet: Callable[["ClientConnection", Request], Problem | None],
         refused: Callable[[Request | None, Problem], str],
     ) -> None:
         self.now = time.monotonic
         self.sweeper = sweeper
         self.serving = serving
         self.handle = handle
+        self.vet = vet
         self.refused = refused
         self.connections: set[ClientConnection] = set()
         self.draining = False
@@ -289,8 +294,23 @@ class ClientConnection(asyncio.Protocol):
         serving = self._edge.serving
         if size <= serving.body_parse_bytes and request.sink is None:
             request.parts.append(data)
+            if size > _UNVETTED_BYTES and not request.vetted:
+                self._vet(request)
         else:
             self._take_large(request, data)
+
+    def _vet(self, request: Request) -> None:
+        """Refuse a stranger's body before more of it is kept."""
+        request.vetted = True
+        problem = request.problem or self._edge.vet(self, request)
+        if problem is None:
+            return
+        request.problem = problem
+        request.parts.clear()
+        if not request.started:
+            self._ready(request)
+        elif request is self._current and self.exchange is None:
+            self.refuse(problem)  # it had been told to continue
 
     def _take_large(self, request: Request, data: bytes) -> None:
         """Take a piece of a body that is not kept here, or no longer."""
@@ -371,7 +391,10 @@ class ClientConnection(asyncio.Protocol):
     def _ignore_upgrade(self, rest: bytes) -> None:
         """Read a request again as if no upgrade had been asked for: the parser left its body out."""
         request, self._incoming = self._incoming, None
-        if request is None or request.method == b"CONNECT":
+        if request is None:  # CONNECT, which is refused by now: it gets no second answer
+            self._malformed() if self._current is not None else self.close()
+            return
+        if request.method == b"CONNECT":
             self._give_up(bad_request("This is an API, not a forward proxy.", "bad_target"))
             return
         self._parser = httptools.HttpRequestParser(self)
@@ -403,12 +426,22 @@ class ClientConnection(asyncio.Protocol):
                 self.deadline = NEVER
 
     def resume_reading(self) -> None:
-        """Let the client send on; its time limit begins anew."""
+        """Let the client send on, after what is held back; its time limit begins anew."""
         if not self._reading and self._transport is not None:
             self._reading = True
-            self._transport.resume_reading()
+            if self._held:  # not at once: the parser may be at work
+                asyncio.get_running_loop().call_soon(self._feed_held)
+            else:
+                self._transport.resume_reading()
             if self._incoming is not None and self._writable:
                 self.deadline = self._edge.now() + self._edge.serving.body_timeout_s
+
+    def _feed_held(self) -> None:
+        """Parse what was held back, if nobody has it held back again."""
+        if self._reading and self._transport is not None:
+            held, self._held = self._held, b""
+            self._transport.resume_reading()
+            self._feed(held)
 
     @property
     def closing(self) -> bytes:
@@ -430,7 +463,10 @@ class ClientConnection(asyncio.Protocol):
         self, request: Request | None, problem: Problem, request_id: str, lines: bytes
     ) -> None:
         client = client_of(b"" if request is None else request.target)
-        self.write(problem_answer(problem, client, request_id, lines + self.closing))
+        answer = problem_answer(problem, client, request_id, lines + self.closing)
+        if request is not None and request.method == b"HEAD":
+            answer = answer[: answer.index(b"\r\n\r\n") + 4]
+        self.write(answer)
 
     def _give_up(self, problem: Problem) -> None:
         """Refuse and close: what follows on this connection cannot be trusted or waited for."""
@@ -467,13 +503,19 @@ class ClientConnection(asyncio.Protocol):
 
     def _next(self) -> None:
         if self._waiting:
-            self._begin(self._waiting.popleft())
+            self._begin_waiting(self._waiting.popleft())
             return
         self.deadline = self._edge.now() + self._edge.serving.idle_timeout_s
         if not self._reading:
-            held, self._held = self._held, b""
             self.resume_reading()
-            self._feed(held)
+
+    def _begin_waiting(self, request: Request) -> None:
+        """Begin with a request that came while another was answered; more of its body may be held back."""
+        if not request.complete:
+            self.resume_reading()
+        self._begin(request)
+        if request is self._incoming and request.problem is None and self._reading:
+            self.deadline = self._edge.now() + self._edge.serving.body_timeout_s
 
     def _linger(self) -> None:
         """Let the client read its answer although it still sends: closing at once would reset it."""

@@ -76,7 +76,8 @@ class Worker:
             metrics=self.metrics,
             worker=number,
         )
-        self.edge = Edge(self.sweeper, settings.serving, self.gateway.handle, self.gateway.refused)
+        gateway = self.gateway
+        self.edge = Edge(self.sweeper, settings.serving, gateway.handle, gateway.vet, gateway.refused)
         state = Path(settings.state)
         self._files = (
             WatchedFile(state / "routes.json", self._take_routes, self._report),

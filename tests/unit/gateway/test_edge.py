@@ -329,7 +329,7 @@ def test_a_client_that_hangs_up_before_any_answer_cancels_the_call(run, make):
 
 
 def test_a_client_that_does_not_read_is_cut(run, make):
-    long = Reply("word " * 400_000)
+    long = Reply("word " * 100_000)
     with FakeProvider(long) as provider, run([make.target(provider)], idle_timeout_s=0.3) as world:
         connection = world.connect()
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)

@@ -1,0 +1,93 @@
+"""What somebody without a key, or with bytes in an odd order, can make the edge do: answer once, keep little."""
+
+import json
+import socket
+
+import pytest
+
+from crossgrade.testing import FakeProvider, Reply
+
+HEAD = b"HEAD /health/liveliness HTTP/1.1\r\nhost: a\r\n\r\n"
+GET = b"GET /health/liveliness HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n"
+CONNECT = b"CONNECT a:1 HTTP/1.1\r\nhost: a\r\n\r\n"
+LONG = "x" * 2_000_000
+
+
+def all_of(connection):
+    data = b""
+    while piece := connection.recv(65_536):
+        data += piece
+    return data
+
+
+def exchanged(world, data):
+    connection = world.connect()
+    connection.sendall(data)
+    return all_of(connection)
+
+
+def test_an_answer_to_head_has_no_body(world):
+    answers = exchanged(world, HEAD + GET)
+    first, second = answers.split(b"\r\n\r\n", 1)
+    assert first.startswith(b"HTTP/1.1 405 ")
+    assert second.startswith(b"HTTP/1.1 200 ")
+
+
+@pytest.mark.parametrize("path", [b"a:1", b"/v1/models", b"/nowhere"])
+def test_connect_is_answered_once(world, path):
+    answers = exchanged(world, CONNECT.replace(b"a:1", path) + GET)
+    assert answers.count(b"HTTP/1.1 ") == 1
+
+
+@pytest.mark.parametrize("first", ["model", "messages"])
+def test_a_large_body_behind_another_request_stays_in_order(run, make, first):
+    fields = {"model": "support", "messages": [{"role": "user", "content": LONG}]}
+    large = json.dumps({first: fields[first], **fields}).encode()
+    with FakeProvider(lambda _: Reply("hi", delay_s=0.3)) as provider:
+        with run([make.target(provider)]) as world:
+            connection = world.connect()
+            small = make.chat()
+            head = world.head("/v1/chat/completions", len(large))
+            connection.sendall(world.head("/v1/chat/completions", len(small)) + small + head + large[:300])
+            connection.sendall(large[300:])
+            one = make.read_answer(connection)
+            two = make.read_answer(connection, one.rest)
+        assert (one.status, two.status) == (200, 200)
+        assert provider.requests[1].body == large.replace(b'"support"', b'"big-model"')
+
+
+@pytest.mark.parametrize(
+    ("path", "method", "status"),
+    [
+        ("/v1/chat/completions", "POST", 401),
+        ("/v1/feedback", "POST", 401),
+        ("/v1/chat/completions", "GET", 405),
+        ("/nowhere", "POST", 404),
+        ("/health/liveliness", "GET", 413),
+    ],
+)
+@pytest.mark.parametrize("framing", ["length", "chunks", "expected"])
+def test_the_body_of_a_stranger_is_not_waited_for(run, make, fake, path, method, status, framing):
+    with run([make.target(fake)], open_on_loopback=False) as world:
+        connection = world.connect()
+        if framing == "chunks":
+            head = f"{method} {path} HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n".encode()
+            connection.sendall(head + b"%x\r\n" % 1_000_000 + b"x" * 70_000)
+        else:
+            more = {"expect": "100-continue"} if framing == "expected" else {}
+            connection.sendall(world.head(path, 1_000_000, method, **more) + b"x" * 70_000)
+        connection.settimeout(5)
+        answer = make.read_answer(connection)
+        assert answer.status == status
+        assert answer.headers["connection"] == "close"
+
+
+def test_the_body_of_somebody_known_is_taken_whole(world, fake, make):
+    body = make.chat(note="x" * 200_000)
+    connection = world.connect()
+    head = world.head("/v1/chat/completions", len(body))
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    for at in range(0, len(head + body), 30_000):
+        connection.sendall((head + body)[at : at + 30_000])
+    assert make.read_answer(connection).status == 200
+    assert len(fake.requests[0].body) == len(body) + 2
