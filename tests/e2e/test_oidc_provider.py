@@ -5,6 +5,7 @@ import contextlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import time
 import urllib.parse
@@ -18,7 +19,9 @@ from joserfc.jwk import ECKey, RSAKey
 from crossgrade.domain import TierRule, TokenIssuer
 from crossgrade.errors import AccessError
 from crossgrade.identity import TokenVerifier, fetch_jwks
-from tests.e2e.serving import free_port
+from crossgrade.testing import FakeProvider
+from tests.e2e.certified import ask, until
+from tests.e2e.serving import Served, children, free_port, records, serving
 
 CLIENTS = Path(__file__).parents[1] / "clients"
 ENVIRONMENTS = Path(os.environ.get("CROSSGRADE_TEST_CLIENTS", CLIENTS.parents[1] / ".venvs"))
@@ -89,3 +92,63 @@ def test_its_tokens_give_tiers_and_its_new_keys_count_when_fetched() -> None:
             old.principal(token, time.time())
         assert caught.value.reason == "token_key"
         assert verifier(issuer).principal(token, time.time()).tier == "standard"
+
+
+@contextlib.contextmanager
+def gateway(folder: Path, issuer: str) -> Iterator[Served]:
+    """Serve two routes, one of them for a tier, to whom the provider vouches for."""
+    standard = {"claim": "scope", "operator": "contains", "value": "llm", "tier": "standard"}
+    special = {"claim": "scope", "operator": "contains", "value": "llm:special", "tier": "special"}
+    rules = [{**rule, "team_claim": "department.team"} for rule in (special, standard)]
+    with FakeProvider("hello", api_key="sk-behind") as fake:
+        model = {
+            "provider": "openai-compatible", "model": "m", "base_url": fake.base_url, "api_key_env": "BEHIND",
+        }  # fmt: skip
+        config = {
+            "models": {"current": model},
+            "routes": {
+                "open": {"incumbent": "current"},
+                "special": {"incumbent": "current", "tiers": ["special"], "teams": ["care"]},
+            },
+            "serve": {"issuers": [{"issuer": issuer, "audience": AUDIENCE, "rules": rules}]},
+        }
+        with serving(folder, config, environ={"BEHIND": "sk-behind"}) as served:
+            yield served
+            tokens = [request.headers["authorization"] for request in fake.requests]
+            assert set(tokens) == {"Bearer sk-behind"}, "no token goes further than the gateway"
+
+
+def status(served: Served, token: bytes, route: str = "open") -> tuple[int, str]:
+    answer = ask(served, route, key=token.decode())
+    return answer.status, answer.json["error"]["code"] if answer.status != 200 else answer.target
+
+
+def test_a_gateway_lets_in_by_its_tokens_and_follows_its_keys(tmp_path: Path) -> None:
+    port, first, second = free_port(), new_key("first"), new_key("second")
+    rsa = RSAKey.generate_key(2048, {"kid": "rsa", "use": "sig"})
+    with contextlib.ExitStack() as stack:
+        with provider(port, first, rsa) as issuer:
+            served = stack.enter_context(gateway(tmp_path, issuer))
+            token, special = access_token(issuer, "llm"), access_token(issuer, "llm llm:special")
+            until(lambda: status(served, token) == (200, "current"))
+            assert status(served, token, "special") == (403, "route_denied")
+            assert status(served, special, "special") == (200, "current")
+            assert status(served, token[:-4] + b"AAAA")[0] == 401
+            until(lambda: len(records(served)) >= 4)
+            (bearer,) = {record["key"] for record in records(served) if record["status"] == 200}
+            assert bearer.startswith("user-")
+            assert "batch" not in bearer
+            assert {record["team"] for record in records(served) if record["status"] == 200} == {"care"}
+        assert status(served, token) == (200, "current"), "its keys are kept while it is away"
+        with provider(port, second, rsa):
+            fresh = access_token(issuer, "llm")
+            assert status(served, fresh) == (401, "token_key")
+            # Not to wait a minute for it: a keeper that finds no keys fetches them at once.
+            (tmp_path / ".crossgrade" / "jwks.json").unlink()
+            (keeper,) = children(served, b"serve.keeper")
+            os.kill(keeper, signal.SIGKILL)
+            until(lambda: status(served, fresh) == (200, "current"))
+            assert status(served, token) == (401, "token_key"), "a key that was taken back vouches for nobody"
+        for path in tmp_path.rglob("*"):
+            content = path.read_bytes() if path.is_file() else b""
+            assert not any(secret in content for secret in (token, special, fresh, b"sk-behind")), path
