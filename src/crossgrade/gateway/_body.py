@@ -23,6 +23,8 @@ _ASK_USAGE = b',"stream_options":{"include_usage":true}'
 
 
 _PLAIN_VALUE = re.compile(rb'\s*:\s*("[^"\\]*")')
+_LETTERS = re.compile(rb"\\u00[46]")
+"""Letters of `model` written as escapes."""
 
 
 _NOTHING = msgspec.Raw(b"")
@@ -128,7 +130,7 @@ def model_span(body: bytes, asked: Asked) -> tuple[int, int] | Problem | None:
     The key given twice (in any spelling that some parser takes for it) is refused: client and
     provider could each mean another one.
     """
-    if body.lower().count(b'"model"') == 1 and b"\\u006" not in body and b"\\u004" not in body:
+    if body.lower().count(b'"model"') == 1 and (b"\\" not in body or _LETTERS.search(body) is None):
         at = body.find(b'"model"')
         found = _PLAIN_VALUE.match(body, at + 7) if at >= 0 else None
         if found is not None and asked.model is not None:

@@ -87,7 +87,9 @@ def check_fields(body: bytes) -> Problem | None:
         return _TOO_DEEP
     if _SUSPECT.search(body) is not None:
         return _walk(body)
-    if b"\\u00" in body and _ESCAPED.search(body) is not None:
+    if (
+        b"\\" in body and b"\\u00" in body and _ESCAPED.search(body) is not None
+    ):  # one letter is found at once
         return _walk(body)
     return None
 
