@@ -48,8 +48,14 @@ def _note(bills: Bills) -> str:
     tokens = ""
     if mix.input_tokens is not None and mix.output_tokens is not None:
         tokens = f", {mix.input_tokens:,.0f} tokens in and {mix.output_tokens:,.0f} out a call"
+    as_asked = ""
+    if bills.traffic.measured and bills.traffic.source.startswith("run "):
+        as_asked = (
+            " Every call of the run counts once here; where it stopped early it asked some segments more "
+            "than others, and the table of costs weighs them by their traffic."
+        )
     return (
         f"List prices of {bills.on.isoformat()}; {bills.traffic.source}; {volume}{tokens}. "
         "Each model is billed for the tokens that it was measured to use, any other as the incumbent. "
-        "95 % intervals of the mean call."
+        f"95 % intervals of the mean call.{as_asked}"
     )

@@ -1,5 +1,6 @@
 """One HTML file: no network, no script, light and dark, prints well."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -57,13 +58,15 @@ def _environment() -> "Environment":
         from jinja2 import Environment, PackageLoader, StrictUndefined
     except ImportError as cause:
         raise MissingExtraError("the HTML report", "report") from cause
-    return Environment(
+    environment = Environment(
         loader=PackageLoader("crossgrade.report"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         finalize=_shorten,
     )
+    environment.filters["ticks"] = _ticks
+    return environment
 
 
 def _shorten(value: object) -> object:
@@ -71,6 +74,14 @@ def _shorten(value: object) -> object:
     if type(value) is str and len(value) > LONGEST_TEXT:
         return f"{value[:LONGEST_TEXT]} … ({len(value):,} characters in all)"
     return value
+
+
+def _ticks(text: str) -> "Markup":
+    """Return text with what stands in `backticks` as code, and no line that begins with a % sign."""
+    from markupsafe import Markup, escape
+
+    marked = re.sub(r"`([^`\n]+)`", r"<code>\1</code>", str(escape(_shorten(text))).replace(" %", "\u00a0%"))
+    return Markup(marked)  # noqa: S704  # escaped before the tags were put in
 
 
 def _page(verdict: Verdict, index: int, bills: Bills | None) -> _Page:

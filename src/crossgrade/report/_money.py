@@ -95,9 +95,12 @@ def _policy(axes: "Axes", cost: PolicyCost, *, dominated: bool) -> None:
     if usd.low is not None and usd.high is not None:
         axes.plot([usd.low, usd.high], [kept.value] * 2, color=colour, linewidth=1.6, alpha=faint)
     axes.plot([usd.value], [kept.value], linestyle="", marker="o", markersize=6, color=colour, alpha=faint)
+    # The incumbent stands at exactly 1 and its good candidates beside it: their labels go up, its own down.
+    below = cost.policy.kind == "keep"
     axes.annotate(
-        _short(_label(cost.policy)), (usd.value, kept.value), xytext=(6, 6), textcoords="offset points",
-        fontsize=8.5, color=_MUTED if dominated else _INK, annotation_clip=False,
+        _short(_label(cost.policy)), (usd.value, kept.value), xytext=(6, -13 if below else 6),
+        textcoords="offset points", fontsize=8.5, color=_MUTED if dominated else _INK,
+        annotation_clip=False,
     )  # fmt: skip
 
 

@@ -58,13 +58,18 @@ def test_a_figure_keeps_its_labels_as_they_are(verdict: Verdict) -> None:
     assert ">a: 1.2345; b</text>" in render_html([replace(verdict, certificates=(odd,))])
 
 
+def test_backticks_are_code_and_markup_in_them_is_text(verdict: Verdict) -> None:
+    page = render_html([replace(verdict, reasons=("set `prices`, not `<b>`; 5 % off",))])
+    assert "<li>set <code>prices</code>, not <code>&lt;b&gt;</code>; 5\u00a0% off</li>" in page
+
+
 def test_page_is_identical_between_renders(verdict: Verdict) -> None:
     assert render_html([verdict, verdict]) == render_html([verdict, verdict])
 
 
 @pytest.mark.parametrize("render", [render_html, render_markdown, lambda v: render_text(v[0])])
 def test_every_form_shows_the_same_numbers(verdict: Verdict, render: object) -> None:
-    text = render([verdict])
+    text = render([verdict]).replace("\u00a0", " ")
     for number in ("0.881 [0.834, 0.931]", "0.980 [0.930, 1.040]", "Move sentiment to scout", "3.0 %"):
         assert number in text, number
 
