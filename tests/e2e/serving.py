@@ -98,9 +98,18 @@ def serving(
     with (folder / "crossgrade.yaml").open("w") as file:
         YAML(typ="safe").dump({**config, "serve": serve}, file)
     key = json.loads(command(folder, "keys", "create", "test", "--json", *key_options))["secret"]
+    with running(folder, port, key, environ=environ) as served:
+        yield served
+
+
+@contextlib.contextmanager
+def running(
+    folder: Path, port: int, key: str, *arguments: str, environ: Mapping[str, str] | None = None
+) -> Iterator[Served]:
+    """Run `crossgrade serve` with these arguments, which make it listen on `port`, until the end."""
     with (folder / "serve.log").open("wb") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "crossgrade", "serve"],
+            [sys.executable, "-m", "crossgrade", "serve", *arguments],
             cwd=folder, stdout=log, stderr=log, env={**os.environ, **(environ or {})},
         )  # fmt: skip
     served = Served(f"http://127.0.0.1:{port}", key, folder, process)

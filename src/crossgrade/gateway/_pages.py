@@ -8,7 +8,7 @@ import msgspec
 from crossgrade.gateway._answers import JSON_TYPE, Problem, bad_request
 from crossgrade.gateway._delivery import Delivery
 from crossgrade.gateway._head import Endpoint, Request
-from crossgrade.gateway._messages import Outcome
+from crossgrade.gateway._messages import DENIED, Outcome
 from crossgrade.gateway._routes import Plan, Routes
 from crossgrade.gateway._server import ClientConnection
 from crossgrade.identity import Principal
@@ -50,6 +50,9 @@ class World(Protocol):
     def wall(self) -> float:
         """Seconds since 1970."""
 
+    def next_id(self) -> str:
+        """Return a fresh request id."""
+
     def allowed(self, principal: Principal, plan: Plan) -> bool:
         """Tell whether a caller may use a route."""
 
@@ -70,8 +73,9 @@ class Pages:
         principal: Principal,
     ) -> None:
         """Answer one request."""
+        head = b"%bx-request-id: %b\r\n" % (_NO_STORE, world.next_id().encode())
         if endpoint.name == "liveliness":
-            _send(client, request, 200, b'{"status":"alive"}')
+            _send(client, request, 200, b'{"status":"alive"}', head)
         elif endpoint.name == "readiness":
             ready = world.is_ready
             _send(
@@ -79,16 +83,17 @@ class Pages:
                 request,
                 200 if ready else 503,
                 b'{"status":"%b"}' % (b"ready" if ready else b"starting"),
+                head,
             )
         elif endpoint.name == "models":
-            _send(client, request, 200, _models(world, principal))
+            _send(client, request, 200, _models(world, principal), head)
         elif endpoint.name == "metrics":
-            _Later(client, request).metrics(self._desk)
+            _Later(client, request, head).metrics(self._desk)
         else:
-            self._feedback(world, client, request, principal)
+            self._feedback(world, client, request, principal, head)
 
     def _feedback(
-        self, world: World, client: ClientConnection, request: Request, principal: Principal
+        self, world: World, client: ClientConnection, request: Request, principal: Principal, head: bytes
     ) -> None:
         body = b"".join(request.parts)
         if not request.complete or len(body) > _FEEDBACK_BYTES:
@@ -106,18 +111,20 @@ class Pages:
             value=given.value,
             at=world.wall(),
             key=principal.id,
+            team=principal.team,
         )
-        _Later(client, request).feedback(self._desk, outcome)
+        _Later(client, request, head).feedback(self._desk, outcome)
 
 
 class _Later:
     """An answer for which the keeper is asked first; it is the connection's exchange meanwhile."""
 
-    __slots__ = ("_client", "_gone", "_request")
+    __slots__ = ("_client", "_gone", "_head", "_request")
 
-    def __init__(self, client: ClientConnection, request: Request) -> None:
+    def __init__(self, client: ClientConnection, request: Request, head: bytes) -> None:
         self._client = client
         self._request = request
+        self._head = head
         self._gone = False
         client.exchange = self
 
@@ -133,13 +140,15 @@ class _Later:
         if text is None:
             self._client.refuse(_away("The metrics cannot be read"))
         else:
-            Delivery(self._client, self._request).whole(200, _TEXT_TYPE, text.encode(), _NO_STORE)
+            Delivery(self._client, self._request).whole(200, _TEXT_TYPE, text.encode(), self._head)
 
     def _on_done(self, problem: str | None) -> None:
         if self._gone:
             return
         if problem is None:
-            _send(self._client, self._request, 202, b'{"status":"kept"}')
+            _send(self._client, self._request, 202, b'{"status":"kept"}', self._head)
+        elif problem == DENIED:
+            self._client.refuse(_DENIED)
         else:
             self._client.refuse(_away("The feedback was not kept"))
 
@@ -153,13 +162,20 @@ class _Later:
         """Do nothing: what is written is small."""
 
 
+_DENIED = Problem(
+    status=403,
+    message="The response was given to another caller; its own key, or one of its team, may report on it.",
+    code="feedback_denied",
+)
+
+
 def _away(what: str) -> Problem:
     message = f"{what}: the keeper is not there at the moment."
     return Problem(status=503, message=message, code="keeper_away", retry_after_s=1.0)
 
 
-def _send(client: ClientConnection, request: Request, status: int, body: bytes) -> None:
-    Delivery(client, request).whole(status, JSON_TYPE, body, _NO_STORE)
+def _send(client: ClientConnection, request: Request, status: int, body: bytes, head: bytes) -> None:
+    Delivery(client, request).whole(status, JSON_TYPE, body, head)
 
 
 def _models(world: World, principal: Principal) -> bytes:
