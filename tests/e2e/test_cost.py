@@ -86,6 +86,23 @@ def test_stated_tokens_give_the_headline_figures(cli: CommandLine, folder: Path)
         (("--input-tokens", "5", "--output-tokens", "1", "--per-day", "zero"), "'zero' calls a day"),
         (("--input-tokens", "5", "--output-tokens", "1", "--per-day", "-1"), "'-1' calls a day"),
         (("--input-tokens", "5", "--output-tokens", "1", "--offer", "gpt-4oo"), "near it: gpt-4o"),
+        (
+            ("--input-tokens", "5", "--output-tokens", "1", "--on", "2019-01-01"),
+            "no price of .* is known on 2019",
+        ),
+        (
+            (
+                "--input-tokens",
+                "5",
+                "--output-tokens",
+                "1",
+                "--deploy",
+                "scout@h100x4",
+                "--usd-per-gpu-hour",
+                "0",
+            ),
+            "--usd-per-gpu-hour is 0",
+        ),
         (("--input-tokens", "5", "--output-tokens", "1", "--deploy", "scout"), "no deployment"),
         (("--input-tokens", "5", "--output-tokens", "1", "--deploy", "llama-4-scot@h100x4"), "llama-4-scout"),
         (("--input-tokens", "5", "--output-tokens", "1", "--deploy", "llama-4-scout@h10x4"), "h100"),
@@ -113,6 +130,9 @@ def test_the_catalogue_on_two_days(cli: CommandLine, folder: Path) -> None:
     assert said["llama-4-scout@groq"] == "delisted"
     assert said["llama-4-scout@deepinfra"] == "dearer"
     assert "llama-4-maverick@azure" in cli.succeeds("catalog", "check", "llama-4-*", "--history").out
+    cli.fails(
+        "catalog", "show", "gpt-4o@openai", "--on", "2023-12-01", seen="no price of gpt-4o@openai is known"
+    )
     cli.fails("catalog", "show", "llama-4-scuot", seen="near it: .*llama-4-scout")
     cli.fails("catalog", "show", "llama-4-scout@*", seen="names \\d+ offers")
     cli.fails("catalog", "diff", "2026-11-25", "2026-11-25", seen="is not before")

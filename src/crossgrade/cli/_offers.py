@@ -44,6 +44,29 @@ def catalog_here(config_path: str) -> "Catalog":
         return project.catalog
 
 
+def priced(catalog: "Catalog", patterns: Sequence[str], on: date) -> "list[Listing]":
+    """Return the listings with a price on a day that match any pattern, as `matching` does.
+
+    Raises NotFoundError for one that has a price today but had none on that day, naming the first.
+    """
+    listings, today = catalog.listings(on), datetime.now(UTC).date()
+    for pattern in patterns if on < today else ():
+        if any(_matches(each, pattern) for each in listings):
+            continue
+        later = [each for each in catalog.listings(today) if _matches(each, pattern)]
+        if later:
+            raise NotFoundError(
+                f"no price of {later[0].name} is known on {on}", hint=_since(catalog, later[0])
+            )
+    return matching(listings, patterns)
+
+
+def _since(catalog: "Catalog", listing: "Listing") -> str:
+    rates = [rate for rate in catalog.rates(listing.provider, listing.identifier) if rate.has_price]
+    known = f"the first known is of {rates[0].seen_on}" if rates else "no older one is known"
+    return f"{known}; `crossgrade catalog show {listing.name}` has every dated rate"
+
+
 def matching(listings: "Sequence[Listing]", patterns: Sequence[str]) -> "list[Listing]":
     """Return the listings that match any pattern; raises NotFoundError with the nearest names.
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from crossgrade.cli._frame import config_option, json_option
-from crossgrade.cli._offers import catalog_here, day, day_option, matching
+from crossgrade.cli._offers import catalog_here, day, day_option, matching, priced
 from crossgrade.cli._output import note, print_fields, print_json, print_table
 from crossgrade.errors import UsageError
 
@@ -40,7 +40,7 @@ def list_(
 ) -> None:
     """List offers with their prices; OFFER is a name or a pattern, `llama-4-*`, `*@groq`."""
     catalog, today = catalog_here(config_path), day(on)
-    found = matching(catalog.listings(today), patterns)
+    found = priced(catalog, patterns, today)
     rows = [_row(catalog, listing, today) for listing in found]
     gone = [row for row in rows if row["status"] in {"retired", "delisted"}]
     if not everything:
@@ -65,7 +65,7 @@ def show(name: str, on: datetime | None, config_path: str, *, as_json: bool) -> 
     from crossgrade.catalog import validate_price
 
     catalog, today = catalog_here(config_path), day(on)
-    found = matching(catalog.listings(today), [name])
+    found = priced(catalog, [name], today)
     if len(found) > 1:
         raise UsageError(
             f"{name!r} names {len(found)} offers: {', '.join(each.name for each in found[:8])}",
@@ -147,7 +147,7 @@ def check(
     from crossgrade.catalog import check_catalog
 
     catalog, today = catalog_here(config_path), day(on)
-    wanted = {each.name for each in matching(catalog.listings(today), patterns)}
+    wanted = {each.name for each in priced(catalog, patterns, today)}
     doubts = [each for each in check_catalog(catalog, today, history=history) if each.listing in wanted]
     if as_json:
         print_json({"on": today, "doubts": doubts}, schema_version=1)

@@ -12,7 +12,7 @@ import click
 
 from crossgrade.cli._bills import box_row, explain, offer_record, offer_row, tell_boxes, tell_move
 from crossgrade.cli._frame import DEFAULT_CONFIG, config_option, json_option
-from crossgrade.cli._offers import catalog_here, day, day_option, matching
+from crossgrade.cli._offers import catalog_here, day, day_option, priced
 from crossgrade.cli._output import print_json, print_table
 from crossgrade.cli._spending import Dollars
 from crossgrade.errors import UsageError
@@ -182,7 +182,7 @@ def _bills(workload: str | None, config_path: str, today: date, options: dict[st
     else:
         incumbent = options["incumbent"] or _INCUMBENT
         wanted = [*(options["patterns"] or SHORTLIST), incumbent]
-        found = matching(catalog.listings(today), wanted)
+        found = priced(catalog, wanted, today)
         if not options["patterns"]:
             found = [each for each in found if not each.provider.startswith(_RESELLER)]
         offers = [listing.offer() for listing in found]
@@ -259,6 +259,9 @@ def _boxes(bills: "Bills", options: Mapping[str, Any], *, has_project: bool) -> 
         (row for row in bills.offers if row.can_be_bought and not row.doubts and row is not now), None
     )
     against = {row.offer: row.bill.per_mtok_usd for row in (now, rival) if row is not None}
+    rent = options["usd_per_gpu_hour"]
+    if rent is not None and rent <= 0:
+        raise UsageError(f"--usd-per-gpu-hour is {rent}", hint="give an amount above 0 in US dollars")
     found = []
     for spec in specs:
         parts = _SPEC.fullmatch(spec.lower())
@@ -274,7 +277,7 @@ def _boxes(bills: "Bills", options: Mapping[str, Any], *, has_project: bool) -> 
                 Deployment(gpu=gpu, tensor_parallel=int(parts["n"])),
                 bills.traffic,
                 shipped_fit(),
-                usd_per_gpu_hour=options["usd_per_gpu_hour"] or gpu.typical.usd_per_hour,
+                usd_per_gpu_hour=rent or gpu.typical.usd_per_hour,
                 planned_utilisation=options["planned"],
                 against=against,
             )

@@ -1,5 +1,7 @@
 """`crossgrade cost host`: what a model on GPUs of one's own does and costs, over the requests in flight."""
 
+from collections.abc import Sequence
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -59,6 +61,13 @@ _LADDER = (1.0, 4.0, 16.0, 64.0, 256.0)
     metavar="N",
     help="Requests at once; repeat.  [default: 1 to as many as fit]",
 )
+@click.option(
+    "--prompt-tokens",
+    multiple=True,
+    type=click.IntRange(1, 100_000_000),
+    metavar="N",
+    help="Say what reading one prompt of N tokens costs, instead; repeat.",
+)
 @click.option("--against", metavar="USD", help="Price a million tokens that a host asks, for the break-even.")
 @click.option(
     "--fit",
@@ -89,6 +98,9 @@ def command(
     held = max(1, int(input_tokens + output_tokens / 2))
     fit, rent = fit_of(options["fit_path"]), rent_of(options)
     box = deployment_of(sizes, load, fit, options)
+    if options["prompt_tokens"]:
+        _prompts(sizes, box, fit, rent, options["prompt_tokens"], as_json=as_json)
+        return
     room = memory_fit(sizes, box, held).sequences
     wanted = options["in_flight"] or [*(step for step in _LADDER if step < room), float(max(1, room))]
     ladder = hosting_ladder(
@@ -103,6 +115,7 @@ def command(
     against = None if options["against"] is None else dollars_of(options["against"], "--against")
     record = _record(sizes, box, load, rent=rent, fit=fit, ladder=ladder, against=against)
     record["utilisation"] = options["utilisation"]
+    record["other_cache"] = _other_cache(sizes, box, load, rent=rent, fit=fit)
     if as_json:
         print_json(record, schema_version=SCHEMA_VERSION)
         return
@@ -164,6 +177,60 @@ def _record(
     }
 
 
+def _other_cache(
+    model: "Architecture", box: "Deployment", load: "Load", *, rent: "GpuPrice", fit: "ServingFit"
+) -> dict[str, Any]:
+    """Return what the same box does with the other common width of the cache, at most in flight."""
+    from crossgrade.economics.serving import hosting_ladder, memory_fit
+
+    other = replace(box, kv_bits=16 if box.kv_bits == 8 else 8)
+    room = memory_fit(model, other, max(1, int(load.input_tokens + load.output_tokens / 2))).sequences
+    full = None
+    if room:
+        (full,) = hosting_ladder(model, other, load, fit, usd_per_gpu_hour=rent.usd_per_hour)
+    return {
+        "kv_bits": other.kv_bits,
+        "sequences": room,
+        "output_tokens_s": None if full is None else full.output_tokens_s,
+        "per_mtok": None if full is None else full.per_mtok,
+    }
+
+
+def _prompts(
+    model: "Architecture",
+    box: "Deployment",
+    fit: "ServingFit",
+    rent: "GpuPrice",
+    tokens: Sequence[int],
+    *,
+    as_json: bool,
+) -> None:
+    """Print what reading one prompt of each size costs, and whether it fits at all."""
+    from crossgrade.economics.serving import prompt_costs
+
+    costs = prompt_costs(model, box, fit, tokens, usd_per_gpu_hour=rent.usd_per_hour)
+    if as_json:
+        record = {"model": model.name, "gpu": box.gpu.name, "gpus": box.gpus, "kv_bits": box.kv_bits}
+        record |= {"usd_per_gpu_hour": rent.usd_per_hour, "prompts": costs}
+        print_json(record, schema_version=SCHEMA_VERSION)
+        return
+    headers = ("prompt tokens", "seconds", "$/M prompt", "fits")
+    rows = [
+        (
+            f"{each.tokens:,.0f}",
+            _range(each.seconds, ",.1f"),
+            _range(each.per_mtok, ".3f"),
+            f"no: {each.missing_bytes / 1e9:,.1f} GB a GPU too small" if each.missing_bytes else "yes",
+        )
+        for each in costs
+    ]
+    print_table(headers, rows, right=headers[:3])
+    note(
+        f"{model.name} on {box.gpus} x {box.gpu.name}, {box.precision} weights, {box.kv_bits}-bit cache,"
+        f" {box.engine}, ${rent.usd_per_hour} a GPU-hour; one prompt alone, nothing of it cached before"
+    )
+
+
 def _show(record: dict[str, Any], ladder: "tuple[ServedAt, ...]") -> None:
     box, memory = record["deployment"], record["memory"]
     total, active = record["parameters"]["total"], record["parameters"]["active"]
@@ -191,6 +258,13 @@ def _show(record: dict[str, Any], ladder: "tuple[ServedAt, ...]") -> None:
     rent = box["rent"]
     dated = f"{rent['kind']}, {rent['as_of']}: {rent['source']}" if rent["as_of"] else rent["source"]
     note(f"${box['usd_per_gpu_hour']} a GPU-hour ({dated}); ${box['usd_per_day']:,.2f} a day, used or not")
+    other = record["other_cache"]
+    if other["per_mtok"] is not None:
+        note(
+            f"with a {other['kv_bits']}-bit cache {other['sequences']:,} at once, then"
+            f" {_range(other['output_tokens_s'], ',.0f')} tokens/s"
+            f" and ${_range(other['per_mtok'], '.3f')} a million"
+        )
     low, high = record["fit"]["band"]
     note(
         f"band: 80 % of measured points of unseen families are {low:.2f} to {high:.2f} times"

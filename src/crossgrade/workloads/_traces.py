@@ -127,7 +127,10 @@ def _wrong_row(path: Path, used: Sequence[int]) -> DataError:
             if row and not all(cell.strip().isdecimal() for cell in cells):
                 seen = ", ".join(repr(cell[:40]) for cell in cells)
                 return DataError(
-                    f"token counts {seen}, whole numbers are wanted", file=path, line=reader.line_num
+                    f"token counts {seen}, whole numbers are wanted",
+                    file=path,
+                    line=reader.line_num,
+                    hint="leave out requests without counts; docs/reference/catalog.md says what a trace has",
                 )
     return DataError("a row is not CSV with whole token counts", file=path)
 

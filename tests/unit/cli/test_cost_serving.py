@@ -35,6 +35,23 @@ def test_host_prints_a_ladder_with_its_band_and_break_even() -> None:
     assert "break-even" in shown.stderr
 
 
+def test_host_says_what_the_other_width_of_the_cache_does() -> None:
+    found = read(cost_host, "scout", "--tp", 4)
+    assert found["other_cache"]["kv_bits"] == 16
+    assert found["other_cache"]["sequences"] < found["memory"]["sequences"]
+    assert found["other_cache"]["per_mtok"]["value"] > found["ladder"][-1]["per_mtok"]["value"]
+    assert "with a 16-bit cache" in invoke(cost_host, "scout", "--tp", 4).stderr
+
+
+def test_host_prices_a_long_prompt_and_says_what_does_not_fit() -> None:
+    sizes = [option for n in (131_072, 1_000_000, 10_000_000) for option in ("--prompt-tokens", n)]
+    found = read(cost_host, "scout", "--tp", 4, *sizes)["prompts"]
+    for cost, (about, fits) in zip(found, [(0.06, True), (0.32, True), (2.8, False)], strict=True):
+        assert cost["per_mtok"]["low"] <= about <= cost["per_mtok"]["high"]
+        assert (cost["missing_bytes"] == 0) is fits
+    assert "GB a GPU too small" in invoke(cost_host, "scout", "--tp", 4, *sizes).stdout
+
+
 def test_host_reads_a_config_json(tmp_path) -> None:
     path = tmp_path / "config.json"
     path.write_text(json.dumps({
@@ -54,6 +71,7 @@ def test_host_reads_a_config_json(tmp_path) -> None:
         (["scout", "--usd-per-gpu-hour", "2,35"], UsageError, "no number"),
         (["scout", "--input-tokens", "-3"], UsageError, "input tokens"),
         (["scout", "--tp", "1"], UsageError, "does not fit"),
+        (["scout", "--tp", "3"], UsageError, "cannot share the 40 heads"),
         (["scout", "--kv-bits", "3"], UsageError, "cache"),
         (["--config-json", "/nonexistent.json"], DataError, "read"),
     ],

@@ -39,10 +39,12 @@ from crossgrade.economics.serving._packaged import (
 from crossgrade.economics.serving._points import MeasuredPoint, read_measurements
 from crossgrade.economics.serving._price import (
     BAND_LEVEL,
+    PromptCost,
     ServedAt,
     box_usd_per_day,
     break_even_tokens_per_day,
     hosting_ladder,
+    prompt_costs,
 )
 from crossgrade.economics.serving._scaling import (
     BATCHES,
@@ -83,6 +85,7 @@ __all__ = [
     "MeasuredPoint",
     "MemoryFit",
     "Parameters",
+    "PromptCost",
     "ScalingStep",
     "Served",
     "ServedAt",
@@ -110,6 +113,7 @@ __all__ = [
     "most_in_flight",
     "parameters",
     "predict_points",
+    "prompt_costs",
     "prompt_seconds",
     "read_architecture",
     "read_measurements",

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from crossgrade.domain import Architecture
 from crossgrade.economics.serving._hardware import Deployment
-from crossgrade.economics.serving._memory import growing, memory_fit, smallest_deployment
+from crossgrade.economics.serving._memory import growing, memory_fit, smallest_deployment, splits_heads
 from crossgrade.economics.serving._timing import Constants, least_seconds, step_seconds
 from crossgrade.economics.serving._work import Array, StepWork, step_work
 from crossgrade.errors import UsageError
@@ -97,7 +97,14 @@ def serve(
 
 
 def require_fit(model: Architecture, deployment: Deployment, load: Load) -> None:
-    """Raise `UsageError` where one request does not fit the memory."""
+    """Raise `UsageError` where one request does not fit the memory, or GPUs cannot share the heads."""
+    if not splits_heads(model, deployment.tensor_parallel):
+        most = min(model.heads, deployment.gpu.domain_gpus)
+        sizes = [str(n) for n in range(1, most + 1) if splits_heads(model, n)]
+        raise UsageError(
+            f"{deployment.tensor_parallel} GPUs cannot share the {model.heads} heads of {model.name}",
+            hint=f"tensor parallel is one of {', '.join(sizes)}; more GPUs serve as replicas",
+        )
     context = _held_tokens(load)
     fit = memory_fit(model, deployment, context)
     if fit.sequences:
@@ -131,7 +138,7 @@ def cheapest_deployment(
     """
     held = _held_tokens(load)
     best, least = None, math.inf
-    for candidate in growing(like):
+    for candidate in growing(model, like):
         if candidate.crosses_network or candidate.attention_replicas > 1:
             break
         if not memory_fit(model, candidate, held).sequences:

@@ -61,21 +61,27 @@ def smallest_deployment(
     Tries tensor parallelism by powers of two within a domain of fast links, then more replicas of it;
     None where even 1,024 GPUs do not hold it, as when one sequence is larger than a domain.
     """
-    for candidate in growing(like):
+    for candidate in growing(model, like):
         if memory_fit(model, candidate, context).sequences >= sequences:
             return candidate
     return None
 
 
-def growing(like: Deployment) -> Iterator[Deployment]:
-    """Yield deployments like the given one, from one GPU to 1,024."""
-    tensor = 1
+def splits_heads(model: Architecture, tensor_parallel: int) -> bool:
+    """Return whether so many GPUs can share each attention layer: engines give each as many heads."""
+    return model.heads % tensor_parallel == 0
+
+
+def growing(model: Architecture, like: Deployment) -> Iterator[Deployment]:
+    """Yield deployments like the given one that a model's heads allow, from one GPU to 1,024."""
+    tensor, widest = 1, 1
     while tensor <= like.gpu.domain_gpus:
-        yield replace(like, tensor_parallel=tensor, attention_replicas=1, expert_parallel=1)
+        if splits_heads(model, tensor):
+            widest = tensor
+            yield replace(like, tensor_parallel=tensor, attention_replicas=1, expert_parallel=1)
         tensor *= 2
-    tensor //= 2
     replicas = 2
-    while tensor * replicas <= 1024:
-        gpus = tensor * replicas
-        yield replace(like, tensor_parallel=tensor, attention_replicas=replicas, expert_parallel=gpus)
+    while widest * replicas <= 1024:
+        gpus = widest * replicas
+        yield replace(like, tensor_parallel=widest, attention_replicas=replicas, expert_parallel=gpus)
         replicas *= 2

@@ -7,9 +7,10 @@ from decimal import Decimal
 import numpy as np
 
 from crossgrade.domain import Architecture, Estimate
-from crossgrade.economics.serving._cycle import Load, Served, serve
+from crossgrade.economics.serving._cycle import Load, Served, prompt_seconds, serve
 from crossgrade.economics.serving._fit import ServingFit
 from crossgrade.economics.serving._hardware import Deployment
+from crossgrade.economics.serving._memory import memory_fit
 from crossgrade.errors import UsageError
 
 BAND_LEVEL = 0.8
@@ -66,34 +67,62 @@ def hosting_ladder(
     )
 
 
-def _served_at(served: Served, index: int, load: Load, fit: ServingFit, usd_per_gpu_s: float) -> ServedAt:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PromptCost:
+    """What reading one prompt costs, nothing else running: seconds, and dollars a million prompt tokens.
+
+    `missing_bytes` is by how much a GPU is too small to hold it, 0 where it fits.
+    """
+
+    tokens: float
+    seconds: Estimate
+    per_mtok: Estimate
+    missing_bytes: float
+
+
+def prompt_costs(
+    model: Architecture,
+    deployment: Deployment,
+    fit: ServingFit,
+    tokens: Sequence[float],
+    *,
+    usd_per_gpu_hour: Decimal,
+) -> tuple[PromptCost, ...]:
+    """Return what reading prompts of these sizes costs, also of those that do not fit the memory."""
+    loads = [Load(input_tokens=count, output_tokens=1) for count in tokens]
+    counts = np.array([load.input_tokens for load in loads], dtype=np.float64)
+    taken = prompt_seconds(model, deployment, fit.constants, counts)
+    usd_per_s = float(usd_per_gpu_hour) / 3600 * deployment.gpus
+    return tuple(
+        PromptCost(
+            tokens=float(count),
+            seconds=_falls(float(seconds), "s", fit),
+            per_mtok=_falls(float(seconds) * usd_per_s / float(count) * 1e6, "USD/Mtok", fit),
+            missing_bytes=memory_fit(model, deployment, int(count)).missing_bytes,
+        )
+        for count, seconds in zip(counts, taken, strict=True)
+    )
+
+
+def _grows(value: float, unit: str, fit: ServingFit) -> Estimate:
+    """What grows with throughput."""
     slow, fast = fit.band
-    n = fit.n
+    return _banded(value, value * slow, value * fast, unit, fit)
 
-    def grows(value: float, unit: str) -> Estimate:
-        """What grows with throughput."""
-        return Estimate(
-            value=value,
-            low=value * slow,
-            high=value * fast,
-            level=BAND_LEVEL,
-            n=n,
-            unit=unit,
-            method="serving model",
-        )
 
-    def falls(value: float, unit: str) -> Estimate:
-        """What falls with throughput."""
-        return Estimate(
-            value=value,
-            low=value / fast,
-            high=value / slow,
-            level=BAND_LEVEL,
-            n=n,
-            unit=unit,
-            method="serving model",
-        )
+def _falls(value: float, unit: str, fit: ServingFit) -> Estimate:
+    """What falls with throughput."""
+    slow, fast = fit.band
+    return _banded(value, value / fast, value / slow, unit, fit)
 
+
+def _banded(value: float, low: float, high: float, unit: str, fit: ServingFit) -> Estimate:
+    return Estimate(
+        value=value, low=low, high=high, level=BAND_LEVEL, n=fit.n, unit=unit, method="serving model"
+    )
+
+
+def _served_at(served: Served, index: int, load: Load, fit: ServingFit, usd_per_gpu_s: float) -> ServedAt:
     tokens_s = float(served.output_tokens_s[index])
     given, wanted = load.input_tokens, load.output_tokens
     input_usd = float(served.input_gpu_s[index]) * usd_per_gpu_s * 1e6
@@ -101,13 +130,13 @@ def _served_at(served: Served, index: int, load: Load, fit: ServingFit, usd_per_
     both = (given * input_usd + wanted * output_usd) / (given + wanted)
     return ServedAt(
         in_flight=float(served.in_flight[index]),
-        output_tokens_s=grows(tokens_s, "tokens/s"),
-        ttft_ms=falls(float(served.ttft_ms[index]), "ms"),
-        tpot_ms=falls(float(served.tpot_ms[index]), "ms"),
-        input_per_mtok=falls(input_usd, "USD/Mtok"),
-        output_per_mtok=falls(output_usd, "USD/Mtok"),
-        per_mtok=falls(both, "USD/Mtok"),
-        tokens_per_day=grows(tokens_s * (given + wanted) / wanted * SECONDS_PER_DAY, "tokens/day"),
+        output_tokens_s=_grows(tokens_s, "tokens/s", fit),
+        ttft_ms=_falls(float(served.ttft_ms[index]), "ms", fit),
+        tpot_ms=_falls(float(served.tpot_ms[index]), "ms", fit),
+        input_per_mtok=_falls(input_usd, "USD/Mtok", fit),
+        output_per_mtok=_falls(output_usd, "USD/Mtok", fit),
+        per_mtok=_falls(both, "USD/Mtok", fit),
+        tokens_per_day=_grows(tokens_s * (given + wanted) / wanted * SECONDS_PER_DAY, "tokens/day", fit),
     )
 
 
