@@ -176,6 +176,27 @@ def test_a_judge_is_paid_once_for_a_question(store: Store) -> None:
     anyio.run(main)
 
 
+def test_a_judge_that_did_not_answer_in_the_schema_is_asked_again(store: Store) -> None:
+    async def main() -> None:
+        replies = iter(["I would rather not say.", '{"reason": "curt", "grade": 4}'])
+        provider = Scripted("judge", lambda request, _: next(replies))
+        judges = Judges(
+            {"judge": variant("judge").offer},
+            providers={"judge": provider},
+            accounts=Accounts(HASTY),
+            store=store,
+            prices={"judge": PRICE},
+        )
+        schema = {"type": "object", "required": ["reason", "grade"]}
+        message = Message(role="user", content="Good?")
+        request = ModelRequest(model="judge", messages=(message,), response_schema=schema)
+        texts = [(await judges.ask(request)).text for _ in range(3)]
+        assert texts == ["I would rather not say.", *['{"reason": "curt", "grade": 4}'] * 2]
+        assert len(provider.asked) == 2
+
+    anyio.run(main)
+
+
 def test_an_embedding_is_paid_once_for_a_text_and_priced(store: Store) -> None:
     price = Price(input_per_mtok=Decimal(1000), output_per_mtok=None)
 

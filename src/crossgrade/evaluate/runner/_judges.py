@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 import anyio
 import anyio.to_thread
 
-from crossgrade.domain import ModelAnswer, ModelRequest, Offer, Price
+from crossgrade.domain import JSON, ModelAnswer, ModelRequest, Offer, Price
 from crossgrade.economics import cost_usd
 from crossgrade.errors import NotFoundError, UsageError
 from crossgrade.evaluate.runner._concurrency import Accounts
 from crossgrade.evaluate.runner._digests import embedding_digest, request_digest
-from crossgrade.evaluate.scorers import Embedded
+from crossgrade.evaluate.scorers import Embedded, NoJsonError, considered, parse_json
 from crossgrade.providers import HostedProvider, Provider
 from crossgrade.store import Response, new_id
 
@@ -32,7 +32,8 @@ class Judges:
     """Open offers that scorers may ask by name; `ask` and `cost_of` are what `build_scorer` takes.
 
     A question that was answered before, in whichever run, is not asked again: scoring once more
-    with the same judge costs nothing.
+    with the same judge costs nothing. An answer that is not of the schema it was asked in is no
+    answer: the next run asks again.
     """
 
     def __init__(
@@ -62,14 +63,23 @@ class Judges:
         sent = replace(request, model=offer.model)
         digest = request_digest(offer, sent, epoch=1, provider=provider)
         account = self._accounts.of(offer, provider)
-        return await self._paid_once(digest, offer, lambda: account.call(provider.ask, sent))
+        return await self._paid_once(
+            digest,
+            offer,
+            lambda: account.call(provider.ask, sent),
+            lambda answer: _is_as_asked(request.response_schema, answer.text),
+        )
 
     async def _paid_once(
-        self, digest: str, offer: Offer, ask: Callable[[], Awaitable[ModelAnswer]]
+        self,
+        digest: str,
+        offer: Offer,
+        ask: Callable[[], Awaitable[ModelAnswer]],
+        usable: Callable[[ModelAnswer], bool],
     ) -> ModelAnswer:
-        """Return the answer that was paid for before, or ask and keep what comes."""
+        """Return a usable answer that was paid for before, or ask and keep what comes."""
         paid = await anyio.to_thread.run_sync(self._store.answers.paid, [digest])
-        if digest in paid:
+        if digest in paid and usable(paid[digest].answer):
             return _paid_before(paid[digest].answer)
         answer = await ask()
         response = Response(
@@ -107,7 +117,7 @@ class Judges:
             return ModelAnswer(text=_packed(found.vectors[0]), usage=found.usage)
 
         digest = embedding_digest(offer, text, provider=provider)
-        return await self._paid_once(digest, offer, lambda: account.call(embed, text))
+        return await self._paid_once(digest, offer, lambda: account.call(embed, text), lambda _: True)
 
     def cost_of(self, name: str, answer: ModelAnswer) -> Decimal | None:
         """Return what this answer of the offer cost in US dollars: 0 for one that was paid for before."""
@@ -115,6 +125,19 @@ class Judges:
             return Decimal(0)
         price = self._prices.get(name)
         return None if price is None else cost_usd(answer.usage, price)
+
+
+def _is_as_asked(schema: JSON, text: str) -> bool:
+    """Return whether a text is JSON with the fields that its schema requires; True without a schema."""
+    if not isinstance(schema, Mapping):
+        return True
+    required = schema.get("required")
+    fields = required if isinstance(required, Sequence) else ()
+    try:
+        value = parse_json(considered(text))
+    except NoJsonError:
+        return False
+    return isinstance(value, Mapping) and all(name in value for name in fields)
 
 
 def _paid_before(answer: ModelAnswer) -> ModelAnswer:
