@@ -112,6 +112,8 @@ class Worker:
         self.gateway.is_ready = False
         if self._server is not None:
             self._server.close()
+        for _ in range(3):  # a connection that was just accepted is known some turns later
+            await asyncio.sleep(0)
         self.edge.drain()
         try:
             async with asyncio.timeout(patience_s):
