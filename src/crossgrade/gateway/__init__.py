@@ -1,6 +1,8 @@
 """The data plane: one process a core between clients and providers."""
 
 from crossgrade.gateway._messages import (
+    ADMIN,
+    DENIED,
     NANO,
     Ack,
     Ask,
@@ -29,6 +31,8 @@ from crossgrade.gateway._messages import (
 from crossgrade.gateway.settings import GatewaySettings, Target, read_settings, write_settings
 
 __all__ = [
+    "ADMIN",
+    "DENIED",
     "NANO",
     "Ack",
     "Ask",

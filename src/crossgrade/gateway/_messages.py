@@ -17,7 +17,17 @@ NANO = 1_000_000_000
 """Billionths in a dollar."""
 
 Reason = Literal[
-    "policy", "keep", "expired", "canary", "fallback", "unknown_fact", "header", "direct", "shadow", "none"
+    "policy",
+    "keep",
+    "expired",
+    "canary",
+    "fallback",
+    "unknown_fact",
+    "too_long",
+    "header",
+    "direct",
+    "shadow",
+    "none",
 ]
 """Why a request went to its target; `none`: it went nowhere."""
 
@@ -113,14 +123,25 @@ class ShadowPair(msgspec.Struct, kw_only=True, omit_defaults=True):
     store_text: bool = True
 
 
+ADMIN = "admin"
+"""Stands for a key in feedback that came through the admin API."""
+
+DENIED = "denied"
+"""What `Done` says of feedback on a response of somebody else."""
+
+
 class Outcome(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """Feedback on one response: `value` in [0, 1] under a `name`; `response_id` may be our request id."""
+    """Feedback on one response: `value` in [0, 1] under a `name`; `response_id` may be our request id.
+
+    `key` and `team` are the reporter's.
+    """
 
     response_id: str
     name: str
     value: float
     at: float
     key: str = ""
+    team: str = ""
 
 
 class LeaseId(msgspec.Struct, frozen=True, array_like=True, gc=False):

@@ -1,5 +1,6 @@
 """Who asks: API keys, verified tokens, tiers."""
 
+from crossgrade.identity._claims import is_subject
 from crossgrade.identity._text import NewKey, is_key, new_key
 from crossgrade.identity.access import authenticate, check_route
 from crossgrade.identity.issuers import (
@@ -36,6 +37,7 @@ __all__ = [
     "check_route",
     "fetch_jwks",
     "is_key",
+    "is_subject",
     "jwks_bytes",
     "keyring_bytes",
     "new_key",

@@ -16,6 +16,7 @@ LEEWAY_S = 10
 MAX_SUBJECT = 256
 MAX_TEAM = 64
 
+_SUBJECT = "user-"
 _ID_TOKEN_CLAIMS = ("nonce", "at_hash", "c_hash", "s_hash")
 
 
@@ -83,6 +84,11 @@ def claim_at(claims: JSON, path: str) -> JSON:
     return None
 
 
+def is_subject(principal_id: str) -> bool:
+    """Tell whether a caller's id stands for the subject of a token; ids of keys have no such form."""
+    return principal_id.startswith(_SUBJECT)
+
+
 def refused(message: str, reason: str) -> AccessError:
     """Make the refusal of a token."""
     return AccessError(message, reason=reason, hint="get a new access token from the issuer")
@@ -126,7 +132,7 @@ def _check_kind(claims: Mapping[str, Any]) -> None:
 
 def _pseudonym(claims: Mapping[str, Any]) -> str:
     """Return a short name for the subject that records may hold and metrics do not."""
-    return "user-" + sha256(f"{claims['iss']}\0{claims['sub']}".encode()).hexdigest()[:16]
+    return _SUBJECT + sha256(f"{claims['iss']}\0{claims['sub']}".encode()).hexdigest()[:16]
 
 
 def _team(claims: Mapping[str, Any], rule: TierRule) -> str:

@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from crossgrade import __version__
 from crossgrade.errors import CrossgradeError, UsageError
-from crossgrade.gateway import GatewaySettings, Outcome
+from crossgrade.gateway import ADMIN, GatewaySettings, Outcome
 from crossgrade.identity import KeyLimit, KeyRecord, NewKey
 from crossgrade.project import Project, RouteState
 from crossgrade.routing import RouteTable, route_table_digest
@@ -158,7 +158,7 @@ class _Admin:
     async def feedback(self, request: Request) -> Response:
         body = await _read(request, FeedbackBody)
         now = datetime.now(UTC).timestamp()
-        outcome = Outcome(response_id=body.response_id, name=body.name, value=body.value, at=now, key="admin")
+        outcome = Outcome(response_id=body.response_id, name=body.name, value=body.value, at=now, key=ADMIN)
         await report(self._settings.keeper, outcome)
         return _json({"kept": True}, status=201)
 

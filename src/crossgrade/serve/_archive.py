@@ -5,17 +5,23 @@ from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
-from crossgrade.errors import CrossgradeError, StoreError
-from crossgrade.gateway import Keep, Report, RequestRecord
+from crossgrade.errors import AccessError, CrossgradeError, StoreError
+from crossgrade.gateway import DENIED, Keep, Report, RequestRecord
 
 if TYPE_CHECKING:
     from crossgrade.store import Pair, Store
 
 _MOST_AT_ONCE = 100
+_REPORTS_AT_ONCE = 4
+"""Each report may search the request log; pairs do not wait for many of them."""
+
 _REMEMBERED = 2_000
 _MOST_ALARMS = 10_000
+
+
+_Waiting: TypeAlias = tuple[Keep | Report, asyncio.Future[str | None]]
 
 
 class Archive:
@@ -30,14 +36,15 @@ class Archive:
         self._find = find
         self._store: Store | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="archive")
-        self._waiting: deque[tuple[Keep | Report, asyncio.Future[str | None]]] = deque()
+        self._pairs: deque[_Waiting] = deque()
+        self._reports: deque[_Waiting] = deque()
         self._kept: deque[str] = deque(maxlen=_REMEMBERED)
         self._writing: asyncio.Task[None] | None = None
 
     async def keep(self, message: Keep | Report) -> str | None:
         """Commit a pair or feedback; returns what was wrong, None when it is in the store."""
         done: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
-        self._waiting.append((message, done))
+        (self._pairs if isinstance(message, Keep) else self._reports).append((message, done))
         if self._writing is None or self._writing.done():
             self._writing = asyncio.create_task(self._write())
         return await done
@@ -53,8 +60,8 @@ class Archive:
 
     async def _write(self) -> None:
         loop = asyncio.get_running_loop()
-        while self._waiting:
-            group = [self._waiting.popleft() for _ in range(min(len(self._waiting), _MOST_AT_ONCE))]
+        while self._pairs or self._reports:
+            group = _first(self._pairs, _MOST_AT_ONCE) + _first(self._reports, _REPORTS_AT_ONCE)
             messages = [message for message, _ in group]
             answers = await loop.run_in_executor(self._thread, self._commit, messages)
             for (_, done), answer in zip(group, answers, strict=True):
@@ -82,6 +89,8 @@ class Archive:
                 self._open().feedback.append(stored_feedback(message.outcome, self._find))
             elif message.id not in self._kept:
                 self._keep_once(stored_pair(message.id, message.pair))
+        except AccessError:
+            return DENIED
         except (CrossgradeError, OSError) as error:
             return str(error)
         return None
@@ -116,6 +125,10 @@ class Archive:
     def _close(self) -> None:
         if self._store is not None:
             self._store.close()
+
+
+def _first(waiting: deque[_Waiting], most: int) -> list[_Waiting]:
+    return [waiting.popleft() for _ in range(min(len(waiting), most))]
 
 
 def _just_before(identifier: str) -> str:

@@ -8,8 +8,8 @@ from decimal import Decimal
 import msgspec
 
 from crossgrade.domain import ModelAnswer, ModelRequest
-from crossgrade.errors import ProviderError
-from crossgrade.gateway import Outcome, RequestRecord, ShadowAnswer, ShadowPair
+from crossgrade.errors import AccessError, ProviderError
+from crossgrade.gateway import ADMIN, Outcome, RequestRecord, ShadowAnswer, ShadowPair
 from crossgrade.store import Feedback, Pair, PairAnswer
 from crossgrade.wire import FLAVOURS, SseReader
 from crossgrade.workloads import redact_body, redact_text
@@ -39,9 +39,15 @@ def stored_pair(identifier: str, pair: ShadowPair) -> Pair:
 
 
 def stored_feedback(outcome: Outcome, find: Callable[[str], RequestRecord | None]) -> Feedback:
-    """Return feedback with what the request log knows of the response, which may be nothing."""
+    """Return feedback with what the request log knows of the response, which may be nothing.
+
+    Raises AccessError where the response is known and neither the reporter's nor their team's: request
+    ids can be guessed, and outcomes take routes back.
+    """
     record = find(outcome.response_id)
     at = datetime.fromtimestamp(outcome.at, UTC)
+    if record is not None and not _may_report(outcome, record):
+        raise AccessError("the response is another caller's", reason="feedback_denied", status=403)
     if record is None:
         return Feedback(response_id=outcome.response_id, name=outcome.name, value=outcome.value, at=at)
     return Feedback(
@@ -55,6 +61,11 @@ def stored_feedback(outcome: Outcome, find: Callable[[str], RequestRecord | None
         probability=record.probability,
         at=at,
     )
+
+
+def _may_report(outcome: Outcome, record: RequestRecord) -> bool:
+    is_team = outcome.team != "" and outcome.team == record.team
+    return is_team or outcome.key in (record.key, ADMIN)
 
 
 def _stored_answer(sent: ShadowAnswer, *, is_text: bool, keep_text: bool) -> PairAnswer:

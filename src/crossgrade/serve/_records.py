@@ -127,7 +127,9 @@ class RecordFiles:
 
     def find(self, identifier: str) -> RequestRecord | None:
         """Return the newest record with this request or response id, looking through the newest GiB."""
-        wanted = msgspec.json.encode(identifier)
+        text = msgspec.json.encode(identifier)
+        # Under their names only: any other word of the log would be found in every line.
+        wanted = (b'"id":' + text, b'"response_id":' + text)
         searched = 0
         for path in reversed(self._paths()):
             size = path.stat().st_size
@@ -209,15 +211,14 @@ def _settled(path: Path, begin: int, end: int) -> Iterator[Settled]:
             at = content.find(_MARK, newline, end)
 
 
-def _find(path: Path, wanted: bytes, identifier: str) -> RequestRecord | None:
+def _find(path: Path, wanted: tuple[bytes, ...], identifier: str) -> RequestRecord | None:
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        at = content.rfind(wanted)
-        while at >= 0:
-            start = content.rfind(b"\n", 0, at) + 1
-            line = content[start : content.find(b"\n", at)]
-            if not line.startswith(_MARK):
-                record = _record_decoder.decode(line)
-                if identifier in (record.id, record.response_id) and not record.shadow:
-                    return record
-            at = content.rfind(wanted, 0, start)
+        end = len(content)
+        while (at := max(content.rfind(each, 0, end) for each in wanted)) >= 0:
+            end, newline = content.rfind(b"\n", 0, at) + 1, content.find(b"\n", at)
+            if newline < 0:
+                continue  # it is still being written
+            record = _record_decoder.decode(content[end:newline])
+            if identifier in (record.id, record.response_id) and not record.shadow:
+                return record
     return None

@@ -24,6 +24,7 @@ import msgspec
 from crossgrade.domain import LimitUnit
 from crossgrade.errors import CrossgradeError, StoreError
 from crossgrade.gateway import (
+    DENIED,
     NANO,
     Ack,
     Ask,
@@ -44,6 +45,7 @@ from crossgrade.gateway import (
     Welcome,
     read_settings,
 )
+from crossgrade.identity import is_subject
 from crossgrade.serve._accounts import Accounts
 from crossgrade.serve._archive import Archive
 from crossgrade.serve._counting import Counting, keeper_name
@@ -103,6 +105,7 @@ class Keeper:
         self._background: set[asyncio.Task[None]] = set()
         self._warned: dict[str, float] = {}
         self._all_resumed = asyncio.Event()
+        self._scrapes: list[tuple[Scrape, _Writer]] = []
         self._ticks = 0
 
     async def run(self) -> None:
@@ -214,7 +217,9 @@ class Keeper:
                 if self._accounts.workers >= self._settings.serving.workers:
                     self._all_resumed.set()
             case Scrape():
-                self._spawn(self._scraped(message, writer))
+                self._scrapes.append((message, writer))
+                if len(self._scrapes) == 1:  # those that come meanwhile get the same text
+                    self._spawn(self._scraped())
             case Survey():
                 text = _encoder.encode(self._survey()).decode()
                 _send(writer, Done(message.number, text=text))
@@ -244,23 +249,29 @@ class Keeper:
         error = await self._archive.keep(message)
         if error is None and isinstance(message, Keep):
             self._meter.add("crossgrade.gateway.pairs", message.pair.route)
-        elif error is not None:
+        elif error not in (None, DENIED):
             self._warn("archive", StoreError(error))
         _send(writer, Done(message.number, error=error))
 
     # Metrics and state.
 
-    async def _scraped(self, message: Scrape, writer: _Writer) -> None:
+    async def _scraped(self) -> None:
+        alarms = await self._archive.alarms()
+        scrapes, self._scrapes = self._scrapes, []
         self._meter.set("crossgrade.workers", value=float(len(self._writers)))
         for name in ("crossgrade.limit.cap", "crossgrade.limit.spent"):
             self._meter.clear(name)
         for lease, cap, spent in self._accounts.known():
+            if is_subject(lease.match):
+                continue  # people have no series
             labels = (lease.scope, lease.match, lease.unit, str(lease.window_s))
             self._meter.set("crossgrade.limit.cap", *labels, value=_shown(lease.unit, cap))
             self._meter.set("crossgrade.limit.spent", *labels, value=_shown(lease.unit, spent))
-        for (route, kind), count in (await self._archive.alarms()).items():
+        for (route, kind), count in alarms.items():
             self._meter.set("crossgrade.watch.alarms", route, kind, value=float(count))
-        _send(writer, Done(message.number, text=self._meter.text()))
+        text = self._meter.text()
+        for message, writer in scrapes:
+            _send(writer, Done(message.number, text=text))
 
     def _survey(self) -> dict[str, Any]:
         limits = [

@@ -15,8 +15,9 @@ from uuid import uuid4
 import pytest
 
 from crossgrade.domain import Limit
-from crossgrade.gateway import Outcome, RequestRecord, ShadowAnswer, ShadowPair
+from crossgrade.gateway import ADMIN, DENIED, Outcome, RequestRecord, ShadowAnswer, ShadowPair
 from crossgrade.gateway._limits import Hold, Refusal
+from crossgrade.identity import Principal
 from crossgrade.routing import Policy, Route, RouteTable
 from crossgrade.store import Budgets, Store
 from tests.unit.serve.driving import Machine, Worker, run, until
@@ -237,6 +238,62 @@ def test_feedback_finds_its_response_in_the_request_log(machines: Make) -> None:
             ("chatcmpl-8", "candidate", 0.25),
             ("nobody", None, None),
         ]
+
+
+def test_feedback_counts_from_the_key_that_got_the_response_or_its_team(machines: Make) -> None:
+    """Request ids can be guessed, and outcomes take routes back."""
+    machine = machines()
+    reporters = {("k-1", ""): None, ("k-2", ""): DENIED, ("k-2", "blue"): None, ("k-1", "red"): None}
+    reporters |= {(ADMIN, ""): None, ("", ""): DENIED, ("k-2", "red"): DENIED}
+
+    async def use() -> None:
+        async with machine.worker() as worker:
+            worker.keeper.record(_record(1, key="k-1", team="blue"))
+            worker.keeper.record(_record(2, key="k-1"))
+            await _written(worker)
+            for number, ((key, team), wanted) in enumerate(reporters.items()):
+                outcome = Outcome(
+                    response_id="req-1", name=f"n{number}", value=1.0, at=time.time(), key=key, team=team
+                )
+                assert await _report(worker, outcome) == wanted
+            nobodys = Outcome(response_id="req-2", name="solved", value=0.0, at=time.time(), key="k-2")
+            assert await _report(worker, nobodys) == DENIED
+
+    run(use())
+    with closing(sqlite3.connect(machine.folder / "crossgrade.db")) as database:
+        assert database.execute("SELECT count(*) FROM feedback").fetchone() == (4,)
+
+
+def test_metrics_name_no_subject_of_a_token_and_are_written_once_for_all_who_ask(machines: Make) -> None:
+    machine = machines(A_DOLLAR)
+
+    async def use() -> None:
+        async with machine.worker() as worker:
+            loop = asyncio.get_running_loop()
+            for who in (Principal(id="user-0123456789abcdef"), Principal(id="k-1")):
+                outcome: asyncio.Future[Hold | Refusal] = loop.create_future()
+                counters = worker.limits.resolve(who, "support")
+                if (hold := worker.limits.reserve(counters, 0.25, 0, outcome.set_result)) is None:
+                    hold = await outcome
+                assert isinstance(hold, Hold)
+                worker.limits.settle(hold, 0.25, 0)
+            await _written(worker)
+            texts: list[asyncio.Future[str | None]] = [loop.create_future() for _ in range(20)]
+            for text in texts:
+                worker.keeper.metrics_text(text.set_result)
+            for text in texts:
+                said = await text
+                assert said is not None
+                assert 'crossgrade_match="k-1"' in said
+                assert "user-" not in said
+
+    run(use())
+
+
+async def _report(worker: Worker, outcome: Outcome) -> str | None:
+    said: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
+    worker.keeper.feedback(outcome, said.set_result)
+    return await said
 
 
 def test_metrics_add_up_over_workers(machines: Make) -> None:
