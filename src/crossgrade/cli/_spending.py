@@ -34,11 +34,14 @@ class Dollars(click.ParamType[Decimal]):
 def estimate_words(estimate: "RunEstimate") -> str:
     """Return samples, calls and dollars of a run in one line."""
     low, high = estimate.calls
-    calls = f"{estimate.samples:,} samples, {low:,} to {high:,} calls"
+    span = f"{high:,}" if low == high else f"{low:,} to {high:,}"
+    scorer = "" if estimate.scorer_model is None else f" and those of the scorer to {estimate.scorer_model}"
+    calls = f"{estimate.samples:,} samples, {span} calls{scorer}"
     if estimate.cost_usd is None:
         return f"{calls}, cost unknown: a price is missing"
     cheap, dear = estimate.cost_usd
-    return f"{calls}, ${cheap:.4f} to ${dear:.4f} (no tokenizer: bytes over 2.5 to 6)"
+    left_out = "" if estimate.scorer_model is None else " without the scorer's"
+    return f"{calls}, ${cheap:.4f} to ${dear:.4f}{left_out} (no tokenizer: bytes over 2.5 to 6)"
 
 
 def confirm(estimate: "RunEstimate", *, go_on: bool) -> None:

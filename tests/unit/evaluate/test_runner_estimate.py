@@ -4,7 +4,7 @@ from decimal import Decimal
 
 import pytest
 
-from crossgrade.domain import GenerationSettings, PromptTemplate, Variant
+from crossgrade.domain import GenerationSettings, PromptTemplate, ScorerSpec, Variant
 from crossgrade.errors import DataError
 from crossgrade.evaluate import estimate_run
 from crossgrade.store import Store
@@ -30,6 +30,12 @@ def test_a_sequential_run_may_need_a_fifth_of_the_calls() -> None:
     assert estimate.calls == (20, 100)
     fixed = estimate_run(workload(mode="fixed"), dataset(50), prices=PRICES)
     assert estimate.cost_usd == (fixed.cost_usd[0] / 5, fixed.cost_usd[1])
+
+
+def test_a_scorer_that_asks_a_model_is_named_and_left_out() -> None:
+    judged = workload(scorer=ScorerSpec(kind="judge", options={"model": "big", "criteria": "Correct."}))
+    assert estimate_run(judged, dataset(5), prices=PRICES).scorer_model == "big"
+    assert estimate_run(workload(), dataset(5), prices=PRICES).scorer_model is None
 
 
 def test_an_unknown_price_makes_the_total_unknown_not_zero() -> None:

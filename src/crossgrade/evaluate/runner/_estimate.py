@@ -42,17 +42,18 @@ class CallEstimate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunEstimate:
-    """What a run will ask and cost, without a judge's share; pairs are (low, high).
+    """What a run will ask and cost, without its scorer's share; pairs are (low, high).
 
     The low ends take an early verdict (a fixed design has none), few tokens and short answers,
     the high ends every planned call, many tokens and the longest answers allowed. `cost_usd` is
-    None when a price is unknown.
+    None when a price is unknown. `scorer_model` is what the scorer asks, whose calls are left out.
     """
 
     samples: int
     calls: tuple[int, int]
     cost_usd: tuple[Decimal, Decimal] | None
     models: tuple[CallEstimate, ...]
+    scorer_model: str | None = None
 
 
 def estimate_run(
@@ -87,6 +88,7 @@ def estimate_run(
         calls=(math.ceil(calls * early), calls),
         cost_usd=(low_usd, high_usd) if len(costs) == len(models) else None,
         models=models,
+        scorer_model=None if (asked := workload.scorer.options.get("model")) is None else str(asked),
     )
 
 
