@@ -152,7 +152,7 @@ def box_row(box: "BoxBill", columns: Iterable[str], *, saves: Decimal | None) ->
     said = {
         "offer": box.name,
         "$/month": usd(month.value),
-        "interval": None if month.low is None else f"{usd(month.low)} to {usd(month.high)}",
+        "interval": f"{usd(month.low)} to {usd(month.high)}" if month.low != month.high else None,
         "$/M tokens": usd(box.per_mtok_usd),
         "mostly": None if busy is None else f"idle {max(0.0, 1 - busy):.0%}",
         "saves": usd(saves),
@@ -186,8 +186,3 @@ def _tokens(count: float | Decimal) -> str:
     """Return a number of tokens in millions or billions."""
     value = float(count)
     return f"{value / 1e9:,.3g}B" if value >= 1e9 else f"{value / 1e6:,.3g}M"
-
-
-def _rent(box: "BoxBill") -> str | None:
-    gpus = None if box.boxes is None else box.boxes * box.gpus
-    return None if gpus is None else f"{gpus} GPUs at ${box.usd_per_gpu_hour} an hour"

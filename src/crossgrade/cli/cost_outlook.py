@@ -103,6 +103,7 @@ def _look(
     import numpy as np
 
     from crossgrade.economics.outlook import (
+        SCENARIOS,
         SIDES,
         STRATEGIES,
         TOLERANCES,
@@ -151,9 +152,17 @@ def _look(
         "scenarios": scenario_outcomes(
             assumptions, seed=seed, paths=fewer, months=months, tolerance=tolerance
         ),
+        "scenario_assumptions": SCENARIOS,
         "shrunk_markets": shrunk_markets(),
         "commitments": [
-            commitment_risk(assumptions, years=years, usd_per_gpu_hour=float(rent), seed=seed, paths=fewer)
+            commitment_risk(
+                assumptions,
+                years=years,
+                usd_per_gpu_hour=float(rent),
+                seed=seed,
+                paths=fewer,
+                tolerance=tolerance,
+            )
             for years in (1, 3)
         ],
     }
@@ -176,6 +185,9 @@ def _show(found: dict[str, Any], tolerance: float, months: int) -> None:
         f" costs over {tolerance:.0%} more than the best, or is gone"
     )
     note(f"choosing open or closed lasts longer than choosing a model: even odds {kept}")
+    for scenario in found["scenario_assumptions"]:
+        changes = ", ".join(f"{name} {value:g}" for name, value in scenario.changes.items())
+        note(f"{scenario.name}: {scenario.why} (closed labs {scenario.strategy}; {changes})")
     note(
         "spend is against that on closed APIs today; intervals hold 80 % of paths;"
         " ablation and scenarios share a seed"

@@ -6,6 +6,7 @@ from functools import lru_cache
 from itertools import product
 
 import numpy as np
+from numpy.typing import NDArray
 
 from crossgrade.economics.outlook._assumptions import (
     SIDES,
@@ -271,44 +272,37 @@ class CommitmentRisk:
     cheaper_rent: float
 
 
-RENT_VOLATILITY = 0.35
-"""Standard deviation a year of the logarithm of rent; an H100 rose by 40 % in five months of 2025-26."""
-
-RENT_DRIFT = -0.10
-"""Drift a year of the logarithm of rent for the same chip: assumed."""
-
-DISCOUNTS = {1: 0.20, 3: 0.45}
-"""What commitments take off the hourly price: 2.95 on demand against 2.35 for a year; three years assumed."""
-
-
 def commitment_risk(
-    assumptions: Assumptions, *, years: int, usd_per_gpu_hour: float, seed: int, paths: int = 10_000
+    assumptions: Assumptions,
+    *,
+    years: int,
+    usd_per_gpu_hour: float,
+    seed: int,
+    paths: int = 10_000,
+    tolerance: float = DEFAULT_TOLERANCE,
 ) -> CommitmentRisk:
     """Return what a commitment of 1 or 3 years risks where open weights on own GPUs are best today.
 
     Only paths on which an open offer is within the tolerance of the best at month 0 count.
     """
-    if years not in DISCOUNTS:
+    a = assumptions
+    discounts = {1: a.discount_1_year, 3: a.discount_3_years}
+    if years not in discounts:
         raise UsageError(f"a commitment of {years} years", hint="1 or 3")
     if not usd_per_gpu_hour > 0:
         raise UsageError(f"{usd_per_gpu_hour:g} dollars a GPU-hour", hint="give a price above 0")
     months = 12 * years
     rng = np.random.default_rng(seed)
-    world = simulate(assumptions, rng, paths=paths, months=months, choice="open")
-    camp = world.camp_ratio[world.camp_ratio[:, 0] <= 1 + DEFAULT_TOLERANCE]
+    world = simulate(a, rng, paths=paths, months=months, choice="open")
+    camp = world.camp_ratio[world.camp_ratio[:, 0] <= 1 + tolerance]
     if not len(camp):
         raise UsageError(
             "open weights are best on no path", hint="change price_open or the difficulty of the work"
         )
-    paths = len(camp)
-    shocks = rng.standard_normal((paths, months)) * RENT_VOLATILITY / np.sqrt(12)
-    rent = usd_per_gpu_hour * np.exp(np.cumsum(shocks + RENT_DRIFT / 12, axis=1))
-    # GPUs run whatever open model is best by then, and are let go when none was good enough for a quarter.
-    away = camp[:, 1:] > 1 + DEFAULT_TOLERANCE
-    quarter = np.zeros_like(away)
-    quarter[:, 2:] = away[:, 2:] & away[:, 1:-1] & away[:, :-2]
-    needed = ~np.maximum.accumulate(quarter, axis=1)
-    committed = usd_per_gpu_hour * (1 - DISCOUNTS[years])
+    shocks = rng.standard_normal((len(camp), months)) * a.rent_volatility / np.sqrt(12)
+    rent = usd_per_gpu_hour * np.exp(np.cumsum(shocks + a.rent_drift / 12, axis=1))
+    needed = _needed(camp[:, 1:] > 1 + tolerance, round(a.give_up_months))
+    committed = usd_per_gpu_hour * (1 - discounts[years])
     flexible = (rent * needed).sum(axis=1)
     share = committed * months / np.maximum(flexible, 1e-9) - 1
     low, high = np.quantile(share, [0.1, 0.9])
@@ -322,3 +316,17 @@ def commitment_risk(
         left_early=float((~needed[:, -1]).mean()),
         cheaper_rent=float((rent[:, -1] < committed).mean()),
     )
+
+
+def _needed(away: NDArray[np.bool_], patience: int) -> NDArray[np.bool_]:
+    """Return in which months GPUs are still needed: whatever open model is best by then runs on them.
+
+    They are let go for good after `patience` months in a row in which none was good enough.
+    """
+    streak = np.zeros(len(away), dtype=np.int64)
+    needed = np.ones_like(away)
+    for month in range(away.shape[1]):
+        streak = np.where(away[:, month], streak + 1, 0)
+        before = needed[:, month - 1] if month else True
+        needed[:, month] = before & (streak < patience)
+    return needed

@@ -35,6 +35,9 @@ class Assumptions:
     closed_jump: float = _fitted(1.6, "points by which a record is beaten, mean of an exponential", 0, 100)
     open_jump: float = _fitted(2.3, "the same for open weights", 0, 100)
     gap: float = _fitted(7.0, "points between the records, mean of the index's last year", -50, 100)
+    teacher_lag: float = _fitted(
+        5.5, "months since the closed record first reached the open one, mean over the index", 0, 60
+    )
     closed_cuts: float = _fitted(0.15, "price cuts a year of one closed offer", 0, 50)
     open_cuts: float = _fitted(0.2, "price cuts a year of one open offer", 0, 50)
     closed_rises: float = _fitted(0.03, "price rises a year of one closed offer", 0, 50)
@@ -59,7 +62,9 @@ class Assumptions:
 
     spend_elasticity: float = _assumed(0.3, "release rate against R&D spend, in logarithms", 0, 2)
     builder_gain: float = _assumed(0.15, "more releases for ten points of the best model that helps", 0, 5)
-    teacher_pull: float = _assumed(1.0, "how much an open jump grows with the gap to its teacher", 0, 5)
+    teacher_pull: float = _assumed(
+        1.0, "how an open jump grows with the gap to its teacher, teacher_lag months ago", 0, 5
+    )
     research_share: float = _assumed(0.35, "share of closed margins that goes into R&D", 0, 1)
 
     device_ceiling: float = _assumed(0.35, "share of easy work that device defaults take in the end", 0, 1)
@@ -68,9 +73,21 @@ class Assumptions:
         -2.0, "work this far above today's median is still done on devices", -50, 50
     )
     open_capture: float = _assumed(0.04, "share a month of movable work that moves to open hosts", 0, 1)
+    open_at_once: float = _assumed(0.3, "share of movable work that is on open hosts from the start", 0, 1)
     growth: float = _assumed(0.7, "growth a year of the logarithm of all tokens", -5, 5)
     price_elasticity: float = _assumed(0.5, "volume against price, in logarithms", 0, 3)
     open_stop: float = _assumed(0.10, "chance a year that the sponsor of open weights stops", 0, 10)
+    cut_price: float = _assumed(0.5, "`cut`: closed prices of new models, against holding", 0.01, 1)
+    special_price: float = _assumed(1.5, "`specialise`: closed prices of new models", 0.1, 10)
+    special_focus: float = _assumed(1.2, "`specialise`: closed jumps, on the hard work they keep", 0.1, 10)
+
+    rent_volatility: float = _assumed(
+        0.35, "deviation a year of the logarithm of rent: an H100 rose 40 % in five months of 2025-26", 0, 5
+    )
+    rent_drift: float = _assumed(-0.10, "drift a year of the logarithm of rent for the same chip", -5, 5)
+    discount_1_year: float = _assumed(0.20, "off the hourly rent for a year: 2.95 against 2.35", 0, 0.99)
+    discount_3_years: float = _assumed(0.45, "off the hourly rent for three years", 0, 0.99)
+    give_up_months: float = _assumed(3.0, "months without a good open model after which GPUs go", 1, 120)
 
     tokens: float = _assumed(2000.0, "tokens of one request", 1, 1e8)
     loss_low: float = _assumed(0.002, "least loss of a failed request in dollars", 0)
@@ -115,6 +132,7 @@ def from_history(history: History) -> Assumptions:
         closed_jump=closed.jump_points,
         open_jump=opened.jump_points,
         gap=history.gap_points,
+        teacher_lag=history.lag_months,
         closed_cuts=closed.cuts_per_year,
         open_cuts=opened.cuts_per_year,
         closed_rises=closed.rises_per_year,

@@ -38,11 +38,15 @@ class CampHistory:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class History:
-    """Both camps, and the mean gap between their records in the last year of the index."""
+    """Both camps, the mean gap between their records in the last year of the index, and the open lag.
+
+    `lag_months` is how long ago, on average over the index, the closed record first reached the open one.
+    """
 
     closed: CampHistory
     open: CampHistory
     gap_points: float
+    lag_months: float
     capability_until: date
     prices_until: date
 
@@ -84,6 +88,7 @@ def fit_history(capability_csv: str, rates_csv: str) -> History:
         closed=camps["proprietary"],
         open=camps["open-weight"],
         gap_points=_gap(releases["proprietary"], releases["open-weight"]),
+        lag_months=_lag(releases["proprietary"], releases["open-weight"]),
         capability_until=max(rows[-1][0] for rows in releases.values()),
         prices_until=until,
     )
@@ -168,6 +173,22 @@ def _gap(closed: Sequence[tuple[date, float]], opened: Sequence[tuple[date, floa
         if best[0] is not None and best[1] is not None:
             gaps.append(best[0] - best[1])
     return sum(gaps) / len(gaps) if gaps else 0.0
+
+
+def _lag(closed: Sequence[tuple[date, float]], opened: Sequence[tuple[date, float]]) -> float:
+    """Mean months, over the months with both camps, since the closed record first reached the open one.
+
+    Where open weights are ahead it counts as none.
+    """
+    days_per_month = DAYS_PER_YEAR / 12
+    start, end = max(closed[0][0], opened[0][0]), min(closed[-1][0], opened[-1][0])
+    lags = []
+    for back in range(int((end - start).days / days_per_month) + 1):
+        day = date.fromordinal(end.toordinal() - round(back * days_per_month))
+        best = max(score for released, score in opened if released <= day)
+        reached = next((released for released, score in closed if score >= best), day)
+        lags.append(max(0, (day - reached).days) / days_per_month)
+    return sum(lags) / len(lags) if lags else 0.0
 
 
 def _middle(ratios: Sequence[float]) -> float:

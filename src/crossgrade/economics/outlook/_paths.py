@@ -7,7 +7,8 @@ record. Three sides act on this and on each other, and each can be switched off:
 - efficiency: what a token costs to serve falls with architecture and chips, and new models are
   priced lower; without it prices of new models stay.
 - recursion: releases come faster with R&D spend and with the best model that can help to build the
-  next; an open jump grows with the gap to the closed teacher it trails. Without it rates stay.
+  next; an open jump grows with the gap to the closed teacher that it trails by a lag. Without it
+  rates and jumps stay.
 - distribution: device defaults take easy work from below, open hosts movable work from above; what
   is left of closed margins funds R&D. Without it volume stays where it is cheapest.
 """
@@ -108,11 +109,12 @@ class _World:
             :, None
         ]
         self.record = np.stack([np.zeros(paths), np.full(paths, -a.gap)]).astype(np.float32)
-        cut = 0.5 if strategy == "cut" else 1.0
-        dear = 1.5 if strategy == "specialise" else 1.0
+        cut = a.cut_price if strategy == "cut" else 1.0
+        dear = a.special_price if strategy == "specialise" else 1.0
         self.level = np.zeros((2, paths), dtype=np.float32)  # logarithm of new models' prices, against today
         self.level[CLOSED] += np.log(cut * dear)
         self.listed = np.array([[a.price_closed, a.price_closed_small], [a.price_open, a.price_open_small]])
+        self.closed_records = [self.record[CLOSED].copy()]  # by month
         self.supplied = np.ones(paths, dtype=bool)  # whether open weights still come
         self.research = np.ones(paths, dtype=np.float32)  # R&D spend against month 0
         self.offers = 4 + 4 * months
@@ -182,7 +184,7 @@ class _World:
         self.total[at] = self._total(quality, self.price[at])
         # The market sees the newest model of each kind, without following single delistings.
         seen = np.where(there, price, _FAR).astype(np.float32)
-        fails = 1 / (1 + np.exp(np.float32(a.slope) * (quality[None] - self.work[:, None])))
+        fails = _failing(a.slope, quality[None] - self.work[:, None])
         cost = seen[None] * np.float32(a.tokens / 1e6) + self.typical_loss * fails
         better = cost < self.best_by_work[camp]
         self.best_by_work[camp] = np.where(better, cost, self.best_by_work[camp])
@@ -191,13 +193,12 @@ class _World:
     def _total(self, quality: Floats, price: Floats) -> Floats:
         """Cost of a request on each path's own workload: tokens, and failures."""
         a = self.a
-        fails = 1 / (1 + np.exp(np.float32(a.slope) * (quality - self.hardness[:, 0])))
+        fails = _failing(a.slope, quality - self.hardness[:, 0])
         return np.asarray(price * np.float32(a.tokens / 1e6) + self.loss[:, 0] * fails, dtype=np.float32)
 
     def _release(self, month: int) -> None:
         a, rng = self.a, self.rng
         self.supplied &= rng.random(self.n) >= -np.expm1(-a.open_stop / 12)
-        gap = self.record[CLOSED] - self.record[OPEN]
         if "efficiency" in self.sides:
             floor = np.log(np.float32(a.unit_cost / a.price_open_small)) - np.float32(
                 a.efficiency * month / 12
@@ -209,19 +210,19 @@ class _World:
             (CLOSED, a.closed_releases, a.closed_record_share, a.closed_jump),
             (OPEN, a.open_releases, a.open_record_share, a.open_jump),
         ):
-            speed, pull = np.ones(self.n, dtype=np.float32), np.float32(1.0)
+            speed = pull = np.ones(self.n, dtype=np.float32)
             if "recursion" in self.sides:
                 speed = (1 + np.float32(a.builder_gain) * np.maximum(best, 0) / 10).astype(np.float32)
                 if camp == CLOSED:
                     speed *= np.clip(self.research, 0.05, 20) ** np.float32(a.spend_elasticity)
                 elif a.gap > 0:
-                    pull = np.clip(gap / np.float32(a.gap), 0.1, 3) ** np.float32(a.teacher_pull)
+                    pull = self._teacher_pull(month)
             if camp == OPEN:
                 speed = speed * self.supplied
             records = rng.poisson(rate * share / 12 * speed)
             others = rng.poisson(rate * (1 - share) / 12 * speed)
             ahead = np.where(records > 0, rng.standard_gamma(np.maximum(records, 1)), 0).astype(np.float32)
-            focus = np.float32(1.2 if self.strategy == "specialise" and camp == CLOSED else 1.0)
+            focus = np.float32(a.special_focus if self.strategy == "specialise" and camp == CLOSED else 1.0)
             self.record[camp] += ahead * pull * np.float32(jump) * focus
             kept = np.exp(self.level[camp])
             for small, count in ((0, records), (1, others)):
@@ -236,6 +237,22 @@ class _World:
                     month,
                     here=count.astype(np.float32),
                 )
+
+        self.closed_records.append(self.record[CLOSED].copy())
+
+    def _teacher_pull(self, month: int) -> Floats:
+        """Return how much larger open jumps are for the closed record of `teacher_lag` months ago.
+
+        That record, moved up by what closed labs gain on average meanwhile, is set against the open
+        one, as a multiple of today's gap: 1 while all goes as it did, more once a leap has been learnt from.
+        """
+        a = self.a
+        lag = round(a.teacher_lag)
+        a_month = a.closed_releases * a.closed_record_share * a.closed_jump / 12
+        seen = month - 1 - lag
+        teacher = self.closed_records[seen] if seen >= 0 else np.float32(a_month * seen)
+        ratio = (teacher + np.float32(a_month * lag) - self.record[OPEN]) / np.float32(a.gap)
+        return np.asarray(np.clip(ratio, 0.1, 3) ** np.float32(a.teacher_pull), dtype=np.float32)
 
     def _reprice(self, chosen: NDArray[np.intp]) -> None:
         """Cut or raise the price of what was chosen; others change by what is released beside them."""
@@ -259,7 +276,9 @@ class _World:
         kept = np.ones((WORKLOADS, 1), dtype=np.float32)
         if "distribution" in self.sides:
             # Movable work moves little by little, not on the day it becomes cheaper elsewhere.
-            moved = moved * np.float32(0.3 + 0.7 * -np.expm1(-a.open_capture * month))
+            moved = moved * np.float32(
+                a.open_at_once + (1 - a.open_at_once) * -np.expm1(-a.open_capture * month)
+            )
             grown = _logistic(month, a.device_midpoint) - _logistic(0, a.device_midpoint)
             taken = a.device_ceiling * max(0.0, grown)
             middle = (a.difficulty_low + a.difficulty_high) / 2
@@ -288,6 +307,11 @@ class _World:
         """Tokens against month 0 that a fall in price brings."""
         ratio = np.maximum(self.price_by_work[camp] / self.first_price[camp], 1e-6)
         return np.asarray(np.clip(ratio ** np.float32(-self.a.price_elasticity), 0.01, 100), dtype=np.float32)
+
+
+def _failing(slope: float, ahead: Floats) -> Floats:
+    """Return the chance that a request fails on a model so many points ahead of its difficulty."""
+    return np.asarray(1 / (1 + np.exp(np.clip(np.float32(slope) * ahead, -80, 80))), dtype=np.float32)
 
 
 def _logistic(month: float, midpoint: float) -> float:

@@ -30,6 +30,7 @@ from crossgrade.economics.outlook import (
     simulate,
     valid_days,
 )
+from crossgrade.economics.outlook._answers import _needed
 from crossgrade.errors import DataError, UsageError
 
 FITTED = from_history(shipped_history())
@@ -47,6 +48,7 @@ def test_the_history_says_what_the_data_say() -> None:
     assert history.open.cut_to == pytest.approx(0.88, abs=0.1)  # open prices are cut by little
     assert history.closed.cut_to == pytest.approx(0.58, abs=0.1)
     assert 0.1 < history.open.delistings_per_year < 0.25
+    assert history.lag_months == pytest.approx(5.5, abs=0.7)
 
 
 def test_a_small_history_is_counted_by_hand() -> None:
@@ -68,6 +70,8 @@ def test_a_small_history_is_counted_by_hand() -> None:
     assert history.closed.cut_to == 0.5
     assert history.closed.cuts_per_year == pytest.approx(1, rel=0.01)
     assert history.open.delistings_per_year == pytest.approx(1, rel=0.01)
+    # The closed record has stood above the open one since the first day: 0 to 12 months ago.
+    assert history.lag_months == pytest.approx(6, abs=0.1)
 
 
 def test_a_history_without_both_camps_is_refused() -> None:
@@ -177,6 +181,46 @@ def test_a_longer_commitment_risks_more() -> None:
         commitment_risk(FITTED, years=2, usd_per_gpu_hour=2.95, seed=1)
     with pytest.raises(UsageError):
         commitment_risk(FITTED, years=1, usd_per_gpu_hour=0, seed=1)
+
+
+def test_every_number_of_a_commitment_is_an_assumption() -> None:
+    def risk(**changes):
+        return commitment_risk(changed(FITTED, changes), years=1, usd_per_gpu_hour=2.95, seed=1, paths=800)
+
+    still = risk(rent_volatility=0, rent_drift=0, give_up_months=120, discount_1_year=0)
+    assert still.loss_share_mean == pytest.approx(0, abs=1e-9)
+    assert risk(discount_1_year=0.5).loss_share_mean < risk().loss_share_mean
+    assert risk(give_up_months=1).left_early > risk(give_up_months=6).left_early
+
+
+def test_gpus_go_for_good_after_some_months_without_a_good_model() -> None:
+    away = np.array([[1, 0, 1, 1, 0, 0], [1, 1, 1, 0, 0, 0], [0, 0, 0, 0, 1, 1]], dtype=bool)
+    assert _needed(away, 2).tolist() == [
+        [True, True, True, False, False, False],
+        [True, False, False, False, False, False],
+        [True, True, True, True, True, False],
+    ]
+
+
+def test_strategies_of_closed_labs_follow_their_assumptions() -> None:
+    def spend(strategy, **changes):
+        return float(paths(changed(FITTED, changes), n=800, strategy=strategy).closed_spend[:, -1].mean())
+
+    assert spend("cut", cut_price=1.0) == pytest.approx(spend("hold"))
+    assert spend("specialise", special_price=1.0, special_focus=1.0) == pytest.approx(spend("hold"))
+    assert spend("cut") != pytest.approx(spend("hold"))
+
+
+def test_open_weights_trail_their_teacher_by_the_lag() -> None:
+    now, later = (
+        float(paths(changed(FITTED, {"teacher_lag": lag, "teacher_pull": 3.0}), n=800).closed_volume.mean())
+        for lag in (0, 18)
+    )
+    assert now != later
+    without = [
+        paths(changed(FITTED, {"teacher_lag": lag}), n=300, without=("recursion",)).ratio for lag in (0, 18)
+    ]
+    assert np.array_equal(*without)
 
 
 def test_every_assumption_has_an_origin_and_bounds() -> None:
