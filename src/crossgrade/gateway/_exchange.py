@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from types import MappingProxyType
 
-from crossgrade.domain import Usage
 from crossgrade.errors import AccessError, ProviderError, UpstreamError
 from crossgrade.gateway._admission import facts_of, segment_of, unit_of
 from crossgrade.gateway._answers import (
@@ -18,7 +17,7 @@ from crossgrade.gateway._answers import (
     unknown_model,
 )
 from crossgrade.gateway._attempts import Attempts
-from crossgrade.gateway._cost import DEFAULT_OUTPUT_TOKENS, estimated_tokens
+from crossgrade.gateway._cost import DEFAULT_OUTPUT_TOKENS, NO_TOKENS, Tokens, estimated_tokens
 from crossgrade.gateway._delivery import Delivery
 from crossgrade.gateway._failing import note_failure, provider_problem
 from crossgrade.gateway._head import Endpoint, Request
@@ -28,7 +27,7 @@ from crossgrade.gateway._messages import Reason, RequestRecord
 from crossgrade.gateway._outcome import NOTHING, UNKNOWN, Bill, bill
 from crossgrade.gateway._payload import Payload
 from crossgrade.gateway._record import record_of
-from crossgrade.gateway._relay import ErrorRelay, Relay, StreamRelay, WholeRelay
+from crossgrade.gateway._relay import ErrorRelay, Relay, StreamRelay, WholeRelay, pass_whole
 from crossgrade.gateway._routes import NO_FACTS, Choice, Plan
 from crossgrade.gateway._server import ClientConnection
 from crossgrade.gateway._services import Services
@@ -39,6 +38,7 @@ from crossgrade.identity import Principal
 from crossgrade.wire import failure
 
 _CLIENT_GONE = 499
+_NO_HEADERS: Mapping[bytes, bytes] = MappingProxyType({})
 
 
 class Exchange:
@@ -62,7 +62,7 @@ class Exchange:
     _relay: Relay | None = None
     _retry: asyncio.TimerHandle | None = None
     _status = 0
-    _headers: Mapping[bytes, bytes] = MappingProxyType({})
+    _headers: Mapping[bytes, bytes] = _NO_HEADERS
 
     def __init__(
         self,
@@ -224,6 +224,21 @@ class Exchange:
             known = int(length) if length is not None and length.isdigit() else None
             self._relay = WholeRelay(self, self.target.target.flavour, key, known)
 
+    def on_whole(self, body: bytes) -> None:
+        """Take a plain answer, without a relay that would wait for more of it."""
+        assert self.target is not None
+        connection, self._connection = self._connection, None
+        self._status = 200
+        self._headers = _NO_HEADERS
+        if self.copy is not None:
+            self.copy.take(body)
+        if connection is not None:
+            self.added_s += self._services.now() - connection.received_at
+        try:
+            pass_whole(self, self.target.target.flavour, self.target.key, body)
+        except Exception as error:  # noqa: BLE001  # as in `on_end`
+            self._unreadable(error)
+
     def on_data(self, data: bytes) -> None:
         """Take a piece of the answer."""
         if self.copy is not None:
@@ -242,9 +257,12 @@ class Exchange:
         try:
             relay.end()
         except Exception as error:  # noqa: BLE001  # whatever it is, this request has to end
-            context = {"message": "an answer could not be passed on", "exception": error}
-            self._services.loop.call_exception_handler(context)
-            self.failed(UpstreamError("the provider's answer could not be read"))
+            self._unreadable(error)
+
+    def _unreadable(self, error: Exception) -> None:
+        context = {"message": "an answer could not be passed on", "exception": error}
+        self._services.loop.call_exception_handler(context)
+        self.failed(UpstreamError("the provider's answer could not be read"))
 
     def on_fail(self, error: ProviderError) -> None:
         """Take note that the connection failed."""
@@ -295,7 +313,7 @@ class Exchange:
 
     # The relay's side: `Outlet`.
 
-    def send_whole(self, body: bytes, usage: Usage, response_id: str | None, output_tokens: int) -> None:
+    def send_whole(self, body: bytes, usage: Tokens, response_id: str | None, output_tokens: int) -> None:
         """Send a whole answer, whose head says what it cost."""
         assert self.target is not None
         assert self.payload is not None
@@ -326,7 +344,7 @@ class Exchange:
         """Send a piece of a long answer or stream."""
         self._delivery.send(data)
 
-    def end_stream(self, usage: Usage, response_id: str | None, output_tokens: int) -> None:
+    def end_stream(self, usage: Tokens, response_id: str | None, output_tokens: int) -> None:
         """Send the end of a long answer or stream."""
         assert self.target is not None
         connection, self._connection = self._connection, None
@@ -392,7 +410,7 @@ class Exchange:
         self._close(problem.status, billed, problem.code)
         self.client.answer_problem(problem, self.id, lines)
 
-    def _bill(self, usage: Usage, output_tokens: int) -> Bill:
+    def _bill(self, usage: Tokens, output_tokens: int) -> Bill:
         assert self.target is not None
         size = self.payload.size if self.payload is not None else 0
         return bill(self.target.prices, usage, request_bytes=size, output_tokens=output_tokens)
@@ -403,7 +421,7 @@ class Exchange:
         Where nothing shows how much was put out, limits count what was reserved: else nobody's
         requests would cost less than those of a client that hangs up on every answer.
         """
-        usage, output_tokens = self._relay.spent() if self._relay is not None else (Usage(), None)
+        usage, output_tokens = self._relay.spent() if self._relay is not None else (NO_TOKENS, None)
         return UNKNOWN if output_tokens is None else self._bill(usage, output_tokens)
 
     def _close(self, status: int, billed: Bill, error: str | None = None) -> None:

@@ -109,14 +109,7 @@ class Request:
 
     def with_body(self, body: bytes) -> "Request":
         """Return a whole request with this head (the very same headers) and a body."""
-        again = Request.__new__(Request)
-        again.method = self.method
-        again.target = self.target
-        again.headers = self.headers
-        again.parts = [body]
-        again.length = again.size = len(body)
-        again.headed = again.complete = again.started = again.keep_alive = True
-        return again
+        return _Whole(self, body)
 
     def without_upgrade(self) -> bytes:
         """Return the head again, without what asks for another protocol."""
@@ -128,6 +121,19 @@ class Request:
         """Return a header as text, None where it is missing or empty."""
         value = self.headers.get(name)
         return value.decode("latin-1").strip() or None if value else None
+
+
+class _Whole(Request):
+    """A request that came whole, on a connection that is kept."""
+
+    headed = complete = started = keep_alive = True
+
+    def __init__(self, head: Request, body: bytes) -> None:
+        self.method = head.method
+        self.target = head.target
+        self.headers = head.headers
+        self.parts = [body]
+        self.length = self.size = len(body)
 
 
 def locate(target: bytes) -> tuple[Endpoint, str | None] | Problem:

@@ -1,10 +1,7 @@
 """What a finished request comes to: tokens, cost, and the record of it."""
 
-from crossgrade.domain import Usage
-from crossgrade.gateway._cost import Prices, estimated_tokens
+from crossgrade.gateway._cost import NO_TOKENS, Prices, Tokens, estimated_tokens
 from crossgrade.gateway._messages import CostOrigin
-
-NO_USAGE = Usage()
 
 
 class Bill:
@@ -12,21 +9,21 @@ class Bill:
 
     __slots__ = ("origin", "tokens", "usage", "usd")
 
-    def __init__(self, usage: Usage, usd: float | None, tokens: int | None, origin: CostOrigin) -> None:
+    def __init__(self, usage: Tokens, usd: float | None, tokens: int | None, origin: CostOrigin) -> None:
         self.usage = usage
         self.usd = usd
         self.tokens = tokens
         self.origin: CostOrigin = origin
 
 
-NOTHING = Bill(NO_USAGE, 0.0, 0, "usage")
+NOTHING = Bill(NO_TOKENS, 0.0, 0, "usage")
 """What a request costs that no provider took."""
 
-UNKNOWN = Bill(NO_USAGE, None, None, "unknown")
+UNKNOWN = Bill(NO_TOKENS, None, None, "unknown")
 """What a request costs that broke off before the provider said: limits count what was reserved."""
 
 
-def bill(prices: Prices, usage: Usage, *, request_bytes: int, output_tokens: int) -> Bill:
+def bill(prices: Prices, usage: Tokens, *, request_bytes: int, output_tokens: int) -> Bill:
     """Return what an answer costs: by the provider's usage, else by estimate, else unknown.
 
     `output_tokens` is the estimate, where the provider counted none.

@@ -4,9 +4,10 @@ from collections.abc import Callable
 from typing import Protocol
 
 from crossgrade.gateway._attempts import Attempts
+from crossgrade.gateway._cost import NO_TOKENS
 from crossgrade.gateway._head import Endpoint
 from crossgrade.gateway._messages import Reason, RequestRecord
-from crossgrade.gateway._outcome import NO_USAGE, Bill
+from crossgrade.gateway._outcome import Bill
 from crossgrade.gateway._payload import Payload
 from crossgrade.gateway._routes import Choice, Plan, Routes
 from crossgrade.gateway._targets import TargetState
@@ -97,7 +98,7 @@ def record_of(
         record.model = exchange.target.target.model
         record.cost_usd = billed.usd
         record.cost_origin = billed.origin
-    if usage is not NO_USAGE:
+    if usage is not NO_TOKENS:
         record.input_tokens = usage.input_tokens
         record.output_tokens = usage.output_tokens
         record.cache_read_input_tokens = usage.cache_read_input_tokens

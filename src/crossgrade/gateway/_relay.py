@@ -4,10 +4,9 @@ from typing import Any, Protocol
 
 import msgspec
 
-from crossgrade.domain import Usage
 from crossgrade.errors import ProviderError, UpstreamError
-from crossgrade.gateway._cost import estimated_tokens
-from crossgrade.wire import FlavourName, anthropic_usage, excerpt, failure_inside, openai_usage
+from crossgrade.gateway._cost import NO_TOKENS, Tokens, estimated_tokens, read_tokens
+from crossgrade.wire import FlavourName, excerpt, failure_inside
 
 WHOLE_BYTES = 8 << 20
 """An answer up to this size is kept until it is whole, so that its head can say what it cost."""
@@ -24,7 +23,7 @@ class Watcher(Protocol):
     failure: ProviderError | None
 
     @property
-    def usage(self) -> Usage:
+    def usage(self) -> Tokens:
         """The tokens counted so far."""
 
     def feed(self, data: bytes) -> bytes:
@@ -37,7 +36,7 @@ class Watcher(Protocol):
 class Outlet(Protocol):
     """The exchange, as its relay sees it."""
 
-    def send_whole(self, body: bytes, usage: Usage, response_id: str | None, output_tokens: int) -> None:
+    def send_whole(self, body: bytes, usage: Tokens, response_id: str | None, output_tokens: int) -> None:
         """Send a whole answer."""
 
     def begin_long(self, length: int | None) -> None:
@@ -49,7 +48,7 @@ class Outlet(Protocol):
     def send(self, data: bytes) -> None:
         """Send a piece of a long answer or stream."""
 
-    def end_stream(self, usage: Usage, response_id: str | None, output_tokens: int) -> None:
+    def end_stream(self, usage: Tokens, response_id: str | None, output_tokens: int) -> None:
         """Send the end of a long answer or stream."""
 
     def failed(self, error: ProviderError) -> None:
@@ -65,7 +64,7 @@ class Relay(Protocol):
     def end(self) -> None:
         """Take its end."""
 
-    def spent(self) -> tuple[Usage, int | None]:
+    def spent(self) -> tuple[Tokens, int | None]:
         """Return the usage known so far, and about how many tokens were put out: None where nobody knows."""
 
 
@@ -79,9 +78,20 @@ class _Whole(msgspec.Struct):
 _WHOLE = msgspec.json.Decoder(_Whole)
 
 
-def read_usage(flavour: FlavourName, raw: Any) -> Usage:
-    """Read a usage object of a flavour."""
-    return anthropic_usage(raw) if flavour == "anthropic" else openai_usage(raw)
+def pass_whole(outlet: Outlet, flavour: FlavourName, key: bytes | None, body: bytes) -> None:
+    """Send on the body of a whole answer, if it is one and not an error in disguise."""
+    try:
+        whole = _WHOLE.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        what = excerpt(body) or "it is empty"
+        outlet.failed(UpstreamError(f"the provider's answer is not a JSON object: {what}"))
+        return
+    if whole.error or whole.type == "error":
+        outlet.failed(failure_inside(body))
+        return
+    if key is not None and key in body:
+        body = body.replace(key, _HIDDEN)
+    outlet.send_whole(body, read_tokens(flavour, whole.usage), whole.id, estimated_tokens(len(body)))
 
 
 class WholeRelay:
@@ -114,26 +124,14 @@ class WholeRelay:
     def end(self) -> None:
         """Send the answer."""
         if self._long:
-            self._outlet.end_stream(Usage(), None, estimated_tokens(self._size))
+            self._outlet.end_stream(NO_TOKENS, None, estimated_tokens(self._size))
             return
         body = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
-        try:
-            whole = _WHOLE.decode(body)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            what = excerpt(body) or "it is empty"
-            self._outlet.failed(UpstreamError(f"the provider's answer is not a JSON object: {what}"))
-            return
-        if whole.error or whole.type == "error":
-            self._outlet.failed(failure_inside(body))
-            return
-        if self._key is not None and self._key in body:
-            body = body.replace(self._key, _HIDDEN)
-        usage = read_usage(self._flavour, whole.usage)
-        self._outlet.send_whole(body, usage, whole.id, estimated_tokens(len(body)))
+        pass_whole(self._outlet, self._flavour, self._key, body)
 
-    def spent(self) -> tuple[Usage, int | None]:
+    def spent(self) -> tuple[Tokens, int | None]:
         """Return what is known: while an answer is kept until it is whole, nothing."""
-        return Usage(), estimated_tokens(self._size) if self._long else None
+        return NO_TOKENS, estimated_tokens(self._size) if self._long else None
 
     def _pass(self, data: bytes) -> None:
         if self._size > MOST_BYTES:
@@ -188,7 +186,7 @@ class StreamRelay:
             self._over = True
             self._outlet.end_stream(watch.usage, getattr(watch, "response_id", None), self._events)
 
-    def spent(self) -> tuple[Usage, int | None]:
+    def spent(self) -> tuple[Tokens, int | None]:
         """Return what was counted, and about a token for each event."""
         return self._watch.usage, self._events or None
 
@@ -220,9 +218,9 @@ class ErrorRelay:
         """Hand the body over."""
         self._outlet.refused(b"".join(self._parts))
 
-    def spent(self) -> tuple[Usage, int | None]:
+    def spent(self) -> tuple[Tokens, int | None]:
         """Return nothing: an error is not billed."""
-        return Usage(), 0
+        return NO_TOKENS, 0
 
 
 class ErrorOutlet(Protocol):

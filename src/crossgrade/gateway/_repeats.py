@@ -17,10 +17,11 @@ _SPECIAL = frozenset((b"transfer-encoding", b"expect", b"upgrade"))
 class KnownHead:
     """A head that was parsed and passed every check, cut where its content-length stands."""
 
-    __slots__ = ("_after", "_before", "_most", "_request")
+    __slots__ = ("_after", "_before", "_most", "_request", "_start")
 
     def __init__(self, before: bytes, after: bytes, request: Request, most: int) -> None:
         self._before = before
+        self._start = len(before)
         self._after = after
         self._request = request
         self._most = most
@@ -30,19 +31,16 @@ class KnownHead:
 
         Anything else is for the parser, which has seen nothing of it.
         """
-        before = self._before
-        if not data.startswith(before):
+        if not data.startswith(self._before):
             return None
-        start = len(before)
-        end = data.find(b"\r", start, start + _MOST_DIGITS)
+        start, after = self._start, self._after
+        end = data.find(after, start, start + _MOST_DIGITS + len(after))
         digits = data[start:end]
-        if end < 0 or not digits.isdigit() or not data.startswith(self._after, end):
+        if end < 0 or not digits.isdigit():
             return None
-        start = end + len(self._after)
+        body = data[end + len(after) :]
         length = int(digits)
-        if length != len(data) - start or length > self._most:
-            return None
-        return self._request.with_body(data[start:])
+        return self._request.with_body(body) if length == len(body) and length <= self._most else None
 
 
 def known_head(data: bytes, request: Request, most: int) -> KnownHead | None:

@@ -6,9 +6,9 @@ import time
 from collections import Counter as Tally
 from typing import Protocol
 
-from crossgrade.domain import Shadow, Usage
+from crossgrade.domain import Shadow
 from crossgrade.errors import ProviderError, UpstreamError
-from crossgrade.gateway._cost import DEFAULT_OUTPUT_TOKENS, estimated_tokens
+from crossgrade.gateway._cost import DEFAULT_OUTPUT_TOKENS, Tokens, estimated_tokens
 from crossgrade.gateway._head import Request
 from crossgrade.gateway._limits import Hold, Limits, Refusal
 from crossgrade.gateway._messages import RequestRecord, ShadowAnswer, ShadowPair
@@ -193,6 +193,12 @@ class _ShadowCall:
         else:
             self._relay = WholeRelay(self, self._target.target.flavour, None, None)
 
+    def on_whole(self, body: bytes) -> None:
+        """Take an answer that came in one piece."""
+        self.on_head(200, {})
+        self.on_data(body)
+        self.on_end()
+
     def on_data(self, data: bytes) -> None:
         """Take a piece of the answer."""
         self._answer.take(data)
@@ -218,7 +224,7 @@ class _ShadowCall:
     def upstream_resumed(self) -> None:
         """Do nothing: the request is small."""
 
-    def send_whole(self, body: bytes, usage: Usage, response_id: str | None, output_tokens: int) -> None:
+    def send_whole(self, body: bytes, usage: Tokens, response_id: str | None, output_tokens: int) -> None:
         """Take a whole answer."""
         del body, response_id
         self._finish(self._bill(usage, output_tokens))
@@ -233,7 +239,7 @@ class _ShadowCall:
     def send(self, data: bytes) -> None:
         """Do nothing: nobody reads it."""
 
-    def end_stream(self, usage: Usage, response_id: str | None, output_tokens: int) -> None:
+    def end_stream(self, usage: Tokens, response_id: str | None, output_tokens: int) -> None:
         """Take a stream's end."""
         del response_id
         connection, self._connection = self._connection, None
@@ -249,7 +255,7 @@ class _ShadowCall:
         if not self._done:
             self._finish(UNKNOWN, type(error).__name__)
 
-    def _bill(self, usage: Usage, output_tokens: int) -> Bill:
+    def _bill(self, usage: Tokens, output_tokens: int) -> Bill:
         size = self._copy.payload.size
         return bill(self._target.prices, usage, request_bytes=size, output_tokens=output_tokens)
 

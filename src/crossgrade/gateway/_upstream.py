@@ -7,16 +7,16 @@ from typing import Protocol, cast
 import httptools
 
 from crossgrade.errors import ProviderError, ProviderTimeoutError, UpstreamError
+from crossgrade.gateway._plain import MOST_HEAD_BYTES, plain_body
 from crossgrade.gateway._sweeper import NEVER
 
-MOST_HEAD_BYTES = 65_536
 WRITE_HIGH = 1 << 18
 
 
 class Call(Protocol):
     """A request to a provider: hears of its connection, then of the answer.
 
-    After `on_fail` or `on_end` nothing more is heard. One that is `repeatable` is sent once more
+    After `on_fail`, `on_whole` or `on_end` nothing more is heard. One that is `repeatable` is sent once more
     when a kept connection turns out to be dead.
     """
 
@@ -29,6 +29,9 @@ class Call(Protocol):
 
     def on_head(self, status: int, headers: dict[bytes, bytes]) -> None:
         """Take the answer's status and headers, names in lower case."""
+
+    def on_whole(self, body: bytes) -> None:
+        """Take the body of an answer with status 200 and no notable headers, which ends with it."""
 
     def on_data(self, data: bytes) -> None:
         """Take a piece of the answer's body."""
@@ -54,6 +57,8 @@ class _Rest:
     def on_ready(self, connection: "UpstreamConnection") -> None: ...
 
     def on_head(self, status: int, headers: dict[bytes, bytes]) -> None: ...
+
+    def on_whole(self, body: bytes) -> None: ...
 
     def on_data(self, data: bytes) -> None: ...
 
@@ -134,6 +139,7 @@ class UpstreamConnection(asyncio.Protocol):
         """Let a call write its request, and wait for its answer."""
         self._call = call
         self._began = self._ended = False
+        self._kept = True  # unless the answer says otherwise
         self.deadline = self._owner.now() + self._owner.timeout_s
         call.on_ready(self)
 
@@ -200,8 +206,8 @@ class UpstreamConnection(asyncio.Protocol):
             return
         if call is not _REST:
             self.deadline = now + owner.timeout_s
-        if not self._began:
-            self._count += len(data)
+        if not self._began and self._plain(call, data):
+            return
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserUpgrade, httptools.HttpParserError) as error:
@@ -219,6 +225,17 @@ class UpstreamConnection(asyncio.Protocol):
         elif not self._began and self._count > MOST_HEAD_BYTES:
             self._fail(UpstreamError(f"{owner.name} sent a head of more than {MOST_HEAD_BYTES} bytes"))
 
+    def _plain(self, call: Call, data: bytes) -> bool:
+        """Hand on a plain answer; False where it is none: then its head is for the parser, and bounded."""
+        body = None if self._count else plain_body(data)
+        if body is None:
+            self._count += len(data)
+            return False
+        self._call = None
+        self._rest()
+        call.on_whole(body)
+        return True
+
     def _broken(self, error: Exception) -> None:
         """Fail the call whose answer cannot be read."""
         if isinstance(error, httptools.HttpParserCallbackError):  # a fault of our own
@@ -232,6 +249,11 @@ class UpstreamConnection(asyncio.Protocol):
             return
         self._headers = {}
         self._count = 0
+        self._rest()
+        call.on_end()
+
+    def _rest(self) -> None:
+        """Wait for another call, or close: what was asked before is answered."""
         if self._kept and not self.busy_body:
             if self._paused:
                 self.resume()
@@ -240,7 +262,6 @@ class UpstreamConnection(asyncio.Protocol):
         elif self._transport is not None:
             self.busy_body = False
             self._transport.close()
-        call.on_end()
 
     def on_message_begin(self) -> None:
         """Read no answer that nobody asked for: what it says must not become another request's."""

@@ -6,15 +6,13 @@ from typing import Any
 
 import msgspec
 
-from crossgrade.domain import Usage
 from crossgrade.errors import ProviderError, UpstreamError
+from crossgrade.gateway._cost import Tokens, read_tokens
 from crossgrade.wire import (
     FlavourName,
     SseEvent,
     SseReader,
-    anthropic_usage,
     failure_inside,
-    openai_usage,
 )
 
 LONGEST_EVENT = 4 << 20
@@ -76,11 +74,9 @@ class Watch:
         self._usage: dict[str, Any] = {}
 
     @property
-    def usage(self) -> Usage:
+    def usage(self) -> Tokens:
         """The tokens that the provider counted, unknown until it did."""
-        if self.flavour == "anthropic":
-            return anthropic_usage(self._usage)
-        return openai_usage(self._usage)
+        return read_tokens(self.flavour, self._usage)
 
     def feed(self, data: bytes) -> bytes:
         """Take the next bytes and return the events that they complete."""

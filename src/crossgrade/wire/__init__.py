@@ -27,7 +27,13 @@ from crossgrade.wire._failures import failure, failure_inside
 from crossgrade.wire._flavour import Flavour, WireRequest
 from crossgrade.wire._sse import SseEvent, SseReader
 from crossgrade.wire._translation import StreamTranslator
-from crossgrade.wire._usage import anthropic_usage, gemini_usage, openai_usage
+from crossgrade.wire._usage import (
+    anthropic_counts,
+    anthropic_usage,
+    gemini_usage,
+    openai_counts,
+    openai_usage,
+)
 from crossgrade.wire.anthropic import ANTHROPIC
 from crossgrade.wire.batches import BatchResult, BatchState, BatchStatus
 from crossgrade.wire.deltas import Collector, Reader
@@ -77,6 +83,7 @@ __all__ = [
     "Vector",
     "WireRequest",
     "Writer",
+    "anthropic_counts",
     "anthropic_usage",
     "as_schema_request",
     "as_tool_call",
@@ -90,5 +97,6 @@ __all__ = [
     "forced_tools",
     "gemini_usage",
     "host_named",
+    "openai_counts",
     "openai_usage",
 ]
