@@ -38,8 +38,10 @@ def show(route: str | None, config_path: str, *, as_json: bool) -> None:
     elif route:
         print_fields(rows[0])
     elif rows:
-        shown = ("route", "status", "incumbent", "candidate", "share", "valid_until", "verdict")
-        print_table(shown, [[row[column] for column in shown] for row in rows], right=["share"])
+        shown = ["route", "status", "incumbent", "candidate", "share", "valid_until", "verdict"]
+        if any(row["max_bytes"] for row in rows):
+            shown.insert(4, "max_bytes")
+        print_table(shown, [[row[column] for column in shown] for row in rows], right=["max_bytes", "share"])
     else:
         note("no routes yet: add a workload, or `routes`, to the configuration")
 
@@ -185,7 +187,7 @@ def _state_row(state: "RouteState", now: datetime) -> dict[str, Any]:
     if state.route is not None:
         row = _route_row(state.route)
     else:
-        empty = dict.fromkeys(("policy", "candidate", "share", "valid_until", "verdict"))
+        empty = dict.fromkeys(("policy", "candidate", "max_bytes", "share", "valid_until", "verdict"))
         row = {"route": state.name, **empty, "incumbent": spec.incumbent if spec else None, "segments": []}
     return {
         "route": state.name,
@@ -205,6 +207,7 @@ def _route_row(route: "Route") -> dict[str, Any]:
         "incumbent": policy.incumbent,
         "candidate": policy.candidate,
         "segments": list(policy.segments),
+        "max_bytes": policy.max_bytes,
         "share": route.share if moves else None,
         "valid_until": route.valid_until.date().isoformat() if route.valid_until else None,
         "verdict": route.verdict_id,
@@ -242,6 +245,8 @@ def _words(route: "Route") -> str:
     if route.share == 0:
         return f"{policy.incumbent} answers everything; {policy.candidate} waits to be promoted"
     what = "everything" if policy.kind == "switch" else f"{policy.fact} {', '.join(policy.segments)}"
+    if policy.max_bytes is not None:
+        what += f" up to {policy.max_bytes:,} bytes"
     share = "" if route.share == 1 else f"{route.share:.0%} of "
     until = f" until {route.valid_until:%Y-%m-%d}" if route.valid_until else ""
     return f"{policy.candidate} answers {share}{what}{until}"

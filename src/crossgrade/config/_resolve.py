@@ -134,6 +134,7 @@ class Resolver:
             "candidates": known,
             "scorer": ScorerSpec(**values(section.scorer)),
             "requirements": Requirements(**values(section.requirements)),
+            "probes": tuple(section.probes),
         }
         return Workload(name=name, **fields)
 

@@ -253,6 +253,11 @@ class WorkloadSection(Section):
         default=False,
         description="Test each segment for itself, never the whole: it takes fewer samples.",
     )
+    probes: Annotated[list[Text], Field(max_length=64)] = Field(
+        default=[],
+        description="Context probes (`crossgrade probe run`) whose certified lengths limit the candidates; "
+        "longer requests stay with the incumbent.",
+    )
     requirements: RequirementsSection = Field(
         default=RequirementsSection(), description="What a candidate must meet besides quality."
     )

@@ -18,8 +18,10 @@ def moved_rows(view: View, policy: Policy) -> BoolColumn:
     """Return the rows that the policy sends to its candidate."""
     segment = view.evidence.segment
     if policy.kind != "split" or segment is None:
-        return np.full(view.evidence.n, policy.kind == "switch")
-    return np.array([policy.moves(label) for label in segment], dtype=np.bool_)
+        moved = np.full(view.evidence.n, policy.kind == "switch")
+    else:
+        moved = np.array([policy.moves(label) for label in segment], dtype=np.bool_)
+    return moved & view.within(policy.candidate)
 
 
 def policy_cost(view: View, policy: Policy) -> PolicyCost:
@@ -96,7 +98,13 @@ def cheaper_segments(view: View, incumbent: str, candidate: str, segments: Itera
     """Return those of the segments on which the candidate is not known to cost more."""
 
     def saving(segment: str) -> float | None:
-        policy = Policy(kind="split", incumbent=incumbent, candidate=candidate, segments=(segment,))
+        policy = Policy(
+            kind="split",
+            incumbent=incumbent,
+            candidate=candidate,
+            segments=(segment,),
+            max_bytes=view.settings.max_bytes.get(candidate),
+        )
         return policy_cost(view, policy).saving_per_request_usd.value
 
     return tuple(each for each in segments if (found := saving(each)) is None or found > 0)

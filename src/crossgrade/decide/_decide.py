@@ -177,7 +177,12 @@ def _costs(
 ) -> tuple[PolicyCost, ...]:
     """Return the costs of keeping, of switching to each candidate, and of the certified splits."""
     switches = [
-        Policy(kind="switch", incumbent=keep.incumbent, candidate=each.model)
+        Policy(
+            kind="switch",
+            incumbent=keep.incumbent,
+            candidate=each.model,
+            max_bytes=view.settings.max_bytes.get(each.model),
+        )
         for each in view.evidence.candidates
     ]
     splits = [option.cost for option in options if option.policy.kind == "split"]

@@ -33,6 +33,8 @@ def _parts(evidence: Evidence) -> Iterator[tuple[str, bytes]]:
     yield "planned", repr((evidence.planned, sorted(evidence.planned_by_segment.items()))).encode()
     if evidence.unbroken is not None:
         yield "unbroken", repr((evidence.unbroken, sorted(evidence.unbroken_by_segment.items()))).encode()
+    if evidence.body_bytes is not None:
+        yield "body_bytes", _numbers(evidence.body_bytes)
     yield "heaviest", repr(evidence.heaviest).encode()
     yield "scale", repr((evidence.chance, sorted(evidence.chance_by_segment.items()), evidence.zero)).encode()
     audit = evidence.audit

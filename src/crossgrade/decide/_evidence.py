@@ -74,6 +74,7 @@ class Evidence:
 
     `unbroken` is how many entries of `order` come before the first planned sample that nobody was
     asked about (None: there is none), `unbroken_by_segment` the same for the samples of a segment.
+    `body_bytes` is the length of each request, which a policy may be limited by (NaN: unknown).
     """
 
     workload: str
@@ -98,6 +99,7 @@ class Evidence:
     heaviest: float | None = None
     unbroken: int | None = None
     unbroken_by_segment: dict[str, int] = field(default_factory=dict)
+    body_bytes: FloatColumn | None = None
 
     @property
     def n(self) -> int:

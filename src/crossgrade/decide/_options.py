@@ -55,13 +55,16 @@ def certified_options(
     incumbent = view.evidence.incumbent.model
     policies: list[Policy] = []
     for model in (each.model for each in view.evidence.candidates):
+        most = view.settings.max_bytes.get(model)
         own = [one for one in certified if one.candidate == model]
         if any(one.segment is None for one in own):
-            policies.append(Policy(kind="switch", incumbent=incumbent, candidate=model))
+            policies.append(Policy(kind="switch", incumbent=incumbent, candidate=model, max_bytes=most))
         segments = tuple(one.segment for one in own if one.segment is not None)
         segments = cheaper_segments(view, incumbent, model, segments) or segments
         if segments:
-            policies.append(Policy(kind="split", incumbent=incumbent, candidate=model, segments=segments))
+            policies.append(
+                Policy(kind="split", incumbent=incumbent, candidate=model, segments=segments, max_bytes=most)
+            )
     return tuple(
         Option(
             policy=policy,

@@ -20,6 +20,7 @@ def reasons(found: Findings) -> tuple[str, ...]:
             [
                 *_warnings(found),
                 *_quality(found),
+                *_lengths(found),
                 *_family(found),
                 *_money(found),
                 *_limits(found),
@@ -84,6 +85,18 @@ def _quality(found: Findings) -> Iterator[str]:
     parts = tuple(str(one.segment) for one in found.certificates if one.segment and _is_open(one))
     if parts:
         yield f"Still open: {listed(tuple(dict.fromkeys(parts)))}."
+
+
+def _lengths(found: Findings) -> Iterator[str]:
+    """Yield which requests are too long for a candidate, and how that is known."""
+    view = found.view
+    for model, most in view.settings.max_bytes.items():
+        inside = int(view.within(model).sum())
+        yield (
+            f"{model} is tested, and would answer, only where a request has at most {most:,} bytes: "
+            f"{inside:,} of {view.evidence.n:,} samples; longer ones stay with {found.incumbent}."
+        )
+    yield from (f"The length limit is from {each}." for each in view.settings.limit_sources)
 
 
 def _family(found: Findings) -> Iterator[str]:

@@ -66,7 +66,9 @@ class DecisionSettings:
     that is there: documents, "agent trials", "verified-identity routes". `changed_since_run` says
     in words which settings the run was stopped under that are not these, `draws` how many different
     draws (seed and plan) of this dataset were run. `alpha` is shared by all workloads of a family: this
-    one begins with `alpha_share` of it, and `siblings` are the hypotheses of the others.
+    one begins with `alpha_share` of it, and `siblings` are the hypotheses of the others. `max_bytes` are
+    the longest requests that a candidate may answer, in bytes by its name: what is tested is the policy
+    that leaves longer ones to the incumbent; `limit_sources` say in words where the limits come from.
     """
 
     floor: float = 0.85
@@ -86,6 +88,8 @@ class DecisionSettings:
     draws: int = 1
     alpha_share: float = 1.0
     siblings: tuple[Sibling, ...] = ()
+    max_bytes: Mapping[str, int] = field(default_factory=dict)
+    limit_sources: tuple[str, ...] = ()
 
     @property
     def workloads(self) -> int:

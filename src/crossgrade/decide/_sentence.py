@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from crossgrade.decide._options import Option
 from crossgrade.decide._records import Certificate, Guard, RequirementCheck, VerdictName
 from crossgrade.decide._view import View
@@ -103,13 +105,29 @@ def _move(found: Findings, floor: str) -> str:
         whole = found.certificate(str(policy.candidate), None)
         return (
             f"Switch {found.view.evidence.workload} from {policy.incumbent} to {policy.candidate}: "
-            f"it keeps {retained(whole.retention, policy.incumbent)} ({floor}) and saves {saving}."
+            f"it keeps {retained(whole.retention, policy.incumbent)} ({floor}) and saves "
+            f"{saving}{_up_to(found)}."
         )
     share = sum(found.certificate(str(policy.candidate), each).share for each in policy.segments)
     return (
         f"Split {found.view.evidence.workload}: {policy.candidate} takes {listed(policy.segments)} "
         f"({percent(share)} of the traffic, each certified; {floor}) and saves {saving}; "
-        f"the rest stays with {policy.incumbent}."
+        f"the rest stays with {policy.incumbent}{_up_to(found)}."
+    )
+
+
+def _up_to(found: Findings) -> str:
+    """Return which requests are too long for the chosen policy's candidate, where any are."""
+    assert found.chosen is not None
+    policy = found.chosen.policy
+    if policy.max_bytes is None:
+        return ""
+    view = found.view
+    weight = np.ones(view.evidence.n) if view.weight is None else view.weight
+    longer = float(weight[~view.within(policy.candidate)].sum() / weight.sum())
+    return (
+        f"; requests of more than {policy.max_bytes:,} bytes ({percent(longer)} of these) stay with "
+        f"{policy.incumbent}"
     )
 
 

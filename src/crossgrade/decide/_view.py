@@ -121,8 +121,21 @@ class View:
         return order[rows[order]]
 
     def paired(self, model: str, rows: BoolColumn) -> BoolColumn:
-        """Return the rows among `rows` on which both the incumbent and the candidate count."""
-        found: BoolColumn = rows & np.isfinite(self.incumbent) & np.isfinite(self.candidate(model))
+        """Return the rows among `rows` on which both the incumbent and the candidate count.
+
+        Where the candidate's requests are limited in length, longer ones are none of its rows.
+        """
+        both = np.isfinite(self.incumbent) & np.isfinite(self.candidate(model))
+        found: BoolColumn = rows & both & self.within(model)
+        return found
+
+    def within(self, model: str | None) -> BoolColumn:
+        """Return the rows whose request is short enough for a candidate: all of them without a limit."""
+        most = self.settings.max_bytes.get(model or "")
+        if most is None:
+            return np.ones(self.evidence.n, dtype=np.bool_)
+        size = self.evidence.body_bytes
+        found: BoolColumn = np.zeros(self.evidence.n, dtype=np.bool_) if size is None else size <= most
         return found
 
     @cached_property
@@ -270,7 +283,7 @@ def _check_stated(evidence: Evidence, settings: DecisionSettings, names: Sequenc
 
 def _columns(evidence: Evidence) -> Iterator[tuple[str, FloatColumn | BoolColumn | TextColumn | None]]:
     """Iterate over every column that must have a row for each sample."""
-    for name in ("segment", "group", "cluster", "weight", "input", "target"):
+    for name in ("segment", "group", "cluster", "weight", "input", "target", "body_bytes"):
         yield name, getattr(evidence, name)
     names = ("score", "error", "unparsed", "cost_usd", "latency_ms", "ttft_ms", "output", "human")
     for model in (evidence.incumbent, *evidence.candidates):

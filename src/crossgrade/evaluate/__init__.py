@@ -23,6 +23,8 @@ from crossgrade.evaluate.runner import (
     estimate_run,
     logged_response,
     planned_samples,
+    request_bytes,
+    request_digests,
     run_settings,
     run_workload,
 )
@@ -51,6 +53,8 @@ __all__ = [
     "logged_response",
     "options_schema",
     "planned_samples",
+    "request_bytes",
+    "request_digests",
     "run_settings",
     "run_workload",
     "scorer_kind",

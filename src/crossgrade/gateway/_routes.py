@@ -94,6 +94,8 @@ class Plan:
             elif route.share < 1.0:
                 reason = "canary"
                 probability = route.share if moved else 1.0 - route.share
+        elif not policy.fits(facts.body_bytes):
+            reason = "too_long"
         elif policy.kind == "split" and getattr(facts, policy.fact) is None:
             reason = "unknown_fact"
         return Choice(self._choices[name], reason, "candidate" if moved else "incumbent", probability)

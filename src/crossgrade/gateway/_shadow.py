@@ -93,6 +93,8 @@ class Shadows:
             self.skip(plan.name, "opt_out")
         elif shadow.tiers and tier not in shadow.tiers:
             self.skip(plan.name, "tier")
+        elif choice.reason == "too_long":
+            self.skip(plan.name, "too_long")  # the certificate says nothing of these
         elif plan.other(choice) is not None:
             return Copy(plan, choice, payload)
         return None
@@ -224,13 +226,16 @@ class _ShadowCall:
     def upstream_resumed(self) -> None:
         """Do nothing: the request is small."""
 
-    def send_whole(self, body: bytes, usage: Tokens, response_id: str | None, output_tokens: int) -> None:
+    def send_whole(
+        self, body: bytes, usage: Tokens, response_id: str | None, output_tokens: int | None
+    ) -> None:
         """Take a whole answer."""
         del body, response_id
-        self._finish(self._bill(usage, output_tokens))
+        self._finish(UNKNOWN if output_tokens is None else self._bill(usage, output_tokens))
 
-    def begin_long(self, length: int | None) -> None:
-        """Do nothing: an answer that large is given up before."""
+    def begin_long(self, length: int | None) -> bool:  # noqa: ARG002  # the signature of Outlet
+        """Pass nothing on: an answer that large is given up before."""
+        return False
 
     def begin_stream(self) -> None:
         """Take note of the first event."""

@@ -239,9 +239,7 @@ class Probe:
         near = settings.lengths[-1] if effective.at_least else (effective.tokens or 0) / _BELOW
         tested = [n for n in settings.lengths if n in self._tallies and not self._tallies[n].refused]
         tries = [max((n for n in tested if n <= most), default=0) for most in (near, effective.low)]
-        lengths = (
-            [settings.gate_tokens] if settings.gate_tokens else [n for n in dict.fromkeys(tries) if n]
-        )
+        lengths = [settings.gate_tokens] if settings.gate_tokens else [n for n in dict.fromkeys(tries) if n]
         for tokens in lengths:
             certificate = await self._test(tokens, settings.alpha / len(lengths))
             self._certificates.append(certificate)

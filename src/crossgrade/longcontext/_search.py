@@ -143,10 +143,9 @@ class LengthSearch:
         weight = self._weights()
         marginal = weight.sum(axis=1)
         median = self._median(marginal)
-        sure = float(marginal[np.abs(self._at - median) <= 1 + 1e-9].sum()) >= self._sure
+        sure = self._is_sure(marginal, median)
         below, above = self._sides(median)
-        enough_below = self.asked[below].sum() >= self._beside or median <= self._x[0]
-        enough_above = self.asked[above].sum() >= self._beside or median >= self._x[-1]
+        enough_below, enough_above = self._enough(median)
         if total >= self._most or (sure and enough_below and enough_above):
             return None
         reach = self._x[np.flatnonzero(self.asked)[-1]] + 1 + 1e-9
@@ -177,10 +176,9 @@ class LengthSearch:
         median = self._median(marginal)
         low = float(self._at[int(np.searchsorted(heap, (1 - self.level) / 2))])
         high = float(self._at[min(int(np.searchsorted(heap, (1 + self.level) / 2)), len(heap) - 1)])
-        sure = float(marginal[np.abs(self._at - median) <= 1 + 1e-9].sum()) >= self._sure
         first, last = self.lengths[0], self.lengths[-1]
-        beyond, short = median >= self._x[-1], median <= self._x[0]
-        known = sure or beyond or short
+        beyond, short = bool(median >= self._x[-1]), bool(median <= self._x[0])
+        known = self._is_sure(marginal, median) and all(self._enough(median))
         return EffectiveLength(
             tokens=round(min(max(2**median, first), last)) if known else None,
             low=round(2**low),
@@ -192,6 +190,20 @@ class LengthSearch:
             reason=None
             if known
             else f"not determined: {int(self.asked.sum())} answers leave more than a factor of 2",
+        )
+
+    def _is_sure(self, marginal: np.ndarray, median: float) -> bool:
+        """Return whether x* is known within an octave, or to lie beyond the one or the other end."""
+        near = marginal[np.abs(self._at - median) <= 1 + 1e-9].sum()
+        ends = (marginal[self._at >= self._x[-1]].sum(), marginal[self._at <= self._x[0]].sum())
+        return bool(max(near, *ends) >= self._sure)
+
+    def _enough(self, median: float) -> tuple[bool, bool]:
+        """Return whether answers lie below and above the estimate, where there are lengths to ask at."""
+        below, above = self._sides(median)
+        return (
+            bool(self.asked[below].sum() >= self._beside or median <= self._x[0]),
+            bool(self.asked[above].sum() >= self._beside or median >= self._x[-1]),
         )
 
     @property
@@ -207,6 +219,7 @@ class LengthSearch:
         return float(self._at[np.searchsorted(np.cumsum(marginal), 0.5)])
 
     def _sides(self, median: float) -> tuple[np.ndarray, np.ndarray]:
+        median = min(max(median, self._x[0]), self._x[-1])
         below = (self._x <= median) & (self._x >= median - _SPAN_OCTAVES)
         above = (self._x > median) & (self._x <= median + _SPAN_OCTAVES)
         return below, above

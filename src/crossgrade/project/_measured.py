@@ -3,11 +3,13 @@
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from crossgrade.config import Config
 from crossgrade.domain import JSON, Offer, Price, Workload
 from crossgrade.errors import UsageError
+from crossgrade.project._lengths import length_limits, request_lengths
 
 if TYPE_CHECKING:
     from crossgrade.catalog import OfferFacts
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
     from crossgrade.store import Run, Store
     from crossgrade.workloads import Dataset
 
-RULES = {"floor", "alpha", "mode", "errors_count_as_zero", "splits_only"}
+RULES = {"floor", "alpha", "mode", "errors_count_as_zero", "splits_only", "probes"}
 """Settings of a run that say when it stops, not what it measures."""
 
 
@@ -87,6 +89,9 @@ def run_evidence(
         chance=workload.scorer.chance,
         zero=workload.scorer.zero,
         judge=judge,
+        body_bytes=request_lengths(workload, evidence.sample_ids.tolist(), samples)
+        if workload.probes
+        else None,
     )
 
 
@@ -101,6 +106,7 @@ def changed_settings(workload: Workload, run: "Run") -> dict[str, JSON]:
     settings = run_settings(
         workload, dataset_digest=run.dataset_digest, scorer_digest=str(run.settings["scorer_digest"])
     )
+    settings.setdefault("probes", None)
     return {
         name: run.settings.get(name)
         for name, value in settings.items()
@@ -129,6 +135,7 @@ def decision_settings(
 
     documents = workload.requirements.documents
     alpha = workload.family_alpha or workload.alpha
+    limits = length_limits(config.root, workload, now=datetime.now(UTC))
     return DecisionSettings(
         floor=workload.floor,
         alpha=alpha,
@@ -144,6 +151,8 @@ def decision_settings(
         parity_declared=_differ(workload),
         splits_only=workload.splits_only,
         provided=tuple(name for name in documents if (config.root / name).is_file()),
+        max_bytes={each.candidate: each.max_bytes for each in limits},
+        limit_sources=tuple(each.words for each in limits),
     )
 
 

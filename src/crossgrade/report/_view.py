@@ -52,9 +52,12 @@ def policy_words(policy: Policy) -> str:
     """Say in words which model answers under a policy."""
     if policy.kind == "keep" or policy.candidate is None:
         return f"{policy.incumbent} answers everything"
-    if policy.kind == "switch":
+    what = "everything" if policy.kind == "switch" else ", ".join(policy.segments)
+    if policy.max_bytes is not None:
+        what += f" up to {policy.max_bytes:,} bytes a request"
+    elif policy.kind == "switch":
         return f"{policy.candidate} answers everything"
-    return f"{policy.candidate} answers {', '.join(policy.segments)}; {policy.incumbent} the rest"
+    return f"{policy.candidate} answers {what}; {policy.incumbent} the rest"
 
 
 def view(verdict: Verdict) -> VerdictView:

@@ -10,10 +10,14 @@ from crossgrade.errors import ConfigError, UsageError
 from crossgrade.routing.policy import Policy
 from crossgrade.routing.table import Route, RouteTable
 
-SCHEMA_VERSION = 2
-"""Version 2 added `share`; tables of version 1 are read as sharing everything."""
+SCHEMA_VERSION = 3
+"""Version 2 added `share`; tables of version 1 are read as sharing everything.
 
-READABLE = (1, 2)
+Version 3 added `max_bytes`. A table without any is still written as version 2: its digest, and what an
+older gateway reads, stay as they were.
+"""
+
+READABLE = (1, 2, 3)
 MAX_BYTES = 4 * 1024 * 1024
 
 T = TypeVar("T")
@@ -24,9 +28,11 @@ def route_table_bytes(table: RouteTable) -> bytes:
 
     Equal tables give equal bytes, so that the digest names the content.
     """
-    routes = [_route_tree(route) for route in sorted(table.routes, key=lambda each: each.name)]
+    limited = any(route.policy.max_bytes is not None for route in table.routes)
+    schema = SCHEMA_VERSION if limited else 2
+    routes = [_route_tree(route, schema) for route in sorted(table.routes, key=lambda each: each.name)]
     tree = {
-        "schema_version": SCHEMA_VERSION,
+        "schema_version": schema,
         "version": table.version,
         "previous": table.previous,
         "routes": routes,
@@ -58,7 +64,7 @@ def read_route_table(data: bytes, *, file: str | None = None, digest: str | None
 _HINT = "publish the table again with `crossgrade route apply`; route tables are not edited by hand"
 
 
-def _route_tree(route: Route) -> dict[str, Any]:
+def _route_tree(route: Route, schema: int) -> dict[str, Any]:
     """Return a route as plain JSON values; times in UTC."""
     policy = route.policy
     until = route.valid_until
@@ -70,6 +76,7 @@ def _route_tree(route: Route) -> dict[str, Any]:
             "candidate": policy.candidate,
             "segments": list(policy.segments),
             "fact": policy.fact,
+            **({"max_bytes": policy.max_bytes} if schema >= 3 else {}),
         },
         "targets": dict(route.targets),
         "valid_until": None if until is None else until.astimezone(UTC).isoformat(),
@@ -138,7 +145,7 @@ class _Reader:
         share = row.get("share", 1.0)
         if type(share) not in (int, float):
             self._fail(f"{where}.share", "is not a number")
-        policy = self._policy(row["policy"], f"{where}.policy")
+        policy = self._policy(row["policy"], f"{where}.policy", schema)
         targets = self._targets(row["targets"], f"{where}.targets")
         return self._make(
             where,
@@ -153,8 +160,12 @@ class _Reader:
             ),
         )
 
-    def _policy(self, tree: object, where: str) -> Policy:
-        row = self._object(tree, where, {"kind", "incumbent", "candidate", "segments", "fact"})
+    def _policy(self, tree: object, where: str, schema: int) -> Policy:
+        keys = {"kind", "incumbent", "candidate", "segments", "fact"}
+        row = self._object(tree, where, keys | {"max_bytes"} if schema >= 3 else keys)
+        most = row.get("max_bytes")
+        if most is not None and type(most) is not int:
+            self._fail(f"{where}.max_bytes", "is not a whole number")
         segments = row["segments"]
         if not isinstance(segments, list):
             self._fail(f"{where}.segments", "is not a list")
@@ -165,7 +176,14 @@ class _Reader:
         candidate = self._text_or_none(row["candidate"], f"{where}.candidate")
         return self._make(
             where,
-            lambda: Policy(kind=kind, incumbent=incumbent, candidate=candidate, segments=labels, fact=fact),
+            lambda: Policy(
+                kind=kind,
+                incumbent=incumbent,
+                candidate=candidate,
+                segments=labels,
+                fact=fact,
+                max_bytes=most,
+            ),
         )
 
     def _targets(self, tree: object, where: str) -> Mapping[str, str]:

@@ -35,8 +35,10 @@ class Policy:
     """A pure function of request facts: the incumbent, or the candidate on some segments.
 
     `segments` are the labels of the fact named `fact` that the candidate answers when `kind`
-    is "split". A policy that contradicts itself (a switch to nobody, a split without segments,
-    a kept incumbent with a candidate) raises `UsageError` when it is made.
+    is "split". With `max_bytes` the candidate answers only requests whose body has at most that
+    many bytes; longer ones, and those of unknown length, are the incumbent's. A policy that
+    contradicts itself (a switch to nobody, a split without segments, a kept incumbent with a
+    candidate) raises `UsageError` when it is made.
     """
 
     kind: PolicyKind
@@ -44,6 +46,7 @@ class Policy:
     candidate: str | None = None
     segments: tuple[str, ...] = ()
     fact: SegmentFact = "segment"
+    max_bytes: int | None = None
 
     def __post_init__(self) -> None:
         """Refuse a policy that says two things."""
@@ -58,9 +61,15 @@ class Policy:
         """Return the model that answers; an unknown fact sends the request to the incumbent."""
         if self.candidate is None or self.kind == "keep":
             return self.incumbent
+        if not self.fits(facts.body_bytes):
+            return self.incumbent
         if self.kind == "switch":
             return self.candidate
         return self.candidate if self.moves(getattr(facts, self.fact)) else self.incumbent
+
+    def fits(self, body_bytes: float | None) -> bool:
+        """Return whether a request of that many bytes (None: unknown) is short enough for the candidate."""
+        return self.max_bytes is None or (body_bytes is not None and body_bytes <= self.max_bytes)
 
     def moves(self, segment: str | None) -> bool:
         """Return whether the candidate answers requests of this segment (None: unknown)."""
@@ -76,14 +85,17 @@ def _problem(policy: Policy) -> str | None:
     if not policy.incumbent:
         return "the incumbent has no name"
     if policy.kind == "keep":
-        return "it names a candidate" if policy.candidate is not None or policy.segments else None
+        named = policy.candidate is not None or policy.segments or policy.max_bytes is not None
+        return "it names a candidate" if named else None
     if not policy.candidate or policy.candidate == policy.incumbent:
         return "it names no candidate other than the incumbent"
     return _segments_problem(policy)
 
 
 def _segments_problem(policy: Policy) -> str | None:
-    """Return what is wrong with the segments of a switch or split, or None."""
+    """Return what is wrong with the segments or the length limit of a switch or split, or None."""
+    if policy.max_bytes is not None and policy.max_bytes < 1:
+        return f"a length limit of {policy.max_bytes} bytes moves nothing"
     if policy.kind == "switch":
         return "a switch has no segments" if policy.segments else None
     if not policy.segments:

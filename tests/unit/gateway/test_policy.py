@@ -70,6 +70,8 @@ def test_without_a_table_the_configured_incumbent_answers(both, make):
         (table("split", segments=("de",)), {"x_crossgrade_segment": "fr"}, "big", "policy"),
         (table("split", segments=("de",)), {}, "big", "unknown_fact"),
         (table("split", segments=("text",), fact="modality"), {}, "small", "policy"),
+        (table(max_bytes=100_000), {}, "small", "policy"),
+        (table(max_bytes=20), {}, "big", "too_long"),
     ],
 )
 def test_the_policy_picks(both, make, tmp_path, table, headers, target, reason):

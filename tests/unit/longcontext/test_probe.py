@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from crossgrade.errors import AuthError, UpstreamError, UsageError
@@ -68,6 +69,8 @@ def test_a_model_that_falls_is_found_and_certified_below(
     assert 1_500 <= result.effective.tokens <= 6_000
     assert result.certified.tokens < 3_000
     assert "first falls under 85 %" in headline(result)
+    kept = msgspec.json.decode(msgspec.json.encode(result), type=ProbeResult)
+    assert kept.certified.body_bytes == result.certified.body_bytes
 
 
 def test_a_refused_length_is_a_result(

@@ -59,6 +59,14 @@ def test_a_budget_of_answers_ends_in_not_determined() -> None:
     assert "not determined" in str(found.reason)
 
 
+def test_nothing_is_claimed_of_lengths_that_were_not_asked() -> None:
+    search = LengthSearch(ladder(1024, 2**17), base=1.0)
+    for _ in range(30):
+        search.add(0, 5, 5)
+    found = search.result()
+    assert (found.tokens, found.at_least) == (None, False)
+
+
 @pytest.mark.parametrize(
     ("lengths", "base", "floor"),
     [((1024,), 1, 0.8), ((2048, 1024), 1, 0.8), ((1, 2), 0, 0.8), ((1, 2), 1, 1)],

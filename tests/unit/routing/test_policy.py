@@ -41,3 +41,13 @@ def test_a_split_by_another_fact():
 def test_a_policy_that_says_two_things_is_refused(fields, message):
     with pytest.raises(UsageError, match=message):
         Policy(**{"incumbent": "a", **fields})
+
+
+def test_a_length_limit_sends_long_and_unknown_requests_to_the_incumbent() -> None:
+    for kind, segments in (("switch", ()), ("split", ("a",))):
+        policy = Policy(kind=kind, incumbent="old", candidate="new", segments=segments, max_bytes=100)
+        picked = [policy.pick(RequestFacts(segment="a", body_bytes=size)) for size in (1, 100, 101, None)]
+        assert picked == ["new", "new", "old", "old"]
+    for changes in ({"kind": "keep", "max_bytes": 5}, {"kind": "switch", "candidate": "new", "max_bytes": 0}):
+        with pytest.raises(UsageError):
+            Policy(incumbent="old", **changes)

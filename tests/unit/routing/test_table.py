@@ -42,6 +42,30 @@ def test_bytes_are_canonical_and_read_back():
     assert b" " not in data
 
 
+def test_a_length_limit_is_read_back_and_changes_no_other_table():
+    limited = RouteTable(
+        version=4,
+        routes=(
+            MAIL,
+            Route(
+                name="support",
+                policy=Policy(kind="switch", incumbent="gpt", candidate="scout", max_bytes=412_000),
+                targets=SUPPORT.targets,
+                valid_until=UNTIL,
+            ),
+        ),
+    )
+    data = route_table_bytes(limited)
+    assert b'"schema_version":3' in data
+    assert read_route_table(data).route("support").policy.max_bytes == 412_000
+    assert b'"schema_version":2' in route_table_bytes(TABLE)
+    assert b"max_bytes" not in route_table_bytes(TABLE)
+    with pytest.raises(ConfigError, match="max_bytes is not a whole number"):
+        read_route_table(data.replace(b"412000", b"4.5"))
+    with pytest.raises(ConfigError, match="moves nothing"):
+        read_route_table(data.replace(b"412000", b"0"))
+
+
 def test_one_moment_has_one_form():
     berlin = UNTIL.astimezone(timezone(timedelta(hours=1)))
     other = RouteTable(
@@ -99,7 +123,7 @@ def _changed(change):
     [
         (lambda t: t.update(extra=1), "the table"),
         (lambda t: t.pop("previous"), "the table"),
-        (lambda t: t.update(schema_version=3), "schema_version"),
+        (lambda t: t.update(schema_version=4), "schema_version"),
         (lambda t: t.update(version="3"), "version"),
         (lambda t: t.update(version=True), "version"),
         (lambda t: t.update(routes={}), "routes"),

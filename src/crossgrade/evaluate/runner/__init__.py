@@ -5,7 +5,8 @@ from crossgrade.evaluate.runner._digests import run_settings
 from crossgrade.evaluate.runner._estimate import CallEstimate, RunEstimate, estimate_run
 from crossgrade.evaluate.runner._flow import GRACE_S
 from crossgrade.evaluate.runner._judges import Judges
-from crossgrade.evaluate.runner._logged import logged_response
+from crossgrade.evaluate.runner._length import request_bytes
+from crossgrade.evaluate.runner._logged import logged_response, request_digests
 from crossgrade.evaluate.runner._prepare import planned_samples
 from crossgrade.evaluate.runner._progress import Progress
 from crossgrade.evaluate.runner._run import Ending, RunResult, run_workload
@@ -26,6 +27,8 @@ __all__ = [
     "estimate_run",
     "logged_response",
     "planned_samples",
+    "request_bytes",
+    "request_digests",
     "run_settings",
     "run_workload",
 ]

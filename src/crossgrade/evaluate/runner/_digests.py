@@ -75,6 +75,8 @@ def run_settings(workload: Workload, *, dataset_digest: str, scorer_digest: str)
         "errors_count_as_zero": workload.errors_count_as_zero,
         "splits_only": workload.splits_only,
     }
+    if workload.probes:
+        settings["probes"] = list(workload.probes)
     # As they will be read back, so that they can be compared.
     as_read: dict[str, JSON] = msgspec.json.decode(_encode(settings))
     return as_read

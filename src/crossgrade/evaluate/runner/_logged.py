@@ -2,7 +2,7 @@
 
 from decimal import Decimal
 
-from crossgrade.domain import ModelAnswer, Sample, Variant
+from crossgrade.domain import ModelAnswer, Sample, Variant, Workload
 from crossgrade.evaluate.runner._digests import request_digest
 from crossgrade.evaluate.runner._prompt import Prompt
 from crossgrade.store import Response, new_id
@@ -26,3 +26,12 @@ def logged_response(
         answer=answer,
         cost_usd=cost_usd,
     )
+
+
+def request_digests(workload: Workload, sample: Sample) -> list[str]:
+    """Return the digests of what a run of a workload asks hosted models about a sample."""
+    return [
+        request_digest(variant.offer, Prompt(variant).request(sample), epoch=epoch)
+        for variant in (workload.incumbent, *workload.candidates)
+        for epoch in range(1, workload.epochs + 1)
+    ]

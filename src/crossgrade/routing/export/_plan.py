@@ -1,7 +1,7 @@
 """What a route asks of any proxy: names, two offers, who gets which share; and what goes unsaid."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from crossgrade.domain import Offer, RouteSpec
@@ -15,7 +15,8 @@ class RoutePlan:
     """A route as it is now: `candidate` None means that the incumbent answers everything.
 
     The candidate gets `share` of the requests, of those whose `fact` is one of `segments` where
-    there are any. `fallbacks` are tried in order, the incumbent last.
+    there are any. `fallbacks` are tried in order, the incumbent last. `max_bytes` is the length limit of a
+    policy that no proxy can carry out, and which therefore moves nothing here.
     """
 
     spec: RouteSpec
@@ -26,6 +27,7 @@ class RoutePlan:
     fact: str = "segment"
     share: float = 1.0
     valid_until: datetime | None = None
+    max_bytes: int | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -58,6 +60,8 @@ def plan_route(
     if route.share == 0 or route.valid_until <= now:
         return kept
     policy = route.policy
+    if policy.max_bytes is not None:
+        return replace(kept, max_bytes=policy.max_bytes)
     return RoutePlan(
         spec=spec,
         incumbent=offers[route.targets[policy.incumbent]],
@@ -89,6 +93,11 @@ def key_of(offer: Offer) -> str | None:
 def unsaid(plan: RoutePlan, proxy: str) -> Iterator[str]:
     """Say what none of the proxies carries; each adds its own."""
     name, spec = plan.spec.name, plan.spec
+    if plan.max_bytes is not None:
+        yield (
+            f"{name}: its certificate holds up to {plan.max_bytes:,} bytes a request, and {proxy} does not "
+            "route by length: the incumbent answers everything"
+        )
     if plan.valid_until is not None:
         yield (
             f"{name}: {proxy} does not know that the certificate expires on {plan.valid_until:%Y-%m-%d}, nor "

@@ -1,0 +1,21 @@
+"""How long a request about a sample is, in the unit that a gateway sees."""
+
+import msgspec
+
+from crossgrade.domain import Sample, Workload
+from crossgrade.evaluate.runner._prompt import Prompt
+
+
+def request_bytes(workload: Workload, sample: Sample) -> int:
+    """Return the bytes of the body that asks the incumbent about a sample, written without any space.
+
+    Clients may add spaces and escapes: a body that arrives is as long or longer, which never moves
+    more than was tested.
+    """
+    request = Prompt(workload.incumbent).request(sample)
+    if request.text is not None:
+        tree: object = {"model": request.model, "prompt": request.text}
+    else:
+        messages = [{"role": each.role, "content": each.content} for each in request.messages]
+        tree = {"model": request.model, "messages": messages}
+    return len(msgspec.json.encode(tree))

@@ -1,0 +1,110 @@
+"""Length limits: what context probes certified, in the unit that the gateway sees."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+import numpy as np
+
+from crossgrade.domain import Sample, Variant, Workload
+from crossgrade.errors import DataError, UsageError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from crossgrade.longcontext import ProbeResult
+
+_VALID_DAYS = 90
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LengthLimit:
+    """The longest request, in bytes, that a candidate may answer; `words` say how it is known."""
+
+    candidate: str
+    max_bytes: int
+    words: str
+
+
+def length_limits(root: Path, workload: Workload, *, now: datetime) -> tuple[LengthLimit, ...]:
+    """Return the limits that a workload's probes set, each for the candidate whose offer was probed.
+
+    Raises UsageError for a probe that is not there, is of no candidate, certified nothing at the
+    workload's floor, or is older than 90 days: a limit is never wider than what was shown.
+    """
+    limits = {}
+    for probe_id in workload.probes:
+        result = _read(root, probe_id)
+        candidate = _candidate(workload, result)
+        if candidate.name in limits:
+            raise UsageError(
+                f"two probes of workload {workload.name!r} are of `{candidate.name}`",
+                hint="name one probe a candidate under `probes`",
+            )
+        limits[candidate.name] = _limit(workload, candidate.name, result, now)
+    return tuple(limits.values())
+
+
+def request_lengths(
+    workload: Workload, sample_ids: Sequence[str], samples: Sequence[Sample]
+) -> "NDArray[np.float64]":
+    """Return the bytes of each sample's request, in the order of `sample_ids`."""
+    from crossgrade.evaluate import request_bytes
+
+    by_id = {sample.id: sample for sample in samples}
+    return np.array([request_bytes(workload, by_id[name]) for name in sample_ids], dtype=np.float64)
+
+
+def _read(root: Path, probe_id: str) -> "ProbeResult":
+    from crossgrade.longcontext import ProbeResult
+
+    path = root / ".crossgrade" / "probes" / f"{probe_id}.json"
+    if not path.is_file() or path.parent != root / ".crossgrade" / "probes":
+        raise UsageError(
+            f"there is no finished probe {probe_id!r} in this project",
+            hint="`crossgrade probe run` prints the id of each; leave it out of `probes` if it is gone",
+        )
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=ProbeResult)
+    except (msgspec.DecodeError, OSError) as error:
+        raise DataError(f"this is no result of a probe: {error}", file=path) from error
+
+
+def _candidate(workload: Workload, result: "ProbeResult") -> Variant:
+    for variant in workload.candidates:
+        offer = variant.offer
+        if (offer.provider, offer.model, offer.base_url) == result.identity:
+            return variant
+    raise UsageError(
+        f"probe {result.probe_id} asked {result.offer}, which is no candidate of {workload.name!r}",
+        hint="probe a candidate of the workload, or leave the id out of `probes`",
+    )
+
+
+def _limit(workload: Workload, candidate: str, result: "ProbeResult", now: datetime) -> LengthLimit:
+    certificate = result.certified
+    why = None
+    if certificate is None:
+        why = "certified no length"
+    elif result.floor < workload.floor:
+        why = f"certified at floor {result.floor:g}, under the {workload.floor:g} of {workload.name!r}"
+    elif now - result.measured_at > timedelta(days=_VALID_DAYS):
+        why = f"is of {result.measured_at:%Y-%m-%d}, more than {_VALID_DAYS} days old"
+    if certificate is None or why is not None:
+        raise UsageError(
+            f"probe {result.probe_id} {why}",
+            hint="probe again, with `--gate` at a length that you need, or leave the id out of `probes`",
+        )
+    kept = certificate.retention
+    return LengthLimit(
+        candidate=candidate,
+        max_bytes=certificate.body_bytes,
+        words=(
+            f"probe {result.probe_id} of {result.measured_at:%Y-%m-%d}: {candidate} keeps {kept.value:.2f} "
+            f"of its own short-context score at {certificate.tokens:,} tokens on {kept.n} haystacks of "
+            f"{result.documents:,} documents, floor {result.floor:g}, error rate {kept.alpha:g}"
+        ),
+    )

@@ -1,0 +1,137 @@
+"""A probe over HTTP, from the documents to a length limit in the route table."""
+
+import json
+import re
+
+import pytest
+
+import crossgrade.project
+from crossgrade.testing import Fault, ReceivedRequest, Reply
+from tests.e2e.driving import CommandLine, Project, Script
+from tests.unit.longcontext.conftest import answer
+
+QUICK = (
+    "--shortest",
+    "512",
+    "--longest",
+    "2048",
+    "--kinds",
+    "record",
+    "--questions",
+    "2",
+    "--base",
+    "8",
+    "--yes",
+)
+HOLDS = 5_000
+
+
+def reads(request: ReceivedRequest) -> Reply | Fault:
+    """Answer a probe's questions in short prompts; in long ones, and of long samples, know nothing."""
+    size = len(request.prompt.encode())
+    text = answer(request.prompt) if "Question: " in request.prompt else request.prompt.split()[-1]
+    return Reply(text if size <= HOLDS else "ANSWER: 1", input_tokens=size // 4)
+
+
+@pytest.fixture
+def reading(project: Project, script: dict[str, Script]) -> Project:
+    script["new-model"] = script["old-model"] = reads
+    documents = "".join(
+        f"Line {at} of the notes says that order {at * 37} was sent.\n" for at in range(3_000)
+    )
+    (project.folder / "notes.txt").write_text(documents)
+    return project
+
+
+def test_the_limit_reaches_the_route_table(
+    cli: CommandLine, reading: Project, script: dict[str, Script]
+) -> None:
+    ran = cli.succeeds("probe", "run", "new", "--documents", "notes.txt", *QUICK, "--certify", "60", "--json")
+    probe = json.loads(ran.out)["probe"]
+    assert probe["ending"] == "determined"
+    limit = next(
+        each["body_bytes"] for each in probe["certificates"] if each["retention"]["outcome"] == "pass"
+    )
+    assert 2_000 < limit <= HOLDS
+    assert (reading.folder / ".crossgrade" / "probes" / f"{probe['probe_id']}.html").exists()
+
+    reading.change("    scorer:", f"    probes: [{probe['probe_id']}]\n    scorer:")
+    # Every third sample is longer than what the candidate holds.
+    script["old-model"] = lambda request: Reply(request.prompt.split()[-1])
+    rows = [
+        {"input": f"{'word ' * (2_000 if at % 3 == 0 else 1)}{at}", "target": f"{at}"} for at in range(1, 301)
+    ]
+    (reading.folder / "echo.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    cli.succeeds("evaluate", "echo", "--yes")
+    verdict = json.loads(cli.succeeds("decide", "echo", "--apply", "--json").out)
+    assert (verdict["name"], verdict["policy"]["max_bytes"]) == ("switch", limit)
+    assert f"requests of more than {limit:,} bytes" in verdict["sentence"]
+    assert any(probe["probe_id"] in each for each in verdict["reasons"])
+    with crossgrade.project.Project.open(reading.config) as opened:
+        route = opened.store.routes.current().route("echo")
+    assert route.policy.max_bytes == limit
+    assert str(limit) in cli.succeeds("route", "show").out
+    cli.succeeds("decide", "--verify", route.verdict_id)
+
+
+def test_what_a_probe_cannot_limit_is_said(cli: CommandLine, reading: Project) -> None:
+    cli.succeeds("evaluate", "echo", "--yes")
+    reading.change("    scorer:", "    probes: [nobody]\n    scorer:")
+    cli.fails("decide", "echo", seen=r"no finished probe 'nobody'")
+    reading.change("probes: [nobody]", "probes: [../x]")
+    cli.fails("decide", "echo", seen=r"no finished probe '../x'")
+    ran = cli.succeeds("probe", "run", "old", "--documents", "notes.txt", *QUICK, "--certify", "0", "--json")
+    probe_id = json.loads(ran.out)["probe"]["probe_id"]
+    reading.change("probes: [../x]", f"probes: [{probe_id}]")
+    cli.fails("decide", "echo", seen=r"asked old, which is no candidate of 'echo'")
+    ran = cli.succeeds("probe", "run", "new", "--documents", "notes.txt", *QUICK, "--certify", "0", "--json")
+    uncertified = json.loads(ran.out)["probe"]["probe_id"]
+    reading.change(f"probes: [{probe_id}]", f"probes: [{uncertified}]")
+    cli.fails("decide", "echo", seen=r"certified no length")
+    (reading.folder / ".crossgrade" / "probes" / f"{uncertified}.json").write_text("{")
+    cli.fails("decide", "echo", seen=r"no result of a probe")
+
+
+def test_money_is_shown_first_and_nothing_is_paid_twice(cli: CommandLine, reading: Project) -> None:
+    run = ("probe", "run", "new", "--documents", "notes.txt", *QUICK, "--certify", "0")
+    estimate = json.loads(cli.succeeds(*run, "--dry-run", "--json").out)["estimate"]
+    assert not reading.fake.requests
+    assert 0 < float(estimate["cost_usd"][0]) <= float(estimate["cost_usd"][1])
+    ended = cli.succeeds(*run, "--max-cost", "0.01")
+    assert "not determined" in ended.out
+    probe_id = re.search(r"probe (\d{8}-\d{6}-\w{4})", ended.err)[1]
+    asked = len(reading.fake.requests)
+    assert asked > 5
+    cli.succeeds(*run, "--resume", probe_id)
+    prompts = reading.asked("new-model")
+    assert len(prompts) == len(set(prompts))
+    cli.fails(*run, "--resume", probe_id, "--floor", "0.9", seen="begun with other settings")
+    cli.fails(*run, "--resume", "../../etc", seen="is no probe's id")
+    cli.fails(*run, "--resume", "nobody", seen="there is no probe 'nobody'")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "seen"),
+    [
+        (("nobody",), "there is no model 'nobody'"),
+        (("new", "--kinds", "magic"), "names a kind of questions that there is not"),
+        (("new", "--kinds", "pairs", "--yes"), "`pairs` without a file"),
+        (("new", "--shortest", "4096", "--longest", "2048"), "make no ladder"),
+        (("new", "--shortest", "16", "--longest", "32"), "tokens are too few"),
+        (("new", "--documents", "missing"), "no such file or folder"),
+        (("new", "--tokenizer", "notes.txt"), "no tokenizer.json"),
+        (("new", "--floor", "2"), "the floor must lie between 0 and 1"),
+    ],
+)
+def test_what_cannot_be_probed_is_said(
+    cli: CommandLine, reading: Project, arguments: tuple[str, ...], seen: str
+) -> None:
+    cli.fails("probe", "run", *arguments, seen=seen)
+
+
+def test_the_ruler_table(cli: CommandLine, reading: Project) -> None:
+    (reading.folder / "s.csv").write_text("model,length,score,claimed\na,4k,96.6,128K\na,8k,80,\n")
+    out = cli.succeeds("probe", "ruler-table", "s.csv").out
+    assert re.search(r"a +128K +4k +88\.3 +85\.5 +91\.1", out)
+    (row,) = json.loads(cli.succeeds("probe", "ruler-table", "s.csv", "--json").out)["rows"]
+    assert row["effective_tokens"] == 4096
