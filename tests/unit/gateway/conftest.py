@@ -4,6 +4,7 @@ import asyncio
 import json
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -175,11 +176,10 @@ class World:
 
     def settled(self, count: int = 1) -> list[RequestRecord]:
         """Wait until so many requests are recorded."""
-        deadline = threading.Event()
-        for _ in range(500):
+        for _ in range(3_000):
             if len(self.records) >= count:
                 return self.records
-            deadline.wait(0.01)
+            time.sleep(0.01)
         raise AssertionError(f"{len(self.records)} records, not {count}")
 
 

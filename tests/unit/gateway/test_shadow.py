@@ -1,5 +1,6 @@
 """Sampled copies to the other model of the policy."""
 
+import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -37,10 +38,10 @@ def shadowed(run, make, fake, tmp_path):
 
 
 def pairs(world, count=1):
-    for _ in range(500):
+    for _ in range(3_000):
         if len(world.keeper.pairs) >= count:
             return world.keeper.pairs
-        world.on_loop(lambda: None)
+        time.sleep(0.01)
     raise AssertionError("no pair came")
 
 
