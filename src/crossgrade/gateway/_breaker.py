@@ -45,16 +45,18 @@ class Breaker:
 
     def is_cooling(self, now: float) -> bool:
         """Tell whether the target asked to slow down."""
-        return now < self._cooling_until
+        if now >= self._cooling_until:
+            self._cooling_until = 0.0
+        return self._cooling_until > 0.0
 
     def retry_after_s(self, now: float) -> float:
         """Return when asking again can help."""
         return max(self._open_until - now, 1.0)
 
     def succeeded(self) -> None:
-        """Take note of an answer."""
+        """Take note of an answer; that of a call from before it asked to slow down takes nothing back."""
         if not self.is_quiet:
-            self.is_quiet = True
+            self.is_quiet = not self._cooling_until
             self._failures = 0
             self._open_s = _OPEN_S
             self._probing = False
