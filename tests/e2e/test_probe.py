@@ -2,6 +2,7 @@
 
 import json
 import re
+from pathlib import Path
 
 import pytest
 
@@ -135,3 +136,20 @@ def test_the_ruler_table(cli: CommandLine, reading: Project) -> None:
     assert re.search(r"a +128K +4k +88\.3 +85\.5 +91\.1", out)
     (row,) = json.loads(cli.succeeds("probe", "ruler-table", "s.csv", "--json").out)["rows"]
     assert row["effective_tokens"] == 4096
+
+
+def test_explain(cli: CommandLine, folder: Path) -> None:
+    out = cli.succeeds("probe", "explain", "llama-4-scout").out
+    assert "48 layers, 36 chunked over 8,192 tokens, 12 see everything" in out
+    assert re.search(r"10,000,000 +492\.7 +1,966\.1 .* 98 % +1\.711 +1\.789", out)
+    assert "more work than the matrices from 221,249 tokens on" in out
+    found = json.loads(cli.succeeds("probe", "explain", "llama-4-scout", "--lengths", "4096", "--json").out)
+    assert [each["tokens"] for each in found["lengths"]] == [4096]
+    (folder / "config.json").write_text('{"model_type": "strange"}')
+    cli.fails(
+        "probe", "explain", "--config-json", "config.json", seen="architecture 'strange' is not understood"
+    )
+    cli.fails("probe", "explain", "nobody", seen="nobody")
+    cli.fails("probe", "explain", seen="which model")
+    for lengths in ("many", "1", "999999999999", "-4"):
+        cli.fails("probe", "explain", "llama-4-scout", "--lengths", lengths, seen="length")

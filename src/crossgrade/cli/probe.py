@@ -12,6 +12,7 @@ from crossgrade.cli._spending import CONFIRM_ABOVE_USD, Dollars
 from crossgrade.errors import UsageError
 
 if TYPE_CHECKING:
+    from crossgrade.economics.serving import ContextCost
     from crossgrade.longcontext import Kind, ProbeEstimate, ProbeResult, Spent
     from crossgrade.project import ProbePlan, Project
 
@@ -207,6 +208,83 @@ def ruler_table_command(scores: Path, *, as_json: bool) -> None:
         table.append([row.model, row.claimed, effective, *averages])
     headers = ["model", "claimed", "effective", "average", "weighted inc", "weighted dec"]
     print_table(headers, table, right=headers[2:])
+
+
+@command.command()
+@click.argument("model", required=False)
+@click.option(
+    "--config-json", type=click.Path(path_type=Path), metavar="FILE", help="A model's config.json instead."
+)
+@click.option(
+    "--lengths", metavar="TOKENS,…", default="128k,1M,10M", show_default=True, help="4096, 128k, 1M."
+)
+@click.option("--kv-bits", type=click.Choice(["4", "8", "16"]), default="16", show_default=True)
+@json_option
+def explain(
+    model: str | None, config_json: Path | None, lengths: str, kv_bits: str, *, as_json: bool
+) -> None:
+    """Say what a long context costs MODEL: cache, work, attention's temperature.
+
+    Arithmetic on the sizes of its config.json, before any engine loses anything: 128k are 128,000 tokens.
+    """
+    from crossgrade.cli._serving import model_of
+    from crossgrade.economics.serving import attention_overtakes, context_costs
+
+    sizes = model_of(model, config_json)
+    costs = context_costs(sizes, _lengths(lengths), kv_bits=int(kv_bits))
+    overtakes = attention_overtakes(sizes)
+    if as_json:
+        shown = [{**_fields(cost), "attention_share": cost.attention_share} for cost in costs]
+        print_json(
+            {"model": sizes.name, "attention_overtakes": overtakes, "lengths": shown},
+            schema_version=SCHEMA_VERSION,
+        )
+        return
+    local = (
+        f"{sizes.local_layers} {sizes.local_kind} over {sizes.window:,} tokens, "
+        if sizes.local_layers
+        else ""
+    )
+    linear = f"{sizes.linear_layers} of constant state, " if sizes.linear_layers else ""
+    click.echo(f"{sizes.name}: {sizes.layers} layers, {local}{linear}{sizes.global_layers} see everything")
+    headers = ["tokens", "KV GB", "KV GB all kept", "matrices PFLOP", "global PFLOP", "local PFLOP"]
+    headers += ["attention", "temperature", "s ln n", "lead for half"]
+    rows = [
+        [
+            f"{cost.tokens:,}",
+            f"{cost.kv_bytes / 1e9:,.1f}",
+            f"{cost.kv_bytes_all_kept / 1e9:,.1f}",
+            f"{cost.linear_flops / 1e15:,.2f}",
+            f"{cost.global_flops / 1e15:,.2f}",
+            f"{cost.local_flops / 1e15:,.2f}",
+            f"{100 * cost.attention_share:.0f} %",
+            f"{cost.temperature:.3f}",
+            f"{cost.log_temperature:.3f}",
+            f"{cost.half_weight_lead:.1f}",
+        ]
+        for cost in costs
+    ]
+    print_table(headers, rows, right=headers)
+    where = "never, up to a thousand million tokens" if overtakes is None else f"from {overtakes:,} tokens on"
+    click.echo(f"attention is more work than the matrices {where}")
+
+
+def _lengths(text: str) -> list[int]:
+    found = []
+    for part in text.split(","):
+        word = part.strip().lower()
+        scale = {"k": 1_000, "m": 1_000_000}.get(word[-1:], 1)
+        digits = word if scale == 1 else word[:-1]
+        if not digits.isdecimal() or len(digits) > 12:
+            raise UsageError(f"{part!r} is no length", hint="write 4096, 128k or 1M, separated by commas")
+        found.append(int(digits) * scale)
+    return found
+
+
+def _fields(cost: "ContextCost") -> dict[str, object]:
+    from dataclasses import asdict
+
+    return asdict(cost)
 
 
 def _binary(tokens: int) -> str:

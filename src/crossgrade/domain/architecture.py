@@ -51,7 +51,9 @@ class Architecture:
     constant size; the others see everything. `dense_layers` have a gated network of `dense_width`,
     the rest `experts` of `expert_width`, of which a token uses `top_k`, beside a shared one of
     `shared_width` (0: none). `attention_extras` and `expert_extras` count the weights of one layer
-    beyond its matrices (biases, norms of queries and keys, gates, sinks).
+    beyond its matrices (biases, norms of queries and keys, gates, sinks). Queries of global layers are
+    multiplied by 1 + `temperature_scale` ln(1 + floor((position + 1) / `temperature_floor`)) where the
+    floor is not 0 (Llama 4).
     """
 
     name: str
@@ -77,6 +79,8 @@ class Architecture:
     output_gate: bool = False
     attention_extras: int = 0
     expert_extras: int = 0
+    temperature_scale: float = 0.0
+    temperature_floor: int = 0
     native_precision: str = "bf16"
     licence: str | None = None
     source: str = ""

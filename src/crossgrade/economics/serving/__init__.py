@@ -8,6 +8,12 @@ from crossgrade.economics.serving._calibrate import (
     refit_serving,
 )
 from crossgrade.economics.serving._config_json import read_architecture
+from crossgrade.economics.serving._context import (
+    ContextCost,
+    attention_overtakes,
+    attention_temperature,
+    context_costs,
+)
 from crossgrade.economics.serving._cycle import (
     Load,
     Served,
@@ -75,6 +81,7 @@ __all__ = [
     "PRECISIONS",
     "Announced",
     "Constants",
+    "ContextCost",
     "CrossValidation",
     "Deployment",
     "Gpu",
@@ -92,9 +99,12 @@ __all__ = [
     "ServingFit",
     "TimedCall",
     "announced_models",
+    "attention_overtakes",
+    "attention_temperature",
     "box_usd_per_day",
     "break_even_tokens_per_day",
     "cheapest_deployment",
+    "context_costs",
     "cross_validate",
     "expert_coverage",
     "fit_constants",

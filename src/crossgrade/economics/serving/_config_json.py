@@ -62,6 +62,15 @@ class _Reader:
             raise self.wrong(keys[0], None, "an integer")
         return default
 
+    def number(self, key: str, *, default: float) -> float:
+        """Return a number from 0 to 1,000."""
+        value = self._config.get(key)
+        if value is None:
+            return default
+        if not isinstance(value, int | float) or not 0 <= value <= 1000:
+            raise self.wrong(key, value, "a number from 0 to 1,000")
+        return float(value)
+
     def flag(self, key: str, *, default: bool = False) -> bool:
         """Return a truth value."""
         value = self._config.get(key)
@@ -239,6 +248,8 @@ def _llama4(reader: _Reader) -> Architecture:
     interval = reader.size("no_rope_layer_interval", default=4)
     chunked = reader.count("no_rope_layers", 1)
     chunked = plain.layers - plain.layers // interval if chunked is None else chunked
+    # Published files say true, false, 4 or nothing, which is 4 by the format's own default.
+    tuned = bool(reader.number("attn_temperature_tuning", default=1.0))
     return replace(
         plain,
         dense_layers=plain.layers - sparse,
@@ -250,6 +261,8 @@ def _llama4(reader: _Reader) -> Architecture:
         local_layers=chunked,
         window=reader.size("attention_chunk_size"),
         local_kind="chunked",
+        temperature_scale=reader.number("attn_scale", default=0.1) if tuned else 0.0,
+        temperature_floor=reader.size("floor_scale", default=8192) if tuned else 0,
     )
 
 
