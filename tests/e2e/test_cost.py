@@ -33,7 +33,7 @@ def test_a_measured_workload_at_every_offer_of_the_project(cli: CommandLine, pro
 
     cli.succeeds("report")
     page = (project.folder / "crossgrade-report.html").read_text()
-    for heading in ("Cost against retention", "The bill", "Retention"):
+    for heading in ("Cost against retention", "The bill", "Retention", "How long it lasts"):
         assert f"<h3>{heading}</h3>" in page
 
 
