@@ -88,16 +88,17 @@ def serving(
     *,
     environ: Mapping[str, str] | None = None,
     key_options: tuple[str, ...] = (),
+    key_name: str = "test",
 ) -> Iterator[Served]:
     """Write `config` as the project's crossgrade.yaml, serve it, and stop at the end.
 
-    Ports are filled in. A key is made with `key_options`.
+    Ports are filled in. A key of `key_name` is made with `key_options`.
     """
     port = free_port()
     serve = {"port": port, "admin_port": free_port(), **config.get("serve", {})}  # type: ignore[dict-item]
     with (folder / "crossgrade.yaml").open("w") as file:
         YAML(typ="safe").dump({**config, "serve": serve}, file)
-    key = json.loads(command(folder, "keys", "create", "test", "--json", *key_options))["secret"]
+    key = json.loads(command(folder, "keys", "create", key_name, "--json", *key_options))["secret"]
     with running(folder, port, key, environ=environ) as served:
         yield served
 
