@@ -7,6 +7,7 @@ import click
 from crossgrade.cli._frame import json_option
 from crossgrade.cli._output import note, print_json, print_table
 from crossgrade.cli._serving import deployment_options, fit_of, rent_of
+from crossgrade.errors import UsageError
 
 SCHEMA_VERSION = 1
 
@@ -46,6 +47,8 @@ def command(model: str, input_tokens: float, output_tokens: float, *, as_json: b
         scaling_steps,
     )
 
+    if options["tp"] is not None or options["replicas"] != 1:
+        raise UsageError("the number of GPUs follows from the weights", hint="leave out --tp and --replicas")
     rent = rent_of(options)
     box = Deployment(
         gpu=known_gpu(options["gpu"]),

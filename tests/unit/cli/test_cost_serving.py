@@ -162,3 +162,10 @@ def test_scaling_keeps_the_work_and_grows_the_weights() -> None:
     assert full == sorted(full)
     assert found["announced"][0]["name"] == "llama-4-behemoth"
     assert "usd_per_mtok_out" not in found["announced"][0]
+
+
+@pytest.mark.parametrize(
+    "arguments", [("--tp", 4), ("--replicas", 2), ("--precision", "fp3"), ("--gpu", "h10")]
+)
+def test_scaling_refuses_what_it_would_not_use(arguments) -> None:
+    assert isinstance(invoke(cost_scaling, *arguments).exception, UsageError | NotFoundError)
