@@ -53,6 +53,7 @@ class Asked(msgspec.Struct):
     conversation: Any = None
     prompt_cache_key: str | None = None
     previous_response_id: str | None = None
+    background: Any = None
 
     @property
     def most_output_tokens(self) -> int | None:

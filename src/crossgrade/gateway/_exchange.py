@@ -17,7 +17,7 @@ from crossgrade.gateway._answers import (
     unknown_model,
 )
 from crossgrade.gateway._attempts import Attempts
-from crossgrade.gateway._cost import DEFAULT_OUTPUT_TOKENS, NO_TOKENS, Tokens, estimated_tokens
+from crossgrade.gateway._cost import DEFAULT_OUTPUT_TOKENS, Tokens, estimated_tokens
 from crossgrade.gateway._delivery import Delivery
 from crossgrade.gateway._failing import note_failure, provider_problem
 from crossgrade.gateway._head import Endpoint, Request
@@ -313,7 +313,9 @@ class Exchange:
 
     # The relay's side: `Outlet`.
 
-    def send_whole(self, body: bytes, usage: Tokens, response_id: str | None, output_tokens: int) -> None:
+    def send_whole(
+        self, body: bytes, usage: Tokens, response_id: str | None, output_tokens: int | None
+    ) -> None:
         """Send a whole answer, whose head says what it cost."""
         assert self.target is not None
         assert self.payload is not None
@@ -331,9 +333,15 @@ class Exchange:
         self._close(self._status, billed)
         self._delivery.whole(self._status, JSON_TYPE, body, lines)
 
-    def begin_long(self, length: int | None) -> None:
-        """Send the head of an answer that is too large to be kept."""
+    def begin_long(self, length: int | None) -> bool:
+        """Send the head of an answer that is too large to be kept, where it passes as it is."""
+        assert self.target is not None
+        assert self.payload is not None
+        if not self.payload.passes(self.target):
+            self.failed(UpstreamError(f"{self.target.name}'s answer is too large to be translated"))
+            return False
         self._delivery.begin(self._status, JSON_TYPE, length, self._lines())
+        return True
 
     def begin_stream(self) -> None:
         """Send the head of a stream."""
@@ -410,8 +418,10 @@ class Exchange:
         self._close(problem.status, billed, problem.code)
         self.client.answer_problem(problem, self.id, lines)
 
-    def _bill(self, usage: Tokens, output_tokens: int) -> Bill:
+    def _bill(self, usage: Tokens, output_tokens: int | None) -> Bill:
         assert self.target is not None
+        if output_tokens is None:
+            return UNKNOWN
         size = self.payload.size if self.payload is not None else 0
         return bill(self.target.prices, usage, request_bytes=size, output_tokens=output_tokens)
 
@@ -421,8 +431,7 @@ class Exchange:
         Where nothing shows how much was put out, limits count what was reserved: else nobody's
         requests would cost less than those of a client that hangs up on every answer.
         """
-        usage, output_tokens = self._relay.spent() if self._relay is not None else (NO_TOKENS, None)
-        return UNKNOWN if output_tokens is None else self._bill(usage, output_tokens)
+        return UNKNOWN if self._relay is None else self._bill(*self._relay.spent())
 
     def _close(self, status: int, billed: Bill, error: str | None = None) -> None:
         """Settle and record; whatever is still to be written follows."""

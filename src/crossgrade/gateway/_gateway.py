@@ -4,6 +4,7 @@ import asyncio
 import os
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Protocol
 
 from crossgrade.errors import AccessError
@@ -12,7 +13,7 @@ from crossgrade.gateway._answers import Problem, access_problem
 from crossgrade.gateway._breaker import RetryBudget
 from crossgrade.gateway._exchange import Exchange
 from crossgrade.gateway._head import Endpoint, Request, locate
-from crossgrade.gateway._large import LargePayload
+from crossgrade.gateway._large import MOST_SPOOLED_BYTES, LargePayload, Spool
 from crossgrade.gateway._limits import Limits, Refusal
 from crossgrade.gateway._messages import RequestRecord
 from crossgrade.gateway._metrics import Metrics
@@ -73,7 +74,7 @@ class Gateway:
         self._keeper = keeper
         self._pages = pages
         self.is_ready = False
-        self._folder = settings.state
+        self._spool = Spool(settings.state, max(MOST_SPOOLED_BYTES, 2 * settings.serving.body_max_bytes))
         self._life = os.urandom(6).hex()
         self._count = 0
         self._permits: dict[tuple[str, str], Permit] = {}
@@ -119,7 +120,7 @@ class Gateway:
         parts = request.parts
         if not request.complete or request.size > self.serving.body_parse_bytes:
             large = LargePayload(
-                exchange, client, request, endpoint=endpoint, path_route=path_route, folder=self._folder
+                exchange, client, request, endpoint=endpoint, path_route=path_route, spool=self._spool
             )
             exchange.payload = large
             large.take()
@@ -172,25 +173,24 @@ class Gateway:
         found = self._permits.get(key)
         if found is not None and found.principal is principal and found.plan is plan:
             return found
-        self._check(principal, plan)
+        let_in_by = self._check(principal, plan)
         counters = self.limits.resolve(principal, plan.name)
+        if let_in_by is not plan:  # what is spent around a route is spent of the route's limits too
+            counters = tuple(dict.fromkeys((*counters, *self.limits.resolve(principal, let_in_by.name))))
         if len(self._permits) >= _MOST_PERMITS:
             self._permits.clear()
         permit = self._permits[key] = Permit(principal, plan, counters, blank_record(self, principal, plan))
         return permit
 
-    def _check(self, principal: Principal, plan: Plan) -> None:
-        """Check a route; a target asked for by its own name is open to whom one of its routes is open."""
-        error: AccessError | None = None
-        for each in self.routes.around(plan) or (plan,):
-            try:
+    def _check(self, principal: Principal, plan: Plan) -> Plan:
+        """Check a route and return it; of a target asked for by its own name, a route that uses it."""
+        *others, last = self.routes.around(plan) or (plan,)
+        for each in others:
+            with suppress(AccessError):
                 check_route(principal, each.spec)
-            except AccessError as refusal:
-                error = refusal
-            else:
-                return
-        if error is not None:
-            raise error
+                return each
+        check_route(principal, last.spec)
+        return last
 
     def allowed(self, principal: Principal, plan: Plan) -> bool:
         """Tell whether a caller may use a route."""

@@ -86,7 +86,7 @@ class Request:
     target = b""
     version = "1.1"
     length: int | None = 0
-    size = others = head_bytes = phase = 0
+    size = others = other_bytes = head_bytes = phase = 0
     headed = complete = started = keep_alive = vetted = False
     problem: Problem | None = None
     sink: Sink | None = None
@@ -105,7 +105,7 @@ class Request:
             )
         else:
             self.others += 1
-            self.head_bytes += len(value)
+            self.other_bytes += len(name) + len(value) + 4
 
     def with_body(self, body: bytes) -> "Request":
         """Return a whole request with this head (the very same headers) and a body."""
@@ -215,7 +215,8 @@ def body_too_large(serving: Serving) -> Problem:
 
 def _large_head(request: Request, serving: Serving) -> Problem | None:
     """Count exactly: the head may have come in one piece with a body."""
-    size = len(request.target) + sum(len(name) + len(value) + 4 for name, value in request.headers.items())
+    size = len(request.target) + request.other_bytes
+    size += sum(len(name) + len(value) + 4 for name, value in request.headers.items())
     return head_too_large(serving) if size > serving.head_max_bytes else None
 
 

@@ -6,6 +6,7 @@ provider, as often as it takes.
 """
 
 import asyncio
+import errno
 import mmap
 import re
 import tempfile
@@ -32,6 +33,9 @@ _PIECE = 1 << 18
 _TURN = 1 << 20
 """So much is read from the file before others get their turn."""
 
+MOST_SPOOLED_BYTES = 4 << 30
+"""So much a worker keeps in files at a time, or twice the largest body that is accepted."""
+
 _OBJECT = re.compile(rb"\s*\{\s*\"")
 _HEAD = re.compile(rb'\s*\{\s*"model"\s*:\s*("[^"\\]{1,256}")')
 
@@ -46,6 +50,30 @@ class Owner(Protocol):
         """Refuse the request for what its body turned out to be."""
 
 
+class Spool:
+    """Unlinked files in a folder, which together hold no more than `most` bytes."""
+
+    def __init__(self, folder: str, most: int) -> None:
+        self._folder = folder
+        self.left = most
+
+    def open(self) -> IO[bytes]:
+        """Make a file."""
+        return tempfile.TemporaryFile(dir=self._folder)
+
+    def write(self, file: IO[bytes], data: bytes) -> None:
+        """Add to a file; raises OSError where there is no room."""
+        if len(data) > self.left:
+            raise OSError(errno.ENOSPC, "too much is kept already")
+        file.write(data)
+        self.left -= len(data)
+
+    def close(self, file: IO[bytes], size: int) -> None:
+        """Let go of a file to which `size` bytes were written."""
+        file.close()
+        self.left += size
+
+
 class LargePayload:
     """A body on its way through; it is the request's `Sink` and what a target is sent."""
 
@@ -57,7 +85,7 @@ class LargePayload:
         *,
         endpoint: Endpoint,
         path_route: str | None,
-        folder: str,
+        spool: Spool,
     ) -> None:
         self.asked = Asked()
         self.size = request.length or 0
@@ -70,7 +98,8 @@ class LargePayload:
         self._request = request
         self._endpoint = endpoint
         self._path_route = path_route
-        self._folder = folder
+        self._spool = spool
+        self._written = 0
         self._loop = asyncio.get_running_loop()
         self._first = b""
         self._span: tuple[int, int] | None = None
@@ -107,14 +136,15 @@ class LargePayload:
             if found is not None and self._request.length is not None:
                 self._pass_on(found)
             elif found is not None or len(self._first) >= _HEAD_BYTES:
-                self._spool()
+                self._open_file()
 
     def body_end(self) -> None:
         """Take note that the body is whole."""
         if not self._passing:
             if self._file is None:
-                self._spool()
-            self._kept()
+                self._open_file()
+            if self._file is not None:
+                self._kept()
             return
         self._scan.end()
         if self._scan.span is not None or self._scan.is_top_level or self._scan.is_inside:
@@ -151,8 +181,12 @@ class LargePayload:
 
     # Otherwise it is kept in a file first.
 
-    def _spool(self) -> None:
-        self._file = tempfile.TemporaryFile(dir=self._folder)  # noqa: SIM115  # `close` closes it
+    def _open_file(self) -> None:
+        try:
+            self._file = self._spool.open()
+        except OSError:
+            self._no_room()
+            return
         first, self._first = self._first, self._first[:_HEAD_BYTES]
         self._keep(first)
 
@@ -160,10 +194,15 @@ class LargePayload:
         assert self._file is not None
         self._scan.feed(data)
         try:
-            self._file.write(data)
+            self._spool.write(self._file, data)
         except OSError:
-            message = "The body cannot be kept at the moment: put `model` first, so that it need not be."
-            self._owner.fail_body(Problem(status=503, message=message, code="no_space", retry_after_s=5.0))
+            self._no_room()
+        else:
+            self._written += len(data)
+
+    def _no_room(self) -> None:
+        message = "The body cannot be kept at the moment: put `model` first, so that it need not be."
+        self._owner.fail_body(Problem(status=503, message=message, code="no_space", retry_after_s=5.0))
 
     def _kept(self) -> None:
         assert self._file is not None
@@ -264,6 +303,10 @@ class LargePayload:
         else:
             self._pump()
 
+    def passes(self, target: TargetState) -> bool:  # noqa: ARG002  # the signature of Payload
+        """Tell that nothing is translated."""
+        return True
+
     def watcher(self, target: TargetState) -> Watcher:
         """Return what follows the answer's stream."""
         return Watch(target.target.flavour, swallow=False)
@@ -287,7 +330,7 @@ class LargePayload:
         self._pieces = iter(())
         file, self._file = self._file, None
         if file is not None:
-            file.close()
+            self._spool.close(file, self._written)
 
 
 def _model(raw: bytes) -> str:

@@ -23,6 +23,8 @@ _DENIED_S = 0.2
 _MOST_COUNTERS = 20_000
 _UNITS: Mapping[LimitUnit, int] = {"usd": 0, "tokens": 1, "requests": 2, "parallel": 3}
 _FOREVER = float("inf")
+_MOST = 1 << 61
+"""A cap above this is none, and no database's whole number would hold it."""
 
 RefusalKind = Literal["insufficient_quota", "rate_limit_exceeded", "limits_unavailable"]
 _Key: TypeAlias = tuple[LimitScope, str, LimitUnit, int]
@@ -187,7 +189,7 @@ class Limits:
         found = self._counters.get(key)
         if found is None:
             found = self._counters[key] = Counter(*key)
-        found.cap = int(cap * NANO) if found.unit == "usd" else int(cap)
+        found.cap = int(min(cap * NANO if found.unit == "usd" else cap, _MOST))
         return found
 
     def reserve(

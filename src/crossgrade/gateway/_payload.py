@@ -8,7 +8,7 @@ import msgspec
 
 from crossgrade.domain import ModelAnswer, ModelRequest
 from crossgrade.errors import BadRequestError
-from crossgrade.gateway._answers import Problem
+from crossgrade.gateway._answers import Problem, bad_request
 from crossgrade.gateway._body import (
     Asked,
     asks_for_usage,
@@ -59,6 +59,9 @@ class Payload(Protocol):
 
     def send(self, target: TargetState, connection: UpstreamConnection, extra: bytes) -> None:
         """Write head and body; raises BadRequestError where the target's API cannot carry the request."""
+
+    def passes(self, target: TargetState) -> bool:
+        """Tell whether an answer of the target is one of the client's API as it is."""
 
     def watcher(self, target: TargetState) -> Watcher:
         """Return what follows the answer's stream."""
@@ -117,6 +120,10 @@ class ParsedPayload:
         request = self._request(target)
         wire = FLAVOURS[target.target.flavour].encode(request, target.host, bool(self.asked.stream))
         return wire.path, wire.encode()
+
+    def passes(self, target: TargetState) -> bool:
+        """Tell whether nothing is translated."""
+        return not self._is_translated(target)
 
     def _is_translated(self, target: TargetState) -> bool:
         if target.target.flavour != self.endpoint.flavour:
@@ -202,6 +209,11 @@ def read_payload(endpoint: Endpoint, body: bytes) -> ParsedPayload | Problem:
     asked = read_body(body)
     if isinstance(asked, Problem):
         return asked
+    if asked.background and endpoint.name == "responses":
+        return bad_request(
+            "`background` is not served: nobody here could count what the answer costs, or fetch it.",
+            "forbidden_field",
+        )
     span = model_span(body, asked)
     if isinstance(span, Problem):
         return span

@@ -36,11 +36,13 @@ class Watcher(Protocol):
 class Outlet(Protocol):
     """The exchange, as its relay sees it."""
 
-    def send_whole(self, body: bytes, usage: Tokens, response_id: str | None, output_tokens: int) -> None:
-        """Send a whole answer."""
+    def send_whole(
+        self, body: bytes, usage: Tokens, response_id: str | None, output_tokens: int | None
+    ) -> None:
+        """Send a whole answer; `output_tokens` None: what it will have cost is not known yet."""
 
-    def begin_long(self, length: int | None) -> None:
-        """Send the head of an answer that is too large to be kept."""
+    def begin_long(self, length: int | None) -> bool:
+        """Send the head of an answer that is too large to be kept; False: it cannot be passed on."""
 
     def begin_stream(self) -> None:
         """Send the head of a stream."""
@@ -73,7 +75,11 @@ class _Whole(msgspec.Struct):
     error: Any = None
     id: str | None = None
     type: str | None = None
+    status: Any = None
 
+
+_UNFINISHED = ("queued", "in_progress")
+"""A response of OpenAI's API that goes on in the background when it has been answered."""
 
 _WHOLE = msgspec.json.Decoder(_Whole)
 
@@ -91,7 +97,8 @@ def pass_whole(outlet: Outlet, flavour: FlavourName, key: bytes | None, body: by
         return
     if key is not None and key in body:
         body = body.replace(key, _HIDDEN)
-    outlet.send_whole(body, read_tokens(flavour, whole.usage), whole.id, estimated_tokens(len(body)))
+    output = None if whole.status in _UNFINISHED else estimated_tokens(len(body))
+    outlet.send_whole(body, read_tokens(flavour, whole.usage), whole.id, output)
 
 
 class WholeRelay:
@@ -117,7 +124,8 @@ class WholeRelay:
         self._parts.append(data)
         if self._size > WHOLE_BYTES:
             self._long = True
-            self._outlet.begin_long(self._length)
+            if not self._outlet.begin_long(self._length):
+                return
             parts, self._parts = self._parts, []
             self._pass(b"".join(parts))
 

@@ -143,14 +143,15 @@ class Watch:
     def _event(self, block: bytes) -> bool:
         """Read one event if it may count; return whether it is passed on."""
         if b"[DONE]" in block and self.flavour == "openai":
-            events = SseReader().feed(block)
+            events = SseReader(longest_line=LONGEST_EVENT).feed(block)
             if any(event.data.strip() == b"[DONE]" for event in events):
                 self.done = True
                 return True
         counts = _USAGE.search(block) is not None or (b"error" in block and _ERROR.search(block) is not None)
         if self.flavour == "openai" and not counts:
             return True
-        return all(self._parsed(event) for event in SseReader().feed(block))
+        events = SseReader(longest_line=LONGEST_EVENT).feed(block)
+        return all(self._parsed(event) for event in events)
 
     def _parsed(self, event: SseEvent) -> bool:
         try:

@@ -1,9 +1,10 @@
 """One database, SQLite or PostgreSQL: connections, transactions, errors in plain words."""
 
 import logging
+import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +113,12 @@ def _sqlite(url: URL) -> Database:
     except OSError as error:
         raise StoreError(f"the folder {path.parent} cannot be made ({error.strerror})") from error
     engine = create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_S})
+
+    @event.listens_for(engine, "do_connect")
+    def keep_private(*_: Any) -> None:
+        # It holds answers and prompts, and SQLite alone would let everybody on this machine read them.
+        with suppress(OSError):  # it is there, or SQLite says what is wrong
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o660))
 
     @event.listens_for(engine, "connect")
     def prepare(connection: sqlite3.Connection, _record: Any) -> None:

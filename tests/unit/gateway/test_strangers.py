@@ -2,6 +2,7 @@
 
 import json
 import socket
+import time
 
 import pytest
 
@@ -91,3 +92,29 @@ def test_the_body_of_somebody_known_is_taken_whole(world, fake, make):
         connection.sendall((head + body)[at : at + 30_000])
     assert make.read_answer(connection).status == 200
     assert len(fake.requests[0].body) == len(body) + 2
+
+
+def test_repeated_headers_count_for_the_size_of_a_head(world):
+    lines = "".join(f"x-many: {'a' * 1_000}\r\n" for _ in range(40))
+    answer = world.raw(f"GET /v1/models HTTP/1.1\r\nhost: localhost\r\n{lines}\r\n".encode())
+    assert (answer.status, answer.code) == (431, "head_too_large")
+
+
+def test_bodies_in_files_have_a_bound_for_all_of_them_together(run, make, fake, monkeypatch):
+    monkeypatch.setattr("crossgrade.gateway._gateway.MOST_SPOOLED_BYTES", 4 << 20)
+    large = json.dumps({"messages": [{"role": "user", "content": LONG}], "model": "support"}).encode()
+    with run([make.target(fake)], body_max_bytes=2_100_000) as world:
+        waiting = []
+        for _ in range(2):
+            connection = world.connect()
+            connection.sendall(world.head("/v1/chat/completions", len(large)) + large[:-1])
+            waiting.append(connection)
+        while world.on_loop(lambda: world.worker.gateway._spool.left) > 1_000_000:
+            time.sleep(0.01)
+        refused = world.post(large)
+        assert (refused.status, refused.code) == (503, "no_space")
+        for connection in waiting:
+            connection.sendall(large[-1:])
+            assert make.read_answer(connection).status == 200
+        assert world.post(large).status == 200
+        assert world.on_loop(lambda: world.worker.gateway._spool.left) == 2 * 2_100_000

@@ -31,6 +31,12 @@ SCRIPT = {
     "half": [b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 500\r\n\r\n{", 30.0],
     "streaming": [STREAM_HEAD, event(content="one"), event(content="two"), 30.0],
     "silent stream": [STREAM_HEAD, 30.0],
+    "huge": [json_answer(completion("x" * (9 << 20)))],
+    "queued": [json_answer({"id": "resp_1", "object": "response", "status": "queued", "usage": None})],
+    "a long last event": [
+        STREAM_HEAD,
+        b"data: " + json.dumps({"type": "response.completed", "response": {"output": "x" * (3 << 20)}}).encode() + b"\n\n",
+    ],
 }  # fmt: skip
 
 
@@ -111,6 +117,44 @@ def test_who_hangs_up_pays_what_is_known_and_else_what_was_reserved(served, upst
     spent = served.on_loop(lambda: sum(each.spent for each in served.worker.limits.take_spends()))
     assert spent == len(body) // 4 + tokens
     assert (record.cost_usd is None) is (tokens == 5_000)
+
+
+def test_an_answer_too_large_to_be_translated_is_not_passed_on_as_it_is(served):
+    answer = served.post(saying("huge", max_tokens=9), "/v1/messages")
+    assert answer.status == 502
+    assert "too large to be translated" in answer.json["error"]["message"]
+    assert served.post(saying("huge")).status == 200
+
+
+@pytest.fixture
+def responding(run, make, upstream):
+    limit = Limit(scope="route", unit="tokens", cap=1e6, window_s=86_400)
+    target = make.target(upstream, flavour="openai-responses")
+    with run([target], limits=(limit,), body_parse_bytes=1024) as world:
+        world.worker.limits.send = lambda ask: world.loop.call_soon(grant, world, ask) is not None
+        yield world
+
+
+def test_a_response_in_the_background_is_refused_for_nobody_could_count_it(responding):
+    answer = responding.post(saying("queued", input="", background=True), "/v1/responses")
+    assert (answer.status, answer.code) == (400, "forbidden_field")
+    assert responding.post(saying("queued", input="", background=False), "/v1/responses").status == 200
+
+
+def test_a_response_that_goes_on_when_it_is_answered_costs_what_was_reserved(responding):
+    """A body too large to be parsed can ask for one."""
+    body = saying("queued", input="", padding="x" * 3_000, background=True)
+    assert responding.post(body, "/v1/responses").status == 200
+    (record,) = responding.settled()
+    assert (record.cost_usd, record.cost_origin) == (None, "unknown")
+    spent = responding.on_loop(lambda: sum(each.spent for each in responding.worker.limits.take_spends()))
+    assert spent == len(body) // 4 + 1_024
+
+
+def test_an_event_with_the_whole_answer_in_it_passes(responding):
+    answer = responding.post(saying("a long last event", input="", stream=True), "/v1/responses")
+    assert answer.status == 200
+    assert len(answer.body) > 3 << 20
 
 
 def until(condition):

@@ -1,5 +1,6 @@
 """What the disk, another process or a vandal can do to a store, and what is said about it."""
 
+import os
 import sqlite3
 import subprocess
 import sys
@@ -19,6 +20,18 @@ def test_a_file_that_is_no_database(path: Path) -> None:
     with pytest.raises(StoreError, match=r"crossgrade\.db is not a Crossgrade database") as caught:
         Store.open(path)
     assert "move the file away" in caught.value.hint
+
+
+def test_a_new_database_is_not_for_everybody_on_the_machine(path: Path) -> None:
+    before = os.umask(0o022)
+    try:
+        with Store.open(path) as store:
+            store.runs.append(make_run())
+            files = list(path.parent.glob(f"{path.name}*"))
+            assert path in files
+            assert [file.stat().st_mode & 0o007 for file in files] == [0] * len(files)
+    finally:
+        os.umask(before)
 
 
 def test_a_damaged_database(path: Path) -> None:
