@@ -109,6 +109,18 @@ def head(status: int, content_type: bytes, *, length: int | None, extra: bytes =
     )
 
 
+def whole(status: int, content_type: bytes, body: bytes, extra: bytes) -> bytes:
+    """Return a whole response; `extra` as for `head`."""
+    return b"HTTP/1.1 %d %b\r\ncontent-type: %b\r\ncontent-length: %d\r\n%b\r\n%b" % (
+        status,
+        _REASONS.get(status, b"Status"),
+        content_type,
+        len(body),
+        extra,
+        body,
+    )
+
+
 def problem_headers(problem: Problem) -> bytes:
     """Return the header lines that belong to an error."""
     lines = b""
@@ -123,4 +135,4 @@ def problem_answer(problem: Problem, client: ClientName, request_id: str, lines:
     """Return the whole answer that says an error; `lines` are further header lines."""
     body = problem_body(problem, client, request_id)
     extra = b"%bx-request-id: %b\r\n%b" % (problem_headers(problem), request_id.encode(), lines)
-    return head(problem.status, JSON_TYPE, length=len(body), extra=extra) + body
+    return whole(problem.status, JSON_TYPE, body, extra)

@@ -18,7 +18,7 @@ from crossgrade.gateway._answers import (
 )
 from crossgrade.gateway._attempts import Attempts
 from crossgrade.gateway._cost import DEFAULT_OUTPUT_TOKENS, Tokens, estimated_tokens
-from crossgrade.gateway._delivery import Delivery
+from crossgrade.gateway._delivery import Delivery, send_whole
 from crossgrade.gateway._failing import note_failure, provider_problem
 from crossgrade.gateway._head import Endpoint, Request
 from crossgrade.gateway._headers import passed_on, sent_on
@@ -27,7 +27,7 @@ from crossgrade.gateway._messages import Reason, RequestRecord
 from crossgrade.gateway._outcome import NOTHING, UNKNOWN, Bill, bill
 from crossgrade.gateway._payload import Payload
 from crossgrade.gateway._record import record_of
-from crossgrade.gateway._relay import ErrorRelay, Relay, StreamRelay, WholeRelay, pass_whole
+from crossgrade.gateway._relay import ErrorRelay, Pieces, Relay, StreamRelay, WholeRelay, pass_whole
 from crossgrade.gateway._routes import NO_FACTS, Choice, Plan
 from crossgrade.gateway._server import ClientConnection
 from crossgrade.gateway._services import Services
@@ -57,6 +57,7 @@ class Exchange:
     response_id: str | None = None
     done = False
     first_at = sent_at = added_s = 0.0
+    _delivery: Delivery | None = None
     _hold: Hold | None = None
     _connection: UpstreamConnection | None = None
     _relay: Relay | None = None
@@ -82,7 +83,6 @@ class Exchange:
         self.id = request_id
         self.at = services.wall()
         self.began = services.now()
-        self._delivery = Delivery(client, request)
         client.exchange = self
 
     # Admission.
@@ -191,7 +191,7 @@ class Exchange:
     @property
     def repeatable(self) -> bool:
         """Whether the request can be sent again."""
-        return self.payload is not None and self.payload.repeatable and not self._delivery.begun
+        return self.payload is not None and self.payload.repeatable and self._delivery is None
 
     def on_ready(self, connection: UpstreamConnection) -> None:
         """Write the request."""
@@ -287,8 +287,8 @@ class Exchange:
         note_failure(self.target.breaker, error, self._services.now())
         if self.done:
             return
-        if self._delivery.begun:
-            self._break_off(error)
+        if self._delivery is not None:
+            self._break_off(error, self._delivery)
         elif not self._try_on(error):
             billed = NOTHING if self._status >= 300 or not self.sent_at else UNKNOWN
             self.refuse(provider_problem(error, self.target.key), billed)
@@ -325,66 +325,72 @@ class Exchange:
             self.failed(error)
             return
         billed = self._bill(usage, output_tokens)
-        lines = self._lines()
-        if billed.usd is not None:
-            lines = b"%bx-crossgrade-cost-usd: %b\r\n" % (lines, _money(billed.usd))
         self.response_id = response_id
         self.target.breaker.succeeded()
         self._close(self._status, billed)
-        self._delivery.whole(self._status, JSON_TYPE, body, lines)
+        send_whole(self.client, self._status, JSON_TYPE, body, self._lines(billed.usd))
 
-    def begin_long(self, length: int | None) -> bool:
-        """Send the head of an answer that is too large to be kept, where it passes as it is."""
+    def begin_long(self, length: int | None) -> Pieces | None:
+        """Begin an answer that is too large to be kept, where it passes as it is."""
         assert self.target is not None
         assert self.payload is not None
         if not self.payload.passes(self.target):
             self.failed(UpstreamError(f"{self.target.name}'s answer is too large to be translated"))
-            return False
-        self._delivery.begin(self._status, JSON_TYPE, length, self._lines())
-        return True
+            return None
+        return self._begin(self._status, JSON_TYPE, length)
 
-    def begin_stream(self) -> None:
-        """Send the head of a stream."""
+    def begin_stream(self) -> Pieces:
+        """Begin a stream."""
         self.first_at = self._services.now()
-        self._delivery.begin(200, STREAM_TYPE, None, self._lines())
+        return self._begin(200, STREAM_TYPE, None)
 
-    def send(self, data: bytes) -> None:
-        """Send a piece of a long answer or stream."""
-        self._delivery.send(data)
+    def _begin(self, status: int, content_type: bytes, length: int | None) -> Pieces:
+        delivery = self._delivery = Delivery(
+            self.client,
+            self.request,
+            status=status,
+            content_type=content_type,
+            length=length,
+            lines=self._lines(None),
+        )
+        return delivery.send
 
-    def end_stream(self, usage: Tokens, response_id: str | None, output_tokens: int) -> None:
-        """Send the end of a long answer or stream."""
+    def end_stream(
+        self, usage: Tokens, response_id: str | None, output_tokens: int, last: bytes = b""
+    ) -> None:
+        """Send the end of a long answer or stream, with a last piece."""
         assert self.target is not None
+        assert self._delivery is not None
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.detach()
         self.response_id = response_id
         self.target.breaker.succeeded()
         self._close(self._status, self._bill(usage, output_tokens))
-        self._delivery.end()
+        self._delivery.end(last)
 
-    def _break_off(self, error: ProviderError) -> None:
+    def _break_off(self, error: ProviderError, delivery: Delivery) -> None:
         """Tell the client, inside the stream that has begun, that there will be no more of it."""
         relay = self._relay
         self._close(self._status, self._spent(), "broken_off")
         if not isinstance(relay, StreamRelay):
-            self._delivery.cut()
+            self.client.abort()  # which the client cannot take for the answer's end
             return
         assert self.endpoint.client is not None
         assert self.target is not None
-        self._delivery.send(problem_event(provider_problem(error, self.target.key), self.endpoint.client))
-        self._delivery.end()
+        delivery.end(problem_event(provider_problem(error, self.target.key), self.endpoint.client))
 
-    def _lines(self) -> bytes:
-        """Return the header lines that every answer of a model has."""
+    def _lines(self, usd: float | None) -> bytes:
+        """Return the header lines that every answer of a model has; `usd` is what it cost, None: unknown."""
         assert self.target is not None
         assert self.plan is not None
-        return b"x-request-id: %b\r\n%b%bx-crossgrade-added-ms: %.2f\r\n%b" % (
+        return b"x-request-id: %b\r\n%b%bx-crossgrade-added-ms: %.2f\r\n%b%b" % (
             self.id.encode(),
             self.plan.headers,
             self.target.header,
             self.added_s * 1000,
-            passed_on(self._headers),
+            passed_on(self._headers) if self._headers else b"",
+            b"" if usd is None else b"x-crossgrade-cost-usd: %.8f\r\n" % usd,
         )
 
     # The client's side.
@@ -447,7 +453,3 @@ class Exchange:
 
 
 _EPOCH = datetime.fromtimestamp(0, UTC)
-
-
-def _money(usd: float) -> bytes:
-    return b"%.8f" % usd

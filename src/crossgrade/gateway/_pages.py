@@ -6,7 +6,7 @@ from typing import Annotated, Protocol
 import msgspec
 
 from crossgrade.gateway._answers import JSON_TYPE, Problem, bad_request
-from crossgrade.gateway._delivery import Delivery
+from crossgrade.gateway._delivery import send_whole
 from crossgrade.gateway._head import Endpoint, Request
 from crossgrade.gateway._messages import DENIED, Outcome
 from crossgrade.gateway._routes import Plan, Routes
@@ -75,20 +75,19 @@ class Pages:
         """Answer one request."""
         head = b"%bx-request-id: %b\r\n" % (_NO_STORE, world.next_id().encode())
         if endpoint.name == "liveliness":
-            _send(client, request, 200, b'{"status":"alive"}', head)
+            _send(client, 200, b'{"status":"alive"}', head)
         elif endpoint.name == "readiness":
             ready = world.is_ready
             _send(
                 client,
-                request,
                 200 if ready else 503,
                 b'{"status":"%b"}' % (b"ready" if ready else b"starting"),
                 head,
             )
         elif endpoint.name == "models":
-            _send(client, request, 200, _models(world, principal), head)
+            _send(client, 200, _models(world, principal), head)
         elif endpoint.name == "metrics":
-            _Later(client, request, head).metrics(self._desk)
+            _Later(client, head).metrics(self._desk)
         else:
             self._feedback(world, client, request, principal, head)
 
@@ -113,17 +112,16 @@ class Pages:
             key=principal.id,
             team=principal.team,
         )
-        _Later(client, request, head).feedback(self._desk, outcome)
+        _Later(client, head).feedback(self._desk, outcome)
 
 
 class _Later:
     """An answer for which the keeper is asked first; it is the connection's exchange meanwhile."""
 
-    __slots__ = ("_client", "_gone", "_head", "_request")
+    __slots__ = ("_client", "_gone", "_head")
 
-    def __init__(self, client: ClientConnection, request: Request, head: bytes) -> None:
+    def __init__(self, client: ClientConnection, head: bytes) -> None:
         self._client = client
-        self._request = request
         self._head = head
         self._gone = False
         client.exchange = self
@@ -140,13 +138,13 @@ class _Later:
         if text is None:
             self._client.refuse(_away("The metrics cannot be read"))
         else:
-            Delivery(self._client, self._request).whole(200, _TEXT_TYPE, text.encode(), self._head)
+            send_whole(self._client, 200, _TEXT_TYPE, text.encode(), self._head)
 
     def _on_done(self, problem: str | None) -> None:
         if self._gone:
             return
         if problem is None:
-            _send(self._client, self._request, 202, b'{"status":"kept"}', self._head)
+            _send(self._client, 202, b'{"status":"kept"}', self._head)
         elif problem == DENIED:
             self._client.refuse(_DENIED)
         else:
@@ -174,8 +172,8 @@ def _away(what: str) -> Problem:
     return Problem(status=503, message=message, code="keeper_away", retry_after_s=1.0)
 
 
-def _send(client: ClientConnection, request: Request, status: int, body: bytes, head: bytes) -> None:
-    Delivery(client, request).whole(status, JSON_TYPE, body, head)
+def _send(client: ClientConnection, status: int, body: bytes, head: bytes) -> None:
+    send_whole(client, status, JSON_TYPE, body, head)
 
 
 def _models(world: World, principal: Principal) -> bytes:

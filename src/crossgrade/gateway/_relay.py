@@ -1,6 +1,7 @@
 """The answer's way from provider to client: whole, as a stream, or an error's body."""
 
-from typing import Any, Protocol
+from collections.abc import Callable
+from typing import Any, Protocol, TypeAlias
 
 import msgspec
 
@@ -33,6 +34,10 @@ class Watcher(Protocol):
         """Take the stream's end."""
 
 
+Pieces: TypeAlias = Callable[[bytes], None]
+"""Sends one piece after the other of an answer that has begun."""
+
+
 class Outlet(Protocol):
     """The exchange, as its relay sees it."""
 
@@ -41,17 +46,16 @@ class Outlet(Protocol):
     ) -> None:
         """Send a whole answer; `output_tokens` None: what it will have cost is not known yet."""
 
-    def begin_long(self, length: int | None) -> bool:
-        """Send the head of an answer that is too large to be kept; False: it cannot be passed on."""
+    def begin_long(self, length: int | None) -> Pieces | None:
+        """Begin an answer that is too large to be kept; None: it cannot be passed on."""
 
-    def begin_stream(self) -> None:
-        """Send the head of a stream."""
+    def begin_stream(self) -> Pieces:
+        """Begin a stream; returns what sends its pieces."""
 
-    def send(self, data: bytes) -> None:
-        """Send a piece of a long answer or stream."""
-
-    def end_stream(self, usage: Tokens, response_id: str | None, output_tokens: int) -> None:
-        """Send the end of a long answer or stream."""
+    def end_stream(
+        self, usage: Tokens, response_id: str | None, output_tokens: int, last: bytes = b""
+    ) -> None:
+        """Send the end of a long answer or stream, with a last piece."""
 
     def failed(self, error: ProviderError) -> None:
         """Take note that the provider failed."""
@@ -104,7 +108,7 @@ def pass_whole(outlet: Outlet, flavour: FlavourName, key: bytes | None, body: by
 class WholeRelay:
     """Keeps a JSON answer until it is whole; one that grows too large is passed on as it comes."""
 
-    __slots__ = ("_flavour", "_key", "_length", "_long", "_outlet", "_parts", "_size")
+    __slots__ = ("_flavour", "_key", "_length", "_outlet", "_parts", "_send", "_size")
 
     def __init__(self, outlet: Outlet, flavour: FlavourName, key: bytes | None, length: int | None) -> None:
         self._outlet = outlet
@@ -113,25 +117,25 @@ class WholeRelay:
         self._length = length
         self._parts: list[bytes] = []
         self._size = 0
-        self._long = False
+        self._send: Pieces | None = None
 
     def data(self, data: bytes) -> None:
         """Take a piece of the answer."""
         self._size += len(data)
-        if self._long:
-            self._pass(data)
+        if self._send is not None:
+            self._pass(data, self._send)
             return
         self._parts.append(data)
         if self._size > WHOLE_BYTES:
-            self._long = True
-            if not self._outlet.begin_long(self._length):
+            self._send = self._outlet.begin_long(self._length)
+            if self._send is None:
                 return
             parts, self._parts = self._parts, []
-            self._pass(b"".join(parts))
+            self._pass(b"".join(parts), self._send)
 
     def end(self) -> None:
         """Send the answer."""
-        if self._long:
+        if self._send is not None:
             self._outlet.end_stream(NO_TOKENS, None, estimated_tokens(self._size))
             return
         body = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
@@ -139,38 +143,38 @@ class WholeRelay:
 
     def spent(self) -> tuple[Tokens, int | None]:
         """Return what is known: while an answer is kept until it is whole, nothing."""
-        return NO_TOKENS, estimated_tokens(self._size) if self._long else None
+        return NO_TOKENS, estimated_tokens(self._size) if self._send is not None else None
 
-    def _pass(self, data: bytes) -> None:
+    def _pass(self, data: bytes, send: Pieces) -> None:
         if self._size > MOST_BYTES:
             self._outlet.failed(UpstreamError(f"the provider's answer is larger than {MOST_BYTES} bytes"))
             return
         if self._key is not None and self._key in data:
             data = data.replace(self._key, b"*" * len(self._key))  # of the same length, which was promised
-        self._outlet.send(data)
+        send(data)
 
 
 class StreamRelay:
     """Passes events on as they come; the head waits for the first, as a failure before it can be mended."""
 
-    __slots__ = ("_begun", "_events", "_key", "_outlet", "_over", "_watch")
+    __slots__ = ("_events", "_key", "_outlet", "_over", "_send", "_watch")
 
     def __init__(self, outlet: Outlet, watch: Watcher, key: bytes | None) -> None:
         self._outlet = outlet
         self._watch = watch
         self._key = key
-        self._begun = self._over = False
+        self._over = False
+        self._send: Pieces | None = None
         self._events = 0
 
     def data(self, data: bytes) -> None:
         """Take a piece of the stream."""
-        watch = self._watch
+        watch, send = self._watch, self._send
         events = watch.feed(data)
-        if self._begun and not watch.done and watch.failure is None:  # the middle of a stream
-            if events:
-                self._send(events)
-        else:
+        if send is None or watch.done or watch.failure is not None:
             self._take(events)
+        elif events:  # the middle of a stream
+            send(self._counted(events))
 
     def end(self) -> None:
         """Take the stream's end; without its terminal marker it broke off."""
@@ -182,27 +186,27 @@ class StreamRelay:
 
     def _take(self, events: bytes) -> None:
         watch = self._watch
-        if events and (self._begun or watch.failure is None):
-            if not self._begun:
-                self._begun = True
-                self._outlet.begin_stream()
-            self._send(events)
+        if self._send is None and (events or watch.done) and watch.failure is None:
+            self._send = self._outlet.begin_stream()
+        if events and self._send is not None:
+            events = self._counted(events)
+            if watch.failure is not None or not watch.done:
+                self._send(events)
         if watch.failure is not None:
             self._over = True
             self._outlet.failed(watch.failure)
         elif watch.done:
             self._over = True
-            self._outlet.end_stream(watch.usage, getattr(watch, "response_id", None), self._events)
+            self._outlet.end_stream(watch.usage, getattr(watch, "response_id", None), self._events, events)
 
     def spent(self) -> tuple[Tokens, int | None]:
         """Return what was counted, and about a token for each event."""
         return self._watch.usage, self._events or None
 
-    def _send(self, events: bytes) -> None:
+    def _counted(self, events: bytes) -> bytes:
+        """Count events that are about to be sent; the target's key is not among them."""
         self._events += events.count(b"\n\n") or 1
-        if self._key is not None and self._key in events:
-            events = events.replace(self._key, _HIDDEN)
-        self._outlet.send(events)
+        return events if self._key is None else events.replace(self._key, _HIDDEN)
 
 
 class ErrorRelay:

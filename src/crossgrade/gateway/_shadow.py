@@ -15,7 +15,7 @@ from crossgrade.gateway._messages import RequestRecord, ShadowAnswer, ShadowPair
 from crossgrade.gateway._metrics import Metrics
 from crossgrade.gateway._outcome import UNKNOWN, Bill, bill
 from crossgrade.gateway._payload import ParsedPayload
-from crossgrade.gateway._relay import Relay, StreamRelay, WholeRelay
+from crossgrade.gateway._relay import Pieces, Relay, StreamRelay, WholeRelay
 from crossgrade.gateway._routes import Choice, Plan
 from crossgrade.gateway._targets import TargetState
 from crossgrade.gateway._upstream import UpstreamConnection
@@ -233,20 +233,20 @@ class _ShadowCall:
         del body, response_id
         self._finish(UNKNOWN if output_tokens is None else self._bill(usage, output_tokens))
 
-    def begin_long(self, length: int | None) -> bool:  # noqa: ARG002  # the signature of Outlet
+    def begin_long(self, length: int | None) -> Pieces | None:  # noqa: ARG002  # the signature of Outlet
         """Pass nothing on: an answer that large is given up before."""
-        return False
+        return None
 
-    def begin_stream(self) -> None:
+    def begin_stream(self) -> Pieces:
         """Take note of the first event."""
         self._first_at = time.monotonic()
+        return _unread
 
-    def send(self, data: bytes) -> None:
-        """Do nothing: nobody reads it."""
-
-    def end_stream(self, usage: Tokens, response_id: str | None, output_tokens: int) -> None:
+    def end_stream(
+        self, usage: Tokens, response_id: str | None, output_tokens: int, last: bytes = b""
+    ) -> None:
         """Take a stream's end."""
-        del response_id
+        del response_id, last
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.detach()
@@ -350,3 +350,7 @@ class _ShadowCall:
             segment=record.segment,
             shadow=True,
         )
+
+
+def _unread(data: bytes) -> None:
+    """Take a piece of an answer that nobody reads."""
