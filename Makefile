@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 CLIENTS ?= .venvs
-EXTRAS ?= local,report,parquet,postgres,probe,redis,serve,uvloop,dev
+EXTRAS ?= clickhouse,duckdb,local,report,parquet,postgres,probe,redis,seal,serve,uvloop,dev
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help

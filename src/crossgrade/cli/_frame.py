@@ -54,7 +54,7 @@ COMMANDS = (
     Entry("config", "Start", "Check crossgrade.yaml, print its schema, or import LiteLLM's."),
     Entry("models", "Start", "List, install and verify the model files of local models."),
     Entry("scan", "Measure", "Say where the money goes, and what could move."),
-    Entry("workload", "Measure", "List, show, create, label, slice and forget workloads."),
+    Entry("workload", "Measure", "List, show, create, label, slice, reveal and forget workloads."),
     Entry("evaluate", "Measure", "Ask both models until the verdict is certain."),
     Entry("import", "Measure", "Turn results of other tools into one table."),
     Entry("probe", "Measure", "Measure how long a context holds, on documents of your own."),

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     "--from",
     "source",
     required=True,
-    type=click.Path(path_type=Path),
+    metavar="SCAN",
     help="A scan that `crossgrade scan --save` wrote, or the logs themselves.",
 )
 @click.option("--n", "n", type=click.IntRange(1, 100_000), default=400, show_default=True, help="Samples.")
@@ -42,17 +42,27 @@ if TYPE_CHECKING:
     show_default=True,
     help="Leave targets to be labelled, or take the logged answers: agreement, not correctness.",
 )
+@click.option("--query", metavar="SQL", help="Rows of a database, where --from is its URL.")
+@click.option(
+    "--seal-key",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Keep what redaction takes out, under the key in this file (made where there is none).",
+)
+@click.option("--names", metavar="MODEL", help="Take out names of persons too, found by this spaCy model.")
 @config_option
 @json_option
 def create(  # noqa: PLR0917 -- click passes them by name
     name: str,
-    source: Path,
+    source: str,
     n: int,
     new_name: str | None,
     seed: int,
     candidates: tuple[str, ...],
     judge: str | None,
     targets: Any,
+    query: str | None,
+    seal_key: Path | None,
+    names: str | None,
     config_path: str,
     *,
     as_json: bool,
@@ -60,15 +70,19 @@ def create(  # noqa: PLR0917 -- click passes them by name
     """Draw an evaluation set from a workload of a log, and write it into crossgrade.yaml.
 
     NAME is the workload's name in the scan. Samples are drawn at random, spread over time, redacted, and
-    weighted so that a verdict speaks of the traffic.
+    weighted so that a verdict speaks of the traffic. E-mail addresses, phone, card and account numbers, IP
+    addresses, keys and tokens are taken out of every text before anything is written.
     """
     from datetime import UTC, datetime
 
     from crossgrade.catalog import packaged_catalog
+    from crossgrade.cli.scan import query_text
     from crossgrade.project import create_workload, subject_key
+    from crossgrade.workloads import Redactor, names_by_spacy, seal_from
     from crossgrade.workloads.traffic import draw_samples
 
-    scan = _scan_of(source)
+    scan = _scan_of(Path(source))
+    seal = None if seal_key is None else seal_from(seal_key, make=True)
     drawn = draw_samples(
         scan.get("sources") or [source],
         name,
@@ -77,6 +91,12 @@ def create(  # noqa: PLR0917 -- click passes them by name
         today=datetime.now(UTC).date(),
         subject_key=subject_key(Path(config_path).parent),
         seed=seed,
+        file_format=scan.get("file_format"),
+        query=query_text(query) or scan.get("query"),
+        model=scan.get("model"),
+        redactor=Redactor(
+            seal=None if seal is None else seal.seal, names=None if names is None else names_by_spacy(names)
+        ),
     )
     created = create_workload(
         config_path,
@@ -187,17 +207,58 @@ def slice_(name: str, field: str, config_path: str, *, as_json: bool) -> None:
 
 
 @click.command()
+@click.argument("name")
+@click.option(
+    "--key",
+    "key_file",
+    required=True,
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="The file that `workload create --seal-key` named.",
+)
+@click.option("--sample", "samples", multiple=True, metavar="ID", help="This sample alone; repeat.")
+@config_option
+def reveal(name: str, key_file: Path, samples: tuple[str, ...], config_path: str) -> None:
+    """Print a workload's samples with what redaction took out put back, as JSON lines.
+
+    Nothing is written. Only what was sealed with this key comes back.
+    """
+    import msgspec
+
+    from crossgrade.project import reveal_workload
+    from crossgrade.workloads import seal_from
+
+    for row in reveal_workload(config_path, name, seal_from(key_file), samples=samples):
+        click.echo(msgspec.json.encode(row).decode())
+
+
+@click.command()
 @click.option("--subject", required=True, metavar="ID", help="The user, as the logs name them.")
 @config_option
 @json_option
 def forget(subject: str, config_path: str, *, as_json: bool) -> None:
-    """Remove every sample made from a person's requests, and say which verdicts rested on them."""
+    """Remove every sample made from a person's requests, and say what verdicts then rest on.
+
+    Removes the samples from datasets and labelling files, and what was asked and answered about them from
+    the store. Scores stay in the verdicts that counted them, as numbers without a text.
+    """
     from crossgrade.project import forget_subject
 
     forgotten = forget_subject(config_path, subject)
     if as_json:
         print_json({"forgotten": forgotten}, schema_version=1)
         return
-    print_fields({"removed": dict(forgotten.samples), "digests": dict(forgotten.digests)})
-    for verdict in forgotten.verdicts:
-        note(f"verdict {verdict} rests on a dataset that no longer exists as it was: decide again")
+    print_fields(
+        {
+            "removed": dict(forgotten.samples) or "nothing: no sample is of this subject",
+            "digests": dict(forgotten.digests),
+            "recorded_answers_removed": forgotten.answers,
+        }
+    )
+    for rest in forgotten.verdicts:
+        note(
+            f"verdict {rest.id} ({rest.name}, {rest.workload}) counted {rest.removed} of its {rest.samples} "
+            "samples from this person; it rests on their scores as numbers, and "
+            f"{rest.samples - rest.removed} samples can still be read"
+        )
+    if forgotten.verdicts:
+        note("their sums are unchanged; `crossgrade evaluate` and `decide` again to rest on what is left")

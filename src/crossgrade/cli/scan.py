@@ -9,6 +9,8 @@ from crossgrade.cli._frame import config_option, json_option
 from crossgrade.cli._output import note, print_json
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from crossgrade.catalog import Catalog
     from crossgrade.workloads.traffic import Scan
 
@@ -16,7 +18,18 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("logs", nargs=-1, required=True, metavar="LOGS…")
 @click.option(
+    "--query", metavar="SQL", help="Rows of a database, where LOGS is its URL; or a file that ends in .sql."
+)
+@click.option(
     "--format", "file_format", metavar="NAME", help="Format of the logs, where it is not recognised."
+)
+@click.option(
+    "--model", metavar="MODEL", help="The model that answered, for records that name none: [PROVIDER/]MODEL."
+)
+@click.option(
+    "--on",
+    type=click.DateTime(["%Y-%m-%d"]),
+    help="Prices of this day, where not those of the log's last day.",
 )
 @click.option("--no-text", is_flag=True, help="Read no prompt and no answer; the money part still works.")
 @click.option(
@@ -32,9 +45,12 @@ if TYPE_CHECKING:
 )
 @config_option
 @json_option
-def command(
+def command(  # noqa: PLR0917 -- click passes them by name
     logs: tuple[str, ...],
+    query: str | None,
     file_format: str | None,
+    model: str | None,
+    on: "datetime | None",
     page: Path | None,
     save: Path | None,
     config_path: str,
@@ -45,19 +61,25 @@ def command(
     """Say where the money goes, and what could move.
 
     Reads logs of LiteLLM, OpenAI, Langfuse, LangSmith, Helicone, OpenTelemetry, Portkey, Azure API
-    Management, Cloudflare, the own gateway, CSV and JSON lines: files, folders or patterns, also .gz and
-    .zst. The same request in two of them counts once. No model is asked, and no text is kept.
+    Management, Cloudflare, the own gateway, CSV, JSON lines and Parquet: files, folders or patterns, also
+    .gz and .zst; or the rows of a query: postgresql://USER@HOST/DB, clickhouse://USER@HOST/DB, duckdb:FILE
+    or duckdb: alone (which reads Parquet). The same request in two of them counts once. No model is asked,
+    and no text is kept.
     """
-    from datetime import UTC, datetime
+    from datetime import UTC
+    from datetime import datetime as clock
 
     from crossgrade.workloads.traffic import scan_logs, scan_record
 
     scan = scan_logs(
         logs,
         catalog=_catalog(config_path),
-        today=datetime.now(UTC).date(),
+        today=clock.now(UTC).date(),
         texts=not no_text,
         file_format=file_format,
+        query=query_text(query),
+        model=model,
+        on=None if on is None else on.date(),
     )
     if as_json:
         print_json(scan_record(scan), schema_version=1)
@@ -72,6 +94,20 @@ def command(
 
         write_text(page, render_scan(scan))
         note(f"page written to {page}")
+
+
+def query_text(query: str | None) -> str | None:
+    """Return a query, also one that stands in a file."""
+    if query is None or not query.endswith(".sql"):
+        return query
+    from crossgrade.errors import DataError
+
+    try:
+        return Path(query).read_text(encoding="utf-8")
+    except OSError as error:
+        raise DataError(
+            f"cannot be read: {error.strerror}", file=Path(query), hint="check the path"
+        ) from error
 
 
 def _catalog(config_path: str) -> "Catalog":
@@ -143,6 +179,7 @@ def _print(scan: "Scan") -> None:
                 "  length p50/p95/p99": row.lengths,
                 "  latency": row.latency,
                 "  errors": row.errors,
+                "  features": row.features,
                 "  spend a month": row.per_month,
                 "  growth": row.growth,
                 "  sessions": row.sessions,

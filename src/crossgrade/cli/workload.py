@@ -6,7 +6,7 @@ import click
 
 from crossgrade.cli._frame import config_option, json_option
 from crossgrade.cli._output import print_fields, print_json, print_table
-from crossgrade.cli._workload_traffic import create, forget, label, slice_
+from crossgrade.cli._workload_traffic import create, forget, label, reveal, slice_
 
 if TYPE_CHECKING:
     from crossgrade.config import Config
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 @click.group()
 def command() -> None:
-    """List, show, create, label, slice and forget workloads."""
+    """List, show, create, label, slice, reveal and forget workloads."""
 
 
-for _each in (create, label, slice_, forget):
+for _each in (create, label, slice_, reveal, forget):
     command.add_command(_each)
 
 

@@ -13,9 +13,11 @@ if TYPE_CHECKING:
     from crossgrade.project._traffic import (
         Created,
         Forgotten,
+        Rest,
         create_workload,
         forget_subject,
         label_workload,
+        reveal_workload,
         subject_key,
     )
 
@@ -29,6 +31,7 @@ __all__ = [
     "ProbePlan",
     "Project",
     "Publication",
+    "Rest",
     "RouteState",
     "Routing",
     "cheapest_move",
@@ -38,6 +41,7 @@ __all__ = [
     "label_workload",
     "onboard",
     "plan_probe",
+    "reveal_workload",
     "run_probe",
     "saving_of",
     "subject_key",
@@ -50,7 +54,16 @@ _LATE = {
     "decide_results": "_results",
     **dict.fromkeys(("Publication", "RouteState", "Routing"), "_routing"),
     **dict.fromkeys(
-        ("Created", "Forgotten", "create_workload", "forget_subject", "label_workload", "subject_key"),
+        (
+            "Created",
+            "Forgotten",
+            "Rest",
+            "create_workload",
+            "forget_subject",
+            "label_workload",
+            "reveal_workload",
+            "subject_key",
+        ),
         "_traffic",
     ),
 }

@@ -14,6 +14,8 @@ import msgspec
 from crossgrade.errors import ConfigError, DataError, NotFoundError, StoreError, UsageError
 
 if TYPE_CHECKING:
+    from crossgrade.project._project import Project
+    from crossgrade.workloads import Seal
     from crossgrade.workloads.traffic import Drawn, LoggedRequest
 
 Targets = Literal["blank", "logged"]
@@ -40,12 +42,24 @@ class Created:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Rest:
+    """What a past verdict rests on: `removed` of its `samples` are numbers without a text now."""
+
+    id: str
+    workload: str
+    name: str
+    samples: int
+    removed: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Forgotten:
-    """What was removed with a person: samples by workload, and the verdicts that rest on what is gone."""
+    """What was removed with a person: samples by workload, recorded answers; and what verdicts rest on."""
 
     samples: Mapping[str, int]
     digests: Mapping[str, str]
-    verdicts: tuple[str, ...]
+    answers: int
+    verdicts: tuple[Rest, ...]
 
 
 def subject_key(root: Path) -> bytes:
@@ -152,11 +166,14 @@ def label_workload(config_path: str | Path, name: str, labels: Path) -> tuple[in
     return labelled, read_dataset(dataset, id_field="id").digest
 
 
-def forget_subject(config_path: str | Path, subject: str) -> Forgotten:
-    """Remove every sample made from a person's requests, and say which verdicts rested on them.
+def forget_subject(
+    config_path: str | Path, subject: str, *, environ: Mapping[str, str] = os.environ
+) -> Forgotten:
+    """Remove every sample made from a person's requests, and say what verdicts rest on then.
 
-    `subject` is the user as the logs named them. Recorded answers to the removed samples stay in the
-    store, without the person's name; delete the store's runs to be rid of them.
+    `subject` is the user as the logs named them. The samples go from the datasets and labelling files,
+    and what was asked and answered about them from the store; scores that a verdict counted stay in it as
+    numbers. Interrupted, it can be run again.
     """
     from crossgrade.config import load_config
     from crossgrade.project._project import Project
@@ -167,19 +184,65 @@ def forget_subject(config_path: str | Path, subject: str) -> Forgotten:
     wanted = subject_of(subject, subject_key(config.root))
     removed: dict[str, int] = {}
     digests: dict[str, str] = {}
+    answers = 0
+    rests: list[Rest] = []
     for name, workload in config.workloads.items():
         if workload.dataset.suffix != ".jsonl" or not workload.dataset.exists():
             continue
         rows = _rows(workload.dataset)
-        kept = [row for row in rows if row.get("subject") != wanted]
-        if len(kept) < len(rows):
-            _write_rows(workload.dataset, kept)
-            removed[name] = len(rows) - len(kept)
-            digests[name] = read_dataset(workload.dataset).digest if kept else "empty"
-            _forget_labels(workload.dataset, {row["id"] for row in kept})
-    with Project.open(config_path) as project:
-        resting = [stored.id for name in removed for stored in project.store.verdicts.recent(name)]
-    return Forgotten(samples=removed, digests=digests, verdicts=tuple(resting))
+        gone = {str(row.get("id")) for row in rows if row.get("subject") == wanted}
+        if not gone:
+            continue
+        with Project.open(config_path, environ=environ) as project:
+            # The store first: interrupted after it, the dataset still says whose samples these are.
+            erased = project.store.forget(name, gone, _requests(project, name, gone))
+            answers += erased.answers
+            rests += [
+                Rest(
+                    id=one,
+                    workload=name,
+                    name=project.store.verdicts.get(one).verdict.name,
+                    samples=n,
+                    removed=k,
+                )
+                for one, (k, n) in erased.verdicts.items()
+            ]
+        kept = [row for row in rows if str(row.get("id")) not in gone]
+        _write_rows(workload.dataset, kept)
+        removed[name] = len(gone)
+        digests[name] = read_dataset(workload.dataset).digest if kept else "empty"
+        _forget_labels(workload.dataset, {row["id"] for row in kept})
+    return Forgotten(samples=removed, digests=digests, answers=answers, verdicts=tuple(rests))
+
+
+def _requests(project: "Project", name: str, samples: set[str]) -> list[str]:
+    """Return the digests of what a run would ask about some samples, whoever was asked."""
+    from crossgrade.evaluate import request_digests
+
+    workload = project.workload(name)
+    wanted = [each for each in project.dataset(workload).samples if each.id in samples]
+    return [digest for each in wanted for digest in request_digests(workload, each)]
+
+
+def reveal_workload(
+    config_path: str | Path, name: str, seal: "Seal", *, samples: Sequence[str] = ()
+) -> list[dict[str, Any]]:
+    """Return a workload's samples (those with these ids) with what was sealed under a key put back.
+
+    Raises `NotFoundError` for an id that the dataset does not have.
+    """
+    from crossgrade.config import load_config
+    from crossgrade.workloads import revealed
+
+    rows = _rows(_workload_dataset(load_config(config_path), name))
+    known = {row.get("id"): row for row in rows}
+    if missing := [each for each in samples if each not in known]:
+        raise NotFoundError(f"no sample of {name!r} has the id {missing[0]!r}")
+    chosen = [known[each] for each in samples] or rows
+    return [
+        {key: revealed(value, seal.unseal) if isinstance(value, str) else value for key, value in row.items()}
+        for row in chosen
+    ]
 
 
 def _forget_labels(dataset: Path, kept: set[Any]) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import isnan
 
 from crossgrade._version import __version__
 from crossgrade.report._format import UNKNOWN, money, percent
@@ -38,6 +39,7 @@ class ScanRow:
     lengths: str
     latency: str
     errors: str
+    features: str
     spend: str
     per_month: str
     growth: str
@@ -64,8 +66,9 @@ def scan_row(finding: Finding) -> ScanRow:
         tokens=f"{finding.input_tokens:,} in, {finding.output_tokens:,} out (n = {finding.tokens_n:,})",
         cached=percent(finding.cached_share),
         lengths=lengths,
-        latency=f"p50 {_seconds(finding.latency_p50_s)} · p95 {_seconds(finding.latency_p95_s)}",
+        latency=_latency(finding),
         errors=_share(finding.errors.value, finding.errors.low, finding.errors.high, finding.errors.n),
+        features=_features(finding),
         spend=_spend(finding),
         per_month=_dollars(finding.spend_per_month_usd),
         growth=_growth(finding.growth),
@@ -98,6 +101,8 @@ def scan_totals(scan: Scan) -> list[tuple[str, str]]:
         )
     if scan.conflicts:
         facts.append(("conflicts", f"{scan.conflicts:,} rows share an id and differ in tokens: kept apart"))
+    if scan.model is not None:
+        facts.append(("model", f"{scan.model} where the log names none, as asked"))
     if scan.sums:
         facts.append(("usage export", _sums(scan.sums)))
     return facts
@@ -133,22 +138,33 @@ def _tiles(findings: Sequence[Finding]) -> list[Tile]:
     places = treemap([weight for _, weight in weighed], _WIDTH, _HEIGHT)
     total = sum(weight for _, weight in weighed)
     tiles = []
+    ranks = {finding.name: rank for rank, finding in enumerate(findings, start=1)}
     for (finding, weight), place in zip(weighed, places, strict=True):
         saved = max((move.share_saved or 0 for move in finding.moves), default=0)
         shown = money(weight) if by_spend else f"{weight:,.0f} tokens"
-        fits = place.width >= _LEAST_LABEL[0] and place.height >= _LEAST_LABEL[1]
-        room = max(int(place.width / 9), 4)
-        name = finding.name if len(finding.name) <= room else f"{finding.name[: room - 1]}…"
+        rank = f"{ranks[finding.name]}."
         tiles.append(
             Tile(
                 name=finding.name,
                 title=f"{finding.name}: {shown}, {percent(weight / total)} of the whole",
-                lines=(name, f"{shown} · {percent(weight / total, 0)}") if fits else (),
+                lines=_lines(place, rank, finding.name, shown, percent(weight / total, 0)),
                 place=place,
                 shade=min(4, max(0, int(saved * 5))),
             )
         )
     return tiles
+
+
+def _lines(place: Rectangle, rank: str, name: str, shown: str, share: str) -> tuple[str, ...]:
+    """Return what there is room for in a rectangle: rank and name, amount and share; or the rank alone."""
+    if place.height < _LEAST_LABEL[1] or place.width < _LEAST_LABEL[0]:
+        return (rank,) if place.width >= 28 and place.height >= 26 else ()
+    room = int((place.width - 14) / 9.5)
+    title = f"{rank} {name}"
+    if len(title) > room:
+        title = f"{title[: room - 1]}…"
+    both = f"{shown} · {share}"
+    return title, both if len(both) <= room else shown if len(shown) <= room else share
 
 
 def _models(finding: Finding) -> str:
@@ -196,8 +212,14 @@ def _sessions(finding: Finding) -> str:
         else f"{percent(agentic.value, 0)} call tools"
     )
     if not finding.sessions_n:
-        return f"no sessions named; {shown}"
-    return f"{finding.sessions_n:,} requests in {finding.sessions:,} sessions; {shown}"
+        return f"none named or inferred; {shown}"
+    inferred = finding.sessions_inferred_n
+    how = f" ({inferred:,} by how their conversations begin)" if inferred else ""
+    mean, cost = finding.calls_per_session, finding.cost_per_session_usd
+    return (
+        f"{finding.sessions_n:,} requests{how} in {finding.sessions:,} sessions, {mean.value:.1f} and "
+        f"{_dollars(cost)} each; {shown}"
+    )
 
 
 def _lengths(quantiles: dict[str, float] | object) -> str:
@@ -205,8 +227,23 @@ def _lengths(quantiles: dict[str, float] | object) -> str:
     return " / ".join(f"{quantiles[name]:,.0f}" for name in ("p50", "p95", "p99"))
 
 
+def _features(finding: Finding) -> str:
+    if finding.features:
+        return ", ".join(finding.features)
+    return "text alone" if finding.texts else f"{UNKNOWN} (the log carries no texts)"
+
+
+def _latency(finding: Finding) -> str:
+    if finding.latency_p50_s.value is None:
+        return f"{UNKNOWN} (the log does not say)"
+    return f"p50 {_seconds(finding.latency_p50_s)} · p95 {_seconds(finding.latency_p95_s)}"
+
+
 def _seconds(value: Interval) -> str:
-    return UNKNOWN if value.value is None else f"{value.value:,.2f} s"
+    if value.value is None:
+        return UNKNOWN
+    ends = ("?" if end is None or isnan(end) else f"{end:,.2f}" for end in (value.low, value.high))
+    return f"{value.value:,.2f} s [{', '.join(ends)}]"
 
 
 def _share(value: float | None, low: float, high: float, n: int) -> str:

@@ -31,6 +31,7 @@ from crossgrade.store._records import (
 
 if TYPE_CHECKING:
     from crossgrade.store._budgets import Budgets, Checkpoint, LimitWindow, Loan
+    from crossgrade.store._erasure import Erased
     from crossgrade.store._keys import Keys
     from crossgrade.store._migrate import HEAD
     from crossgrade.store._onboarding import OnboardingKind, OnboardingStep
@@ -49,6 +50,7 @@ __all__ = [
     "Batch",
     "Budgets",
     "Checkpoint",
+    "Erased",
     "Feedback",
     "Keys",
     "LimitWindow",
@@ -76,6 +78,7 @@ __all__ = [
 ]
 
 _LATE = {
+    "Erased": "_erasure",
     "HEAD": "_migrate",
     "Keys": "_keys",
     "OnboardingKind": "_onboarding",

@@ -1,10 +1,10 @@
 """The store: a project's database and its folder."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from crossgrade.errors import StoreError
 from crossgrade.routing import RouteTable
@@ -20,6 +20,9 @@ from crossgrade.store._routes import Routes, Step
 from crossgrade.store._runs import Runs
 from crossgrade.store._shared_routes import SharedRoutes
 from crossgrade.store._verdicts import Verdicts
+
+if TYPE_CHECKING:
+    from crossgrade.store._erasure import Erased
 
 
 class Store:
@@ -82,6 +85,12 @@ class Store:
                     "another process is watching this project", hint="wait for it to end, or stop it"
                 )
             yield
+
+    def forget(self, workload: str, samples: Collection[str], requests: Collection[str] = ()) -> "Erased":
+        """Remove some samples of a workload, and the answers to `requests` (digests); see `erase_samples`."""
+        from crossgrade.store._erasure import erase_samples
+
+        return erase_samples(self._database, workload, samples, requests)
 
     def close(self) -> None:
         """Close the database; the store cannot be used afterwards."""

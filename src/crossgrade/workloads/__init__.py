@@ -5,8 +5,9 @@ from crossgrade.workloads._pairing import pair
 from crossgrade.workloads._prices import with_prices
 from crossgrade.workloads._read import read_results
 from crossgrade.workloads._recorded import evidence_from_answers, results_from_answers
-from crossgrade.workloads._redact import redact_body, redact_json, redact_text
+from crossgrade.workloads._redact import Redactor, redact_body, redact_json, redact_text, revealed
 from crossgrade.workloads._results import Labels, Results
+from crossgrade.workloads._sealing import Seal, names_by_spacy, seal_from
 from crossgrade.workloads._traces import Trace, read_trace
 from crossgrade.workloads._write import write_results
 from crossgrade.workloads.files import Limits
@@ -17,11 +18,14 @@ __all__ = [
     "DatasetFormat",
     "Labels",
     "Limits",
+    "Redactor",
     "ResultFormat",
     "Results",
+    "Seal",
     "Trace",
     "dataset_fields",
     "evidence_from_answers",
+    "names_by_spacy",
     "pair",
     "read_dataset",
     "read_results",
@@ -30,6 +34,8 @@ __all__ = [
     "redact_json",
     "redact_text",
     "results_from_answers",
+    "revealed",
+    "seal_from",
     "with_prices",
     "write_results",
 ]

@@ -6,7 +6,7 @@ addresses of streets have no pattern.
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from ipaddress import ip_address
 from typing import Any
@@ -81,24 +81,60 @@ _KINDS: tuple[tuple[str, str, Callable[[Any], bool]], ...] = (
 _PATTERNS = tuple((kind, re2.compile(pattern), holds) for kind, pattern, holds in _KINDS)
 
 
-def redact_text(text: str, found: Counter[str] | None = None) -> str:
-    """Replace e-mail and IP addresses, phone, card and account numbers, keys and tokens.
+_SEALED = re2.compile(r"\[([a-z]+):([A-Za-z0-9_-]{22,})\]")
 
-    `found` counts what was replaced, by kind.
+
+class Redactor:
+    """Takes out of texts what names a person or opens a door; `found` counts it by kind.
+
+    `seal` turns what was found into letters that stand beside its kind, so that whoever can open
+    them may put the text together again; without it what is taken out is gone. `names` finds names
+    of persons, which have no pattern: it returns where they begin and end.
     """
-    if text.startswith("data:"):  # an image or a file: bytes, not words
+
+    def __init__(
+        self,
+        *,
+        seal: Callable[[str], str] | None = None,
+        names: Callable[[str], Sequence[tuple[int, int]]] | None = None,
+    ) -> None:
+        self.found: Counter[str] = Counter()
+        self._seal = seal
+        self._names = names
+
+    def text(self, text: str) -> str:
+        """Return a text without e-mail and IP addresses, phone, card and account numbers, keys and tokens."""
+        if text.startswith("data:"):  # an image or a file: bytes, not words
+            return text
+        if self._names is not None:
+            for start, end in sorted(self._names(text), reverse=True):
+                text = f"{text[:start]}{self._taken('name', text[start:end])}{text[end:]}"
+        for kind, pattern, holds in _PATTERNS:
+            text = pattern.sub(partial(self._replaced, kind, holds), text)
         return text
 
-    def replaced(kind: str, holds: Callable[[Any], bool], match: Any) -> str:
-        if not holds(match):
-            return str(match.group())
-        if found is not None:
-            found[kind] += 1
-        return f"[{kind}]"
+    def _replaced(self, kind: str, holds: Callable[[Any], bool], match: Any) -> str:
+        seen = str(match.group())
+        return self._taken(kind, seen) if holds(match) else seen
 
-    for kind, pattern, holds in _PATTERNS:
-        text = pattern.sub(partial(replaced, kind, holds), text)
-    return text
+    def _taken(self, kind: str, seen: str) -> str:
+        self.found[kind] += 1
+        return f"[{kind}]" if self._seal is None else f"[{kind}:{self._seal(seen)}]"
+
+
+def revealed(text: str, unseal: Callable[[str], str | None]) -> str:
+    """Return a text with what was sealed put back; what `unseal` returns None for stays as it is."""
+
+    def opened(match: Any) -> str:
+        found = unseal(match.group(2))
+        return str(match.group()) if found is None else found
+
+    return str(_SEALED.sub(opened, text))
+
+
+def redact_text(text: str) -> str:
+    """Replace e-mail and IP addresses, phone, card and account numbers, keys and tokens by their kind."""
+    return Redactor().text(text)
 
 
 def redact_json(value: JSON, *, depth: int = 0) -> JSON:

@@ -1,10 +1,23 @@
 """What redaction takes out, and what it leaves."""
 
 import json
+import re
+import sys
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from crossgrade.workloads import redact_body, redact_json, redact_text
+from crossgrade.errors import MissingExtraError, UsageError
+from crossgrade.workloads import (
+    Redactor,
+    names_by_spacy,
+    redact_body,
+    redact_json,
+    redact_text,
+    revealed,
+    seal_from,
+)
 
 
 @pytest.mark.parametrize(
@@ -81,3 +94,63 @@ def test_what_is_nested_too_deep_is_left_out() -> None:
 
 def test_a_long_text_takes_time_in_proportion() -> None:
     assert redact_text("a" * 200_000 + "@") == "a" * 200_000 + "@"
+
+
+def test_what_is_sealed_comes_back_with_the_key_alone(tmp_path: Path) -> None:
+    seal = seal_from(tmp_path / "key", make=True)
+    redactor = Redactor(seal=seal.seal)
+    text = redactor.text("jane@acme.com wrote to jane@acme.com from 10.1.2.3")
+    assert "acme" not in text
+    assert "10.1.2.3" not in text
+    one, two = re.findall(r"\[email:([^\]]+)\]", text)
+    assert one == two
+    assert redactor.found == {"email": 2, "ip": 1}
+    assert revealed(text, seal_from(tmp_path / "key").unseal) == (
+        "jane@acme.com wrote to jane@acme.com from 10.1.2.3"
+    )
+    other = seal_from(tmp_path / "other", make=True)
+    assert revealed(text, other.unseal) == text
+    assert (tmp_path / "key").stat().st_mode & 0o077 == 0
+
+
+def test_sealed_words_are_not_redacted_again(tmp_path: Path) -> None:
+    seal = seal_from(tmp_path / "key", make=True)
+    texts = [Redactor(seal=seal.seal).text(f"card 4111 1111 1111 1111, +49 30 {n:07d}") for n in range(200)]
+    assert all(revealed(text, seal.unseal).startswith("card 4111 1111 1111 1111, +49") for text in texts)
+
+
+@pytest.mark.parametrize("content", [b"", b"short", b"\xff" * 90])
+def test_a_file_that_is_no_key_is_refused(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "key").write_bytes(content)
+    with pytest.raises(UsageError, match="holds no key"):
+        seal_from(tmp_path / "key")
+    with pytest.raises(UsageError, match="there is no key"):
+        seal_from(tmp_path / "nothing")
+
+
+def test_names_are_found_by_a_model_of_spacy(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Pipeline:
+        max_length = 1000
+
+        def __call__(self, text: str) -> SimpleNamespace:
+            at = text.index("Jane Doe")
+            ents = [
+                SimpleNamespace(start_char=at, end_char=at + 8, label_="PERSON"),
+                SimpleNamespace(start_char=0, end_char=4, label_="ORG"),
+            ]
+            return SimpleNamespace(ents=ents)
+
+    def load(model: str) -> Pipeline:
+        if model != "en_core_web_sm":
+            raise OSError
+        return Pipeline()
+
+    monkeypatch.setitem(sys.modules, "spacy", SimpleNamespace(load=load))
+    redactor = Redactor(names=names_by_spacy("en_core_web_sm"))
+    assert redactor.text("ACME wrote to Jane Doe, jane@acme.com") == "ACME wrote to [name], [email]"
+    assert redactor.found == {"name": 1, "email": 1}
+    with pytest.raises(UsageError, match="not installed"):
+        names_by_spacy("xx")
+    monkeypatch.setitem(sys.modules, "spacy", None)
+    with pytest.raises(MissingExtraError):
+        names_by_spacy("en_core_web_sm")

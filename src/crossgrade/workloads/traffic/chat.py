@@ -5,6 +5,10 @@ from typing import Any
 
 from crossgrade.workloads.traffic.request import LoggedRequest, count, listing, mapping, number, text
 
+_MEDIA = frozenset(
+    {"image", "image_url", "input_image", "input_audio", "audio", "file", "input_file", "document"}
+)
+
 
 def take_request(into: LoggedRequest, body: Mapping[str, Any]) -> None:
     """Take messages, tools and settings from a request's body."""
@@ -95,6 +99,35 @@ def is_agentic(request: LoggedRequest) -> bool:
         return True
     for message in request.messages or ():
         if isinstance(message, dict) and (message.get("role") == "tool" or message.get("tool_calls")):
+            return True
+    return False
+
+
+def session_of(request: LoggedRequest) -> int:
+    """Return a number for the session of a request: even where the log names it, odd where it is inferred.
+
+    Requests with tools or earlier turns whose conversation begins alike, by one user, are of one
+    session. 0 is none.
+    """
+    if request.session:
+        return hash(request.session) & ~1 or 2
+    messages = request.messages
+    if not messages or not (request.tools or len(messages) > 2):
+        return 0
+    roles = {each.get("role") for each in messages if isinstance(each, dict)}
+    question = question_of(messages)
+    if question is None or not (request.tools or roles & {"assistant", "tool"}):
+        return 0
+    return hash((request.user, request.route, (system_of(messages) or "")[:400], question[:2000])) | 1
+
+
+def has_media(request: LoggedRequest) -> bool:
+    """Tell whether images, sound or files are part of a request."""
+    for message in request.messages or ():
+        content = message.get("content") if isinstance(message, dict) else None
+        if isinstance(content, list) and any(
+            isinstance(part, dict) and part.get("type") in _MEDIA for part in content
+        ):
             return True
     return False
 

@@ -5,13 +5,13 @@ tokens, and rows of different exports that began in the same millisecond with th
 """
 
 import tempfile
-from collections.abc import Iterable
-from typing import IO, Any
+from collections.abc import Callable, Iterable, Iterator
+from typing import IO, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from crossgrade.workloads.traffic.chat import is_agentic
+from crossgrade.workloads.traffic.chat import has_media, is_agentic, session_of
 from crossgrade.workloads.traffic.kinds import NOTHING, Kind, Kinds
 from crossgrade.workloads.traffic.request import LoggedRequest
 
@@ -39,6 +39,7 @@ _ROW = np.dtype(
         ("session", "i8"),
         ("cost", "f8"),
         ("agentic", "i1"),
+        ("media", "i1"),
         ("batch", "i1"),
         ("text", "i1"),
         ("calls", "i4"),
@@ -86,6 +87,7 @@ class LogColumns:
             name: tempfile.TemporaryFile()  # noqa: SIM115 -- closed by `close`
             for name in _ROW.names or ()
         }
+        self._constant: dict[str, bytes | None] = {}
         self._leaders: NDArray[np.int64] = np.empty(0, np.int64)
         self._followers: NDArray[np.int64] = np.empty(0, np.int64)
         self._keep: NDArray[np.bool_] | None = None
@@ -128,19 +130,34 @@ class LogColumns:
             "route": [self.routes.number(each.route) for each in chunk],
             "file": files,
             "format": [self.formats.number(each.format) for each in chunk],
-            "session": [hash(each.session) or 1 if each.session else 0 for each in chunk],
+            "session": [session_of(each) for each in chunk],
             "cost": [each.cost_usd for each in chunk],
             "agentic": [is_agentic(each) for each in chunk],
+            "media": [has_media(each) for each in chunk],
             "batch": [UNKNOWN if each.batch is None else each.batch for each in chunk],
             "text": [each.messages is not None for each in chunk],
             "calls": [each.calls or 0 for each in chunk],
         }
         for name, values in columns.items():
             # None becomes NaN in a column of floats.
-            self._files[name].write(np.array(values, _ROW[name]).tobytes())
+            column = np.array(values, _ROW[name])
+            self._note_constant(name, column)
+            self._files[name].write(column.tobytes())
         self.rows += len(chunk)
 
+    def _note_constant(self, name: str, column: Column) -> None:
+        """Remember whether all values of a column are one: such a column takes no memory."""
+        if not len(column):
+            return
+        bits = column.view(f"i{column.itemsize}")
+        value = column[:1].tobytes()
+        if self._constant.setdefault(name, value) != value or not (bits == bits[0]).all():
+            self._constant[name] = None
+
     def _raw(self, name: str) -> Column:
+        constant = self._constant.get(name)
+        if constant is not None:
+            return np.broadcast_to(np.frombuffer(constant, _ROW[name])[0], (self.rows,))
         file = self._files[name]
         file.flush()
         file.seek(0)
@@ -159,6 +176,7 @@ class LogColumns:
         found = self._raw(name)
         if self._keep is None:
             return found
+        found = np.array(found)  # a constant column cannot be written to
         if name in _FILLED or name in _FILLED_TOO:
             unknown = (
                 np.isnan(found) if found.dtype.kind == "f" else found == (0 if name == "session" else -1)
@@ -167,16 +185,22 @@ class LogColumns:
             found[self._leaders[useful]] = found[self._followers[useful]]
         return found[self._keep]
 
-    def kind_of(self) -> tuple[list[Kind], NDArray[np.int64]]:
+    def kind_of(self) -> tuple[list[Kind], NDArray[np.int32]]:
         """Return the kinds with their routes, and the number of each request's kind."""
         routes = len(self.routes.known) + 1
-        both = (self.column("kind").astype(np.int64) + 1) * routes + self.column("route") + 1
-        codes, places = np.unique(both, return_inverse=True)
+        kind, route = self.column("kind"), self.column("route")
+        numbers: dict[int, int] = {}
+        places = np.empty(len(kind), np.int32)
+        for part in blocks(len(kind)):
+            both = (kind[part].astype(np.int64) + 1) * routes + route[part] + 1
+            codes, inside = np.unique(both, return_inverse=True)
+            known = [numbers.setdefault(code, len(numbers)) for code in codes.tolist()]
+            places[part] = np.array(known, np.int32)[inside]
         kinds = []
-        for code in codes.tolist():
-            kind, route = code // routes - 1, code % routes - 1
-            facts = self.kinds.known[kind] if kind >= 0 else NOTHING
-            kinds.append(facts._replace(route=self.routes.known[route] if route >= 0 else None))
+        for code in numbers:
+            number, at = code // routes - 1, code % routes - 1
+            facts = self.kinds.known[number] if number >= 0 else NOTHING
+            kinds.append(facts._replace(route=self.routes.known[at] if at >= 0 else None))
         return kinds, places
 
     def positions(self) -> NDArray[np.int64]:
@@ -192,16 +216,14 @@ class LogColumns:
         return found | dict(pairs)
 
     def _same_ids(self) -> None:
-        ids = self._raw("id")
-        order = np.argsort(ids, kind="stable")
-        ordered = ids[order]
-        equal = (ordered[1:] == ordered[:-1]) & (ordered[1:] != 0)
-        if not equal.any():
+        ordered = np.require(self._raw("id"), requirements="W")
+        ordered.sort()
+        twice = np.unique(ordered[1:][(ordered[1:] == ordered[:-1]) & (ordered[1:] != 0)])
+        del ordered
+        if not len(twice):
             return
-        shared = np.zeros(len(ids), np.bool_)
-        shared[1:] |= equal
-        shared[:-1] |= equal
-        rows = order[shared]
+        ids = self._raw("id")
+        rows = np.flatnonzero(np.isin(ids, twice))
         texts = self._raw("text")[rows]
         rows = rows[np.lexsort((rows, -texts, ids[rows]))]
         starts = np.r_[True, ids[rows][1:] != ids[rows][:-1]]
@@ -225,7 +247,7 @@ class LogColumns:
         """Match rows of different exports that share no id, by millisecond and tokens."""
         files = self._raw("file")
         if not len(files) or files[0] == files[-1]:
-            return
+            return  # files come one after the other
         at, given, said = self._raw("at"), self._raw("input"), self._raw("output")
         usable = (given >= 0) & (said >= 0) & ~np.isnan(at) & (at != np.floor(at)) & (self._raw("calls") == 0)
         usable[self._followers] = False
@@ -244,6 +266,47 @@ class LogColumns:
         self.same_moment = int(same.sum())
         self._leaders = np.r_[self._leaders, rows[leads[same]]]
         self._followers = np.r_[self._followers, rows[order[same]]]
+
+
+class Sorted:
+    """Columns put into another order on disk, of which parts are read; a context."""
+
+    def __init__(self, order: NDArray[np.int32], column: Callable[[str], Column]) -> None:
+        self._order = order
+        self._column = column
+        self._files: dict[str, tuple[IO[bytes], np.dtype[Any]]] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for file, _dtype in self._files.values():
+            file.close()
+
+    def put(self, name: str, column: Column) -> None:
+        """Keep a column, put into the order."""
+        file = tempfile.TemporaryFile()  # noqa: SIM115 -- closed on leaving
+        for part in blocks(len(self._order)):
+            file.write(column[self._order[part]].tobytes())
+        file.flush()
+        self._files[name] = (file, column.dtype)
+
+    def part(self, name: str, *, start: int, end: int) -> Column:
+        """Return a column's values from one place to another."""
+        if name not in self._files:
+            found = self._column(name)
+            if found.strides == (0,):  # one value throughout
+                return found[start:end]
+            self.put(name, found)
+        file, dtype = self._files[name]
+        file.seek(start * dtype.itemsize)
+        return np.fromfile(file, dtype, end - start)
+
+
+def blocks(n: int) -> Iterator[slice]:
+    """Yield slices of a million rows, so that what is computed of a column needs little memory."""
+    for start in range(0, n, 1 << 20):
+        yield slice(start, start + (1 << 20))
 
 
 def _mixed(*columns: Column) -> NDArray[np.uint64]:

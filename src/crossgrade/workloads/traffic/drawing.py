@@ -15,12 +15,13 @@ from numpy.typing import NDArray
 
 from crossgrade.catalog import Catalog
 from crossgrade.errors import DataError
-from crossgrade.workloads._redact import redact_text
+from crossgrade.workloads._redact import Redactor
 from crossgrade.workloads.files import canonical
 from crossgrade.workloads.traffic.chat import plain, question_of, system_of
 from crossgrade.workloads.traffic.columns import LogColumns
+from crossgrade.workloads.traffic.databases import opened_sources
 from crossgrade.workloads.traffic.grouping import Group
-from crossgrade.workloads.traffic.reading import Reading, log_files
+from crossgrade.workloads.traffic.reading import Reading
 from crossgrade.workloads.traffic.request import LoggedRequest, merged
 from crossgrade.workloads.traffic.scanning import Scanner
 
@@ -66,46 +67,75 @@ def draw_samples(
     subject_key: bytes,
     seed: int = 1,
     file_format: str | None = None,
+    query: str | None = None,
+    model: str | None = None,
+    redactor: Redactor | None = None,
 ) -> Drawn:
     """Draw n samples from a workload of a log.
 
-    Its requests in order of time are cut into n stretches of the same number, and one request of
-    each is drawn at random: a random sample that is spread over time, each standing for its stretch.
-    Doubles become one sample with both weights. `subject_key` turns users into names that
+    Its requests, by how they begin and in order of time, are cut into n stretches of the same
+    number, and one request of each is drawn at random: a random sample that is stratified and spread
+    over time, each standing for its stretch. Doubles become one sample with both weights. What
+    `redactor` finds is taken out. `subject_key` turns users into names that
     only its holder can make again. Raises `NotFoundError` for a workload that is not there, `DataError`
     where no request of it can be asked again.
     """
-    reading = Reading(files=log_files(sources), file_format=file_format)
-    log = LogColumns()
-    try:
-        log.fill(reading.requests())
-        log.settle()
-        scanner = Scanner(log, reading, catalog, today)
-        group, positions, at = scanner.rows_of(name)
-        stretches = _stretches(positions, at, n, np.random.default_rng(seed))
-        wanted = log.rows_with(
-            np.unique(np.concatenate([*stretches, np.empty(0, np.int64)])).astype(np.int64)
-        )
-    finally:
-        log.close()
-    requests = _read_again(Reading(files=reading.files, file_format=file_format), wanted)
+    with opened_sources(sources, query) as files:
+        reading = Reading(files=files, file_format=file_format, model=model)
+        log = LogColumns()
+        try:
+            log.fill(reading.requests())
+            log.settle()
+            scanner = Scanner(log, reading, catalog, today)
+            group, positions, at, strata = scanner.rows_of(name)
+            stretches = _stretches(positions, at, strata, n, np.random.default_rng(seed))
+            tried = [each.tried for each in stretches]
+            wanted = log.rows_with(
+                np.unique(np.concatenate([*tried, np.empty(0, np.int64)])).astype(np.int64)
+            )
+        finally:
+            log.close()
+        requests = _read_again(Reading(files=files, file_format=file_format, model=model), wanted)
     return _drawn(
         group,
         stretches=stretches,
         requests=requests,
         total=len(positions),
+        redactor=redactor or Redactor(),
         subject_key=subject_key,
         per_month=_rate(at),
     )
 
 
+@dataclass(frozen=True, slots=True)
+class _Stretch:
+    """Requests of one stratum that follow each other in time: how many, and the few that are tried."""
+
+    size: int
+    tried: NDArray[np.int64]
+
+
 def _stretches(
-    positions: NDArray[np.int64], at: NDArray[np.float64], n: int, rng: np.random.Generator
-) -> list[NDArray[np.int64]]:
-    """Return for each stretch of time the first few of its requests in random order, and its size."""
-    ordered = positions[np.argsort(at, kind="stable")]
-    parts = np.array_split(ordered, min(n, len(ordered)) or 1)
-    return [rng.permutation(part)[:_TRIES] for part in parts if len(part)]
+    positions: NDArray[np.int64],
+    at: NDArray[np.float64],
+    strata: NDArray[np.int64],
+    n: int,
+    rng: np.random.Generator,
+) -> list[_Stretch]:
+    """Return for each stretch the first few of its requests in random order, and its size.
+
+    Requests are ordered by stratum, then by time, and cut into n parts of the same size, so that each
+    stratum has its share of them. Strata smaller than a part are one stratum together.
+    """
+    n = min(n, len(positions))
+    if not n:
+        return []
+    _, places, sizes = np.unique(strata, return_inverse=True, return_counts=True)
+    small = sizes < len(positions) / n
+    stratum = np.where(small[places], len(sizes), places)
+    ordered = positions[np.lexsort((at, stratum))]
+    parts = np.array_split(ordered, n)
+    return [_Stretch(len(part), rng.permutation(part)[:_TRIES]) for part in parts]
 
 
 def _read_again(reading: Reading, wanted: Mapping[int, int]) -> dict[int, LoggedRequest]:
@@ -125,27 +155,26 @@ def _read_again(reading: Reading, wanted: Mapping[int, int]) -> dict[int, Logged
 def _drawn(
     group: Group,
     *,
-    stretches: Sequence[NDArray[np.int64]],
+    stretches: Sequence[_Stretch],
     requests: Mapping[int, LoggedRequest],
     total: int,
+    redactor: Redactor,
     subject_key: bytes,
     per_month: int | None,
 ) -> Drawn:
     left_out: Counter[str] = Counter()
-    redacted: Counter[str] = Counter()
     chosen: dict[bytes, tuple[dict[str, Any], LoggedRequest]] = {}
     taken: list[LoggedRequest] = []
-    sizes = [len(each) for each in np.array_split(np.empty(total), len(stretches) or 1)]
-    for stretch, size in zip(stretches, sizes, strict=False):
-        for position in stretch.tolist():
+    for stretch in stretches:
+        for position in stretch.tried.tolist():
             request = requests[position]
             cause = _unfit(request)
             if cause is not None:
                 left_out[cause] += 1
                 continue
-            row = _row(request, redacted, subject_key)
+            row = _row(request, redactor, subject_key)
             same, _ = chosen.setdefault(canonical([row["system"], row["input"]]), (row, request))
-            same["weight"] = same.get("weight", 0) + size
+            same["weight"] = same.get("weight", 0) + stretch.size
             taken.append(request)
             break
     if not chosen:
@@ -171,7 +200,7 @@ def _drawn(
         requests=total,
         doubles=len(taken) - len(rows),
         left_out=dict(left_out),
-        redacted=dict(redacted),
+        redacted=dict(redactor.found),
         incumbent=model,
         provider=provider,
         settings=settings,
@@ -215,18 +244,18 @@ def _has_more(content: Any) -> bool:
     return any(isinstance(part, dict) and part.get("type") not in {"text", "input_text"} for part in parts)
 
 
-def _row(request: LoggedRequest, redacted: Counter[str], key: bytes) -> dict[str, Any]:
+def _row(request: LoggedRequest, redactor: Redactor, key: bytes) -> dict[str, Any]:
     messages = request.messages or []
     system = system_of(messages)
-    asked = redact_text(question_of(messages) or "", redacted)
+    asked = redactor.text(question_of(messages) or "")
     answer = plain(request.completion)
     at = request.started_at
     return {
         "id": "",
-        "system": None if system is None else redact_text(system, redacted),
+        "system": None if system is None else redactor.text(system),
         "input": asked,
         "target": None,
-        "logged": None if answer is None else redact_text(answer, redacted),
+        "logged": None if answer is None else redactor.text(answer),
         "at": None if at is None else datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds"),
         "model": request.model,
         "conversation": _pseudonym(key, request.session),

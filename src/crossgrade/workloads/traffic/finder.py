@@ -18,6 +18,7 @@ from crossgrade.workloads.traffic.kinds import Kind
 from crossgrade.workloads.traffic.money import Alternative, cheapest, costs
 
 DAYS_PER_MONTH = 30
+TOKENS = ("input", "output", "cached", "written", "reasoning")
 _DAY = 86_400.0
 _WHOLE_DAYS = 3
 _ASSUMED_MEAN, _ASSUMED_CORRELATION, _ASSUMED_RETENTION = 0.8, 0.3, 0.95
@@ -30,48 +31,56 @@ _WORK = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Frame:
-    """The log around a workload: its columns by name, names of models, first and last time, prices' day.
+    """The log around a workload: names of models, first and last time, prices' day, offers."""
 
-    `calls` says how many requests each row stands for.
-    """
-
-    column: Callable[[str], NDArray[Any]]
     models: Sequence[str]
-    calls: NDArray[Any]
     span: tuple[float, float] | None
     on: date
+    offers: Sequence[Alternative]
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class Finder:
-    """The figures of one workload."""
+    """The figures of one workload, from the columns of its rows; `calls` says how many requests each is.
+
+    `spend` is what each cost, `logged` whether the log said so.
+    """
 
     frame: Frame
     group: Group
-    rows: NDArray[np.int64]
-    tokens: Mapping[str, NDArray[Any]]
+    column: Callable[[str], NDArray[Any]]
+    calls: NDArray[Any]
     spend: NDArray[np.float64]
     logged: NDArray[np.bool_]
-    offers: Sequence[Alternative]
+    tokens: Mapping[str, NDArray[Any]] = field(init=False)
     unknown: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.tokens = {name: self.column(name) for name in TOKENS}
 
     def find(self) -> Finding:
         """Return the finding."""
-        rows, calls = self.rows, self.frame.calls[self.rows]
-        given, said = (self.tokens[name][rows] for name in ("input", "output"))
+        calls, spend = self.calls, self.spend
+        given, said = (self.tokens[name] for name in ("input", "output"))
         counted = (given >= 0) & (said >= 0)
-        spend = self.spend[rows]
         priced = ~np.isnan(spend)
         models = self._models(calls)
         n = int(calls.sum())
         per_month = self._per_month(n)
-        longest = int((given + said)[counted].max()) if counted.any() else None
-        likelihood = _likelihood(self.group.kind, given[counted])
+        lengths = counted
+        if calls.max(initial=1) > 1:
+            self.unknown["lengths"] = "the log holds sums of requests; offers are chosen for the mean one"
+            lengths = np.zeros_like(counted)
+        longest = int((given + said)[lengths].max()) if lengths.any() else None
+        likelihood = _likelihood(self.group.kind, given[lengths])
         samples = plan(_ASSUMED_MEAN, _ASSUMED_CORRELATION, _ASSUMED_RETENTION).n or 0
-        moves = self._moves(counted, longest, per_month, samples)
-        failed = self.frame.column("failed")[rows]
-        latency = self.frame.column("latency")[rows]
-        session = self.frame.column("session")[rows]
+        features = self._features()
+        moves = self._moves(counted, longest, per_month, samples, next(iter(models), None))
+        failed = self.column("failed")
+        latency = self.column("latency")
+        latency = latency[~np.isnan(latency)].astype(np.float64)
+        session = self.column("session")
+        starts, per_session = np.unique(session[session != 0], return_counts=True)
         return Finding(
             name=self.group.name,
             reason=self.group.reason(),
@@ -84,26 +93,30 @@ class Finder:
             output_tokens=int(np.maximum(said, 0).sum(dtype=np.int64)),
             tokens_n=int(calls[counted].sum()),
             cached_share=self._cached_share(given),
-            input_quantiles=_quantiles(given[counted]),
-            output_quantiles=_quantiles(said[counted]),
+            input_quantiles=_quantiles(given[lengths]),
+            output_quantiles=_quantiles(said[lengths]),
             longest=longest,
-            latency_p50_s=quantile_interval(latency[~np.isnan(latency)].astype(np.float64), 0.5),
-            latency_p95_s=quantile_interval(latency[~np.isnan(latency)].astype(np.float64), 0.95),
+            latency_p50_s=quantile_interval(latency, 0.5),
+            latency_p95_s=quantile_interval(latency, 0.95),
             errors=proportion_interval(int((failed == 1).sum()), int((failed >= 0).sum())),
             spend_usd=float(spend[priced].sum()) if priced.any() else None,
             spend_n=int(calls[priced].sum()),
-            spend_logged_n=int(calls[self.logged[rows]].sum()),
+            spend_logged_n=int(calls[self.logged].sum()),
             spend_per_month_usd=self._spend_per_month(spend),
             requests_per_month=per_month,
             growth=self._growth(),
-            sessions=len(np.unique(session[session != 0])),
+            sessions=len(starts),
             sessions_n=int((session != 0).sum()),
-            agentic=proportion_interval(
-                int(self.frame.column("agentic")[rows].sum()), int(self.frame.column("text")[rows].sum())
-            )
-            if self.frame.column("text")[rows].any()
+            sessions_inferred_n=int((session & 1).sum()),
+            calls_per_session=mean_interval(per_session)
+            if len(starts)
+            else _no_interval(None, "no sessions"),
+            cost_per_session_usd=self._cost_per_session(spend, session),
+            features=features,
+            agentic=proportion_interval(int(self.column("agentic").sum()), int(self.column("text").sum()))
+            if self.column("text").any()
             else proportion_interval(0, 0),
-            texts=int(self.frame.column("text")[rows].sum()),
+            texts=int(self.column("text").sum()),
             likelihood=likelihood,
             moves=moves,
             samples=samples,
@@ -111,8 +124,31 @@ class Finder:
             unknown=self.unknown,
         )
 
+    def _cost_per_session(self, spend: NDArray[np.float64], session: NDArray[np.int64]) -> Interval:
+        rows = session != 0
+        if not rows.any() or np.isnan(spend[rows]).any():
+            why = "the cost of some requests is unknown" if rows.any() else "no sessions"
+            return _no_interval(None, why)
+        _, place = np.unique(session[rows], return_inverse=True)
+        return mean_interval(np.bincount(place, weights=spend[rows]))
+
+    def _features(self) -> tuple[str, ...]:
+        """Return what the requests use that not every offer can do."""
+        kind = self.group.kind
+        found = [
+            name for name, used in (("tools", kind.tools), ("JSON schema", kind.shape == "schema")) if used
+        ]
+        if self.column("agentic").any() and "tools" not in found:
+            found.append("tools")
+        if self.column("media").any():
+            found.append("images or files")
+        open_ones = [each for each in found if each != "JSON schema"]
+        if open_ones:
+            self.unknown["features"] = f"catalogues do not say which offers take {' and '.join(open_ones)}"
+        return tuple(found)
+
     def _models(self, calls: NDArray[Any]) -> dict[str, int]:
-        codes = self.frame.column("model")[self.rows]
+        codes = self.column("model")
         found = {
             (self.frame.models[code] if code >= 0 else "unknown"): int(calls[codes == code].sum())
             for code in np.unique(codes).tolist()
@@ -120,7 +156,7 @@ class Finder:
         return dict(sorted(found.items(), key=lambda item: (item[0] == "unknown", -item[1])))
 
     def _cached_share(self, given: NDArray[Any]) -> float | None:
-        cached = self.tokens["cached"][self.rows]
+        cached = self.tokens["cached"]
         known = (cached >= 0) & (given >= 0)
         total = int(given[known].sum(dtype=np.int64))
         if not total:
@@ -144,7 +180,7 @@ class Finder:
         scaled = total / (span[1] - span[0]) * _DAY * DAYS_PER_MONTH
         if len(days) < _WHOLE_DAYS:
             return _no_interval(scaled, f"{len(days)} whole days of log; an interval needs {_WHOLE_DAYS}")
-        day = np.floor(self.frame.column("at")[self.rows] / _DAY)
+        day = np.floor(self.column("at") / _DAY)
         daily = [float(np.nansum(spend[day == each])) for each in days]
         found = mean_interval(daily)
         low, high = ((None if end is None else end * DAYS_PER_MONTH) for end in (found.low, found.high))
@@ -163,7 +199,7 @@ class Finder:
         days = [] if span is None else list(_whole_days(span))
         if len(days) < 4:
             return _no_interval(None, f"{len(days)} whole days of log; growth needs 4")
-        day = np.floor(self.frame.column("at")[self.rows] / _DAY)
+        day = np.floor(self.column("at") / _DAY)
         daily = np.array([int((day == each).sum()) for each in days], np.float64)
         half = len(daily) // 2
         before, after = daily[:half], daily[-half:]
@@ -186,37 +222,54 @@ class Finder:
         )
 
     def _moves(
-        self, counted: NDArray[np.bool_], longest: int | None, per_month: float | None, samples: int
+        self,
+        counted: NDArray[np.bool_],
+        longest: int | None,
+        per_month: float | None,
+        samples: int,
+        served_by: str | None,
     ) -> tuple[Move, ...]:
-        rows = self.rows[counted]
-        if longest is None or not len(rows):
+        rows = np.flatnonzero(counted).astype(np.int32)
+        calls = int(self.calls[rows].sum())
+        if not calls:
             self.unknown["moves"] = "the tokens of its requests are unknown"
             return ()
         cached = np.maximum(self.tokens["cached"][rows], 0)
         given = self.tokens["input"][rows]
         mean = (
-            float((given - cached).mean()),
-            float(cached.mean()),
-            float(self.tokens["output"][rows].mean()),
+            float((given - cached).sum(dtype=np.int64)) / calls,
+            float(cached.sum(dtype=np.int64)) / calls,
+            float(self.tokens["output"][rows].sum(dtype=np.int64)) / calls,
         )
+        context = int(sum(mean)) if longest is None else longest
+        schema = self.group.kind.shape == "schema"
         found = []
         for is_open in (True, False):
-            offer = cheapest(self.offers, open_weights=is_open, context=longest, tokens=mean)
+            offer = cheapest(
+                self.frame.offers,
+                open_weights=is_open,
+                context=context,
+                tokens=mean,
+                schema=schema,
+                served_by=served_by,
+            )
             if offer is None:
                 kind = "open" if is_open else "proprietary"
-                self.unknown[f"{kind}_offer"] = f"no listed {kind} offer is known to take {longest:,} tokens"
+                self.unknown[f"{kind}_offer"] = f"no listed {kind} offer is known to take {context:,} tokens"
             else:
                 found.append(self._move(offer, rows, per_month, samples))
         return tuple(found)
 
     def _move(
-        self, offer: Alternative, rows: NDArray[np.int64], per_month: float | None, samples: int
+        self, offer: Alternative, rows: NDArray[np.int32], per_month: float | None, samples: int
     ) -> Move:
         then, now = costs(self.tokens, rows, offer.price), self.spend[rows]
         both = ~np.isnan(then) & ~np.isnan(now)
+        calls = self.calls[rows]
+        n = int(calls[both].sum())
         saved = (now - then)[both]
-        mean_then = float(then[~np.isnan(then)].mean()) if (~np.isnan(then)).any() else 0.0
-        mean_now = float(now[both].mean()) if both.any() else None
+        mean_then = float(np.nansum(then)) / max(int(calls[~np.isnan(then)].sum()), 1)
+        mean_now = float(now[both].sum()) / n if n else None
         return Move(
             offer=offer.listing.name,
             provider=offer.listing.provider,
@@ -226,9 +279,9 @@ class Finder:
             price_source=offer.price.source,
             price_on=self.frame.on,
             mean_cost_usd=mean_then,
-            share_saved=float(saved.mean()) / mean_now if mean_now else None,
-            saving_per_month_usd=_scaled(saved, per_month),
-            n=int(both.sum()),
+            share_saved=float(saved.sum()) / n / mean_now if mean_now else None,
+            saving_per_month_usd=_scaled(saved, n, per_month),
+            n=n,
             test_cost_usd=None if mean_now is None else samples * (mean_then + mean_now),
         )
 
@@ -244,10 +297,12 @@ class Finder:
         return max(scores, default=None)
 
 
-def _scaled(saved: NDArray[np.float64], per_month: float | None) -> Interval:
+def _scaled(saved: NDArray[np.float64], n: int, per_month: float | None) -> Interval:
     if per_month is None or not len(saved):
         why = "the rate of requests is unknown" if per_month is None else "no request's cost is known"
         return _no_interval(None, why)
+    if n != len(saved):
+        return _no_interval(float(saved.sum()) / n * per_month, "sums of requests have no spread")
     found = mean_interval(saved)
     value, low, high = (
         None if each is None else each * per_month for each in (found.value, found.low, found.high)

@@ -44,7 +44,11 @@ class Move:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """A workload found in a log. None is unknown, with the reason in `unknown` under the field's name."""
+    """A workload found in a log. None is unknown, with the reason in `unknown` under the field's name.
+
+    `sessions_n` counts the requests that are of a session, `sessions_inferred_n` those of them whose
+    session the log does not name. `features` are what an offer must be able to do.
+    """
 
     name: str
     reason: str
@@ -71,6 +75,10 @@ class Finding:
     growth: Interval
     sessions: int
     sessions_n: int
+    sessions_inferred_n: int
+    calls_per_session: Interval
+    cost_per_session_usd: Interval
+    features: tuple[str, ...]
     agentic: Proportion
     texts: int
     likelihood: Likelihood
@@ -91,9 +99,15 @@ class Sums:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scan:
-    """What a log holds; findings come in the order in which to look at them."""
+    """What a log holds; findings come in the order in which to look at them.
+
+    `query`, `file_format` and `model` are as they were asked for, so that the log can be read again.
+    """
 
     sources: tuple[str, ...]
+    query: str | None
+    file_format: str | None
+    model: str | None
     files: int
     rows: Mapping[str, int]
     requests: int

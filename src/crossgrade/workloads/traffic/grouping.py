@@ -10,6 +10,7 @@ from crossgrade.workloads.traffic.kinds import Kind, slug, telling, words_of
 
 MOST_WORKLOADS = 40
 _SPLIT_SHARE, _SPLIT_REQUESTS = 0.05, 20
+_ALIKE_SHARE = 0.95
 _TELLING_PROMPT = 4
 REST = "everything-else"
 
@@ -91,6 +92,8 @@ def _openings(
         (base, opening)
         for (base, opening), n in of_opening.items()
         if n >= max(_SPLIT_REQUESTS, _SPLIT_SHARE * of_base[base])
+        # Where nearly all begin alike, that tells nothing which the application or the prompt does not.
+        and (n < _ALIKE_SHARE * of_base[base] or not (base.route or base.system))
     }
 
 

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from crossgrade.catalog import Catalog, Listing, OfferFacts
 from crossgrade.domain import Offer, Price
 from crossgrade.economics import UNKNOWN, UsageColumns, price_calls
+from crossgrade.wire import HOSTS
 
-_CHUNK = 1 << 19
+_CHUNK = 1 << 17
 _GUESSED = ("openai", "anthropic", "gemini", "mistral", "deepseek", "xai", "cohere")
 
 
@@ -54,7 +55,7 @@ def alternatives(catalog: Catalog, on: date) -> list[Alternative]:
     return found
 
 
-def usage_rows(columns: Mapping[str, NDArray[np.int64]], rows: NDArray[np.int64]) -> UsageColumns:
+def usage_rows(columns: Mapping[str, NDArray[np.int64]], rows: NDArray[np.int32]) -> UsageColumns:
     """Return the usage of some rows."""
     unknown = np.full(len(rows), UNKNOWN, np.int64)
     return UsageColumns(
@@ -69,11 +70,11 @@ def usage_rows(columns: Mapping[str, NDArray[np.int64]], rows: NDArray[np.int64]
 
 def costs(
     columns: Mapping[str, NDArray[np.int64]],
-    rows: NDArray[np.int64],
+    rows: NDArray[np.int32],
     price: Price,
     batch: NDArray[np.int64] | None = None,
 ) -> NDArray[np.float64]:
-    """Return what some rows cost at a price, NaN where that is not known; half a million at a time."""
+    """Return what some rows cost at a price, NaN where that is not known; 131,072 at a time."""
     found = np.full(len(rows), np.nan)
     for start in range(0, len(rows), _CHUNK):
         part = rows[start : start + _CHUNK]
@@ -86,9 +87,19 @@ def costs(
 
 
 def cheapest(
-    offers: Sequence[Alternative], *, open_weights: bool, context: int, tokens: tuple[float, float, float]
+    offers: Sequence[Alternative],
+    *,
+    open_weights: bool,
+    context: int,
+    tokens: tuple[float, float, float],
+    schema: bool = False,
+    served_by: str | None = None,
 ) -> Alternative | None:
-    """Return the cheapest offer for a mean call (fresh input, cached input, output tokens) that fits."""
+    """Return the cheapest offer for a mean call (fresh input, cached input, output tokens) that fits.
+
+    `schema` leaves out hosts that are known not to bind answers to a JSON schema, `served_by` the
+    model that answers today.
+    """
 
     def cost(offer: Alternative) -> float:
         fresh, cached, said = tokens
@@ -100,6 +111,14 @@ def cheapest(
     fitting = [
         each
         for each in offers
-        if each.facts.open_weights is open_weights and (each.facts.context_tokens or 0) >= context
+        if each.facts.open_weights is open_weights
+        and (each.facts.context_tokens or 0) >= context
+        and each.listing.identifier != served_by
+        and not (schema and _takes_objects_only(each.listing.provider))
     ]
     return min(fitting, key=lambda each: (cost(each), each.listing.name), default=None)
+
+
+def _takes_objects_only(provider: str) -> bool:
+    host = HOSTS.get(provider)
+    return host is not None and host.schema == "object"

@@ -42,11 +42,15 @@ class Problems:
 
 @dataclass(slots=True, kw_only=True)
 class Reading:
-    """Files to read as one log; iterate `requests` once. `rows` counts the records of each format."""
+    """Files to read as one log; iterate `requests` once. `rows` counts the records of each format.
+
+    `model` is taken for the one that answered where a record names none.
+    """
 
     files: Sequence[Path]
     texts: bool = True
     file_format: str | None = None
+    model: str | None = None
     problems: Problems = field(default_factory=Problems)
     rows: Counter[str] = field(default_factory=Counter)
 
@@ -62,6 +66,8 @@ class Reading:
         for number, path in enumerate(self.files):
             for request in _FileReader(self, path).requests():
                 self.rows[request.format] += 1
+                if request.model is None:
+                    request.model = self.model
                 yield number, request
 
 

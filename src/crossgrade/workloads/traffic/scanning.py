@@ -1,8 +1,8 @@
 """The scan: workloads found in a log, what each costs, what moving it may save, what finding out takes."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, date, datetime
-from functools import lru_cache
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +13,13 @@ from crossgrade.catalog import Catalog
 from crossgrade.domain import Price
 from crossgrade.errors import NotFoundError
 from crossgrade.workloads.files import closest
-from crossgrade.workloads.traffic.columns import UNKNOWN, LogColumns
-from crossgrade.workloads.traffic.finder import Finder, Frame
-from crossgrade.workloads.traffic.findings import Scan, Sums
+from crossgrade.workloads.traffic.columns import UNKNOWN, LogColumns, Sorted, blocks
+from crossgrade.workloads.traffic.databases import opened_sources, without_password
+from crossgrade.workloads.traffic.finder import TOKENS, Finder, Frame
+from crossgrade.workloads.traffic.findings import Finding, Scan, Sums
 from crossgrade.workloads.traffic.grouping import Group, group
 from crossgrade.workloads.traffic.money import alternatives, costs, list_price
-from crossgrade.workloads.traffic.reading import Reading, log_files
-
-_TOKENS = ("input", "output", "cached", "written", "reasoning")
+from crossgrade.workloads.traffic.reading import Reading
 
 
 def scan_logs(
@@ -30,27 +29,37 @@ def scan_logs(
     today: date,
     texts: bool = True,
     file_format: str | None = None,
+    query: str | None = None,
+    model: str | None = None,
+    on: date | None = None,
 ) -> Scan:
     """Read logs and find their workloads; asks no model.
 
-    Prices are those of the log's last day (of `today` where no time is known). Raises `DataError`
-    for sources that do not exist and `UsageError` for an unknown format; what cannot be read
-    inside the files is counted in `problems`.
+    `query` is the SQL whose rows are the log, where the source is the URL of a database. `model` is
+    the one that answered, for records that name none.
+
+    Prices are those of the day `on`, else of the log's last day (of `today` where no time is known).
+    Raises `DataError` for sources that do not exist and `UsageError` for an unknown format; what
+    cannot be read inside the files is counted in `problems`.
     """
-    reading = Reading(files=log_files(sources), texts=texts, file_format=file_format)
-    columns = LogColumns()
-    try:
-        columns.fill(reading.requests())
-        columns.settle()
-        return Scanner(columns, reading, catalog, today).scan([str(each) for each in sources])
-    finally:
-        columns.close()
+    with opened_sources(sources, query) as files:
+        reading = Reading(files=files, texts=texts, file_format=file_format, model=model)
+        columns = LogColumns()
+        try:
+            columns.fill(reading.requests())
+            columns.settle()
+            scanner = Scanner(columns, reading, catalog, today, on)
+            return scanner.scan([without_password(each) for each in sources], query)
+        finally:
+            columns.close()
 
 
 class Scanner:
     """A log in columns: its workloads and their figures."""
 
-    def __init__(self, log: LogColumns, reading: Reading, catalog: Catalog, today: date) -> None:
+    def __init__(
+        self, log: LogColumns, reading: Reading, catalog: Catalog, today: date, on: date | None = None
+    ) -> None:
         self._log = log
         self._reading = reading
         self._catalog = catalog
@@ -59,17 +68,20 @@ class Scanner:
         self._sums = self._summed(calls, ~single) if not single.all() else None
         # Where the log holds sums alone, they are all there is to see.
         self._use = single if single.any() else np.ones(len(calls), np.bool_)
-        self._calls = np.maximum(calls[self._use], 1)
-        self._at = self._column("at")
-        known = self._at[~np.isnan(self._at)]
-        self._first = float(known.min()) if len(known) else None
-        self._last = float(known.max()) if len(known) else None
-        self._on = today if self._last is None else datetime.fromtimestamp(self._last, UTC).date()
+        self._is_whole = bool(self._use.all())
+        self._calls: NDArray[Any] = (
+            np.broadcast_to(np.int32(1), (len(calls),)) if single.all() else np.maximum(calls[self._use], 1)
+        )
+        at = self._column("at")
+        unknown = bool(np.isnan(at).all())
+        self._first = None if unknown else float(np.nanmin(at))
+        self._last = None if unknown else float(np.nanmax(at))
+        self._on = on or (today if self._last is None else datetime.fromtimestamp(self._last, UTC).date())
         self._price_sources: dict[str, str] = {}
 
     def _column(self, name: str) -> NDArray[Any]:
         found = self._log.column(name)
-        return found if self._use.all() else found[self._use]
+        return found if self._is_whole else found[self._use]
 
     def _summed(self, calls: NDArray[Any], rows: NDArray[np.bool_]) -> Sums:
         given, said = self._log.column("input")[rows], self._log.column("output")[rows]
@@ -79,27 +91,18 @@ class Scanner:
             output_tokens=int(np.maximum(said, 0).sum(dtype=np.int64)),
         )
 
-    def scan(self, sources: Sequence[str]) -> Scan:
+    def scan(self, sources: Sequence[str], query: str | None = None) -> Scan:
         """Return what the log holds."""
-        tokens: dict[str, NDArray[Any]] = {name: self._column(name) for name in _TOKENS}
-        spend, logged = self._spend(tokens)
-        groups, labels = self.labelled(spend)
-        order = np.argsort(labels, kind="stable")
-        bounds = np.searchsorted(labels[order], np.arange(len(groups) + 1))
-        offers = alternatives(self._catalog, self._on)
-        frame = self._frame()
-        findings = [
-            Finder(frame, each, order[start:end], tokens, spend, logged, offers).find()
-            for each, start, end in zip(groups, bounds[:-1], bounds[1:], strict=True)
-        ]
+        findings, total, priced_n = self._findings()
         findings.sort(
             key=lambda one: (one.score is None, -(one.score or 0), -(one.spend_usd or 0), -one.requests)
         )
-        counted = (tokens["input"] >= 0) & (tokens["output"] >= 0)
-        priced = ~np.isnan(spend)
         log, reading = self._log, self._reading
         return Scan(
             sources=tuple(sources),
+            query=query,
+            file_format=reading.file_format,
+            model=reading.model,
             files=len(reading.files),
             rows=dict(reading.rows),
             requests=int(self._calls.sum()),
@@ -110,11 +113,11 @@ class Scanner:
             examples=dict(reading.problems.examples),
             first=_moment(self._first),
             last=_moment(self._last),
-            input_tokens=int(np.maximum(tokens["input"], 0).sum(dtype=np.int64)),
-            output_tokens=int(np.maximum(tokens["output"], 0).sum(dtype=np.int64)),
-            tokens_n=int(counted.sum()),
-            spend_usd=float(spend[priced].sum()) if priced.any() else None,
-            spend_n=int(self._calls[priced].sum()),
+            input_tokens=sum(each.input_tokens for each in findings),
+            output_tokens=sum(each.output_tokens for each in findings),
+            tokens_n=sum(each.tokens_n for each in findings),
+            spend_usd=total if priced_n else None,
+            spend_n=priced_n,
             prices_on=self._on,
             price_sources=dict(self._price_sources),
             sums=self._sums,
@@ -122,23 +125,26 @@ class Scanner:
             findings=tuple(findings),
         )
 
-    def labelled(self, spend: NDArray[np.float64]) -> tuple[list[Group], NDArray[np.int32]]:
+    def labelled(self, spend: NDArray[np.float64]) -> tuple[list[Group], NDArray[np.int16]]:
         """Return the workloads, and the number of each request's."""
         kinds, places = self._log.kind_of()
-        place = places if self._use.all() else places[self._use]
-        by_kind = np.bincount(place, weights=self._calls, minlength=len(kinds)).astype(np.int64)
-        known = np.nan_to_num(spend)
-        cost = np.bincount(place, weights=known, minlength=len(kinds)).astype(np.float64)
+        place = places if self._is_whole else places[self._use]
+        by_kind, cost = np.zeros(len(kinds), np.int64), np.zeros(len(kinds))
+        for part in blocks(len(place)):
+            n = np.bincount(place[part], weights=self._calls[part], minlength=len(kinds))
+            by_kind += n.astype(np.int64)
+            known = np.nan_to_num(spend[part])
+            cost += np.bincount(place[part], weights=known, minlength=len(kinds))
         groups, label_of = group(kinds, by_kind, cost)
-        labels = label_of[place] if len(place) else np.empty(0, np.int32)
+        labels = label_of.astype(np.int16)[place] if len(place) else np.empty(0, np.int16)
         return groups, labels
 
-    def rows_of(self, name: str) -> tuple[Group, NDArray[np.int64], NDArray[np.float64]]:
-        """Return a workload, where its requests stand in the order of reading, and their times.
+    def rows_of(self, name: str) -> tuple[Group, NDArray[np.int64], NDArray[np.float64], NDArray[np.int64]]:
+        """Return a workload, where its requests stand in the order of reading, their times and kinds.
 
         Left out are requests without text and those that failed. Raises `NotFoundError`.
         """
-        spend, _ = self._spend({name: self._column(name) for name in _TOKENS})
+        spend, _ = self._spend()
         groups, labels = self.labelled(spend)
         number = next((at for at, each in enumerate(groups) if each.name == name), None)
         if number is None:
@@ -150,14 +156,52 @@ class Scanner:
             )
         wanted = (labels == number) & (self._column("text") > 0) & (self._column("failed") != 1)
         positions = self._log.positions()[self._use]
-        return groups[number], positions[wanted], self._at[wanted]
+        kinds = self._column("kind").astype(np.int64)
+        return groups[number], positions[wanted], self._column("at")[wanted], kinds[wanted]
 
-    def _spend(self, tokens: Mapping[str, NDArray[Any]]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    def _findings(self) -> tuple[list[Finding], float, int]:
+        """Return the workloads, the spend of the whole log, and of how many requests it is."""
+        spend, logged = self._spend()
+        groups, labels = self.labelled(spend)
+        total, priced = float(np.nansum(spend)), int(self._calls[~np.isnan(spend)].sum())
+        span = None if self._first is None or self._last is None else (self._first, self._last)
+        frame = Frame(
+            models=self._log.models.known,
+            span=span,
+            on=self._on,
+            offers=alternatives(self._catalog, self._on),
+        )
+        order, bounds = _ordered(labels, len(groups))
+        del labels
+        # One workload's rows at a time are in memory, of columns that were put into their order once.
+        with Sorted(order, self._column) as columns:
+            columns.put("spend", spend)
+            columns.put("logged", logged)
+            columns.put("calls", self._calls)
+            del spend, logged
+            findings = [
+                Finder(
+                    frame=frame,
+                    group=each,
+                    column=partial(columns.part, start=start, end=end),
+                    calls=columns.part("calls", start=start, end=end),
+                    spend=columns.part("spend", start=start, end=end),
+                    logged=columns.part("logged", start=start, end=end),
+                ).find()
+                for each, start, end in zip(groups, bounds[:-1], bounds[1:], strict=True)
+            ]
+        return findings, total, priced
+
+    def _spend(self) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
         """Return each request's cost, as logged or by the catalogue, and which were logged."""
-        spend = self._column("cost").copy()
+        spend = np.array(self._column("cost"))
         logged = ~np.isnan(spend)
+        known = (self._column("input") >= 0) & (self._column("output") >= 0)
+        missing = np.flatnonzero(~logged & known).astype(np.int32)
+        if not len(missing):
+            return spend, logged
+        tokens = {name: self._column(name) for name in TOKENS}
         model, batch = self._column("model"), self._column("batch")
-        missing = np.flatnonzero(~logged & (tokens["input"] >= 0) & (tokens["output"] >= 0))
         for code in np.unique(model[missing]).tolist():
             rows = missing[model[missing] == code]
             price = None if code == UNKNOWN else self._price_of(code)
@@ -174,12 +218,16 @@ class Scanner:
         self._price_sources[name] = found[1].source
         return found[1]
 
-    def _frame(self) -> Frame:
-        span = None if self._first is None or self._last is None else (self._first, self._last)
-        models = self._log.models.known
-        # Every workload asks for the same few columns.
-        column = lru_cache(maxsize=8)(self._column)
-        return Frame(column=column, models=models, calls=self._calls, span=span, on=self._on)
+
+def _ordered(labels: NDArray[np.int16], groups: int) -> tuple[NDArray[np.int32], list[int]]:
+    """Return the rows workload by workload, and where each workload's begin; the last is the end."""
+    order = np.empty(len(labels), np.int32)
+    bounds = [0]
+    for number in range(groups):
+        rows = np.flatnonzero(labels == number)
+        order[bounds[-1] : bounds[-1] + len(rows)] = rows
+        bounds.append(bounds[-1] + len(rows))
+    return order, bounds
 
 
 def _moment(seconds: float | None) -> datetime | None:

@@ -10,6 +10,7 @@ from crossgrade.workloads.traffic.request import (
     dollars,
     first_text,
     listing,
+    mapping,
     moment,
     number,
     seconds,
@@ -41,7 +42,10 @@ def is_table(keys: frozenset[str]) -> bool:
 
 
 def row(fields: Mapping[str, Any], *, texts: bool) -> LoggedRequest:
-    """Read a row; a time that is small counts from an unknown start, and is unknown."""
+    """Read a row; a time that is small counts from an unknown start, and is unknown.
+
+    A row that counts `requests` is a sum of so many, as a warehouse's query may give.
+    """
     each = {_lowered(key): value for key, value in fields.items() if value is not None and value != ""}
 
     def named(names: tuple[str, ...]) -> Any:
@@ -67,6 +71,7 @@ def row(fields: Mapping[str, Any], *, texts: bool) -> LoggedRequest:
         cost_usd=_cost(each, named(_COST)),
         route=text(named(_ROUTE)),
         user=first_text(each.get("user"), each.get("user_id")),
+        calls=count(each.get("requests", each.get("calls"))),
         session=first_text(each.get("session"), each.get("session_id"), each.get("conversation_id")),
     )
     if texts:
@@ -86,6 +91,11 @@ def _take_texts(found: LoggedRequest, each: Mapping[str, Any]) -> None:
         found.messages = [{"role": "user", "content": prompt}]
         if system := text(each.get("system")):
             found.messages.insert(0, {"role": "system", "content": system})
+    found.tools = listing(each.get("tools"))
+    found.response_format = mapping(each.get("response_format")) or None
+    found.temperature = number(each.get("temperature"))
+    found.max_tokens = count(each.get("max_tokens"))
+    found.finish_reason = text(each.get("finish_reason"))
     found.completion = first_text(each.get("completion"), each.get("response"), each.get("output"))
 
 

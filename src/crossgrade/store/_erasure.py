@@ -1,0 +1,133 @@
+"""Erasure: what was asked and answered about some samples goes; scores that counted stay as numbers."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+import msgspec
+import numpy as np
+import zstandard
+from numpy.typing import NDArray
+from sqlalchemy import ColumnElement, Connection, Table, and_, delete, select, update
+
+from crossgrade.decide import Evidence
+from crossgrade.errors import StoreError
+from crossgrade.store import _tables as t
+from crossgrade.store._database import Database
+from crossgrade.store._evidence import pack_evidence, unpack_evidence
+from crossgrade.store._verdicts import decode_verdict, encode_verdict
+
+_LOOKUP = 500
+_Column = TypeVar("_Column", bound=NDArray[np.object_] | None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Erased:
+    """What went: `answers` recorded; `verdicts` by id, each with how many of how many samples it counted."""
+
+    answers: int
+    verdicts: Mapping[str, tuple[int, int]]
+
+
+def erase_samples(
+    database: Database, workload: str, samples: Collection[str], requests: Collection[str]
+) -> Erased:
+    """Remove some samples of a workload from its runs, and their texts from its verdicts.
+
+    `requests` are digests of requests about them, whose answers go even where no run used them yet. A
+    verdict's numbers and the digest of its evidence stay as they are, so that it can still be computed
+    again. Everything is removed, or nothing.
+    """
+    is_sqlite = database.engine.dialect.name == "sqlite"
+    with database.writing() as connection:
+        if is_sqlite:
+            # What is deleted is overwritten, instead of left in free pages.
+            connection.exec_driver_sql("PRAGMA secure_delete=ON")
+        runs = list(connection.execute(select(t.runs.c.id).where(t.runs.c.workload == workload)).scalars())
+        answers = sum(_erase_answers(connection, run, list(samples)) for run in runs)
+        for part in _parts(list(requests)):
+            used = select(t.answers.c.response_id).where(t.answers.c.response_id.is_not(None))
+            connection.execute(
+                delete(t.responses).where(
+                    t.responses.c.request_digest.in_(part), t.responses.c.id.not_in(used)
+                )
+            )
+        verdicts = _blank_verdicts(connection, workload, frozenset(samples))
+    if is_sqlite:
+        with database.reading() as connection:
+            connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+    return Erased(answers=answers, verdicts=verdicts)
+
+
+def _erase_answers(connection: Connection, run: str, samples: list[str]) -> int:
+    found = 0
+    for part in _parts(samples):
+
+        def of_samples(table: Table, part: list[str] = part) -> ColumnElement[bool]:
+            return and_(table.c.run_id == run, table.c.sample_id.in_(part))
+
+        query = select(t.answers.c.response_id).where(of_samples(t.answers))
+        responses = [each for each in connection.execute(query).scalars() if each is not None]
+        connection.execute(delete(t.scores).where(of_samples(t.scores)))
+        found += connection.execute(delete(t.answers).where(of_samples(t.answers))).rowcount
+        connection.execute(delete(t.samples).where(of_samples(t.samples)))
+        for some in _parts(responses):
+            kept = set(
+                connection.execute(
+                    select(t.answers.c.response_id).where(t.answers.c.response_id.in_(some))
+                ).scalars()
+            )
+            gone = [each for each in some if each not in kept]
+            connection.execute(delete(t.responses).where(t.responses.c.id.in_(gone)))
+    return found
+
+
+def _blank_verdicts(
+    connection: Connection, workload: str, samples: frozenset[str]
+) -> dict[str, tuple[int, int]]:
+    found: dict[str, tuple[int, int]] = {}
+    table = t.verdicts
+    query = select(table.c.id, table.c.verdict, table.c.evidence).where(table.c.workload == workload)
+    for row in connection.execute(query).all():
+        if row.evidence is None:
+            continue
+        try:
+            evidence = unpack_evidence(row.evidence)
+            verdict = decode_verdict(row.verdict)
+        except (zstandard.ZstdError, msgspec.MsgspecError, KeyError, ValueError) as error:
+            raise StoreError(f"the evidence of verdict {row.id} is damaged ({error})") from error
+        of_person = np.array([each in samples for each in evidence.sample_ids], np.bool_)
+        if not of_person.any():
+            continue
+        found[row.id] = (int(of_person.sum()), evidence.n)
+        losses = tuple(each for each in verdict.losses if each.sample_id not in samples)
+        connection.execute(
+            update(table)
+            .where(table.c.id == row.id)
+            .values(
+                verdict=encode_verdict(replace(verdict, losses=losses)),
+                evidence=pack_evidence(_blanked(evidence, of_person)),
+            )
+        )
+    return found
+
+
+def _blanked(evidence: Evidence, rows: NDArray[np.bool_]) -> Evidence:
+    def blank(column: _Column) -> _Column:
+        if column is None:
+            return column
+        emptied = column.copy()
+        emptied[rows] = None
+        return emptied
+
+    return replace(
+        evidence,
+        input=blank(evidence.input),
+        target=blank(evidence.target),
+        incumbent=replace(evidence.incumbent, output=blank(evidence.incumbent.output)),
+        candidates=tuple(replace(each, output=blank(each.output)) for each in evidence.candidates),
+    )
+
+
+def _parts(values: list[str]) -> list[list[str]]:
+    return [values[start : start + _LOOKUP] for start in range(0, len(values), _LOOKUP)]

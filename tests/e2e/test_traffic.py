@@ -1,0 +1,214 @@
+"""`crossgrade scan` and `workload create|label|slice|reveal|forget`, as a user runs them."""
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.e2e.driving import CommandLine, Project
+
+START = 1_793_000_000 - 1_793_000_000 % 86_400
+
+
+def row(number: int, **changes: Any) -> dict[str, Any]:
+    return {
+        "id": f"r{number}",
+        "timestamp": START + number * 300.5,
+        "provider": "openai-compatible",
+        "model": "old-model",
+        "route": "numbers",
+        "user": f"user-{number % 10}",
+        "input_tokens": 20,
+        "output_tokens": 1,
+        "cost_usd": 0.0002,
+        "status": 200,
+        "temperature": 0,
+        "max_tokens": 8,
+        "finish_reason": "stop",
+        "messages": [{"role": "user", "content": f"Say {number}"}],
+        "completion": str(number),
+    } | changes
+
+
+def cells(path: Path) -> list[list[str]]:
+    with path.open(newline="") as file:
+        return list(csv.reader(file))
+
+
+@pytest.fixture
+def log(folder: Path) -> Path:
+    path = folder / "log.jsonl"
+    rows = [row(number) for number in range(1, 1201)]
+    rows += [
+        row(number, route="mail", messages=[{"role": "user", "content": "Write a mail"}])
+        for number in range(2000, 2100)
+    ]
+    path.write_text("".join(json.dumps(each) + "\n" for each in rows) + "not a record\n", encoding="utf-8")
+    return path
+
+
+def test_a_scan_is_printed_ranked_saved_and_drawn(cli: CommandLine, folder: Path, log: Path) -> None:
+    ran = cli.succeeds("scan", log, "--html", "scan.html", "--save", "scan.json")
+    assert "requests: 1,300, each once" in ran.out
+    assert ran.out.index("1. numbers") < ran.out.index("2. mail")
+    assert "not read: not JSON, 1 times, for instance log.jsonl:1301" in ran.err
+    assert "next: crossgrade workload create numbers --from scan.json --n 400" in ran.err
+    saved = json.loads((folder / "scan.json").read_text())
+    found = json.loads(cli.succeeds("scan", log, "--json").out)
+    assert saved == found
+    assert [each["name"] for each in found["findings"]] == ["numbers", "mail"]
+    move = found["findings"][0]["moves"][0]
+    assert move["open_weights"] is True
+    saving = move["saving_per_month_usd"]
+    assert saving["low"] <= saving["value"] <= saving["high"]
+    page = (folder / "scan.html").read_text()
+    assert page.count("<rect") == 2
+    assert "<script" not in page
+    assert "http" not in page.replace("http://www.w3.org", "")
+
+
+def test_a_log_without_texts_says_so(cli: CommandLine, folder: Path, log: Path) -> None:
+    found = json.loads(cli.succeeds("scan", log, "--no-text", "--json").out)
+    assert found["texts"] is False
+    assert found["spend_usd"] == pytest.approx(1300 * 0.0002)
+
+
+def test_what_is_not_there_is_said(cli: CommandLine, folder: Path, log: Path) -> None:
+    cli.fails("scan", "nothing.jsonl", code=2, seen="no such file")
+    cli.fails("scan", log, "--format", "langfuze", seen="langfuse")
+    cli.fails("scan", "postgresql://localhost/x", seen="read by a query")
+
+
+def test_from_logs_to_a_verdict_without_paying_the_incumbent_again(
+    cli: CommandLine, project: Project, log: Path
+) -> None:
+    cli.succeeds("scan", log, "--save", "scan.json")
+    ran = cli.succeeds(
+        "workload", "create", "numbers", "--from", "scan.json", "--n", "150", "--candidate", "new", "--json"
+    )
+    made = json.loads(ran.out)["workload"]
+    assert (made["samples"], made["stand_for_requests"], made["scorer"]) == (150, 1200, "numeric")
+    assert (made["incumbent"], made["candidates"]) == ("old", ["new"])
+    assert made["logged_answers_kept"] == 150
+    assert len(made["digest"]) >= 64
+    text = project.config.read_text()
+    assert "weight_field: weight" in text
+    assert "cluster_field" not in text
+
+    labels = project.folder / "numbers.labels.csv"
+    rows = cells(labels)
+    assert rows[0] == ["id", "input", "logged", "target"]
+    for each in rows[1:]:
+        each[3] = each[1].split()[-1]
+    with labels.open("w", newline="") as file:
+        csv.writer(file).writerows(rows)
+    assert "labelled: 150" in cli.succeeds("workload", "label", "numbers", labels).out
+
+    cli.succeeds("evaluate", "numbers", "--yes")
+    assert project.asked("old-model") == []
+    assert len(project.asked("new-model")) > 20
+    verdict = json.loads(cli.succeeds("decide", "numbers", "--json").out)
+    assert verdict["name"] in {"switch", "undecided"}, verdict
+
+    sliced = cli.succeeds("workload", "slice", "numbers", "--by", "model").out
+    assert "old-model" in sliced
+    assert "100.0 %" in sliced
+    cli.fails(
+        "workload", "slice", "numbers", "--by", "colour", code=2, seen="no sample of 'numbers' has a field"
+    )
+
+    before = json.loads(cli.succeeds("workload", "show", "numbers", "--json").out)
+    forgotten = json.loads(cli.succeeds("workload", "forget", "--subject", "user-3", "--json").out)[
+        "forgotten"
+    ]
+    assert before
+    assert forgotten["samples"]["numbers"] > 5
+    assert forgotten["answers"] > 0
+    rest, *_ = forgotten["verdicts"]  # of `evaluate`, and of `decide`
+    assert rest["workload"] == "numbers"
+    assert 0 < rest["removed"] < rest["samples"]
+    left = [json.loads(line) for line in (project.folder / "numbers.jsonl").read_text().splitlines()]
+    assert len(left) == 150 - forgotten["samples"]["numbers"]
+    assert len(cells(labels)) == len(left) + 1
+    again = cli.succeeds("workload", "forget", "--subject", "user-3")
+    assert "no sample is of this subject" in again.out
+    said = cli.succeeds("workload", "forget", "--subject", "user-4").err
+    assert "it rests on their scores as numbers" in said
+
+
+def test_weights_carry_through_to_the_verdict(cli: CommandLine, project: Project) -> None:
+    # One question is 3 of 4 requests, and the new model gets just that one wrong.
+    rows = [
+        row(n, messages=[{"role": "user", "content": "Say 20" if n % 4 else f"Say {20 * n + 1}"}])
+        for n in range(1, 401)
+    ]
+    for each in rows:
+        each["completion"] = each["messages"][0]["content"].split()[-1]
+    log = project.folder / "log.jsonl"
+    log.write_text("".join(json.dumps(each) + "\n" for each in rows), encoding="utf-8")
+    cli.succeeds(
+        "workload",
+        "create",
+        "numbers",
+        "--from",
+        log,
+        "--n",
+        "400",
+        "--candidate",
+        "new",
+        "--targets",
+        "logged",
+    )
+    samples = [json.loads(line) for line in (project.folder / "numbers.jsonl").read_text().splitlines()]
+    assert (len(samples), max(each["weight"] for each in samples)) == (101, 300)
+    cli.succeeds("evaluate", "numbers", "--yes")
+    verdict = json.loads(cli.succeeds("decide", "numbers", "--json").out)
+    (certificate,) = verdict["certificates"]
+    assert certificate["retention"]["value"] == pytest.approx(0.25, abs=0.02)
+
+
+def test_what_redaction_took_out_comes_back_with_the_key_alone(cli: CommandLine, project: Project) -> None:
+    rows = [row(n, messages=[{"role": "user", "content": f"Mail u{n}@acme.com that 20"}]) for n in range(60)]
+    rows[7]["messages"][0]["content"] = "=cmd|' /C calc'!A0"
+    log = project.folder / "log.jsonl"
+    log.write_text("".join(json.dumps(each) + "\n" for each in rows), encoding="utf-8")
+    made = json.loads(
+        cli.succeeds(
+            "workload",
+            "create",
+            "numbers",
+            "--from",
+            log,
+            "--n",
+            "60",
+            "--candidate",
+            "new",
+            "--seal-key",
+            "seal.key",
+            "--json",
+        ).out
+    )["workload"]
+    assert made["redacted"] == {"email": 59}
+    assert (project.folder / "seal.key").stat().st_mode & 0o077 == 0
+    stored = (project.folder / "numbers.jsonl").read_text()
+    assert "acme.com" not in stored
+    shown = cli.succeeds("workload", "reveal", "numbers", "--key", "seal.key").out
+    assert shown.count("@acme.com") == 59
+    one = cli.succeeds("workload", "reveal", "numbers", "--key", "seal.key", "--sample", "r00001").out
+    assert one.count("\n") == 1
+    cli.fails("workload", "reveal", "numbers", "--key", "other.key", seen="no key")
+    # A formula in a text is a text in the labelling file.
+    assert "'=cmd" in (project.folder / "numbers.labels.csv").read_text()
+
+
+def test_nothing_is_overwritten(cli: CommandLine, project: Project, log: Path) -> None:
+    create = ("workload", "create", "numbers", "--from", log, "--n", "20", "--candidate", "new")
+    cli.succeeds(*create)
+    before = project.config.read_text()
+    cli.fails(*create, seen="exists already")
+    cli.fails(*create, "--as", "echo", seen="echo")
+    cli.succeeds(*create, "--as", "numbers-2")
+    assert project.config.read_text().startswith(before.rstrip()[:40])
+    cli.fails("workload", "create", "nombers", "--from", log, "--candidate", "new", seen="numbers")

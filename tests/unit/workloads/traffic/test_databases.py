@@ -1,0 +1,175 @@
+"""Queries of databases as logs: each through its own driver, read only, nothing left behind."""
+
+import importlib.util
+import os
+from collections.abc import Iterator
+from datetime import date
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from crossgrade.catalog import packaged_catalog
+from crossgrade.errors import DataError, MissingExtraError, UsageError
+from crossgrade.workloads.traffic import Scan, scan_logs
+from crossgrade.workloads.traffic.databases import opened_sources, without_password
+
+ROWS = """
+    select 'r' || i as id, 'support' as route, 'gpt-4.1-mini' as model, 200 as status,
+           timestamp '2026-11-01 10:00:00' + i * interval '1 minute' as started_at,
+           1000 as input_tokens, 100 as output_tokens, cast(0.5 as decimal(10, 4)) as cost_usd
+"""
+
+
+def scan(url: str, query: str | None) -> Scan:
+    return scan_logs([url], catalog=packaged_catalog(), today=date(2026, 11, 25), query=query)
+
+
+def check(found: Scan) -> None:
+    assert (found.requests, found.input_tokens, found.spend_usd) == (300, 300_000, 150.0)
+    assert str(found.first) == "2026-11-01 10:00:00+00:00"
+    assert found.findings[0].name == "support"
+    assert not found.problems
+
+
+@pytest.mark.needs("module:duckdb")
+def test_duckdb_reads_parquet_in_place(tmp_path: Path) -> None:
+    import duckdb
+
+    path = tmp_path / "log.parquet"
+    duckdb.execute(f"COPY ({ROWS} from range(300) t(i)) TO '{path}' (FORMAT parquet)")
+    check(scan("duckdb:", f"select * from '{path}';"))
+
+
+@pytest.mark.needs("module:duckdb")
+def test_a_duckdb_file_is_read_and_not_written(tmp_path: Path) -> None:
+    import duckdb
+
+    path = tmp_path / "log.db"
+    with duckdb.connect(str(path)) as connection:
+        connection.execute(f"create table requests as {ROWS} from range(300) t(i)")
+    check(scan(f"duckdb:{path}", "select * from requests"))
+    with pytest.raises(DataError, match="nothing_here"):
+        scan(f"duckdb:{path}", "select * from nothing_here")
+    with pytest.raises(DataError, match="no such database"):
+        scan(f"duckdb:{tmp_path / 'other.db'}", "select 1")
+
+
+@pytest.mark.needs("postgresql")
+def test_postgresql_is_read_and_not_written() -> None:
+    url = os.environ["CROSSGRADE_TEST_POSTGRES_URL"]
+    check(scan(url, f"{ROWS} from generate_series(0, 299) i"))
+    with pytest.raises(DataError, match="refused the query"):
+        scan(url, "with x as (delete from pg_class returning 1) select * from x")
+
+
+def block(*columns: tuple[str, str, list[bytes]]) -> bytes:
+    """A block in ClickHouse's native format, of less than 128 rows of short values."""
+
+    def short(text: str) -> bytes:
+        return bytes([len(text)]) + text.encode()
+
+    rows = len(columns[0][2])
+    return bytes([len(columns), rows]) + b"".join(
+        short(name) + short(kind) + b"".join(values) for name, kind, values in columns
+    )
+
+
+NAMES = ("readonly", "date_time_output_format", "output_format_json_quote_64bit_integers")
+SETTINGS = block(
+    ("name", "String", [bytes([len(name)]) + name.encode() for name in NAMES]),
+    ("value", "String", [b"\x010"] * len(NAMES)),
+    ("readonly", "UInt8", [b"\0"] * len(NAMES)),
+)
+
+
+class ClickHouse(BaseHTTPRequestHandler):
+    """What ClickHouse says on its HTTP port to the queries of these tests."""
+
+    asked: list[tuple[str, dict[str, list[str]]]]
+
+    def do_POST(self) -> None:
+        size = int(self.headers.get("content-length") or 0)
+        self._answer(self.rfile.read(size).decode())
+
+    def do_GET(self) -> None:
+        self._answer("")
+
+    def _answer(self, body: str) -> None:
+        settings = parse_qs(urlsplit(self.path).query)
+        query = (settings.pop("query", [""])[0] + body).strip()
+        type(self).asked.append((query, settings))
+        if "from requests" in query:
+            rows = (
+                f'{{"id":"r{n}","route":"support","model":"gpt-4.1-mini","started_at":"2026-11-01T10:{n % 60:02d}:00Z",'
+                '"input_tokens":1000,"output_tokens":100,"cost_usd":0.5}\n'
+                for n in range(300)
+            )
+            said, code = "".join(rows).encode(), 200
+        elif "timezone" in query:
+            said, code = b"26.9.1.1\tUTC\n", 200
+        elif "system.settings" in query:
+            said, code = SETTINGS, 200
+        else:
+            said, code = b"Code: 60. DB::Exception: Unknown table (UNKNOWN_TABLE)", 404
+        self.send_response(code)
+        self.send_header("content-length", str(len(said)))
+        self.end_headers()
+        self.wfile.write(said)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def clickhouse() -> Iterator[str]:
+    ClickHouse.asked = []
+    server = ThreadingHTTPServer(("127.0.0.1", 0), ClickHouse)
+    thread = Thread(target=server.serve_forever)
+    thread.start()
+    yield f"clickhouse://reader:pa55word@127.0.0.1:{server.server_port}/logs"
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+@pytest.mark.needs("module:clickhouse_connect")
+def test_clickhouse_is_read_and_not_written(clickhouse: str) -> None:
+    check(scan(clickhouse, "select * from requests"))
+    query, settings = ClickHouse.asked[-1]
+    assert "JSONEachRow" in query or settings.get("default_format") == ["JSONEachRow"]
+    assert settings["readonly"] == ["2"]
+    with pytest.raises(DataError, match="UNKNOWN_TABLE") as caught:
+        scan(clickhouse, "select * from others")
+    assert "pa55word" not in str(caught.value)
+
+
+def test_a_password_is_neither_shown_nor_kept() -> None:
+    assert without_password("postgresql://u:p@host:5432/db?x=1") == "postgresql://u@host:5432/db?x=1"
+    assert without_password("logs/a.jsonl") == "logs/a.jsonl"
+
+
+def test_a_query_and_its_database_come_together(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="read by a query"):
+        scan("postgresql://localhost/x", None)
+    with pytest.raises(UsageError, match="one database"), opened_sources([tmp_path], "select 1"):
+        pass
+
+
+def test_a_driver_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    import sys
+
+    for name, url in (("duckdb", "duckdb:"), ("clickhouse_connect", "clickhouse://localhost/x")):
+        monkeypatch.setitem(sys.modules, name, None)
+        with pytest.raises(MissingExtraError):
+            scan(url, "select 1")
+
+
+def test_nothing_is_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    if importlib.util.find_spec("duckdb"):
+        with opened_sources(["duckdb:"], "select 1 as a") as files:
+            assert files[0].read_text() == '{"a":1}\n'
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,184 @@
+"""Evaluation sets drawn from a log: stratified, spread over time, without doubles, redacted, weighted."""
+
+import json
+from collections import Counter
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from crossgrade.catalog import packaged_catalog
+from crossgrade.errors import DataError, NotFoundError
+from crossgrade.workloads import Redactor
+from crossgrade.workloads.traffic import Drawn, draw_samples, subject_of
+
+START = 1_793_000_000 - 1_793_000_000 % 86_400
+KEY = b"k" * 32
+
+
+def row(number: int, question: str, **changes: Any) -> dict[str, Any]:
+    return {
+        "id": f"r{number}",
+        "timestamp": START + number * 60.5,
+        "model": "gpt-4.1-mini",
+        "provider": "openai",
+        "route": "support",
+        "user": f"u{number % 7}",
+        "input_tokens": 100,
+        "output_tokens": 10,
+        "status": 200,
+        "temperature": 0,
+        "max_tokens": 64,
+        "messages": [{"role": "user", "content": question}],
+        "completion": "billing",
+    } | changes
+
+
+def drawn(
+    folder: Path, rows: list[dict[str, Any]], n: int = 50, name: str = "support", **options: Any
+) -> Drawn:
+    path = folder / "log.jsonl"
+    path.write_text("".join(json.dumps(each) + "\n" for each in rows), encoding="utf-8")
+    return draw_samples(
+        [path],
+        name,
+        n,
+        catalog=packaged_catalog(),
+        today=date(2026, 11, 25),
+        subject_key=KEY,
+        **options,
+    )
+
+
+def test_samples_are_spread_over_time_and_stand_for_all_requests(tmp_path: Path) -> None:
+    found = drawn(tmp_path, [row(n, f"Question {n} about invoices") for n in range(1000)])
+    assert (len(found.rows), found.requests) == (50, 1000)
+    assert sum(each["weight"] for each in found.rows) == 1000
+    stretch = [
+        int((datetime.fromisoformat(each["at"]).timestamp() - START) / 60.5 / 20) for each in found.rows
+    ]
+    assert sorted(stretch) == list(range(50))
+    assert [each["id"] for each in found.rows] == [f"r{n:05d}" for n in range(1, 51)]
+
+
+def test_each_stratum_has_its_share(tmp_path: Path) -> None:
+    openings = ["Translate this text: {}"] * 6 + ["Summarise the note {}"] * 3 + ["Fix my code {}"]
+    rows = [
+        row(n, openings[n % 10].format(f"w{n}"), messages=None, prompt=openings[n % 10].format(f"w{n}"))
+        for n in range(1000)
+    ]
+    for each in rows:
+        each["system"] = "You are the desk of Northwind Traders Limited."
+    found = drawn(tmp_path, rows, n=100)
+    first = Counter(each["input"].split()[0] for each in found.rows)
+    assert first == {"Translate": 60, "Summarise": 30, "Fix": 10}
+
+
+def test_the_weighted_mean_is_that_of_the_traffic(tmp_path: Path) -> None:
+    # Doubles: one question makes up 40 % of the traffic and is one sample of that weight.
+    rows = [row(n, "Where is my parcel?" if n % 5 < 2 else f"Where is order {n}?") for n in range(1000)]
+    for each in rows:
+        each["messages"].insert(
+            0, {"role": "system", "content": "You answer letters at the desk of Northwind Traders."}
+        )
+    found = drawn(tmp_path, rows, n=200)
+    share = np.mean(
+        [
+            sum(
+                each["weight"]
+                for each in drawn(tmp_path, rows, n=200, seed=seed).rows
+                if each["input"] == "Where is my parcel?"
+            )
+            / 1000
+            for seed in range(10)
+        ]
+    )
+    assert share == pytest.approx(0.4, abs=0.03)
+    inputs = [each["input"] for each in found.rows]
+    assert len(inputs) == len(set(inputs))
+    assert found.doubles == 200 - len(inputs)
+    assert sum(each["weight"] for each in found.rows) == 1000
+
+
+def test_the_draw_is_that_of_its_seed(tmp_path: Path) -> None:
+    rows = [row(n, f"Question {n}") for n in range(500)]
+    one, two, other = (drawn(tmp_path, rows, seed=seed).rows for seed in (1, 1, 2))
+    assert one == two
+    assert one != other
+
+
+def test_texts_are_redacted_before_anything_is_kept(tmp_path: Path) -> None:
+    rows = [
+        row(n, f"I am jane{n}@acme.com, call +49 30 1234567", completion=f"Mailed jane{n}@acme.com")
+        for n in range(60)
+    ]
+    found = drawn(tmp_path, rows)
+    assert found.redacted["email"] >= 2
+    assert found.redacted["phone"] >= 1
+    assert "acme.com" not in json.dumps([dict(each) for each in found.rows])
+    assert {each["input"] for each in found.rows} == {"I am [email], call [phone]"}
+    # What was redacted is another question than the one that was answered.
+    assert set(found.answered) == {None}
+
+
+def test_redaction_may_be_sealed(tmp_path: Path) -> None:
+    rows = [row(n, f"I am jane{n}@acme.com") for n in range(60)]
+    found = drawn(tmp_path, rows, redactor=Redactor(seal=lambda value: value.encode().hex()))
+    assert len(found.rows) == 50
+    assert found.rows[0]["input"].startswith("I am [email:6a616e65")
+
+
+def test_people_are_pseudonyms_under_the_key(tmp_path: Path) -> None:
+    found = drawn(tmp_path, [row(n, f"Question {n}") for n in range(70)], n=70)
+    assert {each["subject"] for each in found.rows} == {subject_of(f"u{n}", KEY) for n in range(7)}
+    assert subject_of("u1", KEY) != subject_of("u1", b"other")
+
+
+def test_what_cannot_be_asked_again_is_left_out_and_counted(tmp_path: Path) -> None:
+    rows = [row(n, f"Question {n}") for n in range(40)]
+    for n in range(0, 40, 2):
+        rows[n]["messages"] += [{"role": "assistant", "content": "a"}, {"role": "user", "content": "b"}]
+    rows += [row(n, f"Question {n}", status=500) for n in range(40, 60)]
+    found = drawn(tmp_path, rows)
+    assert set(found.left_out) == {"several turns"}
+    assert found.requests == 40
+    assert all("Question" in each["input"] for each in found.rows)
+    with pytest.raises(DataError, match="uses tools"):
+        drawn(tmp_path, [row(n, "x", tools=[{"name": "look_up"}]) for n in range(5)])
+
+
+def test_logged_answers_are_kept_where_the_request_was_the_same(tmp_path: Path) -> None:
+    rows = [row(n, f"Question {n}") for n in range(50)]
+    rows[3]["temperature"] = 0.7
+    rows[4]["model"] = "gpt-4o"
+    rows[5]["finish_reason"] = "length"
+    found = drawn(tmp_path, rows)
+    assert found.settings == {"temperature": 0, "max_output_tokens": 64}
+    assert found.incumbent == "gpt-4.1-mini"
+    assert sum(each is not None for each in found.answered) == 47
+
+
+@pytest.mark.parametrize(
+    ("answers", "scorer"),
+    [
+        (
+            ("billing", "refund", "bug"),
+            {"kind": "exact", "options": {"labels": ["billing", "bug", "refund"]}},
+        ),
+        ((*(f'{{"n": {n}}}' for n in range(40)),), {"kind": "json_fields"}),
+        ((*(f"{n}.50" for n in range(40)),), {"kind": "numeric"}),
+        ((*(f"Dear customer {n}, we are sorry." for n in range(40)),), {"kind": "judge"}),
+    ],
+)
+def test_a_scorer_is_proposed_from_the_answers(
+    tmp_path: Path, answers: tuple[str, ...], scorer: dict[str, Any]
+) -> None:
+    rows = [row(n, f"Question {n}", completion=answers[n % len(answers)]) for n in range(60)]
+    assert drawn(tmp_path, rows, n=60).scorer == scorer
+
+
+def test_a_workload_that_is_not_there_lists_those_that_are(tmp_path: Path) -> None:
+    with pytest.raises(NotFoundError, match="support"):
+        drawn(tmp_path, [row(n, f"Question {n}") for n in range(5)], name="suport")

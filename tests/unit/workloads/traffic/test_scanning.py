@@ -1,0 +1,266 @@
+"""Workloads found in a log, and their figures."""
+
+import json
+import random
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from crossgrade.catalog import packaged_catalog
+from crossgrade.workloads.traffic import Scan, scan_logs, scan_record
+
+DATA = Path(__file__).parents[3] / "data" / "traffic"
+START = 1_793_000_000 - 1_793_000_000 % 86_400
+TOOL = {"type": "function", "function": {"name": "look_up", "parameters": {}}}
+
+
+def chat(question: str, system: str | None = None) -> list[dict[str, str]]:
+    found = [{"role": "user", "content": question}]
+    return found if system is None else [{"role": "system", "content": system}, *found]
+
+
+def row(number: int, **changes: Any) -> dict[str, Any]:
+    return {
+        "id": f"r{number}",
+        "timestamp": START + number * 600.5,
+        "model": "gpt-4.1-mini",
+        "provider": "openai",
+        "input_tokens": 1000,
+        "output_tokens": 100,
+        "latency_ms": 500 + number % 7 * 100,
+        "status": 200,
+    } | changes
+
+
+def scanned(path: Path, rows: list[dict[str, Any]], **options: Any) -> Scan:
+    path.write_text("".join(json.dumps(each) + "\n" for each in rows), encoding="utf-8")
+    return scan_logs([path], catalog=packaged_catalog(), today=date(2026, 11, 25), **options)
+
+
+def test_the_strongest_facts_come_first(tmp_path: Path) -> None:
+    rows = [row(n, route="support", messages=chat("hello there")) for n in range(30)]
+    rows += [row(n, messages=chat(f"q {n}", "You translate contracts into French.")) for n in range(100, 130)]
+    rows += [row(n, messages=chat(f"q {n}", "You are helpful."), tools=[TOOL]) for n in range(200, 230)]
+    rows += [row(n, messages=chat(f"Summarise meeting {n} for me")) for n in range(300, 330)]
+    found = scanned(tmp_path / "log.jsonl", rows)
+    assert {each.name: each.requests for each in found.findings}.items() >= {
+        ("support", 30),
+        ("translate-contracts-into", 30),
+    }
+    reasons = {each.reason for each in found.findings}
+    assert any(each.startswith("route support") for each in reasons)
+    assert any("begins “summarise meeting #”" in each for each in reasons)
+
+
+def test_numbers_in_a_prompt_make_no_new_workload(tmp_path: Path) -> None:
+    rows = [
+        row(n, messages=chat("hi", f"You serve customer {n} since 20{n:02d}-01-01.")) for n in range(10, 60)
+    ]
+    assert len(scanned(tmp_path / "log.jsonl", rows).findings) == 1
+
+
+def test_the_figures_are_those_of_the_rows(tmp_path: Path) -> None:
+    rows = [
+        row(n, route="support", cached_tokens=250, status=500 if n % 10 == 0 else 200) for n in range(1440)
+    ]
+    found = scanned(tmp_path / "log.jsonl", rows)
+    (support,) = found.findings
+    assert (support.requests, support.input_tokens, support.output_tokens) == (1440, 1_440_000, 144_000)
+    assert support.cached_share == 0.25
+    assert support.input_quantiles == {"p50": 1000, "p95": 1000, "p99": 1000}
+    assert support.errors.value == pytest.approx(0.1)
+    assert support.errors.low < 0.1 < support.errors.high
+    assert support.latency_p50_s.value == pytest.approx(0.8)
+    assert support.latency_p95_s.low is not None
+    # By the list price of gpt-4.1-mini: $0.40 in, $0.10 from cache, $1.60 out a million.
+    assert support.spend_usd == pytest.approx(1440 * (750 * 0.4 + 250 * 0.1 + 100 * 1.6) / 1e6)
+    month = support.spend_per_month_usd
+    assert month.method == "t over days"
+    assert month.low <= month.value <= month.high  # type: ignore[operator]
+    assert month.value == pytest.approx(support.spend_usd / 10 * 30, rel=0.02)
+    assert support.growth.value == pytest.approx(1.0, abs=0.02)
+    assert {move.open_weights for move in support.moves} == {True, False}
+    for move in support.moves:
+        assert move.context_tokens >= 1100
+        saving = move.saving_per_month_usd
+        assert saving.low is not None
+        assert move.test_cost_usd == pytest.approx(
+            support.samples * (move.mean_cost_usd + support.spend_usd / 1440)
+        )
+    best = max(move.saving_per_month_usd.value / move.test_cost_usd for move in support.moves)  # type: ignore[operator]
+    assert support.score == pytest.approx(best * support.likelihood.value)
+
+
+def test_rank_puts_the_larger_saving_for_a_cheaper_test_first(tmp_path: Path) -> None:
+    rows = [row(n, route="small", input_tokens=100) for n in range(10)]
+    rows += [row(n, route="large") for n in range(1000, 2000)]
+    found = scanned(tmp_path / "log.jsonl", rows)
+    assert [each.name for each in found.findings] == ["large", "small"]
+
+
+def test_logged_costs_come_before_list_prices(tmp_path: Path) -> None:
+    rows = [row(n, cost_usd=0.5) if n < 3 else row(n, model="gpt-4.1-mini") for n in range(4)]
+    found = scanned(tmp_path / "log.jsonl", rows)
+    assert found.findings[0].spend_logged_n == 3
+    assert found.spend_n == 4
+    assert found.spend_usd == pytest.approx(1.5 + (1000 * 0.4 + 100 * 1.6) / 1e6)
+
+
+def test_offers_fit_the_longest_request_and_are_not_the_model_of_today(tmp_path: Path) -> None:
+    rows = [row(n, input_tokens=400_000, model="gpt-5-nano") for n in range(3)]
+    (found,) = scanned(tmp_path / "log.jsonl", rows).findings
+    assert all(move.context_tokens >= 400_100 for move in found.moves)
+    rows = [row(n, input_tokens=3_000_000_0) for n in range(3)]
+    (found,) = scanned(tmp_path / "log.jsonl", rows).findings
+    assert found.moves == ()
+    assert {"open_offer", "proprietary_offer"} <= found.unknown.keys()
+    rows = [row(n, model="gpt-5-nano") for n in range(3)]
+    (found,) = scanned(tmp_path / "log.jsonl", rows).findings
+    assert "gpt-5-nano" not in {move.model for move in found.moves}
+
+
+def test_a_host_that_binds_no_schema_is_no_offer_for_schemas(tmp_path: Path) -> None:
+    schema = {"type": "json_schema", "json_schema": {"name": "a", "schema": {"type": "object"}}}
+    lines = [
+        {
+            "custom_id": f"r{n}",
+            "body": {"model": "gpt-4o", "messages": chat("x"), "response_format": schema},
+        }
+        for n in range(3)
+    ]
+    (found,) = scanned(tmp_path / "log.jsonl", lines).findings
+    assert found.features == ("JSON schema",)
+
+
+def test_agentic_calls_are_sessions(tmp_path: Path) -> None:
+    rows = []
+    for session in range(6):
+        messages: list[dict[str, Any]] = chat(
+            f"Book flight {'abcdef'[session]} for me", "You are a travel agent."
+        )
+        for turn in range(4):
+            rows.append(
+                row(
+                    session * 10 + turn,
+                    messages=list(messages),
+                    tools=[TOOL],
+                    cost_usd=0.01,
+                    user=f"u{session}",
+                )
+            )
+            messages += [
+                {"role": "assistant", "tool_calls": [{"id": f"c{turn}", "function": {"name": "look_up"}}]},
+                {"role": "tool", "tool_call_id": f"c{turn}", "content": "12:40"},
+            ]
+    (found,) = scanned(tmp_path / "log.jsonl", rows).findings
+    assert (found.sessions, found.sessions_n, found.sessions_inferred_n) == (6, 24, 24)
+    assert found.calls_per_session.value == 4
+    assert found.cost_per_session_usd.value == pytest.approx(0.04)
+    assert found.agentic.value == 0.75
+    assert "tools" in found.features
+    assert "tools" in found.unknown["features"]
+    for each in rows:
+        each["session"] = "one"
+    (found,) = scanned(tmp_path / "log.jsonl", rows).findings
+    assert (found.sessions, found.sessions_inferred_n) == (1, 0)
+
+
+def test_sums_of_a_warehouse_are_a_log_without_lengths(tmp_path: Path) -> None:
+    rows = [
+        {
+            "date": f"2026-11-{day:02d}",
+            "route": "support",
+            "model": "gpt-4.1-mini",
+            "requests": 1000,
+            "input_tokens": 1_000_000,
+            "output_tokens": 100_000,
+            "cost_usd": 0.56,
+        }
+        for day in range(1, 11)
+    ]
+    (found,) = scanned(tmp_path / "log.jsonl", rows).findings
+    assert (found.requests, found.input_tokens, found.longest) == (10_000, 10_000_000, None)
+    assert found.input_quantiles == {}
+    assert "lengths" in found.unknown
+    move = found.moves[0]
+    assert move.n == 10_000
+    assert move.mean_cost_usd < 0.001
+    assert move.saving_per_month_usd.reason == "sums of requests have no spread"
+    assert move.saving_per_month_usd.value == pytest.approx((move.share_saved or 0) * 5.6 / 9 * 30, rel=0.01)
+
+
+def test_sums_beside_a_log_are_compared_not_added() -> None:
+    files = [DATA / "openai-usage-completions.json", DATA / "litellm-spendlogs.jsonl"]
+    found = scan_logs(files, catalog=packaged_catalog(), today=date(2026, 11, 25))
+    assert found.requests == 24
+    assert found.sums is not None
+    assert found.sums.requests == 21
+
+
+def test_the_same_requests_in_every_export_are_counted_once() -> None:
+    exports = [path for path in DATA.iterdir() if path.suffix in {".json", ".jsonl", ".csv"}]
+    exports = [path for path in exports if path.name != "canonical.jsonl"]
+    found = scan_logs(exports, catalog=packaged_catalog(), today=date(2026, 11, 25))
+    assert (found.requests, found.conflicts) == (24, 0)
+    assert not found.problems
+    one = scan_logs([DATA / "litellm-spendlogs.jsonl"], catalog=packaged_catalog(), today=date(2026, 11, 25))
+    assert (found.input_tokens, found.output_tokens) == (one.input_tokens, one.output_tokens)
+    assert found.spend_usd == pytest.approx(one.spend_usd)
+
+
+@pytest.mark.parametrize(
+    ("name", "totals"),
+    [
+        ("azure-2023-code.csv.gz", (8819, 18_059_974, 245_896)),
+        ("mooncake-fast25-conversation.jsonl.gz", (12_031, 144_793_823, 4_122_048)),
+    ],
+)
+def test_totals_of_public_traces_are_exact(name: str, totals: tuple[int, int, int]) -> None:
+    found = scan_logs([DATA / name], catalog=packaged_catalog(), today=date(2026, 11, 25))
+    assert (found.requests, found.input_tokens, found.output_tokens) == totals
+    assert found.spend_usd is None
+    named = scan_logs(
+        [DATA / name],
+        catalog=packaged_catalog(),
+        today=date(2026, 11, 25),
+        model="gpt-4o",
+        on=date(2026, 11, 25),
+    )
+    assert named.spend_n == totals[0]
+    assert named.findings[0].moves
+
+
+def test_many_kinds_become_few_workloads(tmp_path: Path) -> None:
+    rng = random.Random(3)
+    rows = [row(n, route=f"team-{rng.randrange(200)}") for n in range(2000)]
+    found = scanned(tmp_path / "log.jsonl", rows)
+    assert len(found.findings) == 40
+    assert sum(each.requests for each in found.findings) == 2000
+    assert any(each.rest for each in found.findings)
+
+
+def test_without_texts_the_money_part_stays(tmp_path: Path) -> None:
+    rows = [row(n, route="support", prompt=f"secret {n}", completion="answer") for n in range(20)]
+    found = scanned(tmp_path / "log.jsonl", rows, texts=False)
+    assert found.findings[0].texts == 0
+    assert found.spend_usd == scanned(tmp_path / "log.jsonl", rows).spend_usd
+
+
+def test_a_record_holds_no_secret_of_a_prompt(tmp_path: Path) -> None:
+    rows = [
+        row(
+            n,
+            messages=chat("Write to jane@acme.com", "Answer as jane@acme.com, key sk-abcdefghijklmnopqrstuv"),
+        )
+        for n in range(30)
+    ]
+    text = json.dumps(scan_record(scanned(tmp_path / "log.jsonl", rows)), default=str)
+    assert "jane" not in text
+    assert "sk-abc" not in text
+
+
+def test_an_empty_log_is_a_scan_of_nothing(tmp_path: Path) -> None:
+    found = scanned(tmp_path / "log.jsonl", [])
+    assert (found.requests, found.findings, found.problems) == (0, (), {"empty file": 1})
