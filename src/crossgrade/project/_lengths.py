@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
-import numpy as np
 
 from crossgrade.domain import Sample, Variant, Workload
 from crossgrade.errors import DataError, UsageError
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
     from crossgrade.longcontext import ProbeResult
@@ -52,6 +52,8 @@ def request_lengths(
     workload: Workload, sample_ids: Sequence[str], samples: Sequence[Sample]
 ) -> "NDArray[np.float64]":
     """Return the bytes of each sample's request, in the order of `sample_ids`."""
+    import numpy as np  # here: a gateway's supervisor opens projects too, and needs none
+
     from crossgrade.evaluate import request_bytes
 
     by_id = {sample.id: sample for sample in samples}
