@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from types import MappingProxyType
 
-from crossgrade.errors import AccessError, ProviderError, UpstreamError
+from crossgrade.errors import AccessError, BadRequestError, ProviderError, UpstreamError
 from crossgrade.gateway._admission import facts_of, segment_of, unit_of
 from crossgrade.gateway._answers import (
     JSON_TYPE,
@@ -205,6 +205,10 @@ class Exchange:
             self.payload.send(self.target, connection, sent_on(self.request.headers) if same else b"")
         except ProviderError as error:
             self.failed(error)
+        except Exception as error:  # noqa: BLE001  # it is no failure of the target's, and has to end
+            context = {"message": "a request could not be written", "exception": error}
+            self._services.loop.call_exception_handler(context)
+            self.failed(BadRequestError(f"the request cannot be carried to {self.target.name}"))
 
     def on_head(self, status: int, headers: dict[bytes, bytes]) -> None:
         """Choose how the answer is taken on."""

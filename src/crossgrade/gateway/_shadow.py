@@ -184,6 +184,10 @@ class _ShadowCall:
             self._copy.payload.send(self._target, connection, b"")
         except ProviderError as error:
             self.failed(error)
+        except Exception as error:  # noqa: BLE001  # the copy has to end
+            context = {"message": "a copy could not be written", "exception": error}
+            self._shadows.loop.call_exception_handler(context)
+            self.failed(UpstreamError("the request cannot be carried to the other model"))
 
     def on_head(self, status: int, headers: dict[bytes, bytes]) -> None:
         """Choose how the answer is read."""

@@ -71,12 +71,11 @@ class Archive:
     def _commit(self, messages: list[Keep | Report]) -> list[str | None]:
         from crossgrade.serve._pairs import stored_pair
 
-        pairs = [
-            stored_pair(m.id, m.pair) for m in messages if isinstance(m, Keep) and m.id not in self._kept
-        ]
+        fresh = [m for m in messages if isinstance(m, Keep) and m.id not in self._kept]
         try:
+            pairs = [stored_pair(message.id, message.pair) for message in fresh]
             self._open().pairs.append(pairs)
-        except CrossgradeError:
+        except Exception:  # noqa: BLE001  # one message must not lose the others: each says what is wrong
             return [self._commit_one(message) for message in messages]
         self._kept.extend(pair.id for pair in pairs)
         return [None if isinstance(message, Keep) else self._commit_one(message) for message in messages]
@@ -91,8 +90,8 @@ class Archive:
                 self._keep_once(stored_pair(message.id, message.pair))
         except AccessError:
             return DENIED
-        except (CrossgradeError, OSError) as error:
-            return str(error)
+        except Exception as error:  # noqa: BLE001  # a provider's answer may hold anything
+            return str(error) if isinstance(error, CrossgradeError | OSError) else repr(error)[:200]
         return None
 
     def _keep_once(self, pair: "Pair") -> None:

@@ -221,7 +221,7 @@ def flat_text(content: Any) -> str:
         parts = [
             part.get("text")
             for part in content
-            if isinstance(part, dict) and part.get("type") in {"text", None}
+            if isinstance(part, dict) and part.get("type") in ("text", None)
         ]
         return "".join(part for part in parts if isinstance(part, str))
     raise UpstreamError(f"the answer's content is neither text nor parts: {excerpt(str(content))}")

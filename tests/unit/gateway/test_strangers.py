@@ -118,3 +118,21 @@ def test_bodies_in_files_have_a_bound_for_all_of_them_together(run, make, fake, 
             assert make.read_answer(connection).status == 200
         assert world.post(large).status == 200
         assert world.on_loop(lambda: world.worker.gateway._spool.left) == 2 * 2_100_000
+
+
+def test_a_request_that_cannot_be_written_ends_at_once_and_is_no_fault_of_the_targets(
+    run, make, fake, monkeypatch
+):
+    def encode(_payload, _target):
+        raise TypeError("unhashable type: 'list'")
+
+    reported = []
+    with run([make.target(fake)]) as world:
+        world.on_loop(lambda: world.loop.set_exception_handler(lambda _, context: reported.append(context)))
+        monkeypatch.setattr("crossgrade.gateway._payload.ParsedPayload.encode", encode)
+        for _ in range(8):
+            answer = world.post(make.chat())
+            assert (answer.status, answer.code) == (400, "invalid_request")
+        monkeypatch.undo()
+        assert world.post(make.chat()).status == 200
+    assert "a request could not be written" in reported[0]["message"]

@@ -295,6 +295,8 @@ REFUSED: list[tuple[ClientName, dict[str, Any], str]] = [
     ("openai", {"functions": [{"name": "f"}]}, "`functions` cannot"),
     ("openai", {"api_base": "http://evil.example"}, "`api_base` cannot"),
     ("openai", {"top_k": 4}, "`top_k` cannot"),
+    ("openai", {"tool_choice": []}, "`tool_choice` must be"),
+    ("openai-responses", {"tool_choice": [{}]}, "`tool_choice` must be"),
     ("openai", {"model": None}, "`model` is missing"),
     ("openai", {"model": 5}, "`model` must be a string"),
     ("openai", {"messages": []}, "`messages` is missing or empty"),

@@ -132,6 +132,7 @@ def test_a_refusal_is_a_filtered_answer(plain: ModelRequest) -> None:
 def test_content_in_parts(plain: ModelRequest) -> None:
     parts = [
         {"type": "thinking", "thinking": []},
+        {"type": {"a": "b"}, "text": "no"},
         {"type": "text", "text": "a"},
         {"type": "text", "text": "b"},
     ]

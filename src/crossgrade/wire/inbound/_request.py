@@ -190,7 +190,7 @@ def read_tool_choice(
         name = chosen.need("name", name_of(chosen))
         chosen.end()
         return check_tool(fields, name, tools)
-    if choice not in {None, *MODES}:
+    if choice is not None and choice not in MODES:
         fields.refuse("tool_choice", "must be auto, none, required or an object that names a function")
     if choice == "required" and not tools:
         fields.refuse("tool_choice", "requires a call, but there are no tools")
