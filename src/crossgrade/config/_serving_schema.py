@@ -161,7 +161,10 @@ class ServeSection(Section):
         default=100, description="Most header fields of a request."
     )
     head_timeout_s: Seconds = Field(default=10.0, description="Seconds for a whole request head to arrive.")
-    body_timeout_s: Seconds = Field(default=60.0, description="Longest silence within a body, in seconds.")
+    body_timeout_s: Seconds = Field(
+        default=60.0,
+        description="Seconds for a body to arrive; of one that is not parsed, for each 256 KiB.",
+    )
     idle_timeout_s: Seconds = Field(
         default=75.0, description="Seconds that a connection without a request stays open."
     )
