@@ -89,17 +89,18 @@ def serving(
     environ: Mapping[str, str] | None = None,
     key_options: tuple[str, ...] = (),
     key_name: str = "test",
+    arguments: tuple[str, ...] = (),
 ) -> Iterator[Served]:
     """Write `config` as the project's crossgrade.yaml, serve it, and stop at the end.
 
-    Ports are filled in. A key of `key_name` is made with `key_options`.
+    Ports are filled in. A key of `key_name` is made with `key_options`; `arguments` are serve's.
     """
     port = free_port()
     serve = {"port": port, "admin_port": free_port(), **config.get("serve", {})}  # type: ignore[dict-item]
     with (folder / "crossgrade.yaml").open("w") as file:
         YAML(typ="safe").dump({**config, "serve": serve}, file)
     key = json.loads(command(folder, "keys", "create", key_name, "--json", *key_options))["secret"]
-    with running(folder, port, key, environ=environ) as served:
+    with running(folder, port, key, *arguments, environ=environ) as served:
         yield served
 
 

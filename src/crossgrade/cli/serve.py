@@ -1,5 +1,8 @@
 """`crossgrade serve`: the gateway that carries out what was decided."""
 
+import time
+from typing import Literal
+
 import click
 
 from crossgrade.cli._frame import config_option
@@ -13,9 +16,18 @@ from crossgrade.cli._output import note
 @click.option(
     "--open-on-loopback", is_flag=True, help="Serve this machine without keys; for trying things out."
 )
+@click.option(
+    "--log-json", "logs_json", is_flag=True, help="Write all that happens as lines of JSON, as workers do."
+)
 @config_option
 def command(
-    host: str | None, port: int | None, workers: int | None, config_path: str, *, open_on_loopback: bool
+    host: str | None,
+    port: int | None,
+    workers: int | None,
+    config_path: str,
+    *,
+    open_on_loopback: bool,
+    logs_json: bool,
 ) -> None:
     """Serve the project's routes as an OpenAI-compatible API.
 
@@ -30,4 +42,12 @@ def command(
 
     given = {"host": host, "port": port, "workers": workers, "open_on_loopback": open_on_loopback or None}
     overrides = {name: value for name, value in given.items() if value is not None}
-    asyncio.run(Serve(config_path, overrides=overrides, on_event=note).run())
+    on_event = _log if logs_json else note
+    asyncio.run(Serve(config_path, overrides=overrides, on_event=on_event).run())
+
+
+def _log(event: str) -> None:
+    from crossgrade.telemetry import log_line
+
+    level: Literal["info", "warning"] = "warning" if event.startswith(("warning", "not reloaded")) else "info"
+    click.echo(log_line("serve", at=time.time(), level=level, message=event), err=True)
