@@ -249,7 +249,8 @@ def price_known(view: View) -> Iterator[Guard]:
         missing = int((asked & ~np.isfinite(model.cost_usd)).sum())
         n = int(asked.sum())
         stated = view.settings.stated_cost_usd.get(model.model)
-        seen = f"the cost of {n - missing:,} of {model.model}'s {count(n, 'answer')} is known"
+        known = "none" if missing == n else f"{n - missing:,}"
+        seen = f"the cost of {known} of {model.model}'s {count(n, 'answer')} is known"
         unknown = missing > limits.UNKNOWN_COST * n
         if unknown and stated is not None:
             seen = f"{model.model} is stated to cost ${stated:g} a request"

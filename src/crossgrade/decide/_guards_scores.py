@@ -138,11 +138,13 @@ def retention_too_high(view: View) -> Iterator[Guard]:
             high = value > limits.RETENTION_TOO_HIGH
             low = mean_interval(c - limits.RETENTION_TOO_HIGH * b).low if high else None
             shown = low is not None and low > 0 and len(b) >= limits.SETTLED_N
+            weights = view.traffic_weights(rows)[rows]
+            alike = "" if np.ptp(weights) <= 1e-9 * weights.max() else ", each counted alike"
             if part.label is None or high:
                 yield finding(
                     "retention-too-high",
                     f"{candidate.model} keeps {value:.2f} of the incumbent's score "
-                    f"over {count(len(b), 'pair')}",
+                    f"over {count(len(b), 'pair')}{alike}",
                     "read the incumbent's losses: is its right answer scored as wrong?",
                     fail=shown,
                     warn=high,

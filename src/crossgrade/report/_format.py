@@ -53,7 +53,9 @@ def money(value: float | Decimal | None) -> str:
 def estimate(value: Estimate, *, reason: bool = True) -> str:
     """An estimate with its interval, or that it is unknown (and, with `reason`, why)."""
     if value.value is None:
-        return f"{UNKNOWN} ({value.reason})" if reason and value.reason else UNKNOWN
+        if not reason or not value.reason:
+            return UNKNOWN
+        return value.reason if value.reason.startswith(UNKNOWN) else f"{UNKNOWN} ({value.reason})"
     show = percent if value.unit == "share" else money
     text = show(value.value)
     if value.low is not None and value.high is not None:
