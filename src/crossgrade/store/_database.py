@@ -107,7 +107,7 @@ def _url(url_or_path: str | Path) -> URL:
 
 
 def _sqlite(url: URL) -> Database:
-    path = Path(url.database or "")
+    path = Path((url.database or "").removeprefix("file:"))  # of a URI, as in `file:/a/b.db?mode=ro`
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:

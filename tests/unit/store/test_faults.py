@@ -120,13 +120,15 @@ def test_a_path_that_is_a_folder(tmp_path: Path) -> None:
         Store.open(tmp_path)
 
 
-def test_a_read_only_database(path: Path) -> None:
+def test_a_read_only_database(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
     Store.open(path).close()
     with (
         Store.open(f"sqlite:///file:{path}?mode=ro&uri=true") as store,
         pytest.raises(StoreError, match="read-only"),
     ):
         store.runs.append(make_run())
+    assert not Path("file:").exists()
 
 
 @pytest.mark.parametrize(
