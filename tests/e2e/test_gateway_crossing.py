@@ -22,10 +22,11 @@ TOOLS = b"".join(event(tool_calls=[call]) for call in CALLS) + event(
     finish="tool_calls", usage={"prompt_tokens": 5, "completion_tokens": 9, "total_tokens": 14}
 )
 WHOLE: dict[str, Pieces] = {
-    **{name: pieces for name, pieces in STREAMS.items() if name != "tool call broken"},
+    **{name: pieces for name, pieces in STREAMS.items() if name not in ("tool call broken", "invalid UTF-8")},
     "tools": [STREAM_HEAD, TOOLS + DONE],
     "tools split at odd places": [STREAM_HEAD, *(bytes([byte]) for byte in TOOLS + DONE)],
 }
+UNREADABLE: dict[str, Pieces] = {"invalid UTF-8": STREAMS["invalid UTF-8"]}
 CUT: dict[str, Pieces] = {
     **BROKEN,
     "tools without an end": [STREAM_HEAD, event(content="Hello"), 0.2, TOOLS[:-30]],
@@ -62,7 +63,12 @@ MARKERS = {
 
 @pytest.fixture(scope="module")
 def upstream() -> Iterator[RawUpstream]:
-    script = {**WHOLE, **{f"cut: {name}": pieces for name, pieces in CUT.items()}, **FROM_CLAUDE}
+    script = {
+        **WHOLE,
+        **UNREADABLE,
+        **{f"cut: {name}": pieces for name, pieces in CUT.items()},
+        **FROM_CLAUDE,
+    }
     script["endless"] = [STREAM_HEAD, *([event(content="word"), 0.02] * 3_000)]
     with RawUpstream(script) as raw:
         yield raw
@@ -75,7 +81,7 @@ def gateway(tmp_path_factory: pytest.TempPathFactory, upstream: RawUpstream) -> 
     # A breaker that opened would hide the next case: each asks by a target of its own.
     models = {
         _name(text, path): openai
-        for text in (*WHOLE, *(f"cut: {n}" for n in CUT), "endless")
+        for text in (*WHOLE, *UNREADABLE, *(f"cut: {n}" for n in CUT), "endless")
         for path in MARKERS
     }
     models |= {_name(text, path): claude for text in FROM_CLAUDE for path in MARKERS}
@@ -123,8 +129,17 @@ def test_a_whole_stream_crosses(gateway: Served, name: str, path: str) -> None:
     assert body.count(MARKERS[path]) == 1
     assert body.rstrip().rpartition(b"\n\n")[2].startswith(MARKERS[path]), "it is the last event"
     assert b"event: error" not in body
-    if "tools" not in name:
+    if "tool" not in name:
         assert text_of(body, path) == ("héllo" if name == "UTF-8 split" else "Hello there")
+
+
+@pytest.mark.parametrize("path", ["/v1/messages", "/v1/responses"])
+@pytest.mark.parametrize("name", UNREADABLE)
+def test_what_cannot_be_read_is_told_before_anything_was_sent(gateway: Served, name: str, path: str) -> None:
+    answer = ask(gateway, "", path=path, body=body_of(name, path))
+    assert answer.status == 502
+    assert "not valid JSON" in answer.json["error"]["message"]
+    assert b"sk-crossing" not in answer.body
 
 
 @pytest.mark.parametrize("name", ["tools", "tools split at odd places"])

@@ -33,6 +33,8 @@ STREAMS: dict[str, Pieces] = {
     "usage absurd": [STREAM_HEAD, HELLO, event(finish="stop", usage={"prompt_tokens": -5, "completion_tokens": 10**30}), DONE],
     "finish reason unknown": [STREAM_HEAD, HELLO, event(finish="sunset", usage={}), DONE],
     "tool call broken": [STREAM_HEAD, event(tool_calls=[TOOL]), event(finish="tool_calls"), DONE],
+    "one id for two tool calls": [STREAM_HEAD, event(tool_calls=[{**TOOL, "function": {"name": "f", "arguments": "{}"}}]), event(tool_calls=[{**TOOL, "index": 1, "function": {"name": "g", "arguments": "{}"}}]), event(finish="tool_calls"), DONE],
+    "invalid UTF-8": [STREAM_HEAD, UMLAUT.replace("\u00e9".encode(), b"\xff"), END, DONE],
     "UTF-8 split": [STREAM_HEAD, UMLAUT[:_MIDDLE], UMLAUT[_MIDDLE:], END, DONE],
 }  # fmt: skip
 """Streams that reach the client as they are."""
