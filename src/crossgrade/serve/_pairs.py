@@ -70,6 +70,8 @@ def _may_report(outcome: Outcome, record: RequestRecord) -> bool:
 
 def _stored_answer(sent: ShadowAnswer, *, is_text: bool, keep_text: bool) -> PairAnswer:
     answer, error = _decoded(sent, is_text=is_text)
+    if error is not None and not keep_text:
+        error = error.partition(":")[0]  # what follows is an excerpt of the answer
     if answer is not None:
         calls = tuple(replace(call, arguments=redact_text(call.arguments)) for call in answer.tool_calls)
         answer = replace(

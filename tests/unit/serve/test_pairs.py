@@ -2,6 +2,9 @@
 
 import json
 
+import msgspec
+import pytest
+
 from crossgrade.gateway import ShadowAnswer, ShadowPair
 from crossgrade.serve._pairs import stored_pair
 
@@ -46,3 +49,20 @@ def test_texts_are_redacted_before_they_are_stored() -> None:
     assert "ann@example.com" not in stored.candidate.answer.text
     assert stored.request is not None
     assert b"bob@example.com" not in stored.request
+
+
+@pytest.mark.parametrize(
+    "answer", [{"choices": "Ann is ill"}, {"choices": [{"message": "Ann is ill"}]}, ["Ann is ill"]]
+)
+@pytest.mark.parametrize("stream", [False, True])
+def test_without_texts_the_reason_quotes_nothing_of_an_answer_that_cannot_be_read(
+    answer: object, stream: bool
+) -> None:
+    sent = pair("/v1/chat/completions", answer, {"model": "support", "messages": []})
+    sent = msgspec.structs.replace(sent, store_text=False)
+    body = json.dumps(answer)
+    data = f"data: {body}\n\ndata: {{{body}\n\n" if stream else body
+    side = msgspec.structs.replace(sent.candidate, body=data.encode(), stream=stream)
+    stored = stored_pair("p1", msgspec.structs.replace(sent, candidate=side))
+    assert stored.candidate.error
+    assert "Ann" not in stored.candidate.error
