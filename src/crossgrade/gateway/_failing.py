@@ -30,9 +30,15 @@ def may_try_another(error: ProviderError) -> bool:
 
 
 def note_failure(breaker: Breaker, error: ProviderError, now: float) -> None:
-    """Let a target's breaker know: refusing a request is no failure of the target's own."""
+    """Let a target's breaker know: refusing a request is no failure of the target's own.
+
+    What a 400 or 403 says of keys and credit shows nothing: it may be a quotation of the request,
+    whose words must not shut the target for everybody else.
+    """
     if isinstance(error, RateLimitedError):
         breaker.slow_down(now, error.retry_after_s)
+    elif isinstance(error, AuthError) and error.status in (400, 403):
+        breaker.abandoned()
     elif isinstance(error, BadRequestError | ContextTooLongError | ContentFilteredError):
         breaker.succeeded()
     else:

@@ -31,6 +31,8 @@ from crossgrade.identity import Keyring, Principal, TokenVerifier, authenticate,
 _KEY_PREFIX = b"sk-cg-"
 _MOST_PERMITS = 20_000
 _REMEMBERED_S = 1.0
+_MOST_REFUSALS = 200
+"""So many requests of nobody known are recorded in a second: a flood must not push others' records out."""
 
 
 class Recorder(Protocol):
@@ -66,7 +68,8 @@ class Gateway:
         self.targets = targets
         self.routes = Routes(settings.routes, targets)
         self.keys = Keyring()
-        self.tokens: TokenVerifier | None = None
+        issuers = settings.serving.issuers
+        self.tokens = TokenVerifier(issuers, {}) if issuers else None
         self.limits = limits
         self.retries = RetryBudget()
         self.shadows = shadows
@@ -77,6 +80,7 @@ class Gateway:
         self._spool = Spool(settings.state, max(MOST_SPOOLED_BYTES, 2 * settings.serving.body_max_bytes))
         self._life = os.urandom(6).hex()
         self._count = 0
+        self._refusals = (0, 0)
         self._permits: dict[tuple[str, str], Permit] = {}
 
     def next_id(self) -> str:
@@ -213,6 +217,12 @@ class Gateway:
     def refused(self, request: Request | None, problem: Problem) -> str:
         """Record an answer that was given before there was an exchange; return its request id."""
         request_id = self.next_id()
+        second, count = self._refusals
+        now = int(self.now())
+        self._refusals = (now, count + 1 if second == now else 1)
+        if self._refusals[1] > _MOST_REFUSALS:
+            self._metrics.add("crossgrade.gateway.dropped", "refusal")
+            return request_id
         record = RequestRecord(
             id=request_id,
             at=self.wall(),

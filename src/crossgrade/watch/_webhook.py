@@ -48,7 +48,7 @@ async def deliver(
             f"the environment variable {watching.webhook_secret_env} is not set, so alarms cannot be signed",
             hint="set it to the secret that the receiver of `watch.webhook_url` knows",
         )
-    seen = {each.id for each in store.alarms.without_event("undelivered")}
+    unmarked = {each.id for each in store.alarms.without_event("undelivered")}
     problems = []
     timeout = aiohttp.ClientTimeout(total=TIMEOUT_S)
     async with aiohttp.ClientSession(timeout=timeout, trust_env=False) as session:
@@ -58,7 +58,7 @@ async def deliver(
                 store.alarms.append_event(alarm.id, "delivered")
                 continue
             problems.append(f"alarm {alarm.id} was not delivered: {error}")
-            if alarm.id in seen:  # once is enough: it is tried again at every look
+            if alarm.id in unmarked:  # once is enough: it is tried again at every look
                 store.alarms.append_event(alarm.id, "undelivered", {"error": error})
     return problems
 

@@ -3,9 +3,11 @@
 import json
 import socket
 import time
+from base64 import urlsafe_b64encode
 
 import pytest
 
+from crossgrade.domain import TierRule, TokenIssuer
 from crossgrade.testing import FakeProvider, Reply
 
 HEAD = b"HEAD /health/liveliness HTTP/1.1\r\nhost: a\r\n\r\n"
@@ -136,3 +138,24 @@ def test_a_request_that_cannot_be_written_ends_at_once_and_is_no_fault_of_the_ta
         monkeypatch.undo()
         assert world.post(make.chat()).status == 200
     assert "a request could not be written" in reported[0]["message"]
+
+
+def test_a_flood_of_strangers_does_not_fill_the_log(run, make, fake, monkeypatch):
+    monkeypatch.setattr("crossgrade.gateway._gateway._MOST_REFUSALS", 5)
+    with run([make.target(fake)], open_on_loopback=False) as world:
+        world.worker.gateway.now = lambda: 1_000.0
+        for _ in range(9):
+            assert world.post(make.chat()).code == "no_key"
+        assert len(world.records) == 5
+        taken = world.on_loop(world.worker.metrics.take)
+    assert ("crossgrade.gateway.dropped", ("refusal",), [4.0]) in taken
+
+
+def test_a_token_is_not_called_an_unknown_key_while_its_issuers_keys_are_not_there(run, make, fake):
+    rule = TierRule(claim="scope", operator="contains", value="llm", tier="gold")
+    issuer = TokenIssuer(issuer="https://id.example", audience="gateway", rules=(rule,))
+    parts = ({"alg": "ES256", "typ": "at+jwt"}, {"iss": "https://id.example"}, {})
+    token = ".".join(urlsafe_b64encode(json.dumps(part).encode()).decode().rstrip("=") for part in parts)
+    with run([make.target(fake)], open_on_loopback=False, issuers=(issuer,)) as world:
+        answer = world.post(make.chat(), authorization=f"Bearer {token}")
+        assert (answer.status, answer.code) == (503, "issuer_keys")

@@ -31,6 +31,10 @@ SCRIPT = {
     "half": [b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 500\r\n\r\n{", 30.0],
     "streaming": [STREAM_HEAD, event(content="one"), event(content="two"), 30.0],
     "silent stream": [STREAM_HEAD, 30.0],
+    "quoting": [
+        json_answer({"error": {"message": "Invalid value: 'credit balance'."}}, status="400 Bad Request")
+    ],
+    "fine": [json_answer(completion("mine"))],
     "huge": [json_answer(completion("x" * (9 << 20)))],
     "queued": [json_answer({"id": "resp_1", "object": "response", "status": "queued", "usage": None})],
     "a long last event": [
@@ -117,6 +121,12 @@ def test_who_hangs_up_pays_what_is_known_and_else_what_was_reserved(served, upst
     spent = served.on_loop(lambda: sum(each.spent for each in served.worker.limits.take_spends()))
     assert spent == len(body) // 4 + tokens
     assert (record.cost_usd is None) is (tokens == 5_000)
+
+
+def test_words_of_a_request_that_an_error_quotes_do_not_shut_the_target(served):
+    for _ in range(8):
+        assert served.post(saying("quoting")).code == "upstream_refused_key"
+    assert served.post(saying("fine")).status == 200
 
 
 def test_an_answer_too_large_to_be_translated_is_not_passed_on_as_it_is(served):
