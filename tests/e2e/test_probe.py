@@ -128,6 +128,7 @@ def test_what_cannot_be_probed_is_said(
     cli: CommandLine, reading: Project, arguments: tuple[str, ...], seen: str
 ) -> None:
     cli.fails("probe", "run", *arguments, seen=seen)
+    assert not reading.fake.requests
 
 
 def test_the_ruler_table(cli: CommandLine, reading: Project) -> None:

@@ -58,6 +58,7 @@ class Pool:
         self.sizes = np.fromiter((len(piece) for piece in pieces), dtype=np.int64, count=len(pieces))
         self._ends = np.cumsum(self.sizes)
         self._ids = np.concatenate(pieces)
+        self._starts = [0, *self._ends.tolist()]
         self._bounds = [
             (start, end)
             for start, end in zip(starts, [*starts[1:], len(self.texts)], strict=True)
@@ -72,8 +73,7 @@ class Pool:
 
     def ids(self, index: int) -> IntArray:
         """Return the ids of one segment."""
-        end = int(self._ends[index])
-        return self._ids[end - int(self.sizes[index]) : end]
+        return self._ids[self._starts[index] : self._starts[index + 1]]
 
     def contains(self, text: str) -> bool:
         """Return whether a text stands somewhere in the haystack."""
@@ -132,17 +132,13 @@ class Pool:
         places = [0] * len(lines)
         done = 0
         for index in sorted(range(len(lines)), key=lambda each: slots[each]):
-            between = order[done : slots[index]]
-            texts += [self.texts[i] for i in between]
-            ids += [self.ids(i) for i in between]
-            at += int(self.sizes[between].sum())
+            at += self._take(order[done : slots[index]], texts, ids)
             done = max(done, slots[index])
             places[index] = at
             texts.append(lines[index][0])
             ids.append(lines[index][1])
             at += len(lines[index][1])
-        texts += [self.texts[i] for i in order[done:]]
-        ids += [self.ids(i) for i in order[done:]]
+        self._take(order[done:], texts, ids)
         texts += [pad[0], tail[0]]
         ids += [pad[1], tail[1]]
         return Prompt(
@@ -151,8 +147,26 @@ class Pool:
             planted_at=tuple(places),
             hay_from=len(head[1]),
             hay_tokens=room,
-            unique_share=len(np.unique(order)) / len(order) if len(order) else 1.0,
+            unique_share=self._unique_share(order),
         )
+
+    def _unique_share(self, order: IntArray) -> float:
+        if not len(order):
+            return 1.0
+        there = np.zeros(len(self.texts), dtype=np.bool_)
+        there[order] = True
+        return float(there.sum()) / len(order)
+
+    def _take(self, order: IntArray, texts: list[str], ids: list[IntArray]) -> int:
+        """Add segments' texts and ids, whole stretches of neighbours at once; return their tokens."""
+        if not len(order):
+            return 0
+        breaks = np.flatnonzero(np.diff(order) != 1) + 1
+        firsts, lasts = order[np.r_[0, breaks]].tolist(), order[np.r_[breaks - 1, len(order) - 1]].tolist()
+        for first, last in zip(firsts, lasts, strict=True):
+            texts += self.texts[first : last + 1]
+            ids.append(self._ids[self._starts[first] : self._starts[last + 1]])
+        return int(self.sizes[order].sum())
 
     def check_prompt(self, prompt: Prompt) -> bool:
         """Re-tokenise the whole text and compare; True where every token is the same."""
@@ -168,15 +182,20 @@ class Pool:
             raise DataError("no segment is left for the haystack")
         full = False
         while not full:
-            for index in rng.permutation(len(self._bounds)):
-                run = np.arange(*self._bounds[index])
+            for index in rng.permutation(len(self._bounds)).tolist():
+                start, end = self._bounds[index]
                 # Begin anywhere in a document, so that its first lines are not in every prompt.
-                run = np.roll(run, -int(rng.integers(len(run))))
-                run = run[~np.isin(run, barred)] if len(barred) else run
-                fits = int(np.searchsorted(np.cumsum(self.sizes[run]), left - _PAD_ROOM, side="right"))
-                chosen.append(run[:fits])
-                left -= int(self.sizes[run[:fits]].sum())
-                full = fits < len(run)
+                middle = start + int(rng.integers(end - start))
+                run = np.concatenate((np.arange(middle, end), np.arange(start, middle)))
+                if len(barred) and ((barred >= start) & (barred < end)).any():
+                    run = run[~np.isin(run, barred)]
+                total = int(self.sizes[run].sum())
+                if total > left - _PAD_ROOM:
+                    fits = np.searchsorted(np.cumsum(self.sizes[run]), left - _PAD_ROOM, side="right")
+                    run, full = run[: int(fits)], True
+                    total = int(self.sizes[run].sum())
+                chosen.append(run)
+                left -= total
                 if full:
                     break
         return self._top_up(chosen, left, rng, barred)

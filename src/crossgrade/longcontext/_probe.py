@@ -29,6 +29,8 @@ _BELOW = 2**0.5
 _CHECK_EVERY = 10
 _TRUNCATED_BELOW = 0.97
 _REFUSED_ANSWERS = 40
+_MOST_OVERHEAD = 40
+_FEWEST_BYTES = 3.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +86,7 @@ class Probe:
         on_progress: Callable[[str, int, Spent], None] = lambda *_: None,
     ) -> None:
         self._id, self._settings, self._pool, self._asker = probe_id, settings, pool, asker
-        self._documents, self._now = documents, now
+        self._documents, self._now, self._pairs = documents, now, tuple(pairs)
         self._on_progress = on_progress
         self._rng = np.random.default_rng(settings.seed)
         self._maker = QuestionMaker(pool, settings.kinds, pairs=pairs, rng=self._rng)
@@ -100,7 +102,12 @@ class Probe:
         self._certificates: list[Certificate] = []
 
     async def run(self) -> ProbeResult:
-        """Ask until the length is known or the budget ends; raises a ProviderError that stays."""
+        """Ask until the length is known or the budget ends.
+
+        Raises a ProviderError that stays and, before anything is asked, a UsageError where the
+        shortest length has no room for the questions.
+        """
+        self._check_room()
         ending: Ending
         search: LengthSearch | None = None
         reason: str | None = None
@@ -120,6 +127,16 @@ class Probe:
         except _TruncatedError as error:
             ending, reason = "truncated", str(error)
         return self._result(ending, reason, search)
+
+    def _check_room(self) -> None:
+        """Build haystacks of the shortest length, as small as an endpoint's own tokens may leave them."""
+        settings = self._settings
+        rng = np.random.default_rng([settings.seed, 1])
+        maker = QuestionMaker(self._pool, settings.kinds, pairs=self._pairs, rng=rng)
+        per_token = 1.0 if self._pool.tokenizer.exact else _FEWEST_BYTES
+        size = round((settings.lengths[0] - _MOST_OVERHEAD) * per_token)
+        for _ in range(len(settings.kinds)):
+            build_stack(self._pool, [maker.make() for _ in range(settings.questions)], size, rng=rng)
 
     def _search(self) -> LengthSearch:
         settings = self._settings

@@ -112,15 +112,18 @@ async def open_http(
     *,
     environ: Mapping[str, str],
     ssl_context: ssl.SSLContext | None = None,
+    keeps_alive: bool = True,
 ) -> AsyncIterator[HttpClient]:
     """Open a client that sends `headers` with every call; `environ` may name proxies.
+
+    Without `keeps_alive` every call has a connection of its own.
 
     Raises `UsageError` for an address or a proxy that cannot be used; nothing is sent yet.
     """
     address = _plain_address(base_url)
     proxy = proxy_for(URL(address, encoded=True), environ)
     async with aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=0, ssl=ssl_context or True),
+        connector=aiohttp.TCPConnector(limit=0, ssl=ssl_context or True, force_close=not keeps_alive),
         headers={"accept-encoding": "identity", "user-agent": "crossgrade", **headers},
         cookie_jar=aiohttp.DummyCookieJar(),
         response_class=_Response,

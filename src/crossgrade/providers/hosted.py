@@ -223,14 +223,22 @@ async def open_hosted(
     measure_ttft: bool = False,
     largest: int = LARGEST_ANSWER,
     ssl_context: ssl.SSLContext | None = None,
+    keeps_alive: bool = True,
 ) -> AsyncIterator[HostedProvider]:
     """Open an offer at a hosted API for the length of a `with` block.
 
-    `environ` holds keys, addresses and proxies. Raises `UsageError` or `AuthError` as
+    `environ` holds keys, addresses and proxies; without `keeps_alive` every call has a connection of its
+    own. Raises `UsageError` or `AuthError` as
     `account_of` does; nothing is sent before the first question.
     """
     account = account_of(offer, environ)
     if offer.timeout_s <= 0:
         raise UsageError(f"offer `{offer.name}` has a timeout_s of {offer.timeout_s}", hint="set it above 0")
-    async with open_http(account.base_url, account.headers, environ=environ, ssl_context=ssl_context) as http:
+    async with open_http(
+        account.base_url,
+        account.headers,
+        environ=environ,
+        ssl_context=ssl_context,
+        keeps_alive=keeps_alive,
+    ) as http:
         yield HostedProvider(offer, account, http, measure_ttft=measure_ttft, largest=largest)

@@ -125,6 +125,8 @@ class LocalProvider:
                     environ={_KEY_VARIABLE: process.api_key},
                     measure_ttft=self._measure_ttft,
                     largest=self._largest,
+                    # On a busy machine the engine may close a connection just after a streamed answer.
+                    keeps_alive=not self._measure_ttft,
                 )
             )
             self._resources = opened.pop_all()

@@ -1,7 +1,10 @@
 """A long context by arithmetic: Llama 4 Scout's published sizes, and what follows from them by hand."""
 
+import json
 import math
+from pathlib import Path
 
+import numpy as np
 import pytest
 
 from crossgrade.economics.serving import (
@@ -9,10 +12,16 @@ from crossgrade.economics.serving import (
     attention_temperature,
     context_costs,
     known_model,
+    kv_values,
+    parameters,
     read_architecture,
 )
+from crossgrade.economics.serving._sizes import prefill_pairs
 from crossgrade.errors import DataError, UsageError
 
+REFERENCE = json.loads(
+    (Path(__file__).parents[3] / "data" / "longcontext" / "llama4_reference.json").read_text()
+)["rows"]
 SCOUT = known_model("llama-4-scout")
 
 
@@ -68,3 +77,16 @@ def test_the_scale_is_read_and_may_be_off() -> None:
 def test_lengths_that_are_none(tokens: int) -> None:
     with pytest.raises(UsageError, match="context lengths"):
         context_costs(SCOUT, [tokens])
+
+
+@pytest.mark.parametrize("row", REFERENCE, ids=range(len(REFERENCE)))
+def test_small_random_llama_4_models_do_what_the_formulas_say(row: dict) -> None:
+    model = read_architecture(row["config"], name="small")
+    n, per_token = row["tokens"], 2 * model.kv_heads * model.head_width
+    assert parameters(model).total == row["parameters"]
+    # transformers keeps one token less than a chunk: the next token's own comes on top.
+    assert kv_values(model, n) - row["cached_values"] == model.local_layers * per_token
+    # n^2 / 2 for the n (n + 1) / 2 pairs of a causal mask.
+    assert row["visible_pairs"] - prefill_pairs(model, np.array([float(n)]))[0] == model.layers * n / 2
+    for position, factor in row["temperature"].items():
+        assert attention_temperature(model, int(position)) == pytest.approx(factor, abs=1e-4)
