@@ -28,7 +28,27 @@ def read_architecture(config: JSON, *, name: str, file: str | None = None) -> Ar
             where="model_type",
             hint="give the config.json of a model with one of these architectures",
         )
-    return read(reader)
+    found = read(reader)
+    _check(found, file)
+    return found
+
+
+def _check(model: Architecture, file: str | None) -> None:
+    """Refuse sizes that contradict one another: figures of them would be absurd, or none at all."""
+    linear = model.linear.layers if model.linear else 0
+    if max(model.dense_layers, model.local_layers + linear) > model.layers:
+        seen, wanted = f"more layers of a kind than all {model.layers}", "no more than there are"
+    elif model.experts and model.top_k > model.experts:
+        seen, wanted = f"a token uses {model.top_k} of {model.experts} experts", "no more than there are"
+    elif not model.latent and model.head_width < 1:
+        seen, wanted = f"{model.heads} heads in a width of {model.hidden}", "at least one number to each"
+    elif not model.latent and (model.heads < model.kv_heads or model.heads % model.kv_heads):
+        seen, wanted = f"{model.heads} heads over {model.kv_heads} of keys", "as many over each"
+    else:
+        return
+    raise DataError(
+        f"{model.name}: {seen}; wanted {wanted}", file=file, hint="give the model's config.json as published"
+    )
 
 
 class _Reader:

@@ -165,3 +165,23 @@ def test_a_multimodal_configuration_holds_the_text_model_inside() -> None:
         {"model_type": "qwen3_5_moe", "text_config": json.loads(json.dumps(inner))}, name="x"
     )
     assert (model.linear_layers, model.global_layers, model.experts) == (3, 1, 8)
+
+
+@pytest.mark.parametrize(
+    ("change", "seen"),
+    [
+        ({"num_experts_per_tok": 99}, "uses 99 of 16 experts"),
+        ({"num_key_value_heads": 7}, "40 heads over 7"),
+        ({"num_attention_heads": 4}, "4 heads over 8"),
+        ({"hidden_size": 1, "head_dim": None}, "40 heads in a width of 1"),
+    ],
+)
+def test_sizes_that_contradict_one_another_are_refused(change: dict[str, object], seen: str) -> None:
+    config = {
+        "model_type": "llama4", "num_hidden_layers": 48, "hidden_size": 5120, "num_attention_heads": 40,
+        "num_key_value_heads": 8, "head_dim": 128, "intermediate_size": 8192, "intermediate_size_mlp": 16384,
+        "num_local_experts": 16, "num_experts_per_tok": 1, "interleave_moe_layer_step": 1,
+        "attention_chunk_size": 8192, "vocab_size": 202048, "max_position_embeddings": 1000000,
+    }  # fmt: skip
+    with pytest.raises(DataError, match=seen):
+        read_architecture({**config, **change}, name="x")
