@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from crossgrade.stats import Retention
 
 
+MOST_SHOWN = 12
+"""Candidates or segments whose retention is shown while a run goes on."""
+
+
 @contextmanager
 def followed(name: str, resume: str) -> Iterator["Callable[[Progress], None]"]:
     """Show a run while it goes on; a second Ctrl-C ends it like a kill.
@@ -43,9 +47,11 @@ def shown_progress(name: str) -> Iterator["Callable[[Progress], None]"]:
     if not shows_progress():
         yield _plain(name)
         return
-    from rich.console import Console
+    from rich.console import Console, Group
+    from rich.live import Live
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bar
+    from rich.text import Text
 
     columns = (
         TextColumn("{task.description}"),
@@ -54,11 +60,14 @@ def shown_progress(name: str) -> Iterator["Callable[[Progress], None]"]:
         TimeRemainingColumn(),
         TextColumn("{task.fields[state]}"),
     )
-    with Bar(*columns, console=Console(stderr=True)) as bar:
-        row = bar.add_task(name, total=None, state="")
+    bar, live = Bar(*columns), Text()
+    row = bar.add_task(name, total=None, state="")
+    # Retention has lines of its own: beside the counts it would leave them no room on 80 columns.
+    with Live(Group(bar, live), console=Console(stderr=True)):
 
         def show(progress: "Progress") -> None:
-            bar.update(row, completed=progress.done, total=progress.planned, state=_state(progress))
+            bar.update(row, completed=progress.done, total=progress.planned, state=_counts(progress))
+            live.plain = f"  {_live(progress.live)}" if progress.live else ""
 
         yield show
 
@@ -77,7 +86,12 @@ def _plain(name: str) -> "Callable[[Progress], None]":
 
 
 def _state(progress: "Progress") -> str:
-    parts = [_live(progress.live)] if progress.live else []
+    counts = _counts(progress)
+    return f"{_live(progress.live)} · {counts}" if progress.live else counts
+
+
+def _counts(progress: "Progress") -> str:
+    parts = []
     if progress.in_batches:
         parts.append(f"{progress.in_batches} in batches")
     if progress.errors:
@@ -100,4 +114,5 @@ def _live(live: "Mapping[str, Retention]") -> str:
             if retention.low is not None and retention.high is not None:
                 span = f" [{retention.low:.2f}, {retention.high:.2f}]"
             parts.append(f"{name.removeprefix(shared)} {retention.value:.2f}{span}")
-    return f"retention {', '.join(parts)}" if parts else "retention not known yet"
+    more = f" and {len(parts) - MOST_SHOWN} more" if len(parts) > MOST_SHOWN else ""
+    return f"retention {', '.join(parts[:MOST_SHOWN])}{more}" if parts else "retention not known yet"
