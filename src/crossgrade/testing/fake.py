@@ -121,10 +121,14 @@ class FakeProvider:
         self._port = server.sockets[0].getsockname()[1]
         self._ready.set()
         await self._stop.wait()
-        server.close()
+        # First take no more: a server that is closed between a connection's acceptance and its
+        # transport leaves that socket open, with nobody to close it.
+        for listening in server.sockets:
+            self._loop.remove_reader(listening)
         for _ in range(4):  # one that was just accepted is known, and then gone, some turns later
             self._close_connections()
             await asyncio.sleep(0)
+        server.close()
         await server.wait_closed()
 
     def _close_connections(self) -> None:
