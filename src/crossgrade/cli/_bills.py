@@ -74,7 +74,8 @@ def _to_know(row: "OfferBill") -> Iterator[str]:
     elif row.facts.retires_on is not None:
         yield f"retires on {row.facts.retires_on}"
     if row.too_long:
-        yield f"{row.too_long:,} calls are longer than its {row.facts.context_tokens:,} tokens"
+        calls = "1 call is" if row.too_long == 1 else f"{row.too_long:,} calls are"
+        yield f"{calls} longer than its {row.facts.context_tokens:,} tokens"
     yield from row.doubts
 
 
@@ -83,7 +84,7 @@ def explain(bills: "Bills", *, left_out: int) -> None:
     mix = bills.mix
     note(f"traffic: {bills.traffic.source}")
     if mix.input_tokens is not None and mix.output_tokens is not None:
-        ratio = "" if mix.input_per_output is None else f" ({mix.input_per_output:.3g}:1)"
+        ratio = "" if mix.input_per_output is None else f" ({_ratio(mix.input_per_output)}:1)"
         hits = "unknown" if mix.cache_hit_share is None else f"{mix.cache_hit_share:.0%}"
         note(
             f"a call: {mix.input_tokens:,.0f} tokens in, {mix.output_tokens:,.0f} out{ratio}; "
@@ -180,6 +181,10 @@ def tell_boxes(boxes: "Sequence[BoxBill]") -> None:
                 f"  break-even with {even.against} ({usd(even.hosted_per_mtok)} a million): "
                 f"{_tokens(even.tokens_per_day)} tokens a day, the box {share or 0:.0%} busy{reach}"
             )
+
+
+def _ratio(tokens: float) -> str:
+    return f"{tokens:,.0f}" if tokens >= 1000 else f"{tokens:.3g}"
 
 
 def _tokens(count: float | Decimal) -> str:

@@ -156,6 +156,10 @@ def stated_traffic(
             raise UsageError(
                 f"{tokens:,} {name} tokens a call cannot be", hint=f"give 0 to {MOST_TOKENS:,} tokens a call"
             )
+    if not (input_tokens or output_tokens):
+        raise UsageError(
+            "a call without any token cannot be", hint="give the mean tokens in and out of a call"
+        )
     if calls_per_day is not None and not (calls_per_day.is_finite() and 0 < calls_per_day <= 10**12):
         raise UsageError(f"{calls_per_day} calls a day cannot be", hint="give a number above 0")
     usage = UsageColumns.from_tokens(_one(input_tokens), _one(output_tokens)).with_cache_hits(cache_hit)

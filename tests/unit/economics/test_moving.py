@@ -72,7 +72,7 @@ def test_unknown_is_a_reason_and_never_zero() -> None:
     assert volume.per_call_usd.value is not None
 
 
-@pytest.mark.parametrize("wrong", [(-1, 1), (1, -1), (10**12, 1)])
+@pytest.mark.parametrize("wrong", [(-1, 1), (1, -1), (10**12, 1), (0, 0)])
 def test_token_counts_that_cannot_be(wrong: tuple[int, int]) -> None:
     with pytest.raises(UsageError, match="cannot be"):
         stated_traffic(*wrong, calls_per_day=None)
