@@ -28,7 +28,7 @@ from crossgrade.gateway._outcome import NOTHING, UNKNOWN, Bill, bill
 from crossgrade.gateway._payload import Payload
 from crossgrade.gateway._record import record_of
 from crossgrade.gateway._relay import ErrorRelay, Pieces, Relay, StreamRelay, WholeRelay, pass_whole
-from crossgrade.gateway._routes import NO_FACTS, Choice, Plan
+from crossgrade.gateway._routes import Choice, Plan
 from crossgrade.gateway._server import ClientConnection
 from crossgrade.gateway._services import Services
 from crossgrade.gateway._shadow import Copy
@@ -74,6 +74,7 @@ class Exchange:
         endpoint: Endpoint,
         principal: Principal,
         request_id: str,
+        at: float,
     ) -> None:
         self._services = services
         self.client = client
@@ -81,7 +82,7 @@ class Exchange:
         self.endpoint = endpoint
         self.principal = principal
         self.id = request_id
-        self.at = services.wall()
+        self.at = at
         self.began = services.now()
         client.exchange = self
 
@@ -118,9 +119,8 @@ class Exchange:
             self.refuse(problem, UNKNOWN if self.sent_at else NOTHING)
 
     def _choose(self, plan: Plan, payload: Payload) -> Choice:
-        if plan.is_fixed:
-            choice = plan.choose(NO_FACTS, _EPOCH, "")
-        else:
+        choice = plan.fixed
+        if choice is None:
             self.segment = segment_of(self.principal, self.request)
             facts = facts_of(plan, self.principal, self.segment, payload)
             unit = ""
@@ -198,7 +198,7 @@ class Exchange:
         assert self.target is not None
         assert self.payload is not None
         self._connection = connection
-        self.sent_at = self._services.now()
+        self.sent_at = connection.used_at
         self.added_s = self.sent_at - self.began
         try:
             same = self.target.target.flavour == self.endpoint.flavour
@@ -237,7 +237,7 @@ class Exchange:
         if self.copy is not None:
             self.copy.take(body)
         if connection is not None:
-            self.added_s += self._services.now() - connection.received_at
+            self.added_s += self._services.now() - connection.used_at
         try:
             pass_whole(self, self.target.target.flavour, self.target.key, body)
         except Exception as error:  # noqa: BLE001  # as in `on_end`
@@ -257,7 +257,7 @@ class Exchange:
         if relay is None:
             return
         if connection is not None:
-            self.added_s += self._services.now() - connection.received_at
+            self.added_s += self._services.now() - connection.used_at
         try:
             relay.end()
         except Exception as error:  # noqa: BLE001  # whatever it is, this request has to end
@@ -454,6 +454,3 @@ class Exchange:
         if self.payload is not None:
             self.payload.close()
         self._services.answered(self.copy, record_of(self, self._services, status, billed, error))
-
-
-_EPOCH = datetime.fromtimestamp(0, UTC)

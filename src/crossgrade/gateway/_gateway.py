@@ -111,7 +111,8 @@ class Gateway:
             client.refuse(_wrong_method(endpoint))
             return
         try:
-            principal = self._principal(client, request.headers) if endpoint.needs_key else LOCAL
+            now: float = self.wall()
+            principal = self._principal(client, request.headers, now) if endpoint.needs_key else LOCAL
         except AccessError as error:
             client.refuse(access_problem(error))
             return
@@ -119,7 +120,7 @@ class Gateway:
             self._pages.answer(self, client, request, endpoint=endpoint, principal=principal)
             return
         exchange = Exchange(
-            self, client, request, endpoint=endpoint, principal=principal, request_id=self.next_id()
+            self, client, request, endpoint=endpoint, principal=principal, request_id=self.next_id(), at=now
         )
         parts = request.parts
         if not request.complete or request.size > self.serving.body_parse_bytes:
@@ -146,14 +147,13 @@ class Gateway:
         if not endpoint.needs_key:
             return Problem(status=413, message="This path takes no body.", code="request_too_large")
         try:
-            self._principal(client, request.headers)
+            self._principal(client, request.headers, self.wall())
         except AccessError as error:
             return access_problem(error)
         return None
 
-    def _principal(self, client: ClientConnection, headers: dict[bytes, bytes]) -> Principal:
+    def _principal(self, client: ClientConnection, headers: dict[bytes, bytes], now: float) -> Principal:
         """Return who calls; raises AccessError. A kept connection's same key is looked up once a second."""
-        now: float = self.wall()
         caller = client.caller
         if caller is not None and (caller[2] is not self.keys or now >= caller[3]):
             caller = None

@@ -225,17 +225,23 @@ class Limits:
             lease.reserved -= held
             lease.spent += amount
             lease.shrunk += amount
-            left = lease.left = lease.left + held - amount
-            if left < 0:  # more was used than had been lent: it shrinks by what there was
-                lease.shrunk += left
-                lease.left = 0
+            if amount != held:
+                self._correct(lease, held - amount)
             if not lease.dirty:
                 self._mark(lease)
             counter = lease.counter
             if counter.waiting:
                 self._serve(counter)
-            if amount < held:
-                counter.denied_until = 0.0
+
+    def _correct(self, lease: Lease, unused: int) -> None:
+        """Put back what was reserved in vain; below 0, take what was used beyond it."""
+        left = lease.left + unused
+        if left < 0:  # more was used than had been lent: it shrinks by what there was
+            lease.shrunk += left
+            left = 0
+        lease.left = left
+        if unused > 0:
+            lease.counter.denied_until = 0.0
 
     def _take(self, leases: Sequence[Lease], amounts: _Amounts) -> Hold:
         for lease in leases:

@@ -114,7 +114,7 @@ class Pool:
         if self._waiting:
             self._loop.call_soon(self._serve, connection)
             return
-        connection.deadline = self.now() + IDLE_S
+        connection.deadline = connection.used_at + IDLE_S
         self._idle.append(connection)
 
     def closed(self, connection: UpstreamConnection) -> None:

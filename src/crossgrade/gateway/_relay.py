@@ -174,7 +174,8 @@ class StreamRelay:
         if send is None or watch.done or watch.failure is not None:
             self._take(events)
         elif events:  # the middle of a stream
-            send(self._counted(events))
+            self._events += events.count(b"\n\n") or 1
+            send(events if self._key is None else events.replace(self._key, _HIDDEN))
 
     def end(self) -> None:
         """Take the stream's end; without its terminal marker it broke off."""

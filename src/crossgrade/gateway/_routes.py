@@ -12,8 +12,6 @@ from crossgrade.routing import RequestFacts, Route, RouteTable
 
 Side = Literal["incumbent", "candidate"]
 
-NO_FACTS = RequestFacts()
-
 
 class Choice:
     """What was picked for a request: targets in the order in which they are tried, and why the first."""
@@ -33,10 +31,11 @@ class Plan:
     """A route as it is served now.
 
     `route` is the table's, None while it has none of that name: then the configured incumbent
-    answers. A plan without a name stands for a target that a request named itself.
+    answers. `fixed` is the choice where no fact of a request matters. A plan without a name stands
+    for a target that a request named itself.
     """
 
-    __slots__ = ("_choices", "_fixed", "headers", "incumbent", "name", "route", "spec", "verdict_id")
+    __slots__ = ("_choices", "fixed", "headers", "incumbent", "name", "route", "spec", "verdict_id")
 
     def __init__(
         self,
@@ -54,22 +53,17 @@ class Plan:
         incumbent = spec.incumbent if route is None else route.targets[route.policy.incumbent]
         self.incumbent = targets[incumbent]
         self._choices = {name: self._order(state, targets) for name, state in targets.items()}
-        self._fixed: Choice | None = None
+        self.fixed: Choice | None = None
         if is_direct:
-            self._fixed = Choice(self._choices[incumbent], "direct", None, 1.0)
+            self.fixed = Choice(self._choices[incumbent], "direct", None, 1.0)
         elif route is None or route.policy.kind == "keep":
-            self._fixed = Choice(self._choices[incumbent], "keep", "incumbent", 1.0)
+            self.fixed = Choice(self._choices[incumbent], "keep", "incumbent", 1.0)
         policy = f"x-crossgrade-policy: {stamp}\r\n" if stamp else ""
         self.headers = f"x-crossgrade-route: {spec.name}\r\n{policy}".encode()
 
     def _order(self, first: TargetState, targets: Mapping[str, TargetState]) -> tuple[TargetState, ...]:
         rest = (*(targets[name] for name in self.spec.fallbacks if name in targets), self.incumbent)
         return (first, *dict.fromkeys(each for each in rest if each is not first))
-
-    @property
-    def is_fixed(self) -> bool:
-        """Whether no fact of a request matters."""
-        return self._fixed is not None
 
     @property
     def is_canary(self) -> bool:
@@ -79,9 +73,9 @@ class Plan:
     def choose(self, facts: RequestFacts, now: datetime, unit: str) -> Choice:
         """Pick the target for a request with these facts, by the policy that was certified."""
         route = self.route
-        if self._fixed is not None or route is None:
-            assert self._fixed is not None
-            return self._fixed
+        if self.fixed is not None or route is None:
+            assert self.fixed is not None
+            return self.fixed
         policy = route.policy
         wanted = policy.pick(facts)
         name = route.pick(facts, now=now, unit=unit)

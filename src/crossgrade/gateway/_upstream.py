@@ -99,11 +99,11 @@ class Owner(Protocol):
 
 
 class UpstreamConnection(asyncio.Protocol):
-    """Carries one call after another."""
+    """Carries one call after another. `used_at` is when it last began one or heard from the provider."""
 
     __slots__ = (
         "_began", "_call", "_count", "_ended", "_headers", "_kept", "_owner", "_parser", "_paused", "_pieces",
-        "_transport", "_until_close", "busy_body", "deadline", "received_at", "reused",
+        "_transport", "_until_close", "busy_body", "deadline", "reused", "used_at",
     )  # fmt: skip
 
     def __init__(self, owner: Owner) -> None:
@@ -118,7 +118,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._paused = False
         self.busy_body = False
         self.reused = False
-        self.received_at = 0.0
+        self.used_at = 0.0
         self.deadline = NEVER
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -140,7 +140,9 @@ class UpstreamConnection(asyncio.Protocol):
         self._call = call
         self._began = self._ended = False
         self._kept = True  # unless the answer says otherwise
-        self.deadline = self._owner.now() + self._owner.timeout_s
+        owner = self._owner
+        self.used_at = owner.now()
+        self.deadline = self.used_at + owner.timeout_s
         call.on_ready(self)
 
     def write(self, data: bytes | memoryview) -> None:
@@ -200,7 +202,7 @@ class UpstreamConnection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Parse a piece of the answer, and hand on what it brought, in one piece."""
         owner, call = self._owner, self._call
-        now = self.received_at = owner.now()
+        now = self.used_at = owner.now()
         if call is None:
             self.cancel()  # nothing was asked
             return

@@ -84,21 +84,22 @@ class Watch:
             return b""
         if self._partial:
             data = self._partial + data
-        cut = data.rfind(b"\n\n") + 2 if b"\r" not in data else _last_boundary(data)
-        if cut < 2:
-            self._keep(data)
-            return b""
-        if cut < len(data):
-            self._keep(data[cut:])
-            data = data[:cut]
-        else:
+        if data.endswith(b"\n\n"):  # as nearly every piece does
             self._partial = b""
+        else:
+            cut = data.rfind(b"\n\n") + 2 if b"\r" not in data else _last_boundary(data)
+            self._keep(data[cut:] if cut > 1 else data)
+            if cut < 2:
+                return b""
+            data = data[:cut]
         if self._is_new:
             self._is_new = False
             found = _ID.search(data)
             self.response_id = found[1].decode("latin-1") if found is not None else None
-        first = self._first(data)
-        return data if first < 0 else self._look(data, first)
+        for needle in self._needles:
+            if needle in data:
+                return self._look(data)
+        return data
 
     def end(self) -> bytes:
         """Take note of the stream's end; return a terminal marker whose blank line never came."""
@@ -111,12 +112,12 @@ class Watch:
         if len(rest) > LONGEST_EVENT:
             self.failure = UpstreamError(f"the stream holds an event of more than {LONGEST_EVENT} bytes")
 
-    def _look(self, data: bytes, first: int) -> bytes:
-        """Parse the events that may count, and return those to pass on; none does before the `first` needle.
+    def _look(self, data: bytes) -> bytes:
+        """Parse the events that may count, and return those to pass on.
 
-        To leave what is before it whole takes a third off a stream that comes in one piece.
+        To leave what is before them whole takes a third off a stream that comes in one piece.
         """
-        before = -1 if b"\r" in data else data.rfind(b"\n\n", 0, first)
+        before = -1 if b"\r" in data else data.rfind(b"\n\n", 0, self._first(data))
         begin = before + 2 if before >= 0 else 0
         passed = [data[:begin]]
         for block in _blocks(data[begin:]):
