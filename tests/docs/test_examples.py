@@ -35,6 +35,7 @@ from crossgrade.cli import _frame
 
 ROOT = Path(__file__).parents[2]
 RUN_ELSEWHERE = {"docs/reference/scorers.md"}  # tests/unit/evaluate/scorers/test_kinds.py
+NEEDS = {"docs/guides/from-logs.md": ("model:smollm2-135m-instruct", "module:xllamacpp")}
 PRACTICE_PORTS = ("8398", "8399")
 
 FENCE = re.compile(
@@ -211,7 +212,13 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-@pytest.mark.parametrize("page", pages())
+@pytest.mark.parametrize(
+    "page",
+    [
+        pytest.param(page, marks=[pytest.mark.needs(*NEEDS[page])] if page in NEEDS else [])
+        for page in pages()
+    ],
+)
 def test_the_page_does_what_it_shows(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text = (ROOT / page).read_text(encoding="utf-8")
     for port in PRACTICE_PORTS:

@@ -212,3 +212,25 @@ def test_nothing_is_overwritten(cli: CommandLine, project: Project, log: Path) -
     cli.succeeds(*create, "--as", "numbers-2")
     assert project.config.read_text().startswith(before.rstrip()[:40])
     cli.fails("workload", "create", "nombers", "--from", log, "--candidate", "new", seen="numbers")
+
+
+def test_names_out_of_a_log_are_texts_wherever_they_are_shown(cli: CommandLine, folder: Path) -> None:
+    evil = "\x1b[31m<script>alert(1)</script>\u202e=1+1"
+    rows = [row(n, route=evil, model=evil, user=evil, provider="openai") for n in range(30)]
+    (folder / "log.jsonl").write_text("".join(json.dumps(each) + "\n" for each in rows) + f"{evil}\n")
+    cli.succeeds("scan", "log.jsonl", "--html", "scan.html", "--save", "scan.json")
+    page = (folder / "scan.html").read_text()
+    assert "<script" not in page
+    assert "\x1b" not in page
+    cli.succeeds(
+        "workload",
+        "create",
+        "31m-script-alert-1-script-1-1",
+        "--from",
+        "scan.json",
+        "--n",
+        "5",
+        "--candidate",
+        "groq/llama",
+    )
+    assert "31m-script" in cli.succeeds("workload", "list").out

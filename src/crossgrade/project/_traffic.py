@@ -3,6 +3,7 @@
 import csv
 import io
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -190,7 +191,7 @@ def forget_subject(
         if workload.dataset.suffix != ".jsonl" or not workload.dataset.exists():
             continue
         rows = _rows(workload.dataset)
-        gone = {str(row.get("id")) for row in rows if row.get("subject") == wanted}
+        gone = {str(row.get("id")) for row in rows if _is_of(row, wanted)}
         if not gone:
             continue
         with Project.open(config_path, environ=environ) as project:
@@ -213,6 +214,11 @@ def forget_subject(
         digests[name] = read_dataset(workload.dataset).digest if kept else "empty"
         _forget_labels(workload.dataset, {row["id"] for row in kept})
     return Forgotten(samples=removed, digests=digests, answers=answers, verdicts=tuple(rests))
+
+
+def _is_of(row: Mapping[str, Any], subject: str) -> bool:
+    named = row.get("subject")
+    return subject in named if isinstance(named, list) else named == subject
 
 
 def _requests(project: "Project", name: str, samples: set[str]) -> list[str]:
@@ -384,7 +390,7 @@ def _model(models: Any, provider: str, model: str) -> str:
     for name, section in models.items():
         if section.get("provider") == provider and section.get("model") == model:
             return str(name)
-    name = model.rpartition("/")[2].lower()
+    name = re.sub(r"[^a-z0-9._-]+", "-", model.rpartition("/")[2].lower()).strip("-._")[:64] or "incumbent"
     if name in models:
         name = f"{name}-{provider}"
     models[name] = {"provider": provider, "model": model}

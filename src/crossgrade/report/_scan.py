@@ -1,5 +1,6 @@
 """A scan of traffic in words: the lines of a terminal, and one HTML page with the treemap of spend."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isnan
@@ -12,6 +13,7 @@ from crossgrade.stats import Interval
 from crossgrade.workloads.traffic import Finding, Move, Scan, Sums
 
 _WIDTH, _HEIGHT = 1000.0, 420.0
+_UNSEEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 _LEAST_LABEL = (90.0, 44.0)
 
 
@@ -111,7 +113,7 @@ def scan_totals(scan: Scan) -> list[tuple[str, str]]:
 def render_scan(scan: Scan) -> str:
     """Return the scan as one self-contained HTML page; raises MissingExtraError without `report`."""
     template = _environment().get_template("scan.html.j2")
-    return template.render(
+    page = template.render(
         version=__version__,
         totals=scan_totals(scan),
         tiles=_tiles(scan.findings),
@@ -122,6 +124,8 @@ def render_scan(scan: Scan) -> str:
         problems=[(kind, n, scan.examples.get(kind, ())) for kind, n in scan.problems.items()],
         sources=sorted(scan.price_sources.items()),
     )
+    # Names come out of logs: nothing in them may steer a terminal, or turn the direction of writing.
+    return _UNSEEN.sub("�", page)
 
 
 def _tiles(findings: Sequence[Finding]) -> list[Tile]:

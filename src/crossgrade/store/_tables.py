@@ -1,7 +1,8 @@
 """The tables, as `migrations/` leaves them; a test compares the two.
 
 Times are RFC 3339 text in UTC, money is decimal text (exact, and the same on SQLite and
-PostgreSQL), structures are JSON text. Nothing is ever updated or deleted, but for the counters of limits.
+PostgreSQL), structures are JSON text. Nothing is ever updated or deleted, but for the counters of
+limits, texts of old live pairs, and what `_erasure.py` takes back.
 """
 
 from sqlalchemy import (

@@ -175,6 +175,7 @@ def _drawn(
             row = _row(request, redactor, subject_key)
             same, _ = chosen.setdefault(canonical([row["system"], row["input"]]), (row, request))
             same["weight"] = same.get("weight", 0) + stretch.size
+            same["subject"] = _both(same["subject"], row["subject"])
             taken.append(request)
             break
     if not chosen:
@@ -265,6 +266,12 @@ def _row(request: LoggedRequest, redactor: Redactor, key: bytes) -> dict[str, An
 
 def _pseudonym(key: bytes, name: str | None) -> str | None:
     return None if name is None else subject_of(name, key)
+
+
+def _both(one: str | list[str] | None, other: str | None) -> str | list[str] | None:
+    """Return the people whose equal requests are one sample: one name, or a list of several."""
+    named = {*([one] if isinstance(one, str) else one or []), *([other] if other else [])}
+    return sorted(named) if len(named) > 1 else next(iter(named), None)
 
 
 def subject_of(name: str, key: bytes) -> str:

@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import re
 from collections.abc import Iterator
 from datetime import date
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -173,3 +174,24 @@ def test_nothing_is_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         with opened_sources(["duckdb:"], "select 1 as a") as files:
             assert files[0].read_text() == '{"a":1}\n'
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.needs("module:duckdb")
+def test_the_documented_sums_of_a_warehouse_are_the_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import duckdb
+
+    page = (Path(__file__).parents[4] / "docs" / "reference" / "traffic.md").read_text(encoding="utf-8")
+    query = re.search(r"```sql\n(.*?)```", page, re.DOTALL)
+    assert query is not None
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "logs").mkdir()
+    duckdb.execute(
+        "COPY (select 'support' as team_id, 'gpt-4.1-mini' as model, 'openai' as custom_llm_provider, "
+        "timestamp '2026-11-01 10:00:00' + i * interval '1 hour' as \"startTime\", 1000 as prompt_tokens, "
+        "100 as completion_tokens, 0.5 as spend from range(300) t(i)) TO 'logs/a.parquet' (FORMAT parquet)"
+    )
+    found = scan("duckdb:", query[1])
+    assert (found.requests, found.input_tokens, found.spend_usd) == (300, 300_000, 150.0)
+    assert found.findings[0].moves[0].saving_per_month_usd.value is not None

@@ -136,6 +136,12 @@ def test_people_are_pseudonyms_under_the_key(tmp_path: Path) -> None:
     assert subject_of("u1", KEY) != subject_of("u1", b"other")
 
 
+def test_a_sample_of_several_people_names_them_all(tmp_path: Path) -> None:
+    rows = [row(n, "The same question") for n in range(14)] + [row(50, "Another", user=None)]
+    found = drawn(tmp_path, rows, n=15)
+    assert {len(each["subject"] or []) for each in found.rows} == {0, 7}
+
+
 def test_what_cannot_be_asked_again_is_left_out_and_counted(tmp_path: Path) -> None:
     rows = [row(n, f"Question {n}") for n in range(40)]
     for n in range(0, 40, 2):

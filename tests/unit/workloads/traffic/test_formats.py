@@ -132,3 +132,70 @@ def test_texts_can_be_left_out() -> None:
         for _, request in Reading(files=[path], texts=False).requests():
             assert request.completion is None
             assert path.name == "canonical.jsonl" or request.messages is None, path
+
+
+def test_the_gateways_own_records_are_read_without_its_shadows(tmp_path: Path) -> None:
+    path = tmp_path / "requests.jsonl"
+    record = {
+        "id": "req-0",
+        "at": 1_793_000_000.25,
+        "worker": 0,
+        "key": "k1",
+        "team": "t",
+        "route": "support",
+        "model": "gpt-4o-2024-08-06",
+        "status": 200,
+        "input_tokens": 20,
+        "output_tokens": 1,
+        "cache_read_input_tokens": 10,
+        "cost_usd": 0.00005,
+        "latency_ms": 812.5,
+    }
+    rows = [record | {"id": f"req-{number}"} for number in range(100)]
+    rows.append(record | {"id": "copy", "shadow": True})
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found = read(str(path))
+    assert len(found) == 100
+    first = found["req-0"]
+    assert (first.route, first.model, first.input, first.cached, first.output) == (
+        "support",
+        "gpt-4o-2024-08-06",
+        20,
+        10,
+        1,
+    )
+    assert (first.latency_s, first.status, first.failed, first.messages) == (0.8125, 200, False, None)
+
+
+def test_how_an_azure_request_ended_is_joined_to_what_was_said(tmp_path: Path) -> None:
+    logs = (DATA / "azure-apim-llmlog.jsonl").read_text("utf-8")
+    first = json.loads(logs.splitlines()[0])["CorrelationId"]
+    ended = {
+        "CorrelationId": first,
+        "ResponseCode": 429,
+        "TotalTime": 1250,
+        "TimeGenerated": "2026-11-02T08:00:00Z",
+    }
+    (tmp_path / "llm.jsonl").write_text(logs, "utf-8")
+    (tmp_path / "outcome.jsonl").write_text(json.dumps(ended) + "\n", "utf-8")
+    found = read(str(tmp_path / "llm.jsonl"), str(tmp_path / "outcome.jsonl"))
+    assert len(found) == 24
+    assert (found[first].status, found[first].latency_s) == (429, 1.25)
+    assert found[first].messages is not None
+
+
+def test_parquet_is_read(tmp_path: Path) -> None:
+    import pyarrow as pa
+    from pyarrow.parquet import write_table
+
+    rows = [
+        json.loads(line) for line in (DATA / "litellm-spendlogs.jsonl").read_text("utf-8").split("\n")[:-1]
+    ]
+    names = ("request_id", "spend", "startTime", "endTime", "model", "prompt_tokens", "completion_tokens")
+    write_table(pa.table({name: [row[name] for row in rows] for name in names}), tmp_path / "log.parquet")
+    found = read(str(tmp_path / "log.parquet"))
+    assert sum(each.input or 0 for each in found.values()) == sum(row["prompt_tokens"] for row in rows)
+    (tmp_path / "cut.parquet").write_bytes((tmp_path / "log.parquet").read_bytes()[:-40])
+    reading = Reading(files=[tmp_path / "cut.parquet"])
+    assert list(reading.requests()) == []
+    assert reading.problems.counts == {"damaged Parquet": 1}
