@@ -157,7 +157,7 @@ class LargePayload:
     def _pass_on(self, found: re.Match[bytes]) -> None:
         self._passing = self.one_shot = True
         self._span = found.span(1)
-        self.asked = Asked(model=msgspec.json.decode(found[1], type=str))
+        self.asked = Asked(model=_model(found[1]))
         first, self._first = self._first, self._first[:_HEAD_BYTES]
         rest = first[found.end() :]
         self._scan.feed(rest)
@@ -216,8 +216,12 @@ class LargePayload:
             message = "The body names no `model`, or is no JSON object."
             self._owner.fail_body(bad_request(message, "no_model"))
         else:
-            self._file.flush()
-            self._map = mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ)
+            try:
+                self._file.flush()
+                self._map = mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ)
+            except OSError:
+                self._no_room()
+                return
             self._span = span
             if span is not None:
                 self.asked = Asked(model=_model(self._map[slice(*span)]))

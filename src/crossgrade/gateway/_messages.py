@@ -24,7 +24,6 @@ Reason = Literal[
     "fallback",
     "unknown_fact",
     "too_long",
-    "header",
     "direct",
     "shadow",
     "none",

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from crossgrade.gateway._messages import RequestRecord
 from crossgrade.gateway.settings import Target
-from crossgrade.telemetry import METRICS, Cell, Delta, Meter, observe
+from crossgrade.telemetry import METRICS, Delta, Meter, observe
 
 _DURATION = METRICS["gen_ai.server.request.duration"].bounds
 _FIRST_TOKEN = METRICS["gen_ai.server.time_to_first_token"].bounds
@@ -104,10 +104,6 @@ class Metrics:
     def set(self, name: str, *labels: str, value: float) -> None:
         """Set a gauge of this worker; the label `crossgrade.worker` is given, the others follow it."""
         self._meter.set(name, self._worker, *labels, value=value)
-
-    def cell(self, name: str, *labels: str) -> Cell:
-        """Return the cell of a counter, to add to it without a look-up."""
-        return self._meter.cell(name, *labels)
 
     def take(self) -> list[Delta]:
         """Return what was counted since the last call."""

@@ -11,7 +11,7 @@ from crossgrade.gateway._head import Endpoint, Request
 from crossgrade.gateway._messages import DENIED, Outcome
 from crossgrade.gateway._routes import Plan, Routes
 from crossgrade.gateway._server import ClientConnection
-from crossgrade.identity import Principal
+from crossgrade.identity import Principal, is_subject
 
 _TEXT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
 _NO_STORE = b"cache-control: no-store\r\n"
@@ -86,10 +86,12 @@ class Pages:
             )
         elif endpoint.name == "models":
             _send(client, 200, _models(world, principal), head)
-        elif endpoint.name == "metrics":
-            _Later(client, head).metrics(self._desk)
-        else:
+        elif endpoint.name == "feedback":
             self._feedback(world, client, request, principal, head)
+        elif principal.routes or principal.tenant is not None or is_subject(principal.id):
+            client.refuse(_NOT_THEIRS)
+        else:
+            _Later(client, head).metrics(self._desk)
 
     def _feedback(
         self, world: World, client: ClientConnection, request: Request, principal: Principal, head: bytes
@@ -160,6 +162,11 @@ class _Later:
         """Do nothing: what is written is small."""
 
 
+_NOT_THEIRS = Problem(
+    status=403,
+    message="Metrics are of all callers: they are for keys that are bound to no route and no tenant.",
+    code="metrics_denied",
+)
 _DENIED = Problem(
     status=403,
     message="The response was given to another caller; its own key, or one of its team, may report on it.",

@@ -171,7 +171,12 @@ class ParsedPayload:
         if self._forced(target):
             reader = ForcedCallReader(reader)
         return StreamTranslator(
-            reader, self._client, inbound, id=_answer_id(self._client), created=int(time.time())
+            reader,
+            self._client,
+            inbound,
+            id=_answer_id(self._client),
+            created=int(time.time()),
+            says_failure=False,  # the exchange does
         )
 
     def whole(self, target: TargetState, body: bytes) -> bytes:

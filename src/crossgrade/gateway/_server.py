@@ -401,7 +401,7 @@ class ClientConnection(asyncio.Protocol):
         self._feed(request.without_upgrade() + rest)
 
     def _malformed(self) -> None:
-        """Answer bytes that are no HTTP; what was asked before them is still answered."""
+        """Answer bytes that are no HTTP; a request that is being answered still gets its answer."""
         current = self._current
         self._incoming = None
         if current is None or not current.complete:

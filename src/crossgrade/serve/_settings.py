@@ -11,6 +11,9 @@ from crossgrade.gateway import GatewaySettings, Target
 from crossgrade.project import Project
 from crossgrade.wire import Host, host_named
 
+ADMIN_KEY_ENV = "CROSSGRADE_ADMIN_KEY"
+"""The variable that holds the admin API's key; without it there is no admin API."""
+
 LOCAL_KEY_ENV = "CROSSGRADE_LOCAL_KEY"
 """The variable that holds the key of the local model servers, fresh with every start of `serve`."""
 

@@ -8,6 +8,9 @@ from crossgrade.wire.deltas import Counted, Delta, Finished, Reader, broken_off
 from crossgrade.wire.inbound import InboundRequest
 from crossgrade.wire.render import error_words
 
+LONGEST_STREAM = 64 << 20
+"""So long may a stream be: some clients are told at its end, once more, all that it held."""
+
 
 class StreamTranslator:
     """Turns an upstream's bytes into a client's events as they come, wherever they are split.
@@ -15,7 +18,8 @@ class StreamTranslator:
     `reader` reads the upstream's API (`FLAVOURS[…].reader(request)`, of the request as sent),
     `client` is the API to write. Feed what comes and send on what is returned; after the
     upstream's last byte call `end`. A stream that fails, or stops before its end, ends in an
-    error event and never in the client's terminal marker; nothing is raised.
+    error event (unless `says_failure` is off: somebody else says it) and never in the client's
+    terminal marker; nothing is raised.
     """
 
     def __init__(
@@ -26,6 +30,7 @@ class StreamTranslator:
         *,
         id: str,  # noqa: A002  # the field's name in every API
         created: int,
+        says_failure: bool = True,
     ) -> None:
         self.done = False
         """Whether the last event was returned: nothing that comes after is read."""
@@ -37,12 +42,17 @@ class StreamTranslator:
         self.finish_reason: str | None = None
         self._reader = reader
         self._events = SseReader()
+        self._size = 0
+        self._says_failure = says_failure
         self._writer = CLIENTS[client].writer(inbound, id, created)
 
     def feed(self, chunk: bytes) -> bytes:
         """Take the upstream's next bytes and return the client's events that they complete."""
         written: list[bytes] = []
+        self._size += len(chunk)
         try:
+            if self._size > LONGEST_STREAM:
+                raise UpstreamError(f"the stream is longer than {LONGEST_STREAM} bytes")
             for event in () if self.done else self._events.feed(chunk):
                 written += [self._take(delta) for delta in self._reader.read(event)]
                 if self._reader.done:
@@ -83,5 +93,7 @@ class StreamTranslator:
     def _fail(self, error: ProviderError) -> bytes:
         self.done = True
         self.failure = error
+        if not self._says_failure:
+            return b""
         status, code = error_words(error)
         return self._writer.error(status, error.message, None, code)

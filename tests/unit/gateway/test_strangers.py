@@ -4,10 +4,12 @@ import json
 import socket
 import time
 from base64 import urlsafe_b64encode
+from datetime import UTC, datetime
 
 import pytest
 
 from crossgrade.domain import TierRule, TokenIssuer
+from crossgrade.identity import KeyRecord, Keyring, KeySecret, new_key
 from crossgrade.testing import FakeProvider, Reply
 
 HEAD = b"HEAD /health/liveliness HTTP/1.1\r\nhost: a\r\n\r\n"
@@ -159,3 +161,29 @@ def test_a_token_is_not_called_an_unknown_key_while_its_issuers_keys_are_not_the
     with run([make.target(fake)], open_on_loopback=False, issuers=(issuer,)) as world:
         answer = world.post(make.chat(), authorization=f"Bearer {token}")
         assert (answer.status, answer.code) == (503, "issuer_keys")
+
+
+@pytest.mark.parametrize("model", [b"\xff", b"a\nb", b"a\x00"])
+def test_a_large_body_whose_model_is_no_text_is_refused_with_words(world, model):
+    body = b'{"model":"' + model + b'","messages":"' + b"x" * 2_000_000 + b'"}'
+    answer = world.post(body)
+    assert (answer.status, answer.code) == (400, "no_model")
+
+
+@pytest.mark.parametrize(
+    ("who", "status"),
+    [
+        ({}, 200),
+        ({"team": "blue", "tier": "gold", "segment": "de"}, 200),
+        ({"routes": ("support",)}, 403),
+        ({"tenant": "acme"}, 403),
+    ],
+)
+def test_who_may_use_a_part_of_the_gateway_does_not_see_the_numbers_of_all(run, make, fake, who, status):
+    key = new_key()
+    now = datetime.now(UTC)
+    secret = KeySecret(digest=key.digest, created_at=now)
+    record = KeyRecord(id=key.id, name="app", secrets=(secret,), created_at=now, **who)
+    with run([make.target(fake)], open_on_loopback=False, key=key.text) as world:
+        world.worker.gateway.keys = Keyring([record])
+        assert world.get("/metrics").status == status

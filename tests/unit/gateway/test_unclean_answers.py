@@ -91,6 +91,12 @@ def test_an_error_in_a_stream_is_quoted_without_the_key(served):
     assert KEY.encode() not in answer.body
 
 
+def test_a_translated_stream_that_fails_says_so_once(served):
+    answer = served.post(saying("busy in a stream", stream=True, max_tokens=9), "/v1/messages")
+    assert answer.body.count(b"event: error") == 1
+    assert b"no room for the project of ***" in answer.body
+
+
 def test_an_error_without_end_is_not_waited_for(served):
     answer = served.post(saying("an error without end"))
     assert answer.status == 502

@@ -333,3 +333,21 @@ def test_chunks_come_in_the_documented_order() -> None:
         "usage",
     ]
     assert told[-2]["choices"][0]["finish_reason"] == "tool_calls"
+
+
+def test_a_stream_without_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What its client is told at the end has to be kept until then."""
+    monkeypatch.setattr("crossgrade.wire._translation.LONGEST_STREAM", 1_000)
+    one = translator("openai", "openai-responses")
+    event = b'data: {"choices":[{"index":0,"delta":{"content":"word"}}]}\n\n'
+    for _ in range(30):
+        one.feed(event)
+    assert one.done
+    assert "longer than" in str(one.failure)
+
+
+def test_who_says_a_failure_elsewhere_gets_no_event_of_it() -> None:
+    reader = FLAVOURS["openai"].reader(REQUEST)
+    one = StreamTranslator(reader, "anthropic", INBOUND, id="msg_1", created=1, says_failure=False)
+    assert one.feed(b'data: {"error":{"message":"busy"}}\n\n') == b""
+    assert "busy" in str(one.failure)
