@@ -18,38 +18,47 @@ LOCAL = Principal(id="local")
 _LONGEST_FACT = 200
 _LOOPBACK = re.compile(rb"(?:[a-z]+://)?(?:localhost|127(?:\.\d{1,3}){3}|\[::1\])(?::\d+)?", re.IGNORECASE)
 
+_FORWARDED = frozenset((b"forwarded", b"via", b"x-forwarded-for", b"x-forwarded-host", b"x-real-ip"))
+"""Headers of proxies: whoever asks is then not on this machine."""
+
 
 def token_of(headers: dict[bytes, bytes]) -> bytes | None:
     """Return the key or access token that a request carries; raises AccessError for two different ones."""
-    bearer = headers.get(b"authorization")
-    other = headers.get(b"x-api-key") or headers.get(b"api-key")
+    bearer, other, third = headers.get(b"authorization"), headers.get(b"x-api-key"), headers.get(b"api-key")
+    if other is None:
+        other = third
+    elif third is not None and third != other:
+        raise _ambiguous()
     if bearer is None:
         return other
     scheme, _, token = bearer.partition(b" ")
     token = token.strip()
     if other is not None and other != token:
-        raise AccessError(
-            "The request carries two different keys: send one, in one header.",
-            reason="ambiguous_key",
-            status=400,
-        )
+        raise _ambiguous()
     return token if scheme.lower() == b"bearer" else None
+
+
+def _ambiguous() -> AccessError:
+    message = "The request carries two different keys: send one, in one header."
+    return AccessError(message, reason="ambiguous_key", status=400)
 
 
 def loopback_problem(headers: dict[bytes, bytes]) -> Problem | None:
     """Return why a request without a key is refused although the server is open on loopback.
 
     A web page must not spend the user's money through their own browser: the names by which the
-    server was called, and the page that called, have to be loopback too.
+    server was called, and the page that called, have to be loopback too. Nor must a proxy on this
+    machine open the door to all of its visitors.
     """
     origin = headers.get(b"origin")
     host = headers.get(b"host", b"localhost")
-    if _LOOPBACK.fullmatch(host) and (origin is None or _LOOPBACK.fullmatch(origin)):
+    is_local = _LOOPBACK.fullmatch(host) and (origin is None or _LOOPBACK.fullmatch(origin))
+    if is_local and _FORWARDED.isdisjoint(headers):
         return None
     return Problem(
         status=403,
         code="not_loopback",
-        message="Without a key this server answers only what is called by a loopback name.",
+        message="Without a key this server answers only calls by a loopback name, and through no proxy.",
     )
 
 

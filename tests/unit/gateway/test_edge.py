@@ -350,6 +350,7 @@ def test_more_connections_than_allowed_are_turned_away(run, make, fake):
 def test_a_web_page_cannot_use_an_open_server(world):
     assert world.raw(WHOLE.replace(b"localhost", b"evil.example")).code == "not_loopback"
     assert world.raw(_post(b"origin: https://evil.example\r\n")).code == "not_loopback"
+    assert world.raw(_post(b"x-forwarded-for: 198.51.100.7\r\n")).code == "not_loopback"
     assert world.raw(_post(b"origin: http://localhost:3000\r\n")).status == 200
 
 

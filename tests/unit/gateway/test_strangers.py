@@ -142,6 +142,20 @@ def test_a_request_that_cannot_be_written_ends_at_once_and_is_no_fault_of_the_ta
     assert "a request could not be written" in reported[0]["message"]
 
 
+@pytest.mark.parametrize(
+    ("headers", "code"),
+    [
+        ({"x_api_key": "sk-one", "api_key": "sk-two"}, "ambiguous_key"),
+        ({"x_api_key": "sk-one", "authorization": "Bearer sk-two"}, "ambiguous_key"),
+        ({"api_key": "sk-one", "authorization": "Basic sk-one"}, "no_key"),
+        ({"x_api_key": "sk-one", "api_key": "sk-one", "authorization": "Bearer sk-one"}, "key_unknown"),
+    ],
+)
+def test_two_different_keys_are_refused_in_whatever_headers(run, make, fake, headers, code):
+    with run([make.target(fake)], open_on_loopback=False) as world:
+        assert world.post(make.chat(), **headers).code == code
+
+
 def test_a_flood_of_strangers_does_not_fill_the_log(run, make, fake, monkeypatch):
     monkeypatch.setattr("crossgrade.gateway._gateway._MOST_REFUSALS", 5)
     with run([make.target(fake)], open_on_loopback=False) as world:
