@@ -20,7 +20,7 @@ from crossgrade.watch._conditions import Broken, broken_conditions, changed_vers
 from crossgrade.watch._labels import awaited, read_labels, record_labels, write_labels
 from crossgrade.watch._monitor import Monitor
 from crossgrade.watch._outcomes import audit_outcomes, outcome_digest
-from crossgrade.watch._scoring import judge_of, live_sample, score_pairs
+from crossgrade.watch._scoring import judge_of, live_sample, needs_target, score_pairs
 from crossgrade.watch._stepping import alarms_about, raise_alarm, step_back
 from crossgrade.watch._webhook import deliver
 
@@ -91,7 +91,8 @@ def look(
         _step_back_again(store, found)
         watched = list(_watched(project, found))
         if label_file is not None:
-            _exchange_labels(store, label_file, watched, watching.label_share, found)
+            asked = [each for each in watched if _asks_people(project, each.workload)]
+            _exchange_labels(store, label_file, asked, watching.label_share, found)
         for each in watched:
             try:
                 _RouteLook(project, each, environ, found).look()
@@ -276,6 +277,13 @@ def _standing(monitor: Monitor, route: Route, why_not: str | None) -> Standing:
         e_change_at=monitor.detector.threshold,
         valid_until=route.valid_until,
         reason=None if monitor.speaks else why_not or "nothing was scored yet",
+    )
+
+
+def _asks_people(project: Project, workload: Workload | None) -> bool:
+    """Tell whether people's scores count for a workload: its own scorer leaves room for none."""
+    return workload is not None and (
+        needs_target(workload) is not None or judge_of(project, workload) is not None
     )
 
 

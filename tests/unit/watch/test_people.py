@@ -64,6 +64,15 @@ def test_the_file_is_blind(unmeasured: Site, tmp_path: Path) -> None:
     assert rows[0]["request"] == "system: Be brief.\n\nuser: Which city?"
 
 
+def test_nobody_is_asked_where_a_scorer_needs_nobody(site: Site, tmp_path: Path) -> None:
+    site.write(watch="{label_share: 1}")
+    verdict = site.apply()
+    site.see(verdict, [(GOOD, GOOD)] * 5)
+    found = site.look(label_file=tmp_path / "labels.csv")
+    assert (found.waiting, read(tmp_path / "labels.csv")) == (0, [])
+    assert [each.by for each in found.standings] == ["scorer"]
+
+
 def test_only_the_drawn_share_is_put_before_people(site: Site, tmp_path: Path) -> None:
     site.write(scorer="\n      kind: exact", watch="{label_share: 0.2}")
     verdict = site.apply()
