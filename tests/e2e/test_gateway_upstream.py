@@ -182,3 +182,39 @@ def test_the_upstream_sees_its_own_key_and_nothing_of_the_clients(
     assert f"authorization: bearer {KEY}" in head
     assert gateway.key.lower() not in head
     assert not re.search("x-crossgrade|x-forwarded|cookie", head)
+
+
+REDIRECTS = ("301 Moved Permanently", "302 Found", "307 Temporary Redirect", "308 Permanent Redirect")
+
+
+@pytest.fixture(scope="module")
+def redirecting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Served, RawUpstream]]:
+    """A gateway whose provider redirects to another host, and that host."""
+    with RawUpstream({name: [json_answer(completion())] for name in REDIRECTS}) as elsewhere:
+        head = f"Location: {elsewhere.base_url}/chat/completions\r\nContent-Length: 0\r\n\r\n"
+        with RawUpstream({name: [f"HTTP/1.1 {name}\r\n{head}".encode()] for name in REDIRECTS}) as first:
+            model = {
+                "provider": "openai-compatible", "model": "m", "base_url": first.base_url,
+                "api_key_env": "UPSTREAM_KEY",
+            }  # fmt: skip
+            names = [f"m{number}" for number in range(len(REDIRECTS))]
+            config = {
+                "models": {name: dict(model) for name in names},
+                "routes": {f"r{name}": {"incumbent": name, "attempts": 1} for name in names},
+            }
+            folder = tmp_path_factory.mktemp("redirect")
+            with serving(folder, config, environ={"UPSTREAM_KEY": KEY}) as served:
+                yield served, elsewhere
+                assert len(first.requests) == 4 * len(REDIRECTS)
+
+
+@pytest.mark.parametrize(("route", "status"), [*enumerate(REDIRECTS)])
+def test_no_redirect_is_followed(redirecting: tuple[Served, RawUpstream], route: int, status: str) -> None:
+    """Neither the key nor the prompt reaches another host, whatever the provider says."""
+    gateway, elsewhere = redirecting
+    for stream in (False, True) * 2:
+        answered, headers, body = ask(gateway, route, status, stream=stream)
+        assert answered == 502
+        assert "location" not in headers
+        assert elsewhere.base_url.encode() not in body
+    assert elsewhere.requests == []
