@@ -9,6 +9,7 @@ import pytest
 import crossgrade.project
 from crossgrade.testing import Fault, ReceivedRequest, Reply
 from tests.e2e.driving import CommandLine, Project, Script
+from tests.unit.longcontext import conftest
 from tests.unit.longcontext.conftest import answer
 
 QUICK = (
@@ -25,6 +26,7 @@ QUICK = (
     "--yes",
 )
 HOLDS = 5_000
+tokenizer_file = conftest.tokenizer_file
 
 
 def reads(request: ReceivedRequest) -> Reply | Fault:
@@ -154,3 +156,37 @@ def test_explain(cli: CommandLine, folder: Path) -> None:
     cli.fails("probe", "explain", seen="which model")
     for lengths in ("many", "1", "999999999999", "-4"):
         cli.fails("probe", "explain", "llama-4-scout", "--lengths", lengths, seen="length")
+
+
+def test_ruler(cli: CommandLine, reading: Project, script: dict[str, Script], tokenizer_file: Path) -> None:
+    def finds(request: ReceivedRequest) -> Reply | Fault:
+        return Reply(" ".join(re.findall(r"is: (\S+)\.\n", request.prompt)), input_tokens=9)
+
+    script["new-model"] = finds
+    run = (
+        "probe",
+        "ruler",
+        "new",
+        "--documents",
+        "notes.txt",
+        "--tokenizer",
+        tokenizer_file,
+        "--samples",
+        "2",
+    )
+    run += ("--lengths", "2048,1024", "--tasks", "niah_single_2,niah_multiquery", "--yes")
+    assert json.loads(cli.succeeds(*run, "--dry-run", "--json").out)["estimate"]["calls"] == 8
+    assert not reading.fake.requests
+    ran = cli.succeeds(*run)
+    assert re.search(r"niah_multiquery +100\.0 +100\.0", ran.out)
+    assert "effective length 2k by RULER's rule" in ran.out
+    scores = re.search(r"scores for `probe ruler-table`: (\S+)", ran.err)[1]
+    assert re.search(r"new +- +at least 2k +100\.0", cli.succeeds("probe", "ruler-table", scores).out)
+    asked = len(reading.fake.requests)
+    probe_id = Path(scores).stem
+    again = json.loads(cli.succeeds(*run, "--resume", probe_id, "--json").out)["ruler"]
+    assert (len(reading.fake.requests), again["row"]["effective_tokens"]) == (asked, 2048)
+    cli.fails(*run, "--resume", probe_id, "--seed", "1", seen="begun with other settings")
+    cli.fails(*run, "--tasks", "qa_1", seen="there is no task 'qa_1' here")
+    cli.fails("probe", "ruler", "new", "--yes", seen="no tokenizer is known for this model")
+    cli.fails(*run, "--lengths", "60", seen="tokens are too few")

@@ -19,12 +19,15 @@ from crossgrade.longcontext._questions import (
 )
 from crossgrade.longcontext._result import Certificate, ProbeResult, RungReport, Spent
 from crossgrade.longcontext._ruler import RulerRow, ruler_table
+from crossgrade.longcontext._ruler_run import RulerCell, RulerResult, run_ruler
+from crossgrade.longcontext._ruler_tasks import RULER_TASKS, RulerMaker, RulerSample
 from crossgrade.longcontext._search import EffectiveLength, LengthSearch, Rung, ladder
 from crossgrade.longcontext._tokenizers import Tokenizer, bytes_tokenizer, read_tokenizer
 
 __all__ = [
     "DEFAULT_KINDS",
     "KINDS",
+    "RULER_TASKS",
     "Asker",
     "Certificate",
     "Document",
@@ -40,7 +43,11 @@ __all__ = [
     "Prompt",
     "Question",
     "QuestionMaker",
+    "RulerCell",
+    "RulerMaker",
+    "RulerResult",
     "RulerRow",
+    "RulerSample",
     "Rung",
     "RungReport",
     "Spent",
@@ -59,6 +66,7 @@ __all__ = [
     "read_tokenizer",
     "render_probe",
     "ruler_table",
+    "run_ruler",
     "score_answer",
     "synthetic_documents",
     "tokens_words",

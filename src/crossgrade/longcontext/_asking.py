@@ -26,7 +26,8 @@ _STATUS = "/proc/{}/status"
 class Asker:
     """Asks one offer; every call has a key, and a key is never paid for twice.
 
-    `pause_s` is waited after a first failure that may pass, twice that after a second.
+    `answer_begins` ends a raw text prompt, of which there is one with `text`. `pause_s` is waited after a
+    first failure that may pass, twice that after a second.
     """
 
     offer: Offer
@@ -38,11 +39,14 @@ class Asker:
     text: bool
     on_call: Callable[[Spent], None]
     spent: Spent
+    answer_begins: str = "ANSWER:"
     pause_s: float = _PAUSE_S
     failed: int = 0
 
-    async def ask(self, key: str, prompt: str) -> Call:
+    async def ask(self, key: str, prompt: str, *, max_output_tokens: int | None = None) -> Call:
         """Return the answer to a prompt, recorded or new; a refusal for its length is one too.
+
+        `max_output_tokens` replaces the usual number for this call.
 
         A call that fails for another reason has no answer, is not written down, and is asked again
         when the probe goes on. Raises BudgetExceededError before a call that might cost too much, and
@@ -51,18 +55,18 @@ class Asker:
         call = self.journal.find(key, prompt)
         if call is None:
             self._check_budget(prompt)
-            call = await self._ask(key, prompt)
+            call = await self._ask(key, prompt, max_output_tokens or self.max_output_tokens)
             if call.error is None or is_too_long(call):
                 self.journal.add(call)
         self._count(call)
         return call
 
-    async def _ask(self, key: str, prompt: str) -> Call:
+    async def _ask(self, key: str, prompt: str, most: int) -> Call:
         request = ModelRequest(
             model=self.offer.model,
             messages=() if self.text else (Message(role="user", content=prompt),),
-            text=f"{prompt}ANSWER:" if self.text else None,
-            settings=GenerationSettings(max_output_tokens=self.max_output_tokens),
+            text=f"{prompt}{self.answer_begins}" if self.text else None,
+            settings=GenerationSettings(max_output_tokens=most),
         )
         for attempt in range(1, _TRIES + 1):
             try:

@@ -302,6 +302,8 @@ def score_answer(question: Question, answer: str) -> float:
 def read_pairs(path: Path) -> tuple[Question, ...]:
     """Read the user's own pairs: JSONL rows of `question`, `answer` and the `passage` that holds it.
 
+    A `passage` may be a list of passages that hold it together, in the order of the documents.
+
     Raises DataError with the line of a row that is none.
     """
     try:
@@ -314,17 +316,17 @@ def read_pairs(path: Path) -> tuple[Question, ...]:
             continue
         try:
             row = json.loads(line)
-            question, answer, passage = (
-                plain(str(row[key])).strip() for key in ("question", "answer", "passage")
-            )
+            question, answer = (plain(str(row[key])).strip() for key in ("question", "answer"))
+            held = row["passage"] if isinstance(row["passage"], list) else [row["passage"]]
+            passages = [plain(str(each)).strip() for each in held]
         except (ValueError, RecursionError, KeyError, TypeError) as error:
             raise DataError(
                 "a row of pairs is a JSON object with `question`, `answer` and `passage`",
                 file=path,
                 line=number,
             ) from error
-        if not (question and answer and passage):
+        if not (question and answer and passages and all(passages)):
             raise DataError("question, answer and passage must not be empty", file=path, line=number)
-        start = passage if passage[0].isalnum() else f"Passage: {passage}"
-        pairs.append(Question(kind="pairs", text=question, gold=(start + "\n",), answers=(answer,)))
+        gold = tuple((each if each[0].isalnum() else f"Passage: {each}") + "\n" for each in passages)
+        pairs.append(Question(kind="pairs", text=question, gold=gold, answers=(answer,)))
     return tuple(pairs)

@@ -58,7 +58,8 @@ def ruler_table(path: Path, *, bar: float = BAR) -> tuple[RulerRow, ...]:
     except csv.Error as error:
         raise DataError(f"this is no CSV: {error}", file=path, line=reader.line_num) from error
     return tuple(
-        _row(model, dict(sorted(each.items())), claims.get(model), bar) for model, each in scores.items()
+        ruler_row(model, dict(sorted(each.items())), claims.get(model), bar=bar)
+        for model, each in scores.items()
     )
 
 
@@ -86,7 +87,10 @@ def _take(
         claims[row["model"]] = row["claimed"]
 
 
-def _row(model: str, scores: dict[int, float], claimed: str | None, bar: float) -> RulerRow:
+def ruler_row(
+    model: str, scores: dict[int, float], claimed: str | None = None, *, bar: float = BAR
+) -> RulerRow:
+    """Return RULER's averages and effective length of scores (0 to 100) by rising length."""
     values = list(scores.values())
     weights = range(1, len(values) + 1)
     total = sum(weights)

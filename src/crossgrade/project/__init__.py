@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from crossgrade.project._probing import ProbePlan, plan_probe, run_probe
     from crossgrade.project._results import decide_results
     from crossgrade.project._routing import Publication, RouteState, Routing
+    from crossgrade.project._ruler import measure_ruler, ruler_cost, ruler_tasks
     from crossgrade.project._traffic import (
         Created,
         Forgotten,
@@ -39,9 +40,12 @@ __all__ = [
     "decide_results",
     "forget_subject",
     "label_workload",
+    "measure_ruler",
     "onboard",
     "plan_probe",
     "reveal_workload",
+    "ruler_cost",
+    "ruler_tasks",
     "run_probe",
     "saving_of",
     "subject_key",
@@ -52,6 +56,7 @@ _LATE = {
     **dict.fromkeys(("Onboarded", "onboard"), "_onboarding"),
     **dict.fromkeys(("ProbePlan", "plan_probe", "run_probe"), "_probing"),
     "decide_results": "_results",
+    **dict.fromkeys(("measure_ruler", "ruler_cost", "ruler_tasks"), "_ruler"),
     **dict.fromkeys(("Publication", "RouteState", "Routing"), "_routing"),
     **dict.fromkeys(
         (

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 OnProgress = Callable[[str, str, int, Spent], None]
 """Gets the probe's id, its phase, a length or number, and what was spent."""
 MAX_OUTPUT_TOKENS = 64
+_MOST_ANSWER_TOKENS = 128
 _SYNTHETIC_CHARACTERS_PER_TOKEN = 6
 _MOST_SYNTHETIC = 40_000_000
 
@@ -159,22 +160,17 @@ def run_probe(
     """
     import anyio
 
-    probe_id = resume or f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
-    path = plan.folder / f"{_checked(probe_id)}.jsonl"
-    if resume and not path.exists():
-        raise UsageError(
-            f"there is no probe {resume!r} in {plan.folder}", hint="leave `--resume` out to begin one"
-        )
+    probe_id, journal = journal_of(plan, resume)
     pool = Pool(plan.documents, plan.tokenizer, seed=plan.settings.seed)
-    with Journal(path, plan.digest) as journal:
+    with journal:
 
         async def probe() -> ProbeResult:
-            async with _open(plan, project.config.root, environ) as provider:
+            async with open_offer(plan, project.config.root, environ) as provider:
                 return await Probe(
                     probe_id,
                     plan.settings,
                     pool,
-                    _asker(plan, provider, journal, max_cost_usd),
+                    asker_of(plan, provider, journal, max_cost_usd),
                     documents=len(plan.documents),
                     now=datetime.now(UTC),
                     pairs=plan.pairs,
@@ -182,21 +178,40 @@ def run_probe(
                 ).run()
 
         result = anyio.run(probe)
+    path = journal.path
     path.with_suffix(".json").write_bytes(msgspec.json.format(msgspec.json.encode(result), indent=2) + b"\n")
     path.with_suffix(".html").write_text(render_probe(result), encoding="utf-8")
     return result
 
 
-def _open(plan: ProbePlan, root: Path, environ: Mapping[str, str]) -> "AbstractAsyncContextManager[Provider]":
+def journal_of(plan: ProbePlan, resume: str | None, *, kind: str = "") -> tuple[str, Journal]:
+    """Return an id and its open journal: a new one, or that of the probe to go on with.
+
+    `kind` is what must be the same besides the plan. Raises UsageError for an id that there is not.
+    """
+    probe_id = resume or f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+    path = plan.folder / f"{_checked(probe_id)}.jsonl"
+    if resume and not path.exists():
+        raise UsageError(
+            f"there is no probe {resume!r} in {plan.folder}", hint="leave `--resume` out to begin one"
+        )
+    return probe_id, Journal(path, digest(kind + plan.digest) if kind else plan.digest)
+
+
+def open_offer(
+    plan: ProbePlan, root: Path, environ: Mapping[str, str]
+) -> "AbstractAsyncContextManager[Provider]":
+    """Open the plan's offer, a local model with room for the longest prompt."""
     from crossgrade.providers import LocalSettings, open_provider
 
     longest = max(*plan.settings.lengths, plan.settings.gate_tokens or 0)
     # The prompt cache is on: the questions on one haystack share all but their end.
-    local = LocalSettings(context_tokens=longest + MAX_OUTPUT_TOKENS, cache_prompt=True)
+    local = LocalSettings(context_tokens=longest + _MOST_ANSWER_TOKENS, cache_prompt=True)
     return open_provider(plan.offer, environ=environ, measure_ttft=True, root=root, local=local)
 
 
-def _asker(plan: ProbePlan, provider: "Provider", journal: Journal, max_cost_usd: Decimal | None) -> Asker:
+def asker_of(plan: ProbePlan, provider: "Provider", journal: Journal, max_cost_usd: Decimal | None) -> Asker:
+    """Return who asks the open offer, recalls and pays."""
     return Asker(
         offer=plan.offer,
         provider=provider,

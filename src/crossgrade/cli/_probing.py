@@ -1,0 +1,92 @@
+"""What the subcommands of `crossgrade probe` share: progress, asking before spending, lengths."""
+
+from decimal import Decimal
+from typing import TYPE_CHECKING, TypeVar
+
+import click
+
+from crossgrade.cli._output import note, shows_progress
+from crossgrade.cli._spending import CONFIRM_ABOVE_USD
+from crossgrade.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from crossgrade.longcontext import Spent
+    from crossgrade.project._probing import OnProgress
+
+SCHEMA_VERSION = 1
+_Result = TypeVar("_Result")
+
+
+def followed(*, offer_timeout: float, run: "Callable[[OnProgress], _Result]") -> "_Result":
+    """Run a probe, tell how it goes, and say how to go on where it stops early."""
+    from crossgrade.cli._interrupt import ends_at_second_interrupt
+
+    probe_ids: set[str] = set()
+    shown = ["", 0]
+    with ends_at_second_interrupt(offer_timeout) as arm:
+
+        def on_progress(probe_id: str, phase: str, at: int, spent: "Spent") -> None:
+            if not probe_ids:
+                arm()
+            probe_ids.add(probe_id)
+            line = (
+                f"{phase} {at:,}: {spent.calls:,} calls, {spent.input_tokens:,} tokens, "
+                f"{dollars(spent.cost_usd)}"
+            )
+            if shows_progress():
+                click.echo(f"\r\x1b[K{line}", err=True, nl=False)
+            elif [phase, at] != shown and phase != "gold passages alone":
+                note(line)
+            shown[:] = [phase, at]
+
+        try:
+            return run(on_progress)
+        except BaseException:
+            for probe_id in probe_ids:
+                note(f"\ngo on where it stopped: the same command with --resume {probe_id}")
+            raise
+        finally:
+            if shows_progress():
+                click.echo("", err=True)
+
+
+def confirm(dear: Decimal | None, *, go_on: bool) -> None:
+    """Ask before a probe that may be dear; raises UsageError where nobody can be asked."""
+    import sys
+
+    if go_on or dear is None or dear <= CONFIRM_ABOVE_USD:
+        return
+    if not sys.stdin.isatty():
+        raise UsageError(
+            f"the probe may cost up to ${dear:.2f}, and there is no terminal to ask at",
+            hint="add `--max-cost USD`, or `--yes`",
+        )
+    click.confirm(f"The probe may cost up to ${dear:.2f}. Go on?", abort=True, err=True)
+
+
+def dollars(value: Decimal | None) -> str:
+    """Write an amount, or that it is unknown."""
+    return "cost unknown" if value is None else f"${value:.4f}"
+
+
+def lengths(text: str) -> list[int]:
+    """Read lengths in tokens such as 4096, 128k and 1M; raises UsageError."""
+    found = []
+    for part in text.split(","):
+        word = part.strip().lower()
+        scale = {"k": 1_000, "m": 1_000_000}.get(word[-1:], 1)
+        digits = word if scale == 1 else word[:-1]
+        if not digits.isdecimal() or len(digits) > 12:
+            raise UsageError(f"{part!r} is no length", hint="write 4096, 128k or 1M, separated by commas")
+        found.append(int(digits) * scale)
+    return found
+
+
+def binary(tokens: int) -> str:
+    """Write a length in tokens as people do: 4k are 4,096."""
+    for unit, size in (("M", 2**20), ("k", 2**10)):
+        if tokens >= size and tokens % size == 0:
+            return f"{tokens // size}{unit}"
+    return f"{tokens:,}"

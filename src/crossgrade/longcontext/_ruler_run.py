@@ -1,0 +1,106 @@
+"""RULER as a run: every task at every length, its scores, averages and effective length."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from crossgrade.errors import BudgetExceededError
+from crossgrade.longcontext._asking import Asker, is_too_long
+from crossgrade.longcontext._result import Spent
+from crossgrade.longcontext._ruler import RulerRow, ruler_row
+from crossgrade.longcontext._ruler_tasks import RulerMaker
+from crossgrade.stats import Proportion, proportion_interval
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RulerCell:
+    """One task at one length: the mean score (a share) with its interval; `failures` count as 0."""
+
+    task: str
+    tokens: int
+    share: Proportion
+    failures: int
+    refused: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RulerResult:
+    """A run of RULER's tasks. `row` is over the lengths at which every task was asked, None without any."""
+
+    probe_id: str
+    offer: str
+    measured_at: datetime
+    samples: int
+    tokenizer: str
+    model: str | None
+    runtime: str | None
+    cells: tuple[RulerCell, ...]
+    row: RulerRow | None
+    reason: str | None
+    spent: Spent
+
+
+async def run_ruler(
+    maker: RulerMaker,
+    asker: Asker,
+    *,
+    probe_id: str,
+    lengths: Sequence[int],
+    tasks: Sequence[str],
+    samples: int,
+    now: datetime,
+    on_progress: Callable[[str, int, Spent], None] = lambda *_: None,
+) -> RulerResult:
+    """Ask `samples` of each task at each length, from short to long; raises a ProviderError that stays.
+
+    As in RULER a length holds the tokens to answer with too. A refused length ends its task there.
+    """
+    cells: list[RulerCell] = []
+    reason, model, runtime = None, None, None
+    try:
+        for tokens in lengths:
+            for task in tasks:
+                scores: list[float] = []
+                failures, refused = 0, False
+                for number in range(samples):
+                    on_progress(f"ruler {task}", tokens, asker.spent)
+                    sample = maker.make(task, tokens - maker.answer_tokens(task), number)
+                    call = await asker.ask(
+                        f"ruler-{tokens}-{task}-{number}",
+                        sample.prompt,
+                        max_output_tokens=sample.max_output_tokens,
+                    )
+                    model, runtime = call.model or model, call.runtime or runtime
+                    failures += call.error is not None
+                    refused = is_too_long(call)
+                    scores.append(0.0 if call.text is None else sample.score(call.text))
+                    if refused:
+                        break
+                share = proportion_interval(sum(scores), len(scores))
+                cells.append(
+                    RulerCell(task=task, tokens=tokens, share=share, failures=failures, refused=refused)
+                )
+    except BudgetExceededError as error:
+        reason = error.message
+    return RulerResult(
+        probe_id=probe_id,
+        offer=asker.offer.name,
+        measured_at=now,
+        samples=samples,
+        tokenizer=maker.tokenizer_name,
+        model=model,
+        runtime=runtime,
+        cells=tuple(cells),
+        row=_row(asker.offer.name, cells, tasks),
+        reason=reason,
+        spent=asker.spent,
+    )
+
+
+def _row(name: str, cells: Sequence[RulerCell], tasks: Sequence[str]) -> RulerRow | None:
+    scores: dict[int, float] = {}
+    for tokens in dict.fromkeys(cell.tokens for cell in cells):
+        here = [cell.share.value or 0.0 for cell in cells if cell.tokens == tokens]
+        if len(here) == len(tasks):
+            scores[tokens] = 100 * sum(here) / len(here)
+    return ruler_row(name, scores) if scores else None
