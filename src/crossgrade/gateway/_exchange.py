@@ -15,10 +15,11 @@ from crossgrade.gateway._answers import (
     limit_problem,
     problem_event,
     unknown_model,
+    whole,
 )
 from crossgrade.gateway._attempts import Attempts
 from crossgrade.gateway._cost import DEFAULT_OUTPUT_TOKENS, Tokens, estimated_tokens
-from crossgrade.gateway._delivery import Delivery, send_whole
+from crossgrade.gateway._delivery import Delivery
 from crossgrade.gateway._failing import note_failure, provider_problem
 from crossgrade.gateway._head import Endpoint, Request
 from crossgrade.gateway._headers import passed_on, sent_on
@@ -331,8 +332,10 @@ class Exchange:
         billed = self._bill(usage, output_tokens)
         self.response_id = response_id
         self.target.breaker.succeeded()
-        self._close(self._status, billed)
-        send_whole(self.client, self._status, JSON_TYPE, body, self._lines(billed.usd))
+        client = self.client
+        client.write(whole(self._status, JSON_TYPE, body, self._lines(billed.usd) + client.closing))
+        self._close(self._status, billed)  # behind the write: the client need not wait for it
+        client.finish()
 
     def begin_long(self, length: int | None) -> Pieces | None:
         """Begin an answer that is too large to be kept, where it passes as it is."""
