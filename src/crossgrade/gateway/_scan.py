@@ -1,7 +1,7 @@
 """Finding the top-level `model` of a JSON object that is too large to be parsed, in constant memory.
 
-Nearly all of the bytes are only searched for `"model"`: inside a string a quote has
-a backslash before it, so they can only be a whole string. Whether such a string is a key of the
+Nearly all of the bytes are only searched for `"model"`: a quote inside a string has
+a backslash before it, so without one they can only be a whole string. Whether such a string is a key of the
 outermost object shows from what follows: read on to where its own object closes, and see whether
 that is the end of the body. Keys of inner objects close soon; the outermost object only once.
 """
@@ -14,6 +14,8 @@ _SPACE = re.compile(rb"[ \t\r\n]*")
 _TOKEN = re.compile(rb'["{}\[\]:,]')
 _STRING = re.compile(rb'[^"\\]*(?:\\.[^"\\]*)*', re.DOTALL)
 
+_BACKSLASH = 0x5C
+
 _SEARCH, _COLON, _VALUE, _REST, _CLOSED = range(5)
 
 
@@ -25,8 +27,8 @@ class ModelScan:
     """
 
     __slots__ = (
-        "_at", "_depth", "_escaped", "_found", "_in_string", "_is_value", "_name", "_outer", "_state",
-        "_tail", "span", "twice",
+        "_after_backslash", "_at", "_depth", "_escaped", "_found", "_in_string", "_is_value", "_name",
+        "_outer", "_state", "_tail", "span", "twice",
     )  # fmt: skip
 
     def __init__(self, at: int = 0) -> None:
@@ -34,6 +36,7 @@ class ModelScan:
         self.twice = False
         self._at = at
         self._tail = b""
+        self._after_backslash = False
         self._state = _SEARCH
         self._begin(False)
 
@@ -53,6 +56,8 @@ class ModelScan:
                 self._at -= len(self._tail)
                 data = self._tail + data
             self._tail = b""
+        else:
+            self._after_backslash = False
         base = self._at
         self._at += len(data)
         at = 0
@@ -84,11 +89,19 @@ class ModelScan:
 
     def _search(self, data: bytes, at: int) -> int:
         found = _KEY.search(data, at) if _may_hold_key(data, at) else None
+        while found is not None and self._ends_string(data, found.start()):
+            found = _KEY.search(data, found.start() + 1)
         if found is None:
-            self._tail = data[max(at, len(data) - _LONGEST_KEY + 1) :]
+            start = max(at, len(data) - _LONGEST_KEY + 1)
+            self._after_backslash = self._ends_string(data, start)
+            self._tail = data[start:]
             return len(data)
         self._begin(True)
         return found.end()
+
+    def _ends_string(self, data: bytes, at: int) -> bool:
+        """Tell whether a backslash stands before a place: a quote there is one inside a longer string."""
+        return data[at - 1] == _BACKSLASH if at else self._after_backslash
 
     def _between(self, data: bytes, at: int, base: int) -> int:
         """Read around the key's colon, or behind the close of its object."""

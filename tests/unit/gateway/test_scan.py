@@ -12,6 +12,8 @@ CASES = [
     b'{"messages":[{"role":"user","content":"say \\"model\\": \\\\"}],"model":"gpt","stream":true}',
     b'{"messages":[{"input":{"model":"opus","x":[1,{"y":"}"}]}}],"model":"gpt","tools":[{"model":1}]}',
     b'{"user":"model","model":"gpt"}',
+    b'{"say \\"model":"opus","model":"gpt"}',
+    b'{"\\"model":{"\\"model":"opus"},"model":"gpt","\\"model":"opus"}',
     b'{"model":"gpt","metadata":{"model":"other"},"role":"model"}',
     b'{"a":{"model":{"type":"string"}},"m\\u006fdel":"gp\\"t"}',
 ]
@@ -48,7 +50,8 @@ def test_a_key_given_twice_is_seen_however_the_bytes_are_split(body):
 
 
 @pytest.mark.parametrize(
-    "body", [b"{}", b"[]", b'{"a":{"model":"x"}}', b'{"role":"model"}', b'{"model":"x"', b""]
+    "body",
+    [b"{}", b"[]", b'{"a":{"model":"x"}}', b'{"role":"model"}', b'{"\\"model":"x"}', b'{"model":"x"', b""],
 )
 def test_no_span_where_there_is_no_such_key(body):
     scan = ModelScan()
