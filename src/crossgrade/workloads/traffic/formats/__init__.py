@@ -70,6 +70,9 @@ FORMATS: tuple[Format, ...] = (
 )
 TABLE = Format("table", (), tables.row)
 BY_NAME: Mapping[str, Format] = {each.name: each for each in (*FORMATS, TABLE)}
+_MOST_AROUND = 8
+"""Fields that stand beside the rows of a page at most."""
+
 _WRAPPERS = ("data", "result", "results", "rows", "logs", "observations", "runs", "records")
 
 
@@ -85,7 +88,7 @@ def unpack(value: Any) -> list[Any]:
     """Return the rows that one JSON value holds: an array's, a page's of an API, an export's spans."""
     if isinstance(value, list):
         return value
-    if not isinstance(value, dict):
+    if not isinstance(value, dict) or len(value) > _MOST_AROUND:
         return [value]
     if "resourceSpans" in value:
         return list(otel.spans(value))
@@ -93,7 +96,7 @@ def unpack(value: Any) -> list[Any]:
         return [value]
     for name in _WRAPPERS:
         inner = value.get(name)
-        if isinstance(inner, list) and len(value) <= 8 and not recognise(value):
+        if isinstance(inner, list) and not recognise(value):
             return inner
     return [value]
 
