@@ -99,8 +99,8 @@ _FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _OPTIONS = msgspec.json.Decoder(dict[str, Any] | None)
 
 
-def read_body(body: bytes) -> Asked | Problem:
-    """Parse a body, or say why it is refused."""
+def read_body(body: bytes, lower: bytes) -> Asked | Problem:
+    """Parse a body, or say why it is refused; `lower` is the same in lower case."""
     try:
         asked = _ASKED.decode(body)
     except msgspec.ValidationError as error:
@@ -112,7 +112,7 @@ def read_body(body: bytes) -> Asked | Problem:
         return bad_request(f"The body is not JSON: {what}", "invalid_json")
     except RecursionError:
         return bad_request("The body is nested too deep.", "too_deep")
-    return check_fields(body) or _utf8_problem(body) or asked
+    return check_fields(body, lower) or _utf8_problem(body) or asked
 
 
 def _utf8_problem(body: bytes) -> Problem | None:
@@ -125,13 +125,14 @@ def _utf8_problem(body: bytes) -> Problem | None:
     return None
 
 
-def model_span(body: bytes, asked: Asked) -> tuple[int, int] | Problem | None:
+def model_span(body: bytes, lower: bytes, asked: Asked) -> tuple[int, int] | Problem | None:
     """Return where the value of the top-level `model` stands in a body that was read; None: there is none.
 
+    `lower` is the body in lower case.
     The key given twice (in any spelling that some parser takes for it) is refused: client and
     provider could each mean another one.
     """
-    if body.lower().count(b'"model"') == 1 and (b"\\" not in body or _LETTERS.search(body) is None):
+    if lower.count(b'"model"') == 1 and (b"\\" not in body or _LETTERS.search(body) is None):
         at = body.find(b'"model"')
         found = _PLAIN_VALUE.match(body, at + 7) if at >= 0 else None
         if found is not None and asked.model is not None:

@@ -211,7 +211,8 @@ class ParsedPayload:
 
 def read_payload(endpoint: Endpoint, body: bytes) -> ParsedPayload | Problem:
     """Parse a body, or say why it is refused."""
-    asked = read_body(body)
+    lower = body.lower()
+    asked = read_body(body, lower)
     if isinstance(asked, Problem):
         return asked
     if asked.background and endpoint.name == "responses":
@@ -219,7 +220,7 @@ def read_payload(endpoint: Endpoint, body: bytes) -> ParsedPayload | Problem:
             "`background` is not served: nobody here could count what the answer costs, or fetch it.",
             "forbidden_field",
         )
-    span = model_span(body, asked)
+    span = model_span(body, lower, asked)
     if isinstance(span, Problem):
         return span
     return ParsedPayload(endpoint, body, asked, span)

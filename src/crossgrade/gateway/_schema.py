@@ -46,7 +46,7 @@ _SUSPECT: Final = re.compile(
     rb"|query))|fallbacks|headers|kwargs|litellm_|mo(?:ck_|del_list)|o(?:ptional_params|rganization)|prox(?:y|ies)"
     rb'|r(?:egion_name|outer_settings)|tenant_id|user_config|vertex_)[^"]*"'
 )
-"""Plain spellings in lower case; it begins with one letter, so that searching is quick."""
+"""Plain spellings, searched for in lower case; it begins with one letter, so that searching is quick."""
 
 _ESCAPED: Final = re.compile(rb"\\u00(?:[4-7]|2d)")
 """Letters written as escapes, which no encoder does."""
@@ -77,15 +77,15 @@ class _Object(list[tuple[str, Any]]):
     """A JSON object as its pairs, so that a key given twice is seen."""
 
 
-def check_fields(body: bytes) -> Problem | None:
+def check_fields(body: bytes, lower: bytes) -> Problem | None:
     """Return why a body is refused: a forbidden key, a key twice, too deep, a number out of range.
 
-    The body was parsed before, so it is JSON.
+    The body was parsed before, so it is JSON; `lower` is the same in lower case.
     """
     brackets = body.count(b"{") + body.count(b"[")
     if brackets > _MOST_BRACKETS and _is_deep(body):
         return _TOO_DEEP
-    if _SUSPECT.search(body) is not None:
+    if _SUSPECT.search(lower) is not None:
         return _walk(body)
     if (
         b"\\" in body and b"\\u00" in body and _ESCAPED.search(body) is not None

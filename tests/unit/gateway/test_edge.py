@@ -161,6 +161,9 @@ def test_who_calls_is_asked_again_when_the_head_or_the_keyring_changes(run, make
 FORBIDDEN = [
     b'"tenant_id":"x"',
     b'"api_base":"http://evil"',
+    b'"API_BASE":"http://evil"',
+    b'"Api_Key":"sk-x"',
+    b'"metadata":{"Base_URL":"http://evil"}',
     b'"base_url":"http://evil"',
     b'"api_key":"x"',
     b'"model_list":[]',

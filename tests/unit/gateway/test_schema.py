@@ -41,5 +41,5 @@ def test_the_depth_is_that_of_the_parsed_body(monkeypatch, seed):
 @pytest.mark.parametrize(("depth", "code"), [(MAX_DEPTH - 1, None), (MAX_DEPTH, "too_deep")])
 def test_a_body_as_deep_as_allowed_passes(depth, code):
     body = b'{"x":' + b"[" * depth + b"]" * depth + b',"y":[' + b",".join([b"[]"] * 500) + b"]}"
-    problem = check_fields(body)
+    problem = check_fields(body, body)
     assert (None if problem is None else problem.code) == code
