@@ -1,7 +1,7 @@
 """Watching a stream go by: whole events are passed on as they come, few are ever parsed."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -19,6 +19,7 @@ LONGEST_EVENT = 4 << 20
 
 _BOUNDARY = re.compile(rb"\r\n\r\n|\n\n|\r\r|\n\r\n")
 _BLOCK = re.compile(rb".*?(?:\r\n\r\n|\n\n|\r\r|\n\r\n)", re.DOTALL)
+_ONE_LINE = re.compile(rb"data: ?([^\r\n]*)\n\n")
 _ID = re.compile(rb'"id"\s*:\s*"([^"\\]{1,200})"')
 _USAGE = re.compile(rb'"usage"\s*:\s*\{')
 _ERROR = re.compile(rb'"error"\s*:\s*[{"]|(?:^|[\r\n])event:\s*error')
@@ -143,16 +144,14 @@ class Watch:
 
     def _event(self, block: bytes) -> bool:
         """Read one event if it may count; return whether it is passed on."""
-        if b"[DONE]" in block and self.flavour == "openai":
-            events = SseReader(longest_line=LONGEST_EVENT).feed(block)
-            if any(event.data.strip() == b"[DONE]" for event in events):
-                self.done = True
-                return True
+        may_end = b"[DONE]" in block and self.flavour == "openai"
+        if may_end and any(event.data.strip() == b"[DONE]" for event in _events(block)):
+            self.done = True
+            return True
         counts = _USAGE.search(block) is not None or (b"error" in block and _ERROR.search(block) is not None)
         if self.flavour == "openai" and not counts:
             return True
-        events = SseReader(longest_line=LONGEST_EVENT).feed(block)
-        return all(self._parsed(event) for event in events)
+        return all(self._parsed(event) for event in _events(block))
 
     def _parsed(self, event: SseEvent) -> bool:
         try:
@@ -190,6 +189,14 @@ class Watch:
             usage = chunk.response.get("usage")
             self._usage = usage if isinstance(usage, dict) else {}
         return True
+
+
+def _events(block: bytes) -> Sequence[SseEvent]:
+    """Read the event in a block of lines; one of one line, as nearly all are, without a reader for it."""
+    line = _ONE_LINE.fullmatch(block)
+    if line is not None:
+        return (SseEvent("", line[1]),)
+    return SseReader(longest_line=LONGEST_EVENT).feed(block)
 
 
 def _blocks(data: bytes) -> list[bytes]:
