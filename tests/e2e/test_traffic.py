@@ -73,6 +73,9 @@ def test_a_log_without_texts_says_so(cli: CommandLine, folder: Path, log: Path) 
     found = json.loads(cli.succeeds("scan", log, "--no-text", "--json").out)
     assert found["texts"] is False
     assert found["spend_usd"] == pytest.approx(1300 * 0.0002)
+    ran = cli.succeeds("scan", log, "--no-text", "--save", "bare.json")
+    assert "next:" not in ran.err
+    cli.fails("workload", "create", "numbers", "--from", "bare.json", seen="made with --no-text")
 
 
 def test_what_is_not_there_is_said(cli: CommandLine, folder: Path, log: Path) -> None:

@@ -73,27 +73,30 @@ def create(  # noqa: PLR0917 -- click passes them by name
     weighted so that a verdict speaks of the traffic. E-mail addresses, phone, card and account numbers, IP
     addresses, keys and tokens are taken out of every text before anything is written.
     """
-    from datetime import UTC, datetime
+    from datetime import UTC, date, datetime
 
-    from crossgrade.catalog import packaged_catalog
-    from crossgrade.cli.scan import query_text
+    from crossgrade.cli.scan import catalog_of, query_text
+    from crossgrade.errors import UsageError
     from crossgrade.project import create_workload, subject_key
     from crossgrade.workloads import Redactor, names_by_spacy, seal_from
     from crossgrade.workloads.traffic import draw_samples
 
     scan = _scan_of(Path(source))
+    if scan.get("texts") is False:
+        raise UsageError(f"{source} was made with --no-text", hint="scan again without it")
     seal = None if seal_key is None else seal_from(seal_key, make=True)
     drawn = draw_samples(
         scan.get("sources") or [source],
         name,
         n,
-        catalog=packaged_catalog(),
+        catalog=catalog_of(config_path),
         today=datetime.now(UTC).date(),
         subject_key=subject_key(Path(config_path).parent),
         seed=seed,
         file_format=scan.get("file_format"),
         query=query_text(query) or scan.get("query"),
         model=scan.get("model"),
+        on=date.fromisoformat(scan["prices_on"]) if scan else None,
         redactor=Redactor(
             seal=None if seal is None else seal.seal, names=None if names is None else names_by_spacy(names)
         ),

@@ -73,7 +73,7 @@ def command(  # noqa: PLR0917 -- click passes them by name
 
     scan = scan_logs(
         logs,
-        catalog=_catalog(config_path),
+        catalog=catalog_of(config_path),
         today=clock.now(UTC).date(),
         texts=not no_text,
         file_format=file_format,
@@ -110,7 +110,7 @@ def query_text(query: str | None) -> str | None:
         ) from error
 
 
-def _catalog(config_path: str) -> "Catalog":
+def catalog_of(config_path: str) -> "Catalog":
     """Return the project's catalogue, with its own price files, where there is a project."""
     from crossgrade.catalog import packaged_catalog
 
@@ -130,8 +130,9 @@ def _save(scan: "Scan", path: Path) -> None:
 
     record = {"schema_version": 1, **scan_record(scan)}
     write_text(path, msgspec.json.format(msgspec.json.encode(record), indent=2).decode() + "\n")
-    name = scan.findings[0].name if scan.findings else "NAME"
-    note(f"scan written to {path}; next: crossgrade workload create {name} --from {path} --n 400")
+    name = next((finding.name for finding in scan.findings if finding.texts), None)
+    then = "" if name is None else f"; next: crossgrade workload create {name} --from {path} --n 400"
+    note(f"scan written to {path}{then}")
 
 
 def _print(scan: "Scan") -> None:

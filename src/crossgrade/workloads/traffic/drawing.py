@@ -69,6 +69,7 @@ def draw_samples(
     file_format: str | None = None,
     query: str | None = None,
     model: str | None = None,
+    on: date | None = None,
     redactor: Redactor | None = None,
 ) -> Drawn:
     """Draw n samples from a workload of a log.
@@ -76,9 +77,9 @@ def draw_samples(
     Its requests, by how they begin and in order of time, are cut into n stretches of the same
     number, and one request of each is drawn at random: a random sample that is stratified and spread
     over time, each standing for its stretch. Doubles become one sample with both weights. What
-    `redactor` finds is taken out. `subject_key` turns users into names that
-    only its holder can make again. Raises `NotFoundError` for a workload that is not there, `DataError`
-    where no request of it can be asked again.
+    `redactor` finds is taken out. `model` and `on` are those of the scan. `subject_key` turns users
+    into names that only its holder can make again. Raises `NotFoundError` for a workload that is not
+    there, `DataError` where no request of it can be asked again.
     """
     with opened_sources(sources, query) as files:
         reading = Reading(files=files, file_format=file_format, model=model)
@@ -86,7 +87,7 @@ def draw_samples(
         try:
             log.fill(reading.requests())
             log.settle()
-            scanner = Scanner(log, reading, catalog, today)
+            scanner = Scanner(log, reading, catalog, today, on)
             group, positions, at, strata = scanner.rows_of(name)
             stretches = _stretches(positions, at, strata, n, np.random.default_rng(seed))
             tried = [each.tried for each in stretches]
