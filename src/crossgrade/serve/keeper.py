@@ -256,7 +256,11 @@ class Keeper:
     # Metrics and state.
 
     async def _scraped(self) -> None:
-        alarms = await self._archive.alarms()
+        alarms: Mapping[tuple[str, str], int] = {}
+        try:
+            alarms = await self._archive.alarms()
+        except Exception as error:  # noqa: BLE001  # whoever asked waits for the rest, and so would all later ones
+            self._warn("alarms", error)
         scrapes, self._scrapes = self._scrapes, []
         self._meter.set("crossgrade.workers", value=float(len(self._writers)))
         for name in ("crossgrade.limit.cap", "crossgrade.limit.spent"):
