@@ -26,6 +26,9 @@ _UNVETTED_BYTES = 1 << 16
 _PROGRESS_BYTES = 1 << 18
 """A body that is passed on or spooled must bring this much within every body time limit."""
 
+_FRESH_S = 1.0
+"""How long a connection without any request yet may bring one when the worker is to end."""
+
 _HEAD, _BODY = 1, 2
 
 
@@ -167,9 +170,12 @@ class ClientConnection(asyncio.Protocol):
         )
 
     def drain(self) -> None:
-        """Close now if nothing is under way, else after the answer."""
+        """Close now if nothing is under way, else after the answer; who has only come may still ask."""
         if self._current is None and self._incoming is None:
-            self.close()
+            if self._known is None and self.caller is None:
+                self.deadline = min(self.deadline, self._edge.now() + _FRESH_S)
+            else:
+                self.close()
 
     def abort(self) -> None:
         """Cut the connection."""

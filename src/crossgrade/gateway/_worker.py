@@ -9,6 +9,7 @@ import socket
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from crossgrade.domain import Serving
@@ -95,9 +96,9 @@ class Worker:
         self.sweeper.jobs += [self._look, self._gauge]
         self.sweeper.start()
         self.keeper.start()
-        listening = listening or _listen(self.settings.serving.host, self.settings.serving.port)
+        self._listening = listening or _listen(self.settings.serving.host, self.settings.serving.port)
         self._server = await loop.create_server(
-            lambda: ClientConnection(self.edge), sock=listening, backlog=_BACKLOG
+            lambda: ClientConnection(self.edge), sock=self._listening, backlog=_BACKLOG
         )
         self.gateway.is_ready = True
 
@@ -111,7 +112,12 @@ class Worker:
         """Take no more connections, let answers end, write what is left."""
         self.gateway.is_ready = False
         if self._server is not None:
+            queued = _last_accepted(self._listening)
             self._server.close()
+            for each in queued:
+                await asyncio.get_running_loop().connect_accepted_socket(
+                    lambda: ClientConnection(self.edge), each
+                )
         for _ in range(3):  # a connection that was just accepted is known some turns later
             await asyncio.sleep(0)
         self.edge.drain()
@@ -196,6 +202,19 @@ def _listen(host: str, port: int) -> socket.socket:
     listening.setblocking(False)
     listening.bind((host, port))
     return listening
+
+
+def _last_accepted(listening: socket.socket) -> list[socket.socket]:
+    """Accept who waits in a socket's queue, who would be reset, and let it listen no more."""
+    found: list[socket.socket] = []
+    with suppress(OSError):  # the queue is empty
+        while len(found) < _BACKLOG:
+            connection, _ = listening.accept()
+            connection.setblocking(False)
+            found.append(connection)
+    with suppress(OSError):
+        listening.shutdown(socket.SHUT_RDWR)
+    return found
 
 
 def _allow_connections(serving: Serving) -> None:

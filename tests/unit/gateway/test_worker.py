@@ -138,3 +138,18 @@ def test_it_is_open_on_loopback_only(tmp_path):
     )  # fmt: skip
     assert done.returncode == 2
     assert "loopback only" in done.stderr
+
+
+def test_who_has_only_come_is_still_answered(process, make, fake):
+    child, port = process(fake)
+    fresh = socket.create_connection(("127.0.0.1", port), timeout=10)
+    child.send_signal(signal.SIGTERM)
+    assert json.loads(child.stderr.readline())["event"] == "draining"
+    body = make.chat()
+    head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-length: {len(body)}\r\n\r\n"
+    fresh.sendall(head.encode() + body)
+    answer = make.read_answer(fresh)
+    assert answer.status == 200
+    assert answer.headers["connection"] == "close"
+    assert child.wait(10) == 0
+    fresh.close()
