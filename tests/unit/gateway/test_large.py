@@ -4,6 +4,8 @@ import json
 
 import pytest
 
+from crossgrade.testing import FakeProvider
+
 BIG = {"messages": [{"role": "user", "content": 'lorem "ipsum" ' * 30_000}], "max_tokens": 5}
 
 
@@ -44,6 +46,24 @@ def test_a_second_model_never_reaches_the_provider(run, make, fake, body, extra)
         answer = world.post(body[:-1] + extra)
         assert (answer.status, answer.code) == (400, "duplicate_key")
         assert not fake.requests
+
+
+@pytest.mark.parametrize("large", [False, True])
+@pytest.mark.parametrize("where", ["first", "last", "nested"])
+def test_no_body_however_large_redirects_a_request(run, make, fake, where, large):
+    """A small one with such a field is refused; a large one is not interpreted: it goes where it is configured."""
+    with FakeProvider("trapped") as trap, run([make.target(fake)], body_parse_bytes=10_000) as world:
+        theirs = {"api_base": trap.base_url, "base_url": trap.base_url, "api_key": "sk-theirs"}
+        content = BIG if large else {"messages": [{"role": "user", "content": "hi"}]}
+        body = {"model": "support", **theirs, **content}
+        if where == "last":
+            body = {**content, "model": "support", **theirs}
+        elif where == "nested":
+            body = {"model": "support", "extra_body": theirs, **content, "metadata": theirs}
+        answer = world.post(json.dumps(body).encode())
+        assert (answer.status, len(fake.requests)) == ((200, 1) if large else (400, 0))
+        assert not trap.requests
+        assert all("sk-theirs" not in str(request.headers) for request in fake.requests)
 
 
 def test_an_unknown_model_in_a_large_body_is_refused(run, make, fake):
