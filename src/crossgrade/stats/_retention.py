@@ -53,7 +53,8 @@ def retention(
       skewed, and its inversion: Fieller's interval, or a wider one.
 
     The interval has `level` confidence, both sides together: the one that agrees with the
-    outcome is at level 1 - 2 alpha. Too little data, an incumbent that never scores, scores
+    outcome is at level 1 - 2 alpha (of fewer than 20 graded pairs it may exclude a floor that the
+    test leaves undecided). Too little data, an incumbent that never scores, scores
     that never vary give an undecided result with its `reason`; what cannot be scores raises
     `UsageError`.
     """

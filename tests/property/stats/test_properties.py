@@ -116,8 +116,10 @@ def test_what_the_test_decides_the_interval_excludes_graded(scores, floor, alpha
     assert found.value <= found.high + 1e-9
     if found.outcome != "undecided" and math.isfinite(found.high):
         assert not found.low + 1e-6 < floor < found.high - 1e-6
-    # Across 1 the bound by the number of pairs begins anew: there the test is the stricter.
-    if found.outcome == "undecided" and found.reason is None and (floor - 1) * (found.value - 1) > 0:
+    # Across 1 the bound by the number of pairs begins anew: there the test is the stricter. Of a few
+    # skewed pairs the ratios that are not rejected may be in pieces, of which the interval is one.
+    undecided = found.outcome == "undecided" and found.reason is None and found.n >= 20
+    if undecided and (floor - 1) * (found.value - 1) > 0:
         assert found.low - 1e-6 <= floor <= found.high + 1e-6
 
 
