@@ -33,10 +33,16 @@ def openai_counts(raw: Any, *, answered: bool = True) -> Counts:
     """Read the counts of `openai_usage` without making an object of them, which takes half of the time."""
     if not isinstance(raw, dict):
         return _UNKNOWN
+    prompt, output = raw.get("prompt_tokens"), raw.get("completion_tokens")
+    if (
+        type(prompt) is type(output) is int
+        and 0 < prompt <= MOST_TOKENS
+        and 0 < output <= MOST_TOKENS
+        and raw.keys() <= _PLAIN
+    ):
+        return prompt, output, None, None, None  # most hosts say no more than this
     prompt = _count(raw.get("prompt_tokens", raw.get("input_tokens")))
     output = _count(raw.get("completion_tokens", raw.get("output_tokens")))
-    if prompt and output and raw.keys() <= _PLAIN:
-        return prompt, output, None, None, None  # most hosts say no more than this
     inputs = _inner(raw, "prompt_tokens_details", "input_tokens_details")
     outputs = _inner(raw, "completion_tokens_details", "output_tokens_details")
     cached, written = raw.get("prompt_cache_hit_tokens"), None
