@@ -1,7 +1,7 @@
 """Plain answers: whole in one read, their head without anything that asks for a closer look.
 
 The parser calls back for each header. Of a plain answer only the body is wanted, and one expression
-finds it: a fifth less code runs for a JSON request. Any other answer is for the parser, which
+finds it: a tenth less code runs for a JSON request. Any other answer is for the parser, which
 has seen nothing of it.
 """
 
@@ -9,20 +9,21 @@ import re
 
 MOST_HEAD_BYTES = 65_536
 
-_SPECIAL = (
-    rb"content-length|transfer-encoding|content-encoding|connection|proxy-connection|upgrade|trailer"
-    rb"|[a-z]+-ratelimit-|content-type:[ \t]*text/event-stream"
-)
-"""Headers that say how the answer is framed, or that the client gets to see."""
+_NAME = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]*:"
+_VALUE = rb"[^\r\n\0]*\r\n"
+_OTHERS = (
+    rb"(?:[BD-OQ-SVWYZbd-oq-svwyz]%b%b|[Xx]-(?![Rr][Aa])%b%b|[Cc]ontent-[Tt]ype:[ \t]*application/json%b)*+"
+) % (_NAME, _VALUE, _NAME, _VALUE, _VALUE)
+"""Any headers but those that frame the answer, code it, or are for the client to see.
 
-_OTHERS = rb"(?:(?!" + _SPECIAL + rb")[!#$%&'*+.^_`|~0-9a-z-]+:[^\r\n\0]*\r\n)*+"
+Of the letters with which one of those begins (content-length, content-encoding, connection,
+proxy-connection, transfer-encoding, trailer, upgrade, anthropic-ratelimit, x-ratelimit) only
+what is surely none is let through: that is twice as fast as to name them all in any case.
+"""
+
 _PLAIN = re.compile(
-    rb"HTTP/1\.1 200 [^\r\n\0]*\r\n"
-    + _OTHERS
-    + rb"content-length:[ \t]*([0-9]{1,8})[ \t]*\r\n"
-    + _OTHERS
-    + rb"\r\n",
-    re.IGNORECASE,
+    rb"HTTP/1\.1 200 [^\r\n\0]*\r\n%b[Cc]ontent-[Ll]ength:[ \t]*([0-9]{1,8})[ \t]*\r\n%b\r\n"
+    % (_OTHERS, _OTHERS)
 )
 
 

@@ -13,7 +13,7 @@ def _answer(*lines: bytes, body: bytes = b'{"id":"a"}', status: bytes = b"200 OK
     "lines",
     [
         (b"content-length: 10",),
-        (b"Content-Type: application/json", b"CONTENT-LENGTH:10"),
+        (b"Content-Type: application/json", b"Content-length:10"),
         (b"date: today", b"server: uvicorn", b"Content-Length:  10 ", b"X-Request-Id: a b\tc"),
     ],
 )
@@ -36,6 +36,12 @@ def test_a_plain_answer_is_its_body(lines: tuple[bytes, ...]) -> None:
         (b"content-type: text/event-stream", b"content-length: 10"),
         (b"X-RateLimit-Limit-Requests: 5", b"content-length: 10"),
         (b"anthropic-ratelimit-requests-limit: 5", b"content-length: 10"),
+        (b"CONTENT-LENGTH: 10",),
+        (b"Trailer: x", b"content-length: 10"),
+        (b"Proxy-Connection: close", b"content-length: 10"),
+        (b"Content-Length: 10", b"CONTENT-LENGTH: 10"),
+        (b"content-type: Text/Event-Stream", b"content-length: 10"),
+        (b": no name", b"content-length: 10"),
         (b"content-length: +10",),
         (b"content-length: 1_0",),
         (b"content-length: 0x0a",),
