@@ -94,7 +94,9 @@ def dollars_of(said: str, option: str) -> Decimal:
     try:
         usd = Decimal(said)
     except ArithmeticError:
-        raise UsageError(f"{option} is {said!r}, which is no number") from None
+        raise UsageError(
+            f"{option} is {said[:40]!r}, which is no number", hint="give US dollars as a number: 2.35"
+        ) from None
     if not (usd.is_finite() and 0 < usd < 1_000_000):
         raise UsageError(f"{option} is {said}", hint="give an amount above 0 in US dollars")
     return usd

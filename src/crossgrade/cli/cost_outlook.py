@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 SCHEMA_VERSION = 1
 _ABLATION_PATHS = 4000
+_SHOWN = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5)
+"""Tolerances of the printed curve; `--json` has every step of 5 points."""
 
 
 @click.command()
@@ -82,6 +84,7 @@ def command(
         print_json({**options, "without": list(without), **found}, schema_version=SCHEMA_VERSION)
         return
     _show(found, options["tolerance"], options["months"])
+    _tell_origin(options["paths"], options["seed"], given=len(given))
 
 
 def _given(changes: Sequence[str]) -> dict[str, float]:
@@ -103,10 +106,10 @@ def _look(
     import numpy as np
 
     from crossgrade.economics.outlook import (
+        FINE_TOLERANCES,
         SCENARIOS,
         SIDES,
         STRATEGIES,
-        TOLERANCES,
         ablation,
         camp_half_life,
         commitment_risk,
@@ -135,7 +138,7 @@ def _look(
         choice=options["choice"],
     )
     fewer = min(options["paths"], _ABLATION_PATHS)
-    wanted = sorted({*TOLERANCES, tolerance})
+    wanted = sorted({*FINE_TOLERANCES, tolerance})
     return {
         "half_life": [half_life(paths, each) for each in wanted],
         "camp_half_life": camp_half_life(paths, tolerance),
@@ -169,7 +172,7 @@ def _look(
 
 
 def _show(found: dict[str, Any], tolerance: float, months: int) -> None:
-    _half_lives(found["half_life"], months)
+    _half_lives([row for row in found["half_life"] if row.tolerance in {*_SHOWN, tolerance}], months)
     click.echo()
     _outcomes([found["outcome"], *found["ablation"], *found["scenarios"]])
     click.echo()
@@ -191,6 +194,19 @@ def _show(found: dict[str, Any], tolerance: float, months: int) -> None:
     note(
         "spend is against that on closed APIs today; intervals hold 80 % of paths;"
         " ablation and scenarios share a seed"
+    )
+
+
+def _tell_origin(paths: int, seed: int, *, given: int) -> None:
+    """Say how many paths there were, and until when the history goes that they are fitted to."""
+    from crossgrade.economics.outlook import shipped_history
+
+    history = shipped_history()
+    changed = f", {given} given" if given else ""
+    note(
+        f"{paths:,} paths of seed {seed}, {min(paths, _ABLATION_PATHS):,} of ablation, scenarios and"
+        f" reservations: a chance is off by up to {0.5 / paths**0.5:.1%} (standard error); fitted to prices"
+        f" until {history.prices_until} and capability until {history.capability_until}{changed}"
     )
 
 

@@ -58,9 +58,8 @@ def command(model: str, input_tokens: float, output_tokens: float, *, as_json: b
         frees_local=not options["keeps_chunks"],
     )
     load = Load(input_tokens=input_tokens, output_tokens=output_tokens)
-    steps = scaling_steps(
-        known_model(model), box, load, fit_of(None).constants, usd_per_gpu_hour=rent.usd_per_hour
-    )
+    fit = fit_of(None)
+    steps = scaling_steps(known_model(model), box, load, fit.constants, usd_per_gpu_hour=rent.usd_per_hour)
     unreleased = announced_models()
     if as_json:
         print_json(
@@ -68,6 +67,7 @@ def command(model: str, input_tokens: float, output_tokens: float, *, as_json: b
                 "model": model,
                 "gpu": box.gpu.name,
                 "usd_per_gpu_hour": rent.usd_per_hour,
+                "band": fit.band,
                 "steps": steps,
                 "announced": unreleased,
             },
@@ -110,6 +110,11 @@ def command(model: str, input_tokens: float, output_tokens: float, *, as_json: b
     note(
         f"{model} on the fewest {box.gpu.name} that hold {max(batches)} requests, {box.precision} weights,"
         f" ${rent.usd_per_hour} a GPU-hour"
+    )
+    low, high = fit.band
+    note(
+        f"80 % band of every price: {1 / high:.2f} to {1 / low:.2f} times it; measured on models that were"
+        " built, and most rows were not"
     )
     for each in unreleased:
         note(f"{each.name}: {each.note}")

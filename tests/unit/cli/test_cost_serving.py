@@ -1,4 +1,4 @@
-"""`crossgrade cost host|measure|calibrate|scaling` as typed."""
+"""`crossgrade cost host|measure|calibrate|scaling|outlook` as typed."""
 
 import csv
 import json
@@ -6,7 +6,7 @@ import json
 import pytest
 from click.testing import CliRunner
 
-from crossgrade.cli import cost_calibrate, cost_host, cost_measure, cost_scaling
+from crossgrade.cli import cost_calibrate, cost_host, cost_measure, cost_outlook, cost_scaling
 from crossgrade.errors import DataError, NotFoundError, UsageError
 from crossgrade.testing.fake import FakeProvider, Reply
 
@@ -162,6 +162,9 @@ def test_scaling_keeps_the_work_and_grows_the_weights() -> None:
     assert full == sorted(full)
     assert found["announced"][0]["name"] == "llama-4-behemoth"
     assert "usd_per_mtok_out" not in found["announced"][0]
+    low, high = found["band"]
+    assert low < 1 < high
+    assert "80 % band of every price" in invoke(cost_scaling).stderr
 
 
 @pytest.mark.parametrize(
@@ -169,3 +172,25 @@ def test_scaling_keeps_the_work_and_grows_the_weights() -> None:
 )
 def test_scaling_refuses_what_it_would_not_use(arguments) -> None:
     assert isinstance(invoke(cost_scaling, *arguments).exception, UsageError | NotFoundError)
+
+
+def test_the_outlook_is_a_curve_over_tolerance_with_its_paths_seed_and_dates() -> None:
+    found = read(cost_outlook, "--paths", 400, "--tolerance", 0.42)
+    curve = [(row["tolerance"], row["months"]) for row in found["half_life"]]
+    assert len(curve) == 32
+    assert [tolerance for tolerance, _ in curve] == sorted(tolerance for tolerance, _ in curve)
+    months = [24 if month is None else month for _, month in curve]
+    assert months == sorted(months)
+    shown = invoke(cost_outlook, "--paths", 400, "--tolerance", 0.42)
+    assert [line.split()[0] for line in shown.stdout.splitlines()[1:11]] == [
+        "0%", "5%", "10%", "20%", "30%", "42%", "50%", "75%", "100%", "150%",
+    ]  # fmt: skip
+    for said in ("400 paths of seed 0", "off by up to 2.5%", "capability until 2025-11-13"):
+        assert said in shown.stderr
+
+
+@pytest.mark.parametrize("arguments", [("--set", "nope=3"), ("--set", "growth"), ("--choice", "dear")])
+def test_an_outlook_that_cannot_be(arguments) -> None:
+    found = invoke(cost_outlook, *arguments).exception
+    assert isinstance(found, UsageError)
+    assert found.hint

@@ -152,8 +152,12 @@ def changed(assumptions: Assumptions, changes: dict[str, float]) -> Assumptions:
     names = [each.name for each in fields(assumptions)]
     for name in changes:
         if name not in names:
-            near = get_close_matches(name, names, n=3) or names
-            raise UsageError(f"no assumption is named {name!r}", hint=f"one of: {', '.join(near)}")
+            near = get_close_matches(name, names, n=3)
+            nearest = f"did you mean {' or '.join(near)}? " if near else ""
+            raise UsageError(
+                f"no assumption is named {name!r}",
+                hint=f"{nearest}The last table of `crossgrade cost outlook` has them all",
+            )
     return replace(assumptions, **cast("dict[str, Any]", changes))
 
 

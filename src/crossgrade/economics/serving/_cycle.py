@@ -122,8 +122,8 @@ def require_fit(model: Architecture, deployment: Deployment, load: Load) -> None
     raise UsageError(
         f"{model.name} in {d.precision} with {context:,} tokens in flight does not fit"
         f" {d.gpus} x {d.gpu.name}: a GPU would need {needed / 1e9:,.1f} GB"
-        f" ({fit.weight_bytes / 1e9:,.1f} of weights, {fit.sequence_bytes / 1e9:,.1f} of a {d.kv_bits}-bit"
-        " cache) and is"
+        f" ({fit.weight_bytes / 1e9:,.1f} of weights, {fit.sequence_bytes / 1e9:,.1f} of"
+        f" {'an' if d.kv_bits == 8 else 'a'} {d.kv_bits}-bit cache) and is"
         f" {fit.missing_bytes / 1e9:,.1f} GB too small",
         hint=hint,
     )

@@ -28,7 +28,9 @@ def known_model(name: str) -> Architecture:
     aliases, _ = _models()
     found = aliases.get(name.lower())
     if found is None:
-        raise _unknown("model", name, known_models(), "or give its config.json with --config-json")
+        raise _unknown(
+            "model", name, known_models(), "`crossgrade cost host --config-json FILE` reads its config.json"
+        )
     return known_models()[found]
 
 
