@@ -1,5 +1,6 @@
 """Bills as words: the lines of the table, the JSON, and what is said about them on stderr."""
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -8,6 +9,7 @@ from crossgrade.cli._output import note
 
 if TYPE_CHECKING:
     from crossgrade.catalog.bills import Bills, OfferBill
+    from crossgrade.domain import Estimate
     from crossgrade.economics import Bill, Commitment, WinBack
     from crossgrade.economics.boxes import BoxBill
     from crossgrade.project import Move
@@ -94,6 +96,8 @@ def explain(bills: "Bills", *, left_out: int) -> None:
         note("no bill a month: give `--per-day N`")
     else:
         note(f"{bills.traffic.calls_per_month:,.0f} calls a month of 30 days; list prices of {bills.on}")
+    if any(row.bill.month.low is not None for row in bills.offers):
+        note("intervals are 95 % of the mean call; that of a box is the 80 % band of the serving model")
     if left_out:
         note(f"{left_out} more offers; `--limit` and `--json` show them")
 
@@ -106,9 +110,11 @@ def tell_move(bills: "Bills", move: "Move | None") -> None:
     if saving is None or back is None:
         return
     if saving <= 0:
-        note(f"{bills.incumbent} is the cheapest already: {move.to} would cost {usd(-saving)} more a month")
+        note(f"{bills.incumbent} is the cheapest already: {move.to} would cost ${usd(-saving)} more a month")
         return
-    note(f"the cheapest without a doubt is {move.to}: {usd(saving)} less a month")
+    note(
+        f"the cheapest without a doubt is {move.to}: ${usd(saving)}{_dollar_range(move.saving)} less a month"
+    )
     note(f"moving costs {_payback_words(move)}")
     note(f"{bills.incumbent} wins back {'; '.join(_win_back_words(back))}")
     note("what is cheaper is not shown to be good enough: `crossgrade evaluate` and `decide` do that")
@@ -121,18 +127,35 @@ def _payback_words(move: "Move") -> str:
         return f"are not stated ({unknown}), so neither is when a move has paid for itself"
     rest = f" without {unknown}" if unknown else ""
     at = "" if volume is None else f", within a year from {volume:,.0f} calls a day"
-    return f"{usd(move.moving_usd)}{rest}: paid back after {months:.2g} months{at}"
+    return f"${usd(move.moving_usd)}{rest}: paid back after {_count(months)} months{_months_range(move)}{at}"
+
+
+def _dollar_range(found: "Estimate") -> str:
+    if found.low is None or found.high is None:
+        return ""
+    return f" [{usd(found.low)}, {usd(found.high)}]"
+
+
+def _months_range(move: "Move") -> str:
+    low, high = move.payback_months.low, move.payback_months.high
+    if low is None or high is None:
+        return ""
+    return f" [{_count(low)}, {'never' if math.isinf(high) else _count(high)}]"
+
+
+def _count(months: float) -> str:
+    return f"{months:,.0f}" if months >= 10 else f"{months:.2g}"
 
 
 def _win_back_words(back: "WinBack") -> Iterator[str]:
-    prices = f"{usd(back.input_per_mtok)} in, {usd(back.output_per_mtok)} out per million"
+    prices = f"${usd(back.input_per_mtok)} in, ${usd(back.output_per_mtok)} out per million"
     yield f"at {back.discount:.0%} off: {prices}"
     if back.batch_usd_per_month is not None:
-        yield f"by batch ({usd(back.batch_usd_per_month)} a month): {'yes' if back.batch_wins else 'no'}"
+        yield f"by batch (${usd(back.batch_usd_per_month)} a month): {'yes' if back.batch_wins else 'no'}"
     hits = "no" if back.cache_hit_share is None else f"from {back.cache_hit_share:.0%} of input cached"
     yield f"by its cache: {hits}"
     if back.committed_usd_per_month:
-        yield f"{usd(back.committed_usd_per_month)} a month stay owed to it after a move, and are counted"
+        yield f"${usd(back.committed_usd_per_month)} a month stay owed to it after a move, and are counted"
 
 
 def usd(amount: float | Decimal | None) -> str | None:
@@ -178,7 +201,7 @@ def tell_boxes(boxes: "Sequence[BoxBill]") -> None:
             share = even.utilisation.value
             reach = "" if share is None or share <= 1 else ": more than one box can serve"
             note(
-                f"  break-even with {even.against} ({usd(even.hosted_per_mtok)} a million): "
+                f"  break-even with {even.against} (${usd(even.hosted_per_mtok)} a million): "
                 f"{_tokens(even.tokens_per_day)} tokens a day, the box {share or 0:.0%} busy{reach}"
             )
 

@@ -1,7 +1,10 @@
 """What moving to the cheapest offer is worth, and what would win the incumbent back."""
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from decimal import Decimal
+
+import numpy as np
 
 from crossgrade.catalog.bills import Bills, OfferBill
 from crossgrade.domain import Estimate
@@ -10,7 +13,10 @@ from crossgrade.economics import (
     MovingCosts,
     WinBack,
     break_even_calls_per_day,
+    mean_cost,
     payback_months,
+    per_month,
+    price_calls,
     saving_per_month,
     win_back,
 )
@@ -22,12 +28,14 @@ _MONTHS = 12
 class Move:
     """Moving all traffic from the incumbent to another offer; prices alone say nothing about quality.
 
-    `paid_back_in_a_year_from` is the number of calls a day from which the costs of moving come back
-    within a year.
+    `saving` is `saving_usd_per_month` with its interval, where the calls were measured; that of the
+    payback follows from it. `paid_back_in_a_year_from` is the number of calls a day from which the
+    costs of moving come back within a year.
     """
 
     to: str
     saving_usd_per_month: Decimal | None
+    saving: Estimate
     moving_usd: Decimal
     moving_costs_unknown: tuple[str, ...]
     payback_months: Estimate
@@ -50,22 +58,66 @@ def cheapest_move(bills: Bills, commitment: Commitment, costs: MovingCosts) -> M
     if now is None or now.price is None or rival is None or rival.bill.usd_per_month is None:
         return None
     saving, calls = saving_of(bills, rival, commitment), bills.traffic.calls_per_month
-    found = Estimate(
-        value=None if saving is None else float(saving), unit="USD/month", reason=now.bill.reason
-    )
+    found, owed = _saving(bills, rival, commitment), commitment.minimum_usd_per_month
     return Move(
         to=rival.offer,
         saving_usd_per_month=saving,
+        saving=found,
         moving_usd=costs.known_usd,
         moving_costs_unknown=costs.unknown,
         payback_months=payback_months(found, costs),
         paid_back_in_a_year_from=break_even_calls_per_day(
-            costs.known_usd / _MONTHS, None if saving is None or not calls else saving / calls
+            costs.known_usd / _MONTHS + owed, None if saving is None or not calls else (saving + owed) / calls
         ),
         incumbent_wins_back=win_back(
             bills.traffic, now.price, rival.bill.usd_per_month, commitment=commitment
         ),
     )
+
+
+def _saving(bills: Bills, rival: OfferBill, commitment: Commitment) -> Estimate:
+    """Return the saving a month with the interval of the mean call; none for stated tokens.
+
+    Where both are billed for the same calls the interval is the paired one. A rival that was billed
+    for its own tokens was asked the same questions, so that the costs rise together: to take the two
+    means as independent, as here, errs towards a wide interval.
+    """
+    now, saving = bills.of_incumbent, saving_of(bills, rival, commitment)
+    if now is None or saving is None:
+        reason = None if now is None else now.bill.reason or rival.bill.reason
+        return Estimate(value=None, unit="USD/month", reason=reason)
+    usd = float(saving)
+    exact = Estimate(value=usd, unit="USD/month", method="stated tokens, list prices")
+    kept = float(1 - commitment.discount)
+    paid = now.bill.usd_per_month or Decimal(0)
+    if not bills.traffic.measured or commitment.paid(paid) > (1 - commitment.discount) * paid:
+        return exact
+    if rival.tokens == "measured":
+        before, after = now.bill.month, rival.bill.month
+        if before.low is None or before.high is None or after.low is None or after.high is None:
+            return exact
+        half = math.hypot(kept * (before.high - before.low) / 2, (after.high - after.low) / 2)
+        n = min(before.n or 0, after.n or 0)
+        return replace(
+            exact,
+            low=usd - half,
+            high=usd + half,
+            level=before.level,
+            n=n,
+            method="measured, t intervals of both models as of independent calls",
+        )
+    assert now.price is not None, "a bill has a price"
+    assert rival.price is not None, "a bill has a price"
+    usage = bills.traffic.usage
+    before_usd = price_calls(usage, now.price, batch=now.bill.batch).usd()
+    after_usd = price_calls(usage, rival.price, batch=rival.bill.batch).usd()
+    calls = bills.traffic.calls_per_month
+    paired = mean_cost(kept * before_usd - after_usd, np.ones(len(usage)))
+    found = per_month(paired, None if calls is None else float(calls))
+    if found.value is None or found.low is None or found.high is None:
+        return exact
+    owed = found.value - usd  # what stays owed to the incumbent moves the interval, and widens nothing
+    return replace(found, value=usd, low=found.low - owed, high=found.high - owed)
 
 
 def _may_be_chosen(row: OfferBill) -> bool:
