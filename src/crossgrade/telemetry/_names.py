@@ -68,7 +68,7 @@ _ROWS = (
     Metric(name="crossgrade.gateway.refused", kind="counter",
            labels=("crossgrade.scope", "crossgrade.unit"), help="Requests refused by a limit."),
     Metric(name="crossgrade.gateway.dropped", kind="counter",
-           labels=("crossgrade.what",), help="Records, shadow pairs and strangers' refusals that were not kept."),
+           labels=("crossgrade.what",), help="Records, pairs and strangers' refusals that were not kept."),
     Metric(name="crossgrade.gateway.pairs", kind="counter",
            labels=("crossgrade.route",), help="Shadow pairs committed to the store."),
     Metric(name="crossgrade.gateway.shadow.skipped", kind="counter",
