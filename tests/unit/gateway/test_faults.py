@@ -4,6 +4,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from decimal import Decimal
 
 import pytest
 
@@ -131,8 +132,6 @@ def test_a_key_that_the_provider_quotes_never_reaches_the_client(run, make):
 
 
 def test_nonsense_usage_is_unknown_and_the_cost_an_estimate(run, make):
-    from decimal import Decimal
-
     with FakeProvider(Fault("wrong_usage")) as fake:
         target = make.target(fake, input_per_mtok=Decimal(1), output_per_mtok=Decimal(2))
         with run([target], only("big")) as world:
@@ -142,6 +141,33 @@ def test_nonsense_usage_is_unknown_and_the_cost_an_estimate(run, make):
             assert record.cost_origin == "estimate"
             assert record.cost_usd > 0
             assert float(answer.headers["x-crossgrade-cost-usd"]) > 0
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("priced", [True, False])
+def test_a_cost_is_never_zero_for_want_of_usage_or_price(run, stream, priced):
+    whole = b'{"id":"1","choices":[{"message":{"content":"ok"}}]}'
+    answer = (
+        SSE_HEAD + CHUNK + DONE
+        if stream
+        else JSON_HEAD + b"content-length: %d\r\n\r\n%b" % (len(whole), whole)
+    )
+    prices = {"input_per_mtok": Decimal(1), "output_per_mtok": Decimal(2)} if priced else {}
+    with (
+        scripted(answer) as (url, _),
+        run([raw_target(url, **prices)], only("raw"), environ={"KEY": KEY}) as world,
+    ):
+        body = b'{"model":"support","messages":[{"role":"user","content":"hi"}],"stream":%b}'
+        got = world.post(body % (b"true" if stream else b"false"))
+        assert got.status == 200
+        (record,) = world.settled()
+        assert (record.input_tokens, record.output_tokens) == (None, None)
+        if priced:
+            assert record.cost_origin == "estimate"
+            assert record.cost_usd > 0
+        else:
+            assert record.cost_usd is None
+            assert "x-crossgrade-cost-usd" not in got.headers
 
 
 STREAM_FAULTS = {
