@@ -190,3 +190,17 @@ def test_ruler(cli: CommandLine, reading: Project, script: dict[str, Script], to
     cli.fails(*run, "--tasks", "qa_1", seen="there is no task 'qa_1' here")
     cli.fails("probe", "ruler", "new", "--yes", seen="no tokenizer is known for this model")
     cli.fails(*run, "--lengths", "60", seen="tokens are too few")
+
+
+def test_a_workload_bounds_the_probe(cli: CommandLine, reading: Project) -> None:
+    rows = [{"input": "word " * (20 * at) + str(at), "target": str(at)} for at in range(1, 101)]
+    (reading.folder / "echo.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    run = ("probe", "run", "new", "--documents", "notes.txt", *QUICK, "--certify", "30", "--longest", "64000")
+    probe = json.loads(cli.succeeds(*run, "--workload", "echo", "--json").out)["probe"]
+    # 100 requests of 100 to 10,000 bytes: the 95th percentile has about 9,500, the longest 10,007.
+    (certificate,) = probe["certificates"]
+    assert certificate["tokens"] == 2378
+    assert max(rung["tokens"] for rung in probe["rungs"]) <= 2502
+    cli.fails(*run, "--workload", "nobody", seen="nobody")
+    (reading.folder / "echo.jsonl").write_text('{"input": "short", "target": "x"}\n')
+    cli.fails(*run, "--workload", "echo", seen="there is no length to probe")

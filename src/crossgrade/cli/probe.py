@@ -40,7 +40,13 @@ def command() -> None:
 @click.option("--shortest", type=click.IntRange(16), default=1024, show_default=True, metavar="TOKENS")
 @click.option("--longest", type=click.IntRange(32), default=131_072, show_default=True, metavar="TOKENS")
 @click.option(
+    "--per-octave", type=click.IntRange(1, 4), default=2, show_default=True, help="Lengths in a doubling."
+)
+@click.option(
     "--gate", type=click.IntRange(32), metavar="TOKENS", help="Certify this length, your workload's p95."
+)
+@click.option(
+    "--workload", metavar="NAME", help="No longer than its longest request; the gate is its 95th percentile."
 )
 @click.option(
     "--floor",
@@ -90,7 +96,9 @@ def run(  # noqa: PLR0917 -- click passes them by name
     tokenizer: Path | None,
     shortest: int,
     longest: int,
+    per_octave: int,
     gate: int | None,
+    workload: str | None,
     floor: float,
     alpha: float,
     kinds: str | None,
@@ -116,7 +124,7 @@ def run(  # noqa: PLR0917 -- click passes them by name
     from crossgrade.project import Project, plan_probe, run_probe
 
     settings = ProbeSettings(
-        lengths=ladder(shortest, longest),
+        lengths=ladder(shortest, longest, per_octave=per_octave),
         floor=floor,
         alpha=alpha,
         kinds=_kinds(kinds, has_pairs=pairs is not None),
@@ -129,7 +137,14 @@ def run(  # noqa: PLR0917 -- click passes them by name
     )
     with Project.open(config_path) as project:
         plan = plan_probe(
-            project, offer, settings, documents=documents, pairs=pairs, tokenizer=tokenizer, text=text
+            project,
+            offer,
+            settings,
+            documents=documents,
+            pairs=pairs,
+            tokenizer=tokenizer,
+            text=text,
+            workload=workload,
         )
         estimate = plan.estimate
         if dry_run:

@@ -25,6 +25,7 @@ from crossgrade.evaluate.runner import (
     planned_samples,
     request_bytes,
     request_digests,
+    request_text,
     run_settings,
     run_workload,
 )
@@ -55,6 +56,7 @@ __all__ = [
     "planned_samples",
     "request_bytes",
     "request_digests",
+    "request_text",
     "run_settings",
     "run_workload",
     "scorer_kind",

@@ -1,6 +1,7 @@
 """Length limits: what context probes certified, in the unit that the gateway sees."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -58,6 +59,18 @@ def request_lengths(
 
     by_id = {sample.id: sample for sample in samples}
     return np.array([request_bytes(workload, by_id[name]) for name in sample_ids], dtype=np.float64)
+
+
+def workload_tokens(
+    workload: Workload, samples: Sequence[Sample], count: Callable[[str], int]
+) -> tuple[int, int]:
+    """Return the 95th percentile and the largest of a workload's requests, in tokens as `count` counts."""
+    import numpy as np
+
+    from crossgrade.evaluate import request_text
+
+    sizes = np.array([count(request_text(workload, sample)) for sample in samples], dtype=np.float64)
+    return math.ceil(np.quantile(sizes, 0.95)), int(sizes.max())
 
 
 def _read(root: Path, probe_id: str) -> "ProbeResult":

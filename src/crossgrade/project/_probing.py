@@ -4,7 +4,7 @@ import os
 import secrets
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -36,6 +36,7 @@ from crossgrade.longcontext import (
     render_probe,
     synthetic_documents,
 )
+from crossgrade.project._lengths import workload_tokens
 
 if TYPE_CHECKING:
     from crossgrade.project._project import Project
@@ -45,6 +46,7 @@ OnProgress = Callable[[str, str, int, Spent], None]
 """Gets the probe's id, its phase, a length or number, and what was spent."""
 MAX_OUTPUT_TOKENS = 64
 _MOST_ANSWER_TOKENS = 128
+_BYTES_PER_TOKEN = 4
 _SYNTHETIC_CHARACTERS_PER_TOKEN = 6
 _MOST_SYNTHETIC = 40_000_000
 
@@ -96,6 +98,7 @@ def plan_probe(
     pairs: Path | None = None,
     tokenizer: Path | None = None,
     text: bool = False,
+    workload: str | None = None,
     environ: Mapping[str, str] = os.environ,
 ) -> ProbePlan:
     """Read documents, pairs and tokenizer.
@@ -103,7 +106,8 @@ def plan_probe(
     Raises DataError and UsageError for what cannot be used, and NotFoundError for an offer that the
     configuration does not have. Without documents the haystack is synthetic; without a tokenizer that of
     a local model's file is taken, and where that cannot be rebuilt exactly, or the model is hosted, bytes
-    stand in.
+    stand in. With `workload` nothing longer than its longest request is asked, and the gate is its 95th
+    percentile where the settings name none.
     """
     check_settings(settings)
     offer = project.config.offers.get(name)
@@ -113,6 +117,9 @@ def plan_probe(
             f"there is no model {name!r} in {project.config.path}; there are: {known}",
             hint="name one of `models` in the configuration",
         )
+    reader = read_tokenizer(tokenizer) if tokenizer else _own_tokenizer(offer, project.config.root, environ)
+    if workload is not None:
+        settings = _within(project, workload, reader, settings)
     longest = max(*settings.lengths, settings.gate_tokens or 0)
     if offer.context_tokens is not None and longest + MAX_OUTPUT_TOKENS > offer.context_tokens:
         raise UsageError(
@@ -127,12 +134,26 @@ def plan_probe(
         settings=settings,
         documents=read,
         pairs=read_pairs(pairs) if pairs else (),
-        tokenizer=read_tokenizer(tokenizer)
-        if tokenizer
-        else _own_tokenizer(offer, project.config.root, environ),
+        tokenizer=reader,
         folder=project.config.root / ".crossgrade" / "probes",
         text=text,
     )
+
+
+def _within(project: "Project", name: str, tokenizer: Tokenizer, settings: ProbeSettings) -> ProbeSettings:
+    """Return the settings cut to a workload's own lengths."""
+    workload = project.workload(name)
+    unit = 1 if tokenizer.exact else _BYTES_PER_TOKEN
+    gate, longest = workload_tokens(
+        workload, project.dataset(workload).samples, lambda text: len(tokenizer.encode(text)) // unit
+    )
+    lengths = (*(each for each in settings.lengths if each < longest), longest)
+    if len(lengths) < 2:
+        raise UsageError(
+            f"the longest request of {name!r} has {longest:,} tokens: there is no length to probe",
+            hint=f"begin the ladder under it with `--shortest`; it began at {settings.lengths[0]:,}",
+        )
+    return replace(settings, lengths=lengths, gate_tokens=settings.gate_tokens or max(gate, lengths[0]))
 
 
 def _own_tokenizer(offer: Offer, root: Path, environ: Mapping[str, str]) -> Tokenizer:

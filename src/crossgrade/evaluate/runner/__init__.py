@@ -5,7 +5,7 @@ from crossgrade.evaluate.runner._digests import run_settings
 from crossgrade.evaluate.runner._estimate import CallEstimate, RunEstimate, estimate_run
 from crossgrade.evaluate.runner._flow import GRACE_S
 from crossgrade.evaluate.runner._judges import Judges
-from crossgrade.evaluate.runner._length import request_bytes
+from crossgrade.evaluate.runner._length import request_bytes, request_text
 from crossgrade.evaluate.runner._logged import logged_response, request_digests
 from crossgrade.evaluate.runner._prepare import planned_samples
 from crossgrade.evaluate.runner._progress import Progress
@@ -29,6 +29,7 @@ __all__ = [
     "planned_samples",
     "request_bytes",
     "request_digests",
+    "request_text",
     "run_settings",
     "run_workload",
 ]

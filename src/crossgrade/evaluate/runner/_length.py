@@ -19,3 +19,9 @@ def request_bytes(workload: Workload, sample: Sample) -> int:
         messages = [{"role": each.role, "content": each.content} for each in request.messages]
         tree = {"model": request.model, "messages": messages}
     return len(msgspec.json.encode(tree))
+
+
+def request_text(workload: Workload, sample: Sample) -> str:
+    """Return all that the incumbent is sent about a sample, as one text: what its tokens are counted on."""
+    request = Prompt(workload.incumbent).request(sample)
+    return request.text or "\n".join(each.content or "" for each in request.messages)
