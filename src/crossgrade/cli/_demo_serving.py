@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from crossgrade.cli._output import note
+from crossgrade.cli._output import as_typed, note
 from crossgrade.errors import CrossgradeError
 
 if TYPE_CHECKING:
@@ -56,9 +56,8 @@ def serve_and_watch(project: "Project", verdict_id: str, folder: Path) -> None:
         ticket = tickets[MOVED][1]
         _wait(lambda: ask(ticket, MOVED).target != _candidate(project, verdict_id), "the gateway's new table")
         _show(ticket, ask(ticket, MOVED))
-    click.echo(
-        f"   the route is back at the incumbent: crossgrade route history --config {folder}/crossgrade.yaml"
-    )
+    history = f"{as_typed()} route history --config {folder}/crossgrade.yaml"
+    click.echo(f"   the route is back at the incumbent: {history}")
 
 
 def _candidate(project: "Project", verdict_id: str) -> str | None:

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import sys
 import unicodedata
 from collections.abc import Mapping, Sequence
@@ -42,6 +43,12 @@ def print_table(
             for cell, width, header in zip(row, widths, headers, strict=True)
         ]
         click.echo("  ".join(padded).rstrip())
+
+
+def as_typed() -> str:
+    """Return how this command is typed: its path where a shell would not find it by its name."""
+    called = PurePath(sys.argv[0])
+    return str(called) if called.name == "crossgrade" and shutil.which("crossgrade") is None else "crossgrade"
 
 
 def print_fields(record: Mapping[str, Any]) -> None:

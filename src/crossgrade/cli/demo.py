@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 from click.formatting import wrap_text
 
-from crossgrade.cli._output import note
+from crossgrade.cli._output import as_typed, note
 
 if TYPE_CHECKING:
     from crossgrade.decide import Verdict
@@ -45,8 +45,11 @@ def command(folder: Path, only: str | None) -> None:
         _local(folder)
     if only != "local":
         _published(folder)
-    click.echo(f"\nnext, with your own data:  {_next_command()}")
-    click.echo("or with your own models:   crossgrade init my-project")
+    typed = as_typed()
+    click.echo(
+        f"\nnext, with your own data:  {typed} decide RESULTS.csv --incumbent MODEL_A --candidate MODEL_B"
+    )
+    click.echo(f"or with your own models:   {typed} init my-project")
 
 
 def _local(folder: Path) -> None:
@@ -100,7 +103,7 @@ def _published(folder: Path) -> None:
     page = write_report(
         [gsm8k, mmlu, cleaned], folder / "published-report.html", title=f"{candidate} for {incumbent}"
     )
-    click.echo(f"\n   report: {page}")
+    click.echo(f"\n   report: {page.resolve()}")
 
 
 def _decide(
@@ -162,10 +165,6 @@ def _without_broken_subject(source: Path, path: Path) -> Path:
     with gzip.open(source, "rt", encoding="utf-8") as rows, path.open("w", encoding="utf-8") as kept:
         kept.writelines(row for row in rows if row.split(",")[1] != BROKEN_SUBJECT)
     return path
-
-
-def _next_command() -> str:
-    return "crossgrade decide RESULTS.csv --incumbent MODEL_A --candidate MODEL_B"
 
 
 @contextmanager
