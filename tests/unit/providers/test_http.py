@@ -73,7 +73,7 @@ class RawServer:
     async def ask(self, request: ModelRequest, *, stream: bool, times: int) -> list[Found]:
         server = await asyncio.start_server(self.serve, "127.0.0.1", 0)
         url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
-        offer = Offer(name="raw", provider="openai-compatible", model="m", base_url=url, timeout_s=5)
+        offer = Offer(name="raw", provider="openai-compatible", model="m", base_url=url, timeout_s=30)
         found: list[Found] = []
         async with open_hosted(offer, environ={}, measure_ttft=stream, largest=2**20) as provider:
             for _ in range(times):
@@ -184,7 +184,7 @@ def test_a_connection_that_closed_while_the_loop_was_busy_is_not_used(question: 
 
     async def main(port: int) -> list[Found]:
         url = f"http://127.0.0.1:{port}/v1"
-        offer = Offer(name="raw", provider="openai-compatible", model="m", base_url=url, timeout_s=5)
+        offer = Offer(name="raw", provider="openai-compatible", model="m", base_url=url, timeout_s=30)
         async with open_hosted(offer, environ={}) as provider:
             first = await provider.ask(question)
             close.set()
