@@ -7,7 +7,7 @@ EXTRAS ?= clickhouse,duckdb,local,report,parquet,postgres,probe,redis,seal,serve
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test clients check verify docs bench-economics bench-evaluation bench-gateway bench-traffic clean
+.PHONY: help demo demo-probe test clients check verify docs bench-economics bench-evaluation bench-gateway bench-longcontext bench-traffic clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 20
@@ -22,6 +22,14 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 demo: $(VENV)/.installed ## compare two real local models and two published ones; no keys needed
 	@echo "==> crossgrade demo"
 	@$(BIN)/crossgrade demo
+
+demo-probe: $(VENV)/.installed ## find how long a context of a real local model holds, on this documentation
+	@$(BIN)/crossgrade models add smollm2-135m-instruct
+	@mkdir -p crossgrade-demo/probe
+	@printf 'models:\n  smollm: {provider: local, model: smollm2-135m-instruct}\n' > crossgrade-demo/probe/crossgrade.yaml
+	@$(BIN)/crossgrade probe run smollm --config crossgrade-demo/probe/crossgrade.yaml \
+		--documents docs/guides --documents docs/concepts --shortest 256 --longest 2048 --per-octave 1 \
+		--kinds record --questions 1 --base 20 --answers 80 --floor 0.6 --certify 40
 
 test: $(VENV)/.installed ## formatting, lint, types, contracts and every test
 	@echo "==> ruff, mypy, import-linter"
@@ -59,6 +67,9 @@ bench-evaluation: $(VENV)/.installed ## figures of docs/benchmarks/evaluation.md
 
 bench-gateway: $(VENV)/.installed ## figures of docs/benchmarks/gateway.md, peers in the same run
 	@$(BIN)/python -m benchmarks.gateway
+
+bench-longcontext: $(VENV)/.installed ## figures of docs/benchmarks/longcontext.md, a full grid beside the search
+	@$(BIN)/python -m benchmarks.longcontext
 
 bench-traffic: $(VENV)/.installed ## figures of docs/benchmarks/traffic.md
 	@$(BIN)/python -m benchmarks.traffic
