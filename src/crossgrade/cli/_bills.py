@@ -197,6 +197,7 @@ def tell_boxes(boxes: "Sequence[BoxBill]") -> None:
                 f"{box.name}: one box serves {_tokens(low)} to {_tokens(high)} tokens a day of this mix "
                 f"(80 % band); planned to be at most {box.planned_utilisation:.0%} busy"
             )
+        note(f"  ${box.usd_per_gpu_hour} a GPU-hour ({box.rent_from or 'as given'}){_own_cache(box)}")
         for even in box.break_even:
             share = even.utilisation.value
             reach = "" if share is None or share <= 1 else ": more than one box can serve"
@@ -204,6 +205,15 @@ def tell_boxes(boxes: "Sequence[BoxBill]") -> None:
                 f"  break-even with {even.against} (${usd(even.hosted_per_mtok)} a million): "
                 f"{_tokens(even.tokens_per_day)} tokens a day, the box {share or 0:.0%} busy{reach}"
             )
+
+
+def _own_cache(box: "BoxBill") -> str:
+    if not box.cached_share:
+        return ""
+    return (
+        f"; {box.cached_share:.0%} of input taken as found in its own prefix cache too,"
+        " which no measured point covers"
+    )
 
 
 def _ratio(tokens: float) -> str:

@@ -279,6 +279,7 @@ def _boxes(bills: "Bills", options: Mapping[str, Any], *, has_project: bool) -> 
                 shipped_fit(),
                 usd_per_gpu_hour=rent or gpu.typical.usd_per_hour,
                 planned_utilisation=options["planned"],
+                rent_from="" if rent else f"typical, {gpu.typical.as_of}: {gpu.typical.source}",
                 against=against,
             )
         )

@@ -7,7 +7,7 @@ the rest is for peaks, nights and failures.
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 
 from crossgrade.domain import Architecture, Estimate
@@ -42,7 +42,9 @@ class BoxBill:
 
     `boxes` are needed at `planned_utilisation` or less; `month` has the band of the serving model:
     its low end is the bill at the fast end of the band. `busy` is the share of all boxes' throughput
-    that the traffic uses. `per_mtok_usd` is the bill over the tokens it serves.
+    that the traffic uses. `per_mtok_usd` is the bill over the tokens it serves; `planned_per_mtok_usd`
+    what they would cost if the boxes were as busy as planned. `cached_share` of the input is taken as
+    found in their own prefix cache. `rent_from` says when and by whom the rent was asked.
     """
 
     name: str
@@ -55,6 +57,9 @@ class BoxBill:
     tokens_per_day: Decimal | None
     box_tokens_per_day: Estimate
     planned_utilisation: float
+    planned_per_mtok_usd: Estimate
+    cached_share: float = 0.0
+    rent_from: str = ""
     break_even: tuple[BreakEven, ...] = ()
 
 
@@ -67,10 +72,12 @@ def box_bill(
     *,
     usd_per_gpu_hour: Decimal,
     planned_utilisation: float = 0.7,
+    rent_from: str = "",
     against: "Mapping[str, Decimal | None] | None" = None,
 ) -> BoxBill:
     """Return the monthly bill of enough boxes for the traffic, and its break-even with offers.
 
+    What the traffic reads from a provider's cache is taken to be found in the boxes' own as often.
     `against` are offers' dollars per million tokens at this mix. Raises `UsageError` for a model that
     does not fit, and for calls without tokens in or out, which the serving model is not made for.
     """
@@ -81,7 +88,11 @@ def box_bill(
         raise UsageError(
             "a box needs calls with tokens in and out", hint="leave out `--deploy`, or give both counts"
         )
-    load = Load(input_tokens=max(1.0, mix.input_tokens), output_tokens=max(1.0, mix.output_tokens))
+    load = Load(
+        input_tokens=max(1.0, mix.input_tokens),
+        output_tokens=max(1.0, mix.output_tokens),
+        cached_share=mix.cache_hit_share or 0.0,
+    )
     (full,) = hosting_ladder(model, deployment, load, fit, usd_per_gpu_hour=usd_per_gpu_hour)
     a_day = box_usd_per_day(deployment, usd_per_gpu_hour)
     tokens = _tokens_per_day(traffic, mix.input_tokens + mix.output_tokens)
@@ -98,12 +109,21 @@ def box_bill(
         tokens_per_day=tokens,
         box_tokens_per_day=capacity,
         planned_utilisation=planned_utilisation,
+        planned_per_mtok_usd=_times(full.per_mtok, 1 / planned_utilisation),
+        cached_share=load.cached_share,
+        rent_from=rent_from,
         break_even=tuple(
             _break_even(offer, hosted, a_day, capacity)
             for offer, hosted in (against or {}).items()
             if hosted is not None and hosted > 0
         ),
     )
+
+
+def _times(found: Estimate, factor: float) -> Estimate:
+    assert found.value is not None, "the serving model gives a number"
+    low, high = found.low or found.value, found.high or found.value
+    return replace(found, value=found.value * factor, low=low * factor, high=high * factor)
 
 
 def _tokens_per_day(traffic: Traffic, tokens_per_call: float) -> Decimal | None:

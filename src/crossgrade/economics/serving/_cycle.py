@@ -27,12 +27,26 @@ MOST_TOKENS = 100_000_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Load:
-    """Sizes of a request: tokens in and out."""
+    """Sizes of a request: tokens in and out.
+
+    `cached_share` of the input is found in the engine's own prefix cache: those tokens are held and
+    attended to, but not computed again. No measured point has any, so no band covers it.
+    """
 
     input_tokens: float
     output_tokens: float
+    cached_share: float = 0.0
+
+    @property
+    def fresh_tokens(self) -> float:
+        """Tokens of the input that are computed: one at least, from which the answer follows."""
+        return max(1.0, self.input_tokens * (1 - self.cached_share))
 
     def __post_init__(self) -> None:
+        if not 0 <= self.cached_share <= 1:
+            raise UsageError(
+                f"a cached share of {self.cached_share:g}", hint="give a share of the input from 0 to 1"
+            )
         for name in ("input_tokens", "output_tokens"):
             value = getattr(self, name)
             if not 1 <= value <= MOST_TOKENS:
@@ -91,6 +105,7 @@ def serve(
         output_tokens=np.full_like(flying, load.output_tokens),
         in_flight=flying,
         gpus=np.full_like(flying, deployment.gpus),
+        fresh_tokens=np.full_like(flying, load.fresh_tokens),
     )
     waiting = np.maximum(0.0, wanted - flying) / flying * (load.output_tokens * served.tpot_ms)
     return replace(served, ttft_ms=served.ttft_ms + waiting)
@@ -159,7 +174,9 @@ def cycle_work(model: Architecture, deployment: Deployment, load: Load, flying: 
     """Return the work of one step at each number of requests in flight."""
     ones = np.ones_like(flying)
     context = (load.input_tokens + load.output_tokens / 2) * ones
-    length = load.input_tokens * ones
+    # Fresh tokens are the last ones: on average they attend to what a prompt of this length would on
+    # average, were all of it fresh.
+    length = (2 * load.input_tokens - load.fresh_tokens) * ones
 
     def work(sequences: Array, context: Array, prompt_tokens: Array) -> StepWork:
         return step_work(
@@ -173,8 +190,8 @@ def cycle_work(model: Architecture, deployment: Deployment, load: Load, flying: 
 
     return CycleWork(
         decoding=work(flying, context, 0 * ones),
-        mixed=work(flying, context, flying * load.input_tokens / load.output_tokens),
-        prompt=work(0 * ones, ones, min(load.input_tokens, CHUNK_TOKENS) * ones),
+        mixed=work(flying, context, flying * load.fresh_tokens / load.output_tokens),
+        prompt=work(0 * ones, ones, min(load.fresh_tokens, CHUNK_TOKENS) * ones),
     )
 
 
@@ -186,11 +203,16 @@ def cycle(
     output_tokens: Array,
     in_flight: Array,
     gpus: Array,
+    fresh_tokens: Array | None = None,
 ) -> Served:
-    """Return what follows from the work of a cycle; n may run over deployments as well as loads."""
+    """Return what follows from the work of a cycle; n may run over deployments as well as loads.
+
+    `fresh_tokens` of the input are computed, all where None.
+    """
+    fresh = input_tokens if fresh_tokens is None else fresh_tokens
     c = constants
     decoding, mixed = step_seconds(work.decoding, c), step_seconds(work.mixed, c)
-    prompt = step_seconds(work.prompt, c) * np.maximum(1.0, input_tokens / CHUNK_TOKENS)
+    prompt = step_seconds(work.prompt, c) * np.maximum(1.0, fresh / CHUNK_TOKENS)
     apart = in_flight * prompt / output_tokens
     extra = c.apart * apart + (1 - c.apart) * np.maximum(0.0, mixed - decoding)
     step = decoding + extra
