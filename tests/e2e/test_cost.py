@@ -1,12 +1,13 @@
 """`crossgrade cost`, `catalog`, `claims`, and the money in the report, as a user runs them."""
 
 import json
+import re
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
-from tests.e2e.driving import CommandLine, Project
+from tests.e2e.driving import CommandLine, Project, Script, honest
 
 
 def test_a_measured_workload_at_every_offer_of_the_project(cli: CommandLine, project: Project) -> None:
@@ -35,6 +36,23 @@ def test_a_measured_workload_at_every_offer_of_the_project(cli: CommandLine, pro
     page = (project.folder / "crossgrade-report.html").read_text()
     for heading in ("Cost against retention", "The bill", "Retention", "How long it lasts"):
         assert f"<h3>{heading}</h3>" in page
+
+
+def test_the_report_has_boxes_for_the_open_models_that_the_serving_model_knows(
+    cli: CommandLine, project: Project, script: dict[str, Script]
+) -> None:
+    name = "meta-llama/Llama-4-Scout-17B-16E-Instruct"
+    script[name] = honest
+    project.change("model: new-model", f"model: {name}")
+    cli.succeeds("evaluate", "echo", "--yes")
+    cli.succeeds("report")
+    page = (project.folder / "crossgrade-report.html").read_text()
+    boxes = set(re.findall(r"llama-4-scout on \d+ x h100", page))
+    assert len(boxes) == 1
+    for said in ("Outlines are GPUs of one&#39;s own", "one box serves", "at 70 % busy", "typical, 2026-03"):
+        assert said.replace("&#39;", "'") in page.replace("&#39;", "'").replace("\u00a0", " ")
+    cli.succeeds("report", "--to", "report.md")
+    assert boxes <= set(re.findall(r"llama-4-scout on \d+ x h100", Path("report.md").read_text()))
 
 
 def test_offers_that_were_not_asked_are_billed_as_the_incumbent(cli: CommandLine, project: Project) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
 from decimal import Decimal
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
@@ -22,6 +22,9 @@ from crossgrade.economics import (
     per_solved,
     price_calls,
 )
+
+if TYPE_CHECKING:
+    from crossgrade.economics.boxes import BoxBill
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +57,8 @@ class OfferBill:
 class Bills:
     """The bills of offers for the same traffic: the cheapest first, then the unknown, then what is gone.
 
-    `moving` is what is known of the costs of a move.
+    `moving` is what is known of the costs of a move, `boxes` what GPUs of one's own would cost for
+    the same work, where somebody asked.
     """
 
     on: date
@@ -63,6 +67,7 @@ class Bills:
     offers: tuple[OfferBill, ...]
     incumbent: str | None = None
     moving: MovingCosts = field(default_factory=MovingCosts)
+    boxes: "tuple[BoxBill, ...]" = ()
 
     @property
     def of_incumbent(self) -> OfferBill | None:

@@ -317,13 +317,15 @@ class Project:
         calls_per_day: Decimal | None = None,
         cache_hit: float | None = None,
         on: date | None = None,
+        boxes: bool = False,
     ) -> "Bills":
         """Return what a month of a workload costs at every offer of the project.
 
         Tokens are those that a run measured (by default the newest): each model's own, and the
         incumbent's for offers that were not asked. `traffic` replaces them by a recorded or stated
         one. `calls_per_day` overrides the workload's volume, `cache_hit` the share of input that was
-        read from the cache. Raises NotFoundError without a run or traffic.
+        read from the cache. `boxes` adds GPUs of one's own for the workload's open models. Raises
+        NotFoundError without a run or traffic.
         """
         from crossgrade.catalog.bills import bill_offers
         from crossgrade.project._bills import costs_of_moving, measured_of
@@ -346,7 +348,12 @@ class Project:
             offers, measured[incumbent].traffic, self.catalog, on, incumbent=incumbent, measured=measured
         )
         route = next((each for each in self.config.routes.values() if each.workload == name), None)
-        return replace(bills, moving=costs_of_moving(self.store, run, workload, bills, route))
+        moving = costs_of_moving(self.store, run, workload, bills, route)
+        if not boxes:
+            return replace(bills, moving=moving)
+        from crossgrade.project._boxes import own_boxes
+
+        return replace(bills, moving=moving, boxes=own_boxes(bills, offers_of(workload).values(), measured))
 
     def verify(self, verdict_id: str) -> Check:
         """Compute a recorded verdict again from its recorded scores, and say where it differs.
@@ -410,7 +417,7 @@ class Project:
         if verdict.run_id is None:
             return None
         try:
-            return self.bills(verdict.workload, run_id=verdict.run_id)
+            return self.bills(verdict.workload, run_id=verdict.run_id, boxes=True)
         except (DataError, NotFoundError, UsageError):  # the run or workload is gone, or counted no tokens
             return None
 

@@ -1,16 +1,28 @@
 """A month's bill at every offer, as a table of the report."""
 
+from typing import TYPE_CHECKING
+
 from crossgrade.catalog.bills import Bills, OfferBill
 from crossgrade.report import _format as fmt
 from crossgrade.report._view import Table
 
+if TYPE_CHECKING:
+    from crossgrade.economics.boxes import BoxBill
+
+
+_OWN = (
+    " GPUs of one's own are those on which a model's tokens cost least by the model of `crossgrade cost host`"
+    " (fp8 weights, 8-bit cache, 80 % band), rented around the clock; people and spare machines are not in"
+    " it."
+)
+
 
 def bill_table(bills: Bills) -> Table:
-    """Return the bills of offers for the same traffic, the cheapest first."""
+    """Return the bills of offers for the same traffic, the cheapest first; then GPUs of one's own."""
     return Table(
         title="The bill",
         head=("offer", "a month", "per million tokens", "per call", "per solved sample", "mostly", "to know"),
-        rows=tuple(_row(bills, row) for row in bills.offers),
+        rows=(*(_row(bills, row) for row in bills.offers), *map(_box_row, bills.boxes)),
         numeric=frozenset({1, 2, 3, 4}),
         note=_note(bills),
     )
@@ -28,6 +40,31 @@ def _row(bills: Bills, row: OfferBill) -> tuple[str, ...]:
         "" if row.per_solved_usd is None else fmt.estimate(row.per_solved_usd, reason=False),
         "" if share is None else f"{found.dominated_by} {fmt.percent(share, 0)}",
         "; ".join(_to_know(row)),
+    )
+
+
+def _box_row(box: "BoxBill") -> tuple[str, ...]:
+    busy, serves, planned = box.busy.value, box.box_tokens_per_day, box.planned_utilisation
+    number = "" if box.boxes is None else f"{box.boxes} x "
+    capacity = f"{fmt.tokens(serves.low)} to {fmt.tokens(serves.high)} tokens a day"
+    cached = (
+        f"; {fmt.percent(box.cached_share, 0)} of input in its own prefix cache" if box.cached_share else ""
+    )
+    to_know = (
+        f"{number}{box.gpus} GPUs at ${box.usd_per_gpu_hour} an hour ({box.rent_from or 'as given'})",
+        f"one box serves {capacity}{cached}",
+        f"{fmt.estimate(box.planned_per_mtok_usd)} per million at {fmt.percent(planned, 0)} busy",
+    )
+    return (
+        box.name,
+        fmt.money(box.month.value)
+        if box.month.low == box.month.high
+        else fmt.estimate(box.month, reason=False),
+        fmt.money(box.per_mtok_usd),
+        "",
+        "",
+        "" if busy is None else f"idle {fmt.percent(max(0.0, 1 - busy), 0)}",
+        "; ".join(to_know),
     )
 
 
@@ -57,5 +94,5 @@ def _note(bills: Bills) -> str:
     return (
         f"List prices of {bills.on.isoformat()}; {bills.traffic.source}; {volume}{tokens}. "
         "Each model is billed for the tokens that it was measured to use, any other as the incumbent. "
-        f"95 % intervals of the mean call.{as_asked}"
+        f"95 % intervals of the mean call.{as_asked}{_OWN if bills.boxes else ''}"
     )

@@ -61,3 +61,10 @@ def estimate(value: Estimate, *, reason: bool = True) -> str:
     if value.low is not None and value.high is not None:
         text += f" [{show(value.low)}, {show(value.high)}]"
     return text
+
+
+def tokens(count: float | None) -> str:
+    """A number of tokens in millions or billions; `unknown` for None."""
+    if count is None:
+        return UNKNOWN
+    return f"{count / 1e9:,.3g}B" if count >= 1e9 else f"{count / 1e6:,.3g}M"

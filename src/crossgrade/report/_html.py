@@ -31,6 +31,7 @@ class _Page:
     frontier: "Markup | None" = None
     bill: Table | None = None
     bars: "Markup | None" = None
+    own_boxes: bool = False
     lasting: Table | None = None
     chances: "Markup | None" = None
     half_lives: "Markup | None" = None
@@ -103,6 +104,7 @@ def _page(verdict: Verdict, index: int, bills: Bills | None) -> _Page:
         half_lives=None if lasts is None else Markup(_lasting.half_lives(lasts, f"lives{index}")),  # noqa: S704  # drawn here, as above
         frontier=None if frontier is None else Markup(frontier),  # noqa: S704  # drawn here, as above
         bill=None if bills is None else bill_table(bills),
+        own_boxes=bills is not None and bool(bills.boxes),
         bars=None if bars is None else Markup(bars),  # noqa: S704  # drawn here, as above
         view=view(verdict),
         incumbent=verdict.incumbent,

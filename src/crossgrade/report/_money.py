@@ -1,6 +1,7 @@
 """Figures about money: what each policy keeps and costs, and what a million tokens cost at each offer."""
 
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from crossgrade.catalog.bills import Bills, OfferBill
@@ -11,6 +12,8 @@ from crossgrade.routing import Policy
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+    from crossgrade.economics.boxes import BoxBill
 
 MOST_BARS = 40
 _LONGEST = 34
@@ -47,33 +50,66 @@ def is_dominated(cost: PolicyCost, others: Sequence[PolicyCost]) -> bool:
     return any(usd <= mine[0] and kept >= mine[1] and (usd, kept) != mine for usd, kept in theirs)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Bar:
+    name: str
+    usd: float
+    colour: str
+    words: str
+    low: float | None = None
+    high: float | None = None
+
+
 @plain_labels()
 def price_bars(bills: Bills, candidates: Collection[str], salt: str = "bars") -> str | None:
     """Draw what a million tokens of this traffic cost at each offer; None where no two prices are known.
 
-    The incumbent is blue, candidates of the verdict green, what cannot be bought grey.
+    The incumbent is blue, candidates of the verdict green, what cannot be bought grey. GPUs of one's
+    own stand above them as outlines, as busy as planned, with the band of the serving model.
     """
     rows = [row for row in bills.offers if row.bill.per_mtok_usd is not None]
-    if len(rows) < 2:
+    if len(rows) + len(bills.boxes) < 2:
         return None
     kept = {bills.incumbent, *candidates}
-    rows = [row for at, row in enumerate(rows) if at < MOST_BARS or row.offer in kept][::-1]
-    figure, axes = new_figure(8.2, 0.8 + 0.27 * len(rows))
-    values = [float(row.bill.per_mtok_usd or 0) for row in rows]
-    colours = [_bar_colour(row, bills.incumbent, candidates) for row in rows]
-    axes.barh(range(len(rows)), values, height=0.62, color=colours)
-    for at, value in enumerate(values):
+    rows = [row for at, row in enumerate(rows) if at < MOST_BARS or row.offer in kept]
+    bars = [*map(_box_bar, bills.boxes), *(_offer_bar(row, bills.incumbent, candidates) for row in rows)][
+        ::-1
+    ]
+    figure, axes = new_figure(8.2, 0.8 + 0.27 * len(bars))
+    for at, bar in enumerate(bars):
+        box = bar.low is not None
+        axes.barh(
+            at, bar.usd, height=0.62, color="none" if box else bar.colour, edgecolor=bar.colour,
+            linewidth=1.2 if box else 0,
+        )  # fmt: skip
+        if bar.low is not None and bar.high is not None:
+            axes.plot([bar.low, bar.high], [at, at], color=bar.colour, linewidth=2.4)
         axes.annotate(
-            fmt.money(value), (value, at), xytext=(4, 0), textcoords="offset points",
+            bar.words, (max(bar.usd, bar.high or 0.0), at), xytext=(4, 0), textcoords="offset points",
             va="center", fontsize=9, color=_MUTED, annotation_clip=False,
         )  # fmt: skip
-    axes.set_yticks(range(len(rows)), [_short(row.offer) for row in rows], color=_INK)
+    axes.set_yticks(range(len(bars)), [_short(bar.name) for bar in bars], color=_INK)
     axes.tick_params(axis="y", length=0)
-    axes.set_xlim(0, max(values) * 1.12 or 1)
-    axes.set_ylim(-0.7, len(rows) - 0.3)
+    axes.set_xlim(0, max(max(bar.usd, bar.high or 0.0) for bar in bars) * 1.12 or 1)
+    axes.set_ylim(-0.7, len(bars) - 0.3)
     axes.xaxis.set_major_formatter(lambda value, _: fmt.money(value))
     axes.set_xlabel("dollars per million tokens of this traffic", color=_MUTED)
-    return to_svg(figure, salt, f"Cost per million tokens at {len(rows)} offers")
+    title = f"Cost per million tokens at {len(rows)} offers"
+    return to_svg(figure, salt, f"{title} and {len(bills.boxes)} boxes" if bills.boxes else title)
+
+
+def _offer_bar(row: OfferBill, incumbent: str | None, candidates: Collection[str]) -> _Bar:
+    usd = float(row.bill.per_mtok_usd or 0)
+    return _Bar(name=row.offer, usd=usd, colour=_bar_colour(row, incumbent, candidates), words=fmt.money(usd))
+
+
+def _box_bar(box: "BoxBill") -> _Bar:
+    planned = box.planned_per_mtok_usd
+    assert planned.value is not None, "the serving model gives a number"
+    words = f"{fmt.money(planned.value)} at {box.planned_utilisation:.0%} busy"
+    return _Bar(
+        name=box.name, usd=planned.value, low=planned.low, high=planned.high, colour=_INK, words=words
+    )
 
 
 def _point(cost: PolicyCost) -> tuple[float, float] | None:

@@ -12,6 +12,8 @@ from crossgrade.catalog.bills import Bills, bill_offers
 from crossgrade.decide import Estimate, ModelFacts, PolicyCost, Verdict
 from crossgrade.domain import Offer, Price
 from crossgrade.economics import stated_traffic
+from crossgrade.economics.boxes import box_bill
+from crossgrade.economics.serving import Deployment, known_gpu, known_model, shipped_fit
 from crossgrade.report import render_html, render_markdown
 from crossgrade.report._lasting import verdict_lasts
 from crossgrade.report._money import frontier, is_dominated, price_bars
@@ -90,6 +92,24 @@ def test_what_is_dominated(cost: Callable[..., PolicyCost]) -> None:
     assert [is_dominated(each, costs) for each in costs] == [False, False, True]
     twin = cost("twin", 0.001, 0.95)
     assert not is_dominated(good, (good, twin))
+
+
+def test_gpus_of_one_s_own_stand_above_the_offers_with_their_band(verdict: Verdict, bills: Bills) -> None:
+    box = box_bill(
+        "scout on 4 x h100", known_model("llama-4-scout"), Deployment(gpu=known_gpu("h100"), tensor_parallel=4),
+        bills.traffic, shipped_fit(), usd_per_gpu_hour=Decimal("2.35"), rent_from="typical, 2026-03: a test",
+    )  # fmt: skip
+    bills = replace(bills, boxes=(box,))
+    drawn = price_bars(bills, ["scout"])
+    assert drawn is not None
+    assert "scout on 4 x h100" in drawn
+    assert "at 70% busy" in drawn
+    page = render_html([verdict], bills={verdict.workload: bills})
+    for said in ("Outlines are GPUs", "1 x 4 GPUs at $2.35 an hour (typical, 2026-03: a test)", "idle 100"):
+        assert said in page.replace("\u00a0", " ")
+    assert "Outlines are GPUs" not in render_html(
+        [verdict], bills={verdict.workload: replace(bills, boxes=())}
+    )
 
 
 def test_bars_need_two_prices(bills: Bills) -> None:

@@ -1,0 +1,67 @@
+"""GPUs of one's own for the open models of a project, as the report shows them beside the offers."""
+
+from collections.abc import Iterable, Mapping
+
+from crossgrade.catalog import model_name
+from crossgrade.catalog.bills import Bills, Measured
+from crossgrade.domain import Architecture, Offer
+from crossgrade.economics.boxes import BoxBill, box_bill
+from crossgrade.economics.serving import (
+    Deployment,
+    Load,
+    cheapest_deployment,
+    known_gpu,
+    known_model,
+    shipped_fit,
+)
+from crossgrade.errors import NotFoundError, UsageError
+
+GPU = "h100"
+"""What the boxes are of where nobody says: the GPU with most measured points beside the newest."""
+
+
+def own_boxes(
+    bills: Bills, offers: Iterable[Offer], measured: Mapping[str, Measured] | None = None
+) -> tuple[BoxBill, ...]:
+    """Return the bill of a box for each model among the offers that the serving model knows.
+
+    The box is the number of GPUs at which its tokens cost least at full use, at typical rent; an
+    offer in `measured` is served its own tokens, another the bills' traffic. Left out is what fits no
+    deployment, and traffic without tokens in or out.
+    """
+    found: dict[str, BoxBill] = {}
+    for offer in offers:
+        model = _architecture(offer)
+        if model is None or model.name in found:
+            continue
+        own = (measured or {}).get(offer.name)
+        traffic = own.traffic if own else bills.traffic
+        mix, gpu, fit = traffic.mix(), known_gpu(GPU), shipped_fit()
+        if not mix.input_tokens or not mix.output_tokens:
+            continue
+        load = Load(input_tokens=max(1.0, mix.input_tokens), output_tokens=max(1.0, mix.output_tokens))
+        try:
+            box = cheapest_deployment(model, Deployment(gpu=gpu), load, fit.constants)
+            if box is None:
+                continue
+            found[model.name] = box_bill(
+                f"{model.name} on {box.gpus} x {gpu.name}",
+                model,
+                box,
+                traffic,
+                fit,
+                usd_per_gpu_hour=gpu.typical.usd_per_hour,
+                rent_from=f"typical, {gpu.typical.as_of}: {gpu.typical.source}",
+            )
+        except UsageError:
+            continue
+    return tuple(found.values())
+
+
+def _architecture(offer: Offer) -> Architecture | None:
+    for name in (offer.model, model_name(offer.model)):
+        try:
+            return known_model(name)
+        except NotFoundError:
+            continue
+    return None
