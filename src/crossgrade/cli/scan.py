@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--on",
+    metavar="DAY",
     type=click.DateTime(["%Y-%m-%d"]),
     help="Prices of this day, where not those of the log's last day.",
 )
