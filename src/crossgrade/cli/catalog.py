@@ -108,6 +108,7 @@ def show(name: str, on: datetime | None, config_path: str, *, as_json: bool) -> 
         print_table(
             list(rates[0]), [list(rate.values()) for rate in rates], right=("input", "output", "cached")
         )
+    note(f"prices of {today}, US dollars per million tokens")
 
 
 @command.command()

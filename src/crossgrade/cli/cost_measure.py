@@ -2,6 +2,7 @@
 
 import csv
 import os
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 SCHEMA_VERSION = 1
 MOST_CALLS = 20_000
+_FEW = 30
+"""Answers below which a level's means and 90th percentiles say little."""
 
 
 @click.command()
@@ -94,6 +97,11 @@ def command(endpoint: str, model: str, *, as_json: bool, **options: Any) -> None
 
     from crossgrade.providers.load import LoadPlan
 
+    if not endpoint.startswith(("http://", "https://")):
+        raise UsageError(
+            f"--endpoint is {endpoint[:80]!r}, which is no address of a server",
+            hint="write it like http://localhost:8000/v1",
+        )
     said = options["usd_per_hour"]
     plan = LoadPlan(
         model=model,
@@ -161,7 +169,13 @@ def _report(
         note(f"appended {len(levels)} rows to {options['save']}")
     if as_json:
         print_json(
-            {"endpoint": endpoint, "model": plan.model, "usd_per_hour": plan.usd_per_hour, "levels": levels},
+            {
+                "endpoint": endpoint,
+                "on": datetime.now(UTC).date(),
+                "model": plan.model,
+                "usd_per_hour": plan.usd_per_hour,
+                "levels": levels,
+            },
             schema_version=SCHEMA_VERSION,
         )
         return
@@ -197,8 +211,22 @@ def _report(
         for level in levels
     ]
     print_table(headers, rows, right=headers)
+    few = [level.in_flight for level in levels if level.n < _FEW]
+    note(
+        f"{plan.model} at {endpoint} on {datetime.now(UTC).date()}: means over answers, and the 90th"
+        f" percentiles beside them; tokens as the server counts them{_rent(plan)}"
+    )
+    if few:
+        note(
+            f"fewer than {_FEW} answers at {', '.join(map(str, few))} in flight: their figures would"
+            " differ next time; raise `--calls`"
+        )
     if plan.usd_per_hour is None:
         note("no price: give --usd-per-hour, what the whole server costs an hour")
+
+
+def _rent(plan: "LoadPlan") -> str:
+    return "" if plan.usd_per_hour is None else f"; ${plan.usd_per_hour} an hour for the whole server"
 
 
 def _shown(value: float | None, shape: str) -> str | None:

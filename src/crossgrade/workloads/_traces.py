@@ -81,7 +81,8 @@ def _read_csv(path: Path) -> Trace:
     places = [_place(head, names) for names in (_INPUT, _OUTPUT, _CACHED)]
     if places[0] is None or places[1] is None:
         wanted = f"{_INPUT[1]} and {_OUTPUT[1]}"
-        hint = f"the columns are {', '.join(head[:12]) or 'none'}"
+        seen = ", ".join(head[:12])[:120] or "none"
+        hint = f"name two of its columns so; they are: {seen}"
         raise DataError(f"no columns with {wanted}", file=path, line=1, hint=hint)
     used = [place for place in places if place is not None]
     try:

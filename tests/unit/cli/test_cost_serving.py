@@ -108,6 +108,24 @@ def test_measure_reports_each_level_and_writes_rows_that_calibrate_reads(tmp_pat
     assert read(cost_calibrate, rows)["errors"][0]["n"] == 2
 
 
+def test_measure_says_when_and_where_and_how_little_a_few_answers_say() -> None:
+    with FakeProvider(Reply(text="a b", output_tokens=4)) as fake:
+        shown = invoke(
+            cost_measure, "--endpoint", fake.base_url, "--model", "m", "--usd-per-hour", "3.6", "--in-flight", 1,
+            "--in-flight", 10, "--input-words", 5,
+        )  # fmt: skip
+    assert shown.exception is None
+    assert f"m at {fake.base_url} on 20" in shown.stderr
+    assert "$3.6 an hour for the whole server" in shown.stderr
+    assert "fewer than 30 answers at 1 in flight" in shown.stderr
+
+
+def test_measure_wants_the_address_of_a_server() -> None:
+    found = invoke(cost_measure, "--endpoint", "localhost", "--model", "m").exception
+    assert isinstance(found, UsageError)
+    assert "--endpoint" in str(found)
+
+
 def test_measure_says_what_a_server_answers_instead(tmp_path) -> None:
     with FakeProvider(api_key="secret") as fake:
         result = invoke(cost_measure, "--endpoint", fake.base_url, "--model", "m", "--in-flight", 1)
