@@ -124,8 +124,8 @@ def saving_per_month(incumbent: Bill, rival: Bill, *, commitment: Commitment | N
 def payback_months(saving: Estimate, costs: MovingCosts) -> Estimate:
     """Return after how many months a move has paid for itself, with the interval of the saving.
 
-    The end that belongs to a saving of zero or less is infinite: it never pays. Costs that are not
-    known are named in `reason`, and make the figure a lower bound.
+    The end that belongs to a saving of zero or less is infinite: it may never pay, and `reason` says so.
+    Costs that are not known are named there too, and make the figure a lower bound.
     """
     if saving.value is None:
         return Estimate(value=None, unit="months", reason=saving.reason)
@@ -136,16 +136,19 @@ def payback_months(saving: Estimate, costs: MovingCosts) -> Estimate:
     def months(usd: float | None) -> float | None:
         return None if usd is None else once / usd if usd > 0 else math.inf
 
-    missing = f"without the costs of {', '.join(costs.unknown)}" if costs.unknown else None
+    longest = months(saving.low)
+    reasons = [f"without the costs of {', '.join(costs.unknown)}"] if costs.unknown else []
+    if longest == math.inf:  # which JSON can only write as null
+        reasons.append("it may never pay")
     return Estimate(
         value=months(saving.value),
         low=months(saving.high),
-        high=months(saving.low),
+        high=longest,
         level=saving.level,
         n=saving.n,
         unit="months",
         method="one-off costs over the saving a month",
-        reason=missing,
+        reason="; ".join(reasons) or None,
     )
 
 

@@ -8,7 +8,15 @@ from hypothesis import strategies as st
 from crossgrade.economics import stated_traffic
 from crossgrade.economics.boxes import BoxBill, box_bill
 from crossgrade.economics.outlook import market_revenue
-from crossgrade.economics.serving import Deployment, known_gpu, known_model, prompt_costs, shipped_fit
+from crossgrade.economics.serving import (
+    Deployment,
+    Load,
+    known_gpu,
+    known_model,
+    prompt_costs,
+    serve,
+    shipped_fit,
+)
 
 SCOUT = known_model("llama-4-scout")
 BOX = Deployment(gpu=known_gpu("h100"), tensor_parallel=4)
@@ -39,6 +47,18 @@ def test_a_longer_prompt_never_takes_less_time(tokens: int, more: int, rent: Dec
     short, long = prompt_costs(SCOUT, BOX, shipped_fit(), [tokens, tokens + more], usd_per_gpu_hour=rent)
     assert (long.seconds.value or 0) >= (short.seconds.value or 0) > 0
     assert long.missing_bytes >= short.missing_bytes
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 200_000), st.integers(1, 5_000), SHARES, SHARES)
+def test_more_input_in_the_cache_never_serves_less(
+    paid: int, answered: int, one: float, other: float
+) -> None:
+    few, many = sorted((one, other))
+    loads = [Load(input_tokens=paid, output_tokens=answered, cached_share=share) for share in (0, few, many)]
+    served = [float(serve(SCOUT, BOX, load, shipped_fit().constants).output_tokens_s[0]) for load in loads]
+    assert served[0] <= served[1] * (1 + 1e-9)
+    assert served[1] <= served[2] * (1 + 1e-9)
 
 
 @given(SHARES, SHARES, SHARES.map(lambda share: share * 0.99), st.floats(0, 1))

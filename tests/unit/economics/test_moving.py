@@ -136,7 +136,7 @@ def test_payback_has_the_interval_of_the_saving_and_names_what_is_not_counted() 
     costs = MovingCosts(evaluation_usd=Decimal(100), judge_usd=Decimal(20), migration_usd=Decimal(880))
     found = payback_months(Estimate(value=500, low=-10, high=1000), costs)
     assert (found.value, found.low, found.high) == (2, 1, math.inf)
-    assert found.reason == "without the costs of shadow"
+    assert found.reason == "without the costs of shadow; it may never pay"
     assert payback_months(Estimate(value=0), costs).value == math.inf
     assert payback_months(Estimate(value=500), MovingCosts()).value is None
     assert payback_months(Estimate(value=None, reason="unknown"), costs).reason == "unknown"
