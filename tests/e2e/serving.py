@@ -151,8 +151,22 @@ def metric(served: Served, name: str, **labels: str) -> float:
 def records(served: Served) -> list[dict[str, Any]]:
     """Return the lines of the request log, oldest first, without what only the keeper reads."""
     folder = served.folder / ".crossgrade" / "serve" / "requests"
-    lines = [line for path in sorted(folder.glob("*.jsonl")) for line in path.read_text().splitlines()]
+    lines = [
+        line
+        for path in sorted(folder.glob("*.jsonl"))
+        for line in path.read_text().rpartition("\n")[0].splitlines()  # the last may be half written
+    ]
     return [record for record in map(json.loads, lines) if "id" in record]
+
+
+def contents(folder: Path) -> dict[Path, bytes]:
+    """Read every file below a folder, but for those that go while it looks."""
+    found = {}
+    for path in folder.rglob("*"):
+        with contextlib.suppress(FileNotFoundError):
+            if path.is_file():
+                found[path] = path.read_bytes()
+    return found
 
 
 def wait_until_ready(served: Served) -> None:

@@ -14,7 +14,7 @@ from joserfc import jwt
 from joserfc.jwk import ECKey
 
 from crossgrade.testing import FakeProvider
-from tests.e2e.serving import Served, command, serving
+from tests.e2e.serving import Served, command, contents, serving
 
 KEY = ECKey.generate_key("P-256", {"kid": "one", "use": "sig"})
 PROVIDER_KEY = "sk-identity-0123456789abcdef"
@@ -170,8 +170,6 @@ def test_a_rotated_and_a_revoked_key_count_at_once(served: Served) -> None:
 
 def test_no_secret_is_written_anywhere(served: Served) -> None:
     secret = served.key.rpartition("-")[2].encode()
-    for path in served.folder.rglob("*"):
-        if path.is_file():
-            content = path.read_bytes()
-            assert secret not in content
-            assert PROVIDER_KEY.encode() not in content
+    for path, content in contents(served.folder).items():
+        assert secret not in content, path
+        assert PROVIDER_KEY.encode() not in content, path

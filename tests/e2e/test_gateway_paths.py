@@ -10,7 +10,7 @@ import pytest
 
 from crossgrade.testing import FakeProvider, Reply
 from tests.e2e.certified import Answered, ask, fetch, until
-from tests.e2e.serving import Served, records, serving
+from tests.e2e.serving import Served, contents, records, serving
 
 PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 PROMPT = "xyzzy-a-text-that-nobody-else-writes"
@@ -155,8 +155,7 @@ def test_a_request_id_is_everywhere_and_never_twice(gateway: Served) -> None:
 
 def holding(folder: Path, text: str) -> set[str]:
     """Return the names of the files below a folder that hold a text."""
-    files = [path for path in folder.rglob("*") if path.is_file()]
-    return {path.suffix for path in files if text.encode() in path.read_bytes()}
+    return {path.suffix for path, content in contents(folder).items() if text.encode() in content}
 
 
 def test_prompts_and_answers_are_in_no_log(gateway: Served) -> None:

@@ -13,7 +13,7 @@ import pytest
 from crossgrade.project import Project
 from crossgrade.routing import Policy, Route, RouteTable
 from crossgrade.testing import FakeProvider, Fault, ReceivedRequest, Reply
-from tests.e2e.serving import Served, records, serving
+from tests.e2e.serving import Served, contents, records, serving
 
 SWITCH = Policy(kind="switch", incumbent="old", candidate="new")
 SPLIT = Policy(kind="split", incumbent="old", candidate="new", segments=("easy",))
@@ -217,8 +217,8 @@ def test_only_what_may_be_shadowed_is_and_what_is_stored_is_redacted(
         assert (each.served_by, each.verdict_id) == ("candidate", "v-shadowed")
         assert each.candidate.answer.text == "new says hi to [email]"
         assert each.incumbent.answer.text == "old says hi to [email]"
-    for path in (gateway.folder / ".crossgrade").rglob("*"):
-        assert not path.is_file() or SECRET.encode() not in path.read_bytes(), path
+    for path, content in contents(gateway.folder / ".crossgrade").items():
+        assert SECRET.encode() not in content, path
 
 
 def test_feedback_is_tied_to_its_response(gateway: Served) -> None:
