@@ -93,7 +93,7 @@ def per_solved(
 
     A talkative model with a low list price is seen here for what it is.
     """
-    return mean_cost(costs_usd, scores, level=level, unit="USD/point")
+    return _not_below_zero(mean_cost(costs_usd, scores, level=level, unit="USD/point"))
 
 
 def _per_call(priced: PricedCalls, *, measured: bool) -> Estimate:
@@ -102,7 +102,12 @@ def _per_call(priced: PricedCalls, *, measured: bool) -> Estimate:
         return Estimate(
             value=float(costs[priced.known].mean()), unit="USD/request", method="stated tokens, list price"
         )
-    return mean_cost(costs, np.ones(len(costs)), level=0.95, unit="USD/request")
+    return _not_below_zero(mean_cost(costs, np.ones(len(costs)), level=0.95, unit="USD/request"))
+
+
+def _not_below_zero(found: Estimate) -> Estimate:
+    """Cut an interval at zero: nothing costs less, and a t interval of a few skewed calls may say so."""
+    return found if found.low is None or found.low >= 0 else replace(found, low=0.0)
 
 
 def _tokens(traffic: Traffic, known: NDArray[np.bool_]) -> int:
@@ -122,10 +127,15 @@ _WORDS = {
 
 
 def _dominant(priced: PricedCalls, total: Decimal, price: Price) -> tuple[str | None, float | None]:
-    """Return the largest part in words; input that the cache could have had is a cache miss."""
+    """Return the largest part in words; input that the cache could have had is a cache miss.
+
+    Where reading the cache has no price of its own it is paid as input, and counts as that.
+    """
     if total <= 0:
         return None, None
     sums = {name: priced.part_usd(name) for name in PARTS}
+    if price.cache_read_per_mtok is None:
+        sums["fresh_input"] += sums.pop("cache_read")
     name = max(sums, key=lambda each: sums[each])
     words = _WORDS[name]
     if name == "fresh_input" and _cache_is_cheaper(price):

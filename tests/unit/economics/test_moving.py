@@ -9,6 +9,8 @@ from crossgrade.domain import Estimate, Price
 from crossgrade.economics import (
     Commitment,
     MovingCosts,
+    Traffic,
+    UsageColumns,
     bill,
     blended_per_mtok,
     break_even_calls_per_day,
@@ -58,6 +60,24 @@ def test_what_dominates(paid: int, answered: int, words: str) -> None:
 def test_input_without_a_cache_price_is_input_and_not_a_cache_miss() -> None:
     assert bill("scout", DAILY.adjusted(calls_per_day=Decimal(1)), SCOUT).dominated_by == "output"
     assert bill("x", stated_traffic(9, 1, calls_per_day=None), SCOUT).dominated_by == "input"
+
+
+def test_cached_input_without_a_price_of_its_own_is_paid_and_named_as_input() -> None:
+    found = bill("scout", stated_traffic(9000, 10, calls_per_day=Decimal(1), cache_hit=0.9), SCOUT)
+    assert found.dominated_by == "input"
+    assert found.dominant_share is not None
+    assert found.dominant_share > 0.95
+
+
+def test_no_interval_of_a_cost_goes_below_zero() -> None:
+    import numpy as np
+
+    usage = UsageColumns.from_tokens(np.array([100, 100, 9000]), np.array([1, 1, 900]))
+    skewed = Traffic(usage=usage, calls_per_month=Decimal(10), measured=True, source="a test")
+    found = bill("gpt", skewed, GPT_4O)
+    assert (found.per_call_usd.low, found.month.low) == (0.0, 0.0)
+    assert found.month.high is not None
+    assert per_solved(np.array([0.001, 0.001, 0.9]), np.ones(3)).low == 0.0
 
 
 def test_unknown_is_a_reason_and_never_zero() -> None:
