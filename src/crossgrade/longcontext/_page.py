@@ -138,7 +138,6 @@ def _curve(result: ProbeResult, rungs: Sequence[RungReport]) -> str:
         parts += [
             _box(low, _TOP, max(high - low, 2), _PLOT, 'fill="var(--floor)" opacity=".12"'),
             _line(_LEFT, floor, right, floor, "floor", ' stroke-width="1.5" stroke-dasharray="5 4"'),
-            _text(right, floor - 5, f"floor {100 * found.floor:.0f} %", fill="floor"),
         ]
         if found.tokens is not None:
             at = x(found.tokens)
@@ -147,6 +146,11 @@ def _curve(result: ProbeResult, rungs: Sequence[RungReport]) -> str:
     parts.append(f'<polyline points="{points}" fill="none" stroke="var(--muted)" stroke-width="1.5"/>')
     for rung in rungs:
         parts += _dot(rung, x(rung.tokens), y, None if found is None else found.floor)
+    if found is not None:
+        # Last, with a rim of the card's colour, so that no interval runs through the words.
+        place = f'x="{right:.1f}" y="{y(found.floor) - 5:.1f}" text-anchor="end" font-size="12"'
+        rim = 'stroke="var(--card)" stroke-width="4" paint-order="stroke"'
+        parts.append(f'<text {place} {rim} fill="var(--floor)">floor {100 * found.floor:.0f} %</text>')
     parts += _ticks(rungs, x, bottom + 18)
     return _figure(
         parts,

@@ -325,7 +325,7 @@ class Probe:
     def _effective(self, search: LengthSearch, ending: Ending) -> EffectiveLength:
         found = search.result()
         if ending == "truncated":
-            return replace(found, tokens=None, reason="not determined: the server cuts prompts")
+            return replace(found, tokens=None, reason="the server cuts prompts")
         return found
 
     def _report(self, search: LengthSearch, tokens: int) -> RungReport:

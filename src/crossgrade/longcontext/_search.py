@@ -187,9 +187,7 @@ class LengthSearch:
             floor=self.floor,
             at_least=known and beyond,
             at_most=known and short,
-            reason=None
-            if known
-            else f"not determined: {int(self.asked.sum())} answers leave more than a factor of 2",
+            reason=None if known else f"{int(self.asked.sum())} answers leave more than a factor of 2",
         )
 
     def _is_sure(self, marginal: np.ndarray, median: float) -> bool:
