@@ -51,6 +51,12 @@ def test_the_report_has_boxes_for_the_open_models_that_the_serving_model_knows(
     assert len(boxes) == 1
     for said in ("Outlines are GPUs of one&#39;s own", "one box serves", "at 70 % busy", "typical, 2026-03"):
         assert said.replace("&#39;", "'") in page.replace("&#39;", "'").replace("\u00a0", " ")
+    found = json.loads(cli.succeeds("cost", "echo", "--json").out)
+    assert {box["name"] for box in found["deployments"]} == boxes
+    assert [even["against"] for even in found["deployments"][0]["break_even"]] == ["old", "new"]
+    cli.fails("cost", "echo", "--usd-per-gpu-hour", "3", seen="of which GPUs")
+    asked = json.loads(cli.succeeds("cost", "echo", "--deploy", "llama-3.1-8b@h100x1", "--json").out)
+    assert [box["name"] for box in asked["deployments"]] == ["llama-3.1-8b on 1 x h100"]
     cli.succeeds("report", "--to", "report.md")
     assert boxes <= set(re.findall(r"llama-4-scout on \d+ x h100", Path("report.md").read_text()))
 

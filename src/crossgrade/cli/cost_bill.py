@@ -44,6 +44,7 @@ BOXES = ("llama-4-scout@h100x4", "llama-4-maverick@h100x8")
 _SPEC = re.compile(r"(?P<model>[^@]+)@(?P<gpu>[a-z0-9-]+?)x(?P<n>\d{1,4})")
 _INCUMBENT = "gpt-4o@openai"
 _MOST_CALLS = 10**12
+_PLANNED = 0.7
 _RESELLER = "huggingface_"
 """Hosts reached through a router, which is the same price again."""
 _NUMBERS = ("$/month", "interval", "$/M tokens", "$/call", "$/solved", "batch", "saves")
@@ -97,7 +98,7 @@ _NUMBERS = ("$/month", "interval", "$/M tokens", "$/call", "$/solved", "batch", 
 @click.option(
     "--planned",
     type=click.FloatRange(0, 1, min_open=True),
-    default=0.7,
+    default=_PLANNED,
     show_default=True,
     metavar="SHARE",
     help="How busy boxes of your own may be on average.",
@@ -169,6 +170,7 @@ def _bills(workload: str | None, config_path: str, today: date, options: dict[st
                 calls_per_day=_calls(options["per_day"]),
                 cache_hit=options["cache_hit"],
                 on=today,
+                boxes=True,
             )
     from crossgrade.catalog.bills import bill_offers
 
@@ -247,7 +249,9 @@ def _has_project(config_path: str) -> bool:
 
 
 def _boxes(bills: "Bills", options: Mapping[str, Any], *, has_project: bool) -> "list[BoxBill]":
-    """Return the bills of GPUs of one's own: those asked for, else of the shortlist without a project."""
+    """Return the bills of GPUs of one's own: those asked for, else the workload's or the shortlist's."""
+    if bills.boxes and not options["deployments"] and _as_usual(options):
+        return list(bills.boxes)
     specs = options["deployments"] or (() if has_project or options["patterns"] else BOXES)
     if not specs:
         return []
@@ -284,6 +288,13 @@ def _boxes(bills: "Bills", options: Mapping[str, Any], *, has_project: bool) -> 
             )
         )
     return found
+
+
+def _as_usual(options: Mapping[str, Any]) -> bool:
+    """Say whether boxes are as a project has them; else the refusal names what has no `--deploy`."""
+    if options["usd_per_gpu_hour"] is None and options["planned"] == _PLANNED:
+        return True
+    raise UsageError("of which GPUs?", hint="add `--deploy MODEL@GPUxN`, for instance llama-4-scout@h100x4")
 
 
 def _place_boxes(rows: list[dict[str, Any]], bills: "Bills", boxes: "Sequence[BoxBill]") -> None:

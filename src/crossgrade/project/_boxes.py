@@ -29,6 +29,11 @@ def own_boxes(
     offer in `measured` is served its own tokens, another the bills' traffic. Left out is what fits no
     deployment, and traffic without tokens in or out.
     """
+    now = bills.of_incumbent
+    rival = next(
+        (row for row in bills.offers if row is not now and row.can_be_bought and not row.doubts), None
+    )
+    against = {row.offer: row.bill.per_mtok_usd for row in (now, rival) if row is not None}
     found: dict[str, BoxBill] = {}
     for offer in offers:
         model = _architecture(offer)
@@ -52,6 +57,7 @@ def own_boxes(
                 fit,
                 usd_per_gpu_hour=gpu.typical.usd_per_hour,
                 rent_from=f"typical, {gpu.typical.as_of}: {gpu.typical.source}",
+                against=against,
             )
         except UsageError:
             continue

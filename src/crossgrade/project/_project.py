@@ -25,7 +25,7 @@ from crossgrade.project._measured import (
 
 if TYPE_CHECKING:
     from crossgrade.catalog import Catalog, OfferFacts
-    from crossgrade.catalog.bills import Bills
+    from crossgrade.catalog.bills import Bills, Measured
     from crossgrade.decide import Sibling, Verdict
     from crossgrade.economics import Traffic
     from crossgrade.evaluate import Judges, PairScorer, Progress, RunEstimate, RunResult, Scorer
@@ -333,7 +333,8 @@ class Project:
         workload, on = self.workload(name), on or datetime.now(UTC).date()
         offers, incumbent = list(self.config.offers.values()), workload.incumbent.name
         if traffic is not None:
-            return bill_offers(offers, traffic, self.catalog, on, incumbent=incumbent)
+            bills = bill_offers(offers, traffic, self.catalog, on, incumbent=incumbent)
+            return self._with_boxes(bills, workload) if boxes else bills
         run = self._run(workload, run_id)
         measured = {
             model: each.adjusted(calls_per_day=calls_per_day, cache_hit=cache_hit)
@@ -348,12 +349,16 @@ class Project:
             offers, measured[incumbent].traffic, self.catalog, on, incumbent=incumbent, measured=measured
         )
         route = next((each for each in self.config.routes.values() if each.workload == name), None)
-        moving = costs_of_moving(self.store, run, workload, bills, route)
-        if not boxes:
-            return replace(bills, moving=moving)
+        bills = replace(bills, moving=costs_of_moving(self.store, run, workload, bills, route))
+        return self._with_boxes(bills, workload, measured) if boxes else bills
+
+    @staticmethod
+    def _with_boxes(
+        bills: "Bills", workload: Workload, measured: "Mapping[str, Measured] | None" = None
+    ) -> "Bills":
         from crossgrade.project._boxes import own_boxes
 
-        return replace(bills, moving=moving, boxes=own_boxes(bills, offers_of(workload).values(), measured))
+        return replace(bills, boxes=own_boxes(bills, offers_of(workload).values(), measured))
 
     def verify(self, verdict_id: str) -> Check:
         """Compute a recorded verdict again from its recorded scores, and say where it differs.
