@@ -9,7 +9,7 @@ import pytest
 
 import crossgrade
 from crossgrade.testing import Reply
-from tests.e2e.driving import CommandLine, Project, Script, number
+from tests.e2e.driving import KEY, CommandLine, Project, Script, number
 
 
 @pytest.fixture
@@ -134,6 +134,29 @@ def test_a_limit_on_cost_needs_a_price(cli: CommandLine, project: Project) -> No
     found = json.loads(cli.succeeds("evaluate", "echo", "--json").out)
     assert found["name"] == "undecided"
     assert "price unknown" in found["sentence"]
+
+
+def test_a_model_whose_answers_are_all_recorded_needs_no_key(
+    cli: CommandLine, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project.change(
+        "    api_key_env: FAKE_API_KEY\n    prices: [{input_per_mtok: 10,",
+        "    api_key_env: OLD_KEY\n    prices: [{input_per_mtok: 10,",
+    )
+    monkeypatch.setenv("OLD_KEY", KEY)
+    project.change("    scorer:", "    mode: fixed\n    scorer:")
+    cli.succeeds("evaluate", "echo", "--no-decide")
+    monkeypatch.delenv("OLD_KEY")
+    project.change("candidates: [new]", "candidates: [{model: new, settings: {max_output_tokens: 9}}]")
+    asked = len(project.asked("old-model"))
+    assert "120 calls, 120 answers reused" in cli.succeeds("evaluate", "echo").err
+    assert len(project.asked("old-model")) == asked
+
+    runs = cli.succeeds("runs", "--json").out
+    cli.fails("evaluate", "echo", "--no-reuse", code=3, seen="needs a key in OLD_KEY, which is not set")
+    project.dataset(121)
+    cli.fails("evaluate", "echo", code=3, seen="needs a key in OLD_KEY, which is not set")
+    assert cli.succeeds("runs", "--json").out == runs  # refused before anything was asked
 
 
 def test_resuming_a_finished_run_asks_nothing(cli: CommandLine, project: Project) -> None:

@@ -44,3 +44,17 @@ def test_applying_again_replaces_the_route_and_keeps_the_chain(cli: CommandLine,
     assert table is not None
     assert [route.name for route in table.routes] == ["echo"]
     assert (table.version, table.previous is None) == (2, False)
+
+
+def test_a_run_that_did_not_finish_is_said_with_the_last_one_that_did(
+    cli: CommandLine, project: Project
+) -> None:
+    finished = json.loads(cli.succeeds("evaluate", "echo", "--yes", "--no-decide", "--json").out)["run_id"]
+    assert "did not finish" not in cli.succeeds("decide", "echo").err
+    cli.fails("evaluate", "echo", "--no-reuse", "--max-cost", "0.002", code=3, seen="are spent")
+    newest = json.loads(cli.succeeds("runs", "--json").out)["runs"][0]["run"]
+    said = cli.succeeds("decide", "echo").err
+    assert f"decided on run {newest}, which did not finish (budget)" in said
+    assert f"crossgrade evaluate echo --resume {newest}" in said
+    assert f"crossgrade decide echo --run {finished}" in said
+    assert "did not finish" not in cli.succeeds("decide", "echo", "--run", finished).err

@@ -12,6 +12,7 @@ from crossgrade.errors import NotFoundError, UsageError
 
 if TYPE_CHECKING:
     from crossgrade.decide import Verdict
+    from crossgrade.project import Project
 
 SCHEMA_VERSION = 1
 
@@ -89,7 +90,10 @@ _NOT_WITH_FILES = {"run_id", "apply_it", "verify_id"}
 @click.option("--declare-parity", is_flag=True, help="Differing prompts or settings are meant.")
 @click.option("--drop-errors", is_flag=True, help="Leave failed calls out instead of counting them as 0.")
 @click.option(
-    "--run", "run_id", metavar="ID", help="Decide on this run of the workload instead of the newest."
+    "--run",
+    "run_id",
+    metavar="ID",
+    help="Decide on this run of the workload instead of the newest, finished or not.",
 )
 @click.option(
     "--verify", "verify_id", metavar="VERDICT", help="Compute a recorded verdict again and compare."
@@ -246,12 +250,28 @@ def _decide_workloads(names: tuple[str, ...], options: dict[str, Any]) -> "list[
             rules = {key: options[key] for key in ("run_id", "floor", "alpha")}
             recorded = [project.decide(names[0], **rules)]
         for each in recorded:
+            _note_unfinished(project, each.verdict)
             note(f"recorded as verdict {each.id}" if each.id else "a what-if: not recorded")
             if options["apply_it"]:
                 table, verdict = project.apply(each.id), each.verdict
                 kind = verdict.policy.kind
                 note(f"route table version {table.version} in force: {verdict.workload} -> {kind}")
         return [each.verdict for each in recorded]
+
+
+def _note_unfinished(project: "Project", verdict: "Verdict") -> None:
+    """Say that the run decided on did not finish, and which earlier one did."""
+    from crossgrade.store import RunStatus
+
+    runs = project.store.runs
+    if verdict.run_id is None or (status := runs.status(verdict.run_id)) is RunStatus.FINISHED:
+        return
+    name = verdict.workload
+    note(f"decided on run {verdict.run_id}, which did not finish ({status})")
+    note(f"  go on with it: crossgrade evaluate {name} --resume {verdict.run_id}")
+    finished = (each.id for each in runs.recent(name) if runs.status(each.id) is RunStatus.FINISHED)
+    if (last := next(finished, None)) is not None:
+        note(f"  or decide on the last one that finished: crossgrade decide {name} --run {last}")
 
 
 def _verify(options: dict[str, Any]) -> "Verdict":

@@ -205,18 +205,25 @@ class Project:
         measure_ttft = workload.requirements.ttft_p95_ms is not None
         everybody = {**offers, judge.name: judge} if judge else offers
         prices = self._prices(everybody)
+        # Whose every answer is recorded, as a log's are, is not asked: that takes no key.
+        unasked = self._unasked(workload, dataset) - {judge.name if judge else ""} if reuse else set()
         accounts = Accounts()
         async with AsyncExitStack() as stack:
             providers = {
                 offer_name: await stack.enter_async_context(
-                    open_provider(offer, environ=self._environ, measure_ttft=measure_ttft)
+                    open_provider(
+                        offer,
+                        environ=self._environ,
+                        measure_ttft=measure_ttft,
+                        key_needed=offer_name not in unasked,
+                    )
                 )
                 for offer_name, offer in everybody.items()
             }
             batches = {
                 name: await stack.enter_async_context(open_batches(offer, environ=self._environ))
                 for name, offer in offers.items()
-                if offer.batch
+                if offer.batch and name not in unasked
             }
             judges = Judges(
                 everybody, providers=providers, accounts=accounts, store=self.store, prices=prices
@@ -235,6 +242,13 @@ class Project:
                 reuse=reuse,
                 on_progress=on_progress,
             )
+
+    def _unasked(self, workload: Workload, dataset: "Dataset") -> set[str]:
+        """Return the contestants whose answer to every planned request is in the store."""
+        from crossgrade.evaluate import estimate_run
+
+        estimate = estimate_run(workload, dataset, prices={}, store=self.store)
+        return {each.model for each in estimate.models if not each.calls}
 
     def decide(
         self,

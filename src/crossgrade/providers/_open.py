@@ -19,17 +19,19 @@ async def open_provider(
     measure_ttft: bool = False,
     root: Path | None = None,
     local: LocalSettings | None = None,
+    key_needed: bool = True,
 ) -> AsyncIterator[Provider]:
     """Open an offer for the length of a `with` block, so that it can be asked.
 
     `environ` holds keys, addresses and proxies. With `measure_ttft` answers are streamed and
     carry their time to first token. `root` and `local` (how to run it) are for local models.
-    Raises `UsageError` or `AuthError` where the offer cannot be opened; nothing is sent yet.
+    Raises `UsageError` or `AuthError` where the offer cannot be opened; nothing is sent yet. Without
+    `key_needed`, for an offer that will hardly be asked, a missing key is an error of the first question.
     """
     opened: AbstractAsyncContextManager[Provider]
     if offer.provider == "local":
         opened = open_local(offer, environ=environ, settings=local, root=root, measure_ttft=measure_ttft)
     else:
-        opened = open_hosted(offer, environ=environ, measure_ttft=measure_ttft)
+        opened = open_hosted(offer, environ=environ, measure_ttft=measure_ttft, key_needed=key_needed)
     async with opened as provider:
         yield provider

@@ -55,8 +55,8 @@ def account_of(offer: Offer, environ: Mapping[str, str]) -> Account:
     Raises `UsageError` for an unknown provider or a missing address, `AuthError` when the key's
     variable is not set or holds what no key can be.
     """
-    host = host_named(offer.provider)
-    base_url = offer.base_url or host.url(environ)
+    keyless = _keyless(offer, environ)
+    host, base_url = keyless.host, keyless.base_url
     variables = (offer.api_key_env,) if offer.api_key_env is not None else host.key_env
     variable = next((name for name in variables if environ.get(name, "").strip()), None)
     if variable is None:
@@ -66,7 +66,7 @@ def account_of(offer: Offer, environ: Mapping[str, str]) -> Account:
                 provider=host.name,
                 hint=f"export {variables[0]}=… or set `api_key_env` on the offer",
             )
-        return Account(host, base_url, f"{host.name} {base_url}", None)
+        return keyless
     key = environ[variable].strip()
     if not key.isascii() or not key.isprintable() or " " in key:
         raise AuthError(
@@ -77,11 +77,24 @@ def account_of(offer: Offer, environ: Mapping[str, str]) -> Account:
     return Account(host, base_url, f"{host.name} {base_url} {variable}", key)
 
 
+def _keyless(offer: Offer, environ: Mapping[str, str]) -> Account:
+    host = host_named(offer.provider)
+    base_url = offer.base_url or host.url(environ)
+    return Account(host, base_url, f"{host.name} {base_url}", None)
+
+
 class HostedProvider:
     """One offer at one host, over keep-alive connections; made by `open_hosted`."""
 
     def __init__(
-        self, offer: Offer, account: Account, http: HttpClient, *, measure_ttft: bool, largest: int
+        self,
+        offer: Offer,
+        account: Account,
+        http: HttpClient,
+        *,
+        measure_ttft: bool,
+        largest: int,
+        no_key: AuthError | None = None,
     ) -> None:
         self._offer = offer
         self._account = account
@@ -90,6 +103,7 @@ class HostedProvider:
         self._measure_ttft = measure_ttft
         self._largest = largest
         self._key = account.key.encode() if account.key else None
+        self._no_key = no_key
 
     def __repr__(self) -> str:
         return f"HostedProvider({self.name!r}, {self._http.base_url!r})"
@@ -141,7 +155,9 @@ class HostedProvider:
 
     @contextmanager
     def _named(self) -> Iterator[None]:
-        """Name the host in an error, and keep the key out of it."""
+        """Refuse to ask without the key; name the host in an error, and keep the key out of it."""
+        if self._no_key is not None:
+            raise self._no_key
         try:
             yield
         except ProviderError as error:
@@ -224,14 +240,21 @@ async def open_hosted(
     largest: int = LARGEST_ANSWER,
     ssl_context: ssl.SSLContext | None = None,
     keeps_alive: bool = True,
+    key_needed: bool = True,
 ) -> AsyncIterator[HostedProvider]:
     """Open an offer at a hosted API for the length of a `with` block.
 
     `environ` holds keys, addresses and proxies; without `keeps_alive` every call has a connection of its
-    own. Raises `UsageError` or `AuthError` as
-    `account_of` does; nothing is sent before the first question.
+    own. Raises `UsageError` or `AuthError` as `account_of` does, without `key_needed` the `AuthError` at
+    the first question; nothing is sent before that.
     """
-    account = account_of(offer, environ)
+    no_key: AuthError | None = None
+    try:
+        account = account_of(offer, environ)
+    except AuthError as error:
+        if key_needed:
+            raise
+        no_key, account = error, _keyless(offer, environ)
     if offer.timeout_s <= 0:
         raise UsageError(f"offer `{offer.name}` has a timeout_s of {offer.timeout_s}", hint="set it above 0")
     async with open_http(
@@ -241,4 +264,4 @@ async def open_hosted(
         ssl_context=ssl_context,
         keeps_alive=keeps_alive,
     ) as http:
-        yield HostedProvider(offer, account, http, measure_ttft=measure_ttft, largest=largest)
+        yield HostedProvider(offer, account, http, measure_ttft=measure_ttft, largest=largest, no_key=no_key)

@@ -162,6 +162,18 @@ def test_missing_and_broken_keys() -> None:
         assert key not in str(caught.value)
 
 
+def test_without_its_key_an_offer_that_is_not_asked_opens() -> None:
+    offer = Offer(name="gpt", provider="openai", model="m", base_url="http://127.0.0.1:9/v1")
+
+    async def main() -> None:
+        async with open_provider(offer, environ={}, key_needed=False) as provider:
+            assert provider.name == "gpt"
+            with pytest.raises(AuthError, match="OPENAI_API_KEY, which is not set"):
+                await provider.ask(ModelRequest(model="m", messages=(Message(role="user", content="Hello"),)))
+
+    asyncio.run(main())
+
+
 def test_accounts_are_told_apart_without_keys() -> None:
     offer = Offer(name="gpt", provider="openai", model="m")
     one = account_of(offer, KEYS)
