@@ -53,7 +53,7 @@ def test_a_scan_is_printed_ranked_saved_and_drawn(cli: CommandLine, folder: Path
     ran = cli.succeeds("scan", log, "--html", "scan.html", "--save", "scan.json")
     assert "requests: 1,300, each once" in ran.out
     assert ran.out.index("1. numbers") < ran.out.index("2. mail")
-    assert "not read: not JSON, 1 times, for instance log.jsonl:1301" in ran.err
+    assert "not read: not JSON, 1 time, for instance log.jsonl:1301" in ran.err
     assert "next: crossgrade workload create numbers --from scan.json --n 400" in ran.err
     saved = json.loads((folder / "scan.json").read_text())
     found = json.loads(cli.succeeds("scan", log, "--json").out)
@@ -82,6 +82,24 @@ def test_what_is_not_there_is_said(cli: CommandLine, folder: Path, log: Path) ->
     cli.fails("scan", "nothing.jsonl", code=2, seen="no such file")
     cli.fails("scan", log, "--format", "langfuze", seen="langfuse")
     cli.fails("scan", "postgresql://localhost/x", seen="read by a query")
+    (folder / "note.txt").write_text("not a log\n")
+    assert "--format NAME" in cli.fails(
+        "scan", "note.txt", "--json", seen="no record could be read in 1 file"
+    )
+
+
+def test_a_log_without_models_is_told_how_to_name_one(cli: CommandLine, folder: Path) -> None:
+    lines = [f"2026-11-02 09:{minute:02}:00,900,40" for minute in range(60)]
+    (folder / "trace.csv").write_text("\n".join(["timestamp,input_tokens,output_tokens", *lines]) + "\n")
+    assert "`--model [PROVIDER/]MODEL`" in cli.succeeds("scan", "trace.csv", "--html", "scan.html").err
+    assert '<rect class="unknown"' in (folder / "scan.html").read_text()
+    assert (
+        "--model"
+        not in cli.succeeds("scan", "trace.csv", "--model", "openai/gpt-4.1", "--html", "b.html").err
+    )
+    assert '<rect class="s4"' in (folder / "b.html").read_text()
+    before = cli.succeeds("scan", "trace.csv", "--model", "openai/gpt-4.1", "--on", "2023-11-16")
+    assert "no price of these models is known on 2023-11-16: `--on DAY`" in before.err
 
 
 def test_from_logs_to_a_verdict_without_paying_the_incumbent_again(

@@ -70,6 +70,7 @@ def command(  # noqa: PLR0917 -- click passes them by name
     from datetime import UTC
     from datetime import datetime as clock
 
+    from crossgrade.errors import DataError
     from crossgrade.workloads.traffic import scan_logs, scan_record
 
     scan = scan_logs(
@@ -82,12 +83,21 @@ def command(  # noqa: PLR0917 -- click passes them by name
         model=model,
         on=None if on is None else on.date(),
     )
+    if scan.problems and not scan.rows:
+        _note_problems(scan)
+        raise DataError(
+            f"no record could be read in {scan.files:,} file{'s' * (scan.files != 1)}",
+            hint="see which formats are read with `crossgrade scan --help`, or name it with `--format NAME`",
+        )
     if as_json:
         print_json(scan_record(scan), schema_version=1)
     else:
         _print(scan)
-    for kind, count in scan.problems.items():
-        note(f"not read: {kind}, {count:,} times, for instance {'; '.join(scan.examples.get(kind, ())[:2])}")
+    _note_problems(scan)
+    if scan.model is None and any("unknown" in each.models for each in scan.findings):
+        note("the log does not name every model that answered: `--model [PROVIDER/]MODEL` says and prices it")
+    elif scan.findings and not scan.spend_n:
+        note(f"no price of these models is known on {scan.prices_on}: `--on DAY` takes those of another day")
     if save is not None:
         _save(scan, save)
     if page is not None:
@@ -95,6 +105,12 @@ def command(  # noqa: PLR0917 -- click passes them by name
 
         write_text(page, render_scan(scan))
         note(f"page written to {page}")
+
+
+def _note_problems(scan: "Scan") -> None:
+    for kind, count in scan.problems.items():
+        times = f"{count:,} time{'s' * (count != 1)}"
+        note(f"not read: {kind}, {times}, for instance {'; '.join(scan.examples.get(kind, ())[:2])}")
 
 
 def query_text(query: str | None) -> str | None:

@@ -19,13 +19,13 @@ _LEAST_LABEL = (90.0, 44.0)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tile:
-    """A workload's rectangle in the treemap; `saved` is the share that the better move may save."""
+    """A workload's rectangle in the treemap; its class is the shade of what a move may save."""
 
     name: str
     title: str
     lines: tuple[str, ...]
     place: Rectangle
-    shade: int
+    shade: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,7 +144,9 @@ def _tiles(findings: Sequence[Finding]) -> list[Tile]:
     tiles = []
     ranks = {finding.name: rank for rank, finding in enumerate(findings, start=1)}
     for (finding, weight), place in zip(weighed, places, strict=True):
-        saved = max((move.share_saved or 0 for move in finding.moves), default=0)
+        saved = max(
+            (move.share_saved for move in finding.moves if move.share_saved is not None), default=None
+        )
         shown = money(weight) if by_spend else f"{weight:,.0f} tokens"
         rank = f"{ranks[finding.name]}."
         tiles.append(
@@ -153,7 +155,7 @@ def _tiles(findings: Sequence[Finding]) -> list[Tile]:
                 title=f"{finding.name}: {shown}, {percent(weight / total)} of the whole",
                 lines=_lines(place, rank, finding.name, shown, percent(weight / total, 0)),
                 place=place,
-                shade=min(4, max(0, int(saved * 5))),
+                shade="unknown" if saved is None else f"s{min(4, max(0, int(saved * 5)))}",
             )
         )
     return tiles
