@@ -54,6 +54,8 @@ def headline(result: ProbeResult) -> str:
     if found is None or found.tokens is None:
         return f"{result.offer}: the effective length is not determined ({result.reason or result.ending})"
     span = f"{tokens_words(found.low)} to {tokens_words(found.high)}"
+    if found.high >= max((rung.tokens for rung in result.rungs), default=0):
+        span += " or more"
     floor = f"{100 * result.floor:.0f} % of its score on the gold passages alone"
     if found.at_least:
         return f"{result.offer} holds {floor} up to {tokens_words(found.tokens)} tokens, the longest tested"

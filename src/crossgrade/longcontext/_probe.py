@@ -1,5 +1,6 @@
 """The probe: calibrate, score the gold passages alone, search the length, certify one on fresh haystacks."""
 
+import math
 import statistics
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -28,6 +29,9 @@ from crossgrade.stats import SequentialRetention, proportion_interval
 _BELOW = 2**0.5
 _CHECK_EVERY = 10
 _TRUNCATED_BELOW = 0.97
+_CALIBRATED_BELOW = 0.75
+"""Without a tokenizer lengths are estimates, and more than their error must be missing."""
+_CALIBRATION_OFF = 0.1
 _REFUSED_ANSWERS = 40
 _MOST_OVERHEAD = 40
 _FEWEST_BYTES = 3.0
@@ -94,6 +98,8 @@ class Probe:
         self._kinds: dict[str, list[float]] = defaultdict(lambda: [0.0, 0])
         self._overhead: int | None = None
         self._per_token = 1.0
+        self._foreign = False
+        self._counted: list[float] = []
         self._base, self._closed = [0.0, 0], [0.0, 0]
         self._unique = 1.0
         self._stacks = 0
@@ -152,10 +158,7 @@ class Probe:
         """Learn what the endpoint adds to a prompt, and, without a tokenizer, how many bytes make a token."""
         rng = np.random.default_rng(self._settings.seed)
         question = self._maker.make()
-        short, long = (
-            alone(question),
-            "".join(self._pool.texts[int(rng.integers(len(self._pool.texts)))] for _ in range(4)),
-        )
+        short = alone(question)
         first = await self._ask("calibrate-1", short)
         counted = len(self._pool.tokenizer.encode(short))
         if first.input_tokens is None:
@@ -170,11 +173,15 @@ class Probe:
                     f"the endpoint counts {first.input_tokens:,} tokens where the tokenizer counts "
                     f"{counted:,}: it may not be this model's tokenizer"
                 )
-                self._overhead = max(0, self._overhead)
+                self._overhead, self._foreign = max(0, self._overhead), True
             return
-        second = await self._ask("calibrate-2", short + long[: 4 * len(short)])
+        # As much as the shortest length: documents differ, so lines from anywhere in them.
+        extra, lines = 0, []
+        while extra < _FEWEST_BYTES * self._settings.lengths[0]:
+            lines.append(self._pool.texts[int(rng.integers(len(self._pool.texts)))])
+            extra += len(lines[-1].encode())
+        second = await self._ask("calibrate-2", short + "".join(lines))
         more = (second.input_tokens or 0) - first.input_tokens
-        extra = len(long[: 4 * len(short)].encode())
         self._per_token = extra / more if more > 0 else 4.0
         self._overhead = 0
         self._notes.append(
@@ -224,7 +231,15 @@ class Probe:
         size = round((tokens - (self._overhead or 0)) * self._per_token)
         check = self._pool.tokenizer.exact and self._stacks % _CHECK_EVERY == 0
         self._stacks += 1
-        stack = build_stack(self._pool, questions, size, rng=self._rng, check=check)
+        try:
+            stack = build_stack(self._pool, questions, size, rng=self._rng, check=check)
+        except UsageError as error:
+            if self._pool.tokenizer.exact:
+                raise
+            raise UsageError(
+                f"{tokens:,} tokens are about {size:,} bytes of these documents, too few for the questions",
+                hint="begin the ladder higher with `--shortest`, or ask fewer `--questions` on a haystack",
+            ) from error
         self._unique = min(self._unique, stack.unique_share)
         return stack
 
@@ -239,11 +254,20 @@ class Probe:
         return score
 
     def _check_length(self, call: Call, tokens: int) -> None:
-        if call.input_tokens is not None and call.input_tokens < _TRUNCATED_BELOW * tokens - 16:
-            raise _TruncatedError(
-                f"the server read {call.input_tokens:,} of {tokens:,} tokens: "
-                "it cuts prompts without saying so"
-            )
+        read = call.input_tokens
+        if read is None:
+            return
+        exact, tally = self._pool.tokenizer.exact, self._tallies.get(tokens)
+        self._counted.append(read / tokens)
+        if read >= (_TRUNCATED_BELOW if exact else _CALIBRATED_BELOW) * tokens - 16:
+            return
+        if not exact and tally is not None and tally.canary:
+            return  # the very first line was read: the estimate of the length is wrong
+        sure = exact and not self._foreign and not (tally is not None and tally.canary)
+        other = "" if sure else ", or it counts by another tokenizer"
+        raise _TruncatedError(
+            f"the server read {read:,} of {tokens:,} tokens: it cuts prompts without saying so{other}"
+        )
 
     async def _certify(self, effective: EffectiveLength) -> None:
         """Test the floor on fresh haystacks: where asked to, or at lengths that are likely good.
@@ -293,6 +317,7 @@ class Probe:
     def _result(self, ending: Ending, reason: str | None, search: LengthSearch | None) -> ProbeResult:
         pool, last, offer = self._pool, self._last, self._asker.offer
         self._note_canary()
+        self._note_calibration()
         rungs = () if search is None else tuple(self._report(search, each.tokens) for each in search.rungs())
         return ProbeResult(
             probe_id=self._id,
@@ -334,8 +359,11 @@ class Probe:
         answered = [call for call in tally.calls if call.error is None]
         return RungReport(
             tokens=tokens,
-            share=rung.share,
-            haystacks=rung.haystacks,
+            # What the search takes a refusal for was never asked.
+            share=proportion_interval(rung.right, len(tally.calls)) if tally.refused else rung.share,
+            haystacks=math.ceil(len(tally.calls) / self._settings.questions)
+            if tally.refused
+            else rung.haystacks,
             depths=tuple((right, int(n)) for right, n in tally.depths),
             failures=tally.failures,
             refused=tally.refused,
@@ -358,6 +386,14 @@ class Probe:
             self._notes.append(
                 f"the fact in the first line is found up to {max(good):,} tokens and not from {min(lost):,} "
                 "on: the server may cut prompts without saying so"
+            )
+
+    def _note_calibration(self) -> None:
+        low, high = min(self._counted, default=1.0), max(self._counted, default=1.0)
+        if not self._pool.tokenizer.exact and max(1 - low, high - 1) > _CALIBRATION_OFF:
+            self._notes.append(
+                f"the endpoint counted {100 * low:.0f} % to {100 * high:.0f} % of the lengths given here: "
+                "with `--tokenizer` they are exact"
             )
 
 

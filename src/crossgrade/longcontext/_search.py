@@ -50,8 +50,9 @@ class Rung:
 class EffectiveLength:
     """The first length at which quality is under the floor, with an interval; None is not determined.
 
-    `low` and `high` hold it with `level` credibility; `at_least` and `at_most` say that it lies
-    beyond the lengths that were to be tested. `reason` says why there is no value.
+    `low` and `high` hold it with `level` credibility, where a `high` of the longest tested length stands
+    for that and more; `at_least` and `at_most` say that it lies beyond the lengths that were to be
+    tested. `reason` says why there is no value.
     """
 
     tokens: int | None
@@ -181,8 +182,8 @@ class LengthSearch:
         known = self._is_sure(marginal, median) and all(self._enough(median))
         return EffectiveLength(
             tokens=round(min(max(2**median, first), last)) if known else None,
-            low=round(2**low),
-            high=round(2**high),
+            low=min(round(2**low), last),
+            high=min(round(2**high), last),
             level=self.level,
             floor=self.floor,
             at_least=known and beyond,

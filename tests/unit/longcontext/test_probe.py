@@ -9,9 +9,11 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from crossgrade.domain import ModelAnswer, ModelRequest
 from crossgrade.errors import AuthError, UpstreamError, UsageError
 from crossgrade.longcontext import (
     Asker,
+    Document,
     Pool,
     Probe,
     ProbeResult,
@@ -82,6 +84,9 @@ def test_a_refused_length_is_a_result(
     assert min(refused) > 2_900
     assert result.certified.tokens < 3_000
     assert "refused" in render_probe(result)
+    # A refusal is one answer, whatever the search takes it for.
+    assert {rung.share.n for rung in result.rungs if rung.refused} == {1}
+    assert {rung.haystacks for rung in result.rungs if rung.refused} == {1}
 
 
 def test_a_server_that_cuts_prompts_is_told_by_its_usage(
@@ -110,6 +115,42 @@ def test_without_a_tokenizer_lengths_are_calibrated(
     assert any("bytes a token, from the endpoint's usage" in each for each in result.notes)
     longest = max(rung.tokens for rung in result.rungs)
     assert max(map(reader.count, reader.prompts)) == pytest.approx(longest, rel=0.1)
+
+
+@pytest.fixture
+def uneven() -> Pool:
+    """Documents of words and of digits, which have fewer bytes a token."""
+    digits = "".join(f"Row {at} {at * 7919} {at * 104729} {at * 1299709}\n" for at in range(4_000))
+    return Pool([*synthetic_documents(300_000, 1), Document(name="d", text=digits)], bytes_tokenizer())
+
+
+def test_an_estimate_that_is_off_is_no_server_that_cuts(
+    probe: Callable[..., ProbeResult], model: Callable[..., ReadingModel], uneven: Pool
+) -> None:
+    whole = probe(model(), of=uneven)
+    assert (whole.ending, whole.effective.at_least) == ("determined", True)
+    assert any("of the lengths given here" in each for each in whole.notes)
+
+
+def test_a_server_that_cuts_is_found_without_a_tokenizer_too(
+    probe: Callable[..., ProbeResult], model: Callable[..., ReadingModel], uneven: Pool
+) -> None:
+    class Cutting(ReadingModel):
+        async def ask(self, request: ModelRequest) -> ModelAnswer:
+            prompt = request.messages[0].content or ""
+            end = prompt[-6_000:]
+            return await super().ask(replace(request, messages=(replace(request.messages[0], content=end),)))
+
+    cut = probe(Cutting(model().count), of=uneven)
+    assert cut.ending == "truncated"
+    assert "cuts prompts without saying so, or" in str(cut.reason)
+
+
+def test_a_length_with_fewer_bytes_than_the_questions_is_said(
+    probe: Callable[..., ProbeResult], uneven: Pool
+) -> None:
+    with pytest.raises(UsageError, match="bytes of these documents, too few for the questions"):
+        probe(ReadingModel(lambda text: len(text.encode())), of=uneven)
 
 
 def test_a_model_that_knows_nothing_cannot_be_probed(

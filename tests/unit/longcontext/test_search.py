@@ -44,6 +44,14 @@ def test_a_model_that_never_falls_is_at_least_the_longest() -> None:
     assert (search.result().at_least, search.result().tokens) == (True, 16_384)
 
 
+def test_no_length_beyond_the_longest_is_claimed() -> None:
+    search = LengthSearch(ladder(1024, 16_384), base=1.0)
+    assert search.result().high == 16_384
+    _run(search, lambda _: 1.0, 1)
+    found = search.result()
+    assert found.low <= found.tokens == found.high == 16_384
+
+
 def test_a_model_that_is_bad_at_once_is_at_most_the_shortest() -> None:
     search = LengthSearch(ladder(1024, 2**17), base=1.0)
     tokens = _run(search, lambda _: 0.1, 1)
