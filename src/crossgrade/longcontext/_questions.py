@@ -165,7 +165,7 @@ class QuestionMaker:
             assert found is not None
             value = self._number(len(found.group()) if len(found.group()) > 3 else 4)
             gap = line[: found.start()] + "____" + line[found.end() :]
-            if gap in self._taken:
+            if gap in self._taken or self._stands_elsewhere(line, found, segment):
                 continue
             self._taken.add(gap)
             return Question(
@@ -177,6 +177,16 @@ class QuestionMaker:
                 without=segment,
             )
         return None
+
+    def _stands_elsewhere(self, line: str, found: re.Match[str], segment: int) -> bool:
+        """Return whether another segment has the line too, with any number: two would fit the gap."""
+        before, after = line[: found.start()], line[found.end() :]
+        same = re.compile(rf"{re.escape(before)}\d[\d.,]*{re.escape(after)}")
+        longest = max(before, after, key=len)
+        return any(
+            at != segment and longest in text and same.search(text)
+            for at, text in enumerate(self._pool.texts)
+        )
 
     def _record(self) -> Question:
         name, value = self._name(), self._number()

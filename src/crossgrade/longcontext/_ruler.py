@@ -57,6 +57,8 @@ def ruler_table(path: Path, *, bar: float = BAR) -> tuple[RulerRow, ...]:
             _take(row, scores, claims, path, reader.line_num)
     except csv.Error as error:
         raise DataError(f"this is no CSV: {error}", file=path, line=reader.line_num) from error
+    if not scores:
+        raise DataError("the table has no row of scores", file=path, line=1)
     return tuple(
         ruler_row(model, dict(sorted(each.items())), claims.get(model), bar=bar)
         for model, each in scores.items()
@@ -79,6 +81,8 @@ def _take(
             line=line,
         )
     tokens = round(float(found[1]) * _UNITS[found[2].lower()])
+    if not tokens or None in row:
+        raise DataError("a length of nought, or more fields than columns", file=path, line=line)
     lengths = scores.setdefault(row["model"], {})
     if tokens in lengths:
         raise DataError(f"model {row['model']!r} has two scores at {tokens:,} tokens", file=path, line=line)

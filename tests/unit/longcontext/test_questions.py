@@ -6,7 +6,16 @@ import numpy as np
 import pytest
 
 from crossgrade.errors import DataError, UsageError
-from crossgrade.longcontext import KINDS, Pool, Question, QuestionMaker, read_pairs, score_answer
+from crossgrade.longcontext import (
+    KINDS,
+    Document,
+    Pool,
+    Question,
+    QuestionMaker,
+    Tokenizer,
+    read_pairs,
+    score_answer,
+)
 from tests.unit.longcontext.conftest import answer
 
 NUMBER = Question(kind="record", text="what is number 7 of Amber Otter?", gold=("x",), answers=("4711",))
@@ -45,6 +54,18 @@ def test_an_honest_reader_answers_each_kind(pool: Pool, kind: str) -> None:
 )
 def test_scores(question: Question, given: str, score: float) -> None:
     assert score_answer(question, given) == score
+
+
+def test_a_line_that_stands_twice_makes_no_fact(tokenizer: Tokenizer) -> None:
+    again = "The yearly report of the harbour office counts 2024 crates in its hall.\n"
+    other = "The ledger of the second floor holds 8315 entries about the old pumps.\n"
+    filler = "And so on, in words that say nothing of any use to anybody who reads them here.\n" * 4
+    texts = (again + filler, again.replace("2024", "1987") + filler, other + filler)
+    copies = Pool([Document(name=f"{at}", text=text) for at, text in enumerate(texts)], tokenizer)
+    maker = QuestionMaker(copies, ("fact",), rng=np.random.default_rng(1))
+    first, second = maker.make(), maker.make()
+    assert (first.kind, second.kind) == ("fact", "record")
+    assert "old pumps" in first.text
 
 
 def test_pairs(tmp_path: Path, pool: Pool) -> None:

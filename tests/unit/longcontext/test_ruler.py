@@ -45,6 +45,9 @@ def test_averages_and_effective_lengths(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "seen"),
     [
+        ("model,length,score\n", "no row of scores"),
+        ("model,length,score\na,0,50\n", "a length of nought"),
+        ("model,length,score\na,4k,80,x\n", "more fields than columns"),
         ("model,score\n", "columns model, length and score"),
         ("model,length,score\na,4k,101\n", "a score 0 to 100"),
         ("model,length,score\na,four,90\n", "a length is 4096"),
