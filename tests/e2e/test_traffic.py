@@ -83,6 +83,9 @@ def test_what_is_not_there_is_said(cli: CommandLine, folder: Path, log: Path) ->
     cli.fails("scan", log, "--format", "langfuze", seen="langfuse")
     cli.fails("scan", "postgresql://localhost/x", seen="read by a query")
     (folder / "note.txt").write_text("not a log\n")
+    cli.fails("workload", "create", "x", "--from", "note.txt", seen="'x'; no record of it could be read")
+    cli.succeeds("scan", log, "--save", "scan.json")
+    assert "a scan that `--save` wrote" in cli("scan", "scan.json").err
     assert "--format NAME" in cli.fails(
         "scan", "note.txt", "--json", seen="no record could be read in 1 file"
     )

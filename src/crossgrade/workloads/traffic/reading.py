@@ -20,6 +20,7 @@ LIMITS = Limits(line_bytes=16 * MIB, document_bytes=64 * MIB, total_bytes=1 << 5
 _EXAMPLES = 3
 _MOST_FILES = 100_000
 _MOST_PENDING = 50_000
+_OF_A_SCAN = {"schema_version", "findings", "prices_on"}
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 _decode = msgspec.json.Decoder().decode
 
@@ -210,6 +211,9 @@ class _FileReader:
     def _read(self, line: int, row: Any) -> Iterator[LoggedRequest]:
         if not isinstance(row, dict):
             self._problem("no record", line, type(row).__name__)
+            return
+        if self._named is None and row.keys() >= _OF_A_SCAN:  # its sums are no usage export
+            self._problem("not a log", line, "a scan that `--save` wrote")
             return
         found = self._format
         if self._named is None and (found is None or not found.marks or not found.knows(row)):

@@ -149,9 +149,9 @@ class Scanner:
         number = next((at for at, each in enumerate(groups) if each.name == name), None)
         if number is None:
             names = [each.name for each in groups]
-            listed = ", ".join(names[:12])
+            listed = f"there are {', '.join(names[:12])}" if names else "no record of it could be read"
             raise NotFoundError(
-                f"the log has no workload {name!r}{closest(name, names)}; there are {listed}",
+                f"the log has no workload {name!r}{closest(name, names)}; {listed}",
                 hint="`crossgrade scan` lists them",
             )
         wanted = (labels == number) & (self._column("text") > 0) & (self._column("failed") != 1)
