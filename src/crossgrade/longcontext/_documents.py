@@ -91,12 +91,16 @@ def _pick(rng: np.random.Generator, words: tuple[str, ...]) -> str:
 
 def _files(paths: Iterable[Path]) -> Iterator[tuple[Path, bool]]:
     seen = 0
+    known: set[Path] = set()
     for path in paths:
         if not path.exists():
             raise DataError("there is no such file or folder", file=path, hint=_HINT)
         named = path.is_file()
         found = [path] if named else sorted(each for each in path.rglob("*") if _is_shown(each, path))
         for each in found:
+            if (real := each.resolve()) in known:
+                continue  # named twice, itself or by its folder
+            known.add(real)
             seen += 1
             if seen > MOST_FILES:
                 raise DataError(f"more than {MOST_FILES:,} files", file=path, hint=_FEWER)

@@ -32,6 +32,8 @@ _TRUNCATED_BELOW = 0.97
 _CALIBRATED_BELOW = 0.75
 """Without a tokenizer lengths are estimates, and more than their error must be missing."""
 _CALIBRATION_OFF = 0.1
+_REPEATED = 0.9
+_HIGHER = "begin the ladder higher with `--shortest`, or ask fewer `--questions` on a haystack"
 _REFUSED_ANSWERS = 40
 _MOST_OVERHEAD = 40
 _FEWEST_BYTES = 3.0
@@ -142,7 +144,14 @@ class Probe:
         per_token = 1.0 if self._pool.tokenizer.exact else _FEWEST_BYTES
         size = round((settings.lengths[0] - _MOST_OVERHEAD) * per_token)
         for _ in range(len(settings.kinds)):
-            build_stack(self._pool, [maker.make() for _ in range(settings.questions)], size, rng=rng)
+            questions = [maker.make() for _ in range(settings.questions)]
+            try:
+                build_stack(self._pool, questions, size, rng=rng)
+            except UsageError as error:
+                raise UsageError(
+                    f"{settings.lengths[0]:,} tokens are too few for {settings.questions} questions",
+                    hint=_HIGHER,
+                ) from error
 
     def _search(self) -> LengthSearch:
         settings = self._settings
@@ -238,7 +247,7 @@ class Probe:
                 raise
             raise UsageError(
                 f"{tokens:,} tokens are about {size:,} bytes of these documents, too few for the questions",
-                hint="begin the ladder higher with `--shortest`, or ask fewer `--questions` on a haystack",
+                hint=_HIGHER,
             ) from error
         self._unique = min(self._unique, stack.unique_share)
         return stack
@@ -318,6 +327,7 @@ class Probe:
         pool, last, offer = self._pool, self._last, self._asker.offer
         self._note_canary()
         self._note_calibration()
+        self._note_repeats()
         rungs = () if search is None else tuple(self._report(search, each.tokens) for each in search.rungs())
         return ProbeResult(
             probe_id=self._id,
@@ -386,6 +396,13 @@ class Probe:
             self._notes.append(
                 f"the fact in the first line is found up to {max(good):,} tokens and not from {min(lost):,} "
                 "on: the server may cut prompts without saying so"
+            )
+
+    def _note_repeats(self) -> None:
+        if self._unique < _REPEATED:
+            self._notes.append(
+                f"the documents are shorter than what was asked: {100 * self._unique:.0f} % of the segments "
+                "of the longest prompts differ, which makes questions easier; give more with `--documents`"
             )
 
     def _note_calibration(self) -> None:

@@ -38,6 +38,11 @@ def test_a_named_file_that_is_no_text_is_refused(
     assert name in str(caught.value.file)
 
 
+def test_a_file_that_is_named_twice_is_read_once(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("One line of text.\n")
+    assert len(read_documents([tmp_path, tmp_path / "a.txt", tmp_path])) == 1
+
+
 @pytest.mark.parametrize("make", [lambda path: path / "missing", lambda path: path])
 def test_nothing_there_is_said(tmp_path: Path, make: object) -> None:
     with pytest.raises((DataError, UsageError), match=r"no such file|no documents"):

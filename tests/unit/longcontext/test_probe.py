@@ -146,6 +146,19 @@ def test_a_server_that_cuts_is_found_without_a_tokenizer_too(
     assert "cuts prompts without saying so, or" in str(cut.reason)
 
 
+def test_documents_shorter_than_asked_are_said(
+    probe: Callable[..., ProbeResult], model: Callable[..., ReadingModel], pool: Pool
+) -> None:
+    short = Pool(synthetic_documents(6_000, 1), pool.tokenizer)
+    assert any("shorter than what was asked" in each for each in probe(model(), of=short).notes)
+
+
+def test_a_ladder_that_begins_too_low_is_said_in_its_own_tokens(settings: ProbeSettings, pool: Pool) -> None:
+    settings = replace(settings, lengths=(16, 64))
+    with pytest.raises(UsageError, match=r"^16 tokens are too few for 5 questions"):
+        asyncio.run(Probe("p", settings, pool, None, documents=1, now=NOW).run())
+
+
 def test_a_length_with_fewer_bytes_than_the_questions_is_said(
     probe: Callable[..., ProbeResult], uneven: Pool
 ) -> None:
