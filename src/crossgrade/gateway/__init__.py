@@ -1,5 +1,6 @@
 """The data plane: one process a core between clients and providers."""
 
+from crossgrade.gateway._address import socket_address
 from crossgrade.gateway._messages import (
     ADMIN,
     DENIED,
@@ -60,5 +61,6 @@ __all__ = [
     "Target",
     "Welcome",
     "read_settings",
+    "socket_address",
     "write_settings",
 ]

@@ -13,6 +13,7 @@ from typing import Any, TypeAlias, cast
 
 import msgspec
 
+from crossgrade.gateway._address import socket_address
 from crossgrade.gateway._limits import Limits
 from crossgrade.gateway._messages import (
     Ack,
@@ -178,7 +179,8 @@ class Keeper(asyncio.Protocol):
         assert self._loop is not None
         while not self._closing:
             try:
-                await self._loop.create_unix_connection(lambda: self, self._path)
+                with socket_address(self._path) as address:
+                    await self._loop.create_unix_connection(lambda: self, address)
             except OSError:
                 await asyncio.sleep(_RETRY_S[min(self._failures, len(_RETRY_S) - 1)])
                 self._failures += 1

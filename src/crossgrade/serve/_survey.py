@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from crossgrade.errors import StoreError
-from crossgrade.gateway import Done, FromKeeper, Outcome, Report, Survey
+from crossgrade.gateway import Done, FromKeeper, Outcome, Report, Survey, socket_address
 
 _PATIENCE_S = 5.0
 _LONGEST_LINE = 16 << 20
@@ -28,7 +28,8 @@ async def report(path: str, outcome: Outcome) -> None:
 async def _ask(path: str, message: Survey | Report) -> Done:
     try:
         async with asyncio.timeout(_PATIENCE_S):
-            reader, writer = await asyncio.open_unix_connection(path, limit=_LONGEST_LINE)
+            with socket_address(path) as address:
+                reader, writer = await asyncio.open_unix_connection(address, limit=_LONGEST_LINE)
             try:
                 writer.write(msgspec.json.encode(message) + b"\n")
                 answer = msgspec.json.decode(await reader.readline(), type=FromKeeper)

@@ -44,6 +44,7 @@ from crossgrade.gateway import (
     Survey,
     Welcome,
     read_settings,
+    socket_address,
 )
 from crossgrade.identity import is_subject
 from crossgrade.serve._accounts import Accounts
@@ -377,7 +378,8 @@ def _listening(path: str) -> socket.socket:
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     before = os.umask(0o177)
     try:
-        listener.bind(path)
+        with socket_address(path) as address:
+            listener.bind(address)
     except OSError as error:
         raise StoreError(f"the socket {path} cannot be made ({error})", hint=_SOCKET_HINT) from error
     finally:
