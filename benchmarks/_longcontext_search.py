@@ -62,26 +62,28 @@ def _curve(make: Callable[[np.random.Generator], World]) -> _Found:
 
 
 def _coverage(group: str, found: Mapping[str, _Found]) -> Row:
-    printed = {name: each.hits for name, each in found.items() if len(each.hits) >= RUNS // 10}
-    pooled = float(np.mean([hit for each in found.values() for hit in each.hits]))
-    worst = min((float(np.mean(hits)), name) for name, hits in printed.items())
+    shares = {name: sum(each.hits) / RUNS for name, each in found.items()}
+    worst = min(shares, key=lambda name: shares[name])
+    pooled = float(np.mean(list(shares.values())))
+    printed = [hit for each in found.values() for hit in each.hits]
     detail = (
         f"{name}: {sum(each.hits)} of {len(each.hits)} printed, {each.tokens / 1e6:.2f}M tokens"
         for name, each in found.items()
     )
     return {
-        "figure": f"effective length within a factor 2, of the runs that print one, {group}",
+        "figure": f"effective length within a factor 2, {group}",
         "value": pooled,
         "must": "0.95 pooled, none under 0.90",
         "aim": "0.97, 0.93",
-        "holds": pooled >= 0.95 and worst[0] >= 0.90,
+        "holds": pooled >= 0.95 and shares[worst] >= 0.90,
         "peers": {
-            f"worst curve ({worst[1]})": worst[0],
-            "runs that print a length": sum(len(each.hits) for each in found.values()) / RUNS / len(found),
+            f"worst curve ({worst})": shares[worst],
+            "of the runs that print a length": float(np.mean(printed)),
+            "runs that print a length": len(printed) / RUNS / len(found),
         },
-        "conditions": f"{RUNS} runs a curve; the others say `not determined` after 2,000 answers (curves that "
-        "hover about the floor); curves that print in under a tenth of the runs are pooled and not judged alone; "
-        + "; ".join(detail),
+        "conditions": f"{RUNS} runs a curve; a run that says `not determined` after 2,000 answers counts as missed "
+        "(curves that hover about the floor); the score on the gold passages alone is given, where a probe "
+        "estimates it from `--base` questions; " + "; ".join(detail),
     }
 
 

@@ -127,6 +127,7 @@ class QuestionMaker:
         self._pool, self._kinds, self._pairs, self._rng = pool, tuple(kinds), tuple(pairs), rng
         self._made = 0
         self._taken: set[str] = set()
+        self._numbered = 0
         self._facts = [i for i, text in enumerate(pool.texts) if _NUMBER.search(text)]
 
     def make(self) -> Question:
@@ -269,9 +270,11 @@ class QuestionMaker:
             if name not in self._taken and not self._pool.contains(name):
                 self._taken.add(name)
                 return name
-        number = len(self._taken)
-        self._taken.add(str(number))
-        return f"{_FIRST[number % len(_FIRST)]} {_SECOND[number % len(_SECOND)]} {_roman(number)}"
+        while True:
+            self._numbered += 1
+            name = f"{_FIRST[0]} {_SECOND[0]} {_roman(self._numbered)}"
+            if not self._pool.contains(name):
+                return name
 
     def _number(self, digits: int = 6) -> str:
         for _ in range(_TRIES):

@@ -56,6 +56,12 @@ def test_scores(question: Question, given: str, score: float) -> None:
     assert score_answer(question, given) == score
 
 
+def test_no_name_comes_twice_however_many_questions(pool: Pool) -> None:
+    maker = QuestionMaker(pool, ("record",), rng=np.random.default_rng(1))
+    asked = [maker.make().text for _ in range(2_000)]
+    assert len(set(asked)) == len(asked)
+
+
 def test_a_line_that_stands_twice_makes_no_fact(tokenizer: Tokenizer) -> None:
     again = "The yearly report of the harbour office counts 2024 crates in its hall.\n"
     other = "The ledger of the second floor holds 8315 entries about the old pumps.\n"
