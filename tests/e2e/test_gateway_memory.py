@@ -195,8 +195,9 @@ def test_a_client_that_reads_slowly_holds_the_provider_back(
             received += len(more)
             tail = more
     assert received > SIZE * 0.99
-    # A whole answer is kept, to know its cost before its head is sent, until it is too large for that.
-    assert seen[0] < (MOST_GROWN if stream else 3 * MOST_GROWN)
+    # A whole answer is kept, to know its cost before its head is sent, until it is too large for that;
+    # what was kept then goes through the client's and the loop's buffers.
+    assert seen[0] < (MOST_GROWN if stream else 4 * MOST_GROWN) < SIZE
     if stream:
         assert b"[DONE]" in tail
     until(lambda: ask_is_served(gateway, upstream))
