@@ -224,7 +224,7 @@ def test_only_what_may_be_shadowed_is_and_what_is_stored_is_redacted(
 def test_feedback_is_tied_to_its_response(gateway: Served) -> None:
     raw = ask(gateway, "shadowed")
     record_of(gateway, raw)  # what is asked about must be known
-    body = json.dumps({"response_id": raw.parse().id, "name": "solved", "value": 1}).encode()
+    body = json.dumps({"response_id": raw.headers["x-request-id"], "name": "solved", "value": 1}).encode()
     request = urllib.request.Request(
         f"{gateway.url}/v1/feedback", body, {"authorization": f"Bearer {gateway.key}"}
     )
