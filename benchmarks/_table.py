@@ -3,7 +3,8 @@
 import json
 import os
 import platform
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -74,6 +75,30 @@ def write(name: str, rows: Sequence[Row], packages: Sequence[str], notes: Sequen
     lines += [_line(row) for row in rows]
     lines += ["", *notes]
     (DOCS / f"{name}.md").write_text("\n".join(lines).rstrip() + "\n", encoding="utf-8")
+
+
+def measure_parts(
+    name: str,
+    parts: Mapping[str, Callable[[], list[Row]]],
+    chosen: Sequence[str],
+    packages: Sequence[str],
+    notes: Sequence[str] = (),
+) -> None:
+    """Measure the chosen parts (all by default), keep the recorded rows of the others, write both."""
+    unknown = set(chosen) - parts.keys()
+    if unknown:
+        sys.exit(f"error: no part {', '.join(sorted(unknown))}; there are {', '.join(parts)}")
+    record = DOCS / f"{name}.json"
+    kept = json.loads(record.read_text(encoding="utf-8"))["rows"] if chosen and record.exists() else []
+    rows: list[Row] = []
+    for part, rows_of in parts.items():
+        if chosen and part not in chosen:
+            rows += [row for row in kept if row.get("part") == part]
+            continue
+        print(f"==> {part}", file=sys.stderr, flush=True)
+        rows += [{**row, "part": part, "measured_at": now()} for row in rows_of()]
+    write(name, rows, packages, notes)
+    print(DOCS / f"{name}.md")
 
 
 def _line(row: Row) -> str:

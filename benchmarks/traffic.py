@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks import _traffic_logs as logs
-from benchmarks._table import DOCS, Row, now, write
+from benchmarks._table import Row, measure_parts
 
 DATA = Path(__file__).parent.parent / "tests" / "data"
 _CHILD = """
@@ -221,23 +221,5 @@ PARTS: dict[str, Callable[[], list[Row]]] = {
 }
 
 
-def main(chosen: list[str]) -> None:
-    """Measure the chosen parts (all by default) and keep the recorded rows of the others."""
-    unknown = set(chosen) - PARTS.keys()
-    if unknown:
-        sys.exit(f"error: no part {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
-    record = DOCS / "traffic.json"
-    kept = json.loads(record.read_text(encoding="utf-8"))["rows"] if chosen and record.exists() else []
-    rows: list[Row] = []
-    for name, measure in PARTS.items():
-        if chosen and name not in chosen:
-            rows += [row for row in kept if row.get("part") == name]
-            continue
-        print(f"==> {name}", file=sys.stderr, flush=True)
-        rows += [{**row, "part": name, "measured_at": now()} for row in measure()]
-    write("traffic", rows, ("crossgrade", "numpy", "msgspec", "google-re2"))
-    print(DOCS / "traffic.md")
-
-
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    measure_parts("traffic", PARTS, sys.argv[1:], ("crossgrade", "numpy", "msgspec", "google-re2"))

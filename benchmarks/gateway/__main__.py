@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 
-from benchmarks._table import DOCS, Row, now, write
+from benchmarks._table import Row, measure_parts
 from benchmarks.gateway._measure import Maker, measure
 from benchmarks.gateway._ours import crossgrade_serve
 from benchmarks.gateway._peers import PEERS
@@ -51,21 +51,8 @@ def main(arguments: list[str]) -> None:
     if only or chosen.target:
         json.dump(measures["load"](), sys.stdout, indent=2, ensure_ascii=False)
         return
-    _record(chosen.parts, measures)
-
-
-def _record(parts: list[str], measures: dict[str, Callable[[], list[Row]]]) -> None:
-    record = DOCS / "gateway.json"
-    kept = json.loads(record.read_text(encoding="utf-8"))["rows"] if parts and record.exists() else []
-    found: list[Row] = []
-    for name, part in measures.items():
-        if parts and name not in parts:
-            found += [row for row in kept if row.get("part") == name]
-            continue
-        print(f"==> {name}", file=sys.stderr, flush=True)
-        found += [{**row, "part": name, "measured_at": now()} for row in part()]
-    write("gateway", found, [name for name in _PACKAGES if _installed(name)], [_NOTE])
-    print(DOCS / "gateway.md")
+    packages = [name for name in _PACKAGES if _installed(name)]
+    measure_parts("gateway", measures, chosen.parts, packages, [_NOTE])
 
 
 def _maker(name: str) -> Maker:
