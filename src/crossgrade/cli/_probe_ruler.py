@@ -6,10 +6,18 @@ from typing import TYPE_CHECKING
 
 import click
 
-from crossgrade.cli._frame import config_option, json_option
+from crossgrade.cli._frame import json_option
 from crossgrade.cli._output import note, print_json, print_table
-from crossgrade.cli._probing import SCHEMA_VERSION, binary, confirm, dollars, followed, lengths
-from crossgrade.cli._spending import Dollars
+from crossgrade.cli._probing import (
+    SCHEMA_VERSION,
+    asking_options,
+    binary,
+    confirm,
+    dollars,
+    followed,
+    lengths,
+    prompt_options,
+)
 
 if TYPE_CHECKING:
     from crossgrade.economics.serving import ContextCost
@@ -18,35 +26,14 @@ if TYPE_CHECKING:
 
 @click.command("ruler")
 @click.argument("offer")
-@click.option(
-    "--documents",
-    multiple=True,
-    type=click.Path(path_type=Path),
-    metavar="PATH",
-    help="File or folder for the essays; repeatable.",
-)
-@click.option(
-    "--pairs",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="JSONL: question, answer, passage, for QA.",
-)
-@click.option(
-    "--tokenizer", type=click.Path(path_type=Path), metavar="FILE", help="tokenizer.json, GGUF or .tiktoken."
-)
+@prompt_options
 @click.option(
     "--lengths", "lengths_text", default="4096,8192", show_default=True, metavar="TOKENS,…", help="Rising."
 )
 @click.option("--tasks", metavar="TASK,…", help="Left out, all.")
 @click.option("--samples", type=click.IntRange(1, 500), default=25, show_default=True, help="Of each task.")
 @click.option("--seed", type=int, default=42, show_default=True)
-@click.option("--text", is_flag=True, help="Send raw text, for base models.")
-@click.option("--dry-run", is_flag=True, help="Say calls, tokens and dollars; ask nothing.")
-@click.option("--max-cost", type=Dollars(), metavar="USD", help="Stop before it costs more than this.")
-@click.option("--resume", metavar="PROBE", help="Go on with this run; nothing is paid for twice.")
-@click.option("--yes", is_flag=True, help="Do not ask before spending.")
-@config_option
-@json_option
+@asking_options
 def ruler(  # noqa: PLR0917 -- click passes them by name
     offer: str,
     documents: tuple[Path, ...],

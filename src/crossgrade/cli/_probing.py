@@ -1,12 +1,14 @@
-"""What the subcommands of `crossgrade probe` share: progress, asking before spending, lengths."""
+"""What the subcommands of `crossgrade probe` share: options, progress, asking before spending, lengths."""
 
 from decimal import Decimal
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import click
 
+from crossgrade.cli._frame import FunctionT, config_option, json_option
 from crossgrade.cli._output import note, shows_progress
-from crossgrade.cli._spending import CONFIRM_ABOVE_USD
+from crossgrade.cli._spending import CONFIRM_ABOVE_USD, Dollars
 from crossgrade.errors import UsageError
 
 if TYPE_CHECKING:
@@ -17,6 +19,39 @@ if TYPE_CHECKING:
 
 SCHEMA_VERSION = 1
 _Result = TypeVar("_Result")
+
+
+def prompt_options(function: FunctionT) -> FunctionT:
+    """Add the options on what prompts are made of: `documents`, `pairs`, `tokenizer`."""
+    path = click.Path(path_type=Path)
+    for option in (
+        click.option("--tokenizer", type=path, metavar="FILE", help="tokenizer.json, GGUF or .tiktoken."),
+        click.option("--pairs", type=path, metavar="FILE", help="JSONL: question, answer, passage."),
+        click.option(
+            "--documents", multiple=True, type=path, metavar="PATH", help="File or folder; repeatable."
+        ),
+    ):
+        function = option(function)
+    return function
+
+
+def asking_options(function: FunctionT) -> FunctionT:
+    """Add the options on asking a model: how, how dear, from where on, and those of any command."""
+    for option in (
+        json_option,
+        config_option,
+        click.option("--yes", is_flag=True, help="Do not ask before spending."),
+        click.option(
+            "--resume", metavar="PROBE", help="Go on with this one; nothing answered is paid for twice."
+        ),
+        click.option(
+            "--max-cost", type=Dollars(), metavar="USD", help="Stop before it costs more than this."
+        ),
+        click.option("--dry-run", is_flag=True, help="Estimate calls, tokens and dollars; ask nothing."),
+        click.option("--text", is_flag=True, help="Send raw text, for base models."),
+    ):
+        function = option(function)
+    return function
 
 
 def followed(*, offer_timeout: float, run: "Callable[[OnProgress], _Result]") -> "_Result":

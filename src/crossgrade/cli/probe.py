@@ -6,11 +6,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from crossgrade.cli._frame import config_option, json_option
 from crossgrade.cli._output import note, print_json, print_table
 from crossgrade.cli._probe_ruler import explain, ruler, ruler_table_command
-from crossgrade.cli._probing import SCHEMA_VERSION, confirm, dollars, followed
-from crossgrade.cli._spending import Dollars
+from crossgrade.cli._probing import SCHEMA_VERSION, asking_options, confirm, dollars, followed, prompt_options
 from crossgrade.errors import UsageError
 
 if TYPE_CHECKING:
@@ -24,19 +22,7 @@ def command() -> None:
 
 @command.command()
 @click.argument("offer")
-@click.option(
-    "--documents",
-    multiple=True,
-    type=click.Path(path_type=Path),
-    metavar="PATH",
-    help="File or folder; repeatable.",
-)
-@click.option(
-    "--pairs", type=click.Path(path_type=Path), metavar="FILE", help="JSONL: question, answer, passage."
-)
-@click.option(
-    "--tokenizer", type=click.Path(path_type=Path), metavar="FILE", help="tokenizer.json, GGUF or .tiktoken."
-)
+@prompt_options
 @click.option("--shortest", type=click.IntRange(16), default=1024, show_default=True, metavar="TOKENS")
 @click.option("--longest", type=click.IntRange(32), default=131_072, show_default=True, metavar="TOKENS")
 @click.option(
@@ -82,13 +68,7 @@ def command() -> None:
     help="Questions asked without hay.",
 )
 @click.option("--seed", type=int, default=1, show_default=True)
-@click.option("--text", is_flag=True, help="Send raw text, for base models.")
-@click.option("--dry-run", is_flag=True, help="Estimate calls, tokens and dollars; ask nothing.")
-@click.option("--max-cost", type=Dollars(), metavar="USD", help="Stop before the probe costs more than this.")
-@click.option("--resume", metavar="PROBE", help="Go on with this probe; nothing is paid for twice.")
-@click.option("--yes", is_flag=True, help="Do not ask before spending.")
-@config_option
-@json_option
+@asking_options
 def run(  # noqa: PLR0917 -- click passes them by name
     offer: str,
     documents: tuple[Path, ...],
