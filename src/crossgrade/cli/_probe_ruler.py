@@ -71,7 +71,8 @@ def ruler(  # noqa: PLR0917 -- click passes them by name
             shown = {"calls": calls, "tokens": tokens, "cost_usd": cost}
             print_json({"estimate": shown}, schema_version=SCHEMA_VERSION) if as_json else click.echo(words)
             return
-        note(words)
+        for line in (*plan.notes, words):
+            note(line)
         confirm(cost, go_on=yes or max_cost is not None)
         result = followed(
             offer_timeout=plan.offer.timeout_s,

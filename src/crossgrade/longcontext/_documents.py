@@ -2,23 +2,27 @@
 
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
 
-from crossgrade.errors import DataError, UsageError
+from crossgrade.errors import CrossgradeError, DataError, MissingExtraError, UsageError
+from crossgrade.longcontext._pdf import pdf_text
 
 MOST_FILES = 20_000
 MOST_BYTES = 512 * 2**20
 _LARGEST_FILE = 256 * 2**20
-_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\u2028\u2029\x85]")
+# Half a surrogate pair, as JSON's escapes and PDFs may hold one, is no text either: nothing can encode it.
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\u2028\u2029\x85\ud800-\udfff]")
 _MARKUP = {".html", ".htm", ".xhtml"}
 _RECORDS = {".jsonl", ".ndjson"}
 _DEPTH = 20
-_HINT = "give text, Markdown, HTML, source code or JSONL in UTF-8; `pdftotext -layout` turns a PDF into text"
+_HINT = "give PDFs, or text, Markdown, HTML, source code or JSONL in UTF-8"
+_MOSTLY_EMPTY = 0.2
+_MOST_NOTES = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,27 +33,54 @@ class Document:
     text: str
 
 
-def read_documents(paths: Iterable[Path]) -> tuple[Document, ...]:
+def read_documents(
+    paths: Iterable[Path], *, on_note: Callable[[str], None] = lambda _: None
+) -> tuple[Document, ...]:
     """Read files, and the files of folders, as documents; a row of JSONL is one document.
 
-    Hidden files are left out, and files of a folder that are no text; a file that is named must be
-    text. Raises DataError for a file that is binary or not UTF-8, and where nothing is there.
+    Hidden files are left out, and files of a folder that cannot be used; a file that is named must be
+    usable. `on_note` is told of what was left out for another reason than that it is binary, and of PDFs
+    with many pages without text. Raises DataError for a file that is binary or not UTF-8, or a PDF
+    without text, MissingExtraError for a PDF without the `probe` extra, and UsageError where nothing
+    is there.
     """
     documents: list[Document] = []
+    left_out: list[tuple[Path, CrossgradeError]] = []
     total = 0
     for path, named in _files(paths):
         try:
-            for document in _read(path):
-                total += len(document.text)
-                documents.append(document)
-        except DataError:
+            found = _read(path, on_note)
+        except (DataError, MissingExtraError) as error:
             if named:
                 raise
+            left_out.append((path, error))
+            continue
+        documents += found
+        total += sum(len(document.text) for document in found)
         if total > MOST_BYTES:
             raise DataError(f"the documents hold more than {MOST_BYTES:,} characters", file=path, hint=_FEWER)
-    if not documents:
-        raise UsageError("no documents: nothing was found to hide questions in", hint=_HINT)
+    _tell([each for each in left_out if not isinstance(each[1], _BinaryError)], documents, on_note)
     return tuple(documents)
+
+
+def _tell(
+    left_out: Sequence[tuple[Path, CrossgradeError]],
+    documents: Sequence[Document],
+    on_note: Callable[[str], None],
+) -> None:
+    """Note what was left out; where nothing is left, raise why."""
+    if not documents:
+        if left_out:
+            raise left_out[0][1]
+        raise UsageError("no documents: nothing was found to hide questions in", hint=_HINT)
+    for path, error in left_out[:_MOST_NOTES]:
+        on_note(f"left out {path}: {error.message}; {error.hint}")
+    if len(left_out) > _MOST_NOTES:
+        on_note(f"left out {len(left_out) - _MOST_NOTES:,} more files like these")
+
+
+class _BinaryError(DataError):
+    """The file is neither text nor a PDF."""
 
 
 _FEWER = "name fewer files: ten million tokens are about 40 MB of English"
@@ -112,7 +143,7 @@ def _is_shown(path: Path, root: Path) -> bool:
     return not hidden and path.is_file() and not path.is_symlink()
 
 
-def _read(path: Path) -> list[Document]:
+def _read(path: Path, on_note: Callable[[str], None]) -> list[Document]:
     try:
         size = path.stat().st_size
         if size > _LARGEST_FILE:
@@ -120,8 +151,10 @@ def _read(path: Path) -> list[Document]:
         data = path.read_bytes()
     except OSError as error:
         raise DataError(f"cannot read the document: {error.strerror or error}", file=path) from error
-    if data.startswith(b"%PDF") or b"\0" in data[: 64 * 1024]:
-        raise DataError("the document is binary, not text", file=path, hint=_HINT)
+    if data.startswith(b"%PDF-") or (path.suffix.lower() == ".pdf" and b"%PDF-" in data[:1024]):
+        return [_from_pdf(path, on_note)]
+    if b"\0" in data[: 64 * 1024]:
+        raise _BinaryError("the document is binary, not text", file=path, hint=_HINT)
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -137,6 +170,13 @@ def _read(path: Path) -> list[Document]:
     text = _from_html(text) if path.suffix.lower() in _MARKUP else text
     clean = plain(text)
     return [Document(name=str(path), text=clean)] if clean.strip() else []
+
+
+def _from_pdf(path: Path, on_note: Callable[[str], None]) -> Document:
+    text, pages, empty = pdf_text(path)
+    if empty > _MOSTLY_EMPTY * pages:
+        on_note(f"{path}: {empty:,} of {pages:,} pages hold no text; `ocrmypdf` adds that of scanned pages")
+    return Document(name=str(path), text=plain(text))
 
 
 def plain(text: str) -> str:

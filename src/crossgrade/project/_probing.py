@@ -53,7 +53,10 @@ _MOST_SYNTHETIC = 40_000_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProbePlan:
-    """A probe that is ready to run: what will be asked of whom, and where it is kept."""
+    """A probe that is ready to run: what will be asked of whom, and where it is kept.
+
+    `notes` say what of the documents could not be used.
+    """
 
     offer: Offer
     price: Price | None
@@ -63,6 +66,7 @@ class ProbePlan:
     tokenizer: Tokenizer
     folder: Path
     text: bool = False
+    notes: tuple[str, ...] = ()
 
     @property
     def estimate(self) -> ProbeEstimate:
@@ -127,7 +131,12 @@ def plan_probe(
             hint=f"ask for at most {offer.context_tokens - MAX_OUTPUT_TOKENS:,} tokens with `--longest`",
         )
     characters = min(_SYNTHETIC_CHARACTERS_PER_TOKEN * longest, _MOST_SYNTHETIC)
-    read = read_documents(documents) if documents else synthetic_documents(characters, settings.seed)
+    notes: list[str] = []
+    read = (
+        read_documents(documents, on_note=notes.append)
+        if documents
+        else synthetic_documents(characters, settings.seed)
+    )
     return ProbePlan(
         offer=offer,
         price=project.price_of(offer),
@@ -137,6 +146,7 @@ def plan_probe(
         tokenizer=reader,
         folder=project.config.root / ".crossgrade" / "probes",
         text=text,
+        notes=tuple(notes),
     )
 
 
@@ -199,6 +209,7 @@ def run_probe(
                 ).run()
 
         result = anyio.run(probe)
+    result = replace(result, notes=(*plan.notes, *result.notes))
     path = journal.path
     path.with_suffix(".json").write_bytes(msgspec.json.format(msgspec.json.encode(result), indent=2) + b"\n")
     path.with_suffix(".html").write_text(render_probe(result), encoding="utf-8")

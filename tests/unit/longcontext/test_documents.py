@@ -22,7 +22,7 @@ def test_text_pages_and_records_are_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "seen"),
     [
-        ("a.pdf", b"%PDF-1.7", "binary"),
+        ("a.pdf", b"%PDF-1.7", "the PDF cannot be read"),
         ("a.bin", b"text\0text", "binary"),
         ("latin.txt", b"caf\xe9", "not UTF-8: byte 0xe9"),
         ("rows.jsonl", b'{"a": 1}\nno json\n', "not JSON"),
@@ -36,6 +36,12 @@ def test_a_named_file_that_is_no_text_is_refused(
     with pytest.raises(DataError, match=seen) as caught:
         read_documents([tmp_path / name])
     assert name in str(caught.value.file)
+
+
+def test_half_a_surrogate_pair_is_no_text(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"text": "one \\ud83d two"}')
+    (document,) = read_documents([tmp_path / "a.jsonl"])
+    assert document.text.encode() == b"one   two"
 
 
 def test_a_file_that_is_named_twice_is_read_once(tmp_path: Path) -> None:
