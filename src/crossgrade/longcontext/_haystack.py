@@ -9,7 +9,7 @@ tokenizer that changes them, and `check_prompt` re-tokenises a whole prompt.
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -29,14 +29,23 @@ _MOST_TRIES = 64
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prompt:
-    """A built prompt: its text, its ids, where each planted text begins (tokens), the share of unique hay."""
+    """A built prompt: its text, its ids, where each planted text begins (tokens), the share of unique hay.
 
-    text: str
+    Its text is kept as the segments it is made of, which the pool holds anyway: a letter beyond the Basic
+    Multilingual Plane makes every letter of a joined text take four bytes.
+    """
+
+    parts: tuple[str, ...] = field(repr=False)
     ids: IntArray
     planted_at: tuple[int, ...]
     hay_from: int
     hay_tokens: int
     unique_share: float
+
+    @property
+    def text(self) -> str:
+        """The whole text, joined anew each time."""
+        return "".join(self.parts)
 
 
 class Pool:
@@ -142,7 +151,7 @@ class Pool:
         texts += [pad[0], tail[0]]
         ids += [pad[1], tail[1]]
         return Prompt(
-            text="".join(texts),
+            parts=tuple(texts),
             ids=np.concatenate(ids),
             planted_at=tuple(places),
             hay_from=len(head[1]),

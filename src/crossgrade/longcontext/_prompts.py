@@ -1,26 +1,39 @@
 """Several questions on one haystack: prompts of one length that share all but their end."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import chain
 
 import numpy as np
 
 from crossgrade.errors import DataError
-from crossgrade.longcontext._haystack import Pool
+from crossgrade.longcontext._haystack import Pool, Prompt
 from crossgrade.longcontext._questions import Question
 
 HEAD = "Below are documents, and after them a question about what they say.\n"
 ALONE_HEAD = "Below is an excerpt of documents, and after it a question about what it says.\n"
 _SPARE = 8
+_WINDOW_CHARACTERS = 2_000_000
+_OVERLAP = 8
+_UNSTABLE = "this tokenizer's joins are not stable; leave `--tokenizer` out, and usage calibrates"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Planted:
-    """One question as it is asked: its prompt, and the depth of its first line (None: none is there)."""
+    """One question as it is asked: its prompt, and the depth of its first line (None: none is there).
+
+    What it shares with the other questions on its haystack is kept once, in pieces.
+    """
 
     question: Question
-    prompt: str
     depth: float | None
+    shared: tuple[str, ...] = field(repr=False)
+    tail: str
+
+    @property
+    def prompt(self) -> str:
+        """The whole prompt, joined anew each time."""
+        return "".join(chain(self.shared, (self.tail,)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,8 +55,8 @@ def build_stack(
     """Hide the questions' lines in one haystack and return a prompt for each, all of `tokens` tokens.
 
     Depths are stratified over the questions and drawn anew for each haystack, whatever its length; the
-    lines of one question keep their order. With `check` each prompt is tokenised again as a whole, and a
-    DataError raised should a token differ.
+    lines of one question keep their order. With `check` each prompt is tokenised again, in windows that
+    overlap where it is longer than 2M characters, and a DataError raised should a token differ.
     """
     lines = _scatter(questions, rng)
     canary = _canary(pool, rng)
@@ -60,9 +73,9 @@ def build_stack(
         rng=rng,
         without=without,
     )
-    shared = prompt.text[: len(prompt.text) - len(tails[0])]
+    shared = prompt.parts[:-1]
     if check:
-        _check(pool, [shared + tail for tail in tails], tokens, prompt.ids[: len(prompt.ids) - most])
+        _check(pool, prompt, tails)
     first: dict[int, float] = {}
     for (_, _, owner), at in zip(lines, prompt.planted_at, strict=True):
         if owner >= 0:
@@ -71,10 +84,10 @@ def build_stack(
     return Stack(
         tokens=tokens,
         planted=tuple(
-            Planted(question=question, prompt=shared + tail, depth=first.get(index))
+            Planted(question=question, depth=first.get(index), shared=shared, tail=tail)
             for index, (question, tail) in enumerate(zip(questions, tails, strict=False))
         ),
-        canary=Planted(question=canary, prompt=shared + tails[-1], depth=None),
+        canary=Planted(question=canary, depth=None, shared=shared, tail=tails[-1]),
         unique_share=prompt.unique_share,
     )
 
@@ -114,11 +127,36 @@ def _scatter(questions: Sequence[Question], rng: np.random.Generator) -> list[tu
     return sorted(lines, key=lambda line: line[0])
 
 
-def _check(pool: Pool, prompts: Sequence[str], tokens: int, shared: np.ndarray) -> None:
-    for text in prompts:
-        ids = pool.tokenizer.check(text)
-        if len(ids) != tokens or not np.array_equal(ids[: len(shared)], shared):
-            raise DataError(
-                f"a prompt of {tokens:,} tokens has {len(ids):,} when it is tokenised as a whole",
-                hint="this tokenizer's joins are not stable; leave `--tokenizer` out, and usage calibrates",
-            )
+def _check(pool: Pool, prompt: Prompt, tails: Sequence[str]) -> None:
+    """Tokenise the prompt again, with each tail at its end; a tail has as many tokens as any other.
+
+    A tokenizer's own record of ten million tokens takes five gigabytes, so it gets a window at a time. Each
+    join of segments lies within a window, with segments on both sides.
+    """
+    shared, size = prompt.parts[:-1], len(prompt.ids)
+    tail_at = size - len(pool.tokenizer.encode(prompt.parts[-1]))
+    at = 0
+    for begin, end in _windows(shared):
+        text = "".join(shared[begin:end])
+        for tail in tails if end == len(shared) else ("",):
+            ids = pool.tokenizer.check(text + tail)
+            known = min(len(ids), tail_at - at)
+            same = np.array_equal(ids[:known], prompt.ids[at : at + known])
+            if not same or (tail and at + len(ids) != size):
+                raise DataError(
+                    f"the tokens of a prompt of {size:,} are others when it is tokenised as a whole",
+                    hint=_UNSTABLE,
+                )
+        at += len(ids) - len(pool.tokenizer.encode("".join(shared[max(begin, end - _OVERLAP) : end])))
+
+
+def _windows(parts: Sequence[str]) -> Iterator[tuple[int, int]]:
+    """Yield stretches of so many characters, each with the last parts of the one before."""
+    begin = end = 0
+    while end < len(parts):
+        size = 0
+        while end < len(parts) and size < _WINDOW_CHARACTERS:
+            size += len(parts[end])
+            end += 1
+        yield begin, end
+        begin = max(begin, end - _OVERLAP)

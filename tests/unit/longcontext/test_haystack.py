@@ -11,6 +11,7 @@ from crossgrade.longcontext import (
     Pool,
     QuestionMaker,
     Tokenizer,
+    _prompts,
     build_stack,
     bytes_tokenizer,
     synthetic_documents,
@@ -85,6 +86,39 @@ def test_the_questions_of_a_stack_share_all_but_their_end(pool: Pool, tokens: in
     for each in stack.planted:
         assert all(line in each.prompt for line in each.question.gold)
     assert stack.canary.question.gold[0] in stack.canary.prompt[:200]
+
+
+def test_a_long_prompt_is_checked_in_windows_that_overlap(
+    pool: Pool, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_prompts, "_WINDOW_CHARACTERS", 9_000)
+    questions = [QuestionMaker(pool, ("record",), rng=np.random.default_rng(n)).make() for n in range(4)]
+    seen: list[str] = []
+    wrong: list[str] = []
+
+    def check(text: str) -> np.ndarray:
+        seen.append(text)
+        ids = tokenizer.check(text)
+        return ids + any(line in text for line in wrong)
+
+    monkeypatch.setattr(pool, "tokenizer", replace(tokenizer, check=check))
+    stack = build_stack(pool, questions, 20_000, rng=np.random.default_rng(7), check=True)
+    assert len(seen) > 8
+    assert max(map(len, seen)) < 15_000
+    joins = zip(stack.canary.shared, (*stack.canary.shared[1:], stack.canary.tail), strict=True)
+    assert all(any(a + b in text for text in seen) for a, b in joins)
+    for question in questions:
+        wrong[:] = question.gold
+        with pytest.raises(DataError, match="are others when it is tokenised as a whole"):
+            build_stack(pool, questions, 20_000, rng=np.random.default_rng(7), check=True)
+
+
+def test_a_stack_keeps_its_text_once(pool: Pool) -> None:
+    maker = QuestionMaker(pool, ("record",), rng=np.random.default_rng(3))
+    stack = build_stack(pool, [maker.make() for _ in range(5)], 9_000, rng=np.random.default_rng(4))
+    known = set(map(id, pool.texts))
+    assert all(each.shared is stack.canary.shared for each in stack.planted)
+    assert sum(id(part) not in known for part in stack.canary.shared) <= 5 + 2  # lines, head and padding
 
 
 def test_the_depth_of_an_answer_is_drawn_whatever_the_length(pool: Pool) -> None:
