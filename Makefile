@@ -68,7 +68,7 @@ bench-evaluation: $(VENV)/.installed ## figures of docs/benchmarks/evaluation.md
 bench-gateway: $(VENV)/.installed ## figures of docs/benchmarks/gateway.md, peers in the same run
 	@$(BIN)/python -m benchmarks.gateway
 
-bench-longcontext: $(VENV)/.installed ## figures of docs/benchmarks/longcontext.md, a full grid beside the search
+bench-longcontext: $(VENV)/.installed ## figures of docs/benchmarks/longcontext.md, a full grid and Transformers beside ours
 	@$(BIN)/python -m benchmarks.longcontext
 
 bench-traffic: $(VENV)/.installed ## figures of docs/benchmarks/traffic.md

@@ -1,16 +1,65 @@
-"""What transformers' own Llama 4 does on small random configurations, written down for a unit test.
+"""What transformers' own Llama 4 does on small random configurations, beside what the formulas say.
 
-`python benchmarks/_longcontext_llama4.py > tests/data/longcontext/llama4_reference.json`, with an interpreter
-that has `torch` and `transformers`: weights, cache sizes, which keys each layer's queries see, and what
-multiplies queries on the layers without rotary positions.
+For a unit test it is written down, with an interpreter that has `torch` and `transformers`:
+`python benchmarks/_longcontext_llama4.py > tests/data/longcontext/llama4_reference.json`. Compared are weights,
+cache sizes, which keys each layer's queries see, and what multiplies queries on the layers without rotary
+positions.
 """
 
 import json
+import subprocess
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+if TYPE_CHECKING:
+    from benchmarks._table import Row
+
 SEED, CONFIGS, TOKENS = 20261126, 12, 96
 POSITIONS = (0, 5, 6, 7, 8, 19, 20, 40, 95)
+
+
+def rows() -> "list[Row]":
+    """Run transformers in an environment of its own and compare each model with the formulas."""
+    # Here, not above: the interpreter that runs this file for its reference has none of these.
+    from benchmarks._sizes_peer import transformers_python
+
+    ran = subprocess.run(
+        [str(transformers_python()), __file__], capture_output=True, text=True, check=True
+    ).stdout
+    found = json.loads(ran)
+    off = [_off(row) for row in found["rows"]]
+    agree = sum(counts == 0 and factor <= 1e-4 for counts, factor in off)
+    return [
+        {
+            "figure": "small random Llama 4 models that do what `probe explain` computes",
+            "value": f"{agree} of {len(off)}",
+            "must": "all",
+            "aim": "all",
+            "holds": agree == len(off),
+            "conditions": f"transformers {found['transformers']}, torch {found['torch']} on the CPU; 2 to 8 layers, chunks of "
+            f"16 to 32, {TOKENS} tokens; equal: weights, cached values (all but the token of a full chunk that transformers "
+            f"drops and the next one brings), pairs of query and key that attention sees; largest difference of the "
+            f"attention temperature at {len(POSITIONS)} positions {max(factor for _, factor in off):.1e}",
+        }
+    ]
+
+
+def _off(row: dict[str, Any]) -> tuple[int, float]:
+    """How many counts differ from the formulas', and by how much at most the temperature."""
+    from crossgrade.economics.serving import attention_temperature, kv_values, parameters, read_architecture
+    from crossgrade.economics.serving._sizes import prefill_pairs
+
+    model, n = read_architecture(row["config"], name="small"), row["tokens"]
+    per_token = 2 * model.kv_heads * model.head_width
+    # transformers keeps one token less than a chunk; n^2 / 2 stands for the n (n + 1) / 2 pairs of a causal mask.
+    counts = (
+        parameters(model).total - row["parameters"],
+        kv_values(model, n) - row["cached_values"] - model.local_layers * per_token,
+        row["visible_pairs"] - float(prefill_pairs(model, np.array([float(n)]))[0]) - model.layers * n / 2,
+    )
+    factors = [attention_temperature(model, int(at)) - factor for at, factor in row["temperature"].items()]
+    return sum(bool(count) for count in counts), max(map(abs, factors))
 
 
 def main() -> None:

@@ -42,13 +42,18 @@ def transformers_sizes(names: Sequence[str]) -> Sizes:
     rows = json.loads(files("crossgrade").joinpath("data", "serving", "models.json").read_bytes())["models"]
     configs = {name: rows[name]["config"]["text_config"] for name in names}
     ran = subprocess.run(
-        [str(_python()), "-c", _SCRIPT], input=json.dumps(configs), capture_output=True, text=True, check=True
+        [str(transformers_python()), "-c", _SCRIPT],
+        input=json.dumps(configs),
+        capture_output=True,
+        text=True,
+        check=True,
     )
     found = json.loads(ran.stdout.splitlines()[-1])
     return Sizes(found["version"], {name: (both[0], both[1]) for name, both in found["counted"].items()})
 
 
-def _python() -> Path:
+def transformers_python() -> Path:
+    """Return an interpreter that has Transformers and torch, installed once beside the benchmarks' clients."""
     python = _VENV / "bin" / "python"
     if not (_VENV / ".installed").exists():
         print(f"==> installing {' '.join(_PACKAGES)}", file=sys.stderr, flush=True)
