@@ -93,8 +93,14 @@ class _Opening(msgspec.Struct):
     system: msgspec.Raw = _NOTHING
 
 
+class _Said(msgspec.Struct):
+    role: Any = None
+
+
 _ASKED = msgspec.json.Decoder(Asked)
 _OPENING = msgspec.json.Decoder(_Opening)
+_ITEMS = msgspec.json.Decoder(list[msgspec.Raw])
+_ROLE = msgspec.json.Decoder(_Said)
 _FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _OPTIONS = msgspec.json.Decoder(dict[str, Any] | None)
 
@@ -217,13 +223,28 @@ def asks_for_usage(options: msgspec.Raw) -> bool:
 
 
 def opening(body: bytes) -> bytes:
-    """Return what stays the same while a conversation grows: its first messages."""
+    """Return what stays the same while a conversation grows: its messages up to the user's first."""
     try:
         start = _OPENING.decode(body)
+        messages = start.messages or ()
+        if bytes(start.input).startswith(b"["):
+            messages, start.input = _ITEMS.decode(start.input), _NOTHING
+        first = []
+        for message in messages:
+            first.append(bytes(message))
+            if not _instructs(message):
+                break
     except (msgspec.DecodeError, RecursionError):
         return b""
-    first = [bytes(message) for message in (start.messages or ())[:2]]
     return b"\n".join((*first, bytes(start.system), bytes(start.input), bytes(start.prompt)))
+
+
+def _instructs(message: msgspec.Raw) -> bool:
+    """Tell whether a message says how to answer, rather than what."""
+    try:
+        return _ROLE.decode(message).role in ("system", "developer")
+    except msgspec.ValidationError:  # a text alone, as embeddings have
+        return False
 
 
 def modality(body: bytes) -> str:

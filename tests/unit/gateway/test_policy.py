@@ -1,16 +1,21 @@
 """Which target answers: the route table, the caller, limits, and what changes while it runs."""
 
+import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from crossgrade.domain import Limit, RouteSpec
+from crossgrade.gateway._body import opening
 from crossgrade.gateway._messages import Grant
 from crossgrade.identity import KeyLimit, KeyRecord, KeySecret, keyring_bytes, new_key
 from crossgrade.routing import Policy, Route, RouteTable, route_table_bytes
 from crossgrade.testing import FakeProvider
 
 NOW = datetime.now(UTC)
+SYSTEM = {"role": "system", "content": "be kind"}
+USER = {"role": "user", "content": "hello"}
+MORE = [{"role": "assistant", "content": "hi"}, {"role": "user", "content": "and?"}]
 LATER = NOW + timedelta(days=1)
 OFFERS = {"gpt": "big", "llama": "small"}
 
@@ -102,6 +107,26 @@ def test_a_canary_keeps_a_conversation_on_one_model_and_takes_its_share(both, ma
             seen |= targets
         assert seen == {"big", "small"}
         assert {record.probability for record in world.settled(120)} == {0.5}
+
+
+@pytest.mark.parametrize(
+    ("first", "later"),
+    [
+        ({"messages": [USER]}, {"messages": [USER, *MORE]}),
+        ({"system": "be kind", "messages": [USER]}, {"system": "be kind", "messages": [USER, *MORE]}),
+        ({"messages": [SYSTEM, SYSTEM, USER]}, {"messages": [SYSTEM, SYSTEM, USER, *MORE]}),
+        ({"input": [SYSTEM, USER]}, {"input": [SYSTEM, USER, *MORE]}),
+    ],
+)
+def test_a_conversation_is_known_by_what_comes_before_its_first_answer(first, later):
+    assert opening(json.dumps(first).encode()) == opening(json.dumps(later).encode())
+    other = json.loads(json.dumps(later).replace("hello", "goodbye"))
+    assert opening(json.dumps(other).encode()) != opening(json.dumps(first).encode())
+
+
+def test_texts_to_embed_are_known_by_themselves():
+    seen = {opening(json.dumps({"input": each}).encode()) for each in ("a", "b", ["a"], ["b", "a"], [1, 2])}
+    assert len(seen - {b""}) == 5
 
 
 def test_a_new_table_is_taken_up_and_a_broken_one_is_not(both, make, tmp_path):
