@@ -8,6 +8,7 @@ import time
 import urllib.request
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -94,6 +95,47 @@ def test_a_litellm_file_is_served_as_it_is(tmp_path: Path, fake: FakeProvider) -
         (line,) = (line for line in log.splitlines() if place in line)
         assert "config.yaml:" in line
     assert KEY not in log
+
+
+TWICE = """\
+model_list:
+  - model_name: gpt-4o
+    litellm_params: {model: openai/big, api_base: "ONE", api_key: os.environ/BIG_KEY, weight: 3}
+  - model_name: gpt-4o
+    litellm_params: {model: openai/big, api_base: "TWO", api_key: os.environ/BIG_KEY, weight: 1}
+  - model_name: gpt-4o
+    litellm_params: {model: openai/spare, api_base: "TWO", api_key: os.environ/BIG_KEY, order: 2}
+"""
+
+
+def test_deployments_of_one_name_are_picked_by_weight_and_stand_in_for_each_other(tmp_path: Path) -> None:
+    """Weights as LiteLLM means them; when one address dies, no request of four clients at once is lost."""
+    first = contextlib.ExitStack()
+    with FakeProvider("two", api_key=KEY) as two, first:
+        one = first.enter_context(FakeProvider("one", api_key=KEY))
+        text = TWICE.replace("ONE", one.base_url).replace("TWO", two.base_url)
+        (tmp_path / "config.yaml").write_text(text)
+        given = ("--config", "config.yaml")
+        key = json.loads(command(tmp_path, "keys", "create", "test", "--json", *given))["secret"]
+        port = free_port()
+        with (
+            running(tmp_path, port, key, *given, "--port", str(port), environ={"BIG_KEY": KEY}) as served,
+            openai.OpenAI(base_url=f"{served.url}/v1", api_key=key, max_retries=0) as client,
+            ThreadPoolExecutor(4) as clients,
+        ):
+
+            def ask(number: int) -> str:
+                return said(client, "gpt-4o", f"question {number}")
+
+            answers = list(clients.map(ask, range(200)))
+            drawn = Counter(answers)
+            assert set(drawn) == {"one", "two"}
+            assert 119 <= drawn["one"] <= 181, "150 expected; outside less than once in a million runs"
+            assert [ask(number) for number in range(20)] == answers[:20], "a conversation stays"
+            first.close()
+            assert set(clients.map(ask, range(200))) == {"two"}
+            assert {request.model for request in two.requests} == {"big"}, "not the deployment of order 2"
+            assert "ignored" not in (tmp_path / "serve.log").read_text()
 
 
 @contextlib.contextmanager

@@ -17,6 +17,7 @@ from crossgrade.config._litellm_models import (
     base_url_of,
     provider_of,
 )
+from crossgrade.config._replicas import is_same_model
 from crossgrade.config._secrets import KEY_SEEN, looks_secret
 from crossgrade.config._yaml import Position, YamlTree
 
@@ -42,7 +43,7 @@ _WHY = {
     "general_settings.master_key": "keys are made with `crossgrade keys create`",
     "general_settings.database_url": "records are kept in the project's own store",
     "environment_variables": "set them in the environment of `crossgrade serve`",
-    "router_settings.routing_strategy": "the deployments of a name are tried in order",
+    "router_settings.routing_strategy": "the deployments of a name are picked by weight",
 }
 
 
@@ -54,13 +55,24 @@ class ImportedConfig:
     ignored: tuple[str, ...]
 
 
+_WEIGHTS = ("weight", "rpm", "tpm")
+"""By which deployments of a name are picked: the first of these that one of them has, as LiteLLM does."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Deployment:
+    offer: str
+    order: float
+    shares: Mapping[str, float]
+
+
 @dataclass(slots=True)
 class _Group:
-    """Deployments that clients ask for by one name, in the order in which they are tried."""
+    """Deployments that clients ask for by one name; those of a lower `order` come before the others."""
 
     name: str
     where: str
-    offers: list[tuple[float, str]] = field(default_factory=list)
+    deployments: list[_Deployment] = field(default_factory=list)
     rates: dict[str, list[float]] = field(default_factory=dict)
 
 
@@ -161,7 +173,9 @@ class _Importer:
         group = self._groups.setdefault(name, _Group(name=name, where=where))
         offer = self._add_model(name, model_entry, where)
         order = float(parameters["order"]) if _is_number(parameters.get("order")) else 0.0
-        group.offers.append((order, offer))
+        given = {each: parameters.get(each, entry.get(each)) for each in _WEIGHTS}
+        shares = {each: float(share) for each, share in given.items() if _is_number(share)}
+        group.deployments.append(_Deployment(offer, order, shares))
         for rate in _RATES:
             value = parameters.get(rate, entry.get(rate))
             if _is_number(value):
@@ -201,26 +215,57 @@ class _Importer:
 
     def _route(self, group: _Group, settings: Sequence[Mapping[str, Any]]) -> None:
         route = _fresh(_slug(group.name), self._routes)
-        first, *others = [offer for _, offer in sorted(group.offers, key=lambda each: each[0])]
+        first, *others = self._balanced(group)
         section: dict[str, Any] = {"incumbent": first}
         if route != group.name:
             section["models"] = [group.name]
         if others:
             section["fallbacks"] = others
-            why = f"its {len(others) + 1} deployments are tried in order, not balanced"
-            self._ignore(group.where, f"{group.name}: {why}")
         retries = next((each["num_retries"] for each in settings if _is_count(each.get("num_retries"))), None)
         if retries is not None:
             section["attempts"] = min(max(retries + 1, 1), 10)
         self._routes[route] = section
         self._places[f"routes.{route}"] = group.where
         for rate, values in group.rates.items():
-            if len(values) == len(group.offers):
+            if len(values) == len(group.deployments):
                 unit, per = _RATES[rate]
                 limit = {"scope": "route", "match": route, "unit": unit, "cap": sum(values)}
                 self._limits.append(limit if per is None else {**limit, "per": per})
             else:
                 self._ignore(group.where, f"{group.name}: `{rate}` is not on all of its deployments")
+
+    def _balanced(self, group: _Group) -> list[str]:
+        """Let deployments of one model and order share its requests; return one of each model, in order."""
+        heads: list[str] = []
+        for order in sorted({each.order for each in group.deployments}):
+            same = [each for each in group.deployments if each.order == order]
+            share = next((name for name in _WEIGHTS if any(each.shares.get(name) for each in same)), None)
+            kinds: list[list[_Deployment]] = []
+            for each in same:
+                kind = next((kind for kind in kinds if self._are_one_model(kind[0], each)), None)
+                if kind is None:
+                    kinds.append([each])
+                else:
+                    kind.append(each)
+            if len(kinds) > 1:
+                names = ", ".join(kind[0].offer for kind in kinds)
+                why = f"{names} are not one model at one provider: they are tried in order, not balanced"
+                self._ignore(group.where, f"{group.name}: {why}")
+            heads += [self._head(kind, share) for kind in kinds]
+        return heads
+
+    def _are_one_model(self, one: _Deployment, other: _Deployment) -> bool:
+        first, second = self._models[one.offer], self._models[other.offer]
+        return is_same_model(first["provider"], first["model"], second["provider"], second["model"])
+
+    def _head(self, kind: Sequence[_Deployment], share: str | None) -> str:
+        """Make deployments replicas of the first, with their shares."""
+        head, *others = (each.offer for each in kind)
+        if others:
+            self._models[head]["replicas"] = others
+            for each in kind if share is not None else ():
+                self._models[each.offer]["weight"] = each.shares.get(share or "", 0.0)
+        return head
 
     def _fallbacks(self, settings: Sequence[Mapping[str, Any]]) -> None:
         """Let a route fall back to the first deployments of the groups that are named for it."""
@@ -277,6 +322,8 @@ class _Importer:
                 self._ignore(section, _WHY.get(section, "has no counterpart here"))
                 continue
             for key in value:
+                if (section, value[key]) == ("router_settings", "simple-shuffle"):
+                    continue  # what is done here too
                 if key not in carried.get(section, set()):
                     where = f"{section}.{key}"
                     self._ignore(where, _WHY.get(where, "has no counterpart here"))

@@ -15,6 +15,7 @@ CARRIED_PARAMETERS = frozenset(
         "custom_llm_provider",
         "timeout",
         "order",
+        "weight",
         "rpm",
         "tpm",
         "max_parallel_requests",

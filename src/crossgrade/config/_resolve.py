@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from crossgrade.config._problems import nearest, shown
+from crossgrade.config._replicas import heads_of, replica_problems
 from crossgrade.config._schema import (
     ConfigFile,
     ContestantSection,
@@ -40,9 +41,13 @@ class Resolver:
     tree: YamlTree
     root: Path
     problems: list[ConfigError] = field(default_factory=list)
+    heads: dict[str, str] = field(default_factory=dict)
 
     def offers(self, file: ConfigFile) -> dict[str, Offer]:
-        """Return the offers by name."""
+        """Return the offers by name, and keep of which model each replica is one."""
+        for where, message, hint in replica_problems(file.models):
+            self._refuse(where, message, hint)
+        self.heads = heads_of(file.models)
         return {name: self._offer(name, section) for name, section in file.models.items()}
 
     def workloads(self, file: ConfigFile, offers: dict[str, Offer]) -> dict[str, Workload]:
@@ -149,6 +154,10 @@ class Resolver:
             hint = nearest(contestant.model, offers)
             self._refuse(f"{where}.model", f"no model {shown(contestant.model)} under `models`", hint)
             return None
+        if offer.name in self.heads:
+            head = self.heads[offer.name]
+            message = f"{shown(offer.name)} is a replica of `{head}`, whose requests it shares"
+            self._refuse(f"{where}.model", message, f"name `{head}`")
         return Variant(
             offer=offer,
             prompt=PromptTemplate(**values(prompt)),

@@ -86,6 +86,15 @@ class ModelSection(Section):
     batch: bool = Field(
         default=False, description="Whether to use the provider's batch API, slower and cheaper."
     )
+    replicas: Annotated[list[Name], Field(max_length=64)] = Field(
+        default=[],
+        description="Names from `models` of the same model at other addresses, with other keys or in other "
+        "regions, which share its requests.",
+    )
+    weight: Annotated[float, Field(ge=0, le=1e9)] = Field(
+        default=1.0,
+        description="Share of the requests, relative to the replicas; 0 is asked when the others fail.",
+    )
 
 
 class PromptSection(Section):

@@ -41,9 +41,13 @@ class ServingResolver:
     problems: list[ConfigError]
     offers: Mapping[str, Offer]
     workloads: Mapping[str, Workload]
+    heads: Mapping[str, str]
 
     def routes(self, file: ConfigFile) -> dict[str, RouteSpec]:
         """Return the routes by name; without the section each workload is a route of its own name."""
+        for workload in self.workloads.values():
+            for variant in (workload.incumbent, *workload.candidates):
+                self._check_replicas(variant.name, workload)
         if file.routes is None:
             return {
                 name: RouteSpec(name=name, workload=name, incumbent=workload.incumbent.name)
@@ -90,6 +94,10 @@ class ServingResolver:
         self.problems.append(self.tree.error(where, message, hint))
 
     def _offer_exists(self, where: str, name: str) -> bool:
+        if name in self.heads:
+            head = self.heads[name]
+            message = f"{shown(name)} is a replica of `{head}`, whose requests it shares"
+            self._refuse(where, message, f"name `{head}`")
         if name in self.offers:
             return True
         self._refuse(where, f"no model {shown(name)} under `models`", nearest(name, self.offers))
@@ -162,6 +170,7 @@ class ServingResolver:
                 self._refuse(place, f"{shown(name)} is {why}", "remove it")
             elif workload is not None:
                 self._check_region(place, name, workload, "a fallback sends requests there")
+                self._check_replicas(name, workload)
 
     def _check_body_bytes(
         self, where: str, section: RouteSection, incumbent: str, workload: Workload | None
@@ -185,6 +194,12 @@ class ServingResolver:
                 self._refuse(f"{where}.tiers.{index}", message, nearest(tier, section.tiers))
         for candidate in () if workload is None else workload.candidates:
             self._check_region(where, candidate.name, workload, "shadowing sends requests there")
+
+    def _check_replicas(self, name: str, workload: Workload) -> None:
+        for index, replica in enumerate(self.offers[name].replicas):
+            if replica in self.offers:
+                where = f"models.{name}.replicas.{index}"
+                self._check_region(where, replica, workload, "a replica gets a share of its requests")
 
     def _check_region(self, where: str, name: str, workload: Workload | None, why: str) -> None:
         """Refuse an offer that would process the workload's requests where they may not be."""

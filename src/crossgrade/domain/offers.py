@@ -41,7 +41,8 @@ class Offer:
     `provider` is a row of `wire.hosts` (`openai`, `groq`, `local` …). `prices` are dated
     overrides, oldest first; empty means the catalogue's. `open_weights` None is unknown.
     `max_concurrency` bounds the runner's adaptive limit; `timeout_s` is per call.
-    `patience_s` bounds how long an account may answer nothing but 429.
+    `patience_s` bounds how long an account may answer nothing but 429. `replicas` name offers of the
+    same model elsewhere, among which the gateway picks by their `weight` and this one's.
     """
 
     name: str
@@ -59,6 +60,8 @@ class Offer:
     timeout_s: float = 120.0
     patience_s: float = 300.0
     batch: bool = False
+    replicas: tuple[str, ...] = ()
+    weight: float = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

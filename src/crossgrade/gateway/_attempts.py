@@ -2,24 +2,24 @@
 
 import random
 
-from crossgrade.errors import ProviderError, RateLimitedError
+from crossgrade.errors import ContextTooLongError, ProviderError, RateLimitedError
 from crossgrade.gateway._answers import Problem
 from crossgrade.gateway._breaker import MOST_COOLING_S
 from crossgrade.gateway._failing import may_try_another
-from crossgrade.gateway._routes import Choice, Plan
+from crossgrade.gateway._routes import Plan
 from crossgrade.gateway._targets import TargetState
 
 _FIRST_PAUSE_S = 0.2
 
 
 class Attempts:
-    """The attempts at one request: the picked target first, then the route's others, the last one again."""
+    """The attempts at one request: the first of `targets`, then the others, the last one again."""
 
-    __slots__ = ("_choice", "_plan", "_size", "_tried", "count")
+    __slots__ = ("_plan", "_size", "_targets", "_tried", "count")
 
-    def __init__(self, plan: Plan, choice: Choice, size: int) -> None:
+    def __init__(self, plan: Plan, targets: tuple[TargetState, ...], size: int) -> None:
         self._plan = plan
-        self._choice = choice
+        self._targets = targets
         self._size = size
         self._tried: tuple[TargetState, ...] = ()
         self.count = 0
@@ -30,7 +30,7 @@ class Attempts:
         One that asked to be spared comes after those that did not; where all were tried, the last
         one comes again. None: nobody may be asked.
         """
-        first = self._choice.targets[0]
+        first = self._targets[0]
         if not self.count and first.breaker.is_quiet and not self._plan.spec.max_body_bytes:
             self._tried = (first,)
             self.count = 1
@@ -39,7 +39,7 @@ class Attempts:
 
     def _search(self, now: float) -> TargetState | None:
         found = None
-        for target in self._choice.targets:
+        for target in self._targets:
             if target in self._tried or not self._may_ask(target, now):
                 continue
             if not target.breaker.is_cooling(now):
@@ -58,7 +58,10 @@ class Attempts:
         """Return how long to wait before another attempt, None where there should be none."""
         if self.count >= self._plan.spec.attempts:
             return None
-        if any(target not in self._tried and self._may_ask(target, now) for target in self._choice.targets):
+        if isinstance(error, ContextTooLongError):  # the same model elsewhere takes no more
+            offer = self._tried[-1].offer
+            self._tried = (*(each for each in self._targets if each.offer == offer), *self._tried)
+        if any(target not in self._tried and self._may_ask(target, now) for target in self._targets):
             return 0.0 if may_try_another(error) else None
         if not error.retryable or not self._tried[-1].breaker.admits(now):
             return None
@@ -70,10 +73,10 @@ class Attempts:
 
     def nobody(self, now: float) -> Problem:
         """Return what a client is told when nobody may be asked."""
-        if not any(self._fits(target) for target in self._choice.targets):
+        if not any(self._fits(target) for target in self._targets):
             message = "The request is larger than any target of this route takes."
             return Problem(status=413, code="context_length_exceeded", message=message)
-        wait = min(target.breaker.retry_after_s(now) for target in self._choice.targets)
+        wait = min(target.breaker.retry_after_s(now) for target in self._targets)
         message = "No target of this route can be asked at the moment: the last calls to each failed."
         return Problem(status=503, code="upstream_unavailable", message=message, retry_after_s=wait)
 
@@ -82,4 +85,4 @@ class Attempts:
 
     def _fits(self, target: TargetState) -> bool:
         most = self._plan.spec.max_body_bytes
-        return not most or self._size <= most.get(target.name, self._size)
+        return not most or self._size <= most.get(target.offer, self._size)

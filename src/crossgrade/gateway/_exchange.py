@@ -104,9 +104,9 @@ class Exchange:
             self.refuse(access_problem(error))
             return
         self.blank = permit.blank
-        choice = self._choose(plan, payload)
+        self._choose(plan, payload)
         if permit.counters:
-            usd, tokens = self._estimate(choice.targets[0], payload)
+            usd, tokens = self._estimate(payload)
             outcome = services.limits.reserve(permit.counters, usd, tokens, self._reserved)
             if outcome is not None:
                 self._reserved(outcome)
@@ -119,29 +119,35 @@ class Exchange:
             self._let_go()
             self.refuse(problem, UNKNOWN if self.sent_at else NOTHING)
 
-    def _choose(self, plan: Plan, payload: Payload) -> Choice:
+    def _choose(self, plan: Plan, payload: Payload) -> None:
+        """Pick the targets and their order, and whether a shadow is to follow."""
         choice = plan.fixed
+        unit = ""
         if choice is None:
             self.segment = segment_of(self.principal, self.request)
             facts = facts_of(plan, self.principal, self.segment, payload)
-            unit = ""
             if plan.is_canary:
-                unit = unit_of(plan.spec.sticky, self.principal, self.request, payload, self.id)
+                unit = self._unit(plan, payload)
             choice = plan.choose(facts, datetime.fromtimestamp(self._services.wall(), UTC), unit)
         self.choice = choice
         self.reason = choice.reason
-        self.target = choice.targets[0]
-        self.attempts = Attempts(plan, choice, payload.size)
+        order = choice.order
+        targets = order.plain if order.is_plain else order.drawn(unit or self._unit(plan, payload))
+        self.target = targets[0]
+        self.attempts = Attempts(plan, targets, payload.size)
         if plan.spec.shadow is not None:
             self.copy = self._services.shadows.pick(plan, choice, self.request, payload, self.principal.tier)
-        return choice
 
-    def _estimate(self, target: TargetState, payload: Payload) -> tuple[float | None, int]:
+    def _unit(self, plan: Plan, payload: Payload) -> str:
+        return unit_of(plan.spec.sticky, self.principal, self.request, payload, self.id)
+
+    def _estimate(self, payload: Payload) -> tuple[float | None, int]:
         """Return what to reserve: the prompt by its size, the answer by its bound."""
+        assert self.target is not None
         inputs = estimated_tokens(payload.size)
         most = payload.asked.most_output_tokens
         outputs = 0 if self.endpoint.name == "embeddings" else DEFAULT_OUTPUT_TOKENS if most is None else most
-        return target.prices.estimate_usd(inputs, outputs), inputs + outputs
+        return self.target.prices.estimate_usd(inputs, outputs), inputs + outputs
 
     def _reserved(self, outcome: Hold | Refusal) -> None:
         if isinstance(outcome, Refusal):
@@ -168,7 +174,8 @@ class Exchange:
             self.refuse(attempts.nobody(now))
             return
         if target is not self.target:
-            self.reason = "fallback"
+            if self.target is None or target.offer != self.target.offer:
+                self.reason = "fallback"
             self.target = target
         if attempts.count == 1:
             services.retries.earn()

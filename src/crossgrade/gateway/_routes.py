@@ -2,26 +2,54 @@
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from crossgrade.domain import RouteSpec
 from crossgrade.errors import ConfigError
 from crossgrade.gateway._messages import Reason
 from crossgrade.gateway._targets import TargetState
-from crossgrade.routing import RequestFacts, Route, RouteTable
+from crossgrade.routing import RequestFacts, Route, RouteTable, by_weight
 
 Side = Literal["incumbent", "candidate"]
+
+
+Group: TypeAlias = tuple[TargetState, ...]
+"""A model as policies know it, and its replicas."""
+
+
+class Order:
+    """In which order targets are tried; where a model has replicas, each unit of traffic has its own order.
+
+    `plain` is the order without that, the picked model's own target first.
+    """
+
+    __slots__ = ("_groups", "is_plain", "plain")
+
+    def __init__(self, groups: Iterable[Group]) -> None:
+        self._groups = tuple(groups)
+        self.plain = tuple(dict.fromkeys(target for group in self._groups for target in group))
+        self.is_plain = all(len(group) == 1 for group in self._groups)
+
+    def drawn(self, unit: str) -> tuple[TargetState, ...]:
+        """Return the order of a unit of traffic: all replicas of a model, by weight, then the next model."""
+        found: dict[TargetState, None] = {}
+        for group in self._groups:
+            if len(group) == 1:
+                found[group[0]] = None
+                continue
+            states = {state.name: state for state in group}
+            names = by_weight(unit, {state.name: state.target.weight for state in group})
+            found |= dict.fromkeys(states[name] for name in names)
+        return tuple(found)
 
 
 class Choice:
     """What was picked for a request: targets in the order in which they are tried, and why the first."""
 
-    __slots__ = ("probability", "reason", "side", "targets")
+    __slots__ = ("order", "probability", "reason", "side")
 
-    def __init__(
-        self, targets: tuple[TargetState, ...], reason: Reason, side: Side | None, probability: float
-    ) -> None:
-        self.targets = targets
+    def __init__(self, order: Order, reason: Reason, side: Side | None, probability: float) -> None:
+        self.order = order
         self.reason: Reason = reason
         self.side: Side | None = side
         self.probability = probability
@@ -41,7 +69,7 @@ class Plan:
         self,
         spec: RouteSpec,
         route: Route | None,
-        targets: Mapping[str, TargetState],
+        groups: Mapping[str, Group],
         stamp: str,
         *,
         is_direct: bool = False,
@@ -51,8 +79,9 @@ class Plan:
         self.route = route
         self.verdict_id = None if route is None else route.verdict_id
         incumbent = spec.incumbent if route is None else route.targets[route.policy.incumbent]
-        self.incumbent = targets[incumbent]
-        self._choices = {name: self._order(state, targets) for name, state in targets.items()}
+        self.incumbent = groups[incumbent][0]
+        asked = {incumbent, *(() if route is None else route.targets.values())}
+        self._choices = {name: self._order(name, groups) for name in asked}
         self.fixed: Choice | None = None
         if is_direct:
             self.fixed = Choice(self._choices[incumbent], "direct", None, 1.0)
@@ -61,9 +90,9 @@ class Plan:
         policy = f"x-crossgrade-policy: {stamp}\r\n" if stamp else ""
         self.headers = f"x-crossgrade-route: {spec.name}\r\n{policy}".encode()
 
-    def _order(self, first: TargetState, targets: Mapping[str, TargetState]) -> tuple[TargetState, ...]:
-        rest = (*(targets[name] for name in self.spec.fallbacks if name in targets), self.incumbent)
-        return (first, *dict.fromkeys(each for each in rest if each is not first))
+    def _order(self, first: str, groups: Mapping[str, Group]) -> Order:
+        names = (first, *self.spec.fallbacks, self.incumbent.name)
+        return Order(groups[name] for name in dict.fromkeys(names) if name in groups)
 
     @property
     def is_canary(self) -> bool:
@@ -94,10 +123,11 @@ class Plan:
             reason = "unknown_fact"
         return Choice(self._choices[name], reason, "candidate" if moved else "incumbent", probability)
 
-    def uses(self, target: str) -> bool:
+    def uses(self, target: TargetState) -> bool:
         """Tell whether requests on this route may reach a target."""
         table = () if self.route is None else self.route.targets.values()
-        return target in (self.spec.incumbent, *self.spec.fallbacks, *table)
+        offers = (self.spec.incumbent, *self.spec.fallbacks, *table)
+        return target.offer in offers or target.name in offers
 
     def other(self, choice: Choice) -> TargetState | None:
         """Return the model of the policy that did not answer, which a shadow asks."""
@@ -105,7 +135,7 @@ class Plan:
         if route is None or route.policy.candidate is None:
             return None
         model = route.policy.incumbent if choice.side == "candidate" else route.policy.candidate
-        return self._choices[route.targets[model]][0]
+        return self._choices[route.targets[model]].plain[0]
 
 
 class Routes:
@@ -122,12 +152,13 @@ class Routes:
         self.digest = digest
         short = digest.removeprefix("sha256:")[:12]
         stamp = "" if table is None else f"{table.version}-{short}"
+        groups = {name: _group(state, targets) for name, state in targets.items()}
         self.plans = tuple(
-            Plan(spec, None if table is None else table.route(spec.name), targets, stamp) for spec in specs
+            Plan(spec, None if table is None else table.route(spec.name), groups, stamp) for spec in specs
         )
         self.by_name = {plan.name: plan for plan in self.plans}
-        self._by_model = {name: _direct(name, targets) for name in targets}
-        self._uses = {name: tuple(p for p in self.plans if p.uses(name)) for name in targets}
+        self._by_model = {name: _direct(name, groups) for name in targets}
+        self._uses = {name: tuple(p for p in self.plans if p.uses(state)) for name, state in targets.items()}
         self.direct = frozenset(self._by_model.values())
         self._by_model |= {model: plan for plan in self.plans for model in plan.spec.models}
         self._by_model |= self.by_name
@@ -147,9 +178,15 @@ class Routes:
         return sorted(self._by_model)
 
 
-def _direct(name: str, targets: Mapping[str, TargetState]) -> Plan:
+def _group(state: TargetState, targets: Mapping[str, TargetState]) -> Group:
+    """Return a target and its replicas; a replica that is asked for by its own name is alone."""
+    others = (each for each in targets.values() if each.offer == state.name and each is not state)
+    return (state, *others)
+
+
+def _direct(name: str, groups: Mapping[str, Group]) -> Plan:
     """Return the plan of a request that names a target itself: no policy, no fallback."""
-    return Plan(RouteSpec(name=name, incumbent=name), None, targets, "", is_direct=True)
+    return Plan(RouteSpec(name=name, incumbent=name), None, groups, "", is_direct=True)
 
 
 def check_offers(table: RouteTable, specs: Iterable[RouteSpec], targets: Mapping[str, TargetState]) -> None:

@@ -22,13 +22,17 @@ _SHORTEST_SECRET = 12
 
 
 class TargetState:
-    """One target of this worker; two of the same name never exist. `key` must never reach a client."""
+    """One target of this worker; two of the same name never exist. `key` must never reach a client.
+
+    `offer` is the name by which policies know it: its own, or that of the model it is a replica of.
+    """
 
     def __init__(
         self, target: Target, pool: Pool, shadow_pool: Pool, *, address: Address, key: str | None
     ) -> None:
         self.target = target
         self.name = target.name
+        self.offer = target.replica_of or target.name
         self.pool = pool
         self.shadow_pool = shadow_pool
         self.breaker = Breaker()

@@ -19,9 +19,10 @@ from crossgrade.wire import FlavourName
 class Target:
     """An offer as the gateway asks it: where, in which flavour, with whose key, at which price.
 
-    `headers` go with every call. `key_env` names the variable that holds the key, None where none
-    is needed. Prices are dollars per million tokens; None is unknown, never zero. `provider` and
-    `region` are for metrics and rules.
+    `replica_of` is the offer that it stands beside with its `weight`, as the same model at another
+    address; None for every other. `headers` go with every call. `key_env` names the variable that
+    holds the key, None where none is needed. Prices are dollars per million tokens; None is unknown,
+    never zero. `provider` and `region` are for metrics and rules.
     """
 
     name: str
@@ -43,6 +44,8 @@ class Target:
     region: str | None = None
     timeout_s: float = 120.0
     max_connections: int = 256
+    weight: float = 1.0
+    replica_of: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,7 +1,7 @@
 """From the project's configuration to what workers are started with."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -43,10 +43,11 @@ def compile_settings(
     with a warning. Raises MissingExtraError where tokens are accepted that nothing could verify.
     """
     config = project.config
+    heads = {name: offer.name for offer in config.offers.values() for name in offer.replicas}
     if config.serving.issuers and find_spec("joserfc") is None:
         raise MissingExtraError("accepting access tokens (`serve.issuers`)", "serve")
     required = {route.incumbent for route in config.routes.values()}
-    asked = required | _asked(project)
+    asked = _asked(project)
     local_urls = local_urls or {}
     targets: list[Target] = []
     warnings = [f"ignored: {each}" for each in config.ignored]
@@ -73,7 +74,7 @@ def compile_settings(
     settings = GatewaySettings(
         serving=config.serving,
         routes=tuple(config.routes.values()),
-        targets=tuple(targets),
+        targets=tuple(replace(target, replica_of=heads.get(target.name)) for target in targets),
         state=str(folder),
         keeper=str(folder / "serve" / "keeper.sock"),
     )
@@ -90,7 +91,8 @@ def _asked(project: Project) -> set[str]:
             names.update(variant.offer.name for variant in (workload.incumbent, *workload.candidates))
     for each in _table_targets(state_folder(project) / "routes.json"):
         names.update(each)
-    return names & set(config.offers)
+    names |= {route.incumbent for route in config.routes.values()}
+    return {each for name in names & set(config.offers) for each in (name, *config.offers[name].replicas)}
 
 
 def _table_targets(path: Path) -> list[set[str]]:
@@ -148,4 +150,5 @@ def _priced(offer: Offer, host: Host, url: str, key_env: str | None, price: Pric
         request_usd=known.request_usd,
         region=offer.region,
         timeout_s=offer.timeout_s,
+        weight=offer.weight,
     )

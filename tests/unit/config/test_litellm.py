@@ -108,12 +108,14 @@ def test_a_typical_file_loads_as_it_is(tmp_path: Path) -> None:
     }
     assert routes == snapshot(
         {
-            "gpt-4o": ("gpt-4o", ("gpt-4",), ("gpt-4o-2", "claude"), 4),
+            "gpt-4o": ("gpt-4o", ("gpt-4",), ("claude",), 4),
             "claude": ("claude", ("hidden",), (), 4),
             "meta-llama-4-scout": ("meta-llama-4-scout", ("meta/llama-4-scout",), ("claude",), 4),
             "local-llama": ("local-llama", (), ("claude",), 4),
         }
     )
+    assert config.offers["gpt-4o"].replicas == ("gpt-4o-2",), "Azure sells what OpenAI does"
+    assert (config.offers["gpt-4o"].weight, config.offers["gpt-4o-2"].weight) == (6, 1440), "by their `rpm`"
     (price,) = config.offers["gpt-4o-2"].prices
     assert (price.input_per_mtok, price.output_per_mtok) == (Decimal("2.5"), Decimal(10))
     assert config.offers["claude"].prices[0].cache_read_per_mtok == Decimal("0.3")
@@ -130,7 +132,6 @@ def test_everything_else_is_named_with_its_place(tmp_path: Path) -> None:
     ignored = [each.removeprefix(f"{tmp_path}/") for each in load(tmp_path, TYPICAL).ignored]
     assert ignored == snapshot(
         [
-            "litellm.yaml:2:5  model_list.0: gpt-4o: its 2 deployments are tried in order, not balanced",
             "litellm.yaml:7:7  model_list.0.litellm_params.api_version: has no counterpart here",
             "litellm.yaml:24:5  model_list.3: left out: `model_name` must be a text without spaces",
             "litellm.yaml:33:87  model_list.5.litellm_params.api_key: a literal key is not taken over; write `os.environ/NAME`",
@@ -140,7 +141,7 @@ def test_everything_else_is_named_with_its_place(tmp_path: Path) -> None:
             "litellm.yaml:43:3  litellm_settings.drop_params: has no counterpart here",
             "litellm.yaml:45:3  litellm_settings.fallbacks: there is no deployment named 'nothing'",
             "litellm.yaml:47:3  litellm_settings.cache: has no counterpart here",
-            "litellm.yaml:50:3  router_settings.routing_strategy: the deployments of a name are tried in order",
+            "litellm.yaml:50:3  router_settings.routing_strategy: the deployments of a name are picked by weight",
             "litellm.yaml:51:89  router_settings.model_group_alias.x: it names no deployment, or one there is already",
             "litellm.yaml:52:3  router_settings.redis_host: has no counterpart here",
             "litellm.yaml:55:3  general_settings.master_key: keys are made with `crossgrade keys create`",

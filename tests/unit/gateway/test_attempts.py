@@ -6,18 +6,18 @@ from typing import Any
 import pytest
 
 from crossgrade.domain import RouteSpec
-from crossgrade.errors import BadRequestError, RateLimitedError, UpstreamError
+from crossgrade.errors import BadRequestError, ContextTooLongError, RateLimitedError, UpstreamError
 from crossgrade.gateway._attempts import Attempts
 from crossgrade.gateway._breaker import FAILURES_TO_OPEN, Breaker
 
 
-def target(name: str) -> Any:
-    return SimpleNamespace(name=name, breaker=Breaker())
+def target(name: str, offer: str | None = None) -> Any:
+    return SimpleNamespace(name=name, offer=offer or name, breaker=Breaker())
 
 
 def attempts(*targets: Any, count: int = 5, **spec: Any) -> Attempts:
     plan = SimpleNamespace(spec=RouteSpec(name="r", incumbent=targets[-1].name, attempts=count, **spec))
-    return Attempts(plan, SimpleNamespace(targets=targets), 100)  # type: ignore[arg-type]  # as far as they are read
+    return Attempts(plan, targets, 100)  # type: ignore[arg-type]  # as far as they are read
 
 
 def test_a_retry_waits_as_long_as_was_asked_for() -> None:
@@ -58,6 +58,22 @@ def test_another_target_is_asked_at_once() -> None:
     assert tried.next(0.0) is one
     assert tried.pause_s(RateLimitedError("slow down", retry_after_s=600.0), 0.0) == 0.0
     assert tried.next(0.0) is other
+
+
+def test_what_is_too_long_for_a_model_is_not_tried_at_its_replicas() -> None:
+    one, replica, other = target("one"), target("replica", "one"), target("other")
+    tried = attempts(one, replica, other)
+    assert tried.next(0.0) is one
+    assert tried.pause_s(ContextTooLongError("too long"), 0.0) == 0.0
+    assert tried.next(0.0) is other
+    tried = attempts(one, replica)
+    tried.next(0.0)
+    assert tried.pause_s(ContextTooLongError("too long"), 0.0) is None
+
+
+def test_replicas_are_under_the_limit_of_their_model() -> None:
+    one, replica, other = target("one"), target("replica", "one"), target("other")
+    assert attempts(replica, one, other, max_body_bytes={"one": 99}).next(0.0) is other
 
 
 def test_who_asked_to_be_spared_comes_last_until_then() -> None:

@@ -108,6 +108,36 @@ router_settings:
     )
 
 
+def test_replicas_are_exported_with_their_parts() -> None:
+    offers = {
+        "llama": replace(OFFERS["llama"], replicas=("llama-2",), weight=3.0),
+        "llama-2": replace(OFFERS["llama"], name="llama-2", api_key_env="OTHER_KEY", weight=1.0),
+    }
+    given = plan(share=0.2, spec=replace(SPEC, models=(), fallbacks=()), **offers)
+    found = [
+        (each["model_name"], each["litellm_params"]["api_key"], each["litellm_params"].get("weight"))
+        for each in read(to_litellm([given]).text)["model_list"]
+    ]
+    assert found == [
+        ("help", "os.environ/GROQ_API_KEY", 150),
+        ("help", "os.environ/OTHER_KEY", 50),
+        ("help", "os.environ/MY_KEY", 800),
+        ("gpt", "os.environ/MY_KEY", None),
+        ("llama", "os.environ/GROQ_API_KEY", 750),
+        ("llama", "os.environ/OTHER_KEY", 250),
+    ]
+    documents = list(YAML(typ="safe", pure=True).load_all(to_envoy([given]).text))
+    (rule,) = documents[0]["spec"]["rules"]
+    refs = [(each["name"], each["priority"], each["weight"]) for each in rule["backendRefs"]]
+    assert refs == [("llama", 0, 150), ("llama-2", 0, 50), ("gpt", 0, 800)]
+    backends = {each["metadata"]["name"] for each in documents if each["kind"] == "AIServiceBackend"}
+    assert backends == {"gpt", "llama", "llama-2"}
+    spare = replace(OFFERS["gpt"], provider="openrouter", replicas=("gpt-2",))
+    other = replace(spare, name="gpt-2", replicas=())
+    kept = plan(None, spec=replace(SPEC, fallbacks=()), gpt=spare, **{"gpt-2": other})
+    assert "help: OpenRouter is one address: the replicas of gpt are left out" in to_openrouter([kept]).notes
+
+
 def test_litellm_gets_a_canary_by_weight_and_segments_by_tag() -> None:
     exported = to_litellm([plan(SPLIT, share=0.25, spec=replace(SPEC, models=(), fallbacks=()))])
     tree = read(exported.text)

@@ -1,7 +1,7 @@
 """What a route asks of any proxy: names, two offers, who gets which share; and what goes unsaid."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from crossgrade.domain import Offer, RouteSpec
@@ -16,7 +16,8 @@ class RoutePlan:
 
     The candidate gets `share` of the requests, of those whose `fact` is one of `segments` where
     there are any. `fallbacks` are tried in order, the incumbent last. `max_bytes` is the length limit of a
-    policy that no proxy can carry out, and which therefore moves nothing here.
+    policy that no proxy can carry out, and which therefore moves nothing here. `replicas` are those of each
+    offer that has some.
     """
 
     spec: RouteSpec
@@ -28,6 +29,13 @@ class RoutePlan:
     share: float = 1.0
     valid_until: datetime | None = None
     max_bytes: int | None = None
+    replicas: Mapping[str, tuple[Offer, ...]] = field(default_factory=dict)
+
+    def parts(self, offer: Offer) -> list[tuple[Offer, float]]:
+        """Return an offer and its replicas, each with its part of the offer's requests."""
+        every = (offer, *self.replicas.get(offer.name, ()))
+        whole = sum(each.weight for each in every)
+        return [(each, each.weight / whole if whole else 1 / len(every)) for each in every]
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -53,8 +61,13 @@ def plan_route(
     spec: RouteSpec, route: Route | None, offers: Mapping[str, Offer], *, now: datetime
 ) -> RoutePlan:
     """Return what the route does at `now`; an expired certificate moves nothing."""
-    fallbacks = tuple(offers[name] for name in spec.fallbacks)
-    kept = RoutePlan(spec=spec, incumbent=offers[spec.incumbent], candidate=None, fallbacks=fallbacks)
+    kept = RoutePlan(
+        spec=spec,
+        incumbent=offers[spec.incumbent],
+        candidate=None,
+        fallbacks=tuple(offers[name] for name in spec.fallbacks),
+        replicas={name: tuple(offers[each] for each in offer.replicas) for name, offer in offers.items()},
+    )
     if route is None or route.policy.candidate is None or route.valid_until is None:
         return kept
     if route.share == 0 or route.valid_until <= now:
@@ -62,11 +75,10 @@ def plan_route(
     policy = route.policy
     if policy.max_bytes is not None:
         return replace(kept, max_bytes=policy.max_bytes)
-    return RoutePlan(
-        spec=spec,
+    return replace(
+        kept,
         incumbent=offers[route.targets[policy.incumbent]],
         candidate=offers[route.targets[route.policy.candidate]],
-        fallbacks=fallbacks,
         segments=policy.segments,
         fact=policy.fact,
         share=route.share,

@@ -20,7 +20,7 @@ _LABEL_HEADER = "x-crossgrade-"
 
 def to_envoy(plans: Sequence[RoutePlan]) -> Exported:
     """Return the resources as one YAML stream; keys are Secrets that exist already."""
-    offers = {offer.name: offer for plan in plans for offer in plan.offers}
+    offers = {each.name: each for plan in plans for offer in plan.offers for each, _ in plan.parts(offer)}
     documents = [_route(plan) for plan in plans]
     documents += [document for offer in offers.values() for document in _backend(offer)]
     notes = [note for plan in plans for note in _notes(plan)]
@@ -69,10 +69,21 @@ def _refs(plan: RoutePlan, candidate: Offer | None) -> list[dict[str, Any]]:
     first = [(plan.incumbent, 1000)] if candidate is None else [(candidate, weight)]
     if candidate is not None and weight < 1000:
         first.append((plan.incumbent, 1000 - weight))
-    refs = [_ref(offer, priority=0, weight=share) for offer, share in first]
+    refs = [ref for offer, share in first for ref in _spread(plan, offer, share, priority=0)]
     asked = {offer.name for offer, _ in first}
     others = [offer for offer in (*plan.fallbacks, plan.incumbent) if offer.name not in asked]
-    return refs + [_ref(offer, priority=number) for number, offer in enumerate(others, start=1)]
+    return refs + [
+        ref
+        for number, offer in enumerate(others, start=1)
+        for ref in _spread(plan, offer, 1000 if len(plan.parts(offer)) > 1 else None, priority=number)
+    ]
+
+
+def _spread(plan: RoutePlan, offer: Offer, weight: int | None, *, priority: int) -> Iterator[dict[str, Any]]:
+    """Yield the references to an offer and its replicas, with their parts of a weight."""
+    for each, part in plan.parts(offer):
+        share = {} if weight is None else {"weight": round(weight * part)}
+        yield _ref(each, priority=priority, **share)
 
 
 def _ref(offer: Offer, **more: int) -> dict[str, Any]:

@@ -37,7 +37,7 @@ def to_litellm(plans: Sequence[RoutePlan]) -> Exported:
     models = [deployment for plan in plans for deployment in _deployments(plan)]
     fallbacks = []
     names = {name for plan in plans for name in plan.names}
-    by_name = {offer.name: offer for plan in plans if len(plan.offers) > 1 for offer in plan.offers}
+    by_name = {offer.name: (plan, offer) for plan in plans if len(plan.offers) > 1 for offer in plan.offers}
     for plan in plans:
         notes += unsaid(plan, "LiteLLM")
         if plan.segments:
@@ -47,8 +47,9 @@ def to_litellm(plans: Sequence[RoutePlan]) -> Exported:
             )
         others = _fallbacks(plan, names)
         fallbacks += [{name: others} for name in plan.names if others]
-    tags = {"tags": ["default"]} if any(plan.segments for plan in plans) else {}
-    models += [_deployment(name, offer, **tags) for name, offer in by_name.items() if name not in names]
+    tags: dict[str, Any] = {"tags": ["default"]} if any(plan.segments for plan in plans) else {}
+    for name, (plan, offer) in by_name.items():
+        models += _spread(plan, name, offer, **tags) if name not in names else ()
     router: dict[str, Any] = {"routing_strategy": "simple-shuffle"}
     if any(plan.segments for plan in plans):
         router["enable_tag_filtering"] = True
@@ -63,17 +64,26 @@ def _deployments(plan: RoutePlan) -> Iterator[dict[str, Any]]:
     moved = [_tag(plan, label) for label in plan.segments]
     for name in plan.names:
         if plan.candidate is None:
-            yield _deployment(name, plan.incumbent)
+            yield from _spread(plan, name, plan.incumbent)
             continue
         more: dict[str, Any] = {"tags": moved} if moved else {}
         if plan.share == 1:
-            yield _deployment(name, plan.candidate, **more)
+            yield from _spread(plan, name, plan.candidate, **more)
         else:
-            weight = round(plan.share * 1000)
-            yield _deployment(name, plan.candidate, weight=weight, **more)
-            yield _deployment(name, plan.incumbent, weight=1000 - weight, **more)
+            yield from _spread(plan, name, plan.candidate, plan.share, **more)
+            yield from _spread(plan, name, plan.incumbent, 1 - plan.share, **more)
         if moved:
-            yield _deployment(name, plan.incumbent, tags=["default"])
+            yield from _spread(plan, name, plan.incumbent, tags=["default"])
+
+
+def _spread(
+    plan: RoutePlan, name: str, offer: Offer, share: float = 1.0, **more: Any
+) -> Iterator[dict[str, Any]]:
+    """Yield the deployments of an offer and its replicas, with weights where there is a choice."""
+    parts = plan.parts(offer)
+    for each, part in parts:
+        weight = {} if share == 1 and len(parts) == 1 else {"weight": round(1000 * share * part)}
+        yield _deployment(name, each, **weight, **more)
 
 
 def _deployment(name: str, offer: Offer, **more: Any) -> dict[str, Any]:

@@ -62,6 +62,9 @@ def _notes(plan: RoutePlan) -> Iterator[str]:
         yield f"{name}: clients must draw the share of {plan.share:g} themselves, once a {plan.spec.sticky}"
     if plan.segments:
         yield f"{name}: clients must pick the body by their {plan.fact} themselves"
+    for offer in plan.offers:
+        if plan.replicas.get(offer.name):
+            yield f"{name}: OpenRouter is one address: the replicas of {offer.name} are left out"
     others = [offer for offer in plan.offers if offer.provider != "openrouter"]
     for offer in others:
         yield f"{name}: {offer.name} was measured at {offer.provider}, not through OpenRouter"
