@@ -124,8 +124,9 @@ def costs() -> list[Row]:
         ),
         (10_000_000, 1.0, 0.3, {"RULER a sample": "30 to 160 CPU-s, extrapolated"}),
     ):
-        seconds = []
+        seconds, text = [], ""
         for seed in range(7):
+            del text  # one prompt at a time, as a probe asks them
             rng = np.random.default_rng(seed)
             planted = [
                 (float(rng.random()), f"The access number of account {at} is {at}77.\n") for at in range(5)

@@ -22,7 +22,7 @@ from crossgrade.longcontext._ruler import RulerRow, ruler_table
 from crossgrade.longcontext._ruler_run import RulerCell, RulerResult, run_ruler
 from crossgrade.longcontext._ruler_tasks import RULER_TASKS, RulerMaker, RulerSample
 from crossgrade.longcontext._search import EffectiveLength, LengthSearch, Rung, ladder
-from crossgrade.longcontext._tokenizers import Tokenizer, bytes_tokenizer, read_tokenizer
+from crossgrade.longcontext._tokenizers import Tokenizer, bytes_tokenizer, read_tokenizer, served_tokenizer
 
 __all__ = [
     "DEFAULT_KINDS",
@@ -68,6 +68,7 @@ __all__ = [
     "ruler_table",
     "run_ruler",
     "score_answer",
+    "served_tokenizer",
     "synthetic_documents",
     "tokens_words",
 ]

@@ -258,9 +258,16 @@ class Pool:
         if wrong:
             raise DataError(
                 f"{wrong} of {_JOINS} joins of segments change tokens under {self.tokenizer.name}",
-                hint="prompts of exact length cannot be built; leave `--tokenizer` out, and usage calibrates",
+                hint=f"prompts of exact length cannot be built; {unstable_hint(self.tokenizer)}",
             )
         return _JOINS
+
+
+def unstable_hint(tokenizer: Tokenizer) -> str:
+    """Say what to do about a tokenizer whose joins change tokens."""
+    if tokenizer.kind == "server":
+        return "give the model's tokenizer.json with `--tokenizer`"
+    return "leave `--tokenizer` out, and usage calibrates"
 
 
 def cut(text: str) -> list[str]:

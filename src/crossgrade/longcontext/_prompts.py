@@ -7,7 +7,7 @@ from itertools import chain
 import numpy as np
 
 from crossgrade.errors import DataError
-from crossgrade.longcontext._haystack import Pool, Prompt
+from crossgrade.longcontext._haystack import Pool, Prompt, unstable_hint
 from crossgrade.longcontext._questions import Question
 
 HEAD = "Below are documents, and after them a question about what they say.\n"
@@ -15,7 +15,6 @@ ALONE_HEAD = "Below is an excerpt of documents, and after it a question about wh
 _SPARE = 8
 _WINDOW_CHARACTERS = 2_000_000
 _OVERLAP = 8
-_UNSTABLE = "this tokenizer's joins are not stable; leave `--tokenizer` out, and usage calibrates"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,7 +144,7 @@ def _check(pool: Pool, prompt: Prompt, tails: Sequence[str]) -> None:
             if not same or (tail and at + len(ids) != size):
                 raise DataError(
                     f"the tokens of a prompt of {size:,} are others when it is tokenised as a whole",
-                    hint=_UNSTABLE,
+                    hint=f"this tokenizer's joins are not stable; {unstable_hint(pool.tokenizer)}",
                 )
         at += len(ids) - len(pool.tokenizer.encode("".join(shared[max(begin, end - _OVERLAP) : end])))
 

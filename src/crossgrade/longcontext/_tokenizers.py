@@ -1,9 +1,9 @@
-"""Tokenizers: ids of a text, from a `tokenizer.json`, a GGUF file, a tiktoken file, or bytes.
+"""Tokenizers: ids of a text, from a `tokenizer.json`, a GGUF file, a tiktoken file, a server, or bytes.
 
 A byte-level BPE vocabulary runs in tiktoken, ten times faster than `tokenizers` on long texts; a
 `tokenizer.json` is read by `tokenizers` too, and the two must agree on a text before the fast one is
-trusted. Without any tokenizer a byte stands for a token and the endpoint's usage says how many bytes
-make one: lengths are then calibrated, not exact.
+trusted. A server that tokenises for its callers is as good as a file. Without any tokenizer a byte stands
+for a token and the endpoint's usage says how many bytes make one: lengths are then calibrated, not exact.
 """
 
 import base64
@@ -40,7 +40,7 @@ _PROOF = (
     "\u4e2d\u6587\u6d4b\u8bd5 \u0440\u0443\u0441\u0441\u043a\u0438\u0439 \U0001f600 ... /usr/bin  don't\n"
 )
 
-Kind = Literal["tokenizer.json", "gguf", "tiktoken", "bytes"]
+Kind = Literal["tokenizer.json", "gguf", "tiktoken", "server", "bytes"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +88,33 @@ def bytes_tokenizer() -> Tokenizer:
         exact=False,
         encode=encode,
         encode_many=lambda texts: [encode(text) for text in texts],
+        check=encode,
+    )
+
+
+def served_tokenizer(url: str, ask: Callable[[Sequence[str]], list[list[int]]]) -> Tokenizer | None:
+    """Return the tokenizer of the server at `url`, which `ask` asks for the ids of texts.
+
+    None where lines that are joined have other tokens than the lines apart (a tokenizer that begins each
+    text with a space): prompts of exact length could not be built. Raises what `ask` raises.
+    """
+
+    def encode_many(texts: Sequence[str]) -> list[IntArray]:
+        return [np.asarray(ids, dtype=np.int32) for ids in ask(texts)]
+
+    def encode(text: str) -> IntArray:
+        return encode_many([text])[0]
+
+    lines = _PROOF.splitlines(keepends=True)[-1], "Note that 2 of them\n", "7 are left.\n"
+    *apart, whole = encode_many([*lines, "".join(lines)])
+    if not len(whole) or not np.array_equal(np.concatenate(apart), whole):
+        return None
+    return Tokenizer(
+        name=f"the server's own ({url})",
+        kind="server",
+        exact=True,
+        encode=encode,
+        encode_many=encode_many,
         check=encode,
     )
 

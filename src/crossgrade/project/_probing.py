@@ -3,7 +3,7 @@
 import os
 import secrets
 from collections.abc import Callable, Mapping
-from contextlib import AbstractAsyncContextManager, suppress
+from contextlib import AbstractAsyncContextManager
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from crossgrade.domain import Offer, Price
-from crossgrade.errors import DataError, NotFoundError, UsageError
+from crossgrade.errors import NotFoundError, UsageError
 from crossgrade.longcontext import (
     Asker,
     Document,
@@ -26,7 +26,6 @@ from crossgrade.longcontext import (
     Question,
     Spent,
     Tokenizer,
-    bytes_tokenizer,
     check_settings,
     digest,
     estimate_probe,
@@ -37,6 +36,7 @@ from crossgrade.longcontext import (
     synthetic_documents,
 )
 from crossgrade.project._lengths import workload_tokens
+from crossgrade.project._tokenizers import own_tokenizer
 
 if TYPE_CHECKING:
     from crossgrade.project._project import Project
@@ -109,8 +109,8 @@ def plan_probe(
 
     Raises DataError and UsageError for what cannot be used, and NotFoundError for an offer that the
     configuration does not have. Without documents the haystack is synthetic; without a tokenizer that of
-    a local model's file is taken, and where that cannot be rebuilt exactly, or the model is hosted, bytes
-    stand in. With `workload` nothing longer than its longest request is asked, and the gate is its 95th
+    a local model's file or of the model's server is taken, and where none can be had exactly bytes stand
+    in. With `workload` nothing longer than its longest request is asked, and the gate is its 95th
     percentile where the settings name none.
     """
     check_settings(settings)
@@ -121,7 +121,7 @@ def plan_probe(
             f"there is no model {name!r} in {project.config.path}; there are: {known}",
             hint="name one of `models` in the configuration",
         )
-    reader = read_tokenizer(tokenizer) if tokenizer else _own_tokenizer(offer, project.config.root, environ)
+    reader = read_tokenizer(tokenizer) if tokenizer else own_tokenizer(offer, project.config.root, environ)
     if workload is not None:
         settings = _within(project, workload, reader, settings)
     longest = max(*settings.lengths, settings.gate_tokens or 0)
@@ -164,16 +164,6 @@ def _within(project: "Project", name: str, tokenizer: Tokenizer, settings: Probe
             hint=f"begin the ladder under it with `--shortest`; it began at {settings.lengths[0]:,}",
         )
     return replace(settings, lengths=lengths, gate_tokens=settings.gate_tokens or max(gate, lengths[0]))
-
-
-def _own_tokenizer(offer: Offer, root: Path, environ: Mapping[str, str]) -> Tokenizer:
-    if offer.provider == "local":
-        from crossgrade.providers.models import ModelShelf, models_home
-
-        path = Path(ModelShelf(models_home(environ)).find(offer.model, root=root).path)
-        with suppress(DataError):
-            return read_tokenizer(path)
-    return bytes_tokenizer()
 
 
 def run_probe(
