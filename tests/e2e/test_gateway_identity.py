@@ -23,9 +23,11 @@ PROVIDER_KEY = "sk-identity-0123456789abcdef"
 class Issuer(BaseHTTPRequestHandler):
     """Discovery and keys of an OpenID provider."""
 
+    keys = (KEY,)
+
     def do_GET(self) -> None:
         url = f"http://{self.headers['host']}"
-        keys = {"keys": [KEY.as_dict(private=False)]}
+        keys = {"keys": [key.as_dict(private=False) for key in Issuer.keys]}
         found = {"issuer": url, "jwks_uri": f"{url}/keys"} if "well-known" in self.path else keys
         body = json.dumps(found).encode()
         self.send_response(200)
@@ -90,11 +92,11 @@ def until(holds: Any) -> None:
         time.sleep(0.05)
 
 
-def token(issuer: str, **claims: Any) -> str:
+def token(issuer: str, key: ECKey = KEY, **claims: Any) -> str:
     now = int(time.time())
     good = {"iss": issuer, "aud": "crossgrade", "sub": "ada", "iat": now, "exp": now + 60, "scope": "llm"}
-    header = {"alg": "ES256", "kid": "one", "typ": claims.pop("typ", "at+jwt")}
-    return jwt.encode(header, {**good, **claims}, KEY)
+    header = {"alg": "ES256", "kid": key.kid, "typ": claims.pop("typ", "at+jwt")}
+    return jwt.encode(header, {**good, **claims}, key)
 
 
 def ask(served: Served, credential: str | None, route: str = "open") -> tuple[int, dict[str, Any]]:
@@ -122,6 +124,17 @@ def test_a_token_lets_in_by_its_tier(served: Served, issuer: str) -> None:
     status, error = ask(served, token(issuer, groups=["lab"], team="chemistry"), "lab")
     assert (status, error["code"]) == (403, "route_denied")
     assert "it is for team physics" in error["message"]
+
+
+def test_a_signing_key_that_was_not_announced_is_taken_up_by_the_first_request(
+    served: Served, issuer: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fresh = ECKey.generate_key("P-256", {"kid": "two", "use": "sig"})
+    monkeypatch.setattr(Issuer, "keys", (KEY, fresh))
+    assert ask(served, token(issuer, fresh))[0] == 200
+    assert ask(served, token(issuer))[0] == 200
+    unknown = ECKey.generate_key("P-256", {"kid": "three", "use": "sig"})
+    assert ask(served, token(issuer, unknown))[1]["code"] == "token_key"
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 import asyncio
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Protocol
 
@@ -24,9 +24,17 @@ from crossgrade.gateway._routes import Plan, Routes
 from crossgrade.gateway._server import ClientConnection
 from crossgrade.gateway._services import Permit
 from crossgrade.gateway._shadow import Copy, Shadows
+from crossgrade.gateway._signers import Signers
 from crossgrade.gateway._targets import TargetState
 from crossgrade.gateway.settings import GatewaySettings
-from crossgrade.identity import Keyring, Principal, TokenVerifier, authenticate, check_route
+from crossgrade.identity import (
+    Keyring,
+    Principal,
+    TokenVerifier,
+    UnknownSignerError,
+    authenticate,
+    check_route,
+)
 
 _KEY_PREFIX = b"sk-cg-"
 _MOST_PERMITS = 20_000
@@ -36,14 +44,20 @@ _MOST_REFUSALS = 200
 
 
 class Recorder(Protocol):
-    """Where records go: the keeper."""
+    """Where records go, and who fetches keys of issuers: the keeper."""
 
     def record(self, record: RequestRecord) -> None:
         """Take a request record."""
 
+    def fetch_keys(self, issuer: str, on_done: Callable[[], None]) -> None:
+        """Have an issuer's keys fetched again."""
+
 
 class Gateway:
-    """What one worker's requests share; `routes`, `keys` and `tokens` are swapped when they change."""
+    """What one worker's requests share; `routes`, `keys` and `tokens` are swapped when they change.
+
+    `look` sees to it that what has changed is taken up now.
+    """
 
     def __init__(
         self,
@@ -70,6 +84,8 @@ class Gateway:
         self.keys = Keyring()
         issuers = settings.serving.issuers
         self.tokens = TokenVerifier(issuers, {}) if issuers else None
+        self._signers = Signers(self)
+        self.look: Callable[[], None] = lambda: None
         self.limits = limits
         self.retries = RetryBudget()
         self.shadows = shadows
@@ -88,20 +104,21 @@ class Gateway:
         self._count += 1
         return f"req-{self._life}{self._count:08x}"
 
-    def handle(self, client: ClientConnection, request: Request) -> None:
+    def handle(self, client: ClientConnection, request: Request, *, waited: bool = False) -> None:
         """Answer a request that is whole, or whose body is too large to wait for.
 
-        A fault of the gateway's own ends this one request, with a 500, and nothing else.
+        One that `waited` for its issuer's keys does not wait again. A fault of the gateway's own ends this
+        one request, with a 500, and nothing else.
         """
         try:
-            self._handle(client, request)
+            self._handle(client, request, waited=waited)
         except Exception as error:  # noqa: BLE001  # whatever it is, the next request must be served
             context = {"message": "a request could not be handled", "exception": error}
             self.loop.call_exception_handler(context)
             message = "The gateway failed: its log says why."
             client.refuse(Problem(status=500, message=message, code="internal_error"))
 
-    def _handle(self, client: ClientConnection, request: Request) -> None:
+    def _handle(self, client: ClientConnection, request: Request, *, waited: bool) -> None:
         found = locate(request.target)
         if isinstance(found, Problem):
             client.refuse(found)
@@ -114,7 +131,12 @@ class Gateway:
             now: float = self.wall()
             principal = self._principal(client, request.headers, now) if endpoint.needs_key else LOCAL
         except AccessError as error:
-            client.refuse(access_problem(error))
+            if (
+                waited
+                or not isinstance(error, UnknownSignerError)
+                or not self._signers.hold(client, request, error.issuer)
+            ):
+                client.refuse(access_problem(error))
             return
         if endpoint.client is None:
             self._pages.answer(self, client, request, endpoint=endpoint, principal=principal)
@@ -149,6 +171,8 @@ class Gateway:
         try:
             self._principal(client, request.headers, self.wall())
         except AccessError as error:
+            if isinstance(error, UnknownSignerError):
+                self._signers.ask(error.issuer)
             return access_problem(error)
         return None
 
@@ -170,6 +194,15 @@ class Gateway:
         principal = authenticate(token, keys=self.keys, tokens=self.tokens, now=now)
         client.caller = (headers, token, self.keys, now + _REMEMBERED_S, principal)
         return principal
+
+    def fetch_keys(self, issuer: str, on_done: Callable[[], None]) -> None:
+        """Have an issuer's keys fetched; `on_done` hears when what came of it is taken up."""
+
+        def done() -> None:
+            self.look()
+            on_done()
+
+        self._keeper.fetch_keys(issuer, done)
 
     def permit(self, principal: Principal, plan: Plan) -> Permit:
         """Return what a caller has on a route; raises AccessError where it is closed to them."""

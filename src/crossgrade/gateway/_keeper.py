@@ -20,6 +20,7 @@ from crossgrade.gateway._messages import (
     Ask,
     Deny,
     Done,
+    Fetch,
     Flush,
     FromKeeper,
     Grant,
@@ -152,6 +153,11 @@ class Keeper(asyncio.Protocol):
         self._request(
             number, Scrape(number), lambda done: on_text(None if done is None or done.error else done.text)
         )
+
+    def fetch_keys(self, issuer: str, on_done: Callable[[], None]) -> None:
+        """Have an issuer's keys fetched again; `on_done` hears when that is over."""
+        number = self._next()
+        self._request(number, Fetch(number, issuer), lambda _: on_done())
 
     async def close(self, patience_s: float = 1.0) -> None:
         """Write what is left, wait for the keeper's word, and disconnect."""

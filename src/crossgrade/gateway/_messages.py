@@ -235,6 +235,13 @@ class Scrape(msgspec.Struct, tag="scrape"):
     number: int
 
 
+class Fetch(msgspec.Struct, tag="fetch"):
+    """Ask for an issuer's keys to be fetched again; answered by `Done`, whether that brought any or not."""
+
+    number: int
+    issuer: str
+
+
 class Survey(msgspec.Struct, tag="survey"):
     """Ask how workers and limits stand; answered by `Done` with JSON."""
 
@@ -290,5 +297,5 @@ class Done(msgspec.Struct, tag="done", omit_defaults=True):
     error: str | None = None
 
 
-FromWorker: TypeAlias = Hello | Resume | Flush | Ask | Keep | Report | Scrape | Survey
+FromWorker: TypeAlias = Hello | Resume | Flush | Ask | Keep | Report | Scrape | Survey | Fetch
 FromKeeper: TypeAlias = Welcome | Ack | Grant | Deny | Recall | Done

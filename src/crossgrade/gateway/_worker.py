@@ -78,6 +78,7 @@ class Worker:
             worker=number,
         )
         gateway = self.gateway
+        gateway.look = lambda: self._look(0.0)
         self.edge = Edge(self.sweeper, settings.serving, gateway.handle, gateway.vet, gateway.refused)
         state = Path(settings.state)
         self._files = (

@@ -4,6 +4,7 @@ from crossgrade.identity._claims import is_subject
 from crossgrade.identity._text import NewKey, is_key, new_key
 from crossgrade.identity.access import authenticate, check_route
 from crossgrade.identity.issuers import (
+    ASKED_AGAIN_S,
     RETRY_S,
     IssuerKeys,
     fetch_jwks,
@@ -21,9 +22,10 @@ from crossgrade.identity.keyring import (
     read_records,
 )
 from crossgrade.identity.principal import Principal
-from crossgrade.identity.tokens import TokenVerifier
+from crossgrade.identity.tokens import TokenVerifier, UnknownSignerError
 
 __all__ = [
+    "ASKED_AGAIN_S",
     "RETRY_S",
     "IssuerKeys",
     "KeyLimit",
@@ -33,6 +35,7 @@ __all__ = [
     "NewKey",
     "Principal",
     "TokenVerifier",
+    "UnknownSignerError",
     "authenticate",
     "check_route",
     "fetch_jwks",

@@ -15,7 +15,10 @@ REFRESH_S = 60.0
 """How old an issuer's keys get before they are fetched again."""
 
 RETRY_S = 30.0
-"""How soon they are fetched again after a failure, or for a key id that they lack."""
+"""How soon they are fetched again after a failure."""
+
+ASKED_AGAIN_S = 10.0
+"""How often they are fetched at most because a token names a key that they lack, which strangers can send."""
 
 MAX_AGE_S = 86_400.0
 """How old keys may be while the issuer does not answer; older ones let nobody in."""

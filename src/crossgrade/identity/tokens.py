@@ -25,6 +25,18 @@ _HEADER_KEYS = frozenset({"alg", "typ", "kid", "x5t", "x5t#S256"})
 _CURVES = {"ES256": "P-256", "ES384": "P-384", "ES512": "P-521", "EdDSA": "Ed25519"}
 
 
+class UnknownSignerError(AccessError):
+    """A token names a key (`kid`) that its issuer, a configured one, is not known to have."""
+
+    def __init__(self, issuer: str) -> None:
+        super().__init__(
+            f"the token names a key that {issuer} does not list (`kid`)",
+            reason="token_key",
+            hint="get a new access token from the issuer",
+        )
+        self.issuer = issuer
+
+
 class TokenVerifier:
     """Verifies tokens of the configured issuers against the keys that were fetched of them.
 
@@ -40,7 +52,8 @@ class TokenVerifier:
         """Return the caller whose access token this is at `now` (seconds since 1970).
 
         Raises AccessError that names the check that failed: 401 for a bad token, 403 where no
-        rule gives a tier, 503 while the issuer's keys are not there or are too old.
+        rule gives a tier, 503 while the issuer's keys are not there or are too old; UnknownSignerError
+        where fetching them again may help.
         """
         digest = sha256(token).digest()
         until, principal = self._verified.get(digest, (0.0, None))
@@ -78,10 +91,11 @@ class TokenVerifier:
             )
         alg, kid = header["alg"], header.get("kid")
         fitting = [key for key in known.keys if _fits(key, alg) and (kid is None or key.get("kid") == kid)]
-        if len(fitting) != 1:
-            what = "names no key" if kid is None else f"names a key that {issuer.issuer} does not list"
-            raise refused(f"the token {what} (`kid`)", "token_key")
-        return fitting[0]
+        if len(fitting) == 1:
+            return fitting[0]
+        if kid is None:
+            raise refused("the token names no key (`kid`)", "token_key")
+        raise UnknownSignerError(issuer.issuer)
 
 
 def _parts(token: bytes) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -3,26 +3,68 @@
 import asyncio
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from crossgrade.errors import ConfigError
+from crossgrade.domain import TokenIssuer
+from crossgrade.errors import ConfigError, CrossgradeError
 from crossgrade.gateway import GatewaySettings
-from crossgrade.identity import RETRY_S, IssuerKeys, jwks_bytes, read_jwks, refresh_jwks
+from crossgrade.identity import ASKED_AGAIN_S, RETRY_S, IssuerKeys, jwks_bytes, read_jwks, refresh_jwks
 
 
-async def keep_jwks(settings: GatewaySettings, warn: Callable[[Exception], None]) -> None:
-    """Fetch what is missing or old, again and again; the file is replaced as a whole when it changed."""
-    path = Path(settings.state) / "jwks.json"
-    known = _read(path)
-    while True:
-        fresh, failed = await asyncio.to_thread(refresh_jwks, settings.serving.issuers, known, time.time())
-        if fresh != known:
-            write_private(path, jwks_bytes(fresh.values()))
-            known = fresh
+class JwksKeeper:
+    """Fetches keys of issuers by their age, and at once where a token names a key that is not there."""
+
+    def __init__(
+        self,
+        settings: GatewaySettings,
+        warn: Callable[[Exception], None],
+        refresh: Callable[..., tuple[dict[str, IssuerKeys], list[CrossgradeError]]] = refresh_jwks,
+    ) -> None:
+        self._issuers = {each.issuer: each for each in settings.serving.issuers}
+        self._path = Path(settings.state) / "jwks.json"
+        self._warn = warn
+        self._refresh = refresh
+        self._written = _read(self._path)
+        self._known = {name: keys for name, keys in self._written.items() if name in self._issuers}
+        self._asked_at: dict[str, float] = {}
+        self._asking: dict[str, asyncio.Task[None]] = {}
+
+    async def keep(self) -> None:
+        """Fetch what is missing or old, again and again."""
+        while True:
+            await self._fetch(tuple(self._issuers.values()))
+            await asyncio.sleep(RETRY_S)
+
+    async def fetch_now(self, issuer: str) -> None:
+        """Fetch an issuer's keys, whatever their age, unless they were asked for just now."""
+        asking = self._asking.get(issuer)
+        if asking is None:
+            now = time.monotonic()
+            if (
+                issuer not in self._issuers
+                or now - self._asked_at.get(issuer, -ASKED_AGAIN_S) < ASKED_AGAIN_S
+            ):
+                return
+            self._asked_at[issuer] = now
+            asking = asyncio.create_task(self._fetch((self._issuers[issuer],), at_once=True))
+            self._asking[issuer] = asking
+            asking.add_done_callback(lambda _: self._asking.pop(issuer))
+        await asyncio.shield(asking)
+
+    async def _fetch(self, issuers: Sequence[TokenIssuer], *, at_once: bool = False) -> None:
+        """Fetch, and replace the file as a whole when its content changed."""
+        known = {} if at_once else self._known
+        fresh, failed = await asyncio.to_thread(self._refresh, issuers, known, time.time())
+        for name, keys in fresh.items():
+            before = self._known.get(name)
+            if before is None or keys.fetched_at > before.fetched_at:
+                self._known[name] = keys
+        if self._known != self._written:
+            write_private(self._path, jwks_bytes(self._known.values()))
+            self._written = dict(self._known)
         for error in failed:
-            warn(error)
-        await asyncio.sleep(RETRY_S)
+            self._warn(error)
 
 
 def write_private(path: Path, content: bytes) -> None:

@@ -30,6 +30,7 @@ from crossgrade.gateway import (
     Ask,
     Deny,
     Done,
+    Fetch,
     Flush,
     FromWorker,
     GatewaySettings,
@@ -51,7 +52,7 @@ from crossgrade.serve._accounts import Accounts
 from crossgrade.serve._archive import Archive
 from crossgrade.serve._counting import Counting, keeper_name
 from crossgrade.serve._follow import keep_routes
-from crossgrade.serve._jwks import keep_jwks
+from crossgrade.serve._jwks import JwksKeeper
 from crossgrade.serve._keys import keep_keys
 from crossgrade.serve._records import RecordFiles, Settled
 from crossgrade.store import utc_now
@@ -107,6 +108,7 @@ class Keeper:
         self._warned: dict[str, float] = {}
         self._all_resumed = asyncio.Event()
         self._scrapes: list[tuple[Scrape, _Writer]] = []
+        self._jwks = JwksKeeper(settings, partial(self._warn, "issuer"))
         self._ticks = 0
 
     async def run(self) -> None:
@@ -125,7 +127,7 @@ class Keeper:
         if self._shared:
             self._spawn(keep_routes(self._url, Path(self._settings.state), partial(self._warn, "routes")))
         if self._settings.serving.issuers:
-            self._spawn(keep_jwks(self._settings, partial(self._warn, "issuer")))
+            self._spawn(self._jwks.keep())
         while not ending.is_set() and os.getppid() == parent:
             try:
                 async with asyncio.timeout(_TICK_S):
@@ -224,6 +226,8 @@ class Keeper:
             case Survey():
                 text = _encoder.encode(self._survey()).decode()
                 _send(writer, Done(message.number, text=text))
+            case Fetch():
+                self._spawn(self._fetched(message, writer))
             case Keep() | Report():
                 self._spawn(self._kept(message, writer))
 
@@ -253,6 +257,10 @@ class Keeper:
         elif error not in (None, DENIED):
             self._warn("archive", StoreError(error))
         _send(writer, Done(message.number, error=error))
+
+    async def _fetched(self, message: Fetch, writer: _Writer) -> None:
+        await self._jwks.fetch_now(message.issuer)
+        _send(writer, Done(message.number))
 
     # Metrics and state.
 

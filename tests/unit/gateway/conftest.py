@@ -26,6 +26,7 @@ class MemoryKeeper:
         self.records: list[RequestRecord] = []
         self.outcomes: list[Any] = []
         self.pairs: list[Any] = []
+        self.fetches: list[str] = []
         self.connected = True
 
     def record(self, record: RequestRecord) -> None:
@@ -39,6 +40,10 @@ class MemoryKeeper:
     def feedback(self, outcome: Any, on_done: Any) -> None:
         self.outcomes.append(outcome)
         on_done(None)
+
+    def fetch_keys(self, issuer: str, on_done: Any) -> None:
+        self.fetches.append(issuer)
+        self.on_fetched = on_done
 
     def metrics_text(self, on_text: Any) -> None:
         on_text("# nothing\n")
