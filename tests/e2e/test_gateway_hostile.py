@@ -71,6 +71,16 @@ def status_of(answer: bytes) -> int:
     return int(answer.split(b" ", 2)[1]) if answer else hostile.CLOSED
 
 
+def test_a_good_request_whose_client_says_no_more_is_answered(gateway: Served) -> None:
+    body = json.dumps({"model": "support", "messages": [{"role": "user", "content": "hi"}]}).encode()
+    head = f"authorization: Bearer {gateway.key}\r\ncontent-length: {len(body)}\r\n\r\n".encode()
+    with socket.create_connection(gateway.address, timeout=ANSWER_WITHIN_S) as connection:
+        connection.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\n" + head + body)
+        connection.shutdown(socket.SHUT_WR)
+        assert status_of(receive(connection)) == 200
+        assert connection.recv(1) == b""
+
+
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_a_hostile_request_is_answered_and_the_next_good_one_is_served(
     gateway: Served, case: hostile.Case

@@ -409,6 +409,11 @@ class Exchange:
 
     # The client's side.
 
+    @property
+    def begun(self) -> bool:
+        """Whether a part of the answer was sent, and more is to come."""
+        return self._delivery is not None
+
     def client_gone(self) -> None:
         """Cancel what was asked of the provider: nobody waits for it."""
         if self.done:

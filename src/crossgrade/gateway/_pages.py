@@ -122,6 +122,8 @@ class _Later:
 
     __slots__ = ("_client", "_gone", "_head")
 
+    begun = False
+
     def __init__(self, client: ClientConnection, head: bytes) -> None:
         self._client = client
         self._head = head

@@ -12,6 +12,7 @@ import httptools
 from crossgrade.domain import Serving
 from crossgrade.gateway._answers import CONTINUE, Problem, bad_request, problem_answer
 from crossgrade.gateway._discard import Discard
+from crossgrade.gateway._halfclosed import HalfClosed
 from crossgrade.gateway._head import Request, body_too_large, check_head, client_of, head_too_large
 from crossgrade.gateway._repeats import KnownHead, known_head
 from crossgrade.gateway._sweeper import NEVER, Sweeper
@@ -34,6 +35,10 @@ _HEAD, _BODY = 1, 2
 
 class Exchange(Protocol):
     """The answering of one request, as its connection sees it."""
+
+    @property
+    def begun(self) -> bool:
+        """Whether a part of the answer was sent, and more is to come."""
 
     def client_gone(self) -> None:
         """Take note that nobody waits for the answer any more."""
@@ -103,7 +108,7 @@ class ClientConnection(asyncio.Protocol):
     def __init__(self, edge: Edge) -> None:
         self._edge = edge
         self._parser = httptools.HttpRequestParser(self)
-        self._transport: asyncio.Transport | None = None
+        self._transport: asyncio.Transport | HalfClosed | None = None
         self._incoming: Request | None = None
         self._current: Request | None = None
         self._known: KnownHead | None = None
@@ -152,10 +157,29 @@ class ClientConnection(asyncio.Protocol):
         if exchange is not None:
             exchange.client_gone()
 
-    def eof_received(self) -> None:
-        """Take the end of the client's bytes: a request that was not whole is refused."""
-        if self._incoming is not None and self.exchange is None:
-            self._give_up(bad_request("The connection was closed in the middle of the request.", "cut_short"))
+    def eof_received(self) -> bool:
+        """Take the end of the client's bytes: a request that was not whole is refused.
+
+        Who waits for the first byte of an answer may go on waiting. Who has read a part of one, and then
+        ends, hangs up. False closes the connection.
+        """
+        if self.exchange is None:
+            if self._incoming is not None:
+                self._give_up(
+                    bad_request("The connection was closed in the middle of the request.", "cut_short")
+                )
+            return False
+        current, transport = self._current, self._transport
+        if isinstance(transport, HalfClosed):
+            return True
+        if current is None or not current.complete or self.exchange.begun or transport is None:
+            return False
+        self._incoming = None
+        if self._waiting and not self._waiting[-1].complete:
+            self._waiting.pop()
+        (self._waiting or (current,))[-1].keep_alive = False
+        self._transport = HalfClosed(transport)
+        return True
 
     def expire(self, now: float) -> None:  # noqa: ARG002  # the signature of Watched
         """Act on a deadline: a late request is refused, an idle or unread connection closed."""

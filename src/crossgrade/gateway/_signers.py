@@ -70,6 +70,8 @@ class _Waiting:
 
     __slots__ = ("_client", "_forget", "_request", "_timer", "_world")
 
+    begun = False
+
     def __init__(
         self,
         world: World,

@@ -331,6 +331,57 @@ def test_a_client_that_hangs_up_before_any_answer_cancels_the_call(run, make):
         assert world.settled()[0].error == "client_gone"
 
 
+@pytest.mark.parametrize("version", [b"HTTP/1.1", b"HTTP/1.0"])
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_client_that_only_says_no_more_is_answered(run, make, stream, version):
+    """It ends its side at once, as some clients and load balancers do; the answer is the same as ever."""
+    reply = Reply("a b c", delay_s=0.2, token_delay_s=0.01)
+    with FakeProvider(reply) as slow, run([make.target(slow)]) as world:
+        body = make.chat(stream=stream)
+        data = world.head("/v1/chat/completions", len(body)).replace(b"HTTP/1.1", version) + body
+        answers = []
+        for ends in (False, True):
+            connection = world.connect()
+            connection.sendall(data)
+            if ends:
+                connection.shutdown(socket.SHUT_WR)
+            answer = make.read_answer(connection)
+            assert answer.status == 200
+            answers.append(answer)
+            if ends:
+                assert connection.recv(1) == b"", "it is closed after its answer"
+        one, other = ({*answer.headers} - {"connection"} for answer in answers)
+        assert one == other
+        assert (b"[DONE]" in answers[1].body) is stream
+        assert [record.error for record in world.settled(2)] == [None, None]
+
+
+def test_requests_sent_before_the_end_are_all_answered(run, make):
+    with FakeProvider(Reply("hello", delay_s=0.1)) as slow, run([make.target(slow)]) as world:
+        connection = world.connect()
+        connection.sendall(WHOLE + WHOLE.replace(b'"support"', b'"nowhere"') + WHOLE + WHOLE[:-5])
+        connection.shutdown(socket.SHUT_WR)
+        seen, rest = [], b""
+        for _ in range(3):
+            answer = make.read_answer(connection, rest)
+            seen.append(answer.status)
+            rest = answer.rest
+        assert seen == [200, 404, 200]
+        assert rest + connection.recv(1) == b""
+
+
+def test_a_client_that_says_no_more_and_then_goes_is_found_out_by_its_events(run, make):
+    reply = Reply("word " * 200, delay_s=0.1, token_delay_s=0.02)
+    with FakeProvider(reply) as slow, run([make.target(slow)]) as world:
+        connection = world.connect()
+        body = make.chat(stream=True)
+        connection.sendall(world.head("/v1/chat/completions", len(body)) + body)
+        connection.shutdown(socket.SHUT_WR)
+        assert connection.recv(9) == b"HTTP/1.1 ", "it goes ahead, to find out whether anybody is there"
+        connection.close()
+        assert world.settled()[0].error == "client_gone"
+
+
 def test_a_client_that_does_not_read_is_cut(run, make):
     long = Reply("word " * 100_000)
     with FakeProvider(long) as provider, run([make.target(provider)], idle_timeout_s=0.3) as world:
