@@ -2,15 +2,19 @@
 
 import signal
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from ruamel.yaml import YAML
 
+from crossgrade.errors import UsageError
+from crossgrade.project import Project
+from crossgrade.routing import Policy, Route, RouteTable
 from crossgrade.testing import FakeProvider, Reply
 from tests.e2e.certified import ask, until
-from tests.e2e.serving import Served, serving
+from tests.e2e.serving import Served, command, records, serving
 from tests.e2e.test_gateway_kill9 import Traffic
 
 
@@ -37,6 +41,53 @@ def change(served: Served, edit: Any) -> None:
     with path.open("w") as file:
         YAML(typ="safe").dump(config, file)
     served.process.send_signal(signal.SIGHUP)
+
+
+def test_regions_made_narrower_send_certified_traffic_home(tmp_path: Path) -> None:
+    """What a verdict moved steps back when its target's region is allowed no more, with a reason; and at start."""
+    with FakeProvider(lambda request: request.model, models=("old", "new")) as fake:
+        model = {"provider": "openai-compatible", "base_url": fake.base_url}
+        work = {
+            "dataset": "none.jsonl",
+            "scorer": {"kind": "exact"},
+            "incumbent": "old",
+            "candidates": ["new"],
+        }
+        config: dict[str, Any] = {
+            "models": {"old": {**model, "model": "old"}, "new": {**model, "model": "new", "region": "us"}},
+            "workloads": {"work": {**work, "requirements": {"regions": ["eu", "us"]}}},
+        }
+        until_then = datetime.now(UTC) + timedelta(days=9)
+        policy = Policy(kind="switch", incumbent="old", candidate="new")
+        offers = {"old": "old", "new": "new"}
+        route = Route(name="work", policy=policy, targets=offers, valid_until=until_then, verdict_id="v")
+
+        def narrow(config: Any) -> None:
+            config["workloads"]["work"]["requirements"]["regions"] = ["eu"]
+
+        said = "warning: route work: new is in no region that workload work allows (eu)"
+        with serving(tmp_path, config) as served:
+            with Project.open(tmp_path / "crossgrade.yaml") as project:
+                project.store.publish_route(RouteTable(version=1, routes=(route,)), None)
+            until(lambda: ask(served, "work").target == "new")
+            change(served, narrow)
+            until(lambda: ask(served, "work").target == "old")
+            log = (tmp_path / "serve.log").read_text()
+            assert said in log
+            assert '"event":"outside_regions"' in log
+            until(lambda: [each for each in records(served) if each["reason"] == "region"])
+        narrow(config)
+        with serving(tmp_path, config, key_name="again") as served:
+            assert ask(served, "work").target == "old"
+            assert said in (tmp_path / "serve.log").read_text()
+        shown = command(tmp_path, "route", "show", "work")
+        assert "kept: new is outside the regions" in shown
+        exported = command(tmp_path, "route", "export", "work", "--to", "litellm")
+        assert "openai/new" not in exported
+        with Project.open(tmp_path / "crossgrade.yaml") as project:
+            project.routing.abort("work")
+            with pytest.raises(UsageError, match="new is in region us, and workload work allows eu"):
+                project.routing.promote("work")
 
 
 def test_new_workers_take_over_without_losing_a_request(gateway: Served) -> None:

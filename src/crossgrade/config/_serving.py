@@ -50,7 +50,12 @@ class ServingResolver:
                 self._check_replicas(variant.name, workload)
         if file.routes is None:
             return {
-                name: RouteSpec(name=name, workload=name, incumbent=workload.incumbent.name)
+                name: RouteSpec(
+                    name=name,
+                    workload=name,
+                    incumbent=workload.incumbent.name,
+                    regions=workload.requirements.regions,
+                )
                 for name, workload in self.workloads.items()
             }
         asked_as: dict[str, str] = dict.fromkeys(file.routes, "the name of a route")
@@ -125,11 +130,11 @@ class ServingResolver:
         self._check_fallbacks(where, section, incumbent, workload)
         self._check_body_bytes(where, section, incumbent, workload)
         self._check_shadow(f"{where}.shadow", section, workload)
+        regions = () if workload is None else workload.requirements.regions
         shadow = None
         if section.shadow is not None:
-            regions = () if workload is None else workload.requirements.regions
             shadow = Shadow(**values(section.shadow), regions=regions)
-        fields = values(section) | {"incumbent": incumbent, "shadow": shadow}
+        fields = values(section) | {"incumbent": incumbent, "shadow": shadow, "regions": regions}
         return RouteSpec(name=name, **fields)
 
     def _incumbent(self, where: str, section: RouteSection, file: ConfigFile) -> str | None:

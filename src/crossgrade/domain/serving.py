@@ -62,7 +62,8 @@ class RouteSpec:
     `sticky` is what a canary and a conversation stay with. `tiers` and `teams` may use the
     route (empty: all). `canary_steps` are the rising shares of `route promote`. An offer is not
     asked with more than its `max_body_bytes`. `outcome` names the feedback that says how an
-    answer turned out.
+    answer turned out. `regions` are those that the workload allows (empty: all): a candidate elsewhere is
+    not asked.
     """
 
     name: str
@@ -78,6 +79,7 @@ class RouteSpec:
     attempts: int = 3
     shadow: Shadow | None = None
     outcome: str | None = None
+    regions: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

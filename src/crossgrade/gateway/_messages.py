@@ -24,6 +24,7 @@ Reason = Literal[
     "fallback",
     "unknown_fact",
     "too_long",
+    "region",
     "direct",
     "shadow",
     "none",

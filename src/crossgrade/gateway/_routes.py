@@ -59,11 +59,22 @@ class Plan:
     """A route as it is served now.
 
     `route` is the table's, None while it has none of that name: then the configured incumbent
-    answers. `fixed` is the choice where no fact of a request matters. A plan without a name stands
+    answers. `fixed` is the choice where no fact of a request matters. `outside` is the candidate's target
+    where the workload's regions do not have it: then the incumbent answers too. A plan without a name stands
     for a target that a request named itself.
     """
 
-    __slots__ = ("_choices", "fixed", "headers", "incumbent", "name", "route", "spec", "verdict_id")
+    __slots__ = (
+        "_choices",
+        "fixed",
+        "headers",
+        "incumbent",
+        "name",
+        "outside",
+        "route",
+        "spec",
+        "verdict_id",
+    )
 
     def __init__(
         self,
@@ -87,6 +98,10 @@ class Plan:
             self.fixed = Choice(self._choices[incumbent], "direct", None, 1.0)
         elif route is None or route.policy.kind == "keep":
             self.fixed = Choice(self._choices[incumbent], "keep", "incumbent", 1.0)
+        regions = {name: group[0].target.region for name, group in groups.items() if name in asked}
+        self.outside = None if route is None else route.outside(spec.regions, regions)
+        if self.outside is not None:
+            self.fixed = Choice(self._choices[incumbent], "region", "incumbent", 1.0)
         policy = f"x-crossgrade-policy: {stamp}\r\n" if stamp else ""
         self.headers = f"x-crossgrade-route: {spec.name}\r\n{policy}".encode()
 

@@ -147,6 +147,12 @@ class Worker:
         check_offers(table, gateway.specs, gateway.targets)
         gateway.routes = Routes(gateway.specs, gateway.targets, table, route_table_digest(table))
         self.metrics.set("crossgrade.gateway.table_version", value=table.version)
+        for plan in gateway.routes.plans:
+            if plan.outside is not None:
+                allowed = ", ".join(plan.spec.regions)
+                self.log(
+                    "outside_regions", level="warning", route=plan.name, target=plan.outside, allowed=allowed
+                )
 
     def _take_keys(self, data: bytes) -> None:
         self.gateway.keys = read_keyring(data)

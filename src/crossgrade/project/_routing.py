@@ -27,12 +27,14 @@ if TYPE_CHECKING:
 class RouteState:
     """A route as configured and as it is now; `route` None: no verdict was ever applied to it.
 
-    `spec` None: the table has it, the configuration no longer.
+    `spec` None: the table has it, the configuration no longer. `outside` is the candidate's offer where the
+    workload's regions do not have it: then the incumbent answers.
     """
 
     name: str
     spec: RouteSpec | None
     route: Route | None
+    outside: str | None = None
 
     def status(self, now: datetime) -> str:
         """Return in words what the route does with its traffic at `now`."""
@@ -45,9 +47,10 @@ class RouteState:
             return "keeps"
         if route.valid_until is not None and route.valid_until <= now:
             return "expired"
-        if route.share == 0:
-            return "aborted"
-        return "in force" if route.share == 1 else f"canary {route.share:.0%}"
+        if self.outside is not None:
+            return f"kept: {self.outside} is outside the regions"
+        in_force = {0.0: "aborted", 1.0: "in force"}
+        return in_force.get(route.share, f"canary {route.share:.0%}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +76,12 @@ class Routing:
         routes = {} if table is None else table.by_name
         specs = self._config.routes
         return [
-            RouteState(name=name, spec=specs.get(name), route=routes.get(name))
+            RouteState(
+                name=name,
+                spec=specs.get(name),
+                route=routes.get(name),
+                outside=self._outside(name, routes.get(name)),
+            )
             for name in sorted({*specs, *routes})
         ]
 
@@ -85,8 +93,8 @@ class Routing:
         """Put a recorded verdict's policy in force on the routes of its workload (or those named).
 
         With `canary` each begins with the first of its steps. Raises UsageError for a verdict that
-        is invalid or expired, that an alarm was raised on, or whose models are not what they were:
-        it never widens a route.
+        is invalid or expired, that an alarm was raised on, or whose models are not what they were or lie
+        outside the workload's regions: it never widens a route.
         """
         stored = self._store.verdicts.get(verdict_id)
         specs = self._specs(stored.verdict.workload, tuple(names))
@@ -99,6 +107,8 @@ class Routing:
         for spec in specs:
             self._check_no_alarm(spec.name, stored.id)
         routes = [_route(spec, stored, spec.canary_steps[0] if canary else 1.0) for spec in specs]
+        for route in routes:
+            self._check_region(route)
         return self._publish(self._store.routes.current(), *routes)
 
     def promote(self, name: str) -> RouteTable:
@@ -106,6 +116,7 @@ class Routing:
         table, route = self._current(name)
         steps = self._config.routes[name].canary_steps if name in self._config.routes else (1.0,)
         wider = promoted(route, steps)
+        self._check_region(route)
         if route.verdict_id is not None:
             self._check_holds(self._store.verdicts.get(route.verdict_id))
             self._check_no_alarm(name, route.verdict_id)
@@ -167,6 +178,23 @@ class Routing:
                 why = f"was reached on another {' and '.join(changed)} than crossgrade.yaml has now"
         if why is not None:
             raise UsageError(f"verdict {stored.id} {why}", hint="evaluate and decide again")
+
+    def _outside(self, name: str, route: Route | None) -> str | None:
+        """Return the candidate's offer where the regions of the route's workload do not have it."""
+        spec = self._config.routes.get(name)
+        regions = {offer.name: offer.region for offer in self._config.offers.values()}
+        return None if spec is None or route is None else route.outside(spec.regions, regions)
+
+    def _check_region(self, route: Route) -> None:
+        offer = self._outside(route.name, route)
+        if offer is not None:
+            spec = self._config.routes[route.name]
+            region = self._config.offers[offer].region if offer in self._config.offers else None
+            seen = "has no `region`" if region is None else f"is in region {region}"
+            raise UsageError(
+                f"{offer} {seen}, and workload {spec.workload} allows {', '.join(spec.regions)}",
+                hint=f"set `models.{offer}.region` if it is allowed, or evaluate a candidate that is there",
+            )
 
     def _changed_models(self, verdict: "Verdict") -> list[str]:
         """Return the models of the policy whose offer is not the one that was measured."""

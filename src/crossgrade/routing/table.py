@@ -4,7 +4,7 @@ One immutable, versioned file named by its digest. The same `Policy` that was ce
 read from it and asked online, so that what is certified is exactly what is served.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -55,6 +55,17 @@ class Route:
         ):
             model = policy.incumbent
         return self.targets[model]
+
+    def outside(self, regions: Collection[str], region_of: Mapping[str, str | None]) -> str | None:
+        """Return the candidate's offer where the regions that are allowed do not have it; None: all is well.
+
+        `region_of` is the region of each offer, None where it is not known, which is not allowed
+        either; no `regions` allow all. Such a route keeps the incumbent, whatever was certified.
+        """
+        if not regions or self.policy.candidate is None:
+            return None
+        offer = self.targets[self.policy.candidate]
+        return None if region_of.get(offer) in regions else offer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

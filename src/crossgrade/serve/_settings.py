@@ -9,6 +9,7 @@ from crossgrade.domain import Offer, Price
 from crossgrade.errors import AuthError, ConfigError, CrossgradeError, MissingExtraError
 from crossgrade.gateway import GatewaySettings, Target
 from crossgrade.project import Project
+from crossgrade.routing import Route
 from crossgrade.wire import Host, host_named
 
 ADMIN_KEY_ENV = "CROSSGRADE_ADMIN_KEY"
@@ -71,6 +72,7 @@ def compile_settings(
     if counts_money and unpriced:
         warnings.append(f"no price is known of {', '.join(unpriced)}: budgets in dollars do not count it")
     folder = state_folder(project)
+    warnings += _stepped_back(project)
     settings = GatewaySettings(
         serving=config.serving,
         routes=tuple(config.routes.values()),
@@ -89,20 +91,38 @@ def _asked(project: Project) -> set[str]:
         if route.workload is not None:
             workload = config.workloads[route.workload]
             names.update(variant.offer.name for variant in (workload.incumbent, *workload.candidates))
-    for each in _table_targets(state_folder(project) / "routes.json"):
-        names.update(each)
+    for each in _table_routes(project):
+        names.update(each.targets.values())
     names |= {route.incumbent for route in config.routes.values()}
     return {each for name in names & set(config.offers) for each in (name, *config.offers[name].replicas)}
 
 
-def _table_targets(path: Path) -> list[set[str]]:
+def _stepped_back(project: Project) -> list[str]:
+    """Say which routes of the table in force keep their incumbent for where the candidate is."""
+    config = project.config
+    regions = {offer.name: offer.region for offer in config.offers.values()}
+    said = []
+    for route in _table_routes(project):
+        spec = config.routes.get(route.name)
+        offer = None if spec is None else route.outside(spec.regions, regions)
+        if spec is not None and offer is not None:
+            allowed = ", ".join(spec.regions)
+            said.append(
+                f"route {route.name}: {offer} is in no region that workload {spec.workload} allows "
+                f"({allowed}), so the incumbent answers; evaluate a candidate that is, or set its `region`"
+            )
+    return said
+
+
+def _table_routes(project: Project) -> tuple[Route, ...]:
     from crossgrade.routing import read_route_table
 
+    path = state_folder(project) / "routes.json"
     try:
         table = read_route_table(path.read_bytes(), file=str(path))
     except (OSError, ConfigError):
-        return []  # workers say what is wrong with it
-    return [set(route.targets.values()) for route in table.routes]
+        return ()  # workers say what is wrong with it
+    return table.routes
 
 
 def _target(offer: Offer, environ: Mapping[str, str], price: Price | None) -> Target:

@@ -87,7 +87,9 @@ def problems(folder: Path, text: str) -> list[str]:
 
 def test_without_the_sections_each_workload_is_a_route_and_nothing_is_open(tmp_path: Path) -> None:
     config = load(tmp_path, MINIMAL)
-    assert config.routes == {"support": RouteSpec(name="support", workload="support", incumbent="old")}
+    assert config.routes == {
+        "support": RouteSpec(name="support", workload="support", incumbent="old", regions=("eu",))
+    }
     assert config.serving == Serving()
     assert not config.serving.open_on_loopback
     assert config.watching == Watching()
@@ -112,6 +114,7 @@ def test_every_key_reaches_the_domain(tmp_path: Path) -> None:
             max_body_bytes={"new": 8000},
             attempts=2,
             outcome="resolved",
+            regions=("eu",),
         ),
         "raw": RouteSpec(name="raw", incumbent="old", fallbacks=("far",)),
     }
@@ -147,7 +150,7 @@ def test_every_key_reaches_the_domain(tmp_path: Path) -> None:
 def test_keys_of_the_file_cover_the_fields_of_the_domain() -> None:
     schema = config_schema()["$defs"]
     pairs: list[tuple[str, Any, set[str]]] = [
-        ("RouteSection", RouteSpec, {"name"}),
+        ("RouteSection", RouteSpec, {"name", "regions"}),
         ("ShadowSection", Shadow, {"regions"}),
         ("ServeSection", Serving, set()),
         ("IssuerSection", TokenIssuer, set()),

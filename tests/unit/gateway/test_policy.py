@@ -90,6 +90,24 @@ def test_the_policy_picks(both, make, tmp_path, table, headers, target, reason):
         assert record.side == ("candidate" if target == "small" else "incumbent")
 
 
+@pytest.mark.parametrize(
+    ("region", "regions", "target"),
+    [("eu", ("eu",), "small"), ("us", ("eu",), "big"), (None, ("eu",), "big"), (None, (), "small")],
+)
+def test_a_candidate_outside_the_workloads_regions_is_not_asked(
+    run, make, fake, tmp_path, capfd, region, regions, target
+):
+    publish(tmp_path, table())
+    targets = [make.target(fake), make.target(fake, "small", region=region)]
+    spec = RouteSpec(name="support", incumbent="big", workload="work", regions=regions)
+    with run(targets, [spec]) as world:
+        assert world.post(make.chat()).headers["x-crossgrade-target"] == target
+        record = world.settled()[0]
+        assert record.reason == ("policy" if target == "small" else "region")
+        assert record.side == ("candidate" if target == "small" else "incumbent")
+    assert ('"event":"outside_regions"' in capfd.readouterr().err) is (target == "big")
+
+
 def test_a_canary_keeps_a_conversation_on_one_model_and_takes_its_share(both, make, tmp_path):
     publish(tmp_path, table(share=0.5))
     with both() as world:

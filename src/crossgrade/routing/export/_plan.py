@@ -60,7 +60,7 @@ class Exported:
 def plan_route(
     spec: RouteSpec, route: Route | None, offers: Mapping[str, Offer], *, now: datetime
 ) -> RoutePlan:
-    """Return what the route does at `now`; an expired certificate moves nothing."""
+    """Return what the route does at `now`; what expired, or leaves the regions, moves nothing."""
     kept = RoutePlan(
         spec=spec,
         incumbent=offers[spec.incumbent],
@@ -71,6 +71,8 @@ def plan_route(
     if route is None or route.policy.candidate is None or route.valid_until is None:
         return kept
     if route.share == 0 or route.valid_until <= now:
+        return kept
+    if route.outside(spec.regions, {name: offer.region for name, offer in offers.items()}) is not None:
         return kept
     policy = route.policy
     if policy.max_bytes is not None:
