@@ -122,17 +122,16 @@ class Exchange:
     def _choose(self, plan: Plan, payload: Payload) -> None:
         """Pick the targets and their order, and whether a shadow is to follow."""
         choice = plan.fixed
-        unit = ""
         if choice is None:
             self.segment = segment_of(self.principal, self.request)
             facts = facts_of(plan, self.principal, self.segment, payload)
-            if plan.is_canary:
-                unit = self._unit(plan, payload)
+            unit = self._unit(plan, payload) if plan.is_canary else ""
             choice = plan.choose(facts, datetime.fromtimestamp(self._services.wall(), UTC), unit)
         self.choice = choice
         self.reason = choice.reason
-        order = choice.order
-        targets = order.plain if order.is_plain else order.drawn(unit or self._unit(plan, payload))
+        targets = choice.targets
+        if choice.order is not None:
+            targets = choice.order.drawn(self._unit(plan, payload))
         self.target = targets[0]
         self.attempts = Attempts(plan, targets, payload.size)
         if plan.spec.shadow is not None:

@@ -104,21 +104,20 @@ class Gateway:
         self._count += 1
         return f"req-{self._life}{self._count:08x}"
 
-    def handle(self, client: ClientConnection, request: Request, *, waited: bool = False) -> None:
+    def handle(self, client: ClientConnection, request: Request) -> None:
         """Answer a request that is whole, or whose body is too large to wait for.
 
-        One that `waited` for its issuer's keys does not wait again. A fault of the gateway's own ends this
-        one request, with a 500, and nothing else.
+        A fault of the gateway's own ends this one request, with a 500, and nothing else.
         """
         try:
-            self._handle(client, request, waited=waited)
+            self._handle(client, request)
         except Exception as error:  # noqa: BLE001  # whatever it is, the next request must be served
             context = {"message": "a request could not be handled", "exception": error}
             self.loop.call_exception_handler(context)
             message = "The gateway failed: its log says why."
             client.refuse(Problem(status=500, message=message, code="internal_error"))
 
-    def _handle(self, client: ClientConnection, request: Request, *, waited: bool) -> None:
+    def _handle(self, client: ClientConnection, request: Request) -> None:
         found = locate(request.target)
         if isinstance(found, Problem):
             client.refuse(found)
@@ -132,7 +131,7 @@ class Gateway:
             principal = self._principal(client, request.headers, now) if endpoint.needs_key else LOCAL
         except AccessError as error:
             if (
-                waited
+                request.waited
                 or not isinstance(error, UnknownSignerError)
                 or not self._signers.hold(client, request, error.issuer)
             ):

@@ -87,7 +87,7 @@ class Request:
     version = "1.1"
     length: int | None = 0
     size = others = other_bytes = head_bytes = phase = 0
-    headed = complete = started = keep_alive = vetted = False
+    headed = complete = started = keep_alive = vetted = waited = False
     problem: Problem | None = None
     sink: Sink | None = None
 

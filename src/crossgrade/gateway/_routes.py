@@ -20,7 +20,7 @@ Group: TypeAlias = tuple[TargetState, ...]
 class Order:
     """In which order targets are tried; where a model has replicas, each unit of traffic has its own order.
 
-    `plain` is the order without that, the picked model's own target first.
+    `plain` is the order without that, the picked model's own target first, and all there is if `is_plain`.
     """
 
     __slots__ = ("_groups", "is_plain", "plain")
@@ -44,12 +44,16 @@ class Order:
 
 
 class Choice:
-    """What was picked for a request: targets in the order in which they are tried, and why the first."""
+    """What was picked for a request: targets in the order in which they are tried, and why the first.
 
-    __slots__ = ("order", "probability", "reason", "side")
+    `order` is where the request's own order is to be drawn from, None where it is that of `targets`.
+    """
+
+    __slots__ = ("order", "probability", "reason", "side", "targets")
 
     def __init__(self, order: Order, reason: Reason, side: Side | None, probability: float) -> None:
-        self.order = order
+        self.targets = order.plain
+        self.order = None if order.is_plain else order
         self.reason: Reason = reason
         self.side: Side | None = side
         self.probability = probability

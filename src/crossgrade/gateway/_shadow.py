@@ -292,7 +292,7 @@ class _ShadowCall:
 
     def _pair(self, given: ShadowAnswer) -> ShadowPair:
         copy, record = self._copy, self._record
-        served_target = copy.choice.order.plain[0]
+        served_target = copy.choice.targets[0]
         served = ShadowAnswer(
             model=served_target.target.model,
             target=served_target.name,

@@ -26,7 +26,7 @@ class World(Protocol):
     def fetch_keys(self, issuer: str, on_done: Callable[[], None]) -> None:
         """Have an issuer's keys fetched; `on_done` hears when they are, or that they cannot be."""
 
-    def handle(self, client: ClientConnection, request: Request, *, waited: bool = False) -> None:
+    def handle(self, client: ClientConnection, request: Request) -> None:
         """Answer a request."""
 
 
@@ -89,7 +89,8 @@ class _Waiting:
     def go_on(self) -> None:
         self.client_gone()
         self._client.exchange = None
-        self._world.handle(self._client, self._request, waited=True)
+        self._request.waited = True  # it does not wait again
+        self._world.handle(self._client, self._request)
 
     def client_gone(self) -> None:
         self._timer.cancel()
