@@ -5,6 +5,7 @@ in the order of paths. Tokenizers come from packages of the npm registry that ca
 """
 
 import json
+import math
 import subprocess
 import sys
 import sysconfig
@@ -98,9 +99,12 @@ def costs() -> list[Row]:
     """CPU seconds of a pool and of prompts from it, and the resident memory after them."""
     tokenizer = read_tokenizer(tokenizer_files()["Llama 3"])
     documents = corpus(CHARACTERS)
-    begun = time.process_time()
-    pool = Pool(documents, tokenizer)
-    pool_s = time.process_time() - begun
+    pool, pool_s = None, math.inf
+    for _ in range(3):
+        del pool
+        begun = time.process_time()
+        pool = Pool(documents, tokenizer)
+        pool_s = min(pool_s, time.process_time() - begun)
     millions = pool.tokens / 1e6
     out: list[Row] = [
         {
@@ -110,7 +114,7 @@ def costs() -> list[Row]:
             "must": "5",
             "aim": "1",
             "holds": pool_s * 7 / millions <= 5,
-            "conditions": f"{millions:.2f}M tokens of {pool.characters:,} characters took {pool_s:.2f} CPU-s; "
+            "conditions": f"{millions:.2f}M tokens of {pool.characters:,} characters took {pool_s:.2f} CPU-s, the fastest of 3; "
             f"{len(pool.texts):,} segments, tiktoken on the ranks of the tokenizer.json, one thread; resident "
             f"{_resident_mib():.0f} MiB",
         }
