@@ -10,14 +10,16 @@ from typing import NamedTuple
 import numpy as np
 
 from benchmarks._table import Row
-from crossgrade.longcontext import LengthSearch, ladder
+from crossgrade.longcontext import ALONE_TOKENS, BASE, LengthSearch, ladder
 
 CURVES = Path(__file__).parent.parent / "tests" / "data" / "longcontext" / "curves.csv"
 RUNS = 200
 QUESTIONS = 5
+BASE_QUESTIONS = 40
+MOST_ANSWERS = 300_000
 CACHED = 0.1
 ALIKE = 0.1
-GRID_ANSWERS = (25, 50, 100, 200, 400, 800, 1600, 3200)
+GRID_ANSWERS = tuple(25 * 2**step for step in range(11))
 OCTAVES = {
     "0k": 9,
     "1k": 10,
@@ -81,9 +83,9 @@ def _coverage(group: str, found: Mapping[str, _Found]) -> Row:
             "of the runs that print a length": float(np.mean(printed)),
             "runs that print a length": len(printed) / RUNS / len(found),
         },
-        "conditions": f"{RUNS} runs a curve; a run that says `not determined` after 2,000 answers counts as missed "
-        "(curves that hover about the floor); the score on the gold passages alone is given, where a probe "
-        "estimates it from `--base` questions; " + "; ".join(detail),
+        "conditions": f"{RUNS} runs a curve, ended by `not determined` after {MOST_ANSWERS:,} answers, which "
+        f"counts as missed; the score on the gold passages alone is estimated, from {BASE_QUESTIONS} questions "
+        "and those that the search asks for; " + "; ".join(detail),
     }
 
 
@@ -92,18 +94,20 @@ def _frugality(group: str, found: Mapping[str, _Found]) -> Row:
         name: each.grid_tokens / each.tokens for name, each in found.items() if len(each.hits) >= RUNS // 10
     }
     must, aim = (20, 60) if group.startswith("published") else (8, 15)
+    # The synthetic curve whose figure is asked for is the plateau, the dearest of them.
     median = float(np.median(list(ratios.values())))
+    judged = ratios.get("plateau", median)
     detail = "; ".join(f"{name}: {found[name].grid_tokens / 1e6:.0f}M, {found[name].grid}" for name in ratios)
     return {
         "figure": f"tokens against a full grid of the same accuracy, {group}",
         "value": f"1/{median:.0f} (median), 1/{min(ratios.values()):.0f} (worst)",
         "must": f"1/{must}",
         "aim": f"1/{aim}",
-        "holds": median >= must,
+        "holds": judged >= must,
         "peers": {name: f"1/{ratio:.0f}" for name, ratio in ratios.items()},
         "conditions": f"{RUNS} runs a curve; {QUESTIONS} questions a haystack, correlation {ALIKE}, cached "
-        f"prefix at {CACHED}; the grid asks at each power of two, independent questions without a cache; grids: "
-        + detail,
+        f"prefix at {CACHED}; the grid asks as often at each power of two and on the gold passages alone, "
+        "independent questions without a cache; grids: " + detail,
     }
 
 
@@ -165,14 +169,21 @@ def _searches(make: Callable[[np.random.Generator], World]) -> tuple[list[bool],
     for run in range(RUNS):
         rng = np.random.default_rng(run)
         curve, base, floor, longest, truth = make(rng)
-        search = LengthSearch(ladder(1024, 2 ** round(longest)), base=base, floor=floor, questions=QUESTIONS)
+        search = LengthSearch(
+            ladder(1024, 2 ** round(longest)), floor=floor, questions=QUESTIONS, most_answers=MOST_ANSWERS
+        )
+        search.add_base(float(rng.binomial(BASE_QUESTIONS, base)), BASE_QUESTIONS)
         while (index := search.next()) is not None:
+            if index == BASE:
+                search.add_base(float(rng.binomial(QUESTIONS, base)), QUESTIONS)
+                continue
             length = search.lengths[index]
             share = float(curve(np.asarray(math.log2(length))))
             if 0 < share < 1:
                 share = rng.beta(share * (1 / ALIKE - 1), (1 - share) * (1 / ALIKE - 1))
             search.add(index, float(rng.binomial(QUESTIONS, share)), QUESTIONS)
             tokens += length * (1 + (QUESTIONS - 1) * CACHED)
+        tokens += search.base_asked * ALONE_TOKENS
         if search.result().tokens is not None:
             hits.append(abs(search.median_octaves - truth) <= 1)
     return hits, len(hits) / RUNS, tokens / RUNS
@@ -187,9 +198,10 @@ def _grid(make: Callable[[np.random.Generator], World], wanted: float) -> tuple[
             rng = np.random.default_rng(10_000 + run)
             curve, base, floor, longest, truth = make(rng)
             x = np.arange(10, longest + 0.01)
+            alone = rng.binomial(answers, base) / answers
             right = rng.binomial(answers, np.clip(curve(x), 0, 1))
-            hits.append(abs(_isotonic(right / answers, x, base * floor) - truth) <= 1)
-            cost = answers * float((2.0**x).sum())
+            hits.append(abs(_isotonic(right / answers, x, alone * floor) - truth) <= 1)
+            cost = answers * (float((2.0**x).sum()) + ALONE_TOKENS)
         if np.mean(hits) >= min(wanted, 0.995):
             return cost, f"n={answers}, {np.mean(hits):.3f}"
     return cost, f"n={GRID_ANSWERS[-1]} still only {np.mean(hits):.3f}"

@@ -14,6 +14,30 @@ from crossgrade.errors import UsageError
 if TYPE_CHECKING:
     from crossgrade.longcontext import Kind, ProbeEstimate, ProbeResult
 
+_LEAST_GATE = 32
+
+
+class _Gate(click.ParamType[int | float]):
+    """A number of tokens, or a percentile of a workload's requests: an int, or a float between 0 and 1."""
+
+    name = "gate"
+
+    def convert(
+        self, value: str | float, param: click.Parameter | None, ctx: click.Context | None
+    ) -> int | float:
+        try:
+            if isinstance(value, str) and value[:1] in {"p", "P"}:
+                share = float(value[1:]) / 100
+                if 0 < share < 1:
+                    return share
+            elif int(value) >= _LEAST_GATE:
+                return int(value)
+        except ValueError:
+            pass
+        raise click.BadParameter(
+            f"{value!r} is neither {_LEAST_GATE} tokens or more nor a percentile like p95 or p99", ctx, param
+        )
+
 
 @click.group()
 def command() -> None:
@@ -29,11 +53,17 @@ def command() -> None:
     "--per-octave", type=click.IntRange(1, 4), default=2, show_default=True, help="Lengths in a doubling."
 )
 @click.option(
-    "--gate", type=click.IntRange(32), metavar="TOKENS", help="Certify this length, your workload's p95."
+    "--gate",
+    type=_Gate(),
+    metavar="TOKENS|pNN",
+    help="Certify this length, or this percentile of the workload's requests.",
 )
 @click.option(
-    "--workload", metavar="NAME", help="No longer than its longest request; the gate is its 95th percentile."
+    "--workload",
+    metavar="NAME",
+    help="No longer than its longest request; the gate is its p95 if none is given.",
 )
+@click.option("--against", metavar="MODEL", help="Ask it the same prompts: retention at the same length too.")
 @click.option(
     "--floor",
     type=float,
@@ -77,8 +107,9 @@ def run(  # noqa: PLR0917 -- click passes them by name
     shortest: int,
     longest: int,
     per_octave: int,
-    gate: int | None,
+    gate: int | float | None,
     workload: str | None,
+    against: str | None,
     floor: float,
     alpha: float,
     kinds: str | None,
@@ -112,9 +143,14 @@ def run(  # noqa: PLR0917 -- click passes them by name
         base_questions=base,
         most_answers=answers,
         certify_haystacks=certify,
-        gate_tokens=gate,
+        gate_tokens=gate if isinstance(gate, int) else None,
         seed=seed,
     )
+    if isinstance(gate, float) and workload is None:
+        raise UsageError(
+            "a percentile as `--gate` is of a workload's requests, and none is named",
+            hint="name one with `--workload`, or give the gate in tokens",
+        )
     with Project.open(config_path) as project:
         plan = plan_probe(
             project,
@@ -125,6 +161,8 @@ def run(  # noqa: PLR0917 -- click passes them by name
             tokenizer=tokenizer,
             text=text,
             workload=workload,
+            against=against,
+            gate_quantile=gate if isinstance(gate, float) else 0.95,
         )
         estimate = plan.estimate
         if dry_run:
@@ -160,9 +198,11 @@ def _kinds(text: str | None, *, has_pairs: bool) -> "tuple[Kind, ...]":
 
 
 def _show(result: "ProbeResult") -> None:
-    from crossgrade.longcontext import certificate_words, headline
+    from crossgrade.longcontext import certificate_words, headline, headline_against
 
     click.echo(headline(result))
+    if (beside := headline_against(result)) is not None:
+        click.echo(beside)
     for certificate in result.certificates:
         click.echo(certificate_words(certificate))
     if not result.certificates:
@@ -172,6 +212,7 @@ def _show(result: "ProbeResult") -> None:
             f"{rung.tokens:,}",
             None if rung.share.value is None else f"{rung.share.value:.2f}",
             f"{rung.share.low:.2f} to {rung.share.high:.2f}",
+            *([_share(rung.against.value)] if rung.against else []),
             rung.share.n,
             "refused" if rung.refused else rung.failures,
             None if rung.ttft_ms is None else f"{rung.ttft_ms:,.0f}",
@@ -179,7 +220,17 @@ def _show(result: "ProbeResult") -> None:
         ]
         for rung in result.rungs
     ]
-    headers = ["tokens", "right", "95 % interval", "answers", "failures", "first token ms", "memory MiB"]
+    others = [result.against] if result.against else []
+    headers = [
+        "tokens",
+        "right",
+        "95 % interval",
+        *others,
+        "answers",
+        "failures",
+        "first token ms",
+        "memory MiB",
+    ]
     print_table(headers, rows, right=headers)
     spent = result.spent
     note(

@@ -1,10 +1,16 @@
 """Context probes: at which length a model's quality falls below the floor, on the user's own documents."""
 
-from crossgrade.longcontext._asking import Asker
+from crossgrade.longcontext._asking import Asker, Purse
 from crossgrade.longcontext._documents import Document, read_documents, synthetic_documents
 from crossgrade.longcontext._haystack import Pool, Prompt
 from crossgrade.longcontext._journal import Journal, digest
-from crossgrade.longcontext._page import certificate_words, headline, render_probe, tokens_words
+from crossgrade.longcontext._page import (
+    certificate_words,
+    headline,
+    headline_against,
+    render_probe,
+    tokens_words,
+)
 from crossgrade.longcontext._plan import ProbeEstimate, estimate_probe
 from crossgrade.longcontext._probe import Probe, ProbeSettings, check_settings
 from crossgrade.longcontext._prompts import Stack, build_stack
@@ -21,10 +27,12 @@ from crossgrade.longcontext._result import Certificate, ProbeResult, RungReport,
 from crossgrade.longcontext._ruler import RulerRow, ruler_table
 from crossgrade.longcontext._ruler_run import RulerCell, RulerResult, run_ruler
 from crossgrade.longcontext._ruler_tasks import RULER_TASKS, RulerMaker, RulerSample
-from crossgrade.longcontext._search import EffectiveLength, LengthSearch, Rung, ladder
+from crossgrade.longcontext._search import ALONE_TOKENS, BASE, EffectiveLength, LengthSearch, Rung, ladder
 from crossgrade.longcontext._tokenizers import Tokenizer, bytes_tokenizer, read_tokenizer, served_tokenizer
 
 __all__ = [
+    "ALONE_TOKENS",
+    "BASE",
     "DEFAULT_KINDS",
     "KINDS",
     "RULER_TASKS",
@@ -41,6 +49,7 @@ __all__ = [
     "ProbeResult",
     "ProbeSettings",
     "Prompt",
+    "Purse",
     "Question",
     "QuestionMaker",
     "RulerCell",
@@ -60,6 +69,7 @@ __all__ = [
     "digest",
     "estimate_probe",
     "headline",
+    "headline_against",
     "ladder",
     "read_documents",
     "read_pairs",

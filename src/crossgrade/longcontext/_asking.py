@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
 
@@ -22,6 +22,13 @@ _TOO_LONG = "context too long"
 _STATUS = "/proc/{}/status"
 
 
+@dataclass(slots=True)
+class Purse:
+    """What a probe has spent; the askers of one probe share it, and its limit with it."""
+
+    spent: Spent = field(default_factory=Spent)
+
+
 @dataclass(slots=True, kw_only=True)
 class Asker:
     """Asks one offer; every call has a key, and a key is never paid for twice.
@@ -38,10 +45,15 @@ class Asker:
     max_output_tokens: int
     text: bool
     on_call: Callable[[Spent], None]
-    spent: Spent
+    purse: Purse = field(default_factory=Purse)
     answer_begins: str = "ANSWER:"
     pause_s: float = _PAUSE_S
     failed: int = 0
+
+    @property
+    def spent(self) -> Spent:
+        """What the probe has spent, on all that it asks."""
+        return self.purse.spent
 
     async def ask(self, key: str, prompt: str, *, max_output_tokens: int | None = None) -> Call:
         """Return the answer to a prompt, recorded or new; a refusal for its length is one too.
@@ -125,7 +137,7 @@ class Asker:
     def _count(self, call: Call) -> None:
         before = self.spent
         unknown = before.cost_usd is None or (call.cost_usd is None and call.error is None)
-        self.spent = Spent(
+        self.purse.spent = Spent(
             calls=before.calls + 1,
             input_tokens=before.input_tokens + (call.input_tokens or 0),
             cached_tokens=before.cached_tokens + (call.cached_tokens or 0),

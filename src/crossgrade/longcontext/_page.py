@@ -7,6 +7,7 @@ from itertools import pairwise
 
 from crossgrade._version import __version__
 from crossgrade.longcontext._result import DEPTH_BINS, Certificate, ProbeResult, RungReport
+from crossgrade.longcontext._search import EffectiveLength
 
 _STYLE = """
 :root{color-scheme:light dark;--page:#fbfaf8;--card:#fff;--ink:#1d2330;--muted:#5d6675;--line:#d9dce3;
@@ -42,21 +43,34 @@ def render_probe(result: ProbeResult) -> str:
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f'<meta name="generator" content="crossgrade {__version__}"><title>Context of {name}</title>'
         f"<style>{_STYLE}</style></head><body><main><h1>How long a context of {name} holds</h1>"
-        f"{_answer(result)}{figures}{_table(result.rungs)}{_facts(result)}"
+        f"{_answer(result)}{figures}{_table(result)}{_facts(result)}"
         f"<footer><p>Probe {escape(result.probe_id)}, crossgrade {__version__}.</p></footer>"
         "</main></body></html>\n"
     )
 
 
 def headline(result: ProbeResult) -> str:
-    """Say in one sentence what the probe found."""
-    found = result.effective
+    """Say in one sentence what the probe found of the model's own score."""
+    floor = f"{100 * result.floor:.0f} % of its score on the gold passages alone"
+    return _length_words(result, result.effective, floor, result.reason or result.ending)
+
+
+def headline_against(result: ProbeResult) -> str | None:
+    """Say in one sentence what it found beside the other model, if one was asked."""
+    if result.against is None:
+        return None
+    found = result.effective_against
+    floor = f"{100 * result.floor:.0f} % of what {result.against} scores at the same length"
+    return _length_words(result, found, floor, (found and found.reason) or result.reason or result.ending)
+
+
+def _length_words(result: ProbeResult, found: EffectiveLength | None, floor: str, why: str) -> str:
     if found is None or found.tokens is None:
-        return f"{result.offer}: the effective length is not determined ({result.reason or result.ending})"
+        beside = "" if result.effective is found else f" beside {result.against}"
+        return f"{result.offer}: the effective length{beside} is not determined ({why})"
     span = f"{tokens_words(found.low)} to {tokens_words(found.high)}"
     if found.high >= max((rung.tokens for rung in result.rungs), default=0):
         span += " or more"
-    floor = f"{100 * result.floor:.0f} % of its score on the gold passages alone"
     if found.at_least:
         return f"{result.offer} holds {floor} up to {tokens_words(found.tokens)} tokens, the longest tested"
     if found.at_most:
@@ -70,9 +84,10 @@ def certificate_words(certificate: Certificate) -> str:
     retention = certificate.retention
     word = {"pass": "certified", "fail": "refuted"}.get(str(retention.outcome), "undecided")
     value = "unknown" if retention.value is None else f"{retention.value:.2f}"
+    beside = f" of {certificate.against} at that length" if certificate.against else ""
     return (
-        f"{word} at {certificate.tokens:,} tokens: retention {value} on {retention.n} fresh haystacks, "
-        f"error rate {retention.alpha:g}, prompts of {certificate.body_bytes:,} bytes and more"
+        f"{word} at {certificate.tokens:,} tokens: retention {value}{beside} on {retention.n} fresh "
+        f"haystacks, error rate {retention.alpha:g}, prompts of {certificate.body_bytes:,} bytes and more"
     )
 
 
@@ -88,7 +103,9 @@ def _answer(result: ProbeResult) -> str:
     lines = "".join(f"<p>{escape(certificate_words(each))}</p>" for each in result.certificates)
     if not result.certificates:
         lines = "<p>No length is certified.</p>"
-    return f'<div class="answer {tone}"><h2>{escape(headline(result))}</h2>{lines}</div>'
+    beside = headline_against(result)
+    more = f"<h2>{escape(beside)}</h2>" if beside else ""
+    return f'<div class="answer {tone}"><h2>{escape(headline(result))}</h2>{more}{lines}</div>'
 
 
 def _scale(rungs: Sequence[RungReport]) -> tuple[float, float]:
@@ -146,6 +163,10 @@ def _curve(result: ProbeResult, rungs: Sequence[RungReport]) -> str:
             parts.append(_line(at, _TOP, at, bottom, "floor", ' stroke-width="2"'))
     points = " ".join(f"{x(r.tokens):.1f},{y(r.share.value or 0):.1f}" for r in rungs)
     parts.append(f'<polyline points="{points}" fill="none" stroke="var(--muted)" stroke-width="1.5"/>')
+    bars = [(x(r.tokens), y(result.floor * (r.against.value or 0))) for r in rungs if r.against is not None]
+    if bars:
+        path = " ".join(f"{at:.1f},{bar:.1f}" for at, bar in bars)
+        parts.append(f'<polyline points="{path}" fill="none" stroke="var(--open)" stroke-dasharray="2 4"/>')
     for rung in rungs:
         parts += _dot(rung, x(rung.tokens), y, None if found is None else found.floor)
     if found is not None:
@@ -159,7 +180,8 @@ def _curve(result: ProbeResult, rungs: Sequence[RungReport]) -> str:
         bottom + 40,
         "Share of right answers by length",
         "Share of right answers by prompt length (tokens), with 95 % intervals. Dashed: the floor. "
-        "Shaded: where the effective length lies.",
+        "Shaded: where the effective length lies."
+        + (f" Dotted: {100 * result.floor:.0f} % of what {result.against} has there." if bars else ""),
     )
 
 
@@ -235,11 +257,12 @@ def _figure(parts: Sequence[str], height: float, title: str, caption: str) -> st
     return f"<figure>{head}{''.join(parts)}</svg><figcaption>{escape(caption)}</figcaption></figure>"
 
 
-def _table(rungs: Sequence[RungReport]) -> str:
+def _table(result: ProbeResult) -> str:
     head = (
         "tokens",
         "right",
         "95 % interval",
+        *([result.against] if result.against else []),
         "answers",
         "haystacks",
         "failures",
@@ -252,6 +275,7 @@ def _table(rungs: Sequence[RungReport]) -> str:
             f"{r.tokens:,}",
             "-" if r.share.value is None else f"{100 * r.share.value:.0f} %",
             f"{100 * r.share.low:.0f} to {100 * r.share.high:.0f} %",
+            *([_share(r.against.value)] if r.against else []),
             str(r.share.n),
             str(r.haystacks),
             "refused" if r.refused else str(r.failures),
@@ -259,10 +283,10 @@ def _table(rungs: Sequence[RungReport]) -> str:
             _milliseconds(r.latency_ms),
             "-" if r.memory_mib is None else f"{r.memory_mib:,.0f} MiB",
         )
-        for r in rungs
+        for r in result.rungs
     ]
     body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
-    titles = "".join(f"<th>{each}</th>" for each in head)
+    titles = "".join(f"<th>{escape(each)}</th>" for each in head)
     return f'<div class="scroll"><table><thead><tr>{titles}</tr></thead><tbody>{body}</tbody></table></div>'
 
 

@@ -1,17 +1,18 @@
 """What a probe is likely to use, before anything is asked: simulated probes of assumed curves."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import NamedTuple
 
 import numpy as np
 
 from crossgrade.domain import Price, Usage
 from crossgrade.economics import cost_usd
 from crossgrade.longcontext._probe import ProbeSettings
-from crossgrade.longcontext._search import LengthSearch
+from crossgrade.longcontext._search import ALONE_TOKENS, BASE, LengthSearch
 
-_ALONE_TOKENS = 220
 _WIDTH_OCTAVES = 0.7
 _BASE, _TAIL = 0.95, 0.1
 _RUNS = 3
@@ -29,20 +30,36 @@ class ProbeEstimate:
     cost_usd: tuple[Decimal, Decimal] | None
 
 
-def estimate_probe(settings: ProbeSettings, price: Price | None, max_output_tokens: int) -> ProbeEstimate:
-    """Simulate probes of models whose effective length lies at each length of the ladder, and beyond it."""
-    used = [
+class _Used(NamedTuple):
+    """Calls and input tokens of one simulated probe, and those of them that are on haystacks."""
+
+    tokens: int
+    calls: int
+    long_tokens: int
+    long_calls: int
+
+    def cost_usd(self, price: Price, max_output_tokens: int, *, beside: bool = False) -> Decimal | None:
+        """What it costs without a prompt cache; `beside` counts what another model is asked too."""
+        tokens, calls = (self.long_tokens, self.long_calls) if beside else (self.tokens, self.calls)
+        return cost_usd(Usage(input_tokens=tokens, output_tokens=calls * max_output_tokens), price)
+
+
+def estimate_probe(
+    settings: ProbeSettings, prices: Sequence[Price | None], max_output_tokens: int
+) -> ProbeEstimate:
+    """Simulate probes of models whose effective length lies at each length of the ladder, and beyond it.
+
+    `prices` are of the model and, where one is asked beside it, of the other.
+    """
+    used = sorted(
         _simulate(settings, crossing, np.random.default_rng([number, run]))
         for number, crossing in enumerate([*settings.lengths, settings.lengths[-1] * 4])
         for run in range(_RUNS)
-    ]
-    calls = [calls for calls, _ in used]
-    tokens = [tokens for _, tokens in used]
-    ends = [
-        None if price is None else cost_usd(Usage(input_tokens=t, output_tokens=c * max_output_tokens), price)
-        for c, t in (min(used, key=lambda each: each[1]), max(used, key=lambda each: each[1]))
-    ]
-    low, high = ends
+    )
+    beside = len(prices) - 1
+    low, high = (_cost_usd(each, prices, max_output_tokens) for each in (used[0], used[-1]))
+    calls = [each.calls + beside * each.long_calls for each in used]
+    tokens = [each.tokens + beside * each.long_tokens for each in used]
     return ProbeEstimate(
         calls=(min(calls), max(calls)),
         input_tokens=(min(tokens), max(tokens)),
@@ -50,10 +67,18 @@ def estimate_probe(settings: ProbeSettings, price: Price | None, max_output_toke
     )
 
 
-def _simulate(settings: ProbeSettings, crossing: int, rng: np.random.Generator) -> tuple[int, int]:
+def _cost_usd(used: _Used, prices: Sequence[Price | None], max_output_tokens: int) -> Decimal | None:
+    costs = [
+        None if price is None else used.cost_usd(price, max_output_tokens, beside=number > 0)
+        for number, price in enumerate(prices)
+    ]
+    known = [cost for cost in costs if cost is not None]
+    return sum(known, Decimal(0)) if len(known) == len(costs) else None
+
+
+def _simulate(settings: ProbeSettings, crossing: int, rng: np.random.Generator) -> _Used:
     search = LengthSearch(
         settings.lengths,
-        base=_BASE,
         floor=settings.floor,
         questions=settings.questions,
         most_answers=settings.most_answers,
@@ -61,13 +86,18 @@ def _simulate(settings: ProbeSettings, crossing: int, rng: np.random.Generator) 
     floor = settings.floor * _BASE
     tail = min(_TAIL, floor / 2)
     centre = math.log2(crossing) - _WIDTH_OCTAVES * math.log((_BASE - floor) / (floor - tail))
+    search.add_base(_BASE * settings.base_questions, settings.base_questions)
     while (index := search.next()) is not None:
+        if index == BASE:
+            search.add_base(float(rng.binomial(settings.questions, _BASE)), settings.questions)
+            continue
         x = math.log2(search.lengths[index])
         share = tail + (_BASE - tail) / (1 + math.exp((x - centre) / _WIDTH_OCTAVES))
         search.add(index, int(rng.binomial(settings.questions, share)), settings.questions)
-    calls = int(search.asked.sum()) + 2 * settings.base_questions
-    tokens = int(search.asked @ np.asarray(settings.lengths)) + 2 * settings.base_questions * _ALONE_TOKENS
     at = settings.gate_tokens or min(search.result().low, settings.lengths[-1])
     haystacks = settings.certify_haystacks // 2  # about what a clear answer takes
-    questions = haystacks * settings.questions
-    return calls + 2 * questions, tokens + questions * (at + _ALONE_TOKENS)
+    fresh = haystacks * settings.questions
+    long_calls = int(search.asked.sum()) + fresh
+    long_tokens = int(search.asked @ np.asarray(settings.lengths)) + fresh * at
+    alone = search.base_asked + settings.base_questions + fresh  # the first without documents too
+    return _Used(long_tokens + alone * ALONE_TOKENS, long_calls + alone, long_tokens, long_calls)

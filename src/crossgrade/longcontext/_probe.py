@@ -23,7 +23,7 @@ from crossgrade.longcontext._result import (
     RungReport,
     Spent,
 )
-from crossgrade.longcontext._search import EffectiveLength, LengthSearch
+from crossgrade.longcontext._search import BASE, EffectiveLength, LengthSearch
 from crossgrade.stats import SequentialRetention, proportion_interval
 
 _BELOW = 2**0.5
@@ -34,7 +34,6 @@ _CALIBRATED_BELOW = 0.75
 _CALIBRATION_OFF = 0.1
 _REPEATED = 0.9
 _HIGHER = "begin the ladder higher with `--shortest`, or ask fewer `--questions` on a haystack"
-_REFUSED_ANSWERS = 40
 _MOST_OVERHEAD = 40
 _FEWEST_BYTES = 3.0
 
@@ -43,8 +42,9 @@ _FEWEST_BYTES = 3.0
 class ProbeSettings:
     """What is measured and how surely.
 
-    `lengths` in tokens, rising; `floor` the share of the score on the gold passages alone that must
-    hold; `alpha` the error rate of the certificate; `base_questions` settle that score first.
+    `lengths` in tokens, rising; `floor` the share of the score on the gold passages alone, and of the
+    other model's score where one is asked, that must hold; `alpha` the error rate of the certificate;
+    `base_questions` on the gold passages alone come first, and more where the search wants them.
     `certify_haystacks` is the largest number of fresh haystacks for the certificate, 0 asks for none;
     `gate_tokens` is the length to certify, where the workload has one (None: what the search finds).
     """
@@ -70,6 +70,7 @@ class _Tally:
     refused: bool = False
     canary: bool | None = None
     calls: list[Call] = field(default_factory=list)
+    against: list[float] = field(default_factory=list)
 
 
 class _TruncatedError(Exception):
@@ -89,10 +90,12 @@ class Probe:
         documents: int,
         now: datetime,
         pairs: Sequence[Question] = (),
+        against: Asker | None = None,
         on_progress: Callable[[str, int, Spent], None] = lambda *_: None,
     ) -> None:
         self._id, self._settings, self._pool, self._asker = probe_id, settings, pool, asker
         self._documents, self._now, self._pairs = documents, now, tuple(pairs)
+        self._against = against
         self._on_progress = on_progress
         self._rng = np.random.default_rng(settings.seed)
         self._maker = QuestionMaker(pool, settings.kinds, pairs=pairs, rng=self._rng)
@@ -118,6 +121,7 @@ class Probe:
         self._check_room()
         ending: Ending
         search: LengthSearch | None = None
+        beside: LengthSearch | None = None
         reason: str | None = None
         try:
             await self._calibrate()
@@ -125,16 +129,18 @@ class Probe:
             if not self._base[0]:
                 return self._result("no base", "no question was answered from the gold passage alone", None)
             search = self._search()
-            await self._climb(search)
+            search.add_base(*_counts(self._base))
+            beside = None if self._against is None else self._search(same_length=True)
+            await self._climb(search, beside)
             effective = search.result()
             ending = "determined" if effective.tokens is not None else "not determined"
             reason = effective.reason
-            await self._certify(effective)
+            await self._certify([each.result() for each in (search, beside) if each is not None])
         except BudgetExceededError as error:
             ending, reason = "budget", error.message
         except _TruncatedError as error:
             ending, reason = "truncated", str(error)
-        return self._result(ending, reason, search)
+        return self._result(ending, reason, search, beside)
 
     def _check_room(self) -> None:
         """Build haystacks of the shortest length, as small as an endpoint's own tokens may leave them."""
@@ -153,14 +159,14 @@ class Probe:
                     hint=_HIGHER,
                 ) from error
 
-    def _search(self) -> LengthSearch:
+    def _search(self, *, same_length: bool = False) -> LengthSearch:
         settings = self._settings
         return LengthSearch(
             settings.lengths,
-            base=self._base[0] / self._base[1],
             floor=settings.floor,
             questions=settings.questions,
             most_answers=settings.most_answers,
+            same_length=same_length,
         )
 
     async def _calibrate(self) -> None:
@@ -207,18 +213,38 @@ class Probe:
             if question.answers:
                 _add(self._closed, _scored(question, call))
 
-    async def _climb(self, search: LengthSearch) -> None:
-        while (index := search.next()) is not None:
-            tokens = search.lengths[index]
-            self._on_progress("search", tokens, self._asker.spent)
-            right, n, refused = await self._ask_stack(tokens, f"search-{self._stacks}")
-            if refused:
-                for _ in range(_REFUSED_ANSWERS // self._settings.questions + 1):
-                    search.add(index, 0, self._settings.questions)
-                continue
-            search.add(index, right, n)
+    async def _climb(self, search: LengthSearch, beside: LengthSearch | None) -> None:
+        """Ask until both searches know enough; what is asked for one tells the other too."""
+        searches = (search,) if beside is None else (search, beside)
+        while (index := next((at for each in searches if (at := each.next()) is not None), None)) is not None:
+            if index == BASE:
+                await self._ask_more_alone(search)
+            else:
+                await self._climb_at(search.lengths[index], index, searches)
 
-    async def _ask_stack(self, tokens: int, key: str) -> tuple[float, int, bool]:
+    async def _ask_more_alone(self, search: LengthSearch) -> None:
+        right = 0.0
+        for number in range(int(self._base[1]), int(self._base[1]) + search.questions):
+            question = self._maker.make()
+            self._on_progress("gold passages alone", number, self._asker.spent)
+            call = await self._ask(f"alone-{number}", alone(question))
+            score = _scored(question, call)
+            _add(self._base, score)
+            right += score
+        search.add_base(right, search.questions)
+
+    async def _climb_at(self, tokens: int, index: int, searches: Sequence[LengthSearch]) -> None:
+        self._on_progress("search", tokens, self._asker.spent)
+        answers = await self._ask_stack(tokens, f"search-{self._stacks}")
+        for each in searches:
+            if answers is None:
+                each.refuse(index)
+            else:
+                other = answers[1] if each.same_length else None
+                each.add(index, answers[0], each.questions, reference_right=other)
+
+    async def _ask_stack(self, tokens: int, key: str) -> tuple[float, float] | None:
+        """Return what was right and what the other model had right; None where the length was refused."""
         stack = self._stack(tokens)
         tally = self._tallies[tokens]
         right = 0.0
@@ -230,10 +256,22 @@ class Probe:
             tally.calls.append(call)
             if is_too_long(call):
                 tally.refused, tally.failures = True, tally.failures + 1
-                return 0.0, number + 1, True
+                return None
             self._check_length(call, tokens)
             right += self._take(planted, call, tally)
-        return right, len(stack.planted), False
+        other = await self._ask_other(key, stack)
+        tally.against += other
+        return right, sum(other)
+
+    async def _ask_other(self, key: str, stack: Stack) -> list[float]:
+        """Ask the other model the same prompts; one that it refuses for their length it answers wrong."""
+        if self._against is None:
+            return []
+        scores = []
+        for number, planted in enumerate(stack.planted):
+            call = await self._against.ask(f"{key}-{number}-against", planted.prompt)
+            scores.append(_scored(planted.question, call))
+        return scores
 
     def _stack(self, tokens: int) -> Stack:
         questions = [self._maker.make() for _ in range(self._settings.questions)]
@@ -278,31 +316,39 @@ class Probe:
             f"the server read {read:,} of {tokens:,} tokens: it cuts prompts without saying so{other}"
         )
 
-    async def _certify(self, effective: EffectiveLength) -> None:
+    async def _certify(self, found: Sequence[EffectiveLength]) -> None:
         """Test the floor on fresh haystacks: where asked to, or at lengths that are likely good.
 
-        These are the longest half an octave below the estimate, then the longest below its interval.
+        These are the longest half an octave below the shortest estimate, then the longest below its interval.
         """
         settings = self._settings
         if not settings.certify_haystacks:
             return
-        near = settings.lengths[-1] if effective.at_least else (effective.tokens or 0) / _BELOW
+        near = min(settings.lengths[-1] if each.at_least else (each.tokens or 0) / _BELOW for each in found)
         tested = [n for n in settings.lengths if n in self._tallies and not self._tallies[n].refused]
-        tries = [max((n for n in tested if n <= most), default=0) for most in (near, effective.low)]
+        ends = (near, min(each.low for each in found))
+        tries = [max((n for n in tested if n <= most), default=0) for most in ends]
         lengths = [settings.gate_tokens] if settings.gate_tokens else [n for n in dict.fromkeys(tries) if n]
         for tokens in lengths:
-            certificate = await self._test(tokens, settings.alpha / len(lengths))
-            self._certificates.append(certificate)
-            if certificate.retention.outcome == "pass":
+            certificates = await self._test(tokens, settings.alpha / len(lengths))
+            self._certificates += certificates
+            if all(each.retention.outcome == "pass" for each in certificates):
                 return
 
-    async def _test(self, tokens: int, alpha: float) -> Certificate:
+    async def _test(self, tokens: int, alpha: float) -> list[Certificate]:
+        """Test the floor of the score alone and, where another model is asked, of that model's score.
+
+        That both hold is claimed where both tests pass, so neither shares its error rate with the other.
+        """
         settings = self._settings
-        test = SequentialRetention(settings.floor, alpha, settings.certify_haystacks)
+        names = [None] if self._against is None else [None, self._against.offer.name]
+        tests = {
+            name: SequentialRetention(settings.floor, alpha, settings.certify_haystacks) for name in names
+        }
         least = 0
-        while test.outcome is None:
+        while any(test.outcome is None for test in tests.values()):
             self._on_progress("certify", tokens, self._asker.spent)
-            key = f"certify-{tokens}-{test.n}"
+            key = f"certify-{tokens}-{max(test.n for test in tests.values())}"
             stack = self._stack(tokens)
             bases, scores = [], []
             for number, planted in enumerate(stack.planted):
@@ -314,16 +360,28 @@ class Probe:
                 scores.append(_scored(planted.question, call))
                 size = len(planted.prompt.encode())
                 least = min(least or size, size)
-            # Questions on one haystack are no independent observations: their mean is one.
-            test.update(statistics.fmean(bases), statistics.fmean(scores))
-        return Certificate(tokens=tokens, retention=test.result(), body_bytes=least)
+            others = await self._ask_other(key, stack)
+            for name, test in tests.items():
+                if test.outcome is None:
+                    # Questions on one haystack are no independent observations: their mean is one.
+                    test.update(statistics.fmean(bases if name is None else others), statistics.fmean(scores))
+        return [
+            Certificate(tokens=tokens, retention=test.result(), body_bytes=least, against=name)
+            for name, test in tests.items()
+        ]
 
     async def _ask(self, key: str, prompt: str) -> Call:
         call = await self._asker.ask(key, prompt)
         self._last = call if call.error is None else self._last
         return call
 
-    def _result(self, ending: Ending, reason: str | None, search: LengthSearch | None) -> ProbeResult:
+    def _result(
+        self,
+        ending: Ending,
+        reason: str | None,
+        search: LengthSearch | None,
+        beside: LengthSearch | None = None,
+    ) -> ProbeResult:
         pool, last, offer = self._pool, self._last, self._asker.offer
         self._note_canary()
         self._note_calibration()
@@ -355,6 +413,8 @@ class Probe:
             runtime=last.runtime if last else None,
             spent=self._asker.spent,
             notes=tuple(self._notes),
+            against=None if self._against is None else self._against.offer.name,
+            effective_against=None if beside is None else self._effective(beside, ending),
         )
 
     def _effective(self, search: LengthSearch, ending: Ending) -> EffectiveLength:
@@ -385,6 +445,11 @@ class Probe:
             input_tokens=sum(call.input_tokens or 0 for call in answered),
             cached_tokens=sum(call.cached_tokens or 0 for call in answered),
             canary=tally.canary,
+            against=None
+            if self._against is None
+            else proportion_interval(
+                sum(tally.against), len(tally.against), design_effect=search.design_effect
+            ),
         )
 
     def _note_canary(self) -> None:

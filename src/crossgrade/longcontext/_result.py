@@ -19,7 +19,8 @@ class RungReport:
 
     `depths` are (right, n) in five bins from the start of the hay to its end. `failures` are calls
     without an answer; they count as wrong. Times are medians of calls that were answered. `canary` tells
-    whether the fact in the prompt's second line was found (None: not asked).
+    whether the fact in the prompt's second line was found (None: not asked). `against` is the share that
+    the other model had of the same questions, where one was asked.
     """
 
     tokens: int
@@ -34,19 +35,22 @@ class RungReport:
     input_tokens: int
     cached_tokens: int
     canary: bool | None = None
+    against: Proportion | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Certificate:
     """A sequential retention test on fresh haystacks at one length.
 
-    It passed where the score at `tokens` retains the floor of the score on the gold passages alone,
-    at error rate `retention.alpha`. `body_bytes` is the size of the smallest prompt it was tested with.
+    It passed where the score at `tokens` retains the floor of the score on the gold passages alone or,
+    with `against`, of that model's score on the same prompts, at error rate `retention.alpha`.
+    `body_bytes` is the size of the smallest prompt it was tested with.
     """
 
     tokens: int
     retention: Retention
     body_bytes: int
+    against: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +66,11 @@ class Spent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProbeResult:
-    """A finished or ended probe of one offer; `identity` is its provider, model and address."""
+    """A finished or ended probe of one offer; `identity` is its provider, model and address.
+
+    `effective` is for the score on the gold passages alone, `effective_against` for that of the model
+    `against` at the same length.
+    """
 
     probe_id: str
     offer: str
@@ -89,8 +97,11 @@ class ProbeResult:
     runtime: str | None
     spent: Spent
     notes: tuple[str, ...] = field(default_factory=tuple)
+    against: str | None = None
+    effective_against: EffectiveLength | None = None
 
     @property
     def certified(self) -> Certificate | None:
-        """The certificate that passed, if one did."""
-        return next((each for each in self.certificates if each.retention.outcome == "pass"), None)
+        """The certificate at the first tested length where every test passed, if there is one."""
+        missed = {each.tokens for each in self.certificates if each.retention.outcome != "pass"}
+        return next((each for each in self.certificates if each.tokens not in missed), None)

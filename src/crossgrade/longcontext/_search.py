@@ -1,43 +1,58 @@
 """Where a model's quality falls below the floor: which length to ask at next, and what is known.
 
-The curve of quality over x = log2(length in tokens) is taken to be a falling logistic between a base
-and a tail, crossing the floor at x*; a grid posterior over (x*, width, base, tail) says where the next
-haystack tells most about x* for its tokens. Real curves are no logistics: they fall slowly, level off
-and rise again. So the likelihood counts half (a tempered posterior), the search climbs at most an
-octave above what it has asked, and it ends only when answers lie on both sides of the estimate.
-Simulated error rates, on published answers and on synthetic curves, are in
-docs/benchmarks/longcontext.md.
+Nothing is assumed of the curve but that it falls with the length. What the answers tell of the share of
+right ones at each length, and of the reference, is drawn from Beta posteriors; each draw of
+`share - floor * reference` is made to fall by weighted isotonic regression, and where it meets zero is one
+draw of the effective length: the projection posterior of Chakraborty and Ghosal (Coverage of credible
+intervals in nonparametric monotone regression, Annals of Statistics 49(2), 2021). The reference is the
+score on the gold passages alone, itself only estimated, or another model's score at the same lengths.
+
+Real curves hover about the floor and rise again, and the search looks after each haystack: so the
+likelihood counts half (a tempered posterior), the search climbs at most an octave above what it has asked,
+and it ends only when answers lie on both sides of the estimate. Simulated error rates, on published
+answers and on synthetic curves, are in docs/benchmarks/longcontext.md.
 """
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Final
 
 import numpy as np
 
 from crossgrade.errors import UsageError
 from crossgrade.stats import Proportion, proportion_interval
 
+BASE: Final = -1
+"""What `LengthSearch.next` returns where questions on the gold passages alone tell most."""
 TEMPER = 0.5
-SURE = 0.85
-"""Posterior share within a factor of 2 at which the search ends: tempered, so simulated runs do better."""
+SURE = 0.975
+"""Posterior share within a factor of 2 at which the search ends."""
 CACHED_PRICE = 0.1
 ALIKE = 0.1
 """Correlation assumed between the questions on one haystack."""
-_STEP = 0.25
-_WIDTHS = np.array([0.15, 0.3, 0.6, 1.0, 1.6, 2.6, 4.0])
-_BASES = np.array([0.87, 0.9, 0.94, 0.97, 1.0, 1.05, 1.2])
-_TAILS = np.array([0.02, 0.2, 0.45, 0.6, 0.7, 0.78])
-_LEAST, _MOST = 0.005, 0.995
-_SETTLE_BASE = 12
-_MOST_ANSWERS = 100_000
+ALONE_TOKENS = 220
+"""About the prompt of a question on its gold passage alone."""
+_DRAWS = 256
+_PRIOR = 0.5
+_REFUSED_ANSWERS = 40
+_UNASKED = 1e-3
+_CLIMB_HAYSTACKS = 2
+_FIRST_ANSWERS = 12
+_GROWTH = 0.04
+"""A choice is kept while answers grow by this share: it changes little, and a choice takes time."""
+_MOST_ANSWERS = 1_000_000
 _SPAN_OCTAVES = 1.5
+_BEYOND = 99.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rung:
-    """What was answered at one length: `right` may be a sum of shares; `share` has a Wilson interval."""
+    """What was answered at one length: `right` may be a sum of shares; `share` has a Wilson interval.
+
+    The interval counts questions on one haystack as correlated.
+    """
 
     tokens: int
     right: float
@@ -52,7 +67,9 @@ class EffectiveLength:
 
     `low` and `high` hold it with `level` credibility, where a `high` of the longest tested length stands
     for that and more; `at_least` and `at_most` say that it lies beyond the lengths that were to be
-    tested. `reason` says why there is no value.
+    tested. `floor` is the share of right answers that must hold, as the reference is estimated; where the
+    reference is another model's score at the same length it is the share of that which must. `reason` says
+    why there is no value.
     """
 
     tokens: int | None
@@ -65,6 +82,18 @@ class EffectiveLength:
     reason: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """Draws of the effective length in octaves, and what each of them rests on."""
+
+    crossings: np.ndarray
+    shares: np.ndarray
+    bases: np.ndarray
+    median: float
+    too_low: np.ndarray
+    too_high: np.ndarray
+
+
 class LengthSearch:
     """Choose lengths and collect answers until the effective length is known within a factor of 2."""
 
@@ -72,7 +101,6 @@ class LengthSearch:
         self,
         lengths: Sequence[int],
         *,
-        base: float,
         floor: float = 0.85,
         questions: int = 5,
         level: float = 0.95,
@@ -80,82 +108,105 @@ class LengthSearch:
         beside: int = 20,
         most_answers: int = 2_000,
         cached_price: float = CACHED_PRICE,
+        same_length: bool = False,
     ) -> None:
         """Plan a search over `lengths` (tokens, rising).
 
-        `base` is the model's score on the gold passages alone and `floor` the share of it that must
-        hold; `questions` are asked on each haystack; `beside` answers are wanted within 1.5 octaves on
-        either side of the estimate; it ends when `sure` of the posterior lies within an octave of its
-        median. `level` is that of the interval. Raises UsageError for lengths or scores that make no search.
+        `floor` is the share of the reference that must hold: of the score on the gold passages alone, or,
+        with `same_length`, of the score that another model has at each length. `questions` are asked on
+        each haystack; `beside` answers are wanted within 1.5 octaves on either side of the estimate; it
+        ends when `sure` of the posterior lies within an octave of its median, or after `most_answers`
+        at length. `level` is that of the interval. Raises UsageError for lengths or a floor that make no
+        search.
         """
         if len(lengths) < 2 or any(a >= b for a, b in pairwise(lengths)):
             raise UsageError("a search needs two or more lengths, in rising order")
-        if not (0 < base <= 1 and 0 < floor < 1 and 1 <= questions <= 100 and lengths[0] > 0):
-            raise UsageError(
-                f"base {base}, floor {floor}, {questions} questions a haystack: no search can start",
-                hint="a model that cannot answer from the gold passage alone cannot be probed at length",
-            )
+        if not (0 < floor < 1 and 1 <= questions <= 100 and lengths[0] > 0):
+            raise UsageError(f"floor {floor}, {questions} questions a haystack: no search can start")
         self.lengths = tuple(lengths)
-        self.floor = floor * base
+        self.floor = floor
         self.level = level
-        self._sure = sure
         self.questions = questions
+        self.same_length = same_length
+        self._sure = sure
         self._beside = beside
         self._most = min(most_answers, _MOST_ANSWERS)
         self._x = np.log2(np.asarray(lengths, dtype=np.float64))
-        self._price = np.asarray(lengths, dtype=np.float64) * (1 + (questions - 1) * cached_price)
+        # The last is the price of as many questions on the gold passages alone.
+        haystack = np.asarray(lengths, dtype=np.float64) * (1 + (questions - 1) * cached_price)
+        self._price = np.append(haystack, ALONE_TOKENS * questions)
         self.asked = np.zeros(len(lengths), dtype=np.int64)
         self.right = np.zeros(len(lengths))
+        self.reference_right = np.zeros(len(lengths))
         self.haystacks = np.zeros(len(lengths), dtype=np.int64)
-        self._build(base)
+        self._is_open = np.ones(len(lengths), dtype=bool)
+        self.base_right, self.base_asked = 0.0, 0
+        self._kept: tuple[int, int] | None = None
+        self._cached: _Known | None = None
 
-    def _build(self, base: float) -> None:
-        self._at = np.arange(self._x[0] - 1, self._x[-1] + 2 + _STEP / 2, _STEP)
-        at, width, top, tail = np.meshgrid(self._at, _WIDTHS, _BASES * base, _TAILS * base, indexing="ij")
-        possible = (top > self.floor + 0.01) & (tail < self.floor - 0.01)
-        ratio = np.where(possible, (top - self.floor) / np.where(possible, self.floor - tail, 1), 1)
-        centre = at - width * np.log(np.where(possible, ratio, 1))
-        x = self._x[:, None, None, None, None]
-        share = tail + (top - tail) / (1 + np.exp(np.clip((x - centre) / width, -60, 60)))
-        share = np.clip(share, _LEAST, _MOST).reshape(len(self._x), len(self._at), -1)
-        keep = possible.reshape(len(self._at), -1).any(axis=0)
-        self._share = share[:, :, keep]
-        self._yes, self._no = np.log(self._share), np.log1p(-self._share)
-        self._log_weight = np.where(possible.reshape(len(self._at), -1)[:, keep], 0.0, -np.inf)
+    @property
+    def design_effect(self) -> float:
+        """By how much that questions share a haystack raises the variance of their share."""
+        return 1 + (self.questions - 1) * ALIKE
 
-    def add(self, index: int, right: float, n: int) -> None:
-        """Take a haystack's answers: `right` of `n` questions at `lengths[index]`."""
-        if not 0 <= right <= n:
-            raise UsageError(f"{right} right answers of {n}")
-        counted = TEMPER / (1 + (n - 1) * ALIKE) if n else 0.0
-        self._log_weight = self._log_weight + counted * (
-            right * self._yes[index] + (n - right) * self._no[index]
-        )
-        self._log_weight -= self._log_weight.max()
+    @property
+    def base(self) -> float | None:
+        """The share of right answers on the gold passages alone; None before any was asked."""
+        return self.base_right / self.base_asked if self.base_asked else None
+
+    def add(self, index: int, right: float, n: int, *, reference_right: float | None = None) -> None:
+        """Take a haystack's answers: `right` of `n` questions at `lengths[index]`.
+
+        `reference_right` of the same questions is what the other model had; it is needed where the search
+        is against one.
+        """
+        if not 0 <= right <= n or self.same_length != (reference_right is not None):
+            raise UsageError(f"{right} right answers of {n}, beside {reference_right}")
         self.asked[index] += n
         self.right[index] += right
+        self.reference_right[index] += reference_right or 0.0
         self.haystacks[index] += 1
+        self._cached = None
+
+    def refuse(self, index: int) -> None:
+        """Take that the provider refused `lengths[index]`: that is a wrong answer, and it is not asked again.
+
+        Where the search is against another model that one is taken to answer.
+        """
+        self.asked[index] += _REFUSED_ANSWERS
+        self.reference_right[index] += _REFUSED_ANSWERS
+        self.haystacks[index] += 1
+        self._is_open[index:] = False
+        self._kept = self._cached = None
+
+    def add_base(self, right: float, n: int) -> None:
+        """Take answers on the gold passages alone: `right` of `n` questions."""
+        if not 0 <= right <= n:
+            raise UsageError(f"{right} right answers of {n}")
+        self.base_right += right
+        self.base_asked += n
+        self._cached = None
 
     def next(self) -> int | None:
-        """Return the index of the length to ask the next haystack at, or None when enough is known."""
-        if self.asked[0] < _SETTLE_BASE:
+        """Return the index of the length to ask the next haystack at, or None when enough is known.
+
+        `BASE` asks for as many questions on the gold passages alone.
+        """
+        if not self.same_length and not self.base_asked:
+            return BASE
+        if self.asked[0] < _FIRST_ANSWERS:
             return 0
-        total = int(self.asked.sum())
-        weight = self._weights()
-        marginal = weight.sum(axis=1)
-        median = self._median(marginal)
-        sure = self._is_sure(marginal, median)
-        below, above = self._sides(median)
-        enough_below, enough_above = self._enough(median)
-        if total >= self._most or (sure and enough_below and enough_above):
+        if self._kept is not None and self._kept[1]:
+            self._kept = (self._kept[0], self._kept[1] - 1)
+            return self._kept[0]
+        if self.asked.sum() >= self._most or not self._is_open[0] or self._is_known():
             return None
-        reach = self._x[np.flatnonzero(self.asked)[-1]] + 1 + 1e-9
-        gain = np.where(self._x <= reach, self._gain(weight, marginal) / self._price, -1.0)
-        if sure:
-            wanted = below if not enough_below else above
-            if (wanted & (self._x <= reach)).any():
-                gain = np.where(wanted, gain, -1.0)
-        return int(np.argmax(gain))
+        known, top = self._known(), self._highest()
+        if known.median > self._x[top] and self._is_open[top + 1 :].any():
+            reach = np.flatnonzero(self._x <= self._x[top] + 1 + 1e-9)
+            return self._keep(max(int(reach[-1]), top + 1), _CLIMB_HAYSTACKS)
+        haystacks = max(1, int(_GROWTH * self.asked.sum() / self.questions))
+        return self._keep(self._most_telling(known, haystacks * self.questions), haystacks)
 
     def rungs(self) -> tuple[Rung, ...]:
         """Return what was answered at each length that was asked."""
@@ -165,75 +216,160 @@ class LengthSearch:
                 right=float(self.right[i]),
                 n=int(self.asked[i]),
                 haystacks=int(self.haystacks[i]),
-                share=proportion_interval(float(self.right[i]), int(self.asked[i])),
+                share=proportion_interval(
+                    float(self.right[i]), int(self.asked[i]), design_effect=self.design_effect
+                ),
             )
             for i in np.flatnonzero(self.asked)
         )
 
     def result(self) -> EffectiveLength:
         """Return the effective length as far as it is known; `tokens` None while it is not."""
-        marginal = self._weights().sum(axis=1)
-        heap = np.cumsum(marginal)
-        median = self._median(marginal)
-        low = float(self._at[int(np.searchsorted(heap, (1 - self.level) / 2))])
-        high = float(self._at[min(int(np.searchsorted(heap, (1 + self.level) / 2)), len(heap) - 1)])
         first, last = self.lengths[0], self.lengths[-1]
-        beyond, short = bool(median >= self._x[-1]), bool(median <= self._x[0])
-        known = self._is_sure(marginal, median) and all(self._enough(median))
+        floor = self.floor * (1.0 if self.same_length else self.base or 0.0)
+        if not self.asked.any() or (not self.same_length and not self.base_asked):
+            return EffectiveLength(
+                tokens=None, low=first, high=last, level=self.level, floor=floor, reason="nothing was asked"
+            )
+        known = self._known()
+        low, high = np.quantile(known.crossings, [(1 - self.level) / 2, (1 + self.level) / 2])
+        is_known = self._is_known()
         return EffectiveLength(
-            tokens=round(min(max(2**median, first), last)) if known else None,
-            low=min(round(2**low), last),
-            high=min(round(2**high), last),
+            tokens=_tokens(known.median, first, last) if is_known else None,
+            low=_tokens(low, first, last),
+            high=_tokens(high, first, last),
             level=self.level,
-            floor=self.floor,
-            at_least=known and beyond,
-            at_most=known and short,
-            reason=None if known else f"{int(self.asked.sum())} answers leave more than a factor of 2",
-        )
-
-    def _is_sure(self, marginal: np.ndarray, median: float) -> bool:
-        """Return whether x* is known within an octave, or to lie beyond the one or the other end."""
-        near = marginal[np.abs(self._at - median) <= 1 + 1e-9].sum()
-        ends = (marginal[self._at >= self._x[-1]].sum(), marginal[self._at <= self._x[0]].sum())
-        return bool(max(near, *ends) >= self._sure)
-
-    def _enough(self, median: float) -> tuple[bool, bool]:
-        """Return whether answers lie below and above the estimate, where there are lengths to ask at."""
-        below, above = self._sides(median)
-        return (
-            bool(self.asked[below].sum() >= self._beside or median <= self._x[0]),
-            bool(self.asked[above].sum() >= self._beside or median >= self._x[-1]),
+            floor=floor,
+            at_least=bool(is_known and known.median >= self._x[-1]),
+            at_most=bool(is_known and known.median <= self._x[0]),
+            reason=None if is_known else f"{int(self.asked.sum())} answers leave more than a factor of 2",
         )
 
     @property
     def median_octaves(self) -> float:
-        """The posterior median of log2 of the effective length, beyond the tested lengths too."""
-        return self._median(self._weights().sum(axis=1))
+        """The posterior median of log2 of the effective length, within the lengths to be tested."""
+        return self._known().median
 
-    def _weights(self) -> np.ndarray:
-        weight = np.exp(self._log_weight)
-        return np.asarray(weight / weight.sum())
+    def _keep(self, index: int, haystacks: int) -> int:
+        self._kept = (index, haystacks - 1)
+        return index
 
-    def _median(self, marginal: np.ndarray) -> float:
-        return float(self._at[np.searchsorted(np.cumsum(marginal), 0.5)])
+    def _highest(self) -> int:
+        return int(np.flatnonzero(self.asked)[-1])
 
-    def _sides(self, median: float) -> tuple[np.ndarray, np.ndarray]:
-        median = min(max(median, self._x[0]), self._x[-1])
+    def _is_known(self) -> bool:
+        known = self._known()
+        if known.too_low.mean() + known.too_high.mean() > 1 - self._sure:
+            return False
+        return not any(self._wanting(known.median)[side].any() for side in (0, 1))
+
+    def _wanting(self, median: float) -> tuple[np.ndarray, np.ndarray]:
+        """Return the lengths below and above the estimate of a side that has too few answers."""
         below = (self._x <= median) & (self._x >= median - _SPAN_OCTAVES)
         above = (self._x > median) & (self._x <= median + _SPAN_OCTAVES)
-        return below, above
+        sides = [side & self._is_open & (self.asked[side].sum() < self._beside) for side in (below, above)]
+        return sides[0], sides[1]
 
-    def _gain(self, weight: np.ndarray, marginal: np.ndarray) -> np.ndarray:
-        """Expected information about x* from one question at each length, in nats."""
-        joint = np.einsum("ij,lij->li", weight, self._share)
-        yes = joint.sum(axis=1)
-        left = np.clip(marginal[None] - joint, 0, 1)
-        gain = _entropy(marginal[None])[0] - yes * _entropy(joint / yes[:, None])
-        return np.asarray(gain - (1 - yes) * _entropy(left / (1 - yes)[:, None]))
+    def _most_telling(self, known: _Known, answers: int) -> int:
+        """Return where answers tell most for their price of whether the estimate is a factor of 2 off."""
+        if known.too_low.mean() + known.too_high.mean() <= 1 - self._sure:
+            below, above = self._wanting(known.median)
+            return int(np.flatnonzero(above)[-1]) if above.any() else int(np.flatnonzero(below)[0])
+        reach = known.shares.shape[1]
+        draws = np.column_stack([known.shares, known.bases])
+        draws = draws - draws.mean(axis=0)
+        spread = draws.var(axis=0) + 1e-12
+        told = np.zeros(reach + 1)
+        for off in (known.too_low, known.too_high):
+            doubt = off - off.mean()
+            # The squared covariance of a draw with the doubt, less what chance alone gives.
+            told += np.maximum(
+                (draws * doubt[:, None]).mean(axis=0) ** 2 - 2 * spread * doubt.var() / _DRAWS, 0
+            )
+        alike = self.design_effect
+        known_answers = TEMPER * np.append(self.asked[:reach] / alike, self.base_asked) + 2 * _PRIOR
+        new = TEMPER * answers / np.append(np.full(reach, alike), 1.0)
+        price = np.append(self._price[:reach], self._price[-1])
+        gain = told / spread * new / (known_answers + new) / price
+        gain[:-1][~self._is_open[:reach]] = 0.0
+        if self.same_length or self.base_asked >= self._most:
+            gain[-1] = 0.0
+        if gain.max() > 0:
+            best = int(np.argmax(gain))
+            return BASE if best == reach else best
+        within = self._x[:reach][self._is_open[:reach]]
+        if known.too_high.mean() > known.too_low.mean():
+            return int(np.flatnonzero(within <= max(known.median + 1, within[0]) + 1e-9)[-1])
+        return int(np.flatnonzero(within >= min(known.median - 1, within[-1]) - 1e-9)[0])
+
+    def _known(self) -> _Known:
+        if self._cached is None:
+            self._cached = self._draw()
+        return self._cached
+
+    def _draw(self) -> _Known:
+        """Draw the effective length from its posterior, within an octave above what was asked."""
+        # A search that is gone on with takes the same way as one that never stopped.
+        rng = np.random.default_rng([int(self.asked.sum()), self.base_asked])
+        reach = int(np.flatnonzero(self._x <= self._x[self._highest()] + 1 + 1e-9)[-1]) + 1
+        x, asked, alike = self._x[:reach], self.asked[:reach] / self.design_effect, self.design_effect
+        shares = _beta(rng, self.right[:reach] / alike, asked)
+        if self.same_length:
+            bases = np.zeros(_DRAWS)
+            reference = _beta(rng, self.reference_right[:reach] / alike, asked)
+        else:
+            bases = _beta(rng, np.array([self.base_right]), np.array([self.base_asked]))[:, 0]
+            reference = bases[:, None]
+        margins = shares - self.floor * reference
+        crossings = _crossings(_falling(margins, asked + _UNASKED), x)
+        crossings[np.isinf(crossings)] = _BEYOND if reach < len(self._x) else self._x[-1]
+        median = float(np.median(crossings))
+        return _Known(
+            crossings,
+            shares,
+            bases,
+            median,
+            crossings < median - 1 - 1e-9,
+            crossings > median + 1 + 1e-9,
+        )
 
 
-def _entropy(shares: np.ndarray) -> np.ndarray:
-    return np.asarray(-(shares * np.log(np.clip(shares, 1e-300, 1))).sum(axis=1))
+def _beta(rng: np.random.Generator, right: np.ndarray, n: np.ndarray) -> np.ndarray:
+    """Draw shares, (draws, lengths), from tempered Beta posteriors over Jeffreys' prior."""
+    a, b = TEMPER * right + _PRIOR, TEMPER * np.maximum(n - right, 0) + _PRIOR
+    return rng.beta(a, b, size=(_DRAWS, len(right)))
+
+
+def _falling(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Return the weighted least-squares fit to each row that nowhere rises.
+
+    By its closed form, min over a <= i of max over b >= i of the weighted mean of a..b (Robertson, Wright
+    and Dykstra, Order Restricted Statistical Inference, 1988, theorem 1.4.4).
+    """
+    count = values.shape[1]
+    heap = np.concatenate([[0.0], np.cumsum(weights)])
+    sums = np.concatenate([np.zeros((len(values), 1)), np.cumsum(values * weights, axis=1)], axis=1)
+    is_span = np.triu(np.ones((count, count), dtype=bool))
+    size = np.where(is_span, heap[None, 1:] - heap[:count, None], 1.0)
+    means = np.where(is_span, (sums[:, None, 1:] - sums[:, :count, None]) / size, -np.inf)
+    highest = np.maximum.accumulate(means[:, :, ::-1], axis=2)[:, :, ::-1]
+    return np.asarray(np.where(is_span, highest, np.inf).min(axis=1))
+
+
+def _crossings(margins: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """Return where each falling row first is under zero; x[0] at the first already, infinity for nowhere."""
+    under = margins < 0
+    first = under.argmax(axis=1)
+    rows = np.arange(len(margins))
+    before = margins[rows, np.maximum(first - 1, 0)]
+    steepness = np.maximum(before - margins[rows, first], 1e-9)
+    left = x[np.maximum(first - 1, 0)]
+    between = left + np.clip(before / steepness, 0, 1) * (x[first] - left)
+    return np.where(under.any(axis=1), np.where(first == 0, x[0], between), np.inf)
+
+
+def _tokens(octaves: float, first: int, last: int) -> int:
+    return round(min(max(float(2.0**octaves), first), last))
 
 
 def ladder(shortest: int, longest: int, *, per_octave: int = 2) -> tuple[int, ...]:

@@ -62,15 +62,15 @@ def request_lengths(
 
 
 def workload_tokens(
-    workload: Workload, samples: Sequence[Sample], count: Callable[[str], int]
+    workload: Workload, samples: Sequence[Sample], count: Callable[[str], int], *, quantile: float = 0.95
 ) -> tuple[int, int]:
-    """Return the 95th percentile and the largest of a workload's requests, in tokens as `count` counts."""
+    """Return a quantile and the largest of a workload's requests, in tokens as `count` counts."""
     import numpy as np
 
     from crossgrade.evaluate import request_text
 
     sizes = np.array([count(request_text(workload, sample)) for sample in samples], dtype=np.float64)
-    return math.ceil(np.quantile(sizes, 0.95)), int(sizes.max())
+    return math.ceil(np.quantile(sizes, quantile)), int(sizes.max())
 
 
 def _read(root: Path, probe_id: str) -> "ProbeResult":
@@ -114,12 +114,13 @@ def _limit(workload: Workload, candidate: str, result: "ProbeResult", now: datet
             hint="probe again, with `--gate` at a length that you need, or leave the id out of `probes`",
         )
     kept = certificate.retention
+    beside = "" if result.against is None else f" and as much of {result.against}'s score"
     return LengthLimit(
         candidate=candidate,
         max_bytes=certificate.body_bytes,
         words=(
             f"probe {result.probe_id} of {result.measured_at:%Y-%m-%d}: {candidate} keeps {kept.value:.2f} "
-            f"of its own short-context score at {certificate.tokens:,} tokens on {kept.n} haystacks of "
-            f"{result.documents:,} documents, floor {result.floor:g}, error rate {kept.alpha:g}"
+            f"of its own short-context score{beside} at {certificate.tokens:,} tokens on {kept.n} haystacks "
+            f"of {result.documents:,} documents, floor {result.floor:g}, error rate {kept.alpha:g}"
         ),
     )

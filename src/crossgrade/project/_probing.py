@@ -3,7 +3,7 @@
 import os
 import secrets
 from collections.abc import Callable, Mapping
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -65,13 +65,16 @@ class ProbePlan:
     pairs: tuple[Question, ...]
     tokenizer: Tokenizer
     folder: Path
+    against: Offer | None = None
+    against_price: Price | None = None
     text: bool = False
     notes: tuple[str, ...] = ()
 
     @property
     def estimate(self) -> ProbeEstimate:
         """What it is likely to use."""
-        return estimate_probe(self.settings, self.price, MAX_OUTPUT_TOKENS)
+        prices = (self.price,) if self.against is None else (self.price, self.against_price)
+        return estimate_probe(self.settings, prices, MAX_OUTPUT_TOKENS)
 
     @property
     def digest(self) -> str:
@@ -88,6 +91,7 @@ class ProbePlan:
                     names,
                     pairs,
                     self.tokenizer.name,
+                    *([self.against.provider, self.against.model] if self.against else []),
                 )
             )
         )
@@ -103,6 +107,8 @@ def plan_probe(
     tokenizer: Path | None = None,
     text: bool = False,
     workload: str | None = None,
+    against: str | None = None,
+    gate_quantile: float = 0.95,
     environ: Mapping[str, str] = os.environ,
 ) -> ProbePlan:
     """Read documents, pairs and tokenizer.
@@ -110,26 +116,26 @@ def plan_probe(
     Raises DataError and UsageError for what cannot be used, and NotFoundError for an offer that the
     configuration does not have. Without documents the haystack is synthetic; without a tokenizer that of
     a local model's file or of the model's server is taken, and where none can be had exactly bytes stand
-    in. With `workload` nothing longer than its longest request is asked, and the gate is its 95th
-    percentile where the settings name none.
+    in. With `workload` nothing longer than its longest request is asked, and the gate is that quantile of
+    its requests where the settings name none. `against` names a model that is asked the same prompts.
     """
     check_settings(settings)
-    offer = project.config.offers.get(name)
-    if offer is None:
-        known = ", ".join(project.config.offers)
-        raise NotFoundError(
-            f"there is no model {name!r} in {project.config.path}; there are: {known}",
-            hint="name one of `models` in the configuration",
+    offer = _offer(project, name)
+    other = None if against is None else _offer(project, against)
+    if other is not None and other.name == offer.name:
+        raise UsageError(
+            f"{name!r} cannot be probed against itself", hint="name the incumbent with `--against`"
         )
     reader = read_tokenizer(tokenizer) if tokenizer else own_tokenizer(offer, project.config.root, environ)
     if workload is not None:
-        settings = _within(project, workload, reader, settings)
+        settings = _within(project, workload, reader, settings, gate_quantile)
     longest = max(*settings.lengths, settings.gate_tokens or 0)
-    if offer.context_tokens is not None and longest + MAX_OUTPUT_TOKENS > offer.context_tokens:
-        raise UsageError(
-            f"{longest:,} tokens and an answer do not fit the {offer.context_tokens:,} of {offer.name}",
-            hint=f"ask for at most {offer.context_tokens - MAX_OUTPUT_TOKENS:,} tokens with `--longest`",
-        )
+    for each in (offer,) if other is None else (offer, other):
+        if each.context_tokens is not None and longest + MAX_OUTPUT_TOKENS > each.context_tokens:
+            raise UsageError(
+                f"{longest:,} tokens and an answer do not fit the {each.context_tokens:,} of {each.name}",
+                hint=f"ask for at most {each.context_tokens - MAX_OUTPUT_TOKENS:,} tokens with `--longest`",
+            )
     characters = min(_SYNTHETIC_CHARACTERS_PER_TOKEN * longest, _MOST_SYNTHETIC)
     notes: list[str] = []
     read = (
@@ -145,17 +151,35 @@ def plan_probe(
         pairs=read_pairs(pairs) if pairs else (),
         tokenizer=reader,
         folder=project.config.root / ".crossgrade" / "probes",
+        against=other,
+        against_price=None if other is None else project.price_of(other),
         text=text,
         notes=tuple(notes),
     )
 
 
-def _within(project: "Project", name: str, tokenizer: Tokenizer, settings: ProbeSettings) -> ProbeSettings:
+def _offer(project: "Project", name: str) -> Offer:
+    offer = project.config.offers.get(name)
+    if offer is None:
+        known = ", ".join(project.config.offers)
+        raise NotFoundError(
+            f"there is no model {name!r} in {project.config.path}; there are: {known}",
+            hint="name one of `models` in the configuration",
+        )
+    return offer
+
+
+def _within(
+    project: "Project", name: str, tokenizer: Tokenizer, settings: ProbeSettings, quantile: float
+) -> ProbeSettings:
     """Return the settings cut to a workload's own lengths."""
     workload = project.workload(name)
     unit = 1 if tokenizer.exact else _BYTES_PER_TOKEN
     gate, longest = workload_tokens(
-        workload, project.dataset(workload).samples, lambda text: len(tokenizer.encode(text)) // unit
+        workload,
+        project.dataset(workload).samples,
+        lambda text: len(tokenizer.encode(text)) // unit,
+        quantile=quantile,
     )
     lengths = (*(each for each in settings.lengths if each < longest), longest)
     if len(lengths) < 2:
@@ -186,15 +210,26 @@ def run_probe(
     with journal:
 
         async def probe() -> ProbeResult:
-            async with open_offer(plan, project.config.root, environ) as provider:
+            async with AsyncExitStack() as opened:
+                provider = await opened.enter_async_context(open_offer(plan, project.config.root, environ))
+                asker = asker_of(plan, provider, journal, max_cost_usd)
+                other = None
+                if plan.against is not None:
+                    beside = replace(plan, offer=plan.against, price=plan.against_price)
+                    provider = await opened.enter_async_context(
+                        open_offer(beside, project.config.root, environ)
+                    )
+                    other = asker_of(beside, provider, journal, max_cost_usd)
+                    other.purse = asker.purse
                 return await Probe(
                     probe_id,
                     plan.settings,
                     pool,
-                    asker_of(plan, provider, journal, max_cost_usd),
+                    asker,
                     documents=len(plan.documents),
                     now=datetime.now(UTC),
                     pairs=plan.pairs,
+                    against=other,
                     on_progress=lambda phase, at, spent: on_progress(probe_id, phase, at, spent),
                 ).run()
 
@@ -243,7 +278,6 @@ def asker_of(plan: ProbePlan, provider: "Provider", journal: Journal, max_cost_u
         max_output_tokens=MAX_OUTPUT_TOKENS,
         text=plan.text,
         on_call=lambda _: None,
-        spent=Spent(),
     )
 
 

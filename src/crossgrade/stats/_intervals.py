@@ -39,12 +39,16 @@ class Proportion:
     n: int
 
 
-def proportion_interval(successes: float, n: int, level: float = 0.95) -> Proportion:
+def proportion_interval(
+    successes: float, n: int, level: float = 0.95, *, design_effect: float = 1.0
+) -> Proportion:
     """Wilson's interval of the share `successes` / n.
 
     A sum of graded scores in [0, 1] may be passed as successes: their variance is at most that
     of right and wrong, so the interval is on the wide side. (E. B. Wilson, J. Amer. Statist.
-    Assoc. 22 (1927) 209-212.)
+    Assoc. 22 (1927) 209-212.) Where observations come in clusters, `design_effect` is by how much that
+    raises the variance: 1 + (m - 1) rho for clusters of m with a correlation of rho (L. Kish, Survey
+    Sampling, 1965, section 5.4).
     """
     read_rate("level", level)
     if not 0 <= successes <= n:
@@ -52,13 +56,13 @@ def proportion_interval(successes: float, n: int, level: float = 0.95) -> Propor
     if n == 0:
         return Proportion(value=None, low=0.0, high=1.0, level=level, n=0)
     z2 = normal_quantile(0.5 + level / 2) ** 2
-    share = successes / n
-    middle = share + z2 / (2 * n)
-    half = math.sqrt(z2 * (share * (1 - share) / n + z2 / (4 * n * n)))
+    share, counted = successes / n, n / design_effect
+    middle = share + z2 / (2 * counted)
+    half = math.sqrt(z2 * (share * (1 - share) / counted + z2 / (4 * counted * counted)))
     return Proportion(
         value=share,
-        low=max((middle - half) / (1 + z2 / n), 0.0) if successes else 0.0,
-        high=min((middle + half) / (1 + z2 / n), 1.0) if successes < n else 1.0,
+        low=max((middle - half) / (1 + z2 / counted), 0.0) if successes else 0.0,
+        high=min((middle + half) / (1 + z2 / counted), 1.0) if successes < n else 1.0,
         level=level,
         n=n,
     )

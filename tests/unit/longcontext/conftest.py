@@ -15,7 +15,6 @@ from crossgrade.longcontext import (
     Journal,
     Pool,
     ProbeSettings,
-    Spent,
     Tokenizer,
     read_tokenizer,
     synthetic_documents,
@@ -155,7 +154,6 @@ def asker(tmp_path: Path) -> Callable[..., Asker]:
             max_output_tokens=64,
             text=False,
             on_call=lambda _: None,
-            spent=Spent(),
             **changes,
         )
 

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
+from html import unescape
 from pathlib import Path
 
 import msgspec
@@ -22,6 +23,7 @@ from crossgrade.longcontext import (
     check_settings,
     estimate_probe,
     headline,
+    headline_against,
     render_probe,
     synthetic_documents,
 )
@@ -32,10 +34,16 @@ NOW = datetime(2026, 11, 26, tzinfo=UTC)
 
 @pytest.fixture
 def probe(pool: Pool, settings: ProbeSettings, asker: Callable[..., Asker]) -> Callable[..., ProbeResult]:
-    def run(model: ReadingModel, *, of: Pool = pool, **changes: object) -> ProbeResult:
+    def run(
+        model: ReadingModel, *, of: Pool = pool, against: ReadingModel | None = None, **changes: object
+    ) -> ProbeResult:
         asked = asker(model, **changes)
+        other = None
+        if against is not None:
+            offer = replace(asked.offer, name="incumbent", model="incumbent-1")
+            other = replace(asked, offer=offer, provider=against)
         try:
-            return asyncio.run(Probe("p", settings, of, asked, documents=1, now=NOW).run())
+            return asyncio.run(Probe("p", settings, of, asked, documents=1, now=NOW, against=other).run())
         finally:
             asked.journal.__exit__(None, None, None)
 
@@ -73,6 +81,35 @@ def test_a_model_that_falls_is_found_and_certified_below(
     assert "first falls under 85 %" in headline(result)
     kept = msgspec.json.decode(msgspec.json.encode(result), type=ProbeResult)
     assert kept.certified.body_bytes == result.certified.body_bytes
+
+
+def test_beside_a_model_that_is_asked_the_same_prompts(
+    probe: Callable[..., ProbeResult], model: Callable[..., ReadingModel]
+) -> None:
+    incumbent = model()
+    result = probe(model(holds=3_000), against=incumbent)
+    assert 1_500 <= result.effective_against.tokens <= 6_000
+    assert all(rung.against.value == 1.0 and rung.against.n == rung.share.n for rung in result.rungs)
+    assert {(each.against, each.retention.outcome) for each in result.certificates} == {
+        (None, "pass"),
+        ("incumbent", "pass"),
+    }
+    assert result.certified.tokens < 3_000
+    words = str(headline_against(result))
+    assert "of what incumbent scores at the same length" in words
+    assert words in unescape(render_probe(result))
+
+
+def test_an_incumbent_that_answers_nothing_at_a_length_certifies_nothing_there(
+    probe: Callable[..., ProbeResult], model: Callable[..., ReadingModel]
+) -> None:
+    result = probe(model(holds=3_000), against=model(holds=1_500))
+    assert result.effective.tokens <= 6_000
+    assert result.effective_against.tokens > result.effective.tokens
+    own, other = result.certificates[0], result.certificates[-1]
+    assert (own.retention.outcome, other.retention.outcome) == ("pass", "undecided")
+    assert "no denominator" in str(other.retention.reason)
+    assert result.certified is None
 
 
 def test_a_refused_length_is_a_result(
@@ -238,7 +275,7 @@ def test_a_gate_is_certified_where_it_was_asked_for(
 def test_the_estimate_holds_what_a_probe_uses(
     probe: Callable[..., ProbeResult], settings: ProbeSettings, model: Callable[..., ReadingModel]
 ) -> None:
-    estimate = estimate_probe(settings, None, 64)
+    estimate = estimate_probe(settings, (None,), 64)
     spent = probe(model(holds=3_000)).spent
     assert estimate.cost_usd is None
     assert estimate.calls[0] / 2 <= spent.calls <= estimate.calls[1] * 2
