@@ -170,7 +170,7 @@ def _searches(make: Callable[[np.random.Generator], World]) -> tuple[list[bool],
         rng = np.random.default_rng(run)
         curve, base, floor, longest, truth = make(rng)
         search = LengthSearch(
-            ladder(1024, 2 ** round(longest)), floor=floor, questions=QUESTIONS, most_answers=MOST_ANSWERS
+            ladder(512, 2 ** round(longest)), floor=floor, questions=QUESTIONS, most_answers=MOST_ANSWERS
         )
         search.add_base(float(rng.binomial(BASE_QUESTIONS, base)), BASE_QUESTIONS)
         while (index := search.next()) is not None:
@@ -197,7 +197,7 @@ def _grid(make: Callable[[np.random.Generator], World], wanted: float) -> tuple[
         for run in range(RUNS):
             rng = np.random.default_rng(10_000 + run)
             curve, base, floor, longest, truth = make(rng)
-            x = np.arange(10, longest + 0.01)
+            x = np.arange(9, longest + 0.01)
             alone = rng.binomial(answers, base) / answers
             right = rng.binomial(answers, np.clip(curve(x), 0, 1))
             hits.append(abs(_isotonic(right / answers, x, alone * floor) - truth) <= 1)

@@ -35,9 +35,13 @@ ALIKE = 0.1
 ALONE_TOKENS = 220
 """About the prompt of a question on its gold passage alone."""
 _DRAWS = 256
+_SURE_DRAWS = 4_096
+"""To end by: a share of a fortieth is counted too roughly in the draws to choose by, and looked at often."""
 _PRIOR = 0.5
 _REFUSED_ANSWERS = 40
 _UNASKED = 1e-3
+_EVEN_ANSWERS = 1_000
+_TELLING_OCTAVES = 1.3
 _CLIMB_HAYSTACKS = 2
 _FIRST_ANSWERS = 12
 _GROWTH = 0.04
@@ -142,7 +146,7 @@ class LengthSearch:
         self._is_open = np.ones(len(lengths), dtype=bool)
         self.base_right, self.base_asked = 0.0, 0
         self._kept: tuple[int, int] | None = None
-        self._cached: _Known | None = None
+        self._cached: dict[int, _Known] = {}
 
     @property
     def design_effect(self) -> float:
@@ -166,7 +170,7 @@ class LengthSearch:
         self.right[index] += right
         self.reference_right[index] += reference_right or 0.0
         self.haystacks[index] += 1
-        self._cached = None
+        self._cached.clear()
 
     def refuse(self, index: int) -> None:
         """Take that the provider refused `lengths[index]`: that is a wrong answer, and it is not asked again.
@@ -177,7 +181,8 @@ class LengthSearch:
         self.reference_right[index] += _REFUSED_ANSWERS
         self.haystacks[index] += 1
         self._is_open[index:] = False
-        self._kept = self._cached = None
+        self._kept = None
+        self._cached.clear()
 
     def add_base(self, right: float, n: int) -> None:
         """Take answers on the gold passages alone: `right` of `n` questions."""
@@ -185,7 +190,7 @@ class LengthSearch:
             raise UsageError(f"{right} right answers of {n}")
         self.base_right += right
         self.base_asked += n
-        self._cached = None
+        self._cached.clear()
 
     def next(self) -> int | None:
         """Return the index of the length to ask the next haystack at, or None when enough is known.
@@ -206,7 +211,7 @@ class LengthSearch:
             reach = np.flatnonzero(self._x <= self._x[top] + 1 + 1e-9)
             return self._keep(max(int(reach[-1]), top + 1), _CLIMB_HAYSTACKS)
         haystacks = max(1, int(_GROWTH * self.asked.sum() / self.questions))
-        return self._keep(self._most_telling(known, haystacks * self.questions), haystacks)
+        return self._keep(self._choose(known, haystacks * self.questions), haystacks)
 
     def rungs(self) -> tuple[Rung, ...]:
         """Return what was answered at each length that was asked."""
@@ -231,7 +236,7 @@ class LengthSearch:
             return EffectiveLength(
                 tokens=None, low=first, high=last, level=self.level, floor=floor, reason="nothing was asked"
             )
-        known = self._known()
+        known = self._known(_SURE_DRAWS)
         low, high = np.quantile(known.crossings, [(1 - self.level) / 2, (1 + self.level) / 2])
         is_known = self._is_known()
         return EffectiveLength(
@@ -248,7 +253,7 @@ class LengthSearch:
     @property
     def median_octaves(self) -> float:
         """The posterior median of log2 of the effective length, within the lengths to be tested."""
-        return self._known().median
+        return self._known(_SURE_DRAWS).median
 
     def _keep(self, index: int, haystacks: int) -> int:
         self._kept = (index, haystacks - 1)
@@ -258,10 +263,15 @@ class LengthSearch:
         return int(np.flatnonzero(self.asked)[-1])
 
     def _is_known(self) -> bool:
-        known = self._known()
-        if known.too_low.mean() + known.too_high.mean() > 1 - self._sure:
-            return False
-        return not any(self._wanting(known.median)[side].any() for side in (0, 1))
+        return all(self._is_sure(draws) for draws in (_DRAWS, _SURE_DRAWS))
+
+    def _is_sure(self, draws: int) -> bool:
+        known = self._known(draws)
+        is_near = self._doubt(known) <= 1 - self._sure
+        return bool(is_near and not any(side.any() for side in self._wanting(known.median)))
+
+    def _doubt(self, known: _Known) -> float:
+        return float(known.too_low.mean() + known.too_high.mean())
 
     def _wanting(self, median: float) -> tuple[np.ndarray, np.ndarray]:
         """Return the lengths below and above the estimate of a side that has too few answers."""
@@ -270,22 +280,51 @@ class LengthSearch:
         sides = [side & self._is_open & (self.asked[side].sum() < self._beside) for side in (below, above)]
         return sides[0], sides[1]
 
-    def _most_telling(self, known: _Known, answers: int) -> int:
-        """Return where answers tell most for their price of whether the estimate is a factor of 2 off."""
-        if known.too_low.mean() + known.too_high.mean() <= 1 - self._sure:
-            below, above = self._wanting(known.median)
+    def _choose(self, known: _Known, answers: int) -> int:
+        """Return where `answers` more tell whether the estimate is a factor of 2 off.
+
+        That is the length a factor of 2 below or above it, on the side in more doubt: the curve is furthest
+        from the floor there. Where a thousand answers have not settled it, the curve hovers, and other
+        lengths tell more.
+        """
+        below, above = self._wanting(known.median)
+        if self._doubt(known) <= 1 - self._sure and (below | above).any():
             return int(np.flatnonzero(above)[-1]) if above.any() else int(np.flatnonzero(below)[0])
+        reach = np.flatnonzero(self._is_open[: known.shares.shape[1]])
+        median = min(max(known.median, self._x[reach[0]]), self._x[reach[-1]])
+        if known.too_high.mean() > known.too_low.mean():
+            edge = int(reach[self._x[reach] <= median + 1 + 1e-9][-1])
+        else:
+            edge = int(reach[self._x[reach] >= median - 1 - 1e-9][0])
+        if self.asked[edge] >= _EVEN_ANSWERS:
+            edge = self._most_telling(known, answers, edge)
+        return BASE if edge == BASE or self._wants_base(edge) else edge
+
+    def _wants_base(self, index: int) -> bool:
+        """Return whether the base is known less well than a share at length, both for their price.
+
+        Of two estimates whose difference counts, each gets answers as its deviation to the root of its
+        price (J. Neyman, Journal of the Royal Statistical Society 97(4), 1934, 558-625).
+        """
+        if self.same_length or self.base_asked >= self._most:
+            return False
+        share = (self.right[index] + 1) / (self.asked[index] + 2)
+        base = (self.base_right + 1) / (self.base_asked + 2)
+        deviations = self.floor * math.sqrt(base * (1 - base) / (share * (1 - share) * self.design_effect))
+        wanted = self.asked[index] * deviations * math.sqrt(self._price[index] / self._price[-1])
+        return bool(self.base_asked < wanted)
+
+    def _most_telling(self, known: _Known, answers: int, edge: int) -> int:
+        """Return where answers tell most of the length for their price, by how its draws go with theirs."""
         reach = known.shares.shape[1]
         draws = np.column_stack([known.shares, known.bases])
         draws = draws - draws.mean(axis=0)
         spread = draws.var(axis=0) + 1e-12
-        told = np.zeros(reach + 1)
-        for off in (known.too_low, known.too_high):
-            doubt = off - off.mean()
-            # The squared covariance of a draw with the doubt, less what chance alone gives.
-            told += np.maximum(
-                (draws * doubt[:, None]).mean(axis=0) ** 2 - 2 * spread * doubt.var() / _DRAWS, 0
-            )
+        crossings = np.clip(known.crossings, known.median - _TELLING_OCTAVES, known.median + _TELLING_OCTAVES)
+        crossings = crossings - crossings.mean()
+        covariance = (draws * crossings[:, None]).mean(axis=0)
+        by_chance = 2 * spread * crossings.var() / _DRAWS
+        told = np.maximum(covariance**2 - by_chance, 0)
         alike = self.design_effect
         known_answers = TEMPER * np.append(self.asked[:reach] / alike, self.base_asked) + 2 * _PRIOR
         new = TEMPER * answers / np.append(np.full(reach, alike), 1.0)
@@ -294,34 +333,31 @@ class LengthSearch:
         gain[:-1][~self._is_open[:reach]] = 0.0
         if self.same_length or self.base_asked >= self._most:
             gain[-1] = 0.0
-        if gain.max() > 0:
-            best = int(np.argmax(gain))
-            return BASE if best == reach else best
-        within = self._x[:reach][self._is_open[:reach]]
-        if known.too_high.mean() > known.too_low.mean():
-            return int(np.flatnonzero(within <= max(known.median + 1, within[0]) + 1e-9)[-1])
-        return int(np.flatnonzero(within >= min(known.median - 1, within[-1]) - 1e-9)[0])
+        best = int(np.argmax(gain))
+        if not gain[best]:
+            return edge
+        return BASE if best == reach else best
 
-    def _known(self) -> _Known:
-        if self._cached is None:
-            self._cached = self._draw()
-        return self._cached
+    def _known(self, draws: int = _DRAWS) -> _Known:
+        if draws not in self._cached:
+            self._cached[draws] = self._draw(draws)
+        return self._cached[draws]
 
-    def _draw(self) -> _Known:
+    def _draw(self, draws: int) -> _Known:
         """Draw the effective length from its posterior, within an octave above what was asked."""
         # A search that is gone on with takes the same way as one that never stopped.
         rng = np.random.default_rng([int(self.asked.sum()), self.base_asked])
         reach = int(np.flatnonzero(self._x <= self._x[self._highest()] + 1 + 1e-9)[-1]) + 1
         x, asked, alike = self._x[:reach], self.asked[:reach] / self.design_effect, self.design_effect
-        shares = _beta(rng, self.right[:reach] / alike, asked)
+        shares = _beta(rng, draws, self.right[:reach] / alike, asked)
         if self.same_length:
-            bases = np.zeros(_DRAWS)
-            reference = _beta(rng, self.reference_right[:reach] / alike, asked)
+            bases = np.zeros(draws)
+            reference = _beta(rng, draws, self.reference_right[:reach] / alike, asked)
         else:
-            bases = _beta(rng, np.array([self.base_right]), np.array([self.base_asked]))[:, 0]
+            bases = _beta(rng, draws, np.array([self.base_right]), np.array([self.base_asked]))[:, 0]
             reference = bases[:, None]
         margins = shares - self.floor * reference
-        crossings = _crossings(_falling(margins, asked + _UNASKED), x)
+        crossings = _crossings(_falling(margins, _weights(asked)), x)
         crossings[np.isinf(crossings)] = _BEYOND if reach < len(self._x) else self._x[-1]
         median = float(np.median(crossings))
         return _Known(
@@ -334,10 +370,18 @@ class LengthSearch:
         )
 
 
-def _beta(rng: np.random.Generator, right: np.ndarray, n: np.ndarray) -> np.ndarray:
+def _beta(rng: np.random.Generator, draws: int, right: np.ndarray, n: np.ndarray) -> np.ndarray:
     """Draw shares, (draws, lengths), from tempered Beta posteriors over Jeffreys' prior."""
     a, b = TEMPER * right + _PRIOR, TEMPER * np.maximum(n - right, 0) + _PRIOR
-    return rng.beta(a, b, size=(_DRAWS, len(right)))
+    return rng.beta(a, b, size=(draws, len(right)))
+
+
+def _weights(asked: np.ndarray) -> np.ndarray:
+    """Return the weights of lengths in the fit: what few answers tell counts less, many not ever more.
+
+    Were they the answers, a length that is asked often would drag its neighbours to its own margin.
+    """
+    return np.asarray(asked / (asked + _EVEN_ANSWERS) + _UNASKED / _EVEN_ANSWERS)
 
 
 def _falling(values: np.ndarray, weights: np.ndarray) -> np.ndarray:

@@ -35,15 +35,21 @@ NOW = datetime(2026, 11, 26, tzinfo=UTC)
 @pytest.fixture
 def probe(pool: Pool, settings: ProbeSettings, asker: Callable[..., Asker]) -> Callable[..., ProbeResult]:
     def run(
-        model: ReadingModel, *, of: Pool = pool, against: ReadingModel | None = None, **changes: object
+        model: ReadingModel,
+        *,
+        of: Pool = pool,
+        against: ReadingModel | None = None,
+        gate: int | None = None,
+        **changes: object,
     ) -> ProbeResult:
         asked = asker(model, **changes)
         other = None
         if against is not None:
             offer = replace(asked.offer, name="incumbent", model="incumbent-1")
             other = replace(asked, offer=offer, provider=against)
+        planned = replace(settings, gate_tokens=gate)
         try:
-            return asyncio.run(Probe("p", settings, of, asked, documents=1, now=NOW, against=other).run())
+            return asyncio.run(Probe("p", planned, of, asked, documents=1, now=NOW, against=other).run())
         finally:
             asked.journal.__exit__(None, None, None)
 
@@ -103,7 +109,7 @@ def test_beside_a_model_that_is_asked_the_same_prompts(
 def test_an_incumbent_that_answers_nothing_at_a_length_certifies_nothing_there(
     probe: Callable[..., ProbeResult], model: Callable[..., ReadingModel]
 ) -> None:
-    result = probe(model(holds=3_000), against=model(holds=1_500))
+    result = probe(model(holds=3_000), against=model(holds=1_500), gate=2_048)
     assert result.effective.tokens <= 6_000
     assert result.effective_against.tokens > result.effective.tokens
     own, other = result.certificates[0], result.certificates[-1]
