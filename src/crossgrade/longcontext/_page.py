@@ -84,6 +84,8 @@ def certificate_words(certificate: Certificate) -> str:
     retention = certificate.retention
     word = {"pass": "certified", "fail": "refuted"}.get(str(retention.outcome), "undecided")
     value = "unknown" if retention.value is None else f"{retention.value:.2f}"
+    if retention.low is not None and retention.high is not None:
+        value += f" ({retention.low:.2f} to {retention.high:.2f})"
     beside = f" of {certificate.against} at that length" if certificate.against else ""
     return (
         f"{word} at {certificate.tokens:,} tokens: retention {value}{beside} on {retention.n} fresh "
@@ -166,7 +168,10 @@ def _curve(result: ProbeResult, rungs: Sequence[RungReport]) -> str:
     bars = [(x(r.tokens), y(result.floor * (r.against.value or 0))) for r in rungs if r.against is not None]
     if bars:
         path = " ".join(f"{at:.1f},{bar:.1f}" for at, bar in bars)
-        parts.append(f'<polyline points="{path}" fill="none" stroke="var(--open)" stroke-dasharray="2 4"/>')
+        dots = 'stroke-dasharray="1 6" stroke-linecap="round"'
+        parts.append(
+            f'<polyline points="{path}" fill="none" stroke="var(--open)" stroke-width="2.5" {dots}/>'
+        )
     for rung in rungs:
         parts += _dot(rung, x(rung.tokens), y, None if found is None else found.floor)
     if found is not None:
