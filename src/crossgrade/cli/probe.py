@@ -84,6 +84,13 @@ def command() -> None:
     help="At most, in the search.",
 )
 @click.option(
+    "--each",
+    type=click.IntRange(0, 10_000),
+    default=0,
+    show_default=True,
+    help="Answers at least at each length that the curve shows.",
+)
+@click.option(
     "--certify",
     type=click.IntRange(0, 10_000),
     default=80,
@@ -115,6 +122,7 @@ def run(  # noqa: PLR0917 -- click passes them by name
     kinds: str | None,
     questions: int,
     answers: int,
+    each: int,
     certify: int,
     base: int,
     seed: int,
@@ -142,6 +150,7 @@ def run(  # noqa: PLR0917 -- click passes them by name
         questions=questions,
         base_questions=base,
         most_answers=answers,
+        least_answers=each,
         certify_haystacks=certify,
         gate_tokens=gate if isinstance(gate, int) else None,
         seed=seed,

@@ -82,6 +82,7 @@ def _simulate(settings: ProbeSettings, crossing: int, rng: np.random.Generator) 
         floor=settings.floor,
         questions=settings.questions,
         most_answers=settings.most_answers,
+        least_answers=settings.least_answers,
     )
     floor = settings.floor * _BASE
     tail = min(_TAIL, floor / 2)

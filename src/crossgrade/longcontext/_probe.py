@@ -56,6 +56,7 @@ class ProbeSettings:
     questions: int = 5
     base_questions: int = 40
     most_answers: int = 2_000
+    least_answers: int = 0
     certify_haystacks: int = 80
     gate_tokens: int | None = None
     seed: int = 1
@@ -166,6 +167,7 @@ class Probe:
             floor=settings.floor,
             questions=settings.questions,
             most_answers=settings.most_answers,
+            least_answers=settings.least_answers,
             same_length=same_length,
         )
 

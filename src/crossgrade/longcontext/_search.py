@@ -110,6 +110,7 @@ class LengthSearch:
         level: float = 0.95,
         sure: float = SURE,
         beside: int = 20,
+        least_answers: int = 0,
         most_answers: int = 2_000,
         cached_price: float = CACHED_PRICE,
         same_length: bool = False,
@@ -119,7 +120,8 @@ class LengthSearch:
         `floor` is the share of the reference that must hold: of the score on the gold passages alone, or,
         with `same_length`, of the score that another model has at each length. `questions` are asked on
         each haystack; `beside` answers are wanted within 1.5 octaves on either side of the estimate; it
-        ends when `sure` of the posterior lies within an octave of its median, or after `most_answers`
+        ends when `sure` of the posterior lies within an octave of its median, and there are
+        `least_answers` at each length up to an octave above that, or after `most_answers`
         at length. `level` is that of the interval. Raises UsageError for lengths or a floor that make no
         search.
         """
@@ -134,6 +136,7 @@ class LengthSearch:
         self.same_length = same_length
         self._sure = sure
         self._beside = beside
+        self._least = least_answers
         self._most = min(most_answers, _MOST_ANSWERS)
         self._x = np.log2(np.asarray(lengths, dtype=np.float64))
         # The last is the price of as many questions on the gold passages alone.
@@ -204,14 +207,21 @@ class LengthSearch:
         if self._kept is not None and self._kept[1]:
             self._kept = (self._kept[0], self._kept[1] - 1)
             return self._kept[0]
-        if self.asked.sum() >= self._most or not self._is_open[0] or self._is_known():
+        if self.asked.sum() >= self._most or not self._is_open[0]:
             return None
+        if self._is_known():
+            shown = self._is_open & (self._x <= self.median_octaves + 1 + 1e-9)
+            short = np.flatnonzero(shown & (self.asked < self._least))
+            return int(short[0]) if len(short) else None
         known, top = self._known(), self._highest()
         if known.median > self._x[top] and self._is_open[top + 1 :].any():
             reach = np.flatnonzero(self._x <= self._x[top] + 1 + 1e-9)
-            return self._keep(max(int(reach[-1]), top + 1), _CLIMB_HAYSTACKS)
-        haystacks = max(1, int(_GROWTH * self.asked.sum() / self.questions))
-        return self._keep(self._choose(known, haystacks * self.questions), haystacks)
+            index, haystacks = max(int(reach[-1]), top + 1), _CLIMB_HAYSTACKS
+        else:
+            haystacks = max(1, int(_GROWTH * self.asked.sum() / self.questions))
+            index = self._choose(known, haystacks * self.questions)
+        self._kept = (index, haystacks - 1)
+        return index
 
     def rungs(self) -> tuple[Rung, ...]:
         """Return what was answered at each length that was asked."""
@@ -254,10 +264,6 @@ class LengthSearch:
     def median_octaves(self) -> float:
         """The posterior median of log2 of the effective length, within the lengths to be tested."""
         return self._known(_SURE_DRAWS).median
-
-    def _keep(self, index: int, haystacks: int) -> int:
-        self._kept = (index, haystacks - 1)
-        return index
 
     def _highest(self) -> int:
         return int(np.flatnonzero(self.asked)[-1])

@@ -105,6 +105,14 @@ def test_the_score_on_the_gold_passages_alone_is_learnt_as_surely_as_the_lengths
     assert min(asked) > 40
 
 
+def test_each_length_that_the_curve_shows_has_the_answers_that_were_wanted() -> None:
+    search = LengthSearch(ladder(1024, 2**17, per_octave=1), least_answers=20)
+    _run(search, lambda tokens: 0.95 if tokens < 6_000 else 0.3, 1)
+    asked = {rung.tokens: rung.n for rung in search.rungs()}
+    assert min(asked[tokens] for tokens in (1024, 2048, 4096, 8192)) >= 20
+    assert max(asked) < 2**17
+
+
 def test_a_length_that_is_refused_is_never_asked_again() -> None:
     search, asked = LengthSearch(ladder(1024, 16_384)), []
     while (index := search.next()) is not None:
