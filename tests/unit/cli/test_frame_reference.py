@@ -1,5 +1,6 @@
 """Every command, configuration key, error and exit code is documented, and the pages are current."""
 
+import importlib
 import importlib.util
 import re
 import subprocess
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import crossgrade
 from crossgrade import config, errors
 from crossgrade.cli import _errors
 from crossgrade.cli._frame import COMMANDS, load_command
@@ -15,6 +17,7 @@ from crossgrade.cli.cost import SUBCOMMANDS
 
 ROOT = Path(__file__).parents[3]
 REFERENCE = ROOT / "docs" / "reference"
+PACKAGE = Path(crossgrade.__path__[0])
 
 
 def _script():
@@ -25,6 +28,12 @@ def _script():
 
 
 def _error_classes() -> list[type[errors.CrossgradeError]]:
+    for path in PACKAGE.rglob("*.py"):
+        # A class is known once its module is imported, whatever other tests have run in this process.
+        if re.search(r"^class \w+Error\(", path.read_text(encoding="utf-8"), re.MULTILINE):
+            importlib.import_module(
+                ".".join(("crossgrade", *path.relative_to(PACKAGE).with_suffix("").parts))
+            )
     found, todo = [], [errors.CrossgradeError]
     while todo:
         kind = todo.pop()
