@@ -18,13 +18,6 @@ def is_same_model(provider: str, model: str, other_provider: str, other_model: s
     return (provider, model) == (other_provider, other_model)
 
 
-def heads_of(models: Mapping[str, ModelSection]) -> dict[str, str]:
-    """Return the model that each replica stands beside."""
-    return {
-        replica: name for name, section in models.items() for replica in section.replicas if replica != name
-    }
-
-
 def replica_problems(models: Mapping[str, ModelSection]) -> Iterator[tuple[str, str, str | None]]:
     """Yield place, message and hint of what is wrong with the models' replicas."""
     taken: dict[str, str] = {}

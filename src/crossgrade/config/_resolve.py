@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from crossgrade.config._problems import nearest, shown
-from crossgrade.config._replicas import heads_of, replica_problems
+from crossgrade.config._replicas import replica_problems
 from crossgrade.config._schema import (
     ConfigFile,
     ContestantSection,
@@ -25,6 +25,7 @@ from crossgrade.domain import (
     ScorerSpec,
     Variant,
     Workload,
+    heads_of,
 )
 from crossgrade.errors import ConfigError
 from crossgrade.wire import HOSTS
@@ -47,8 +48,9 @@ class Resolver:
         """Return the offers by name, and keep of which model each replica is one."""
         for where, message, hint in replica_problems(file.models):
             self._refuse(where, message, hint)
-        self.heads = heads_of(file.models)
-        return {name: self._offer(name, section) for name, section in file.models.items()}
+        found = {name: self._offer(name, section) for name, section in file.models.items()}
+        self.heads = heads_of(found.values())
+        return found
 
     def workloads(self, file: ConfigFile, offers: dict[str, Offer]) -> dict[str, Workload]:
         """Return the workloads by name; empty slots where a name does not resolve are left out."""

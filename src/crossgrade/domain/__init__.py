@@ -3,7 +3,15 @@
 from crossgrade.domain.architecture import Architecture, LatentAttention, LinearAttention
 from crossgrade.domain.evidence import Sample, Score, ScoredAnswer, ScorerSpec
 from crossgrade.domain.exchange import Image, Message, ModelAnswer, ModelRequest, Part, Role, Tool, ToolCall
-from crossgrade.domain.offers import PLACEHOLDER, GenerationSettings, Offer, Price, PromptTemplate, Variant
+from crossgrade.domain.offers import (
+    PLACEHOLDER,
+    GenerationSettings,
+    Offer,
+    Price,
+    PromptTemplate,
+    Variant,
+    heads_of,
+)
 from crossgrade.domain.serving import (
     WINDOWS_S,
     Limit,
@@ -61,4 +69,5 @@ __all__ = [
     "Variant",
     "Watching",
     "Workload",
+    "heads_of",
 ]

@@ -1,6 +1,7 @@
 """What can be bought or run: a price, an offer, a variant."""
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
@@ -62,6 +63,11 @@ class Offer:
     batch: bool = False
     replicas: tuple[str, ...] = ()
     weight: float = 1.0
+
+
+def heads_of(offers: Iterable[Offer]) -> dict[str, str]:
+    """Return the offer that each replica stands beside, by name."""
+    return {name: offer.name for offer in offers for name in offer.replicas if name != offer.name}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

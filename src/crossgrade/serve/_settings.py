@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 
-from crossgrade.domain import Offer, Price
+from crossgrade.domain import Offer, Price, heads_of
 from crossgrade.errors import AuthError, ConfigError, CrossgradeError, MissingExtraError
 from crossgrade.gateway import GatewaySettings, Target
 from crossgrade.project import Project
@@ -44,7 +44,7 @@ def compile_settings(
     with a warning. Raises MissingExtraError where tokens are accepted that nothing could verify.
     """
     config = project.config
-    heads = {name: offer.name for offer in config.offers.values() for name in offer.replicas}
+    heads = heads_of(config.offers.values())
     if config.serving.issuers and find_spec("joserfc") is None:
         raise MissingExtraError("accepting access tokens (`serve.issuers`)", "serve")
     required = {route.incumbent for route in config.routes.values()}
