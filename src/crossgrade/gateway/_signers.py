@@ -7,9 +7,7 @@ from typing import Protocol
 
 from crossgrade.gateway._head import Request
 from crossgrade.gateway._server import ClientConnection
-
-ASK_EVERY_S = 10.0
-"""How often the keys of an issuer are asked for at most: what strangers send must not reach it more often."""
+from crossgrade.identity import ASKED_AGAIN_S
 
 WAIT_S = 2.0
 MOST_WAITING = 200
@@ -43,7 +41,7 @@ class Signers:
         if issuer in self._waiting:
             return True
         now = self._world.now()
-        if now - self._asked_at.get(issuer, -ASK_EVERY_S) < ASK_EVERY_S:
+        if now - self._asked_at.get(issuer, -ASKED_AGAIN_S) < ASKED_AGAIN_S:
             return False
         self._asked_at[issuer] = now
         self._waiting[issuer] = set()

@@ -92,7 +92,7 @@ def test_a_key_that_nobody_has_is_refused_and_not_asked_for_again_at_once(world,
     large = "x" * 200_000  # which is refused before it is whole
     assert ask(world, make, token(NEW, "large"), large).code == "token_key"
     assert world.keeper.fetches == [ISSUER]
-    monkeypatch.setattr(_signers, "ASK_EVERY_S", 0.0)
+    monkeypatch.setattr(_signers, "ASKED_AGAIN_S", 0.0)
     ask(world, make, token(NEW, "later"), large)
     assert world.keeper.fetches == [ISSUER] * 2
 
