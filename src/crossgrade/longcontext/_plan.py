@@ -11,7 +11,7 @@ import numpy as np
 from crossgrade.domain import Price, Usage
 from crossgrade.economics import cost_usd
 from crossgrade.longcontext._probe import ProbeSettings
-from crossgrade.longcontext._search import ALONE_TOKENS, BASE, LengthSearch
+from crossgrade.longcontext._search import ALONE_TOKENS, BASE, next_of
 
 _WIDTH_OCTAVES = 0.7
 _BASE, _TAIL = 0.95, 0.1
@@ -51,12 +51,12 @@ def estimate_probe(
 
     `prices` are of the model and, where one is asked beside it, of the other.
     """
+    beside = len(prices) - 1
     used = sorted(
-        _simulate(settings, crossing, np.random.default_rng([number, run]))
+        _simulate(settings, crossing, np.random.default_rng([number, run]), against=beside > 0)
         for number, crossing in enumerate([*settings.lengths, settings.lengths[-1] * 4])
         for run in range(_RUNS)
     )
-    beside = len(prices) - 1
     low, high = (_cost_usd(each, prices, max_output_tokens) for each in (used[0], used[-1]))
     calls = [each.calls + beside * each.long_calls for each in used]
     tokens = [each.tokens + beside * each.long_tokens for each in used]
@@ -76,26 +76,25 @@ def _cost_usd(used: _Used, prices: Sequence[Price | None], max_output_tokens: in
     return sum(known, Decimal(0)) if len(known) == len(costs) else None
 
 
-def _simulate(settings: ProbeSettings, crossing: int, rng: np.random.Generator) -> _Used:
-    search = LengthSearch(
-        settings.lengths,
-        floor=settings.floor,
-        questions=settings.questions,
-        most_answers=settings.most_answers,
-        least_answers=settings.least_answers,
-    )
+def _simulate(settings: ProbeSettings, crossing: int, rng: np.random.Generator, *, against: bool) -> _Used:
+    """Simulate a probe of a model that falls at `crossing`, beside one that does not."""
+    searches = settings.searches(against=against)
+    search, n = searches[0], settings.questions
     floor = settings.floor * _BASE
     tail = min(_TAIL, floor / 2)
     centre = math.log2(crossing) - _WIDTH_OCTAVES * math.log((_BASE - floor) / (floor - tail))
     search.add_base(_BASE * settings.base_questions, settings.base_questions)
-    while (index := search.next()) is not None:
+    while (index := next_of(searches)) is not None:
         if index == BASE:
-            search.add_base(float(rng.binomial(settings.questions, _BASE)), settings.questions)
+            search.add_base(float(rng.binomial(n, _BASE)), n)
             continue
         x = math.log2(search.lengths[index])
         share = tail + (_BASE - tail) / (1 + math.exp((x - centre) / _WIDTH_OCTAVES))
-        search.add(index, int(rng.binomial(settings.questions, share)), settings.questions)
-    at = settings.gate_tokens or min(search.result().low, settings.lengths[-1])
+        right = int(rng.binomial(n, share))
+        for each in searches:
+            other = float(rng.binomial(n, _BASE)) if each.same_length else None
+            each.add(index, right, n, reference_right=other)
+    at = settings.gate_tokens or min(each.result().low for each in searches)
     haystacks = settings.certify_haystacks // 2  # about what a clear answer takes
     fresh = haystacks * settings.questions
     long_calls = int(search.asked.sum()) + fresh

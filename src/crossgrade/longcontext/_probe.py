@@ -23,7 +23,7 @@ from crossgrade.longcontext._result import (
     RungReport,
     Spent,
 )
-from crossgrade.longcontext._search import BASE, EffectiveLength, LengthSearch
+from crossgrade.longcontext._search import BASE, EffectiveLength, LengthSearch, Rung, next_of
 from crossgrade.stats import SequentialRetention, proportion_interval
 
 _BELOW = 2**0.5
@@ -61,6 +61,20 @@ class ProbeSettings:
     gate_tokens: int | None = None
     seed: int = 1
 
+    def searches(self, *, against: bool) -> tuple[LengthSearch, ...]:
+        """Return the search for the model's own score and, where another is asked, that beside it."""
+        return tuple(
+            LengthSearch(
+                self.lengths,
+                floor=self.floor,
+                questions=self.questions,
+                most_answers=self.most_answers,
+                least_answers=self.least_answers,
+                same_length=same_length,
+            )
+            for same_length in ((False, True) if against else (False,))
+        )
+
 
 @dataclass(slots=True)
 class _Tally:
@@ -97,6 +111,8 @@ class Probe:
         self._id, self._settings, self._pool, self._asker = probe_id, settings, pool, asker
         self._documents, self._now, self._pairs = documents, now, tuple(pairs)
         self._against = against
+        self._searches = settings.searches(against=against is not None)
+        self._own = self._searches[0]
         self._on_progress = on_progress
         self._rng = np.random.default_rng(settings.seed)
         self._maker = QuestionMaker(pool, settings.kinds, pairs=pairs, rng=self._rng)
@@ -106,7 +122,7 @@ class Probe:
         self._per_token = 1.0
         self._foreign = False
         self._counted: list[float] = []
-        self._base, self._closed = [0.0, 0], [0.0, 0]
+        self._closed = [0.0, 0]
         self._unique = 1.0
         self._stacks = 0
         self._last: Call | None = None
@@ -121,27 +137,22 @@ class Probe:
         """
         self._check_room()
         ending: Ending
-        search: LengthSearch | None = None
-        beside: LengthSearch | None = None
         reason: str | None = None
         try:
             await self._calibrate()
-            await self._ask_alone()
-            if not self._base[0]:
-                return self._result("no base", "no question was answered from the gold passage alone", None)
-            search = self._search()
-            search.add_base(*_counts(self._base))
-            beside = None if self._against is None else self._search(same_length=True)
-            await self._climb(search, beside)
-            effective = search.result()
+            await self._ask_alone(self._settings.base_questions)
+            if not self._own.base_right:
+                return self._result("no base", "no question was answered from the gold passage alone")
+            await self._climb()
+            effective = self._own.result()
             ending = "determined" if effective.tokens is not None else "not determined"
             reason = effective.reason
-            await self._certify([each.result() for each in (search, beside) if each is not None])
+            await self._certify([each.result() for each in self._searches])
         except BudgetExceededError as error:
             ending, reason = "budget", error.message
         except _TruncatedError as error:
             ending, reason = "truncated", str(error)
-        return self._result(ending, reason, search, beside)
+        return self._result(ending, reason)
 
     def _check_room(self) -> None:
         """Build haystacks of the shortest length, as small as an endpoint's own tokens may leave them."""
@@ -159,17 +170,6 @@ class Probe:
                     f"{settings.lengths[0]:,} tokens are too few for {settings.questions} questions",
                     hint=_HIGHER,
                 ) from error
-
-    def _search(self, *, same_length: bool = False) -> LengthSearch:
-        settings = self._settings
-        return LengthSearch(
-            settings.lengths,
-            floor=settings.floor,
-            questions=settings.questions,
-            most_answers=settings.most_answers,
-            least_answers=settings.least_answers,
-            same_length=same_length,
-        )
 
     async def _calibrate(self) -> None:
         """Learn what the endpoint adds to a prompt, and, without a tokenizer, how many bytes make a token."""
@@ -205,40 +205,32 @@ class Probe:
             f"no tokenizer was given: {self._per_token:.2f} bytes a token, from the endpoint's usage"
         )
 
-    async def _ask_alone(self) -> None:
-        for number in range(self._settings.base_questions):
+    async def _ask_alone(self, count: int) -> None:
+        """Ask so many questions on their gold passages alone, the first of all without any documents too."""
+        for number in range(self._own.base_asked, self._own.base_asked + count):
             question = self._maker.make()
             self._on_progress("gold passages alone", number, self._asker.spent)
             call = await self._ask(f"alone-{number}", alone(question))
-            _add(self._base, _scored(question, call))
+            self._own.add_base(_scored(question, call), 1)
+            if number >= self._settings.base_questions:
+                continue
             call = await self._ask(f"closed-{number}", without_documents(question))
             if question.answers:
                 _add(self._closed, _scored(question, call))
 
-    async def _climb(self, search: LengthSearch, beside: LengthSearch | None) -> None:
-        """Ask until both searches know enough; what is asked for one tells the other too."""
-        searches = (search,) if beside is None else (search, beside)
-        while (index := next((at for each in searches if (at := each.next()) is not None), None)) is not None:
+    async def _climb(self) -> None:
+        """Ask until every search knows enough; what is asked for one tells the other too."""
+        while (index := next_of(self._searches)) is not None:
             if index == BASE:
-                await self._ask_more_alone(search)
+                await self._ask_alone(self._own.questions)
             else:
-                await self._climb_at(search.lengths[index], index, searches)
+                await self._climb_at(index)
 
-    async def _ask_more_alone(self, search: LengthSearch) -> None:
-        right = 0.0
-        for number in range(int(self._base[1]), int(self._base[1]) + search.questions):
-            question = self._maker.make()
-            self._on_progress("gold passages alone", number, self._asker.spent)
-            call = await self._ask(f"alone-{number}", alone(question))
-            score = _scored(question, call)
-            _add(self._base, score)
-            right += score
-        search.add_base(right, search.questions)
-
-    async def _climb_at(self, tokens: int, index: int, searches: Sequence[LengthSearch]) -> None:
+    async def _climb_at(self, index: int) -> None:
+        tokens = self._own.lengths[index]
         self._on_progress("search", tokens, self._asker.spent)
         answers = await self._ask_stack(tokens, f"search-{self._stacks}")
-        for each in searches:
+        for each in self._searches:
             if answers is None:
                 each.refuse(index)
             else:
@@ -377,18 +369,12 @@ class Probe:
         self._last = call if call.error is None else self._last
         return call
 
-    def _result(
-        self,
-        ending: Ending,
-        reason: str | None,
-        search: LengthSearch | None,
-        beside: LengthSearch | None = None,
-    ) -> ProbeResult:
+    def _result(self, ending: Ending, reason: str | None) -> ProbeResult:
         pool, last, offer = self._pool, self._last, self._asker.offer
         self._note_canary()
         self._note_calibration()
         self._note_repeats()
-        rungs = () if search is None else tuple(self._report(search, each.tokens) for each in search.rungs())
+        effective = [self._effective(each, ending) for each in self._searches]
         return ProbeResult(
             probe_id=self._id,
             offer=offer.name,
@@ -396,10 +382,10 @@ class Probe:
             measured_at=self._now,
             ending=ending,
             reason=reason,
-            effective=None if search is None else self._effective(search, ending),
+            effective=effective[0],
             certificates=tuple(self._certificates),
-            rungs=rungs,
-            base=proportion_interval(*_counts(self._base)),
+            rungs=tuple(self._report(each) for each in self._own.rungs()),
+            base=proportion_interval(self._own.base_right, self._own.base_asked),
             no_documents=proportion_interval(*_counts(self._closed)),
             floor=self._settings.floor,
             alpha=self._settings.alpha,
@@ -416,18 +402,19 @@ class Probe:
             spent=self._asker.spent,
             notes=tuple(self._notes),
             against=None if self._against is None else self._against.offer.name,
-            effective_against=None if beside is None else self._effective(beside, ending),
+            effective_against=effective[1] if len(effective) > 1 else None,
         )
 
-    def _effective(self, search: LengthSearch, ending: Ending) -> EffectiveLength:
+    def _effective(self, search: LengthSearch, ending: Ending) -> EffectiveLength | None:
+        if not search.asked.any():
+            return None
         found = search.result()
         if ending == "truncated":
             return replace(found, tokens=None, reason="the server cuts prompts")
         return found
 
-    def _report(self, search: LengthSearch, tokens: int) -> RungReport:
-        tally = self._tallies[tokens]
-        rung = next(each for each in search.rungs() if each.tokens == tokens)
+    def _report(self, rung: Rung) -> RungReport:
+        tokens, tally = rung.tokens, self._tallies[rung.tokens]
         answered = [call for call in tally.calls if call.error is None]
         return RungReport(
             tokens=tokens,
@@ -450,7 +437,7 @@ class Probe:
             against=None
             if self._against is None
             else proportion_interval(
-                sum(tally.against), len(tally.against), design_effect=search.design_effect
+                sum(tally.against), len(tally.against), design_effect=self._own.design_effect
             ),
         )
 

@@ -39,8 +39,11 @@ _SURE_DRAWS = 4_096
 """To end by: a share of a fortieth is counted too roughly in the draws to choose by, and looked at often."""
 _PRIOR = 0.5
 _REFUSED_ANSWERS = 40
+"""A refusal weighs as much as so many wrong answers."""
 _UNASKED = 1e-3
+"""The weight of a length that was not asked, in answers: its draws lie anywhere between its neighbours."""
 _EVEN_ANSWERS = 1_000
+"""From about so many answers on, all lengths weigh the same."""
 _TELLING_OCTAVES = 1.3
 _CLIMB_HAYSTACKS = 2
 _FIRST_ANSWERS = 12
@@ -49,6 +52,7 @@ _GROWTH = 0.04
 _MOST_ANSWERS = 1_000_000
 _SPAN_OCTAVES = 1.5
 _BEYOND = 99.0
+"""Octaves that stand for "above what was asked", where there are lengths still to ask at."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -374,6 +378,11 @@ class LengthSearch:
             crossings < median - 1 - 1e-9,
             crossings > median + 1 + 1e-9,
         )
+
+
+def next_of(searches: Sequence[LengthSearch]) -> int | None:
+    """Return where the first search that is not done asks next, None where all are."""
+    return next((index for each in searches if (index := each.next()) is not None), None)
 
 
 def _beta(rng: np.random.Generator, draws: int, right: np.ndarray, n: np.ndarray) -> np.ndarray:

@@ -215,12 +215,13 @@ def run_probe(
                 asker = asker_of(plan, provider, journal, max_cost_usd)
                 other = None
                 if plan.against is not None:
-                    beside = replace(plan, offer=plan.against, price=plan.against_price)
-                    provider = await opened.enter_async_context(
-                        open_offer(beside, project.config.root, environ)
+                    beside = open_offer(replace(plan, offer=plan.against), project.config.root, environ)
+                    other = replace(
+                        asker,
+                        offer=plan.against,
+                        price=plan.against_price,
+                        provider=await opened.enter_async_context(beside),
                     )
-                    other = asker_of(beside, provider, journal, max_cost_usd)
-                    other.purse = asker.purse
                 return await Probe(
                     probe_id,
                     plan.settings,
