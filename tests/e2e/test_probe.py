@@ -77,6 +77,43 @@ def test_the_limit_reaches_the_route_table(
     cli.succeeds("decide", "--verify", route.verdict_id)
 
 
+def test_the_incumbent_is_asked_the_same_prompts_at_its_price(
+    cli: CommandLine, reading: Project, script: dict[str, Script]
+) -> None:
+    script["old-model"] = lambda request: Reply(answer(request.prompt))  # it holds at every length
+    run = ("probe", "run", "new", "--documents", "notes.txt", *QUICK, "--certify", "60", "--json")
+    alone = json.loads(cli.succeeds(*run, "--dry-run").out)["estimate"]
+    both = json.loads(cli.succeeds(*run, "--against", "old", "--dry-run").out)["estimate"]
+    assert both["calls"][0] > alone["calls"][0]
+    assert float(both["cost_usd"][1]) > float(alone["cost_usd"][1])
+    probe = json.loads(cli.succeeds(*run, "--against", "old").out)["probe"]
+    assert probe["against"] == "old"
+    assert {each["against"]: each["retention"]["outcome"] for each in probe["certificates"]} == {
+        None: "pass",
+        "old": "pass",
+    }
+    assert all(rung["against"]["value"] == 1 for rung in probe["rungs"])
+    at_length = {text for text in reading.asked("new-model") if len(text.encode()) > 1_500}
+    assert set(reading.asked("old-model")) < at_length
+    page = (reading.folder / ".crossgrade" / "probes" / f"{probe['probe_id']}.html").read_text()
+    assert "of what old scores at the same length" in page
+    said = cli.succeeds("probe", "run", "new", *run[3:-1], "--against", "old", "--resume", probe["probe_id"])
+    assert "of old at that length" in said.out
+    cli.fails(*run, "--resume", probe["probe_id"], seen="begun with other settings")
+
+
+def test_the_gate_may_be_a_percentile_of_the_workloads_requests(cli: CommandLine, reading: Project) -> None:
+    rows = [{"input": f"{'word ' * (at * 20)}{at}", "target": f"{at}"} for at in range(1, 101)]
+    (reading.folder / "echo.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    run = ("probe", "run", "new", "--documents", "notes.txt", *QUICK, "--workload", "echo", "--json")
+    tested = {}
+    for gate in ("p50", "p99"):
+        probe = json.loads(cli.succeeds(*run, "--gate", gate, "--certify", "20").out)["probe"]
+        (tested[gate],) = {each["tokens"] for each in probe["certificates"]}
+    assert 1_000 < tested["p50"] < 1_500
+    assert 2_300 < tested["p99"] < 2_700
+
+
 def test_what_a_probe_cannot_limit_is_said(cli: CommandLine, reading: Project) -> None:
     cli.succeeds("evaluate", "echo", "--yes")
     reading.change("    scorer:", "    probes: [nobody]\n    scorer:")
@@ -124,6 +161,12 @@ def test_money_is_shown_first_and_nothing_is_paid_twice(cli: CommandLine, readin
         (("new", "--documents", "missing"), "no such file or folder"),
         (("new", "--tokenizer", "notes.txt"), "no tokenizer.json"),
         (("new", "--floor", "2"), "the floor must lie between 0 and 1"),
+        (("new", "--against", "nobody"), "there is no model 'nobody'"),
+        (("new", "--against", "new"), "cannot be probed against itself"),
+        (("new", "--gate", "p99"), "a percentile as `--gate` is of a workload's requests"),
+        (("new", "--gate", "p100"), "neither 32 tokens or more nor a percentile"),
+        (("new", "--gate", "pp"), "neither 32 tokens or more nor a percentile"),
+        (("new", "--gate", "31"), "neither 32 tokens or more nor a percentile"),
     ],
 )
 def test_what_cannot_be_probed_is_said(
