@@ -17,6 +17,8 @@ RUNS = 200
 QUESTIONS = 5
 BASE_QUESTIONS = 40
 MOST_ANSWERS = 300_000
+DEFAULT_ANSWERS = 2_000
+"""What `probe run` asks at most at length unless told otherwise."""
 CACHED = 0.1
 ALIKE = 0.1
 GRID_ANSWERS = tuple(25 * 2**step for step in range(11))
@@ -49,18 +51,22 @@ def rows() -> list[Row]:
 
 
 class _Found(NamedTuple):
-    """One curve: printed lengths right or wrong, tokens of a run, those of a grid as good, in words."""
+    """One curve: printed lengths right or wrong, tokens of a run, those of a grid as good, in words.
+
+    `early` are the hits of those runs that ended within `DEFAULT_ANSWERS`.
+    """
 
     hits: list[bool]
+    early: list[bool]
     tokens: float
     grid_tokens: float
     grid: str
 
 
 def _curve(make: Callable[[np.random.Generator], World]) -> _Found:
-    hits, _, tokens = _searches(make)
+    hits, early, tokens = _searches(make)
     cost, words = _grid(make, float(np.mean(hits))) if hits else (math.nan, "none: nothing to equal")
-    return _Found(hits, tokens, cost, words)
+    return _Found(hits, early, tokens, cost, words)
 
 
 def _coverage(group: str, found: Mapping[str, _Found]) -> Row:
@@ -68,8 +74,10 @@ def _coverage(group: str, found: Mapping[str, _Found]) -> Row:
     worst = min(shares, key=lambda name: shares[name])
     pooled = float(np.mean(list(shares.values())))
     printed = [hit for each in found.values() for hit in each.hits]
+    early = [hit for each in found.values() for hit in each.early]
     detail = (
-        f"{name}: {sum(each.hits)} of {len(each.hits)} printed, {each.tokens / 1e6:.2f}M tokens"
+        f"{name}: {sum(each.hits)} of {len(each.hits)} printed, {each.tokens / 1e6:.2f}M tokens, within "
+        f"{DEFAULT_ANSWERS:,} answers {sum(each.early)} of {len(each.early)}"
         for name, each in found.items()
     )
     return {
@@ -82,6 +90,10 @@ def _coverage(group: str, found: Mapping[str, _Found]) -> Row:
             f"worst curve ({worst})": shares[worst],
             "of the runs that print a length": float(np.mean(printed)),
             "runs that print a length": len(printed) / RUNS / len(found),
+            f"runs that print one within the default {DEFAULT_ANSWERS:,} answers": len(early)
+            / RUNS
+            / len(found),
+            "of those": float(np.mean(early)) if early else "none",
         },
         "conditions": f"{RUNS} runs a curve, ended by `not determined` after {MOST_ANSWERS:,} answers, which "
         f"counts as missed; the score on the gold passages alone is estimated, from {BASE_QUESTIONS} questions "
@@ -104,8 +116,11 @@ def _frugality(group: str, found: Mapping[str, _Found]) -> Row:
         "must": f"1/{must}",
         "aim": f"1/{aim}",
         "holds": judged >= must,
-        "peers": {name: f"1/{ratio:.0f}" for name, ratio in ratios.items()},
-        "conditions": f"{RUNS} runs a curve; {QUESTIONS} questions a haystack, correlation {ALIKE}, cached "
+        "peers": {
+            **{name: f"1/{ratio:.0f}" for name, ratio in ratios.items()},
+            "curves that reach it": f"{sum(ratio >= must for ratio in ratios.values())} of {len(found)}",
+        },
+        "conditions": f"judged by the {'plateau' if 'plateau' in ratios else 'median'}; {RUNS} runs a curve; {QUESTIONS} questions a haystack, correlation {ALIKE}, cached "
         f"prefix at {CACHED}; the grid asks as often at each power of two and on the gold passages alone, "
         "independent questions without a cache; grids: " + detail,
     }
@@ -163,9 +178,9 @@ def _on(curve: Curve, base: float, x: float) -> World:
     return curve, base, 0.8 / base, 20.0, x
 
 
-def _searches(make: Callable[[np.random.Generator], World]) -> tuple[list[bool], float, float]:
-    """Whether each printed value is within a factor 2, the share of runs that print one, mean tokens."""
-    hits, tokens = [], 0.0
+def _searches(make: Callable[[np.random.Generator], World]) -> tuple[list[bool], list[bool], float]:
+    """Whether each printed value is within a factor 2, those of them that came early, and mean tokens."""
+    hits, early, tokens = [], [], 0.0
     for run in range(RUNS):
         rng = np.random.default_rng(run)
         curve, base, floor, longest, truth = make(rng)
@@ -186,7 +201,9 @@ def _searches(make: Callable[[np.random.Generator], World]) -> tuple[list[bool],
         tokens += search.base_asked * ALONE_TOKENS
         if search.result().tokens is not None:
             hits.append(abs(search.median_octaves - truth) <= 1)
-    return hits, len(hits) / RUNS, tokens / RUNS
+            if max(search.asked.sum(), search.base_asked) <= DEFAULT_ANSWERS:
+                early.append(hits[-1])
+    return hits, early, tokens / RUNS
 
 
 def _grid(make: Callable[[np.random.Generator], World], wanted: float) -> tuple[float, str]:
