@@ -25,7 +25,7 @@ from crossgrade.domain.serving import (
     TokenIssuer,
     Watching,
 )
-from crossgrade.domain.values import JSON, Estimate, Origin, Usage
+from crossgrade.domain.values import JSON, Estimate, FlavourName, Origin, Usage
 from crossgrade.domain.workload import EvidenceClass, Mode, Requirements, Workload
 
 __all__ = [
@@ -35,6 +35,7 @@ __all__ = [
     "Architecture",
     "Estimate",
     "EvidenceClass",
+    "FlavourName",
     "GenerationSettings",
     "Image",
     "LatentAttention",

@@ -3,10 +3,13 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 JSON: TypeAlias = str | int | float | bool | Sequence["JSON"] | Mapping[str, "JSON"] | None
 """Anything `json.loads` returns."""
+
+FlavourName: TypeAlias = Literal["openai", "openai-responses", "anthropic", "gemini"]
+"""Whose API an upstream speaks; `wire` translates to and from each."""
 
 
 class Origin(StrEnum):

@@ -5,8 +5,9 @@ from typing import Any, Protocol
 
 import msgspec
 
+from crossgrade.domain import FlavourName
 from crossgrade.gateway.settings import Target
-from crossgrade.wire import FlavourName, anthropic_counts, openai_counts
+from crossgrade.wire import anthropic_counts, openai_counts
 
 BYTES_PER_TOKEN = 4
 """Of English text in JSON; only for estimates, which are marked as such."""

@@ -4,9 +4,9 @@ import re
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from crossgrade.domain import Serving
+from crossgrade.domain import FlavourName, Serving
 from crossgrade.gateway._answers import Problem, bad_request
-from crossgrade.wire import ClientName, FlavourName
+from crossgrade.wire import ClientName
 
 EndpointName = Literal[
     "chat", "completions", "embeddings", "responses", "messages",

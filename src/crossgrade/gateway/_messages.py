@@ -9,9 +9,8 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
-from crossgrade.domain import LimitScope, LimitUnit
+from crossgrade.domain import FlavourName, LimitScope, LimitUnit
 from crossgrade.telemetry import Delta
-from crossgrade.wire import FlavourName
 
 NANO = 1_000_000_000
 """Billionths in a dollar."""

@@ -6,14 +6,10 @@ from typing import Any
 
 import msgspec
 
+from crossgrade.domain import FlavourName
 from crossgrade.errors import ProviderError, UpstreamError
 from crossgrade.gateway._cost import Tokens, read_tokens
-from crossgrade.wire import (
-    FlavourName,
-    SseEvent,
-    SseReader,
-    failure_inside,
-)
+from crossgrade.wire import SseEvent, SseReader, failure_inside
 
 LONGEST_EVENT = 4 << 20
 

@@ -10,9 +10,8 @@ from pathlib import Path
 
 import msgspec
 
-from crossgrade.domain import RouteSpec, Serving
+from crossgrade.domain import FlavourName, RouteSpec, Serving
 from crossgrade.errors import ConfigError
-from crossgrade.wire import FlavourName
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

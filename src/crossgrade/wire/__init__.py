@@ -21,6 +21,7 @@ bytes`, `end() -> bytes`, `fail(error) -> bytes`, then `done`, `failure`, `usage
 `error_words(error) -> (status, code)` says how a client is told of an upstream's failure.
 """
 
+from crossgrade.domain import FlavourName
 from crossgrade.wire._clients import CLIENTS, ClientApi, ClientName
 from crossgrade.wire._excerpt import excerpt
 from crossgrade.wire._failures import failure, failure_inside
@@ -35,7 +36,6 @@ from crossgrade.wire._usage import (
     openai_usage,
 )
 from crossgrade.wire.anthropic import ANTHROPIC
-from crossgrade.wire.batches import BatchResult, BatchState, BatchStatus
 from crossgrade.wire.deltas import Collector, Reader
 from crossgrade.wire.embeddings import Embeddings, Vector, decode_embeddings, encode_embeddings
 from crossgrade.wire.forced_calls import (
@@ -46,7 +46,7 @@ from crossgrade.wire.forced_calls import (
     forced_tools,
 )
 from crossgrade.wire.gemini import GEMINI
-from crossgrade.wire.hosts import HOSTS, FlavourName, Host, host_named
+from crossgrade.wire.hosts import HOSTS, Host, host_named
 from crossgrade.wire.inbound import InboundRequest
 from crossgrade.wire.openai_chat import OPENAI
 from crossgrade.wire.openai_responses import OPENAI_RESPONSES
@@ -64,15 +64,11 @@ __all__ = [
     "CLIENTS",
     "FLAVOURS",
     "HOSTS",
-    "BatchResult",
-    "BatchState",
-    "BatchStatus",
     "ClientApi",
     "ClientName",
     "Collector",
     "Embeddings",
     "Flavour",
-    "FlavourName",
     "ForcedCallReader",
     "Host",
     "InboundRequest",

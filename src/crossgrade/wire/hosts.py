@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Literal
 
+from crossgrade.domain import FlavourName
 from crossgrade.errors import UsageError
 
-FlavourName = Literal["openai", "openai-responses", "anthropic", "gemini"]
 SchemaSupport = Literal["strict", "plain", "object"]
 BatchKind = Literal["anthropic", "azure", "gemini", "mistral", "openai", "openrouter", "together", "xai"]
 

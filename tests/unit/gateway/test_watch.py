@@ -2,8 +2,8 @@
 
 import pytest
 
+from crossgrade.domain import FlavourName
 from crossgrade.gateway._watch import Watch
-from crossgrade.wire import FlavourName
 
 CHAT = (
     b'data: {"id":"c-1","choices":[{"delta":{"content":"say \\"error\\": [DONE] message_stop"}}],"usage":null}\n\n'

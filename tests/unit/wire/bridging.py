@@ -5,8 +5,9 @@ from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 
+from crossgrade.domain import FlavourName
 from crossgrade.errors import BadRequestError
-from crossgrade.wire import CLIENTS, FLAVOURS, HOSTS, ClientName, FlavourName, StreamTranslator, WireRequest
+from crossgrade.wire import CLIENTS, FLAVOURS, HOSTS, ClientName, StreamTranslator, WireRequest
 from tests.unit.wire.upstreams import STREAMS, WHOLE
 
 PATHS: dict[str, ClientName] = {

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crossgrade.domain import (
+    FlavourName,
     GenerationSettings,
     Image,
     Message,
@@ -19,7 +20,7 @@ from crossgrade.domain import (
     Usage,
 )
 from crossgrade.errors import BadRequestError, UpstreamError
-from crossgrade.wire import CLIENTS, FLAVOURS, HOSTS, FlavourName, InboundRequest
+from crossgrade.wire import CLIENTS, FLAVOURS, HOSTS, InboundRequest
 
 APIS: list[FlavourName] = ["anthropic", "openai", "openai-responses"]
 WORDS = st.text(st.characters(codec="utf-8"), min_size=1, max_size=8)

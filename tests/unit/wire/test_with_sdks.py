@@ -7,8 +7,7 @@ import anthropic
 import openai
 import pytest
 
-from crossgrade.domain import ToolCall
-from crossgrade.wire import FlavourName
+from crossgrade.domain import FlavourName, ToolCall
 from tests.unit.wire.bridging import Bridge
 from tests.unit.wire.upstreams import CALLS, STREAMS, TEXT
 

@@ -6,8 +6,7 @@ It says "It rains.", calls `weather` twice, and used 30 tokens (10 of them cache
 import json
 from typing import Any
 
-from crossgrade.domain import ModelAnswer, ToolCall, Usage
-from crossgrade.wire import FlavourName
+from crossgrade.domain import FlavourName, ModelAnswer, ToolCall, Usage
 
 TEXT = "It rains."
 CALLS = (
