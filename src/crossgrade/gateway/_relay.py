@@ -1,13 +1,13 @@
 """The answer's way from provider to client: whole, as a stream, or an error's body."""
 
-from collections.abc import Callable
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol
 
 import msgspec
 
+from crossgrade.domain import FlavourName
 from crossgrade.errors import ProviderError, UpstreamError
 from crossgrade.gateway._cost import NO_TOKENS, Tokens, estimated_tokens, read_tokens
-from crossgrade.wire import FlavourName, excerpt, failure_inside
+from crossgrade.wire import excerpt, failure_inside
 
 WHOLE_BYTES = 8 << 20
 """An answer up to this size is kept until it is whole, so that its head can say what it cost."""
@@ -34,8 +34,10 @@ class Watcher(Protocol):
         """Take the stream's end."""
 
 
-Pieces: TypeAlias = Callable[[bytes], None]
-"""Sends one piece after the other of an answer that has begun."""
+class Pieces(Protocol):
+    """Sends one piece after the other of an answer that has begun; `framed`: the chunk that it came in."""
+
+    def __call__(self, data: bytes, framed: bytes | None = None, /) -> None: ...
 
 
 class Outlet(Protocol):
@@ -64,8 +66,8 @@ class Outlet(Protocol):
 class Relay(Protocol):
     """Takes one answer."""
 
-    def data(self, data: bytes) -> None:
-        """Take a piece of it."""
+    def data(self, data: bytes, framed: bytes | None = None) -> None:
+        """Take a piece of it, and the chunk that it came in, if it came in one."""
 
     def end(self) -> None:
         """Take its end."""
@@ -119,7 +121,7 @@ class WholeRelay:
         self._size = 0
         self._send: Pieces | None = None
 
-    def data(self, data: bytes) -> None:
+    def data(self, data: bytes, framed: bytes | None = None) -> None:  # noqa: ARG002  # the signature of Relay
         """Take a piece of the answer."""
         self._size += len(data)
         if self._send is not None:
@@ -167,15 +169,17 @@ class StreamRelay:
         self._send: Pieces | None = None
         self._events = 0
 
-    def data(self, data: bytes) -> None:
-        """Take a piece of the stream."""
+    def data(self, data: bytes, framed: bytes | None = None) -> None:
+        """Take a piece of the stream; in its middle, a chunk in which nothing changes goes on as it came."""
         watch, send = self._watch, self._send
         events = watch.feed(data)
         if send is None or watch.done or watch.failure is not None:
             self._take(events)
         elif events:  # the middle of a stream
             self._events += events.count(b"\n\n") or 1
-            send(events if self._key is None else events.replace(self._key, _HIDDEN))
+            if self._key is not None:
+                events = events.replace(self._key, _HIDDEN)
+            send(events, framed if events is data else None)
 
     def end(self) -> None:
         """Take the stream's end; without its terminal marker it broke off."""
@@ -220,7 +224,7 @@ class ErrorRelay:
         self._parts: list[bytes] = []
         self._size = 0
 
-    def data(self, data: bytes) -> None:
+    def data(self, data: bytes, framed: bytes | None = None) -> None:  # noqa: ARG002  # the signature of Relay
         """Take a piece of the body; over the bound it counts as whole."""
         self._size += len(data)
         self._parts.append(data)
