@@ -263,8 +263,12 @@ def open_offer(
     from crossgrade.providers import LocalSettings, open_provider
 
     longest = max(*plan.settings.lengths, plan.settings.gate_tokens or 0)
-    # The prompt cache is on: the questions on one haystack share all but their end.
-    local = LocalSettings(context_tokens=longest + _MOST_ANSWER_TOKENS, cache_prompt=True)
+    # The questions on one haystack share all but their end, and one is asked after the other.
+    local = LocalSettings(
+        threads=os.cpu_count() or 1,
+        context_tokens=longest + _MOST_ANSWER_TOKENS,
+        cache_prompt=True,
+    )
     return open_provider(plan.offer, environ=environ, measure_ttft=True, root=root, local=local)
 
 
