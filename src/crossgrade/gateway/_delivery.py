@@ -41,11 +41,8 @@ class Delivery:
             lines += b"cache-control: no-cache\r\n"
         self._head = head(status, content_type, length=length, extra=lines + client.closing)
 
-    def send(self, data: bytes, framed: bytes | None = None, /) -> None:
-        """Send a piece; `framed` is the chunk that it came in, which is sent as it is."""
-        if framed is not None and self._chunked and not self._head:
-            self._client.write(framed)
-            return
+    def send(self, data: bytes) -> None:
+        """Send a piece."""
         if self._chunked:
             data = b"%x\r\n%b\r\n" % (len(data), data)
         if self._head:

@@ -250,12 +250,12 @@ class Exchange:
         except Exception as error:  # noqa: BLE001  # as in `on_end`
             self._unreadable(error)
 
-    def on_data(self, data: bytes, framed: bytes | None = None) -> None:
-        """Take a piece of the answer, and the chunk that it came in."""
+    def on_data(self, data: bytes) -> None:
+        """Take a piece of the answer."""
         if self.copy is not None:
             self.copy.take(data)
         if self._relay is not None:
-            self._relay.data(data, framed)
+            self._relay.data(data)
 
     def on_end(self) -> None:
         """Take the answer's end. A fault of our own here must not leave the client without an answer."""

@@ -1,12 +1,8 @@
-"""Plain answers and chunks: whole in one read, without anything that asks for a closer look.
+"""Plain answers: whole in one read, their head without anything that asks for a closer look.
 
 The parser calls back for each header. Of a plain answer only the body is wanted, and one expression
 finds it: a tenth less code runs for a JSON request. Any other answer is for the parser, which
 has seen nothing of it.
-
-In the middle of a stream nearly every read is one chunk with one event. Between two chunks the
-parser knows nothing that a whole one would change, so it need not see those, and a chunk that goes on
-as it came is not framed anew.
 """
 
 import re
@@ -30,8 +26,6 @@ _PLAIN = re.compile(
     % (_OTHERS, _OTHERS)
 )
 
-_CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,7})\r\n")
-
 
 def plain_body(data: bytes) -> bytes | None:
     """Return the body of a plain answer with status 200, None where these bytes are anything else."""
@@ -42,15 +36,3 @@ def plain_body(data: bytes) -> bytes | None:
     if len(data) - start != int(head[1]) or start > MOST_HEAD_BYTES:
         return None
     return data[start:]
-
-
-def chunk_data(data: bytes) -> bytes | None:
-    """Return what one whole chunk without extensions carries, None where these bytes are anything else."""
-    size = _CHUNK_SIZE.match(data)
-    if size is None:
-        return None
-    start = size.end()
-    length = int(size[1], 16)
-    if not length or len(data) != start + length + 2 or not data.endswith(b"\r\n"):
-        return None
-    return data[start:-2]

@@ -1,6 +1,7 @@
 """The answer's way from provider to client: whole, as a stream, or an error's body."""
 
-from typing import Any, Protocol
+from collections.abc import Callable
+from typing import Any, Protocol, TypeAlias
 
 import msgspec
 
@@ -34,10 +35,8 @@ class Watcher(Protocol):
         """Take the stream's end."""
 
 
-class Pieces(Protocol):
-    """Sends one piece after the other of an answer that has begun; `framed`: the chunk that it came in."""
-
-    def __call__(self, data: bytes, framed: bytes | None = None, /) -> None: ...
+Pieces: TypeAlias = Callable[[bytes], None]
+"""Sends one piece after the other of an answer that has begun."""
 
 
 class Outlet(Protocol):
@@ -66,8 +65,8 @@ class Outlet(Protocol):
 class Relay(Protocol):
     """Takes one answer."""
 
-    def data(self, data: bytes, framed: bytes | None = None) -> None:
-        """Take a piece of it, and the chunk that it came in, if it came in one."""
+    def data(self, data: bytes) -> None:
+        """Take a piece of it."""
 
     def end(self) -> None:
         """Take its end."""
@@ -121,7 +120,7 @@ class WholeRelay:
         self._size = 0
         self._send: Pieces | None = None
 
-    def data(self, data: bytes, framed: bytes | None = None) -> None:  # noqa: ARG002  # the signature of Relay
+    def data(self, data: bytes) -> None:
         """Take a piece of the answer."""
         self._size += len(data)
         if self._send is not None:
@@ -169,17 +168,15 @@ class StreamRelay:
         self._send: Pieces | None = None
         self._events = 0
 
-    def data(self, data: bytes, framed: bytes | None = None) -> None:
-        """Take a piece of the stream; in its middle, a chunk in which nothing changes goes on as it came."""
+    def data(self, data: bytes) -> None:
+        """Take a piece of the stream."""
         watch, send = self._watch, self._send
         events = watch.feed(data)
         if send is None or watch.done or watch.failure is not None:
             self._take(events)
         elif events:  # the middle of a stream
             self._events += events.count(b"\n\n") or 1
-            if self._key is not None:
-                events = events.replace(self._key, _HIDDEN)
-            send(events, framed if events is data else None)
+            send(events if self._key is None else events.replace(self._key, _HIDDEN))
 
     def end(self) -> None:
         """Take the stream's end; without its terminal marker it broke off."""
@@ -224,7 +221,7 @@ class ErrorRelay:
         self._parts: list[bytes] = []
         self._size = 0
 
-    def data(self, data: bytes, framed: bytes | None = None) -> None:  # noqa: ARG002  # the signature of Relay
+    def data(self, data: bytes) -> None:
         """Take a piece of the body; over the bound it counts as whole."""
         self._size += len(data)
         self._parts.append(data)

@@ -205,7 +205,7 @@ class _ShadowCall:
         self.on_data(body)
         self.on_end()
 
-    def on_data(self, data: bytes, framed: bytes | None = None) -> None:  # noqa: ARG002  # the signature of Call
+    def on_data(self, data: bytes) -> None:
         """Take a piece of the answer."""
         self._answer.take(data)
         if self._answer.size > ANSWER_BYTES:
@@ -356,5 +356,5 @@ class _ShadowCall:
         )
 
 
-def _unread(data: bytes, framed: bytes | None = None, /) -> None:
+def _unread(data: bytes) -> None:
     """Take a piece of an answer that nobody reads."""

@@ -7,7 +7,7 @@ from typing import Protocol, cast
 import httptools
 
 from crossgrade.errors import ProviderError, ProviderTimeoutError, UpstreamError
-from crossgrade.gateway._plain import MOST_HEAD_BYTES, chunk_data, plain_body
+from crossgrade.gateway._plain import MOST_HEAD_BYTES, plain_body
 from crossgrade.gateway._sweeper import NEVER
 
 WRITE_HIGH = 1 << 18
@@ -33,8 +33,8 @@ class Call(Protocol):
     def on_whole(self, body: bytes) -> None:
         """Take the body of an answer with status 200 and no notable headers, which ends with it."""
 
-    def on_data(self, data: bytes, framed: bytes | None = None) -> None:
-        """Take a piece of the answer's body; `framed` is the chunk that it came in, where it came in one."""
+    def on_data(self, data: bytes) -> None:
+        """Take a piece of the answer's body."""
 
     def on_end(self) -> None:
         """Take note that the answer is whole."""
@@ -60,7 +60,7 @@ class _Rest:
 
     def on_whole(self, body: bytes) -> None: ...
 
-    def on_data(self, data: bytes, framed: bytes | None = None) -> None: ...
+    def on_data(self, data: bytes) -> None: ...
 
     def on_end(self) -> None: ...
 
@@ -102,8 +102,8 @@ class UpstreamConnection(asyncio.Protocol):
     """Carries one call after another. `used_at` is when it last began one or heard from the provider."""
 
     __slots__ = (
-        "_began", "_between_chunks", "_call", "_count", "_ended", "_headers", "_kept", "_owner", "_parser",
-        "_paused", "_pieces", "_transport", "_until_close", "busy_body", "deadline", "reused", "used_at",
+        "_began", "_call", "_count", "_ended", "_headers", "_kept", "_owner", "_parser", "_paused", "_pieces",
+        "_transport", "_until_close", "busy_body", "deadline", "reused", "used_at",
     )  # fmt: skip
 
     def __init__(self, owner: Owner) -> None:
@@ -114,7 +114,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._headers: dict[bytes, bytes] = {}
         self._pieces: list[bytes] = []
         self._count = 0
-        self._began = self._ended = self._kept = self._until_close = self._between_chunks = False
+        self._began = self._ended = self._kept = self._until_close = False
         self._paused = False
         self.busy_body = False
         self.reused = False
@@ -200,7 +200,7 @@ class UpstreamConnection(asyncio.Protocol):
     # What the provider sends.
 
     def data_received(self, data: bytes) -> None:
-        """Take a piece of the answer."""
+        """Parse a piece of the answer, and hand on what it brought, in one piece."""
         owner, call = self._owner, self._call
         now = self.used_at = owner.now()
         if call is None:
@@ -208,21 +208,8 @@ class UpstreamConnection(asyncio.Protocol):
             return
         if call is not _REST:
             self.deadline = now + owner.timeout_s
-        if self._between_chunks:
-            piece = chunk_data(data)
-            if piece is not None:
-                call.on_data(piece, data)
-                return
-        elif not self._began and self._plain(call, data):
+        if not self._began and self._plain(call, data):
             return
-        self._parse(data)
-        if self._ended:
-            self._finish()
-        elif not self._began and self._count > MOST_HEAD_BYTES:
-            self._fail(UpstreamError(f"{owner.name} sent a head of more than {MOST_HEAD_BYTES} bytes"))
-
-    def _parse(self, data: bytes) -> None:
-        """Have the parser read a piece; what it brought of the body goes on in one piece."""
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserUpgrade, httptools.HttpParserError) as error:
@@ -230,13 +217,15 @@ class UpstreamConnection(asyncio.Protocol):
                 self._broken(error)
                 return
             self._kept = False  # the answer is whole; what follows it was not asked for
-        if self._between_chunks and not data.endswith(b"\r\n"):
-            self._between_chunks = False  # a part of the next one is here
         pieces = self._pieces
         if pieces:
             self._pieces = []
             if self._call is not None:
                 self._call.on_data(pieces[0] if len(pieces) == 1 else b"".join(pieces))
+        if self._ended:
+            self._finish()
+        elif not self._began and self._count > MOST_HEAD_BYTES:
+            self._fail(UpstreamError(f"{owner.name} sent a head of more than {MOST_HEAD_BYTES} bytes"))
 
     def _plain(self, call: Call, data: bytes) -> bool:
         """Hand on a plain answer; False where it is none: then its head is for the parser, and bounded."""
@@ -297,21 +286,12 @@ class UpstreamConnection(asyncio.Protocol):
         if self._call is not None:
             self._call.on_head(status, headers)
 
-    def on_chunk_header(self) -> None:
-        """Take note that a chunk begins."""
-        self._between_chunks = False
-
-    def on_chunk_complete(self) -> None:
-        """Take note that a chunk is whole; the next may be read without the parser."""
-        self._between_chunks = True
-
     def on_body(self, data: bytes) -> None:
         """Keep a piece until the whole read is parsed."""
         self._pieces.append(data)
 
     def on_message_complete(self) -> None:
         """Take note of the answer's end."""
-        self._between_chunks = False
         if self._began:
             self._ended = True
             self._kept = self._parser.should_keep_alive()
