@@ -77,6 +77,21 @@ def test_the_limit_reaches_the_route_table(
     cli.succeeds("decide", "--verify", route.verdict_id)
 
 
+def test_samples_beyond_the_limit_do_not_make_a_run_certain(
+    cli: CommandLine, reading: Project, script: dict[str, Script]
+) -> None:
+    ran = cli.succeeds("probe", "run", "new", "--documents", "notes.txt", *QUICK, "--certify", "60", "--json")
+    probe_id = json.loads(ran.out)["probe"]["probe_id"]
+    reading.change("    scorer:", f"    probes: [{probe_id}]\n    scorer:")
+    script["old-model"] = lambda request: Reply(request.prompt.split()[-1])
+    rows = [{"input": f"{'word ' * (2_000 if at % 4 else 1)}{at}", "target": f"{at}"} for at in range(1, 601)]
+    (reading.folder / "echo.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    ran = cli.succeeds("evaluate", "echo", "--yes")
+    assert "(certain)" in ran.err + ran.out
+    verdict = json.loads(cli.succeeds("decide", "echo", "--json").out)
+    assert verdict["name"] == "switch"
+
+
 def test_the_incumbent_is_asked_the_same_prompts_at_its_price(
     cli: CommandLine, reading: Project, script: dict[str, Script]
 ) -> None:

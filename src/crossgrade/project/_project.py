@@ -14,6 +14,7 @@ from crossgrade.config import Config, load_config
 from crossgrade.domain import Offer, Price, Workload
 from crossgrade.errors import ConfigError, DataError, NotFoundError, UsageError
 from crossgrade.project._family import Case, Family, verify_siblings, with_rules
+from crossgrade.project._lengths import length_limits
 from crossgrade.project._measured import (
     changed_settings,
     decision_settings,
@@ -200,6 +201,7 @@ class Project:
         from crossgrade.providers import open_batches, open_provider
 
         dataset = self.dataset(workload)
+        limits = length_limits(self.config.root, workload, now=datetime.now(UTC))
         offers = offers_of(workload)
         judge = self._judge(workload)
         measure_ttft = workload.requirements.ttft_p95_ms is not None
@@ -235,6 +237,7 @@ class Project:
                 scorer=self._scorer(workload, judges if judge else None),
                 store=self.store,
                 stopping=stopping_rule(workload, dataset),
+                max_bytes={each.candidate: each.max_bytes for each in limits},
                 prices=prices,
                 accounts=accounts,
                 batches=batches,

@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from time import monotonic
 
@@ -15,6 +15,7 @@ from crossgrade.evaluate.runner._budget import Budget
 from crossgrade.evaluate.runner._case import Call, Case
 from crossgrade.evaluate.runner._concurrency import Accounts
 from crossgrade.evaluate.runner._contestant import Contestant
+from crossgrade.evaluate.runner._length import request_bytes
 from crossgrade.evaluate.runner._progress import Progress
 from crossgrade.evaluate.runner._prompt import as_text
 from crossgrade.evaluate.runner._scoring import ScoreCase
@@ -38,7 +39,8 @@ GRACE_S = 15.0
 class Plan:
     """What a run asks: `samples` in shuffled order, by the incumbent and every candidate.
 
-    `look_ahead` is how many samples are prepared together, where batches want many.
+    `look_ahead` is how many samples are prepared together, where batches want many. A candidate in
+    `max_bytes` is to answer requests up to so many bytes: longer samples are not part of its test.
     """
 
     run_id: str
@@ -48,6 +50,12 @@ class Plan:
     candidates: tuple[Contestant, ...]
     scorer_digest: str
     look_ahead: int = 0
+    max_bytes: Mapping[str, int] = field(default_factory=dict)
+
+    def tests(self, candidate: str, sample: Sample) -> bool:
+        """Tell whether a sample is short enough to be part of a candidate's test."""
+        most = self.max_bytes.get(candidate)
+        return most is None or request_bytes(self.workload, sample) <= most
 
     @property
     def contestants(self) -> tuple[Contestant, ...]:
@@ -297,8 +305,7 @@ class Flow:
             score = case.mean(name, errors_count_as_zero=zero)
             if incumbent_score is None or score is None:
                 self._unscored += 1
-            else:
-                sample = case.sample
+            elif self._plan.tests(name, sample := case.sample):
                 self._stopping.update(name, sample.segment, incumbent_score, score, sample.weight)
 
     def _pass_over(self, case: Case) -> None:

@@ -53,6 +53,7 @@ async def run_workload(
     scorer: Scorer | PairScorer,
     store: "Store",
     stopping: StoppingRule | None = None,
+    max_bytes: Mapping[str, int] | None = None,
     prices: Mapping[str, Price | None] | None = None,
     accounts: Accounts | None = None,
     batches: Mapping[str, BatchProvider] | None = None,
@@ -63,7 +64,8 @@ async def run_workload(
     """Ask every contestant about the planned samples, in an order shuffled by the workload's seed.
 
     `providers` and `prices` are by offer name; a missing price is unknown. Without `stopping`
-    every planned sample is asked. `batches`, by offer name, has what these offers are asked
+    every planned sample is asked; it hears of a candidate in `max_bytes` only by requests of at
+    most so many bytes, those that it would answer. `batches`, by offer name, has what these offers are asked
     answered in batches, a quarter of the plan at a time. Other calls go through `accounts`, which
     a judge may share.
     `workload.max_cost_usd` bounds what the run spends. With `reuse`, a request that any run has
@@ -104,6 +106,7 @@ async def run_workload(
         candidates=tuple(candidates),
         scorer_digest=scorer.digest,
         look_ahead=math.ceil(len(samples) / _BATCH_ROUNDS) if batches else 0,
+        max_bytes=max_bytes or {},
     )
     with store.runs.lock(run.id), _recorded_end(store, run.id):
         recorded = store.answers.of_run(run.id, scorer.digest)
