@@ -29,7 +29,7 @@ demo-probe: $(VENV)/.installed ## find how long a context of a real local model 
 	@printf 'models:\n  smollm: {provider: local, model: smollm2-135m-instruct}\n' > crossgrade-demo/probe/crossgrade.yaml
 	@$(BIN)/crossgrade probe run smollm --config crossgrade-demo/probe/crossgrade.yaml \
 		--documents docs/guides --documents docs/concepts --shortest 256 --longest 2048 --per-octave 1 \
-		--kinds record --base 20 --each 20 --answers 400 --floor 0.4 --gate 512 --certify 30
+		--kinds record --questions 2 --base 20 --each 20 --answers 400 --floor 0.25 --gate 512 --certify 80
 
 test: $(VENV)/.installed ## formatting, lint, types, contracts and every test
 	@echo "==> ruff, mypy, import-linter"
