@@ -5,7 +5,6 @@ A command is a file of this room that exposes a click command named `command`, a
 command: the short help stands in the table, and a test compares the two.
 """
 
-import gc
 import importlib
 import os
 import signal
@@ -30,8 +29,6 @@ from crossgrade.cli._errors import (
 CONFIG_VARIABLE = "CROSSGRADE_CONFIG"
 COMPLETION_VARIABLE = "_CROSSGRADE_COMPLETE"
 DEFAULT_CONFIG = "crossgrade.yaml"
-_GC_THRESHOLD = 50_000
-"""A command imports much and leaves few cycles: to look for garbage less often spares a tenth of a start."""
 
 FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
 
@@ -136,7 +133,6 @@ def json_option(function: FunctionT) -> FunctionT:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit; the entry point of `crossgrade`."""
-    gc.set_threshold(_GC_THRESHOLD)
     try:
         code = run(arguments)
     except KeyboardInterrupt:  # another Ctrl-C, while the first one was being reported

@@ -15,9 +15,8 @@ _USAGE = 2
 class Child:
     """One process of `serve`, kept alive until `stop`.
 
-    `arguments` are a module, which is run, and what it is told; `label` names it in events. A child
-    that ends with exit code 2 says that its configuration cannot be used; started again it would say
-    so again, so it is not, and `on_useless` hears it.
+    `label` names it in events. A child that ends with exit code 2 says that its configuration
+    cannot be used; started again it would say so again, so it is not, and `on_useless` hears it.
     """
 
     def __init__(
@@ -76,7 +75,7 @@ class Child:
         self.starts += 1
         self._process = await asyncio.create_subprocess_exec(
             sys.executable,
-            *("-P", "-m", "crossgrade.serve._process"),
+            "-P",
             *self._arguments,
             env=self._environ,
             stdin=asyncio.subprocess.DEVNULL,

@@ -162,7 +162,7 @@ class Serve:
         }
         return Child(
             label,
-            (module, *arguments),
+            ("-m", module, *arguments),
             environ,
             on_event=self._on_event,
             on_useless=on_useless or self._give_up,
