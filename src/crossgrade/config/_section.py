@@ -15,8 +15,7 @@ Rate = Annotated[Decimal, Field(ge=0, max_digits=20)]
 class Section(BaseModel):
     """A mapping in which unknown keys and other types are refused."""
 
-    # Validators are built once, for the whole file, when the first is read: not for each section besides.
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, title=None, defer_build=True)
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, title=None)
 
 
 def values(section: Section) -> dict[str, Any]:
