@@ -120,8 +120,8 @@ def _frugality(group: str, found: Mapping[str, _Found]) -> Row:
             **{name: f"1/{ratio:.0f}" for name, ratio in ratios.items()},
             "curves that reach it": f"{sum(ratio >= must for ratio in ratios.values())} of {len(found)}",
         },
-        "conditions": f"judged by the {'plateau' if 'plateau' in ratios else 'median'}; {RUNS} runs a curve; {QUESTIONS} questions a haystack, correlation {ALIKE}, cached "
-        f"prefix at {CACHED}; the grid asks as often at each power of two and on the gold passages alone, "
+        "conditions": f"judged by the {'plateau' if 'plateau' in ratios else 'median'}; {RUNS} runs a curve; "
+        f"{QUESTIONS} questions a haystack, correlation {ALIKE}, cached prefix at {CACHED}; the grid asks as often at each power of two and on the gold passages alone, "
         "independent questions without a cache; grids: " + detail,
     }
 

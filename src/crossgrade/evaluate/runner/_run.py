@@ -64,10 +64,10 @@ async def run_workload(
     """Ask every contestant about the planned samples, in an order shuffled by the workload's seed.
 
     `providers` and `prices` are by offer name; a missing price is unknown. Without `stopping`
-    every planned sample is asked; it hears of a candidate in `max_bytes` only by requests of at
-    most so many bytes, those that it would answer. `batches`, by offer name, has what these offers are asked
-    answered in batches, a quarter of the plan at a time. Other calls go through `accounts`, which
-    a judge may share.
+    every planned sample is asked. A candidate in `max_bytes` is to answer requests of at most so
+    many bytes: `stopping` is not told of its longer samples. `batches`, by offer name, has what
+    these offers are asked answered in batches, a quarter of the plan at a time. Other calls go
+    through `accounts`, which a judge may share.
     `workload.max_cost_usd` bounds what the run spends. With `reuse`, a request that any run has
     paid for is not sent again. `resume` names a run to go on with, under the same settings.
 
