@@ -121,8 +121,9 @@ def _frugality(group: str, found: Mapping[str, _Found]) -> Row:
             "curves that reach it": f"{sum(ratio >= must for ratio in ratios.values())} of {len(found)}",
         },
         "conditions": f"judged by the {'plateau' if 'plateau' in ratios else 'median'}; {RUNS} runs a curve; "
-        f"{QUESTIONS} questions a haystack, correlation {ALIKE}, cached prefix at {CACHED}; the grid asks as often at each power of two and on the gold passages alone, "
-        "independent questions without a cache; grids: " + detail,
+        f"{QUESTIONS} questions a haystack, correlation {ALIKE}, cached prefix at {CACHED}; the "
+        "grid asks as often at each power of two and on the gold passages alone, independent questions without a cache; grids: "
+        + detail,
     }
 
 
