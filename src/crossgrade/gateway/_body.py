@@ -118,12 +118,13 @@ def read_body(body: bytes, lower: bytes) -> Asked | Problem:
         return bad_request(f"The body is not JSON: {what}", "invalid_json")
     except RecursionError:
         return bad_request("The body is nested too deep.", "too_deep")
-    return check_fields(body, lower) or _utf8_problem(body) or asked
+    problem = check_fields(body, lower)
+    if problem is None and not body.isascii():
+        problem = _utf8_problem(body)
+    return asked if problem is None else problem
 
 
 def _utf8_problem(body: bytes) -> Problem | None:
-    if body.isascii():
-        return None
     try:
         body.decode()
     except UnicodeDecodeError:

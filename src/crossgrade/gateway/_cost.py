@@ -102,7 +102,7 @@ class Prices:
 
 def estimated_tokens(size: int) -> int:
     """Return about how many tokens so many bytes hold, at least 1."""
-    return max(1, size // BYTES_PER_TOKEN)
+    return size // BYTES_PER_TOKEN or 1
 
 
 def _per_token(per_mtok: Decimal | None) -> float | None:

@@ -48,7 +48,9 @@ class Delivery:
         if self._head:
             data = self._head + data
             self._head = b""
-        self._client.write(data)
+        transport = self._client.transport
+        if transport is not None:
+            transport.write(data)
 
     def end(self, last: bytes = b"") -> None:
         """Send the end, with a last piece."""

@@ -34,7 +34,7 @@ from crossgrade.gateway._server import ClientConnection
 from crossgrade.gateway._services import Services
 from crossgrade.gateway._shadow import Copy
 from crossgrade.gateway._targets import TargetState
-from crossgrade.gateway._upstream import UpstreamConnection
+from crossgrade.gateway._upstream import Taker, UpstreamConnection
 from crossgrade.identity import Principal
 from crossgrade.wire import failure
 
@@ -217,7 +217,7 @@ class Exchange:
             self._services.loop.call_exception_handler(context)
             self.failed(BadRequestError(f"the request cannot be carried to {self.target.name}"))
 
-    def on_head(self, status: int, headers: dict[bytes, bytes]) -> None:
+    def on_head(self, status: int, headers: dict[bytes, bytes]) -> Taker:
         """Choose how the answer is taken on."""
         assert self.target is not None
         assert self.payload is not None
@@ -234,6 +234,7 @@ class Exchange:
             length = headers.get(b"content-length")
             known = int(length) if length is not None and length.isdigit() else None
             self._relay = WholeRelay(self, self.target.target.flavour, key, known)
+        return self._take if self.copy is not None or self._relay is None else self._relay.data
 
     def on_whole(self, body: bytes) -> None:
         """Take a plain answer, without a relay that would wait for more of it."""
@@ -250,8 +251,8 @@ class Exchange:
         except Exception as error:  # noqa: BLE001  # as in `on_end`
             self._unreadable(error)
 
-    def on_data(self, data: bytes) -> None:
-        """Take a piece of the answer."""
+    def _take(self, data: bytes) -> None:
+        """Take a piece of the answer, and keep it for the shadow."""
         if self.copy is not None:
             self.copy.take(data)
         if self._relay is not None:

@@ -107,10 +107,6 @@ class Request:
             self.others += 1
             self.other_bytes += len(name) + len(value) + 4
 
-    def with_body(self, body: bytes) -> "Request":
-        """Return a whole request with this head (the very same headers) and a body."""
-        return _Whole(self, body)
-
     def without_upgrade(self) -> bytes:
         """Return the head again, without what asks for another protocol."""
         kept = [item for item in self.headers.items() if item[0] not in (b"connection", b"upgrade")]
@@ -123,8 +119,8 @@ class Request:
         return value.decode("latin-1").strip() or None if value else None
 
 
-class _Whole(Request):
-    """A request that came whole, on a connection that is kept."""
+class WholeRequest(Request):
+    """A request that came whole, on a connection that is kept: the head (its very headers) of another, a body."""
 
     headed = complete = started = keep_alive = True
 

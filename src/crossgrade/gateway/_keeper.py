@@ -39,8 +39,11 @@ from crossgrade.gateway._messages import (
 )
 from crossgrade.gateway._metrics import Metrics
 
-FLUSH_S = 0.25
+FLUSH_S = 0.5
 METRICS_S = 1.0
+_FLUSHED_RECORDS = 1_500
+"""So many do not wait for their time: they would only push what serves requests out of the caches."""
+
 MOST_RECORDS = 20_000
 MOST_UNWRITTEN_BYTES = 8 << 20
 MOST_PAIRS_BYTES = 32 << 20
@@ -121,6 +124,8 @@ class Keeper(asyncio.Protocol):
             records.append(record)
             if self._timer is None:
                 self._arm()
+            elif len(records) == _FLUSHED_RECORDS:
+                self._flush()
         else:
             self._metrics.add("crossgrade.gateway.dropped", "record")
 

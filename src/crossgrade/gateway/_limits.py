@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+import msgspec
+
 from crossgrade.domain import Limit, LimitScope, LimitUnit
 from crossgrade.gateway._messages import NANO, Ask, Deny, Grant, Held, LeaseId, Spend
 from crossgrade.identity import Principal
@@ -62,23 +64,24 @@ class Refusal:
 class Lease:
     """What the keeper lent of one limit for one window: `left` to reserve from, `reserved` in flight.
 
-    `spent` and `shrunk` were not reported yet; see `Spend`.
+    `spent` and `returned` were not reported yet: what was used up, and what is handed back besides,
+    which is below 0 where more was used than had been lent.
     """
 
-    __slots__ = ("counter", "dirty", "ends", "id", "left", "reserved", "shrunk", "spent", "unit", "used_at")
+    __slots__ = ("counter", "dirty", "ends", "id", "left", "reserved", "returned", "spent", "unit", "used_at")
 
     def __init__(self, counter: "Counter", window: int) -> None:
         self.counter = counter
         self.id = LeaseId(counter.scope, counter.match, counter.unit, counter.window_s, window)
         self.ends: float = window + counter.window_s if counter.window_s else _FOREVER
         self.unit = counter.index
-        self.left = self.reserved = self.spent = self.shrunk = 0
+        self.left = self.reserved = self.spent = self.returned = 0
         self.dirty = False
         self.used_at = 0.0
 
     def give_back(self) -> None:
         """Hand back what is not in flight, with the next flush."""
-        self.shrunk += self.left
+        self.returned += self.left
         self.left = 0
 
 
@@ -120,14 +123,11 @@ class Counter:
         )
 
 
-class Hold:
+class Hold(msgspec.Struct, gc=False):
     """What one request reserved; `Limits.settle` ends it."""
 
-    __slots__ = ("amounts", "leases")
-
-    def __init__(self, leases: tuple[Lease, ...], amounts: _Amounts) -> None:
-        self.leases = leases
-        self.amounts = amounts
+    leases: list[Lease]
+    amounts: _Amounts
 
 
 Ready: TypeAlias = Callable[["Hold | Refusal"], None]
@@ -202,13 +202,11 @@ class Limits:
         """
         amounts = (int(usd * NANO + 0.5) if usd else 0, tokens, 1, 1)
         now = self._clock()
-        leases = []
         for counter in counters:
             lease = counter.lease
             if lease.left < amounts[lease.unit] or lease.ends <= now:
                 return self._reserve_slowly(counters, amounts, now, ready)
-            leases.append(lease)
-        return self._take(leases, amounts)
+        return self._take(counters, amounts)
 
     def settle(self, hold: Hold, usd: float | None, tokens: int | None) -> None:
         """End a hold with what was used; None (unknown) counts what was reserved."""
@@ -224,33 +222,34 @@ class Limits:
             held, amount = reserved[unit], used[unit]
             lease.reserved -= held
             lease.spent += amount
-            lease.shrunk += amount
             if amount != held:
                 self._correct(lease, held - amount)
             if not lease.dirty:
                 self._mark(lease)
-            counter = lease.counter
-            if counter.waiting:
-                self._serve(counter)
+            if lease.counter.waiting:
+                self._serve(lease.counter)
 
     def _correct(self, lease: Lease, unused: int) -> None:
         """Put back what was reserved in vain; below 0, take what was used beyond it."""
         left = lease.left + unused
         if left < 0:  # more was used than had been lent: it shrinks by what there was
-            lease.shrunk += left
+            lease.returned += left
             left = 0
         lease.left = left
         if unused > 0:
             lease.counter.denied_until = 0.0
 
-    def _take(self, leases: Sequence[Lease], amounts: _Amounts) -> Hold:
-        for lease in leases:
+    def _take(self, counters: Sequence[Counter], amounts: _Amounts) -> Hold:
+        leases = []
+        for counter in counters:
+            lease = counter.lease
             amount = amounts[lease.unit]
             lease.left -= amount
             lease.reserved += amount
             if not lease.dirty:
                 self._mark(lease)
-        return Hold(tuple(leases), amounts)
+            leases.append(lease)
+        return Hold(leases, amounts)
 
     def _mark(self, lease: Lease) -> None:
         lease.dirty = True
@@ -284,7 +283,7 @@ class Limits:
             if now < counter.denied_until and need >= counter.denied_need:
                 return counter.refusal(now)
             return counter
-        return self._take([counter.lease for counter in counters], amounts)
+        return self._take(counters, amounts)
 
     def _current(self, counter: Counter, now: float) -> Lease:
         """Return the lease of the present window; what is left of the one before is handed back."""
@@ -309,7 +308,7 @@ class Limits:
         counter = self._counters.get(_key(grant.lease))
         if counter is None or counter.lease.id != grant.lease:
             late = Lease(counter or Counter(*_key(grant.lease)), grant.lease.window)
-            late.shrunk, late.ends = grant.amount, 0.0
+            late.returned, late.ends = grant.amount, 0.0
             self._mark(late)
             return
         self._live.add(counter)
@@ -370,8 +369,8 @@ class Limits:
                     self._old.discard(lease)
             lease.dirty = False
             lease.used_at = now
-            spends.append(Spend(lease.id, lease.spent, lease.shrunk, lease.reserved))
-            lease.spent = lease.shrunk = 0
+            spends.append(Spend(lease.id, lease.spent, lease.spent + lease.returned, lease.reserved))
+            lease.spent = lease.returned = 0
         return spends
 
     def held(self, unwritten: Iterable[Spend]) -> list[Held]:
@@ -385,7 +384,7 @@ class Limits:
             Held(
                 key,
                 lease.counter.cap,
-                lease.left + lease.reserved + lease.shrunk + pending.get(key, 0),
+                lease.left + lease.reserved + lease.spent + lease.returned + pending.get(key, 0),
                 lease.reserved,
             )
             for key, lease in leases.items()

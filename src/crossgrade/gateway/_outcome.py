@@ -1,19 +1,18 @@
 """What a finished request comes to: tokens, cost, and the record of it."""
 
+import msgspec
+
 from crossgrade.gateway._cost import NO_TOKENS, Prices, Tokens, estimated_tokens
 from crossgrade.gateway._messages import CostOrigin
 
 
-class Bill:
+class Bill(msgspec.Struct, frozen=True, gc=False):
     """Tokens and dollars of one answer; `tokens` is for limits and may be estimated, `usage` never is."""
 
-    __slots__ = ("origin", "tokens", "usage", "usd")
-
-    def __init__(self, usage: Tokens, usd: float | None, tokens: int | None, origin: CostOrigin) -> None:
-        self.usage = usage
-        self.usd = usd
-        self.tokens = tokens
-        self.origin: CostOrigin = origin
+    usage: Tokens
+    usd: float | None
+    tokens: int | None
+    origin: CostOrigin
 
 
 NOTHING = Bill(NO_TOKENS, 0.0, 0, "usage")

@@ -88,15 +88,16 @@ class Payload(Protocol):
 class ParsedPayload:
     """A body that was parsed."""
 
-    __slots__ = ("_inbound", "_span", "asked", "body", "endpoint", "one_shot", "repeatable", "size")
+    __slots__ = ("_inbound", "_span", "asked", "body", "endpoint", "size")
+
+    repeatable = True
+    one_shot = False
 
     def __init__(self, endpoint: Endpoint, body: bytes, asked: Asked, span: tuple[int, int] | None) -> None:
         self.endpoint = endpoint
         self.body = body
         self.asked = asked
         self.size = len(body)
-        self.repeatable = True
-        self.one_shot = False
         self._span = span
         self._inbound: InboundRequest | None = None
 

@@ -6,7 +6,7 @@ the first; the same bytes again mean the same, so that a later request is only c
 
 import re
 
-from crossgrade.gateway._head import Request
+from crossgrade.gateway._head import Request, WholeRequest
 
 _LONGEST_HEAD = 8192
 _MOST_DIGITS = 10
@@ -40,7 +40,7 @@ class KnownHead:
             return None
         body = data[end + len(after) :]
         length = int(digits)
-        return self._request.with_body(body) if length == len(body) and length <= self._most else None
+        return WholeRequest(self._request, body) if length == len(body) and length <= self._most else None
 
 
 def known_head(data: bytes, request: Request, most: int) -> KnownHead | None:
@@ -51,4 +51,4 @@ def known_head(data: bytes, request: Request, most: int) -> KnownHead | None:
     found = _LENGTH.search(data, 0, end)
     if found is None:
         return None
-    return KnownHead(data[: found.start(1)], data[found.end(1) : end], request.with_body(b""), most)
+    return KnownHead(data[: found.start(1)], data[found.end(1) : end], WholeRequest(request, b""), most)

@@ -97,18 +97,18 @@ class Edge:
 class ClientConnection(asyncio.Protocol):
     """Reads requests from one client and writes their answers, in order.
 
-    `caller` is for who was found out to be calling.
+    `caller` is for who was found out to be calling; `transport` is None when the connection is lost.
     """
 
     __slots__ = (
-        "_current", "_edge", "_feeding", "_held", "_incoming", "_known", "_parser", "_reading", "_transport",
-        "_waiting", "_writable", "caller", "deadline", "exchange",
+        "_current", "_edge", "_feeding", "_held", "_incoming", "_known", "_parser", "_reading",
+        "_waiting", "_writable", "caller", "deadline", "exchange", "transport",
     )  # fmt: skip
 
     def __init__(self, edge: Edge) -> None:
         self._edge = edge
         self._parser = httptools.HttpRequestParser(self)
-        self._transport: asyncio.Transport | HalfClosed | None = None
+        self.transport: asyncio.Transport | HalfClosed | None = None
         self._incoming: Request | None = None
         self._current: Request | None = None
         self._known: KnownHead | None = None
@@ -127,7 +127,7 @@ class ClientConnection(asyncio.Protocol):
         """Begin to wait for a request."""
         transport = cast("asyncio.Transport", transport)  # uvloop's is none by inheritance
         edge = self._edge
-        self._transport = transport
+        self.transport = transport
         connected = transport.get_extra_info("socket")
         if connected is not None and connected.family != socket.AF_UNIX:
             connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -147,7 +147,7 @@ class ClientConnection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  # asyncio's signature
         """Cancel what was under way."""
-        self._transport = None
+        self.transport = None
         self._edge.connections.discard(self)
         self._edge.sweeper.watched.discard(self)
         if self._edge.draining and not self._edge.connections:
@@ -169,7 +169,7 @@ class ClientConnection(asyncio.Protocol):
                     bad_request("The connection was closed in the middle of the request.", "cut_short")
                 )
             return False
-        current, transport = self._current, self._transport
+        current, transport = self._current, self.transport
         if isinstance(transport, HalfClosed):
             return True
         if current is None or not current.complete or self.exchange.begun or transport is None:
@@ -178,7 +178,7 @@ class ClientConnection(asyncio.Protocol):
         if self._waiting and not self._waiting[-1].complete:
             self._waiting.pop()
         (self._waiting or (current,))[-1].keep_alive = False
-        self._transport = HalfClosed(transport)
+        self.transport = HalfClosed(transport)
         return True
 
     def expire(self, now: float) -> None:  # noqa: ARG002  # the signature of Watched
@@ -203,8 +203,8 @@ class ClientConnection(asyncio.Protocol):
 
     def abort(self) -> None:
         """Cut the connection."""
-        if self._transport is not None:
-            self._transport.abort()
+        if self.transport is not None:
+            self.transport.abort()
 
     def pause_writing(self) -> None:
         """Take note that the client reads slowly; it may do so for the idle time."""
@@ -259,7 +259,7 @@ class ClientConnection(asyncio.Protocol):
         except httptools.HttpParserError:
             self._malformed()
         incoming = self._incoming
-        if incoming is not None and self._transport is not None:
+        if incoming is not None and self.transport is not None:
             self._time(incoming, len(data))
 
     def _time(self, incoming: Request, size: int) -> None:
@@ -444,33 +444,33 @@ class ClientConnection(asyncio.Protocol):
 
     def write(self, data: bytes) -> None:
         """Send bytes, if there is still somebody to read them."""
-        if self._transport is not None:
-            self._transport.write(data)
+        if self.transport is not None:
+            self.transport.write(data)
 
     def pause_reading(self) -> None:
         """Let the client wait before it sends more."""
-        if self._reading and self._transport is not None:
+        if self._reading and self.transport is not None:
             self._reading = False
-            self._transport.pause_reading()
+            self.transport.pause_reading()
             if self._incoming is not None and self._writable:
                 self.deadline = NEVER
 
     def resume_reading(self) -> None:
         """Let the client send on, after what is held back; its time limit begins anew."""
-        if not self._reading and self._transport is not None:
+        if not self._reading and self.transport is not None:
             self._reading = True
             if self._held:  # not at once: the parser may be at work
                 asyncio.get_running_loop().call_soon(self._feed_held)
             else:
-                self._transport.resume_reading()
+                self.transport.resume_reading()
             if self._incoming is not None and self._writable:
                 self.deadline = self._edge.now() + self._edge.serving.body_timeout_s
 
     def _feed_held(self) -> None:
         """Parse what was held back, if nobody has it held back again."""
-        if self._reading and self._transport is not None:
+        if self._reading and self.transport is not None:
             held, self._held = self._held, b""
-            self._transport.resume_reading()
+            self.transport.resume_reading()
             self._feed(held)
 
     @property
@@ -505,7 +505,7 @@ class ClientConnection(asyncio.Protocol):
         if exchange is not None:
             exchange.client_gone()
             self.abort()
-        elif self._transport is not None and not self._transport.is_closing():
+        elif self.transport is not None and not self.transport.is_closing():
             if request is not None:
                 request.keep_alive = False
                 request.problem = problem
@@ -520,7 +520,7 @@ class ClientConnection(asyncio.Protocol):
         """Go on after an answer: to the next request, or to the end."""
         request = self._current
         self.exchange = None
-        if request is None or self._transport is None:
+        if request is None or self.transport is None:
             return
         if not request.complete:
             self._linger()
@@ -558,5 +558,5 @@ class ClientConnection(asyncio.Protocol):
 
     def close(self) -> None:
         """Close once everything written is sent."""
-        if self._transport is not None:
-            self._transport.close()
+        if self.transport is not None:
+            self.transport.close()

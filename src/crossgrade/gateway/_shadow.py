@@ -18,7 +18,7 @@ from crossgrade.gateway._payload import ParsedPayload
 from crossgrade.gateway._relay import Pieces, Relay, StreamRelay, WholeRelay
 from crossgrade.gateway._routes import Choice, Plan
 from crossgrade.gateway._targets import TargetState
-from crossgrade.gateway._upstream import UpstreamConnection
+from crossgrade.gateway._upstream import Taker, UpstreamConnection
 
 ANSWER_BYTES = 1 << 20
 _OPT_OUT = b"x-crossgrade-no-shadow"
@@ -189,7 +189,7 @@ class _ShadowCall:
             self._shadows.loop.call_exception_handler(context)
             self.failed(UpstreamError("the request cannot be carried to the other model"))
 
-    def on_head(self, status: int, headers: dict[bytes, bytes]) -> None:
+    def on_head(self, status: int, headers: dict[bytes, bytes]) -> Taker:
         """Choose how the answer is read."""
         if status != 200:
             self.failed(UpstreamError(f"status {status}"))
@@ -198,14 +198,15 @@ class _ShadowCall:
             self._relay = StreamRelay(self, self._copy.payload.watcher(self._target), None)
         else:
             self._relay = WholeRelay(self, self._target.target.flavour, None, None)
+        return self._take
 
     def on_whole(self, body: bytes) -> None:
         """Take an answer that came in one piece."""
         self.on_head(200, {})
-        self.on_data(body)
+        self._take(body)
         self.on_end()
 
-    def on_data(self, data: bytes) -> None:
+    def _take(self, data: bytes) -> None:
         """Take a piece of the answer."""
         self._answer.take(data)
         if self._answer.size > ANSWER_BYTES:

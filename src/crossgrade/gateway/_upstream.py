@@ -2,7 +2,8 @@
 
 import asyncio
 import socket
-from typing import Protocol, cast
+from collections.abc import Callable
+from typing import Protocol, TypeAlias, cast
 
 import httptools
 
@@ -11,6 +12,9 @@ from crossgrade.gateway._plain import MOST_HEAD_BYTES, plain_body
 from crossgrade.gateway._sweeper import NEVER
 
 WRITE_HIGH = 1 << 18
+
+Taker: TypeAlias = Callable[[bytes], None]
+"""Takes the pieces of an answer's body."""
 
 
 class Call(Protocol):
@@ -27,14 +31,11 @@ class Call(Protocol):
     def on_ready(self, connection: "UpstreamConnection") -> None:
         """Write the request to the connection."""
 
-    def on_head(self, status: int, headers: dict[bytes, bytes]) -> None:
-        """Take the answer's status and headers, names in lower case."""
+    def on_head(self, status: int, headers: dict[bytes, bytes]) -> Taker:
+        """Take the answer's status and headers, names in lower case; return what takes its body."""
 
     def on_whole(self, body: bytes) -> None:
         """Take the body of an answer with status 200 and no notable headers, which ends with it."""
-
-    def on_data(self, data: bytes) -> None:
-        """Take a piece of the answer's body."""
 
     def on_end(self) -> None:
         """Take note that the answer is whole."""
@@ -49,6 +50,10 @@ class Call(Protocol):
         """Write on."""
 
 
+def _nothing(data: bytes) -> None:  # a Taker's
+    pass
+
+
 class _Rest:
     """Takes what follows an answer's last event: usually the end of its framing."""
 
@@ -56,11 +61,10 @@ class _Rest:
 
     def on_ready(self, connection: "UpstreamConnection") -> None: ...
 
-    def on_head(self, status: int, headers: dict[bytes, bytes]) -> None: ...
+    def on_head(self, status: int, headers: dict[bytes, bytes]) -> Taker:  # noqa: ARG002  # a Call's
+        return _nothing
 
     def on_whole(self, body: bytes) -> None: ...
-
-    def on_data(self, data: bytes) -> None: ...
 
     def on_end(self) -> None: ...
 
@@ -103,7 +107,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     __slots__ = (
         "_began", "_call", "_count", "_ended", "_headers", "_kept", "_owner", "_parser", "_paused", "_pieces",
-        "_transport", "_until_close", "busy_body", "deadline", "reused", "used_at",
+        "_take", "_transport", "_until_close", "busy_body", "deadline", "reused", "used_at",
     )  # fmt: skip
 
     def __init__(self, owner: Owner) -> None:
@@ -111,6 +115,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._parser = httptools.HttpResponseParser(self)
         self._transport: asyncio.Transport | None = None
         self._call: Call | None = None
+        self._take: Taker = _nothing
         self._headers: dict[bytes, bytes] = {}
         self._pieces: list[bytes] = []
         self._count = 0
@@ -158,6 +163,7 @@ class UpstreamConnection(asyncio.Protocol):
     def detach(self) -> None:
         """Let the call go, whose answer is whole, and wait a moment for the end of its framing."""
         self._call = _REST
+        self._take = _nothing
         self.deadline = self._owner.now() + _REST_S
 
     def cancel(self) -> None:
@@ -221,7 +227,7 @@ class UpstreamConnection(asyncio.Protocol):
         if pieces:
             self._pieces = []
             if self._call is not None:
-                self._call.on_data(pieces[0] if len(pieces) == 1 else b"".join(pieces))
+                self._take(pieces[0] if len(pieces) == 1 else b"".join(pieces))
         if self._ended:
             self._finish()
         elif not self._began and self._count > MOST_HEAD_BYTES:
@@ -284,7 +290,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._began = True
         self._until_close = b"content-length" not in headers and b"transfer-encoding" not in headers
         if self._call is not None:
-            self._call.on_head(status, headers)
+            self._take = self._call.on_head(status, headers)
 
     def on_body(self, data: bytes) -> None:
         """Keep a piece until the whole read is parsed."""

@@ -1,6 +1,6 @@
 """The keeper: `python -m crossgrade.serve.keeper SETTINGS`, one process beside the workers.
 
-It lends limits to workers, writes the request log, commits spends once a second together with
+It lends limits to workers, writes the request log, commits spends every few seconds together with
 how far the log is counted, and brings shadow pairs and feedback into the store. Workers go on
 without it for a while; started again after a `kill -9` it counts what it had written.
 """
@@ -62,7 +62,10 @@ GRACE_S = 1.0
 """How long a new keeper waits for workers to say what they hold before it lends anything."""
 
 _TICK_S = 1.0
-_FEEDBACK_PAUSE_S = 0.3
+_ALONE_TICKS = 5
+"""How seldom spends are committed where no other machine draws on the limits: the log has them by then."""
+
+_FEEDBACK_PAUSE_S = 0.6
 _HEARTBEAT_TICKS = 10
 _TIDY_TICKS = 60
 _SILENT_S = 60.0
@@ -92,6 +95,7 @@ class Keeper:
         self._url = url
         self._shared = url.startswith("postgres")
         self._idle_s = _IDLE_SHARED_S if shared else _IDLE_ALONE_S
+        self._commit_ticks = 1 if shared else _ALONE_TICKS
         self._accounts = Accounts(self, shared=shared)
         self._files = RecordFiles(serve / "requests")
         self._flushes = self._files.last_flushes()
@@ -133,11 +137,12 @@ class Keeper:
                 async with asyncio.timeout(_TICK_S):
                     await ending.wait()
             except TimeoutError:
-                await self._commit()
+                self._ticks += 1
+                await self._commit(is_due=self._ticks % self._commit_ticks == 0)
         server.close()
         for writer in list(self._writers.values()):
             writer.close()
-        await self._commit()
+        await self._commit(is_due=True)
         self._files.close()
         await self._in_thread(self._counting.close)
         self._archive.close()
@@ -331,13 +336,12 @@ class Keeper:
                     await self._all_resumed.wait()
         self._accounts.open(leases)
 
-    async def _commit(self) -> None:
-        """Write what was spent, and how far the log is counted, in one transaction."""
-        self._ticks += 1
+    async def _commit(self, *, is_due: bool) -> None:
+        """Flush the log; if it is due, write in one transaction what was spent and how far the log is counted."""
         sync = self._files.syncing()
         position = (self._files.segment, self._files.position)
         begun = self._began is not None and self._began.done() and self._began.exception() is None
-        changes = self._accounts.changes() if begun else {}
+        changes = self._accounts.changes() if begun and is_due else {}
         try:
             if sync is not None:
                 await asyncio.to_thread(sync)
