@@ -47,7 +47,9 @@ _PAGES = (
 _API: dict[bytes, Endpoint] = {
     prefix + endpoint.path.encode(): endpoint for endpoint in _CALLS for prefix in (b"/v1", b"")
 }
-_ALL: dict[bytes, Endpoint] = _API | {endpoint.path.encode(): endpoint for endpoint in _PAGES}
+ENDPOINTS: dict[bytes, Endpoint] = _API | {endpoint.path.encode(): endpoint for endpoint in _PAGES}
+"""By request target, as nearly every request has it; `locate` knows the others."""
+
 _ROUTED = re.compile(rb"/r/([A-Za-z0-9._~-]{1,128})(/.*)")
 _HOST = re.compile(rb"[A-Za-z0-9._~\-]+(?::\d{1,5})?|\[[0-9A-Fa-f:.]+\](?::\d{1,5})?")
 
@@ -120,7 +122,7 @@ class Request:
 
 
 class WholeRequest(Request):
-    """A request that came whole, on a connection that is kept: the head (its very headers) of another, a body."""
+    """A request that came whole on a kept connection: the head of another (its very headers) and a body."""
 
     headed = complete = started = keep_alive = True
 
@@ -134,7 +136,7 @@ class WholeRequest(Request):
 
 def locate(target: bytes) -> tuple[Endpoint, str | None] | Problem:
     """Return the endpoint of a request target and the route its path names."""
-    endpoint = _ALL.get(target)
+    endpoint = ENDPOINTS.get(target)
     if endpoint is not None:
         return endpoint, None
     if not target.startswith(b"/"):
@@ -143,7 +145,7 @@ def locate(target: bytes) -> tuple[Endpoint, str | None] | Problem:
         )
     path = target.partition(b"?")[0]
     routed = _ROUTED.fullmatch(path)
-    endpoint = _API.get(routed[2]) if routed is not None else _ALL.get(path)
+    endpoint = _API.get(routed[2]) if routed is not None else ENDPOINTS.get(path)
     if endpoint is None:
         return Problem(status=404, message="There is no such path here.", code="unknown_path")
     return endpoint, None if routed is None else routed[1].decode()

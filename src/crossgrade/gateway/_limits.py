@@ -202,11 +202,13 @@ class Limits:
         """
         amounts = (int(usd * NANO + 0.5) if usd else 0, tokens, 1, 1)
         now = self._clock()
+        leases = []
         for counter in counters:
             lease = counter.lease
             if lease.left < amounts[lease.unit] or lease.ends <= now:
                 return self._reserve_slowly(counters, amounts, now, ready)
-        return self._take(counters, amounts)
+            leases.append(lease)
+        return self._take(leases, amounts)
 
     def settle(self, hold: Hold, usd: float | None, tokens: int | None) -> None:
         """End a hold with what was used; None (unknown) counts what was reserved."""
@@ -239,16 +241,13 @@ class Limits:
         if unused > 0:
             lease.counter.denied_until = 0.0
 
-    def _take(self, counters: Sequence[Counter], amounts: _Amounts) -> Hold:
-        leases = []
-        for counter in counters:
-            lease = counter.lease
+    def _take(self, leases: list[Lease], amounts: _Amounts) -> Hold:
+        for lease in leases:
             amount = amounts[lease.unit]
             lease.left -= amount
             lease.reserved += amount
             if not lease.dirty:
                 self._mark(lease)
-            leases.append(lease)
         return Hold(leases, amounts)
 
     def _mark(self, lease: Lease) -> None:
@@ -283,7 +282,7 @@ class Limits:
             if now < counter.denied_until and need >= counter.denied_need:
                 return counter.refusal(now)
             return counter
-        return self._take(counters, amounts)
+        return self._take([counter.lease for counter in counters], amounts)
 
     def _current(self, counter: Counter, now: float) -> Lease:
         """Return the lease of the present window; what is left of the one before is handed back."""

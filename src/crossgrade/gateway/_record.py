@@ -73,12 +73,12 @@ def record_of(
     The blank is copied: to name all the fields of a record takes four times as long.
     """
     usage, payload, choice, attempts = billed.usage, exchange.payload, exchange.choice, exchange.attempts
-    began, first_at = exchange.began, exchange.first_at
+    began, first_at, target, endpoint = exchange.began, exchange.first_at, exchange.target, exchange.endpoint
     record = _copy(exchange.blank or blank_record(context, exchange.principal, exchange.plan))
     record.id = exchange.id
     record.at = exchange.at
-    record.operation = exchange.endpoint.name
-    record.client_flavour = exchange.endpoint.client or ""
+    record.operation = endpoint.name
+    record.client_flavour = endpoint.client or ""
     record.reason = exchange.reason
     record.status = status
     record.error = error
@@ -92,10 +92,10 @@ def record_of(
     if choice is not None:
         record.side = choice.side
         record.probability = choice.probability
-    if attempts is not None and attempts.count and exchange.target is not None:
+    if attempts is not None and attempts.count and target is not None:
         record.attempts = attempts.count
-        record.target = exchange.target.name
-        record.model = exchange.target.target.model
+        record.target = target.name
+        record.model = target.target.model
         record.cost_usd = billed.usd
         record.cost_origin = billed.origin
     if usage is not NO_TOKENS:
