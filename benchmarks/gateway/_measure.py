@@ -13,7 +13,7 @@ from benchmarks.gateway._server import NotMeasured, Server, Target
 from benchmarks.gateway._tools import EVENTS, Load, body, compile_tools, load, upstream
 
 DIRECT = "no gateway"
-BODY_RUNS = 3
+BODY_RUNS = 5
 _SHARED_MEMORY_EVERY_S = 0.005
 _RECORDS_WITHIN_S = 5
 

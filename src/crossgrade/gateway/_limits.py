@@ -62,27 +62,45 @@ class Refusal:
 
 
 class Lease:
-    """What the keeper lent of one limit for one window: `left` to reserve from, `reserved` in flight.
+    """What the keeper lent of one limit for one window; of it, `left` is what can be reserved now.
 
-    `spent` and `returned` were not reported yet: what was used up, and what is handed back besides,
-    which is below 0 where more was used than had been lent.
+    `lent` is what the keeper knows to be here. `spent` and `returned` it has not heard of yet: what was
+    used up, and what is handed back besides, below 0 where more was used than had been lent.
     """
 
-    __slots__ = ("counter", "dirty", "ends", "id", "left", "reserved", "returned", "spent", "unit", "used_at")
+    __slots__ = ("counter", "dirty", "ends", "id", "left", "lent", "returned", "spent", "unit", "used_at")
 
     def __init__(self, counter: "Counter", window: int) -> None:
         self.counter = counter
         self.id = LeaseId(counter.scope, counter.match, counter.unit, counter.window_s, window)
         self.ends: float = window + counter.window_s if counter.window_s else _FOREVER
         self.unit = counter.index
-        self.left = self.reserved = self.spent = self.returned = 0
+        self.left = self.lent = self.spent = self.returned = 0
         self.dirty = False
         self.used_at = 0.0
+
+    @property
+    def reserved(self) -> int:
+        """What requests in flight hold: it is not counted, which would cost each of them two additions."""
+        return self.lent - self.left - self.spent - self.returned
+
+    def grant(self, amount: int) -> None:
+        """Take what the keeper lends."""
+        self.lent += amount
+        self.left += amount
 
     def give_back(self) -> None:
         """Hand back what is not in flight, with the next flush."""
         self.returned += self.left
         self.left = 0
+
+    def report(self) -> Spend:
+        """Return what the keeper is to hear, as heard from now on."""
+        shrunk = self.spent + self.returned
+        spend = Spend(self.id, self.spent, shrunk, self.reserved)
+        self.lent -= shrunk
+        self.spent = self.returned = 0
+        return spend
 
 
 class Counter:
@@ -202,13 +220,19 @@ class Limits:
         """
         amounts = (int(usd * NANO + 0.5) if usd else 0, tokens, 1, 1)
         now = self._clock()
-        leases = []
+        taken: list[Lease] = []
         for counter in counters:
             lease = counter.lease
-            if lease.left < amounts[lease.unit] or lease.ends <= now:
+            left = lease.left - amounts[lease.unit]
+            if left < 0 or lease.ends <= now:
+                for each in taken:
+                    each.left += amounts[each.unit]
                 return self._reserve_slowly(counters, amounts, now, ready)
-            leases.append(lease)
-        return self._take(leases, amounts)
+            lease.left = left
+            taken.append(lease)
+            if not lease.dirty:
+                self._mark(lease)
+        return Hold(taken, amounts)
 
     def settle(self, hold: Hold, usd: float | None, tokens: int | None) -> None:
         """End a hold with what was used; None (unknown) counts what was reserved."""
@@ -221,31 +245,29 @@ class Limits:
         )
         for lease in hold.leases:
             unit = lease.unit
-            held, amount = reserved[unit], used[unit]
-            lease.reserved -= held
+            amount = used[unit]
             lease.spent += amount
-            if amount != held:
-                self._correct(lease, held - amount)
+            unused = reserved[unit] - amount
+            if unused:
+                self._put_back(lease, unused)
             if not lease.dirty:
                 self._mark(lease)
             if lease.counter.waiting:
                 self._serve(lease.counter)
 
-    def _correct(self, lease: Lease, unused: int) -> None:
+    def _put_back(self, lease: Lease, unused: int) -> None:
         """Put back what was reserved in vain; below 0, take what was used beyond it."""
-        left = lease.left + unused
+        left = lease.left = lease.left + unused
         if left < 0:  # more was used than had been lent: it shrinks by what there was
             lease.returned += left
-            left = 0
-        lease.left = left
-        if unused > 0:
+            lease.left = 0
+        elif unused > 0:
             lease.counter.denied_until = 0.0
 
-    def _take(self, leases: list[Lease], amounts: _Amounts) -> Hold:
+    def _take(self, counters: Sequence[Counter], amounts: _Amounts) -> Hold:
+        leases = [counter.lease for counter in counters]
         for lease in leases:
-            amount = amounts[lease.unit]
-            lease.left -= amount
-            lease.reserved += amount
+            lease.left -= amounts[lease.unit]
             if not lease.dirty:
                 self._mark(lease)
         return Hold(leases, amounts)
@@ -282,7 +304,7 @@ class Limits:
             if now < counter.denied_until and need >= counter.denied_need:
                 return counter.refusal(now)
             return counter
-        return self._take([counter.lease for counter in counters], amounts)
+        return self._take(counters, amounts)
 
     def _current(self, counter: Counter, now: float) -> Lease:
         """Return the lease of the present window; what is left of the one before is handed back."""
@@ -307,11 +329,13 @@ class Limits:
         counter = self._counters.get(_key(grant.lease))
         if counter is None or counter.lease.id != grant.lease:
             late = Lease(counter or Counter(*_key(grant.lease)), grant.lease.window)
-            late.returned, late.ends = grant.amount, 0.0
+            late.grant(grant.amount)
+            late.give_back()
+            late.ends = 0.0
             self._mark(late)
             return
         self._live.add(counter)
-        counter.lease.left += grant.amount
+        counter.lease.grant(grant.amount)
         counter.lease.used_at = self._clock()
         counter.asked = False
         counter.denied_until = 0.0
@@ -368,8 +392,7 @@ class Limits:
                     self._old.discard(lease)
             lease.dirty = False
             lease.used_at = now
-            spends.append(Spend(lease.id, lease.spent, lease.spent + lease.returned, lease.reserved))
-            lease.spent = lease.returned = 0
+            spends.append(lease.report())
         return spends
 
     def held(self, unwritten: Iterable[Spend]) -> list[Held]:
@@ -383,7 +406,7 @@ class Limits:
             Held(
                 key,
                 lease.counter.cap,
-                lease.left + lease.reserved + lease.spent + lease.returned + pending.get(key, 0),
+                lease.lent + pending.get(key, 0),
                 lease.reserved,
             )
             for key, lease in leases.items()
