@@ -24,9 +24,10 @@ from crossgrade.gateway._failing import note_failure, provider_problem
 from crossgrade.gateway._head import Endpoint, Request
 from crossgrade.gateway._headers import passed_on, sent_on
 from crossgrade.gateway._limits import Hold, Refusal
-from crossgrade.gateway._messages import Reason, RequestRecord
+from crossgrade.gateway._messages import Reason
 from crossgrade.gateway._outcome import NOTHING, UNKNOWN, Bill, bill
 from crossgrade.gateway._payload import Payload
+from crossgrade.gateway._permit import Permit
 from crossgrade.gateway._record import record_of
 from crossgrade.gateway._relay import ErrorRelay, Pieces, Relay, StreamRelay, WholeRelay, pass_whole
 from crossgrade.gateway._routes import Choice, Plan
@@ -49,7 +50,7 @@ class Exchange:
     segment: str | None = None
     payload: Payload | None = None
     plan: Plan | None = None
-    blank: RequestRecord | None = None
+    permit: Permit | None = None
     target: TargetState | None = None
     choice: Choice | None = None
     attempts: Attempts | None = None
@@ -103,7 +104,7 @@ class Exchange:
         except AccessError as error:
             self.refuse(access_problem(error))
             return
-        self.blank = permit.blank
+        self.permit = permit
         self._choose(plan, payload)
         if permit.counters:
             usd, tokens = self._estimate(payload)

@@ -19,10 +19,10 @@ from crossgrade.gateway._messages import RequestRecord
 from crossgrade.gateway._metrics import Metrics
 from crossgrade.gateway._pages import Pages
 from crossgrade.gateway._payload import read_payload
+from crossgrade.gateway._permit import Permit
 from crossgrade.gateway._record import blank_record
 from crossgrade.gateway._routes import Plan, Routes
 from crossgrade.gateway._server import ClientConnection
-from crossgrade.gateway._services import Permit
 from crossgrade.gateway._shadow import Copy, Shadows
 from crossgrade.gateway._signers import Signers
 from crossgrade.gateway._targets import TargetState

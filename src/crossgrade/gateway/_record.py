@@ -9,6 +9,7 @@ from crossgrade.gateway._head import Endpoint
 from crossgrade.gateway._messages import Reason, RequestRecord
 from crossgrade.gateway._outcome import Bill
 from crossgrade.gateway._payload import Payload
+from crossgrade.gateway._permit import Permit
 from crossgrade.gateway._routes import Choice, Plan, Routes
 from crossgrade.gateway._targets import TargetState
 from crossgrade.identity import Principal
@@ -30,7 +31,7 @@ class Finished(Protocol):
     target: TargetState | None
     attempts: Attempts | None
     payload: Payload | None
-    blank: RequestRecord | None
+    permit: Permit | None
     reason: Reason
     segment: str | None
     response_id: str | None
@@ -70,32 +71,30 @@ def record_of(
 ) -> RequestRecord:
     """Return the record of an exchange that ends with this status, cost and error code.
 
-    The blank is copied: to name all the fields of a record takes four times as long.
+    What it has in common with others of its kind is copied: that takes a twentieth of the time of setting it.
     """
-    usage, payload, choice, attempts = billed.usage, exchange.payload, exchange.choice, exchange.attempts
-    began, first_at, target, endpoint = exchange.began, exchange.first_at, exchange.target, exchange.endpoint
-    record = _copy(exchange.blank or blank_record(context, exchange.principal, exchange.plan))
+    usage, payload, attempts = billed.usage, exchange.payload, exchange.attempts
+    began, first_at = exchange.began, exchange.first_at
+    count = 0 if attempts is None else attempts.count
+    kind = (exchange.endpoint, exchange.choice, exchange.target, exchange.reason, exchange.segment, count)
+    permit = exchange.permit
+    if permit is None:
+        record = _alike(exchange, blank_record(context, exchange.principal, exchange.plan), count)
+    else:
+        if permit.kind != kind:
+            permit.kind, permit.alike = kind, _alike(exchange, _copy(permit.blank), count)
+        record = _copy(permit.alike)
     record.id = exchange.id
     record.at = exchange.at
-    record.operation = endpoint.name
-    record.client_flavour = endpoint.client or ""
-    record.reason = exchange.reason
     record.status = status
     record.error = error
     record.latency_ms = (context.now() - began) * 1000
-    record.segment = exchange.segment
     record.response_id = exchange.response_id
     if payload is not None:
         record.body_bytes = payload.size
         if context.log_prompts:
             record.prompt = payload.text()
-    if choice is not None:
-        record.side = choice.side
-        record.probability = choice.probability
-    if attempts is not None and attempts.count and target is not None:
-        record.attempts = attempts.count
-        record.target = target.name
-        record.model = target.target.model
+    if count:
         record.cost_usd = billed.usd
         record.cost_origin = billed.origin
     if usage is not NO_TOKENS:
@@ -109,4 +108,21 @@ def record_of(
     if first_at:
         record.stream = True
         record.ttft_ms = (first_at - began) * 1000
+    return record
+
+
+def _alike(exchange: Finished, record: RequestRecord, attempts: int) -> RequestRecord:
+    """Fill in what records of the exchange's kind have in common."""
+    choice, target = exchange.choice, exchange.target
+    record.operation = exchange.endpoint.name
+    record.client_flavour = exchange.endpoint.client or ""
+    record.reason = exchange.reason
+    record.segment = exchange.segment
+    if choice is not None:
+        record.side = choice.side
+        record.probability = choice.probability
+    if attempts and target is not None:
+        record.attempts = attempts
+        record.target = target.name
+        record.model = target.target.model
     return record

@@ -13,7 +13,14 @@ from crossgrade.domain import Serving
 from crossgrade.gateway._answers import CONTINUE, Problem, bad_request, problem_answer
 from crossgrade.gateway._discard import Discard
 from crossgrade.gateway._halfclosed import HalfClosed
-from crossgrade.gateway._head import Request, body_too_large, check_head, client_of, head_too_large
+from crossgrade.gateway._head import (
+    Request,
+    WholeRequest,
+    body_too_large,
+    check_head,
+    client_of,
+    head_too_large,
+)
 from crossgrade.gateway._repeats import KnownHead, known_head
 from crossgrade.gateway._sweeper import NEVER, Sweeper
 from crossgrade.identity import Principal
@@ -31,6 +38,7 @@ _FRESH_S = 1.0
 """How long a connection without any request yet may bring one when the worker is to end."""
 
 _HEAD, _BODY = 1, 2
+_NOT_REMEMBERED = frozenset((b"transfer-encoding", b"expect", b"upgrade"))
 
 
 class Exchange(Protocol):
@@ -101,8 +109,8 @@ class ClientConnection(asyncio.Protocol):
     """
 
     __slots__ = (
-        "_current", "_edge", "_feeding", "_held", "_incoming", "_known", "_parser", "_reading",
-        "_waiting", "_writable", "caller", "deadline", "exchange", "transport",
+        "_current", "_edge", "_feeding", "_held", "_incoming", "_known", "_known_request", "_parser",
+        "_reading", "_waiting", "_writable", "caller", "deadline", "exchange", "transport",
     )  # fmt: skip
 
     def __init__(self, edge: Edge) -> None:
@@ -112,6 +120,7 @@ class ClientConnection(asyncio.Protocol):
         self._incoming: Request | None = None
         self._current: Request | None = None
         self._known: KnownHead | None = None
+        self._known_request: Request | None = None
         self._waiting: deque[Request] = deque()
         self._held = b""
         self._feeding = 0
@@ -235,17 +244,25 @@ class ClientConnection(asyncio.Protocol):
                 self._feed(data)
         elif self._incoming is not None or self._waiting:
             self._feed(data)
-        elif known is None or (request := known.again(data)) is None:
+        elif known is None or (body := known.body(data)) is None:
             self._feed(data)
             self._remember(data)
         else:
-            self._begin(request)
+            assert self._known_request is not None
+            self._begin(WholeRequest(self._known_request, body))
 
     def _remember(self, data: bytes) -> None:
         """Keep the head of a good request that came in one piece."""
         request = self._current
-        if request is not None and request.complete and request.keep_alive and request.problem is None:
-            self._known = known_head(data, request, self._edge.serving.body_parse_bytes)
+        if (
+            request is not None
+            and request.complete
+            and request.keep_alive
+            and request.problem is None
+            and _NOT_REMEMBERED.isdisjoint(request.headers)
+        ):
+            self._known = known_head(data, request.size, self._edge.serving.body_parse_bytes)
+            self._known_request = WholeRequest(request, b"")
 
     def _feed(self, data: bytes) -> None:
         self._feeding = len(data)

@@ -1,28 +1,15 @@
-"""What exchanges have in common: the worker, and what a caller has on a route."""
+"""What exchanges have in common: the worker."""
 
 import asyncio
 from typing import Protocol
 
 from crossgrade.gateway._breaker import RetryBudget
-from crossgrade.gateway._limits import Counter, Limits, Refusal
+from crossgrade.gateway._limits import Limits, Refusal
 from crossgrade.gateway._messages import RequestRecord
+from crossgrade.gateway._permit import Permit
 from crossgrade.gateway._routes import Plan, Routes
 from crossgrade.gateway._shadow import Copy, Shadows
 from crossgrade.identity import Principal
-
-
-class Permit:
-    """What is the same for all requests of one caller on one route: limits, and most of the record."""
-
-    __slots__ = ("blank", "counters", "plan", "principal")
-
-    def __init__(
-        self, principal: Principal, plan: Plan, counters: tuple[Counter, ...], blank: RequestRecord
-    ) -> None:
-        self.principal = principal
-        self.plan = plan
-        self.counters = counters
-        self.blank = blank
 
 
 class Services(Protocol):

@@ -9,6 +9,7 @@ import httptools
 
 from crossgrade.errors import ProviderError, ProviderTimeoutError, UpstreamError
 from crossgrade.gateway._plain import MOST_HEAD_BYTES, plain_body
+from crossgrade.gateway._repeats import KnownHead, known_head
 from crossgrade.gateway._sweeper import NEVER
 
 WRITE_HIGH = 1 << 18
@@ -52,6 +53,11 @@ class Call(Protocol):
 
 def _nothing(data: bytes) -> None:  # a Taker's
     pass
+
+
+_MOST_PLAIN_BYTES = 10**8
+_MOST_UNLIKE = 8
+"""After so many heads unlike the one before, as of hosts that put an id in each, none is kept."""
 
 
 class _Rest:
@@ -106,8 +112,9 @@ class UpstreamConnection(asyncio.Protocol):
     """Carries one call after another. `used_at` is when it last began one or heard from the provider."""
 
     __slots__ = (
-        "_began", "_call", "_count", "_ended", "_headers", "_kept", "_owner", "_parser", "_paused", "_pieces",
-        "_take", "_transport", "_until_close", "busy_body", "deadline", "reused", "used_at",
+        "_began", "_call", "_count", "_ended", "_headers", "_kept", "_known", "_owner", "_parser", "_paused",
+        "_pieces", "_take", "_transport", "_unlike", "_until_close", "busy_body", "deadline", "reused",
+        "used_at",
     )  # fmt: skip
 
     def __init__(self, owner: Owner) -> None:
@@ -118,7 +125,8 @@ class UpstreamConnection(asyncio.Protocol):
         self._take: Taker = _nothing
         self._headers: dict[bytes, bytes] = {}
         self._pieces: list[bytes] = []
-        self._count = 0
+        self._known: KnownHead | None = None
+        self._count = self._unlike = 0
         self._began = self._ended = self._kept = self._until_close = False
         self._paused = False
         self.busy_body = False
@@ -235,7 +243,13 @@ class UpstreamConnection(asyncio.Protocol):
 
     def _plain(self, call: Call, data: bytes) -> bool:
         """Hand on a plain answer; False where it is none: then its head is for the parser, and bounded."""
-        body = None if self._count else plain_body(data)
+        body, known = None, self._known
+        if not self._count:
+            body = None if known is None else known.body(data)
+            if body is None:
+                body = self._plain_body(data)
+            else:
+                self._unlike = 0
         if body is None:
             self._count += len(data)
             return False
@@ -243,6 +257,15 @@ class UpstreamConnection(asyncio.Protocol):
         self._rest()
         call.on_whole(body)
         return True
+
+    def _plain_body(self, data: bytes) -> bytes | None:
+        """Return the body of a plain answer, and keep its head, which may come again."""
+        body = plain_body(data)
+        if body is not None and self._unlike < _MOST_UNLIKE:
+            self._unlike += 1
+            is_last = self._unlike == _MOST_UNLIKE
+            self._known = None if is_last else known_head(data, len(body), _MOST_PLAIN_BYTES)
+        return body
 
     def _broken(self, error: Exception) -> None:
         """Fail the call whose answer cannot be read."""
