@@ -449,10 +449,8 @@ class Exchange:
 
     def _bill(self, usage: Tokens, output_tokens: int | None) -> Bill:
         assert self.target is not None
-        if output_tokens is None:
-            return UNKNOWN
-        size = self.payload.size if self.payload is not None else 0
-        return bill(self.target.prices, usage, request_bytes=size, output_tokens=output_tokens)
+        assert self.payload is not None
+        return bill(self.target.prices, usage, self.payload.size, output_tokens)
 
     def _spent(self) -> Bill:
         """Return what an answer that did not come to its end cost.

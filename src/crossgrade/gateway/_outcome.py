@@ -22,11 +22,13 @@ UNKNOWN = Bill(NO_TOKENS, None, None, "unknown")
 """What a request costs that broke off before the provider said: limits count what was reserved."""
 
 
-def bill(prices: Prices, usage: Tokens, *, request_bytes: int, output_tokens: int) -> Bill:
+def bill(prices: Prices, usage: Tokens, request_bytes: int, output_tokens: int | None) -> Bill:
     """Return what an answer costs: by the provider's usage, else by estimate, else unknown.
 
-    `output_tokens` is the estimate, where the provider counted none.
+    `output_tokens` is the estimate, where the provider counted none; None: nobody can say yet.
     """
+    if output_tokens is None:
+        return UNKNOWN
     usd = prices.cost_usd(usage)
     if usd is not None:
         return Bill(usage, usd, (usage.input_tokens or 0) + (usage.output_tokens or 0), "usage")

@@ -236,7 +236,7 @@ class _ShadowCall:
     ) -> None:
         """Take a whole answer."""
         del body, response_id
-        self._finish(UNKNOWN if output_tokens is None else self._bill(usage, output_tokens))
+        self._finish(self._bill(usage, output_tokens))
 
     def begin_long(self, length: int | None) -> Pieces | None:  # noqa: ARG002  # the signature of Outlet
         """Pass nothing on: an answer that large is given up before."""
@@ -265,9 +265,8 @@ class _ShadowCall:
         if not self._done:
             self._finish(UNKNOWN, type(error).__name__)
 
-    def _bill(self, usage: Tokens, output_tokens: int) -> Bill:
-        size = self._copy.payload.size
-        return bill(self._target.prices, usage, request_bytes=size, output_tokens=output_tokens)
+    def _bill(self, usage: Tokens, output_tokens: int | None) -> Bill:
+        return bill(self._target.prices, usage, self._copy.payload.size, output_tokens)
 
     def _finish(self, billed: Bill, error: str | None = None) -> None:
         self._done = True
