@@ -2,6 +2,8 @@
 
 import json
 
+import pytest
+
 import crossgrade.project
 from tests.e2e.driving import CommandLine, Project
 
@@ -58,3 +60,17 @@ def test_a_run_that_did_not_finish_is_said_with_the_last_one_that_did(
     assert f"crossgrade evaluate echo --resume {newest}" in said
     assert f"crossgrade decide echo --run {finished}" in said
     assert "did not finish" not in cli.succeeds("decide", "echo", "--run", finished).err
+
+
+def test_two_names_of_one_model_cost_what_each_says(cli: CommandLine, project: Project) -> None:
+    """One endpoint at two prices is asked once; what the first name paid is not what the other would pay."""
+    project.change("    model: new-model", "    model: old-model")
+    cli.succeeds("evaluate", "echo", "--yes")
+    (run,) = json.loads(cli.succeeds("runs", "--json").out)["runs"]
+    assert len(project.fake.requests) == run["answers"] / 2
+    found = json.loads(cli.succeeds("decide", "echo", "--json").out)
+    keep, switch = (
+        next(cost for cost in found["costs"] if cost["policy"]["kind"] == kind) for kind in ("keep", "switch")
+    )
+    assert switch["per_request_usd"]["value"] == pytest.approx(keep["per_request_usd"]["value"] / 10)
+    assert switch["saving_share"]["value"] == pytest.approx(0.9)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import date
 from decimal import Decimal
 
 from crossgrade.domain.values import JSON, Origin, Usage
@@ -48,7 +49,9 @@ class ScoredAnswer:
     Runs and importers both produce these. `score` None is unscored; `error` says why no answer
     came (scored 0 unless the workload says otherwise). `prompt_digest` and `target_digest` let
     two models' rows be paired only when they answered the same question. `cost_usd` None is
-    unknown. A `group` is a label for looking only: no policy splits by it.
+    unknown; `paid_for` names the model that was asked, `on` which day, where they are known: another one at
+    the same endpoint may have had the answer first. A `group` is a label for looking only: no policy splits
+    by it.
     """
 
     sample_id: str
@@ -69,6 +72,8 @@ class ScoredAnswer:
     settings_digest: str | None = None
     usage: Usage = field(default_factory=Usage)
     cost_usd: Decimal | None = None
+    paid_for: str | None = None
+    on: date | None = None
     latency_ms: float | None = None
     ttft_ms: float | None = None
     origin: Origin = Origin.OWN

@@ -1,13 +1,13 @@
 """Between a run and a decision: what stops the one is what the other computes again."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING
 
 from crossgrade.config import Config
-from crossgrade.domain import JSON, Offer, Price, Workload
+from crossgrade.domain import JSON, Offer, Price, ScoredAnswer, Workload
 from crossgrade.errors import UsageError
 from crossgrade.project._lengths import length_limits, request_lengths
 
@@ -46,9 +46,15 @@ def stopping_rule(workload: Workload, dataset: "Dataset") -> "Stopping":
 
 
 def run_evidence(
-    store: "Store", run: "Run", workload: Workload, dataset: "Dataset", *, judge: str | None
+    store: "Store",
+    run: "Run",
+    workload: Workload,
+    dataset: "Dataset",
+    *,
+    judge: str | None,
+    price: Callable[[Offer, date], Price | None],
 ) -> "Evidence":
-    """Return what a run measured, as evidence.
+    """Return what a run measured, as evidence; `price` is an offer's on a day.
 
     Raises UsageError when the dataset, the contestants or the scorer changed since, or when the
     run ended before any answer could be scored.
@@ -68,7 +74,9 @@ def run_evidence(
             hint=f"run `crossgrade evaluate {workload.name}`: unchanged requests are not paid for again",
         )
     samples = planned_samples(replace(workload, seed=run.seed, planned=run.planned), dataset)
-    answers = store.answers.scored(run.id, str(run.settings["scorer_digest"]))
+    answers = at_own_prices(
+        store.answers.scored(run.id, str(run.settings["scorer_digest"])), offers_of(workload), price
+    )
     if not answers:
         raise UsageError(
             f"run {run.id} ended before any answer could be scored",
@@ -93,6 +101,32 @@ def run_evidence(
         if workload.probes
         else None,
     )
+
+
+def at_own_prices(
+    answers: Iterable[ScoredAnswer],
+    offers: Mapping[str, Offer],
+    price: Callable[[Offer, date], Price | None],
+) -> list[ScoredAnswer]:
+    """Return the answers, those that were first asked for under another name at the price of their own offer.
+
+    One endpoint may be offered under two names at two prices (contracts, or at once and in batches): it is
+    asked once, and what that cost says nothing of the other. The price is that of the day, else today's.
+    """
+    from crossgrade.economics import cost_usd
+
+    today = datetime.now(UTC).date()
+
+    def priced(answer: ScoredAnswer) -> ScoredAnswer:
+        offer = offers.get(answer.model)
+        if offer is None or answer.paid_for in (None, answer.model, offer.name):
+            return answer
+        own = price(offer, answer.on or today) or price(offer, today)
+        return replace(
+            answer, cost_usd=None if own is None else cost_usd(answer.usage, own, batch=offer.batch)
+        )
+
+    return [priced(answer) for answer in answers]
 
 
 def changed_settings(workload: Workload, run: "Run") -> dict[str, JSON]:

@@ -16,6 +16,7 @@ from crossgrade.errors import ConfigError, DataError, NotFoundError, UsageError
 from crossgrade.project._family import Case, Family, verify_siblings, with_rules
 from crossgrade.project._lengths import length_limits
 from crossgrade.project._measured import (
+    at_own_prices,
     changed_settings,
     decision_settings,
     draws,
@@ -311,7 +312,12 @@ class Project:
         run = self._run(workload, run_id)
         judge = self._judge(workload)
         evidence = run_evidence(
-            self.store, run, workload, self.dataset(workload), judge=judge.name if judge else None
+            self.store,
+            run,
+            workload,
+            self.dataset(workload),
+            judge=judge.name if judge else None,
+            price=self.catalog.price,
         )
         settings = replace(
             decision_settings(
@@ -416,7 +422,11 @@ class Project:
         from crossgrade.workloads import results_from_answers, write_results
 
         run = self.store.runs.get(run_id)
-        answers = self.store.answers.scored(run.id, str(run.settings["scorer_digest"]))
+        workload = self.config.workloads.get(run.workload)
+        offers = {} if workload is None else offers_of(workload)
+        answers = at_own_prices(
+            self.store.answers.scored(run.id, str(run.settings["scorer_digest"])), offers, self.catalog.price
+        )
         results = results_from_answers(answers, workload=run.workload, source=f"run {run.id}")
         return write_results(results, path, blank=("human",))
 

@@ -198,6 +198,8 @@ def _scored(row: Row[Any]) -> ScoredAnswer:
         settings_digest=row.settings_digest,
         usage=_usage(row),
         cost_usd=money(row.answer_cost_usd),
+        paid_for=row.offer,
+        on=None if row.at is None else datetime.fromisoformat(row.at).date(),
         latency_ms=row.latency_ms,
         ttft_ms=row.ttft_ms,
     )
