@@ -46,8 +46,9 @@ def reading(project: Project, script: dict[str, Script]) -> Project:
     return project
 
 
+@pytest.mark.parametrize("mode", ["sequential", "fixed"])
 def test_the_limit_reaches_the_route_table(
-    cli: CommandLine, reading: Project, script: dict[str, Script]
+    cli: CommandLine, reading: Project, script: dict[str, Script], mode: str
 ) -> None:
     ran = cli.succeeds("probe", "run", "new", "--documents", "notes.txt", *QUICK, "--certify", "60", "--json")
     probe = json.loads(ran.out)["probe"]
@@ -58,14 +59,19 @@ def test_the_limit_reaches_the_route_table(
     assert 2_000 < limit <= HOLDS
     assert (reading.folder / ".crossgrade" / "probes" / f"{probe['probe_id']}.html").exists()
 
-    reading.change("    scorer:", f"    probes: [{probe['probe_id']}]\n    scorer:")
+    reading.change("    scorer:", f"    probes: [{probe['probe_id']}]\n    mode: {mode}\n    scorer:")
     # Every third sample is longer than what the candidate holds.
     script["old-model"] = lambda request: Reply(request.prompt.split()[-1])
     rows = [
         {"input": f"{'word ' * (2_000 if at % 3 == 0 else 1)}{at}", "target": f"{at}"} for at in range(1, 301)
     ]
     (reading.folder / "echo.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    before = len(reading.fake.requests)
     cli.succeeds("evaluate", "echo", "--yes")
+    asked = [
+        request for request in list(reading.fake.requests)[before:] if len(request.prompt.encode()) > limit
+    ]
+    assert {request.model for request in asked} == {"old-model"}, "the candidate is not to answer those"
     verdict = json.loads(cli.succeeds("decide", "echo", "--apply", "--json").out)
     assert (verdict["name"], verdict["policy"]["max_bytes"]) == ("switch", limit)
     assert f"requests of more than {limit:,} bytes" in verdict["sentence"]
@@ -90,6 +96,19 @@ def test_samples_beyond_the_limit_do_not_make_a_run_certain(
     assert "(certain)" in ran.err + ran.out
     verdict = json.loads(cli.succeeds("decide", "echo", "--json").out)
     assert verdict["name"] == "switch"
+
+
+def test_a_candidate_for_which_every_sample_is_too_long_costs_nothing(
+    cli: CommandLine, reading: Project
+) -> None:
+    ran = cli.succeeds("probe", "run", "new", "--documents", "notes.txt", *QUICK, "--certify", "60", "--json")
+    probe_id = json.loads(ran.out)["probe"]["probe_id"]
+    reading.change("    scorer:", f"    probes: [{probe_id}]\n    scorer:")
+    rows = [{"input": f"{'word ' * 2_000}{at}", "target": f"{at}"} for at in range(1, 61)]
+    (reading.folder / "echo.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    before = len(reading.fake.requests)
+    cli.fails("evaluate", "echo", "--yes", seen=r"the shortest of the 60 planned samples of `echo` has 10,0")
+    assert len(reading.fake.requests) == before
 
 
 def test_the_incumbent_is_asked_the_same_prompts_at_its_price(

@@ -210,7 +210,7 @@ def _closed(view: View, candidate: str, part: Part, rows: BoolColumn, test: Sequ
     about when it stopped, so the half of alpha kept for the end is spent on the pairs there are.
     """
     result = test.result()
-    asked = int((view.asked(view.columns(candidate)) & part.rows).sum())
+    asked = int((view.reached(view.columns(candidate)) & part.rows).sum())
     if test.outcome is not None or test.anytime or asked < view.planned(part):
         return result
     final = fixed_test(view, candidate, rows)

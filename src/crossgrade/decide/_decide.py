@@ -247,7 +247,7 @@ def _calls_saved(view: View, path: Iterable[EvidencePoint]) -> int:
         calls += [view.evidence.incumbent] if len(certain) == len(models) else []
         planned = view.evidence.planned_by_segment.get(str(part.label), int(part.rows.sum()))
         planned = view.planned(part) if part.label is None else planned
-        saved += sum(max(0, planned - int((view.asked(model) & part.rows).sum())) for model in calls)
+        saved += sum(max(0, planned - int((view.reached(model) & part.rows).sum())) for model in calls)
     return saved
 
 

@@ -189,7 +189,7 @@ def peeking(view: View) -> Iterator[Guard]:
     """A fixed test is read once, at the end: a look every ten samples passes wrongly 30 % of the time."""
     planned, changed = view.evidence.planned or 0, view.settings.changed_since_run
     asked = min(
-        int(view.asked(model).sum()) for model in (view.evidence.incumbent, *view.evidence.candidates)
+        int(view.reached(model).sum()) for model in (view.evidence.incumbent, *view.evidence.candidates)
     )
     short = asked < planned
     seen = f"{asked:,} of {count(planned, 'planned sample')} are in" if planned else count(asked, "sample")

@@ -101,6 +101,11 @@ class View:
             answered |= np.array([text is not None for text in model.output], dtype=np.bool_)
         return answered
 
+    def reached(self, model: ModelColumns) -> BoolColumn:
+        """Return the rows that a model was asked or, being too long for it, was not to be asked."""
+        found: BoolColumn = self.asked(model) | ~self.within(model.model)
+        return found
+
     def columns(self, candidate: str) -> ModelColumns:
         """Return a candidate's columns."""
         return next(each for each in self.evidence.candidates if each.model == candidate)
@@ -116,7 +121,7 @@ class View:
         evidence, order = self.evidence, self.order
         reach = evidence.unbroken if part.label is None else evidence.unbroken_by_segment.get(part.label)
         order = order[:reach]
-        gaps = np.flatnonzero((part.rows & ~self.asked(self.columns(candidate)))[order])
+        gaps = np.flatnonzero((part.rows & ~self.reached(self.columns(candidate)))[order])
         order = order[: gaps[0]] if len(gaps) else order
         return order[rows[order]]
 

@@ -90,6 +90,7 @@ def run_evidence(
         plan=samples,
         file_order=[sample.id for sample in dataset.samples],
         errors_as_zero=workload.errors_count_as_zero,
+        alone=bool(workload.probes),
         source=f"run {run.id}",
     )
     return replace(

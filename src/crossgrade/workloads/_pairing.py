@@ -26,6 +26,7 @@ def pair(
     candidates: Sequence[str] = (),
     workload: str | None = None,
     errors_as_zero: bool = True,
+    alone: bool = False,
 ) -> Evidence:
     """Pair the rows of the incumbent and its candidates, sample by sample.
 
@@ -33,7 +34,8 @@ def pair(
     models have different numbers of them; with `errors_as_zero` an epoch without an answer counts
     as 0 in that mean, otherwise it is left out. A sample without any answer has `error` and no
     score. Left out and counted in the audit: samples that the incumbent or every candidate lacks
-    (`unmatched`, which also counts those that only some candidates lack), and samples whose rows
+    (`unmatched`, which also counts those that only some candidates lack; with `alone` the incumbent's
+    samples stay, which no candidate was to answer), and samples whose rows
     disagree about question, key, segment, group or cluster (`key_conflicts`). Rows that repeat
     an epoch are averaged and counted (`duplicates`). Scores outside [0, 1] become NaN and are
     counted (`out_of_range`). Samples keep the order of the results.
@@ -44,7 +46,7 @@ def pair(
     no sample is left.
     """
     contestants = _contestants(results, incumbent, candidates)
-    found = _Pairing(results, contestants)
+    found = _Pairing(results, contestants, alone=alone)
     kept = np.flatnonzero(found.kept)
     if not len(kept):
         raise DataError(
@@ -103,7 +105,7 @@ class _Agreed:
 class _Pairing:
     """The rows of the contestants, counted by sample."""
 
-    def __init__(self, results: Results, contestants: Sequence[str]) -> None:
+    def __init__(self, results: Results, contestants: Sequence[str], *, alone: bool) -> None:
         self._results = results
         self._n = len(results.samples.names)
         codes = {name: code for code, name in enumerate(results.models.names)}
@@ -117,7 +119,7 @@ class _Pairing:
         conflict = np.zeros(self._n, dtype=np.bool_)
         for agreed in self._agreed.values():
             conflict |= agreed.conflict
-        paired = self._present[0] & self._present[1:].any(axis=0)
+        paired = self._present[0] & (alone | self._present[1:].any(axis=0))
         self.kept: BoolColumn = paired & ~conflict
         self.audit = self._audit(conflict, counts)
 

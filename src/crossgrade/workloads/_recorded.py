@@ -22,6 +22,7 @@ def evidence_from_answers(
     plan: Sequence[Sample],
     file_order: Sequence[str] = (),
     errors_as_zero: bool = True,
+    alone: bool = False,
     source: str = "",
 ) -> Evidence:
     """Pair the recorded answers of a run, which asked one frozen dataset.
@@ -30,14 +31,16 @@ def evidence_from_answers(
     `order` and `planned`, and says which samples were passed over; weights are the plan's.
     `file_order` are the dataset's ids, in whose order the columns then stand. Inputs are the prompts
     as sent, which may differ between models. A candidate that a sequential run stopped asking is
-    not unmatched: it has no score there.
+    not unmatched: it has no score there. With `alone` samples stay that only the incumbent was asked.
 
     Raises as `pair` does.
     """
     columns = Columns(sample_ids=file_order)
     columns.add(answers, workload=workload, inputs_are_prompts=True)
     results = columns.finish(source=source)
-    evidence = pair(results, incumbent=incumbent, candidates=candidates, errors_as_zero=errors_as_zero)
+    evidence = pair(
+        results, incumbent=incumbent, candidates=candidates, errors_as_zero=errors_as_zero, alone=alone
+    )
     place = {name: index for index, name in enumerate(evidence.sample_ids)}
     weights = {sample.id: sample.weight for sample in plan}
     # Equal weights of what was asked say nothing where the plan has others.

@@ -40,7 +40,8 @@ class Plan:
     """What a run asks: `samples` in shuffled order, by the incumbent and every candidate.
 
     `look_ahead` is how many samples are prepared together, where batches want many. A candidate in
-    `max_bytes` is to answer requests up to so many bytes: longer samples are not part of its test.
+    `max_bytes` is to answer requests up to so many bytes: longer samples are no part of its test, and
+    asked of the others only, unless answers are scored in pairs.
     """
 
     run_id: str
@@ -51,6 +52,11 @@ class Plan:
     scorer_digest: str
     look_ahead: int = 0
     max_bytes: Mapping[str, int] = field(default_factory=dict)
+    in_pairs: bool = False
+
+    def asks(self, candidate: str, sample: Sample) -> bool:
+        """Tell whether a sample is put to a candidate while its test is open."""
+        return self.in_pairs or self.tests(candidate, sample)
 
     def tests(self, candidate: str, sample: Sample) -> bool:
         """Tell whether a sample is short enough to be part of a candidate's test."""
@@ -177,10 +183,14 @@ class Flow:
                 self._pass_over(case)
 
     def _wanted(self, sample: Sample) -> list[Contestant]:
-        """Return who must answer a sample: nobody, or the incumbent and the candidates still open."""
-        wants = self._stopping.wants
+        """Return who must answer a sample: nobody, or the incumbent and the candidates still open.
+
+        Of one that is too long for them the incumbent's cost still counts.
+        """
+        wants, asks = self._stopping.wants, self._plan.asks
         candidates = [each for each in self._plan.candidates if wants(each.name, sample.segment)]
-        return [self._plan.incumbent, *candidates] if candidates else []
+        fit = [each for each in candidates if asks(each.name, sample)]
+        return [self._plan.incumbent, *fit] if candidates else []
 
     async def _admit(self, case: Case, paid: Mapping[str, Response]) -> bool:
         """Start a case once there is room, unless it is no longer needed; False when the money is gone."""
@@ -314,8 +324,8 @@ class Flow:
 
     def _count_saved(self, case: Case) -> None:
         """Count the calls that this sample would have cost in a fixed design and did not."""
-        planned = len(self._plan.contestants) * self._plan.workload.epochs
-        self.calls_saved += planned - len(case.calls)
+        asked = 1 + sum(self._plan.asks(each.name, case.sample) for each in self._plan.candidates)
+        self.calls_saved += asked * self._plan.workload.epochs - len(case.calls)
 
     def _run_sample(self, case: Case) -> RunSample:
         sample = case.sample

@@ -9,6 +9,7 @@ from crossgrade.domain import ModelAnswer, Price, Sample, Workload
 from crossgrade.errors import UsageError
 from crossgrade.evaluate.runner._contestant import Contestant
 from crossgrade.evaluate.runner._digests import digest, run_settings
+from crossgrade.evaluate.runner._length import request_bytes
 from crossgrade.evaluate.scorers import PairScorer, PythonScorer, Scorer
 from crossgrade.store import Run, new_id
 from crossgrade.workloads import Dataset
@@ -34,6 +35,18 @@ def check_prices(workload: Workload, prices: Mapping[str, Price | None]) -> None
             raise UsageError(
                 f"no price of `{name}` is known: a limit of ${workload.max_cost_usd} cannot be kept",
                 hint=f"add `prices` to `{name}` in crossgrade.yaml, or drop the limit",
+            )
+
+
+def check_lengths(workload: Workload, samples: Sequence[Sample], max_bytes: Mapping[str, int]) -> None:
+    """Raise `UsageError` for a candidate that may answer none of the planned samples: all are too long."""
+    for name, most in max_bytes.items():
+        shortest = min((request_bytes(workload, sample) for sample in samples), default=0)
+        if shortest > most:
+            raise UsageError(
+                f"`{name}` is to answer requests of at most {most:,} bytes, and the shortest of the "
+                f"{len(samples):,} planned samples of `{workload.name}` has {shortest:,}",
+                hint=f"take `{name}` out of `candidates`, or give the dataset shorter samples",
             )
 
 

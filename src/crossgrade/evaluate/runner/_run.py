@@ -16,7 +16,13 @@ from crossgrade.evaluate.runner._budget import Budget
 from crossgrade.evaluate.runner._concurrency import Accounts
 from crossgrade.evaluate.runner._contestant import Contestant
 from crossgrade.evaluate.runner._flow import Flow, Plan
-from crossgrade.evaluate.runner._prepare import begin, check_prices, check_samples, planned_samples
+from crossgrade.evaluate.runner._prepare import (
+    begin,
+    check_lengths,
+    check_prices,
+    check_samples,
+    planned_samples,
+)
 from crossgrade.evaluate.runner._progress import Progress
 from crossgrade.evaluate.runner._scoring import case_scorer
 from crossgrade.evaluate.runner._stopping import NeverStop, StoppingRule
@@ -65,7 +71,7 @@ async def run_workload(
 
     `providers` and `prices` are by offer name; a missing price is unknown. Without `stopping`
     every planned sample is asked. A candidate in `max_bytes` is to answer requests of at most so
-    many bytes: `stopping` is not told of its longer samples. `batches`, by offer name, has what
+    many bytes and is not asked longer samples. `batches`, by offer name, has what
     these offers are asked answered in batches, a quarter of the plan at a time. Other calls go
     through `accounts`, which a judge may share.
     `workload.max_cost_usd` bounds what the run spends. With `reuse`, a request that any run has
@@ -94,6 +100,7 @@ async def run_workload(
         for variant in (workload.incumbent, *workload.candidates)
     )
     samples = planned_samples(workload, dataset)
+    check_lengths(workload, samples, max_bytes or {})
     await check_samples(samples, (incumbent, *candidates), scorer)
     run = begin(
         workload, dataset, scorer_digest=scorer.digest, planned=len(samples), store=store, resume=resume
@@ -107,6 +114,7 @@ async def run_workload(
         scorer_digest=scorer.digest,
         look_ahead=math.ceil(len(samples) / _BATCH_ROUNDS) if batches else 0,
         max_bytes=max_bytes or {},
+        in_pairs=hasattr(scorer, "score_pair"),
     )
     with store.runs.lock(run.id), _recorded_end(store, run.id):
         recorded = store.answers.of_run(run.id, scorer.digest)
