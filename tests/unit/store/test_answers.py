@@ -17,6 +17,7 @@ def test_an_answer_comes_back_with_everything_that_was_recorded(any_store: Store
     any_store.answers.append([*records, scored(run)])
 
     (recorded,) = any_store.answers.of_run(run.id, "scorer").values()
+    assert recorded.response is not None
     assert recorded.response == records[1]
     assert recorded.score == scored(run).score
     assert any_store.answers.scored(run.id, "scorer") == [
@@ -33,6 +34,8 @@ def test_an_answer_comes_back_with_everything_that_was_recorded(any_store: Store
             settings_digest="greedy",
             usage=Usage(input_tokens=12, output_tokens=3),
             cost_usd=Decimal("0.00012"),
+            paid_for="gpt",
+            on=recorded.response.at.date(),
             latency_ms=12.5,
         )
     ]
