@@ -31,7 +31,7 @@ def main(arguments: list[str]) -> None:
     """Measure the chosen parts (all by default) and keep the recorded rows of the others."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.gateway", description=__doc__)
     parser.add_argument("parts", nargs="*", help=f"of {', '.join(PARTS)}; all by default")
-    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--rounds", type=int, default=6)
     parser.add_argument("--only", default="", help="peers to measure, with commas; prints and writes nothing")
     parser.add_argument(
         "--target", help="MODULE:FUNCTION that makes another server's Target; prints, writes nothing"
