@@ -19,7 +19,7 @@ _PACKAGES = ("crossgrade", "httptools", "uvloop", "msgspec")
 _NOTE = (
     "One upstream without cost and one load generator, both in C, share a core; the gateway under test has the other, "
     "with all its processes, and goes before the machine's other work where that is permitted. Everything is "
-    "started once, and each round visits every server in turn. CPU is user and system time of a server's whole process "
+    "started three times, and each round visits every server in turn. CPU is user and system time of a server's whole process "
     "tree, from the kernel. Ratios are taken within a round; throughput on a shared machine is noise, so requests a "
     "second a core are computed from CPU time and those that were seen stand beside. Ours checks a key, picks a route, "
     "rewrites the model, counts usage, budgets, rates and metrics and records each request; LiteLLM checks its master "
@@ -31,7 +31,7 @@ def main(arguments: list[str]) -> None:
     """Measure the chosen parts (all by default) and keep the recorded rows of the others."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.gateway", description=__doc__)
     parser.add_argument("parts", nargs="*", help=f"of {', '.join(PARTS)}; all by default")
-    parser.add_argument("--rounds", type=int, default=6)
+    parser.add_argument("--rounds", type=int, default=2, help="of each start")
     parser.add_argument("--only", default="", help="peers to measure, with commas; prints and writes nothing")
     parser.add_argument(
         "--target", help="MODULE:FUNCTION that makes another server's Target; prints, writes nothing"

@@ -40,7 +40,6 @@ def crossgrade_serve(folder: Path, upstream: int) -> Target:
         environment={_KEY_VARIABLE: "sk-upstream"},
         events=EVENTS,
         recorded=lambda: _priced_records(home),
-        starts=3,
     )
 
 

@@ -42,7 +42,6 @@ class Target:
     environment: Mapping[str, str] = field(default_factory=dict)
     events: int | None = None
     recorded: Callable[[], int] | None = None
-    starts: int = 1
     bodies_only: bool = False
 
 
