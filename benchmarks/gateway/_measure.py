@@ -74,12 +74,15 @@ def _started(
     makers: Mapping[str, Maker], folder: Path, port: int, stack: contextlib.ExitStack, measured: Measured
 ) -> Iterator[tuple[str, Server]]:
     for name, make in makers.items():
+        if name in measured.missing:
+            continue
         print(f"    starting {name}", file=sys.stderr, flush=True)
         try:
             target = make(folder, port)
             server = stack.enter_context(Server(target, folder))
         except NotMeasured as error:
             measured.missing[name] = str(error)
+            measured.pop(name, None)  # what an earlier start of it gave has no counterpart
             print(f"    not measured: {error}", file=sys.stderr, flush=True)
             continue
         quantities = measured.setdefault(name, {})

@@ -48,7 +48,7 @@ class Delivery:
         if self._head:
             data = self._head + data
             self._head = b""
-        transport = self._client.transport
+        transport = self._client.transport  # each event comes this way: it is a call less than by `write`
         if transport is not None:
             transport.write(data)
 

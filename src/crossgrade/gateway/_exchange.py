@@ -109,13 +109,10 @@ class Exchange:
         if permit.counters:
             usd, tokens = self._estimate(payload)
             outcome = services.limits.reserve(permit.counters, usd, tokens, self._reserved)
-            if isinstance(outcome, Hold):
-                self._hold = outcome
-            else:
-                if outcome is not None:
-                    self._reserved(outcome)
-                return
-        self._attempt()
+            if outcome is not None:
+                self._reserved(outcome)
+        else:
+            self._attempt()
 
     def fail_body(self, problem: Problem) -> None:
         """Refuse the request for what its body turned out to be."""

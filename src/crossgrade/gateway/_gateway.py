@@ -12,7 +12,7 @@ from crossgrade.gateway._admission import LOCAL, loopback_problem, token_of
 from crossgrade.gateway._answers import Problem, access_problem
 from crossgrade.gateway._breaker import RetryBudget
 from crossgrade.gateway._exchange import Exchange
-from crossgrade.gateway._head import ENDPOINTS, Endpoint, Request, locate
+from crossgrade.gateway._head import Endpoint, Request, locate
 from crossgrade.gateway._large import MOST_SPOOLED_BYTES, LargePayload, Spool
 from crossgrade.gateway._limits import Limits, Refusal
 from crossgrade.gateway._messages import RequestRecord
@@ -118,13 +118,11 @@ class Gateway:
             client.refuse(Problem(status=500, message=message, code="internal_error"))
 
     def _handle(self, client: ClientConnection, request: Request) -> None:
-        endpoint, path_route = ENDPOINTS.get(request.target), None
-        if endpoint is None:
-            found = locate(request.target)
-            if isinstance(found, Problem):
-                client.refuse(found)
-                return
-            endpoint, path_route = found
+        found = locate(request.target)
+        if isinstance(found, Problem):
+            client.refuse(found)
+            return
+        endpoint, path_route = found
         if request.method != endpoint.method:
             client.refuse(_wrong_method(endpoint))
             return

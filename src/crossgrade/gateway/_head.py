@@ -47,9 +47,7 @@ _PAGES = (
 _API: dict[bytes, Endpoint] = {
     prefix + endpoint.path.encode(): endpoint for endpoint in _CALLS for prefix in (b"/v1", b"")
 }
-ENDPOINTS: dict[bytes, Endpoint] = _API | {endpoint.path.encode(): endpoint for endpoint in _PAGES}
-"""By request target, as nearly every request has it; `locate` knows the others."""
-
+_ALL: dict[bytes, Endpoint] = _API | {endpoint.path.encode(): endpoint for endpoint in _PAGES}
 _ROUTED = re.compile(rb"/r/([A-Za-z0-9._~-]{1,128})(/.*)")
 _HOST = re.compile(rb"[A-Za-z0-9._~\-]+(?::\d{1,5})?|\[[0-9A-Fa-f:.]+\](?::\d{1,5})?")
 
@@ -136,7 +134,7 @@ class WholeRequest(Request):
 
 def locate(target: bytes) -> tuple[Endpoint, str | None] | Problem:
     """Return the endpoint of a request target and the route its path names."""
-    endpoint = ENDPOINTS.get(target)
+    endpoint = _ALL.get(target)
     if endpoint is not None:
         return endpoint, None
     if not target.startswith(b"/"):
@@ -145,7 +143,7 @@ def locate(target: bytes) -> tuple[Endpoint, str | None] | Problem:
         )
     path = target.partition(b"?")[0]
     routed = _ROUTED.fullmatch(path)
-    endpoint = _API.get(routed[2]) if routed is not None else ENDPOINTS.get(path)
+    endpoint = _API.get(routed[2]) if routed is not None else _ALL.get(path)
     if endpoint is None:
         return Problem(status=404, message="There is no such path here.", code="unknown_path")
     return endpoint, None if routed is None else routed[1].decode()

@@ -19,13 +19,15 @@ _SENT_ON = frozenset((b"anthropic-beta", b"openai-beta"))
 
 def passed_on(headers: Mapping[bytes, bytes]) -> bytes:
     """Return the lines of a provider's headers that the client gets to see."""
-    return b"" if _PASSED_ON.isdisjoint(headers) else _lines(headers, _PASSED_ON)
+    return _lines(headers, _PASSED_ON)
 
 
 def sent_on(headers: Mapping[bytes, bytes]) -> bytes:
     """Return the lines of a client's headers that a provider of the same API gets to see."""
-    return b"" if _SENT_ON.isdisjoint(headers) else _lines(headers, _SENT_ON)
+    return _lines(headers, _SENT_ON)
 
 
 def _lines(headers: Mapping[bytes, bytes], names: frozenset[bytes]) -> bytes:
+    if names.isdisjoint(headers):
+        return b""
     return b"".join(b"%b: %b\r\n" % (name, value) for name, value in headers.items() if name in names)

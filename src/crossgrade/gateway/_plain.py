@@ -8,6 +8,8 @@ has seen nothing of it.
 import re
 
 MOST_HEAD_BYTES = 65_536
+MOST_BODY_BYTES = 99_999_999
+"""The largest length that is read here: eight digits."""
 
 _NAME = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]*:"
 _VALUE = rb"[^\r\n\0]*\r\n"

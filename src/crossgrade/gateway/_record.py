@@ -71,7 +71,7 @@ def record_of(
 ) -> RequestRecord:
     """Return the record of an exchange that ends with this status, cost and error code.
 
-    What it has in common with others of its kind is copied: that takes a twentieth of the time of setting it.
+    What it has in common with the one before, if that was of its kind, is copied with it, not set anew.
     """
     usage, payload, attempts = billed.usage, exchange.payload, exchange.attempts
     began, first_at = exchange.began, exchange.first_at

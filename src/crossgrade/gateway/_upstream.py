@@ -8,11 +8,13 @@ from typing import Protocol, TypeAlias, cast
 import httptools
 
 from crossgrade.errors import ProviderError, ProviderTimeoutError, UpstreamError
-from crossgrade.gateway._plain import MOST_HEAD_BYTES, plain_body
+from crossgrade.gateway._plain import MOST_BODY_BYTES, MOST_HEAD_BYTES, plain_body
 from crossgrade.gateway._repeats import KnownHead, known_head
 from crossgrade.gateway._sweeper import NEVER
 
 WRITE_HIGH = 1 << 18
+_MOST_UNLIKE = 8
+"""After so many heads unlike the one before, as of hosts that put an id in each, none is kept."""
 
 Taker: TypeAlias = Callable[[bytes], None]
 """Takes the pieces of an answer's body."""
@@ -51,13 +53,8 @@ class Call(Protocol):
         """Write on."""
 
 
-def _nothing(data: bytes) -> None:  # a Taker's
-    pass
-
-
-_MOST_PLAIN_BYTES = 10**8
-_MOST_UNLIKE = 8
-"""After so many heads unlike the one before, as of hosts that put an id in each, none is kept."""
+def _nothing(data: bytes) -> None:
+    """Take what nobody waits for."""
 
 
 class _Rest:
@@ -264,7 +261,7 @@ class UpstreamConnection(asyncio.Protocol):
         if body is not None and self._unlike < _MOST_UNLIKE:
             self._unlike += 1
             is_last = self._unlike == _MOST_UNLIKE
-            self._known = None if is_last else known_head(data, len(body), _MOST_PLAIN_BYTES)
+            self._known = None if is_last else known_head(data, len(body), MOST_BODY_BYTES)
         return body
 
     def _broken(self, error: Exception) -> None:

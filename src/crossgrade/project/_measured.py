@@ -1,7 +1,7 @@
 """Between a run and a decision: what stops the one is what the other computes again."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING
@@ -74,9 +74,7 @@ def run_evidence(
             hint=f"run `crossgrade evaluate {workload.name}`: unchanged requests are not paid for again",
         )
     samples = planned_samples(replace(workload, seed=run.seed, planned=run.planned), dataset)
-    answers = at_own_prices(
-        store.answers.scored(run.id, str(run.settings["scorer_digest"])), offers_of(workload), price
-    )
+    answers = run_answers(store, run, offers_of(workload), price)
     if not answers:
         raise UsageError(
             f"run {run.id} ended before any answer could be scored",
@@ -104,12 +102,13 @@ def run_evidence(
     )
 
 
-def at_own_prices(
-    answers: Iterable[ScoredAnswer],
+def run_answers(
+    store: "Store",
+    run: "Run",
     offers: Mapping[str, Offer],
     price: Callable[[Offer, date], Price | None],
 ) -> list[ScoredAnswer]:
-    """Return the answers, those that were first asked for under another name at the price of their own offer.
+    """Return a run's scored answers; those that another name had first cost what their own offer says.
 
     One endpoint may be offered under two names at two prices (contracts, or at once and in batches): it is
     asked once, and what that cost says nothing of the other. The price is that of the day, else today's.
@@ -127,7 +126,7 @@ def at_own_prices(
             answer, cost_usd=None if own is None else cost_usd(answer.usage, own, batch=offer.batch)
         )
 
-    return [priced(answer) for answer in answers]
+    return [priced(answer) for answer in store.answers.scored(run.id, str(run.settings["scorer_digest"]))]
 
 
 def changed_settings(workload: Workload, run: "Run") -> dict[str, JSON]:

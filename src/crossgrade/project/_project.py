@@ -16,11 +16,11 @@ from crossgrade.errors import ConfigError, DataError, NotFoundError, UsageError
 from crossgrade.project._family import Case, Family, verify_siblings, with_rules
 from crossgrade.project._lengths import length_limits
 from crossgrade.project._measured import (
-    at_own_prices,
     changed_settings,
     decision_settings,
     draws,
     offers_of,
+    run_answers,
     run_evidence,
     stopping_rule,
 )
@@ -424,9 +424,7 @@ class Project:
         run = self.store.runs.get(run_id)
         workload = self.config.workloads.get(run.workload)
         offers = {} if workload is None else offers_of(workload)
-        answers = at_own_prices(
-            self.store.answers.scored(run.id, str(run.settings["scorer_digest"])), offers, self.catalog.price
-        )
+        answers = run_answers(self.store, run, offers, self.catalog.price)
         results = results_from_answers(answers, workload=run.workload, source=f"run {run.id}")
         return write_results(results, path, blank=("human",))
 

@@ -337,7 +337,7 @@ class Keeper:
         self._accounts.open(leases)
 
     async def _commit(self, *, is_due: bool) -> None:
-        """Flush the log; if it is due, write at once what was spent and how far the log is counted."""
+        """Flush the log; if due, write in one transaction what was spent and how far the log is counted."""
         sync = self._files.syncing()
         position = (self._files.segment, self._files.position)
         begun = self._began is not None and self._began.done() and self._began.exception() is None

@@ -1,5 +1,6 @@
 """What a run asks, in which order, when it stops, and what it keeps."""
 
+from dataclasses import replace
 from typing import Any
 
 import anyio
@@ -11,6 +12,7 @@ from crossgrade.errors import DataError, UsageError
 from crossgrade.evaluate import Accounts, Progress, planned_samples
 from crossgrade.evaluate.scorers import PythonOptions, PythonScorer
 from crossgrade.store import RunStatus, Store
+from crossgrade.workloads import Dataset
 from tests.unit.evaluate.running import HASTY, Equals, Scripted, dataset, evidence, run, variant, workload
 
 
@@ -34,6 +36,13 @@ class Rule:
 
     def live(self) -> dict[str, Any]:
         return {}
+
+
+def mixed() -> Dataset:
+    """Two samples, the second of more than 300 bytes."""
+    short = dataset(2)
+    long = replace(short.samples[1], fields={"thing": "x" * 300})
+    return replace(short, samples=(short.samples[0], long))
 
 
 def test_both_models_answer_every_sample_in_the_shuffled_order(store: Store) -> None:
@@ -124,6 +133,21 @@ def test_a_pair_scorer_scores_both_answers_together(store: Store) -> None:
     load = workload(candidates=(variant("llama"), variant("qwen")))
     with pytest.raises(UsageError, match="compares the incumbent with one"):
         run(store, Scripted("gpt"), Scripted("llama"), Scripted("qwen"), scorer=Longer(), load=load)
+
+    # One answer alone has no score: both models are asked what is beyond the candidate's limit, too.
+    llama = Scripted("llama", lambda *_: "yes!")
+    run(store, Scripted("gpt"), llama, scorer=Longer(), data=mixed(), max_bytes={"llama": 300}, reuse=False)
+    assert len(llama.asked) == 2
+
+
+def test_a_candidate_is_not_asked_what_is_beyond_its_limit(store: Store) -> None:
+    gpt, llama = Scripted("gpt"), Scripted("llama")
+    rule = Rule(after=100)
+    result = run(store, gpt, llama, data=mixed(), max_bytes={"llama": 300}, stopping=rule)
+    assert (len(gpt.asked), llama.asked) == (2, ["Is thing 0 so?"])
+    assert (len(rule.fed), result.ending, result.progress.calls_saved) == (1, "planned", 0)
+    with pytest.raises(UsageError, match="the shortest of the 2 planned samples of `support` has"):
+        run(store, gpt, llama, data=mixed(), max_bytes={"llama": 5})
 
 
 def test_a_sample_that_cannot_be_asked_or_scored_is_found_before_money_is_spent(store: Store) -> None:

@@ -396,3 +396,20 @@ def test_a_route_table_of_another_machine_is_served_here(machines: Make, tmp_pat
         await until(lambda: here.exists() and here.read_bytes() == published)
 
     run(use())
+
+
+def test_many_records_do_not_wait_for_the_next_flush(machines: Make) -> None:
+    machine = machines()
+
+    async def use() -> None:
+        async with machine.worker() as worker:
+            for number in range(1_499):
+                worker.keeper.record(_record(number))
+            assert len(worker.keeper._records) == 1_499
+            worker.keeper.record(_record(1_499))
+            assert worker.keeper._records == []
+            await _written(worker)
+
+    run(use())
+    (file,) = machine.records()
+    assert file.read_bytes().count(b'"id":"req-') == 1_500
