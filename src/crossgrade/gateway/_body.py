@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import msgspec
 
 from crossgrade.gateway._answers import Problem, bad_request
-from crossgrade.gateway._schema import check_fields
+from crossgrade.gateway._schema import BACKSLASH, check_fields
 from crossgrade.wire import excerpt
 
 _Count = Annotated[int, msgspec.Meta(ge=0, le=1_000_000_000)]
@@ -139,7 +139,7 @@ def model_span(body: bytes, lower: bytes, asked: Asked) -> tuple[int, int] | Pro
     The key given twice (in any spelling that some parser takes for it) is refused: client and
     provider could each mean another one.
     """
-    if lower.count(b'"model"') == 1 and (b"\\" not in body or _LETTERS.search(body) is None):
+    if lower.count(b'"model"') == 1 and (BACKSLASH not in body or _LETTERS.search(body) is None):
         at = body.find(b'"model"')
         found = _PLAIN_VALUE.match(body, at + 7) if at >= 0 else None
         if found is not None and asked.model is not None:
@@ -252,4 +252,4 @@ def modality(body: bytes) -> str:
     """Return what a prompt is made of, by the kinds of its parts: `image`, `audio`, else `text`."""
     if _IMAGE.search(body):
         return "image"
-    return "audio" if b'"input_audio"' in body else "text"
+    return "audio" if body.find(b'"input_audio"') >= 0 else "text"

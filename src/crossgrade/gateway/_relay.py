@@ -29,7 +29,7 @@ class Watcher(Protocol):
         """The tokens counted so far."""
 
     def feed(self, data: bytes) -> bytes:
-        """Take bytes of the provider, return bytes for the client."""
+        """Take bytes of the provider, return bytes for the client; `data` itself only where nothing ends."""
 
     def end(self) -> bytes:
         """Take the stream's end."""
@@ -100,7 +100,7 @@ def pass_whole(outlet: Outlet, flavour: FlavourName, key: bytes | None, body: by
     if whole.error or whole.type == "error":
         outlet.failed(failure_inside(body))
         return
-    if key is not None and key in body:
+    if key is not None:
         body = body.replace(key, _HIDDEN)
     output = None if whole.status in _UNFINISHED else estimated_tokens(len(body))
     outlet.send_whole(body, read_tokens(flavour, whole.usage), whole.id, output)
@@ -150,7 +150,7 @@ class WholeRelay:
         if self._size > MOST_BYTES:
             self._outlet.failed(UpstreamError(f"the provider's answer is larger than {MOST_BYTES} bytes"))
             return
-        if self._key is not None and self._key in data:
+        if self._key is not None:
             data = data.replace(self._key, b"*" * len(self._key))  # of the same length, which was promised
         send(data)
 
@@ -170,13 +170,13 @@ class StreamRelay:
 
     def data(self, data: bytes) -> None:
         """Take a piece of the stream."""
-        watch, send = self._watch, self._send
-        events = watch.feed(data)
-        if send is None or watch.done or watch.failure is not None:
-            self._take(events)
-        elif events:  # the middle of a stream
+        events = self._watch.feed(data)
+        send = self._send
+        if events is data and send is not None:  # the middle of a stream, which nearly every piece is
             self._events += events.count(b"\n\n") or 1
             send(events if self._key is None else events.replace(self._key, _HIDDEN))
+        else:
+            self._take(events)
 
     def end(self) -> None:
         """Take the stream's end; without its terminal marker it broke off."""

@@ -110,18 +110,19 @@ class UpstreamConnection(asyncio.Protocol):
 
     __slots__ = (
         "_began", "_call", "_count", "_ended", "_headers", "_kept", "_known", "_owner", "_parser", "_paused",
-        "_pieces", "_take", "_transport", "_unlike", "_until_close", "busy_body", "deadline", "reused",
-        "used_at",
+        "_pieces", "_take", "_transport", "_unlike", "_until_close", "busy_body", "deadline", "on_body",
+        "reused", "used_at",
     )  # fmt: skip
 
     def __init__(self, owner: Owner) -> None:
         self._owner = owner
+        self._pieces: list[bytes] = []
+        self.on_body = self._pieces.append  # the parser's callback: kept until the whole read is parsed
         self._parser = httptools.HttpResponseParser(self)
         self._transport: asyncio.Transport | None = None
         self._call: Call | None = None
         self._take: Taker = _nothing
         self._headers: dict[bytes, bytes] = {}
-        self._pieces: list[bytes] = []
         self._known: KnownHead | None = None
         self._count = self._unlike = 0
         self._began = self._ended = self._kept = self._until_close = False
@@ -191,10 +192,15 @@ class UpstreamConnection(asyncio.Protocol):
             self._paused = False
             self.deadline = self._owner.now() + self._owner.timeout_s
 
-    def expire(self, now: float) -> None:  # noqa: ARG002  # the signature of Watched
-        """Give up on an answer that does not come, or close an idle connection."""
+    def expire(self, now: float) -> None:
+        """Give up on an answer that does not come or go on, or close an idle connection."""
+        call = self._call
+        later = self.used_at + self._owner.timeout_s
+        if call is not None and call is not _REST and now < later:  # more has come meanwhile
+            self.deadline = later
+            return
         self.deadline = NEVER
-        if self._call is None:
+        if call is None:
             if self._transport is not None:
                 self._transport.close()
             return
@@ -212,13 +218,11 @@ class UpstreamConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Parse a piece of the answer, and hand on what it brought, in one piece."""
-        owner, call = self._owner, self._call
-        now = self.used_at = owner.now()
+        call = self._call
+        self.used_at = self._owner.now()
         if call is None:
             self.cancel()  # nothing was asked
             return
-        if call is not _REST:
-            self.deadline = now + owner.timeout_s
         if not self._began and self._plain(call, data):
             return
         try:
@@ -230,13 +234,14 @@ class UpstreamConnection(asyncio.Protocol):
             self._kept = False  # the answer is whole; what follows it was not asked for
         pieces = self._pieces
         if pieces:
-            self._pieces = []
+            piece = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+            pieces.clear()
             if self._call is not None:
-                self._take(pieces[0] if len(pieces) == 1 else b"".join(pieces))
+                self._take(piece)
         if self._ended:
             self._finish()
         elif not self._began and self._count > MOST_HEAD_BYTES:
-            self._fail(UpstreamError(f"{owner.name} sent a head of more than {MOST_HEAD_BYTES} bytes"))
+            self._fail(UpstreamError(f"{self._owner.name} sent a head of more than {MOST_HEAD_BYTES} bytes"))
 
     def _plain(self, call: Call, data: bytes) -> bool:
         """Hand on a plain answer; False where it is none: then its head is for the parser, and bounded."""
@@ -311,10 +316,6 @@ class UpstreamConnection(asyncio.Protocol):
         self._until_close = b"content-length" not in headers and b"transfer-encoding" not in headers
         if self._call is not None:
             self._take = self._call.on_head(status, headers)
-
-    def on_body(self, data: bytes) -> None:
-        """Keep a piece until the whole read is parsed."""
-        self._pieces.append(data)
 
     def on_message_complete(self) -> None:
         """Take note of the answer's end."""

@@ -50,9 +50,10 @@ class Watch:
     """Follows one stream of one flavour.
 
     `feed` returns the bytes to pass on: whole events only, so that what follows a broken one can be
-    read. With `swallow` the event that only counts tokens, which the client did not ask for, is
-    left out. `done` says that the terminal marker came; nothing after it is passed on. `failure`
-    is what the provider said inside the stream; its event is not passed on.
+    read; what was given, itself, only where nothing in it counts. With `swallow` the event that only
+    counts tokens, which the client did not ask for, is left out. `done` says that the terminal marker
+    came; nothing after it is passed on. `failure` is what the provider said inside the stream; its
+    event is not passed on.
     """
 
     __slots__ = (
@@ -94,7 +95,7 @@ class Watch:
             found = _ID.search(data)
             self.response_id = found[1].decode("latin-1") if found is not None else None
         for needle in self._needles:
-            if needle in data:
+            if data.find(needle) >= 0:  # `in` tries the needle as a number first: half as long again
                 return self._look(data)
         return data
 

@@ -259,22 +259,41 @@ def test_a_kept_connection_that_turns_out_dead_costs_the_client_nothing(run, mak
         assert world.settled(2)[1].attempts == 1
 
 
+NOT_NOW = b'{"error":{"message":"not now"}}'
 RAW = {
-    "not HTTP": b"SSH-2.0-OpenSSH\r\n",
-    "nothing": b"",
-    "endless head": b"HTTP/1.1 200 OK\r\n" + b"x: y\r\n" * 20_000,
-    "length and chunks": JSON_HEAD + b"content-length: 3\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
-    "short": JSON_HEAD + b"content-length: 500\r\n\r\n{}",
-    "text": b"HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: 2\r\n\r\nok",
-    "an error as 200": JSON_HEAD + b'content-length: 30\r\n\r\n{"error":{"message":"not now"}}'[:-1],
+    "not HTTP": (b"SSH-2.0-OpenSSH\r\n", "raw sent something that is not HTTP/1.1"),
+    "nothing": (b"", "raw closed the connection without an answer"),
+    "endless head": (
+        b"HTTP/1.1 200 OK\r\n" + b"x: y\r\n" * 20_000,
+        "raw sent a head of more than 65536 bytes",
+    ),
+    "length and chunks": (
+        JSON_HEAD + b"content-length: 3\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
+        "raw sent something that is not HTTP/1.1",
+    ),
+    "short": (JSON_HEAD + b"content-length: 500\r\n\r\n{}", "raw broke its answer off"),
+    "text": (
+        b"HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: 2\r\n\r\nok",
+        "the provider's answer is not a JSON object: ok",
+    ),
+    "cut": (
+        JSON_HEAD + b"content-length: 30\r\n\r\n" + NOT_NOW[:30],
+        'the provider\'s answer is not a JSON object: {"error":{"message":"not now"}',
+    ),
+    "an error as 200": (
+        JSON_HEAD + b"content-length: 31\r\n\r\n" + NOT_NOW,
+        "the answer is an error: not now",
+    ),
 }
 
 
 @pytest.mark.parametrize("name", RAW)
-def test_what_is_no_answer_is_an_upstream_error(run, make, name):
-    with before(run, RAW[name]) as (world, _):
+def test_what_is_no_answer_is_an_upstream_error_that_says_what_came(run, make, name):
+    sent, message = RAW[name]
+    with before(run, sent) as (world, _):
         answer = world.post(make.chat())
         assert (answer.status, answer.code) == (502, "upstream_error"), answer
+        assert answer.json["error"]["message"] == message
 
 
 def test_a_retry_mends_a_passing_failure(run, make):

@@ -31,6 +31,7 @@ SCRIPT = {
     "half": [b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 500\r\n\r\n{", 30.0],
     "streaming": [STREAM_HEAD, event(content="one"), event(content="two"), 30.0],
     "silent stream": [STREAM_HEAD, 30.0],
+    "slow": [STREAM_HEAD, *([event(content="on"), 0.3] * 5), b"data: [DONE]\n\n"],
     "quoting": [
         json_answer({"error": {"message": "Invalid value: 'credit balance'."}}, status="400 Bad Request")
     ],
@@ -127,6 +128,19 @@ def test_who_hangs_up_pays_what_is_known_and_else_what_was_reserved(served, upst
     spent = served.on_loop(lambda: sum(each.spent for each in served.worker.limits.take_spends()))
     assert spent == len(body) // 4 + tokens
     assert (record.cost_usd is None) is (tokens == 5_000)
+
+
+def test_a_stream_may_last_longer_than_the_timeout_but_not_be_silent_for_so_long(run, make, upstream):
+    target = make.target(upstream, key_env="KEY", timeout_s=1.0)
+    with run(
+        [target], [RouteSpec(name="support", incumbent="big", attempts=1)], environ={"KEY": KEY}
+    ) as world:
+        slow = world.post(saying("slow", stream=True))
+        assert slow.body.count(b'"on"') == 5
+        assert slow.body.endswith(b"data: [DONE]\n\n")
+        silent = world.post(saying("streaming", stream=True))
+        assert b'"two"' in silent.body
+        assert b"sent nothing more within 1 s" in silent.body
 
 
 def test_words_of_a_request_that_an_error_quotes_do_not_shut_the_target(served):
