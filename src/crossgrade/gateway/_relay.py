@@ -8,6 +8,7 @@ import msgspec
 from crossgrade.domain import FlavourName
 from crossgrade.errors import ProviderError, UpstreamError
 from crossgrade.gateway._cost import NO_TOKENS, Tokens, estimated_tokens, read_tokens
+from crossgrade.gateway._watch import Watch
 from crossgrade.wire import excerpt, failure_inside
 
 WHOLE_BYTES = 8 << 20
@@ -29,7 +30,7 @@ class Watcher(Protocol):
         """The tokens counted so far."""
 
     def feed(self, data: bytes) -> bytes:
-        """Take bytes of the provider, return bytes for the client; `data` itself only where nothing ends."""
+        """Take bytes of the provider, return bytes for the client."""
 
     def end(self) -> bytes:
         """Take the stream's end."""
@@ -158,7 +159,7 @@ class WholeRelay:
 class StreamRelay:
     """Passes events on as they come; the head waits for the first, as a failure before it can be mended."""
 
-    __slots__ = ("_events", "_key", "_outlet", "_over", "_send", "_watch")
+    __slots__ = ("_events", "_key", "_needles", "_outlet", "_over", "_send", "_watch")
 
     def __init__(self, outlet: Outlet, watch: Watcher, key: bytes | None) -> None:
         self._outlet = outlet
@@ -166,17 +167,23 @@ class StreamRelay:
         self._key = key
         self._over = False
         self._send: Pieces | None = None
+        self._needles: tuple[bytes, ...] = ()
         self._events = 0
 
     def data(self, data: bytes) -> None:
-        """Take a piece of the stream."""
-        events = self._watch.feed(data)
+        """Take a piece of the stream; nearly all are whole events of which none counts: they pass unread."""
         send = self._send
-        if events is data and send is not None:  # the middle of a stream, which nearly every piece is
-            self._events += events.count(b"\n\n") or 1
-            send(events if self._key is None else events.replace(self._key, _HIDDEN))
-        else:
-            self._take(events)
+        if send is not None and self._needles and data.endswith(b"\n\n"):
+            for needle in self._needles:
+                if data.find(needle) >= 0:  # `in` takes half as long again: it tries a number first
+                    break
+            else:
+                self._events += data.count(b"\n\n")
+                send(data if self._key is None else data.replace(self._key, _HIDDEN))
+                return
+        watch = self._watch
+        self._take(watch.feed(data))
+        self._needles = watch.needles if isinstance(watch, Watch) else ()
 
     def end(self) -> None:
         """Take the stream's end; without its terminal marker it broke off."""

@@ -219,7 +219,8 @@ class UpstreamConnection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Parse a piece of the answer, and hand on what it brought, in one piece."""
         call = self._call
-        self.used_at = self._owner.now()
+        now = self._owner.now  # a function kept as an attribute is called faster in two steps
+        self.used_at = now()
         if call is None:
             self.cancel()  # nothing was asked
             return
@@ -237,7 +238,8 @@ class UpstreamConnection(asyncio.Protocol):
             piece = pieces[0] if len(pieces) == 1 else b"".join(pieces)
             pieces.clear()
             if self._call is not None:
-                self._take(piece)
+                take = self._take
+                take(piece)
         if self._ended:
             self._finish()
         elif not self._began and self._count > MOST_HEAD_BYTES:

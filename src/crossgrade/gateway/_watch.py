@@ -21,6 +21,7 @@ _USAGE = re.compile(rb'"usage"\s*:\s*\{')
 _ERROR = re.compile(rb'"error"\s*:\s*[{"]|(?:^|[\r\n])event:\s*error')
 _TERMINALS = frozenset(("response.completed", "response.incomplete", "response.failed"))
 
+_END = b"data: [DONE]\n\n"
 _CHAT_NEEDLES = (b"[DONE]", b'_tokens"', b"error")
 _NEEDLES: Mapping[str, tuple[bytes, ...]] = {
     "anthropic": (b"message_stop", b'_tokens"', b"error"),
@@ -50,7 +51,7 @@ class Watch:
     """Follows one stream of one flavour.
 
     `feed` returns the bytes to pass on: whole events only, so that what follows a broken one can be
-    read; what was given, itself, only where nothing in it counts. With `swallow` the event that only
+    read. With `swallow` the event that only
     counts tokens, which the client did not ask for, is left out. `done` says that the terminal marker
     came; nothing after it is passed on. `failure` is what the provider said inside the stream; its
     event is not passed on.
@@ -70,6 +71,11 @@ class Watch:
         self._partial = b""
         self._swallow = swallow
         self._usage: dict[str, Any] = {}
+
+    @property
+    def needles(self) -> tuple[bytes, ...]:
+        """What whole events that must be fed have in them; others may pass unread. Empty: all must be fed."""
+        return () if self._partial or self.done or self.failure is not None else self._needles
 
     @property
     def usage(self) -> Tokens:
@@ -94,10 +100,7 @@ class Watch:
             self._is_new = False
             found = _ID.search(data)
             self.response_id = found[1].decode("latin-1") if found is not None else None
-        for needle in self._needles:
-            if data.find(needle) >= 0:  # `in` tries the needle as a number first: half as long again
-                return self._look(data)
-        return data
+        return self._look(data)
 
     def end(self) -> bytes:
         """Take note of the stream's end; return a terminal marker whose blank line never came."""
@@ -111,11 +114,14 @@ class Watch:
             self.failure = UpstreamError(f"the stream holds an event of more than {LONGEST_EVENT} bytes")
 
     def _look(self, data: bytes) -> bytes:
-        """Parse the events that may count, and return those to pass on.
+        """Parse the events that may count, if there are any, and return those to pass on.
 
         To leave what is before them whole takes a third off a stream that comes in one piece.
         """
-        before = -1 if b"\r" in data else data.rfind(b"\n\n", 0, self._first(data))
+        first = self._first(data)
+        if first < 0:
+            return data
+        before = -1 if b"\r" in data else data.rfind(b"\n\n", 0, first)
         begin = before + 2 if before >= 0 else 0
         passed = [data[:begin]]
         for block in _blocks(data[begin:]):
@@ -141,8 +147,7 @@ class Watch:
 
     def _event(self, block: bytes) -> bool:
         """Read one event if it may count; return whether it is passed on."""
-        may_end = b"[DONE]" in block and self.flavour == "openai"
-        if may_end and any(event.data.strip() == b"[DONE]" for event in _events(block)):
+        if self.flavour == "openai" and block.find(b"[DONE]") >= 0 and _is_end(block):
             self.done = True
             return True
         counts = _USAGE.search(block) is not None or (b"error" in block and _ERROR.search(block) is not None)
@@ -186,6 +191,11 @@ class Watch:
             usage = chunk.response.get("usage")
             self._usage = usage if isinstance(usage, dict) else {}
         return True
+
+
+def _is_end(block: bytes) -> bool:
+    """Tell whether a block of lines is the terminal marker of OpenAI's streams, nearly always spelt alike."""
+    return block == _END or any(event.data.strip() == b"[DONE]" for event in _events(block))
 
 
 def _events(block: bytes) -> Sequence[SseEvent]:

@@ -3,6 +3,7 @@
 import pytest
 
 from crossgrade.domain import FlavourName
+from crossgrade.gateway._relay import StreamRelay
 from crossgrade.gateway._watch import Watch
 
 CHAT = (
@@ -45,6 +46,57 @@ def test_whole_events_pass_and_tokens_are_counted(flavour, sent, passed, respons
         assert watch.failure is None
         assert (watch.usage.input_tokens, watch.usage.output_tokens) == (7, 3)
         assert watch.response_id == response_id
+
+
+class Outlet:
+    """Takes what a relay sends."""
+
+    def __init__(self):
+        self.sent = b""
+        self.ended = None
+        self.failure = None
+
+    def begin_stream(self):
+        return self.take
+
+    def take(self, data):
+        self.sent += data
+
+    def end_stream(self, usage, response_id, output_tokens, last=b""):
+        self.sent += last
+        self.ended = (usage.input_tokens, usage.output_tokens, response_id)
+
+    def failed(self, error):
+        self.failure = error
+
+
+@pytest.mark.parametrize("line_end", [b"\n", b"\r\n"])
+@pytest.mark.parametrize(("flavour", "sent", "passed", "response_id"), STREAMS)
+def test_a_relay_sends_the_same_wherever_a_stream_is_split(flavour, sent, passed, response_id, line_end):
+    sent, passed = sent.replace(b"\n", line_end), passed.replace(b"\n", line_end)
+    events = [event + line_end * 2 for event in sent.split(line_end * 2)[:-1]]
+    pieces = [[sent[at : at + size] for at in range(0, len(sent), size)] for size in (*range(1, 40), 100)]
+    for split in (events, [sent], *pieces):
+        outlet = Outlet()
+        relay = StreamRelay(outlet, Watch(flavour, swallow=True), b"say")
+        for piece in split:
+            relay.data(piece)
+        relay.end()
+        assert outlet.failure is None
+        assert outlet.ended == (7, 3, response_id)
+        hidden = outlet.sent.count(b"***")
+        assert outlet.sent.replace(b"***", b"say") == passed
+        assert hidden == passed.count(b"say")
+
+
+def test_a_relay_that_found_an_error_sends_nothing_more():
+    outlet = Outlet()
+    relay = StreamRelay(outlet, Watch("openai", swallow=True), None)
+    for piece in (CHAT, CHAT, b'data: {"error": {"message": "no"}}\n\n', CHAT):
+        relay.data(piece)
+    assert outlet.sent == CHAT * 2
+    assert "no" in outlet.failure.message
+    assert outlet.ended is None
 
 
 def test_the_count_is_passed_on_to_a_client_that_asked():
