@@ -105,11 +105,11 @@ class _Bench:
         # Events apart are the noisiest: what a wake-up costs changes with what else the host runs.
         self.phases = (
             self.saturated,
-            self.paced,
+            *(2 * (self.paced,)),
             self.burst,
-            self.paced,
+            *(2 * (self.paced,)),
             self.calm,
-            self.paced,
+            *(2 * (self.paced,)),
             self.calm_delayed,
         )
 

@@ -235,7 +235,7 @@ class UpstreamConnection(asyncio.Protocol):
             self._kept = False  # the answer is whole; what follows it was not asked for
         pieces = self._pieces
         if pieces:
-            piece = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+            piece = b"".join(pieces)  # of one it is that one
             pieces.clear()
             if self._call is not None:
                 take = self._take
