@@ -112,6 +112,7 @@ class Pool:
     def release(self, connection: UpstreamConnection) -> None:
         """Take back a connection, and give it to whoever waits longest."""
         if self._waiting:
+            connection.deadline = NEVER  # that of the answer before may have passed
             self._loop.call_soon(self._serve, connection)
             return
         connection.deadline = connection.used_at + IDLE_S

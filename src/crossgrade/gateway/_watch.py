@@ -51,10 +51,9 @@ class Watch:
     """Follows one stream of one flavour.
 
     `feed` returns the bytes to pass on: whole events only, so that what follows a broken one can be
-    read. With `swallow` the event that only
-    counts tokens, which the client did not ask for, is left out. `done` says that the terminal marker
-    came; nothing after it is passed on. `failure` is what the provider said inside the stream; its
-    event is not passed on.
+    read. With `swallow` the event that only counts tokens, which the client did not ask for, is left
+    out. `done` says that the terminal marker came; nothing after it is passed on. `failure` is what the
+    provider said inside the stream; its event is not passed on.
     """
 
     __slots__ = (
@@ -75,7 +74,8 @@ class Watch:
     @property
     def needles(self) -> tuple[bytes, ...]:
         """What whole events that must be fed have in them; others may pass unread. Empty: all must be fed."""
-        return () if self._partial or self.done or self.failure is not None else self._needles
+        is_read = self._is_new or self._partial or self.done or self.failure is not None
+        return () if is_read else self._needles
 
     @property
     def usage(self) -> Tokens:

@@ -31,7 +31,7 @@ SCRIPT = {
     "half": [b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 500\r\n\r\n{", 30.0],
     "streaming": [STREAM_HEAD, event(content="one"), event(content="two"), 30.0],
     "silent stream": [STREAM_HEAD, 30.0],
-    "slow": [STREAM_HEAD, *([event(content="on"), 0.3] * 5), b"data: [DONE]\n\n"],
+    "slow": [STREAM_HEAD, *([event(content="on"), 0.15] * 10), b"data: [DONE]\n\n"],
     "quoting": [
         json_answer({"error": {"message": "Invalid value: 'credit balance'."}}, status="400 Bad Request")
     ],
@@ -136,7 +136,7 @@ def test_a_stream_may_last_longer_than_the_timeout_but_not_be_silent_for_so_long
         [target], [RouteSpec(name="support", incumbent="big", attempts=1)], environ={"KEY": KEY}
     ) as world:
         slow = world.post(saying("slow", stream=True))
-        assert slow.body.count(b'"on"') == 5
+        assert slow.body.count(b'"on"') == 10
         assert slow.body.endswith(b"data: [DONE]\n\n")
         silent = world.post(saying("streaming", stream=True))
         assert b'"two"' in silent.body

@@ -65,6 +65,7 @@ class Outlet:
     def end_stream(self, usage, response_id, output_tokens, last=b""):
         self.sent += last
         self.ended = (usage.input_tokens, usage.output_tokens, response_id)
+        self.events = output_tokens
 
     def failed(self, error):
         self.failure = error
@@ -77,26 +78,43 @@ def test_a_relay_sends_the_same_wherever_a_stream_is_split(flavour, sent, passed
     events = [event + line_end * 2 for event in sent.split(line_end * 2)[:-1]]
     pieces = [[sent[at : at + size] for at in range(0, len(sent), size)] for size in (*range(1, 40), 100)]
     for split in (events, [sent], *pieces):
-        outlet = Outlet()
-        relay = StreamRelay(outlet, Watch(flavour, swallow=True), b"say")
-        for piece in split:
-            relay.data(piece)
-        relay.end()
+        outlet, _ = relayed(split, flavour)
         assert outlet.failure is None
         assert outlet.ended == (7, 3, response_id)
-        hidden = outlet.sent.count(b"***")
-        assert outlet.sent.replace(b"***", b"say") == passed
-        assert hidden == passed.count(b"say")
+        assert outlet.sent == passed
+
+
+PLAIN = b'data: {"id":"c-1","choices":[{"delta":{"content":"of sk-1 nothing counts"}}]}\n\n'
+HIDDEN = PLAIN.replace(b"sk-1", b"***")
+
+
+def relayed(pieces, flavour="openai", key=None):
+    outlet = Outlet()
+    relay = StreamRelay(outlet, Watch(flavour, swallow=True), key)
+    for piece in pieces:
+        relay.data(piece)
+    relay.end()
+    return outlet, relay
+
+
+def test_events_that_pass_unread_are_counted_and_do_not_tell_the_key():
+    outlet, relay = relayed([PLAIN, PLAIN, PLAIN * 2, PLAIN[:9], PLAIN[9:], PLAIN, COUNT, DONE], key=b"sk-1")
+    assert outlet.sent == HIDDEN * 6 + DONE
+    assert outlet.events == 7
+    assert relay.spent()[1] == 7
 
 
 def test_a_relay_that_found_an_error_sends_nothing_more():
-    outlet = Outlet()
-    relay = StreamRelay(outlet, Watch("openai", swallow=True), None)
-    for piece in (CHAT, CHAT, b'data: {"error": {"message": "no"}}\n\n', CHAT):
-        relay.data(piece)
-    assert outlet.sent == CHAT * 2
+    outlet, _ = relayed([PLAIN, PLAIN, b'data: {"error": {"message": "no"}}\n\n', PLAIN, PLAIN])
+    assert outlet.sent == PLAIN * 2
     assert "no" in outlet.failure.message
     assert outlet.ended is None
+
+
+def test_nothing_follows_the_terminal_marker():
+    outlet, _ = relayed([PLAIN, PLAIN, DONE, PLAIN, PLAIN])
+    assert outlet.sent == PLAIN * 2 + DONE
+    assert outlet.failure is None
 
 
 def test_the_count_is_passed_on_to_a_client_that_asked():
