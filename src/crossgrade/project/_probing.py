@@ -260,12 +260,12 @@ def open_offer(
     plan: ProbePlan, root: Path, environ: Mapping[str, str]
 ) -> "AbstractAsyncContextManager[Provider]":
     """Open the plan's offer, a local model with room for the longest prompt."""
-    from crossgrade.providers import LocalSettings, open_provider
+    from crossgrade.providers import LocalSettings, open_provider, usable_cores
 
     longest = max(*plan.settings.lengths, plan.settings.gate_tokens or 0)
     # The questions on one haystack share all but their end, and one is asked after the other.
     local = LocalSettings(
-        threads=os.cpu_count() or 1,
+        threads=usable_cores(),
         context_tokens=longest + _MOST_ANSWER_TOKENS,
         cache_prompt=True,
     )

@@ -7,6 +7,7 @@ the `ProviderError`s. Retries, concurrency and spending are the runner's busines
 from crossgrade.providers._open import open_provider
 from crossgrade.providers._protocol import Provider
 from crossgrade.providers.batch import BatchProvider, open_batches
+from crossgrade.providers.cores import usable_cores
 from crossgrade.providers.hosted import Account, HostedProvider, account_of, open_hosted
 from crossgrade.providers.local import LocalProvider, open_local
 from crossgrade.providers.local_process import LocalSettings
@@ -25,4 +26,5 @@ __all__ = [
     "open_hosted",
     "open_local",
     "open_provider",
+    "usable_cores",
 ]

@@ -1,7 +1,6 @@
 """Local model servers for the gateway: started once, restarted at the same address when they end."""
 
 import asyncio
-import os
 import socket
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -75,11 +74,12 @@ class LocalServers:
         await asyncio.gather(*(process.stop() for process in self._processes.values()))
 
     async def _load(self, name: str) -> None:
+        from crossgrade.providers.cores import usable_cores
         from crossgrade.providers.local_process import LocalSettings, start_process
 
         offer = self._offers[name]
         settings = LocalSettings(
-            threads=max(1, (os.cpu_count() or 2) // (2 * len(self._offers))),
+            threads=max(1, usable_cores() // (2 * len(self._offers))),
             slots=SLOTS,
             context_tokens=offer.context_tokens,
             cache_prompt=True,

@@ -4,7 +4,6 @@ The form is HumanEval's (Chen et al. 2021, arXiv:2107.03374): a sample holds the
 function (`prompt`), its name (`entry_point`) and a text that defines `check(candidate)`.
 """
 
-import os
 import re
 from dataclasses import dataclass, field
 from typing import Annotated
@@ -17,6 +16,7 @@ from crossgrade.evaluate._sandbox import LONGEST_PROGRAM, Limits, run_python
 from crossgrade.evaluate.scorers._contract import graded, unparsed
 from crossgrade.evaluate.scorers._options import Options, bad_sample
 from crossgrade.evaluate.scorers._text import considered
+from crossgrade.providers import usable_cores
 
 _FENCE = re.compile(r"```(?P<language>[\w+-]{0,12})[^\n]{0,40}\n(?P<code>.*?)(?:```|\Z)", re.DOTALL)
 
@@ -48,14 +48,14 @@ class CodeOptions(Options, frozen=True):
 class CodeScorer:
     """Scores 1 if the tests pass, 0 if they fail, run out of time or never start.
 
-    Raises `SandboxError` where no sandbox can be made. As many programs run at once as the
-    machine has cores.
+    Raises `SandboxError` where no sandbox can be made. As many programs run at once as
+    there are cores to use.
     """
 
     kind: str
     digest: str
     options: CodeOptions
-    slots: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(os.cpu_count() or 1))
+    slots: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(usable_cores()))
 
     async def score(self, sample: Sample, answer: ModelAnswer) -> Score:
         """Score one answer."""

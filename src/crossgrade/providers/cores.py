@@ -1,0 +1,53 @@
+"""How many cores this process may use: fewer than the machine has, in a container or bound to a few."""
+
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path, PurePosixPath
+
+_GROUPS = Path("/sys/fs/cgroup")
+_OWN_GROUP = Path("/proc/self/cgroup")
+
+
+def usable_cores(*, groups: Path = _GROUPS, own_group: Path = _OWN_GROUP) -> int:
+    """Return the cores that this process may use, at least 1: whole ones that no limit takes away.
+
+    Counted are the cores that it is bound to (`taskset`, cpusets), and of these no more than its control
+    group and those around it pay for: `cpu.max` of version 2, `cpu.cfs_quota_us` of version 1. With more
+    threads all of them stand still for the rest of every period. `groups` is where control groups are
+    mounted, `own_group` names this process's. Source: Linux, Documentation/admin-guide/cgroup-v2.rst, "CPU
+    Interface Files".
+    """
+    bound = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, int(min([float(bound), *_shares(groups, own_group)])))
+
+
+def _shares(groups: Path, own_group: Path) -> Iterator[float]:
+    """Yield in cores what each control group of this process is limited to."""
+    for controllers, path in _own_groups(own_group):
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        root = groups / "cpu" if controllers else groups
+        for group in (PurePosixPath(path), *PurePosixPath(path).parents):
+            folder = root / group.relative_to("/")
+            with suppress(OSError, ValueError, ZeroDivisionError):  # no such file, no limit
+                yield _share(folder, is_first_version=bool(controllers))
+
+
+def _own_groups(own_group: Path) -> Iterator[tuple[str, str]]:
+    """Yield the controllers (none: version 2) and the path of each control group of this process."""
+    with suppress(OSError):
+        for line in own_group.read_text(encoding="utf-8").splitlines():
+            fields = line.split(":", 2)
+            if len(fields) == 3 and fields[2].startswith("/"):
+                yield fields[1], fields[2]
+
+
+def _share(folder: Path, *, is_first_version: bool) -> float:
+    if is_first_version:
+        quota, period = ((folder / f"cpu.cfs_{what}_us").read_text() for what in ("quota", "period"))
+        if int(quota) < 0:
+            raise ValueError("no limit")
+    else:
+        quota, period = (folder / "cpu.max").read_text().split()
+    return int(quota) / int(period)
