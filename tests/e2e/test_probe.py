@@ -67,6 +67,8 @@ def test_the_limit_reaches_the_route_table(
     ]
     (reading.folder / "echo.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     before = len(reading.fake.requests)
+    estimate = json.loads(cli.succeeds("evaluate", "echo", "--dry-run", "--json").out)["estimate"]
+    assert [each["calls"] for each in estimate["models"]] == [300, 200]
     cli.succeeds("evaluate", "echo", "--yes")
     asked = [
         request for request in list(reading.fake.requests)[before:] if len(request.prompt.encode()) > limit
@@ -107,7 +109,10 @@ def test_a_candidate_for_which_every_sample_is_too_long_costs_nothing(
     rows = [{"input": f"{'word ' * 2_000}{at}", "target": f"{at}"} for at in range(1, 61)]
     (reading.folder / "echo.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     before = len(reading.fake.requests)
-    cli.fails("evaluate", "echo", "--yes", seen=r"the shortest of the 60 planned samples of `echo` has 10,0")
+    for option in ("--dry-run", "--yes"):
+        cli.fails(
+            "evaluate", "echo", option, seen=r"the shortest of the 60 planned samples of `echo` has 10,0"
+        )
     assert len(reading.fake.requests) == before
 
 

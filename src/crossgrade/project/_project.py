@@ -166,6 +166,7 @@ class Project:
                 dataset,
                 prices=self._prices(offers_of(workload)),
                 store=self.store if reuse else None,
+                max_bytes=self._max_bytes(workload),
             )
 
     def evaluate(
@@ -202,14 +203,16 @@ class Project:
         from crossgrade.providers import open_batches, open_provider
 
         dataset = self.dataset(workload)
-        limits = length_limits(self.config.root, workload, now=datetime.now(UTC))
+        max_bytes = self._max_bytes(workload)
         offers = offers_of(workload)
         judge = self._judge(workload)
         measure_ttft = workload.requirements.ttft_p95_ms is not None
         everybody = {**offers, judge.name: judge} if judge else offers
         prices = self._prices(everybody)
         # Whose every answer is recorded, as a log's are, is not asked: that takes no key.
-        unasked = self._unasked(workload, dataset) - {judge.name if judge else ""} if reuse else set()
+        unasked = (
+            self._unasked(workload, dataset, max_bytes) - {judge.name if judge else ""} if reuse else set()
+        )
         accounts = Accounts()
         async with AsyncExitStack() as stack:
             providers = {
@@ -238,7 +241,7 @@ class Project:
                 scorer=self._scorer(workload, judges if judge else None),
                 store=self.store,
                 stopping=stopping_rule(workload, dataset),
-                max_bytes={each.candidate: each.max_bytes for each in limits},
+                max_bytes=max_bytes,
                 prices=prices,
                 accounts=accounts,
                 batches=batches,
@@ -247,11 +250,16 @@ class Project:
                 on_progress=on_progress,
             )
 
-    def _unasked(self, workload: Workload, dataset: "Dataset") -> set[str]:
+    def _max_bytes(self, workload: Workload) -> dict[str, int]:
+        """Return the longest request, in bytes, of each candidate that a probe limits."""
+        limits = length_limits(self.config.root, workload, now=datetime.now(UTC))
+        return {each.candidate: each.max_bytes for each in limits}
+
+    def _unasked(self, workload: Workload, dataset: "Dataset", max_bytes: dict[str, int]) -> set[str]:
         """Return the contestants whose answer to every planned request is in the store."""
         from crossgrade.evaluate import estimate_run
 
-        estimate = estimate_run(workload, dataset, prices={}, store=self.store)
+        estimate = estimate_run(workload, dataset, prices={}, store=self.store, max_bytes=max_bytes)
         return {each.model for each in estimate.models if not each.calls}
 
     def decide(

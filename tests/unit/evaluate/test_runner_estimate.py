@@ -6,7 +6,7 @@ import pytest
 
 from crossgrade.domain import GenerationSettings, PromptTemplate, ScorerSpec, Variant
 from crossgrade.errors import DataError
-from crossgrade.evaluate import estimate_run
+from crossgrade.evaluate import estimate_run, request_bytes
 from crossgrade.store import Store
 from tests.unit.evaluate.running import PRICE, Scripted, dataset, run, variant, workload
 
@@ -36,6 +36,24 @@ def test_a_scorer_that_asks_a_model_is_named_and_left_out() -> None:
     judged = workload(scorer=ScorerSpec(kind="judge", options={"model": "big", "criteria": "Correct."}))
     assert estimate_run(judged, dataset(5), prices=PRICES).scorer_model == "big"
     assert estimate_run(workload(), dataset(5), prices=PRICES).scorer_model is None
+
+
+def test_a_candidate_is_not_asked_what_is_beyond_its_limit(store: Store) -> None:
+    samples = dataset(12)
+    short = request_bytes(workload(), samples.samples[0])
+    limit = {"llama": short}
+    within = sum(request_bytes(workload(), each) <= short for each in samples.samples)
+    assert 0 < within < 12
+    estimate = estimate_run(workload(), samples, prices=PRICES, max_bytes=limit)
+    assert [(model.calls, model.reused) for model in estimate.models] == [(12, 0), (within, 0)]
+    run(store, Scripted("gpt"), Scripted("llama"), data=samples, max_bytes=limit)
+    again = estimate_run(workload(), samples, prices=PRICES, max_bytes=limit, store=store)
+    assert [(model.calls, model.reused) for model in again.models] == [(0, 12), (0, within)]
+    paired = workload(scorer=ScorerSpec(kind="pairwise", options={"model": "big"}))
+    assert [each.calls for each in estimate_run(paired, samples, prices=PRICES, max_bytes=limit).models] == [
+        12,
+        12,
+    ]
 
 
 def test_an_unknown_price_makes_the_total_unknown_not_zero() -> None:

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 
 from crossgrade.domain import ModelRequest, Price, Sample, Usage, Variant, Workload
 from crossgrade.economics import cost_usd
+from crossgrade.evaluate.judges.pairwise import KIND as IN_PAIRS
 from crossgrade.evaluate.runner._contestant import UNKNOWN_OUTPUT_TOKENS, WRAPPING_TOKENS, prompt_bytes
 from crossgrade.evaluate.runner._digests import request_digest
-from crossgrade.evaluate.runner._prepare import planned_samples
+from crossgrade.evaluate.runner._length import fits
+from crossgrade.evaluate.runner._prepare import check_lengths, planned_samples
 from crossgrade.evaluate.runner._prompt import Prompt
 from crossgrade.workloads import Dataset
 
@@ -62,6 +64,7 @@ def estimate_run(
     *,
     prices: Mapping[str, Price | None],
     store: "Store | None" = None,
+    max_bytes: Mapping[str, int] | None = None,
 ) -> RunEstimate:
     """Estimate a run from its prompts: no model is asked and no tokenizer needed.
 
@@ -69,13 +72,24 @@ def estimate_run(
     adds, output tokens between 1 and `max_output_tokens` (4,096 where the settings bound
     nothing). An offer with `batch` costs its batch price. With `store`, requests that were paid
     for before cost nothing; those to a local model, or to an address that the environment gives,
-    count as open, since neither is looked at.
+    count as open, since neither is looked at. A candidate in `max_bytes` is not asked longer requests,
+    unless answers are compared in pairs.
 
-    Raises `DataError` for a sample that lacks a field of a prompt.
+    Raises `DataError` for a sample that lacks a field of a prompt, `UsageError` for a candidate that
+    all samples are too long for.
     """
     samples = planned_samples(workload, dataset)
+    limits = max_bytes or {}
+    check_lengths(workload, samples, limits)
+    in_pairs = workload.scorer.kind == IN_PAIRS
     models = tuple(
-        _calls(variant, samples, epochs=workload.epochs, price=prices.get(variant.name), store=store)
+        _calls(
+            variant,
+            [each for each in samples if in_pairs or fits(workload, each, limits.get(variant.name))],
+            epochs=workload.epochs,
+            price=prices.get(variant.name),
+            store=store,
+        )
         for variant in (workload.incumbent, *workload.candidates)
     )
     early = Decimal(1) if workload.mode == "fixed" else EARLIEST_STOP

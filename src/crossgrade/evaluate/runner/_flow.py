@@ -15,7 +15,7 @@ from crossgrade.evaluate.runner._budget import Budget
 from crossgrade.evaluate.runner._case import Call, Case
 from crossgrade.evaluate.runner._concurrency import Accounts
 from crossgrade.evaluate.runner._contestant import Contestant
-from crossgrade.evaluate.runner._length import request_bytes
+from crossgrade.evaluate.runner._length import fits
 from crossgrade.evaluate.runner._progress import Progress
 from crossgrade.evaluate.runner._prompt import as_text
 from crossgrade.evaluate.runner._scoring import ScoreCase
@@ -60,8 +60,7 @@ class Plan:
 
     def tests(self, candidate: str, sample: Sample) -> bool:
         """Tell whether a sample is short enough to be part of a candidate's test."""
-        most = self.max_bytes.get(candidate)
-        return most is None or request_bytes(self.workload, sample) <= most
+        return fits(self.workload, sample, self.max_bytes.get(candidate))
 
     @property
     def contestants(self) -> tuple[Contestant, ...]:

@@ -21,6 +21,11 @@ def request_bytes(workload: Workload, sample: Sample) -> int:
     return len(msgspec.json.encode(tree))
 
 
+def fits(workload: Workload, sample: Sample, most_bytes: int | None) -> bool:
+    """Tell whether the request about a sample is of at most so many bytes; None: of however many."""
+    return most_bytes is None or request_bytes(workload, sample) <= most_bytes
+
+
 def request_text(workload: Workload, sample: Sample) -> str:
     """Return all that the incumbent is sent about a sample, as one text: what its tokens are counted on."""
     request = Prompt(workload.incumbent).request(sample)
