@@ -105,11 +105,14 @@ class _Bench:
         # Events apart are the noisiest: what a wake-up costs changes with what else the host runs.
         self.phases = (
             self.saturated,
-            *(2 * (self.paced,)),
+            self.paced,
+            self.paced,
             self.burst,
-            *(2 * (self.paced,)),
+            self.paced,
+            self.paced,
             self.calm,
-            *(2 * (self.paced,)),
+            self.paced,
+            self.paced,
             self.calm_delayed,
         )
 
