@@ -206,7 +206,8 @@ class StreamRelay:
             self._outlet.failed(watch.failure)
         elif watch.done:
             self._over = True
-            self._outlet.end_stream(watch.usage, getattr(watch, "response_id", None), self._events, events)
+            response_id = watch.response_id if isinstance(watch, Watch) else None
+            self._outlet.end_stream(watch.usage, response_id, self._events, events)
 
     def spent(self) -> tuple[Tokens, int | None]:
         """Return what was counted, and about a token for each event."""

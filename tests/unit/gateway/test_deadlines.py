@@ -5,10 +5,10 @@ from collections.abc import Callable
 
 import pytest
 
-from crossgrade.errors import ProviderError
 from crossgrade.gateway._pool import QUEUE_S, Address, Pool
 from crossgrade.gateway._sweeper import NEVER, Sweeper
 from crossgrade.gateway._upstream import UpstreamConnection
+from tests.unit.gateway.asked import Asked
 
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
 PIECE = b"5\r\nhello\r\n"
@@ -60,35 +60,6 @@ class Owner:
     def closed(self, connection: UpstreamConnection) -> None: ...
 
     def again(self, call: object) -> None: ...
-
-
-class Asked:
-    """A call that keeps what it hears."""
-
-    repeatable = False
-
-    def __init__(self) -> None:
-        self.body = b""
-        self.failure = ""
-
-    def on_ready(self, connection: UpstreamConnection) -> None: ...
-
-    def on_head(self, status: int, headers: dict[bytes, bytes]) -> Callable[[bytes], None]:
-        return self.take
-
-    def take(self, data: bytes) -> None:
-        self.body += data
-
-    def on_whole(self, body: bytes) -> None: ...
-
-    def on_end(self) -> None: ...
-
-    def on_fail(self, error: ProviderError) -> None:
-        self.failure = error.message
-
-    def upstream_paused(self) -> None: ...
-
-    def upstream_resumed(self) -> None: ...
 
 
 class World:

@@ -14,6 +14,7 @@ from crossgrade.gateway._pool import Address, Pool
 from crossgrade.gateway._repeats import KnownHead, known_head
 from crossgrade.gateway._sweeper import Sweeper
 from crossgrade.gateway._upstream import UpstreamConnection
+from tests.unit.gateway.asked import Asked
 
 BEFORE = b"HTTP/1.1 200 OK\r\nServer: uvicorn\r\nContent-Length: "
 AFTER = b"\r\nContent-Type: application/json\r\n\r\n"
@@ -52,13 +53,11 @@ def test_another_head_a_large_body_and_a_head_without_a_length_are_none() -> Non
     assert known_head(answer(b"{} and more"), 2, 5) is None
 
 
-class _Asked:
+class _Waited(Asked):
     """A call whose answer is waited for."""
 
-    repeatable = False
-
     def __init__(self) -> None:
-        self.body = b""
+        super().__init__()
         self.done: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
 
     def on_ready(self, connection: UpstreamConnection) -> None:
@@ -66,24 +65,16 @@ class _Asked:
 
     def on_head(self, status: int, headers: dict[bytes, bytes]) -> Callable[[bytes], None]:
         assert (status, headers[b"server"]) == (200, b"uvicorn")
-        return self._take
-
-    def _take(self, data: bytes) -> None:
-        self.body += data
+        return super().on_head(status, headers)
 
     def on_whole(self, body: bytes) -> None:
-        self.body = body
-        self.on_end()
+        self.done.set_result(body)
 
     def on_end(self) -> None:
         self.done.set_result(self.body)
 
     def on_fail(self, error: ProviderError) -> None:
         self.done.set_exception(error)
-
-    def upstream_paused(self) -> None: ...
-
-    def upstream_resumed(self) -> None: ...
 
 
 def _ask(answers: list[bytes]) -> tuple[list[bytes], int, list[UpstreamConnection]]:
@@ -107,7 +98,7 @@ def _ask(answers: list[bytes]) -> tuple[list[bytes], int, list[UpstreamConnectio
         pool = Pool(loop, Sweeper(loop), address, name="own", timeout_s=5.0, max_connections=4)
         bodies = []
         for _ in answers:
-            call = _Asked()
+            call = _Waited()
             pool.start(call)
             bodies.append(await asyncio.wait_for(call.done, 10))
         kept = list(pool._idle)

@@ -1,0 +1,35 @@
+"""A call to a provider, as tests make one."""
+
+from collections.abc import Callable
+
+from crossgrade.errors import ProviderError
+from crossgrade.gateway._upstream import UpstreamConnection
+
+
+class Asked:
+    """A call that keeps what it hears."""
+
+    repeatable = False
+
+    def __init__(self) -> None:
+        self.body = b""
+        self.failure = ""
+
+    def on_ready(self, connection: UpstreamConnection) -> None: ...
+
+    def on_head(self, status: int, headers: dict[bytes, bytes]) -> Callable[[bytes], None]:
+        return self.take
+
+    def take(self, data: bytes) -> None:
+        self.body += data
+
+    def on_whole(self, body: bytes) -> None: ...
+
+    def on_end(self) -> None: ...
+
+    def on_fail(self, error: ProviderError) -> None:
+        self.failure = error.message
+
+    def upstream_paused(self) -> None: ...
+
+    def upstream_resumed(self) -> None: ...
