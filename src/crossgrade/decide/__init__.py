@@ -5,6 +5,7 @@ from crossgrade.decide._digest import evidence_digest
 from crossgrade.decide._evidence import Evidence, ModelColumns, PairingAudit
 from crossgrade.decide._family import siblings
 from crossgrade.decide._json import gate, verdict_from_json, verdict_to_json
+from crossgrade.decide._observations import Blocks, Design, RunDesign, cluster_sizes, make_design
 from crossgrade.decide._records import (
     Certificate,
     DecisionSettings,
@@ -24,8 +25,10 @@ from crossgrade.decide._verify import recompute, verify
 from crossgrade.domain import Estimate
 
 __all__ = [
+    "Blocks",
     "Certificate",
     "DecisionSettings",
+    "Design",
     "Estimate",
     "Evidence",
     "EvidencePoint",
@@ -37,13 +40,16 @@ __all__ = [
     "PairingAudit",
     "PolicyCost",
     "RequirementCheck",
+    "RunDesign",
     "Sibling",
     "Stopping",
     "Verdict",
     "VerdictName",
+    "cluster_sizes",
     "decide_policy",
     "evidence_digest",
     "gate",
+    "make_design",
     "recompute",
     "siblings",
     "verdict_from_json",

@@ -6,12 +6,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from crossgrade.decide import _thresholds as limits
-from crossgrade.decide._evidence import BoolColumn, FloatColumn
+from crossgrade.decide._evidence import BoolColumn
+from crossgrade.decide._following import Follower
 from crossgrade.decide._guards import failing, failing_parts
 from crossgrade.decide._hypotheses import alpha_shares
 from crossgrade.decide._records import Certificate, EvidencePoint, Guard, Sibling
 from crossgrade.decide._view import Part, View
-from crossgrade.stats import Outcome, Retention, SequentialRetention, corrected_retention, holm, retention
+from crossgrade.stats import Outcome, Retention, corrected_retention, holm, retention
 
 _PATH_POINTS = 120
 
@@ -173,20 +174,17 @@ def fixed_test(view: View, candidate: str, rows: BoolColumn) -> Retention:
 def _replay(
     view: View, candidate: str, part: Part, rows: BoolColumn, share: float
 ) -> tuple[Retention, tuple[EvidencePoint, ...]]:
-    """Bet in the recorded order, exactly as the run did, and stop where it stopped.
+    """Make the observations that the run made, in the recorded order, and stop where it stopped.
 
-    Weighted samples are bet on as (w b, w c) with w scaled to at most 1: E[w c] >= r E[w b] is
-    the claim about the traffic, and the scores stay in [0, 1].
+    The run is over when every planned sample was asked; that some got no score says nothing about when
+    it stopped, so the test at the end is made on the observations there are.
     """
-    settings, scale = view.settings, _scale(view)
-    test = SequentialRetention(
-        settings.floor,
-        settings.alpha * share,
-        view.planned(part),
-        anytime=settings.mode == "anytime",
+    settings = view.settings
+    follower = Follower(
+        view.design, part.label, floor=settings.floor, alpha=settings.alpha * share, mode=settings.mode
     )
-    asked = view.stream(candidate, part, rows)
-    test.update_many((view.incumbent * scale)[asked], (view.candidate(candidate) * scale)[asked])
+    follower.take(view.asked_in_order(candidate, part, rows))
+    test = follower.test
     looks = test.path
     kept = looks[:: max(1, len(looks) // _PATH_POINTS)]
     path = tuple(
@@ -200,35 +198,10 @@ def _replay(
         )
         for n, e_pass, e_fail in (kept if looks[-1:] == kept[-1:] else (*kept, looks[-1]))
     )
-    return _closed(view, candidate, part, rows, test), path
-
-
-def _closed(view: View, candidate: str, part: Part, rows: BoolColumn, test: SequentialRetention) -> Retention:
-    """Return the result; where unscored samples kept the count below the plan, the end is tested here.
-
-    The run is over when every planned sample was asked; that some got no score says nothing
-    about when it stopped, so the half of alpha kept for the end is spent on the pairs there are.
-    """
-    result = test.result()
-    asked = int((view.reached(view.columns(candidate)) & part.rows).sum())
-    if test.outcome is not None or test.anytime or asked < view.planned(part):
-        return result
-    final = fixed_test(view, candidate, rows)
-    return replace(
-        result,
-        p_value=min(1.0, 2 * min(1 / test.e_pass, final.p_value)),
-        p_value_below=min(1.0, 2 * min(1 / test.e_fail, final.p_value_below)),
-        method=f"{result.method}, then {final.method}",
-        needed=final.needed,
-    )
-
-
-def _scale(view: View) -> FloatColumn:
-    """Return the samples' weights relative to the heaviest planned one."""
-    weight = view.weight
-    if weight is None:
-        return np.ones(view.evidence.n)
-    return np.minimum(weight / max(view.evidence.heaviest or 0.0, float(weight.max())), 1.0)
+    result = follower.result()
+    if view.clusters is not None:
+        result = replace(result, n=follower.pairs, clusters=test.n)
+    return result, path
 
 
 def _too_few(view: View, candidate: str, rows: BoolColumn, result: Retention) -> bool:

@@ -43,9 +43,13 @@ class Bets:
         self._floor = floor
         self._capital = np.stack([start, start])
         self._fractions = np.stack([np.append(GRID, 0.0)] * 2)
-        self._stake = np.array([[floor * _PASS_Z], [_FAIL_Z]]) / math.sqrt(planned)
+        self.retune(planned)
         self._square = _PRIOR_PAIRS * _PRIOR_SQUARE
         self._n = _PRIOR_PAIRS
+
+    def retune(self, planned: int) -> None:
+        """Tune the bets from here on to another number of planned pairs."""
+        self._stake = np.array([[self._floor * _PASS_Z], [_FAIL_Z]]) / math.sqrt(planned)
 
     def step(self, incumbent: float, candidate: float) -> tuple[float, float]:
         """Take one pair and return the capitals against R < floor and against R >= floor."""

@@ -51,6 +51,8 @@ class SequentialRetention:
         alpha: float = 0.05,
         planned: int = 400,
         *,
+        most: int | None = None,
+        futility: float | None = None,
         anytime: bool = False,
         level: float = 0.95,
     ) -> None:
@@ -64,13 +66,15 @@ class SequentialRetention:
         self.alpha = read_rate("alpha", alpha)
         self.level = read_rate("level", level)
         self.planned = int(planned)
+        self.most = max(self.planned, most or 0)
+        self.futility = futility
         self.anytime = anytime
         self.outcome: Outcome | None = None
         self.e_pass = 1.0
         self.e_fail = 1.0
         self._threshold = (1 if anytime else 2) / self.alpha
         self._bets = Bets(self.floor, self.planned)
-        self._incumbent, self._candidate = array("d"), array("d")
+        self._incumbent, self._candidate, self._weight = array("d"), array("d"), array("d")
         self._looks = array("d"), array("d")
         self._incumbent_scored = False
         self._final: Finding | None = None
@@ -98,7 +102,7 @@ class SequentialRetention:
         shown = np.unique(np.linspace(0, self.n - 1, min(self.n, _PATH_POINTS)).round().astype(np.int64))
         return tuple(Look(int(i) + 1, self._looks[0][i], self._looks[1][i]) for i in shown)
 
-    def update(self, incumbent: float, candidate: float) -> Outcome | None:
+    def update(self, incumbent: float, candidate: float, weight: float = 1.0) -> Outcome | None:
         """Take the next pair's scores; None while the test goes on, else its outcome.
 
         Raises `UsageError` for a score outside [0, 1].
@@ -110,28 +114,50 @@ class SequentialRetention:
                 f"pair {self.n + 1} has scores {incumbent!r} and {candidate!r}; scores must lie in [0, 1]",
                 hint="leave unscored samples out, and map the scorer's scale to [0, 1]",
             )
-        e_pass, e_fail = self._bets.step(incumbent, candidate)
+        e_pass, e_fail = self._bets.step(weight * incumbent, weight * candidate)
         self._incumbent_scored |= incumbent > 0
         if not self._incumbent_scored:
             e_pass = min(e_pass, 1.0)
         self._incumbent.append(incumbent)
         self._candidate.append(candidate)
+        self._weight.append(weight)
         self._looks[0].append(e_pass)
         self._looks[1].append(e_fail)
         self.e_pass = max(self.e_pass, e_pass)
         self.e_fail = max(self.e_fail, e_fail)
         return self._conclude()
 
-    def update_many(self, incumbent: ArrayLike, candidate: ArrayLike) -> Outcome | None:
+    def replan(self, planned: int, *, most: int | None = None) -> None:
+        """Change the planned end, which must lie ahead; bets from here on are tuned to it."""
+        self.planned = int(planned)
+        self.most = max(self.planned, most or 0)
+        self._bets.retune(self.planned)
+
+    def finish(self) -> Outcome | None:
+        """Make the test at the end now: no further observation will come."""
+        if self.outcome is not None or self.anytime or self._final is not None or not self.n:
+            return self.outcome
+        self._end()
+        outcome: Outcome | None = self.outcome
+        if outcome is None and self.most == self.planned:
+            self.outcome = outcome = "undecided"
+        return outcome
+
+    def update_many(
+        self, incumbent: ArrayLike, candidate: ArrayLike, weights: ArrayLike | None = None
+    ) -> Outcome | None:
         """Take pairs in order, as `update` one after the other would, and faster.
 
         Raises `UsageError` as `retention` does.
         """
         pairs = read_pairs(incumbent, candidate)
+        weight = np.ones(pairs.n) if weights is None else np.asarray(weights, dtype=np.float64)
         at = 0
         while self.outcome is None and at < pairs.n:
-            room = _CHUNK if self.anytime else min(_CHUNK, self.planned - self.n)
-            self._take(pairs.incumbent[at : at + room], pairs.candidate[at : at + room])
+            end = self.planned if self.n < self.planned else self.most
+            room = _CHUNK if self.anytime else min(_CHUNK, end - self.n)
+            part = slice(at, at + room)
+            self._take(pairs.incumbent[part], pairs.candidate[part], weight[part])
             at += room
         return self.outcome
 
@@ -174,9 +200,9 @@ class SequentialRetention:
             reason=fixed.reason if ended or fixed.value is None else None,
         )
 
-    def _take(self, incumbent: FloatArray, candidate: FloatArray) -> None:
+    def _take(self, incumbent: FloatArray, candidate: FloatArray, weight: FloatArray) -> None:
         """Take a chunk that does not reach beyond the planned end, up to the pair that stops the test."""
-        capitals = self._bets.walk(incumbent, candidate)
+        capitals = self._bets.walk(weight * incumbent, weight * candidate)
         scored = np.logical_or.accumulate(np.append(self._incumbent_scored, incumbent > 0))[1:]
         capitals[0] = np.where(scored, capitals[0], np.minimum(capitals[0], 1.0))
         crossed = (capitals >= self._threshold).any(axis=0)
@@ -184,6 +210,7 @@ class SequentialRetention:
         self._incumbent_scored = bool(scored[end - 1])
         self._incumbent.extend(incumbent[:end].tolist())
         self._candidate.extend(candidate[:end].tolist())
+        self._weight.extend(weight[:end].tolist())
         for looks, values in zip(self._looks, capitals[:, :end], strict=True):
             looks.extend(values.tolist())
         self.e_pass = max(self.e_pass, float(capitals[0, :end].max()))
@@ -195,21 +222,35 @@ class SequentialRetention:
             self.outcome = "pass"
         elif self.e_fail >= self._threshold:
             self.outcome = "fail"
-        elif not self.anytime and self.n == self.planned:
-            self._final = find(self._pairs(), self.floor, level=None)
-            passed, failed = (p <= self.alpha for p in (self.p_value, self.p_value_below))
-            self.outcome = "pass" if passed else "fail" if failed else "undecided"
+        elif not self.anytime and self.n == self.planned and self._final is None:
+            self._end()
+        elif not self.anytime and self.n >= self.most:
+            self.outcome = "undecided"
         return self.outcome
+
+    def _end(self) -> None:
+        self._final = find(self._pairs(), self.floor, level=None)
+        passed, failed = (p <= self.alpha for p in (self.p_value, self.p_value_below))
+        self.outcome = "pass" if passed else "fail" if failed else None
+        if self.outcome is None and self.n >= self.most:
+            self.outcome = "undecided"
 
     def _p_value(self, largest_e: float, final: float) -> float:
         return min(1.0, 1 / largest_e if self.anytime else 2 * min(1 / largest_e, final))
 
     def _pairs(self) -> Pairs:
-        return Pairs(incumbent=np.array(self._incumbent), candidate=np.array(self._candidate))
+        weight = np.array(self._weight)
+        equal = not len(weight) or bool((weight == weight[0]).all())
+        return Pairs(
+            incumbent=np.array(self._incumbent),
+            candidate=np.array(self._candidate),
+            weight=None if equal else weight / weight.sum(),
+        )
 
     def _bet_interval(self, pairs: Pairs, value: float, threshold: float) -> tuple[float, float]:
         """The ratios around `value` at which neither capital reaches the threshold."""
-        bets = BetInversion(pairs.incumbent, pairs.candidate, self.floor, self.planned)
+        w = np.array(self._weight)
+        bets = BetInversion(w * pairs.incumbent, w * pairs.candidate, self.floor, self.planned)
         limit = math.log(threshold)
         inside, low, high = value, 0.0, max(2.0, 2 * value)
         for _ in range(_HALVINGS if value > 0 else 0):
