@@ -62,7 +62,7 @@ def sequential(shares: np.ndarray, planned: int, reps: int, seed: tuple[int, ...
 def fixed_pass_rate(shares: np.ndarray, n: int, reps: int, seed: tuple[int, ...]) -> float:
     """The share of `reps` tables of n pairs that the score test passes."""
     counts = np.random.default_rng((SEED, *seed)).multinomial(n, shares, size=reps).T
-    return float(np.mean(score_z(*counts[:3], FLOOR) >= Z_ALPHA))
+    return float(np.mean(score_z(*counts[:3], FLOOR)[0] >= Z_ALPHA))
 
 
 def _boundary(job: tuple[int, int]) -> Outcomes:

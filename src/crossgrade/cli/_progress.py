@@ -112,7 +112,7 @@ def _live(live: "Mapping[str, Retention]") -> str:
         if retention.value is not None:
             span = ""
             if retention.low is not None and retention.high is not None:
-                span = f" [{retention.low:.2f}, {retention.high:.2f}]"
+                span = f" ({retention.low:.2f} to {retention.high:.2f})"
             parts.append(f"{name.removeprefix(shared)} {retention.value:.2f}{span}")
     more = f" and {len(parts) - MOST_SHOWN} more" if len(parts) > MOST_SHOWN else ""
     return f"retention {', '.join(parts[:MOST_SHOWN])}{more}" if parts else "retention not known yet"

@@ -2,18 +2,20 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from typing import TypeAlias
 
-import numpy as np
-
-from crossgrade.decide import _thresholds as limits
-from crossgrade.decide._evidence import BoolColumn, FloatColumn
+from crossgrade.decide._evidence import BoolColumn
+from crossgrade.decide._following import Follower
 from crossgrade.decide._guards import failing, failing_parts
 from crossgrade.decide._hypotheses import alpha_shares
 from crossgrade.decide._records import Certificate, EvidencePoint, Guard, Sibling
 from crossgrade.decide._view import Part, View
-from crossgrade.stats import Outcome, Retention, SequentialRetention, corrected_retention, holm, retention
+from crossgrade.stats import FixedRetention, Outcome, corrected_test, holm, holm_levels, read_pairs
 
 _PATH_POINTS = 120
+
+Test: TypeAlias = FixedRetention | Follower
+"""What tested a hypothesis: once at the end, or observation by observation."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,7 +25,7 @@ class Tested:
     candidate: str
     part: Part
     share: float
-    result: Retention
+    test: Test
     p: float
     p_below: float
     path: tuple[EvidencePoint, ...] = ()
@@ -33,15 +35,19 @@ class Tested:
 def certify(view: View, guards: Iterable[Guard]) -> tuple[tuple[Certificate, ...], tuple[EvidencePoint, ...]]:
     """Test every hypothesis; return certificates (each candidate's whole first) and the bets' paths.
 
-    The correction is over these hypotheses and those of the workloads that share alpha.
+    The correction is over these hypotheses and those of the workloads that share alpha. A
+    certificate's bounds are at the levels at which the correction compared its p-values.
     """
     tested = tested_hypotheses(view, guards)
     family: tuple[Tested | Sibling, ...] = (*tested, *view.settings.siblings)
     weights = [one.share for one in family]
-    adjusted = holm([one.p for one in family], weights)
-    below = holm([one.p_below for one in family], weights)
+    alpha = view.settings.alpha
+    sides = [[one.p for one in family], [one.p_below for one in family]]
+    adjusted, below = (holm(side, weights) for side in sides)
+    levels, levels_below = (holm_levels(side, weights, alpha=alpha) for side in sides)
     certificates = tuple(
-        _certificate(view, one, p, q) for one, p, q in zip(tested, adjusted, below, strict=False)
+        _certificate(view, one, (p, q), (low, high))
+        for one, p, q, low, high in zip(tested, adjusted, below, levels, levels_below, strict=False)
     )
     wholes = {one.candidate for one in tested if one.part.label is None}
     models = [model.model for model in view.evidence.candidates]
@@ -74,15 +80,7 @@ def _read_only(view: View, candidate: str) -> Certificate:
     Segments stopped separately, so the rows are weighted to stand for the whole traffic.
     """
     rows = view.paired(candidate, view.whole.rows)
-    weights = view.traffic_weights(rows)[rows]
-    result = retention(
-        view.incumbent[rows],
-        view.candidate(candidate)[rows],
-        view.settings.floor,
-        view.settings.alpha,
-        None if view.clusters is None else view.clusters[rows],
-        weights=weights if rows.any() else None,
-    )
+    result = weighted_test(view, candidate, rows).result()
     return Certificate(
         candidate=candidate,
         segment=None,
@@ -93,21 +91,23 @@ def _read_only(view: View, candidate: str) -> Certificate:
     )
 
 
-def _certificate(view: View, tested: Tested, adjusted_p: float, adjusted_p_below: float) -> Certificate:
+def _certificate(
+    view: View, tested: Tested, adjusted: tuple[float, float], levels: tuple[float, float]
+) -> Certificate:
     """Return the certificate; the outcome shown is the one after correction."""
     alpha = view.settings.alpha
-    certified = adjusted_p <= alpha
-    shown_below = not certified and adjusted_p_below <= alpha
+    certified = adjusted[0] <= alpha
+    shown_below = not certified and adjusted[1] <= alpha
     outcome: Outcome = "pass" if certified else "fail" if shown_below else "undecided"
     return Certificate(
         candidate=tested.candidate,
         segment=tested.part.label,
-        retention=replace(tested.result, outcome=outcome, alpha=alpha),
-        adjusted_p=adjusted_p,
+        retention=replace(tested.test.result(*levels), outcome=outcome, alpha=alpha),
+        adjusted_p=adjusted[0],
         certified=certified,
         share=view.share(tested.part),
         excluded=tested.excluded,
-        adjusted_p_below=adjusted_p_below,
+        adjusted_p_below=adjusted[1],
         shown_below=shown_below,
     )
 
@@ -118,14 +118,11 @@ def _test(view: View, guards: tuple[Guard, ...], candidate: str, part: Part, sha
     whole = part.label is None
     seen = view.without(frozenset(broken)) if view.splittable else view
     rows = view.paired(candidate, seen.whole.rows if whole else part.rows)
-    result, path = _run(view, candidate, part, rows, share)
+    test, path = _run(view, candidate, part, rows, share)
     excluded = failing(guards, candidate=candidate, segment=part.label)
     if excluded is None and whole and broken:
         excluded = next(iter(broken.values()))
-    p, p_below = result.p_value, result.p_value_below
-    if _too_few(view, candidate, rows, result):
-        # What is left is what the bets found, which hold at any number of pairs.
-        p, p_below = (min(1.0, 2 / e) if e else 1.0 for e in (result.e_pass, result.e_fail))
+    p, p_below = test.p_value, test.p_value_below
     if excluded is not None:
         p = 1.0
         # Broken groups stay in the claim about the whole, which is shown to be below the floor
@@ -135,7 +132,7 @@ def _test(view: View, guards: tuple[Guard, ...], candidate: str, part: Part, sha
         candidate=candidate,
         part=part,
         share=share,
-        result=result,
+        test=test,
         p=p,
         p_below=p_below,
         path=path,
@@ -145,48 +142,55 @@ def _test(view: View, guards: tuple[Guard, ...], candidate: str, part: Part, sha
 
 def _run(
     view: View, candidate: str, part: Part, rows: BoolColumn, share: float
-) -> tuple[Retention, tuple[EvidencePoint, ...]]:
-    """Return the result of the design that the evidence allows."""
+) -> tuple[Test, tuple[EvidencePoint, ...]]:
+    """Return the test of the design that the evidence allows."""
     if view.order is None:
         return fixed_test(view, candidate, rows), ()
     return _replay(view, candidate, part, rows, share)
 
 
-def fixed_test(view: View, candidate: str, rows: BoolColumn) -> Retention:
-    """Test once on these rows: score, t or cluster t, or a judge's scores corrected by people's."""
+def fixed_test(view: View, candidate: str, rows: BoolColumn) -> FixedRetention:
+    """Return the test made once on these rows, of a judge's scores corrected by people's."""
     settings, weight = view.settings, view.weight
-    b, c = view.incumbent[rows], view.candidate(candidate)[rows]
+    pairs = read_pairs(
+        view.incumbent[rows],
+        view.candidate(candidate)[rows],
+        None if view.clusters is None else view.clusters[rows],
+        None if weight is None or not weight[rows].any() else weight[rows],
+    )
     human = view.human(candidate)
     if human is not None:
         theirs, ours = (column[rows] for column in human)
-        return corrected_retention(b, c, theirs, ours, floor=settings.floor, alpha=settings.alpha)
-    return retention(
-        b,
-        c,
-        settings.floor,
-        settings.alpha,
+        return corrected_test(pairs, theirs, ours, floor=settings.floor, alpha=settings.alpha)
+    return FixedRetention(pairs, settings.floor, settings.alpha)
+
+
+def weighted_test(view: View, candidate: str, rows: BoolColumn) -> FixedRetention:
+    """Return what the candidate keeps on rows that are weighted to stand for the whole traffic."""
+    weights = view.traffic_weights(rows)[rows]
+    pairs = read_pairs(
+        view.incumbent[rows],
+        view.candidate(candidate)[rows],
         None if view.clusters is None else view.clusters[rows],
-        weights=None if weight is None or not weight[rows].any() else weight[rows],
+        weights if rows.any() else None,
     )
+    return FixedRetention(pairs, view.settings.floor, view.settings.alpha)
 
 
 def _replay(
     view: View, candidate: str, part: Part, rows: BoolColumn, share: float
-) -> tuple[Retention, tuple[EvidencePoint, ...]]:
-    """Bet in the recorded order, exactly as the run did, and stop where it stopped.
+) -> tuple[Follower, tuple[EvidencePoint, ...]]:
+    """Make the observations that the run made, in the recorded order, and stop where it stopped.
 
-    Weighted samples are bet on as (w b, w c) with w scaled to at most 1: E[w c] >= r E[w b] is
-    the claim about the traffic, and the scores stay in [0, 1].
+    The run is over when every planned sample was asked; that some got no score says nothing about when
+    it stopped, so the test at the end is made on the observations there are.
     """
-    settings, scale = view.settings, _scale(view)
-    test = SequentialRetention(
-        settings.floor,
-        settings.alpha * share,
-        view.planned(part),
-        anytime=settings.mode == "anytime",
+    settings = view.settings
+    follower = Follower(
+        view.design, part.label, floor=settings.floor, alpha=settings.alpha * share, mode=settings.mode
     )
-    asked = view.stream(candidate, part, rows)
-    test.update_many((view.incumbent * scale)[asked], (view.candidate(candidate) * scale)[asked])
+    follower.take(view.asked_in_order(candidate, part, rows))
+    test = follower.test
     looks = test.path
     kept = looks[:: max(1, len(looks) // _PATH_POINTS)]
     path = tuple(
@@ -200,46 +204,7 @@ def _replay(
         )
         for n, e_pass, e_fail in (kept if looks[-1:] == kept[-1:] else (*kept, looks[-1]))
     )
-    return _closed(view, candidate, part, rows, test), path
-
-
-def _closed(view: View, candidate: str, part: Part, rows: BoolColumn, test: SequentialRetention) -> Retention:
-    """Return the result; where unscored samples kept the count below the plan, the end is tested here.
-
-    The run is over when every planned sample was asked; that some got no score says nothing
-    about when it stopped, so the half of alpha kept for the end is spent on the pairs there are.
-    """
-    result = test.result()
-    asked = int((view.reached(view.columns(candidate)) & part.rows).sum())
-    if test.outcome is not None or test.anytime or asked < view.planned(part):
-        return result
-    final = fixed_test(view, candidate, rows)
-    return replace(
-        result,
-        p_value=min(1.0, 2 * min(1 / test.e_pass, final.p_value)),
-        p_value_below=min(1.0, 2 * min(1 / test.e_fail, final.p_value_below)),
-        method=f"{result.method}, then {final.method}",
-        needed=final.needed,
-    )
-
-
-def _scale(view: View) -> FloatColumn:
-    """Return the samples' weights relative to the heaviest planned one."""
-    weight = view.weight
-    if weight is None:
-        return np.ones(view.evidence.n)
-    return np.minimum(weight / max(view.evidence.heaviest or 0.0, float(weight.max())), 1.0)
-
-
-def _too_few(view: View, candidate: str, rows: BoolColumn, result: Retention) -> bool:
-    """Return whether a fixed test rests on too few pairs or human scores for its approximation to hold."""
-    if view.mode == "anytime":
-        return False
-    human = view.human(candidate)
-    if human is not None:
-        both = np.isfinite(human[0]) & np.isfinite(human[1])
-        return int((both & rows).sum()) < limits.HUMAN_LABELS
-    return (result.clusters or result.n) < limits.SETTLED_N
+    return follower, path
 
 
 def _without_groups(view: View, candidate: str, broken: dict[str, str]) -> float:

@@ -31,6 +31,7 @@ from crossgrade.decide._sentence import Findings, sentence
 from crossgrade.decide._view import View, make_view
 from crossgrade.errors import UsageError
 from crossgrade.routing import Policy
+from crossgrade.stats import METHOD_VERSION
 
 _LOSSES = 20
 _LONGEST_TEXT = 4_000
@@ -120,6 +121,7 @@ def decide_policy(
         spent_usd=spent_usd,
         run_id=run_id,
         settings=settings,
+        method_version=METHOD_VERSION,
     )
 
 

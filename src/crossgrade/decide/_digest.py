@@ -35,6 +35,10 @@ def _parts(evidence: Evidence) -> Iterator[tuple[str, bytes]]:
         yield "unbroken", repr((evidence.unbroken, sorted(evidence.unbroken_by_segment.items()))).encode()
     if evidence.body_bytes is not None:
         yield "body_bytes", _numbers(evidence.body_bytes)
+    if evidence.design is not None:
+        yield "design", msgspec.json.encode(evidence.design, order="deterministic")
+        for name in ("position", "cluster_size", "cluster_size_in_segment"):
+            yield name, _numbers(getattr(evidence, name))
     yield "heaviest", repr(evidence.heaviest).encode()
     yield "scale", repr((evidence.chance, sorted(evidence.chance_by_segment.items()), evidence.zero)).encode()
     audit = evidence.audit

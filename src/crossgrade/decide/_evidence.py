@@ -6,6 +6,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from crossgrade.decide._observations import Design
 from crossgrade.domain import Origin
 
 FloatColumn: TypeAlias = NDArray[np.float64]
@@ -75,6 +76,11 @@ class Evidence:
     `unbroken` is how many entries of `order` come before the first planned sample that nobody was
     asked about (None: there is none), `unbroken_by_segment` the same for the samples of a segment.
     `body_bytes` is the length of each request, which a policy may be limited by (NaN: unknown).
+
+    `design` says how the run turned samples into observations (None: results that were imported, or an older
+    run, which paired every sample and shuffled them one by one). `position` is then each sample's place
+    in the shuffled order, from 0, and `cluster_size`, `cluster_size_in_segment` are the numbers of planned
+    samples in its cluster.
     """
 
     workload: str
@@ -100,6 +106,10 @@ class Evidence:
     unbroken: int | None = None
     unbroken_by_segment: dict[str, int] = field(default_factory=dict)
     body_bytes: FloatColumn | None = None
+    design: Design | None = None
+    position: NDArray[np.int64] | None = None
+    cluster_size: NDArray[np.int64] | None = None
+    cluster_size_in_segment: NDArray[np.int64] | None = None
 
     @property
     def n(self) -> int:

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 import numpy as np
+from numpy.typing import NDArray
 
 from crossgrade.decide import _thresholds as limits
 from crossgrade.decide._evidence import BoolColumn, FloatColumn, TextColumn
@@ -165,7 +166,8 @@ def order_dependence(view: View) -> Iterator[Guard]:
         rows = view.paired(candidate.model, view.whole.rows)
         asked = order[rows[order]]
         d = view.candidate(candidate.model) - view.settings.floor * view.incumbent
-        drifts, value = _drifts((d if sequential else _within_parts(view, d, rows))[asked])
+        d = d if sequential else _within_parts(view, d, rows)
+        drifts, value = _drifts(_by_cluster(view, d, asked) if sequential else d[asked])
         where = "in the order asked" if sequential else "in file order"
         seen = f"{candidate.model}: neighbouring samples {where} are no more alike than distant ones"
         advice = "declare clusters (`--cluster`), if neighbours share a document, template or subject"
@@ -326,6 +328,16 @@ def _within_parts(view: View, d: FloatColumn, rows: BoolColumn) -> FloatColumn:
         if here.any():
             rest[here] -= d[here].mean()
     return rest
+
+
+def _by_cluster(view: View, d: FloatColumn, asked: NDArray[np.int64]) -> FloatColumn:
+    """Return d of some rows in their order; of clusters that were asked as a whole, each one's mean."""
+    if view.clusters is None or not len(asked):
+        return d[asked]
+    labels = view.clusters[asked]
+    starts = np.flatnonzero(np.append(True, labels[1:] != labels[:-1]))
+    means: FloatColumn = np.add.reduceat(d[asked], starts) / np.diff(np.append(starts, len(asked)))
+    return means
 
 
 def _drifts(d: FloatColumn) -> tuple[bool, float]:

@@ -8,9 +8,13 @@ import msgspec
 from crossgrade.decide._records import Verdict, VerdictName
 from crossgrade.errors import DataError
 
-SCHEMA_VERSION = 1
-"""Raised when a field changes meaning; fields that are added have defaults, so old records stay readable."""
+SCHEMA_VERSION = 2
+"""Raised when a field changes meaning; fields that are added have defaults, so old records stay readable.
 
+1 gave a retention one two-sided `level`; 2 gives each bound the confidence that it has by itself.
+"""
+
+_SHOWN = ("value", "low", "low_confidence", "high", "high_confidence", "n", "outcome", "method")
 _INFINITE = "Infinity"
 _NUMBERS = frozenset({"value", "low", "high", "e_pass", "e_fail"})
 """The fields that may hold an infinity, which JSON has no number for: it is written as text."""
@@ -19,12 +23,13 @@ _NUMBERS = frozenset({"value", "low", "high", "e_pass", "e_fail"})
 def verdict_to_json(verdict: Verdict) -> dict[str, Any]:
     """Return the verdict as plain JSON values: decimals as text, times RFC 3339, `schema_version`.
 
-    `retention` at the top is the headline figure (`value`, `low`, `high`, `n`): the chosen
-    candidate's on the whole workload, or where nothing is chosen the most promising one's.
+    `retention` at the top is the headline figure (`value`, `n`, `low` with `low_confidence`, `high` with
+    `high_confidence`): the chosen candidate's on the whole workload, or where nothing is chosen the most
+    promising one's.
     """
     tree: dict[str, Any] = msgspec.to_builtins(verdict)
     headline = _headline(tree)
-    shown = {key: headline[key] for key in ("value", "low", "high", "n", "level", "outcome", "method")}
+    shown = {key: headline[key] for key in _SHOWN}
     found: dict[str, Any] = _finite({"schema_version": SCHEMA_VERSION, "retention": shown, **tree})
     return found
 
@@ -41,7 +46,7 @@ def verdict_from_json(tree: Any) -> Verdict:
             hint="upgrade crossgrade to read it",
         )
     try:
-        return msgspec.convert(_infinite(tree), Verdict)
+        return msgspec.convert(_infinite(_upgraded(tree) if version < SCHEMA_VERSION else tree), Verdict)
     except (msgspec.ValidationError, ValueError, RecursionError) as error:
         raise DataError(f"this is not a verdict: {error}", hint="decide again to write a new one") from error
 
@@ -63,6 +68,20 @@ def _headline(tree: dict[str, Any]) -> dict[str, Any]:
     )
     found: dict[str, Any] = wholes[0]["retention"]
     return found
+
+
+def _upgraded(tree: dict[str, Any]) -> dict[str, Any]:
+    """Return a verdict of schema version 1 as one of today: a side has half of what its interval left out."""
+
+    def with_sides(certificate: dict[str, Any]) -> dict[str, Any]:
+        retention = dict(certificate["retention"])
+        side = (1 + float(retention.pop("level"))) / 2
+        return {**certificate, "retention": {**retention, "low_confidence": side, "high_confidence": side}}
+
+    try:
+        return {**tree, "certificates": [with_sides(each) for each in tree["certificates"]]}
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"its certificates have no {error}") from error
 
 
 def _finite(node: Any) -> Any:

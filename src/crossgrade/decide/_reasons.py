@@ -9,7 +9,7 @@ from crossgrade.decide._guards import failing_parts
 from crossgrade.decide._options import Option, closed_beats_open
 from crossgrade.decide._records import Certificate, Guard
 from crossgrade.decide._sentence import Findings
-from crossgrade.decide._words import count, dollars, listed, percent, retained
+from crossgrade.decide._words import bound, count, dollars, listed, percent, retained
 from crossgrade.domain import Estimate
 
 
@@ -60,7 +60,7 @@ def _rests(found: Findings) -> Iterator[str]:
         gone = np.any([part.rows for part in view.parts if part.label in broken], axis=0)
         rows = view.paired(model.model, view.whole.rows & ~gone)
         if rows.any():
-            rest = retained(fixed_test(view, model.model, rows))
+            rest = retained(fixed_test(view, model.model, rows).result())
             yield f"Without {listed(tuple(broken))}, {model.model} keeps {rest}."
 
 
@@ -82,9 +82,22 @@ def _quality(found: Findings) -> Iterator[str]:
             yield f"{kept}: shown to be below the floor (adjusted p = {one.adjusted_p_below:.2g})."
         elif one.segment is None:
             yield f"{kept}: neither certified nor shown to be below the floor."
+        yield from _uncounted(found, one)
     parts = tuple(str(one.segment) for one in found.certificates if one.segment and _is_open(one))
     if parts:
         yield f"Still open: {listed(tuple(dict.fromkeys(parts)))}."
+
+
+def _uncounted(found: Findings, one: Certificate) -> Iterator[str]:
+    """Yield how many answered samples came after the test of the whole had ended."""
+    if one.segment is not None or not one.tested or one.excluded is not None or found.view.order is None:
+        return
+    later = int(found.view.paired(one.candidate, found.view.whole.rows).sum()) - one.retention.n
+    if later > 0:
+        yield (
+            f"{count(later, 'later sample')} that {one.candidate} answered too are not counted on the whole, "
+            "whose test had ended."
+        )
 
 
 def _lengths(found: Findings) -> Iterator[str]:
@@ -207,7 +220,8 @@ def _margins(found: Findings) -> Iterator[str]:
     best = found.headline
     if best is None or best.retention.low is None or best.excluded is not None:
         return
+    low = bound(best.retention.low, best.retention.floor, up=False)
     if best.certified and best.retention.low < 1:
-        yield f"A floor above about {best.retention.low:.2f} on the whole."
-    elif best.shown_below and best.retention.high is not None:
-        yield f"A floor below about {best.retention.low:.2f} on the whole, or a better candidate."
+        yield f"A floor above {low} on the whole."
+    elif best.shown_below:
+        yield f"A floor of {low} or lower on the whole, or a better candidate."

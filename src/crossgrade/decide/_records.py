@@ -203,7 +203,7 @@ class Verdict:
     `needed` is the number of further samples that would probably settle an undecided verdict.
     `asked` / `planned` count samples used and planned, `calls_saved` model calls not made
     because the verdict was certain. `evidence_digest` is the digest of the score columns the
-    verdict was computed from.
+    verdict was computed from. `method_version` is that of the retention test that decided.
     """
 
     workload: str
@@ -236,3 +236,4 @@ class Verdict:
     spent_usd: Decimal | None = None
     run_id: str | None = None
     settings: DecisionSettings = field(default_factory=DecisionSettings)
+    method_version: int = 1

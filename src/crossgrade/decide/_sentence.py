@@ -65,8 +65,12 @@ def _undecided(found: Findings, floor: str) -> str:
     more = ""
     if best is not None and best.excluded is not None:
         more = f"; the guard {best.excluded} found part of the evidence unfit"
+    elif best is not None and best.retention.reason is not None:
+        more = f"; {best.retention.reason}"
     elif found.needed is not None:
-        more = f", about {found.needed:,} more samples would probably settle it"
+        more = f"; about {found.needed:,} more samples would probably settle it"
+    elif best is not None and best.retention.value is not None:
+        more = "; no practical number of samples would settle it, for the candidate is at the floor"
     return f"Undecided on {found.view.evidence.workload}: {_best(found)} ({floor}){more}."
 
 
@@ -105,7 +109,7 @@ def _move(found: Findings, floor: str) -> str:
         whole = found.certificate(str(policy.candidate), None)
         return (
             f"Switch {found.view.evidence.workload} from {policy.incumbent} to {policy.candidate}: "
-            f"it keeps {retained(whole.retention, policy.incumbent)} ({floor}) and saves "
+            f"it keeps {retained(whole.retention, policy.incumbent)} ({floor}), and saves "
             f"{saving}{_up_to(found)}."
         )
     share = sum(found.certificate(str(policy.candidate), each).share for each in policy.segments)

@@ -4,9 +4,11 @@ from collections.abc import Iterator
 from typing import Any
 
 from crossgrade.decide._decide import decide_policy
+from crossgrade.decide._digest import evidence_digest
 from crossgrade.decide._evidence import Evidence
 from crossgrade.decide._json import verdict_to_json
 from crossgrade.decide._records import Verdict
+from crossgrade.stats import METHOD_VERSION
 
 _REL = 1e-9
 """Numbers may differ this much between machines; the outcome may not differ at all."""
@@ -27,8 +29,13 @@ def verify(verdict: Verdict, evidence: Evidence) -> tuple[str, ...]:
     """Return how a recorded verdict differs from one computed again; empty where it does not.
 
     Each difference reads `place: recorded X, computed Y`. Words are compared only through the
-    numbers that they are made of.
+    numbers that they are made of. A verdict of an older method cannot be computed again: only what does
+    not depend on the method is compared, that it was made from this evidence.
     """
+    if verdict.method_version != METHOD_VERSION:
+        seen = evidence_digest(evidence)
+        same = seen == verdict.evidence_digest
+        return () if same else (f"evidence_digest: recorded {verdict.evidence_digest}, computed {seen}",)
     recorded, computed = (verdict_to_json(each) for each in (verdict, recompute(verdict, evidence)))
     for was, now in zip(recorded["costs"], computed["costs"], strict=False):
         if was.get("retention") is None:  # recorded before costs carried it

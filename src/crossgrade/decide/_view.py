@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from crossgrade.decide import _thresholds as limits
 from crossgrade.decide._evidence import BoolColumn, Evidence, FloatColumn, ModelColumns, TextColumn
+from crossgrade.decide._observations import Asked, Design, PartPlan, RunDesign
 from crossgrade.decide._records import DecisionSettings
 from crossgrade.errors import DataError, UsageError
 
@@ -49,7 +50,10 @@ class View:
 
         Alpha was spread over all that were planned, so those keep their share.
         """
-        return _parts(self.evidence.segment, self.evidence.planned_by_segment)
+        labels, planned = self.evidence.segment, self.evidence.planned_by_segment
+        if labels is None and planned:
+            labels = np.full(self.evidence.n, None, dtype=np.object_)
+        return _parts(labels, planned)
 
     @cached_property
     def parts(self) -> tuple[Part, ...]:
@@ -102,16 +106,27 @@ class View:
         return answered
 
     def reached(self, model: ModelColumns) -> BoolColumn:
-        """Return the rows that a model was asked or, being too long for it, was not to be asked."""
+        """Return the rows that a model was asked or was not to be asked.
+
+        Not to be asked are samples that are too long for it and, for the incumbent, the unpaired ones.
+        """
         found: BoolColumn = self.asked(model) | ~self.within(model.model)
-        return found
+        return found | self.unpaired if model is self.evidence.incumbent else found
+
+    @cached_property
+    def unpaired(self) -> BoolColumn:
+        """The rows that the incumbent was not to be asked: all but one of each block."""
+        design, position = self.evidence.design, self.evidence.position
+        if design is None or design.run.blocks is None or position is None:
+            return np.zeros(self.evidence.n, dtype=np.bool_)
+        return np.array([not design.run.pairs_at(at) for at in position.tolist()], dtype=np.bool_)
 
     def columns(self, candidate: str) -> ModelColumns:
         """Return a candidate's columns."""
         return next(each for each in self.evidence.candidates if each.model == candidate)
 
-    def stream(self, candidate: str, part: Part, rows: BoolColumn) -> NDArray[np.int64]:
-        """Return `rows` in the order asked, up to the first planned sample of the part that was not asked.
+    def stream(self, candidate: str, part: Part) -> NDArray[np.int64]:
+        """Return the part's rows in the order asked, up to the first planned one that was not asked.
 
         While a hypothesis is open every sample of its part is asked. What comes after a gap was
         asked for another hypothesis, or was quick to answer when the run was interrupted: no
@@ -123,7 +138,61 @@ class View:
         order = order[:reach]
         gaps = np.flatnonzero((part.rows & ~self.reached(self.columns(candidate)))[order])
         order = order[: gaps[0]] if len(gaps) else order
-        return order[rows[order]]
+        return order[part.rows[order]]
+
+    def asked_in_order(self, candidate: str, part: Part, rows: BoolColumn) -> Iterator[Asked]:
+        """Iterate over the part's samples as the hypothesis sees them; those outside `rows` do not count."""
+        evidence = self.evidence
+        stream = self.stream(candidate, part).tolist()
+        position = self._position.tolist()
+        incumbent, score = self.incumbent.tolist(), self.candidate(candidate).tolist()
+        weight = np.ones(evidence.n) if self.weight is None else self.weight
+        sizes = evidence.cluster_size if part.label is None else evidence.cluster_size_in_segment
+        labels = None if evidence.cluster is None or sizes is None else evidence.cluster
+        counts = rows & self.within(candidate)
+        for row in stream:
+            b, c = incumbent[row], score[row]
+            yield Asked(
+                position=position[row],
+                incumbent=None if math.isnan(b) else b,
+                candidate=None if math.isnan(c) else c,
+                weight=float(weight[row]),
+                cluster=None if labels is None else labels[row],
+                cluster_size=1 if sizes is None else int(sizes[row]),
+                counts=bool(counts[row]),
+            )
+
+    @cached_property
+    def _position(self) -> NDArray[np.int64]:
+        """Each row's place in the shuffled order; of what was imported, its place among the rows here."""
+        if self.evidence.position is not None:
+            return self.evidence.position
+        place = np.zeros(self.evidence.n, dtype=np.int64)
+        if self.order is not None:
+            place[self.order] = np.arange(len(self.order))
+        return place
+
+    @cached_property
+    def design(self) -> Design:
+        """The run's design; without a recorded one every sample is an observation and the plan ends once."""
+        if self.evidence.design is not None:
+            return self.evidence.design
+        heaviest = self.evidence.heaviest or 1.0
+        if self.weight is not None:
+            heaviest = max(self.evidence.heaviest or 0.0, float(self.weight.max()))
+
+        def plan(part: Part) -> PartPlan:
+            n = self.planned(part)
+            return PartPlan(
+                samples=n, observations=n, first_samples=n, first_observations=n, heaviest=heaviest
+            )
+
+        whole = plan(Part(label=None, rows=np.ones(self.evidence.n, dtype=np.bool_)))
+        return Design(
+            run=RunDesign(samples=whole.samples, first_samples=whole.samples, whole_clusters=False),
+            whole=whole,
+            segments={str(part.label): plan(part) for part in self.segments},
+        )
 
     def paired(self, model: str, rows: BoolColumn) -> BoolColumn:
         """Return the rows among `rows` on which both the incumbent and the candidate count.
@@ -157,29 +226,28 @@ class View:
         return np.fromiter((numbers[label] for label in labels), dtype=np.int64, count=len(labels))
 
     def human(self, candidate: str) -> tuple[FloatColumn, FloatColumn] | None:
-        """Return people's scores of both models' answers, where there are enough to correct the judge.
-
-        The correction is for independent samples of equal weight; others are left as judged.
-        """
-        incumbent = self.evidence.incumbent.human
-        theirs = self.columns(candidate).human
-        if incumbent is None or theirs is None or self.evidence.judge is None:
+        """Return people's scores of both models' answers (NaN: nobody looked), where a judge scored them."""
+        if self.evidence.judge is None:
             return None
-        if self.clusters is not None or self.weight is not None:
-            return None
-        labels = int((np.isfinite(incumbent) & np.isfinite(theirs)).sum())
-        return (incumbent, theirs) if labels >= limits.HUMAN_LABELS else None
+        nobody = np.full(self.evidence.n, np.nan)
+        scored = (self.evidence.incumbent.human, self.columns(candidate).human)
+        incumbent, theirs = (nobody if column is None else column for column in scored)
+        return incumbent, theirs
 
     @cached_property
     def order(self) -> NDArray[np.int64] | None:
         """The order in which samples were asked; None where the design is fixed.
 
-        Clustered samples, and scores that people correct, are never bet on one by one: they are
-        tested once at the end. With mode "anytime" and no recorded order the rows are shuffled by the seed.
+        Clusters whose samples were not asked together, and a judge's scores, are never bet on: they are
+        tested once at the end. With mode "anytime" and no recorded order the rows are shuffled by
+        the seed.
         """
-        if self.settings.mode == "fixed" or self.clusters is not None:
+        if self.settings.mode == "fixed":
             return None
-        if any(self.human(model.model) is not None for model in self.evidence.candidates):
+        design = self.evidence.design
+        if self.clusters is not None and (design is None or not design.run.whole_clusters):
+            return None
+        if self.evidence.judge is not None:
             return None
         if self.evidence.order is None and self.settings.mode == "anytime":
             return np.random.default_rng(self.settings.seed).permutation(self.evidence.n)

@@ -17,11 +17,50 @@ def count(n: int, noun: str) -> str:
 
 
 def retained(result: Retention, of: str | None = None) -> str:
-    """Return `0.745 [0.712, 0.778] of gpt's score over 1,319 pairs`, or why there is no figure."""
+    """Return `0.745 of gpt's score, at most 0.771 with 95 % confidence, over 1,319 pairs`, or why not."""
+    over = f"over {count(result.n, 'pair')}"
     if result.value is None:
-        return f"undefined over {count(result.n, 'pair')} ({result.reason or 'the incumbent scores nothing'})"
+        return f"undefined {over} ({result.reason or 'the incumbent scores nothing'})"
     whose = "" if of is None else f" of {of}'s score"
-    return f"{result.value:.3f}{interval(result.low, result.high, 3)}{whose} over {count(result.n, 'pair')}"
+    bound = bound_words(result)
+    return f"{result.value:.3f}{whose}{f', {bound},' if bound else ''} {over}"
+
+
+def bound_words(result: Retention) -> str:
+    """Return the bounds that agree with the outcome: `at least 0.853 with 95 % confidence`.
+
+    A pass shows its lower bound, a fail its upper one, anything else both, each with its own
+    confidence. Empty where nothing is bounded.
+    """
+    low = None if result.low is None else bound(result.low, result.floor, up=False)
+    high = (
+        None if result.high is None or math.isinf(result.high) else bound(result.high, result.floor, up=True)
+    )
+    if result.outcome == "pass" and low is not None:
+        return f"at least {low} with {confidence(result.low_confidence)} confidence"
+    if result.outcome == "fail" and high is not None:
+        return f"at most {high} with {confidence(result.high_confidence)} confidence"
+    if low is None or result.low is None:
+        return ""
+    if high is None:
+        return f"at least {low} with {confidence(result.low_confidence)} confidence"
+    sides = dict.fromkeys(confidence(each) for each in (result.low_confidence, result.high_confidence))
+    return f"between {low} and {high} with {' and '.join(sides)} confidence on each side"
+
+
+def bound(value: float, floor: float, *, up: bool) -> str:
+    """Return a bound rounded outwards, with enough digits to stay on its side of the floor."""
+    for digits in range(3, 10):
+        scale = 10**digits
+        shown = (math.ceil(value * scale - 1e-6) if up else math.floor(value * scale + 1e-6)) / scale
+        if (shown >= floor) == (value >= floor):
+            break
+    return f"{shown:.{digits}f}"
+
+
+def confidence(share: float) -> str:
+    """Return `95 %` or `98.75 %`, never more than it is."""
+    return f"{math.floor(share * 10_000 + 1e-6) / 100:.2f}".rstrip("0").rstrip(".") + " %"
 
 
 def interval(low: float | None, high: float | None, digits: int) -> str:

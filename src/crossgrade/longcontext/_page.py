@@ -6,6 +6,7 @@ from html import escape
 from itertools import pairwise
 
 from crossgrade._version import __version__
+from crossgrade.decide import bound_words
 from crossgrade.longcontext._result import DEPTH_BINS, Certificate, ProbeResult, RungReport
 from crossgrade.longcontext._search import EffectiveLength
 
@@ -84,8 +85,8 @@ def certificate_words(certificate: Certificate) -> str:
     retention = certificate.retention
     word = {"pass": "certified", "fail": "refuted"}.get(str(retention.outcome), "undecided")
     value = "unknown" if retention.value is None else f"{retention.value:.2f}"
-    if retention.low is not None and retention.high is not None:
-        value += f" ({retention.low:.2f} to {retention.high:.2f})"
+    bounds = bound_words(retention)
+    value += f", {bounds}" if bounds else ""
     beside = f" of {certificate.against} at that length" if certificate.against else ""
     return (
         f"{word} at {certificate.tokens:,} tokens: retention {value}{beside} on {retention.n} fresh "

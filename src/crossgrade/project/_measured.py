@@ -1,6 +1,5 @@
 """Between a run and a decision: what stops the one is what the other computes again."""
 
-from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, date, datetime
@@ -13,7 +12,7 @@ from crossgrade.project._lengths import length_limits, request_lengths
 
 if TYPE_CHECKING:
     from crossgrade.catalog import OfferFacts
-    from crossgrade.decide import DecisionSettings, Evidence, ModelFacts, Stopping
+    from crossgrade.decide import DecisionSettings, Evidence, ModelFacts, RunDesign, Stopping
     from crossgrade.store import Run, Store
     from crossgrade.workloads import Dataset
 
@@ -26,21 +25,37 @@ def offers_of(workload: Workload) -> dict[str, Offer]:
     return {variant.name: variant.offer for variant in (workload.incumbent, *workload.candidates)}
 
 
-def stopping_rule(workload: Workload, dataset: "Dataset") -> "Stopping":
-    """Return the rule that stops the run: samples that share a cluster are never bet on one by one."""
+def run_design(store: "Store", workload: Workload, dataset: "Dataset", resume: str | None) -> "RunDesign":
+    """Return how a run asks: a new one, or one to resume as it is recorded."""
+    from crossgrade.evaluate import new_design
+
+    return new_design(workload, dataset) if resume is None else recorded_design(store, store.runs.get(resume))
+
+
+def recorded_design(store: "Store", run: "Run") -> "RunDesign":
+    """Return how a run asks; one of before this was recorded shuffled its samples one by one."""
+    from crossgrade.decide import RunDesign
+
+    legacy = RunDesign(samples=run.planned, first_samples=run.planned, whole_clusters=False)
+    return store.runs.design(run.id) or legacy
+
+
+def stopping_rule(workload: Workload, dataset: "Dataset", design: "RunDesign") -> "Stopping":
+    """Return the rule that stops the run.
+
+    Samples that share a cluster are not bet on one by one: a run that shuffled them so is never stopped.
+    """
     from crossgrade.decide import Stopping
     from crossgrade.evaluate import planned_samples
 
-    samples = planned_samples(workload, dataset)
-    segments = Counter(sample.segment for sample in samples if sample.segment)
+    split = workload.cluster is not None and not design.whole_clusters
     return Stopping(
         candidates=[variant.name for variant in workload.candidates],
-        planned=len(samples),
-        segments=segments,
+        plan=planned_samples(workload, dataset, design),
+        design=design,
         floor=workload.floor,
         alpha=workload.alpha,
-        mode="fixed" if workload.cluster else workload.mode,
-        heaviest=max((sample.weight for sample in samples), default=1.0),
+        mode="fixed" if split else workload.mode,
         splits_only=workload.splits_only,
     )
 
@@ -53,13 +68,17 @@ def run_evidence(
     *,
     judge: str | None,
     price: Callable[[Offer, date], Price | None],
+    max_bytes: Mapping[str, int],
 ) -> "Evidence":
     """Return what a run measured, as evidence; `price` is an offer's on a day.
+
+    `max_bytes` are the longest requests that candidates were asked, by name.
 
     Raises UsageError when the dataset, the contestants or the scorer changed since, or when the
     run ended before any answer could be scored.
     """
-    from crossgrade.evaluate import planned_samples
+    from crossgrade.decide import make_design
+    from crossgrade.evaluate import idle_samples, planned_samples
     from crossgrade.workloads import evidence_from_answers
 
     if dataset.digest != run.dataset_digest:
@@ -73,7 +92,10 @@ def run_evidence(
             f"{', '.join(measured)} of {workload.name!r} changed since run {run.id}",
             hint=f"run `crossgrade evaluate {workload.name}`: unchanged requests are not paid for again",
         )
-    samples = planned_samples(replace(workload, seed=run.seed, planned=run.planned), dataset)
+    design = recorded_design(store, run)
+    samples = planned_samples(replace(workload, seed=run.seed), dataset, design)
+    idle = idle_samples(workload, samples, design, max_bytes)
+    is_recorded = store.runs.design(run.id) is not None
     answers = run_answers(store, run, offers_of(workload), price)
     if not answers:
         raise UsageError(
@@ -86,6 +108,8 @@ def run_evidence(
         incumbent=workload.incumbent.name,
         candidates=[variant.name for variant in workload.candidates],
         plan=samples,
+        design=make_design(samples, design, idle=idle) if is_recorded else None,
+        idle=idle,
         file_order=[sample.id for sample in dataset.samples],
         errors_as_zero=workload.errors_count_as_zero,
         alone=bool(workload.probes),

@@ -21,6 +21,7 @@ from crossgrade.project._measured import (
     draws,
     offers_of,
     run_answers,
+    run_design,
     run_evidence,
     stopping_rule,
 )
@@ -214,6 +215,7 @@ class Project:
             self._unasked(workload, dataset, max_bytes) - {judge.name if judge else ""} if reuse else set()
         )
         accounts = Accounts()
+        design = run_design(self.store, workload, dataset, resume)
         async with AsyncExitStack() as stack:
             providers = {
                 offer_name: await stack.enter_async_context(
@@ -240,7 +242,8 @@ class Project:
                 providers=providers,
                 scorer=self._scorer(workload, judges if judge else None),
                 store=self.store,
-                stopping=stopping_rule(workload, dataset),
+                stopping=stopping_rule(workload, dataset, design),
+                design=design,
                 max_bytes=max_bytes,
                 prices=prices,
                 accounts=accounts,
@@ -326,6 +329,7 @@ class Project:
             self.dataset(workload),
             judge=judge.name if judge else None,
             price=self.catalog.price,
+            max_bytes=self._max_bytes(workload),
         )
         settings = replace(
             decision_settings(

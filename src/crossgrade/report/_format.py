@@ -3,7 +3,7 @@
 import math
 from decimal import Decimal
 
-from crossgrade.decide import Estimate
+from crossgrade.decide import Estimate, bound
 from crossgrade.stats import Retention
 
 UNKNOWN = "unknown"
@@ -17,12 +17,18 @@ def ratio(value: float | None) -> str:
 
 
 def interval(retention: Retention) -> str:
-    """`0.845 [0.836, 0.854]`, or the reason why it is undefined."""
+    """`0.923, ≥ 0.874` of a pass, `0.745, ≤ 0.771` of a fail, else `0.845 (0.836 to 0.854)`, or why not."""
     if retention.value is None:
         return f"undefined ({retention.reason or 'no data'})"
-    if retention.low is None and retention.high is None:
-        return f"{ratio(retention.value)} (no interval: {retention.reason or 'too few pairs'})"
-    return f"{ratio(retention.value)} [{ratio(retention.low)}, {ratio(retention.high)}]"
+    if retention.low is None or retention.high is None:
+        return f"{ratio(retention.value)} (no bounds: {retention.reason or 'too few pairs'})"
+    low = bound(retention.low, retention.floor, up=False)
+    high = "∞" if math.isinf(retention.high) else bound(retention.high, retention.floor, up=True)
+    if retention.outcome == "pass":
+        return f"{ratio(retention.value)}, ≥ {low}"
+    if retention.outcome == "fail":
+        return f"{ratio(retention.value)}, ≤ {high}"
+    return f"{ratio(retention.value)} ({low} to {high})"
 
 
 def percent(value: float | None, digits: int = 1) -> str:

@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from crossgrade.decide import Certificate, Guard, Loss, PolicyCost, Verdict
+from crossgrade.decide import Certificate, Guard, Loss, PolicyCost, Verdict, confidence
 from crossgrade.report import _format as fmt
 from crossgrade.routing import Policy
+from crossgrade.stats import METHOD_VERSION
 
 WHOLE = "whole workload"
 _STATUS_ORDER = {"fail": 0, "warn": 1, "pass": 2}
@@ -92,6 +93,8 @@ def _facts(verdict: Verdict) -> tuple[tuple[str, str], ...]:
         facts.append(("calls saved", f"{verdict.calls_saved:,} of the planned model calls not made"))
     if verdict.needed:
         facts.append(("to settle it", f"about {verdict.needed:,} more samples"))
+    if verdict.method_version != METHOD_VERSION:
+        facts.append(("method", f"version {verdict.method_version} of the test; today's is {METHOD_VERSION}"))
     if verdict.saving_per_month_usd is not None:
         facts.append(("saving a month", fmt.estimate(verdict.saving_per_month_usd)))
     if verdict.spent_usd is not None:
@@ -132,18 +135,28 @@ def _retention(verdict: Verdict) -> Table:
         )
         for certificate in verdict.certificates
     )
-    levels = {certificate.retention.level for certificate in verdict.certificates} or {0.95}
     return Table(
         title="Retention",
         head=("candidate", "on", "n", "traffic", "incumbent", "candidate score", "retention", "p", "result"),
         rows=rows,
         numeric=frozenset({2, 3, 4, 5, 6, 7}),
         note=(
-            f"Intervals at {fmt.percent(max(levels), 0)}, each for itself. p is of the result shown, "
+            f"{_bound_note(verdict)} p is of the result shown, "
             f"adjusted for {_counted(verdict)} (weighted Holm); "
             f"a result needs at most {verdict.alpha:g}."
         ),
     )
+
+
+def _bound_note(verdict: Verdict) -> str:
+    """Say what the bounds of the table are and how sure each is by itself."""
+    levels = [
+        share
+        for each in verdict.certificates
+        for share in (each.retention.low_confidence, each.retention.high_confidence)
+    ]
+    sure = " to ".join(dict.fromkeys(confidence(each) for each in (min(levels), max(levels))))
+    return f"Each bound agrees with the test of its row, at the row's own confidence ({sure})."
 
 
 def _shown_p(certificate: Certificate) -> float:

@@ -1,6 +1,6 @@
 """The retention test and its relatives: plan, test, correct, adjust, watch."""
 
-from crossgrade.stats._corrected import corrected_retention, corrected_test
+from crossgrade.stats._corrected import LEAST_LABELS, corrected_retention, corrected_test
 from crossgrade.stats._intervals import (
     Interval,
     Proportion,
@@ -10,13 +10,15 @@ from crossgrade.stats._intervals import (
 )
 from crossgrade.stats._judged import JudgedLoss
 from crossgrade.stats._monitors import Alarm, ChangeDetector, ClaimProcess
-from crossgrade.stats._multiplicity import holm
+from crossgrade.stats._multiplicity import holm, holm_levels
+from crossgrade.stats._pairs import Pairs, read_pairs
 from crossgrade.stats._planning import Plan, plan
 from crossgrade.stats._result import METHOD_VERSION, Outcome, Retention
 from crossgrade.stats._retention import FixedRetention, retention
 from crossgrade.stats._sequential import Look, SequentialRetention
 
 __all__ = [
+    "LEAST_LABELS",
     "METHOD_VERSION",
     "Alarm",
     "ChangeDetector",
@@ -26,6 +28,7 @@ __all__ = [
     "JudgedLoss",
     "Look",
     "Outcome",
+    "Pairs",
     "Plan",
     "Proportion",
     "Retention",
@@ -33,9 +36,11 @@ __all__ = [
     "corrected_retention",
     "corrected_test",
     "holm",
+    "holm_levels",
     "mean_interval",
     "plan",
     "proportion_interval",
     "quantile_interval",
+    "read_pairs",
     "retention",
 ]

@@ -18,6 +18,7 @@ must not know how long the test goes on.
 """
 
 import math
+from array import array
 
 import numpy as np
 
@@ -40,7 +41,7 @@ _PRIOR_PAIRS, _PRIOR_SQUARE = 20.0, 0.3  # before any score: twenty pairs of a m
 class Bets:
     """The two capitals while pairs arrive; both start at 1."""
 
-    __slots__ = ("_capital", "_floor", "_fractions", "_n", "_planned", "_square")
+    __slots__ = ("_capital", "_floor", "_fractions", "_n", "_planned", "_square", "_used")
 
     def __init__(self, floor: float, planned: int) -> None:
         """Bet at `floor`, tuned to `planned` pairs."""
@@ -49,8 +50,18 @@ class Bets:
         self._capital = np.stack([start, start])
         self._fractions = np.stack([np.append(GRID, 0.0)] * 2)
         self._planned = planned
+        self._used = array("d"), array("d")
         self._square = _PRIOR_PAIRS * _PRIOR_SQUARE
         self._n = _PRIOR_PAIRS
+
+    @property
+    def used(self) -> FloatArray:
+        """The fractions of the bets that follow the plan, as they were made, shape (2, n)."""
+        return np.array(self._used)
+
+    def retune(self, planned: int) -> None:
+        """Tune the bets from here on to another number of planned pairs."""
+        self._planned = planned
 
     def step(self, incumbent: float, candidate: float) -> tuple[float, float]:
         """Take one pair and return the capitals against R < floor and against R >= floor."""
@@ -59,6 +70,8 @@ class Bets:
         fractions, capital = self._fractions, self._capital
         fractions[0, -1] = min(r * _PASS_Z / scale, _LARGEST)
         fractions[1, -1] = min(_FAIL_Z / scale, _LARGEST)
+        for used, fraction in zip(self._used, fractions[:, -1].tolist(), strict=True):
+            used.append(fraction)
         capital[0] *= 1 + fractions[0] * (candidate / r - incumbent)
         capital[1] *= 1 + fractions[1] * (r * incumbent - candidate)
         d = candidate - r * incumbent
@@ -68,7 +81,9 @@ class Bets:
 
     def walk(self, incumbent: FloatArray, candidate: FloatArray) -> FloatArray:
         """Take many pairs and return both capitals after each, shape (2, n), as `step` would."""
-        tuned = self.tuned(incumbent, candidate)
+        tuned = self._tuned(incumbent, candidate)
+        for used, row in zip(self._used, tuned, strict=True):
+            used.extend(row.tolist())
         fractions = np.empty((2, len(incumbent), len(GRID) + 1))
         fractions[:, :, :-1] = GRID
         fractions[:, :, -1] = tuned
@@ -79,7 +94,7 @@ class Bets:
         both: FloatArray = capitals.sum(axis=-1)
         return both
 
-    def tuned(self, incumbent: FloatArray, candidate: FloatArray) -> FloatArray:
+    def _tuned(self, incumbent: FloatArray, candidate: FloatArray) -> FloatArray:
         """The fractions that follow the plan, each from the pairs before it, shape (2, n)."""
         d = candidate - self._floor * incumbent
         squares = np.cumsum(np.concatenate([[self._square], d * d]))
@@ -121,10 +136,10 @@ class BetInversion:
     what the running bets have.
     """
 
-    def __init__(self, incumbent: FloatArray, candidate: FloatArray, floor: float, planned: int) -> None:
-        """Keep the pairs, and the distinct ones with their counts for the constant bets."""
+    def __init__(self, incumbent: FloatArray, candidate: FloatArray, used: FloatArray) -> None:
+        """Keep the pairs, the fractions used on them, and the distinct pairs for the constant bets."""
         self._incumbent, self._candidate = incumbent, candidate
-        self._tuned = Bets(floor, planned).tuned(incumbent, candidate)
+        self._tuned = used
         distinct, counts = np.unique(incumbent + 1j * candidate, return_counts=True)
         self._distinct = (np.ascontiguousarray(distinct.real), np.ascontiguousarray(distinct.imag))
         self._counts = counts.astype(np.float64)

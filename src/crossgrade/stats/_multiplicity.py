@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from crossgrade.errors import UsageError
-from crossgrade.stats._pairs import read_numbers
+from crossgrade.stats._pairs import FloatArray, IntArray, read_numbers
 
 
 def holm(p_values: ArrayLike, weights: ArrayLike | None = None) -> list[float]:
@@ -15,6 +15,34 @@ def holm(p_values: ArrayLike, weights: ArrayLike | None = None) -> list[float]:
     rejected (S. Holm, Scandinavian Journal of Statistics 6 (1979) 65-70). Raises
     `UsageError` for p-values outside [0, 1] or negative weights.
     """
+    p, w = _read(p_values, weights)
+    order, stepped, _ = _steps(p, w)
+    adjusted = np.empty(len(p))
+    adjusted[order] = np.minimum(np.maximum.accumulate(stepped), 1.0)
+    return [float(x) for x in adjusted]
+
+
+def holm_levels(p_values: ArrayLike, weights: ArrayLike | None = None, *, alpha: float) -> list[float]:
+    """Return the level at which weighted Holm compares each p-value, given the others.
+
+    A hypothesis is rejected exactly when its p-value is at most its level: a rejected one was compared
+    with alpha times its share of the weight that was open at its step, the others with alpha times their
+    share of the weight that stays open. A bound at that level agrees with the rejection. Raises
+    `UsageError` as `holm` does.
+    """
+    p, w = _read(p_values, weights)
+    order, stepped, open_weight = _steps(p, w)
+    rejected = np.maximum.accumulate(stepped) <= alpha
+    if not rejected.all():
+        stays = int(np.argmin(rejected))
+        open_weight[stays:] = open_weight[stays]
+    levels = np.empty(len(p))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        levels[order] = np.where(open_weight > 0, alpha * w[order] / open_weight, 0.0)
+    return [float(x) for x in levels]
+
+
+def _read(p_values: ArrayLike, weights: ArrayLike | None) -> tuple[FloatArray, FloatArray]:
     p = read_numbers("p_values", p_values)
     w = np.ones(len(p)) if weights is None else read_numbers("weights", weights)
     if len(w) != len(p):
@@ -24,12 +52,14 @@ def holm(p_values: ArrayLike, weights: ArrayLike | None = None) -> list[float]:
             f"p-values run from {p.min():g} to {p.max():g}, weights from {w.min():g}",
             hint="p-values lie in [0, 1] and weights are not negative",
         )
-    w = w / w.max() if w.size and w.max() > 0 else w
+    return p, w / w.max() if w.size and w.max() > 0 else w
+
+
+def _steps(p: FloatArray, w: FloatArray) -> tuple[IntArray, FloatArray, FloatArray]:
+    """Return the order of testing, and in it each step's p-value times open weight, and the open weight."""
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         ratio = np.where(w > 0, p / w, np.inf)
         order = np.argsort(ratio, kind="stable")
-        open_weight = np.cumsum(w[order][::-1])[::-1]
+        open_weight = np.cumsum(w[order][::-1])[::-1].copy()
         stepped = np.where(w[order] > 0, ratio[order] * open_weight, 1.0)
-    adjusted = np.empty(len(p))
-    adjusted[order] = np.minimum(np.maximum.accumulate(stepped), 1.0)
-    return [float(x) for x in adjusted]
+    return order, stepped, open_weight

@@ -20,7 +20,8 @@ chance under the floor 0.85 is 0.85**16 = 7.4 %; from 20 pairs on it is below 4 
 """
 
 _SETTLING_POWER = 0.8
-MOST_NEEDED = 1_000_000
+MOST_NEEDED = 100_000
+"""More pairs than this are no practical advice: the candidate is at the floor."""
 
 
 def retention(
@@ -149,7 +150,7 @@ class FixedRetention:
         """How many pairs in all would settle it with 80 % power if the data so far tell the truth.
 
         The statistic grows with the square root of n, so n ((z_alpha + z_power) / |z|)^2: a rough
-        figure, and None where the difference is too small for a million pairs.
+        figure, and None where the difference is too small for a hundred thousand pairs.
         """
         p = min(self.p_value, self.p_value_below)
         z = normal_quantile(1 - p) if 0 < p < 0.5 else 0.0
@@ -181,7 +182,7 @@ def _choose(pairs: Pairs) -> tuple[str, str | None, Tails | None]:
         return method, f"{found} {unit} to see the variation between", None
     reason, tails = _by_t(test)
     units = test.means.df + 1
-    if reason is None and units < LEAST_UNITS:
+    if reason is None and units < LEAST_UNITS - 1e-9:
         even = pairs.weight is None and pairs.group is None
         return method, _too_few(units, unit if even else f"{unit}, counted by weight"), None
     return method, reason, tails

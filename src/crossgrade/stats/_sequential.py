@@ -21,6 +21,7 @@ _PLANNED_POWER = 0.812
 """The power at the end that `planned` pairs are taken to have, for the conditional power."""
 
 _LEAST_TO_JUDGE = 20
+_LOOKS = 25
 _SETTLING_POWER = 0.8
 
 
@@ -45,6 +46,9 @@ class SequentialRetention:
 
     With `anytime` there is no test at the end: the bets stop at 1 / alpha, and `planned` only tunes them.
 
+    With `futility` it also stops, undecided, where the conditional power is below that at one of 25
+    looks before the planned end. That stop is not binding: a test of the same pairs without it holds.
+
     An observation may weigh less than the heaviest planned one: `weight` in (0, 1] is its share of
     that. A cluster is one observation, with its weighted mean scores and its sum of weights.
 
@@ -61,6 +65,7 @@ class SequentialRetention:
         planned: int = 400,
         *,
         most: int | None = None,
+        futility: float | None = None,
         anytime: bool = False,
     ) -> None:
         """Plan the test; raises `UsageError` for a plan that is no whole number of pairs."""
@@ -72,7 +77,8 @@ class SequentialRetention:
         self.floor = read_floor(floor)
         self.alpha = read_rate("alpha", alpha)
         self.planned = int(planned)
-        self.most = max(self.planned, self.planned if most is None else int(most))
+        self.most = max(self.planned, int(most or 0))
+        self.futility = futility
         self.anytime = anytime
         self.outcome: Outcome | None = None
         self.e_pass = 1.0
@@ -170,8 +176,7 @@ class SequentialRetention:
             )
         at = 0
         while self.outcome is None and at < pairs.n:
-            end = self.planned if self.n < self.planned else self.most
-            room = _CHUNK if self.anytime else min(_CHUNK, end - self.n)
+            room = _CHUNK if self.anytime else min(_CHUNK, self._next_stop() - self.n)
             self._take(*(x[at : at + room] for x in (pairs.incumbent, pairs.candidate, weight)))
             at += room
         return self.outcome
@@ -179,14 +184,21 @@ class SequentialRetention:
     def finish(self) -> Outcome | None:
         """Make the test at the end now: every planned sample was asked, and fewer than planned counted.
 
-        That some got no score says nothing about when the run stopped. Without effect where the end
-        was tested or the outcome is known, and in an `anytime` test.
+        That some got no score says nothing about when the run stopped. Where it settles nothing the test
+        goes on as it would after the planned end. Without effect once the end was tested.
         """
-        if self.outcome is None and self._end is None and not self.anytime:
+        if self.outcome is None and self._end is None and self.n and not self.anytime:
             self._test_end()
-            if self.outcome is None:
-                self.outcome = "undecided"
         return self.outcome
+
+    def replan(self, planned: int, *, most: int | None = None) -> None:
+        """Move the planned end, which must lie ahead; bets from here on are tuned to it.
+
+        The new plan may follow from anything but the scores that it is about.
+        """
+        self.planned = int(planned)
+        self.most = max(self.planned, int(most or 0))
+        self._bets.retune(self.planned)
 
     def bounds(self, low_alpha: float, high_alpha: float) -> tuple[float | None, float | None]:
         """Return the bounds that are dual to the test at these levels; they hold whenever one looks.
@@ -281,14 +293,32 @@ class SequentialRetention:
             self.outcome = "fail"
         elif not self.anytime and self.n == self.planned and self._end is None:
             self._test_end()
-        if self.outcome is None and not self.anytime and self.n >= self.most:
+        elif (not self.anytime and self.n >= self.most) or self._is_futile():
             self.outcome = "undecided"
         return self.outcome
+
+    def _is_futile(self) -> bool:
+        if self.futility is None or self.n % self._look_every():
+            return False
+        return self.conditional_power < self.futility
+
+    def _next_stop(self) -> int:
+        """Return the next number of pairs at which something besides the bets is looked at."""
+        end = self.planned if self.n < self.planned else self.most
+        if self.futility is None:
+            return end
+        every = self._look_every()
+        return min(end, (self.n // every + 1) * every)
+
+    def _look_every(self) -> int:
+        return max(1, math.ceil(self.planned / _LOOKS))
 
     def _test_end(self) -> None:
         self._end = FixedRetention(self._pairs(), self.floor, self.alpha)
         passed, failed = (p <= self.alpha for p in (self.p_value, self.p_value_below))
         self.outcome = "pass" if passed else "fail" if failed else None
+        if self.outcome is None and self.n >= self.most:
+            self.outcome = "undecided"
 
     def _p_value(self, largest_e: float, end: float) -> float:
         return min(1.0, 1 / largest_e if self.anytime else 2 * min(1 / largest_e, end))
@@ -306,7 +336,7 @@ class SequentialRetention:
         found = math.inf if side else 0.0
         for end in {self._largest_at[side], self.n} - {0}:
             incumbent, candidate, weight = (np.array(x[:end]) for x in self._columns)
-            bets = BetInversion(weight * incumbent, weight * candidate, self.floor, self.planned)
+            bets = BetInversion(weight * incumbent, weight * candidate, self._bets.used[:, :end])
             found = (max, min)[side](found, bets.bound(side, limit))
         return found
 

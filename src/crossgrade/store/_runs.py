@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 from sqlalchemy import Row, desc, func, insert, select
 
+from crossgrade.decide import RunDesign
 from crossgrade.domain import JSON
 from crossgrade.errors import NotFoundError, StoreError
 from crossgrade.store import _tables as t
@@ -26,8 +27,8 @@ class Runs:
         self._database = database
         self._folder = folder
 
-    def append(self, run: Run) -> None:
-        """Record a run that starts."""
+    def append(self, run: Run, design: RunDesign | None = None) -> None:
+        """Record a run that starts, and how it asks."""
         row = {
             "id": run.id,
             "workload": run.workload,
@@ -40,6 +41,25 @@ class Runs:
         }
         with self._database.writing() as connection:
             connection.execute(insert(t.runs), row)
+            if design is not None:
+                connection.execute(insert(t.designs), _design_row(run.id, design))
+
+    def append_design(self, run_id: str, design: RunDesign) -> None:
+        """Record how the run asks from here on; the newest record counts."""
+        with self._database.writing() as connection:
+            connection.execute(insert(t.designs), _design_row(run_id, design))
+
+    def design(self, run_id: str) -> RunDesign | None:
+        """Return how the run asks; None for a run of before this was recorded."""
+        query = (
+            select(t.designs.c.design)
+            .where(t.designs.c.run_id == run_id)
+            .order_by(desc(t.designs.c.id))
+            .limit(1)
+        )
+        with self._database.reading() as connection:
+            found = connection.execute(query).scalar()
+        return None if found is None else msgspec.json.decode(found, type=RunDesign)
 
     def append_event(self, run_id: str, status: RunStatus, detail: Mapping[str, JSON] | None = None) -> None:
         """Record that the run reached `status`, with what there is to say about it."""
@@ -98,6 +118,17 @@ class Runs:
                 )
                 for row in connection.execute(query)
             ]
+
+    def endings(self, run_id: str) -> tuple[str, ...]:
+        """Return why the run ended by itself, each time it did: "certain", "planned", "futile"."""
+        query = (
+            select(t.run_events.c.detail)
+            .where(t.run_events.c.run_id == run_id, t.run_events.c.kind == RunStatus.FINISHED.value)
+            .order_by(t.run_events.c.id)
+        )
+        with self._database.reading() as connection:
+            details = [msgspec.json.decode(each) for each in connection.execute(query).scalars()]
+        return tuple(str(each["ending"]) for each in details if "ending" in each)
 
     def status(self, run_id: str) -> RunStatus:
         """Derive the run's status from its last event and, where that is no end, from its lock."""
@@ -158,6 +189,14 @@ class Runs:
         if self._database.engine.dialect.name == "postgresql":
             return session_lock(self._database, f"crossgrade run {run_id}")
         return file_lock(self._folder / "locks" / f"{run_id}.lock", wait=False)
+
+
+def _design_row(run_id: str, design: RunDesign) -> dict[str, object]:
+    return {
+        "run_id": run_id,
+        "design": msgspec.json.encode(design).decode(),
+        "at": utc_now().isoformat(),
+    }
 
 
 def _same(left: Any, right: Any) -> Any:

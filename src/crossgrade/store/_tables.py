@@ -42,6 +42,15 @@ runs = Table(
     Column("created_at", String, nullable=False),
 )
 
+designs = Table(
+    "designs",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("run_id", String, ForeignKey("runs.id"), nullable=False, index=True),
+    Column("design", Text, nullable=False),
+    Column("at", String, nullable=False),
+)
+
 run_events = Table(
     "run_events",
     metadata,

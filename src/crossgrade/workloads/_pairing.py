@@ -1,6 +1,6 @@
 """Results paired into evidence: the same samples, the same questions, one score each."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from shlex import quote
 
@@ -27,6 +27,7 @@ def pair(
     workload: str | None = None,
     errors_as_zero: bool = True,
     alone: bool = False,
+    unpaired: Collection[str] = (),
 ) -> Evidence:
     """Pair the rows of the incumbent and its candidates, sample by sample.
 
@@ -35,7 +36,8 @@ def pair(
     as 0 in that mean, otherwise it is left out. A sample without any answer has `error` and no
     score. Left out and counted in the audit: samples that the incumbent or every candidate lacks
     (`unmatched`, which also counts those that only some candidates lack; with `alone` the incumbent's
-    samples stay, which no candidate was to answer), and samples whose rows
+    samples stay, which no candidate was to answer; samples in `unpaired`, which the incumbent was not
+    to answer, stay with a candidate's answer alone), and samples whose rows
     disagree about question, key, segment, group or cluster (`key_conflicts`). Rows that repeat
     an epoch are averaged and counted (`duplicates`). Scores outside [0, 1] become NaN and are
     counted (`out_of_range`). Samples keep the order of the results.
@@ -46,7 +48,7 @@ def pair(
     no sample is left.
     """
     contestants = _contestants(results, incumbent, candidates)
-    found = _Pairing(results, contestants, alone=alone)
+    found = _Pairing(results, contestants, alone=alone, unpaired=unpaired)
     kept = np.flatnonzero(found.kept)
     if not len(kept):
         raise DataError(
@@ -105,7 +107,9 @@ class _Agreed:
 class _Pairing:
     """The rows of the contestants, counted by sample."""
 
-    def __init__(self, results: Results, contestants: Sequence[str], *, alone: bool) -> None:
+    def __init__(
+        self, results: Results, contestants: Sequence[str], *, alone: bool, unpaired: Collection[str]
+    ) -> None:
         self._results = results
         self._n = len(results.samples.names)
         codes = {name: code for code, name in enumerate(results.models.names)}
@@ -119,7 +123,11 @@ class _Pairing:
         conflict = np.zeros(self._n, dtype=np.bool_)
         for agreed in self._agreed.values():
             conflict |= agreed.conflict
-        paired = self._present[0] & (alone | self._present[1:].any(axis=0))
+        answered = self._present[1:].any(axis=0)
+        paired = self._present[0] & (alone | answered)
+        if unpaired:
+            spared = frozenset(unpaired)
+            paired |= answered & np.array([name in spared for name in results.samples.names.tolist()])
         self.kept: BoolColumn = paired & ~conflict
         self.audit = self._audit(conflict, counts)
 

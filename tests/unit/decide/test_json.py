@@ -4,6 +4,7 @@ import json
 import math
 from dataclasses import replace
 from decimal import Decimal
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,6 +21,8 @@ from crossgrade.decide import (
 )
 from crossgrade.errors import DataError
 
+DATA = Path(__file__).parents[2] / "data"
+
 
 @pytest.fixture
 def found(make, counts):
@@ -34,7 +37,7 @@ def verdict(found, now):
 def test_the_round_trip_is_exact_and_plain_json(verdict):
     tree = json.loads(json.dumps(verdict_to_json(verdict), allow_nan=False))
     assert verdict_from_json(tree) == verdict
-    assert tree["schema_version"] == 1
+    assert tree["schema_version"] == 2
     assert tree["spent_usd"] == "0.10"
     assert tree["decided_at"] == "2026-11-25T00:00:00Z"
     assert set(tree["retention"]) >= {"value", "low", "high", "n"}
@@ -47,6 +50,18 @@ def test_infinities_survive(verdict):
     tree = json.loads(json.dumps(verdict_to_json(odd), allow_nan=False))
     assert tree["retention"]["high"] == "Infinity"
     assert verdict_from_json(tree) == odd
+
+
+def test_a_verdict_of_schema_version_1_stays_readable():
+    tree = json.loads((DATA / "verdict_v1.json").read_text(encoding="utf-8"))
+    read = verdict_from_json(tree)
+    assert (read.name, read.method_version) == ("split", 1)
+    whole = read.certificates[0].retention
+    assert (whole.low_confidence, whole.high_confidence) == pytest.approx((0.975, 0.975))
+    assert (whole.low, whole.high) == (tree["retention"]["low"], tree["retention"]["high"])
+    del tree["certificates"][0]["retention"]["level"]
+    with pytest.raises(DataError, match="not a verdict"):
+        verdict_from_json(tree)
 
 
 def test_records_of_an_older_release_stay_readable(verdict):

@@ -5,27 +5,64 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from crossgrade.decide import DecisionSettings, Stopping, decide_policy, verify
+from crossgrade.decide import (
+    DecisionSettings,
+    RunDesign,
+    Stopping,
+    decide_policy,
+    make_design,
+    verify,
+)
+from crossgrade.domain import Sample
 from crossgrade.stats import SequentialRetention
 
 SEQUENTIAL = DecisionSettings(mode="sequential")
 
 
-def _run(evidence, rule, candidate="b"):
+def _plan(n, segments=None):
+    """Planned samples in the order asked; `segments` gives each one's."""
+    return [
+        Sample(id=str(at), fields={}, segment=None if segments is None else segments[at]) for at in range(n)
+    ]
+
+
+def _rule(evidence, **options):
+    """The rule for a run that asks the evidence's samples in the recorded order."""
+    plan = [
+        Sample(
+            id=str(evidence.sample_ids[row]),
+            fields={},
+            segment=None if evidence.segment is None else evidence.segment[row],
+            weight=1.0 if evidence.weight is None else float(evidence.weight[row]),
+        )
+        for row in evidence.order
+    ]
+    return Stopping(candidates=["b"], plan=plan, **options), plan
+
+
+def _run(evidence, rule, plan, candidate="b"):
     """Ask in the recorded order while the rule wants it; return the evidence of what was asked."""
     asked = []
-    for row in evidence.order:
-        segment = None if evidence.segment is None else evidence.segment[row]
-        if not rule.wants(candidate, segment):
+    for position, row in enumerate(evidence.order):
+        if not rule.wants(candidate, plan[position].segment):
             continue
         asked.append(row)
-        rule.update(candidate, segment, evidence.incumbent.score[row], evidence.candidates[0].score[row])
+        scores = {candidate: evidence.candidates[0].score[row]}
+        rule.update(plan[position], position, evidence.incumbent.score[row], scores)
     seen = np.isin(np.arange(evidence.n), asked)
 
     def cut(model):
         return replace(model, score=np.where(seen, model.score, np.nan))
 
     return replace(evidence, incumbent=cut(evidence.incumbent), candidates=(cut(evidence.candidates[0]),))
+
+
+def _feed(rule, plan, scores, positions=None):
+    """Feed pairs that the incumbent always gets right."""
+    for position in range(len(plan)) if positions is None else positions:
+        sample = plan[position]
+        if rule.wants("b", sample.segment):
+            rule.update(sample, position, 1.0, {"b": scores[sample.segment]})
 
 
 @pytest.fixture
@@ -36,8 +73,8 @@ def clear(make, counts):
 
 
 def test_a_clear_case_stops_early_and_the_verdict_agrees(clear, now):
-    rule = Stopping(candidates=["b"], planned=400)
-    seen = _run(clear, rule)
+    rule, plan = _rule(clear)
+    seen = _run(clear, rule, plan)
     assert not rule.wants("b", None)
     verdict = decide_policy(seen, SEQUENTIAL, now=now)
     whole = verdict.certificates[0].retention
@@ -53,7 +90,7 @@ def test_a_clear_case_stops_early_and_the_verdict_agrees(clear, now):
 
 
 def test_answers_on_their_way_when_the_run_stopped_change_nothing(clear, now):
-    seen = decide_policy(_run(clear, Stopping(candidates=["b"], planned=400)), SEQUENTIAL, now=now)
+    seen = decide_policy(_run(clear, *_rule(clear)), SEQUENTIAL, now=now)
     everything = decide_policy(clear, SEQUENTIAL, now=now)
     assert everything.certificates == seen.certificates
 
@@ -63,8 +100,8 @@ def test_the_whole_sees_every_sample_until_it_is_decided(make, counts, now):
     b, c = counts(260, 20, 20, 100)
     b[:100], c[:100] = 1.0, (rng.random(100) < 0.3)
     evidence = make(b, c, segment=["x"] * 100 + ["y"] * 300, order=rng.permutation(400), planned=400)
-    rule = Stopping(candidates=["b"], planned=400, segments={"x": 100, "y": 300})
-    seen = _run(evidence, rule)
+    rule, plan = _rule(evidence)
+    seen = _run(evidence, rule, plan)
     part = next(one for one in decide_policy(seen, SEQUENTIAL, now=now).certificates if one.segment == "x")
     assert part.shown_below
     assert part.retention.n < 100
@@ -74,19 +111,20 @@ def test_the_whole_sees_every_sample_until_it_is_decided(make, counts, now):
 
 
 def test_decided_segments_are_not_asked_once_the_whole_is_decided(make, counts):
-    rule = Stopping(candidates=["b"], planned=600, segments={"x": 300, "y": 300})
-    for _ in range(150):
-        rule.update("b", "x", 1.0, 0.0)
+    plan = _plan(600, ["x", "y"] * 300)
+    rule = Stopping(candidates=["b"], plan=plan)
+    _feed(rule, plan, {"x": 0.0}, range(0, 300, 2))
     assert not rule.wants("b", "x")
     assert rule.wants("b", "y")
 
 
 def test_thresholds_follow_the_shares_of_alpha():
     # alpha 0.05, one candidate: the whole at 2 / (0.05 / 2) = 80, a segment of two at 2 / (0.05 / 4) = 160.
-    rule = Stopping(candidates=["b"], planned=10_000, segments={"x": 5_000, "y": 5_000})
+    plan = _plan(10_000, ["x", "y"] * 5_000)
+    rule = Stopping(candidates=["b"], plan=plan)
     segment, asked = SequentialRetention(floor=0.85, alpha=0.05 / 4, planned=5_000), 0
     while rule.wants("b", "x"):
-        rule.update("b", "x", 1.0, 0.0)
+        rule.update(plan[2 * asked], 2 * asked, 1.0, {"b": 0.0})
         segment.update(1.0, 0.0)
         asked += 1
     assert asked == segment.n
@@ -95,9 +133,9 @@ def test_thresholds_follow_the_shares_of_alpha():
 
 
 def test_fixed_designs_never_stop():
-    rule = Stopping(candidates=["b"], planned=50, mode="fixed")
-    for _ in range(60):
-        rule.update("b", None, 1.0, 0.0)
+    plan = _plan(60)
+    rule = Stopping(candidates=["b"], plan=plan, mode="fixed")
+    _feed(rule, plan, {None: 0.0})
     assert rule.wants("b", None)
 
 
@@ -119,21 +157,70 @@ def test_weights_and_scores_are_replayed_as_the_run_took_them(make, counts, now)
     weight = np.random.default_rng(1).uniform(0.5, 2.0, 400)
     order = np.random.default_rng(5).permutation(400)
     evidence = make(b, c, weight=weight, order=order, planned=400)
-    rule = Stopping(candidates=["b"], planned=400, heaviest=float(weight.max()))
-    for row in order:
-        rule.update("b", None, b[row], c[row], weight[row])
+    rule, plan = _rule(evidence)
+    for position, row in enumerate(order):
+        rule.update(plan[position], position, b[row], {"b": c[row]})
     verdict = decide_policy(evidence, SEQUENTIAL, now=now)
     assert verdict.certificates[0].retention.e_fail == pytest.approx(rule.live()["b"].e_fail)
     assert verdict.certificates[0].retention.n == rule.live()["b"].n
 
 
-def test_clustered_runs_are_tested_once_at_the_end(make, counts, now):
+def test_clusters_that_were_not_asked_as_a_whole_are_tested_once_at_the_end(make, counts, now):
     b, c = counts(160, 160, 10, 70)
     order = np.random.default_rng(5).permutation(400)
     evidence = make(b, c, order=order, planned=400, cluster=[f"c{i % 50}" for i in range(400)])
     verdict = decide_policy(evidence, SEQUENTIAL, now=now)
     assert verdict.mode == "fixed"
     assert verdict.certificates[0].retention.clusters == 50
+
+
+@pytest.fixture
+def clustered(make):
+    """60 clusters of 1 to 9 samples, asked whole, the candidate clearly below the floor."""
+    rng = np.random.default_rng(7)
+    sizes = rng.integers(1, 10, 60)
+    cluster = np.repeat([f"c{at}" for at in range(60)], sizes)
+    n = len(cluster)
+    b, c = (rng.random(n) < 0.9).astype(float), (rng.random(n) < 0.4).astype(float)
+    plan = [Sample(id=f"s-{at}", fields={}, cluster=cluster[at]) for at in range(n)]
+    size = np.repeat(sizes, sizes)
+    return make(
+        b, c, cluster=cluster.tolist(), order=np.arange(n), planned=n, position=np.arange(n), cluster_size=size,
+        design=make_design(plan, RunDesign(samples=n, first_samples=n)),
+    ), plan  # fmt: skip
+
+
+def test_a_cluster_is_one_observation_and_clustered_runs_stop_early(clustered, now):
+    evidence, plan = clustered
+    rule = Stopping(candidates=["b"], plan=plan)
+    seen = _run(evidence, rule, plan)
+    asked = np.isfinite(seen.incumbent.score)
+    last = int(np.flatnonzero(asked)[-1])
+    assert last < evidence.n - 1
+    assert evidence.cluster[last] != evidence.cluster[last + 1], "the run stopped within a cluster"
+    verdict = decide_policy(seen, SEQUENTIAL, now=now)
+    assert verdict.mode == "sequential"
+    whole = verdict.certificates[0]
+    assert whole.shown_below
+    assert whole.retention.n == asked.sum()
+    assert whole.retention.clusters == len(set(evidence.cluster[asked]))
+    assert whole.retention.e_fail == pytest.approx(rule.live()["b"].e_fail)
+
+
+def test_a_cluster_that_is_not_complete_does_not_count(clustered, now):
+    evidence, _ = clustered
+    starts = np.flatnonzero(evidence.cluster[1:] != evidence.cluster[:-1]) + 1
+    cut = next(at for at in starts if at > 20 and evidence.cluster[at] == evidence.cluster[at + 2]) + 1
+    rows = np.arange(evidence.n) < cut
+    score = [np.where(rows, model.score, np.nan) for model in (evidence.incumbent, *evidence.candidates)]
+    seen = replace(
+        evidence,
+        incumbent=replace(evidence.incumbent, score=score[0]),
+        candidates=(replace(evidence.candidates[0], score=score[1]),),
+    )
+    whole = decide_policy(seen, SEQUENTIAL, now=now).certificates[0].retention
+    assert whole.n == cut - 1
+    assert whole.clusters == len(set(evidence.cluster[: cut - 1]))
 
 
 def test_anytime_needs_no_plan_and_shuffles_imported_rows(make, counts, now):
@@ -149,12 +236,9 @@ def test_sequential_without_a_recorded_order_is_fixed(make, counts, now):
 
 
 def test_splits_only_follows_segments_alone_and_stops_each_for_itself() -> None:
-    rule = Stopping(candidates=["b"], planned=400, segments={"x": 200, "y": 200}, splits_only=True)
-    for _ in range(200):
-        if rule.wants("b", "x"):
-            rule.update("b", "x", 1.0, 1.0)
-        if rule.wants("b", "y"):
-            rule.update("b", "y", 1.0, 0.0)
+    plan = _plan(400, ["x", "y"] * 200)
+    rule = Stopping(candidates=["b"], plan=plan, splits_only=True)
+    _feed(rule, plan, {"x": 1.0, "y": 0.0})
     assert not rule.wants("b", "x")
     assert not rule.wants("b", "y")
     live = rule.live()
@@ -204,7 +288,7 @@ def test_a_planned_end_of_few_pairs_leaves_the_bets_alone(make, now):
     evidence = make(b, b * rng.uniform(0.97, 1.0, 12), order=rng.permutation(12), planned=12)
     lax = DecisionSettings(mode="sequential", floor=0.7)
     one = decide_policy(evidence, lax, now=now).certificates[0]
-    assert one.retention.p_value < one.adjusted_p
+    assert "a fixed test needs 20" in one.retention.reason
     assert one.adjusted_p == pytest.approx(2 / one.retention.e_pass)
 
 

@@ -1,6 +1,6 @@
 """A workload to run, with providers that answer from a script instead of a network."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
@@ -73,6 +73,41 @@ class Equals:
         if answer.text == "?":
             return Score(value=None)
         return Score(value=float(answer.text == sample.target))
+
+
+class Rule:
+    """Closes a (candidate, segment) after some pairs, and notes what it was fed."""
+
+    gave_up = False
+
+    def __init__(self, after: int, segment: str | None = None) -> None:
+        self.after = after
+        self.segment = segment
+        self.fed: list[tuple[str, str | None, float, float]] = []
+
+    def wants(self, candidate: str, segment: str | None) -> bool:
+        if self.segment is not None and segment != self.segment:
+            return True
+        return sum(name == candidate for name, *_ in self.fed) < self.after
+
+    def update(
+        self,
+        sample: Sample,
+        position: int,
+        incumbent_score: float | None,
+        scores: Mapping[str, float | None],
+        *,
+        too_long: Collection[str] = (),
+    ) -> None:
+        for candidate, score in scores.items():
+            if incumbent_score is not None and score is not None and candidate not in too_long:
+                self.fed.append((candidate, sample.segment, incumbent_score, score))
+
+    def replan(self, *_: Any, **__: Any) -> None:
+        raise AssertionError
+
+    def live(self) -> dict[str, Any]:
+        return {}
 
 
 def variant(name: str, **settings: Any) -> Variant:

@@ -1,6 +1,7 @@
 """What a run asks, in which order, when it stops, and what it keeps."""
 
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import anyio
@@ -13,29 +14,17 @@ from crossgrade.evaluate import Accounts, Progress, planned_samples
 from crossgrade.evaluate.scorers import PythonOptions, PythonScorer
 from crossgrade.store import RunStatus, Store
 from crossgrade.workloads import Dataset
-from tests.unit.evaluate.running import HASTY, Equals, Scripted, dataset, evidence, run, variant, workload
-
-
-class Rule:
-    """Closes a (candidate, segment) after some pairs, and notes what it was fed."""
-
-    def __init__(self, after: int, segment: str | None = None) -> None:
-        self.after = after
-        self.segment = segment
-        self.fed: list[tuple[str, str | None, float, float]] = []
-
-    def wants(self, candidate: str, segment: str | None) -> bool:
-        if self.segment is not None and segment != self.segment:
-            return True
-        return sum(name == candidate for name, *_ in self.fed) < self.after
-
-    def update(
-        self, candidate: str, segment: str | None, incumbent_score: float, score: float, weight: float
-    ) -> None:
-        self.fed.append((candidate, segment, incumbent_score, score))
-
-    def live(self) -> dict[str, Any]:
-        return {}
+from tests.unit.evaluate.running import (
+    HASTY,
+    Equals,
+    Rule,
+    Scripted,
+    dataset,
+    evidence,
+    run,
+    variant,
+    workload,
+)
 
 
 def mixed() -> Dataset:
@@ -63,6 +52,26 @@ def test_the_order_follows_the_seed_and_planned_cuts_it() -> None:
     whole = planned_samples(workload(seed=5), dataset(50))
     assert planned_samples(workload(seed=5, planned=10), dataset(50)) == whole[:10]
     assert planned_samples(workload(seed=6), dataset(50)) != whole
+
+
+def test_the_samples_of_a_cluster_are_asked_together_and_planned_cuts_between_clusters() -> None:
+    plain = dataset(60)
+    data = replace(
+        plain,
+        samples=tuple(
+            replace(each, cluster=f"c{int(each.id) % 15}" if int(each.id) % 5 else None)
+            for each in plain.samples
+        ),
+    )
+    whole = planned_samples(workload(), data)
+    labels = [each.cluster or each.id for each in whole]
+    assert sum(one != other for one, other in pairwise(labels)) + 1 == len(set(labels))
+    assert sorted(each.id for each in whole) == sorted(each.id for each in data.samples)
+    for planned in range(1, 60):
+        cut = planned_samples(workload(planned=planned), data)
+        assert cut == whole[: len(cut)]
+        assert labels[len(cut)] != labels[len(cut) - 1]
+        assert planned - 4 < len(cut) <= max(planned, 4)
 
 
 def test_pairs_count_in_the_shuffled_order_however_late_answers_come(store: Store) -> None:
@@ -214,7 +223,7 @@ def test_calls_at_once_stay_below_the_offers_bound(store: Store) -> None:
 @pytest.mark.parametrize("says", ["yes", "no"])
 def test_the_rule_of_decide_stops_a_run_whose_verdict_is_certain(store: Store, says: str) -> None:
     llama = Scripted("llama", lambda *_: says)
-    stopping = Stopping(candidates=["llama"], planned=400)
+    stopping = Stopping(candidates=["llama"], plan=planned_samples(workload(), dataset(400)))
     result = run(store, Scripted("gpt"), llama, data=dataset(400), stopping=stopping)
     assert result.ending == "certain"
     assert len(llama.asked) < 300

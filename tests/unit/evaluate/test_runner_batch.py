@@ -28,6 +28,7 @@ from tests.unit.evaluate.running import (
     HASTY,
     PRICE,
     Equals,
+    Rule,
     Scripted,
     dataset,
     evidence,
@@ -330,22 +331,10 @@ def test_batches_of_several_offers_share_the_budget(store: Store, discount: Deci
 
 
 def test_what_a_batch_paid_for_counts_although_the_verdict_came_first(store: Store) -> None:
-    class Rule:
-        fed = 0
-
-        def wants(self, *_: object) -> bool:
-            return self.fed < 10
-
-        def update(self, *_: object) -> None:
-            self.fed += 1
-
-        def live(self) -> dict[str, object]:
-            return {}
-
     batches = FakeBatches()
     result = run(
         store, Scripted("gpt"), Scripted("llama"), data=dataset(500), prices=HALF, batches={"gpt": batches},
-        stopping=Rule(),
+        stopping=Rule(after=10),
     )  # fmt: skip
     assert batches.sizes == [125]
     assert sum(model == "gpt" for _, model, _, _ in evidence(store)) == 125

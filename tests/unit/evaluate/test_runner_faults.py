@@ -28,6 +28,7 @@ from tests.unit.evaluate.running import (
     HASTY,
     PRICE,
     Equals,
+    Rule,
     Scripted,
     dataset,
     evidence,
@@ -55,28 +56,18 @@ def test_what_does_not_pass_is_an_outcome_that_counts_as_zero(store: Store) -> N
         "llama",
         lambda request, _: ContentFilteredError("refused") if " 3 " in request.messages[0].content else "yes",
     )
-    fed: list[tuple[float, float]] = []
 
-    class Rule:
-        def wants(self, *_: Any) -> bool:
-            return True
-
-        def update(self, _candidate: str, _segment: str | None, b: float, c: float, _: float) -> None:
-            fed.append((b, c))
-
-        def live(self) -> dict[str, Any]:
-            return {}
-
-    result = run(store, Scripted("gpt"), llama, data=dataset(6), stopping=Rule())
+    rule = Rule(after=100)
+    result = run(store, Scripted("gpt"), llama, data=dataset(6), stopping=rule)
     assert result.progress.errors == 1
-    assert sorted(fed) == [(1.0, 0.0), *[(1.0, 1.0)] * 5]
+    assert sorted((b, c) for *_, b, c in rule.fed) == [(1.0, 0.0), *[(1.0, 1.0)] * 5]
     assert llama.asked.count("Is thing 3 so?") == 1
     assert ("3", "llama", None, "refused") in evidence(store)
 
-    fed.clear()
+    rule.fed.clear()
     load = workload(errors_count_as_zero=False)
-    run(store, Scripted("gpt"), llama, data=dataset(6), stopping=Rule(), load=load)
-    assert fed == [(1.0, 1.0)] * 5
+    run(store, Scripted("gpt"), llama, data=dataset(6), stopping=rule, load=load)
+    assert [(b, c) for *_, b, c in rule.fed] == [(1.0, 1.0)] * 5
 
 
 def test_a_resumed_run_asks_again_what_may_pass_by_then(store: Store) -> None:

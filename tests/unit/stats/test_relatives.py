@@ -11,6 +11,7 @@ from crossgrade.errors import UsageError
 from crossgrade.stats import (
     corrected_retention,
     holm,
+    holm_levels,
     mean_interval,
     proportion_interval,
     quantile_interval,
@@ -40,6 +41,14 @@ def test_holm_refuses_what_it_cannot_use():
             holm(*arguments)
 
 
+def test_the_level_at_which_holm_compares():
+    # The first is compared with alpha times its share of all, the second with its share of what is left.
+    assert holm_levels([0.01, 0.02, 0.5], alpha=0.05) == pytest.approx([0.05 / 3, 0.05 / 2, 0.05])
+    assert holm_levels([0.01, 0.04, 0.5], alpha=0.05) == pytest.approx([0.05 / 3, 0.025, 0.025])
+    assert holm_levels([0.5, 0.5], [3, 1], alpha=0.05) == pytest.approx([0.0375, 0.0125])
+    assert holm_levels([0.5, 0.5], [1, 0], alpha=0.05) == pytest.approx([0.05, 0.0])
+
+
 def judged(n, labels, ratio=0.95, seed=1):
     """Scores by a lenient judge for all, by people for some; retention `ratio` of 0.75."""
     rng = np.random.default_rng(seed)
@@ -66,13 +75,13 @@ def test_correction_is_narrower_than_people_alone():
     assert found.high - found.low < alone.high - alone.low
 
 
-def test_correction_with_everything_scored_is_the_t_test():
+def test_correction_with_everything_scored_is_nearly_the_t_test():
     jb, jc, hb, hc = judged(150, 150)
     hb, hc = hb * 0.9, hc * 0.9  # graded, so that the fixed test is the t test too
     found, alone = corrected_retention(jb, jc, hb, hc), retention(hb, hc)
-    # The fixed test also removes the skewness, which the correction has no single column for.
-    shown = (alone.value, alone.low, alone.high)
-    assert (found.value, found.low, found.high) == pytest.approx(shown, rel=5e-3)
+    assert found.value == pytest.approx(alone.value)
+    assert found.low < alone.low  # one more label as bad as the worst
+    assert found.low == pytest.approx(alone.low, abs=0.02)
 
 
 def test_correction_with_a_useless_judge_is_people_alone():
@@ -95,14 +104,32 @@ def test_power_tuning_agrees_with_the_published_formula():
     variance = k * k * rest.var(ddof=1) / 880 + (h - k * j).var(ddof=1) / 120
     from scipy.stats import t
 
-    assert corrected_retention(jb, jc, hb, hc).p_value == pytest.approx(t.sf(theta / variance**0.5, 119))
-
-
-def test_correction_without_labels_says_so():
-    jb, jc, hb, hc = judged(50, 1)
     found = corrected_retention(jb, jc, hb, hc)
-    assert (found.outcome, found.value) == ("undecided", None)
-    assert "fewer than two" in found.reason
+    assert found.candidate_mean - 0.85 * found.incumbent_mean == pytest.approx(theta)
+    published = t.sf(theta / variance**0.5, 119)
+    assert published < found.p_value < 2.5 * published  # stricter, not another test
+
+
+def test_correction_takes_clusters_and_weights():
+    jb, jc, hb, hc = judged(400, 150)
+    plain = corrected_retention(jb, jc, hb, hc)
+    alike = corrected_retention(jb, jc, hb, hc, clusters=range(400), weights=np.full(400, 3.0))
+    assert (alike.value, alike.p_value) == pytest.approx((plain.value, plain.p_value))
+    twice = [np.repeat(x, 2) for x in (jb, jc, hb, hc)]
+    clustered = corrected_retention(*twice, clusters=np.repeat(np.arange(400), 2))
+    assert clustered.value == pytest.approx(plain.value, abs=1e-3)  # the judge is tuned to the labels
+    assert clustered.p_value == pytest.approx(plain.p_value, rel=0.1)
+    weighted = corrected_retention(jb, jc, hb, hc, weights=np.where(np.arange(400) % 2, 5.0, 1.0))
+    assert weighted.high - weighted.low > plain.high - plain.low
+
+
+@pytest.mark.parametrize("labels", [1, 99])
+def test_too_few_labels_test_nothing(labels):
+    jb, jc, hb, hc = judged(300, labels)
+    found = corrected_retention(jb, jc, hb, hc)
+    assert (found.outcome, found.p_value, found.low, found.needed) == ("undecided", 1.0, None, None)
+    assert f"people scored {labels} of these pairs; correcting a judge takes 100" in found.reason
+    assert found.method == f"the judge alone, {labels} human scores"
     with pytest.raises(UsageError, match="human scores"):
         corrected_retention(jb, jc, hb[:10], hc[:10])
     with pytest.raises(UsageError, match="human scores"):
@@ -167,8 +194,12 @@ def test_quantile_interval_covers():
 
 
 def test_names_are_sorted_and_documented():
-    assert stats.__all__ == sorted(stats.__all__, key=lambda name: (name.islower(), name))
-    assert all(getattr(stats, name).__doc__ for name in stats.__all__ if name != "Outcome")
+    assert stats.__all__ == sorted(stats.__all__, key=lambda name: (not name.isupper(), name.islower(), name))
+    assert all(
+        getattr(stats, name).__doc__
+        for name in stats.__all__
+        if name not in {"Outcome", "LEAST_LABELS", "METHOD_VERSION"}
+    )
 
 
 def test_importing_the_room_leaves_scipy_alone():

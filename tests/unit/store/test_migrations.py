@@ -12,6 +12,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 import crossgrade.store
+from crossgrade.decide import RunDesign
 from crossgrade.store import Store, _migrate
 from crossgrade.store._migrate import HEAD
 from crossgrade.store._tables import metadata
@@ -63,6 +64,8 @@ def test_a_database_of_every_version_is_still_readable(data_dir: Path, tmp_path:
             (stored,) = store.verdicts.recent()
             assert stored.verdict.name == "switch"
             assert store.verdicts.evidence(stored.id).n == 1
+            design = RunDesign(samples=1, first_samples=1)
+            assert store.runs.design(run.id) == (None if dump.stem < "0006" else design)
 
 
 def test_two_processes_may_open_a_new_database_at_once(tmp_path: Path) -> None:

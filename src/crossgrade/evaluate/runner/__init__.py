@@ -7,7 +7,7 @@ from crossgrade.evaluate.runner._flow import GRACE_S
 from crossgrade.evaluate.runner._judges import Judges
 from crossgrade.evaluate.runner._length import request_bytes, request_text
 from crossgrade.evaluate.runner._logged import logged_response, request_digests
-from crossgrade.evaluate.runner._prepare import planned_samples
+from crossgrade.evaluate.runner._prepare import idle_samples, new_design, planned_samples
 from crossgrade.evaluate.runner._progress import Progress
 from crossgrade.evaluate.runner._run import Ending, RunResult, run_workload
 from crossgrade.evaluate.runner._stopping import StoppingRule
@@ -25,7 +25,9 @@ __all__ = [
     "RunResult",
     "StoppingRule",
     "estimate_run",
+    "idle_samples",
     "logged_response",
+    "new_design",
     "planned_samples",
     "request_bytes",
     "request_digests",

@@ -1,5 +1,6 @@
 """The samples of a run in motion: admitted in order, asked, scored, committed, counted in order."""
 
+import math
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,6 +10,7 @@ from time import monotonic
 import anyio
 from anyio.abc import TaskGroup
 
+from crossgrade.decide import RunDesign
 from crossgrade.domain import Sample, Workload
 from crossgrade.evaluate.runner._asking import Asking
 from crossgrade.evaluate.runner._budget import Budget
@@ -26,6 +28,9 @@ from crossgrade.store import AnswerScore, Response, RunSample
 _LOOK_AHEAD = 64
 """Samples whose requests are looked up at once among those already paid for."""
 
+_BATCH_ROUNDS = 4
+"""Rounds of batches: each may take a day, and the verdict may be certain after any of them."""
+
 _MOST_WAITING = 4
 """Samples in any state, as a multiple of those being asked: bounds what an early stop wastes."""
 
@@ -39,9 +44,9 @@ GRACE_S = 15.0
 class Plan:
     """What a run asks: `samples` in shuffled order, by the incumbent and every candidate.
 
-    `look_ahead` is how many samples are prepared together, where batches want many. A candidate in
-    `max_bytes` is to answer requests up to so many bytes: longer samples are no part of its test, and
-    asked of the others only, unless answers are scored in pairs.
+    There may be more samples than `design` plans, where blocks are yet to be chosen. `in_batches` says that
+    many samples are prepared together. A candidate in `max_bytes` is to answer requests up to so many bytes:
+    longer samples are no part of its test, and asked of the others only, unless answers are scored in pairs.
     """
 
     run_id: str
@@ -50,7 +55,8 @@ class Plan:
     incumbent: Contestant
     candidates: tuple[Contestant, ...]
     scorer_digest: str
-    look_ahead: int = 0
+    design: RunDesign
+    in_batches: bool = False
     max_bytes: Mapping[str, int] = field(default_factory=dict)
     in_pairs: bool = False
 
@@ -96,7 +102,7 @@ class Flow:
         self._stopping = stopping
         self._budget = budget
         self._known_samples = known_samples
-        self._look_ahead = max(_LOOK_AHEAD, plan.look_ahead)
+        self._design = plan.design
         self._on_progress = on_progress
         self._started: deque[Case] = deque()
         self._being_asked = 0
@@ -114,7 +120,24 @@ class Flow:
     @property
     def is_certain(self) -> bool:
         """Whether samples were passed over because nothing is left that they could change."""
-        return self.calls_saved > 0 and not any(map(self._wanted, self._plan.samples))
+        return self.calls_saved > 0 and not any(self._wanted(*each) for each in enumerate(self._samples))
+
+    @property
+    def gave_up(self) -> bool:
+        """Whether the run was ended undecided because it would hardly end otherwise."""
+        return self._stopping.gave_up
+
+    @property
+    def _samples(self) -> Sequence[Sample]:
+        """The planned samples, in the order asked."""
+        return self._plan.samples[: self._design.samples]
+
+    @property
+    def _look_ahead(self) -> int:
+        """How many samples are prepared together."""
+        return max(
+            _LOOK_AHEAD, math.ceil(self._design.samples / _BATCH_ROUNDS) if self._plan.in_batches else 0
+        )
 
     async def run(self) -> None:
         """Ask until no further answer is needed, or `failure` says what stopped it before."""
@@ -149,21 +172,23 @@ class Flow:
             self._calls.cancel_scope.cancel()
 
     async def _admit_all(self) -> None:
-        samples = self._plan.samples
+        start = 0
         try:
-            for start in range(0, len(samples), self._look_ahead):
-                cases = list(self._cases(start, samples[start : start + self._look_ahead]))
+            while start < self._design.samples:
+                end = start + self._look_ahead
+                cases = list(self._cases(start, self._samples[start:end]))
                 paid = await self._asking.look_up(cases, self._show)
                 for case in cases:
                     if not await self._admit(case, paid):
                         return
+                start = end
         except Exception as error:  # noqa: BLE001 - raised by `run_workload` once all is kept
             self._stop(error)
 
     def _cases(self, start: int, samples: Sequence[Sample]) -> Iterator[Case]:
         """Yield the samples that are still needed, with their requests, and pass over the others."""
         for position, sample in enumerate(samples, start):
-            wanted = self._wanted(sample)
+            wanted = self._wanted(position, sample)
             calls = [
                 Call(
                     contestant=contestant,
@@ -181,21 +206,22 @@ class Flow:
             else:
                 self._pass_over(case)
 
-    def _wanted(self, sample: Sample) -> list[Contestant]:
-        """Return who must answer a sample: nobody, or the incumbent and the candidates still open.
+    def _wanted(self, position: int, sample: Sample) -> list[Contestant]:
+        """Return who must answer a sample: the candidates still open, and the incumbent if it is paired.
 
         Of one that is too long for them the incumbent's cost still counts.
         """
         wants, asks = self._stopping.wants, self._plan.asks
         candidates = [each for each in self._plan.candidates if wants(each.name, sample.segment)]
         fit = [each for each in candidates if asks(each.name, sample)]
-        return [self._plan.incumbent, *fit] if candidates else []
+        paired = bool(candidates) and self._design.pairs_at(position)
+        return [self._plan.incumbent, *fit] if paired else fit
 
     async def _admit(self, case: Case, paid: Mapping[str, Response]) -> bool:
         """Start a case once there is room, unless it is no longer needed; False when the money is gone."""
         while self._is_full():
             await self._next_move()
-        wanted = self._wanted(case.sample)
+        wanted = self._wanted(case.position, case.sample)
         case.calls = [call for call in case.calls if call.contestant in wanted or self._asking.is_own(call)]
         if not case.calls:
             self._pass_over(case)
@@ -284,13 +310,13 @@ class Flow:
                     self._asking.repeat(case, call)
                 self._writer.put(self._answer_score(case, call))
             await self._writer.committed()
+            case.done = True
+            self._settle()
         except Exception as error:  # noqa: BLE001 - raised by `run_workload` once all is kept
             self._stop(error)
             return
         finally:
             self._budget.release(case.reserved_usd)
-        case.done = True
-        self._settle()
         self._moved.set()
 
     async def _fresh_scores(self, case: Case) -> list[Call]:
@@ -308,14 +334,17 @@ class Flow:
 
     def _count(self, case: Case) -> None:
         self._done += 1
-        zero = self._plan.workload.errors_count_as_zero
-        incumbent_score = case.mean(self._plan.incumbent.name, errors_count_as_zero=zero)
-        for name in {call.contestant.name for call in case.calls} - {self._plan.incumbent.name}:
-            score = case.mean(name, errors_count_as_zero=zero)
-            if incumbent_score is None or score is None:
-                self._unscored += 1
-            elif self._plan.tests(name, sample := case.sample):
-                self._stopping.update(name, sample.segment, incumbent_score, score, sample.weight)
+        zero, sample = self._plan.workload.errors_count_as_zero, case.sample
+        means = {
+            name: case.mean(name, errors_count_as_zero=zero)
+            for name in dict.fromkeys(call.contestant.name for call in case.calls)
+        }
+        incumbent = self._plan.incumbent.name
+        pairs_without = incumbent in means and means[incumbent] is None
+        incumbent_score = means.pop(incumbent, None)
+        self._unscored += sum(pairs_without or score is None for score in means.values())
+        too_long = {each.name for each in self._plan.candidates if not self._plan.tests(each.name, sample)}
+        self._stopping.update(sample, case.position, incumbent_score, means, too_long=too_long)
 
     def _pass_over(self, case: Case) -> None:
         self._done += 1
@@ -323,7 +352,8 @@ class Flow:
 
     def _count_saved(self, case: Case) -> None:
         """Count the calls that this sample would have cost in a fixed design and did not."""
-        asked = 1 + sum(self._plan.asks(each.name, case.sample) for each in self._plan.candidates)
+        asked = sum(self._plan.asks(each.name, case.sample) for each in self._plan.candidates)
+        asked += self._design.pairs_at(case.position)
         self.calls_saved += asked * self._plan.workload.epochs - len(case.calls)
 
     def _run_sample(self, case: Case) -> RunSample:
@@ -358,7 +388,7 @@ class Flow:
         return Progress(
             run_id=self._plan.run_id,
             done=self._done,
-            planned=len(self._plan.samples),
+            planned=self._design.samples,
             calls=self._asking.calls,
             reused=self._asking.reused,
             errors=self._asking.errors,

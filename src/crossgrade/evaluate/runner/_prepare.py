@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
+from crossgrade.decide import RunDesign
 from crossgrade.domain import ModelAnswer, Price, Sample, Workload
 from crossgrade.errors import UsageError
 from crossgrade.evaluate.runner._contestant import Contestant
@@ -18,10 +19,62 @@ if TYPE_CHECKING:
     from crossgrade.store import Store
 
 
-def planned_samples(workload: Workload, dataset: Dataset) -> list[Sample]:
-    """Return the samples that a run asks, in its order: shuffled by the seed, cut at `planned`."""
-    order = np.random.default_rng(workload.seed).permutation(len(dataset.samples))
-    return [dataset.samples[index] for index in order[: workload.planned]]
+def shuffled_samples(workload: Workload, dataset: Dataset, *, whole_clusters: bool = True) -> list[Sample]:
+    """Return a dataset's samples in the order in which a run asks them: shuffled by the seed.
+
+    Samples that share a cluster stay together, in file order, unless `whole_clusters` is False. A plan of
+    more samples of the same dataset begins with those of a smaller one.
+    """
+    rng = np.random.default_rng(workload.seed)
+    if not whole_clusters:
+        return [dataset.samples[index] for index in rng.permutation(len(dataset.samples))]
+    clusters: dict[tuple[bool, str], list[Sample]] = {}
+    for sample in dataset.samples:
+        unit = (False, sample.id) if sample.cluster is None else (True, sample.cluster)
+        clusters.setdefault(unit, []).append(sample)
+    units = list(clusters.values())
+    return [sample for index in rng.permutation(len(units)) for sample in units[index]]
+
+
+def planned_samples(workload: Workload, dataset: Dataset, design: RunDesign | None = None) -> list[Sample]:
+    """Return the samples that a run asks, in its order; without a `design` those of a new run."""
+    design = design or new_design(workload, dataset)
+    return shuffled_samples(workload, dataset, whole_clusters=design.whole_clusters)[: design.samples]
+
+
+def new_design(workload: Workload, dataset: Dataset, *, pilot: int = 0) -> RunDesign:
+    """Return the design of a run that is the first of its plan: pairs, clusters as a whole.
+
+    `workload.planned` samples are planned, or as many as whole clusters leave of them: at least one cluster.
+    After `pilot` samples, where there are as many, the run may choose blocks.
+    """
+    samples = shuffled_samples(workload, dataset)
+    n = min(workload.planned or len(samples), len(samples))
+    while (
+        0 < n < len(samples)
+        and samples[n].cluster is not None
+        and samples[n].cluster == samples[n - 1].cluster
+    ):
+        n -= 1
+    if not n:
+        n = next((at for at, each in enumerate(samples) if each.cluster != samples[0].cluster), len(samples))
+    pilot = pilot if pilot < n else 0
+    return RunDesign(samples=n, first_samples=n, pilot=pilot, before=n if pilot else 0)
+
+
+def idle_samples(
+    workload: Workload, plan: Sequence[Sample], design: RunDesign, max_bytes: Mapping[str, int]
+) -> frozenset[str]:
+    """Return the ids of planned samples that nobody is asked: unpaired, and too long for every candidate."""
+    names = [variant.name for variant in workload.candidates]
+    if design.blocks is None or not all(name in max_bytes for name in names):
+        return frozenset()
+    most = max(max_bytes[name] for name in names)
+    return frozenset(
+        sample.id
+        for position, sample in enumerate(plan)
+        if not design.pairs_at(position) and request_bytes(workload, sample) > most
+    )
 
 
 def check_prices(workload: Workload, prices: Mapping[str, Price | None]) -> None:
@@ -69,11 +122,11 @@ def begin(
     dataset: Dataset,
     *,
     scorer_digest: str,
-    planned: int,
+    design: RunDesign,
     store: "Store",
     resume: str | None,
 ) -> Run:
-    """Record a new run, or return the one to resume if it was made under the same settings."""
+    """Record a new run and its design, or return the one to resume if it was made under the same settings."""
     settings = run_settings(workload, dataset_digest=dataset.digest, scorer_digest=scorer_digest)
     if resume is None:
         run = Run(
@@ -83,9 +136,9 @@ def begin(
             settings=settings,
             settings_digest=digest(settings),
             seed=workload.seed,
-            planned=planned,
+            planned=design.samples,
         )
-        store.runs.append(run)
+        store.runs.append(run, design)
         return run
     run = store.runs.get(resume)
     if run.settings_digest != digest(settings):

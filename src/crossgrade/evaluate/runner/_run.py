@@ -1,6 +1,5 @@
 """Run a workload: the incumbent and its candidates on the same samples, until the verdict is certain."""
 
-import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -8,7 +7,8 @@ from typing import TYPE_CHECKING, Literal
 
 import anyio
 
-from crossgrade.domain import Price, Workload
+from crossgrade.decide import RunDesign
+from crossgrade.domain import JSON, Price, Workload
 from crossgrade.errors import BudgetExceededError, StoreError
 from crossgrade.evaluate.runner._asking import Asking
 from crossgrade.evaluate.runner._batch import Batches
@@ -21,6 +21,7 @@ from crossgrade.evaluate.runner._prepare import (
     check_lengths,
     check_prices,
     check_samples,
+    new_design,
     planned_samples,
 )
 from crossgrade.evaluate.runner._progress import Progress
@@ -35,11 +36,9 @@ from crossgrade.workloads import Dataset
 if TYPE_CHECKING:
     from crossgrade.store import Store
 
-_BATCH_ROUNDS = 4
-"""Rounds of batches: each may take a day, and the verdict may be certain after any of them."""
-
-Ending = Literal["certain", "planned"]
-"""Why a run ended: no further answer can change the verdict, or every planned sample was asked."""
+Ending = Literal["certain", "planned", "futile"]
+"""Why a run ended: no further answer can change the verdict, every planned sample was asked, or what is
+still open would hardly pass any more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +58,7 @@ async def run_workload(
     scorer: Scorer | PairScorer,
     store: "Store",
     stopping: StoppingRule | None = None,
+    design: RunDesign | None = None,
     max_bytes: Mapping[str, int] | None = None,
     prices: Mapping[str, Price | None] | None = None,
     accounts: Accounts | None = None,
@@ -70,8 +70,9 @@ async def run_workload(
     """Ask every contestant about the planned samples, in an order shuffled by the workload's seed.
 
     `providers` and `prices` are by offer name; a missing price is unknown. Without `stopping`
-    every planned sample is asked. A candidate in `max_bytes` is to answer requests of at most so
-    many bytes and is not asked longer samples. `batches`, by offer name, has what
+    every planned sample is asked. `design` says which samples are planned and how they count (None: as a
+    new run of the workload); `stopping` is made for the same. A candidate in `max_bytes` is to answer
+    requests of at most so many bytes and is not asked longer samples. `batches`, by offer name, has what
     these offers are asked answered in batches, a quarter of the plan at a time. Other calls go
     through `accounts`, which a judge may share.
     `workload.max_cost_usd` bounds what the run spends. With `reuse`, a request that any run has
@@ -99,12 +100,11 @@ async def run_workload(
         )
         for variant in (workload.incumbent, *workload.candidates)
     )
-    samples = planned_samples(workload, dataset)
+    design = design or new_design(workload, dataset)
+    samples = planned_samples(workload, dataset, design)
     check_lengths(workload, samples, max_bytes or {})
     await check_samples(samples, (incumbent, *candidates), scorer)
-    run = begin(
-        workload, dataset, scorer_digest=scorer.digest, planned=len(samples), store=store, resume=resume
-    )
+    run = begin(workload, dataset, scorer_digest=scorer.digest, design=design, store=store, resume=resume)
     plan = Plan(
         run_id=run.id,
         workload=workload,
@@ -112,11 +112,12 @@ async def run_workload(
         incumbent=incumbent,
         candidates=tuple(candidates),
         scorer_digest=scorer.digest,
-        look_ahead=math.ceil(len(samples) / _BATCH_ROUNDS) if batches else 0,
+        design=design,
+        in_batches=bool(batches),
         max_bytes=max_bytes or {},
         in_pairs=hasattr(scorer, "score_pair"),
     )
-    with store.runs.lock(run.id), _recorded_end(store, run.id):
+    with store.runs.lock(run.id), _recorded_end(store, run.id) as end:
         recorded = store.answers.of_run(run.id, scorer.digest)
         writer = Writer(store.answers.append)
         budget = Budget(workload.max_cost_usd, recorded.values())
@@ -144,23 +145,27 @@ async def run_workload(
         silence = next((each.silence for each in plan.contestants if each.silence), None)
         if failure := flow.failure or writer.error or silence:
             raise failure
-    ending: Ending = "certain" if flow.is_certain else "planned"
+        ending: Ending = "planned"
+        if flow.is_certain:
+            ending = "futile" if flow.gave_up else "certain"
+        end["ending"] = ending
     return RunResult(run_id=run.id, ending=ending, progress=flow.progress())
 
 
 @contextmanager
-def _recorded_end(store: "Store", run_id: str) -> Iterator[None]:
-    """Record that the run goes on, and how it ended."""
+def _recorded_end(store: "Store", run_id: str) -> Iterator[dict[str, JSON]]:
+    """Record that the run goes on, and how it ended, with what was said of the end meanwhile."""
     store.runs.append_event(run_id, RunStatus.RUNNING)
+    end: dict[str, JSON] = {}
     try:
-        yield
+        yield end
     except BaseException as error:
         # A store that refused an answer may refuse this too: the first error says more.
         with suppress(StoreError):
             detail = {"error": f"{type(error).__name__}: {error}"}
             store.runs.append_event(run_id, _status_after(error), detail)
         raise
-    store.runs.append_event(run_id, RunStatus.FINISHED)
+    store.runs.append_event(run_id, RunStatus.FINISHED, end)
 
 
 def _status_after(error: BaseException) -> RunStatus:

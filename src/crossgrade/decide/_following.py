@@ -1,0 +1,116 @@
+"""One hypothesis followed through a run: its observations, its test, how it came out."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from crossgrade.decide._observations import Asked, Design, Observation, Observer
+from crossgrade.stats import Outcome, Retention, SequentialRetention
+
+
+class Follower:
+    """Feeds one hypothesis's test with its observations; a run does it as answers come, a replay at once.
+
+    The test is planned for the part's observations, and where blocks are chosen after a pilot for those
+    that were planned before, so that no bet depends on scores that it is about. At the end of the first
+    plan the test at the end is made, on the observations there are: some samples may have no score.
+    """
+
+    def __init__(
+        self,
+        design: Design,
+        segment: str | None,
+        *,
+        floor: float,
+        alpha: float,
+        mode: str = "sequential",
+        futility: float | None = None,
+    ) -> None:
+        part = design.part(segment)
+        self._segment = segment
+        self._part = part
+        self._observer = Observer(design.run, part)
+        self._before_blocks = design.run.pilot > 0
+        planned, most = part.first_observations, part.observations
+        if self._before_blocks:
+            planned = most = part.before
+        self.test = SequentialRetention(
+            floor,
+            alpha,
+            max(planned, 1),
+            most=max(most, 1),
+            futility=None if mode == "anytime" else futility,
+            anytime=mode == "anytime",
+        )
+        self.outcome: Outcome | None = None
+        self._pairs: list[int] = []
+        self._replan_past_pilot()
+
+    @property
+    def pairs(self) -> int:
+        """How many samples with both scores are in the observations that the test counted."""
+        return sum(self._pairs[: self.test.n])
+
+    @property
+    def gave_up(self) -> bool:
+        """Whether the hypothesis was left undecided before its planned end."""
+        return self.outcome == "undecided" and not self._observer.at_end
+
+    def take(self, samples: Iterable[Asked]) -> None:
+        """Take the next samples of its part, whose answers are final; after the end they change nothing."""
+        made: list[Observation] = []
+        for asked in samples:
+            if self.outcome is not None:
+                return
+            observation = self._observer.take(asked)
+            if observation is not None:
+                made.append(observation)
+            if self._before_blocks and self._observer.past_pilot:
+                made = self._test(made)
+                self._replan_past_pilot()
+            if self._observer.at_first_end:
+                made = self._test(made)
+                if self.outcome is None:
+                    self.outcome = self.test.finish()
+        self._test(made)
+
+    def replan(self, design: Design) -> None:
+        """Go on under another design: the blocks were chosen."""
+        self._part = design.part(self._segment)
+        self._observer.plan(design.run, self._part)
+        self._replan_past_pilot()
+
+    @property
+    def p_value(self) -> float:
+        """The p-value for R < floor: small means pass."""
+        return self.test.p_value
+
+    @property
+    def p_value_below(self) -> float:
+        """The p-value for R >= floor: small means fail."""
+        return self.test.p_value_below
+
+    def result(self, low_alpha: float | None = None, high_alpha: float | None = None) -> Retention:
+        """Return the retention so far, with bounds at these levels (None: the test's own).
+
+        `n` counts samples, also where an observation is a cluster or a block of them.
+        """
+        found = self.test.result(low_alpha, high_alpha)
+        if self.pairs == found.n:
+            return found
+        return replace(found, n=self.pairs, clusters=found.n)
+
+    def _replan_past_pilot(self) -> None:
+        if self._before_blocks and self._observer.past_pilot:
+            self._before_blocks = False
+            if self.outcome is None:
+                self.test.replan(max(self._part.first_observations, 1), most=max(self._part.observations, 1))
+
+    def _test(self, made: list[Observation]) -> list[Observation]:
+        """Test what was observed; returns nothing left to test."""
+        self._pairs += [each.pairs for each in made]
+        if self.outcome is None and len(made) == 1:
+            self.outcome = self.test.update(*made[0][:3])
+        elif self.outcome is None and made:
+            incumbent, candidate, weight, _ = zip(*made, strict=True)
+            self.outcome = self.test.update_many(incumbent, candidate, weight)
+        return []
