@@ -64,7 +64,7 @@ class FixedRetention:
         self.alpha = read_rate("alpha", alpha)
         self.p_value, self.p_value_below = 1.0, 1.0
         self.incumbent_mean, self.candidate_mean = _means(pairs)
-        self.method, self.reason, self._tails = _choose(pairs)
+        self.method, self.reason, self._tails = _choose(pairs, self.floor)
         self._plannable = True
         self._settle()
 
@@ -87,7 +87,7 @@ class FixedRetention:
         self.incumbent_mean, self.candidate_mean = _means(pairs)
         if test is not None:
             self.incumbent_mean, self.candidate_mean = test.means.incumbent, test.means.candidate
-        self.reason, self._tails = (reason, None) if test is None else _by_t(test)
+        self.reason, self._tails = (reason, None) if test is None else _by_t(test, self.floor)
         self._plannable = False  # how many more pairs it takes depends on who scores them
         self._settle()
         return self
@@ -169,7 +169,7 @@ def _means(pairs: Pairs) -> tuple[float | None, float | None]:
     return float(pairs.weight @ pairs.incumbent), float(pairs.weight @ pairs.candidate)
 
 
-def _choose(pairs: Pairs) -> tuple[str, str | None, Tails | None]:
+def _choose(pairs: Pairs, floor: float) -> tuple[str, str | None, Tails | None]:
     """Return the method for these pairs, why it says nothing (else None), and its p-values."""
     if pairs.group is None and pairs.weight is None and pairs.binary:
         return "score test", *_by_score(pairs)
@@ -180,9 +180,9 @@ def _choose(pairs: Pairs) -> tuple[str, str | None, Tails | None]:
     if test is None:
         found = "fewer than two" if pairs.n else "no"
         return method, f"{found} {unit} to see the variation between", None
-    reason, tails = _by_t(test)
+    reason, tails = _by_t(test, floor)
     units = test.means.df + 1
-    if reason is None and units < LEAST_UNITS - 1e-9:
+    if tails is not None and units < LEAST_UNITS - 1e-9:
         even = pairs.weight is None and pairs.group is None
         return method, _too_few(units, unit if even else f"{unit}, counted by weight"), None
     return method, reason, tails
@@ -199,12 +199,14 @@ def _by_score(pairs: Pairs) -> tuple[str | None, Tails | None]:
     return None, table.tails
 
 
-def _by_t(test: LinearTest) -> tuple[str | None, Tails | None]:
+def _by_t(test: LinearTest, floor: float) -> tuple[str | None, Tails | None]:
     means: PairedMeans = test.means
     if not means.incumbent > 0:
         return _no_denominator(None), None
     if means.varies_nowhere:
         return "every pair has the same scores, so nothing shows their variation", None
+    if means.t(floor) is None:
+        return f"every pair has the same candidate - {floor:g} incumbent", test.tails
     return None, test.tails
 
 

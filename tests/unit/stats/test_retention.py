@@ -289,9 +289,9 @@ def test_incumbent_near_zero_has_no_upper_bound():
 
 
 def test_needed_pairs_would_settle_it():
-    b, c = columns((246, 79, 31, 144))
-    found = retention(b, c)
-    grown = retention(*columns([k * found.needed // 500 for k in (246, 79, 31, 144)]))
+    table = (250, 75, 37, 138)
+    found = retention(*columns(table))
+    grown = retention(*columns([k * found.needed // 500 for k in table]))
     assert (found.outcome, grown.outcome) == ("undecided", "pass")
     assert retention(*columns((85, 15, 0, 0))).needed is None  # exactly at the floor
 
