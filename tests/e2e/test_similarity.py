@@ -1,6 +1,8 @@
 """The `similarity` scorer end to end: answers and targets embedded by an offer of the project."""
 
+import csv
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -76,7 +78,17 @@ def test_a_run_is_exported_for_people_and_read_back_with_their_scores(tmp_path: 
         (tmp_path / "crossgrade.yaml").write_text(config.format(url=fake.base_url), encoding="utf-8")
         with crossgrade.Project.open(tmp_path / "crossgrade.yaml") as project:
             run = project.evaluate("answers")
-            assert project.export_run(run.run_id, tmp_path / "run.csv") == 240
+            assert project.export_run(run.run_id, tmp_path / "run.csv").answers == 240
+            labels = tmp_path / "labels.csv"
+            blind = partial(project.export_run, run.run_id, tmp_path / "blind.csv", label_file=labels)
+            assert (blind().waiting, blind().labelled) == (120, 0)
+            labels.write_text(labels.read_text(encoding="utf-8").replace(",,\n", ",1,0\n"), encoding="utf-8")
+            assert blind().labelled == 120
+    with (tmp_path / "blind.csv").open(encoding="utf-8") as file:
+        given = [(row["model"], row["human"]) for row in csv.DictReader(file)]
+    assert {score for _, score in given} == {"0", "1"}
+    # By the place of an answer in the file people cannot tell who wrote it.
+    assert 30 < given.count(("large", "1")) < 90
     header, *lines = (tmp_path / "run.csv").read_text(encoding="utf-8").splitlines()
     assert header.endswith(",human")
     human = [
