@@ -1,6 +1,7 @@
 """The `similarity` scorer end to end: answers and targets embedded by an offer of the project."""
 
 import csv
+import json
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
@@ -68,6 +69,28 @@ def test_embeddings_are_paid_once_and_count_against_the_limit(tmp_path: Path) ->
             assert project.store.runs.totals(run_id).spent_usd == Decimal("0.336")
             again = project.evaluate("answers")
             assert again.progress.spent_usd == 0
+
+
+def test_a_request_that_comes_back_is_asked_once_and_weighs_its_count(tmp_path: Path) -> None:
+    rows = [f'{{"question": "item {i % 20 if i % 2 else i}?", "target": "yes"}}\n' for i in range(60)]
+    (tmp_path / "answers.jsonl").write_text("".join(rows), encoding="utf-8")
+    config = CONFIG.replace("{{kind: similarity, options: {{model: vectors}}}}", "{{kind: exact}}")
+    config = config.replace("    mode: fixed", "    id_field: id\n    mode: fixed")
+    rows = [json.dumps({"id": f"s{i}", **json.loads(row)}) + "\n" for i, row in enumerate(rows)]
+    (tmp_path / "answers.jsonl").write_text("".join(rows), encoding="utf-8")
+    with FakeProvider(lambda request: "yes") as fake:
+        (tmp_path / "crossgrade.yaml").write_text(config.format(url=fake.base_url), encoding="utf-8")
+        with crossgrade.Project.open(tmp_path / "crossgrade.yaml") as project:
+            project.evaluate("answers", reuse=False)
+            stored = project.decide("answers")
+            evidence = project.store.verdicts.evidence(stored.id)
+    assert len(fake.requests) == 2 * 40
+    assert evidence.n == 40
+    assert evidence.weight is not None
+    assert sorted(evidence.weight.tolist()) == [1.0] * 30 + [3.0] * 10
+    assert not [
+        guard for guard in stored.verdict.guards if guard.name == "duplicates" and guard.status != "pass"
+    ]
 
 
 def test_a_run_is_exported_for_people_and_read_back_with_their_scores(tmp_path: Path) -> None:

@@ -138,11 +138,14 @@ class Project:
             self._catalog = Catalog(rates)
         return self._catalog
 
-    def dataset(self, workload: Workload) -> "Dataset":
-        """Read and freeze a workload's dataset; raises DataError with file, line and column."""
-        from crossgrade.workloads import read_dataset
+    def dataset(self, workload: Workload, *, copies: bool = False) -> "Dataset":
+        """Read and freeze a workload's dataset; raises DataError with file, line and column.
 
-        return read_dataset(
+        Rows that ask the same are one sample, with their weights added; with `copies` every row is one.
+        """
+        from crossgrade.workloads import read_dataset, without_copies
+
+        dataset = read_dataset(
             workload.dataset,
             id_field=workload.id_field,
             target_field=workload.target_field,
@@ -151,6 +154,7 @@ class Project:
             weight=workload.weight,
             root=self.config.root,
         )
+        return dataset if copies else without_copies(dataset, workload)
 
     def estimate(self, name: str, *, reuse: bool = True) -> "RunEstimate":
         """Estimate calls, tokens and dollars of evaluating a workload; asks no model.

@@ -1,5 +1,6 @@
 """What is measured: datasets frozen by digest, results of other tools, pairs as evidence."""
 
+from crossgrade.workloads._copies import without_copies
 from crossgrade.workloads._dataset import Dataset, DatasetFormat, dataset_fields, read_dataset
 from crossgrade.workloads._labelling import (
     MOST_LABEL_ROWS,
@@ -54,6 +55,7 @@ __all__ = [
     "seal_from",
     "with_labels",
     "with_prices",
+    "without_copies",
     "write_labels",
     "write_results",
 ]
