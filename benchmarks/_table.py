@@ -20,7 +20,8 @@ class Row(TypedDict, total=False):
     """One figure: what was measured, what it must be, and under which conditions.
 
     `holds` says whether the value is within `must`. A row without a must has none: there is nothing to hold.
-    `spread` says of how many values this is the median, and how far apart they lie.
+    `spread` says of how many values this is the median, and how far apart they lie. `machine` is where it
+    was measured; without it, the record's.
     """
 
     figure: str
@@ -34,6 +35,7 @@ class Row(TypedDict, total=False):
     spread: str
     part: str
     measured_at: str
+    machine: str
 
 
 class Record(TypedDict):
@@ -113,7 +115,8 @@ def table(record: Record) -> str:
     """Return the Markdown page of a record."""
     rows = record["rows"]
     versions = ", ".join(f"{package} {number}" for package, number in record["versions"].items())
-    head = f"Measured {_span(rows)} on {record['machine']}; {versions}."
+    machines = " and ".join(dict.fromkeys(row.get("machine", record["machine"]) for row in rows))
+    head = f"Measured {_span(rows)} on {machines}; {versions}."
     again = f"`make bench-{record['benchmark']}` measures it again."
     lines = [
         f"# Benchmark: {record['benchmark']}",
@@ -140,14 +143,17 @@ def measure_parts(
     unknown = set(chosen) - parts.keys()
     if unknown:
         sys.exit(f"error: no part {', '.join(sorted(unknown))}; there are {', '.join(parts)}")
-    kept = read(name)["rows"] if chosen and (DOCS / f"{name}.json").exists() else []
+    kept: list[Row] = []
+    if chosen and (DOCS / f"{name}.json").exists():
+        record = read(name)
+        kept = [{"machine": record["machine"], **row} for row in record["rows"]]
     rows: list[Row] = []
     for part, rows_of in parts.items():
         if chosen and part not in chosen:
             rows += [row for row in kept if row.get("part") == part]
             continue
         print(f"==> {part}", file=sys.stderr, flush=True)
-        rows += [{"measured_at": now(), **row, "part": part} for row in rows_of()]
+        rows += [{"measured_at": now(), "machine": machine(), **row, "part": part} for row in rows_of()]
     write(name, rows, packages, notes())
     print(DOCS / f"{name}.md")
 

@@ -92,7 +92,7 @@ def _pooled(figure: str, runs: Sequence[Run]) -> Row:
     last = rows[-1]
     values = list(_values(rows))
     if not values:
-        return {**last, "measured_at": runs[-1]["measured_at"]}
+        return {**last, "measured_at": runs[-1]["measured_at"], "machine": runs[-1]["machine"]}
     middle = median(values)
     good = sum(bool(row["holds"]) for row in rows)
     faulty = any(_within(row, row["value"]) and not row["holds"] for row in rows)
@@ -105,6 +105,7 @@ def _pooled(figure: str, runs: Sequence[Run]) -> Row:
         "holds": _within(last, middle) and not faulty,
         "spread": "; ".join(filter(None, (count if len(rows) > 1 else "one run", inner))),
         "measured_at": runs[-1]["measured_at"],
+        "machine": runs[-1]["machine"],
     }
 
 

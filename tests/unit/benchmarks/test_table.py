@@ -35,6 +35,11 @@ def test_a_row_without_a_must_does_not_say_that_it_holds() -> None:
     assert _cells(table({**record, "rows": [FREE]}), "false alarms")[4] == ""
 
 
+def test_rows_of_several_machines_name_them_all() -> None:
+    text = table(_record(FREE, {**FREE, "machine": "another"}))
+    assert "on m and another; numpy 2." in text
+
+
 def test_a_row_with_a_must_says_whether_it_holds() -> None:
     assert _cells(table(_record(BOUND)), "false alarms")[4] == "**no**"
     assert _cells(table(_record({**BOUND, "holds": True})), "false alarms")[4] == "yes"
