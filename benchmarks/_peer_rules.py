@@ -17,9 +17,9 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks._retention import ALPHA, FLOOR, SEED, SETTINGS, cells, sequential
+from benchmarks._retention import FLOOR, SEED, SETTINGS, Z_ALPHA, cells, sequential
 from benchmarks._table import Row
-from crossgrade.stats import retention
+from crossgrade.stats._score_test import score_z
 
 SIZES = (50, 100, 200)
 RUNS = 5_000
@@ -125,12 +125,11 @@ def _row(name: str, rates: Sequence[float], conditions: str, peers: dict[str, fl
 
 
 def _ours_fixed() -> list[float]:
-    return [cell.rate([_passes(table) for table in cell.tables]) for cell in drawn()]
-
-
-def _passes(table: Table) -> bool:
-    b, c = np.repeat([1.0, 1.0, 0.0, 0.0], table), np.repeat([1.0, 0.0, 1.0, 0.0], table)
-    return bool(b.any()) and retention(b, c, floor=FLOOR, alpha=ALPHA).outcome == "pass"
+    rates = []
+    for cell in drawn():
+        counts = np.array(list(cell.tables)).T
+        rates.append(cell.rate((score_z(*counts[:3], FLOOR) >= Z_ALPHA).tolist()))
+    return rates
 
 
 def _ours_sequential(cell: Cell) -> float:
