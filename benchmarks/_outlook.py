@@ -49,7 +49,6 @@ def rows() -> list[Row]:
         {
             "figure": "half-life of today's best model by tolerance, months",
             "value": curve,
-            "holds": True,
             "conditions": f"10,000 paths, default assumptions; the camp's at 10 %: {'> 24' if camp is None else f'{camp:.1f}'}; verdicts hold {default_valid_days()} days where nothing else is set",
         },
     ]
@@ -60,7 +59,6 @@ def rows() -> list[Row]:
         found.append({
             "figure": f"closed API spend after 24 months against today, {name}",
             "value": f"{seen.closed_spend:.2f} [{seen.closed_spend_low:.2f}, {seen.closed_spend_high:.2f}]",
-            "holds": True,
             "conditions": f"4,000 paths, 80 % of them in the interval; volume closed {seen.closed_volume:.0%}, open {seen.open_volume:.0%}, devices {seen.device_volume:.0%}",
         })  # fmt: skip
     return found

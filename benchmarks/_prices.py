@@ -78,9 +78,6 @@ def _reading(usage: UsageColumns) -> Row:
         "figure": "read a trace of 1M requests",
         "value": round(seconds, 3),
         "unit": "s",
-        "must": "",
-        "aim": "",
-        "holds": True,
         "conditions": "CSV of two columns",
     }
 

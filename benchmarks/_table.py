@@ -1,4 +1,7 @@
-"""Rows of a benchmark: one JSON file and one Markdown table with the same content."""
+"""Rows of a benchmark: one JSON file and one Markdown table with the same content.
+
+`python -m benchmarks._table` writes the Markdown of every recorded benchmark again and measures nothing.
+"""
 
 import json
 import os
@@ -14,7 +17,12 @@ DOCS = Path(__file__).parent.parent / "docs" / "benchmarks"
 
 
 class Row(TypedDict, total=False):
-    """One figure: what was measured, what it must be, and under which conditions."""
+    """One figure: what was measured, what it must be, and under which conditions.
+
+    `holds` says whether the value is within `must`. A row without a must has none: there is nothing to hold.
+    `spread` says of how many values this is the median, and how far apart they lie. `machine` is where it
+    was measured; without it, the record's.
+    """
 
     figure: str
     value: float | str | None
@@ -24,8 +32,22 @@ class Row(TypedDict, total=False):
     holds: bool
     peers: Mapping[str, float | str]
     conditions: str
+    spread: str
     part: str
     measured_at: str
+    machine: str
+
+
+class Record(TypedDict):
+    """What docs/benchmarks/NAME.json holds."""
+
+    schema_version: int
+    benchmark: str
+    written_at: str
+    machine: str
+    versions: Mapping[str, str]
+    notes: Sequence[str]
+    rows: Sequence[Row]
 
 
 def machine() -> str:
@@ -49,32 +71,65 @@ def now() -> str:
 
 def write(name: str, rows: Sequence[Row], packages: Sequence[str], notes: Sequence[str] = ()) -> None:
     """Write docs/benchmarks/NAME.json and NAME.md from the same rows."""
-    versions = {package: version(package) for package in packages}
-    record = {
+    record: Record = {
         "schema_version": 1,
         "benchmark": name,
         "written_at": now(),
         "machine": machine(),
-        "versions": versions,
-        "rows": rows,
+        "versions": {package: version(package) for package in packages},
+        "notes": list(notes),
+        "rows": [judged(row) for row in rows],
     }
+    save(record)
+
+
+def save(record: Record) -> None:
+    """Write a record and its table."""
     DOCS.mkdir(parents=True, exist_ok=True)
-    (DOCS / f"{name}.json").write_text(
-        json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
-    )
+    text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
+    (DOCS / f"{record['benchmark']}.json").write_text(text, encoding="utf-8")
+    (DOCS / f"{record['benchmark']}.md").write_text(table(record), encoding="utf-8")
+
+
+def read(name: str) -> Record:
+    """Read docs/benchmarks/NAME.json."""
+    record: Record = json.loads((DOCS / f"{name}.json").read_text(encoding="utf-8"))
+    return record
+
+
+def recorded() -> list[str]:
+    """Return the names of the benchmarks that have a record."""
+    return sorted(path.stem for path in DOCS.glob("*.json") if path.with_suffix(".md").exists())
+
+
+def judged(row: Row) -> Row:
+    """Return the row as it is recorded: `holds` only beside a must."""
+    if row.get("must"):
+        return row
+    kept: Row = row.copy()
+    kept.pop("holds", None)
+    return kept
+
+
+def table(record: Record) -> str:
+    """Return the Markdown page of a record."""
+    rows = record["rows"]
+    versions = ", ".join(f"{package} {number}" for package, number in record["versions"].items())
+    machines = " and ".join(dict.fromkeys(row.get("machine", record["machine"]) for row in rows))
+    head = f"Measured {_span(rows)} on {machines}; {versions}."
+    again = f"`make bench-{record['benchmark']}` measures it again."
     lines = [
-        f"# Benchmark: {name}",
+        f"# Benchmark: {record['benchmark']}",
         "",
-        f"Measured {_span(rows)} on {record['machine']}; "
-        + ", ".join(f"{package} {number}" for package, number in versions.items())
-        + f". `make bench-{name}` measures it again.",
+        f"{head} {again} *Holds* is empty where nothing must hold.",
         "",
-        "| figure | value | must | aim | holds | peers | conditions |",
-        "|---|---:|---:|---:|---|---|---|",
+        "| figure | value | must | aim | holds | peers | conditions | measured |",
+        "|---|---:|---:|---:|---|---|---|---|",
+        *(_line(row) for row in rows),
+        "",
+        *record["notes"],
     ]
-    lines += [_line(row) for row in rows]
-    lines += ["", *notes]
-    (DOCS / f"{name}.md").write_text("\n".join(lines).rstrip() + "\n", encoding="utf-8")
+    return "\n".join(lines).rstrip() + "\n"
 
 
 def measure_parts(
@@ -82,22 +137,24 @@ def measure_parts(
     parts: Mapping[str, Callable[[], list[Row]]],
     chosen: Sequence[str],
     packages: Sequence[str],
-    notes: Sequence[str] = (),
+    notes: Callable[[], Sequence[str]] = tuple,
 ) -> None:
     """Measure the chosen parts (all by default), keep the recorded rows of the others, write both."""
     unknown = set(chosen) - parts.keys()
     if unknown:
         sys.exit(f"error: no part {', '.join(sorted(unknown))}; there are {', '.join(parts)}")
-    record = DOCS / f"{name}.json"
-    kept = json.loads(record.read_text(encoding="utf-8"))["rows"] if chosen and record.exists() else []
+    kept: list[Row] = []
+    if chosen and (DOCS / f"{name}.json").exists():
+        record = read(name)
+        kept = [{"machine": record["machine"], **row} for row in record["rows"]]
     rows: list[Row] = []
     for part, rows_of in parts.items():
         if chosen and part not in chosen:
             rows += [row for row in kept if row.get("part") == part]
             continue
         print(f"==> {part}", file=sys.stderr, flush=True)
-        rows += [{**row, "part": part, "measured_at": now()} for row in rows_of()]
-    write(name, rows, packages, notes)
+        rows += [{"measured_at": now(), "machine": machine(), **row, "part": part} for row in rows_of()]
+    write(name, rows, packages, notes())
     print(DOCS / f"{name}.md")
 
 
@@ -109,14 +166,16 @@ def _line(row: Row) -> str:
         f"{peer} {number:.4g}" if isinstance(number, float) else f"{peer} {number}"
         for peer, number in row.get("peers", {}).items()
     )
+    holds = "" if not row.get("must") else "yes" if row.get("holds") else "**no**"
     cells = (
         row["figure"],
         f"{shown} {unit}".strip(),
         row.get("must", ""),
         row.get("aim", ""),
-        "yes" if row.get("holds") else "**no**",
+        holds,
         peers,
-        row.get("conditions", ""),
+        "; ".join(filter(None, (row.get("conditions", ""), row.get("spread", "")))),
+        row["measured_at"][:10],
     )
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
@@ -125,3 +184,8 @@ def _span(rows: Sequence[Row]) -> str:
     """From the first to the last moment at which a row was measured: parts are measured apart."""
     moments = sorted(row["measured_at"] for row in rows)
     return moments[0] if moments[0] == moments[-1] else f"from {moments[0]} to {moments[-1]}"
+
+
+if __name__ == "__main__":
+    for each in recorded():
+        save(read(each))

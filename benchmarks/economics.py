@@ -22,5 +22,9 @@ _NOTE = (
 
 if __name__ == "__main__":
     measure_parts(
-        "economics", PARTS, sys.argv[1:], ("crossgrade", "numpy", "scipy", "genai-prices"), notes=(_NOTE,)
+        "economics",
+        PARTS,
+        sys.argv[1:],
+        ("crossgrade", "numpy", "scipy", "genai-prices"),
+        notes=lambda: [_NOTE],
     )

@@ -203,9 +203,6 @@ def _open(figure: str, seen: Detected, conditions: str) -> Row:
         "figure": figure,
         "value": shown,
         "unit": "",
-        "must": "",
-        "aim": "",
-        "holds": True,
         "conditions": f"{conditions}; fall from {CONTROL} to {BROKEN}, {SYNTHETIC_RUNS:,} runs",
     }
 

@@ -1,4 +1,7 @@
-"""`python -m benchmarks.gateway [load] [watch]` writes docs/benchmarks/gateway.md."""
+"""`python -m benchmarks.gateway [load] [watch]` writes docs/benchmarks/gateway.md.
+
+A run of the part `load` is added to those recorded before; the table is the median of all runs of that state.
+"""
 
 import argparse
 import importlib
@@ -12,6 +15,7 @@ from benchmarks.gateway._measure import Maker, measure
 from benchmarks.gateway._ours import crossgrade_serve
 from benchmarks.gateway._peers import PEERS
 from benchmarks.gateway._rows import rows
+from benchmarks.gateway._runs import add_run, notes, recorded_runs, summary
 from benchmarks.gateway_watch import watch_rows
 
 PARTS = ("load", "watch")
@@ -45,14 +49,14 @@ def main(arguments: list[str]) -> None:
     ours = _maker(chosen.target) if chosen.target else crossgrade_serve
     only = set(filter(None, chosen.only.split(",")))
     measures: dict[str, Callable[[], list[Row]]] = {
-        "load": lambda: rows(measure(ours, chosen.rounds, only)),
+        "load": lambda: summary(add_run(rows(measure(ours, chosen.rounds, only)))),
         "watch": watch_rows,
     }
     if only or chosen.target:
-        json.dump(measures["load"](), sys.stdout, indent=2, ensure_ascii=False)
+        json.dump(rows(measure(ours, chosen.rounds, only)), sys.stdout, indent=2, ensure_ascii=False)
         return
     packages = [name for name in _PACKAGES if _installed(name)]
-    measure_parts("gateway", measures, chosen.parts, packages, [_NOTE])
+    measure_parts("gateway", measures, chosen.parts, packages, lambda: [_NOTE, "", *notes(recorded_runs())])
 
 
 def _maker(name: str) -> Maker:

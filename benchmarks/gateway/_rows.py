@@ -175,7 +175,7 @@ def _row(figure: Figure, measured: Measured) -> Row:
         sum(sum(measured[name].get(what, [])) for name in figure.needs) for what in ("bad", "unrecorded")
     )
     reached = value >= figure.must if figure.above else value <= figure.must
-    conditions = [figure.conditions, spread(values)]
+    conditions = [figure.conditions]
     if bad:
         conditions.append(f"{bad:.0f} bad answers among these servers, in all phases")
     if unrecorded:
@@ -184,7 +184,8 @@ def _row(figure: Figure, measured: Measured) -> Row:
         **row,
         "value": round(value, 3),
         "holds": reached and not bad and not unrecorded,
-        "conditions": "; ".join(part for part in conditions if part),
+        "conditions": "; ".join(conditions),
+        "spread": spread(values),
     }
 
 

@@ -247,6 +247,10 @@ def test_an_output_is_compared_as_the_docstring_says() -> None:
     assert found is not None
     assert dict(zip(shown, found.groups(), strict=True)) == {one: other}
     assert not re.fullmatch(pattern, f"run {other} of 2027-01-01: 4 calls left\nend\n")
+    pattern, _ = as_pattern("…\n… passed, 0 failed…\n", {}, any_number=False)
+    assert re.fullmatch(pattern, "14 passed, 0 failed\n")
+    assert re.fullmatch(pattern, "none  sandbox\n      a hint\n13 passed, 0 failed, 1 not applicable\n")
+    assert not re.fullmatch(pattern, "13 passed, 1 failed\n")
     pattern, _ = as_pattern("1,200 calls, $0.5e-05\n", {}, any_number=True)
     assert re.fullmatch(pattern, "7 calls, $12.3\n")
     assert list(steps("$ a \\\n    b\nout\n\n$ c\n")) == [("a b", "out\n"), ("c", "")]

@@ -164,7 +164,6 @@ DATASETS = {
     "no field of the prompt": ('{"question": "1", "target": "1"}\n', "asks for {input}", "echo.jsonl:1"),
     "half a line": ('{"input": "1", "target": "1"}\n{"input": "2', "the JSON ends in the middle", "echo.jsonl:2:"),
     "not UTF-8": (b'{"input": "\xff", "target": "1"}\n', "UTF-8|utf-8", "echo.jsonl:1"),
-    "the same row twice": ('{"input": "1", "target": "1"}\n' * 2, "lines 1 and 2 have the same content", "echo.jsonl:2"),
     "a list": ("[1, 2]\n", "object|fields", "echo.jsonl:1"),
     "a folder": ("folder", "this is a folder", "echo.jsonl"),
 }  # fmt: skip

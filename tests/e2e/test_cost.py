@@ -186,6 +186,7 @@ def test_the_claims(cli: CommandLine, folder: Path) -> None:
     found = json.loads(cli.succeeds("claims", "--on", "2026-11-25", "--json").out)["claims"]
     assert {claim["status"] for claim in found} == {
         "reproduced",
+        "as the vendor states",
         "misattributed",
         "contradicted",
         "unverifiable",

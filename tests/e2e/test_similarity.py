@@ -1,6 +1,9 @@
 """The `similarity` scorer end to end: answers and targets embedded by an offer of the project."""
 
+import csv
+import json
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -68,6 +71,28 @@ def test_embeddings_are_paid_once_and_count_against_the_limit(tmp_path: Path) ->
             assert again.progress.spent_usd == 0
 
 
+def test_a_request_that_comes_back_is_asked_once_and_weighs_its_count(tmp_path: Path) -> None:
+    rows = [f'{{"question": "item {i % 20 if i % 2 else i}?", "target": "yes"}}\n' for i in range(60)]
+    (tmp_path / "answers.jsonl").write_text("".join(rows), encoding="utf-8")
+    config = CONFIG.replace("{{kind: similarity, options: {{model: vectors}}}}", "{{kind: exact}}")
+    config = config.replace("    mode: fixed", "    id_field: id\n    mode: fixed")
+    rows = [json.dumps({"id": f"s{i}", **json.loads(row)}) + "\n" for i, row in enumerate(rows)]
+    (tmp_path / "answers.jsonl").write_text("".join(rows), encoding="utf-8")
+    with FakeProvider(lambda request: "yes") as fake:
+        (tmp_path / "crossgrade.yaml").write_text(config.format(url=fake.base_url), encoding="utf-8")
+        with crossgrade.Project.open(tmp_path / "crossgrade.yaml") as project:
+            project.evaluate("answers", reuse=False)
+            stored = project.decide("answers")
+            evidence = project.store.verdicts.evidence(stored.id)
+    assert len(fake.requests) == 2 * 40
+    assert evidence.n == 40
+    assert evidence.weight is not None
+    assert sorted(evidence.weight.tolist()) == [1.0] * 30 + [3.0] * 10
+    assert not [
+        guard for guard in stored.verdict.guards if guard.name == "duplicates" and guard.status != "pass"
+    ]
+
+
 def test_a_run_is_exported_for_people_and_read_back_with_their_scores(tmp_path: Path) -> None:
     rows = [f'{{"question": "item {i}?", "target": "yes"}}\n' for i in range(120)]
     (tmp_path / "answers.jsonl").write_text("".join(rows), encoding="utf-8")
@@ -76,7 +101,17 @@ def test_a_run_is_exported_for_people_and_read_back_with_their_scores(tmp_path: 
         (tmp_path / "crossgrade.yaml").write_text(config.format(url=fake.base_url), encoding="utf-8")
         with crossgrade.Project.open(tmp_path / "crossgrade.yaml") as project:
             run = project.evaluate("answers")
-            assert project.export_run(run.run_id, tmp_path / "run.csv") == 240
+            assert project.export_run(run.run_id, tmp_path / "run.csv").answers == 240
+            labels = tmp_path / "labels.csv"
+            blind = partial(project.export_run, run.run_id, tmp_path / "blind.csv", label_file=labels)
+            assert (blind().waiting, blind().labelled) == (120, 0)
+            labels.write_text(labels.read_text(encoding="utf-8").replace(",,\n", ",1,0\n"), encoding="utf-8")
+            assert blind().labelled == 120
+    with (tmp_path / "blind.csv").open(encoding="utf-8") as file:
+        given = [(row["model"], row["human"]) for row in csv.DictReader(file)]
+    assert {score for _, score in given} == {"0", "1"}
+    # By the place of an answer in the file people cannot tell who wrote it.
+    assert 30 < given.count(("large", "1")) < 90
     header, *lines = (tmp_path / "run.csv").read_text(encoding="utf-8").splitlines()
     assert header.endswith(",human")
     human = [

@@ -191,7 +191,7 @@ def slice_(name: str, field: str, config_path: str, *, as_json: bool) -> None:
     counts: Counter[str] = Counter()
     weights: dict[str, float] = {}
     with Project.open(config_path) as project:
-        samples = project.dataset(project.workload(name)).samples
+        samples = project.dataset(project.workload(name), copies=True).samples
     if not any(field in sample.fields for sample in samples):
         known = ", ".join(dict.fromkeys(each for sample in samples[:50] for each in sample.fields))
         raise NotFoundError(f"no sample of {name!r} has a field {field!r}", hint=f"its fields are {known}")

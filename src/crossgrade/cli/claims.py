@@ -12,9 +12,15 @@ from crossgrade.cli._output import note, print_fields, print_json, print_table, 
 from crossgrade.errors import NotFoundError
 
 if TYPE_CHECKING:
-    from crossgrade.catalog.claims import Claim
+    from crossgrade.catalog.claims import Claim, Figure
 
-_TONES = {"reproduced": "green", "misattributed": "yellow", "contradicted": "red", "unverifiable": "blue"}
+_TONES = {
+    "reproduced": "green",
+    "as the vendor states": "blue",
+    "misattributed": "yellow",
+    "contradicted": "red",
+    "unverifiable": "blue",
+}
 
 
 @click.command()
@@ -25,8 +31,9 @@ _TONES = {"reproduced": "green", "misattributed": "yellow", "contradicted": "red
 def command(names: tuple[str, ...], on: datetime | None, config_path: str, *, as_json: bool) -> None:
     """Recompute headline figures on open and closed models.
 
-    Each is reproduced, misattributed (it is another figure than it claims to be), contradicted or
-    unverifiable. With CLAIM everything that was computed about it is shown.
+    Each is reproduced, as the vendor states (its only source), misattributed (it is another figure
+    than it claims to be), contradicted or unverifiable. With CLAIM everything that was computed
+    about it is shown.
     """
     from crossgrade.catalog.claims import check_claims
 
@@ -69,6 +76,13 @@ def _claimed(claim: "Claim") -> str | None:
     return None if found is None or found.value is None else f"{found.value:.4g} {found.unit}"
 
 
+def _computed(figure: "Figure") -> str | None:
+    if figure.value is None:
+        return None
+    stated = " (as the vendor states)" if figure.stated_by_vendor else ""
+    return f"{figure.value:.5g} {figure.unit}{stated}"
+
+
 def _show(claim: "Claim") -> None:
     print_fields(
         {
@@ -77,10 +91,7 @@ def _show(claim: "Claim") -> None:
             "verdict": claim.status,
             "quoted": f"{claim.quoted:g} {claim.unit} as {claim.quoted_as}",
             "really": claim.is_really,
-            "computed": {
-                each.name: None if each.value is None else f"{each.value:.5g} {each.unit}"
-                for each in claim.figures
-            },
+            "computed": {each.name: _computed(each) for each in claim.figures},
             "basis": claim.basis,
             "source": claim.source,
             "on": claim.on,

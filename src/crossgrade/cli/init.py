@@ -36,7 +36,7 @@ def command(directory: Path, template: str) -> None:
         _write(path, content)
         click.echo(path)
     if template == "agentic":
-        note("\nThis workload stays with the incumbent until agent trials are imported; the verdict says so.")
+        note("\nThis workload stays with the incumbent: agent trials cannot be imported as evidence yet.")
     _say_next(directory, contents)
 
 

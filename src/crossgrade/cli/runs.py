@@ -24,29 +24,59 @@ if TYPE_CHECKING:
     show_default=True,
     help="CSV file to export to; its column `human` is for people's scores.",
 )
+@click.option(
+    "--label-file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="CSV file for people to score, answers in random order without names: written where it is not "
+    "there, else its scores fill the column `human`. Needs `--export`.",
+)
 @config_option
 @json_option
 def command(
-    workload: str | None, limit: int, run_id: str | None, path: Path, config_path: str, *, as_json: bool
+    workload: str | None,
+    *,
+    limit: int,
+    run_id: str | None,
+    path: Path,
+    label_file: Path | None,
+    config_path: str,
+    as_json: bool,
 ) -> None:
     """List the runs in the project's store.
 
     Newest first, of one WORKLOAD or of all. Every run but a finished one can be resumed:
     `crossgrade evaluate WORKLOAD --resume RUN`.
     """
+    from crossgrade.errors import UsageError
     from crossgrade.project import Project
 
+    if label_file is not None and run_id is None:
+        raise UsageError("`--label-file` is of one run", hint="add `--export RUN`")
     with Project.open(config_path) as project:
         if run_id is not None:
-            written = project.export_run(run_id, path)
-            note(f"{written:,} answers written to {path}")
+            written = project.export_run(run_id, path, label_file=label_file)
+            note(f"{written.answers:,} answers written to {path}")
+            if written.waiting:
+                note(f"{written.waiting:,} samples written to {label_file}: score them from the top,")
+                note("then type the same command again")
+            elif label_file is not None:
+                note(f"{written.labelled:,} labelled samples read from {label_file}")
             if project.store.runs.get(run_id).settings["mode"] != "fixed":
                 note(
                     "warning: the run could stop early, so the table is for reading: a test on it counts on "
                     "a fixed number of samples; evaluate with `mode: fixed` to decide on a table"
                 )
             if as_json:
-                print_json({"run": run_id, "answers": written, "path": path}, schema_version=1)
+                print_json(
+                    {
+                        "run": run_id,
+                        "answers": written.answers,
+                        "path": path,
+                        "labelled": written.labelled,
+                        "waiting": written.waiting,
+                    },
+                    schema_version=1,
+                )
             return
         rows = _rows(project.config, workload, limit)
         if workload is not None and not rows:

@@ -177,8 +177,8 @@ class RequirementsSection(Section):
 
     evidence: EvidenceClass = Field(
         default="plain",
-        description="`agentic`, `regulated` and `gated` workloads stay with the incumbent until their own "
-        "evidence is there.",
+        description="`agentic`, `regulated` and `gated` workloads stay with the incumbent: importing the "
+        "evidence they need is not supported yet.",
     )
     context_tokens: Annotated[int, Field(ge=1)] | None = Field(
         default=None, description="Context window needed, in tokens."
@@ -196,7 +196,10 @@ class RequirementsSection(Section):
     error_rate: Annotated[float, Field(ge=0, le=1)] | None = Field(
         default=None, description="Largest share of calls that may fail."
     )
-    documents: list[Text] = Field(default=[], description="Files that a `regulated` workload needs.")
+    documents: list[Text] = Field(
+        default=[],
+        description="Files that a `regulated` workload waits for. That they exist is not taken as evidence.",
+    )
 
 
 class WorkloadSection(Section):

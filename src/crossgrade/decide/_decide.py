@@ -67,7 +67,7 @@ def decide_policy(
     guards = (*run_guards(view), *retirement(view, now))
     certificates, path = certify(view, guards)
     checks = check_requirements(view, now)
-    missing = missing_evidence(settings.requirements, settings.provided)
+    missing = missing_evidence(settings.requirements)
     sound = sound_candidates(view, guards)
     invalid = not sound
     certificates = tuple(_grounded(one, guards, invalid=invalid) for one in certificates)

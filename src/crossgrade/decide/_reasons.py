@@ -34,7 +34,10 @@ def _warnings(found: Findings) -> Iterator[str]:
     """Yield what must not be overlooked."""
     if found.missing:
         kind = found.view.settings.requirements.evidence
-        yield f"Being {kind}, it stays with {found.incumbent} until there is: {listed(found.missing)}."
+        yield (
+            f"Being {kind}, it stays with {found.incumbent} until there is: {listed(found.missing)}. "
+            "Importing such evidence is not supported yet."
+        )
     if found.chosen is not None and found.chosen.policy.kind == "switch":
         for one in found.certificates:
             if one.candidate == found.chosen.policy.candidate and one.segment and one.shown_below:
@@ -178,7 +181,7 @@ def would_change(found: Findings) -> tuple[str, ...]:
 
 def _changes(found: Findings) -> Iterator[str]:
     for name in found.missing:
-        yield f"{name[:1].upper()}{name[1:]}, imported as evidence."
+        yield f"{name[:1].upper()}{name[1:]}, imported as evidence, which is not supported yet."
     for guard in _first_failures(found):
         yield f"{_place(guard)}: {guard.advice.rstrip('?')}{'?' if guard.advice.endswith('?') else '.'}"
     if found.needed is not None and found.chosen is None:

@@ -62,10 +62,10 @@ class DecisionSettings:
     `mode` is as asked for; the verdict's own `mode` is what could be done with the evidence.
     `parity_declared` says that the team knows of differing prompts or settings and means them.
     `splits_only` tests segments alone: nothing may move the whole. `stated_cost_usd` are costs per
-    request that someone stated, for models without measured ones. `provided` names evidence
-    that is there: documents, "agent trials", "verified-identity routes". `changed_since_run` says
-    in words which settings the run was stopped under that are not these, `draws` how many different
-    draws (seed and plan) of this dataset were run. `alpha` is shared by all workloads of a family: this
+    request that someone stated, for models without measured ones. `provided` is what older
+    verdicts took as evidence by its name; it no longer counts. `changed_since_run` says in words which
+    settings the run was stopped under that are not these, `draws` how many different draws (seed and
+    plan) of this dataset were run. `alpha` is shared by all workloads of a family: this
     one begins with `alpha_share` of it, and `siblings` are the hypotheses of the others. `max_bytes` are
     the longest requests that a candidate may answer, in bytes by its name: what is tested is the policy
     that leaves longer ones to the incumbent; `limit_sources` say in words where the limits come from.

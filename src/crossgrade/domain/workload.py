@@ -9,7 +9,7 @@ from crossgrade.domain.evidence import ScorerSpec
 from crossgrade.domain.offers import Variant
 
 EvidenceClass = Literal["plain", "agentic", "regulated", "gated"]
-"""The last three stay with the incumbent until their own evidence is there."""
+"""The last three stay with the incumbent: importing the evidence they need is not supported yet."""
 
 Mode = Literal["sequential", "fixed", "anytime"]
 
@@ -19,7 +19,7 @@ class Requirements:
     """What a candidate must meet besides quality; None asks nothing.
 
     Latencies are milliseconds at the 95th percentile over the run; `error_rate` is a share of
-    calls; `documents` names the files a `regulated` workload needs; `licences` the licence
+    calls; `documents` names what a `regulated` workload waits for; `licences` the licence
     terms that are allowed.
     """
 

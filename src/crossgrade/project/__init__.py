@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
+from crossgrade.project._exports import Export
 from crossgrade.project._project import DEFAULT_CONFIG, Check, Project
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ __all__ = [
     "DEFAULT_CONFIG",
     "Check",
     "Created",
+    "Export",
     "Forgotten",
     "Move",
     "Onboarded",

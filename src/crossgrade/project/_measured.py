@@ -191,7 +191,6 @@ def decision_settings(
     from crossgrade.decide import DecisionSettings
     from crossgrade.economics.outlook import default_valid_days
 
-    documents = workload.requirements.documents
     alpha = workload.family_alpha or workload.alpha
     limits = length_limits(config.root, workload, now=datetime.now(UTC))
     return DecisionSettings(
@@ -208,7 +207,6 @@ def decision_settings(
         errors_count_as_zero=workload.errors_count_as_zero,
         parity_declared=_differ(workload),
         splits_only=workload.splits_only,
-        provided=tuple(name for name in documents if (config.root / name).is_file()),
         max_bytes={each.candidate: each.max_bytes for each in limits},
         limit_sources=tuple(each.words for each in limits),
     )

@@ -177,7 +177,7 @@ def _within(
     unit = 1 if tokenizer.exact else _BYTES_PER_TOKEN
     gate, longest = workload_tokens(
         workload,
-        project.dataset(workload).samples,
+        project.dataset(workload, copies=True).samples,
         lambda text: len(tokenizer.encode(text)) // unit,
         quantile=quantile,
     )

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Self
 from crossgrade.config import Config, load_config
 from crossgrade.domain import Offer, Price, Workload
 from crossgrade.errors import ConfigError, DataError, NotFoundError, UsageError
+from crossgrade.project._exports import Export, write_export
 from crossgrade.project._family import Case, Family, verify_siblings, with_rules
 from crossgrade.project._lengths import length_limits
 from crossgrade.project._measured import (
@@ -138,11 +139,14 @@ class Project:
             self._catalog = Catalog(rates)
         return self._catalog
 
-    def dataset(self, workload: Workload) -> "Dataset":
-        """Read and freeze a workload's dataset; raises DataError with file, line and column."""
-        from crossgrade.workloads import read_dataset
+    def dataset(self, workload: Workload, *, copies: bool = False) -> "Dataset":
+        """Read and freeze a workload's dataset; raises DataError with file, line and column.
 
-        return read_dataset(
+        Rows that ask the same are one sample, with their weights added; with `copies` every row is one.
+        """
+        from crossgrade.workloads import read_dataset, without_copies
+
+        dataset = read_dataset(
             workload.dataset,
             id_field=workload.id_field,
             target_field=workload.target_field,
@@ -151,6 +155,7 @@ class Project:
             weight=workload.weight,
             root=self.config.root,
         )
+        return dataset if copies else without_copies(dataset, workload)
 
     def estimate(self, name: str, *, reuse: bool = True) -> "RunEstimate":
         """Estimate calls, tokens and dollars of evaluating a workload; asks no model.
@@ -424,21 +429,25 @@ class Project:
         """Put a recorded verdict's policy into the route table in force; see `Routing.apply`."""
         return self.routing.apply(verdict_id, canary=canary)
 
-    def export_run(self, run_id: str, path: Path) -> int:
-        """Write a run's scored answers as one table, with a blank `human` column; returns its rows.
+    def export_run(self, run_id: str, path: Path, *, label_file: Path | None = None) -> Export:
+        """Write a run's scored answers as one table, with a `human` column for people's scores.
 
         Samples stand in the shuffled order in which they were asked, so the first hundred are a
         random hundred: enough for `decide_results(path, judge=…)` to correct a judge's scores. Only
         a run in mode "fixed" may be decided on from the table: others stopped when it suited them.
+
+        `label_file` is for people to score without knowing the models: where it is not there it is
+        written, with each sample's answers in random order; where it is, its scores fill `human`. Raises
+        `DataError` for a wrong labelling file.
         """
-        from crossgrade.workloads import results_from_answers, write_results
+        from crossgrade.workloads import results_from_answers
 
         run = self.store.runs.get(run_id)
         workload = self.config.workloads.get(run.workload)
         offers = {} if workload is None else offers_of(workload)
         answers = run_answers(self.store, run, offers, self.catalog.price)
         results = results_from_answers(answers, workload=run.workload, source=f"run {run.id}")
-        return write_results(results, path, blank=("human",))
+        return write_export(results, run, path, label_file)
 
     def report(
         self, names: Sequence[str] = (), *, verdict_id: str | None = None, path: str | Path | None = None

@@ -226,7 +226,7 @@ def _requests(project: "Project", name: str, samples: set[str]) -> list[str]:
     from crossgrade.evaluate import request_digests
 
     workload = project.workload(name)
-    wanted = [each for each in project.dataset(workload).samples if each.id in samples]
+    wanted = [each for each in project.dataset(workload, copies=True).samples if each.id in samples]
     return [digest for each in wanted for digest in request_digests(workload, each)]
 
 
@@ -432,7 +432,7 @@ def _keep_answers(path: Path, name: str, drawn: "Drawn", environ: Mapping[str, s
 
     with Project.open(path, environ=environ) as project:
         workload = project.workload(name)
-        samples = {sample.id: sample for sample in project.dataset(workload).samples}
+        samples = {sample.id: sample for sample in project.dataset(workload, copies=True).samples}
         responses = []
         for row, request in zip(drawn.rows, drawn.answered, strict=True):
             sample = samples.get(row["id"])

@@ -1,6 +1,17 @@
 """What is measured: datasets frozen by digest, results of other tools, pairs as evidence."""
 
+from crossgrade.workloads._copies import without_copies
 from crossgrade.workloads._dataset import Dataset, DatasetFormat, dataset_fields, read_dataset
+from crossgrade.workloads._labelling import (
+    MOST_LABEL_ROWS,
+    NO_ANSWER,
+    LabelRow,
+    LabelScores,
+    blind_rows,
+    read_labels,
+    with_labels,
+    write_labels,
+)
 from crossgrade.workloads._pairing import pair
 from crossgrade.workloads._prices import with_prices
 from crossgrade.workloads._read import read_results
@@ -14,8 +25,12 @@ from crossgrade.workloads.files import Limits
 from crossgrade.workloads.importers import ResultFormat
 
 __all__ = [
+    "MOST_LABEL_ROWS",
+    "NO_ANSWER",
     "Dataset",
     "DatasetFormat",
+    "LabelRow",
+    "LabelScores",
     "Labels",
     "Limits",
     "Redactor",
@@ -23,11 +38,13 @@ __all__ = [
     "Results",
     "Seal",
     "Trace",
+    "blind_rows",
     "dataset_fields",
     "evidence_from_answers",
     "names_by_spacy",
     "pair",
     "read_dataset",
+    "read_labels",
     "read_results",
     "read_trace",
     "redact_body",
@@ -36,6 +53,9 @@ __all__ = [
     "results_from_answers",
     "revealed",
     "seal_from",
+    "with_labels",
     "with_prices",
+    "without_copies",
+    "write_labels",
     "write_results",
 ]

@@ -2,9 +2,9 @@
 
 import hashlib
 import math
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -77,6 +77,8 @@ def read_dataset(
     content. The other arguments name fields of the rows; a target, segment or cluster may be
     missing in a row, and a missing weight is 1. `root` is the folder the file must lie in.
 
+    Without `id_field`, rows with the same content are one sample, with their weights added.
+
     Raises `DataError`, with file, line and column, for a file that is missing, outside `root`,
     empty, damaged, not UTF-8 or beyond `limits`, for missing fields, ids that are there twice,
     and weights that are no positive numbers; `MissingExtraError` for Parquet without pyarrow.
@@ -85,10 +87,16 @@ def read_dataset(
     bounds = limits or Limits()
     roles = _Roles(id=id_field, target=target_field, segment=segment, cluster=cluster, weight=weight)
     kind = _format(file)
-    samples = tuple(_samples(file, _READERS[kind](file, bounds, roles), roles))
-    if not samples:
+    samples = _samples(file, _READERS[kind](file, bounds, roles), roles)
+    return frozen(samples if id_field else _once(samples), path=Path(path), kind=kind)
+
+
+def frozen(samples: Iterable[Sample], *, path: Path, kind: DatasetFormat) -> Dataset:
+    """Return samples as a dataset, frozen by their digest; raises `DataError` where there are none."""
+    kept = tuple(samples)
+    if not kept:
         raise DataError("the dataset is empty", file=path, hint="add a row for each sample")
-    return Dataset(samples=samples, digest=_digest(samples), path=Path(path), format=kind)
+    return Dataset(samples=kept, digest=_digest(kept), path=path, format=kind)
 
 
 def dataset_fields(
@@ -193,8 +201,14 @@ def _samples(path: Path, rows: _Rows, roles: _Roles) -> Iterator[Sample]:
             raise DataError(
                 f'the id field "{roles.id}" is empty', file=path, line=line, hint="give each row an id"
             )
-        if (first := lines.setdefault(sample_id, line)) != line:
-            raise _repeated(path, roles, sample_id, first, line)
+        if roles.id and (first := lines.setdefault(sample_id, line)) != line:
+            raise DataError(
+                f'the id "{sample_id}" is on line {first} and on line {line}',
+                file=path,
+                line=line,
+                where=roles.id,
+                hint="give each row an id of its own",
+            )
         yield Sample(
             id=sample_id,
             fields=row,
@@ -206,21 +220,13 @@ def _samples(path: Path, rows: _Rows, roles: _Roles) -> Iterator[Sample]:
         )
 
 
-def _repeated(path: Path, roles: _Roles, sample_id: str, first: int, line: int) -> DataError:
-    if roles.id is None:
-        return DataError(
-            f"lines {first} and {line} have the same content",
-            file=path,
-            line=line,
-            hint="remove one of them, or name an id field that tells them apart",
-        )
-    return DataError(
-        f'the id "{sample_id}" is on line {first} and on line {line}',
-        file=path,
-        line=line,
-        where=roles.id,
-        hint="give each row an id of its own",
-    )
+def _once(samples: Iterable[Sample]) -> list[Sample]:
+    """Return rows without ids: those with the same content are one sample, with their weights added."""
+    found: dict[str, Sample] = {}
+    for sample in samples:
+        known = found.get(sample.id)
+        found[sample.id] = sample if known is None else replace(known, weight=known.weight + sample.weight)
+    return list(found.values())
 
 
 def _content_id(row: Mapping[str, JSON]) -> str:

@@ -58,13 +58,11 @@ def test_a_template_is_a_valid_project(
     assert (workload.requirements.evidence == "agentic") is (template == "agentic")
 
 
-def test_the_agentic_template_says_what_it_waits_for(
-    folder: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_agentic_template_says_why_it_stays(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run(["init", "--template", "agentic"])
-    assert "stays with the incumbent until agent trials are imported" in capsys.readouterr().err
-    assert "until agent trials are imported" in (folder / "crossgrade.yaml").read_text().replace(
-        "\n  # ", " "
+    assert "agent trials cannot be imported as evidence yet" in capsys.readouterr().err
+    assert (
+        "Importing agent trials as evidence is not supported yet" in (folder / "crossgrade.yaml").read_text()
     )
 
 

@@ -120,7 +120,11 @@ def test_an_export_says_in_json_what_it_wrote(project: Path, capsys: pytest.Capt
         )  # fmt: skip
     assert run(["runs", "--export", "run-a", "--to", "out.csv", "--json"]) == 0
     wrote = json.loads(capsys.readouterr().out)
-    assert wrote == {"schema_version": 1, "run": "run-a", "answers": 0, "path": "out.csv"}
+    assert wrote == {
+        "schema_version": 1, "run": "run-a", "answers": 0, "path": "out.csv", "labelled": 0, "waiting": 0,
+    }  # fmt: skip
+    assert run(["runs", "--label-file", "labels.csv"]) == 2
+    assert "add `--export RUN`" in capsys.readouterr().err
 
 
 def test_a_report_that_is_printed_takes_no_file(capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 from crossgrade.errors import DataError, StoreError
-from crossgrade.watch._labels import COLUMNS
 from crossgrade.watch._monitor import drawn
 from tests.unit.watch.conftest import BAD, GOOD, Site
 
@@ -20,7 +19,7 @@ def fill(path: Path, score: dict[str, str]) -> int:
     """Score every answer by its text, as a person would."""
     rows = read(path)
     with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, COLUMNS)
+        writer = csv.DictWriter(file, rows[0].keys())
         writer.writeheader()
         for row in rows:
             row["score_1"], row["score_2"] = score[row["answer_1"]], score[row["answer_2"]]
@@ -145,6 +144,7 @@ def test_a_file_that_is_no_text(unmeasured: Site, tmp_path: Path) -> None:
         unmeasured.look(label_file=tmp_path / "labels.csv")
 
 
-def test_a_folder_that_is_not_there(unmeasured: Site, tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_made(unmeasured: Site, tmp_path: Path) -> None:
+    (tmp_path / "none").write_text("a file")
     with pytest.raises(StoreError, match="cannot be written"):
         unmeasured.look(label_file=tmp_path / "none" / "labels.csv")

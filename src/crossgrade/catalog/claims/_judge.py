@@ -1,9 +1,10 @@
 """Headline figures on open against proprietary models, recomputed from the catalogue and the sizes.
 
 A claim quotes a number and says what it is a figure of. The number is compared with everything that
-can be computed about the matter: where it is what it claims to be it is reproduced; where it is
-another of the figures (an input price set beside a blend, another benchmark's score) it is
-misattributed; where it is none of them it is contradicted; where nothing can be computed it is
+can be computed about the matter. Where it is what it claims to be it is reproduced. Where the only figure
+that it agrees with is the vendor's own statement, nothing was reproduced: it is as the vendor states.
+Where it is another of the figures (an input price set beside a blend, another benchmark's score) it is
+misattributed. Where it is none of them it is contradicted. Where nothing can be computed it is
 unverifiable. No verdict is written down: it follows from the numbers.
 """
 
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Literal
 
-ClaimStatus = Literal["reproduced", "misattributed", "contradicted", "unverifiable"]
+ClaimStatus = Literal["reproduced", "as the vendor states", "misattributed", "contradicted", "unverifiable"]
 
 TOLERANCE = 0.02
 """Relative difference that rounding in a headline explains."""
@@ -20,11 +21,15 @@ TOLERANCE = 0.02
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figure:
-    """Something computed about a claim: what it is, its value (None: unknown), and its unit."""
+    """Something computed about a claim: what it is, its value (None: unknown), and its unit.
+
+    `stated_by_vendor` marks a figure that was not computed or measured by anyone but the vendor.
+    """
 
     name: str
     value: float | None
     unit: str = ""
+    stated_by_vendor: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,16 +62,22 @@ def judge(quoted: float, quoted_as: str, figures: tuple[Figure, ...]) -> tuple[C
     if not known:
         return "unverifiable", None
     if _same(quoted, known.get(quoted_as)):
-        return "reproduced", None
+        stated = any(each.stated_by_vendor for each in figures if each.name == quoted_as)
+        return ("as the vendor states" if stated else "reproduced"), None
     really = next((name for name, value in known.items() if _same(quoted, value)), None)
     if really is not None:
         return "misattributed", really
     return ("contradicted", None) if quoted_as in known else ("unverifiable", None)
 
 
-def figures_of(named: Mapping[str, float | None], unit: str = "") -> tuple[Figure, ...]:
-    """Return figures of one unit."""
-    return tuple(Figure(name=name, value=value, unit=unit) for name, value in named.items())
+def figures_of(
+    named: Mapping[str, float | None], unit: str = "", *, stated_by_vendor: bool = False
+) -> tuple[Figure, ...]:
+    """Return figures of one unit and one origin."""
+    return tuple(
+        Figure(name=name, value=value, unit=unit, stated_by_vendor=stated_by_vendor)
+        for name, value in named.items()
+    )
 
 
 def _same(quoted: float, value: float | None) -> bool:

@@ -189,11 +189,17 @@ def _ratios(table: _Table, gpt: _Prices, scout: _Prices) -> Iterator[Claim]:
                 {
                     f"3:1, {end} over the hosts on sale": None if at is None else listed[at],
                     "3:1, median of the hosts on sale": statistics.median(listed) if listed else None,
-                    f"GPT-4o over the vendor's estimate of {estimate[price]}": _over(
-                        gpt.blend, float(estimate[price])
-                    ),
                 },
                 "times",
+            )
+            + figures_of(
+                {
+                    f"GPT-4o over the vendor's estimate of {estimate[price]}": _over(
+                        gpt.blend, float(estimate[price])
+                    )
+                },
+                "times",
+                stated_by_vendor=True,
             ),
             basis="the vendor's launch estimate of 0.19 to 0.49 at 3:1, at which nobody sells",
             source=estimate["source"],
@@ -239,8 +245,8 @@ def _scores(table: _Table) -> Iterator[Claim]:
             f"Behemoth scores {quoted} on {quoted_as}",
             quoted,
             quoted_as,
-            figures_of(behemoth["scores"], "%"),
-            basis="the vendor's own table; nobody else could measure it",
+            figures_of(behemoth["scores"], "%", stated_by_vendor=True),
+            basis="the vendor's own table; the weights were never released, so it cannot be measured",
             source=behemoth["source"],
             command="crossgrade claims --json",
             note="a vendor's score may plan a run, never certify a policy",
@@ -273,10 +279,13 @@ def _others(table: _Table) -> Iterator[Claim]:
                 "median of what hosts sell, over a proprietary window": statistics.median(hosts) / closed
                 if hosts
                 else None,
-                "the model's advertised window, over a proprietary one": context["advertised_tokens"]
-                / closed,
             },
             "times",
+        )
+        + figures_of(
+            {"the model's advertised window, over a proprietary one": context["advertised_tokens"] / closed},
+            "times",
+            stated_by_vendor=True,
         ),
         basis="10M advertised by the model's authors; what a host serves is in the catalogue",
         source=context["source"],

@@ -102,6 +102,20 @@ def test_the_weighted_mean_is_that_of_the_traffic(tmp_path: Path) -> None:
     assert sum(each["weight"] for each in found.rows) == 1000
 
 
+def test_a_request_that_comes_back_weighs_its_count_where_all_are_drawn(tmp_path: Path) -> None:
+    rows = [row(n, "Where is my parcel?" if n % 5 < 2 else f"Where is order {n}?") for n in range(50)]
+    for each in rows:
+        each["messages"].insert(
+            0, {"role": "system", "content": "You answer letters at the desk of Northwind Traders."}
+        )
+    # Another temperature is the same question: a run asks it with one.
+    rows[0]["temperature"] = 1
+    weights = {each["input"]: each["weight"] for each in drawn(tmp_path, rows, n=100).rows}
+    assert weights.pop("Where is my parcel?") == 20
+    assert len(weights) == 30
+    assert set(weights.values()) == {1}
+
+
 def test_the_draw_is_that_of_its_seed(tmp_path: Path) -> None:
     rows = [row(n, f"Question {n}") for n in range(500)]
     one, two, other = (drawn(tmp_path, rows, seed=seed).rows for seed in (1, 1, 2))

@@ -1,0 +1,174 @@
+"""A labelling file: answers that people score, side by side, blind to which model wrote which.
+
+The answers of a row stand in random order. The order follows from the row's id and a recorded seed, so the
+file need not say it, and reading the file back gives each score to the model that wrote the answer.
+"""
+
+import csv
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+
+from crossgrade.errors import DataError
+from crossgrade.routing import position
+from crossgrade.workloads._results import Results
+from crossgrade.workloads.files import whole_file
+
+MOST_LABEL_ROWS = 500
+NO_ANSWER = "(no answer: the call failed)"
+_LONGEST_TEXT = 20_000
+_LONGEST_FILE = 200_000_000
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabelRow:
+    """What people see of one sample: its request and the answers, in the order of the file."""
+
+    id: str
+    request: str
+    answers: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabelScores:
+    """What a person gave the answers of a row, in [0, 1], in the order of the file."""
+
+    id: str
+    scores: tuple[float, ...]
+
+
+def write_labels(path: Path, rows: Sequence[LabelRow], *, answers: int = 2) -> None:
+    """Write rows of `answers` answers each, whole or not at all; raises `StoreError` where it cannot."""
+    with whole_file(path) as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(_columns(answers))
+        for row in rows:
+            writer.writerow([row.id, *map(_shown, (row.request, *row.answers)), *[""] * answers])
+
+
+def read_labels(path: Path, *, answers: int = 2, writer: str) -> list[LabelScores]:
+    """Return the rows of a labelling file that were filled in; a file that is not there has none.
+
+    `writer` is the command that writes such files, for hints. Raises `DataError`, with the line, for a
+    score that is not a number in [0, 1] and for a row with only some of its scores.
+    """
+    if not path.exists():
+        return []
+    if path.stat().st_size > _LONGEST_FILE:
+        raise DataError(f"{path} is larger than any labelling file", file=path, hint="name the right file")
+    columns = _columns(answers)
+    found = []
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file)
+            missing = [name for name in columns if name not in (reader.fieldnames or ())]
+            if missing:
+                raise DataError(
+                    f"no column `{missing[0]}`: this is not a labelling file", file=path, line=1,
+                    hint=f"let `{writer}` write a new one",
+                )  # fmt: skip
+            for row in reader:
+                cells = [_score(row[name], path, reader.line_num) for name in columns[-answers:]]
+                scores = [score for score in cells if score is not None]
+                if len(scores) == answers:
+                    found.append(LabelScores(id=row["pair"], scores=tuple(scores)))
+                elif scores:
+                    raise DataError(
+                        f"only {'one' if len(scores) == 1 else len(scores)} of the "
+                        f"{'two' if answers == 2 else answers} answers has a score",
+                        file=path, line=reader.line_num, hint="score all answers of a row, or none",
+                    )  # fmt: skip
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"this is no CSV file ({error})", file=path, hint="save it as CSV, UTF-8") from error
+    return found
+
+
+def blind_rows(results: Results, *, run: str, seed: int) -> list[LabelRow]:
+    """Return a run's first samples, as they were asked, with every model's answer in random order.
+
+    Samples that not every model was asked are left out. `seed` is the run's own.
+    """
+    requests, answers = results.texts.get("input"), results.texts.get("output")
+    found = []
+    for name, rows in _asked_of_all(results, run):
+        shown = [rows[model] for model in _order(name, seed, rows)]
+        texts = (None if answers is None else answers[row] for row in shown)
+        request = None if requests is None else requests[min(shown)]
+        found.append(
+            LabelRow(id=name, request=request or "", answers=tuple(text or NO_ANSWER for text in texts))
+        )
+        if len(found) == MOST_LABEL_ROWS:
+            break
+    return found
+
+
+def with_labels(results: Results, labels: Sequence[LabelScores], *, run: str, seed: int) -> Results:
+    """Return a run's results with people's scores in the column `human`, each at the answer it was given to.
+
+    `seed` is the run's own. Raises `DataError` for labels of another run.
+    """
+    if not labels:
+        return results
+    human = np.full(len(results), np.nan)
+    asked = dict(_asked_of_all(results, run))
+    for label in labels:
+        rows = asked.get(label.id)
+        if rows is None:
+            raise DataError(
+                f"the pair {label.id[:40]!r} is not of run {run}", hint="name the file of this run"
+            )
+        for model, score in zip(_order(label.id, seed, rows), label.scores, strict=True):
+            human[rows[model]] = score
+    return replace(results, amounts={**results.amounts, "human": human})
+
+
+def _asked_of_all(results: Results, run: str) -> Iterator[tuple[str, Mapping[str, int]]]:
+    """Yield the id of each sample and epoch that every model was asked, with each model's row.
+
+    The id is a digest, so that nothing in the file names a run, a sample or a model.
+    """
+    samples, models, epochs = results.samples, results.models, results.labels.get("epoch")
+    found: dict[str, dict[str, int]] = {}
+    for row in range(len(results)):
+        epoch = "" if epochs is None else epochs.names[epochs.codes[row]]
+        text = f"{run}\0{samples.names[samples.codes[row]]}\0{epoch}"
+        name = sha256(text.encode()).hexdigest()[:16]
+        found.setdefault(name, {})[models.names[models.codes[row]]] = row
+    return ((name, rows) for name, rows in found.items() if len(rows) == len(models.names))
+
+
+def _order(name: str, seed: int, models: Mapping[str, int]) -> list[str]:
+    """Return the models in the order of their answers in a row: random over rows, and always the same."""
+    return sorted(models, key=lambda model: position(f"{name} {model}", f"label order {seed}"))
+
+
+def _columns(answers: int) -> list[str]:
+    numbers = range(1, answers + 1)
+    return ["pair", "request", *(f"answer_{n}" for n in numbers), *(f"score_{n}" for n in numbers)]
+
+
+def _shown(text: str) -> str:
+    """Return a text as a cell; what a spreadsheet would take for a formula gets a quote before it."""
+    text = text[:_LONGEST_TEXT].replace("\0", "\ufffd")
+    return f"'{text}" if text.startswith(_FORMULA) else text
+
+
+def _score(cell: str | None, path: Path, line: int) -> float | None:
+    text = (cell or "").strip().replace(",", ".")
+    if not text:
+        return None
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0.0 <= value <= 1.0:
+        raise DataError(
+            f"the score is `{text[:40]}`", file=path, line=line,
+            hint="write a number from 0 (worthless) to 1 (perfect)",
+        )  # fmt: skip
+    return value
