@@ -62,14 +62,18 @@ def draw(setting: Setting, rng: Generator) -> Evidence:
     n, k = setting.n, setting.candidates
     parts = max(setting.segments, 1)
     part = np.arange(n) % parts
-    odds = np.log(setting.accuracy / (1 - setting.accuracy)) + np.linspace(-0.7, 0.7, parts)[part] * (parts > 1)
+    odds = np.log(setting.accuracy / (1 - setting.accuracy)) + np.linspace(-0.7, 0.7, parts)[part] * (
+        parts > 1
+    )
     accuracy = 1 / (1 + np.exp(-odds))
     kept = np.linspace(setting.retention, 0.7, k) if k > 1 else [setting.retention]
     item = rng.standard_normal(n)
     b = _scores(rng, item, accuracy, graded=setting.graded)
     incumbent = columns("incumbent", b)
     candidates = [
-        columns(f"candidate {at}", _scores(rng, item, np.minimum(ratio * accuracy, 0.99), graded=setting.graded))
+        columns(
+            f"candidate {at}", _scores(rng, item, np.minimum(ratio * accuracy, 0.99), graded=setting.graded)
+        )
         for at, ratio in enumerate(kept)
     ]
     found = Evidence(

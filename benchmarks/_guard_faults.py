@@ -150,9 +150,7 @@ def _copied(rng: Generator, accuracy: float = 0.8, *, outputs: bool = False) -> 
     evidence = draw(replace(BASE, accuracy=accuracy), rng)
     answers = texts(f"The answer to this question is that {at} of them were there." for at in range(400))
     output = answers if outputs else None
-    return _candidate(
-        _incumbent(evidence, output=output), score=evidence.incumbent.score, output=output
-    )
+    return _candidate(_incumbent(evidence, output=output), score=evidence.incumbent.score, output=output)
 
 
 def _headline(rng: Generator) -> Evidence:
@@ -178,7 +176,10 @@ def _labelled(rng: Generator, *, how: str) -> Evidence:
 
 FAULTS = (
     Fault(name="incumbent's outage: 15 % of its calls failed", plant=lambda r: _outage(r, seen="error")),
-    Fault(name="incumbent's outage: 15 % empty answers", plant=lambda r: _outage(r, seen="empty")),
+    Fault(
+        name="incumbent's outage: 15 % empty answers, in which nothing was read",
+        plant=lambda r: _outage(r, seen="empty"),
+    ),
     Fault(name="incumbent's outage: 15 % in a row score 0", plant=lambda r: _outage(r, seen="stretch")),
     Fault(
         name="incumbent's outage: 15 % here and there score 0, with nothing recorded",
@@ -242,5 +243,7 @@ FAULTS = (
     ),
     Fault(name="a fifth of the incumbent misread, its headline stated", plant=_headline),
     Fault(name="100 labels of 600: the candidate's good answers", plant=lambda r: _labelled(r, how="good")),
-    Fault(name="100 labels of 600: those that the judge likes best", plant=lambda r: _labelled(r, how="sorted")),
+    Fault(
+        name="100 labels of 600: those that the judge likes best", plant=lambda r: _labelled(r, how="sorted")
+    ),
 )

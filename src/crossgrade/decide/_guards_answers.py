@@ -134,18 +134,17 @@ def outage(view: View) -> Iterator[Guard]:
     for model in models:
         scores = view.scores(model, errors_as_zero=False)
         rows = order[(view.whole.rows & view.within(model.model) & np.isfinite(scores))[order]]
-        start, length = _longest_run(scores[rows] == 0)
-        n = len(rows)
-        stretch = rows[start : start + length]
-        zeros = float((scores[rows] == 0).mean()) if n else 0.0
-        # A run of this length begins at one of n places, with at most this chance each.
-        chance = n * zeros**length
-        long = length >= max(limits.SETTLED_N / 2, limits.LOST_DIFFERENCE * n)
+        zero = scores[rows] == 0
+        start, length, runs = _longest_run(zero)
+        n, share = len(rows), float(zero.mean()) if len(rows) else 0.0
         others = evidence.candidates if model is evidence.incumbent else (evidence.incumbent,)
         broken = (
-            long
-            and chance < limits.GUARD_ALPHA / len(models)
-            and any(_goes_on(view, other, rows, stretch) for other in others)
+            length >= max(limits.SETTLED_N / 2, limits.LOST_DIFFERENCE * n)
+            # A run of this length begins at one of n places, with at most this chance each.
+            and n * share**length < limits.GUARD_ALPHA / len(models)
+            # In a file sorted by score, or by segment and score, all zeros of a part stand together.
+            and runs > 2 * (1 + len(view.parts))
+            and any(_goes_on(view, other, rows, rows[start : start + length]) for other in others)
         )
         yield finding(
             "outage",
@@ -228,14 +227,14 @@ def _pooled(view: View, candidate: ModelColumns, *, errors_as_zero: bool) -> tup
     return f"{retained(result)} ({result.outcome})", result.outcome
 
 
-def _longest_run(zero: BoolColumn) -> tuple[int, int]:
-    """Return where the longest run of true entries starts, and its length."""
+def _longest_run(zero: BoolColumn) -> tuple[int, int, int]:
+    """Return where the longest run of true entries starts, its length, and the number of runs."""
     edges: NDArray[np.int64] = np.diff(np.concatenate([[0], zero.astype(np.int64), [0]]))
     starts, ends = np.flatnonzero(edges == 1), np.flatnonzero(edges == -1)
     if not len(starts):
-        return 0, 0
+        return 0, 0, 0
     longest = int(np.argmax(ends - starts))
-    return int(starts[longest]), int(ends[longest] - starts[longest])
+    return int(starts[longest]), int(ends[longest] - starts[longest]), len(starts)
 
 
 def _goes_on(view: View, other: ModelColumns, rows: IntColumn, stretch: IntColumn) -> bool:

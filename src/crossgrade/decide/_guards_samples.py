@@ -78,10 +78,11 @@ def key_conflicts(view: View) -> Iterator[Guard]:
 
 def mismatched_items(view: View) -> Iterator[Guard]:
     """Samples that only one model answered may be those that the other would have got wrong."""
-    audit, n = view.evidence.audit, view.evidence.n
+    audit, everywhere = view.evidence.audit, np.ones(view.evidence.n, dtype=np.bool_)
     for candidate in view.evidence.candidates:
         unmatched = audit.unmatched_by_candidate.get(candidate.model, audit.unmatched)
-        share = unmatched / (n + audit.unmatched)
+        matched = int(view.paired(candidate.model, everywhere).sum())
+        share = unmatched / max(unmatched + matched, 1)
         yield finding(
             "mismatched-items",
             f"{count(unmatched, 'sample')} left out: only one of the incumbent and {candidate.model} "

@@ -46,7 +46,7 @@ OUTAGE_GOES_ON = 0.75
 
 SAME_MISTAKES = 12
 """So many mistakes of the incumbent, and not one difference: two models that make three mistakes in four
-together would differ somewhere with probability 0.998. The closest pair of ten on MMLU-Pro makes two in three.
+together would differ somewhere with probability 0.998. The closest pair on MMLU-Pro makes two in three.
 """
 
 UNSCORED_WARN = 0.02
