@@ -13,53 +13,64 @@ from crossgrade.decide._records import Guard
 from crossgrade.decide._suspected_clusters import suspected_clusters
 from crossgrade.decide._view import View
 from crossgrade.decide._words import count, listed, percent
+from crossgrade.stats import retention
 
 
 def clusters(view: View) -> Iterator[Guard]:
     """Samples that share a document or conversation are not independent, and a few clusters are no sample."""
     evidence, ids = view.evidence, view.evidence.sample_ids
     if evidence.cluster is not None and view.clusters is not None:
-        for part in (view.whole, *view.segments):
-            labels = view.clusters[part.rows]
-            n = len(np.unique(labels))
-            few = n < limits.MIN_CLUSTERS and n < len(labels)
-            if part.label is None or few:
-                yield finding(
-                    "clusters",
-                    f"{count(len(labels), 'sample')} in {count(n, 'cluster')}",
-                    f"a claim for new clusters needs at least {limits.MIN_CLUSTERS} of them: add documents, "
-                    "not samples of the same ones",
-                    fail=few,
-                    segment=part.label,
-                )
-        split = _split_repeats(ids, evidence.cluster)
-        if split:
-            yield finding(
-                "clusters",
-                f"{count(split, 'sample')} repeated under several cluster labels",
-                "repeats of one sample belong in one cluster: use the sample's id as its label",
-                fail=True,
-            )
+        yield from _declared_clusters(view, view.clusters)
         return
     repeats = len(ids) - len(set(ids.tolist()))
     suspected = None if repeats else suspected_clusters(view)
-    seen, shown = f"{count(len(ids), 'sample')}, each for itself", False
+    seen, rests = f"{count(len(ids), 'sample')}, each for itself", False
     if repeats:
         seen = f"{count(repeats, 'row')} repeat a sample; each sample is treated as one cluster"
     elif suspected is not None:
         what, groups = suspected
-        value = min(_alike(view, candidate.model, groups) for candidate in evidence.candidates)
+        models = [candidate.model for candidate in evidence.candidates]
+        value = min(_alike(view, model, groups) for model in models)
         shown = value < look_alpha(view)
+        rests = shown and any(_pass_rests_on(view, model, groups) for model in models)
         seen = f"{count(len(ids), 'sample')} {what}, and no cluster is declared; samples of one are "
         seen += f"{'more' if shown else 'no more'} alike than others (p = {value:.2g})"
+        seen += ", and a pass rests on counting each for itself" if rests else ""
     yield finding(
         "clusters",
         seen,
         "declare the cluster column (`--cluster`), or a `--group` where these are subjects; "
         "average the repeats of a sample",
-        fail=shown,
+        fail=rests,
         warn=bool(repeats or suspected),
     )
+
+
+def _declared_clusters(view: View, numbers: IntColumn) -> Iterator[Guard]:
+    """Say of the whole, and of every segment with too few, how many clusters it has."""
+    evidence = view.evidence
+    assert evidence.cluster is not None
+    for part in (view.whole, *view.segments):
+        labels = numbers[part.rows]
+        n = len(np.unique(labels))
+        few = n < limits.MIN_CLUSTERS and n < len(labels)
+        if part.label is None or few:
+            yield finding(
+                "clusters",
+                f"{count(len(labels), 'sample')} in {count(n, 'cluster')}",
+                f"a claim for new clusters needs at least {limits.MIN_CLUSTERS} of them: add documents, "
+                "not samples of the same ones",
+                fail=few,
+                segment=part.label,
+            )
+    split = _split_repeats(evidence.sample_ids, evidence.cluster)
+    if split:
+        yield finding(
+            "clusters",
+            f"{count(split, 'sample')} repeated under several cluster labels",
+            "repeats of one sample belong in one cluster: use the sample's id as its label",
+            fail=True,
+        )
 
 
 def key_conflicts(view: View) -> Iterator[Guard]:
@@ -173,6 +184,20 @@ def _alike(view: View, candidate: str, groups: IntColumn) -> float:
     d = _within_parts(view, view.candidate(candidate) - view.settings.floor * view.incumbent, rows)
     first = rows[: len(groups)]
     return groups_differ(d[: len(groups)][first], groups[first])
+
+
+def _pass_rests_on(view: View, candidate: str, groups: IntColumn) -> bool:
+    """Return whether any part passes with each sample for itself, and not with the groups as clusters."""
+    floor, alpha = view.settings.floor, view.settings.alpha
+    first = np.arange(view.evidence.n) < len(groups)
+    for part in (view.whole, *view.segments):
+        rows = view.paired(candidate, part.rows) & first
+        b, c = view.incumbent[rows], view.candidate(candidate)[rows]
+        if len(b) < 2 or retention(b, c, floor, alpha).outcome != "pass":
+            continue
+        if retention(b, c, floor, alpha, groups[rows[: len(groups)]]).outcome != "pass":
+            return True
+    return False
 
 
 def _within_parts(view: View, d: FloatColumn, rows: BoolColumn) -> FloatColumn:

@@ -55,7 +55,7 @@ def test_clusters_in_the_ids_that_nobody_declared(make, pairs, now):
 def test_documents_that_nobody_declared_fail_where_they_matter(make, now, seen):
     rng = np.random.default_rng(7)
     document = rng.permutation(np.repeat(np.arange(40), 10))
-    good = rng.random(40) < 0.5
+    good = np.arange(40) >= 4
     b = (rng.random(400) < 0.8).astype(float)
     telling = {
         "ids": {"sample_ids": [f"doc{name}-{at}" for at, name in enumerate(document)]},
@@ -65,14 +65,17 @@ def test_documents_that_nobody_declared_fail_where_they_matter(make, now, seen):
             ]
         },
     }[seen]
-    alike = make(b, np.where(good[document], b, 0.3 * b), **telling)
+    c = np.where(good[document], b, 0.0)
+    alike = make(b, c, **telling)
     found, verdict = _found(alike, now, "clusters")
     assert found[0].status == "fail"
     assert "40 stems" in found[0].seen or "40 beginnings" in found[0].seen
     assert verdict.name == "invalid"
-    unlike = make(b, np.where(rng.random(400) < 0.5, b, 0.3 * b), **telling)
+    unlike = make(b, np.where(rng.random(400) < 0.9, b, 0.0), **telling)
     assert _statuses(unlike, now, "clusters") == {"warn"}
-    declared = make(b, np.where(good[document], b, 0.3 * b), cluster=document.tolist(), **telling)
+    lost = make(b, np.where((good & (np.arange(40) > 20))[document], b, 0.0), **telling)
+    assert _statuses(lost, now, "clusters") == {"warn"}, "no pass rests on it"
+    declared = make(b, c, cluster=document.tolist(), **telling)
     assert _statuses(declared, now, "clusters") == {"pass"}
 
 
