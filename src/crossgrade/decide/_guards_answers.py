@@ -137,14 +137,16 @@ def outage(view: View) -> Iterator[Guard]:
         zero = scores[rows] == 0
         start, length, runs = _longest_run(zero)
         n, share = len(rows), float(zero.mean()) if len(rows) else 0.0
+        stretch = rows[start : start + length]
+        alone = length if view.clusters is None else len(np.unique(view.clusters[stretch]))
         others = evidence.candidates if model is evidence.incumbent else (evidence.incumbent,)
         broken = (
             length >= max(limits.SETTLED_N / 2, limits.LOST_DIFFERENCE * n)
-            # A run of this length begins at one of n places, with at most this chance each.
-            and n * share**length < limits.GUARD_ALPHA / len(models)
+            # A run of so many samples, or clusters of them, begins at one of n places by chance.
+            and n * share**alone < limits.GUARD_ALPHA / len(models)
             # In a file sorted by score, or by segment and score, all zeros of a part stand together.
             and runs > 2 * (1 + len(view.parts))
-            and any(_goes_on(view, other, rows, rows[start : start + length]) for other in others)
+            and any(_goes_on(view, other, rows, stretch) for other in others)
         )
         yield finding(
             "outage",
