@@ -84,6 +84,13 @@ _NOT_WITH_FILES = {"run_id", "apply_it", "verify_id"}
     metavar="MODEL=USD",
     help="Cost per request, where the files carry none.",
 )
+@click.option(
+    "--stated",
+    "stated_means",
+    multiple=True,
+    metavar="MODEL=SCORE",
+    help="Mean score published for these results; a guard compares it with the items.",
+)
 @click.option("--requests-per-month", type=click.IntRange(min=1), help="Volume, to price the decision.")
 @click.option("--judge", metavar="MODEL", help="Model that scored; a `human` column corrects its scores.")
 @click.option("--splits-only", is_flag=True, help="Test each segment for itself, never the whole.")
@@ -208,7 +215,8 @@ def _decide_files(sources: tuple[str, ...], options: dict[str, Any]) -> "Verdict
         scale=options["scale"],
         origin=Origin(options["origin"]),
         requests_per_month=options["requests_per_month"],
-        stated_cost_usd=_stated_costs(options["costs"]),
+        stated_cost_usd=_by_model("--cost", options["costs"], "USD", "gpt-4.1=0.0042", least=0),
+        stated_means=_by_model("--stated", options["stated_means"], "SCORE", "gpt-4.1=0.528"),
         errors_count_as_zero=not options["drop_errors"],
         parity_declared=options["declare_parity"],
         splits_only=options["splits_only"],
@@ -216,16 +224,21 @@ def _decide_files(sources: tuple[str, ...], options: dict[str, Any]) -> "Verdict
     )
 
 
-def _stated_costs(costs: tuple[str, ...]) -> dict[str, float]:
+def _by_model(
+    option: str, given: tuple[str, ...], what: str, example: str, *, least: float = float("-inf")
+) -> dict[str, float]:
+    """Return the numbers of an option that is repeated as MODEL=NUMBER."""
     found = {}
-    for cost in costs:
-        model, _, amount = cost.rpartition("=")
+    for each in given:
+        model, _, number = each.rpartition("=")
         try:
-            found[model] = float(amount)
+            found[model] = float(number)
         except ValueError:
-            found[model] = -1.0
-        if not model or not 0 <= found[model] < float("inf"):
-            raise UsageError(f"--cost {cost!r} is not MODEL=USD", hint="for example `--cost gpt-4.1=0.0042`")
+            found[model] = float("nan")
+        if not model or not least <= found[model] < float("inf"):
+            raise UsageError(
+                f"{option} {each!r} is not MODEL={what}", hint=f"for example `{option} {example}`"
+            )
     return found
 
 

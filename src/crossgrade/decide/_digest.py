@@ -43,6 +43,8 @@ def _parts(evidence: Evidence) -> Iterator[tuple[str, bytes]]:
     yield "scale", repr((evidence.chance, sorted(evidence.chance_by_segment.items()), evidence.zero)).encode()
     audit = evidence.audit
     yield "audit", repr((audit.unmatched, audit.duplicates, audit.key_conflicts)).encode()
+    if audit.unmatched_by_candidate:
+        yield "unmatched", repr(sorted(audit.unmatched_by_candidate.items())).encode()
     yield "judge", repr(evidence.judge).encode()
     for model in (evidence.incumbent, *evidence.candidates):
         for name, content in _model_parts(model):
@@ -55,6 +57,8 @@ def _model_parts(model: ModelColumns) -> Iterator[tuple[str, bytes]]:
     for name in ("calls", "failed_calls"):
         if getattr(model, name) is not None:
             yield name, _numbers(getattr(model, name))
+    if model.truncated is not None and model.truncated.any():
+        yield "truncated", _numbers(model.truncated)
     yield "prompt_digests", _texts(model.prompt_digests)
     rest = (
         model.origin.value,

@@ -1,5 +1,6 @@
 """The columns a verdict is computed from."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -12,6 +13,7 @@ from crossgrade.domain import Origin
 FloatColumn: TypeAlias = NDArray[np.float64]
 BoolColumn: TypeAlias = NDArray[np.bool_]
 TextColumn: TypeAlias = NDArray[np.object_]
+IntColumn: TypeAlias = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,8 +21,9 @@ class ModelColumns:
     """One model's columns, aligned with the samples of the evidence (length n).
 
     `score` is NaN where the model has no score on that sample. `error` marks calls that
-    failed, `unparsed` answers in which nothing could be found to score. `cost_usd`,
-    `latency_ms` and `ttft_ms` are NaN where unknown. `output` holds texts or None.
+    failed, `unparsed` answers in which nothing could be found to score, `truncated` answers that
+    ended at a token limit (None: not known of any). `cost_usd`, `latency_ms` and `ttft_ms` are NaN where
+    unknown. `output` holds texts or None.
     `settings_digests` are the distinct decoding settings and prompt templates seen. `human`
     holds a person's score of the same answer (NaN where nobody looked), drawn at random: it
     corrects a judge's scores. `out_of_range` counts scores outside [0, 1], which are NaN here.
@@ -45,16 +48,22 @@ class ModelColumns:
     human: FloatColumn | None = None
     calls: FloatColumn | None = None
     failed_calls: FloatColumn | None = None
+    truncated: BoolColumn | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PairingAudit:
-    """What pairing found and left out; each count is of samples, each example a sample id."""
+    """What pairing found and left out; each count is of samples, each example a sample id.
+
+    `unmatched_by_candidate` counts the samples that only one of the incumbent and that candidate has;
+    without an entry `unmatched` holds for the candidate.
+    """
 
     unmatched: int = 0
     duplicates: int = 0
     key_conflicts: int = 0
     examples: tuple[str, ...] = ()
+    unmatched_by_candidate: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,10 +13,16 @@ candidate or for all. What a failure does follows from its scope alone:
 
 The whole is looked at without the segments that failed: one broken segment does not make the
 rest unfit.
+
+A guard that tests has a small error rate for itself, divided by the candidates and parts that it
+looks at (`_finding.look_alpha`), so that all of them together stop few sound runs.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
+from crossgrade.decide import _guards_answers as answers
+from crossgrade.decide import _guards_design as design
+from crossgrade.decide import _guards_judge as judge
 from crossgrade.decide import _guards_samples as samples
 from crossgrade.decide import _guards_scores as scores
 from crossgrade.decide._records import Guard
@@ -26,26 +32,31 @@ GUARDS: tuple[Callable[[View], Iterator[Guard]], ...] = (
     scores.score_range,
     scores.incumbent_below_chance,
     scores.incumbent_floor,
-    scores.unparsed_rate,
-    scores.unscored,
-    scores.errors_as_zero,
+    answers.unparsed_rate,
+    answers.truncated,
+    answers.unscored,
+    answers.errors_as_zero,
+    answers.outage,
+    answers.copied_results,
     scores.retention_too_high,
+    scores.retention_too_low,
     scores.scale_zero,
     scores.aggregate_mismatch,
     scores.discordant,
-    scores.judge_unchecked,
+    judge.judge_unchecked,
+    judge.label_selection,
     samples.clusters,
     samples.order_dependence,
-    samples.peeking,
+    design.peeking,
     samples.key_conflicts,
     samples.mismatched_items,
     samples.duplicates,
-    samples.prompt_parity,
-    samples.decoding_parity,
-    samples.selection,
-    samples.origin,
-    samples.traffic_weights,
-    samples.price_known,
+    design.prompt_parity,
+    design.decoding_parity,
+    design.selection,
+    design.origin,
+    design.traffic_weights,
+    design.price_known,
 )
 """Every guard, in the order in which a report shows them."""
 

@@ -1,4 +1,4 @@
-"""Guards on the scores themselves: the incumbent, the grader, the scale.
+"""Guards on the scores themselves: the incumbent, the ratio, the scale.
 
 Each guard takes the view and yields what it found on the whole, and on every segment or group
 where something is wrong.
@@ -10,22 +10,23 @@ import numpy as np
 
 from crossgrade.decide import _thresholds as limits
 from crossgrade.decide._evidence import BoolColumn, FloatColumn, ModelColumns
-from crossgrade.decide._finding import finding
+from crossgrade.decide._finding import about, finding, look_alpha
+from crossgrade.decide._guard_tests import higher_here, mean_bounds
 from crossgrade.decide._records import Guard
-from crossgrade.decide._view import View
-from crossgrade.decide._words import count, percent, retained
-from crossgrade.stats import mean_interval, proportion_interval, retention
+from crossgrade.decide._view import Part, View
+from crossgrade.decide._words import count
+from crossgrade.stats import mean_interval
 
 
 def incumbent_below_chance(view: View) -> Iterator[Guard]:
     """An incumbent that does worse than guessing was misread, and would pass anybody."""
-    looks = len(view.parts) + 1
+    alpha = look_alpha(view, parts=True)
     for part in (view.whole, *view.parts):
         chance, scores = view.chance(part), _known(view.incumbent, part.rows)
         below = False
         seen = "the score of guessing is 0 or not stated"
         if chance > 0 and len(scores):
-            high = _mean_bounds(scores, 1 - 2 * limits.CHANCE_ALPHA / looks)[1]
+            high = mean_bounds(scores, alpha)[1]
             below = high < chance
             seen = (
                 f"the incumbent scores {scores.mean():.3f} over {count(len(scores), 'sample')}, "
@@ -42,112 +43,73 @@ def incumbent_below_chance(view: View) -> Iterator[Guard]:
 
 
 def incumbent_floor(view: View) -> Iterator[Guard]:
-    """Where the incumbent scores next to nothing, a ratio to it says nothing."""
+    """An incumbent shown to score next to nothing was misread, or is not what serves today."""
+    alpha = look_alpha(view, parts=True)
     for part in (view.whole, *view.parts):
         scores = _known(view.incumbent, part.rows)
         if not len(scores):
             continue
-        low = _mean_bounds(scores, 0.95)[0]
-        under = low < limits.INCUMBENT_FLOOR
-        if part.label is None or under:
+        mean, high = float(scores.mean()), mean_bounds(scores, alpha)[1]
+        shown = high < limits.INCUMBENT_FLOOR
+        if part.label is None or shown:
             yield finding(
                 "incumbent-floor",
-                f"the incumbent scores {scores.mean():.3f} over {count(len(scores), 'sample')}, "
-                f"at least {low:.3f}; a ratio needs {limits.INCUMBENT_FLOOR}",
-                "score something the incumbent can do, or add samples",
-                fail=under and len(scores) >= limits.SETTLED_N,
-                warn=under,
+                f"the incumbent scores {mean:.3f} over {count(len(scores), 'sample')}, at most {high:.3f}; "
+                f"{limits.INCUMBENT_FLOOR} is expected of a model that serves today",
+                "read the incumbent's answers, or score something that it can do",
+                fail=shown,
+                warn=mean < limits.INCUMBENT_FLOOR,
                 segment=part.label,
             )
 
 
-def unparsed_rate(view: View) -> Iterator[Guard]:
-    """Answers in which nothing could be read count 0, which is the grader's fault as often as the model's."""
-    evidence = view.evidence
-    for candidate in evidence.candidates:
+def retention_too_high(view: View) -> Iterator[Guard]:
+    """A candidate far better than the model it replaces usually means that the incumbent was misread.
+
+    It fails on a part, too, where the candidate is clearly better there and worse everywhere else.
+    """
+    for candidate in view.evidence.candidates:
         for part in (view.whole, *view.parts):
-            n, lost = _rate(view, evidence.incumbent, part.rows, evidence.incumbent.unparsed)
-            m, theirs = _rate(view, candidate, part.rows, candidate.unparsed)
-            if not n or not m:
+            b, c = _pairs(view, candidate, part)
+            if not b.sum() > 0 or len(b) < 2:
                 continue
-            low = proportion_interval(lost, n).low
-            tilted = (
-                low > limits.UNPARSED_FAIL or low - theirs / m > limits.UNPARSED_DIFFERENCE_FAIL
-            ) and n >= limits.SETTLED_N
-            warn = max(lost / n, theirs / m) > limits.UNPARSED_WARN
-            if part.label is None or tilted:
+            value = float(c.mean() / b.mean())
+            high = value > limits.RETENTION_TOO_HIGH
+            shown = high and _shown_positive(view, c - limits.RETENTION_TOO_HIGH * b)
+            rest = None if part.label is None or shown else _reversed(view, candidate, part)
+            if part.label is None or shown or rest is not None:
                 yield finding(
-                    "unparsed-rate",
-                    f"nothing could be read in {percent(lost / n)} of the incumbent's {count(n, 'answer')} "
-                    f"and {percent(theirs / m)} of {candidate.model}'s {m:,}",
-                    "loosen the scorer's pattern, or ask for the answer's format in the prompt",
-                    fail=tilted,
-                    warn=warn,
+                    "retention-too-high",
+                    f"{candidate.model} keeps {value:.2f} of the incumbent's score "
+                    f"over {count(len(b), 'pair')}{_alike(view, candidate, part)}"
+                    + ("" if rest is None else f", and {rest:.2f} elsewhere"),
+                    "read the incumbent's losses: is its right answer scored as wrong?",
+                    fail=shown or rest is not None,
+                    warn=high,
                     segment=part.label,
                     candidate=candidate.model,
                 )
 
 
-def unscored(view: View) -> Iterator[Guard]:
-    """Answers that a judge could not score leave the test; many of them leave a selection."""
-    for model in (view.evidence.incumbent, *view.evidence.candidates):
-        n, lost = _rate(view, model, view.whole.rows, ~np.isfinite(model.score) & ~model.error)
-        share = lost / n if n else 0.0
-        yield finding(
-            "unscored",
-            f"{lost:,} of {model.model}'s {count(n, 'answer')} have no score ({percent(share)})",
-            "score them again: an unscored answer is neither right nor wrong",
-            fail=share > limits.UNSCORED_FAIL,
-            warn=share > limits.UNSCORED_WARN,
-            candidate=_candidate(view, model),
-        )
-
-
-def errors_as_zero(view: View) -> Iterator[Guard]:
-    """Failed calls are outcomes of the service and count 0; dropping them must not change the answer."""
-    incumbent = view.evidence.incumbent
+def retention_too_low(view: View) -> Iterator[Guard]:
+    """A candidate that keeps next to nothing, or scores 0 throughout, was probably misread itself."""
     for candidate in view.evidence.candidates:
-        failed = [int((model.error & view.whole.rows).sum()) for model in (incumbent, candidate)]
-        n = int(view.whole.rows.sum())
-        seen = f"{failed[0]:,} of the incumbent's calls failed and {failed[1]:,} of {candidate.model}'s"
-        differs = False
-        if any(failed):
-            results = [_pooled(view, candidate, errors_as_zero=flag) for flag in (True, False)]
-            differs = results[0][1] != results[1][1]
-            seen += f"; counted as 0: {results[0][0]}; left out: {results[1][0]}"
-        yield finding(
-            "errors-as-zero",
-            seen,
-            "run again to retry the failed calls: answers already paid for are kept",
-            fail=n >= limits.SETTLED_N and max(failed) > limits.ERRORS_FAIL * n,
-            warn=differs,
-            candidate=candidate.model,
-        )
-
-
-def retention_too_high(view: View) -> Iterator[Guard]:
-    """A candidate far better than the model it replaces usually means that the incumbent was misread."""
-    for candidate in view.evidence.candidates:
-        scores = view.candidate(candidate.model)
         for part in (view.whole, *view.parts):
-            rows = view.paired(candidate.model, part.rows)
-            b, c = view.incumbent[rows], scores[rows]
+            b, c = _pairs(view, candidate, part)
             if not b.sum() > 0 or len(b) < 2:
                 continue
             value = float(c.mean() / b.mean())
-            high = value > limits.RETENTION_TOO_HIGH
-            low = mean_interval(c - limits.RETENTION_TOO_HIGH * b).low if high else None
-            shown = low is not None and low > 0 and len(b) >= limits.SETTLED_N
-            weights = view.traffic_weights(rows)[rows]
-            alike = "" if np.ptp(weights) <= 1e-9 * weights.max() else ", each counted alike"
-            if part.label is None or high:
+            low = value < limits.RETENTION_TOO_LOW
+            shown = low and _shown_positive(view, limits.RETENTION_TOO_LOW * b - c)
+            if part.label is None or shown:
                 yield finding(
-                    "retention-too-high",
+                    "retention-too-low",
                     f"{candidate.model} keeps {value:.2f} of the incumbent's score "
-                    f"over {count(len(b), 'pair')}{alike}",
-                    "read the incumbent's losses: is its right answer scored as wrong?",
+                    f"over {count(len(b), 'pair')}{_alike(view, candidate, part)}"
+                    + ("" if c.any() else ": it scores 0 throughout"),
+                    "read the candidate's losses: are its answers empty, cut short, or of another form?",
                     fail=shown,
-                    warn=high,
+                    warn=low,
                     segment=part.label,
                     candidate=candidate.model,
                 )
@@ -166,7 +128,7 @@ def score_range(view: View) -> Iterator[Guard]:
             seen,
             "map the scorer's scale to [0, 1], with 0 for its worst score",
             fail=outside + model.out_of_range > 0,
-            candidate=_candidate(view, model),
+            candidate=about(view, model),
         )
 
 
@@ -210,7 +172,7 @@ def aggregate_mismatch(view: View) -> Iterator[Guard]:
             "find out which items the stated figure was computed from, and import those",
             fail=gap > limits.AGGREGATE_FAIL,
             warn=gap > limits.AGGREGATE_WARN,
-            candidate=_candidate(view, model),
+            candidate=about(view, model),
         )
 
 
@@ -222,25 +184,8 @@ def discordant(view: View) -> Iterator[Guard]:
         yield finding(
             "discordant",
             f"the incumbent and {candidate.model} differ on {differ:,} of {count(int(rows.sum()), 'pair')}",
-            "add samples, harder ones if your traffic has them: these hardly tell the models apart",
+            "add samples drawn like these: they hardly tell the models apart",
             warn=differ < limits.FEW_DISCORDANT,
-            candidate=candidate.model,
-        )
-
-
-def judge_unchecked(view: View) -> Iterator[Guard]:
-    """A lenient judge turns a 5 % error rate into 100 %: people must have looked at some answers."""
-    evidence = view.evidence
-    if evidence.judge is None:
-        return
-    for candidate in evidence.candidates:
-        both = [model.human for model in (evidence.incumbent, candidate) if model.human is not None]
-        labels = int(np.isfinite(both).all(axis=0).sum()) if len(both) == 2 else 0
-        yield finding(
-            "judge-unchecked",
-            f"{evidence.judge} scored the answers; people scored {count(labels, 'pair')} of them",
-            f"have people score both models' answers to {limits.HUMAN_LABELS} samples drawn at random",
-            warn=labels < limits.HUMAN_LABELS,
             candidate=candidate.model,
         )
 
@@ -251,41 +196,37 @@ def _known(scores: FloatColumn, rows: BoolColumn) -> FloatColumn:
     return here[np.isfinite(here)]
 
 
-def _mean_bounds(scores: FloatColumn, level: float) -> tuple[float, float]:
-    """Return bounds on a mean of scores in [0, 1]: Wilson's, or for graded scores Student's t.
-
-    Few graded scores get Wilson's too, which is then on the wide side.
-    """
-    graded = bool(((scores > 0) & (scores < 1)).any())
-    if graded and len(scores) >= limits.SETTLED_N:
-        mean = mean_interval(scores, level)
-        assert mean.low is not None
-        assert mean.high is not None
-        return mean.low, mean.high
-    found = proportion_interval(float(scores.sum()), len(scores), level)
-    return found.low, found.high
+def _pairs(view: View, candidate: ModelColumns, part: Part) -> tuple[FloatColumn, FloatColumn]:
+    """Return the scores of the incumbent and of a candidate on the part's pairs."""
+    rows = view.paired(candidate.model, part.rows)
+    return view.incumbent[rows], view.candidate(candidate.model)[rows]
 
 
-def _rate(view: View, model: ModelColumns, rows: BoolColumn, which: BoolColumn) -> tuple[int, int]:
-    """Return how many of the model's rows here were asked, and on how many of those `which` holds."""
-    asked = view.asked(model) & rows
-    return int(asked.sum()), int((asked & which).sum())
+def _shown_positive(view: View, values: FloatColumn) -> bool:
+    """Return whether it is shown that the mean is above 0, on enough pairs."""
+    if len(values) < limits.SETTLED_N:
+        return False
+    low = mean_interval(values, 1 - 2 * look_alpha(view, parts=True)).low
+    return low is not None and low > 0
 
 
-def _candidate(view: View, model: ModelColumns) -> str | None:
-    """Return the candidate that a finding is about; the incumbent's faults hold for every candidate."""
-    return None if model is view.evidence.incumbent else model.model
+def _reversed(view: View, candidate: ModelColumns, part: Part) -> float | None:
+    """Return what the candidate keeps elsewhere, where it is worse there and shown to be better here."""
+    b, c = _pairs(view, candidate, part)
+    rest_b, rest_c = _pairs(view, candidate, Part(label=None, rows=view.whole.rows & ~part.rows))
+    if len(b) < limits.SETTLED_N or len(rest_b) < limits.SETTLED_N or not rest_b.sum() > 0:
+        return None
+    kept = float(rest_c.mean() / rest_b.mean())
+    if kept >= 1 or c.mean() < limits.RETENTION_REVERSED * b.mean():
+        return None
+    return kept if higher_here(c - b, rest_c - rest_b) < look_alpha(view, parts=True) else None
 
 
-def _pooled(view: View, candidate: ModelColumns, *, errors_as_zero: bool) -> tuple[str, str]:
-    """Return the retention over all pairs in words, and its outcome in a fixed test."""
-    b = view.scores(view.evidence.incumbent, errors_as_zero=errors_as_zero)
-    c = view.scores(candidate, errors_as_zero=errors_as_zero)
-    rows = view.whole.rows & np.isfinite(b) & np.isfinite(c)
-    settings = view.settings
-    clusters = None if view.clusters is None else view.clusters[rows]
-    result = retention(b[rows], c[rows], settings.floor, settings.alpha, clusters)
-    return f"{retained(result)} ({result.outcome})", result.outcome
+def _alike(view: View, candidate: ModelColumns, part: Part) -> str:
+    """Return words to add where pairs stand for different shares of traffic, which are left aside here."""
+    rows = view.paired(candidate.model, part.rows)
+    weights = view.traffic_weights(rows)[rows]
+    return "" if np.ptp(weights) <= 1e-9 * weights.max() else ", each counted alike"
 
 
 def _worst_score(b: FloatColumn, c: FloatColumn) -> float:

@@ -311,7 +311,8 @@ class View:
 def make_view(evidence: Evidence, settings: DecisionSettings) -> View:
     """Return the view; evidence whose columns do not fit together raises `DataError`.
 
-    Raises `UsageError` for a score of guessing or stated costs that cannot be.
+    Raises `UsageError` for a score of guessing or stated costs that cannot be, and for people's scores
+    without a judge: which of the two scores is meant is not known.
     """
     if not evidence.n:
         raise DataError("there are no paired samples to decide on", hint="check that both models have rows")
@@ -321,6 +322,13 @@ def make_view(evidence: Evidence, settings: DecisionSettings) -> View:
     if len(set(names)) < len(names):
         raise DataError(f"models must differ, got {', '.join(names)}", hint="name each model once")
     _check_stated(evidence, settings, names)
+    if evidence.judge is None and any(
+        model.human is not None for model in (evidence.incumbent, *evidence.candidates)
+    ):
+        raise UsageError(
+            "people's scores are given beside the scores, and no judge is named whom they could correct",
+            hint="name the model that scored with `--judge`, or make the people's scores the score",
+        )
     for name, column in _columns(evidence):
         if column is not None and len(column) != evidence.n:
             raise DataError(f"column {name} has {len(column)} rows, the evidence has {evidence.n}")
@@ -358,7 +366,17 @@ def _columns(evidence: Evidence) -> Iterator[tuple[str, FloatColumn | BoolColumn
     """Iterate over every column that must have a row for each sample."""
     for name in ("segment", "group", "cluster", "weight", "input", "target", "body_bytes"):
         yield name, getattr(evidence, name)
-    names = ("score", "error", "unparsed", "cost_usd", "latency_ms", "ttft_ms", "output", "human")
+    names = (
+        "score",
+        "error",
+        "unparsed",
+        "truncated",
+        "cost_usd",
+        "latency_ms",
+        "ttft_ms",
+        "output",
+        "human",
+    )
     for model in (evidence.incumbent, *evidence.candidates):
         for name in (*names, "calls", "failed_calls", "prompt_digests"):
             yield f"{name} of {model.model}", getattr(model, name)

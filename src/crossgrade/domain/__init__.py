@@ -2,7 +2,17 @@
 
 from crossgrade.domain.architecture import Architecture, LatentAttention, LinearAttention
 from crossgrade.domain.evidence import Sample, Score, ScoredAnswer, ScorerSpec
-from crossgrade.domain.exchange import Image, Message, ModelAnswer, ModelRequest, Part, Role, Tool, ToolCall
+from crossgrade.domain.exchange import (
+    Image,
+    Message,
+    ModelAnswer,
+    ModelRequest,
+    Part,
+    Role,
+    Tool,
+    ToolCall,
+    ended_at_limit,
+)
 from crossgrade.domain.offers import (
     PLACEHOLDER,
     GenerationSettings,
@@ -70,5 +80,6 @@ __all__ = [
     "Variant",
     "Watching",
     "Workload",
+    "ended_at_limit",
     "heads_of",
 ]

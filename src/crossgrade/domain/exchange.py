@@ -99,3 +99,13 @@ class ModelAnswer:
     runtime: str | None = None
     latency_ms: float | None = None
     ttft_ms: float | None = None
+
+
+_AT_LIMIT = {"length", "max_output_tokens", "max_tokens", "model_context_window_exceeded", "model_length"}
+_NO_REASON = {"", "none", "null", "unknown"}
+
+
+def ended_at_limit(finish_reason: str | None) -> bool | None:
+    """Return whether a token limit ended an answer, by any provider's or tool's word; None is unknown."""
+    word = (finish_reason or "").strip().lower()
+    return None if word in _NO_REASON else word in _AT_LIMIT

@@ -32,6 +32,7 @@ def decide_results(
     origin: Origin = Origin.OWN,
     requests_per_month: int | None = None,
     stated_cost_usd: Mapping[str, float] | None = None,
+    stated_means: Mapping[str, float] | None = None,
     errors_count_as_zero: bool = True,
     parity_declared: bool = False,
     splits_only: bool = False,
@@ -44,12 +45,14 @@ def decide_results(
     `source` is a path, several, or a mapping that names the model of each file. `incumbent` and
     `candidates` are model names as the files have them. `floor` is the retention that must hold,
     `alpha` the error rate of the decision, `chance` the score of guessing in [0, 1),
-    `stated_cost_usd` a cost per request by model where the files carry none, `judge` the model that
-    scored: with a `human` column its scores are corrected. `valid_days` None is the outlook's
-    half-life. The other arguments
-    are those of `workloads.read_results` and `decide.DecisionSettings`.
+    `stated_cost_usd` a cost per request by model where the files carry none. `stated_means` are mean
+    scores that somebody published, by model and on the scale of the files; a guard compares them with
+    the items. `judge` is the model that scored: with a `human` column its scores are corrected.
+    `valid_days` None is the outlook's half-life. The other arguments are those of
+    `workloads.read_results` and `decide.DecisionSettings`.
 
-    Raises DataError for input it cannot take, with file, line and column.
+    Raises DataError for input it cannot take, with file, line and column, and UsageError for a mean
+    stated of a model that has no rows, or outside the scale.
     """
     from crossgrade.decide import DecisionSettings, decide_policy
     from crossgrade.economics.outlook import default_valid_days
@@ -68,6 +71,8 @@ def decide_results(
         origin=origin,
         allow_unfinished=allow_unfinished,
     )
+    if stated_means:
+        results = results.with_stated_means(stated_means, scale=scale)
     evidence = pair(results, incumbent=incumbent, candidates=candidates, errors_as_zero=errors_count_as_zero)
     settings = DecisionSettings(
         floor=floor,

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 import msgspec
 from sqlalchemy import Row, Select, Table, and_, insert, select
 
-from crossgrade.domain import ModelAnswer, Score, ScoredAnswer, ToolCall, Usage
+from crossgrade.domain import ModelAnswer, Score, ScoredAnswer, ToolCall, Usage, ended_at_limit
 from crossgrade.store import _tables as t
 from crossgrade.store._database import Database
 from crossgrade.store._records import Answer, AnswerScore, Record, RecordedAnswer, Response, RunKey, RunSample
@@ -191,6 +191,7 @@ def _scored(row: Row[Any]) -> ScoredAnswer:
         weight=row.weight,
         error=row.error,
         unparsed=bool(row.unparsed),
+        truncated=ended_at_limit(row.finish_reason),
         output=row.text,
         input=row.input,
         target=row.target,

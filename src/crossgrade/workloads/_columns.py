@@ -41,6 +41,7 @@ _ANSWER_FIELDS = (
     "weight",
     "error",
     "unparsed",
+    "truncated",
     "output",
     "input",
     "target",

@@ -166,6 +166,7 @@ class _Pairing:
             human=self._mean("human", rows, kept) if "human" in results.amounts else None,
             calls=calls[kept] if epochs > 1 else None,
             failed_calls=errors[kept] if epochs > 1 else None,
+            truncated=self._truncated(rows, kept),
         )
 
     def agreed_names(self, label: str, kept: Rows) -> TextColumn | None:
@@ -211,6 +212,7 @@ class _Pairing:
 
     def _audit(self, conflict: BoolColumn, counts: Sequence[FloatColumn]) -> PairingAudit:
         unmatched = self._present.any(axis=0) & ~self._present.all(axis=0) & ~conflict
+        ours, *theirs = self._present & ~conflict
         repeated = np.zeros(self._n, dtype=np.bool_)
         for rows, count in zip(self._rows.values(), counts, strict=True):
             repeated |= self._repeats(rows, count)
@@ -220,6 +222,10 @@ class _Pairing:
             duplicates=int(repeated.sum()),
             key_conflicts=int(conflict.sum()),
             examples=tuple(self._results.samples.names[examples[:_EXAMPLES]]),
+            unmatched_by_candidate={
+                name: int((ours ^ each).sum())
+                for name, each in zip(list(self._rows)[1:], theirs, strict=True)
+            },
         )
 
     def _repeats(self, rows: Rows, count: FloatColumn) -> BoolColumn:
@@ -246,6 +252,11 @@ class _Pairing:
         mean = np.full(len(kept), np.nan)
         np.divide(total, count, out=mean, where=count > 0)
         return mean
+
+    def _truncated(self, rows: Rows, kept: Rows) -> BoolColumn | None:
+        """Return on which kept samples a token limit ended any answer; None where it is known of none."""
+        share = self._mean("truncated", rows, kept)
+        return share > 0 if np.isfinite(share).any() else None
 
     def _first_label(self, label: str, rows: Rows, kept: Rows) -> TextColumn | None:
         labels = self._results.labels.get(label)

@@ -71,7 +71,7 @@ def evidence_from_answers(
         unbroken_by_segment={name: n for name, n in unbroken.items() if name},
         weight=np.array([weights[name] for name in evidence.sample_ids]) if weighted else None,
         heaviest=max(weights.values(), default=1.0),
-        audit=replace(evidence.audit, unmatched=0),
+        audit=replace(evidence.audit, unmatched=0, unmatched_by_candidate={}),
     )
 
 

@@ -20,8 +20,8 @@ def columns(model: str, score: Sequence[float], **changed: Any) -> ModelColumns:
     }  # fmt: skip
     arrays = {}
     for name, value in {**values, **changed}.items():
-        if name in values or name == "human":
-            dtype = np.bool_ if name in {"error", "unparsed"} else np.float64
+        if name in values or name in {"human", "truncated"}:
+            dtype = np.bool_ if name in {"error", "unparsed", "truncated"} else np.float64
             arrays[name] = np.broadcast_to(np.asarray(value, dtype=dtype), (n,)).copy()
         elif name in {"output", "prompt_digests"}:
             arrays[name] = np.array(value, dtype=object)

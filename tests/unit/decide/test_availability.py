@@ -15,7 +15,7 @@ Make = Callable[..., Evidence]
 def equal(make: Make) -> Evidence:
     """A candidate as good as the incumbent, at a tenth of its cost."""
     scores = [1.0] * 180 + [0.0] * 20
-    return make(scores, scores, inc={"cost_usd": 0.01}, cand={"cost_usd": 0.001})
+    return make(scores, scores[::-1], inc={"cost_usd": 0.01}, cand={"cost_usd": 0.001})
 
 
 def test_an_offer_gone_from_the_catalogues_is_refused(equal: Evidence, now: datetime) -> None:

@@ -51,6 +51,45 @@ def test_clusters_in_the_ids_that_nobody_declared(make, pairs, now):
     assert _statuses(numbered, now, "clusters") == {"pass"}
 
 
+@pytest.mark.parametrize("seen", ["ids", "inputs"])
+def test_documents_that_nobody_declared_fail_where_they_matter(make, now, seen):
+    rng = np.random.default_rng(7)
+    document = rng.permutation(np.repeat(np.arange(40), 10))
+    good = np.arange(40) >= 4
+    b = (rng.random(400) < 0.8).astype(float)
+    telling = {
+        "ids": {"sample_ids": [f"doc{name}-{at}" for at, name in enumerate(document)]},
+        "inputs": {
+            "input": [
+                f"Read this. {f'Document {name}. ' * 20} Question {at}?" for at, name in enumerate(document)
+            ]
+        },
+    }[seen]
+    c = np.where(good[document], b, 0.0)
+    alike = make(b, c, **telling)
+    found, verdict = _found(alike, now, "clusters")
+    assert found[0].status == "fail"
+    assert "40 stems" in found[0].seen or "40 beginnings" in found[0].seen
+    assert verdict.name == "invalid"
+    unlike = make(b, np.where(rng.random(400) < 0.9, b, 0.0), **telling)
+    assert _statuses(unlike, now, "clusters") == {"warn"}
+    lost = make(b, np.where((good & (np.arange(40) > 20))[document], b, 0.0), **telling)
+    assert _statuses(lost, now, "clusters") == {"warn"}, "no pass rests on it"
+    declared = make(b, c, cluster=document.tolist(), **telling)
+    assert _statuses(declared, now, "clusters") == {"pass"}
+
+
+def test_neighbours_that_are_alike_warn(make, now):
+    rng = np.random.default_rng(8)
+    document = np.repeat(np.arange(80), 5)
+    b = (rng.random(400) < 0.8).astype(float)
+    c = np.where((rng.random(80) < 0.8)[document], b, 0.0)
+    found, _ = _found(make(b, c), now, "order-dependence")
+    assert found[0].status == "warn"
+    assert "80 consecutive blocks differ" in found[0].seen
+    assert _statuses(make(b, rng.permutation(c)), now, "order-dependence") == {"pass"}
+
+
 def test_file_order_is_no_random_order(make, counts, now):
     blocks = [counts(n11, 100 - n11, 0, 0) for n11 in (99, 97, 95, 60, 55, 50)]
     b, c = (np.concatenate(column) for column in zip(*blocks, strict=True))
@@ -85,7 +124,7 @@ def test_a_fixed_test_is_not_read_before_the_end(make, pairs, now):
         ("key-conflicts", PairingAudit(key_conflicts=3, examples=("q7",)), "warn"),
         ("key-conflicts", PairingAudit(key_conflicts=33), "fail"),
         ("mismatched-items", PairingAudit(unmatched=5), "warn"),
-        ("mismatched-items", PairingAudit(unmatched=80), "fail"),
+        ("mismatched-items", PairingAudit(unmatched=12), "fail"),
         ("duplicates", PairingAudit(duplicates=2), "warn"),
         ("duplicates", PairingAudit(duplicates=50), "fail"),
     ],
@@ -96,7 +135,25 @@ def test_what_pairing_left_out(make, pairs, now, name, audit, status):
 
 
 def test_one_question_under_two_ids(make, pairs, now):
-    assert _statuses(make(*pairs, input=["same?"] * 200), now, "duplicates") == {"warn"}
+    questions = [f"question {at}?" for at in range(200)]
+    few, many = ([*questions[:n], *questions[: 200 - n]] for n in (195, 180))
+    assert _statuses(make(*pairs, input=few), now, "duplicates") == {"warn"}
+    assert _statuses(make(*pairs, input=many), now, "duplicates") == {"fail"}
+    assert _statuses(make(*pairs, input=many, cluster=many), now, "duplicates") == {"pass"}
+    keys = [str(at) for at in range(200)]
+    assert _statuses(make(*pairs, input=many, target=keys), now, "duplicates") == {"pass"}, (
+        "other right answers"
+    )
+    cut = ["x" * 4_000] * 200
+    assert _statuses(make(*pairs, input=cut), now, "duplicates") == {"pass"}, "they may differ after it"
+
+
+def test_items_that_one_candidate_lacks_put_out_that_one_alone(make, counts, now):
+    b, c = counts(150, 20, 15, 15)
+    audit = PairingAudit(unmatched=30, unmatched_by_candidate={"b": 30, "c": 2})
+    found, _ = _found(make(b, c, c[::-1], audit=audit), now, "mismatched-items")
+    assert [(guard.status, guard.candidate) for guard in found] == [("fail", "b"), ("warn", "c")]
+    assert "13 %" in found[0].seen
 
 
 def test_different_prompts_fail_unless_they_are_meant(make, pairs, now):

@@ -27,6 +27,7 @@ def test_an_answer_comes_back_with_everything_that_was_recorded(any_store: Store
             score=1.0,
             segment="de",
             weight=2.0,
+            truncated=False,
             output="yes",
             input="Is it?",
             target="yes",

@@ -1,6 +1,7 @@
 """Logs of other tools: the fixtures, and what is odd about each format."""
 
 import json
+import shutil
 import zipfile
 from decimal import Decimal
 from pathlib import Path
@@ -317,3 +318,27 @@ def test_half_a_document(logs: Path, tmp_path: Path, name: str) -> None:
     path = tmp_path / "half.json"
     path.write_bytes(data[: len(data) // 2])
     assert "ends in the middle" in str(failure(path))
+
+
+@pytest.mark.parametrize("tool", ["inspect", "promptfoo", "helm"])
+def test_why_answers_ended_is_read(logs: Path, tmp_path: Path, tool: str) -> None:
+    path, options = {
+        "inspect": (logs / "inspect" / "tiny_incumbent.json", {"metric": "match"}),
+        "promptfoo": (logs / "promptfoo" / "results.json", {}),
+        "helm": (logs / "helm" / "incumbent", {"metric": "exact_match,test"}),
+    }[tool]
+    cut = tmp_path / path.name
+    if tool == "helm":
+        shutil.copytree(path, cut)
+        state = json.loads((path / "scenario_state.json").read_text())
+        for each in state["request_states"]:
+            each["result"]["completions"][0]["finish_reason"] = {"reason": "length"}
+        (cut / "scenario_state.json").write_text(json.dumps(state))
+    else:
+        whole, short = {
+            "inspect": ('"stop_reason": "stop"', '"stop_reason": "max_tokens"'),
+            "promptfoo": ('"finishReason": "stop"', '"finishReason": "length"'),
+        }[tool]
+        cut.write_text(path.read_text().replace(whole, short))
+        assert np.nansum(read_results(path, **options).amounts["truncated"]) == 0
+    assert np.nansum(read_results(cut, **options).amounts["truncated"]) > 0

@@ -55,6 +55,16 @@ def test_every_other_model_is_a_candidate() -> None:
     assert np.isnan(c.score[1])
     assert not c.error[1]
     assert evidence.audit.unmatched == 1
+    assert evidence.audit.unmatched_by_candidate == {"B": 0, "C": 1}
+
+
+def test_an_answer_is_cut_short_where_any_of_its_epochs_was() -> None:
+    rows = [row("1", "A", 1, truncated=False), row("1", "A", 0, epoch=2, truncated=True)]
+    rows += [row("2", "A", 1), row("1", "B", 1), row("2", "B", 1)]
+    evidence = paired(rows)
+    assert evidence.incumbent.truncated is not None
+    assert evidence.incumbent.truncated.tolist() == [True, False]
+    assert evidence.candidates[0].truncated is None, "nothing is known of B"
 
 
 @pytest.mark.parametrize("field", ["target_digest", "target", "input", "segment", "cluster", "group"])

@@ -40,6 +40,35 @@ def test_the_least_there_can_be(tmp_path: Path) -> None:
     assert evidence.source == "r.csv (csv)"
 
 
+@pytest.mark.parametrize(
+    ("column", "cut", "whole"),
+    [
+        ("finish_reason", "length", "stop"),
+        ("finish_reason", "MAX_TOKENS", "end_turn"),
+        ("truncated", "True", "0"),
+    ],
+)
+def test_why_an_answer_ended(tmp_path: Path, column: str, cut: str, whole: str) -> None:
+    text = f"item_id,model,score,{column}\n1,A,1,{whole}\n2,A,0,{cut}\n3,A,1,\n" + "".join(
+        f"{at},B,1,\n" for at in (1, 2, 3)
+    )
+    evidence = pair(read_results(write(tmp_path / "r.csv", text)), incumbent="A")
+    assert evidence.incumbent.truncated is not None
+    assert evidence.incumbent.truncated.tolist() == [False, True, False]
+    assert evidence.candidates[0].truncated is None
+
+
+def test_a_stated_mean_is_mapped_like_the_scores(tmp_path: Path) -> None:
+    text = LONG.replace("A,1", "A,9").replace("A,0", "A,5").replace("0.5", "3")
+    results = read_results(write(tmp_path / "r.csv", text), scale=(1.0, 9.0))
+    stated = results.with_stated_means({"A": 7}, scale=(1.0, 9.0))
+    assert pair(stated, incumbent="A").incumbent.stated_mean == 0.75
+    with pytest.raises(UsageError, match="scores go from 1 to 9"):
+        results.with_stated_means({"A": 52.8}, scale=(1.0, 9.0))
+    with pytest.raises(UsageError, match="the models are A, B"):
+        results.with_stated_means({"C": 7}, scale=(1.0, 9.0))
+
+
 def test_every_column(tmp_path: Path) -> None:
     row = {
         "sample_id": 7,

@@ -7,10 +7,10 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from crossgrade.domain import ScoredAnswer, Usage
+from crossgrade.domain import ScoredAnswer, Usage, ended_at_limit
 from crossgrade.errors import DataError
 from crossgrade.workloads._columns import Columns, text_digest
-from crossgrade.workloads.files import canonical, decode_document, read_whole
+from crossgrade.workloads.files import as_text, canonical, decode_document, read_whole
 from crossgrade.workloads.importers.request import ImportRequest
 
 _CORRECT = "correct"
@@ -25,6 +25,10 @@ class _RunSpec(msgspec.Struct):
 
 class _Text(msgspec.Struct):
     text: str = ""
+
+
+class _Completion(_Text):
+    finish_reason: dict[str, Any] | str | None = None
 
 
 class _Reference(msgspec.Struct):
@@ -47,7 +51,7 @@ class _Instance(msgspec.Struct):
 
 class _Result(msgspec.Struct):
     success: bool = True
-    completions: list[_Text] = []
+    completions: list[_Completion] = []
     request_time: float | None = None
     cached: bool = False
     error: str | None = None
@@ -162,6 +166,7 @@ def _answers(
             group=request.label("group", facts),
             cluster=instance.id if is_perturbed else request.label("cluster", facts),
             error=_error(result),
+            truncated=_truncated(result),
             output=result.completions[0].text if result and result.completions else None,
             input=instance.input.text,
             target="\n".join(target) or None,
@@ -180,6 +185,11 @@ def _error(result: _Result | None) -> str | None:
     if result is None:
         return "no answer"
     return None if result.success else result.error or "the request failed"
+
+
+def _truncated(result: _Result | None) -> bool | None:
+    reason = result.completions[0].finish_reason if result and result.completions else None
+    return ended_at_limit(as_text(reason.get("reason") if isinstance(reason, dict) else reason))
 
 
 def _latency_ms(result: _Result | None) -> float | None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from crossgrade.domain import ScoredAnswer, Usage
+from crossgrade.domain import ScoredAnswer, Usage, ended_at_limit
 from crossgrade.errors import DataError
 from crossgrade.workloads._columns import Columns, text_digest
 from crossgrade.workloads.files import Archive, as_text, canonical, decode_document, read_whole
@@ -163,6 +163,7 @@ def _answer(request: ImportRequest, log: _Log, sample: _Sample, model: str, sett
         group=request.label("group", sample.metadata),
         cluster=request.label("cluster", sample.metadata),
         error=_error(sample),
+        truncated=ended_at_limit(as_text(_first_choice(sample).get("stop_reason"))),
         output=_output(sample),
         input=_text(sample.input, sample.attachments),
         target=_text(sample.target, sample.attachments),
@@ -219,11 +220,15 @@ def _text(value: object, attachments: Mapping[str, str]) -> str | None:
     return as_text(value)
 
 
-def _output(sample: _Sample) -> str | None:
+def _first_choice(sample: _Sample) -> Mapping[str, Any]:
     choices = (sample.output or {}).get("choices")
-    if not isinstance(choices, list) or not choices or not isinstance(choices[0], Mapping):
-        return None
-    return _text(choices[0].get("message"), sample.attachments)
+    first = choices[0] if isinstance(choices, list) and choices else None
+    return first if isinstance(first, Mapping) else {}
+
+
+def _output(sample: _Sample) -> str | None:
+    first = _first_choice(sample)
+    return _text(first.get("message"), sample.attachments) if first else None
 
 
 def _prompt_digest(sample: _Sample) -> str | None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from crossgrade.domain import ScoredAnswer, Usage
+from crossgrade.domain import ScoredAnswer, Usage, ended_at_limit
 from crossgrade.workloads._columns import Columns, text_digest
 from crossgrade.workloads.files import as_text, decode_document, json_lines, read_whole
 from crossgrade.workloads.importers.request import ImportRequest
@@ -163,6 +163,7 @@ def _answers(
             group=request.label("group", *places),
             cluster=request.label("cluster", *places),
             error=_error(row),
+            truncated=ended_at_limit(as_text(response.get("finishReason"))),
             output=as_text(response.get("output")),
             input=as_text(row.vars),
             target_digest=text_digest(row.test_case.get("assert")) if row.test_case.get("assert") else None,

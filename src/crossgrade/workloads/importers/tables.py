@@ -9,9 +9,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
+from crossgrade.domain import ended_at_limit
 from crossgrade.errors import DataError
 from crossgrade.workloads._columns import BadCellError, Columns, Values, amounts, text_digest
-from crossgrade.workloads.files import closest, decode_line, json_lines, open_table
+from crossgrade.workloads.files import as_text, closest, decode_line, json_lines, open_table
 from crossgrade.workloads.importers.request import WORKLOAD, ImportRequest
 
 ID_COLUMNS = ("item_id", "sample_id", "id")
@@ -35,6 +36,8 @@ LONG_COLUMNS = (
     "epoch",
     "error",
     "unparsed",
+    "truncated",
+    "finish_reason",
     "output",
     "prompt_digest",
     "settings_digest",
@@ -152,6 +155,8 @@ def _long(
         values: dict[str, Values] = {field: rows.values(name) for field, name in fields.items()}
         if "model" not in values:
             values["model"] = [request.model] * rows.count
+        if (reasons := values.pop("finish_reason", None)) is not None:
+            values.setdefault("truncated", [ended_at_limit(as_text(reason)) for reason in reasons])
         for seconds, milliseconds in _SECONDS.items():
             if seconds in values:
                 values[milliseconds] = amounts(values.pop(seconds), seconds) * 1000

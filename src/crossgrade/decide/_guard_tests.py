@@ -1,0 +1,83 @@
+"""The tests that guards share; each returns a p-value, and none knows what it is used for."""
+
+import numpy as np
+
+from crossgrade.decide._evidence import FloatColumn, IntColumn
+from crossgrade.stats import mean_interval, proportion_interval
+
+
+def share_above(found: int, n: int, share: float) -> float:
+    """Return the chance of at least `found` of n cases where each happens with probability `share`."""
+    if not found or share >= 1:
+        return 1.0
+    from scipy.special import bdtrc
+
+    return float(bdtrc(found - 1, n, share))
+
+
+def mean_bounds(scores: FloatColumn, alpha: float) -> tuple[float, float]:
+    """Return bounds on a mean of scores in [0, 1], each wrong with probability alpha.
+
+    Wilson's, or for at least 20 graded scores Student's t. Fewer graded scores get Wilson's too, which
+    is then on the wide side.
+    """
+    graded = bool(((scores > 0) & (scores < 1)).any())
+    if graded and len(scores) >= 20:
+        mean = mean_interval(scores, 1 - 2 * alpha)
+        assert mean.low is not None
+        assert mean.high is not None
+        return mean.low, mean.high
+    found = proportion_interval(float(scores.sum()), len(scores), 1 - 2 * alpha)
+    return found.low, found.high
+
+
+def means_differ(one: FloatColumn, other: FloatColumn) -> float:
+    """Return the two-sided p-value of equal means of two sets of rows drawn from one population.
+
+    The variance is that of all rows together, as it is where nothing sets the two apart: a small set
+    in which every row is alike has no variance of its own. Columns of 0 and 1 are compared by the
+    binomial distribution, since a rare 1 is far from normal.
+    """
+    together = np.concatenate([one, other])
+    if np.isin(together, (0.0, 1.0)).all():
+        share, found = float(together.mean()), int(one.sum())
+        tails = share_above(found, len(one), share), share_above(len(one) - found, len(one), 1 - share)
+        return min(1.0, 2 * min(tails))
+    from scipy.special import ndtr
+
+    error = float(together.std(ddof=1)) * np.sqrt(1 / len(one) + 1 / len(other))
+    if error <= 0:
+        return 1.0
+    return float(2 * ndtr(-abs(one.mean() - other.mean()) / error))
+
+
+def higher_here(here: FloatColumn, rest: FloatColumn) -> float:
+    """Return the p-value of "the mean is no higher here than in the rest" (Welch's z)."""
+    if len(here) < 2 or len(rest) < 2:
+        return 1.0
+    from scipy.special import ndtr
+
+    error = np.sqrt(here.var(ddof=1) / len(here) + rest.var(ddof=1) / len(rest))
+    gap = float(here.mean() - rest.mean())
+    if error <= 0:
+        return 0.0 if gap > 0 else 1.0
+    return float(ndtr(-gap / error))
+
+
+def groups_differ(values: FloatColumn, group: IntColumn) -> float:
+    """Return the p-value of "values of one group are no more alike" (one-way analysis of variance)."""
+    n, size = len(values), np.bincount(group)
+    size = size[size > 0]
+    between, within = len(size) - 1, n - len(size)
+    if between < 1 or within < 1:
+        return 1.0
+    from scipy.special import fdtrc
+
+    total = np.bincount(group, values)
+    count = np.bincount(group)
+    mean = np.divide(total, count, out=np.zeros(len(total)), where=count > 0)
+    inside = float(((values - mean[group]) ** 2).sum())
+    outside = float((count * (mean - values.mean()) ** 2).sum())
+    if inside <= 1e-12 * max(outside, 1e-12):
+        return 0.0 if outside > 1e-12 else 1.0
+    return float(fdtrc(between, within, (outside / between) / (inside / within)))
