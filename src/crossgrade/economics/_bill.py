@@ -93,7 +93,7 @@ def per_solved(
 
     A talkative model with a low list price is seen here for what it is.
     """
-    return _not_below_zero(mean_cost(costs_usd, scores, level=level, unit="USD/point"))
+    return mean_cost(costs_usd, per=scores, level=level, unit="USD/point")
 
 
 def _per_call(priced: PricedCalls, *, measured: bool) -> Estimate:
@@ -102,12 +102,7 @@ def _per_call(priced: PricedCalls, *, measured: bool) -> Estimate:
         return Estimate(
             value=float(costs[priced.known].mean()), unit="USD/request", method="stated tokens, list price"
         )
-    return _not_below_zero(mean_cost(costs, np.ones(len(costs)), level=0.95, unit="USD/request"))
-
-
-def _not_below_zero(found: Estimate) -> Estimate:
-    """Cut an interval at zero: nothing costs less, and a t interval of a few skewed calls may say so."""
-    return found if found.low is None or found.low >= 0 else replace(found, low=0.0)
+    return mean_cost(costs)
 
 
 def _tokens(traffic: Traffic, known: NDArray[np.bool_]) -> int:

@@ -7,16 +7,19 @@ from scipy import stats
 from crossgrade.economics import per_month, policy_savings
 
 
-def test_a_paired_saving_is_the_t_interval_of_the_differences():
+def test_a_paired_saving_is_at_least_the_t_interval_of_the_differences():
     rng = np.random.default_rng(0)
     before, after, score = rng.gamma(2, 0.01, 80), rng.gamma(2, 0.002, 80), rng.random(80)
     found = policy_savings(before, after, score, requests_per_month=1000)
     difference = before - after
     low, high = stats.t.interval(0.95, 79, difference.mean(), stats.sem(difference))
     saving = found.saving_per_request_usd
-    assert (saving.value, saving.low, saving.high) == pytest.approx((difference.mean(), low, high))
+    assert saving.value == pytest.approx(difference.mean())
+    assert saving.low <= low
+    assert saving.high >= high
+    assert saving.high - saving.low < 1.2 * (high - low)
     assert found.saving_per_month_usd.value == pytest.approx(1000 * difference.mean())
-    assert found.saving_per_month_usd.high == pytest.approx(1000 * high)
+    assert found.saving_per_month_usd.high == pytest.approx(1000 * saving.high)
     assert found.saving_share.value == pytest.approx(1 - after.sum() / before.sum())
     assert found.per_solved_usd.value == pytest.approx(after.sum() / score.sum())
     assert found.saving_share.low < found.saving_share.value < found.saving_share.high
@@ -43,7 +46,7 @@ def test_samples_of_a_cluster_count_as_one_observation():
             (alone.value, alone.low, alone.high)
         )
         assert wrong.high - wrong.low < together.high - together.low
-    assert clustered.saving_share.method == "measured, cluster t interval"
+    assert clustered.saving_share.method == "measured, interval for skewed costs by cluster"
     single = policy_savings(*repeated, cluster=np.zeros(200, dtype=np.int64))
     assert single.saving_share.low is None
 

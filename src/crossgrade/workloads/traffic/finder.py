@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from crossgrade.economics import mean_cost
 from crossgrade.stats import Interval, mean_interval, plan, proportion_interval, quantile_interval
 from crossgrade.workloads.traffic.findings import Finding, Likelihood, Move
 from crossgrade.workloads.traffic.grouping import Group
@@ -130,7 +131,8 @@ class Finder:
             why = "the cost of some requests is unknown" if rows.any() else "no sessions"
             return _no_interval(None, why)
         _, place = np.unique(session[rows], return_inverse=True)
-        return mean_interval(np.bincount(place, weights=spend[rows]))
+        per_session = np.bincount(place, weights=spend[rows]).astype(np.float64)
+        return _mean_cost(per_session, method="over sessions")
 
     def _features(self) -> tuple[str, ...]:
         """Return what the requests use that not every offer can do."""
@@ -267,7 +269,6 @@ class Finder:
         both = ~np.isnan(then) & ~np.isnan(now)
         calls = self.calls[rows]
         n = int(calls[both].sum())
-        saved = (now - then)[both]
         mean_then = float(np.nansum(then)) / max(int(calls[~np.isnan(then)].sum()), 1)
         mean_now = float(now[both].sum()) / n if n else None
         return Move(
@@ -279,8 +280,8 @@ class Finder:
             price_source=offer.price.source,
             price_on=self.frame.on,
             mean_cost_usd=mean_then,
-            share_saved=float(saved.sum()) / n / mean_now if mean_now else None,
-            saving_per_month_usd=_scaled(saved, n, per_month),
+            share_saved=float((now - then)[both].sum()) / n / mean_now if mean_now else None,
+            saving_per_month_usd=_scaled(now[both], then[both], n, per_month),
             n=n,
             test_cost_usd=None if mean_now is None else samples * (mean_then + mean_now),
         )
@@ -297,24 +298,35 @@ class Finder:
         return max(scores, default=None)
 
 
-def _scaled(saved: NDArray[np.float64], n: int, per_month: float | None) -> Interval:
-    if per_month is None or not len(saved):
+def _scaled(now: NDArray[np.float64], then: NDArray[np.float64], n: int, per_month: float | None) -> Interval:
+    if per_month is None or not len(now):
         why = "the rate of requests is unknown" if per_month is None else "no request's cost is known"
         return _no_interval(None, why)
-    if n != len(saved):
-        return _no_interval(float(saved.sum()) / n * per_month, "sums of requests have no spread")
-    found = mean_interval(saved)
+    if n != len(now):
+        return _no_interval(float((now - then).sum()) / n * per_month, "sums of requests have no spread")
+    return _mean_cost(now, less=then, times=per_month, method="over requests")
+
+
+def _mean_cost(
+    costs_usd: NDArray[np.float64],
+    *,
+    less: NDArray[np.float64] | None = None,
+    times: float = 1.0,
+    method: str,
+) -> Interval:
+    found = mean_cost(costs_usd, less=less)
     value, low, high = (
-        None if each is None else each * per_month for each in (found.value, found.low, found.high)
+        None if each is None else each * times for each in (found.value, found.low, found.high)
     )
+    few = f"{found.n} observations; an interval of a mean needs 2" if low is None else None
     return Interval(
         value=value,
         low=low,
         high=high,
         level=found.level,
-        n=found.n,
-        method="t over requests",
-        reason=found.reason,
+        n=found.n or 0,
+        method=f"{found.method}, {method}",
+        reason=found.reason or few,
     )
 
 
