@@ -9,12 +9,13 @@ from crossgrade.stats._intervals import (
     quantile_interval,
 )
 from crossgrade.stats._judged import JudgedLoss
-from crossgrade.stats._monitors import Alarm, ChangeDetector, ClaimProcess
+from crossgrade.stats._monitors import Alarm, ChangeDetector, ClaimProcess, audit_loss
 from crossgrade.stats._multiplicity import holm
 from crossgrade.stats._planning import Plan, plan
 from crossgrade.stats._result import Outcome, Retention
 from crossgrade.stats._retention import retention
 from crossgrade.stats._sequential import Look, SequentialRetention
+from crossgrade.stats._strata import Strata, Stratum
 
 __all__ = [
     "Alarm",
@@ -28,6 +29,9 @@ __all__ = [
     "Proportion",
     "Retention",
     "SequentialRetention",
+    "Strata",
+    "Stratum",
+    "audit_loss",
     "corrected_retention",
     "holm",
     "mean_interval",

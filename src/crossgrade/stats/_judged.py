@@ -5,14 +5,20 @@ people, k g + (h - k g) / p where there is a label and k g where there is none h
 however biased the judge is and whatever k, if k depends on the past alone. k = E[h g] / E[g g] makes
 its square smallest. That is PPI++ (arXiv:2311.01453, 2023) one observation at a time, with the
 sampling design of T. Zrnic and E. J. Candes, "Active statistical inference", ICML 2024
-(arXiv:2403.03208). Divided by its largest fall it is at least -1, as bets want it.
+(arXiv:2403.03208). Divided by the largest fall that any k allows it is at least -1, as bets want it, and
+audits with different k weigh alike.
+
+p must be the probability with which a label is there. Where drawn audits stay without label, leave out
+the audits since the draw before as well, as `watch` does: an audit and those before it that were not
+drawn then stand or fall together, and p stays right as long as whether a label comes has nothing to do
+with the scores.
 """
 
 from collections.abc import Mapping
 from typing import Self
 
 from crossgrade.errors import UsageError
-from crossgrade.stats._monitors import State, loss
+from crossgrade.stats._monitors import State, audit_loss
 from crossgrade.stats._pairs import read_floor, read_rate
 
 _PRIOR = 4.0
@@ -47,14 +53,14 @@ class JudgedLoss:
         all are wanted.
         """
         k, share = self.trust, self.label_share
-        by_judge = k * loss(self.floor, *judged)
-        largest_fall = (1 + k * self.floor * (1 - share)) / share
+        by_judge = k * audit_loss(self.floor, *judged)
+        largest_fall = (1 + self.floor * (1 - share)) / share
         if human is None:
             if share == 1.0:
                 raise UsageError("an audit has no human score", hint="with `label_share` 1 each needs one")
             return by_judge / largest_fall
-        by_people = loss(self.floor, *human)
-        self._learn(loss(self.floor, *judged), by_people)
+        by_people = audit_loss(self.floor, *human)
+        self._learn(audit_loss(self.floor, *judged), by_people)
         return (by_judge + (by_people - by_judge) / share) / largest_fall
 
     def state(self) -> State:

@@ -59,6 +59,8 @@ def record_labels(store: Store, labels: Iterable[Label], pairs: Iterable[Pair]) 
                 verdict_id=pair.verdict_id,
                 segment=pair.segment,
                 weight=1 / pair.probability,
+                conversation=pair.conversation,
+                asked_at=pair.at,
             )
         )
     store.pairs.append_audits(audits)

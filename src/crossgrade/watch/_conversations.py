@@ -1,0 +1,89 @@
+"""Audits of one conversation are one observation: they share what the conversation is about.
+
+A conversation is over when none of its requests was audited for `SILENCE`, or after `LONGEST`. Requests
+of which no conversation is known are observations of their own.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TypeAlias
+
+from crossgrade.domain import JSON
+from crossgrade.store import Audit
+
+SILENCE = timedelta(minutes=30)
+LONGEST = timedelta(days=1)
+
+_Key: TypeAlias = tuple[str | None, str]
+
+
+@dataclass(slots=True, kw_only=True)
+class Observation:
+    """What the audits of a conversation in one segment come to: the sum of their losses, and how many."""
+
+    segment: str | None
+    lost: float
+    size: int
+    first: datetime
+    last: datetime
+
+    @property
+    def mean(self) -> float:
+        """The mean loss."""
+        return self.lost / self.size
+
+    def is_over(self, at: datetime) -> bool:
+        """Return whether the conversation had ended at a time."""
+        return at - self.last > SILENCE or at - self.first > LONGEST
+
+
+class Conversations:
+    """The conversations that may go on."""
+
+    def __init__(self) -> None:
+        self._open: dict[_Key, Observation] = {}
+
+    @property
+    def held(self) -> int:
+        """How many audits belong to conversations that may go on."""
+        return sum(each.size for each in self._open.values())
+
+    def add(self, audit: Audit, lost: float) -> Iterator[Observation]:
+        """Take an audit with its loss; yield the observations that are complete when its request comes."""
+        at = audit.asked_at or audit.at
+        yield from self.over(at)
+        if audit.conversation is None:
+            yield Observation(segment=audit.segment, lost=lost, size=1, first=at, last=at)
+            return
+        key = audit.segment, audit.conversation
+        known = self._open.get(key)
+        if known is None:
+            self._open[key] = Observation(segment=audit.segment, lost=lost, size=1, first=at, last=at)
+        else:
+            known.lost, known.size, known.last = known.lost + lost, known.size + 1, max(known.last, at)
+
+    def over(self, at: datetime) -> Iterator[Observation]:
+        """Yield the conversations that had ended at a time, in the order of their last requests."""
+        ended = [(each.last, key) for key, each in self._open.items() if each.is_over(at)]
+        for _, key in sorted(ended, key=lambda each: each[0]):
+            yield self._open.pop(key)
+
+    def state(self) -> list[JSON]:
+        """Return what `restore` needs to go on from here, as plain JSON."""
+        return [
+            [conversation, each.segment, each.lost, each.size, each.first.isoformat(), each.last.isoformat()]
+            for (_, conversation), each in self._open.items()
+        ]
+
+    def restore(self, rows: Sequence[Sequence[JSON]]) -> None:
+        """Go on from a state."""
+        for conversation, segment, lost, size, first, last in rows:
+            assert segment is None or isinstance(segment, str)
+            self._open[segment, str(conversation)] = Observation(
+                segment=segment,
+                lost=float(str(lost)),
+                size=int(str(size)),
+                first=datetime.fromisoformat(str(first)),
+                last=datetime.fromisoformat(str(last)),
+            )
