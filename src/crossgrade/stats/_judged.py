@@ -5,8 +5,7 @@ people, k g + (h - k g) / p where there is a label and k g where there is none h
 however biased the judge is and whatever k, if k depends on the past alone. k = E[h g] / E[g g] makes
 its square smallest. That is PPI++ (arXiv:2311.01453, 2023) one observation at a time, with the
 sampling design of T. Zrnic and E. J. Candes, "Active statistical inference", ICML 2024
-(arXiv:2403.03208). Divided by the largest fall that any k allows it is at least -1, as bets want it, and
-audits with different k weigh alike.
+(arXiv:2403.03208). Divided by its largest fall it is at least -1, as bets want it.
 
 p must be the probability with which a label is there. Where drawn audits stay without label, leave out
 the audits since the draw before as well, as `watch` does: an audit and those before it that were not
@@ -45,6 +44,11 @@ class JudgedLoss:
         """The weight k of the judge's score, in [0, 1]: 0 is a judge that says nothing."""
         return min(max(self._product / self._square, 0.0), 1.0)
 
+    @property
+    def largest_fall(self) -> float:
+        """What the loss of the next audit will be divided by."""
+        return (1 + self.trust * self.floor * (1 - self.label_share)) / self.label_share
+
     def loss(self, judged: tuple[float, float], human: tuple[float, float] | None) -> float:
         """Return the corrected loss of an audit, at least -1, in the order in which audits were drawn.
 
@@ -52,9 +56,8 @@ class JudgedLoss:
         label was drawn. Raises `UsageError` for scores out of range, and for a missing label where
         all are wanted.
         """
-        k, share = self.trust, self.label_share
-        by_judge = k * audit_loss(self.floor, *judged)
-        largest_fall = (1 + self.floor * (1 - share)) / share
+        share, largest_fall = self.label_share, self.largest_fall
+        by_judge = self.trust * audit_loss(self.floor, *judged)
         if human is None:
             if share == 1.0:
                 raise UsageError("an audit has no human score", hint="with `label_share` 1 each needs one")

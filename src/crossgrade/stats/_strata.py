@@ -19,7 +19,7 @@ Segments of less than `SMALLEST` of the traffic would be waited for too long. Th
 another into strata of about that share, and inside such a stratum the mix has to stay what it was.
 
 An observation may be a conversation of several audits, with its mean loss and its size n. The claim is
-about requests, so it weighs n / N, where N is the size that nineteen of twenty audits so far did not
+about requests, so it weighs n / N, where N is the size that nine of ten audits so far did not
 exceed. Larger conversations weigh like N. c_k then divides by the mean size in the segment as well.
 """
 
@@ -41,7 +41,7 @@ TINY = 0.01
 KEPT = 500
 """Observations of a stratum that are held, or twice its quota if that is more; the oldest go first."""
 
-_COMMON = 0.95
+_COMMON = 0.9
 """The share of audits in conversations that weigh by their full size."""
 
 Label = str | None
@@ -69,7 +69,7 @@ class Strata:
         self.since = 0
         """Observations since the last set."""
         self._of = {label: at for at, each in enumerate(self.strata) for label in each.labels}
-        self._held: list[list[float]] = [[] for _ in self.strata]
+        self._held: list[list[tuple[float, float]]] = [[] for _ in self.strata]
         self._seen = [(0, 0)] * len(self.strata)
         self._sizes: Counter[int] = Counter()
 
@@ -88,18 +88,18 @@ class Strata:
         """Return the place in `strata` where a segment belongs, None where the shares do not have it."""
         return 0 if not self._of else self._of.get(segment)
 
-    def add(self, segment: Label, lost: float, size: int = 1) -> tuple[float, ...]:
+    def add(self, segment: Label, lost: float, size: int = 1, scale: float = 1.0) -> tuple[float, ...]:
         """Take an observation; return the set that it completes, or nothing.
 
-        `lost` is its mean loss, at least -1, `size` the number of audits it is the mean of. An
-        observation of a segment that the shares do not have is left out.
+        `lost` is its mean loss, at least -1, `size` the number of audits it is the mean of, `scale` what
+        the loss was divided by. An observation of a segment that the shares do not have is left out.
         """
         at = self.stratum(segment)
         if at is None:
             return ()
         self.since += 1
         held = self._held[at]
-        held.append(lost * min(size / self._common_size(), 1.0))
+        held.append((lost * min(size / self._common_size(), 1.0), scale))
         del held[: -max(KEPT, 2 * self.strata[at].quota)]
         seen, audits = self._seen[at]
         self._seen[at] = seen + 1, audits + size
@@ -111,15 +111,13 @@ class Strata:
 
     def _pop(self) -> tuple[float, ...]:
         """Return the newest observations of each stratum as a set: a change shows in those first."""
-        scales = [
-            each.share * (seen + 1) / (each.quota * (audits + 1))
-            for each, (seen, audits) in zip(self.strata, self._seen, strict=True)
-        ]
-        found: list[float] = []
-        for each, held, scale in zip(self.strata, self._held, scales, strict=True):
-            found += [lost * scale / max(scales) for lost in held[-each.quota :]]
+        found: list[tuple[float, float]] = []
+        for each, held, (seen, audits) in zip(self.strata, self._held, self._seen, strict=True):
+            stands_for = each.share * (seen + 1) / (each.quota * (audits + 1))
+            found += [(lost, stands_for * scale) for lost, scale in held[-each.quota :]]
             del held[-each.quota :]
-        return tuple(found)
+        largest = max(weight for _, weight in found)
+        return tuple(lost * weight / largest for lost, weight in found)
 
     def _common_size(self) -> int:
         total, reached = self._sizes.total(), 0
@@ -134,7 +132,7 @@ class Strata:
         return {
             "strata": [list(each.labels) for each in self.strata],
             "since": self.since,
-            "held": [list(each) for each in self._held],
+            "held": [[list(one) for one in each] for each in self._held],
             "seen": [list(each) for each in self._seen],
             "sizes": [list(each) for each in sorted(self._sizes.items())],
         }
@@ -146,7 +144,9 @@ class Strata:
         if not (
             state.get("strata") == mine
             and type(since) is int
-            and _is_table(held, len(mine))
+            and isinstance(held, list)
+            and len(held) == len(mine)
+            and all(_is_table(each, None, 2) for each in held)
             and _is_table(seen, len(mine), 2)
             and _is_table(sizes, None, 2)
         ):
@@ -155,7 +155,7 @@ class Strata:
                 hint="compute the state again from the audits",
             )
         self.since = since
-        self._held = [[float(lost) for lost in each] for each in held]
+        self._held = [[(float(lost), float(scale)) for lost, scale in each] for each in held]
         self._seen = [(int(each[0]), int(each[1])) for each in seen]
         self._sizes = Counter({int(size): int(audits) for size, audits in sizes})
         return self

@@ -20,18 +20,27 @@ _Key: TypeAlias = tuple[str | None, str]
 
 @dataclass(slots=True, kw_only=True)
 class Observation:
-    """What the audits of a conversation in one segment come to: the sum of their losses, and how many."""
+    """What the audits of a conversation in one segment come to.
+
+    `lost` is the sum of their losses before each was divided by its scale, `scale` the largest of these.
+    """
 
     segment: str | None
     lost: float
+    scale: float
     size: int
     first: datetime
     last: datetime
 
     @property
     def mean(self) -> float:
-        """The mean loss."""
-        return self.lost / self.size
+        """The mean loss, divided by the scale."""
+        return self.lost / (self.scale * self.size)
+
+    @property
+    def times(self) -> tuple[datetime, datetime]:
+        """When its first and its last request came."""
+        return self.first, self.last
 
     def is_over(self, at: datetime) -> bool:
         """Return whether the conversation had ended at a time."""
@@ -49,19 +58,18 @@ class Conversations:
         """How many audits belong to conversations that may go on."""
         return sum(each.size for each in self._open.values())
 
-    def add(self, audit: Audit, lost: float) -> Iterator[Observation]:
-        """Take an audit with its loss; yield the observations that are complete when its request comes."""
+    def add(self, audit: Audit, lost: float, scale: float = 1.0) -> Iterator[Observation]:
+        """Take an audit's loss, and what that was divided by; yield the observations complete by then."""
         at = audit.asked_at or audit.at
         yield from self.over(at)
+        one = Observation(segment=audit.segment, lost=lost * scale, scale=scale, size=1, first=at, last=at)
         if audit.conversation is None:
-            yield Observation(segment=audit.segment, lost=lost, size=1, first=at, last=at)
+            yield one
             return
-        key = audit.segment, audit.conversation
-        known = self._open.get(key)
-        if known is None:
-            self._open[key] = Observation(segment=audit.segment, lost=lost, size=1, first=at, last=at)
-        else:
-            known.lost, known.size, known.last = known.lost + lost, known.size + 1, max(known.last, at)
+        known = self._open.setdefault((audit.segment, audit.conversation), one)
+        if known is not one:
+            known.lost, known.scale = known.lost + one.lost, max(known.scale, scale)
+            known.size, known.last = known.size + 1, max(known.last, at)
 
     def over(self, at: datetime) -> Iterator[Observation]:
         """Yield the conversations that had ended at a time, in the order of their last requests."""
@@ -72,17 +80,25 @@ class Conversations:
     def state(self) -> list[JSON]:
         """Return what `restore` needs to go on from here, as plain JSON."""
         return [
-            [conversation, each.segment, each.lost, each.size, each.first.isoformat(), each.last.isoformat()]
+            [
+                conversation,
+                each.segment,
+                each.lost,
+                each.scale,
+                each.size,
+                *map(datetime.isoformat, each.times),
+            ]
             for (_, conversation), each in self._open.items()
         ]
 
     def restore(self, rows: Sequence[Sequence[JSON]]) -> None:
         """Go on from a state."""
-        for conversation, segment, lost, size, first, last in rows:
+        for conversation, segment, lost, scale, size, first, last in rows:
             assert segment is None or isinstance(segment, str)
             self._open[segment, str(conversation)] = Observation(
                 segment=segment,
                 lost=float(str(lost)),
+                scale=float(str(scale)),
                 size=int(str(size)),
                 first=datetime.fromisoformat(str(first)),
                 last=datetime.fromisoformat(str(last)),

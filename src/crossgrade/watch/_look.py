@@ -291,7 +291,8 @@ def _status(monitor: Monitor, why_not: str | None) -> tuple[Status, str | None]:
     if monitor.alarms:
         return "alarm", monitor.note
     if not monitor.speaks:
-        return "unmeasurable", monitor.too_few_labels or why_not or "nothing was scored yet"
+        reasons = monitor.too_few_labels, monitor.waits_for, why_not, "nothing was scored yet"
+        return "unmeasurable", next(filter(None, reasons))
     if monitor.too_few_labels:
         return "unmeasurable", monitor.too_few_labels
     return ("waiting", monitor.waits_for) if monitor.waits_for else ("watching", monitor.note)

@@ -28,7 +28,7 @@ def note_of_mix(shares: Mapping[str | None, float], live: Mapping[str | None, in
         )
     known = sum(live.get(label, 0) for label in shares)
     parts = {label: live.get(label, 0) / known for label in shares}
-    label = max(parts, key=lambda each: abs(parts[each] - shares[each]))
+    label = max(parts, key=lambda each: parts[each] - shares[each])
     if sum(abs(parts[each] - shares[each]) for each in shares) / 2 > MOVED:
         return (
             f"the mix moved: {parts[label]:.0%} of the traffic is {name_of(label)}, {shares[label]:.0%} when "

@@ -106,7 +106,7 @@ class Monitor:
     @property
     def waits_for(self) -> str | None:
         """Say what has to come before further audits count; None where that is nothing, or soon there."""
-        if self.waiting and self._now - self._waiting_since > PATIENCE:
+        if self.waiting and (not self.speaks or self._now - self._waiting_since > PATIENCE):
             return f"waits for people: {self.waiting} pairs, the oldest of {self._waiting_since:%Y-%m-%d}"
         if self.strata.held and (self.process.n == 0 or self.strata.since > DRY):
             missing = ", ".join(names_of(each) for each in self.strata.lacking)
@@ -204,9 +204,11 @@ class Monitor:
         if scores is None:
             return
         self.audits += 1
+        scale = 1.0
         if self.judged is None:
             lost = audit_loss(self.claim.floor, *scores, audit.weight, self._heaviest)
         else:
+            scale = self.judged.largest_fall
             lost = self.judged.loss(scores, human)
         heard = scores if self.judged is None else human
         if heard is not None:
@@ -215,12 +217,12 @@ class Monitor:
                 sums[0] + 1,
                 *(total + audit.weight * score for total, score in zip(sums[1:], heard, strict=True)),
             )
-        for observation in self._conversations.add(audit, lost):
+        for observation in self._conversations.add(audit, lost, scale):
             self._bet(observation)
 
     def _bet(self, observation: Observation) -> None:
         """Bet on the set that an observation completes, if it completes one."""
-        lost = self.strata.add(observation.segment, observation.mean, observation.size)
+        lost = self.strata.add(observation.segment, observation.mean, observation.size, observation.scale)
         if not lost:
             return
         found = self.process.take(*lost), self.detector.take(*lost)

@@ -75,13 +75,13 @@ def test_a_corrected_loss_is_a_fair_bet(floor, share, stream, data):
     """Never below -1, and its mean over the draw of labels is people's loss, scaled, whatever the judge."""
     correction = JudgedLoss(floor, share)
     for jb, js, hb, hs in stream:
-        before = correction.state()
+        before, k = correction.state(), correction.trust
         labelled = correction.loss((jb, js), (hb, hs))
         assert labelled >= -1 - 1e-9
         if share < 1:
             unlabelled = JudgedLoss(floor, share).restore(before).loss((jb, js), None)
             assert unlabelled >= -1 - 1e-9
-            scale = share / (1 + floor * (1 - share))
+            scale = share / (1 + k * floor * (1 - share))
             mean = share * labelled + (1 - share) * unlabelled
             assert mean == pytest.approx(scale * (floor * hb - hs), abs=1e-9)
             if data.draw(st.booleans()):
