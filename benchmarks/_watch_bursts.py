@@ -43,7 +43,7 @@ SEGMENTS = {
     "6 segments": (1 / 6,) * 6,
     "shares .6 .25 .1 .05": (0.6, 0.25, 0.1, 0.05),
 }
-DELAY_RUNS = 1000
+DELAY_RUNS = 500
 
 POOLED = (
     Pooled(0.85, 0.9, (1.0, 0.70)),

@@ -308,7 +308,7 @@ def test_a_conversation_that_may_go_on_is_held(gateway: Served) -> None:
     pairs(gateway, "talking", 3)
     seen = standing(gateway, "talking")
     assert (seen["status"], seen["audits"], seen["held"]) == ("waiting", 3, 3)
-    assert seen["reason"].startswith("waits until conversations are over")
+    assert seen["reason"].startswith("waits for conversations to end")
     with project_of(gateway) as project:
         named = [pair.conversation for pair in project.store.pairs.recent("talking")]
     assert len(set(named)) == 2

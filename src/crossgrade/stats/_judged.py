@@ -7,10 +7,9 @@ its square smallest. That is PPI++ (arXiv:2311.01453, 2023) one observation at a
 sampling design of T. Zrnic and E. J. Candes, "Active statistical inference", ICML 2024
 (arXiv:2403.03208). Divided by its largest fall it is at least -1, as bets want it.
 
-p must be the probability with which a label is there. Where drawn audits stay without label, leave out
-the audits since the draw before as well, as `watch` does: an audit and those before it that were not
-drawn then stand or fall together, and p stays right as long as whether a label comes has nothing to do
-with the scores.
+p must be the probability with which an audit has a label. If a drawn audit gets none, leave out the audits
+since the draw before it as well, as `watch` does. Then the share of labels among the audits that
+count stays p, provided that a label's arrival does not depend on the scores.
 """
 
 from collections.abc import Mapping
@@ -46,7 +45,7 @@ class JudgedLoss:
 
     @property
     def largest_fall(self) -> float:
-        """What the loss of the next audit will be divided by."""
+        """The divisor of the next audit's loss."""
         return (1 + self.trust * self.floor * (1 - self.label_share)) / self.label_share
 
     def loss(self, judged: tuple[float, float], human: tuple[float, float] | None) -> float:

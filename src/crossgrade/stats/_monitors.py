@@ -5,10 +5,10 @@ the model that the route picks. An audit is a live request whose two answers wer
 the claim the loss g = floor b - s has no upward drift, and g >= -1: a bet of fraction f turns
 capital K into K (1 + f g) and cannot go broke.
 
-The guarantees below need E[g | past] <= 0, for every audit and whatever came before it. Audits of one
-conversation, and bursts from one segment of a claim on the whole, do not have that. `Strata` makes
-observations that do. It hands over several losses at a time, of which only the set has no upward
-drift: the capital is multiplied by all of them and read after the last.
+The guarantees below need E[g | past] <= 0 for every audit, whatever came before it. That fails for audits
+of one conversation, and for bursts from one segment of a claim on the whole. `Strata` makes observations for
+which it holds. It returns several losses at a time, and only the set has no upward drift: the capital
+is multiplied by all of them and read after the last.
 
 `ClaimProcess` compounds the capital from the first audit and never resets: P(ever >= 1 / alpha)
 <= alpha while the claim holds (J. Ville, 1939). After a long good spell it has lost so much that it
@@ -87,7 +87,7 @@ class ClaimProcess:
     def take(self, *lost: float) -> Alarm | None:
         """Take the next audit as its loss, at least -1 and at most 0 in the mean under the claim.
 
-        Several losses are a set of `Strata`: the claim says of them together what it says of one.
+        Several losses are a set of `Strata`, which only together have no upward drift.
         """
         if self.alarm is not None:
             return self.alarm

@@ -1,7 +1,7 @@
-"""Audits of one conversation are one observation: they share what the conversation is about.
+"""Audits of one conversation are one observation, because they share its difficulty.
 
-A conversation is over when none of its requests was audited for `SILENCE`, or after `LONGEST`. Requests
-of which no conversation is known are observations of their own.
+A conversation ends `SILENCE` after its last audit, or after `LONGEST`. A request without a named
+conversation is an observation of its own.
 """
 
 from collections.abc import Iterator, Sequence
@@ -20,7 +20,7 @@ _Key: TypeAlias = tuple[str | None, str]
 
 @dataclass(slots=True, kw_only=True)
 class Observation:
-    """What the audits of a conversation in one segment come to.
+    """The audits of a conversation in one segment, summed up.
 
     `lost` is the sum of their losses before each was divided by its scale, `scale` the largest of these.
     """
@@ -48,18 +48,18 @@ class Observation:
 
 
 class Conversations:
-    """The conversations that may go on."""
+    """The conversations that are open."""
 
     def __init__(self) -> None:
         self._open: dict[_Key, Observation] = {}
 
     @property
     def held(self) -> int:
-        """How many audits belong to conversations that may go on."""
+        """Audits in open conversations."""
         return sum(each.size for each in self._open.values())
 
     def add(self, audit: Audit, lost: float, scale: float = 1.0) -> Iterator[Observation]:
-        """Take an audit's loss, and what that was divided by; yield the observations complete by then."""
+        """Add an audit's loss and its divisor. Yield the observations that are complete by then."""
         at = audit.asked_at or audit.at
         yield from self.over(at)
         one = Observation(segment=audit.segment, lost=lost * scale, scale=scale, size=1, first=at, last=at)

@@ -25,15 +25,15 @@ from crossgrade.watch._stepping import alarms_about, raise_alarm, step_back
 from crossgrade.watch._webhook import deliver
 
 Status: TypeAlias = Literal["watching", "waiting", "unmeasurable", "alarm"]
-"""`waiting`: nothing counts until something comes, `reason` says what. `unmeasurable`: nobody can tell."""
+"""`waiting`: `reason` names what has to arrive before audits count. `unmeasurable`: there is no evidence."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Standing:
     """How a claim stands by one reading.
 
-    `audits` counts what was heard. Of these `held` do not count yet: a conversation may go on, or another
-    segment has to have some too. `waiting` counts pairs that wait for people. `e_claim` is evidence
+    `audits` counts what was scored. `held` of these do not count yet, because a conversation is open or
+    another segment has none. `waiting` counts pairs that wait for labels. `e_claim` is evidence
     that the claim is not right, an alarm at `e_claim_at`; `e_change` that it broke, an alarm at
     `e_change_at`. `retention` is what was seen so far at the certified mix, without an error rate.
     """
@@ -287,7 +287,7 @@ def _standing(monitor: Monitor, route: Route, why_not: str | None) -> Standing:
 
 
 def _status(monitor: Monitor, why_not: str | None) -> tuple[Status, str | None]:
-    """Return how a claim stands, and why where that needs words."""
+    """Return the status of a claim, with the reason where there is one."""
     if monitor.alarms:
         return "alarm", monitor.note
     if not monitor.speaks:

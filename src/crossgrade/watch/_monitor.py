@@ -22,16 +22,16 @@ OUTCOMES_HEAVIEST = 20.0
 """Outcomes of models that were picked with less than one over this are capped."""
 
 UNLABELLED = 0.1
-"""The largest share of pairs drawn for people that may stay without a score."""
+"""The largest share of pairs drawn for people that may have no score."""
 
 PATIENCE = timedelta(days=7)
-"""How long a pair may wait for people before that is said."""
+"""How long a pair may wait for a label before the claim is called waiting."""
 
 DRY = 100
-"""Audits without one of a segment that is needed before that is said."""
+"""Audits without a segment that the next set needs before the claim is called waiting."""
 
 _VERSION = 2
-"""Of a monitor's state; states of other versions are left alone and computed again."""
+"""The version of a monitor's state. A state of another version is ignored and computed again."""
 
 
 class Monitor:
@@ -72,12 +72,12 @@ class Monitor:
 
     @property
     def speaks(self) -> bool:
-        """Whether anything was heard yet: of people who correct a judge, at least one label."""
+        """Whether there is any evidence yet: where people correct a judge, at least one label."""
         return self.audits > 0 and (self.judged is None or self.judged.labels > 0)
 
     @property
     def held(self) -> int:
-        """Audits that do not count yet: of open conversations, or held until other segments have some."""
+        """Audits that do not count yet: in open conversations, or held until other segments have some."""
         return self.strata.held + self._conversations.held
 
     @property
@@ -93,26 +93,26 @@ class Monitor:
 
     @property
     def too_few_labels(self) -> str | None:
-        """Say that too many of the pairs drawn for people stayed without a score; None where not."""
+        """The reason where too many pairs drawn for people have no score, else None."""
         labels = self.audits if self.judged is None else self.judged.labels
         total = labels + self._unlabelled
         if self._unlabelled <= UNLABELLED * total:
             return None
         return (
-            f"{self._unlabelled} of {total} pairs drawn for people were not scored in time: "
-            "the others do not stand for them"
+            f"{self._unlabelled} of {total} pairs drawn for people have no score, so the scored ones may not "
+            "represent them"
         )
 
     @property
     def waits_for(self) -> str | None:
-        """Say what has to come before further audits count; None where that is nothing, or soon there."""
+        """What has to arrive before further audits count, None where nothing is missing for long."""
         if self.waiting and (not self.speaks or self._now - self._waiting_since > PATIENCE):
-            return f"waits for people: {self.waiting} pairs, the oldest of {self._waiting_since:%Y-%m-%d}"
+            return f"waits for labels: {self.waiting} pairs, the oldest from {self._waiting_since:%Y-%m-%d}"
         if self.strata.held and (self.process.n == 0 or self.strata.since > DRY):
             missing = ", ".join(names_of(each) for each in self.strata.lacking)
             return f"waits for requests of {missing}: {self.strata.held} audits are held until one is audited"
         if self.process.n == 0 and self.held:
-            return f"waits until conversations are over: {self.held} audits belong to one that may go on"
+            return f"waits for conversations to end: {self.held} audits are in open ones"
         return None
 
     def run(self, store: Store) -> None:
@@ -149,7 +149,7 @@ class Monitor:
         return self.claim.covers(audit) and self.strata.stratum(audit.segment) is not None
 
     def _await_labels(self, store: Store) -> None:
-        """Count the drawn pairs that people, who speak alone, have not scored."""
+        """Count the drawn pairs that people have not scored, where there is no judge."""
         drawn_pairs = store.pairs.unscored_times(
             self.claim.route,
             self.reading.digest,
@@ -165,16 +165,16 @@ class Monitor:
         self._waiting_since = min(times, default=self._now)
 
     def _take(self, audits: Sequence[Audit], labels: Mapping[str, Audit]) -> None:
-        """Count audits in order; where a judge is corrected, up to the first draw whose label may still come.
+        """Count audits in order. Where people correct a judge, stop at the first draw that still waits.
 
-        The audits since the draw before count with the label of theirs, or are left out with it: so many
-        audits then stand by each label as were drawn for one.
+        A drawn audit and those since the draw before it count together, or are left out together if its
+        label is missing. So the share of labels among the audits that count is that of the draws.
         """
         since: list[Audit] = []
         for at, audit in enumerate(audits):
             if self.judged is None:
                 self._count(audit, None)
-            elif not self._is_drawn(audit):  # no label of it counts: nobody drew it
+            elif not self._is_drawn(audit):  # a label of an audit that was not drawn does not count
                 since.append(audit)
                 continue
             elif (label := labels.get(audit.source_id)) is None and _asked_at(audit) >= self._overdue:

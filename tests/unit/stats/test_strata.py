@@ -127,8 +127,8 @@ def test_strata_go_on_from_their_state() -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        {"strata": [["de"]]}, {"since": None}, {"held": [[]]}, {"held": [[[1.0]], []]}, {"held": 3},
-        {"held": [[[float("inf"), 1.0]], []]}, {"seen": [[1, 2]]}, {"seen": [[1, "2"], [1, 2]]}, {"sizes": None},
+        {"strata": [["de"]]}, {"since": None}, {"held": [[]]}, {"held": [[[1.0, 1.0]], []]}, {"held": 3},
+        {"held": [[[float("inf"), 1.0, 1]], []]}, {"seen": [[1, 2]]}, {"seen": [[1, "2"], [1, 2]]}, {"sizes": None},
     ],
 )  # fmt: skip
 def test_the_state_of_something_else_is_refused(change) -> None:
@@ -137,7 +137,7 @@ def test_the_state_of_something_else_is_refused(change) -> None:
 
 
 def test_a_share_of_nothing_is_refused() -> None:
-    with pytest.raises(UsageError, match="positive ones are wanted"):
+    with pytest.raises(UsageError, match="must be positive"):
         Strata({"a": 1.0, "b": 0.0})
 
 

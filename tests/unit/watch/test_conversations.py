@@ -88,7 +88,7 @@ def test_a_conversation_that_may_go_on_is_waited_for(site: Site) -> None:
     site.see(verdict, [(GOOD, BAD)] * 3, conversation="a", at=NOW - timedelta(minutes=5))
     (standing,) = site.look().standings
     assert (standing.status, standing.audits, standing.held) == ("waiting", 3, 3)
-    assert standing.reason == "waits until conversations are over: 3 audits belong to one that may go on"
+    assert standing.reason == "waits for conversations to end: 3 audits are in open ones"
     (standing,) = site.look(now=NOW + timedelta(hours=1)).standings
     assert (standing.status, standing.held) == ("watching", 0)
 

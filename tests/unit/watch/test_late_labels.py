@@ -57,8 +57,8 @@ def test_audits_count_with_the_label_of_the_draw_that_follows(store: Store) -> N
     assert found.audits == sum(lengths[1::2])
     assert found.judged.labels == len(draws) // 2
     assert found.too_few_labels == (
-        f"{len(draws) - len(draws) // 2} of {len(draws)} pairs drawn for people were not scored in time: "
-        "the others do not stand for them"
+        f"{len(draws) - len(draws) // 2} of {len(draws)} pairs drawn for people have no score, so the "
+        "scored ones may not represent them"
     )
 
 
@@ -83,7 +83,7 @@ def test_a_label_that_may_still_come_is_waited_for(store: Store) -> None:
     assert found.judged.labels == 20
     assert found.too_few_labels is None
     assert found.waiting > 0
-    assert found.waits_for == f"waits for people: {found.waiting} pairs, the oldest of {OLD:%Y-%m-%d}"
+    assert found.waits_for == f"waits for labels: {found.waiting} pairs, the oldest from {OLD:%Y-%m-%d}"
 
 
 def test_what_waits_goes_on_where_it_stopped(store: Store) -> None:
@@ -106,7 +106,7 @@ def test_people_alone_are_waited_for_and_missed(site: Site, tmp_path) -> None:
     site.see(verdict, [(GOOD, GOOD)] * 20, at=NOW - timedelta(days=8))
     (standing,) = site.look().standings
     assert (standing.status, standing.waiting) == ("unmeasurable", 20)
-    assert standing.reason == "waits for people: 20 pairs, the oldest of 2026-11-17"
+    assert standing.reason == "waits for labels: 20 pairs, the oldest from 2026-11-17"
     site.look(label_file=tmp_path / "labels.csv")
     fill(tmp_path / "labels.csv", {GOOD: "1", BAD: "0"})
     site.see(verdict, [(GOOD, GOOD)] * 3)
@@ -114,8 +114,8 @@ def test_people_alone_are_waited_for_and_missed(site: Site, tmp_path) -> None:
     assert (standing.status, standing.audits, standing.waiting, standing.reason) == ("watching", 20, 3, None)
     (standing,) = site.look(now=NOW + timedelta(days=10)).standings
     assert (standing.status, standing.reason) == (
-        "waiting", "waits for people: 3 pairs, the oldest of 2026-11-25",
+        "waiting", "waits for labels: 3 pairs, the oldest from 2026-11-25",
     )  # fmt: skip
     (standing,) = site.look(now=NOW + timedelta(days=40)).standings
     assert (standing.status, standing.waiting) == ("unmeasurable", 0)
-    assert standing.reason.startswith("3 of 23 pairs drawn for people were not scored in time")
+    assert standing.reason.startswith("3 of 23 pairs drawn for people have no score")

@@ -80,7 +80,7 @@ def test_traffic_that_names_no_segment_is_watched_as_it_comes_and_that_is_said(
     site.see(verdict, [(GOOD, GOOD)] * 120)
     (standing,) = site.look().standings
     assert (standing.status, standing.audits, standing.held) == ("watching", 120, 0)
-    assert "most live requests name none of the certificate's segments" in standing.reason
+    assert "most live requests carry no segment of the certificate" in standing.reason
     site.see(verdict, [(GOOD, BAD)] * 60)
     assert site.look().alarms
 
@@ -104,7 +104,7 @@ def test_segments_that_nothing_is_certified_of_are_left_out(halves: tuple[Site, 
     assert found.alarms == []
     (standing,) = found.standings
     assert standing.audits == 80
-    assert standing.reason == "33% of the traffic is of segments that nothing is certified of"
+    assert standing.reason == "33% of the traffic is in segments that the certificate does not cover"
 
 
 def test_samples_of_no_segment_are_a_part_of_the_certified_mix(site: Site) -> None:
