@@ -21,6 +21,8 @@ from typing import NamedTuple
 import numpy as np
 
 from benchmarks._table import Row
+from benchmarks._watch_bursts import Fall, burst_rows
+from benchmarks._watch_labels import label_rows
 from crossgrade.stats import ChangeDetector, ClaimProcess
 from crossgrade.stats._bets import GRID
 from crossgrade.stats._monitors import CHANGE_SHARES, CLAIM_SHARES
@@ -153,7 +155,8 @@ def watch_rows() -> list[Row]:
         _row("e-process: the same, worst of 9 synthetic settings", 100 * worst_limit, "%", 5, None,
              f"accuracy {worst_at[0]}, correlation {worst_at[1]}; 40 % moved, {SYNTHETIC_RUNS:,} runs"),
     ]  # fmt: skip
-    return [*rows, *_harder(whole)]
+    broken = Fall(main.floor, main.control, main.broken, QUIET, PATIENCE)
+    return [*rows, *burst_rows(broken), *label_rows(), *_harder(whole)]
 
 
 def _harder(whole: Setting) -> list[Row]:

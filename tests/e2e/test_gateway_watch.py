@@ -144,6 +144,7 @@ def gateway(
                 "support": {"workload": "support", "shadow": {"rate": 1.0, "max_parallel": 1000}},
                 "labelled": {"workload": "labelled", "shadow": {"rate": 1.0, "max_parallel": 1000}},
                 "canaried": {"workload": "canaried", "outcome": "solved", "sticky": "user"},
+                "talking": {"workload": "support", "shadow": {"rate": 1.0, "max_parallel": 1000}},
                 "unmeasured": {"workload": "unmeasured"},
                 "ending": {"workload": "ending"},
                 "dearer": {"workload": "dearer"},
@@ -172,6 +173,7 @@ def certified(gateway: Served) -> dict[str, str]:
         {
             "support": {},
             "labelled": {},
+            "talking": {},
             "canaried": {"policy": switch("raw-old", "raw-new"), "share": 0.5},
             "unmeasured": {},
             "ending": {"valid_until": datetime.now(UTC) + timedelta(days=1)},
@@ -297,6 +299,24 @@ def test_people_label_a_file_and_their_scores_count(gateway: Served) -> None:
     assert second.returncode == 1, second.stderr
     assert "60 labels read" in second.stderr
     until(lambda: ask(gateway, "labelled").target == "old")
+
+
+def test_a_conversation_that_may_go_on_is_held(gateway: Served) -> None:
+    """Audits of two conversations come to nothing yet; a request that names none counts at once."""
+    for name in ("one", "one", "two"):
+        ask(gateway, "talking", "it fell", headers={"x-crossgrade-conversation": name})
+    pairs(gateway, "talking", 3)
+    seen = standing(gateway, "talking")
+    assert (seen["status"], seen["audits"], seen["held"]) == ("waiting", 3, 3)
+    assert seen["reason"].startswith("waits for conversations to end")
+    with project_of(gateway) as project:
+        named = [pair.conversation for pair in project.store.pairs.recent("talking")]
+    assert len(set(named)) == 2
+    assert None not in named
+    ask(gateway, "talking", "hello")
+    pairs(gateway, "talking", 4)
+    seen = standing(gateway, "talking")
+    assert (seen["status"], seen["audits"], seen["held"]) == ("watching", 4, 3)
 
 
 def test_nobody_who_could_measure_is_said_and_nothing_moves(gateway: Served) -> None:

@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 EXIT_ALARM = 1
 _HEADERS = (
-    "route", "segment", "status", "by", "audits", "floor", "retention", "e_claim", "e_change", "waiting",
-    "valid_until", "reason",
+    "route", "segment", "status", "by", "audits", "held", "floor", "retention", "e_claim", "e_change",
+    "waiting", "valid_until", "reason",
 )  # fmt: skip
-_NUMBERS = ("audits", "floor", "retention", "e_claim", "e_change", "waiting")
+_NUMBERS = ("audits", "held", "floor", "retention", "e_claim", "e_change", "waiting")
 
 
 @click.command()

@@ -11,6 +11,7 @@ from crossgrade.decide._guard_tests import means_differ
 from crossgrade.decide._records import Guard
 from crossgrade.decide._view import View
 from crossgrade.decide._words import count
+from crossgrade.stats import LEAST_LABELS
 
 
 def judge_unchecked(view: View) -> Iterator[Guard]:
@@ -23,9 +24,9 @@ def judge_unchecked(view: View) -> Iterator[Guard]:
         yield finding(
             "judge-unchecked",
             f"{evidence.judge} scored the answers; people scored {count(labels, 'pair')} of them",
-            f"have people score both models' answers to {limits.HUMAN_LABELS} samples drawn at random: "
+            f"have people score both models' answers to {LEAST_LABELS} samples drawn at random: "
             "the first of an exported run are",
-            warn=labels < limits.HUMAN_LABELS,
+            warn=labels < LEAST_LABELS,
             candidate=candidate.model,
         )
 
@@ -43,24 +44,19 @@ def label_selection(view: View) -> Iterator[Guard]:
         rows = view.paired(candidate.model, view.whole.rows)
         labelled = _labelled(view, candidate.model)
         here, rest = rows & labelled, rows & ~labelled
-        seen, chosen, unused = "no sample has people's scores of both answers", False, False
+        seen, chosen = "no sample has people's scores of both answers", False
         if here.any():
             seen = f"people scored {count(int(here.sum()), 'pair')} of {int(rows.sum()):,}"
-            unused = view.clusters is not None or view.weight is not None
         if min(here.sum(), rest.sum()) >= limits.SETTLED_N:
             value = _selected(view.incumbent, view.candidate(candidate.model), here, rest)
             chosen = value < look_alpha(view)
             how = "differently from" if chosen else "like"
             seen += f"; the judge scored these {how} the others (p = {value:.2g})"
-        if unused:
-            seen += "; they correct nothing, since samples are clustered or weighted"
         yield finding(
             "label-selection",
             seen,
-            "leave out the clusters or weights, or the people's scores: together they are not supported"
-            if unused
-            else "draw the samples to be labelled at random, or label all of them",
-            fail=chosen or unused,
+            "draw the samples to be labelled at random, or label all of them",
+            fail=chosen,
             candidate=candidate.model,
         )
 

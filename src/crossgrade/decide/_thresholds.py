@@ -98,9 +98,6 @@ EFFECTIVE_SHARE = 0.5
 UNKNOWN_COST = 0.05
 """Costs missing on more samples than this are not missing at random: the mean is unknown."""
 
-HUMAN_LABELS = 100
-"""With 100 labels a correction of the judge passes wrongly 6.5 % of the time, with 50 7.5 %."""
-
 MOST_PARTS = 1_000
 """Alpha spread over more segments than this certifies none; such a column is an id, not a segment."""
 

@@ -93,7 +93,7 @@ def unit_of(
     if sticky == "key":
         return principal.id
     if sticky == "conversation":
-        named = _fact(request, b"x-crossgrade-conversation") or payload.asked.conversation_name
+        named = conversation_of(request, payload) or payload.asked.conversation_name
         if named is not None:
             return named
     if sticky != "none":
@@ -102,6 +102,11 @@ def unit_of(
             return user
     first = payload.opening() if sticky == "conversation" else b""
     return blake2b(first, digest_size=16).hexdigest() if first else request_id
+
+
+def conversation_of(request: Request, payload: Payload) -> str | None:
+    """Return the client's own name for the conversation, None where it gives none."""
+    return _fact(request, b"x-crossgrade-conversation") or payload.asked.named_conversation
 
 
 def _fact(request: Request, name: bytes) -> str | None:

@@ -76,14 +76,19 @@ class Asked(msgspec.Struct):
 
     @property
     def conversation_name(self) -> str | None:
-        """Which conversation the request belongs to, where the client says so."""
-        named = self.conversation
-        if isinstance(named, dict):
-            named = named.get("id")
-        for name in (named, self.prompt_cache_key, self.previous_response_id):
+        """What the request shares with others of its conversation, where the client says so."""
+        for name in (self.named_conversation, self.prompt_cache_key, self.previous_response_id):
             if isinstance(name, str) and name:
                 return name
         return None
+
+    @property
+    def named_conversation(self) -> str | None:
+        """The conversation's own name: a prompt cache's key may be that of all traffic."""
+        named = self.conversation
+        if isinstance(named, dict):
+            named = named.get("id")
+        return named if isinstance(named, str) and named else None
 
 
 class _Opening(msgspec.Struct):

@@ -105,7 +105,8 @@ class ShadowPair(msgspec.Struct, kw_only=True, omit_defaults=True):
     """A live request that both models of a route answered; the keeper redacts before it stores.
 
     `request` is the body as the client sent it to `endpoint` (`/v1/chat/completions`). With
-    `store_text` false only what is measured is stored, without texts.
+    `store_text` false only what is measured is stored, without texts. `conversation` is a digest of
+    the client's name for it.
     """
 
     route: str
@@ -119,6 +120,7 @@ class ShadowPair(msgspec.Struct, kw_only=True, omit_defaults=True):
     segment: str | None = None
     verdict_id: str | None = None
     probability: float = 1.0
+    conversation: str | None = None
     store_text: bool = True
 
 

@@ -4,10 +4,12 @@ import asyncio
 import random
 import time
 from collections import Counter as Tally
+from hashlib import blake2b
 from typing import Protocol
 
 from crossgrade.domain import Shadow
 from crossgrade.errors import ProviderError, UpstreamError
+from crossgrade.gateway._admission import conversation_of
 from crossgrade.gateway._cost import DEFAULT_OUTPUT_TOKENS, Tokens, estimated_tokens
 from crossgrade.gateway._head import Request
 from crossgrade.gateway._limits import Hold, Limits, Refusal
@@ -35,14 +37,20 @@ class PairKeeper(Protocol):
 
 
 class Copy:
-    """What is kept of a request that was picked: the answer's bytes as they come, within a bound."""
+    """What is kept of a request that was picked: the answer's bytes as they come, within a bound.
 
-    __slots__ = ("choice", "parts", "payload", "plan", "size")
+    `conversation` is the client's name for the conversation.
+    """
 
-    def __init__(self, plan: Plan, choice: Choice, payload: ParsedPayload) -> None:
+    __slots__ = ("choice", "conversation", "parts", "payload", "plan", "size")
+
+    def __init__(
+        self, plan: Plan, choice: Choice, payload: ParsedPayload, conversation: str | None = None
+    ) -> None:
         self.plan = plan
         self.choice = choice
         self.payload = payload
+        self.conversation = conversation
         self.parts: list[bytes] = []
         self.size = 0
 
@@ -96,7 +104,7 @@ class Shadows:
         elif choice.reason == "too_long":
             self.skip(plan.name, "too_long")  # the certificate says nothing of these
         elif plan.other(choice) is not None:
-            return Copy(plan, choice, payload)
+            return Copy(plan, choice, payload, conversation_of(request, payload))
         return None
 
     def skip(self, route: str, reason: str) -> None:
@@ -316,6 +324,7 @@ class _ShadowCall:
             segment=record.segment,
             verdict_id=record.verdict_id,
             probability=self._shadow.rate,
+            conversation=_digest(copy.conversation, record),
             store_text=self._shadow.store_text,
         )
 
@@ -354,6 +363,14 @@ class _ShadowCall:
             segment=record.segment,
             shadow=True,
         )
+
+
+def _digest(conversation: str | None, record: RequestRecord) -> str | None:
+    """Return what stands for a conversation: its name may say who it is with, and is unique to the key."""
+    if conversation is None:
+        return None
+    named = "\0".join((record.route, record.key, conversation))
+    return blake2b(named.encode(errors="replace"), digest_size=16).hexdigest()
 
 
 def _unread(data: bytes) -> None:

@@ -34,6 +34,7 @@ def stored_pair(identifier: str, pair: ShadowPair) -> Pair:
         segment=pair.segment,
         verdict_id=pair.verdict_id,
         probability=pair.probability,
+        conversation=pair.conversation,
         at=datetime.fromtimestamp(pair.at, UTC),
     )
 

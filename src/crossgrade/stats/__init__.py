@@ -9,13 +9,14 @@ from crossgrade.stats._intervals import (
     quantile_interval,
 )
 from crossgrade.stats._judged import JudgedLoss
-from crossgrade.stats._monitors import Alarm, ChangeDetector, ClaimProcess
+from crossgrade.stats._monitors import Alarm, ChangeDetector, ClaimProcess, audit_loss
 from crossgrade.stats._multiplicity import holm, holm_levels
 from crossgrade.stats._pairs import Pairs, read_pairs
 from crossgrade.stats._planning import Plan, plan
 from crossgrade.stats._result import METHOD_VERSION, Outcome, Retention
 from crossgrade.stats._retention import FixedRetention, retention
 from crossgrade.stats._sequential import Look, SequentialRetention
+from crossgrade.stats._strata import Strata, Stratum
 
 __all__ = [
     "LEAST_LABELS",
@@ -33,6 +34,9 @@ __all__ = [
     "Proportion",
     "Retention",
     "SequentialRetention",
+    "Strata",
+    "Stratum",
+    "audit_loss",
     "corrected_retention",
     "corrected_test",
     "holm",

@@ -6,13 +6,17 @@ however biased the judge is and whatever k, if k depends on the past alone. k = 
 its square smallest. That is PPI++ (arXiv:2311.01453, 2023) one observation at a time, with the
 sampling design of T. Zrnic and E. J. Candes, "Active statistical inference", ICML 2024
 (arXiv:2403.03208). Divided by its largest fall it is at least -1, as bets want it.
+
+p must be the probability with which an audit has a label. If a drawn audit gets none, leave out the audits
+since the draw before it as well, as `watch` does. Then the share of labels among the audits that
+count stays p, provided that a label's arrival does not depend on the scores.
 """
 
 from collections.abc import Mapping
 from typing import Self
 
 from crossgrade.errors import UsageError
-from crossgrade.stats._monitors import State, loss
+from crossgrade.stats._monitors import State, audit_loss
 from crossgrade.stats._pairs import read_floor, read_rate
 
 _PRIOR = 4.0
@@ -39,6 +43,11 @@ class JudgedLoss:
         """The weight k of the judge's score, in [0, 1]: 0 is a judge that says nothing."""
         return min(max(self._product / self._square, 0.0), 1.0)
 
+    @property
+    def largest_fall(self) -> float:
+        """The divisor of the next audit's loss."""
+        return (1 + self.trust * self.floor * (1 - self.label_share)) / self.label_share
+
     def loss(self, judged: tuple[float, float], human: tuple[float, float] | None) -> float:
         """Return the corrected loss of an audit, at least -1, in the order in which audits were drawn.
 
@@ -46,15 +55,14 @@ class JudgedLoss:
         label was drawn. Raises `UsageError` for scores out of range, and for a missing label where
         all are wanted.
         """
-        k, share = self.trust, self.label_share
-        by_judge = k * loss(self.floor, *judged)
-        largest_fall = (1 + k * self.floor * (1 - share)) / share
+        share, largest_fall = self.label_share, self.largest_fall
+        by_judge = self.trust * audit_loss(self.floor, *judged)
         if human is None:
             if share == 1.0:
                 raise UsageError("an audit has no human score", hint="with `label_share` 1 each needs one")
             return by_judge / largest_fall
-        by_people = loss(self.floor, *human)
-        self._learn(loss(self.floor, *judged), by_people)
+        by_people = audit_loss(self.floor, *human)
+        self._learn(audit_loss(self.floor, *judged), by_people)
         return (by_judge + (by_people - by_judge) / share) / largest_fall
 
     def state(self) -> State:

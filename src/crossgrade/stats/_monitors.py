@@ -3,8 +3,12 @@
 The claim is retention R = E[s] / E[b] >= floor, for the incumbent's score b and the score s of
 the model that the route picks. An audit is a live request whose two answers were both scored. Under
 the claim the loss g = floor b - s has no upward drift, and g >= -1: a bet of fraction f turns
-capital K into K (1 + f g) and cannot go broke. Audits may depend on one another, as long as the
-claim holds whatever came before.
+capital K into K (1 + f g) and cannot go broke.
+
+The guarantees below need E[g | past] <= 0 for every audit, whatever came before it. That fails for audits
+of one conversation, and for bursts from one segment of a claim on the whole. `Strata` makes observations for
+which it holds. It returns several losses at a time, and only the set has no upward drift: the capital
+is multiplied by all of them and read after the last.
 
 `ClaimProcess` compounds the capital from the first audit and never resets: P(ever >= 1 / alpha)
 <= alpha while the claim holds (J. Ville, 1939). After a long good spell it has lost so much that it
@@ -26,11 +30,12 @@ from typing import Self, TypeAlias
 
 import numpy as np
 
+from crossgrade.domain import JSON
 from crossgrade.errors import UsageError
 from crossgrade.stats._bets import GRID
 from crossgrade.stats._pairs import FloatArray, read_floor, read_rate
 
-State: TypeAlias = dict[str, int | float | list[float] | None]
+State: TypeAlias = dict[str, JSON]
 """What a monitor remembers, as plain JSON."""
 
 CLAIM_SHARES: FloatArray = GRID**-0.5 / (GRID**-0.5).sum()
@@ -77,14 +82,17 @@ class ClaimProcess:
         it should: the claim is then about traffic weighted so. Raises `UsageError` for a score
         outside [0, 1] or a weight that is not positive.
         """
-        return self.take(loss(self.floor, incumbent, served, weight, self.heaviest))
+        return self.take(audit_loss(self.floor, incumbent, served, weight, self.heaviest))
 
-    def take(self, lost: float) -> Alarm | None:
-        """Take the next audit as its loss, at least -1 and at most 0 in the mean under the claim."""
+    def take(self, *lost: float) -> Alarm | None:
+        """Take the next audit as its loss, at least -1 and at most 0 in the mean under the claim.
+
+        Several losses are a set of `Strata`, which only together have no upward drift.
+        """
         if self.alarm is not None:
             return self.alarm
-        self.n += 1
-        self._logs += np.log1p(GRID * lost)
+        self.n += len(lost)
+        self._logs += np.log1p(GRID * np.array(lost)[:, None]).sum(axis=0)
         largest = float(self._logs.max())
         e_value = float(CLAIM_SHARES @ np.exp(self._logs - largest)) * math.exp(min(largest, _LARGEST_LOG))
         self.e_value = max(self.e_value, e_value)
@@ -130,12 +138,12 @@ class ChangeDetector:
 
     def update(self, incumbent: float, served: float, weight: float = 1.0) -> Alarm | None:
         """Take the next audit's scores as `ClaimProcess.update` does; return an alarm where there is one."""
-        return self.take(loss(self.floor, incumbent, served, weight, self.heaviest))
+        return self.take(audit_loss(self.floor, incumbent, served, weight, self.heaviest))
 
-    def take(self, lost: float) -> Alarm | None:
-        """Take the next audit as its loss, as `ClaimProcess.take` does."""
-        self.n += 1
-        self._sums = (self._sums + 1) * (1 + GRID * lost)
+    def take(self, *lost: float) -> Alarm | None:
+        """Take the next audit as its loss, or a set of several, as `ClaimProcess.take` does."""
+        self.n += len(lost)
+        self._sums = (self._sums + len(lost)) * (1 + GRID * np.array(lost)[:, None]).prod(axis=0)
         e_value = self.e_value
         if e_value < self.threshold:
             return None
@@ -152,8 +160,13 @@ class ChangeDetector:
         return self
 
 
-def loss(floor: float, incumbent: float, served: float, weight: float = 1.0, heaviest: float = 1.0) -> float:
-    """Return floor b - s, in [-1, floor], scaled by the share of the heaviest weight."""
+def audit_loss(
+    floor: float, incumbent: float, served: float, weight: float = 1.0, heaviest: float = 1.0
+) -> float:
+    """Return floor b - s, in [-1, floor], scaled by the share of the heaviest weight.
+
+    Raises `UsageError` for a score outside [0, 1] or a weight that is not positive.
+    """
     if not (0.0 <= incumbent <= 1.0 and 0.0 <= served <= 1.0):
         raise UsageError(
             f"an audit has scores {incumbent!r} and {served!r}; scores must lie in [0, 1]",

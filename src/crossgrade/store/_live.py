@@ -46,7 +46,8 @@ class Pair:
     `request` is its body after redaction, as sent to `endpoint` (`/v1/chat/completions`); None
     where texts are not kept. `served_by` says whose answer the client got. `probability`, in
     (0, 1], is that with which this request was picked for shadowing. `verdict_id` is the
-    certificate that the route had: a pair says nothing about another one.
+    certificate that the route had: a pair says nothing about another one. `conversation` stands for
+    the one that the client named, None where it named none.
     """
 
     route: str
@@ -59,6 +60,7 @@ class Pair:
     segment: str | None = None
     verdict_id: str | None = None
     probability: float = 1.0
+    conversation: str | None = None
     id: str = field(default_factory=new_id)
     at: datetime = field(default_factory=utc_now)
 
@@ -90,6 +92,7 @@ class Audit:
 
     `source_id` names the pair or the response; it counts once for each scorer. A score of None
     is unscored. `weight` is one over the probability with which the request came to be audited.
+    `conversation` and `asked_at` are the pair's: audits of one conversation are one observation.
     `id` counts up as audits are appended (0 before): monitors read them in that order.
     """
 
@@ -104,6 +107,8 @@ class Audit:
     weight: float = 1.0
     explanation: str | None = None
     cost_usd: Decimal | None = Decimal(0)
+    conversation: str | None = None
+    asked_at: datetime | None = None
     id: int = 0
     at: datetime = field(default_factory=utc_now)
 

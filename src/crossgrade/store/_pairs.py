@@ -51,14 +51,26 @@ class Pairs:
         limit: int = 500,
     ) -> list[Pair]:
         """Return pairs of a route that this scorer has not audited yet, oldest first; `wanted` sees ids."""
-        audited = and_(t.audits.c.source_id == t.pairs.c.id, t.audits.c.scorer_digest == scorer_digest)
-        query = (
-            select(t.pairs.c.id)
-            .join(t.audits, audited, isouter=True)
-            .where(t.pairs.c.route == route, t.audits.c.id.is_(None))
-        )
-        ids = self._ids(_under(query, t.pairs, verdict_id).order_by(t.pairs.c.id))
+        ids = self._ids(_unscored((t.pairs.c.id,), route, scorer_digest, verdict_id))
         return self._read(list(islice(filter(wanted, ids), limit)))
+
+    def unscored_times(
+        self,
+        route: str,
+        scorer_digest: str,
+        *,
+        verdict_id: str | None = None,
+        wanted: Callable[[str], bool] = lambda _: True,
+    ) -> list[tuple[str | None, datetime]]:
+        """Return segment and time of all pairs that `unscored` would return, without reading any text."""
+        columns = (t.pairs.c.id, t.pairs.c.segment, t.pairs.c.at)
+        query = _unscored(columns, route, scorer_digest, verdict_id)
+        with self._database.reading() as connection:
+            return [
+                (segment, datetime.fromisoformat(at))
+                for pair_id, segment, at in connection.execute(query)
+                if wanted(pair_id)
+            ]
 
     def append_audits(self, audits: Sequence[Audit]) -> None:
         """Commit audits in one transaction; one for a source that its scorer has audited is left out.
@@ -83,6 +95,17 @@ class Pairs:
             query = query.where(t.audits.c.scorer_digest == scorer_digest)
         with self._database.reading() as connection:
             return [_audit(row) for row in connection.execute(query.order_by(t.audits.c.id))]
+
+    def audited_by_segment(self, route: str, *, verdict_id: str, scorer_digest: str) -> dict[str | None, int]:
+        """Return how many audits by a scorer each segment of a route has under a certificate."""
+        a = t.audits.c
+        query = (
+            select(a.segment, func.count().label("number"))
+            .where(a.route == route, a.verdict_id == verdict_id, a.scorer_digest == scorer_digest)
+            .group_by(a.segment)
+        )
+        with self._database.reading() as connection:
+            return {row.segment: row.number for row in connection.execute(query)}
 
     def spent_since(self, since: datetime) -> Decimal | None:
         """Return what judges of live pairs cost since a time; None where one's cost is unknown."""
@@ -137,13 +160,24 @@ class Pairs:
             return [_pair(row, answers[row.id]) for row in connection.execute(query)]
 
 
+def _unscored(columns: Sequence[Any], route: str, scorer_digest: str, verdict_id: str | None) -> Any:
+    """Select columns of the pairs that a scorer has not audited, oldest first."""
+    audited = and_(t.audits.c.source_id == t.pairs.c.id, t.audits.c.scorer_digest == scorer_digest)
+    query = (
+        select(*columns)
+        .join(t.audits, audited, isouter=True)
+        .where(t.pairs.c.route == route, t.audits.c.id.is_(None))
+    )
+    return _under(query, t.pairs, verdict_id).order_by(t.pairs.c.id)
+
+
 def _under(query: Any, table: Any, verdict_id: str | None) -> Any:
     return query if verdict_id is None else query.where(table.c.verdict_id == verdict_id)
 
 
 def _pair_row(pair: Pair) -> _Row:
     names = ("id", "route", "verdict_id", "request_id", "segment", "endpoint", "request", "served_by")
-    row: _Row = {name: getattr(pair, name) for name in names}
+    row: _Row = {name: getattr(pair, name) for name in (*names, "conversation")}
     return storable({**row, "probability": pair.probability, "at": pair.at.isoformat()})
 
 
@@ -174,6 +208,7 @@ def _pair(row: Row[Any], answers: dict[str, Row[Any]]) -> Pair:
         request=row.request,
         served_by=row.served_by,
         probability=row.probability,
+        conversation=row.conversation,
         incumbent=_pair_answer(answers["incumbent"]),
         candidate=_pair_answer(answers["candidate"]),
         at=datetime.fromisoformat(row.at),
@@ -192,7 +227,9 @@ def _pair_answer(row: Row[Any]) -> PairAnswer:
 
 def _audit_row(audit: Audit) -> _Row:
     names = ("route", "verdict_id", "segment", "source", "source_id", "scorer_digest", "incumbent")
-    row: _Row = {name: getattr(audit, name) for name in (*names, "candidate", "weight", "explanation")}
+    more = ("candidate", "weight", "explanation", "conversation")
+    row: _Row = {name: getattr(audit, name) for name in (*names, *more)}
+    row["asked_at"] = None if audit.asked_at is None else audit.asked_at.isoformat()
     return {**row, "cost_usd": money_text(audit.cost_usd), "at": audit.at.isoformat()}
 
 
@@ -200,4 +237,5 @@ def _audit(row: Row[Any]) -> Audit:
     fields = dict(row._mapping)  # noqa: SLF001 - SQLAlchemy's public way to a row as a mapping
     fields["cost_usd"] = money(row.cost_usd)
     fields["at"] = datetime.fromisoformat(row.at)
+    fields["asked_at"] = None if row.asked_at is None else datetime.fromisoformat(row.asked_at)
     return Audit(**fields)

@@ -175,6 +175,7 @@ pairs = Table(
     Column("served_by", String, nullable=False),
     Column("probability", Float, nullable=False),
     Column("at", String, nullable=False),
+    Column("conversation", String),
 )
 
 pair_answers = Table(
@@ -231,6 +232,8 @@ audits = Table(
     Column("explanation", Text),
     Column("cost_usd", String),
     Column("at", String, nullable=False),
+    Column("conversation", String),
+    Column("asked_at", String),
     Index("ix_audits_route", "route", "id"),
     Index("ix_audits_source_id", "source_id", "scorer_digest", unique=True),
 )

@@ -1,7 +1,7 @@
 """What a route in force claims, and the ways in which live traffic can speak to it."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 from crossgrade.decide import Verdict
@@ -15,15 +15,23 @@ PEOPLE = "people"
 """The scorer digest of audits by people."""
 
 
+_ROUNDING = 1e-6
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
-    """What a certificate says of a route: on `segment` (None: all that moves) retention >= `floor`."""
+    """What a certificate says of a route: on `segment` (None: all that moves) retention >= `floor`.
+
+    A claim on the whole is one at the certified mix: `shares` are its segments' shares of the traffic,
+    None being samples of no segment. It has none where the certificate knows no segments.
+    """
 
     route: str
     verdict_id: str
     segment: str | None
     floor: float
     alpha: float
+    shares: Mapping[str | None, float] = field(default_factory=dict)
 
     def covers(self, audit: Audit) -> bool:
         """Return whether an audit is of the traffic that the claim is about."""
@@ -54,6 +62,20 @@ def claims_of(route: Route, verdict: Verdict) -> tuple[Claim, ...]:
             segment=segment,
             floor=verdict.floor,
             alpha=verdict.alpha,
+            shares=certified_mix(route, verdict) if segment is None else {},
         )
         for segment in segments
     )
+
+
+def certified_mix(route: Route, verdict: Verdict) -> dict[str | None, float]:
+    """Return the shares of traffic that the segments had when the route's candidate was certified."""
+    shares: dict[str | None, float] = {
+        each.segment: each.share
+        for each in verdict.certificates
+        if each.candidate == route.policy.candidate and each.segment is not None and each.share > 0
+    }
+    rest = 1.0 - sum(shares.values())
+    if len(shares) == 0 or rest < -_ROUNDING:  # a verdict of before shares were recorded
+        return {}
+    return {**shares, None: rest} if rest > _ROUNDING else shares

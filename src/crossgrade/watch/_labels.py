@@ -49,6 +49,8 @@ def record_labels(store: Store, labels: Iterable[LabelScores], pairs: Iterable[P
                 verdict_id=pair.verdict_id,
                 segment=pair.segment,
                 weight=1 / pair.probability,
+                conversation=pair.conversation,
+                asked_at=pair.at,
             )
         )
     store.pairs.append_audits(audits)

@@ -24,16 +24,18 @@ from crossgrade.watch._scoring import judge_of, live_sample, needs_target, score
 from crossgrade.watch._stepping import alarms_about, raise_alarm, step_back
 from crossgrade.watch._webhook import deliver
 
-Status: TypeAlias = Literal["watching", "unmeasurable", "alarm"]
+Status: TypeAlias = Literal["watching", "waiting", "unmeasurable", "alarm"]
+"""`waiting`: `reason` names what has to arrive before audits count. `unmeasurable`: there is no evidence."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Standing:
     """How a claim stands by one reading.
 
-    `audits` counts what it rests on, `waiting` pairs that wait for people. `e_claim` is evidence
+    `audits` counts what was scored. `held` of these do not count yet, because a conversation is open or
+    another segment has none. `waiting` counts pairs that wait for labels. `e_claim` is evidence
     that the claim is not right, an alarm at `e_claim_at`; `e_change` that it broke, an alarm at
-    `e_change_at`. `retention` is what was seen so far, without an error rate.
+    `e_change_at`. `retention` is what was seen so far at the certified mix, without an error rate.
     """
 
     route: str
@@ -43,6 +45,7 @@ class Standing:
     floor: float | None = None
     retention: float | None = None
     audits: int = 0
+    held: int = 0
     waiting: int = 0
     e_claim: float | None = None
     e_claim_at: float | None = None
@@ -217,7 +220,9 @@ class _RouteLook:
         overdue = self._found.at - timedelta(days=self._project.config.watching.keep_text_days)
         count = (len(route.policy.segments) or 1) * len(readings)
         for reading in readings:
-            monitor = Monitor(claim, reading, count=count, heaviest=heaviest, overdue=overdue)
+            monitor = Monitor(
+                claim, reading, count=count, heaviest=heaviest, overdue=overdue, now=self._found.at
+            )
             monitor.run(self._project.store)
             for kind, alarm in monitor.alarms.items():
                 detail: dict[str, JSON] = {
@@ -261,7 +266,7 @@ class _RouteLook:
 
 
 def _standing(monitor: Monitor, route: Route, why_not: str | None) -> Standing:
-    status: Status = "alarm" if monitor.alarms else "watching" if monitor.speaks else "unmeasurable"
+    status, reason = _status(monitor, why_not)
     return Standing(
         route=route.name,
         segment=monitor.claim.segment,
@@ -270,14 +275,27 @@ def _standing(monitor: Monitor, route: Route, why_not: str | None) -> Standing:
         floor=monitor.claim.floor,
         retention=monitor.retention,
         audits=monitor.audits,
+        held=monitor.held,
         waiting=monitor.waiting,
         e_claim=monitor.process.e_value,
         e_claim_at=monitor.process.threshold,
         e_change=monitor.detector.e_value,
         e_change_at=monitor.detector.threshold,
         valid_until=route.valid_until,
-        reason=None if monitor.speaks else why_not or "nothing was scored yet",
+        reason=reason,
     )
+
+
+def _status(monitor: Monitor, why_not: str | None) -> tuple[Status, str | None]:
+    """Return the status of a claim, with the reason where there is one."""
+    if monitor.alarms:
+        return "alarm", monitor.note
+    if not monitor.speaks:
+        reasons = monitor.too_few_labels, monitor.waits_for, why_not, "nothing was scored yet"
+        return "unmeasurable", next(filter(None, reasons))
+    if monitor.too_few_labels:
+        return "unmeasurable", monitor.too_few_labels
+    return ("waiting", monitor.waits_for) if monitor.waits_for else ("watching", monitor.note)
 
 
 def _asks_people(project: Project, workload: Workload | None) -> bool:

@@ -1,14 +1,16 @@
 """The monitors of one claim by one reading: fed with audits in order, kept in the store between looks."""
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from crossgrade.domain import JSON
 from crossgrade.routing import position
-from crossgrade.stats import Alarm, ChangeDetector, ClaimProcess, JudgedLoss
+from crossgrade.stats import Alarm, ChangeDetector, ClaimProcess, JudgedLoss, Strata, audit_loss
 from crossgrade.store import AlarmKind, Audit, Store, WatchState
 from crossgrade.watch._claims import Claim, Reading
+from crossgrade.watch._conversations import Conversations, Observation
+from crossgrade.watch._mix import names_of, names_segments, note_of_mix
 
 MEAN_AUDITS = 5000.0
 """Audits to a false alarm of a route, on average at least, while all its claims hold."""
@@ -18,6 +20,18 @@ SNAPSHOT = 200
 
 OUTCOMES_HEAVIEST = 20.0
 """Outcomes of models that were picked with less than one over this are capped."""
+
+UNLABELLED = 0.1
+"""The largest share of pairs drawn for people that may have no score."""
+
+PATIENCE = timedelta(days=7)
+"""How long a pair may wait for a label before the claim is called waiting."""
+
+DRY = 100
+"""Audits without a segment that the next set needs before the claim is called waiting."""
+
+_VERSION = 2
+"""The version of a monitor's state. A state of another version is ignored and computed again."""
 
 
 class Monitor:
@@ -29,42 +43,90 @@ class Monitor:
     """
 
     def __init__(
-        self, claim: Claim, reading: Reading, *, count: int, heaviest: float, overdue: datetime
+        self,
+        claim: Claim,
+        reading: Reading,
+        *,
+        count: int,
+        heaviest: float,
+        overdue: datetime,
+        now: datetime,
     ) -> None:
         self.claim = claim
         self.reading = reading
-        self._overdue = overdue
-        if reading.by == "outcomes":
-            heaviest = OUTCOMES_HEAVIEST
-        self.process = ClaimProcess(claim.floor, claim.alpha / count, heaviest=heaviest)
-        self.detector = ChangeDetector(claim.floor, MEAN_AUDITS * count, heaviest=heaviest)
+        self.process = ClaimProcess(claim.floor, claim.alpha / count)
+        self.detector = ChangeDetector(claim.floor, MEAN_AUDITS * count)
         self.judged = JudgedLoss(claim.floor, reading.label_share) if reading.judge_digest else None
-        self.audits = 0
-        self.waiting = 0
+        self.strata = Strata()
+        self.note: str | None = None
+        self.audits = self.waiting = 0
         self.alarms: dict[AlarmKind, Alarm] = {}
-        self._sums = [0.0, 0.0]
-        self._last = 0
-        self._kept = 0
+        self._heaviest = OUTCOMES_HEAVIEST if reading.by == "outcomes" else heaviest
+        self._overdue = overdue
+        self._now = now
+        self._conversations = Conversations()
+        self._sums: list[list[float]] = []
+        self._unlabelled = 0
+        self._waiting_since = now
+        self._last = self._kept = 0
 
     @property
     def speaks(self) -> bool:
-        """Whether anything was heard yet: of people who correct a judge, at least one label."""
+        """Whether there is any evidence yet: where people correct a judge, at least one label."""
         return self.audits > 0 and (self.judged is None or self.judged.labels > 0)
 
     @property
+    def held(self) -> int:
+        """Audits that do not count yet: in open conversations, or held until other segments have some."""
+        return self.strata.held + self._conversations.held
+
+    @property
     def retention(self) -> float | None:
-        """The retention seen so far, None before any audit; it has no error rate of its own."""
-        incumbent, served = self._sums
-        return served / incumbent if incumbent > 0 else None
+        """The retention seen so far at the certified mix, None before any audit; it has no error rate."""
+        seen = [
+            (each.share / count, b, s)
+            for each, (count, b, s) in zip(self.strata.strata, self._sums, strict=True)
+            if count
+        ]
+        incumbent = sum(share * b for share, b, _ in seen)
+        return sum(share * s for share, _, s in seen) / incumbent if incumbent > 0 else None
+
+    @property
+    def too_few_labels(self) -> str | None:
+        """The reason where too many pairs drawn for people have no score, else None."""
+        labels = self.audits if self.judged is None else self.judged.labels
+        total = labels + self._unlabelled
+        if self._unlabelled <= UNLABELLED * total:
+            return None
+        return (
+            f"{self._unlabelled} of {total} pairs drawn for people have no score, so the scored ones may not "
+            "represent them"
+        )
+
+    @property
+    def waits_for(self) -> str | None:
+        """What has to arrive before further audits count, None where nothing is missing for long."""
+        if self.waiting and (not self.speaks or self._now - self._waiting_since > PATIENCE):
+            return f"waits for labels: {self.waiting} pairs, the oldest from {self._waiting_since:%Y-%m-%d}"
+        if self.strata.held and (self.process.n == 0 or self.strata.since > DRY):
+            missing = ", ".join(names_of(each) for each in self.strata.lacking)
+            return f"waits for requests of {missing}: {self.strata.held} audits are held until one is audited"
+        if self.process.n == 0 and self.held:
+            return f"waits for conversations to end: {self.held} audits are in open ones"
+        return None
 
     def run(self, store: Store) -> None:
         """Take the audits that came since the last look, and keep the state now and then."""
         claim, reading = self.claim, self.reading
         digest = reading.judge_digest or reading.digest
+        live = store.pairs.audited_by_segment(claim.route, verdict_id=claim.verdict_id, scorer_digest=digest)
+        self.note = note_of_mix(claim.shares, live)
+        self.strata = Strata(claim.shares if names_segments(claim.shares, live) else None)
+        self._sums = [[0, 0.0, 0.0] for _ in self.strata.strata]
         state = store.alarms.state(
             claim.route, verdict_id=claim.verdict_id, segment=claim.segment, scorer_digest=self._key
         )
-        if state is not None:
+        if state is not None and self._is_mine(state):
             self._restore(state)
         audits = store.pairs.audits(
             claim.route, verdict_id=claim.verdict_id, scorer_digest=digest, after=self._last
@@ -75,56 +137,99 @@ class Monitor:
                 claim.route, verdict_id=claim.verdict_id, scorer_digest=reading.digest
             )
             labels = {each.source_id: each for each in people}
-        self._take([audit for audit in audits if claim.covers(audit)], labels)
+        elif reading.by == "people":
+            self._await_labels(store)
+        self._take([audit for audit in audits if self._covers(audit)], labels)
+        for observation in self._conversations.over(self._now):
+            self._bet(observation)
         if self.audits >= self._kept + SNAPSHOT:
             self._keep(store)
 
+    def _covers(self, audit: Audit) -> bool:
+        return self.claim.covers(audit) and self.strata.stratum(audit.segment) is not None
+
+    def _await_labels(self, store: Store) -> None:
+        """Count the drawn pairs that people have not scored, where there is no judge."""
+        drawn_pairs = store.pairs.unscored_times(
+            self.claim.route,
+            self.reading.digest,
+            verdict_id=self.claim.verdict_id,
+            wanted=lambda pair_id: drawn(pair_id, self.reading.label_share),
+        )
+        times = [at for segment, at in drawn_pairs if self.claim.segment in (None, segment)]
+        self._unlabelled = sum(at < self._overdue for at in times)
+        self._wait_since([at for at in times if at >= self._overdue])
+
+    def _wait_since(self, times: Sequence[datetime]) -> None:
+        self.waiting = len(times)
+        self._waiting_since = min(times, default=self._now)
+
     def _take(self, audits: Sequence[Audit], labels: Mapping[str, Audit]) -> None:
+        """Count audits in order. Where people correct a judge, stop at the first draw that still waits.
+
+        A drawn audit and those since the draw before it count together, or are left out together if its
+        label is missing. So the share of labels among the audits that count is that of the draws.
+        """
+        since: list[Audit] = []
         for at, audit in enumerate(audits):
-            is_drawn = self._is_drawn(audit)  # of others no label counts: nobody drew them
-            label = labels.get(audit.source_id) if is_drawn else None
-            unlabelled = is_drawn and label is None
-            if unlabelled and audit.at >= self._overdue:
-                # In order, so that whether a label is there says nothing about the scores that count.
-                self.waiting = sum(
-                    self._is_drawn(each) and each.source_id not in labels for each in audits[at:]
+            if self.judged is None:
+                self._count(audit, None)
+            elif not self._is_drawn(audit):  # a label of an audit that was not drawn does not count
+                since.append(audit)
+                continue
+            elif (label := labels.get(audit.source_id)) is None and _asked_at(audit) >= self._overdue:
+                self._wait_since(
+                    [
+                        _asked_at(each)
+                        for each in audits[at:]
+                        if self._is_drawn(each) and each.source_id not in labels
+                    ]
                 )
                 return
+            elif label is None or _scores(label) is None:
+                self._unlabelled += 1
+                since.clear()
+            else:
+                for each in since:
+                    self._count(each, None)
+                self._count(audit, _scores(label))
+                since.clear()
             self._last = audit.id
-            if not unlabelled:
-                self._count(audit, label)
 
     def _is_drawn(self, audit: Audit) -> bool:
-        return (
-            self.judged is not None
-            and _scores(audit) is not None
-            and drawn(audit.source_id, self.reading.label_share)
-        )
+        return _scores(audit) is not None and drawn(audit.source_id, self.reading.label_share)
 
-    def _count(self, audit: Audit, label: Audit | None) -> None:
+    def _count(self, audit: Audit, human: tuple[float, float] | None) -> None:
         scores = _scores(audit)
         if scores is None:
             return
-        human = None if label is None else _scores(label)
-        if label is not None and human is None:
-            return
         self.audits += 1
-        found: tuple[Alarm | None, Alarm | None]
+        scale = 1.0
         if self.judged is None:
-            found = self.process.update(*scores, audit.weight), self.detector.update(*scores, audit.weight)
-            self._add(scores, audit.weight)
+            lost = audit_loss(self.claim.floor, *scores, audit.weight, self._heaviest)
         else:
+            scale = self.judged.largest_fall
             lost = self.judged.loss(scores, human)
-            found = self.process.take(lost), self.detector.take(lost)
-            if human is not None:
-                self._add(human, audit.weight)
+        heard = scores if self.judged is None else human
+        if heard is not None:
+            sums = self._sums[self.strata.stratum(audit.segment) or 0]
+            sums[:] = (
+                sums[0] + 1,
+                *(total + audit.weight * score for total, score in zip(sums[1:], heard, strict=True)),
+            )
+        for observation in self._conversations.add(audit, lost, scale):
+            self._bet(observation)
+
+    def _bet(self, observation: Observation) -> None:
+        """Bet on the set that an observation completes, if it completes one."""
+        lost = self.strata.add(observation.segment, observation.mean, observation.size, observation.scale)
+        if not lost:
+            return
+        found = self.process.take(*lost), self.detector.take(*lost)
         kinds: tuple[AlarmKind, AlarmKind] = ("claim", "change")
         for kind, alarm in zip(kinds, found, strict=True):
             if alarm is not None:
                 self.alarms.setdefault(kind, alarm)
-
-    def _add(self, scores: tuple[float, float], weight: float) -> None:
-        self._sums = [total + weight * score for total, score in zip(self._sums, scores, strict=True)]
 
     @property
     def _key(self) -> str:
@@ -133,11 +238,15 @@ class Monitor:
 
     def _keep(self, store: Store) -> None:
         state: dict[str, JSON] = {
+            "version": _VERSION,
             "audits": self.audits,
+            "unlabelled": self._unlabelled,
             "sums": self._sums,
             "claim": dict(self.process.state()),
             "change": dict(self.detector.state()),
             "judged": None if self.judged is None else dict(self.judged.state()),
+            "strata": dict(self.strata.state()),
+            "conversations": self._conversations.state(),
         }
         claim = self.claim
         store.alarms.append_state(
@@ -151,13 +260,21 @@ class Monitor:
             )
         )
 
+    def _is_mine(self, kept: WatchState) -> bool:
+        """Return whether a state is of this release's form, and of the strata that live traffic has."""
+        state: Mapping[str, Any] = kept.state
+        return state.get("version") == _VERSION and state["strata"]["strata"] == self.strata.state()["strata"]
+
     def _restore(self, kept: WatchState) -> None:
         state: Mapping[str, Any] = kept.state
         self.audits = self._kept = int(state["audits"])
-        self._sums = [float(each) for each in state["sums"]]
+        self._unlabelled = int(state["unlabelled"])
+        self._sums = [[float(each) for each in sums] for sums in state["sums"]]
         self._last = kept.last_audit
         self.process.restore(state["claim"])
         self.detector.restore(state["change"])
+        self.strata.restore(state["strata"])
+        self._conversations.restore(state["conversations"])
         if self.judged is not None:
             self.judged.restore(state["judged"])
         if self.process.alarm is not None:
@@ -167,6 +284,10 @@ class Monitor:
 def drawn(pair_id: str, share: float) -> bool:
     """Return whether a pair is among the share that is put before people; nothing but its id decides."""
     return position(pair_id, "labels") < share
+
+
+def _asked_at(audit: Audit) -> datetime:
+    return audit.asked_at or audit.at
 
 
 def _scores(audit: Audit) -> tuple[float, float] | None:

@@ -164,6 +164,8 @@ async def _audit(scorer: AnyScorer, pair: Pair, workload: Workload) -> Audit:
         verdict_id=pair.verdict_id,
         segment=pair.segment,
         weight=1 / pair.probability,
+        conversation=pair.conversation,
+        asked_at=pair.at,
         explanation=why or None,
         cost_usd=None if None in costs else sum((each for each in costs if each), Decimal(0)),
     )

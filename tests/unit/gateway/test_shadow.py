@@ -65,6 +65,24 @@ def test_a_pair_holds_both_answers_as_they_came(shadowed, make, fake, stream):
         assert records[1].output_tokens == 5
 
 
+def test_a_named_conversation_is_known_by_a_digest(shadowed, make):
+    bodies = {
+        "header": make.chat(user="1"),
+        "field": make.chat(conversation="with Ann Smith"),
+        "other": make.chat(conversation={"id": "with Bob"}),
+        "unnamed": make.chat(prompt_cache_key="of all traffic"),
+    }
+    with FakeProvider() as old, shadowed(old, Shadow(rate=1.0)) as world:
+        world.post(bodies["header"], x_crossgrade_conversation="with Ann Smith")
+        for name in ("field", "other", "unnamed"):
+            world.post(bodies[name])
+        conversation_of = {pair.request: pair.conversation for pair in pairs(world, 4)}
+    found = {name: conversation_of[body] for name, body in bodies.items()}
+    assert found["header"] == found["field"] != found["other"]
+    assert len(found["other"]) == 32
+    assert found["unnamed"] is None
+
+
 def test_a_shadow_that_fails_is_kept_as_that_and_harms_nobody(shadowed, make):
     with FakeProvider(Fault("server_error")) as old, shadowed(old, Shadow(rate=1.0)) as world:
         for _ in range(7):

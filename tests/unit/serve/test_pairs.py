@@ -42,6 +42,12 @@ def test_answers_of_text_completions_are_read() -> None:
     assert stored.candidate.error is None
 
 
+def test_a_conversation_is_kept() -> None:
+    sent = pair("/v1/completions", TEXT, {"model": "support", "prompt": "Where is it? =>"})
+    assert stored_pair("p1", sent).conversation is None
+    assert stored_pair("p1", msgspec.structs.replace(sent, conversation="c0ffee")).conversation == "c0ffee"
+
+
 def test_texts_are_redacted_before_they_are_stored() -> None:
     request = {"model": "support", "messages": [{"role": "user", "content": "I am bob@example.com"}]}
     stored = stored_pair("p1", pair("/v1/chat/completions", CHAT, request))

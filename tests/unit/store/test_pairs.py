@@ -42,6 +42,7 @@ def pair(**changes: object) -> Pair:
         "segment": "de",
         "verdict_id": "v",
         "probability": 0.05,
+        "conversation": "c0ffee",
     }
     return Pair(**{**fields, **changes})
 
@@ -73,10 +74,38 @@ def test_a_pair_is_audited_once_by_a_scorer(any_store: Store) -> None:
     any_store.pairs.append_audits([audit(first.id), audit(first.id, incumbent=0.0)])
     any_store.pairs.append_audits([audit(first.id, incumbent=0.0), audit(first.id, scorer_digest="other")])
     (read,) = any_store.pairs.audits("chat", verdict_id="v", scorer_digest="s")
+    assert (read.conversation, read.asked_at) == (None, None)
     assert (read.incumbent, read.candidate, read.weight, read.cost_usd) == (1.0, None, 20.0, None)
     assert [each.id for each in any_store.pairs.unscored("chat", "s")] == [second.id]
     assert len(any_store.pairs.audits("chat")) == 2
     assert any_store.pairs.audits("chat", scorer_digest="s", after=read.id) == []
+
+
+def test_an_audit_knows_its_conversation_and_when_its_request_came(any_store: Store) -> None:
+    asked_at = datetime(2026, 12, 1, 9, 30, tzinfo=UTC)
+    any_store.pairs.append_audits([audit("1", conversation="c0ffee", asked_at=asked_at)])
+    (read,) = any_store.pairs.audits("chat")
+    assert (read.conversation, read.asked_at) == ("c0ffee", asked_at)
+
+
+def test_audits_are_counted_by_segment(any_store: Store) -> None:
+    any_store.pairs.append_audits(
+        [audit("1", segment="de"), audit("2", segment="de"), audit("3"), audit("4", verdict_id="w")]
+    )
+    live = any_store.pairs.audited_by_segment("chat", verdict_id="v", scorer_digest="s")
+    assert live == {"de": 2, None: 1}
+
+
+def test_pairs_that_wait_for_a_scorer_are_counted_without_their_texts(any_store: Store) -> None:
+    now = datetime(2026, 11, 25, tzinfo=UTC)
+    pairs = [pair(at=now), pair(at=now, segment=None), pair(at=now), pair(at=now, verdict_id="w")]
+    any_store.pairs.append(pairs)
+    any_store.pairs.append_audits([audit(pairs[2].id)])
+    waiting = any_store.pairs.unscored_times("chat", "s", verdict_id="v")
+    assert waiting == [("de", now), (None, now)]
+    assert any_store.pairs.unscored_times("chat", "s", wanted=lambda pair_id: pair_id == pairs[3].id) == [
+        ("de", now)
+    ]
 
 
 def test_texts_can_be_forgotten_and_scores_stay(any_store: Store) -> None:
