@@ -4,7 +4,7 @@ from crossgrade.decide._decide import decide_policy
 from crossgrade.decide._digest import evidence_digest
 from crossgrade.decide._evidence import Evidence, ModelColumns, PairingAudit
 from crossgrade.decide._family import siblings
-from crossgrade.decide._json import gate, verdict_from_json, verdict_to_json
+from crossgrade.decide._json import gate, upgraded_verdict, verdict_from_json, verdict_to_json
 from crossgrade.decide._observations import Blocks, Design, RunDesign, cluster_sizes, make_design
 from crossgrade.decide._records import (
     Certificate,
@@ -56,6 +56,7 @@ __all__ = [
     "make_design",
     "recompute",
     "siblings",
+    "upgraded_verdict",
     "verdict_from_json",
     "verdict_to_json",
     "verify",

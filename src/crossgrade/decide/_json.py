@@ -46,7 +46,7 @@ def verdict_from_json(tree: Any) -> Verdict:
             hint="upgrade crossgrade to read it",
         )
     try:
-        return msgspec.convert(_infinite(_upgraded(tree) if version < SCHEMA_VERSION else tree), Verdict)
+        return msgspec.convert(_infinite(upgraded_verdict(tree)), Verdict)
     except (msgspec.ValidationError, ValueError, RecursionError) as error:
         raise DataError(f"this is not a verdict: {error}", hint="decide again to write a new one") from error
 
@@ -70,11 +70,16 @@ def _headline(tree: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _upgraded(tree: dict[str, Any]) -> dict[str, Any]:
-    """Return a verdict of schema version 1 as one of today: a side has half of what its interval left out."""
+def upgraded_verdict(tree: dict[str, Any]) -> dict[str, Any]:
+    """Return a verdict's tree as one of today's schema: each side has half of what an old interval left out.
+
+    One of today's comes back as it is. Raises `ValueError` for certificates without a retention.
+    """
 
     def with_sides(certificate: dict[str, Any]) -> dict[str, Any]:
         retention = dict(certificate["retention"])
+        if "low_confidence" in retention:
+            return certificate
         side = (1 + float(retention.pop("level"))) / 2
         return {**certificate, "retention": {**retention, "low_confidence": side, "high_confidence": side}}
 

@@ -9,7 +9,7 @@ import msgspec
 import zstandard
 from sqlalchemy import Row, desc, insert, select
 
-from crossgrade.decide import Evidence, Verdict
+from crossgrade.decide import Evidence, Verdict, upgraded_verdict
 from crossgrade.errors import NotFoundError, StoreError
 from crossgrade.store import _tables as t
 from crossgrade.store._database import Database
@@ -96,8 +96,8 @@ def encode_verdict(verdict: Verdict) -> str:
 
 
 def decode_verdict(text: str) -> Verdict:
-    """Return the verdict that `encode_verdict` wrote."""
-    return msgspec.json.decode(text, type=Verdict, strict=False)
+    """Return the verdict that `encode_verdict` wrote, in this release or an older one."""
+    return msgspec.convert(upgraded_verdict(msgspec.json.decode(text)), Verdict, strict=False)
 
 
 def _finite(value: Any) -> Any:
@@ -113,5 +113,5 @@ def _finite(value: Any) -> Any:
 def _stored(row: Row[str, str]) -> StoredVerdict:
     try:
         return StoredVerdict(id=row.id, verdict=decode_verdict(row.verdict))
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, ValueError) as error:
         raise StoreError(f"verdict {row.id} cannot be read ({error})") from error
