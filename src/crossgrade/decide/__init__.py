@@ -20,6 +20,7 @@ from crossgrade.decide._records import (
     Verdict,
     VerdictName,
 )
+from crossgrade.decide._settled import settled_by
 from crossgrade.decide._stopping import Stopping
 from crossgrade.decide._verify import recompute, verify
 from crossgrade.domain import Estimate
@@ -51,6 +52,7 @@ __all__ = [
     "gate",
     "make_design",
     "recompute",
+    "settled_by",
     "siblings",
     "verdict_from_json",
     "verdict_to_json",

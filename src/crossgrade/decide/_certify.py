@@ -29,6 +29,7 @@ class Tested:
     p_below: float
     path: tuple[EvidencePoint, ...] = ()
     excluded: str | None = None
+    unfinished: bool = False
 
 
 def certify(view: View, guards: Iterable[Guard]) -> tuple[tuple[Certificate, ...], tuple[EvidencePoint, ...]]:
@@ -67,6 +68,20 @@ def tested_hypotheses(view: View, guards: Iterable[Guard]) -> tuple[Tested, ...]
         for part in (view.whole, *view.segments)
         if (candidate, part.label) in shares
     )
+
+
+def whole_certified(view: View, guards: Iterable[Guard], candidate: str) -> Certificate | None:
+    """Return a candidate's certificate on the whole, where its initial share of alpha certifies it."""
+    models = [model.model for model in view.evidence.candidates]
+    labels = [str(part.label) for part in view.segments]
+    settings = view.settings
+    shares = alpha_shares(models, labels, splits_only=settings.splits_only, total=settings.alpha_share)
+    share = shares.get((candidate, None))
+    if not share:
+        return None
+    tested = _test(view, tuple(guards), candidate, view.whole, share)
+    certificate = _certificate(view, tested, tested.p / share, tested.p_below / share)
+    return certificate if certificate.certified and certificate.excluded is None else None
 
 
 def _read_only(view: View, candidate: str) -> Certificate:
@@ -110,6 +125,7 @@ def _certificate(view: View, tested: Tested, adjusted_p: float, adjusted_p_below
         excluded=tested.excluded,
         adjusted_p_below=adjusted_p_below,
         shown_below=shown_below,
+        unfinished=tested.unfinished,
     )
 
 
@@ -119,7 +135,7 @@ def _test(view: View, guards: tuple[Guard, ...], candidate: str, part: Part, sha
     whole = part.label is None
     seen = view.without(frozenset(broken)) if view.splittable else view
     rows = view.paired(candidate, seen.whole.rows if whole else part.rows)
-    result, path = _run(view, candidate, part, rows, share)
+    result, path, unfinished = _run(view, candidate, part, rows, share)
     excluded = failing(guards, candidate=candidate, segment=part.label)
     if excluded is None and whole and broken:
         excluded = next(iter(broken.values()))
@@ -141,15 +157,16 @@ def _test(view: View, guards: tuple[Guard, ...], candidate: str, part: Part, sha
         p_below=p_below,
         path=path,
         excluded=excluded,
+        unfinished=unfinished,
     )
 
 
 def _run(
     view: View, candidate: str, part: Part, rows: BoolColumn, share: float
-) -> tuple[Retention, tuple[EvidencePoint, ...]]:
-    """Return the result of the design that the evidence allows."""
+) -> tuple[Retention, tuple[EvidencePoint, ...], bool]:
+    """Return the result of the design that the evidence allows, the path to it, and whether it is unfinished."""
     if view.order is None:
-        return fixed_test(view, candidate, rows), ()
+        return fixed_test(view, candidate, rows), (), False
     return _replay(view, candidate, part, rows, share)
 
 
@@ -173,7 +190,7 @@ def fixed_test(view: View, candidate: str, rows: BoolColumn) -> Retention:
 
 def _replay(
     view: View, candidate: str, part: Part, rows: BoolColumn, share: float
-) -> tuple[Retention, tuple[EvidencePoint, ...]]:
+) -> tuple[Retention, tuple[EvidencePoint, ...], bool]:
     """Make the observations that the run made, in the recorded order, and stop where it stopped.
 
     The run is over when every planned sample was asked; that some got no score says nothing about when
@@ -201,7 +218,7 @@ def _replay(
     result = follower.result()
     if view.clusters is not None:
         result = replace(result, n=follower.pairs, clusters=test.n)
-    return result, path
+    return result, path, follower.unfinished
 
 
 def _too_few(view: View, candidate: str, rows: BoolColumn, result: Retention) -> bool:

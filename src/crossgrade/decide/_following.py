@@ -54,6 +54,11 @@ class Follower:
         """Whether the hypothesis was left undecided before its planned end."""
         return self.outcome == "undecided" and not self._observer.at_end
 
+    @property
+    def unfinished(self) -> bool:
+        """Whether the hypothesis is open and more of its planned samples could be asked."""
+        return self.outcome is None and not self._observer.at_end
+
     def take(self, samples: Iterable[Asked]) -> None:
         """Take the next samples of its part, whose answers are final; after the end they change nothing."""
         made: list[Observation] = []

@@ -80,11 +80,16 @@ def _quality(found: Findings) -> Iterator[str]:
             yield f"{kept}: certified (adjusted p = {one.adjusted_p:.2g})."
         elif one.shown_below:
             yield f"{kept}: shown to be below the floor (adjusted p = {one.adjusted_p_below:.2g})."
+        elif one.not_needed and one.segment is None:
+            yield f"{kept}; not needed: it costs no less than what is certified."
         elif one.segment is None:
             yield f"{kept}: neither certified nor shown to be below the floor."
     parts = tuple(str(one.segment) for one in found.certificates if one.segment and _is_open(one))
     if parts:
         yield f"Still open: {listed(tuple(dict.fromkeys(parts)))}."
+    needless = tuple(str(one.segment) for one in found.certificates if one.segment and one.not_needed)
+    if needless:
+        yield f"Not needed, because the whole is certified: {listed(tuple(dict.fromkeys(needless)))}."
 
 
 def _lengths(found: Findings) -> Iterator[str]:
@@ -111,7 +116,7 @@ def _family(found: Findings) -> Iterator[str]:
 
 
 def _is_open(one: Certificate) -> bool:
-    return not one.certified and not one.shown_below and one.excluded is None
+    return not (one.certified or one.shown_below or one.not_needed) and one.excluded is None
 
 
 def _money(found: Findings) -> Iterator[str]:

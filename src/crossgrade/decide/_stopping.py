@@ -140,6 +140,9 @@ class Stopping:
         whole = self._followers.get((candidate, None))
         if whole is None or whole.outcome != "pass" or self._taken < self._look_at.get(candidate, 0):
             return
+        open_still = [key for key in self._followers if self._is_open(key)]
+        if not open_still:
+            return
         dearer = self._settles(candidate)
         if dearer is None:
             self._look_at[candidate] = self._taken * _LOOK_AGAIN
