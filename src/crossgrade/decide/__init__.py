@@ -4,6 +4,7 @@ from crossgrade.decide._decide import decide_policy
 from crossgrade.decide._digest import evidence_digest
 from crossgrade.decide._evidence import Evidence, ModelColumns, PairingAudit
 from crossgrade.decide._family import siblings
+from crossgrade.decide._following import FUTILITY
 from crossgrade.decide._json import gate, verdict_from_json, verdict_to_json
 from crossgrade.decide._observations import Blocks, Design, RunDesign, cluster_sizes, make_design
 from crossgrade.decide._records import (
@@ -26,6 +27,7 @@ from crossgrade.decide._verify import recompute, verify
 from crossgrade.domain import Estimate
 
 __all__ = [
+    "FUTILITY",
     "Blocks",
     "Certificate",
     "DecisionSettings",

@@ -7,7 +7,7 @@ import numpy as np
 
 from crossgrade.decide import _thresholds as limits
 from crossgrade.decide._evidence import BoolColumn
-from crossgrade.decide._following import Follower
+from crossgrade.decide._following import FUTILITY, Follower
 from crossgrade.decide._guards import failing, failing_parts
 from crossgrade.decide._hypotheses import alpha_shares
 from crossgrade.decide._records import Certificate, EvidencePoint, Guard, Sibling
@@ -30,6 +30,17 @@ class Tested:
     path: tuple[EvidencePoint, ...] = ()
     excluded: str | None = None
     unfinished: bool = False
+    given_up: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Run:
+    """What the test of one hypothesis found, and whether a sequential run left it open."""
+
+    result: Retention
+    path: tuple[EvidencePoint, ...] = ()
+    unfinished: bool = False
+    given_up: bool = False
 
 
 def certify(view: View, guards: Iterable[Guard]) -> tuple[tuple[Certificate, ...], tuple[EvidencePoint, ...]]:
@@ -126,6 +137,7 @@ def _certificate(view: View, tested: Tested, adjusted_p: float, adjusted_p_below
         adjusted_p_below=adjusted_p_below,
         shown_below=shown_below,
         unfinished=tested.unfinished,
+        given_up=tested.given_up,
     )
 
 
@@ -135,7 +147,8 @@ def _test(view: View, guards: tuple[Guard, ...], candidate: str, part: Part, sha
     whole = part.label is None
     seen = view.without(frozenset(broken)) if view.splittable else view
     rows = view.paired(candidate, seen.whole.rows if whole else part.rows)
-    result, path, unfinished = _run(view, candidate, part, rows, share)
+    run = _run(view, candidate, part, rows, share)
+    result = run.result
     excluded = failing(guards, candidate=candidate, segment=part.label)
     if excluded is None and whole and broken:
         excluded = next(iter(broken.values()))
@@ -155,18 +168,17 @@ def _test(view: View, guards: tuple[Guard, ...], candidate: str, part: Part, sha
         result=result,
         p=p,
         p_below=p_below,
-        path=path,
+        path=run.path,
         excluded=excluded,
-        unfinished=unfinished,
+        unfinished=run.unfinished,
+        given_up=run.given_up,
     )
 
 
-def _run(
-    view: View, candidate: str, part: Part, rows: BoolColumn, share: float
-) -> tuple[Retention, tuple[EvidencePoint, ...], bool]:
-    """Return the result of the design that the evidence allows, the path to it, and whether it is unfinished."""
+def _run(view: View, candidate: str, part: Part, rows: BoolColumn, share: float) -> _Run:
+    """Return what the design that the evidence allows finds."""
     if view.order is None:
-        return fixed_test(view, candidate, rows), (), False
+        return _Run(result=fixed_test(view, candidate, rows))
     return _replay(view, candidate, part, rows, share)
 
 
@@ -188,20 +200,30 @@ def fixed_test(view: View, candidate: str, rows: BoolColumn) -> Retention:
     )
 
 
-def _replay(
-    view: View, candidate: str, part: Part, rows: BoolColumn, share: float
-) -> tuple[Retention, tuple[EvidencePoint, ...], bool]:
+def _replay(view: View, candidate: str, part: Part, rows: BoolColumn, share: float) -> _Run:
     """Make the observations that the run made, in the recorded order, and stop where it stopped.
 
     The run is over when every planned sample was asked; that some got no score says nothing about when
-    it stopped, so the test at the end is made on the observations there are.
+    it stopped, so the test at the end is made on the observations there are. A run that gave up may have
+    gone on since: all that it observed counts.
     """
     settings = view.settings
-    follower = Follower(
-        view.design, part.label, floor=settings.floor, alpha=settings.alpha * share, mode=settings.mode
-    )
-    follower.take(view.asked_in_order(candidate, part, rows))
+
+    def follow(futility: float | None) -> Follower:
+        follower = Follower(
+            view.design,
+            part.label,
+            floor=settings.floor,
+            alpha=settings.alpha * share,
+            mode=settings.mode,
+            futility=futility,
+        )
+        follower.take(view.asked_in_order(candidate, part, rows))
+        return follower
+
+    follower = follow(None)
     test = follower.test
+    given_up = follower.unfinished and test.conditional_power < FUTILITY and follow(FUTILITY).gave_up
     looks = test.path
     kept = looks[:: max(1, len(looks) // _PATH_POINTS)]
     path = tuple(
@@ -218,7 +240,7 @@ def _replay(
     result = follower.result()
     if view.clusters is not None:
         result = replace(result, n=follower.pairs, clusters=test.n)
-    return result, path, follower.unfinished
+    return _Run(result=result, path=path, unfinished=follower.unfinished, given_up=given_up)
 
 
 def _too_few(view: View, candidate: str, rows: BoolColumn, result: Retention) -> bool:

@@ -71,7 +71,7 @@ def policy_retention(view: View, policy: Policy, certificates: Sequence[Certific
         value=found.value,
         low=found.low,
         high=found.high,
-        level=found.level,
+        level=found.low_confidence,
         n=found.n,
         unit="share",
         method=found.method,

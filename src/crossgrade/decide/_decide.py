@@ -144,7 +144,7 @@ def _needless(
 ) -> tuple[Certificate, ...]:
     """Return the certificates, those marked that could not change a switch any more.
 
-    They are the chosen candidate's segments, and candidates that are dearer, as far as the run left them open.
+    They are the chosen candidate's segments, and dearer candidates, as far as the run left them open.
     """
     if chosen is None or chosen.policy.kind != "switch" or not any(one.unfinished for one in certificates):
         return certificates
@@ -261,7 +261,7 @@ def _calls_saved(view: View, path: Iterable[EvidencePoint], certificates: Iterab
     if view.order is None:
         return 0
     settled = {(at.candidate, at.segment) for at in path if max(at.e_pass, at.e_fail) >= at.threshold}
-    settled |= {(one.candidate, one.segment) for one in certificates if one.not_needed}
+    settled |= {(one.candidate, one.segment) for one in certificates if one.not_needed or one.given_up}
     models = [model.model for model in view.evidence.candidates]
     saved = 0
     for part in view.segments or (view.whole,):

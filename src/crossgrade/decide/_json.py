@@ -24,7 +24,9 @@ def verdict_to_json(verdict: Verdict) -> dict[str, Any]:
     """
     tree: dict[str, Any] = msgspec.to_builtins(verdict)
     headline = _headline(tree)
-    shown = {key: headline[key] for key in ("value", "low", "high", "n", "level", "outcome", "method")}
+    shown = {
+        key: headline[key] for key in ("value", "low", "high", "n", "low_confidence", "outcome", "method")
+    }
     found: dict[str, Any] = _finite({"schema_version": SCHEMA_VERSION, "retention": shown, **tree})
     return found
 

@@ -67,29 +67,36 @@ def _rests(found: Findings) -> Iterator[str]:
 def _quality(found: Findings) -> Iterator[str]:
     """Yield how each hypothesis came out."""
     for one in found.certificates:
-        where = "the whole workload" if one.segment is None else one.segment
-        kept = f"{one.candidate} keeps {retained(one.retention)} on {where}"
-        if not one.tested:
-            yield f"{kept}; not tested there: only segments may move."
-        elif one.segment is None and one.excluded is not None:
-            part = " on part of it" if any(one.excluded == g.name and g.segment for g in found.guards) else ""
-            yield f"{kept}; not certified there, because {one.excluded} failed{part}."
-        elif one.excluded is not None:
-            yield f"{where} stays with {found.incumbent}: {one.excluded} failed there."
-        elif one.certified:
-            yield f"{kept}: certified (adjusted p = {one.adjusted_p:.2g})."
-        elif one.shown_below:
-            yield f"{kept}: shown to be below the floor (adjusted p = {one.adjusted_p_below:.2g})."
-        elif one.not_needed and one.segment is None:
-            yield f"{kept}; not needed: it costs no less than what is certified."
-        elif one.segment is None:
-            yield f"{kept}: neither certified nor shown to be below the floor."
+        yield from _how(found, one)
     parts = tuple(str(one.segment) for one in found.certificates if one.segment and _is_open(one))
     if parts:
         yield f"Still open: {listed(tuple(dict.fromkeys(parts)))}."
     needless = tuple(str(one.segment) for one in found.certificates if one.segment and one.not_needed)
     if needless:
         yield f"Not needed, because the whole is certified: {listed(tuple(dict.fromkeys(needless)))}."
+
+
+def _how(found: Findings, one: Certificate) -> Iterator[str]:
+    """Yield how one hypothesis came out; of an open segment nothing, it is listed."""
+    where = "the whole workload" if one.segment is None else one.segment
+    kept = f"{one.candidate} keeps {retained(one.retention)} on {where}"
+    if not one.tested:
+        yield f"{kept}; not tested there: only segments may move."
+    elif one.segment is None and one.excluded is not None:
+        part = " on part of it" if any(one.excluded == g.name and g.segment for g in found.guards) else ""
+        yield f"{kept}; not certified there, because {one.excluded} failed{part}."
+    elif one.excluded is not None:
+        yield f"{where} stays with {found.incumbent}: {one.excluded} failed there."
+    elif one.certified:
+        yield f"{kept}: certified (adjusted p = {one.adjusted_p:.2g})."
+    elif one.shown_below:
+        yield f"{kept}: shown to be below the floor (adjusted p = {one.adjusted_p_below:.2g})."
+    elif one.not_needed and one.segment is None:
+        yield f"{kept}; not needed: it costs no less than what is certified."
+    elif one.given_up and one.segment is None:
+        yield f"{kept}: given up, it would hardly have passed at the planned end."
+    elif one.segment is None:
+        yield f"{kept}: neither certified nor shown to be below the floor."
 
 
 def _lengths(found: Findings) -> Iterator[str]:

@@ -123,8 +123,8 @@ class Certificate:
     the retention to be below the floor, by the same correction (`adjusted_p_below`).
     `tested` False: the figure is for reading only, no policy of this decision rests on it.
     `unfinished` says that a sequential run stopped before the hypothesis's planned end and before it was
-    decided, `not_needed` that it could not change the verdict any more: another policy is certified that
-    is cheaper.
+    decided: `given_up` because it would hardly have passed at its end, `not_needed` because it could not
+    change the verdict any more, since a cheaper policy is certified.
     """
 
     candidate: str
@@ -139,6 +139,7 @@ class Certificate:
     tested: bool = True
     unfinished: bool = False
     not_needed: bool = False
+    given_up: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,6 +1,6 @@
 """Between a run and a decision: what stops the one is what the other computes again."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING
@@ -40,12 +40,20 @@ def recorded_design(store: "Store", run: "Run") -> "RunDesign":
     return store.runs.design(run.id) or legacy
 
 
-def stopping_rule(workload: Workload, dataset: "Dataset", design: "RunDesign") -> "Stopping":
-    """Return the rule that stops the run.
+def stopping_rule(
+    workload: Workload,
+    dataset: "Dataset",
+    design: "RunDesign",
+    *,
+    settles: Callable[[str], Collection[str] | None] | None,
+    gives_up: bool,
+) -> "Stopping":
+    """Return the rule that stops the run; `settles` says when a candidate's switch is the verdict.
 
     Samples that share a cluster are not bet on one by one: a run that shuffled them so is never stopped.
+    Without `gives_up` it goes on where it would hardly pass any more.
     """
-    from crossgrade.decide import Stopping
+    from crossgrade.decide import FUTILITY, Stopping
     from crossgrade.evaluate import planned_samples
 
     split = workload.cluster is not None and not design.whole_clusters
@@ -57,6 +65,8 @@ def stopping_rule(workload: Workload, dataset: "Dataset", design: "RunDesign") -
         alpha=workload.alpha,
         mode="fixed" if split else workload.mode,
         splits_only=workload.splits_only,
+        futility=FUTILITY if gives_up else None,
+        settles=settles,
     )
 
 

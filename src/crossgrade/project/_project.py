@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -29,7 +30,7 @@ from crossgrade.project._measured import (
 if TYPE_CHECKING:
     from crossgrade.catalog import Catalog, OfferFacts
     from crossgrade.catalog.bills import Bills, Measured
-    from crossgrade.decide import Sibling, Verdict
+    from crossgrade.decide import Sibling, Stopping, Verdict
     from crossgrade.economics import Traffic
     from crossgrade.evaluate import Judges, PairScorer, Progress, RunEstimate, RunResult, Scorer
     from crossgrade.project._routing import Routing
@@ -177,19 +178,23 @@ class Project:
         max_cost_usd: Decimal | None = None,
         resume: str | None = None,
         reuse: bool = True,
+        every_hypothesis: bool = False,
         on_progress: "Callable[[Progress], None] | None" = None,
     ) -> "RunResult":
         """Ask the incumbent and its candidates about the workload until the verdict is certain.
 
-        `max_cost_usd` overrides the workload's. `resume` is the id of a run to go on with; with
-        `reuse` a request that was paid for before is not sent again. Whatever ends the run early,
-        what was paid for is kept. Raises what `evaluate.run_workload` raises.
+        `max_cost_usd` overrides the workload's. `resume` is the id of a run to go on with; one that gave up
+        then goes on. With `reuse` a request that was paid for before is not sent again. With
+        `every_hypothesis` segments and dearer candidates are asked on when the verdict is certain.
+        Whatever ends the run early, what was paid for is kept. Raises what `evaluate.run_workload` raises.
         """
         import anyio
 
         workload = self.workload(name)
         if max_cost_usd is not None:
             workload = replace(workload, max_cost_usd=max_cost_usd)
+        if every_hypothesis:
+            workload = replace(workload, every_hypothesis=True)
         with _in_file(workload.dataset):
             return anyio.run(self._evaluate, workload, resume, reuse, on_progress)
 
@@ -216,6 +221,16 @@ class Project:
         )
         accounts = Accounts()
         design = run_design(self.store, workload, dataset, resume)
+
+        def stopping(run: "Run") -> "Stopping":
+            return stopping_rule(
+                workload,
+                dataset,
+                design,
+                settles=None if workload.every_hypothesis else partial(self._settles, workload, dataset, run),
+                gives_up="futile" not in self.store.runs.endings(run.id),
+            )
+
         async with AsyncExitStack() as stack:
             providers = {
                 offer_name: await stack.enter_async_context(
@@ -242,7 +257,7 @@ class Project:
                 providers=providers,
                 scorer=self._scorer(workload, judges if judge else None),
                 store=self.store,
-                stopping=stopping_rule(workload, dataset, design),
+                stopping=stopping,
                 design=design,
                 max_bytes=max_bytes,
                 prices=prices,
@@ -252,6 +267,18 @@ class Project:
                 reuse=reuse,
                 on_progress=on_progress,
             )
+
+    def _settles(
+        self, workload: Workload, dataset: "Dataset", run: "Run", candidate: str
+    ) -> "frozenset[str] | None":
+        """Return who is dearer than a candidate, where what a run has so far lets switch to it; else None."""
+        from crossgrade.decide import settled_by
+
+        try:
+            case = self._case_of(workload, dataset, run)
+            return settled_by(case.evidence, case.settings, candidate, now=datetime.now(UTC))
+        except (DataError, UsageError):  # no evidence that could be decided on yet
+            return None
 
     def _max_bytes(self, workload: Workload) -> dict[str, int]:
         """Return the longest request, in bytes, of each candidate that a probe limits."""
@@ -320,13 +347,15 @@ class Project:
 
     def _case(self, workload: Workload, run_id: str | None = None) -> Case:
         """Return what a workload is decided on: a run (by default its newest), its evidence, settings."""
-        run = self._run(workload, run_id)
+        return self._case_of(workload, self.dataset(workload), self._run(workload, run_id))
+
+    def _case_of(self, workload: Workload, dataset: "Dataset", run: "Run") -> Case:
         judge = self._judge(workload)
         evidence = run_evidence(
             self.store,
             run,
             workload,
-            self.dataset(workload),
+            dataset,
             judge=judge.name if judge else None,
             price=self.catalog.price,
             max_bytes=self._max_bytes(workload),

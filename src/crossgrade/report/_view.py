@@ -132,7 +132,7 @@ def _retention(verdict: Verdict) -> Table:
         )
         for certificate in verdict.certificates
     )
-    levels = {certificate.retention.level for certificate in verdict.certificates} or {0.95}
+    levels = {certificate.retention.low_confidence for certificate in verdict.certificates} or {0.95}
     return Table(
         title="Retention",
         head=("candidate", "on", "n", "traffic", "incumbent", "candidate score", "retention", "p", "result"),

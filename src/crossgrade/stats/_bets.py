@@ -13,14 +13,15 @@ mean square of d = c - r b so far, a difference that N pairs would show with sta
 z s / sqrt(N), for which the bet that grows fastest has fraction of about z / (s sqrt(N)) of d
 (J. L. Kelly, Bell System Technical Journal 35 (1956) 917-926). z is 4 against R < r, between the
 plan's own difference and one half larger, and 6 against R >= r, because candidates fail by more
-than they pass.
+than they pass. Beyond the plan n takes the place of N: the fraction may follow the past alone, so it
+must not know how long the test goes on.
 """
 
 import math
 
 import numpy as np
 
-from crossgrade.stats._pairs import FloatArray
+from crossgrade.stats._pairs import FloatArray, IntArray
 
 GRID: FloatArray = np.geomspace(0.01, 0.95, 25)
 """The constant fractions; a constant bet of each is what `_monitors` uses as well."""
@@ -28,36 +29,40 @@ GRID: FloatArray = np.geomspace(0.01, 0.95, 25)
 
 _GRID_SHARE = 0.1
 _LARGEST = 0.95
+_SMALLEST_RATIO, _LARGEST_RATIO = 1e-9, 1e6
+_HALVINGS = 40
 _PASS_Z, _FAIL_Z = 4.0, 6.0
+_POWER_Z = 0.84  # 80 % power
+_MOST_MORE = 1e7
 _PRIOR_PAIRS, _PRIOR_SQUARE = 20.0, 0.3  # before any score: twenty pairs of a mean square of 0.3
 
 
 class Bets:
     """The two capitals while pairs arrive; both start at 1."""
 
-    __slots__ = ("_capital", "_floor", "_fractions", "_n", "_square", "_stake")
+    __slots__ = ("_capital", "_floor", "_fractions", "_n", "_planned", "_square")
 
-    def __init__(self, floor: float, planned: int) -> None:
-        """Bet at `floor`, tuned to `planned` pairs."""
+    def __init__(self, floor: float, planned: int | IntArray) -> None:
+        """Bet at `floor`, tuned to `planned` pairs (an array for `tuned`: as was planned at each pair)."""
         start = np.append(np.full(len(GRID), _GRID_SHARE / len(GRID)), 1 - _GRID_SHARE)
         self._floor = floor
         self._capital = np.stack([start, start])
         self._fractions = np.stack([np.append(GRID, 0.0)] * 2)
-        self.retune(planned)
+        self._planned = planned
         self._square = _PRIOR_PAIRS * _PRIOR_SQUARE
         self._n = _PRIOR_PAIRS
 
-    def retune(self, planned: int) -> None:
+    def replan(self, planned: int) -> None:
         """Tune the bets from here on to another number of planned pairs."""
-        self._stake = np.array([[self._floor * _PASS_Z], [_FAIL_Z]]) / math.sqrt(planned)
+        self._planned = planned
 
     def step(self, incumbent: float, candidate: float) -> tuple[float, float]:
         """Take one pair and return the capitals against R < floor and against R >= floor."""
         r = self._floor
-        scale = math.sqrt(self._square / self._n)
+        scale = math.sqrt(self._square / self._n * max(self._planned, self._n - _PRIOR_PAIRS))
         fractions, capital = self._fractions, self._capital
-        fractions[0, -1] = min(self._stake[0, 0] / scale, _LARGEST)
-        fractions[1, -1] = min(self._stake[1, 0] / scale, _LARGEST)
+        fractions[0, -1] = min(r * _PASS_Z / scale, _LARGEST)
+        fractions[1, -1] = min(_FAIL_Z / scale, _LARGEST)
         capital[0] *= 1 + fractions[0] * (candidate / r - incumbent)
         capital[1] *= 1 + fractions[1] * (r * incumbent - candidate)
         d = candidate - r * incumbent
@@ -84,8 +89,32 @@ class Bets:
         squares = np.cumsum(np.concatenate([[self._square], d * d]))
         counts = self._n + np.arange(len(d))
         self._square, self._n = float(squares[-1]), float(counts[-1] + 1)
-        tuned: FloatArray = np.minimum(self._stake / np.sqrt(squares[:-1] / counts), _LARGEST)
+        reach = np.maximum(self._planned, counts - _PRIOR_PAIRS)
+        stake = np.array([[self._floor * _PASS_Z], [_FAIL_Z]])
+        tuned: FloatArray = np.minimum(stake / np.sqrt(squares[:-1] / counts * reach), _LARGEST)
         return tuned
+
+    def pairs_to(self, threshold: float, drift: float, side: int) -> float:
+        """Return after how many more pairs one bet alone would reach the threshold, with 80 % power.
+
+        `drift` is the mean of d in units of its root mean square s, in the direction of `side` (0:
+        against R < floor, 1: against R >= floor). A bet of fraction f of d gains f drift s - f^2 s^2 / 2
+        in its logarithm a pair, with a standard deviation of f s. Infinite where none ever would.
+        """
+        scale = math.sqrt(self._square / self._n)
+        wanted = np.log(threshold) - np.log(np.maximum(self._capital[side], 1e-300))
+        bets = GRID * scale / (self._floor if side == 0 else 1.0)
+        growth = bets * drift - bets * bets / 2
+        with np.errstate(divide="ignore", invalid="ignore"):
+            noise = _POWER_Z * bets
+            roots = (noise + np.sqrt(noise**2 + 4 * growth * wanted[:-1])) / (2 * growth)
+        constant = float(np.where(growth > 0, roots**2, np.inf).min())
+        z, start = (_PASS_Z, _FAIL_Z)[side], max(self._planned, self._n - _PRIOR_PAIRS)
+        more = np.geomspace(1.0, _MOST_MORE, 400)
+        spread = np.log((start + more) / start)
+        gains = 2 * z * drift * (np.sqrt(start + more) - math.sqrt(start)) - z * z / 2 * spread
+        reached = gains - _POWER_Z * z * np.sqrt(spread) >= wanted[-1]
+        return min(constant, float(more[int(np.argmax(reached))]) if reached.any() else math.inf)
 
 
 class BetInversion:
@@ -96,7 +125,9 @@ class BetInversion:
     what the running bets have.
     """
 
-    def __init__(self, incumbent: FloatArray, candidate: FloatArray, floor: float, planned: int) -> None:
+    def __init__(
+        self, incumbent: FloatArray, candidate: FloatArray, floor: float, planned: int | IntArray
+    ) -> None:
         """Keep the pairs, and the distinct ones with their counts for the constant bets."""
         self._incumbent, self._candidate = incumbent, candidate
         self._tuned = Bets(floor, planned).tuned(incumbent, candidate)
@@ -112,6 +143,29 @@ class BetInversion:
         parts = np.concatenate([constant + share, tuned[:, None] + math.log(1 - _GRID_SHARE)], axis=1)
         against_low, against_high = np.logaddexp.reduce(parts, axis=1)
         return float(against_low), float(against_high)
+
+    def bound(self, side: int, limit: float) -> float:
+        """Return where the log capital of a side reaches `limit`: a lower (0) or an upper (1) bound of R."""
+        total = float(self._incumbent.sum())
+        value = float(self._candidate.sum()) / total if total > 0 else 0.0
+        kept = max(value, _SMALLEST_RATIO)
+        step = 0.5 if side == 0 else 2.0
+        while self.log_capital(kept)[side] >= limit:
+            kept /= step
+            if not _SMALLEST_RATIO < kept < _LARGEST_RATIO:  # nobody scored: every ratio is possible
+                return math.inf if side else 0.0
+        rejected = kept
+        while self.log_capital(rejected)[side] < limit:
+            rejected *= step
+            if rejected < _SMALLEST_RATIO:
+                return 0.0
+            if rejected > _LARGEST_RATIO:
+                return math.inf
+        for _ in range(_HALVINGS):
+            middle = math.sqrt(kept * rejected)
+            is_rejected = self.log_capital(middle)[side] >= limit
+            kept, rejected = (kept, middle) if is_rejected else (middle, rejected)
+        return kept
 
 
 def _gains(incumbent: FloatArray, candidate: FloatArray, ratio: float) -> FloatArray:

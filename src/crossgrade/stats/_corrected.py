@@ -1,15 +1,22 @@
 """The retention test on a judge's scores, corrected by people's scores of some of the samples."""
 
-from dataclasses import replace
+from collections.abc import Hashable, Iterable
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from crossgrade.errors import UsageError
-from crossgrade.stats._linear_test import PairedMeans
-from crossgrade.stats._pairs import FloatArray, read_floor, read_pairs, read_rate, read_scores
+from crossgrade.stats._linear_test import LinearTest, PairedMeans, Skewness
+from crossgrade.stats._pairs import FloatArray, IntArray, Pairs, read_pairs, read_scores
 from crossgrade.stats._result import Retention
-from crossgrade.stats._retention import Finding, by_t, conclude
+from crossgrade.stats._retention import FixedRetention
+
+BoolArray: TypeAlias = NDArray[np.bool_]
+
+
+LEAST_LABELS = 100
+"""Fewer labels than this correct no judge: nothing is tested, whatever the judge says."""
 
 
 def corrected_retention(
@@ -20,7 +27,8 @@ def corrected_retention(
     *,
     floor: float = 0.85,
     alpha: float = 0.05,
-    level: float = 0.95,
+    clusters: Iterable[Hashable] | None = None,
+    weights: ArrayLike | None = None,
 ) -> Retention:
     """Test retention by people's scores, using a judge's scores of all n samples to need fewer.
 
@@ -29,53 +37,98 @@ def corrected_retention(
     model. With h and j people's and the judge's scores, theta = mean of h - k j over the n_h
     scored samples + k times the mean of j over the others is unbiased however biased the judge
     is, for both models' means; k is tuned to the smallest variance of c - floor b, in [0, 1], so
-    a useless judge does little harm. The test is a t with n_h - 1 degrees of freedom, the
-    interval Fieller's. (A. N. Angelopoulos, J. C. Duchi and T. Zrnic, "PPI++: Efficient
-    prediction-powered inference", arXiv:2311.01453 (2023).)
+    a useless judge does little harm. (A. N. Angelopoulos, J. C. Duchi and T. Zrnic, "PPI++:
+    Efficient prediction-powered inference", arXiv:2311.01453 (2023).) `clusters` and `weights` are
+    as in `retention`: scores count times their weight, contributions are summed over a cluster.
 
-    At the boundary it passes in 7.5, 6.5 and 6.1 % of cases at n_h = 50, 100 and 200 where 5 %
-    is meant: ask for at least 100 labels.
+    The test is a t with one degree of freedom fewer than there are labels (effective ones of unequal
+    weight, clusters with a label), made stricter as `retention` is for graded scores: by the skewness
+    of the contributions, by failures too rare for so many labels to show, and by one more label as bad
+    as the worst. With fewer than 100 labels nothing is tested: the result is undecided, and its value is
+    the judge's own.
     """
-    read_floor(floor)
-    for name, rate in (("alpha", alpha), ("level", level)):
-        read_rate(name, rate)
-    pairs = read_pairs(judged_incumbent, judged_candidate)
-    judged = np.stack([pairs.incumbent, pairs.candidate])
-    human, scored = _read_human(human_incumbent, human_candidate, pairs.n)
+    pairs = read_pairs(judged_incumbent, judged_candidate, clusters, weights)
+    return corrected_test(pairs, human_incumbent, human_candidate, floor=floor, alpha=alpha).result()
+
+
+def corrected_test(
+    judged: Pairs, human_incumbent: ArrayLike, human_candidate: ArrayLike, *, floor: float, alpha: float
+) -> FixedRetention:
+    """Return the test of `corrected_retention`, whose bounds can be asked at any level."""
+    human, scored = _read_human(human_incumbent, human_candidate, judged.n)
     labels = int(scored.sum())
-    method = f"PPI++, {labels} human scores"
-    finding, means = Finding(method=method, reason="fewer than two samples were scored by people"), None
-    if labels >= 2:
-        means = _corrected_means(human[:, scored], judged[:, scored], judged[:, ~scored], floor)
-        finding = by_t(means, floor, level, method)
-    return conclude(
-        replace(finding, statistic=None),  # how many more pairs it takes depends on who scores them
+    test = _corrected(judged, human, scored, floor) if labels >= LEAST_LABELS else None
+    return FixedRetention.by(
+        test,
+        judged,
         floor=floor,
         alpha=alpha,
-        level=level,
-        n=pairs.n,
-        incumbent_mean=None if means is None else means.incumbent,
-        candidate_mean=None if means is None else means.candidate,
+        method=f"PPI++, {labels} human scores" if test else f"the judge alone, {labels} human scores",
+        reason=f"people scored {labels} of these pairs; correcting a judge takes {LEAST_LABELS}",
     )
 
 
-def _corrected_means(human: FloatArray, judged: FloatArray, rest: FloatArray, floor: float) -> PairedMeans:
-    """Both means by people's scores; rows are incumbent and candidate."""
-    labels = human.shape[1]
-    k = _tuning(*(x[1] - floor * x[0] for x in (human, judged, rest)))
-    means = (human - k * judged).mean(axis=1)
-    matrix = np.cov(human - k * judged) / labels
+def _corrected(pairs: Pairs, human: FloatArray, scored: BoolArray, floor: float) -> LinearTest:
+    """Return both means by people's scores with their tails; rows are incumbent and candidate."""
+    n = pairs.n
+    weight = np.ones(n) if pairs.weight is None else pairs.weight * n
+    judged = weight * np.stack([pairs.incumbent, pairs.candidate])
+    human = weight[scored] * human[:, scored]
+    labelled, rest = judged[:, scored], judged[:, ~scored]
+    group = np.arange(n) if pairs.group is None else pairs.group
+    k = _tuning(*(x[1] - floor * x[0] for x in (human, labelled, rest)))
+    each = [_centred(human - k * labelled) * _leverage(labelled[1] - floor * labelled[0], k)]
+    groups, means = [group[scored]], (human - k * labelled).mean(axis=1)
     if k > 0:
+        each.append(k * _centred(rest))
+        groups.append(group[~scored])
         means = means + k * rest.mean(axis=1)
-        matrix = matrix + k * k * np.cov(rest) / rest.shape[1]
-    return PairedMeans(
+    number = np.unique(np.concatenate(groups), return_inverse=True)[1]
+    parts = _summed(np.concatenate(each, axis=1), number)
+    matrix = parts @ parts.T
+    shares = np.bincount(group[scored], weights=weight[scored])
+    units = float(shares.sum() ** 2 / (shares @ shares))
+    found = PairedMeans(
         incumbent=float(means[0]),
         candidate=float(means[1]),
         var_incumbent=float(matrix[0, 0]),
         var_candidate=float(matrix[1, 1]),
         covariance=float(matrix[0, 1]),
-        df=labels - 1,
+        df=units - 1,
     )
+    return LinearTest(
+        means=found,
+        skewness=Skewness(parts, found.value, parts.shape[1]),
+        units=units,
+        labelled=_summed(each[0], number[: int(scored.sum())]),
+    )
+
+
+def _centred(columns: FloatArray) -> FloatArray:
+    """Return what each sample contributes to the means of the columns."""
+    parts: FloatArray = (columns - columns.mean(axis=1, keepdims=True)) / columns.shape[1]
+    return parts
+
+
+def _summed(parts: FloatArray, number: IntArray) -> FloatArray:
+    """Return contributions summed over clusters, shape (2, clusters)."""
+    sums = [np.bincount(number, weights=row) for row in parts]
+    return np.stack(sums).astype(np.float64)
+
+
+def _leverage(judged: FloatArray, k: float) -> FloatArray:
+    """Return 1 / (1 - h) for each label, h being its leverage on the fit of k.
+
+    k fits the labels it is then used on, which makes them look closer to the judge than others are.
+    (J. G. MacKinnon and H. White, Journal of Econometrics 29 (1985) 305-325, HC3.)
+    """
+    centred = judged - judged.mean()
+    total = float(centred @ centred)
+    leverage = np.full(len(judged), 1.0 / len(judged))
+    if k > 0 and total > 0:
+        leverage = leverage + centred**2 / total
+    scale: FloatArray = 1.0 / np.maximum(1.0 - leverage, 0.5)
+    return scale
 
 
 def _tuning(human: FloatArray, judged: FloatArray, rest: FloatArray) -> float:
@@ -89,7 +142,7 @@ def _tuning(human: FloatArray, judged: FloatArray, rest: FloatArray) -> float:
     return min(max(shared / (spread * (1 + len(human) / len(rest))), 0.0), 1.0)
 
 
-def _read_human(incumbent: ArrayLike, candidate: ArrayLike, n: int) -> tuple[FloatArray, NDArray[np.bool_]]:
+def _read_human(incumbent: ArrayLike, candidate: ArrayLike, n: int) -> tuple[FloatArray, BoolArray]:
     """Both human columns, and which samples have both scores."""
     try:
         columns = np.stack([np.asarray(x, dtype=np.float64) for x in (incumbent, candidate)])
@@ -99,6 +152,6 @@ def _read_human(incumbent: ArrayLike, candidate: ArrayLike, n: int) -> tuple[Flo
         raise UsageError(
             f"{columns.shape[-1]} human scores for {n} judged samples", hint="use NaN where nobody scored"
         )
-    scored: NDArray[np.bool_] = np.logical_not(np.isnan(columns[0]) | np.isnan(columns[1]))
+    scored: BoolArray = np.logical_not(np.isnan(columns[0]) | np.isnan(columns[1]))
     read_scores("human scores", columns[:, scored].ravel())
     return columns, scored

@@ -1,46 +1,41 @@
-"""The t test on d = c - r b for graded, clustered or weighted scores, and Fieller's interval.
+"""The t test on d = c - r b for graded, clustered or weighted scores.
 
-One formula serves all three. Each mean is linearised into one contribution a cluster,
-z_g = sum of w_i (x_i - mean) over the cluster's pairs (weights summing to 1), and the
-covariance matrix of the two means is G / (G - 1) times the sum of z_g z_g' over the G clusters;
-where every pair is its own cluster and all weights are equal this is the ordinary one
-(D. A. Binder, International Statistical Review 51 (1983) 279-292). The statistic for any r
-follows from the two means and that matrix, and inverting it in r is a quadratic equation
-(E. C. Fieller, J. R. Statist. Soc. B 16 (1954) 175-185).
+One formula serves all three. An observation is a pair or a cluster, with its two mean scores and its
+weight W (weights sum to 1; a cluster's is the sum of its pairs'). Each mean is linearised into one
+contribution an observation, z_g = W_g (x_g - mean), and the covariance matrix of the two means is
+G / (G - 1) times the sum of z_g z_g' (D. A. Binder, International Statistical Review 51 (1983)
+279-292). G is the number of observations where they weigh alike, else Kish's effective number,
+(sum W)^2 / sum W^2, for the matrix as for the degrees of freedom G - 1 (L. Kish, Survey Sampling,
+1965, section 11.7): a few heavy clusters are worth less than their number.
 
-Scores of answers that are good or worthless are skewed, and t then takes a run of luck for
-precision: with a candidate that fails outright on the 15 % that a floor of 0.85 forgives, it passes
-10 % of the time at 40 pairs where 5 % is meant, and 4 % where 0.6 % is. So a tail is never smaller
-than that of the statistic with its skewness removed (P. Hall, "On the removal of skewness by
-transformation", J. R. Statist. Soc. B 54 (1992) 221-228, the cubic), nor a pass surer than the
-number of pairs allows: at the floor m clusters show no such failure with probability floor^m (a
-floor above 1 is the same with the models swapped). The interval is Fieller's, widened by the ratios next
-to it that these stricter tails do not reject.
+Scores of answers that are good or worthless are skewed, and t then takes a run of luck for precision.
+A tail is therefore never smaller than any of these:
+
+- that of the statistic with its skewness removed (P. Hall, "On the removal of skewness by
+  transformation", J. R. Statist. Soc. B 54 (1992) 221-228, the cubic);
+- the chance that a failure too rare to be seen makes up the difference. At worst a failure costs
+  r (the incumbent right, the candidate worthless). Were the mean d of the rest as it is seen, failures
+  on a share q = d / (d + r) would bring it to 0, and G observations show none with probability
+  (1 - q)^G = (r / (r + d))^G. For a fail the same holds of rare gains, which are worth 1 at most. Where
+  every pair is equal this is r^G: the chance that G pairs show no failure where the candidate fails
+  on the share 1 - r that the floor forgives.
 """
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
-from crossgrade.stats._distributions import t_quantile, t_tail
+from crossgrade.stats._distributions import t_tail
 from crossgrade.stats._pairs import FloatArray, Pairs
 
 _NO_VARIANCE = 1e-24  # of a mean of scores in [0, 1]: rounding, not variation
 _CANCELLED = 1e-13  # of the variances that a difference is taken of: the same
-_STEP = 1.05
-_MOST_STEPS = 400
-_HALVINGS = 50
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PairedMeans:
-    """Means of both scores, the covariance matrix of the means, and its degrees of freedom.
-
-    `contributions` are those of each cluster to both means, shape (2, G), None where they are not
-    known; `scored` counts the clusters in which the incumbent, and the candidate, scores anything.
-    """
+    """Means of both scores, the covariance matrix of the means, and its degrees of freedom."""
 
     incumbent: float
     candidate: float
@@ -48,154 +43,131 @@ class PairedMeans:
     var_candidate: float
     covariance: float
     df: float
-    contributions: FloatArray | None = None
-    scored: tuple[int, int] = (0, 0)
+
+    @property
+    def value(self) -> float:
+        """The ratio of the means; 1 where the incumbent scores nothing."""
+        return self.candidate / self.incumbent if self.incumbent > 0 else 1.0
 
     @property
     def varies_nowhere(self) -> bool:
-        """Whether both models scored the same on every cluster."""
+        """Whether both models scored the same on every observation."""
         return self.var_incumbent + self.var_candidate <= _NO_VARIANCE
 
-    def t(self, floor: float) -> float | None:
-        """The t statistic of H0: R = floor; None where nothing varies."""
-        variance = self.var_candidate - 2 * floor * self.covariance + floor * floor * self.var_incumbent
-        if variance <= _NO_VARIANCE + _CANCELLED * (self.var_candidate + floor * floor * self.var_incumbent):
+    def t(self, ratio: float) -> float | None:
+        """Return the t statistic of H0: R = ratio; None where nothing varies."""
+        variance = self.var_candidate - 2 * ratio * self.covariance + ratio * ratio * self.var_incumbent
+        if variance <= _NO_VARIANCE + _CANCELLED * (self.var_candidate + ratio * ratio * self.var_incumbent):
             return None
-        return (self.candidate - floor * self.incumbent) / math.sqrt(variance)
+        return (self.candidate - ratio * self.incumbent) / math.sqrt(variance)
 
-    def tails(self, t: float, floor: float) -> tuple[float, float]:
-        """P-values of R < floor and of R >= floor at statistic `t`: the larger with and without skewness."""
-        if self.contributions is None:
-            return t_tail(t, self.df), t_tail(-t, self.df)
-        return self._tails(t, floor, _skewness(self.contributions[1] - floor * self.contributions[0]))
-
-    def _tails(self, t: float, floor: float, skewness: float) -> tuple[float, float]:
-        units = self.df + 1
-        g = skewness / math.sqrt(units)
-        straight = t + g * t * t / 3 + g * g * t**3 / 27 + g / 6
-        passing, failing = (
-            max(t_tail(sign * t, self.df), t_tail(sign * straight, self.df)) for sign in (1, -1)
-        )
-        ours, theirs = (min(each, units) for each in self.scored)
-        return max(passing, floor**ours if floor < 1 else 0.0), max(
-            failing, floor**-theirs if floor > 1 else 0.0
+    @classmethod
+    def of(cls, scores: FloatArray, weight: FloatArray) -> "PairedMeans":
+        """Return the means of `scores`, shape (2, G), under weights that sum to 1."""
+        means = scores @ weight
+        parts = weight * (scores - means[:, None])
+        units = 1.0 / float(weight @ weight)
+        matrix = units / (units - 1) * (parts @ parts.T)
+        return cls(
+            incumbent=float(means[0]),
+            candidate=float(means[1]),
+            var_incumbent=float(matrix[0, 0]),
+            var_candidate=float(matrix[1, 1]),
+            covariance=float(matrix[0, 1]),
+            df=units - 1,
         )
 
-    def interval(self, level: float) -> tuple[float, float]:
-        """The ratios >= 0 around the estimate that are not rejected at (1 - level) / 2 a side.
 
-        The upper end is infinite where the incumbent's mean is not clearly above 0; where the
-        set is then in two pieces, or everything, the answer is the smallest interval up to
-        infinity that covers it. Needs a positive incumbent mean.
-        """
-        low, high = self._fieller(level)
-        if self.contributions is None:
-            return low, high
-        skewness, alpha = (
-            _skewness_by_ratio(self.contributions, self.candidate / self.incumbent),
-            (1 - level) / 2,
-        )
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinearTest:
+    """The means with what makes their tails stricter (see the module); `units` is G.
 
-        def rejected(ratio: float, side: int) -> bool:
-            t = self.t(ratio)
-            return t is not None and self._tails(t, ratio, skewness(ratio))[side] <= alpha
-
-        if low > 0:
-            low = _last_kept(low, 1 / _STEP, lambda ratio: rejected(ratio, 0))
-        if 0 < high < math.inf:
-            high = _last_kept(high, _STEP, lambda ratio: rejected(ratio, 1))
-        return low, high
-
-    def _fieller(self, level: float) -> tuple[float, float]:
-        critical = t_quantile(0.5 + level / 2, self.df) ** 2
-        a = self.incumbent**2 - critical * self.var_incumbent
-        half_b = self.incumbent * self.candidate - critical * self.covariance
-        c = self.candidate**2 - critical * self.var_candidate
-        root = math.sqrt(max(half_b * half_b - a * c, 0.0))
-        if a > 0:
-            return max((half_b - root) / a, 0.0), max((half_b + root) / a, 0.0)
-        if a < 0 < c:  # the rejected ratios lie between the roots, and 0 is one of them
-            return (half_b - root) / a, math.inf
-        return 0.0, math.inf
-
-
-def paired_means(pairs: Pairs) -> PairedMeans | None:
-    """Means and their covariance for two or more clusters (pairs, without clusters); else None.
-
-    Degrees of freedom are G - 1. Under weights G is Kish's effective number of clusters,
-    (sum W_g)^2 / sum W_g^2, for the matrix as for the degrees of freedom.
+    `labelled` are the contributions of people's labels where those correct a judge, shape (2, labels).
+    Few labels decide there, most of which say what the judge says. So a tail is not smaller than that of
+    t with one more label as surprising as the most surprising one.
     """
-    n = pairs.n
-    weight = np.full(n, 1.0 / n) if pairs.weight is None else pairs.weight
-    means = np.array([weight @ pairs.incumbent, weight @ pairs.candidate])
-    parts = np.stack([weight * (pairs.incumbent - means[0]), weight * (pairs.candidate - means[1])])
-    scored = np.stack([pairs.incumbent, pairs.candidate]) > 0
+
+    means: PairedMeans
+    skewness: "Skewness"
+    units: float
+    labelled: FloatArray | None = None
+
+    def tails(self, ratio: float) -> tuple[float, float]:
+        """Return the p-values of R < ratio and of R >= ratio."""
+        t, df = self.means.t(ratio), self.means.df
+        if t is None:
+            return 1.0, 1.0
+        straight = _straightened(t, self.skewness.at(ratio))
+        mean = self.means.candidate - ratio * self.means.incumbent
+        unseen_failure = (ratio / (ratio + max(mean, 0.0))) ** self.units
+        unseen_gain = (1.0 / (1.0 + max(-mean, 0.0))) ** self.units
+        lowest, highest = self._with_one_more_label(mean, t, ratio)
+        return (
+            max(t_tail(t, df), t_tail(straight, df), t_tail(lowest, df), unseen_failure),
+            max(t_tail(-t, df), t_tail(-straight, df), t_tail(-highest, df), unseen_gain),
+        )
+
+    def _with_one_more_label(self, mean: float, t: float, ratio: float) -> tuple[float, float]:
+        """Return t after one more label of the lowest, and of the highest, contribution to d."""
+        if self.labelled is None or not mean or not t:
+            return t, t
+        d = self.labelled[1] - ratio * self.labelled[0]
+        old = self.units / (self.units + 1)
+        variance = (mean / t) ** 2
+
+        def after(part: float) -> float:
+            return (mean + old * part) / (old * math.sqrt(variance + part * part))
+
+        return after(float(d.min())), after(float(d.max()))
+
+
+def linear_test(pairs: Pairs) -> LinearTest | None:
+    """Return the test of two or more observations; None of fewer (or of no effective two)."""
+    if not pairs.n:
+        return None
+    weight = np.full(pairs.n, 1.0 / pairs.n) if pairs.weight is None else pairs.weight
+    scores = np.stack([pairs.incumbent, pairs.candidate])
     if pairs.group is not None:
-        scored = np.stack([np.bincount(pairs.group, weights=row) > 0 for row in scored])
-        parts = np.stack([np.bincount(pairs.group, weights=row) for row in parts])
-        weight = np.bincount(pairs.group, weights=weight)
-    units = parts.shape[1] if pairs.weight is None else _effective(weight)
+        total = np.bincount(pairs.group, weights=weight)
+        sums = np.stack([np.bincount(pairs.group, weights=weight * row) for row in scores])
+        scores = sums / np.maximum(total, 1e-300)
+        weight = total
+    units = 1.0 / float(weight @ weight)
     if units < 1.0 + 1e-9:
         return None
-    matrix = units / (units - 1) * (parts @ parts.T)
-    return PairedMeans(
-        incumbent=float(means[0]),
-        candidate=float(means[1]),
-        var_incumbent=float(matrix[0, 0]),
-        var_candidate=float(matrix[1, 1]),
-        covariance=float(matrix[0, 1]),
-        df=units - 1,
-        contributions=parts,
-        scored=(int(scored[0].sum()), int(scored[1].sum())),
-    )
+    means = PairedMeans.of(scores, weight)
+    parts = weight * (scores - np.array([[means.incumbent], [means.candidate]]))
+    return LinearTest(means=means, skewness=Skewness(parts, means.value, units), units=units)
 
 
-def _skewness(d: FloatArray) -> float:
-    """The third standardised moment; 0 where nothing varies."""
-    centred = d - d.mean()
-    spread = math.sqrt(float((centred**2).mean()))
-    return float((centred**3).mean()) / spread**3 if spread > 0 else 0.0
+class Skewness:
+    """The skewness of the sum of contributions of d, as a function of the ratio.
 
-
-def _skewness_by_ratio(contributions: FloatArray, centre: float) -> Callable[[float], float]:
-    """Return the skewness of d as a function of the ratio, from sums that are taken once.
-
-    They are of d at the ratio `centre`, near which d may cancel.
+    From sums that are taken once, at the ratio `centre`, near which d may cancel. `units` is the
+    effective number of observations, which makes the skewness of unequal ones larger.
     """
-    b = contributions[0]
-    d = contributions[1] - centre * b
-    d2, b2 = d * d, b * b
-    second = float(d2.sum()), float(d @ b), float(b2.sum())
-    third = float(d2 @ d), float(d2 @ b), float(d @ b2), float(b2 @ b)
 
-    def skewness(ratio: float) -> float:
-        r = ratio - centre
-        spread = second[0] - 2 * r * second[1] + r * r * second[2]
+    __slots__ = ("_centre", "_factor", "_second", "_third")
+
+    def __init__(self, parts: FloatArray, centre: float, units: float) -> None:
+        b = parts[0]
+        d = parts[1] - centre * b
+        d2, b2 = d * d, b * b
+        self._centre = centre
+        self._second = float(d2.sum()), float(d @ b), float(b2.sum())
+        self._third = float(d2 @ d), float(d2 @ b), float(d @ b2), float(b2 @ b)
+        self._factor = math.sqrt(max(len(b) / units, 1.0))
+
+    def at(self, ratio: float) -> float:
+        """Return the skewness at a ratio, in [-1, 1]; 0 where nothing varies."""
+        r = ratio - self._centre
+        spread = self._second[0] - 2 * r * self._second[1] + r * r * self._second[2]
         if spread <= 0:
             return 0.0
-        cubes = third[0] - 3 * r * third[1] + 3 * r * r * third[2] - r**3 * third[3]
-        return math.sqrt(len(b)) * max(-1.0, min(cubes / math.pow(spread, 1.5), 1.0))
-
-    return skewness
+        cubes = self._third[0] - 3 * r * self._third[1] + 3 * r * r * self._third[2] - r**3 * self._third[3]
+        return self._factor * max(-1.0, min(cubes / math.pow(spread, 1.5), 1.0))
 
 
-def _last_kept(kept: float, step: float, is_rejected: Callable[[float], bool]) -> float:
-    """Return the last ratio from `kept` on that is not rejected, by steps of a factor and halving.
-
-    The bound by the number of clusters begins anew at 1, which is therefore never stepped over.
-    """
-    for _ in range(_MOST_STEPS):
-        beyond = kept * step
-        if (kept - 1) * (beyond - 1) < 0:
-            beyond = 1.0
-        if is_rejected(beyond):
-            for _ in range(_HALVINGS):
-                middle = (kept + beyond) / 2
-                kept, beyond = (kept, middle) if is_rejected(middle) else (middle, beyond)
-            return kept
-        kept = beyond
-    return math.inf if step > 1 else 0.0
-
-
-def _effective(weight: FloatArray) -> float:
-    return float(weight.sum() ** 2 / (weight @ weight))
+def _straightened(t: float, g: float) -> float:
+    """Return t with the skewness g of its mean removed, by Hall's cubic."""
+    return t + g * t * t / 3 + g * g * t**3 / 27 + g / 6

@@ -60,8 +60,16 @@ def read_pairs(
         incumbent=b,
         candidate=c,
         group=_read_clusters(clusters, len(b)),
-        weight=_read_weights(weights, len(b)),
+        weight=shares(_read_weights(weights, len(b))),
     )
+
+
+def shares(weights: FloatArray | None) -> FloatArray | None:
+    """Return weights that sum to 1; None where all count alike."""
+    if weights is None or not len(weights) or weights.min() == weights.max():
+        return None
+    summed: FloatArray = weights / weights.sum()
+    return summed
 
 
 def read_scores(name: str, values: ArrayLike) -> FloatArray:
@@ -139,4 +147,4 @@ def _read_weights(weights: ArrayLike | None, n: int) -> FloatArray | None:
             f"weights run from {array.min():g} to {array.max():g}; none may be negative, nor all of them 0",
             hint="weights are shares of traffic, in any unit",
         )
-    return None if n == 0 or array.min() == array.max() else array / array.sum()
+    return array

@@ -2,31 +2,25 @@
 
 import math
 from collections.abc import Hashable, Iterable
-from dataclasses import dataclass
 
 from numpy.typing import ArrayLike
 
-from crossgrade.stats._distributions import normal_quantile, normal_tail
-from crossgrade.stats._linear_test import PairedMeans, paired_means
+from crossgrade.stats._distributions import normal_quantile
+from crossgrade.stats._inversion import Tails, bounds
+from crossgrade.stats._linear_test import LinearTest, PairedMeans, linear_test
 from crossgrade.stats._pairs import Pairs, read_floor, read_pairs, read_rate
 from crossgrade.stats._result import Outcome, Retention
-from crossgrade.stats._score_test import PairedTable, score_interval, score_z
+from crossgrade.stats._score_test import PairedTable
+
+LEAST_UNITS = 20
+"""A fixed test of fewer pairs, or effective clusters, than this is not made.
+
+With 16 pairs that both models get right the score test already passes at 5 %, where the exact
+chance under the floor 0.85 is 0.85**16 = 7.4 %; from 20 pairs on it is below 4 %.
+"""
 
 _SETTLING_POWER = 0.8
-_MOST_NEEDED = 10_000_000
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
-    """What one of the tests found: statistic, tails, interval; `reason` where one is undefined."""
-
-    method: str
-    statistic: float | None = None
-    p_value: float = 1.0
-    p_value_below: float = 1.0
-    low: float | None = None
-    high: float | None = None
-    reason: str | None = None
+MOST_NEEDED = 1_000_000
 
 
 def retention(
@@ -37,7 +31,7 @@ def retention(
     clusters: Iterable[Hashable] | None = None,
     *,
     weights: ArrayLike | None = None,
-    level: float = 0.95,
+    confidence: float | None = None,
 ) -> Retention:
     """Test whether the candidate retains at least `floor` of the incumbent's mean score.
 
@@ -46,160 +40,177 @@ def retention(
     conversation; `weights` are shares of traffic, in any unit. The outcome is "pass" when
     R < floor is rejected at `alpha`, "fail" when R >= floor is rejected at `alpha`.
 
-    - Right and wrong (0 and 1) alone: the constrained score test (`_score_test`), and its
-      inversion as the interval.
+    - Right and wrong (0 and 1) alone: the constrained score test (`_score_test`).
     - Graded, clustered or weighted: the t test on c - floor b (`_linear_test`) with G - 1
-      degrees of freedom for G clusters, n - 1 without, made stricter where the scores are
-      skewed, and its inversion: Fieller's interval, or a wider one.
+      degrees of freedom for G observations (effective ones under unequal weights), made stricter
+      where the scores are skewed.
 
-    The interval has `level` confidence, both sides together: the one that agrees with the
-    outcome is at level 1 - 2 alpha (of fewer than 20 graded pairs it may exclude a floor that the
-    test leaves undecided). Too little data, an incumbent that never scores, scores
-    that never vary give an undecided result with its `reason`; what cannot be scores raises
-    `UsageError`.
+    Each bound has `confidence` by itself, 1 - alpha where None: then it agrees with the outcome.
+    Too little data, an incumbent that never scores, and scores that never vary give an undecided
+    result with its `reason`. What cannot be scores raises `UsageError`.
     """
-    pairs = read_pairs(incumbent, candidate, clusters, weights)
-    return fixed_retention(pairs, read_floor(floor), read_rate("alpha", alpha), read_rate("level", level))
+    test = FixedRetention(read_pairs(incumbent, candidate, clusters, weights), floor, alpha)
+    outside = None if confidence is None else 1 - read_rate("confidence", confidence)
+    return test.result(outside, outside)
 
 
-def fixed_retention(pairs: Pairs, floor: float, alpha: float, level: float) -> Retention:
-    """The same test on pairs and settings that are already checked."""
-    weight = pairs.weight
-    incumbent = candidate = None
-    if pairs.n:
-        incumbent = float(pairs.incumbent.mean() if weight is None else weight @ pairs.incumbent)
-        candidate = float(pairs.candidate.mean() if weight is None else weight @ pairs.candidate)
-    return conclude(
-        find(pairs, floor, level),
-        floor=floor,
-        alpha=alpha,
-        level=level,
-        n=pairs.n,
-        incumbent_mean=incumbent,
-        candidate_mean=candidate,
-        discordant=int((pairs.incumbent != pairs.candidate).sum()),
-        clusters=None if pairs.group is None else int(pairs.group.max()) + 1,
-    )
+class FixedRetention:
+    """The test on pairs that are all there: its p-values at the floor, and bounds at any level."""
 
+    def __init__(self, pairs: Pairs, floor: float = 0.85, alpha: float = 0.05) -> None:
+        self.pairs = pairs
+        self.floor = read_floor(floor)
+        self.alpha = read_rate("alpha", alpha)
+        self.p_value, self.p_value_below = 1.0, 1.0
+        self.incumbent_mean, self.candidate_mean = _means(pairs)
+        self.method, self.reason, self._tails = _choose(pairs)
+        self._plannable = True
+        self._settle()
 
-def conclude(
-    finding: Finding,
-    *,
-    floor: float,
-    alpha: float,
-    level: float,
-    n: int,
-    incumbent_mean: float | None,
-    candidate_mean: float | None,
-    discordant: int | None = None,
-    clusters: int | None = None,
-) -> Retention:
-    """Turn a finding into an outcome at `alpha` a side."""
-    value = None
-    if incumbent_mean is not None and candidate_mean is not None and incumbent_mean > 0:
-        value = candidate_mean / incumbent_mean
-    outcome: Outcome = "undecided"
-    if finding.p_value <= alpha:
-        outcome = "pass"
-    elif finding.p_value_below <= alpha:
-        outcome = "fail"
-    return Retention(
-        value=value,
-        low=finding.low,
-        high=finding.high,
-        level=level,
-        n=n,
-        floor=floor,
-        alpha=alpha,
-        outcome=outcome,
-        p_value=finding.p_value,
-        p_value_below=finding.p_value_below,
-        method=finding.method,
-        incumbent_mean=incumbent_mean,
-        candidate_mean=candidate_mean,
-        discordant=discordant,
-        clusters=clusters,
-        needed=_needed(n, finding.statistic, alpha) if outcome == "undecided" else None,
-        reason=finding.reason,
-    )
+    @classmethod
+    def by(
+        cls,
+        test: LinearTest | None,
+        pairs: Pairs,
+        *,
+        floor: float,
+        alpha: float,
+        method: str,
+        reason: str,
+    ) -> "FixedRetention":
+        """Make the test from other means of the same pairs; `reason` says why where there are none."""
+        self = cls.__new__(cls)
+        self.pairs, self.method = pairs, method
+        self.floor, self.alpha = read_floor(floor), read_rate("alpha", alpha)
+        self.p_value, self.p_value_below = 1.0, 1.0
+        self.incumbent_mean, self.candidate_mean = _means(pairs)
+        if test is not None:
+            self.incumbent_mean, self.candidate_mean = test.means.incumbent, test.means.candidate
+        self.reason, self._tails = (reason, None) if test is None else _by_t(test)
+        self._plannable = False  # how many more pairs it takes depends on who scores them
+        self._settle()
+        return self
 
+    def _settle(self) -> None:
+        if self._tails is not None:
+            self.p_value, self.p_value_below = self._tails(self.floor)
 
-def find(pairs: Pairs, floor: float, level: float | None) -> Finding:
-    """Test the pairs; without a `level` no interval is computed, which is most of the work."""
-    if pairs.group is None and pairs.weight is None and pairs.binary:
-        return _by_score(pairs, floor, level)
-    method = "t" if pairs.group is None else "cluster t"
-    method = method if pairs.weight is None else f"weighted {method}"
-    means = paired_means(pairs)
-    if means is None:
-        unit = "pairs" if pairs.group is None else "clusters"
-        found = "fewer than two" if pairs.n else "no"
-        return Finding(method=method, reason=f"{found} {unit} to see the variation between")
-    return by_t(means, floor, level, method)
+    @property
+    def value(self) -> float | None:
+        """The retention in the data; None where the incumbent scores nothing."""
+        b, c = self.incumbent_mean, self.candidate_mean
+        return None if b is None or c is None or b <= 0 else c / b
 
+    @property
+    def outcome(self) -> Outcome:
+        """What the test says at `alpha`."""
+        if self.p_value <= self.alpha:
+            return "pass"
+        return "fail" if self.p_value_below <= self.alpha else "undecided"
 
-def _by_score(pairs: Pairs, floor: float, level: float | None) -> Finding:
-    method = "score test"
-    if not pairs.n:
-        return Finding(method=method, reason="no pairs to compare")
-    table = PairedTable.of(pairs.incumbent, pairs.candidate)
-    if not table.n11 + table.n10:
-        return Finding(method=method, reason=_no_denominator(pairs.n))
-    z = float(score_z(*table[:3], floor))
-    low, high = (None, None) if level is None else score_interval(table, level)
-    return Finding(
-        method=method,
-        statistic=z,
-        p_value=normal_tail(z),
-        p_value_below=normal_tail(-z),
-        low=low,
-        high=high,
-    )
+    def bounds(self, low_alpha: float, high_alpha: float) -> tuple[float | None, float | None]:
+        """Return the bounds that are dual to the test at these levels; None where undefined."""
+        if self._tails is None or self.value is None:
+            return None, None
+        return bounds(self._tails, self.value, self.floor, low_alpha, high_alpha)
 
-
-def by_t(means: PairedMeans, floor: float, level: float | None, method: str) -> Finding:
-    """Test two means with their covariance matrix by t."""
-    if not means.incumbent > 0:
-        return Finding(method=method, reason=_no_denominator(None))
-    if means.varies_nowhere:
-        return Finding(
-            method=method, reason="every pair has the same scores, so nothing shows their variation"
-        )
-    low, high = (None, None) if level is None else means.interval(level)
-    t = means.t(floor)
-    if t is None:
-        return Finding(
-            method=method,
+    def result(self, low_alpha: float | None = None, high_alpha: float | None = None) -> Retention:
+        """Return the result, with bounds at these levels (None: `alpha`)."""
+        low_alpha = self.alpha if low_alpha is None else low_alpha
+        high_alpha = self.alpha if high_alpha is None else high_alpha
+        low, high = self.bounds(low_alpha, high_alpha)
+        reason = self.reason
+        if reason is None and high is not None and math.isinf(high):
+            reason = "the incumbent's mean is not clearly above 0, so there is no upper bound"
+        pairs = self.pairs
+        return Retention(
+            value=self.value,
             low=low,
             high=high,
-            reason=f"every pair has the same candidate - {floor:g} incumbent",
+            low_confidence=1 - low_alpha,
+            high_confidence=1 - high_alpha,
+            n=pairs.n,
+            floor=self.floor,
+            alpha=self.alpha,
+            outcome=self.outcome,
+            p_value=self.p_value,
+            p_value_below=self.p_value_below,
+            method=self.method,
+            incumbent_mean=self.incumbent_mean,
+            candidate_mean=self.candidate_mean,
+            discordant=int((pairs.incumbent != pairs.candidate).sum()),
+            clusters=None if pairs.group is None else int(pairs.group.max()) + 1,
+            needed=self.needed if self.outcome == "undecided" else None,
+            reason=reason,
         )
-    p_value, p_value_below = means.tails(t, floor)
-    return Finding(
-        method=method,
-        statistic=t,
-        p_value=p_value,
-        p_value_below=p_value_below,
-        low=low,
-        high=high,
-        reason="the incumbent's mean is not clearly above 0, so the interval has no upper end"
-        if high is not None and math.isinf(high)
-        else None,
-    )
+
+    @property
+    def needed(self) -> int | None:
+        """How many pairs in all would settle it with 80 % power if the data so far tell the truth.
+
+        The statistic grows with the square root of n, so n ((z_alpha + z_power) / |z|)^2: a rough
+        figure, and None where the difference is too small for a million pairs.
+        """
+        p = min(self.p_value, self.p_value_below)
+        z = normal_quantile(1 - p) if 0 < p < 0.5 else 0.0
+        if not z or not self._plannable:
+            return None
+        factor = ((normal_quantile(1 - self.alpha) + normal_quantile(_SETTLING_POWER)) / z) ** 2
+        n = math.ceil(self.pairs.n * max(factor, 1.0))
+        return n if n <= MOST_NEEDED else None
+
+
+def _means(pairs: Pairs) -> tuple[float | None, float | None]:
+    if not pairs.n:
+        return None, None
+    if pairs.weight is None:
+        return float(pairs.incumbent.mean()), float(pairs.candidate.mean())
+    return float(pairs.weight @ pairs.incumbent), float(pairs.weight @ pairs.candidate)
+
+
+def _choose(pairs: Pairs) -> tuple[str, str | None, Tails | None]:
+    """Return the method for these pairs, why it says nothing (else None), and its p-values."""
+    if pairs.group is None and pairs.weight is None and pairs.binary:
+        return "score test", *_by_score(pairs)
+    method = "t" if pairs.group is None else "cluster t"
+    method = method if pairs.weight is None else f"weighted {method}"
+    unit = "pairs" if pairs.group is None else "clusters"
+    test = linear_test(pairs)
+    if test is None:
+        found = "fewer than two" if pairs.n else "no"
+        return method, f"{found} {unit} to see the variation between", None
+    reason, tails = _by_t(test)
+    units = test.means.df + 1
+    if reason is None and units < LEAST_UNITS:
+        even = pairs.weight is None and pairs.group is None
+        return method, _too_few(units, unit if even else f"{unit}, counted by weight"), None
+    return method, reason, tails
+
+
+def _by_score(pairs: Pairs) -> tuple[str | None, Tails | None]:
+    if not pairs.n:
+        return "no pairs to compare", None
+    table = PairedTable.of(pairs.incumbent, pairs.candidate)
+    if not table.n11 + table.n10:
+        return _no_denominator(pairs.n), None
+    if pairs.n < LEAST_UNITS:
+        return _too_few(pairs.n, "pairs"), None
+    return None, table.tails
+
+
+def _by_t(test: LinearTest) -> tuple[str | None, Tails | None]:
+    means: PairedMeans = test.means
+    if not means.incumbent > 0:
+        return _no_denominator(None), None
+    if means.varies_nowhere:
+        return "every pair has the same scores, so nothing shows their variation", None
+    return None, test.tails
+
+
+def _too_few(units: float, unit: str) -> str:
+    return f"{units:.3g} {unit}; a fixed test needs {LEAST_UNITS}"
 
 
 def _no_denominator(n: int | None) -> str:
     where = "every pair" if n is None else f"all {n} pairs"
     return f"the incumbent scored 0 on {where}, so the ratio has no denominator"
-
-
-def _needed(n: int, statistic: float | None, alpha: float) -> int | None:
-    """How many pairs in all would settle it with 80 % power if the data so far tell the truth.
-
-    The statistic grows with the square root of n, so n ((z_alpha + z_power) / |z|)^2: a rough
-    figure, and None where the difference is too small to be told apart with ten million pairs.
-    """
-    if not statistic:
-        return None
-    factor = ((normal_quantile(1 - alpha) + normal_quantile(_SETTLING_POWER)) / statistic) ** 2
-    return math.ceil(n * factor) if n * factor <= _MOST_NEEDED else None

@@ -9,6 +9,13 @@ J. Nam and W. C. Blackwelder, "Analysis of the ratio of marginal probabilities i
 setting", Statistics in Medicine 21 (2002) 689-699; N.-S. Tang, M.-L. Tang and I. S. F. Chan,
 "On tests of equivalence via non-unity relative risk for matched-pair design", Statistics in
 Medicine 22 (2003) 1217-1233.
+
+The statistic is skewed where the candidate mostly loses or mostly wins, and its normal tail is then
+too small by up to 2.8 times at small error rates. So a tail is never smaller than that of the
+statistic with the skewness at the constrained maximum allowed for, z - g (z^2 - 1) / 6 (E. A. Cornish
+and R. A. Fisher, Revue de l'Institut International de Statistique 5 (1938) 307-320). Counts are
+whole numbers. For "below the floor" a quarter of a loss is taken off, which keeps the error rate
+within 6 % from 50 pairs on.
 """
 
 from typing import NamedTuple
@@ -16,10 +23,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from crossgrade.stats._distributions import normal_quantile
+from crossgrade.stats._distributions import normal_tail
 from crossgrade.stats._pairs import FloatArray
 
-_HALVINGS = 60
+_CONTINUITY = 0.25
 
 
 class PairedTable(NamedTuple):
@@ -42,12 +49,19 @@ class PairedTable(NamedTuple):
         n10, n01 = int(incumbent.sum()) - n11, int(candidate.sum()) - n11
         return cls(n11, n10, n01, len(incumbent) - n11 - n10 - n01)
 
+    def tails(self, ratio: float) -> tuple[float, float]:
+        """Return the p-values of R < ratio and of R >= ratio."""
+        passing, failing = score_z(*self[:3], ratio)
+        return normal_tail(float(passing)), normal_tail(-float(failing))
 
-def score_z(n11: ArrayLike, n10: ArrayLike, n01: ArrayLike, floor: ArrayLike) -> FloatArray:
-    """The score statistic of H0: R = floor, standard normal under it; large means R is above.
 
-    All arguments broadcast; pairs that both get wrong change nothing. 0 where no pair has a
-    right answer.
+def score_z(
+    n11: ArrayLike, n10: ArrayLike, n01: ArrayLike, floor: ArrayLike
+) -> tuple[FloatArray, FloatArray]:
+    """Return the statistics of H0: R = floor for "above" and for "below"; large means R is above.
+
+    Each is compared with a standard normal. All arguments broadcast; pairs that both get wrong
+    change nothing. 0 where no pair has a right answer.
     """
     a, b, c = (np.asarray(x, dtype=np.float64) for x in (n11, n10, n01))
     r = np.asarray(floor, dtype=np.float64)
@@ -59,26 +73,23 @@ def score_z(n11: ArrayLike, n10: ArrayLike, n01: ArrayLike, floor: ArrayLike) ->
     with np.errstate(divide="ignore", invalid="ignore"):
         # Of the two forms of the larger root, the one that does not cancel.
         share = np.where(linear > 0, -2 * constant / (linear + root), (root - linear) / (2 * quadratic))
-        discordant = some * (1 - r + (1 + r) * share)  # n (p10 + p01) at the constrained maximum
-        z = (a * (1 - r) - b * r + c) / np.sqrt(r * discordant)
-    return np.where(some > 0, z, 0.0)
+        only_candidate = share * some  # n p01, n p10 and n p11 at the constrained maximum
+        only_incumbent = (1 - r + r * share) * some
+        both = some - only_candidate - only_incumbent
+        spread = np.sqrt(r * (only_incumbent + only_candidate))
+        skewness = (both * (1 - r) ** 3 - only_incumbent * r**3 + only_candidate) / spread**3
+        z = (a * (1 - r) - b * r + c) / spread
+        below = z + _CONTINUITY / spread
+    z, below, skewness = (np.where((some > 0) & (spread > 0), x, 0.0) for x in (z, below, skewness))
+    return (
+        np.minimum(z, _without_skewness(z, skewness)),
+        np.maximum(below, _without_skewness(below, skewness)),
+    )
 
 
-def score_interval(table: PairedTable, level: float) -> tuple[float, float]:
-    """The ratios that the score test does not reject at (1 - level) / 2 a side.
-
-    Needs at least one right answer of the incumbent.
-    """
-    critical = normal_quantile(0.5 + level / 2)
-    value = (table.n11 + table.n01) / (table.n11 + table.n10)
-    top = max(2.0, 2 * value)
-    while float(score_z(*table[:3], top)) > -critical:
-        top *= 2
-    # Column 0 closes in on the lower end, column 1 on the upper; `inner` is never rejected.
-    outer, inner = np.array([0.0, top]), np.array([value, value])
-    for _ in range(_HALVINGS):
-        middle = (outer + inner) / 2
-        rejected = np.abs(score_z(*table[:3], np.maximum(middle, 1e-300))) > critical
-        outer, inner = np.where(rejected, middle, outer), np.where(rejected, inner, middle)
-    low, high = inner
-    return (0.0 if low < 1e-12 else float(low)), float(high)
+def _without_skewness(z: FloatArray, skewness: FloatArray) -> FloatArray:
+    """Return z - g (z^2 - 1) / 6, held constant beyond its turning point at z = 3 / g."""
+    turn = 3 / np.maximum(np.abs(skewness), 1e-9)
+    z = np.clip(z, -turn, turn)
+    corrected: FloatArray = z - skewness * (z * z - 1) / 6
+    return corrected

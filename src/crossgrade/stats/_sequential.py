@@ -9,14 +9,28 @@ from numpy.typing import ArrayLike
 
 from crossgrade.errors import UsageError
 from crossgrade.stats._bets import BetInversion, Bets
-from crossgrade.stats._pairs import FloatArray, Pairs, read_floor, read_pairs, read_rate
+from crossgrade.stats._distributions import normal_quantile, normal_tail
+from crossgrade.stats._inversion import at_floor
+from crossgrade.stats._pairs import (
+    FloatArray,
+    IntArray,
+    Pairs,
+    read_floor,
+    read_numbers,
+    read_pairs,
+    read_rate,
+    shares,
+)
 from crossgrade.stats._result import Outcome, Retention
-from crossgrade.stats._retention import Finding, find, fixed_retention
+from crossgrade.stats._retention import MOST_NEEDED, FixedRetention
 
 _CHUNK = 2048
 _PATH_POINTS = 400
-_HALVINGS = 30
-_LARGEST_RATIO = 1e6
+_PLANNED_POWER = 0.812
+"""The power at the end that `planned` pairs are taken to have, for the conditional power."""
+
+_LEAST_TO_JUDGE = 20
+_SETTLING_POWER = 0.8
 
 
 class Look(NamedTuple):
@@ -32,12 +46,16 @@ class SequentialRetention:
 
     Half of `alpha` pays for looking after every pair: the test stops with "pass" or "fail" as
     soon as the bets against the other hypothesis (`_bets`) reach 2 / alpha. The other half is
-    kept for the end: at `planned` pairs the fixed test (`retention`) is made at alpha / 2 a side,
-    and may leave it "undecided". Either way a wrong pass, and a wrong fail, has probability of
-    at most alpha: exactly for the bets, as good as the fixed test for the end.
+    kept for the end: at `planned` pairs the fixed test (`FixedRetention`) is made at alpha / 2 a side,
+    once. It may leave the test "undecided". With `most` above `planned` it then goes on: the same bets
+    stop it at 2 / alpha, until `most`. Either way a wrong pass, and a wrong fail, has probability of
+    at most alpha: exactly for the bets, as good as the fixed test for the end. How large `most` is may
+    depend on anything, the scores included.
 
-    With `anytime` there is no end and no test at it: the bets stop at 1 / alpha, and `planned`
-    only tunes them.
+    With `anytime` there is no test at the end: the bets stop at 1 / alpha, and `planned` only tunes them.
+
+    An observation may weigh less than the heaviest planned one: `weight` in (0, 1] is its share of
+    that. A cluster is one observation, with its weighted mean scores and its sum of weights.
 
     The pairs must come in an order that has nothing to do with their scores: shuffle the
     samples first. Given the same pairs in the same order the test does the same again. After
@@ -52,11 +70,9 @@ class SequentialRetention:
         planned: int = 400,
         *,
         most: int | None = None,
-        futility: float | None = None,
         anytime: bool = False,
-        level: float = 0.95,
     ) -> None:
-        """Plan the test; `level` is the confidence of the interval in `result`."""
+        """Plan the test; raises `UsageError` for a plan that is no whole number of pairs."""
         if not (planned >= 1 and planned == int(planned)):
             raise UsageError(
                 f"planned is {planned}; a whole number of pairs, 1 or more, is wanted",
@@ -64,20 +80,20 @@ class SequentialRetention:
             )
         self.floor = read_floor(floor)
         self.alpha = read_rate("alpha", alpha)
-        self.level = read_rate("level", level)
         self.planned = int(planned)
-        self.most = max(self.planned, most or 0)
-        self.futility = futility
+        self.most = max(self.planned, self.planned if most is None else int(most))
         self.anytime = anytime
         self.outcome: Outcome | None = None
         self.e_pass = 1.0
         self.e_fail = 1.0
         self._threshold = (1 if anytime else 2) / self.alpha
         self._bets = Bets(self.floor, self.planned)
+        self._plans = [(0, self.planned)]
         self._incumbent, self._candidate, self._weight = array("d"), array("d"), array("d")
         self._looks = array("d"), array("d")
+        self._largest_at = [0, 0]
         self._incumbent_scored = False
-        self._final: Finding | None = None
+        self._end: FixedRetention | None = None
 
     @property
     def n(self) -> int:
@@ -87,12 +103,12 @@ class SequentialRetention:
     @property
     def p_value(self) -> float:
         """The p-value for R < floor: small means pass. Valid at any time."""
-        return self._p_value(self.e_pass, 1.0 if self._final is None else self._final.p_value)
+        return self._p_value(self.e_pass, 1.0 if self._end is None else self._end.p_value)
 
     @property
     def p_value_below(self) -> float:
         """The p-value for R >= floor: small means fail. Valid at any time."""
-        return self._p_value(self.e_fail, 1.0 if self._final is None else self._final.p_value_below)
+        return self._p_value(self.e_fail, 1.0 if self._end is None else self._end.p_value_below)
 
     @property
     def path(self) -> tuple[Look, ...]:
@@ -102,168 +118,240 @@ class SequentialRetention:
         shown = np.unique(np.linspace(0, self.n - 1, min(self.n, _PATH_POINTS)).round().astype(np.int64))
         return tuple(Look(int(i) + 1, self._looks[0][i], self._looks[1][i]) for i in shown)
 
+    @property
+    def conditional_power(self) -> float:
+        """The chance of a pass at the planned end, if the retention is as high as the plan can show.
+
+        The plan can show a difference with statistic z_(alpha / 2) + z_0.812 at its end. A run that
+        stops where this is small loses hardly any power and spends its money elsewhere. The stop is
+        not binding: the test may go on as if nothing had been computed. 1 where fewer than 20 pairs
+        counted or the end has passed.
+        """
+        n, planned = self.n, self.planned
+        if n < _LEAST_TO_JUDGE or n >= planned or self.anytime or self.outcome is not None:
+            return 1.0
+        incumbent, candidate, weight = (np.array(x) for x in self._columns)
+        d = weight * (candidate - self.floor * incumbent)
+        spread = math.sqrt(max(float(d.var()), 1e-9))
+        z = float(d.mean()) / spread * math.sqrt(n)
+        critical = normal_quantile(1 - self.alpha / 2)
+        drift = (critical + normal_quantile(_PLANNED_POWER)) / math.sqrt(planned)
+        rest = planned - n
+        missing = critical * math.sqrt(planned) - z * math.sqrt(n) - drift * rest
+        return normal_tail(missing / math.sqrt(rest))
+
     def update(self, incumbent: float, candidate: float, weight: float = 1.0) -> Outcome | None:
         """Take the next pair's scores; None while the test goes on, else its outcome.
 
-        Raises `UsageError` for a score outside [0, 1].
+        Raises `UsageError` for a score outside [0, 1] or a weight outside (0, 1].
         """
         if self.outcome is not None:
             return self.outcome
-        if not (0.0 <= incumbent <= 1.0 and 0.0 <= candidate <= 1.0):
+        if not (0.0 <= incumbent <= 1.0 and 0.0 <= candidate <= 1.0 and 0.0 < weight <= 1.0):
             raise UsageError(
-                f"pair {self.n + 1} has scores {incumbent!r} and {candidate!r}; scores must lie in [0, 1]",
+                f"pair {self.n + 1} has scores {incumbent!r} and {candidate!r} and weight {weight!r}; "
+                "scores must lie in [0, 1], weights in (0, 1]",
                 hint="leave unscored samples out, and map the scorer's scale to [0, 1]",
             )
         e_pass, e_fail = self._bets.step(weight * incumbent, weight * candidate)
         self._incumbent_scored |= incumbent > 0
         if not self._incumbent_scored:
             e_pass = min(e_pass, 1.0)
-        self._incumbent.append(incumbent)
-        self._candidate.append(candidate)
-        self._weight.append(weight)
+        for column, value in zip(self._columns, (incumbent, candidate, weight), strict=True):
+            column.append(value)
         self._looks[0].append(e_pass)
         self._looks[1].append(e_fail)
-        self.e_pass = max(self.e_pass, e_pass)
-        self.e_fail = max(self.e_fail, e_fail)
+        self._remember(e_pass, e_fail, self.n, self.n)
         return self._conclude()
-
-    def replan(self, planned: int, *, most: int | None = None) -> None:
-        """Change the planned end, which must lie ahead; bets from here on are tuned to it."""
-        self.planned = int(planned)
-        self.most = max(self.planned, most or 0)
-        self._bets.retune(self.planned)
-
-    def finish(self) -> Outcome | None:
-        """Make the test at the end now: no further observation will come."""
-        if self.outcome is not None or self.anytime or self._final is not None or not self.n:
-            return self.outcome
-        self._end()
-        outcome: Outcome | None = self.outcome
-        if outcome is None and self.most == self.planned:
-            self.outcome = outcome = "undecided"
-        return outcome
 
     def update_many(
         self, incumbent: ArrayLike, candidate: ArrayLike, weights: ArrayLike | None = None
     ) -> Outcome | None:
         """Take pairs in order, as `update` one after the other would, and faster.
 
-        Raises `UsageError` as `retention` does.
+        Raises `UsageError` as `update` does.
         """
         pairs = read_pairs(incumbent, candidate)
-        weight = np.ones(pairs.n) if weights is None else np.asarray(weights, dtype=np.float64)
+        weight = np.ones(pairs.n) if weights is None else read_numbers("weights", weights)
+        if len(weight) != pairs.n or (pairs.n and not 0.0 < weight.min() <= weight.max() <= 1.0):
+            raise UsageError(
+                f"{len(weight)} weights for {pairs.n} pairs, or one outside (0, 1]",
+                hint="a weight is a share of the heaviest planned observation's",
+            )
         at = 0
         while self.outcome is None and at < pairs.n:
             end = self.planned if self.n < self.planned else self.most
             room = _CHUNK if self.anytime else min(_CHUNK, end - self.n)
-            part = slice(at, at + room)
-            self._take(pairs.incumbent[part], pairs.candidate[part], weight[part])
+            self._take(*(x[at : at + room] for x in (pairs.incumbent, pairs.candidate, weight)))
             at += room
         return self.outcome
 
-    def result(self) -> Retention:
-        """The retention so far, with an interval that may be looked at any time.
+    def replan(self, planned: int, *, most: int | None = None) -> None:
+        """Move the planned end, which must not have come yet; bets from here on are tuned to the new one.
 
-        The interval inverts the bets and, at the planned end, the fixed test too, with half of
-        (1 - level) / 2 for each; one in an `anytime` test gives all of it to the bets. It is
-        wider than a fixed test's: that is what looking early costs. `needed` is the number of
-        planned pairs that would probably settle an undecided test.
+        The new end may depend on what was seen: past bets stay as they are.
+        """
+        self.planned = int(planned)
+        self.most = max(self.planned, self.planned if most is None else int(most))
+        self._bets.replan(self.planned)
+        self._plans.append((self.n, self.planned))
+
+    def finish(self) -> Outcome | None:
+        """Make the test at the end now: every sample of the first plan was asked, and fewer counted.
+
+        That some got no score says nothing about when the run stopped. Where more are planned the bets
+        go on. Without effect where the end was tested or the outcome is known, and in an `anytime` test.
+        """
+        if self.outcome is not None or self._end is not None or self.anytime:
+            return self.outcome
+        outcome = self._test_end()
+        if outcome is None and self.most == self.planned:
+            outcome = self.outcome = "undecided"
+        return outcome
+
+    def bounds(self, low_alpha: float, high_alpha: float) -> tuple[float | None, float | None]:
+        """Return the bounds that are dual to the test at these levels; they hold whenever one looks.
+
+        The lower one is the larger of what the bets and what the test at the end do not reject, each
+        with half of the level. It is computed where the bets were largest, as the test's outcome is.
         """
         pairs = self._pairs()
-        spent = (1 - self.level) / 2
-        # At the planned end the fixed test's interval has `spent` for both sides together.
-        fixed = fixed_retention(pairs, self.floor, self.alpha / 2, 1 - spent)
-        low = high = None
-        if fixed.value is not None:
-            low, high = self._bet_interval(pairs, fixed.value, (1 if self.anytime else 2) / spent)
-            if self._final is not None and fixed.low is not None and fixed.high is not None:
-                low, high = max(low, fixed.low), min(high, fixed.high)
-        ended = self._final is not None
+        fixed = FixedRetention(pairs, self.floor, self.alpha)
+        if fixed.value is None:
+            return None, None
+        parts = 1 if self.anytime else 2
+        low = self._bet_bound(0, math.log(parts / low_alpha))
+        high = self._bet_bound(1, math.log(parts / high_alpha))
+        if self._end is not None:
+            end_low, end_high = self._end.bounds(low_alpha / 2, high_alpha / 2)
+            if end_low is not None and end_high is not None:
+                low, high = max(low, end_low), min(high, end_high)
+        passes, fails = self.p_value <= low_alpha, self.p_value_below <= high_alpha
+        return at_floor(low, high, self.floor, passes=passes, fails=fails)
+
+    def result(self, low_alpha: float | None = None, high_alpha: float | None = None) -> Retention:
+        """Return the retention so far, with bounds at these levels (None: `alpha`).
+
+        The bounds are wider than a fixed test's: that is what looking early costs. `needed` is the
+        number of pairs in all that would probably settle an undecided test under the rule that is left.
+        """
+        low_alpha = self.alpha if low_alpha is None else low_alpha
+        high_alpha = self.alpha if high_alpha is None else high_alpha
+        fixed = FixedRetention(self._pairs(), self.floor, self.alpha)
+        low, high = self.bounds(low_alpha, high_alpha)
+        ended = self._end is not None
         return Retention(
             value=fixed.value,
             low=low,
             high=high,
-            level=self.level,
+            low_confidence=1 - low_alpha,
+            high_confidence=1 - high_alpha,
             n=self.n,
             floor=self.floor,
             alpha=self.alpha,
             outcome=self.outcome or "undecided",
             p_value=self.p_value,
             p_value_below=self.p_value_below,
-            method=f"bets, then {fixed.method}" if ended else "bets",
+            method="bets" if self._end is None else f"bets, then {self._end.method}",
             incumbent_mean=fixed.incumbent_mean,
             candidate_mean=fixed.candidate_mean,
-            discordant=fixed.discordant,
+            discordant=int((fixed.pairs.incumbent != fixed.pairs.candidate).sum()),
             e_pass=self.e_pass,
             e_fail=self.e_fail,
-            needed=fixed.needed if self.outcome in {None, "undecided"} else None,
+            needed=self._needed(fixed) if self.outcome in {None, "undecided"} else None,
             reason=fixed.reason if ended or fixed.value is None else None,
         )
 
+    @property
+    def _columns(self) -> tuple["array[float]", "array[float]", "array[float]"]:
+        return self._incumbent, self._candidate, self._weight
+
     def _take(self, incumbent: FloatArray, candidate: FloatArray, weight: FloatArray) -> None:
-        """Take a chunk that does not reach beyond the planned end, up to the pair that stops the test."""
+        """Take a chunk that does not reach beyond the next end, up to the pair that stops the test."""
+        before = self.n
         capitals = self._bets.walk(weight * incumbent, weight * candidate)
         scored = np.logical_or.accumulate(np.append(self._incumbent_scored, incumbent > 0))[1:]
         capitals[0] = np.where(scored, capitals[0], np.minimum(capitals[0], 1.0))
         crossed = (capitals >= self._threshold).any(axis=0)
         end = int(np.argmax(crossed)) + 1 if crossed.any() else len(incumbent)
         self._incumbent_scored = bool(scored[end - 1])
-        self._incumbent.extend(incumbent[:end].tolist())
-        self._candidate.extend(candidate[:end].tolist())
-        self._weight.extend(weight[:end].tolist())
+        for column, values in zip(self._columns, (incumbent, candidate, weight), strict=True):
+            column.extend(values[:end].tolist())
         for looks, values in zip(self._looks, capitals[:, :end], strict=True):
             looks.extend(values.tolist())
-        self.e_pass = max(self.e_pass, float(capitals[0, :end].max()))
-        self.e_fail = max(self.e_fail, float(capitals[1, :end].max()))
+        peaks = capitals[:, :end].argmax(axis=1)
+        self._remember(
+            float(capitals[0, peaks[0]]),
+            float(capitals[1, peaks[1]]),
+            before + int(peaks[0]) + 1,
+            before + int(peaks[1]) + 1,
+        )
         self._conclude()
+
+    def _remember(self, e_pass: float, e_fail: float, pass_at: int, fail_at: int) -> None:
+        """Keep the largest e-values and where they were."""
+        if e_pass > self.e_pass:
+            self.e_pass, self._largest_at[0] = e_pass, pass_at
+        if e_fail > self.e_fail:
+            self.e_fail, self._largest_at[1] = e_fail, fail_at
 
     def _conclude(self) -> Outcome | None:
         if self.e_pass >= self._threshold:
             self.outcome = "pass"
         elif self.e_fail >= self._threshold:
             self.outcome = "fail"
-        elif not self.anytime and self.n == self.planned and self._final is None:
-            self._end()
-        elif not self.anytime and self.n >= self.most:
+        elif not self.anytime and self.n == self.planned and self._end is None:
+            self._test_end()
+        if self.outcome is None and not self.anytime and self.n >= self.most:
             self.outcome = "undecided"
         return self.outcome
 
-    def _end(self) -> None:
-        self._final = find(self._pairs(), self.floor, level=None)
+    def _test_end(self) -> Outcome | None:
+        self._end = FixedRetention(self._pairs(), self.floor, self.alpha)
         passed, failed = (p <= self.alpha for p in (self.p_value, self.p_value_below))
         self.outcome = "pass" if passed else "fail" if failed else None
-        if self.outcome is None and self.n >= self.most:
-            self.outcome = "undecided"
+        return self.outcome
 
-    def _p_value(self, largest_e: float, final: float) -> float:
-        return min(1.0, 1 / largest_e if self.anytime else 2 * min(1 / largest_e, final))
+    def _p_value(self, largest_e: float, end: float) -> float:
+        return min(1.0, 1 / largest_e if self.anytime else 2 * min(1 / largest_e, end))
 
     def _pairs(self) -> Pairs:
-        weight = np.array(self._weight)
-        equal = not len(weight) or bool((weight == weight[0]).all())
-        return Pairs(
-            incumbent=np.array(self._incumbent),
-            candidate=np.array(self._candidate),
-            weight=None if equal else weight / weight.sum(),
-        )
+        incumbent, candidate, weight = (np.array(x) for x in self._columns)
+        return Pairs(incumbent=incumbent, candidate=candidate, weight=shares(weight))
 
-    def _bet_interval(self, pairs: Pairs, value: float, threshold: float) -> tuple[float, float]:
-        """The ratios around `value` at which neither capital reaches the threshold."""
-        w = np.array(self._weight)
-        bets = BetInversion(w * pairs.incumbent, w * pairs.candidate, self.floor, self.planned)
-        limit = math.log(threshold)
-        inside, low, high = value, 0.0, max(2.0, 2 * value)
-        for _ in range(_HALVINGS if value > 0 else 0):
-            middle = (low + inside) / 2
-            rejected = bets.log_capital(middle)[0] >= limit
-            low, inside = (middle, inside) if rejected else (low, middle)
-        while bets.log_capital(high)[1] < limit:
-            high *= 4
-            if high > _LARGEST_RATIO:
-                return low, math.inf
-        inside = value
-        for _ in range(_HALVINGS):
-            middle = (inside + high) / 2
-            rejected = bets.log_capital(middle)[1] >= limit
-            high, inside = (middle, inside) if rejected else (high, middle)
-        return low, high
+    def _bet_bound(self, side: int, limit: float) -> float:
+        """Return the ratio up to which (from which on) the bets of a side reject, then or now.
+
+        Then is where they were largest, which is what the outcome is about. Now may be tighter on a
+        side that never gained.
+        """
+        found = math.inf if side else 0.0
+        for end in {self._largest_at[side], self.n} - {0}:
+            incumbent, candidate, weight = (np.array(x[:end]) for x in self._columns)
+            bets = BetInversion(weight * incumbent, weight * candidate, self.floor, self._planned_at(end))
+            found = (max, min)[side](found, bets.bound(side, limit))
+        return found
+
+    def _planned_at(self, end: int) -> IntArray:
+        """Return how many pairs were planned when each of the first `end` was bet on."""
+        starts = [min(start, end) for start, _ in self._plans]
+        return np.repeat([planned for _, planned in self._plans], np.diff([*starts, end]))
+
+    def _needed(self, fixed: FixedRetention) -> int | None:
+        """Return how many pairs in all would probably settle it, if the data so far tell the truth.
+
+        Before the planned end that is the end, where its test would settle it. After it only bets
+        are left, which take several times as many pairs as a fresh test.
+        """
+        p = min(fixed.p_value, fixed.p_value_below)
+        if fixed.value is None or not 0 < p < 0.5 or not self.n:
+            return None
+        z = normal_quantile(1 - p)
+        if self._end is None and not self.anytime:
+            wanted = normal_quantile(1 - self.alpha / 2) + normal_quantile(_SETTLING_POWER)
+            if self.n * (wanted / z) ** 2 <= self.planned:
+                return self.planned
+        side = 0 if fixed.p_value <= fixed.p_value_below else 1
+        more = self._bets.pairs_to(self._threshold, z / math.sqrt(self.n), side)
+        total = self.n + more
+        return math.ceil(total) if total <= MOST_NEEDED else None

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from crossgrade.decide import DecisionSettings, RunDesign, Stopping, _certify, make_design
@@ -71,6 +71,7 @@ def _run(plan, scores, design, cut, **options):
 def test_a_decision_observes_what_the_run_observed(case):
     plan, scores, design, cut, splits_only = case
     rule, answers = _run(plan, scores, design, cut, splits_only=splits_only, futility=None)
+    assume(answers)
     evidence = evidence_from_answers(
         answers, workload="w", incumbent="old", candidates=["new"], plan=plan,
         design=make_design(plan, design), file_order=[sample.id for sample in plan],

@@ -30,7 +30,7 @@ from crossgrade.evaluate.runner._stopping import NeverStop, StoppingRule
 from crossgrade.evaluate.runner._writer import Writer
 from crossgrade.evaluate.scorers import PairScorer, Scorer
 from crossgrade.providers import BatchProvider, Provider
-from crossgrade.store import RunStatus
+from crossgrade.store import Run, RunStatus
 from crossgrade.workloads import Dataset
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ async def run_workload(
     providers: Mapping[str, Provider],
     scorer: Scorer | PairScorer,
     store: "Store",
-    stopping: StoppingRule | None = None,
+    stopping: Callable[[Run], StoppingRule] | None = None,
     design: RunDesign | None = None,
     max_bytes: Mapping[str, int] | None = None,
     prices: Mapping[str, Price | None] | None = None,
@@ -70,11 +70,11 @@ async def run_workload(
     """Ask every contestant about the planned samples, in an order shuffled by the workload's seed.
 
     `providers` and `prices` are by offer name; a missing price is unknown. Without `stopping`
-    every planned sample is asked. `design` says which samples are planned and how they count (None: as a
-    new run of the workload); `stopping` is made for the same. A candidate in `max_bytes` is to answer
-    requests of at most so many bytes and is not asked longer samples. `batches`, by offer name, has what
-    these offers are asked answered in batches, a quarter of the plan at a time. Other calls go
-    through `accounts`, which a judge may share.
+    every planned sample is asked; it makes the rule that stops the run once the run is recorded. `design`
+    says which samples are planned and how they count (None: as a new run of the workload). A candidate
+    in `max_bytes` is to answer requests of at most so many bytes and is not asked longer samples.
+    `batches`, by offer name, has what these offers are asked answered in batches, a quarter of the plan
+    at a time. Other calls go through `accounts`, which a judge may share.
     `workload.max_cost_usd` bounds what the run spends. With `reuse`, a request that any run has
     paid for is not sent again. `resume` names a run to go on with, under the same settings.
 
@@ -135,7 +135,7 @@ async def run_workload(
             accounts=accounts,
             score_case=score_case,
             writer=writer,
-            stopping=stopping or NeverStop(),
+            stopping=stopping(run) if stopping else NeverStop(),
             budget=budget,
             known_samples=store.answers.samples_of_run(run.id),
             on_progress=on_progress,
