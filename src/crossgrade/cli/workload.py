@@ -104,6 +104,7 @@ def _record(config: "Config", workload: "Workload") -> dict[str, object]:
         "errors_count_as_zero": workload.errors_count_as_zero,
         "splits_only": workload.splits_only,
         "every_hypothesis": workload.every_hypothesis,
+        "blocks": workload.blocks,
         "requirements": workload.requirements,
     }
 

@@ -1,12 +1,21 @@
 """From paired scores to a verdict: guards, certification, savings."""
 
+from crossgrade.decide._blocks import USUAL, Moments, choose_blocks, moments, pairs_for
 from crossgrade.decide._decide import decide_policy
 from crossgrade.decide._digest import evidence_digest
 from crossgrade.decide._evidence import Evidence, ModelColumns, PairingAudit
 from crossgrade.decide._family import siblings
 from crossgrade.decide._following import FUTILITY
 from crossgrade.decide._json import gate, verdict_from_json, verdict_to_json
-from crossgrade.decide._observations import Blocks, Design, RunDesign, cluster_sizes, make_design
+from crossgrade.decide._observations import (
+    LARGEST_BLOCK,
+    PILOT,
+    Blocks,
+    Design,
+    RunDesign,
+    cluster_sizes,
+    make_design,
+)
 from crossgrade.decide._records import (
     Certificate,
     DecisionSettings,
@@ -28,6 +37,9 @@ from crossgrade.domain import Estimate
 
 __all__ = [
     "FUTILITY",
+    "LARGEST_BLOCK",
+    "PILOT",
+    "USUAL",
     "Blocks",
     "Certificate",
     "DecisionSettings",
@@ -40,6 +52,7 @@ __all__ = [
     "Loss",
     "ModelColumns",
     "ModelFacts",
+    "Moments",
     "PairingAudit",
     "PolicyCost",
     "RequirementCheck",
@@ -48,11 +61,14 @@ __all__ = [
     "Stopping",
     "Verdict",
     "VerdictName",
+    "choose_blocks",
     "cluster_sizes",
     "decide_policy",
     "evidence_digest",
     "gate",
     "make_design",
+    "moments",
+    "pairs_for",
     "recompute",
     "settled_by",
     "siblings",

@@ -146,8 +146,9 @@ def _test(view: View, guards: tuple[Guard, ...], candidate: str, part: Part, sha
     broken = failing_parts(guards, candidate=candidate)
     whole = part.label is None
     seen = view.without(frozenset(broken)) if view.splittable else view
-    rows = view.paired(candidate, seen.whole.rows if whole else part.rows)
-    run = _run(view, candidate, part, rows, share)
+    members = seen.whole.rows if whole else part.rows
+    rows = view.paired(candidate, members)
+    run = _run(view, candidate, part, members, share)
     result = run.result
     excluded = failing(guards, candidate=candidate, segment=part.label)
     if excluded is None and whole and broken:
@@ -175,11 +176,11 @@ def _test(view: View, guards: tuple[Guard, ...], candidate: str, part: Part, sha
     )
 
 
-def _run(view: View, candidate: str, part: Part, rows: BoolColumn, share: float) -> _Run:
-    """Return what the design that the evidence allows finds."""
+def _run(view: View, candidate: str, part: Part, members: BoolColumn, share: float) -> _Run:
+    """Return what the design that the evidence allows finds on the rows that belong to the hypothesis."""
     if view.order is None:
-        return _Run(result=fixed_test(view, candidate, rows))
-    return _replay(view, candidate, part, rows, share)
+        return _Run(result=fixed_test(view, candidate, view.paired(candidate, members)))
+    return _replay(view, candidate, part, members, share)
 
 
 def fixed_test(view: View, candidate: str, rows: BoolColumn) -> Retention:
@@ -200,7 +201,7 @@ def fixed_test(view: View, candidate: str, rows: BoolColumn) -> Retention:
     )
 
 
-def _replay(view: View, candidate: str, part: Part, rows: BoolColumn, share: float) -> _Run:
+def _replay(view: View, candidate: str, part: Part, members: BoolColumn, share: float) -> _Run:
     """Make the observations that the run made, in the recorded order, and stop where it stopped.
 
     The run is over when every planned sample was asked; that some got no score says nothing about when
@@ -218,7 +219,7 @@ def _replay(view: View, candidate: str, part: Part, rows: BoolColumn, share: flo
             mode=settings.mode,
             futility=futility,
         )
-        follower.take(view.asked_in_order(candidate, part, rows))
+        follower.take(view.asked_in_order(candidate, part, members))
         return follower
 
     follower = follow(None)

@@ -138,7 +138,8 @@ def _money(found: Findings) -> Iterator[str]:
         elif not option.saves:
             yield f"{label} is certified, but not shown to be cheaper: it saves {dollars(saving)}."
         else:
-            yield f"{label} saves {dollars(saving)}, {dollars(option.cost.saving_per_month_usd)}."
+            month = dollars(option.cost.saving_per_month_usd)
+            yield f"{label} saves {dollars(saving)}, {month}{_in_blocks(found)}."
     beaten = closed_beats_open(found.view, found.options)
     if beaten is not None:
         closed, rival = beaten
@@ -148,6 +149,16 @@ def _money(found: Findings) -> Iterator[str]:
             else "and no open model holds the floor for less"
         )
         yield f"A closed model beats every open one: {closed} is the cheapest certified, {against}."
+
+
+def _in_blocks(found: Findings) -> str:
+    """Return on how many paired samples, and one in how many, where the incumbent answered fewer."""
+    view = found.view
+    blocks = view.design.run.blocks
+    if blocks is None or blocks.size == 1:
+        return ""
+    n = int((view.asked(view.evidence.incumbent) & ~view.unpaired).sum())
+    return f" (N = {n:,} samples that {found.incumbent} answered too, one in K = {blocks.size})"
 
 
 def _label(option: Option) -> str:

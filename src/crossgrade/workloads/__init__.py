@@ -1,6 +1,12 @@
 """What is measured: datasets frozen by digest, results of other tools, pairs as evidence."""
 
-from crossgrade.workloads._dataset import Dataset, DatasetFormat, dataset_fields, read_dataset
+from crossgrade.workloads._dataset import (
+    Dataset,
+    DatasetFormat,
+    dataset_fields,
+    read_dataset,
+    samples_before,
+)
 from crossgrade.workloads._pairing import pair
 from crossgrade.workloads._prices import with_prices
 from crossgrade.workloads._read import read_results
@@ -35,6 +41,7 @@ __all__ = [
     "redact_text",
     "results_from_answers",
     "revealed",
+    "samples_before",
     "seal_from",
     "with_prices",
     "write_results",

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 import anyio
@@ -17,12 +18,12 @@ from crossgrade.evaluate.runner._concurrency import Accounts
 from crossgrade.evaluate.runner._contestant import Contestant
 from crossgrade.evaluate.runner._flow import Flow, Plan
 from crossgrade.evaluate.runner._prepare import (
+    askable_samples,
     begin,
     check_lengths,
     check_prices,
     check_samples,
     new_design,
-    planned_samples,
 )
 from crossgrade.evaluate.runner._progress import Progress
 from crossgrade.evaluate.runner._scoring import case_scorer
@@ -101,8 +102,8 @@ async def run_workload(
         for variant in (workload.incumbent, *workload.candidates)
     )
     design = design or new_design(workload, dataset)
-    samples = planned_samples(workload, dataset, design)
-    check_lengths(workload, samples, max_bytes or {})
+    samples = askable_samples(workload, dataset, design)
+    check_lengths(workload, samples[: design.samples], max_bytes or {})
     await check_samples(samples, (incumbent, *candidates), scorer)
     run = begin(workload, dataset, scorer_digest=scorer.digest, design=design, store=store, resume=resume)
     plan = Plan(
@@ -138,6 +139,7 @@ async def run_workload(
             stopping=stopping(run) if stopping else NeverStop(),
             budget=budget,
             known_samples=store.answers.samples_of_run(run.id),
+            keep_design=partial(store.runs.append_design, run.id),
             on_progress=on_progress,
         )
         await _write_while(writer, flow)
