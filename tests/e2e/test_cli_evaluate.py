@@ -103,6 +103,39 @@ def test_segments_move_by_themselves(cli: CommandLine, project: Project, script:
     cli.succeeds("decide", "echo", "--apply", "--gate")
 
 
+def test_a_certain_switch_asks_no_segment_on_until_told_to(cli: CommandLine, steady: Project) -> None:
+    steady.dataset(600, kind=lambda i: ("red", "green", "blue")[i % 3])
+    steady.change("    scorer:", "    segment_field: kind\n    scorer:")
+    found = json.loads(cli.succeeds("evaluate", "echo", "--json").out)
+    assert (found["name"], found["policy"]["kind"]) == ("switch", "switch")
+    needless = {one["segment"] for one in found["certificates"] if one["not_needed"]}
+    assert needless
+    assert found["calls_saved"] > 0
+    asked = len(steady.fake.requests)
+    assert asked < 400
+    on = json.loads(
+        cli.succeeds(
+            "evaluate", "echo", "--json", "--yes", "--every-hypothesis", "--resume", found["run_id"]
+        ).out
+    )
+    assert len(steady.fake.requests) > asked
+    assert not any(one["not_needed"] for one in on["certificates"])
+    assert {one["segment"] for one in on["certificates"] if one["certified"]} > {None}
+
+
+def test_a_run_that_gave_up_goes_on_when_resumed(
+    cli: CommandLine, steady: Project, script: dict[str, Script]
+) -> None:
+    steady.dataset(400)
+    script["old-model"] = lambda request: Reply("?" if number(request) % 5 == 0 else str(number(request)))
+    script["new-model"] = lambda request: Reply("?" if number(request) % 16 < 6 else str(number(request)))
+    found = json.loads(cli.succeeds("evaluate", "echo", "--no-decide", "--json").out)
+    assert found["ending"] == "futile"
+    asked = len(steady.fake.requests)
+    cli.succeeds("evaluate", "echo", "--resume", found["run_id"])
+    assert len(steady.fake.requests) > asked
+
+
 def test_a_run_without_a_decision(cli: CommandLine, steady: Project) -> None:
     found = json.loads(cli.succeeds("evaluate", "echo", "--no-decide", "--json").out)
     assert found["ending"] == "certain"

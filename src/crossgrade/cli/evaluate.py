@@ -22,6 +22,11 @@ SCHEMA_VERSION = 1
 @click.option("--max-cost", type=Dollars(), metavar="USD", help="Stop before the run costs more than this.")
 @click.option("--resume", metavar="RUN", help="Go on with this run; nothing is paid for twice.")
 @click.option("--no-reuse", is_flag=True, help="Ask again what another run has already paid for.")
+@click.option(
+    "--every-hypothesis",
+    is_flag=True,
+    help="Go on with segments and dearer candidates when the verdict is certain.",
+)
 @click.option("--yes", is_flag=True, help="Do not ask before spending.")
 @click.option(
     "--decide/--no-decide", "decides", default=True, show_default=True, help="Decide when the run ends."
@@ -36,6 +41,7 @@ def command(
     *,
     dry_run: bool,
     no_reuse: bool,
+    every_hypothesis: bool,
     yes: bool,
     decides: bool,
     as_json: bool,
@@ -55,7 +61,16 @@ def command(
         note(estimate_words(estimate))
         is_limited = max_cost is not None or project.workload(workload).max_cost_usd is not None
         confirm(estimate, go_on=yes or is_limited)
-        _run(project, workload, max_cost, resume, reuse=not no_reuse, decides=decides, as_json=as_json)
+        _run(
+            project,
+            workload,
+            max_cost,
+            resume,
+            reuse=not no_reuse,
+            every_hypothesis=every_hypothesis,
+            decides=decides,
+            as_json=as_json,
+        )
 
 
 def _run(
@@ -65,6 +80,7 @@ def _run(
     resume: str | None,
     *,
     reuse: bool,
+    every_hypothesis: bool,
     decides: bool,
     as_json: bool,
 ) -> None:
@@ -72,7 +88,12 @@ def _run(
 
     with followed(name, f"crossgrade evaluate {name}") as on_progress:
         result = project.evaluate(
-            name, max_cost_usd=max_cost, resume=resume, reuse=reuse, on_progress=on_progress
+            name,
+            max_cost_usd=max_cost,
+            resume=resume,
+            reuse=reuse,
+            every_hypothesis=every_hypothesis,
+            on_progress=on_progress,
         )
     progress = result.progress
     note(

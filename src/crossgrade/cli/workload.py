@@ -103,6 +103,8 @@ def _record(config: "Config", workload: "Workload") -> dict[str, object]:
         "max_cost_usd": workload.max_cost_usd,
         "errors_count_as_zero": workload.errors_count_as_zero,
         "splits_only": workload.splits_only,
+        "every_hypothesis": workload.every_hypothesis,
+        "blocks": workload.blocks,
         "requirements": workload.requirements,
     }
 

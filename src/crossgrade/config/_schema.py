@@ -265,6 +265,14 @@ class WorkloadSection(Section):
         default=False,
         description="Test each segment for itself, never the whole: it takes fewer samples.",
     )
+    every_hypothesis: bool = Field(
+        default=False,
+        description="Go on asking about segments and dearer candidates when the verdict is certain.",
+    )
+    blocks: bool = Field(
+        default=True,
+        description="Let the incumbent answer one sample in K, where that costs less for the same power.",
+    )
     probes: Annotated[list[Text], Field(max_length=64)] = Field(
         default=[],
         description="Context probes (`crossgrade probe run`) whose certified lengths limit the candidates; "

@@ -1,11 +1,21 @@
 """From paired scores to a verdict: guards, certification, savings."""
 
+from crossgrade.decide._blocks import USUAL, Moments, choose_blocks, moments, pairs_for
 from crossgrade.decide._decide import decide_policy
 from crossgrade.decide._digest import evidence_digest
 from crossgrade.decide._evidence import Evidence, ModelColumns, PairingAudit
 from crossgrade.decide._family import siblings
+from crossgrade.decide._following import FUTILITY
 from crossgrade.decide._json import gate, upgraded_verdict, verdict_from_json, verdict_to_json
-from crossgrade.decide._observations import Blocks, Design, RunDesign, cluster_sizes, make_design
+from crossgrade.decide._observations import (
+    LARGEST_BLOCK,
+    PILOT,
+    Blocks,
+    Design,
+    RunDesign,
+    cluster_sizes,
+    make_design,
+)
 from crossgrade.decide._records import (
     Certificate,
     DecisionSettings,
@@ -20,12 +30,17 @@ from crossgrade.decide._records import (
     Verdict,
     VerdictName,
 )
+from crossgrade.decide._settled import settled_by
 from crossgrade.decide._stopping import Stopping
 from crossgrade.decide._verify import recompute, verify
 from crossgrade.decide._words import bound, bound_words, confidence
 from crossgrade.domain import Estimate
 
 __all__ = [
+    "FUTILITY",
+    "LARGEST_BLOCK",
+    "PILOT",
+    "USUAL",
     "Blocks",
     "Certificate",
     "DecisionSettings",
@@ -38,6 +53,7 @@ __all__ = [
     "Loss",
     "ModelColumns",
     "ModelFacts",
+    "Moments",
     "PairingAudit",
     "PolicyCost",
     "RequirementCheck",
@@ -48,13 +64,17 @@ __all__ = [
     "VerdictName",
     "bound",
     "bound_words",
+    "choose_blocks",
     "cluster_sizes",
     "confidence",
     "decide_policy",
     "evidence_digest",
     "gate",
     "make_design",
+    "moments",
+    "pairs_for",
     "recompute",
+    "settled_by",
     "siblings",
     "upgraded_verdict",
     "verdict_from_json",

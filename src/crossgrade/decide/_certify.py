@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from crossgrade.decide._evidence import BoolColumn
-from crossgrade.decide._following import Follower
+from crossgrade.decide._following import FUTILITY, Follower
 from crossgrade.decide._guards import failing, failing_parts
 from crossgrade.decide._hypotheses import alpha_shares
 from crossgrade.decide._records import Certificate, EvidencePoint, Guard, Sibling
@@ -30,6 +30,18 @@ class Tested:
     p_below: float
     path: tuple[EvidencePoint, ...] = ()
     excluded: str | None = None
+    unfinished: bool = False
+    given_up: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Run:
+    """What tested one hypothesis, and whether a sequential run left it open."""
+
+    test: Test
+    path: tuple[EvidencePoint, ...] = ()
+    unfinished: bool = False
+    given_up: bool = False
 
 
 def certify(view: View, guards: Iterable[Guard]) -> tuple[tuple[Certificate, ...], tuple[EvidencePoint, ...]]:
@@ -74,6 +86,21 @@ def tested_hypotheses(view: View, guards: Iterable[Guard]) -> tuple[Tested, ...]
     )
 
 
+def whole_certified(view: View, guards: Iterable[Guard], candidate: str) -> Certificate | None:
+    """Return a candidate's certificate on the whole, where its initial share of alpha certifies it."""
+    models = [model.model for model in view.evidence.candidates]
+    labels = [str(part.label) for part in view.segments]
+    settings = view.settings
+    shares = alpha_shares(models, labels, splits_only=settings.splits_only, total=settings.alpha_share)
+    share = shares.get((candidate, None))
+    if not share:
+        return None
+    tested = _test(view, tuple(guards), candidate, view.whole, share)
+    level = settings.alpha * share
+    certificate = _certificate(view, tested, (tested.p / share, tested.p_below / share), (level, level))
+    return certificate if certificate.certified and certificate.excluded is None else None
+
+
 def _read_only(view: View, candidate: str) -> Certificate:
     """Return what the candidate keeps on the whole where only segments are tested: for reading.
 
@@ -109,6 +136,8 @@ def _certificate(
         excluded=tested.excluded,
         adjusted_p_below=adjusted[1],
         shown_below=shown_below,
+        unfinished=tested.unfinished,
+        given_up=tested.given_up,
     )
 
 
@@ -117,8 +146,9 @@ def _test(view: View, guards: tuple[Guard, ...], candidate: str, part: Part, sha
     broken = failing_parts(guards, candidate=candidate)
     whole = part.label is None
     seen = view.without(frozenset(broken)) if view.splittable else view
-    rows = view.paired(candidate, seen.whole.rows if whole else part.rows)
-    test, path = _run(view, candidate, part, rows, share)
+    members = seen.whole.rows if whole else part.rows
+    run = _run(view, candidate, part, members, share)
+    test = run.test
     excluded = failing(guards, candidate=candidate, segment=part.label)
     if excluded is None and whole and broken:
         excluded = next(iter(broken.values()))
@@ -135,18 +165,18 @@ def _test(view: View, guards: tuple[Guard, ...], candidate: str, part: Part, sha
         test=test,
         p=p,
         p_below=p_below,
-        path=path,
+        path=run.path,
         excluded=excluded,
+        unfinished=run.unfinished,
+        given_up=run.given_up,
     )
 
 
-def _run(
-    view: View, candidate: str, part: Part, rows: BoolColumn, share: float
-) -> tuple[Test, tuple[EvidencePoint, ...]]:
-    """Return the test of the design that the evidence allows."""
+def _run(view: View, candidate: str, part: Part, members: BoolColumn, share: float) -> _Run:
+    """Return what the design that the evidence allows finds on the rows that belong to the hypothesis."""
     if view.order is None:
-        return fixed_test(view, candidate, rows), ()
-    return _replay(view, candidate, part, rows, share)
+        return _Run(test=fixed_test(view, candidate, view.paired(candidate, members)))
+    return _replay(view, candidate, part, members, share)
 
 
 def fixed_test(view: View, candidate: str, rows: BoolColumn) -> FixedRetention:
@@ -177,20 +207,30 @@ def weighted_test(view: View, candidate: str, rows: BoolColumn) -> FixedRetentio
     return FixedRetention(pairs, view.settings.floor, view.settings.alpha)
 
 
-def _replay(
-    view: View, candidate: str, part: Part, rows: BoolColumn, share: float
-) -> tuple[Follower, tuple[EvidencePoint, ...]]:
+def _replay(view: View, candidate: str, part: Part, members: BoolColumn, share: float) -> _Run:
     """Make the observations that the run made, in the recorded order, and stop where it stopped.
 
     The run is over when every planned sample was asked; that some got no score says nothing about when
-    it stopped, so the test at the end is made on the observations there are.
+    it stopped, so the test at the end is made on the observations there are. A run that gave up may have
+    gone on since: all that it observed counts.
     """
     settings = view.settings
-    follower = Follower(
-        view.design, part.label, floor=settings.floor, alpha=settings.alpha * share, mode=settings.mode
-    )
-    follower.take(view.asked_in_order(candidate, part, rows))
+
+    def follow(futility: float | None) -> Follower:
+        follower = Follower(
+            view.design,
+            part.label,
+            floor=settings.floor,
+            alpha=settings.alpha * share,
+            mode=settings.mode,
+            futility=futility,
+        )
+        follower.take(view.asked_in_order(candidate, part, members))
+        return follower
+
+    follower = follow(None)
     test = follower.test
+    given_up = follower.unfinished and test.conditional_power < FUTILITY and follow(FUTILITY).gave_up
     looks = test.path
     kept = looks[:: max(1, len(looks) // _PATH_POINTS)]
     path = tuple(
@@ -204,7 +244,7 @@ def _replay(
         )
         for n, e_pass, e_fail in (kept if looks[-1:] == kept[-1:] else (*kept, looks[-1]))
     )
-    return follower, path
+    return _Run(test=follower, path=path, unfinished=follower.unfinished, given_up=given_up)
 
 
 def _without_groups(view: View, candidate: str, broken: dict[str, str]) -> float:

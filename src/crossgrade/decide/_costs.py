@@ -32,10 +32,11 @@ def policy_cost(view: View, policy: Policy) -> PolicyCost:
     moved = moved_rows(view, policy)
     rows = view.asked(evidence.incumbent) & (~moved | view.asked(model))
     theirs, stated = _costs(view, evidence.incumbent, rows)
-    ours, also_stated = (theirs, stated) if candidate is None else _costs(view, candidate, rows & moved)
-    score = (
-        view.incumbent if candidate is None else np.where(moved, view.candidate(model.model), view.incumbent)
-    )
+    ours, also_stated, score = theirs, stated, view.incumbent
+    if candidate is not None:
+        ours, also_stated = _costs(view, candidate, rows & moved)
+        ours = view.block_means(ours)
+        score = np.where(moved, view.block_means(view.candidate(model.model)), view.incumbent)
     savings = policy_savings(
         theirs[rows],
         np.where(moved, ours, theirs)[rows],

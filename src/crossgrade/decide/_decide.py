@@ -10,7 +10,7 @@ import numpy as np
 from crossgrade.decide._certify import certify
 from crossgrade.decide._costs import policy_cost, policy_retention
 from crossgrade.decide._digest import evidence_digest
-from crossgrade.decide._evidence import Evidence
+from crossgrade.decide._evidence import Evidence, ModelColumns
 from crossgrade.decide._guards import failing, run_guards, sound_candidates
 from crossgrade.decide._options import Option, certified_options, cheapest, open_hypotheses
 from crossgrade.decide._reasons import reasons, would_change
@@ -28,7 +28,8 @@ from crossgrade.decide._records import (
 from crossgrade.decide._requirements import check_requirements, missing_evidence
 from crossgrade.decide._retirement import retirement
 from crossgrade.decide._sentence import Findings, sentence
-from crossgrade.decide._view import View, make_view
+from crossgrade.decide._settled import dearer_candidates
+from crossgrade.decide._view import Part, View, make_view
 from crossgrade.errors import UsageError
 from crossgrade.routing import Policy
 from crossgrade.stats import METHOD_VERSION
@@ -73,6 +74,7 @@ def decide_policy(
     certificates = tuple(_grounded(one, guards, invalid=invalid) for one in certificates)
     options = certified_options(view, certificates, checks)
     chosen = None if invalid or missing else cheapest(options)
+    certificates = _needless(view, certificates, chosen)
     pending = open_hypotheses(certificates, _in_the_running(sound, checks))
     name = _name(chosen, options, pending, invalid=invalid, missing=bool(missing))
     needed = _needed(pending) if name == "undecided" else None
@@ -110,7 +112,7 @@ def decide_policy(
         path=path,
         asked=_asked(view),
         planned=view.planned(view.whole),
-        calls_saved=_calls_saved(view, path),
+        calls_saved=_calls_saved(view, path, certificates),
         needed=needed,
         decided_at=now,
         valid_until=_valid_until(settings, policy, now),
@@ -136,6 +138,28 @@ def _grounded(one: Certificate, guards: Sequence[Guard], *, invalid: bool) -> Ce
         shown_below=False,
         excluded=one.excluded or guard or "every segment failed a guard",
         retention=replace(one.retention, outcome="undecided"),
+    )
+
+
+def _needless(
+    view: View, certificates: tuple[Certificate, ...], chosen: Option | None
+) -> tuple[Certificate, ...]:
+    """Return the certificates, those marked that could not change a switch any more.
+
+    They are the chosen candidate's segments, and dearer candidates, as far as the run left them open.
+    """
+    if chosen is None or chosen.policy.kind != "switch" or not any(one.unfinished for one in certificates):
+        return certificates
+    own = str(chosen.policy.candidate)
+    dearer = dearer_candidates(view, own)
+    return tuple(
+        replace(one, not_needed=True)
+        if one.unfinished
+        and not one.certified
+        and not one.shown_below
+        and (one.candidate in dearer or (one.candidate == own and one.segment is not None))
+        else one
+        for one in certificates
     )
 
 
@@ -231,7 +255,7 @@ def _asked(view: View) -> int:
     return int(np.any([view.asked(model) for model in models], axis=0).sum())
 
 
-def _calls_saved(view: View, path: Iterable[EvidencePoint]) -> int:
+def _calls_saved(view: View, path: Iterable[EvidencePoint], certificates: Iterable[Certificate]) -> int:
     """Return how many planned model calls were not made because what they inform was certain.
 
     A sample that nobody asked about because the run was cut short saved nothing.
@@ -239,18 +263,26 @@ def _calls_saved(view: View, path: Iterable[EvidencePoint]) -> int:
     if view.order is None:
         return 0
     settled = {(at.candidate, at.segment) for at in path if max(at.e_pass, at.e_fail) >= at.threshold}
-    parts = view.segments or (view.whole,)
+    settled |= {(one.candidate, one.segment) for one in certificates if one.not_needed or one.given_up}
     models = [model.model for model in view.evidence.candidates]
     saved = 0
-    for part in parts:
+    for part in view.segments or (view.whole,):
         tested = (part.label,) if view.settings.splits_only else (part.label, None)
         certain = [model for model in models if all((model, label) in settled for label in tested)]
-        calls = [view.columns(model) for model in certain]
-        calls += [view.evidence.incumbent] if len(certain) == len(models) else []
-        planned = view.evidence.planned_by_segment.get(str(part.label), int(part.rows.sum()))
-        planned = view.planned(part) if part.label is None else planned
-        saved += sum(max(0, planned - int((view.reached(model) & part.rows).sum())) for model in calls)
+        saved += sum(_unasked(view, part, view.columns(model)) for model in certain)
+        if len(certain) == len(models):
+            saved += _unasked(view, part, view.evidence.incumbent)
     return saved
+
+
+def _unasked(view: View, part: Part, model: ModelColumns) -> int:
+    """Return how many planned calls to a model about a part were not made."""
+    planned = view.evidence.planned_by_segment.get(str(part.label), int(part.rows.sum()))
+    planned = view.planned(part) if part.label is None else planned
+    reached = view.reached(model)
+    if model is view.evidence.incumbent and view.design.run.blocks is not None:
+        planned, reached = view.design.part(part.label).observations, reached & ~view.unpaired
+    return max(0, planned - int((reached & part.rows).sum()))
 
 
 def _valid_until(settings: DecisionSettings, policy: Policy, now: datetime) -> datetime:

@@ -6,6 +6,12 @@ from dataclasses import replace
 from crossgrade.decide._observations import Asked, Design, Observation, Observer
 from crossgrade.stats import Outcome, Retention, SequentialRetention
 
+FUTILITY = 0.1
+"""Conditional power below which a hypothesis is given up: it costs 0.3 points of power."""
+
+_LOOKS = 25
+"""How often the conditional power is looked at up to the planned end."""
+
 
 class Follower:
     """Feeds one hypothesis's test with its observations; a run does it as answers come, a replay at once.
@@ -38,10 +44,11 @@ class Follower:
             alpha,
             max(planned, 1),
             most=max(most, 1),
-            futility=None if mode == "anytime" else futility,
             anytime=mode == "anytime",
         )
         self.outcome: Outcome | None = None
+        self.gave_up = False
+        self._futility = futility
         self._pairs: list[int] = []
         self._replan_past_pilot()
 
@@ -51,22 +58,28 @@ class Follower:
         return sum(self._pairs[: self.test.n])
 
     @property
-    def gave_up(self) -> bool:
-        """Whether the hypothesis was left undecided before its planned end."""
-        return self.outcome == "undecided" and not self._observer.at_end
+    def unfinished(self) -> bool:
+        """Whether the hypothesis is open and more of its planned samples could be asked."""
+        return self.outcome is None and not self._observer.at_end
 
     def take(self, samples: Iterable[Asked]) -> None:
         """Take the next samples of its part, whose answers are final; after the end they change nothing."""
         made: list[Observation] = []
+        look = self._next_look
         for asked in samples:
             if self.outcome is not None:
                 return
             observation = self._observer.take(asked)
             if observation is not None:
                 made.append(observation)
+            if self._futility is not None and self.test.n + len(made) >= look:
+                made = self._test(made)
+                self._give_up()
+                look = self._next_look
             if self._before_blocks and self._observer.past_pilot:
                 made = self._test(made)
                 self._replan_past_pilot()
+                look = self._next_look
             if self._observer.at_first_end:
                 made = self._test(made)
                 if self.outcome is None:
@@ -104,6 +117,18 @@ class Follower:
             self._before_blocks = False
             if self.outcome is None:
                 self.test.replan(max(self._part.first_observations, 1), most=max(self._part.observations, 1))
+
+    @property
+    def _next_look(self) -> int:
+        """How many observations there must be before the conditional power is looked at again."""
+        pace = max(1, self.test.planned // _LOOKS)
+        return (self.test.n // pace + 1) * pace
+
+    def _give_up(self) -> None:
+        """Leave the hypothesis undecided where it would hardly pass any more."""
+        watched = self._futility is not None and self.outcome is None
+        if watched and self.test.conditional_power < (self._futility or 0.0):
+            self.outcome, self.gave_up = "undecided", True
 
     def _test(self, made: list[Observation]) -> list[Observation]:
         """Test what was observed; returns nothing left to test."""

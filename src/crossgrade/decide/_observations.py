@@ -100,15 +100,17 @@ class RunDesign:
 
     `samples` is how many samples of the shuffled order are planned. The test at the end is made once, after
     the first `first_samples` of them: those of the first plan, which the run `first_run` made (None: this
-    one). `whole_clusters` says that clusters were shuffled as a whole. After `pilot` paired samples the
-    blocks are chosen (0: they were known from the start, or there are none); until then `before` samples
-    were planned. `blocks` None is pairs throughout.
+    one). `whole_clusters` says that clusters were shuffled as a whole. Where the dataset has grown since,
+    `grown_from` are the numbers of samples that it had before, whose order comes first. After `pilot` paired
+    samples the blocks are chosen (0: they were known from the start, or there are none); until then `before`
+    samples were planned. `blocks` None is pairs throughout.
     """
 
     samples: int
     first_samples: int
     first_run: str | None = None
     whole_clusters: bool = True
+    grown_from: tuple[int, ...] = ()
     pilot: int = 0
     before: int = 0
     blocks: Blocks | None = None
@@ -152,12 +154,13 @@ class Design:
 def make_design(plan: Sequence[Sample], run: RunDesign, *, idle: Collection[str] = ()) -> Design:
     """Return what a run's design comes to on its planned samples, which stand in the order asked.
 
-    Samples in `idle` nobody is to be asked: unpaired ones that are too long for every candidate.
+    Samples in `idle` nobody is to be asked: unpaired ones that are too long for every candidate. A segment
+    that comes only after blocks were chosen is none of the hypotheses that the run began with.
     """
     whole = [(position, sample) for position, sample in enumerate(plan) if sample.id not in idle]
     parts: defaultdict[str, list[tuple[int, Sample]]] = defaultdict(list)
     for position, sample in whole:
-        if sample.segment:
+        if sample.segment and (sample.segment in parts or not run.before or position < run.before):
             parts[sample.segment].append((position, sample))
     return Design(
         run=run,

@@ -119,5 +119,6 @@ def open_hypotheses(
         and one.candidate in candidates
         and not one.certified
         and not one.shown_below
+        and not one.not_needed
         and (one.excluded is None or (one.segment is None and not segmented))
     )

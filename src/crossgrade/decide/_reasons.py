@@ -70,25 +70,37 @@ def _rests(found: Findings) -> Iterator[str]:
 def _quality(found: Findings) -> Iterator[str]:
     """Yield how each hypothesis came out."""
     for one in found.certificates:
-        where = "the whole workload" if one.segment is None else one.segment
-        kept = f"{one.candidate} keeps {retained(one.retention)} on {where}"
-        if not one.tested:
-            yield f"{kept}; not tested there: only segments may move."
-        elif one.segment is None and one.excluded is not None:
-            part = " on part of it" if any(one.excluded == g.name and g.segment for g in found.guards) else ""
-            yield f"{kept}; not certified there, because {one.excluded} failed{part}."
-        elif one.excluded is not None:
-            yield f"{where} stays with {found.incumbent}: {one.excluded} failed there."
-        elif one.certified:
-            yield f"{kept}: certified (adjusted p = {one.adjusted_p:.2g})."
-        elif one.shown_below:
-            yield f"{kept}: shown to be below the floor (adjusted p = {one.adjusted_p_below:.2g})."
-        elif one.segment is None:
-            yield f"{kept}: neither certified nor shown to be below the floor."
+        yield from _how(found, one)
         yield from _uncounted(found, one)
     parts = tuple(str(one.segment) for one in found.certificates if one.segment and _is_open(one))
     if parts:
         yield f"Still open: {listed(tuple(dict.fromkeys(parts)))}."
+    needless = tuple(str(one.segment) for one in found.certificates if one.segment and one.not_needed)
+    if needless:
+        yield f"Not needed, because the whole is certified: {listed(tuple(dict.fromkeys(needless)))}."
+
+
+def _how(found: Findings, one: Certificate) -> Iterator[str]:
+    """Yield how one hypothesis came out; of an open segment nothing, it is listed."""
+    where = "the whole workload" if one.segment is None else one.segment
+    kept = f"{one.candidate} keeps {retained(one.retention)} on {where}"
+    if not one.tested:
+        yield f"{kept}; not tested there: only segments may move."
+    elif one.segment is None and one.excluded is not None:
+        part = " on part of it" if any(one.excluded == g.name and g.segment for g in found.guards) else ""
+        yield f"{kept}; not certified there, because {one.excluded} failed{part}."
+    elif one.excluded is not None:
+        yield f"{where} stays with {found.incumbent}: {one.excluded} failed there."
+    elif one.certified:
+        yield f"{kept}: certified (adjusted p = {one.adjusted_p:.2g})."
+    elif one.shown_below:
+        yield f"{kept}: shown to be below the floor (adjusted p = {one.adjusted_p_below:.2g})."
+    elif one.not_needed and one.segment is None:
+        yield f"{kept}; not needed: it costs no less than what is certified."
+    elif one.given_up and one.segment is None:
+        yield f"{kept}: given up, it would hardly have passed at the planned end."
+    elif one.segment is None:
+        yield f"{kept}: neither certified nor shown to be below the floor."
 
 
 def _uncounted(found: Findings, one: Certificate) -> Iterator[str]:
@@ -127,7 +139,7 @@ def _family(found: Findings) -> Iterator[str]:
 
 
 def _is_open(one: Certificate) -> bool:
-    return not one.certified and not one.shown_below and one.excluded is None
+    return not (one.certified or one.shown_below or one.not_needed) and one.excluded is None
 
 
 def _money(found: Findings) -> Iterator[str]:
@@ -142,7 +154,8 @@ def _money(found: Findings) -> Iterator[str]:
         elif not option.saves:
             yield f"{label} is certified, but not shown to be cheaper: it saves {dollars(saving)}."
         else:
-            yield f"{label} saves {dollars(saving)}, {dollars(option.cost.saving_per_month_usd)}."
+            month = dollars(option.cost.saving_per_month_usd)
+            yield f"{label} saves {dollars(saving)}, {month}{_in_blocks(found)}."
     beaten = closed_beats_open(found.view, found.options)
     if beaten is not None:
         closed, rival = beaten
@@ -152,6 +165,16 @@ def _money(found: Findings) -> Iterator[str]:
             else "and no open model holds the floor for less"
         )
         yield f"A closed model beats every open one: {closed} is the cheapest certified, {against}."
+
+
+def _in_blocks(found: Findings) -> str:
+    """Return on how many paired samples, and one in how many, where the incumbent answered fewer."""
+    view = found.view
+    blocks = view.design.run.blocks
+    if blocks is None or blocks.size == 1:
+        return ""
+    n = int((view.asked(view.evidence.incumbent) & ~view.unpaired).sum())
+    return f" (N = {n:,} samples that {found.incumbent} answered too, one in K = {blocks.size})"
 
 
 def _label(option: Option) -> str:

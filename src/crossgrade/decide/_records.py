@@ -122,6 +122,9 @@ class Certificate:
     `share` is the segment's share of traffic, in [0, 1]. `shown_below` says that the data show
     the retention to be below the floor, by the same correction (`adjusted_p_below`).
     `tested` False: the figure is for reading only, no policy of this decision rests on it.
+    `unfinished` says that a sequential run stopped before the hypothesis's planned end and before it was
+    decided: `given_up` because it would hardly have passed at its end, `not_needed` because it could not
+    change the verdict any more, since a cheaper policy is certified.
     """
 
     candidate: str
@@ -134,6 +137,9 @@ class Certificate:
     adjusted_p_below: float = 1.0
     shown_below: bool = False
     tested: bool = True
+    unfinished: bool = False
+    not_needed: bool = False
+    given_up: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

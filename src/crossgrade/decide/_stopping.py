@@ -20,14 +20,11 @@ A fixed design is never stopped early.
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 
-from crossgrade.decide._following import Follower
+from crossgrade.decide._following import FUTILITY, Follower
 from crossgrade.decide._hypotheses import Hypothesis, alpha_shares
 from crossgrade.decide._observations import Asked, RunDesign, cluster_sizes, make_design
 from crossgrade.domain import Sample
 from crossgrade.stats import Retention
-
-FUTILITY = 0.1
-"""Conditional power below which a hypothesis is given up: it costs 0.3 points of power."""
 
 _LOOK_AGAIN = 1.1
 """Guards that did not carry a switch look again after a tenth more samples."""
@@ -139,6 +136,9 @@ class Stopping:
             return
         whole = self._followers.get((candidate, None))
         if whole is None or whole.outcome != "pass" or self._taken < self._look_at.get(candidate, 0):
+            return
+        open_still = [key for key in self._followers if self._is_open(key)]
+        if not open_still:
             return
         dearer = self._settles(candidate)
         if dearer is None:

@@ -140,8 +140,8 @@ class View:
         order = order[: gaps[0]] if len(gaps) else order
         return order[part.rows[order]]
 
-    def asked_in_order(self, candidate: str, part: Part, rows: BoolColumn) -> Iterator[Asked]:
-        """Iterate over the part's samples as the hypothesis sees them; those outside `rows` do not count."""
+    def asked_in_order(self, candidate: str, part: Part, members: BoolColumn) -> Iterator[Asked]:
+        """Iterate over the part's samples as the hypothesis sees them; only `members` count."""
         evidence = self.evidence
         stream = self.stream(candidate, part).tolist()
         position = self._position.tolist()
@@ -149,7 +149,7 @@ class View:
         weight = np.ones(evidence.n) if self.weight is None else self.weight
         sizes = evidence.cluster_size if part.label is None else evidence.cluster_size_in_segment
         labels = None if evidence.cluster is None or sizes is None else evidence.cluster
-        counts = rows & self.within(candidate)
+        counts = members & self.within(candidate)
         for row in stream:
             b, c = incumbent[row], score[row]
             yield Asked(
@@ -161,6 +161,34 @@ class View:
                 cluster_size=1 if sizes is None else int(sizes[row]),
                 counts=bool(counts[row]),
             )
+
+    def block_means(self, column: FloatColumn) -> FloatColumn:
+        """Return a candidate's column with each paired row's block in its place; unpaired rows become NaN.
+
+        A block is here as in the tests of segments: the rows of one segment since its last paired one. So
+        all answers of the candidate stand beside those of the incumbent. Without blocks nothing changes.
+        """
+        unpaired = self.unpaired
+        if not unpaired.any():
+            return column
+        found = np.full(self.evidence.n, np.nan)
+        labels = self.evidence.segment
+        for label in {None} if labels is None else set(labels.tolist()):
+            rows = np.argsort(self._position, kind="stable")
+            if labels is not None:
+                rows = rows[np.array([labels[row] == label for row in rows], dtype=np.bool_)]
+            ends = np.flatnonzero(~unpaired[rows])
+            if not len(ends):
+                continue
+            block = np.searchsorted(ends, np.arange(len(rows)))
+            known = np.isfinite(column[rows]) & (block < len(ends))
+            total = np.bincount(block[known], column[rows][known], minlength=len(ends))
+            count = np.bincount(block[known], minlength=len(ends))
+            means = np.full(len(ends), np.nan)
+            np.divide(total, count, out=means, where=count > 0)
+            # What is unknown of the paired answer itself stays unknown.
+            found[rows[ends]] = np.where(np.isfinite(column[rows[ends]]), means, np.nan)
+        return found
 
     @cached_property
     def _position(self) -> NDArray[np.int64]:

@@ -42,6 +42,8 @@ class Workload:
     `planned` the largest number of samples asked (None: the whole dataset);
     `requests_per_month` prices the decision (None: unknown). `segment` and `cluster` name
     dataset fields. With `splits_only` each segment is tested for itself and nothing moves the whole.
+    With `blocks` the incumbent may answer fewer samples than the candidates. With `every_hypothesis` a run
+    goes on when the verdict is certain and hypotheses are open.
     `probes` are ids of context probes whose certified lengths limit what candidates may answer.
     """
 
@@ -66,5 +68,7 @@ class Workload:
     max_cost_usd: Decimal | None = None
     errors_count_as_zero: bool = True
     splits_only: bool = False
+    every_hypothesis: bool = False
+    blocks: bool = True
     probes: tuple[str, ...] = ()
     requirements: Requirements = field(default_factory=Requirements)

@@ -12,7 +12,7 @@ from crossgrade.project._lengths import length_limits, request_lengths
 
 if TYPE_CHECKING:
     from crossgrade.catalog import OfferFacts
-    from crossgrade.decide import DecisionSettings, Evidence, ModelFacts, RunDesign, Stopping
+    from crossgrade.decide import DecisionSettings, Evidence, ModelFacts, RunDesign
     from crossgrade.store import Run, Store
     from crossgrade.workloads import Dataset
 
@@ -25,44 +25,10 @@ def offers_of(workload: Workload) -> dict[str, Offer]:
     return {variant.name: variant.offer for variant in (workload.incumbent, *workload.candidates)}
 
 
-def run_design(store: "Store", workload: Workload, dataset: "Dataset", resume: str | None) -> "RunDesign":
-    """Return how a run asks: a new one, or one to resume as it is recorded."""
-    from crossgrade.evaluate import new_design
-
-    return new_design(workload, dataset) if resume is None else recorded_design(store, store.runs.get(resume))
-
-
-def recorded_design(store: "Store", run: "Run") -> "RunDesign":
-    """Return how a run asks; one of before this was recorded shuffled its samples one by one."""
-    from crossgrade.decide import RunDesign
-
-    legacy = RunDesign(samples=run.planned, first_samples=run.planned, whole_clusters=False)
-    return store.runs.design(run.id) or legacy
-
-
-def stopping_rule(workload: Workload, dataset: "Dataset", design: "RunDesign") -> "Stopping":
-    """Return the rule that stops the run.
-
-    Samples that share a cluster are not bet on one by one: a run that shuffled them so is never stopped.
-    """
-    from crossgrade.decide import Stopping
-    from crossgrade.evaluate import planned_samples
-
-    split = workload.cluster is not None and not design.whole_clusters
-    return Stopping(
-        candidates=[variant.name for variant in workload.candidates],
-        plan=planned_samples(workload, dataset, design),
-        design=design,
-        floor=workload.floor,
-        alpha=workload.alpha,
-        mode="fixed" if split else workload.mode,
-        splits_only=workload.splits_only,
-    )
-
-
 def run_evidence(
     store: "Store",
     run: "Run",
+    design: "RunDesign",
     workload: Workload,
     dataset: "Dataset",
     *,
@@ -72,7 +38,7 @@ def run_evidence(
 ) -> "Evidence":
     """Return what a run measured, as evidence; `price` is an offer's on a day.
 
-    `max_bytes` are the longest requests that candidates were asked, by name.
+    `design` is how the run asked, `max_bytes` are the longest requests that candidates were asked, by name.
 
     Raises UsageError when the dataset, the contestants or the scorer changed since, or when the
     run ended before any answer could be scored.
@@ -86,13 +52,11 @@ def run_evidence(
             f"the dataset of {workload.name!r} changed since run {run.id}",
             hint=f"run `crossgrade evaluate {workload.name}`: unchanged requests are not paid for again",
         )
-    measured = sorted(changed_settings(workload, run).keys() - RULES)
-    if measured:
+    if measured := measured_otherwise(workload, run):
         raise UsageError(
             f"{', '.join(measured)} of {workload.name!r} changed since run {run.id}",
             hint=f"run `crossgrade evaluate {workload.name}`: unchanged requests are not paid for again",
         )
-    design = recorded_design(store, run)
     samples = planned_samples(replace(workload, seed=run.seed), dataset, design)
     idle = idle_samples(workload, samples, design, max_bytes)
     is_recorded = store.runs.design(run.id) is not None
@@ -172,10 +136,9 @@ def changed_settings(workload: Workload, run: "Run") -> dict[str, JSON]:
     }
 
 
-def draws(store: "Store", run: "Run") -> int:
-    """Return in how many different draws the run's dataset was asked for its workload."""
-    runs = store.runs.recent(run.workload)
-    return len({(each.seed, each.planned) for each in runs if each.dataset_digest == run.dataset_digest})
+def measured_otherwise(workload: Workload, run: "Run") -> list[str]:
+    """Return the names of the settings of what a run measured that the workload no longer has."""
+    return sorted(changed_settings(workload, run).keys() - RULES)
 
 
 def decision_settings(

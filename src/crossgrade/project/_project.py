@@ -2,10 +2,11 @@
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -13,18 +14,17 @@ from typing import TYPE_CHECKING, Self
 from crossgrade.config import Config, load_config
 from crossgrade.domain import Offer, Price, Workload
 from crossgrade.errors import ConfigError, DataError, NotFoundError, UsageError
+from crossgrade.project._designs import draws, recorded_design
+from crossgrade.project._evaluating import Evaluation
 from crossgrade.project._exports import Export, write_export
 from crossgrade.project._family import Case, Family, verify_siblings, with_rules
 from crossgrade.project._lengths import length_limits
 from crossgrade.project._measured import (
     changed_settings,
     decision_settings,
-    draws,
     offers_of,
     run_answers,
-    run_design,
     run_evidence,
-    stopping_rule,
 )
 
 if TYPE_CHECKING:
@@ -162,18 +162,10 @@ class Project:
 
         With `reuse` what was paid for before costs nothing.
         """
-        from crossgrade.evaluate import estimate_run
-
         workload = self.workload(name)
-        dataset = self.dataset(workload)
         with _in_file(workload.dataset):
-            return estimate_run(
-                workload,
-                dataset,
-                prices=self._prices(offers_of(workload)),
-                store=self.store if reuse else None,
-                max_bytes=self._max_bytes(workload),
-            )
+            evaluation = self._evaluation(workload)
+            return evaluation.estimate(evaluation.design(reuse=reuse), reuse=reuse)
 
     def evaluate(
         self,
@@ -182,93 +174,46 @@ class Project:
         max_cost_usd: Decimal | None = None,
         resume: str | None = None,
         reuse: bool = True,
+        every_hypothesis: bool = False,
         on_progress: "Callable[[Progress], None] | None" = None,
     ) -> "RunResult":
         """Ask the incumbent and its candidates about the workload until the verdict is certain.
 
-        `max_cost_usd` overrides the workload's. `resume` is the id of a run to go on with; with
-        `reuse` a request that was paid for before is not sent again. Whatever ends the run early,
-        what was paid for is kept. Raises what `evaluate.run_workload` raises.
+        `max_cost_usd` overrides the workload's. `resume` is the id of a run to go on with; one that gave up
+        then goes on. With `reuse` a request that was paid for before is not sent again. With
+        `every_hypothesis` segments and dearer candidates are asked on when the verdict is certain.
+        Whatever ends the run early, what was paid for is kept. Raises what `evaluate.run_workload` raises.
         """
         import anyio
 
         workload = self.workload(name)
         if max_cost_usd is not None:
             workload = replace(workload, max_cost_usd=max_cost_usd)
+        if every_hypothesis:
+            workload = replace(workload, every_hypothesis=True)
         with _in_file(workload.dataset):
-            return anyio.run(self._evaluate, workload, resume, reuse, on_progress)
+            return anyio.run(self._evaluation(workload).run, resume, reuse, on_progress)
 
-    async def _evaluate(
-        self,
-        workload: Workload,
-        resume: str | None,
-        reuse: bool,  # noqa: FBT001 -- anyio.run passes positions
-        on_progress: "Callable[[Progress], None] | None",
-    ) -> "RunResult":
-        from crossgrade.evaluate import Accounts, Judges, run_workload
-        from crossgrade.providers import open_batches, open_provider
-
-        dataset = self.dataset(workload)
-        max_bytes = self._max_bytes(workload)
+    def _evaluation(self, workload: Workload) -> Evaluation:
+        """Return what a run of a workload is made with."""
+        dataset, judge = self.dataset(workload), self._judge(workload)
         offers = offers_of(workload)
-        judge = self._judge(workload)
-        measure_ttft = workload.requirements.ttft_p95_ms is not None
-        everybody = {**offers, judge.name: judge} if judge else offers
-        prices = self._prices(everybody)
-        # Whose every answer is recorded, as a log's are, is not asked: that takes no key.
-        unasked = (
-            self._unasked(workload, dataset, max_bytes) - {judge.name if judge else ""} if reuse else set()
+        return Evaluation(
+            workload=workload,
+            dataset=dataset,
+            store=self.store,
+            environ=self._environ,
+            judge=judge,
+            prices=self._prices({**offers, judge.name: judge} if judge else offers),
+            max_bytes=self._max_bytes(workload),
+            scorer=partial(self._scorer, workload),
+            case=partial(self._case_of, workload, dataset),
         )
-        accounts = Accounts()
-        design = run_design(self.store, workload, dataset, resume)
-        async with AsyncExitStack() as stack:
-            providers = {
-                offer_name: await stack.enter_async_context(
-                    open_provider(
-                        offer,
-                        environ=self._environ,
-                        measure_ttft=measure_ttft,
-                        key_needed=offer_name not in unasked,
-                    )
-                )
-                for offer_name, offer in everybody.items()
-            }
-            batches = {
-                name: await stack.enter_async_context(open_batches(offer, environ=self._environ))
-                for name, offer in offers.items()
-                if offer.batch and name not in unasked
-            }
-            judges = Judges(
-                everybody, providers=providers, accounts=accounts, store=self.store, prices=prices
-            )
-            return await run_workload(
-                workload,
-                dataset,
-                providers=providers,
-                scorer=self._scorer(workload, judges if judge else None),
-                store=self.store,
-                stopping=stopping_rule(workload, dataset, design),
-                design=design,
-                max_bytes=max_bytes,
-                prices=prices,
-                accounts=accounts,
-                batches=batches,
-                resume=resume,
-                reuse=reuse,
-                on_progress=on_progress,
-            )
 
     def _max_bytes(self, workload: Workload) -> dict[str, int]:
         """Return the longest request, in bytes, of each candidate that a probe limits."""
         limits = length_limits(self.config.root, workload, now=datetime.now(UTC))
         return {each.candidate: each.max_bytes for each in limits}
-
-    def _unasked(self, workload: Workload, dataset: "Dataset", max_bytes: dict[str, int]) -> set[str]:
-        """Return the contestants whose answer to every planned request is in the store."""
-        from crossgrade.evaluate import estimate_run
-
-        estimate = estimate_run(workload, dataset, prices={}, store=self.store, max_bytes=max_bytes)
-        return {each.model for each in estimate.models if not each.calls}
 
     def decide(
         self,
@@ -325,13 +270,16 @@ class Project:
 
     def _case(self, workload: Workload, run_id: str | None = None) -> Case:
         """Return what a workload is decided on: a run (by default its newest), its evidence, settings."""
-        run = self._run(workload, run_id)
+        return self._case_of(workload, self.dataset(workload), self._run(workload, run_id))
+
+    def _case_of(self, workload: Workload, dataset: "Dataset", run: "Run") -> Case:
         judge = self._judge(workload)
         evidence = run_evidence(
             self.store,
             run,
+            recorded_design(self.store, run),
             workload,
-            self.dataset(workload),
+            dataset,
             judge=judge.name if judge else None,
             price=self.catalog.price,
             max_bytes=self._max_bytes(workload),

@@ -21,7 +21,6 @@ _PLANNED_POWER = 0.812
 """The power at the end that `planned` pairs are taken to have, for the conditional power."""
 
 _LEAST_TO_JUDGE = 20
-_LOOKS = 25
 _SETTLING_POWER = 0.8
 
 
@@ -46,9 +45,6 @@ class SequentialRetention:
 
     With `anytime` there is no test at the end: the bets stop at 1 / alpha, and `planned` only tunes them.
 
-    With `futility` it also stops, undecided, where the conditional power is below that at one of 25
-    looks before the planned end. That stop is not binding: a test of the same pairs without it holds.
-
     An observation may weigh less than the heaviest planned one: `weight` in (0, 1] is its share of
     that. A cluster is one observation, with its weighted mean scores and its sum of weights.
 
@@ -65,7 +61,6 @@ class SequentialRetention:
         planned: int = 400,
         *,
         most: int | None = None,
-        futility: float | None = None,
         anytime: bool = False,
     ) -> None:
         """Plan the test; raises `UsageError` for a plan that is no whole number of pairs."""
@@ -78,7 +73,6 @@ class SequentialRetention:
         self.alpha = read_rate("alpha", alpha)
         self.planned = int(planned)
         self.most = max(self.planned, int(most or 0))
-        self.futility = futility
         self.anytime = anytime
         self.outcome: Outcome | None = None
         self.e_pass = 1.0
@@ -176,7 +170,8 @@ class SequentialRetention:
             )
         at = 0
         while self.outcome is None and at < pairs.n:
-            room = _CHUNK if self.anytime else min(_CHUNK, self._next_stop() - self.n)
+            end = self.planned if self.n < self.planned else self.most
+            room = _CHUNK if self.anytime else min(_CHUNK, end - self.n)
             self._take(*(x[at : at + room] for x in (pairs.incumbent, pairs.candidate, weight)))
             at += room
         return self.outcome
@@ -293,25 +288,9 @@ class SequentialRetention:
             self.outcome = "fail"
         elif not self.anytime and self.n == self.planned and self._end is None:
             self._test_end()
-        elif (not self.anytime and self.n >= self.most) or self._is_futile():
+        elif not self.anytime and self.n >= self.most:
             self.outcome = "undecided"
         return self.outcome
-
-    def _is_futile(self) -> bool:
-        if self.futility is None or self.n % self._look_every():
-            return False
-        return self.conditional_power < self.futility
-
-    def _next_stop(self) -> int:
-        """Return the next number of pairs at which something besides the bets is looked at."""
-        end = self.planned if self.n < self.planned else self.most
-        if self.futility is None:
-            return end
-        every = self._look_every()
-        return min(end, (self.n // every + 1) * every)
-
-    def _look_every(self) -> int:
-        return max(1, math.ceil(self.planned / _LOOKS))
 
     def _test_end(self) -> None:
         self._end = FixedRetention(self._pairs(), self.floor, self.alpha)

@@ -1,7 +1,13 @@
 """What is measured: datasets frozen by digest, results of other tools, pairs as evidence."""
 
 from crossgrade.workloads._copies import without_copies
-from crossgrade.workloads._dataset import Dataset, DatasetFormat, dataset_fields, read_dataset
+from crossgrade.workloads._dataset import (
+    Dataset,
+    DatasetFormat,
+    dataset_fields,
+    read_dataset,
+    samples_before,
+)
 from crossgrade.workloads._labelling import (
     MOST_LABEL_ROWS,
     NO_ANSWER,
@@ -52,6 +58,7 @@ __all__ = [
     "redact_text",
     "results_from_answers",
     "revealed",
+    "samples_before",
     "seal_from",
     "with_labels",
     "with_prices",

@@ -258,10 +258,25 @@ def _weight(path: Path, row: Mapping[str, JSON], name: str | None, line: int) ->
     return weight
 
 
+def samples_before(dataset: Dataset, digest: str) -> int | None:
+    """Return how many samples the dataset had under this digest, before rows were added to its end.
+
+    None where it never had it: rows were changed, moved or taken out since.
+    """
+    hashed = enumerate(_hashed(dataset.samples), 1)
+    return next((number for number, each in hashed if f"sha256:{each.hexdigest()}" == digest), None)
+
+
 def _digest(samples: Sequence[Sample]) -> str:
+    *_, last = _hashed(samples)
+    return f"sha256:{last.hexdigest()}"
+
+
+def _hashed(samples: Iterable[Sample]) -> "Iterator[hashlib._Hash]":
+    """Yield the hash after each sample."""
     digest = hashlib.sha256()
     for each in samples:
         row = [each.id, each.fields, each.target, each.segment, each.cluster, each.weight]
         digest.update(canonical(row))
         digest.update(b"\n")
-    return f"sha256:{digest.hexdigest()}"
+        yield digest

@@ -59,14 +59,19 @@ def evidence_from_answers(
     weights = {sample.id: sample.weight for sample in plan}
     # Equal weights of what was asked say nothing where the plan has others.
     weighted = len(set(weights.values())) > 1
-    unbroken = _unbroken([sample for sample in plan if sample.id not in idle], place.keys())
+
+    def segment_of(sample: Sample) -> str | None:
+        return sample.segment if design is None or sample.segment in design.segments else None
+
+    asked = [replace(each, segment=segment_of(each)) for each in plan if each.id not in idle]
+    unbroken = _unbroken(asked, place.keys())
     if design is not None:
         evidence = _placed(evidence, plan, design, position)
     return replace(
         evidence,
         order=np.array([place[sample.id] for sample in plan if sample.id in place], dtype=np.int64),
         planned=len(plan),
-        planned_by_segment=dict(Counter(sample.segment for sample in plan if sample.segment)),
+        planned_by_segment=dict(Counter(filter(None, (segment_of(sample) for sample in plan)))),
         unbroken=unbroken.get(None),
         unbroken_by_segment={name: n for name, n in unbroken.items() if name},
         weight=np.array([weights[name] for name in evidence.sample_ids]) if weighted else None,
@@ -88,9 +93,13 @@ def _placed(
         keys = [(each.segment if by_segment else None, each.cluster or "") for each in samples]
         return np.array([found.get(key, 1) for key in keys], dtype=np.int64)
 
+    segment = evidence.segment
+    if segment is not None:
+        segment = np.array([name if name in design.segments else None for name in segment], dtype=np.object_)
     return replace(
         evidence,
         design=design,
+        segment=segment,
         position=np.array([position[each.id] for each in samples], dtype=np.int64),
         cluster_size=sizes(by_segment=False),
         cluster_size_in_segment=sizes(by_segment=True),

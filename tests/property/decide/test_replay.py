@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from crossgrade.decide import DecisionSettings, RunDesign, Stopping, _certify, make_design
+from crossgrade.decide import Blocks, DecisionSettings, RunDesign, Stopping, _certify, make_design
 from crossgrade.decide._view import make_view
 from crossgrade.domain import Sample, ScoredAnswer
 from crossgrade.workloads import evidence_from_answers
@@ -19,7 +19,9 @@ def runs(draw):
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     n = draw(st.integers(5, 120))
     segments = draw(st.integers(0, 3))
-    weighted, clustered = draw(st.booleans()), draw(st.booleans())
+    kind = draw(st.sampled_from(["samples", "weights", "clusters", "blocks", "pilot"]))
+    weighted = kind == "weights" or (kind == "clusters" and draw(st.booleans()))
+    clustered = kind == "clusters"
     cluster = np.sort(rng.integers(0, max(1, n // 4), n)) if clustered else None
     plan = [
         Sample(
@@ -37,6 +39,14 @@ def runs(draw):
     scores[rng.random((2, n)) < draw(st.sampled_from([0.0, 0.1]))] = np.nan
     first = draw(st.integers(1, n))
     design = RunDesign(samples=n, first_samples=first)
+    if kind in {"blocks", "pilot"}:
+        pilot = draw(st.integers(1, n - 1)) if kind == "pilot" else 0
+        size = draw(st.integers(1, 5))
+        blocks = Blocks(size=size, blend=draw(st.floats(0, 1)), pilot=pilot, pairs=n)
+        design = replace(design, blocks=blocks)
+        if pilot:
+            first, before = (draw(st.integers(pilot + 1, n)) for _ in range(2))
+            design = replace(design, pilot=pilot, before=before, first_samples=first)
     return plan, scores, design, draw(st.integers(1, n)), draw(st.booleans())
 
 
@@ -50,19 +60,27 @@ def _together(plan):
 
 def _run(plan, scores, design, cut, **options):
     """Ask while the rule wants it, at most `cut` samples; return the rule and the recorded answers."""
-    rule = Stopping(candidates=["new"], plan=plan, design=design, **options)
+    begun = design
+    if design.pilot:  # the run begins before the blocks are chosen
+        n = design.before
+        begun = replace(design, samples=n, first_samples=n, blocks=None)
+    rule = Stopping(candidates=["new"], plan=plan[: begun.samples], design=begun, **options)
     answers = []
     for position, sample in enumerate(plan[:cut]):
+        if design.pilot and position == design.pilot:
+            rule.replan(plan, design)
         if not rule.wants("new", sample.segment):
             continue
         b, c = (None if np.isnan(each) else float(each) for each in scores[:, position])
         paired = design.pairs_at(position)
+        if not paired:
+            b = None
         row = {"segment": sample.segment, "cluster": sample.cluster, "weight": sample.weight}
         row |= {"sample_id": sample.id, "cost_usd": None}
         if paired:
             answers.append(ScoredAnswer(model="old", score=b, latency_ms=1.0, **row))
         answers.append(ScoredAnswer(model="new", score=c, latency_ms=1.0, **row))
-        rule.update(sample, position, b if paired else None, {"new": c})
+        rule.update(sample, position, b, {"new": c})
     return rule, answers
 
 
@@ -71,6 +89,7 @@ def _run(plan, scores, design, cut, **options):
 def test_a_decision_observes_what_the_run_observed(case):
     plan, scores, design, cut, splits_only = case
     rule, answers = _run(plan, scores, design, cut, splits_only=splits_only, futility=None)
+    assume({each.model for each in answers} == {"old", "new"})
     evidence = evidence_from_answers(
         answers, workload="w", incumbent="old", candidates=["new"], plan=plan,
         design=make_design(plan, design), file_order=[sample.id for sample in plan],

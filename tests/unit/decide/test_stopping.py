@@ -11,9 +11,10 @@ from crossgrade.decide import (
     Stopping,
     decide_policy,
     make_design,
+    settled_by,
     verify,
 )
-from crossgrade.domain import Sample
+from crossgrade.domain import Requirements, Sample
 from crossgrade.stats import SequentialRetention
 
 SEQUENTIAL = DecisionSettings(mode="sequential")
@@ -319,3 +320,150 @@ def test_settings_other_than_the_runs_and_several_draws_are_said(make, counts, n
     assert (guards["peeking"].status, guards["selection"].status) == ("warn", "warn")
     assert "made under floor 0.9" in guards["peeking"].seen
     assert "3 different draws" in guards["selection"].seen
+
+
+def _two_candidates(rule, plan, until):
+    """Feed answers that are all right; return how many samples were asked before `until` says enough."""
+    for position, sample in enumerate(plan):
+        wanted = [each for each in "bc" if rule.wants(each, sample.segment)]
+        if until(wanted):
+            return position
+        rule.update(sample, position, 1.0, dict.fromkeys(wanted, 1.0))
+    return len(plan)
+
+
+def test_a_switch_makes_its_segments_and_dearer_candidates_needless():
+    plan = _plan(900, ["x", "y", "z"] * 300)
+    asked = []
+
+    def settles(candidate):
+        asked.append(candidate)
+        return {"c"} if candidate == "b" else None
+
+    everything = Stopping(candidates=["b", "c"], plan=plan)
+    rule = Stopping(candidates=["b", "c"], plan=plan, settles=settles)
+    late = _two_candidates(everything, plan, lambda wanted: not wanted)
+    early = _two_candidates(rule, plan, lambda wanted: not wanted)
+    assert early < late
+    assert asked == ["b"]
+
+
+def test_a_dearer_switch_leaves_the_cheaper_candidate_open():
+    plan = _plan(900)
+    rule = Stopping(candidates=["b", "c"], plan=plan, settles=lambda _: set())
+    for position, sample in enumerate(plan[:200]):
+        rule.update(sample, position, 1.0, {"b": 1.0, "c": float(position % 7 != 0)})
+    assert not rule.wants("b", None)
+    assert rule.wants("c", None)
+
+
+def test_guards_that_do_not_carry_a_switch_look_again_later():
+    plan = _plan(900, ["x", "y", "z"] * 300)
+    looks = []
+
+    def settles(_):
+        looks.append(len(looks))
+        return set() if len(looks) == 3 else None
+
+    rule = Stopping(candidates=["b"], plan=plan, settles=settles, futility=None)
+    closed = None
+    for position, sample in enumerate(plan):
+        rule.update(sample, position, 1.0, {"b": float(sample.segment != "z" or position % 20 > 2)})
+        if closed is None and not rule.wants("b", "z"):
+            closed = position
+    assert len(looks) == 3
+    assert closed is not None
+
+
+@pytest.fixture
+def switched(make):
+    """A candidate that is right wherever the incumbent is, and a dearer one; three segments."""
+    n = 900
+    segment = ["x", "y", "z"] * (n // 3)
+    rng = np.random.default_rng(3)
+    b = (rng.random(n) < 0.8).astype(float)
+    c, d = (np.where(rng.random(n) < 0.1, 1 - b, b) for _ in range(2))
+    evidence = make(
+        b, c, d, segment=segment, order=rng.permutation(n), planned=n, inc={"cost_usd": 0.01},
+        planned_by_segment=dict.fromkeys("xyz", n // 3),
+    )  # fmt: skip
+    costs = [np.full(n, 0.001), np.full(n, 0.004)]
+    models = [replace(m, cost_usd=cost) for m, cost in zip(evidence.candidates, costs, strict=True)]
+    return replace(evidence, candidates=tuple(models))
+
+
+def _cut(evidence, asked):
+    """Keep each model's columns where it was asked."""
+
+    def cut(model, rows):
+        seen = np.isin(np.arange(evidence.n), rows)
+        columns = {name: np.where(seen, getattr(model, name), np.nan) for name in ("score", "cost_usd")}
+        return replace(model, **columns)
+
+    everybody = sorted({row for rows in asked.values() for row in rows})
+    return replace(
+        evidence,
+        incumbent=cut(evidence.incumbent, everybody),
+        candidates=tuple(cut(each, asked[each.model]) for each in evidence.candidates),
+    )
+
+
+def test_a_verdict_that_is_certain_names_what_was_not_needed(switched, now):
+    plan = [Sample(id=f"s-{row}", fields={}, segment=switched.segment[row]) for row in switched.order]
+    asked = {"b": [], "c": []}
+
+    def settles(candidate):
+        return settled_by(_cut(switched, asked), SEQUENTIAL, candidate, now=now)
+
+    rule = Stopping(candidates=["b", "c"], plan=plan, settles=settles)
+    for position, row in enumerate(switched.order):
+        wanted = [each for each in "bc" if rule.wants(each, switched.segment[row])]
+        for each in wanted:
+            asked[each].append(row)
+        scores = {each: switched.candidates["bc".index(each)].score[row] for each in wanted}
+        if wanted:
+            rule.update(plan[position], position, switched.incumbent.score[row], scores)
+    seen = _cut(switched, asked)
+    verdict = decide_policy(seen, SEQUENTIAL, now=now)
+    assert (verdict.name, verdict.policy.candidate) == ("switch", "b")
+    needless = {(one.candidate, one.segment) for one in verdict.certificates if one.not_needed}
+    assert ("c", None) in needless
+    assert {("b", part) for part in "xyz"} <= needless | {
+        (one.candidate, one.segment) for one in verdict.certificates if one.certified
+    }
+    planned, everybody = 3 * switched.n, {*asked["b"], *asked["c"]}
+    assert verdict.calls_saved == planned - len(asked["b"]) - len(asked["c"]) - len(everybody)
+    assert verdict.calls_saved > planned / 2
+    assert any("Not needed" in reason for reason in verdict.reasons)
+    assert verify(verdict, seen) == ()
+
+
+def test_evidence_that_carries_no_switch_settles_nothing(switched, now):
+    dear = replace(switched.candidates[0], cost_usd=np.full(switched.n, 0.02))
+    assert settled_by(replace(switched, candidates=(dear,)), SEQUENTIAL, "b", now=now) is None
+    assert settled_by(switched, SEQUENTIAL, "b", now=now) == {"c"}
+    assert settled_by(switched, SEQUENTIAL, "c", now=now) == frozenset()
+    facts = replace(SEQUENTIAL, requirements=Requirements(latency_p95_ms=10.0))
+    assert settled_by(switched, facts, "b", now=now) is None
+    wrong = replace(switched.candidates[0], unparsed=np.ones(switched.n, dtype=bool))
+    unread = replace(switched.incumbent, unparsed=np.arange(switched.n) % 5 == 0)
+    broken = replace(switched, incumbent=unread, candidates=(wrong, switched.candidates[1]))
+    assert settled_by(broken, SEQUENTIAL, "b", now=now) is None
+
+
+def test_a_run_gives_up_what_would_hardly_pass_and_may_go_on(make, now):
+    rng = np.random.default_rng(4)
+    b = (rng.random(400) < 0.8).astype(float)
+    c = np.where(rng.random(400) < 0.2, 0.0, b)
+    evidence = make(b, c, order=rng.permutation(400), planned=400)
+    rule, plan = _rule(evidence)
+    seen = _run(evidence, rule, plan)
+    assert rule.gave_up
+    assert not rule.wants("b", None)
+    verdict = decide_policy(seen, SEQUENTIAL, now=now)
+    whole = verdict.certificates[0]
+    assert (verdict.name, whole.given_up) == ("undecided", True)
+    assert verdict.calls_saved == 2 * (400 - verdict.asked) > 0
+    on = decide_policy(evidence, SEQUENTIAL, now=now).certificates[0]
+    assert on.retention.n > whole.retention.n
+    assert not on.given_up

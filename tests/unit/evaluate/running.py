@@ -153,6 +153,7 @@ def run(
     accounts: Accounts | None = None,
     scorer: Any = None,
     timeout_s: float = 20,
+    stopping: Any = None,
     **options: Any,
 ) -> RunResult:
     """Run to the end in an event loop of its own."""
@@ -166,6 +167,7 @@ def run(
                 scorer=scorer or Equals(),
                 store=store,
                 accounts=accounts or Accounts(HASTY),
+                stopping=None if stopping is None else lambda _: stopping,
                 **options,
             )
 

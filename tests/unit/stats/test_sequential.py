@@ -220,21 +220,17 @@ def test_finishing_early_tests_what_is_there():
     assert test.finish() == outcome
 
 
-def test_futility_stops_a_run_that_cannot_pass_any_more_and_binds_nobody():
-    b, c = stream(400, candidate=0.45, agree=0.7, seed=3)
-    quick, slow = SequentialRetention(planned=400, futility=0.1), SequentialRetention(planned=400)
-    quick.update_many(b, c)
-    slow.update_many(b, c)
-    assert quick.outcome == "undecided"
-    assert quick.n < slow.n
-    assert quick.n % 16 == 0
-    again = SequentialRetention(planned=400)
-    again.update_many(b[: quick.n], c[: quick.n])
-    again.update_many(b[quick.n :], c[quick.n :])
-    assert again.result() == slow.result()
-    one_by_one = SequentialRetention(planned=400, futility=0.1)
-    feed(one_by_one, b, c)
-    assert (one_by_one.n, one_by_one.outcome) == (quick.n, quick.outcome)
+def test_the_conditional_power_falls_where_a_pass_grows_unlikely():
+    powers = []
+    for b, c in (stream(400), stream(400, candidate=0.45, agree=0.7, seed=3)):
+        test = SequentialRetention(planned=400)
+        test.update_many(b[:10], c[:10])
+        assert test.conditional_power == 1.0  # too few to judge by
+        test.update_many(b[10:60], c[10:60])
+        powers.append(test.conditional_power)
+    assert powers[0] > 0.5
+    assert powers[1] < 0.2
+    assert SequentialRetention(planned=400, anytime=True).conditional_power == 1.0
 
 
 def test_weights_count_like_the_share_of_an_observation():

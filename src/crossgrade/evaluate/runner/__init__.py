@@ -7,6 +7,7 @@ from crossgrade.evaluate.runner._flow import GRACE_S
 from crossgrade.evaluate.runner._judges import Judges
 from crossgrade.evaluate.runner._length import request_bytes, request_text
 from crossgrade.evaluate.runner._logged import logged_response, request_digests
+from crossgrade.evaluate.runner._pilot import replanned
 from crossgrade.evaluate.runner._prepare import idle_samples, new_design, planned_samples
 from crossgrade.evaluate.runner._progress import Progress
 from crossgrade.evaluate.runner._run import Ending, RunResult, run_workload
@@ -29,6 +30,7 @@ __all__ = [
     "logged_response",
     "new_design",
     "planned_samples",
+    "replanned",
     "request_bytes",
     "request_digests",
     "request_text",

@@ -6,13 +6,19 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
+from crossgrade.decide import RunDesign
 from crossgrade.domain import ModelRequest, Price, Sample, Usage, Variant, Workload
 from crossgrade.economics import cost_usd
 from crossgrade.evaluate.judges.pairwise import KIND as IN_PAIRS
 from crossgrade.evaluate.runner._contestant import UNKNOWN_OUTPUT_TOKENS, WRAPPING_TOKENS, prompt_bytes
 from crossgrade.evaluate.runner._digests import request_digest
 from crossgrade.evaluate.runner._length import fits
-from crossgrade.evaluate.runner._prepare import check_lengths, planned_samples
+from crossgrade.evaluate.runner._prepare import (
+    askable_samples,
+    check_lengths,
+    new_design,
+    planned_samples,
+)
 from crossgrade.evaluate.runner._prompt import Prompt
 from crossgrade.workloads import Dataset
 
@@ -62,9 +68,11 @@ def estimate_run(
     workload: Workload,
     dataset: Dataset,
     *,
+    design: RunDesign | None = None,
     prices: Mapping[str, Price | None],
     store: "Store | None" = None,
     max_bytes: Mapping[str, int] | None = None,
+    askable: bool = False,
 ) -> RunEstimate:
     """Estimate a run from its prompts: no model is asked and no tokenizer needed.
 
@@ -73,19 +81,29 @@ def estimate_run(
     nothing). An offer with `batch` costs its batch price. With `store`, requests that were paid
     for before cost nothing; those to a local model, or to an address that the environment gives,
     count as open, since neither is looked at. A candidate in `max_bytes` is not asked longer requests,
-    unless answers are compared in pairs.
+    unless answers are compared in pairs. `design` says what the run plans (None: as a new one of pairs);
+    with `askable` all that it may come to ask is counted, where its blocks are not chosen yet.
 
     Raises `DataError` for a sample that lacks a field of a prompt, `UsageError` for a candidate that
     all samples are too long for.
     """
-    samples = planned_samples(workload, dataset)
+    design = design or new_design(workload, dataset)
+    samples = (askable_samples if askable else planned_samples)(workload, dataset, design)
     limits = max_bytes or {}
     check_lengths(workload, samples, limits)
     in_pairs = workload.scorer.kind == IN_PAIRS
     models = tuple(
         _calls(
             variant,
-            [each for each in samples if in_pairs or fits(workload, each, limits.get(variant.name))],
+            [
+                each
+                for position, each in enumerate(samples)
+                if (
+                    design.pairs_at(position)
+                    if variant is workload.incumbent
+                    else in_pairs or fits(workload, each, limits.get(variant.name))
+                )
+            ],
             epochs=workload.epochs,
             price=prices.get(variant.name),
             store=store,

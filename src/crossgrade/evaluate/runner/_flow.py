@@ -8,6 +8,7 @@ from decimal import Decimal
 from time import monotonic
 
 import anyio
+import anyio.to_thread
 from anyio.abc import TaskGroup
 
 from crossgrade.decide import RunDesign
@@ -18,6 +19,8 @@ from crossgrade.evaluate.runner._case import Call, Case
 from crossgrade.evaluate.runner._concurrency import Accounts
 from crossgrade.evaluate.runner._contestant import Contestant
 from crossgrade.evaluate.runner._length import fits
+from crossgrade.evaluate.runner._pilot import design_after
+from crossgrade.evaluate.runner._prepare import idle_samples
 from crossgrade.evaluate.runner._progress import Progress
 from crossgrade.evaluate.runner._prompt import as_text
 from crossgrade.evaluate.runner._scoring import ScoreCase
@@ -92,6 +95,7 @@ class Flow:
         stopping: StoppingRule,
         budget: Budget,
         known_samples: set[str],
+        keep_design: Callable[[RunDesign], None],
         on_progress: Callable[[Progress], None] | None,
     ) -> None:
         self._plan = plan
@@ -102,6 +106,8 @@ class Flow:
         self._stopping = stopping
         self._budget = budget
         self._known_samples = known_samples
+        self._keep_design = keep_design
+        self._pilot: list[Case] = []
         self._design = plan.design
         self._on_progress = on_progress
         self._started: deque[Case] = deque()
@@ -176,6 +182,11 @@ class Flow:
         try:
             while start < self._design.samples:
                 end = start + self._look_ahead
+                if self._in_pilot:
+                    if start == self._design.pilot:
+                        await self._choose_blocks()
+                    else:
+                        end = min(end, self._design.pilot)
                 cases = list(self._cases(start, self._samples[start:end]))
                 paid = await self._asking.look_up(cases, self._show)
                 for case in cases:
@@ -184,6 +195,29 @@ class Flow:
                 start = end
         except Exception as error:  # noqa: BLE001 - raised by `run_workload` once all is kept
             self._stop(error)
+
+    @property
+    def _in_pilot(self) -> bool:
+        """Whether the blocks are yet to be chosen."""
+        return self._design.pilot > 0 and self._design.blocks is None
+
+    async def _choose_blocks(self) -> None:
+        """Wait until the pilot has counted, choose the blocks, and record them before the next question."""
+        while self._started:
+            await self._next_move()
+        plan = self._plan
+        design = design_after(
+            self._pilot,
+            self._design,
+            workload=plan.workload,
+            incumbent=plan.incumbent,
+            candidates=plan.candidates,
+            available=len(plan.samples),
+        )
+        await anyio.to_thread.run_sync(self._keep_design, design)
+        self._design = design
+        idle = idle_samples(plan.workload, self._samples, design, plan.max_bytes)
+        self._stopping.replan(self._samples, design, idle=idle)
 
     def _cases(self, start: int, samples: Sequence[Sample]) -> Iterator[Case]:
         """Yield the samples that are still needed, with their requests, and pass over the others."""
@@ -334,6 +368,8 @@ class Flow:
 
     def _count(self, case: Case) -> None:
         self._done += 1
+        if self._in_pilot:
+            self._pilot.append(case)
         zero, sample = self._plan.workload.errors_count_as_zero, case.sample
         means = {
             name: case.mean(name, errors_count_as_zero=zero)

@@ -1,11 +1,12 @@
 """What happens before a run asks anything: samples drawn and checked, the run recorded or found."""
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
-from crossgrade.decide import RunDesign
+from crossgrade.decide import LARGEST_BLOCK, RunDesign
 from crossgrade.domain import ModelAnswer, Price, Sample, Workload
 from crossgrade.errors import UsageError
 from crossgrade.evaluate.runner._contestant import Contestant
@@ -19,47 +20,71 @@ if TYPE_CHECKING:
     from crossgrade.store import Store
 
 
-def shuffled_samples(workload: Workload, dataset: Dataset, *, whole_clusters: bool = True) -> list[Sample]:
+def shuffled_samples(
+    workload: Workload, dataset: Dataset, *, whole_clusters: bool = True, grown_from: Sequence[int] = ()
+) -> list[Sample]:
     """Return a dataset's samples in the order in which a run asks them: shuffled by the seed.
 
     Samples that share a cluster stay together, in file order, unless `whole_clusters` is False. A plan of
-    more samples of the same dataset begins with those of a smaller one.
+    more samples of the same dataset begins with those of a smaller one. Where the dataset had fewer samples
+    before (`grown_from`), those come first, in the order that they had, and then each addition.
     """
-    rng = np.random.default_rng(workload.seed)
+    order: list[Sample] = []
+    for start, end in pairwise((0, *grown_from, len(dataset.samples))):
+        rng = np.random.default_rng((workload.seed, start) if start else workload.seed)
+        units = _units(dataset.samples[start:end], whole_clusters=whole_clusters)
+        order += [sample for index in rng.permutation(len(units)) for sample in units[index]]
+    return order
+
+
+def _units(samples: Sequence[Sample], *, whole_clusters: bool) -> list[list[Sample]]:
+    """Return what is shuffled: clusters, and samples that have none."""
     if not whole_clusters:
-        return [dataset.samples[index] for index in rng.permutation(len(dataset.samples))]
+        return [[sample] for sample in samples]
     clusters: dict[tuple[bool, str], list[Sample]] = {}
-    for sample in dataset.samples:
+    for sample in samples:
         unit = (False, sample.id) if sample.cluster is None else (True, sample.cluster)
         clusters.setdefault(unit, []).append(sample)
-    units = list(clusters.values())
-    return [sample for index in rng.permutation(len(units)) for sample in units[index]]
+    return list(clusters.values())
 
 
 def planned_samples(workload: Workload, dataset: Dataset, design: RunDesign | None = None) -> list[Sample]:
     """Return the samples that a run asks, in its order; without a `design` those of a new run."""
     design = design or new_design(workload, dataset)
-    return shuffled_samples(workload, dataset, whole_clusters=design.whole_clusters)[: design.samples]
+    return _in_order(workload, dataset, design)[: design.samples]
 
 
-def new_design(workload: Workload, dataset: Dataset, *, pilot: int = 0) -> RunDesign:
+def _in_order(workload: Workload, dataset: Dataset, design: RunDesign) -> list[Sample]:
+    return shuffled_samples(
+        workload, dataset, whole_clusters=design.whole_clusters, grown_from=design.grown_from
+    )
+
+
+def askable_samples(workload: Workload, dataset: Dataset, design: RunDesign) -> list[Sample]:
+    """Return the samples that a run may ask, in its order: more than are planned until blocks are chosen."""
+    samples = _in_order(workload, dataset, design)
+    open_yet = design.pilot > 0 and design.blocks is None
+    return samples[: design.samples * LARGEST_BLOCK if open_yet else design.samples]
+
+
+def new_design(
+    workload: Workload, dataset: Dataset, *, pilot: int = 0, grown_from: tuple[int, ...] = ()
+) -> RunDesign:
     """Return the design of a run that is the first of its plan: pairs, clusters as a whole.
 
     `workload.planned` samples are planned, or as many as whole clusters leave of them: at least one cluster.
-    After `pilot` samples, where there are as many, the run may choose blocks.
+    After `pilot` samples, where there are more, the run may choose blocks.
     """
-    samples = shuffled_samples(workload, dataset)
+    samples = shuffled_samples(workload, dataset, grown_from=grown_from)
     n = min(workload.planned or len(samples), len(samples))
-    while (
-        0 < n < len(samples)
-        and samples[n].cluster is not None
-        and samples[n].cluster == samples[n - 1].cluster
-    ):
-        n -= 1
-    if not n:
-        n = next((at for at, each in enumerate(samples) if each.cluster != samples[0].cluster), len(samples))
+    ends = [at for at in range(1, len(samples)) if not _together(samples[at - 1], samples[at])]
+    n = max((at for at in (*ends, len(samples)) if at <= n), default=min((*ends, len(samples))))
     pilot = pilot if pilot < n else 0
-    return RunDesign(samples=n, first_samples=n, pilot=pilot, before=n if pilot else 0)
+    return RunDesign(samples=n, first_samples=n, grown_from=grown_from, pilot=pilot, before=n if pilot else 0)
+
+
+def _together(one: Sample, other: Sample) -> bool:
+    return one.cluster is not None and one.cluster == other.cluster
 
 
 def idle_samples(

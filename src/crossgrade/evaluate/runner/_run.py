@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 import anyio
@@ -17,12 +18,12 @@ from crossgrade.evaluate.runner._concurrency import Accounts
 from crossgrade.evaluate.runner._contestant import Contestant
 from crossgrade.evaluate.runner._flow import Flow, Plan
 from crossgrade.evaluate.runner._prepare import (
+    askable_samples,
     begin,
     check_lengths,
     check_prices,
     check_samples,
     new_design,
-    planned_samples,
 )
 from crossgrade.evaluate.runner._progress import Progress
 from crossgrade.evaluate.runner._scoring import case_scorer
@@ -30,7 +31,7 @@ from crossgrade.evaluate.runner._stopping import NeverStop, StoppingRule
 from crossgrade.evaluate.runner._writer import Writer
 from crossgrade.evaluate.scorers import PairScorer, Scorer
 from crossgrade.providers import BatchProvider, Provider
-from crossgrade.store import RunStatus
+from crossgrade.store import Run, RunStatus
 from crossgrade.workloads import Dataset
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ async def run_workload(
     providers: Mapping[str, Provider],
     scorer: Scorer | PairScorer,
     store: "Store",
-    stopping: StoppingRule | None = None,
+    stopping: Callable[[Run], StoppingRule] | None = None,
     design: RunDesign | None = None,
     max_bytes: Mapping[str, int] | None = None,
     prices: Mapping[str, Price | None] | None = None,
@@ -70,11 +71,11 @@ async def run_workload(
     """Ask every contestant about the planned samples, in an order shuffled by the workload's seed.
 
     `providers` and `prices` are by offer name; a missing price is unknown. Without `stopping`
-    every planned sample is asked. `design` says which samples are planned and how they count (None: as a
-    new run of the workload); `stopping` is made for the same. A candidate in `max_bytes` is to answer
-    requests of at most so many bytes and is not asked longer samples. `batches`, by offer name, has what
-    these offers are asked answered in batches, a quarter of the plan at a time. Other calls go
-    through `accounts`, which a judge may share.
+    every planned sample is asked; it makes the rule that stops the run once the run is recorded. `design`
+    says which samples are planned and how they count (None: as a new run of the workload). A candidate
+    in `max_bytes` is to answer requests of at most so many bytes and is not asked longer samples.
+    `batches`, by offer name, has what these offers are asked answered in batches, a quarter of the plan
+    at a time. Other calls go through `accounts`, which a judge may share.
     `workload.max_cost_usd` bounds what the run spends. With `reuse`, a request that any run has
     paid for is not sent again. `resume` names a run to go on with, under the same settings.
 
@@ -101,8 +102,8 @@ async def run_workload(
         for variant in (workload.incumbent, *workload.candidates)
     )
     design = design or new_design(workload, dataset)
-    samples = planned_samples(workload, dataset, design)
-    check_lengths(workload, samples, max_bytes or {})
+    samples = askable_samples(workload, dataset, design)
+    check_lengths(workload, samples[: design.samples], max_bytes or {})
     await check_samples(samples, (incumbent, *candidates), scorer)
     run = begin(workload, dataset, scorer_digest=scorer.digest, design=design, store=store, resume=resume)
     plan = Plan(
@@ -135,9 +136,10 @@ async def run_workload(
             accounts=accounts,
             score_case=score_case,
             writer=writer,
-            stopping=stopping or NeverStop(),
+            stopping=stopping(run) if stopping else NeverStop(),
             budget=budget,
             known_samples=store.answers.samples_of_run(run.id),
+            keep_design=partial(store.runs.append_design, run.id),
             on_progress=on_progress,
         )
         await _write_while(writer, flow)

@@ -1,0 +1,58 @@
+"""Whether evidence that is still coming in settles the verdict already, and what is then not needed."""
+
+from datetime import datetime
+
+from crossgrade.decide._certify import whole_certified
+from crossgrade.decide._costs import policy_cost
+from crossgrade.decide._evidence import Evidence
+from crossgrade.decide._guards import run_guards, sound_candidates
+from crossgrade.decide._options import certified_options
+from crossgrade.decide._records import DecisionSettings
+from crossgrade.decide._requirements import check_requirements, missing_evidence
+from crossgrade.decide._retirement import retirement
+from crossgrade.decide._view import View, make_view
+from crossgrade.routing import Policy
+
+
+def settled_by(
+    evidence: Evidence, settings: DecisionSettings, candidate: str, *, now: datetime
+) -> frozenset[str] | None:
+    """Return the candidates that are dearer than one which the evidence so far lets a verdict switch to.
+
+    None where it does not: the candidate is not certified on the whole at its initial share of alpha, a guard
+    failed on the whole or on a part of it, a requirement is missed or not known to be met, or the switch is
+    not shown to save money. Raises `DataError` as `decide_policy` does.
+    """
+    view = make_view(evidence, settings)
+    guards = (*run_guards(view), *retirement(view, now))
+    if missing_evidence(settings.requirements):
+        return None
+    if candidate not in sound_candidates(view, guards):
+        return None
+    certificate = whole_certified(view, guards, candidate)
+    if certificate is None:
+        return None
+    options = certified_options(view, (certificate,), check_requirements(view, now))
+    return dearer_candidates(view, candidate) if any(each.eligible for each in options) else None
+
+
+def dearer_candidates(view: View, candidate: str) -> frozenset[str]:
+    """Return the candidates that cost at least as much per request, at the tokens that were recorded.
+
+    One whose cost is not known is not among them.
+    """
+
+    def price(model: str) -> float | None:
+        policy = Policy(
+            kind="switch",
+            incumbent=view.evidence.incumbent.model,
+            candidate=model,
+            max_bytes=view.settings.max_bytes.get(model),
+        )
+        return policy_cost(view, policy).per_request_usd.value
+
+    own = price(candidate)
+    others = [each.model for each in view.evidence.candidates if each.model != candidate]
+    if own is None:
+        return frozenset()
+    return frozenset(each for each in others if (other := price(each)) is not None and other >= own)

@@ -1,0 +1,164 @@
+"""A run of one workload: its design, the models it asks, the rule that stops it."""
+
+from collections.abc import Callable, Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from typing import TYPE_CHECKING
+
+from crossgrade.domain import Offer, Price, Workload
+from crossgrade.errors import DataError, UsageError
+from crossgrade.project._designs import may_spare, run_design, stopping_rule
+from crossgrade.project._measured import offers_of
+
+if TYPE_CHECKING:
+    from crossgrade.decide import RunDesign, Stopping
+    from crossgrade.evaluate import Judges, PairScorer, Progress, RunEstimate, RunResult, Scorer
+    from crossgrade.project._family import Case
+    from crossgrade.store import Run, Store
+    from crossgrade.workloads import Dataset
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluation:
+    """What a run of a workload is made with.
+
+    `prices` are those of the contestants and of the judge, by name. `scorer` builds the workload's scorer
+    with the judges that it may ask, `case` reads what a run measured so far, to be decided on.
+    """
+
+    workload: Workload
+    dataset: "Dataset"
+    store: "Store"
+    environ: Mapping[str, str]
+    judge: Offer | None
+    prices: Mapping[str, Price | None]
+    max_bytes: Mapping[str, int]
+    scorer: "Callable[[Judges | None], Scorer | PairScorer]"
+    case: "Callable[[Run], Case]"
+
+    def design(self, *, resume: str | None = None, reuse: bool = True) -> "RunDesign":
+        """Return how a run would ask, or how the one to resume does."""
+        return run_design(
+            self.store,
+            self.workload,
+            self.dataset,
+            resume=resume,
+            may_spare=partial(self._may_spare, reuse=reuse),
+        )
+
+    def estimate(self, design: "RunDesign", *, reuse: bool = True) -> "RunEstimate":
+        """Estimate the calls, tokens and dollars of a run; asks no model."""
+        from crossgrade.evaluate import estimate_run
+
+        return estimate_run(
+            self.workload,
+            self.dataset,
+            design=design,
+            prices=self.prices,
+            store=self.store if reuse else None,
+            max_bytes=self.max_bytes,
+        )
+
+    async def run(
+        self,
+        resume: str | None,
+        reuse: bool,  # noqa: FBT001 -- anyio.run passes positions
+        on_progress: "Callable[[Progress], None] | None",
+    ) -> "RunResult":
+        """Ask the incumbent and its candidates until the verdict is certain; see `Project.evaluate`."""
+        from crossgrade.evaluate import Accounts, Judges, run_workload
+        from crossgrade.providers import open_batches, open_provider
+
+        workload, judge = self.workload, self.judge
+        offers = offers_of(workload)
+        everybody = {**offers, judge.name: judge} if judge else offers
+        design = self.design(resume=resume, reuse=reuse)
+        # Whose every answer is recorded, as a log's are, is not asked: that takes no key.
+        unasked = self._unasked(design) - {judge.name if judge else ""} if reuse else set()
+        accounts = Accounts()
+        async with AsyncExitStack() as stack:
+            providers = {
+                name: await stack.enter_async_context(
+                    open_provider(
+                        offer,
+                        environ=self.environ,
+                        measure_ttft=workload.requirements.ttft_p95_ms is not None,
+                        key_needed=name not in unasked,
+                    )
+                )
+                for name, offer in everybody.items()
+            }
+            batches = {
+                name: await stack.enter_async_context(open_batches(offer, environ=self.environ))
+                for name, offer in offers.items()
+                if offer.batch and name not in unasked
+            }
+            judges = Judges(
+                everybody, providers=providers, accounts=accounts, store=self.store, prices=self.prices
+            )
+            return await run_workload(
+                workload,
+                self.dataset,
+                providers=providers,
+                scorer=self.scorer(judges if judge else None),
+                store=self.store,
+                stopping=partial(self._stopping, design),
+                design=design,
+                max_bytes=self.max_bytes,
+                prices=self.prices,
+                accounts=accounts,
+                batches=batches,
+                resume=resume,
+                reuse=reuse,
+                on_progress=on_progress,
+            )
+
+    def _stopping(self, design: "RunDesign", run: "Run") -> "Stopping":
+        """Return the rule that stops a run; one that gave up before was resumed to go on."""
+        from crossgrade.evaluate import idle_samples, planned_samples
+
+        plan = planned_samples(self.workload, self.dataset, design)
+        return stopping_rule(
+            self.workload,
+            plan,
+            design,
+            idle=idle_samples(self.workload, plan, design, self.max_bytes),
+            settles=None if self.workload.every_hypothesis else partial(self._settles, run),
+            gives_up="futile" not in self.store.runs.endings(run.id),
+        )
+
+    def _settles(self, run: "Run", candidate: str) -> frozenset[str] | None:
+        """Return who is dearer than a candidate, where what a run has so far lets switch to it; else None."""
+        from crossgrade.decide import settled_by
+
+        try:
+            case = self.case(run)
+            return settled_by(case.evidence, case.settings, candidate, now=datetime.now(UTC))
+        except (DataError, UsageError):  # no evidence that could be decided on yet
+            return None
+
+    def _unasked(self, design: "RunDesign") -> set[str]:
+        """Return the contestants whose answer to every request of the run is in the store."""
+        from crossgrade.evaluate import estimate_run
+
+        estimate = estimate_run(
+            self.workload,
+            self.dataset,
+            design=design,
+            prices={},
+            store=self.store,
+            max_bytes=self.max_bytes,
+            askable=True,
+        )
+        return {each.model for each in estimate.models if not each.calls}
+
+    def _may_spare(self, *, reuse: bool) -> bool:
+        from crossgrade.evaluate import new_design, scorer_kind
+
+        judge_unknown = self.judge is not None and self.prices.get(self.judge.name) is None
+        if scorer_kind(self.workload.scorer.kind).pair or judge_unknown:
+            return False
+        estimate = self.estimate(new_design(self.workload, self.dataset), reuse=reuse)
+        return may_spare(self.workload, self.dataset, estimate)
