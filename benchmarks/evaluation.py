@@ -3,11 +3,12 @@
 import sys
 from collections.abc import Callable
 
-from benchmarks import _guards, _import, _peer_rules, _real_tables, _retention, _runner, _startup
+from benchmarks import _guards, _import, _peer_rules, _real_tables, _retention, _runner, _settings, _startup
 from benchmarks._table import Row, measure_parts
 
 PARTS: dict[str, Callable[[], list[Row]]] = {
     "retention": _retention.rows,
+    "settings": _settings.rows,
     "rules": _peer_rules.rows,
     "guards": _guards.rows,
     "tables": _real_tables.rows,
