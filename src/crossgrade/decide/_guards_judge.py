@@ -23,8 +23,8 @@ def judge_unchecked(view: View) -> Iterator[Guard]:
         yield finding(
             "judge-unchecked",
             f"{evidence.judge} scored the answers; people scored {count(labels, 'pair')} of them",
-            f"have people score both models' answers to {limits.HUMAN_LABELS} samples drawn at random: "
-            "the first of an exported run are",
+            f"have people score both models' answers to {limits.HUMAN_LABELS} samples drawn at random, "
+            "such as the first of an exported run",
             warn=labels < limits.HUMAN_LABELS,
             candidate=candidate.model,
         )
