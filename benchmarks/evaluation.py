@@ -8,7 +8,8 @@ from benchmarks._table import Row, measure_parts
 
 PARTS: dict[str, Callable[[], list[Row]]] = {
     "retention": _retention.rows,
-    "guards": _guards.rows,
+    "guards": _guards.sound,
+    "faults": _guards.faulty,
     "tables": _real_tables.rows,
     "runner": _runner.rows,
     "import": _import.rows,
