@@ -3,12 +3,13 @@
 import sys
 from collections.abc import Callable
 
-from benchmarks import _import, _real_tables, _retention, _runner, _startup
+from benchmarks import _import, _real_tables, _retention, _runner, _savings, _startup
 from benchmarks._table import Row, measure_parts
 
 PARTS: dict[str, Callable[[], list[Row]]] = {
     "retention": _retention.rows,
     "tables": _real_tables.rows,
+    "savings": _savings.rows,
     "runner": _runner.rows,
     "import": _import.rows,
     "startup": _startup.rows,
