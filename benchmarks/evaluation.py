@@ -3,7 +3,17 @@
 import sys
 from collections.abc import Callable
 
-from benchmarks import _guards, _import, _peer_rules, _real_tables, _retention, _runner, _settings, _startup
+from benchmarks import (
+    _guards,
+    _import,
+    _peer_rules,
+    _real_tables,
+    _retention,
+    _runner,
+    _savings,
+    _settings,
+    _startup,
+)
 from benchmarks._table import Row, measure_parts
 
 PARTS: dict[str, Callable[[], list[Row]]] = {
@@ -13,6 +23,7 @@ PARTS: dict[str, Callable[[], list[Row]]] = {
     "guards": _guards.sound,
     "faults": _guards.faulty,
     "tables": _real_tables.rows,
+    "savings": _savings.rows,
     "runner": _runner.rows,
     "import": _import.rows,
     "startup": _startup.rows,

@@ -98,6 +98,12 @@ EFFECTIVE_SHARE = 0.5
 UNKNOWN_COST = 0.05
 """Costs missing on more samples than this are not missing at random: the mean is unknown."""
 
+SAVING_ALPHA = 0.05
+"""The error rate of "it costs less", over all policies of a decision: as usual for a claim."""
+
+SAVING_BEYOND_DOUBT = 0.9999
+"""Level at which a segment's saving has a sign: about four standard errors, which no half reverses."""
+
 MOST_PARTS = 1_000
 """Alpha spread over more segments than this certifies none; such a column is an id, not a segment."""
 
