@@ -105,35 +105,26 @@ def _conversation_row(size: int) -> Row:
         f"claim alarms in 3,000 audits, retention at the floor, conversations of {size} in a row",
         100 * share_of(units.claim),
         f"floor {FLOOR}, intra-class correlation 0.3, all requests audited, {RUNS:,} runs, seed {SEED}; e-detector "
-        f"{percent(units.change)}; of conversations that nobody names, with 1 request in 20 audited: claim "
+        f"{percent(units.change)}; unnamed conversations with 1 request in 20 audited: claim "
         f"{percent(sampled.claim)}, e-detector {percent(sampled.change)}",
         {"every audit by itself": f"{percent(plain.claim)}"},
     )
 
 
 def _delay_rows(fall: Fall) -> list[Row]:
-    quick = {name: _delay(fall, shares, 1) for name, shares in SEGMENTS.items()}
-    slow = {(name, dwell): _delay(fall, SEGMENTS[name], dwell) for name in SEGMENTS for dwell in DWELLS[1:]}
-    worst = max(quick.values())
-    setting = f"the setting of the first row, {DELAY_RUNS:,} runs, seed {SEED}"
-    return [
-        {
-            "figure": "e-detector: the same fall, requests of several segments in no order",
-            "value": worst,
+    rows: list[Row] = []
+    for name, shares in SEGMENTS.items():
+        delays = {dwell: _delay(fall, shares, dwell) for dwell in DWELLS}
+        shown = {dwell: "never" if np.isinf(delay) else f"{delay:.0f}" for dwell, delay in delays.items()}
+        row: Row = {
+            "figure": f"e-detector: the same fall with {name}, in no order and in bursts",
+            "value": "; ".join(f"{dwell}: {delay}" for dwell, delay in shown.items()),
             "unit": "audits",
-            "must": "<= 150",
-            "aim": "<= 130",
-            "holds": worst <= 150,
-            "peers": {},
-            "conditions": f"{setting}; " + "; ".join(f"{name}: {delay:.0f}" for name, delay in quick.items()),
-        },
-        {
-            "figure": "e-detector: the same fall, segments in bursts",
-            "value": "; ".join(f"{name}, {dwell}: {delay:.0f}" for (name, dwell), delay in slow.items()),
-            "unit": "audits",
-            "conditions": f"{setting}; by segments and mean burst in audits",
-        },
-    ]
+            "conditions": f"the setting of the first row, {DELAY_RUNS:,} runs, seed {SEED}; by mean burst in audits, "
+            f"1 is no order, never is more than {fall.patience:,}",
+        }
+        rows.append(row)
+    return rows
 
 
 def _delay(fall: Fall, shares: Sequence[float], dwell: int) -> float:

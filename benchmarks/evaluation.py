@@ -3,14 +3,27 @@
 import sys
 from collections.abc import Callable
 
-from benchmarks import _guards, _import, _peer_rules, _real_tables, _retention, _runner, _startup
+from benchmarks import (
+    _guards,
+    _import,
+    _peer_rules,
+    _real_tables,
+    _retention,
+    _runner,
+    _savings,
+    _settings,
+    _startup,
+)
 from benchmarks._table import Row, measure_parts
 
 PARTS: dict[str, Callable[[], list[Row]]] = {
     "retention": _retention.rows,
+    "settings": _settings.rows,
     "rules": _peer_rules.rows,
-    "guards": _guards.rows,
+    "guards": _guards.sound,
+    "faults": _guards.faulty,
     "tables": _real_tables.rows,
+    "savings": _savings.rows,
     "runner": _runner.rows,
     "import": _import.rows,
     "startup": _startup.rows,

@@ -1,6 +1,7 @@
 """What each policy costs, from the samples that both models answered."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -9,9 +10,28 @@ from crossgrade.decide._evidence import BoolColumn, FloatColumn, ModelColumns
 from crossgrade.decide._records import Certificate, PolicyCost
 from crossgrade.decide._view import View
 from crossgrade.domain import Estimate
-from crossgrade.economics import policy_savings
-from crossgrade.routing import Policy
+from crossgrade.economics import mean_cost, policy_savings
+from crossgrade.routing import Policy, position
 from crossgrade.stats import Retention, retention
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """The segments that a split moves, and the rows that chose them, which may not price it as well."""
+
+    segments: tuple[str, ...]
+    spent: BoolColumn
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Paid:
+    """What the incumbent and a policy cost on each sample; `rows` are those on which both were asked."""
+
+    rows: BoolColumn
+    moved: BoolColumn
+    incumbent_usd: FloatColumn
+    policy_usd: FloatColumn
+    stated: bool
 
 
 def moved_rows(view: View, policy: Policy) -> BoolColumn:
@@ -24,27 +44,36 @@ def moved_rows(view: View, policy: Policy) -> BoolColumn:
     return moved & view.within(policy.candidate)
 
 
-def policy_cost(view: View, policy: Policy) -> PolicyCost:
-    """Return what a policy costs and saves per request, per month and per point of score."""
-    evidence = view.evidence
-    candidate = next((each for each in evidence.candidates if each.model == policy.candidate), None)
-    model = evidence.incumbent if candidate is None else candidate
-    moved = moved_rows(view, policy)
-    rows = view.asked(evidence.incumbent) & (~moved | view.asked(model))
-    theirs, stated = _costs(view, evidence.incumbent, rows)
-    ours, also_stated, score = theirs, stated, view.incumbent
-    if candidate is not None:
-        ours, also_stated = _costs(view, candidate, rows & moved)
-        ours = view.block_means(ours)
-        score = np.where(moved, view.block_means(view.candidate(model.model)), view.incumbent)
+def saving_level(view: View) -> float:
+    """Return the level of the intervals of costs: 95 %, and more where more than two policies are compared.
+
+    Policies that cost as much as the incumbent are then called cheaper, any of them, in at most 5 % of
+    decisions: each interval lies above zero at a half of (1 - level), and alpha is divided among them
+    (Bonferroni). Possible are a switch and a split to each candidate.
+    """
+    kinds = (not view.settings.splits_only) + bool(view.segments)
+    return 1 - 2 * limits.SAVING_ALPHA / max(2, len(view.evidence.candidates) * kinds)
+
+
+def policy_cost(view: View, policy: Policy, *, without: BoolColumn | None = None) -> PolicyCost:
+    """Return what a policy costs and saves per request, per month and per point of score.
+
+    Rows `without` are left out: the others of their segments stand for them.
+    """
+    paid = _paid(view, policy, without)
+    rows = paid.rows
+    score = view.incumbent
+    if policy.candidate is not None:
+        score = np.where(paid.moved, view.block_means(view.candidate(policy.candidate)), score)
     savings = policy_savings(
-        theirs[rows],
-        np.where(moved, ours, theirs)[rows],
+        paid.incumbent_usd[rows],
+        paid.policy_usd[rows],
         score[rows],
         weight=view.traffic_weights(rows)[rows],
         cluster=None if view.clusters is None else view.clusters[rows],
         requests_per_month=view.settings.requests_per_month,
-        stated=stated or also_stated,
+        level=saving_level(view),
+        stated=paid.stated,
     )
     return PolicyCost(
         policy=policy,
@@ -95,20 +124,91 @@ def _split_retention(view: View, policy: Policy) -> Retention:
     )
 
 
-def cheaper_segments(view: View, incumbent: str, candidate: str, segments: Iterable[str]) -> tuple[str, ...]:
-    """Return those of the segments on which the candidate is not known to cost more."""
+def cheaper_segments(view: View, candidate: str, segments: Iterable[str]) -> Choice:
+    """Return those of the segments on which the candidate is not found to cost more.
 
-    def saving(segment: str) -> float | None:
-        policy = Policy(
-            kind="split",
-            incumbent=incumbent,
-            candidate=candidate,
-            segments=(segment,),
-            max_bytes=view.settings.max_bytes.get(candidate),
-        )
-        return policy_cost(view, policy).saving_per_request_usd.value
+    On a segment where the sign of the saving is beyond doubt all rows choose and price. Elsewhere one half
+    of the samples chooses, by the sign of its mean, and the other half prices: whoever takes the segments
+    with the largest savings and reports those same savings takes luck and reports it.
+    """
+    moved, spent = list[str](), np.zeros(view.evidence.n, dtype=np.bool_)
+    for segment in segments:
+        paid = _paid(view, split_policy(view, candidate, (segment,)))
+        rows = paid.rows & paid.moved
+        found = _mean_saving(view, paid, rows)
+        if found.value is not None and _doubtful(view, paid, rows, found):
+            half = _drawn_half(view, rows)
+            if half.any() and (rows & ~half).any():
+                found = _mean_saving(view, paid, half)
+                spent |= half
+        if found.value is None or found.value > 0:
+            moved.append(segment)
+    return Choice(segments=tuple(moved), spent=spent)
 
-    return tuple(each for each in segments if (found := saving(each)) is None or found > 0)
+
+def _doubtful(view: View, paid: _Paid, rows: BoolColumn, found: Estimate) -> bool:
+    """Return whether one half of the rows might save where another does not.
+
+    It cannot where even the half with the smallest savings saves, or the half with the largest does not.
+    """
+    savings = paid.incumbent_usd[rows] - paid.policy_usd[rows]
+    savings = np.sort(savings if view.weight is None else savings * view.weight[rows])
+    savings = savings[np.isfinite(savings)]
+    middle = len(savings) // 2
+    if savings[: middle + 1].sum() > 0 or savings[middle:].sum() <= 0:
+        return False
+    return found.low is None or found.high is None or found.low <= 0 < found.high
+
+
+def split_policy(view: View, candidate: str, segments: tuple[str, ...]) -> Policy:
+    """Return the policy that moves these segments to the candidate, as far as its limit of length goes."""
+    return Policy(
+        kind="split",
+        incumbent=view.evidence.incumbent.model,
+        candidate=candidate,
+        segments=segments,
+        max_bytes=view.settings.max_bytes.get(candidate),
+    )
+
+
+def _drawn_half(view: View, rows: BoolColumn) -> BoolColumn:
+    """Return about half of the rows, drawn by the name of their cluster or sample."""
+    names = view.evidence.sample_ids if view.evidence.cluster is None else view.evidence.cluster
+    salt = f"the half that chooses segments, {view.settings.seed}"
+    found = rows.copy()
+    found[rows] = [position(str(name), salt) < 0.5 for name in names[rows]]
+    return found
+
+
+def _mean_saving(view: View, paid: _Paid, rows: BoolColumn) -> Estimate:
+    """Return the mean saving on rows of one segment, with an interval that leaves no doubt of its sign."""
+    return mean_cost(
+        paid.incumbent_usd[rows],
+        less=paid.policy_usd[rows],
+        weight=None if view.weight is None else view.weight[rows],
+        cluster=None if view.clusters is None else view.clusters[rows],
+        level=limits.SAVING_BEYOND_DOUBT,
+    )
+
+
+def _paid(view: View, policy: Policy, without: BoolColumn | None = None) -> _Paid:
+    incumbent = view.evidence.incumbent
+    moved = moved_rows(view, policy)
+    rows = view.asked(incumbent) if without is None else view.asked(incumbent) & ~without
+    if policy.candidate is None:
+        theirs, stated = _costs(view, incumbent, rows)
+        return _Paid(rows=rows, moved=moved, incumbent_usd=theirs, policy_usd=theirs, stated=stated)
+    candidate = view.columns(policy.candidate)
+    rows = rows & (~moved | view.asked(candidate))
+    theirs, stated = _costs(view, incumbent, rows)
+    ours, also_stated = _costs(view, candidate, rows & moved)
+    return _Paid(
+        rows=rows,
+        moved=moved,
+        incumbent_usd=theirs,
+        policy_usd=np.where(moved, view.block_means(ours), theirs),
+        stated=stated or also_stated,
+    )
 
 
 def _costs(view: View, model: ModelColumns, rows: BoolColumn) -> tuple[FloatColumn, bool]:

@@ -24,8 +24,8 @@ def judge_unchecked(view: View) -> Iterator[Guard]:
         yield finding(
             "judge-unchecked",
             f"{evidence.judge} scored the answers; people scored {count(labels, 'pair')} of them",
-            f"have people score both models' answers to {LEAST_LABELS} samples drawn at random: "
-            "the first of an exported run are",
+            f"have people score both models' answers to {LEAST_LABELS} samples drawn at random, "
+            "such as the first of an exported run",
             warn=labels < LEAST_LABELS,
             candidate=candidate.model,
         )

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from crossgrade.decide._costs import cheaper_segments, policy_cost
+from crossgrade.decide._costs import cheaper_segments, policy_cost, split_policy
 from crossgrade.decide._records import Certificate, PolicyCost, RequirementCheck
 from crossgrade.decide._view import View
 from crossgrade.routing import Policy
@@ -11,10 +11,14 @@ from crossgrade.routing import Policy
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Option:
-    """A certified policy with its cost; `unmet` and `unknown` are the requirements in its way."""
+    """A certified policy with its cost; `unmet` and `unknown` are the requirements in its way.
+
+    `choosing` is the number of samples that chose its segments and have no part in its cost.
+    """
 
     policy: Policy
     cost: PolicyCost
+    choosing: int = 0
     unmet: tuple[RequirementCheck, ...] = ()
     unknown: tuple[RequirementCheck, ...] = ()
 
@@ -49,30 +53,31 @@ def certified_options(
     """Return every policy that the certificates allow: a switch, and a split over certified segments.
 
     A split moves exactly the segments that were each certified by themselves, less those on
-    which the candidate is known to cost more.
+    which the candidate is found to cost more.
     """
     certified = [one for one in certificates if one.certified]
     incumbent = view.evidence.incumbent.model
-    policies: list[Policy] = []
+    costs: list[tuple[PolicyCost, int]] = []
     for model in (each.model for each in view.evidence.candidates):
         most = view.settings.max_bytes.get(model)
         own = [one for one in certified if one.candidate == model]
         if any(one.segment is None for one in own):
-            policies.append(Policy(kind="switch", incumbent=incumbent, candidate=model, max_bytes=most))
+            switch = Policy(kind="switch", incumbent=incumbent, candidate=model, max_bytes=most)
+            costs.append((policy_cost(view, switch), 0))
         segments = tuple(one.segment for one in own if one.segment is not None)
-        segments = cheaper_segments(view, incumbent, model, segments) or segments
         if segments:
-            policies.append(
-                Policy(kind="split", incumbent=incumbent, candidate=model, segments=segments, max_bytes=most)
-            )
+            choice = cheaper_segments(view, model, segments)
+            split = split_policy(view, model, choice.segments or segments)
+            costs.append((policy_cost(view, split, without=choice.spent), int(choice.spent.sum())))
     return tuple(
         Option(
-            policy=policy,
-            cost=policy_cost(view, policy),
-            unmet=tuple(c for c in checks if c.candidate == policy.candidate and c.met is False),
-            unknown=tuple(c for c in checks if c.candidate == policy.candidate and c.met is None),
+            policy=cost.policy,
+            cost=cost,
+            choosing=choosing,
+            unmet=tuple(c for c in checks if c.candidate == cost.policy.candidate and c.met is False),
+            unknown=tuple(c for c in checks if c.candidate == cost.policy.candidate and c.met is None),
         )
-        for policy in policies
+        for cost, choosing in costs
     )
 
 

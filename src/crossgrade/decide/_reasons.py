@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from crossgrade.decide import _thresholds as limits
 from crossgrade.decide._certify import fixed_test
 from crossgrade.decide._guards import failing_parts
 from crossgrade.decide._options import Option, closed_beats_open
@@ -156,6 +157,18 @@ def _money(found: Findings) -> Iterator[str]:
         else:
             month = dollars(option.cost.saving_per_month_usd)
             yield f"{label} saves {dollars(saving)}, {month}{_in_blocks(found)}."
+    for option in found.options:
+        if option.choosing:
+            yield (
+                f"That {_label(option)} costs less was chosen on {count(option.choosing, 'sample')}; what it "
+                f"saves was measured on the others."
+            )
+    levels = {option.cost.saving_per_request_usd.level for option in found.options}
+    if levels and max(levels) > 0.95:
+        yield (
+            f"Intervals of costs are at {percent(max(levels))}, since several policies are compared: "
+            f"any of them is wrongly called cheaper in at most {percent(limits.SAVING_ALPHA)} of decisions."
+        )
     beaten = closed_beats_open(found.view, found.options)
     if beaten is not None:
         closed, rival = beaten

@@ -3,7 +3,7 @@
 GUARD_ALPHA = 0.001
 """Error rate of each guard that tests, over all the candidates and parts that it looks at.
 
-Some fifteen of them together then stop fewer than 2 % of sound runs. A guard that cries wolf is muted.
+A dozen of them together then stop fewer than 2 % of sound runs. A guard that cries wolf is muted.
 """
 
 INCUMBENT_FLOOR = 0.2
@@ -25,11 +25,11 @@ RETENTION_TOO_HIGH = 1.5
 RETENTION_REVERSED = 1.25
 """Worse elsewhere and this much better on one part: there the incumbent was probably misread.
 
-On MMLU-Pro 2 % of runs of 400 questions in 14 subjects have such a part, chance excluded.
+Of runs of 400 MMLU-Pro questions in 14 subjects 2 % have such a part.
 """
 
 RETENTION_TOO_LOW = 0.2
-"""A candidate that keeps less than a fifth gives answers that its scorer cannot read, more often than not."""
+"""A candidate that keeps less than a fifth mostly gives answers that its scorer cannot read."""
 
 LOST_WARN = 0.02
 """A grader that lost 3.2 % of the incumbent's right answers moved GSM8K's retention by 0.03."""
@@ -97,6 +97,12 @@ EFFECTIVE_SHARE = 0.5
 
 UNKNOWN_COST = 0.05
 """Costs missing on more samples than this are not missing at random: the mean is unknown."""
+
+SAVING_ALPHA = 0.05
+"""The error rate of "it costs less", over all policies of a decision: as usual for a claim."""
+
+SAVING_BEYOND_DOUBT = 0.9999
+"""Level at which a segment's saving has a sign: about four standard errors, which no half reverses."""
 
 MOST_PARTS = 1_000
 """Alpha spread over more segments than this certifies none; such a column is an id, not a segment."""

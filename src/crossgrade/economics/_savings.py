@@ -52,7 +52,7 @@ def policy_savings(
     """
 
     def estimate(cost: Column, less: Column | None, per: Column | None, unit: str) -> Estimate:
-        found = _ratio(cost, less, per, weight, cluster, level=level, unit=unit)
+        found = mean_cost(cost, less=less, per=per, weight=weight, cluster=cluster, level=level, unit=unit)
         return _without_interval(found) if stated else found
 
     saving = estimate(incumbent_usd, policy_usd, None, "USD/request")
@@ -66,19 +66,42 @@ def policy_savings(
 
 
 def mean_cost(
-    costs_usd: Column,
+    cost_usd: Column,
     *,
     less: Column | None = None,
     per: Column | None = None,
+    weight: Column | None = None,
+    cluster: NDArray[np.int64] | None = None,
     level: float = 0.95,
     unit: str = "USD/request",
 ) -> Estimate:
-    """Return the mean cost of a call, or the cost per point of `per`, with its interval.
+    """Return sum(w (cost - less)) / sum(w per) over the rows where all are known, with its interval.
 
-    Columns have length n, NaN is unknown. `less` is what the same call costs elsewhere: the mean is
-    then of the difference. Above 5 % unknown the figure is: what is missing is not random.
+    Without `less` and `per` it is the mean cost of a call. `less` is what the same call costs elsewhere,
+    `per` its score or whatever else the cost is to be shared by. Columns have length n, NaN is unknown;
+    above 5 % unknown the figure is: what is missing is not random.
     """
-    return _ratio(costs_usd, less, per, None, None, level=level, unit=unit)
+    known = np.all([np.isfinite(each) for each in (cost_usd, less, per) if each is not None], axis=0)
+    n, total = int(known.sum()), len(cost_usd)
+    if n == 0:
+        return Estimate(value=None, level=level, n=0, unit=unit, reason=f"unknown on all {total:,} samples")
+    if total - n > MAX_UNKNOWN_SHARE * total:
+        reason = f"unknown on {total - n:,} of {total:,} samples"
+        return Estimate(value=None, level=level, n=n, unit=unit, reason=reason)
+    units = units_of(
+        cost_usd[known],
+        None if less is None else less[known],
+        None if per is None else per[known],
+        weight=np.ones(n) if weight is None else weight[known],
+        cluster=None if cluster is None else cluster[known],
+    )
+    if units is None:
+        return Estimate(
+            value=None, level=level, n=n, unit=unit, reason="nothing to divide by: the sum is zero"
+        )
+    low, high = skewed_interval(units, level) or (None, None)
+    method = "measured, interval for skewed costs" + ("" if cluster is None else " by cluster")
+    return Estimate(value=units.value, low=low, high=high, level=level, n=n, unit=unit, method=method)
 
 
 def per_month(per_request: Estimate, requests_per_month: float | None) -> Estimate:
@@ -96,40 +119,6 @@ def per_month(per_request: Estimate, requests_per_month: float | None) -> Estima
         unit="USD/month",
         method=f"{per_request.method}, times {requests_per_month:.10g} requests a month",
     )
-
-
-def _ratio(
-    cost: Column,
-    less: Column | None,
-    per: Column | None,
-    weight: Column | None,
-    cluster: NDArray[np.int64] | None,
-    *,
-    level: float,
-    unit: str,
-) -> Estimate:
-    """Return sum(w (cost - less)) / sum(w per) over the rows where all are known, with its interval."""
-    known = np.all([np.isfinite(each) for each in (cost, less, per) if each is not None], axis=0)
-    n, total = int(known.sum()), len(cost)
-    if n == 0:
-        return Estimate(value=None, level=level, n=0, unit=unit, reason=f"unknown on all {total:,} samples")
-    if total - n > MAX_UNKNOWN_SHARE * total:
-        reason = f"unknown on {total - n:,} of {total:,} samples"
-        return Estimate(value=None, level=level, n=n, unit=unit, reason=reason)
-    units = units_of(
-        cost[known],
-        None if less is None else less[known],
-        None if per is None else per[known],
-        weight=np.ones(n) if weight is None else weight[known],
-        cluster=None if cluster is None else cluster[known],
-    )
-    if units is None:
-        return Estimate(
-            value=None, level=level, n=n, unit=unit, reason="nothing to divide by: the sum is zero"
-        )
-    low, high = skewed_interval(units, level) or (None, None)
-    method = "measured, interval for skewed costs" + ("" if cluster is None else " by cluster")
-    return Estimate(value=units.value, low=low, high=high, level=level, n=n, unit=unit, method=method)
 
 
 def _without_interval(found: Estimate) -> Estimate:

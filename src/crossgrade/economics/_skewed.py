@@ -53,9 +53,11 @@ _DIRECTIONS = np.linspace(0, 2 * np.pi, 720, endpoint=False)
 class Units:
     """Independent units of a ratio sum(w (cost - less)) / sum(w per), by their weighted means.
 
-    `weight` sums to 1. `less` None is nothing to subtract, `per` None is 1 in every unit.
+    `weight` sums to 1. `less` None is nothing to subtract, `per` None is 1 in every unit. `value` is the
+    ratio.
     """
 
+    value: float
     weight: Column
     cost: Column
     less: Column | None
@@ -70,12 +72,6 @@ class Units:
     def numerator(self) -> Column:
         """What is summed above the line."""
         return self.cost if self.less is None else self.cost - self.less
-
-    @property
-    def value(self) -> float:
-        """The ratio of the two sums."""
-        above = float(self.weight @ self.numerator)
-        return above if self.per is None else above / float(self.weight @ self.per)
 
 
 def units_of(
@@ -95,16 +91,20 @@ def units_of(
     columns = [None if each is None else each[held] for each in (cost, less, per)]
     if cluster is not None and len(weight):
         _, groups = np.unique(cluster[held], return_inverse=True)
-        total = np.bincount(groups, weights=weight).astype(np.float64)
+        sums = np.bincount(groups, weights=weight).astype(np.float64)
         columns = [
-            None if each is None else np.bincount(groups, weights=weight * each) / total for each in columns
+            None if each is None else np.bincount(groups, weights=weight * each) / sums for each in columns
         ]
-        weight = total
+        weight = sums
     first, second, third = columns
     assert first is not None
-    if not len(weight) or (third is not None and not weight @ third > 0):
+    if not len(weight):
         return None
-    return Units(weight=weight / weight.sum(), cost=first, less=second, per=third)
+    total, shared = float(weight.sum()), float(weight.sum() if third is None else weight @ third)
+    if not shared > 0:
+        return None
+    value = float(weight @ (first if second is None else first - second)) / shared
+    return Units(value=value, weight=weight / total, cost=first, less=second, per=third)
 
 
 def skewed_interval(units: Units, level: float) -> tuple[float, float] | None:
@@ -172,8 +172,11 @@ def _log_normal(units: Units, quantile: float) -> tuple[float, float] | None:
         return _of_mean(units, units.cost, quantile)
     if units.per is not None:
         return _of_share(units, units.cost, units.less, quantile)
-    found = _of_mean(units, units.numerator, quantile)
-    return found or _of_difference(units, units.cost, units.less, quantile)
+    for sign in (1, -1):
+        found = _of_mean(units, sign * units.numerator, quantile)
+        if found is not None:
+            return found if sign > 0 else (-found[1], -found[0])
+    return _of_difference(units, units.cost, units.less, quantile)
 
 
 def _of_mean(units: Units, column: Column, quantile: float) -> tuple[float, float] | None:

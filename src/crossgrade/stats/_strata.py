@@ -25,7 +25,7 @@ have weight 1. c_k then also divides by the segment's mean size.
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple, Self, TypeGuard
+from typing import NamedTuple, Self, TypeAlias, TypeGuard
 
 from crossgrade.domain import JSON
 from crossgrade.errors import UsageError
@@ -43,7 +43,7 @@ KEPT = 500
 _COMMON = 0.9
 """The share of audits whose conversation is weighted by its full size."""
 
-Label = str | None
+SegmentName: TypeAlias = str | None
 """A segment's name, None for requests without one."""
 
 
@@ -51,7 +51,7 @@ Label = str | None
 class Stratum:
     """Segments that count as one, their share of the traffic, and their observations in a set."""
 
-    labels: tuple[Label, ...]
+    labels: tuple[SegmentName, ...]
     share: float
     quota: int
 
@@ -71,7 +71,7 @@ class Strata:
     all segments, and each observation is a set.
     """
 
-    def __init__(self, shares: Mapping[Label, float] | None = None) -> None:
+    def __init__(self, shares: Mapping[SegmentName, float] | None = None) -> None:
         self.strata = strata_of(shares) if shares else (Stratum(labels=(), share=1.0, quota=1),)
         self.since = 0
         """Observations since the last set."""
@@ -91,11 +91,11 @@ class Strata:
         pairs = zip(self.strata, self._held, strict=True)
         return tuple(stratum for stratum, held in pairs if len(held) < stratum.quota)
 
-    def stratum(self, segment: Label) -> int | None:
+    def stratum(self, segment: SegmentName) -> int | None:
         """Return the position of a segment's stratum in `strata`, None for a segment without share."""
         return 0 if not self._of else self._of.get(segment)
 
-    def add(self, segment: Label, lost: float, size: int = 1, scale: float = 1.0) -> tuple[float, ...]:
+    def add(self, segment: SegmentName, lost: float, size: int = 1, scale: float = 1.0) -> tuple[float, ...]:
         """Add an observation. Return the set that it completes, or an empty tuple.
 
         `lost` is its mean loss, at least -1, `size` its number of audits, `scale` the divisor that `lost`
@@ -168,7 +168,7 @@ class Strata:
         return self
 
 
-def strata_of(shares: Mapping[Label, float]) -> tuple[Stratum, ...]:
+def strata_of(shares: Mapping[SegmentName, float]) -> tuple[Stratum, ...]:
     """Return the strata of segments with these shares of traffic (any unit), the smallest first.
 
     Raises `UsageError` for a share that is not positive.
@@ -179,7 +179,7 @@ def strata_of(shares: Mapping[Label, float]) -> tuple[Stratum, ...]:
             hint="leave out segments without traffic",
         )
     total = sum(shares.values())
-    groups: list[tuple[tuple[Label, ...], float]] = []
+    groups: list[tuple[tuple[SegmentName, ...], float]] = []
     for label in sorted(shares, key=lambda each: (shares[each], each or "")):
         share = shares[label] / total
         if groups and max(groups[-1][1], share) < SMALLEST - 1e-9:

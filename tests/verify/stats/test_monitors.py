@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from crossgrade.stats import ChangeDetector, ClaimProcess, JudgedLoss
+from crossgrade.stats import ChangeDetector, ClaimProcess, JudgedLoss, Strata
 
 FLOOR = 0.9
 SETTINGS = [(accuracy, correlation) for accuracy in (0.5, 0.7, 0.9) for correlation in (0.0, 0.3, 0.6)]
@@ -77,3 +77,32 @@ def test_a_broken_claim_under_a_lenient_judge_is_found():
             alarm = detector.take(judge.loss((b, max(s, float(rng.random() < 0.5))), human))
         found.append(audits)
     assert np.median(found) < 600
+
+
+@pytest.mark.parametrize("dwell", [20, 300])
+def test_bursts_from_segments_at_the_limit(dwell):
+    """Segments at 1.00 and 0.80 make up the floor of 0.9 between them; audits come in bursts of one."""
+    rng, runs, audits = np.random.default_rng((5, dwell)), 300, 2_000
+    cells_of = [cells(0.9, 1.0, 0.3), cells(0.9, 0.8, 0.3)]
+    alarms = 0
+    for _ in range(runs):
+        segments = (rng.integers(2) + np.cumsum(rng.random(audits) < 1 / dwell)) % 2
+        kinds = np.where(segments, rng.choice(4, audits, p=cells_of[1]), rng.choice(4, audits, p=cells_of[0]))
+        strata, process = Strata({"0": 0.5, "1": 0.5}), ClaimProcess(FLOOR)
+        sets = (
+            strata.add(str(segment), lost)
+            for segment, lost in zip(segments, (FLOOR * INCUMBENT - SERVED)[kinds].tolist(), strict=True)
+        )
+        alarms += any(process.take(*lost) for lost in sets if lost)
+    assert alarms / runs < 0.05 + 3 * 0.0126
+
+
+def test_conversations_at_the_limit():
+    """Ten requests of a conversation share its loss rate, with an intra-class correlation of 0.3."""
+    rng, runs, alarms = np.random.default_rng(6), 300, 0
+    for _ in range(runs):
+        wrong = rng.beta(0.1 * (1 / 0.3 - 1), 0.9 * (1 / 0.3 - 1), 300)
+        lost = FLOOR - 1 + rng.binomial(10, wrong) / 10
+        strata, process = Strata(), ClaimProcess(FLOOR)
+        alarms += any(process.take(*strata.add(None, mean, size=10)) for mean in lost.tolist())
+    assert alarms / runs < 0.05 + 3 * 0.0126
