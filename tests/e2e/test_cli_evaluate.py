@@ -37,6 +37,12 @@ def test_a_dry_run_estimates_and_asks_nobody(cli: CommandLine, project: Project)
     assert (estimate["samples"], [model["calls"] for model in estimate["models"]]) == (120, [120, 120])
     low, high = map(Decimal, estimate["cost_usd"])
     assert 0 < low < high
+    assert "if it keeps" in ran.out
+    expected = json.loads(cli.succeeds("evaluate", "echo", "--dry-run", "--json").out)["expected"]
+    assert [each["retention"] for each in expected] == [0.7, 0.85, 0.95, 1.0]
+    assert expected[0]["calls"] < expected[2]["calls"] <= 240
+    assert expected[0]["passes"] < 0.2 < 0.6 < expected[-1]["passes"]
+    assert all(low / 5 < Decimal(each["cost_usd"][0]) < Decimal(each["cost_usd"][1]) for each in expected)
     assert len(project.fake.requests) == 0
     assert json.loads(cli.succeeds("runs", "--json").out)["runs"] == []
 
@@ -61,7 +67,7 @@ def test_the_whole_way_from_a_run_to_a_route(cli: CommandLine, steady: Project) 
     assert (stored["workload"], stored["verdict"]) == ("echo", "switch")
 
     decided = json.loads(cli.succeeds("decide", "echo", "--gate", "--json").out)
-    assert (decided["schema_version"], decided["name"]) == (1, "switch")
+    assert (decided["schema_version"], decided["name"]) == (2, "switch")
     assert decided["saving_per_month_usd"]["value"] > 0
     verified = json.loads(cli.succeeds("decide", "--verify", stored["id"], "--json").out)
     assert verified["retention"] == decided["retention"]

@@ -10,7 +10,9 @@ from crossgrade.cli._output import note, print_json, print_table
 from crossgrade.cli._spending import Dollars, confirm, estimate_words
 
 if TYPE_CHECKING:
-    from crossgrade.evaluate import RunEstimate
+    from collections.abc import Sequence
+
+    from crossgrade.evaluate import ExpectedUse, RunEstimate
     from crossgrade.project import Project
 
 SCHEMA_VERSION = 1
@@ -56,7 +58,8 @@ def command(
     with Project.open(config_path) as project:
         estimate = project.estimate(workload, reuse=not no_reuse)
         if dry_run:
-            _show_estimate(estimate, as_json=as_json)
+            expected = project.expected(workload, reuse=not no_reuse)
+            _show_estimate(estimate, expected, as_json=as_json)
             return
         note(estimate_words(estimate))
         is_limited = max_cost is not None or project.workload(workload).max_cost_usd is not None
@@ -100,6 +103,11 @@ def _run(
         f"run {result.run_id}: {progress.calls:,} calls, {progress.reused:,} answers reused, "
         f"{progress.calls_saved:,} calls not needed ({result.ending})"
     )
+    if result.ending == "futile":
+        note(
+            "what is still open would hardly have passed at the planned end: "
+            f"crossgrade evaluate {name} --resume {result.run_id} goes on"
+        )
     if progress.unscored or progress.errors:
         note(
             f"{progress.errors:,} calls failed, {progress.unscored:,} pairs have no score: "
@@ -125,9 +133,9 @@ def _run(
         click.echo(render_text(recorded.verdict), nl=False)
 
 
-def _show_estimate(estimate: "RunEstimate", *, as_json: bool) -> None:
+def _show_estimate(estimate: "RunEstimate", expected: "Sequence[ExpectedUse]", *, as_json: bool) -> None:
     if as_json:
-        print_json({"estimate": estimate}, schema_version=SCHEMA_VERSION)
+        print_json({"estimate": estimate, "expected": expected}, schema_version=SCHEMA_VERSION)
         return
     rows = []
     for model in estimate.models:
@@ -138,4 +146,16 @@ def _show_estimate(estimate: "RunEstimate", *, as_json: bool) -> None:
         rows.append([model.model, model.calls, model.reused, *tokens, cost])
     headers = ["model", "calls", "reused", "input tokens", "output tokens", "cost"]
     print_table(headers, rows, right=headers[1:])
+    click.echo()
+    _show_expected(expected)
     note(estimate_words(estimate))
+
+
+def _show_expected(expected: "Sequence[ExpectedUse]") -> None:
+    """Print what a run probably asks and costs, by what the candidates may keep."""
+    rows = []
+    for each in expected:
+        cost = "unknown" if each.cost_usd is None else f"${each.cost_usd[0]:.4f} to ${each.cost_usd[1]:.4f}"
+        rows.append([f"{each.retention:.2f}", each.calls, cost, each.pairs, each.block, f"{each.passes:.0%}"])
+    headers = ["if it keeps", "expected calls", "expected cost", "N pairs", "K", "passes"]
+    print_table(headers, rows, right=headers)

@@ -30,6 +30,7 @@ from crossgrade.decide._records import (
     Verdict,
     VerdictName,
 )
+from crossgrade.decide._rehearsal import KnownScores, Rehearsed, rehearse, right_or_wrong
 from crossgrade.decide._settled import settled_by
 from crossgrade.decide._stopping import Stopping
 from crossgrade.decide._verify import recompute, verify
@@ -50,12 +51,14 @@ __all__ = [
     "EvidencePoint",
     "Guard",
     "GuardStatus",
+    "KnownScores",
     "Loss",
     "ModelColumns",
     "ModelFacts",
     "Moments",
     "PairingAudit",
     "PolicyCost",
+    "Rehearsed",
     "RequirementCheck",
     "RunDesign",
     "Sibling",
@@ -74,6 +77,8 @@ __all__ = [
     "moments",
     "pairs_for",
     "recompute",
+    "rehearse",
+    "right_or_wrong",
     "settled_by",
     "siblings",
     "upgraded_verdict",

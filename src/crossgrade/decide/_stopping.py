@@ -24,7 +24,7 @@ from crossgrade.decide._following import FUTILITY, Follower
 from crossgrade.decide._hypotheses import Hypothesis, alpha_shares
 from crossgrade.decide._observations import Asked, RunDesign, cluster_sizes, make_design
 from crossgrade.domain import Sample
-from crossgrade.stats import Retention
+from crossgrade.stats import Outcome, Retention
 
 _LOOK_AGAIN = 1.1
 """Guards that did not carry a switch look again after a tenth more samples."""
@@ -117,6 +117,16 @@ class Stopping:
                 )
                 self._followers[key].take([asked])
             self._settle(candidate)
+
+    def outcome(self, candidate: str, segment: str | None = None) -> Outcome | None:
+        """Return how a hypothesis came out; None while it is open or where it is not followed."""
+        follower = self._followers.get((candidate, segment))
+        return None if follower is None else follower.outcome
+
+    @property
+    def is_open(self) -> bool:
+        """Whether any answer can still change something."""
+        return self._never or any(map(self._is_open, self._followers))
 
     def live(self) -> dict[str, Retention]:
         """Return each candidate's retention so far over the whole workload, or on each segment.

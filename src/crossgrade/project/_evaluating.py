@@ -14,7 +14,15 @@ from crossgrade.project._measured import offers_of
 
 if TYPE_CHECKING:
     from crossgrade.decide import RunDesign, Stopping
-    from crossgrade.evaluate import Judges, PairScorer, Progress, RunEstimate, RunResult, Scorer
+    from crossgrade.evaluate import (
+        ExpectedUse,
+        Judges,
+        PairScorer,
+        Progress,
+        RunEstimate,
+        RunResult,
+        Scorer,
+    )
     from crossgrade.project._family import Case
     from crossgrade.store import Run, Store
     from crossgrade.workloads import Dataset
@@ -60,6 +68,13 @@ class Evaluation:
             store=self.store if reuse else None,
             max_bytes=self.max_bytes,
         )
+
+    def expected(self, design: "RunDesign", estimate: "RunEstimate") -> "tuple[ExpectedUse, ...]":
+        """Return what a run probably asks and costs under the rule that stops it."""
+        from crossgrade.evaluate import askable_samples, expected_use
+
+        samples = askable_samples(self.workload, self.dataset, design)
+        return expected_use(self.workload, samples, design, estimate)
 
     async def run(
         self,

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from crossgrade.catalog.bills import Bills, Measured
     from crossgrade.decide import Sibling, Verdict
     from crossgrade.economics import Traffic
-    from crossgrade.evaluate import Judges, PairScorer, Progress, RunEstimate, RunResult, Scorer
+    from crossgrade.evaluate import ExpectedUse, Judges, PairScorer, Progress, RunEstimate, RunResult, Scorer
     from crossgrade.project._routing import Routing
     from crossgrade.routing import RouteTable
     from crossgrade.store import Run, Store, StoredVerdict
@@ -154,6 +154,14 @@ class Project:
         with _in_file(workload.dataset):
             evaluation = self._evaluation(workload)
             return evaluation.estimate(evaluation.design(reuse=reuse), reuse=reuse)
+
+    def expected(self, name: str, *, reuse: bool = True) -> "tuple[ExpectedUse, ...]":
+        """Return what evaluating a workload will probably ask and cost, by rehearsing its rule."""
+        workload = self.workload(name)
+        with _in_file(workload.dataset):
+            evaluation = self._evaluation(workload)
+            design = evaluation.design(reuse=reuse)
+            return evaluation.expected(design, evaluation.estimate(design, reuse=reuse))
 
     def evaluate(
         self,

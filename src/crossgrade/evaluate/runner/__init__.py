@@ -3,12 +3,13 @@
 from crossgrade.evaluate.runner._concurrency import Account, Accounts, Patience
 from crossgrade.evaluate.runner._digests import run_settings
 from crossgrade.evaluate.runner._estimate import CallEstimate, RunEstimate, estimate_run
+from crossgrade.evaluate.runner._expected import ExpectedUse, expected_use
 from crossgrade.evaluate.runner._flow import GRACE_S
 from crossgrade.evaluate.runner._judges import Judges
 from crossgrade.evaluate.runner._length import request_bytes, request_text
 from crossgrade.evaluate.runner._logged import logged_response, request_digests
 from crossgrade.evaluate.runner._pilot import replanned
-from crossgrade.evaluate.runner._prepare import idle_samples, new_design, planned_samples
+from crossgrade.evaluate.runner._prepare import askable_samples, idle_samples, new_design, planned_samples
 from crossgrade.evaluate.runner._progress import Progress
 from crossgrade.evaluate.runner._run import Ending, RunResult, run_workload
 from crossgrade.evaluate.runner._stopping import StoppingRule
@@ -19,13 +20,16 @@ __all__ = [
     "Accounts",
     "CallEstimate",
     "Ending",
+    "ExpectedUse",
     "Judges",
     "Patience",
     "Progress",
     "RunEstimate",
     "RunResult",
     "StoppingRule",
+    "askable_samples",
     "estimate_run",
+    "expected_use",
     "idle_samples",
     "logged_response",
     "new_design",
