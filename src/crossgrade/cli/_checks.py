@@ -51,6 +51,7 @@ def run_checks(config_path: str, environ: Mapping[str, str] = os.environ) -> lis
         read,
         lambda: _datasets(config),
         lambda: _store(config),
+        lambda: _routes(config, environ),
         lambda: _keys(config, environ),
         lambda: _local(config),
         _sandbox,
@@ -142,6 +143,22 @@ def _store(config: "Config | None") -> list[Check]:
             ]
         return [Check(name="store", status="ok", seen=f"{config.store} will be made by the first run")]
     return [_stored_tables(config.store)]
+
+
+def _routes(config: "Config | None", environ: Mapping[str, str]) -> list[Check]:
+    """Look for live routes that today's method would not certify; the store is only read."""
+    if config is None or ("://" not in config.store and not Path(config.store).exists()):
+        return []
+    if _stored_tables(config.store).status != "ok":
+        return []
+    from crossgrade.project import Project, outdated_routes
+
+    with Project(config, environ) as project:
+        found = [each.words for each in outdated_routes(project.store)]
+    if not found:
+        return []
+    hint = "decide again on today's samples, or `crossgrade route abort` until then"
+    return [Check(name="routes", status="warn", seen=each, hint=hint) for each in found]
 
 
 def _stored_tables(store: str) -> Check:

@@ -298,7 +298,13 @@ def _verify(options: dict[str, Any]) -> "Verdict":
             f"verdict {check.verdict_id} is not what its evidence gives: {'; '.join(check.differences)}",
             hint="do not act on it; decide again and compare the versions of Crossgrade",
         )
-    note(f"verdict {check.verdict_id} recomputed from its recorded scores: identical")
+    if check.today is None:
+        note(f"verdict {check.verdict_id} recomputed from its recorded scores: identical")
+    else:
+        note(
+            f"verdict {check.verdict_id} was decided by method {check.verdict.method_version}, on the scores "
+            f"that are recorded. Today's method {check.today.method_version} says: {check.today.sentence}"
+        )
     if check.unchecked:
         note(f"taken as recorded, for want of a verdict on the same scores: {', '.join(check.unchecked)}")
     return check.verdict

@@ -3,7 +3,8 @@
 from typing import TYPE_CHECKING, Any
 
 from crossgrade.project._exports import Export
-from crossgrade.project._project import DEFAULT_CONFIG, Check, Project
+from crossgrade.project._project import DEFAULT_CONFIG, Project
+from crossgrade.project._verifying import Check, OutdatedRoute, outdated_routes
 
 if TYPE_CHECKING:
     from crossgrade.project._moves import Move, cheapest_move, saving_of
@@ -31,6 +32,7 @@ __all__ = [
     "Forgotten",
     "Move",
     "Onboarded",
+    "OutdatedRoute",
     "ProbePlan",
     "Project",
     "Publication",
@@ -44,6 +46,7 @@ __all__ = [
     "label_workload",
     "measure_ruler",
     "onboard",
+    "outdated_routes",
     "plan_probe",
     "reveal_workload",
     "ruler_cost",

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from functools import partial
@@ -17,7 +17,7 @@ from crossgrade.errors import ConfigError, DataError, NotFoundError, UsageError
 from crossgrade.project._designs import draws, recorded_design
 from crossgrade.project._evaluating import Evaluation
 from crossgrade.project._exports import Export, write_export
-from crossgrade.project._family import Case, Family, verify_siblings, with_rules
+from crossgrade.project._family import Case, Family, with_rules
 from crossgrade.project._lengths import length_limits
 from crossgrade.project._measured import (
     changed_settings,
@@ -26,6 +26,7 @@ from crossgrade.project._measured import (
     run_answers,
     run_evidence,
 )
+from crossgrade.project._verifying import Check, verify_recorded
 
 if TYPE_CHECKING:
     from crossgrade.catalog import Catalog, OfferFacts
@@ -39,19 +40,6 @@ if TYPE_CHECKING:
     from crossgrade.workloads import Dataset
 
 DEFAULT_CONFIG = "crossgrade.yaml"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Check:
-    """Whether a recorded verdict is what its recorded evidence gives now; empty differences: it is.
-
-    `unchecked` names the workloads whose p-values were taken as recorded.
-    """
-
-    verdict_id: str
-    verdict: "Verdict"
-    differences: tuple[str, ...]
-    unchecked: tuple[str, ...] = ()
 
 
 class Project:
@@ -357,22 +345,8 @@ class Project:
         return replace(bills, boxes=own_boxes(bills, offers_of(workload).values(), measured))
 
     def verify(self, verdict_id: str) -> Check:
-        """Compute a recorded verdict again from its recorded scores, and say where it differs.
-
-        The p-values of workloads that it shares alpha with are computed again from their own
-        recorded scores; those of workloads without a verdict on the same scores are `unchecked`.
-        """
-        from crossgrade.decide import verify
-
-        stored = self.store.verdicts.get(verdict_id)
-        evidence = self.store.verdicts.evidence(stored.id)
-        differences, unchecked = verify_siblings(self.store, stored.verdict)
-        return Check(
-            verdict_id=stored.id,
-            verdict=stored.verdict,
-            differences=(*verify(stored.verdict, evidence), *differences),
-            unchecked=unchecked,
-        )
+        """Compute a recorded verdict again from its recorded scores, and say where it differs."""
+        return verify_recorded(self.store, verdict_id)
 
     @property
     def routing(self) -> "Routing":

@@ -12,7 +12,7 @@ import anyio
 from crossgrade.decide import Verdict
 from crossgrade.domain import JSON, RouteSpec, Workload
 from crossgrade.errors import CrossgradeError, NotFoundError
-from crossgrade.project import Project
+from crossgrade.project import Project, outdated_routes
 from crossgrade.routing import Route
 from crossgrade.store import Alarm, Pair, Store
 from crossgrade.watch._claims import PEOPLE, By, Claim, Reading, claims_of
@@ -135,6 +135,7 @@ class _Watched:
 
 
 def _watched(project: Project, found: Look) -> Iterator[_Watched]:
+    found.problems += [each.words for each in outdated_routes(project.store)]
     table = project.store.routes.current()
     for route in () if table is None else table.routes:
         if route.policy.kind == "keep":
