@@ -19,6 +19,7 @@ from benchmarks._table import Row, measure_parts
 PARTS: dict[str, Callable[[], list[Row]]] = {
     "retention": _retention.rows,
     "settings": _settings.rows,
+    "frugality": _frugality.rows,
     "rules": _peer_rules.rows,
     "guards": _guards.sound,
     "faults": _guards.faulty,
