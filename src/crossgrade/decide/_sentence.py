@@ -70,7 +70,7 @@ def _undecided(found: Findings, floor: str) -> str:
     elif found.needed is not None:
         more = f"; about {found.needed:,} more samples would probably settle it"
     elif best is not None and best.retention.value is not None:
-        more = "; no practical number of samples would settle it, for the candidate is at the floor"
+        more = "; no practical number of samples would settle it, since the candidate is close to the floor"
     return f"Undecided on {found.view.evidence.workload}: {_best(found)} ({floor}){more}."
 
 

@@ -64,8 +64,11 @@ class FixedRetention:
         self.alpha = read_rate("alpha", alpha)
         self.p_value, self.p_value_below = 1.0, 1.0
         self.incumbent_mean, self.candidate_mean = _means(pairs)
-        self.method, self.reason, self._tails = _choose(pairs, self.floor)
-        self._plannable = True
+        self.method, self.reason, tails, units = _choose(pairs, self.floor)
+        self._rough = tails
+        self._tails = tails if units >= LEAST_UNITS - 1e-9 else None
+        if tails is not None and self._tails is None:
+            self.reason = _too_few(pairs, units)
         self._settle()
 
     @classmethod
@@ -88,7 +91,7 @@ class FixedRetention:
         if test is not None:
             self.incumbent_mean, self.candidate_mean = test.means.incumbent, test.means.candidate
         self.reason, self._tails = (reason, None) if test is None else _by_t(test, self.floor)
-        self._plannable = False  # how many more pairs it takes depends on who scores them
+        self._rough = None  # how many more pairs it takes depends on who scores them
         self._settle()
         return self
 
@@ -146,15 +149,27 @@ class FixedRetention:
         )
 
     @property
+    def direction(self) -> tuple[int, float]:
+        """Where the data point (0: above the floor, 1: below) and with which z, 0 where it is not known.
+
+        Of too few pairs for a test this is a rough figure, good for advice alone.
+        """
+        if self._rough is None or self.value is None:
+            return 0, 0.0
+        tails = self._rough(self.floor)
+        side = 0 if tails[0] <= tails[1] else 1
+        p = max(tails[side], 1e-300)
+        return side, normal_quantile(1 - p) if p < 0.5 else 0.0
+
+    @property
     def needed(self) -> int | None:
         """How many pairs in all would settle it with 80 % power if the data so far tell the truth.
 
         The statistic grows with the square root of n, so n ((z_alpha + z_power) / |z|)^2: a rough
         figure, and None where the difference is too small for a hundred thousand pairs.
         """
-        p = min(self.p_value, self.p_value_below)
-        z = normal_quantile(1 - p) if 0 < p < 0.5 else 0.0
-        if not z or not self._plannable:
+        z = self.direction[1]
+        if not z:
             return None
         factor = ((normal_quantile(1 - self.alpha) + normal_quantile(_SETTLING_POWER)) / z) ** 2
         n = math.ceil(self.pairs.n * max(factor, 1.0))
@@ -169,23 +184,18 @@ def _means(pairs: Pairs) -> tuple[float | None, float | None]:
     return float(pairs.weight @ pairs.incumbent), float(pairs.weight @ pairs.candidate)
 
 
-def _choose(pairs: Pairs, floor: float) -> tuple[str, str | None, Tails | None]:
-    """Return the method for these pairs, why it says nothing (else None), and its p-values."""
+def _choose(pairs: Pairs, floor: float) -> tuple[str, str | None, Tails | None, float]:
+    """Return the method, why it says nothing (else None), its p-values, and how many units it rests on."""
     if pairs.group is None and pairs.weight is None and pairs.binary:
-        return "score test", *_by_score(pairs)
+        return "score test", *_by_score(pairs), float(pairs.n)
     method = "t" if pairs.group is None else "cluster t"
     method = method if pairs.weight is None else f"weighted {method}"
-    unit = "pairs" if pairs.group is None else "clusters"
     test = linear_test(pairs)
     if test is None:
+        unit = "pairs" if pairs.group is None else "clusters"
         found = "fewer than two" if pairs.n else "no"
-        return method, f"{found} {unit} to see the variation between", None
-    reason, tails = _by_t(test, floor)
-    units = test.means.df + 1
-    if tails is not None and units < LEAST_UNITS - 1e-9:
-        even = pairs.weight is None and pairs.group is None
-        return method, _too_few(units, unit if even else f"{unit}, counted by weight"), None
-    return method, reason, tails
+        return method, f"{found} {unit} to see the variation between", None, 0.0
+    return method, *_by_t(test, floor), test.means.df + 1
 
 
 def _by_score(pairs: Pairs) -> tuple[str | None, Tails | None]:
@@ -194,8 +204,6 @@ def _by_score(pairs: Pairs) -> tuple[str | None, Tails | None]:
     table = PairedTable.of(pairs.incumbent, pairs.candidate)
     if not table.n11 + table.n10:
         return _no_denominator(pairs.n), None
-    if pairs.n < LEAST_UNITS:
-        return _too_few(pairs.n, "pairs"), None
     return None, table.tails
 
 
@@ -210,8 +218,10 @@ def _by_t(test: LinearTest, floor: float) -> tuple[str | None, Tails | None]:
     return None, test.tails
 
 
-def _too_few(units: float, unit: str) -> str:
-    return f"{units:.3g} {unit}; a fixed test needs {LEAST_UNITS}"
+def _too_few(pairs: Pairs, units: float) -> str:
+    unit = "pairs" if pairs.group is None else "clusters"
+    counted = "" if pairs.weight is None and pairs.group is None else ", counted by weight,"
+    return f"{units:.3g} {unit}{counted} are too few: a fixed test needs {LEAST_UNITS}"
 
 
 def _no_denominator(n: int | None) -> str:

@@ -325,15 +325,13 @@ class SequentialRetention:
         Before the planned end that is the end, where its test would settle it. After it only bets
         are left, which take several times as many pairs as a fresh test.
         """
-        p = min(fixed.p_value, fixed.p_value_below)
-        if fixed.value is None or not 0 < p < 0.5 or not self.n:
+        side, z = fixed.direction
+        if not z or not self.n:
             return None
-        z = normal_quantile(1 - p)
         if self._end is None and not self.anytime:
             wanted = normal_quantile(1 - self.alpha / 2) + normal_quantile(_SETTLING_POWER)
             if self.n * (wanted / z) ** 2 <= self.planned:
                 return self.planned
-        side = 0 if fixed.p_value <= fixed.p_value_below else 1
         more = self._bets.pairs_to(self._threshold, z / math.sqrt(self.n), side)
         total = self.n + more
         return math.ceil(total) if total <= MOST_NEEDED else None

@@ -186,7 +186,7 @@ def test_a_verdict_ends_when_a_model_it_names_is_retired(good, now):
 
 def test_too_few_pairs_certify_nothing_in_a_fixed_test(make, now):
     verdict = decide_policy(make([1.0] * 18, [1.0] * 18, inc=DEAR, cand=CHEAP), now=now)
-    assert "18 pairs; a fixed test needs 20" in verdict.sentence
+    assert "18 pairs are too few: a fixed test needs 20" in verdict.sentence
     assert verdict.name == "undecided"
 
 
