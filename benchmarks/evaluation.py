@@ -4,6 +4,7 @@ import sys
 from collections.abc import Callable
 
 from benchmarks import (
+    _frugality,
     _guards,
     _import,
     _peer_rules,

@@ -48,6 +48,20 @@ def test_the_incumbent_answers_one_sample_in_k_and_the_verdict_says_so(
         assert any(f"K = {blocks.size}" in reason for reason in found["reasons"])
 
 
+def test_other_samples_of_the_same_models_need_no_pilot(cli: CommandLine, cheap: Project) -> None:
+    first = json.loads(cli.succeeds("evaluate", "echo", "--json", "--yes").out)
+    rows = ({"input": f"{i}", "target": f"{i}"} for i in range(10_001, 13_001))
+    (cheap.folder / "echo.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    before = {model: len(cheap.asked(model)) for model in ("old-model", "new-model")}
+    second = json.loads(cli.succeeds("evaluate", "echo", "--json", "--yes").out)
+    design = _design(cheap, second["run_id"])
+    assert (design.pilot, design.blocks.source) == (0, first["run_id"])
+    assert design.blocks.size > 1
+    old, new = (len(cheap.asked(model)) - before[model] for model in before)
+    assert old <= new // design.blocks.size + 3
+    cli.succeeds("decide", "--verify", second["verdict_id"])
+
+
 def test_blocks_can_be_left_out(cli: CommandLine, cheap: Project) -> None:
     cheap.change("    scorer:", "    blocks: false\n    scorer:")
     found = json.loads(cli.succeeds("evaluate", "echo", "--json", "--yes").out)

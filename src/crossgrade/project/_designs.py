@@ -8,7 +8,7 @@ from crossgrade.domain import Sample, Workload
 from crossgrade.project._measured import measured_otherwise
 
 if TYPE_CHECKING:
-    from crossgrade.decide import RunDesign, Stopping
+    from crossgrade.decide import Blocks, RunDesign, Stopping
     from crossgrade.evaluate import RunEstimate
     from crossgrade.store import Run, Store
     from crossgrade.workloads import Dataset
@@ -24,15 +24,17 @@ def run_design(
     *,
     resume: str | None = None,
     may_spare: Callable[[], bool] = lambda: False,
+    from_history: "Callable[[Collection[str], int], Blocks | None]" = lambda _ids, _planned: None,
 ) -> "RunDesign":
     """Return how a run asks: as it is recorded, to resume it; else after an earlier plan, or as the first.
 
     A run of at least as many samples as an earlier one of the same draw goes on with its plan: in the same
     order, with the same blocks, and with the test at the end where it was first planned. `may_spare` says
-    whether blocks may be chosen.
+    whether there may be blocks: `from_history` then returns those that earlier runs suggest for the ids of
+    the samples that may be asked and a number of pairs, and without any they are chosen after a pilot.
     """
     from crossgrade.decide import PILOT
-    from crossgrade.evaluate import new_design
+    from crossgrade.evaluate import askable_samples, new_design
 
     if resume is not None:
         return recorded_design(store, store.runs.get(resume))
@@ -40,7 +42,16 @@ def run_design(
         found = _extended(workload, dataset, run, recorded_design(store, run))
         if found is not None:
             return found
-    return new_design(workload, dataset, pilot=PILOT if may_spare() else 0)
+    if not may_spare():
+        return new_design(workload, dataset)
+    design = new_design(workload, dataset, pilot=PILOT)
+    ids = [sample.id for sample in askable_samples(workload, dataset, design)]
+    blocks = from_history(ids, design.samples)
+    if blocks is None:
+        return design
+    return replace(
+        design, samples=blocks.samples, first_samples=blocks.samples, pilot=0, before=0, blocks=blocks
+    )
 
 
 def recorded_design(store: "Store", run: "Run") -> "RunDesign":

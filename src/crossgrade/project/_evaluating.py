@@ -1,6 +1,6 @@
 """A run of one workload: its design, the models it asks, the rule that stops it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 from crossgrade.domain import Offer, Price, Workload
 from crossgrade.errors import DataError, UsageError
 from crossgrade.project._designs import may_spare, run_design, stopping_rule
+from crossgrade.project._history import blocks_from_history
 from crossgrade.project._measured import offers_of
 
 if TYPE_CHECKING:
-    from crossgrade.decide import RunDesign, Stopping
+    from crossgrade.decide import Blocks, RunDesign, Stopping
     from crossgrade.evaluate import (
         ExpectedUse,
         Judges,
@@ -54,6 +55,7 @@ class Evaluation:
             self.dataset,
             resume=resume,
             may_spare=partial(self._may_spare, reuse=reuse),
+            from_history=self._from_history,
         )
 
     def estimate(self, design: "RunDesign", *, reuse: bool = True) -> "RunEstimate":
@@ -168,6 +170,9 @@ class Evaluation:
             askable=True,
         )
         return {each.model for each in estimate.models if not each.calls}
+
+    def _from_history(self, sample_ids: Collection[str], planned: int) -> "Blocks | None":
+        return blocks_from_history(self.store, self.workload, sample_ids, planned=planned, prices=self.prices)
 
     def _may_spare(self, *, reuse: bool) -> bool:
         from crossgrade.evaluate import new_design, scorer_kind
