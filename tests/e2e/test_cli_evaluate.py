@@ -41,7 +41,7 @@ def test_a_dry_run_estimates_and_asks_nobody(cli: CommandLine, project: Project)
     expected = json.loads(cli.succeeds("evaluate", "echo", "--dry-run", "--json").out)["expected"]
     assert [each["retention"] for each in expected] == [0.7, 0.85, 0.95, 1.0]
     assert expected[0]["calls"] < expected[2]["calls"] <= 240
-    assert expected[0]["passes"] < 0.2 < 0.6 < expected[-1]["passes"]
+    assert expected[0]["certified"] < 0.2 < 0.6 < expected[-1]["certified"]
     assert all(low / 5 < Decimal(each["cost_usd"][0]) < Decimal(each["cost_usd"][1]) for each in expected)
     assert len(project.fake.requests) == 0
     assert json.loads(cli.succeeds("runs", "--json").out)["runs"] == []

@@ -156,6 +156,8 @@ def _show_expected(expected: "Sequence[ExpectedUse]") -> None:
     rows = []
     for each in expected:
         cost = "unknown" if each.cost_usd is None else f"${each.cost_usd[0]:.4f} to ${each.cost_usd[1]:.4f}"
-        rows.append([f"{each.retention:.2f}", each.calls, cost, each.pairs, each.block, f"{each.passes:.0%}"])
-    headers = ["if it keeps", "expected calls", "expected cost", "N pairs", "K", "passes"]
+        rows.append(
+            [f"{each.retention:.2f}", each.calls, cost, each.pairs, each.block, f"{each.certified:.0%}"]
+        )
+    headers = ["if it keeps", "expected calls", "expected cost", "N pairs", "K", "certified"]
     print_table(headers, rows, right=headers)

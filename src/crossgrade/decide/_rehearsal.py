@@ -1,6 +1,7 @@
 """A run on scores that are known beforehand: what it would ask, under the rule that stops real ones."""
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -54,11 +55,16 @@ class KnownScores:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rehearsed:
-    """What a run asked of each model, how each candidate came out on the whole, and its last design."""
+    """What a run asked of each model, how each candidate came out on the whole, and its last design.
+
+    `certified` is the share of samples on which each candidate passed: all where it passed on the whole, else
+    those of its segments that passed.
+    """
 
     incumbent_calls: int
     candidate_calls: Mapping[str, int]
     outcomes: Mapping[str, Outcome | None]
+    certified: Mapping[str, float]
     design: RunDesign
 
 
@@ -114,8 +120,17 @@ def rehearse(
         incumbent_calls=paired,
         candidate_calls=asked,
         outcomes={name: rule.outcome(name) for name in names},
+        certified={name: _certified(rule, name, samples[: design.samples]) for name in names},
         design=design,
     )
+
+
+def _certified(rule: Stopping, candidate: str, plan: Sequence[Sample]) -> float:
+    if rule.outcome(candidate) == "pass":
+        return 1.0
+    sizes = Counter(sample.segment for sample in plan)
+    passed = (n for name, n in sizes.items() if name and rule.outcome(candidate, name) == "pass")
+    return sum(passed) / len(plan)
 
 
 def _or_none(score: float) -> float | None:

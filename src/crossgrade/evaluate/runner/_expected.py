@@ -23,8 +23,8 @@ class ExpectedUse:
 
     `calls` counts all models, `cost_usd` is (low, high) as in the estimate of the whole plan and None
     without a price. `pairs` is the number of samples that the incumbent answers, one in `block`: the
-    median choice, 1 where it answers as many as the candidates. `passes` is the share of runs in which the
-    first candidate passed on the whole.
+    median choice, 1 where it answers as many as the candidates. `certified` is the share of the samples on
+    which the first candidate passed: all of them in a run in which it passed on the whole.
     """
 
     retention: float
@@ -32,7 +32,7 @@ class ExpectedUse:
     cost_usd: tuple[Decimal, Decimal] | None
     pairs: int
     block: int
-    passes: float
+    certified: float
 
 
 def expected_use(
@@ -107,7 +107,7 @@ def _mean(
         cost_usd=_cost_usd(estimate.models, calls, workload.epochs),
         pairs=round(calls[incumbent.model]),
         block=sizes[len(sizes) // 2],
-        passes=fmean(each.outcomes[candidates[0].model] == "pass" for each in found),
+        certified=fmean(each.certified[candidates[0].model] for each in found),
     )
 
 
