@@ -36,7 +36,7 @@ FORMATS = {
 
 def check_verdict(found: dict[str, object]) -> None:
     """Check what every verdict promises to programs."""
-    assert found["schema_version"] == 1
+    assert found["schema_version"] == 2
     retention = found["retention"]
     assert {"value", "low", "high", "n"} <= retention.keys()
     assert isinstance(retention["n"], int)

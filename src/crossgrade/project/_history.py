@@ -7,7 +7,6 @@ from statistics import fmean
 from typing import TYPE_CHECKING
 
 from crossgrade.domain import Offer, Price, Workload
-from crossgrade.economics import cost_usd
 from crossgrade.project._measured import measured_otherwise, offers_of
 
 if TYPE_CHECKING:
@@ -106,6 +105,8 @@ def _mean_usd(
     samples: "Sequence[Sequence[RecordedAnswer]]", offer: Offer, price: Price | None
 ) -> float | None:
     """Return what a sample costs at today's price, scores included; None where that is unknown."""
+    from crossgrade.economics import cost_usd
+
     total = Decimal(0)
     for answer in (answer for answers in samples for answer in answers if answer.response is not None):
         assert answer.response is not None
