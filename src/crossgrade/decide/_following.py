@@ -35,9 +35,9 @@ class Follower:
         self._segment = segment
         self._part = part
         self._observer = Observer(design.run, part)
-        self._before_blocks = design.run.pilot > 0
+        self._before_blocks = design.run.pilot > 0 or design.run.blocks is not None
         planned, most = part.first_observations, part.observations
-        if self._before_blocks:
+        if design.run.pilot:
             planned = most = part.before
         self.test = SequentialRetention(
             floor,
@@ -115,8 +115,13 @@ class Follower:
     def _replan_past_pilot(self) -> None:
         if self._before_blocks and self._observer.past_pilot:
             self._before_blocks = False
+            blocks = self._observer.blocks
             if self.outcome is None:
-                self.test.replan(max(self._part.first_observations, 1), most=max(self._part.observations, 1))
+                self.test.replan(
+                    max(self._part.first_observations, 1),
+                    most=max(self._part.observations, 1),
+                    variance=blocks.variance if blocks is not None and blocks.size > 1 else None,
+                )
 
     @property
     def _next_look(self) -> int:

@@ -44,8 +44,10 @@ def bound_words(result: Retention) -> str:
         return ""
     if high is None:
         return f"at least {low} with {confidence(result.low_confidence)} confidence"
-    sides = dict.fromkeys(confidence(each) for each in (result.low_confidence, result.high_confidence))
-    return f"between {low} and {high} with {' and '.join(sides)} confidence on each side"
+    below, above = (confidence(each) for each in (result.low_confidence, result.high_confidence))
+    if below == above:
+        return f"between {low} and {high} with {below} confidence on each side"
+    return f"at least {low} with {below} confidence and at most {high} with {above}"
 
 
 def bound(value: float, floor: float, *, up: bool) -> str:
