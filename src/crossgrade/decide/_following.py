@@ -1,5 +1,6 @@
 """One hypothesis followed through a run: its observations, its test, how it came out."""
 
+import math
 from collections.abc import Iterable
 from dataclasses import replace
 
@@ -105,12 +106,18 @@ class Follower:
     def result(self, low_alpha: float | None = None, high_alpha: float | None = None) -> Retention:
         """Return the retention so far, with bounds at these levels (None: the test's own).
 
-        `n` counts samples, also where an observation is a cluster or a block of them.
+        `n` counts samples, also where an observation is a cluster of them, and so does `needed`: beyond `n` as
+        many as a plan in pairs has, from which a run makes its blocks.
         """
         found = self.test.result(low_alpha, high_alpha)
+        blocks = self._observer.blocks
+        if found.needed is not None and found.n and blocks is not None:
+            more = (found.needed - found.n) / blocks.variance
+            found = replace(found, needed=found.n + math.ceil(more))
         if self.pairs == found.n:
             return found
-        return replace(found, n=self.pairs, clusters=found.n)
+        needed = None if found.needed is None else math.ceil(found.needed * self.pairs / found.n)
+        return replace(found, n=self.pairs, clusters=found.n, needed=needed)
 
     def _replan_past_pilot(self) -> None:
         if self._before_blocks and self._observer.past_pilot:

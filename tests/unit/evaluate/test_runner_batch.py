@@ -353,7 +353,7 @@ def test_batches_of_blocks_go_wave_by_wave_after_the_pilot(store: Store) -> None
     rule = Stopping(
         candidates=["llama"], plan=planned_samples(load, data, design), design=design, mode="fixed"
     )
-    cheap = replace(PRICE, input_per_mtok=Decimal(20), output_per_mtok=Decimal(20))
+    cheap = replace(PRICE, input_per_mtok=Decimal(100), output_per_mtok=Decimal(100))
     result = run(
         store, gpt, llama, load=load, data=data, stopping=rule, design=design,
         prices={"gpt": HALF["gpt"], "llama": cheap}, batches={"gpt": batches},
