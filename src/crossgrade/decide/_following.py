@@ -106,8 +106,8 @@ class Follower:
     def result(self, low_alpha: float | None = None, high_alpha: float | None = None) -> Retention:
         """Return the retention so far, with bounds at these levels (None: the test's own).
 
-        `n` counts samples, also where an observation is a cluster of them, and so does `needed`: beyond `n` as
-        many as a plan in pairs has, from which a run makes its blocks.
+        `n` counts samples, also where an observation is a cluster of them, and so does `needed`: beyond `n`
+        as many as a plan in pairs has, from which a run makes its blocks.
         """
         found = self.test.result(low_alpha, high_alpha)
         blocks = self._observer.blocks
