@@ -1,5 +1,6 @@
 """One hypothesis followed through a run: its observations, its test, how it came out."""
 
+import math
 from collections.abc import Iterable
 from dataclasses import replace
 
@@ -35,9 +36,9 @@ class Follower:
         self._segment = segment
         self._part = part
         self._observer = Observer(design.run, part)
-        self._before_blocks = design.run.pilot > 0
+        self._before_blocks = design.run.pilot > 0 or design.run.blocks is not None
         planned, most = part.first_observations, part.observations
-        if self._before_blocks:
+        if design.run.pilot:
             planned = most = part.before
         self.test = SequentialRetention(
             floor,
@@ -91,6 +92,9 @@ class Follower:
         self._part = design.part(self._segment)
         self._observer.plan(design.run, self._part)
         self._replan_past_pilot()
+        if self._observer.at_first_end and self.outcome is None:
+            # The pilot held the whole of the new first plan: its end is here, as the replay will see.
+            self.outcome = self.test.finish()
 
     @property
     def p_value(self) -> float:
@@ -105,18 +109,29 @@ class Follower:
     def result(self, low_alpha: float | None = None, high_alpha: float | None = None) -> Retention:
         """Return the retention so far, with bounds at these levels (None: the test's own).
 
-        `n` counts samples, also where an observation is a cluster or a block of them.
+        `n` counts samples, also where an observation is a cluster of them, and so does `needed`: beyond `n`
+        as many as a plan in pairs has, from which a run makes its blocks.
         """
         found = self.test.result(low_alpha, high_alpha)
+        blocks = self._observer.blocks
+        if found.needed is not None and found.n and blocks is not None:
+            more = (found.needed - found.n) / blocks.variance
+            found = replace(found, needed=found.n + math.ceil(more))
         if self.pairs == found.n:
             return found
-        return replace(found, n=self.pairs, clusters=found.n)
+        needed = None if found.needed is None else math.ceil(found.needed * self.pairs / found.n)
+        return replace(found, n=self.pairs, clusters=found.n, needed=needed)
 
     def _replan_past_pilot(self) -> None:
         if self._before_blocks and self._observer.past_pilot:
             self._before_blocks = False
+            blocks = self._observer.blocks
             if self.outcome is None:
-                self.test.replan(max(self._part.first_observations, 1), most=max(self._part.observations, 1))
+                self.test.replan(
+                    max(self._part.first_observations, 1),
+                    most=max(self._part.observations, 1),
+                    variance=blocks.variance if blocks is not None and blocks.size > 1 else None,
+                )
 
     @property
     def _next_look(self) -> int:

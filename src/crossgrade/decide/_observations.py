@@ -230,6 +230,11 @@ class Observer:
         self._part = part
 
     @property
+    def blocks(self) -> Blocks | None:
+        """The blocks of the run, None for pairs or before they are chosen."""
+        return self._run.blocks
+
+    @property
     def past_pilot(self) -> bool:
         """Whether the blocks are known and no further sample is part of the pilot."""
         return self._run.blocks is not None and self._taken >= self._part.pilot_samples

@@ -59,9 +59,18 @@ class Bets:
         """The fractions of the bets that follow the plan, as they were made, shape (2, n)."""
         return np.array(self._used)
 
-    def retune(self, planned: int) -> None:
-        """Tune the bets from here on to another number of planned pairs."""
+    def retune(self, planned: int, *, square: float | None = None) -> None:
+        """Tune the bets from here on to another number of planned pairs.
+
+        `square` is the mean square of d to expect of them (None: as of the pairs so far).
+        """
         self._planned = planned
+        if square is not None:
+            self._square = square * self._n
+
+    def usual_square(self, squares: FloatArray) -> float:
+        """Return the mean square of d after pairs with these squares, beside what is assumed before any."""
+        return (_PRIOR_PAIRS * _PRIOR_SQUARE + float(squares.sum())) / (_PRIOR_PAIRS + len(squares))
 
     def step(self, incumbent: float, candidate: float) -> tuple[float, float]:
         """Take one pair and return the capitals against R < floor and against R >= floor."""

@@ -186,14 +186,19 @@ class SequentialRetention:
             self._test_end()
         return self.outcome
 
-    def replan(self, planned: int, *, most: int | None = None) -> None:
+    def replan(self, planned: int, *, most: int | None = None, variance: float | None = None) -> None:
         """Move the planned end, which must lie ahead; bets from here on are tuned to it.
 
-        The new plan may follow from anything but the scores that it is about.
+        `variance` says that observations will be of another kind, of weight 1, and how much they vary
+        relative to pairs. The new plan may follow from anything but the scores that it is about.
         """
         self.planned = int(planned)
         self.most = max(self.planned, int(most or 0))
-        self._bets.retune(self.planned)
+        square = None
+        if variance is not None:
+            d = np.array(self._candidate) - self.floor * np.array(self._incumbent)
+            square = variance * self._bets.usual_square(d * d)
+        self._bets.retune(self.planned, square=square)
 
     def bounds(self, low_alpha: float, high_alpha: float) -> tuple[float | None, float | None]:
         """Return the bounds that are dual to the test at these levels; they hold whenever one looks.

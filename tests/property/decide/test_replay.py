@@ -81,6 +81,8 @@ def _run(plan, scores, design, cut, **options):
             answers.append(ScoredAnswer(model="old", score=b, latency_ms=1.0, **row))
         answers.append(ScoredAnswer(model="new", score=c, latency_ms=1.0, **row))
         rule.update(sample, position, b, {"new": c})
+    if design.pilot and cut == design.pilot:  # the design is recorded before the next question
+        rule.replan(plan, design)
     return rule, answers
 
 

@@ -99,7 +99,7 @@ def test_what_a_few_pairs_say_is_drawn_towards_what_is_usual():
     rng = np.random.default_rng(1)
     b = (rng.random(30) < 0.8).astype(float)
     same = moments(b, b)
-    assert 0.8 < same.covariance / same.candidate < 1.0
+    assert 0.6 < same.covariance / same.candidate < 1.0
     assert moments(b[:1], b[:1]) == USUAL
     right = moments(np.ones(30), np.ones(30))
     assert min(right.incumbent, right.candidate) > 0

@@ -8,6 +8,7 @@ from decimal import Decimal
 import anyio
 import pytest
 
+from crossgrade.decide import PILOT, Stopping
 from crossgrade.domain import ModelAnswer, ModelRequest, Usage
 from crossgrade.errors import (
     BadRequestError,
@@ -17,7 +18,7 @@ from crossgrade.errors import (
     StoreError,
     UpstreamError,
 )
-from crossgrade.evaluate import Accounts, Progress, run_workload
+from crossgrade.evaluate import Accounts, Progress, new_design, planned_samples, run_workload
 from crossgrade.evaluate.runner import _batch
 from crossgrade.providers import open_batches
 from crossgrade.store import Batch, Store
@@ -340,3 +341,28 @@ def test_what_a_batch_paid_for_counts_although_the_verdict_came_first(store: Sto
     assert sum(model == "gpt" for _, model, _, _ in evidence(store)) == 125
     assert result.ending == "certain"
     assert store.runs.totals(result.run_id).spent_usd == result.progress.spent_usd
+
+
+def test_batches_of_blocks_go_wave_by_wave_after_the_pilot(store: Store) -> None:
+    load, data, batches = workload(planned=200), dataset(2000), FakeBatches()
+    gpt, llama = (
+        Scripted("gpt"),
+        Scripted("llama", lambda request, _: "no" if "7 " in str(request) else "yes"),
+    )
+    design = new_design(load, data, pilot=PILOT)
+    rule = Stopping(
+        candidates=["llama"], plan=planned_samples(load, data, design), design=design, mode="fixed"
+    )
+    cheap = replace(PRICE, input_per_mtok=Decimal(100), output_per_mtok=Decimal(100))
+    result = run(
+        store, gpt, llama, load=load, data=data, stopping=rule, design=design,
+        prices={"gpt": HALF["gpt"], "llama": cheap}, batches={"gpt": batches},
+    )  # fmt: skip
+    found = store.runs.design(result.run_id)
+    assert found is not None
+    assert found.blocks is not None
+    assert found.blocks.size > 1
+    assert batches.sizes[0] == PILOT
+    assert 3 <= len(batches.sizes[1:]) <= 5
+    assert sum(batches.sizes) + len(gpt.asked) == found.blocks.pairs
+    assert len(llama.asked) == found.samples
