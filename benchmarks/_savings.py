@@ -160,7 +160,13 @@ def _printed(job: tuple[int, Split]) -> Printed:
 
 
 def _row(
-    figure: str, value: float, must: str, *, holds: bool, conditions: str, **more: Mapping[str, float]
+    figure: str,
+    value: float,
+    must: str,
+    *,
+    holds: bool,
+    conditions: str,
+    peers: Mapping[str, float] | None = None,
 ) -> Row:
     row: Row = {
         "figure": figure,
@@ -170,9 +176,7 @@ def _row(
         "holds": holds,
         "conditions": conditions,
     }
-    if "peers" in more:
-        row["peers"] = more["peers"]
-    return row
+    return row if peers is None else {**row, "peers": peers}
 
 
 def move_rows(pool: ProcessPoolExecutor) -> Iterator[Row]:
@@ -184,15 +188,15 @@ def move_rows(pool: ProcessPoolExecutor) -> Iterator[Row]:
         (Split(0, 120, candidates=3), "3 candidates without segments"),
     ):
         jobs = [(split, part, RUNS // parts) for part in range(parts)]
-        wrong, naive = np.sum(list(pool.map(_wrong_moves, jobs)), axis=0) / RUNS
+        wrong, naive = (np.sum(list(pool.map(_wrong_moves, jobs)), axis=0) / RUNS).tolist()
         yield _row(
             f'wrong "saves" at equal costs, {what}',
-            float(wrong),
+            wrong,
             "<= 0.055",
             holds=wrong <= 0.055,
             conditions=f"through `decide_policy`, a switch or a split; {split.n} samples, spread 1, correlation "
             f"0.3; {RUNS:,} runs, Monte-Carlo s.e. {math.sqrt(wrong * (1 - wrong) / RUNS):.4f}, seed {SEED}",
-            **({"peers": {SAME_SAMPLES: float(naive)}} if split.segments else {}),
+            peers={SAME_SAMPLES: naive} if split.segments else None,
         )
     settings = (
         Split(12, 60, (0.1,)),
