@@ -81,7 +81,7 @@ class Follower:
                 made = self._test(made)
                 self._replan_past_pilot()
                 look = self._next_look
-            if self._observer.at_first_end:
+            if self._observer.at_first_end and not self._before_blocks:  # the pilot's plan is no plan yet
                 made = self._test(made)
                 if self.outcome is None:
                     self.outcome = self.test.finish()
@@ -92,7 +92,7 @@ class Follower:
         self._part = design.part(self._segment)
         self._observer.plan(design.run, self._part)
         self._replan_past_pilot()
-        if self._observer.at_first_end and self.outcome is None:
+        if self._observer.at_first_end and not self._before_blocks and self.outcome is None:
             # The pilot held the whole of the new first plan: its end is here, as the replay will see.
             self.outcome = self.test.finish()
 

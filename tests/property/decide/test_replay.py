@@ -45,7 +45,9 @@ def runs(draw):
         blocks = Blocks(size=size, blend=draw(st.floats(0, 1)), pilot=pilot, pairs=n)
         design = replace(design, blocks=blocks)
         if pilot:
-            first, before = (draw(st.integers(pilot + 1, n)) for _ in range(2))
+            # Blocks plan at least as many samples as were planned before: a first plan never ends earlier.
+            before = draw(st.integers(pilot + 1, n))
+            first = draw(st.integers(before, n))
             design = replace(design, pilot=pilot, before=before, first_samples=first)
     return plan, scores, design, draw(st.integers(1, n)), draw(st.booleans())
 
