@@ -375,7 +375,9 @@ def cover_rows(pool: ProcessPoolExecutor) -> Iterator[Row]:
             conditions=f"least of cost, saving, its share and cost per point over {len(settings)} settings: {where}; "
             f"there {worst.request:.3f}, {worst.saving:.3f}, {worst.share:.3f}, {worst.solved:.3f}; "
             f"{RUNS:,} runs each, Monte-Carlo s.e. at most 0.004, seed {SEED}",
-            peers={f"{STUDENT}, mean cost": min(each.student for each in found)},
+            peers=None
+            if any(each.weights or each.cluster > 1 for each in settings)
+            else {f"{STUDENT}, mean cost": min(each.student for each in found)},
         )
     tails = [
         Costs(n, spreads, 1, 0.3) for n in (60, 300) for spreads in ((0.5, 1.5), (1, 1.5), (1.5, 1.5), (1, 2))

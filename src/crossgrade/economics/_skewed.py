@@ -1,7 +1,7 @@
 """Intervals of mean costs, and of what two mean costs differ by, for costs that are skewed.
 
 Costs of calls spread like a log-normal: most are small and a few make up the bill. A sample then
-rarely holds its share of the largest ones, and Student's interval covers the mean 78 % of the time at
+rarely holds its share of the largest ones, and Student's interval covers the mean 82 % of the time at
 60 calls whose logarithms have a standard deviation of 1.5, where 95 % is meant. Up to three intervals
 are taken, and the end further out on either side is returned:
 
