@@ -153,10 +153,12 @@ def stopping_rule(
     idle: Collection[str],
     settles: Callable[[str], Collection[str] | None] | None,
     gives_up: bool,
+    judged: bool = False,
 ) -> "Stopping":
     """Return the rule that stops a run of `plan`; `settles` says when a candidate's switch is the verdict.
 
-    Samples that share a cluster are not bet on one by one: a run that shuffled them so is never stopped.
+    Samples that share a cluster are not bet on one by one: a run that shuffled them so is never stopped. Nor
+    is one that is `judged`: people's labels correct its scores later, and a stop would have believed them.
     Without `gives_up` it goes on where it would hardly pass any more.
     """
     from crossgrade.decide import FUTILITY, Stopping
@@ -169,7 +171,7 @@ def stopping_rule(
         idle=idle,
         floor=workload.floor,
         alpha=workload.alpha,
-        mode="fixed" if split else workload.mode,
+        mode="fixed" if split or judged else workload.mode,
         splits_only=workload.splits_only,
         futility=FUTILITY if gives_up else None,
         settles=settles,

@@ -75,6 +75,8 @@ class Evaluation:
         """Return what a run probably asks and costs under the rule that stops it."""
         from crossgrade.evaluate import askable_samples, expected_use
 
+        if self.judge is not None:  # asks everything that is planned
+            return ()
         samples = askable_samples(self.workload, self.dataset, design)
         return expected_use(self.workload, samples, design, estimate)
 
@@ -144,6 +146,7 @@ class Evaluation:
             idle=idle_samples(self.workload, plan, design, self.max_bytes),
             settles=None if self.workload.every_hypothesis else partial(self._settles, run),
             gives_up="futile" not in self.store.runs.endings(run.id),
+            judged=self.judge is not None,
         )
 
     def _settles(self, run: "Run", candidate: str) -> frozenset[str] | None:
@@ -177,8 +180,7 @@ class Evaluation:
     def _may_spare(self, *, reuse: bool) -> bool:
         from crossgrade.evaluate import new_design, scorer_kind
 
-        judge_unknown = self.judge is not None and self.prices.get(self.judge.name) is None
-        if scorer_kind(self.workload.scorer.kind).pair or judge_unknown:
+        if scorer_kind(self.workload.scorer.kind).pair or self.judge is not None:
             return False
         estimate = self.estimate(new_design(self.workload, self.dataset), reuse=reuse)
         return may_spare(self.workload, self.dataset, estimate)
