@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from crossgrade.stats import SequentialRetention, corrected_retention, retention
-from crossgrade.stats._score_test import PairedTable, score_interval, score_z
+from crossgrade.stats._score_test import score_z
 
 FLOOR = 0.85
 SETTINGS = [(accuracy, correlation) for accuracy in (0.5, 0.7, 0.9) for correlation in (0.0, 0.3, 0.6)]
@@ -36,9 +36,9 @@ def test_fixed_score_test_at_the_boundary(setting, n):
     counts = generator(1, setting, n).multinomial(
         n, cells(SETTINGS[setting][0], FLOOR, SETTINGS[setting][1]), 200_000
     )
-    z = score_z(*counts.T[:3], FLOOR)
-    assert np.mean(z >= 1.6448536) < 0.055  # s.e. 0.0005
-    assert np.mean(z <= -1.6448536) < 0.06
+    above, below = score_z(*counts.T[:3], FLOOR)
+    assert np.mean(above >= 1.6448536) < 0.055  # s.e. 0.0005
+    assert np.mean(below <= -1.6448536) < 0.06
 
 
 @pytest.mark.parametrize("n", [50, 100, 200, 400])
@@ -69,16 +69,18 @@ def test_bets_alone_at_the_boundary(setting):
 
 @pytest.mark.parametrize("retained", [0.6, 0.85, 1.0])
 @pytest.mark.parametrize("setting", range(9))
-def test_score_interval_covers(setting, retained):
-    accuracy, correlation = SETTINGS[setting]
-    counts = generator(4, setting, int(100 * retained)).multinomial(
-        200, cells(accuracy, retained, correlation), 2_000
-    )
-    inside = 0
-    for row in counts:
-        low, high = score_interval(PairedTable(*row.tolist()), 0.95)
-        inside += low <= retained <= high
-    assert 0.935 < inside / 2_000 < 0.965  # s.e. 0.0049
+def test_bounds_cover(setting, retained):
+    # Each bound leaves out the truth in at most 5 % of runs: the floor is only where it is tested.
+    rng, runs = generator(4, setting, int(100 * retained)), 2_000
+    shares = cells(SETTINGS[setting][0], retained, SETTINGS[setting][1])
+    above = below = 0
+    for _ in range(runs):
+        kind = rng.choice(4, size=200, p=shares)
+        found = retention(INCUMBENT[kind], CANDIDATE[kind], FLOOR)
+        above += found.low > retained
+        below += found.high < retained
+    assert above / runs < 0.05 + 3 * 0.0049
+    assert below / runs < 0.06 + 3 * 0.0053
 
 
 @pytest.mark.parametrize("retained", [0.7, 0.95])
@@ -93,7 +95,7 @@ def test_sequential_interval_covers_where_the_test_stops(setting, retained):
         test.update_many(INCUMBENT[kind], CANDIDATE[kind])
         found = test.result()
         inside += found.low <= retained <= found.high
-    assert inside / runs > 0.95 - 3 * 0.007
+    assert inside / runs > 0.90 - 3 * 0.0095  # each bound has 95 % by itself
 
 
 def graded(rng, n):
@@ -106,7 +108,7 @@ def graded(rng, n):
 @pytest.mark.parametrize(("n", "limit"), [(30, 0.075), (100, 0.065), (300, 0.06)])
 def test_graded_scores_at_the_boundary(n, limit):
     rng, runs = generator(6, n), 10_000
-    found = [retention(*graded(rng, n), level=0.9) for _ in range(runs)]
+    found = [retention(*graded(rng, n), floor=FLOOR) for _ in range(runs)]
     assert sum(one.outcome == "pass" for one in found) / runs < limit  # s.e. 0.0025
     assert sum(one.low <= FLOOR <= one.high for one in found) / runs > 0.9 - (limit - 0.05) - 0.009
 
@@ -144,7 +146,7 @@ def test_clusters_at_the_boundary(groups, size, limit):
     assert naive / runs > limit + 0.01
 
 
-@pytest.mark.parametrize(("labels", "limit"), [(50, 0.09), (100, 0.075), (200, 0.07)])
+@pytest.mark.parametrize(("labels", "limit"), [(50, 0.0), (100, 0.06), (200, 0.06)])
 def test_corrected_judge_at_the_boundary(labels, limit):
     # The judge misses 8 % and forgives 15 % for the incumbent, 4 % and 35 % for the candidate: by
     # itself it passes nearly always.
@@ -161,4 +163,4 @@ def test_corrected_judge_at_the_boundary(labels, limit):
         corrected += corrected_retention(jb, jc, hb, hc).outcome == "pass"
         trusting += retention(jb, jc).outcome == "pass"
     assert trusting / runs > 0.99
-    assert corrected / runs < limit  # s.e. 0.0038
+    assert corrected / runs <= limit + 3 * 0.0038 * (limit > 0)  # 50 labels certify nothing
