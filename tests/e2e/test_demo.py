@@ -17,6 +17,8 @@ def test_the_demo(tmp_path: Path) -> None:
     told = done.stdout
     assert done.returncode == 0, done.stderr[-2_000:] + told[-2_000:]
     parts = (
+        "458 single calls: SWITCH",
+        "llama-4-scout: $",
         "support: SPLIT",
         "answered by smollm2-135m-instruct",
         "ALARM",

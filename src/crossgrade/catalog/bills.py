@@ -1,6 +1,6 @@
 """A month's bill of the same traffic at every offer, with what to know before resting on it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
 from decimal import Decimal
@@ -11,7 +11,7 @@ import numpy as np
 from crossgrade.catalog._catalog import Catalog, OfferFacts
 from crossgrade.catalog._checks import check_catalog, validate_price
 from crossgrade.catalog._names import model_name, provider_name
-from crossgrade.domain import Estimate, Offer, Price
+from crossgrade.domain import Estimate, Offer, Price, Usage
 from crossgrade.economics import (
     Bill,
     MovingCosts,
@@ -19,6 +19,7 @@ from crossgrade.economics import (
     Traffic,
     UsageColumns,
     bill,
+    cost_usd,
     per_solved,
     price_calls,
 )
@@ -159,3 +160,70 @@ def _too_long(usage: UsageColumns, context_tokens: int | None) -> int | None:
 def _order(row: OfferBill) -> tuple[bool, bool, float, str]:
     cost = row.bill.per_call_usd.value
     return not row.can_be_bought, cost is None, cost or 0.0, row.offer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListCost:
+    """What a request costs at the cheapest provider that sells a model."""
+
+    model: str
+    provider: str
+    price: Price
+    usage: Usage
+    usd: Decimal
+    open_weights: bool | None
+
+    @property
+    def words(self) -> str:
+        """The cost with what it rests on."""
+        day = f", {self.price.valid_from}" if self.price.valid_from else ""
+        return (
+            f"${self.usd} a request of {self.usage.input_tokens:,} tokens in and "
+            f"{self.usage.output_tokens:,} out at {self.provider}'s list price ({self.price.source}{day})"
+        )
+
+
+_THROUGH = "huggingface_"
+"""Before the name of a host that is reached through Hugging Face, at its own price."""
+
+_RESELLERS = frozenset({"azure", "bedrock", "openrouter", "vertex"})
+"""Named last among providers of one price: the maker of a closed model is the one to name."""
+
+
+def list_costs(
+    models: Iterable[str], usage: Usage, catalog: Catalog, on: date
+) -> "dict[str, ListCost | None]":
+    """Return by model what a request with this usage costs where it costs least on a day.
+
+    Models are named as in results: by a provider's own identifier or by the name that hosts share.
+    Offers that are gone and prices in doubt do not count. None where no list price is known.
+    """
+    listings = catalog.listings(on)
+    doubtful = {each.listing for each in check_catalog(catalog, on)}
+    hosts: dict[str, dict[str, str]] = {}
+    for each in listings:
+        hosts.setdefault(each.provider, {})[each.model] = each.identifier
+
+    def sold(model: str) -> Iterator[ListCost]:
+        shared = model_name(model)
+        for provider, known in hosts.items():
+            offer = Offer(name=model, provider=provider, model=known.get(shared, model))
+            price = catalog.price(offer, on)
+            usd = None if price is None else cost_usd(usage, price)
+            if price is None or usd is None or f"{shared}@{provider.removeprefix(_THROUGH)}" in doubtful:
+                continue
+            facts = catalog.facts(offer, on)
+            if facts.status(on) in {"on sale", "unknown"}:
+                yield ListCost(
+                    model=model,
+                    provider=provider,
+                    price=price,
+                    usage=usage,
+                    usd=usd,
+                    open_weights=facts.open_weights,
+                )
+
+    def order(cost: ListCost) -> tuple[Decimal, bool, str]:
+        return cost.usd, cost.provider in _RESELLERS, cost.provider
+
+    return {model: min(sold(model), key=order, default=None) for model in models}

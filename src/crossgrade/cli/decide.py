@@ -85,6 +85,14 @@ _NOT_WITH_FILES = {"run_id", "apply_it", "verify_id"}
     help="Cost per request, where the files carry none.",
 )
 @click.option(
+    "--tokens",
+    "typical_tokens",
+    nargs=2,
+    type=click.IntRange(min=0, max=100_000_000),
+    metavar="IN OUT",
+    help="Tokens of a typical request: models without a cost get the cheapest list price.",
+)
+@click.option(
     "--stated",
     "stated_means",
     multiple=True,
@@ -195,9 +203,10 @@ def _is_workload(word: str, config_path: str) -> bool:
 
 def _decide_files(sources: tuple[str, ...], options: dict[str, Any]) -> "Verdict":
     from crossgrade.cli._sources import named_sources
-    from crossgrade.domain import Origin
+    from crossgrade.domain import Origin, Usage
     from crossgrade.project import decide_results
 
+    tokens = options["typical_tokens"]
     return decide_results(
         named_sources(sources),
         incumbent=options["incumbent"],
@@ -216,6 +225,7 @@ def _decide_files(sources: tuple[str, ...], options: dict[str, Any]) -> "Verdict
         origin=Origin(options["origin"]),
         requests_per_month=options["requests_per_month"],
         stated_cost_usd=_by_model("--cost", options["costs"], "USD", "gpt-4.1=0.0042", least=0),
+        typical=Usage(input_tokens=tokens[0], output_tokens=tokens[1]) if tokens else None,
         stated_means=_by_model("--stated", options["stated_means"], "SCORE", "gpt-4.1=0.528"),
         errors_count_as_zero=not options["drop_errors"],
         parity_declared=options["declare_parity"],

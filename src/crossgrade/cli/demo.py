@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.resources import as_file, files
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.formatting import wrap_text
@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 
 WORKLOAD = "support"
 LOCAL_MODELS = ("gemma-3-270m", "smollm2-135m-instruct")
+FUNCTION_CALLS = ("gpt-4o-2024-11-20", "llama-4-scout", "llama-4-maverick")
+CALL_TOKENS = (500, 50)
+"""Tokens in and out of a function call as priced here: the source gives none, so they are assumed."""
+REQUESTS_PER_MONTH = 1_000_000
 PUBLISHED = ("gpt-4-1106-preview", "mixtral-8x7b-instruct-v0.1")
 BROKEN_SUBJECT = "high_school_mathematics"
 MMLU_TOKENS = (500, 5)
@@ -34,22 +38,44 @@ MMLU_TOKENS = (500, 5)
 )
 @click.option("--only", type=click.Choice(["local", "published"]), help="Show only one of the two parts.")
 def command(folder: Path, only: str | None) -> None:
-    """Compare two real local models and two published ones; no keys.
+    """Decide on published results of Llama 4, GPT-4 and Mixtral, and on two real local models; no keys.
 
-    First two open-weight models answer support tickets on this machine, until the verdict is
-    certain; the verdict is served, and taken back when the traffic changes. Then published
-    outcomes of GPT-4 and Mixtral-8x7B are decided on.
+    First Llama 4 against GPT-4o on published function calls. Then two open-weight models answer
+    support tickets on this machine, until the verdict is certain; the verdict is served, and taken
+    back when the traffic changes. Last, a guard finds a fault in published results of GPT-4.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    verdicts = [] if only == "local" else [_function_calls()]
     if only != "published":
         _local(folder)
     if only != "local":
-        _published(folder)
+        _write_published(folder, [*verdicts, *_exams(folder)])
     typed = as_typed()
     click.echo(
         f"\nnext, with your own data:  {typed} decide RESULTS.csv --incumbent MODEL_A --candidate MODEL_B"
     )
     click.echo(f"or with your own models:   {typed} init my-project")
+
+
+def _function_calls() -> "Verdict":
+    incumbent, *candidates = FUNCTION_CALLS
+    click.echo("Can Llama 4 take function calls from GPT-4o?")
+    click.echo("   published outcomes, item by item, of the Berkeley Function-Calling Leaderboard\n")
+    with _data() as data:
+        verdict = _decide(
+            data / "bfcl.csv.gz",
+            "458 single calls",
+            incumbent=incumbent,
+            candidates=candidates,
+            segment="segment",
+            tokens=CALL_TOKENS,
+            requests_per_month=REQUESTS_PER_MONTH,
+        )
+    click.echo(
+        "     On the multi-turn tasks of the same benchmark Scout solves 4 of 200 and GPT-4o 122:\n"
+        "     single calls may move, agentic work stays.\n"
+    )
+    return verdict
 
 
 def _local(folder: Path) -> None:
@@ -58,7 +84,7 @@ def _local(folder: Path) -> None:
     from crossgrade.project import Project
     from crossgrade.report import render_text
 
-    click.echo("1. Two real open-weight models on this machine, on 300 support tickets")
+    click.echo("Two real open-weight models on this machine, on 300 support tickets")
     click.echo("   incumbent Gemma 3 270M, candidate SmolLM2-135M-Instruct; prices are made up\n")
     _install_models()
     with _data() as data:
@@ -85,77 +111,50 @@ def _install_models() -> None:
             note(f"{model.name}: licence {model.licence}. {model.duties}")
 
 
-def _published(folder: Path) -> None:
+def _exams(folder: Path) -> "list[Verdict]":
+    incumbent, candidate = PUBLISHED
+    click.echo(f"\nWhat a guard finds: published results of {incumbent} and {candidate}")
+    click.echo("   item by item, from RouteLLM (Apache-2.0)\n")
+    models: dict[str, Any] = {"incumbent": incumbent, "candidates": [candidate]}
+    with _data() as data:
+        mmlu, whole = data / "mmlu.csv.gz", "MMLU, 57 subjects, as published"
+        return [
+            _decide(data / "gsm8k_regraded.csv", "GSM8K, 1,319 word problems, graded again", **models),
+            _decide(mmlu, whole, group="subject", chance=0.25, **models),
+            _decide(
+                _without_broken_subject(mmlu, folder / "mmlu-cleaned.csv"),
+                f"MMLU without {BROKEN_SUBJECT}, by subject",
+                segment="subject",
+                chance=0.25,
+                tokens=MMLU_TOKENS,
+                **models,
+            ),
+        ]
+
+
+def _write_published(folder: Path, verdicts: "list[Verdict]") -> None:
     from crossgrade.report import write_report
 
-    incumbent, candidate = PUBLISHED
-    click.echo(f"\n2. Published results: {incumbent} (proprietary) and {candidate} (open weights)")
-    click.echo("   item by item, from RouteLLM (Apache-2.0)\n")
-    with _data() as data:
-        gsm8k = _decide(data / "gsm8k_regraded.csv", "GSM8K, 1,319 word problems, graded again")
-        mmlu = _decide(data / "mmlu.csv.gz", "MMLU, 57 subjects, as published", group="subject")
-        cleaned = _decide(
-            _without_broken_subject(data / "mmlu.csv.gz", folder / "mmlu-cleaned.csv"),
-            f"MMLU without {BROKEN_SUBJECT}, by subject",
-            segment="subject",
-            priced=True,
-        )
-    page = write_report(
-        [gsm8k, mmlu, cleaned], folder / "published-report.html", title=f"{candidate} for {incumbent}"
-    )
+    page = write_report(verdicts, folder / "published-report.html", title="Published results")
     click.echo(f"\n   report: {page.resolve()}")
 
 
-def _decide(
-    path: Path, title: str, *, group: str | None = None, segment: str | None = None, priced: bool = False
-) -> "Verdict":
+def _decide(path: Path, title: str, *, tokens: tuple[int, int] | None = None, **options: Any) -> "Verdict":
     from dataclasses import replace
 
+    from crossgrade.domain import Usage
     from crossgrade.project import decide_results
 
-    incumbent, candidate = PUBLISHED
-    verdict = decide_results(
-        path,
-        incumbent=incumbent,
-        candidates=[candidate],
-        chance=0.25 if group or segment else 0.0,
-        group=group,
-        segment=segment,
-        stated_cost_usd=_assumed_costs() if priced else None,
-    )
+    typical = Usage(input_tokens=tokens[0], output_tokens=tokens[1]) if tokens else None
+    verdict = decide_results(path, typical=typical, **options)
     click.echo(f"   {title}: {verdict.name.upper()}")
     click.echo(wrap_text(verdict.sentence, width=96, initial_indent="     ", subsequent_indent="     "))
+    for source in verdict.price_sources if tokens else ():
+        click.echo(f"     {source}")
     for guard in verdict.guards:
         if guard.status == "fail":
             click.echo(f"     guard {guard.name} fails on {guard.segment or 'the whole'}: {guard.seen}")
     return replace(verdict, workload=title)
-
-
-def _assumed_costs() -> dict[str, float]:
-    """Dollars a question at today's list prices of the catalogue, for the assumed tokens."""
-    from datetime import UTC, datetime
-
-    from crossgrade.catalog import price_of
-    from crossgrade.domain import Offer, Usage
-    from crossgrade.economics import cost_usd
-
-    tokens_in, tokens_out = MMLU_TOKENS
-    usage = Usage(input_tokens=tokens_in, output_tokens=tokens_out)
-    today = datetime.now(UTC).date()
-    offers = (
-        Offer(name=PUBLISHED[0], provider="openai", model=PUBLISHED[0]),
-        Offer(name=PUBLISHED[1], provider="together", model="mistralai/Mixtral-8x7B-Instruct-v0.1"),
-    )
-    costs = {}
-    for offer in offers:
-        price = price_of(offer, today)
-        cost = None if price is None else cost_usd(usage, price)
-        if price is not None and cost is not None:
-            note(
-                f"     {offer.name}: ${cost} a question of {tokens_in} + {tokens_out} tokens ({price.source})"
-            )
-            costs[offer.name] = float(cost)
-    return costs
 
 
 def _without_broken_subject(source: Path, path: Path) -> Path:

@@ -108,6 +108,12 @@ def closed_beats_open(view: View, options: Sequence[Option]) -> tuple[str, str] 
     return best.policy.candidate, "" if rival is None else str(rival.policy.candidate)
 
 
+def only_open_candidates(view: View) -> bool:
+    """Return whether every candidate is known to have open weights: no closed model was compared."""
+    weights = {facts.model: facts.open_weights for facts in view.settings.facts}
+    return all(weights.get(each.model) is True for each in view.evidence.candidates)
+
+
 def open_hypotheses(
     certificates: Sequence[Certificate], candidates: Sequence[str]
 ) -> tuple[Certificate, ...]:

@@ -7,7 +7,7 @@ import numpy as np
 from crossgrade.decide import _thresholds as limits
 from crossgrade.decide._certify import fixed_test
 from crossgrade.decide._guards import failing_parts
-from crossgrade.decide._options import Option, closed_beats_open
+from crossgrade.decide._options import Option, closed_beats_open, only_open_candidates
 from crossgrade.decide._records import Certificate, Guard
 from crossgrade.decide._sentence import Findings
 from crossgrade.decide._words import bound, count, dollars, listed, percent, retained
@@ -157,6 +157,7 @@ def _money(found: Findings) -> Iterator[str]:
         else:
             month = dollars(option.cost.saving_per_month_usd)
             yield f"{label} saves {dollars(saving)}, {month}{_in_blocks(found)}."
+    yield from _stated(found)
     for option in found.options:
         if option.choosing:
             yield (
@@ -178,6 +179,19 @@ def _money(found: Findings) -> Iterator[str]:
             else "and no open model holds the floor for less"
         )
         yield f"A closed model beats every open one: {closed} is the cheapest certified, {against}."
+    if found.chosen is not None and only_open_candidates(found.view):
+        yield f"No closed model was compared: a cheaper model of {found.incumbent}'s provider may pass too."
+
+
+def _stated(found: Findings) -> Iterator[str]:
+    """Yield which costs nobody measured, and where list prices were read."""
+    if not any(option.cost.saving_per_request_usd.method == "stated" for option in found.options):
+        return
+    settings = found.view.settings
+    yield f"Costs of {listed(tuple(settings.stated_cost_usd))} are stated, not measured."
+    for fact in settings.facts:
+        if fact.model in settings.stated_cost_usd and fact.price_source:
+            yield f"{fact.model} is taken to cost {fact.price_source}."
 
 
 def _in_blocks(found: Findings) -> str:

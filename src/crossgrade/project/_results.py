@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from crossgrade.domain import Origin
+from crossgrade.errors import UsageError
 
 if TYPE_CHECKING:
-    from crossgrade.decide import Verdict
+    from crossgrade.decide import ModelFacts, Verdict
+    from crossgrade.domain import Usage
     from crossgrade.workloads import ResultFormat
 
 
@@ -32,6 +34,7 @@ def decide_results(
     origin: Origin = Origin.OWN,
     requests_per_month: int | None = None,
     stated_cost_usd: Mapping[str, float] | None = None,
+    typical: "Usage | None" = None,
     stated_means: Mapping[str, float] | None = None,
     errors_count_as_zero: bool = True,
     parity_declared: bool = False,
@@ -45,7 +48,9 @@ def decide_results(
     `source` is a path, several, or a mapping that names the model of each file. `incumbent` and
     `candidates` are model names as the files have them. `floor` is the retention that must hold,
     `alpha` the error rate of the decision, `chance` the score of guessing in [0, 1),
-    `stated_cost_usd` a cost per request by model where the files carry none. `stated_means` are mean
+    `stated_cost_usd` a cost per request by model where the files carry none. Models without one are
+    priced for the `typical` usage of a request at the cheapest list price of the packaged catalogue.
+    `stated_means` are mean
     scores that somebody published, by model and on the scale of the files; a guard compares them with
     the items. `judge` is the model that scored: with a `human` column its scores are corrected.
     `valid_days` None is the outlook's half-life. The other arguments are those of
@@ -73,6 +78,8 @@ def decide_results(
     )
     if stated_means:
         results = results.with_stated_means(stated_means, scale=scale)
+    now = now or datetime.now(UTC)
+    stated, facts = _at_list_prices((incumbent, *candidates), typical, stated_cost_usd or {}, now)
     evidence = pair(results, incumbent=incumbent, candidates=candidates, errors_as_zero=errors_count_as_zero)
     settings = DecisionSettings(
         floor=floor,
@@ -82,8 +89,34 @@ def decide_results(
         errors_count_as_zero=errors_count_as_zero,
         parity_declared=parity_declared,
         splits_only=splits_only,
-        stated_cost_usd=stated_cost_usd or {},
+        stated_cost_usd=stated,
+        facts=facts,
     )
-    return decide_policy(
-        replace(evidence, chance=chance, judge=judge), settings, now=now or datetime.now(UTC)
+    return decide_policy(replace(evidence, chance=chance, judge=judge), settings, now=now)
+
+
+def _at_list_prices(
+    models: Sequence[str | None], typical: "Usage | None", stated: Mapping[str, float], now: datetime
+) -> "tuple[Mapping[str, float], tuple[ModelFacts, ...]]":
+    """Return the stated costs with list prices for models without one, and where these were read."""
+    from crossgrade.decide import ModelFacts
+
+    if typical is None:
+        return stated, ()
+    from crossgrade.catalog import packaged_catalog
+    from crossgrade.catalog.bills import list_costs
+
+    named = [model for model in models if model is not None and model not in stated]
+    found = list_costs(named, typical, packaged_catalog(), now.date())
+    for model, cost in found.items():
+        if cost is None:
+            raise UsageError(
+                f"no provider in the catalogue lists a price for {model}",
+                hint=f"give its cost per request with `--cost {model}=USD`",
+            )
+    priced = {model: cost for model, cost in found.items() if cost is not None}
+    facts = tuple(
+        ModelFacts(model=model, open_weights=cost.open_weights, price_source=cost.words)
+        for model, cost in priced.items()
     )
+    return {**stated, **{model: float(cost.usd) for model, cost in priced.items()}}, facts

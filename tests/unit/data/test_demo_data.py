@@ -71,5 +71,23 @@ def test_published_outcomes_have_the_published_counts():
     assert (len(broken), sum(row[GPT4] == "1" for row in broken)) == (270, 8)
 
 
+def test_function_calls_have_the_published_counts():
+    rows = csv.DictReader(io.StringIO(gzip.decompress((DEMO / "bfcl.csv.gz").read_bytes()).decode()))
+    passed, asked = Counter(), Counter()
+    for row in rows:
+        passed[row["model"], row["segment"]] += int(row["score"])
+        asked[row["segment"]] += 1
+    assert asked == {"live_simple": 3 * 258, "parallel_multiple": 3 * 200}
+    assert passed == {
+        ("gpt-4o-2024-11-20", "live_simple"): 209,
+        ("gpt-4o-2024-11-20", "parallel_multiple"): 170,
+        ("llama-4-scout", "live_simple"): 201,
+        ("llama-4-scout", "parallel_multiple"): 156,
+        ("llama-4-maverick", "live_simple"): 215,
+        ("llama-4-maverick", "parallel_multiple"): 175,
+    }
+
+
 def test_the_outcomes_stay_small():
-    assert sum(len((DEMO / name).read_bytes()) for name in ("gsm8k_regraded.csv", "mmlu.csv.gz")) < 200_000
+    names = ("bfcl.csv.gz", "gsm8k_regraded.csv", "mmlu.csv.gz")
+    assert sum(len((DEMO / name).read_bytes()) for name in names) < 200_000
