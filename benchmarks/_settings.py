@@ -23,7 +23,7 @@ from crossgrade.stats._score_test import score_z
 
 FLOOR, ALPHA = 0.85, 0.05
 SEED = 20261127
-RUNS, VERDICTS, TABLES = 5_000, 5_000, 200_000
+RUNS, JUDGED, VERDICTS, TABLES = 5_000, 20_000, 5_000, 200_000
 NOW = datetime(2026, 11, 27, tzinfo=UTC)
 _WILDBENCH = Path(__file__).parent.parent / "tests" / "data" / "published" / "wildbench.csv.gz"
 _Z = 1.6448536269514722
@@ -141,7 +141,7 @@ def judged(job: tuple[str, str, int]) -> tuple[float, float]:
     scores, judge, labels = job
     rng = np.random.default_rng((SEED, labels, len(scores), len(judge)))
     counts = np.zeros(2)
-    for _ in range(RUNS):
+    for _ in range(JUDGED):
         b, c = _human(scores, rng, 1_000)
         by_judge = _judge(judge, rng, b, c)
         pairs = Pairs(incumbent=by_judge[0] * 1.0, candidate=by_judge[1] * 1.0)
@@ -149,7 +149,7 @@ def judged(job: tuple[str, str, int]) -> tuple[float, float]:
         human = np.where(seen, [b, c], np.nan)
         p = corrected_test(pairs, human[0], human[1], floor=FLOOR, alpha=ALPHA).p_value
         counts += [p <= ALPHA, p <= ALPHA / 12]
-    return tuple(counts / RUNS)
+    return tuple(counts / JUDGED)
 
 
 def verdicts(job: tuple[int, int]) -> int:
@@ -241,8 +241,13 @@ def setting_rows(pool: Executor) -> Iterator[Row]:
             yield _rate(f"wrong pass, {name}, {rule}", worst, most, 0.05, f"worst of n {each}")
 
 
-def judge_rows(pool: Executor) -> Iterator[Row]:
+def judge_rows() -> list[Row]:
     """Wrong passes of a judge that people's labels correct."""
+    with ProcessPoolExecutor() as pool:
+        return list(_judge_rows(pool))
+
+
+def _judge_rows(pool: Executor) -> Iterator[Row]:
     for scores in ("right or wrong", "ordinary grades", "rare zeros"):
         kinds = [each for each in _SCORES if each.startswith(scores)]
         jobs = [(kind, judge, labels) for kind in kinds for judge in _JUDGES for labels in (100, 200)]
@@ -251,17 +256,17 @@ def judge_rows(pool: Executor) -> Iterator[Row]:
         where = "{}, judge {}, {} labels of 1,000 samples".format(*jobs[worst])
         most = 0.08 if scores == "rare zeros" else 0.06
         yield _rate(f"wrong pass, judge corrected by labels, {scores}", found[worst][0], most, 0.05,
-                    f"worst of {len(jobs)} settings: {where}")  # fmt: skip
+                    f"worst of {len(jobs)} settings: {where}", JUDGED)  # fmt: skip
         strict = max(range(len(jobs)), key=lambda at: found[at][1])
         where = "{}, judge {}, {} labels".format(*jobs[strict])
         yield _rate(f"the same at alpha / 12, {scores}", found[strict][1], 1.5 * ALPHA / 12, ALPHA / 12,
-                    f"worst of {len(jobs)} settings: {where}; must is 1.5 times nominal")  # fmt: skip
+                    f"worst of {len(jobs)} settings: {where}; must is 1.5 times nominal", JUDGED)  # fmt: skip
 
 
 def rows() -> list[Row]:
     """Every figure of the audit's settings."""
     with ProcessPoolExecutor() as pool:
-        found = [*setting_rows(pool), *judge_rows(pool)]
+        found = list(setting_rows(pool))
         batches = [(at, VERDICTS // 10) for at in range(10)]
         switched = sum(pool.map(verdicts, batches)) / VERDICTS
         found.append(_rate("wrong certificate, graded, slightly lower and 2.3 % worthless, n 60", switched, 0.08, 0.05,

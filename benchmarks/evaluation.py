@@ -20,6 +20,7 @@ from benchmarks._table import Row, measure_parts
 PARTS: dict[str, Callable[[], list[Row]]] = {
     "retention": _retention.rows,
     "settings": _settings.rows,
+    "judge": _settings.judge_rows,
     "frugality": _frugality.rows,
     "rules": _peer_rules.rows,
     "guards": _guards.sound,
