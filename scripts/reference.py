@@ -22,12 +22,12 @@ CLI_HEAD = f"""\
 
 {GENERATED}
 
-- Standard output carries data only; progress, notes and errors go to standard error. Output is readable
+- Standard output carries data only. Progress, notes and errors go to standard error. Output is readable
   without colour, and colour is used only on a terminal (`NO_COLOR` turns it off).
 - Commands that read take `--json`: one object with a `schema_version`. Times are RFC 3339, decimals
   (money) are strings, unknown is `null`. Fields may be added to a version, but are never renamed or removed.
-- Errors name what was seen, where, and one next step; [errors.md](errors.md) lists them and
-  [exit-codes.md](exit-codes.md) the exit codes.
+- Errors name what was seen, where, and one next step. [errors.md](errors.md) lists them, and
+  [exit-codes.md](exit-codes.md) lists the exit codes.
 - `CROSSGRADE_CONFIG` names another configuration than `crossgrade.yaml`, `CROSSGRADE_DATABASE_URL` another
   store, `CROSSGRADE_HOME` the folder of local models; `CROSSGRADE_NO_PROGRESS` turns live progress off and
   `CROSSGRADE_LOG=debug` shows tracebacks.
@@ -39,13 +39,13 @@ CONFIG_HEAD = f"""\
 
 {GENERATED}
 
-One file configures a project. It is strict YAML 1.2: unknown keys and wrong types are refused with their
-line and column, `no` and `on` are texts, and tags, merge keys and several documents are not allowed; the
-file may have 1 MiB and 32 levels. Paths are relative to the file and must lie inside its folder. Secrets
-never stand in it: `api_key_env` names the environment variable that holds a key.
+One file configures a project. It is strict YAML 1.2. Unknown keys and wrong types are refused with their
+line and column. `no` and `on` are texts. Tags, merge keys and several documents are not allowed. The file may
+have up to 1 MiB and 32 levels. Paths are relative to the file and must lie inside its folder. The file never
+contains secrets: `api_key_env` names the environment variable that holds a key.
 
-`crossgrade init` writes a commented one, `crossgrade config validate` checks it and
-`crossgrade config schema` prints its JSON schema, for completion in editors.
+`crossgrade init` writes a file with comments. `crossgrade config validate` checks the file, and
+`crossgrade config schema` prints its JSON schema for completion in editors.
 
 ```yaml
 models:

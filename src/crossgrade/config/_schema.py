@@ -15,13 +15,13 @@ from crossgrade.domain import EvidenceClass, Mode
 
 
 class PriceSection(Section):
-    """A list price in US dollars; a change of price is a new entry with its first day."""
+    """A list price in US dollars. A change of price is a new entry with its first day."""
 
     input_per_mtok: Rate | None = Field(
-        default=None, description="Dollars per million input tokens; null is unknown."
+        default=None, description="Dollars per million input tokens. Null means unknown."
     )
     output_per_mtok: Rate | None = Field(
-        default=None, description="Dollars per million output tokens; null is unknown."
+        default=None, description="Dollars per million output tokens. Null means unknown."
     )
     cache_read_per_mtok: Rate | None = Field(
         default=None, description="Dollars per million input tokens read from the provider's cache."
@@ -29,76 +29,83 @@ class PriceSection(Section):
     cache_creation_per_mtok: Rate | None = Field(
         default=None, description="Dollars per million input tokens written to the provider's cache."
     )
-    request_usd: Rate = Field(default=Decimal(0), description="Dollars per request, on top of tokens.")
+    request_usd: Rate = Field(
+        default=Decimal(0), description="Dollars per request, added to the price of tokens."
+    )
     batch_discount: Annotated[Decimal, Field(ge=0, le=1)] | None = Field(
-        default=None, description="Share taken off by the batch API, 0 to 1."
+        default=None, description="Discount of the batch API as a share, 0 to 1."
     )
     reasoning_per_mtok: Rate | None = Field(
-        default=None, description="Dollars per million reasoning tokens; left out, the output price."
+        default=None, description="Dollars per million reasoning tokens. Default: the output price."
     )
-    image_usd: Rate | None = Field(default=None, description="Dollars per image, on top of its tokens.")
+    image_usd: Rate | None = Field(
+        default=None, description="Dollars per image, added to the price of its tokens."
+    )
     valid_from: date | None = Field(
         default=None,
-        description="First day of the price, YYYY-MM-DD; only the oldest entry may leave it out.",
+        description="First day of the price, YYYY-MM-DD. Only the oldest entry may leave it out.",
     )
-    source: Text = Field(default="user", description="Where the price was read, an address for instance.")
+    source: Text = Field(default="user", description="Source of the price, for example an address.")
 
 
 class ModelSection(Section):
     """An offer: a model at a provider, at a price."""
 
-    provider: Text = Field(description="Who answers: `openai`, `anthropic`, `groq`, `local`, …")
-    model: Text = Field(description="The model's id at that provider, or of a local model.")
+    provider: Text = Field(description="Who serves the model: `openai`, `anthropic`, `groq`, `local`, …")
+    model: Text = Field(description="The model's id at that provider, or the id of a local model.")
     base_url: Url | None = Field(
-        default=None, description="Address of the API, where it is not the provider's own."
+        default=None, description="Address of the API, if it is not the provider's own."
     )
     api_key_env: Variable | None = Field(
-        default=None, description="Name of the environment variable that holds the key; never the key itself."
+        default=None, description="Name of the environment variable that holds the key, never the key itself."
     )
     prices: list[PriceSection] = Field(
-        default=[], description="Dated list prices, oldest first; left out, the catalogue's are used."
+        default=[], description="Dated list prices, oldest first. Default: the catalogue's prices."
     )
     region: Text | None = Field(
-        default=None, description="Where requests are processed, as `requirements.regions` names it."
+        default=None,
+        description="Region in which requests are processed, as named in `requirements.regions`.",
     )
     licence: Text | None = Field(
-        default=None, description="The model's licence, as `requirements.licences` names it."
+        default=None, description="The model's licence, as named in `requirements.licences`."
     )
     open_weights: bool | None = Field(
-        default=None, description="Whether the weights are published; null is unknown."
+        default=None, description="Whether the weights are published. Null means unknown."
     )
     context_tokens: Annotated[int, Field(ge=1)] | None = Field(
         default=None, description="Advertised context window in tokens."
     )
     retires_on: date | None = Field(
-        default=None, description="Day the provider stops serving it, YYYY-MM-DD."
+        default=None, description="Day on which the provider stops serving the model, YYYY-MM-DD."
     )
     max_concurrency: Annotated[int, Field(ge=1, le=10_000)] = Field(
-        default=16, description="Most calls at once; the runner finds the best number below it."
+        default=16,
+        description="Maximum number of concurrent calls. The runner finds the best number up to it.",
     )
     timeout_s: Annotated[float, Field(gt=0, le=86_400)] = Field(
         default=120.0, description="Seconds to wait for one answer."
     )
     patience_s: Annotated[float, Field(ge=0, le=86_400)] = Field(
         default=300.0,
-        description="Seconds to go on while the provider answers nothing but 429 (too many requests).",
+        description="Seconds to keep retrying while the provider only answers 429 (too many requests).",
     )
     batch: bool = Field(
-        default=False, description="Whether to use the provider's batch API, slower and cheaper."
+        default=False, description="Whether to use the provider's batch API, which is slower and cheaper."
     )
     replicas: Annotated[list[Name], Field(max_length=64)] = Field(
         default=[],
-        description="Names from `models` of the same model at other addresses, with other keys or in other "
-        "regions, which share its requests.",
+        description="Names from `models` that share this model's requests: the same model at other "
+        "addresses, with other keys or in other regions.",
     )
     weight: Annotated[float, Field(ge=0, le=1e9)] = Field(
         default=1.0,
-        description="Share of the requests, relative to the replicas; 0 is asked when the others fail.",
+        description="Share of the requests, relative to the replicas. A model with weight 0 is asked only "
+        "when the others fail.",
     )
 
 
 class PromptSection(Section):
-    """How a sample becomes a request; `{field}` is replaced by the sample's field, nothing else."""
+    """How a sample becomes a request. Only `{field}` is replaced, by the sample's field."""
 
     user: Text = Field(default="{input}", description="The user's message, with `{field}` placeholders.")
     system: Text | None = Field(default=None, description="The system message, with `{field}` placeholders.")
@@ -107,12 +114,12 @@ class PromptSection(Section):
         description="Send `user` as one raw completion prompt, for base models without a chat template.",
     )
     response_schema: dict[str, JsonValue] | None = Field(
-        default=None, description="JSON schema the answer must follow, where the provider can enforce it."
+        default=None, description="JSON schema that the answer must follow, if the provider can enforce it."
     )
 
 
 class SettingsSection(Section):
-    """Decoding settings; null leaves the provider's default."""
+    """Decoding settings. Null means the provider's default."""
 
     temperature: Annotated[float, Field(ge=0, le=2)] | None = Field(
         default=0.0, description="Sampling temperature."
@@ -121,14 +128,14 @@ class SettingsSection(Section):
         default=None, description="Nucleus sampling share."
     )
     max_output_tokens: Annotated[int, Field(ge=1)] | None = Field(
-        default=512, description="Most tokens of an answer."
+        default=512, description="Maximum number of tokens in an answer."
     )
     stop: Annotated[list[Text], Field(max_length=16)] = Field(
         default=[], description="Texts that end an answer."
     )
-    seed: int | None = Field(default=None, description="Sampling seed, where the provider takes one.")
+    seed: int | None = Field(default=None, description="Sampling seed, if the provider takes one.")
     reasoning_effort: Text | None = Field(
-        default=None, description="Effort of a reasoning model, in the provider's words."
+        default=None, description="Effort of a reasoning model, in the provider's own terms."
     )
 
 
@@ -159,167 +166,170 @@ class ContestantSection(Section):
 
 
 class ScorerSection(Section):
-    """How answers are scored; docs/reference/scorers.md lists the kinds and their options."""
+    """How answers are scored. docs/reference/scorers.md lists the kinds and their options."""
 
-    kind: Text = Field(description="Which scorer: `exact`, `numeric`, `choice`, `json_fields`, `judge`, …")
+    kind: Text = Field(
+        description="The kind of scorer: `exact`, `numeric`, `choice`, `json_fields`, `judge`, …"
+    )
     options: dict[str, JsonValue] = Field(default={}, description="Options of that scorer.")
     chance: Annotated[float, Field(ge=0, lt=1)] = Field(
-        default=0.0, description="Mean score of guessing, 0 to below 1."
+        default=0.0, description="Mean score of guessing, at least 0 and less than 1."
     )
     zero: Text = Field(
         default="worthless",
-        description="What a score of 0 means; a retention depends on where its scale starts.",
+        description="What a score of 0 means. A retention depends on where its scale starts.",
     )
 
 
 class RequirementsSection(Section):
-    """What a candidate must meet besides quality; null asks nothing."""
+    """Conditions on a candidate besides quality. Null sets no condition."""
 
     evidence: EvidenceClass = Field(
         default="plain",
-        description="`agentic`, `regulated` and `gated` workloads stay with the incumbent: importing the "
-        "evidence they need is not supported yet.",
+        description="`agentic`, `regulated` and `gated` workloads stay with the incumbent, because "
+        "Crossgrade cannot import the evidence that they need yet.",
     )
     context_tokens: Annotated[int, Field(ge=1)] | None = Field(
-        default=None, description="Context window needed, in tokens."
+        default=None, description="Required context window, in tokens."
     )
     regions: list[Text] = Field(
-        default=[], description="Regions where requests may be processed; empty allows all."
+        default=[], description="Regions in which requests may be processed. Empty allows all."
     )
-    licences: list[Text] = Field(default=[], description="Licences that are allowed; empty allows all.")
+    licences: list[Text] = Field(default=[], description="Allowed licences. Empty allows all.")
     latency_p95_ms: Annotated[float, Field(gt=0)] | None = Field(
-        default=None, description="Longest 95th percentile of the time to the whole answer, in milliseconds."
+        default=None, description="Maximum 95th percentile of the time to the whole answer, in milliseconds."
     )
     ttft_p95_ms: Annotated[float, Field(gt=0)] | None = Field(
-        default=None, description="Longest 95th percentile of the time to the first token, in milliseconds."
+        default=None, description="Maximum 95th percentile of the time to the first token, in milliseconds."
     )
     error_rate: Annotated[float, Field(ge=0, le=1)] | None = Field(
-        default=None, description="Largest share of calls that may fail."
+        default=None, description="Maximum share of calls that may fail."
     )
     documents: list[Text] = Field(
         default=[],
-        description="Files that a `regulated` workload waits for. That they exist is not taken as evidence.",
+        description="Files that a `regulated` workload requires. Their existence does not count as evidence.",
     )
 
 
 class WorkloadSection(Section):
-    """A named class of traffic: its dataset, contestants, scorer and the settings of the test."""
+    """A named class of traffic: its dataset, models, scorer and the settings of the test."""
 
     dataset: Text = Field(
         description="JSONL, CSV or Parquet file, relative to this file and inside its folder."
     )
     id_field: Text | None = Field(
-        default=None, description="Dataset field with a unique id; left out, the content's hash."
+        default=None, description="Dataset field with a unique id. Default: a hash of the content."
     )
     target_field: Text = Field(default="target", description="Dataset field with the reference answer.")
     segment_field: Text | None = Field(
-        default=None, description="Dataset field with the segment; segments may move alone."
+        default=None,
+        description="Dataset field with the segment. A segment may move to a candidate by itself.",
     )
     cluster_field: Text | None = Field(
         default=None,
         description="Dataset field shared by samples that belong together (document, conversation).",
     )
     weight_field: Text | None = Field(
-        default=None, description="Dataset field with the share of traffic a sample stands for."
+        default=None, description="Dataset field with the share of traffic that a sample represents."
     )
-    prompt: PromptSection = Field(default=PromptSection(), description="The prompt of every contestant.")
+    prompt: PromptSection = Field(default=PromptSection(), description="The prompt of every model.")
     settings: SettingsSection = Field(
-        default=SettingsSection(), description="The decoding settings of every contestant."
+        default=SettingsSection(), description="The decoding settings of every model."
     )
     scorer: ScorerSection = Field(description="How answers are scored.")
     incumbent: ContestantSection = Field(description="The model that serves this traffic today.")
     candidates: Annotated[list[ContestantSection], Field(min_length=1, max_length=64)] = Field(
-        description="Models that may replace it, cheap proprietary ones included."
+        description="Models that may replace the incumbent, including cheap proprietary ones."
     )
     floor: Annotated[float, Field(gt=0, lt=2)] = Field(
         default=0.85, description="Share of the incumbent's mean score that must be kept."
     )
     alpha: Annotated[float, Field(gt=0, lt=0.5)] = Field(
-        default=0.05, description="Chance accepted of certifying a policy that is below the floor."
+        default=0.05, description="Accepted probability of certifying a policy that is below the floor."
     )
     mode: Mode = Field(
         default="sequential",
-        description="`sequential` stops as soon as the verdict is certain, `fixed` asks all planned samples, "
-        "`anytime` may be looked at and extended at will.",
+        description="`sequential` stops as soon as the verdict is certain. `fixed` asks all planned "
+        "samples. `anytime` may be checked and extended at any time.",
     )
     planned: Annotated[int, Field(ge=1)] | None = Field(
-        default=None, description="Most samples to ask; left out, the whole dataset."
+        default=None, description="Maximum number of samples to ask. Default: the whole dataset."
     )
     epochs: Annotated[int, Field(ge=1, le=100)] = Field(
-        default=1, description="How often each sample is asked."
+        default=1, description="Number of times that each sample is asked."
     )
     seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = Field(
         default=1, description="Seed of the order in which samples are asked."
     )
     requests_per_month: Annotated[int, Field(ge=1)] | None = Field(
-        default=None, description="Traffic, for savings per month; left out, they are unknown."
+        default=None, description="Traffic, used for savings per month. Without it they are unknown."
     )
     max_cost_usd: Annotated[Decimal, Field(ge=0, max_digits=20)] | None = Field(
-        default=None, description="Most dollars a run may spend; `--max-cost` overrides it."
+        default=None, description="Maximum dollars that a run may spend. `--max-cost` overrides it."
     )
     errors_count_as_zero: bool = Field(
         default=True,
-        description="Score failed calls 0; otherwise they are left out, which flatters the model that fails.",
+        description="Score failed calls 0. If false, they are left out, which favours the model that fails.",
     )
     splits_only: bool = Field(
         default=False,
-        description="Test each segment for itself, never the whole: it takes fewer samples.",
+        description="Test only the segments, never the whole. This takes fewer samples.",
     )
     every_hypothesis: bool = Field(
         default=False,
-        description="Go on asking about segments and dearer candidates when the verdict is certain.",
+        description="Continue with segments and more expensive candidates after the verdict is certain.",
     )
     blocks: bool = Field(
         default=True,
-        description="Let the incumbent answer one sample in K, where that costs less for the same power.",
+        description="Let the incumbent answer one sample in K, if that costs less for the same power.",
     )
     probes: Annotated[list[Text], Field(max_length=64)] = Field(
         default=[],
-        description="Context probes (`crossgrade probe run`) whose certified lengths limit the candidates; "
-        "longer requests stay with the incumbent.",
+        description="Context probes (`crossgrade probe run`) whose certified lengths limit the candidates. "
+        "Longer requests stay with the incumbent.",
     )
     requirements: RequirementsSection = Field(
-        default=RequirementsSection(), description="What a candidate must meet besides quality."
+        default=RequirementsSection(), description="Conditions on a candidate besides quality."
     )
 
 
 class ConfigFile(Section):
-    """crossgrade.yaml: models, workloads, how traffic is served and watched, where results are kept."""
+    """crossgrade.yaml: models, workloads, how traffic is served and watched, and where results are stored."""
 
     models: Annotated[dict[Name, ModelSection], Field(min_length=1)] = Field(
-        description="Offers by a name of your choice; results and verdicts use it."
+        description="Offers, by a name of your choice. Results and verdicts use this name."
     )
     workloads: dict[Name, WorkloadSection] = Field(
-        default={}, description="Workloads by a name of your choice."
+        default={}, description="Workloads, by a name of your choice."
     )
     routes: dict[Name, RouteSection] | None = Field(
         default=None,
-        description="Streams of requests by a name of your choice; left out, each workload is a route of its "
-        "own name.",
+        description="Streams of requests, by a name of your choice. By default each workload is a route "
+        "with the same name.",
     )
     serve: ServeSection = Field(
-        default=ServeSection(), description="How `crossgrade serve` listens, and whom it lets in."
+        default=ServeSection(), description="How `crossgrade serve` listens, and which requests it accepts."
     )
     watch: WatchSection = Field(
         default=WatchSection(), description="How `crossgrade watch` checks that verdicts still hold."
     )
     family_alpha: Annotated[float, Field(gt=0, lt=0.5)] | None = Field(
         default=None,
-        description="Chance accepted of certifying anything wrongly over all workloads together; each begins "
-        "with an equal part of it. Left out, each has its own `alpha`.",
+        description="Accepted probability of certifying anything wrongly over all workloads together. Each "
+        "workload begins with an equal part of it. By default each workload has its own `alpha`.",
     )
     price_files: Annotated[list[Text], Field(max_length=32)] = Field(
         default=[],
-        description="CSV files of dated prices, which come before the packaged catalogue's; "
+        description="CSV files of dated prices, which take precedence over the packaged catalogue. "
         "`crossgrade catalog import` writes them.",
     )
     store: Text = Field(
         default=".crossgrade/crossgrade.db",
-        description="SQLite file inside the project's folder, or a database URL without password; "
-        "the environment variable CROSSGRADE_DATABASE_URL overrides it.",
+        description="SQLite file inside the project's folder, or a database URL without password. The "
+        "environment variable CROSSGRADE_DATABASE_URL overrides it.",
     )
     valid_days: Annotated[int, Field(ge=1, le=3650)] | None = Field(
         default=None,
-        description="Days until a verdict expires; without it as long as "
-        "`crossgrade cost outlook` gives today's best offer.",
+        description="Days until a verdict expires. Default: the half-life of today's best offer in "
+        "`crossgrade cost outlook`.",
     )

@@ -16,186 +16,200 @@ Per = Literal["second", "minute", "hour", "day", "week", "month"]
 
 
 class ShadowSection(Section):
-    """A sample of requests that the other model is asked too; its provider gets customers' data."""
+    """A sample of requests that also goes to the other model. Its provider gets customers' data."""
 
-    rate: Share = Field(description="Share of the requests, above 0 to 1.")
+    rate: Share = Field(description="Share of the requests, more than 0 and at most 1.")
     max_parallel: Annotated[int, Field(ge=1, le=1_000)] = Field(
-        default=4, description="Most copies in flight; what comes on top is dropped and counted."
+        default=4, description="Maximum number of copies in flight. More are dropped and counted."
     )
     max_usd_per_day: Annotated[float, Field(gt=0, le=1e9)] | None = Field(
-        default=None, description="Most dollars a day that copies may cost; null is no bound."
+        default=None, description="Maximum dollars per day for copies. Null means no limit."
     )
     store_text: bool = Field(
-        default=True, description="Keep redacted requests and answers, which scoring them needs."
+        default=True, description="Keep redacted requests and answers. Scoring needs them."
     )
     tiers: Annotated[list[Name], Field(max_length=64)] = Field(
-        default=[], description="Tiers whose requests may be copied; empty is all that may use the route."
+        default=[],
+        description="Tiers whose requests may be copied. Empty allows all tiers that may use the route.",
     )
 
 
 class RouteSection(Section):
-    """A named stream of requests; the route table says which model answers it now."""
+    """A named stream of requests. The route table says which model answers it now."""
 
     workload: Name | None = Field(
-        default=None, description="The workload whose verdicts decide who answers; null always keeps."
+        default=None,
+        description="The workload whose verdicts decide which model answers. Null always keeps the "
+        "incumbent.",
     )
     incumbent: Name | None = Field(
         default=None,
-        description="Who answers while no verdict was applied; left out, the workload's incumbent.",
+        description="The model that answers until a verdict is applied. Default: the workload's incumbent.",
     )
     models: Annotated[list[ModelName], Field(max_length=64)] = Field(
-        default=[], description="Names in `model` by which clients ask for the route, besides its own."
+        default=[], description="Values of `model` that select the route, in addition to its own name."
     )
     fallbacks: Annotated[list[Name], Field(max_length=16)] = Field(
         default=[],
-        description="Names from `models`, tried in order when the picked one fails before its first byte; "
-        "the incumbent is always the last.",
+        description="Names from `models`, tried in order when the picked model fails before its first byte. "
+        "The incumbent is always the last.",
     )
     sticky: StickyUnit = Field(
-        default="conversation", description="What never changes model in the middle of a canary."
+        default="conversation", description="The unit that never changes model in the middle of a canary."
     )
     tiers: Annotated[list[Name], Field(max_length=64)] = Field(
-        default=[], description="Tiers that may use the route; empty is all."
+        default=[], description="Tiers that may use the route. Empty allows all."
     )
     teams: Annotated[list[Name], Field(max_length=256)] = Field(
-        default=[], description="Teams that may use the route; empty is all."
+        default=[], description="Teams that may use the route. Empty allows all."
     )
     canary_steps: Annotated[list[Share], Field(min_length=1, max_length=32)] = Field(
-        default=[0.05, 0.25, 1.0], description="Rising shares of `crossgrade route promote`; the last is 1."
+        default=[0.05, 0.25, 1.0],
+        description="Rising shares of `crossgrade route promote`. The last one is 1.",
     )
     max_body_bytes: dict[Name, Annotated[int, Field(ge=1)]] = Field(
         default={},
-        description="By name from `models`: it is not asked with bodies of more bytes.",
+        description="Maximum body size in bytes, by name from `models`. Larger bodies are not sent to that "
+        "model.",
     )
     attempts: Annotated[int, Field(ge=1, le=10)] = Field(
-        default=3, description="Most calls for one request, over all models."
+        default=3, description="Maximum number of calls for one request, over all models."
     )
     shadow: ShadowSection | None = Field(
-        default=None, description="Ask the other model too, on a sample; left out, it is never asked."
+        default=None,
+        description="Also ask the other model, on a sample of requests. By default it is never asked.",
     )
     outcome: Name | None = Field(
         default=None,
-        description="Name under which `POST /v1/feedback` reports how an answer of this route turned out.",
+        description="Name under which `POST /v1/feedback` reports the outcome of an answer of this route.",
     )
 
 
 class LimitSection(Section):
-    """A budget or a rate, for one key, team or route or for each of them by itself."""
+    """A budget or a rate, for one key, team or route, or for each of them separately."""
 
-    scope: LimitScope = Field(description="Whose requests are counted.")
-    match: Text = Field(default="*", description="One key's id, team or route; `*` is each by itself.")
-    unit: LimitUnit = Field(description="What is counted; `parallel` is requests in flight.")
-    cap: Annotated[float, Field(gt=0, le=1e15)] = Field(description="Most of it in one window.")
+    scope: LimitScope = Field(description="Whether to count by key, team or route.")
+    match: Text = Field(
+        default="*", description="A key's id, a team or a route. `*` applies to each of them separately."
+    )
+    unit: LimitUnit = Field(description="What is counted. `parallel` means requests in flight.")
+    cap: Annotated[float, Field(gt=0, le=1e15)] = Field(description="Maximum in one window.")
     per: Per | None = Field(
         default=None,
-        description="Length of the window; windows follow one another since 1970-01-01 UTC, and a month is "
-        "30 days.",
+        description="Length of the window. Windows follow one another since 1970-01-01 UTC. A month has 30 "
+        "days.",
     )
 
 
 class TierRuleSection(Section):
-    """Which token gives which tier."""
+    """A rule that assigns a tier to tokens."""
 
     claim: Annotated[str, StringConstraints(pattern=r"^\S{1,200}$")] = Field(
-        description="Dotted path to the claim, for instance `realm_access.roles`."
+        description="Dotted path to the claim, for example `realm_access.roles`."
     )
     operator: Literal["equals", "in", "contains"] = Field(
-        description="`equals`: the claim is `value`; `in`: it is one of the list `value`; `contains`: the "
-        "claim is a list that has `value`."
+        description="`equals`: the claim is `value`. `in`: the claim is in the list `value`. `contains`: "
+        "the claim is a list that contains `value`."
     )
     value: Text | Annotated[list[Text], Field(min_length=1, max_length=256)] = Field(
-        description="What the claim is compared with: one text, or for `in` a list of texts."
+        description="The value to compare the claim with: one text, or for `in` a list of texts."
     )
     tier: Name = Field(description="The tier that the bearer gets.")
     team_claim: Text | None = Field(default=None, description="Dotted path to the claim that names the team.")
 
 
 class IssuerSection(Section):
-    """An OpenID provider whose access tokens are accepted beside keys."""
+    """An OpenID provider whose access tokens are accepted as well as keys."""
 
-    issuer: Url = Field(description="Its issuer URL, exactly as in the tokens' `iss`.")
-    audience: Text = Field(description="What tokens for this gateway have in `aud`.")
+    issuer: Url = Field(description="The issuer URL, exactly as in the tokens' `iss`.")
+    audience: Text = Field(description="The value of `aud` in tokens for this gateway.")
     rules: Annotated[list[TierRuleSection], Field(min_length=1, max_length=256)] = Field(
-        description="Who gets which tier: the first rule that matches; no match, no service."
+        description="Rules that assign tiers. The first matching rule counts. A token that matches no rule "
+        "is refused."
     )
     algorithms: Annotated[list[Algorithm], Field(min_length=1)] = Field(
-        default=["ES256", "RS256", "EdDSA"], description="Signature algorithms that are accepted."
+        default=["ES256", "RS256", "EdDSA"], description="Accepted signature algorithms."
     )
     types: Annotated[list[Literal["at+jwt", "JWT"]], Field(min_length=1)] = Field(
         default=["at+jwt"],
-        description="What `typ` in a token's header may be; `JWT` is for issuers that ignore RFC 9068.",
+        description="Accepted values of `typ` in a token's header. `JWT` is for issuers that do not follow "
+        "RFC 9068.",
     )
     max_lifetime_s: Annotated[int, Field(ge=60, le=31_536_000)] = Field(
-        default=86_400, description="Tokens that live longer, in seconds, are refused."
+        default=86_400,
+        description="Maximum lifetime of a token in seconds. Tokens that live longer are refused.",
     )
 
 
 class ServeSection(Section):
-    """Where the gateway listens, what it refuses, whom it lets in; no key, no service."""
+    """Where the gateway listens, and which requests it accepts. Requests need a key or a token."""
 
-    host: Text = Field(default="127.0.0.1", description="Address to listen on; `0.0.0.0` is all.")
+    host: Text = Field(default="127.0.0.1", description="Address to listen on. `0.0.0.0` means all.")
     port: Port = Field(default=4000, description="Port of the gateway.")
     admin_port: Port = Field(default=4001, description="Port of the admin API, on loopback only.")
     workers: Annotated[int, Field(ge=1, le=256)] = Field(
-        default=1, description="Processes that serve; one a core."
+        default=1, description="Number of serving processes. Use one per core."
     )
     open_on_loopback: bool = Field(
-        default=False, description="Serve without keys, to this machine only; for trying things out."
+        default=False,
+        description="Accept requests from this machine without keys. Use it only for trying things out.",
     )
     limits: Annotated[list[LimitSection], Field(max_length=1_000)] = Field(
-        default=[], description="Budgets and rates; keys may have their own besides."
+        default=[], description="Budgets and rates. Keys may also have their own."
     )
     issuers: Annotated[list[IssuerSection], Field(max_length=16)] = Field(
         default=[], description="OpenID providers whose access tokens are accepted."
     )
     body_parse_bytes: Annotated[int, Field(ge=1_024, le=1 << 26)] = Field(
-        default=1 << 20, description="Largest body that is parsed; larger ones are routed on their head."
+        default=1 << 20,
+        description="Largest body that is parsed, in bytes. Larger bodies are routed by their head.",
     )
     body_max_bytes: Annotated[int, Field(ge=1_024, le=1 << 34)] = Field(
-        default=1 << 28, description="Largest body that is accepted."
+        default=1 << 28, description="Largest accepted body, in bytes."
     )
     head_max_bytes: Annotated[int, Field(ge=1_024, le=1 << 20)] = Field(
-        default=32_768, description="Largest request head that is accepted."
+        default=32_768, description="Largest accepted request head, in bytes."
     )
     head_max_count: Annotated[int, Field(ge=8, le=10_000)] = Field(
-        default=100, description="Most header fields of a request."
+        default=100, description="Maximum number of header fields in a request."
     )
     head_timeout_s: Seconds = Field(default=10.0, description="Seconds for a whole request head to arrive.")
     body_timeout_s: Seconds = Field(
         default=60.0,
-        description="Seconds for a body to arrive; of one that is not parsed, for each 256 KiB.",
+        description="Seconds for a body to arrive. For a body that is not parsed, seconds for each 256 KiB.",
     )
     idle_timeout_s: Seconds = Field(
         default=75.0, description="Seconds that a connection without a request stays open."
     )
     max_connections: Annotated[int, Field(ge=1, le=1_000_000)] = Field(
-        default=2_000, description="Most client connections of a worker."
+        default=2_000, description="Maximum number of client connections per worker."
     )
     log_prompts: bool = Field(default=False, description="Write prompts into the request log.")
 
 
 class WatchSection(Section):
-    """How live pairs are looked at, who labels some, and who is told of alarms."""
+    """How live pairs are checked, how many of them people label, and where alarms are sent."""
 
     interval_s: Annotated[float, Field(ge=1, le=86_400)] = Field(
-        default=60.0, description="Seconds between two looks."
+        default=60.0, description="Seconds between two checks."
     )
-    webhook_url: Url | None = Field(default=None, description="Address that alarms are posted to.")
+    webhook_url: Url | None = Field(default=None, description="Address to which alarms are posted.")
     webhook_secret_env: Variable | None = Field(
-        default=None, description="Name of the environment variable with the secret that signs them."
+        default=None, description="Name of the environment variable with the secret that signs alarms."
     )
     label_share: Annotated[float, Field(ge=0, le=1)] = Field(
-        default=0.05, description="Share of live pairs put before people, who correct a judge."
+        default=0.05, description="Share of live pairs that people label to correct a judge."
     )
     max_usd_per_day: Annotated[float, Field(gt=0, le=1e9)] | None = Field(
-        default=None, description="Most dollars a day that judges of live pairs may cost; null is no bound."
+        default=None, description="Maximum dollars per day for judges of live pairs. Null means no limit."
     )
     price_rise: Annotated[float, Field(ge=0, le=100)] = Field(
-        default=0.1, description="Rise of the candidate's price that is an alarm, as a share of the old one."
+        default=0.1,
+        description="Price increase of the candidate that raises an alarm, as a share of the old price.",
     )
     retirement_days: Annotated[int, Field(ge=0, le=3650)] = Field(
-        default=14, description="Days before a model's retirement at which it is an alarm."
+        default=14, description="Days before a model's retirement at which an alarm is raised."
     )
     keep_text_days: Annotated[int, Field(ge=0, le=3650)] = Field(
-        default=30, description="Days after which the texts of live pairs are erased; scores stay."
+        default=30, description="Days after which the texts of live pairs are erased. Scores stay."
     )

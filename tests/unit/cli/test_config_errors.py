@@ -58,7 +58,7 @@ def test_wrong_type(seen):
 error: `alpha` must be a number (saw: "0.05")
   --> crossgrade.yaml:10:5  workloads.support.alpha
 
-hint: `alpha`: chance accepted of certifying a policy that is below the floor
+hint: `alpha`: accepted probability of certifying a policy that is below the floor
 """)
 
 
@@ -87,7 +87,7 @@ def test_several_problems_at_once(seen):
 error: `provider` is missing
   --> crossgrade.yaml:3:3  models.new
 
-hint: `provider`: who answers: `openai`, `anthropic`, `groq`, `local`, …
+hint: `provider`: who serves the model: `openai`, `anthropic`, `groq`, `local`, …
 
 error: unknown key `provder`
   --> crossgrade.yaml:3:9  models.new.provder
@@ -97,12 +97,12 @@ hint: did you mean `provider`?
 error: `mode` must be `sequential`, `fixed` or `anytime` (saw: "slow")
   --> crossgrade.yaml:10:5  workloads.support.mode
 
-hint: `mode`: `sequential` stops as soon as the verdict is certain, `fixed` asks all planned samples, `anytime` may be looked at and extended at will
+hint: `mode`: `sequential` stops as soon as the verdict is certain. `fixed` asks all planned samples. `anytime` may be checked and extended at any time
 
 error: `valid_days` must be at least 1 (saw: 0)
   --> crossgrade.yaml:11:1  valid_days
 
-hint: `valid_days`: days until a verdict expires; without it as long as `crossgrade cost outlook` gives today's best offer
+hint: `valid_days`: days until a verdict expires. Default: the half-life of today's best offer in `crossgrade cost outlook`
 """)
 
 

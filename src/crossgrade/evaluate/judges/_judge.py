@@ -47,18 +47,26 @@ FAILURES_IN_A_ROW = 10
 class JudgeOptions(Options, frozen=True):
     """What every judge must be told, and may be told."""
 
-    model: Annotated[str, Meta(description="The offer that judges; best neither contestant.", min_length=1)]
+    model: Annotated[
+        str,
+        Meta(
+            description="The offer that judges. It should be neither the incumbent nor a candidate.",
+            min_length=1,
+        ),
+    ]
     criteria: Annotated[
         str,
-        Meta(description="What makes an answer good, in plain sentences.", min_length=1, max_length=20_000),
+        Meta(
+            description="A description of a good answer, in plain sentences.", min_length=1, max_length=20_000
+        ),
     ]
     request_field: Annotated[
-        str | None, Meta(description="Field that holds the request, shown to the judge; null shows none.")
+        str | None, Meta(description="Field with the request, which is shown to the judge. Null shows none.")
     ] = "input"
     show_target: Annotated[bool, Meta(description="Show the sample's target as the correct answer.")] = False
-    max_output_tokens: Annotated[int, Meta(description="Bound of the judge's answer.", ge=16)] = 512
+    max_output_tokens: Annotated[int, Meta(description="Maximum tokens of the judge's answer.", ge=16)] = 512
     structured: Annotated[
-        bool, Meta(description="Ask for JSON by schema; given up when the provider refuses the schema.")
+        bool, Meta(description="Ask for JSON by schema. If the provider refuses the schema, ask without it.")
     ] = True
 
 

@@ -24,9 +24,8 @@ class RubricOptions(JudgeOptions, frozen=True):
     zero_at: Annotated[
         float,
         Meta(
-            description="The rating that is worth nothing: score = (rating - zero_at) / (best - zero_at), "
-            "not below 0. A retention depends on it, so say in the workload's `zero` what such an answer "
-            "is like."
+            description="The rating that scores 0: score = (rating - zero_at) / (best - zero_at), not "
+            "below 0. A retention depends on it, so describe such an answer in the workload's `zero`."
         ),
     ] = 1.0
 

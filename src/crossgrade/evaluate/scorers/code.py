@@ -32,7 +32,12 @@ class CodeOptions(Options, frozen=True):
         str, Meta(description="Field with the tests: Python that defines `check(candidate)`.")
     ] = "test"
     cpu_s: Annotated[
-        float, Meta(description="Processor seconds; three times as many on the clock.", gt=0, le=600)
+        float,
+        Meta(
+            description="Maximum processor seconds. The limit on elapsed time is three times as long.",
+            gt=0,
+            le=600,
+        ),
     ] = 10.0
     memory_mb: Annotated[int, Meta(description="Memory in MiB.", ge=64, le=65536)] = 512
     unsandboxed: Annotated[

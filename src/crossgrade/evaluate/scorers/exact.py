@@ -23,8 +23,9 @@ class ExactOptions(Options, frozen=True):
     labels: Annotated[
         tuple[str, ...],
         Meta(
-            description="The closed set of answers. An answer that is none of them is read as the only label "
-            "it mentions as a whole word, and is unparsed when it mentions none or several."
+            description="The closed set of answers. If an answer is not a label but mentions exactly one "
+            "label as a whole word, it counts as that label. If it mentions none or several, it is "
+            "unparsed."
         ),
     ] = ()
 
@@ -33,9 +34,11 @@ class IncludesOptions(Options, frozen=True):
     """Options of `includes`."""
 
     ignore_case: Annotated[bool, Meta(description="Treat upper and lower case alike.")] = True
-    whole_words: Annotated[bool, Meta(description="`cat` is not in `concatenate`.")] = False
+    whole_words: Annotated[
+        bool, Meta(description="Match whole words only, so that `cat` is not in `concatenate`.")
+    ] = False
     match: Annotated[
-        Literal["any", "all"], Meta(description="Of several targets, how many must be there.")
+        Literal["any", "all"], Meta(description="Whether the answer must contain all targets or any of them.")
     ] = "any"
 
 

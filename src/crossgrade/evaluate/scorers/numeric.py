@@ -31,13 +31,14 @@ class NumericOptions(Options, frozen=True):
     take: Annotated[
         Literal["final", "first", "last", "only"],
         Meta(
-            description="`final`: the last `\\boxed{}`, else the last `####`, else the last statement "
-            "`answer is`, else the last number. `only`: the answer must hold one number and no other."
+            description="`final`: the first of these that exists: the last `\\boxed{}`, the last `####`, "
+            "the last statement `answer is`, the last number. `only`: the answer must contain exactly one "
+            "number."
         ),
     ] = "final"
-    decimal: Annotated[DecimalMark, Meta(description="The decimal mark; the other one groups thousands.")] = (
-        "."
-    )
+    decimal: Annotated[
+        DecimalMark, Meta(description="The decimal mark. The other mark groups thousands.")
+    ] = "."
     percent: Annotated[
         PercentReading, Meta(description="Read 45% as the number 45, or as the fraction 0.45.")
     ] = "number"

@@ -26,19 +26,19 @@ class RegexOptions(Options, frozen=True):
     pattern: Annotated[
         str,
         Meta(
-            description="An RE2 pattern (no look-around, no back-references). Its first group, or the whole "
-            "match where it has none, is what is read from the answer.",
+            description="An RE2 pattern (no look-around, no back-references). The scorer reads its first "
+            "group, or the whole match if it has no group.",
             min_length=1,
             max_length=LONGEST_PATTERN,
         ),
     ]
     take: Annotated[Literal["first", "last"], Meta(description="Which of several matches counts.")] = "last"
-    ignore_case: Annotated[bool, Meta(description="Match, and compare, without regard to case.")] = True
+    ignore_case: Annotated[bool, Meta(description="Ignore case in matching and comparing.")] = True
     compare: Annotated[
         Literal["target", "match"],
         Meta(
-            description="`target`: 1 if what was read equals a target, and unparsed without a match. "
-            "`match`: 1 if the pattern matches at all, else 0; no target is needed."
+            description="`target`: 1 if the text read equals a target, and unparsed without a match. "
+            "`match`: 1 if the pattern matches, otherwise 0, and no target is needed."
         ),
     ] = "target"
 

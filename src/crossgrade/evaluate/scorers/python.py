@@ -33,9 +33,9 @@ class PythonOptions(Options, frozen=True):
     function: Annotated[
         str,
         Meta(
-            description="`module:function`, or a name that an installed package registers in the entry point "
-            "group `crossgrade.scorers`. Called as `function(sample, answer, **arguments)`; returns a number "
-            "in [0, 1], a bool, a `Score`, or None for unscored; may be async.",
+            description="`module:function`, or a name that an installed package registers in the entry "
+            "point group `crossgrade.scorers`. It is called as `function(sample, answer, **arguments)` "
+            "and returns a number in [0, 1], a bool, a `Score`, or None for unscored. It may be async.",
             min_length=1,
         ),
     ]

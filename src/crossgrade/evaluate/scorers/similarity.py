@@ -20,13 +20,14 @@ class SimilarityOptions(Options, frozen=True):
     """Options of `similarity`."""
 
     model: Annotated[
-        str, Meta(description="The offer whose `/embeddings` endpoint gives the vectors.", min_length=1)
+        str, Meta(description="The offer whose `/embeddings` endpoint returns the vectors.", min_length=1)
     ]
     unrelated: Annotated[
         float,
         Meta(
-            description="The cosine that unrelated texts have with this model; it becomes score 0. Left at "
-            "0, unrelated answers keep a part of the score and every retention looks better than it is.",
+            description="The cosine of unrelated texts with this model, which becomes score 0. If it "
+            "stays at 0, unrelated answers keep a part of the score and every retention looks better than "
+            "it is.",
             ge=-1,
             lt=1,
         ),

@@ -20,14 +20,15 @@ from crossgrade.evaluate.scorers.pattern import compile_pattern
 Compare = Literal["auto", "exact", "text", "number"]
 
 _MISSING: Any = object()
-_LENIENT = "Also find JSON in a code fence or behind a sentence; otherwise the whole answer must be JSON."
+_LENIENT = "Also find JSON in a code fence or after a sentence. If false, the whole answer must be JSON."
 
 
 class JsonSchemaOptions(Options, frozen=True):
     """Options of `json_schema`."""
 
     schema: Annotated[
-        dict[str, Any], Meta(description="A JSON schema (draft 2020-12); `$ref` only within itself.")
+        dict[str, Any],
+        Meta(description="A JSON schema (draft 2020-12). `$ref` may only refer to the schema itself."),
     ]
     lenient: Annotated[bool, Meta(description=_LENIENT)] = True
 
@@ -43,8 +44,9 @@ class FieldRule(Options, frozen=True):
     compare: Annotated[
         Compare,
         Meta(
-            description="`text` ignores case and outer punctuation; `number` reads `$1,000.00` as 1000; "
-            "`exact` wants equal JSON; `auto` is `number` for numbers, `text` for texts, else `exact`."
+            description="`text` ignores case and outer punctuation. `number` reads `$1,000.00` as 1000. "
+            "`exact` requires equal JSON. `auto` is `number` for numbers, `text` for texts, and otherwise "
+            "`exact`."
         ),
     ] = "auto"
     tolerance: Annotated[float, Meta(description="Largest accepted difference of numbers.", ge=0)] = 0.0
@@ -57,11 +59,12 @@ class JsonFieldsOptions(Options, frozen=True):
         dict[str, FieldRule],
         Meta(
             description="Paths (`address.city`, `items.0.price`, or a JSON pointer `/a~1b`) with their "
-            "rules. Left out, every leaf of the target counts alike."
+            "rules. By default every leaf of the target has the same weight."
         ),
     ] = msgspec.field(default_factory=dict)
     all_or_nothing: Annotated[
-        bool, Meta(description="1 if every field is right, else 0, instead of the weighted share.")
+        bool,
+        Meta(description="Score 1 if every field is right and 0 otherwise, instead of the weighted share."),
     ] = False
     lenient: Annotated[bool, Meta(description=_LENIENT)] = True
 
