@@ -225,10 +225,13 @@ class View:
     def paired(self, model: str, rows: BoolColumn) -> BoolColumn:
         """Return the rows among `rows` on which both the incumbent and the candidate count.
 
-        Where the candidate's requests are limited in length, longer ones are none of its rows.
+        A row that stands for no traffic does not count. Where the candidate's requests are limited in
+        length, longer ones are none of its rows.
         """
         both = np.isfinite(self.incumbent) & np.isfinite(self.candidate(model))
         found: BoolColumn = rows & both & self.within(model)
+        if self.weight is not None:
+            found &= self.weight > 0
         return found
 
     def within(self, model: str | None) -> BoolColumn:
@@ -244,10 +247,16 @@ class View:
     def clusters(self) -> NDArray[np.int64] | None:
         """Cluster numbers of the rows, None where every row stands for itself.
 
-        Rows of one sample (epochs kept apart) are a cluster even where none is declared.
+        Rows of one sample (epochs kept apart) are a cluster even where none is declared. A sample without a
+        cluster stands for itself.
         """
         evidence = self.evidence
-        labels = (evidence.sample_ids if evidence.cluster is None else evidence.cluster).tolist()
+        labels = evidence.sample_ids.tolist()
+        if evidence.cluster is not None:
+            labels = [
+                ("sample", label) if cluster is None or cluster == "" else ("cluster", cluster)
+                for label, cluster in zip(labels, evidence.cluster.tolist(), strict=True)
+            ]
         if len(set(labels)) == len(labels):
             return None
         numbers = {label: number for number, label in enumerate(dict.fromkeys(labels))}

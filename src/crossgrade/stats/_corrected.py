@@ -48,6 +48,12 @@ def corrected_retention(
     the judge's own.
     """
     pairs = read_pairs(judged_incumbent, judged_candidate, clusters, weights)
+    if weights is not None:  # pairs without weight were left out
+        kept = np.asarray(weights, dtype=np.float64) > 0
+        human_incumbent, human_candidate = (
+            column[kept] if column.shape == kept.shape else column
+            for column in map(np.asarray, (human_incumbent, human_candidate))
+        )
     return corrected_test(pairs, human_incumbent, human_candidate, floor=floor, alpha=alpha).result()
 
 
@@ -65,6 +71,7 @@ def corrected_test(
         alpha=alpha,
         method=f"PPI++, {labels} human scores" if test else f"the judge alone, {labels} human scores",
         reason=f"people scored {labels} of these pairs; correcting a judge takes {LEAST_LABELS}",
+        labels=labels,
     )
 
 
@@ -100,7 +107,8 @@ def _corrected(pairs: Pairs, human: FloatArray, scored: BoolArray, floor: float)
         means=found,
         skewness=Skewness(parts, found.value, parts.shape[1]),
         units=units,
-        labelled=_summed(each[0], number[: int(scored.sum())]),
+        parts=_summed(each[0], number[: int(scored.sum())]),
+        labelled=True,
     )
 
 

@@ -37,7 +37,7 @@ def bounds(
 def at_floor(low: float, high: float, floor: float, *, passes: bool, fails: bool) -> tuple[float, float]:
     """Return the bounds, moved to the floor where rounding put them on its other side."""
     return (
-        max(low, floor) if passes else min(low, floor),
+        max(low, floor) if passes else min(low, math.nextafter(floor, 0.0)),
         min(high, math.nextafter(floor, 0.0)) if fails else max(high, floor),
     )
 

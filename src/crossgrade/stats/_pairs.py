@@ -46,7 +46,8 @@ def read_pairs(
 ) -> Pairs:
     """Check and convert the columns of a comparison.
 
-    Clusters of one pair each are no clusters, and equal weights are no weights. Raises
+    Clusters of one pair each are no clusters, equal weights are no weights, and pairs of weight 0 are left
+    out. Raises
     `UsageError` for columns that are not numbers in [0, 1], differ in length, or miss labels.
     """
     b = read_scores("incumbent", incumbent)
@@ -56,12 +57,12 @@ def read_pairs(
             f"incumbent has {len(b)} scores and candidate {len(c)}; paired scores need equal lengths",
             hint="pair the two models' scores by sample id first",
         )
-    return Pairs(
-        incumbent=b,
-        candidate=c,
-        group=_read_clusters(clusters, len(b)),
-        weight=shares(_read_weights(weights, len(b))),
-    )
+    labels, weight = _read_clusters(clusters, len(b)), _read_weights(weights, len(b))
+    if weight is not None and not weight.all():  # a pair without weight is no observation
+        kept = weight > 0
+        b, c, weight = b[kept], c[kept], weight[kept]
+        labels = None if labels is None else np.unique(labels[kept], return_inverse=True)[1]
+    return Pairs(incumbent=b, candidate=c, group=labels, weight=shares(weight))
 
 
 def shares(weights: FloatArray | None) -> FloatArray | None:

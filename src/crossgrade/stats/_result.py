@@ -27,7 +27,9 @@ class Retention:
     means fail). `alpha` is the error rate of each direction. `n` counts pairs, `clusters`
     independent clusters (None: every pair is its own), `discordant` the pairs whose scores differ.
     `e_pass` and `e_fail` are the largest e-values of the bets against the two hypotheses (None in a
-    fixed design). `needed` is how many pairs in all would probably settle an undecided test.
+    fixed design). `labels` is how many of the pairs people scored (None: no judge is corrected).
+    `needed` is how many pairs (with `labels`: how many labels) in all would probably settle a test that
+    is undecided at the levels of the bounds.
     """
 
     value: float | None
@@ -48,5 +50,6 @@ class Retention:
     clusters: int | None = None
     e_pass: float | None = None
     e_fail: float | None = None
+    labels: int | None = None
     needed: int | None = None
     reason: str | None = None

@@ -2,15 +2,20 @@
 
 import math
 from collections.abc import Hashable, Iterable
+from dataclasses import replace
+from typing import TypeAlias
 
 from numpy.typing import ArrayLike
 
 from crossgrade.stats._distributions import normal_quantile
-from crossgrade.stats._inversion import Tails, bounds
+from crossgrade.stats._inversion import bounds
 from crossgrade.stats._linear_test import LinearTest, PairedMeans, linear_test
 from crossgrade.stats._pairs import Pairs, read_floor, read_pairs, read_rate
 from crossgrade.stats._result import Outcome, Retention
 from crossgrade.stats._score_test import PairedTable
+
+Source: TypeAlias = PairedTable | LinearTest
+"""What p-values are computed from."""
 
 LEAST_UNITS = 20
 """A fixed test of fewer pairs, or effective clusters, than this is not made.
@@ -22,6 +27,9 @@ chance under the floor 0.85 is 0.85**16 = 7.4 %; from 20 pairs on it is below 4 
 _SETTLING_POWER = 0.8
 MOST_NEEDED = 100_000
 """More pairs than this are no practical advice: the candidate is at the floor."""
+
+MOST_FACTOR = 20.0
+"""Nor are more than this many times the pairs so far: their statistic is below 0.6, which says little."""
 
 
 def retention(
@@ -51,8 +59,10 @@ def retention(
     result with its `reason`. What cannot be scores raises `UsageError`.
     """
     test = FixedRetention(read_pairs(incumbent, candidate, clusters, weights), floor, alpha)
-    outside = None if confidence is None else 1 - read_rate("confidence", confidence)
-    return test.result(outside, outside)
+    if confidence is None:
+        return test.result()
+    outside = 1 - read_rate("confidence", confidence)
+    return replace(test.result(outside, outside), needed=test.result().needed)
 
 
 class FixedRetention:
@@ -64,12 +74,9 @@ class FixedRetention:
         self.alpha = read_rate("alpha", alpha)
         self.p_value, self.p_value_below = 1.0, 1.0
         self.incumbent_mean, self.candidate_mean = _means(pairs)
-        self.method, self.reason, tails, units = _choose(pairs, self.floor)
-        self._rough = tails
-        self._tails = tails if units >= LEAST_UNITS - 1e-9 else None
-        if tails is not None and self._tails is None:
-            self.reason = _too_few(pairs, units)
-        self._settle()
+        self.labels: int | None = None
+        self.method, self.reason, self._source, self._units = _choose(pairs, self.floor)
+        self._settle(_unit(pairs))
 
     @classmethod
     def by(
@@ -81,8 +88,12 @@ class FixedRetention:
         alpha: float,
         method: str,
         reason: str,
+        labels: int,
     ) -> "FixedRetention":
-        """Make the test from other means of the same pairs; `reason` says why where there are none."""
+        """Make the test from other means of the same pairs, for which people scored `labels` of them.
+
+        `reason` says why where there is no test.
+        """
         self = cls.__new__(cls)
         self.pairs, self.method = pairs, method
         self.floor, self.alpha = read_floor(floor), read_rate("alpha", alpha)
@@ -90,14 +101,21 @@ class FixedRetention:
         self.incumbent_mean, self.candidate_mean = _means(pairs)
         if test is not None:
             self.incumbent_mean, self.candidate_mean = test.means.incumbent, test.means.candidate
-        self.reason, self._tails = (reason, None) if test is None else _by_t(test, self.floor)
-        self._rough = None  # how many more pairs it takes depends on who scores them
-        self._settle()
+        self.reason, self._source = (reason, None) if test is None else _by_t(test, self.floor)
+        self.labels, self._units = labels, 0.0 if test is None else test.units
+        self._settle("label" if pairs.group is None else "cluster with a label")
         return self
 
-    def _settle(self) -> None:
-        if self._tails is not None:
-            self.p_value, self.p_value_below = self._tails(self.floor)
+    def _settle(self, unit: str) -> None:
+        """Make the test, unless there are too few observations for one."""
+        self._tails = None
+        if self._source is None:
+            return
+        if self._units < LEAST_UNITS - 1e-9:
+            self.reason = _too_few(self._units, unit, counted=self._units != round(self._units))
+            return
+        self._tails = self._source.tails
+        self.p_value, self.p_value_below = self._tails(self.floor)
 
     @property
     def value(self) -> float | None:
@@ -144,7 +162,8 @@ class FixedRetention:
             candidate_mean=self.candidate_mean,
             discordant=int((pairs.incumbent != pairs.candidate).sum()),
             clusters=None if pairs.group is None else int(pairs.group.max()) + 1,
-            needed=self.needed if self.outcome == "undecided" else None,
+            labels=self.labels,
+            needed=self.needed(low_alpha, high_alpha),
             reason=reason,
         )
 
@@ -154,25 +173,37 @@ class FixedRetention:
 
         Of too few pairs for a test this is a rough figure, good for advice alone.
         """
-        if self._rough is None or self.value is None:
+        if self._source is None or self.value is None:
             return 0, 0.0
-        tails = self._rough(self.floor)
+        tails = self._source.tails_seen(self.floor)
         side = 0 if tails[0] <= tails[1] else 1
         p = max(tails[side], 1e-300)
-        return side, normal_quantile(1 - p) if p < 0.5 else 0.0
+        return side, -normal_quantile(p) if p < 0.5 else 0.0
 
-    @property
-    def needed(self) -> int | None:
-        """How many pairs in all would settle it with 80 % power if the data so far tell the truth.
+    def needed(self, low_alpha: float, high_alpha: float) -> int | None:
+        """Return how many pairs (labels, where people correct a judge) in all would probably settle it.
 
-        The statistic grows with the square root of n, so n ((z_alpha + z_power) / |z|)^2: a rough
-        figure, and None where the difference is too small for a hundred thousand pairs.
+        That is with 80 % power at these levels, if the data so far tell the truth. The statistic grows
+        with the square root of n, so n ((z_alpha + z_power) / |z|)^2, and at least as many as show that
+        failures are not merely too rare to be seen. None where the test is settled at these levels,
+        cannot be made, or has seen too little to say.
         """
-        z = self.direction[1]
-        if not z:
+        side, z = self.direction
+        level = (low_alpha, high_alpha)[side]
+        if self._tails is None or self._source is None or not z:
             return None
-        factor = ((normal_quantile(1 - self.alpha) + normal_quantile(_SETTLING_POWER)) / z) ** 2
-        n = math.ceil(self.pairs.n * max(factor, 1.0))
+        if min(self.p_value - low_alpha, self.p_value_below - high_alpha) <= 0:
+            return None
+        factor = ((normal_quantile(1 - level) + normal_quantile(_SETTLING_POWER)) / z) ** 2
+        unseen = self._source.unseen(self.floor)[side]
+        if unseen > 0:
+            factor = max(
+                factor, math.log(level) / (self._units * math.log(unseen)) if unseen < 1 else math.inf
+            )
+        if factor > MOST_FACTOR:
+            return None
+        size = self.pairs.n if self.labels is None else self.labels
+        n = max(math.ceil(size * factor), size + 1)
         return n if n <= MOST_NEEDED else None
 
 
@@ -184,46 +215,52 @@ def _means(pairs: Pairs) -> tuple[float | None, float | None]:
     return float(pairs.weight @ pairs.incumbent), float(pairs.weight @ pairs.candidate)
 
 
-def _choose(pairs: Pairs, floor: float) -> tuple[str, str | None, Tails | None, float]:
-    """Return the method, why it says nothing (else None), its p-values, and how many units it rests on."""
+def _choose(pairs: Pairs, floor: float) -> tuple[str, str | None, "Source | None", float]:
+    """Return the method, why it says nothing (else None), what gives its p-values, on how many units."""
     if pairs.group is None and pairs.weight is None and pairs.binary:
         return "score test", *_by_score(pairs), float(pairs.n)
     method = "t" if pairs.group is None else "cluster t"
     method = method if pairs.weight is None else f"weighted {method}"
     test = linear_test(pairs)
     if test is None:
-        unit = "pairs" if pairs.group is None else "clusters"
         found = "fewer than two" if pairs.n else "no"
-        return method, f"{found} {unit} to see the variation between", None, 0.0
+        return method, f"{found} {_unit(pairs)}s to see the variation between", None, 0.0
     return method, *_by_t(test, floor), test.means.df + 1
 
 
-def _by_score(pairs: Pairs) -> tuple[str | None, Tails | None]:
+def _unit(pairs: Pairs) -> str:
+    return "pair" if pairs.group is None else "cluster"
+
+
+def _by_score(pairs: Pairs) -> tuple[str | None, PairedTable | None]:
     if not pairs.n:
         return "no pairs to compare", None
     table = PairedTable.of(pairs.incumbent, pairs.candidate)
     if not table.n11 + table.n10:
         return _no_denominator(pairs.n), None
-    return None, table.tails
+    return None, table
 
 
-def _by_t(test: LinearTest, floor: float) -> tuple[str | None, Tails | None]:
+def _by_t(test: LinearTest, floor: float) -> tuple[str | None, LinearTest | None]:
     means: PairedMeans = test.means
     if not means.incumbent > 0:
         return _no_denominator(None), None
     if means.varies_nowhere:
         return "every pair has the same scores, so nothing shows their variation", None
     if means.t(floor) is None:
-        return f"every pair has the same candidate - {floor:g} incumbent", test.tails
-    return None, test.tails
+        return f"every pair has the same candidate - {floor:g} incumbent", test
+    return None, test
 
 
-def _too_few(pairs: Pairs, units: float) -> str:
-    unit = "pairs" if pairs.group is None else "clusters"
-    counted = "" if pairs.weight is None and pairs.group is None else ", counted by weight,"
-    return f"{units:.3g} {unit}{counted} are too few: a fixed test needs {LEAST_UNITS}"
+def _too_few(units: float, unit: str, *, counted: bool) -> str:
+    """Say that there are too few units; `counted` ones of unequal size are worth fewer than their number."""
+    plural = "s" if units > 1 else ""
+    noun = unit.replace(" ", f"{plural} ", 1) if " " in unit else unit + plural
+    worth = f"{noun} of unequal size count as {units:.3g}, which is" if counted else f"{units:.0f} {noun} are"
+    worth = worth.replace(" are", " is") if not counted and units <= 1 else worth
+    return f"{worth} too few: a fixed test needs {LEAST_UNITS}"
 
 
 def _no_denominator(n: int | None) -> str:
-    where = "every pair" if n is None else f"all {n} pairs"
+    where = "every pair" if n is None or n == 1 else f"all {n:,} pairs"
     return f"the incumbent scored 0 on {where}, so the ratio has no denominator"

@@ -54,6 +54,14 @@ class PairedTable(NamedTuple):
         passing, failing = score_z(*self[:3], ratio)
         return normal_tail(float(passing)), normal_tail(-float(failing))
 
+    def tails_seen(self, ratio: float) -> tuple[float, float]:
+        """Return the same: these tails rest on what was seen alone."""
+        return self.tails(ratio)
+
+    def unseen(self, ratio: float) -> tuple[float, float]:  # noqa: ARG002 -- as of the t test
+        """Return 0 twice: right and wrong leave nothing that is too rare to be allowed for besides."""
+        return 0.0, 0.0
+
 
 def score_z(
     n11: ArrayLike, n10: ArrayLike, n01: ArrayLike, floor: ArrayLike

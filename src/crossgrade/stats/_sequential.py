@@ -13,7 +13,7 @@ from crossgrade.stats._distributions import normal_quantile, normal_tail
 from crossgrade.stats._inversion import at_floor
 from crossgrade.stats._pairs import FloatArray, Pairs, read_floor, read_numbers, read_pairs, read_rate, shares
 from crossgrade.stats._result import Outcome, Retention
-from crossgrade.stats._retention import MOST_NEEDED, FixedRetention
+from crossgrade.stats._retention import LEAST_UNITS, MOST_FACTOR, MOST_NEEDED, FixedRetention
 
 _CHUNK = 2048
 _PATH_POINTS = 400
@@ -249,7 +249,7 @@ class SequentialRetention:
             discordant=int((fixed.pairs.incumbent != fixed.pairs.candidate).sum()),
             e_pass=self.e_pass,
             e_fail=self.e_fail,
-            needed=self._needed(fixed) if self.outcome in {None, "undecided"} else None,
+            needed=self._needed(fixed, low_alpha, high_alpha),
             reason=fixed.reason if ended or fixed.value is None else None,
         )
 
@@ -324,19 +324,25 @@ class SequentialRetention:
             found = (max, min)[side](found, bets.bound(side, limit))
         return found
 
-    def _needed(self, fixed: FixedRetention) -> int | None:
+    def _needed(self, fixed: FixedRetention, low_alpha: float, high_alpha: float) -> int | None:
         """Return how many pairs in all would probably settle it, if the data so far tell the truth.
 
         Before the planned end that is the end, where its test would settle it. After it only bets
         are left, which take several times as many pairs as a fresh test.
         """
-        side, z = fixed.direction
-        if not z or not self.n:
+        if self.p_value <= low_alpha or self.p_value_below <= high_alpha or not self.n:
             return None
-        if self._end is None and not self.anytime:
-            wanted = normal_quantile(1 - self.alpha / 2) + normal_quantile(_SETTLING_POWER)
+        open_end = self._end is None and not self.anytime
+        if self.n < LEAST_UNITS:
+            return self.planned if open_end and self.planned >= LEAST_UNITS else None
+        side, z = fixed.direction
+        if not z:
+            return None
+        level = (low_alpha, high_alpha)[side]
+        if open_end:
+            wanted = normal_quantile(1 - level / 2) + normal_quantile(_SETTLING_POWER)
             if self.n * (wanted / z) ** 2 <= self.planned:
                 return self.planned
-        more = self._bets.pairs_to(self._threshold, z / math.sqrt(self.n), side)
+        more = self._bets.pairs_to((1 if self.anytime else 2) / level, z / math.sqrt(self.n), side)
         total = self.n + more
-        return math.ceil(total) if total <= MOST_NEEDED else None
+        return math.ceil(total) if total <= min(MOST_NEEDED, MOST_FACTOR * self.n) else None
