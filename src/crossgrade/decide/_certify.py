@@ -104,14 +104,15 @@ def whole_certified(view: View, guards: Iterable[Guard], candidate: str) -> Cert
 def _read_only(view: View, candidate: str) -> Certificate:
     """Return what the candidate keeps on the whole where only segments are tested: for reading.
 
-    Segments stopped separately, so the rows are weighted to stand for the whole traffic.
+    It has no bounds, since no test made them. Segments stopped separately, so the rows are weighted to
+    stand for the whole traffic.
     """
     rows = view.paired(candidate, view.whole.rows)
     result = weighted_test(view, candidate, rows).result()
     return Certificate(
         candidate=candidate,
         segment=None,
-        retention=replace(result, outcome="undecided", needed=None),
+        retention=replace(result, low=None, high=None, outcome="undecided", needed=None),
         adjusted_p=1.0,
         certified=False,
         tested=False,

@@ -7,6 +7,7 @@ from decimal import Decimal
 
 import numpy as np
 
+from crossgrade.decide._advice import advise
 from crossgrade.decide._certify import certify
 from crossgrade.decide._costs import policy_cost, policy_retention
 from crossgrade.decide._digest import evidence_digest
@@ -77,7 +78,7 @@ def decide_policy(
     certificates = _needless(view, certificates, chosen)
     pending = open_hypotheses(certificates, _in_the_running(sound, checks))
     name = _name(chosen, options, pending, invalid=invalid, missing=bool(missing))
-    needed = _needed(pending) if name == "undecided" else None
+    advice = advise(view, pending) if name == "undecided" else None
     found = Findings(
         view=view,
         name=name,
@@ -87,7 +88,7 @@ def decide_policy(
         guards=guards,
         checks=checks,
         missing=missing,
-        needed=needed,
+        advice=advice,
     )
     keep = Policy(kind="keep", incumbent=evidence.incumbent.model)
     policy = keep if chosen is None else chosen.policy
@@ -113,7 +114,8 @@ def decide_policy(
         asked=_asked(view),
         planned=view.planned(view.whole),
         calls_saved=_calls_saved(view, path, certificates),
-        needed=needed,
+        needed=None if advice is None or advice.labels else advice.more,
+        needed_labels=advice.more if advice is not None and advice.labels else None,
         decided_at=now,
         valid_until=_valid_until(settings, policy, now),
         evidence_digest=evidence_digest(evidence),
@@ -186,16 +188,6 @@ def _name(
         return "switch" if chosen.policy.kind == "switch" else "split"
     unsettled = any(not option.unmet and not option.costs_more for option in options)
     return "undecided" if unsettled or pending else "keep"
-
-
-def _needed(pending: Sequence[Certificate]) -> int | None:
-    """Return how many more samples would probably settle the hypothesis nearest to being settled."""
-    more = [
-        one.retention.needed - one.retention.n
-        for one in pending
-        if one.retention.needed is not None and one.excluded is None
-    ]
-    return min((n for n in more if n > 0), default=None)
 
 
 def _costs(

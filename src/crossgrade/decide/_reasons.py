@@ -12,6 +12,7 @@ from crossgrade.decide._records import Certificate, Guard
 from crossgrade.decide._sentence import Findings
 from crossgrade.decide._words import bound, count, dollars, listed, percent, retained
 from crossgrade.domain import Estimate
+from crossgrade.stats import LEAST_LABELS
 
 
 def reasons(found: Findings) -> tuple[str, ...]:
@@ -76,14 +77,22 @@ def _quality(found: Findings) -> Iterator[str]:
     parts = tuple(str(one.segment) for one in found.certificates if one.segment and _is_open(one))
     if parts:
         yield f"Still open: {listed(tuple(dict.fromkeys(parts)))}."
-    needless = tuple(str(one.segment) for one in found.certificates if one.segment and one.not_needed)
-    if needless:
-        yield f"Not needed, because the whole is certified: {listed(tuple(dict.fromkeys(needless)))}."
+    for candidate in found.view.evidence.candidates:
+        needless = tuple(
+            one.segment
+            for one in found.certificates
+            if one.candidate == candidate.model and one.segment and one.not_needed
+        )
+        if needless:
+            yield (
+                f"{candidate.model} on {listed(needless)}: not needed, because {_chosen(found)} is certified "
+                "on the whole."
+            )
 
 
 def _how(found: Findings, one: Certificate) -> Iterator[str]:
     """Yield how one hypothesis came out; of an open segment nothing, it is listed."""
-    where = "the whole workload" if one.segment is None else one.segment
+    where = _where(found, one)
     kept = f"{one.candidate} keeps {retained(one.retention)} on {where}"
     if not one.tested:
         yield f"{kept}; not tested there: only segments may move."
@@ -104,15 +113,38 @@ def _how(found: Findings, one: Certificate) -> Iterator[str]:
         yield f"{kept}: neither certified nor shown to be below the floor."
 
 
+def _where(found: Findings, one: Certificate) -> str:
+    """Return the segment, or the whole workload, without the segments that a guard took out of it."""
+    if one.segment is not None:
+        return one.segment
+    gone = tuple(failing_parts(found.guards, candidate=one.candidate)) if found.view.splittable else ()
+    return "the whole workload" + (f" without {listed(gone)}" if gone else "")
+
+
 def _uncounted(found: Findings, one: Certificate) -> Iterator[str]:
-    """Yield how many answered samples came after the test of the whole had ended."""
-    if one.segment is not None or not one.tested or one.excluded is not None or found.view.order is None:
+    """Yield how many answered samples came after a test had ended, of a candidate's segments together."""
+    if one.segment is not None or found.view.order is None:
         return
-    later = int(found.view.paired(one.candidate, found.view.whole.rows).sum()) - one.retention.n
-    if later > 0:
+    paired = found.view.paired(one.candidate, found.view.whole.rows)
+    if one.tested and one.excluded is None:
+        later = int(paired.sum()) - one.retention.n
+        if later > 0:
+            yield (
+                f"{count(later, 'later sample')} that {one.candidate} answered too are not counted "
+                "on the whole, whose test had ended."
+            )
+    parts = {part.label: part for part in found.view.segments}
+    late = {
+        each.segment: int((paired & parts[each.segment].rows).sum()) - each.retention.n
+        for each in found.certificates
+        if each.segment is not None and each.candidate == one.candidate and each.excluded is None
+    }
+    ended = tuple(segment for segment, later in late.items() if later > 0)
+    if ended:
+        later = sum(late[segment] for segment in ended)
         yield (
-            f"{count(later, 'later sample')} that {one.candidate} answered too are not counted on the whole, "
-            "whose test had ended."
+            f"{count(later, 'later sample')} that {one.candidate} answered too are not counted "
+            f"on {listed(ended)}, whose {'test' if len(ended) == 1 else 'tests'} had ended."
         )
 
 
@@ -139,6 +171,10 @@ def _family(found: Findings) -> Iterator[str]:
         yield f"Without results yet, its part of the error rate kept: {listed(waiting)}."
 
 
+def _chosen(found: Findings) -> str:
+    return "it" if found.chosen is None else str(found.chosen.policy.candidate)
+
+
 def _is_open(one: Certificate) -> bool:
     return not (one.certified or one.shown_below or one.not_needed) and one.excluded is None
 
@@ -155,8 +191,9 @@ def _money(found: Findings) -> Iterator[str]:
         elif not option.saves:
             yield f"{label} is certified, but not shown to be cheaper: it saves {dollars(saving)}."
         else:
-            month = dollars(option.cost.saving_per_month_usd)
-            yield f"{label} saves {dollars(saving)}, {month}{_in_blocks(found)}."
+            month = option.cost.saving_per_month_usd
+            monthly = "" if month.value is None else f", {dollars(month)}"
+            yield f"{label} saves {dollars(saving)}{monthly}{_in_blocks(found)}."
     yield from _stated(found)
     for option in found.options:
         if option.choosing:
@@ -164,7 +201,8 @@ def _money(found: Findings) -> Iterator[str]:
                 f"That {_label(option)} costs less was chosen on {count(option.choosing, 'sample')}; what it "
                 f"saves was measured on the others."
             )
-    levels = {option.cost.saving_per_request_usd.level for option in found.options}
+    savings = [option.cost.saving_per_request_usd for option in found.options]
+    levels = {each.level for each in savings if each.low is not None}
     if levels and max(levels) > 0.95:
         yield (
             f"Intervals of costs are at {percent(max(levels))}, since several policies are compared: "
@@ -234,8 +272,7 @@ def _changes(found: Findings) -> Iterator[str]:
         yield f"{name[:1].upper()}{name[1:]}, imported as evidence, which is not supported yet."
     for guard in _first_failures(found):
         yield f"{_place(guard)}: {guard.advice.rstrip('?')}{'?' if guard.advice.endswith('?') else '.'}"
-    if found.needed is not None and found.chosen is None:
-        yield f"About {count(found.needed, 'more sample')}, if the truth is what was seen so far."
+    yield from _evidence_wanted(found)
     for option in found.options:
         if not option.priced:
             yield f"A price for {option.policy.incumbent} and {option.policy.candidate}."
@@ -243,6 +280,29 @@ def _changes(found: Findings) -> Iterator[str]:
         if check.met is not True:
             yield f"{check.candidate} shown to meet {check.name} ({check.wanted})."
     yield from _margins(found)
+
+
+def _evidence_wanted(found: Findings) -> Iterator[str]:
+    """Yield what further evidence would settle an undecided verdict."""
+    best = found.headline
+    if found.chosen is not None or found.name != "undecided" or best is None:
+        return
+    if found.advice is not None:
+        words = found.advice.words.replace(" would probably ", ", which would probably ")
+        yield f"{words[:1].upper()}{words[1:]}, if the truth is what was seen so far."
+        if found.view.order is None and not found.advice.labels:
+            alpha = found.view.settings.alpha
+            yield (
+                f"Testing again adds a second chance of a wrong verdict: with `--alpha {alpha / 2:g}` "
+                f"both times it stays within {percent(alpha)}."
+            )
+    elif best.retention.labels is not None and best.retention.labels < LEAST_LABELS:
+        missing = LEAST_LABELS - best.retention.labels
+        yield f"People's scores of {count(missing, 'more sample')}, drawn at random."
+    elif best.retention.reason is not None:
+        yield f"Evidence to which this does not apply: {best.retention.reason}."
+    elif not found.options and best.excluded is None:
+        yield "Many more samples: the candidate is close to the floor."
 
 
 def _first_failures(found: Findings) -> list[Guard]:

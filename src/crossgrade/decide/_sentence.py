@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from crossgrade.decide._advice import Advice
 from crossgrade.decide._options import Option
 from crossgrade.decide._records import Certificate, Guard, RequirementCheck, VerdictName
 from crossgrade.decide._view import View
@@ -22,7 +23,7 @@ class Findings:
     guards: tuple[Guard, ...]
     checks: tuple[RequirementCheck, ...]
     missing: tuple[str, ...]
-    needed: int | None
+    advice: Advice | None
 
     @property
     def incumbent(self) -> str:
@@ -35,11 +36,15 @@ class Findings:
 
     @property
     def headline(self) -> Certificate | None:
-        """The certificate shown first: the chosen candidate's, or the best one's, on the whole."""
+        """The certificate shown first: the chosen candidate's, or the best one's, on the whole.
+
+        Where only segments are tested it is the best segment's.
+        """
         wholes = [one for one in self.certificates if one.segment is None]
         if self.chosen is not None:
             return next(one for one in wholes if one.candidate == self.chosen.policy.candidate)
-        return min(wholes, key=lambda one: (one.adjusted_p, -(one.retention.value or 0.0)), default=None)
+        tested = [one for one in wholes if one.tested] or [one for one in self.certificates if one.tested]
+        return min(tested, key=lambda one: (one.adjusted_p, -(one.retention.value or 0.0)), default=None)
 
 
 def sentence(found: Findings) -> str:
@@ -67,10 +72,10 @@ def _undecided(found: Findings, floor: str) -> str:
         more = f"; the guard {best.excluded} found part of the evidence unfit"
     elif best is not None and best.retention.reason is not None:
         more = f"; {best.retention.reason}"
-    elif found.needed is not None:
-        more = f"; about {found.needed:,} more samples would probably settle it"
+    elif found.advice is not None:
+        more = f"; {found.advice.words}"
     elif best is not None and best.retention.value is not None:
-        more = "; no practical number of samples would settle it, since the candidate is close to the floor"
+        more = "; it is too close to the floor to say how many more samples would settle it"
     return f"Undecided on {found.view.evidence.workload}: {_best(found)} ({floor}){more}."
 
 
@@ -84,19 +89,22 @@ def _keep(found: Findings, floor: str) -> str:
         return f"{kept}: {found.options[0].policy.candidate} is certified, but {why}."
     best, missed = found.headline, tuple(dict.fromkeys(c.name for c in found.checks if c.met is False))
     why = "shown to be below the floor" if best is not None and best.shown_below else "which moves nothing"
+    if best is not None and best.segment is not None and best.shown_below:
+        tested = [one for one in found.certificates if one.tested]
+        every = all(one.shown_below for one in tested)
+        why += "; so is every other segment" if every and len(tested) > 1 else "; no segment may move"
     if missed and (best is None or not best.shown_below):
         why = f"but candidates miss {listed(missed)}"
     return f"{kept}: {_best(found)}, {why} ({floor})."
 
 
 def _best(found: Findings) -> str:
-    """Return what the most promising candidate keeps."""
+    """Return what the most promising candidate keeps, and where."""
     best = found.headline
-    return (
-        "nothing was tested"
-        if best is None
-        else f"{best.candidate} keeps {retained(best.retention, found.incumbent)}"
-    )
+    if best is None:
+        return "nothing was tested"
+    where = "" if best.segment is None else f" on {best.segment}, the nearest segment"
+    return f"{best.candidate} keeps {retained(best.retention, found.incumbent)}{where}"
 
 
 def _move(found: Findings, floor: str) -> str:

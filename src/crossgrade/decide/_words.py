@@ -3,7 +3,7 @@
 import math
 
 from crossgrade.domain import Estimate
-from crossgrade.stats import Retention
+from crossgrade.stats import LEAST_LABELS, Retention
 
 
 def percent(share: float) -> str:
@@ -19,8 +19,14 @@ def count(n: int, noun: str) -> str:
 def retained(result: Retention, of: str | None = None) -> str:
     """Return `0.745 of gpt's score, at most 0.771 with 95 % confidence, over 1,319 pairs`, or why not."""
     over = f"over {count(result.n, 'pair')}"
+    if result.clusters is not None:
+        over += f" in {count(result.clusters, 'cluster')}"
+    if result.labels is not None and result.labels < LEAST_LABELS:
+        over += " by the judge alone"
+    elif result.labels is not None:
+        over += f", {result.labels:,} of them scored by people"
     if result.value is None:
-        return f"undefined {over} ({result.reason or 'the incumbent scores nothing'})"
+        return f"an unknown share {over} ({result.reason or 'the incumbent scores nothing'})"
     whose = "" if of is None else f" of {of}'s score"
     bound = bound_words(result)
     return f"{result.value:.3f}{whose}{f', {bound},' if bound else ''} {over}"

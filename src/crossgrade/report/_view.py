@@ -93,6 +93,8 @@ def _facts(verdict: Verdict) -> tuple[tuple[str, str], ...]:
         facts.append(("calls saved", f"{verdict.calls_saved:,} of the planned model calls not made"))
     if verdict.needed:
         facts.append(("to settle it", f"about {verdict.needed:,} more samples"))
+    if verdict.needed_labels:
+        facts.append(("to settle it", f"about {verdict.needed_labels:,} more samples scored by people"))
     if verdict.method_version != METHOD_VERSION:
         facts.append(("method", f"version {verdict.method_version} of the test; today's is {METHOD_VERSION}"))
     if verdict.saving_per_month_usd is not None:
