@@ -103,23 +103,26 @@ def _run(
         f"run {result.run_id}: {progress.calls:,} calls, {progress.reused:,} answers reused, "
         f"{progress.calls_saved:,} calls not needed ({result.ending})"
     )
-    if result.ending == "futile":
-        note(
-            "what is still open would hardly have passed at the planned end: "
-            f"crossgrade evaluate {name} --resume {result.run_id} goes on"
-        )
     if progress.unscored or progress.errors:
         note(
             f"{progress.errors:,} calls failed, {progress.unscored:,} pairs have no score: "
             f"crossgrade evaluate {name} --resume {result.run_id} tries again what may pass"
         )
+    gave_up = (
+        "what is still open would hardly have passed at the planned end: "
+        f"crossgrade evaluate {name} --resume {result.run_id} goes on"
+    )
     if not decides:
+        if result.ending == "futile":
+            note(gave_up)
         if as_json:
             print_json(
                 {"run_id": result.run_id, "ending": result.ending, "progress": progress}, schema_version=1
             )
         return
     recorded = project.decide(name, run_id=result.run_id)
+    if result.ending == "futile" and recorded.verdict.name == "undecided":
+        note(gave_up)
     note(f"recorded as verdict {recorded.id}; `crossgrade report {name}` writes the report")
     if as_json:
         from crossgrade.decide import verdict_to_json
@@ -161,3 +164,8 @@ def _show_expected(expected: "Sequence[ExpectedUse]") -> None:
         )
     headers = ["if it keeps", "expected calls", "expected cost", "N pairs", "K", "certified"]
     print_table(headers, rows, right=headers)
+    if expected:
+        note(
+            f"means of {expected[0].rehearsals} rehearsed runs; `certified` is the share of samples on which "
+            "the first candidate passed in them, not an error rate"
+        )

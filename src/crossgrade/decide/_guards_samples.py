@@ -13,7 +13,7 @@ from crossgrade.decide._guard_tests import groups_differ
 from crossgrade.decide._records import Guard
 from crossgrade.decide._suspected_clusters import suspected_clusters
 from crossgrade.decide._view import View
-from crossgrade.decide._words import count, listed, percent
+from crossgrade.decide._words import count, percent
 from crossgrade.stats import retention
 
 
@@ -153,12 +153,9 @@ def order_dependence(view: View) -> Iterator[Guard]:
 
 
 def _examples(view: View, found: int) -> str:
-    """Return ` (such as a, b)` where something was found."""
-    return (
-        f", such as {listed(view.evidence.audit.examples, 3)}"
-        if found and view.evidence.audit.examples
-        else ""
-    )
+    """Return `, such as a, b` where something was found."""
+    examples = view.evidence.audit.examples[:3]
+    return f", such as {', '.join(examples)}" if found and examples else ""
 
 
 def _split_repeats(ids: TextColumn, labels: TextColumn) -> int:

@@ -184,7 +184,7 @@ def discordant(view: View) -> Iterator[Guard]:
         yield finding(
             "discordant",
             f"the incumbent and {candidate.model} differ on {differ:,} of {count(int(rows.sum()), 'pair')}",
-            "add samples drawn like these: they hardly tell the models apart",
+            "add samples drawn like these: few of them tell the models apart",
             warn=differ < limits.FEW_DISCORDANT,
             candidate=candidate.model,
         )

@@ -87,7 +87,7 @@ def _facts(verdict: Verdict) -> tuple[tuple[str, str], ...]:
     facts = [
         ("policy", policy_words(verdict.policy)),
         ("floor", f"retention ≥ {verdict.floor:g} at an error rate of {_error_rate(verdict)}"),
-        ("samples", f"{verdict.asked:,} of {verdict.planned:,} planned"),
+        ("samples", f"{verdict.asked:,}" + (f" of {verdict.planned:,} planned" if verdict.run_id else "")),
     ]
     if verdict.calls_saved:
         facts.append(("calls saved", f"{verdict.calls_saved:,} of the planned model calls not made"))

@@ -21,10 +21,11 @@ _MOST_STEPS, _MOST_RUNS, _LEAST_RUNS = 16_000, 20, 3
 class ExpectedUse:
     """What a run asks on average where every candidate keeps `retention` of the incumbent's score.
 
-    `calls` counts all models, `cost_usd` is (low, high) as in the estimate of the whole plan and None
-    without a price. `pairs` is the number of samples that the incumbent answers, one in `block`: the
-    median choice, 1 where it answers as many as the candidates. `certified` is the share of the samples on
-    which the first candidate passed: all of them in a run in which it passed on the whole.
+    `calls` counts new calls to all models, without reused answers. `cost_usd` is (low, high) as in the
+    estimate of the whole plan, and None without a price. `pairs` is the number of samples that the incumbent
+    answers, one in `block`: the median choice, 1 where it answers as many as the candidates. `certified` is
+    the share of the samples on which the first candidate passed: all of them in a run in which it passed on
+    the whole. All figures are means of `rehearsals` runs, too few to show an error rate.
     """
 
     retention: float
@@ -33,6 +34,7 @@ class ExpectedUse:
     pairs: int
     block: int
     certified: float
+    rehearsals: int
 
 
 def expected_use(
@@ -103,12 +105,18 @@ def _mean(
     sizes = sorted(1 if each.design.blocks is None else each.design.blocks.size for each in found)
     return ExpectedUse(
         retention=retention,
-        calls=round(sum(calls.values()) * workload.epochs),
+        calls=round(sum(calls[each.model] * _new(each) for each in estimate.models) * workload.epochs),
         cost_usd=_cost_usd(estimate.models, calls, workload.epochs),
         pairs=round(calls[incumbent.model]),
         block=sizes[len(sizes) // 2],
         certified=fmean(each.certified[candidates[0].model] for each in found),
+        rehearsals=len(found),
     )
+
+
+def _new(model: CallEstimate) -> float:
+    """Return the share of a model's answers that are not reused."""
+    return model.calls / max(model.calls + model.reused, 1)
 
 
 def _middle_usd(model: CallEstimate) -> float:
