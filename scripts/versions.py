@@ -45,7 +45,7 @@ def interpreter(version: str) -> str:
 def tested(name: str, version: str, options: list[str], folder: Path) -> bool | None:
     """Install into an environment and run the tests; None where there is no such Python."""
     place = folder / name
-    made = quietly("venv", "--clear", "--python", interpreter(version), str(place))
+    made = quietly("venv", "--clear", "--seed", "--python", interpreter(version), str(place))
     if made.returncode:
         print(f"{name}: not tried: {made.stderr.strip().splitlines()[0]}", flush=True)
         return None
@@ -53,7 +53,7 @@ def tested(name: str, version: str, options: list[str], folder: Path) -> bool | 
     extras = [word for extra in EXTRAS for word in ("--extra", extra)]
     steps = (
         ("compile", *options, *extras, "--group", "test", "--python", python, "-o", pins, "pyproject.toml"),
-        ("sync", "--python", python, pins),
+        ("sync", "--compile-bytecode", "--python", python, pins),
         ("install", "--python", python, "--no-deps", "--editable", "."),
     )
     for step in steps:
