@@ -3,11 +3,11 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 CLIENTS ?= .venvs
-EXTRAS ?= clickhouse,duckdb,local,report,parquet,postgres,probe,redis,seal,serve,uvloop,dev
+EXTRAS ?= clickhouse,duckdb,local,long-context,parquet,postgres,redis,report,seal,serve,uvloop
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-probe test clients check verify docs bench-economics bench-evaluation bench-gateway bench-longcontext bench-traffic clean
+.PHONY: help demo demo-probe test clients check verify versions docs bench-economics bench-evaluation bench-gateway bench-longcontext bench-traffic clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 20
@@ -16,7 +16,8 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	@echo "==> creating $(VENV) with $$($(PYTHON) --version) and the pinned packages of constraints.txt"
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "error: Python 3.11 or newer is needed; set PYTHON=…")'
 	@$(PYTHON) -m venv $(VENV)
-	@$(PIP) install --quiet --constraint constraints.txt --editable '.[$(EXTRAS)]'
+	@$(PIP) install --quiet --constraint constraints.txt --upgrade pip
+	@$(PIP) install --quiet --constraint constraints.txt --editable '.[$(EXTRAS)]' --group dev
 	@touch $@
 
 demo: $(VENV)/.installed ## compare two real local models and two published ones; no keys needed
@@ -55,6 +56,11 @@ check: $(VENV)/.installed ## the quick door: format, lint, types, contracts, fas
 
 verify: $(VENV)/.installed ## the long simulations and soaks (error rates, coverage)
 	@$(BIN)/pytest tests/verify -p no:randomly
+	@$(MAKE) --no-print-directory versions
+
+versions: $(VENV)/.installed ## unit tests on other Pythons and dependencies, as far as they are installed
+	@$(PIP) install --quiet --constraint constraints.txt --group versions
+	@$(BIN)/python scripts/versions.py $(CLIENTS)/versions
 
 docs: $(VENV)/.installed ## regenerate the generated reference pages
 	@$(BIN)/python scripts/reference.py

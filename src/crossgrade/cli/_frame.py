@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import click
-from click.exceptions import NoSuchCommand
 
 from crossgrade._version import __version__
 from crossgrade.cli._errors import (
@@ -87,7 +86,7 @@ class _Commands(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         names = self.list_commands(ctx)
         if args[0] not in names and not args[0].startswith("-"):
-            raise NoSuchCommand(args[0], possibilities=names, ctx=ctx)
+            raise click.UsageError(_unknown(args[0], names), ctx=ctx)
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 -- as above
@@ -96,6 +95,14 @@ class _Commands(click.Group):
             rows = [(entry.name.ljust(width), entry.help) for entry in COMMANDS if entry.stage == stage]
             with formatter.section(stage):
                 formatter.write_dl(rows)
+
+
+def _unknown(name: str, names: Sequence[str]) -> str:
+    """Word an unknown command; click's own exception for it came with 8.4."""
+    from difflib import get_close_matches
+
+    close = " or ".join(repr(each) for each in get_close_matches(name, names))
+    return f"No such command {name!r}.{f' Did you mean {close}?' if close else ''}"
 
 
 @click.group(

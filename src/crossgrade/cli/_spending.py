@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from crossgrade.cli._params import ParamType
 from crossgrade.errors import UsageError
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ CONFIRM_ABOVE_USD = Decimal(5)
 """A run that may cost more than this asks first, on a terminal."""
 
 
-class Dollars(click.ParamType[Decimal]):
+class Dollars(ParamType[Decimal]):
     """An amount of dollars on the command line."""
 
     name = "usd"

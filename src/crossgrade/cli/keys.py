@@ -8,6 +8,7 @@ import click
 
 from crossgrade.cli._frame import config_option, json_option
 from crossgrade.cli._output import note, print_json, print_table
+from crossgrade.cli._params import ParamType
 from crossgrade.domain import WINDOWS_S
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _SPAN_S = {"m": 60, "h": 3_600, "d": 86_400}
 
 
-class _Name(click.ParamType[str]):
+class _Name(ParamType[str]):
     name = "name"
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> str:
@@ -29,7 +30,7 @@ class _Name(click.ParamType[str]):
         return text
 
 
-class _Span(click.ParamType[timedelta]):
+class _Span(ParamType[timedelta]):
     name = "span"
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
@@ -39,7 +40,7 @@ class _Span(click.ParamType[timedelta]):
         return timedelta(0) if found is None else timedelta(seconds=int(found[1]) * _SPAN_S[found[2]])
 
 
-class _Expiry(click.ParamType[datetime | None]):
+class _Expiry(ParamType[datetime | None]):
     name = "when"
 
     def convert(
@@ -59,7 +60,7 @@ class _Expiry(click.ParamType[datetime | None]):
         return until
 
 
-class _Budget(click.ParamType[tuple[float, int]]):
+class _Budget(ParamType[tuple[float, int]]):
     name = "usd/window"
 
     def convert(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from crossgrade.cli._output import note, print_json, print_table
+from crossgrade.cli._params import ParamType
 from crossgrade.cli._probe_ruler import explain, ruler, ruler_table_command
 from crossgrade.cli._probing import SCHEMA_VERSION, asking_options, confirm, dollars, followed, prompt_options
 from crossgrade.errors import UsageError
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 _LEAST_GATE = 32
 
 
-class _Gate(click.ParamType[int | float]):
+class _Gate(ParamType[int | float]):
     """A number of tokens, or a percentile of a workload's requests: an int, or a float between 0 and 1."""
 
     name = "gate"

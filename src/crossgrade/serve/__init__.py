@@ -2,15 +2,17 @@
 
 from typing import TYPE_CHECKING, Any
 
+from crossgrade.serve._variables import ADMIN_KEY_ENV
+
 if TYPE_CHECKING:
-    from crossgrade.serve._settings import ADMIN_KEY_ENV, Compiled, compile_settings
+    from crossgrade.serve._settings import Compiled, compile_settings
     from crossgrade.serve._supervisor import DRAIN_S, Serve
 
 __all__ = ["ADMIN_KEY_ENV", "DRAIN_S", "Compiled", "Serve", "compile_settings"]
 
 _LATE = {
     **dict.fromkeys(("DRAIN_S", "Serve"), "_supervisor"),
-    **dict.fromkeys(("ADMIN_KEY_ENV", "Compiled", "compile_settings"), "_settings"),
+    **dict.fromkeys(("Compiled", "compile_settings"), "_settings"),
 }
 
 

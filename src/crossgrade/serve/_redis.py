@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Self
 
 from crossgrade.errors import MissingExtraError, StoreError, UsageError
+from crossgrade.serve._variables import REDIS_URL_ENV
 from crossgrade.store import Checkpoint, LimitWindow, Loan, utc_now
 
 if TYPE_CHECKING:
@@ -58,6 +59,24 @@ return 1
 """
 
 
+def redis_client(url: str) -> "Redis":
+    """Make a client, which connects at its first command.
+
+    Raises MissingExtraError without the `redis` extra, UsageError when the URL cannot be read.
+    """
+    try:
+        import redis
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(f"counting limits in Redis ({REDIS_URL_ENV})", "redis") from error
+    try:
+        return redis.Redis.from_url(
+            url, decode_responses=True, socket_timeout=_PATIENCE_S, socket_connect_timeout=_PATIENCE_S
+        )
+    except ValueError:
+        # The text may hold a password, so the message does not repeat it.
+        raise UsageError(f"{REDIS_URL_ENV} cannot be read", hint="write it as redis://HOST:PORT/0") from None
+
+
 class RedisCounters:
     """The windows of limits in Redis, and the leases that keepers have of them."""
 
@@ -70,19 +89,7 @@ class RedisCounters:
     @classmethod
     def open(cls, url: str) -> Self:
         """Connect to `redis://…`, `rediss://…` or `unix://…`; raises StoreError when nobody answers."""
-        try:
-            import redis
-        except ModuleNotFoundError as error:
-            raise MissingExtraError("limits in Redis", "redis") from error
-        try:
-            client = redis.Redis.from_url(
-                url, decode_responses=True, socket_timeout=_PATIENCE_S, socket_connect_timeout=_PATIENCE_S
-            )
-        except ValueError:
-            # The text may hold a password, so the message does not repeat it.
-            raise UsageError(
-                "CROSSGRADE_REDIS_URL cannot be read", hint="write it as redis://HOST:PORT/0"
-            ) from None
+        client = redis_client(url)
         counters = cls(client)
         with _plainly():
             client.ping()
@@ -167,7 +174,7 @@ def _plainly() -> Iterator[None]:
         yield
     except RedisError as error:
         raise StoreError(
-            f"the Redis of CROSSGRADE_REDIS_URL does not answer as it should ({type(error).__name__})",
+            f"the Redis of {REDIS_URL_ENV} does not answer as it should ({type(error).__name__})",
             hint="check that it runs and that this machine reaches it",
         ) from error
 

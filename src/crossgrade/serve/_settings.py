@@ -10,13 +10,8 @@ from crossgrade.errors import AuthError, ConfigError, CrossgradeError, MissingEx
 from crossgrade.gateway import GatewaySettings, Target
 from crossgrade.project import Project
 from crossgrade.routing import Route
+from crossgrade.serve._variables import LOCAL_KEY_ENV, REDIS_URL_ENV
 from crossgrade.wire import Host, host_named
-
-ADMIN_KEY_ENV = "CROSSGRADE_ADMIN_KEY"
-"""The variable that holds the admin API's key; without it there is no admin API."""
-
-LOCAL_KEY_ENV = "CROSSGRADE_LOCAL_KEY"
-"""The variable that holds the key of the local model servers, fresh with every start of `serve`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,12 +36,12 @@ def compile_settings(
     `local_urls` are the addresses of local model servers by offer; without them the targets are
     left out, and the offers returned to be started. Raises ConfigError pointing at an offer that a
     route's incumbent needs and that has no address or key; any other such offer is left out
-    with a warning. Raises MissingExtraError where tokens are accepted that nothing could verify.
+    with a warning. Raises MissingExtraError where tokens are accepted that nothing could verify, and
+    MissingExtraError or UsageError where limits are counted in a Redis that no client could reach.
     """
     config = project.config
     heads = heads_of(config.offers.values())
-    if config.serving.issuers and find_spec("joserfc") is None:
-        raise MissingExtraError("accepting access tokens (`serve.issuers`)", "serve")
+    _check_needs(project, environ)
     required = {route.incumbent for route in config.routes.values()}
     asked = _asked(project)
     local_urls = local_urls or {}
@@ -81,6 +76,21 @@ def compile_settings(
         keeper=str(folder / "serve" / "keeper.sock"),
     )
     return Compiled(settings=settings, local=tuple(local), warnings=tuple(warnings))
+
+
+def _check_needs(project: Project, environ: Mapping[str, str]) -> None:
+    """Refuse what would start, say that it is ready, and then fail every request."""
+    if project.config.serving.issuers and find_spec("joserfc") is None:
+        raise MissingExtraError("accepting access tokens (`serve.issuers`)", "serve")
+    if project.config.store.startswith("postgres"):
+        try:
+            import psycopg  # noqa: F401 -- it is there without the library that it needs, too
+        except ImportError as error:
+            raise MissingExtraError("a PostgreSQL database", "postgres") from error
+    if redis_url := environ.get(REDIS_URL_ENV):
+        from crossgrade.serve._redis import redis_client
+
+        redis_client(redis_url).close()
 
 
 def _asked(project: Project) -> set[str]:

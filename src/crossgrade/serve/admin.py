@@ -8,7 +8,7 @@ from pathlib import Path
 from crossgrade.errors import CrossgradeError, MissingExtraError, UsageError
 from crossgrade.gateway import read_settings
 from crossgrade.project import Project
-from crossgrade.serve._settings import ADMIN_KEY_ENV
+from crossgrade.serve._variables import ADMIN_KEY_ENV
 from crossgrade.telemetry import log_line
 
 _SHORTEST_KEY = 16

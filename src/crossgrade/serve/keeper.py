@@ -55,6 +55,7 @@ from crossgrade.serve._follow import keep_routes
 from crossgrade.serve._jwks import JwksKeeper
 from crossgrade.serve._keys import keep_keys
 from crossgrade.serve._records import RecordFiles, Settled
+from crossgrade.serve._variables import REDIS_URL_ENV
 from crossgrade.store import utc_now
 from crossgrade.telemetry import Meter, log_line
 
@@ -89,7 +90,7 @@ class Keeper:
     def __init__(self, settings: GatewaySettings, environ: Mapping[str, str]) -> None:
         serve = Path(settings.state) / "serve"
         url = environ.get("CROSSGRADE_DATABASE_URL") or str(Path(settings.state) / "crossgrade.db")
-        redis_url = environ.get("CROSSGRADE_REDIS_URL") or None
+        redis_url = environ.get(REDIS_URL_ENV) or None
         shared = redis_url is not None or url.startswith("postgres")
         self._settings = settings
         self._url = url

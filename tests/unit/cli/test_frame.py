@@ -89,11 +89,10 @@ hint: see `crossgrade --help`
 
 def test_an_unknown_option_names_the_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["doctor", "--jsn"]) == 2
-    assert capsys.readouterr().err == snapshot("""\
-error: No such option '--jsn'. Did you mean '--json'?
-
-hint: see `crossgrade doctor --help`
-""")
+    words = capsys.readouterr().err.replace("'", "").replace(": --", " --")  # click 8.4 words it anew
+    assert words.startswith("error: No such option --jsn")
+    assert "Did you mean --json?" in words
+    assert words.endswith("hint: see `crossgrade doctor --help`\n")
 
 
 def test_no_arguments_show_the_help(capsys: pytest.CaptureFixture[str]) -> None:

@@ -171,3 +171,33 @@ def test_a_local_model_is_started_and_started_again(tmp_path: Path) -> None:
         assert gateway.call("/v1/chat/completions", body)[0] == 200
     finally:
         gateway.end()
+
+
+@pytest.mark.parametrize(
+    ("package", "variable", "url", "extra"),
+    [
+        ("redis", "CROSSGRADE_REDIS_URL", "redis://127.0.0.1:6379/0", "redis"),
+        ("psycopg", "CROSSGRADE_DATABASE_URL", "postgresql://127.0.0.1:5432/crossgrade", "postgres"),
+    ],
+)
+def test_a_service_without_its_extra_ends_it_before_it_is_ready(
+    package: str, variable: str, url: str, extra: str, tmp_path: Path
+) -> None:
+    hidden = tmp_path / "hidden"
+    hidden.mkdir()
+    (hidden / f"{package}.py").write_text(f"raise ModuleNotFoundError(name={package!r})")
+    path = os.pathsep.join([str(hidden), *filter(None, [os.environ.get("PYTHONPATH")])])
+    with _gateway(tmp_path) as gateway:
+        gateway.start(PYTHONPATH=path, **{variable: url})
+        assert gateway.process.wait(timeout=60) == 2
+        assert f"pip install 'crossgrade[{extra}]'" in gateway.text
+        assert "ready: " not in gateway.text
+
+
+def test_a_redis_url_that_cannot_be_read_ends_it_and_is_not_repeated(tmp_path: Path) -> None:
+    with _gateway(tmp_path) as gateway:
+        gateway.start(CROSSGRADE_REDIS_URL="rediss:/a-password@nowhere")
+        assert gateway.process.wait(timeout=60) == 2
+        assert "CROSSGRADE_REDIS_URL cannot be read" in gateway.text
+        assert "ready: " not in gateway.text
+        assert "a-password" not in gateway.text

@@ -11,7 +11,7 @@ from crossgrade.errors import ConfigError
 from crossgrade.gateway import Target
 from crossgrade.project import Project
 from crossgrade.serve import Compiled, compile_settings
-from crossgrade.serve._settings import LOCAL_KEY_ENV
+from crossgrade.serve._variables import LOCAL_KEY_ENV
 
 CONFIG = """\
 models:
