@@ -13,6 +13,7 @@ import click
 
 NO_COLOUR_VARIABLE = "NO_COLOR"
 NO_PROGRESS_VARIABLE = "CROSSGRADE_NO_PROGRESS"
+_QUIET = "crossgrade.quiet"
 
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
@@ -71,14 +72,31 @@ def print_fields(record: Mapping[str, Any]) -> None:
         emit(name, value, 0)
 
 
+def be_quiet() -> None:
+    """Let the command that runs print no notes and no progress (`-q`)."""
+    click.get_current_context().meta[_QUIET] = True
+
+
+def is_quiet() -> bool:
+    """Tell whether `-q` was given."""
+    context = click.get_current_context(silent=True)
+    return context is not None and bool(context.meta.get(_QUIET))
+
+
 def note(text: str) -> None:
-    """Tell the user something on stderr."""
-    click.echo(printable(text), err=True)
+    """Tell the user something on stderr, unless `-q` was given."""
+    if not is_quiet():
+        click.echo(printable(text), err=True)
+
+
+def warn(text: str) -> None:
+    """Tell the user on stderr what must not be missed, with `-q` too."""
+    click.echo(f"{styled('warning:', sys.stderr, fg='yellow', bold=True)} {printable(text)}", err=True)
 
 
 def shows_progress() -> bool:
-    """Tell whether live progress is wanted: stderr is a terminal and nobody said no."""
-    return sys.stderr.isatty() and not os.environ.get(NO_PROGRESS_VARIABLE)
+    """Tell whether live progress is shown: stderr is a terminal, and neither `-q` nor the variable is set."""
+    return sys.stderr.isatty() and not os.environ.get(NO_PROGRESS_VARIABLE) and not is_quiet()
 
 
 def styled(text: str, stream: TextIO, **style: Any) -> str:

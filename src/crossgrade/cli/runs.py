@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from crossgrade.cli._frame import config_option, json_option
-from crossgrade.cli._output import note, print_json, print_table
+from crossgrade.cli._output import note, print_json, print_table, warn
 
 if TYPE_CHECKING:
     from crossgrade.config import Config
@@ -62,8 +62,8 @@ def command(
             elif label_file is not None:
                 note(f"{written.labelled:,} labelled samples read from {label_file}")
             if project.store.runs.get(run_id).settings["mode"] != "fixed":
-                note(
-                    "warning: the run could stop early, so the table is for reading: a test on it counts on "
+                warn(
+                    "the run could stop early, so the table is for reading: a test on it counts on "
                     "a fixed number of samples; evaluate with `mode: fixed` to decide on a table"
                 )
             if as_json:
