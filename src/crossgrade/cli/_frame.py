@@ -87,10 +87,12 @@ class _Commands(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if args[0] == "help":  # `help COMMAND` is `COMMAND --help`
-            args = [*args[1:], "--help"]
-            if len(args) == 1:
-                click.echo(ctx.get_help())
-                ctx.exit()
+            if not args[1:]:
+                if not ctx.resilient_parsing:  # else a shell asks for the names that may follow
+                    click.echo(ctx.get_help())
+                    ctx.exit()
+                return None, None, []
+            args = args[1:] if ctx.resilient_parsing else [*args[1:], "--help"]
         names = self.list_commands(ctx)
         if args[0] not in names and not args[0].startswith("-"):
             raise NoSuchCommand(args[0], possibilities=names, ctx=ctx)

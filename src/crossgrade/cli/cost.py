@@ -8,7 +8,9 @@ import importlib
 from collections.abc import Mapping
 
 import click
+from click.shell_completion import CompletionItem
 
+from crossgrade.cli._completion import complete_workload
 from crossgrade.cli._frame import with_quiet
 
 SUBCOMMANDS: Mapping[str, str] = {
@@ -43,6 +45,11 @@ class _Cost(click.Group):
         if start < len(args) and args[start] not in {*SUBCOMMANDS, *ctx.help_option_names}:
             args = [*args[:start], _DEFAULT, *args[start:]]
         return super().parse_args(ctx, args)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Complete subcommands, and the workloads that `bill` takes."""
+        workload = click.Argument(["workload"])
+        return [*super().shell_complete(ctx, incomplete), *complete_workload(ctx, workload, incomplete)]
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 -- as above
         with formatter.section("Commands"):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from crossgrade.cli._bills import box_row, explain, offer_record, offer_row, tell_boxes, tell_move
+from crossgrade.cli._completion import complete_workload
 from crossgrade.cli._frame import DEFAULT_CONFIG, config_option, json_option
 from crossgrade.cli._offers import catalog_here, day, day_option, priced
 from crossgrade.cli._output import print_json, print_table
@@ -51,7 +52,7 @@ _NUMBERS = ("$/month", "interval", "$/M tokens", "$/call", "$/solved", "batch", 
 
 
 @click.command()
-@click.argument("workload", required=False)
+@click.argument("workload", required=False, shell_complete=complete_workload)
 @click.option("--input-tokens", type=int, metavar="N", help="Mean tokens into a call.")
 @click.option("--output-tokens", type=int, metavar="N", help="Mean tokens out of a call.")
 @click.option("--per-day", metavar="N", help="Calls a day; left out, the workload's or the trace's rate.")

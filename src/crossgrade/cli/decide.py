@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from crossgrade.cli._completion import complete_workload_or_file
 from crossgrade.cli._frame import config_option, json_option
 from crossgrade.cli._output import note, print_json
 from crossgrade.errors import NotFoundError, UsageError
@@ -25,7 +26,7 @@ _NOT_WITH_FILES = {"run_id", "apply_it", "verify_id"}
 
 
 @click.command()
-@click.argument("sources", nargs=-1, metavar="RESULTS… | WORKLOAD…")
+@click.argument("sources", nargs=-1, metavar="RESULTS… | WORKLOAD…", shell_complete=complete_workload_or_file)
 @click.option("--incumbent", metavar="MODEL", help="Model that serves today, as the results name it.")
 @click.option(
     "--candidate",

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from crossgrade.cli._completion import complete_workload
 from crossgrade.cli._frame import config_option, json_option
 from crossgrade.cli._output import note, print_json, print_table
 from crossgrade.cli._spending import Dollars, confirm, estimate_words
@@ -19,7 +20,7 @@ SCHEMA_VERSION = 1
 
 
 @click.command()
-@click.argument("workload")
+@click.argument("workload", shell_complete=complete_workload)
 @click.option("--dry-run", is_flag=True, help="Estimate calls, tokens and dollars; ask no model.")
 @click.option("--max-cost", type=Dollars(), metavar="USD", help="Stop before the run costs more than this.")
 @click.option("--resume", metavar="RUN", help="Go on with this run; nothing is paid for twice.")

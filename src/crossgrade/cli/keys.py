@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from crossgrade.cli._completion import complete_route
 from crossgrade.cli._frame import config_option, json_option
 from crossgrade.cli._output import note, print_json, print_table
 from crossgrade.domain import WINDOWS_S
@@ -81,7 +82,14 @@ def command() -> None:
 @click.argument("name", type=_Name())
 @click.option("--team", type=_Name(), help="Team whose budgets count its requests.")
 @click.option("--tier", type=_Name(), help="Tier, for routes that are not for all.")
-@click.option("--route", "routes", metavar="ROUTE", multiple=True, help="Only this route; repeat for more.")
+@click.option(
+    "--route",
+    "routes",
+    metavar="ROUTE",
+    multiple=True,
+    shell_complete=complete_route,
+    help="Only this route; repeat for more.",
+)
 @click.option(
     "--expires", "until", type=_Expiry(), default="90d", show_default=True, help="A day, a span, or `never`."
 )

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from crossgrade.cli._completion import complete_workload
 from crossgrade.cli._frame import config_option, json_option
 from crossgrade.cli._output import note, print_json, print_table, warn
 
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("workload", required=False)
+@click.argument("workload", required=False, shell_complete=complete_workload)
 @click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="Most runs to list.")
 @click.option("--export", "run_id", metavar="RUN", help="Write this run's scored answers as a table instead.")
 @click.option(

@@ -114,7 +114,9 @@ def test_quiet_prints_data_and_errors_alone(
     assert "error: full" in captured.err
 
 
-@pytest.mark.parametrize("arguments", [["cost", "bill", "-q"], ["cost", "-q", "bill"], ["cost", "-q"], ["-q", "cost"]])
+@pytest.mark.parametrize(
+    "arguments", [["cost", "bill", "-q"], ["cost", "-q", "bill"], ["cost", "-q"], ["-q", "cost"]]
+)
 def test_quiet_stands_anywhere_before_a_subcommand_too(
     capsys: pytest.CaptureFixture[str], arguments: list[str]
 ) -> None:
