@@ -8,7 +8,7 @@ import click
 
 from crossgrade.cli._completion import complete_workload_or_file
 from crossgrade.cli._frame import config_option, json_option
-from crossgrade.cli._output import note, print_json
+from crossgrade.cli._output import note, print_json, print_verdict
 from crossgrade.errors import NotFoundError, UsageError
 
 if TYPE_CHECKING:
@@ -129,9 +129,10 @@ def command(sources: tuple[str, ...], as_json: bool, gated: bool, **options: Any
     if as_json:
         _print_json(verdicts)
     else:
-        from crossgrade.report import render_text
-
-        click.echo("\n".join(map(render_text, verdicts)), nl=False)
+        for number, verdict in enumerate(verdicts):
+            if number:
+                click.echo()
+            print_verdict(verdict)
     _write(verdicts, options)
     return max(map(gate, verdicts)) if gated else 0
 

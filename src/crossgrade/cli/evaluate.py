@@ -7,7 +7,7 @@ import click
 
 from crossgrade.cli._completion import complete_workload
 from crossgrade.cli._frame import config_option, json_option
-from crossgrade.cli._output import note, print_json, print_table
+from crossgrade.cli._output import note, print_json, print_table, print_verdict
 from crossgrade.cli._spending import Dollars, confirm, estimate_words
 
 if TYPE_CHECKING:
@@ -129,9 +129,7 @@ def _run(
             {"verdict_id": recorded.id, **verdict_to_json(recorded.verdict)}, schema_version=SCHEMA_VERSION
         )
     else:
-        from crossgrade.report import render_text
-
-        click.echo(render_text(recorded.verdict), nl=False)
+        print_verdict(recorded.verdict)
 
 
 def _show_estimate(estimate: "RunEstimate", expected: "Sequence[ExpectedUse]", *, as_json: bool) -> None:
