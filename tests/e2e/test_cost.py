@@ -54,7 +54,7 @@ def test_the_report_has_boxes_for_the_open_models_that_the_serving_model_knows(
     found = json.loads(cli.succeeds("cost", "echo", "--json").out)
     assert {box["name"] for box in found["deployments"]} == boxes
     assert [even["against"] for even in found["deployments"][0]["break_even"]] == ["old", "new"]
-    cli.fails("cost", "echo", "--usd-per-gpu-hour", "3", seen="of which GPUs")
+    cli.fails("cost", "echo", "--usd-per-gpu-hour", "3", seen="Missing `--deploy`")
     asked = json.loads(cli.succeeds("cost", "echo", "--deploy", "llama-3.1-8b@h100x1", "--json").out)
     assert [box["name"] for box in asked["deployments"]] == ["llama-3.1-8b on 1 x h100"]
     cli.succeeds("report", "--to", "report.md")
@@ -108,7 +108,7 @@ def test_stated_tokens_give_the_headline_figures(cli: CommandLine, folder: Path)
         (("--input-tokens", "5"), "one of the two"),
         (("--input-tokens", "-5", "--output-tokens", "1"), "-5 input tokens"),
         (("--input-tokens", "5", "--output-tokens", "1", "--per-day", "zero"), "'zero' calls a day"),
-        (("--input-tokens", "5", "--output-tokens", "1", "--per-day", "-1"), "'-1' calls a day"),
+        (("--input-tokens", "5", "--output-tokens", "1", "--per-day", "-1"), "`--per-day` must be positive"),
         (("--input-tokens", "5", "--output-tokens", "1", "--offer", "gpt-4oo"), "near it: gpt-4o"),
         (
             ("--input-tokens", "5", "--output-tokens", "1", "--on", "2019-01-01"),

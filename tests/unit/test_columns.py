@@ -71,7 +71,9 @@ def test_wide_characters_count_twice(width: int) -> None:
 
 
 def test_colour_is_around_the_padded_text() -> None:
-    painted = columns(ROWS, right={1}, paint=lambda row, at, text: f"<{text}>" if (row, at) == (2, 3) else text)
+    painted = columns(
+        ROWS, right={1}, paint=lambda row, at, text: f"<{text}>" if (row, at) == (2, 3) else text
+    )
     assert painted[2].endswith("<certified>")
     assert painted[1] == columns(ROWS, right={1})[1]
 

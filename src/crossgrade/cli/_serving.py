@@ -48,7 +48,9 @@ def model_of(name: str | None, config_json: Path | None) -> "Architecture":
     from crossgrade.economics.serving import known_model, read_architecture
 
     if (name is None) == (config_json is None):
-        raise UsageError("which model?", hint="give one MODEL, or --config-json FILE")
+        if name is None:
+            raise UsageError("Missing MODEL", hint="name a model, or give `--config-json FILE`")
+        raise UsageError("MODEL and `--config-json` exclude each other", hint="leave one of them out")
     if config_json is None:
         assert name is not None
         return known_model(name)

@@ -226,7 +226,9 @@ def _calls(text: str | None) -> Decimal | None:
     except InvalidOperation:
         calls = Decimal(-1)
     if not (calls.is_finite() and 0 < calls <= _MOST_CALLS):
-        raise UsageError(f"{text[:40]!r} calls a day cannot be", hint="give a number above 0")
+        raise UsageError(
+            f"`--per-day` must be positive and at most 10^12 (got {text[:40]!r})", hint="give calls a day"
+        )
     return calls
 
 
@@ -295,7 +297,9 @@ def _as_usual(options: Mapping[str, Any]) -> bool:
     """Say whether boxes are as a project has them; else the refusal names what has no `--deploy`."""
     if options["usd_per_gpu_hour"] is None and options["planned"] == _PLANNED:
         return True
-    raise UsageError("of which GPUs?", hint="add `--deploy MODEL@GPUxN`, for instance llama-4-scout@h100x4")
+    raise UsageError(
+        "Missing `--deploy`", hint="add `--deploy MODEL@GPUxN`, for instance llama-4-scout@h100x4"
+    )
 
 
 def _place_boxes(rows: list[dict[str, Any]], bills: "Bills", boxes: "Sequence[BoxBill]") -> None:

@@ -14,6 +14,7 @@ from crossgrade.errors import NotFoundError, UsageError
 if TYPE_CHECKING:
     from crossgrade.decide import Verdict
     from crossgrade.project import Project
+    from crossgrade.store import StoredVerdict
 
 SCHEMA_VERSION = 1
 
@@ -266,12 +267,18 @@ def _decide_workloads(names: tuple[str, ...], options: dict[str, Any]) -> "list[
             recorded = [project.decide(names[0], **rules)]
         for each in recorded:
             _note_unfinished(project, each.verdict)
-            note(f"recorded as verdict {each.id}" if each.id else "a what-if: not recorded")
+            note(_recorded_words(each))
             if options["apply_it"]:
                 table, verdict = project.apply(each.id), each.verdict
                 kind = verdict.policy.kind
                 note(f"route table version {table.version} in force: {verdict.workload} -> {kind}")
         return [each.verdict for each in recorded]
+
+
+def _recorded_words(stored: "StoredVerdict") -> str:
+    if not stored.id:
+        return "a what-if: not recorded"
+    return f"{'already recorded' if stored.is_known else 'recorded'} as verdict {stored.id}"
 
 
 def _note_unfinished(project: "Project", verdict: "Verdict") -> None:
@@ -297,7 +304,7 @@ def _verify(options: dict[str, Any]) -> "Verdict":
         check = project.verify(options["verify_id"])
     if check.differences:
         raise CrossgradeError(
-            f"verdict {check.verdict_id} is not what its evidence gives: {'; '.join(check.differences)}",
+            f"verdict {check.verdict_id} does not match its evidence: {'; '.join(check.differences)}",
             hint="do not act on it; decide again and compare the versions of Crossgrade",
         )
     if check.today is None:

@@ -101,7 +101,8 @@ def _run(
         )
     progress = result.progress
     note(
-        f"run {result.run_id}: {progress.calls:,} calls, {progress.reused:,} answers reused, "
+        f"run {result.run_id}: {progress.asked:,} of {progress.planned:,} samples asked; "
+        f"{progress.calls:,} calls, {progress.reused:,} answers reused, "
         f"{progress.calls_saved:,} calls not needed ({result.ending})"
     )
     if result.ending == "futile":

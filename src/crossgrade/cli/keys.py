@@ -236,7 +236,10 @@ def _show_new(key: "NewKey", record: "KeyRecord", *, as_json: bool) -> None:
         print_json({"secret": key.text, "key": _row(record, datetime.now(UTC))}, schema_version=1)
         return
     click.echo(key.text)
-    note(f"key {key.id} ({record.name}) expires {_when(record.expires_at)}; it is shown this once")
+    note(
+        f"key {key.id} ({record.name}) expires {_when(record.expires_at)}. "
+        "Save it now; it will not be shown again."
+    )
 
 
 def _row(record: "KeyRecord", now: datetime) -> dict[str, Any]:

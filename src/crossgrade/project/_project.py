@@ -224,7 +224,8 @@ class Project:
 
         `floor` and `alpha` override the workload's: that is a what-if, which is not recorded (its id
         is empty). Where the workloads share `family_alpha`, one correction is over the hypotheses of
-        all of them, each from its newest run. Raises NotFoundError without a run and UsageError when
+        all of them, each from its newest run. Where the newest verdict says the same, it is returned
+        and nothing is recorded. Raises NotFoundError without a run and UsageError when
         what was measured (dataset, contestants, scorer) changed since; where the rules changed, the
         guard `peeking` says so.
         """
@@ -258,8 +259,13 @@ class Project:
             run_id=case.run.id,
             spent_usd=self.store.runs.totals(case.run.id).spent_usd,
         )
-        identifier = self.store.verdicts.append(verdict, case.evidence) if record else ""
-        return StoredVerdict(id=identifier, verdict=verdict)
+        if not record:
+            return StoredVerdict(id="", verdict=verdict)
+        # Deciding twice on the same evidence is one decision: its record, and an alarm on it, stay one.
+        known = self.store.verdicts.same_as(verdict)
+        if known is not None:
+            return known
+        return StoredVerdict(id=self.store.verdicts.append(verdict, case.evidence), verdict=verdict)
 
     def _family(self) -> Family:
         return Family(self.config.workloads.values(), self._case)
