@@ -107,7 +107,10 @@ def test_stated_tokens_give_the_headline_figures(cli: CommandLine, folder: Path)
         ((), "nothing says how large"),
         (("--input-tokens", "5"), "one of the two"),
         (("--input-tokens", "-5", "--output-tokens", "1"), "-5 input tokens"),
-        (("--input-tokens", "5", "--output-tokens", "1", "--per-day", "zero"), "'zero' calls a day"),
+        (
+            ("--input-tokens", "5", "--output-tokens", "1", "--per-day", "zero"),
+            "`--per-day` must be positive",
+        ),
         (("--input-tokens", "5", "--output-tokens", "1", "--per-day", "-1"), "`--per-day` must be positive"),
         (("--input-tokens", "5", "--output-tokens", "1", "--offer", "gpt-4oo"), "near it: gpt-4o"),
         (

@@ -90,7 +90,9 @@ def print_fields(record: Mapping[str, Any]) -> None:
                 emit(name, each, depth)
         else:
             label = f"{space}{name}: "
-            for line in paragraph(_readable(value), width, first=label, then=" " * (len(space) + 2)):
+            for line in paragraph(
+                _readable(value), width, first=label, then=" " * (2 + len(label) - len(label.lstrip()))
+            ):
                 click.echo(line)
 
     for name, value in msgspec.to_builtins(dict(record), enc_hook=_encodable).items():
