@@ -15,6 +15,7 @@ from crossgrade.workloads.traffic import Finding, Move, Scan, Sums
 _WIDTH, _HEIGHT = 1000.0, 420.0
 _UNSEEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 _LEAST_LABEL = (90.0, 44.0)
+_SAID_ELSEWHERE = {"score", "net_value_usd"}
 NET_VALUE_WORDS = (
     "Net value: the dollars that finding out may bring in the first year. It is 12 × the saving a month × "
     "how often open models win at this kind of work, less what the test and its labels cost. A saving is an "
@@ -104,7 +105,11 @@ def _row(finding: Finding, share: float | None, held: float | None) -> ScanRow:
         cumulated=percent(held, 0),
         net_value=money(finding.net_value_usd),
         net_value_why=_net_value(finding),
-        unknown=tuple(f"{name.replace('_', ' ')}: {why}" for name, why in finding.unknown.items()),
+        unknown=tuple(
+            f"{name.replace('_', ' ')}: {why}"
+            for name, why in finding.unknown.items()
+            if name not in _SAID_ELSEWHERE
+        ),
     )
 
 
@@ -155,7 +160,7 @@ def render_scan(scan: Scan) -> str:
 def _net_value(finding: Finding) -> str:
     """Say how the net value comes about, by the move that it is of."""
     if finding.net_value_usd is None:
-        return f"{UNKNOWN} ({finding.unknown.get('net_value', 'no move is known')})"
+        return f"{UNKNOWN} ({finding.unknown.get('net_value_usd', 'no move is known')})"
     likely, labels = finding.likelihood.value, finding.labels_cost_usd
     saving, test = max(
         (

@@ -311,7 +311,10 @@ class Finder:
             if move.saving_per_month_usd.value is not None and move.test_cost_usd is not None
         ]
         if not values:
-            self.unknown["net_value"] = "the saving, the rate of requests or the cost of a test is unknown"
+            # The score lacks the same figures.
+            self.unknown["score"] = self.unknown["net_value_usd"] = (
+                "the saving, the rate of requests or the cost of a test is unknown"
+            )
         return max(values, default=None)
 
 
