@@ -198,3 +198,13 @@ def test_the_claims(cli: CommandLine, folder: Path) -> None:
     shown = cli.succeeds("claims", "40x", "--on", "2026-11-25").out
     assert "3:1 blend over 3:1 blend: 26.119 times" in shown
     cli.fails("claims", "41x", seen="no claim '41x'")
+
+
+def test_host_takes_model_and_gpus_in_one_word(cli: CommandLine, folder: Path) -> None:
+    one = json.loads(cli.succeeds("cost", "host", "llama-4-scout@h100x4", "--json").out)
+    many = ("cost", "host", "llama-4-scout", "--gpu", "h100", "--tp", "4", "--json")
+    assert one == json.loads(cli.succeeds(*many).out)
+    assert one["deployment"]["gpus"] == 4
+    cli.fails("cost", "host", "llama-4-scout@h100", seen="no deployment")
+    cli.fails("cost", "host", "llama-4-scout@h100x4", "--tp", "8", seen="both say on which GPUs")
+    cli.fails("cost", "host", "llama-4-scot@h100x4", seen="llama-4-scout")

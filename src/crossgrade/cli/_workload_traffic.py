@@ -191,7 +191,7 @@ def slice_(name: str, field: str, config_path: str, *, as_json: bool) -> None:
     """Count a workload's samples by a field, with the share of traffic that each part stands for."""
     from collections import Counter
 
-    from crossgrade.errors import NotFoundError
+    from crossgrade.errors import NotFoundError, closest
     from crossgrade.project import Project
 
     counts: Counter[str] = Counter()
@@ -199,8 +199,11 @@ def slice_(name: str, field: str, config_path: str, *, as_json: bool) -> None:
     with Project.open(config_path) as project:
         samples = project.dataset(project.workload(name), copies=True).samples
     if not any(field in sample.fields for sample in samples):
-        known = ", ".join(dict.fromkeys(each for sample in samples[:50] for each in sample.fields))
-        raise NotFoundError(f"no sample of {name!r} has a field {field!r}", hint=f"its fields are {known}")
+        known = list(dict.fromkeys(each for sample in samples[:50] for each in sample.fields))
+        raise NotFoundError(
+            f"no sample of {name!r} has a field {field!r}{closest(field, known)}",
+            hint=f"its fields are {', '.join(known)}",
+        )
     for sample in samples:
         value = str(sample.fields.get(field))[:80]
         counts[value] += 1

@@ -1,6 +1,5 @@
 """`crossgrade cost [bill]`: a month of traffic at every offer, what dominates it, what a move is worth."""
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from datetime import date, datetime
@@ -15,6 +14,7 @@ from crossgrade.cli._completion import complete_workload
 from crossgrade.cli._frame import DEFAULT_CONFIG, config_option, json_option
 from crossgrade.cli._offers import catalog_here, day, day_option, priced
 from crossgrade.cli._output import print_json, print_table
+from crossgrade.cli._serving import deployment_spec
 from crossgrade.cli._spending import Dollars
 from crossgrade.errors import UsageError
 
@@ -42,7 +42,6 @@ SHORTLIST = (
 BOXES = ("llama-4-scout@h100x4", "llama-4-maverick@h100x8")
 """GPUs of one's own that are billed beside the shortlist: fp8 weights, an 8-bit cache."""
 
-_SPEC = re.compile(r"(?P<model>[^@]+)@(?P<gpu>[a-z0-9-]+?)x(?P<n>\d{1,4})")
 _INCUMBENT = "gpt-4o@openai"
 _MOST_CALLS = 10**12
 _PLANNED = 0.7
@@ -271,17 +270,13 @@ def _boxes(bills: "Bills", options: Mapping[str, Any], *, has_project: bool) -> 
         raise UsageError(f"--usd-per-gpu-hour is {rent}", hint="give an amount above 0 in US dollars")
     found = []
     for spec in specs:
-        parts = _SPEC.fullmatch(spec.lower())
-        if parts is None:
-            raise UsageError(
-                f"{spec[:60]!r} is no deployment", hint="write MODEL@GPUxN: llama-4-scout@h100x4"
-            )
-        gpu = known_gpu(parts["gpu"])
+        model, gpu_name, count = deployment_spec(spec)
+        gpu = known_gpu(gpu_name)
         found.append(
             box_bill(
-                f"{parts['model']} on {parts['n']} x {gpu.name}",
-                known_model(parts["model"]),
-                Deployment(gpu=gpu, tensor_parallel=int(parts["n"])),
+                f"{model} on {count} x {gpu.name}",
+                known_model(model),
+                Deployment(gpu=gpu, tensor_parallel=count),
                 bills.traffic,
                 shipped_fit(),
                 usd_per_gpu_hour=rent or gpu.typical.usd_per_hour,

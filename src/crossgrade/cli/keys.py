@@ -201,13 +201,14 @@ def _project(config_path: str) -> "Project":
 
 
 def _check_routes(project: "Project", routes: tuple[str, ...]) -> None:
-    from crossgrade.errors import NotFoundError
+    from crossgrade.errors import NotFoundError, closest
 
     for name in routes:
         if name not in project.config.routes:
             known = ", ".join(project.config.routes) or "none"
             raise NotFoundError(
-                f"there is no route `{name}` in {project.config.path}; there are: {known}",
+                f"there is no route `{name}` in {project.config.path}; there are: {known}"
+                f"{closest(name, project.config.routes)}",
                 hint="name one of them, or add it under `routes`",
             )
 

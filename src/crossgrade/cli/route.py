@@ -9,7 +9,7 @@ import click
 from crossgrade.cli._completion import complete_route, complete_workload
 from crossgrade.cli._frame import config_option, json_option
 from crossgrade.cli._output import note, print_fields, print_json, print_table
-from crossgrade.errors import NotFoundError, UsageError
+from crossgrade.errors import NotFoundError, UsageError, closest
 
 if TYPE_CHECKING:
     from crossgrade.project import Project
@@ -185,7 +185,8 @@ def _states(project: "Project", names: tuple[str, ...]) -> "list[RouteState]":
         if name not in states:
             known = ", ".join(states) or "none"
             raise NotFoundError(
-                f"there is no route `{name}`; there are: {known}", hint="`crossgrade route show`"
+                f"there is no route `{name}`; there are: {known}{closest(name, states)}",
+                hint="`crossgrade route show`",
             )
     return [states[name] for name in names or states]
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Self
 
 from crossgrade.config import Config, load_config
 from crossgrade.domain import Offer, Price, Workload
-from crossgrade.errors import ConfigError, DataError, NotFoundError, UsageError
+from crossgrade.errors import ConfigError, DataError, NotFoundError, UsageError, closest
 from crossgrade.project._designs import draws, recorded_design
 from crossgrade.project._evaluating import Evaluation
 from crossgrade.project._exports import Export, write_export
@@ -90,7 +90,10 @@ class Project:
         found = self.config.workloads.get(name)
         if found is None:
             known = ", ".join(self.config.workloads) or "none"
-            raise NotFoundError(f"there is no workload {name!r} in {self.config.path}; there are: {known}")
+            raise NotFoundError(
+                f"there is no workload {name!r} in {self.config.path}; there are: {known}"
+                f"{closest(name, self.config.workloads)}"
+            )
         return found
 
     def trying(self, offer: str, workload: str) -> Self:
@@ -103,7 +106,8 @@ class Project:
         if found is None:
             known = ", ".join(self.config.offers)
             raise NotFoundError(
-                f"there is no model {offer!r} in {self.config.path}; there are: {known}",
+                f"there is no model {offer!r} in {self.config.path}; there are: {known}"
+                f"{closest(offer, self.config.offers)}",
                 hint=f"add it under `models`, for instance `{offer}: {{provider: groq, model: ITS-ID}}`",
             )
         if offer == wanted.incumbent.name:

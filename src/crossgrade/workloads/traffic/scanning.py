@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 
 from crossgrade.catalog import Catalog
 from crossgrade.domain import Price
-from crossgrade.errors import NotFoundError
-from crossgrade.workloads.files import closest
+from crossgrade.errors import NotFoundError, closest
 from crossgrade.workloads.traffic.columns import UNKNOWN, LogColumns, Sorted, blocks
 from crossgrade.workloads.traffic.databases import opened_sources, without_password
 from crossgrade.workloads.traffic.finder import TOKENS, Finder, Frame
