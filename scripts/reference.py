@@ -31,7 +31,10 @@ CLI_HEAD = f"""\
 - `CROSSGRADE_CONFIG` names another configuration than `crossgrade.yaml`, `CROSSGRADE_DATABASE_URL` another
   store, `CROSSGRADE_HOME` the folder of local models; `CROSSGRADE_NO_PROGRESS` turns live progress off and
   `CROSSGRADE_LOG=debug` shows tracebacks.
-- Completion for bash, zsh or fish: `eval "$(_CROSSGRADE_COMPLETE=bash_source crossgrade)"`.
+- `crossgrade help COMMAND` is `crossgrade COMMAND --help`, and `-V` is `--version`. `-q` stands before or
+  after the command: it prints no notes and no progress, only data, warnings and errors.
+- Completion for bash, zsh or fish: `eval "$(_CROSSGRADE_COMPLETE=bash_source crossgrade)"`. It completes
+  commands and options, and the names of workloads, routes and models that crossgrade.yaml has.
 """
 
 CONFIG_HEAD = f"""\

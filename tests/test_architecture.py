@@ -137,3 +137,19 @@ def test_every_room_module_imports() -> None:
     for info in pkgutil.walk_packages([str(PACKAGE)], "crossgrade."):
         if not info.name.endswith("__main__") and ".migrations" not in info.name:
             importlib.import_module(info.name)
+
+
+def test_no_message_names_a_file_that_the_wheel_does_not_have() -> None:
+    found = []
+    for path in SOURCES:
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        docstrings = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+        found += [
+            f"{path.name}:{node.lineno}: {node.value}"
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Constant)
+            and isinstance(node.value, str)
+            and id(node) not in docstrings
+            and re.search(r"\b(?:docs|tests|benchmarks|scripts)/\w", node.value)
+        ]
+    assert found == []

@@ -24,8 +24,17 @@ Statistics that cannot decide are results, not errors. Every class has an entry 
 docs/reference/errors.md.
 """
 
+from collections.abc import Iterable
+from difflib import get_close_matches
 from pathlib import Path
 from typing import ClassVar
+
+
+def closest(name: str, names: Iterable[str]) -> str:
+    """Say which of `names` was probably meant: `; did you mean "score"?`, or nothing."""
+    lowered = {other.lower(): other for other in names}
+    found = get_close_matches(name.lower(), lowered, n=1, cutoff=0.6)
+    return f'; did you mean "{lowered[found[0]]}"?' if found else ""
 
 
 class CrossgradeError(Exception):
@@ -90,7 +99,7 @@ class ConfigError(_LocatedError):
 class DataError(_LocatedError):
     """A dataset, result file or record is wrong."""
 
-    default_hint = "docs/reference/formats.md shows the accepted columns and fields"
+    default_hint = "`crossgrade import --help` names the formats that are read"
 
 
 class NotFoundError(UsageError):

@@ -63,6 +63,7 @@ def test_a_database_of_a_newer_crossgrade(cli: CommandLine, evaluated: Project) 
 
 def test_a_locked_database(cli: CommandLine, evaluated: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(database_module, "BUSY_TIMEOUT_S", 0.05)
+    evaluated.change("100000", "200000")  # another volume, so deciding again makes another record
     with closing(sqlite3.connect(database(evaluated))) as other:
         other.execute("BEGIN IMMEDIATE")
         for command in (("evaluate", "echo", "--yes"), ("decide", "echo")):
@@ -146,7 +147,7 @@ def test_a_verdict_that_somebody_changed(cli: CommandLine, evaluated: Project) -
         for (name,) in triggers:
             connection.execute(f"DROP TRIGGER {name}")
         connection.execute("UPDATE verdicts SET verdict = ?", (json.dumps(changed),))
-    message = cli.fails("decide", "--verify", stored["id"], code=3, seen="is not what its evidence gives")
+    message = cli.fails("decide", "--verify", stored["id"], code=3, seen="does not match its evidence")
     assert "do not act on it" in message
 
 

@@ -60,6 +60,8 @@ def test_the_whole_way_from_a_run_to_a_route(cli: CommandLine, steady: Project) 
     assert "120 samples" in ran.err
     asked = len(project.fake.requests)
     assert asked < 240  # the verdict was certain before every sample was asked
+    assert f"{asked // 2} of 120 samples asked; {asked} calls" in ran.err
+    assert "120 of 120" not in ran.err
 
     (run,) = json.loads(cli.succeeds("runs", "--json").out)["runs"]
     assert (run["status"], run["answers"], run["errors"]) == ("finished", asked, 0)
@@ -71,6 +73,10 @@ def test_the_whole_way_from_a_run_to_a_route(cli: CommandLine, steady: Project) 
     assert decided["saving_per_month_usd"]["value"] > 0
     verified = json.loads(cli.succeeds("decide", "--verify", stored["id"], "--json").out)
     assert verified["retention"] == decided["retention"]
+
+    again = cli.succeeds("decide", "echo")
+    assert f"already recorded as verdict {stored['id']}" in again.err
+    assert len(json.loads(cli.succeeds("report", "--list", "--json").out)["verdicts"]) == 1
 
     applied = cli.succeeds("decide", "echo", "--apply")
     assert "route table version 1 in force: echo -> switch" in applied.err
@@ -146,6 +152,8 @@ def test_a_run_without_a_decision(cli: CommandLine, steady: Project) -> None:
     found = json.loads(cli.succeeds("evaluate", "echo", "--no-decide", "--json").out)
     assert found["ending"] == "certain"
     assert found["progress"]["calls"] == len(steady.fake.requests) < 240
+    assert found["progress"]["done"] == 120
+    assert 0 < 2 * found["progress"]["asked"] <= found["progress"]["calls"] < 240
     cli.fails("report", seen="there is no verdict on echo yet")
     cli.succeeds("decide", "echo", "--run", found["run_id"])
 

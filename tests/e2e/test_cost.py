@@ -54,7 +54,7 @@ def test_the_report_has_boxes_for_the_open_models_that_the_serving_model_knows(
     found = json.loads(cli.succeeds("cost", "echo", "--json").out)
     assert {box["name"] for box in found["deployments"]} == boxes
     assert [even["against"] for even in found["deployments"][0]["break_even"]] == ["old", "new"]
-    cli.fails("cost", "echo", "--usd-per-gpu-hour", "3", seen="of which GPUs")
+    cli.fails("cost", "echo", "--usd-per-gpu-hour", "3", seen="Missing `--deploy`")
     asked = json.loads(cli.succeeds("cost", "echo", "--deploy", "llama-3.1-8b@h100x1", "--json").out)
     assert [box["name"] for box in asked["deployments"]] == ["llama-3.1-8b on 1 x h100"]
     cli.succeeds("report", "--to", "report.md")
@@ -107,8 +107,11 @@ def test_stated_tokens_give_the_headline_figures(cli: CommandLine, folder: Path)
         ((), "nothing says how large"),
         (("--input-tokens", "5"), "one of the two"),
         (("--input-tokens", "-5", "--output-tokens", "1"), "-5 input tokens"),
-        (("--input-tokens", "5", "--output-tokens", "1", "--per-day", "zero"), "'zero' calls a day"),
-        (("--input-tokens", "5", "--output-tokens", "1", "--per-day", "-1"), "'-1' calls a day"),
+        (
+            ("--input-tokens", "5", "--output-tokens", "1", "--per-day", "zero"),
+            "`--per-day` must be positive",
+        ),
+        (("--input-tokens", "5", "--output-tokens", "1", "--per-day", "-1"), "`--per-day` must be positive"),
         (("--input-tokens", "5", "--output-tokens", "1", "--offer", "gpt-4oo"), "near it: gpt-4o"),
         (
             ("--input-tokens", "5", "--output-tokens", "1", "--on", "2019-01-01"),
@@ -195,3 +198,13 @@ def test_the_claims(cli: CommandLine, folder: Path) -> None:
     shown = cli.succeeds("claims", "40x", "--on", "2026-11-25").out
     assert "3:1 blend over 3:1 blend: 26.119 times" in shown
     cli.fails("claims", "41x", seen="no claim '41x'")
+
+
+def test_host_takes_model_and_gpus_in_one_word(cli: CommandLine, folder: Path) -> None:
+    one = json.loads(cli.succeeds("cost", "host", "llama-4-scout@h100x4", "--json").out)
+    many = ("cost", "host", "llama-4-scout", "--gpu", "h100", "--tp", "4", "--json")
+    assert one == json.loads(cli.succeeds(*many).out)
+    assert one["deployment"]["gpus"] == 4
+    cli.fails("cost", "host", "llama-4-scout@h100", seen="no deployment")
+    cli.fails("cost", "host", "llama-4-scout@h100x4", "--tp", "8", seen="both say on which GPUs")
+    cli.fails("cost", "host", "llama-4-scot@h100x4", seen="llama-4-scout")

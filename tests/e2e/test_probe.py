@@ -235,7 +235,7 @@ def test_explain(cli: CommandLine, folder: Path) -> None:
         "probe", "explain", "--config-json", "config.json", seen="architecture 'strange' is not understood"
     )
     cli.fails("probe", "explain", "nobody", seen="nobody")
-    cli.fails("probe", "explain", seen="which model")
+    cli.fails("probe", "explain", seen="Missing MODEL")
     for lengths in ("many", "1", "999999999999", "-4"):
         cli.fails("probe", "explain", "llama-4-scout", "--lengths", lengths, seen="length")
 

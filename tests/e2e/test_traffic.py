@@ -52,7 +52,14 @@ def log(folder: Path) -> Path:
 def test_a_scan_is_printed_ranked_saved_and_drawn(cli: CommandLine, folder: Path, log: Path) -> None:
     ran = cli.succeeds("scan", log, "--html", "scan.html", "--save", "scan.json")
     assert "requests: 1,300, each once" in ran.out
-    assert ran.out.index("1. numbers") < ran.out.index("2. mail")
+    assert "1. numbers" in ran.out
+    assert "2. mail" not in ran.out  # the first holds more than 80 % of the spend
+    assert "details are of what holds 92% of the spend" in ran.err
+    table = {line.split()[1]: line.split() for line in ran.out.splitlines() if line[:2] in {"1 ", "2 "}}
+    assert table["numbers"][4:8] == ["92", "%", "92", "%"]
+    assert table["mail"][4:8] == ["8", "%", "100", "%"]
+    assert "in the first year: 12 × $" in ran.out
+    assert "rank" not in ran.out
     assert "not read: not JSON, 1 time, for instance log.jsonl:1301" in ran.err
     assert "next: crossgrade workload create numbers --from scan.json --n 400" in ran.err
     saved = json.loads((folder / "scan.json").read_text())

@@ -24,6 +24,7 @@ from crossgrade.cli._errors import (
     report_error,
     report_interrupt,
 )
+from crossgrade.cli._output import be_quiet
 
 CONFIG_VARIABLE = "CROSSGRADE_CONFIG"
 COMPLETION_VARIABLE = "_CROSSGRADE_COMPLETE"
@@ -79,11 +80,18 @@ class _Commands(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 -- as above
         entry = next((entry for entry in COMMANDS if entry.name == cmd_name), None)
-        return load_command(entry) if entry else None
+        return with_quiet(load_command(entry)) if entry else None
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args[0] == "help":  # `help COMMAND` is `COMMAND --help`
+            if not args[1:]:
+                if not ctx.resilient_parsing:  # else a shell asks for the names that may follow
+                    click.echo(ctx.get_help())
+                    ctx.exit()
+                return None, None, []
+            args = args[1:] if ctx.resilient_parsing else [*args[1:], "--help"]
         names = self.list_commands(ctx)
         if args[0] not in names and not args[0].startswith("-"):
             raise click.UsageError(_unknown(args[0], names), ctx=ctx)
@@ -105,10 +113,23 @@ def _unknown(name: str, names: Sequence[str]) -> str:
     return f"No such command {name!r}.{f' Did you mean {close}?' if close else ''}"
 
 
+def _quiet(context: click.Context, parameter: click.Parameter, value: bool) -> None:  # noqa: ARG001, FBT001 -- click's signature
+    if value:
+        be_quiet()
+
+
 @click.group(
     cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
 )
-@click.version_option(__version__, prog_name="crossgrade", message="%(prog)s %(version)s")
+@click.version_option(__version__, "-V", "--version", prog_name="crossgrade", message="%(prog)s %(version)s")
+@click.option(
+    "-q",
+    "--quiet",
+    is_flag=True,
+    expose_value=False,
+    callback=_quiet,
+    help="Print no notes and no progress, only data, warnings and errors.",
+)
 def crossgrade() -> None:
     """Prove, price and serve a switch from a proprietary LLM API to an open-weight model."""
 
@@ -117,6 +138,24 @@ def load_command(entry: Entry) -> click.Command:
     """Import a command's module and return its `command`."""
     command = importlib.import_module(entry.module).command
     assert isinstance(command, click.Command), entry.module
+    return command
+
+
+def with_quiet(command: click.Command) -> click.Command:
+    """Let a command, and those below it, take `-q` too; `crossgrade --help` describes it once."""
+    if not any("--quiet" in parameter.opts for parameter in command.params):
+        command.params.append(
+            click.Option(
+                ["-q", "--quiet"],
+                is_flag=True,
+                expose_value=False,
+                hidden=True,
+                callback=_quiet,
+            )
+        )
+    if isinstance(command, click.Group):
+        for inner in command.commands.values():
+            with_quiet(inner)
     return command
 
 

@@ -4,15 +4,20 @@ import os
 import re
 import shutil
 import sys
-import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import PurePath
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
+from crossgrade._columns import columns, paragraph
+
+if TYPE_CHECKING:
+    from crossgrade.decide import Verdict
+
 NO_COLOUR_VARIABLE = "NO_COLOR"
 NO_PROGRESS_VARIABLE = "CROSSGRADE_NO_PROGRESS"
+_QUIET = "crossgrade.quiet"
 
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
@@ -32,17 +37,21 @@ def print_json(data: Mapping[str, Any], *, schema_version: int) -> None:
 def print_table(
     headers: Sequence[str], rows: Sequence[Sequence[object]], *, right: Sequence[str] = ()
 ) -> None:
-    """Print aligned columns to stdout; None is `-`; `right` names the right-aligned columns."""
+    """Print aligned columns to stdout; None is `-`; `right` names the right-aligned columns.
+
+    On a terminal the other columns wrap to its width.
+    """
     cells = [list(headers)] + [
         ["-" if value is None else one_line(str(value)) for value in row] for row in rows
     ]
-    widths = [max(_width(row[index]) for row in cells) for index in range(len(headers))]
-    for row in cells:
-        padded = [
-            _pad(cell, width, right=header in right)
-            for cell, width, header in zip(row, widths, headers, strict=True)
-        ]
-        click.echo("  ".join(padded).rstrip())
+    aligned = {at for at, header in enumerate(headers) if header in right}
+    for line in columns(cells, right=aligned, width=terminal_width()):
+        click.echo(line)
+
+
+def terminal_width() -> int | None:
+    """Return the width of the terminal that stdout is, None where it is none: then nothing wraps."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
 def as_typed() -> str:
@@ -51,9 +60,24 @@ def as_typed() -> str:
     return str(called) if called.name == "crossgrade" and shutil.which("crossgrade") is None else "crossgrade"
 
 
+def print_verdict(verdict: "Verdict") -> None:
+    """Print a verdict to stdout, on a terminal as wide as that is and with its result in colour."""
+    from crossgrade.report import render_text
+
+    colours = {"good": "green", "doubtful": "yellow", "bad": "red"}
+    text = render_text(
+        verdict,
+        width=terminal_width(),
+        colour=lambda part, tone: styled(part, sys.stdout, fg=colours[tone], bold=True),
+    )
+    click.echo(text, nl=False)
+
+
 def print_fields(record: Mapping[str, Any]) -> None:
     """Print a record to stdout as indented `name: value` lines; None is `-`."""
     import msgspec
+
+    width = terminal_width()
 
     def emit(name: str, value: Any, depth: int) -> None:
         space = "  " * depth
@@ -65,20 +89,41 @@ def print_fields(record: Mapping[str, Any]) -> None:
             for each in value:
                 emit(name, each, depth)
         else:
-            click.echo(f"{space}{name}: {_readable(value)}")
+            label = f"{space}{name}: "
+            for line in paragraph(
+                _readable(value), width, first=label, then=" " * (2 + len(label) - len(label.lstrip()))
+            ):
+                click.echo(line)
 
     for name, value in msgspec.to_builtins(dict(record), enc_hook=_encodable).items():
         emit(name, value, 0)
 
 
+def be_quiet() -> None:
+    """Let the command that runs print no notes and no progress (`-q`)."""
+    click.get_current_context().meta[_QUIET] = True
+
+
+def is_quiet() -> bool:
+    """Tell whether `-q` was given."""
+    context = click.get_current_context(silent=True)
+    return context is not None and bool(context.meta.get(_QUIET))
+
+
 def note(text: str) -> None:
-    """Tell the user something on stderr."""
-    click.echo(printable(text), err=True)
+    """Tell the user something on stderr, unless `-q` was given."""
+    if not is_quiet():
+        click.echo(printable(text), err=True)
+
+
+def warn(text: str) -> None:
+    """Tell the user on stderr what must not be missed, with `-q` too."""
+    click.echo(f"{styled('warning:', sys.stderr, fg='yellow', bold=True)} {printable(text)}", err=True)
 
 
 def shows_progress() -> bool:
-    """Tell whether live progress is wanted: stderr is a terminal and nobody said no."""
-    return sys.stderr.isatty() and not os.environ.get(NO_PROGRESS_VARIABLE)
+    """Tell whether live progress is shown: stderr is a terminal, and neither `-q` nor the variable is set."""
+    return sys.stderr.isatty() and not os.environ.get(NO_PROGRESS_VARIABLE) and not is_quiet()
 
 
 def styled(text: str, stream: TextIO, **style: Any) -> str:
@@ -116,15 +161,3 @@ def _encodable(value: Any) -> Any:
     if isinstance(value, Mapping):
         return dict(value)
     raise TypeError(f"{type(value).__name__} has no JSON form")
-
-
-def _width(text: str) -> int:
-    return sum(
-        0 if unicodedata.combining(character) else 2 if unicodedata.east_asian_width(character) in "WF" else 1
-        for character in text
-    )
-
-
-def _pad(text: str, width: int, *, right: bool) -> str:
-    space = " " * (width - _width(text))
-    return space + text if right else text + space

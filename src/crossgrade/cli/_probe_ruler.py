@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from crossgrade.cli._completion import complete_model
 from crossgrade.cli._frame import json_option
 from crossgrade.cli._output import note, print_json, print_table
 from crossgrade.cli._probing import (
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 
 @click.command("ruler")
-@click.argument("offer")
+@click.argument("offer", shell_complete=complete_model)
 @prompt_options
 @click.option(
     "--lengths", "lengths_text", default="4096,8192", show_default=True, metavar="TOKENS,…", help="Rising."

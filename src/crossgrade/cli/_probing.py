@@ -1,5 +1,6 @@
 """What the subcommands of `crossgrade probe` share: options, progress, asking before spending, lengths."""
 
+import shutil
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -71,7 +72,8 @@ def followed(*, offer_timeout: float, run: "Callable[[OnProgress], _Result]") ->
                 f"{dollars(spent.cost_usd)}"
             )
             if shows_progress():
-                click.echo(f"\r\x1b[K{line}", err=True, nl=False)
+                room = shutil.get_terminal_size().columns - 1  # what wraps cannot be overwritten
+                click.echo(f"\r\x1b[K{line[:room]}", err=True, nl=False)
             elif [phase, at] != shown and phase != "gold passages alone":
                 note(line)
             shown[:] = [phase, at]
@@ -84,7 +86,7 @@ def followed(*, offer_timeout: float, run: "Callable[[OnProgress], _Result]") ->
             raise
         finally:
             if shows_progress():
-                click.echo("", err=True)
+                click.echo("\r\x1b[K", err=True, nl=False)
 
 
 def confirm(dear: Decimal | None, *, go_on: bool) -> None:

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from crossgrade.cli._interrupt import ends_at_second_interrupt
-from crossgrade.cli._output import note, shows_progress
+from crossgrade.cli._output import is_quiet, note, shows_progress
 
 if TYPE_CHECKING:
     from crossgrade.evaluate import Progress
@@ -63,16 +63,19 @@ def shown_progress(name: str) -> Iterator["Callable[[Progress], None]"]:
     bar, live = Bar(*columns), Text()
     row = bar.add_task(name, total=None, state="")
     # Retention has lines of its own: beside the counts it would leave them no room on 80 columns.
-    with Live(Group(bar, live), console=Console(stderr=True)):
+    # The bar goes when the run ends: what stays is the line that says how it ended.
+    with Live(Group(bar, live), console=Console(stderr=True), transient=True):
 
         def show(progress: "Progress") -> None:
-            bar.update(row, completed=progress.done, total=progress.planned, state=_counts(progress))
+            bar.update(row, completed=progress.asked, total=progress.planned, state=_counts(progress))
             live.plain = f"  {_live(progress.live)}" if progress.live else ""
 
         yield show
 
 
 def _plain(name: str) -> "Callable[[Progress], None]":
+    if is_quiet():
+        return lambda _progress: None
     tenths = 0
 
     def show(progress: "Progress") -> None:
@@ -80,9 +83,16 @@ def _plain(name: str) -> "Callable[[Progress], None]":
         now = 10 * progress.done // max(1, progress.planned)
         if now > tenths:
             tenths = now
-            note(f"{name}: {progress.done:,}/{progress.planned:,} {_state(progress)}")
+            note(f"{name}: {_asked(progress)} · {_state(progress)}")
 
     return show
+
+
+def _asked(progress: "Progress") -> str:
+    """Return how many of the planned samples were asked, and how many need no answer any more."""
+    spared = progress.done - progress.asked
+    asked = f"{progress.asked:,} of {progress.planned:,} samples asked"
+    return f"{asked}, {spared:,} not needed" if spared else asked
 
 
 def _state(progress: "Progress") -> str:

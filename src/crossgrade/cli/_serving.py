@@ -1,5 +1,6 @@
 """Options and lookups that the subcommands of `crossgrade cost` about own GPUs share."""
 
+import re
 from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
 FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
 
+_SPEC = re.compile(r"(?P<model>[^@]+)@(?P<gpu>[a-z0-9-]+?)x(?P<n>\d{1,4})")
 MAX_CONFIG_BYTES = 4 * 2**20
 MAX_FIT_BYTES = 4 * 2**20
 
@@ -43,12 +45,39 @@ def deployment_options(function: FunctionT) -> FunctionT:
     return function
 
 
+def deployment_spec(text: str) -> tuple[str, str, int]:
+    """Return model, kind of GPU and number of GPUs of MODEL@GPUxN; raises `UsageError`."""
+    parts = _SPEC.fullmatch(text.lower())
+    if parts is None:
+        raise UsageError(f"{text[:60]!r} is no deployment", hint="write MODEL@GPUxN: llama-4-scout@h100x4")
+    return parts["model"], parts["gpu"], int(parts["n"])
+
+
+def named_deployment(name: str | None, options: dict[str, Any]) -> tuple[str | None, dict[str, Any]]:
+    """Return the model of MODEL@GPUxN, and the options with its GPUs; a plain MODEL leaves both as given.
+
+    Raises `UsageError` where the options name GPUs too.
+    """
+    if name is None or "@" not in name:
+        return name, options
+    model, gpu, count = deployment_spec(name)
+    context = click.get_current_context()
+    for option in ("gpu", "tp", "replicas"):
+        if context.get_parameter_source(option) is click.core.ParameterSource.COMMANDLINE:
+            raise UsageError(
+                f"`{name}` and `--{option}` both say on which GPUs", hint=f"leave out `--{option}`"
+            )
+    return model, {**options, "gpu": gpu, "tp": count}
+
+
 def model_of(name: str | None, config_json: Path | None) -> "Architecture":
     """Return the model that was named, or the one of a `config.json`."""
     from crossgrade.economics.serving import known_model, read_architecture
 
     if (name is None) == (config_json is None):
-        raise UsageError("which model?", hint="give one MODEL, or --config-json FILE")
+        if name is None:
+            raise UsageError("Missing MODEL", hint="name a model, or give `--config-json FILE`")
+        raise UsageError("MODEL and `--config-json` exclude each other", hint="leave one of them out")
     if config_json is None:
         assert name is not None
         return known_model(name)

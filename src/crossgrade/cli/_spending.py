@@ -42,7 +42,7 @@ def estimate_words(estimate: "RunEstimate") -> str:
         return f"{calls}, cost unknown: a price is missing"
     cheap, dear = estimate.cost_usd
     left_out = "" if estimate.scorer_model is None else " without the scorer's"
-    return f"{calls}, ${cheap:.4f} to ${dear:.4f}{left_out} (no tokenizer: bytes over 2.5 to 6)"
+    return f"{calls}, ${cheap:.4f} to ${dear:.4f}{left_out} (no tokenizer; assuming 2.5 to 6 bytes per token)"
 
 
 def confirm(estimate: "RunEstimate", *, go_on: bool) -> None:

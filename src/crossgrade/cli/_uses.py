@@ -4,10 +4,9 @@ from collections.abc import Iterator
 
 from crossgrade.config import Config, InvalidConfigError
 from crossgrade.domain import PLACEHOLDER, Workload
-from crossgrade.errors import ConfigError, CrossgradeError
+from crossgrade.errors import ConfigError, CrossgradeError, closest
 from crossgrade.evaluate import scorer_kind, validate_options
 from crossgrade.workloads import dataset_fields
-from crossgrade.workloads.files import closest
 
 _SHOWN_FIELDS = 20
 

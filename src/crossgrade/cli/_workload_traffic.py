@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from crossgrade.cli._completion import complete_model, complete_workload
 from crossgrade.cli._frame import config_option, json_option
 from crossgrade.cli._output import note, print_fields, print_json, print_table
 
@@ -34,7 +35,12 @@ if TYPE_CHECKING:
     metavar="OFFER",
     help="A model of crossgrade.yaml, or PROVIDER/MODEL; repeat. Left out, the scan's cheapest open one.",
 )
-@click.option("--judge", metavar="OFFER", help="Model of crossgrade.yaml that scores free texts.")
+@click.option(
+    "--judge",
+    metavar="OFFER",
+    shell_complete=complete_model,
+    help="Model of crossgrade.yaml that scores free texts.",
+)
 @click.option(
     "--targets",
     type=click.Choice(["blank", "logged"]),
@@ -165,7 +171,7 @@ def _say_next(created: "Created", *, blank: bool) -> None:
 
 
 @click.command()
-@click.argument("name")
+@click.argument("name", shell_complete=complete_workload)
 @click.argument("labels", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @config_option
 def label(name: str, labels: Path, config_path: str) -> None:
@@ -177,7 +183,7 @@ def label(name: str, labels: Path, config_path: str) -> None:
 
 
 @click.command("slice")
-@click.argument("name")
+@click.argument("name", shell_complete=complete_workload)
 @click.option("--by", "field", required=True, metavar="FIELD", help="Field of the dataset to cut by.")
 @config_option
 @json_option
@@ -185,7 +191,7 @@ def slice_(name: str, field: str, config_path: str, *, as_json: bool) -> None:
     """Count a workload's samples by a field, with the share of traffic that each part stands for."""
     from collections import Counter
 
-    from crossgrade.errors import NotFoundError
+    from crossgrade.errors import NotFoundError, closest
     from crossgrade.project import Project
 
     counts: Counter[str] = Counter()
@@ -193,8 +199,11 @@ def slice_(name: str, field: str, config_path: str, *, as_json: bool) -> None:
     with Project.open(config_path) as project:
         samples = project.dataset(project.workload(name), copies=True).samples
     if not any(field in sample.fields for sample in samples):
-        known = ", ".join(dict.fromkeys(each for sample in samples[:50] for each in sample.fields))
-        raise NotFoundError(f"no sample of {name!r} has a field {field!r}", hint=f"its fields are {known}")
+        known = list(dict.fromkeys(each for sample in samples[:50] for each in sample.fields))
+        raise NotFoundError(
+            f"no sample of {name!r} has a field {field!r}{closest(field, known)}",
+            hint=f"its fields are {', '.join(known)}",
+        )
     for sample in samples:
         value = str(sample.fields.get(field))[:80]
         counts[value] += 1
@@ -210,7 +219,7 @@ def slice_(name: str, field: str, config_path: str, *, as_json: bool) -> None:
 
 
 @click.command()
-@click.argument("name")
+@click.argument("name", shell_complete=complete_workload)
 @click.option(
     "--key",
     "key_file",

@@ -9,7 +9,7 @@ import click
 from crossgrade.cli._frame import config_option, json_option
 from crossgrade.cli._offers import catalog_here, day, day_option
 from crossgrade.cli._output import note, print_fields, print_json, print_table, styled
-from crossgrade.errors import NotFoundError
+from crossgrade.errors import NotFoundError, closest
 
 if TYPE_CHECKING:
     from crossgrade.catalog.claims import Claim, Figure
@@ -41,7 +41,10 @@ def command(names: tuple[str, ...], on: datetime | None, config_path: str, *, as
     known = {claim.name: claim for claim in claims}
     for name in names:
         if name not in known:
-            raise NotFoundError(f"there is no claim {name[:80]!r}", hint=f"there are: {', '.join(known)}")
+            raise NotFoundError(
+                f"there is no claim {name[:80]!r}{closest(name, known)}",
+                hint=f"there are: {', '.join(known)}",
+            )
     chosen = [known[name] for name in names] if names else list(claims)
     if as_json:
         print_json({"on": day(on), "claims": chosen}, schema_version=1)

@@ -8,6 +8,10 @@ import importlib
 from collections.abc import Mapping
 
 import click
+from click.shell_completion import CompletionItem
+
+from crossgrade.cli._completion import complete_workload
+from crossgrade.cli._frame import with_quiet
 
 SUBCOMMANDS: Mapping[str, str] = {
     "bill": "Bill a month of traffic at every offer (the default: `crossgrade cost WORKLOAD`).",
@@ -20,6 +24,7 @@ SUBCOMMANDS: Mapping[str, str] = {
 """Every subcommand with its one-line help."""
 
 _DEFAULT = "bill"
+_QUIET = ("-q", "--quiet")
 
 
 class _Cost(click.Group):
@@ -33,12 +38,18 @@ class _Cost(click.Group):
             return None
         command = importlib.import_module(f"crossgrade.cli.cost_{cmd_name}").command
         assert isinstance(command, click.Command), cmd_name
-        return command
+        return with_quiet(command)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        if args and args[0] not in {*SUBCOMMANDS, *ctx.help_option_names}:
-            args = [_DEFAULT, *args]
+        start = next((at for at, word in enumerate(args) if word not in _QUIET), len(args))
+        if start < len(args) and args[start] not in {*SUBCOMMANDS, *ctx.help_option_names}:
+            args = [*args[:start], _DEFAULT, *args[start:]]
         return super().parse_args(ctx, args)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Complete subcommands, and the workloads that `bill` takes."""
+        workload = click.Argument(["workload"])
+        return [*super().shell_complete(ctx, incomplete), *complete_workload(ctx, workload, incomplete)]
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 -- as above
         with formatter.section("Commands"):

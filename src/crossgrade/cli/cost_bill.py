@@ -1,6 +1,5 @@
 """`crossgrade cost [bill]`: a month of traffic at every offer, what dominates it, what a move is worth."""
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from datetime import date, datetime
@@ -11,9 +10,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from crossgrade.cli._bills import box_row, explain, offer_record, offer_row, tell_boxes, tell_move
+from crossgrade.cli._completion import complete_workload
 from crossgrade.cli._frame import DEFAULT_CONFIG, config_option, json_option
 from crossgrade.cli._offers import catalog_here, day, day_option, priced
 from crossgrade.cli._output import print_json, print_table
+from crossgrade.cli._serving import deployment_spec
 from crossgrade.cli._spending import Dollars
 from crossgrade.errors import UsageError
 
@@ -41,7 +42,6 @@ SHORTLIST = (
 BOXES = ("llama-4-scout@h100x4", "llama-4-maverick@h100x8")
 """GPUs of one's own that are billed beside the shortlist: fp8 weights, an 8-bit cache."""
 
-_SPEC = re.compile(r"(?P<model>[^@]+)@(?P<gpu>[a-z0-9-]+?)x(?P<n>\d{1,4})")
 _INCUMBENT = "gpt-4o@openai"
 _MOST_CALLS = 10**12
 _PLANNED = 0.7
@@ -51,7 +51,7 @@ _NUMBERS = ("$/month", "interval", "$/M tokens", "$/call", "$/solved", "batch", 
 
 
 @click.command()
-@click.argument("workload", required=False)
+@click.argument("workload", required=False, shell_complete=complete_workload)
 @click.option("--input-tokens", type=int, metavar="N", help="Mean tokens into a call.")
 @click.option("--output-tokens", type=int, metavar="N", help="Mean tokens out of a call.")
 @click.option("--per-day", metavar="N", help="Calls a day; left out, the workload's or the trace's rate.")
@@ -225,7 +225,9 @@ def _calls(text: str | None) -> Decimal | None:
     except InvalidOperation:
         calls = Decimal(-1)
     if not (calls.is_finite() and 0 < calls <= _MOST_CALLS):
-        raise UsageError(f"{text[:40]!r} calls a day cannot be", hint="give a number above 0")
+        raise UsageError(
+            f"`--per-day` must be positive and at most 10^12 (got {text[:40]!r})", hint="give calls a day"
+        )
     return calls
 
 
@@ -268,17 +270,13 @@ def _boxes(bills: "Bills", options: Mapping[str, Any], *, has_project: bool) -> 
         raise UsageError(f"--usd-per-gpu-hour is {rent}", hint="give an amount above 0 in US dollars")
     found = []
     for spec in specs:
-        parts = _SPEC.fullmatch(spec.lower())
-        if parts is None:
-            raise UsageError(
-                f"{spec[:60]!r} is no deployment", hint="write MODEL@GPUxN: llama-4-scout@h100x4"
-            )
-        gpu = known_gpu(parts["gpu"])
+        model, gpu_name, count = deployment_spec(spec)
+        gpu = known_gpu(gpu_name)
         found.append(
             box_bill(
-                f"{parts['model']} on {parts['n']} x {gpu.name}",
-                known_model(parts["model"]),
-                Deployment(gpu=gpu, tensor_parallel=int(parts["n"])),
+                f"{model} on {count} x {gpu.name}",
+                known_model(model),
+                Deployment(gpu=gpu, tensor_parallel=count),
                 bills.traffic,
                 shipped_fit(),
                 usd_per_gpu_hour=rent or gpu.typical.usd_per_hour,
@@ -294,7 +292,9 @@ def _as_usual(options: Mapping[str, Any]) -> bool:
     """Say whether boxes are as a project has them; else the refusal names what has no `--deploy`."""
     if options["usd_per_gpu_hour"] is None and options["planned"] == _PLANNED:
         return True
-    raise UsageError("of which GPUs?", hint="add `--deploy MODEL@GPUxN`, for instance llama-4-scout@h100x4")
+    raise UsageError(
+        "Missing `--deploy`", hint="add `--deploy MODEL@GPUxN`, for instance llama-4-scout@h100x4"
+    )
 
 
 def _place_boxes(rows: list[dict[str, Any]], bills: "Bills", boxes: "Sequence[BoxBill]") -> None:

@@ -10,7 +10,15 @@ import click
 
 from crossgrade.cli._frame import json_option
 from crossgrade.cli._output import note, print_json, print_table
-from crossgrade.cli._serving import deployment_of, deployment_options, dollars_of, fit_of, model_of, rent_of
+from crossgrade.cli._serving import (
+    deployment_of,
+    deployment_options,
+    dollars_of,
+    fit_of,
+    model_of,
+    named_deployment,
+    rent_of,
+)
 
 if TYPE_CHECKING:
     from crossgrade.domain import Architecture, Estimate
@@ -21,7 +29,7 @@ _LADDER = (1.0, 4.0, 16.0, 64.0, 256.0)
 
 
 @click.command()
-@click.argument("model", required=False)
+@click.argument("model", required=False, metavar="[MODEL|MODEL@GPUxN]")
 @click.option(
     "--config-json",
     type=click.Path(dir_okay=False, path_type=Path),
@@ -88,11 +96,14 @@ def command(
 ) -> None:
     """Say what MODEL on your own GPUs does and costs.
 
+    `llama-4-scout@h100x4` names model and GPUs in one word, as `cost --deploy` does.
+
     Throughput, latencies and dollars per million tokens, each with the band in which 80 % of measured
     points of unseen model families lie, from one request in flight to as many as memory holds.
     """
     from crossgrade.economics.serving import Load, hosting_ladder, memory_fit
 
+    model, options = named_deployment(model, options)
     sizes = model_of(model, config_json)
     load = Load(input_tokens=input_tokens, output_tokens=output_tokens)
     held = max(1, int(input_tokens + output_tokens / 2))

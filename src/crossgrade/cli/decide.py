@@ -6,13 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from crossgrade.cli._completion import complete_workload_or_file
 from crossgrade.cli._frame import config_option, json_option
-from crossgrade.cli._output import note, print_json
+from crossgrade.cli._output import note, print_json, print_verdict
 from crossgrade.errors import NotFoundError, UsageError
 
 if TYPE_CHECKING:
     from crossgrade.decide import Verdict
     from crossgrade.project import Project
+    from crossgrade.store import StoredVerdict
 
 SCHEMA_VERSION = 1
 
@@ -25,7 +27,7 @@ _NOT_WITH_FILES = {"run_id", "apply_it", "verify_id"}
 
 
 @click.command()
-@click.argument("sources", nargs=-1, metavar="RESULTS… | WORKLOAD…")
+@click.argument("sources", nargs=-1, metavar="RESULTS… | WORKLOAD…", shell_complete=complete_workload_or_file)
 @click.option("--incumbent", metavar="MODEL", help="Model that serves today, as the results name it.")
 @click.option(
     "--candidate",
@@ -136,9 +138,10 @@ def command(sources: tuple[str, ...], as_json: bool, gated: bool, **options: Any
     if as_json:
         _print_json(verdicts)
     else:
-        from crossgrade.report import render_text
-
-        click.echo("\n".join(map(render_text, verdicts)), nl=False)
+        for number, verdict in enumerate(verdicts):
+            if number:
+                click.echo()
+            print_verdict(verdict)
     _write(verdicts, options)
     return max(map(gate, verdicts)) if gated else 0
 
@@ -274,12 +277,18 @@ def _decide_workloads(names: tuple[str, ...], options: dict[str, Any]) -> "list[
             recorded = [project.decide(names[0], **rules)]
         for each in recorded:
             _note_unfinished(project, each.verdict)
-            note(f"recorded as verdict {each.id}" if each.id else "a what-if: not recorded")
+            note(_recorded_words(each))
             if options["apply_it"]:
                 table, verdict = project.apply(each.id), each.verdict
                 kind = verdict.policy.kind
                 note(f"route table version {table.version} in force: {verdict.workload} -> {kind}")
         return [each.verdict for each in recorded]
+
+
+def _recorded_words(stored: "StoredVerdict") -> str:
+    if not stored.id:
+        return "a what-if: not recorded"
+    return f"{'already recorded' if stored.is_known else 'recorded'} as verdict {stored.id}"
 
 
 def _note_unfinished(project: "Project", verdict: "Verdict") -> None:
@@ -305,7 +314,7 @@ def _verify(options: dict[str, Any]) -> "Verdict":
         check = project.verify(options["verify_id"])
     if check.differences:
         raise CrossgradeError(
-            f"verdict {check.verdict_id} is not what its evidence gives: {'; '.join(check.differences)}",
+            f"verdict {check.verdict_id} does not match its evidence: {'; '.join(check.differences)}",
             hint="do not act on it; decide again and compare the versions of Crossgrade",
         )
     if check.today is None:

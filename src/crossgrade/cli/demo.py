@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.formatting import wrap_text
 
-from crossgrade.cli._output import as_typed, note
+from crossgrade.cli._output import as_typed, note, print_verdict
 
 if TYPE_CHECKING:
     from crossgrade.decide import Verdict
@@ -82,7 +82,6 @@ def _local(folder: Path) -> None:
     from crossgrade.cli._demo_serving import serve_and_watch
     from crossgrade.cli._progress import shown_progress
     from crossgrade.project import Project
-    from crossgrade.report import render_text
 
     click.echo("Two real open-weight models on this machine, on 300 support tickets")
     click.echo("   incumbent Gemma 3 270M, candidate SmolLM2-135M-Instruct; prices are made up\n")
@@ -96,7 +95,8 @@ def _local(folder: Path) -> None:
             result = project.evaluate(WORKLOAD, on_progress=on_progress)
         recorded = project.decide(WORKLOAD, run_id=result.run_id)
         page = project.report([WORKLOAD])
-        click.echo(render_text(recorded.verdict))
+        print_verdict(recorded.verdict)
+        click.echo()
         click.echo(f"   report: {page}")
         serve_and_watch(project, recorded.id, folder)
 

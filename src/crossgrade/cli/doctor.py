@@ -48,7 +48,8 @@ def _print(checks: "Sequence[Check]", *, verbose: bool) -> None:
         if check.hint:
             click.echo(f"{'':4}  {'':{width}}  {one_line(check.hint)}")
     counts = {status: sum(check.status == status for check in checks) for status in _COLOURS}
+    warnings = f"{counts['warn']} warning{'s' * (counts['warn'] != 1)}"
     click.echo(
-        f"{counts['ok']} passed, {counts['warn']} to look at, {counts['fail']} failed"
-        + (f", {counts['none']} not applicable" if counts["none"] else "")
+        f"{counts['ok']} passed, {warnings}, {counts['fail']} failed"
+        + (f", {counts['none']} skipped" if counts["none"] else "")
     )

@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from crossgrade.cli._completion import complete_workload
 from crossgrade.cli._frame import config_option, json_option
-from crossgrade.cli._output import note, print_json, print_table
+from crossgrade.cli._output import note, print_json, print_table, print_verdict
 from crossgrade.cli._spending import Dollars, confirm, estimate_words
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ SCHEMA_VERSION = 1
 
 
 @click.command()
-@click.argument("workload")
+@click.argument("workload", shell_complete=complete_workload)
 @click.option("--dry-run", is_flag=True, help="Estimate calls, tokens and dollars; ask no model.")
 @click.option("--max-cost", type=Dollars(), metavar="USD", help="Stop before the run costs more than this.")
 @click.option("--resume", metavar="RUN", help="Go on with this run; nothing is paid for twice.")
@@ -100,7 +101,8 @@ def _run(
         )
     progress = result.progress
     note(
-        f"run {result.run_id}: {progress.calls:,} calls, {progress.reused:,} answers reused, "
+        f"run {result.run_id}: {progress.asked:,} of {progress.planned:,} samples asked; "
+        f"{progress.calls:,} calls, {progress.reused:,} answers reused, "
         f"{progress.calls_saved:,} calls not needed ({result.ending})"
     )
     if progress.unscored or progress.errors:
@@ -131,9 +133,7 @@ def _run(
             {"verdict_id": recorded.id, **verdict_to_json(recorded.verdict)}, schema_version=SCHEMA_VERSION
         )
     else:
-        from crossgrade.report import render_text
-
-        click.echo(render_text(recorded.verdict), nl=False)
+        print_verdict(recorded.verdict)
 
 
 def _show_estimate(estimate: "RunEstimate", expected: "Sequence[ExpectedUse]", *, as_json: bool) -> None:

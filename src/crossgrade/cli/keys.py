@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from crossgrade.cli._completion import complete_route
 from crossgrade.cli._frame import config_option, json_option
 from crossgrade.cli._output import note, print_json, print_table
 from crossgrade.cli._params import ParamType
@@ -82,7 +83,14 @@ def command() -> None:
 @click.argument("name", type=_Name())
 @click.option("--team", type=_Name(), help="Team whose budgets count its requests.")
 @click.option("--tier", type=_Name(), help="Tier, for routes that are not for all.")
-@click.option("--route", "routes", metavar="ROUTE", multiple=True, help="Only this route; repeat for more.")
+@click.option(
+    "--route",
+    "routes",
+    metavar="ROUTE",
+    multiple=True,
+    shell_complete=complete_route,
+    help="Only this route; repeat for more.",
+)
 @click.option(
     "--expires", "until", type=_Expiry(), default="90d", show_default=True, help="A day, a span, or `never`."
 )
@@ -194,13 +202,14 @@ def _project(config_path: str) -> "Project":
 
 
 def _check_routes(project: "Project", routes: tuple[str, ...]) -> None:
-    from crossgrade.errors import NotFoundError
+    from crossgrade.errors import NotFoundError, closest
 
     for name in routes:
         if name not in project.config.routes:
             known = ", ".join(project.config.routes) or "none"
             raise NotFoundError(
-                f"there is no route `{name}` in {project.config.path}; there are: {known}",
+                f"there is no route `{name}` in {project.config.path}; there are: {known}"
+                f"{closest(name, project.config.routes)}",
                 hint="name one of them, or add it under `routes`",
             )
 
@@ -229,7 +238,10 @@ def _show_new(key: "NewKey", record: "KeyRecord", *, as_json: bool) -> None:
         print_json({"secret": key.text, "key": _row(record, datetime.now(UTC))}, schema_version=1)
         return
     click.echo(key.text)
-    note(f"key {key.id} ({record.name}) expires {_when(record.expires_at)}; it is shown this once")
+    note(
+        f"key {key.id} ({record.name}) expires {_when(record.expires_at)}. "
+        "Save it now; it will not be shown again."
+    )
 
 
 def _row(record: "KeyRecord", now: datetime) -> dict[str, Any]:

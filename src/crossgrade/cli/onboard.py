@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from crossgrade.cli._completion import complete_model, complete_workload
 from crossgrade.cli._frame import config_option, json_option
 from crossgrade.cli._output import note, print_json, print_table
 from crossgrade.cli._progress import followed
@@ -16,8 +17,14 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("offer")
-@click.option("--workload", "-w", required=True, help="The workload that it is tried on.")
+@click.argument("offer", shell_complete=complete_model)
+@click.option(
+    "--workload",
+    "-w",
+    required=True,
+    shell_complete=complete_workload,
+    help="The workload that it is tried on.",
+)
 @click.option("--dry-run", is_flag=True, help="Estimate calls, tokens and dollars; ask no model.")
 @click.option("--max-cost", type=Dollars(), metavar="USD", help="Stop before the run costs more than this.")
 @click.option("--resume", metavar="RUN", help="Go on with this run; nothing is paid for twice.")

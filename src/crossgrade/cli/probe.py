@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from crossgrade.cli._completion import complete_model, complete_workload
 from crossgrade.cli._output import note, print_json, print_table
 from crossgrade.cli._params import ParamType
 from crossgrade.cli._probe_ruler import explain, ruler, ruler_table_command
@@ -46,7 +47,7 @@ def command() -> None:
 
 
 @command.command()
-@click.argument("offer")
+@click.argument("offer", shell_complete=complete_model)
 @prompt_options
 @click.option("--shortest", type=click.IntRange(16), default=1024, show_default=True, metavar="TOKENS")
 @click.option("--longest", type=click.IntRange(32), default=131_072, show_default=True, metavar="TOKENS")
@@ -62,9 +63,15 @@ def command() -> None:
 @click.option(
     "--workload",
     metavar="NAME",
+    shell_complete=complete_workload,
     help="No longer than its longest request; the gate is its p95 if none is given.",
 )
-@click.option("--against", metavar="MODEL", help="Ask it the same prompts: retention at the same length too.")
+@click.option(
+    "--against",
+    metavar="MODEL",
+    shell_complete=complete_model,
+    help="Ask it the same prompts: retention at the same length too.",
+)
 @click.option(
     "--floor",
     type=float,

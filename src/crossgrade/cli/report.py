@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from crossgrade.cli._completion import complete_workload
 from crossgrade.cli._frame import config_option, json_option
 from crossgrade.cli._output import note, print_json, print_table
 
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("workloads", nargs=-1, metavar="[WORKLOAD…]")
+@click.argument("workloads", nargs=-1, metavar="[WORKLOAD…]", shell_complete=complete_workload)
 @click.option("--verdict", "verdict_id", metavar="ID", help="Report this verdict instead of the newest.")
 @click.option("--list", "list_them", is_flag=True, help="List the recorded verdicts and write nothing.")
 @click.option(

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from crossgrade.cli._completion import complete_route, complete_workload
 from crossgrade.cli._frame import config_option, json_option
 from crossgrade.cli._output import note, print_fields, print_json, print_table
-from crossgrade.errors import NotFoundError, UsageError
+from crossgrade.errors import NotFoundError, UsageError, closest
 
 if TYPE_CHECKING:
     from crossgrade.project import Project
@@ -24,7 +25,7 @@ def command() -> None:
 
 
 @command.command()
-@click.argument("route", required=False)
+@click.argument("route", required=False, shell_complete=complete_route)
 @config_option
 @json_option
 def show(route: str | None, config_path: str, *, as_json: bool) -> None:
@@ -47,10 +48,17 @@ def show(route: str | None, config_path: str, *, as_json: bool) -> None:
 
 
 @command.command()
-@click.argument("workload")
+@click.argument("workload", shell_complete=complete_workload)
 @click.option("--verdict", "verdict_id", metavar="ID", help="This verdict instead of the newest.")
 @click.option("--canary", is_flag=True, help="Begin with the first of the route's `canary_steps`.")
-@click.option("--route", "names", metavar="ROUTE", multiple=True, help="Only this route; repeat for more.")
+@click.option(
+    "--route",
+    "names",
+    metavar="ROUTE",
+    multiple=True,
+    shell_complete=complete_route,
+    help="Only this route; repeat for more.",
+)
 @config_option
 @json_option
 def apply(
@@ -79,7 +87,7 @@ def apply(
 
 
 @command.command()
-@click.argument("route")
+@click.argument("route", shell_complete=complete_route)
 @config_option
 @json_option
 def promote(route: str, config_path: str, *, as_json: bool) -> None:
@@ -89,7 +97,7 @@ def promote(route: str, config_path: str, *, as_json: bool) -> None:
 
 
 @command.command()
-@click.argument("route")
+@click.argument("route", shell_complete=complete_route)
 @config_option
 @json_option
 def abort(route: str, config_path: str, *, as_json: bool) -> None:
@@ -99,7 +107,7 @@ def abort(route: str, config_path: str, *, as_json: bool) -> None:
 
 
 @command.command()
-@click.argument("route", required=False)
+@click.argument("route", required=False, shell_complete=complete_route)
 @click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="Most rows.")
 @config_option
 @json_option
@@ -128,7 +136,7 @@ def history(route: str | None, limit: int, config_path: str, *, as_json: bool) -
 
 
 @command.command()
-@click.argument("routes", nargs=-1, metavar="[ROUTE…]")
+@click.argument("routes", nargs=-1, metavar="[ROUTE…]", shell_complete=complete_route)
 @click.option("--to", "proxy", type=click.Choice(PROXIES), required=True, help="The proxy in place.")
 @click.option(
     "--output", type=click.Path(dir_okay=False, path_type=Path), help="File to write instead of printing."
@@ -177,7 +185,8 @@ def _states(project: "Project", names: tuple[str, ...]) -> "list[RouteState]":
         if name not in states:
             known = ", ".join(states) or "none"
             raise NotFoundError(
-                f"there is no route `{name}`; there are: {known}", hint="`crossgrade route show`"
+                f"there is no route `{name}`; there are: {known}{closest(name, states)}",
+                hint="`crossgrade route show`",
             )
     return [states[name] for name in names or states]
 

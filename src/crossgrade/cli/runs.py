@@ -5,15 +5,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from crossgrade.cli._completion import complete_workload
 from crossgrade.cli._frame import config_option, json_option
-from crossgrade.cli._output import note, print_json, print_table
+from crossgrade.cli._output import note, print_json, print_table, warn
 
 if TYPE_CHECKING:
     from crossgrade.config import Config
 
 
 @click.command()
-@click.argument("workload", required=False)
+@click.argument("workload", required=False, shell_complete=complete_workload)
 @click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="Most runs to list.")
 @click.option("--export", "run_id", metavar="RUN", help="Write this run's scored answers as a table instead.")
 @click.option(
@@ -62,8 +63,8 @@ def command(
             elif label_file is not None:
                 note(f"{written.labelled:,} labelled samples read from {label_file}")
             if project.store.runs.get(run_id).settings["mode"] != "fixed":
-                note(
-                    "warning: the run could stop early, so the table is for reading: a test on it counts on "
+                warn(
+                    "the run could stop early, so the table is for reading: a test on it counts on "
                     "a fixed number of samples; evaluate with `mode: fixed` to decide on a table"
                 )
             if as_json:

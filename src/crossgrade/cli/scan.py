@@ -12,7 +12,11 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from crossgrade.catalog import Catalog
+    from crossgrade.report import ScanRow
     from crossgrade.workloads.traffic import Scan
+
+_DETAILED = 5
+"""Workloads that are shown in detail where no spend is known."""
 
 
 @click.command()
@@ -31,6 +35,14 @@ if TYPE_CHECKING:
     metavar="DAY",
     type=click.DateTime(["%Y-%m-%d"]),
     help="Prices of this day, where not those of the log's last day.",
+)
+@click.option(
+    "--label-usd",
+    type=click.FloatRange(0, 10_000),
+    default=0.5,
+    show_default=True,
+    metavar="USD",
+    help="What labelling one sample costs you; counts in the net value.",
 )
 @click.option("--no-text", is_flag=True, help="Read no prompt and no answer; the money part still works.")
 @click.option(
@@ -52,6 +64,7 @@ def command(  # noqa: PLR0917 -- click passes them by name
     file_format: str | None,
     model: str | None,
     on: "datetime | None",
+    label_usd: float,
     page: Path | None,
     save: Path | None,
     config_path: str,
@@ -82,6 +95,7 @@ def command(  # noqa: PLR0917 -- click passes them by name
         query=query_text(query),
         model=model,
         on=None if on is None else on.date(),
+        label_usd=label_usd,
     )
     if scan.problems and not scan.rows:
         _note_problems(scan)
@@ -153,11 +167,12 @@ def _save(scan: "Scan", path: Path) -> None:
 
 
 def _print(scan: "Scan") -> None:
-    from crossgrade.cli._output import print_fields, print_table
-    from crossgrade.report import scan_row, scan_totals
+    from crossgrade._columns import paragraph
+    from crossgrade.cli._output import print_fields, print_table, terminal_width
+    from crossgrade.report import NET_VALUE_WORDS, scan_rows, scan_totals
 
     print_fields(dict(scan_totals(scan)))
-    rows = [(finding, scan_row(finding)) for finding in scan.findings]
+    rows = scan_rows(scan)
     if not rows:
         return
     click.echo()
@@ -165,47 +180,64 @@ def _print(scan: "Scan") -> None:
         (
             "",
             "workload",
-            "requests",
             "spend",
-            "could save a month, at most",
+            "share",
+            "cumulated",
+            "net value",
+            "saves a month, at most",
             "by moving to",
-            "a test costs",
-            "rank",
         ),
         [
             (
                 number,
                 row.name,
-                row.requests,
                 row.spend,
-                row.moves[0][1] if row.moves else None,
+                row.share,
+                row.cumulated,
+                row.net_value,
+                row.saves,
                 row.moves[0][0] if row.moves else None,
-                row.moves[0][2] if row.moves else None,
-                row.score,
             )
-            for number, (_, row) in enumerate(rows, start=1)
+            for number, row in enumerate(rows, start=1)
         ],
-        right=("requests", "rank"),
+        right=("", "share", "cumulated", "net value"),
     )
-    for number, (_, row) in enumerate(rows[:5], start=1):
-        click.echo(f"\n{number}. {row.name}")
-        print_fields(
-            {
-                "  told by": row.reason,
-                "  served by": row.incumbent,
-                "  tokens": f"{row.tokens}; from cache {row.cached}",
-                "  length p50/p95/p99": row.lengths,
-                "  latency": row.latency,
-                "  errors": row.errors,
-                "  features": row.features,
-                "  spend a month": row.per_month,
-                "  growth": row.growth,
-                "  sessions": row.sessions,
-                **{f"  move to {move[0]}": f"saves {move[1]}; price from {move[3]}" for move in row.moves},
-                "  public evidence": row.evidence,
-            }
-        )
-        for line in row.unknown:
-            click.echo(f"  unknown, {line}")
-    if len(rows) > 5:
-        note(f"{len(rows) - 5} more in the table; --html and --json have everything of each")
+    click.echo("\n" + "\n".join(paragraph(NET_VALUE_WORDS, terminal_width())))
+    detailed = scan.most_of_spend() or frozenset(range(min(_DETAILED, len(rows))))
+    for at in sorted(detailed):
+        _print_details(at + 1, rows[at])
+    left = len(rows) - len(detailed)
+    if left and scan.spend_usd:
+        held = sum(scan.shares[at] or 0.0 for at in detailed)
+        note(f"details are of what holds {held:.0%} of the spend; --html and --json have all {len(rows)}")
+    elif left:
+        note(f"details are of the first {len(detailed)}; --html and --json have all {len(rows)}")
+
+
+def _print_details(number: int, row: "ScanRow") -> None:
+    from crossgrade.cli._output import one_line, print_fields
+
+    click.echo(f"\n{number}. {one_line(row.name)}")
+    print_fields(
+        {
+            "  told by": row.reason,
+            "  served by": row.incumbent,
+            "  requests": row.requests,
+            "  tokens": f"{row.tokens}; from cache {row.cached}",
+            "  length p50/p95/p99": row.lengths,
+            "  latency": row.latency,
+            "  errors": row.errors,
+            "  features": row.features,
+            "  spend a month": row.per_month,
+            "  growth": row.growth,
+            "  sessions": row.sessions,
+            **{
+                f"  move to {move[0]}": f"saves {move[1]}; a test costs {move[2]}; price from {move[3]}"
+                for move in row.moves
+            },
+            "  public evidence": row.evidence,
+            "  net value": row.net_value_why,
+        }
+    )
+    for line in row.unknown:
+        click.echo(f"  unknown, {line}")

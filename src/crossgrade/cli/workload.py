@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from crossgrade.cli._completion import complete_workload
 from crossgrade.cli._frame import config_option, json_option
 from crossgrade.cli._output import print_fields, print_json, print_table
 from crossgrade.cli._workload_traffic import create, forget, label, reveal, slice_
@@ -52,7 +53,7 @@ def list_(config_path: str, *, as_json: bool) -> None:
 
 
 @command.command()
-@click.argument("name")
+@click.argument("name", shell_complete=complete_workload)
 @config_option
 @json_option
 def show(name: str, config_path: str, *, as_json: bool) -> None:

@@ -161,7 +161,10 @@ def stated_traffic(
             "a call without any token cannot be", hint="give the mean tokens in and out of a call"
         )
     if calls_per_day is not None and not (calls_per_day.is_finite() and 0 < calls_per_day <= 10**12):
-        raise UsageError(f"{calls_per_day} calls a day cannot be", hint="give a number above 0")
+        raise UsageError(
+            f"calls a day must be positive and at most 10^12 (got {calls_per_day})",
+            hint="give another number",
+        )
     usage = UsageColumns.from_tokens(_one(input_tokens), _one(output_tokens)).with_cache_hits(cache_hit)
     return Traffic(
         usage=usage,

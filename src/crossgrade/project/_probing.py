@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from crossgrade.domain import Offer, Price
-from crossgrade.errors import NotFoundError, UsageError
+from crossgrade.errors import NotFoundError, UsageError, closest
 from crossgrade.longcontext import (
     Asker,
     Document,
@@ -163,7 +163,8 @@ def _offer(project: "Project", name: str) -> Offer:
     if offer is None:
         known = ", ".join(project.config.offers)
         raise NotFoundError(
-            f"there is no model {name!r} in {project.config.path}; there are: {known}",
+            f"there is no model {name!r} in {project.config.path}; there are: {known}"
+            f"{closest(name, project.config.offers)}",
             hint="name one of `models` in the configuration",
         )
     return offer

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Self
 
 from crossgrade.config import Config, load_config
 from crossgrade.domain import Offer, Price, Workload
-from crossgrade.errors import ConfigError, DataError, NotFoundError, UsageError
+from crossgrade.errors import ConfigError, DataError, NotFoundError, UsageError, closest
 from crossgrade.project._designs import draws, recorded_design
 from crossgrade.project._evaluating import Evaluation
 from crossgrade.project._exports import Export, write_export
@@ -90,7 +90,10 @@ class Project:
         found = self.config.workloads.get(name)
         if found is None:
             known = ", ".join(self.config.workloads) or "none"
-            raise NotFoundError(f"there is no workload {name!r} in {self.config.path}; there are: {known}")
+            raise NotFoundError(
+                f"there is no workload {name!r} in {self.config.path}; there are: {known}"
+                f"{closest(name, self.config.workloads)}"
+            )
         return found
 
     def trying(self, offer: str, workload: str) -> Self:
@@ -103,7 +106,8 @@ class Project:
         if found is None:
             known = ", ".join(self.config.offers)
             raise NotFoundError(
-                f"there is no model {offer!r} in {self.config.path}; there are: {known}",
+                f"there is no model {offer!r} in {self.config.path}; there are: {known}"
+                f"{closest(offer, self.config.offers)}",
                 hint=f"add it under `models`, for instance `{offer}: {{provider: groq, model: ITS-ID}}`",
             )
         if offer == wanted.incumbent.name:
@@ -224,7 +228,8 @@ class Project:
 
         `floor` and `alpha` override the workload's: that is a what-if, which is not recorded (its id
         is empty). Where the workloads share `family_alpha`, one correction is over the hypotheses of
-        all of them, each from its newest run. Raises NotFoundError without a run and UsageError when
+        all of them, each from its newest run. Where the newest verdict says the same, it is returned
+        and nothing is recorded. Raises NotFoundError without a run and UsageError when
         what was measured (dataset, contestants, scorer) changed since; where the rules changed, the
         guard `peeking` says so.
         """
@@ -258,8 +263,13 @@ class Project:
             run_id=case.run.id,
             spent_usd=self.store.runs.totals(case.run.id).spent_usd,
         )
-        identifier = self.store.verdicts.append(verdict, case.evidence) if record else ""
-        return StoredVerdict(id=identifier, verdict=verdict)
+        if not record:
+            return StoredVerdict(id="", verdict=verdict)
+        # Deciding twice on the same evidence is one decision: its record, and an alarm on it, stay one.
+        known = self.store.verdicts.same_as(verdict)
+        if known is not None:
+            return known
+        return StoredVerdict(id=self.store.verdicts.append(verdict, case.evidence), verdict=verdict)
 
     def _family(self) -> Family:
         return Family(self.config.workloads.values(), self._case)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from crossgrade.config import Config
 from crossgrade.domain import RouteSpec
-from crossgrade.errors import NotFoundError, UsageError
+from crossgrade.errors import NotFoundError, UsageError, closest
 from crossgrade.routing import (
     Route,
     RouteTable,
@@ -135,7 +135,8 @@ class Routing:
         if table is None or route is None:
             known = ", ".join(table.by_name if table else ()) or "none"
             raise NotFoundError(
-                f"the route table has no route {name!r}; it has: {known}",
+                f"the route table has no route {name!r}; it has: {known}"
+                f"{closest(name, table.by_name if table else ())}",
                 hint="apply a verdict first: `crossgrade route apply WORKLOAD`",
             )
         return table, route
@@ -155,7 +156,8 @@ class Routing:
             if name not in {spec.name for spec in mine}:
                 known = ", ".join(spec.name for spec in mine) or "none"
                 raise NotFoundError(
-                    f"workload {workload!r} has no route {name!r}; it has: {known}",
+                    f"workload {workload!r} has no route {name!r}; it has: {known}"
+                    f"{closest(name, [spec.name for spec in mine])}",
                     hint="set `workload` of the route in crossgrade.yaml",
                 )
         if not mine:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
-from crossgrade.errors import ConfigError, DataError, NotFoundError, StoreError, UsageError
+from crossgrade.errors import ConfigError, DataError, NotFoundError, StoreError, UsageError, closest
 
 if TYPE_CHECKING:
     from crossgrade.project._project import Project
@@ -270,7 +270,10 @@ def _forget_labels(dataset: Path, kept: set[Any]) -> None:
 def _workload_dataset(config: Any, name: str) -> Path:
     if name not in config.workloads:
         known = ", ".join(config.workloads) or "none"
-        raise NotFoundError(f"there is no workload {name!r} in {config.path}; there are: {known}")
+        raise NotFoundError(
+            f"there is no workload {name!r} in {config.path}; there are: {known}"
+            f"{closest(name, config.workloads)}"
+        )
     dataset: Path = config.workloads[name].dataset
     return dataset
 
@@ -404,7 +407,8 @@ def _candidate(models: Any, given: str) -> str:
     if not slash:
         known = ", ".join(models) or "none"
         raise NotFoundError(
-            f"there is no model {given!r} in `models`; there are: {known}", hint="or write PROVIDER/MODEL"
+            f"there is no model {given!r} in `models`; there are: {known}{closest(given, models)}",
+            hint="or write PROVIDER/MODEL",
         )
     return _model(models, provider, model)
 

@@ -6,12 +6,14 @@ from pathlib import Path
 from crossgrade.catalog.bills import Bills
 from crossgrade.decide import Verdict
 from crossgrade.report._html import render_html
-from crossgrade.report._scan import render_scan, scan_row, scan_totals
+from crossgrade.report._scan import NET_VALUE_WORDS, ScanRow, render_scan, scan_rows, scan_totals
 from crossgrade.report._text import render_junit, render_markdown, render_text
 from crossgrade.report._view import VerdictView, policy_words, view
 from crossgrade.workloads.files import whole_file
 
 __all__ = [
+    "NET_VALUE_WORDS",
+    "ScanRow",
     "VerdictView",
     "policy_words",
     "render_html",
@@ -19,7 +21,7 @@ __all__ = [
     "render_markdown",
     "render_scan",
     "render_text",
-    "scan_row",
+    "scan_rows",
     "scan_totals",
     "view",
     "write_report",

@@ -15,6 +15,13 @@ from crossgrade.workloads.traffic import Finding, Move, Scan, Sums
 _WIDTH, _HEIGHT = 1000.0, 420.0
 _UNSEEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 _LEAST_LABEL = (90.0, 44.0)
+_SAID_ELSEWHERE = {"score", "net_value_usd"}
+NET_VALUE_WORDS = (
+    "Net value: the dollars that finding out may bring in the first year. It is 12 × the saving a month × "
+    "how often open models win at this kind of work, less what the test and its labels cost. A saving is an "
+    "upper bound: nobody has measured yet whether the cheaper model is good enough."
+)
+"""What the workloads are ranked by."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,11 +55,24 @@ class ScanRow:
     sessions: str
     moves: tuple[tuple[str, str, str, str], ...]
     evidence: str
-    score: str
+    saves: str
+    share: str
+    cumulated: str
+    net_value: str
+    net_value_why: str
     unknown: tuple[str, ...]
 
 
-def scan_row(finding: Finding) -> ScanRow:
+def scan_rows(scan: Scan) -> list[ScanRow]:
+    """Return the workloads in words, in their order, with their shares of spend and what these add up to."""
+    rows, held = [], 0.0
+    for finding, share in zip(scan.findings, scan.shares, strict=True):
+        held += share or 0.0
+        rows.append(_row(finding, share, held if scan.spend_usd else None))
+    return rows
+
+
+def _row(finding: Finding, share: float | None, held: float | None) -> ScanRow:
     """Return a workload in words; what is not known says why."""
     lengths = (
         f"in {_lengths(finding.input_quantiles)} · out {_lengths(finding.output_quantiles)}"
@@ -80,8 +100,16 @@ def scan_row(finding: Finding) -> ScanRow:
             f"the best open model wins {percent(likelihood.value, 0)} against the best closed one "
             f"({likelihood.category.replace('_', ' ')}, text arena, {likelihood.as_of})"
         ),
-        score=UNKNOWN if finding.score is None else f"{finding.score:,.1f}",
-        unknown=tuple(f"{name.replace('_', ' ')}: {why}" for name, why in finding.unknown.items()),
+        saves=_dollars(finding.moves[0].saving_per_month_usd) if finding.moves else UNKNOWN,
+        share=percent(share, 0),
+        cumulated=percent(held, 0),
+        net_value=money(finding.net_value_usd),
+        net_value_why=_net_value(finding),
+        unknown=tuple(
+            f"{name.replace('_', ' ')}: {why}"
+            for name, why in finding.unknown.items()
+            if name not in _SAID_ELSEWHERE
+        ),
     )
 
 
@@ -120,12 +148,33 @@ def render_scan(scan: Scan) -> str:
         width=_WIDTH,
         height=_HEIGHT,
         by_spend=any(finding.spend_usd for finding in scan.findings),
-        rows=[scan_row(finding) for finding in scan.findings],
+        rows=scan_rows(scan),
+        net_value_words=NET_VALUE_WORDS,
         problems=[(kind, n, scan.examples.get(kind, ())) for kind, n in scan.problems.items()],
         sources=sorted(scan.price_sources.items()),
     )
     # Names come out of logs: nothing in them may steer a terminal, or turn the direction of writing.
     return _UNSEEN.sub("�", page)
+
+
+def _net_value(finding: Finding) -> str:
+    """Say how the net value comes about, by the move that it is of."""
+    if finding.net_value_usd is None:
+        return f"{UNKNOWN} ({finding.unknown.get('net_value_usd', 'no move is known')})"
+    likely, labels = finding.likelihood.value, finding.labels_cost_usd
+    saving, test = max(
+        (
+            (move.saving_per_month_usd.value, move.test_cost_usd)
+            for move in finding.moves
+            if move.saving_per_month_usd.value is not None and move.test_cost_usd is not None
+        ),
+        key=lambda move: 12 * move[0] * likely - move[1],
+    )
+    return (
+        f"{money(finding.net_value_usd)} in the first year: 12 × {money(saving)} saved a month × "
+        f"{percent(likely, 0)} likely, less {money(test)} for the test and {money(labels)} for "
+        f"{finding.samples:,} labels"
+    )
 
 
 def _tiles(findings: Sequence[Finding]) -> list[Tile]:

@@ -1,8 +1,10 @@
 """The same view as Markdown (job summaries), as plain text (terminals) and as JUnit XML (CI)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Literal
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
+from crossgrade._columns import columns, paragraph
 from crossgrade.catalog.bills import Bills
 from crossgrade.decide import Verdict, gate
 from crossgrade.report._bills import bill_table
@@ -58,41 +60,67 @@ def _markdown_table(table: Table) -> str:
     )
 
 
-def render_text(verdict: Verdict, *, width: int = 100) -> str:
-    """Return the verdict as plain text for a terminal: sentence, facts, reasons, guards that did not pass."""
+Tone = Literal["good", "doubtful", "bad"]
+"""What a colour means: certified; not settled; below the floor, failed or invalid."""
+
+_VERDICT_TONES: Mapping[str, Tone] = {
+    "switch": "good",
+    "split": "good",
+    "undecided": "doubtful",
+    "invalid": "bad",
+}
+_RESULT_TONES: Mapping[str, Tone] = {"certified": "good", "below the floor": "bad"}
+_GUARD_TONES: Mapping[str, Tone] = {"warn": "doubtful", "fail": "bad"}
+
+
+def render_text(
+    verdict: Verdict, *, width: int | None = None, colour: Callable[[str, Tone], str] | None = None
+) -> str:
+    """Return the verdict as plain text for a terminal: sentence, facts, reasons, guards that did not pass.
+
+    Lines wrap at `width` cells; None: each stays one line. `colour` paints a text in the colour of a tone.
+    """
     verdict = readable(verdict)
     seen = view(verdict)
+
+    def painted(text: str, tone: Tone | None) -> str:
+        return text if colour is None or tone is None else colour(text, tone)
+
     label_width = max(len(label) for label, _ in seen.facts)
-    lines = [f"{seen.workload}: {seen.name.upper()}", f"  {seen.sentence}", ""]
-    lines += [f"  {label:<{label_width}}  {value}" for label, value in seen.facts]
+    lines = [f"{seen.workload}: {painted(seen.name.upper(), _VERDICT_TONES.get(seen.name))}"]
+    lines += [*paragraph(seen.sentence, width, first="  "), ""]
+    for label, value in seen.facts:
+        lines += paragraph(value, width, first=f"  {label:<{label_width}}  ")
     for heading, entries in _lists(seen):
         if entries:
-            lines += ["", f"  {heading.lower()}:"] + [f"  - {entry}" for entry in entries]
-    lines += ["", *_plain_retention(verdict, width)]
+            lines += ["", f"  {heading.lower()}:"]
+            lines += [line for entry in entries for line in paragraph(entry, width, first="  - ")]
+    lines += ["", *_plain_retention(verdict, width, painted)]
     alarms = [guard for guard in verdict.guards if guard.status != "pass"]
     passed = len(verdict.guards) - len(alarms)
     lines += ["", f"  guards: {passed} passed" + (f", {len(alarms)} did not:" if alarms else "")]
     for guard in alarms:
         where = f" on {guard.segment}" if guard.segment else ""
-        lines.append(f"  {guard.status}  {guard.name}{where}: {guard.seen}")
+        first, *more = paragraph(f"{guard.name}{where}: {guard.seen}", width, first="        ")
+        lines += [f"  {painted(guard.status, _GUARD_TONES[guard.status])}  {first.lstrip()}", *more]
         if guard.advice:
-            lines.append(f"        do: {guard.advice}")
+            lines += paragraph(guard.advice, width, first="        do: ")
     return "\n".join(lines) + "\n"
 
 
-def _plain_retention(verdict: Verdict, width: int) -> list[str]:
+def _plain_retention(
+    verdict: Verdict, width: int | None, painted: Callable[[str, Tone | None], str]
+) -> list[str]:
     seen = view(verdict).retention
     # candidate, segment, n, retention, result: the columns a reader needs first
-    columns = (1, 2, 6, 8) if len(verdict.candidates) == 1 else (0, 1, 2, 6, 8)
-    rows = [tuple(row[column] for column in columns) for row in (seen.head, *seen.rows[:_MOST_ROWS])]
-    widths = [max(len(row[index]) for row in rows) for index in range(len(columns))]
-    lines = []
-    for row in rows:
-        cells = [
-            cell.rjust(size) if columns[index] == 2 else cell.ljust(size)
-            for index, (cell, size) in enumerate(zip(row, widths, strict=True))
-        ]
-        lines.append(("  " + "  ".join(cells)).rstrip()[: max(width, 60)])
+    shown = (1, 2, 6, 8) if len(verdict.candidates) == 1 else (0, 1, 2, 6, 8)
+    rows = [tuple(row[column] for column in shown) for row in (seen.head, *seen.rows[:_MOST_ROWS])]
+
+    def paint(row: int, column: int, text: str) -> str:
+        is_result = row > 0 and shown[column] == 8
+        return painted(text, _RESULT_TONES.get(rows[row][column])) if is_result else text
+
+    lines = columns(rows, right={shown.index(2)}, width=width, indent="  ", paint=paint)
     left = len(seen.rows) - _MOST_ROWS
     return lines + ([f"  ({left} more rows; --json has all)"] if left > 0 else [])
 

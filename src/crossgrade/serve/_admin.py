@@ -186,7 +186,7 @@ async def _read(request: Request, kind: type[_T]) -> _T:
         return msgspec.json.decode(bytes(data) or b"{}", type=kind)
     except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
         raise UsageError(
-            f"the body cannot be used: {error}", hint="docs/reference/admin.md has the fields"
+            f"the body cannot be used: {error}", hint="correct the field that is named"
         ) from None
 
 

@@ -11,7 +11,7 @@ from typing import Any, Self
 import msgspec
 from sqlalchemy import Connection, func, insert, select
 
-from crossgrade.errors import ConfigError, NotFoundError, StoreError, UsageError
+from crossgrade.errors import ConfigError, NotFoundError, StoreError, UsageError, closest
 from crossgrade.identity import KeyLimit, KeyRecord, KeySecret, NewKey, keyring_bytes, new_key, read_records
 from crossgrade.store import _tables as t
 from crossgrade.store._database import Database, connect
@@ -199,7 +199,8 @@ def _found(records: list[KeyRecord], key_id: str) -> KeyRecord:
         for record in reversed(records):
             if getattr(record, wanted) == key_id:
                 return record
-    raise NotFoundError(f"there is no key `{key_id}`", hint="`crossgrade keys list` shows the keys")
+    near = closest(key_id, [record.name for record in records])
+    raise NotFoundError(f"there is no key `{key_id}`{near}", hint="`crossgrade keys list` shows the keys")
 
 
 def _live(record: KeyRecord, now: datetime) -> KeyRecord:

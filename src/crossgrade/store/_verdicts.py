@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
@@ -20,10 +20,11 @@ from crossgrade.store._records import utc_now
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredVerdict:
-    """A verdict as it was recorded, under its id."""
+    """A verdict as it was recorded, under its id; `is_known` where the same one had been recorded before."""
 
     id: str
     verdict: Verdict
+    is_known: bool = False
 
 
 class Verdicts:
@@ -50,6 +51,17 @@ class Verdicts:
         with self._database.writing() as connection:
             connection.execute(insert(t.verdicts), row)
         return identifier
+
+    def same_as(self, verdict: Verdict) -> StoredVerdict | None:
+        """Return the newest verdict of the workload if it says the same: all but the hour of the decision."""
+        for newest in self.recent(verdict.workload, limit=1):
+            known = newest.verdict
+            if known.valid_until.date() != verdict.valid_until.date():
+                return None
+            moved = replace(known, decided_at=verdict.decided_at, valid_until=verdict.valid_until)
+            if encode_verdict(moved) == encode_verdict(verdict):
+                return replace(newest, is_known=True)
+        return None
 
     def get(self, verdict_id: str) -> StoredVerdict:
         """Return the verdict with this id, or the only one whose id begins so; raises `NotFoundError`."""

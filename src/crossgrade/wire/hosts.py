@@ -137,5 +137,5 @@ def host_named(name: str) -> Host:
     near = get_close_matches(name, HOSTS, n=1)
     raise UsageError(
         f"unknown provider `{name[:80]}`" + (f"; did you mean `{near[0]}`?" if near else ""),
-        hint="use `openai-compatible` with `base_url` for a host that is not in docs/reference/providers.md",
+        hint="use `openai-compatible` with `base_url` for a host that is not built in",
     )

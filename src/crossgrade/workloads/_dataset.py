@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from crossgrade.domain import JSON, Sample
-from crossgrade.errors import DataError, MissingExtraError
+from crossgrade.errors import DataError, MissingExtraError, closest
 from crossgrade.workloads.files import (
     Limits,
     as_text,
     canonical,
-    closest,
     decode_line,
     find_file,
     first_bytes,

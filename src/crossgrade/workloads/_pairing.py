@@ -8,9 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crossgrade.decide import Evidence, ModelColumns, PairingAudit
-from crossgrade.errors import DataError, NotFoundError
+from crossgrade.errors import DataError, NotFoundError, closest
 from crossgrade.workloads._results import BoolColumn, FloatColumn, Results, Rows, TextColumn
-from crossgrade.workloads.files import closest
 
 # What must agree between all rows of a sample: two questions, keys or labels under one id are
 # two samples, and nobody knows which is meant.

@@ -11,10 +11,10 @@ import msgspec
 import numpy as np
 
 from crossgrade.domain import Origin
-from crossgrade.errors import DataError, NotFoundError, UsageError
+from crossgrade.errors import DataError, NotFoundError, UsageError, closest
 from crossgrade.workloads._columns import BadCellError, Columns
 from crossgrade.workloads._results import Labels, Results, Rows
-from crossgrade.workloads.files import Limits, closest, find_file, first_bytes
+from crossgrade.workloads.files import Limits, find_file, first_bytes
 from crossgrade.workloads.importers import IMPORTERS, ImportRequest, ResultFormat
 from crossgrade.workloads.importers.request import WORKLOAD
 

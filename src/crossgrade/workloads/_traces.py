@@ -131,7 +131,7 @@ def _wrong_row(path: Path, used: Sequence[int]) -> DataError:
                     f"token counts {seen}, whole numbers are wanted",
                     file=path,
                     line=reader.line_num,
-                    hint="leave out requests without counts; docs/reference/catalog.md says what a trace has",
+                    hint="leave out requests without token counts",
                 )
     return DataError("a row is not CSV with whole token counts", file=path)
 

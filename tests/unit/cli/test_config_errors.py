@@ -329,5 +329,5 @@ def test_a_dataset_that_cannot_be_read(seen, project):
 error: support.jsonl: the file is empty, a header with column names is wanted
   --> crossgrade.yaml:6:5  workloads.support.dataset
 
-hint: docs/reference/formats.md shows the accepted columns and fields
+hint: `crossgrade import --help` names the formats that are read
 """)

@@ -66,7 +66,7 @@ def test_host_reads_a_config_json(tmp_path) -> None:
     [
         (["lama-3.3"], NotFoundError, "lama-3.3"),
         (["scout", "--gpu", "h10"], NotFoundError, "h10"),
-        ([], UsageError, "which model"),
+        ([], UsageError, "Missing MODEL"),
         (["scout", "--usd-per-gpu-hour", "0"], UsageError, "usd-per-gpu-hour"),
         (["scout", "--usd-per-gpu-hour", "2,35"], UsageError, "no number"),
         (["scout", "--input-tokens", "-3"], UsageError, "input tokens"),

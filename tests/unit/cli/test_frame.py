@@ -73,9 +73,56 @@ def test_help_of_a_command_imports_no_heavy_library() -> None:
     assert not heavy & set(done.stderr.split())
 
 
-def test_version(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(["--version"]) == 0
+@pytest.mark.parametrize("option", ["--version", "-V"])
+def test_version(capsys: pytest.CaptureFixture[str], option: str) -> None:
+    assert run([option]) == 0
     assert capsys.readouterr().out == f"crossgrade {__version__}\n"
+
+
+@pytest.mark.parametrize("words", [[], ["doctor"], ["cost", "host"], ["route", "apply"]])
+def test_help_is_a_command_too(capsys: pytest.CaptureFixture[str], words: list[str]) -> None:
+    assert run([*words, "--help"]) == 0
+    printed = capsys.readouterr().out
+    assert run(["help", *words]) == 0
+    assert capsys.readouterr().out == printed
+    assert f"Usage: {' '.join(['crossgrade', *words])}" in printed
+
+
+def test_help_of_a_misspelt_command_names_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["help", "evalute"]) == 2
+    assert "evaluate" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [["-q", "doctor"], ["doctor", "-q"], ["doctor", "--quiet"]])
+def test_quiet_prints_data_and_errors_alone(
+    command, capsys: pytest.CaptureFixture[str], arguments: list[str]
+) -> None:
+    def talks() -> None:
+        _output.note("a note")
+        _output.warn("a warning")
+        click.echo("data")
+        raise StoreError("full")
+
+    command(talks)
+    assert run(["doctor"]) == 3
+    assert "a note" in capsys.readouterr().err
+    assert run(arguments) == 3
+    captured = capsys.readouterr()
+    assert captured.out == "data\n"
+    assert "a note" not in captured.err
+    assert "warning: a warning" in captured.err
+    assert "error: full" in captured.err
+
+
+@pytest.mark.parametrize(
+    "arguments", [["cost", "bill", "-q"], ["cost", "-q", "bill"], ["cost", "-q"], ["-q", "cost"]]
+)
+def test_quiet_stands_anywhere_before_a_subcommand_too(
+    capsys: pytest.CaptureFixture[str], arguments: list[str]
+) -> None:
+    stated = ["--input-tokens", "9", "--output-tokens", "9", "--per-day", "9", "--offer", "gpt-4o@openai"]
+    assert run([*arguments, *stated]) == 0
+    assert capsys.readouterr().err == ""
 
 
 def test_an_unknown_command_names_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:

@@ -40,7 +40,7 @@ def test_a_key_is_printed_once_and_let_in(capsys: pytest.CaptureFixture[str]) ->
     text = captured.out.strip()
     assert is_key(text)
     assert is_let_in(text)
-    assert "it is shown this once" in captured.err
+    assert "it will not be shown again" in captured.err
     assert text not in captured.err
 
     run(["keys", "list"])

@@ -159,3 +159,35 @@ def test_a_real_browser_renders_it_without_scrolling_sideways(verdict: Verdict, 
 @pytest.mark.parametrize(("alpha", "words"), [(0.05, "5 %"), (0.025, "2.5 %"), (0.001, "0.1 %")])
 def test_the_error_rate_is_not_rounded(verdict: Verdict, alpha: float, words: str) -> None:
     assert f"at an error rate of {words}\n" in render_text(replace(verdict, alpha=alpha))
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_text_fits_the_terminal_and_cuts_no_result(verdict: Verdict, width: int) -> None:
+    long = replace(
+        verdict.certificates[2], segment="requests of the customers in the northern districts, by letter"
+    )
+    text = render_text(replace(verdict, certificates=(*verdict.certificates, long)), width=width)
+    assert max(map(len, text.splitlines())) <= width
+    flat = " ".join(text.split())
+    assert flat.count("below the floor") == 2
+    assert "certified" in flat
+    assert "districts" in flat
+    assert re.search("left out: +incumbent-below-chance".replace(" +", r"\s.*?"), text, re.DOTALL)
+
+
+def test_text_without_a_width_wraps_nothing(verdict: Verdict) -> None:
+    segment = "requests of the customers in the northern districts that came by letter" * 3
+    text = render_text(replace(verdict, certificates=(replace(verdict.certificates[2], segment=segment),)))
+    assert any(segment in line and line.endswith("below the floor") for line in text.splitlines())
+    assert f"  {verdict.sentence}" in text.splitlines()
+
+
+def test_green_is_certified_and_nothing_else(verdict: Verdict) -> None:
+    text = render_text(verdict, colour=lambda part, tone: f"<{tone}>{part}</>")
+    assert "support: <good>SPLIT</>" in text
+    assert "<good>certified</>" in text
+    assert "<bad>below the floor</>" in text
+    assert "<bad>fail</>" in text
+    assert text.count("<good>") == 2
+    kept = render_text(replace(verdict, name="keep"), colour=lambda part, tone: f"<{tone}>{part}</>")
+    assert "support: KEEP\n" in kept

@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import fields, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import numpy as np
@@ -155,3 +155,19 @@ def test_a_verdict_that_was_damaged(store: Store) -> None:
         connection.execute(update(table).values(verdict="{}"))
     with pytest.raises(StoreError, match="cannot be read"):
         store.verdicts.get(identifier)
+
+
+def test_the_same_verdict_at_another_hour_is_known(any_store: Store) -> None:
+    verdict = make_verdict()
+    assert any_store.verdicts.same_as(verdict) is None
+    identifier = any_store.verdicts.append(verdict)
+    later = replace(verdict, decided_at=verdict.decided_at + timedelta(seconds=9))
+    known = any_store.verdicts.same_as(later)
+    assert known is not None
+    assert (known.id, known.is_known, known.verdict.decided_at) == (identifier, True, verdict.decided_at)
+    assert (
+        any_store.verdicts.same_as(replace(later, valid_until=later.valid_until + timedelta(days=1))) is None
+    )
+    assert any_store.verdicts.same_as(replace(later, evidence_digest="sha256:" + "1" * 64)) is None
+    other = any_store.verdicts.append(replace(verdict, name="keep", decided_at=later.decided_at))
+    assert any_store.verdicts.same_as(later) is None, f"{other} is the newest, and says something else"

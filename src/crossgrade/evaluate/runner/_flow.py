@@ -116,6 +116,7 @@ class Flow:
         self._moved = anyio.Event()
         self.failure: Exception | None = None
         self._done = 0
+        self._asked = 0
         self._unscored = 0
         self._judge_usd = Decimal(0)
         self._has_scored = False
@@ -368,6 +369,7 @@ class Flow:
 
     def _count(self, case: Case) -> None:
         self._done += 1
+        self._asked += 1
         if self._in_pilot:
             self._pilot.append(case)
         zero, sample = self._plan.workload.errors_count_as_zero, case.sample
@@ -424,6 +426,7 @@ class Flow:
         return Progress(
             run_id=self._plan.run_id,
             done=self._done,
+            asked=self._asked,
             planned=self._design.samples,
             calls=self._asking.calls,
             reused=self._asking.reused,

@@ -11,7 +11,8 @@ from crossgrade.stats import Retention
 class Progress:
     """Where a run stands.
 
-    `done` samples of `planned` have counted (asked and scored, or not needed any more).
+    `done` samples of `planned` have counted: `asked` of them were asked and scored, the others are not
+    needed any more.
     `calls` were paid for in this run, `reused` answers had been paid for before. `errors` are
     calls that failed for good, `unscored` pairs that have no score. `spent_usd` is what the
     calls of the run have cost as far as that is known; `unknown_costs` calls are not in it.
@@ -22,6 +23,7 @@ class Progress:
 
     run_id: str
     done: int
+    asked: int
     planned: int
     calls: int
     reused: int

@@ -39,7 +39,7 @@ def decode_options(kind: str, schema: type[OptionsT], given: Mapping[str, JSON])
         raise ConfigError(
             f"scorer `{kind}`: {what[:1].lower()}{what[1:]}",
             where=f"options{path.rstrip('`')}",
-            hint=f"docs/reference/scorers.md lists the options of `{kind}`",
+            hint=f"its options are {', '.join(sorted(known))}",
         ) from error
 
 

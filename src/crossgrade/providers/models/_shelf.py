@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 import platformdirs
 
-from crossgrade.errors import DataError, NotFoundError, StoreError, UsageError
+from crossgrade.errors import DataError, NotFoundError, StoreError, UsageError, closest
 from crossgrade.providers.models._gguf import read_gguf_header
 from crossgrade.providers.models._known import KnownModel, known_models
 
@@ -151,11 +151,9 @@ class ModelShelf:
             return NotFoundError(
                 f"model `{name}` is not installed", hint=f"run `crossgrade models add {name}`"
             )
-        names = ", ".join(
-            sorted({known.name for known in known_models()} | {m.name for m in self.installed()})
-        )
+        names = sorted({known.name for known in known_models()} | {m.name for m in self.installed()})
         return NotFoundError(
-            f"no model is called `{name}`; there are {names}",
+            f"no model is called `{name}`; there are {', '.join(names)}{closest(name, names)}",
             hint="`crossgrade models list` shows them; a file is named by its path, ending in .gguf",
         )
 

@@ -12,7 +12,7 @@ from crossgrade.workloads.files.source import (
     lines_within,
     read_whole,
 )
-from crossgrade.workloads.files.table import Chunk, Table, closest, open_table
+from crossgrade.workloads.files.table import Chunk, Table, open_table
 from crossgrade.workloads.files.whole import whole_file
 
 __all__ = [
@@ -23,7 +23,6 @@ __all__ = [
     "Table",
     "as_text",
     "canonical",
-    "closest",
     "decode_document",
     "decode_line",
     "find_file",

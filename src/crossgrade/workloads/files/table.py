@@ -1,10 +1,9 @@
 """A delimited text file as chunks of rows, with the line each row starts on."""
 
 import csv
-import difflib
 import io
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import chain, islice
 from pathlib import Path
@@ -67,13 +66,6 @@ def open_table(path: Path, limits: Limits) -> Table:
     chunks = _rows(chain((first,), lines), delimiter, path, limits)
     header = _header(next(chunks, None), path)
     return Table(path, header, _even(chunks, header, path))
-
-
-def closest(name: str, names: Iterable[str]) -> str:
-    """Say which of `names` was probably meant: `; did you mean "score"?`, or nothing."""
-    lowered = {other.lower(): other for other in names}
-    found = difflib.get_close_matches(name.lower(), lowered, n=1, cutoff=0.6)
-    return f'; did you mean "{lowered[found[0]]}"?' if found else ""
 
 
 def _rows(lines: Iterator[str], delimiter: str, path: Path, limits: Limits) -> Iterator[Chunk]:

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from shlex import quote
 
-from crossgrade.errors import DataError
-from crossgrade.workloads.files import Limits, as_text, closest
+from crossgrade.errors import DataError, closest
+from crossgrade.workloads.files import Limits, as_text
 
 WORKLOAD = "workload"
 

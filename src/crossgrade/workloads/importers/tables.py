@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from itertools import islice
 
 from crossgrade.domain import ended_at_limit
-from crossgrade.errors import DataError
+from crossgrade.errors import DataError, closest
 from crossgrade.workloads._columns import BadCellError, Columns, Values, amounts, text_digest
-from crossgrade.workloads.files import as_text, closest, decode_line, json_lines, open_table
+from crossgrade.workloads.files import as_text, decode_line, json_lines, open_table
 from crossgrade.workloads.importers.request import WORKLOAD, ImportRequest
 
 ID_COLUMNS = ("item_id", "sample_id", "id")

@@ -32,12 +32,16 @@ _WORK = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Frame:
-    """The log around a workload: names of models, first and last time, prices' day, offers."""
+    """The log around a workload: names of models, first and last time, prices' day, offers.
+
+    `label_usd` is what it costs to label one sample.
+    """
 
     models: Sequence[str]
     span: tuple[float, float] | None
     on: date
     offers: Sequence[Alternative]
+    label_usd: float
 
 
 @dataclass(slots=True, kw_only=True)
@@ -122,6 +126,8 @@ class Finder:
             moves=moves,
             samples=samples,
             score=self._score(moves, likelihood),
+            labels_cost_usd=samples * self.frame.label_usd,
+            net_value_usd=self._net_value(moves, likelihood, samples * self.frame.label_usd),
             unknown=self.unknown,
         )
 
@@ -293,9 +299,23 @@ class Finder:
             for move in moves
             if move.saving_per_month_usd.value is not None and move.test_cost_usd
         ]
-        if not scores:
-            self.unknown["score"] = "the saving, the rate of requests or the cost of a test is unknown"
         return max(scores, default=None)
+
+    def _net_value(
+        self, moves: Sequence[Move], likelihood: Likelihood, labels_cost_usd: float
+    ) -> float | None:
+        """Return what the first year may bring by the better move, less the test and its labels."""
+        values = [
+            12 * move.saving_per_month_usd.value * likelihood.value - move.test_cost_usd - labels_cost_usd
+            for move in moves
+            if move.saving_per_month_usd.value is not None and move.test_cost_usd is not None
+        ]
+        if not values:
+            # The score lacks the same figures.
+            self.unknown["score"] = self.unknown["net_value_usd"] = (
+                "the saving, the rate of requests or the cost of a test is unknown"
+            )
+        return max(values, default=None)
 
 
 def _scaled(now: NDArray[np.float64], then: NDArray[np.float64], n: int, per_month: float | None) -> Interval:

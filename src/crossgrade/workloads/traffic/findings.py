@@ -47,7 +47,10 @@ class Finding:
     """A workload found in a log. None is unknown, with the reason in `unknown` under the field's name.
 
     `sessions_n` counts the requests that are of a session, `sessions_inferred_n` those of them whose
-    session the log does not name. `features` are what an offer must be able to do.
+    session the log does not name. `features` are what an offer must be able to do. `net_value_usd` is what
+    finding out may bring in the first year, by the better move: twelve times the saving a month, times the
+    likelihood, less the test and its labels (`labels_cost_usd`). `score` is the saving a month times the
+    likelihood, over the cost of the test: dollars a dollar.
     """
 
     name: str
@@ -85,6 +88,8 @@ class Finding:
     moves: tuple[Move, ...]
     samples: int
     score: float | None
+    labels_cost_usd: float
+    net_value_usd: float | None
     unknown: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -129,10 +134,30 @@ class Scan:
     texts: bool
     findings: tuple[Finding, ...]
 
+    @property
+    def shares(self) -> tuple[float | None, ...]:
+        """Each finding's share of the known spend, None where its cost or all of it is unknown."""
+        total = self.spend_usd or 0.0
+        return tuple(
+            None if not total or each.spend_usd is None else each.spend_usd / total for each in self.findings
+        )
+
+    def most_of_spend(self, share: float = 0.8) -> frozenset[int]:
+        """Return the places of the fewest findings that hold this share of the spend; none if unknown."""
+        places = sorted(range(len(self.findings)), key=lambda at: -(self.shares[at] or 0.0))
+        held, found = 0.0, set()
+        for at in places:
+            if held >= share or not self.shares[at]:
+                break
+            held += self.shares[at] or 0.0
+            found.add(at)
+        return frozenset(found)
+
 
 def scan_record(scan: Scan) -> dict[str, Any]:
     """Return a scan as plain JSON values, NaN and what is unknown as null."""
     record: dict[str, Any] = msgspec.to_builtins(scan)
-    for finding, plain in zip(scan.findings, record["findings"], strict=True):
+    for finding, plain, share in zip(scan.findings, record["findings"], scan.shares, strict=True):
+        plain["spend_share"] = share
         plain["kind"] = {**finding.kind._asdict(), "tools": list(finding.kind.tools)}
     return record

@@ -1,7 +1,9 @@
 """Kinds of request put together into workloads: few enough to read, each told by its strongest facts."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from textwrap import shorten
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +14,7 @@ MOST_WORKLOADS = 40
 _SPLIT_SHARE, _SPLIT_REQUESTS = 0.05, 20
 _ALIKE_SHARE = 0.95
 _TELLING_PROMPT = 4
+_SHOWN_PROMPT = 80
 REST = "everything-else"
 
 
@@ -31,7 +34,7 @@ class Group:
         """Say by which facts its requests were put together."""
         facts = [f"route {self.kind.route}"] if self.kind.route else []
         if self.kind.system:
-            facts.append("system prompt")
+            facts.append(f"system prompt “{_beginning(self.kind.system)}”")
         if self.kind.tools:
             facts.append(f"tools {', '.join(self.kind.tools[:4])}")
         if self.kind.shape:
@@ -73,6 +76,12 @@ def group(
     return groups, np.array([place.get(kind, rest) for kind in chosen], np.int32)
 
 
+def _beginning(prompt: str) -> str:
+    """Return a prompt's first sentence, or as many of its words as a line takes."""
+    sentence = re.split(r"(?<=[.!?:])\s", prompt, maxsplit=1)[0]
+    return shorten(sentence, _SHOWN_PROMPT, placeholder="…") or f"{sentence[:_SHOWN_PROMPT]}…"
+
+
 def _label(kind: Kind) -> Kind:
     """Return the kind by its stronger facts."""
     return kind.without_opening()
@@ -104,8 +113,11 @@ def _is_open(base: Kind) -> bool:
 def _named(kinds: Sequence[Kind], split: set[Kind]) -> list[Group]:
     taken: dict[str, int] = {}
     groups = []
+    prompts: dict[str | None, set[str | None]] = {}
     for kind in kinds:
-        name = slug(words_of(kind))
+        prompts.setdefault(kind.route, set()).add(kind.system)
+    for kind in kinds:
+        name = slug(words_of(kind, with_prompt=len(prompts[kind.route]) > 1))
         taken[name] = taken.get(name, 0) + 1
         if taken[name] > 1:
             name = f"{name}-{taken[name]}"

@@ -6,6 +6,7 @@ first text begins.
 """
 
 import re
+import unicodedata
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -16,12 +17,13 @@ from crossgrade.workloads.traffic.request import LoggedRequest
 _MOST_KINDS = 50_000
 _HEAD_CHARACTERS = 400
 _OPENING_WORDS = 3
+_NAMING_WORDS = 3
 _VARIES = re.compile(r"[0-9][0-9a-fA-F:./_-]*")
 _QUOTED = re.compile(r"\"[^\"]{0,80}\"|'[^']{0,80}'|https?://\S+|\S+@\S+")
 _DIGITS = str.maketrans("0123456789", "##########")
 _WORDS_OF_NO_HELP = (
     "a agent an and are as assistant at be by can could did do does for from given helpful how "
-    "i if in is it its me must my no not of on or our please should that the their this to us "
+    "i if in into is it its me must my no not of on or our please should that the their this to us "
     "we what when which who why will with you your "
 )
 _FILLER = frozenset(_WORDS_OF_NO_HELP.split())
@@ -114,9 +116,13 @@ def _opening(question: str) -> str:
     return " ".join("#" if "#" in word or "@" in word else word[:24] for word in words)
 
 
-def words_of(kind: Kind) -> list[str]:
-    """Return the words that name a kind: its route, else what its prompts are about."""
-    named = [kind.route] if kind.route else telling(kind.system)[:3] or list(kind.tools[:2])
+def words_of(kind: Kind, *, with_prompt: bool = False) -> list[str]:
+    """Return the words that name a kind: its route, else what its system prompt is about.
+
+    `with_prompt` adds what the prompt is about to the route, where several prompts share it.
+    """
+    about = telling(kind.system)[:_NAMING_WORDS] or list(kind.tools[:2])
+    named = [kind.route, *(about if with_prompt else ())] if kind.route else about
     if kind.opening:
         named += [word for word in telling(kind.opening) if word not in named][:3]
     return named or ["requests"]
@@ -124,7 +130,9 @@ def words_of(kind: Kind) -> list[str]:
 
 def slug(words: list[str]) -> str:
     """Return a name for crossgrade.yaml: small letters, digits and hyphens."""
-    return re.sub(r"[^a-z0-9]+", "-", " ".join(words).lower()).strip("-")[:48].strip("-") or "requests"
+    plain = unicodedata.normalize("NFKD", " ".join(words))
+    plain = "".join(each for each in plain if not unicodedata.combining(each))
+    return re.sub(r"[^a-z0-9]+", "-", plain.lower()).strip("-")[:48].strip("-") or "requests"
 
 
 def telling(text: str | None) -> list[str]:

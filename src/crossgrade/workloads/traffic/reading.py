@@ -10,8 +10,8 @@ from typing import Any
 
 import msgspec
 
-from crossgrade.errors import DataError, UsageError
-from crossgrade.workloads.files import Limits, closest, first_bytes, lines_within, read_whole
+from crossgrade.errors import DataError, UsageError, closest
+from crossgrade.workloads.files import Limits, first_bytes, lines_within, read_whole
 from crossgrade.workloads.traffic.formats import BY_NAME, Format, azure, recognise, unpack
 from crossgrade.workloads.traffic.request import BadValueError, LoggedRequest
 

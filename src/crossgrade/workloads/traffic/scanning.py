@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 
 from crossgrade.catalog import Catalog
 from crossgrade.domain import Price
-from crossgrade.errors import NotFoundError
-from crossgrade.workloads.files import closest
+from crossgrade.errors import NotFoundError, closest
 from crossgrade.workloads.traffic.columns import UNKNOWN, LogColumns, Sorted, blocks
 from crossgrade.workloads.traffic.databases import opened_sources, without_password
 from crossgrade.workloads.traffic.finder import TOKENS, Finder, Frame
@@ -20,6 +19,9 @@ from crossgrade.workloads.traffic.findings import Finding, Scan, Sums
 from crossgrade.workloads.traffic.grouping import Group, group
 from crossgrade.workloads.traffic.money import alternatives, costs, list_price
 from crossgrade.workloads.traffic.reading import Reading
+
+LABEL_USD = 0.5
+"""What labelling one sample is taken to cost where nobody says: a minute of somebody's work."""
 
 
 def scan_logs(
@@ -32,11 +34,12 @@ def scan_logs(
     query: str | None = None,
     model: str | None = None,
     on: date | None = None,
+    label_usd: float = LABEL_USD,
 ) -> Scan:
     """Read logs and find their workloads; asks no model.
 
     `query` is the SQL whose rows are the log, where the source is the URL of a database. `model` is
-    the one that answered, for records that name none.
+    the one that answered, for records that name none. `label_usd` is what it costs to label one sample.
 
     Prices are those of the day `on`, else of the log's last day (of `today` where no time is known).
     Raises `DataError` for sources that do not exist and `UsageError` for an unknown format; what
@@ -48,7 +51,7 @@ def scan_logs(
         try:
             columns.fill(reading.requests())
             columns.settle()
-            scanner = Scanner(columns, reading, catalog, today, on)
+            scanner = Scanner(columns, reading, catalog, today, on, label_usd=label_usd)
             return scanner.scan([without_password(each) for each in sources], query)
         finally:
             columns.close()
@@ -58,8 +61,16 @@ class Scanner:
     """A log in columns: its workloads and their figures."""
 
     def __init__(
-        self, log: LogColumns, reading: Reading, catalog: Catalog, today: date, on: date | None = None
+        self,
+        log: LogColumns,
+        reading: Reading,
+        catalog: Catalog,
+        today: date,
+        on: date | None = None,
+        *,
+        label_usd: float = LABEL_USD,
     ) -> None:
+        self._label_usd = label_usd
         self._log = log
         self._reading = reading
         self._catalog = catalog
@@ -95,7 +106,12 @@ class Scanner:
         """Return what the log holds."""
         findings, total, priced_n = self._findings()
         findings.sort(
-            key=lambda one: (one.score is None, -(one.score or 0), -(one.spend_usd or 0), -one.requests)
+            key=lambda one: (
+                one.net_value_usd is None,
+                -(one.net_value_usd or 0),
+                -(one.spend_usd or 0),
+                -one.requests,
+            )
         )
         log, reading = self._log, self._reading
         return Scan(
@@ -170,6 +186,7 @@ class Scanner:
             span=span,
             on=self._on,
             offers=alternatives(self._catalog, self._on),
+            label_usd=self._label_usd,
         )
         order, bounds = _ordered(labels, len(groups))
         del labels

@@ -184,7 +184,7 @@ def test_a_model_nobody_knows_has_no_price(tmp_path: Path) -> None:
     found = scan(written(tmp_path / "log.jsonl", rows))
     assert found.spend_usd is None
     assert found.findings[0].incumbent == "in-house-7"
-    assert "score" in found.findings[0].unknown
+    assert {"score", "net_value_usd"} <= found.findings[0].unknown.keys()
 
 
 def test_logs_without_text_give_the_money_part(tmp_path: Path) -> None:

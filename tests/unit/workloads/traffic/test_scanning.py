@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -47,7 +48,7 @@ def test_the_strongest_facts_come_first(tmp_path: Path) -> None:
     found = scanned(tmp_path / "log.jsonl", rows)
     assert {each.name: each.requests for each in found.findings}.items() >= {
         ("support", 30),
-        ("translate-contracts-into", 30),
+        ("translate-contracts-french", 30),
     }
     reasons = {each.reason for each in found.findings}
     assert any(each.startswith("route support") for each in reasons)
@@ -91,6 +92,63 @@ def test_the_figures_are_those_of_the_rows(tmp_path: Path) -> None:
         )
     best = max(move.saving_per_month_usd.value / move.test_cost_usd for move in support.moves)  # type: ignore[operator]
     assert support.score == pytest.approx(best * support.likelihood.value)
+    values = [
+        12 * move.saving_per_month_usd.value * support.likelihood.value - move.test_cost_usd  # type: ignore[operator]
+        for move in support.moves
+    ]
+    assert support.labels_cost_usd == support.samples * 0.5
+    assert support.net_value_usd == pytest.approx(max(values) - support.labels_cost_usd)
+    (free,) = scanned(tmp_path / "log.jsonl", rows, label_usd=0).findings
+    assert free.net_value_usd == pytest.approx(max(values))
+
+
+def test_rank_is_by_net_value_not_by_dollars_a_dollar(tmp_path: Path) -> None:
+    # Many cheap requests save most for a dollar of testing, fewer expensive ones save most.
+    rows = [row(n, route="cheap", cost_usd=0.002) for n in range(1000)]
+    rows += [row(n, route="expensive", cost_usd=0.05) for n in range(1000, 1200)]
+    found = scanned(tmp_path / "log.jsonl", rows).findings
+    values = [each.net_value_usd for each in found]
+    assert [each.name for each in found] == ["expensive", "cheap"]
+    assert values == sorted(values, reverse=True)  # type: ignore[type-var]
+    assert found[0].score < found[1].score  # type: ignore[operator]
+
+
+def test_shares_are_of_the_spend_and_most_of_it_is_in_few_workloads(tmp_path: Path) -> None:
+    rows = [row(n, route="half", cost_usd=0.05) for n in range(100)]
+    rows += [row(n, route="third", cost_usd=0.033) for n in range(100, 200)]
+    rows += [row(n, route="rest", cost_usd=0.017) for n in range(200, 300)]
+    found = scanned(tmp_path / "log.jsonl", rows)
+    shares = dict(zip([each.name for each in found.findings], found.shares, strict=True))
+    assert shares == pytest.approx({"half": 0.5, "third": 0.33, "rest": 0.17})
+    assert {found.findings[at].name for at in found.most_of_spend()} == {"half", "third"}
+    assert {found.findings[at].name for at in found.most_of_spend(0.49)} == {"half"}
+    assert [each["spend_share"] for each in scan_record(found)["findings"]] == list(found.shares)
+    unpriced = scanned(tmp_path / "log.jsonl", [row(1, model="none-of-ours")])
+    assert (unpriced.shares, unpriced.most_of_spend()) == ((None,), frozenset())
+
+
+def test_prompts_that_share_a_route_name_their_workloads(tmp_path: Path) -> None:
+    rows = [
+        row(n, route="team", messages=chat("q", prompt))
+        for n, prompt in enumerate(
+            ["You translate contracts into French.", "Résumé screening: rate each applicant. Be fair."] * 20
+        )
+    ]
+    found = scanned(tmp_path / "log.jsonl", rows).findings
+    assert {each.name for each in found} == {"team-translate-contracts-french", "team-resume-screening-rate"}
+    reasons = {each.reason for each in found}
+    assert any("system prompt “Résumé screening:”" in each for each in reasons)
+
+
+def test_a_name_from_a_prompt_is_short_plain_and_tells_no_secret(tmp_path: Path) -> None:
+    prompt = "\x1b[2J\u202eAnswer jane@acme.com sk-abcdefghijklmnopqrstuv " + "unbreakable" * 40
+    (found,) = scanned(
+        tmp_path / "log.jsonl", [row(n, messages=chat("q", prompt)) for n in range(30)]
+    ).findings
+    assert re.fullmatch(r"[a-z0-9-]{1,48}", found.name)
+    assert "jane" not in found.name + found.reason
+    assert "sk-abc" not in found.name + found.reason
+    assert len(found.reason) < 160
 
 
 def test_rank_puts_the_larger_saving_for_a_cheaper_test_first(tmp_path: Path) -> None:

@@ -1,0 +1,74 @@
+"""How a run is shown: what was asked, not what was passed over, and nothing stale when it ends."""
+
+import os
+import pty
+import sys
+from contextlib import suppress
+from decimal import Decimal
+
+import click
+import pytest
+
+from crossgrade.cli import _frame
+from crossgrade.cli._frame import run
+from crossgrade.cli._progress import shown_progress
+from crossgrade.evaluate import Progress
+
+
+def progress(done: int, asked: int) -> Progress:
+    return Progress(
+        run_id="r",
+        done=done,
+        asked=asked,
+        planned=300,
+        calls=2 * asked,
+        reused=0,
+        errors=0,
+        unscored=0,
+        spent_usd=Decimal("0.01"),
+        unknown_costs=0,
+        calls_saved=2 * (done - asked),
+    )
+
+
+def a_run_that_ends_early() -> None:
+    with shown_progress("support") as show:
+        show(progress(60, 60))
+        show(progress(110, 110))
+        show(progress(300, 110))
+    click.echo("verdict", err=True)
+
+
+def test_plain_lines_say_what_was_asked(capsys: pytest.CaptureFixture[str]) -> None:
+    a_run_that_ends_early()
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0].startswith("support: 60 of 300 samples asked · ")
+    assert lines[-2].startswith("support: 110 of 300 samples asked, 190 not needed · ")
+    assert "300/300" not in "".join(lines)
+
+
+def test_quiet_shows_no_progress(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(
+        _frame, "load_command", lambda entry: click.command(entry.name)(a_run_that_ends_early)
+    )
+    assert run(["-q", "doctor"]) == 0
+    assert capsys.readouterr().err == "verdict\n"
+
+
+def test_a_bar_goes_when_the_run_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    main, side = pty.openpty()
+    monkeypatch.delenv("CROSSGRADE_NO_PROGRESS", raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    with os.fdopen(side, "w") as terminal:
+        monkeypatch.setattr(sys, "stderr", terminal)
+        a_run_that_ends_early()
+    written = ""
+    with suppress(OSError):  # what Linux answers once all is read and the other end is closed
+        while block := os.read(main, 1 << 16):
+            written += block.decode()
+    os.close(main)
+    assert "110/300" in written
+    assert "300/300" not in written
+    assert (
+        written.index("110/300") < written.rindex("\x1b[2K") < written.index("verdict")
+    )  # erased, then the rest
