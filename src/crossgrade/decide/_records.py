@@ -210,6 +210,9 @@ class Verdict:
     `asked` / `planned` count samples used and planned, `calls_saved` model calls not made
     because the verdict was certain. `evidence_digest` is the digest of the score columns the
     verdict was computed from. `method_version` is that of the retention test that decided.
+    `losses` are drawn at random, by `seed`, from the `losses_drawn_from` samples that the incumbent won
+    among those that the policy moves (all, where it moves none); None: an older verdict, which has the
+    largest. `groups` has what the most promising candidate keeps on each declared group, for reading.
     """
 
     workload: str
@@ -243,3 +246,5 @@ class Verdict:
     run_id: str | None = None
     settings: DecisionSettings = field(default_factory=DecisionSettings)
     method_version: int = 1
+    losses_drawn_from: int | None = None
+    groups: tuple[Certificate, ...] = ()
