@@ -110,11 +110,13 @@ def _note(found: Lasting, verdict: Verdict) -> str:
     )
 
 
-def chances(found: Sequence[HalfLife], camp: HalfLife, months: int) -> str:
+def chances(
+    found: Sequence[HalfLife], camp: HalfLife, months: int, tolerance: float = DEFAULT_TOLERANCE
+) -> str:
     """Draw the chance that the choice is still right over months, a line a tolerance; the camp dashed."""
     step = 3 if months <= 36 else 12
     lines = tuple(
-        Line(points=_over_months(each), kind=kind, strong=each.tolerance == DEFAULT_TOLERANCE)
+        Line(points=_over_months(each), kind=kind, strong=each.tolerance == tolerance)
         for each, kind in zip(found, cycle(_KINDS), strict=False)
     )  # fmt: skip
     dots = tuple(
