@@ -236,7 +236,11 @@ def _dots(frame: _Frame) -> Iterator[str]:
     dots, font = frame.chart.dots, frame.size.font
     taken = [Box(x - 6, y - 6, x + 6, y + 6) for x, y in ((frame.x(d.x), frame.y(d.y)) for d in dots)]
     for rule in frame.chart.rules:
-        if not rule.upright and rule.label:
+        if rule.upright:
+            continue
+        y = frame.y(rule.at)
+        taken.append(Box(frame.area.left, y - 1, frame.area.right, y + 1))
+        if rule.label:
             y, width = _beside(frame, frame.y(rule.at)), text_width(rule.label, font)
             taken.append(Box(frame.area.right - width, y - font, frame.area.right, y + font * 0.3))
     labels: list[str] = []
@@ -264,7 +268,7 @@ def _dot_label(dot: Dot, at: tuple[float, float], frame: _Frame, taken: list[Box
     for far, (right, down) in _places():
         x, y = at[0] + right * far, at[1] + down * far
         left = x if right > 0 else x - width if right < 0 else x - width / 2
-        box = Box(left, y - font * 0.65, left + width, y + font * 0.65)
+        box = Box(left - 3, y - font * 0.65, left + width + 3, y + font * 0.65)
         inside = room.left <= box.left and box.right <= room.right
         inside = inside and room.top <= box.top and box.bottom <= room.bottom
         if inside and not any(box.meets(other) for other in taken):

@@ -22,6 +22,7 @@ _POINTS = 240
 _VOLUMES = (100, 1_000, 10_000, 100_000, 1_000_000)
 _LONGEST = 40
 _MOST_BOXES = 3
+_MOST_BARS = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,17 +45,17 @@ def render_cost(bills: Bills, moving: Sequence[str] = ()) -> str:
     sections = [
         Section(
             title="What a million tokens cost",
-            bars=price_bars(bills),
+            bars=price_bars(bills, most_bars=_MOST_BARS),
             caption="Input and output of this traffic together. A price says nothing about quality.",
         ),
         *_by_volume(bills, payers),
         Section(title="The bill", table=bill_table(bills)),
     ]
     if moving:
-        sections.append(Section(title="What a move is worth", lines=tuple(moving)))
+        sections.append(Section(title="What a move is worth", lines=tuple(map(fmt.sentence, moving))))
     return render_page(
         "What it costs",
-        above=f"Cost of {bills.traffic.source}",
+        above="A month of traffic at every offer",
         headline=_headline(bills, rival),
         lead=_lead(bills, rival),
         facts=_facts(bills),
@@ -101,7 +102,7 @@ def _lead(bills: Bills, rival: OfferBill | None) -> str:
             )
     said = [
         *said,
-        "Whether the cheaper model is good enough is for `crossgrade evaluate` and `decide` to show",
+        "Run `crossgrade evaluate` and `crossgrade decide` to see whether the cheaper model is good enough",
     ]
     return ". ".join(said) + "."
 
@@ -172,9 +173,9 @@ def _by_volume(bills: Bills, payers: Sequence[_Payer]) -> list[Section]:
         ),
     )  # fmt: skip
     owns = any(payer.own for payer in payers)
-    caption = "Both scales are logarithmic: each step is ten times the last. "
+    caption = "Both scales are logarithmic. "
     caption += (
-        "A dot marks the volume from which your own GPUs cost less than that offer."
+        "A dot marks where your own GPUs first cost no more than that offer."
         if owns and meets
         else "Your own GPUs cost less at no volume shown."
         if owns

@@ -113,3 +113,10 @@ def times(value: Estimate, many: int) -> Estimate:
     """An amount of so many requests instead of one."""
     amount, low, high = (None if end is None else end * many for end in (value.value, value.low, value.high))
     return replace(value, value=amount, low=low, high=high)
+
+
+def sentence(line: str) -> str:
+    """A line of a terminal as a sentence: with a capital, unless it begins with a name, and a full stop."""
+    first = line.split(" ", 1)[0]
+    shown = line[:1].upper() + line[1:] if first.strip(":,").isalpha() else line
+    return shown if shown.endswith((".", ":", "!")) else f"{shown}."

@@ -87,7 +87,7 @@ class Frontier:
             low, high = min(amounts) / 1.5, max(amounts) * 1.5
             ticks = log_ticks(low, high, 5)
             return Axis(low=low, high=high, ticks=_dollars(ticks if len(ticks) > 1 else (low, high)),
-                        title=f"{title} (each step ten times the last)", log=True)  # fmt: skip
+                        title=f"{title} (logarithmic)", log=True)  # fmt: skip
         high = max(amounts) * 1.08 or 1.0
         return Axis(low=0.0, high=high, ticks=_dollars(linear_ticks(0.0, high, 5)), title=title)
 
@@ -131,7 +131,11 @@ def is_dominated(cost: PolicyCost, others: Sequence[PolicyCost]) -> bool:
 
 
 def price_bars(
-    bills: Bills, candidates: Collection[str] = (), certified: Collection[str] = ()
+    bills: Bills,
+    candidates: Collection[str] = (),
+    certified: Collection[str] = (),
+    *,
+    most_bars: int = MOST_BARS,
 ) -> Rows | None:
     """Return what a million tokens of this traffic cost at each offer; None where no two prices are known.
 
@@ -141,7 +145,7 @@ def price_bars(
     if len(rows) + len(bills.boxes) < 2:
         return None
     kept = {bills.incumbent, *candidates}
-    shown = [row for at, row in enumerate(rows) if at < MOST_BARS or row.offer in kept]
+    shown = [row for at, row in enumerate(rows) if at < most_bars or row.offer in kept]
     most = max(
         [float(row.bill.per_mtok_usd or 0) for row in shown]
         + [box.planned_per_mtok_usd.high or box.planned_per_mtok_usd.value or 0.0 for box in bills.boxes]

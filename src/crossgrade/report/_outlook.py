@@ -51,6 +51,6 @@ def render_outlook(
                 caption="The more a new switch would cost you, the longer today's choice stays right.",
             ),
             *(Section(title=table.title, table=table) for table in tables),
-            Section(title="What it rests on", lines=tuple(notes)),
+            Section(title="What it rests on", lines=tuple(map(fmt.sentence, notes))),
         ],
     )

@@ -14,7 +14,7 @@ from crossgrade.domain import Offer, Price
 from crossgrade.economics import stated_traffic
 from crossgrade.economics.boxes import box_bill
 from crossgrade.economics.serving import Deployment, known_gpu, known_model, shipped_fit
-from crossgrade.report import render_html, render_markdown
+from crossgrade.report import render_cost, render_html, render_markdown
 from crossgrade.report._format import scale
 from crossgrade.report._lasting import verdict_lasts
 from crossgrade.report._money import Frontier, is_dominated, price_bars
@@ -171,3 +171,28 @@ def test_what_a_verdict_knows_replaces_the_outlook_s_assumptions(verdict: Verdic
     unknown = verdict_lasts(verdict, None)
     assert unknown is not None
     assert (unknown.choice, dict(unknown.given)) == ("cheapest", {})
+
+
+def test_the_cost_page_says_what_a_move_could_save_and_where_boxes_break_even(bills: Bills) -> None:
+    box = box_bill(
+        "scout on 4 x h100", known_model("llama-4-scout"), Deployment(gpu=known_gpu("h100"), tensor_parallel=4),
+        bills.traffic, shipped_fit(), usd_per_gpu_hour=Decimal("2.35"),
+    )  # fmt: skip
+    page = render_cost(replace(bills, boxes=(box,)), ["moving costs are not stated"])
+    assert "A move could save at most $1,268 a month" in page
+    assert "Break-even by volume" in page
+    assert "13,000 calls" in page
+    assert "<li>Moving costs are not stated.</li>" in page
+    assert "&lt;unpriced&gt;" in page
+
+
+def test_the_cost_page_of_one_price_says_so(bills: Bills) -> None:
+    alone = replace(bills, offers=bills.offers[1:])
+    page = render_cost(alone)
+    assert "No other offer has a known price" in page
+    assert "Break-even by volume" not in page
+
+
+def test_the_cost_page_names_an_incumbent_that_is_cheapest_already(bills: Bills) -> None:
+    page = render_cost(replace(bills, incumbent="scout"))
+    assert "scout is already the cheapest of 4 offers" in page
