@@ -29,7 +29,7 @@ def _move(verdict: Verdict) -> str:
             for each in verdict.certificates
             if each.candidate == verdict.policy.candidate and each.segment in verdict.policy.segments
         )
-        return f"Move {fmt.percent(moved, 0)} of requests to {name}"
+        return f"Move {fmt.percent(moved, 0 if moved >= 0.01 else 2)} of requests to {name}"
     cost = next((each for each in verdict.costs if each.policy == verdict.policy), None)
     month, share = verdict.saving_per_month_usd, None if cost is None else cost.saving_share.value
     if month is not None and month.value is not None:

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.needs("chromium")
 _MEASURE = """<script>addEventListener("load", () => setTimeout(() => {
   const page = document.querySelector("iframe").contentDocument, root = page.documentElement
   const box = each => each.getBoundingClientRect()
-  const seen = [...page.querySelectorAll("body *")].filter(each => box(each).width)
+  const seen = [...page.querySelectorAll("body *")].filter(each => box(each).width && each.checkVisibility())
   const over = seen.filter(each => box(each).right > root.clientWidth + 1 && !each.closest(".scroll"))
   const labels = seen.filter(each => each.matches("svg text, .axis em, .row .name span, .row .num"))
   const meet = (a, b) => a.left < b.right - 1 && b.left < a.right - 1 && a.top < b.bottom - 2 && b.top < a.bottom - 2
