@@ -57,6 +57,7 @@ def groups(view: View, guards: Iterable[Guard], candidate: str) -> tuple[Certifi
 
 
 def _group(view: View, candidate: str, part: Part, rows: BoolColumn, excluded: str | None) -> Certificate:
+    weight = np.ones(view.evidence.n) if view.weight is None else view.weight
     result = fixed_test(view, candidate, rows).result()
     return Certificate(
         candidate=candidate,
@@ -64,7 +65,7 @@ def _group(view: View, candidate: str, part: Part, rows: BoolColumn, excluded: s
         retention=replace(result, outcome="undecided", needed=None),
         adjusted_p=1.0,
         certified=False,
-        share=view.share(part),
+        share=float(weight[part.rows].sum() / weight.sum()),
         excluded=excluded,
         tested=False,
     )

@@ -295,6 +295,7 @@ def test_groups_are_read_and_never_certified(make, counts, now):
     verdict = decide_policy(evidence, now=now)
     assert [(one.segment, one.retention.n) for one in verdict.groups] == [("x", 60), ("y", 40)]
     assert not any(one.tested or one.certified for one in verdict.groups)
+    assert [one.share for one in verdict.groups] == pytest.approx([0.6, 0.4])
     assert verdict.groups[0].retention.value == pytest.approx(c[:60].sum() / b[:60].sum())
 
 
