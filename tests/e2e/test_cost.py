@@ -34,7 +34,7 @@ def test_a_measured_workload_at_every_offer_of_the_project(cli: CommandLine, pro
 
     cli.succeeds("report")
     page = (project.folder / "crossgrade-report.html").read_text()
-    for heading in ("Cost against retention", "The bill", "Retention", "How long it lasts"):
+    for heading in ("Cost", "The bill", "Retention", "How long it lasts"):
         assert f"<h3>{heading}</h3>" in page
 
 
@@ -49,7 +49,7 @@ def test_the_report_has_boxes_for_the_open_models_that_the_serving_model_knows(
     page = (project.folder / "crossgrade-report.html").read_text()
     boxes = set(re.findall(r"llama-4-scout on \d+ x h100", page))
     assert len(boxes) == 1
-    for said in ("Outlines are GPUs of one&#39;s own", "one box serves", "at 70 % busy", "typical, 2026-03"):
+    for said in ("your own GPUs, as busy as planned", "one box serves", "at 70 % busy", "typical, 2026-03"):
         assert said.replace("&#39;", "'") in page.replace("&#39;", "'").replace("\u00a0", " ")
     found = json.loads(cli.succeeds("cost", "echo", "--json").out)
     assert {box["name"] for box in found["deployments"]} == boxes
@@ -208,3 +208,15 @@ def test_host_takes_model_and_gpus_in_one_word(cli: CommandLine, folder: Path) -
     cli.fails("cost", "host", "llama-4-scout@h100", seen="no deployment")
     cli.fails("cost", "host", "llama-4-scout@h100x4", "--tp", "8", seen="both say on which GPUs")
     cli.fails("cost", "host", "llama-4-scot@h100x4", seen="llama-4-scout")
+
+
+def test_cost_and_outlook_as_a_page(cli: CommandLine, folder: Path) -> None:
+    stated = ("--input-tokens", "3000", "--output-tokens", "1000", "--per-day", "2500", "--on", "2026-11-25")
+    cli.succeeds("cost", *stated, "--html", folder / "cost.html", "--json")
+    page = (folder / "cost.html").read_text(encoding="utf-8")
+    assert "Break-even by volume" in page
+    assert page.count("<svg") == 2
+    cli.succeeds("cost", "outlook", "--paths", "500", "--html", folder / "outlook.html")
+    page = (folder / "outlook.html").read_text(encoding="utf-8")
+    assert re.search(r"<h2>Ask again after \d+ days</h2>", page)
+    assert "Survival of a decision" in page

@@ -104,20 +104,28 @@ def explain(bills: "Bills", *, left_out: int) -> None:
 
 def tell_move(bills: "Bills", move: "Move | None") -> None:
     """Say on stderr what the cheapest move is worth, and what would undo it."""
+    for line in move_lines(bills, move):
+        note(line)
+
+
+def move_lines(bills: "Bills", move: "Move | None") -> Iterator[str]:
+    """Yield what the cheapest move is worth, and what would undo it."""
     if move is None:
         return
     saving, back = move.saving_usd_per_month, move.incumbent_wins_back
     if saving is None or back is None:
         return
     if saving <= 0:
-        note(f"{bills.incumbent} is the cheapest already: {move.to} would cost ${usd(-saving)} more a month")
+        yield (
+            f"{bills.incumbent} is the cheapest already: {move.to} would cost ${usd(-saving)} more a month"
+        )
         return
-    note(
+    yield (
         f"the cheapest without a doubt is {move.to}: ${usd(saving)}{_dollar_range(move.saving)} less a month"
     )
-    note(f"moving costs {_payback_words(move)}")
-    note(f"{bills.incumbent} wins back {'; '.join(_win_back_words(back))}")
-    note("what is cheaper is not shown to be good enough: `crossgrade evaluate` and `decide` do that")
+    yield (f"moving costs {_payback_words(move)}")
+    yield (f"{bills.incumbent} wins back {'; '.join(_win_back_words(back))}")
+    yield ("what is cheaper is not shown to be good enough: `crossgrade evaluate` and `decide` do that")
 
 
 def _payback_words(move: "Move") -> str:

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from crossgrade.cli._bills import box_row, explain, offer_record, offer_row, tell_boxes, tell_move
+from crossgrade.cli._bills import box_row, explain, move_lines, offer_record, offer_row, tell_boxes, tell_move
 from crossgrade.cli._completion import complete_workload
 from crossgrade.cli._frame import DEFAULT_CONFIG, config_option, json_option
 from crossgrade.cli._offers import catalog_here, day, day_option, priced
-from crossgrade.cli._output import print_json, print_table
+from crossgrade.cli._output import note, print_json, print_table
 from crossgrade.cli._serving import deployment_spec
 from crossgrade.cli._spending import Dollars
 from crossgrade.errors import UsageError
@@ -103,12 +103,26 @@ _NUMBERS = ("$/month", "interval", "$/M tokens", "$/call", "$/solved", "batch", 
     metavar="SHARE",
     help="How busy boxes of your own may be on average.",
 )
+@click.option(
+    "--html",
+    "page",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Write one HTML page with the bill, its bars and the break-even by volume.",
+)
 @click.option("--limit", type=click.IntRange(1), default=30, show_default=True, help="Most rows to print.")
 @day_option
 @config_option
 @json_option
 def command(
-    workload: str | None, config_path: str, on: datetime | None, limit: int, *, as_json: bool, **options: Any
+    workload: str | None,
+    config_path: str,
+    on: datetime | None,
+    page: Path | None,
+    limit: int,
+    *,
+    as_json: bool,
+    **options: Any,
 ) -> None:
     """Bill a month of traffic at every offer.
 
@@ -124,6 +138,11 @@ def command(
     rows = [offer_row(bills, row, money) for row in bills.offers]
     boxes = _boxes(bills, options, has_project=workload is not None or _has_project(config_path))
     move = cheapest_move(bills, money, costs)
+    if page is not None:
+        from crossgrade.report import render_cost, write_text
+
+        bills = replace(bills, boxes=tuple(boxes))
+        note(f"page written to {write_text(page, render_cost(bills, tuple(move_lines(bills, move))))}")
     if as_json:
         print_json(
             {

@@ -1,7 +1,8 @@
 """`crossgrade cost outlook`: how long today's answer lasts, and what prices, releases and demand do to it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from decimal import Decimal
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -19,7 +20,9 @@ if TYPE_CHECKING:
         HalfLife,
         MarketCase,
         Outcome,
+        Scenario,
     )
+    from crossgrade.report import Table
 
 SCHEMA_VERSION = 1
 _ABLATION_PATHS = 4000
@@ -64,9 +67,22 @@ _SHOWN = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5)
     metavar="USD",
     help="On-demand rent, for commitments.",
 )
+@click.option(
+    "--html",
+    "page",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Write one HTML page with the survival of today's choice and every table.",
+)
 @json_option
 def command(
-    without: Sequence[str], changes: Sequence[str], usd_per_gpu_hour: str, *, as_json: bool, **options: Any
+    without: Sequence[str],
+    changes: Sequence[str],
+    usd_per_gpu_hour: str,
+    page: Path | None,
+    *,
+    as_json: bool,
+    **options: Any,
 ) -> None:
     """Say how long today's choice stays right, from a Monte Carlo of prices, releases and capability.
 
@@ -80,11 +96,14 @@ def command(
     rent = dollars_of(usd_per_gpu_hour, "--usd-per-gpu-hour")
     found = _look(assumptions, without, rent, options)
     found["assumptions"] = listed(assumptions, frozenset(given))
+    if page is not None:
+        _write(page, found, options, given=len(given))
     if as_json:
         print_json({**options, "without": list(without), **found}, schema_version=SCHEMA_VERSION)
         return
     _show(found, options["tolerance"], options["months"])
-    _tell_origin(options["paths"], options["seed"], given=len(given))
+    for line in _notes(found, options, given=len(given)):
+        note(line)
 
 
 def _given(changes: Sequence[str]) -> dict[str, float]:
@@ -172,45 +191,87 @@ def _look(
 
 
 def _show(found: dict[str, Any], tolerance: float, months: int) -> None:
-    _half_lives([row for row in found["half_life"] if row.tolerance in {*_SHOWN, tolerance}], months)
-    click.echo()
-    _outcomes([found["outcome"], *found["ablation"], *found["scenarios"]])
-    click.echo()
-    _markets(found["shrunk_markets"])
-    click.echo()
-    _commitments(found["commitments"])
-    click.echo()
-    _assumed(found["assumptions"])
+    for at, table in enumerate(_tables(found, tolerance, months)):
+        if at:
+            click.echo()
+        print_table(table.head, table.rows, right=tuple(table.head[column] for column in table.numeric))
+
+
+def _tables(found: dict[str, Any], tolerance: float, months: int) -> "list[Table]":
+    shown = [row for row in found["half_life"] if row.tolerance in {*_SHOWN, tolerance}]
+    return [
+        _half_lives(shown, months),
+        _outcomes([found["outcome"], *found["ablation"], *found["scenarios"]]),
+        _markets(found["shrunk_markets"]),
+        _commitments(found["commitments"]),
+        _assumed(found["assumptions"]),
+    ]
+
+
+def _notes(found: dict[str, Any], options: dict[str, Any], *, given: int) -> list[str]:
+    """Return what the numbers mean and rest on."""
+    tolerance, months = options["tolerance"], options["months"]
     camp = found["camp_half_life"].months
     kept = f"after {camp:.1f} months" if camp is not None else f"not within {months} months"
-    note(
-        f"ask again after {found['valid_days']} days: by then the odds are even that today's choice"
-        f" costs over {tolerance:.0%} more than the best, or is gone"
-    )
-    note(f"choosing open or closed lasts longer than choosing a model: even odds {kept}")
-    for scenario in found["scenario_assumptions"]:
-        changes = ", ".join(f"{name} {value:g}" for name, value in scenario.changes.items())
-        note(f"{scenario.name}: {scenario.why} (closed labs {scenario.strategy}; {changes})")
-    note(
-        "spend is against that on closed APIs today; intervals hold 80 % of paths;"
-        " ablation and scenarios share a seed"
-    )
+    return [
+        (
+            f"ask again after {found['valid_days']} days: by then the odds are even that today's choice"
+            f" costs over {tolerance:.0%} more than the best, or is gone"
+        ),
+        f"choosing open or closed lasts longer than choosing a model: even odds {kept}",
+        *(_scenario(each) for each in found["scenario_assumptions"]),
+        (
+            "spend is against that on closed APIs today; intervals hold 80 % of paths;"
+            " ablation and scenarios share a seed"
+        ),
+        _origin(options["paths"], options["seed"], given=given),
+    ]
 
 
-def _tell_origin(paths: int, seed: int, *, given: int) -> None:
+def _scenario(scenario: "Scenario") -> str:
+    changes = ", ".join(f"{name} {value:g}" for name, value in scenario.changes.items())
+    return f"{scenario.name}: {scenario.why} (closed labs {scenario.strategy}; {changes})"
+
+
+def _origin(paths: int, seed: int, *, given: int) -> str:
     """Say how many paths there were, and until when the history goes that they are fitted to."""
     from crossgrade.economics.outlook import shipped_history
 
     history = shipped_history()
     changed = f", {given} given" if given else ""
-    note(
+    return (
         f"{paths:,} paths of seed {seed}, {min(paths, _ABLATION_PATHS):,} of ablation, scenarios and"
         f" reservations: a chance is off by up to {0.5 / paths**0.5:.1%} (standard error); fitted to prices"
         f" until {history.prices_until} and capability until {history.capability_until}{changed}"
     )
 
 
-def _half_lives(rows: "Sequence[HalfLife]", months: int) -> None:
+def _write(page: Path, found: dict[str, Any], options: dict[str, Any], *, given: int) -> None:
+    """Write the page of the outlook."""
+    from crossgrade.report import render_outlook, write_text
+
+    tolerance, months = options["tolerance"], options["months"]
+    at = next(row for row in found["half_life"] if row.tolerance == tolerance)
+    html = render_outlook(
+        found["half_life"],
+        found["camp_half_life"],
+        tolerance=tolerance,
+        valid_days=found["valid_days"],
+        months=months,
+        tables=_tables(found, tolerance, months),
+        notes=_notes(found, options, given=given)[1:],
+        facts=[
+            ("today's choice", options["choice"]),
+            ("half-life", f"{_months(at.months, months)} months"),
+            ("half-life of open or closed", f"{_months(found['camp_half_life'].months, months)} months"),
+            ("closed labs", options["strategy"]),
+            ("simulated futures", f"{options['paths']:,} (seed {options['seed']})"),
+        ],
+    )
+    note(f"page written to {write_text(page, html)}")
+
+
+def _half_lives(rows: "Sequence[HalfLife]", months: int) -> "Table":
     marks = [mark for mark in (3, 6, 12, 24) if mark <= months]
     headers = ("tolerance", "half-life months", *(f"P at {mark}" for mark in marks))
     cells = [
@@ -221,14 +282,20 @@ def _half_lives(rows: "Sequence[HalfLife]", months: int) -> None:
         )
         for row in rows
     ]
-    print_table(headers, cells, right=headers)
+    return _table(
+        "Half-life by tolerance",
+        headers,
+        cells,
+        range(len(headers)),
+        note="P at 12 is the chance that today's choice is still right after 12 months.",
+    )
 
 
 def _months(value: float | None, most: int) -> str:
     return f"> {most}" if value is None else f"{value:.1f}"
 
 
-def _outcomes(rows: "Sequence[Outcome]") -> None:
+def _outcomes(rows: "Sequence[Outcome]") -> "Table":
     headers = (
         "outlook",
         "closed spend",
@@ -254,10 +321,17 @@ def _outcomes(rows: "Sequence[Outcome]") -> None:
         )
         for row in rows
     ]
-    print_table(headers, cells, right=headers[1:])
+    return _table(
+        "What each side does, and scenarios",
+        headers,
+        cells,
+        range(1, len(headers)),
+        note="Spend is against that on closed APIs today, and 80 % of simulated futures lie in its range. "
+        "Half-lives are in months. The camp is open or closed: it lasts while some model of it is right.",
+    )
 
 
-def _markets(rows: "Sequence[MarketCase]") -> None:
+def _markets(rows: "Sequence[MarketCase]") -> "Table":
     headers = ("API market shrinks to", "volume leaving", "price cut", "elasticity", "growth")
     cells = [
         (
@@ -269,10 +343,10 @@ def _markets(rows: "Sequence[MarketCase]") -> None:
         )
         for row in rows
     ]
-    print_table(headers, cells, right=headers)
+    return _table("What would shrink the API market", headers, cells, range(len(headers)))
 
 
-def _commitments(rows: "Sequence[CommitmentRisk]") -> None:
+def _commitments(rows: "Sequence[CommitmentRisk]") -> "Table":
     headers = (
         "GPUs reserved",
         "$/h",
@@ -294,12 +368,22 @@ def _commitments(rows: "Sequence[CommitmentRisk]") -> None:
         )
         for row in rows
     ]
-    print_table(headers, cells, right=headers[1:])
+    return _table("What a reservation of GPUs risks", headers, cells, range(1, len(headers)))
 
 
-def _assumed(rows: "Sequence[Assumption]") -> None:
-    print_table(
-        ("assumption", "value", "origin", "what"),
-        [(r.name, f"{r.value:.4g}", r.origin, r.why) for r in rows],
-        right=("value",),
-    )
+def _assumed(rows: "Sequence[Assumption]") -> "Table":
+    cells = [(row.name, f"{row.value:.4g}", row.origin, row.why) for row in rows]
+    return _table("Assumptions", ("assumption", "value", "origin", "what"), cells, {1})
+
+
+def _table(
+    title: str,
+    headers: Sequence[str],
+    rows: Sequence[Sequence[str | None]],
+    numeric: Iterable[int],
+    note: str = "",
+) -> "Table":
+    from crossgrade.report import Table
+
+    cells = tuple(tuple(cell or "-" for cell in row) for row in rows)
+    return Table(title=title, head=tuple(headers), rows=cells, numeric=frozenset(numeric), note=note)

@@ -14,13 +14,13 @@ from crossgrade.decide._digest import evidence_digest
 from crossgrade.decide._evidence import Evidence, ModelColumns
 from crossgrade.decide._guards import failing, run_guards, sound_candidates
 from crossgrade.decide._options import Option, certified_options, cheapest, open_hypotheses
+from crossgrade.decide._reading import groups, losses
 from crossgrade.decide._reasons import reasons, would_change
 from crossgrade.decide._records import (
     Certificate,
     DecisionSettings,
     EvidencePoint,
     Guard,
-    Loss,
     PolicyCost,
     RequirementCheck,
     Verdict,
@@ -34,9 +34,6 @@ from crossgrade.decide._view import Part, View, make_view
 from crossgrade.errors import UsageError
 from crossgrade.routing import Policy
 from crossgrade.stats import METHOD_VERSION
-
-_LOSSES = 20
-_LONGEST_TEXT = 4_000
 
 
 def decide_policy(
@@ -93,6 +90,8 @@ def decide_policy(
     keep = Policy(kind="keep", incumbent=evidence.incumbent.model)
     policy = keep if chosen is None else chosen.policy
     costs = _costs(view, keep, options, certificates)
+    drawn, drawn_from = losses(view, policy)
+    best = found.headline
     return Verdict(
         workload=evidence.workload,
         name=name,
@@ -109,7 +108,7 @@ def decide_policy(
         guards=guards,
         requirements=checks,
         costs=costs,
-        losses=_losses(view),
+        losses=drawn,
         path=path,
         asked=_asked(view),
         planned=view.planned(view.whole),
@@ -126,6 +125,8 @@ def decide_policy(
         run_id=run_id,
         settings=settings,
         method_version=METHOD_VERSION,
+        losses_drawn_from=drawn_from,
+        groups=() if best is None else groups(view, guards, best.candidate),
     )
 
 
@@ -206,39 +207,6 @@ def _costs(
     splits = [option.cost for option in options if option.policy.kind == "split"]
     costs = (*(policy_cost(view, policy) for policy in (keep, *switches)), *splits)
     return tuple(replace(cost, retention=policy_retention(view, cost.policy, certificates)) for cost in costs)
-
-
-def _losses(view: View) -> tuple[Loss, ...]:
-    """Return the samples that each candidate lost by most, the first of equals."""
-    evidence, found = view.evidence, list[Loss]()
-    for model in evidence.candidates:
-        scores = view.candidate(model.model)
-        gap = np.where(view.paired(model.model, view.whole.rows), view.incumbent - scores, 0.0)
-        for row in np.argsort(-gap, kind="stable")[:_LOSSES]:
-            if gap[row] <= 0:
-                break
-            found.append(
-                Loss(
-                    sample_id=str(evidence.sample_ids[row]),
-                    candidate=model.model,
-                    segment=_text(evidence.segment, row),
-                    incumbent_score=float(view.incumbent[row]),
-                    candidate_score=float(scores[row]),
-                    input=_text(evidence.input, row),
-                    target=_text(evidence.target, row),
-                    incumbent_output=_text(evidence.incumbent.output, row),
-                    candidate_output=_text(model.output, row),
-                )
-            )
-    return tuple(found)
-
-
-def _text(column: np.ndarray | None, row: int) -> str | None:
-    """Return a text of a column, cut where it is too long to read side by side; None where there is none."""
-    if column is None or column[row] is None:
-        return None
-    text = str(column[row])
-    return text if len(text) <= _LONGEST_TEXT else text[:_LONGEST_TEXT] + "…"
 
 
 def _asked(view: View) -> int:

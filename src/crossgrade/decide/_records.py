@@ -211,6 +211,9 @@ class Verdict:
     `asked` / `planned` count samples used and planned, `calls_saved` model calls not made
     because the verdict was certain. `evidence_digest` is the digest of the score columns the
     verdict was computed from. `method_version` is that of the retention test that decided.
+    `losses` are drawn at random, by `seed`, from the `losses_drawn_from` samples that the incumbent won
+    among those that the policy moves (all, where it moves none); None: an older verdict, which has the
+    largest. `groups` has what the most promising candidate keeps on each declared group, for reading.
     """
 
     workload: str
@@ -245,3 +248,5 @@ class Verdict:
     settings: DecisionSettings = field(default_factory=DecisionSettings)
     method_version: int = 1
     needed_labels: int | None = None
+    losses_drawn_from: int | None = None
+    groups: tuple[Certificate, ...] = ()

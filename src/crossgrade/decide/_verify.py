@@ -40,6 +40,11 @@ def verify(verdict: Verdict, evidence: Evidence) -> tuple[str, ...]:
     for was, now in zip(recorded["costs"], computed["costs"], strict=False):
         if was.get("retention") is None:  # recorded before costs carried it
             now["retention"] = None
+    if recorded["losses_drawn_from"] is None:  # recorded before losses were drawn and groups kept
+        for name in ("losses", "losses_drawn_from", "groups"):
+            computed[name] = recorded[name]
+    shown = {loss["sample_id"] for loss in recorded["losses"]}  # what was erased since is none of them
+    computed["losses"] = [loss for loss in computed["losses"] if loss["sample_id"] in shown]
     for tree in (recorded, computed):
         for words in ("sentence", "reasons", "would_change", "guards"):
             tree[words] = _statuses(tree[words]) if words == "guards" else None

@@ -53,12 +53,12 @@ class View:
         labels, planned = self.evidence.segment, self.evidence.planned_by_segment
         if labels is None and planned:
             labels = np.full(self.evidence.n, None, dtype=np.object_)
-        return _parts(labels, planned)
+        return parts_of(labels, planned)
 
     @cached_property
     def parts(self) -> tuple[Part, ...]:
         """The parts that guards search: the segments, or where there are none the groups."""
-        return self.segments or _parts(self.evidence.group)
+        return self.segments or parts_of(self.evidence.group)
 
     @property
     def splittable(self) -> bool:
@@ -419,7 +419,7 @@ def _columns(evidence: Evidence) -> Iterator[tuple[str, FloatColumn | BoolColumn
             yield f"{name} of {model.model}", getattr(model, name)
 
 
-def _parts(labels: TextColumn | None, planned: Iterable[str] = ()) -> tuple[Part, ...]:
+def parts_of(labels: TextColumn | None, planned: Iterable[str] = ()) -> tuple[Part, ...]:
     """Return the parts named by a column of labels; rows without a label are in no part."""
     if labels is None:
         return ()

@@ -1,24 +1,29 @@
-"""Reports: one view of a verdict, rendered as HTML, Markdown, plain text and JUnit XML."""
+"""Reports: a verdict as HTML, Markdown, plain text and JUnit XML; pages of scans, costs and the outlook."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from crossgrade.catalog.bills import Bills
 from crossgrade.decide import Verdict
+from crossgrade.report._cost import render_cost
 from crossgrade.report._html import render_html
+from crossgrade.report._outlook import render_outlook
 from crossgrade.report._scan import NET_VALUE_WORDS, ScanRow, render_scan, scan_rows, scan_totals
 from crossgrade.report._text import render_junit, render_markdown, render_text
-from crossgrade.report._view import VerdictView, policy_words, view
+from crossgrade.report._view import Table, VerdictView, policy_words, view
 from crossgrade.workloads.files import whole_file
 
 __all__ = [
     "NET_VALUE_WORDS",
     "ScanRow",
+    "Table",
     "VerdictView",
     "policy_words",
+    "render_cost",
     "render_html",
     "render_junit",
     "render_markdown",
+    "render_outlook",
     "render_scan",
     "render_text",
     "scan_rows",

@@ -11,24 +11,26 @@ if TYPE_CHECKING:
 
 
 _OWN = (
-    " GPUs of one's own are those on which a model's tokens cost least by the model of `crossgrade cost host`"
-    " (fp8 weights, 8-bit cache, 80 % band), rented around the clock; people and spare machines are not in"
-    " it."
+    " Your own GPUs are rented around the clock, and are those on which the model's tokens cost least by"
+    " `crossgrade cost host` (fp8 weights, 8-bit cache, 80 % band). People and spare machines are not"
+    " included."
 )
 
 
 def bill_table(bills: Bills) -> Table:
     """Return the bills of offers for the same traffic, the cheapest first; then GPUs of one's own."""
+    many, words = fmt.scale(row.bill.per_call_usd.value for row in bills.offers if row.can_be_bought)
+    call, solved = (f"{words}calls", f"{words}solved samples") if words else ("call", "solved sample")
     return Table(
         title="The bill",
-        head=("offer", "a month", "per million tokens", "per call", "per solved sample", "mostly", "to know"),
-        rows=(*(_row(bills, row) for row in bills.offers), *map(_box_row, bills.boxes)),
+        head=("offer", "a month", "per million tokens", f"per {call}", f"per {solved}", "mostly", "notes"),
+        rows=(*(_row(bills, row, many) for row in bills.offers), *map(_box_row, bills.boxes)),
         numeric=frozenset({1, 2, 3, 4}),
         note=_note(bills),
     )
 
 
-def _row(bills: Bills, row: OfferBill) -> tuple[str, ...]:
+def _row(bills: Bills, row: OfferBill, many: int) -> tuple[str, ...]:
     found = row.bill
     name = f"{row.offer} (incumbent)" if row.offer == bills.incumbent else row.offer
     share = found.dominant_share
@@ -36,8 +38,8 @@ def _row(bills: Bills, row: OfferBill) -> tuple[str, ...]:
         name,
         fmt.estimate(found.month, reason=False),
         fmt.money(found.per_mtok_usd),
-        fmt.money(found.per_call_usd.value),
-        "" if row.per_solved_usd is None else fmt.estimate(row.per_solved_usd, reason=False),
+        fmt.money(fmt.times(found.per_call_usd, many).value),
+        "" if row.per_solved_usd is None else fmt.estimate(fmt.times(row.per_solved_usd, many), reason=False),
         "" if share is None else f"{found.dominated_by} {fmt.percent(share, 0)}",
         "; ".join(_to_know(row)),
     )

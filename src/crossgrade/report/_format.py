@@ -1,6 +1,8 @@
 """How numbers look in every report: one place, so that terminal, page and Markdown agree."""
 
 import math
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from decimal import Decimal
 
 from crossgrade.decide import Estimate, bound
@@ -56,6 +58,11 @@ def money(value: float | Decimal | None) -> str:
     return f"{'−' if amount < 0 else ''}${size:,.{digits}f}"
 
 
+def tick(value: float) -> str:
+    """US dollars as a short label of an axis: `$0.1`, `$25`, `$10,000`."""
+    return f"${value:,.0f}" if value >= 1000 else f"${value:g}"
+
+
 def estimate(value: Estimate, *, reason: bool = True) -> str:
     """An estimate with its interval, or that it is unknown (and, with `reason`, why)."""
     if value.value is None:
@@ -74,3 +81,42 @@ def tokens(count: float | None) -> str:
     if count is None:
         return UNKNOWN
     return f"{count / 1e9:,.3g}B" if count >= 1e9 else f"{count / 1e6:,.3g}M"
+
+
+def short(text: str, longest: int) -> str:
+    """A text cut at its end where it is longer."""
+    return text if len(text) <= longest else text[: longest - 1] + "…"
+
+
+def count(n: int, noun: str) -> str:
+    """`1 check`, `12 checks`."""
+    return f"{n:,} {noun}{'s' * (n != 1)}"
+
+
+def listed(names: Sequence[str], most: int = 4) -> str:
+    """`a, b`, or `a, b, c and 46 more`."""
+    if len(names) <= most:
+        return ", ".join(names)
+    return f"{', '.join(names[: most - 1])} and {len(names) - most + 1} more"
+
+
+def scale(amounts: Iterable[float | Decimal | None]) -> tuple[int, str]:
+    """How many requests a table's money is for, and in words: several where one costs under ten cents."""
+    largest = max((abs(float(each)) for each in amounts if each is not None), default=0.0)
+    for many, words in ((1, ""), (1_000, "1,000 ")):
+        if largest * many >= 0.1 or not largest:
+            return many, words
+    return 1_000_000, "million "
+
+
+def times(value: Estimate, many: int) -> Estimate:
+    """An amount of so many requests instead of one."""
+    amount, low, high = (None if end is None else end * many for end in (value.value, value.low, value.high))
+    return replace(value, value=amount, low=low, high=high)
+
+
+def sentence(line: str) -> str:
+    """A line of a terminal as a sentence: with a capital, unless it begins with a name, and a full stop."""
+    first = line.split(" ", 1)[0]
+    shown = line[:1].upper() + line[1:] if first.strip(":,").isalpha() else line
+    return shown if shown.endswith((".", ":", "!")) else f"{shown}."

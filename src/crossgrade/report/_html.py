@@ -3,15 +3,17 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from crossgrade._version import __version__
 from crossgrade.catalog.bills import Bills
 from crossgrade.decide import Verdict
 from crossgrade.errors import MissingExtraError
-from crossgrade.report import _figures, _lasting, _money
+from crossgrade.report import _lasting, _rows
 from crossgrade.report._bills import bill_table
+from crossgrade.report._money import Frontier, price_bars
 from crossgrade.report._readable import readable
+from crossgrade.report._rows import Key, Rows
 from crossgrade.report._view import Table, VerdictView, view
 
 if TYPE_CHECKING:
@@ -26,17 +28,19 @@ LONGEST_TEXT = 2_000
 class _Page:
     view: VerdictView
     incumbent: str
-    forest: "Markup | None"
-    path: "Markup | None"
-    frontier: "Markup | None" = None
+    forest: Rows | None
+    groups: Rows | None
+    group_candidate: str
+    evidence: Rows | None
+    frontier: "Markup | None"
+    frontier_keys: tuple[Key, ...]
+    frontier_names: tuple[str, ...]
     bill: Table | None = None
-    bars: "Markup | None" = None
-    own_boxes: bool = False
+    bars: Rows | None = None
     lasting: Table | None = None
     chances: "Markup | None" = None
+    chance_keys: tuple[Key, ...] = ()
     half_lives: "Markup | None" = None
-    forest_note: str = ""
-    path_note: str = ""
 
 
 def render_html(
@@ -46,12 +50,23 @@ def render_html(
 
     Raises MissingExtraError without the `report` extra.
     """
-    environment = _environment()
     verdicts = [readable(verdict) for verdict in verdicts]
     name = title or ", ".join(verdict.workload for verdict in verdicts)
     known = bills or {}
-    pages = [_page(verdict, index, known.get(verdict.workload)) for index, verdict in enumerate(verdicts)]
-    return environment.get_template("report.html.j2").render(pages=pages, title=name, version=__version__)
+    pages = [_page(verdict, known.get(verdict.workload)) for verdict in verdicts]
+    return render("report.html.j2", pages=pages, title=name)
+
+
+def render(template: str, **content: object) -> str:
+    """Return a page made from one of the templates; raises MissingExtraError without `report`."""
+    return _environment().get_template(template).render(version=__version__, **content)
+
+
+def drawn(svg: str | None) -> "Markup | None":
+    """Mark a drawing as HTML that is safe: it was made here, with every label in it escaped."""
+    from markupsafe import Markup
+
+    return None if svg is None else Markup(svg)  # noqa: S704  # labels were escaped by `_chart`
 
 
 def _environment() -> "Environment":
@@ -67,6 +82,8 @@ def _environment() -> "Environment":
         finalize=_shorten,
     )
     environment.filters["ticks"] = _ticks
+    environment.filters["drawn"] = drawn
+    environment.filters["breakable"] = _breakable
     return environment
 
 
@@ -85,44 +102,37 @@ def _ticks(text: str) -> "Markup":
     return Markup(marked)  # noqa: S704  # escaped before the tags were put in
 
 
-def _page(verdict: Verdict, index: int, bills: Bills | None) -> _Page:
-    from markupsafe import Markup
+def _breakable(name: str) -> "Markup":
+    """Return a name that may be broken after the characters that join its parts."""
+    from markupsafe import Markup, escape
 
-    forest = path = None
-    if any(certificate.retention.value is not None for certificate in verdict.certificates):
-        drawn = _figures.forest(verdict.certificates, verdict.floor, salt=f"forest{index}")
-        forest = Markup(drawn)  # noqa: S704  # drawn here; labels in it are escaped by matplotlib
-    if verdict.path:
-        drawn = _figures.evidence_path(verdict.path, salt=f"path{index}")
-        path = Markup(drawn)  # noqa: S704  # drawn here; labels in it are escaped by matplotlib
-    frontier = _money.frontier(verdict.costs, verdict.floor, salt=f"frontier{index}")
-    bars = None if bills is None else _money.price_bars(bills, verdict.candidates, salt=f"bars{index}")
+    marked = re.sub(r"([_\-/@])(?=\w)", r"\1<wbr>", str(escape(_shorten(name))))
+    return Markup(marked)  # noqa: S704  # escaped before the tags were put in
+
+
+def _page(verdict: Verdict, bills: Bills | None) -> _Page:
+    frontier = Frontier(verdict.costs, verdict.certificates, verdict.floor)
+    certified = {one.candidate for one in verdict.certificates if one.certified and one.segment is None}
     lasts = _lasting.verdict_lasts(verdict, bills)
+    found: dict[str, Any] = {}
+    if lasts is not None:
+        found = {
+            "lasting": _lasting.lasting_table(lasts, verdict),
+            "chances": drawn(_lasting.chances(lasts.chances, lasts.camp, lasts.months)),
+            "chance_keys": _lasting.chance_keys(lasts.chances),
+            "half_lives": drawn(_lasting.half_lives(lasts.curve, lasts.months)),
+        }
     return _Page(
-        lasting=None if lasts is None else _lasting.lasting_table(lasts, verdict),
-        chances=None if lasts is None else Markup(_lasting.chances(lasts, f"chances{index}")),  # noqa: S704  # drawn here, as above
-        half_lives=None if lasts is None else Markup(_lasting.half_lives(lasts, f"lives{index}")),  # noqa: S704  # drawn here, as above
-        frontier=None if frontier is None else Markup(frontier),  # noqa: S704  # drawn here, as above
-        bill=None if bills is None else bill_table(bills),
-        own_boxes=bills is not None and bool(bills.boxes),
-        bars=None if bars is None else Markup(bars),  # noqa: S704  # drawn here, as above
         view=view(verdict),
         incumbent=verdict.incumbent,
-        forest=forest,
-        path=path,
-        forest_note=_left_out(
-            len(_figures.drawn_rows(verdict.certificates)),
-            sum(one.retention.value is not None for one in verdict.certificates),
-            "the segments with most traffic",
-        ),
-        path_note=_left_out(
-            len(_figures.drawn_paths(verdict.path)),
-            len({(point.candidate, point.segment) for point in verdict.path}),
-            "those that took longest",
-        ),
+        forest=_rows.forest(verdict.certificates, verdict.floor),
+        groups=_rows.group_forest(verdict.groups, verdict.floor),
+        group_candidate=verdict.groups[0].candidate if verdict.groups else "",
+        evidence=_rows.evidence(verdict.path, verdict.certificates),
+        frontier=drawn(frontier.draw()),
+        frontier_keys=frontier.keys,
+        frontier_names=frontier.numbered,
+        bill=None if bills is None else bill_table(bills),
+        bars=None if bills is None else price_bars(bills, verdict.candidates, certified),
+        **found,
     )
-
-
-def _left_out(drawn: int, there: int, chosen: str) -> str:
-    """Say what a figure leaves out, where it does."""
-    return "" if drawn == there else f" Drawn are {drawn} of {there:,}: the whole, and {chosen}."

@@ -1,19 +1,18 @@
 """How long a verdict lasts by the outlook: chances over months, and the half-life over tolerance."""
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from itertools import cycle
 
 from crossgrade.catalog.bills import Bills
 from crossgrade.decide import Verdict
 from crossgrade.economics.outlook import DEFAULT_TOLERANCE, Choice, HalfLife, Lasting, lasting
 from crossgrade.report import _format as fmt
-from crossgrade.report._figures import COLOURS, new_figure, plain_labels, to_svg
+from crossgrade.report._chart import Axis, Chart, Dot, Line, Rule, draw, linear_ticks
+from crossgrade.report._rows import Key
 from crossgrade.report._view import Table
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
-_INK, _MUTED, _GOOD, _BAD, _OPEN, _LINE, _FLOOR = COLOURS
+_KINDS = ("c4", "c1", "c2", "c3")
+"""Colours of tolerances, the smallest first; the default one is the second."""
 _MARKS = (6, 12, 24)
 _LEAST_PER_MTOK, _MOST_PER_MTOK = 1e-3, 1e4
 _MOST_TOKENS = 1e7
@@ -111,67 +110,79 @@ def _note(found: Lasting, verdict: Verdict) -> str:
     )
 
 
-@plain_labels()
-def chances(found: Lasting, salt: str) -> str:
-    """Draw the chance that the choice is still right over months, one line a tolerance; the camp dashed."""
-    figure, axes = new_figure(8.2, 3.2)
-    axes.axhline(0.5, color=_LINE, linewidth=1.0, zorder=0)
-    for each in found.chances:
-        default = each.tolerance == DEFAULT_TOLERANCE
-        _line(axes, each, f"{each.tolerance:.0%}", colour=_GOOD if default else _MUTED, strong=default)
-    _line(axes, found.camp, "open or closed", colour=_FLOOR, dashed=True)
-    axes.set_ylim(0, 1.02)
-    axes.set_xlim(0, found.months)
-    axes.set_xticks(range(0, found.months + 1, 3 if found.months <= 36 else 12))
-    axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
-    axes.set_xlabel("months from now", color=_MUTED)
-    axes.set_ylabel("chance that it is still right", color=_MUTED)
-    return to_svg(figure, salt, f"Chance over {found.months} months that today's choice is still right")
-
-
-def _line(
-    axes: "Axes", each: HalfLife, label: str, *, colour: str, strong: bool = False, dashed: bool = False
-) -> None:
-    months = range(len(each.still_best))
-    style = (0, (4, 3)) if dashed else "-"
-    axes.plot(
-        months, each.still_best, color=colour, linewidth=2.2 if strong else 1.4, linestyle=style,
-        alpha=1.0 if strong or dashed else 0.75,
+def chances(
+    found: Sequence[HalfLife], camp: HalfLife, months: int, tolerance: float = DEFAULT_TOLERANCE
+) -> str:
+    """Draw the chance that the choice is still right over months, a line a tolerance; the camp dashed."""
+    step = 3 if months <= 36 else 12
+    lines = tuple(
+        Line(points=_over_months(each), kind=kind, strong=each.tolerance == tolerance)
+        for each, kind in zip(found, cycle(_KINDS), strict=False)
     )  # fmt: skip
-    if each.months is not None:
-        axes.plot([each.months], [0.5], linestyle="", marker="o", markersize=5 if strong else 4, color=colour)
-        where, at = (5, 4), (each.months, 0.5)
-    else:
-        where, at = (-2, 5), (months[-1], each.still_best[-1])
-    axes.annotate(
-        label, at, xytext=where, textcoords="offset points", fontsize=8.5, color=_INK if strong else _MUTED,
-        ha="right" if each.months is None else "left", annotation_clip=False,
-    )  # fmt: skip
-
-
-@plain_labels()
-def half_lives(found: Lasting, salt: str) -> str:
-    """Draw the half-life over the tolerance; an arrow where it goes beyond the last month."""
-    figure, axes = new_figure(8.2, 2.6)
-    known = [(each.tolerance, each.months) for each in found.curve if each.months is not None]
-    axes.plot([share for share, _ in known], [months for _, months in known], color=_GOOD, linewidth=2.0)
-    beyond = next((each.tolerance for each in found.curve if each.months is None), None)
-    top = max([months for _, months in known], default=1.0)
-    if beyond is not None:
-        axes.plot([beyond], [found.months], linestyle="", marker="^", markersize=6, color=_GOOD)
-        top = found.months
-    months = found.months_at_default
-    if months is not None:
-        axes.plot([DEFAULT_TOLERANCE], [months], linestyle="", marker="o", markersize=6, color=_GOOD)
-        axes.annotate(
-            f"{months:.1f} months at {DEFAULT_TOLERANCE:.0%}", (DEFAULT_TOLERANCE, months), xytext=(8, -10),
-            textcoords="offset points", fontsize=8.5, color=_INK, annotation_clip=False,
-        )  # fmt: skip
-    axes.set_xlim(0, found.curve[-1].tolerance)
-    axes.set_ylim(0, top * 1.1)
-    axes.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
-    axes.set_xlabel(
-        "how much more than the best it may cost before switching again is worth it", color=_MUTED
+    dots = tuple(
+        Dot(
+            x=each.months,
+            y=0.5,
+            kind=kind,
+            label=fmt.percent(each.tolerance, 0),
+            title=f"{fmt.percent(each.tolerance, 0)}: even odds after {each.months:.1f} months",
+        )
+        for each, kind in zip(found, cycle(_KINDS), strict=False)
+        if each.months is not None
     )
-    axes.set_ylabel("half-life in months", color=_MUTED)
-    return to_svg(figure, salt, "Half-life of the choice over the tolerance")
+    return draw(
+        Chart(
+            title=f"Chance over {months} months that today's choice is still right",
+            x=Axis(low=0, high=months, title="months from now",
+                   ticks=tuple((month, str(month)) for month in range(0, months + 1, step))),
+            y=Axis(low=0, high=1.02, title="chance that the choice is still right",
+                   ticks=tuple((share / 4, f"{25 * share} %") for share in range(5))),
+            lines=(*lines, Line(points=_over_months(camp), kind="muted", label="either", dashed=True)),
+            dots=dots,
+            rules=(Rule(at=0.5, kind="muted"),),
+        )
+    )  # fmt: skip
+
+
+def chance_keys(found: Sequence[HalfLife]) -> tuple[Key, ...]:
+    """Return the legend of the chances."""
+    keys = tuple(
+        Key(kind=kind, shape="line", words=_bound(each.tolerance))
+        for each, kind in zip(found, cycle(_KINDS), strict=False)
+    )
+    either = Key(kind="muted", shape="dash", words="“either”: open or closed was right, whichever model")
+    return (*keys, either)
+
+
+def _over_months(each: HalfLife) -> tuple[tuple[float, float], ...]:
+    return tuple((float(month), chance) for month, chance in enumerate(each.still_best))
+
+
+def half_lives(curve: Sequence[HalfLife], months: int, tolerance: float = DEFAULT_TOLERANCE) -> str:
+    """Draw the half-life over the tolerance, up to the last month."""
+    known = tuple((each.tolerance, each.months) for each in curve if each.months is not None)
+    beyond = next((each.tolerance for each in curve if each.months is None), None)
+    points = known if beyond is None else (*known, (beyond, float(months)))
+    top = max([value for _, value in points], default=1.0) * 1.12 or 1.0
+    last = curve[-1].tolerance
+    at = next((each.months for each in curve if each.tolerance == tolerance), None)
+    mark = (
+        None
+        if at is None
+        else Dot(x=tolerance, y=at, kind="c1", label=f"{at:.1f} months at {fmt.percent(tolerance, 0)}")
+    )
+    over = None
+    if beyond is not None:
+        words = f"over {months} months from {fmt.percent(beyond, 0)}"
+        over = Dot(x=beyond, y=float(months), kind="c1", hollow=True, label=words)
+    return draw(
+        Chart(
+            title="Half-life of the choice, by how much more than the best it may cost",
+            x=Axis(low=0, high=last, title="how much more than the best it may cost",
+                   ticks=tuple((tick, f"{100 * tick:g} %") for tick in linear_ticks(0, last, 6))),
+            y=Axis(low=0, high=top, title="months until even odds",
+                   ticks=tuple((tick, f"{tick:g}") for tick in linear_ticks(0, top, 5))),
+            lines=(Line(points=points, kind="c1", strong=True),) if len(points) > 1 else (),
+            dots=tuple(dot for dot in (mark, over) if dot is not None),
+        )
+    )  # fmt: skip

@@ -1,44 +1,124 @@
 """Figures about money: what each policy keeps and costs, and what a million tokens cost at each offer."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from crossgrade.catalog.bills import Bills, OfferBill
-from crossgrade.decide import PolicyCost
+from crossgrade.decide import Certificate, PolicyCost
 from crossgrade.report import _format as fmt
-from crossgrade.report._figures import COLOURS, new_figure, plain_labels, to_svg
+from crossgrade.report._chart import Axis, Chart, Dot, Rule, draw, linear_ticks, log_ticks
+from crossgrade.report._rows import Key, Row, Rows
 from crossgrade.routing import Policy
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
     from crossgrade.economics.boxes import BoxBill
 
 MOST_BARS = 40
-_LONGEST = 34
-_INK, _MUTED, _GOOD, _BAD, _OPEN, _LINE, _FLOOR = COLOURS
+MOST_NAMED = 8
+"""Policies that a frontier names beside their dots; more of them are numbered, with a list."""
+_LONGEST = 46
+_APART = 40.0
+"""How many times the cheapest policy the dearest must cost for a logarithmic axis."""
+
+_OFFERS = {
+    "incumbent": "the incumbent",
+    "certified": "certified for this workload",
+    "plain": "a candidate of this verdict",
+    "other": "other offers",
+    "gone": "no longer sold",
+    "own": "your own GPUs, as busy as planned, with the 80 % band",
+}
 
 
-@plain_labels()
-def frontier(costs: Sequence[PolicyCost], floor: float, salt: str = "frontier") -> str | None:
-    """Draw each policy at its cost and retention, with both intervals; dominated ones grey.
+class Frontier:
+    """The figure of policies by cost and retention, with the list of those that are only numbered."""
 
-    None where fewer than two policies have both figures.
-    """
-    drawn = [cost for cost in costs if _point(cost) is not None]
-    if len(drawn) < 2:
-        return None
-    figure, axes = new_figure(8.2, 3.6)
-    for cost in drawn:
-        _policy(axes, cost, dominated=is_dominated(cost, drawn))
-    axes.axhline(floor, color=_FLOOR, linestyle=(0, (4, 3)), linewidth=1.2)
-    axes.margins(x=0.18, y=0.15)
-    axes.set_xlim(left=max(0.0, axes.get_xlim()[0]))
-    axes.xaxis.set_major_formatter(lambda value, _: fmt.money(value))
-    axes.set_xlabel("cost of a request", color=_MUTED)
-    axes.set_ylabel(f"retention (dashed: the floor {floor:g})", color=_MUTED)
-    return to_svg(figure, salt, f"Retention over cost of {len(drawn)} policies, with intervals")
+    def __init__(
+        self, costs: Sequence[PolicyCost], certificates: Sequence[Certificate], floor: float
+    ) -> None:
+        self.drawn = [cost for cost in costs if _point(cost) is not None]
+        self._certified = {(one.candidate, one.segment) for one in certificates if one.certified}
+        self._floor = floor
+        amounts = [cost.per_request_usd.value for cost in self.drawn]
+        self._many, self.unit = fmt.scale(amounts)
+
+    @property
+    def numbered(self) -> tuple[str, ...]:
+        """The policies in the order of their numbers; empty where each has its name beside it."""
+        if len(self.drawn) <= MOST_NAMED:
+            return ()
+        return tuple(label(cost.policy) for cost in self.drawn)
+
+    @property
+    def keys(self) -> tuple[Key, ...]:
+        """The legend."""
+        kinds = {self._kind(cost) for cost in self.drawn}
+        words = {"incumbent": "keep the incumbent", "certified": "certified", "plain": "not certified"}
+        keys = [Key(kind=each, shape="dot", words=said) for each, said in words.items() if each in kinds]
+        if any(is_dominated(cost, self.drawn) for cost in self.drawn):
+            keys.append(Key(kind="plain", shape="hollow", words="another keeps as much for less"))
+        return tuple(keys)
+
+    def draw(self) -> str | None:
+        """Return the chart; None where fewer than two policies have both figures."""
+        if len(self.drawn) < 2:
+            return None
+        named = not self.numbered
+        dots = tuple(self._dot(cost, label(cost.policy) if named else str(at))
+                     for at, cost in enumerate(self.drawn, start=1))  # fmt: skip
+        heights = [end for dot in dots for end in (dot.y, *(dot.y_ends or ()))] + [self._floor, 1.0]
+        low, high = max(0.0, min(heights) - 0.03), min(max(heights), 1.6) + 0.03
+        return draw(
+            Chart(
+                title=f"Quality kept over cost, for {len(dots)} policies",
+                x=self._x(dots),
+                y=Axis(low=low, high=high, title="share of the incumbent's quality that is kept",
+                       ticks=tuple((tick, f"{tick:g}") for tick in linear_ticks(low, high, 5))),
+                dots=dots,
+                rules=(Rule(at=self._floor, label=f"floor {self._floor:g}"),),
+            )
+        )  # fmt: skip
+
+    def _x(self, dots: Sequence[Dot]) -> Axis:
+        amounts = [end for dot in dots for end in (dot.x, *(dot.x_ends or ()))]
+        title = f"cost of {self.unit}requests" if self.unit else "cost of a request"
+        least = min((dot.x for dot in dots if dot.x > 0), default=0.0)
+        if least and max(amounts) > _APART * least and min(amounts) > 0:
+            low, high = min(amounts) / 1.5, max(amounts) * 1.5
+            ticks = log_ticks(low, high, 5)
+            return Axis(low=low, high=high, ticks=_dollars(ticks if len(ticks) > 1 else (low, high)),
+                        title=f"{title} (logarithmic)", log=True)  # fmt: skip
+        high = max(amounts) * 1.08 or 1.0
+        return Axis(low=0.0, high=high, ticks=_dollars(linear_ticks(0.0, high, 5)), title=title)
+
+    def _dot(self, cost: PolicyCost, words: str) -> Dot:
+        kept, usd = cost.retention, cost.per_request_usd
+        point = _point(cost)
+        assert kept is not None, "only policies with both figures are drawn"
+        assert point is not None, "only policies with both figures are drawn"
+        many = self._many
+        x_ends = None if usd.low is None or usd.high is None else (usd.low * many, usd.high * many)
+        return Dot(
+            x=point[0] * many,
+            y=point[1],
+            kind=self._kind(cost),
+            label=fmt.short(words, _LONGEST),
+            title=f"{label(cost.policy)}: {fmt.money(point[0] * many)}, keeps {point[1]:.3f}",
+            hollow=is_dominated(cost, self.drawn),
+            x_ends=x_ends,
+            y_ends=None if kept.low is None or kept.high is None else (kept.low, kept.high),
+        )
+
+    def _kind(self, cost: PolicyCost) -> str:
+        policy = cost.policy
+        if policy.kind == "keep":
+            return "incumbent"
+        parts = policy.segments if policy.kind == "split" else (None,)
+        return "certified" if all((policy.candidate, part) in self._certified for part in parts) else "plain"
+
+
+def _dollars(ticks: Sequence[float]) -> tuple[tuple[float, str], ...]:
+    return tuple((tick, fmt.tick(tick)) for tick in ticks)
 
 
 def is_dominated(cost: PolicyCost, others: Sequence[PolicyCost]) -> bool:
@@ -50,66 +130,72 @@ def is_dominated(cost: PolicyCost, others: Sequence[PolicyCost]) -> bool:
     return any(usd <= mine[0] and kept >= mine[1] and (usd, kept) != mine for usd, kept in theirs)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Bar:
-    name: str
-    usd: float
-    colour: str
-    words: str
-    low: float | None = None
-    high: float | None = None
+def price_bars(
+    bills: Bills,
+    candidates: Collection[str] = (),
+    certified: Collection[str] = (),
+    *,
+    most_bars: int = MOST_BARS,
+) -> Rows | None:
+    """Return what a million tokens of this traffic cost at each offer; None where no two prices are known.
 
-
-@plain_labels()
-def price_bars(bills: Bills, candidates: Collection[str], salt: str = "bars") -> str | None:
-    """Draw what a million tokens of this traffic cost at each offer; None where no two prices are known.
-
-    The incumbent is blue, candidates of the verdict green, what cannot be bought grey. GPUs of one's
-    own stand above them as outlines, as busy as planned, with the band of the serving model.
+    Boxes of one's own stand above the offers, as busy as planned, with the band of the serving model.
     """
     rows = [row for row in bills.offers if row.bill.per_mtok_usd is not None]
     if len(rows) + len(bills.boxes) < 2:
         return None
     kept = {bills.incumbent, *candidates}
-    rows = [row for at, row in enumerate(rows) if at < MOST_BARS or row.offer in kept]
-    bars = [*map(_box_bar, bills.boxes), *(_offer_bar(row, bills.incumbent, candidates) for row in rows)][
-        ::-1
-    ]
-    figure, axes = new_figure(8.2, 0.8 + 0.27 * len(bars))
-    for at, bar in enumerate(bars):
-        box = bar.low is not None
-        axes.barh(
-            at, bar.usd, height=0.62, color="none" if box else bar.colour, edgecolor=bar.colour,
-            linewidth=1.2 if box else 0,
-        )  # fmt: skip
-        if bar.low is not None and bar.high is not None:
-            axes.plot([bar.low, bar.high], [at, at], color=bar.colour, linewidth=2.4)
-        axes.annotate(
-            bar.words, (max(bar.usd, bar.high or 0.0), at), xytext=(4, 0), textcoords="offset points",
-            va="center", fontsize=9, color=_MUTED, annotation_clip=False,
-        )  # fmt: skip
-    axes.set_yticks(range(len(bars)), [_short(bar.name) for bar in bars], color=_INK)
-    axes.tick_params(axis="y", length=0)
-    axes.set_xlim(0, max(max(bar.usd, bar.high or 0.0) for bar in bars) * 1.12 or 1)
-    axes.set_ylim(-0.7, len(bars) - 0.3)
-    axes.xaxis.set_major_formatter(lambda value, _: fmt.money(value))
-    axes.set_xlabel("dollars per million tokens of this traffic", color=_MUTED)
-    title = f"Cost per million tokens at {len(rows)} offers"
-    return to_svg(figure, salt, f"{title} and {len(bills.boxes)} boxes" if bills.boxes else title)
+    shown = [row for at, row in enumerate(rows) if at < most_bars or row.offer in kept]
+    most = max(
+        [float(row.bill.per_mtok_usd or 0) for row in shown]
+        + [box.planned_per_mtok_usd.high or box.planned_per_mtok_usd.value or 0.0 for box in bills.boxes]
+    )
+    boxes = [_box(box, most) for box in bills.boxes]
+    bars = tuple(boxes) + tuple(_bar(row, bills.incumbent, candidates, certified, most) for row in shown)
+    kinds = {bar.kind for bar in bars}
+    left_out = len(rows) - len(shown)
+    return Rows(
+        rows=bars,
+        keys=tuple(Key(kind=kind, words=words) for kind, words in _OFFERS.items() if kind in kinds),
+        note=f"{fmt.count(left_out, 'more expensive offer')} in the table alone." if left_out else "",
+    )
 
 
-def _offer_bar(row: OfferBill, incumbent: str | None, candidates: Collection[str]) -> _Bar:
+def _bar(
+    row: OfferBill,
+    incumbent: str | None,
+    candidates: Collection[str],
+    certified: Collection[str],
+    most: float,
+) -> Row:
     usd = float(row.bill.per_mtok_usd or 0)
-    return _Bar(name=row.offer, usd=usd, colour=_bar_colour(row, incumbent, candidates), words=fmt.money(usd))
+    kind = "other"
+    if row.offer == incumbent:
+        kind = "incumbent"
+    elif not row.can_be_bought:
+        kind = "gone"
+    elif row.offer in candidates:
+        kind = "certified" if row.offer in certified else "plain"
+    return Row(name=row.offer, kind=kind, words=fmt.money(usd), width=_percent(usd, most))
 
 
-def _box_bar(box: "BoxBill") -> _Bar:
+def _box(box: "BoxBill", most: float) -> Row:
     planned = box.planned_per_mtok_usd
     assert planned.value is not None, "the serving model gives a number"
-    words = f"{fmt.money(planned.value)} at {box.planned_utilisation:.0%} busy"
-    return _Bar(
-        name=box.name, usd=planned.value, low=planned.low, high=planned.high, colour=_INK, words=words
+    low, high = planned.low or planned.value, planned.high or planned.value
+    return Row(
+        name=box.name,
+        kind="own",
+        words=fmt.money(planned.value),
+        small=f"{box.planned_utilisation:.0%} busy",
+        start=_percent(low, most),
+        width=round(_percent(high, most) - _percent(low, most), 2),
+        at=_percent(planned.value, most),
     )
+
+
+def _percent(usd: float, most: float) -> float:
+    return round(100 * usd / most, 2) if most else 0.0
 
 
 def _point(cost: PolicyCost) -> tuple[float, float] | None:
@@ -119,43 +205,12 @@ def _point(cost: PolicyCost) -> tuple[float, float] | None:
     return usd, kept.value
 
 
-def _policy(axes: "Axes", cost: PolicyCost, *, dominated: bool) -> None:
-    kept, usd = cost.retention, cost.per_request_usd
-    assert kept is not None, "only policies with both figures are drawn"
-    assert kept.value is not None, "only policies with both figures are drawn"
-    assert usd.value is not None, "only policies with both figures are drawn"
-    colour = _MUTED if dominated else _FLOOR if cost.policy.kind == "keep" else _GOOD
-    faint = 0.45 if dominated else 1.0
-    if kept.low is not None and kept.high is not None:
-        axes.plot([usd.value] * 2, [kept.low, kept.high], color=colour, linewidth=1.6, alpha=faint)
-    if usd.low is not None and usd.high is not None:
-        axes.plot([usd.low, usd.high], [kept.value] * 2, color=colour, linewidth=1.6, alpha=faint)
-    axes.plot([usd.value], [kept.value], linestyle="", marker="o", markersize=6, color=colour, alpha=faint)
-    # The incumbent stands at exactly 1 and its good candidates beside it: their labels go up, its own down.
-    below = cost.policy.kind == "keep"
-    axes.annotate(
-        _short(_label(cost.policy)), (usd.value, kept.value), xytext=(6, -13 if below else 6),
-        textcoords="offset points", fontsize=8.5, color=_MUTED if dominated else _INK,
-        annotation_clip=False,
-    )  # fmt: skip
-
-
-def _label(policy: Policy) -> str:
+def label(policy: Policy) -> str:
+    """Return a policy in a few words."""
     if policy.kind == "keep" or policy.candidate is None:
         return f"keep {policy.incumbent}"
     if policy.kind == "switch":
         return policy.candidate
     several = len(policy.segments)
-    return f"{policy.candidate} on {policy.segments[0] if several == 1 else f'{several} segments'}"
-
-
-def _bar_colour(row: OfferBill, incumbent: str | None, candidates: Collection[str]) -> str:
-    if row.offer == incumbent:
-        return _FLOOR
-    if not row.can_be_bought:
-        return _LINE
-    return _GOOD if row.offer in candidates else _MUTED
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
+    where = policy.segments[0] if several == 1 else f"{several} segments"
+    return f"{fmt.short(policy.candidate, 30)} on {where}"

@@ -5,16 +5,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isnan
 
-from crossgrade._version import __version__
 from crossgrade.report._format import UNKNOWN, money, percent
-from crossgrade.report._html import _environment
+from crossgrade.report._html import render
 from crossgrade.report._treemap import Rectangle, treemap
 from crossgrade.stats import Interval
 from crossgrade.workloads.traffic import Finding, Move, Scan, Sums
 
 _WIDTH, _HEIGHT = 1000.0, 420.0
 _UNSEEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
-_LEAST_LABEL = (90.0, 44.0)
 _SAID_ELSEWHERE = {"score", "net_value_usd"}
 NET_VALUE_WORDS = (
     "Net value: the dollars that finding out may bring in the first year. It is 12 × the saving a month × "
@@ -30,8 +28,9 @@ class Tile:
 
     name: str
     title: str
-    lines: tuple[str, ...]
-    place: Rectangle
+    rank: str
+    amount: str
+    box: str
     shade: str
 
 
@@ -140,13 +139,11 @@ def scan_totals(scan: Scan) -> list[tuple[str, str]]:
 
 def render_scan(scan: Scan) -> str:
     """Return the scan as one self-contained HTML page; raises MissingExtraError without `report`."""
-    template = _environment().get_template("scan.html.j2")
-    page = template.render(
-        version=__version__,
+    page = render(
+        "scan.html.j2",
+        title="Where the money goes, and what could move",
         totals=scan_totals(scan),
         tiles=_tiles(scan.findings),
-        width=_WIDTH,
-        height=_HEIGHT,
         by_spend=any(finding.spend_usd for finding in scan.findings),
         rows=scan_rows(scan),
         net_value_words=NET_VALUE_WORDS,
@@ -202,24 +199,24 @@ def _tiles(findings: Sequence[Finding]) -> list[Tile]:
             Tile(
                 name=finding.name,
                 title=f"{finding.name}: {shown}, {percent(weight / total)} of the whole",
-                lines=_lines(place, rank, finding.name, shown, percent(weight / total, 0)),
-                place=place,
+                rank=rank,
+                amount=f"{shown} · {percent(weight / total, 0)}",
+                box=_box(place),
                 shade="unknown" if saved is None else f"s{min(4, max(0, int(saved * 5)))}",
             )
         )
     return tiles
 
 
-def _lines(place: Rectangle, rank: str, name: str, shown: str, share: str) -> tuple[str, ...]:
-    """Return what there is room for in a rectangle: rank and name, amount and share; or the rank alone."""
-    if place.height < _LEAST_LABEL[1] or place.width < _LEAST_LABEL[0]:
-        return (rank,) if place.width >= 28 and place.height >= 26 else ()
-    room = int((place.width - 14) / 9.5)
-    title = f"{rank} {name}"
-    if len(title) > room:
-        title = f"{title[: room - 1]}…"
-    both = f"{shown} · {share}"
-    return title, both if len(both) <= room else shown if len(shown) <= room else share
+def _box(place: Rectangle) -> str:
+    """Return a rectangle as a style, in per cent of the figure: the page may be of any width."""
+    sides = (
+        ("left", place.x, _WIDTH),
+        ("top", place.y, _HEIGHT),
+        ("width", place.width, _WIDTH),
+        ("height", place.height, _HEIGHT),
+    )
+    return ";".join(f"{name}:{100 * length / whole:.2f}%" for name, length, whole in sides)
 
 
 def _models(finding: Finding) -> str:

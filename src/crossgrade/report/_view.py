@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from crossgrade.decide import Certificate, Guard, Loss, PolicyCost, Verdict, confidence
 from crossgrade.report import _format as fmt
+from crossgrade.report._headline import headline
 from crossgrade.routing import Policy
 from crossgrade.stats import METHOD_VERSION
 
@@ -29,16 +30,19 @@ class VerdictView:
 
     workload: str
     name: str
+    headline: str
     sentence: str
     facts: tuple[tuple[str, str], ...]
     reasons: tuple[str, ...]
     would_change: tuple[str, ...]
     retention: Table
+    groups: Table
     costs: Table
     alarms: Table
     passed: Table
     requirements: Table
     losses: tuple[Loss, ...]
+    losses_note: str
     methods: tuple[str, ...]
     provenance: tuple[tuple[str, str], ...]
 
@@ -53,7 +57,7 @@ def policy_words(policy: Policy) -> str:
     """Say in words which model answers under a policy."""
     if policy.kind == "keep" or policy.candidate is None:
         return f"{policy.incumbent} answers everything"
-    what = "everything" if policy.kind == "switch" else ", ".join(policy.segments)
+    what = "everything" if policy.kind == "switch" else fmt.listed(policy.segments)
     if policy.max_bytes is not None:
         what += f" up to {policy.max_bytes:,} bytes a request"
     elif policy.kind == "switch":
@@ -66,11 +70,13 @@ def view(verdict: Verdict) -> VerdictView:
     return VerdictView(
         workload=verdict.workload,
         name=verdict.name,
+        headline=headline(verdict),
         sentence=verdict.sentence,
         facts=_facts(verdict),
         reasons=verdict.reasons,
         would_change=verdict.would_change,
         retention=_retention(verdict),
+        groups=_groups(verdict),
         costs=_costs(verdict.costs),
         alarms=_guards(
             [each for each in verdict.guards if each.status != "pass"], "Guards that did not pass"
@@ -78,6 +84,7 @@ def view(verdict: Verdict) -> VerdictView:
         passed=_guards([each for each in verdict.guards if each.status == "pass"], "Guards that passed"),
         requirements=_requirements(verdict),
         losses=verdict.losses,
+        losses_note=_losses_note(verdict),
         methods=_methods(verdict),
         provenance=_provenance(verdict),
     )
@@ -98,7 +105,7 @@ def _facts(verdict: Verdict) -> tuple[tuple[str, str], ...]:
     if verdict.method_version != METHOD_VERSION:
         facts.append(("method", f"version {verdict.method_version} of the test; today's is {METHOD_VERSION}"))
     if verdict.saving_per_month_usd is not None:
-        facts.append(("saving a month", fmt.estimate(verdict.saving_per_month_usd)))
+        facts.append(("saving a month", fmt.estimate(verdict.saving_per_month_usd, reason=False)))
     if verdict.spent_usd is not None:
         facts.append(("evaluation cost", fmt.money(verdict.spent_usd)))
     facts.append(("decided", f"{verdict.decided_at:%Y-%m-%d}"))
@@ -178,26 +185,75 @@ def _mean(value: float | None) -> str:
     return "undefined" if value is None else f"{value:.3f}"
 
 
+def _groups(verdict: Verdict) -> Table:
+    return Table(
+        title="By group",
+        head=("group", "n", "traffic", "incumbent", "candidate score", "retention", "guard"),
+        rows=tuple(
+            (
+                str(each.segment),
+                f"{each.retention.n:,}",
+                fmt.percent(each.share, 1),
+                _mean(each.retention.incumbent_mean),
+                _mean(each.retention.candidate_mean),
+                fmt.interval(each.retention),
+                each.excluded or "",
+            )
+            for each in verdict.groups
+        ),
+        numeric=frozenset({1, 2, 3, 4, 5}),
+        note=(
+            f"Each bound has {confidence(1 - verdict.alpha)} confidence by itself, uncorrected for the "
+            "number of groups. Some of many groups look low or high by chance."
+        ),
+    )
+
+
+def _losses_note(verdict: Verdict) -> str:
+    """Say which losses these are and how they were chosen."""
+    if verdict.losses_drawn_from is None:
+        return "These are samples that the incumbent won, the largest difference first."
+    moves = (
+        "among the requests that would move" if verdict.name in {"switch", "split"} else "in this evidence"
+    )
+    shown, there = len(verdict.losses), verdict.losses_drawn_from
+    if shown >= there:
+        return f"These are all {fmt.count(there, 'sample')} that the incumbent won {moves}."
+    return (
+        f"The incumbent won {fmt.count(there, 'sample')} {moves}. "
+        f"These {shown} were drawn at random (seed {verdict.seed})."
+    )
+
+
 def _costs(costs: Sequence[PolicyCost]) -> Table:
     reasons: dict[str, None] = {}
     rows = []
-    for cost in costs:
+    many, words = fmt.scale(cost.per_request_usd.value for cost in costs)
+    known = any(cost.per_request_usd.value is not None for cost in costs)
+    for cost in costs if known else ():
         figures = (
-            cost.per_request_usd,
-            cost.per_solved_usd,
-            cost.saving_per_request_usd,
+            fmt.times(cost.per_request_usd, many),
+            fmt.times(cost.per_solved_usd, many),
+            fmt.times(cost.saving_per_request_usd, many),
             cost.saving_per_month_usd,
             cost.saving_share,
         )
         reasons.update({each.reason: None for each in figures if each.value is None and each.reason})
         rows.append((policy_words(cost.policy), *(fmt.estimate(figure, reason=False) for figure in figures)))
+    if not known:
+        note = "No price is known, so neither is any cost or saving. Unknown is not zero."
+        return Table(title="Cost", head=("policy",), rows=(), note=note)
     unknown = f" Unknown here: {'; '.join(reasons)}." if reasons else ""
+    per, solved = (f"{words}requests", f"{words}solved samples") if words else ("request", "solved sample")
     return Table(
         title="Cost",
-        head=("policy", "per request", "per solved sample", "saving a request", "saving a month", "saving"),
+        head=("policy", f"per {per}", f"per {solved}", f"saved per {per}", "saved a month", "saved"),
         rows=tuple(rows),
         numeric=frozenset({1, 2, 3, 4, 5}),
-        note=f"Measured usage times a dated price; 95 % intervals. Unknown is not zero.{unknown}",
+        note=(
+            "Costs are measured usage times a dated price, with 95 % intervals. "
+            f"Unknown is not zero.{unknown}"
+        ),
     )
 
 
@@ -223,7 +279,7 @@ def _requirements(verdict: Verdict) -> Table:
     words = {True: "met", False: "not met", None: "not known"}
     return Table(
         title="Requirements",
-        head=("result", "requirement", "candidate", "wanted", "seen"),
+        head=("result", "requirement", "candidate", "required", "seen"),
         rows=tuple(
             (words[check.met], check.name, check.candidate, check.wanted, check.seen)
             for check in verdict.requirements

@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime, timedelta
 import numpy as np
 import pytest
 
-from crossgrade.decide import DecisionSettings, ModelFacts, decide_policy, evidence_digest
+from crossgrade.decide import DecisionSettings, ModelFacts, decide_policy, evidence_digest, verify
 from crossgrade.domain import Requirements
 from crossgrade.errors import DataError, UsageError
 
@@ -271,3 +271,37 @@ def test_a_price_that_would_change_it_reads_as_money(make, counts, now):
     verdict = decide_policy(make(*counts(150, 12, 12, 26)), stated, now=now)
     (change,) = [each for each in verdict.would_change if "A price of" in each]
     assert "from $0.00000500 to more than $0.0000500 a request" in change
+
+
+def test_losses_are_drawn_at_random_from_what_moves(make, counts, now):
+    good, bad = counts(270, 24, 3, 3), counts(90, 186, 6, 18)
+    b, c = (np.concatenate([one, other]) for one, other in zip(good, bad, strict=True))
+    evidence = make(b, c, segment=["x"] * 300 + ["y"] * 300, inc=DEAR, cand=CHEAP)
+    verdict = decide_policy(evidence, now=now)
+    assert verdict.policy.segments == ("x",)
+    assert verdict.losses_drawn_from == 24
+    assert {loss.segment for loss in verdict.losses} == {"x"}
+    kept = decide_policy(replace(evidence, segment=None), now=now)
+    ids = [loss.sample_id for loss in kept.losses]
+    assert (kept.name, kept.losses_drawn_from, len(ids)) == ("keep", 210, 20)
+    assert ids != sorted(ids)
+    other = decide_policy(replace(evidence, segment=None), DecisionSettings(seed=1), now=now)
+    assert ids != [loss.sample_id for loss in other.losses]
+
+
+def test_groups_are_read_and_never_certified(make, counts, now):
+    b, c = counts(90, 8, 1, 1)
+    evidence = make(b, c, group=["x"] * 60 + ["y"] * 40, inc=DEAR, cand=CHEAP)
+    verdict = decide_policy(evidence, now=now)
+    assert [(one.segment, one.retention.n) for one in verdict.groups] == [("x", 60), ("y", 40)]
+    assert not any(one.tested or one.certified for one in verdict.groups)
+    assert [one.share for one in verdict.groups] == pytest.approx([0.6, 0.4])
+    assert verdict.groups[0].retention.value == pytest.approx(c[:60].sum() / b[:60].sum())
+
+
+def test_a_verdict_from_before_losses_were_drawn_still_verifies(make, counts, now):
+    evidence = make(*counts(90, 8, 1, 1), group=["x"] * 100, inc=DEAR, cand=CHEAP)
+    verdict = decide_policy(evidence, now=now)
+    assert verify(verdict, evidence) == ()
+    old = replace(verdict, losses=verdict.losses[:1], losses_drawn_from=None, groups=())
+    assert verify(old, evidence) == ()

@@ -14,9 +14,10 @@ from crossgrade.domain import Offer, Price
 from crossgrade.economics import stated_traffic
 from crossgrade.economics.boxes import box_bill
 from crossgrade.economics.serving import Deployment, known_gpu, known_model, shipped_fit
-from crossgrade.report import render_html, render_markdown
+from crossgrade.report import render_cost, render_html, render_markdown
+from crossgrade.report._format import scale
 from crossgrade.report._lasting import verdict_lasts
-from crossgrade.report._money import frontier, is_dominated, price_bars
+from crossgrade.report._money import Frontier, is_dominated, price_bars
 from crossgrade.routing import Policy
 
 TODAY = date(2026, 11, 25)
@@ -65,7 +66,7 @@ def test_the_page_has_the_bill_with_its_bars(verdict: Verdict, bills: Bills) -> 
     page = render_html([verdict], bills={"support": bills})
     assert "<h3>The bill</h3>" in page
     assert "$1,312" in page
-    assert page.count("<svg") == 5
+    assert page.count('class="rows bars"') == 1
     assert "&lt;unpriced&gt;" in page
     assert "gone from the catalogues since 2026-11-01" in page
     assert render_html([verdict], bills={"support": bills}) == page
@@ -80,10 +81,36 @@ def test_the_frontier_is_drawn_where_two_policies_have_both_figures(
 ) -> None:
     both = (cost(None, 0.01, 1.0), cost("scout", 0.001, 0.95), cost("worse", 0.002, 0.9))
     page = render_html([replace(verdict, costs=both)])
-    assert "Cost against retention" in page
-    assert frontier(both[:1], 0.85) is None
-    assert frontier((both[0], cost("x", None, 0.9), cost("y", 0.1, None)), 0.85) is None
-    assert "Cost against retention" not in render_html([verdict])
+    assert "Quality kept over cost, for 3 policies" in page
+    assert Frontier(both[:1], (), 0.85).draw() is None
+    assert Frontier((both[0], cost("x", None, 0.9), cost("y", 0.1, None)), (), 0.85).draw() is None
+    assert "Quality kept over cost" not in render_html([verdict])
+
+
+def test_green_on_the_frontier_is_what_is_certified(
+    verdict: Verdict, cost: Callable[..., PolicyCost]
+) -> None:
+    costs = (cost(None, 0.01, 1.0), cost("scout", 0.001, 0.95))
+    whole = verdict.certificates[0]
+    kinds = [
+        {key.kind for key in Frontier(costs, (replace(whole, certified=certified),), 0.85).keys}
+        for certified in (True, False)
+    ]
+    assert kinds == [{"incumbent", "certified"}, {"incumbent", "plain"}]
+
+
+def test_many_policies_are_numbered_and_listed(verdict: Verdict, cost: Callable[..., PolicyCost]) -> None:
+    costs = tuple(cost(f"model-{at}", 0.001 * (1 + at), 0.9 + at / 500) for at in range(24))
+    page = render_html([replace(verdict, costs=costs)])
+    assert page.count("<li>model-") == 24
+    assert "per 1,000 requests" in page
+
+
+@pytest.mark.parametrize(
+    ("usd", "words"), [(0.5, ""), (0.02, "1,000 "), (0.00001, "million "), (0.0, ""), (None, "")]
+)
+def test_small_money_is_for_many_requests(usd: float | None, words: str) -> None:
+    assert scale([usd, None])[1] == words
 
 
 def test_what_is_dominated(cost: Callable[..., PolicyCost]) -> None:
@@ -102,12 +129,15 @@ def test_gpus_of_one_s_own_stand_above_the_offers_with_their_band(verdict: Verdi
     bills = replace(bills, boxes=(box,))
     drawn = price_bars(bills, ["scout"])
     assert drawn is not None
-    assert "scout on 4 x h100" in drawn
-    assert "at 70% busy" in drawn
+    assert (drawn.rows[0].name, drawn.rows[0].small) == ("scout on 4 x h100", "70% busy")
     page = render_html([verdict], bills={verdict.workload: bills})
-    for said in ("Outlines are GPUs", "1 x 4 GPUs at $2.35 an hour (typical, 2026-03: a test)", "idle 100"):
+    for said in (
+        "your own GPUs, as busy as planned",
+        "1 x 4 GPUs at $2.35 an hour (typical, 2026-03: a test)",
+        "idle 100",
+    ):
         assert said in page.replace("\u00a0", " ")
-    assert "Outlines are GPUs" not in render_html(
+    assert "your own GPUs, as busy" not in render_html(
         [verdict], bills={verdict.workload: replace(bills, boxes=())}
     )
 
@@ -141,3 +171,28 @@ def test_what_a_verdict_knows_replaces_the_outlook_s_assumptions(verdict: Verdic
     unknown = verdict_lasts(verdict, None)
     assert unknown is not None
     assert (unknown.choice, dict(unknown.given)) == ("cheapest", {})
+
+
+def test_the_cost_page_says_what_a_move_could_save_and_where_boxes_break_even(bills: Bills) -> None:
+    box = box_bill(
+        "scout on 4 x h100", known_model("llama-4-scout"), Deployment(gpu=known_gpu("h100"), tensor_parallel=4),
+        bills.traffic, shipped_fit(), usd_per_gpu_hour=Decimal("2.35"),
+    )  # fmt: skip
+    page = render_cost(replace(bills, boxes=(box,)), ["moving costs are not stated"])
+    assert "A move could save at most $1,268 a month" in page
+    assert "Break-even by volume" in page
+    assert "13,000 calls" in page
+    assert "<li>Moving costs are not stated.</li>" in page
+    assert "&lt;unpriced&gt;" in page
+
+
+def test_the_cost_page_of_one_price_says_so(bills: Bills) -> None:
+    alone = replace(bills, offers=bills.offers[1:])
+    page = render_cost(alone)
+    assert "No other offer has a known price" in page
+    assert "Break-even by volume" not in page
+
+
+def test_the_cost_page_names_an_incumbent_that_is_cheapest_already(bills: Bills) -> None:
+    page = render_cost(replace(bills, incumbent="scout"))
+    assert "scout is already the cheapest of 4 offers" in page

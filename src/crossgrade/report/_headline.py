@@ -1,0 +1,102 @@
+"""A verdict in at most ten words with one number: what a reader takes away who reads nothing else."""
+
+from crossgrade.decide import Certificate, PolicyCost, Verdict
+from crossgrade.report import _format as fmt
+
+_LONGEST_NAME = 36
+
+
+def headline(verdict: Verdict) -> str:
+    """Return the verdict's headline; names of models are cut where they are long."""
+    if verdict.name in {"switch", "split"}:
+        return _move(verdict)
+    if verdict.name == "invalid":
+        failed = sum(guard.status == "fail" for guard in verdict.guards)
+        return f"Invalid: {fmt.count(failed, 'check')} of the evidence failed"
+    certified = _certified_cost(verdict)
+    if verdict.name == "keep":
+        return f"Keep {_name(verdict.incumbent)}: {_why_keep(verdict, certified)}"
+    if certified is not None:
+        return f"{_name(certified.policy.candidate)} is certified, but {_missing(verdict, certified)}"
+    return f"Undecided: {_open(verdict)}"
+
+
+def _move(verdict: Verdict) -> str:
+    name = _name(verdict.policy.candidate)
+    if verdict.name == "split":
+        moved = sum(
+            each.share
+            for each in verdict.certificates
+            if each.candidate == verdict.policy.candidate and each.segment in verdict.policy.segments
+        )
+        return f"Move {fmt.percent(moved, 0 if moved >= 0.01 else 2)} of requests to {name}"
+    cost = next((each for each in verdict.costs if each.policy == verdict.policy), None)
+    month, share = verdict.saving_per_month_usd, None if cost is None else cost.saving_share.value
+    if month is not None and month.value is not None:
+        return f"Switch to {name}: saves {fmt.money(month.value)} a month"
+    if share is not None:
+        return f"Switch to {name}: each request costs {fmt.percent(share, 0)} less"
+    return f"Switch to {name}"
+
+
+def _why_keep(verdict: Verdict, certified: PolicyCost | None) -> str:
+    if verdict.settings.requirements.evidence != "plain":
+        return f"evidence for {verdict.settings.requirements.evidence} work is missing"
+    missed = [check for check in verdict.requirements if check.met is False]
+    if certified is not None and not any(c.candidate == certified.policy.candidate for c in missed):
+        name, share = _name(certified.policy.candidate), certified.saving_share.value
+        more = "" if share is None else f"{fmt.percent(-share, 0)} "
+        return f"{name} costs {more}more"
+    best = _best(verdict)
+    if best is not None and best.shown_below and best.retention.value is not None:
+        return f"{_name(best.candidate)} keeps only {fmt.percent(best.retention.value)} of its quality"
+    models = {check.candidate for check in missed}
+    if len(models) == 1:
+        return f"{_name(models.pop())} misses {fmt.count(len(missed), 'requirement')}"
+    if models:
+        return f"{len(models)} candidates miss a requirement"
+    return "nothing cheaper is certified"
+
+
+def _missing(verdict: Verdict, cost: PolicyCost) -> str:
+    """Say what a certified policy lacks to be the verdict."""
+    if cost.saving_per_request_usd.value is None:
+        return "its price is unknown"
+    unknown = [c for c in verdict.requirements if c.met is None and c.candidate == cost.policy.candidate]
+    if unknown:
+        return f"{fmt.count(len(unknown), 'requirement')} {'is' if len(unknown) == 1 else 'are'} unknown"
+    return "not shown to be cheaper"
+
+
+def _open(verdict: Verdict) -> str:
+    best = _best(verdict)
+    if best is not None and best.excluded is not None:
+        failed = {guard.segment for guard in verdict.guards if guard.status == "fail" and guard.segment}
+        what = "group" if verdict.groups else "segment"
+        if failed:
+            return f"{fmt.count(len(failed), what)} failed a check of the evidence"
+        return "a check of the evidence failed"
+    if verdict.needed is not None:
+        return f"about {verdict.needed:,} more samples needed"
+    if best is None or best.retention.value is None:
+        return "too little can be measured"
+    return f"{_name(best.candidate)} keeps {fmt.percent(best.retention.value)}, near the floor"
+
+
+def _best(verdict: Verdict) -> Certificate | None:
+    """Return the most promising candidate's certificate on the whole, as the verdict's sentence does."""
+    wholes = [one for one in verdict.certificates if one.segment is None]
+    return min(wholes, key=lambda one: (one.adjusted_p, -(one.retention.value or 0.0)), default=None)
+
+
+def _certified_cost(verdict: Verdict) -> PolicyCost | None:
+    """Return the cost of the first certified policy that moves anything."""
+    wholes = {one.candidate for one in verdict.certificates if one.certified and one.segment is None}
+    for cost in verdict.costs:
+        if cost.policy.kind == "split" or (cost.policy.kind == "switch" and cost.policy.candidate in wholes):
+            return cost
+    return None
+
+
+def _name(model: str | None) -> str:
+    return fmt.short(model or "the incumbent", _LONGEST_NAME)
