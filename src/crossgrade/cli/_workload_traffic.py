@@ -83,7 +83,9 @@ def create(  # noqa: PLR0917 -- click passes them by name
 
     scan = _scan_of(Path(source))
     if scan.get("texts") is False:
-        raise UsageError(f"{source} was made with --no-text", hint="scan again without it")
+        raise UsageError(
+            f"{source} was made with --no-text", code="scan-without-text", hint="scan again without it"
+        )
     seal = None if seal_key is None else seal_from(seal_key, make=True)
     drawn = draw_samples(
         scan.get("sources") or [source],
@@ -194,7 +196,11 @@ def slice_(name: str, field: str, config_path: str, *, as_json: bool) -> None:
         samples = project.dataset(project.workload(name), copies=True).samples
     if not any(field in sample.fields for sample in samples):
         known = ", ".join(dict.fromkeys(each for sample in samples[:50] for each in sample.fields))
-        raise NotFoundError(f"no sample of {name!r} has a field {field!r}", hint=f"its fields are {known}")
+        raise NotFoundError(
+            f"no sample of {name!r} has a field {field!r}",
+            code="field-unknown",
+            hint=f"its fields are {known}",
+        )
     for sample in samples:
         value = str(sample.fields.get(field))[:80]
         counts[value] += 1

@@ -41,7 +41,11 @@ def command(names: tuple[str, ...], on: datetime | None, config_path: str, *, as
     known = {claim.name: claim for claim in claims}
     for name in names:
         if name not in known:
-            raise NotFoundError(f"there is no claim {name[:80]!r}", hint=f"there are: {', '.join(known)}")
+            raise NotFoundError(
+                f"there is no claim {name[:80]!r}",
+                code="claim-unknown",
+                hint=f"there are: {', '.join(known)}",
+            )
     chosen = [known[name] for name in names] if names else list(claims)
     if as_json:
         print_json({"on": day(on), "claims": chosen}, schema_version=1)

@@ -200,6 +200,7 @@ def _check_routes(project: "Project", routes: tuple[str, ...]) -> None:
             known = ", ".join(project.config.routes) or "none"
             raise NotFoundError(
                 f"there is no route `{name}` in {project.config.path}; there are: {known}",
+                code="route-unknown",
                 hint="name one of them, or add it under `routes`",
             )
 

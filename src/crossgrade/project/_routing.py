@@ -102,6 +102,7 @@ class Routing:
         if canary and stored.verdict.policy.kind == "keep":
             raise UsageError(
                 f"verdict {stored.id} keeps {stored.verdict.incumbent}: there is nothing to try on a share",
+                code="verdict-keeps",
                 hint="apply it without `--canary`",
             )
         for spec in specs:
@@ -136,6 +137,7 @@ class Routing:
             known = ", ".join(table.by_name if table else ()) or "none"
             raise NotFoundError(
                 f"the route table has no route {name!r}; it has: {known}",
+                code="route-unknown",
                 hint="apply a verdict first: `crossgrade route apply WORKLOAD`",
             )
         return table, route
@@ -156,11 +158,13 @@ class Routing:
                 known = ", ".join(spec.name for spec in mine) or "none"
                 raise NotFoundError(
                     f"workload {workload!r} has no route {name!r}; it has: {known}",
+                    code="route-unknown",
                     hint="set `workload` of the route in crossgrade.yaml",
                 )
         if not mine:
             raise UsageError(
                 f"no route of {self._config.path} is of workload {workload!r}",
+                code="route-missing",
                 hint=f"add one under `routes`, for instance `{workload}: {{workload: {workload}}}`",
             )
         return [spec for spec in mine if not names or spec.name in names]
@@ -177,7 +181,9 @@ class Routing:
             if changed:
                 why = f"was reached on another {' and '.join(changed)} than crossgrade.yaml has now"
         if why is not None:
-            raise UsageError(f"verdict {stored.id} {why}", hint="evaluate and decide again")
+            raise UsageError(
+                f"verdict {stored.id} {why}", code="verdict-not-applicable", hint="evaluate and decide again"
+            )
 
     def _outside(self, name: str, route: Route | None) -> str | None:
         """Return the candidate's offer where the regions of the route's workload do not have it."""
@@ -193,6 +199,7 @@ class Routing:
             seen = "has no `region`" if region is None else f"is in region {region}"
             raise UsageError(
                 f"{offer} {seen}, and workload {spec.workload} allows {', '.join(spec.regions)}",
+                code="region-not-allowed",
                 hint=f"set `models.{offer}.region` if it is allowed, or evaluate a candidate that is there",
             )
 
@@ -219,6 +226,7 @@ class Routing:
             raise UsageError(
                 f"an alarm ({raised.kind}, {raised.at:%Y-%m-%d %H:%M} UTC) was raised on route {name!r} "
                 f"under verdict {verdict_id}",
+                code="alarm-raised",
                 hint="a route widens again on a new certificate only: evaluate and decide again",
             )
 

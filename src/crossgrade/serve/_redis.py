@@ -81,7 +81,9 @@ class RedisCounters:
         except ValueError:
             # The text may hold a password, so the message does not repeat it.
             raise UsageError(
-                "CROSSGRADE_REDIS_URL cannot be read", hint="write it as redis://HOST:PORT/0"
+                "CROSSGRADE_REDIS_URL cannot be read",
+                code="redis-url-invalid",
+                hint="write it as redis://HOST:PORT/0",
             ) from None
         counters = cls(client)
         with _plainly():
@@ -168,6 +170,7 @@ def _plainly() -> Iterator[None]:
     except RedisError as error:
         raise StoreError(
             f"the Redis of CROSSGRADE_REDIS_URL does not answer as it should ({type(error).__name__})",
+            code="redis-unavailable",
             hint="check that it runs and that this machine reaches it",
         ) from error
 
