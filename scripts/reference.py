@@ -106,6 +106,7 @@ MAKERS = {
     "error": ("ConfigError", 1),
     "_refuse": ("ConfigError", 1),
     "bad_sample": ("DataError", 2),
+    "_BinaryError": ("DataError", 0),
     "_Plain": ("the command line", 1),
     "refused": ("AccessError", 0),
 }

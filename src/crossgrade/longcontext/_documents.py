@@ -170,7 +170,7 @@ def _read(path: Path, on_note: Callable[[str], None]) -> list[Document]:
     if data.startswith(b"%PDF-") or (path.suffix.lower() == ".pdf" and b"%PDF-" in data[:1024]):
         return [_from_pdf(path, on_note)]
     if b"\0" in data[: 64 * 1024]:
-        raise _BinaryError("the document is binary, not text", file=path, hint=_HINT)
+        raise _BinaryError("the document is binary, not text", code="document-binary", file=path, hint=_HINT)
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -65,7 +65,7 @@ def compile_settings(
         except CrossgradeError as error:
             if offer.name in required:
                 raise config.error(
-                    f"models.{offer.name}", error.message, error.hint, code=error.code
+                    f"models.{offer.name}", error.message, error.hint, code="incumbent-without-key"
                 ) from error
             if offer.name in asked:
                 warnings.append(f"{error.message}: it is not asked ({error.hint})")
