@@ -343,7 +343,7 @@ REFUSED: list[tuple[ClientName, dict[str, Any], tuple[str, ...]]] = [
     ("anthropic", {"messages": [*user({"type": "text", "text": "x"}), {"role": "assistant", "content": "Once"}]}, ("assistant-turn-last", "messages")),
     ("anthropic", {"messages": user({"type": "document", "source": {}})}, ("field-not-carried", "content[0].type", "document")),
     ("anthropic", {"messages": user({"type": "image", "source": {"type": "file", "file_id": "f"}})}, ("field-not-carried", "source.type")),
-    ("anthropic", {"system": [{"type": "image", "source": {"type": "url", "url": "https://x"}}]}, ("field-not-carried", "system[0]")),
+    ("anthropic", {"system": [{"type": "image", "source": {"type": "url", "url": "https://x"}}]}, ("field-invalid", "system[0].type")),
 ]  # fmt: skip
 
 
