@@ -12,7 +12,7 @@ from crossgrade.domain import Origin
 from crossgrade.errors import DataError, UsageError
 from crossgrade.workloads import ResultFormat, pair, read_results
 from crossgrade.workloads.importers.tables import ID_COLUMNS, LONG_COLUMNS, QUESTION_COLUMNS, SHARED_COLUMNS
-from tests.codes import raises_code
+from tests.codes import check_error, raises_code
 
 LONG = "item_id,model,score\n1,A,1\n1,B,0.5\n2,A,0\n2,B,1\n"
 
@@ -246,8 +246,7 @@ def test_unknown_format(tmp_path: Path) -> None:
 def test_half_a_json_line(tmp_path: Path) -> None:
     path = write(tmp_path / "r.jsonl", '{"item_id": 1, "model": "A", "score": 1}\n{"item_id": 1, "mo')
     error = failure(path)
-    assert (error.line, error.column) == (2, 19)
-    assert "ends in the middle" in str(error)
+    check_error(error, "json-cut-short", line=2, column=19)
 
 
 def test_outside_the_project(tmp_path: Path) -> None:
