@@ -179,8 +179,8 @@ def test_arguments_that_cannot_be(cli: CommandLine, folder: Path, arguments: lis
 
 DATASETS = {
     "missing": (None, "file-missing", "echo.jsonl"),
-    "empty": ("", "dataset-empty", "echo.jsonl"),
-    "blank": ("\n\n", "dataset-empty", "echo.jsonl"),
+    "empty": ("", "table-empty", "echo.jsonl"),
+    "blank": ("\n\n", "table-empty", "echo.jsonl"),
     "no field of the prompt": ('{"question": "1", "target": "1"}\n', ("prompt-field-missing", "{input}"), "echo.jsonl:1"),
     "half a line": ('{"input": "1", "target": "1"}\n{"input": "2', "json-cut-short", "echo.jsonl:2:"),
     "not UTF-8": (b'{"input": "\xff", "target": "1"}\n', "not-utf8", "echo.jsonl:1"),
