@@ -1,8 +1,12 @@
-"""Write the generated pages of docs/reference: cli.md from the commands, config.md from the schema.
+"""Write the generated pages of docs/reference.
+
+cli.md comes from the commands, config.md from the schema, the codes of errors.md from the code.
 
 `make docs` runs it; a test runs it with `--check`.
 """
 
+import ast
+import importlib
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -10,9 +14,12 @@ from typing import Any
 
 import click
 
+from crossgrade import errors
 from crossgrade.cli._frame import crossgrade
 from crossgrade.config import config_schema
+from crossgrade.store._database import CAUSES
 
+PACKAGE = Path(errors.__file__).parent
 FOLDER = Path(__file__).parent.parent / "docs" / "reference"
 GENERATED = "<!-- Written by scripts/reference.py: run `make docs` instead of editing. -->"
 WIDTH = 100
@@ -26,8 +33,8 @@ CLI_HEAD = f"""\
   without colour, and colour is used only on a terminal (`NO_COLOR` turns it off).
 - Commands that read take `--json`: one object with a `schema_version`. Times are RFC 3339, decimals
   (money) are strings, unknown is `null`. Fields may be added to a version, but are never renamed or removed.
-- Errors name what was seen, where, and one next step. [errors.md](errors.md) lists them, and
-  [exit-codes.md](exit-codes.md) lists the exit codes.
+- Errors name what was seen, where, and one next step. Each has a stable code in brackets, and `--json` prints
+  the error as an object. [errors.md](errors.md) lists them and [exit-codes.md](exit-codes.md) the exit codes.
 - `CROSSGRADE_CONFIG` names another configuration than `crossgrade.yaml`, `CROSSGRADE_DATABASE_URL` another
   store, `CROSSGRADE_HOME` the folder of local models; `CROSSGRADE_NO_PROGRESS` turns live progress off and
   `CROSSGRADE_LOG=debug` shows tracebacks.
@@ -85,9 +92,37 @@ SECTIONS = {
 }
 
 
+CODES_HEAD = f"""\
+## Codes
+
+{GENERATED}
+
+A code stays the same when the words of its message change. Errors on the command line end with it in
+brackets, and `--json` prints it. `{{…}}` stands for what was seen.
+
+| code | error | message |
+| --- | --- | --- |
+"""
+
+# What makes an error beside its class: which one, and which argument has the words.
+MAKERS = {
+    "error": ("ConfigError", 1),
+    "_refuse": ("ConfigError", 1),
+    "bad_sample": ("DataError", 2),
+    "_BinaryError": ("DataError", 0),
+    "_Plain": ("the command line", 1),
+    "refused": ("AccessError", 0),
+}
+REFUSE = {"config": ("ConfigError", 2), "wire": ("BadRequestError", 1)}
+
+
 def pages() -> dict[Path, str]:
     """Return the generated pages."""
-    return {FOLDER / "cli.md": cli_page(), FOLDER / "config.md": config_page()}
+    return {
+        FOLDER / "cli.md": cli_page(),
+        FOLDER / "config.md": config_page(),
+        FOLDER / "errors.md": errors_page(),
+    }
 
 
 def cli_page() -> str:
@@ -162,6 +197,118 @@ def _bounds(schema: Mapping[str, Any]) -> str:
 
 def _number(value: float) -> str:
     return str(int(value)) if value == int(value) else str(value)
+
+
+def errors_page() -> str:
+    """Return the page of errors: its own words, and a table of every code."""
+    own = (FOLDER / "errors.md").read_text(encoding="utf-8").partition("## Codes\n")[0]
+    rows = [
+        f"| `{code}` | {', '.join(sorted(kinds))} | {'<br>'.join(sorted(messages))} |"
+        for code, (kinds, messages) in sorted(codes().items())
+    ]
+    return own + CODES_HEAD + "\n".join(rows) + "\n"
+
+
+def codes() -> dict[str, tuple[set[str], set[str]]]:
+    """Return every code with the errors that have it and their messages, as they stand in the code."""
+    found: dict[str, tuple[set[str], set[str]]] = {}
+    for path in sorted(PACKAGE.rglob("*.py")):
+        for code, kind, message in _codes_of(ast.parse(path.read_text(encoding="utf-8")), path):
+            kinds, messages = found.setdefault(code, (set(), set()))
+            kinds.add(kind)
+            messages.add(message.replace("|", "\\|"))
+    for _, code, meaning, _ in CAUSES:
+        kinds, messages = found.setdefault(code, (set(), set()))
+        kinds.add("StoreError")
+        messages.add(f"{{…}} {meaning} ({{…}})")
+    return found
+
+
+def _codes_of(tree: ast.AST, path: Path) -> Iterator[tuple[str, str, str]]:
+    """Yield code, error and message of everything that a module raises on purpose."""
+    functions = (ast.FunctionDef, ast.AsyncFunctionDef)
+    owner = {
+        inner: outer for outer in ast.walk(tree) if isinstance(outer, functions) for inner in ast.walk(outer)
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ClassDef) and node.name.endswith("Error") and node.name[0] != "_":
+            yield from _own_code(node, path)
+        if isinstance(node, functions):
+            for default in node.args.kw_defaults:  # of `refuse`
+                if isinstance(default, ast.Constant) and str(default.value).startswith("field-"):
+                    yield str(default.value), "BadRequestError", _words(node.args.defaults[0])
+        if not isinstance(node, ast.Call):
+            continue
+        name = getattr(node.func, "id", getattr(node.func, "attr", ""))
+        makers = MAKERS | {"refuse": REFUSE.get(path.relative_to(PACKAGE).parts[0], ("", 0))}
+        kind, place = makers.get(name, (name, 0))
+        if kind.endswith("Error") or name in makers:
+            for code in _literals(_code_argument(node, name), owner.get(node)):
+                yield code.replace("_", "-"), kind, _message(node.args[place:], owner.get(node))
+
+
+def _own_code(node: ast.ClassDef, path: Path) -> Iterator[tuple[str, str, str]]:
+    """Yield the code that a class has by itself."""
+    module = importlib.import_module(
+        ".".join(("crossgrade", *path.relative_to(PACKAGE).with_suffix("").parts))
+    )
+    kind = getattr(module, node.name)
+    if isinstance(kind, type) and issubclass(kind, errors.CrossgradeError):
+        yield kind.default_code, node.name, (ast.get_docstring(node) or "").partition("\n")[0]
+
+
+def _code_argument(call: ast.Call, name: str) -> ast.expr | None:
+    named = {keyword.arg: keyword.value for keyword in call.keywords}
+    if name == "_Plain":
+        return call.args[0]
+    if name == "refused":
+        return call.args[1] if len(call.args) > 1 else None
+    return named.get("code", named.get("reason") if name == "AccessError" else None)
+
+
+def _literals(value: ast.AST | None, function: ast.AST | None) -> Iterator[str]:
+    """Yield the texts that an expression can have: literals, choices, variables of its function."""
+    if isinstance(value, ast.Constant) and isinstance(value.value, str):
+        yield value.value
+    elif isinstance(value, ast.IfExp):
+        yield from _literals(value.body, function)
+        yield from _literals(value.orelse, function)
+    elif isinstance(value, ast.Name) and function is not None:
+        for given in _assigned(value.id, function):
+            yield from _literals(given, None)
+
+
+def _assigned(name: str, function: ast.AST) -> Iterator[ast.expr]:
+    for node in ast.walk(function):
+        for target in node.targets if isinstance(node, ast.Assign) else ():
+            if isinstance(target, ast.Name) and target.id == name:
+                yield node.value
+            if isinstance(target, ast.Tuple) and isinstance(node.value, ast.Tuple):
+                pairs = zip(target.elts, node.value.elts, strict=True)
+                yield from (given for one, given in pairs if isinstance(one, ast.Name) and one.id == name)
+
+
+def _message(arguments: list[ast.expr], function: ast.AST | None) -> str:
+    """Return the words of the first argument, `{…}` for each value."""
+    if not arguments:
+        return "{…}"
+    words = arguments[0]
+    if isinstance(words, ast.Name) and function is not None:
+        before = [given for given in _assigned(words.id, function) if given.lineno <= words.lineno]
+        words = max(before, key=lambda given: given.lineno, default=words)
+    return _words(words)
+
+
+def _words(value: ast.expr) -> str:
+    if isinstance(value, ast.JoinedStr):
+        return "".join(_words(part) for part in value.values)
+    if isinstance(value, ast.Constant):
+        return str(value.value)
+    if isinstance(value, ast.IfExp):
+        return f"{_words(value.body)} / {_words(value.orelse)}"
+    if isinstance(value, ast.BinOp):
+        return _words(value.left) + _words(value.right)
+    return "{…}"
 
 
 def main() -> None:

@@ -19,11 +19,13 @@
     ├── SandboxError          model-written code could not be run safely
     └── BudgetExceededError   going on would cost more than allowed
 
-Each class states its exit code, HTTP status and whether trying again can help.
-Statistics that cannot decide are results, not errors. Every class has an entry in
-docs/reference/errors.md.
+Each class states its exit code, HTTP status and whether trying again can help. Each error
+carries a `code`, which stays when its words change: scripts and tests read the code.
+Statistics that cannot decide are results, not errors. docs/reference/errors.md has an entry
+for every class and lists every code.
 """
 
+import re
 from collections.abc import Iterable
 from difflib import get_close_matches
 from pathlib import Path
@@ -38,16 +40,26 @@ def closest(name: str, names: Iterable[str]) -> str:
 
 
 class CrossgradeError(Exception):
-    """Anything Crossgrade raises on purpose: what was seen, and in `hint` one next step."""
+    """Anything Crossgrade raises on purpose: what was seen, and in `hint` one next step.
+
+    `code` names the message for programs, in kebab case; by default it is the class's own.
+    """
 
     exit_code: ClassVar[int] = 3
     http_status: ClassVar[int] = 500
     retryable: ClassVar[bool] = False
     default_hint: ClassVar[str] = "run `crossgrade doctor` to check the installation"
+    default_code: ClassVar[str] = "crossgrade"
 
-    def __init__(self, message: str, *, hint: str | None = None) -> None:
+    def __init_subclass__(cls) -> None:
+        """Name the class's own code after it: `RateLimitedError` is `rate-limited`."""
+        words = re.findall("[A-Z][a-z]+", cls.__name__.removesuffix("Error"))
+        cls.default_code = "-".join(words).lower()
+
+    def __init__(self, message: str, *, code: str | None = None, hint: str | None = None) -> None:
         super().__init__(message)
         self.message = message
+        self.code = code if code is not None else self.default_code
         self.hint = hint if hint is not None else self.default_hint
 
 
@@ -66,13 +78,14 @@ class _LocatedError(UsageError):
         self,
         message: str,
         *,
+        code: str | None = None,
         file: str | Path | None = None,
         line: int | None = None,
         column: int | None = None,
         where: str | None = None,
         hint: str | None = None,
     ) -> None:
-        super().__init__(message, hint=hint)
+        super().__init__(message, code=code, hint=hint)
         self.file = None if file is None else str(file)
         self.line = line
         self.column = column
@@ -138,9 +151,15 @@ class ProviderError(CrossgradeError):
     default_hint = "run `crossgrade doctor`: it says which keys are not set"
 
     def __init__(
-        self, message: str, *, provider: str = "", status: int | None = None, hint: str | None = None
+        self,
+        message: str,
+        *,
+        code: str | None = None,
+        provider: str = "",
+        status: int | None = None,
+        hint: str | None = None,
     ) -> None:
-        super().__init__(message, hint=hint)
+        super().__init__(message, code=code, hint=hint)
         self.provider = provider
         self.status = status
 
@@ -163,12 +182,13 @@ class RateLimitedError(ProviderError):
         self,
         message: str,
         *,
+        code: str | None = None,
         provider: str = "",
         status: int | None = 429,
         retry_after_s: float | None = None,
         hint: str | None = None,
     ) -> None:
-        super().__init__(message, provider=provider, status=status, hint=hint)
+        super().__init__(message, code=code, provider=provider, status=status, hint=hint)
         self.retry_after_s = retry_after_s
 
 
@@ -209,13 +229,16 @@ class ProviderTimeoutError(ProviderError):
 
 
 class AccessError(CrossgradeError):
-    """A caller is not let in; `reason` is a short code, `status` 401 (who?), 403 (no) or 503 (unknown)."""
+    """A caller is not let in: `status` 401 (who?), 403 (no) or 503 (unknown).
+
+    `reason` is the code as the gateway's answers and metrics write it, with underscores.
+    """
 
     http_status = 401
     default_hint = "send a key of `crossgrade keys create`, or an access token of a configured issuer"
 
     def __init__(self, message: str, *, reason: str, status: int = 401, hint: str | None = None) -> None:
-        super().__init__(message, hint=hint)
+        super().__init__(message, code=reason.replace("_", "-"), hint=hint)
         self.reason = reason
         self.status = status
 

@@ -13,6 +13,7 @@ import pytest
 
 from crossgrade.cli import _frame
 from crossgrade.testing import FakeProvider, Fault, ReceivedRequest, Reply
+from tests.codes import names, shown_codes
 
 KEY = "sk-e2e-0123456789abcdefghijklmnop"
 """What must never be seen: the key that both offers send."""
@@ -71,12 +72,22 @@ class CommandLine:
         assert ran.code == 0, ran.err
         return ran
 
-    def fails(self, *arguments: str | Path, code: int = 2, seen: str, where: str | None = None) -> str:
-        """Check one clear error: the code, what was seen, where, a hint, nothing on stdout."""
+    def fails(
+        self,
+        *arguments: str | Path,
+        code: int = 2,
+        error: str | tuple[str, ...],
+        where: str | None = None,
+    ) -> str:
+        """Check one clear error: exit code, its own code and the values it names, where, a hint, no stdout."""
         ran = self(*arguments)
-        assert (ran.code, ran.out) == (code, ""), ran
+        assert ran.code == code, ran
         errors = ran.err[ran.err.index("error: ") :]
-        assert re.search(seen, errors), errors
+        name, *values = (error,) if isinstance(error, str) else error
+        assert name in shown_codes(errors), errors
+        printed = json.loads(ran.out)["error"]["code"] if "--json" in arguments else ran.out
+        assert printed == (shown_codes(errors)[0] if "--json" in arguments else "")
+        assert all(names(errors, value) for value in values), errors
         assert "\nhint: " in errors
         if where is not None:
             assert f"--> {where}" in errors, errors

@@ -24,65 +24,82 @@ def rows(score: str = "1", extra: str = "") -> str:
 
 
 RESULTS = {
-    "empty": ("r.csv", "", "the file is empty", "r.csv:1"),
-    "only a header": ("r.csv", HEAD, "no scored answers in it", "r.csv"),
-    "only a byte order mark": ("r.csv", "\ufeff", "the file is empty", "r.csv:1"),
-    "wrong columns": ("r.csv", "id,mod,scor\n1,a,1\n", 'columns are "id", "mod", "scor"', "r.csv:1"),
-    "no score column": ("r.csv", "item_id,model\n1,a\n", 'there is no column "score"', "r.csv:1"),
-    "the same column twice": ("r.csv", "item_id,model,score,score\n1,a,1,1\n", "score", "r.csv:1"),
-    "a short row": ("r.csv", HEAD + "1,a,1\n1,b\n", "2 cells, the header has 3", "r.csv:3"),
-    "an open quote": ("r.csv", HEAD + '1,a,"1\n', "a quote that opens here never closes", "r.csv:2"),
-    "NaN": ("r.csv", HEAD + "1,a,1\n1,b,nan\n", "score is 'nan'", "r.csv:3  column score"),
-    "infinity": ("r.csv", HEAD + "1,a,1\n1,b,-inf\n", "score is '-inf'", "r.csv:3  column score"),
-    "a text": ("r.csv", HEAD + "1,a,1\n1,b,good\n", "score is 'good', a number", "r.csv:3  column score"),
-    "no id": ("r.csv", HEAD + ",a,1\n", "item_id is empty", "r.csv:2  column item_id"),
-    "no model": ("r.csv", HEAD + "1,,1\n", "model is empty", "r.csv:2  column model"),
+    "empty": ("r.csv", "", "table-empty", "r.csv:1"),
+    "only a header": ("r.csv", HEAD, "results-empty", "r.csv"),
+    "only a byte order mark": ("r.csv", "\ufeff", "table-empty", "r.csv:1"),
+    "no score column": ("r.csv", "item_id,model\n1,a\n", ("column-missing", "score"), "r.csv:1"),
+    "the same column twice": (
+        "r.csv",
+        "item_id,model,score,score\n1,a,1,1\n",
+        ("column-repeated", "score"),
+        "r.csv:1",
+    ),
+    "a short row": ("r.csv", HEAD + "1,a,1\n1,b\n", ("table-cells", "2", "3"), "r.csv:3"),
+    "an open quote": ("r.csv", HEAD + '1,a,"1\n', "table-row-invalid", "r.csv:2"),
+    "NaN": ("r.csv", HEAD + "1,a,1\n1,b,nan\n", ("score-invalid", "nan"), "r.csv:3  column score"),
+    "infinity": ("r.csv", HEAD + "1,a,1\n1,b,-inf\n", ("score-invalid", "-inf"), "r.csv:3  column score"),
+    "a text": ("r.csv", HEAD + "1,a,1\n1,b,good\n", ("score-invalid", "good"), "r.csv:3  column score"),
+    "no id": ("r.csv", HEAD + ",a,1\n", ("score-invalid", "item_id"), "r.csv:2  column item_id"),
+    "no model": ("r.csv", HEAD + "1,,1\n", "score-invalid", "r.csv:2  column model"),
     "not UTF-8": (
         "r.csv",
         (HEAD + "1,a,1\n").encode() + b"\xff,b,1\n",
-        "byte 0xff is not UTF-8",
+        ("not-utf8", "0xff"),
         "r.csv:3:1",
     ),
     "half a line of JSON": (
         "r.jsonl",
         '{"item_id":"1","model":"a","score":1}\n{"item_id":"1","mod',
-        "the JSON ends in the middle",
+        "json-cut-short",
         "r.jsonl:2:",
     ),
-    "NaN in JSON": ("r.jsonl", '{"item_id":"1","model":"a","score":NaN}', "NaN and Infinity", "r.jsonl:1:36"),
+    "NaN in JSON": (
+        "r.jsonl",
+        '{"item_id":"1","model":"a","score":NaN}',
+        ("json-number-invalid", "NaN", "Infinity"),
+        "r.jsonl:1:36",
+    ),
     "a huge number": (
         "r.jsonl",
         '{"item_id":"1","model":"a","score":1' + "0" * 5000 + "}",
-        "no JSON",
+        "not-json",
         "r.jsonl:1:",
     ),
-    "another JSON": ("r.json", '[{"hello": [1, 2]}]', "of no known tool", "r.json:1"),
-    "deep JSON": ("r.json", "[" * 100_000, "of no known tool", "r.json:1"),
+    "another JSON": ("r.json", '[{"hello": [1, 2]}]', "json-unknown", "r.json:1"),
+    "deep JSON": ("r.json", "[" * 100_000, "json-unknown", "r.json:1"),
     "deep rows": (
         "r.jsonl",
         '{"item_id":"1","model":"a","score":1,"x":' + "[" * 5000 + "]" * 5000 + "}",
-        "nested|levels|deep",
+        "json-too-deep",
         "r.jsonl:1",
     ),
-    "no archive": ("r.eval", b"PK\x03\x04" + b"\0" * 100, "damaged or cut short", "r.eval"),
+    "no archive": ("r.eval", b"PK\x03\x04" + b"\0" * 100, "archive-damaged", "r.eval"),
     "half a gzip": (
         "r.csv.gz",
         gzip.compress(PAIR.encode() * 100)[:-40],
-        "cut short|damaged|ends",
+        "compression-damaged",
         "r.csv.gz",
     ),
-    "one-sided": ("r.csv", HEAD + "1,a,1\n2,b,1\n", "2 lack one side", None),
-    "one model": ("r.csv", HEAD + "1,a,1\n", 'no rows of the model "b"; the models are a', None),
+    "one-sided": ("r.csv", HEAD + "1,a,1\n2,b,1\n", ("pairs-missing", "2"), None),
+    "one model": ("r.csv", HEAD + "1,a,1\n", ("model-not-in-results", "b", "a"), None),
 }
 
 
 @pytest.mark.parametrize("case", RESULTS)
 def test_results_that_cannot_be_taken(cli: CommandLine, folder: Path, case: str) -> None:
-    name, content, seen, where = RESULTS[case]
+    name, content, error, where = RESULTS[case]
     (folder / name).write_bytes(content if isinstance(content, bytes) else content.encode())
-    cli.fails("decide", name, *DECIDE, seen=seen, where=where)
-    cli.fails("import", name, "--to", "out.csv", seen=seen, where=where) if where else None
+    cli.fails("decide", name, *DECIDE, error=error, where=where)
+    cli.fails("import", name, "--to", "out.csv", error=error, where=where) if where else None
     assert not (folder / "out.csv").exists()
+
+
+def test_a_table_with_other_columns_names_them(cli: CommandLine, folder: Path) -> None:
+    (folder / "r.csv").write_text("id,mod,scor\n1,a,1\n")
+    columns = ("id", "mod", "scor")
+    cli.fails("decide", "r.csv", *DECIDE, error=("column-missing", "a", *columns), where="r.csv:1")
+    imported = ("table-form-unknown", *columns)
+    cli.fails("import", "r.csv", "--to", "out.csv", error=imported, where="r.csv:1")
 
 
 GUARDED = {
@@ -121,34 +138,34 @@ def test_mixed_epochs_are_averaged_and_stay_one_sample(cli: CommandLine, folder:
 
 
 ARGUMENTS = [
-    (["r.csv"], "no incumbent is named; the models are a, b"),
-    (["r.csv", "--incumbent", "x"], 'no rows of the model "x"'),
-    (["r.csv", "--incumbent", "a", "--candidate", "a"], "other than the incumbent"),
-    (["r.csv", *DECIDE, "--segment", "x"], 'no column "x"'),
-    (["r.csv", *DECIDE, "--cluster", "x"], 'no column "x"'),
-    (["r.csv", *DECIDE, "--floor", "nan"], "floor is nan"),
-    (["r.csv", *DECIDE, "--floor", "0"], "--floor"),
-    (["r.csv", *DECIDE, "--alpha", "nan"], "alpha is nan"),
-    (["r.csv", *DECIDE, "--chance", "nan"], "chance is nan"),
-    (["r.csv", *DECIDE, "--scale", "1", "0"], "is no range"),
-    (["r.csv", *DECIDE, "--scale", "nan", "1"], "is no range"),
-    (["r.csv", *DECIDE, "--scale", "-inf", "inf"], "is no range"),
-    (["r.csv", *DECIDE, "--format", "x"], "no format 'x'"),
-    (["r.csv", *DECIDE, "--workload", "x"], "no rows of the workload 'x'"),
-    (["r.csv", *DECIDE, "--cost", "a"], "is not MODEL=USD"),
-    (["r.csv", *DECIDE, "--cost", "a=nan"], "is not MODEL=USD"),
-    (["r.csv", *DECIDE, "--cost", "x=1"], "`x`, which is none of the models"),
-    (["r.csv", *DECIDE, "--stated", "a"], "is not MODEL=SCORE"),
-    (["r.csv", *DECIDE, "--stated", "a=52.8"], "scores go from 0 to 1"),
-    (["r.csv", *DECIDE, "--stated", "x=0.5"], "the models are a, b"),
-    (["r.csv", *DECIDE, "--apply"], "--apply cannot be given here"),
-    (["r.csv", *DECIDE, "--run", "1"], "--run cannot be given here"),
-    (["r.csv", "--verify", "1"], "RESULTS cannot be given here"),
-    (["none.csv", *DECIDE], "no such file"),
-    (["a=none.csv", "b=r.csv"], "no such file"),
-    (["."], "neither a HELM run nor"),
-    (["/dev/zero"], "not a regular file"),
-    ([], "nothing to decide on"),
+    (["r.csv"], ("incumbent-not-named", "a", "b")),
+    (["r.csv", "--incumbent", "x"], ("model-not-in-results", "x")),
+    (["r.csv", "--incumbent", "a", "--candidate", "a"], ("candidate-missing",)),
+    (["r.csv", *DECIDE, "--segment", "x"], ("column-missing", "x")),
+    (["r.csv", *DECIDE, "--cluster", "x"], ("column-missing", "x")),
+    (["r.csv", *DECIDE, "--floor", "nan"], ("floor-invalid", "nan")),
+    (["r.csv", *DECIDE, "--floor", "0"], ("usage", "--floor")),
+    (["r.csv", *DECIDE, "--alpha", "nan"], ("error-rate-invalid", "alpha", "nan")),
+    (["r.csv", *DECIDE, "--chance", "nan"], ("chance-invalid", "nan")),
+    (["r.csv", *DECIDE, "--scale", "1", "0"], ("scale-invalid",)),
+    (["r.csv", *DECIDE, "--scale", "nan", "1"], ("scale-invalid",)),
+    (["r.csv", *DECIDE, "--scale", "-inf", "inf"], ("scale-invalid",)),
+    (["r.csv", *DECIDE, "--format", "x"], ("format-unknown", "x")),
+    (["r.csv", *DECIDE, "--workload", "x"], ("workload-not-in-results", "x")),
+    (["r.csv", *DECIDE, "--cost", "a"], ("option-syntax", "MODEL=USD")),
+    (["r.csv", *DECIDE, "--cost", "a=nan"], ("option-syntax", "MODEL=USD")),
+    (["r.csv", *DECIDE, "--cost", "x=1"], ("cost-of-unknown-model", "x")),
+    (["r.csv", *DECIDE, "--stated", "a"], ("option-syntax", "MODEL=SCORE")),
+    (["r.csv", *DECIDE, "--stated", "a=52.8"], ("stated-mean-out-of-range", "0", "1")),
+    (["r.csv", *DECIDE, "--stated", "x=0.5"], ("stated-model-unknown", "x", "a", "b")),
+    (["r.csv", *DECIDE, "--apply"], ("options-conflict", "--apply")),
+    (["r.csv", *DECIDE, "--run", "1"], ("options-conflict", "--run")),
+    (["r.csv", "--verify", "1"], ("options-conflict", "RESULTS")),
+    (["none.csv", *DECIDE], ("file-missing",)),
+    (["a=none.csv", "b=r.csv"], ("file-missing",)),
+    (["."], ("folder-not-results",)),
+    (["/dev/zero"], ("not-a-file",)),
+    ([], ("evidence-not-named",)),
 ]
 
 
@@ -157,44 +174,44 @@ ARGUMENTS = [
 )
 def test_arguments_that_cannot_be(cli: CommandLine, folder: Path, arguments: list[str], seen: str) -> None:
     (folder / "r.csv").write_text(PAIR)
-    cli.fails("decide", *arguments, seen=seen)
+    cli.fails("decide", *arguments, error=seen)
 
 
 DATASETS = {
-    "missing": (None, "there is no such file", "echo.jsonl"),
-    "empty": ("", "empty", "echo.jsonl"),
-    "blank": ("\n\n", "empty", "echo.jsonl"),
-    "no field of the prompt": ('{"question": "1", "target": "1"}\n', "asks for {input}", "echo.jsonl:1"),
-    "half a line": ('{"input": "1", "target": "1"}\n{"input": "2', "the JSON ends in the middle", "echo.jsonl:2:"),
-    "not UTF-8": (b'{"input": "\xff", "target": "1"}\n', "UTF-8|utf-8", "echo.jsonl:1"),
-    "a list": ("[1, 2]\n", "object|fields", "echo.jsonl:1"),
-    "a folder": ("folder", "this is a folder", "echo.jsonl"),
+    "missing": (None, "file-missing", "echo.jsonl"),
+    "empty": ("", "table-empty", "echo.jsonl"),
+    "blank": ("\n\n", "table-empty", "echo.jsonl"),
+    "no field of the prompt": ('{"question": "1", "target": "1"}\n', ("prompt-field-missing", "{input}"), "echo.jsonl:1"),
+    "half a line": ('{"input": "1", "target": "1"}\n{"input": "2', "json-cut-short", "echo.jsonl:2:"),
+    "not UTF-8": (b'{"input": "\xff", "target": "1"}\n', "not-utf8", "echo.jsonl:1"),
+    "a list": ("[1, 2]\n", "json-not-an-object", "echo.jsonl:1"),
+    "a folder": ("folder", "not-a-file", "echo.jsonl"),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("case", DATASETS)
 def test_datasets_that_cannot_be_taken(cli: CommandLine, project: Project, case: str) -> None:
-    content, seen, where = DATASETS[case]
+    content, error, where = DATASETS[case]
     path = project.folder / "echo.jsonl"
     path.unlink()
     if content == "folder":
         path.mkdir()
     elif content is not None:
         path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    cli.fails("evaluate", "echo", "--yes", seen=seen, where=str(project.folder / where))
+    cli.fails("evaluate", "echo", "--yes", error=error, where=str(project.folder / where))
     assert len(project.fake.requests) == 0
 
 
 @pytest.mark.parametrize(
     ("key", "value", "seen"),
-    [("id_field", "x", 'the id "x" is on line 1 and on line 2'), ("weight_field", -1, "the weight is")],
+    [("id_field", "x", ("id-repeated", "x", "1", "2")), ("weight_field", -1, ("weight-invalid-in-data",))],
 )
 def test_fields_that_cannot_be(
     cli: CommandLine, project: Project, key: str, value: object, seen: str
 ) -> None:
     project.dataset(3, extra=lambda _: value)
     project.change("    scorer:", f"    {key}: extra\n    scorer:")
-    cli.fails("evaluate", "echo", "--yes", seen=seen, where=str(project.folder / "echo.jsonl:"))
+    cli.fails("evaluate", "echo", "--yes", error=seen, where=str(project.folder / "echo.jsonl:"))
 
 
 def bounded(folder: Path, *arguments: str, memory: int = GIB) -> Ran:
@@ -282,7 +299,7 @@ def test_hostile_names_reach_no_terminal(cli: CommandLine, folder: Path) -> None
     options = ("--segment", "segment", "--report", "r.html", "--markdown", "r.md", "--junit", "r.xml")
     ran = cli.succeeds("decide", "r.jsonl", "--incumbent", hostile, *options)
     assert "\nr: SWITCH" not in ran.out
-    cli.fails("decide", "r.jsonl", "--incumbent", "b\x1b[2J", seen="no rows of the model")
+    cli.fails("decide", "r.jsonl", "--incumbent", "b\x1b[2J", error="model-not-in-results")
 
 
 def test_the_python_interface_raises_the_same(folder: Path) -> None:

@@ -39,8 +39,7 @@ def evaluated(cli: CommandLine, project: Project) -> Project:
 def test_a_file_that_is_no_database(cli: CommandLine, project: Project, command: tuple[str, ...]) -> None:
     database(project).parent.mkdir()
     database(project).write_bytes(b"hello, " * 1000)
-    message = cli.fails(*command, code=3, seen=r"crossgrade\.db is not a Crossgrade database")
-    assert "move the file away" in message
+    cli.fails(*command, code=3, error="not-a-database")
     assert len(project.fake.requests) == 0
 
 
@@ -51,14 +50,13 @@ def test_a_damaged_database(cli: CommandLine, evaluated: Project) -> None:
     content[4096:] = b"\xff" * (len(content) - 4096)
     database(evaluated).write_bytes(content)
     for command in COMMANDS:
-        cli.fails(*command, code=3, seen="is damaged|is not a Crossgrade database")
+        cli.fails(*command, code=3, error="database-damaged")
 
 
 def test_a_database_of_a_newer_crossgrade(cli: CommandLine, evaluated: Project) -> None:
     with closing(sqlite3.connect(database(evaluated))) as connection, connection:
         connection.execute("UPDATE alembic_version SET version_num = '9999'")
-    message = cli.fails("runs", code=3, seen="newer Crossgrade")
-    assert "upgrade" in message
+    cli.fails("runs", code=3, error="database-too-new")
 
 
 def test_a_locked_database(cli: CommandLine, evaluated: Project, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -67,8 +65,7 @@ def test_a_locked_database(cli: CommandLine, evaluated: Project, monkeypatch: py
     with closing(sqlite3.connect(database(evaluated))) as other:
         other.execute("BEGIN IMMEDIATE")
         for command in (("evaluate", "echo", "--yes"), ("decide", "echo")):
-            message = cli.fails(*command, code=3, seen="is locked by another process")
-            assert "close the other process" in message
+            cli.fails(*command, code=3, error="database-locked")
         cli.succeeds("runs")  # readers go on
         other.rollback()
     cli.succeeds("decide", "echo")
@@ -76,7 +73,7 @@ def test_a_locked_database(cli: CommandLine, evaluated: Project, monkeypatch: py
 
 def test_a_folder_that_cannot_be_made(cli: CommandLine, project: Project) -> None:
     (project.folder / ".crossgrade").write_text("")
-    cli.fails("evaluate", "echo", "--yes", code=3, seen="cannot be made")
+    cli.fails("evaluate", "echo", "--yes", code=3, error="folder-not-made")
     assert len(project.fake.requests) == 0
 
 
@@ -120,8 +117,7 @@ def test_a_full_database_keeps_what_it_has(
 
     with monkeypatch.context() as patch:
         patch.setattr(database_module, "_sqlite", small)
-        message = cli.fails("evaluate", "echo", "--yes", "--no-reuse", code=3, seen="has no room left")
-    assert "free some disk space" in message
+        cli.fails("evaluate", "echo", "--yes", "--no-reuse", code=3, error="disk-full")
     cli.succeeds("report", "--list")
 
 
@@ -131,10 +127,7 @@ def test_an_output_that_cannot_be_written(cli: CommandLine, evaluated: Project) 
         ran = cli("decide", "echo", option, evaluated.folder / "file" / "x")
         assert ran.code == 3
         assert ran.err.count("cannot be written") == 1
-    message = cli.fails(
-        "report", "--to", evaluated.folder / "file" / "x.html", code=3, seen="cannot be written"
-    )
-    assert "a folder with room that you may write" in message
+    cli.fails("report", "--to", evaluated.folder / "file" / "x.html", code=3, error="file-unwritable")
 
 
 def test_a_verdict_that_somebody_changed(cli: CommandLine, evaluated: Project) -> None:
@@ -147,8 +140,7 @@ def test_a_verdict_that_somebody_changed(cli: CommandLine, evaluated: Project) -
         for (name,) in triggers:
             connection.execute(f"DROP TRIGGER {name}")
         connection.execute("UPDATE verdicts SET verdict = ?", (json.dumps(changed),))
-    message = cli.fails("decide", "--verify", stored["id"], code=3, seen="does not match its evidence")
-    assert "do not act on it" in message
+    cli.fails("decide", "--verify", stored["id"], code=3, error="verdict-mismatch")
 
 
 def test_a_verdict_that_cannot_be_read(cli: CommandLine, evaluated: Project) -> None:
@@ -156,8 +148,8 @@ def test_a_verdict_that_cannot_be_read(cli: CommandLine, evaluated: Project) -> 
         for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall():
             connection.execute(f"DROP TRIGGER {name}")
         connection.execute("UPDATE verdicts SET verdict = '{', evidence = x'00'")
-    cli.fails("report", "--list", code=3, seen="cannot be read")
-    cli.fails("report", code=3, seen="cannot be read")
+    cli.fails("report", "--list", code=3, error="verdict-unreadable")
+    cli.fails("report", code=3, error="verdict-unreadable")
 
 
 def test_an_answer_that_was_changed_by_hand_is_said(cli: CommandLine, evaluated: Project) -> None:
@@ -192,10 +184,7 @@ def test_two_commands_on_one_run(cli: CommandLine, slow: Project, gate: Gate) ->
     gate.reached()
     (run,) = json.loads(cli.succeeds("runs", "--json").out)["runs"]
     assert run["status"] == "running"
-    message = cli.fails(
-        "evaluate", "echo", "--yes", "--resume", run["run"], code=3, seen="another process is working on run"
-    )
-    assert "then resume the run" in message
+    cli.fails("evaluate", "echo", "--yes", "--resume", run["run"], code=3, error="run-locked")
     gate.open()
     _, err = first.communicate(timeout=60)
     assert first.returncode == 0, err
@@ -242,15 +231,12 @@ def test_what_changed_since_the_run(cli: CommandLine, evaluated: Project, what: 
     (run,) = json.loads(cli.succeeds("runs", "--json").out)["runs"]
     if what == "dataset":
         evaluated.dataset(121)
-        cli.fails("decide", "echo", seen="the dataset of 'echo' changed")
+        cli.fails("decide", "echo", error=("dataset-changed", "echo"))
     elif what == "model":
         evaluated.change("model: new-model", "model: newer-model")
-        cli.fails("decide", "echo", seen="changed since")
+        cli.fails("decide", "echo", error="workload-changed")
     else:
         evaluated.change("  echo:\n", "  other:\n")
-        cli.fails("decide", "other", "--run", run["run"], seen="is of workload 'echo', not of 'other'")
+        cli.fails("decide", "other", "--run", run["run"], error=("run-of-other-workload", "echo", "other"))
     name = "other" if what == "workload" else "echo"
-    message = cli.fails(
-        "evaluate", name, "--yes", "--resume", run["run"], seen="was made with other settings"
-    )
-    assert "not paid for again" in message
+    cli.fails("evaluate", name, "--yes", "--resume", run["run"], error="run-settings-changed")

@@ -36,4 +36,4 @@ def test_both_models_answer_in_batches(cli: CommandLine, project: Project, host:
 
 def test_a_host_without_batches_is_refused(cli: CommandLine, project: Project) -> None:
     project.change("    prices: [{input_per_mtok: 10,", "    batch: true\n    prices: [{input_per_mtok: 10,")
-    cli.fails("evaluate", "echo", seen="has no batch API that Crossgrade speaks", where="crossgrade.yaml:7")
+    cli.fails("evaluate", "echo", error="batch-unsupported", where="crossgrade.yaml:7")

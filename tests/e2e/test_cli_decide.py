@@ -77,7 +77,7 @@ def test_a_log_with_several_metrics_asks_which(cli: CommandLine, name: str) -> N
     sources = [
         f"{model}={LOGS / pattern.format(side)}" for model, side in (("a", "incumbent"), ("b", "candidate"))
     ]
-    message = cli.fails("decide", *sources, "--incumbent", "a", seen="must be chosen")
+    message = cli.fails("decide", *sources, "--incumbent", "a", error="metric-not-named")
     # The next step is one that can be typed.
     hint = re.search(r"such as (--metric .+)", message).group(1)
     typed = subprocess.run(["sh", "-c", f"printf '%s\\n' {hint}"], capture_output=True, text=True, check=True)

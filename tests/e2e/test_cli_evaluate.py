@@ -154,13 +154,13 @@ def test_a_run_without_a_decision(cli: CommandLine, steady: Project) -> None:
     assert found["progress"]["calls"] == len(steady.fake.requests) < 240
     assert found["progress"]["done"] == 120
     assert 0 < 2 * found["progress"]["asked"] <= found["progress"]["calls"] < 240
-    cli.fails("report", seen="there is no verdict on echo yet")
+    cli.fails("report", error="verdict-missing")
     cli.succeeds("decide", "echo", "--run", found["run_id"])
 
 
 def test_the_budget_ends_a_run_that_goes_on_with_more(cli: CommandLine, project: Project) -> None:
     project.change("    scorer:", "    mode: fixed\n    scorer:")
-    cli.fails("evaluate", "echo", "--max-cost", "0.004", code=3, seen=r"of \$0\.004 are spent")
+    cli.fails("evaluate", "echo", "--max-cost", "0.004", code=3, error=("budget-exceeded", "$0.004"))
     (run,) = json.loads(cli.succeeds("runs", "--json").out)["runs"]
     assert run["status"] == "budget"
     assert 0 < Decimal(run["spent_usd"]) <= Decimal("0.004")
@@ -170,14 +170,14 @@ def test_the_budget_ends_a_run_that_goes_on_with_more(cli: CommandLine, project:
 
 def test_a_run_that_may_be_dear_asks_first(cli: CommandLine, project: Project) -> None:
     project.change("input_per_mtok: 10", "input_per_mtok: 100000")
-    message = cli.fails("evaluate", "echo", seen="there is no terminal to ask at")
+    message = cli.fails("evaluate", "echo", error="cost-unconfirmed")
     assert "--max-cost" in message
     assert len(project.fake.requests) == 0
 
 
 def test_a_limit_on_cost_needs_a_price(cli: CommandLine, project: Project) -> None:
     project.change("    prices: [{input_per_mtok: 1, output_per_mtok: 3}]\n", "")
-    cli.fails("evaluate", "echo", "--max-cost", "1", seen="no price of `new` is known")
+    cli.fails("evaluate", "echo", "--max-cost", "1", error=("price-unknown-under-limit", "new"))
     found = json.loads(cli.succeeds("evaluate", "echo", "--json").out)
     assert found["name"] == "undecided"
     assert "price unknown" in found["sentence"]
@@ -200,9 +200,9 @@ def test_a_model_whose_answers_are_all_recorded_needs_no_key(
     assert len(project.asked("old-model")) == asked
 
     runs = cli.succeeds("runs", "--json").out
-    cli.fails("evaluate", "echo", "--no-reuse", code=3, seen="needs a key in OLD_KEY, which is not set")
+    cli.fails("evaluate", "echo", "--no-reuse", code=3, error=("key-not-set", "OLD_KEY"))
     project.dataset(121)
-    cli.fails("evaluate", "echo", code=3, seen="needs a key in OLD_KEY, which is not set")
+    cli.fails("evaluate", "echo", code=3, error=("key-not-set", "OLD_KEY"))
     assert cli.succeeds("runs", "--json").out == runs  # refused before anything was asked
 
 

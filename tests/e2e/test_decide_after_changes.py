@@ -15,7 +15,7 @@ def guards(out: str) -> dict[str, dict[str, str]]:
 def test_a_changed_prompt_was_not_measured(cli: CommandLine, project: Project) -> None:
     cli.succeeds("evaluate", "echo", "--yes")
     project.change("model: new-model", "model: newer-model")
-    cli.fails("decide", "echo", seen=r"candidates of 'echo' changed since run")
+    cli.fails("decide", "echo", error=("workload-changed", "echo"))
 
 
 def test_a_changed_floor_is_said(cli: CommandLine, project: Project) -> None:
@@ -53,7 +53,7 @@ def test_a_run_that_did_not_finish_is_said_with_the_last_one_that_did(
 ) -> None:
     finished = json.loads(cli.succeeds("evaluate", "echo", "--yes", "--no-decide", "--json").out)["run_id"]
     assert "did not finish" not in cli.succeeds("decide", "echo").err
-    cli.fails("evaluate", "echo", "--no-reuse", "--max-cost", "0.002", code=3, seen="are spent")
+    cli.fails("evaluate", "echo", "--no-reuse", "--max-cost", "0.002", code=3, error="budget-exceeded")
     newest = json.loads(cli.succeeds("runs", "--json").out)["runs"][0]["run"]
     said = cli.succeeds("decide", "echo").err
     assert f"decided on run {newest}, which did not finish (budget)" in said

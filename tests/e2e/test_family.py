@@ -46,7 +46,7 @@ def test_a_workload_without_a_run_keeps_its_part(cli: CommandLine, family: Proje
     cli.succeeds("evaluate", "echo", "--yes")
     out = cli.succeeds("decide", "echo").out
     assert "Without results yet, its part of the error rate kept: again." in out
-    cli.fails("decide", *NAMES, seen="'again' has no run yet")
+    cli.fails("decide", *NAMES, error=("run-missing", "again"))
 
 
 def test_p_values_of_a_workload_without_a_verdict_are_taken_as_recorded(
@@ -66,7 +66,7 @@ def test_a_what_if_keeps_the_parts(cli: CommandLine, family: Project) -> None:
         cli.succeeds("evaluate", name, "--yes", "--no-decide")
     found = json.loads(cli.succeeds("decide", "echo", "--alpha", "0.1", "--json").out)
     assert (found["alpha"], found["settings"]["alpha_share"]) == (0.1, pytest.approx(0.5))
-    cli.fails("decide", *NAMES, "--floor", "0.9", seen="--floor cannot be given here")
+    cli.fails("decide", *NAMES, "--floor", "0.9", error=("options-conflict", "--floor"))
 
 
 def test_several_workloads_with_their_own_rates(cli: CommandLine, family: Project) -> None:

@@ -70,9 +70,7 @@ def test_a_dry_run_asks_nobody(cli: CommandLine, project: Project) -> None:
 
 
 def test_names_that_do_not_exist(cli: CommandLine) -> None:
-    cli.fails(
-        "onboard", "nxt", "--workload", "echo", seen="there is no model 'nxt'.*there are: old, new, next"
-    )
-    cli.fails("onboard", "next", "--workload", "eco", seen="there is no workload 'eco'")
-    cli.fails("onboard", "old", "--workload", "echo", seen="'old' is the incumbent of 'echo' already")
-    cli.fails("onboard", "next", seen="Missing option '--workload'")
+    cli.fails("onboard", "nxt", "--workload", "echo", error=("model-unknown", "nxt", "crossgrade.yaml"))
+    cli.fails("onboard", "next", "--workload", "eco", error=("workload-unknown", "eco"))
+    cli.fails("onboard", "old", "--workload", "echo", error=("models-not-distinct", "old", "echo"))
+    cli.fails("onboard", "next", error=("usage", "Missing", "--workload"))

@@ -110,9 +110,7 @@ def test_a_candidate_for_which_every_sample_is_too_long_costs_nothing(
     (reading.folder / "echo.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     before = len(reading.fake.requests)
     for option in ("--dry-run", "--yes"):
-        cli.fails(
-            "evaluate", "echo", option, seen=r"the shortest of the 60 planned samples of `echo` has 10,0"
-        )
+        cli.fails("evaluate", "echo", option, error=("samples-too-long", "60", "echo", "10", "068"))
     assert len(reading.fake.requests) == before
 
 
@@ -138,7 +136,7 @@ def test_the_incumbent_is_asked_the_same_prompts_at_its_price(
     assert "of what old scores at the same length" in page
     said = cli.succeeds("probe", "run", "new", *run[3:-1], "--against", "old", "--resume", probe["probe_id"])
     assert "of old at that length" in said.out
-    cli.fails(*run, "--resume", probe["probe_id"], seen="begun with other settings")
+    cli.fails(*run, "--resume", probe["probe_id"], error="probe-settings-changed")
 
 
 def test_the_gate_may_be_a_percentile_of_the_workloads_requests(cli: CommandLine, reading: Project) -> None:
@@ -156,19 +154,19 @@ def test_the_gate_may_be_a_percentile_of_the_workloads_requests(cli: CommandLine
 def test_what_a_probe_cannot_limit_is_said(cli: CommandLine, reading: Project) -> None:
     cli.succeeds("evaluate", "echo", "--yes")
     reading.change("    scorer:", "    probes: [nobody]\n    scorer:")
-    cli.fails("decide", "echo", seen=r"no finished probe 'nobody'")
+    cli.fails("decide", "echo", error=("probe-unknown", "nobody"))
     reading.change("probes: [nobody]", "probes: [../x]")
-    cli.fails("decide", "echo", seen=r"no finished probe '../x'")
+    cli.fails("decide", "echo", error=("probe-unknown", "../x"))
     ran = cli.succeeds("probe", "run", "old", "--documents", "notes.txt", *QUICK, "--certify", "0", "--json")
     probe_id = json.loads(ran.out)["probe"]["probe_id"]
     reading.change("probes: [../x]", f"probes: [{probe_id}]")
-    cli.fails("decide", "echo", seen=r"asked old, which is no candidate of 'echo'")
+    cli.fails("decide", "echo", error=("probe-of-other-model", "old", "echo"))
     ran = cli.succeeds("probe", "run", "new", "--documents", "notes.txt", *QUICK, "--certify", "0", "--json")
     uncertified = json.loads(ran.out)["probe"]["probe_id"]
     reading.change(f"probes: [{probe_id}]", f"probes: [{uncertified}]")
-    cli.fails("decide", "echo", seen=r"certified no length")
+    cli.fails("decide", "echo", error="probe-unusable")
     (reading.folder / ".crossgrade" / "probes" / f"{uncertified}.json").write_text("{")
-    cli.fails("decide", "echo", seen=r"no result of a probe")
+    cli.fails("decide", "echo", error="probe-result-invalid")
 
 
 def test_money_is_shown_first_and_nothing_is_paid_twice(cli: CommandLine, reading: Project) -> None:
@@ -184,34 +182,34 @@ def test_money_is_shown_first_and_nothing_is_paid_twice(cli: CommandLine, readin
     cli.succeeds(*run, "--resume", probe_id)
     prompts = reading.asked("new-model")
     assert len(prompts) == len(set(prompts))
-    cli.fails(*run, "--resume", probe_id, "--floor", "0.9", seen="begun with other settings")
-    cli.fails(*run, "--resume", "../../etc", seen="is no probe's id")
-    cli.fails(*run, "--resume", "nobody", seen="there is no probe 'nobody'")
+    cli.fails(*run, "--resume", probe_id, "--floor", "0.9", error="probe-settings-changed")
+    cli.fails(*run, "--resume", "../../etc", error="probe-id-invalid")
+    cli.fails(*run, "--resume", "nobody", error=("probe-unknown", "nobody"))
 
 
 @pytest.mark.parametrize(
-    ("arguments", "seen"),
+    ("arguments", "error"),
     [
-        (("nobody",), "there is no model 'nobody'"),
-        (("new", "--kinds", "magic"), "names a kind of questions that there is not"),
-        (("new", "--kinds", "pairs", "--yes"), "`pairs` without a file"),
-        (("new", "--shortest", "4096", "--longest", "2048"), "make no ladder"),
-        (("new", "--shortest", "16", "--longest", "32"), "tokens are too few"),
-        (("new", "--documents", "missing"), "no such file or folder"),
-        (("new", "--tokenizer", "notes.txt"), "no tokenizer.json"),
-        (("new", "--floor", "2"), "the floor must lie between 0 and 1"),
-        (("new", "--against", "nobody"), "there is no model 'nobody'"),
-        (("new", "--against", "new"), "cannot be probed against itself"),
-        (("new", "--gate", "p99"), "a percentile as `--gate` is of a workload's requests"),
-        (("new", "--gate", "p100"), "neither 32 tokens or more nor a percentile"),
-        (("new", "--gate", "pp"), "neither 32 tokens or more nor a percentile"),
-        (("new", "--gate", "31"), "neither 32 tokens or more nor a percentile"),
+        (("nobody",), ("model-unknown", "nobody")),
+        (("new", "--kinds", "magic"), ("question-kind-unknown", "magic")),
+        (("new", "--kinds", "pairs", "--yes"), "question-kinds-missing"),
+        (("new", "--shortest", "4096", "--longest", "2048"), "lengths-without-ladder"),
+        (("new", "--shortest", "16", "--longest", "32"), ("length-too-short", "16")),
+        (("new", "--documents", "missing"), "file-missing"),
+        (("new", "--tokenizer", "notes.txt"), "tokenizer-invalid"),
+        (("new", "--floor", "2"), "floor-or-alpha-invalid"),
+        (("new", "--against", "nobody"), ("model-unknown", "nobody")),
+        (("new", "--against", "new"), ("models-not-distinct", "new")),
+        (("new", "--gate", "p99"), "workload-not-named"),
+        (("new", "--gate", "p100"), ("usage", "--gate")),
+        (("new", "--gate", "pp"), ("usage", "--gate")),
+        (("new", "--gate", "31"), ("usage", "--gate")),
     ],
 )
 def test_what_cannot_be_probed_is_said(
-    cli: CommandLine, reading: Project, arguments: tuple[str, ...], seen: str
+    cli: CommandLine, reading: Project, arguments: tuple[str, ...], error: str | tuple[str, ...]
 ) -> None:
-    cli.fails("probe", "run", *arguments, seen=seen)
+    cli.fails("probe", "run", *arguments, error=error)
     assert not reading.fake.requests
 
 
@@ -231,13 +229,16 @@ def test_explain(cli: CommandLine, folder: Path) -> None:
     found = json.loads(cli.succeeds("probe", "explain", "llama-4-scout", "--lengths", "4096", "--json").out)
     assert [each["tokens"] for each in found["lengths"]] == [4096]
     (folder / "config.json").write_text('{"model_type": "strange"}')
-    cli.fails(
-        "probe", "explain", "--config-json", "config.json", seen="architecture 'strange' is not understood"
-    )
-    cli.fails("probe", "explain", "nobody", seen="nobody")
-    cli.fails("probe", "explain", seen="Missing MODEL")
-    for lengths in ("many", "1", "999999999999", "-4"):
-        cli.fails("probe", "explain", "llama-4-scout", "--lengths", lengths, seen="length")
+    cli.fails("probe", "explain", "--config-json", "config.json", error=("architecture-unknown", "strange"))
+    cli.fails("probe", "explain", "nobody", error=("hardware-unknown", "nobody"))
+    cli.fails("probe", "explain", error="model-not-named")
+    for lengths, code in {
+        "many": "length-invalid",
+        "1": "length-out-of-range",
+        "999999999999": "length-out-of-range",
+        "-4": "length-invalid",
+    }.items():
+        cli.fails("probe", "explain", "llama-4-scout", "--lengths", lengths, error=code)
 
 
 def test_ruler(cli: CommandLine, reading: Project, script: dict[str, Script], tokenizer_file: Path) -> None:
@@ -268,10 +269,10 @@ def test_ruler(cli: CommandLine, reading: Project, script: dict[str, Script], to
     probe_id = Path(scores).stem
     again = json.loads(cli.succeeds(*run, "--resume", probe_id, "--json").out)["ruler"]
     assert (len(reading.fake.requests), again["row"]["effective_tokens"]) == (asked, 2048)
-    cli.fails(*run, "--resume", probe_id, "--seed", "1", seen="begun with other settings")
-    cli.fails(*run, "--tasks", "qa_1", seen="there is no task 'qa_1' here")
-    cli.fails("probe", "ruler", "new", "--yes", seen="no tokenizer is known for this model")
-    cli.fails(*run, "--lengths", "60", seen="tokens are too few")
+    cli.fails(*run, "--resume", probe_id, "--seed", "1", error="probe-settings-changed")
+    cli.fails(*run, "--tasks", "qa_1", error=("task-unknown", "qa_1"))
+    cli.fails("probe", "ruler", "new", "--yes", error="tokenizer-missing")
+    cli.fails(*run, "--lengths", "60", error=("length-too-short", "60"))
 
 
 def test_a_workload_bounds_the_probe(cli: CommandLine, reading: Project) -> None:
@@ -283,6 +284,6 @@ def test_a_workload_bounds_the_probe(cli: CommandLine, reading: Project) -> None
     (certificate,) = probe["certificates"]
     assert certificate["tokens"] == 2378
     assert max(rung["tokens"] for rung in probe["rungs"]) <= 2502
-    cli.fails(*run, "--workload", "nobody", seen="nobody")
+    cli.fails(*run, "--workload", "nobody", error=("workload-unknown", "nobody"))
     (reading.folder / "echo.jsonl").write_text('{"input": "short", "target": "x"}\n')
-    cli.fails(*run, "--workload", "echo", seen="there is no length to probe")
+    cli.fails(*run, "--workload", "echo", error="requests-too-short")

@@ -82,20 +82,20 @@ def test_a_log_without_texts_says_so(cli: CommandLine, folder: Path, log: Path) 
     assert found["spend_usd"] == pytest.approx(1300 * 0.0002)
     ran = cli.succeeds("scan", log, "--no-text", "--save", "bare.json")
     assert "next:" not in ran.err
-    cli.fails("workload", "create", "numbers", "--from", "bare.json", seen="made with --no-text")
+    cli.fails(
+        "workload", "create", "numbers", "--from", "bare.json", error=("scan-without-text", "bare.json")
+    )
 
 
 def test_what_is_not_there_is_said(cli: CommandLine, folder: Path, log: Path) -> None:
-    cli.fails("scan", "nothing.jsonl", code=2, seen="no such file")
-    cli.fails("scan", log, "--format", "langfuze", seen="langfuse")
-    cli.fails("scan", "postgresql://localhost/x", seen="read by a query")
+    cli.fails("scan", "nothing.jsonl", code=2, error="file-missing")
+    cli.fails("scan", log, "--format", "langfuze", error=("log-format-unknown", "langfuse"))
+    cli.fails("scan", "postgresql://localhost/x", error="query-missing")
     (folder / "note.txt").write_text("not a log\n")
-    cli.fails("workload", "create", "x", "--from", "note.txt", seen="'x'; no record of it could be read")
+    cli.fails("workload", "create", "x", "--from", "note.txt", error=("log-workload-unknown", "x"))
     cli.succeeds("scan", log, "--save", "scan.json")
     assert "a scan that `--save` wrote" in cli("scan", "scan.json").err
-    assert "--format NAME" in cli.fails(
-        "scan", "note.txt", "--json", seen="no record could be read in 1 file"
-    )
+    assert "--format NAME" in cli.fails("scan", "note.txt", "--json", error=("log-unreadable", "1"))
 
 
 def test_a_log_without_models_is_told_how_to_name_one(cli: CommandLine, folder: Path) -> None:
@@ -147,7 +147,7 @@ def test_from_logs_to_a_verdict_without_paying_the_incumbent_again(
     assert "old-model" in sliced
     assert "100.0 %" in sliced
     cli.fails(
-        "workload", "slice", "numbers", "--by", "colour", code=2, seen="no sample of 'numbers' has a field"
+        "workload", "slice", "numbers", "--by", "colour", code=2, error=("field-unknown", "numbers", "colour")
     )
 
     before = json.loads(cli.succeeds("workload", "show", "numbers", "--json").out)
@@ -229,7 +229,7 @@ def test_what_redaction_took_out_comes_back_with_the_key_alone(cli: CommandLine,
     assert shown.count("@acme.com") == 59
     one = cli.succeeds("workload", "reveal", "numbers", "--key", "seal.key", "--sample", "r00001").out
     assert one.count("\n") == 1
-    cli.fails("workload", "reveal", "numbers", "--key", "other.key", seen="no key")
+    cli.fails("workload", "reveal", "numbers", "--key", "other.key", error="redaction-key-missing")
     # A formula in a text is a text in the labelling file.
     assert "'=cmd" in (project.folder / "numbers.labels.csv").read_text()
 
@@ -238,11 +238,20 @@ def test_nothing_is_overwritten(cli: CommandLine, project: Project, log: Path) -
     create = ("workload", "create", "numbers", "--from", log, "--n", "20", "--candidate", "new")
     cli.succeeds(*create)
     before = project.config.read_text()
-    cli.fails(*create, seen="exists already")
-    cli.fails(*create, "--as", "echo", seen="echo")
+    cli.fails(*create, error="output-exists")
+    cli.fails(*create, "--as", "echo", error=("workload-exists", "echo"))
     cli.succeeds(*create, "--as", "numbers-2")
     assert project.config.read_text().startswith(before.rstrip()[:40])
-    cli.fails("workload", "create", "nombers", "--from", log, "--candidate", "new", seen="numbers")
+    cli.fails(
+        "workload",
+        "create",
+        "nombers",
+        "--from",
+        log,
+        "--candidate",
+        "new",
+        error=("log-workload-unknown", "numbers"),
+    )
 
 
 def test_names_out_of_a_log_are_texts_wherever_they_are_shown(cli: CommandLine, folder: Path) -> None:

@@ -50,9 +50,15 @@ def validate_price(price: Price, *, today: date) -> tuple[str, ...]:
     known = {name: amount for name, amount in amounts.items() if amount is not None}
     for name, amount in known.items():
         if not amount.is_finite() or amount < 0:
-            raise UsageError(f"the {name} price is {amount}", hint="give US dollars, 0 or more")
+            raise UsageError(
+                f"the {name} price is {amount}", code="price-invalid", hint="give US dollars, 0 or more"
+            )
     if price.batch_discount is not None and not 0 <= price.batch_discount <= 1:
-        raise UsageError(f"batch_discount is {price.batch_discount}", hint="give a share: 0.5 is half price")
+        raise UsageError(
+            f"batch_discount is {price.batch_discount}",
+            code="batch-discount-invalid",
+            hint="give a share: 0.5 is half price",
+        )
     return tuple(words for _, words in _price_doubts(price, known, today))
 
 

@@ -30,17 +30,26 @@ def read_litellm(path: Path, *, seen_on: date) -> tuple[Rate, ...]:
     """
     try:
         if path.stat().st_size > LARGEST_FILE:
-            raise DataError(f"larger than {LARGEST_FILE >> 20} MiB", file=path, hint="is it LiteLLM's file?")
+            raise DataError(
+                f"larger than {LARGEST_FILE >> 20} MiB",
+                code="file-too-large",
+                file=path,
+                hint="is it LiteLLM's file?",
+            )
         content = path.read_bytes()
     except OSError as error:
         raise DataError(
-            f"cannot be read: {error.strerror}", file=path, hint="name an existing file"
+            f"cannot be read: {error.strerror}",
+            code="file-unreadable",
+            file=path,
+            hint="name an existing file",
         ) from error
     try:
         entries = msgspec.json.Decoder(dict[str, Any], float_hook=Decimal).decode(content)
     except (msgspec.DecodeError, RecursionError) as error:
         raise DataError(
             f"not LiteLLM's price file: {error}",
+            code="price-file-invalid",
             file=path,
             hint="it is a JSON object of models, `model_prices_and_context_window.json`",
         ) from error
@@ -51,7 +60,12 @@ def read_litellm(path: Path, *, seen_on: date) -> tuple[Rate, ...]:
             if rate is not None:
                 found.append(rate)
     if not found:
-        raise DataError("no model in it has a price per token", file=path, hint="is it LiteLLM's price file?")
+        raise DataError(
+            "no model in it has a price per token",
+            code="price-file-empty",
+            file=path,
+            hint="is it LiteLLM's price file?",
+        )
     return tuple(found)
 
 
@@ -76,10 +90,17 @@ def _rate(path: Path, name: str, entry: dict[str, Any], seen_on: date) -> Rate |
         if value is None:
             return None
         if isinstance(value, bool) or not isinstance(value, int | Decimal):
-            raise DataError(f"{key} is {value!r}, a number is wanted", file=path, where=name)
+            raise DataError(
+                f"{key} is {value!r}, a number is wanted", code="price-not-a-number", file=path, where=name
+            )
         amount = Decimal(value)
         if not amount.is_finite() or not 0 <= amount <= _DEAREST_PER_TOKEN:
-            raise DataError(f"{key} is {value}, dollars a token are wanted", file=path, where=name)
+            raise DataError(
+                f"{key} is {value}, dollars a token are wanted",
+                code="price-out-of-range",
+                file=path,
+                where=name,
+            )
         return amount
 
     def per_mtok(key: str) -> Decimal | None:
@@ -134,4 +155,4 @@ def _day(path: Path, name: str, text: Any) -> date | None:
         return date.fromisoformat(text)
     except (TypeError, ValueError) as error:
         message = f"deprecation_date is {str(text)[:40]!r}, YYYY-MM-DD is wanted"
-        raise DataError(message, file=path, where=name) from error
+        raise DataError(message, code="date-invalid", file=path, where=name) from error

@@ -109,14 +109,24 @@ def read_rates(path: Path) -> tuple[Rate, ...]:
     """Read a file of rates; raises `DataError` with file, line and column."""
     try:
         if path.stat().st_size > LARGEST_FILE:
-            raise DataError(f"larger than {LARGEST_FILE >> 20} MiB", file=path, hint="is it a file of rates?")
+            raise DataError(
+                f"larger than {LARGEST_FILE >> 20} MiB",
+                code="file-too-large",
+                file=path,
+                hint="is it a file of rates?",
+            )
         text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
         raise DataError(
-            f"cannot be read: {error.strerror}", file=path, hint="check `price_files` in crossgrade.yaml"
+            f"cannot be read: {error.strerror}",
+            code="file-unreadable",
+            file=path,
+            hint="check `price_files` in crossgrade.yaml",
         ) from error
     except UnicodeDecodeError as error:
-        raise DataError("not UTF-8 text", file=path, hint="`crossgrade catalog import` writes it") from error
+        raise DataError(
+            "not UTF-8 text", code="not-utf8", file=path, hint="`crossgrade catalog import` writes it"
+        ) from error
     return tuple(_read(text, path))
 
 
@@ -138,11 +148,13 @@ def _read(text: str, file: str | Path) -> Iterator[Rate]:
         _check_head(head, file)
         for line in lines:
             if lines.line_num > MOST_ROWS:
-                raise DataError(f"more than {MOST_ROWS:,} lines", file=file, hint="split the file")
+                raise DataError(
+                    f"more than {MOST_ROWS:,} lines", code="too-many-rows", file=file, hint="split the file"
+                )
             if line:
                 yield _rate(dict(zip(head, line, strict=False)), file, lines.line_num)
     except csv.Error as error:
-        raise DataError(f"not CSV: {error}", file=file, line=lines.line_num) from error
+        raise DataError(f"not CSV: {error}", code="not-csv", file=file, line=lines.line_num) from error
 
 
 def _check_head(head: Sequence[str], file: str | Path) -> None:
@@ -150,7 +162,9 @@ def _check_head(head: Sequence[str], file: str | Path) -> None:
     unknown = [name for name in head if name not in (*COLUMNS, "currency")]
     if missing or unknown:
         what = f"no column {', '.join(missing)}" if missing else f"unknown column {unknown[0][:60]!r}"
-        raise DataError(what, file=file, line=1, hint=f"the columns are {', '.join(COLUMNS)}")
+        raise DataError(
+            what, code="rate-columns", file=file, line=1, hint=f"the columns are {', '.join(COLUMNS)}"
+        )
 
 
 def _rate(cells: Mapping[str, str], file: str | Path, line: int) -> Rate:
@@ -160,18 +174,25 @@ def _rate(cells: Mapping[str, str], file: str | Path, line: int) -> Rate:
         if name == "currency":
             if text not in _CURRENCIES:
                 message = f"the currency is {text[:20]!r}; prices are in US dollars"
-                raise DataError(message, file=file, line=line, where=name, hint="convert it, and say the day")
+                raise DataError(
+                    message,
+                    code="currency-unknown",
+                    file=file,
+                    line=line,
+                    where=name,
+                    hint="convert it, and say the day",
+                )
         elif text:
             try:
                 found[name] = _parse(name, text)
             except InvalidOperation as error:
                 message = f"{name} is {text[:60]!r}, a number is wanted"
-                raise DataError(message, file=file, line=line, where=name) from error
+                raise DataError(message, code="rate-invalid", file=file, line=line, where=name) from error
             except ValueError as error:
                 message = f"{name} is {text[:60]!r}: {error}"
-                raise DataError(message, file=file, line=line, where=name) from error
+                raise DataError(message, code="rate-invalid", file=file, line=line, where=name) from error
     if missing := [name for name in ("seen_on", "provider", "model") if name not in found]:
-        raise DataError(f"{missing[0]} is empty", file=file, line=line, where=missing[0])
+        raise DataError(f"{missing[0]} is empty", code="rate-missing", file=file, line=line, where=missing[0])
     return Rate(**found)
 
 

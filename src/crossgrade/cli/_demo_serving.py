@@ -121,7 +121,7 @@ def _gateway(folder: Path) -> Iterator[tuple[str, _Client]]:
     try:
         _wait(lambda: process.poll() is not None or _is_ready(url), "the gateway")
         if process.poll() is not None:
-            raise CrossgradeError("the gateway did not start", hint=f"read {log}")
+            raise CrossgradeError("the gateway did not start", code="demo-gateway", hint=f"read {log}")
         yield url, _Client(url)
     finally:
         process.send_signal(signal.SIGTERM)
@@ -208,5 +208,7 @@ def _wait(condition: Callable[[], bool], what: str) -> None:
     give_up = time.monotonic() + _READY_S
     while not condition():
         if time.monotonic() > give_up:
-            raise CrossgradeError(f"{what} did not come within {_READY_S:g} s", hint="read serve.log")
+            raise CrossgradeError(
+                f"{what} did not come within {_READY_S:g} s", code="demo-timeout", hint="read serve.log"
+            )
         time.sleep(0.1)

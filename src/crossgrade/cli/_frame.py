@@ -192,8 +192,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
     # Click's own `main` is avoided: it answers a broken pipe with 1, which here means "gate not met".
     if COMPLETION_VARIABLE in os.environ:
         crossgrade.main(prog_name="crossgrade", complete_var=COMPLETION_VARIABLE)
+    arguments = sys.argv[1:] if arguments is None else arguments
     try:
-        arguments = sys.argv[1:] if arguments is None else arguments
         with crossgrade.make_context("crossgrade", list(arguments)) as context:
             returned = crossgrade.invoke(context)
         if sys.stdout is not None:
@@ -206,7 +206,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         return _reader_left()
     except Exception as error:  # noqa: BLE001 -- the one place where every error becomes a message and a code
-        return report_error(error)
+        return report_error(error, as_json="--json" in arguments)
     return returned if isinstance(returned, int) else 0
 
 

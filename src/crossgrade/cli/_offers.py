@@ -56,7 +56,9 @@ def priced(catalog: "Catalog", patterns: Sequence[str], on: date) -> "list[Listi
         later = [each for each in catalog.listings(today) if _matches(each, pattern)]
         if later:
             raise NotFoundError(
-                f"no price of {later[0].name} is known on {on}", hint=_since(catalog, later[0])
+                f"no price of {later[0].name} is known on {on}",
+                code="price-unknown",
+                hint=_since(catalog, later[0]),
             )
     return matching(listings, patterns)
 
@@ -81,6 +83,7 @@ def matching(listings: "Sequence[Listing]", patterns: Sequence[str]) -> "list[Li
             near = get_close_matches(pattern.lower(), names, n=3, cutoff=0.5)
             raise NotFoundError(
                 f"no offer is named {pattern[:80]!r}" + (f"; near it: {', '.join(near)}" if near else ""),
+                code="offer-unknown",
                 hint="`crossgrade catalog list` shows them; `llama-4-*` and `*@groq` match several",
             )
     wanted = {each for those in found.values() for each in those}

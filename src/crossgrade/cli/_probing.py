@@ -98,6 +98,7 @@ def confirm(dear: Decimal | None, *, go_on: bool) -> None:
     if not sys.stdin.isatty():
         raise UsageError(
             f"the probe may cost up to ${dear:.2f}, and there is no terminal to ask at",
+            code="cost-unconfirmed",
             hint="add `--max-cost USD`, or `--yes`",
         )
     click.confirm(f"The probe may cost up to ${dear:.2f}. Go on?", abort=True, err=True)
@@ -116,7 +117,11 @@ def lengths(text: str) -> list[int]:
         scale = {"k": 1_000, "m": 1_000_000}.get(word[-1:], 1)
         digits = word if scale == 1 else word[:-1]
         if not digits.isdecimal() or len(digits) > 12:
-            raise UsageError(f"{part!r} is no length", hint="write 4096, 128k or 1M, separated by commas")
+            raise UsageError(
+                f"{part!r} is no length",
+                code="length-invalid",
+                hint="write 4096, 128k or 1M, separated by commas",
+            )
         found.append(int(digits) * scale)
     return found
 

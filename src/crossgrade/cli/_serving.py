@@ -76,8 +76,14 @@ def model_of(name: str | None, config_json: Path | None) -> "Architecture":
 
     if (name is None) == (config_json is None):
         if name is None:
-            raise UsageError("Missing MODEL", hint="name a model, or give `--config-json FILE`")
-        raise UsageError("MODEL and `--config-json` exclude each other", hint="leave one of them out")
+            raise UsageError(
+                "Missing MODEL", code="model-not-named", hint="name a model, or give `--config-json FILE`"
+            )
+        raise UsageError(
+            "MODEL and `--config-json` exclude each other",
+            code="model-not-named",
+            hint="leave one of them out",
+        )
     if config_json is None:
         assert name is not None
         return known_model(name)
@@ -124,10 +130,14 @@ def dollars_of(said: str, option: str) -> Decimal:
         usd = Decimal(said)
     except ArithmeticError:
         raise UsageError(
-            f"{option} is {said[:40]!r}, which is no number", hint="give US dollars as a number: 2.35"
+            f"{option} is {said[:40]!r}, which is no number",
+            code="option-not-a-number",
+            hint="give US dollars as a number: 2.35",
         ) from None
     if not (usd.is_finite() and 0 < usd < 1_000_000):
-        raise UsageError(f"{option} is {said}", hint="give an amount above 0 in US dollars")
+        raise UsageError(
+            f"{option} is {said}", code="amount-invalid", hint="give an amount above 0 in US dollars"
+        )
     return usd
 
 
@@ -144,7 +154,10 @@ def fit_of(path: Path | None) -> "ServingFit":
         return msgspec.convert(parsed(data, path), ServingFit)
     except msgspec.ValidationError as error:
         raise DataError(
-            f"this is no fit: {error}", file=path, hint="write one with `crossgrade cost calibrate`"
+            f"this is no fit: {error}",
+            code="fit-invalid",
+            file=path,
+            hint="write one with `crossgrade cost calibrate`",
         ) from None
 
 
@@ -154,9 +167,16 @@ def bounded_bytes(path: Path, most: int) -> bytes:
         with path.open("rb") as file:
             data = file.read(most + 1)
     except OSError as error:
-        raise DataError(f"cannot be read: {error.strerror}", file=path, hint="check the path") from None
+        raise DataError(
+            f"cannot be read: {error.strerror}", code="file-unreadable", file=path, hint="check the path"
+        ) from None
     if len(data) > most:
-        raise DataError(f"larger than {most:,} bytes", file=path, hint="this is not the file that is wanted")
+        raise DataError(
+            f"larger than {most:,} bytes",
+            code="file-too-large",
+            file=path,
+            hint="this is not the file that is wanted",
+        )
     return data
 
 
@@ -167,4 +187,4 @@ def parsed(data: bytes, path: Path) -> Any:
     try:
         return msgspec.json.decode(data)
     except (msgspec.DecodeError, RecursionError) as error:
-        raise DataError(f"not JSON: {error}", file=path) from None
+        raise DataError(f"not JSON: {error}", code="not-json", file=path) from None

@@ -53,6 +53,7 @@ def confirm(estimate: "RunEstimate", *, go_on: bool) -> None:
     if not sys.stdin.isatty():
         raise UsageError(
             f"the run may cost up to ${dear:.2f}, and there is no terminal to ask at",
+            code="cost-unconfirmed",
             hint="add `--max-cost USD`, or `--yes`",
         )
     click.confirm(f"The run may cost up to ${dear:.2f}. Go on?", abort=True, err=True)

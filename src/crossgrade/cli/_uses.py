@@ -25,17 +25,20 @@ def _problems(config: Config, workload: Workload) -> Iterator[ConfigError]:
         needs_target = scorer_kind(workload.scorer.kind).target
     except ConfigError as error:
         needs_target = False
-        yield config.error(f"{place}.scorer.{error.where}", error.message, error.hint)
+        yield config.error(f"{place}.scorer.{error.where}", error.message, error.hint, code=error.code)
     file = workload.dataset.relative_to(config.root)
     if not workload.dataset.is_file():
         yield config.error(
-            f"{place}.dataset", f"there is no file {file}", "put the dataset there, or correct the path"
+            f"{place}.dataset",
+            f"there is no file {file}",
+            "put the dataset there, or correct the path",
+            code="dataset-missing",
         )
         return
     try:
         names = dataset_fields(workload.dataset, root=config.root)
     except CrossgradeError as error:
-        yield config.error(f"{place}.dataset", f"{file}: {error.message}", error.hint)
+        yield config.error(f"{place}.dataset", f"{file}: {error.message}", error.hint, code=error.code)
         return
     listed = ", ".join(f"`{name[:60]}`" for name in names[:_SHOWN_FIELDS])
     for where, name in _named_fields(config, workload, needs_target=needs_target):
@@ -44,6 +47,7 @@ def _problems(config: Config, workload: Workload) -> Iterator[ConfigError]:
                 f"{place}.{where}",
                 f"the dataset has no field `{name}`{closest(name, names)}",
                 f"its fields are {listed}",
+                code="dataset-field-missing",
             )
 
 

@@ -89,7 +89,9 @@ def create(  # noqa: PLR0917 -- click passes them by name
 
     scan = _scan_of(Path(source))
     if scan.get("texts") is False:
-        raise UsageError(f"{source} was made with --no-text", hint="scan again without it")
+        raise UsageError(
+            f"{source} was made with --no-text", code="scan-without-text", hint="scan again without it"
+        )
     seal = None if seal_key is None else seal_from(seal_key, make=True)
     drawn = draw_samples(
         scan.get("sources") or [source],
@@ -202,6 +204,7 @@ def slice_(name: str, field: str, config_path: str, *, as_json: bool) -> None:
         known = list(dict.fromkeys(each for sample in samples[:50] for each in sample.fields))
         raise NotFoundError(
             f"no sample of {name!r} has a field {field!r}{closest(field, known)}",
+            code="field-unknown",
             hint=f"its fields are {', '.join(known)}",
         )
     for sample in samples:

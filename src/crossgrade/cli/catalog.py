@@ -69,6 +69,7 @@ def show(name: str, on: datetime | None, config_path: str, *, as_json: bool) -> 
     if len(found) > 1:
         raise UsageError(
             f"{name!r} names {len(found)} offers: {', '.join(each.name for each in found[:8])}",
+            code="offer-ambiguous",
             hint="give one of them",
         )
     listing = found[0]
@@ -123,7 +124,9 @@ def diff(
     """Show which prices differ between two days (YYYY-MM-DD), and what came and went."""
     catalog, before, after = catalog_here(config_path), first.date(), day(last)
     if before >= after:
-        raise UsageError(f"{before} is not before {after}", hint="give the earlier day first")
+        raise UsageError(
+            f"{before} is not before {after}", code="dates-reversed", hint="give the earlier day first"
+        )
     listings = {each.name: each for each in (*catalog.listings(before), *catalog.listings(after))}
     found = matching(list(listings.values()), patterns)
     rows = [row for listing in found if (row := _difference(catalog, listing, before, after)) is not None]

@@ -43,6 +43,7 @@ def command(names: tuple[str, ...], on: datetime | None, config_path: str, *, as
         if name not in known:
             raise NotFoundError(
                 f"there is no claim {name[:80]!r}{closest(name, known)}",
+                code="claim-unknown",
                 hint=f"there are: {', '.join(known)}",
             )
     chosen = [known[name] for name in names] if names else list(claims)

@@ -84,7 +84,7 @@ def import_litellm(file: Path, *, as_json: bool) -> None:
     config = load_config(file)
     if not config.is_litellm:
         message = f"{file} is not a LiteLLM file: it has no `model_list`"
-        raise UsageError(message, hint="name LiteLLM's config.yaml")
+        raise UsageError(message, code="not-litellm", hint="name LiteLLM's config.yaml")
     if as_json:
         print_json({"config": config.tree.data, "ignored": config.ignored}, schema_version=1)
         return
@@ -95,6 +95,7 @@ def import_litellm(file: Path, *, as_json: bool) -> None:
 
 def _problem(error: "ConfigError") -> dict[str, object]:
     return {
+        "code": error.code,
         "message": error.message,
         "file": error.file,
         "line": error.line,

@@ -176,6 +176,7 @@ def _bills(workload: str | None, config_path: str, today: date, options: dict[st
     if workload is None and traffic is None:
         raise UsageError(
             "nothing says how large the calls are",
+            code="usage-not-given",
             hint="name a WORKLOAD, or give `--trace FILE`, or `--input-tokens` and `--output-tokens`",
         )
     if workload is not None:
@@ -211,6 +212,7 @@ def _bills(workload: str | None, config_path: str, today: date, options: dict[st
     if incumbent is not None and incumbent not in names:
         raise UsageError(
             f"the incumbent {incumbent!r} is none of the offers",
+            code="incumbent-not-offered",
             hint=f"name it as the table does: {', '.join(names[:6])}",
         )
     return bill_offers(offers, traffic, catalog, today, incumbent=incumbent)
@@ -222,7 +224,9 @@ def _traffic(options: dict[str, Any]) -> "Traffic | None":
     per_day = _calls(options["per_day"])
     if trace is not None:
         if paid is not None or answered is not None:
-            raise UsageError("`--trace` says the tokens itself", hint="leave out the token counts")
+            raise UsageError(
+                "`--trace` says the tokens itself", code="options-conflict", hint="leave out the token counts"
+            )
         from crossgrade.workloads import read_trace
 
         return read_trace(trace).traffic().adjusted(calls_per_day=per_day, cache_hit=options["cache_hit"])
@@ -230,7 +234,7 @@ def _traffic(options: dict[str, Any]) -> "Traffic | None":
         return None
     if paid is None or answered is None:
         hint = "give `--input-tokens` and `--output-tokens`"
-        raise UsageError("one of the two token counts is missing", hint=hint)
+        raise UsageError("one of the two token counts is missing", code="tokens-incomplete", hint=hint)
     from crossgrade.economics import stated_traffic
 
     return stated_traffic(paid, answered, calls_per_day=per_day, cache_hit=options["cache_hit"] or 0.0)
@@ -245,7 +249,9 @@ def _calls(text: str | None) -> Decimal | None:
         calls = Decimal(-1)
     if not (calls.is_finite() and 0 < calls <= _MOST_CALLS):
         raise UsageError(
-            f"`--per-day` must be positive and at most 10^12 (got {text[:40]!r})", hint="give calls a day"
+            f"`--per-day` must be positive and at most 10^12 (got {text[:40]!r})",
+            code="volume-invalid",
+            hint="give calls a day",
         )
     return calls
 
@@ -286,7 +292,9 @@ def _boxes(bills: "Bills", options: Mapping[str, Any], *, has_project: bool) -> 
     against = {row.offer: row.bill.per_mtok_usd for row in (now, rival) if row is not None}
     rent = options["usd_per_gpu_hour"]
     if rent is not None and rent <= 0:
-        raise UsageError(f"--usd-per-gpu-hour is {rent}", hint="give an amount above 0 in US dollars")
+        raise UsageError(
+            f"--usd-per-gpu-hour is {rent}", code="rent-invalid", hint="give an amount above 0 in US dollars"
+        )
     found = []
     for spec in specs:
         model, gpu_name, count = deployment_spec(spec)
@@ -312,7 +320,9 @@ def _as_usual(options: Mapping[str, Any]) -> bool:
     if options["usd_per_gpu_hour"] is None and options["planned"] == _PLANNED:
         return True
     raise UsageError(
-        "Missing `--deploy`", hint="add `--deploy MODEL@GPUxN`, for instance llama-4-scout@h100x4"
+        "Missing `--deploy`",
+        code="deployment-not-named",
+        hint="add `--deploy MODEL@GPUxN`, for instance llama-4-scout@h100x4",
     )
 
 

@@ -36,7 +36,11 @@ def command(file: Path | None, output: Path | None, *, shipped: bool, as_json: b
     backend, kv_bits, attn_dp, moe_ep, family, tpot_limit_ms. `crossgrade cost measure --save` writes one.
     """
     if (file is None) != shipped:
-        raise UsageError("which measurements?", hint="give a FILE, or --shipped for those that ship")
+        raise UsageError(
+            "which measurements?",
+            code="measurements-not-named",
+            hint="give a FILE, or --shipped for those that ship",
+        )
     today = datetime.now(UTC).date()
     from crossgrade.economics.serving import (
         fit_serving,
@@ -70,7 +74,7 @@ def _text(file: Path) -> str:
     try:
         return bounded_bytes(file, MAX_TABLE_BYTES).decode("utf-8-sig")
     except UnicodeDecodeError:
-        raise DataError("not UTF-8 text", file=file) from None
+        raise DataError("not UTF-8 text", code="not-utf8", file=file) from None
 
 
 def _write(output: Path, fit: "ServingFit") -> None:
@@ -80,7 +84,7 @@ def _write(output: Path, fit: "ServingFit") -> None:
     try:
         output.write_bytes(msgspec.json.format(msgspec.json.encode(record), indent=1) + b"\n")
     except OSError as error:
-        raise UsageError(f"cannot write {output}: {error.strerror}") from None
+        raise UsageError(f"cannot write {output}: {error.strerror}", code="output-unwritable") from None
 
 
 def _rounded(value: Any) -> Any:

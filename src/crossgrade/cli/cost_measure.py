@@ -100,6 +100,7 @@ def command(endpoint: str, model: str, *, as_json: bool, **options: Any) -> None
     if not endpoint.startswith(("http://", "https://")):
         raise UsageError(
             f"--endpoint is {endpoint[:80]!r}, which is no address of a server",
+            code="endpoint-invalid",
             hint="write it like http://localhost:8000/v1",
         )
     said = options["usd_per_hour"]
@@ -115,6 +116,7 @@ def command(endpoint: str, model: str, *, as_json: bool, **options: Any) -> None
     if plan.most_calls > MOST_CALLS:
         raise UsageError(
             f"that would be {plan.most_calls:,} requests",
+            code="too-many-requests",
             hint=f"give at most {MOST_CALLS:,}: fewer --calls or levels",
         )
     if options["save"] is not None:
@@ -239,6 +241,7 @@ def _checked_save(options: dict[str, Any]) -> None:
     if options["architecture"] is None or options["gpu"] is None:
         raise UsageError(
             "rows for `crossgrade cost calibrate` name the model and the GPU",
+            code="measurement-unlabelled",
             hint="add --architecture and --gpu",
         )
     known_model(options["architecture"])

@@ -114,7 +114,9 @@ def _given(changes: Sequence[str]) -> dict[str, float]:
             found[name.strip()] = float(value)
         except ValueError:
             raise UsageError(
-                f"--set {change!r} is not NAME=VALUE", hint="for example --set growth=0.5"
+                f"--set {change!r} is not NAME=VALUE",
+                code="assumption-syntax",
+                hint="for example --set growth=0.5",
             ) from None
     return found
 
@@ -141,11 +143,15 @@ def _look(
     )
 
     if options["strategy"] not in STRATEGIES:
-        raise UsageError(f"no strategy {options['strategy']!r}", hint=f"one of: {', '.join(STRATEGIES)}")
+        raise UsageError(
+            f"no strategy {options['strategy']!r}",
+            code="strategy-unknown",
+            hint=f"one of: {', '.join(STRATEGIES)}",
+        )
     sides = [side for side in SIDES if side in without]
     unknown = set(without) - set(SIDES)
     if unknown:
-        raise UsageError(f"no side {min(unknown)!r}", hint=f"one of: {', '.join(SIDES)}")
+        raise UsageError(f"no side {min(unknown)!r}", code="side-unknown", hint=f"one of: {', '.join(SIDES)}")
     seed, months, tolerance = options["seed"], options["months"], options["tolerance"]
     paths = simulate(
         assumptions,

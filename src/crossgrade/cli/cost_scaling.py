@@ -48,7 +48,11 @@ def command(model: str, input_tokens: float, output_tokens: float, *, as_json: b
     )
 
     if options["tp"] is not None or options["replicas"] != 1:
-        raise UsageError("the number of GPUs follows from the weights", hint="leave out --tp and --replicas")
+        raise UsageError(
+            "the number of GPUs follows from the weights",
+            code="options-conflict",
+            hint="leave out --tp and --replicas",
+        )
     rent = rent_of(options)
     box = Deployment(
         gpu=known_gpu(options["gpu"]),

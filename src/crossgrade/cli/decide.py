@@ -162,6 +162,7 @@ def _verdicts(sources: tuple[str, ...], options: dict[str, Any]) -> "list[Verdic
     if not sources:
         raise UsageError(
             "nothing to decide on",
+            code="evidence-not-named",
             hint="try `crossgrade decide RESULTS.csv --incumbent A --candidate B`, or name a workload",
         )
     if all(_is_workload(each, options["config_path"]) for each in sources):
@@ -186,7 +187,11 @@ def _refuse(names: set[str], why: str) -> None:
         shown = [
             each.opts[0] if each.name != "sources" else "RESULTS" for each in parameters if each.name in names
         ]
-        raise UsageError(f"{', '.join(shown)} cannot be given here: {why}", hint=f"leave out {shown[0]}")
+        raise UsageError(
+            f"{', '.join(shown)} cannot be given here: {why}",
+            code="options-conflict",
+            hint=f"leave out {shown[0]}",
+        )
 
 
 def _is_workload(word: str, config_path: str) -> bool:
@@ -250,7 +255,9 @@ def _by_model(
             found[model] = float("nan")
         if not model or not least <= found[model] < float("inf"):
             raise UsageError(
-                f"{option} {each!r} is not MODEL={what}", hint=f"for example `{option} {example}`"
+                f"{option} {each!r} is not MODEL={what}",
+                code="option-syntax",
+                hint=f"for example `{option} {example}`",
             )
     return found
 
@@ -261,12 +268,14 @@ def _decide_workloads(names: tuple[str, ...], options: dict[str, Any]) -> "list[
     if not Path(options["config_path"]).exists():
         raise NotFoundError(
             f"there is no file `{names[0]}`, and no {options['config_path']} with a workload of that name",
+            code="results-missing",
             hint="give the path of a result file, or go to the project's folder",
         )
     is_what_if = options["floor"] is not None or options["alpha"] is not None
     if is_what_if and options["apply_it"]:
         raise UsageError(
             "a what-if (`--floor`, `--alpha`) is not recorded, so it cannot be applied",
+            code="what-if-not-recorded",
             hint="set floor and alpha of the workload in crossgrade.yaml, then decide again",
         )
     with Project.open(options["config_path"]) as project:
@@ -315,6 +324,7 @@ def _verify(options: dict[str, Any]) -> "Verdict":
     if check.differences:
         raise CrossgradeError(
             f"verdict {check.verdict_id} does not match its evidence: {'; '.join(check.differences)}",
+            code="verdict-mismatch",
             hint="do not act on it; decide again and compare the versions of Crossgrade",
         )
     if check.today is None:

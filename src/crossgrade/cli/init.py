@@ -69,6 +69,7 @@ def _refuse_existing(directory: Path, contents: dict[str, str]) -> None:
     if there:
         raise UsageError(
             f"{', '.join(there)} exists already, and nothing is overwritten",
+            code="output-exists",
             hint="name another folder: `crossgrade init DIR`",
         )
 
@@ -81,7 +82,9 @@ def _write(path: Path, content: str) -> None:
         path.write_text(content, encoding="utf-8")
     except OSError as error:
         hint = "name a folder that you may write: `crossgrade init DIR`"
-        raise UsageError(f"{path} cannot be written: {error.strerror}", hint=hint) from error
+        raise UsageError(
+            f"{path} cannot be written: {error.strerror}", code="output-unwritable", hint=hint
+        ) from error
 
 
 def _say_next(directory: Path, contents: dict[str, str]) -> None:

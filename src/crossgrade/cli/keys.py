@@ -210,6 +210,7 @@ def _check_routes(project: "Project", routes: tuple[str, ...]) -> None:
             raise NotFoundError(
                 f"there is no route `{name}` in {project.config.path}; there are: {known}"
                 f"{closest(name, project.config.routes)}",
+                code="route-unknown",
                 hint="name one of them, or add it under `routes`",
             )
 

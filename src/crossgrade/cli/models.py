@@ -122,7 +122,13 @@ def _verify(shelf: "ModelShelf", name: str) -> dict[str, Any]:
     try:
         model = shelf.verify(name)
     except DataError as error:
-        return {"name": name, "intact": False, "problem": error.message, "hint": error.hint}
+        return {
+            "name": name,
+            "intact": False,
+            "code": error.code,
+            "problem": error.message,
+            "hint": error.hint,
+        }
     return {"name": name, "intact": True, "sha256": model.sha256, "path": model.path}
 
 

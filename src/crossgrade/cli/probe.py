@@ -166,6 +166,7 @@ def run(  # noqa: PLR0917 -- click passes them by name
     if isinstance(gate, float) and workload is None:
         raise UsageError(
             "a percentile as `--gate` is of a workload's requests, and none is named",
+            code="workload-not-named",
             hint="name one with `--workload`, or give the gate in tokens",
         )
     with Project.open(config_path) as project:
@@ -209,7 +210,9 @@ def _kinds(text: str | None, *, has_pairs: bool) -> "tuple[Kind, ...]":
     kinds = tuple(kind for each in wanted for kind in KINDS if kind == each)
     if len(kinds) < len(wanted) or not kinds:
         raise UsageError(
-            f"{text!r} names a kind of questions that there is not", hint=f"there are {', '.join(KINDS)}"
+            f"{text!r} names a kind of questions that there is not",
+            code="question-kind-unknown",
+            hint=f"there are {', '.join(KINDS)}",
         )
     return kinds
 

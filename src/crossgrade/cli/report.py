@@ -39,7 +39,11 @@ def command(
     from crossgrade.project import Project
 
     if path is not None and (list_them or as_json):
-        raise UsageError("`--list` and `--json` print, they write no file", hint="leave out `--to`")
+        raise UsageError(
+            "`--list` and `--json` print, they write no file",
+            code="options-conflict",
+            hint="leave out `--to`",
+        )
     with Project.open(config_path) as project:
         if list_them:
             found = [each for name in workloads or (None,) for each in project.store.verdicts.recent(name)]

@@ -80,6 +80,7 @@ def apply(
         if stored.verdict.workload != workload:
             raise UsageError(
                 f"verdict {stored.id} is on {stored.verdict.workload}, not on {workload}",
+                code="verdict-of-other-workload",
                 hint=f"`crossgrade report --list {workload}` lists those on it",
             )
         table = project.routing.apply(stored.id, canary=canary, names=names)
@@ -186,6 +187,7 @@ def _states(project: "Project", names: tuple[str, ...]) -> "list[RouteState]":
             known = ", ".join(states) or "none"
             raise NotFoundError(
                 f"there is no route `{name}`; there are: {known}{closest(name, states)}",
+                code="route-unknown",
                 hint="`crossgrade route show`",
             )
     return [states[name] for name in names or states]
@@ -266,4 +268,6 @@ def _write(path: Path, text: str) -> None:
         path.write_text(text, encoding="utf-8")
     except OSError as error:
         hint = "name a file that you may write"
-        raise UsageError(f"{path} cannot be written: {error.strerror}", hint=hint) from error
+        raise UsageError(
+            f"{path} cannot be written: {error.strerror}", code="output-unwritable", hint=hint
+        ) from error

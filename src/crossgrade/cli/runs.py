@@ -52,7 +52,7 @@ def command(
     from crossgrade.project import Project
 
     if label_file is not None and run_id is None:
-        raise UsageError("`--label-file` is of one run", hint="add `--export RUN`")
+        raise UsageError("`--label-file` is of one run", code="run-not-named", hint="add `--export RUN`")
     with Project.open(config_path) as project:
         if run_id is not None:
             written = project.export_run(run_id, path, label_file=label_file)

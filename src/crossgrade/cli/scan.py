@@ -101,6 +101,7 @@ def command(  # noqa: PLR0917 -- click passes them by name
         _note_problems(scan)
         raise DataError(
             f"no record could be read in {scan.files:,} file{'s' * (scan.files != 1)}",
+            code="log-unreadable",
             hint="see which formats are read with `crossgrade scan --help`, or name it with `--format NAME`",
         )
     if as_json:
@@ -137,7 +138,10 @@ def query_text(query: str | None) -> str | None:
         return Path(query).read_text(encoding="utf-8")
     except OSError as error:
         raise DataError(
-            f"cannot be read: {error.strerror}", file=Path(query), hint="check the path"
+            f"cannot be read: {error.strerror}",
+            code="file-unreadable",
+            file=Path(query),
+            hint="check the path",
         ) from error
 
 

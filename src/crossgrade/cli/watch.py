@@ -46,7 +46,7 @@ def command(label_file: Path | None, config_path: str, *, once: bool, as_json: b
 
     once = once or label_file is not None
     if as_json and not once:
-        raise UsageError("`--json` prints one look", hint="add `--once`")
+        raise UsageError("`--json` prints one look", code="option-missing", hint="add `--once`")
     with Project.open(config_path) as project:
         found = look(project, environ=os.environ, label_file=label_file)
         if not once:

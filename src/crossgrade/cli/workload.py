@@ -77,7 +77,7 @@ def _find(config: "Config", name: str) -> "Workload":
         return config.workloads[name]
     close = get_close_matches(name, config.workloads, n=1)
     hint = f"did you mean `{close[0]}`?" if close else "`crossgrade workload list` shows what exists"
-    raise NotFoundError(f"there is no workload `{name}` in {config.path}", hint=hint)
+    raise NotFoundError(f"there is no workload `{name}` in {config.path}", code="workload-unknown", hint=hint)
 
 
 def _record(config: "Config", workload: "Workload") -> dict[str, object]:

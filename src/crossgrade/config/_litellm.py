@@ -104,14 +104,24 @@ class _Importer:
         top = _mapping(self._tree.data)
         entries = top.get("model_list")
         if not isinstance(entries, Sequence) or isinstance(entries, str):
-            raise self._tree.error("model_list", "`model_list` must be a list", "see LiteLLM's documentation")
+            raise self._tree.error(
+                "model_list",
+                "`model_list` must be a list",
+                "see LiteLLM's documentation",
+                code="litellm-file-invalid",
+            )
         for index, entry in enumerate(entries):
             self._deployment(f"model_list.{index}", _mapping(entry))
         settings = _mapping(top.get("router_settings")), _mapping(top.get("litellm_settings"))
         for group in self._groups.values():
             self._route(group, settings)
         if not self._routes:
-            raise self._tree.error("model_list", "no deployment of this file can be served", self._why())
+            raise self._tree.error(
+                "model_list",
+                "no deployment of this file can be served",
+                self._why(),
+                code="litellm-nothing-served",
+            )
         self._fallbacks(settings)
         self._aliases(settings[0])
         self._name_the_rest(top)
@@ -209,7 +219,7 @@ class _Importer:
             return {"api_key_env": variable}
         if looks_secret(key):
             hint = f"put it into an environment variable, and write `api_key: {_ENVIRONMENT}NAME`"
-            raise self._tree.error(where, KEY_SEEN, hint)
+            raise self._tree.error(where, KEY_SEEN, hint, code="secret-in-file")
         self._ignore(where, f"a literal key is not taken over; write `{_ENVIRONMENT}NAME`")
         return {}
 

@@ -53,9 +53,9 @@ class Config:
         """Return line and column of a key (`workloads.support.scorer.options.x`) or its nearest parent."""
         return self.tree.locate(where)
 
-    def error(self, where: str, message: str, hint: str | None = None) -> ConfigError:
+    def error(self, where: str, message: str, hint: str | None = None, *, code: str) -> ConfigError:
         """Make a ConfigError that points at a key, for rules that other rooms check."""
-        return self.tree.error(where, message, hint)
+        return self.tree.error(where, message, hint, code=code)
 
 
 def load_config(path: str | Path, *, environ: Mapping[str, str] = os.environ) -> Config:
@@ -71,7 +71,7 @@ def load_config(path: str | Path, *, environ: Mapping[str, str] = os.environ) ->
     tree = imported.tree if imported else tree
     raise_problems(secret_problems(tree))  # alone, so that no other message can repeat one
     if tree.data is None:
-        raise tree.error("", "the file is empty", "write one with `crossgrade init`")
+        raise tree.error("", "the file is empty", "write one with `crossgrade init`", code="config-empty")
     try:
         file = with_overrides(ConfigFile.model_validate_json(msgspec.json.encode(tree.data)))
     except ValidationError as error:

@@ -63,6 +63,7 @@ class InvalidConfigError(ConfigError):
         first = problems[0]
         super().__init__(
             first.message,
+            code=first.code,
             file=first.file,
             line=first.line,
             column=first.column,
@@ -96,7 +97,7 @@ def secret_problems(tree: YamlTree) -> list[ConfigError]:
         if looks_secret(text):
             from_environment = "remove it and set CROSSGRADE_DATABASE_URL in the environment instead"
             hint = from_environment if where == "store" else REMOVE_KEY
-            found.append(tree.error(where, KEY_SEEN, hint))
+            found.append(tree.error(where, KEY_SEEN, hint, code="secret-in-file"))
     return found
 
 
@@ -119,17 +120,32 @@ def _texts(value: JSON, where: str) -> Iterable[tuple[str, str]]:
 def _problem(tree: YamlTree, error: Any) -> ConfigError:
     kind, loc = error["type"], error["loc"]
     if not loc:
-        return tree.error("", f"the file {_wanted(error, '')} (saw: {shown(error['input'])})")
+        return tree.error(
+            "", f"the file {_wanted(error, '')} (saw: {shown(error['input'])})", code="value-invalid"
+        )
     where, key = _dotted(loc), str(loc[-1])
     if key == "[key]":
-        return tree.error(_dotted(loc[:-1]), f"a name {_NAME_WANTED} (saw: {_seen(error, key)})", "rename it")
+        return tree.error(
+            _dotted(loc[:-1]),
+            f"a name {_NAME_WANTED} (saw: {_seen(error, key)})",
+            "rename it",
+            code="name-invalid",
+        )
     if kind == "extra_forbidden":
-        return tree.error(where, f"unknown key {shown(key)}", _unknown_key_hint(key, loc))
+        return tree.error(
+            where, f"unknown key {shown(key)}", _unknown_key_hint(key, loc), code="key-not-allowed"
+        )
     if kind == "missing":
-        return tree.error(_dotted(loc[:-1]), f"`{key}` is missing", _about(loc) or f"add `{key}:`")
+        return tree.error(
+            _dotted(loc[:-1]), f"`{key}` is missing", _about(loc) or f"add `{key}:`", code="key-missing"
+        )
     name = key if isinstance(loc[-1], str) else f"{_list_name(loc)}[{key}]"
+    code = "value-unknown" if kind == "literal_error" else "value-invalid"
     return tree.error(
-        where, f"`{name}` {_wanted(error, key)} (saw: {_seen(error, key)})", _about(loc) or None
+        where,
+        f"`{name}` {_wanted(error, key)} (saw: {_seen(error, key)})",
+        _about(loc) or None,
+        code="value-out-of-range" if kind in _BOUNDS else code,
     )
 
 

@@ -47,7 +47,7 @@ class Resolver:
     def offers(self, file: ConfigFile) -> dict[str, Offer]:
         """Return the offers by name, and keep of which model each replica is one."""
         for where, message, hint in replica_problems(file.models):
-            self._refuse(where, message, hint)
+            self._refuse(where, message, hint, code="replica-invalid")
         found = {name: self._offer(name, section) for name, section in file.models.items()}
         self.heads = heads_of(found.values())
         return found
@@ -61,7 +61,12 @@ class Resolver:
         for name, section in file.workloads.items():
             if "alpha" in section.model_fields_set:
                 hint = "remove `alpha` here, or `family_alpha`"
-                self._refuse(f"workloads.{name}.alpha", "`family_alpha` gives every workload its part", hint)
+                self._refuse(
+                    f"workloads.{name}.alpha",
+                    "`family_alpha` gives every workload its part",
+                    hint,
+                    code="alpha-with-family",
+                )
         part = file.family_alpha / len(built)
         return {
             name: replace(workload, alpha=part, family_alpha=file.family_alpha)
@@ -73,15 +78,20 @@ class Resolver:
         try:
             path = (self.root / text).resolve()
         except (OSError, RuntimeError, ValueError):
-            self._refuse(where, f"{shown(text)} is not a path", "name a file inside the project's folder")
+            self._refuse(
+                where,
+                f"{shown(text)} is not a path",
+                "name a file inside the project's folder",
+                code="path-invalid",
+            )
             return self.root
         if not path.is_relative_to(self.root):
             message = f"{shown(text)} is outside the project's folder"
-            self._refuse(where, message, f"move or copy the file below {self.root}")
+            self._refuse(where, message, f"move or copy the file below {self.root}", code="path-outside")
         return path
 
-    def _refuse(self, where: str, message: str, hint: str | None) -> None:
-        self.problems.append(self.tree.error(where, message, hint))
+    def _refuse(self, where: str, message: str, hint: str | None, *, code: str) -> None:
+        self.problems.append(self.tree.error(where, message, hint, code=code))
 
     def _offer(self, name: str, section: ModelSection) -> Offer:
         where = f"models.{name}"
@@ -90,14 +100,20 @@ class Resolver:
         ):
             if later.valid_from is None:
                 self._refuse(
-                    f"{where}.prices.{index}", "`valid_from` is missing", "say from which day it held"
+                    f"{where}.prices.{index}",
+                    "`valid_from` is missing",
+                    "say from which day it held",
+                    code="price-day-missing",
                 )
             elif earlier.valid_from is not None and later.valid_from <= earlier.valid_from:
                 message = (
                     f"`valid_from` {later.valid_from} is not after {earlier.valid_from}, the entry before"
                 )
                 self._refuse(
-                    f"{where}.prices.{index}.valid_from", message, "list prices oldest first, a day each"
+                    f"{where}.prices.{index}.valid_from",
+                    message,
+                    "list prices oldest first, a day each",
+                    code="price-days",
                 )
         self._check_host(where, section)
         fields = values(section)
@@ -111,13 +127,23 @@ class Resolver:
                 nearest(section.provider, HOSTS)
                 or "`openai-compatible` with `base_url` reaches any other host"
             )
-            self._refuse(f"{where}.provider", f"unknown provider {shown(section.provider)}", hint)
+            self._refuse(
+                f"{where}.provider",
+                f"unknown provider {shown(section.provider)}",
+                hint,
+                code="provider-undefined",
+            )
         elif section.base_url is None and host.base_url is None and host.name != "local":
             hint = "add the address of the API, for instance `base_url: http://localhost:8000/v1`"
-            self._refuse(where, f"`base_url` is missing: {shown(host.name)} has no address of its own", hint)
+            self._refuse(
+                where,
+                f"`base_url` is missing: {shown(host.name)} has no address of its own",
+                hint,
+                code="base-url-missing",
+            )
         elif section.batch and host.batch is None:
             message = f"{shown(host.name)} has no batch API that Crossgrade speaks"
-            self._refuse(f"{where}.batch", message, "remove `batch: true`")
+            self._refuse(f"{where}.batch", message, "remove `batch: true`", code="batch-unsupported")
 
     def _workload(self, name: str, section: WorkloadSection, offers: dict[str, Offer]) -> Workload | None:
         where = f"workloads.{name}"
@@ -154,12 +180,17 @@ class Resolver:
         offer = offers.get(contestant.model)
         if offer is None:
             hint = nearest(contestant.model, offers)
-            self._refuse(f"{where}.model", f"no model {shown(contestant.model)} under `models`", hint)
+            self._refuse(
+                f"{where}.model",
+                f"no model {shown(contestant.model)} under `models`",
+                hint,
+                code="model-undefined",
+            )
             return None
         if offer.name in self.heads:
             head = self.heads[offer.name]
             message = f"{shown(offer.name)} is a replica of `{head}`, whose requests it shares"
-            self._refuse(f"{where}.model", message, f"name `{head}`")
+            self._refuse(f"{where}.model", message, f"name `{head}`", code="replica-named")
         return Variant(
             offer=offer,
             prompt=PromptTemplate(**values(prompt)),
@@ -173,11 +204,16 @@ class Resolver:
         if not PLACEHOLDER.search(prompt.user):
             hint = "name the dataset field that holds the question, for instance `{input}`"
             self._refuse(
-                f"{where}.user", "`user` has no `{field}`, so every sample would get the same prompt", hint
+                f"{where}.user",
+                "`user` has no `{field}`, so every sample would get the same prompt",
+                hint,
+                code="prompt-without-field",
             )
         if prompt.text and prompt.system is not None:
             hint = "put the instruction at the start of `user` and set `system: null`"
-            self._refuse(f"{where}.text", "a raw `text` prompt has no system message", hint)
+            self._refuse(
+                f"{where}.text", "a raw `text` prompt has no system message", hint, code="text-with-system"
+            )
 
     def _check_distinct(self, where: str, section: WorkloadSection) -> None:
         seen = {section.incumbent.model: "the incumbent"}
@@ -185,7 +221,7 @@ class Resolver:
             if contestant.model in seen:
                 message = f"{shown(contestant.model)} is already {seen[contestant.model]}"
                 hint = "give the same model with another prompt a second name under `models`"
-                self._refuse(f"{where}.candidates.{index}", message, hint)
+                self._refuse(f"{where}.candidates.{index}", message, hint, code="model-repeated")
             seen.setdefault(contestant.model, "a candidate")
 
 

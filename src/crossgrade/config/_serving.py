@@ -75,12 +75,22 @@ class ServingResolver:
         if section.open_on_loopback and not is_loopback(section.host):
             message = f"`open_on_loopback` serves without keys, and {shown(section.host)} is not this machine"
             hint = "remove it and make keys with `crossgrade keys create`, or set `host: 127.0.0.1`"
-            self._refuse("serve.open_on_loopback", message, hint)
+            self._refuse("serve.open_on_loopback", message, hint, code="open-beyond-loopback")
         if section.port == section.admin_port:
-            self._refuse("serve.admin_port", f"{section.port} is the gateway's port", "give it another port")
+            self._refuse(
+                "serve.admin_port",
+                f"{section.port} is the gateway's port",
+                "give it another port",
+                code="port-taken",
+            )
         if section.body_parse_bytes > section.body_max_bytes:
             message = "`body_parse_bytes` is above `body_max_bytes`"
-            self._refuse("serve.body_parse_bytes", message, "lower it, or raise `body_max_bytes`")
+            self._refuse(
+                "serve.body_parse_bytes",
+                message,
+                "lower it, or raise `body_max_bytes`",
+                code="body-limits-conflict",
+            )
         return Serving(**fields)
 
     def watching(self, section: WatchSection) -> Watching:
@@ -89,23 +99,33 @@ class ServingResolver:
         if url is not None:
             if not _is_protected(url):
                 message = "`webhook_url` must use https beyond this machine"
-                self._refuse("watch.webhook_url", message, "write it with https://")
+                self._refuse("watch.webhook_url", message, "write it with https://", code="webhook-not-https")
             if section.webhook_secret_env is None:
                 message = "`webhook_secret_env` is missing: an alarm nobody signed cannot be trusted"
-                self._refuse("watch.webhook_url", message, "name the variable that holds a secret of yours")
+                self._refuse(
+                    "watch.webhook_url",
+                    message,
+                    "name the variable that holds a secret of yours",
+                    code="webhook-unsigned",
+                )
         return Watching(**values(section))
 
-    def _refuse(self, where: str, message: str, hint: str | None) -> None:
-        self.problems.append(self.tree.error(where, message, hint))
+    def _refuse(self, where: str, message: str, hint: str | None, *, code: str) -> None:
+        self.problems.append(self.tree.error(where, message, hint, code=code))
 
     def _offer_exists(self, where: str, name: str) -> bool:
         if name in self.heads:
             head = self.heads[name]
             message = f"{shown(name)} is a replica of `{head}`, whose requests it shares"
-            self._refuse(where, message, f"name `{head}`")
+            self._refuse(where, message, f"name `{head}`", code="replica-named")
         if name in self.offers:
             return True
-        self._refuse(where, f"no model {shown(name)} under `models`", nearest(name, self.offers))
+        self._refuse(
+            where,
+            f"no model {shown(name)} under `models`",
+            nearest(name, self.offers),
+            code="model-undefined",
+        )
         return False
 
     def _check_models(self, where: str, section: RouteSection, asked_as: dict[str, str]) -> None:
@@ -114,7 +134,7 @@ class ServingResolver:
                 message = (
                     f"{shown(model)} is already {asked_as[model]}, so requests for it would be ambiguous"
                 )
-                self._refuse(f"{where}.{index}", message, "keep it in one place")
+                self._refuse(f"{where}.{index}", message, "keep it in one place", code="model-ambiguous")
             asked_as.setdefault(model, f"a model of {where.removesuffix('.models')}")
 
     def _route(self, name: str, section: RouteSection, file: ConfigFile) -> RouteSpec | None:
@@ -143,27 +163,39 @@ class ServingResolver:
         if section.workload is None:
             if given is None:
                 hint = "name the model that answers, or the `workload` whose incumbent does"
-                self._refuse(where, "`incumbent` is missing", hint)
+                self._refuse(where, "`incumbent` is missing", hint, code="incumbent-missing")
                 return None
             return given if self._offer_exists(f"{where}.incumbent", given) else None
         workload = file.workloads.get(section.workload)
         if workload is None:
             message = f"no workload {shown(section.workload)} under `workloads`"
-            self._refuse(f"{where}.workload", message, nearest(section.workload, file.workloads))
+            self._refuse(
+                f"{where}.workload",
+                message,
+                nearest(section.workload, file.workloads),
+                code="workload-undefined",
+            )
             return None
         wanted = workload.incumbent.model
         if given not in (None, wanted):
             message = f"{shown(given)} is not the incumbent of workload {section.workload}, which is {wanted}"
-            self._refuse(f"{where}.incumbent", message, "remove `incumbent`, or name another workload")
+            self._refuse(
+                f"{where}.incumbent",
+                message,
+                "remove `incumbent`, or name another workload",
+                code="incumbent-differs",
+            )
             return None
         return wanted if wanted in self.offers else None
 
     def _check_steps(self, where: str, steps: list[float]) -> None:
         if any(later <= earlier for earlier, later in pairwise(steps)):
-            self._refuse(where, "`canary_steps` do not rise", "for instance `[0.05, 0.25, 1]`")
+            self._refuse(
+                where, "`canary_steps` do not rise", "for instance `[0.05, 0.25, 1]`", code="canary-steps"
+            )
         elif steps[-1] != 1:
             message = "`canary_steps` end below 1, so no promotion would finish the canary"
-            self._refuse(where, message, "end them with 1")
+            self._refuse(where, message, "end them with 1", code="canary-steps")
 
     def _check_fallbacks(
         self, where: str, section: RouteSection, incumbent: str, workload: Workload | None
@@ -172,7 +204,7 @@ class ServingResolver:
             place = f"{where}.fallbacks.{index}"
             if name == incumbent or name in section.fallbacks[:index]:
                 why = "the incumbent, which is always the last" if name == incumbent else "there already"
-                self._refuse(place, f"{shown(name)} is {why}", "remove it")
+                self._refuse(place, f"{shown(name)} is {why}", "remove it", code="fallback-needless")
             elif workload is not None:
                 self._check_region(place, name, workload, "a fallback sends requests there")
                 self._check_replicas(name, workload)
@@ -185,18 +217,30 @@ class ServingResolver:
         for name in section.max_body_bytes:
             if name not in reached:
                 message = f"{shown(name)} is never asked by this route"
-                self._refuse(f"{where}.max_body_bytes.{name}", message, nearest(name, reached))
+                self._refuse(
+                    f"{where}.max_body_bytes.{name}",
+                    message,
+                    nearest(name, reached),
+                    code="model-never-asked",
+                )
 
     def _check_shadow(self, where: str, section: RouteSection, workload: Workload | None) -> None:
         if section.shadow is None:
             return
         if section.workload is None:
             message = "`shadow` without a workload: nothing would score the pairs"
-            self._refuse(where, message, "name the route's `workload`, or remove `shadow`")
+            self._refuse(
+                where,
+                message,
+                "name the route's `workload`, or remove `shadow`",
+                code="shadow-without-workload",
+            )
         for index, tier in enumerate(section.shadow.tiers):
             if section.tiers and tier not in section.tiers:
                 message = f"tier {shown(tier)} may not use the route, so none of its requests can be copied"
-                self._refuse(f"{where}.tiers.{index}", message, nearest(tier, section.tiers))
+                self._refuse(
+                    f"{where}.tiers.{index}", message, nearest(tier, section.tiers), code="shadow-tier"
+                )
         for candidate in () if workload is None else workload.candidates:
             self._check_region(where, candidate.name, workload, "shadowing sends requests there")
 
@@ -214,7 +258,12 @@ class ServingResolver:
             return
         seen = "has no `region`" if region is None else f"is in region {region}"
         message = f"{shown(name)} {seen}, workload {workload.name} allows {', '.join(allowed)}, and {why}"
-        self._refuse(where, message, f"set `models.{name}.region` if it is allowed, or remove it here")
+        self._refuse(
+            where,
+            message,
+            f"set `models.{name}.region` if it is allowed, or remove it here",
+            code="region-forbidden",
+        )
 
     def _limits(self, section: ServeSection, routes: Mapping[str, RouteSpec]) -> Iterator[Limit]:
         seen = set()
@@ -225,19 +274,23 @@ class ServingResolver:
             limit = Limit(scope=each.scope, unit=each.unit, cap=each.cap, window_s=window_s, match=each.match)
             kind = (limit.scope, limit.match, limit.unit, limit.window_s)
             if kind in seen:
-                self._refuse(where, "the same limit stands there already", "keep one of the two")
+                self._refuse(
+                    where, "the same limit stands there already", "keep one of the two", code="limit-repeated"
+                )
             seen.add(kind)
             yield limit
 
     def _check_limit(self, where: str, limit: LimitSection, routes: Mapping[str, RouteSpec]) -> None:
         if limit.unit == "parallel" and limit.per is not None:
-            self._refuse(f"{where}.per", "requests in flight have no window", "remove `per`")
+            self._refuse(
+                f"{where}.per", "requests in flight have no window", "remove `per`", code="limit-window"
+            )
         if limit.unit != "parallel" and limit.per is None:
             hint = "add the window's length, for instance `per: day`"
-            self._refuse(where, "`per` is missing", hint)
+            self._refuse(where, "`per` is missing", hint, code="limit-window")
         if limit.scope == "route" and limit.match not in ("*", *routes):
             message = f"no route {shown(limit.match)} under `routes`"
-            self._refuse(f"{where}.match", message, nearest(limit.match, routes))
+            self._refuse(f"{where}.match", message, nearest(limit.match, routes), code="route-undefined")
 
     def _issuers(self, section: ServeSection) -> Iterator[TokenIssuer]:
         seen = set()
@@ -245,7 +298,12 @@ class ServingResolver:
             where = f"serve.issuers.{index}"
             self._check_issuer(where, each)
             if each.issuer in seen:
-                self._refuse(f"{where}.issuer", "this issuer stands there already", "keep one of the two")
+                self._refuse(
+                    f"{where}.issuer",
+                    "this issuer stands there already",
+                    "keep one of the two",
+                    code="issuer-repeated",
+                )
             seen.add(each.issuer)
             rules = tuple(
                 self._rule(f"{where}.rules.{number}", rule) for number, rule in enumerate(each.rules)
@@ -255,15 +313,19 @@ class ServingResolver:
     def _check_issuer(self, where: str, section: IssuerSection) -> None:
         if not _is_protected(section.issuer):
             message = "`issuer` must use https: its keys decide who is let in"
-            self._refuse(f"{where}.issuer", message, "write it with https://")
+            self._refuse(f"{where}.issuer", message, "write it with https://", code="issuer-not-https")
         if urlsplit(section.issuer).query or urlsplit(section.issuer).fragment:
             message = "`issuer` has a query or fragment, which issuers do not have"
-            self._refuse(f"{where}.issuer", message, "write it exactly as in the tokens' `iss`")
+            self._refuse(
+                f"{where}.issuer", message, "write it exactly as in the tokens' `iss`", code="issuer-invalid"
+            )
 
     def _rule(self, where: str, rule: TierRuleSection) -> TierRule:
         if isinstance(rule.value, list) != (rule.operator == "in"):
             wanted = "a list" if rule.operator == "in" else "one text"
-            self._refuse(f"{where}.value", f"`{rule.operator}` compares with {wanted}", None)
+            self._refuse(
+                f"{where}.value", f"`{rule.operator}` compares with {wanted}", None, code="rule-value"
+            )
         return TierRule(**values(rule))
 
 

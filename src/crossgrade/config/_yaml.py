@@ -63,10 +63,12 @@ class YamlTree:
             where = where.rpartition(".")[0]
         return self.positions.get(where)
 
-    def error(self, where: str, message: str, hint: str | None = None) -> ConfigError:
+    def error(self, where: str, message: str, hint: str | None = None, *, code: str) -> ConfigError:
         """Make a ConfigError that points at the key at `where`."""
         line, column = self.locate(where) or (None, None)
-        return ConfigError(message, file=self.file, line=line, column=column, where=where or None, hint=hint)
+        return ConfigError(
+            message, code=code, file=self.file, line=line, column=column, where=where or None, hint=hint
+        )
 
 
 def read_yaml(file: Path) -> YamlTree:
@@ -84,7 +86,13 @@ def parse_yaml(text: str, file: Path) -> YamlTree:
     for number, line in enumerate(text.split("\n"), start=1):
         if len(line) > MAX_LINE_CHARACTERS:  # the scanner is quadratic in some of them
             message = f"a line is longer than {MAX_LINE_CHARACTERS:,} characters"
-            raise ConfigError(message, file=file, line=number, hint="fold long text with `>` or `|`")
+            raise ConfigError(
+                message,
+                code="yaml-line-too-long",
+                file=file,
+                line=number,
+                hint="fold long text with `>` or `|`",
+            )
     try:
         return _Builder(file, YAML(typ="safe", pure=True).parse(text)).document()
     except MarkedYAMLError as error:
@@ -93,13 +101,16 @@ def parse_yaml(text: str, file: Path) -> YamlTree:
         position = getattr(error, "position", None)
         at = text.count("\n", 0, position) + 1 if isinstance(position, int) else None
         hint = 'remove the control characters, or write them as escapes in a "double-quoted" text'
-        raise ConfigError("not a text that YAML allows", file=file, line=at, hint=hint) from None
+        raise ConfigError(
+            "not a text that YAML allows", code="yaml-invalid", file=file, line=at, hint=hint
+        ) from None
 
 
 def _read_text(file: Path) -> str:
     if not file.is_file():
         raise ConfigError(
             "no such file" if not file.exists() else "not a regular file",
+            code="config-missing",
             file=file,
             hint="write one with `crossgrade init`, or name it with `--config PATH`",
         )
@@ -108,17 +119,20 @@ def _read_text(file: Path) -> str:
             content = stream.read(MAX_BYTES + 1)
     except OSError as error:
         raise ConfigError(
-            f"cannot be read: {error.strerror}", file=file, hint="check its permissions"
+            f"cannot be read: {error.strerror}",
+            code="config-unreadable",
+            file=file,
+            hint="check its permissions",
         ) from None
     if len(content) > MAX_BYTES:
         hint = "keep data in the dataset files; the configuration only names them"
-        raise ConfigError("larger than 1 MiB", file=file, hint=hint)
+        raise ConfigError("larger than 1 MiB", code="config-too-large", file=file, hint=hint)
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         hint = "save it as UTF-8"
-        raise ConfigError("not UTF-8 text", file=file, line=line, hint=hint) from None
+        raise ConfigError("not UTF-8 text", code="config-not-utf8", file=file, line=line, hint=hint) from None
 
 
 def _syntax_error(error: MarkedYAMLError, file: Path) -> ConfigError:
@@ -133,7 +147,9 @@ def _syntax_error(error: MarkedYAMLError, file: Path) -> ConfigError:
         problem = "a `:` where no key can be"
         hint = "quote the text if it contains `: `, and indent keys of one mapping alike"
     line, column = (mark.line + 1, mark.column + 1) if mark is not None else (None, None)
-    return ConfigError(f"not valid YAML: {problem}", file=file, line=line, column=column, hint=hint)
+    return ConfigError(
+        f"not valid YAML: {problem}", code="yaml-invalid", file=file, line=line, column=column, hint=hint
+    )
 
 
 @dataclass(slots=True)
@@ -157,10 +173,20 @@ class _Builder:
             if isinstance(event, DocumentStartEvent):
                 documents += 1
                 if documents > 1:
-                    self.refuse(event, "", "a second document begins here", "keep one document a file")
+                    self.refuse(
+                        event,
+                        "",
+                        "a second document begins here",
+                        "keep one document a file",
+                        code="yaml-documents",
+                    )
                 if event.version is not None or event.tags:
                     self.refuse(
-                        event, "", "a `%` directive is not allowed", "remove the lines that start with `%`"
+                        event,
+                        "",
+                        "a `%` directive is not allowed",
+                        "remove the lines that start with `%`",
+                        code="yaml-not-allowed",
                     )
                 data = self.node(next(self.events), "", 0)
             elif isinstance(event, StreamEndEvent):
@@ -171,13 +197,15 @@ class _Builder:
 
     def node(self, event: Event, where: str, depth: int) -> JSON:
         if depth > MAX_DEPTH:
-            self.refuse(event, "", f"nested deeper than {MAX_DEPTH} levels", "flatten it")
+            self.refuse(
+                event, "", f"nested deeper than {MAX_DEPTH} levels", "flatten it", code="yaml-too-deep"
+            )
         if isinstance(event, AliasEvent):
             return self.alias(event, where)
         tag = getattr(event, "tag", None)
         if tag is not None:
             hint = "remove it, or quote the text if it starts with `!`"
-            self.refuse(event, where, "a YAML tag is not allowed", hint)
+            self.refuse(event, where, "a YAML tag is not allowed", hint, code="yaml-tag")
         before = self.size
         value: JSON
         if isinstance(event, MappingStartEvent):
@@ -195,7 +223,9 @@ class _Builder:
         anchored = self.anchors.get(event.anchor)
         if anchored is None:
             message = "an alias (`*`) refers to itself or to nothing before it"
-            self.refuse(event, where, message, "quote the text if it starts with `*`")
+            self.refuse(
+                event, where, message, "quote the text if it starts with `*`", code="yaml-alias-unknown"
+            )
         self.grow(anchored.size, event, where)
         return anchored.value
 
@@ -211,6 +241,7 @@ class _Builder:
                     place,
                     f"key `{_short(key)}` appears twice (first on line {line})",
                     "keep one of the two",
+                    code="key-repeated",
                 )
             self.positions[place] = _position(event)
             items[key] = self.node(next(self.events), place, depth + 1)
@@ -218,12 +249,14 @@ class _Builder:
 
     def key(self, event: Event, where: str) -> str:
         if not isinstance(event, ScalarEvent) or getattr(event, "tag", None) is not None:
-            self.refuse(event, where, "a key must be plain text", "quote the key")
+            self.refuse(event, where, "a key must be plain text", "quote the key", code="key-not-text")
         if event.value == "<<" and event.implicit[0]:
-            self.refuse(event, where, "merge keys (`<<`) are not allowed", "write the keys out")
+            self.refuse(
+                event, where, "merge keys (`<<`) are not allowed", "write the keys out", code="yaml-merge-key"
+            )
         key = self.text(event, where)
         if looks_secret(key):
-            self.refuse(event, where, KEY_SEEN, REMOVE_KEY)
+            self.refuse(event, where, KEY_SEEN, REMOVE_KEY, code="secret-in-file")
         return key
 
     def sequence(self, where: str, depth: int) -> JSON:
@@ -244,7 +277,13 @@ class _Builder:
         text = str(event.value)
         self.grow(len(text) + 1, event, where)
         if _NOT_TEXT.search(text):
-            self.refuse(event, where, "an escape that is not a character", "write the character itself")
+            self.refuse(
+                event,
+                where,
+                "an escape that is not a character",
+                "write the character itself",
+                code="yaml-escape",
+            )
         return text
 
     def plain(self, event: ScalarEvent, text: str, where: str) -> JSON:
@@ -254,27 +293,51 @@ class _Builder:
             return text[0] in "tT"
         if _NOT_FINITE.fullmatch(text):
             self.refuse(
-                event, where, f"`{text}` is not a finite number", "leave the key out if it is unknown"
+                event,
+                where,
+                f"`{text}` is not a finite number",
+                "leave the key out if it is unknown",
+                code="number-not-finite",
             )
         if not _INTEGER.fullmatch(text) and not _FLOAT.fullmatch(text):
             return text
         if len(text) > _MAX_NUMBER_CHARACTERS:
-            self.refuse(event, where, f"a number of {len(text):,} digits", "quote it if it is text")
+            self.refuse(
+                event,
+                where,
+                f"a number of {len(text):,} digits",
+                "quote it if it is text",
+                code="number-too-long",
+            )
         if _INTEGER.fullmatch(text):
             return int(text, 0) if text[:2] in ("0o", "0x") else int(text)
         number = float(text)
         if number in (float("inf"), float("-inf")):
-            self.refuse(event, where, f"`{text}` is too large a number", "quote it if it is text")
+            self.refuse(
+                event,
+                where,
+                f"`{text}` is too large a number",
+                "quote it if it is text",
+                code="number-too-large",
+            )
         return number
 
     def grow(self, characters: int, event: Event, where: str) -> None:
         self.size += characters
         if self.size > MAX_EXPANDED_CHARACTERS:
-            self.refuse(event, where, "aliases expand to more than 4 MiB", "write the values out")
+            self.refuse(
+                event,
+                where,
+                "aliases expand to more than 4 MiB",
+                "write the values out",
+                code="yaml-aliases-expand",
+            )
 
-    def refuse(self, event: Event, where: str, message: str, hint: str) -> NoReturn:
+    def refuse(self, event: Event, where: str, message: str, hint: str, *, code: str) -> NoReturn:
         line, column = _position(event)
-        raise ConfigError(message, file=self.file, line=line, column=column, where=where or None, hint=hint)
+        raise ConfigError(
+            message, code=code, file=self.file, line=line, column=column, where=where or None, hint=hint
+        )
 
 
 def _position(event: Any) -> Position:

@@ -61,7 +61,7 @@ def decide_policy(
     """
     settings = settings or DecisionSettings()
     if now.tzinfo is None:
-        raise UsageError("`now` has no time zone", hint="pass datetime.now(UTC)")
+        raise UsageError("`now` has no time zone", code="time-zone-missing", hint="pass datetime.now(UTC)")
     view = make_view(evidence, settings)
     guards = (*run_guards(view), *retirement(view, now))
     certificates, path = certify(view, guards)

@@ -43,12 +43,15 @@ def verdict_from_json(tree: Any) -> Verdict:
     if not isinstance(version, int) or version > SCHEMA_VERSION:
         raise DataError(
             f"verdict has schema version {version!r}, this release reads up to {SCHEMA_VERSION}",
+            code="verdict-too-new",
             hint="upgrade crossgrade to read it",
         )
     try:
         return msgspec.convert(_infinite(upgraded_verdict(tree)), Verdict)
     except (msgspec.ValidationError, ValueError, RecursionError) as error:
-        raise DataError(f"this is not a verdict: {error}", hint="decide again to write a new one") from error
+        raise DataError(
+            f"this is not a verdict: {error}", code="verdict-invalid", hint="decide again to write a new one"
+        ) from error
 
 
 _EXIT: dict[VerdictName, int] = {"switch": 0, "split": 0, "keep": 1, "undecided": 1, "invalid": 3}

@@ -352,27 +352,41 @@ def make_view(evidence: Evidence, settings: DecisionSettings) -> View:
     without a judge: which of the two scores is meant is not known.
     """
     if not evidence.n:
-        raise DataError("there are no paired samples to decide on", hint="check that both models have rows")
+        raise DataError(
+            "there are no paired samples to decide on",
+            code="pairs-missing",
+            hint="check that both models have rows",
+        )
     if not evidence.candidates:
-        raise DataError("there is no candidate to decide on", hint="name one with `--candidate`")
+        raise DataError(
+            "there is no candidate to decide on", code="candidate-missing", hint="name one with `--candidate`"
+        )
     names = [evidence.incumbent.model, *(model.model for model in evidence.candidates)]
     if len(set(names)) < len(names):
-        raise DataError(f"models must differ, got {', '.join(names)}", hint="name each model once")
+        raise DataError(
+            f"models must differ, got {', '.join(names)}",
+            code="models-repeated",
+            hint="name each model once",
+        )
     _check_stated(evidence, settings, names)
     if evidence.judge is None and any(
         model.human is not None for model in (evidence.incumbent, *evidence.candidates)
     ):
         raise UsageError(
             "people's scores are given beside the scores, and no judge is named whom they could correct",
+            code="judge-not-named",
             hint="name the model that scored with `--judge`, or make the people's scores the score",
         )
     for name, column in _columns(evidence):
         if column is not None and len(column) != evidence.n:
-            raise DataError(f"column {name} has {len(column)} rows, the evidence has {evidence.n}")
+            raise DataError(
+                f"column {name} has {len(column)} rows, the evidence has {evidence.n}", code="column-length"
+            )
     view = View(evidence=evidence, settings=settings)
     if len(view.parts) > limits.MOST_PARTS:
         raise DataError(
             f"{len(view.parts):,} different segments or groups; at most {limits.MOST_PARTS:,} are taken",
+            code="too-many-parts",
             hint="name a column with a few labels, each of which is a part of the traffic",
         )
     return view
@@ -384,17 +398,20 @@ def _check_stated(evidence: Evidence, settings: DecisionSettings, names: Sequenc
         if not 0.0 <= chance < 1.0:
             raise UsageError(
                 f"chance is {chance}; the mean score of guessing lies in [0, 1)",
+                code="chance-invalid",
                 hint="0.25 for a choice of four",
             )
     for name, cost in settings.stated_cost_usd.items():
         if name not in names:
             raise UsageError(
                 f"a cost is stated for `{name}`, which is none of the models: {', '.join(names)}",
+                code="cost-of-unknown-model",
                 hint="name the model as the results do",
             )
         if not 0.0 <= cost < math.inf:
             raise UsageError(
                 f"the stated cost of `{name}` is {cost}; dollars per request are wanted",
+                code="cost-invalid",
                 hint="leave it out where it is unknown",
             )
 

@@ -26,6 +26,7 @@ class Commitment:
         if self.minimum_usd_per_month < 0 or not 0 <= self.discount < 1:
             raise UsageError(
                 f"a commitment of ${self.minimum_usd_per_month} at a discount of {self.discount} cannot be",
+                code="commitment-invalid",
                 hint="the minimum is dollars a month, the discount a share below 1",
             )
 

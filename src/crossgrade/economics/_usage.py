@@ -72,7 +72,11 @@ class UsageColumns:
     def with_cache_hits(self, share: float) -> Self:
         """Return the same calls with this share of every call's input read from the cache, rounded down."""
         if not 0 <= share <= 1:
-            raise UsageError(f"a cache hit share of {share} cannot be", hint="give a share from 0 to 1")
+            raise UsageError(
+                f"a cache hit share of {share} cannot be",
+                code="cache-share-invalid",
+                hint="give a share from 0 to 1",
+            )
         # Thousandths of a percent as an integer, so that the share given is the share taken.
         parts = round(share * 100_000)
         return replace(
@@ -154,15 +158,20 @@ def stated_traffic(
     for name, tokens in (("input", input_tokens), ("output", output_tokens)):
         if not 0 <= tokens <= MOST_TOKENS:
             raise UsageError(
-                f"{tokens:,} {name} tokens a call cannot be", hint=f"give 0 to {MOST_TOKENS:,} tokens a call"
+                f"{tokens:,} {name} tokens a call cannot be",
+                code="tokens-invalid",
+                hint=f"give 0 to {MOST_TOKENS:,} tokens a call",
             )
     if not (input_tokens or output_tokens):
         raise UsageError(
-            "a call without any token cannot be", hint="give the mean tokens in and out of a call"
+            "a call without any token cannot be",
+            code="call-without-tokens",
+            hint="give the mean tokens in and out of a call",
         )
     if calls_per_day is not None and not (calls_per_day.is_finite() and 0 < calls_per_day <= 10**12):
         raise UsageError(
             f"calls a day must be positive and at most 10^12 (got {calls_per_day})",
+            code="volume-invalid",
             hint="give another number",
         )
     usage = UsageColumns.from_tokens(_one(input_tokens), _one(output_tokens)).with_cache_hits(cache_hit)

@@ -82,11 +82,17 @@ def box_bill(
     does not fit, and for calls without tokens in or out, which the serving model is not made for.
     """
     if not 0 < planned_utilisation <= 1:
-        raise UsageError(f"a planned utilisation of {planned_utilisation:g}", hint="a share above 0, up to 1")
+        raise UsageError(
+            f"a planned utilisation of {planned_utilisation:g}",
+            code="utilisation-invalid",
+            hint="a share above 0, up to 1",
+        )
     mix = traffic.mix()
     if not mix.input_tokens or not mix.output_tokens:
         raise UsageError(
-            "a box needs calls with tokens in and out", hint="leave out `--deploy`, or give both counts"
+            "a box needs calls with tokens in and out",
+            code="box-calls-empty",
+            hint="leave out `--deploy`, or give both counts",
         )
     load = Load(
         input_tokens=max(1.0, mix.input_tokens),

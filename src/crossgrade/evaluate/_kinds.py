@@ -167,6 +167,7 @@ def scorer_kind(name: str) -> ScorerKind:
         closest = closest_name(name, list(_BY_NAME))
         raise ConfigError(
             f"there is no scorer `{name}`",
+            code="scorer-unknown",
             where="kind",
             hint=f"did you mean `{closest}`?" if closest else f"scorers are {', '.join(_BY_NAME)}",
         )
@@ -205,6 +206,7 @@ def build_scorer(
         if need in kind.needs and given is None:
             raise ConfigError(
                 f"scorer `{kind.name}` asks the offer `{getattr(options, 'model', '')}`, which is not there",
+                code="scorer-model-missing",
                 where="options.model",
                 hint="name an offer of this project as `model`",
             )

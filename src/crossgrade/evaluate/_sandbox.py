@@ -102,7 +102,8 @@ async def run_python(program: str, tests: str, *, limits: Limits, unsandboxed: b
     words = _words(said, secret)
     if "started" not in words:
         raise SandboxError(
-            f"the sandbox did not start: {complaint.decode(errors='replace').strip()[:300] or 'no message'}"
+            f"the sandbox did not start: {complaint.decode(errors='replace').strip()[:300] or 'no message'}",
+            code="sandbox-failed",
         )
     return _result(words, process.returncode)
 
@@ -111,7 +112,10 @@ def require_sandbox() -> str:
     """Return the path of bubblewrap; raise `SandboxError` where it is not installed."""
     found = shutil.which("bwrap")
     if found is None:
-        raise SandboxError("running model-written code needs bubblewrap, and `bwrap` is not on the PATH")
+        raise SandboxError(
+            "running model-written code needs bubblewrap, and `bwrap` is not on the PATH",
+            code="sandbox-missing",
+        )
     return found
 
 

@@ -216,7 +216,11 @@ class Exchange:
         except Exception as error:  # noqa: BLE001  # it is no failure of the target's, and has to end
             context = {"message": "a request could not be written", "exception": error}
             self._services.loop.call_exception_handler(context)
-            self.failed(BadRequestError(f"the request cannot be carried to {self.target.name}"))
+            self.failed(
+                BadRequestError(
+                    f"the request cannot be carried to {self.target.name}", code="request-not-carried"
+                )
+            )
 
     def on_head(self, status: int, headers: dict[bytes, bytes]) -> Taker:
         """Choose how the answer is taken on."""
@@ -228,7 +232,12 @@ class Exchange:
         if not 200 <= status < 300:
             self._relay = ErrorRelay(self)
         elif headers.get(b"content-encoding", b"identity") != b"identity":
-            self.failed(UpstreamError(f"{self.target.name} compressed its answer, which was not asked for"))
+            self.failed(
+                UpstreamError(
+                    f"{self.target.name} compressed its answer, which was not asked for",
+                    code="answer-compressed",
+                )
+            )
         elif headers.get(b"content-type", b"").startswith(b"text/event-stream"):
             self._relay = StreamRelay(self, self.payload.watcher(self.target), key)
         else:
@@ -275,7 +284,7 @@ class Exchange:
     def _unreadable(self, error: Exception) -> None:
         context = {"message": "an answer could not be passed on", "exception": error}
         self._services.loop.call_exception_handler(context)
-        self.failed(UpstreamError("the provider's answer could not be read"))
+        self.failed(UpstreamError("the provider's answer could not be read", code="answer-unreadable"))
 
     def on_fail(self, error: ProviderError) -> None:
         """Take note that the connection failed."""
@@ -350,7 +359,11 @@ class Exchange:
         assert self.target is not None
         assert self.payload is not None
         if not self.payload.passes(self.target):
-            self.failed(UpstreamError(f"{self.target.name}'s answer is too large to be translated"))
+            self.failed(
+                UpstreamError(
+                    f"{self.target.name}'s answer is too large to be translated", code="answer-too-large"
+                )
+            )
             return None
         return self._begin(self._status, JSON_TYPE, length)
 

@@ -234,6 +234,7 @@ class LargePayload:
         if target.target.flavour != self._endpoint.flavour:
             raise ContextTooLongError(
                 f"{target.name} speaks another API, and a body of {self.size} bytes is not translated",
+                code="body-not-translated",
                 status=413,
             )
         model, (start, end) = self._replacement(target)

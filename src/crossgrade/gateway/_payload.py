@@ -158,7 +158,9 @@ class ParsedPayload:
     def _read(self) -> InboundRequest:
         if self._inbound is None:
             if self.endpoint.name == "embeddings":
-                raise BadRequestError("embeddings are for targets that speak OpenAI's API only")
+                raise BadRequestError(
+                    "embeddings are for targets that speak OpenAI's API only", code="embeddings-not-carried"
+                )
             self._inbound = CLIENTS[self._client].read_request(self.body)
         return self._inbound
 

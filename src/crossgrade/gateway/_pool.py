@@ -40,7 +40,9 @@ def read_url(url: str) -> Address:
     """Read a base URL; raises ConfigError for anything but plain http(s) without user and query."""
     found = _URL.fullmatch(url)
     if found is None:
-        raise ConfigError(f"`{url[:200]}` is not a base URL", hint="write it as https://host/path")
+        raise ConfigError(
+            f"`{url[:200]}` is not a base URL", code="base-url-invalid", hint="write it as https://host/path"
+        )
     scheme, host, port, path = found.groups()
     is_tls = scheme == "https"
     return Address(host.strip("[]"), int(port or (443 if is_tls else 80)), is_tls, (path or "").rstrip("/"))
@@ -95,7 +97,7 @@ class Pool:
             self._waiting.append((self.now() + QUEUE_S, call))
             self.deadline = self._waiting[0][0]
         else:
-            call.on_fail(UpstreamError(f"too many requests wait for {self.name}"))
+            call.on_fail(UpstreamError(f"too many requests wait for {self.name}", code="connections-busy"))
 
     def again(self, call: Call) -> None:
         """Send a call over a new connection."""
@@ -130,7 +132,12 @@ class Pool:
         """Fail the calls that waited too long for a connection."""
         while self._waiting and self._waiting[0][0] <= now:
             _, call = self._waiting.popleft()
-            call.on_fail(ProviderTimeoutError(f"no connection to {self.name} came free in {QUEUE_S:g} s"))
+            call.on_fail(
+                ProviderTimeoutError(
+                    f"no connection to {self.name} came free in {QUEUE_S:g} s",
+                    code="connections-busy-timeout",
+                )
+            )
         self.deadline = self._waiting[0][0] if self._waiting else NEVER
 
     def close(self) -> None:
@@ -175,11 +182,18 @@ class Pool:
                     server_hostname=address.host if address.is_tls else None,
                 )
         except TimeoutError:
-            self._failed(call, ProviderTimeoutError(f"{self.name} took no connection in {CONNECT_S:g} s"))
+            self._failed(
+                call,
+                ProviderTimeoutError(
+                    f"{self.name} took no connection in {CONNECT_S:g} s", code="connect-timeout"
+                ),
+            )
         except ssl.SSLError as error:
-            self._failed(call, UpstreamError(f"no TLS connection to {self.name}: {error.reason}"))
+            self._failed(
+                call, UpstreamError(f"no TLS connection to {self.name}: {error.reason}", code="tls-failed")
+            )
         except OSError:
-            self._failed(call, UpstreamError(f"{self.name} cannot be reached"))
+            self._failed(call, UpstreamError(f"{self.name} cannot be reached", code="connect-failed"))
         else:
             self._connections.add(connection)
             self._sweeper.watched.add(connection)

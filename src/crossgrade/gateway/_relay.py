@@ -96,7 +96,9 @@ def pass_whole(outlet: Outlet, flavour: FlavourName, key: bytes | None, body: by
         whole = _WHOLE.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         what = excerpt(body) or "it is empty"
-        outlet.failed(UpstreamError(f"the provider's answer is not a JSON object: {what}"))
+        outlet.failed(
+            UpstreamError(f"the provider's answer is not a JSON object: {what}", code="answer-not-json")
+        )
         return
     if whole.error or whole.type == "error":
         outlet.failed(failure_inside(body))
@@ -149,7 +151,11 @@ class WholeRelay:
 
     def _pass(self, data: bytes, send: Pieces) -> None:
         if self._size > MOST_BYTES:
-            self._outlet.failed(UpstreamError(f"the provider's answer is larger than {MOST_BYTES} bytes"))
+            self._outlet.failed(
+                UpstreamError(
+                    f"the provider's answer is larger than {MOST_BYTES} bytes", code="answer-too-large"
+                )
+            )
             return
         if self._key is not None:
             data = data.replace(self._key, b"*" * len(self._key))  # of the same length, which was promised
@@ -191,7 +197,11 @@ class StreamRelay:
             self._take(self._watch.end())
         if not self._over:
             self._over = True
-            self._outlet.failed(UpstreamError("the stream broke off before its end: no terminal marker"))
+            self._outlet.failed(
+                UpstreamError(
+                    "the stream broke off before its end: no terminal marker", code="stream-broke-off"
+                )
+            )
 
     def _take(self, events: bytes) -> None:
         watch = self._watch

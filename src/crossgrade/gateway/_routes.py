@@ -216,5 +216,6 @@ def check_offers(table: RouteTable, specs: Iterable[RouteSpec], targets: Mapping
             if offer not in targets:
                 raise ConfigError(
                     f"route `{route.name}` of the table goes to offer `{offer}`, which is not configured",
+                    code="route-offer-missing",
                     hint="restart `crossgrade serve`, which reads the configuration again",
                 )

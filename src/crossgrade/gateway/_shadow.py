@@ -195,12 +195,14 @@ class _ShadowCall:
         except Exception as error:  # noqa: BLE001  # the copy has to end
             context = {"message": "a copy could not be written", "exception": error}
             self._shadows.loop.call_exception_handler(context)
-            self.failed(UpstreamError("the request cannot be carried to the other model"))
+            self.failed(
+                UpstreamError("the request cannot be carried to the other model", code="shadow-not-carried")
+            )
 
     def on_head(self, status: int, headers: dict[bytes, bytes]) -> Taker:
         """Choose how the answer is read."""
         if status != 200:
-            self.failed(UpstreamError(f"status {status}"))
+            self.failed(UpstreamError(f"status {status}", code="shadow-status"))
         elif headers.get(b"content-type", b"").startswith(b"text/event-stream"):
             self._stream = True
             self._relay = StreamRelay(self, self._copy.payload.watcher(self._target), None)
@@ -218,7 +220,7 @@ class _ShadowCall:
         """Take a piece of the answer."""
         self._answer.take(data)
         if self._answer.size > ANSWER_BYTES:
-            self.failed(UpstreamError("the answer is too large to be kept"))
+            self.failed(UpstreamError("the answer is too large to be kept", code="shadow-too-large"))
         elif self._relay is not None:
             self._relay.data(data)
 

@@ -116,6 +116,7 @@ def _header_lines(target: Target, address: Address, key: str | None) -> str:
     if lines.count("\n") != len(headers) or "\r" in lines.replace("\r\n", "") or not lines.isascii():
         raise ConfigError(
             f"a header of target `{target.name}` has a character that no header may have",
+            code="header-invalid",
             hint=f"look at {target.key_env or 'its headers'}",
         )
     return lines

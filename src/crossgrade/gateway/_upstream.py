@@ -205,7 +205,11 @@ class UpstreamConnection(asyncio.Protocol):
                 self._transport.close()
             return
         what = "sent nothing more" if self._began else "did not answer"
-        self._fail(ProviderTimeoutError(f"{self._owner.name} {what} within {self._owner.timeout_s:g} s"))
+        self._fail(
+            ProviderTimeoutError(
+                f"{self._owner.name} {what} within {self._owner.timeout_s:g} s", code="answer-timeout"
+            )
+        )
 
     def _fail(self, error: ProviderError) -> None:
         call, self._call = self._call, None
@@ -243,7 +247,12 @@ class UpstreamConnection(asyncio.Protocol):
         if self._ended:
             self._finish()
         elif not self._began and self._count > MOST_HEAD_BYTES:
-            self._fail(UpstreamError(f"{self._owner.name} sent a head of more than {MOST_HEAD_BYTES} bytes"))
+            self._fail(
+                UpstreamError(
+                    f"{self._owner.name} sent a head of more than {MOST_HEAD_BYTES} bytes",
+                    code="answer-head-too-large",
+                )
+            )
 
     def _plain(self, call: Call, data: bytes) -> bool:
         """Hand on a plain answer; False where it is none: then its head is for the parser, and bounded."""
@@ -276,7 +285,9 @@ class UpstreamConnection(asyncio.Protocol):
         if isinstance(error, httptools.HttpParserCallbackError):  # a fault of our own
             context = {"message": "an answer could not be read", "exception": error.__context__ or error}
             asyncio.get_running_loop().call_exception_handler(context)
-        self._fail(UpstreamError(f"{self._owner.name} sent something that is not HTTP/1.1"))
+        self._fail(
+            UpstreamError(f"{self._owner.name} sent something that is not HTTP/1.1", code="answer-not-http")
+        )
 
     def _finish(self) -> None:
         call, self._call = self._call, None
@@ -343,7 +354,7 @@ class UpstreamConnection(asyncio.Protocol):
             self._owner.again(call)
         else:
             what = "broke its answer off" if self._began else "closed the connection without an answer"
-            call.on_fail(UpstreamError(f"{self._owner.name} {what}"))
+            call.on_fail(UpstreamError(f"{self._owner.name} {what}", code="connection-broke-off"))
 
     def pause_writing(self) -> None:
         """Tell the call to wait."""

@@ -111,7 +111,9 @@ class Watch:
     def _keep(self, rest: bytes) -> None:
         self._partial = rest
         if len(rest) > LONGEST_EVENT:
-            self.failure = UpstreamError(f"the stream holds an event of more than {LONGEST_EVENT} bytes")
+            self.failure = UpstreamError(
+                f"the stream holds an event of more than {LONGEST_EVENT} bytes", code="stream-event-too-large"
+            )
 
     def _look(self, data: bytes) -> bytes:
         """Parse the events that may count, if there are any, and return those to pass on.

@@ -195,6 +195,7 @@ def _check_openness(serving: Serving) -> None:
     if serving.open_on_loopback and host not in ("localhost", "::1") and not host.startswith("127."):
         raise ConfigError(
             f"without keys the server listens on loopback only, not on {host}",
+            code="keys-required",
             where="serve.host",
             hint="take `open_on_loopback` out, and make keys with `crossgrade keys create`",
         )

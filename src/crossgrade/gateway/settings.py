@@ -73,5 +73,8 @@ def read_settings(path: Path) -> GatewaySettings:
         return msgspec.json.decode(path.read_bytes(), type=GatewaySettings)
     except (OSError, msgspec.MsgspecError) as error:
         raise ConfigError(
-            f"the gateway's settings cannot be read: {error}", file=str(path), hint="start `crossgrade serve`"
+            f"the gateway's settings cannot be read: {error}",
+            code="settings-unreadable",
+            file=str(path),
+            hint="start `crossgrade serve`",
         ) from error

@@ -49,11 +49,18 @@ def read_jwks(data: bytes, *, file: str | None = None) -> dict[str, IssuerKeys]:
     """Read `jwks.json`, by issuer; raises ConfigError."""
     hint = "the file is written by `crossgrade serve`; remove it to have it written again"
     if len(data) > 16 * MAX_BYTES:
-        raise ConfigError(f"{len(data)} bytes of issuers' keys are too many", file=file, hint=hint)
+        raise ConfigError(
+            f"{len(data)} bytes of issuers' keys are too many",
+            code="issuer-keys-too-large",
+            file=file,
+            hint=hint,
+        )
     try:
         issuers = msgspec.json.decode(data, type=_File).issuers
     except (msgspec.MsgspecError, RecursionError) as error:
-        raise ConfigError(f"the issuers' keys cannot be read: {error}", file=file, hint=hint) from error
+        raise ConfigError(
+            f"the issuers' keys cannot be read: {error}", code="issuer-keys-unreadable", file=file, hint=hint
+        ) from error
     return {each.issuer: each for each in issuers}
 
 

@@ -132,14 +132,18 @@ def keyring_bytes(records: Iterable[KeyRecord]) -> bytes:
 def read_records(data: bytes, *, file: str | None = None) -> tuple[KeyRecord, ...]:
     """Read `keys.json`; unknown fields, too much, or what contradicts itself raises ConfigError."""
     if len(data) > MAX_BYTES:
-        raise ConfigError(f"{len(data)} bytes of keys are over {MAX_BYTES}", file=file, hint=_HINT)
+        raise ConfigError(
+            f"{len(data)} bytes of keys are over {MAX_BYTES}", code="keys-too-large", file=file, hint=_HINT
+        )
     try:
         keys = msgspec.json.decode(data, type=_File).keys
     except (msgspec.MsgspecError, RecursionError) as error:
-        raise ConfigError(f"the keys cannot be read: {error}", file=file, hint=_HINT) from error
+        raise ConfigError(
+            f"the keys cannot be read: {error}", code="keys-unreadable", file=file, hint=_HINT
+        ) from error
     problem = _problem(keys)
     if problem is not None:
-        raise ConfigError(f"the keys cannot be used: {problem}", file=file, hint=_HINT)
+        raise ConfigError(f"the keys cannot be used: {problem}", code="keys-invalid", file=file, hint=_HINT)
     return keys
 
 

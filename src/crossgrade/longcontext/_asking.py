@@ -126,12 +126,14 @@ class Asker:
         if cost is None or self.spent.cost_usd is None:
             raise BudgetExceededError(
                 f"the cost of {self.offer.name} is not known: it cannot be held under ${self.max_cost_usd}",
+                code="cost-unknown-under-limit",
                 hint="add its `prices` to crossgrade.yaml, or leave `--max-cost` out",
             )
         if self.spent.cost_usd + cost > self.max_cost_usd:
             raise BudgetExceededError(
                 f"${self.spent.cost_usd:.4f} is spent, and the next call may cost ${cost:.4f}: "
-                f"more than ${self.max_cost_usd}"
+                f"more than ${self.max_cost_usd}",
+                code="budget-exceeded",
             )
 
     def _count(self, call: Call) -> None:

@@ -58,7 +58,12 @@ def read_documents(
         documents += found
         total += sum(len(document.text) for document in found)
         if total > MOST_BYTES:
-            raise DataError(f"the documents hold more than {MOST_BYTES:,} characters", file=path, hint=_FEWER)
+            raise DataError(
+                f"the documents hold more than {MOST_BYTES:,} characters",
+                code="documents-too-large",
+                file=path,
+                hint=_FEWER,
+            )
     _tell([each for each in left_out if not isinstance(each[1], _BinaryError)], documents, on_note)
     return tuple(documents)
 
@@ -72,7 +77,9 @@ def _tell(
     if not documents:
         if left_out:
             raise left_out[0][1]
-        raise UsageError("no documents: nothing was found to hide questions in", hint=_HINT)
+        raise UsageError(
+            "no documents: nothing was found to hide questions in", code="documents-missing", hint=_HINT
+        )
     for path, error in left_out[:_MOST_NOTES]:
         on_note(f"left out {path}: {error.message}; {error.hint}")
     if len(left_out) > _MOST_NOTES:
@@ -125,7 +132,7 @@ def _files(paths: Iterable[Path]) -> Iterator[tuple[Path, bool]]:
     known: set[Path] = set()
     for path in paths:
         if not path.exists():
-            raise DataError("there is no such file or folder", file=path, hint=_HINT)
+            raise DataError("there is no such file or folder", code="file-missing", file=path, hint=_HINT)
         named = path.is_file()
         found = [path] if named else sorted(each for each in path.rglob("*") if _is_shown(each, path))
         for each in found:
@@ -134,7 +141,9 @@ def _files(paths: Iterable[Path]) -> Iterator[tuple[Path, bool]]:
             known.add(real)
             seen += 1
             if seen > MOST_FILES:
-                raise DataError(f"more than {MOST_FILES:,} files", file=path, hint=_FEWER)
+                raise DataError(
+                    f"more than {MOST_FILES:,} files", code="too-many-files", file=path, hint=_FEWER
+                )
             yield each, named
 
 
@@ -147,20 +156,28 @@ def _read(path: Path, on_note: Callable[[str], None]) -> list[Document]:
     try:
         size = path.stat().st_size
         if size > _LARGEST_FILE:
-            raise DataError(f"the file is larger than {_LARGEST_FILE:,} bytes", file=path, hint=_FEWER)
+            raise DataError(
+                f"the file is larger than {_LARGEST_FILE:,} bytes",
+                code="file-too-large",
+                file=path,
+                hint=_FEWER,
+            )
         data = path.read_bytes()
     except OSError as error:
-        raise DataError(f"cannot read the document: {error.strerror or error}", file=path) from error
+        raise DataError(
+            f"cannot read the document: {error.strerror or error}", code="file-unreadable", file=path
+        ) from error
     if data.startswith(b"%PDF-") or (path.suffix.lower() == ".pdf" and b"%PDF-" in data[:1024]):
         return [_from_pdf(path, on_note)]
     if b"\0" in data[: 64 * 1024]:
-        raise _BinaryError("the document is binary, not text", file=path, hint=_HINT)
+        raise _BinaryError("the document is binary, not text", code="document-binary", file=path, hint=_HINT)
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n") + 1
         raise DataError(
             f"the document is not UTF-8: byte 0x{data[error.start]:02x}",
+            code="not-utf8",
             file=path,
             line=line,
             hint="convert it, for instance with `iconv -f latin1 -t utf-8`",
@@ -191,7 +208,7 @@ def _records(text: str, path: Path) -> Iterator[Document]:
         try:
             tree = json.loads(line)
         except (ValueError, RecursionError) as error:
-            raise DataError("the line is not JSON", file=path, line=number) from error
+            raise DataError("the line is not JSON", code="not-json", file=path, line=number) from error
         parts = list(_texts(tree, 0))
         yield Document(name=f"{path}:{number}", text=plain("\n".join(parts)))
 

@@ -62,7 +62,10 @@ class Pool:
             starts.append(len(self.texts))
             self.texts += cut(document.text)
         if not self.texts:
-            raise DataError("the documents hold no line that begins with a letter or digit")
+            raise DataError(
+                "the documents hold no line that begins with a letter or digit",
+                code="documents-without-lines",
+            )
         pieces = tokenizer.encode_many(self.texts)
         self.sizes = np.fromiter((len(piece) for piece in pieces), dtype=np.int64, count=len(pieces))
         self._ends = np.cumsum(self.sizes)
@@ -110,6 +113,7 @@ class Pool:
         if room < _PAD_ROOM:
             raise UsageError(
                 f"{tokens:,} tokens are too few: question and planted lines alone take {tokens - room:,}",
+                code="length-too-short",
                 hint="begin the ladder higher, or ask fewer questions on a haystack",
             )
         order, left = self._fill(room, rng, without)
@@ -188,7 +192,7 @@ class Pool:
         barred = np.fromiter(without, dtype=np.int64, count=len(without))
         usable = self.tokens - int(self.sizes[barred].sum())
         if usable <= 0:
-            raise DataError("no segment is left for the haystack")
+            raise DataError("no segment is left for the haystack", code="haystack-empty")
         full = False
         while not full:
             for index in rng.permutation(len(self._bounds)).tolist():
@@ -238,14 +242,16 @@ class Pool:
                 return line, ids
             if len(ids) < tokens:
                 break
-        raise DataError(f"no line of {tokens} tokens can be made with this tokenizer")
+        raise DataError(f"no line of {tokens} tokens can be made with this tokenizer", code="line-not-made")
 
     def _find_filler(self) -> str:
         for filler in _FILLERS:
             sizes = [len(self.tokenizer.encode("Note" + filler * n + "\n")) for n in (0, 1, 2, 7, 60)]
             if [size - sizes[0] for size in sizes] == [0, 1, 2, 7, 60]:
                 return filler
-        raise DataError("no word of one token was found that can fill a prompt to its length")
+        raise DataError(
+            "no word of one token was found that can fill a prompt to its length", code="filler-missing"
+        )
 
     def _check_joins(self, seed: int) -> int:
         rng = np.random.default_rng(seed)
@@ -258,6 +264,7 @@ class Pool:
         if wrong:
             raise DataError(
                 f"{wrong} of {_JOINS} joins of segments change tokens under {self.tokenizer.name}",
+                code="tokenizer-joins",
                 hint=f"prompts of exact length cannot be built; {unstable_hint(self.tokenizer)}",
             )
         return _JOINS

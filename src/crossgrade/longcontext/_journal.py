@@ -51,7 +51,9 @@ class Journal:
             self._file.truncate(end)  # a line cut off by a kill was never counted
             self._file.seek(end)
         except OSError as error:
-            raise StoreError(f"cannot write {path}: {error.strerror or error}") from error
+            raise StoreError(
+                f"cannot write {path}: {error.strerror or error}", code="file-unwritable"
+            ) from error
         if not end:
             self._write(msgspec.json.encode(_Head(schema_version=1, settings=settings)))
 
@@ -79,11 +81,17 @@ class Journal:
             self._file.flush()
             os.fsync(self._file.fileno())
         except OSError as error:
-            raise StoreError(f"cannot write {self.path}: {error.strerror or error}") from error
+            raise StoreError(
+                f"cannot write {self.path}: {error.strerror or error}", code="file-unwritable"
+            ) from error
 
     def _read(self, settings: str) -> int:
         if self.path.stat().st_size > _LARGEST_BYTES:
-            raise DataError(f"the journal is larger than {_LARGEST_BYTES:,} bytes", file=self.path)
+            raise DataError(
+                f"the journal is larger than {_LARGEST_BYTES:,} bytes",
+                code="journal-too-large",
+                file=self.path,
+            )
         data = self.path.read_bytes()
         end = data.rfind(b"\n") + 1
         for number, line in enumerate(data[:end].splitlines(), 1):
@@ -95,11 +103,15 @@ class Journal:
                     self.calls[call.key] = call
             except msgspec.DecodeError as error:
                 raise DataError(
-                    f"this is no line of a probe: {error}", file=self.path, line=number
+                    f"this is no line of a probe: {error}",
+                    code="journal-line-invalid",
+                    file=self.path,
+                    line=number,
                 ) from error
         if end and begun != settings:
             raise UsageError(
                 f"the probe {self.path.stem} was begun with other settings or documents",
+                code="probe-settings-changed",
                 hint="give the same ones to `--resume`, or begin a new probe without it",
             )
         return end

@@ -28,25 +28,35 @@ def pdf_text(path: Path) -> tuple[str, int, int]:
     if said.get("encrypted"):
         raise DataError(
             "the PDF is encrypted",
+            code="pdf-encrypted",
             file=path,
             hint="take the password off: `qpdf --decrypt --password=PASSWORD in.pdf out.pdf`",
         )
     if "pages" in said:
         raise DataError(
-            f"the PDF has {said['pages']:,} pages; at most {MOST_PAGES:,} are read", file=path, hint=_AS_TEXT
+            f"the PDF has {said['pages']:,} pages; at most {MOST_PAGES:,} are read",
+            code="pdf-too-many-pages",
+            file=path,
+            hint=_AS_TEXT,
         )
     if "characters" in said:
         raise DataError(
-            f"the PDF holds more than {_MOST_CHARACTERS:,} characters of text", file=path, hint=_AS_TEXT
+            f"the PDF holds more than {_MOST_CHARACTERS:,} characters of text",
+            code="pdf-too-much-text",
+            file=path,
+            hint=_AS_TEXT,
         )
     if "texts" not in said:
-        raise DataError(f"the PDF cannot be read: {said.get('error')}", file=path, hint=_AS_TEXT)
+        raise DataError(
+            f"the PDF cannot be read: {said.get('error')}", code="pdf-unreadable", file=path, hint=_AS_TEXT
+        )
     texts = [str(text).strip() for text in said["texts"]]
     empty = sum(not text for text in texts)
     if empty == len(texts):
         raise DataError(
             f"there is no text on the PDF's {len(texts):,} pages"
             + (f": {said['failed']:,} of them cannot be read" if said["failed"] else ": they may be images"),
+            code="pdf-without-text",
             file=path,
             hint=_AS_TEXT if said["failed"] else "`ocrmypdf in.pdf out.pdf` adds the text of scanned pages",
         )

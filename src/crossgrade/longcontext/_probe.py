@@ -168,6 +168,7 @@ class Probe:
             except UsageError as error:
                 raise UsageError(
                     f"{settings.lengths[0]:,} tokens are too few for {settings.questions} questions",
+                    code="length-too-short",
                     hint=_HIGHER,
                 ) from error
 
@@ -279,6 +280,7 @@ class Probe:
                 raise
             raise UsageError(
                 f"{tokens:,} tokens are about {size:,} bytes of these documents, too few for the questions",
+                code="length-too-short",
                 hint=_HIGHER,
             ) from error
         self._unique = min(self._unique, stack.unique_share)
@@ -471,11 +473,16 @@ class Probe:
 def check_settings(settings: ProbeSettings) -> None:
     """Raise UsageError for settings that make no probe."""
     if not (1 <= settings.questions <= 20 and 1 <= settings.base_questions <= 1_000):
-        raise UsageError("1 to 20 questions a haystack, and 1 to 1,000 for the base, can be asked")
+        raise UsageError(
+            "1 to 20 questions a haystack, and 1 to 1,000 for the base, can be asked",
+            code="questions-out-of-range",
+        )
     if not (
         0 < settings.floor < 1 and 0 < settings.alpha < 0.5 and 0 <= settings.certify_haystacks <= 10_000
     ):
-        raise UsageError("the floor must lie between 0 and 1, alpha between 0 and 0.5")
+        raise UsageError(
+            "the floor must lie between 0 and 1, alpha between 0 and 0.5", code="floor-or-alpha-invalid"
+        )
 
 
 def _scored(question: Question, call: Call) -> float:

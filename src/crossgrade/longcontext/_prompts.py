@@ -144,6 +144,7 @@ def _check(pool: Pool, prompt: Prompt, tails: Sequence[str]) -> None:
             if not same or (tail and at + len(ids) != size):
                 raise DataError(
                     f"the tokens of a prompt of {size:,} are others when it is tokenised as a whole",
+                    code="tokenizer-joins",
                     hint=f"this tokenizer's joins are not stable; {unstable_hint(pool.tokenizer)}",
                 )
         at += len(ids) - len(pool.tokenizer.encode("".join(shared[max(begin, end - _OVERLAP) : end])))

@@ -123,7 +123,11 @@ class QuestionMaker:
     ) -> None:
         """Prepare; raises UsageError for no kinds, and for `pairs` without any."""
         if not kinds or ("pairs" in kinds and not pairs):
-            raise UsageError("no kinds of questions, or `pairs` without a file of them", hint="see `--kinds`")
+            raise UsageError(
+                "no kinds of questions, or `pairs` without a file of them",
+                code="question-kinds-missing",
+                hint="see `--kinds`",
+            )
         self._pool, self._kinds, self._pairs, self._rng = pool, tuple(kinds), tuple(pairs), rng
         self._made = 0
         self._taken: set[str] = set()
@@ -322,7 +326,7 @@ def read_pairs(path: Path) -> tuple[Question, ...]:
     try:
         lines = path.read_text(encoding="utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"cannot read the pairs: {error}", file=path) from error
+        raise DataError(f"cannot read the pairs: {error}", code="pairs-unreadable", file=path) from error
     pairs = []
     for number, line in enumerate(lines[:_MOST_PAIRS], 1):
         if not line.strip():
@@ -335,11 +339,17 @@ def read_pairs(path: Path) -> tuple[Question, ...]:
         except (ValueError, RecursionError, KeyError, TypeError) as error:
             raise DataError(
                 "a row of pairs is a JSON object with `question`, `answer` and `passage`",
+                code="pairs-row-invalid",
                 file=path,
                 line=number,
             ) from error
         if not (question and answer and passages and all(passages)):
-            raise DataError("question, answer and passage must not be empty", file=path, line=number)
+            raise DataError(
+                "question, answer and passage must not be empty",
+                code="pairs-row-empty",
+                file=path,
+                line=number,
+            )
         gold = tuple((each if each[0].isalnum() else f"Passage: {each}") + "\n" for each in passages)
         pairs.append(Question(kind="pairs", text=question, gold=gold, answers=(answer,)))
     return tuple(pairs)

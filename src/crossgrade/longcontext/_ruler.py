@@ -45,20 +45,26 @@ def ruler_table(path: Path, *, bar: float = BAR) -> tuple[RulerRow, ...]:
     claims: dict[str, str] = {}
     try:
         if path.stat().st_size > _MOST_BYTES:
-            raise DataError(f"the table is larger than {_MOST_BYTES:,} bytes", file=path)
+            raise DataError(
+                f"the table is larger than {_MOST_BYTES:,} bytes", code="file-too-large", file=path
+            )
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"cannot read the scores: {error}", file=path) from error
+        raise DataError(f"cannot read the scores: {error}", code="file-unreadable", file=path) from error
     reader = csv.DictReader(lines)
     if not {"model", "length", "score"} <= set(reader.fieldnames or ()):
-        raise DataError("the columns model, length and score are wanted", file=path, line=1)
+        raise DataError(
+            "the columns model, length and score are wanted", code="ruler-columns", file=path, line=1
+        )
     try:
         for row in reader:
             _take(row, scores, claims, path, reader.line_num)
     except csv.Error as error:
-        raise DataError(f"this is no CSV: {error}", file=path, line=reader.line_num) from error
+        raise DataError(
+            f"this is no CSV: {error}", code="not-csv", file=path, line=reader.line_num
+        ) from error
     if not scores:
-        raise DataError("the table has no row of scores", file=path, line=1)
+        raise DataError("the table has no row of scores", code="ruler-empty", file=path, line=1)
     return tuple(
         ruler_row(model, dict(sorted(each.items())), claims.get(model), bar=bar)
         for model, each in scores.items()
@@ -77,15 +83,23 @@ def _take(
         raise DataError(
             f"model {row['model']!r}, length {row['length']!r}, score {row['score']!r}: "
             "a length is 4096, 4k or 1M, a score 0 to 100",
+            code="ruler-row-invalid",
             file=path,
             line=line,
         )
     tokens = round(float(found[1]) * _UNITS[found[2].lower()])
     if not tokens or None in row:
-        raise DataError("a length of nought, or more fields than columns", file=path, line=line)
+        raise DataError(
+            "a length of nought, or more fields than columns", code="ruler-row-invalid", file=path, line=line
+        )
     lengths = scores.setdefault(row["model"], {})
     if tokens in lengths:
-        raise DataError(f"model {row['model']!r} has two scores at {tokens:,} tokens", file=path, line=line)
+        raise DataError(
+            f"model {row['model']!r} has two scores at {tokens:,} tokens",
+            code="ruler-row-repeated",
+            file=path,
+            line=line,
+        )
     lengths[tokens] = score
     if row.get("claimed"):
         claims[row["model"]] = row["claimed"]

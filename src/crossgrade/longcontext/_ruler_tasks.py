@@ -114,11 +114,14 @@ class RulerMaker:
         if task not in self.tasks:
             raise UsageError(
                 f"there is no task {task!r} here; there are {', '.join(self.tasks)}",
+                code="task-unknown",
                 hint="qa_1 and qa_2 need `--pairs` with one or several passages",
             )
         if tokens < _SPARE:
             raise UsageError(
-                f"{tokens:,} tokens are too few for any task", hint="begin at 4,096 tokens, as RULER does"
+                f"{tokens:,} tokens are too few for any task",
+                code="length-too-short",
+                hint="begin at 4,096 tokens, as RULER does",
             )
         rng = np.random.default_rng([self._seed, RULER_TASKS.index(task), tokens, number])
         if task in _NEEDLES:
@@ -279,6 +282,7 @@ class RulerMaker:
         if low_size > most:
             raise UsageError(
                 f"{tokens:,} tokens are too few for this task: its words alone take {low_size:,}",
+                code="length-too-short",
                 hint="begin at 4,096 tokens, as RULER does",
             )
         high, high_size = 2, size(2)

@@ -130,9 +130,11 @@ class LengthSearch:
         search.
         """
         if len(lengths) < 2 or any(a >= b for a, b in pairwise(lengths)):
-            raise UsageError("a search needs two or more lengths, in rising order")
+            raise UsageError("a search needs two or more lengths, in rising order", code="lengths-invalid")
         if not (0 < floor < 1 and 1 <= questions <= 100 and lengths[0] > 0):
-            raise UsageError(f"floor {floor}, {questions} questions a haystack: no search can start")
+            raise UsageError(
+                f"floor {floor}, {questions} questions a haystack: no search can start", code="search-invalid"
+            )
         self.lengths = tuple(lengths)
         self.floor = floor
         self.level = level
@@ -172,7 +174,7 @@ class LengthSearch:
         is against one.
         """
         if not 0 <= right <= n or self.same_length != (reference_right is not None):
-            raise UsageError(f"{right} right answers of {n}, beside {reference_right}")
+            raise UsageError(f"{right} right answers of {n}, beside {reference_right}", code="counts-invalid")
         self.asked[index] += n
         self.right[index] += right
         self.reference_right[index] += reference_right or 0.0
@@ -194,7 +196,7 @@ class LengthSearch:
     def add_base(self, right: float, n: int) -> None:
         """Take answers on the gold passages alone: `right` of `n` questions."""
         if not 0 <= right <= n:
-            raise UsageError(f"{right} right answers of {n}")
+            raise UsageError(f"{right} right answers of {n}", code="counts-invalid")
         self.base_right += right
         self.base_asked += n
         self._cached.clear()
@@ -434,7 +436,9 @@ def _tokens(octaves: float, first: int, last: int) -> int:
 def ladder(shortest: int, longest: int, *, per_octave: int = 2) -> tuple[int, ...]:
     """Return the lengths from `shortest` to `longest`, `per_octave` of them at each doubling."""
     if not 16 <= shortest < longest:
-        raise UsageError(f"lengths from {shortest:,} to {longest:,} tokens make no ladder")
+        raise UsageError(
+            f"lengths from {shortest:,} to {longest:,} tokens make no ladder", code="lengths-without-ladder"
+        )
     steps = math.floor(math.log2(longest / shortest) * per_octave + 1e-9)
     lengths = [round(shortest * 2 ** (step / per_octave)) for step in range(steps + 1)]
     return tuple(dict.fromkeys(lengths if lengths[-1] == longest else [*lengths, longest]))

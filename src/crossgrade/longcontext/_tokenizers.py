@@ -69,10 +69,14 @@ def read_tokenizer(path: Path) -> Tokenizer:
         if path.suffix == ".gguf":
             return _from_gguf(path)
         if path.stat().st_size > _LARGEST_BYTES:
-            raise DataError(f"the tokenizer is larger than {_LARGEST_BYTES:,} bytes", file=path)
+            raise DataError(
+                f"the tokenizer is larger than {_LARGEST_BYTES:,} bytes", code="file-too-large", file=path
+            )
         data = path.read_bytes()
     except OSError as error:
-        raise DataError(f"cannot read the tokenizer: {error.strerror or error}", file=path) from error
+        raise DataError(
+            f"cannot read the tokenizer: {error.strerror or error}", code="file-unreadable", file=path
+        ) from error
     return _from_tiktoken(data, path) if path.suffix == ".tiktoken" else _from_json(data, path)
 
 
@@ -137,6 +141,7 @@ def _from_json(data: bytes, path: Path) -> Tokenizer:
     except Exception as error:
         raise DataError(
             f"this is no tokenizer.json: {str(error)[:200]}",
+            code="tokenizer-invalid",
             file=path,
             hint="give the model's tokenizer.json, its GGUF file, or a .tiktoken file",
         ) from error
@@ -242,12 +247,15 @@ def _from_gguf(path: Path) -> Tokenizer:
         kinds = list(fields["tokenizer.ggml.token_type"].contents()) if model == "gpt2" else []
     except (ValueError, KeyError, IndexError, OSError, OverflowError, AttributeError) as error:
         raise DataError(
-            f"no tokenizer can be read from this GGUF file: {str(error)[:200]}", file=path
+            f"no tokenizer can be read from this GGUF file: {str(error)[:200]}",
+            code="tokenizer-invalid",
+            file=path,
         ) from error
     pattern = _GGUF_PATTERNS.get(pre)
     if model != "gpt2" or pattern is None:
         raise DataError(
             f"this file's tokenizer ({model}, {pre}) is not one that can be rebuilt exactly",
+            code="tokenizer-unsupported",
             file=path,
             hint="give the model's tokenizer.json with `--tokenizer`, or leave it out: usage then calibrates",
         )
@@ -263,8 +271,15 @@ def _from_tiktoken(data: bytes, path: Path) -> Tokenizer:
             ranks[base64.b64decode(token, validate=True)] = int(rank)
         except (binascii.Error, ValueError) as error:
             raise DataError(
-                "a line of a .tiktoken file is a base64 token and its rank", file=path, line=number
+                "a line of a .tiktoken file is a base64 token and its rank",
+                code="tokenizer-invalid",
+                file=path,
+                line=number,
             ) from error
     if len(ranks) < 256:
-        raise DataError(f"{len(ranks)} tokens are too few for a byte-level vocabulary", file=path)
+        raise DataError(
+            f"{len(ranks)} tokens are too few for a byte-level vocabulary",
+            code="tokenizer-too-small",
+            file=path,
+        )
     return _engine(path.name, "tiktoken", _LLAMA3, ranks)

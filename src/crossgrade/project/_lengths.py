@@ -43,6 +43,7 @@ def length_limits(root: Path, workload: Workload, *, now: datetime) -> tuple[Len
         if candidate.name in limits:
             raise UsageError(
                 f"two probes of workload {workload.name!r} are of `{candidate.name}`",
+                code="probes-of-one-model",
                 hint="name one probe a candidate under `probes`",
             )
         limits[candidate.name] = _limit(workload, candidate.name, result, now)
@@ -80,12 +81,15 @@ def _read(root: Path, probe_id: str) -> "ProbeResult":
     if not path.is_file() or path.parent != root / ".crossgrade" / "probes":
         raise UsageError(
             f"there is no finished probe {probe_id!r} in this project",
+            code="probe-unknown",
             hint="`crossgrade probe run` prints the id of each; leave it out of `probes` if it is gone",
         )
     try:
         return msgspec.json.decode(path.read_bytes(), type=ProbeResult)
     except (msgspec.DecodeError, OSError) as error:
-        raise DataError(f"this is no result of a probe: {error}", file=path) from error
+        raise DataError(
+            f"this is no result of a probe: {error}", code="probe-result-invalid", file=path
+        ) from error
 
 
 def _candidate(workload: Workload, result: "ProbeResult") -> Variant:
@@ -95,6 +99,7 @@ def _candidate(workload: Workload, result: "ProbeResult") -> Variant:
             return variant
     raise UsageError(
         f"probe {result.probe_id} asked {result.offer}, which is no candidate of {workload.name!r}",
+        code="probe-of-other-model",
         hint="probe a candidate of the workload, or leave the id out of `probes`",
     )
 
@@ -111,6 +116,7 @@ def _limit(workload: Workload, candidate: str, result: "ProbeResult", now: datet
     if certificate is None or why is not None:
         raise UsageError(
             f"probe {result.probe_id} {why}",
+            code="probe-unusable",
             hint="probe again, with `--gate` at a length that you need, or leave the id out of `probes`",
         )
     kept = certificate.retention

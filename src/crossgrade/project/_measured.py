@@ -50,11 +50,13 @@ def run_evidence(
     if dataset.digest != run.dataset_digest:
         raise UsageError(
             f"the dataset of {workload.name!r} changed since run {run.id}",
+            code="dataset-changed",
             hint=f"run `crossgrade evaluate {workload.name}`: unchanged requests are not paid for again",
         )
     if measured := measured_otherwise(workload, run):
         raise UsageError(
             f"{', '.join(measured)} of {workload.name!r} changed since run {run.id}",
+            code="workload-changed",
             hint=f"run `crossgrade evaluate {workload.name}`: unchanged requests are not paid for again",
         )
     samples = planned_samples(replace(workload, seed=run.seed), dataset, design)
@@ -64,6 +66,7 @@ def run_evidence(
     if not answers:
         raise UsageError(
             f"run {run.id} ended before any answer could be scored",
+            code="run-without-scores",
             hint=f"go on with it: `crossgrade evaluate {workload.name} --resume {run.id}`",
         )
     evidence = evidence_from_answers(

@@ -124,7 +124,9 @@ def plan_probe(
     other = None if against is None else _offer(project, against)
     if other is not None and other.name == offer.name:
         raise UsageError(
-            f"{name!r} cannot be probed against itself", hint="name the incumbent with `--against`"
+            f"{name!r} cannot be probed against itself",
+            code="models-not-distinct",
+            hint="name the incumbent with `--against`",
         )
     reader = read_tokenizer(tokenizer) if tokenizer else own_tokenizer(offer, project.config.root, environ)
     if workload is not None:
@@ -134,6 +136,7 @@ def plan_probe(
         if each.context_tokens is not None and longest + MAX_OUTPUT_TOKENS > each.context_tokens:
             raise UsageError(
                 f"{longest:,} tokens and an answer do not fit the {each.context_tokens:,} of {each.name}",
+                code="context-too-small",
                 hint=f"ask for at most {each.context_tokens - MAX_OUTPUT_TOKENS:,} tokens with `--longest`",
             )
     characters = min(_SYNTHETIC_CHARACTERS_PER_TOKEN * longest, _MOST_SYNTHETIC)
@@ -165,6 +168,7 @@ def _offer(project: "Project", name: str) -> Offer:
         raise NotFoundError(
             f"there is no model {name!r} in {project.config.path}; there are: {known}"
             f"{closest(name, project.config.offers)}",
+            code="model-unknown",
             hint="name one of `models` in the configuration",
         )
     return offer
@@ -186,6 +190,7 @@ def _within(
     if len(lengths) < 2:
         raise UsageError(
             f"the longest request of {name!r} has {longest:,} tokens: there is no length to probe",
+            code="requests-too-short",
             hint=f"begin the ladder under it with `--shortest`; it began at {settings.lengths[0]:,}",
         )
     return replace(settings, lengths=lengths, gate_tokens=settings.gate_tokens or max(gate, lengths[0]))
@@ -252,7 +257,9 @@ def journal_of(plan: ProbePlan, resume: str | None, *, kind: str = "") -> tuple[
     path = plan.folder / f"{_checked(probe_id)}.jsonl"
     if resume and not path.exists():
         raise UsageError(
-            f"there is no probe {resume!r} in {plan.folder}", hint="leave `--resume` out to begin one"
+            f"there is no probe {resume!r} in {plan.folder}",
+            code="probe-unknown",
+            hint="leave `--resume` out to begin one",
         )
     return probe_id, Journal(path, digest(kind + plan.digest) if kind else plan.digest)
 
@@ -289,5 +296,7 @@ def asker_of(plan: ProbePlan, provider: "Provider", journal: Journal, max_cost_u
 
 def _checked(probe_id: str) -> str:
     if not probe_id or not all(letter.isalnum() or letter == "-" for letter in probe_id):
-        raise UsageError(f"{probe_id!r} is no probe's id: letters, digits and dashes are")
+        raise UsageError(
+            f"{probe_id!r} is no probe's id: letters, digits and dashes are", code="probe-id-invalid"
+        )
     return probe_id

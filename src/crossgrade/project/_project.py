@@ -92,7 +92,8 @@ class Project:
             known = ", ".join(self.config.workloads) or "none"
             raise NotFoundError(
                 f"there is no workload {name!r} in {self.config.path}; there are: {known}"
-                f"{closest(name, self.config.workloads)}"
+                f"{closest(name, self.config.workloads)}",
+                code="workload-unknown",
             )
         return found
 
@@ -108,10 +109,13 @@ class Project:
             raise NotFoundError(
                 f"there is no model {offer!r} in {self.config.path}; there are: {known}"
                 f"{closest(offer, self.config.offers)}",
+                code="model-unknown",
                 hint=f"add it under `models`, for instance `{offer}: {{provider: groq, model: ITS-ID}}`",
             )
         if offer == wanted.incumbent.name:
-            raise UsageError(f"{offer!r} is the incumbent of {workload!r} already")
+            raise UsageError(
+                f"{offer!r} is the incumbent of {workload!r} already", code="models-not-distinct"
+            )
         own = {variant.name: variant for variant in wanted.candidates}
         variant = own.get(offer) or replace(wanted.incumbent, offer=found)
         workloads = {**self.config.workloads, workload: replace(wanted, candidates=(variant,))}
@@ -337,6 +341,7 @@ class Project:
         if incumbent not in measured:
             raise NotFoundError(
                 f"run {run.id} counted no tokens of {incumbent!r}",
+                code="run-without-usage",
                 hint="give `--input-tokens` and `--output-tokens`, or `--trace FILE`",
             )
         bills = bill_offers(
@@ -423,6 +428,7 @@ class Project:
         if not found:
             raise NotFoundError(
                 f"there is no verdict on {', '.join(wanted) or 'any workload'} yet",
+                code="verdict-missing",
                 hint="run `crossgrade evaluate WORKLOAD`, then `crossgrade decide WORKLOAD`",
             )
         return found
@@ -448,7 +454,11 @@ class Project:
         offer = self.config.offers.get(str(model))
         if offer is None:
             where = f"workloads.{workload.name}.scorer.options.model"
-            raise self.config.error(where, f"the scorer asks `{model}`, which `models` does not have")
+            raise self.config.error(
+                where,
+                f"the scorer asks `{model}`, which `models` does not have",
+                code="scorer-model-undefined",
+            )
         return offer
 
     def _scorer(self, workload: Workload, judges: "Judges | None") -> "Scorer | PairScorer":
@@ -470,7 +480,7 @@ class Project:
 
     def _scorer_error(self, workload: Workload, error: ConfigError) -> ConfigError:
         where = ".".join(filter(None, ("workloads", workload.name, "scorer", error.where)))
-        return self.config.error(where, error.message, error.hint)
+        return self.config.error(where, error.message, error.hint, code=error.code)
 
     def _run(self, workload: Workload, run_id: str | None) -> "Run":
         if run_id is not None:
@@ -478,6 +488,7 @@ class Project:
             if run.workload != workload.name:
                 raise UsageError(
                     f"run {run.id} is of workload {run.workload!r}, not of {workload.name!r}",
+                    code="run-of-other-workload",
                     hint=f"`crossgrade runs {workload.name}` lists the workload's runs",
                 )
             return run
@@ -485,6 +496,7 @@ class Project:
         if not runs:
             raise NotFoundError(
                 f"workload {workload.name!r} has no run yet",
+                code="run-missing",
                 hint=f"run `crossgrade evaluate {workload.name}`",
             )
         return runs[0]

@@ -102,6 +102,7 @@ class Routing:
         if canary and stored.verdict.policy.kind == "keep":
             raise UsageError(
                 f"verdict {stored.id} keeps {stored.verdict.incumbent}: there is nothing to try on a share",
+                code="verdict-keeps",
                 hint="apply it without `--canary`",
             )
         for spec in specs:
@@ -137,6 +138,7 @@ class Routing:
             raise NotFoundError(
                 f"the route table has no route {name!r}; it has: {known}"
                 f"{closest(name, table.by_name if table else ())}",
+                code="route-unknown",
                 hint="apply a verdict first: `crossgrade route apply WORKLOAD`",
             )
         return table, route
@@ -158,11 +160,13 @@ class Routing:
                 raise NotFoundError(
                     f"workload {workload!r} has no route {name!r}; it has: {known}"
                     f"{closest(name, [spec.name for spec in mine])}",
+                    code="route-unknown",
                     hint="set `workload` of the route in crossgrade.yaml",
                 )
         if not mine:
             raise UsageError(
                 f"no route of {self._config.path} is of workload {workload!r}",
+                code="route-missing",
                 hint=f"add one under `routes`, for instance `{workload}: {{workload: {workload}}}`",
             )
         return [spec for spec in mine if not names or spec.name in names]
@@ -179,7 +183,9 @@ class Routing:
             if changed:
                 why = f"was reached on another {' and '.join(changed)} than crossgrade.yaml has now"
         if why is not None:
-            raise UsageError(f"verdict {stored.id} {why}", hint="evaluate and decide again")
+            raise UsageError(
+                f"verdict {stored.id} {why}", code="verdict-not-applicable", hint="evaluate and decide again"
+            )
 
     def _outside(self, name: str, route: Route | None) -> str | None:
         """Return the candidate's offer where the regions of the route's workload do not have it."""
@@ -195,6 +201,7 @@ class Routing:
             seen = "has no `region`" if region is None else f"is in region {region}"
             raise UsageError(
                 f"{offer} {seen}, and workload {spec.workload} allows {', '.join(spec.regions)}",
+                code="region-not-allowed",
                 hint=f"set `models.{offer}.region` if it is allowed, or evaluate a candidate that is there",
             )
 
@@ -221,6 +228,7 @@ class Routing:
             raise UsageError(
                 f"an alarm ({raised.kind}, {raised.at:%Y-%m-%d %H:%M} UTC) was raised on route {name!r} "
                 f"under verdict {verdict_id}",
+                code="alarm-raised",
                 hint="a route widens again on a new certificate only: evaluate and decide again",
             )
 

@@ -28,6 +28,7 @@ def ruler_tasks(plan: ProbePlan, tasks: Sequence[str] = ()) -> tuple[str, ...]:
     if not plan.tokenizer.exact:
         raise UsageError(
             "RULER's lengths are exact, and no tokenizer is known for this model",
+            code="tokenizer-missing",
             hint="give the model's tokenizer.json, its GGUF file or a .tiktoken file with `--tokenizer`",
         )
     known = RulerMaker(_pool(plan), pairs=plan.pairs).tasks
@@ -35,6 +36,7 @@ def ruler_tasks(plan: ProbePlan, tasks: Sequence[str] = ()) -> tuple[str, ...]:
         if task not in known:
             raise UsageError(
                 f"there is no task {task!r} here; there are {', '.join(known)}",
+                code="task-unknown",
                 hint="qa_1 and qa_2 need `--pairs` with one or several passages",
             )
     return tuple(task for task in known if not tasks or task in tasks)

@@ -78,7 +78,7 @@ def subject_key(root: Path) -> bytes:
         with os.fdopen(handle, "wb") as file:
             file.write(key)
     except OSError as error:
-        raise StoreError(f"{path} cannot be written ({error.strerror})") from error
+        raise StoreError(f"{path} cannot be written ({error.strerror})", code="file-unwritable") from error
     return key
 
 
@@ -108,7 +108,9 @@ def create_workload(
     for there in (dataset, labels):
         if there.exists():
             raise UsageError(
-                f"{there} exists already, and nothing is overwritten", hint="choose a name with --as"
+                f"{there} exists already, and nothing is overwritten",
+                code="output-exists",
+                hint="choose a name with --as",
             )
     rows = [dict(row) for row in drawn.rows]
     if targets == "logged":
@@ -116,7 +118,11 @@ def create_workload(
             row["target"] = row["logged"]
         rows = [row for row in rows if row["target"]]
         if not rows:
-            raise DataError("the log carries no answers to take as targets", hint="label them by hand")
+            raise DataError(
+                "the log carries no answers to take as targets",
+                code="log-without-answers",
+                hint="label them by hand",
+            )
     text, incumbent, named = _configured(
         path, drawn, name, candidates, targets=targets, judge=judge, rows=rows
     )
@@ -159,7 +165,12 @@ def label_workload(config_path: str | Path, name: str, labels: Path) -> tuple[in
         for row in reader:
             identifier, target = row.get("id"), row.get("target")
             if identifier not in known:
-                raise DataError(f"no sample has the id {identifier!r}", file=labels, line=reader.line_num)
+                raise DataError(
+                    f"no sample has the id {identifier!r}",
+                    code="sample-unknown",
+                    file=labels,
+                    line=reader.line_num,
+                )
             if target:
                 known[identifier]["target"] = _unescaped(target)
                 labelled += 1
@@ -243,7 +254,7 @@ def reveal_workload(
     rows = _rows(_workload_dataset(load_config(config_path), name))
     known = {row.get("id"): row for row in rows}
     if missing := [each for each in samples if each not in known]:
-        raise NotFoundError(f"no sample of {name!r} has the id {missing[0]!r}")
+        raise NotFoundError(f"no sample of {name!r} has the id {missing[0]!r}", code="sample-not-in-workload")
     chosen = [known[each] for each in samples] or rows
     return [
         {key: revealed(value, seal.unseal) if isinstance(value, str) else value for key, value in row.items()}
@@ -272,7 +283,8 @@ def _workload_dataset(config: Any, name: str) -> Path:
         known = ", ".join(config.workloads) or "none"
         raise NotFoundError(
             f"there is no workload {name!r} in {config.path}; there are: {known}"
-            f"{closest(name, config.workloads)}"
+            f"{closest(name, config.workloads)}",
+            code="workload-unknown",
         )
     dataset: Path = config.workloads[name].dataset
     return dataset
@@ -317,6 +329,7 @@ def _scorer(drawn: "Drawn", targets: Targets, judge: str | None) -> dict[str, An
         if judge is None:
             raise UsageError(
                 "the logged answers are free texts, which a judge has to score",
+                code="judge-required",
                 hint="name an offer that judges: --judge OFFER",
             )
         criteria = "The answer does what the request asks, correctly and completely."
@@ -350,14 +363,26 @@ def _configured(
     tree = (yaml.load(path.read_text(encoding="utf-8")) if path.exists() else None) or {}
     models, workloads = tree.setdefault("models", {}), tree.setdefault("workloads", {})
     if name in workloads:
-        raise UsageError(f"{path} has a workload {name!r} already", hint="choose another name with --as")
+        raise UsageError(
+            f"{path} has a workload {name!r} already",
+            code="workload-exists",
+            hint="choose another name with --as",
+        )
     if drawn.incumbent is None:
-        raise DataError("the log does not say which model answered", hint="draw from a log that does")
+        raise DataError(
+            "the log does not say which model answered",
+            code="log-without-models",
+            hint="draw from a log that does",
+        )
     incumbent = _model(models, drawn.provider or "openai", drawn.incumbent)
     named = [_candidate(models, each) for each in candidates]
     named = [each for each in dict.fromkeys(named) if each != incumbent]
     if not named:
-        raise UsageError("a workload needs a candidate", hint="name one: --candidate PROVIDER/MODEL")
+        raise UsageError(
+            "a workload needs a candidate",
+            code="candidate-not-named",
+            hint="name one: --candidate PROVIDER/MODEL",
+        )
     prompt = {"user": "{input}", **({"system": "{system}"} if drawn.has_system else {})}
     entry: dict[str, Any] = {
         "dataset": f"{name}.jsonl",
@@ -408,6 +433,7 @@ def _candidate(models: Any, given: str) -> str:
         known = ", ".join(models) or "none"
         raise NotFoundError(
             f"there is no model {given!r} in `models`; there are: {known}{closest(given, models)}",
+            code="model-unknown",
             hint="or write PROVIDER/MODEL",
         )
     return _model(models, provider, model)
@@ -424,7 +450,9 @@ def _check_config(path: Path, text: str) -> None:
             file.write(text)
         load_config(trial)
     except ConfigError as error:
-        raise ConfigError(f"the workload does not fit into {path}: {error}") from error
+        raise ConfigError(
+            f"the workload does not fit into {path}: {error}", code="workload-does-not-fit"
+        ) from error
     finally:
         trial.unlink(missing_ok=True)
 

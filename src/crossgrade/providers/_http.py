@@ -96,7 +96,9 @@ class HttpClient:
             if not response.content.at_eof():
                 await _drain(response)
         except TimeoutError:
-            raise ProviderTimeoutError(f"no whole answer within {timeout_s:g} s") from None
+            raise ProviderTimeoutError(
+                f"no whole answer within {timeout_s:g} s", code="answer-timeout"
+            ) from None
         except aiohttp.ClientError as error:
             raise _translated(error) from None
         finally:
@@ -159,6 +161,7 @@ def proxy_for(url: URL, environ: Mapping[str, str]) -> URL | None:
     if proxy.scheme != "http" or not proxy.host:
         raise UsageError(
             f"the proxy set by {url.scheme}_proxy is not an http:// address",
+            code="proxy-invalid",
             hint="set it to http://HOST:PORT, or add the host to no_proxy",
         )
     return proxy
@@ -186,6 +189,7 @@ def _plain_address(url: str) -> str:
     if not sound:
         raise UsageError(
             f"`base_url` is not a plain http(s) address: {excerpt(url.rpartition('@')[2], longest=80)!r}",
+            code="base-url-malformed",
             hint="write it like https://host.example/v1; the key belongs in the variable of `api_key_env`",
         )
     return parts.geturl().rstrip("/")
@@ -201,7 +205,7 @@ class _Response(aiohttp.ClientResponse):
         self.sent_at = asyncio.get_running_loop().time()
         # aiohttp would take what came before the request for its answer.
         if connection.protocol is None or connection.protocol.should_close:
-            raise UpstreamError("the server answered more than it was asked")
+            raise UpstreamError("the server answered more than it was asked", code="answer-too-long")
         return await super().start(connection)
 
 
@@ -228,7 +232,7 @@ async def _receive(response: aiohttp.ClientResponse, largest: int, sink: Sink | 
             piece = unpack(piece, largest - unpacked + 1)
         unpacked += len(piece)
         if max(packed, unpacked) > largest:
-            raise UpstreamError(f"the answer is larger than {largest} bytes")
+            raise UpstreamError(f"the answer is larger than {largest} bytes", code="answer-too-large")
         if sink is None:
             body += piece
         elif sink(piece):
@@ -247,14 +251,17 @@ def _unpacker(encoding: str) -> Callable[[bytes, int], bytes] | None:
     if encoding in {"", "identity"}:
         return None
     if encoding not in _ENCODINGS:
-        raise UpstreamError(f"the answer has an unknown content-encoding: '{excerpt(encoding, longest=40)}'")
+        raise UpstreamError(
+            f"the answer has an unknown content-encoding: '{excerpt(encoding, longest=40)}'",
+            code="answer-encoding-unknown",
+        )
     decompress = zlib.decompressobj(_ENCODINGS[encoding]).decompress
 
     def unpack(piece: bytes, most: int) -> bytes:
         try:
             return decompress(piece, most)
         except zlib.error as error:
-            raise UpstreamError(f"the compressed answer is damaged: {error}") from None
+            raise UpstreamError(f"the compressed answer is damaged: {error}", code="answer-damaged") from None
 
     return unpack
 
@@ -271,15 +278,20 @@ def _translated(error: aiohttp.ClientError) -> ProviderError:
     """Say what happened; of the library's own words only those that quote no request header."""
     if isinstance(error, aiohttp.ClientHttpProxyError):
         said = excerpt(f"{error.status} {error.message}", longest=80)
-        return UpstreamError(f"the proxy refused to connect: {said!r}")
+        return UpstreamError(f"the proxy refused to connect: {said!r}", code="proxy-refused")
     if isinstance(error, aiohttp.ClientConnectorError):
         why = error.os_error.strerror or type(error.os_error).__name__
         return UpstreamError(
             f"cannot connect to {error.host}:{error.port}: {why}",
+            code="connect-failed",
             hint="check `base_url` and the network",
         )
     if isinstance(error, aiohttp.ClientResponseError):
-        return UpstreamError(f"the answer is not valid HTTP: {excerpt(error.message)}")
+        return UpstreamError(
+            f"the answer is not valid HTTP: {excerpt(error.message)}", code="answer-not-http"
+        )
     if isinstance(error, aiohttp.ClientPayloadError):
-        return UpstreamError("the connection was closed in the middle of the answer")
-    return UpstreamError("the connection was closed without an answer")
+        return UpstreamError(
+            "the connection was closed in the middle of the answer", code="connection-broke-off"
+        )
+    return UpstreamError("the connection was closed without an answer", code="connection-closed")

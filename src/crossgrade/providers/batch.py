@@ -184,7 +184,9 @@ class HostedBatches:
             nonlocal rest
             *lines, rest = (rest + piece).split(b"\n")
             if len(rest) > LARGEST_ANSWER:
-                raise UpstreamError(f"a line of the results is longer than {LARGEST_ANSWER} bytes")
+                raise UpstreamError(
+                    f"a line of the results is longer than {LARGEST_ANSWER} bytes", code="answer-too-large"
+                )
             for line in lines:
                 add(line)
             return False
@@ -276,6 +278,7 @@ async def open_batches(offer: Offer, *, environ: Mapping[str, str]) -> AsyncIter
     if kind is None:
         raise UsageError(
             f"provider `{offer.provider}` has no batch API that Crossgrade knows",
+            code="batch-not-offered",
             hint=f"set `batch: false` on offer `{offer.name}`",
         )
     async with open_http(account.base_url, account.headers, environ=environ) as http:
@@ -300,21 +303,29 @@ def _file_name(label: str) -> str:
 def _checked(name: str) -> str:
     """Refuse an id that would be more than one part of a path."""
     if not name.isascii() or not name.replace("_", "").replace("-", "").replace(".", "").isalnum():
-        raise UsageError(f"not a batch id: {name[:80]!r}", hint="give the id that submitting printed")
+        raise UsageError(
+            f"not a batch id: {name[:80]!r}",
+            code="batch-id-invalid",
+            hint="give the id that submitting printed",
+        )
     return name
 
 
 def _require_done(status: BatchStatus) -> None:
     if status.state == "running":
-        raise UsageError("the batch is still running", hint="poll until it is done, then collect it")
+        raise UsageError(
+            "the batch is still running", code="batch-running", hint="poll until it is done, then collect it"
+        )
     if status.state == "failed":
-        raise UpstreamError(f"the batch failed: {status.problem or 'no reason was given'}")
+        raise UpstreamError(
+            f"the batch failed: {status.problem or 'no reason was given'}", code="batch-failed-upstream"
+        )
 
 
 def _complete(found: dict[str, BatchResult], requests: Mapping[str, ModelRequest]) -> dict[str, BatchResult]:
     """Give every request without a result an error."""
     missing: dict[str, ProviderError] = {
-        name: UpstreamError("the batch ended without a result for this request")
+        name: UpstreamError("the batch ended without a result for this request", code="batch-result-missing")
         for name in requests
         if name not in found
     }

@@ -63,6 +63,7 @@ def account_of(offer: Offer, environ: Mapping[str, str]) -> Account:
         if offer.api_key_env is not None or not host.key_optional:
             raise AuthError(
                 f"offer `{offer.name}` needs a key in {' or '.join(variables)}, which is not set",
+                code="key-not-set",
                 provider=host.name,
                 hint=f"export {variables[0]}=… or set `api_key_env` on the offer",
             )
@@ -71,6 +72,7 @@ def account_of(offer: Offer, environ: Mapping[str, str]) -> Account:
     if not key.isascii() or not key.isprintable() or " " in key:
         raise AuthError(
             f"{variable} does not hold a key: there are spaces, control or non-ASCII characters in it",
+            code="key-malformed",
             provider=host.name,
             hint=f"copy the key into {variable} again, on one line",
         )
@@ -142,6 +144,7 @@ class HostedProvider:
         if self._account.host.flavour != "openai":
             raise UsageError(
                 f"offer `{self.name}` has no embeddings endpoint that speaks OpenAI's API",
+                code="embeddings-not-served",
                 hint="name an offer at an OpenAI-compatible host",
             )
         with self._named():
@@ -203,6 +206,7 @@ class HostedProvider:
         if kind != wanted and kind not in _VAGUE_TYPES:
             raise UpstreamError(
                 f"{host} answered {excerpt(kind, longest=60)} instead of {wanted}: {excerpt(body)}",
+                code="answer-not-expected-type",
                 hint="check `base_url`: it must be the address of the API, which often ends in /v1",
             )
 
@@ -256,7 +260,11 @@ async def open_hosted(
             raise
         no_key, account = error, _keyless(offer, environ)
     if offer.timeout_s <= 0:
-        raise UsageError(f"offer `{offer.name}` has a timeout_s of {offer.timeout_s}", hint="set it above 0")
+        raise UsageError(
+            f"offer `{offer.name}` has a timeout_s of {offer.timeout_s}",
+            code="timeout-invalid",
+            hint="set it above 0",
+        )
     async with open_http(
         account.base_url,
         account.headers,

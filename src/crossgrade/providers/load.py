@@ -86,6 +86,7 @@ async def measure_load(
                 raise level.errors[0]
             raise UpstreamError(
                 f"no answer within {plan.seconds:g} s with {in_flight} requests in flight",
+                code="load-timeout",
                 hint="give --seconds more, or fewer --output-tokens",
             )
         yield found
@@ -116,6 +117,7 @@ async def _timed(provider: Provider, request: ModelRequest) -> TimedCall:
     if given is None or wanted is None or answer.latency_ms is None:
         raise UpstreamError(
             "the server does not count the tokens of a streamed answer",
+            code="stream-without-usage",
             hint="turn on usage in streams (vLLM: --enable-force-include-usage)",
         )
     return TimedCall(

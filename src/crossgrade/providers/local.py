@@ -90,7 +90,9 @@ class LocalProvider:
                 if failure is None:
                     raise
                 raise UpstreamError(
-                    f"the local model `{self._model.name}` stopped: {failure}", provider="local"
+                    f"the local model `{self._model.name}` stopped: {failure}",
+                    code="local-model-stopped",
+                    provider="local",
                 ) from error
         runtime = f"{process.runtime} sha256:{self._model.sha256[:12]} {self._settings}"
         return replace(as_tool_call(answer) if tools else answer, runtime=runtime)
@@ -112,6 +114,7 @@ class LocalProvider:
         if self._starts == _MAX_STARTS:
             raise ProviderError(
                 f"the local model `{self._model.name}` stopped {_MAX_STARTS} times; it is not started again",
+                code="local-model-given-up",
                 provider="local",
                 hint="check free memory, and the file with `crossgrade models verify`",
             )

@@ -136,6 +136,7 @@ async def start_process(
                 failure = _failure(await process.wait(), log)
                 raise ProviderError(
                     f"the local model `{model.name}` could not be loaded: {failure}",
+                    code="local-model-not-loaded",
                     provider="local",
                     hint=f"check the file {model.path}, and free memory",
                 )
@@ -153,6 +154,7 @@ async def _within(limit_s: float, starting: Awaitable[_Ready | None], model: Ins
     except TimeoutError as error:
         raise ProviderError(
             f"the local model `{model.name}` did not load within {limit_s:g} s",
+            code="local-model-load-timeout",
             provider="local",
             hint="close other programs, or take a smaller model: it must fit into memory",
         ) from error

@@ -80,6 +80,7 @@ async def _work(
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise UpstreamError(
                 f"{http.base_url}/tokenize answered no list of tokens: {excerpt(response.body)}",
+                code="tokenize-answer-invalid",
                 provider=offer.provider,
             ) from error
 

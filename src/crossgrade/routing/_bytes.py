@@ -54,10 +54,15 @@ def read_route_table(data: bytes, *, file: str | None = None, digest: str | None
     """
     if len(data) > MAX_BYTES:
         raise ConfigError(
-            f"route table of {len(data)} bytes is over the limit of {MAX_BYTES}", file=file, hint=_HINT
+            f"route table of {len(data)} bytes is over the limit of {MAX_BYTES}",
+            code="route-table-too-large",
+            file=file,
+            hint=_HINT,
         )
     if digest is not None and digest != "sha256:" + hashlib.sha256(data).hexdigest():
-        raise ConfigError(f"route table is not the one named {digest}", file=file, hint=_HINT)
+        raise ConfigError(
+            f"route table is not the one named {digest}", code="route-table-digest", file=file, hint=_HINT
+        )
     return _Reader(file).table(_parse(data, file))
 
 
@@ -93,13 +98,16 @@ def _parse(data: bytes, file: str | None) -> object:
     except json.JSONDecodeError as error:
         raise ConfigError(
             f"route table is not JSON: {error.msg}",
+            code="route-table-invalid",
             file=file,
             line=error.lineno,
             column=error.colno,
             hint=_HINT,
         ) from error
     except (ValueError, RecursionError) as error:
-        raise ConfigError(f"route table is not readable: {error}", file=file, hint=_HINT) from error
+        raise ConfigError(
+            f"route table is not readable: {error}", code="route-table-invalid", file=file, hint=_HINT
+        ) from error
 
 
 def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
@@ -224,7 +232,15 @@ class _Reader:
         except ConfigError:
             raise
         except UsageError as error:
-            raise ConfigError(error.message, file=self._file, where=where, hint=error.hint) from error
+            raise ConfigError(
+                error.message, code=error.code, file=self._file, where=where, hint=error.hint
+            ) from error
 
     def _fail(self, where: str, problem: str) -> NoReturn:
-        raise ConfigError(f"route table: {where} {problem}", file=self._file, where=where, hint=_HINT)
+        raise ConfigError(
+            f"route table: {where} {problem}",
+            code="route-table-invalid",
+            file=self._file,
+            where=where,
+            hint=_HINT,
+        )

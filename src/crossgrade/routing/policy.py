@@ -54,6 +54,7 @@ class Policy:
         if problem is not None:
             raise UsageError(
                 f"policy {self.kind!r} of incumbent {self.incumbent!r}: {problem}",
+                code="policy-invalid",
                 hint="a policy keeps, switches to a candidate, or splits by segments to a candidate",
             )
 

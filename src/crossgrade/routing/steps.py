@@ -15,12 +15,15 @@ def promoted(route: Route, steps: Sequence[float]) -> Route:
     if route.policy.kind == "keep":
         raise UsageError(
             f"route {route.name!r} keeps {route.policy.incumbent}: there is nothing to promote",
+            code="route-keeps",
             hint="apply a verdict that switches or splits: `crossgrade route apply WORKLOAD --canary`",
         )
     share = next((step for step in steps if step > route.share), None)
     if share is None:
         raise UsageError(
-            f"route {route.name!r} has its whole share already", hint="`crossgrade route show` shows it"
+            f"route {route.name!r} has its whole share already",
+            code="route-at-whole-share",
+            hint="`crossgrade route show` shows it",
         )
     return replace(route, share=share)
 

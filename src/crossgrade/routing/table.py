@@ -38,6 +38,7 @@ class Route:
         if problem is not None:
             raise UsageError(
                 f"route {self.name!r}: {problem}",
+                code="route-invalid",
                 hint="apply the verdict again with `crossgrade route apply`",
             )
 
@@ -84,11 +85,13 @@ class RouteTable:
     def __post_init__(self) -> None:
         """Index the routes; refuse a version below 1 and two routes of one name."""
         if self.version < 1:
-            raise UsageError(f"route table version {self.version}: versions count from 1")
+            raise UsageError(
+                f"route table version {self.version}: versions count from 1", code="route-table-version"
+            )
         names = [route.name for route in self.routes]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
-            raise UsageError(f"route table: route {twice[0]!r} is there twice")
+            raise UsageError(f"route table: route {twice[0]!r} is there twice", code="route-repeated")
         object.__setattr__(self, "by_name", {route.name: route for route in self.routes})
 
     def route(self, name: str) -> Route | None:

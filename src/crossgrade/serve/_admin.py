@@ -96,7 +96,7 @@ class _Gate:
         if len(given) == 1 and hmac.compare_digest(given[0], self._wanted):
             await self._app(scope, receive, send)
         else:
-            await _error(401, "the admin key is missing or wrong")(scope, receive, send)
+            await _error(401, "the admin key is missing or wrong", "admin-key-wrong")(scope, receive, send)
 
 
 class _Admin:
@@ -170,7 +170,7 @@ def _plainly(handler: _Answer) -> _Answer:
         try:
             return await handler(request)
         except CrossgradeError as error:
-            return _error(error.http_status, error.message, error.hint)
+            return _error(error.http_status, error.message, error.code, error.hint)
 
     return answer
 
@@ -181,12 +181,12 @@ async def _read(request: Request, kind: type[_T]) -> _T:
     async for chunk in request.stream():
         data += chunk
         if len(data) > MOST_BYTES:
-            raise UsageError(f"the body is larger than {MOST_BYTES} bytes")
+            raise UsageError(f"the body is larger than {MOST_BYTES} bytes", code="body-too-large")
     try:
         return msgspec.json.decode(bytes(data) or b"{}", type=kind)
     except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
         raise UsageError(
-            f"the body cannot be used: {error}", hint="correct the field that is named"
+            f"the body cannot be used: {error}", code="body-invalid", hint="correct the field that is named"
         ) from None
 
 
@@ -224,5 +224,5 @@ def _json(data: dict[str, Any], *, status: int = 200) -> Response:
     return Response(content, status, headers, media_type="application/json")
 
 
-def _error(status: int, message: str, hint: str | None = None) -> Response:
-    return _json({"error": {"message": message, "hint": hint}}, status=status)
+def _error(status: int, message: str, code: str, hint: str | None = None) -> Response:
+    return _json({"error": {"code": code, "message": message, "hint": hint}}, status=status)

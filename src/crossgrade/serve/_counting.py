@@ -142,7 +142,7 @@ def keeper_name(folder: Path) -> str:
             fresh.replace(path)
         return path.read_text(encoding="ascii").strip()
     except OSError as error:
-        raise StoreError(f"{path} cannot be written ({error.strerror})") from error
+        raise StoreError(f"{path} cannot be written ({error.strerror})", code="file-unwritable") from error
 
 
 def _window(lease: LeaseId) -> "LimitWindow":

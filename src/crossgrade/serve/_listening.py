@@ -25,11 +25,13 @@ class sole:  # noqa: N801 -- used like a function
         except BlockingIOError:
             raise UsageError(
                 "another `crossgrade serve` runs in this project",
+                code="serve-already-running",
                 hint="stop it first, or reload it with SIGHUP",
             ) from None
         except OSError as error:
             raise UsageError(
-                f"the folder {self._path.parent} cannot be written ({error.strerror})"
+                f"the folder {self._path.parent} cannot be written ({error.strerror})",
+                code="folder-unwritable",
             ) from error
 
     def __exit__(self, *_: object) -> None:
@@ -47,6 +49,7 @@ def check_port(host: str, port: int) -> None:
         except OSError as error:
             raise UsageError(
                 f"cannot listen on {host} port {port}: {error.strerror or error}",
+                code="address-unusable",
                 hint="give another one with --port or --host, or end the process that has it",
             ) from error
 

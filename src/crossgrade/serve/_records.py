@@ -60,7 +60,10 @@ class RecordFiles:
                 self._size = _whole(path)
                 os.ftruncate(self._handle, self._size)
         except OSError as error:
-            raise StoreError(f"the request log {folder} cannot be written ({error.strerror})") from error
+            raise StoreError(
+                f"the request log {folder} cannot be written ({error.strerror})",
+                code="request-log-unwritable",
+            ) from error
 
     @property
     def segment(self) -> str:

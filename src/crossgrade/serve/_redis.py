@@ -175,6 +175,7 @@ def _plainly() -> Iterator[None]:
     except RedisError as error:
         raise StoreError(
             f"the Redis of {REDIS_URL_ENV} does not answer as it should ({type(error).__name__})",
+            code="redis-unavailable",
             hint="check that it runs and that this machine reaches it",
         ) from error
 

@@ -59,7 +59,9 @@ def compile_settings(
             targets.append(_target(offer, environ, project.price_of(offer)))
         except CrossgradeError as error:
             if offer.name in required:
-                raise config.error(f"models.{offer.name}", error.message, error.hint) from error
+                raise config.error(
+                    f"models.{offer.name}", error.message, error.hint, code="incumbent-without-key"
+                ) from error
             if offer.name in asked:
                 warnings.append(f"{error.message}: it is not asked ({error.hint})")
     counts_money = [limit for limit in config.serving.limits if limit.unit == "usd"]
@@ -153,6 +155,7 @@ def _key_variable(offer: Offer, host: Host, environ: Mapping[str, str]) -> str |
     if variable is None and (offer.api_key_env is not None or not host.key_optional):
         raise AuthError(
             f"offer `{offer.name}` needs a key in {' or '.join(variables)}, which is not set",
+            code="key-not-set",
             provider=host.name,
             hint=f"export {variables[0]}=… or set `api_key_env` on the offer",
         )

@@ -96,7 +96,7 @@ class Serve:
         finally:
             await self._stop()
         if self._useless is not None:
-            raise UsageError(self._useless, hint="the lines above say why")
+            raise UsageError(self._useless, code="worker-settings-refused", hint="the lines above say why")
 
     # Start.
 
@@ -145,6 +145,7 @@ class Serve:
         if serving.open_on_loopback and not is_loopback(serving.host):
             raise UsageError(
                 f"`open_on_loopback` serves without keys, and {serving.host} is not this machine alone",
+                code="open-address",
                 hint="make keys with `crossgrade keys create`, or listen on 127.0.0.1",
             )
         return serving

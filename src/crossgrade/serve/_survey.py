@@ -22,7 +22,7 @@ async def report(path: str, outcome: Outcome) -> None:
     """Bring feedback into the store; raises StoreError when that fails."""
     answer = await _ask(path, Report(1, outcome))
     if answer.error is not None:
-        raise StoreError(answer.error)
+        raise StoreError(answer.error, code="keeper-refused")
 
 
 async def _ask(path: str, message: Survey | Report) -> Done:
@@ -37,7 +37,9 @@ async def _ask(path: str, message: Survey | Report) -> Done:
                 writer.close()
     except (OSError, TimeoutError, ValueError, msgspec.MsgspecError) as error:
         raise StoreError(
-            f"the keeper does not answer ({error})", hint="is `crossgrade serve` running in this project?"
+            f"the keeper does not answer ({error})",
+            code="keeper-away",
+            hint="is `crossgrade serve` running in this project?",
         ) from error
     assert isinstance(answer, Done)
     return answer

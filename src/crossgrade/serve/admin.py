@@ -36,6 +36,7 @@ def _serve(settings_path: Path, config_path: str) -> None:
     if len(key) < _SHORTEST_KEY or not key.isascii() or not key.isprintable():
         raise UsageError(
             f"{ADMIN_KEY_ENV} is no usable key: it has to be {_SHORTEST_KEY} or more printable characters",
+            code="admin-key-invalid",
             hint=f"export {ADMIN_KEY_ENV}=$(openssl rand -hex 24)",
         )
     with Project.open(config_path) as project:

@@ -189,7 +189,10 @@ class Keeper:
         except (ConnectionError, asyncio.IncompleteReadError):
             pass  # the worker is gone, in the middle of a message
         except (ValueError, AssertionError) as error:  # a line too long, or not of ours
-            self._warn("message", StoreError(f"a worker's message cannot be read: {error}"))
+            self._warn(
+                "message",
+                StoreError(f"a worker's message cannot be read: {error}", code="worker-message-invalid"),
+            )
         finally:
             if worker is not None and self._writers.get(worker) is writer:
                 self._gone(worker)
@@ -251,7 +254,7 @@ class Keeper:
             why = (
                 f"the request log takes no more ({error.strerror}): {self._files.dropped:,} records are lost"
             )
-            self._warn("request_log", StoreError(f"{why}; traffic goes on"))
+            self._warn("request_log", StoreError(f"{why}; traffic goes on", code="records-unwritable"))
 
     async def _kept(self, message: Keep | Report, writer: _Writer) -> None:
         if isinstance(message, Report):
@@ -261,7 +264,7 @@ class Keeper:
         if error is None and isinstance(message, Keep):
             self._meter.add("crossgrade.gateway.pairs", message.pair.route)
         elif error not in (None, DENIED):
-            self._warn("archive", StoreError(error))
+            self._warn("archive", StoreError(error, code="archive-failed"))
         _send(writer, Done(message.number, error=error))
 
     async def _fetched(self, message: Fetch, writer: _Writer) -> None:
@@ -394,7 +397,9 @@ def _listening(path: str) -> socket.socket:
         with socket_address(path) as address:
             listener.bind(address)
     except OSError as error:
-        raise StoreError(f"the socket {path} cannot be made ({error})", hint=_SOCKET_HINT) from error
+        raise StoreError(
+            f"the socket {path} cannot be made ({error})", code="socket-unusable", hint=_SOCKET_HINT
+        ) from error
     finally:
         os.umask(before)
     return listener

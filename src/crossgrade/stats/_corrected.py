@@ -155,10 +155,14 @@ def _read_human(incumbent: ArrayLike, candidate: ArrayLike, n: int) -> tuple[Flo
     try:
         columns = np.stack([np.asarray(x, dtype=np.float64) for x in (incumbent, candidate)])
     except (TypeError, ValueError) as error:
-        raise UsageError(f"human scores are not two equal columns of numbers: {error}") from error
+        raise UsageError(
+            f"human scores are not two equal columns of numbers: {error}", code="human-scores-invalid"
+        ) from error
     if columns.shape != (2, n):
         raise UsageError(
-            f"{columns.shape[-1]} human scores for {n} judged samples", hint="use NaN where nobody scored"
+            f"{columns.shape[-1]} human scores for {n} judged samples",
+            code="human-scores-length",
+            hint="use NaN where nobody scored",
         )
     scored: BoolArray = np.logical_not(np.isnan(columns[0]) | np.isnan(columns[1]))
     read_scores("human scores", columns[:, scored].ravel())

@@ -52,7 +52,9 @@ def proportion_interval(
     """
     read_rate("level", level)
     if not 0 <= successes <= n:
-        raise UsageError(f"{successes} successes of {n}", hint="successes lie between 0 and n")
+        raise UsageError(
+            f"{successes} successes of {n}", code="counts-invalid", hint="successes lie between 0 and n"
+        )
     if n == 0:
         return Proportion(value=None, low=0.0, high=1.0, level=level, n=0)
     z2 = normal_quantile(0.5 + level / 2) ** 2

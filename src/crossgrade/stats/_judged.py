@@ -59,7 +59,11 @@ class JudgedLoss:
         by_judge = self.trust * audit_loss(self.floor, *judged)
         if human is None:
             if share == 1.0:
-                raise UsageError("an audit has no human score", hint="with `label_share` 1 each needs one")
+                raise UsageError(
+                    "an audit has no human score",
+                    code="human-score-missing",
+                    hint="with `label_share` 1 each needs one",
+                )
             return by_judge / largest_fall
         by_people = audit_loss(self.floor, *human)
         self._learn(audit_loss(self.floor, *judged), by_people)
@@ -78,7 +82,9 @@ class JudgedLoss:
             or not isinstance(square, int | float)
         ):
             raise UsageError(
-                "this is not the state of a judge's correction", hint="compute it again from the audits"
+                "this is not the state of a judge's correction",
+                code="state-invalid",
+                hint="compute it again from the audits",
             )
         self.labels, self._product, self._square = labels, float(product), float(square)
         return self

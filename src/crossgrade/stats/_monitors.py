@@ -123,6 +123,7 @@ class ChangeDetector:
         if not 1.0 <= threshold < math.inf:
             raise UsageError(
                 f"threshold is {threshold}; the mean number of audits to a false alarm is wanted, at least 1",
+                code="threshold-invalid",
                 hint="5000 alarms once in 5,000 audits at most, on average, while nothing is wrong",
             )
         self.floor = read_floor(floor)
@@ -170,11 +171,13 @@ def audit_loss(
     if not (0.0 <= incumbent <= 1.0 and 0.0 <= served <= 1.0):
         raise UsageError(
             f"an audit has scores {incumbent!r} and {served!r}; scores must lie in [0, 1]",
+            code="score-out-of-range",
             hint="leave unscored pairs out, and map the scorer's scale to [0, 1]",
         )
     if not weight > 0.0:
         raise UsageError(
             f"an audit has weight {weight!r}; one over a probability is wanted",
+            code="weight-invalid",
             hint="leave out requests that could not be audited",
         )
     return min(weight / heaviest, 1.0) * (floor * incumbent - served)
@@ -184,6 +187,7 @@ def _read_heaviest(heaviest: float) -> float:
     if not 0.0 < heaviest < math.inf:
         raise UsageError(
             f"heaviest is {heaviest}; a positive weight is wanted",
+            code="weight-invalid",
             hint="take one over the smallest probability with which a request is audited",
         )
     return float(heaviest)
@@ -203,5 +207,6 @@ def _read_state(state: Mapping[str, object], name: str) -> tuple[int, float, Flo
         return n, float(e_value), np.array(numbers, dtype=np.float64)
     raise UsageError(
         f"this is not the state of such a monitor: it lacks `n`, `e_value` or {len(GRID)} finite `{name}`",
+        code="state-invalid",
         hint="compute the state again from the audits",
     )

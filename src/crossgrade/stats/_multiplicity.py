@@ -46,10 +46,13 @@ def _read(p_values: ArrayLike, weights: ArrayLike | None) -> tuple[FloatArray, F
     p = read_numbers("p_values", p_values)
     w = np.ones(len(p)) if weights is None else read_numbers("weights", weights)
     if len(w) != len(p):
-        raise UsageError(f"{len(w)} weights for {len(p)} p-values", hint="pass one weight for each")
+        raise UsageError(
+            f"{len(w)} weights for {len(p)} p-values", code="weights-length", hint="pass one weight for each"
+        )
     if p.size and not (p.min() >= 0.0 and p.max() <= 1.0 and w.min() >= 0.0):
         raise UsageError(
             f"p-values run from {p.min():g} to {p.max():g}, weights from {w.min():g}",
+            code="p-values-invalid",
             hint="p-values lie in [0, 1] and weights are not negative",
         )
     return p, w / w.max() if w.size and w.max() > 0 else w

@@ -55,6 +55,7 @@ def read_pairs(
     if len(b) != len(c):
         raise UsageError(
             f"incumbent has {len(b)} scores and candidate {len(c)}; paired scores need equal lengths",
+            code="scores-length",
             hint="pair the two models' scores by sample id first",
         )
     labels, weight = _read_clusters(clusters, len(b)), _read_weights(weights, len(b))
@@ -80,6 +81,7 @@ def read_scores(name: str, values: ArrayLike) -> FloatArray:
         at = int(np.argmax((array < 0.0) | (array > 1.0)))
         raise UsageError(
             f"{name}[{at}] is {array[at]:g}; scores must lie in [0, 1], 0 for a worthless answer",
+            code="score-out-of-range",
             hint="map the scorer's scale to [0, 1] with its worst score at 0",
         )
     return array
@@ -90,13 +92,20 @@ def read_numbers(name: str, values: ArrayLike) -> FloatArray:
     try:
         array = np.asarray(values, dtype=np.float64)
     except (TypeError, ValueError) as error:
-        raise UsageError(f"{name} is not a column of numbers: {error}", hint="pass numbers only") from error
+        raise UsageError(
+            f"{name} is not a column of numbers: {error}", code="scores-not-numbers", hint="pass numbers only"
+        ) from error
     if array.ndim != 1:
-        raise UsageError(f"{name} has {array.ndim} dimensions; one column is wanted", hint="pass a flat list")
+        raise UsageError(
+            f"{name} has {array.ndim} dimensions; one column is wanted",
+            code="scores-not-one-column",
+            hint="pass a flat list",
+        )
     if not np.isfinite(array).all():
         at = int(np.argmin(np.isfinite(array)))
         raise UsageError(
             f"{name}[{at}] is {array[at]}; every value must be a finite number",
+            code="score-not-finite",
             hint="leave unscored samples out of both columns, or score them",
         )
     return array
@@ -105,14 +114,22 @@ def read_numbers(name: str, values: ArrayLike) -> FloatArray:
 def read_floor(floor: float) -> float:
     """Check that a retention floor lies in (0, 2)."""
     if not 0.0 < floor < 2.0:
-        raise UsageError(f"floor is {floor}; a retention floor lies in (0, 2)", hint="0.85 keeps 85 %")
+        raise UsageError(
+            f"floor is {floor}; a retention floor lies in (0, 2)",
+            code="floor-invalid",
+            hint="0.85 keeps 85 %",
+        )
     return float(floor)
 
 
 def read_rate(name: str, rate: float) -> float:
     """Check that an error rate, level, power or probability lies in (0, 1)."""
     if not 0.0 < rate < 1.0:
-        raise UsageError(f"{name} is {rate}; it must lie in (0, 1)", hint=f"write 5 % as {name}=0.05")
+        raise UsageError(
+            f"{name} is {rate}; it must lie in (0, 1)",
+            code="error-rate-invalid",
+            hint=f"write 5 % as {name}=0.05",
+        )
     return float(rate)
 
 
@@ -123,6 +140,7 @@ def _read_clusters(clusters: Iterable[Hashable] | None, n: int) -> IntArray | No
     if len(labels) != n:
         raise UsageError(
             f"{len(labels)} cluster labels for {n} pairs; one label a pair is wanted",
+            code="clusters-length",
             hint="pass one label for every pair, in the same order",
         )
     numbers: dict[Hashable, int] = {}
@@ -131,6 +149,7 @@ def _read_clusters(clusters: Iterable[Hashable] | None, n: int) -> IntArray | No
         if label is None or (isinstance(label, float) and math.isnan(label)):
             raise UsageError(
                 f"cluster of pair {at} is {label}; every pair needs a label",
+                code="cluster-missing",
                 hint="give a pair that shares nothing with others a label of its own",
             )
         group[at] = numbers.setdefault(label, len(numbers))
@@ -142,10 +161,15 @@ def _read_weights(weights: ArrayLike | None, n: int) -> FloatArray | None:
         return None
     array = read_numbers("weights", weights)
     if len(array) != n:
-        raise UsageError(f"{len(array)} weights for {n} pairs", hint="pass one weight for every pair")
+        raise UsageError(
+            f"{len(array)} weights for {n} pairs",
+            code="weights-length",
+            hint="pass one weight for every pair",
+        )
     if n and (array.min() < 0.0 or array.max() <= 0.0):
         raise UsageError(
             f"weights run from {array.min():g} to {array.max():g}; none may be negative, nor all of them 0",
+            code="weight-invalid",
             hint="weights are shares of traffic, in any unit",
         )
     return array

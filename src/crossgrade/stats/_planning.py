@@ -60,10 +60,15 @@ def plan(  # noqa: PLR0917 - the documented order, from what is known to what is
     for name, rate in (("incumbent_mean", incumbent_mean), ("alpha", alpha), ("power", power)):
         read_rate(name, rate)
     if not -1.0 <= correlation <= 1.0:
-        raise UsageError(f"correlation is {correlation}; it must lie in [-1, 1]", hint="0.3 is a fair guess")
+        raise UsageError(
+            f"correlation is {correlation}; it must lie in [-1, 1]",
+            code="correlation-invalid",
+            hint="0.3 is a fair guess",
+        )
     if not 0.0 <= expected_retention * incumbent_mean <= 1.0:
         raise UsageError(
             f"a retention of {expected_retention} of an incumbent mean of {incumbent_mean} is not in [0, 1]",
+            code="retention-impossible",
             hint=f"with this incumbent the expected retention is at most {1 / incumbent_mean:.3f}",
         )
     design = _Design(incumbent_mean=incumbent_mean, correlation=correlation, floor=floor, power=power)

@@ -67,6 +67,7 @@ class SequentialRetention:
         if not (planned >= 1 and planned == int(planned)):
             raise UsageError(
                 f"planned is {planned}; a whole number of pairs, 1 or more, is wanted",
+                code="planned-invalid",
                 hint="`crossgrade.stats.plan` computes how many pairs a test needs",
             )
         self.floor = read_floor(floor)
@@ -141,6 +142,7 @@ class SequentialRetention:
             raise UsageError(
                 f"pair {self.n + 1} has scores {incumbent!r} and {candidate!r} and weight {weight!r}; "
                 "scores must lie in [0, 1], weights in (0, 1]",
+                code="score-out-of-range",
                 hint="leave unscored samples out, and map the scorer's scale to [0, 1]",
             )
         e_pass, e_fail = self._bets.step(weight * incumbent, weight * candidate)
@@ -166,6 +168,7 @@ class SequentialRetention:
         if len(weight) != pairs.n or (pairs.n and not 0.0 < weight.min() <= weight.max() <= 1.0):
             raise UsageError(
                 f"{len(weight)} weights for {pairs.n} pairs, or one outside (0, 1]",
+                code="weight-invalid",
                 hint="a weight is a share of the heaviest planned observation's",
             )
         at = 0

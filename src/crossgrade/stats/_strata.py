@@ -159,6 +159,7 @@ class Strata:
         ):
             raise UsageError(
                 "this is not the state of these strata: the segments differ, or a field is missing",
+                code="state-invalid",
                 hint="compute the state again from the audits",
             )
         self.since = since
@@ -176,6 +177,7 @@ def strata_of(shares: Mapping[SegmentName, float]) -> tuple[Stratum, ...]:
     if not all(share > 0 for share in shares.values()):
         raise UsageError(
             f"the shares of segments must be positive (got {dict(shares)})",
+            code="shares-invalid",
             hint="leave out segments without traffic",
         )
     total = sum(shares.values())

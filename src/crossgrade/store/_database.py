@@ -19,16 +19,51 @@ logging.getLogger("sqlalchemy").addHandler(logging.NullHandler())
 BUSY_TIMEOUT_S = 30.0
 """How long a writer waits for another process's transaction."""
 
-_CAUSES = (
-    # (part of the driver's message, what it means, one next step)
-    ("database is locked", "is locked by another process", "close the other process, then run again"),
-    ("database or disk is full", "has no room left", "free some disk space, then resume the run"),
-    ("No space left on device", "has no room left", "free some disk space, then resume the run"),
-    ("disk I/O error", "cannot be written: the disk or its quota is full or broken", "free some disk space"),
-    ("not a database", "is not a Crossgrade database, or is damaged", "move the file away or restore a copy"),
-    ("malformed", "is damaged", "restore a copy, or save what is left with `sqlite3 FILE .recover`"),
-    ("readonly database", "is read-only", "give your user the right to write the file and its folder"),
-    ("unable to open database", "cannot be opened", "check that the folder exists and can be written"),
+CAUSES = (
+    # (part of the driver's message, the code, what it means, one next step)
+    (
+        "database is locked",
+        "database-locked",
+        "is locked by another process",
+        "close the other process, then run again",
+    ),
+    (
+        "database or disk is full",
+        "disk-full",
+        "has no room left",
+        "free some disk space, then resume the run",
+    ),
+    ("No space left on device", "disk-full", "has no room left", "free some disk space, then resume the run"),
+    (
+        "disk I/O error",
+        "disk-broken",
+        "cannot be written: the disk or its quota is full or broken",
+        "free some disk space",
+    ),
+    (
+        "not a database",
+        "not-a-database",
+        "is not a Crossgrade database, or is damaged",
+        "move the file away or restore a copy",
+    ),
+    (
+        "malformed",
+        "database-damaged",
+        "is damaged",
+        "restore a copy, or save what is left with `sqlite3 FILE .recover`",
+    ),
+    (
+        "readonly database",
+        "database-read-only",
+        "is read-only",
+        "give your user the right to write the file and its folder",
+    ),
+    (
+        "unable to open database",
+        "database-not-opened",
+        "cannot be opened",
+        "check that the folder exists and can be written",
+    ),
 )
 
 
@@ -58,15 +93,15 @@ class Database:
         except DBAPIError as error:
             raise self.explained(error.orig or error) from error
         except SQLAlchemyError as error:
-            raise StoreError(f"{self.place}: {error}") from error
+            raise StoreError(f"{self.place}: {error}", code="database-error") from error
 
     def explained(self, error: BaseException) -> StoreError:
         """Return the `StoreError` that says what a driver's error means and what to do."""
         seen = str(error).strip().partition("\n")[0]
-        for part, meaning, hint in _CAUSES:
+        for part, code, meaning, hint in CAUSES:
             if part in seen:
-                return StoreError(f"{self.place} {meaning} ({seen})", hint=hint)
-        return StoreError(f"{self.place}: {seen}")
+                return StoreError(f"{self.place} {meaning} ({seen})", code=code, hint=hint)
+        return StoreError(f"{self.place}: {seen}", code="database-error")
 
     def close(self) -> None:
         """Close every connection."""
@@ -94,15 +129,20 @@ def _url(url_or_path: str | Path) -> URL:
     except ArgumentError:
         # The text may hold a password, so the message does not repeat it.
         raise UsageError(
-            "the database URL cannot be read", hint="write it as postgresql://USER@HOST/DATABASE"
+            "the database URL cannot be read",
+            code="database-url-invalid",
+            hint="write it as postgresql://USER@HOST/DATABASE",
         ) from None
     if url.get_backend_name() not in {"sqlite", "postgresql"}:
         raise UsageError(
             f"databases of kind `{url.get_backend_name()}` are not supported",
+            code="database-unsupported",
             hint="use a file path, or postgresql://USER@HOST/DATABASE",
         )
     if url.get_backend_name() == "sqlite" and not url.database:
-        raise UsageError("a database in memory keeps nothing", hint="give the path of a file")
+        raise UsageError(
+            "a database in memory keeps nothing", code="database-in-memory", hint="give the path of a file"
+        )
     return url
 
 
@@ -111,7 +151,9 @@ def _sqlite(url: URL) -> Database:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise StoreError(f"the folder {path.parent} cannot be made ({error.strerror})") from error
+        raise StoreError(
+            f"the folder {path.parent} cannot be made ({error.strerror})", code="folder-not-made"
+        ) from error
     engine = create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_S})
 
     @event.listens_for(engine, "do_connect")

@@ -95,7 +95,9 @@ def _blank_verdicts(
             evidence = unpack_evidence(row.evidence)
             verdict = decode_verdict(row.verdict)
         except (zstandard.ZstdError, msgspec.MsgspecError, KeyError, ValueError) as error:
-            raise StoreError(f"the evidence of verdict {row.id} is damaged ({error})") from error
+            raise StoreError(
+                f"the evidence of verdict {row.id} is damaged ({error})", code="evidence-damaged"
+            ) from error
         of_person = np.array([each in samples for each in evidence.sample_ids], np.bool_)
         if not of_person.any():
             continue

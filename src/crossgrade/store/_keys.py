@@ -101,7 +101,9 @@ class Keys:
         with self._publishing() as (connection, records):
             if any(each.name == name and each.status(now) == "live" for each in records):
                 message = f"a key of the name `{name}` is live already"
-                raise UsageError(message, hint="give this one another name, or rotate that one")
+                raise UsageError(
+                    message, code="key-name-taken", hint="give this one another name, or rotate that one"
+                )
             _append(connection, key.id, "created", detail, now)
             _check_usable(connection)
         return key
@@ -147,7 +149,9 @@ class Keys:
             try:
                 _replace(self.path, keyring_bytes(self.records()))
             except OSError as error:
-                raise StoreError(f"the keys cannot be written to {self.path} ({error.strerror})") from error
+                raise StoreError(
+                    f"the keys cannot be written to {self.path} ({error.strerror})", code="keys-unwritable"
+                ) from error
 
 
 def _append(connection: Connection, key_id: str, kind: str, detail: Mapping[str, Any], at: datetime) -> None:
@@ -161,7 +165,7 @@ def _check_usable(connection: Connection) -> None:
         read_records(keyring_bytes(_replayed(connection).values()))
     except (ConfigError, msgspec.ValidationError) as error:  # the latter: a cap that is no number
         hint = "limits are above 0, and a window is a number of seconds"
-        raise UsageError(f"no key was made: {error}", hint=hint) from error
+        raise UsageError(f"no key was made: {error}", code="key-not-made", hint=hint) from error
 
 
 def _replayed(connection: Connection) -> dict[str, KeyRecord]:
@@ -200,14 +204,18 @@ def _found(records: list[KeyRecord], key_id: str) -> KeyRecord:
             if getattr(record, wanted) == key_id:
                 return record
     near = closest(key_id, [record.name for record in records])
-    raise NotFoundError(f"there is no key `{key_id}`{near}", hint="`crossgrade keys list` shows the keys")
+    raise NotFoundError(
+        f"there is no key `{key_id}`{near}",
+        code="key-not-found",
+        hint="`crossgrade keys list` shows the keys",
+    )
 
 
 def _live(record: KeyRecord, now: datetime) -> KeyRecord:
     status = record.status(now)
     if status != "live":
         message = f"key {record.id} ({record.name}) is {status}"
-        raise UsageError(message, hint="make a new one with `crossgrade keys create`")
+        raise UsageError(message, code="key-not-live", hint="make a new one with `crossgrade keys create`")
     return record
 
 

@@ -20,7 +20,9 @@ def file_lock(path: Path, *, wait: bool) -> Iterator[bool]:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     except OSError as error:
-        raise StoreError(f"the lock file {path} cannot be made ({error.strerror})") from error
+        raise StoreError(
+            f"the lock file {path} cannot be made ({error.strerror})", code="lock-not-made"
+        ) from error
     try:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)

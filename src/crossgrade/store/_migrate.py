@@ -31,6 +31,7 @@ def migrate(database: Database) -> None:
         if version is not None and version > HEAD:
             raise StoreError(
                 f"{database.place} was written by a newer Crossgrade (tables {version}, known {HEAD})",
+                code="database-too-new",
                 hint="pip install --upgrade crossgrade",
             )
         if version != HEAD:

@@ -131,13 +131,15 @@ class Routes:
             _flush_folder(self._folder)
         except OSError as error:
             raise StoreError(
-                f"the route table cannot be written to {self._folder} ({error.strerror})"
+                f"the route table cannot be written to {self._folder} ({error.strerror})",
+                code="route-table-unwritable",
             ) from error
 
 
 def _changed_meanwhile() -> StoreError:
     return StoreError(
         "the route table was changed by somebody else in the meantime",
+        code="route-table-changed",
         hint="read the table that is in force now, then publish the change again",
     )
 
@@ -150,7 +152,9 @@ def _read(path: Path) -> RouteTable:
     try:
         return read_route_table(path.read_bytes(), file=str(path))
     except OSError as error:
-        raise StoreError(f"{path} cannot be read ({error.strerror})") from error
+        raise StoreError(
+            f"{path} cannot be read ({error.strerror})", code="route-table-unreadable"
+        ) from error
 
 
 def _write_flushed(path: Path, content: bytes) -> None:

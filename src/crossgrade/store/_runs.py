@@ -78,9 +78,13 @@ class Runs:
         with self._database.reading() as connection:
             rows = connection.execute(query).all()
         if not rows:
-            raise NotFoundError(f"there is no run `{run_id}`", hint="`crossgrade runs` lists them")
+            raise NotFoundError(
+                f"there is no run `{run_id}`", code="run-unknown", hint="`crossgrade runs` lists them"
+            )
         if len(rows) > 1:
-            raise NotFoundError(f"more than one run begins with `{run_id}`", hint="give more of the id")
+            raise NotFoundError(
+                f"more than one run begins with `{run_id}`", code="run-ambiguous", hint="give more of the id"
+            )
         return _run(rows[0])
 
     def recent(self, workload: str | None = None) -> list[Run]:
@@ -181,6 +185,7 @@ class Runs:
             if not free:
                 raise StoreError(
                     f"another process is working on run {run_id}",
+                    code="run-locked",
                     hint="wait for it to end, or stop it: then resume the run",
                 )
             yield

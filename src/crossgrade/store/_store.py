@@ -82,7 +82,9 @@ class Store:
         with lock as free:
             if not free:
                 raise StoreError(
-                    "another process is watching this project", hint="wait for it to end, or stop it"
+                    "another process is watching this project",
+                    code="watch-locked",
+                    hint="wait for it to end, or stop it",
                 )
             yield
 

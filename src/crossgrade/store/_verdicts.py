@@ -74,7 +74,8 @@ class Verdicts:
             rows = connection.execute(query).all()
         if len(rows) != 1:
             seen = f"there is no verdict `{verdict_id}`" if not rows else f"two verdicts begin `{verdict_id}`"
-            raise NotFoundError(seen, hint="`crossgrade report --list` shows the verdicts")
+            code = "verdict-ambiguous" if rows else "verdict-unknown"
+            raise NotFoundError(seen, code=code, hint="`crossgrade report --list` shows the verdicts")
         return _stored(rows[0])
 
     def evidence(self, verdict_id: str) -> Evidence:
@@ -83,11 +84,15 @@ class Verdicts:
         with self._database.reading() as connection:
             packed = connection.execute(query).scalar()
         if packed is None:
-            raise NotFoundError(f"verdict {verdict_id} was recorded without its evidence")
+            raise NotFoundError(
+                f"verdict {verdict_id} was recorded without its evidence", code="evidence-missing"
+            )
         try:
             return unpack_evidence(packed)
         except (zstandard.ZstdError, msgspec.MsgspecError, KeyError, ValueError) as error:
-            raise StoreError(f"the evidence of verdict {verdict_id} is damaged ({error})") from error
+            raise StoreError(
+                f"the evidence of verdict {verdict_id} is damaged ({error})", code="evidence-damaged"
+            ) from error
 
     def recent(self, workload: str | None = None, *, limit: int = 100) -> list[StoredVerdict]:
         """Return verdicts (of one workload), newest first."""
@@ -126,4 +131,4 @@ def _stored(row: Row[str, str]) -> StoredVerdict:
     try:
         return StoredVerdict(id=row.id, verdict=decode_verdict(row.verdict))
     except (msgspec.MsgspecError, ValueError) as error:
-        raise StoreError(f"verdict {row.id} cannot be read ({error})") from error
+        raise StoreError(f"verdict {row.id} cannot be read ({error})", code="verdict-unreadable") from error

@@ -46,6 +46,7 @@ async def deliver(
     if not secret:
         raise UsageError(
             f"the environment variable {watching.webhook_secret_env} is not set, so alarms cannot be signed",
+            code="webhook-secret-not-set",
             hint="set it to the secret that the receiver of `watch.webhook_url` knows",
         )
     unmarked = {each.id for each in store.alarms.without_event("undelivered")}

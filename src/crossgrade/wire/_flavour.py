@@ -51,10 +51,12 @@ def decode_struct(decoder: msgspec.json.Decoder[_T], raw: bytes, what: str = "an
         return decoder.decode(raw)
     except msgspec.ValidationError as error:
         raise UpstreamError(
-            f"the {what} has an unexpected shape ({excerpt(str(error))}): {excerpt(raw)}"
+            f"the {what} has an unexpected shape ({excerpt(str(error))}): {excerpt(raw)}", code="answer-shape"
         ) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        raise UpstreamError(f"the {what} is not valid JSON: {excerpt(raw) or 'it is empty'}") from None
+        raise UpstreamError(
+            f"the {what} is not valid JSON: {excerpt(raw) or 'it is empty'}", code="answer-not-json"
+        ) from None
 
 
 def json_arguments(text: str) -> Any:
@@ -64,6 +66,7 @@ def json_arguments(text: str) -> Any:
     except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
         raise BadRequestError(
             f"the arguments of an earlier tool call are not JSON: {excerpt(text)}",
+            code="arguments-not-json",
             hint="this API accepts only calls with valid JSON arguments in the conversation",
         ) from None
 

@@ -87,4 +87,6 @@ class SseReader:
     @staticmethod
     def _bound(size: int, limit: int, what: str) -> None:
         if size > limit:
-            raise UpstreamError(f"the stream holds a {what} of more than {limit} bytes")
+            raise UpstreamError(
+                f"the stream holds a {what} of more than {limit} bytes", code="stream-event-too-large"
+            )

@@ -52,7 +52,9 @@ class StreamTranslator:
         self._size += len(chunk)
         try:
             if self._size > LONGEST_STREAM:
-                raise UpstreamError(f"the stream is longer than {LONGEST_STREAM} bytes")
+                raise UpstreamError(
+                    f"the stream is longer than {LONGEST_STREAM} bytes", code="stream-too-long"
+                )
             for event in () if self.done else self._events.feed(chunk):
                 written += [self._take(delta) for delta in self._reader.read(event)]
                 if self._reader.done:

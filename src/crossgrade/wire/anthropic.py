@@ -62,7 +62,9 @@ _ODD_IN_ID = re.compile(r"[^a-zA-Z0-9_-]")
 def _encode(request: ModelRequest, host: Host, stream: bool) -> WireRequest:  # noqa: FBT001  # shape of `Flavour.encode`
     if request.text is not None:
         raise BadRequestError(
-            f"{host.name} takes chat messages, not a raw text prompt", hint="set `text: false` on the prompt"
+            f"{host.name} takes chat messages, not a raw text prompt",
+            code="raw-text-not-carried",
+            hint="set `text: false` on the prompt",
         )
     settings = request.settings
     body: dict[str, Any] = {
@@ -222,7 +224,7 @@ def _decode(body: bytes, request: ModelRequest) -> ModelAnswer:
     if message.error or message.type == "error":
         raise failure_inside(body)
     if message.content is None or message.stop_reason is None:
-        raise UpstreamError(f"the answer has no content: {excerpt(body)}")
+        raise UpstreamError(f"the answer has no content: {excerpt(body)}", code="answer-without-content")
     reader = _MessageReader(request)
     collector = Collector(reader)
     collector.take(reader.message(message))

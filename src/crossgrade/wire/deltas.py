@@ -165,9 +165,12 @@ def deltas_of(answer: ModelAnswer) -> list[Delta]:
 
 def broken_off(ending: str) -> UpstreamError:
     """Describe a stream that ended before its terminal marker."""
-    return UpstreamError(f"the stream broke off before its end (no {ending}): the answer is incomplete")
+    return UpstreamError(
+        f"the stream broke off before its end (no {ending}): the answer is incomplete",
+        code="stream-broke-off",
+    )
 
 
 def too_many_calls() -> UpstreamError:
     """Describe a stream that never stops calling tools."""
-    return UpstreamError(f"the stream holds more than {MOST_CALLS} tool calls")
+    return UpstreamError(f"the stream holds more than {MOST_CALLS} tool calls", code="stream-too-many-calls")

@@ -51,11 +51,17 @@ def decode_embeddings(body: bytes, count: int) -> Embeddings:
     answer = decode_struct(_decoder, body, "embeddings answer")
     by_index = {item.index: item.embedding for item in answer.data}
     if len(answer.data) != count or by_index.keys() != set(range(count)):
-        raise UpstreamError(f"{count} vectors were asked for, these came: {excerpt(body)}")
+        raise UpstreamError(
+            f"{count} vectors were asked for, these came: {excerpt(body)}", code="vectors-count"
+        )
     vectors = tuple(by_index[index] for index in range(count))
     if len({len(vector) for vector in vectors}) != 1 or not vectors[0]:
-        raise UpstreamError(f"the vectors have different lengths or none: {excerpt(body)}")
+        raise UpstreamError(
+            f"the vectors have different lengths or none: {excerpt(body)}", code="vectors-length"
+        )
     if not all(math.isfinite(number) for vector in vectors for number in vector):
-        raise UpstreamError(f"a vector has a number that is not finite: {excerpt(body)}")
+        raise UpstreamError(
+            f"a vector has a number that is not finite: {excerpt(body)}", code="vectors-not-finite"
+        )
     usage = openai_usage(answer.usage, answered=False)
     return Embeddings(vectors, replace(usage, output_tokens=0))

@@ -25,6 +25,7 @@ def forced_tools(request: ModelRequest) -> tuple[Tool, ...]:
     if request.text is not None and (request.tools or request.response_schema is not None):
         raise BadRequestError(
             "a raw text prompt takes neither tools nor a response schema on a local model",
+            code="raw-text-not-carried",
             provider="local",
             hint="set `text: false`, so that the prompt is sent as chat messages",
         )
@@ -36,7 +37,9 @@ def forced_tools(request: ModelRequest) -> tuple[Tool, ...]:
     if not named:
         known = ", ".join(tool.name for tool in request.tools)
         raise BadRequestError(
-            f"tool_choice names `{request.tool_choice}`, but the tools are {known}", provider="local"
+            f"tool_choice names `{request.tool_choice}`, but the tools are {known}",
+            code="tool-choice-unknown",
+            provider="local",
         )
     return named
 

@@ -50,11 +50,14 @@ _MODES = {"auto": "AUTO", "none": "NONE", "required": "ANY"}
 def _encode(request: ModelRequest, host: Host, stream: bool) -> WireRequest:  # noqa: FBT001  # shape of `Flavour.encode`
     if request.text is not None:
         raise BadRequestError(
-            f"{host.name} takes chat messages, not a raw text prompt", hint="set `text: false` on the prompt"
+            f"{host.name} takes chat messages, not a raw text prompt",
+            code="raw-text-not-carried",
+            hint="set `text: false` on the prompt",
         )
     if request.parallel_tool_calls is False and request.tools:
         raise BadRequestError(
             f"{host.name} cannot be held to one tool call an answer (`parallel_tool_calls: false`)",
+            code="parallel-calls-not-carried",
             hint="leave `parallel_tool_calls` out for this model",
         )
     body: dict[str, Any] = {"contents": _contents(request.messages)}
@@ -248,7 +251,9 @@ def _decode(body: bytes, request: ModelRequest) -> ModelAnswer:
     try:
         return whole.answer()
     except UpstreamError:
-        raise UpstreamError(f"the answer has no finished candidate: {excerpt(body)}") from None
+        raise UpstreamError(
+            f"the answer has no finished candidate: {excerpt(body)}", code="answer-without-content"
+        ) from None
 
 
 GEMINI = Flavour(encode=_encode, decode=_decode, reader=_CandidateReader)

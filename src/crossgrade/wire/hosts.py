@@ -57,6 +57,7 @@ class Host:
         if self.base_url is None:
             raise UsageError(
                 f"provider `{self.name}` has no address of its own",
+                code="host-without-address",
                 hint="set `base_url` on the offer, for example http://localhost:8000/v1",
             )
 
@@ -67,6 +68,7 @@ class Host:
                     return environ[name].rstrip("/")
             raise UsageError(
                 f"provider `{self.name}` needs {' or '.join(names)}, which is not set",
+                code="host-variable-not-set",
                 hint=f"export {names[0]}=… or set `base_url` on the offer",
             )
 
@@ -137,5 +139,6 @@ def host_named(name: str) -> Host:
     near = get_close_matches(name, HOSTS, n=1)
     raise UsageError(
         f"unknown provider `{name[:80]}`" + (f"; did you mean `{near[0]}`?" if near else ""),
+        code="provider-unknown",
         hint="use `openai-compatible` with `base_url` for a host that is not built in",
     )

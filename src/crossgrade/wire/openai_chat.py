@@ -197,10 +197,10 @@ def decode(body: bytes, request: ModelRequest) -> ModelAnswer:
     if completion.error:
         raise failure_inside(body)
     if not completion.choices:
-        raise UpstreamError(f"the answer has no choices: {excerpt(body)}")
+        raise UpstreamError(f"the answer has no choices: {excerpt(body)}", code="answer-without-content")
     choice = completion.choices[0]
     if request.text is None and choice.message is None:
-        raise UpstreamError(f"the answer has no message: {excerpt(body)}")
+        raise UpstreamError(f"the answer has no message: {excerpt(body)}", code="answer-without-content")
     for at, call in enumerate((choice.message and choice.message.tool_calls) or ()):
         call.index = at
         if call.function is None or not call.function.name:
@@ -224,7 +224,9 @@ def flat_text(content: Any) -> str:
             if isinstance(part, dict) and part.get("type") in ("text", None)
         ]
         return "".join(part for part in parts if isinstance(part, str))
-    raise UpstreamError(f"the answer's content is neither text nor parts: {excerpt(str(content))}")
+    raise UpstreamError(
+        f"the answer's content is neither text nor parts: {excerpt(str(content))}", code="answer-shape"
+    )
 
 
 def _argument_text(arguments: Any) -> str:
@@ -337,7 +339,7 @@ class ChatReader:
 
 
 def _nameless() -> UpstreamError:
-    return UpstreamError("the answer holds a tool call without a function name")
+    return UpstreamError("the answer holds a tool call without a function name", code="call-without-name")
 
 
 def _words(reasoning: Any) -> str:

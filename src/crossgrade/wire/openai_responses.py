@@ -41,12 +41,16 @@ _LAST_EVENTS = {"response.completed", "response.incomplete", "response.failed"}
 def _encode(request: ModelRequest, host: Host, stream: bool) -> WireRequest:  # noqa: FBT001  # shape of `Flavour.encode`
     if request.text is not None:
         raise BadRequestError(
-            f"{host.name} takes chat messages, not a raw text prompt", hint="set `text: false` on the prompt"
+            f"{host.name} takes chat messages, not a raw text prompt",
+            code="raw-text-not-carried",
+            hint="set `text: false` on the prompt",
         )
     settings = request.settings
     if settings.stop:
         raise BadRequestError(
-            "the responses API has no stop sequences", hint="remove `stop`, or use `openai`"
+            "the responses API has no stop sequences",
+            code="stop-not-carried",
+            hint="remove `stop`, or use `openai`",
         )
     body: dict[str, Any] = {"model": request.model, "store": False}
     body["input"] = [item for message in request.messages for item in _items(message)]
@@ -233,7 +237,7 @@ class _ResponseReader:
         if response.error or response.status == "failed":
             raise failure_inside(body)
         if response.output is None or response.status in {"in_progress", "queued", "cancelled"}:
-            raise UpstreamError(f"the answer has no output: {excerpt(body)}")
+            raise UpstreamError(f"the answer has no output: {excerpt(body)}", code="answer-without-content")
         deltas: list[Delta] = []
         self._begin(response, deltas)
         parts = [part for item in response.output if item.type == "message" for part in item.content or ()]

@@ -94,7 +94,9 @@ def frozen(samples: Iterable[Sample], *, path: Path, kind: DatasetFormat) -> Dat
     """Return samples as a dataset, frozen by their digest; raises `DataError` where there are none."""
     kept = tuple(samples)
     if not kept:
-        raise DataError("the dataset is empty", file=path, hint="add a row for each sample")
+        raise DataError(
+            "the dataset is empty", code="dataset-empty", file=path, hint="add a row for each sample"
+        )
     return Dataset(samples=kept, digest=_digest(kept), path=path, format=kind)
 
 
@@ -106,7 +108,7 @@ def dataset_fields(
     with closing(_READERS[_format(file)](file, limits or Limits(), _Roles())) as rows:
         for _, row in rows:
             return tuple(row)
-    raise DataError("the dataset is empty", file=path, hint="add a row for each sample")
+    raise DataError("the dataset is empty", code="dataset-empty", file=path, hint="add a row for each sample")
 
 
 def _format(path: Path) -> DatasetFormat:
@@ -147,7 +149,10 @@ def _parquet_rows(path: Path, limits: Limits, roles: _Roles) -> _Rows:
             size = sum(file.metadata.row_group(i).total_byte_size for i in range(file.num_row_groups))
             if size > limits.total_bytes:
                 raise DataError(
-                    f"the {total} rows take {size} bytes in memory", file=path, hint="split the file"
+                    f"the {total} rows take {size} bytes in memory",
+                    code="dataset-too-large",
+                    file=path,
+                    hint="split the file",
                 )
             number = 0
             for batch in file.iter_batches(batch_size=1024):
@@ -155,7 +160,9 @@ def _parquet_rows(path: Path, limits: Limits, roles: _Roles) -> _Rows:
                     number += 1
                     yield number, {name: _json(value, path, number) for name, value in row.items()}
     except (ArrowException, OSError) as error:
-        raise DataError(f"the Parquet file is damaged: {error}", file=path, hint="write it again") from error
+        raise DataError(
+            f"the Parquet file is damaged: {error}", code="parquet-damaged", file=path, hint="write it again"
+        ) from error
 
 
 _READERS: Mapping[DatasetFormat, Callable[[Path, Limits, _Roles], _Rows]] = {
@@ -168,7 +175,12 @@ _READERS: Mapping[DatasetFormat, Callable[[Path, Limits, _Roles], _Rows]] = {
 def _json(value: object, path: Path, row: int) -> JSON:
     """Return a Parquet value as JSON; times become ISO 8601 texts."""
     if isinstance(value, float) and not math.isfinite(value):
-        raise DataError(f"row {row} holds {value}", file=path, hint="write null where there is no value")
+        raise DataError(
+            f"row {row} holds {value}",
+            code="value-not-json",
+            file=path,
+            hint="write null where there is no value",
+        )
     if value is None or isinstance(value, str | bool | int | float):
         return value
     if isinstance(value, Mapping):
@@ -176,7 +188,9 @@ def _json(value: object, path: Path, row: int) -> JSON:
     if isinstance(value, list | tuple):
         return [_json(item, path, row) for item in value]
     if isinstance(value, bytes):
-        raise DataError(f"row {row} holds binary data", file=path, hint="leave binary columns out")
+        raise DataError(
+            f"row {row} holds binary data", code="value-binary", file=path, hint="leave binary columns out"
+        )
     return value.isoformat() if hasattr(value, "isoformat") else str(value)
 
 
@@ -186,6 +200,7 @@ def _check_fields(path: Path, roles: _Roles, names: Sequence[str], line: int | N
             listed = ", ".join(f'"{name[:60]}"' for name in names[:20])
             raise DataError(
                 f'there is no field "{wanted}"; the fields are {listed}{closest(wanted, names)}',
+                code="field-missing-in-data",
                 file=path,
                 line=line,
                 hint="correct the field's name in the workload, or add the field to every row",
@@ -198,11 +213,16 @@ def _samples(path: Path, rows: _Rows, roles: _Roles) -> Iterator[Sample]:
         sample_id = _text(row, roles.id) if roles.id else _content_id(row)
         if not sample_id:
             raise DataError(
-                f'the id field "{roles.id}" is empty', file=path, line=line, hint="give each row an id"
+                f'the id field "{roles.id}" is empty',
+                code="id-empty",
+                file=path,
+                line=line,
+                hint="give each row an id",
             )
         if roles.id and (first := lines.setdefault(sample_id, line)) != line:
             raise DataError(
                 f'the id "{sample_id}" is on line {first} and on line {line}',
+                code="id-repeated",
                 file=path,
                 line=line,
                 where=roles.id,
@@ -252,7 +272,11 @@ def _weight(path: Path, row: Mapping[str, JSON], name: str | None, line: int) ->
         weight = math.nan
     if not (math.isfinite(weight) and weight > 0):
         raise DataError(
-            f"the weight is {as_text(value)!r}, a positive number is wanted", file=path, line=line, where=name
+            f"the weight is {as_text(value)!r}, a positive number is wanted",
+            code="weight-invalid-in-data",
+            file=path,
+            line=line,
+            where=name,
         )
     return weight
 

@@ -60,7 +60,12 @@ def read_labels(path: Path, *, answers: int = 2, writer: str) -> list[LabelScore
     if not path.exists():
         return []
     if path.stat().st_size > _LONGEST_FILE:
-        raise DataError(f"{path} is larger than any labelling file", file=path, hint="name the right file")
+        raise DataError(
+            f"{path} is larger than any labelling file",
+            code="file-too-large",
+            file=path,
+            hint="name the right file",
+        )
     columns = _columns(answers)
     found = []
     try:
@@ -69,7 +74,8 @@ def read_labels(path: Path, *, answers: int = 2, writer: str) -> list[LabelScore
             missing = [name for name in columns if name not in (reader.fieldnames or ())]
             if missing:
                 raise DataError(
-                    f"no column `{missing[0]}`: this is not a labelling file", file=path, line=1,
+                    f"no column `{missing[0]}`: this is not a labelling file",
+                    code="labels-columns", file=path, line=1,
                     hint=f"let `{writer}` write a new one",
                 )  # fmt: skip
             for row in reader:
@@ -81,10 +87,13 @@ def read_labels(path: Path, *, answers: int = 2, writer: str) -> list[LabelScore
                     raise DataError(
                         f"only {'one' if len(scores) == 1 else len(scores)} of the "
                         f"{'two' if answers == 2 else answers} answers has a score",
-                        file=path, line=reader.line_num, hint="score all answers of a row, or none",
+                        code="labels-incomplete", file=path, line=reader.line_num,
+                        hint="score all answers of a row, or none",
                     )  # fmt: skip
     except (UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"this is no CSV file ({error})", file=path, hint="save it as CSV, UTF-8") from error
+        raise DataError(
+            f"this is no CSV file ({error})", code="not-csv", file=path, hint="save it as CSV, UTF-8"
+        ) from error
     return found
 
 
@@ -120,7 +129,9 @@ def with_labels(results: Results, labels: Sequence[LabelScores], *, run: str, se
         rows = asked.get(label.id)
         if rows is None:
             raise DataError(
-                f"the pair {label.id[:40]!r} is not of run {run}", hint="name the file of this run"
+                f"the pair {label.id[:40]!r} is not of run {run}",
+                code="label-of-other-run",
+                hint="name the file of this run",
             )
         for model, score in zip(_order(label.id, seed, rows), label.scores, strict=True):
             human[rows[model]] = score
@@ -168,7 +179,7 @@ def _score(cell: str | None, path: Path, line: int) -> float | None:
         value = math.nan
     if not 0.0 <= value <= 1.0:
         raise DataError(
-            f"the score is `{text[:40]}`", file=path, line=line,
+            f"the score is `{text[:40]}`", code="label-invalid", file=path, line=line,
             hint="write a number from 0 (worthless) to 1 (perfect)",
         )  # fmt: skip
     return value

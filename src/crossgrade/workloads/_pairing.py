@@ -53,6 +53,7 @@ def pair(
         raise DataError(
             f"no sample has comparable rows of {' and '.join(contestants)}: "
             f"{found.audit.unmatched} lack one side, {found.audit.key_conflicts} are different questions",
+            code="pairs-missing",
             hint="check that both models answered the same items under the same ids",
         )
     columns = [found.model_columns(name, kept, errors_as_zero=errors_as_zero) for name in contestants]
@@ -79,17 +80,21 @@ def _contestants(results: Results, incumbent: str | None, candidates: Sequence[s
     listed = ", ".join(names) or "none"
     if incumbent is None:
         which = " or ".join(f"--incumbent {quote(name)}" for name in (names if len(names) == 2 else ["NAME"]))
-        raise DataError(f"no incumbent is named; the models are {listed}", hint=f"add {which}")
+        raise DataError(
+            f"no incumbent is named; the models are {listed}", code="incumbent-not-named", hint=f"add {which}"
+        )
     for name in (incumbent, *candidates):
         if name not in names:
             raise NotFoundError(
                 f'no rows of the model "{name}"; the models are {listed}{closest(name, names)}',
+                code="model-not-in-results",
                 hint="name models as the results do",
             )
     others = tuple(dict.fromkeys(candidates)) or tuple(name for name in names if name != incumbent)
     if not others or incumbent in others:
         raise DataError(
             f"a candidate other than the incumbent is wanted; the models are {listed}",
+            code="candidate-missing",
             hint="add results of another model",
         )
     return (incumbent, *others)

@@ -64,11 +64,14 @@ def read_results(
     """
     if not 0 < scale[1] - scale[0] < math.inf:
         raise UsageError(
-            f"a scale from {scale[0]} to {scale[1]} is no range", hint="give the worst score, then the best"
+            f"a scale from {scale[0]} to {scale[1]} is no range",
+            code="scale-invalid",
+            hint="give the worst score, then the best",
         )
     if file_format is not None and file_format not in IMPORTERS:
         raise UsageError(
             f"no format {file_format!r}{closest(file_format, IMPORTERS)}",
+            code="format-unknown",
             hint=f"formats are {', '.join(IMPORTERS)}",
         )
     bounds = limits or Limits()
@@ -94,11 +97,20 @@ def read_results(
         try:
             IMPORTERS[found](request, columns)
         except BadCellError as error:
-            raise DataError(f"a sample's {error.column} {error}", file=given, where=error.column) from error
+            raise DataError(
+                f"a sample's {error.column} {error}", code="score-invalid", file=given, where=error.column
+            ) from error
         except RecursionError as error:
-            raise DataError("the JSON is nested too deep", file=given, hint="flatten the record") from error
+            raise DataError(
+                "the JSON is nested too deep", code="json-too-deep", file=given, hint="flatten the record"
+            ) from error
         if len(columns) == before:
-            raise DataError("there are no scored answers in it", file=given, hint="check that the run ended")
+            raise DataError(
+                "there are no scored answers in it",
+                code="results-empty",
+                file=given,
+                hint="check that the run ended",
+            )
         _check_labels(request, columns)
         seen.append(f"{path.name} ({found})")
     text = ", ".join(seen[:3]) + (f" and {len(seen) - 3} more" if len(seen) > 3 else "")
@@ -132,6 +144,7 @@ def _recognise(path: Path) -> ResultFormat:
             return "lm-eval"
         raise DataError(
             "this folder is neither a HELM run nor has samples of lm-eval in it",
+            code="folder-not-results",
             file=path,
             hint="give the files themselves",
         )
@@ -139,7 +152,12 @@ def _recognise(path: Path) -> ResultFormat:
     if head.startswith(b"PK\x03\x04"):
         return "inspect"
     if head.startswith(b"PAR1"):
-        raise DataError("Parquet is read for datasets, not for results", file=path, hint="write it as CSV")
+        raise DataError(
+            "Parquet is read for datasets, not for results",
+            code="parquet-not-results",
+            file=path,
+            hint="write it as CSV",
+        )
     if not head.lstrip().startswith((b"{", b"[")):
         return "csv"
     return _recognise_json(path, head)
@@ -161,11 +179,13 @@ def _recognise_json(path: Path, head: bytes) -> ResultFormat:
     if keys >= _LM_EVAL_AGGREGATES:
         raise DataError(
             "these are lm-eval's aggregates; the samples are wanted",
+            code="results-aggregated",
             file=path,
             hint="run lm-eval with --log_samples and give samples_TASK_TIME.jsonl",
         )
     raise DataError(
         f"this JSON is of no known tool; its keys are {', '.join(sorted(keys)[:12]) or 'none'}",
+        code="json-unknown",
         file=path,
         line=1,
         hint=f"name the format, one of {', '.join(IMPORTERS)}",
@@ -177,6 +197,7 @@ def _check_labels(request: ImportRequest, columns: Columns) -> None:
         if name != WORKLOAD and not columns.has_label(label):
             raise DataError(
                 f"no sample has {name!r} in its metadata, to be its {label}",
+                code="metadata-missing",
                 file=request.path,
                 hint="name a key of the samples' metadata",
             )
@@ -190,6 +211,7 @@ def _settle_workload(results: Results, workload: str | None, labels: Mapping[str
             raise NotFoundError(
                 f"no rows of the workload {workload!r}; there are {', '.join(names) or 'none named'}"
                 f"{closest(workload, names)}",
+                code="workload-not-in-results",
                 hint="leave --workload out, or name one of these",
             )
         codes = results.labels[WORKLOAD].codes
@@ -198,6 +220,7 @@ def _settle_workload(results: Results, workload: str | None, labels: Mapping[str
     if len(names) > 1 and not taken:
         raise DataError(
             f"the results are of several workloads: {', '.join(names[:10])}",
+            code="workloads-mixed",
             hint=f"choose one with --workload {quote(names[0])}, or add --segment workload",
         )
     if not taken or not names:

@@ -91,11 +91,13 @@ class Results:
             if model not in self.model_names:
                 raise UsageError(
                     f"a mean score is stated for `{model}`; the models are {', '.join(self.model_names)}",
+                    code="stated-model-unknown",
                     hint="name the model as the results do",
                 )
             if not min(scale) <= mean <= max(scale):
                 raise UsageError(
                     f"the mean score stated for `{model}` is {mean:g}; scores go from {worst:g} to {best:g}",
+                    code="stated-mean-out-of-range",
                     hint="state it on the scale of the files: 0.528, not 52.8, where a right answer scores 1",
                 )
         mapped = {model: (mean - worst) / (best - worst) for model, mean in means.items()}

@@ -49,12 +49,16 @@ def seal_from(path: Path, *, make: bool = False) -> Seal:
     if not path.exists():
         if not make:
             raise UsageError(
-                f"there is no key in {path}", hint="give the file that the redaction was made with"
+                f"there is no key in {path}",
+                code="redaction-key-missing",
+                hint="give the file that the redaction was made with",
             )
         try:
             handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         except OSError as error:
-            raise StoreError(f"{path} cannot be written ({error.strerror})") from error
+            raise StoreError(
+                f"{path} cannot be written ({error.strerror})", code="file-unwritable"
+            ) from error
         with os.fdopen(handle, "wb") as file:
             file.write(base64.urlsafe_b64encode(os.urandom(_KEY_BYTES)) + b"\n")
     try:
@@ -63,7 +67,9 @@ def seal_from(path: Path, *, make: bool = False) -> Seal:
         key = b""
     if len(key) != _KEY_BYTES:
         raise UsageError(
-            f"{path} holds no key", hint="name a file that does not exist, and a key is made there"
+            f"{path} holds no key",
+            code="redaction-key-invalid",
+            hint="name a file that does not exist, and a key is made there",
         )
     return Seal(key)
 
@@ -81,7 +87,9 @@ def names_by_spacy(model: str) -> Callable[[str], Sequence[tuple[int, int]]]:
         pipeline = spacy.load(model)
     except OSError:
         raise UsageError(
-            f"the spaCy model {model!r} is not installed", hint=f"python -m spacy download {model}"
+            f"the spaCy model {model!r} is not installed",
+            code="spacy-model-missing",
+            hint=f"python -m spacy download {model}",
         ) from None
 
     def names(text: str) -> list[tuple[int, int]]:

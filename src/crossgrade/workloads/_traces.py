@@ -63,15 +63,22 @@ def read_trace(path: Path) -> Trace:
     """Read a trace; raises `DataError` with file and line for rows that are no requests."""
     try:
         if path.stat().st_size > _LARGEST_BYTES:
-            raise DataError(f"larger than {_LARGEST_BYTES >> 30} GiB", file=path, hint="cut the trace")
+            raise DataError(
+                f"larger than {_LARGEST_BYTES >> 30} GiB",
+                code="file-too-large",
+                file=path,
+                hint="cut the trace",
+            )
         with path.open("rb") as file:
             first = file.read(1)
     except OSError as error:
         message = f"cannot be read: {error.strerror}"
-        raise DataError(message, file=path, hint="name an existing file") from error
+        raise DataError(message, code="file-unreadable", file=path, hint="name an existing file") from error
     trace = _read_jsonl(path) if first == b"{" else _read_csv(path)
     if not len(trace.usage):
-        raise DataError("the trace has no requests", file=path, hint="a header and a line a request")
+        raise DataError(
+            "the trace has no requests", code="trace-empty", file=path, hint="a header and a line a request"
+        )
     return trace
 
 
@@ -83,7 +90,7 @@ def _read_csv(path: Path) -> Trace:
         wanted = f"{_INPUT[1]} and {_OUTPUT[1]}"
         seen = ", ".join(head[:12])[:120] or "none"
         hint = f"name two of its columns so; they are: {seen}"
-        raise DataError(f"no columns with {wanted}", file=path, line=1, hint=hint)
+        raise DataError(f"no columns with {wanted}", code="trace-columns", file=path, line=1, hint=hint)
     used = [place for place in places if place is not None]
     try:
         with warnings.catch_warnings():
@@ -115,7 +122,9 @@ def _check(path: Path, columns: IntColumn) -> None:
         row = int(wrong[0])
         seen = ", ".join(map(str, columns[row].tolist()))
         hint = f"counts are 0 to {MOST_TOKENS:,} tokens"
-        raise DataError(f"token counts {seen}", file=path, line=row + 2, hint=hint)
+        raise DataError(
+            f"token counts {seen}", code="trace-tokens-invalid", file=path, line=row + 2, hint=hint
+        )
 
 
 def _wrong_row(path: Path, used: Sequence[int]) -> DataError:
@@ -129,11 +138,12 @@ def _wrong_row(path: Path, used: Sequence[int]) -> DataError:
                 seen = ", ".join(repr(cell[:40]) for cell in cells)
                 return DataError(
                     f"token counts {seen}, whole numbers are wanted",
+                    code="trace-tokens-invalid",
                     file=path,
                     line=reader.line_num,
                     hint="leave out requests without token counts",
                 )
-    return DataError("a row is not CSV with whole token counts", file=path)
+    return DataError("a row is not CSV with whole token counts", code="trace-row-invalid", file=path)
 
 
 def _duration(path: Path, place: int) -> float | None:
@@ -211,12 +221,16 @@ def _json_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     with path.open("rb") as file:
         for number, line in enumerate(file, start=1):
             if number > _MOST_ROWS:
-                raise DataError(f"more than {_MOST_ROWS:,} rows", file=path, hint="cut the trace")
+                raise DataError(
+                    f"more than {_MOST_ROWS:,} rows", code="too-many-rows", file=path, hint="cut the trace"
+                )
             if line.strip():
                 try:
                     row = decode(line)
                 except (msgspec.DecodeError, RecursionError) as error:
-                    raise DataError(f"not a JSON object: {error}", file=path, line=number) from error
+                    raise DataError(
+                        f"not a JSON object: {error}", code="not-json", file=path, line=number
+                    ) from error
                 yield number, {key.lower(): value for key, value in row.items()}
 
 
@@ -226,8 +240,10 @@ def _count(path: Path, line: int, row: dict[str, Any], names: Sequence[str]) -> 
         return None
     if isinstance(value, bool) or not isinstance(value, int):
         message = f"a token count is {str(value)[:40]!r}, a whole number is wanted"
-        raise DataError(message, file=path, line=line)
+        raise DataError(message, code="trace-tokens-invalid", file=path, line=line)
     if not 0 <= value <= MOST_TOKENS:
         hint = f"counts are 0 to {MOST_TOKENS:,} tokens"
-        raise DataError(f"a token count is {value}", file=path, line=line, hint=hint)
+        raise DataError(
+            f"a token count is {value}", code="trace-tokens-invalid", file=path, line=line, hint=hint
+        )
     return value

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from crossgrade.catalog import Catalog, new_rates, packaged_catalog, read_litellm
-from crossgrade.errors import DataError
+from tests.codes import raises_code
 
 DAY = date(2026, 11, 25)
 ENTRIES = {
@@ -62,20 +62,20 @@ def test_a_change_is_a_new_row(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "seen"),
     [
-        ("[]", "not LiteLLM's price file"),
-        ("{", "not LiteLLM's price file"),
-        ("{}", "no model in it"),
-        ({"x": {"litellm_provider": "openai", "input_cost_per_token": "free"}}, "a number is wanted"),
-        ({"x": {"litellm_provider": "openai", "input_cost_per_token": -1}}, "dollars a token are wanted"),
-        ({"x": {"litellm_provider": "openai", "input_cost_per_token": 5}}, "dollars a token are wanted"),
+        ("[]", ("price-file-invalid",)),
+        ("{", ("price-file-invalid",)),
+        ("{}", ("price-file-empty",)),
+        ({"x": {"litellm_provider": "openai", "input_cost_per_token": "free"}}, ("price-not-a-number",)),
+        ({"x": {"litellm_provider": "openai", "input_cost_per_token": -1}}, ("price-out-of-range",)),
+        ({"x": {"litellm_provider": "openai", "input_cost_per_token": 5}}, ("price-out-of-range",)),
         (
             {"x": {"litellm_provider": "openai", "input_cost_per_token": 1e-6, "deprecation_date": "soon"}},
-            "deprecation_date is 'soon'",
+            ("date-invalid", "soon"),
         ),
     ],
 )
 def test_files_that_are_not_it(tmp_path: Path, content: object, seen: str) -> None:
-    with pytest.raises(DataError, match=seen):
+    with raises_code(*seen):
         read_litellm(written(tmp_path, content), seen_on=DAY)
-    with pytest.raises(DataError, match="cannot be read"):
+    with raises_code("file-unreadable"):
         read_litellm(tmp_path / "missing.json", seen_on=DAY)

@@ -19,7 +19,8 @@ from crossgrade import __version__
 from crossgrade.cli import _frame, _output
 from crossgrade.cli._errors import describe_error
 from crossgrade.cli._frame import COMMANDS, Entry, run
-from crossgrade.errors import ConfigError, CrossgradeError, StoreError
+from crossgrade.config import InvalidConfigError
+from crossgrade.errors import ConfigError, CrossgradeError, RateLimitedError, StoreError
 
 
 @pytest.fixture
@@ -128,7 +129,7 @@ def test_quiet_stands_anywhere_before_a_subcommand_too(
 def test_an_unknown_command_names_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["evalute"]) == 2
     assert capsys.readouterr().err == snapshot("""\
-error: No such command 'evalute'. Did you mean 'evaluate'?
+error: No such command 'evalute'. Did you mean 'evaluate'? [usage]
 
 hint: see `crossgrade --help`
 """)
@@ -162,11 +163,39 @@ def test_an_interrupt_is_130(command, capsys: pytest.CaptureFixture[str], error:
 
 
 def test_our_errors_have_place_hint_and_code(command, capsys: pytest.CaptureFixture[str]) -> None:
-    command(raising(ConfigError("odd", file="x.yaml", line=3, column=1, where="a.b", hint="even it")))
+    place = {"file": "x.yaml", "line": 3, "column": 1, "where": "a.b"}
+    command(raising(ConfigError("odd", code="not-even", **place, hint="even it")))
     assert run(["doctor"]) == 2
-    assert capsys.readouterr().err == "error: odd\n  --> x.yaml:3:1  a.b\n\nhint: even it\n"
+    captured = capsys.readouterr()
+    assert captured.err == "error: odd [not-even]\n  --> x.yaml:3:1  a.b\n\nhint: even it\n"
+    assert captured.out == ""
     command(raising(StoreError("full")))
     assert run(["doctor"]) == 3
+    assert "[store]" in capsys.readouterr().err
+
+
+def test_a_program_reads_an_error_as_json(command, capsys: pytest.CaptureFixture[str]) -> None:
+    def told(error: Exception) -> dict[str, object]:
+        command(click.option("--json", is_flag=True)(lambda json: raising(error)()))
+        assert run(["doctor", "--json"]) == describe_error(error)[0]
+        captured = capsys.readouterr()
+        assert captured.err == describe_error(error)[1]
+        answer = json.loads(captured.out)
+        assert answer.pop("schema_version") == 1
+        return answer["error"]
+
+    place = {"file": "x.yaml", "line": 3, "column": 1, "where": "a.b"}
+    one = ConfigError("odd", code="not-even", **place, hint="even it")
+    assert told(one) == {"code": "not-even", "message": "odd", "hint": "even it", **place}
+    two = ConfigError("low", code="too-low", hint="raise it")
+    both = told(InvalidConfigError([one, two]))
+    assert [(each["code"], each["line"]) for each in both["problems"]] == [("not-even", 3), ("too-low", None)]
+    assert (both["code"], both["line"]) == ("not-even", 3)
+    late = RateLimitedError("slow", provider="p", retry_after_s=2.5)
+    assert told(late)["code"] == "rate-limited"
+    assert told(late)["retry_after_s"] == 2.5
+    assert told(click.UsageError("no"))["code"] == "usage"
+    assert told(OSError("a file"))["code"] == "internal"
 
 
 def test_a_fault_of_ours_shows_no_text_and_no_traceback(
@@ -186,7 +215,7 @@ def test_a_fault_of_ours_shows_no_text_and_no_traceback(
 
 def test_messages_cannot_drive_the_terminal() -> None:
     _, text = describe_error(CrossgradeError("a\x1b[2Jb\u202ec\nd", hint="e\rf"))
-    assert text == "error: a\ufffd[2Jb\ufffdc\nd\n\nhint: e\ufffdf\n"
+    assert text == "error: a\ufffd[2Jb\ufffdc\nd [crossgrade]\n\nhint: e\ufffdf\n"
 
 
 def test_a_reader_that_leaves_early_ends_it_quietly() -> None:

@@ -1,5 +1,6 @@
 """Every command, configuration key, error and exit code is documented, and the pages are current."""
 
+import ast
 import importlib
 import importlib.util
 import re
@@ -17,6 +18,15 @@ from crossgrade.cli.cost import SUBCOMMANDS
 
 ROOT = Path(__file__).parents[3]
 REFERENCE = ROOT / "docs" / "reference"
+WITHOUT_OWN_CODE = {
+    f"{name}Error"
+    for name in (
+        *("Crossgrade", "Usage", "Config", "Data", "NotFound", "Store"),
+        *("Provider", "BadRequest", "Upstream", "ProviderTimeout"),
+    )
+}
+"""Errors whose class says too little: whoever raises one names its code."""
+
 PACKAGE = Path(crossgrade.__path__[0])
 
 
@@ -76,6 +86,23 @@ def test_every_error_is_documented_with_its_codes(kind: type[errors.CrossgradeEr
     assert f"## `{kind.__name__}`\n\n{facts}\n\n" in page
     assert kind.default_hint
     assert kind.__doc__
+
+
+def test_every_error_that_is_raised_has_a_code() -> None:
+    nameless = []
+    for path in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            named = {keyword.arg for keyword in getattr(node, "keywords", ())}
+            if getattr(getattr(node, "func", None), "id", None) in WITHOUT_OWN_CODE and "code" not in named:
+                nameless.append(f"{path.relative_to(PACKAGE)}:{node.lineno}")
+    assert nameless == []
+
+
+def test_a_code_is_of_one_error_and_in_kebab_case() -> None:
+    for code, (kinds, messages) in _script().codes().items():
+        assert re.fullmatch("[a-z0-9]+(-[a-z0-9]+)*", code), code
+        assert kinds <= {"UsageError", "the command line"} or len(kinds) == 1, (code, kinds)
+        assert all(messages), code
 
 
 def test_every_error_is_in_the_tree_of_the_module() -> None:

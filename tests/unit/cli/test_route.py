@@ -11,11 +11,11 @@ from inline_snapshot import snapshot
 
 from crossgrade.cli._frame import run
 from crossgrade.decide import Verdict, decide_policy
-from crossgrade.errors import UsageError
 from crossgrade.project import Project
 from crossgrade.routing import Policy, RequestFacts, Route
 from crossgrade.store import Alarm, Run, Store, new_id
 from crossgrade.testing import evidence
+from tests.codes import raises_code
 
 CONFIG = """\
 models:
@@ -223,7 +223,7 @@ def test_a_workload_without_a_route_is_said(decided: Verdict, project: Path) -> 
     verdict_id = record(decided)
     with (
         Project.open() as opened,
-        pytest.raises(UsageError, match=r"no route of crossgrade\.yaml is of workload"),
+        raises_code("route-missing", "crossgrade.yaml"),
     ):
         opened.apply(verdict_id)
 

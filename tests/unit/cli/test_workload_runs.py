@@ -57,7 +57,7 @@ def test_json_says_the_same(capsys: pytest.CaptureFixture[str]) -> None:
 def test_an_unknown_workload_names_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["workload", "show", "suport"]) == 2
     assert capsys.readouterr().err == snapshot("""\
-error: there is no workload `suport` in crossgrade.yaml
+error: there is no workload `suport` in crossgrade.yaml [workload-unknown]
 
 hint: did you mean `support`?
 """)

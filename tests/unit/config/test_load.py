@@ -13,6 +13,7 @@ import pytest
 from crossgrade.config import Config, InvalidConfigError, config_schema, load_config
 from crossgrade.domain import GenerationSettings, Offer, PromptTemplate, Requirements, ScorerSpec, Workload
 from crossgrade.errors import ConfigError
+from tests.codes import check_error
 
 MINIMAL = """\
 models:
@@ -33,13 +34,13 @@ def load(folder: Path, text: str, **environ: str) -> Config:
     return load_config(path, environ=environ)
 
 
-def problems(folder: Path, text: str) -> list[str]:
+def problems(folder: Path, text: str) -> tuple[ConfigError, ...]:
     with pytest.raises(InvalidConfigError) as caught:
         load(folder, text)
     assert caught.value.location == caught.value.problems[0].location
     for problem in caught.value.problems:
         assert problem.line is not None
-    return [f"{problem.line}:{problem.column} {problem.message}" for problem in caught.value.problems]
+    return caught.value.problems
 
 
 def with_lines(*lines: str) -> str:
@@ -146,7 +147,7 @@ valid_days: 30
     assert workload.requirements.documents == ("docs/a.pdf",)
     assert config.store.endswith("/state/x.db")
     assert config.locate("workloads.w.scorer.options.a") == (29, 37)
-    assert config.error("workloads.w.scorer.options.b", "unknown").line == 29
+    assert config.error("workloads.w.scorer.options.b", "unknown", code="key-not-allowed").line == 29
 
 
 def test_keys_of_the_file_cover_the_fields_of_the_domain() -> None:
@@ -190,73 +191,72 @@ def test_the_environment_overrides_the_store(tmp_path: Path) -> None:
 def test_paths_outside_the_project_are_refused(tmp_path: Path, value: str) -> None:
     (tmp_path / "project").mkdir()
     (tmp_path / "project" / "link").symlink_to(tmp_path)
-    seen = problems(tmp_path / "project", MINIMAL.replace("support.jsonl", value))
-    assert seen == [f"6:5 `{value}` is outside the project's folder"]
+    (seen,) = problems(tmp_path / "project", MINIMAL.replace("support.jsonl", value))
+    check_error(seen, "path-outside", "6:5", value)
 
 
 def test_a_store_outside_the_project_is_refused(tmp_path: Path) -> None:
-    assert problems(tmp_path, MINIMAL + "store: ../x.db\n") == [
-        "10:1 `../x.db` is outside the project's folder"
-    ]
+    (seen,) = problems(tmp_path, MINIMAL + "store: ../x.db\n")
+    check_error(seen, "path-outside", "10:1", "../x.db")
 
 
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("planned: 0", "`planned` must be at least 1 (saw: 0)"),
-        ("planned: 1.5", "`planned` must be a whole number (saw: 1.5)"),
-        ("planned: true", "`planned` must be a whole number (saw: true)"),
-        ("alpha: 0.5", "`alpha` must be less than 0.5 (saw: 0.5)"),
-        ("epochs: two", '`epochs` must be a whole number (saw: "two")'),
-        ("errors_count_as_zero: no", '`errors_count_as_zero` must be true or false (saw: "no")'),
-        ("max_cost_usd: -1", "`max_cost_usd` must be at least 0 (saw: -1)"),
-        ("mode: slow", '`mode` must be `sequential`, `fixed` or `anytime` (saw: "slow")'),
-        ("prompt: hello {x}", '`prompt` must be a mapping (saw: "hello {x}")'),
-        ("prompt: {user: hello}", "`user` has no `{field}`, so every sample would get the same prompt"),
-        ("prompt: {text: true, system: x}", "a raw `text` prompt has no system message"),
-        ("settings: {stop: x}", '`stop` must be a list (saw: "x")'),
-        ("settings: {stop: [1]}", "`stop[0]` must be text (saw: 1)"),
-        ("requirements: {evidence: none}", "`evidence` must be `plain`, `agentic`, `regulated` or `gated`"),
-        ("requirements: {documents: [../x]}", "`../x` is outside the project's folder"),
+        ("planned: 0", ("value-out-of-range", "planned", "1", "0")),
+        ("planned: 1.5", ("value-invalid", "planned", "1.5")),
+        ("planned: true", ("value-invalid", "planned", "true")),
+        ("alpha: 0.5", ("value-out-of-range", "alpha", "0.5")),
+        ("epochs: two", ("value-invalid", "epochs", "two")),
+        ("errors_count_as_zero: no", ("value-invalid", "errors_count_as_zero", "no")),
+        ("max_cost_usd: -1", ("value-out-of-range", "max_cost_usd", "0", "-1")),
+        ("mode: slow", ("value-unknown", "mode", "sequential", "fixed", "anytime", "slow")),
+        ("prompt: hello {x}", ("value-invalid", "prompt", "hello {x}")),
+        ("prompt: {user: hello}", ("prompt-without-field", "user", "{field}")),
+        ("prompt: {text: true, system: x}", ("text-with-system", "text")),
+        ("settings: {stop: x}", ("value-invalid", "stop", "x")),
+        ("settings: {stop: [1]}", ("value-invalid", "stop[0]", "1")),
+        (
+            "requirements: {evidence: none}",
+            ("value-unknown", "evidence", "plain", "agentic", "regulated", "gated"),
+        ),
+        ("requirements: {documents: [../x]}", ("path-outside", "../x")),
     ],
 )
-def test_rules_of_a_workload(tmp_path: Path, line: str, message: str) -> None:
+def test_rules_of_a_workload(tmp_path: Path, line: str, message: tuple[str, ...]) -> None:
     (seen,) = problems(tmp_path, with_lines(line))
-    assert seen.startswith("10:")
-    assert message in seen
+    check_error(seen, *message, line=10)
 
 
 @pytest.mark.parametrize(
     ("model", "message"),
     [
-        ("{provider: opnai, model: x}", "unknown provider `opnai`"),
-        ("{provider: openai-compatible, model: x}", "`base_url` is missing"),
-        ("{provider: local, model: x, batch: true}", "`local` has no batch API"),
-        ("{provider: openai, model: x, base_url: ftp://x}", "`base_url` must be an address that starts with"),
-        ("{provider: openai, model: x, api_key_env: not a name}", "`api_key_env` must be the name of an env"),
-        ("{provider: openai, model: x, retires_on: soon}", "`retires_on` must be a date, YYYY-MM-DD"),
+        ("{provider: opnai, model: x}", ("provider-undefined", "opnai")),
+        ("{provider: openai-compatible, model: x}", ("base-url-missing", "base_url")),
+        ("{provider: local, model: x, batch: true}", ("batch-unsupported", "local")),
+        ("{provider: openai, model: x, base_url: ftp://x}", ("value-invalid", "base_url")),
+        ("{provider: openai, model: x, api_key_env: not a name}", ("value-invalid", "api_key_env")),
+        ("{provider: openai, model: x, retires_on: soon}", ("value-invalid", "retires_on")),
         (
             "{provider: openai, model: x, prices: [{input_per_mtok: free}]}",
-            "`input_per_mtok` must be a number",
+            ("value-invalid", "input_per_mtok"),
         ),
-        ("{provider: openai, model: x, prices: [{}, {}]}", "`valid_from` is missing"),
+        ("{provider: openai, model: x, prices: [{}, {}]}", ("price-day-missing", "valid_from")),
         (
             "{provider: openai, model: x, prices: [{valid_from: 2026-02-01}, {valid_from: 2026-01-01}]}",
-            "`valid_from` 2026-01-01 is not after 2026-02-01",
+            ("price-days", "valid_from", "2026-01-01", "2026-02-01"),
         ),
     ],
 )
-def test_rules_of_a_model(tmp_path: Path, model: str, message: str) -> None:
+def test_rules_of_a_model(tmp_path: Path, model: str, message: tuple[str, ...]) -> None:
     (seen,) = problems(tmp_path, MINIMAL.replace("{provider: openai, model: gpt-4.1}", model))
-    assert seen.startswith("2:")
-    assert message in seen
+    check_error(seen, *message, line=2)
 
 
 def test_contestants_must_exist_and_differ(tmp_path: Path) -> None:
-    assert problems(tmp_path, MINIMAL.replace("[new]", "[newe, old]")) == [
-        "9:18 no model `newe` under `models`",
-        "9:24 `old` is already the incumbent",
-    ]
+    missing, repeated = problems(tmp_path, MINIMAL.replace("[new]", "[newe, old]"))
+    check_error(missing, "model-undefined", "9:18", "newe", "models")
+    check_error(repeated, "model-repeated", "9:24", "old")
 
 
 @pytest.mark.parametrize(
@@ -285,7 +285,7 @@ def test_no_literal_that_looks_like_a_key_is_accepted_or_repeated(
     with pytest.raises(ConfigError) as caught:
         load(tmp_path, text)
     found = getattr(caught.value, "problems", [caught.value])
-    assert any("looks like a secret" in problem.message for problem in found)
+    assert any(problem.code == "secret-in-file" for problem in found)
     everything = " ".join(f"{problem} {problem.hint}" for problem in found)
     assert secret not in everything
     assert "hunter22" not in everything
@@ -306,4 +306,4 @@ def test_a_shared_error_rate_is_divided_over_the_workloads(tmp_path: Path) -> No
     config = load(tmp_path, f"family_alpha: 0.04\n{MINIMAL}{second}")
     assert {(each.alpha, each.family_alpha) for each in config.workloads.values()} == {(0.02, 0.04)}
     (problem,) = problems(tmp_path, f"family_alpha: 0.04\n{with_lines('alpha: 0.05')}")
-    assert problem == "11:5 `family_alpha` gives every workload its part"
+    check_error(problem, "alpha-with-family", "11:5", "family_alpha")

@@ -8,6 +8,7 @@ from crossgrade.config import Config, InvalidConfigError, load_config
 from crossgrade.config._replicas import is_same_model
 from crossgrade.project import Project
 from crossgrade.serve import compile_settings
+from tests.codes import check_error
 
 OURS = """\
 models:
@@ -57,35 +58,42 @@ def test_replicas_reach_the_workers_with_their_weights(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("more", "problem"),
     [
-        ({"big": "replicas: [fra]"}, "models.big.replicas.0: no model `fra` under `models`"),
-        ({"big": "replicas: [big]"}, "models.big.replicas.0: `big` is the model itself"),
-        ({"big": "replicas: [far, far]"}, "models.big.replicas.1: `far` is a replica of `big` already"),
+        ({"big": "replicas: [fra]"}, ("replica-invalid", "models.big.replicas.0", "fra", "models")),
+        ({"big": "replicas: [big]"}, ("replica-invalid", "models.big.replicas.0", "big")),
+        ({"big": "replicas: [far, far]"}, ("replica-invalid", "models.big.replicas.1", "far", "big")),
         (
             {"big": "replicas: [third]", "third": "replicas: [far]"},
-            "models.big.replicas.0: `third` is no replica: it has replicas of its own",
+            ("replica-invalid", "models.big.replicas.0", "third"),
         ),
         (
             {"small": "replicas: [third]", "big": ""},
-            "models.small.replicas.0: `third` is another model (gpt-4o at openai) than `small` (llama at groq)",
+            (
+                "replica-invalid",
+                "models.small.replicas.0",
+                "third",
+                "gpt-4o at openai",
+                "small",
+                "llama at groq",
+            ),
         ),
-        ({"route": ", fallbacks: [far]"}, "routes.work.fallbacks.0: `far` is a replica of `big`"),
+        ({"route": ", fallbacks: [far]"}, ("replica-named", "routes.work.fallbacks.0", "far", "big")),
         (
             {"big": "", "third": "replicas: [big]"},
-            "workloads.work.incumbent.model: `big` is a replica of `third`",
+            ("replica-named", "workloads.work.incumbent.model", "big", "third"),
         ),
         (
             {"work": ", requirements: {regions: [eu]}"},
-            "models.big.replicas.0: `far` is in region us, workload work allows eu, and a replica gets a share",
+            ("region-forbidden", "models.big.replicas.0", "far", "us", "work", "eu"),
         ),
     ],
 )
 def test_what_is_no_replica_is_refused_where_it_stands(
-    tmp_path: Path, more: dict[str, str], problem: str
+    tmp_path: Path, more: dict[str, str], problem: tuple[str, ...]
 ) -> None:
     with pytest.raises(InvalidConfigError) as caught:
         load(tmp_path, ours(**more))
     (seen,) = caught.value.problems
-    assert f"{seen.where}: {seen.message}".startswith(problem)
+    check_error(seen, *problem)
     assert seen.line is not None
 
 

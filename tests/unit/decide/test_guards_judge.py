@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from crossgrade.decide import DecisionSettings, decide_policy
-from crossgrade.errors import UsageError
+from tests.codes import raises_code
 
 
 def _found(evidence, now, name, **settings):
@@ -73,5 +73,5 @@ def test_labels_correct_clustered_and_weighted_scores_too(make, counts, now, cha
 
 def test_people_beside_scores_of_no_judge_are_refused(make, counts, now):
     b, c = counts(150, 20, 15, 15)
-    with pytest.raises(UsageError, match="no judge is named"):
+    with raises_code("judge-not-named"):
         decide_policy(make(b, c, inc={"human": b}, cand={"human": c}), now=now)

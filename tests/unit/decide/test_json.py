@@ -20,6 +20,7 @@ from crossgrade.decide import (
     verify,
 )
 from crossgrade.errors import DataError
+from tests.codes import raises_code
 
 DATA = Path(__file__).parents[2] / "data"
 
@@ -60,7 +61,7 @@ def test_a_verdict_of_schema_version_1_stays_readable():
     assert (whole.low_confidence, whole.high_confidence) == pytest.approx((0.975, 0.975))
     assert (whole.low, whole.high) == (tree["retention"]["low"], tree["retention"]["high"])
     del tree["certificates"][0]["retention"]["level"]
-    with pytest.raises(DataError, match="not a verdict"):
+    with raises_code("verdict-invalid"):
         verdict_from_json(tree)
 
 

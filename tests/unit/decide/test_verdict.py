@@ -8,7 +8,7 @@ import pytest
 
 from crossgrade.decide import DecisionSettings, ModelFacts, decide_policy, evidence_digest, verify
 from crossgrade.domain import Requirements
-from crossgrade.errors import DataError, UsageError
+from tests.codes import raises_code
 
 DEAR, CHEAP = {"cost_usd": 0.01}, {"cost_usd": 0.001}
 
@@ -191,19 +191,19 @@ def test_too_few_pairs_certify_nothing_in_a_fixed_test(make, now):
 
 
 def test_evidence_that_does_not_fit_is_refused(make, counts, now, good):
-    with pytest.raises(DataError, match="no paired samples"):
+    with raises_code("pairs-missing"):
         decide_policy(make([], []), now=now)
-    with pytest.raises(DataError, match="column segment has 3 rows"):
+    with raises_code("column-length", "segment", 3, 65):
         decide_policy(make(*counts(50, 5, 5, 5), segment=["x"] * 3), now=now)
-    with pytest.raises(DataError, match="models must differ"):
+    with raises_code("models-repeated"):
         decide_policy(replace(good, candidates=(good.incumbent,)), now=now)
-    with pytest.raises(UsageError, match="time zone"):
+    with raises_code("time-zone-missing"):
         decide_policy(good, now=datetime(2026, 1, 1))
 
 
 def test_a_column_of_ids_is_no_segment(make, now):
     labels = [f"s{i}" for i in range(1_001)]
-    with pytest.raises(DataError, match="1,001 different segments"):
+    with raises_code("too-many-parts", "1,001"):
         decide_policy(make([1.0] * 1_001, [1.0] * 1_001, segment=labels), now=now)
 
 

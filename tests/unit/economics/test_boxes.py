@@ -7,7 +7,7 @@ import pytest
 from crossgrade.economics import stated_traffic
 from crossgrade.economics.boxes import BoxBill, box_bill
 from crossgrade.economics.serving import Deployment, Load, known_gpu, known_model, shipped_fit
-from crossgrade.errors import UsageError
+from tests.codes import raises_code
 
 HOSTED = {"gpt-4o": Decimal("4.375"), "scout": Decimal("0.1675"), "unknown": None}
 
@@ -79,7 +79,7 @@ def test_input_in_the_cache_lowers_a_box_s_bill_and_says_so() -> None:
 
 @pytest.mark.parametrize("wrong", [-0.1, 1.1, float("nan")])
 def test_shares_of_the_cache_that_cannot_be(wrong: float) -> None:
-    with pytest.raises(UsageError, match="cached share"):
+    with raises_code("cache-share-invalid"):
         Load(input_tokens=100, output_tokens=10, cached_share=wrong)
 
 
@@ -94,9 +94,9 @@ def test_a_million_tokens_as_busy_as_planned() -> None:
 
 
 def test_what_the_serving_model_is_not_made_for() -> None:
-    with pytest.raises(UsageError, match="planned"):
+    with raises_code("utilisation-invalid"):
         scout_box(1, planned_utilisation=0.0)
-    with pytest.raises(UsageError, match="tokens in and out"):
+    with raises_code("box-calls-empty"):
         box_bill(
             "box",
             known_model("llama-4-scout"),

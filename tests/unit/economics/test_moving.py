@@ -21,6 +21,7 @@ from crossgrade.economics import (
     win_back,
 )
 from crossgrade.errors import UsageError
+from tests.codes import raises_code
 
 GPT_4O = Price(
     input_per_mtok=Decimal("2.5"),
@@ -92,21 +93,29 @@ def test_unknown_is_a_reason_and_never_zero() -> None:
     assert volume.per_call_usd.value is not None
 
 
-@pytest.mark.parametrize("wrong", [(-1, 1), (1, -1), (10**12, 1), (0, 0)])
-def test_token_counts_that_cannot_be(wrong: tuple[int, int]) -> None:
-    with pytest.raises(UsageError, match="cannot be"):
+@pytest.mark.parametrize(
+    ("wrong", "code"),
+    [
+        ((-1, 1), "tokens-invalid"),
+        ((1, -1), "tokens-invalid"),
+        ((10**12, 1), "tokens-invalid"),
+        ((0, 0), "call-without-tokens"),
+    ],
+)
+def test_token_counts_that_cannot_be(wrong: tuple[int, int], code: str) -> None:
+    with raises_code(code):
         stated_traffic(*wrong, calls_per_day=None)
 
 
 @pytest.mark.parametrize("wrong", ["0", "-5", "NaN", "Infinity"])
 def test_volumes_that_cannot_be(wrong: str) -> None:
-    with pytest.raises(UsageError, match="calls a day"):
+    with raises_code("volume-invalid"):
         stated_traffic(1, 1, calls_per_day=Decimal(wrong))
 
 
 @pytest.mark.parametrize("wrong", [-0.1, 1.1])
 def test_cache_hits_that_cannot_be(wrong: float) -> None:
-    with pytest.raises(UsageError, match="cache hit"):
+    with raises_code("cache-share-invalid"):
         stated_traffic(1, 1, calls_per_day=None, cache_hit=wrong)
 
 

@@ -9,11 +9,12 @@ import pytest
 
 from crossgrade.decide import Stopping
 from crossgrade.domain import ModelAnswer, Sample, Score
-from crossgrade.errors import DataError, UsageError
+from crossgrade.errors import DataError
 from crossgrade.evaluate import Accounts, Progress, planned_samples
 from crossgrade.evaluate.scorers import PythonOptions, PythonScorer
 from crossgrade.store import RunStatus, Store
 from crossgrade.workloads import Dataset
+from tests.codes import raises_code
 from tests.unit.evaluate.running import (
     HASTY,
     Equals,
@@ -140,7 +141,7 @@ def test_a_pair_scorer_scores_both_answers_together(store: Store) -> None:
     assert {(model, score) for _, model, score, _ in evidence(store)} == {("gpt", 0.0), ("llama", 1.0)}
 
     load = workload(candidates=(variant("llama"), variant("qwen")))
-    with pytest.raises(UsageError, match="compares the incumbent with one"):
+    with raises_code("too-many-candidates"):
         run(store, Scripted("gpt"), Scripted("llama"), Scripted("qwen"), scorer=Longer(), load=load)
 
     # One answer alone has no score: both models are asked what is beyond the candidate's limit, too.
@@ -155,7 +156,7 @@ def test_a_candidate_is_not_asked_what_is_beyond_its_limit(store: Store) -> None
     result = run(store, gpt, llama, data=mixed(), max_bytes={"llama": 300}, stopping=rule)
     assert (len(gpt.asked), llama.asked) == (2, ["Is thing 0 so?"])
     assert (len(rule.fed), result.ending, result.progress.calls_saved) == (1, "planned", 0)
-    with pytest.raises(UsageError, match="the shortest of the 2 planned samples of `support` has"):
+    with raises_code("samples-too-long", "2", "support"):
         run(store, gpt, llama, data=mixed(), max_bytes={"llama": 5})
 
 
@@ -167,7 +168,7 @@ def test_a_sample_that_cannot_be_asked_or_scored_is_found_before_money_is_spent(
             return await super().score(sample, answer)
 
     gpt = Scripted("gpt")
-    with pytest.raises(DataError, match="sample 7"):
+    with raises_code("data", "7"):
         run(store, gpt, Scripted("llama"), scorer=Picky())
     assert gpt.asked == []
     assert store.runs.recent() == []

@@ -2,12 +2,10 @@
 
 from decimal import Decimal
 
-import pytest
-
 from crossgrade.domain import GenerationSettings, PromptTemplate, ScorerSpec, Variant
-from crossgrade.errors import DataError
 from crossgrade.evaluate import estimate_run, request_bytes
 from crossgrade.store import Store
+from tests.codes import raises_code
 from tests.unit.evaluate.running import PRICE, Scripted, dataset, run, variant, workload
 
 PRICES = {"gpt": PRICE, "llama": PRICE}
@@ -81,5 +79,5 @@ def test_answers_without_a_bound_are_taken_to_be_long() -> None:
 
 def test_a_prompt_that_does_not_fit_the_dataset_is_found_here_too() -> None:
     wrong = Variant(offer=variant("gpt").offer, prompt=PromptTemplate(user="{question}"))
-    with pytest.raises(DataError, match=r"\{question\}"):
+    with raises_code("prompt-field-missing", "{question}"):
         estimate_run(workload(incumbent=wrong), dataset(1), prices=PRICES)

@@ -20,10 +20,10 @@ from crossgrade.errors import (
     RateLimitedError,
     StoreError,
     UpstreamError,
-    UsageError,
 )
 from crossgrade.evaluate import Accounts, Patience, run_workload
 from crossgrade.store import RunStatus, Store
+from tests.codes import raises_code
 from tests.unit.evaluate.running import (
     HASTY,
     PRICE,
@@ -91,14 +91,14 @@ def test_a_resumed_run_asks_again_what_may_pass_by_then(store: Store) -> None:
 @pytest.mark.parametrize(
     ("error", "seen"),
     [
-        (UpstreamError("connection refused"), "the last 10 calls to `llama` all failed: connection refused"),
-        (BadRequestError("no such model"), "the last 10 calls to `llama` all failed: no such model"),
-        (AuthError("the key was refused"), "the key was refused"),
+        (UpstreamError("connection refused"), ("upstream", "10", "llama", "connection refused")),
+        (BadRequestError("no such model"), ("bad-request", "10", "llama", "no such model")),
+        (AuthError("the key was refused"), ("auth", "the key was refused")),
     ],
 )
 def test_a_model_that_is_not_there_ends_the_run(store: Store, error: Exception, seen: str) -> None:
     gpt = Scripted("gpt")
-    with pytest.raises(type(error), match=seen):
+    with raises_code(*seen):
         run(store, gpt, Scripted("llama", lambda *_: error), data=dataset(200))
     run_id = store.runs.recent()[0].id
     assert store.runs.status(run_id) is RunStatus.FAILED
@@ -111,7 +111,7 @@ def test_a_model_that_is_not_there_ends_the_run(store: Store, error: Exception, 
 
 
 def test_a_model_that_never_answered_was_not_measured(store: Store) -> None:
-    with pytest.raises(UpstreamError, match="no call to `llama` was answered: no"):
+    with raises_code("upstream", "llama"):
         run(store, Scripted("gpt"), Scripted("llama", lambda *_: UpstreamError("no")), data=dataset(3))
     run_id = store.runs.recent()[0].id
     assert store.runs.status(run_id) is RunStatus.FAILED
@@ -186,15 +186,14 @@ def test_a_pair_is_judged_again_when_its_failed_half_is_answered(store: Store) -
 
 def test_429_for_ever_ends_in_a_clear_error_not_in_a_hang(store: Store) -> None:
     llama = Scripted("llama", lambda *_: RateLimitedError("429"))
-    with pytest.raises(RateLimitedError, match=r"llama has answered nothing but 429 .* for \d+ s") as caught:
+    with raises_code("rate-limited", "llama"):
         run(store, Scripted("gpt"), llama)
-    assert "finished answers are kept" in caught.value.hint
     assert store.runs.status(store.runs.recent()[0].id) is RunStatus.FAILED
 
 
 def test_a_wait_beyond_patience_is_not_waited_for(store: Store) -> None:
     llama = Scripted("llama", lambda *_: RateLimitedError("429", retry_after_s=3600))
-    with pytest.raises(RateLimitedError, match="asks to wait another 3600 s"):
+    with raises_code("rate-limited", "3600"):
         run(store, Scripted("gpt"), llama)
 
 
@@ -214,14 +213,13 @@ def test_the_limit_of_an_account_shrinks_on_a_429(store: Store) -> None:
 def test_the_budget_ends_the_run_before_it_is_exceeded(store: Store) -> None:
     load = workload(max_cost_usd=Decimal("1.00"))
     gpt, llama = Scripted("gpt"), Scripted("llama")
-    with pytest.raises(BudgetExceededError, match=r"of \$1\.00 are spent") as caught:
+    with raises_code("budget-exceeded", "$1.00"):
         run(store, gpt, llama, load=load, data=dataset(500), prices=PRICES)
     run_id = store.runs.recent()[0].id
     totals = store.runs.totals(run_id)
     assert Decimal("0.5") < totals.spent_usd <= Decimal(1)
     assert store.runs.status(run_id) is RunStatus.BUDGET
     assert len(evidence(store)) == len(gpt.asked) + len(llama.asked) == totals.answers
-    assert "resumes where it stopped" in caught.value.hint
 
     more = workload(max_cost_usd=Decimal("2.00"))
     with pytest.raises(BudgetExceededError):
@@ -232,13 +230,13 @@ def test_the_budget_ends_the_run_before_it_is_exceeded(store: Store) -> None:
 
 def test_a_budget_cannot_be_kept_without_a_price(store: Store) -> None:
     load = workload(max_cost_usd=Decimal(1))
-    with pytest.raises(UsageError, match="no price of `llama` is known"):
+    with raises_code("price-unknown-under-limit", "llama"):
         run(store, Scripted("gpt"), Scripted("llama"), load=load, prices={"gpt": PRICE, "llama": None})
 
 
 def test_a_budget_cannot_be_kept_without_a_judges_price(store: Store) -> None:
     load = workload(max_cost_usd=Decimal(1))
-    with pytest.raises(UsageError, match="no price of `judge` is known"):
+    with raises_code("price-unknown-under-limit", "judge"):
         run(store, Scripted("gpt"), Scripted("llama"), load=load, prices={**PRICES, "judge": None})
 
 
@@ -284,14 +282,13 @@ def test_a_changed_prompt_is_another_request(store: Store) -> None:
 
 def test_a_run_is_not_resumed_under_other_settings(store: Store) -> None:
     first = run(store, Scripted("gpt"), Scripted("llama"))
-    with pytest.raises(UsageError, match="other settings: floor, seed changed") as caught:
+    with raises_code("run-settings-changed", "floor", "seed"):
         run(store, Scripted("gpt"), Scripted("llama"), load=workload(floor=0.9, seed=2), resume=first.run_id)
-    assert "reused, not paid for again" in caught.value.hint
 
 
 def test_two_processes_do_not_work_on_one_run(store: Store) -> None:
     first = run(store, Scripted("gpt"), Scripted("llama"))
-    with store.runs.lock(first.run_id), pytest.raises(StoreError, match="another process"):
+    with store.runs.lock(first.run_id), raises_code("run-locked"):
         run(store, Scripted("gpt"), Scripted("llama"), resume=first.run_id)
 
 
@@ -401,7 +398,7 @@ def test_a_full_disk_ends_the_run_and_keeps_what_was_committed(
         append(records)
 
     monkeypatch.setattr(store.answers, "append", fill)
-    with pytest.raises(StoreError, match="no room left"):
+    with raises_code("store"):
         run(store, Scripted("gpt"), Scripted("llama"), data=dataset(300))
     monkeypatch.undo()
     run_id = store.runs.recent()[0].id

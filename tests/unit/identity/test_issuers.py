@@ -11,6 +11,7 @@ import pytest
 from crossgrade.domain import TierRule, TokenIssuer
 from crossgrade.errors import AccessError, ConfigError
 from crossgrade.identity import IssuerKeys, fetch_jwks, jwks_bytes, read_jwks, refresh_jwks
+from tests.codes import raises_code
 
 NOW = 1_800_000_000.0
 Signer = Any
@@ -133,7 +134,7 @@ def test_only_https_beyond_this_machine() -> None:
 def test_an_issuer_elsewhere_cannot_send_us_to_this_machine(provider: FakeIssuer) -> None:
     from crossgrade.identity.issuers import _get
 
-    with pytest.raises(AccessError, match="is not https"):
+    with raises_code("issuer-unreachable", f"{provider.url}/keys"):
         _get(f"{provider.url}/keys", "https://login.example.com", 1)
     assert provider.asked == []
 

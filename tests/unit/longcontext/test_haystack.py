@@ -5,7 +5,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from crossgrade.errors import DataError, UsageError
 from crossgrade.longcontext import (
     Document,
     Pool,
@@ -16,6 +15,7 @@ from crossgrade.longcontext import (
     bytes_tokenizer,
     synthetic_documents,
 )
+from tests.codes import raises_code
 
 CODE = "def f(x):\n    return [x,\n  /path\n\n\n]\n" * 40
 PROSE = "Alone. " * 400 + "\n- a list\n# a heading\n123 begins with digits; ends.\n" * 30
@@ -58,19 +58,19 @@ def test_a_tokenizer_whose_joins_change_tokens_is_refused(tokenizer: Tokenizer) 
         return tokenizer.encode(" " + text)  # as SentencePiece's models begin a text
 
     whole = replace(tokenizer, check=shifted)
-    with pytest.raises(DataError, match="joins of segments change tokens"):
+    with raises_code("tokenizer-joins"):
         Pool(synthetic_documents(20_000, 1), whole)
 
 
 def test_too_few_tokens_for_the_question(pool: Pool) -> None:
-    with pytest.raises(UsageError, match="tokens are too few"):
+    with raises_code("length-too-short"):
         pool.build(
             20, head="Head.\n", planted=[(0.5, "Fact.\n" * 5)], tail="Q?\n", rng=np.random.default_rng()
         )
 
 
 def test_documents_without_any_usable_line(tokenizer: Tokenizer) -> None:
-    with pytest.raises(DataError, match="no line that begins with a letter or digit"):
+    with raises_code("documents-without-lines"):
         Pool([Document(name="x", text="---\n***\n")], tokenizer)
 
 
@@ -109,7 +109,7 @@ def test_a_long_prompt_is_checked_in_windows_that_overlap(
     assert all(any(a + b in text for text in seen) for a, b in joins)
     for question in questions:
         wrong[:] = question.gold
-        with pytest.raises(DataError, match="are others when it is tokenised as a whole"):
+        with raises_code("tokenizer-joins"):
             build_stack(pool, questions, 20_000, rng=np.random.default_rng(7), check=True)
 
 

@@ -2,11 +2,9 @@
 
 from pathlib import Path
 
-import pytest
-
-from crossgrade.errors import DataError, UsageError
 from crossgrade.longcontext import Journal, digest
 from crossgrade.longcontext._journal import Call
+from tests.codes import raises_code
 
 
 def _begun(path: Path) -> None:
@@ -38,13 +36,13 @@ def test_a_line_cut_off_by_a_kill_is_dropped(tmp_path: Path) -> None:
 
 def test_other_settings_are_refused(tmp_path: Path) -> None:
     _begun(tmp_path / "p.jsonl")
-    with pytest.raises(UsageError, match="other settings or documents"):
+    with raises_code("probe-settings-changed"):
         Journal(tmp_path / "p.jsonl", "t")
 
 
 def test_a_file_that_is_no_journal_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "p.jsonl"
     path.write_text("hello\n")
-    with pytest.raises(DataError, match="no line of a probe") as caught:
+    with raises_code("journal-line-invalid") as caught:
         Journal(path, "s")
     assert caught.value.line == 1

@@ -27,6 +27,7 @@ from crossgrade.longcontext import (
     render_probe,
     synthetic_documents,
 )
+from tests.codes import raises_code
 from tests.unit.longcontext.conftest import ReadingModel, lines
 
 NOW = datetime(2026, 11, 26, tzinfo=UTC)
@@ -198,14 +199,14 @@ def test_documents_shorter_than_asked_are_said(
 
 def test_a_ladder_that_begins_too_low_is_said_in_its_own_tokens(settings: ProbeSettings, pool: Pool) -> None:
     settings = replace(settings, lengths=(16, 64))
-    with pytest.raises(UsageError, match=r"^16 tokens are too few for 5 questions"):
+    with raises_code("length-too-short", "16", "5"):
         asyncio.run(Probe("p", settings, pool, None, documents=1, now=NOW).run())
 
 
 def test_a_length_with_fewer_bytes_than_the_questions_is_said(
     probe: Callable[..., ProbeResult], uneven: Pool
 ) -> None:
-    with pytest.raises(UsageError, match="bytes of these documents, too few for the questions"):
+    with raises_code("length-too-short"):
         probe(ReadingModel(lambda text: len(text.encode())), of=uneven)
 
 

@@ -5,7 +5,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from crossgrade.errors import DataError, UsageError
 from crossgrade.longcontext import (
     KINDS,
     Document,
@@ -16,6 +15,7 @@ from crossgrade.longcontext import (
     read_pairs,
     score_answer,
 )
+from tests.codes import raises_code
 from tests.unit.longcontext.conftest import answer
 
 NUMBER = Question(kind="record", text="what is number 7 of Amber Otter?", gold=("x",), answers=("4711",))
@@ -85,22 +85,22 @@ def test_pairs(tmp_path: Path, pool: Pool) -> None:
 @pytest.mark.parametrize(
     ("text", "seen"),
     [
-        ('{"question": "q", "answer": "a"}', "with `question`, `answer` and `passage`"),
-        ("[1]", "JSON object"),
-        ("{", "JSON object"),
-        ('{"question": "q", "answer": "", "passage": "p"}', "must not be empty"),
+        ('{"question": "q", "answer": "a"}', ("pairs-row-invalid",)),
+        ("[1]", ("pairs-row-invalid",)),
+        ("{", ("pairs-row-invalid",)),
+        ('{"question": "q", "answer": "", "passage": "p"}', ("pairs-row-empty",)),
     ],
 )
 def test_broken_pairs_are_named_by_line(tmp_path: Path, text: str, seen: str) -> None:
     path = tmp_path / "pairs.jsonl"
     path.write_text("\n" + text)
-    with pytest.raises(DataError, match=seen) as caught:
+    with raises_code(*seen) as caught:
         read_pairs(path)
     assert caught.value.line == 2
 
 
 def test_pairs_are_wanted_without_a_file(pool: Pool, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="`pairs` without a file"):
+    with raises_code("question-kinds-missing"):
         QuestionMaker(pool, ("pairs",), rng=np.random.default_rng())
-    with pytest.raises(DataError, match="cannot read the pairs"):
+    with raises_code("pairs-unreadable"):
         read_pairs(tmp_path / "missing.jsonl")

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from crossgrade.errors import DataError
 from crossgrade.longcontext import ruler_table
+from tests.codes import raises_code
 
 LENGTHS = ("4k", "8k", "16k", "32k", "64k", "128k")
 PUBLISHED = """\
@@ -45,21 +45,21 @@ def test_averages_and_effective_lengths(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "seen"),
     [
-        ("model,length,score\n", "no row of scores"),
-        ("model,length,score\na,0,50\n", "a length of nought"),
-        ("model,length,score\na,4k,80,x\n", "more fields than columns"),
-        ("model,score\n", "columns model, length and score"),
-        ("model,length,score\na,4k,101\n", "a score 0 to 100"),
-        ("model,length,score\na,four,90\n", "a length is 4096"),
-        ("model,length,score\na,4k,90\na,4096,91\n", "two scores at 4,096"),
-        ("model,length,score\na,4k\n", "a score 0 to 100"),
+        ("model,length,score\n", ("ruler-empty",)),
+        ("model,length,score\na,0,50\n", ("ruler-row-invalid",)),
+        ("model,length,score\na,4k,80,x\n", ("ruler-row-invalid",)),
+        ("model,score\n", ("ruler-columns",)),
+        ("model,length,score\na,4k,101\n", ("ruler-row-invalid",)),
+        ("model,length,score\na,four,90\n", ("ruler-row-invalid",)),
+        ("model,length,score\na,4k,90\na,4096,91\n", ("ruler-row-repeated", "4,096")),
+        ("model,length,score\na,4k\n", ("ruler-row-invalid",)),
     ],
 )
 def test_a_broken_table_is_named_by_line(tmp_path: Path, text: str, seen: str) -> None:
     path = tmp_path / "scores.csv"
     path.write_text(text)
-    with pytest.raises(DataError, match=seen) as caught:
+    with raises_code(*seen) as caught:
         ruler_table(path)
     assert caught.value.line == text.count("\n")
-    with pytest.raises(DataError, match="cannot read the scores"):
+    with raises_code("file-unreadable"):
         ruler_table(tmp_path / "missing.csv")

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 import pytest
 
 from crossgrade.domain import ModelAnswer, ModelRequest, Usage
-from crossgrade.errors import ContextTooLongError, UsageError
+from crossgrade.errors import ContextTooLongError
 from crossgrade.longcontext import (
     RULER_TASKS,
     Asker,
@@ -19,6 +19,7 @@ from crossgrade.longcontext import (
     RulerSample,
     run_ruler,
 )
+from tests.codes import raises_code
 
 PAIRS = (
     Question(kind="pairs", text="Who signed?", gold=("Ada signed it.\n",), answers=("Ada",)),
@@ -76,9 +77,9 @@ def test_both_scorings() -> None:
 
 def test_what_cannot_be_made(pool: Pool, maker: RulerMaker) -> None:
     assert RulerMaker(pool).tasks == RULER_TASKS[:-2]
-    with pytest.raises(UsageError, match="no task 'qa_1' here"):
+    with raises_code("task-unknown", "qa_1"):
         RulerMaker(pool).make("qa_1", 4_096, 0)
-    with pytest.raises(UsageError, match="too few for this task"):
+    with raises_code("length-too-short"):
         maker.make("cwe", 600, 0)
 
 

@@ -10,9 +10,10 @@ import pytest
 
 from crossgrade import wire
 from crossgrade.domain import Message, ModelAnswer, ModelRequest, Offer
-from crossgrade.errors import AuthError, UpstreamError, UsageError
+from crossgrade.errors import AuthError, UpstreamError
 from crossgrade.providers import BatchProvider, open_batches
 from crossgrade.testing import FakeProvider, Fault, ReceivedRequest, Reply
+from tests.codes import raises_code
 
 HOSTS = sorted(host.name for host in wire.HOSTS.values() if host.batch and host.flavour != "openai-responses")
 KEYS = {name: "sk-1" for host in HOSTS for name in wire.HOSTS[host].key_env}
@@ -53,7 +54,7 @@ def test_a_batch_is_collected_by_id_from_another_process(provider: str) -> None:
         offer = fake.offer(provider=provider, model="m")
         name = run(offer, lambda batches: batches.submit(asked, label=LABEL))
         assert run(offer, lambda batches: batches.poll(name)).state == "running"
-        with pytest.raises(UsageError, match="still running"):
+        with raises_code("batch-running"):
             run(offer, lambda batches: batches.results(name, asked))
         status = run(offer, lambda batches: batches.poll(name))
         assert status.state == "done"
@@ -131,16 +132,16 @@ async def _soon(value: T) -> T:
 def test_what_cannot_be_submitted() -> None:
     with FakeProvider() as fake:
         offer = fake.offer(provider="openai")
-        with pytest.raises(UsageError, match="empty"):
+        with raises_code("batch-empty"):
             run(offer, lambda batches: batches.submit({}, label=LABEL))
-        with pytest.raises(UsageError, match="custom id"):
+        with raises_code("batch-custom-id"):
             run(offer, lambda batches: batches.submit({"a/b": requests(1)["s-0"]}, label=LABEL))
-        with pytest.raises(UsageError, match="not a batch id"):
+        with raises_code("batch-id-invalid"):
             run(offer, lambda batches: batches.poll("../files"))
-        with pytest.raises(UsageError, match="no batch API"):
+        with raises_code("batch-not-offered"):
             run(replace(offer, provider="vllm"), lambda batches: batches.poll("x"))
         mixed = {**requests(1), "t": ModelRequest(model="m", text="raw")}
-        with pytest.raises(Exception, match="mix chat and text"):
+        with raises_code("batch-mixed"):
             run(offer, lambda batches: batches.submit(mixed, label=LABEL))
 
 

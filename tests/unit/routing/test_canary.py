@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from crossgrade.errors import UsageError
 from crossgrade.routing import Policy, RequestFacts, Route, position, read_route_table
+from tests.codes import raises_code
 
 UNTIL = datetime(2027, 1, 1, tzinfo=UTC)
 NOW = UNTIL - timedelta(days=30)
@@ -48,7 +48,7 @@ def test_positions_are_the_same_everywhere() -> None:
 
 
 def test_a_share_outside_zero_and_one_is_refused() -> None:
-    with pytest.raises(UsageError, match="share"):
+    with raises_code("route-invalid", 1.5):
         Route(name="support", policy=POLICY, targets=TARGETS, valid_until=UNTIL, share=1.5)
 
 

@@ -12,10 +12,10 @@ from inline_snapshot import snapshot
 from ruamel.yaml import YAML
 
 from crossgrade.domain import JSON, Offer, RouteSpec, Shadow
-from crossgrade.errors import UsageError
 from crossgrade.routing import Policy, Route
 from crossgrade.routing.export import EXPORTS, RoutePlan, plan_route, to_envoy, to_litellm, to_openrouter
 from crossgrade.routing.export._yaml import to_yaml
+from tests.codes import raises_code
 
 NOW = datetime(2026, 11, 25, tzinfo=UTC)
 UNTIL = datetime(2027, 2, 1, tzinfo=UTC)
@@ -204,7 +204,7 @@ def test_openrouter_gets_fields_for_clients_to_merge() -> None:
 
 
 def test_openrouter_refuses_what_it_does_not_serve_under_that_id() -> None:
-    with pytest.raises(UsageError, match="'llama' is of provider 'groq', whose ids OpenRouter does not use"):
+    with raises_code("export-unsupported", "llama", "groq"):
         to_openrouter([plan(spec=replace(SPEC, fallbacks=()))])
 
 
@@ -426,7 +426,7 @@ def test_envoy_takes_names_that_kubernetes_takes() -> None:
 @pytest.mark.parametrize("proxy", EXPORTS)
 def test_a_local_file_is_for_crossgrade_alone(proxy: str) -> None:
     local = Offer(name="llama", provider="local", model="smollm2-135m-instruct")
-    with pytest.raises(UsageError, match="'llama' is"):
+    with raises_code("export-unsupported" if proxy == "openrouter" else "export-local-model", "llama"):
         EXPORTS[proxy]([plan(spec=replace(SPEC, fallbacks=()), llama=local)])
 
 

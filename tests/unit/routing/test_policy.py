@@ -4,6 +4,7 @@ import pytest
 
 from crossgrade.errors import UsageError
 from crossgrade.routing import Policy, RequestFacts
+from tests.codes import raises_code
 
 SPLIT = Policy(kind="split", incumbent="a", candidate="b", segments=("x", "y"))
 
@@ -27,19 +28,19 @@ def test_a_split_by_another_fact():
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"kind": "move"}, "none of keep, switch, split"),
-        ({"kind": "keep", "candidate": "b"}, "names a candidate"),
-        ({"kind": "keep", "incumbent": ""}, "no name"),
-        ({"kind": "switch"}, "no candidate"),
-        ({"kind": "switch", "candidate": "a"}, "no candidate"),
-        ({"kind": "switch", "candidate": "b", "segments": ("x",)}, "no segments"),
-        ({"kind": "split", "candidate": "b"}, "names no segments"),
-        ({"kind": "split", "candidate": "b", "segments": ("x", "x")}, "twice"),
-        ({"kind": "split", "candidate": "b", "segments": ("x",), "fact": "features"}, "cannot carry"),
+        ({"kind": "move"}, ("policy-invalid",)),
+        ({"kind": "keep", "candidate": "b"}, ("policy-invalid",)),
+        ({"kind": "keep", "incumbent": ""}, ("policy-invalid",)),
+        ({"kind": "switch"}, ("policy-invalid",)),
+        ({"kind": "switch", "candidate": "a"}, ("policy-invalid",)),
+        ({"kind": "switch", "candidate": "b", "segments": ("x",)}, ("policy-invalid",)),
+        ({"kind": "split", "candidate": "b"}, ("policy-invalid",)),
+        ({"kind": "split", "candidate": "b", "segments": ("x", "x")}, ("policy-invalid",)),
+        ({"kind": "split", "candidate": "b", "segments": ("x",), "fact": "features"}, ("policy-invalid",)),
     ],
 )
 def test_a_policy_that_says_two_things_is_refused(fields, message):
-    with pytest.raises(UsageError, match=message):
+    with raises_code(*message):
         Policy(**{"incumbent": "a", **fields})
 
 

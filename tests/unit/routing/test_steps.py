@@ -4,8 +4,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from crossgrade.errors import UsageError
 from crossgrade.routing import Policy, RequestFacts, Route, aborted, promoted
+from tests.codes import raises_code
 
 UNTIL = datetime(2027, 1, 1, tzinfo=UTC)
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -30,13 +30,13 @@ def test_a_route_rises_to_the_next_step(share: float, after: float) -> None:
 
 
 def test_a_whole_share_cannot_rise() -> None:
-    with pytest.raises(UsageError, match="whole share already"):
+    with raises_code("route-at-whole-share"):
         promoted(route(1), STEPS)
 
 
 def test_a_kept_route_has_nothing_to_promote() -> None:
     kept = Route(name="r", policy=Policy(kind="keep", incumbent="old"), targets={"old": "old"})
-    with pytest.raises(UsageError, match="keeps old"):
+    with raises_code("route-keeps", "old"):
         promoted(kept, STEPS)
 
 

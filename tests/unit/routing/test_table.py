@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from crossgrade.errors import ConfigError, UsageError
+from crossgrade.errors import ConfigError
 from crossgrade.routing import (
     Policy,
     RequestFacts,
@@ -17,6 +17,7 @@ from crossgrade.routing import (
     route_table_bytes,
     route_table_digest,
 )
+from tests.codes import raises_code
 
 UNTIL = datetime(2027, 2, 23, tzinfo=UTC)
 SUPPORT = Route(
@@ -60,9 +61,9 @@ def test_a_length_limit_is_read_back_and_changes_no_other_table():
     assert read_route_table(data).route("support").policy.max_bytes == 412_000
     assert b'"schema_version":2' in route_table_bytes(TABLE)
     assert b"max_bytes" not in route_table_bytes(TABLE)
-    with pytest.raises(ConfigError, match="max_bytes is not a whole number"):
+    with raises_code("route-table-invalid", "routes[1].policy.max_bytes"):
         read_route_table(data.replace(b"412000", b"4.5"))
-    with pytest.raises(ConfigError, match="moves nothing"):
+    with raises_code("policy-invalid"):
         read_route_table(data.replace(b"412000", b"0"))
 
 
@@ -93,22 +94,22 @@ def test_the_next_version_replaces_one_route():
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"name": ""}, "no name"),
-        ({"targets": {"gpt": "openai-gpt"}}, "no offer is named for model 'scout'"),
-        ({"valid_until": None}, "needs the expiry"),
-        ({"valid_until": datetime(2027, 1, 1)}, "no time zone"),
+        ({"name": ""}, ("route-invalid",)),
+        ({"targets": {"gpt": "openai-gpt"}}, ("route-invalid", "scout")),
+        ({"valid_until": None}, ("route-invalid",)),
+        ({"valid_until": datetime(2027, 1, 1)}, ("route-invalid",)),
     ],
 )
 def test_a_route_that_could_not_serve_is_refused(changed, message):
     fields = {"name": "r", "policy": SUPPORT.policy, "targets": SUPPORT.targets, "valid_until": UNTIL}
-    with pytest.raises(UsageError, match=message):
+    with raises_code(*message):
         Route(**{**fields, **changed})
 
 
 def test_tables_refuse_two_routes_of_one_name_and_version_0():
-    with pytest.raises(UsageError, match="twice"):
+    with raises_code("route-repeated"):
         RouteTable(version=1, routes=(MAIL, MAIL))
-    with pytest.raises(UsageError, match="count from 1"):
+    with raises_code("route-table-version"):
         RouteTable(version=0)
 
 
@@ -167,7 +168,7 @@ def test_hostile_bytes_are_refused(data):
 
 def test_a_table_changed_by_hand_is_refused():
     data = route_table_bytes(TABLE).replace(b"groq-scout", b"evil-scout")
-    with pytest.raises(ConfigError, match="is not the one named"):
+    with raises_code("route-table-digest"):
         read_route_table(data, digest=route_table_digest(TABLE))
 
 

@@ -9,12 +9,12 @@ from uuid import uuid4
 
 import pytest
 
-from crossgrade.errors import StoreError, UsageError
 from crossgrade.gateway import LeaseId, Spend
 from crossgrade.serve._counting import Counters, Counting, keeper_name
 from crossgrade.serve._records import RecordFiles, Settled
 from crossgrade.serve._redis import RedisCounters
 from crossgrade.store import Budgets, Checkpoint, LimitWindow, utc_now
+from tests.codes import raises_code
 
 DAY = LimitWindow("key", "a|b", "usd", 86_400, int(time.time()) // 86_400 * 86_400)
 START = Checkpoint(segment="s", position=0)
@@ -129,8 +129,8 @@ def test_a_keeper_has_one_name_for_good(tmp_path: Path) -> None:
 
 @pytest.mark.needs("module:redis")
 def test_a_redis_that_is_not_there_is_said_without_its_password() -> None:
-    with pytest.raises(StoreError, match="does not answer") as caught:
+    with raises_code("redis-unavailable") as caught:
         RedisCounters.open("redis://:secret@127.0.0.1:9/0")
     assert "secret" not in str(caught.value)
-    with pytest.raises(UsageError, match="cannot be read"):
+    with raises_code("redis-url-invalid"):
         RedisCounters.open("nonsense://:secret@host")

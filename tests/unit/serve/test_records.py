@@ -7,10 +7,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from crossgrade.errors import StoreError
 from crossgrade.gateway import LeaseId, RequestRecord, Spend
 from crossgrade.serve import _records
 from crossgrade.serve._records import RecordFiles, Settled
+from tests.codes import raises_code
 
 LEASE = LeaseId("key", "k", "usd", 60, 0)
 
@@ -132,5 +132,5 @@ def test_a_word_that_every_line_has_costs_no_look_at_every_line(
 
 def test_a_folder_that_cannot_be_written_is_said(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(StoreError, match="request log"):
+    with raises_code("request-log-unwritable"):
         RecordFiles(tmp_path / "file" / "requests")

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from crossgrade.errors import MissingExtraError
 from crossgrade.project import Project
 from crossgrade.serve import _settings
 from crossgrade.serve._settings import compile_settings
+from tests.codes import raises_code
 
 LITELLM = """\
 model_list:
@@ -38,5 +38,5 @@ def test_tokens_need_what_verifies_them(tmp_path: Path, monkeypatch: pytest.Monk
     with Project.open(path) as project:
         assert len(compile_settings(project, {}).settings.serving.issuers) == 1
         monkeypatch.setattr(_settings, "find_spec", lambda name: None)
-        with pytest.raises(MissingExtraError, match="`serve` extra"):
+        with raises_code("missing-extra", "serve"):
             compile_settings(project, {})

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from crossgrade.errors import ConfigError
 from crossgrade.gateway import Target
 from crossgrade.project import Project
 from crossgrade.serve import Compiled, compile_settings
 from crossgrade.serve._variables import LOCAL_KEY_ENV
+from tests.codes import raises_code
 
 CONFIG = """\
 models:
@@ -77,7 +77,7 @@ def test_a_model_without_its_key_is_left_out_where_the_route_has_others(tmp_path
 
 
 def test_an_incumbent_without_its_key_is_an_error_where_it_stands(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="needs a key in OPENAI_API_KEY") as caught:
+    with raises_code("incumbent-without-key", "OPENAI_API_KEY") as caught:
         _compiled(tmp_path, {})
     assert caught.value.line == 2
 

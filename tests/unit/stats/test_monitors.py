@@ -6,9 +6,9 @@ import math
 import numpy as np
 import pytest
 
-from crossgrade.errors import UsageError
 from crossgrade.stats import ChangeDetector, ClaimProcess, JudgedLoss
 from crossgrade.stats._bets import GRID
+from tests.codes import raises_code
 
 PAIRS = [(1.0, 1.0), (1.0, 0.0), (0.0, 1.0), (1.0, 0.0), (0.5, 0.25), (1.0, 0.0)]
 
@@ -119,28 +119,28 @@ def test_an_alarm_survives_in_the_state() -> None:
     ],
 )
 def test_the_state_of_something_else_is_refused(state) -> None:
-    with pytest.raises(UsageError, match="not the state"):
+    with raises_code("state-invalid"):
         ClaimProcess(0.85).restore(state)
 
 
 @pytest.mark.parametrize(
     ("call", "seen"),
     [
-        (lambda: ClaimProcess(0.0), "floor is 0"),
-        (lambda: ClaimProcess(0.9, 1.0), "alpha is 1"),
-        (lambda: ClaimProcess(0.9, heaviest=0), "heaviest is 0"),
-        (lambda: ChangeDetector(0.9, 0.5), "threshold is 0.5"),
-        (lambda: ChangeDetector(0.9, math.nan), "threshold is nan"),
-        (lambda: ClaimProcess(0.9).update(1.2, 0.0), "scores 1.2 and 0.0"),
-        (lambda: ChangeDetector(0.9).update(math.nan, 0.0), "scores nan and 0.0"),
-        (lambda: ChangeDetector(0.9).update(1.0, 0.0, 0.0), "weight 0.0"),
-        (lambda: JudgedLoss(0.9, 0.0), "label_share is 0"),
-        (lambda: JudgedLoss(0.9, 1.0).loss((1.0, 0.0), None), "no human score"),
-        (lambda: JudgedLoss(0.9, 0.1).restore({}), "not the state"),
+        (lambda: ClaimProcess(0.0), ("floor-invalid", "0.0")),
+        (lambda: ClaimProcess(0.9, 1.0), ("error-rate-invalid", "1.0")),
+        (lambda: ClaimProcess(0.9, heaviest=0), ("weight-invalid",)),
+        (lambda: ChangeDetector(0.9, 0.5), ("threshold-invalid", "0.5")),
+        (lambda: ChangeDetector(0.9, math.nan), ("threshold-invalid",)),
+        (lambda: ClaimProcess(0.9).update(1.2, 0.0), ("score-out-of-range", "1.2", "0.0")),
+        (lambda: ChangeDetector(0.9).update(math.nan, 0.0), ("score-out-of-range", "0.0")),
+        (lambda: ChangeDetector(0.9).update(1.0, 0.0, 0.0), ("weight-invalid", "0.0")),
+        (lambda: JudgedLoss(0.9, 0.0), ("error-rate-invalid", "label_share", "0.0")),
+        (lambda: JudgedLoss(0.9, 1.0).loss((1.0, 0.0), None), ("human-score-missing",)),
+        (lambda: JudgedLoss(0.9, 0.1).restore({}), ("state-invalid",)),
     ],
 )
 def test_what_makes_no_sense_is_refused(call, seen) -> None:
-    with pytest.raises(UsageError, match=seen):
+    with raises_code(*seen):
         call()
 
 

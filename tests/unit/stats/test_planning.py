@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from crossgrade.errors import UsageError
 from crossgrade.stats import plan
 from crossgrade.stats._score_test import score_z
+from tests.codes import raises_code
 
 # Pairs for 80 % and 90 % power at one-sided 5 % and floor 0.85, computed independently.
 TABLE = [
@@ -64,12 +64,12 @@ def test_impossible_correlation_is_replaced():
 @pytest.mark.parametrize(
     ("arguments", "what"),
     [
-        ((1.2,), "incumbent_mean is 1.2"),
-        ((0.9, 0.3, 1.2), "at most|not in"),
-        ((0.7, 2.0), "correlation is 2.0"),
-        ((0.7, 0.3, 0.95, 0.85, 0.05, 1.0), "power is 1.0"),
+        ((1.2,), ("error-rate-invalid", "incumbent_mean", "1.2")),
+        ((0.9, 0.3, 1.2), ("retention-impossible",)),
+        ((0.7, 2.0), ("correlation-invalid", "2.0")),
+        ((0.7, 0.3, 0.95, 0.85, 0.05, 1.0), ("error-rate-invalid", "1.0")),
     ],
 )
 def test_invalid_plans(arguments, what):
-    with pytest.raises(UsageError, match=what):
+    with raises_code(*what):
         plan(*arguments)

@@ -17,6 +17,7 @@ from crossgrade.stats import (
     quantile_interval,
     retention,
 )
+from tests.codes import raises_code
 
 
 def test_holm_agrees_with_statsmodels():
@@ -130,9 +131,9 @@ def test_too_few_labels_test_nothing(labels):
     assert (found.outcome, found.p_value, found.low, found.needed) == ("undecided", 1.0, None, None)
     assert f"people scored {labels} of these pairs; correcting a judge takes 100" in found.reason
     assert found.method == f"the judge alone, {labels} human scores"
-    with pytest.raises(UsageError, match="human scores"):
+    with raises_code("human-scores-length"):
         corrected_retention(jb, jc, hb[:10], hc[:10])
-    with pytest.raises(UsageError, match="human scores"):
+    with raises_code("score-out-of-range", "human scores[0]"):
         corrected_retention(jb, jc, hb + 5, hc + 5)
 
 

@@ -5,11 +5,11 @@ import math
 import numpy as np
 import pytest
 
-from crossgrade.errors import UsageError
 from crossgrade.stats import retention
 from crossgrade.stats._linear_test import linear_test
 from crossgrade.stats._pairs import read_pairs
 from crossgrade.stats._score_test import PairedTable, score_z
+from tests.codes import raises_code
 
 # Published per-item results as paired tables: both right, only the incumbent, only the candidate,
 # both wrong; then the ratio, bounds of 97.5 % confidence each, and the outcome at floor 0.85, alpha 5 %.
@@ -300,37 +300,45 @@ def test_needed_pairs_would_settle_it():
 @pytest.mark.parametrize(
     ("arguments", "what"),
     [
-        (([0.5, float("nan")], [1, 1]), r"incumbent\[1\] is nan"),
-        (([0.5, 1], [1, float("inf")]), r"candidate\[1\] is inf"),
-        (([0.5, 1], [-0.1, 1]), r"candidate\[0\] is -0.1"),
-        (([0.5, 1.5], [0, 1]), r"incumbent\[1\] is 1.5"),
-        (([1, 1, 1], [1, 1]), "3 scores and candidate 2"),
-        (([[1, 1]], [[1, 1]]), "2 dimensions"),
-        ((["a"], [1]), "not a column of numbers"),
-        (([1], [1], 0.0), "floor is 0.0"),
-        (([1], [1], 2.0), "floor is 2.0"),
-        (([1], [1], float("nan")), "floor is nan"),
-        (([1], [1], 0.85, 0.0), "alpha is 0.0"),
-        (([1], [1], 0.85, 1.0), "alpha is 1.0"),
-        (([1, 1], [1, 1], 0.85, 0.05, ["a"]), "1 cluster labels for 2 pairs"),
-        (([1, 1], [1, 1], 0.85, 0.05, ["a", None]), "cluster of pair 1 is None"),
-        (([1, 1], [1, 1], 0.85, 0.05, np.array([1, np.nan])), "cluster of pair 1 is nan"),
+        (([0.5, float("nan")], [1, 1]), ("score-not-finite", "incumbent[1]")),
+        (([0.5, 1], [1, float("inf")]), ("score-not-finite", "candidate[1]")),
+        (([0.5, 1], [-0.1, 1]), ("score-out-of-range", "candidate[0]", "-0.1")),
+        (([0.5, 1.5], [0, 1]), ("score-out-of-range", "incumbent[1]", "1.5")),
+        (([1, 1, 1], [1, 1]), ("scores-length", "3", "2")),
+        (([[1, 1]], [[1, 1]]), ("scores-not-one-column", "2")),
+        ((["a"], [1]), ("scores-not-numbers",)),
+        (([1], [1], 0.0), ("floor-invalid", "0.0")),
+        (([1], [1], 2.0), ("floor-invalid", "2.0")),
+        (([1], [1], float("nan")), ("floor-invalid",)),
+        (([1], [1], 0.85, 0.0), ("error-rate-invalid", "0.0")),
+        (([1], [1], 0.85, 1.0), ("error-rate-invalid", "1.0")),
+        (([1, 1], [1, 1], 0.85, 0.05, ["a"]), ("clusters-length", "1", "2")),
+        (([1, 1], [1, 1], 0.85, 0.05, ["a", None]), ("cluster-missing", "1", "None")),
+        (([1, 1], [1, 1], 0.85, 0.05, np.array([1, np.nan])), ("cluster-missing", "1")),
     ],
 )
 def test_invalid_input_says_what_was_seen(arguments, what):
-    with pytest.raises(UsageError, match=what) as caught:
+    with raises_code(*what) as caught:
         retention(*arguments)
     assert caught.value.hint
 
 
-@pytest.mark.parametrize("weights", [[1.0], [1.0, -1.0], [0.0, 0.0], [1.0, float("nan")]])
-def test_invalid_weights(weights):
-    with pytest.raises(UsageError, match="weights"):
+@pytest.mark.parametrize(
+    ("weights", "seen"),
+    [
+        ([1.0], ("weights-length", 1, 2)),
+        ([1.0, -1.0], ("weight-invalid", "-1")),
+        ([0.0, 0.0], ("weight-invalid", 0)),
+        ([1.0, float("nan")], ("score-not-finite", "weights[1]", "nan")),
+    ],
+)
+def test_invalid_weights(weights, seen):
+    with raises_code(*seen):
         retention([1, 0], [1, 1], weights=weights)
 
 
 def test_confidence_is_checked():
-    with pytest.raises(UsageError, match="confidence is 95"):
+    with raises_code("error-rate-invalid", "confidence", 95):
         retention([1, 0], [1, 1], confidence=95)
 
 

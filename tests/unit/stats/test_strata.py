@@ -5,9 +5,9 @@ import json
 import numpy as np
 import pytest
 
-from crossgrade.errors import UsageError
 from crossgrade.stats import ChangeDetector, ClaimProcess, Strata
 from crossgrade.stats._strata import KEPT, strata_of
+from tests.codes import raises_code
 
 HALVES = {"de": 0.5, "fr": 0.5}
 
@@ -132,12 +132,12 @@ def test_strata_go_on_from_their_state() -> None:
     ],
 )  # fmt: skip
 def test_the_state_of_something_else_is_refused(change) -> None:
-    with pytest.raises(UsageError, match="not the state"):
+    with raises_code("state-invalid"):
         Strata(HALVES).restore({**Strata(HALVES).state(), **change})
 
 
 def test_a_share_of_nothing_is_refused() -> None:
-    with pytest.raises(UsageError, match="must be positive"):
+    with raises_code("shares-invalid"):
         Strata({"a": 1.0, "b": 0.0})
 
 

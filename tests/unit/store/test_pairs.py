@@ -5,11 +5,9 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from itertools import count
 
-import pytest
-
 from crossgrade.domain import ModelAnswer, ToolCall, Usage
-from crossgrade.errors import StoreError
 from crossgrade.store import Alarm, Audit, Feedback, Pair, PairAnswer, Store, WatchState
+from tests.codes import raises_code
 from tests.unit.store.conftest import answered as answered_in
 from tests.unit.store.conftest import make_run
 
@@ -169,7 +167,7 @@ def test_what_judges_cost_today(any_store: Store) -> None:
 def test_only_one_process_watches(any_store: Store) -> None:
     with (
         any_store.watching(),
-        pytest.raises(StoreError, match="another process is watching"),
+        raises_code("watch-locked"),
         any_store.watching(),
     ):
         pass

@@ -4,10 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
-from crossgrade.errors import NotFoundError, StoreError
 from crossgrade.store import Batch, RunStatus, Store
+from tests.codes import raises_code
 from tests.unit.store.conftest import make_run
 
 
@@ -24,9 +22,9 @@ def test_an_unknown_or_ambiguous_id_is_said_to_be_so(any_store: Store) -> None:
     first, second = make_run(id="abc1"), make_run(id="abc2")
     any_store.runs.append(first)
     any_store.runs.append(second)
-    with pytest.raises(NotFoundError, match="no run `%`"):
+    with raises_code("run-unknown"):
         any_store.runs.get("%")
-    with pytest.raises(NotFoundError, match="more than one"):
+    with raises_code("run-ambiguous"):
         any_store.runs.get("abc")
 
 
@@ -46,7 +44,7 @@ def test_a_run_is_worked_on_once_at_a_time(any_store: Store) -> None:
     any_store.runs.append(run)
     with (
         any_store.runs.lock(run.id),
-        pytest.raises(StoreError, match="another process"),
+        raises_code("run-locked"),
         any_store.runs.lock(run.id),
     ):
         pass
@@ -75,7 +73,7 @@ def test_a_lock_dies_with_its_process(store: Store, path: Path) -> None:
         [sys.executable, "-c", script, str(path), run.id], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as other:
         assert other.stdout.readline() == b"held\n"
-        with pytest.raises(StoreError, match="another process"), store.runs.lock(run.id):
+        with raises_code("run-locked"), store.runs.lock(run.id):
             pass
         other.kill()
         other.wait()

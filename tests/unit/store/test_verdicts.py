@@ -11,11 +11,11 @@ from sqlalchemy import update
 
 from crossgrade.decide import Certificate, Evidence, ModelColumns, PairingAudit, Verdict
 from crossgrade.domain import Origin
-from crossgrade.errors import NotFoundError, StoreError
 from crossgrade.routing import Policy
 from crossgrade.stats import Retention
 from crossgrade.store import Store
 from crossgrade.store._tables import verdicts as table
+from tests.codes import raises_code
 
 
 def make_verdict(**changes: object) -> Verdict:
@@ -133,10 +133,10 @@ def test_verdicts_are_listed_newest_first(any_store: Store) -> None:
 
 
 def test_a_verdict_or_its_evidence_that_is_not_there(any_store: Store) -> None:
-    with pytest.raises(NotFoundError, match="no verdict `x`"):
+    with raises_code("verdict-unknown", "x"):
         any_store.verdicts.get("x")
     identifier = any_store.verdicts.append(make_verdict())
-    with pytest.raises(NotFoundError, match="without its evidence"):
+    with raises_code("evidence-missing"):
         any_store.verdicts.evidence(identifier)
 
 
@@ -145,7 +145,7 @@ def test_evidence_that_was_damaged(store: Store, packed: bytes) -> None:
     identifier = store.verdicts.append(make_verdict(), make_evidence())
     with store.verdicts._database.writing() as connection:
         connection.execute(update(table).values(evidence=packed))
-    with pytest.raises(StoreError, match="damaged"):
+    with raises_code("evidence-damaged"):
         store.verdicts.evidence(identifier)
 
 
@@ -153,7 +153,7 @@ def test_a_verdict_that_was_damaged(store: Store) -> None:
     identifier = store.verdicts.append(make_verdict())
     with store.verdicts._database.writing() as connection:
         connection.execute(update(table).values(verdict="{}"))
-    with pytest.raises(StoreError, match="cannot be read"):
+    with raises_code("verdict-unreadable"):
         store.verdicts.get(identifier)
 
 

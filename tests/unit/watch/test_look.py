@@ -5,10 +5,10 @@ from datetime import timedelta
 
 import pytest
 
-from crossgrade.errors import StoreError
 from crossgrade.routing import Policy, Route, route_table_digest
 from crossgrade.store import Alarm, Feedback
 from crossgrade.watch import look
+from tests.codes import raises_code
 from tests.unit.watch.conftest import BAD, GOOD, NOW, SWITCH, Site
 
 SPLIT = Policy(kind="split", incumbent="gpt", candidate="llama", segments=("de", "fr"))
@@ -175,7 +175,7 @@ def test_one_process_at_a_time(site: Site) -> None:
         site.project() as project,
         project.store.watching(),
         site.project() as other,
-        pytest.raises(StoreError, match="another process is watching"),
+        raises_code("watch-locked"),
     ):
         look(other, environ={})
 

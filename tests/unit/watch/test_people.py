@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from crossgrade.errors import DataError, StoreError
 from crossgrade.watch._monitor import drawn
+from tests.codes import raises_code
 from tests.unit.watch.conftest import BAD, GOOD, Site
 
 
@@ -115,16 +115,16 @@ def test_answers_cannot_be_formulas(unmeasured: Site, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "seen", "line"),
     [
-        ("pair,request\n", "no column `answer_1`", 1),
-        ("pair,request,answer_1,answer_2,score_1,score_2\np,r,a,b,2,0\n", "the score is `2`", 2),
-        ("pair,request,answer_1,answer_2,score_1,score_2\np,r,a,b,nan,0\n", "the score is `nan`", 2),
-        ("pair,request,answer_1,answer_2,score_1,score_2\np,r,a,b,good,0\n", "the score is `good`", 2),
-        ("pair,request,answer_1,answer_2,score_1,score_2\np,r,a,b,1,\n", "only one of the two", 2),
+        ("pair,request\n", ("labels-columns", "answer_1"), 1),
+        ("pair,request,answer_1,answer_2,score_1,score_2\np,r,a,b,2,0\n", ("label-invalid", 2), 2),
+        ("pair,request,answer_1,answer_2,score_1,score_2\np,r,a,b,nan,0\n", ("label-invalid", "nan"), 2),
+        ("pair,request,answer_1,answer_2,score_1,score_2\np,r,a,b,good,0\n", ("label-invalid", "good"), 2),
+        ("pair,request,answer_1,answer_2,score_1,score_2\np,r,a,b,1,\n", ("labels-incomplete",), 2),
         ("pair,request,answer_1,answer_2,score_1,score_2\np,r\n", None, None),
     ],
 )
 def test_a_wrong_file_is_refused_with_its_line(
-    unmeasured: Site, tmp_path: Path, content: str, seen: str | None, line: int | None
+    unmeasured: Site, tmp_path: Path, content: str, seen: tuple[object, ...] | None, line: int | None
 ) -> None:
     file = tmp_path / "labels.csv"
     file.write_text(content)
@@ -132,7 +132,7 @@ def test_a_wrong_file_is_refused_with_its_line(
     if seen is None:
         assert unmeasured.look(label_file=file).labels == 0
         return
-    with pytest.raises(DataError, match=seen) as caught:
+    with raises_code(*seen) as caught:
         unmeasured.look(label_file=file)
     assert caught.value.line == line
     assert file.read_text() == content
@@ -140,11 +140,11 @@ def test_a_wrong_file_is_refused_with_its_line(
 
 def test_a_file_that_is_no_text(unmeasured: Site, tmp_path: Path) -> None:
     (tmp_path / "labels.csv").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(DataError, match="no CSV file"):
+    with raises_code("not-csv"):
         unmeasured.look(label_file=tmp_path / "labels.csv")
 
 
 def test_a_folder_that_cannot_be_made(unmeasured: Site, tmp_path: Path) -> None:
     (tmp_path / "none").write_text("a file")
-    with pytest.raises(StoreError, match="cannot be written"):
+    with raises_code("file-unwritable"):
         unmeasured.look(label_file=tmp_path / "none" / "labels.csv")

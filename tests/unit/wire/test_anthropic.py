@@ -6,8 +6,9 @@ from dataclasses import replace
 import pytest
 
 from crossgrade.domain import Message, ModelRequest, ToolCall, Usage
-from crossgrade.errors import BadRequestError, UpstreamError
+from crossgrade.errors import UpstreamError
 from crossgrade.wire import FLAVOURS, HOSTS, SseEvent
+from tests.codes import raises_code
 
 ANTHROPIC = FLAVOURS["anthropic"]
 HOST = HOSTS["anthropic"]
@@ -113,19 +114,19 @@ def test_what_is_no_answer(plain: ModelRequest) -> None:
     for body in (b"{}", message([], stop_reason=None), b'{"content": null, "stop_reason": "end_turn"}'):
         with pytest.raises(UpstreamError):
             ANTHROPIC.decode(body, plain)
-    with pytest.raises(UpstreamError, match="Overloaded"):
+    with raises_code("upstream", "Overloaded"):
         ANTHROPIC.decode(
             b'{"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}', plain
         )
 
 
 def test_raw_text_and_broken_arguments_are_refused(plain: ModelRequest) -> None:
-    with pytest.raises(BadRequestError, match="raw text"):
+    with raises_code("raw-text-not-carried"):
         ANTHROPIC.encode(ModelRequest(model="m", text="x"), HOST, False)
     broken = Message(
         role="assistant", content=None, tool_calls=(ToolCall(id="1", name="f", arguments="{oops"),)
     )
-    with pytest.raises(BadRequestError, match="not JSON"):
+    with raises_code("arguments-not-json"):
         ANTHROPIC.encode(replace(plain, messages=(broken,)), HOST, False)
 
 
@@ -148,7 +149,7 @@ def test_a_stream(plain: ModelRequest) -> None:
         collector.feed(event(type="content_block_delta", index=1, delta=delta))
     ending = {"stop_reason": "tool_use", "stop_sequence": None}
     collector.feed(event(type="message_delta", delta=ending, usage={"output_tokens": 15}))
-    with pytest.raises(UpstreamError, match="broke off"):
+    with raises_code("stream-broke-off"):
         collector.answer()
     collector.feed(event(type="message_stop"))
     found = collector.answer()
@@ -159,5 +160,5 @@ def test_a_stream(plain: ModelRequest) -> None:
 
 def test_an_error_event(plain: ModelRequest) -> None:
     failure = {"type": "overloaded_error", "message": "Overloaded"}
-    with pytest.raises(UpstreamError, match="Overloaded"):
+    with raises_code("upstream", "Overloaded"):
         ANTHROPIC.collect(plain).feed(event(type="error", error=failure))

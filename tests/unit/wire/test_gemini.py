@@ -5,8 +5,9 @@ import json
 import pytest
 
 from crossgrade.domain import GenerationSettings, ModelRequest, ToolCall, Usage
-from crossgrade.errors import BadRequestError, ContentFilteredError, UpstreamError
+from crossgrade.errors import BadRequestError
 from crossgrade.wire import FLAVOURS, HOSTS, SseEvent
+from tests.codes import raises_code
 
 GEMINI = FLAVOURS["gemini"]
 HOST = HOSTS["gemini"]
@@ -93,10 +94,10 @@ def test_finish_reasons(plain: ModelRequest, reason: str, wanted: str) -> None:
 
 
 def test_what_is_no_answer(plain: ModelRequest) -> None:
-    with pytest.raises(ContentFilteredError, match="PROHIBITED_CONTENT"):
+    with raises_code("content-filtered", "PROHIBITED_CONTENT"):
         GEMINI.decode(b'{"promptFeedback": {"blockReason": "PROHIBITED_CONTENT"}}', plain)
     for body in (b"{}", b'{"candidates": []}', response([{"text": "x"}], None)):
-        with pytest.raises(UpstreamError, match="no finished candidate"):
+        with raises_code("answer-without-content"):
             GEMINI.decode(body, plain)
 
 
@@ -104,7 +105,7 @@ def test_a_stream(plain: ModelRequest) -> None:
     collector = GEMINI.collect(plain)
     collector.feed(SseEvent("", response([{"text": "Hel"}], None)))
     assert collector.started
-    with pytest.raises(UpstreamError, match="broke off"):
+    with raises_code("stream-broke-off"):
         collector.answer()
     usage = {"promptTokenCount": 4, "totalTokenCount": 6, "candidatesTokenCount": 2}
     collector.feed(SseEvent("", response([{"text": "lo"}], "STOP", usageMetadata=usage)))

@@ -5,8 +5,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from crossgrade.errors import UsageError
 from crossgrade.wire import FLAVOURS, HOSTS, Host, host_named
+from tests.codes import raises_code
 
 EVERYTHING = {
     "AWS_REGION": "eu-west-1",
@@ -41,14 +41,14 @@ def test_addresses_with_variables() -> None:
     assert HOSTS["azure"].url(EVERYTHING) == "https://mine.openai.azure.com/openai/v1"
     assert "eu-west-1" in HOSTS["bedrock"].url(EVERYTHING)
     assert "us-east-1" in HOSTS["bedrock"].url({"AWS_DEFAULT_REGION": "us-east-1"})
-    with pytest.raises(UsageError, match="CLOUDFLARE_ACCOUNT_ID"):
+    with raises_code("host-variable-not-set", "CLOUDFLARE_ACCOUNT_ID"):
         HOSTS["cloudflare"].url({})
-    with pytest.raises(UsageError, match="no address of its own"):
+    with raises_code("host-without-address"):
         HOSTS["openai-compatible"].url({})
 
 
 def test_an_unknown_host_names_the_nearest() -> None:
-    with pytest.raises(UsageError, match="did you mean `together`"):
+    with raises_code("provider-unknown", "together"):
         host_named("togther")
-    with pytest.raises(UsageError, match="unknown provider"):
+    with raises_code("provider-unknown"):
         host_named("zzz")

@@ -7,8 +7,9 @@ from dataclasses import replace
 import pytest
 
 from crossgrade.domain import GenerationSettings, ModelRequest, ToolCall, Usage
-from crossgrade.errors import RateLimitedError, UpstreamError
+from crossgrade.errors import RateLimitedError
 from crossgrade.wire import FLAVOURS, HOSTS, SseEvent
+from tests.codes import raises_code
 
 OPENAI = FLAVOURS["openai"]
 
@@ -142,22 +143,22 @@ def test_content_in_parts(plain: ModelRequest) -> None:
 @pytest.mark.parametrize(
     ("body", "words"),
     [
-        (b'{"choices": []}', "no choices"),
-        (b"{}", "no choices"),
-        (b"[]", "unexpected shape"),
-        (b"", "empty"),
-        (b'{"choices": [{"message"', "not valid JSON"),
-        (b'{"choices": [{}]}', "no message"),
-        (b'{"choices": [{"message": {"content": 5}}]}', "neither text nor parts"),
-        (b'{"choices": [{"message": {"content": "x", "tool_calls": [{}]}}]}', "without a function name"),
-        (b'{"choices": "none"}', "unexpected shape"),
-        (b"\xff\xfe{", "not valid JSON"),
-        (b'{"usage":' + b"[" * 100_000, "not valid JSON"),
-        (b'{"error": {"message": "it broke"}}', "it broke"),
+        (b'{"choices": []}', ("answer-without-content",)),
+        (b"{}", ("answer-without-content",)),
+        (b"[]", ("answer-shape",)),
+        (b"", ("answer-not-json",)),
+        (b'{"choices": [{"message"', ("answer-not-json",)),
+        (b'{"choices": [{}]}', ("answer-without-content",)),
+        (b'{"choices": [{"message": {"content": 5}}]}', ("answer-shape",)),
+        (b'{"choices": [{"message": {"content": "x", "tool_calls": [{}]}}]}', ("call-without-name",)),
+        (b'{"choices": "none"}', ("answer-shape",)),
+        (b"\xff\xfe{", ("answer-not-json",)),
+        (b'{"usage":' + b"[" * 100_000, ("answer-not-json",)),
+        (b'{"error": {"message": "it broke"}}', ("upstream", "it broke")),
     ],
 )
 def test_what_is_no_answer(plain: ModelRequest, body: bytes, words: str) -> None:
-    with pytest.raises(UpstreamError, match=words):
+    with raises_code(*words):
         OPENAI.decode(body, plain)
 
 
@@ -217,17 +218,17 @@ def test_done_without_a_finish_reason_is_a_failure(plain: ModelRequest) -> None:
     collector = OPENAI.collect(plain)
     collector.feed(chunk(choices=[{"delta": {"content": "Hel"}}]))
     collector.feed(SseEvent("", b"[DONE]"))
-    with pytest.raises(UpstreamError, match="broke off"):
+    with raises_code("stream-broke-off"):
         collector.answer()
 
 
 def test_an_error_in_the_stream(plain: ModelRequest) -> None:
-    with pytest.raises(UpstreamError, match="overloaded"):
+    with raises_code("upstream", "overloaded"):
         OPENAI.collect(plain).feed(chunk(error={"message": "overloaded", "type": "server_error"}))
 
 
 def test_a_flood_of_streamed_tool_calls_is_cut_short(plain: ModelRequest) -> None:
     collector = OPENAI.collect(plain)
     calls = [{"id": str(number), "function": {"name": "f"}} for number in range(1025)]
-    with pytest.raises(UpstreamError, match="more than 1024 tool calls"):
+    with raises_code("stream-too-many-calls", "1024"):
         collector.feed(chunk(choices=[{"delta": {"tool_calls": calls}}]))

@@ -19,8 +19,8 @@ from crossgrade.domain import (
     ToolCall,
     Usage,
 )
-from crossgrade.errors import BadRequestError, UpstreamError
 from crossgrade.wire import CLIENTS, FLAVOURS, HOSTS, InboundRequest
+from tests.codes import raises_code
 
 APIS: list[FlavourName] = ["anthropic", "openai", "openai-responses"]
 WORDS = st.text(st.characters(codec="utf-8"), min_size=1, max_size=8)
@@ -188,7 +188,7 @@ def test_gemini_names_a_result_after_the_newest_call_of_that_id() -> None:
 
 def test_one_call_an_answer_is_refused_where_it_cannot_be_had() -> None:
     request = ModelRequest(model="m", tools=TOOLS, parallel_tool_calls=False)
-    with pytest.raises(BadRequestError, match="parallel_tool_calls"):
+    with raises_code("parallel-calls-not-carried"):
         FLAVOURS["gemini"].encode(request, HOSTS["gemini"], False)
 
 
@@ -207,7 +207,7 @@ def test_arguments_that_are_no_object_cannot_be_shown_to_anthropic_s_clients() -
     broken = ModelAnswer(
         text="", tool_calls=(ToolCall(id="a", name="f", arguments='{"x": '),), finish_reason="tool_calls"
     )
-    with pytest.raises(UpstreamError, match="no JSON object"):
+    with raises_code("arguments-not-an-object"):
         render(broken, inbound, "msg_1", 1)
     cut = json.loads(render(replace(broken, finish_reason="length"), inbound, "msg_1", 1))
     assert (cut["content"], cut["stop_reason"]) == ([], "max_tokens")

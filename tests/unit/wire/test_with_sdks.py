@@ -161,29 +161,32 @@ def test_a_stream_that_breaks_off_is_an_error_for_every_client(upstream: Flavour
         with (
             openai_client(bridge) as client,
             client.chat.completions.create(**CHAT, stream=True) as chunks,
-            pytest.raises(openai.APIError, match="broke off"),
+            pytest.raises(openai.APIError) as caught,
         ):
             list(chunks)
+        assert caught.value.code == "upstream_error"
         with (
             openai_client(bridge) as client,
             client.responses.create(**RESPONSE, stream=True) as events,
-            pytest.raises(openai.APIError, match="broke off"),
+            pytest.raises(openai.APIError) as caught,
         ):
             list(events)
+        assert caught.value.code == "upstream_error"
         with (
             anthropic_client(bridge) as claude,
             claude.messages.create(**MESSAGE, stream=True) as pieces,
-            pytest.raises(anthropic.APIStatusError, match="broke off"),
+            pytest.raises(anthropic.APIStatusError) as caught,
         ):
             list(pieces)
+        assert caught.value.body["error"]["type"] == "api_error"
 
 
 def test_refusals_are_each_client_s_own_bad_request() -> None:
     with Bridge("anthropic") as bridge:
         with openai_client(bridge) as client:
-            with pytest.raises(openai.BadRequestError, match="`n` cannot be carried"):
+            with pytest.raises(openai.BadRequestError, match="`n`"):
                 client.chat.completions.create(**CHAT, n=2)
-            with pytest.raises(openai.BadRequestError, match="`previous_response_id` cannot be carried"):
+            with pytest.raises(openai.BadRequestError, match="`previous_response_id`"):
                 client.responses.create(**RESPONSE, previous_response_id="resp_0")
         with anthropic_client(bridge) as claude, pytest.raises(anthropic.BadRequestError, match="`top_k`"):
             claude.messages.create(**MESSAGE, extra_body={"top_k": 5})
@@ -193,7 +196,7 @@ def test_what_the_upstream_cannot_do_is_a_bad_request_too() -> None:
     with Bridge("gemini") as bridge, openai_client(bridge) as client:
         with pytest.raises(openai.BadRequestError, match="parallel_tool_calls"):
             client.chat.completions.create(**CHAT, parallel_tool_calls=False)
-        with pytest.raises(openai.BadRequestError, match="raw text"):
+        with pytest.raises(openai.BadRequestError, match="gemini"):
             client.completions.create(model="m", prompt="Once")
 
 

@@ -11,6 +11,7 @@ import zstandard
 from crossgrade.errors import DataError
 from crossgrade.workloads import Limits, read_results
 from crossgrade.workloads.files import Archive
+from tests.codes import raises_code
 
 INSPECT = "log_fixtures/inspect"
 
@@ -80,7 +81,7 @@ def test_bombs(tmp_path: Path, method: str) -> None:
 
 def test_many_members(tmp_path: Path) -> None:
     path = zip_of(tmp_path / "a", {str(number): b"" for number in range(20)})
-    with pytest.raises(DataError, match="more than 10 files"):
+    with raises_code("archive-too-many-files", "10"):
         Archive(path, Limits(members=10))
 
 
@@ -89,7 +90,7 @@ def test_the_sum_over_members_is_bounded(tmp_path: Path) -> None:
     with Archive(path, Limits(total_bytes=2_500)) as archive:
         archive.read("0")
         archive.read("1")
-        with pytest.raises(DataError, match="larger than"):
+        with raises_code("file-too-large"):
             archive.read("2")
 
 
@@ -99,7 +100,7 @@ def test_a_truncated_log(tmp_path: Path, data_dir: Path, name: str) -> None:
     path = tmp_path / "half.eval"
     for kept in (100, len(data) // 2, len(data) - 1):
         path.write_bytes(data[:kept])
-        with pytest.raises(DataError, match="damaged or cut short"):
+        with raises_code("archive-damaged"):
             read_results(path, metric="match")
 
 
@@ -109,13 +110,13 @@ def test_a_damaged_member(tmp_path: Path, data_dir: Path) -> None:
         data[1200:1500] = bytes(300)
         path = tmp_path / "bad.eval"
         path.write_bytes(data)
-        with pytest.raises(DataError, match="damaged"):
+        with raises_code("archive-damaged"):
             read_results(path, metric="match")
 
 
 def test_a_zip_that_is_no_log(tmp_path: Path) -> None:
     path = zip_of(tmp_path / "a.zip", {"x": b"y"})
-    with pytest.raises(DataError, match=r"no header\.json"):
+    with raises_code("results-file-missing"):
         read_results(path)
 
 

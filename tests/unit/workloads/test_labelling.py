@@ -4,12 +4,10 @@ import csv
 from pathlib import Path
 
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from crossgrade.domain import ScoredAnswer
-from crossgrade.errors import DataError
 from crossgrade.workloads import (
     MOST_LABEL_ROWS,
     NO_ANSWER,
@@ -20,6 +18,7 @@ from crossgrade.workloads import (
     with_labels,
     write_labels,
 )
+from tests.codes import raises_code
 
 MODELS = ("gpt", "llama")
 RUN = {"run": "run-a", "seed": 7}
@@ -76,7 +75,7 @@ def test_every_score_comes_back_to_the_model_that_wrote_the_answer(n: int, seed:
 
 def test_a_file_of_another_run_is_refused() -> None:
     labels = score_as(blind_rows(results_of(2), run="run-b", seed=7), lambda _: 1.0)
-    with pytest.raises(DataError, match="not of run run-a"):
+    with raises_code("label-of-other-run", "run-a"):
         with_labels(results_of(2), labels, **RUN)
 
 
@@ -109,7 +108,7 @@ def test_a_file_for_three_models_is_read_whole_or_not(tmp_path: Path) -> None:
     head, first, second = path.read_text(encoding="utf-8").splitlines()
     assert head.endswith("answer_3,score_1,score_2,score_3")
     path.write_text(f"{head}\n{first.removesuffix(',,')}1,0,\n{second}\n", encoding="utf-8")
-    with pytest.raises(DataError, match="only 2 of the 3"):
+    with raises_code("labels-incomplete", "2", "3"):
         read_labels(path, answers=3, writer="it")
     path.write_text(f"{head}\n{first.removesuffix(',,')}1,0,.5\n{second}\n", encoding="utf-8")
     (label,) = read_labels(path, answers=3, writer="it")

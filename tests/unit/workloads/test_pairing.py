@@ -8,9 +8,9 @@ import pytest
 
 from crossgrade.decide import Evidence
 from crossgrade.domain import Price, Sample, ScoredAnswer, Usage
-from crossgrade.errors import DataError, NotFoundError
 from crossgrade.workloads import evidence_from_answers, pair, with_prices
 from crossgrade.workloads._columns import Columns
+from tests.codes import raises_code
 
 
 def row(sample: str, model: str, score: float | None, **more: object) -> ScoredAnswer:
@@ -31,20 +31,20 @@ def test_one_sided_samples_are_counted() -> None:
 
 
 def test_nothing_in_common() -> None:
-    with pytest.raises(DataError, match="2 lack one side"):
+    with raises_code("pairs-missing", "2"):
         paired([row("1", "A", 1), row("2", "B", 1)])
 
 
 def test_models_must_be_named() -> None:
     rows = [row("1", "A", 1), row("1", "B", 1)]
-    with pytest.raises(DataError, match="A, B") as caught:
+    with raises_code("incumbent-not-named", "A", "B") as caught:
         paired(rows, incumbent=None)
     assert caught.value.hint == "add --incumbent A or --incumbent B"
-    with pytest.raises(NotFoundError, match="the models are A, B"):
+    with raises_code("model-not-in-results", "A", "B"):
         paired(rows, candidates=["C"])
-    with pytest.raises(DataError, match="other than the incumbent"):
+    with raises_code("candidate-missing"):
         paired(rows, candidates=["A"])
-    with pytest.raises(DataError, match="other than the incumbent"):
+    with raises_code("candidate-missing"):
         paired(rows[:1])
 
 

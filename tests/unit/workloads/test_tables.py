@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from crossgrade.domain import Origin
-from crossgrade.errors import DataError, NotFoundError, UsageError
+from crossgrade.errors import DataError, UsageError
 from crossgrade.workloads import ResultFormat, pair, read_results
 from crossgrade.workloads.importers.tables import ID_COLUMNS, LONG_COLUMNS, QUESTION_COLUMNS, SHARED_COLUMNS
+from tests.codes import check_error, raises_code
 
 LONG = "item_id,model,score\n1,A,1\n1,B,0.5\n2,A,0\n2,B,1\n"
 
@@ -63,9 +64,9 @@ def test_a_stated_mean_is_mapped_like_the_scores(tmp_path: Path) -> None:
     results = read_results(write(tmp_path / "r.csv", text), scale=(1.0, 9.0))
     stated = results.with_stated_means({"A": 7}, scale=(1.0, 9.0))
     assert pair(stated, incumbent="A").incumbent.stated_mean == 0.75
-    with pytest.raises(UsageError, match="scores go from 1 to 9"):
+    with raises_code("stated-mean-out-of-range", "1", "9"):
         results.with_stated_means({"A": 52.8}, scale=(1.0, 9.0))
-    with pytest.raises(UsageError, match="the models are A, B"):
+    with raises_code("stated-model-unknown", "A", "B"):
         results.with_stated_means({"C": 7}, scale=(1.0, 9.0))
 
 
@@ -191,7 +192,7 @@ def test_workloads(tmp_path: Path) -> None:
     assert split.sample_ids.tolist() == ["w/1", "v/1"]
     assert split.segment is not None
     assert split.segment.tolist() == ["w", "v"]
-    with pytest.raises(NotFoundError, match="w, v"):
+    with raises_code("workload-not-in-results", "u", "w", "v"):
         read_results(path, workload="u")
 
 
@@ -235,7 +236,7 @@ def test_unknown_format(tmp_path: Path) -> None:
     assert "item_id" in str(failure(path))
     path = write(tmp_path / "r.json", '{\n"what": 1}\n')
     assert "what" in str(failure(path))
-    with pytest.raises(UsageError, match="did you mean"):
+    with raises_code("format-unknown", "inspekt", "inspect"):
         read_results(path, file_format="inspekt")  # type: ignore[arg-type]
     write(tmp_path / "r.parquet", "PAR1")
     assert "Parquet" in str(failure(tmp_path / "r.parquet"))
@@ -245,8 +246,7 @@ def test_unknown_format(tmp_path: Path) -> None:
 def test_half_a_json_line(tmp_path: Path) -> None:
     path = write(tmp_path / "r.jsonl", '{"item_id": 1, "model": "A", "score": 1}\n{"item_id": 1, "mo')
     error = failure(path)
-    assert (error.line, error.column) == (2, 19)
-    assert "ends in the middle" in str(error)
+    check_error(error, "json-cut-short", line=2, column=19)
 
 
 def test_outside_the_project(tmp_path: Path) -> None:

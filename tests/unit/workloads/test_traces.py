@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from crossgrade.errors import DataError
 from crossgrade.workloads import read_trace
+from tests.codes import raises_code
 
 
 def written(tmp_path: Path, text: str, name: str = "trace.csv") -> Path:
@@ -72,25 +72,25 @@ def test_shared_prefixes_are_cache_hits(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "seen", "line"),
     [
-        ("a,b\n1,2\n", "no columns", 1),
-        ("input_tokens,output_tokens\n", "no requests", None),
-        ("input_tokens,output_tokens\n1,2\n1,x\n", "'x'", 3),
-        ("input_tokens,output_tokens\n1,2\n1\n", "''", 3),
-        ("input_tokens,output_tokens\n1,2.5\n", "'2.5'", 2),
-        ("input_tokens,output_tokens\n1,2\n-5,1\n", "-5", 3),
-        ("input_tokens,output_tokens\n1,99999999999\n", "99999999999", 2),
-        ("input_tokens,output_tokens\n1,99999999999999999999999\n", "token counts|whole", None),
+        ("a,b\n1,2\n", ("trace-columns",), 1),
+        ("input_tokens,output_tokens\n", ("trace-empty",), None),
+        ("input_tokens,output_tokens\n1,2\n1,x\n", ("trace-tokens-invalid", "x"), 3),
+        ("input_tokens,output_tokens\n1,2\n1\n", ("trace-tokens-invalid",), 3),
+        ("input_tokens,output_tokens\n1,2.5\n", ("trace-tokens-invalid", "2.5"), 2),
+        ("input_tokens,output_tokens\n1,2\n-5,1\n", ("trace-tokens-invalid", "-5"), 3),
+        ("input_tokens,output_tokens\n1,99999999999\n", ("trace-tokens-invalid", "99999999999"), 2),
+        ("input_tokens,output_tokens\n1,99999999999999999999999\n", ("trace-row-invalid",), None),
         (
             '{"input_tokens": 1, "output_tokens": 2}\n{"input_tokens": "many", "output_tokens": 1}\n',
-            "many",
+            ("trace-tokens-invalid", "many"),
             2,
         ),
-        ('{"input_tokens": 1, "output_tokens": 2}\nnonsense\n', "not a JSON object", 2),
-        ('{"input_tokens": 1, "output_tokens": -2}\n', "-2", 1),
+        ('{"input_tokens": 1, "output_tokens": 2}\nnonsense\n', ("not-json",), 2),
+        ('{"input_tokens": 1, "output_tokens": -2}\n', ("trace-tokens-invalid", "-2"), 1),
     ],
 )
 def test_what_is_no_trace(tmp_path: Path, text: str, seen: str, line: int | None) -> None:
-    with pytest.raises(DataError, match=seen) as caught:
+    with raises_code(*seen) as caught:
         read_trace(written(tmp_path, text))
     if line is not None:
         assert caught.value.line == line
@@ -98,5 +98,5 @@ def test_what_is_no_trace(tmp_path: Path, text: str, seen: str, line: int | None
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="cannot be read"):
+    with raises_code("file-unreadable"):
         read_trace(tmp_path / "missing.csv")

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from crossgrade.errors import StoreError
 from crossgrade.workloads import pair, read_results, write_results
+from tests.codes import raises_code
 
 FIXTURES = Path(__file__).parents[2] / "data" / "log_fixtures"
 CASES = {
@@ -47,5 +47,5 @@ def test_written_results_pair_like_the_source(tool: str, tmp_path: Path) -> None
 def test_a_folder_that_cannot_be_made_is_a_clear_error(tmp_path: Path) -> None:
     results = read_results(FIXTURES / "promptfoo" / "results.json")
     (tmp_path / "file").write_text("")
-    with pytest.raises(StoreError, match="cannot be written"):
+    with raises_code("file-unwritable"):
         write_results(results, tmp_path / "file" / "table.csv")

@@ -99,7 +99,9 @@ SCENARIOS = (
 def half_life(paths: Paths, tolerance: float) -> HalfLife:
     """Return how long today's choice stays within a tolerance of the best."""
     if not 0 <= tolerance <= 100:
-        raise UsageError(f"a tolerance of {tolerance:g}", hint="give a share from 0: 0.3 is 30 %")
+        raise UsageError(
+            f"a tolerance of {tolerance:g}", code="tolerance-invalid", hint="give a share from 0: 0.3 is 30 %"
+        )
     return _half_life((paths.ratio <= 1 + tolerance).mean(axis=0), tolerance)
 
 
@@ -230,7 +232,9 @@ def market_revenue(
     """Return closed revenue after over before: volume that leaves, price cut, elasticity, growth."""
     if not (0 <= leaving <= 1 and 0 <= price_cut < 1 and growth > -1):
         raise UsageError(
-            "shares lie from 0 to 1, a price cut below 1, growth above -1", hint="write 0.75 for 75 %"
+            "shares lie from 0 to 1, a price cut below 1, growth above -1",
+            code="outlook-out-of-range",
+            hint="write 0.75 for 75 %",
         )
     return float((1 - leaving) * (1 - price_cut) ** (1 - elasticity) * (1 + growth) ** years)
 
@@ -288,16 +292,20 @@ def commitment_risk(
     a = assumptions
     discounts = {1: a.discount_1_year, 3: a.discount_3_years}
     if years not in discounts:
-        raise UsageError(f"a commitment of {years} years", hint="1 or 3")
+        raise UsageError(f"a commitment of {years} years", code="commitment-invalid", hint="1 or 3")
     if not usd_per_gpu_hour > 0:
-        raise UsageError(f"{usd_per_gpu_hour:g} dollars a GPU-hour", hint="give a price above 0")
+        raise UsageError(
+            f"{usd_per_gpu_hour:g} dollars a GPU-hour", code="rent-invalid", hint="give a price above 0"
+        )
     months = 12 * years
     rng = np.random.default_rng(seed)
     world = simulate(a, rng, paths=paths, months=months, choice="open")
     camp = world.camp_ratio[world.camp_ratio[:, 0] <= 1 + tolerance]
     if not len(camp):
         raise UsageError(
-            "open weights are best on no path", hint="change price_open or the difficulty of the work"
+            "open weights are best on no path",
+            code="open-never-best",
+            hint="change price_open or the difficulty of the work",
         )
     shocks = rng.standard_normal((len(camp), months)) * a.rent_volatility / np.sqrt(12)
     rent = usd_per_gpu_hour * np.exp(np.cumsum(shocks + a.rent_drift / 12, axis=1))

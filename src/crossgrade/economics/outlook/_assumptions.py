@@ -105,10 +105,15 @@ class Assumptions:
             if not least <= value <= most:
                 raise UsageError(
                     f"{each.name} is {value:g}",
+                    code="assumption-invalid",
                     hint=f"give a number from {least:g} to {most:g}: {each.metadata['why']}",
                 )
         if self.loss_low > self.loss_high or self.difficulty_low > self.difficulty_high:
-            raise UsageError("a lower end lies above its upper end", hint="see loss_* and difficulty_*")
+            raise UsageError(
+                "a lower end lies above its upper end",
+                code="assumption-reversed",
+                hint="see loss_* and difficulty_*",
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,6 +161,7 @@ def changed(assumptions: Assumptions, changes: dict[str, float]) -> Assumptions:
             nearest = f"did you mean {' or '.join(near)}? " if near else ""
             raise UsageError(
                 f"no assumption is named {name!r}",
+                code="assumption-unknown",
                 hint=f"{nearest}The last table of `crossgrade cost outlook` has them all",
             )
     return replace(assumptions, **cast("dict[str, Any]", changes))

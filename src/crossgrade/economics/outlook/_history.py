@@ -78,7 +78,10 @@ def fit_history(capability_csv: str, rates_csv: str) -> History:
     announced = "dated-change"  # its day may lie ahead
     days = [date.fromisoformat(row["seen_on"]) for row in rates if row["event"] != announced]
     if not days or not all(releases.values()):
-        raise DataError("models and rates of both camps are needed, proprietary and open-weight")
+        raise DataError(
+            "models and rates of both camps are needed, proprietary and open-weight",
+            code="history-camps-missing",
+        )
     until = max(days)
     camps = {
         kind: _camp(rows, [row for row in rates if row["kind"] == kind], until)
@@ -100,10 +103,15 @@ def _camp(
     jumps = _jumps(releases)
     years = (releases[-1][0] - releases[0][0]).days / DAYS_PER_YEAR if len(releases) > 1 else 0.0
     if not jumps or years <= 0:
-        raise DataError("a capability index needs several models of each camp, and records among them")
+        raise DataError(
+            "a capability index needs several models of each camp, and records among them",
+            code="history-too-small",
+        )
     exposure, changes, delisted = _price_moves(rates, until)
     if exposure <= 0:
-        raise DataError("rates of both kinds are needed, proprietary and open-weight")
+        raise DataError(
+            "rates of both kinds are needed, proprietary and open-weight", code="history-rates-missing"
+        )
     cuts, rises = [c for c in changes if c < 1], [c for c in changes if c > 1]
     return CampHistory(
         releases_per_year=len(releases) / years,

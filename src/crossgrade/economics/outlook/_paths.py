@@ -76,13 +76,18 @@ def simulate(
     if not (1 <= paths <= MOST_PATHS and 1 <= months <= MOST_MONTHS):
         raise UsageError(
             f"{paths:,} paths over {months:,} months",
+            code="paths-invalid",
             hint=f"at most {MOST_PATHS:,} paths, {MOST_MONTHS} months",
         )
     for side in without:
         if side not in SIDES:
-            raise UsageError(f"no side is named {side!r}", hint=f"one of: {', '.join(SIDES)}")
+            raise UsageError(
+                f"no side is named {side!r}", code="side-unknown", hint=f"one of: {', '.join(SIDES)}"
+            )
     if choice not in {"cheapest", "open", "closed"}:
-        raise UsageError(f"a choice of {choice!r}", hint="one of: cheapest, open, closed")
+        raise UsageError(
+            f"a choice of {choice!r}", code="choice-invalid", hint="one of: cheapest, open, closed"
+        )
     world = _World(assumptions, rng, paths, months, sides=frozenset(SIDES) - set(without), strategy=strategy)
     return world.run(choice)
 

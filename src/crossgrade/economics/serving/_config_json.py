@@ -24,6 +24,7 @@ def read_architecture(config: JSON, *, name: str, file: str | None = None) -> Ar
     if read is None:
         raise DataError(
             f"{name}: architecture {kind!r} is not understood; these are: {', '.join(sorted(_READERS))}",
+            code="architecture-unknown",
             file=file,
             where="model_type",
             hint="give the config.json of a model with one of these architectures",
@@ -47,7 +48,10 @@ def _check(model: Architecture, file: str | None) -> None:
     else:
         return
     raise DataError(
-        f"{model.name}: {seen}; wanted {wanted}", file=file, hint="give the model's config.json as published"
+        f"{model.name}: {seen}; wanted {wanted}",
+        code="architecture-invalid",
+        file=file,
+        hint="give the model's config.json as published",
     )
 
 
@@ -56,7 +60,11 @@ class _Reader:
 
     def __init__(self, config: JSON, *, name: str, file: str | None) -> None:
         if not isinstance(config, Mapping):
-            raise DataError(f"{name}: a config.json holds an object, not {type(config).__name__}", file=file)
+            raise DataError(
+                f"{name}: a config.json holds an object, not {type(config).__name__}",
+                code="config-json-invalid",
+                file=file,
+            )
         inner = config.get("text_config")
         self.name, self.file = name, file
         self._whole: _Config = config
@@ -126,6 +134,7 @@ class _Reader:
         shown = "nothing" if seen is None else repr(seen)[:80]
         return DataError(
             f"{self.name}: `{key}` is {shown}; wanted {wanted}",
+            code="config-json-invalid",
             file=self.file,
             where=key,
             hint="give the model's config.json as published",

@@ -59,7 +59,9 @@ def context_costs(
     """Return what each length costs; raises UsageError for lengths outside of 2 to a thousand million."""
     if any(not 2 <= tokens <= MOST_TOKENS for tokens in lengths):
         raise UsageError(
-            f"context lengths must lie between 2 and {MOST_TOKENS:,} tokens", hint="for instance 131072"
+            f"context lengths must lie between 2 and {MOST_TOKENS:,} tokens",
+            code="length-out-of-range",
+            hint="for instance 131072",
         )
     return tuple(_cost(model, tokens, kv_bits) for tokens in lengths)
 

@@ -45,13 +45,16 @@ class Load:
     def __post_init__(self) -> None:
         if not 0 <= self.cached_share <= 1:
             raise UsageError(
-                f"a cached share of {self.cached_share:g}", hint="give a share of the input from 0 to 1"
+                f"a cached share of {self.cached_share:g}",
+                code="cache-share-invalid",
+                hint="give a share of the input from 0 to 1",
             )
         for name in ("input_tokens", "output_tokens"):
             value = getattr(self, name)
             if not 1 <= value <= MOST_TOKENS:
                 raise UsageError(
                     f"{name.replace('_', ' ')} is {value:g}",
+                    code="load-invalid",
                     hint=f"give a number from 1 to {MOST_TOKENS:,}",
                 )
 
@@ -118,6 +121,7 @@ def require_fit(model: Architecture, deployment: Deployment, load: Load) -> None
         sizes = [str(n) for n in range(1, most + 1) if splits_heads(model, n)]
         raise UsageError(
             f"{deployment.tensor_parallel} GPUs cannot share the {model.heads} heads of {model.name}",
+            code="gpus-do-not-divide",
             hint=f"tensor parallel is one of {', '.join(sizes)}; more GPUs serve as replicas",
         )
     context = _held_tokens(load)
@@ -140,6 +144,7 @@ def require_fit(model: Architecture, deployment: Deployment, load: Load) -> None
         f" ({fit.weight_bytes / 1e9:,.1f} of weights, {fit.sequence_bytes / 1e9:,.1f} of"
         f" {'an' if d.kv_bits == 8 else 'a'} {d.kv_bits}-bit cache) and is"
         f" {fit.missing_bytes / 1e9:,.1f} GB too small",
+        code="gpus-too-small",
         hint=hint,
     )
 

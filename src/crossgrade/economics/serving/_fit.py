@@ -135,7 +135,9 @@ def cross_validate(
     names = np.unique(groups)
     if len(names) < 2:
         raise UsageError(
-            f"all points are of one {grouping}", hint="give measurements of at least two, or group otherwise"
+            f"all points are of one {grouping}",
+            code="fit-one-group",
+            hint="give measurements of at least two, or group otherwise",
         )
     error = np.zeros(len(points))
     for name in names:
@@ -184,6 +186,7 @@ def deployment_of(point: MeasuredPoint, gpus: Mapping[str, Gpu]) -> Deployment:
     if gpu is None:
         raise UsageError(
             f"point {point.name}: no GPU named {point.hardware!r} is known",
+            code="gpu-unknown",
             hint=f"one of: {', '.join(gpus)}",
         )
     return Deployment(
@@ -206,6 +209,7 @@ def _prepare(
         if model is None:
             raise UsageError(
                 f"point {point.name}: no model named {point.model!r} is known",
+                code="fit-model-unknown",
                 hint=f"one of: {', '.join(models)}",
             )
         deployment = deployment_of(point, gpus)

@@ -81,16 +81,28 @@ class Deployment:
     def __post_init__(self) -> None:
         if self.precision not in PRECISIONS:
             raise UsageError(
-                f"precision {self.precision!r} is not known", hint=f"one of: {', '.join(PRECISIONS)}"
+                f"precision {self.precision!r} is not known",
+                code="precision-unknown",
+                hint=f"one of: {', '.join(PRECISIONS)}",
             )
         if self.engine not in ENGINES:
-            raise UsageError(f"engine {self.engine!r} is not known", hint=f"one of: {', '.join(ENGINES)}")
+            raise UsageError(
+                f"engine {self.engine!r} is not known",
+                code="engine-unknown",
+                hint=f"one of: {', '.join(ENGINES)}",
+            )
         if self.kv_bits not in {4, 8, 16}:
-            raise UsageError(f"a cache of {self.kv_bits} bits is not known", hint="one of: 4, 8, 16")
+            raise UsageError(
+                f"a cache of {self.kv_bits} bits is not known",
+                code="cache-bits-unknown",
+                hint="one of: 4, 8, 16",
+            )
         for name in ("tensor_parallel", "attention_replicas", "expert_parallel"):
             if not 1 <= getattr(self, name) <= 4096:
                 raise UsageError(
-                    f"{name} is {getattr(self, name)}", hint="give a whole number from 1 to 4096"
+                    f"{name} is {getattr(self, name)}",
+                    code="hardware-invalid",
+                    hint="give a whole number from 1 to 4096",
                 )
 
     @property

@@ -116,4 +116,4 @@ def _read(name: str) -> Any:
 def _unknown(what: str, name: str, known: Iterable[str], otherwise: str) -> NotFoundError:
     near = get_close_matches(name.lower(), list(known), n=3, cutoff=0.4)
     hint = f"did you mean {' or '.join(near)}?" if near else otherwise
-    return NotFoundError(f"no {what} named {name!r} is known", hint=hint)
+    return NotFoundError(f"no {what} named {name!r} is known", code="hardware-unknown", hint=hint)

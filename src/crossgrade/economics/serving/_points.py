@@ -51,6 +51,7 @@ def read_measurements(text: str, *, file: str | None = None) -> tuple[MeasuredPo
     if missing:
         raise DataError(
             f"measurements lack the column {', '.join(missing)}",
+            code="points-columns",
             file=file,
             line=1,
             hint=f"a table of measurements has {', '.join(NEEDED)}",
@@ -58,10 +59,12 @@ def read_measurements(text: str, *, file: str | None = None) -> tuple[MeasuredPo
     points = []
     for line, row in enumerate(reader, start=2):
         if line > MAX_POINTS:
-            raise DataError(f"more than {MAX_POINTS:,} measurements", file=file, line=line)
+            raise DataError(
+                f"more than {MAX_POINTS:,} measurements", code="too-many-rows", file=file, line=line
+            )
         points.append(_point(_Row(row, file=file, line=line)))
     if not points:
-        raise DataError("no measurement in the table", file=file, line=1)
+        raise DataError("no measurement in the table", code="points-empty", file=file, line=1)
     return tuple(points)
 
 
@@ -89,7 +92,11 @@ class _Row:
 
     def wrong(self, name: str, seen: str, wanted: str) -> DataError:
         return DataError(
-            f"{seen[:60]!r} where {wanted} was wanted", file=self._file, line=self._line, where=name
+            f"{seen[:60]!r} where {wanted} was wanted",
+            code="point-invalid",
+            file=self._file,
+            line=self._line,
+            where=name,
         )
 
 

@@ -55,10 +55,16 @@ def hosting_ladder(
     """
     if not 0 < usd_per_gpu_hour < 1_000_000:
         raise UsageError(
-            f"{usd_per_gpu_hour} dollars a GPU-hour", hint="give what an hour of one GPU costs, above 0"
+            f"{usd_per_gpu_hour} dollars a GPU-hour",
+            code="rent-invalid",
+            hint="give what an hour of one GPU costs, above 0",
         )
     if not 0 < utilisation <= 1:
-        raise UsageError(f"a utilisation of {utilisation:g}", hint="give a share above 0, up to 1")
+        raise UsageError(
+            f"a utilisation of {utilisation:g}",
+            code="utilisation-invalid",
+            hint="give a share above 0, up to 1",
+        )
     wanted = None if in_flight is None else np.array(in_flight, dtype=np.float64)
     served = serve(model, deployment, load, fit.constants, wanted)
     usd_per_gpu_s = float(usd_per_gpu_hour) / 3600 / utilisation
@@ -151,5 +157,9 @@ def break_even_tokens_per_day(usd_per_day: Decimal, hosted_per_mtok: Decimal) ->
     Whether the box could serve so many is another question: compare `tokens_per_day`.
     """
     if hosted_per_mtok <= 0:
-        raise UsageError(f"a hosted price of {hosted_per_mtok} a million tokens", hint="give a price above 0")
+        raise UsageError(
+            f"a hosted price of {hosted_per_mtok} a million tokens",
+            code="price-invalid",
+            hint="give a price above 0",
+        )
     return usd_per_day / hosted_per_mtok * 1_000_000

@@ -125,6 +125,7 @@ class Judge:
             raise type(error)(
                 f"the last {FAILURES_IN_A_ROW} calls to the judge `{self.options.model}` all failed: "
                 f"{error.message}",
+                code=error.code,
                 provider=error.provider,
                 status=error.status,
                 hint=error.hint,
@@ -175,6 +176,7 @@ def material(kind: str, options: JudgeOptions, sample: Sample) -> dict[str, str]
             raise bad_sample(
                 kind, sample, f"the sample has no field `{options.request_field}`",
                 "set `request_field` to the column that holds the request, or to null",
+                code="judge-field-missing",
             )  # fmt: skip
         parts["request"] = request if isinstance(request, str) else msgspec.json.encode(request).decode()
     if options.show_target:

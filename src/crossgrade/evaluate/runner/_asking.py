@@ -228,6 +228,7 @@ def _worded(seen: str, error: ProviderError) -> ProviderError:
     """Return the error of a model that is not there, made from that of its last call."""
     return type(error)(
         f"{seen}: {error.message}",
+        code=error.code,
         provider=error.provider,
         status=error.status,
         hint=error.hint,

@@ -227,6 +227,7 @@ class Batches:
                     # Nothing of it was answered or paid for: a resumed run submits another.
                     raise ProviderError(
                         f"batch {batch.batch} of `{batch.offer}`: {status.problem or 'it says not why'}",
+                        code="batch-failed",
                         hint="correct the cause, or set `batch: false` on the offer",
                     )
             on_wait()

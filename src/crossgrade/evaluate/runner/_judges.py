@@ -58,6 +58,7 @@ class Judges:
         if offer is None or provider is None:
             raise NotFoundError(
                 f"the scorer asks a model `{request.model}` that is not there",
+                code="scorer-model-unknown",
                 hint="name one of the `models` of crossgrade.yaml",
             )
         sent = replace(request, model=offer.model)
@@ -99,6 +100,7 @@ class Judges:
         if offer is None or not isinstance(provider, HostedProvider):
             raise UsageError(
                 f"the scorer asks `{name}` for embeddings, which it does not serve",
+                code="embeddings-not-served",
                 hint="name an offer at an OpenAI-compatible host as the scorer's `model`",
             )
         answers = [await self._embedded(offer, provider, text) for text in texts]

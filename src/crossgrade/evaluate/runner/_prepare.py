@@ -112,6 +112,7 @@ def check_prices(workload: Workload, prices: Mapping[str, Price | None]) -> None
         if price is None or (name in contestants and price.output_per_mtok is None):
             raise UsageError(
                 f"no price of `{name}` is known: a limit of ${workload.max_cost_usd} cannot be kept",
+                code="price-unknown-under-limit",
                 hint=f"add `prices` to `{name}` in crossgrade.yaml, or drop the limit",
             )
 
@@ -124,6 +125,7 @@ def check_lengths(workload: Workload, samples: Sequence[Sample], max_bytes: Mapp
             raise UsageError(
                 f"`{name}` is to answer requests of at most {most:,} bytes, and the shortest of the "
                 f"{len(samples):,} planned samples of `{workload.name}` has {shortest:,}",
+                code="samples-too-long",
                 hint=f"take `{name}` out of `candidates`, or give the dataset shorter samples",
             )
 
@@ -170,6 +172,7 @@ def begin(
         names = sorted(name for name, value in settings.items() if run.settings.get(name) != value)
         raise UsageError(
             f"run {run.id} was made with other settings: {', '.join(names)} changed since",
+            code="run-settings-changed",
             hint="start a new run: answers to unchanged requests are reused, not paid for again",
         )
     return run

@@ -75,6 +75,7 @@ def _field(sample: Sample, name: str) -> str:
         known = ", ".join(f"{{{field}}}" for field in list(sample.fields)[:20])
         raise DataError(
             f"the prompt asks for {{{name}}}, which sample `{sample.id}` does not have; it has {known}",
+            code="prompt-field-missing",
             line=sample.line,
             hint="name one of these fields in the prompt, or add the field to the dataset",
         ) from None
@@ -82,6 +83,7 @@ def _field(sample: Sample, name: str) -> str:
         raise DataError(
             f"field `{name}` of sample `{sample.id}` has {len(text)} characters, "
             f"more than the {MAX_FIELD_CHARS} that a prompt may take from a field",
+            code="prompt-field-too-long",
             line=sample.line,
             hint="shorten the field, or split the sample",
         )

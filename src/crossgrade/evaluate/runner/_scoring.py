@@ -25,6 +25,7 @@ def case_scorer(scorer: Scorer | PairScorer, workload: Workload) -> ScoreCase:
         raise UsageError(
             f"workload `{workload.name}` has {len(workload.candidates)} candidates, "
             f"but its scorer `{scorer.kind}` compares the incumbent with one",
+            code="too-many-candidates",
             hint="make a workload for each candidate, or use a scorer that scores each answer by itself",
         )
     return partial(_score_pairs, cast("PairScorer", scorer), workload.incumbent.name)

@@ -29,6 +29,7 @@ def decode_options(kind: str, schema: type[OptionsT], given: Mapping[str, JSON])
         if name not in known:
             raise ConfigError(
                 f"scorer `{kind}` has no option `{name}`",
+                code="scorer-option-unknown",
                 where=f"options.{name}",
                 hint=_closest(str(name), known) or f"scorer `{kind}` takes no options",
             )
@@ -38,6 +39,7 @@ def decode_options(kind: str, schema: type[OptionsT], given: Mapping[str, JSON])
         what, _, path = str(error).partition(" - at `$")
         raise ConfigError(
             f"scorer `{kind}`: {what[:1].lower()}{what[1:]}",
+            code="scorer-option-invalid",
             where=f"options{path.rstrip('`')}",
             hint=f"its options are {', '.join(sorted(known))}",
         ) from error
@@ -55,9 +57,11 @@ def _closest(name: str, known: list[str]) -> str | None:
     return f"did you mean `{match}`?" if match else f"its options are {', '.join(sorted(known))}"
 
 
-def bad_sample(kind: str, sample: Sample, what: str, hint: str) -> DataError:
+def bad_sample(kind: str, sample: Sample, what: str, hint: str, *, code: str) -> DataError:
     """Return the error of a sample that a scorer cannot be used on."""
-    return DataError(f"scorer `{kind}`: {what}", line=sample.line, where=f"sample {sample.id!r}", hint=hint)
+    return DataError(
+        f"scorer `{kind}`: {what}", code=code, line=sample.line, where=f"sample {sample.id!r}", hint=hint
+    )
 
 
 def text_of(value: JSON) -> str | None:
@@ -83,6 +87,6 @@ def references(kind: str, sample: Sample) -> tuple[str, ...]:
         seen = "no target" if target is None else f"the target {str(target)[:80]!r}"
         raise bad_sample(
             kind, sample, f"{seen}; wanted a text, a number or a list of them",
-            "name the column with the right answers as `target_field` of the workload",
+            "name the column with the right answers as `target_field` of the workload", code="target-invalid",
         )  # fmt: skip
     return texts

@@ -58,6 +58,7 @@ def choice(options: ChoiceOptions) -> Grade:
             raise bad_sample(
                 "choice", sample, f"the target {str(target)[:80]!r} is not one of {options.letters}",
                 "targets are a letter, or the option's number counted from 0; set `letters` to those in use",
+                code="target-invalid",
             )  # fmt: skip
         return {letter for letter in letters if letter}
 

@@ -89,6 +89,7 @@ class CodeScorer:
                 self.kind, sample,
                 f"wanted a function name in `{options.entry_point_field}`, tests in `{options.tests_field}`",
                 "set `entry_point_field` and `tests_field` to the columns that hold them",
+                code="code-tests-missing",
             )  # fmt: skip
         return prompt, name, tests
 

@@ -63,7 +63,7 @@ def numeric(options: NumericOptions) -> Grade:
         if found is None:
             raise bad_sample(
                 "numeric", sample, f"no number in the target {reference[:80]!r}",
-                "use scorer `exact` for answers that are words, or set `decimal`",
+                "use scorer `exact` for answers that are words, or set `decimal`", code="target-not-a-number",
             )  # fmt: skip
         return found.value
 

@@ -63,6 +63,7 @@ def compile_pattern(pattern: str, *, ignore_case: bool = False) -> Any:
         cause = error.args[0].decode(errors="replace") if error.args else "not understood"
         raise ConfigError(
             f"pattern {pattern[:80]!r}: {cause}",
+            code="pattern-invalid",
             hint="patterns are RE2's: no look-around, no back-references; capture a group instead",
         ) from error
 

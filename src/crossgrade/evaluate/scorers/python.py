@@ -81,6 +81,7 @@ class PythonScorer:
         if not 0 <= number <= 1:
             raise DataError(
                 f"scorer `{self.options.function}` returned {value!r:.80}; wanted a number in [0, 1] or None",
+                code="score-invalid",
                 line=sample.line,
                 where=f"sample {sample.id!r}",
                 hint="divide by the best possible score, so that 0 is worthless and 1 is best",
@@ -96,13 +97,19 @@ def load_function(name: str, means: Means) -> tuple[Function, str]:
     if not means.plugins:
         raise ConfigError(
             f"scorer `python` would import {name!r}, but plugins are off",
+            code="plugins-off",
             where="options.function",
             hint="allow plugins, or use a scorer that comes with Crossgrade",
         )
     with _importable(means.project_dir):
         function = _by_path(name) if ":" in name else _by_entry_point(name)
     if not callable(function):
-        raise ConfigError(f"{name!r} is not a function", where="options.function", hint="name a function")
+        raise ConfigError(
+            f"{name!r} is not a function",
+            code="scorer-not-a-function",
+            where="options.function",
+            hint="name a function",
+        )
     source = inspect.getsourcefile(inspect.unwrap(function)) if inspect.isroutine(function) else None
     return function, hashlib.sha256(Path(source).read_bytes()).hexdigest() if source else ""
 
@@ -127,6 +134,7 @@ def _by_path(name: str) -> Any:
     except Exception as error:
         raise ConfigError(
             f"scorer function {name!r} cannot be imported: {type(error).__name__}: {error}",
+            code="scorer-import-failed",
             where="options.function",
             hint="write it as `module:function`, the module beside crossgrade.yaml or installed",
         ) from error
@@ -138,6 +146,7 @@ def _by_entry_point(name: str) -> Any:
         closest = closest_name(name, list(known))
         raise ConfigError(
             f"no installed package registers a scorer {name!r}",
+            code="plugin-missing",
             where="options.function",
             hint=f"did you mean `{closest}`?" if closest else "name a function as `module:function`",
         )

@@ -205,12 +205,17 @@ def _checks(
         raise bad_sample(
             "json_fields", sample, f"the target {str(sample.target)[:80]!r} is not a JSON object",
             "give the right fields as an object (or as JSON text) in the `target_field` column",
+            code="target-not-json",
         )  # fmt: skip
     for path, rule in (options.fields or {path: FieldRule() for path in _leaves(target)}).items():
         wanted = _at(target, path)
         if wanted is _MISSING:
             raise bad_sample(
-                "json_fields", sample, f"the target has no field `{path}`", "correct the path in `fields`"
+                "json_fields",
+                sample,
+                f"the target has no field `{path}`",
+                "correct the path in `fields`",
+                code="target-field-missing",
             )
         yield path, rule, partial(_same, rule, wanted)
 

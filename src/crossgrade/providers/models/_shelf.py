@@ -95,11 +95,14 @@ class ModelShelf:
         path = Path(model.path)
         hint = f"install it again: crossgrade models add {name if model.source == 'package' else 'PATH'}"
         if not path.is_file():
-            raise DataError(f"the file of model `{name}` is gone", file=path, hint=hint)
+            raise DataError(
+                f"the file of model `{name}` is gone", code="model-file-gone", file=path, hint=hint
+            )
         digest = file_sha256(path)
         if digest != model.sha256:
             raise DataError(
                 f"the file of model `{name}` has changed: SHA-256 is {digest}, recorded was {model.sha256}",
+                code="model-file-changed",
                 file=path,
                 hint=hint,
             )
@@ -115,6 +118,7 @@ class ModelShelf:
         if any(known.name == chosen for known in known_models()):
             raise UsageError(
                 f"`{chosen}` is the name of a packaged model",
+                code="model-name-taken",
                 hint="choose another name with --name",
             )
         model = replace(model, name=chosen, licence=licence or model.licence)
@@ -131,7 +135,9 @@ class ModelShelf:
             draft.replace(self._record(model.name))
         except OSError as error:
             draft.unlink(missing_ok=True)
-            raise StoreError(f"cannot record model `{model.name}` in {self.home}: {error}") from error
+            raise StoreError(
+                f"cannot record model `{model.name}` in {self.home}: {error}", code="model-not-recorded"
+            ) from error
 
     def _record(self, name: str) -> Path:
         return self.home / f"{check_name(name)}.json"
@@ -142,6 +148,7 @@ class ModelShelf:
         except (OSError, msgspec.MsgspecError) as error:
             raise DataError(
                 f"the record of an installed model cannot be read: {error}",
+                code="model-record-invalid",
                 file=record,
                 hint=f"delete the record and run `crossgrade models add {record.stem}`",
             ) from error
@@ -149,11 +156,14 @@ class ModelShelf:
     def _missing(self, name: str) -> NotFoundError:
         if any(known.name == name for known in known_models()):
             return NotFoundError(
-                f"model `{name}` is not installed", hint=f"run `crossgrade models add {name}`"
+                f"model `{name}` is not installed",
+                code="local-model-not-installed",
+                hint=f"run `crossgrade models add {name}`",
             )
         names = sorted({known.name for known in known_models()} | {m.name for m in self.installed()})
         return NotFoundError(
             f"no model is called `{name}`; there are {', '.join(names)}{closest(name, names)}",
+            code="local-model-unknown",
             hint="`crossgrade models list` shows them; a file is named by its path, ending in .gguf",
         )
 
@@ -169,7 +179,12 @@ def describe_file(path: Path) -> InstalledModel:
     Raises `DataError` for a missing or broken file.
     """
     if not path.is_file():
-        raise DataError("there is no such model file", file=path, hint="check the path of the .gguf file")
+        raise DataError(
+            "there is no such model file",
+            code="model-file-missing",
+            file=path,
+            hint="check the path of the .gguf file",
+        )
     header = read_gguf_header(path)
     stat = path.stat()
     return InstalledModel(
@@ -226,6 +241,7 @@ def check_name(name: str) -> str:
     if _NAME.fullmatch(name) is None:
         raise UsageError(
             f"{name!r} cannot name a model: lower-case letters, digits, `.`, `_` and `-`, at most 64",
+            code="model-name-invalid",
             hint="choose another name with --name",
         )
     return name

@@ -93,6 +93,7 @@ def host_of(offer: Offer) -> Host:
     if offer.provider == "local":
         raise UsageError(
             f"model {offer.name!r} is a local file, which only `crossgrade serve` starts",
+            code="export-local-model",
             hint="serve it with vLLM, llama.cpp or Ollama, and give that server as `provider` and `base_url`",
         )
     return HOSTS[offer.provider]

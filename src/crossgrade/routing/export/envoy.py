@@ -96,6 +96,7 @@ def _backend(offer: Offer) -> Iterator[dict[str, Any]]:
     if host.flavour not in _SCHEMAS or "{" in (url.hostname or "{"):
         raise UsageError(
             f"model {offer.name!r} of provider {offer.provider!r} cannot be exported to Envoy",
+            code="export-unsupported",
             hint="give the offer a `base_url` that speaks OpenAI's protocol",
         )
     schema: dict[str, Any] = {"name": _SCHEMAS[host.flavour]}

@@ -48,6 +48,7 @@ def _model(offer: Offer) -> str:
     if offer.provider not in _VENDORS:
         raise UsageError(
             f"model {offer.name!r} is of provider {offer.provider!r}, whose ids OpenRouter does not use",
+            code="export-unsupported",
             hint="measure it through OpenRouter: an offer with `provider: openrouter` and OpenRouter's id",
         )
     vendor = _VENDORS[offer.provider]

@@ -92,7 +92,7 @@ def _line(line: bytes) -> Item:
     if result.type == "errored":
         return parsed.custom_id, failure_inside(bytes(result.error))
     return parsed.custom_id, UpstreamError(
-        f"the request was not answered: {excerpt(result.type, longest=40)}"
+        f"the request was not answered: {excerpt(result.type, longest=40)}", code="batch-result-failed"
     )
 
 

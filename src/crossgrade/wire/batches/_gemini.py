@@ -136,7 +136,8 @@ def _page(body: bytes, names: Sequence[str]) -> tuple[list[Item], str | None]:
         if len(names) != len(responses):
             raise UpstreamError(
                 f"the batch has {len(responses)} responses without keys to {len(names)} requests: "
-                "nobody can tell which is which"
+                "nobody can tell which is which",
+                code="batch-results-without-keys",
             )
         keys = list(names)
     return [(key, _outcome(each)) for key, each in zip(keys, responses, strict=True) if key], None
@@ -152,7 +153,7 @@ def _outcome(response: _Response) -> Any:
         return bytes(response.response)
     if is_given(response.error):
         return failure_inside(b'{"error":' + bytes(response.error) + b"}")
-    return UpstreamError("the result has neither a response nor an error")
+    return UpstreamError("the result has neither a response nor an error", code="batch-result-empty")
 
 
 GEMINI_BATCHES = BatchDialect(

@@ -83,11 +83,12 @@ def batch_order(
     `BadRequestError` for requests to several models or endpoints.
     """
     if not requests:
-        raise UsageError("the batch is empty", hint="submit at least one request")
+        raise UsageError("the batch is empty", code="batch-empty", hint="submit at least one request")
     for name in requests:
         if not _CUSTOM_ID.fullmatch(name):
             raise UsageError(
                 f"a custom id is 1 to 64 letters, digits, - or _ (saw: {excerpt(name, longest=80)!r})",
+                code="batch-custom-id",
                 hint="use the request's digest as its id",
             )
     calls = {name: flavour.encode(request, host, False) for name, request in requests.items()}
@@ -95,7 +96,9 @@ def batch_order(
     models = {request.model for request in requests.values()}
     if len(paths) > 1 or len(models) > 1:
         raise BadRequestError(
-            "a batch cannot mix chat and text prompts, or models", hint="submit them as two batches"
+            "a batch cannot mix chat and text prompts, or models",
+            code="batch-mixed",
+            hint="submit them as two batches",
         )
     return BatchOrder(label, models.pop(), paths.pop(), calls)
 
@@ -149,7 +152,7 @@ def files_named(body: bytes, name: str) -> set[str]:
 def safe_name(name: str, seen: bytes) -> str:
     """Return a name that a provider gave if it can be part of a path; raises `UpstreamError` if not."""
     if not _NAME.fullmatch(name) or not name.strip("."):
-        raise UpstreamError(f"the answer has no usable id: {excerpt(seen)}")
+        raise UpstreamError(f"the answer has no usable id: {excerpt(seen)}", code="batch-answer-without-id")
     return name
 
 

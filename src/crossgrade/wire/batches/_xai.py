@@ -127,7 +127,9 @@ def _item(request: _Request) -> Item:
         return request.batch_request_id, bytes(answer)
     if is_given(result.error):
         return request.batch_request_id, failure_inside(b'{"error":' + bytes(result.error) + b"}")
-    return request.batch_request_id, UpstreamError("the result has neither a response nor an error")
+    return request.batch_request_id, UpstreamError(
+        "the result has neither a response nor an error", code="batch-result-empty"
+    )
 
 
 def _next(token: str | None, query: str) -> str | None:

@@ -44,7 +44,9 @@ class Fields:
     def __init__(self, raw: Any, at: str = "") -> None:
         if not isinstance(raw, dict):
             raise BadRequestError(
-                f"{f'`{at}`' if at else 'the body'} must be an object", hint="see the API's reference"
+                f"{f'`{at}`' if at else 'the body'} must be an object",
+                code="field-invalid",
+                hint="see the API's reference",
             )
         self.at = at
         self._left = {name: value for name, value in raw.items() if value is not None}
@@ -96,7 +98,9 @@ class Fields:
     def need(self, name: str, value: _T | None) -> _T:
         """Return a taken value that the API requires."""
         if value is None:
-            raise BadRequestError(f"`{self.place(name)}` is missing", hint=f"add `{name}`")
+            raise BadRequestError(
+                f"`{self.place(name)}` is missing", code="field-missing", hint=f"add `{name}`"
+            )
         return value
 
     def drop(self, *names: str) -> None:
@@ -109,10 +113,18 @@ class Fields:
         if self._left.get(name) in values:
             del self._left[name]
 
-    def refuse(self, name: str, why: str = "cannot be carried to a model of another API") -> NoReturn:
+    def refuse(
+        self,
+        name: str,
+        why: str = "cannot be carried to a model of another API",
+        *,
+        code: str = "field-not-carried",
+    ) -> NoReturn:
         """Refuse a field."""
         raise BadRequestError(
-            f"`{self.place(name)}` {why}", hint=f"leave `{name}` out, or ask a model whose own API has it"
+            f"`{self.place(name)}` {why}",
+            code=code,
+            hint=f"leave `{name}` out, or ask a model whose own API has it",
         )
 
     def end(self) -> None:
@@ -127,7 +139,9 @@ class Fields:
         return value
 
     def _wanted(self, name: str, words: str) -> NoReturn:
-        raise BadRequestError(f"`{self.place(name)}` must be {words}", hint="see the API's reference")
+        raise BadRequestError(
+            f"`{self.place(name)}` must be {words}", code="field-invalid", hint="see the API's reference"
+        )
 
 
 def read_body(body: bytes) -> Fields:
@@ -137,6 +151,7 @@ def read_body(body: bytes) -> Fields:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise BadRequestError(
             f"the body is not valid JSON: {excerpt(body, longest=60) or 'it is empty'}",
+            code="body-not-json",
             hint="send a JSON object with content-type application/json",
         ) from None
 
@@ -153,7 +168,9 @@ def read_content(
         return given, ()
     if not isinstance(given, list):
         raise BadRequestError(
-            f"`{fields.place(name)}` must be a string or a list", hint="see the API's reference"
+            f"`{fields.place(name)}` must be a string or a list",
+            code="field-invalid",
+            hint="see the API's reference",
         )
     read = [part(Fields(raw, f"{fields.place(name)}[{at}]")) for at, raw in enumerate(given)]
     parts = tuple(piece for piece in read if piece is not None)
@@ -168,14 +185,14 @@ def read_image_url(fields: Fields, name: str, *, detail: str | None = None) -> I
         head, _, data = url.partition(",")
         return inline_image(fields, name, head[5:].removesuffix(";base64"), data, detail=detail)
     if not url.startswith(("https://", "http://")):
-        fields.refuse(name, "must be an http(s) or data URL")
+        fields.refuse(name, "must be an http(s) or data URL", code="field-invalid")
     return Image(url=url, detail=detail)
 
 
 def inline_image(fields: Fields, name: str, kind: str, data: str, *, detail: str | None = None) -> Image:
     """Return an image of base64 data; raises `BadRequestError` when it is no image."""
     if not kind.startswith("image/") or ";" in kind or not data:
-        fields.refuse(name, "must be an image as base64 data")
+        fields.refuse(name, "must be an image as base64 data", code="field-invalid")
     return Image(data=data, media_type=kind, detail=detail)
 
 
@@ -191,16 +208,20 @@ def read_tool_choice(
         chosen.end()
         return check_tool(fields, name, tools)
     if choice is not None and choice not in MODES:
-        fields.refuse("tool_choice", "must be auto, none, required or an object that names a function")
+        fields.refuse(
+            "tool_choice",
+            "must be auto, none, required or an object that names a function",
+            code="field-invalid",
+        )
     if choice == "required" and not tools:
-        fields.refuse("tool_choice", "requires a call, but there are no tools")
+        fields.refuse("tool_choice", "requires a call, but there are no tools", code="field-invalid")
     return choice  # type: ignore[no-any-return]  # None or one of the modes
 
 
 def check_tool(fields: Fields, name: str, tools: Sequence[Tool]) -> str:
     """Return the name of the one tool to call; raises `BadRequestError` when there is no such tool."""
     if name in MODES or all(tool.name != name for tool in tools):
-        fields.refuse("tool_choice", "names none of the tools")
+        fields.refuse("tool_choice", "names none of the tools", code="field-invalid")
     return name
 
 

@@ -86,10 +86,13 @@ def _leave_out(fields: Fields) -> None:
 
 def _check_turns(messages: list[Message]) -> None:
     if not any(message.role != "system" for message in messages):
-        raise BadRequestError("`messages` is missing or empty", hint="add at least one message")
+        raise BadRequestError(
+            "`messages` is missing or empty", code="field-missing", hint="add at least one message"
+        )
     if messages[-1].role == "assistant":
         raise BadRequestError(
             "`messages` ends with the assistant's turn, which models of other APIs do not continue",
+            code="assistant-turn-last",
             hint="end the conversation with the user's turn",
         )
 
@@ -97,7 +100,7 @@ def _check_turns(messages: list[Message]) -> None:
 def _stops(fields: Fields) -> tuple[str, ...]:
     stops = fields.any("stop_sequences") or []
     if not isinstance(stops, list) or not all(isinstance(text, str) for text in stops):
-        fields.refuse("stop_sequences", "must be a list of strings")
+        fields.refuse("stop_sequences", "must be a list of strings", code="field-invalid")
     return tuple(stops)
 
 
@@ -113,7 +116,7 @@ def _output(fields: Fields) -> tuple[str | None, JSON]:
     if form is None:
         return effort, None
     if form.text("type") != "json_schema":
-        form.refuse("type", "must be json_schema")
+        form.refuse("type", "must be json_schema", code="field-invalid")
     schema = form.need("schema", form.tree("schema"))
     form.end()
     return effort, schema
@@ -154,7 +157,7 @@ def _turn(fields: Fields) -> list[Message]:
             Message(role="assistant", content=content or None if calls else content, tool_calls=tuple(calls))
         ]
     if role not in {"user", "system"}:
-        fields.refuse("role", "must be user, assistant or system")
+        fields.refuse("role", "must be user, assistant or system", code="field-invalid")
     if results and not content and not parts:
         return results
     return [*results, Message(role="system" if role == "system" else "user", content=content, parts=parts)]
@@ -163,7 +166,9 @@ def _turn(fields: Fields) -> list[Message]:
 def _text(fields: Fields) -> Part:
     text = _part(fields)
     if not isinstance(text, str):
-        raise BadRequestError(f"`{fields.at}.type` must be text", hint="move the image to a user's turn")
+        raise BadRequestError(
+            f"`{fields.at}.type` must be text", code="field-invalid", hint="move the image to a user's turn"
+        )
     return text
 
 
@@ -243,6 +248,6 @@ def _tool_choice(fields: Fields, tools: Sequence[Tool]) -> tuple[str | None, boo
     elif kind in _MODES and (tools or kind != "any"):
         chosen = _MODES[kind]
     else:
-        choice.refuse("type", "must be auto, none, or, with tools, any or tool")
+        choice.refuse("type", "must be auto, none, or, with tools, any or tool", code="field-invalid")
     choice.end()
     return chosen, False if single else None

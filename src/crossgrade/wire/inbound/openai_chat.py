@@ -57,7 +57,9 @@ def read_chat(body: bytes) -> InboundRequest:
     fields.neutral("verbosity", "medium")
     fields.end()
     if not request.messages:
-        raise BadRequestError("`messages` is missing or empty", hint="add at least one message")
+        raise BadRequestError(
+            "`messages` is missing or empty", code="field-missing", hint="add at least one message"
+        )
     return InboundRequest(
         request=request,
         stream=stream,
@@ -76,7 +78,7 @@ def read_text(body: bytes) -> InboundRequest:
     if isinstance(prompt, list) and len(prompt) == 1:
         prompt = prompt[0]
     if not isinstance(prompt, str):
-        fields.refuse("prompt", "must be one string")
+        fields.refuse("prompt", "must be one string", code="field-invalid")
     request = ModelRequest(
         model=fields.need("model", fields.text("model")), text=prompt, settings=_settings(fields)
     )
@@ -104,7 +106,7 @@ def _settings(fields: Fields) -> GenerationSettings:
     stop = fields.any("stop")
     stops = [stop] if isinstance(stop, str) else stop or []
     if not isinstance(stops, list) or not all(isinstance(text, str) for text in stops):
-        fields.refuse("stop", "must be a string or a list of strings")
+        fields.refuse("stop", "must be a string or a list of strings", code="field-invalid")
     newer, older = fields.integer("max_completion_tokens"), fields.integer("max_tokens")
     return GenerationSettings(
         temperature=fields.number("temperature"),
@@ -140,7 +142,7 @@ def _message(fields: Fields) -> Message:
             call = fields.need("tool_call_id", fields.text("tool_call_id"))
             message = Message(role="tool", content=content, tool_call_id=call)
         case _:
-            fields.refuse("role", "must be system, developer, user, assistant or tool")
+            fields.refuse("role", "must be system, developer, user, assistant or tool", code="field-invalid")
     if message.content is None and not message.tool_calls:
         fields.need("content", message.content)
     fields.drop(*_MARKS)
@@ -235,6 +237,6 @@ def _response_schema(fields: Fields) -> JSON:
         case "text":
             pass
         case _:
-            form.refuse("type", "must be text, json_object or json_schema")
+            form.refuse("type", "must be text, json_object or json_schema", code="field-invalid")
     form.end()
     return schema

@@ -92,7 +92,9 @@ def _messages(fields: Fields) -> tuple[Message, ...]:
     if isinstance(given, str):
         return (*messages, Message(role="user", content=given))
     if not isinstance(given, list) or not given:
-        raise BadRequestError("`input` must be a string or a list of items", hint="add `input`")
+        raise BadRequestError(
+            "`input` must be a string or a list of items", code="field-invalid", hint="add `input`"
+        )
     for at, raw in enumerate(given):
         _item(Fields(raw, f"input[{at}]"), messages)
     return tuple(messages)
@@ -122,13 +124,13 @@ def _message(fields: Fields) -> Message:
     role = fields.need("role", fields.text("role"))
     fields.drop("phase")
     if role not in {"system", "developer", "user", "assistant"}:
-        fields.refuse("role", "must be system, developer, user or assistant")
+        fields.refuse("role", "must be system, developer, user or assistant", code="field-invalid")
     content, parts = read_content(fields, "content", _part, joint="" if role == "assistant" else "\n\n")
     content = fields.need("content", content)
     if role == "user":
         return Message(role="user", content=content, parts=parts)
     if parts:
-        fields.refuse("content", "may hold images only in a user's message")
+        fields.refuse("content", "may hold images only in a user's message", code="field-invalid")
     return Message(role="assistant" if role == "assistant" else "system", content=content)
 
 
@@ -197,6 +199,6 @@ def _response_schema(fields: Fields) -> JSON:
         case "text":
             pass
         case _:
-            form.refuse("type", "must be text, json_object or json_schema")
+            form.refuse("type", "must be text, json_object or json_schema", code="field-invalid")
     form.end()
     return schema

@@ -65,7 +65,8 @@ def _input(call: ToolCall, *, cut: bool) -> JSON:
     if not isinstance(given, dict) and not cut:
         raise UpstreamError(
             f"the model called `{excerpt(call.name, longest=60)}` with arguments that are no JSON object: "
-            f"{excerpt(call.arguments)}"
+            f"{excerpt(call.arguments)}",
+            code="arguments-not-an-object",
         )
     return given if isinstance(given, dict) else None
 

@@ -38,7 +38,10 @@ class Archive:
         if len(self._zip.infolist()) > limits.members:
             self._zip.close()
             raise DataError(
-                f"the archive has more than {limits.members} files in it", file=path, hint="split the log"
+                f"the archive has more than {limits.members} files in it",
+                code="archive-too-many-files",
+                file=path,
+                hint="split the log",
             )
         self._meter = Meter(path, limits, path.stat().st_size)
 
@@ -61,7 +64,12 @@ class Archive:
         """
         info = self._zip.getinfo(name)
         if info.flag_bits & _ENCRYPTED:
-            raise DataError(f"{name} is encrypted", file=self._path, hint="write the log without a password")
+            raise DataError(
+                f"{name} is encrypted",
+                code="archive-encrypted",
+                file=self._path,
+                hint="write the log without a password",
+            )
         if info.file_size > self._limits.document_bytes:
             raise self._too_large(name)
         try:
@@ -69,6 +77,7 @@ class Archive:
         except NotImplementedError as error:
             raise DataError(
                 f"{name} is compressed with zip method {info.compress_type}; 0, 8 and 93 are read",
+                code="archive-method",
                 file=self._path,
                 hint="convert the log: `inspect log convert --to json`",
             ) from error
@@ -115,11 +124,15 @@ class Archive:
     def _too_large(self, name: str) -> DataError:
         return DataError(
             f"{name} is larger than it states, or than {size(self._limits.document_bytes)}",
+            code="archive-file-too-large",
             file=self._path,
             hint="this may be a decompression bomb; raise the limit only if you trust the file",
         )
 
     def _damaged(self, cause: str) -> DataError:
         return DataError(
-            f"the archive is damaged or cut short ({cause})", file=self._path, hint="copy the log again"
+            f"the archive is damaged or cut short ({cause})",
+            code="archive-damaged",
+            file=self._path,
+            hint="copy the log again",
         )

@@ -28,6 +28,7 @@ def decode_line(data: bytes, *, path: Path, line: int, limits: Limits) -> dict[s
     if not isinstance(value, dict):
         raise DataError(
             f"a JSON object is wanted on each line, this is {_kind(value)}",
+            code="json-not-an-object",
             file=path,
             line=line,
             column=1,
@@ -99,15 +100,18 @@ def _not_json(error: Exception, data: bytes, path: Path, line: int | None, where
     before = data[:start]
     row = before.count(b"\n")
     if "NaN" in (near := data[start : start + 9].decode(errors="replace")) or "Infinity" in near:
-        message = "NaN and Infinity are no JSON values"
+        code, message = "json-number-invalid", "NaN and Infinity are no JSON values"
         hint = "write null where the value is unknown"
     elif "truncated" in message:
-        message, hint = "the JSON ends in the middle", "copy the file again, or remove the half line"
+        code, message = "json-cut-short", "the JSON ends in the middle"
+        hint = "copy the file again, or remove the half line"
     else:
+        code = "not-json"
         message = "this is no JSON: " + _BYTE.sub("", message).removeprefix("JSON is malformed: ")
         hint = "check the text at this place"
     return DataError(
         message,
+        code=code,
         file=path,
         line=(line or 1) + row,
         column=start - (before.rfind(b"\n") + 1) + 1,
@@ -119,11 +123,13 @@ def _not_json(error: Exception, data: bytes, path: Path, line: int | None, where
 def _wrong_shape(error: Exception, path: Path, line: int | None, where: str) -> DataError:
     message, _, at = str(error).partition(" - at ")
     place = " ".join(part for part in (where, at.strip("`")) if part)
-    return DataError(message, file=path, line=line, where=place or None)
+    return DataError(message, code="not-json", file=path, line=line, where=place or None)
 
 
 def _too_deep(path: Path, line: int | None) -> DataError:
-    return DataError("the JSON is nested too deep", file=path, line=line, hint="flatten the record")
+    return DataError(
+        "the JSON is nested too deep", code="json-too-deep", file=path, line=line, hint="flatten the record"
+    )
 
 
 def _deeper(value: object, depth: int) -> bool:

@@ -49,6 +49,7 @@ class Meter:
         if self._total > limits.total_bytes:
             raise DataError(
                 f"the content is larger than {size(limits.total_bytes)}, the limit for one file",
+                code="file-too-large",
                 file=self._path,
                 hint="split the file into several",
             )
@@ -57,6 +58,7 @@ class Meter:
         if self._total > limits.ratio * max(self._compressed, 1):
             raise DataError(
                 f"decompresses to more than {limits.ratio} times its size, like a decompression bomb",
+                code="decompression-bomb",
                 file=self._path,
                 hint="decompress it yourself if you trust it, and pass the plain file",
             )

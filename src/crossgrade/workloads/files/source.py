@@ -54,15 +54,18 @@ def find_file(path: str | Path, *, root: Path | None = None, folder: bool = Fals
     if root is not None and not full.is_relative_to(root.resolve()):
         raise DataError(
             f"{given} lies outside the project folder {root}",
+            code="file-outside-project",
             file=given,
             hint="copy the file into the project folder",
         )
     if full.is_file() or (folder and full.is_dir()):
         return given if root is None else full
     if not full.exists():
-        raise DataError("there is no such file", file=given, hint="check the path")
+        raise DataError("there is no such file", code="file-missing", file=given, hint="check the path")
     seen = "a folder" if full.is_dir() else "not a regular file"
-    raise DataError(f"this is {seen}, a file is wanted", file=given, hint="give the path of a file")
+    raise DataError(
+        f"this is {seen}, a file is wanted", code="not-a-file", file=given, hint="give the path of a file"
+    )
 
 
 def first_bytes(path: Path, count: int = 4096) -> bytes:
@@ -88,6 +91,7 @@ def read_whole(path: Path, limits: Limits) -> bytes:
         if size_read > limits.document_bytes:
             raise DataError(
                 f"this document is larger than {size(limits.document_bytes)}",
+                code="document-too-large",
                 file=path,
                 hint="write it as JSON lines, which are read one by one, or split it",
             )
@@ -108,6 +112,7 @@ def line_blocks(path: Path, limits: Limits) -> Iterator[Block]:
         if len(carry) + (len(data) if first_end < 0 else first_end) > limits.line_bytes:
             raise DataError(
                 f"this line is longer than {size(limits.line_bytes)}",
+                code="line-too-long",
                 file=path,
                 line=line,
                 hint="check that each record is on a line of its own",
@@ -170,6 +175,7 @@ def not_utf8(path: Path, line: int, data: bytes) -> DataError:
         seen = f"byte 0x{data[start]:02x} is not UTF-8"
     return DataError(
         f"{seen}, UTF-8 is wanted",
+        code="not-utf8",
         file=path,
         line=line + before.count(b"\n"),
         column=start - (before.rfind(b"\n") + 1) + 1,
@@ -197,12 +203,16 @@ def _plain_blocks(path: Path, limits: Limits, block_bytes: int) -> Iterator[byte
     except (EOFError, gzip.BadGzipFile, zlib.error, zstandard.ZstdError) as error:
         raise DataError(
             f"the compressed data is damaged or cut short ({error})",
+            code="compression-damaged",
             file=path,
             hint="copy or download the file again",
         ) from error
     except OSError as error:
         raise DataError(
-            f"cannot be read: {error.strerror or error}", file=path, hint="check the file's permissions"
+            f"cannot be read: {error.strerror or error}",
+            code="file-unreadable",
+            file=path,
+            hint="check the file's permissions",
         ) from error
 
 

@@ -97,6 +97,7 @@ def _unreadable(error: csv.Error, chunk: Chunk, path: Path, limits: Limits) -> D
         seen = f"this row cannot be read: {error}"
     return DataError(
         seen,
+        code="table-row-invalid",
         file=path,
         line=chunk.next_line(),
         hint='a quote inside a quoted field is written ""',
@@ -106,11 +107,17 @@ def _unreadable(error: csv.Error, chunk: Chunk, path: Path, limits: Limits) -> D
 def _header(chunk: Chunk | None, path: Path) -> tuple[str, ...]:
     names = tuple(cell.strip() for cell in chunk.rows[0]) if chunk else ()
     if not any(names):
-        raise DataError("the file is empty, a header with column names is wanted", file=path, line=1)
+        raise DataError(
+            "the file is empty, a header with column names is wanted", code="table-empty", file=path, line=1
+        )
     for name in names:
         if names.count(name) > 1:
             raise DataError(
-                f'the column "{name}" is there twice', file=path, line=1, hint="rename one of them"
+                f'the column "{name}" is there twice',
+                code="column-repeated",
+                file=path,
+                line=1,
+                hint="rename one of them",
             )
     return names
 
@@ -131,6 +138,7 @@ def _even(chunks: Iterator[Chunk], header: tuple[str, ...], path: Path) -> Itera
             else:
                 raise DataError(
                     f"this row has {len(row)} cells, the header has {len(header)}",
+                    code="table-cells",
                     file=path,
                     line=chunk.lines()[index],
                     hint="put quotes around a cell that holds the separator",

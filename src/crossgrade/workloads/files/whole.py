@@ -22,7 +22,9 @@ def whole_file(path: Path) -> Iterator[TextIO]:
         part.replace(path)
     except OSError as error:
         raise StoreError(
-            f"{path} cannot be written ({error.strerror})", hint="name a folder with room that you may write"
+            f"{path} cannot be written ({error.strerror})",
+            code="file-unwritable",
+            hint="name a folder with room that you may write",
         ) from error
     finally:
         with suppress(OSError):

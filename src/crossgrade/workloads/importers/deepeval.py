@@ -57,13 +57,17 @@ def read_deepeval(request: ImportRequest, columns: Columns) -> None:
     if any(metric.name == choice and _less_is_better(metric) for metric in metrics):
         raise DataError(
             f"of {choice}, less is better; a score where more is better is wanted",
+            code="metric-less-is-better",
             file=request.path,
             hint="name another metric with --metric",
         )
     model = request.model or as_text((run.hyperparameters or {}).get("model"))
     if not model:
         raise DataError(
-            "the test run does not name its model (hyperparameters.model)", file=request.path, hint="name it"
+            "the test run does not name its model (hyperparameters.model)",
+            code="model-not-named-in-results",
+            file=request.path,
+            hint="name it",
         )
     columns.add(_answers(request, run, model, choice))
 

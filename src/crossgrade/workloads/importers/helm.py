@@ -116,14 +116,23 @@ def read_helm(request: ImportRequest, columns: Columns) -> None:
 def _model(request: ImportRequest, spec: _RunSpec) -> str:
     model = request.model or spec.adapter_spec.get("model")
     if not isinstance(model, str) or not model:
-        raise DataError("adapter_spec names no model", file=request.path / "run_spec.json")
+        raise DataError(
+            "adapter_spec names no model",
+            code="model-not-named-in-results",
+            file=request.path / "run_spec.json",
+        )
     return model
 
 
 def _document(request: ImportRequest, name: str, kind: type[T]) -> T:
     path: Path = request.path / name
     if not path.is_file():
-        raise DataError(f"the run folder has no {name}", file=request.path, hint="copy the whole run folder")
+        raise DataError(
+            f"the run folder has no {name}",
+            code="results-file-missing",
+            file=request.path,
+            hint="copy the whole run folder",
+        )
     return decode_document(read_whole(path, request.limits), kind, path=path)
 
 

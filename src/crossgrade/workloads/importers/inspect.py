@@ -100,6 +100,7 @@ def read_inspect_archive(request: ImportRequest, columns: Columns) -> None:
         if "header.json" not in names:
             raise DataError(
                 "the archive has no header.json: the run did not end, or this is no Inspect log",
+                code="results-file-missing",
                 file=request.path,
                 hint="finish the run with `inspect eval-retry`",
             )
@@ -125,6 +126,7 @@ def _import(request: ImportRequest, log: _Log, samples: Iterable[_Sample], colum
     if log.status != "success" and not request.allow_unfinished:
         raise DataError(
             f"the run's status is {log.status!r}, not 'success'",
+            code="run-not-successful",
             file=request.path,
             hint="finish it with `inspect eval-retry`, or allow unfinished logs",
         )

@@ -66,6 +66,7 @@ def _import_task(request: ImportRequest, path: Path, columns: Columns) -> None:
     if results.higher_is_better.get(task, {}).get(metric) is False:
         raise DataError(
             f"of {metric}, less is better; a score where more is better is wanted",
+            code="metric-less-is-better",
             file=path,
             hint="name another metric with --metric",
         )
@@ -73,6 +74,7 @@ def _import_task(request: ImportRequest, path: Path, columns: Columns) -> None:
     if model is None:
         raise DataError(
             "the samples do not name their model, and no results file lies beside them",
+            code="model-not-named-in-results",
             file=path,
             hint="put results_TIME.json into the same folder, or name the model",
         )
@@ -126,7 +128,7 @@ def _answers(
         if row.get("filter", "none") != chosen:
             continue
         if "doc_id" not in row:
-            raise DataError("a sample has no doc_id", file=path, line=number)
+            raise DataError("a sample has no doc_id", code="sample-without-id", file=path, line=number)
         doc = row.get("doc")
         fields = doc if isinstance(doc, Mapping) else {}
         value = row.get(metric)

@@ -45,12 +45,15 @@ class ImportRequest:
         names = list(dict.fromkeys(choices))
         listed = ", ".join(names)
         if not names:
-            raise DataError(f"no sample has a {what}", file=self.path, hint="score the log first")
+            raise DataError(
+                f"no sample has a {what}", code="metric-missing", file=self.path, hint="score the log first"
+            )
         if self.metric is None:
             if len(names) == 1:
                 return names[0]
             raise DataError(
                 f"the {what} must be chosen, for the choice can change the verdict: {listed}",
+                code="metric-not-named",
                 file=self.path,
                 hint=f"name one with --metric, such as --metric {quote(names[0])}",
             )
@@ -61,6 +64,7 @@ class ImportRequest:
             raise DataError(
                 f"`{self.metric}` names {'no' if not found else 'more than one'} {what}: {listed}"
                 f"{closest(self.metric, names)}",
+                code="metric-unknown",
                 file=self.path,
                 hint="name one of them in full",
             )

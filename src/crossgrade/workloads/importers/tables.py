@@ -124,6 +124,7 @@ def _read(request: ImportRequest, columns: Columns, names: tuple[str, ...], chun
             column = next(ids, error.column) if error.column == "sample_id" else error.column
             raise DataError(
                 f"{column} {error}",
+                code="score-invalid",
                 file=request.path,
                 line=rows.lines()[error.index],
                 where=f"column {column}",
@@ -172,6 +173,7 @@ def _wide(
         raise DataError(
             "neither the long form (columns item_id, model, score) nor told which columns are models; "
             f"the columns are {_listed(names)}{closest('score', names)}",
+            code="table-form-unknown",
             file=request.path,
             line=1,
             hint="name the two score columns with --incumbent and --candidate, or rename the columns",
@@ -227,6 +229,7 @@ def _numbered(question: object, seen: Counter[str]) -> str:
 def _no_column(request: ImportRequest, name: str, names: Sequence[str]) -> DataError:
     return DataError(
         f'there is no column "{name}"; the columns are {_listed(names)}{closest(name, names)}',
+        code="column-missing",
         file=request.path,
         line=1,
     )

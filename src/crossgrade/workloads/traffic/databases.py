@@ -53,10 +53,15 @@ def opened_sources(sources: Sequence[str | Path], query: str | None) -> Iterator
     if query is None:
         raise UsageError(
             "a database is read by a query",
+            code="query-missing",
             hint="say which rows: --query 'SELECT … FROM …', or --query FILE.sql",
         )
     if len(databases) != 1 or len(sources) != 1:
-        raise UsageError("a query reads one database, given alone", hint="name its URL and nothing else")
+        raise UsageError(
+            "a query reads one database, given alone",
+            code="query-not-alone",
+            hint="name its URL and nothing else",
+        )
     with tempfile.TemporaryDirectory(prefix="crossgrade-") as folder:
         path = Path(folder) / f"{databases[0].partition(':')[0]}-query"
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -79,6 +84,7 @@ def _run(url: str, sql: str, file: IO[bytes], path: Path) -> None:
             seen = seen.replace(password, "…")
         raise DataError(
             f"{without_password(url)} refused the query: {seen}",
+            code="query-refused",
             hint="try the query in the database's own client",
         ) from None
 
@@ -136,7 +142,9 @@ def _duckdb(url: str, sql: str, _file: IO[bytes], path: Path) -> None:
         raise MissingExtraError("reading through DuckDB", "duckdb") from None
     place = url.removeprefix("duckdb:").removeprefix("//")
     if place and not Path(place).is_file():
-        raise DataError("there is no such database", file=Path(place), hint="check the path")
+        raise DataError(
+            "there is no such database", code="database-missing", file=Path(place), hint="check the path"
+        )
     with duckdb.connect(place or ":memory:", read_only=bool(place)) as connection:
         connection.execute("SET TimeZone = 'UTC'")
         target = str(path).replace("'", "''")

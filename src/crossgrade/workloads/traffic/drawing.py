@@ -183,6 +183,7 @@ def _drawn(
         causes = ", ".join(f"{cause} {count:,}" for cause, count in left_out.items()) or "no text in the log"
         raise DataError(
             f"no request of {group.name!r} can be asked again as one question: {causes}",
+            code="requests-not-repeatable",
             hint="draw from logs that carry prompts of single questions",
         )
     rows = [row for row, _ in chosen.values()]

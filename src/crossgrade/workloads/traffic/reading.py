@@ -59,6 +59,7 @@ class Reading:
         if self.file_format is not None and self.file_format not in BY_NAME:
             raise UsageError(
                 f"no format of logs is called {self.file_format!r}{closest(self.file_format, BY_NAME)}",
+                code="log-format-unknown",
                 hint=f"formats are {', '.join(BY_NAME)}",
             )
 
@@ -89,10 +90,17 @@ def log_files(sources: Iterable[str | Path]) -> list[Path]:
             matches = glob.iglob(str(source), recursive=True)  # noqa: PTH207 -- Path.glob takes no absolute one
             named = sorted(path for path in map(Path, matches) if path.is_file())
         if not named:
-            raise DataError("there is no such file or folder", file=path, hint="check the path or pattern")
+            raise DataError(
+                "there is no such file or folder",
+                code="file-missing",
+                file=path,
+                hint="check the path or pattern",
+            )
         found.update(dict.fromkeys(named))
         if len(found) > _MOST_FILES:
-            raise DataError(f"more than {_MOST_FILES:,} files", file=path, hint="name fewer files")
+            raise DataError(
+                f"more than {_MOST_FILES:,} files", code="too-many-files", file=path, hint="name fewer files"
+            )
     return list(found)
 
 

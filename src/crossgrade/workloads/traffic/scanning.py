@@ -168,6 +168,7 @@ class Scanner:
             listed = f"there are {', '.join(names[:12])}" if names else "no record of it could be read"
             raise NotFoundError(
                 f"the log has no workload {name!r}{closest(name, names)}; {listed}",
+                code="log-workload-unknown",
                 hint="`crossgrade scan` lists them",
             )
         wanted = (labels == number) & (self._column("text") > 0) & (self._column("failed") != 1)

@@ -17,7 +17,7 @@ from crossgrade.economics.serving import (
     read_architecture,
 )
 from crossgrade.economics.serving._sizes import prefill_pairs
-from crossgrade.errors import DataError, UsageError
+from tests.codes import raises_code
 
 REFERENCE = json.loads(
     (Path(__file__).parents[3] / "data" / "longcontext" / "llama4_reference.json").read_text()
@@ -69,13 +69,13 @@ def test_the_scale_is_read_and_may_be_off() -> None:
     for off in (False, 0):
         untuned = read_architecture({**config, "attn_temperature_tuning": off}, name="x")
         assert attention_temperature(untuned, 10**6) == 1.0
-    with pytest.raises(DataError, match="attn_scale"):
+    with raises_code("config-json-invalid", "attn_scale"):
         read_architecture({**config, "attn_scale": "much"}, name="x")
 
 
 @pytest.mark.parametrize("tokens", [1, 0, -5, 10**10])
 def test_lengths_that_are_none(tokens: int) -> None:
-    with pytest.raises(UsageError, match="context lengths"):
+    with raises_code("length-out-of-range"):
         context_costs(SCOUT, [tokens])
 
 

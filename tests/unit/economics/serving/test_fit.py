@@ -18,7 +18,8 @@ from crossgrade.economics.serving import (
     shipped_measurements,
 )
 from crossgrade.economics.serving._calibrate import points_digest
-from crossgrade.errors import DataError, UsageError
+from crossgrade.errors import DataError
+from tests.codes import raises_code
 
 HEADER = "model,hardware,precision,tp,isl,osl,concurrency,out_tok_s_gpu\n"
 
@@ -62,7 +63,7 @@ def test_few_points_keep_the_band() -> None:
 
 def test_leaving_a_family_out_needs_two() -> None:
     points = [point for point in shipped_measurements() if point.family == "mixtral"]
-    with pytest.raises(UsageError, match="one family"):
+    with raises_code("fit-one-group", "family"):
         cross_validate(points, known_models(), known_gpus())
 
 
@@ -84,11 +85,11 @@ def test_a_wrong_table_names_its_line(rows: str, named: str) -> None:
 
 
 def test_missing_columns_are_named() -> None:
-    with pytest.raises(DataError, match="isl"):
+    with raises_code("points-columns", "isl"):
         read_measurements("model,hardware\nx,y\n")
 
 
 def test_an_unknown_model_in_the_table_is_named() -> None:
     points = read_measurements(HEADER + "nothing-1b,h100,fp8,1,100,100,8,100\n")
-    with pytest.raises(UsageError, match="nothing-1b"):
+    with raises_code("fit-model-unknown", "nothing-1b"):
         predict_points(points, known_models(), known_gpus(), shipped_fit().constants)

@@ -21,6 +21,7 @@ from crossgrade.economics.serving import (
     smallest_deployment,
 )
 from crossgrade.errors import NotFoundError, UsageError
+from tests.codes import raises_code
 
 SCOUT = known_model("llama-4-scout")
 BOX = Deployment(gpu=known_gpu("h100"), precision="fp8", tensor_parallel=4, kv_bits=16)
@@ -45,7 +46,7 @@ def test_compute_of_long_prompts_is_inside_the_band(tokens: int, usd_per_mtok: f
 
 
 def test_ten_million_tokens_do_not_fit_and_the_error_says_what_would() -> None:
-    with pytest.raises(UsageError, match=r"77\.\d GB too small") as caught:
+    with raises_code("gpus-too-small", "77.2") as caught:
         serve(SCOUT, BOX, Load(input_tokens=10_000_000, output_tokens=2), shipped_fit().constants)
     assert "16 x h100 (tensor parallel 8 x 2 replicas)" in str(caught.value.hint)
     least = smallest_deployment(SCOUT, BOX, 10_000_000)

@@ -12,14 +12,13 @@ from crossgrade.errors import (
     AuthError,
     BadRequestError,
     BudgetExceededError,
-    ConfigError,
     ContentFilteredError,
-    DataError,
     RateLimitedError,
     UpstreamError,
 )
 from crossgrade.evaluate import build_scorer
 from crossgrade.evaluate.judges import read_opinion
+from tests.codes import raises_code
 
 SAMPLE = Sample(id="s1", fields={"input": "Name a cat."}, target="Tom")
 
@@ -79,7 +78,7 @@ def test_the_zero_is_declared() -> None:
     assert judged(Scripted('{"grade": 7}'), best=10).value == pytest.approx(6 / 9)
     assert judged(Scripted('{"grade": 7}'), best=10, zero_at=0).value == pytest.approx(0.7)
     assert judged(Scripted('{"grade": 2}'), best=10, zero_at=3).value == 0
-    with pytest.raises(ConfigError, match="`zero_at`"):
+    with raises_code("scorer-option-invalid", "zero_at"):
         judged(Scripted(), zero_at=5)
 
 
@@ -95,7 +94,7 @@ def test_a_judge_that_is_not_there_is_not_asked_for_ever() -> None:
     scorer = build_scorer(spec, ask=Scripted(*script))
     for _ in range(10 + 18):
         anyio.run(scorer.score, SAMPLE, ModelAnswer(text="Garfield"))
-    with pytest.raises(UpstreamError, match="the last 10 calls to the judge `big` all failed: 502"):
+    with raises_code("upstream", "10", "big", "502"):
         anyio.run(scorer.score, SAMPLE, ModelAnswer(text="Garfield"))
 
 
@@ -174,12 +173,12 @@ def test_a_host_without_schemas_is_asked_without() -> None:
 
 
 def test_samples_and_needs_are_checked() -> None:
-    with pytest.raises(DataError, match="no field `input`"):
+    with raises_code("judge-field-missing", "input"):
         judged(Scripted(), sample=Sample(id="s", fields={}), text="")
-    with pytest.raises(DataError, match="no target"):
+    with raises_code("target-invalid"):
         judged(Scripted(), sample=Sample(id="s", fields={"input": "x"}), show_target=True, text="")
     assert judged(Scripted('{"grade": 5}'), sample=Sample(id="s", fields={}), request_field=None).value == 1
-    with pytest.raises(ConfigError, match="the offer `big`"):
+    with raises_code("scorer-model-missing", "big"):
         build_scorer(ScorerSpec(kind="judge", options={"model": "big", "criteria": "x"}))
 
 

@@ -11,6 +11,7 @@ from crossgrade.errors import DataError, SandboxError
 from crossgrade.evaluate import build_scorer
 from crossgrade.evaluate._seccomp import one_process_filter
 from crossgrade.evaluate.scorers.code import program_of
+from tests.codes import raises_code
 
 PROMPT = 'from typing import List\n\n\ndef total(xs: List[int]) -> int:\n    """Sum."""\n'
 TESTS = "def check(candidate):\n    assert candidate([1, 2]) == 3\n    assert candidate([]) == 0\n"
@@ -141,7 +142,7 @@ def test_a_sandbox_that_does_not_start_is_no_score(monkeypatch, tmp_path) -> Non
     broken.write_text("#!/bin/sh\necho 'bwrap: No permissions to create a new namespace' >&2\nexit 1\n")
     broken.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    with pytest.raises(SandboxError, match="No permissions to create a new namespace"):
+    with raises_code("sandbox-failed", "No permissions to create a new namespace"):
         run("    return sum(xs)\n")
 
 

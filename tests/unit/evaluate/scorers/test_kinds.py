@@ -9,6 +9,7 @@ import pytest
 from crossgrade.domain import ScorerSpec
 from crossgrade.errors import ConfigError
 from crossgrade.evaluate import build_scorer, options_schema, scorer_kind, scorer_kinds, validate_options
+from tests.codes import raises_code
 
 PAGE = next(
     parent / "docs/reference/scorers.md"
@@ -95,7 +96,7 @@ def test_wrong_options_are_named(kind, options, where, hint) -> None:
 
 
 def test_unknown_kinds_name_the_closest() -> None:
-    with pytest.raises(ConfigError, match="no scorer `exakt`") as caught:
+    with raises_code("scorer-unknown", "exakt") as caught:
         validate_options("exakt", {})
     assert caught.value.hint == "did you mean `exact`?"
     with pytest.raises(ConfigError) as caught:

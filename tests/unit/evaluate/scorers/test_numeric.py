@@ -8,6 +8,7 @@ import pytest
 
 from crossgrade.errors import DataError
 from crossgrade.evaluate.scorers.numeric import NumericOptions, read_number
+from tests.codes import raises_code
 
 ROWS = [
     json.loads(line)
@@ -90,7 +91,7 @@ def test_which_number(grade) -> None:
 
 
 def test_a_target_without_number_is_a_data_error(grade) -> None:
-    with pytest.raises(DataError, match="no number in the target 'many'"):
+    with raises_code("target-not-a-number", "many"):
         grade("numeric", "many", "5")
 
 

@@ -7,9 +7,10 @@ import anyio
 import pytest
 
 from crossgrade.domain import ModelAnswer, Sample, ScorerSpec
-from crossgrade.errors import AuthError, ConfigError, DataError, UpstreamError
+from crossgrade.errors import AuthError, ConfigError, UpstreamError
 from crossgrade.evaluate import build_scorer
 from crossgrade.evaluate.scorers import Embedded
+from tests.codes import raises_code
 
 SAMPLE = Sample(id="s1", fields={}, target="cat")
 SOURCE = """
@@ -57,7 +58,7 @@ def test_an_exception_leaves_the_answer_unscored(python) -> None:
 
 @pytest.mark.parametrize("function", ["big", "word"])
 def test_a_value_off_the_scale_stops(python, function) -> None:
-    with pytest.raises(DataError, match="wanted a number in"):
+    with raises_code("score-invalid"):
         python(function)
 
 
@@ -68,9 +69,9 @@ def test_what_is_no_function_is_refused(python, function) -> None:
 
 
 def test_entry_points_and_plugins(tmp_path) -> None:
-    with pytest.raises(ConfigError, match="no installed package registers a scorer 'mine'"):
+    with raises_code("plugin-missing", "mine"):
         build_scorer(ScorerSpec(kind="python", options={"function": "mine"}))
-    with pytest.raises(ConfigError, match="plugins are off"):
+    with raises_code("plugins-off"):
         build_scorer(ScorerSpec(kind="python", options={"function": "json:loads"}), plugins=False)
 
 
@@ -127,5 +128,5 @@ def test_unusable_embeddings_leave_it_unscored(vectors) -> None:
 def test_a_refused_key_stops() -> None:
     with pytest.raises(AuthError):
         similarity(AuthError("no"))
-    with pytest.raises(ConfigError, match="the offer `small`"):
+    with raises_code("scorer-model-missing", "small"):
         build_scorer(ScorerSpec(kind="similarity", options={"model": "small"}))

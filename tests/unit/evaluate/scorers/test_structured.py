@@ -6,9 +6,10 @@ import anyio
 import pytest
 
 from crossgrade.domain import ModelAnswer, Sample, ScorerSpec, ToolCall
-from crossgrade.errors import ConfigError, DataError
+from crossgrade.errors import ConfigError
 from crossgrade.evaluate import build_scorer
 from crossgrade.evaluate.scorers import NoJsonError, parse_json
+from tests.codes import raises_code
 
 SCHEMA = {
     "type": "object",
@@ -128,7 +129,7 @@ def test_field_rules(grade) -> None:
 
 
 def test_a_path_the_target_lacks_is_a_data_error(grade) -> None:
-    with pytest.raises(DataError, match=r"no field `adress\.city`"):
+    with raises_code("target-field-missing", "adress.city"):
         grade("json_fields", TARGET, "", fields={"adress.city": {}})
 
 

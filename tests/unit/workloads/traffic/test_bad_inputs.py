@@ -10,9 +10,9 @@ import pytest
 import zstandard
 
 from crossgrade.catalog import packaged_catalog
-from crossgrade.errors import DataError, UsageError
 from crossgrade.workloads.traffic import LoggedRequest, Reading, Scan, log_files, scan_logs
 from crossgrade.workloads.traffic import reading as module
+from tests.codes import raises_code
 
 DATA = Path(__file__).parents[3] / "data" / "traffic"
 
@@ -226,9 +226,9 @@ def test_rows_that_are_no_records_or_of_no_format_are_shown(tmp_path: Path) -> N
 
 
 def test_sources_and_formats_that_are_not_there_are_errors(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no such file"):
+    with raises_code("file-missing"):
         log_files([tmp_path / "nothing.jsonl"])
-    with pytest.raises(UsageError, match="langfuse"):
+    with raises_code("log-format-unknown", "langfuse"):
         Reading(files=[], file_format="langfuze")
 
 

@@ -13,9 +13,10 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from crossgrade.catalog import packaged_catalog
-from crossgrade.errors import DataError, MissingExtraError, UsageError
+from crossgrade.errors import MissingExtraError
 from crossgrade.workloads.traffic import Scan, scan_logs
 from crossgrade.workloads.traffic.databases import opened_sources, without_password
+from tests.codes import raises_code
 
 ROWS = """
     select 'r' || i as id, 'support' as route, 'gpt-4.1-mini' as model, 200 as status,
@@ -52,9 +53,9 @@ def test_a_duckdb_file_is_read_and_not_written(tmp_path: Path) -> None:
     with duckdb.connect(str(path)) as connection:
         connection.execute(f"create table requests as {ROWS} from range(300) t(i)")
     check(scan(f"duckdb:{path}", "select * from requests"))
-    with pytest.raises(DataError, match="nothing_here"):
+    with raises_code("query-refused", "nothing_here"):
         scan(f"duckdb:{path}", "select * from nothing_here")
-    with pytest.raises(DataError, match="no such database"):
+    with raises_code("database-missing"):
         scan(f"duckdb:{tmp_path / 'other.db'}", "select 1")
 
 
@@ -62,7 +63,7 @@ def test_a_duckdb_file_is_read_and_not_written(tmp_path: Path) -> None:
 def test_postgresql_is_read_and_not_written() -> None:
     url = os.environ["CROSSGRADE_TEST_POSTGRES_URL"]
     check(scan(url, f"{ROWS} from generate_series(0, 299) i"))
-    with pytest.raises(DataError, match="refused the query"):
+    with raises_code("query-refused"):
         scan(url, "with x as (delete from pg_class returning 1) select * from x")
 
 
@@ -142,7 +143,7 @@ def test_clickhouse_is_read_and_not_written(clickhouse: str) -> None:
     query, settings = ClickHouse.asked[-1]
     assert "JSONEachRow" in query or settings.get("default_format") == ["JSONEachRow"]
     assert settings["readonly"] == ["2"]
-    with pytest.raises(DataError, match="UNKNOWN_TABLE") as caught:
+    with raises_code("query-refused", "UNKNOWN_TABLE") as caught:
         scan(clickhouse, "select * from others")
     assert "pa55word" not in str(caught.value)
 
@@ -153,9 +154,9 @@ def test_a_password_is_neither_shown_nor_kept() -> None:
 
 
 def test_a_query_and_its_database_come_together(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="read by a query"):
+    with raises_code("query-missing"):
         scan("postgresql://localhost/x", None)
-    with pytest.raises(UsageError, match="one database"), opened_sources([tmp_path], "select 1"):
+    with raises_code("query-not-alone"), opened_sources([tmp_path], "select 1"):
         pass
 
 

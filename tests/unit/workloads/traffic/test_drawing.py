@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from crossgrade.catalog import packaged_catalog
-from crossgrade.errors import DataError, NotFoundError
 from crossgrade.workloads import Redactor
 from crossgrade.workloads.traffic import Drawn, draw_samples, subject_of
+from tests.codes import raises_code
 
 START = 1_793_000_000 - 1_793_000_000 % 86_400
 KEY = b"k" * 32
@@ -165,7 +165,7 @@ def test_what_cannot_be_asked_again_is_left_out_and_counted(tmp_path: Path) -> N
     assert set(found.left_out) == {"several turns"}
     assert found.requests == 40
     assert all("Question" in each["input"] for each in found.rows)
-    with pytest.raises(DataError, match="uses tools"):
+    with raises_code("requests-not-repeatable", "support", "tools 5"):
         drawn(tmp_path, [row(n, "x", tools=[{"name": "look_up"}]) for n in range(5)])
 
 
@@ -200,5 +200,5 @@ def test_a_scorer_is_proposed_from_the_answers(
 
 
 def test_a_workload_that_is_not_there_lists_those_that_are(tmp_path: Path) -> None:
-    with pytest.raises(NotFoundError, match="support"):
+    with raises_code("log-workload-unknown", "support"):
         drawn(tmp_path, [row(n, f"Question {n}") for n in range(5)], name="suport")
