@@ -239,7 +239,7 @@ def test_nothing_is_overwritten(cli: CommandLine, project: Project, log: Path) -
     cli.succeeds(*create)
     before = project.config.read_text()
     cli.fails(*create, error="output-exists")
-    cli.fails(*create, "--as", "echo", error=("workload-exists", "echo"))
+    cli.fails(*create, "--as", "echo", error=("output-exists", "echo.jsonl"))
     cli.succeeds(*create, "--as", "numbers-2")
     assert project.config.read_text().startswith(before.rstrip()[:40])
     cli.fails(

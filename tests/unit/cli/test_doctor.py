@@ -12,6 +12,7 @@ import pytest
 
 from crossgrade.cli import _checks
 from crossgrade.cli._frame import run
+from tests.codes import names, shown_codes
 
 CONFIG = """\
 models:
@@ -157,7 +158,8 @@ def test_a_missing_package_is_named_without_a_traceback(project: Path, package: 
     Path("r.csv").write_text("item_id,a,b\n1,1,1\n")
     decided = crossgrade("decide", "r.csv", "--incumbent", "a")
     assert decided.returncode == 3
-    assert decided.stderr.startswith(f"error: the Python package `{package}` is not installed")
+    assert shown_codes(decided.stderr) == ["package-missing"]
+    assert names(decided.stderr, package)
     assert "Traceback" not in decided.stderr
 
 
