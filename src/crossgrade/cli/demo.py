@@ -11,6 +11,7 @@ import click
 from click.formatting import wrap_text
 
 from crossgrade.cli._output import as_typed, note, print_verdict
+from crossgrade.cli._spending import check_report_extra
 
 if TYPE_CHECKING:
     from crossgrade.decide import Verdict
@@ -40,6 +41,7 @@ def command(folder: Path, only: str | None) -> None:
     certain; the verdict is served, and taken back when the traffic changes. Then published
     outcomes of GPT-4 and Mixtral-8x7B are decided on.
     """
+    check_report_extra(folder / "report.html")
     folder.mkdir(parents=True, exist_ok=True)
     if only != "published":
         _local(folder)
