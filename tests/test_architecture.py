@@ -22,7 +22,7 @@ LONGEST_FILE = 600
 BANNED_MODULE_NAMES = {"utils", "util", "helpers", "base", "manager", "common", "misc", "service"}
 HELP_MAY_IMPORT = {"click", "crossgrade"}
 HELP_MAY_NOT_IMPORT = {
-    "aiohttp", "alembic", "anyio", "asyncio", "genai_prices", "jinja2", "jsonschema", "matplotlib", "numpy",
+    "aiohttp", "alembic", "anyio", "asyncio", "genai_prices", "jinja2", "jsonschema", "numpy",
     "pydantic", "rich", "ruamel", "scipy", "sqlalchemy",
 }  # fmt: skip
 
@@ -113,7 +113,7 @@ def test_help_imports_almost_nothing() -> None:
 def test_importing_the_package_imports_no_heavy_library() -> None:
     code = "import crossgrade, sys; print(*sorted({name.split('.')[0] for name in sys.modules}))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    heavy = {"aiohttp", "scipy", "sqlalchemy", "pydantic", "matplotlib", "rich", "genai_prices", "numpy"}
+    heavy = {"aiohttp", "scipy", "sqlalchemy", "pydantic", "rich", "genai_prices", "numpy"}
     assert not set(done.stdout.split()) & heavy
 
 

@@ -1,13 +1,15 @@
-"""What a run may cost: said before it is spent, and asked about where it is much."""
+"""What is checked before work begins: what it may cost, and whether its page could be written."""
 
 import sys
 from decimal import Decimal, InvalidOperation
+from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from crossgrade.cli._params import ParamType
-from crossgrade.errors import UsageError
+from crossgrade.errors import MissingExtraError, UsageError
 
 if TYPE_CHECKING:
     from crossgrade.evaluate import RunEstimate
@@ -30,6 +32,14 @@ class Dollars(ParamType[Decimal]):
         if not amount.is_finite() or amount < 0:
             self.fail(f"{value!r} is not an amount of dollars", param, ctx)
         return amount
+
+
+def check_report_extra(*pages: Path | None) -> None:
+    """Raise `MissingExtraError` where an HTML page is asked for and could not be written: before any work."""
+    if any(page is not None and page.suffix not in {".md", ".xml"} for page in pages) and not all(
+        find_spec(package) for package in ("jinja2", "matplotlib")
+    ):
+        raise MissingExtraError("the HTML report", "report")
 
 
 def estimate_words(estimate: "RunEstimate") -> str:

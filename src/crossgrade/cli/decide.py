@@ -9,6 +9,7 @@ import click
 from crossgrade.cli._completion import complete_workload_or_file
 from crossgrade.cli._frame import config_option, json_option
 from crossgrade.cli._output import note, print_json, print_verdict
+from crossgrade.cli._spending import check_report_extra
 from crossgrade.errors import NotFoundError, UsageError
 
 if TYPE_CHECKING:
@@ -134,6 +135,7 @@ def command(sources: tuple[str, ...], as_json: bool, gated: bool, **options: Any
     """
     from crossgrade.decide import gate
 
+    check_report_extra(options["report"])
     verdicts = _verdicts(sources, options)
     if as_json:
         _print_json(verdicts)

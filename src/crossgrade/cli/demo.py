@@ -11,6 +11,7 @@ import click
 from click.formatting import wrap_text
 
 from crossgrade.cli._output import as_typed, note, print_verdict
+from crossgrade.cli._spending import check_report_extra
 
 if TYPE_CHECKING:
     from crossgrade.decide import Verdict
@@ -44,6 +45,7 @@ def command(folder: Path, only: str | None) -> None:
     support tickets on this machine, until the verdict is certain; the verdict is served, and taken
     back when the traffic changes. Last, a guard finds a fault in published results of GPT-4.
     """
+    check_report_extra(folder / "report.html")
     folder.mkdir(parents=True, exist_ok=True)
     verdicts = [] if only == "local" else [_function_calls()]
     if only != "published":

@@ -7,6 +7,7 @@ import click
 
 from crossgrade.cli._frame import config_option, json_option
 from crossgrade.cli._output import note, print_json
+from crossgrade.cli._spending import check_report_extra
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -86,6 +87,7 @@ def command(  # noqa: PLR0917 -- click passes them by name
     from crossgrade.errors import DataError
     from crossgrade.workloads.traffic import scan_logs, scan_record
 
+    check_report_extra(page)
     scan = scan_logs(
         logs,
         catalog=catalog_of(config_path),

@@ -12,7 +12,7 @@ Tails = Callable[[float], tuple[float, float]]
 """The p-values of R < r and of R >= r, as a function of r > 0."""
 
 _STEP = 1.05
-_HALVINGS = 50
+_HALVINGS = 36
 _LEAST, _MOST = 1e-12, 1e6
 
 
