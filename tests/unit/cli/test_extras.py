@@ -8,7 +8,6 @@ import pytest
 from crossgrade.cli._frame import run
 
 
-@pytest.mark.parametrize("package", ["jinja2", "matplotlib"])
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -21,11 +20,10 @@ def test_a_page_that_cannot_be_written_stops_before_anything_is_read(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
-    package: str,
     arguments: list[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setitem(sys.modules, package, None)
+    monkeypatch.setitem(sys.modules, "jinja2", None)
     assert run(arguments) == 2
     assert "crossgrade[report]" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
