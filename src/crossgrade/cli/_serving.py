@@ -49,7 +49,11 @@ def deployment_spec(text: str) -> tuple[str, str, int]:
     """Return model, kind of GPU and number of GPUs of MODEL@GPUxN; raises `UsageError`."""
     parts = _SPEC.fullmatch(text.lower())
     if parts is None:
-        raise UsageError(f"{text[:60]!r} is no deployment", hint="write MODEL@GPUxN: llama-4-scout@h100x4")
+        raise UsageError(
+            f"{text[:60]!r} is no deployment",
+            code="deployment-invalid",
+            hint="write MODEL@GPUxN: llama-4-scout@h100x4",
+        )
     return parts["model"], parts["gpu"], int(parts["n"])
 
 
@@ -65,7 +69,9 @@ def named_deployment(name: str | None, options: dict[str, Any]) -> tuple[str | N
     for option in ("gpu", "tp", "replicas"):
         if context.get_parameter_source(option) is click.core.ParameterSource.COMMANDLINE:
             raise UsageError(
-                f"`{name}` and `--{option}` both say on which GPUs", hint=f"leave out `--{option}`"
+                f"`{name}` and `--{option}` both say on which GPUs",
+                code="deployment-twice",
+                hint=f"leave out `--{option}`",
             )
     return model, {**options, "gpu": gpu, "tp": count}
 

@@ -112,6 +112,7 @@ def _at_list_prices(
         if cost is None:
             raise UsageError(
                 f"no provider in the catalogue lists a price for {model}",
+                code="list-price-unknown",
                 hint=f"give its cost per request with `--cost {model}=USD`",
             )
     priced = {model: cost for model, cost in found.items() if cost is not None}

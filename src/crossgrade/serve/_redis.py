@@ -74,7 +74,11 @@ def redis_client(url: str) -> "Redis":
         )
     except ValueError:
         # The text may hold a password, so the message does not repeat it.
-        raise UsageError(f"{REDIS_URL_ENV} cannot be read", hint="write it as redis://HOST:PORT/0") from None
+        raise UsageError(
+            f"{REDIS_URL_ENV} cannot be read",
+            code="redis-url-invalid",
+            hint="write it as redis://HOST:PORT/0",
+        ) from None
 
 
 class RedisCounters:
