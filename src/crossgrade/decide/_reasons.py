@@ -300,7 +300,7 @@ def _evidence_wanted(found: Findings) -> Iterator[str]:
         missing = LEAST_LABELS - best.retention.labels
         yield f"People's scores of {count(missing, 'more sample')}, drawn at random."
     elif best.retention.reason is not None:
-        yield f"Evidence to which this does not apply: {best.retention.reason}."
+        yield f"More evidence: {best.retention.reason}."
     elif not found.options and best.excluded is None:
         yield "Many more samples: the candidate is close to the floor."
 

@@ -112,7 +112,7 @@ class FixedRetention:
         if self._source is None:
             return
         if self._units < LEAST_UNITS - 1e-9:
-            self.reason = _too_few(self._units, unit, counted=self._units != round(self._units))
+            self.reason = _too_few(self._units, unit, counted=abs(self._units - round(self._units)) > 1e-6)
             return
         self._tails = self._source.tails
         self.p_value, self.p_value_below = self._tails(self.floor)
