@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 SCHEMA_VERSION = 1
 
 
+_ENDINGS = {"futile": "certain, or unlikely to pass"}
+"""How a run that gave something up is said to have ended; others say it in one word."""
+
+
 @click.command()
 @click.argument("workload", shell_complete=complete_workload)
 @click.option("--dry-run", is_flag=True, help="Estimate calls, tokens and dollars; ask no model.")
@@ -103,7 +107,7 @@ def _run(
     note(
         f"run {result.run_id}: {progress.asked:,} of {progress.planned:,} samples asked; "
         f"{progress.calls:,} calls, {progress.reused:,} answers reused, "
-        f"{progress.calls_saved:,} calls not needed ({result.ending})"
+        f"{progress.calls_saved:,} calls not needed ({_ENDINGS.get(result.ending, result.ending)})"
     )
     if progress.unscored or progress.errors:
         note(

@@ -23,7 +23,7 @@ def interval(retention: Retention) -> str:
     if retention.value is None:
         return f"undefined ({retention.reason or 'no data'})"
     if retention.low is None or retention.high is None:
-        return f"{ratio(retention.value)} (no bounds: {retention.reason or 'too few pairs'})"
+        return ratio(retention.value) + (f" (no bounds: {retention.reason})" if retention.reason else "")
     low = bound(retention.low, retention.floor, up=False)
     high = "∞" if math.isinf(retention.high) else bound(retention.high, retention.floor, up=True)
     if retention.outcome == "pass":
