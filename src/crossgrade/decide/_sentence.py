@@ -103,7 +103,7 @@ def _best(found: Findings) -> str:
     best = found.headline
     if best is None:
         return "nothing was tested"
-    where = "" if best.segment is None else f" on {best.segment}, the nearest segment"
+    where = "" if best.segment is None else f" on {best.segment}"
     return f"{best.candidate} keeps {retained(best.retention, found.incumbent)}{where}"
 
 
