@@ -229,7 +229,7 @@ class ProviderTimeoutError(ProviderError):
 
 
 class AccessError(CrossgradeError):
-    """A caller is not let in: `status` 401 (who?), 403 (no) or 503 (unknown).
+    """A caller is not authorised: `status` 401 (who?), 403 (no) or 503 (unknown).
 
     `reason` is the code as the gateway's answers and metrics write it, with underscores.
     """

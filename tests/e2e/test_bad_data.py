@@ -1,4 +1,4 @@
-"""What is said of datasets and results that are wrong: file, line, column, what was wanted, one next step."""
+"""What is said of datasets and results that are wrong: file, line, column, what was expected, one next step."""
 
 import gzip
 import json

@@ -65,7 +65,7 @@ def base_version() -> str:
 @lru_cache(maxsize=1)
 def _providers() -> "dict[str, Provider]":
     """Return the base's providers by Crossgrade's names."""
-    from genai_prices import data_snapshot  # takes 150 ms, so only where a list price is wanted
+    from genai_prices import data_snapshot  # takes 150 ms, so only where a list price is expected
 
     return {provider_name(each.id): each for each in data_snapshot.get_snapshot().providers}
 

@@ -91,12 +91,12 @@ def _rate(path: Path, name: str, entry: dict[str, Any], seen_on: date) -> Rate |
             return None
         if isinstance(value, bool) or not isinstance(value, int | Decimal):
             raise DataError(
-                f"{key} is {value!r}, a number is wanted", code="price-not-a-number", file=path, where=name
+                f"{key} is {value!r}, a number is expected", code="price-not-a-number", file=path, where=name
             )
         amount = Decimal(value)
         if not amount.is_finite() or not 0 <= amount <= _DEAREST_PER_TOKEN:
             raise DataError(
-                f"{key} is {value}, dollars a token are wanted",
+                f"{key} is {value}, dollars a token are expected",
                 code="price-out-of-range",
                 file=path,
                 where=name,
@@ -154,5 +154,5 @@ def _day(path: Path, name: str, text: Any) -> date | None:
     try:
         return date.fromisoformat(text)
     except (TypeError, ValueError) as error:
-        message = f"deprecation_date is {str(text)[:40]!r}, YYYY-MM-DD is wanted"
+        message = f"deprecation_date is {str(text)[:40]!r}, YYYY-MM-DD is expected"
         raise DataError(message, code="date-invalid", file=path, where=name) from error

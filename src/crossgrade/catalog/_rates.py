@@ -186,7 +186,7 @@ def _rate(cells: Mapping[str, str], file: str | Path, line: int) -> Rate:
             try:
                 found[name] = _parse(name, text)
             except InvalidOperation as error:
-                message = f"{name} is {text[:60]!r}, a number is wanted"
+                message = f"{name} is {text[:60]!r}, a number is expected"
                 raise DataError(message, code="rate-invalid", file=file, line=line, where=name) from error
             except ValueError as error:
                 message = f"{name} is {text[:60]!r}: {error}"
@@ -204,7 +204,7 @@ def _parse(name: str, text: str) -> Any:
     if name == "tiers":
         return tuple(_tier(part) for part in text.split(";"))
     if name == "event" and text not in _EVENTS:
-        raise ValueError(f"one of {', '.join(sorted(_EVENTS))} is wanted")
+        raise ValueError(f"one of {', '.join(sorted(_EVENTS))} is expected")
     return text if name in {"event", "kind", "precision", "source", "provider", "model"} else _amount(text)
 
 
@@ -220,14 +220,14 @@ def _tier(text: str) -> tuple[int, Decimal, Decimal, Decimal | None]:
 def _amount(text: str) -> Decimal:
     amount = Decimal(text)
     if not amount.is_finite() or not 0 <= amount <= _DEAREST:
-        raise ValueError(f"dollars from 0 to {_DEAREST:,} are wanted")
+        raise ValueError(f"dollars from 0 to {_DEAREST:,} are expected")
     return amount
 
 
 def _positive(text: str) -> int:
     number = int(text)
     if number <= 0:
-        raise ValueError("a number above 0 is wanted")
+        raise ValueError("a number above 0 is expected")
     return number
 
 

@@ -181,7 +181,7 @@ def bounded_bytes(path: Path, most: int) -> bytes:
             f"larger than {most:,} bytes",
             code="file-too-large",
             file=path,
-            hint="this is not the file that is wanted",
+            hint="this is not the file that is expected",
         )
     return data
 

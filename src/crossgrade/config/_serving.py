@@ -101,7 +101,7 @@ class ServingResolver:
                 message = "`webhook_url` must use https beyond this machine"
                 self._refuse("watch.webhook_url", message, "write it with https://", code="webhook-not-https")
             if section.webhook_secret_env is None:
-                message = "`webhook_secret_env` is missing: an alarm nobody signed cannot be trusted"
+                message = "`webhook_secret_env` is missing: an unsigned alarm cannot be trusted"
                 self._refuse(
                     "watch.webhook_url",
                     message,
@@ -312,7 +312,7 @@ class ServingResolver:
 
     def _check_issuer(self, where: str, section: IssuerSection) -> None:
         if not _is_protected(section.issuer):
-            message = "`issuer` must use https: its keys decide who is let in"
+            message = "`issuer` must use https: its keys decide which tokens are valid"
             self._refuse(f"{where}.issuer", message, "write it with https://", code="issuer-not-https")
         if urlsplit(section.issuer).query or urlsplit(section.issuer).fragment:
             message = "`issuer` has a query or fragment, which issuers do not have"

@@ -4,7 +4,7 @@ Every hypothesis (a candidate on the whole workload, or on a segment) follows it
 the shuffled order (`_observations`), and is decided when its bets reach 2 / (its initial share of
 alpha) either way, or at its planned end. It is given up when it would hardly pass any more: with a
 conditional power under `FUTILITY` the run stops as undecided, which claims nothing and can be taken
-back by going on. An answer is wanted while any hypothesis that it informs is open: as long as the
+back by going on. An answer is expected while any hypothesis that it informs is open: as long as the
 whole is open every sample is asked, so the whole sees an unbiased beginning of the shuffled order,
 whichever segments were decided meanwhile; once the whole is decided it takes no more, and only
 samples of open segments are asked. All are ordinary stopping times of their own sequence, so each

@@ -410,7 +410,7 @@ def _check_stated(evidence: Evidence, settings: DecisionSettings, names: Sequenc
             )
         if not 0.0 <= cost < math.inf:
             raise UsageError(
-                f"the stated cost of `{name}` is {cost}; dollars per request are wanted",
+                f"the stated cost of `{name}` is {cost}; dollars per request are expected",
                 code="cost-invalid",
                 hint="leave it out where it is unknown",
             )

@@ -1,6 +1,6 @@
 """Plain answers: whole in one read, their head without anything that asks for a closer look.
 
-The parser calls back for each header. Of a plain answer only the body is wanted, and one expression
+The parser calls back for each header. Of a plain answer only the body is expected, and one expression
 finds it: a tenth less code runs for a JSON request. Any other answer is for the parser, which
 has seen nothing of it.
 """

@@ -54,7 +54,7 @@ def ruler_table(path: Path, *, bar: float = BAR) -> tuple[RulerRow, ...]:
     reader = csv.DictReader(lines)
     if not {"model", "length", "score"} <= set(reader.fieldnames or ()):
         raise DataError(
-            "the columns model, length and score are wanted", code="ruler-columns", file=path, line=1
+            "the columns model, length and score are expected", code="ruler-columns", file=path, line=1
         )
     try:
         for row in reader:

@@ -123,7 +123,7 @@ class LengthSearch:
 
         `floor` is the share of the reference that must hold: of the score on the gold passages alone, or,
         with `same_length`, of the score that another model has at each length. `questions` are asked on
-        each haystack; `beside` answers are wanted within 1.5 octaves on either side of the estimate; it
+        each haystack; `beside` answers are expected within 1.5 octaves on either side of the estimate; it
         ends when `sure` of the posterior lies within an octave of its median, and there are
         `least_answers` at each length up to an octave above that, or after `most_answers`
         at length. `level` is that of the interval. Raises UsageError for lengths or a floor that make no

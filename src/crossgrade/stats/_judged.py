@@ -53,7 +53,7 @@ class JudgedLoss:
 
         Both pairs are the scores of incumbent and served answer, in [0, 1]; `human` is None where no
         label was drawn. Raises `UsageError` for scores out of range, and for a missing label where
-        all are wanted.
+        all are expected.
         """
         share, largest_fall = self.label_share, self.largest_fall
         by_judge = self.trust * audit_loss(self.floor, *judged)

@@ -122,7 +122,7 @@ class ChangeDetector:
         """Watch the claim R >= `floor`; `heaviest` as for `ClaimProcess`."""
         if not 1.0 <= threshold < math.inf:
             raise UsageError(
-                f"threshold is {threshold}; the mean number of audits to a false alarm is wanted, at least 1",
+                f"threshold is {threshold}; a mean number of audits to a false alarm is expected, 1 or more",
                 code="threshold-invalid",
                 hint="5000 alarms once in 5,000 audits at most, on average, while nothing is wrong",
             )
@@ -176,7 +176,7 @@ def audit_loss(
         )
     if not weight > 0.0:
         raise UsageError(
-            f"an audit has weight {weight!r}; one over a probability is wanted",
+            f"an audit has weight {weight!r}; one over a probability is expected",
             code="weight-invalid",
             hint="leave out requests that could not be audited",
         )
@@ -186,7 +186,7 @@ def audit_loss(
 def _read_heaviest(heaviest: float) -> float:
     if not 0.0 < heaviest < math.inf:
         raise UsageError(
-            f"heaviest is {heaviest}; a positive weight is wanted",
+            f"heaviest is {heaviest}; a positive weight is expected",
             code="weight-invalid",
             hint="take one over the smallest probability with which a request is audited",
         )

@@ -97,7 +97,7 @@ def read_numbers(name: str, values: ArrayLike) -> FloatArray:
         ) from error
     if array.ndim != 1:
         raise UsageError(
-            f"{name} has {array.ndim} dimensions; one column is wanted",
+            f"{name} has {array.ndim} dimensions; one column is expected",
             code="scores-not-one-column",
             hint="pass a flat list",
         )
@@ -139,7 +139,7 @@ def _read_clusters(clusters: Iterable[Hashable] | None, n: int) -> IntArray | No
     labels: Sequence[Hashable] = clusters.tolist() if isinstance(clusters, np.ndarray) else list(clusters)
     if len(labels) != n:
         raise UsageError(
-            f"{len(labels)} cluster labels for {n} pairs; one label a pair is wanted",
+            f"{len(labels)} cluster labels for {n} pairs; one label a pair is expected",
             code="clusters-length",
             hint="pass one label for every pair, in the same order",
         )

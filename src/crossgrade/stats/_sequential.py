@@ -66,7 +66,7 @@ class SequentialRetention:
         """Plan the test; raises `UsageError` for a plan that is no whole number of pairs."""
         if not (planned >= 1 and planned == int(planned)):
             raise UsageError(
-                f"planned is {planned}; a whole number of pairs, 1 or more, is wanted",
+                f"planned is {planned}; a whole number of pairs, 1 or more, is expected",
                 code="planned-invalid",
                 hint="`crossgrade.stats.plan` computes how many pairs a test needs",
             )

@@ -100,7 +100,7 @@ class Keys:
         now = utc_now()
         with self._publishing() as (connection, records):
             if any(each.name == name and each.status(now) == "live" for each in records):
-                message = f"a key of the name `{name}` is live already"
+                message = f"a key of the name `{name}` is active already"
                 raise UsageError(
                     message, code="key-name-taken", hint="give this one another name, or rotate that one"
                 )

@@ -138,7 +138,7 @@ class Routes:
 
 def _changed_meanwhile() -> StoreError:
     return StoreError(
-        "the route table was changed by somebody else in the meantime",
+        "the route table was changed by another process in the meantime",
         code="route-table-changed",
         hint="read the table that is in force now, then publish the change again",
     )

@@ -241,7 +241,7 @@ def _amount(value: object, index: int, column: str) -> float:
     try:
         number = float(text)
     except ValueError:
-        raise BadCellError(index, column, f"is {text[:40]!r}, a number is wanted") from None
+        raise BadCellError(index, column, f"is {text[:40]!r}, a number is expected") from None
     if not math.isfinite(number):
         raise BadCellError(index, column, f"is {text[:40]!r}; leave the cell empty where there is no value")
     return number

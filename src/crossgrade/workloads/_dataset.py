@@ -272,7 +272,7 @@ def _weight(path: Path, row: Mapping[str, JSON], name: str | None, line: int) ->
         weight = math.nan
     if not (math.isfinite(weight) and weight > 0):
         raise DataError(
-            f"the weight is {as_text(value)!r}, a positive number is wanted",
+            f"the weight is {as_text(value)!r}, a positive number is expected",
             code="weight-invalid-in-data",
             file=path,
             line=line,

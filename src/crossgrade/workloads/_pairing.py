@@ -93,7 +93,7 @@ def _contestants(results: Results, incumbent: str | None, candidates: Sequence[s
     others = tuple(dict.fromkeys(candidates)) or tuple(name for name in names if name != incumbent)
     if not others or incumbent in others:
         raise DataError(
-            f"a candidate other than the incumbent is wanted; the models are {listed}",
+            f"a candidate other than the incumbent is expected; the models are {listed}",
             code="candidate-missing",
             hint="add results of another model",
         )

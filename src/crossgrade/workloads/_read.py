@@ -178,7 +178,7 @@ def _recognise_json(path: Path, head: bytes) -> ResultFormat:
         return found
     if keys >= _LM_EVAL_AGGREGATES:
         raise DataError(
-            "these are lm-eval's aggregates; the samples are wanted",
+            "these are lm-eval's aggregates; the samples are expected",
             code="results-aggregated",
             file=path,
             hint="run lm-eval with --log_samples and give samples_TASK_TIME.jsonl",

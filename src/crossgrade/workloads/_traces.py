@@ -137,7 +137,7 @@ def _wrong_row(path: Path, used: Sequence[int]) -> DataError:
             if row and not all(cell.strip().isdecimal() for cell in cells):
                 seen = ", ".join(repr(cell[:40]) for cell in cells)
                 return DataError(
-                    f"token counts {seen}, whole numbers are wanted",
+                    f"token counts {seen}, whole numbers are expected",
                     code="trace-tokens-invalid",
                     file=path,
                     line=reader.line_num,
@@ -239,7 +239,7 @@ def _count(path: Path, line: int, row: dict[str, Any], names: Sequence[str]) -> 
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int):
-        message = f"a token count is {str(value)[:40]!r}, a whole number is wanted"
+        message = f"a token count is {str(value)[:40]!r}, a whole number is expected"
         raise DataError(message, code="trace-tokens-invalid", file=path, line=line)
     if not 0 <= value <= MOST_TOKENS:
         hint = f"counts are 0 to {MOST_TOKENS:,} tokens"

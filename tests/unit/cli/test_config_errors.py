@@ -326,7 +326,7 @@ hint: its fields are `input`, `expected`
 def test_a_dataset_that_cannot_be_read(seen, project):
     (project / "support.jsonl").write_text("")
     assert seen(GOOD) == snapshot("""\
-error: support.jsonl: the file is empty, a header with column names is wanted [table-empty]
+error: support.jsonl: the file is empty, a header with column names is expected [table-empty]
   --> crossgrade.yaml:6:5  workloads.support.dataset
 
 hint: `crossgrade import --help` names the formats that are read

@@ -195,7 +195,7 @@ class TestLmEval:
         assert "less is better" in str(failure(path, metric="strict-match"))
 
     def test_aggregates_alone_are_no_results(self, logs: Path) -> None:
-        assert "samples are wanted" in str(failure(logs / "lm_eval" / "incumbent_results.json"))
+        assert "samples are expected" in str(failure(logs / "lm_eval" / "incumbent_results.json"))
 
     def test_another_document_under_the_same_id(self, logs: Path, tmp_path: Path) -> None:
         lines = (logs / "lm_eval" / "candidate_samples_tiny_math.jsonl").read_text().splitlines()

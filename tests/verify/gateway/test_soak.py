@@ -86,7 +86,7 @@ def open_files(pids: list[int]) -> dict[int, int]:
 
 
 def quiet(port: int, pids: list[int], wanted: dict[int, int] | None = None) -> dict[int, int]:
-    """Wait until no connection is kept to the upstream, and for the open files that are wanted."""
+    """Wait until no connection is kept to the upstream, and for the open files that are expected."""
     give_up = time.monotonic() + QUIET_S
     while True:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/open") as answer:

@@ -92,7 +92,7 @@ class _Row:
 
     def wrong(self, name: str, seen: str, wanted: str) -> DataError:
         return DataError(
-            f"{seen[:60]!r} where {wanted} was wanted",
+            f"{seen[:60]!r} where {wanted} was expected",
             code="point-invalid",
             file=self._file,
             line=self._line,

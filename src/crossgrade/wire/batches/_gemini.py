@@ -136,7 +136,7 @@ def _page(body: bytes, names: Sequence[str]) -> tuple[list[Item], str | None]:
         if len(names) != len(responses):
             raise UpstreamError(
                 f"the batch has {len(responses)} responses without keys to {len(names)} requests: "
-                "nobody can tell which is which",
+                "which answers which cannot be told",
                 code="batch-results-without-keys",
             )
         keys = list(names)

@@ -27,7 +27,7 @@ def decode_line(data: bytes, *, path: Path, line: int, limits: Limits) -> dict[s
     value = _decode(data, Any, path, line)
     if not isinstance(value, dict):
         raise DataError(
-            f"a JSON object is wanted on each line, this is {_kind(value)}",
+            f"a JSON object is expected on each line, this is {_kind(value)}",
             code="json-not-an-object",
             file=path,
             line=line,

@@ -64,7 +64,7 @@ def find_file(path: str | Path, *, root: Path | None = None, folder: bool = Fals
         raise DataError("there is no such file", code="file-missing", file=given, hint="check the path")
     seen = "a folder" if full.is_dir() else "not a regular file"
     raise DataError(
-        f"this is {seen}, a file is wanted", code="not-a-file", file=given, hint="give the path of a file"
+        f"this is {seen}, a file is expected", code="not-a-file", file=given, hint="give the path of a file"
     )
 
 
@@ -174,7 +174,7 @@ def not_utf8(path: Path, line: int, data: bytes) -> DataError:
     else:
         seen = f"byte 0x{data[start]:02x} is not UTF-8"
     return DataError(
-        f"{seen}, UTF-8 is wanted",
+        f"{seen}, UTF-8 is expected",
         code="not-utf8",
         file=path,
         line=line + before.count(b"\n"),

@@ -108,7 +108,7 @@ def _header(chunk: Chunk | None, path: Path) -> tuple[str, ...]:
     names = tuple(cell.strip() for cell in chunk.rows[0]) if chunk else ()
     if not any(names):
         raise DataError(
-            "the file is empty, a header with column names is wanted", code="table-empty", file=path, line=1
+            "the file is empty, a header with column names is expected", code="table-empty", file=path, line=1
         )
     for name in names:
         if names.count(name) > 1:

@@ -56,7 +56,7 @@ def read_deepeval(request: ImportRequest, columns: Columns) -> None:
     choice = request.choose((metric.name for metric in metrics), "metric")
     if any(metric.name == choice and _less_is_better(metric) for metric in metrics):
         raise DataError(
-            f"of {choice}, less is better; a score where more is better is wanted",
+            f"of {choice}, less is better; a score where more is better is expected",
             code="metric-less-is-better",
             file=request.path,
             hint="name another metric with --metric",

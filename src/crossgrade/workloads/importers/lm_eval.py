@@ -65,7 +65,7 @@ def _import_task(request: ImportRequest, path: Path, columns: Columns) -> None:
     metric = choice.partition(",")[0]
     if results.higher_is_better.get(task, {}).get(metric) is False:
         raise DataError(
-            f"of {metric}, less is better; a score where more is better is wanted",
+            f"of {metric}, less is better; a score where more is better is expected",
             code="metric-less-is-better",
             file=path,
             hint="name another metric with --metric",
