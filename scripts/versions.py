@@ -50,14 +50,15 @@ def tested(name: str, version: str, options: list[str], folder: Path) -> bool | 
         print(f"{name}: not tried: {made.stderr.strip().splitlines()[0]}", flush=True)
         return None
     python, pins = str(place / "bin" / "python"), str(place / "pins.txt")
-    extras = [word for extra in EXTRAS for word in ("--extra", extra)]
+    wheels = ("--only-binary", ":all:")
+    wanted = [*(word for extra in EXTRAS for word in ("--extra", extra)), "--group", "test", "pyproject.toml"]
     steps = (
-        ("compile", *options, *extras, "--group", "test", "--python", python, "-o", pins, "pyproject.toml"),
-        ("sync", "--compile-bytecode", "--python", python, pins),
+        ("compile", *wheels, *options, *wanted, "--python", python, "-o", pins),
+        ("sync", *wheels, "--compile-bytecode", "--python", python, pins),
         ("install", "--python", python, "--no-deps", "--editable", "."),
     )
     for step in steps:
-        done = quietly("pip", *step, "--only-binary", ":all:")
+        done = quietly("pip", *step)
         if done.returncode:
             print(f"{name}: failed: {done.stderr.strip()}", flush=True)
             return False
