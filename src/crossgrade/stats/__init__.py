@@ -11,7 +11,7 @@ from crossgrade.stats._intervals import (
 from crossgrade.stats._judged import JudgedLoss
 from crossgrade.stats._monitors import Alarm, ChangeDetector, ClaimProcess, audit_loss
 from crossgrade.stats._multiplicity import holm, holm_levels
-from crossgrade.stats._pairs import Pairs, read_pairs
+from crossgrade.stats._pairs import Pairs, read_floor, read_pairs
 from crossgrade.stats._planning import Plan, plan
 from crossgrade.stats._result import METHOD_VERSION, Outcome, Retention
 from crossgrade.stats._retention import FixedRetention, retention
@@ -45,6 +45,7 @@ __all__ = [
     "plan",
     "proportion_interval",
     "quantile_interval",
+    "read_floor",
     "read_pairs",
     "retention",
 ]

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import SupportsFloat, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -12,6 +12,12 @@ from crossgrade.errors import UsageError
 
 FloatArray: TypeAlias = NDArray[np.float64]
 IntArray: TypeAlias = NDArray[np.int64]
+
+_LEAST_FLOOR, _MOST_FLOOR = 0.01, 2.0
+"""The least floor, and the first that is too large. Below the least every candidate would do."""
+
+_LEAST_RATE = 1e-15
+"""The least error rate: 1 minus less than that can no longer be told from 1."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +76,8 @@ def shares(weights: FloatArray | None) -> FloatArray | None:
     """Return weights that sum to 1; None where all count alike."""
     if weights is None or not len(weights) or weights.min() == weights.max():
         return None
-    summed: FloatArray = weights / weights.sum()
+    relative = weights / weights.max()  # the sum of the largest floats is infinite
+    summed: FloatArray = relative / relative.sum()
     return summed
 
 
@@ -112,31 +119,66 @@ def read_numbers(name: str, values: ArrayLike) -> FloatArray:
 
 
 def read_floor(floor: float) -> float:
-    """Check that a retention floor lies in (0, 2)."""
-    if not 0.0 < floor < 2.0:
+    """Check that a retention floor lies in [0.01, 2)."""
+    number = _number("floor", floor)
+    if not _LEAST_FLOOR <= number < _MOST_FLOOR:
         raise UsageError(
-            f"floor is {floor}; a retention floor lies in (0, 2)",
+            f"floor is {floor}; a retention floor lies in [{_LEAST_FLOOR:g}, {_MOST_FLOOR:g})",
             code="floor-invalid",
             hint="0.85 keeps 85 %",
         )
-    return float(floor)
+    return number
 
 
 def read_rate(name: str, rate: float) -> float:
-    """Check that an error rate, level, power or probability lies in (0, 1)."""
-    if not 0.0 < rate < 1.0:
+    """Check that an error rate, level, power or probability lies in (0, 1), and is not next to 0."""
+    number = _number(name, rate)
+    if not _LEAST_RATE <= number < 1.0:
         raise UsageError(
-            f"{name} is {rate}; it must lie in (0, 1)",
+            f"{name} is {rate}; it must lie in (0, 1), and not below {_LEAST_RATE:g}",
             code="error-rate-invalid",
             hint=f"write 5 % as {name}=0.05",
         )
-    return float(rate)
+    return number
+
+
+def read_count(name: str, count: float) -> int:
+    """Check that a number of pairs is a whole number, 1 or more."""
+    number = _number(name, count)
+    if not (1 <= number < math.inf and number == int(number)):
+        raise UsageError(
+            f"{name} is {count}; a whole number of pairs, 1 or more, is expected",
+            code="planned-invalid",
+            hint="`crossgrade.stats.plan` computes how many pairs a test needs",
+        )
+    return int(count)
+
+
+def _number(name: str, value: object) -> float:
+    """Return a number as a float; a text is none, even one that could be read as a number."""
+    if not isinstance(value, SupportsFloat) or isinstance(value, np.ndarray):
+        raise UsageError(
+            f"{name} is {value!r}; a number is expected",
+            code="not-a-number",
+            hint="leave out quotes and brackets",
+        )
+    try:
+        return float(value)
+    except OverflowError as error:
+        raise UsageError(f"{name} is too large for a number: {error}", code="not-a-number") from error
 
 
 def _read_clusters(clusters: Iterable[Hashable] | None, n: int) -> IntArray | None:
     if clusters is None:
         return None
-    labels: Sequence[Hashable] = clusters.tolist() if isinstance(clusters, np.ndarray) else list(clusters)
+    try:
+        labels: Sequence[Hashable] = clusters.tolist() if isinstance(clusters, np.ndarray) else list(clusters)
+    except TypeError as error:
+        raise UsageError(
+            f"clusters is a {type(clusters).__name__}; one label a pair is expected",
+            code="clusters-invalid",
+            hint="pass one label for every pair, in the same order",
+        ) from error
     if len(labels) != n:
         raise UsageError(
             f"{len(labels)} cluster labels for {n} pairs; one label a pair is expected",
@@ -152,7 +194,14 @@ def _read_clusters(clusters: Iterable[Hashable] | None, n: int) -> IntArray | No
                 code="cluster-missing",
                 hint="give a pair that shares nothing with others a label of its own",
             )
-        group[at] = numbers.setdefault(label, len(numbers))
+        try:
+            group[at] = numbers.setdefault(label, len(numbers))
+        except TypeError as error:
+            raise UsageError(
+                f"cluster of pair {at} is a {type(label).__name__}, which cannot be a label",
+                code="cluster-invalid",
+                hint="label clusters with texts or numbers",
+            ) from error
     return None if len(numbers) == n else group
 
 

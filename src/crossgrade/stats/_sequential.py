@@ -11,7 +11,16 @@ from crossgrade.errors import UsageError
 from crossgrade.stats._bets import BetInversion, Bets
 from crossgrade.stats._distributions import normal_quantile, normal_tail
 from crossgrade.stats._inversion import at_floor
-from crossgrade.stats._pairs import FloatArray, Pairs, read_floor, read_numbers, read_pairs, read_rate, shares
+from crossgrade.stats._pairs import (
+    FloatArray,
+    Pairs,
+    read_count,
+    read_floor,
+    read_numbers,
+    read_pairs,
+    read_rate,
+    shares,
+)
 from crossgrade.stats._result import Outcome, Retention
 from crossgrade.stats._retention import LEAST_UNITS, MOST_FACTOR, MOST_NEEDED, FixedRetention
 
@@ -64,16 +73,10 @@ class SequentialRetention:
         anytime: bool = False,
     ) -> None:
         """Plan the test; raises `UsageError` for a plan that is no whole number of pairs."""
-        if not (planned >= 1 and planned == int(planned)):
-            raise UsageError(
-                f"planned is {planned}; a whole number of pairs, 1 or more, is expected",
-                code="planned-invalid",
-                hint="`crossgrade.stats.plan` computes how many pairs a test needs",
-            )
         self.floor = read_floor(floor)
         self.alpha = read_rate("alpha", alpha)
-        self.planned = int(planned)
-        self.most = max(self.planned, int(most or 0))
+        self.planned = read_count("planned", planned)
+        self.most = max(self.planned, self.planned if most is None else read_count("most", most))
         self.anytime = anytime
         self.outcome: Outcome | None = None
         self.e_pass = 1.0
@@ -195,8 +198,8 @@ class SequentialRetention:
         `variance` says that observations will be of another kind, of weight 1, and how much they vary
         relative to pairs. The new plan may follow from anything but the scores that it is about.
         """
-        self.planned = int(planned)
-        self.most = max(self.planned, int(most or 0))
+        self.planned = read_count("planned", planned)
+        self.most = max(self.planned, self.planned if most is None else read_count("most", most))
         square = None
         if variance is not None:
             d = np.array(self._candidate) - self.floor * np.array(self._incumbent)

@@ -315,6 +315,14 @@ def test_needed_pairs_would_settle_it():
         (([1, 1], [1, 1], 0.85, 0.05, ["a"]), ("clusters-length", "1", "2")),
         (([1, 1], [1, 1], 0.85, 0.05, ["a", None]), ("cluster-missing", "1", "None")),
         (([1, 1], [1, 1], 0.85, 0.05, np.array([1, np.nan])), ("cluster-missing", "1")),
+        (([1, 1], [1, 1], 0.85, 0.05, [["a"], ["b"]]), ("cluster-invalid", "0", "list")),
+        (([1, 1], [1, 1], 0.85, 0.05, 5), ("clusters-invalid", "int")),
+        (([1], [1], "0.85"), ("not-a-number", "floor", "0.85")),
+        (([1], [1], None), ("not-a-number", "floor", "None")),
+        (([1], [1], 10**400), ("not-a-number", "floor")),
+        (([1], [1], 1e-300), ("floor-invalid", "1e-300")),
+        (([1], [1], 0.85, "x"), ("not-a-number", "alpha", "x")),
+        (([1], [1], 0.85, 1e-17), ("error-rate-invalid", "1e-17")),
     ],
 )
 def test_invalid_input_says_what_was_seen(arguments, what):
@@ -335,6 +343,13 @@ def test_invalid_input_says_what_was_seen(arguments, what):
 def test_invalid_weights(weights, seen):
     with raises_code(*seen):
         retention([1, 0], [1, 1], weights=weights)
+
+
+def test_the_largest_weights_sum_to_a_number():
+    b, c = [1, 0.5] * 50, [1, 0.4] * 50
+    plain = retention(b, c, weights=[10, 1] * 50)
+    assert retention(b, c, weights=[1e308, 1e307] * 50).p_value == pytest.approx(plain.p_value)
+    assert retention(b, c, weights=[1e-307, 1e-308] * 50).p_value == pytest.approx(plain.p_value)
 
 
 def test_confidence_is_checked():

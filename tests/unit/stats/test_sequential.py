@@ -6,7 +6,6 @@ import math
 import numpy as np
 import pytest
 
-from crossgrade.errors import UsageError
 from crossgrade.stats import SequentialRetention, retention
 from crossgrade.stats._bets import BetInversion, Bets
 from tests.codes import raises_code
@@ -269,10 +268,35 @@ def test_invalid_scores_are_refused_and_change_nothing(pair):
     assert (test.n, test.outcome) == (1, None)
 
 
-@pytest.mark.parametrize("settings", [{"planned": 0}, {"planned": 2.5}, {"floor": 0.0}, {"alpha": 1.5}])
-def test_invalid_settings(settings):
-    with pytest.raises(UsageError):
+@pytest.mark.parametrize(
+    ("settings", "code"),
+    [
+        ({"planned": 0}, "planned-invalid"),
+        ({"planned": 2.5}, "planned-invalid"),
+        ({"planned": -5}, "planned-invalid"),
+        ({"planned": math.inf}, "planned-invalid"),
+        ({"planned": math.nan}, "planned-invalid"),
+        ({"planned": "400"}, "not-a-number"),
+        ({"most": math.inf}, "planned-invalid"),
+        ({"most": -3}, "planned-invalid"),
+        ({"most": 0}, "planned-invalid"),
+        ({"floor": 0.0}, "floor-invalid"),
+        ({"floor": "0.85"}, "not-a-number"),
+        ({"alpha": 1.5}, "error-rate-invalid"),
+        ({"alpha": 1e-17}, "error-rate-invalid"),
+    ],
+)
+def test_invalid_settings(settings, code):
+    ((name, value),) = settings.items()
+    with raises_code(code, name, value):
         SequentialRetention(**settings)
+
+
+def test_a_plan_cannot_move_to_what_is_no_plan():
+    test = SequentialRetention(planned=5)
+    for wrong in ({"planned": math.inf}, {"planned": 10, "most": math.inf}):
+        with raises_code("planned-invalid", "inf"):
+            test.replan(**wrong)
 
 
 def test_error_rate_at_the_boundary_in_a_short_simulation():
