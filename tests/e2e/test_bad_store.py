@@ -132,15 +132,68 @@ def test_an_output_that_cannot_be_written(cli: CommandLine, evaluated: Project) 
 
 def test_a_verdict_that_somebody_changed(cli: CommandLine, evaluated: Project) -> None:
     (stored,) = json.loads(cli.succeeds("report", "--list", "--json").out)["verdicts"]
-    cli.succeeds("decide", "--verify", stored["id"])
+    assert "identical" in cli.succeeds("decide", "--verify", stored["id"]).err
     with closing(sqlite3.connect(database(evaluated))) as connection, connection:
         (text,) = connection.execute("SELECT verdict FROM verdicts").fetchone()
-        changed = json.loads(text) | {"name": "keep"}
-        triggers = connection.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall()
-        for (name,) in triggers:
+        for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall():
             connection.execute(f"DROP TRIGGER {name}")
-        connection.execute("UPDATE verdicts SET verdict = ?", (json.dumps(changed),))
-    cli.fails("decide", "--verify", stored["id"], code=3, error="verdict-mismatch")
+
+    def change(**changed: object) -> None:
+        with closing(sqlite3.connect(database(evaluated))) as connection, connection:
+            record = json.dumps(json.loads(text) | changed)
+            connection.execute("UPDATE verdicts SET verdict = ?", (record,))
+
+    for changed, difference in (
+        ({"name": "keep"}, "name: recorded 'keep', computed 'switch'"),
+        ({"name": "keep", "method_version": 1}, "policy: 'switch' beside the verdict 'keep'"),
+        ({"sentence": "Switch: it keeps 1.02"}, "sentence: recorded 'Switch: it keeps 1.02', computed"),
+        ({"reasons": []}, "reasons: recorded"),
+        ({"spent_usd": "-5"}, "spent_usd: recorded -5, its run has"),
+        ({"spent_usd": "0.0000001"}, "spent_usd: recorded"),
+        ({"spent_usd": None}, "spent_usd: recorded None, its run has"),
+        ({"run_id": "other"}, "run_id: recorded 'other', which is not in the store"),
+        ({"run_id": json.loads(text)["run_id"][:-1]}, "run_id: recorded"),
+        ({"run_id": None}, "spent_usd: recorded"),
+        ({"certificates": []}, "certificates: recorded"),
+    ):
+        change(**changed)
+        message = cli.fails("decide", "--verify", stored["id"], code=3, error="verdict-mismatch")
+        assert difference in message
+    change(method_version=99)
+    cli.fails("decide", "--verify", stored["id"], code=2, error=("verdict-too-new", 99))
+    change(valid_until="9999-12-31T00:00:00Z", decided_at="9999-12-31T00:00:00Z")
+    cli.fails("decide", "--verify", stored["id"], code=2, error=("time-out-of-range", 9999))
+
+
+def test_a_verdict_that_another_release_wrote(cli: CommandLine, evaluated: Project) -> None:
+    """Its words may differ, which is said, and never printed as if they were checked."""
+    (stored,) = json.loads(cli.succeeds("report", "--list", "--json").out)["verdicts"]
+    with closing(sqlite3.connect(database(evaluated))) as connection, connection:
+        (text,) = connection.execute("SELECT verdict FROM verdicts").fetchone()
+        for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall():
+            connection.execute(f"DROP TRIGGER {name}")
+        record = json.dumps(json.loads(text) | {"package_version": "0.0.1", "sentence": "Other words."})
+        connection.execute("UPDATE verdicts SET verdict = ?", (record,))
+    ran = cli.succeeds("decide", "--verify", stored["id"])
+    assert "the figures are identical, the words differ" in ran.err
+    assert "sentence: recorded 'Other words.', computed \"Switch echo" in ran.err
+    assert "Other words." not in ran.out
+    assert "Switch echo" in ran.out
+
+
+def test_a_verdict_of_an_older_method(cli: CommandLine, evaluated: Project) -> None:
+    (stored,) = json.loads(cli.succeeds("report", "--list", "--json").out)["verdicts"]
+    with closing(sqlite3.connect(database(evaluated))) as connection, connection:
+        (text,) = connection.execute("SELECT verdict FROM verdicts").fetchone()
+        for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall():
+            connection.execute(f"DROP TRIGGER {name}")
+        tree = json.loads(text) | {"method_version": 1}
+        connection.execute("UPDATE verdicts SET verdict = ?", (json.dumps(tree),))
+    assert "gives the same policy" in cli.succeeds("decide", "--verify", stored["id"]).err
+    with closing(sqlite3.connect(database(evaluated))) as connection, connection:
+        tree |= {"name": "keep", "policy": {"kind": "keep", "incumbent": "old"}}
+        connection.execute("UPDATE verdicts SET verdict = ?", (json.dumps(tree),))
+    cli.fails("decide", "--verify", stored["id"], code=3, error=("verdict-outdated", "Switch echo"))
 
 
 def test_a_verdict_that_cannot_be_read(cli: CommandLine, evaluated: Project) -> None:

@@ -6,6 +6,7 @@ command: the short help stands in the table, and a test compares the two.
 """
 
 import importlib
+import math
 import os
 import signal
 import sys
@@ -29,6 +30,18 @@ from crossgrade.cli._output import be_quiet
 CONFIG_VARIABLE = "CROSSGRADE_CONFIG"
 COMPLETION_VARIABLE = "_CROSSGRADE_COMPLETE"
 DEFAULT_CONFIG = "crossgrade.yaml"
+
+
+class FiniteRange(click.FloatRange):
+    """A number in a range; click's own takes "nan", which no comparison refuses."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Read the number as click does; refuse what is none."""
+        number = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value} is not a finite number.", param, ctx)
+        return number
+
 
 FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
 

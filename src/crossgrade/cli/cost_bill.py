@@ -11,7 +11,7 @@ import click
 
 from crossgrade.cli._bills import box_row, explain, move_lines, offer_record, offer_row, tell_boxes, tell_move
 from crossgrade.cli._completion import complete_workload
-from crossgrade.cli._frame import DEFAULT_CONFIG, config_option, json_option
+from crossgrade.cli._frame import DEFAULT_CONFIG, FiniteRange, config_option, json_option
 from crossgrade.cli._offers import catalog_here, day, day_option, priced
 from crossgrade.cli._output import note, print_json, print_table
 from crossgrade.cli._serving import deployment_spec
@@ -57,7 +57,7 @@ _NUMBERS = ("$/month", "interval", "$/M tokens", "$/call", "$/solved", "batch", 
 @click.option("--per-day", metavar="N", help="Calls a day; left out, the workload's or the trace's rate.")
 @click.option(
     "--cache-hit",
-    type=click.FloatRange(0, 1),
+    type=FiniteRange(0, 1),
     metavar="SHARE",
     help="Share of input read from the provider's cache.",
 )
@@ -77,7 +77,7 @@ _NUMBERS = ("$/month", "interval", "$/M tokens", "$/call", "$/solved", "batch", 
 )
 @click.option(
     "--discount",
-    type=click.FloatRange(0, 1, max_open=True),
+    type=FiniteRange(0, 1, max_open=True),
     metavar="SHARE",
     help="The incumbent's discount.",
 )
@@ -97,7 +97,7 @@ _NUMBERS = ("$/month", "interval", "$/M tokens", "$/call", "$/solved", "batch", 
 )
 @click.option(
     "--planned",
-    type=click.FloatRange(0, 1, min_open=True),
+    type=FiniteRange(0, 1, min_open=True),
     default=_PLANNED,
     show_default=True,
     metavar="SHARE",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from crossgrade.cli._frame import json_option
+from crossgrade.cli._frame import FiniteRange, json_option
 from crossgrade.cli._output import note, print_json, print_table
 from crossgrade.cli._serving import (
     deployment_of,
@@ -65,7 +65,7 @@ _LADDER = (1.0, 4.0, 16.0, 64.0, 256.0)
     "--in-flight",
     "in_flight",
     multiple=True,
-    type=click.FloatRange(1, 100_000),
+    type=FiniteRange(1, 100_000),
     metavar="N",
     help="Requests at once; repeat.  [default: 1 to as many as fit]",
 )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from crossgrade.cli._frame import json_option
+from crossgrade.cli._frame import FiniteRange, json_option
 from crossgrade.cli._output import note, print_json, print_table
 from crossgrade.cli._serving import dollars_of
 from crossgrade.errors import UsageError
@@ -46,7 +46,7 @@ _FEW = 30
 )
 @click.option(
     "--seconds",
-    type=click.FloatRange(1, 3600),
+    type=FiniteRange(1, 3600),
     default=60,
     show_default=True,
     help="Longest a level may take.",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from crossgrade.cli._frame import json_option
+from crossgrade.cli._frame import FiniteRange, json_option
 from crossgrade.cli._output import note, print_json, print_table
 from crossgrade.cli._serving import dollars_of
 from crossgrade.errors import UsageError
@@ -51,7 +51,7 @@ _SHOWN = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5)
 @click.option("--set", "changes", multiple=True, metavar="NAME=VALUE", help="Change an assumption; repeat.")
 @click.option(
     "--tolerance",
-    type=click.FloatRange(0, 100),
+    type=FiniteRange(0, 100),
     default=0.1,
     show_default=True,
     metavar="SHARE",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from crossgrade.cli._completion import complete_workload_or_file
-from crossgrade.cli._frame import config_option, json_option
+from crossgrade.cli._frame import FiniteRange, config_option, json_option
 from crossgrade.cli._output import note, print_json, print_verdict
 from crossgrade.cli._spending import check_report_extra
 from crossgrade.errors import NotFoundError, UsageError
@@ -39,12 +39,12 @@ _NOT_WITH_FILES = {"run_id", "apply_it", "verify_id"}
 )
 @click.option(
     "--floor",
-    type=click.FloatRange(0, 2, min_open=True, max_open=True),
+    type=FiniteRange(0.01, 2, max_open=True),
     help="Retention that must hold.  [default: 0.85]",
 )
 @click.option(
     "--alpha",
-    type=click.FloatRange(0, 0.5, min_open=True),
+    type=FiniteRange(1e-6, 0.5),
     help="Error rate of the decision.  [default: 0.05]",
 )
 @click.option(
@@ -54,7 +54,7 @@ _NOT_WITH_FILES = {"run_id", "apply_it", "verify_id"}
 @click.option("--cluster", metavar="COLUMN", help="Column of what samples share: a document, a conversation.")
 @click.option(
     "--chance",
-    type=click.FloatRange(0, 1, max_open=True),
+    type=FiniteRange(0, 1, max_open=True),
     default=0.0,
     show_default=True,
     help="Score of guessing.",
@@ -323,22 +323,35 @@ def _verify(options: dict[str, Any]) -> "Verdict":
 
     with Project.open(options["config_path"]) as project:
         check = project.verify(options["verify_id"])
+    name, today = f"verdict {check.verdict_id}", check.today
     if check.differences:
         raise CrossgradeError(
-            f"verdict {check.verdict_id} does not match its evidence: {'; '.join(check.differences)}",
+            f"{name} does not match its evidence: {'; '.join(check.differences)}",
             code="verdict-mismatch",
             hint="do not act on it; decide again and compare the versions of Crossgrade",
         )
-    if check.today is None:
-        note(f"verdict {check.verdict_id} recomputed from its recorded scores: identical")
-    else:
-        note(
-            f"verdict {check.verdict_id} was decided by method {check.verdict.method_version}, on the scores "
-            f"that are recorded. Today's method {check.today.method_version} says: {check.today.sentence}"
+    methods = f"method {check.verdict.method_version}", f"today's method {today.method_version}"
+    if not check.holds:
+        raise CrossgradeError(
+            f"{name} was decided by {methods[0]}, and {methods[1]} does not confirm it: {today.sentence}",
+            code="verdict-outdated",
+            hint="do not act on it; decide again",
         )
+    if check.is_older:
+        note(
+            f"{name} was decided by {methods[0]} and cannot be computed again. On the same scores "
+            f"{methods[1]} gives the same policy, and the verdict shown here"
+        )
+    elif check.reworded:
+        note(f"{name} recomputed from its recorded scores: the figures are identical, the words differ")
+        for each in check.reworded:
+            note(f"  {each}")
+        note("another release wrote them; the words shown here are those of this one")
+    else:
+        note(f"{name} recomputed from its recorded scores: identical")
     if check.unchecked:
         note(f"taken as recorded, for want of a verdict on the same scores: {', '.join(check.unchecked)}")
-    return check.verdict
+    return today
 
 
 def _write(verdicts: "list[Verdict]", options: dict[str, Any]) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from crossgrade.cli._completion import complete_model, complete_workload
+from crossgrade.cli._frame import FiniteRange
 from crossgrade.cli._output import note, print_json, print_table
 from crossgrade.cli._params import ParamType
 from crossgrade.cli._probe_ruler import explain, ruler, ruler_table_command
@@ -74,12 +75,18 @@ def command() -> None:
 )
 @click.option(
     "--floor",
-    type=float,
+    type=FiniteRange(0.01, 2, max_open=True),
     default=0.85,
     show_default=True,
     help="Share of its own short score that must hold.",
 )
-@click.option("--alpha", type=float, default=0.05, show_default=True, help="Error rate of the certificate.")
+@click.option(
+    "--alpha",
+    type=FiniteRange(1e-6, 0.5),
+    default=0.05,
+    show_default=True,
+    help="Error rate of the certificate.",
+)
 @click.option("--kinds", metavar="KIND,…", help="Kinds of questions, of those that the guide lists.")
 @click.option(
     "--questions", type=click.IntRange(1, 20), default=5, show_default=True, help="Questions on a haystack."

@@ -241,10 +241,10 @@ class WorkloadSection(Section):
     candidates: Annotated[list[ContestantSection], Field(min_length=1, max_length=64)] = Field(
         description="Models that may replace the incumbent, including cheap proprietary ones."
     )
-    floor: Annotated[float, Field(gt=0, lt=2)] = Field(
+    floor: Annotated[float, Field(ge=0.01, lt=2)] = Field(
         default=0.85, description="Share of the incumbent's mean score that must be kept."
     )
-    alpha: Annotated[float, Field(gt=0, lt=0.5)] = Field(
+    alpha: Annotated[float, Field(ge=1e-6, lt=0.5)] = Field(
         default=0.05, description="Accepted probability of certifying a policy that is below the floor."
     )
     mode: Mode = Field(
@@ -313,7 +313,7 @@ class ConfigFile(Section):
     watch: WatchSection = Field(
         default=WatchSection(), description="How `crossgrade watch` checks that verdicts still hold."
     )
-    family_alpha: Annotated[float, Field(gt=0, lt=0.5)] | None = Field(
+    family_alpha: Annotated[float, Field(ge=1e-6, lt=0.5)] | None = Field(
         default=None,
         description="Accepted probability of certifying anything wrongly over all workloads together. Each "
         "workload begins with an equal part of it. By default each workload has its own `alpha`.",

@@ -33,8 +33,8 @@ from crossgrade.decide._records import (
 from crossgrade.decide._rehearsal import KnownScores, Rehearsed, rehearse, right_or_wrong
 from crossgrade.decide._settled import settled_by
 from crossgrade.decide._stopping import Stopping
-from crossgrade.decide._verify import recompute, verify
-from crossgrade.decide._words import bound, bound_words, confidence
+from crossgrade.decide._verify import Comparison, compare, recompute, verify
+from crossgrade.decide._words import bound, bound_words, confidence, error_rate, exact
 from crossgrade.domain import Estimate
 
 __all__ = [
@@ -44,6 +44,7 @@ __all__ = [
     "USUAL",
     "Blocks",
     "Certificate",
+    "Comparison",
     "DecisionSettings",
     "Design",
     "Estimate",
@@ -69,9 +70,12 @@ __all__ = [
     "bound_words",
     "choose_blocks",
     "cluster_sizes",
+    "compare",
     "confidence",
     "decide_policy",
+    "error_rate",
     "evidence_digest",
+    "exact",
     "gate",
     "make_design",
     "moments",

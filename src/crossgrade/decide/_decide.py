@@ -7,6 +7,8 @@ from decimal import Decimal
 
 import numpy as np
 
+from crossgrade._version import __version__
+from crossgrade.decide import _thresholds as limits
 from crossgrade.decide._advice import advise
 from crossgrade.decide._certify import certify
 from crossgrade.decide._costs import policy_cost, policy_retention
@@ -62,6 +64,10 @@ def decide_policy(
     settings = settings or DecisionSettings()
     if now.tzinfo is None:
         raise UsageError("`now` has no time zone", code="time-zone-missing", hint="pass datetime.now(UTC)")
+    if now.year > limits.LATEST_YEAR:
+        raise UsageError(
+            f"`now` is in the year {now.year}", code="time-out-of-range", hint="pass datetime.now(UTC)"
+        )
     view = make_view(evidence, settings)
     guards = (*run_guards(view), *retirement(view, now))
     certificates, path = certify(view, guards)
@@ -116,7 +122,7 @@ def decide_policy(
         needed=None if advice is None or advice.labels else advice.more,
         needed_labels=advice.more if advice is not None and advice.labels else None,
         decided_at=now,
-        valid_until=_valid_until(settings, policy, now),
+        valid_until=valid_until(settings, policy, now),
         evidence_digest=evidence_digest(evidence),
         seed=settings.seed,
         price_sources=tuple(f"{f.model}: {f.price_source}" for f in settings.facts if f.price_source),
@@ -127,6 +133,7 @@ def decide_policy(
         method_version=METHOD_VERSION,
         losses_drawn_from=drawn_from,
         groups=() if best is None else groups(view, guards, best.candidate),
+        package_version=__version__,
     )
 
 
@@ -245,7 +252,7 @@ def _unasked(view: View, part: Part, model: ModelColumns) -> int:
     return max(0, planned - int((reached & part.rows).sum()))
 
 
-def _valid_until(settings: DecisionSettings, policy: Policy, now: datetime) -> datetime:
+def valid_until(settings: DecisionSettings, policy: Policy, now: datetime) -> datetime:
     """Return when the verdict expires: after its days, or when a model it names is retired."""
     named = {policy.incumbent, policy.candidate}
     retired = [

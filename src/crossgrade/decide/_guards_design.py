@@ -157,7 +157,7 @@ def traffic_weights(view: View) -> Iterator[Guard]:
         "traffic-weights",
         f"weighted by traffic: {count(n, 'sample')} are worth {effective:,.0f}"
         if usable
-        else "weights are missing, negative or all zero",
+        else "weights are missing, negative, all zero or too large to be true",
         "draw samples from the traffic itself, so that few of them need a large weight",
         fail=not usable,
         warn=effective < limits.EFFECTIVE_SHARE * n,

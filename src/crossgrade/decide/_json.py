@@ -25,11 +25,11 @@ def verdict_to_json(verdict: Verdict) -> dict[str, Any]:
 
     `retention` at the top is the headline figure (`value`, `n`, `low` with `low_confidence`, `high` with
     `high_confidence`): the chosen candidate's on the whole workload, or where nothing is chosen the most
-    promising one's.
+    promising one's. It is None where no certificate is on the whole, which no decision gives.
     """
     tree: dict[str, Any] = msgspec.to_builtins(verdict)
     headline = _headline(tree)
-    shown = {key: headline[key] for key in _SHOWN}
+    shown = None if headline is None else {key: headline[key] for key in _SHOWN}
     found: dict[str, Any] = _finite({"schema_version": SCHEMA_VERSION, "retention": shown, **tree})
     return found
 
@@ -37,21 +37,28 @@ def verdict_to_json(verdict: Verdict) -> dict[str, Any]:
 def verdict_from_json(tree: Any) -> Verdict:
     """Return the verdict that `verdict_to_json` wrote, by this release or an older one.
 
-    Raises `DataError` for what is not a verdict, or is one of a newer release.
+    Raises `DataError` for what is not a verdict, is one of a newer release, or shows another headline than
+    its certificates have.
     """
     version = tree.get("schema_version", SCHEMA_VERSION) if isinstance(tree, dict) else None
-    if not isinstance(version, int) or version > SCHEMA_VERSION:
+    if not isinstance(version, int) or isinstance(version, bool) or not 1 <= version <= SCHEMA_VERSION:
         raise DataError(
-            f"verdict has schema version {version!r}, this release reads up to {SCHEMA_VERSION}",
+            f"verdict has schema version {version!r}, this release reads 1 to {SCHEMA_VERSION}",
             code="verdict-too-new",
             hint="upgrade crossgrade to read it",
         )
+    if version > 1 and "schema_version" in tree and "method_version" not in tree:
+        raise DataError(
+            "verdict has no method_version", code="verdict-invalid", hint="decide again to write a new one"
+        )
     try:
-        return msgspec.convert(_infinite(upgraded_verdict(tree)), Verdict)
+        verdict = msgspec.convert(_infinite(upgraded_verdict(tree)), Verdict)
+        _check_headline(tree.get("retention"), verdict)
     except (msgspec.ValidationError, ValueError, RecursionError) as error:
         raise DataError(
             f"this is not a verdict: {error}", code="verdict-invalid", hint="decide again to write a new one"
         ) from error
+    return verdict
 
 
 _EXIT: dict[VerdictName, int] = {"switch": 0, "split": 0, "keep": 1, "undecided": 1, "invalid": 3}
@@ -62,28 +69,44 @@ def gate(verdict: Verdict) -> int:
     return _EXIT[verdict.name]
 
 
-def _headline(tree: dict[str, Any]) -> dict[str, Any]:
-    """Return the retention of the certificate shown first."""
+def _check_headline(recorded: Any, verdict: Verdict) -> None:
+    """Raise `ValueError` where no certificate is on the whole, or the headline is not the one shown first."""
+    shown = verdict_to_json(verdict)["retention"]
+    if shown is None:
+        raise ValueError("none of its certificates is on the whole workload")
+    for key in () if not isinstance(recorded, dict) else recorded.keys() & shown.keys():
+        if recorded[key] != shown[key]:
+            raise ValueError(f"its headline says {key} {recorded[key]!r}, its certificates {shown[key]!r}")
+
+
+def _headline(tree: dict[str, Any]) -> dict[str, Any] | None:
+    """Return the retention of the certificate shown first; None where none is on the whole."""
     wholes = [one for one in tree["certificates"] if one["segment"] is None]
     chosen = tree["policy"]["candidate"]
     wholes.sort(
         key=lambda one: (one["candidate"] != chosen, one["adjusted_p"], -(one["retention"]["value"] or 0.0))
     )
-    found: dict[str, Any] = wholes[0]["retention"]
+    found: dict[str, Any] | None = wholes[0]["retention"] if wholes else None
     return found
 
 
 def upgraded_verdict(tree: dict[str, Any]) -> dict[str, Any]:
     """Return a verdict's tree as one of today's schema: each side has half of what an old interval left out.
 
-    One of today's comes back as it is. Raises `ValueError` for certificates without a retention.
+    One of today's comes back as it is. Raises `ValueError` for certificates without a retention, and for
+    one of today's schema that does not say by which method it was decided: only schema 1 left that out.
     """
 
     def with_sides(certificate: dict[str, Any]) -> dict[str, Any]:
         retention = dict(certificate["retention"])
         if "low_confidence" in retention:
+            if "method_version" not in tree:
+                raise ValueError("it has no method_version")
             return certificate
-        side = (1 + float(retention.pop("level"))) / 2
+        level = float(retention.pop("level"))
+        if not 0 < level < 1:
+            raise ValueError(f"a level of {level}")
+        side = (1 + level) / 2
         return {**certificate, "retention": {**retention, "low_confidence": side, "high_confidence": side}}
 
     try:

@@ -210,7 +210,8 @@ class Verdict:
     `needed_labels` that of further samples scored by people, where these correct a judge.
     `asked` / `planned` count samples used and planned, `calls_saved` model calls not made
     because the verdict was certain. `evidence_digest` is the digest of the score columns the
-    verdict was computed from. `method_version` is that of the retention test that decided.
+    verdict was computed from. `method_version` is that of the retention test that decided,
+    `package_version` that of the release, whose words these are (None: recorded before it was kept).
     `losses` are drawn at random, by `seed`, from the `losses_drawn_from` samples that the incumbent won
     among those that the policy moves (all, where it moves none); None: an older verdict, which has the
     largest. `groups` has what the most promising candidate keeps on each declared group, for reading.
@@ -250,3 +251,4 @@ class Verdict:
     needed_labels: int | None = None
     losses_drawn_from: int | None = None
     groups: tuple[Certificate, ...] = ()
+    package_version: str | None = None

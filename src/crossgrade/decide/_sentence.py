@@ -8,7 +8,7 @@ from crossgrade.decide._advice import Advice
 from crossgrade.decide._options import Option
 from crossgrade.decide._records import Certificate, Guard, RequirementCheck, VerdictName
 from crossgrade.decide._view import View
-from crossgrade.decide._words import dollars, listed, percent, retained
+from crossgrade.decide._words import dollars, error_rate, exact, listed, percent, retained
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +50,7 @@ class Findings:
 def sentence(found: Findings) -> str:
     """Return the verdict in one sentence."""
     settings = found.view.settings
-    floor = f"floor {settings.floor:g}, error rate {percent(settings.alpha)}"
+    floor = f"floor {exact(settings.floor)}, error rate {error_rate(settings.alpha)}"
     if settings.siblings:
         floor += f" over {settings.workloads} workloads together"
     if found.chosen is not None:

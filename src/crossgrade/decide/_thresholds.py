@@ -104,6 +104,19 @@ SAVING_ALPHA = 0.05
 SAVING_BEYOND_DOUBT = 0.9999
 """Level at which a segment's saving has a sign: about four standard errors, which no half reverses."""
 
+ALPHA = (1e-6, 0.5)
+"""The least and the largest error rate of a decision: no data show less than one in a million."""
+
+LONGEST_VALID_DAYS = 3_650
+"""No verdict on today's models and prices is worth anything ten years later."""
+
+LATEST_YEAR = 9_000
+"""Dates end with the year 9999, and a verdict is valid for some time."""
+
+WEIGHTS = (1e-100, 1e100)
+"""The largest of a decision's weights lies between these, so that squares of weights and their sums do not
+leave the range of floats."""
+
 MOST_PARTS = 1_000
 """Alpha spread over more segments than this certifies none; such a column is an id, not a segment."""
 

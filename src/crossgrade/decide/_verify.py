@@ -1,17 +1,52 @@
 """Whether a recorded verdict is what its evidence says."""
 
+import re
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
-from crossgrade.decide._decide import decide_policy
-from crossgrade.decide._digest import evidence_digest
+from crossgrade.decide._decide import decide_policy, valid_until
 from crossgrade.decide._evidence import Evidence
 from crossgrade.decide._json import verdict_to_json
-from crossgrade.decide._records import Verdict
+from crossgrade.decide._records import Loss, Verdict
+from crossgrade.errors import DataError
 from crossgrade.stats import METHOD_VERSION
 
 _REL = 1e-9
 """Numbers may differ this much between machines; the outcome may not differ at all."""
+
+_WORDS = frozenset({"sentence", "reasons", "would_change", "seen", "advice", "wanted", "reason"})
+"""The fields that are sentences: another release may word them otherwise."""
+
+_LASTING = (
+    "workload",
+    "incumbent",
+    "candidates",
+    "floor",
+    "alpha",
+    "seed",
+    "planned",
+    "asked",
+    "price_sources",
+    "evidence_digest",
+)
+"""What evidence and settings say of a verdict whatever the method."""
+
+_KINDS = {"switch": "switch", "split": "split"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """A recorded verdict beside the one that its evidence and settings give now (`today`).
+
+    Each of `differences` makes the recorded verdict false. It reads `place: recorded X, computed Y`.
+    `reworded` are the sentences of a verdict of another release that this one writes otherwise, about
+    the same figures.
+    """
+
+    today: Verdict
+    differences: tuple[str, ...] = ()
+    reworded: tuple[str, ...] = ()
 
 
 def recompute(verdict: Verdict, evidence: Evidence) -> Verdict:
@@ -28,36 +63,119 @@ def recompute(verdict: Verdict, evidence: Evidence) -> Verdict:
 def verify(verdict: Verdict, evidence: Evidence) -> tuple[str, ...]:
     """Return how a recorded verdict differs from one computed again; empty where it does not.
 
-    Each difference reads `place: recorded X, computed Y`. Words are compared only through the
-    numbers that they are made of. A verdict of an older method cannot be computed again: only what does
-    not depend on the method is compared, that it was made from this evidence.
+    See `compare`, which says more.
     """
-    if verdict.method_version != METHOD_VERSION:
-        seen = evidence_digest(evidence)
-        same = seen == verdict.evidence_digest
-        return () if same else (f"evidence_digest: recorded {verdict.evidence_digest}, computed {seen}",)
-    recorded, computed = (verdict_to_json(each) for each in (verdict, recompute(verdict, evidence)))
+    return compare(verdict, evidence).differences
+
+
+def compare(verdict: Verdict, evidence: Evidence) -> Comparison:
+    """Compute a recorded verdict again and compare everything in it.
+
+    Sentences must be the same word for word where this very release wrote them. A verdict of an older
+    method cannot be computed again. Of that one is compared what does not depend on the method: that it was
+    made from this evidence under these settings, and that its own certificates support its policy. Whether
+    today's method agrees is for the caller to ask of `today`. Raises `DataError` for a method that this
+    release does not know.
+    """
+    if not 1 <= verdict.method_version <= METHOD_VERSION:
+        raise DataError(
+            f"the verdict was decided by method {verdict.method_version}; this release knows methods 1 to "
+            f"{METHOD_VERSION}",
+            code="verdict-too-new",
+            hint="upgrade crossgrade to verify it",
+        )
+    today = recompute(verdict, evidence)
+    if verdict.method_version < METHOD_VERSION:
+        differences = (*_lasting(verdict, today, evidence), *_unsupported(verdict))
+        return Comparison(today=today, differences=differences)
+    expected = replace(
+        today, losses=_not_erased(verdict, today, evidence), package_version=verdict.package_version
+    )
+    recorded, computed = (verdict_to_json(each) for each in (verdict, expected))
     for was, now in zip(recorded["costs"], computed["costs"], strict=False):
-        if was.get("retention") is None:  # recorded before costs carried it
-            now["retention"] = None
-    if recorded["losses_drawn_from"] is None:  # recorded before losses were drawn and groups kept
-        for name in ("losses", "losses_drawn_from", "groups"):
+        if was.get("retention") is None and verdict.package_version is None:
+            now["retention"] = None  # recorded before costs carried it
+    if verdict.losses_drawn_from is None and verdict.package_version is None:
+        for name in ("losses", "losses_drawn_from", "groups"):  # recorded before losses were drawn
             computed[name] = recorded[name]
-    shown = {loss["sample_id"] for loss in recorded["losses"]}  # what was erased since is none of them
-    computed["losses"] = [loss for loss in computed["losses"] if loss["sample_id"] in shown]
-    for tree in (recorded, computed):
-        for words in ("sentence", "reasons", "would_change", "guards"):
-            tree[words] = _statuses(tree[words]) if words == "guards" else None
-    return tuple(_differences("", recorded, computed))
+    figures, words = list[str](), list[str]()
+    strict = verdict.package_version == today.package_version
+    for place, difference in _differences("", recorded, computed):
+        is_worded = not strict and not _WORDS.isdisjoint(re.split(r"[.\[]", place))
+        (words if is_worded else figures).append(f"{place}: {difference}")
+    return Comparison(today=today, differences=tuple(figures), reworded=tuple(words))
 
 
-def _statuses(guards: list[dict[str, Any]]) -> list[list[Any]]:
-    """Return what the guards found, without their words."""
-    return [[guard[key] for key in ("name", "status", "segment", "candidate")] for guard in guards]
+def _lasting(verdict: Verdict, today: Verdict, evidence: Evidence) -> Iterator[str]:
+    """Yield where a verdict of an older method is not of this evidence and these settings."""
+    recorded, computed = (verdict_to_json(each) for each in (verdict, today))
+    for key in _LASTING:
+        for place, difference in _differences(key, recorded[key], computed[key]):
+            yield f"{place}: {difference}"
+    latest = valid_until(verdict.settings, verdict.policy, verdict.decided_at)
+    if verdict.valid_until > latest:
+        yield f"valid_until: recorded {verdict.valid_until:%Y-%m-%d}, computed {latest:%Y-%m-%d}"
+    both = (*verdict.certificates, *today.certificates)
+    if any(one.excluded for one in both) or {verdict.mode, today.mode} != {"fixed"} or evidence.judge:
+        return  # which pairs count depends on more than the evidence
+    found = {(one.candidate, one.segment): one.retention for one in today.certificates}
+    for one in verdict.certificates:
+        now = found.get((one.candidate, one.segment))
+        for key in ("n",) if evidence.weight is not None else ("n", "value"):
+            was, is_now = getattr(one.retention, key), getattr(now, key, None)
+            if not _same(was, is_now):
+                where = f"certificate of {_named(one.candidate, one.segment)}"
+                yield f"{where}: {key}: recorded {was!r}, computed {is_now!r}"
 
 
-def _differences(place: str, recorded: Any, computed: Any) -> Iterator[str]:
-    """Iterate over the places where two JSON trees differ."""
+def _unsupported(verdict: Verdict) -> Iterator[str]:
+    """Yield why no method could have given the verdict: its own certificates do not carry its policy."""
+    policy, settings = verdict.policy, verdict.settings
+    if policy.kind != _KINDS.get(verdict.name, "keep"):
+        yield f"policy: {policy.kind!r} beside the verdict {verdict.name!r}"
+    if policy.incumbent != verdict.incumbent:
+        yield f"policy: its incumbent is {policy.incumbent!r}, the verdict's is {verdict.incumbent!r}"
+    for one in verdict.certificates:
+        if one.certified and not (
+            one.tested
+            and one.excluded is None
+            and not one.shown_below
+            and one.retention.outcome == "pass"
+            and one.adjusted_p <= settings.alpha
+        ):
+            yield f"certificate of {_named(one.candidate, one.segment)}: certified, and its own test says no"
+    if policy.kind == "keep":
+        return
+    certified = {(one.candidate, one.segment) for one in verdict.certificates if one.certified}
+    moved: tuple[str | None, ...] = (None,) if policy.kind == "switch" else policy.segments
+    for segment in moved:
+        if (str(policy.candidate), segment) not in certified:
+            yield f"policy: no certificate for {_named(str(policy.candidate), segment)}, which it moves"
+    if policy.max_bytes != settings.max_bytes.get(str(policy.candidate)):
+        yield f"policy: a limit of {policy.max_bytes} bytes, which is not the one in the settings"
+
+
+def _named(candidate: str, segment: str | None) -> str:
+    return f"{candidate} on {'the whole workload' if segment is None else segment}"
+
+
+def _not_erased(verdict: Verdict, today: Verdict, evidence: Evidence) -> tuple[Loss, ...]:
+    """Return the losses of today less those that were erased since: samples whose texts are gone."""
+    models = (evidence.incumbent, *evidence.candidates)
+    texts = [column for column in (evidence.input, *(model.output for model in models)) if column is not None]
+    if not texts:
+        return today.losses
+    kept = {each.sample_id for each in verdict.losses}
+    blank = {
+        str(sample)
+        for row, sample in enumerate(evidence.sample_ids)
+        if all(column[row] is None for column in texts)
+    }
+    return tuple(each for each in today.losses if each.sample_id in kept or each.sample_id not in blank)
+
+
+def _differences(place: str, recorded: Any, computed: Any) -> Iterator[tuple[str, str]]:
+    """Iterate over the places where two JSON trees differ, each with how."""
     if isinstance(recorded, dict) and isinstance(computed, dict):
         for key in sorted(recorded.keys() | computed.keys()):
             yield from _differences(f"{place}.{key}" if place else key, recorded.get(key), computed.get(key))
@@ -65,7 +183,7 @@ def _differences(place: str, recorded: Any, computed: Any) -> Iterator[str]:
         for at, (one, other) in enumerate(zip(recorded, computed, strict=True)):
             yield from _differences(f"{place}[{at}]", one, other)
     elif not _same(recorded, computed):
-        yield f"{place}: recorded {_short(recorded)}, computed {_short(computed)}"
+        yield place, f"recorded {_short(recorded)}, computed {_short(computed)}"
 
 
 def _same(one: Any, other: Any) -> bool:

@@ -1,7 +1,7 @@
 """The evidence as the decision sees it: errors settled, parts listed, pairs at hand."""
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -9,10 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crossgrade.decide import _thresholds as limits
+from crossgrade.decide._checks import check_evidence, check_settings
 from crossgrade.decide._evidence import BoolColumn, Evidence, FloatColumn, ModelColumns, TextColumn
 from crossgrade.decide._observations import Asked, Design, PartPlan, RunDesign
 from crossgrade.decide._records import DecisionSettings
-from crossgrade.errors import DataError, UsageError
+from crossgrade.errors import DataError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,7 +95,8 @@ class View:
         weight = self.evidence.weight
         if weight is None or not np.isfinite(weight).all():
             return None
-        return weight if (weight >= 0).all() and weight.sum() > 0 else None
+        most = float(weight.max(initial=0.0))
+        return weight if (weight >= 0).all() and limits.WEIGHTS[0] <= most <= limits.WEIGHTS[1] else None
 
     def asked(self, model: ModelColumns) -> BoolColumn:
         """Return the rows on which the model was asked at all: all of them in imported results."""
@@ -346,42 +348,12 @@ class View:
 
 
 def make_view(evidence: Evidence, settings: DecisionSettings) -> View:
-    """Return the view; evidence whose columns do not fit together raises `DataError`.
+    """Return the view; raises as `check_evidence` and `check_settings` do.
 
-    Raises `UsageError` for a score of guessing or stated costs that cannot be, and for people's scores
-    without a judge: which of the two scores is meant is not known.
+    Raises `DataError` too for more parts than a decision can have.
     """
-    if not evidence.n:
-        raise DataError(
-            "there are no paired samples to decide on",
-            code="pairs-missing",
-            hint="check that both models have rows",
-        )
-    if not evidence.candidates:
-        raise DataError(
-            "there is no candidate to decide on", code="candidate-missing", hint="name one with `--candidate`"
-        )
-    names = [evidence.incumbent.model, *(model.model for model in evidence.candidates)]
-    if len(set(names)) < len(names):
-        raise DataError(
-            f"models must differ, got {', '.join(names)}",
-            code="models-repeated",
-            hint="name each model once",
-        )
-    _check_stated(evidence, settings, names)
-    if evidence.judge is None and any(
-        model.human is not None for model in (evidence.incumbent, *evidence.candidates)
-    ):
-        raise UsageError(
-            "people's scores are given beside the scores, and no judge is named whom they could correct",
-            code="judge-not-named",
-            hint="name the model that scored with `--judge`, or make the people's scores the score",
-        )
-    for name, column in _columns(evidence):
-        if column is not None and len(column) != evidence.n:
-            raise DataError(
-                f"column {name} has {len(column)} rows, the evidence has {evidence.n}", code="column-length"
-            )
+    check_evidence(evidence)
+    check_settings(settings, models=[each.model for each in (evidence.incumbent, *evidence.candidates)])
     view = View(evidence=evidence, settings=settings)
     if len(view.parts) > limits.MOST_PARTS:
         raise DataError(
@@ -390,50 +362,6 @@ def make_view(evidence: Evidence, settings: DecisionSettings) -> View:
             hint="name a column with a few labels, each of which is a part of the traffic",
         )
     return view
-
-
-def _check_stated(evidence: Evidence, settings: DecisionSettings, names: Sequence[str]) -> None:
-    """Check the numbers that a person states: guessing's score and costs per request."""
-    for chance in (evidence.chance, *evidence.chance_by_segment.values()):
-        if not 0.0 <= chance < 1.0:
-            raise UsageError(
-                f"chance is {chance}; the mean score of guessing lies in [0, 1)",
-                code="chance-invalid",
-                hint="0.25 for a choice of four",
-            )
-    for name, cost in settings.stated_cost_usd.items():
-        if name not in names:
-            raise UsageError(
-                f"a cost is stated for `{name}`, which is none of the models: {', '.join(names)}",
-                code="cost-of-unknown-model",
-                hint="name the model as the results do",
-            )
-        if not 0.0 <= cost < math.inf:
-            raise UsageError(
-                f"the stated cost of `{name}` is {cost}; dollars per request are expected",
-                code="cost-invalid",
-                hint="leave it out where it is unknown",
-            )
-
-
-def _columns(evidence: Evidence) -> Iterator[tuple[str, FloatColumn | BoolColumn | TextColumn | None]]:
-    """Iterate over every column that must have a row for each sample."""
-    for name in ("segment", "group", "cluster", "weight", "input", "target", "body_bytes"):
-        yield name, getattr(evidence, name)
-    names = (
-        "score",
-        "error",
-        "unparsed",
-        "truncated",
-        "cost_usd",
-        "latency_ms",
-        "ttft_ms",
-        "output",
-        "human",
-    )
-    for model in (evidence.incumbent, *evidence.candidates):
-        for name in (*names, "calls", "failed_calls", "prompt_digests"):
-            yield f"{name} of {model.model}", getattr(model, name)
 
 
 def parts_of(labels: TextColumn | None, planned: Iterable[str] = ()) -> tuple[Part, ...]:

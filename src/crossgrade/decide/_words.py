@@ -2,6 +2,8 @@
 
 import math
 
+import numpy as np
+
 from crossgrade.domain import Estimate
 from crossgrade.stats import LEAST_LABELS, Retention
 
@@ -9,6 +11,16 @@ from crossgrade.stats import LEAST_LABELS, Retention
 def percent(share: float) -> str:
     """Return `3.2 %` or `5 %`."""
     return f"{100 * share:.1f}".removesuffix(".0") + " %"
+
+
+def exact(number: float) -> str:
+    """Return a number that somebody stated, with all the digits that it has: `0.85`, `1.9999999999999998`."""
+    return np.format_float_positional(number, trim="-")
+
+
+def error_rate(alpha: float) -> str:
+    """Return `5 %`, `1.25 %` or `0.0001 %`: never rounded to 0."""
+    return exact(float(f"{100 * alpha:.10g}")) + " %"
 
 
 def count(n: int, noun: str) -> str:
@@ -67,8 +79,11 @@ def bound(value: float, floor: float, *, up: bool) -> str:
 
 
 def confidence(share: float) -> str:
-    """Return `95 %` or `98.75 %`, never more than it is."""
-    return f"{math.floor(share * 10_000 + 1e-6) / 100:.2f}".rstrip("0").rstrip(".") + " %"
+    """Return `95 %`, `98.75 %` or `99.9999 %`, never more than it is."""
+    missing = 1 - share
+    digits = 2 if missing <= 0 else max(2, -math.floor(math.log10(100 * missing) + 1e-9))
+    shown = f"{math.floor(share * 10.0 ** (2 + digits) + 1e-6) / 10.0**digits:.{digits}f}"
+    return shown.rstrip("0").rstrip(".") + " %"
 
 
 def interval(low: float | None, high: float | None, digits: int) -> str:

@@ -1,7 +1,7 @@
 """The workloads of a project that share one error rate."""
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -62,6 +62,23 @@ class Family:
                 found = siblings(case.evidence, case.settings, run_id=case.run.id)
             self._known[workload.name] = found
         return self._known[workload.name]
+
+
+def unfounded_siblings(settings: "DecisionSettings") -> Iterator[str]:
+    """Yield what is said of other workloads and rests on no evidence: each has p = 1, or names its evidence.
+
+    The parts of one error rate sum to 1.
+    """
+    for each in settings.siblings:
+        if each.evidence_digest is None and (
+            (each.p, each.p_below) != (1.0, 1.0) or each.candidate is not None or each.run_id is not None
+        ):
+            yield f"siblings of {each.workload}: p-values without evidence"
+    parts = settings.alpha_share + sum(each.share for each in settings.siblings)
+    if settings.siblings and not (
+        math.isclose(parts, 1.0, rel_tol=1e-6) and all(each.share >= 0 for each in settings.siblings)
+    ):
+        yield f"siblings: their parts of the error rate and this workload's sum to {parts:g}, not 1"
 
 
 def verify_siblings(store: "Store", verdict: "Verdict") -> tuple[tuple[str, ...], tuple[str, ...]]:

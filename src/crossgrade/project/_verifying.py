@@ -1,30 +1,44 @@
 """Recorded verdicts computed again: what differs, and which live routes rest on an older method."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from crossgrade.errors import CrossgradeError
-from crossgrade.project._family import verify_siblings
+from crossgrade.errors import CrossgradeError, NotFoundError
+from crossgrade.project._family import unfounded_siblings, verify_siblings
 
 if TYPE_CHECKING:
-    from crossgrade.decide import Verdict
+    from crossgrade.decide import Evidence, Verdict
     from crossgrade.store import Store
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
-    """Whether a recorded verdict is what its recorded evidence gives now; empty differences: it is.
+    """Whether a recorded verdict is what its recorded evidence gives now, which is `today`.
 
-    `unchecked` names the workloads whose p-values were taken as recorded. `today` is what today's method
-    says of the same evidence, where the verdict was decided by an older one and cannot be computed again.
+    It `holds` where there are no `differences` and today's policy is the recorded one. `reworded` are
+    sentences that another release wrote, and this one writes otherwise about the same figures.
+    `unchecked` names the workloads whose p-values were taken as recorded. A verdict that `is_older` was
+    decided by an older method and cannot be computed again: `differences` are then what is false of it
+    under any method.
     """
 
     verdict_id: str
     verdict: "Verdict"
-    differences: tuple[str, ...]
+    today: "Verdict"
+    differences: tuple[str, ...] = ()
+    reworded: tuple[str, ...] = ()
     unchecked: tuple[str, ...] = ()
-    today: "Verdict | None" = None
+
+    @property
+    def is_older(self) -> bool:
+        """Whether an older method decided the verdict."""
+        return self.verdict.method_version < self.today.method_version
+
+    @property
+    def holds(self) -> bool:
+        """Whether the verdict may be acted on."""
+        return not self.differences and self.verdict.policy == self.today.policy
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,24 +63,59 @@ def verify_recorded(store: "Store", verdict_id: str) -> Check:
     """Compute a recorded verdict again from its recorded scores, and say where it differs.
 
     The p-values of workloads that it shares alpha with are computed again from their own recorded scores;
-    those of workloads without a verdict on the same scores are `unchecked`.
+    those of workloads without a verdict on the same scores are `unchecked`. Raises `DataError` for a
+    verdict of a method that this release does not know.
     """
-    from crossgrade.decide import recompute, verify
-    from crossgrade.stats import METHOD_VERSION
+    from crossgrade.decide import compare
 
     stored = store.verdicts.get(verdict_id)
-    evidence = store.verdicts.evidence(stored.id)
-    differences = verify(stored.verdict, evidence)
-    if stored.verdict.method_version != METHOD_VERSION:
-        today = recompute(stored.verdict, evidence)
-        return Check(verdict_id=stored.id, verdict=stored.verdict, differences=differences, today=today)
-    others, unchecked = verify_siblings(store, stored.verdict)
-    return Check(
+    verdict, evidence = stored.verdict, store.verdicts.evidence(stored.id)
+    found = compare(verdict, evidence)
+    check = Check(
         verdict_id=stored.id,
-        verdict=stored.verdict,
-        differences=(*differences, *others),
-        unchecked=unchecked,
+        verdict=verdict,
+        today=found.today,
+        differences=(
+            *found.differences,
+            *_unlike_its_run(store, verdict, evidence),
+            *unfounded_siblings(verdict.settings),
+        ),
+        reworded=found.reworded,
     )
+    if check.is_older:  # so are the p-values of the others
+        return check
+    others, unchecked = verify_siblings(store, verdict)
+    return replace(check, differences=(*check.differences, *others), unchecked=unchecked)
+
+
+def _unlike_its_run(store: "Store", verdict: "Verdict", evidence: "Evidence") -> Iterator[str]:
+    """Yield what a verdict says of its run and the store does not.
+
+    A run may have gone on since, and then cost more. What erased samples cost is no longer known.
+    """
+    spent = verdict.spent_usd
+    if verdict.run_id is None:
+        if spent is not None:
+            yield f"spent_usd: recorded {spent}, without a run"
+        return
+    try:
+        run = store.runs.get(verdict.run_id)
+    except NotFoundError:
+        yield f"run_id: recorded {verdict.run_id!r}, which is not in the store"
+        return
+    for name, recorded, its in (
+        ("run_id", verdict.run_id, run.id),
+        ("workload", verdict.workload, run.workload),
+        ("seed", verdict.seed, run.seed),
+    ):
+        if recorded != its:
+            yield f"{name}: recorded {recorded!r}, its run has {its!r}"
+    now, (samples, last) = store.runs.totals(run.id).spent_usd, store.runs.answered(run.id)
+    if not samples.issuperset(evidence.sample_ids.tolist()):
+        return
+    went_on = last is not None and last > verdict.decided_at
+    if spent != now and not (went_on and (spent is None or now is None or 0 <= spent <= now)):
+        yield f"spent_usd: recorded {spent}, its run has {now}"
 
 
 def outdated_routes(store: "Store") -> Iterator[OutdatedRoute]:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from crossgrade.decide import Certificate, Guard, Loss, PolicyCost, Verdict, confidence
+from crossgrade.decide import Certificate, Guard, Loss, PolicyCost, Verdict, confidence, error_rate, exact
 from crossgrade.report import _format as fmt
 from crossgrade.report._headline import headline
 from crossgrade.routing import Policy
@@ -93,7 +93,7 @@ def view(verdict: Verdict) -> VerdictView:
 def _facts(verdict: Verdict) -> tuple[tuple[str, str], ...]:
     facts = [
         ("policy", policy_words(verdict.policy)),
-        ("floor", f"retention ≥ {verdict.floor:g} at an error rate of {_error_rate(verdict)}"),
+        ("floor", f"retention ≥ {exact(verdict.floor)} at an error rate of {_error_rate(verdict)}"),
         ("samples", f"{verdict.asked:,}" + (f" of {verdict.planned:,} planned" if verdict.run_id else "")),
     ]
     if verdict.calls_saved:
@@ -115,7 +115,7 @@ def _facts(verdict: Verdict) -> tuple[tuple[str, str], ...]:
 
 def _error_rate(verdict: Verdict) -> str:
     shared = f" over {verdict.settings.workloads} workloads together" if verdict.settings.siblings else ""
-    return f"{100 * verdict.alpha:g} %{shared}"
+    return f"{error_rate(verdict.alpha)}{shared}"
 
 
 def standing(certificate: Certificate) -> str:
@@ -292,7 +292,7 @@ def _methods(verdict: Verdict) -> tuple[str, ...]:
     lines = [
         (
             "Retention is the mean score of the policy's answers over the mean score of the incumbent's, on "
-            f"the same samples. Certified: the data reject “retention < {verdict.floor:g}” at an error "
+            f"the same samples. Certified: the data reject “retention < {exact(verdict.floor)}” at an error "
             f"rate of {_error_rate(verdict)}, all hypotheses corrected as one."
         ),
     ]

@@ -178,6 +178,21 @@ class Runs:
             spent_usd=None if None in costs else sum(map(Decimal, costs), Decimal(0)),
         )
 
+    def answered(self, run_id: str) -> tuple[frozenset[str], datetime | None]:
+        """Return which samples the run has answers about, and when the last one was answered or scored."""
+        with self._database.reading() as connection:
+            rows = [
+                row
+                for table in (t.answers, t.scores)
+                for row in connection.execute(
+                    select(table.c.sample_id, func.max(table.c.at).label("at"))
+                    .where(table.c.run_id == run_id)
+                    .group_by(table.c.sample_id)
+                )
+            ]
+        last = max((datetime.fromisoformat(row.at) for row in rows), default=None)
+        return frozenset(row.sample_id for row in rows), last
+
     @contextmanager
     def lock(self, run_id: str) -> Iterator[None]:
         """Hold the run for this process; raises `StoreError` when another process works on it."""

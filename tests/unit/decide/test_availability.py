@@ -66,7 +66,11 @@ def test_a_verdict_recorded_before_costs_carried_a_retention_verifies(equal: Evi
 
     verdict = decide_policy(equal, now=now)
     assert verify(verdict, equal) == ()
-    old = replace(verdict, costs=tuple(replace(cost, retention=None) for cost in verdict.costs))
+    old = replace(
+        verdict,
+        costs=tuple(replace(cost, retention=None) for cost in verdict.costs),
+        package_version=None,
+    )
     assert verify(old, equal) == ()
     wrong = replace(
         verdict,

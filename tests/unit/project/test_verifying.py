@@ -1,16 +1,19 @@
 """Verdicts of an older method: what today's says of them, and the live routes that rest on them."""
 
 from dataclasses import replace
+from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from crossgrade.decide import DecisionSettings, Evidence, ModelColumns, decide_policy
+from crossgrade.decide import Certificate, DecisionSettings, Evidence, ModelColumns, Sibling, decide_policy
 from crossgrade.errors import CrossgradeError
 from crossgrade.project import Project, outdated_routes
 from crossgrade.routing import Policy, Route, RouteTable
 from crossgrade.stats import METHOD_VERSION
+from crossgrade.store import Run
+from tests.codes import raises_code
 from tests.unit.watch.conftest import NOW
 
 SWITCH = Policy(kind="switch", incumbent="old", candidate="new")
@@ -43,11 +46,27 @@ def project(tmp_path: Path):
         yield opened
 
 
+def certified(one: Certificate) -> Certificate:
+    """The certificate as an older method, which passed it, recorded it."""
+    return replace(
+        one,
+        certified=True,
+        adjusted_p=0.01,
+        retention=replace(one.retention, outcome="pass", p_value=0.01),
+    )
+
+
 def put_in_force(project: Project, scores: np.ndarray, *, method_version: int) -> str:
     """Record a switch, as this method would have decided it, and let a route rest on it."""
     columns = evidence(scores)
     verdict = decide_policy(columns, DecisionSettings(), now=NOW)
-    verdict = replace(verdict, policy=SWITCH, name="switch", method_version=method_version)
+    verdict = replace(
+        verdict,
+        policy=SWITCH,
+        name="switch",
+        method_version=method_version,
+        certificates=tuple(map(certified, verdict.certificates)),
+    )
     identifier = project.store.verdicts.append(verdict, columns)
     route = Route(
         name="support", policy=SWITCH, targets={"old": "old", "new": "new"},
@@ -69,7 +88,8 @@ def test_an_older_verdict_that_today_would_not_certify_is_named(project):
     assert identifier in found.words
     check = project.verify(identifier)
     assert check.differences == ()
-    assert check.today is not None
+    assert check.is_older
+    assert not check.holds
     assert check.today.method_version == METHOD_VERSION
 
 
@@ -77,14 +97,44 @@ def test_an_older_verdict_that_still_holds_is_no_news(project):
     scores = np.where(np.arange(300) % 25, 1.0, 0.5)
     identifier = put_in_force(project, scores, method_version=1)
     assert not list(outdated_routes(project.store))
-    assert project.verify(identifier).today.name == "switch"
+    check = project.verify(identifier)
+    assert check.today.name == "switch"
+    assert check.is_older
+    assert check.holds
 
 
-def test_a_verdict_of_today_has_nothing_beside_it(project):
+def test_a_verdict_of_today_that_was_forged_into_a_switch(project):
     identifier = put_in_force(project, GRADES, method_version=METHOD_VERSION)
     assert not list(outdated_routes(project.store))
-    assert project.verify(identifier).today is None
-    assert project.verify(identifier).differences  # forged into a switch
+    check = project.verify(identifier)
+    assert not check.is_older
+    assert not check.holds
+    assert "name: recorded 'switch', computed 'undecided'" in check.differences
+
+
+def test_a_verdict_of_a_newer_method_is_refused(project):
+    identifier = put_in_force(project, GRADES, method_version=METHOD_VERSION + 1)
+    with raises_code("verdict-too-new", METHOD_VERSION + 1):
+        project.verify(identifier)
+
+
+def test_the_run_is_compared(project):
+    columns = evidence(GRADES)
+    run = Run(
+        id="r-1", workload="support", dataset_digest="d", settings={}, settings_digest="s", seed=3, planned=60
+    )
+    project.store.runs.append(run)
+
+    def differences(**changed):
+        recorded = {"run_id": "r-1", "spent_usd": Decimal(0), "seed": 3, **changed}
+        settings = DecisionSettings(seed=recorded.pop("seed"))
+        verdict = decide_policy(columns, settings, now=NOW, **recorded)
+        return project.verify(project.store.verdicts.append(verdict, columns)).differences
+
+    assert differences() == ()
+    assert differences(seed=4) == ("seed: recorded 4, its run has 3",)
+    assert differences(run_id=None) == ("spent_usd: recorded 0, without a run",)
+    assert differences(run_id=None, spent_usd=None) == ()
 
 
 def test_an_older_verdict_of_other_evidence_is_refused(project):
@@ -94,3 +144,21 @@ def test_an_older_verdict_of_other_evidence_is_refused(project):
     assert "evidence_digest" in project.verify(forged).differences[0]
     with pytest.raises(CrossgradeError):
         project.verify("nope")
+
+
+@pytest.mark.parametrize(
+    ("others", "seen"),
+    [
+        ((Sibling(workload="w", share=0.5),), ()),
+        ((Sibling(workload="w", share=0.5, candidate="x", p=0.0),), ("siblings of w: p-values without evidence",)),
+        ((Sibling(workload="w", share=0.5, p_below=0.0),), ("siblings of w: p-values without evidence",)),
+        ((Sibling(workload="w", share=9.0),), ("siblings: their parts of the error rate and this workload's sum to 9.5, not 1",)),
+    ],
+)  # fmt: skip
+def test_other_workloads_need_evidence_of_their_own(project, others, seen):
+    columns = evidence(GRADES)
+    settings = DecisionSettings(alpha_share=0.5, siblings=others)
+    for version in (1, METHOD_VERSION):
+        verdict = replace(decide_policy(columns, settings, now=NOW), method_version=version)
+        check = project.verify(project.store.verdicts.append(verdict, columns))
+        assert check.differences == seen

@@ -1,0 +1,192 @@
+"""What evidence and settings must be before anything is computed from them."""
+
+import math
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from crossgrade.decide import _thresholds as limits
+from crossgrade.decide._evidence import BoolColumn, Evidence, FloatColumn, IntColumn, ModelColumns, TextColumn
+from crossgrade.decide._records import DecisionSettings
+from crossgrade.errors import DataError, UsageError
+from crossgrade.stats import read_floor
+
+_MODES = ("fixed", "sequential", "anytime")
+
+
+def check_settings(settings: DecisionSettings, *, models: Sequence[str]) -> None:
+    """Check what a decision on these models is made under; raises `UsageError` for what cannot be."""
+    read_floor(settings.floor)
+    least, most = limits.ALPHA
+    if not least <= settings.alpha <= most:
+        raise UsageError(
+            f"alpha is {settings.alpha}; the error rate of a decision lies in [{least:g}, {most:g}]",
+            code="alpha-invalid",
+            hint="write 5 % as alpha=0.05",
+        )
+    if not 0.0 < settings.alpha_share <= 1.0:
+        raise UsageError(
+            f"alpha_share is {settings.alpha_share}; a part of alpha lies in (0, 1]", code="alpha-invalid"
+        )
+    if settings.mode not in _MODES:
+        raise UsageError(
+            f"mode is {settings.mode!r}", code="mode-unknown", hint=f"use one of {', '.join(_MODES)}"
+        )
+    for name, least_count, most_count in (
+        ("valid_days", 1, limits.LONGEST_VALID_DAYS),
+        ("seed", 0, math.inf),
+        ("requests_per_month", 1, math.inf),
+    ):
+        value = getattr(settings, name)
+        if value is not None and not (_is_whole(value) and least_count <= value <= most_count):
+            wanted = (
+                f"{least_count} or more" if most_count == math.inf else f"{least_count} to {most_count:,}"
+            )
+            raise UsageError(
+                f"{name} is {value}; a whole number, {wanted}, is expected", code="setting-invalid"
+            )
+    for name, cost in settings.stated_cost_usd.items():
+        if name not in models:
+            raise UsageError(
+                f"a cost is stated for `{name}`, which is none of the models: {', '.join(models)}",
+                code="cost-of-unknown-model",
+                hint="name the model as the results do",
+            )
+        if not 0.0 <= cost < math.inf:
+            raise UsageError(
+                f"the stated cost of `{name}` is {cost}; dollars per request are expected",
+                code="cost-invalid",
+                hint="leave it out where it is unknown",
+            )
+
+
+def check_evidence(evidence: Evidence) -> None:
+    """Check that columns fit together; raises `DataError`.
+
+    Raises `UsageError` for a score of guessing that cannot be, and for people's scores without a judge:
+    which of the two scores is meant is not known.
+    """
+    if not evidence.n:
+        raise DataError(
+            "there are no paired samples to decide on",
+            code="pairs-missing",
+            hint="check that both models have rows",
+        )
+    if not evidence.candidates:
+        raise DataError(
+            "there is no candidate to decide on", code="candidate-missing", hint="name one with `--candidate`"
+        )
+    models = (evidence.incumbent, *evidence.candidates)
+    names = [model.model for model in models]
+    if len(set(names)) < len(names):
+        raise DataError(
+            f"models must differ, got {', '.join(names)}", code="models-repeated", hint="name each model once"
+        )
+    for chance in (evidence.chance, *evidence.chance_by_segment.values()):
+        _check_chance(chance)
+    if evidence.judge is None and any(model.human is not None for model in models):
+        raise UsageError(
+            "people's scores are given beside the scores, and no judge is named whom they could correct",
+            code="judge-not-named",
+            hint="name the model that scored with `--judge`, or make the people's scores the score",
+        )
+    for name, column in _columns(evidence):
+        if column is not None and len(column) != evidence.n:
+            raise DataError(
+                f"column {name} has {len(column)} rows, the evidence has {evidence.n}", code="column-length"
+            )
+    for model in models:
+        _check_costs(model)
+    _check_plan(evidence)
+
+
+def _check_chance(chance: float) -> None:
+    if not 0.0 <= chance < 1.0:
+        raise UsageError(
+            f"chance is {chance}; the mean score of guessing lies in [0, 1)",
+            code="chance-invalid",
+            hint="0.25 for a choice of four",
+        )
+
+
+def _check_costs(model: ModelColumns) -> None:
+    wrong = (model.cost_usd < 0) | np.isinf(model.cost_usd)
+    if wrong.any():
+        row = int(wrong.argmax())
+        raise DataError(
+            f"the cost of row {row} of {model.model} is {model.cost_usd[row]:g}; it must be 0 or more",
+            code="cost-invalid",
+            hint="use NaN where a cost is unknown",
+        )
+
+
+def _check_plan(evidence: Evidence) -> None:
+    """Check how many samples were planned, and that the order names each row once."""
+    if evidence.planned is not None and not (_is_whole(evidence.planned) and evidence.planned >= 1):
+        raise DataError(
+            f"planned is {evidence.planned}; a whole number of samples, 1 or more, is expected",
+            code="planned-invalid",
+        )
+    for segment, planned in evidence.planned_by_segment.items():
+        if not (_is_whole(planned) and planned >= 0):
+            raise DataError(
+                f"{planned} samples are planned for segment {segment}; none or more are expected",
+                code="planned-invalid",
+            )
+    if evidence.order is not None and not _is_permutation(evidence.order, evidence.n):
+        raise DataError(
+            f"the order does not name each of the {evidence.n} rows once",
+            code="order-invalid",
+            hint="pass the rows' numbers, from 0, in the order in which the samples were asked",
+        )
+    position = evidence.position
+    if position is not None and not (
+        np.issubdtype(position.dtype, np.integer)
+        and position.min() >= 0
+        and len(np.unique(position)) == evidence.n
+    ):
+        raise DataError(
+            "positions in the shuffled order must be whole numbers, from 0, and differ from row to row",
+            code="order-invalid",
+        )
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
+
+
+def _is_permutation(order: IntColumn, n: int) -> bool:
+    return np.issubdtype(order.dtype, np.integer) and np.array_equal(np.sort(order), np.arange(n))
+
+
+def _columns(
+    evidence: Evidence,
+) -> Iterator[tuple[str, FloatColumn | BoolColumn | TextColumn | IntColumn | None]]:
+    """Iterate over every column that must have a row for each sample."""
+    for name in (
+        "segment",
+        "group",
+        "cluster",
+        "weight",
+        "input",
+        "target",
+        "body_bytes",
+        "position",
+        "cluster_size",
+        "cluster_size_in_segment",
+    ):
+        yield name, getattr(evidence, name)
+    names = (
+        "score",
+        "error",
+        "unparsed",
+        "truncated",
+        "cost_usd",
+        "latency_ms",
+        "ttft_ms",
+        "output",
+        "human",
+    )
+    for model in (evidence.incumbent, *evidence.candidates):
+        for name in (*names, "calls", "failed_calls", "prompt_digests"):
+            yield f"{name} of {model.model}", getattr(model, name)
