@@ -115,7 +115,7 @@ def _check_costs(model: ModelColumns) -> None:
         row = int(wrong.argmax())
         raise DataError(
             f"the cost of row {row} of {model.model} is {model.cost_usd[row]:g}; it must be 0 or more",
-            code="cost-invalid",
+            code="cost-column-invalid",
             hint="use NaN where a cost is unknown",
         )
 
@@ -125,13 +125,13 @@ def _check_plan(evidence: Evidence) -> None:
     if evidence.planned is not None and not (_is_whole(evidence.planned) and evidence.planned >= 1):
         raise DataError(
             f"planned is {evidence.planned}; a whole number of samples, 1 or more, is expected",
-            code="planned-invalid",
+            code="plan-invalid",
         )
     for segment, planned in evidence.planned_by_segment.items():
         if not (_is_whole(planned) and planned >= 0):
             raise DataError(
                 f"{planned} samples are planned for segment {segment}; none or more are expected",
-                code="planned-invalid",
+                code="plan-invalid",
             )
     if evidence.order is not None and not _is_permutation(evidence.order, evidence.n):
         raise DataError(

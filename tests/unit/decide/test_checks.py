@@ -65,10 +65,10 @@ def test_positions_differ(found, now, position):
 @pytest.mark.parametrize(
     ("changed", "seen"),
     [
-        ({"planned": -5}, ("planned-invalid", -5)),
-        ({"planned": 0}, ("planned-invalid", 0)),
-        ({"planned": 2.5}, ("planned-invalid", 2.5)),
-        ({"planned_by_segment": {"x": -1}}, ("planned-invalid", -1, "x")),
+        ({"planned": -5}, ("plan-invalid", -5)),
+        ({"planned": 0}, ("plan-invalid", 0)),
+        ({"planned": 2.5}, ("plan-invalid", 2.5)),
+        ({"planned_by_segment": {"x": -1}}, ("plan-invalid", -1, "x")),
     ],
 )
 def test_plans_that_cannot_be(found, now, changed, seen):
@@ -81,7 +81,7 @@ def test_costs_that_cannot_be(make, counts, now, cost):
     columns = np.full(200, 0.01)
     columns[7] = cost
     evidence = make(*counts(150, 12, 12, 26), cand={"cost_usd": columns})
-    with raises_code("cost-invalid", "row 7 of b", f"{cost:g}"):
+    with raises_code("cost-column-invalid", "row 7 of b", f"{cost:g}"):
         decide_policy(evidence, now=now)
 
 

@@ -303,5 +303,5 @@ def test_a_verdict_from_before_losses_were_drawn_still_verifies(make, counts, no
     evidence = make(*counts(90, 8, 1, 1), group=["x"] * 100, inc=DEAR, cand=CHEAP)
     verdict = decide_policy(evidence, now=now)
     assert verify(verdict, evidence) == ()
-    old = replace(verdict, losses=verdict.losses[:1], losses_drawn_from=None, groups=())
+    old = replace(verdict, losses=verdict.losses[:1], losses_drawn_from=None, groups=(), package_version=None)
     assert verify(old, evidence) == ()
