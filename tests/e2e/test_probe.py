@@ -197,7 +197,7 @@ def test_money_is_shown_first_and_nothing_is_paid_twice(cli: CommandLine, readin
         (("new", "--shortest", "16", "--longest", "32"), ("length-too-short", "16")),
         (("new", "--documents", "missing"), "file-missing"),
         (("new", "--tokenizer", "notes.txt"), "tokenizer-invalid"),
-        (("new", "--floor", "2"), "floor-or-alpha-invalid"),
+        (("new", "--floor", "2"), ("usage", "--floor")),
         (("new", "--against", "nobody"), ("model-unknown", "nobody")),
         (("new", "--against", "new"), ("models-not-distinct", "new")),
         (("new", "--gate", "p99"), "workload-not-named"),

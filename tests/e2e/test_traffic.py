@@ -71,7 +71,7 @@ def test_a_scan_is_printed_ranked_saved_and_drawn(cli: CommandLine, folder: Path
     saving = move["saving_per_month_usd"]
     assert saving["low"] <= saving["value"] <= saving["high"]
     page = (folder / "scan.html").read_text()
-    assert page.count("<rect") == 2
+    assert page.count('<div class="tile ') == 2
     assert "<script" not in page
     assert "http" not in page.replace("http://www.w3.org", "")
 
@@ -102,12 +102,12 @@ def test_a_log_without_models_is_told_how_to_name_one(cli: CommandLine, folder: 
     lines = [f"2026-11-02 09:{minute:02}:00,900,40" for minute in range(60)]
     (folder / "trace.csv").write_text("\n".join(["timestamp,input_tokens,output_tokens", *lines]) + "\n")
     assert "`--model [PROVIDER/]MODEL`" in cli.succeeds("scan", "trace.csv", "--html", "scan.html").err
-    assert '<rect class="unknown"' in (folder / "scan.html").read_text()
+    assert '<div class="tile unknown"' in (folder / "scan.html").read_text()
     assert (
         "--model"
         not in cli.succeeds("scan", "trace.csv", "--model", "openai/gpt-4.1", "--html", "b.html").err
     )
-    assert '<rect class="s4"' in (folder / "b.html").read_text()
+    assert '<div class="tile s4"' in (folder / "b.html").read_text()
     before = cli.succeeds("scan", "trace.csv", "--model", "openai/gpt-4.1", "--on", "2023-11-16")
     assert "no price of these models is known on 2023-11-16: `--on DAY`" in before.err
 

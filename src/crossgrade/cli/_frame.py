@@ -61,7 +61,7 @@ class Entry:
 
 
 COMMANDS = (
-    Entry("demo", "Start", "Decide on published results, and on two real local models; no keys."),
+    Entry("demo", "Start", "Decide on published results and on two local models; no keys."),
     Entry("init", "Start", "Write a commented crossgrade.yaml with a small dataset."),
     Entry("doctor", "Start", "Check the installation and the project; change nothing."),
     Entry("config", "Start", "Check crossgrade.yaml, print its schema, or import LiteLLM's."),

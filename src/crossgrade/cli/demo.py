@@ -39,7 +39,7 @@ MMLU_TOKENS = (500, 5)
 )
 @click.option("--only", type=click.Choice(["local", "published"]), help="Show only one of the two parts.")
 def command(folder: Path, only: str | None) -> None:
-    """Decide on published results, and on two real local models; no keys.
+    """Decide on published results and on two local models; no keys.
 
     First Llama 4 against GPT-4o on published function calls. Then two open-weight models answer
     support tickets on this machine, until the verdict is certain; the verdict is served, and taken
