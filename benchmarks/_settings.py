@@ -149,7 +149,7 @@ def judged(job: tuple[str, str, int]) -> tuple[float, float]:
         human = np.where(seen, [b, c], np.nan)
         p = corrected_test(pairs, human[0], human[1], floor=FLOOR, alpha=ALPHA).p_value
         counts += [p <= ALPHA, p <= ALPHA / 12]
-    return tuple(counts / JUDGED)
+    return float(counts[0] / JUDGED), float(counts[1] / JUDGED)
 
 
 def verdicts(job: tuple[int, int]) -> int:
@@ -221,11 +221,11 @@ def _rate(
 ) -> Row:
     error = math.sqrt(max(value, 1 / runs) * (1 - value) / runs)
     row: Row = {
-        "figure": figure, "value": value, "unit": "",
+        "figure": figure, "value": float(value), "unit": "",
         "conditions": f"{conditions}; Monte-Carlo s.e. {error:.4f}, {runs:,} runs each, seed {SEED}",
     }  # fmt: skip
     if most is not None and aim is not None:
-        row |= {"must": f"<= {most:g}", "aim": f"<= {aim:g}", "holds": value <= most}
+        row |= {"must": f"<= {most:g}", "aim": f"<= {aim:g}", "holds": bool(value <= most)}
     return row
 
 
