@@ -81,7 +81,7 @@ def _plain(n: int) -> list[Sample]:
 # --- a stop that knows the verdict
 
 
-def _segmented(seed: int, planned: int, candidates: int, segments: int, every: bool) -> tuple[float, float]:  # noqa: FBT001
+def _segmented(seed: int, planned: int, candidates: int, segments: int, every: bool) -> tuple[float, float]:  # noqa: FBT001 -- by place, as all settings of a job
     """Return the share of planned calls made, and whether a switch was certified; all models are equal.
 
     Items are hard or easy for all models, and more alike for the candidates; the incumbent is right on 65 %

@@ -67,7 +67,7 @@ def evalshift(cell: dict) -> Rule:
     from evalshift_cli.evaluators.base import EvalRecord
 
     # The bootstrap interval of the effect size is printed and has no part in the verdict.
-    statistics._bootstrap_d_ci.__kwdefaults__["resamples"] = 2  # noqa: SLF001
+    statistics._bootstrap_d_ci.__kwdefaults__["resamples"] = 2  # noqa: SLF001 -- its interval is not read
     losses = cell["shares"][1]
     policy = MigrationPolicy(max_overall_regression_rate=losses, min_equivalence_rate=1 - losses)
 

@@ -112,7 +112,7 @@ class FixedRetention:
         if self._source is None:
             return
         if self._units < LEAST_UNITS - 1e-9:
-            self.reason = _too_few(self._units, unit, counted=abs(self._units - round(self._units)) > 1e-6)
+            self.reason = _too_few(self._units, unit)
             return
         self._tails = self._source.tails
         self.p_value, self.p_value_below = self._tails(self.floor)
@@ -197,9 +197,7 @@ class FixedRetention:
         factor = ((normal_quantile(1 - level) + normal_quantile(_SETTLING_POWER)) / z) ** 2
         unseen = self._source.unseen(self.floor)[side]
         if unseen > 0:
-            factor = max(
-                factor, math.log(level) / (self._units * math.log(unseen)) if unseen < 1 else math.inf
-            )
+            factor = max(factor, math.log(level) / math.log(unseen) if unseen < 1 else math.inf)
         if factor > MOST_FACTOR:
             return None
         size = self.pairs.n if self.labels is None else self.labels
@@ -252,13 +250,14 @@ def _by_t(test: LinearTest, floor: float) -> tuple[str | None, LinearTest | None
     return None, test
 
 
-def _too_few(units: float, unit: str, *, counted: bool) -> str:
-    """Say that there are too few units; `counted` ones of unequal size are worth fewer than their number."""
-    plural = "s" if units > 1 else ""
-    noun = unit.replace(" ", f"{plural} ", 1) if " " in unit else unit + plural
-    worth = f"{noun} of unequal size count as {units:.3g}, which is" if counted else f"{units:.0f} {noun} are"
-    worth = worth.replace(" are", " is") if not counted and units <= 1 else worth
-    return f"{worth} too few: a fixed test needs {LEAST_UNITS}"
+def _too_few(units: float, unit: str) -> str:
+    """Say that there are too few observations; unequal ones count for fewer than their number."""
+    noun, _, which = unit.partition(" ")
+    nouns = f"{noun}{'' if units <= 1 else 's'}{f' {which}' if which else ''}"
+    seen = f"{units:.0f} {nouns} {'is' if units <= 1 else 'are'}"
+    if abs(units - round(units)) > 1e-6:
+        seen = f"{nouns} of unequal size count as {units:.3g}, which is"
+    return f"{seen} too few: a fixed test needs {LEAST_UNITS}"
 
 
 def _no_denominator(n: int | None) -> str:

@@ -54,6 +54,18 @@ def test_a_strict_error_rate_holds_for_grades():
     assert passed / runs < alpha + 2 * 0.0018
 
 
+def test_the_advice_is_for_what_is_missing():
+    """Thirty alike documents are clearly above the floor but for what they are too few to show."""
+    rng = np.random.default_rng(12)
+    document = np.repeat(np.arange(30), 50)
+    incumbent = np.ones(1500)
+    candidate = (rng.random(1500) < 0.94).astype(float)
+    found = retention(incumbent, candidate, clusters=document, alpha=0.01)
+    unseen = math.log(0.01) / math.log(FLOOR / (FLOOR + float(candidate.mean()) - FLOOR))
+    assert found.outcome == "undecided"
+    assert found.needed == pytest.approx(50 * unseen, rel=0.01)
+
+
 def test_pairs_without_weight_change_nothing():
     rng = np.random.default_rng(10)
     incumbent, candidate = rng.random((2, 100)).round(1)
