@@ -4,6 +4,7 @@ import sys
 from collections.abc import Callable
 
 from benchmarks import (
+    _few,
     _frugality,
     _guards,
     _import,
@@ -21,6 +22,7 @@ PARTS: dict[str, Callable[[], list[Row]]] = {
     "retention": _retention.rows,
     "settings": _settings.rows,
     "judge": _settings.judge_rows,
+    "few": _few.rows,
     "frugality": _frugality.rows,
     "rules": _peer_rules.rows,
     "guards": _guards.sound,

@@ -275,11 +275,22 @@ def _changes(found: Findings) -> Iterator[str]:
     yield from _evidence_wanted(found)
     for option in found.options:
         if not option.priced:
-            yield f"A price for {option.policy.incumbent} and {option.policy.candidate}."
+            yield f"A price for {' and '.join(_unpriced(found, option))}."
     for check in found.checks:
         if check.met is not True:
             yield f"{check.candidate} shown to meet {check.name} ({check.wanted})."
     yield from _margins(found)
+
+
+def _unpriced(found: Findings, option: Option) -> tuple[str, ...]:
+    """Return which of an option's two models has no known price; both where each is known in part."""
+    models = (option.policy.incumbent, str(option.policy.candidate))
+    warned = {
+        guard.candidate or found.incumbent
+        for guard in found.guards
+        if guard.name == "price-known" and guard.status == "warn"
+    }
+    return tuple(model for model in models if model in warned) or models
 
 
 def _evidence_wanted(found: Findings) -> Iterator[str]:
@@ -293,8 +304,9 @@ def _evidence_wanted(found: Findings) -> Iterator[str]:
         if found.view.order is None and not found.advice.labels:
             alpha = found.view.settings.alpha
             yield (
-                f"Testing again adds a second chance of a wrong verdict: with `--alpha {alpha / 2:g}` "
-                f"both times it stays within {percent(alpha)}."
+                "Testing again adds a second chance of a wrong verdict. Two tests stay within "
+                f"{percent(alpha)} together where both had `--alpha {alpha / 2:g}`. A run by "
+                "`crossgrade evaluate` plans for more samples by itself."
             )
     elif best.retention.labels is not None and best.retention.labels < LEAST_LABELS:
         missing = LEAST_LABELS - best.retention.labels
