@@ -2,11 +2,12 @@
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import fields
 
 import numpy as np
 
 from crossgrade.decide import _thresholds as limits
-from crossgrade.decide._evidence import BoolColumn, Evidence, FloatColumn, IntColumn, ModelColumns, TextColumn
+from crossgrade.decide._evidence import Evidence, IntColumn, ModelColumns
 from crossgrade.decide._records import DecisionSettings
 from crossgrade.errors import DataError, UsageError
 from crossgrade.stats import read_floor
@@ -91,7 +92,7 @@ def check_evidence(evidence: Evidence) -> None:
             hint="name the model that scored with `--judge`, or make the people's scores the score",
         )
     for name, column in _columns(evidence):
-        if column is not None and len(column) != evidence.n:
+        if len(column) != evidence.n:
             raise DataError(
                 f"column {name} has {len(column)} rows, the evidence has {evidence.n}", code="column-length"
             )
@@ -159,34 +160,12 @@ def _is_permutation(order: IntColumn, n: int) -> bool:
     return np.issubdtype(order.dtype, np.integer) and np.array_equal(np.sort(order), np.arange(n))
 
 
-def _columns(
-    evidence: Evidence,
-) -> Iterator[tuple[str, FloatColumn | BoolColumn | TextColumn | IntColumn | None]]:
-    """Iterate over every column that must have a row for each sample."""
-    for name in (
-        "segment",
-        "group",
-        "cluster",
-        "weight",
-        "input",
-        "target",
-        "body_bytes",
-        "position",
-        "cluster_size",
-        "cluster_size_in_segment",
-    ):
-        yield name, getattr(evidence, name)
-    names = (
-        "score",
-        "error",
-        "unparsed",
-        "truncated",
-        "cost_usd",
-        "latency_ms",
-        "ttft_ms",
-        "output",
-        "human",
-    )
-    for model in (evidence.incumbent, *evidence.candidates):
-        for name in (*names, "calls", "failed_calls", "prompt_digests"):
-            yield f"{name} of {model.model}", getattr(model, name)
+def _columns(evidence: Evidence) -> Iterator[tuple[str, np.ndarray]]:
+    """Iterate over every column that must have a row for each sample: all arrays but the order."""
+    records: list[tuple[str, Evidence | ModelColumns]] = [("", evidence)]
+    records += [(f" of {each.model}", each) for each in (evidence.incumbent, *evidence.candidates)]
+    for where, record in records:
+        for field in fields(record):
+            column = getattr(record, field.name)
+            if isinstance(column, np.ndarray) and field.name != "order":
+                yield field.name + where, column

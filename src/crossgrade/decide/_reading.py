@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crossgrade.decide._certify import fixed_test
+from crossgrade.decide._costs import moved_rows
 from crossgrade.decide._evidence import BoolColumn, ModelColumns
 from crossgrade.decide._guards import failing_parts
 from crossgrade.decide._records import Certificate, Guard, Loss
@@ -28,13 +29,14 @@ def losses(view: View, policy: Policy) -> tuple[tuple[Loss, ...], int]:
     Where the policy moves nothing, they are drawn from everything that each candidate was asked. The
     draw depends on the seed of the settings alone, so the same evidence shows the same losses.
     """
-    models = view.evidence.candidates
+    models, moved = view.evidence.candidates, view.whole.rows
     if policy.candidate is not None:
         models = tuple(each for each in models if each.model == policy.candidate)
+        moved = moved & moved_rows(view, policy)
     shown = max(2, _LOSSES // len(models))
     found, there = list[Loss](), 0
     for model in models:
-        rows = view.paired(model.model, view.whole.rows & _moved(view, policy))
+        rows = view.paired(model.model, moved)
         lost = np.flatnonzero(rows & (view.incumbent > view.candidate(model.model)))
         drawn = np.random.default_rng(view.settings.seed).permutation(lost)[:shown]
         found += [_loss(view, model, int(row)) for row in drawn]
@@ -69,17 +71,6 @@ def _group(view: View, candidate: str, part: Part, rows: BoolColumn, excluded: s
         excluded=excluded,
         tested=False,
     )
-
-
-def _moved(view: View, policy: Policy) -> BoolColumn:
-    """Return the rows that leave the incumbent under the policy; all of them where none does."""
-    rows = np.ones(view.evidence.n, dtype=np.bool_)
-    if policy.kind == "split":
-        rows = np.zeros(view.evidence.n, dtype=np.bool_)
-        for part in view.segments:
-            if part.label in policy.segments:
-                rows |= part.rows
-    return rows
 
 
 def _loss(view: View, model: ModelColumns, row: int) -> Loss:

@@ -11,7 +11,7 @@ from crossgrade.report._bills import bill_table
 from crossgrade.report._chart import Axis, Chart, Dot, Line, Rule, draw, log_ticks
 from crossgrade.report._money import price_bars
 from crossgrade.report._rows import Key
-from crossgrade.report._section import Section, render_page
+from crossgrade.report._section import PagePart, render_page
 from crossgrade.report._view import Table
 
 if TYPE_CHECKING:
@@ -43,16 +43,16 @@ def render_cost(bills: Bills, moving: Sequence[str] = ()) -> str:
     rival = _rival(bills)
     payers = _payers(bills, rival)
     sections = [
-        Section(
+        PagePart(
             title="What a million tokens cost",
             bars=price_bars(bills, most_bars=_MOST_BARS),
             caption="Input and output of this traffic together. A price says nothing about quality.",
         ),
         *_by_volume(bills, payers),
-        Section(title="The bill", table=bill_table(bills)),
+        PagePart(title="The bill", table=bill_table(bills)),
     ]
     if moving:
-        sections.append(Section(title="What a move is worth", lines=tuple(map(fmt.sentence, moving))))
+        sections.append(PagePart(title="What a move is worth", lines=tuple(map(fmt.sentence, moving))))
     return render_page(
         "What it costs",
         above="A month of traffic at every offer",
@@ -144,7 +144,7 @@ def _stepped(box: "BoxBill", tokens_per_call: float) -> Callable[[float], float]
     return lambda calls: rent * max(1, math.ceil(calls * tokens_per_call / serves))
 
 
-def _by_volume(bills: Bills, payers: Sequence[_Payer]) -> list[Section]:
+def _by_volume(bills: Bills, payers: Sequence[_Payer]) -> list[PagePart]:
     """Return the bill of each payer over the volume, with where one's own boxes break even."""
     if len(payers) < 2:
         return []
@@ -185,7 +185,7 @@ def _by_volume(bills: Bills, payers: Sequence[_Payer]) -> list[Section]:
         Key(kind=payer.kind, shape="dash" if payer.own else "line", words=payer.name) for payer in payers
     )
     return [
-        Section(title="Break-even by volume", chart=draw(chart), keys=keys, caption=caption,
+        PagePart(title="Break-even by volume", chart=draw(chart), keys=keys, caption=caption,
                 table=_volumes(payers, today))
     ]  # fmt: skip
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from crossgrade.economics.outlook import HalfLife
 from crossgrade.report import _format as fmt
 from crossgrade.report._lasting import chance_keys, chances, half_lives
-from crossgrade.report._section import Section, render_page
+from crossgrade.report._section import PagePart, render_page
 from crossgrade.report._view import Table
 
 _DRAWN = (0.0, 0.1, 0.3, 1.0)
@@ -38,19 +38,19 @@ def render_outlook(
         ),
         facts=facts,
         sections=[
-            Section(
+            PagePart(
                 title="Survival of a decision",
                 chart=chances(drawn, camp, months, tolerance),
                 keys=chance_keys(drawn),
                 caption="The chance that today's choice can still be bought and costs at most so much more "
                 "than the best offer of that month. A dot marks even odds.",
             ),
-            Section(
+            PagePart(
                 title="How long, by what a new switch costs you",
                 chart=half_lives(curve, months, tolerance),
                 caption="The more a new switch would cost you, the longer today's choice stays right.",
             ),
-            *(Section(title=table.title, table=table) for table in tables),
-            Section(title="What it rests on", lines=tuple(map(fmt.sentence, notes))),
+            *(PagePart(title=table.title, table=table) for table in tables),
+            PagePart(title="What it rests on", lines=tuple(map(fmt.sentence, notes))),
         ],
     )

@@ -9,7 +9,7 @@ from crossgrade.report._view import Table
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Section:
+class PagePart:
     """A part of a page: bars or a chart with its legend and caption, a table, and lines of text."""
 
     title: str
@@ -28,7 +28,7 @@ def render_page(
     headline: str,
     lead: str,
     facts: Sequence[tuple[str, str]],
-    sections: Sequence[Section],
+    sections: Sequence[PagePart],
 ) -> str:
     """Return the page as one self-contained HTML file; raises MissingExtraError without `report`."""
     return render(
