@@ -29,6 +29,7 @@ from crossgrade.decide._records import (
     Sibling,
     Verdict,
     VerdictName,
+    shown_first,
 )
 from crossgrade.decide._rehearsal import KnownScores, Rehearsed, rehearse, right_or_wrong
 from crossgrade.decide._settled import settled_by
@@ -84,6 +85,7 @@ __all__ = [
     "rehearse",
     "right_or_wrong",
     "settled_by",
+    "shown_first",
     "siblings",
     "upgraded_verdict",
     "verdict_from_json",

@@ -4,7 +4,7 @@ All are frozen and made of JSON-able values, so that the store can keep them and
 `decide --verify` can compute them again.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
@@ -199,6 +199,19 @@ class EvidencePoint:
     e_pass: float
     e_fail: float
     threshold: float = 40.0
+
+
+def shown_first(certificates: Sequence[Certificate], candidate: str | None) -> Certificate | None:
+    """Return the certificate that a verdict's words are about: the moved candidate's on the whole.
+
+    Where nothing moves (`candidate` None) it is the most promising one on the whole, and of segments
+    where only these are tested. None where nothing was tested.
+    """
+    wholes = [one for one in certificates if one.segment is None]
+    if candidate is not None:
+        return next(one for one in wholes if one.candidate == candidate)
+    tested = [one for one in wholes if one.tested] or [one for one in certificates if one.tested]
+    return min(tested, key=lambda one: (one.adjusted_p, -(one.retention.value or 0.0)), default=None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,7 +6,7 @@ import numpy as np
 
 from crossgrade.decide._advice import Advice
 from crossgrade.decide._options import Option
-from crossgrade.decide._records import Certificate, Guard, RequirementCheck, VerdictName
+from crossgrade.decide._records import Certificate, Guard, RequirementCheck, VerdictName, shown_first
 from crossgrade.decide._view import View
 from crossgrade.decide._words import dollars, error_rate, exact, listed, percent, retained
 
@@ -36,15 +36,8 @@ class Findings:
 
     @property
     def headline(self) -> Certificate | None:
-        """The certificate shown first: the chosen candidate's, or the best one's, on the whole.
-
-        Where only segments are tested it is the best segment's.
-        """
-        wholes = [one for one in self.certificates if one.segment is None]
-        if self.chosen is not None:
-            return next(one for one in wholes if one.candidate == self.chosen.policy.candidate)
-        tested = [one for one in wholes if one.tested] or [one for one in self.certificates if one.tested]
-        return min(tested, key=lambda one: (one.adjusted_p, -(one.retention.value or 0.0)), default=None)
+        """The certificate that the words are about."""
+        return shown_first(self.certificates, None if self.chosen is None else self.chosen.policy.candidate)
 
 
 def sentence(found: Findings) -> str:

@@ -1,6 +1,6 @@
 """A verdict in at most ten words with one number: what a reader takes away who reads nothing else."""
 
-from crossgrade.decide import Certificate, PolicyCost, Verdict
+from crossgrade.decide import PolicyCost, Verdict, shown_first
 from crossgrade.report import _format as fmt
 
 _LONGEST_NAME = 36
@@ -47,7 +47,7 @@ def _why_keep(verdict: Verdict, certified: PolicyCost | None) -> str:
         name, share = _name(certified.policy.candidate), certified.saving_share.value
         more = "" if share is None else f"{fmt.percent(-share, 0)} "
         return f"{name} costs {more}more"
-    best = _best(verdict)
+    best = shown_first(verdict.certificates, None)
     if best is not None and best.shown_below and best.retention.value is not None:
         return f"{_name(best.candidate)} keeps only {fmt.percent(best.retention.value)} of its quality"
     models = {check.candidate for check in missed}
@@ -69,7 +69,7 @@ def _missing(verdict: Verdict, cost: PolicyCost) -> str:
 
 
 def _open(verdict: Verdict) -> str:
-    best = _best(verdict)
+    best = shown_first(verdict.certificates, None)
     if best is not None and best.excluded is not None:
         failed = {guard.segment for guard in verdict.guards if guard.status == "fail" and guard.segment}
         what = "group" if verdict.groups else "segment"
@@ -78,15 +78,11 @@ def _open(verdict: Verdict) -> str:
         return "a check of the evidence failed"
     if verdict.needed is not None:
         return f"about {verdict.needed:,} more samples needed"
+    if verdict.needed_labels is not None:
+        return f"about {verdict.needed_labels:,} more labels needed"
     if best is None or best.retention.value is None:
         return "too little can be measured"
-    return f"{_name(best.candidate)} keeps {fmt.percent(best.retention.value)}, near the floor"
-
-
-def _best(verdict: Verdict) -> Certificate | None:
-    """Return the most promising candidate's certificate on the whole, as the verdict's sentence does."""
-    wholes = [one for one in verdict.certificates if one.segment is None]
-    return min(wholes, key=lambda one: (one.adjusted_p, -(one.retention.value or 0.0)), default=None)
+    return f"{_name(best.candidate)} keeps {fmt.percent(best.retention.value)} so far"
 
 
 def _certified_cost(verdict: Verdict) -> PolicyCost | None:

@@ -1,0 +1,74 @@
+"""What an undecided verdict says it needs: for which hypothesis, of what, and which way it points."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from crossgrade.decide import DecisionSettings, decide_policy
+from crossgrade.report import view
+
+
+def outcomes(both: int, lost: int, won: int = 0) -> tuple[list[float], list[float]]:
+    """Scores of the incumbent and the candidate: both right, lost by the candidate, won by it."""
+    return [1.0] * both + [1.0] * lost + [0.0] * won, [1.0] * both + [0.0] * lost + [1.0] * won
+
+
+def test_samples_of_a_segment_are_counted_as_samples_of_the_workload(make, now):
+    small, large = outcomes(27, 3), outcomes(230, 40)
+    evidence = make(small[0] + large[0], small[1] + large[1], segment=["small"] * 30 + ["large"] * 270)
+    verdict = decide_policy(evidence, DecisionSettings(splits_only=True), now=now)
+    by_segment = {one.segment: one.retention for one in verdict.certificates if one.segment}
+    alone = {name: (one.needed - one.n) * 300 / one.n for name, one in by_segment.items() if one.needed}
+    assert verdict.name == "undecided"
+    assert min(alone.values()) <= verdict.needed <= 1.1 * min(alone.values()) + 1
+
+
+def test_the_sentence_is_about_what_was_tested(make, now):
+    first, second = outcomes(27, 3), outcomes(28, 4)
+    evidence = make(first[0] + second[0], first[1] + second[1], segment=["a"] * 30 + ["b"] * 32)
+    verdict = decide_policy(evidence, DecisionSettings(splits_only=True), now=now)
+    whole = next(one for one in verdict.certificates if one.segment is None)
+    assert (whole.tested, whole.retention.low, whole.retention.high) == (False, None, None)
+    assert verdict.name == "undecided"
+    assert f"{whole.retention.value:.3f}" not in verdict.sentence
+    assert " on a (" in verdict.sentence or " on b (" in verdict.sentence
+    assert f"{100 * whole.retention.value:.1f} %" not in view(verdict).headline
+
+
+def test_a_row_that_passes_alone_and_not_among_several_is_advised_at_its_level(make, now):
+    incumbent, candidate = outcomes(150, 15)  # p lies between alpha and a quarter of it
+    evidence = make(incumbent, *[candidate] * 4)
+    alone = decide_policy(make(incumbent, candidate), DecisionSettings(), now=now)
+    together = decide_policy(evidence, DecisionSettings(), now=now)
+    assert alone.certificates[0].certified
+    assert not any(one.certified for one in together.certificates)
+    assert together.needed is not None
+
+
+@pytest.mark.parametrize(("lost", "way"), [(3, "certify"), (7, "below the floor")])
+def test_the_advice_says_which_way_it_points(make, now, lost, way):
+    verdict = decide_policy(make(*outcomes(32 - lost, lost)), DecisionSettings(), now=now)
+    assert verdict.name == "undecided"
+    assert verdict.needed is not None
+    assert way in verdict.sentence
+
+
+def test_a_judge_needs_labels(make, now):
+    rng = np.random.default_rng(3)
+    truth = (rng.random((2, 600)) < 0.8).astype(float)
+    labels = np.where(np.arange(600) < 120, truth, np.nan)
+    evidence = make(truth[0], truth[1], inc={"human": labels[0]}, cand={"human": labels[1]})
+    verdict = decide_policy(replace(evidence, judge="j"), DecisionSettings(floor=0.93), now=now)
+    result = verdict.certificates[0].retention
+    assert result.labels == 120
+    assert verdict.needed is None
+    assert result.needed - 120 <= verdict.needed_labels <= 1.1 * (result.needed - 120)
+
+
+def test_too_few_labels_say_how_many_are_missing(make, now):
+    scores = [1.0] * 300
+    evidence = make(scores, scores, inc={"human": np.nan}, cand={"human": np.nan})
+    verdict = decide_policy(replace(evidence, judge="j"), DecisionSettings(), now=now)
+    assert any("100 more samples" in each for each in verdict.would_change)
+    assert verdict.needed is verdict.needed_labels is None
