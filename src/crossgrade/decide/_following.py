@@ -7,7 +7,7 @@ from dataclasses import replace
 from crossgrade.decide._observations import Asked, Design, Observation, Observer
 from crossgrade.stats import Outcome, Retention, SequentialRetention
 
-FUTILITY = 0.1
+FUTILITY = 0.07
 """Conditional power below which a hypothesis is given up: it costs 0.3 points of power."""
 
 _LOOKS = 25
