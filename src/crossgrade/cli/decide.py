@@ -235,7 +235,7 @@ def _decide_files(sources: tuple[str, ...], options: dict[str, Any]) -> "Verdict
         origin=Origin(options["origin"]),
         requests_per_month=options["requests_per_month"],
         stated_cost_usd=_by_model("--cost", options["costs"], "USD", "gpt-4.1=0.0042", least=0),
-        typical=Usage(input_tokens=tokens[0], output_tokens=tokens[1]) if tokens else None,
+        typical=Usage(input_tokens=tokens[0], output_tokens=tokens[1], images=0) if tokens else None,
         stated_means=_by_model("--stated", options["stated_means"], "SCORE", "gpt-4.1=0.528"),
         errors_count_as_zero=not options["drop_errors"],
         parity_declared=options["declare_parity"],

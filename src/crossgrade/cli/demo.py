@@ -147,7 +147,7 @@ def _decide(path: Path, title: str, *, tokens: tuple[int, int] | None = None, **
     from crossgrade.domain import Usage
     from crossgrade.project import decide_results
 
-    typical = Usage(input_tokens=tokens[0], output_tokens=tokens[1]) if tokens else None
+    typical = Usage(input_tokens=tokens[0], output_tokens=tokens[1], images=0) if tokens else None
     verdict = decide_results(path, typical=typical, **options)
     click.echo(f"   {title}: {verdict.name.upper()}")
     click.echo(wrap_text(verdict.sentence, width=96, initial_indent="     ", subsequent_indent="     "))

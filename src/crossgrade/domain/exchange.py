@@ -81,6 +81,11 @@ class ModelRequest:
     parallel_tool_calls: bool | None = None
     response_schema: JSON = None
 
+    @property
+    def images(self) -> int:
+        """How many images its messages hold."""
+        return sum(isinstance(part, Image) for message in self.messages for part in message.parts)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelAnswer:

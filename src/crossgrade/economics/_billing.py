@@ -82,6 +82,8 @@ def price_calls(usage: UsageColumns, price: Price, *, batch: bool = False) -> Pr
     if bound >= _LARGEST:
         counts = {name: column.astype(object) for name, column in counts.items()}
     known = billable & _known(levels, reached, counts)
+    if price.image_usd:
+        known &= usage.images >= 0
     parts = {
         name: np.where(known, column * _rate(levels, reached, name, digits, column.dtype), 0)
         for name, column in counts.items()

@@ -16,9 +16,10 @@ def cost_usd(usage: Usage, price: Price, *, batch: bool = False) -> Decimal | No
     price, and a cache price that is not known is taken to be the input price. Reasoning is part of
     the output and has its price, unless a price of its own is known; where there is no output, as for
     embeddings, its price need not be known. A price with tiers is chosen by the call's input tokens
-    and holds for the whole call. Images cost tokens, and `image_usd` each where that is priced.
-    `batch` takes `batch_discount` off everything; None then means no discount is known, and the cost
-    is None. So it is for counts that cannot be: negative ones, or more cached than sent.
+    and holds for the whole call. Images cost tokens, and `image_usd` each where that is priced: the
+    cost is then None if nobody counted them. `batch` takes `batch_discount` off everything; None then
+    means no discount is known, and the cost is None. So it is for counts that cannot be: negative
+    ones, or more cached than sent.
     """
     rate = tier(price, usage.input_tokens)
     if usage.input_tokens is None or usage.output_tokens is None or not _possible(usage):
@@ -36,7 +37,11 @@ def cost_usd(usage: Usage, price: Price, *, batch: bool = False) -> Decimal | No
         + (usage.output_tokens - reasoned) * answered
         + reasoned * _known(rate.reasoning_per_mtok, answered)
     )
-    cost = tokens / _MTOK + price.request_usd + (usage.images or 0) * (price.image_usd or 0)
+    cost = tokens / _MTOK + price.request_usd
+    if price.image_usd:
+        if usage.images is None:
+            return None
+        cost += usage.images * price.image_usd
     if not batch:
         return cost
     return None if price.batch_discount is None else cost * (1 - price.batch_discount)

@@ -53,7 +53,7 @@ class UsageColumns:
     def from_tokens(
         cls, input_tokens: IntColumn, output_tokens: IntColumn, *, cached: IntColumn | None = None
     ) -> Self:
-        """Return columns of calls of which only these counts are known; `cached` None is unknown."""
+        """Return columns of calls without images from these counts; `cached` None is unknown."""
         unknown = np.full(len(input_tokens), UNKNOWN, np.int64)
         return cls(
             input_tokens=np.asarray(input_tokens, np.int64),
@@ -61,7 +61,7 @@ class UsageColumns:
             cache_read_input_tokens=unknown if cached is None else np.asarray(cached, np.int64),
             cache_creation_input_tokens=unknown,
             reasoning_output_tokens=unknown,
-            images=unknown,
+            images=np.zeros_like(unknown),
         )
 
     def row(self, at: int) -> Usage:

@@ -5,9 +5,8 @@ from typing import Any, Protocol
 
 import msgspec
 
-from crossgrade.domain import FlavourName
-from crossgrade.gateway.settings import Target
-from crossgrade.wire import anthropic_counts, openai_counts
+from crossgrade.domain import FlavourName, Price
+from crossgrade.wire import read_counts
 
 BYTES_PER_TOKEN = 4
 """Of English text in JSON; only for estimates, which are marked as such."""
@@ -58,46 +57,74 @@ NO_TOKENS = Counted()
 
 def read_tokens(flavour: FlavourName, raw: Any) -> Tokens:
     """Read a usage object of a flavour."""
-    return Counted(*(anthropic_counts(raw) if flavour == "anthropic" else openai_counts(raw)))
+    return Counted(*read_counts(flavour, raw))
+
+
+class _Rates:
+    """Dollars a token of one tier of a price; None is unknown."""
+
+    __slots__ = ("cache_read", "cache_write", "input", "output", "reasoning")
+
+    def __init__(self, price: Price) -> None:
+        self.input = _per_token(price.input_per_mtok)
+        self.output = _per_token(price.output_per_mtok)
+        self.cache_read = _per_token(price.cache_read_per_mtok)
+        self.cache_write = _per_token(price.cache_creation_per_mtok)
+        self.reasoning = _per_token(price.reasoning_per_mtok)
 
 
 class Prices:
-    """A target's prices in dollars a token; None is unknown."""
+    """A target's price as floats: the rule of `economics.cost_usd`, in a fraction of its time."""
 
-    __slots__ = ("cache_read", "cache_write", "input", "output", "request")
+    __slots__ = ("_base", "_tiers", "image", "request")
 
-    def __init__(self, target: Target) -> None:
-        self.input = _per_token(target.input_per_mtok)
-        self.output = _per_token(target.output_per_mtok)
-        self.cache_read = _per_token(target.cache_read_per_mtok)
-        self.cache_write = _per_token(target.cache_creation_per_mtok)
-        self.request = float(target.request_usd)
+    def __init__(self, price: Price | None) -> None:
+        known = price or Price(input_per_mtok=None, output_per_mtok=None)
+        self._base = _Rates(known)
+        self._tiers = tuple((start, _Rates(above)) for start, above in known.tiers)
+        self.request = float(known.request_usd)
+        self.image = float(known.image_usd or 0)
 
-    def cost_usd(self, usage: Tokens) -> float | None:
+    def cost_usd(self, usage: Tokens, images: int | None = 0) -> float | None:
         """Return what this usage costs, None where a count or a price that it needs is unknown.
 
-        Cached tokens without a price of their own cost what fresh ones do.
+        Cached tokens without a price of their own cost what fresh ones do, and reasoning what other
+        output does. `images` are those sent; None, unknown, matters only where images have a price.
         """
         tokens, output = usage.input_tokens, usage.output_tokens
-        if tokens is None or output is None or self.input is None:
+        if tokens is None or output is None:
             return None
-        cost = self.request + tokens * self.input
+        rates = self._rates(tokens) if self._tiers else self._base
+        if rates.input is None:
+            return None
+        cost = self.request + tokens * rates.input
         if output:
-            if self.output is None:
+            if rates.output is None:
                 return None
-            cost += output * self.output
+            cost += output * rates.output
+            thought = usage.reasoning_output_tokens
+            if thought and rates.reasoning is not None:
+                cost += thought * (rates.reasoning - rates.output)
         read, write = usage.cache_read_input_tokens, usage.cache_creation_input_tokens
-        if read and self.cache_read is not None:
-            cost += read * (self.cache_read - self.input)
-        if write and self.cache_write is not None:
-            cost += write * (self.cache_write - self.input)
+        if read and rates.cache_read is not None:
+            cost += read * (rates.cache_read - rates.input)
+        if write and rates.cache_write is not None:
+            cost += write * (rates.cache_write - rates.input)
+        if self.image:
+            return None if images is None else cost + images * self.image
         return cost
 
-    def estimate_usd(self, input_tokens: int, output_tokens: int) -> float | None:
+    def estimate_usd(self, input_tokens: int, output_tokens: int, images: int | None = 0) -> float | None:
         """Return what so many tokens would cost, None where a price is unknown."""
-        if self.input is None or self.output is None:
-            return None if output_tokens or self.input is None else self.request + input_tokens * self.input
-        return self.request + input_tokens * self.input + output_tokens * self.output
+        return self.cost_usd(Counted(input_tokens, output_tokens), images)
+
+    def _rates(self, input_tokens: int) -> _Rates:
+        """Return the rates of the highest tier that the call exceeds."""
+        found = self._base
+        for start, rates in self._tiers:
+            if input_tokens > start:
+                found = rates
+        return found
 
 
 def estimated_tokens(size: int) -> int:

@@ -25,7 +25,7 @@ from crossgrade.gateway._head import Endpoint, Request
 from crossgrade.gateway._headers import passed_on, sent_on
 from crossgrade.gateway._limits import Hold, Refusal
 from crossgrade.gateway._messages import Reason
-from crossgrade.gateway._outcome import NOTHING, UNKNOWN, Bill, bill
+from crossgrade.gateway._outcome import NOTHING, UNKNOWN, Bill, bill, images_in
 from crossgrade.gateway._payload import Payload
 from crossgrade.gateway._permit import Permit
 from crossgrade.gateway._record import record_of
@@ -147,7 +147,8 @@ class Exchange:
         inputs = estimated_tokens(payload.size)
         most = payload.asked.most_output_tokens
         outputs = 0 if self.endpoint.name == "embeddings" else DEFAULT_OUTPUT_TOKENS if most is None else most
-        return self.target.prices.estimate_usd(inputs, outputs), inputs + outputs
+        prices = self.target.prices
+        return prices.estimate_usd(inputs, outputs, images_in(payload, prices)), inputs + outputs
 
     def _reserved(self, outcome: Hold | Refusal) -> None:
         if isinstance(outcome, Refusal):
@@ -460,7 +461,7 @@ class Exchange:
     def _bill(self, usage: Tokens, output_tokens: int | None) -> Bill:
         assert self.target is not None
         assert self.payload is not None
-        return bill(self.target.prices, usage, self.payload.size, output_tokens)
+        return bill(self.target.prices, self.payload, usage, output_tokens)
 
     def _spent(self) -> Bill:
         """Return what an answer that did not come to its end cost.

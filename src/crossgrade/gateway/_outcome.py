@@ -4,6 +4,7 @@ import msgspec
 
 from crossgrade.gateway._cost import NO_TOKENS, Prices, Tokens, estimated_tokens
 from crossgrade.gateway._messages import CostOrigin
+from crossgrade.gateway._payload import Payload
 
 
 class Bill(msgspec.Struct, frozen=True, gc=False):
@@ -22,17 +23,23 @@ UNKNOWN = Bill(NO_TOKENS, None, None, "unknown")
 """What a request costs that broke off before the provider said: limits count what was reserved."""
 
 
-def bill(prices: Prices, usage: Tokens, request_bytes: int, output_tokens: int | None) -> Bill:
+def images_in(payload: Payload, prices: Prices) -> int | None:
+    """Return how many priced images a request holds, None where it holds some: nobody counts them."""
+    return 0 if not prices.image or payload.modality == "text" else None
+
+
+def bill(prices: Prices, payload: Payload, usage: Tokens, output_tokens: int | None) -> Bill:
     """Return what an answer costs: by the provider's usage, else by estimate, else unknown.
 
     `output_tokens` is the estimate, where the provider counted none; None: nobody can say yet.
     """
     if output_tokens is None:
         return UNKNOWN
-    usd = prices.cost_usd(usage)
+    images = images_in(payload, prices)
+    usd = prices.cost_usd(usage, images)
     if usd is not None:
         return Bill(usage, usd, (usage.input_tokens or 0) + (usage.output_tokens or 0), "usage")
-    inputs = usage.input_tokens if usage.input_tokens is not None else estimated_tokens(request_bytes)
+    inputs = usage.input_tokens if usage.input_tokens is not None else estimated_tokens(payload.size)
     outputs = usage.output_tokens if usage.output_tokens is not None else output_tokens
-    usd = prices.estimate_usd(inputs, outputs)
+    usd = prices.estimate_usd(inputs, outputs, images)
     return Bill(usage, usd, inputs + outputs, "unknown" if usd is None else "estimate")

@@ -77,7 +77,10 @@ class Relay(Protocol):
 
 
 class _Whole(msgspec.Struct):
+    """The parts of any flavour's whole answer that count."""
+
     usage: Any = None
+    usage_metadata: Any = msgspec.field(default=None, name="usageMetadata")
     error: Any = None
     id: str | None = None
     type: str | None = None
@@ -106,7 +109,8 @@ def pass_whole(outlet: Outlet, flavour: FlavourName, key: bytes | None, body: by
     if key is not None:
         body = body.replace(key, _HIDDEN)
     output = None if whole.status in _UNFINISHED else estimated_tokens(len(body))
-    outlet.send_whole(body, read_tokens(flavour, whole.usage), whole.id, output)
+    usage = whole.usage_metadata if flavour == "gemini" else whole.usage
+    outlet.send_whole(body, read_tokens(flavour, usage), whole.id, output)
 
 
 class WholeRelay:

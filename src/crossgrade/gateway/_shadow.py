@@ -15,7 +15,7 @@ from crossgrade.gateway._head import Request
 from crossgrade.gateway._limits import Hold, Limits, Refusal
 from crossgrade.gateway._messages import RequestRecord, ShadowAnswer, ShadowPair
 from crossgrade.gateway._metrics import Metrics
-from crossgrade.gateway._outcome import UNKNOWN, Bill, bill
+from crossgrade.gateway._outcome import UNKNOWN, Bill, bill, images_in
 from crossgrade.gateway._payload import ParsedPayload
 from crossgrade.gateway._relay import Pieces, Relay, StreamRelay, WholeRelay
 from crossgrade.gateway._routes import Choice, Plan
@@ -138,7 +138,8 @@ class Shadows:
             return
         asked = copy.payload.asked.most_output_tokens
         tokens = DEFAULT_OUTPUT_TOKENS if asked is None else asked
-        usd = target.prices.estimate_usd(estimated_tokens(copy.payload.size), tokens)
+        images = images_in(copy.payload, target.prices)
+        usd = target.prices.estimate_usd(estimated_tokens(copy.payload.size), tokens, images)
         if usd is None and shadow.max_usd_per_day is not None:
             self.skip(route, "unpriced")  # a cap that cannot be counted against would be none
             return
@@ -276,7 +277,7 @@ class _ShadowCall:
             self._finish(UNKNOWN, type(error).__name__)
 
     def _bill(self, usage: Tokens, output_tokens: int | None) -> Bill:
-        return bill(self._target.prices, usage, self._copy.payload.size, output_tokens)
+        return bill(self._target.prices, self._copy.payload, usage, output_tokens)
 
     def _finish(self, billed: Bill, error: str | None = None) -> None:
         self._done = True

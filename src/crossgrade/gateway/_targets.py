@@ -36,7 +36,7 @@ class TargetState:
         self.pool = pool
         self.shadow_pool = shadow_pool
         self.breaker = Breaker()
-        self.prices = Prices(target)
+        self.prices = Prices(target.price)
         self.model_json = msgspec.json.encode(target.model)
         self.host = _host(target)
         self.is_local = target.provider == "local"

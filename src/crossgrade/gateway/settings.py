@@ -5,12 +5,11 @@ the environment: a target names the variable.
 """
 
 from dataclasses import dataclass
-from decimal import Decimal
 from pathlib import Path
 
 import msgspec
 
-from crossgrade.domain import FlavourName, RouteSpec, Serving
+from crossgrade.domain import FlavourName, Price, RouteSpec, Serving
 from crossgrade.errors import ConfigError
 
 
@@ -20,8 +19,8 @@ class Target:
 
     `replica_of` is the offer that it stands beside with its `weight`, as the same model at another
     address; None for every other. `headers` go with every call. `key_env` names the variable that
-    holds the key, None where none is needed. Prices are dollars per million tokens; None is unknown,
-    never zero. `provider` and `region` are for metrics and rules.
+    holds the key, None where none is needed. A `price` of None is unknown. `provider` and `region` are
+    for metrics and rules.
     """
 
     name: str
@@ -35,11 +34,7 @@ class Target:
     headers: tuple[tuple[str, str], ...] = ()
     stream_usage: bool = True
     max_tokens_field: str = "max_tokens"
-    input_per_mtok: Decimal | None = None
-    output_per_mtok: Decimal | None = None
-    cache_read_per_mtok: Decimal | None = None
-    cache_creation_per_mtok: Decimal | None = None
-    request_usd: Decimal = Decimal(0)
+    price: Price | None = None
     region: str | None = None
     timeout_s: float = 120.0
     max_connections: int = 256

@@ -121,7 +121,7 @@ class Asker:
         if self.max_cost_usd is None:
             return
         tokens = math.ceil(len(prompt.encode()) / _BYTES_PER_TOKEN)
-        most = Usage(input_tokens=tokens, output_tokens=self.max_output_tokens)
+        most = Usage(input_tokens=tokens, output_tokens=self.max_output_tokens, images=0)
         cost = None if self.price is None else cost_usd(most, self.price)
         if cost is None or self.spent.cost_usd is None:
             raise BudgetExceededError(

@@ -41,7 +41,7 @@ class _Used(NamedTuple):
     def cost_usd(self, price: Price, max_output_tokens: int, *, beside: bool = False) -> Decimal | None:
         """What it costs without a prompt cache; `beside` counts what another model is asked too."""
         tokens, calls = (self.long_tokens, self.long_calls) if beside else (self.tokens, self.calls)
-        return cost_usd(Usage(input_tokens=tokens, output_tokens=calls * max_output_tokens), price)
+        return cost_usd(Usage(input_tokens=tokens, output_tokens=calls * max_output_tokens, images=0), price)
 
 
 def estimate_probe(

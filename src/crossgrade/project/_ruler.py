@@ -48,7 +48,11 @@ def ruler_cost(plan: ProbePlan, tasks: Sequence[str], samples: int) -> tuple[int
     tokens = sum(plan.settings.lengths) * len(tasks) * samples
     if plan.price is None:
         return calls, tokens, None
-    return calls, tokens, cost_usd(Usage(input_tokens=tokens, output_tokens=calls * 128), plan.price)
+    return (
+        calls,
+        tokens,
+        cost_usd(Usage(input_tokens=tokens, output_tokens=calls * 128, images=0), plan.price),
+    )
 
 
 def measure_ruler(

@@ -490,6 +490,7 @@ def _answer(request: "LoggedRequest") -> Any:
             output_tokens=request.output,
             cache_read_input_tokens=request.cached,
             reasoning_output_tokens=request.reasoning,
+            images=0,  # requests with images are not drawn
         ),
         model=request.model,
         latency_ms=None if request.latency_s is None else request.latency_s * 1000,

@@ -134,7 +134,8 @@ class HostedProvider:
         """
         with self._named():
             wire = self._flavour.encode(request, self._account.host, self._measure_ttft)
-            return await (self._stream(wire, request) if self._measure_ttft else self._whole(wire, request))
+            answer = await (self._stream(wire, request) if self._measure_ttft else self._whole(wire, request))
+        return replace(answer, usage=replace(answer.usage, images=request.images))
 
     async def embed(self, texts: Sequence[str]) -> Embeddings:
         """Return the model's vector of each text, in their order, and the usage; raises as `ask` does.

@@ -65,7 +65,11 @@ def compile_settings(
             if offer.name in asked:
                 warnings.append(f"{error.message}: it is not asked ({error.hint})")
     counts_money = [limit for limit in config.serving.limits if limit.unit == "usd"]
-    unpriced = [target.name for target in targets if target.name in asked and target.input_per_mtok is None]
+    unpriced = [
+        target.name
+        for target in targets
+        if target.name in asked and (target.price is None or target.price.input_per_mtok is None)
+    ]
     if counts_money and unpriced:
         warnings.append(f"no price is known of {', '.join(unpriced)}: budgets in dollars do not count it")
     folder = state_folder(project)
@@ -163,7 +167,6 @@ def _key_variable(offer: Offer, host: Host, environ: Mapping[str, str]) -> str |
 
 
 def _priced(offer: Offer, host: Host, url: str, key_env: str | None, price: Price | None) -> Target:
-    known = price or Price(input_per_mtok=None, output_per_mtok=None)
     return Target(
         name=offer.name,
         provider=offer.provider,
@@ -176,11 +179,7 @@ def _priced(offer: Offer, host: Host, url: str, key_env: str | None, price: Pric
         headers=host.headers,
         stream_usage=host.stream_usage,
         max_tokens_field=host.max_tokens_field,
-        input_per_mtok=known.input_per_mtok,
-        output_per_mtok=known.output_per_mtok,
-        cache_read_per_mtok=known.cache_read_per_mtok,
-        cache_creation_per_mtok=known.cache_creation_per_mtok,
-        request_usd=known.request_usd,
+        price=price,
         region=offer.region,
         timeout_s=offer.timeout_s,
         weight=offer.weight,

@@ -167,6 +167,7 @@ def _usage(row: Row[Any]) -> Usage:
         cache_read_input_tokens=row.cache_read_input_tokens,
         cache_creation_input_tokens=row.cache_creation_input_tokens,
         reasoning_output_tokens=row.reasoning_output_tokens,
+        images=row.images,
     )
 
 
@@ -264,6 +265,7 @@ def answer_row(answer: ModelAnswer) -> _Row:
         "cache_read_input_tokens": usage.cache_read_input_tokens,
         "cache_creation_input_tokens": usage.cache_creation_input_tokens,
         "reasoning_output_tokens": usage.reasoning_output_tokens,
+        "images": usage.images,
         "latency_ms": answer.latency_ms,
         "ttft_ms": answer.ttft_ms,
     }

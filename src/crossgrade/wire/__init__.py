@@ -28,13 +28,7 @@ from crossgrade.wire._failures import failure, failure_inside
 from crossgrade.wire._flavour import Flavour, WireRequest
 from crossgrade.wire._sse import SseEvent, SseReader
 from crossgrade.wire._translation import StreamTranslator
-from crossgrade.wire._usage import (
-    anthropic_counts,
-    anthropic_usage,
-    gemini_usage,
-    openai_counts,
-    openai_usage,
-)
+from crossgrade.wire._usage import anthropic_usage, gemini_usage, openai_usage, read_counts
 from crossgrade.wire.anthropic import ANTHROPIC
 from crossgrade.wire.deltas import Collector, Reader
 from crossgrade.wire.embeddings import Embeddings, Vector, decode_embeddings, encode_embeddings
@@ -79,7 +73,6 @@ __all__ = [
     "Vector",
     "WireRequest",
     "Writer",
-    "anthropic_counts",
     "anthropic_usage",
     "as_schema_request",
     "as_tool_call",
@@ -93,6 +86,6 @@ __all__ = [
     "forced_tools",
     "gemini_usage",
     "host_named",
-    "openai_counts",
     "openai_usage",
+    "read_counts",
 ]

@@ -6,9 +6,10 @@ disagree (Anthropic leaves cached tokens out of `input_tokens`, Gemini leaves th
 each. A count that cannot be right is None, never 0: a false zero would make a call look free.
 """
 
+from collections.abc import Callable
 from typing import Any, TypeAlias
 
-from crossgrade.domain import Usage
+from crossgrade.domain import FlavourName, Usage
 
 MOST_TOKENS = 1_000_000_000
 """A larger count in one call is nonsense: a hundred times the longest context sold."""
@@ -77,8 +78,13 @@ def anthropic_counts(raw: Any, *, answered: bool = True) -> Counts:
 
 def gemini_usage(raw: Any, *, answered: bool = True) -> Usage:
     """Read `usageMetadata` of Gemini, which leaves zero counts out and counts thoughts apart."""
+    return _usage(gemini_counts(raw, answered=answered))
+
+
+def gemini_counts(raw: Any, *, answered: bool = True) -> Counts:
+    """Read the counts of `gemini_usage` without making an object of them."""
     if not isinstance(raw, dict):
-        return Usage()
+        return _UNKNOWN
     parts = [
         _optional(raw.get(name))
         for name in ("toolUsePromptTokenCount", "candidatesTokenCount", "thoughtsTokenCount")
@@ -86,16 +92,27 @@ def gemini_usage(raw: Any, *, answered: bool = True) -> Usage:
     tools, candidates, thoughts = (count for count, _ in parts)
     prompt = _count(raw.get("promptTokenCount"))
     sane = prompt is not None and all(is_sane for _, is_sane in parts)
-    return _usage(
-        _consistent(
-            (prompt or 0) + (tools or 0) if sane else None,
-            (candidates or 0) + (thoughts or 0) if sane else None,
-            _count(raw.get("cachedContentTokenCount")),
-            None,
-            thoughts,
-            answered=answered,
-        )
+    return _consistent(
+        (prompt or 0) + (tools or 0) if sane else None,
+        (candidates or 0) + (thoughts or 0) if sane else None,
+        _count(raw.get("cachedContentTokenCount")),
+        None,
+        thoughts,
+        answered=answered,
     )
+
+
+_COUNTS: dict[FlavourName, Callable[[Any], Counts]] = {
+    "openai": openai_counts,
+    "openai-responses": openai_counts,
+    "anthropic": anthropic_counts,
+    "gemini": gemini_counts,
+}
+
+
+def read_counts(flavour: FlavourName, raw: Any) -> Counts:
+    """Read the usage object of an answer of a flavour."""
+    return _COUNTS[flavour](raw)
 
 
 def _count(value: Any) -> int | None:

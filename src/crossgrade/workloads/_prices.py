@@ -34,4 +34,5 @@ def with_prices(results: Results, prices: Mapping[str, Price]) -> Results:
 
 
 def _usage(counts: list[int]) -> Usage:
-    return Usage(**{name: count if count >= 0 else None for name, count in zip(_TOKENS, counts, strict=True)})
+    known = {name: count if count >= 0 else None for name, count in zip(_TOKENS, counts, strict=True)}
+    return Usage(images=0, **known)

@@ -73,6 +73,14 @@ def test_an_unknown_price_is_an_unknown_cost() -> None:
     assert cost_usd(usage, without, batch=True) is None
 
 
+def test_images_cost_what_they_cost_or_nobody_knows() -> None:
+    price = Price(input_per_mtok=Decimal(1), output_per_mtok=Decimal(1), image_usd=Decimal("0.01"))
+    costs = [
+        cost_usd(Usage(input_tokens=1, output_tokens=0, images=images), price) for images in (None, 0, 2)
+    ]
+    assert costs == [None, Decimal("0.000001"), Decimal("0.020001")]
+
+
 @given(TOKENS, TOKENS, TOKENS, TOKENS)
 def test_costs_add_up_exactly(input_: int, output: int, more_input: int, more_output: int) -> None:
     one = cost_usd(Usage(input_tokens=input_, output_tokens=output), GPT_4O)

@@ -1,70 +1,21 @@
 """Providers that fail in every way known: the client gets a clear answer, never a key."""
 
 import socket
-import threading
-from collections.abc import Iterator
 from contextlib import contextmanager
 from decimal import Decimal
 
 import pytest
 
-from crossgrade.domain import RouteSpec
-from crossgrade.gateway.settings import Target
+from crossgrade.domain import Price, RouteSpec
 from crossgrade.testing import FakeProvider, Fault, Reply
+from tests.unit.gateway.scripted import GO, JSON_HEAD, KEY, PAUSE, SSE_HEAD, raw_target, scripted
 
-KEY = "sk-provider-0123456789abcdef"
-JSON_HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n"
-SSE_HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n"
 ANSWER = (
     b'{"id":"1","choices":[{"message":{"content":"ok"}}],"usage":{"prompt_tokens":3,"completion_tokens":1}}'
 )
 CHUNK = b'data: {"id":"1","choices":[{"delta":{"content":"ok"}}]}\n\n'
-PAUSE = b"\0pause\0"
-GO = threading.Event()
 DONE = b"data: [DONE]\n\n"
-
-
-@contextmanager
-def scripted(answer: bytes) -> Iterator[tuple[str, list[bytes]]]:
-    """Serve raw bytes to every connection, waiting for GO where PAUSE stands; then close."""
-    listening = socket.create_server(("127.0.0.1", 0))
-    received: list[bytes] = []
-
-    def serve() -> None:
-        while True:
-            try:
-                connection, _ = listening.accept()
-            except OSError:
-                return
-            with connection:
-                received.append(connection.recv(1 << 20))
-                first, *others = answer.split(PAUSE)
-                connection.sendall(first)
-                for piece in others:
-                    assert GO.wait(10)
-                    connection.sendall(piece)
-
-    thread = threading.Thread(target=serve, daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{listening.getsockname()[1]}/v1", received
-    finally:
-        listening.shutdown(socket.SHUT_RDWR)
-        listening.close()
-        thread.join()
-
-
-def raw_target(url: str, **fields) -> Target:
-    return Target(
-        name="raw",
-        provider="x",
-        flavour="openai",
-        base_url=url,
-        model="m",
-        key_env="KEY",
-        timeout_s=1.0,
-        **fields,
-    )
+PRICE = Price(input_per_mtok=Decimal(1), output_per_mtok=Decimal(2))
 
 
 @contextmanager
@@ -133,7 +84,7 @@ def test_a_key_that_the_provider_quotes_never_reaches_the_client(run, make):
 
 def test_nonsense_usage_is_unknown_and_the_cost_an_estimate(run, make):
     with FakeProvider(Fault("wrong_usage")) as fake:
-        target = make.target(fake, input_per_mtok=Decimal(1), output_per_mtok=Decimal(2))
+        target = make.target(fake, price=PRICE)
         with run([target], only("big")) as world:
             answer = world.post(make.chat())
             record = world.settled()[0]
@@ -152,10 +103,9 @@ def test_a_cost_is_never_zero_for_want_of_usage_or_price(run, stream, priced):
         if stream
         else JSON_HEAD + b"content-length: %d\r\n\r\n%b" % (len(whole), whole)
     )
-    prices = {"input_per_mtok": Decimal(1), "output_per_mtok": Decimal(2)} if priced else {}
     with (
         scripted(answer) as (url, _),
-        run([raw_target(url, **prices)], only("raw"), environ={"KEY": KEY}) as world,
+        run([raw_target(url, price=PRICE if priced else None)], only("raw"), environ={"KEY": KEY}) as world,
     ):
         body = b'{"model":"support","messages":[{"role":"user","content":"hi"}],"stream":%b}'
         got = world.post(body % (b"true" if stream else b"false"))

@@ -6,7 +6,7 @@ from decimal import Decimal
 
 import pytest
 
-from crossgrade.domain import RouteSpec, Shadow
+from crossgrade.domain import Price, RouteSpec, Shadow
 from crossgrade.identity import KeyRecord, KeySecret, keyring_bytes, new_key
 from crossgrade.routing import Policy, Route, RouteTable, by_weight, route_table_bytes
 from crossgrade.testing import FakeProvider, Fault
@@ -43,14 +43,15 @@ def twice(run, make):
 
         def start(spec=None, weights=(3.0, 1.0), **serving):
             targets = [
-                make.target(one, weight=weights[0], input_per_mtok=Decimal(1), output_per_mtok=Decimal(1)),
+                make.target(
+                    one, weight=weights[0], price=Price(input_per_mtok=Decimal(1), output_per_mtok=Decimal(1))
+                ),
                 make.target(
                     two,
                     "big-2",
                     weight=weights[1],
                     replica_of="big",
-                    input_per_mtok=Decimal(3),
-                    output_per_mtok=Decimal(3),
+                    price=Price(input_per_mtok=Decimal(3), output_per_mtok=Decimal(3)),
                 ),
                 make.target(small, "small"),
             ]

@@ -7,7 +7,7 @@ from decimal import Decimal
 
 import pytest
 
-from crossgrade.domain import RouteSpec, Shadow
+from crossgrade.domain import Price, RouteSpec, Shadow
 from crossgrade.routing import Policy, Route, RouteTable, route_table_bytes
 from crossgrade.testing import FakeProvider, Fault, Reply
 
@@ -112,8 +112,8 @@ def test_what_is_not_shadowed_is_counted(shadowed, make):
             world.post(make.chat())
             world.on_loop(lambda: None)
             assert _skipped(world) == {"unpriced": 1}
-        prices = {"input_per_mtok": Decimal(1), "output_per_mtok": Decimal(1)}
-        with shadowed(old, Shadow(rate=1.0, max_usd_per_day=1e-9), **prices) as world:
+        price = Price(input_per_mtok=Decimal(1), output_per_mtok=Decimal(1))
+        with shadowed(old, Shadow(rate=1.0, max_usd_per_day=1e-9), price=price) as world:
             world.post(make.chat())
             world.on_loop(lambda: None)
             assert _skipped(world) == {"budget": 1}

@@ -2,16 +2,18 @@
 
 import json
 import time
+from decimal import Decimal
 
 import pytest
 
-from crossgrade.domain import Limit, RouteSpec
+from crossgrade.domain import Limit, Price, RouteSpec
 from crossgrade.gateway import Grant
 from tests.e2e.raw_upstream import STREAM_HEAD, RawUpstream, completion, event, json_answer
 
 KEY = "0123456789abcdef0123456789abcdef"
 """A provider's key that no pattern of keys knows."""
 
+PRICE = Price(input_per_mtok=Decimal(1), output_per_mtok=Decimal(10))
 BUSY = f"no room for the project of {KEY}"
 LONG_ERROR = b"HTTP/1.1 500 No\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
 SCRIPT = {
@@ -53,7 +55,7 @@ def upstream():
 
 @pytest.fixture
 def served(run, make, upstream):
-    target = make.target(upstream, key_env="KEY", output_per_mtok=10, input_per_mtok=1)
+    target = make.target(upstream, key_env="KEY", price=PRICE)
     route = RouteSpec(name="support", incumbent="big", attempts=1)
     limit = Limit(scope="route", unit="tokens", cap=1e6, window_s=86_400)
     with run([target], [route], environ={"KEY": KEY}, limits=(limit,)) as world:

@@ -86,7 +86,11 @@ def test_cached_and_reasoning_tokens_at_both_apis(ask: Ask) -> None:
     reply = Reply("a", input_tokens=100, cached_tokens=60, output_tokens=30, reasoning_tokens=20)
     with FakeProvider(reply) as fake:
         assert ask(fake).usage == Usage(
-            input_tokens=100, output_tokens=30, cache_read_input_tokens=60, reasoning_output_tokens=20
+            input_tokens=100,
+            output_tokens=30,
+            cache_read_input_tokens=60,
+            reasoning_output_tokens=20,
+            images=0,
         )
         usage = ask(fake, provider="anthropic", environ=KEYS).usage
         assert (usage.input_tokens, usage.cache_read_input_tokens) == (100, 60)

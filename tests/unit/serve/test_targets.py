@@ -54,10 +54,14 @@ def test_targets_have_address_key_and_todays_price(tmp_path: Path) -> None:
         "OPENAI_API_KEY",
         "authorization",
     )
-    assert (gpt.input_per_mtok, gpt.output_per_mtok, gpt.timeout_s) == (Decimal(2), Decimal(8), 33.0)
+    assert (gpt.price.input_per_mtok, gpt.price.output_per_mtok, gpt.timeout_s) == (
+        Decimal(2),
+        Decimal(8),
+        33.0,
+    )
     assert (claude.flavour, claude.key_header, claude.key_prefix) == ("anthropic", "x-api-key", "")
     assert (hosted.base_url, hosted.key_env, hosted.region) == ("http://10.0.0.1:8000/v1", None, "eu")
-    assert hosted.input_per_mtok is None
+    assert hosted.price is None
     assert "secret" not in str(compiled.settings)
     assert [offer.name for offer in compiled.local] == ["mine"]
     assert "mine" not in targets

@@ -83,7 +83,7 @@ class Contestant:
         output_tokens = request.settings.max_output_tokens or UNKNOWN_OUTPUT_TOKENS
         if self._answers_seen >= _SEEN_ENOUGH:
             output_tokens = min(output_tokens, self._most_output_tokens)
-        usage = Usage(input_tokens=input_tokens, output_tokens=output_tokens)
+        usage = Usage(input_tokens=input_tokens, output_tokens=output_tokens, images=request.images)
         return cost_usd(usage, self.price) or Decimal(0)
 
 

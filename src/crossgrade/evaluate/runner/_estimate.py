@@ -153,7 +153,7 @@ def _usage(request: ModelRequest, *, end: int, output_tokens: int) -> Usage:
     """Return the usage of a call at one end of the band, 0 low and 1 high."""
     size = prompt_bytes(request)
     tokens = math.ceil(size / BYTES_PER_TOKEN[end]) + WRAPPING_TOKENS * end
-    return Usage(input_tokens=tokens, output_tokens=output_tokens)
+    return Usage(input_tokens=tokens, output_tokens=output_tokens, images=0)
 
 
 def _input_tokens(usages: Sequence[Usage]) -> int:

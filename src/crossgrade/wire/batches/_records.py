@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Literal, TypeAlias
 
@@ -108,9 +108,10 @@ def decoded(body: bytes | ProviderError, request: ModelRequest, flavour: Flavour
     if isinstance(body, ProviderError):
         return body
     try:
-        return flavour.decode(body, request)
+        answer = flavour.decode(body, request)
     except ProviderError as error:
         return error
+    return replace(answer, usage=replace(answer.usage, images=request.images))
 
 
 class _Named(msgspec.Struct):

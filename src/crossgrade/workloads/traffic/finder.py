@@ -19,7 +19,7 @@ from crossgrade.workloads.traffic.kinds import Kind
 from crossgrade.workloads.traffic.money import Alternative, cheapest, costs
 
 DAYS_PER_MONTH = 30
-TOKENS = ("input", "output", "cached", "written", "reasoning")
+TOKENS = ("input", "output", "cached", "written", "reasoning", "media")
 _DAY = 86_400.0
 _WHOLE_DAYS = 3
 _ASSUMED_MEAN, _ASSUMED_CORRELATION, _ASSUMED_RETENTION = 0.8, 0.3, 0.95

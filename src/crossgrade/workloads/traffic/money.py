@@ -56,15 +56,14 @@ def alternatives(catalog: Catalog, on: date) -> list[Alternative]:
 
 
 def usage_rows(columns: Mapping[str, NDArray[np.int64]], rows: NDArray[np.int32]) -> UsageColumns:
-    """Return the usage of some rows."""
-    unknown = np.full(len(rows), UNKNOWN, np.int64)
+    """Return the usage of some rows; how many images a request with media holds is unknown."""
     return UsageColumns(
         input_tokens=columns["input"][rows].astype(np.int64),
         output_tokens=columns["output"][rows].astype(np.int64),
         cache_read_input_tokens=columns["cached"][rows].astype(np.int64),
         cache_creation_input_tokens=columns["written"][rows].astype(np.int64),
         reasoning_output_tokens=columns["reasoning"][rows].astype(np.int64),
-        images=unknown,
+        images=np.where(columns["media"][rows], UNKNOWN, 0),
     )
 
 

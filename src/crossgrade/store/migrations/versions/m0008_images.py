@@ -1,0 +1,13 @@
+"""How many images a call sent, which some prices count."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0008"
+down_revision = "0007"
+
+
+def upgrade() -> None:
+    """Add the count to answers and live pairs; NULL, unknown, for what came before."""
+    op.add_column("responses", sa.Column("images", sa.Integer))
+    op.add_column("pair_answers", sa.Column("images", sa.Integer))
