@@ -28,7 +28,13 @@ from crossgrade.wire._failures import failure, failure_inside
 from crossgrade.wire._flavour import Flavour, WireRequest
 from crossgrade.wire._sse import SseEvent, SseReader
 from crossgrade.wire._translation import StreamTranslator
-from crossgrade.wire._usage import anthropic_usage, gemini_usage, openai_usage, read_counts
+from crossgrade.wire._usage import (
+    anthropic_usage,
+    gemini_usage,
+    logged_counts,
+    openai_usage,
+    read_counts,
+)
 from crossgrade.wire.anthropic import ANTHROPIC
 from crossgrade.wire.deltas import Collector, Reader
 from crossgrade.wire.embeddings import Embeddings, Vector, decode_embeddings, encode_embeddings
@@ -86,6 +92,7 @@ __all__ = [
     "forced_tools",
     "gemini_usage",
     "host_named",
+    "logged_counts",
     "openai_usage",
     "read_counts",
 ]

@@ -6,7 +6,7 @@ disagree (Anthropic leaves cached tokens out of `input_tokens`, Gemini leaves th
 each. A count that cannot be right is None, never 0: a false zero would make a call look free.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeAlias
 
 from crossgrade.domain import FlavourName, Usage
@@ -113,6 +113,30 @@ _COUNTS: dict[FlavourName, Callable[[Any], Counts]] = {
 def read_counts(flavour: FlavourName, raw: Any) -> Counts:
     """Read the usage object of an answer of a flavour."""
     return _COUNTS[flavour](raw)
+
+
+def logged_counts(raw: Mapping[str, Any]) -> Counts:
+    """Read the counts of a usage object in a log, whose flavour only its names tell.
+
+    A gateway that speaks OpenAI's API may keep Anthropic's names for the cache beside its own counts,
+    which then include them. Counts that are 0 throughout are right there: a log keeps failures too.
+    """
+    if raw and not any(count for count in _leaves(raw)):
+        return 0, 0, 0, 0, 0
+    if "promptTokenCount" in raw:
+        return gemini_counts(raw, answered=False)
+    names = ("cache_read_input_tokens", "cache_creation_input_tokens")
+    cached, written = (_count(raw.get(name)) for name in names)
+    if "input_tokens" in raw and "prompt_tokens" not in raw and any(name in raw for name in names):
+        return anthropic_counts(raw, answered=False)
+    prompt, output, read, taken, reasoning = openai_counts(raw, answered=False)
+    read, taken = cached if read is None else read, written if taken is None else taken
+    return _consistent(prompt, output, read, taken, reasoning, answered=False)
+
+
+def _leaves(raw: Mapping[str, Any]) -> Iterator[Any]:
+    for value in raw.values():
+        yield from _leaves(value) if isinstance(value, dict) else (value,)
 
 
 def _count(value: Any) -> int | None:

@@ -3,8 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
+from crossgrade.wire import logged_counts
 from crossgrade.workloads.traffic.request import LoggedRequest, count, listing, mapping, number, text
 
+_COUNTS = ("_tokens", "TokenCount")
 _MEDIA = frozenset(
     {"image", "image_url", "input_image", "input_audio", "audio", "file", "input_file", "document"}
 )
@@ -36,7 +38,7 @@ def take_response(into: LoggedRequest, body: Mapping[str, Any]) -> None:
         take_answer(into, mapping(choice.get("message")))
         into.finish_reason = text(choice.get("finish_reason")) or into.finish_reason
     if into.input is None:
-        take_usage(into, mapping(body.get("usage")))
+        take_usage(into, usage_of(body))
 
 
 def take_answer(into: LoggedRequest, message: Mapping[str, Any]) -> None:
@@ -49,15 +51,27 @@ def take_answer(into: LoggedRequest, message: Mapping[str, Any]) -> None:
 
 
 def take_usage(into: LoggedRequest, usage: Mapping[str, Any]) -> None:
-    """Take usage in the names of OpenAI's chat API or its responses API."""
-    if not usage:
-        return
-    into.input = count(usage.get("prompt_tokens", usage.get("input_tokens")))
-    into.output = count(usage.get("completion_tokens", usage.get("output_tokens")))
-    paid = mapping(usage.get("prompt_tokens_details") or usage.get("input_tokens_details"))
-    answered = mapping(usage.get("completion_tokens_details") or usage.get("output_tokens_details"))
-    into.cached = count(paid.get("cached_tokens"))
-    into.reasoning = count(answered.get("reasoning_tokens"))
+    """Take usage in any provider's names; raises `BadValueError` for a count that cannot be."""
+    if usage:
+        into.input, into.output, into.cached, into.cache_written, into.reasoning = logged_counts(
+            _counts(usage)
+        )
+
+
+def _counts(usage: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the counts of a usage object and of the objects inside it, also those written as text."""
+    found: dict[str, Any] = {}
+    for name, value in usage.items():
+        if name.endswith("_details"):
+            found[name] = _counts(mapping(value))
+        elif name.endswith(_COUNTS):
+            found[name] = count(value)
+    return found
+
+
+def usage_of(body: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the usage object of an answer's body, of any provider."""
+    return mapping(body.get("usage") or body.get("usageMetadata"))
 
 
 def plain(content: Any) -> str | None:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from crossgrade.workloads.traffic.chat import take_request, take_response
+from crossgrade.workloads.traffic.chat import take_request, take_response, take_usage, usage_of
 from crossgrade.workloads.traffic.request import (
     LoggedRequest,
     count,
@@ -40,9 +40,7 @@ def portkey(row: Mapping[str, Any], *, texts: bool) -> LoggedRequest:
         session=text(row.get("trace_id")),
     )
     response = mapping(row.get("response"))
-    usage = mapping(response.get("usage"))
-    found.cached = count(mapping(usage.get("prompt_tokens_details")).get("cached_tokens"))
-    found.reasoning = count(mapping(usage.get("completion_tokens_details")).get("reasoning_tokens"))
+    _detail(found, response)
     settings = body if texts else {key: value for key, value in body.items() if key != "messages"}
     take_request(found, settings)
     if texts:
@@ -119,10 +117,16 @@ def azure(rows: Iterable[Mapping[str, Any]], *, texts: bool) -> LoggedRequest:
         take_request(found, mapping(asked))
         body = mapping(answered)
         take_response(found, body)
-    usage = mapping(mapping(answered).get("usage"))
-    found.cached = count(mapping(usage.get("prompt_tokens_details")).get("cached_tokens"))
-    found.reasoning = count(mapping(usage.get("completion_tokens_details")).get("reasoning_tokens"))
+    _detail(found, mapping(answered))
     return found
+
+
+def _detail(into: LoggedRequest, answer: Mapping[str, Any]) -> None:
+    """Take usage from an answer's body, which says more than the counts of a gateway's own columns."""
+    logged = into.input, into.output
+    take_usage(into, usage_of(answer))
+    if into.input is None or into.output is None:
+        into.input, into.output = logged
 
 
 def azure_outcome(row: Mapping[str, Any], *, texts: bool) -> LoggedRequest:  # noqa: ARG001 -- it has none

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from crossgrade.workloads.traffic.chat import take_answer, take_request, take_response, take_usage
+from crossgrade.workloads.traffic.chat import take_answer, take_request, take_response, take_usage, usage_of
 from crossgrade.workloads.traffic.request import (
     LoggedRequest,
     count,
@@ -127,7 +127,7 @@ def helicone(row: Mapping[str, Any], *, texts: bool) -> LoggedRequest:
     if texts:
         take_response(found, mapping(row.get("response_body")))
     elif found.input is None:
-        take_usage(found, mapping(mapping(row.get("response_body")).get("usage")))
+        take_usage(found, usage_of(mapping(row.get("response_body"))))
     return found
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from crossgrade.workloads.traffic.chat import take_request, take_response, take_usage
+from crossgrade.workloads.traffic.chat import take_request, take_response, take_usage, usage_of
 from crossgrade.workloads.traffic.request import (
     LoggedRequest,
     count,
@@ -32,7 +32,7 @@ def stored_completion(row: Mapping[str, Any], *, texts: bool) -> LoggedRequest:
         session=first_text(metadata.get("session"), metadata.get("conversation")),
         temperature=number(row.get("temperature")),
     )
-    take_usage(found, mapping(row.get("usage")))
+    take_usage(found, usage_of(row))
     if texts:
         take_request(found, row)
         take_response(found, row)
@@ -70,7 +70,7 @@ def batch_output(row: Mapping[str, Any], *, texts: bool) -> LoggedRequest:
         provider="openai",
         batch=True,
     )
-    take_usage(found, mapping(body.get("usage")))
+    take_usage(found, usage_of(body))
     if texts:
         take_response(found, body)
     return found

@@ -1,0 +1,88 @@
+"""Usage in logs is counted as it is where the same answer is billed."""
+
+from typing import Any
+
+import pytest
+
+from crossgrade.domain import FlavourName
+from crossgrade.wire import read_counts
+from crossgrade.workloads.traffic.formats.openai import batch_output
+from crossgrade.workloads.traffic.request import BadValueError
+
+USAGES: dict[str, tuple[FlavourName, dict[str, Any], tuple[int | None, ...]]] = {
+    "xAI, reasoning beside the completion": (
+        "openai",
+        {
+            "prompt_tokens": 100,
+            "completion_tokens": 50,
+            "total_tokens": 450,
+            "completion_tokens_details": {"reasoning_tokens": 300},
+        },
+        (100, 350, None, None, 300),
+    ),
+    "DeepSeek": (
+        "openai",
+        {"prompt_tokens": 1_000, "completion_tokens": 5, "prompt_cache_hit_tokens": 900},
+        (1_000, 5, 900, None, None),
+    ),
+    "Anthropic, cached tokens beside the input": (
+        "anthropic",
+        {
+            "input_tokens": 100,
+            "cache_read_input_tokens": 9_000,
+            "cache_creation_input_tokens": 500,
+            "output_tokens": 20,
+        },
+        (9_600, 20, 9_000, 500, None),
+    ),
+    "responses": (
+        "openai-responses",
+        {
+            "input_tokens": 100,
+            "input_tokens_details": {"cached_tokens": 64},
+            "output_tokens": 20,
+            "output_tokens_details": {"reasoning_tokens": 8},
+        },
+        (100, 20, 64, None, 8),
+    ),
+    "Gemini": (
+        "gemini",
+        {
+            "promptTokenCount": 100,
+            "cachedContentTokenCount": 60,
+            "candidatesTokenCount": 20,
+            "thoughtsTokenCount": 5,
+        },
+        (100, 25, 60, None, 5),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", USAGES)
+def test_every_provider_is_read_by_its_own_rule(name: str) -> None:
+    flavour, usage, wanted = USAGES[name]
+    assert _logged(usage) == wanted == read_counts(flavour, usage)
+
+
+def test_a_gateway_may_keep_anthropics_names_beside_counts_that_include_them() -> None:
+    usage = {"prompt_tokens": 9_600, "completion_tokens": 20, "cache_read_input_tokens": 9_000}
+    assert _logged({**usage, "cache_creation_input_tokens": 500}) == (9_600, 20, 9_000, 500, None)
+
+
+def test_a_failed_request_used_nothing() -> None:
+    details = {"prompt_tokens_details": {"cached_tokens": 0}}
+    assert _logged({"prompt_tokens": 0, "completion_tokens": 0, **details}) == (0, 0, 0, 0, 0)
+    assert _logged({}) == (None, None, None, None, None)
+
+
+def test_counts_may_be_text_and_cannot_be_anything() -> None:
+    assert _logged({"prompt_tokens": "100", "completion_tokens": "7", "cost": 0.25})[:2] == (100, 7)
+    with pytest.raises(BadValueError):
+        _logged({"prompt_tokens": -1, "completion_tokens": 7})
+
+
+def _logged(usage: dict[str, Any]) -> tuple[int | None, ...]:
+    place = "usageMetadata" if "promptTokenCount" in usage else "usage"
+    row = {"custom_id": "1", "response": {"status_code": 200, "body": {place: usage}}}
+    found = batch_output(row, texts=False)
+    return found.input, found.output, found.cached, found.cache_written, found.reasoning
