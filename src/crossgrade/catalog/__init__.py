@@ -1,6 +1,6 @@
 """Dated prices and facts of offers, where they come from, and what looks wrong with them."""
 
-from crossgrade.catalog._catalog import Catalog, Listing, OfferFacts, packaged_catalog, price_of
+from crossgrade.catalog._catalog import Catalog, Listing, OfferFacts, packaged_catalog
 from crossgrade.catalog._checks import Doubt, check_catalog, validate_price
 from crossgrade.catalog._litellm import new_rates, read_litellm
 from crossgrade.catalog._names import model_name, provider_name
@@ -16,7 +16,6 @@ __all__ = [
     "model_name",
     "new_rates",
     "packaged_catalog",
-    "price_of",
     "provider_name",
     "rates_to_csv",
     "read_litellm",

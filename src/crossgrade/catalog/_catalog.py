@@ -190,11 +190,6 @@ def packaged_catalog() -> Catalog:
     return Catalog()
 
 
-def price_of(offer: Offer, on: date) -> Price | None:
-    """Return the price that held for an offer on a day by the packaged catalogue; see `Catalog.price`."""
-    return packaged_catalog().price(offer, on)
-
-
 def _is_listed(offer: Offer) -> bool:
     """Return whether the offer is what its provider lists: not local, not at an address of its own."""
     host = HOSTS.get(offer.provider)

@@ -57,7 +57,7 @@ def run_checks(config_path: str, environ: Mapping[str, str] = os.environ) -> lis
         _sandbox,
         lambda: _disk(config),
         _catalogue,
-        lambda: _prices(config),
+        lambda: _prices(config, environ),
         lambda: _terminal(environ),
     ]
     return [check for each in checks for check in _safely(each)]
@@ -287,13 +287,16 @@ def _catalogue() -> list[Check]:
     return [Check(name="catalogue", status="warn", seen=seen, hint=hint)]
 
 
-def _prices(config: "Config | None") -> list[Check]:
-    from crossgrade.catalog import price_of, validate_price
+def _prices(config: "Config | None", environ: Mapping[str, str]) -> list[Check]:
+    from crossgrade.catalog import validate_price
+    from crossgrade.project import Project
 
-    today = datetime.now(UTC).date()
+    if config is None:
+        return []
+    project, today = Project(config, environ), datetime.now(UTC).date()
     checks = []
-    for name, offer in config.offers.items() if config else ():
-        price = price_of(offer, today)
+    for name, offer in config.offers.items():
+        price = project.price_of(offer)
         if price is None:
             seen = f"{name}: unknown, so a switch to or from it cannot be priced"
             hint = "give `prices` under this model in crossgrade.yaml"

@@ -9,7 +9,6 @@ from typing import TypeAlias, cast
 
 import anyio
 
-from crossgrade.catalog import price_of
 from crossgrade.domain import JSON, Offer, Sample, Score, Workload
 from crossgrade.errors import BadRequestError, CrossgradeError, DataError
 from crossgrade.evaluate import Accounts, Judges, PairScorer, Scorer, build_scorer, scorer_kind
@@ -79,7 +78,7 @@ async def open_scorer(
                 providers={judge.name: provider},
                 accounts=Accounts(),
                 store=project.store,
-                prices={judge.name: price_of(judge, datetime.now(UTC).date())},
+                prices={judge.name: project.price_of(judge)},
             )
         yield build_scorer(
             workload.scorer,

@@ -12,7 +12,6 @@ from crossgrade.catalog import (
     check_catalog,
     model_name,
     packaged_catalog,
-    price_of,
     provider_name,
     rates_to_csv,
     read_rates,
@@ -43,7 +42,7 @@ def offer(provider: str, model: str, **fields: object) -> Offer:
     [("2024-06-01", "5", "15"), ("2025-01-01", "2.5", "10"), ("2026-11-25", "2.5", "10")],
 )
 def test_a_price_is_the_one_of_its_day(day: str, paid: str, answered: str) -> None:
-    found = price_of(offer("openai", "gpt-4o"), date.fromisoformat(day))
+    found = packaged_catalog().price(offer("openai", "gpt-4o"), date.fromisoformat(day))
     assert found is not None
     assert (found.input_per_mtok, found.output_per_mtok) == (Decimal(paid), Decimal(answered))
 
@@ -53,12 +52,12 @@ def test_a_price_is_the_one_of_its_day(day: str, paid: str, answered: str) -> No
 )
 def test_before_the_first_price_it_is_unknown(unborn: tuple[str, str, str]) -> None:
     provider, model, day = unborn
-    assert price_of(offer(provider, model), date.fromisoformat(day)) is None
+    assert packaged_catalog().price(offer(provider, model), date.fromisoformat(day)) is None
 
 
 def test_hosts_that_the_base_lacks_and_ids_as_hosts_write_them() -> None:
     for model in ("meta-llama/Llama-4-Scout-17B-16E-Instruct", "llama-4-scout"):
-        found = price_of(offer("deepinfra", model), TODAY)
+        found = packaged_catalog().price(offer("deepinfra", model), TODAY)
         assert found is not None
         assert (found.input_per_mtok, found.output_per_mtok) == (Decimal("0.1"), Decimal("0.3"))
 

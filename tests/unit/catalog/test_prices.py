@@ -7,7 +7,7 @@ from decimal import Decimal
 
 import pytest
 
-from crossgrade.catalog import price_of, validate_price
+from crossgrade.catalog import packaged_catalog, validate_price
 from crossgrade.domain import Offer, Price
 from crossgrade.errors import UsageError
 
@@ -34,14 +34,14 @@ def price(input_: str, output: str, **fields: object) -> Price:
     ],
 )
 def test_list_prices(provider: str, model: str, paid: str, answered: str) -> None:
-    found = price_of(offer(provider, model), DAY)
+    found = packaged_catalog().price(offer(provider, model), DAY)
     assert found is not None
     assert (found.input_per_mtok, found.output_per_mtok) == (Decimal(paid), Decimal(answered))
     assert found.source.startswith("genai-prices ")
 
 
 def test_cache_prices_batches_and_tiers() -> None:
-    found = price_of(offer("anthropic", "claude-sonnet-4-5"), DAY)
+    found = packaged_catalog().price(offer("anthropic", "claude-sonnet-4-5"), DAY)
     assert found is not None
     assert found.cache_read_per_mtok == Decimal("0.3")
     assert found.cache_creation_per_mtok == Decimal("3.75")
@@ -51,7 +51,7 @@ def test_cache_prices_batches_and_tiers() -> None:
 
 
 def test_embeddings_have_no_output_to_price() -> None:
-    found = price_of(offer("openai", "text-embedding-3-small"), DAY)
+    found = packaged_catalog().price(offer("openai", "text-embedding-3-small"), DAY)
     assert found is not None
     assert (found.input_per_mtok, found.output_per_mtok) == (Decimal("0.02"), None)
 
@@ -68,15 +68,15 @@ def test_embeddings_have_no_output_to_price() -> None:
     ],
 )
 def test_what_is_not_listed_is_unknown(unknown: Offer) -> None:
-    assert price_of(unknown, DAY) is None
+    assert packaged_catalog().price(unknown, DAY) is None
 
 
 def test_own_prices_come_first_and_are_dated() -> None:
     always, later = price("9", "9"), price("1", "2", valid_from=date(2026, 6, 1))
     mine = offer("openai", "gpt-4o", prices=(always, later))
-    assert price_of(mine, date(2026, 5, 31)) is always
-    assert price_of(mine, date(2026, 6, 1)) is later
-    assert price_of(offer("local", "gemma", prices=(later,)), date(2026, 5, 31)) is None
+    assert packaged_catalog().price(mine, date(2026, 5, 31)) is always
+    assert packaged_catalog().price(mine, date(2026, 6, 1)) is later
+    assert packaged_catalog().price(offer("local", "gemma", prices=(later,)), date(2026, 5, 31)) is None
 
 
 def test_prices_are_read_offline_and_only_when_wanted() -> None:
@@ -85,10 +85,10 @@ def test_prices_are_read_offline_and_only_when_wanted() -> None:
         "def no(*_): raise AssertionError('network')\n"
         "socket.socket.connect = socket.getaddrinfo = no\n"
         "from datetime import date\n"
-        "from crossgrade.catalog import price_of\n"
+        "from crossgrade.catalog import packaged_catalog\n"
         "from crossgrade.domain import Offer\n"
         "assert 'genai_prices' not in sys.modules\n"
-        "assert price_of(Offer(name='x', provider='openai', model='gpt-4o'), date(2026, 11, 25))\n"
+        "assert packaged_catalog().price(Offer(name='x', provider='openai', model='gpt-4o'), date(2026, 11, 25))\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
 

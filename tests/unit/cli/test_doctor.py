@@ -73,6 +73,17 @@ def test_what_is_missing_is_named_with_one_step(project: Path, capsys: pytest.Ca
     assert sorted(project.rglob("*")) == before
 
 
+def test_prices_are_those_of_the_projects_own_files(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = (project / "crossgrade.yaml").read_text().replace("gpt-4.1", "gpt-ours")
+    (project / "crossgrade.yaml").write_text(config + "price_files: [own.csv]\n")
+    (project / "own.csv").write_text("seen_on,provider,model,input,output\n2026-11-01,openai,gpt-ours,1,2\n")
+    _, checks = examine(capsys)
+    assert checks["price"][0]["status"] == "ok"
+    assert "$1 in, $2 out" in checks["price"][0]["seen"]
+
+
 def test_keys_are_named_and_never_shown(
     project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,11 +1,19 @@
 """A judge scores live pairs; people correct it; what it costs is bounded."""
 
+import asyncio
+import contextlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from crossgrade.domain import Price
+from crossgrade.errors import UsageError
+from crossgrade.project import Project
 from crossgrade.testing import FakeProvider, Fault, ReceivedRequest
+from crossgrade.watch import _scoring
 from crossgrade.watch._monitor import drawn
 from tests.unit.watch.conftest import BAD, GOOD, Site
 from tests.unit.watch.test_people import fill
@@ -87,6 +95,37 @@ def test_what_judges_may_cost_is_bounded(site: Site) -> None:
     assert found.problems == [
         "route support: what the judge costs is unknown, and `watch.max_usd_per_day` bounds it"
     ]
+
+
+def test_a_judge_costs_what_the_projects_price_files_say(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    site.write(scorer=JUDGE)
+    config = site.folder / "crossgrade.yaml"
+    offer = 'judge: {provider: openai-compatible, model: judge-x, base_url: "http://127.0.0.1:9/v1"}'
+    text = config.read_text()
+    assert offer in text
+    config.write_text(
+        text.replace(offer, "judge: {provider: openai, model: judge-x}") + "price_files: [own.csv]\n"
+    )
+    (site.folder / "own.csv").write_text(
+        "seen_on,provider,model,input,output\n2026-11-01,openai,judge-x,1,2\n"
+    )
+    site.environ["OPENAI_API_KEY"] = "sk-x"
+    given: list[Mapping[str, Price | None]] = []
+    monkeypatch.setattr(
+        _scoring,
+        "Judges",
+        lambda *_, prices, **__: given.append(prices) or SimpleNamespace(ask=None, embed=None, cost_of=None),
+    )
+
+    async def opened(project: Project) -> None:
+        async with _scoring.open_scorer(project, project.workload("support"), site.environ):
+            pass
+
+    with site.project() as project, contextlib.suppress(UsageError):
+        asyncio.run(opened(project))
+    price = given[0]["judge"]
+    assert price is not None
+    assert (price.input_per_mtok, price.output_per_mtok) == (1, 2)
 
 
 @pytest.mark.parametrize("field", ["show_target: true"])
