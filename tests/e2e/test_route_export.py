@@ -29,7 +29,7 @@ def test_litellm_splits_by_tag_and_draws_the_share(tmp_path: Path) -> None:
     route = Route(name="help", policy=policy, targets=targets, valid_until=UNTIL, share=0.25, verdict_id="v")
     spec = RouteSpec(name="help", incumbent="old", models=("gpt-4.1-mini",))
     path = tmp_path / "config.yaml"
-    path.write_text(to_litellm([plan_route(spec, route, OFFERS, now=NOW)]).text)
+    path.write_text(to_litellm([plan_route(spec, route, OFFERS, {}, now=NOW)]).text)
     cases = [["help", ["segment:mail"]], ["gpt-4.1-mini", ["segment:chat"]], ["help", None], ["old", None]]
     done = subprocess.run(
         [ENVIRONMENTS / "client-litellm" / "bin" / "python", CLIENTS / "litellm_router.py", path],

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Literal
 
 from crossgrade._version import __version__
 from crossgrade.cli._frame import DEFAULT_CONFIG
-from crossgrade.errors import ConfigError, CrossgradeError
+from crossgrade.errors import AuthError, ConfigError, CrossgradeError
 
 if TYPE_CHECKING:
     from crossgrade.config import Config
@@ -201,20 +201,21 @@ _STORE_HINT = "check that it is a Crossgrade database, that it runs, and who may
 
 
 def _keys(config: "Config | None", environ: Mapping[str, str]) -> list[Check]:
-    from crossgrade.wire import HOSTS
+    from crossgrade.wire import key_variable, key_variables
 
     if config is None:
         return []
     checks = []
     for name, offer in config.offers.items():
-        host = HOSTS[offer.provider]
-        variables = (offer.api_key_env,) if offer.api_key_env else host.key_env
-        found = next((variable for variable in variables if environ.get(variable)), None)
-        if found:
-            checks.append(Check(name="key", status="ok", seen=f"{name}: {found} is set"))
-        elif variables and (offer.api_key_env or not host.key_optional):
+        try:
+            found = key_variable(offer, environ)
+        except AuthError:
+            variables = key_variables(offer)
             seen = f"{name}: {' or '.join(variables)} is not set"
             checks.append(Check(name="key", status="fail", seen=seen, hint=f"export {variables[0]}=…"))
+        else:
+            if found:
+                checks.append(Check(name="key", status="ok", seen=f"{name}: {found} is set"))
     return checks
 
 

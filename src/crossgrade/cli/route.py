@@ -1,5 +1,6 @@
 """`crossgrade route`: which model answers now, and the steps up and down."""
 
+import os
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -157,7 +158,7 @@ def export(
     with _project(config_path) as project:
         offers = project.config.offers
         plans = [
-            plan_route(state.spec, state.route, offers, now=now)
+            plan_route(state.spec, state.route, offers, os.environ, now=now)
             for state in _states(project, routes)
             if state.spec is not None
         ]

@@ -22,6 +22,7 @@ from crossgrade.wire import (
     excerpt,
     failure,
     host_named,
+    key_variable,
 )
 
 LARGEST_ANSWER = 16 * 2**20
@@ -57,16 +58,8 @@ def account_of(offer: Offer, environ: Mapping[str, str]) -> Account:
     """
     keyless = _keyless(offer, environ)
     host, base_url = keyless.host, keyless.base_url
-    variables = (offer.api_key_env,) if offer.api_key_env is not None else host.key_env
-    variable = next((name for name in variables if environ.get(name, "").strip()), None)
+    variable = key_variable(offer, environ)
     if variable is None:
-        if offer.api_key_env is not None or not host.key_optional:
-            raise AuthError(
-                f"offer `{offer.name}` needs a key in {' or '.join(variables)}, which is not set",
-                code="key-not-set",
-                provider=host.name,
-                hint=f"export {variables[0]}=… or set `api_key_env` on the offer",
-            )
         return keyless
     key = environ[variable].strip()
     if not key.isascii() or not key.isprintable() or " " in key:

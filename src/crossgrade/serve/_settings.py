@@ -6,12 +6,12 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from crossgrade.domain import Offer, Price, heads_of
-from crossgrade.errors import AuthError, ConfigError, CrossgradeError, MissingExtraError
+from crossgrade.errors import ConfigError, CrossgradeError, MissingExtraError
 from crossgrade.gateway import GatewaySettings, Target
 from crossgrade.project import Project
 from crossgrade.routing import Route
 from crossgrade.serve._variables import LOCAL_KEY_ENV, REDIS_URL_ENV
-from crossgrade.wire import Host, host_named
+from crossgrade.wire import Host, host_named, key_variable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,27 +143,11 @@ def _table_routes(project: Project) -> tuple[Route, ...]:
 
 def _target(offer: Offer, environ: Mapping[str, str], price: Price | None) -> Target:
     host = host_named(offer.provider)
-    return _priced(
-        offer, host, offer.base_url or host.url(environ), _key_variable(offer, host, environ), price
-    )
+    return _priced(offer, host, offer.base_url or host.url(environ), key_variable(offer, environ), price)
 
 
 def _local_target(offer: Offer, url: str, price: Price | None) -> Target:
     return _priced(offer, host_named("local"), url, LOCAL_KEY_ENV, price)
-
-
-def _key_variable(offer: Offer, host: Host, environ: Mapping[str, str]) -> str | None:
-    """Return the variable that holds the offer's key, None where it needs none."""
-    variables = (offer.api_key_env,) if offer.api_key_env is not None else host.key_env
-    variable = next((name for name in variables if environ.get(name, "").strip()), None)
-    if variable is None and (offer.api_key_env is not None or not host.key_optional):
-        raise AuthError(
-            f"offer `{offer.name}` needs a key in {' or '.join(variables)}, which is not set",
-            code="key-not-set",
-            provider=host.name,
-            hint=f"export {variables[0]}=… or set `api_key_env` on the offer",
-        )
-    return variable
 
 
 def _priced(offer: Offer, host: Host, url: str, key_env: str | None, price: Price | None) -> Target:

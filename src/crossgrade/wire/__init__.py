@@ -46,7 +46,7 @@ from crossgrade.wire.forced_calls import (
     forced_tools,
 )
 from crossgrade.wire.gemini import GEMINI
-from crossgrade.wire.hosts import HOSTS, Host, host_named
+from crossgrade.wire.hosts import HOSTS, Host, host_named, key_variable, key_variables
 from crossgrade.wire.inbound import InboundRequest
 from crossgrade.wire.openai_chat import OPENAI
 from crossgrade.wire.openai_responses import OPENAI_RESPONSES
@@ -92,6 +92,8 @@ __all__ = [
     "forced_tools",
     "gemini_usage",
     "host_named",
+    "key_variable",
+    "key_variables",
     "logged_counts",
     "openai_usage",
     "read_counts",

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Literal
 
-from crossgrade.domain import FlavourName
-from crossgrade.errors import UsageError
+from crossgrade.domain import FlavourName, Offer
+from crossgrade.errors import AuthError, UsageError
 
 SchemaSupport = Literal["strict", "plain", "object"]
 BatchKind = Literal["anthropic", "azure", "gemini", "mistral", "openai", "openrouter", "together", "xai"]
@@ -129,6 +129,29 @@ _ROWS = (
 
 HOSTS: Mapping[str, Host] = {row.name: row for row in _ROWS}
 """Every host by name."""
+
+
+def key_variables(offer: Offer) -> tuple[str, ...]:
+    """Return the variables that may hold an offer's key, the first that is set counts."""
+    return host_named(offer.provider).key_env if offer.api_key_env is None else (offer.api_key_env,)
+
+
+def key_variable(offer: Offer, environ: Mapping[str, str]) -> str | None:
+    """Return the variable that holds an offer's key, None where its host needs none and none is set.
+
+    Raises `AuthError` when a key is needed and no variable holds one.
+    """
+    variables = key_variables(offer)
+    found = next((name for name in variables if environ.get(name, "").strip()), None)
+    host = host_named(offer.provider)
+    if found is None and (offer.api_key_env is not None or not host.key_optional):
+        raise AuthError(
+            f"offer `{offer.name}` needs a key in {' or '.join(variables)}, which is not set",
+            code="key-not-set",
+            provider=host.name,
+            hint=f"export {variables[0]}=… or set `api_key_env` on the offer",
+        )
+    return found
 
 
 def host_named(name: str) -> Host:

@@ -43,11 +43,20 @@ def plan(
             share=share,
             verdict_id="v",
         )
-    return plan_route(spec, route, OFFERS | offers, now=NOW)
+    return plan_route(spec, route, OFFERS | offers, {}, now=NOW)
 
 
 def read(text: str) -> Any:
     return YAML(typ="safe", pure=True).load(text)
+
+
+def test_a_key_is_in_the_variable_that_the_gateway_reads() -> None:
+    offer = Offer(name="spare", provider="gemini", model="gemini-2.5-flash")
+    named = [
+        plan_route(SPEC, None, {**OFFERS, "spare": offer}, environ, now=NOW).fallbacks[0].api_key_env
+        for environ in ({}, {"GOOGLE_API_KEY": "k"}, {"GEMINI_API_KEY": "k"})
+    ]
+    assert named == ["GEMINI_API_KEY", "GOOGLE_API_KEY", "GEMINI_API_KEY"]
 
 
 def test_an_expired_or_aborted_or_missing_route_moves_nothing() -> None:
@@ -57,7 +66,7 @@ def test_an_expired_or_aborted_or_missing_route_moves_nothing() -> None:
     route = Route(
         name="help", policy=SWITCH, targets={"gpt": "gpt", "llama": "llama"}, valid_until=NOW, verdict_id="v"
     )
-    assert plan_route(late, route, OFFERS, now=NOW).candidate is None
+    assert plan_route(late, route, OFFERS, {}, now=NOW).candidate is None
 
 
 def test_litellm_gets_deployments_and_fallbacks() -> None:

@@ -5,9 +5,9 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from crossgrade.domain import Offer, RouteSpec
-from crossgrade.errors import UsageError
+from crossgrade.errors import AuthError, UsageError
 from crossgrade.routing.table import Route
-from crossgrade.wire import HOSTS, Host
+from crossgrade.wire import HOSTS, Host, key_variable, key_variables
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,9 +58,18 @@ class Exported:
 
 
 def plan_route(
-    spec: RouteSpec, route: Route | None, offers: Mapping[str, Offer], *, now: datetime
+    spec: RouteSpec,
+    route: Route | None,
+    offers: Mapping[str, Offer],
+    environ: Mapping[str, str],
+    *,
+    now: datetime,
 ) -> RoutePlan:
-    """Return what the route does at `now`; what expired, or leaves the regions, moves nothing."""
+    """Return what the route does at `now`; what expired, or leaves the regions, moves nothing.
+
+    Offers name the variable of their key, chosen as the gateway chooses it in this environment.
+    """
+    offers = _with_keys(offers, environ)
     kept = RoutePlan(
         spec=spec,
         incumbent=offers[spec.incumbent],
@@ -99,10 +108,16 @@ def host_of(offer: Offer) -> Host:
     return HOSTS[offer.provider]
 
 
-def key_of(offer: Offer) -> str | None:
-    """Return the variable that holds the offer's key, None where its host needs none."""
-    host = host_of(offer)
-    return offer.api_key_env or (None if host.key_optional else next(iter(host.key_env), None))
+def _with_keys(offers: Mapping[str, Offer], environ: Mapping[str, str]) -> dict[str, Offer]:
+    """Return the offers with the variable of each one's key: the one that holds it, else the first."""
+    found = {}
+    for name, offer in offers.items():
+        try:
+            variable = key_variable(offer, environ)
+        except AuthError:
+            variable = key_variables(offer)[0]
+        found[name] = replace(offer, api_key_env=variable)
+    return found
 
 
 def unsaid(plan: RoutePlan, proxy: str) -> Iterator[str]:

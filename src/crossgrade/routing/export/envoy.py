@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from crossgrade.domain import Offer
 from crossgrade.errors import UsageError
-from crossgrade.routing.export._plan import Exported, RoutePlan, host_of, key_of, unsaid
+from crossgrade.routing.export._plan import Exported, RoutePlan, host_of, unsaid
 from crossgrade.routing.export._yaml import to_yaml
 
 GATEWAY = "crossgrade"
@@ -25,9 +25,9 @@ def to_envoy(plans: Sequence[RoutePlan]) -> Exported:
     documents += [document for offer in offers.values() for document in _backend(offer)]
     notes = [note for plan in plans for note in _notes(plan)]
     notes += [
-        f"Secret {_slug(offer.name)}-key must hold {key_of(offer)} under `apiKey`"
+        f"Secret {_slug(offer.name)}-key must hold {offer.api_key_env} under `apiKey`"
         for offer in offers.values()
-        if key_of(offer)
+        if offer.api_key_env
     ]
     if any(len(plan.offers) > 1 for plan in plans):
         notes.append("a BackendTrafficPolicy with `retry` is needed for fallbacks by `priority` to be tried")
@@ -120,7 +120,7 @@ def _backend(offer: Offer) -> Iterator[dict[str, Any]]:
     }
     if url.scheme == "https":
         yield _tls(name, url.hostname or "")
-    if key_of(offer):
+    if offer.api_key_env:
         yield _key_policy(name, host.flavour)
 
 

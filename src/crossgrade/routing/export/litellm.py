@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from crossgrade.domain import Offer
-from crossgrade.routing.export._plan import Exported, RoutePlan, host_of, key_of, unsaid
+from crossgrade.routing.export._plan import Exported, RoutePlan, host_of, unsaid
 from crossgrade.routing.export._yaml import to_yaml
 
 LITELLM_PREFIXES = {
@@ -90,7 +90,7 @@ def _deployment(name: str, offer: Offer, **more: Any) -> dict[str, Any]:
     host = host_of(offer)
     prefix = LITELLM_PREFIXES.get(offer.provider)
     base = offer.base_url or (None if prefix not in (None, "hosted_vllm", "ollama_chat") else host.base_url)
-    key = key_of(offer)
+    key = offer.api_key_env
     params: dict[str, Any] = {"model": f"{prefix or 'openai'}/{offer.model}"}
     if base is not None:
         params["api_base"] = base
