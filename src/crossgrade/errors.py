@@ -32,11 +32,24 @@ from pathlib import Path
 from typing import ClassVar
 
 
+def nearest(name: str, names: Iterable[str], most: int = 1) -> list[str]:
+    """Return which of `names` were probably meant, the likeliest first; case does not count."""
+    lowered = {other.lower(): other for other in names}
+    return [lowered[each] for each in get_close_matches(name.lower(), lowered, n=most, cutoff=0.6)]
+
+
 def closest(name: str, names: Iterable[str]) -> str:
     """Say which of `names` was probably meant: `; did you mean "score"?`, or nothing."""
-    lowered = {other.lower(): other for other in names}
-    found = get_close_matches(name.lower(), lowered, n=1, cutoff=0.6)
-    return f'; did you mean "{lowered[found[0]]}"?' if found else ""
+    found = nearest(name, names)
+    return f'; did you mean "{found[0]}"?' if found else ""
+
+
+def hint_among(name: str, names: Iterable[str]) -> str | None:
+    """Return a hint that names what `name` was probably meant to be, else all of up to 32 names."""
+    known = sorted(names)
+    if found := nearest(name, known):
+        return f"did you mean `{found[0]}`?"
+    return f"known: {', '.join(f'`{each}`' for each in known)}" if 0 < len(known) <= 32 else None
 
 
 class CrossgradeError(Exception):

@@ -120,9 +120,9 @@ class _Commands(click.Group):
 
 def _unknown(name: str, names: Sequence[str]) -> str:
     """Word an unknown command; click's own exception for it came with 8.4."""
-    from difflib import get_close_matches
+    from crossgrade.errors import nearest
 
-    close = " or ".join(repr(each) for each in get_close_matches(name, names))
+    close = " or ".join(repr(each) for each in nearest(name, names, 3))
     return f"No such command {name!r}.{f' Did you mean {close}?' if close else ''}"
 
 

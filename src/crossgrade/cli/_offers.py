@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime
-from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from crossgrade.cli._frame import DEFAULT_CONFIG
-from crossgrade.errors import NotFoundError
+from crossgrade.errors import NotFoundError, nearest
 
 if TYPE_CHECKING:
     from crossgrade.catalog import Catalog, Listing
@@ -80,7 +79,7 @@ def matching(listings: "Sequence[Listing]", patterns: Sequence[str]) -> "list[Li
     for pattern, those in found.items():
         if not those:
             names = sorted({each.name for each in listings} | {each.model for each in listings})
-            near = get_close_matches(pattern.lower(), names, n=3, cutoff=0.5)
+            near = nearest(pattern, names, 3)
             raise NotFoundError(
                 f"no offer is named {pattern[:80]!r}" + (f"; near it: {', '.join(near)}" if near else ""),
                 code="offer-unknown",

@@ -69,13 +69,11 @@ def show(name: str, config_path: str, *, as_json: bool) -> None:
 
 
 def _find(config: "Config", name: str) -> "Workload":
-    from difflib import get_close_matches
-
-    from crossgrade.errors import NotFoundError
+    from crossgrade.errors import NotFoundError, nearest
 
     if name in config.workloads:
         return config.workloads[name]
-    close = get_close_matches(name, config.workloads, n=1)
+    close = nearest(name, config.workloads)
     hint = f"did you mean `{close[0]}`?" if close else "`crossgrade workload list` shows what exists"
     raise NotFoundError(f"there is no workload `{name}` in {config.path}", code="workload-unknown", hint=hint)
 

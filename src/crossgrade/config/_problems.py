@@ -1,6 +1,5 @@
 """Every problem of a configuration at once, in words, each with its place."""
 
-import difflib
 import inspect
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,7 +12,7 @@ from crossgrade.config._secrets import KEY_SEEN, REMOVE_KEY, looks_secret
 from crossgrade.config._section import Section
 from crossgrade.config._yaml import YamlTree
 from crossgrade.domain import JSON
-from crossgrade.errors import ConfigError
+from crossgrade.errors import ConfigError, hint_among
 
 _MAX_SHOWN = 60
 _SECRET_KEYS = ("api_key", "apikey", "key", "token", "secret", "password", "authorization")
@@ -79,15 +78,6 @@ def raise_problems(problems: Iterable[ConfigError]) -> None:
     ordered = sorted(distinct.values(), key=lambda problem: (problem.line or 0, problem.column or 0))
     if ordered:
         raise InvalidConfigError(ordered)
-
-
-def nearest(word: str, known: Iterable[str]) -> str | None:
-    """Return a hint that names what `word` was probably meant to be, if anything is close."""
-    names = sorted(known)
-    close = difflib.get_close_matches(word, names, n=1, cutoff=0.6)
-    if close:
-        return f"did you mean `{close[0]}`?"
-    return f"known: {', '.join(f'`{name}`' for name in names)}" if 0 < len(names) <= 32 else None
 
 
 def secret_problems(tree: YamlTree) -> list[ConfigError]:
@@ -181,7 +171,7 @@ def _unknown_key_hint(key: str, loc: tuple[str | int, ...]) -> str | None:
     section = _section_of(loc[:-1])
     if key.lower() in _SECRET_KEYS:
         return "keys never stand in the file: name an environment variable in `api_key_env`"
-    return nearest(key, section.model_fields) if section else None
+    return hint_among(key, section.model_fields) if section else None
 
 
 def _about(loc: tuple[str | int, ...]) -> str:

@@ -2,8 +2,9 @@
 
 from collections.abc import Iterator, Mapping
 
-from crossgrade.config._problems import nearest, shown
+from crossgrade.config._problems import shown
 from crossgrade.config._schema import ModelSection
+from crossgrade.errors import hint_among
 
 _OPENAI = frozenset({"openai", "azure"})
 
@@ -26,7 +27,7 @@ def replica_problems(models: Mapping[str, ModelSection]) -> Iterator[tuple[str, 
             where = f"models.{name}.replicas.{index}"
             other = models.get(replica)
             if other is None:
-                yield where, f"no model {shown(replica)} under `models`", nearest(replica, models)
+                yield where, f"no model {shown(replica)} under `models`", hint_among(replica, models)
             elif replica in taken:
                 yield where, f"{shown(replica)} is a replica of `{taken[replica]}` already", "remove it here"
             elif replica == name or other.replicas:

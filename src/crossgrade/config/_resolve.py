@@ -4,7 +4,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
-from crossgrade.config._problems import nearest, shown
+from crossgrade.config._problems import shown
 from crossgrade.config._replicas import replica_problems
 from crossgrade.config._schema import (
     ConfigFile,
@@ -27,7 +27,7 @@ from crossgrade.domain import (
     Workload,
     heads_of,
 )
-from crossgrade.errors import ConfigError
+from crossgrade.errors import ConfigError, hint_among
 from crossgrade.wire import HOSTS
 
 SectionT = TypeVar("SectionT", bound=Section)
@@ -124,7 +124,7 @@ class Resolver:
         host = HOSTS.get(section.provider)
         if host is None:
             hint = (
-                nearest(section.provider, HOSTS)
+                hint_among(section.provider, HOSTS)
                 or "`openai-compatible` with `base_url` reaches any other host"
             )
             self._refuse(
@@ -179,7 +179,7 @@ class Resolver:
         self._check_prompt(f"{where}.prompt", prompt)
         offer = offers.get(contestant.model)
         if offer is None:
-            hint = nearest(contestant.model, offers)
+            hint = hint_among(contestant.model, offers)
             self._refuse(
                 f"{where}.model",
                 f"no model {shown(contestant.model)} under `models`",

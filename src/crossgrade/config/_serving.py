@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from urllib.parse import urlsplit
 
-from crossgrade.config._problems import nearest, shown
+from crossgrade.config._problems import shown
 from crossgrade.config._schema import ConfigFile
 from crossgrade.config._section import values
 from crossgrade.config._serving_schema import (
@@ -30,7 +30,7 @@ from crossgrade.domain import (
     Watching,
     Workload,
 )
-from crossgrade.errors import ConfigError
+from crossgrade.errors import ConfigError, hint_among
 
 
 @dataclass(slots=True)
@@ -123,7 +123,7 @@ class ServingResolver:
         self._refuse(
             where,
             f"no model {shown(name)} under `models`",
-            nearest(name, self.offers),
+            hint_among(name, self.offers),
             code="model-undefined",
         )
         return False
@@ -172,7 +172,7 @@ class ServingResolver:
             self._refuse(
                 f"{where}.workload",
                 message,
-                nearest(section.workload, file.workloads),
+                hint_among(section.workload, file.workloads),
                 code="workload-undefined",
             )
             return None
@@ -220,7 +220,7 @@ class ServingResolver:
                 self._refuse(
                     f"{where}.max_body_bytes.{name}",
                     message,
-                    nearest(name, reached),
+                    hint_among(name, reached),
                     code="model-never-asked",
                 )
 
@@ -239,7 +239,7 @@ class ServingResolver:
             if section.tiers and tier not in section.tiers:
                 message = f"tier {shown(tier)} may not use the route, so none of its requests can be copied"
                 self._refuse(
-                    f"{where}.tiers.{index}", message, nearest(tier, section.tiers), code="shadow-tier"
+                    f"{where}.tiers.{index}", message, hint_among(tier, section.tiers), code="shadow-tier"
                 )
         for candidate in () if workload is None else workload.candidates:
             self._check_region(where, candidate.name, workload, "shadowing sends requests there")
@@ -290,7 +290,7 @@ class ServingResolver:
             self._refuse(where, "`per` is missing", hint, code="limit-window")
         if limit.scope == "route" and limit.match not in ("*", *routes):
             message = f"no route {shown(limit.match)} under `routes`"
-            self._refuse(f"{where}.match", message, nearest(limit.match, routes), code="route-undefined")
+            self._refuse(f"{where}.match", message, hint_among(limit.match, routes), code="route-undefined")
 
     def _issuers(self, section: ServeSection) -> Iterator[TokenIssuer]:
         seen = set()

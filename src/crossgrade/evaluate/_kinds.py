@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeAlias
 import msgspec
 
 from crossgrade.domain import JSON, ModelAnswer, ScorerSpec
-from crossgrade.errors import ConfigError
+from crossgrade.errors import ConfigError, hint_among
 from crossgrade.evaluate._sandbox import require_sandbox
 from crossgrade.evaluate.judges import (
     PAIRWISE,
@@ -44,7 +44,6 @@ from crossgrade.evaluate.scorers import (
     SimilarityScorer,
     TextScorer,
     choice,
-    closest_name,
     decode_options,
     digest_of,
     exact,
@@ -164,12 +163,11 @@ def scorer_kinds() -> Mapping[str, ScorerKind]:
 def scorer_kind(name: str) -> ScorerKind:
     """Return one kind of scorer; raise `ConfigError` naming the closest where there is none."""
     if name not in _BY_NAME:
-        closest = closest_name(name, list(_BY_NAME))
         raise ConfigError(
             f"there is no scorer `{name}`",
             code="scorer-unknown",
             where="kind",
-            hint=f"did you mean `{closest}`?" if closest else f"scorers are {', '.join(_BY_NAME)}",
+            hint=hint_among(name, _BY_NAME),
         )
     return _BY_NAME[name]
 

@@ -6,11 +6,10 @@ One row a host. Everything that speaks OpenAI's protocol is a row and nothing mo
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Literal
 
 from crossgrade.domain import FlavourName, Offer
-from crossgrade.errors import AuthError, UsageError
+from crossgrade.errors import AuthError, UsageError, closest
 
 SchemaSupport = Literal["strict", "plain", "object"]
 BatchKind = Literal["anthropic", "azure", "gemini", "mistral", "openai", "openrouter", "together", "xai"]
@@ -159,9 +158,8 @@ def host_named(name: str) -> Host:
     host = HOSTS.get(name)
     if host is not None:
         return host
-    near = get_close_matches(name, HOSTS, n=1)
     raise UsageError(
-        f"unknown provider `{name[:80]}`" + (f"; did you mean `{near[0]}`?" if near else ""),
+        f"unknown provider `{name[:80]}`{closest(name, HOSTS)}",
         code="provider-unknown",
         hint="use `openai-compatible` with `base_url` for a host that is not built in",
     )

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal, cast
 
 from crossgrade.economics.outlook._history import History
-from crossgrade.errors import UsageError
+from crossgrade.errors import UsageError, nearest
 
 Side = Literal["efficiency", "recursion", "distribution"]
 Strategy = Literal["cut", "hold", "specialise"]
@@ -152,17 +152,15 @@ def from_history(history: History) -> Assumptions:
 
 def changed(assumptions: Assumptions, changes: dict[str, float]) -> Assumptions:
     """Return assumptions with some replaced; an unknown name is an error that lists near ones."""
-    from difflib import get_close_matches
-
     names = [each.name for each in fields(assumptions)]
     for name in changes:
         if name not in names:
-            near = get_close_matches(name, names, n=3)
-            nearest = f"did you mean {' or '.join(near)}? " if near else ""
+            near = nearest(name, names, 3)
+            meant = f"did you mean {' or '.join(near)}? " if near else ""
             raise UsageError(
                 f"no assumption is named {name!r}",
                 code="assumption-unknown",
-                hint=f"{nearest}The last table of `crossgrade cost outlook` has them all",
+                hint=f"{meant}The last table of `crossgrade cost outlook` has them all",
             )
     return replace(assumptions, **cast("dict[str, Any]", changes))
 

@@ -6,7 +6,6 @@ Reading them is like importing a module: the same bytes every time, once a proce
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from decimal import Decimal
-from difflib import get_close_matches
 from functools import lru_cache
 from importlib.resources import files
 from typing import Any
@@ -18,7 +17,7 @@ from crossgrade.economics.serving._config_json import read_architecture
 from crossgrade.economics.serving._fit import ServingFit
 from crossgrade.economics.serving._hardware import Gpu, GpuPrice
 from crossgrade.economics.serving._points import MeasuredPoint, read_measurements
-from crossgrade.errors import NotFoundError
+from crossgrade.errors import NotFoundError, nearest
 
 GIB = 2**30
 
@@ -114,6 +113,6 @@ def _read(name: str) -> Any:
 
 
 def _unknown(what: str, name: str, known: Iterable[str], otherwise: str) -> NotFoundError:
-    near = get_close_matches(name.lower(), list(known), n=3, cutoff=0.4)
+    near = nearest(name, known, 3)
     hint = f"did you mean {' or '.join(near)}?" if near else otherwise
     return NotFoundError(f"no {what} named {name!r} is known", code="hardware-unknown", hint=hint)

@@ -18,7 +18,6 @@ from crossgrade.evaluate.scorers._json import NoJsonError, parse_json
 from crossgrade.evaluate.scorers._options import (
     Options,
     bad_sample,
-    closest_name,
     decode_options,
     references,
     text_of,
@@ -68,7 +67,6 @@ __all__ = [
     "TextScorer",
     "bad_sample",
     "choice",
-    "closest_name",
     "considered",
     "decode_options",
     "digest_of",

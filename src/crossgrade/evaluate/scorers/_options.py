@@ -1,13 +1,12 @@
 """Closed option schemas: what a scorer can be told, checked before anything is asked or paid."""
 
-import difflib
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
 import msgspec
 
 from crossgrade.domain import JSON, Sample
-from crossgrade.errors import ConfigError, DataError
+from crossgrade.errors import ConfigError, DataError, hint_among
 
 LONGEST_TARGET_LIST = 1000
 
@@ -31,7 +30,7 @@ def decode_options(kind: str, schema: type[OptionsT], given: Mapping[str, JSON])
                 f"scorer `{kind}` has no option `{name}`",
                 code="scorer-option-unknown",
                 where=f"options.{name}",
-                hint=_closest(str(name), known) or f"scorer `{kind}` takes no options",
+                hint=hint_among(str(name), known) or f"scorer `{kind}` takes no options",
             )
     try:
         return msgspec.convert(dict(given), schema)
@@ -43,18 +42,6 @@ def decode_options(kind: str, schema: type[OptionsT], given: Mapping[str, JSON])
             where=f"options{path.rstrip('`')}",
             hint=f"its options are {', '.join(sorted(known))}",
         ) from error
-
-
-def closest_name(name: str, known: list[str]) -> str | None:
-    """Return the known name most like a mistyped one, or None when nothing is alike."""
-    return next(iter(difflib.get_close_matches(name, known, n=1, cutoff=0.5)), None)
-
-
-def _closest(name: str, known: list[str]) -> str | None:
-    if not known:
-        return None
-    match = closest_name(name, known)
-    return f"did you mean `{match}`?" if match else f"its options are {', '.join(sorted(known))}"
 
 
 def bad_sample(kind: str, sample: Sample, what: str, hint: str, *, code: str) -> DataError:

@@ -16,9 +16,9 @@ import msgspec
 from msgspec import Meta
 
 from crossgrade.domain import ModelAnswer, Sample, Score
-from crossgrade.errors import ConfigError, CrossgradeError, DataError
+from crossgrade.errors import ConfigError, CrossgradeError, DataError, hint_among
 from crossgrade.evaluate.scorers._contract import Means
-from crossgrade.evaluate.scorers._options import Options, closest_name
+from crossgrade.evaluate.scorers._options import Options
 from crossgrade.evaluate.scorers._text import considered
 
 ENTRY_POINT_GROUP = "crossgrade.scorers"
@@ -143,11 +143,10 @@ def _by_path(name: str) -> Any:
 def _by_entry_point(name: str) -> Any:
     known = {entry.name: entry for entry in entry_points(group=ENTRY_POINT_GROUP)}
     if name not in known:
-        closest = closest_name(name, list(known))
         raise ConfigError(
             f"no installed package registers a scorer {name!r}",
             code="plugin-missing",
             where="options.function",
-            hint=f"did you mean `{closest}`?" if closest else "name a function as `module:function`",
+            hint=hint_among(name, known) or "name a function as `module:function`",
         )
     return known[name].load()
