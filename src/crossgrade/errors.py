@@ -44,6 +44,13 @@ def closest(name: str, names: Iterable[str]) -> str:
     return f'; did you mean "{found[0]}"?' if found else ""
 
 
+def kind_of(recorded: str) -> str:
+    """Return an error's kind, the code of its class, as records have it; old ones have the class's name."""
+    if not recorded.endswith("Error"):
+        return recorded
+    return "-".join(re.findall("[A-Z][a-z]+", recorded.removesuffix("Error"))).lower()
+
+
 def hint_among(name: str, names: Iterable[str]) -> str | None:
     """Return a hint that names what `name` was probably meant to be, else all of up to 32 names."""
     known = sorted(names)
@@ -66,8 +73,7 @@ class CrossgradeError(Exception):
 
     def __init_subclass__(cls) -> None:
         """Name the class's own code after it: `RateLimitedError` is `rate-limited`."""
-        words = re.findall("[A-Z][a-z]+", cls.__name__.removesuffix("Error"))
-        cls.default_code = "-".join(words).lower()
+        cls.default_code = kind_of(cls.__name__)
 
     def __init__(self, message: str, *, code: str | None = None, hint: str | None = None) -> None:
         super().__init__(message)

@@ -93,7 +93,7 @@ class ModelAnswer:
 
     `finish_reason` is "stop", "length", "tool_calls", "content_filter" or the provider's word.
     `model` is the version the provider says it served; `runtime` names a local engine and
-    its build. `ttft_ms` is known only for streamed calls.
+    its build. `ttft_ms` is known only for streamed calls. `vector` is what an embedding model answers.
     """
 
     text: str
@@ -104,6 +104,7 @@ class ModelAnswer:
     runtime: str | None = None
     latency_ms: float | None = None
     ttft_ms: float | None = None
+    vector: tuple[float, ...] | None = None
 
 
 _AT_LIMIT = {"length", "max_output_tokens", "max_tokens", "model_context_window_exceeded", "model_length"}

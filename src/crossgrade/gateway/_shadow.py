@@ -274,7 +274,7 @@ class _ShadowCall:
         if connection is not None:
             connection.cancel()
         if not self._done:
-            self._finish(UNKNOWN, type(error).__name__)
+            self._finish(UNKNOWN, error.default_code)
 
     def _bill(self, usage: Tokens, output_tokens: int | None) -> Bill:
         return bill(self._target.prices, self._copy.payload, usage, output_tokens)

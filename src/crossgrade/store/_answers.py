@@ -1,6 +1,8 @@
 """Answers and their scores: appended in groups, read back to resume, to reuse and to decide."""
 
+import struct
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, TypeAlias
@@ -9,6 +11,7 @@ import msgspec
 from sqlalchemy import Row, Select, Table, and_, insert, select
 
 from crossgrade.domain import ModelAnswer, Score, ScoredAnswer, ToolCall, Usage, ended_at_limit
+from crossgrade.errors import kind_of
 from crossgrade.store import _tables as t
 from crossgrade.store._database import Database
 from crossgrade.store._records import Answer, AnswerScore, Record, RecordedAnswer, Response, RunKey, RunSample
@@ -128,7 +131,7 @@ def _recorded(row: Row[Any]) -> RecordedAnswer:
         response=None if row.response_id is None else _response(row, cost=row.answer_cost_usd),
         reused=row.reused,
         error=row.error,
-        error_kind=row.error_kind,
+        error_kind=None if row.error_kind is None else kind_of(row.error_kind),
         score=None if row.scorer_digest is None else _score(row),
     )
 
@@ -139,7 +142,7 @@ def _response(row: Row[Any], *, cost: str | None = None) -> Response:
         id=row.id,
         request_digest=row.request_digest,
         offer=row.offer,
-        answer=model_answer(row),
+        answer=replace(model_answer(row), vector=_vector(row.vector)),
         cost_usd=money(text),
         at=datetime.fromisoformat(row.at),
     )
@@ -158,6 +161,10 @@ def model_answer(row: Row[Any]) -> ModelAnswer:
         latency_ms=row.latency_ms,
         ttft_ms=row.ttft_ms,
     )
+
+
+def _vector(packed: bytes | None) -> tuple[float, ...] | None:
+    return None if packed is None else struct.unpack(f"<{len(packed) // 8}d", packed)
 
 
 def _usage(row: Row[Any]) -> Usage:
@@ -241,11 +248,13 @@ _SAMPLE_FIELDS = tuple(column.name for column in t.samples.c)
 
 
 def _response_row(response: Response) -> _Row:
+    vector = response.answer.vector
     return {
         "id": response.id,
         "request_digest": response.request_digest,
         "offer": response.offer,
         **answer_row(response.answer),
+        "vector": None if vector is None else struct.pack(f"<{len(vector)}d", *vector),
         "cost_usd": money_text(response.cost_usd),
         "at": response.at.isoformat(),
     }

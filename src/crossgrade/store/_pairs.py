@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 
 from sqlalchemy import Row, and_, func, insert, select, update
 
+from crossgrade.errors import kind_of
 from crossgrade.store import _tables as t
 from crossgrade.store._answers import answer_row, model_answer, money, money_text, storable
 from crossgrade.store._database import Database
@@ -221,7 +222,7 @@ def _pair_answer(row: Row[Any]) -> PairAnswer:
         answer=None if row.text is None else model_answer(row),
         response_id=row.response_id,
         cost_usd=money(row.cost_usd),
-        error=row.error,
+        error=None if row.error is None else kind_of(row.error),
     )
 
 

@@ -94,6 +94,7 @@ responses = Table(
     Column("cost_usd", String),
     Column("latency_ms", Float),
     Column("ttft_ms", Float),
+    Column("vector", LargeBinary),
     Column("at", String, nullable=False),
 )
 

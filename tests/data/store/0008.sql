@@ -193,11 +193,11 @@ CREATE TABLE responses (
 	cost_usd VARCHAR, 
 	latency_ms FLOAT, 
 	ttft_ms FLOAT, 
-	at VARCHAR NOT NULL, images INTEGER, 
+	at VARCHAR NOT NULL, images INTEGER, vector BLOB, 
 	CONSTRAINT pk_responses PRIMARY KEY (id)
 );
-INSERT INTO "responses" VALUES('01a2105f-e971-7ddb-8399-3a1d4e055d19','request','gpt','yes','[{"id":"c","name":"look","arguments":"{\"a\": 1}"}]','stop','gpt-2026',NULL,12,3,NULL,NULL,NULL,'0.00012',12.5,NULL,'2026-11-25T01:44:10.865885+00:00',NULL);
-INSERT INTO "responses" VALUES('01a2105f-e985-73a8-8b52-75fc59f11353','r2','llama','no','[{"id":"c","name":"look","arguments":"{\"a\": 1}"}]','stop','gpt-2026',NULL,12,3,NULL,NULL,NULL,'0.00012',12.5,NULL,'2026-11-25T01:44:10.885924+00:00',NULL);
+INSERT INTO "responses" VALUES('01a2105f-e971-7ddb-8399-3a1d4e055d19','request','gpt','yes','[{"id":"c","name":"look","arguments":"{\"a\": 1}"}]','stop','gpt-2026',NULL,12,3,NULL,NULL,NULL,'0.00012',12.5,NULL,'2026-11-25T01:44:10.865885+00:00',NULL,NULL);
+INSERT INTO "responses" VALUES('01a2105f-e985-73a8-8b52-75fc59f11353','r2','llama','no','[{"id":"c","name":"look","arguments":"{\"a\": 1}"}]','stop','gpt-2026',NULL,12,3,NULL,NULL,NULL,'0.00012',12.5,NULL,'2026-11-25T01:44:10.885924+00:00',NULL,NULL);
 CREATE TABLE route_tables (
 	version BIGINT NOT NULL, 
 	digest VARCHAR NOT NULL, 

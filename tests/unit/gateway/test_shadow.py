@@ -87,7 +87,7 @@ def test_a_shadow_that_fails_is_kept_as_that_and_harms_nobody(shadowed, make):
     with FakeProvider(Fault("server_error")) as old, shadowed(old, Shadow(rate=1.0)) as world:
         for _ in range(7):
             assert world.post(make.chat()).status == 200
-        assert pairs(world, 7)[0].incumbent.error == "UpstreamError"
+        assert pairs(world, 7)[0].incumbent.error == "upstream"
         assert not world.worker.gateway.targets["big"].breaker.is_open
 
 

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 import anyio
 import anyio.to_thread
 
-from crossgrade import errors
 from crossgrade.domain import ModelAnswer
 from crossgrade.errors import (
     AuthError,
@@ -31,6 +30,7 @@ FAILURES_IN_A_ROW = 10
 # Outcomes of a sample rather than of the service: they neither count as a row of failures nor
 # are asked again, whereas a wrong model id or a refused key may be set right by then.
 _OF_THE_SAMPLE = (ContentFilteredError, ContextTooLongError)
+_KINDS_OF_THE_SAMPLE = {each.default_code for each in _OF_THE_SAMPLE}
 
 
 class Asking:
@@ -79,7 +79,7 @@ class Asking:
                 is_scored = recorded.score is not None and recorded.score.value is not None
                 call.score = recorded.score if is_scored else None
                 self._count(reused=recorded.reused)
-            elif issubclass(getattr(errors, recorded.error_kind or "", ProviderError), _OF_THE_SAMPLE):
+            elif recorded.error_kind in _KINDS_OF_THE_SAMPLE:
                 call.failed = True
                 self.errors += 1
             else:
@@ -174,8 +174,7 @@ class Asking:
     def _fail(self, case: Case, call: Call, error: ProviderError) -> None:
         call.failed = True
         self.errors += 1
-        kind = type(error).__name__
-        self._writer.put(self._answer(case, call, error=error.message, error_kind=kind))
+        self._writer.put(self._answer(case, call, error=error.message, error_kind=error.default_code))
         if isinstance(error, _OF_THE_SAMPLE):
             return
         contestant = call.contestant

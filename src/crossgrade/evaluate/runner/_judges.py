@@ -1,7 +1,7 @@
 """The models behind judges: asked through their accounts, their answers kept and reused."""
 
 import struct
-from base64 import b64decode, b64encode
+from base64 import b64decode
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from decimal import Decimal
@@ -107,7 +107,7 @@ class Judges:
         costs = [self.cost_of(name, answer) for answer in answers]
         known = [cost for cost in costs if cost is not None]
         return Embedded(
-            [_unpacked(answer.text) for answer in answers],
+            [_vector(answer) for answer in answers],
             sum(known, Decimal(0)) if len(known) == len(costs) else None,
         )
 
@@ -116,7 +116,7 @@ class Judges:
 
         async def embed(text: str) -> ModelAnswer:
             found = await provider.embed([text])
-            return ModelAnswer(text=_packed(found.vectors[0]), usage=found.usage)
+            return ModelAnswer(text="", vector=found.vectors[0], usage=found.usage)
 
         digest = embedding_digest(offer, text, provider=provider)
         return await self._paid_once(digest, offer, lambda: account.call(embed, text), lambda _: True)
@@ -146,11 +146,9 @@ def _paid_before(answer: ModelAnswer) -> ModelAnswer:
     return _AnswerPaidBefore(**{field.name: getattr(answer, field.name) for field in fields(answer)})
 
 
-def _packed(vector: Sequence[float]) -> str:
-    """Return a vector as text: base64 of its numbers as little-endian 64-bit floats."""
-    return b64encode(struct.pack(f"<{len(vector)}d", *vector)).decode()
-
-
-def _unpacked(text: str) -> tuple[float, ...]:
-    packed = b64decode(text)
+def _vector(answer: ModelAnswer) -> tuple[float, ...]:
+    """Return an answer's vector; stores of version 0007 and before hold it in the text, as base64."""
+    if answer.vector is not None:
+        return answer.vector
+    packed = b64decode(answer.text)
     return struct.unpack(f"<{len(packed) // 8}d", packed)

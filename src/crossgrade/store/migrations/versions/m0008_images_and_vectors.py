@@ -1,4 +1,4 @@
-"""How many images a call sent, which some prices count."""
+"""How many images a call sent, which some prices count, and the vectors of embeddings."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -8,6 +8,7 @@ down_revision = "0007"
 
 
 def upgrade() -> None:
-    """Add the count to answers and live pairs; NULL, unknown, for what came before."""
+    """Add them; NULL, unknown, for what came before."""
     op.add_column("responses", sa.Column("images", sa.Integer))
+    op.add_column("responses", sa.Column("vector", sa.LargeBinary))
     op.add_column("pair_answers", sa.Column("images", sa.Integer))
