@@ -1,6 +1,7 @@
 """Write the generated pages of docs/reference.
 
-cli.md comes from the commands, config.md from the schema, the codes of errors.md from the code.
+cli.md comes from the commands, config.md from the schema, the codes of errors.md and verdict.md from the
+code.
 
 `make docs` runs it; a test runs it with `--check`.
 """
@@ -113,6 +114,21 @@ MAKERS = {
     "_Plain": ("the command line", 1),
     "refused": ("AccessError", 0),
 }
+REMARKS_HEAD = f"""\
+## Codes
+
+{GENERATED}
+
+`{{…}}` stands for what was seen.
+
+| code | in | sentence |
+| --- | --- | --- |
+"""
+
+# Where each list of a verdict is made, and what makes a remark: which argument is its code.
+REMARKS = {"reasons": "_reasons.py", "would_change": "_changes.py"}
+REMARK_MAKERS = {"Remark": 0, "remark": 1}
+
 REFUSE = {"config": ("ConfigError", 2), "wire": ("BadRequestError", 1)}
 
 
@@ -122,6 +138,7 @@ def pages() -> dict[Path, str]:
         FOLDER / "cli.md": cli_page(),
         FOLDER / "config.md": config_page(),
         FOLDER / "errors.md": errors_page(),
+        FOLDER / "verdict.md": verdict_page(),
     }
 
 
@@ -207,6 +224,39 @@ def errors_page() -> str:
         for code, (kinds, messages) in sorted(codes().items())
     ]
     return own + CODES_HEAD + "\n".join(rows) + "\n"
+
+
+def verdict_page() -> str:
+    """Return the page of the verdict's JSON: its own words, and a table of every code."""
+    own = (FOLDER / "verdict.md").read_text(encoding="utf-8").partition("## Codes\n")[0]
+    rows = [
+        f"| `{code}` | `{place}` | {'<br>'.join(sorted(sentences))} |"
+        for place in REMARKS
+        for code, sentences in sorted(remark_codes(place).items())
+    ]
+    return own + REMARKS_HEAD + "\n".join(rows) + "\n"
+
+
+def remark_codes(place: str) -> dict[str, set[str]]:
+    """Return every code that a list of a verdict can have, with its sentences as they stand in the code."""
+    found: dict[str, set[str]] = {}
+    tree = ast.parse((PACKAGE / "decide" / REMARKS[place]).read_text(encoding="utf-8"))
+    for function in ast.walk(tree):
+        if not isinstance(function, ast.FunctionDef) or function.name in REMARK_MAKERS:
+            continue
+        for call in ast.walk(function):
+            if not isinstance(call, ast.Call) or getattr(call.func, "id", "") not in REMARK_MAKERS:
+                continue
+            code, sentence = call.args[REMARK_MAKERS[call.func.id] :]
+            for each in _literals(code, function):
+                found.setdefault(each, set()).update(_sentences(sentence, function))
+    return found
+
+
+def _sentences(sentence: ast.expr, function: ast.FunctionDef) -> Iterator[str]:
+    """Yield the words that a remark can have: all that its function gives a variable."""
+    choices = _assigned(sentence.id, function) if isinstance(sentence, ast.Name) else [sentence]
+    yield from (_words(each).replace("|", "\\|") for each in choices)
 
 
 def codes() -> dict[str, tuple[set[str], set[str]]]:

@@ -1,27 +1,38 @@
-"""Errors as tests read them: by their code and by what they carry, never by their words.
+"""Errors and remarks as tests read them: by their code and by what they carry, never by their words.
 
-docs/reference/errors.md lists every code and, as the one snapshot of all messages, their words.
+docs/reference/errors.md lists every code of errors and, as the one snapshot of all messages, their words;
+docs/reference/verdict.md those of a verdict's remarks.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 
+from crossgrade.decide import Remark
 from crossgrade.errors import CrossgradeError
 
-PAGE = Path(__file__).parents[1] / "docs" / "reference" / "errors.md"
+REFERENCE = Path(__file__).parents[1] / "docs" / "reference"
 _SHOWN = re.compile(r" \[([a-z0-9-]+)\]$", re.MULTILINE)
 
 
 @cache
 def listed() -> dict[str, str]:
     """Every code that the page lists, with the class of its errors."""
-    rows = re.findall(r"^\| `([a-z0-9-]+)` \| ([^|]+) \|", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
-    return dict(rows)
+    page = (REFERENCE / "errors.md").read_text(encoding="utf-8")
+    return dict(re.findall(r"^\| `([a-z0-9-]+)` \| ([^|]+) \|", page, re.MULTILINE))
+
+
+@cache
+def listed_remarks() -> frozenset[str]:
+    """Every code that the page of the verdict lists."""
+    page = (REFERENCE / "verdict.md").read_text(encoding="utf-8")
+    return frozenset(re.findall(r"^\| `([a-z0-9-]+)` \| `(?:reasons|would_change)` \|", page, re.MULTILINE))
 
 
 @contextmanager
@@ -42,6 +53,21 @@ def check_error(error: CrossgradeError, code: str, *values: object, **fields: ob
     for value in values:
         assert names(text, value), f"{value!r} is not in: {text}"
     assert {name: getattr(error, name) for name in fields} == fields
+
+
+def said(
+    remarks: Iterable[Remark | Mapping[str, Any]], code: str, *values: object, **fields: object
+) -> list[Remark]:
+    """Return the remarks with this code and these fields whose sentences name each of `values`."""
+    assert code in listed_remarks(), code
+    found = [msgspec.convert(each, Remark) if isinstance(each, Mapping) else each for each in remarks]
+    return [
+        each
+        for each in found
+        if each.code == code
+        and all(getattr(each, field) == value for field, value in fields.items())
+        and all(names(each.text, value) for value in values)
+    ]
 
 
 def names(text: str, value: object) -> bool:

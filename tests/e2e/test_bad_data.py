@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from crossgrade.project import decide_results
+from tests.codes import raises_code
 from tests.e2e.driving import COMMAND, CommandLine, Project, Ran, checked
 
 HEAD = "item_id,model,score\n"
@@ -305,12 +306,11 @@ def test_hostile_names_reach_no_terminal(cli: CommandLine, folder: Path) -> None
 
 
 def test_the_python_interface_raises_the_same(folder: Path) -> None:
-    from crossgrade.errors import DataError, UsageError
+    from crossgrade.errors import UsageError
 
     (folder / "r.csv").write_text(RESULTS["NaN"][1])
-    with pytest.raises(DataError, match="score is 'nan'") as caught:
+    with raises_code("score-invalid", "nan", file="r.csv", line=3, where="column score"):
         decide_results("r.csv", incumbent="a", candidates=["b"])
-    assert (caught.value.file, caught.value.line, caught.value.where) == ("r.csv", 3, "column score")
     (folder / "r.csv").write_text(PAIR)
     for wrong in ({"floor": float("nan")}, {"alpha": 0.0}, {"chance": 1.0}, {"stated_cost_usd": {"a": -1.0}}):
         with pytest.raises(UsageError):

@@ -6,6 +6,7 @@ from collections import Counter
 import pytest
 
 from crossgrade.testing import Fault, ReceivedRequest, Reply
+from tests.codes import names, said
 from tests.e2e.driving import KEY, CommandLine, Project, Script, honest, number
 
 FOR_EVER = {
@@ -97,7 +98,7 @@ def test_nonsense_usage_makes_the_cost_unknown_and_never_zero(
     script["new-model"] = absurd
     found = json.loads(cli.succeeds("evaluate", "echo", "--yes", "--json").out)
     assert found["name"] == "undecided"
-    assert "unknown" in found["sentence"]
+    assert said(found["reasons"], "price-unknown", candidate="new")
     (switch,) = (cost for cost in found["costs"] if cost["policy"]["kind"] == "switch")
     assert switch["per_request_usd"]["value"] is switch["saving_per_month_usd"]["value"] is None
     (run,) = runs(cli)
@@ -213,4 +214,5 @@ def test_a_judge_that_talks_nonsense_decides_nothing(
     script["judge-model"] = lambda _: Reply("I like turtles", usage={"prompt_tokens": "x"})
     found = json.loads(cli.succeeds("evaluate", "echo", "--yes", "--json").out)
     assert found["name"] == "invalid"
-    assert "unscored" in found["sentence"]
+    assert names(found["sentence"], "unscored")
+    assert said(found["reasons"], "guard-failed", guard="unscored")

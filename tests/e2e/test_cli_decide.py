@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from crossgrade.project import decide_results
+from tests.codes import said
 from tests.e2e.driving import COMMAND, CommandLine
 
 LOGS = Path(__file__).parents[1] / "data" / "log_fixtures"
@@ -36,7 +37,7 @@ FORMATS = {
 
 def check_verdict(found: dict[str, object]) -> None:
     """Check what every verdict promises to programs."""
-    assert found["schema_version"] == 2
+    assert found["schema_version"] == 3
     retention = found["retention"]
     assert {"value", "low", "high", "n"} <= retention.keys()
     assert isinstance(retention["n"], int)
@@ -177,7 +178,7 @@ def test_without_a_price_nothing_is_switched(cli: CommandLine, folder: Path) -> 
     ran = cli("decide", "r.csv", "--incumbent", "a", "--gate", "--json")
     found = json.loads(ran.out)
     assert (ran.code, found["name"]) == (1, "undecided")
-    assert "price unknown" in found["sentence"]
+    assert said(found["reasons"], "price-unknown")
     stated = cli.succeeds(
         "decide", "r.csv", "--incumbent", "a", "--gate", "--json", "--cost", "a=0.01", "--cost", "b=0.001"
     )

@@ -9,6 +9,7 @@ import pytest
 
 import crossgrade
 from crossgrade.testing import Reply
+from tests.codes import said
 from tests.e2e.driving import KEY, CommandLine, Project, Script, number
 
 
@@ -69,7 +70,7 @@ def test_the_whole_way_from_a_run_to_a_route(cli: CommandLine, steady: Project) 
     assert (stored["workload"], stored["verdict"]) == ("echo", "switch")
 
     decided = json.loads(cli.succeeds("decide", "echo", "--gate", "--json").out)
-    assert (decided["schema_version"], decided["name"]) == (2, "switch")
+    assert (decided["schema_version"], decided["name"]) == (3, "switch")
     assert decided["saving_per_month_usd"]["value"] > 0
     verified = json.loads(cli.succeeds("decide", "--verify", stored["id"], "--json").out)
     assert verified["retention"] == decided["retention"]
@@ -180,7 +181,7 @@ def test_a_limit_on_cost_needs_a_price(cli: CommandLine, project: Project) -> No
     cli.fails("evaluate", "echo", "--max-cost", "1", error=("price-unknown-under-limit", "new"))
     found = json.loads(cli.succeeds("evaluate", "echo", "--json").out)
     assert found["name"] == "undecided"
-    assert "price unknown" in found["sentence"]
+    assert said(found["reasons"], "price-unknown")
 
 
 def test_a_model_whose_answers_are_all_recorded_needs_no_key(

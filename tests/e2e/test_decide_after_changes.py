@@ -5,6 +5,7 @@ import json
 import pytest
 
 import crossgrade.project
+from tests.codes import names, said
 from tests.e2e.driving import CommandLine, Project
 
 
@@ -23,7 +24,7 @@ def test_a_changed_floor_is_said(cli: CommandLine, project: Project) -> None:
     assert guards(cli.succeeds("decide", "echo", "--json").out)["peeking"]["status"] == "pass"
     seen = guards(cli.succeeds("decide", "echo", "--floor", "0.7", "--json").out)["peeking"]
     assert seen["status"] == "warn"
-    assert "the run was made under floor 0.85" in seen["seen"]
+    assert names(seen["seen"], "floor 0.85")
 
 
 def test_several_draws_of_one_dataset_are_said(cli: CommandLine, project: Project) -> None:
@@ -32,9 +33,11 @@ def test_several_draws_of_one_dataset_are_said(cli: CommandLine, project: Projec
         cli.succeeds("evaluate", "echo", "--yes")
         project.change(f"    seed: {seed}\n", "")
     project.change("    scorer:", "    seed: 2\n    scorer:")
-    selection = guards(cli.succeeds("decide", "echo", "--json").out)["selection"]
-    assert selection["status"] == "warn"
-    assert "2 different draws" in selection["seen"]
+    printed = cli.succeeds("decide", "echo", "--json").out
+    verdict, selection = json.loads(printed), guards(printed)["selection"]
+    assert verdict["settings"]["draws"] == 2
+    assert said(verdict["reasons"], "guard-warned", selection["seen"], guard="selection")
+    assert names(selection["seen"], 2)
 
 
 def test_applying_again_replaces_the_route_and_keeps_the_chain(cli: CommandLine, project: Project) -> None:

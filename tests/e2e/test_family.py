@@ -5,6 +5,7 @@ import json
 import pytest
 
 from crossgrade.project import Project as OpenProject
+from tests.codes import names, said
 from tests.e2e.driving import CONFIG, CommandLine, Project
 
 NAMES = ("echo", "again")
@@ -32,8 +33,9 @@ def test_runs_stop_at_their_part_and_verdicts_share_one_correction(cli: CommandL
     for verdict in (first, second):
         assert verdict["alpha"] == 0.05
         assert {point["threshold"] for point in verdict["path"]} == {80.0}
-        assert "error rate 5 % over 2 workloads together" in verdict["sentence"]
+        assert all(names(verdict["sentence"], each) for each in ("5 %", 2))
         (other,) = verdict["settings"]["siblings"]
+        assert said(verdict["reasons"], "error-rate-shared", other["workload"])
         assert (other["workload"], other["share"]) == (({*NAMES} - {verdict["workload"]}).pop(), 0.5)
     with OpenProject.open(family.config) as opened:
         for name in NAMES:

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from crossgrade.errors import UsageError
 from crossgrade.project import Project
 from crossgrade.routing import Policy, Route, RouteTable
 from crossgrade.testing import FakeProvider, Reply
+from tests.codes import raises_code
 from tests.e2e.certified import ask, until
 from tests.e2e.serving import Served, command, records, serving
 from tests.e2e.test_gateway_kill9 import Traffic
@@ -86,7 +86,7 @@ def test_regions_made_narrower_send_certified_traffic_home(tmp_path: Path) -> No
         assert "openai/new" not in exported
         with Project.open(tmp_path / "crossgrade.yaml") as project:
             project.routing.abort("work")
-            with pytest.raises(UsageError, match="new is in region us, and workload work allows eu"):
+            with raises_code("region-not-allowed", "new", "us", "work", "eu"):
                 project.routing.promote("work")
 
 

@@ -12,6 +12,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from crossgrade.testing import FakeProvider, ReceivedRequest, Reply
+from tests.codes import names, shown_codes
 from tests.e2e.certified import ask, certify, project_of, run, until
 from tests.e2e.serving import Served, command, contents, metric, serving
 
@@ -187,5 +188,6 @@ def test_a_candidate_outside_of_the_regions_is_refused_at_the_start(
         cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120,
     )  # fmt: skip
     assert done.returncode == 2
-    assert "`new` is in region us, workload work allows eu, and shadowing sends requests there" in done.stderr
+    assert set(shown_codes(done.stderr)) == {"region-forbidden"}  # once for each route
+    assert all(names(done.stderr, each) for each in ("new", "us", "work", "eu"))
     assert "hint: " in done.stderr

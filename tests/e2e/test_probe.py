@@ -8,6 +8,7 @@ import pytest
 
 import crossgrade.project
 from crossgrade.testing import Fault, ReceivedRequest, Reply
+from tests.codes import names, said
 from tests.e2e.driving import CommandLine, Project, Script
 from tests.unit.longcontext import conftest
 from tests.unit.longcontext.conftest import answer
@@ -76,8 +77,9 @@ def test_the_limit_reaches_the_route_table(
     assert {request.model for request in asked} == {"old-model"}, "the candidate is not to answer those"
     verdict = json.loads(cli.succeeds("decide", "echo", "--apply", "--json").out)
     assert (verdict["name"], verdict["policy"]["max_bytes"]) == ("switch", limit)
-    assert f"requests of more than {limit:,} bytes" in verdict["sentence"]
-    assert any(probe["probe_id"] in each for each in verdict["reasons"])
+    assert names(verdict["sentence"], f"{limit:,}")
+    assert said(verdict["reasons"], "length-limit", f"{limit:,}", candidate=verdict["policy"]["candidate"])
+    assert said(verdict["reasons"], "length-limit-source", probe["probe_id"])
     with crossgrade.project.Project.open(reading.config) as opened:
         route = opened.store.routes.current().route("echo")
     assert route.policy.max_bytes == limit

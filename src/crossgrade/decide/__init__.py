@@ -25,10 +25,12 @@ from crossgrade.decide._records import (
     Loss,
     ModelFacts,
     PolicyCost,
+    Remark,
     RequirementCheck,
     Sibling,
     Verdict,
     VerdictName,
+    sentences,
     shown_first,
 )
 from crossgrade.decide._rehearsal import KnownScores, Rehearsed, rehearse, right_or_wrong
@@ -61,6 +63,7 @@ __all__ = [
     "PairingAudit",
     "PolicyCost",
     "Rehearsed",
+    "Remark",
     "RequirementCheck",
     "RunDesign",
     "Sibling",
@@ -84,6 +87,7 @@ __all__ = [
     "recompute",
     "rehearse",
     "right_or_wrong",
+    "sentences",
     "settled_by",
     "shown_first",
     "siblings",

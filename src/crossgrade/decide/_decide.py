@@ -11,13 +11,14 @@ from crossgrade._version import __version__
 from crossgrade.decide import _thresholds as limits
 from crossgrade.decide._advice import advise
 from crossgrade.decide._certify import certify
+from crossgrade.decide._changes import would_change
 from crossgrade.decide._costs import policy_cost, policy_retention
 from crossgrade.decide._digest import evidence_digest
 from crossgrade.decide._evidence import Evidence, ModelColumns
 from crossgrade.decide._guards import failing, run_guards, sound_candidates
 from crossgrade.decide._options import Option, certified_options, cheapest, open_hypotheses
 from crossgrade.decide._reading import groups, losses
-from crossgrade.decide._reasons import reasons, would_change
+from crossgrade.decide._reasons import reasons
 from crossgrade.decide._records import (
     Certificate,
     DecisionSettings,

@@ -8,10 +8,11 @@ import msgspec
 from crossgrade.decide._records import Verdict, VerdictName
 from crossgrade.errors import DataError
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """Raised when a field changes meaning; fields that are added have defaults, so old records stay readable.
 
 1 gave a retention one two-sided `level`; 2 gives each bound the confidence that it has by itself.
+Up to 2 `reasons` and `would_change` were sentences; 3 has `Remark`s, each with a code.
 """
 
 _SHOWN = ("value", "low", "low_confidence", "high", "high_confidence", "n", "outcome", "method")
@@ -91,10 +92,11 @@ def _headline(tree: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def upgraded_verdict(tree: dict[str, Any]) -> dict[str, Any]:
-    """Return a verdict's tree as one of today's schema: each side has half of what an old interval left out.
+    """Return a verdict's tree as one of today's schema.
 
-    One of today's comes back as it is. Raises `ValueError` for certificates without a retention, and for
-    one of today's schema that does not say by which method it was decided: only schema 1 left that out.
+    Each side has half of what an old interval left out, and sentences are remarks without a code. One of
+    today's comes back as it is. Raises `ValueError` for certificates without a retention, and for one of
+    schema 2 or later that does not say by which method it was decided: only schema 1 left that out.
     """
 
     def with_sides(certificate: dict[str, Any]) -> dict[str, Any]:
@@ -109,8 +111,13 @@ def upgraded_verdict(tree: dict[str, Any]) -> dict[str, Any]:
         side = (1 + level) / 2
         return {**certificate, "retention": {**retention, "low_confidence": side, "high_confidence": side}}
 
+    remarks = {
+        name: [{"code": None, "text": each} if isinstance(each, str) else each for each in tree[name]]
+        for name in ("reasons", "would_change")
+        if isinstance(tree.get(name), list)
+    }
     try:
-        return {**tree, "certificates": [with_sides(each) for each in tree["certificates"]]}
+        return {**tree, **remarks, "certificates": [with_sides(each) for each in tree["certificates"]]}
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"its certificates have no {error}") from error
 

@@ -1,4 +1,7 @@
-"""Why the verdict is what it is, and what would change it, in plain words."""
+"""Why the verdict is what it is, in plain words.
+
+`docs/reference/verdict.md` lists the codes, as they stand here and in `_changes.py`.
+"""
 
 from collections.abc import Iterator
 
@@ -8,14 +11,12 @@ from crossgrade.decide import _thresholds as limits
 from crossgrade.decide._certify import fixed_test
 from crossgrade.decide._guards import failing_parts
 from crossgrade.decide._options import Option, closed_beats_open, only_open_candidates
-from crossgrade.decide._records import Certificate, Guard
+from crossgrade.decide._records import Certificate, Guard, Remark
 from crossgrade.decide._sentence import Findings
-from crossgrade.decide._words import bound, count, dollars, listed, percent, retained
-from crossgrade.domain import Estimate
-from crossgrade.stats import LEAST_LABELS
+from crossgrade.decide._words import count, dollars, listed, percent, retained
 
 
-def reasons(found: Findings) -> tuple[str, ...]:
+def reasons(found: Findings) -> tuple[Remark, ...]:
     """Return why the verdict is what it is, the loudest first."""
     return tuple(
         dict.fromkeys(
@@ -32,28 +33,48 @@ def reasons(found: Findings) -> tuple[str, ...]:
     )
 
 
-def _warnings(found: Findings) -> Iterator[str]:
+def remark(
+    about: Certificate | Guard | Option,
+    code: str,
+    text: str,
+    *,
+    guard: str | None = None,
+) -> Remark:
+    """Return a remark about the candidate and the segments of a certificate, a guard or an option."""
+    if isinstance(about, Option):
+        candidate, segments = about.policy.candidate, about.policy.segments
+    else:
+        candidate, segments = about.candidate, () if about.segment is None else (about.segment,)
+    return Remark(code, text, candidate=candidate, segments=segments, guard=guard)
+
+
+def _warnings(found: Findings) -> Iterator[Remark]:
     """Yield what must not be overlooked."""
     if found.missing:
         kind = found.view.settings.requirements.evidence
-        yield (
+        yield Remark(
+            "evidence-missing",
             f"Being {kind}, it stays with {found.incumbent} until there is: {listed(found.missing)}. "
-            "Importing such evidence is not supported yet."
+            "Importing such evidence is not supported yet.",
         )
     if found.chosen is not None and found.chosen.policy.kind == "switch":
         for one in found.certificates:
             if one.candidate == found.chosen.policy.candidate and one.segment and one.shown_below:
-                yield (
+                yield remark(
+                    one,
+                    "segment-below-the-floor",
                     f"WARNING: on {one.segment} ({percent(one.share)} of the traffic) {one.candidate} "
                     f"keeps only {retained(one.retention)}, shown to be below the floor: "
-                    "the whole passes, this part does not."
+                    "the whole passes, this part does not.",
                 )
-    for guard in _first_failures(found):
-        yield f"The guard {_place(guard)} failed: {guard.seen}."
+    for guard in first_failures(found):
+        yield remark(
+            guard, "guard-failed", f"The guard {place(guard)} failed: {guard.seen}.", guard=guard.name
+        )
     yield from _rests(found)
 
 
-def _rests(found: Findings) -> Iterator[str]:
+def _rests(found: Findings) -> Iterator[Remark]:
     """Yield what is left of the whole without its broken groups."""
     view = found.view
     if view.splittable:
@@ -66,17 +87,22 @@ def _rests(found: Findings) -> Iterator[str]:
         rows = view.paired(model.model, view.whole.rows & ~gone)
         if rows.any():
             rest = retained(fixed_test(view, model.model, rows).result())
-            yield f"Without {listed(tuple(broken))}, {model.model} keeps {rest}."
+            yield Remark(
+                "without-failed-groups",
+                f"Without {listed(tuple(broken))}, {model.model} keeps {rest}.",
+                candidate=model.model,
+            )
 
 
-def _quality(found: Findings) -> Iterator[str]:
+def _quality(found: Findings) -> Iterator[Remark]:
     """Yield how each hypothesis came out."""
     for one in found.certificates:
         yield from _how(found, one)
         yield from _uncounted(found, one)
     parts = tuple(str(one.segment) for one in found.certificates if one.segment and _is_open(one))
     if parts:
-        yield f"Still open: {listed(tuple(dict.fromkeys(parts)))}."
+        parts = tuple(dict.fromkeys(parts))
+        yield Remark("still-open", f"Still open: {listed(parts)}.", segments=parts)
     for candidate in found.view.evidence.candidates:
         needless = tuple(
             one.segment
@@ -84,33 +110,47 @@ def _quality(found: Findings) -> Iterator[str]:
             if one.candidate == candidate.model and one.segment and one.not_needed
         )
         if needless:
-            yield (
+            yield Remark(
+                "not-needed",
                 f"{candidate.model} on {listed(needless)}: not needed, because {_chosen(found)} is certified "
-                "on the whole."
+                "on the whole.",
+                candidate=candidate.model,
+                segments=needless,
             )
 
 
-def _how(found: Findings, one: Certificate) -> Iterator[str]:
+def _how(found: Findings, one: Certificate) -> Iterator[Remark]:
     """Yield how one hypothesis came out; of an open segment nothing, it is listed."""
     where = _where(found, one)
     kept = f"{one.candidate} keeps {retained(one.retention)} on {where}"
     if not one.tested:
-        yield f"{kept}; not tested there: only segments may move."
-    elif one.segment is None and one.excluded is not None:
-        part = " on part of it" if any(one.excluded == g.name and g.segment for g in found.guards) else ""
-        yield f"{kept}; not certified there, because {one.excluded} failed{part}."
+        yield remark(one, "not-tested", f"{kept}; not tested there: only segments may move.")
     elif one.excluded is not None:
-        yield f"{where} stays with {found.incumbent}: {one.excluded} failed there."
+        yield _excluded(found, one, kept)
     elif one.certified:
-        yield f"{kept}: certified (adjusted p = {one.adjusted_p:.2g})."
+        yield remark(one, "certified", f"{kept}: certified (adjusted p = {one.adjusted_p:.2g}).")
     elif one.shown_below:
-        yield f"{kept}: shown to be below the floor (adjusted p = {one.adjusted_p_below:.2g})."
-    elif one.not_needed and one.segment is None:
-        yield f"{kept}; not needed: it costs no less than what is certified."
-    elif one.given_up and one.segment is None:
-        yield f"{kept}: given up, it would hardly have passed at the planned end."
-    elif one.segment is None:
-        yield f"{kept}: neither certified nor shown to be below the floor."
+        p = f"{one.adjusted_p_below:.2g}"
+        yield remark(one, "below-the-floor", f"{kept}: shown to be below the floor (adjusted p = {p}).")
+    elif one.segment is not None:
+        return
+    elif one.not_needed:
+        yield remark(one, "not-needed", f"{kept}; not needed: it costs no less than what is certified.")
+    elif one.given_up:
+        yield remark(one, "given-up", f"{kept}: given up, it would hardly have passed at the planned end.")
+    else:
+        yield remark(one, "undecided", f"{kept}: neither certified nor shown to be below the floor.")
+
+
+def _excluded(found: Findings, one: Certificate, kept: str) -> Remark:
+    """Return why a guard keeps a hypothesis from being certified."""
+    named = any(one.excluded == guard.name for guard in found.guards)  # or: every segment failed one
+    if one.segment is not None:
+        text = f"{one.segment} stays with {found.incumbent}: {one.excluded} failed there."
+    else:
+        part = " on part of it" if any(one.excluded == g.name and g.segment for g in found.guards) else ""
+        text = f"{kept}; not certified there, because {one.excluded} failed{part}."
+    return remark(one, "excluded", text, guard=one.excluded if named else None)
 
 
 def _where(found: Findings, one: Certificate) -> str:
@@ -121,7 +161,7 @@ def _where(found: Findings, one: Certificate) -> str:
     return "the whole workload" + (f" without {listed(gone)}" if gone else "")
 
 
-def _uncounted(found: Findings, one: Certificate) -> Iterator[str]:
+def _uncounted(found: Findings, one: Certificate) -> Iterator[Remark]:
     """Yield how many answered samples came after a test had ended, of a candidate's segments together."""
     if one.segment is not None or found.view.order is None:
         return
@@ -129,9 +169,11 @@ def _uncounted(found: Findings, one: Certificate) -> Iterator[str]:
     if one.tested and one.excluded is None:
         later = int(paired.sum()) - one.retention.n
         if later > 0:
-            yield (
+            yield remark(
+                one,
+                "later-samples",
                 f"{count(later, 'later sample')} that {one.candidate} answered too are not counted "
-                "on the whole, whose test had ended."
+                "on the whole, whose test had ended.",
             )
     parts = {part.label: part for part in found.view.segments}
     late = {
@@ -142,33 +184,44 @@ def _uncounted(found: Findings, one: Certificate) -> Iterator[str]:
     ended = tuple(segment for segment, later in late.items() if later > 0)
     if ended:
         later = sum(late[segment] for segment in ended)
-        yield (
+        yield Remark(
+            "later-samples",
             f"{count(later, 'later sample')} that {one.candidate} answered too are not counted "
-            f"on {listed(ended)}, whose {'test' if len(ended) == 1 else 'tests'} had ended."
+            f"on {listed(ended)}, whose {'test' if len(ended) == 1 else 'tests'} had ended.",
+            candidate=one.candidate,
+            segments=ended,
         )
 
 
-def _lengths(found: Findings) -> Iterator[str]:
+def _lengths(found: Findings) -> Iterator[Remark]:
     """Yield which requests are too long for a candidate, and how that is known."""
     view = found.view
     for model, most in view.settings.max_bytes.items():
         inside = int(view.within(model).sum())
-        yield (
+        yield Remark(
+            "length-limit",
             f"{model} is tested, and would answer, only where a request has at most {most:,} bytes: "
-            f"{inside:,} of {view.evidence.n:,} samples; longer ones stay with {found.incumbent}."
+            f"{inside:,} of {view.evidence.n:,} samples; longer ones stay with {found.incumbent}.",
+            candidate=model,
         )
-    yield from (f"The length limit is from {each}." for each in view.settings.limit_sources)
+    for each in view.settings.limit_sources:
+        yield Remark("length-limit-source", f"The length limit is from {each}.")
 
 
-def _family(found: Findings) -> Iterator[str]:
+def _family(found: Findings) -> Iterator[Remark]:
     """Yield who shares the error rate."""
     siblings = found.view.settings.siblings
     others = tuple(dict.fromkeys(each.workload for each in siblings))
     if others:
-        yield f"The error rate is shared with {listed(others)}: one correction over all their hypotheses."
+        yield Remark(
+            "error-rate-shared",
+            f"The error rate is shared with {listed(others)}: one correction over all their hypotheses.",
+        )
     waiting = tuple(each.workload for each in siblings if each.candidate is None)
     if waiting:
-        yield f"Without results yet, its part of the error rate kept: {listed(waiting)}."
+        yield Remark(
+            "error-rate-kept", f"Without results yet, its part of the error rate kept: {listed(waiting)}."
+        )
 
 
 def _chosen(found: Findings) -> str:
@@ -179,34 +232,26 @@ def _is_open(one: Certificate) -> bool:
     return not (one.certified or one.shown_below or one.not_needed) and one.excluded is None
 
 
-def _money(found: Findings) -> Iterator[str]:
+def _money(found: Findings) -> Iterator[Remark]:
     """Yield what the certified policies cost."""
     for option in found.options:
-        saving = option.cost.saving_per_request_usd
-        label = _label(option)
-        if not option.priced:
-            yield f"{label} is certified, price unknown ({saving.reason}): without one, no reason to switch."
-        elif option.costs_more:
-            yield f"{label} is certified and costs more: it saves {dollars(saving)}."
-        elif not option.saves:
-            yield f"{label} is certified, but not shown to be cheaper: it saves {dollars(saving)}."
-        else:
-            month = option.cost.saving_per_month_usd
-            monthly = "" if month.value is None else f", {dollars(month)}"
-            yield f"{label} saves {dollars(saving)}{monthly}{_in_blocks(found)}."
+        yield _saving(found, option)
     yield from _stated(found)
     for option in found.options:
         if option.choosing:
-            yield (
+            yield remark(
+                option,
+                "saving-on-other-samples",
                 f"That {_label(option)} costs less was chosen on {count(option.choosing, 'sample')}; what it "
-                f"saves was measured on the others."
+                f"saves was measured on the others.",
             )
     savings = [option.cost.saving_per_request_usd for option in found.options]
     levels = {each.level for each in savings if each.low is not None}
     if levels and max(levels) > 0.95:
-        yield (
+        yield Remark(
+            "several-policies",
             f"Intervals of costs are at {percent(max(levels))}, since several policies are compared: "
-            f"any of them is wrongly called cheaper in at most {percent(limits.SAVING_ALPHA)} of decisions."
+            f"any of them is wrongly called cheaper in at most {percent(limits.SAVING_ALPHA)} of decisions.",
         )
     beaten = closed_beats_open(found.view, found.options)
     if beaten is not None:
@@ -216,20 +261,49 @@ def _money(found: Findings) -> Iterator[str]:
             if rival
             else "and no open model holds the floor for less"
         )
-        yield f"A closed model beats every open one: {closed} is the cheapest certified, {against}."
+        yield Remark(
+            "closed-beats-open",
+            f"A closed model beats every open one: {closed} is the cheapest certified, {against}.",
+            candidate=closed,
+        )
     if found.chosen is not None and only_open_candidates(found.view):
-        yield f"No closed model was compared: a cheaper model of {found.incumbent}'s provider may pass too."
+        yield Remark(
+            "no-closed-model",
+            f"No closed model was compared: a cheaper model of {found.incumbent}'s provider may pass too.",
+        )
 
 
-def _stated(found: Findings) -> Iterator[str]:
+def _saving(found: Findings, option: Option) -> Remark:
+    """Return what a certified policy saves, or why that is no reason to move."""
+    saving, label = option.cost.saving_per_request_usd, _label(option)
+    if not option.priced:
+        return remark(
+            option,
+            "price-unknown",
+            f"{label} is certified, price unknown ({saving.reason}): without one, no reason to switch.",
+        )
+    saves = f"it saves {dollars(saving)}"
+    if option.costs_more:
+        return remark(option, "costs-more", f"{label} is certified and costs more: {saves}.")
+    if not option.saves:
+        return remark(
+            option, "not-shown-cheaper", f"{label} is certified, but not shown to be cheaper: {saves}."
+        )
+    month = option.cost.saving_per_month_usd
+    monthly = "" if month.value is None else f", {dollars(month)}"
+    return remark(option, "saves", f"{label} saves {dollars(saving)}{monthly}{_in_blocks(found)}.")
+
+
+def _stated(found: Findings) -> Iterator[Remark]:
     """Yield which costs nobody measured, and where list prices were read."""
     if not any(option.cost.saving_per_request_usd.method == "stated" for option in found.options):
         return
     settings = found.view.settings
-    yield f"Costs of {listed(tuple(settings.stated_cost_usd))} are stated, not measured."
+    stated = listed(tuple(settings.stated_cost_usd))
+    yield Remark("cost-stated", f"Costs of {stated} are stated, not measured.")
     for fact in settings.facts:
         if fact.model in settings.stated_cost_usd and fact.price_source:
-            yield f"{fact.model} is taken to cost {fact.price_source}."
+            yield Remark("price-source", f"{fact.model} is taken to cost {fact.price_source}.")
 
 
 def _in_blocks(found: Findings) -> str:
@@ -247,77 +321,29 @@ def _label(option: Option) -> str:
     return f"{policy.candidate} on {'everything' if policy.kind == 'switch' else listed(policy.segments)}"
 
 
-def _limits(found: Findings) -> Iterator[str]:
+def _limits(found: Findings) -> Iterator[Remark]:
     """Yield the requirements that are missed or not known."""
     for check in found.checks:
         if check.met is not True:
             state = "misses" if check.met is False else "is not known to meet"
-            yield f"{check.candidate} {state} {check.name}: {check.seen}, wanted {check.wanted}."
+            yield Remark(
+                "requirement-missed" if check.met is False else "requirement-unknown",
+                f"{check.candidate} {state} {check.name}: {check.seen}, wanted {check.wanted}.",
+                candidate=check.candidate,
+                requirement=check.name,
+            )
 
 
-def _doubts(found: Findings) -> Iterator[str]:
+def _doubts(found: Findings) -> Iterator[Remark]:
     """Yield what guards warn of; prices are told of elsewhere."""
     for guard in found.guards:
         if guard.status == "warn" and guard.name != "price-known":
-            yield f"The guard {_place(guard)} warns: {guard.seen}."
-
-
-def would_change(found: Findings) -> tuple[str, ...]:
-    """Return what would change the verdict, each in one sentence."""
-    return tuple(dict.fromkeys(_changes(found)))
-
-
-def _changes(found: Findings) -> Iterator[str]:
-    for name in found.missing:
-        yield f"{name[:1].upper()}{name[1:]}, imported as evidence, which is not supported yet."
-    for guard in _first_failures(found):
-        yield f"{_place(guard)}: {guard.advice.rstrip('?')}{'?' if guard.advice.endswith('?') else '.'}"
-    yield from _evidence_wanted(found)
-    for option in found.options:
-        if not option.priced:
-            yield f"A price for {' and '.join(_unpriced(found, option))}."
-    for check in found.checks:
-        if check.met is not True:
-            yield f"{check.candidate} shown to meet {check.name} ({check.wanted})."
-    yield from _margins(found)
-
-
-def _unpriced(found: Findings, option: Option) -> tuple[str, ...]:
-    """Return which of an option's two models has no known price; both where each is known in part."""
-    models = (option.policy.incumbent, str(option.policy.candidate))
-    warned = {
-        guard.candidate or found.incumbent
-        for guard in found.guards
-        if guard.name == "price-known" and guard.status == "warn"
-    }
-    return tuple(model for model in models if model in warned) or models
-
-
-def _evidence_wanted(found: Findings) -> Iterator[str]:
-    """Yield what further evidence would settle an undecided verdict."""
-    best = found.headline
-    if found.chosen is not None or found.name != "undecided" or best is None:
-        return
-    if found.advice is not None:
-        words = found.advice.words.replace(" would probably ", ", which would probably ")
-        yield f"{words[:1].upper()}{words[1:]}, if the truth is what was seen so far."
-        if found.view.order is None and not found.advice.labels:
-            alpha = found.view.settings.alpha
-            yield (
-                "Testing again adds a second chance of a wrong verdict. Two tests stay within "
-                f"{percent(alpha)} together where both had `--alpha {alpha / 2:g}`. A run by "
-                "`crossgrade evaluate` plans for more samples by itself."
+            yield remark(
+                guard, "guard-warned", f"The guard {place(guard)} warns: {guard.seen}.", guard=guard.name
             )
-    elif best.retention.labels is not None and best.retention.labels < LEAST_LABELS:
-        missing = LEAST_LABELS - best.retention.labels
-        yield f"People's scores of {count(missing, 'more sample')}, drawn at random."
-    elif best.retention.reason is not None:
-        yield f"More evidence: {best.retention.reason}."
-    elif not found.options and best.excluded is None:
-        yield "Many more samples: the candidate is close to the floor."
 
 
-def _first_failures(found: Findings) -> list[Guard]:
+def first_failures(found: Findings) -> list[Guard]:
     """Return the first failed guard of each part and candidate: what one fault sets off together."""
     firsts: dict[str | None, Guard] = {}
     for guard in found.guards:
@@ -326,27 +352,6 @@ def _first_failures(found: Findings) -> list[Guard]:
     return list(firsts.values())
 
 
-def _place(guard: Guard) -> str:
+def place(guard: Guard) -> str:
+    """Return a guard's name, and the part that it looked at."""
     return f"{guard.name} on {guard.segment}" if guard.segment else guard.name
-
-
-def _margins(found: Findings) -> Iterator[str]:
-    """Yield how far price and floor are from turning the verdict."""
-    if found.chosen is not None:
-        cost = found.chosen.cost
-        total, saved = cost.per_request_usd.value, cost.saving_per_request_usd.value
-        if total is not None and saved is not None and total > 0:
-            now, then = (dollars(Estimate(value=each)) for each in (total, total + saved))
-            yield (
-                f"A price of {found.chosen.policy.candidate} that brings the policy from {now} "
-                f"to more than {then} a request."
-            )
-        yield "Traffic that is not like these samples, or a new version of either model."
-    best = found.headline
-    if best is None or best.retention.low is None or best.excluded is not None:
-        return
-    low = bound(best.retention.low, best.retention.floor, up=False)
-    if best.certified and best.retention.low < 1:
-        yield f"A floor above {low} on the whole."
-    elif best.shown_below:
-        yield f"A floor of {low} or lower on the whole, or a better candidate."

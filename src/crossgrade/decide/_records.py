@@ -4,8 +4,8 @@ All are frozen and made of JSON-able values, so that the store can keep them and
 `decide --verify` can compute them again.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Literal
@@ -171,6 +171,28 @@ class RequirementCheck:
     wanted: str
 
 
+@dataclass(frozen=True, slots=True)
+class Remark:
+    """One reason of a verdict, or one thing that would change it, under a `code` that outlasts its words.
+
+    `text` is the sentence. The other fields are what it is about. No `segments`: the whole workload, or
+    nothing in particular. `code` None: recorded before remarks had codes.
+    """
+
+    code: str | None
+    text: str
+    _: KW_ONLY
+    candidate: str | None = None
+    segments: tuple[str, ...] = ()
+    guard: str | None = None
+    requirement: str | None = None
+
+
+def sentences(remarks: Iterable[Remark]) -> tuple[str, ...]:
+    """Return the sentences of remarks, those that several of them share once."""
+    return tuple(dict.fromkeys(each.text for each in remarks))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loss:
     """A sample the incumbent won, to be read side by side."""
@@ -239,8 +261,8 @@ class Verdict:
     alpha: float
     mode: str
     sentence: str
-    reasons: tuple[str, ...]
-    would_change: tuple[str, ...]
+    reasons: tuple[Remark, ...]
+    would_change: tuple[Remark, ...]
     certificates: tuple[Certificate, ...]
     guards: tuple[Guard, ...]
     requirements: tuple[RequirementCheck, ...]

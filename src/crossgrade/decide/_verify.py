@@ -8,7 +8,7 @@ from typing import Any
 from crossgrade.decide._decide import decide_policy, valid_until
 from crossgrade.decide._evidence import Evidence
 from crossgrade.decide._json import verdict_to_json
-from crossgrade.decide._records import Loss, Verdict
+from crossgrade.decide._records import Loss, Verdict, sentences
 from crossgrade.errors import DataError
 from crossgrade.stats import METHOD_VERSION
 
@@ -98,6 +98,10 @@ def compare(verdict: Verdict, evidence: Evidence) -> Comparison:
     if verdict.losses_drawn_from is None and verdict.package_version is None:
         for name in ("losses", "losses_drawn_from", "groups"):  # recorded before losses were drawn
             computed[name] = recorded[name]
+    for name in ("reasons", "would_change"):
+        if any(each.code is None for each in getattr(verdict, name)):  # recorded before remarks had codes
+            recorded[name] = [each.text for each in getattr(verdict, name)]
+            computed[name] = list(sentences(getattr(expected, name)))
     figures, words = list[str](), list[str]()
     strict = verdict.package_version == today.package_version
     for place, difference in _differences("", recorded, computed):

@@ -6,7 +6,7 @@ from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
 from crossgrade._columns import columns, paragraph
 from crossgrade.catalog.bills import Bills
-from crossgrade.decide import Verdict, gate
+from crossgrade.decide import Verdict, gate, sentences
 from crossgrade.report._bills import bill_table
 from crossgrade.report._lasting import lasting_table, verdict_lasts
 from crossgrade.report._readable import readable
@@ -136,7 +136,7 @@ def render_junit(verdicts: Sequence[Verdict]) -> str:
         case = SubElement(suite, "testcase", classname=verdict.workload, name="verdict")
         if gate(verdict) != 0:
             failure = SubElement(case, "failure", message=f"{verdict.name}: {verdict.sentence}")
-            failure.text = "\n".join((*verdict.reasons, *verdict.would_change))
+            failure.text = "\n".join((*sentences(verdict.reasons), *sentences(verdict.would_change)))
         for certificate in verdict.certificates:
             name = f"{certificate.candidate} on {certificate.segment or 'the whole workload'}"
             case = SubElement(suite, "testcase", classname=f"{verdict.workload}.retention", name=name)

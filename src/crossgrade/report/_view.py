@@ -3,7 +3,17 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from crossgrade.decide import Certificate, Guard, Loss, PolicyCost, Verdict, confidence, error_rate, exact
+from crossgrade.decide import (
+    Certificate,
+    Guard,
+    Loss,
+    PolicyCost,
+    Verdict,
+    confidence,
+    error_rate,
+    exact,
+    sentences,
+)
 from crossgrade.report import _format as fmt
 from crossgrade.report._headline import headline
 from crossgrade.routing import Policy
@@ -73,8 +83,8 @@ def view(verdict: Verdict) -> VerdictView:
         headline=headline(verdict),
         sentence=verdict.sentence,
         facts=_facts(verdict),
-        reasons=verdict.reasons,
-        would_change=verdict.would_change,
+        reasons=sentences(verdict.reasons),
+        would_change=sentences(verdict.would_change),
         retention=_retention(verdict),
         groups=_groups(verdict),
         costs=_costs(verdict.costs),

@@ -11,6 +11,7 @@ from crossgrade.catalog.bills import list_costs
 from crossgrade.domain import Offer, Usage
 from crossgrade.errors import UsageError
 from crossgrade.project import decide_results
+from tests.codes import said
 
 TODAY = date(2026, 11, 27)
 CALL = Usage(input_tokens=500, output_tokens=50)
@@ -55,14 +56,14 @@ def test_typical_tokens_price_a_verdict_and_say_so():
 def test_a_switch_that_compared_open_models_alone_says_so():
     def reasons(*candidates):
         found = decide_results(BFCL, incumbent=GPT4O, candidates=candidates, typical=CALL)
-        return [each for each in found.reasons if "No closed model was compared" in each]
+        return said(found.reasons, "no-closed-model")
 
     assert len(reasons(SCOUT, "llama-4-maverick")) == 1
     stated = decide_results(
         BFCL, incumbent=GPT4O, candidates=[SCOUT], stated_cost_usd={GPT4O: 0.01, SCOUT: 0.001}
     )
     assert stated.name == "switch"
-    assert not any("No closed model" in each for each in stated.reasons)  # whether it is open is unknown
+    assert not said(stated.reasons, "no-closed-model")  # whether it is open is unknown
 
 
 def test_a_stated_cost_stands_over_a_list_price():

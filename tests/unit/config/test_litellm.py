@@ -188,9 +188,8 @@ def test_an_address_may_be_in_the_environment(tmp_path: Path) -> None:
     assert (
         load(tmp_path, text, BASE="https://llm.internal/v1").offers["m"].base_url == "https://llm.internal/v1"
     )
-    with raises_code("litellm-nothing-served") as caught:
+    with raises_code("litellm-nothing-served", "BASE"):
         load(tmp_path, text)
-    assert "BASE, which is not set" in str(caught.value.hint)
 
 
 def test_a_literal_key_is_never_taken_over(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from crossgrade.decide import DecisionSettings, decide_policy
 from crossgrade.report import view
+from tests.codes import names, said
 
 
 def outcomes(both: int, lost: int, won: int = 0) -> tuple[list[float], list[float]]:
@@ -32,7 +33,8 @@ def test_the_sentence_is_about_what_was_tested(make, now):
     assert (whole.tested, whole.retention.low, whole.retention.high) == (False, None, None)
     assert verdict.name == "undecided"
     assert f"{whole.retention.value:.3f}" not in verdict.sentence
-    assert " on a (" in verdict.sentence or " on b (" in verdict.sentence
+    shown = [f"{one.retention.value:.3f}" for one in verdict.certificates if one.tested]
+    assert any(names(verdict.sentence, each) for each in shown)
     assert f"{100 * whole.retention.value:.1f} %" not in view(verdict).headline
 
 
@@ -46,12 +48,14 @@ def test_a_row_that_passes_alone_and_not_among_several_is_advised_at_its_level(m
     assert together.needed is not None
 
 
-@pytest.mark.parametrize(("lost", "way"), [(3, "certify"), (7, "below the floor")])
-def test_the_advice_says_which_way_it_points(make, now, lost, way):
+@pytest.mark.parametrize(("lost", "certifies"), [(3, True), (7, False)])
+def test_the_advice_says_which_way_it_points(make, now, lost, certifies):
     verdict = decide_policy(make(*outcomes(32 - lost, lost)), DecisionSettings(), now=now)
     assert verdict.name == "undecided"
     assert verdict.needed is not None
-    assert way in verdict.sentence
+    (more,) = said(verdict.would_change, "more-samples", f"{verdict.needed:,}", candidate="b")
+    assert names(more.text, "certify b") == certifies
+    assert names(more.text, "below the floor") == (not certifies)
 
 
 def test_a_judge_needs_labels(make, now):
@@ -70,5 +74,5 @@ def test_too_few_labels_say_how_many_are_missing(make, now):
     scores = [1.0] * 300
     evidence = make(scores, scores, inc={"human": np.nan}, cand={"human": np.nan})
     verdict = decide_policy(replace(evidence, judge="j"), DecisionSettings(), now=now)
-    assert any("100 more samples" in each for each in verdict.would_change)
+    assert said(verdict.would_change, "more-labels", 100, candidate="b", segments=())
     assert verdict.needed is verdict.needed_labels is None

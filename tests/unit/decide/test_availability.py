@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from crossgrade.decide import DecisionSettings, Evidence, ModelFacts, decide_policy, verify
+from tests.codes import names, said
 
 Make = Callable[..., Evidence]
 
@@ -24,8 +25,8 @@ def test_an_offer_gone_from_the_catalogues_is_refused(equal: Evidence, now: date
     assert verdict.name == "keep"
     (check,) = verdict.requirements
     assert (check.name, check.met) == ("availability", False)
-    assert "gone from the price catalogues since 2026-11-01" in check.seen
-    assert any("misses availability" in reason for reason in verdict.reasons)
+    assert names(check.seen, "2026-11-01")
+    assert said(verdict.reasons, "requirement-missed", candidate="b", requirement="availability")
 
 
 def test_a_retirement_within_the_verdicts_life_is_warned_of(equal: Evidence, now: datetime) -> None:
@@ -34,8 +35,8 @@ def test_a_retirement_within_the_verdicts_life_is_warned_of(equal: Evidence, now
     assert verdict.name == "switch"
     (guard,) = (each for each in verdict.guards if each.name == "retirement")
     assert (guard.status, guard.candidate) == ("warn", None)
-    assert guard.seen == "a retires on 2027-01-14, within the 90 days of a verdict"
-    assert any(guard.seen in reason for reason in verdict.reasons)
+    assert all(names(guard.seen, each) for each in ("a", "2027-01-14", 90))
+    assert said(verdict.reasons, "guard-warned", guard.seen, guard="retirement", candidate=None)
     assert verdict.valid_until.date() == date(2027, 1, 14)
     later = (ModelFacts(model="a", retires_on=date(2027, 12, 31)),)
     quiet = decide_policy(equal, DecisionSettings(facts=later), now=now)

@@ -25,6 +25,7 @@ from crossgrade.decide import (
 from crossgrade.decide._observations import Asked, Observer
 from crossgrade.decide._view import make_view
 from crossgrade.domain import Sample
+from tests.codes import said
 
 OPTIONS = {"floor": 0.85, "planned": 300, "available": 100_000, "pilot": 0}
 
@@ -172,7 +173,7 @@ def test_a_decision_counts_every_answer_of_the_candidate(spared, now):
     assert cost.per_request_usd.value == pytest.approx(usd.mean())
     assert cost.per_request_usd.n == paired.sum()
     assert cost.saving_per_request_usd.value == pytest.approx(0.01 - usd.mean())
-    assert any("K = 4" in reason for reason in verdict.reasons)
+    assert said(verdict.reasons, "saves", f"N = {paired.sum()}", "K = 4", candidate="b")
     assert verify(verdict, evidence) == ()
 
 

@@ -14,6 +14,7 @@ from crossgrade.decide import (
     verify,
 )
 from crossgrade.stats import holm
+from tests.codes import names, said
 
 PART = DecisionSettings(alpha_share=0.5)
 
@@ -37,8 +38,8 @@ def decided(evidence, others, now, **changed):
 def test_a_family_of_one_is_no_family(clear, now):
     alone = decide_policy(clear, now=now)
     assert decide_policy(clear, DecisionSettings(alpha_share=1.0, siblings=()), now=now) == alone
-    assert "together" not in alone.sentence
-    assert not any("shared" in reason for reason in alone.reasons)
+    assert alone.settings.workloads == 1
+    assert not said(alone.reasons, "error-rate-shared")
 
 
 def test_one_correction_is_over_all_hypotheses(clear, close, now):
@@ -75,11 +76,14 @@ def test_unfit_evidence_hands_nothing_on(clear, close, now):
 def test_the_words_say_who_shares_the_rate(clear, close, now):
     others = (*siblings(clear, PART), Sibling(workload="idle", share=0.1))
     verdict = decided(close, others, now)
-    assert "error rate 5 % over 3 workloads together" in verdict.sentence
-    assert any("shared with clear, idle" in reason for reason in verdict.reasons)
-    assert any("part of the error rate kept: idle" in reason for reason in verdict.reasons)
+    assert verdict.settings.workloads == 3
+    assert all(names(verdict.sentence, each) for each in ("5 %", 3))
+    assert said(verdict.reasons, "error-rate-shared", "clear", "idle")
+    (kept,) = said(verdict.reasons, "error-rate-kept", "idle")
+    assert not names(kept.text, "clear")
     (selection,) = [guard for guard in verdict.guards if guard.name == "selection"]
-    assert "with 2 other workloads: 5 hypotheses" in selection.seen
+    assert names(selection.seen, 2)
+    assert names(selection.seen, 5)
 
 
 def test_a_run_bets_at_its_part(close, now):

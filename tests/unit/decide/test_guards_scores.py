@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from crossgrade.decide import DecisionSettings, decide_policy
+from tests.codes import names, said
 
 RNG = np.random.default_rng
 
@@ -31,7 +32,9 @@ def test_an_incumbent_below_chance_fails_its_segment_only(make, counts, now):
     evidence = make(b, c, segment=["good"] * 100 + ["broken"] * 100, chance=0.25)
     found, verdict = _guards(evidence, now, "incumbent-below-chance")
     assert {(guard.status, guard.segment) for guard in found} == {("pass", None), ("fail", "broken")}
-    assert "0.030 over 100 samples" in next(guard.seen for guard in found if guard.segment)
+    seen = next(guard.seen for guard in found if guard.segment)
+    assert names(seen, "0.030")
+    assert names(seen, 100)
     certificate = next(one for one in verdict.certificates if one.segment == "broken")
     assert certificate.excluded == "incumbent-below-chance"
     assert not certificate.certified
@@ -41,7 +44,9 @@ def test_an_incumbent_below_chance_everywhere_is_invalid(make, counts, now):
     verdict = decide_policy(make(*counts(2, 1, 60, 137), chance=0.25), now=now)
     assert verdict.name == "invalid"
     assert verdict.policy.kind == "keep"
-    assert "incumbent-below-chance" in verdict.sentence
+    assert names(verdict.sentence, "incumbent-below-chance")
+    assert said(verdict.reasons, "guard-failed", guard="incumbent-below-chance", segments=())
+    assert said(verdict.would_change, "guard-repaired", guard="incumbent-below-chance", segments=())
 
 
 def test_an_incumbent_shown_under_its_floor_fails_and_one_that_may_be_warns(make, counts, now):
@@ -69,8 +74,8 @@ def test_a_part_where_the_candidate_is_better_and_worse_elsewhere_is_misread(mak
     evidence = make(b, c, **{parts: ["read"] * 200 + ["misread"] * 60})
     found, verdict = _guards(evidence, now, "retention-too-high")
     assert {(guard.status, guard.segment) for guard in found} == {("pass", None), ("fail", "misread")}
-    assert "keeps 2.00" in found[1].seen
-    assert "0.81 elsewhere" in found[1].seen
+    assert names(found[1].seen, "2.00")
+    assert names(found[1].seen, "0.81")
     assert not any(one.certified for one in verdict.certificates if one.segment in {None, "misread"})
 
 
@@ -84,7 +89,8 @@ def test_a_candidate_better_everywhere_is_not_misread_where_it_is_best(make, cou
 def test_a_retention_near_nothing_fails_where_it_is_shown(make, counts, now):
     found, verdict = _guards(make(*counts(0, 80, 0, 20)), now, "retention-too-low")
     assert found[0].status == "fail"
-    assert "scores 0 throughout" in found[0].seen
+    assert names(found[0].seen, "0.00")
+    assert names(found[0].seen, 100)
     assert verdict.name == "invalid"
     assert _status(make(*counts(1, 9, 0, 10)), now, "retention-too-low") == {"warn"}
     assert _status(make(*counts(40, 60, 5, 40)), now, "retention-too-low") == {"pass"}
@@ -113,8 +119,8 @@ def test_the_zero_of_the_scale_changes_the_outcome(make, now):
     c = np.clip(np.round(b * 0.84 + 0.18 + 0.6 * rng.standard_normal(900)), 1, 10)
     found, _ = _guards(make(b / 10, c / 10), now, "scale-zero")
     assert found[0].status == "warn"
-    assert "(pass) counted from 0" in found[0].seen
-    assert "lowest score seen, 0." in found[0].seen
+    assert names(found[0].seen, "0.875 (pass")
+    assert names(found[0].seen, f"{(b / 10).min():.3f}")
     assert _status(make((b - 1) / 9, (c - 1) / 9), now, "scale-zero") <= {"pass", "warn"}
 
 
@@ -122,20 +128,20 @@ def test_guessing_is_a_zero_too(make, counts, now):
     b, c = counts(1300, 300, 100, 300)
     found, _ = _guards(make(b, c, chance=0.25), now, "scale-zero")
     assert found[0].status == "warn"
-    assert "counted from guessing, 0.250" in found[0].seen
+    assert names(found[0].seen, "0.250")
 
 
 def test_a_headline_that_its_items_do_not_give_fails(make, counts, now):
     b, c = counts(10, 41, 0, 449)
     found, verdict = _guards(make(b, c, inc={"stated_mean": 0.528}), now, "aggregate-mismatch")
     assert found[0].status == "fail"
-    assert "0.528" in found[0].seen
-    assert "0.102" in found[0].seen
+    assert names(found[0].seen, "0.528")
+    assert names(found[0].seen, "0.102")
     assert verdict.name == "invalid"
     assert _status(make(b, c, inc={"stated_mean": 0.1}), now, "aggregate-mismatch") == {"pass"}
 
 
-def test_too_few_discordant_pairs_warn_and_do_not_ask_for_other_questions(make, counts, now):
+def test_too_few_discordant_pairs_warn(make, counts, now):
     found, _ = _guards(make(*counts(190, 2, 1, 7)), now, "discordant")
     assert found[0].status == "warn"
-    assert "harder" not in found[0].advice
+    assert names(found[0].seen, "3 of 200")

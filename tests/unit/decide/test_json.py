@@ -11,11 +11,14 @@ import pytest
 
 from crossgrade.decide import (
     DecisionSettings,
+    Remark,
+    compare,
     decide_policy,
     evidence_digest,
     gate,
     verdict_from_json,
     verdict_to_json,
+    verify,
 )
 from crossgrade.errors import DataError
 from tests.codes import raises_code
@@ -36,7 +39,8 @@ def verdict(found, now):
 def test_the_round_trip_is_exact_and_plain_json(verdict):
     tree = json.loads(json.dumps(verdict_to_json(verdict), allow_nan=False))
     assert verdict_from_json(tree) == verdict
-    assert tree["schema_version"] == 2
+    assert tree["schema_version"] == 3
+    assert set(tree["reasons"][0]) == {"code", "text", "candidate", "segments", "guard", "requirement"}
     assert tree["spent_usd"] == "0.10"
     assert tree["decided_at"] == "2026-11-25T00:00:00Z"
     assert set(tree["retention"]) >= {"value", "low", "high", "n"}
@@ -61,6 +65,18 @@ def test_a_verdict_of_schema_version_1_stays_readable():
     del tree["certificates"][0]["retention"]["level"]
     with raises_code("verdict-invalid"):
         verdict_from_json(tree)
+
+
+def test_a_verdict_of_schema_version_2_has_sentences_for_remarks(found):
+    tree = json.loads((DATA / "verdict_v2.json").read_text(encoding="utf-8"))
+    read = verdict_from_json(tree)
+    for name in ("reasons", "would_change"):
+        assert tree[name]
+        assert getattr(read, name) == tuple(Remark(None, text) for text in tree[name])
+    compared = compare(replace(read, package_version="0.1.0"), found)
+    assert compared.differences == ()
+    forged = replace(read, reasons=read.reasons[:1])
+    assert [each.partition(":")[0] for each in verify(forged, found)] == ["reasons"]
 
 
 def test_records_of_an_older_release_stay_readable(verdict):

@@ -7,6 +7,7 @@ import pytest
 
 from crossgrade.decide import DecisionSettings, Verdict, decide_policy, verdict_from_json, verdict_to_json
 from crossgrade.testing import evidence
+from tests.codes import names, said
 
 NOW = datetime(2026, 11, 26, tzinfo=UTC)
 N = 400
@@ -39,9 +40,9 @@ def test_with_a_limit_the_short_ones_move() -> None:
     (certificate,) = verdict.certificates
     assert certificate.certified
     assert certificate.retention.n == int((~LONG).sum())
-    assert "requests of more than 1,000 bytes (25 % of these) stay with incumbent" in verdict.sentence
-    assert any("300 of 400 samples" in each for each in verdict.reasons)
-    assert any("probe p" in each for each in verdict.reasons)
+    assert all(names(verdict.sentence, each) for each in ("1,000", "25 %"))
+    assert said(verdict.reasons, "length-limit", "1,000", 300, 400, candidate="candidate")
+    assert said(verdict.reasons, "length-limit-source", "probe p")
     cost = next(each for each in verdict.costs if each.policy == verdict.policy)
     # Three requests in four cost a tenth.
     assert cost.per_request_usd.value == pytest.approx(0.25 * 0.01 + 0.75 * 0.001)

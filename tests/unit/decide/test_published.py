@@ -9,6 +9,7 @@ import pytest
 
 import crossgrade
 from crossgrade.decide import DecisionSettings, decide_policy, verify
+from tests.codes import names, said
 
 DATA = Path(crossgrade.__file__).parent / "data" / "demo"
 PRICES = DecisionSettings(stated_cost_usd={"a": 0.01, "b": 0.0005}, requests_per_month=1_000_000)
@@ -36,11 +37,9 @@ def test_mmlu_raw_is_undecided_and_the_guard_names_the_broken_subject(make, mmlu
     assert (round(whole.value, 3), round(whole.low, 3), round(whole.high, 3)) == (0.845, 0.837, 0.853)
     below = {segment for name, segment in _failed(verdict) if name == "incumbent-below-chance"}
     assert below == {"high_school_mathematics"}
-    assert any(
-        "keeps 0.838, at most 0.846 with 95 % confidence, over 13,772 pairs" in reason
-        for reason in verdict.reasons
-    )
-    assert "high_school_mathematics" in verdict.would_change[0]
+    assert said(verdict.reasons, "without-failed-groups", "0.838", "0.846", "13,772", candidate="b")
+    first = verdict.would_change[0]
+    assert (first.code, first.segments) == ("guard-repaired", ("high_school_mathematics",))
 
 
 def test_mmlu_without_subjects_is_undecided_and_tells_of_file_order_and_chance(make, mmlu, now):
@@ -50,7 +49,7 @@ def test_mmlu_without_subjects_is_undecided_and_tells_of_file_order_and_chance(m
     assert not _failed(verdict)
     warned = {guard.name: guard.seen for guard in verdict.guards if guard.status == "warn"}
     assert set(warned) == {"order-dependence", "scale-zero"}
-    assert "0.775 (fail)" in warned["scale-zero"]
+    assert names(warned["scale-zero"], "0.775")
 
 
 def test_mmlu_with_subjects_as_segments_leaves_the_broken_one_with_the_incumbent(make, mmlu, now):
@@ -85,9 +84,9 @@ def test_gsm8k_keeps_as_published_and_regraded(make, now):
     with (DATA / "gsm8k_regraded.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     regraded, published = list(rows[0])[1:3], list(rows[0])[3:5]
-    for names, value in ((published, 0.745), (regraded, 0.719)):
-        scores = [np.array([float(row[name]) for row in rows]) for name in names]
+    for models, value in ((published, 0.745), (regraded, 0.719)):
+        scores = [np.array([float(row[name]) for row in rows]) for name in models]
         verdict = decide_policy(make(*scores), PRICES, now=now)
         assert verdict.name == "keep"
         assert round(verdict.certificates[0].retention.value, 3) == value
-        assert "Keep a" in verdict.sentence
+        assert said(verdict.reasons, "below-the-floor", f"{value:.3f}", candidate="b", segments=())

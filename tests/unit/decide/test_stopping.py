@@ -16,6 +16,7 @@ from crossgrade.decide import (
 )
 from crossgrade.domain import Requirements, Sample
 from crossgrade.stats import SequentialRetention
+from tests.codes import names, said
 
 SEQUENTIAL = DecisionSettings(mode="sequential")
 
@@ -289,7 +290,7 @@ def test_a_planned_end_of_few_pairs_leaves_the_bets_alone(make, now):
     evidence = make(b, b * rng.uniform(0.97, 1.0, 12), order=rng.permutation(12), planned=12)
     lax = DecisionSettings(mode="sequential", floor=0.7)
     one = decide_policy(evidence, lax, now=now).certificates[0]
-    assert "a fixed test needs 20" in one.retention.reason
+    assert names(one.retention.reason, 20)
     assert one.adjusted_p == pytest.approx(2 / one.retention.e_pass)
 
 
@@ -318,8 +319,8 @@ def test_settings_other_than_the_runs_and_several_draws_are_said(make, counts, n
     changed = replace(SEQUENTIAL, changed_since_run=("floor 0.9",), draws=3)
     guards = {guard.name: guard for guard in decide_policy(evidence, changed, now=now).guards}
     assert (guards["peeking"].status, guards["selection"].status) == ("warn", "warn")
-    assert "made under floor 0.9" in guards["peeking"].seen
-    assert "3 different draws" in guards["selection"].seen
+    assert names(guards["peeking"].seen, "floor 0.9")
+    assert names(guards["selection"].seen, 3)
 
 
 def _two_candidates(rule, plan, until):
@@ -434,7 +435,11 @@ def test_a_verdict_that_is_certain_names_what_was_not_needed(switched, now):
     planned, everybody = 3 * switched.n, {*asked["b"], *asked["c"]}
     assert verdict.calls_saved == planned - len(asked["b"]) - len(asked["c"]) - len(everybody)
     assert verdict.calls_saved > planned / 2
-    assert any("not needed" in reason for reason in verdict.reasons)
+    assert said(verdict.reasons, "not-needed", candidate="c", segments=())
+    mine = {part for candidate, part in needless if candidate == "b"}
+    assert {frozenset(each.segments) for each in said(verdict.reasons, "not-needed", candidate="b")} == (
+        {frozenset(mine)} if mine else set()
+    )
     assert verify(verdict, seen) == ()
 
 
@@ -463,6 +468,7 @@ def test_a_run_gives_up_what_would_hardly_pass_and_may_go_on(make, now):
     verdict = decide_policy(seen, SEQUENTIAL, now=now)
     whole = verdict.certificates[0]
     assert (verdict.name, whole.given_up) == ("undecided", True)
+    assert said(verdict.reasons, "given-up", candidate="b", segments=())
     assert verdict.calls_saved == 2 * (400 - verdict.asked) > 0
     on = decide_policy(evidence, SEQUENTIAL, now=now).certificates[0]
     assert on.retention.n > whole.retention.n

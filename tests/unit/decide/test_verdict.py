@@ -8,7 +8,7 @@ import pytest
 
 from crossgrade.decide import DecisionSettings, ModelFacts, decide_policy, evidence_digest, verify
 from crossgrade.domain import Requirements
-from tests.codes import raises_code
+from tests.codes import names, raises_code, said
 
 DEAR, CHEAP = {"cost_usd": 0.01}, {"cost_usd": 0.001}
 
@@ -35,12 +35,12 @@ def test_switch(good, now):
     assert verdict.name == "switch"
     assert verdict.policy.candidate == "b"
     assert verdict.saving_per_month_usd.value == pytest.approx(9000)
-    assert verdict.sentence.startswith(
-        "Switch support from a to b: it keeps 1.000 of a's score, at least 0.9"
-    )
+    assert all(names(verdict.sentence, each) for each in ("support", "a", "b", "1.000"))
     assert verdict.certificates[0].certified
+    assert verdict.certificates[0].retention.low > 0.9
+    assert said(verdict.reasons, "certified", "1.000", candidate="b", segments=())
     assert verdict.valid_until == now + timedelta(days=90)
-    assert any("A price of b" in change for change in verdict.would_change)
+    assert said(verdict.would_change, "price-above", "b", candidate="b")
 
 
 def test_keep_what_is_shown_to_be_below(bad, now):
@@ -56,7 +56,8 @@ def test_undecided_says_about_how_many_more(make, counts, now):
     verdict = decide_policy(make(*counts(70, 8, 2, 20), inc=DEAR, cand=CHEAP), now=now)
     assert verdict.name == "undecided"
     assert verdict.needed is not None
-    assert f"about {verdict.needed:,} more samples" in verdict.sentence
+    assert names(verdict.sentence, f"{verdict.needed:,}")
+    assert said(verdict.would_change, "more-samples", f"{verdict.needed:,}", candidate="b", segments=())
 
 
 def test_split_moves_the_certified_segments_only(make, counts, now):
@@ -65,14 +66,16 @@ def test_split_moves_the_certified_segments_only(make, counts, now):
     assert verdict.policy.segments == ("x",)
     split = next(cost for cost in verdict.costs if cost.policy == verdict.policy)
     assert split.per_request_usd.value == pytest.approx((0.001 + 0.01) / 2)
-    assert "50 % of the traffic" in verdict.sentence
+    assert names(verdict.sentence, "50 %")
 
 
 def test_a_whole_that_passes_over_a_segment_below_is_told_loudly(make, counts, now):
     tables = ((900, 10, 25, 65), (40, 90, 10, 60))
     verdict = decide_policy(_split(make, counts, *tables), now=now)
     assert verdict.name == "switch"
-    assert verdict.reasons[0].startswith("WARNING: on y (16.7 % of the traffic) b keeps only")
+    assert said(
+        verdict.reasons[:1], "segment-below-the-floor", "WARNING", "16.7 %", candidate="b", segments=("y",)
+    )
 
 
 def test_certified_without_a_price_is_never_a_switch(make, counts, now):
@@ -80,8 +83,8 @@ def test_certified_without_a_price_is_never_a_switch(make, counts, now):
     assert verdict.certificates[0].certified
     assert verdict.name == "undecided"
     assert verdict.policy.kind == "keep"
-    assert verdict.sentence.startswith("Certified, price unknown: b holds the floor on everything")
-    assert "A price for a and b." in verdict.would_change
+    assert said(verdict.reasons, "price-unknown", candidate="b", segments=())
+    assert said(verdict.would_change, "price-known", "a", "b", candidate="b", segments=())
     stated = DecisionSettings(stated_cost_usd={"a": 0.01, "b": 0.001})
     priced = decide_policy(make(*counts(150, 12, 12, 26)), stated, now=now)
     assert priced.name == "switch"
@@ -93,7 +96,7 @@ def test_certified_and_dearer_is_kept(make, counts, now):
     verdict = decide_policy(make(*counts(150, 12, 12, 26), inc=CHEAP, cand=DEAR), now=now)
     assert verdict.certificates[0].certified
     assert verdict.name == "keep"
-    assert "costs more" in verdict.sentence
+    assert said(verdict.reasons, "costs-more", candidate="b", segments=())
 
 
 def test_cheaper_by_chance_is_not_cheaper(make, counts, now):
@@ -101,7 +104,7 @@ def test_cheaper_by_chance_is_not_cheaper(make, counts, now):
     evidence = make(*counts(150, 12, 12, 26), inc={"cost_usd": 0.01}, cand={"cost_usd": noise})
     verdict = decide_policy(evidence, now=now)
     assert verdict.name == "undecided"
-    assert "not shown to be cheaper" in verdict.sentence
+    assert said(verdict.reasons, "not-shown-cheaper", candidate="b", segments=())
 
 
 def test_the_cheapest_of_several_certified(make, counts, now):
@@ -121,7 +124,7 @@ def test_a_closed_model_that_beats_every_open_one_is_reported(make, counts, now)
     verdict = decide_policy(
         replace(evidence, candidates=(evidence.candidates[0], cheaper)), settings, now=now
     )
-    assert any("A closed model beats every open one: c" in reason for reason in verdict.reasons)
+    assert said(verdict.reasons, "closed-beats-open", "b", candidate="c")
 
 
 @pytest.mark.parametrize("evidence", ["agentic", "regulated", "gated"])
@@ -130,10 +133,9 @@ def test_classes_that_stay_whatever_is_named_as_their_evidence(good, now, eviden
     verdict = decide_policy(good, DecisionSettings(requirements=wanted), now=now)
     assert verdict.name == "keep"
     missing = {"agentic": "agent trials", "regulated": "DPIA", "gated": "verified-identity routes"}[evidence]
-    assert missing in verdict.sentence
-    assert evidence in verdict.reasons[0]
-    assert "not supported yet" in verdict.reasons[0]
-    assert any("not supported yet" in change for change in verdict.would_change)
+    assert names(verdict.sentence, missing)
+    assert said(verdict.reasons[:1], "evidence-missing", evidence, missing)
+    assert said(verdict.would_change, "evidence-imported", f"{missing[0].upper()}{missing[1:]}")
     named = DecisionSettings(requirements=replace(wanted, documents=(missing,)), provided=(missing,))
     assert decide_policy(good, named, now=now).name == "keep"
 
@@ -157,7 +159,7 @@ def test_latency_is_measured_with_its_interval(make, counts, now):
         return decide_policy(evidence, settings, now=now).requirements
 
     assert [check(limit)[0].met for limit in (2_000, 780, 100)] == [True, None, False]
-    assert "over 200 calls" in check(2_000)[0].seen
+    assert names(check(2_000)[0].seen, 200)
     assert check(2_000)[1].met is True
 
 
@@ -169,7 +171,7 @@ def test_the_error_rate_is_of_calls_however_many_epochs_a_sample_has(make, count
     settings = DecisionSettings(requirements=Requirements(error_rate=0.05))
     (check,) = decide_policy(epochs, settings, now=now).requirements
     assert check.met is False
-    assert "of 600 calls failed" in check.seen
+    assert names(check.seen, 600)
     assert evidence_digest(epochs) != evidence_digest(once)
 
 
@@ -186,8 +188,9 @@ def test_a_verdict_ends_when_a_model_it_names_is_retired(good, now):
 
 def test_too_few_pairs_certify_nothing_in_a_fixed_test(make, now):
     verdict = decide_policy(make([1.0] * 18, [1.0] * 18, inc=DEAR, cand=CHEAP), now=now)
-    assert "18 pairs are too few: a fixed test needs 20" in verdict.sentence
     assert verdict.name == "undecided"
+    assert all(names(verdict.sentence, each) for each in (18, 20))
+    assert said(verdict.would_change, "more-evidence", 18, 20, candidate="b")
 
 
 def test_evidence_that_does_not_fit_is_refused(make, counts, now, good):
@@ -255,22 +258,19 @@ def test_a_dearer_candidate_is_not_what_leaves_it_open(make, counts, now):
     verdict = decide_policy(evidence, now=now)
     assert [one.certified for one in verdict.certificates] == [True, False]
     assert verdict.name == "undecided"
-    assert verdict.sentence.startswith("Undecided on support")
+    assert said(verdict.reasons, "undecided", candidate="c", segments=())
 
 
 def test_the_smallest_saving_is_not_shown_as_zero(make, counts, now):
     tiny = DecisionSettings(stated_cost_usd={"a": 4e-7, "b": 1e-7})
-    assert (
-        "saves $0.000000300 a request"
-        in decide_policy(make(*counts(150, 12, 12, 26)), tiny, now=now).sentence
-    )
+    verdict = decide_policy(make(*counts(150, 12, 12, 26)), tiny, now=now)
+    assert names(verdict.sentence, "0.000000300")
 
 
 def test_a_price_that_would_change_it_reads_as_money(make, counts, now):
     stated = DecisionSettings(stated_cost_usd={"a": 5e-5, "b": 5e-6})
     verdict = decide_policy(make(*counts(150, 12, 12, 26)), stated, now=now)
-    (change,) = [each for each in verdict.would_change if "A price of" in each]
-    assert "from $0.00000500 to more than $0.0000500 a request" in change
+    assert said(verdict.would_change, "price-above", "0.00000500", "0.0000500", candidate="b")
 
 
 def test_losses_are_drawn_at_random_from_what_moves(make, counts, now):

@@ -6,7 +6,7 @@ from decimal import Decimal
 import numpy as np
 import pytest
 
-from crossgrade.decide import DecisionSettings, compare, decide_policy, recompute, verify
+from crossgrade.decide import DecisionSettings, Remark, compare, decide_policy, recompute, sentences, verify
 from crossgrade.routing import Policy
 from crossgrade.stats import METHOD_VERSION
 from tests.codes import raises_code
@@ -60,13 +60,16 @@ def test_what_was_changed_is_named(verdict, found):
 
 def words(verdict):
     """Changed words, by the place where they are."""
-    guard, certificate = verdict.guards[0], verdict.certificates[0]
+    guard, certificate, first = verdict.guards[0], verdict.certificates[0], verdict.reasons[0]
     reason = replace(certificate.retention, reason="none")
     return {
         "sentence": replace(verdict, sentence="Switch support from a to b: it keeps 1.02"),
-        "reasons[0]": replace(verdict, reasons=("b keeps 1.02", *verdict.reasons[1:])),
+        "reasons[0].text": replace(
+            verdict, reasons=(replace(first, text="b keeps 1.02"), *verdict.reasons[1:])
+        ),
+        "reasons[0].code": replace(verdict, reasons=(replace(first, code="saves"), *verdict.reasons[1:])),
         "reasons": replace(verdict, reasons=()),
-        "would_change": replace(verdict, would_change=("nothing", *verdict.would_change)),
+        "would_change": replace(verdict, would_change=(first, *verdict.would_change)),
         "guards[0].seen": replace(verdict, guards=(replace(guard, seen="all is well"), *verdict.guards[1:])),
         "guards[0].advice": replace(verdict, guards=(replace(guard, advice="none"), *verdict.guards[1:])),
         "certificates[0].retention.reason": replace(
@@ -75,8 +78,9 @@ def words(verdict):
     }
 
 
-@pytest.mark.parametrize("place", ["sentence", "reasons[0]", "reasons", "would_change", "guards[0].seen",
-                                   "guards[0].advice", "certificates[0].retention.reason"])  # fmt: skip
+@pytest.mark.parametrize("place", ["sentence", "reasons[0].text", "reasons[0].code", "reasons", "would_change",
+                                   "guards[0].seen", "guards[0].advice",
+                                   "certificates[0].retention.reason"])  # fmt: skip
 def test_changed_words_are_differences_unless_another_release_wrote_them(verdict, found, place):
     changed = words(verdict)[place]
     (difference,) = verify(changed, found)
@@ -86,6 +90,17 @@ def test_changed_words_are_differences_unless_another_release_wrote_them(verdict
         assert compared.differences == ()
         assert compared.reworded == (difference,)
         assert compared.today.sentence == verdict.sentence
+
+
+def test_remarks_recorded_without_codes_are_compared_by_their_words(verdict, found):
+    def plain(remarks):
+        return tuple(Remark(None, text) for text in sentences(remarks))
+
+    old = replace(verdict, reasons=plain(verdict.reasons), would_change=plain(verdict.would_change))
+    assert verify(old, found) == ()
+    changed = replace(old, reasons=(Remark(None, "b keeps 1.02"), *old.reasons[1:]))
+    (difference,) = verify(changed, found)
+    assert difference.startswith("reasons[0]: recorded 'b keeps 1.02'")
 
 
 def test_figures_of_another_release_are_compared_all_the_same(verdict, found):

@@ -12,6 +12,7 @@ from crossgrade.decide import (
     Guard,
     Loss,
     PolicyCost,
+    Remark,
     RequirementCheck,
     Verdict,
 )
@@ -64,8 +65,8 @@ def verdict() -> Verdict:
         alpha=0.05,
         mode="sequential",
         sentence="Move sentiment to scout; keep routing with gpt.",
-        reasons=("sentiment keeps 0.98 [0.93, 1.04] of the incumbent's quality, n 100",),
-        would_change=("a price change of scout above $1.20 per million tokens",),
+        reasons=(Remark("certified", "sentiment keeps 0.98 [0.93, 1.04] of the incumbent's quality, n 100"),),
+        would_change=(Remark("price-above", "a price change of scout above $1.20 per million tokens"),),
         certificates=tuple(
             Certificate(
                 candidate="scout",

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from crossgrade.decide import EvidencePoint, Verdict
+from crossgrade.decide import EvidencePoint, Remark, Verdict
 from crossgrade.report import render_html, render_junit, render_markdown, render_text, write_report
 from crossgrade.report._headline import headline
 from crossgrade.report._rows import forest, group_forest
@@ -59,7 +59,7 @@ def test_a_figure_keeps_its_labels_as_they_are(verdict: Verdict) -> None:
 
 
 def test_backticks_are_code_and_markup_in_them_is_text(verdict: Verdict) -> None:
-    page = render_html([replace(verdict, reasons=("set `prices`, not `<b>`; 5 % off",))])
+    page = render_html([replace(verdict, reasons=(Remark("saves", "set `prices`, not `<b>`; 5 % off"),))])
     assert "<li>set <code>prices</code>, not <code>&lt;b&gt;</code>; 5\u00a0% off</li>" in page
 
 
@@ -117,7 +117,7 @@ def test_hostile_names_drive_no_terminal_and_break_no_form(verdict: Verdict, ren
         verdict,
         workload=HOSTILE,
         sentence=HOSTILE,
-        reasons=(HOSTILE,),
+        reasons=(Remark(None, HOSTILE, candidate=HOSTILE, segments=(HOSTILE,)),),
         certificates=certificates,
         path=path,
         losses=losses,
@@ -163,6 +163,18 @@ def test_text_without_a_width_wraps_nothing(verdict: Verdict) -> None:
     text = render_text(replace(verdict, certificates=(replace(verdict.certificates[2], segment=segment),)))
     assert any(segment in line and line.endswith("below the floor") for line in text.splitlines())
     assert f"  {verdict.sentence}" in text.splitlines()
+
+
+def test_a_sentence_that_two_candidates_share_is_printed_once(verdict: Verdict) -> None:
+    both = tuple(Remark("guard-failed", "Both failed.", candidate=each, guard="outage") for each in "bc")
+    shared = replace(verdict, name="keep", reasons=both)
+    for text in (
+        render_text(shared),
+        render_markdown([shared]),
+        render_junit([shared]),
+        render_html([shared]),
+    ):
+        assert text.count("Both failed.") == 1
 
 
 def test_green_is_certified_and_nothing_else(verdict: Verdict) -> None:

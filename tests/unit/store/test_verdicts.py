@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from sqlalchemy import update
 
-from crossgrade.decide import Certificate, Evidence, ModelColumns, PairingAudit, Verdict
+from crossgrade.decide import Certificate, Evidence, ModelColumns, PairingAudit, Remark, Verdict
 from crossgrade.domain import Origin
 from crossgrade.routing import Policy
 from crossgrade.stats import Retention
@@ -46,7 +46,7 @@ def make_verdict(**changes: object) -> Verdict:
         alpha=0.05,
         mode="sequential",
         sentence="Switch.",
-        reasons=("because",),
+        reasons=(Remark("certified", "because", candidate="llama"),),
         would_change=(),
         certificates=(certificate,),
         guards=(),

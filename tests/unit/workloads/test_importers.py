@@ -13,6 +13,7 @@ import pytest
 from crossgrade.decide import Evidence
 from crossgrade.errors import DataError
 from crossgrade.workloads import Results, pair, read_results
+from tests.codes import check_error
 
 
 @pytest.fixture
@@ -58,7 +59,7 @@ class TestInspect:
         log["samples"][0]["input"] = "DEEP"
         path = tmp_path / "deep.json"
         path.write_text(json.dumps(log).replace('"DEEP"', "[" * 600 + '"x"' + "]" * 600))
-        assert "nested too deep" in str(failure(path, metric="match"))
+        check_error(failure(path, metric="match"), "json-too-deep")
 
     def test_usage(self, logs: Path) -> None:
         results = read_results(logs / "inspect" / "tiny_incumbent.eval", metric="match")
@@ -66,8 +67,8 @@ class TestInspect:
 
     def test_a_scorer_must_be_chosen(self, logs: Path) -> None:
         path = logs / "inspect" / "tiny_incumbent.eval"
-        assert "match, includes" in str(failure(path))
-        assert "match, includes" in str(failure(path, metric="exact"))
+        check_error(failure(path), "metric-not-named", "match", "includes")
+        check_error(failure(path, metric="exact"), "metric-unknown", "match", "includes")
 
     def test_older_logs(self, logs: Path) -> None:
         results = read_results(logs / "inspect" / "older_deflate.eval")
@@ -75,7 +76,7 @@ class TestInspect:
 
     def test_unfinished_runs(self, logs: Path) -> None:
         path = logs / "inspect" / "popularity_2025.json"
-        assert "cancelled" in str(failure(path))
+        check_error(failure(path), "run-not-successful", "cancelled")
         results = read_results(path, allow_unfinished=True)
         assert results.score.tolist() == [1.0, 1.0, 0.0]
         assert results.stated_means["openai/gpt-4o-mini"] == pytest.approx(2 / 3)
@@ -105,7 +106,7 @@ class TestInspect:
     def test_a_score_of_several_numbers(self, logs: Path, tmp_path: Path) -> None:
         change = {"scores": {"judge": {"value": {"tone": 0.5, "facts": "C"}}}}
         assert self._one(logs, tmp_path, change, metric="facts").score.tolist() == [1.0]
-        assert "judge,tone, judge,facts" in str(failure(tmp_path / "one.json"))
+        check_error(failure(tmp_path / "one.json"), "metric-not-named", "judge,tone", "judge,facts")
 
     def test_errors(self, logs: Path, tmp_path: Path) -> None:
         first = json.loads((logs / "inspect" / "tiny_incumbent.json").read_text())["samples"][0]
@@ -142,7 +143,7 @@ class TestInspect:
 
     def test_metadata_that_is_not_there(self, logs: Path) -> None:
         path = logs / "inspect" / "tiny_incumbent.json"
-        assert "topic" in str(failure(path, metric="match", segment="topic"))
+        check_error(failure(path, metric="match", segment="topic"), "metadata-missing", "topic")
 
     def _one(self, logs: Path, tmp_path: Path, change: dict[str, Any], **options: Any) -> Results:
         path = logs / "inspect" / "tiny_incumbent.json"
@@ -169,8 +170,10 @@ class TestLmEval:
 
     def test_a_filter_must_be_chosen(self, logs: Path) -> None:
         path = logs / "lm_eval" / "incumbent_samples_tiny_math.jsonl"
-        assert "exact_match,strict-match, exact_match,flexible-extract" in str(failure(path))
-        assert "more than one" in str(failure(path, metric="exact_match"))
+        check_error(
+            failure(path), "metric-not-named", "exact_match,strict-match", "exact_match,flexible-extract"
+        )
+        check_error(failure(path, metric="exact_match"), "metric-unknown", "exact_match")
 
     def test_a_folder(self, logs: Path, tmp_path: Path) -> None:
         for task in ("one", "two"):
@@ -185,17 +188,17 @@ class TestLmEval:
     def test_the_model_must_be_known(self, logs: Path, tmp_path: Path) -> None:
         path = tmp_path / "samples_t.jsonl"
         path.write_text((logs / "lm_eval" / "incumbent_samples_tiny_math.jsonl").read_text())
-        assert "do not name their model" in str(failure(path, metric="strict-match"))
+        check_error(failure(path, metric="strict-match"), "model-not-named-in-results")
         assert read_results({"m": path}, metric="strict-match").model_names == ("m",)
 
     def test_less_is_better(self, logs: Path, tmp_path: Path) -> None:
         path = tmp_path / "samples_t.jsonl"
         path.write_text((logs / "lm_eval" / "incumbent_samples_tiny_math.jsonl").read_text())
         (tmp_path / "results.json").write_text('{"higher_is_better": {"t": {"exact_match": false}}}')
-        assert "less is better" in str(failure(path, metric="strict-match"))
+        check_error(failure(path, metric="strict-match"), "metric-less-is-better", "exact_match")
 
     def test_aggregates_alone_are_no_results(self, logs: Path) -> None:
-        assert "samples are expected" in str(failure(logs / "lm_eval" / "incumbent_results.json"))
+        check_error(failure(logs / "lm_eval" / "incumbent_results.json"), "results-aggregated")
 
     def test_another_document_under_the_same_id(self, logs: Path, tmp_path: Path) -> None:
         lines = (logs / "lm_eval" / "candidate_samples_tiny_math.jsonl").read_text().splitlines()
@@ -225,7 +228,13 @@ class TestPromptfoo:
         results = read_results(logs / "promptfoo" / "results.json", metric="short")
         assert np.nansum(results.score) == 2
         assert np.isnan(results.score).sum() == 6
-        assert "correct, short" in str(failure(logs / "promptfoo" / "results.json", metric="long"))
+        check_error(
+            failure(logs / "promptfoo" / "results.json", metric="long"),
+            "metric-unknown",
+            "long",
+            "correct",
+            "short",
+        )
 
     def test_errors_cost_and_cached_rows(self, logs: Path, tmp_path: Path) -> None:
         def change(row: dict[str, Any]) -> None:
@@ -286,9 +295,14 @@ class TestHelm:
         assert evidence.workload == "tickets"
 
     def test_choices_and_missing_files(self, logs: Path, tmp_path: Path) -> None:
-        assert "exact_match,test, num_prompt_tokens,test" in str(failure(logs / "helm" / "incumbent"))
+        check_error(
+            failure(logs / "helm" / "incumbent"),
+            "metric-not-named",
+            "exact_match,test",
+            "num_prompt_tokens,test",
+        )
         (tmp_path / "run_spec.json").write_text('{"name": "x", "adapter_spec": {}}')
-        assert "scenario_state.json" in str(failure(tmp_path))
+        check_error(failure(tmp_path), "results-file-missing", "scenario_state.json")
 
 
 class TestDeepEval:
@@ -305,8 +319,8 @@ class TestDeepEval:
 
     def test_choices(self, logs: Path) -> None:
         path = logs / "deepeval" / "incumbent.json"
-        assert "Correctness [GEval], Bias" in str(failure(path))
-        assert "less is better" in str(failure(path, metric="Bias"))
+        check_error(failure(path), "metric-not-named", "Correctness [GEval]", "Bias")
+        check_error(failure(path, metric="Bias"), "metric-less-is-better", "Bias")
 
 
 @pytest.mark.parametrize(
@@ -317,7 +331,7 @@ def test_half_a_document(logs: Path, tmp_path: Path, name: str) -> None:
     data = (logs / name).read_bytes()
     path = tmp_path / "half.json"
     path.write_bytes(data[: len(data) // 2])
-    assert "ends in the middle" in str(failure(path))
+    check_error(failure(path), "json-cut-short")
 
 
 @pytest.mark.parametrize("tool", ["inspect", "promptfoo", "helm"])

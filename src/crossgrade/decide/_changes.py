@@ -1,0 +1,109 @@
+"""What would change the verdict, in plain words."""
+
+from collections.abc import Iterator
+
+from crossgrade.decide._options import Option
+from crossgrade.decide._reasons import first_failures, place, remark
+from crossgrade.decide._records import Remark
+from crossgrade.decide._sentence import Findings
+from crossgrade.decide._words import bound, count, dollars, percent
+from crossgrade.domain import Estimate
+from crossgrade.stats import LEAST_LABELS
+
+
+def would_change(found: Findings) -> tuple[Remark, ...]:
+    """Return what would change the verdict, each in one sentence."""
+    return tuple(dict.fromkeys(_changes(found)))
+
+
+def _changes(found: Findings) -> Iterator[Remark]:
+    for name in found.missing:
+        yield Remark(
+            "evidence-imported",
+            f"{name[:1].upper()}{name[1:]}, imported as evidence, which is not supported yet.",
+        )
+    for guard in first_failures(found):
+        advice = f"{guard.advice.rstrip('?')}{'?' if guard.advice.endswith('?') else '.'}"
+        yield remark(guard, "guard-repaired", f"{place(guard)}: {advice}", guard=guard.name)
+    yield from _evidence_wanted(found)
+    for option in found.options:
+        if not option.priced:
+            yield remark(option, "price-known", f"A price for {' and '.join(_unpriced(found, option))}.")
+    for check in found.checks:
+        if check.met is not True:
+            yield Remark(
+                "requirement-met",
+                f"{check.candidate} shown to meet {check.name} ({check.wanted}).",
+                candidate=check.candidate,
+                requirement=check.name,
+            )
+    yield from _margins(found)
+
+
+def _unpriced(found: Findings, option: Option) -> tuple[str, ...]:
+    """Return which of an option's two models has no known price; both where each is known in part."""
+    models = (option.policy.incumbent, str(option.policy.candidate))
+    warned = {
+        guard.candidate or found.incumbent
+        for guard in found.guards
+        if guard.name == "price-known" and guard.status == "warn"
+    }
+    return tuple(model for model in models if model in warned) or models
+
+
+def _evidence_wanted(found: Findings) -> Iterator[Remark]:
+    """Yield what further evidence would settle an undecided verdict."""
+    best, advice = found.headline, found.advice
+    if found.chosen is not None or found.name != "undecided" or best is None:
+        return
+    if advice is not None:
+        words = advice.words.replace(" would probably ", ", which would probably ")
+        yield Remark(
+            "more-labels" if advice.labels else "more-samples",
+            f"{words[:1].upper()}{words[1:]}, if the truth is what was seen so far.",
+            candidate=advice.candidate,
+            segments=() if advice.segment is None else (advice.segment,),
+        )
+        if found.view.order is None and not advice.labels:
+            alpha = found.view.settings.alpha
+            yield Remark(
+                "testing-again",
+                "Testing again adds a second chance of a wrong verdict. Two tests stay within "
+                f"{percent(alpha)} together where both had `--alpha {alpha / 2:g}`. A run by "
+                "`crossgrade evaluate` plans for more samples by itself.",
+            )
+    elif best.retention.labels is not None and best.retention.labels < LEAST_LABELS:
+        missing = LEAST_LABELS - best.retention.labels
+        yield remark(
+            best, "more-labels", f"People's scores of {count(missing, 'more sample')}, drawn at random."
+        )
+    elif best.retention.reason is not None:
+        yield remark(best, "more-evidence", f"More evidence: {best.retention.reason}.")
+    elif not found.options and best.excluded is None:
+        yield remark(best, "many-more-samples", "Many more samples: the candidate is close to the floor.")
+
+
+def _margins(found: Findings) -> Iterator[Remark]:
+    """Yield how far price and floor are from turning the verdict."""
+    if found.chosen is not None:
+        cost = found.chosen.cost
+        total, saved = cost.per_request_usd.value, cost.saving_per_request_usd.value
+        if total is not None and saved is not None and total > 0:
+            now, then = (dollars(Estimate(value=each)) for each in (total, total + saved))
+            yield remark(
+                found.chosen,
+                "price-above",
+                f"A price of {found.chosen.policy.candidate} that brings the policy from {now} "
+                f"to more than {then} a request.",
+            )
+        yield Remark(
+            "other-traffic", "Traffic that is not like these samples, or a new version of either model."
+        )
+    best = found.headline
+    if best is None or best.retention.low is None or best.excluded is not None:
+        return
+    low = bound(best.retention.low, best.retention.floor, up=False)
+    if best.certified and best.retention.low < 1:
+        yield remark(best, "floor-above", f"A floor above {low} on the whole.")
+    elif best.shown_below:
+        yield remark(best, "floor-at-most", f"A floor of {low} or lower on the whole, or a better candidate.")

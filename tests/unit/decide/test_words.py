@@ -1,0 +1,192 @@
+"""What verdicts say, word for word: the one place where their sentences are compared.
+
+tests/data/verdicts.txt has a verdict of each kind, and together they say everything that a verdict can say.
+After a change of words, renew it and read what changed:
+
+    pytest tests/unit/decide/test_words.py -p no:xdist --inline-snapshot=fix
+"""
+
+from dataclasses import replace
+from datetime import date
+
+import numpy as np
+import pytest
+from inline_snapshot import external_file
+
+from crossgrade.decide import (
+    Blocks,
+    DecisionSettings,
+    ModelFacts,
+    PairingAudit,
+    RunDesign,
+    Sibling,
+    Verdict,
+    decide_policy,
+    make_design,
+)
+from crossgrade.domain import Origin, Requirements, Sample
+from crossgrade.report import render_text
+from tests.codes import listed_remarks
+
+DEAR, CHEAP = {"cost_usd": 0.01}, {"cost_usd": 0.001}
+SEQUENTIAL = DecisionSettings(mode="sequential")
+STATED = {"a": 0.01, "b": 0.001}
+
+
+def joined(counts, *tables):
+    """Scores of several parts, one after the other, and the name of each row's part."""
+    pairs = [counts(*one, seed=at) for at, one in enumerate(tables)]
+    b, c = (np.concatenate(column) for column in zip(*pairs, strict=True))
+    return b, c, [name for name, (x, _) in zip("xyz", pairs, strict=False) for _ in x]
+
+
+def asked_first(evidence, **most):
+    """The evidence of a run that asked each candidate only its first samples."""
+
+    def cut(model, n):
+        rows = np.isin(np.arange(evidence.n), evidence.order[:n])
+        return replace(model, score=np.where(rows, model.score, np.nan))
+
+    candidates = tuple(cut(each, most[each.model]) for each in evidence.candidates)
+    return replace(evidence, incumbent=cut(evidence.incumbent, max(most.values())), candidates=candidates)
+
+
+def switches(make, counts, now):
+    b, c, parts = joined(counts, (900, 10, 25, 65), (40, 90, 10, 60))
+    found = make(b, c, c, segment=parts, inc=DEAR, cand=CHEAP)
+    cheaper = replace(found.candidates[1], cost_usd=np.full(found.n, 0.0002))
+    facts = (ModelFacts(model="b", open_weights=True), ModelFacts(model="c", open_weights=False))
+    others = (
+        Sibling(workload="sales", share=0.25, candidate="b", p=0.01),
+        Sibling(workload="idle", share=0.25),
+    )
+    settings = DecisionSettings(facts=facts, alpha_share=0.5, siblings=others, requests_per_month=1_000_000)
+    yield replace(found, candidates=(found.candidates[0], cheaper)), settings
+    stated = DecisionSettings(
+        stated_cost_usd=STATED,
+        facts=(
+            ModelFacts(model="a", retires_on=date(2027, 1, 14), open_weights=False),
+            ModelFacts(model="b", price_source="the list price of 2026-11-01", open_weights=True),
+        ),
+        max_bytes={"b": 1_000},
+        limit_sources=("probe p-1",),
+    )
+    yield make(*counts(150, 12, 12, 26), body_bytes=np.repeat([900.0, 9_000.0], [160, 40])), stated
+    n = 600
+    paired = np.arange(n) % 4 == 3
+    run = RunDesign(samples=n, first_samples=n, blocks=Blocks(size=4, blend=0.7, pilot=0, pairs=150))
+    assert [run.pairs_at(at) for at in range(n)] == paired.tolist()
+    b, c = counts(450, 30, 30, 90)
+    plan = [Sample(id=f"s-{at}", fields={}) for at in range(n)]
+    yield (
+        make(
+            np.where(paired, b, np.nan), c, order=np.arange(n), planned=n, position=np.arange(n),
+            design=make_design(plan, run), inc={"cost_usd": np.where(paired, 0.01, np.nan)}, cand=CHEAP,
+        ),
+        SEQUENTIAL,
+    )  # fmt: skip
+
+
+def splits(make, counts, now):
+    b, c, parts = joined(counts, (150, 10, 15, 25), (2, 1, 30, 67))
+    yield make(b, c, segment=parts, chance=0.25, inc=DEAR, cand=CHEAP), DecisionSettings()
+    rng = np.random.default_rng(6)
+    before, after = rng.lognormal(0.0, 1.0, (2, 240))
+    found = make(np.ones(240), np.ones(240), segment=["x", "y"] * 120)
+    candidate = replace(found.candidates[0], cost_usd=0.7 * after)
+    found = replace(found, incumbent=replace(found.incumbent, cost_usd=before), candidates=(candidate,))
+    yield found, DecisionSettings(splits_only=True)
+
+
+def keeps(make, counts, now):
+    yield make(*counts(100, 62, 2, 36), inc=DEAR, cand=CHEAP), DecisionSettings()
+    yield make(*counts(150, 12, 12, 26), inc=CHEAP, cand=DEAR), DecisionSettings()
+    wanted = Requirements(context_tokens=32_000, regions=("eu",))
+    facts = (ModelFacts(model="b", context_tokens=8_000),)
+    good = make(*counts(150, 12, 12, 26), inc=DEAR, cand=CHEAP)
+    yield good, DecisionSettings(requirements=wanted, facts=facts)
+    yield good, DecisionSettings(requirements=Requirements(evidence="agentic"))
+
+
+def undecided(make, counts, now):
+    b, c, parts = joined(counts, (70, 8, 2, 20), (70, 8, 2, 20))
+    yield make(b, c, segment=parts, inc=DEAR, cand=CHEAP), DecisionSettings(splits_only=True)
+    yield make(*counts(170, 26, 2, 2)), DecisionSettings()
+    yield make(*counts(150, 12, 12, 26)), DecisionSettings()
+    noise = np.random.default_rng(0).normal(0.01, 0.004, 200)
+    yield make(*counts(150, 12, 12, 26), inc=DEAR, cand={"cost_usd": noise}), DecisionSettings()
+    yield make([1.0] * 18, [1.0] * 18, inc=DEAR, cand=CHEAP), DecisionSettings()
+    b, c, parts = joined(counts, (150, 10, 15, 25), (2, 1, 30, 67))
+    yield make(b, c, group=parts, chance=0.25, inc=DEAR, cand=CHEAP), DecisionSettings()
+
+
+def judged(make, counts, now):
+    b, c = counts(360, 110, 20, 110)
+    for n, floor in ((40, 0.85), (120, 0.8), (120, 0.83)):
+        labels = np.where(np.arange(600) < n, 1.0, np.nan)
+        people = {"inc": {"human": labels * b}, "cand": {"human": labels * c}}
+        yield make(b, c, judge="judge-1", **people), DecisionSettings(floor=floor)
+
+
+def stopped(make, counts, now):
+    rng = np.random.default_rng(4)
+    b = (rng.random(400) < 0.8).astype(float)
+    poor = np.where(rng.random(400) < 0.2, 0.0, b)
+    order = rng.permutation(400)
+    good = np.where(rng.random(400) < 0.01, 0.0, b)
+    whole = make(b, poor, order=order, planned=400, inc=DEAR, cand=CHEAP)
+    yield asked_first(whole, b=240), SEQUENTIAL
+    both = make(
+        b, good, good, order=order, planned=400, segment=["x", "y"] * 200, planned_by_segment={"x": 200, "y": 200},
+        inc=DEAR, cand=CHEAP,
+    )  # fmt: skip
+    dearer = replace(both.candidates[1], cost_usd=np.full(400, 0.005))
+    both = replace(both, candidates=(both.candidates[0], dearer))
+    yield asked_first(both, b=160, c=60), SEQUENTIAL
+
+
+def broken(make, counts, now):
+    yield make(*counts(10, 6, 60, 124), chance=0.25), DecisionSettings()
+    b, c = counts(150, 20, 15, 15)
+    first = np.arange(200) < 35
+    incumbent = {
+        "error": first, "unparsed": first, "truncated": first, "stated_mean": 0.528, "out_of_range": 2,
+        "prompt_digests": ["p"] * 200, "settings_digests": ("x",), **DEAR,
+    }  # fmt: skip
+    candidate = {
+        "truncated": first & ~first, "prompt_digests": ["q"] * 200, "settings_digests": ("y", "z"),
+        "origin": Origin.VENDOR, **CHEAP,
+    }  # fmt: skip
+    audit = PairingAudit(key_conflicts=33, unmatched=30, duplicates=50, examples=("q7",))
+    yield (
+        make(b, c, inc=incumbent, cand=candidate, audit=audit, planned=400,
+             sample_ids=[f"doc{at // 5}-{at}" for at in range(200)], weight=np.r_[500.0, np.ones(199)]),
+        DecisionSettings(draws=3, changed_since_run=("floor 0.9",)),
+    )  # fmt: skip
+    yield make(b, np.where(np.arange(200) < 30, np.nan, c), judge="judge-1"), DecisionSettings()
+    yield make(b, b, inc=DEAR, cand=CHEAP), DecisionSettings()
+    chosen = (c > 0) & (np.cumsum(c > 0) <= 100)
+    people = {name: {"human": np.where(chosen, column, np.nan)} for name, column in (("inc", b), ("cand", c))}
+    yield make(b, np.maximum(c, np.arange(200) % 2), judge="judge-1", **people), DecisionSettings()
+
+
+KINDS = (switches, splits, keeps, undecided, judged, stopped, broken)
+
+
+@pytest.fixture(scope="module")
+def verdicts(make, counts, now) -> list[Verdict]:
+    return [
+        decide_policy(found, settings, now=now)
+        for kind in KINDS
+        for found, settings in kind(make, counts, now)
+    ]
+
+
+def test_a_verdict_of_each_kind_says_what_it_said(verdicts):
+    assert {each.name for each in verdicts} == {"switch", "split", "keep", "undecided", "invalid"}
+    assert "\n".join(map(render_text, verdicts)) == external_file("../../data/verdicts.txt")
+
+
+def test_together_they_say_everything_that_a_verdict_can_say(verdicts):
+    said = {remark.code for each in verdicts for remark in (*each.reasons, *each.would_change)}
+    assert said == listed_remarks()
