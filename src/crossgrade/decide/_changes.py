@@ -79,6 +79,12 @@ def _evidence_wanted(found: Findings) -> Iterator[Remark]:
         )
     elif best.retention.reason is not None:
         yield remark(best, "more-evidence", f"More evidence: {best.retention.reason}.")
+    elif best.given_up:
+        yield remark(
+            best,
+            "given-up-samples",
+            "The planned samples that were not asked: `crossgrade evaluate --resume` asks them.",
+        )
     elif not found.options and best.excluded is None:
         yield remark(best, "many-more-samples", "Many more samples: the candidate is close to the floor.")
 
