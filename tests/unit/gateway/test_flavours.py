@@ -1,11 +1,14 @@
 """Clients and providers that speak different APIs."""
 
 import json
+from contextlib import contextmanager
 
 import pytest
 
 from crossgrade.domain import RouteSpec, ToolCall
 from crossgrade.testing import FakeProvider, Fault, Reply
+from crossgrade.wire import FLAVOURS
+from tests.unit.gateway.scripted import JSON_HEAD, SSE_HEAD, raw_target, scripted
 
 MESSAGE = {"model": "support", "max_tokens": 50, "messages": [{"role": "user", "content": "hello"}]}
 RESPONSE = {"model": "support", "input": "hello"}
@@ -28,22 +31,48 @@ def _body(path, make, **fields):
     return make.chat(**fields)
 
 
-@pytest.mark.parametrize("flavour", ["openai", "anthropic"])
+GEMINI = {
+    "candidates": [
+        {"content": {"role": "model", "parts": [{"text": "hello from the model"}]}, "finishReason": "STOP"}
+    ],
+    "usageMetadata": {"promptTokenCount": 1, "candidatesTokenCount": 4, "totalTokenCount": 5},
+}
+
+
+@contextmanager
+def upstream(make, fake, flavour, *, stream):
+    """Yield a target of a flavour; the fake provider has every API that clients use, which is not Gemini's."""
+    if flavour != "gemini":
+        yield make.target(fake, flavour=flavour)
+        return
+    body = json.dumps(GEMINI).encode()
+    whole = JSON_HEAD + b"content-length: %d\r\n\r\n%b" % (len(body), body)
+    with scripted(SSE_HEAD + b"data: %b\r\n\r\n" % body if stream else whole) as (url, _):
+        yield raw_target(url, flavour="gemini", key_env=None)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("flavour", sorted(FLAVOURS))
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/messages", "/v1/responses"])
-def test_every_client_is_answered_by_every_provider_whole_and_streamed(run, make, fake, path, flavour):
-    with run([make.target(fake, flavour=flavour)]) as world:
-        answer = world.post(_body(path, make), path)
-        assert answer.status == 200, answer
-        assert _text(path, answer.json) == "hello from the model"
-        stream = world.post(_body(path, make, stream=True), path)
-        assert stream.status == 200
-        assert b"hello" in stream.body
+def test_every_client_is_answered_by_every_provider_whole_and_streamed(
+    run, make, fake, path, flavour, stream
+):
+    with upstream(make, fake, flavour, stream=stream) as target, run([target], only(target)) as world:
+        answer = world.post(_body(path, make, stream=stream), path)
+        record = world.settled()[0]
+    assert answer.status == 200, answer
+    if stream:
+        assert b"hello" in answer.body
         marker = {"/v1/chat/completions": b"[DONE]", "/v1/messages": b"message_stop"}
-        assert marker.get(path, b"response.completed") in stream.body
-        whole, streamed = world.settled(2)
-        assert (whole.input_tokens, whole.output_tokens) == (1, 4)
-        assert (streamed.input_tokens, streamed.output_tokens) == (1, 4)
-        assert streamed.stream
+        assert marker.get(path, b"response.completed") in answer.body
+    else:
+        assert _text(path, answer.json) == "hello from the model"
+    assert (record.input_tokens, record.output_tokens, bool(record.stream)) == (1, 4, stream)
+
+
+def only(target):
+    """Return the one route, answered by the target."""
+    return [RouteSpec(name="support", incumbent=target.name)]
 
 
 def test_a_message_passes_through_to_a_provider_of_its_own_api(run, make, fake):
