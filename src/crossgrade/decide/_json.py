@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from crossgrade.decide._records import Verdict, VerdictName
+from crossgrade.decide._records import Verdict, VerdictName, shown_first
 from crossgrade.errors import DataError
 
 SCHEMA_VERSION = 3
@@ -24,13 +24,12 @@ _NUMBERS = frozenset({"value", "low", "high", "e_pass", "e_fail"})
 def verdict_to_json(verdict: Verdict) -> dict[str, Any]:
     """Return the verdict as plain JSON values: decimals as text, times RFC 3339, `schema_version`.
 
-    `retention` at the top is the headline figure (`value`, `n`, `low` with `low_confidence`, `high` with
-    `high_confidence`): the chosen candidate's on the whole workload, or where nothing is chosen the most
-    promising one's. It is None where no certificate is on the whole, which no decision gives.
+    `retention` at the top is the figure that the sentence is about (`value`, `n`, `low` with
+    `low_confidence`, `high` with `high_confidence`), and the `segment` that it is of; None where nothing was
+    tested.
     """
     tree: dict[str, Any] = msgspec.to_builtins(verdict)
-    headline = _headline(tree)
-    shown = None if headline is None else {key: headline[key] for key in _SHOWN}
+    shown = _shown(verdict)
     found: dict[str, Any] = _finite({"schema_version": SCHEMA_VERSION, "retention": shown, **tree})
     return found
 
@@ -54,7 +53,8 @@ def verdict_from_json(tree: Any) -> Verdict:
         )
     try:
         verdict = msgspec.convert(_infinite(upgraded_verdict(tree)), Verdict)
-        _check_headline(tree.get("retention"), verdict)
+        if version == SCHEMA_VERSION:
+            _check_shown(tree.get("retention"), verdict)
     except (msgspec.ValidationError, ValueError, RecursionError) as error:
         raise DataError(
             f"this is not a verdict: {error}", code="verdict-invalid", hint="decide again to write a new one"
@@ -70,25 +70,22 @@ def gate(verdict: Verdict) -> int:
     return _EXIT[verdict.name]
 
 
-def _check_headline(recorded: Any, verdict: Verdict) -> None:
-    """Raise `ValueError` where no certificate is on the whole, or the headline is not the one shown first."""
-    shown = verdict_to_json(verdict)["retention"]
-    if shown is None:
+def _shown(verdict: Verdict) -> dict[str, Any] | None:
+    """Return the figure that is shown first, as plain values; None where nothing was tested."""
+    first = shown_first(verdict.certificates, verdict.policy.candidate)
+    if first is None:
+        return None
+    return {"segment": first.segment, **{key: getattr(first.retention, key) for key in _SHOWN}}
+
+
+def _check_shown(recorded: Any, verdict: Verdict) -> None:
+    """Raise `ValueError` where no certificate is on the whole, or another figure is shown than the first."""
+    if all(one.segment is not None for one in verdict.certificates):
         raise ValueError("none of its certificates is on the whole workload")
+    shown = _finite(_shown(verdict)) or {}
     for key in () if not isinstance(recorded, dict) else recorded.keys() & shown.keys():
         if recorded[key] != shown[key]:
             raise ValueError(f"its headline says {key} {recorded[key]!r}, its certificates {shown[key]!r}")
-
-
-def _headline(tree: dict[str, Any]) -> dict[str, Any] | None:
-    """Return the retention of the certificate shown first; None where none is on the whole."""
-    wholes = [one for one in tree["certificates"] if one["segment"] is None]
-    chosen = tree["policy"]["candidate"]
-    wholes.sort(
-        key=lambda one: (one["candidate"] != chosen, one["adjusted_p"], -(one["retention"]["value"] or 0.0))
-    )
-    found: dict[str, Any] | None = wholes[0]["retention"] if wholes else None
-    return found
 
 
 def upgraded_verdict(tree: dict[str, Any]) -> dict[str, Any]:

@@ -231,7 +231,7 @@ def shown_first(certificates: Sequence[Certificate], candidate: str | None) -> C
     """
     wholes = [one for one in certificates if one.segment is None]
     if candidate is not None:
-        return next(one for one in wholes if one.candidate == candidate)
+        return next((one for one in wholes if one.candidate == candidate), None)
     tested = [one for one in wholes if one.tested] or [one for one in certificates if one.tested]
     return min(tested, key=lambda one: (one.adjusted_p, -(one.retention.value or 0.0)), default=None)
 
