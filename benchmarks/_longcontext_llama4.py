@@ -47,8 +47,8 @@ def rows() -> "list[Row]":
 
 def _off(row: dict[str, Any]) -> tuple[int, float]:
     """How many counts differ from the formulas', and by how much at most the temperature."""
-    from crossgrade.economics.serving import attention_temperature, kv_values, parameters, read_architecture
-    from crossgrade.economics.serving._sizes import prefill_pairs
+    from crossgrade.hosting import attention_temperature, kv_values, parameters, read_architecture
+    from crossgrade.hosting._sizes import prefill_pairs
 
     model, n = read_architecture(row["config"], name="small"), row["tokens"]
     per_token = 2 * model.kv_heads * model.head_width

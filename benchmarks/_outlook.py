@@ -5,7 +5,7 @@ import time
 import numpy as np
 
 from benchmarks._table import Row
-from crossgrade.economics.outlook import (
+from crossgrade.outlook import (
     SIDES,
     TOLERANCES,
     camp_half_life,

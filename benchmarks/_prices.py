@@ -12,9 +12,11 @@ import numpy as np
 from benchmarks._table import Row
 from crossgrade.catalog import packaged_catalog
 from crossgrade.domain import Offer
-from crossgrade.economics import UsageColumns, cost_usd, price_calls, stated_traffic
-from crossgrade.economics.boxes import box_bill
-from crossgrade.economics.serving import Deployment, known_gpu, known_model, shipped_fit
+from crossgrade.hosting import Deployment, known_gpu, known_model, shipped_fit
+from crossgrade.hosting.boxes import box_bill
+from crossgrade.pricing import cost_usd
+from crossgrade.pricing.columns import price_calls
+from crossgrade.pricing.usage import UsageColumns, stated_traffic
 from crossgrade.workloads import read_trace
 
 _CALLS = 1_000_000

@@ -20,7 +20,7 @@ from benchmarks._table import Row
 from crossgrade.decide import DecisionSettings, Evidence, ModelColumns, decide_policy
 from crossgrade.decide._costs import cheaper_segments, policy_cost, split_policy
 from crossgrade.decide._view import make_view
-from crossgrade.economics import policy_savings
+from crossgrade.pricing.saving import policy_savings
 
 SEED = 20261127
 RUNS = 5_000

@@ -7,7 +7,7 @@ from decimal import Decimal
 
 from benchmarks._sizes_peer import transformers_sizes
 from benchmarks._table import Row
-from crossgrade.economics.serving import (
+from crossgrade.hosting import (
     Deployment,
     cross_validate,
     known_gpu,

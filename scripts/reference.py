@@ -129,7 +129,7 @@ REMARKS_HEAD = f"""\
 REMARKS = {"reasons": "_reasons.py", "would_change": "_changes.py"}
 REMARK_MAKERS = {"Remark": 0, "remark": 1}
 
-REFUSE = {"config": ("ConfigError", 2), "wire": ("BadRequestError", 1)}
+REFUSE = {"config": ("ConfigError", 2), "dialects": ("BadRequestError", 1)}
 
 
 def pages() -> dict[Path, str]:

@@ -147,7 +147,7 @@ def _price_doubts(price: Price, known: dict[str, Decimal], today: date) -> Itera
 
 def _outlier(price: Price, hosts: Sequence[Price]) -> Iterator[tuple[str, str]]:
     """Yield that a price is far from what the model costs elsewhere."""
-    from crossgrade.economics import blended_per_mtok  # and NumPy with it, which a server has no use for
+    from crossgrade.pricing.bill import blended_per_mtok
 
     blends = [blend for each in hosts if (blend := blended_per_mtok(each, _BLEND)) is not None and blend > 0]
     mine = blended_per_mtok(price, _BLEND)

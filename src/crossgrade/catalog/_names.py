@@ -2,7 +2,7 @@
 
 import re
 
-from crossgrade.wire import HOSTS
+from crossgrade.dialects import HOSTS
 
 _BASE_PROVIDERS = {
     row.price_id: row.name for row in HOSTS.values() if row.price_id and row.name != "openai-responses"

@@ -12,20 +12,14 @@ from crossgrade.catalog._catalog import Catalog, OfferFacts
 from crossgrade.catalog._checks import check_catalog, validate_price
 from crossgrade.catalog._names import model_name, provider_name
 from crossgrade.domain import Estimate, Offer, Price, Usage
-from crossgrade.economics import (
-    Bill,
-    MovingCosts,
-    TokenMix,
-    Traffic,
-    UsageColumns,
-    bill,
-    cost_usd,
-    per_solved,
-    price_calls,
-)
+from crossgrade.pricing import cost_usd
+from crossgrade.pricing.bill import Bill, bill, per_solved
+from crossgrade.pricing.columns import price_calls
+from crossgrade.pricing.moving import MovingCosts
+from crossgrade.pricing.usage import TokenMix, Traffic, UsageColumns
 
 if TYPE_CHECKING:
-    from crossgrade.economics.boxes import BoxBill
+    from crossgrade.hosting.boxes import BoxBill
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

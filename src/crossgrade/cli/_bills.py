@@ -10,8 +10,9 @@ from crossgrade.cli._output import note
 if TYPE_CHECKING:
     from crossgrade.catalog.bills import Bills, OfferBill
     from crossgrade.domain import Estimate
-    from crossgrade.economics import Bill, Commitment, WinBack
-    from crossgrade.economics.boxes import BoxBill
+    from crossgrade.hosting.boxes import BoxBill
+    from crossgrade.pricing.bill import Bill
+    from crossgrade.pricing.moving import Commitment, WinBack
     from crossgrade.project import Move
 
 

@@ -201,7 +201,7 @@ _STORE_HINT = "check that it is a Crossgrade database, that it runs, and who may
 
 
 def _keys(config: "Config | None", environ: Mapping[str, str]) -> list[Check]:
-    from crossgrade.wire import key_variable, key_variables
+    from crossgrade.dialects import key_variable, key_variables
 
     if config is None:
         return []

@@ -21,7 +21,7 @@ from crossgrade.cli._probing import (
 )
 
 if TYPE_CHECKING:
-    from crossgrade.economics.serving import ContextCost
+    from crossgrade.hosting import ContextCost
     from crossgrade.longcontext import RulerResult
 
 
@@ -176,7 +176,7 @@ def explain(
     Arithmetic on the sizes of its config.json, before any engine loses anything: 128k are 128,000 tokens.
     """
     from crossgrade.cli._serving import model_of
-    from crossgrade.economics.serving import attention_overtakes, context_costs
+    from crossgrade.hosting import attention_overtakes, context_costs
 
     sizes = model_of(model, config_json)
     costs = context_costs(sizes, lengths(lengths_text), kv_bits=int(kv_bits))

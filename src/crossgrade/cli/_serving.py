@@ -12,7 +12,7 @@ from crossgrade.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from crossgrade.domain import Architecture
-    from crossgrade.economics.serving import Deployment, GpuPrice, Load, ServingFit
+    from crossgrade.hosting import Deployment, GpuPrice, Load, ServingFit
 
 FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
 
@@ -78,7 +78,7 @@ def named_deployment(name: str | None, options: dict[str, Any]) -> tuple[str | N
 
 def model_of(name: str | None, config_json: Path | None) -> "Architecture":
     """Return the model that was named, or the one of a `config.json`."""
-    from crossgrade.economics.serving import known_model, read_architecture
+    from crossgrade.hosting import known_model, read_architecture
 
     if (name is None) == (config_json is None):
         if name is None:
@@ -101,7 +101,7 @@ def deployment_of(
     model: "Architecture", load: "Load", fit: "ServingFit", options: dict[str, Any]
 ) -> "Deployment":
     """Return the deployment that the options describe; without `--tp` the one whose tokens cost least."""
-    from crossgrade.economics.serving import Deployment, cheapest_deployment, known_gpu
+    from crossgrade.hosting import Deployment, cheapest_deployment, known_gpu
 
     replicas = options["replicas"]
     asked = Deployment(
@@ -121,7 +121,7 @@ def deployment_of(
 
 def rent_of(options: dict[str, Any]) -> "GpuPrice":
     """Return the rent that was given, or the packaged one with its date and source."""
-    from crossgrade.economics.serving import GpuPrice, known_gpu
+    from crossgrade.hosting import GpuPrice, known_gpu
 
     said = options["usd_per_gpu_hour"]
     if said is None:
@@ -149,7 +149,7 @@ def dollars_of(said: str, option: str) -> Decimal:
 
 def fit_of(path: Path | None) -> "ServingFit":
     """Return the fit in a file that `crossgrade cost calibrate` wrote, or the shipped one."""
-    from crossgrade.economics.serving import ServingFit, shipped_fit
+    from crossgrade.hosting import ServingFit, shipped_fit
 
     if path is None:
         return shipped_fit()

@@ -20,8 +20,9 @@ from crossgrade.errors import UsageError
 
 if TYPE_CHECKING:
     from crossgrade.catalog.bills import Bills
-    from crossgrade.economics import Commitment, MovingCosts, Traffic
-    from crossgrade.economics.boxes import BoxBill
+    from crossgrade.hosting.boxes import BoxBill
+    from crossgrade.pricing.moving import Commitment, MovingCosts
+    from crossgrade.pricing.usage import Traffic
 
 SCHEMA_VERSION = 1
 SHORTLIST = (
@@ -235,7 +236,7 @@ def _traffic(options: dict[str, Any]) -> "Traffic | None":
     if paid is None or answered is None:
         hint = "give `--input-tokens` and `--output-tokens`"
         raise UsageError("one of the two token counts is missing", code="tokens-incomplete", hint=hint)
-    from crossgrade.economics import stated_traffic
+    from crossgrade.pricing.usage import stated_traffic
 
     return stated_traffic(paid, answered, calls_per_day=per_day, cache_hit=options["cache_hit"] or 0.0)
 
@@ -257,7 +258,7 @@ def _calls(text: str | None) -> Decimal | None:
 
 
 def _commitment(options: Mapping[str, Any]) -> "Commitment":
-    from crossgrade.economics import Commitment
+    from crossgrade.pricing.moving import Commitment
 
     return Commitment(
         minimum_usd_per_month=options["committed_usd"] or Decimal(0),
@@ -282,8 +283,8 @@ def _boxes(bills: "Bills", options: Mapping[str, Any], *, has_project: bool) -> 
     specs = options["deployments"] or (() if has_project or options["patterns"] else BOXES)
     if not specs:
         return []
-    from crossgrade.economics.boxes import box_bill
-    from crossgrade.economics.serving import Deployment, known_gpu, known_model, shipped_fit
+    from crossgrade.hosting import Deployment, known_gpu, known_model, shipped_fit
+    from crossgrade.hosting.boxes import box_bill
 
     now = bills.of_incumbent
     rival = next(

@@ -12,7 +12,7 @@ from crossgrade.cli._serving import bounded_bytes
 from crossgrade.errors import DataError, UsageError
 
 if TYPE_CHECKING:
-    from crossgrade.economics.serving import GroupError, ServingFit
+    from crossgrade.hosting import GroupError, ServingFit
 
 SCHEMA_VERSION = 1
 MAX_TABLE_BYTES = 64 * 2**20
@@ -42,7 +42,7 @@ def command(file: Path | None, output: Path | None, *, shipped: bool, as_json: b
             hint="give a FILE, or --shipped for those that ship",
         )
     today = datetime.now(UTC).date()
-    from crossgrade.economics.serving import (
+    from crossgrade.hosting import (
         fit_serving,
         known_gpus,
         known_models,

@@ -22,7 +22,7 @@ from crossgrade.cli._serving import (
 
 if TYPE_CHECKING:
     from crossgrade.domain import Architecture, Estimate
-    from crossgrade.economics.serving import Deployment, GpuPrice, Load, ServedAt, ServingFit
+    from crossgrade.hosting import Deployment, GpuPrice, Load, ServedAt, ServingFit
 
 SCHEMA_VERSION = 1
 _LADDER = (1.0, 4.0, 16.0, 64.0, 256.0)
@@ -101,7 +101,7 @@ def command(
     Throughput, latencies and dollars per million tokens, each with the band in which 80 % of measured
     points of unseen model families lie, from one request in flight to as many as memory holds.
     """
-    from crossgrade.economics.serving import Load, hosting_ladder, memory_fit
+    from crossgrade.hosting import Load, hosting_ladder, memory_fit
 
     model, options = named_deployment(model, options)
     sizes = model_of(model, config_json)
@@ -143,7 +143,7 @@ def _record(
     ladder: "tuple[ServedAt, ...]",
     against: Decimal | None,
 ) -> dict[str, Any]:
-    from crossgrade.economics.serving import (
+    from crossgrade.hosting import (
         box_usd_per_day,
         break_even_tokens_per_day,
         kv_bytes_per_token,
@@ -192,7 +192,7 @@ def _other_cache(
     model: "Architecture", box: "Deployment", load: "Load", *, rent: "GpuPrice", fit: "ServingFit"
 ) -> dict[str, Any]:
     """Return what the same box does with the other common width of the cache, at most in flight."""
-    from crossgrade.economics.serving import hosting_ladder, memory_fit
+    from crossgrade.hosting import hosting_ladder, memory_fit
 
     other = replace(box, kv_bits=16 if box.kv_bits == 8 else 8)
     room = memory_fit(model, other, max(1, int(load.input_tokens + load.output_tokens / 2))).sequences
@@ -217,7 +217,7 @@ def _prompts(
     as_json: bool,
 ) -> None:
     """Print what reading one prompt of each size costs, and whether it fits at all."""
-    from crossgrade.economics.serving import prompt_costs
+    from crossgrade.hosting import prompt_costs
 
     costs = prompt_costs(model, box, fit, tokens, usd_per_gpu_hour=rent.usd_per_hour)
     if as_json:

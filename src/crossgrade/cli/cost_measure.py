@@ -14,7 +14,7 @@ from crossgrade.cli._serving import dollars_of
 from crossgrade.errors import UsageError
 
 if TYPE_CHECKING:
-    from crossgrade.economics.serving import MeasuredLevel
+    from crossgrade.hosting import MeasuredLevel
     from crossgrade.providers.load import LoadPlan
 
 SCHEMA_VERSION = 1
@@ -236,7 +236,7 @@ def _shown(value: float | None, shape: str) -> str | None:
 
 
 def _checked_save(options: dict[str, Any]) -> None:
-    from crossgrade.economics.serving import Deployment, known_gpu, known_model
+    from crossgrade.hosting import Deployment, known_gpu, known_model
 
     if options["architecture"] is None or options["gpu"] is None:
         raise UsageError(
@@ -254,7 +254,7 @@ def _checked_save(options: dict[str, Any]) -> None:
 
 
 def _save(levels: "list[MeasuredLevel]", options: dict[str, Any]) -> None:
-    from crossgrade.economics.serving import known_model
+    from crossgrade.hosting import known_model
 
     path: Path = options["save"]
     fresh = not path.exists()

@@ -13,7 +13,7 @@ from crossgrade.cli._serving import dollars_of
 from crossgrade.errors import UsageError
 
 if TYPE_CHECKING:
-    from crossgrade.economics.outlook import (
+    from crossgrade.outlook import (
         Assumption,
         Assumptions,
         CommitmentRisk,
@@ -89,7 +89,7 @@ def command(
     Parameters are fitted to the price and capability history, or assumed; the last table says which
     and `--set` changes any. Half-lives are medians over paths, not promises.
     """
-    from crossgrade.economics.outlook import changed, from_history, listed, shipped_history
+    from crossgrade.outlook import changed, from_history, listed, shipped_history
 
     given = _given(changes)
     assumptions = changed(from_history(shipped_history()), given)
@@ -126,7 +126,7 @@ def _look(
 ) -> dict[str, Any]:
     import numpy as np
 
-    from crossgrade.economics.outlook import (
+    from crossgrade.outlook import (
         FINE_TOLERANCES,
         SCENARIOS,
         SIDES,
@@ -241,7 +241,7 @@ def _scenario(scenario: "Scenario") -> str:
 
 def _origin(paths: int, seed: int, *, given: int) -> str:
     """Say how many paths there were, and until when the history goes that they are fitted to."""
-    from crossgrade.economics.outlook import shipped_history
+    from crossgrade.outlook import shipped_history
 
     history = shipped_history()
     changed = f", {given} given" if given else ""

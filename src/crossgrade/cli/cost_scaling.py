@@ -38,7 +38,7 @@ def command(model: str, input_tokens: float, output_tokens: float, *, as_json: b
     A token uses one expert, so its work stays while weights grow. At a batch of one that is nearly
     free; in a full batch each expert is read anyway, and only multiplications are saved.
     """
-    from crossgrade.economics.serving import (
+    from crossgrade.hosting import (
         Deployment,
         Load,
         announced_models,

@@ -15,6 +15,7 @@ from crossgrade.config._schema import (
 )
 from crossgrade.config._section import Section, values
 from crossgrade.config._yaml import YamlTree
+from crossgrade.dialects import HOSTS
 from crossgrade.domain import (
     PLACEHOLDER,
     GenerationSettings,
@@ -28,7 +29,6 @@ from crossgrade.domain import (
     heads_of,
 )
 from crossgrade.errors import ConfigError, hint_among
-from crossgrade.wire import HOSTS
 
 SectionT = TypeVar("SectionT", bound=Section)
 

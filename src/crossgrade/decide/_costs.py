@@ -10,7 +10,7 @@ from crossgrade.decide._evidence import BoolColumn, FloatColumn, ModelColumns
 from crossgrade.decide._records import Certificate, PolicyCost
 from crossgrade.decide._view import View
 from crossgrade.domain import Estimate
-from crossgrade.economics import mean_cost, policy_savings
+from crossgrade.pricing.saving import mean_cost, policy_savings
 from crossgrade.routing import Policy, position
 from crossgrade.stats import Retention, retention
 

@@ -35,17 +35,18 @@ from crossgrade.domain.serving import (
     TokenIssuer,
     Watching,
 )
-from crossgrade.domain.values import JSON, Estimate, FlavourName, Origin, Usage
+from crossgrade.domain.values import JSON, MOST_TOKENS, DialectName, Estimate, Origin, Usage
 from crossgrade.domain.workload import EvidenceClass, Mode, Requirements, Workload
 
 __all__ = [
     "JSON",
+    "MOST_TOKENS",
     "PLACEHOLDER",
     "WINDOWS_S",
     "Architecture",
+    "DialectName",
     "Estimate",
     "EvidenceClass",
-    "FlavourName",
     "GenerationSettings",
     "Image",
     "LatentAttention",

@@ -1,6 +1,6 @@
 """A language model's sizes: what its parameters, cache and work per token follow from.
 
-`crossgrade.economics.serving.read_architecture` makes one from a Hugging Face `config.json`. Counts are of
+`crossgrade.hosting.read_architecture` makes one from a Hugging Face `config.json`. Counts are of
 the text model: vision towers, heads for multi-token prediction and anything that a served text
 request does not touch are left out.
 """

@@ -39,7 +39,7 @@ class Price:
 class Offer:
     """A model at a provider, as named in `crossgrade.yaml`.
 
-    `provider` is a row of `wire.hosts` (`openai`, `groq`, `local` …). `prices` are dated
+    `provider` is a row of `dialects.hosts` (`openai`, `groq`, `local` …). `prices` are dated
     overrides, oldest first; empty means the catalogue's. `open_weights` None is unknown.
     `max_concurrency` bounds the runner's adaptive limit; `timeout_s` is per call.
     `patience_s` bounds how long an account may answer nothing but 429. `replicas` name offers of the

@@ -8,8 +8,8 @@ from typing import Literal, TypeAlias
 JSON: TypeAlias = str | int | float | bool | Sequence["JSON"] | Mapping[str, "JSON"] | None
 """Anything `json.loads` returns."""
 
-FlavourName: TypeAlias = Literal["openai", "openai-responses", "anthropic", "gemini"]
-"""Whose API an upstream speaks; `wire` translates to and from each."""
+DialectName: TypeAlias = Literal["openai", "openai-responses", "anthropic", "gemini"]
+"""Whose API a provider speaks; `dialects` translates to and from each."""
 
 
 class Origin(StrEnum):
@@ -18,6 +18,10 @@ class Origin(StrEnum):
     OWN = "own"
     INDEPENDENT = "independent"
     VENDOR = "vendor"
+
+
+MOST_TOKENS = 1_000_000_000
+"""More tokens in one call were not counted right: it is a hundred times the longest context sold."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,11 +1,11 @@
-"""Answers that the gateway gives by itself: errors in the client's flavour, heads of responses."""
+"""Answers that the gateway gives by itself: errors in the client's dialect, heads of responses."""
 
 import math
 from dataclasses import dataclass
 
+from crossgrade.dialects import CLIENTS, ClientName
 from crossgrade.errors import AccessError
 from crossgrade.gateway._limits import Refusal
-from crossgrade.wire import CLIENTS, ClientName
 
 _REASONS = {
     200: b"OK",

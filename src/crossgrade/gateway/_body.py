@@ -9,9 +9,9 @@ from typing import Annotated, Any
 
 import msgspec
 
+from crossgrade.dialects import excerpt
 from crossgrade.gateway._answers import Problem, bad_request
 from crossgrade.gateway._schema import BACKSLASH, check_fields
-from crossgrade.wire import excerpt
 
 _Count = Annotated[int, msgspec.Meta(ge=0, le=1_000_000_000)]
 _MOST_CHOICES = 128

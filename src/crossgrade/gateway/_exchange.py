@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from types import MappingProxyType
 
+from crossgrade.dialects import failure
 from crossgrade.errors import AccessError, BadRequestError, ProviderError, UpstreamError
 from crossgrade.gateway._admission import facts_of, segment_of, unit_of
 from crossgrade.gateway._answers import (
@@ -18,7 +19,7 @@ from crossgrade.gateway._answers import (
     whole,
 )
 from crossgrade.gateway._attempts import Attempts
-from crossgrade.gateway._cost import DEFAULT_OUTPUT_TOKENS, Tokens, estimated_tokens
+from crossgrade.gateway._cost import DEFAULT_OUTPUT_TOKENS, Counted, estimated_tokens
 from crossgrade.gateway._delivery import Delivery
 from crossgrade.gateway._failing import note_failure, provider_problem
 from crossgrade.gateway._head import Endpoint, Request
@@ -37,7 +38,7 @@ from crossgrade.gateway._shadow import Copy
 from crossgrade.gateway._targets import TargetState
 from crossgrade.gateway._upstream import Taker, UpstreamConnection
 from crossgrade.identity import Principal
-from crossgrade.wire import failure
+from crossgrade.pricing import Tokens
 
 _CLIENT_GONE = 499
 _NO_HEADERS: Mapping[bytes, bytes] = MappingProxyType({})
@@ -148,7 +149,7 @@ class Exchange:
         most = payload.asked.most_output_tokens
         outputs = 0 if self.endpoint.name == "embeddings" else DEFAULT_OUTPUT_TOKENS if most is None else most
         prices = self.target.prices
-        return prices.estimate_usd(inputs, outputs, images_in(payload, prices)), inputs + outputs
+        return prices.cost_usd(Counted(inputs, outputs), images_in(payload, prices)), inputs + outputs
 
     def _reserved(self, outcome: Hold | Refusal) -> None:
         if isinstance(outcome, Refusal):
@@ -210,7 +211,7 @@ class Exchange:
         self.sent_at = connection.used_at
         self.added_s = self.sent_at - self.began
         try:
-            same = self.target.target.flavour == self.endpoint.flavour
+            same = self.target.target.dialect == self.endpoint.dialect
             self.payload.send(self.target, connection, sent_on(self.request.headers) if same else b"")
         except ProviderError as error:
             self.failed(error)
@@ -244,7 +245,7 @@ class Exchange:
         else:
             length = headers.get(b"content-length")
             known = int(length) if length is not None and length.isdigit() else None
-            self._relay = WholeRelay(self, self.target.target.flavour, key, known)
+            self._relay = WholeRelay(self, self.target.target.dialect, key, known)
         return self._take if self.copy is not None or self._relay is None else self._relay.data
 
     def on_whole(self, body: bytes) -> None:
@@ -258,7 +259,7 @@ class Exchange:
         if connection is not None:
             self.added_s += self._services.now() - connection.used_at
         try:
-            pass_whole(self, self.target.target.flavour, self.target.key, body)
+            pass_whole(self, self.target.target.dialect, self.target.key, body)
         except Exception as error:  # noqa: BLE001  # as in `on_end`
             self._unreadable(error)
 

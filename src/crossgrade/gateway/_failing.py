@@ -1,5 +1,6 @@
 """From a provider's failure to what is done about it, and to what the client is told."""
 
+from crossgrade.dialects import error_words
 from crossgrade.errors import (
     AuthError,
     BadRequestError,
@@ -10,7 +11,6 @@ from crossgrade.errors import (
 )
 from crossgrade.gateway._answers import Problem
 from crossgrade.gateway._breaker import Breaker
-from crossgrade.wire import error_words
 
 _MOST_WAIT_S = 3600.0
 _HIDDEN = "***"

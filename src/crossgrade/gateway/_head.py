@@ -4,9 +4,9 @@ import re
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from crossgrade.domain import FlavourName, Serving
+from crossgrade.dialects import ClientName
+from crossgrade.domain import DialectName, Serving
 from crossgrade.gateway._answers import Problem, bad_request
-from crossgrade.wire import ClientName
 
 EndpointName = Literal[
     "chat", "completions", "embeddings", "responses", "messages",
@@ -18,7 +18,7 @@ EndpointName = Literal[
 class Endpoint:
     """A path that is served; one with a `client` API calls a model.
 
-    `flavour` are the targets that take its requests as they are, under `path`. Where one `needs_key`
+    `dialect` are the targets that take its requests as they are, under `path`. Where one `needs_key`
     the caller has to be known.
     """
 
@@ -26,7 +26,7 @@ class Endpoint:
     method: bytes
     path: str
     client: ClientName | None = None
-    flavour: FlavourName = "openai"
+    dialect: DialectName = "openai"
     needs_key: bool = True
 
 

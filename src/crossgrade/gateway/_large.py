@@ -231,7 +231,7 @@ class LargePayload:
 
     def send(self, target: TargetState, connection: UpstreamConnection, extra: bytes) -> None:
         """Write the head, and begin to write the body."""
-        if target.target.flavour != self._endpoint.flavour:
+        if target.target.dialect != self._endpoint.dialect:
             raise ContextTooLongError(
                 f"{target.name} speaks another API, and a body of {self.size} bytes is not translated",
                 code="body-not-translated",
@@ -314,7 +314,7 @@ class LargePayload:
 
     def watcher(self, target: TargetState) -> Watcher:
         """Return what follows the answer's stream."""
-        return Watch(target.target.flavour, swallow=False)
+        return Watch(target.target.dialect, swallow=False)
 
     def whole(self, target: TargetState, body: bytes) -> bytes:  # noqa: ARG002  # the signature of Payload
         """Return a whole answer: the APIs are the same."""

@@ -9,7 +9,7 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
-from crossgrade.domain import FlavourName, LimitScope, LimitUnit
+from crossgrade.domain import DialectName, LimitScope, LimitUnit
 from crossgrade.telemetry import Delta
 
 NANO = 1_000_000_000
@@ -84,14 +84,14 @@ class RequestRecord(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
 class ShadowAnswer(msgspec.Struct, kw_only=True, omit_defaults=True):
     """One model's side of a shadow pair: the answer's bytes as its provider sent them.
 
-    `model` is the policy's name for it, `target` the offer, `flavour` the provider's API. A
+    `model` is the policy's name for it, `target` the offer, `dialect` the provider's API. A
     `stream` holds all its events. `error` says why there is no usable `body`. `response_id` is
     found in the body where it is not given.
     """
 
     model: str
     target: str
-    flavour: FlavourName
+    dialect: DialectName
     body: bytes = b""
     stream: bool = False
     response_id: str | None = None

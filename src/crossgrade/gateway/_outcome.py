@@ -2,9 +2,10 @@
 
 import msgspec
 
-from crossgrade.gateway._cost import NO_TOKENS, Prices, Tokens, estimated_tokens
+from crossgrade.gateway._cost import NO_TOKENS, Counted, estimated_tokens
 from crossgrade.gateway._messages import CostOrigin
 from crossgrade.gateway._payload import Payload
+from crossgrade.pricing import Prices, Tokens
 
 
 class Bill(msgspec.Struct, frozen=True, gc=False):
@@ -41,5 +42,5 @@ def bill(prices: Prices, payload: Payload, usage: Tokens, output_tokens: int | N
         return Bill(usage, usd, (usage.input_tokens or 0) + (usage.output_tokens or 0), "usage")
     inputs = usage.input_tokens if usage.input_tokens is not None else estimated_tokens(payload.size)
     outputs = usage.output_tokens if usage.output_tokens is not None else output_tokens
-    usd = prices.estimate_usd(inputs, outputs, images)
+    usd = prices.cost_usd(Counted(inputs, outputs), images)
     return Bill(usage, usd, inputs + outputs, "unknown" if usd is None else "estimate")

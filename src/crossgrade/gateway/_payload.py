@@ -6,6 +6,18 @@ from typing import Any, Protocol
 
 import msgspec
 
+from crossgrade.dialects import (
+    CLIENTS,
+    DIALECTS,
+    ClientName,
+    ForcedCallReader,
+    InboundRequest,
+    Reader,
+    StreamTranslator,
+    as_schema_request,
+    as_tool_call,
+    forced_tools,
+)
 from crossgrade.domain import ModelAnswer, ModelRequest
 from crossgrade.errors import BadRequestError
 from crossgrade.gateway._answers import Problem, bad_request
@@ -23,18 +35,6 @@ from crossgrade.gateway._relay import Watcher
 from crossgrade.gateway._targets import TargetState
 from crossgrade.gateway._upstream import UpstreamConnection
 from crossgrade.gateway._watch import Watch
-from crossgrade.wire import (
-    CLIENTS,
-    FLAVOURS,
-    ClientName,
-    ForcedCallReader,
-    InboundRequest,
-    Reader,
-    StreamTranslator,
-    as_schema_request,
-    as_tool_call,
-    forced_tools,
-)
 
 
 class Payload(Protocol):
@@ -113,13 +113,13 @@ class ParsedPayload:
         if self._is_translated(target):
             return self._translated(target)
         asked = self.asked
-        ask_usage = bool(asked.stream) and settings.stream_usage and settings.flavour == "openai"
+        ask_usage = bool(asked.stream) and settings.stream_usage and settings.dialect == "openai"
         body = rewritten(self.body, self._span, target.model_json, asked.stream_options, ask_usage=ask_usage)
         return endpoint.path, body
 
     def _translated(self, target: TargetState) -> tuple[str, bytes]:
         request = self._request(target)
-        wire = FLAVOURS[target.target.flavour].encode(request, target.host, bool(self.asked.stream))
+        wire = DIALECTS[target.target.dialect].encode(request, target.host, bool(self.asked.stream))
         return wire.path, wire.encode()
 
     def passes(self, target: TargetState) -> bool:
@@ -127,7 +127,7 @@ class ParsedPayload:
         return not self._is_translated(target)
 
     def _is_translated(self, target: TargetState) -> bool:
-        if target.target.flavour != self.endpoint.flavour:
+        if target.target.dialect != self.endpoint.dialect:
             return True
         return target.is_local and self.asked.has_tools and _demands_call(self.body)
 
@@ -166,16 +166,16 @@ class ParsedPayload:
 
     def watcher(self, target: TargetState) -> Watcher:
         """Return what follows the answer's stream, translating it where the APIs differ."""
-        flavour = target.target.flavour
+        dialect = target.target.dialect
         if not self._is_translated(target):
-            return Watch(flavour, swallow=not asks_for_usage(self.asked.stream_options))
+            return Watch(dialect, swallow=not asks_for_usage(self.asked.stream_options))
         inbound = self._read()
-        reader: Reader = FLAVOURS[flavour].reader(self._request(target))
+        reader: Reader = DIALECTS[dialect].reader(self._request(target))
         if self._forced(target):
             reader = ForcedCallReader(reader)
         return StreamTranslator(
             reader,
-            self._client,
+            CLIENTS[self._client],
             inbound,
             id=_answer_id(self._client),
             created=int(time.time()),
@@ -187,7 +187,7 @@ class ParsedPayload:
         if not self._is_translated(target):
             return body
         inbound = self._read()
-        answer: ModelAnswer = FLAVOURS[target.target.flavour].decode(body, self._request(target))
+        answer: ModelAnswer = DIALECTS[target.target.dialect].decode(body, self._request(target))
         if self._forced(target):
             answer = as_tool_call(answer)
         return CLIENTS[self._client].render_answer(

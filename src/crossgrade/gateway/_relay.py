@@ -5,11 +5,12 @@ from typing import Any, Protocol, TypeAlias
 
 import msgspec
 
-from crossgrade.domain import FlavourName
+from crossgrade.dialects import DIALECTS, excerpt, failure_inside
+from crossgrade.domain import DialectName
 from crossgrade.errors import ProviderError, UpstreamError
-from crossgrade.gateway._cost import NO_TOKENS, Tokens, estimated_tokens, read_tokens
+from crossgrade.gateway._cost import NO_TOKENS, estimated_tokens, read_tokens
 from crossgrade.gateway._watch import Watch
-from crossgrade.wire import excerpt, failure_inside
+from crossgrade.pricing import Tokens
 
 WHOLE_BYTES = 8 << 20
 """An answer up to this size is kept until it is whole, so that its head can say what it cost."""
@@ -20,7 +21,7 @@ _HIDDEN = b"***"
 
 
 class Watcher(Protocol):
-    """Follows a stream: `Watch`, or wire's translator."""
+    """Follows a stream: `Watch`, or the translator of two dialects."""
 
     done: bool
     failure: ProviderError | None
@@ -77,7 +78,7 @@ class Relay(Protocol):
 
 
 class _Whole(msgspec.Struct):
-    """The parts of any flavour's whole answer that count."""
+    """The parts of any dialect's whole answer that count."""
 
     usage: Any = None
     usage_metadata: Any = msgspec.field(default=None, name="usageMetadata")
@@ -93,7 +94,7 @@ _UNFINISHED = ("queued", "in_progress")
 _WHOLE = msgspec.json.Decoder(_Whole)
 
 
-def pass_whole(outlet: Outlet, flavour: FlavourName, key: bytes | None, body: bytes) -> None:
+def pass_whole(outlet: Outlet, dialect: DialectName, key: bytes | None, body: bytes) -> None:
     """Send on the body of a whole answer, if it is one and not an error in disguise."""
     try:
         whole = _WHOLE.decode(body)
@@ -109,18 +110,18 @@ def pass_whole(outlet: Outlet, flavour: FlavourName, key: bytes | None, body: by
     if key is not None:
         body = body.replace(key, _HIDDEN)
     output = None if whole.status in _UNFINISHED else estimated_tokens(len(body))
-    usage = whole.usage_metadata if flavour == "gemini" else whole.usage
-    outlet.send_whole(body, read_tokens(flavour, usage), whole.id, output)
+    usage = whole.usage if DIALECTS[dialect].usage_field == "usage" else whole.usage_metadata
+    outlet.send_whole(body, read_tokens(dialect, usage), whole.id, output)
 
 
 class WholeRelay:
     """Keeps a JSON answer until it is whole; one that grows too large is passed on as it comes."""
 
-    __slots__ = ("_flavour", "_key", "_length", "_outlet", "_parts", "_send", "_size")
+    __slots__ = ("_dialect", "_key", "_length", "_outlet", "_parts", "_send", "_size")
 
-    def __init__(self, outlet: Outlet, flavour: FlavourName, key: bytes | None, length: int | None) -> None:
+    def __init__(self, outlet: Outlet, dialect: DialectName, key: bytes | None, length: int | None) -> None:
         self._outlet = outlet
-        self._flavour = flavour
+        self._dialect = dialect
         self._key = key
         self._length = length
         self._parts: list[bytes] = []
@@ -147,7 +148,7 @@ class WholeRelay:
             self._outlet.end_stream(NO_TOKENS, None, estimated_tokens(self._size))
             return
         body = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
-        pass_whole(self._outlet, self._flavour, self._key, body)
+        pass_whole(self._outlet, self._dialect, self._key, body)
 
     def spent(self) -> tuple[Tokens, int | None]:
         """Return what is known: while an answer is kept until it is whole, nothing."""

@@ -10,7 +10,7 @@ from typing import Protocol
 from crossgrade.domain import Shadow
 from crossgrade.errors import ProviderError, UpstreamError
 from crossgrade.gateway._admission import conversation_of
-from crossgrade.gateway._cost import DEFAULT_OUTPUT_TOKENS, Tokens, estimated_tokens
+from crossgrade.gateway._cost import DEFAULT_OUTPUT_TOKENS, Counted, estimated_tokens
 from crossgrade.gateway._head import Request
 from crossgrade.gateway._limits import Hold, Limits, Refusal
 from crossgrade.gateway._messages import RequestRecord, ShadowAnswer, ShadowPair
@@ -21,6 +21,7 @@ from crossgrade.gateway._relay import Pieces, Relay, StreamRelay, WholeRelay
 from crossgrade.gateway._routes import Choice, Plan
 from crossgrade.gateway._targets import TargetState
 from crossgrade.gateway._upstream import Taker, UpstreamConnection
+from crossgrade.pricing import Tokens
 
 ANSWER_BYTES = 1 << 20
 _OPT_OUT = b"x-crossgrade-no-shadow"
@@ -139,7 +140,7 @@ class Shadows:
         asked = copy.payload.asked.most_output_tokens
         tokens = DEFAULT_OUTPUT_TOKENS if asked is None else asked
         images = images_in(copy.payload, target.prices)
-        usd = target.prices.estimate_usd(estimated_tokens(copy.payload.size), tokens, images)
+        usd = target.prices.cost_usd(Counted(estimated_tokens(copy.payload.size), tokens), images)
         if usd is None and shadow.max_usd_per_day is not None:
             self.skip(route, "unpriced")  # a cap that cannot be counted against would be none
             return
@@ -208,7 +209,7 @@ class _ShadowCall:
             self._stream = True
             self._relay = StreamRelay(self, self._copy.payload.watcher(self._target), None)
         else:
-            self._relay = WholeRelay(self, self._target.target.flavour, None, None)
+            self._relay = WholeRelay(self, self._target.target.dialect, None, None)
         return self._take
 
     def on_whole(self, body: bytes) -> None:
@@ -290,7 +291,7 @@ class _ShadowCall:
         given = ShadowAnswer(
             model=self._target.target.model,
             target=self._target.name,
-            flavour=self._target.target.flavour,
+            dialect=self._target.target.dialect,
             body=b"" if error else b"".join(self._answer.parts),
             stream=self._stream,
             cost_usd=billed.usd,
@@ -307,7 +308,7 @@ class _ShadowCall:
         served = ShadowAnswer(
             model=served_target.target.model,
             target=served_target.name,
-            flavour=served_target.target.flavour,
+            dialect=served_target.target.dialect,
             body=b"".join(copy.parts),
             stream=record.stream,
             cost_usd=record.cost_usd,

@@ -7,13 +7,13 @@ from dataclasses import replace
 
 import msgspec
 
+from crossgrade.dialects import HOSTS, Host
 from crossgrade.errors import ConfigError
 from crossgrade.gateway._breaker import Breaker
-from crossgrade.gateway._cost import Prices
 from crossgrade.gateway._pool import Address, Pool, read_url
 from crossgrade.gateway._sweeper import Sweeper
 from crossgrade.gateway.settings import Target
-from crossgrade.wire import HOSTS, Host
+from crossgrade.pricing import Prices
 
 _AGENT = "crossgrade"
 _SHADOW_CONNECTIONS = 16
@@ -96,7 +96,7 @@ def _host(target: Target) -> Host:
     row = HOSTS.get(target.provider) or Host(name=target.provider)
     return replace(
         row,
-        flavour=target.flavour,
+        dialect=target.dialect,
         max_tokens_field=target.max_tokens_field,
         stream_usage=target.stream_usage,
     )

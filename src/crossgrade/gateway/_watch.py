@@ -6,10 +6,11 @@ from typing import Any
 
 import msgspec
 
-from crossgrade.domain import FlavourName
+from crossgrade.dialects import SseEvent, SseReader, failure_inside
+from crossgrade.domain import DialectName
 from crossgrade.errors import ProviderError, UpstreamError
-from crossgrade.gateway._cost import Tokens, read_tokens
-from crossgrade.wire import SseEvent, SseReader, failure_inside
+from crossgrade.gateway._cost import read_tokens
+from crossgrade.pricing import Tokens
 
 LONGEST_EVENT = 4 << 20
 
@@ -34,7 +35,7 @@ Many providers say `"usage":null` in every event; tokens are named only where th
 
 
 class _Chunk(msgspec.Struct):
-    """The parts of any flavour's event that count."""
+    """The parts of any dialect's event that count."""
 
     type: str = ""
     choices: Any = None
@@ -48,7 +49,7 @@ _CHUNK = msgspec.json.Decoder(_Chunk)
 
 
 class Watch:
-    """Follows one stream of one flavour.
+    """Follows one stream of one dialect.
 
     `feed` returns the bytes to pass on: whole events only, so that what follows a broken one can be
     read. With `swallow` the event that only counts tokens, which the client did not ask for, is left
@@ -57,16 +58,24 @@ class Watch:
     """
 
     __slots__ = (
-        "_is_new", "_needles", "_partial", "_swallow", "_usage", "done", "failure", "flavour", "response_id",
+        "_is_new",
+        "_needles",
+        "_partial",
+        "_swallow",
+        "_usage",
+        "dialect",
+        "done",
+        "failure",
+        "response_id",
     )  # fmt: skip
 
-    def __init__(self, flavour: FlavourName, *, swallow: bool) -> None:
-        self.flavour = flavour
+    def __init__(self, dialect: DialectName, *, swallow: bool) -> None:
+        self.dialect = dialect
         self.done = False
         self.failure: ProviderError | None = None
         self._is_new = True
         self.response_id: str | None = None
-        self._needles = _NEEDLES.get(flavour, _CHAT_NEEDLES)
+        self._needles = _NEEDLES.get(dialect, _CHAT_NEEDLES)
         self._partial = b""
         self._swallow = swallow
         self._usage: dict[str, Any] = {}
@@ -80,7 +89,7 @@ class Watch:
     @property
     def usage(self) -> Tokens:
         """The tokens that the provider counted, unknown until it did."""
-        return read_tokens(self.flavour, self._usage)
+        return read_tokens(self.dialect, self._usage)
 
     def feed(self, data: bytes) -> bytes:
         """Take the next bytes and return the events that they complete."""
@@ -104,7 +113,7 @@ class Watch:
 
     def end(self) -> bytes:
         """Take note of the stream's end; return a terminal marker whose blank line never came."""
-        if self._partial.strip() == b"data: [DONE]" and self.flavour == "openai":
+        if self._partial.strip() == b"data: [DONE]" and self.dialect == "openai":
             return self.feed(b"\n\n")
         return b""
 
@@ -149,11 +158,11 @@ class Watch:
 
     def _event(self, block: bytes) -> bool:
         """Read one event if it may count; return whether it is passed on."""
-        if self.flavour == "openai" and block.find(b"[DONE]") >= 0 and _is_end(block):
+        if self.dialect == "openai" and block.find(b"[DONE]") >= 0 and _is_end(block):
             self.done = True
             return True
         counts = _USAGE.search(block) is not None or (b"error" in block and _ERROR.search(block) is not None)
-        if self.flavour == "openai" and not counts:
+        if self.dialect == "openai" and not counts:
             return True
         return all(self._parsed(event) for event in _events(block))
 
@@ -167,9 +176,9 @@ class Watch:
         return self._take(chunk)
 
     def _take(self, chunk: _Chunk) -> bool:
-        if self.flavour == "anthropic":
+        if self.dialect == "anthropic":
             return self._take_message(chunk)
-        if self.flavour == "openai-responses":
+        if self.dialect == "openai-responses":
             return self._take_response(chunk)
         return self._take_chat(chunk)
 

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import msgspec
 
-from crossgrade.domain import FlavourName, Price, RouteSpec, Serving
+from crossgrade.domain import DialectName, Price, RouteSpec, Serving
 from crossgrade.errors import ConfigError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """An offer as the gateway asks it: where, in which flavour, with whose key, at which price.
+    """An offer as the gateway asks it: where, in which dialect, with whose key, at which price.
 
     `replica_of` is the offer that it stands beside with its `weight`, as the same model at another
     address; None for every other. `headers` go with every call. `key_env` names the variable that
@@ -25,7 +25,7 @@ class Target:
 
     name: str
     provider: str
-    flavour: FlavourName
+    dialect: DialectName
     base_url: str
     model: str
     key_env: str | None = None

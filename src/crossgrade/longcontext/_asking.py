@@ -9,10 +9,10 @@ from pathlib import Path
 import anyio
 
 from crossgrade.domain import GenerationSettings, Message, ModelAnswer, ModelRequest, Offer, Price, Usage
-from crossgrade.economics import cost_usd
 from crossgrade.errors import AuthError, BudgetExceededError, ContextTooLongError, ProviderError
 from crossgrade.longcontext._journal import Call, Journal, digest
 from crossgrade.longcontext._result import Spent
+from crossgrade.pricing import cost_usd
 from crossgrade.providers import Provider
 
 _TRIES = 3

@@ -9,9 +9,9 @@ from typing import NamedTuple
 import numpy as np
 
 from crossgrade.domain import Price, Usage
-from crossgrade.economics import cost_usd
 from crossgrade.longcontext._probe import ProbeSettings
 from crossgrade.longcontext._search import ALONE_TOKENS, BASE, next_of
+from crossgrade.pricing import cost_usd
 
 _WIDTH_OCTAVES = 0.7
 _BASE, _TAIL = 0.95, 0.1

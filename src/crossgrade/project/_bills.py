@@ -7,7 +7,8 @@ import numpy as np
 
 from crossgrade.catalog.bills import Bills, Measured
 from crossgrade.domain import RouteSpec, ScoredAnswer, Workload
-from crossgrade.economics import DAYS_PER_MONTH, MovingCosts, Traffic, UsageColumns
+from crossgrade.pricing.moving import MovingCosts
+from crossgrade.pricing.usage import DAYS_PER_MONTH, Traffic, UsageColumns
 
 if TYPE_CHECKING:
     from crossgrade.store import Run, Store

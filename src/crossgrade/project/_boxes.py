@@ -5,8 +5,8 @@ from collections.abc import Iterable, Mapping
 from crossgrade.catalog import model_name
 from crossgrade.catalog.bills import Bills, Measured
 from crossgrade.domain import Architecture, Offer
-from crossgrade.economics.boxes import BoxBill, box_bill
-from crossgrade.economics.serving import (
+from crossgrade.errors import NotFoundError, UsageError
+from crossgrade.hosting import (
     Deployment,
     Load,
     cheapest_deployment,
@@ -14,7 +14,7 @@ from crossgrade.economics.serving import (
     known_model,
     shipped_fit,
 )
-from crossgrade.errors import NotFoundError, UsageError
+from crossgrade.hosting.boxes import BoxBill, box_bill
 
 GPU = "h100"
 """What the boxes are of where nobody says: the GPU with most measured points beside the newest."""

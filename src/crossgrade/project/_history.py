@@ -105,7 +105,7 @@ def _mean_usd(
     samples: "Sequence[Sequence[RecordedAnswer]]", offer: Offer, price: Price | None
 ) -> float | None:
     """Return what a sample costs at today's price, scores included; None where that is unknown."""
-    from crossgrade.economics import cost_usd
+    from crossgrade.pricing import cost_usd
 
     total = Decimal(0)
     for answer in (answer for answers in samples for answer in answers if answer.response is not None):

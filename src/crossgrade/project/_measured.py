@@ -104,7 +104,7 @@ def run_answers(
     One endpoint may be offered under two names at two prices (contracts, or at once and in batches): it is
     asked once, and what that cost says nothing of the other. The price is that of the day, else today's.
     """
-    from crossgrade.economics import cost_usd
+    from crossgrade.pricing import cost_usd
 
     today = datetime.now(UTC).date()
 
@@ -155,7 +155,7 @@ def decision_settings(
     `prices` and `known` are what the catalogue knows of the offers, by name.
     """
     from crossgrade.decide import DecisionSettings
-    from crossgrade.economics.outlook import default_valid_days
+    from crossgrade.outlook import default_valid_days
 
     alpha = workload.family_alpha or workload.alpha
     limits = length_limits(config.root, workload, now=datetime.now(UTC))

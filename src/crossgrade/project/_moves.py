@@ -6,18 +6,17 @@ from decimal import Decimal
 
 from crossgrade.catalog.bills import Bills, OfferBill
 from crossgrade.domain import Estimate
-from crossgrade.economics import (
+from crossgrade.pricing.columns import price_calls
+from crossgrade.pricing.moving import (
     Commitment,
     MovingCosts,
     WinBack,
     break_even_calls_per_day,
-    mean_cost,
     payback_months,
-    per_month,
-    price_calls,
     saving_per_month,
     win_back,
 )
+from crossgrade.pricing.saving import mean_cost, per_month
 
 _MONTHS = 12
 

@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from crossgrade.catalog import Catalog, OfferFacts
     from crossgrade.catalog.bills import Bills, Measured
     from crossgrade.decide import Sibling, Verdict
-    from crossgrade.economics import Traffic
     from crossgrade.evaluate import ExpectedUse, Judges, PairScorer, Progress, RunEstimate, RunResult, Scorer
+    from crossgrade.pricing.usage import Traffic
     from crossgrade.project._routing import Routing
     from crossgrade.routing import RouteTable
     from crossgrade.store import Run, Store, StoredVerdict

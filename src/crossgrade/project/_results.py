@@ -60,7 +60,7 @@ def decide_results(
     stated of a model that has no rows, or outside the scale.
     """
     from crossgrade.decide import DecisionSettings, decide_policy
-    from crossgrade.economics.outlook import default_valid_days
+    from crossgrade.outlook import default_valid_days
     from crossgrade.workloads import pair, read_results
 
     results = read_results(

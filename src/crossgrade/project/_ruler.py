@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from crossgrade.domain import Usage
-from crossgrade.economics import cost_usd
 from crossgrade.errors import UsageError
 from crossgrade.longcontext import Pool, RulerMaker, RulerResult, Spent, run_ruler
+from crossgrade.pricing import cost_usd
 from crossgrade.project._probing import ProbePlan, asker_of, journal_of, open_offer
 
 if TYPE_CHECKING:

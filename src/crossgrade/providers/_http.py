@@ -18,8 +18,8 @@ import aiohttp
 from aiohttp.connector import Connection
 from yarl import URL
 
+from crossgrade.dialects import excerpt
 from crossgrade.errors import ProviderError, ProviderTimeoutError, UpstreamError, UsageError
-from crossgrade.wire import excerpt
 
 _DRAIN_S = 0.1
 _ENCODINGS = {"gzip": 31, "x-gzip": 31, "deflate": 15}

@@ -11,12 +11,8 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
-from crossgrade.domain import ModelRequest, Offer
-from crossgrade.errors import BadRequestError, ProviderError, UpstreamError, UsageError
-from crossgrade.providers._http import HttpClient, HttpResponse, open_http
-from crossgrade.providers.hosted import LARGEST_ANSWER, Account, account_of
-from crossgrade.wire import FLAVOURS, failure
-from crossgrade.wire.batches import (
+from crossgrade.dialects import DIALECTS, failure
+from crossgrade.dialects.batches import (
     BATCH_DIALECTS,
     BatchDialect,
     BatchOrder,
@@ -32,6 +28,10 @@ from crossgrade.wire.batches import (
     is_being_read,
     made_id,
 )
+from crossgrade.domain import ModelRequest, Offer
+from crossgrade.errors import BadRequestError, ProviderError, UpstreamError, UsageError
+from crossgrade.providers._http import HttpClient, HttpResponse, open_http
+from crossgrade.providers.hosted import LARGEST_ANSWER, Account, account_of
 
 LARGEST_RESULTS = 2**30
 """Bound of a batch's results in bytes."""
@@ -85,7 +85,7 @@ class HostedBatches:
         self, account: Account, http: HttpClient, dialect: BatchDialect, *, timeout_s: float
     ) -> None:
         self._host = account.host
-        self._flavour = FLAVOURS[account.host.flavour]
+        self._calls = DIALECTS[account.host.dialect]
         self._http = http
         self._dialect = dialect
         self._timeout_s = timeout_s
@@ -96,7 +96,7 @@ class HostedBatches:
         parts: list[dict[str, ModelRequest]] = []
         size = 0
         for name, request in requests.items():
-            needed = len(self._flavour.encode(request, self._host, False).encode()) + 2 * len(name) + 100
+            needed = len(self._calls.encode(request, self._host, False).encode()) + 2 * len(name) + 100
             full = parts and len(parts[-1]) >= self._dialect.most_requests
             if not parts or full or size + needed > self._dialect.most_bytes:
                 parts.append({})
@@ -107,7 +107,7 @@ class HostedBatches:
 
     async def submit(self, requests: Mapping[str, ModelRequest], *, label: str) -> str:
         """Upload the requests, where the dialect wants a file, and make a batch of them."""
-        order = batch_order(requests, self._flavour, self._host, label=label)
+        order = batch_order(requests, self._calls, self._host, label=label)
         upload = self._dialect.upload
         if upload is not None:
             order = replace(order, file=await self._upload(upload, order))
@@ -161,7 +161,7 @@ class HostedBatches:
         def take(item: Item) -> None:
             name, body = item
             if name in requests:
-                found[name] = decoded(body, requests[name], self._flavour)
+                found[name] = decoded(body, requests[name], self._calls)
 
         for path in status.results:
             await self._read(path, take, names or list(requests))

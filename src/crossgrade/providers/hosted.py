@@ -1,4 +1,4 @@
-"""Offers behind an HTTP API: a row of `wire.hosts`, an address and a key."""
+"""Offers behind an HTTP API: a row of `dialects.hosts`, an address and a key."""
 
 import asyncio
 import ssl
@@ -7,11 +7,8 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from crossgrade.domain import ModelAnswer, ModelRequest, Offer
-from crossgrade.errors import AuthError, ProviderError, UpstreamError, UsageError
-from crossgrade.providers._http import HttpClient, HttpResponse, open_http
-from crossgrade.wire import (
-    FLAVOURS,
+from crossgrade.dialects import (
+    DIALECTS,
     Collector,
     Embeddings,
     Host,
@@ -24,6 +21,9 @@ from crossgrade.wire import (
     host_named,
     key_variable,
 )
+from crossgrade.domain import ModelAnswer, ModelRequest, Offer
+from crossgrade.errors import AuthError, ProviderError, UpstreamError, UsageError
+from crossgrade.providers._http import HttpClient, HttpResponse, open_http
 
 LARGEST_ANSWER = 16 * 2**20
 """Default bound of an answer, in bytes after decompression."""
@@ -94,7 +94,7 @@ class HostedProvider:
         self._offer = offer
         self._account = account
         self._http = http
-        self._flavour = FLAVOURS[account.host.flavour]
+        self._dialect = DIALECTS[account.host.dialect]
         self._measure_ttft = measure_ttft
         self._largest = largest
         self._key = account.key.encode() if account.key else None
@@ -126,7 +126,7 @@ class HostedProvider:
         Raises a `ProviderError` when no usable answer comes within the offer's `timeout_s`.
         """
         with self._named():
-            wire = self._flavour.encode(request, self._account.host, self._measure_ttft)
+            wire = self._dialect.encode(request, self._account.host, self._measure_ttft)
             answer = await (self._stream(wire, request) if self._measure_ttft else self._whole(wire, request))
         return replace(answer, usage=replace(answer.usage, images=request.images))
 
@@ -135,7 +135,7 @@ class HostedProvider:
 
         Hosts that speak OpenAI's API have an endpoint for it; another raises `UsageError`.
         """
-        if self._account.host.flavour != "openai":
+        if self._account.host.dialect != "openai":
             raise UsageError(
                 f"offer `{self.name}` has no embeddings endpoint that speaks OpenAI's API",
                 code="embeddings-not-served",
@@ -169,11 +169,11 @@ class HostedProvider:
         )
         body = self._scrub(response.body)
         self._check(response, "application/json", body)
-        answer = self._flavour.decode(body, request)
+        answer = self._dialect.decode(body, request)
         return replace(answer, latency_ms=response.latency_ms)
 
     async def _stream(self, wire: WireRequest, request: ModelRequest) -> ModelAnswer:
-        listener = _Listener(self._flavour.collect(request), asyncio.get_running_loop().time, self._scrub)
+        listener = _Listener(self._dialect.collect(request), asyncio.get_running_loop().time, self._scrub)
         response = await self._http.request(
             "POST",
             wire.path,

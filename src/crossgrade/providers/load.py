@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 
 from crossgrade.domain import GenerationSettings, Message, ModelRequest
-from crossgrade.economics.serving import MeasuredLevel, TimedCall, measured_level
 from crossgrade.errors import ProviderError, UpstreamError
+from crossgrade.hosting import MeasuredLevel, TimedCall, measured_level
 from crossgrade.providers._protocol import Provider
 
 _WORDS = ("river", "stone", "window", "garden", "letter", "morning", "silver", "engine", "harbour")

@@ -14,12 +14,12 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
+from crossgrade.dialects import as_schema_request, as_tool_call, forced_tools
 from crossgrade.domain import ModelAnswer, ModelRequest, Offer
 from crossgrade.errors import MissingExtraError, ProviderError, UpstreamError
 from crossgrade.providers.hosted import LARGEST_ANSWER, HostedProvider, open_hosted
 from crossgrade.providers.local_process import LocalProcess, LocalSettings, start_process
 from crossgrade.providers.models import InstalledModel, ModelShelf, models_home
-from crossgrade.wire import as_schema_request, as_tool_call, forced_tools
 
 _KEY_VARIABLE = "CROSSGRADE_LOCAL_KEY"
 _MAX_STARTS = 3

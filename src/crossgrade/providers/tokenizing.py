@@ -7,11 +7,11 @@ from datetime import UTC, datetime
 import anyio
 import msgspec
 
+from crossgrade.dialects import excerpt, failure
 from crossgrade.domain import Offer
 from crossgrade.errors import UpstreamError
 from crossgrade.providers._http import HttpClient, open_http
 from crossgrade.providers.hosted import account_of
-from crossgrade.wire import excerpt, failure
 
 _FIELDS = {
     "llamacpp": ("content",),

@@ -7,7 +7,7 @@ from crossgrade.report import _format as fmt
 from crossgrade.report._view import Table
 
 if TYPE_CHECKING:
-    from crossgrade.economics.boxes import BoxBill
+    from crossgrade.hosting.boxes import BoxBill
 
 
 _OWN = (

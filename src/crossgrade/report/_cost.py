@@ -15,7 +15,7 @@ from crossgrade.report._section import PagePart, render_page
 from crossgrade.report._view import Table
 
 if TYPE_CHECKING:
-    from crossgrade.economics.boxes import BoxBill
+    from crossgrade.hosting.boxes import BoxBill
 
 _DAYS = 30
 _POINTS = 240

@@ -5,7 +5,7 @@ from itertools import cycle
 
 from crossgrade.catalog.bills import Bills
 from crossgrade.decide import Verdict
-from crossgrade.economics.outlook import DEFAULT_TOLERANCE, Choice, HalfLife, Lasting, lasting
+from crossgrade.outlook import DEFAULT_TOLERANCE, Choice, HalfLife, Lasting, lasting
 from crossgrade.report import _format as fmt
 from crossgrade.report._chart import Axis, Chart, Dot, Line, Rule, draw, linear_ticks
 from crossgrade.report._rows import Key

@@ -11,7 +11,7 @@ from crossgrade.report._rows import Key, Row, Rows
 from crossgrade.routing import Policy
 
 if TYPE_CHECKING:
-    from crossgrade.economics.boxes import BoxBill
+    from crossgrade.hosting.boxes import BoxBill
 
 MOST_BARS = 40
 MOST_NAMED = 8

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from crossgrade.economics.outlook import HalfLife
+from crossgrade.outlook import HalfLife
 from crossgrade.report import _format as fmt
 from crossgrade.report._lasting import chance_keys, chances, half_lives
 from crossgrade.report._section import PagePart, render_page

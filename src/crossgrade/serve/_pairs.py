@@ -7,11 +7,11 @@ from decimal import Decimal
 
 import msgspec
 
+from crossgrade.dialects import DIALECTS, SseReader
 from crossgrade.domain import ModelAnswer, ModelRequest
 from crossgrade.errors import AccessError, ProviderError
 from crossgrade.gateway import ADMIN, Outcome, RequestRecord, ShadowAnswer, ShadowPair
 from crossgrade.store import Feedback, Pair, PairAnswer
-from crossgrade.wire import FLAVOURS, SseReader
 from crossgrade.workloads import redact_body, redact_text
 
 
@@ -94,12 +94,12 @@ def _stored_answer(sent: ShadowAnswer, *, is_text: bool, keep_text: bool) -> Pai
 def _decoded(sent: ShadowAnswer, *, is_text: bool) -> tuple[ModelAnswer | None, str | None]:
     if sent.error is not None:
         return None, sent.error
-    flavour = FLAVOURS[sent.flavour]
+    dialect = DIALECTS[sent.dialect]
     request = ModelRequest(model=sent.model, text="" if is_text else None)
     try:
         if not sent.stream:
-            return flavour.decode(sent.body, request), None
-        collector = flavour.collect(request)
+            return dialect.decode(sent.body, request), None
+        collector = dialect.collect(request)
         for event in SseReader().feed(sent.body):
             collector.feed(event)
         return collector.answer(), None

@@ -5,13 +5,13 @@ from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 
+from crossgrade.dialects import Host, host_named, key_variable
 from crossgrade.domain import Offer, Price, heads_of
 from crossgrade.errors import ConfigError, CrossgradeError, MissingExtraError
 from crossgrade.gateway import GatewaySettings, Target
 from crossgrade.project import Project
 from crossgrade.routing import Route
 from crossgrade.serve._variables import LOCAL_KEY_ENV, REDIS_URL_ENV
-from crossgrade.wire import Host, host_named, key_variable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,7 +154,7 @@ def _priced(offer: Offer, host: Host, url: str, key_env: str | None, price: Pric
     return Target(
         name=offer.name,
         provider=offer.provider,
-        flavour=host.flavour,
+        dialect=host.dialect,
         base_url=url,
         model=offer.model,
         key_env=key_env,

@@ -10,10 +10,10 @@ from typing import Any
 
 import msgspec
 
+from crossgrade.dialects import CLIENTS, ClientName, InboundRequest
+from crossgrade.dialects.deltas import Delta, Text, deltas_of
 from crossgrade.domain import JSON, ModelAnswer, ModelRequest, ToolCall, Usage
 from crossgrade.testing._script import ReceivedRequest, Reply
-from crossgrade.wire import CLIENTS, ClientName, InboundRequest
-from crossgrade.wire.deltas import Delta, Text, deltas_of
 
 _DIMENSIONS = 64
 _APIS: dict[str, ClientName] = {

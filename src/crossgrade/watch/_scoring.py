@@ -9,13 +9,13 @@ from typing import TypeAlias, cast
 
 import anyio
 
+from crossgrade.dialects import CLIENTS, ClientName
 from crossgrade.domain import JSON, Offer, Sample, Score, Workload
 from crossgrade.errors import BadRequestError, CrossgradeError, DataError
 from crossgrade.evaluate import Accounts, Judges, PairScorer, Scorer, build_scorer, scorer_kind
 from crossgrade.project import Project
 from crossgrade.providers import open_provider
 from crossgrade.store import Audit, Pair, PairAnswer
-from crossgrade.wire import CLIENTS, ClientName
 
 AnyScorer: TypeAlias = Scorer | PairScorer
 

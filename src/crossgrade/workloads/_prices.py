@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from crossgrade.domain import Price, Usage
-from crossgrade.economics import cost_usd
+from crossgrade.pricing import cost_usd
 from crossgrade.workloads._results import Results
 
 _TOKENS = ("input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")

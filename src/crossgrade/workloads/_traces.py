@@ -17,8 +17,9 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from crossgrade.economics import DAYS_PER_MONTH, MOST_TOKENS, IntColumn, Traffic, UsageColumns
+from crossgrade.domain import MOST_TOKENS
 from crossgrade.errors import DataError
+from crossgrade.pricing.usage import DAYS_PER_MONTH, IntColumn, Traffic, UsageColumns
 
 _INPUT = ("contexttokens", "input_tokens", "input_length", "prompt_tokens", "request tokens")
 _OUTPUT = ("generatedtokens", "output_tokens", "output_length", "completion_tokens", "response tokens")

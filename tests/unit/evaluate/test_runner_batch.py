@@ -9,6 +9,8 @@ import anyio
 import pytest
 
 from crossgrade.decide import PILOT, Stopping
+from crossgrade.dialects import HOSTS
+from crossgrade.dialects.batches import BatchResult, BatchStatus
 from crossgrade.domain import ModelAnswer, ModelRequest, Usage
 from crossgrade.errors import (
     BadRequestError,
@@ -23,8 +25,6 @@ from crossgrade.evaluate.runner import _batch
 from crossgrade.providers import open_batches
 from crossgrade.store import Batch, Store
 from crossgrade.testing import FakeProvider
-from crossgrade.wire import HOSTS
-from crossgrade.wire.batches import BatchResult, BatchStatus
 from tests.codes import raises_code
 from tests.unit.evaluate.running import (
     HASTY,

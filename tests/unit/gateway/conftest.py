@@ -191,7 +191,7 @@ class World:
 def target(fake: FakeProvider, name: str = "big", **fields: Any) -> Target:
     given: dict[str, Any] = {
         "provider": "openai-compatible",
-        "flavour": "openai",
+        "dialect": "openai",
         "base_url": fake.base_url,
         "model": f"{name}-model",
         "timeout_s": 5.0,

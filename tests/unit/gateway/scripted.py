@@ -47,5 +47,5 @@ def scripted(answer: bytes) -> Iterator[tuple[str, list[bytes]]]:
 
 def raw_target(url: str, **fields: Any) -> Target:
     """Return the target `raw`, which asks what `scripted` serves."""
-    given = {"flavour": "openai", "key_env": "KEY", "timeout_s": 1.0, **fields}
+    given = {"dialect": "openai", "key_env": "KEY", "timeout_s": 1.0, **fields}
     return Target(name="raw", provider="x", base_url=url, model="m", **given)

@@ -6,7 +6,8 @@ from decimal import Decimal
 import pytest
 
 from crossgrade.domain import Price, RouteSpec
-from crossgrade.gateway._cost import Counted, Prices
+from crossgrade.gateway._cost import Counted
+from crossgrade.pricing import Prices
 from tests.unit.gateway.scripted import JSON_HEAD, KEY, SSE_HEAD, raw_target, scripted
 
 TIERED = Price(
@@ -102,16 +103,16 @@ def _event(event):
 
 
 @pytest.mark.parametrize("stream", [False, True])
-@pytest.mark.parametrize("flavour", sorted(WHOLE))
-def test_a_long_call_of_every_api_costs_what_its_tier_says(run, make, flavour, stream):
+@pytest.mark.parametrize("dialect", sorted(WHOLE))
+def test_a_long_call_of_every_api_costs_what_its_tier_says(run, make, dialect, stream):
     if stream:
-        answer = SSE_HEAD + b"".join(map(_event, STREAMS[flavour]))
+        answer = SSE_HEAD + b"".join(map(_event, STREAMS[dialect]))
     else:
-        body = json.dumps(WHOLE[flavour]).encode()
+        body = json.dumps(WHOLE[dialect]).encode()
         answer = JSON_HEAD + b"content-length: %d\r\n\r\n%b" % (len(body), body)
     route = RouteSpec(name="support", incumbent="raw")
     with scripted(answer) as (url, _):
-        target = raw_target(url, price=TIERED, flavour=flavour)
+        target = raw_target(url, price=TIERED, dialect=dialect)
         with run([target], [route], environ={"KEY": KEY}) as world:
             assert world.post(make.chat(stream=stream)).status == 200
             record = world.settled()[0]

@@ -5,9 +5,9 @@ from contextlib import contextmanager
 
 import pytest
 
+from crossgrade.dialects import DIALECTS
 from crossgrade.domain import RouteSpec, ToolCall
 from crossgrade.testing import FakeProvider, Fault, Reply
-from crossgrade.wire import FLAVOURS
 from tests.unit.gateway.scripted import JSON_HEAD, SSE_HEAD, raw_target, scripted
 
 MESSAGE = {"model": "support", "max_tokens": 50, "messages": [{"role": "user", "content": "hello"}]}
@@ -40,24 +40,24 @@ GEMINI = {
 
 
 @contextmanager
-def upstream(make, fake, flavour, *, stream):
-    """Yield a target of a flavour; the fake provider has every API that clients use, which is not Gemini's."""
-    if flavour != "gemini":
-        yield make.target(fake, flavour=flavour)
+def upstream(make, fake, dialect, *, stream):
+    """Yield a target of a dialect; the fake provider has every API that clients use, which is not Gemini's."""
+    if dialect != "gemini":
+        yield make.target(fake, dialect=dialect)
         return
     body = json.dumps(GEMINI).encode()
     whole = JSON_HEAD + b"content-length: %d\r\n\r\n%b" % (len(body), body)
     with scripted(SSE_HEAD + b"data: %b\r\n\r\n" % body if stream else whole) as (url, _):
-        yield raw_target(url, flavour="gemini", key_env=None)
+        yield raw_target(url, dialect="gemini", key_env=None)
 
 
 @pytest.mark.parametrize("stream", [False, True])
-@pytest.mark.parametrize("flavour", sorted(FLAVOURS))
+@pytest.mark.parametrize("dialect", sorted(DIALECTS))
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/messages", "/v1/responses"])
 def test_every_client_is_answered_by_every_provider_whole_and_streamed(
-    run, make, fake, path, flavour, stream
+    run, make, fake, path, dialect, stream
 ):
-    with upstream(make, fake, flavour, stream=stream) as target, run([target], only(target)) as world:
+    with upstream(make, fake, dialect, stream=stream) as target, run([target], only(target)) as world:
         answer = world.post(_body(path, make, stream=stream), path)
         record = world.settled()[0]
     assert answer.status == 200, answer
@@ -76,7 +76,7 @@ def only(target):
 
 
 def test_a_message_passes_through_to_a_provider_of_its_own_api(run, make, fake):
-    with run([make.target(fake, flavour="anthropic")]) as world:
+    with run([make.target(fake, dialect="anthropic")]) as world:
         body = json.dumps({**MESSAGE, "metadata": {"user_id": "u"}}).encode()
         assert world.post(body, "/v1/messages", anthropic_beta="x-1").status == 200
         assert fake.requests[0].body == body.replace(b'"support"', b'"big-model"')
@@ -114,7 +114,7 @@ def test_a_demanded_call_is_asked_of_a_local_model_as_the_evaluator_asks(run, ma
 
 def test_what_one_target_cannot_do_another_is_asked(run, make, fake):
     routes = [RouteSpec(name="support", incumbent="big", fallbacks=("small",))]
-    with run([make.target(fake, flavour="anthropic"), make.target(fake, "small")], routes) as world:
+    with run([make.target(fake, dialect="anthropic"), make.target(fake, "small")], routes) as world:
         for _ in range(8):
             answer = world.post(make.chat(logit_bias={"1": 1}))
             assert answer.headers["x-crossgrade-target"] == "small"
@@ -130,7 +130,7 @@ def test_a_stream_that_breaks_across_apis_ends_in_an_error(run, make):
 
 
 def test_what_cannot_be_carried_across_is_named(run, make, fake):
-    with run([make.target(fake, flavour="anthropic")]) as world:
+    with run([make.target(fake, dialect="anthropic")]) as world:
         answer = world.post(make.chat(logit_bias={"1": 1}))
         assert answer.status == 400
         assert "logit_bias" in answer.json["error"]["message"]
@@ -145,5 +145,5 @@ def test_text_completions_and_embeddings(run, make, fake):
         assert len(answer.json["data"]) == 1
         record = world.settled(2)[1]
         assert (record.operation, record.input_tokens) == ("embeddings", 2)
-    with run([make.target(fake, flavour="anthropic")]) as world:
+    with run([make.target(fake, dialect="anthropic")]) as world:
         assert world.post(b'{"model":"support","input":"hi"}', "/v1/embeddings").status == 400

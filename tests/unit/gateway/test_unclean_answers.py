@@ -161,7 +161,7 @@ def test_an_answer_too_large_to_be_translated_is_not_passed_on_as_it_is(served):
 @pytest.fixture
 def responding(run, make, upstream):
     limit = Limit(scope="route", unit="tokens", cap=1e6, window_s=86_400)
-    target = make.target(upstream, flavour="openai-responses")
+    target = make.target(upstream, dialect="openai-responses")
     with run([target], limits=(limit,), body_parse_bytes=1024) as world:
         world.worker.limits.send = lambda ask: world.loop.call_soon(grant, world, ask) is not None
         yield world

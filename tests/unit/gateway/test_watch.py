@@ -2,7 +2,7 @@
 
 import pytest
 
-from crossgrade.domain import FlavourName
+from crossgrade.domain import DialectName
 from crossgrade.gateway._relay import StreamRelay
 from crossgrade.gateway._watch import Watch
 
@@ -26,7 +26,7 @@ RESPONSE = (
     b'"usage":{"input_tokens":7,"output_tokens":3}}}\n\n'
 )
 
-STREAMS: list[tuple[FlavourName, bytes, bytes, str]] = [
+STREAMS: list[tuple[DialectName, bytes, bytes, str]] = [
     ("openai", CHAT + COUNT + DONE, CHAT + DONE, "c-1"),
     ("anthropic", MESSAGE, MESSAGE, "m-1"),
     ("openai-responses", RESPONSE, RESPONSE, "r-1"),
@@ -34,11 +34,11 @@ STREAMS: list[tuple[FlavourName, bytes, bytes, str]] = [
 
 
 @pytest.mark.parametrize("line_end", [b"\n", b"\r\n"])
-@pytest.mark.parametrize(("flavour", "sent", "passed", "response_id"), STREAMS)
-def test_whole_events_pass_and_tokens_are_counted(flavour, sent, passed, response_id, line_end):
+@pytest.mark.parametrize(("dialect", "sent", "passed", "response_id"), STREAMS)
+def test_whole_events_pass_and_tokens_are_counted(dialect, sent, passed, response_id, line_end):
     sent, passed = sent.replace(b"\n", line_end), passed.replace(b"\n", line_end)
     for size in (*range(1, 40), 100, len(sent)):
-        watch = Watch(flavour, swallow=True)
+        watch = Watch(dialect, swallow=True)
         given = [watch.feed(sent[at : at + size]) for at in range(0, len(sent), size)]
         assert all(piece.endswith(line_end * 2) for piece in given if piece)
         assert b"".join(given) == passed
@@ -72,13 +72,13 @@ class Outlet:
 
 
 @pytest.mark.parametrize("line_end", [b"\n", b"\r\n"])
-@pytest.mark.parametrize(("flavour", "sent", "passed", "response_id"), STREAMS)
-def test_a_relay_sends_the_same_wherever_a_stream_is_split(flavour, sent, passed, response_id, line_end):
+@pytest.mark.parametrize(("dialect", "sent", "passed", "response_id"), STREAMS)
+def test_a_relay_sends_the_same_wherever_a_stream_is_split(dialect, sent, passed, response_id, line_end):
     sent, passed = sent.replace(b"\n", line_end), passed.replace(b"\n", line_end)
     events = [event + line_end * 2 for event in sent.split(line_end * 2)[:-1]]
     pieces = [[sent[at : at + size] for at in range(0, len(sent), size)] for size in (*range(1, 40), 100)]
     for split in (events, [sent], *pieces):
-        outlet, _ = relayed(split, flavour)
+        outlet, _ = relayed(split, dialect)
         assert outlet.failure is None
         assert outlet.ended == (7, 3, response_id)
         assert outlet.sent == passed
@@ -88,9 +88,9 @@ PLAIN = b'data: {"id":"c-1","choices":[{"delta":{"content":"of sk-1 nothing coun
 HIDDEN = PLAIN.replace(b"sk-1", b"***")
 
 
-def relayed(pieces, flavour="openai", key=None):
+def relayed(pieces, dialect="openai", key=None):
     outlet = Outlet()
-    relay = StreamRelay(outlet, Watch(flavour, swallow=True), key)
+    relay = StreamRelay(outlet, Watch(dialect, swallow=True), key)
     for piece in pieces:
         relay.data(piece)
     relay.end()

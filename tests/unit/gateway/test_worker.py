@@ -97,7 +97,17 @@ def test_it_imports_nothing_that_a_request_does_not_need():
     names = set(loaded.split())
     assert not {name for name in names if name.partition(".")[0] in FORBIDDEN}
     rooms = {name.split(".")[1] for name in names if name.startswith("crossgrade.")}
-    assert rooms <= {"_version", "domain", "errors", "gateway", "identity", "routing", "telemetry", "wire"}
+    assert rooms <= {
+        "_version",
+        "domain",
+        "errors",
+        "gateway",
+        "identity",
+        "routing",
+        "telemetry",
+        "dialects",
+        "pricing",
+    }
 
 
 def test_a_broken_settings_file_is_said_and_ends_it(tmp_path):

@@ -9,7 +9,8 @@ import pytest
 from crossgrade.catalog import Catalog
 from crossgrade.catalog.bills import Bills, Measured, bill_offers
 from crossgrade.domain import Offer, Price
-from crossgrade.economics import Commitment, MovingCosts, Traffic, UsageColumns, stated_traffic
+from crossgrade.pricing.moving import Commitment, MovingCosts
+from crossgrade.pricing.usage import Traffic, UsageColumns, stated_traffic
 from crossgrade.project import Move, cheapest_move
 
 COSTS = MovingCosts(migration_usd=Decimal(1000))

@@ -8,15 +8,17 @@ from typing import TypeVar
 
 import pytest
 
-from crossgrade import wire
+from crossgrade import dialects
 from crossgrade.domain import Message, ModelAnswer, ModelRequest, Offer
 from crossgrade.errors import AuthError, UpstreamError
 from crossgrade.providers import BatchProvider, open_batches
 from crossgrade.testing import FakeProvider, Fault, ReceivedRequest, Reply
 from tests.codes import raises_code
 
-HOSTS = sorted(host.name for host in wire.HOSTS.values() if host.batch and host.flavour != "openai-responses")
-KEYS = {name: "sk-1" for host in HOSTS for name in wire.HOSTS[host].key_env}
+HOSTS = sorted(
+    host.name for host in dialects.HOSTS.values() if host.batch and host.dialect != "openai-responses"
+)
+KEYS = {name: "sk-1" for host in HOSTS for name in dialects.HOSTS[host].key_env}
 LABEL = "crossgrade-run-1-abc"
 T = TypeVar("T")
 

@@ -7,11 +7,11 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from crossgrade.dialects import Embeddings
 from crossgrade.domain import Message, ModelAnswer, ModelRequest, Offer, ToolCall, Usage
 from crossgrade.errors import AuthError
 from crossgrade.providers import account_of, open_hosted, open_provider
 from crossgrade.testing import FakeProvider, ReceivedRequest, Reply
-from crossgrade.wire import Embeddings
 from tests.codes import raises_code
 
 Ask = Callable[..., ModelAnswer]

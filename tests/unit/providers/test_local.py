@@ -16,6 +16,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from crossgrade.dialects import as_schema_request, as_tool_call, call_schema, forced_tools
 from crossgrade.domain import GenerationSettings, Message, ModelAnswer, ModelRequest, Offer, Tool
 from crossgrade.errors import (
     ContextTooLongError,
@@ -25,7 +26,6 @@ from crossgrade.errors import (
 from crossgrade.providers.local import LocalProvider, open_local
 from crossgrade.providers.local_process import LocalSettings, start_process
 from crossgrade.providers.models import describe_file
-from crossgrade.wire import as_schema_request, as_tool_call, call_schema, forced_tools
 from tests.codes import raises_code
 
 NEEDS_ENGINE = pytest.mark.needs("module:xllamacpp")

@@ -11,9 +11,9 @@ from crossgrade.catalog import Catalog
 from crossgrade.catalog.bills import Bills, bill_offers
 from crossgrade.decide import Estimate, ModelFacts, PolicyCost, Verdict
 from crossgrade.domain import Offer, Price
-from crossgrade.economics import stated_traffic
-from crossgrade.economics.boxes import box_bill
-from crossgrade.economics.serving import Deployment, known_gpu, known_model, shipped_fit
+from crossgrade.hosting import Deployment, known_gpu, known_model, shipped_fit
+from crossgrade.hosting.boxes import box_bill
+from crossgrade.pricing.usage import stated_traffic
 from crossgrade.report import render_cost, render_html, render_markdown
 from crossgrade.report._format import scale
 from crossgrade.report._lasting import verdict_lasts

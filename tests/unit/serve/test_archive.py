@@ -14,7 +14,7 @@ from crossgrade.store import Pair, Store
 
 
 def pair(name: str) -> ShadowPair:
-    answer = ShadowAnswer(model="m", target="t", flavour="openai", error="none")
+    answer = ShadowAnswer(model="m", target="t", dialect="openai", error="none")
     return ShadowPair(
         route="support", request_id=name, at=time.time(), endpoint="/v1/chat/completions", request=b"{}",
         served_by="incumbent", incumbent=answer, candidate=answer,

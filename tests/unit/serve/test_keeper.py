@@ -140,7 +140,7 @@ PAIR = ShadowPair(
     incumbent=ShadowAnswer(
         model="gpt",
         target="gpt",
-        flavour="openai",
+        dialect="openai",
         body=b'{"id":"chatcmpl-9","choices":[{"message":{"role":"assistant","content":"Hi jane@example.org"},'
         b'"finish_reason":"stop"}],"usage":{"prompt_tokens":9,"completion_tokens":3}}',
         cost_usd=0.001,
@@ -149,7 +149,7 @@ PAIR = ShadowPair(
     candidate=ShadowAnswer(
         model="llama",
         target="llama",
-        flavour="openai",
+        dialect="openai",
         stream=True,
         body=b'data: {"id":"chatcmpl-8","choices":[{"delta":{"role":"assistant","content":"Hello"}}]}\n\n'
         b'data: {"choices":[{"delta":{},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n',

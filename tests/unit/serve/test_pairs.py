@@ -19,7 +19,7 @@ CHAT = {
 
 def pair(endpoint: str, answer: object, request: object) -> ShadowPair:
     def side(model: str) -> ShadowAnswer:
-        return ShadowAnswer(model=model, target=model, flavour="openai", body=json.dumps(answer).encode())
+        return ShadowAnswer(model=model, target=model, dialect="openai", body=json.dumps(answer).encode())
 
     return ShadowPair(
         route="support",

@@ -59,7 +59,7 @@ def test_targets_have_address_key_and_todays_price(tmp_path: Path) -> None:
         Decimal(8),
         33.0,
     )
-    assert (claude.flavour, claude.key_header, claude.key_prefix) == ("anthropic", "x-api-key", "")
+    assert (claude.dialect, claude.key_header, claude.key_prefix) == ("anthropic", "x-api-key", "")
     assert (hosted.base_url, hosted.key_env, hosted.region) == ("http://10.0.0.1:8000/v1", None, "eu")
     assert hosted.price is None
     assert "secret" not in str(compiled.settings)

@@ -10,7 +10,7 @@ from tests.unit.watch.conftest import BAD, GOOD, NOW, Site
 def shadow(verdict: str, candidate: str | None, **changes: object) -> ShadowPair:
     def side(model: str, text: str | None) -> ShadowAnswer:
         if text is None:
-            return ShadowAnswer(model=model, target=model, flavour="openai", error="HTTP 500")
+            return ShadowAnswer(model=model, target=model, dialect="openai", error="HTTP 500")
         choice = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
         body = {
             "id": f"chatcmpl-{model}",
@@ -18,7 +18,7 @@ def shadow(verdict: str, candidate: str | None, **changes: object) -> ShadowPair
             "model": f"{model}-1",
             "choices": [choice],
         }
-        return ShadowAnswer(model=model, target=model, flavour="openai", body=json.dumps(body).encode())
+        return ShadowAnswer(model=model, target=model, dialect="openai", body=json.dumps(body).encode())
 
     fields = {
         "route": "support",

@@ -14,8 +14,8 @@ from crossgrade.catalog._checks import check_catalog
 from crossgrade.catalog._listed import base_version
 from crossgrade.catalog.claims._judge import Claim, Figure, figures_of, judge
 from crossgrade.domain import Offer, Price
-from crossgrade.economics import blended_per_mtok
-from crossgrade.economics.serving import known_model, parameters
+from crossgrade.hosting import known_model, parameters
+from crossgrade.pricing.bill import blended_per_mtok
 
 _BLEND = 3
 _GPT_4O = Offer(name="gpt-4o", provider="openai", model="gpt-4o")

@@ -4,11 +4,11 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 
 from crossgrade.domain import ModelRequest, Price, Sample, Usage, Variant
-from crossgrade.economics import cost_usd
 from crossgrade.errors import ProviderError
 from crossgrade.evaluate.runner._concurrency import Account
 from crossgrade.evaluate.runner._digests import digest, request_digest
 from crossgrade.evaluate.runner._prompt import Prompt
+from crossgrade.pricing import cost_usd
 from crossgrade.providers import Provider
 
 UNKNOWN_OUTPUT_TOKENS = 4096

@@ -5,9 +5,9 @@ from typing import Any
 
 import msgspec
 
+from crossgrade.dialects import HOSTS
 from crossgrade.domain import JSON, ModelRequest, Offer, Variant, Workload
 from crossgrade.providers import HostedProvider, LocalProvider, Provider
-from crossgrade.wire import HOSTS
 
 # Sorting makes the bytes of equal values equal; `str` writes paths and other leaves.
 _encode = msgspec.json.Encoder(order="deterministic", enc_hook=str).encode

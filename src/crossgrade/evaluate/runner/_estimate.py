@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from crossgrade.decide import RunDesign
 from crossgrade.domain import ModelRequest, Price, Sample, Usage, Variant, Workload
-from crossgrade.economics import cost_usd
 from crossgrade.evaluate.judges.pairwise import KIND as IN_PAIRS
 from crossgrade.evaluate.runner._contestant import UNKNOWN_OUTPUT_TOKENS, WRAPPING_TOKENS, prompt_bytes
 from crossgrade.evaluate.runner._digests import request_digest
@@ -20,6 +19,7 @@ from crossgrade.evaluate.runner._prepare import (
     planned_samples,
 )
 from crossgrade.evaluate.runner._prompt import Prompt
+from crossgrade.pricing import cost_usd
 from crossgrade.workloads import Dataset
 
 if TYPE_CHECKING:

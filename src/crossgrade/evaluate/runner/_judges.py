@@ -11,11 +11,11 @@ import anyio
 import anyio.to_thread
 
 from crossgrade.domain import JSON, ModelAnswer, ModelRequest, Offer, Price
-from crossgrade.economics import cost_usd
 from crossgrade.errors import NotFoundError, UsageError
 from crossgrade.evaluate.runner._concurrency import Accounts
 from crossgrade.evaluate.runner._digests import embedding_digest, request_digest
 from crossgrade.evaluate.scorers import Embedded, NoJsonError, considered, parse_json
+from crossgrade.pricing import cost_usd
 from crossgrade.providers import HostedProvider, Provider
 from crossgrade.store import Response, new_id
 

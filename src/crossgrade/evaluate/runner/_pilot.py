@@ -8,9 +8,9 @@ import numpy as np
 
 from crossgrade.decide import Blocks, Moments, RunDesign, choose_blocks, moments, pairs_for
 from crossgrade.domain import Workload
-from crossgrade.economics import cost_usd
 from crossgrade.evaluate.runner._case import Case
 from crossgrade.evaluate.runner._contestant import Contestant
+from crossgrade.pricing import cost_usd
 
 
 def design_after(

@@ -4,10 +4,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
+from crossgrade.dialects import HOSTS, Host, key_variable, key_variables
 from crossgrade.domain import Offer, RouteSpec
 from crossgrade.errors import AuthError, UsageError
 from crossgrade.routing.table import Route
-from crossgrade.wire import HOSTS, Host, key_variable, key_variables
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

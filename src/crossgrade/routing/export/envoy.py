@@ -93,14 +93,14 @@ def _ref(offer: Offer, **more: int) -> dict[str, Any]:
 def _backend(offer: Offer) -> Iterator[dict[str, Any]]:
     host, name = host_of(offer), _slug(offer.name)
     url = urlsplit(offer.base_url or host.base_url or "")
-    if host.flavour not in _SCHEMAS or "{" in (url.hostname or "{"):
+    if host.dialect not in _SCHEMAS or "{" in (url.hostname or "{"):
         raise UsageError(
             f"model {offer.name!r} of provider {offer.provider!r} cannot be exported to Envoy",
             code="export-unsupported",
             hint="give the offer a `base_url` that speaks OpenAI's protocol",
         )
-    schema: dict[str, Any] = {"name": _SCHEMAS[host.flavour]}
-    if host.flavour == "openai":
+    schema: dict[str, Any] = {"name": _SCHEMAS[host.dialect]}
+    if host.dialect == "openai":
         schema["prefix"] = url.path.rstrip("/") or "/"
     yield {
         "apiVersion": _API,
@@ -121,7 +121,7 @@ def _backend(offer: Offer) -> Iterator[dict[str, Any]]:
     if url.scheme == "https":
         yield _tls(name, url.hostname or "")
     if offer.api_key_env:
-        yield _key_policy(name, host.flavour)
+        yield _key_policy(name, host.dialect)
 
 
 def _tls(name: str, hostname: str) -> dict[str, Any]:
@@ -137,8 +137,8 @@ def _tls(name: str, hostname: str) -> dict[str, Any]:
     }
 
 
-def _key_policy(name: str, flavour: str) -> dict[str, Any]:
-    kind, field = ("AnthropicAPIKey", "anthropicAPIKey") if flavour == "anthropic" else ("APIKey", "apiKey")
+def _key_policy(name: str, dialect: str) -> dict[str, Any]:
+    kind, field = ("AnthropicAPIKey", "anthropicAPIKey") if dialect == "anthropic" else ("APIKey", "apiKey")
     target = {"group": "aigateway.envoyproxy.io", "kind": "AIServiceBackend", "name": name}
     return {
         "apiVersion": _API,

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from crossgrade.wire import logged_counts
+from crossgrade.dialects import logged_counts
 from crossgrade.workloads.traffic.request import LoggedRequest, count, listing, mapping, number, text
 
 _COUNTS = ("_tokens", "TokenCount")

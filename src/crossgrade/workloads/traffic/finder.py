@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from crossgrade.economics import mean_cost
+from crossgrade.pricing.saving import mean_cost
 from crossgrade.stats import Interval, mean_interval, plan, proportion_interval, quantile_interval
 from crossgrade.workloads.traffic.findings import Finding, Likelihood, Move
 from crossgrade.workloads.traffic.grouping import Group

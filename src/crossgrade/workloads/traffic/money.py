@@ -8,9 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crossgrade.catalog import Catalog, Listing, OfferFacts
+from crossgrade.dialects import HOSTS
 from crossgrade.domain import Offer, Price
-from crossgrade.economics import UNKNOWN, UsageColumns, price_calls
-from crossgrade.wire import HOSTS
+from crossgrade.pricing.columns import price_calls
+from crossgrade.pricing.usage import UNKNOWN, UsageColumns
 
 _CHUNK = 1 << 17
 _GUESSED = ("openai", "anthropic", "gemini", "mistral", "deepseek", "xai", "cohere")

@@ -4,12 +4,12 @@ from typing import Any
 
 import pytest
 
-from crossgrade.domain import FlavourName
-from crossgrade.wire import read_counts
+from crossgrade.dialects import DIALECTS
+from crossgrade.domain import DialectName
 from crossgrade.workloads.traffic.formats.openai import batch_output
 from crossgrade.workloads.traffic.request import BadValueError
 
-USAGES: dict[str, tuple[FlavourName, dict[str, Any], tuple[int | None, ...]]] = {
+USAGES: dict[str, tuple[DialectName, dict[str, Any], tuple[int | None, ...]]] = {
     "xAI, reasoning beside the completion": (
         "openai",
         {
@@ -60,8 +60,8 @@ USAGES: dict[str, tuple[FlavourName, dict[str, Any], tuple[int | None, ...]]] = 
 
 @pytest.mark.parametrize("name", USAGES)
 def test_every_provider_is_read_by_its_own_rule(name: str) -> None:
-    flavour, usage, wanted = USAGES[name]
-    assert _logged(usage) == wanted == read_counts(flavour, usage)
+    dialect, usage, wanted = USAGES[name]
+    assert _logged(usage) == wanted == DIALECTS[dialect].counts(usage)
 
 
 def test_a_gateway_may_keep_anthropics_names_beside_counts_that_include_them() -> None:

@@ -1,0 +1,100 @@
+"""Pure translators between Crossgrade's records and every provider's API.
+
+Bytes in, records out, and back: no I/O, no clock. Used by `providers` and by the gateway.
+
+Towards an upstream, `DIALECTS[name]`:
+
+- `encode(request, host, stream) -> WireRequest`, `decode(body, request) -> ModelAnswer`,
+- `collect(request) -> Collector`: a whole answer from a stream's events,
+- `reader(request) -> Reader`: neutral pieces from a stream's events,
+- `counts(raw) -> Counts`: the tokens of an answer's usage object, its field `usage_field`.
+
+Towards a client, `CLIENTS[name]` (`openai`, `openai-text`, `openai-responses`, `anthropic`):
+
+- `read_request(body) -> InboundRequest`; raises `BadRequestError` naming the field,
+- `render_answer(answer, inbound, id, created) -> bytes`,
+- `render_error(status, message, *, kind=None, code=None, request_id=None) -> bytes`,
+- `stream_error(status, message, kind, code) -> bytes`: one event, for a stream that failed,
+- `id_prefix`: what the `id` of an answer begins with.
+
+`StreamTranslator(reader, client, inbound, id=, created=)` joins the two: `feed(bytes) ->
+bytes`, `end() -> bytes`, `fail(error) -> bytes`, then `done`, `failure`, `usage`, `finish_reason`.
+`error_words(error) -> (status, code)` says how a client is told of an upstream's failure.
+"""
+
+from crossgrade.dialects._client import ClientApi, ClientName
+from crossgrade.dialects._dialect import Dialect, WireRequest
+from crossgrade.dialects._errors import error_words
+from crossgrade.dialects._excerpt import excerpt
+from crossgrade.dialects._failures import failure, failure_inside
+from crossgrade.dialects._frame import Writer
+from crossgrade.dialects._inbound import InboundRequest
+from crossgrade.dialects._logged import logged_counts
+from crossgrade.dialects._sse import SseEvent, SseReader
+from crossgrade.dialects._translation import StreamTranslator
+from crossgrade.dialects.anthropic import ANTHROPIC, MESSAGES
+from crossgrade.dialects.deltas import Collector, Reader
+from crossgrade.dialects.embeddings import Embeddings, Vector, decode_embeddings, encode_embeddings
+from crossgrade.dialects.forced_calls import (
+    ForcedCallReader,
+    as_schema_request,
+    as_tool_call,
+    call_schema,
+    forced_tools,
+)
+from crossgrade.dialects.gemini import GEMINI
+from crossgrade.dialects.hosts import HOSTS, Host, host_named, key_variable, key_variables
+from crossgrade.dialects.openai_chat import CHAT, OPENAI, TEXT
+from crossgrade.dialects.openai_responses import OPENAI_RESPONSES, RESPONSES
+from crossgrade.domain import DialectName
+
+DIALECTS: dict[DialectName, Dialect] = {
+    "anthropic": ANTHROPIC,
+    "gemini": GEMINI,
+    "openai": OPENAI,
+    "openai-responses": OPENAI_RESPONSES,
+}
+"""What is known of each provider API."""
+
+CLIENTS: dict[ClientName, ClientApi] = {
+    "anthropic": MESSAGES,
+    "openai": CHAT,
+    "openai-responses": RESPONSES,
+    "openai-text": TEXT,
+}
+"""The translators of each API that clients speak."""
+
+__all__ = [
+    "CLIENTS",
+    "DIALECTS",
+    "HOSTS",
+    "ClientApi",
+    "ClientName",
+    "Collector",
+    "Dialect",
+    "Embeddings",
+    "ForcedCallReader",
+    "Host",
+    "InboundRequest",
+    "Reader",
+    "SseEvent",
+    "SseReader",
+    "StreamTranslator",
+    "Vector",
+    "WireRequest",
+    "Writer",
+    "as_schema_request",
+    "as_tool_call",
+    "call_schema",
+    "decode_embeddings",
+    "encode_embeddings",
+    "error_words",
+    "excerpt",
+    "failure",
+    "failure_inside",
+    "forced_tools",
+    "host_named",
+    "key_variable",
+    "key_variables",
+    "logged_counts",
+]

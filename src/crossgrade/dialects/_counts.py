@@ -1,0 +1,68 @@
+"""Token counts from each provider's own words, counted once, or unknown.
+
+`Usage` follows OpenTelemetry: input includes cached tokens, output includes reasoning. Vendors
+disagree (Anthropic leaves cached tokens out of `input_tokens`, Gemini leaves thoughts out of
+`candidatesTokenCount`, xAI leaves reasoning out of `completion_tokens`), hence one module
+each. A count that cannot be right is None, never 0: a false zero would make a call look free.
+"""
+
+from typing import Any, TypeAlias
+
+from crossgrade.domain import MOST_TOKENS, Usage
+
+Counts: TypeAlias = tuple[int | None, int | None, int | None, int | None, int | None]
+"""The fields of a `Usage` in their order: input, output, cache read, cache written, reasoning."""
+
+UNKNOWN: Counts = (None, None, None, None, None)
+EMPTY: dict[str, Any] = {}
+
+
+def count(value: Any) -> int | None:
+    """Return a token count, or None when it is not one."""
+    if type(value) is int and 0 <= value <= MOST_TOKENS:
+        return value
+    return None
+
+
+def optional(value: Any) -> tuple[int | None, bool]:
+    """Return a count that may be missing, and whether what is there makes sense."""
+    found = count(value)
+    return found, value is None or found is not None
+
+
+def inner(raw: dict[str, Any], *names: str) -> dict[str, Any]:
+    """Return the first object among these fields, `EMPTY` if there is none."""
+    for name in names:
+        value = raw.get(name)
+        if isinstance(value, dict):
+            return value
+    return EMPTY
+
+
+def consistent(
+    prompt: int | None,
+    output: int | None,
+    cached: int | None,
+    written: int | None,
+    reasoning: int | None,
+    *,
+    answered: bool,
+) -> Counts:
+    """Drop counts that cannot be: a part larger than its whole, an empty prompt, a free answer."""
+    if prompt is not None and (prompt == 0 or (cached or 0) + (written or 0) > prompt):
+        prompt = cached = written = None
+    if output is not None and ((output == 0 and answered) or (reasoning or 0) > output):
+        output = reasoning = None
+    return prompt, output, cached, written, reasoning
+
+
+def usage_of(counts: Counts) -> Usage:
+    """Return counts as a `Usage`."""
+    prompt, output, cached, written, reasoning = counts
+    return Usage(
+        input_tokens=prompt,
+        output_tokens=output,
+        cache_read_input_tokens=cached,
+        cache_creation_input_tokens=written,
+        reasoning_output_tokens=reasoning,
+    )

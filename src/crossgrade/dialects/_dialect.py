@@ -1,0 +1,95 @@
+"""What every provider API offers: encode a request, decode an answer, read a stream."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import msgspec
+
+from crossgrade.dialects._counts import Counts
+from crossgrade.dialects._excerpt import excerpt
+from crossgrade.dialects.deltas import Collector, Reader
+from crossgrade.dialects.hosts import Host
+from crossgrade.domain import Image, Message, ModelAnswer, ModelRequest, Part
+from crossgrade.errors import BadRequestError, UpstreamError
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class WireRequest:
+    """A request as sent: the path to add to the host's base URL, and the JSON body as a dict."""
+
+    path: str
+    body: dict[str, Any]
+
+    def encode(self) -> bytes:
+        """Return the body's bytes."""
+        return msgspec.json.encode(self.body)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dialect:
+    """One provider API's translators, all pure.
+
+    `encode(request, host, stream)` builds the call, `decode(body, request)` reads a whole
+    answer and `reader(request)` reads a streamed one. Decoders raise `UpstreamError` for
+    anything that is not a usable answer. `counts` reads the usage object of an answer, which
+    stands in its field `usage_field`.
+    """
+
+    encode: Callable[[ModelRequest, Host, bool], WireRequest]
+    decode: Callable[[bytes, ModelRequest], ModelAnswer]
+    reader: Callable[[ModelRequest], Reader]
+    counts: Callable[[Any], Counts]
+    usage_field: str = "usage"
+
+    def collect(self, request: ModelRequest) -> Collector:
+        """Start gathering a streamed answer."""
+        return Collector(self.reader(request))
+
+
+def decode_struct(decoder: msgspec.json.Decoder[_T], raw: bytes, what: str = "answer") -> _T:
+    """Decode JSON of a known shape; raises `UpstreamError` with a short quotation when it is not that."""
+    try:
+        return decoder.decode(raw)
+    except msgspec.ValidationError as error:
+        raise UpstreamError(
+            f"the {what} has an unexpected shape ({excerpt(str(error))}): {excerpt(raw)}", code="answer-shape"
+        ) from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise UpstreamError(
+            f"the {what} is not valid JSON: {excerpt(raw) or 'it is empty'}", code="answer-not-json"
+        ) from None
+
+
+def json_arguments(text: str) -> Any:
+    """Parse a tool call's arguments for a dialect that wants them as an object, `{}` when there are none."""
+    try:
+        return msgspec.json.decode(text) if text.strip() else {}
+    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
+        raise BadRequestError(
+            f"the arguments of an earlier tool call are not JSON: {excerpt(text)}",
+            code="arguments-not-json",
+            hint="this API accepts only calls with valid JSON arguments in the conversation",
+        ) from None
+
+
+def compact_json(value: Any) -> str:
+    """Write a JSON value as text without spaces."""
+    return msgspec.json.encode(value).decode()
+
+
+def message_parts(message: Message) -> tuple[Part, ...]:
+    """Return a message's texts and images in order; nothing for one without content."""
+    return message.parts or (() if message.content is None else (message.content,))
+
+
+def data_url(image: Image) -> str:
+    """Return an image's address, its data inside it where it has no other."""
+    return image.url if image.url is not None else f"data:{image.media_type};base64,{image.data}"
+
+
+def set_known(body: dict[str, Any], fields: Mapping[str, Any]) -> None:
+    """Add the fields whose value is not None."""
+    body.update({name: value for name, value in fields.items() if value is not None})

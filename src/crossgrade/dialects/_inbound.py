@@ -1,0 +1,236 @@
+"""What a client asks for, and the reading of JSON objects of which no field is overlooked."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NoReturn, TypeVar
+
+import msgspec
+
+from crossgrade.dialects._excerpt import excerpt
+from crossgrade.domain import JSON, Image, ModelRequest, Part, Tool
+from crossgrade.errors import BadRequestError
+
+MODES = ("auto", "none", "required")
+"""The tool choices that name no tool."""
+
+_CONVERSATION = ("conversation_id", "session_id", "thread_id")
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InboundRequest:
+    """A client's request, free of its API's words.
+
+    `stream` asks for events, `include_usage` for the tokens among them. `user` and
+    `conversation` are the client's names of who asks and in which conversation, `metadata`
+    its labels; none of the three is sent on.
+    """
+
+    request: ModelRequest
+    stream: bool = False
+    include_usage: bool = False
+    user: str | None = None
+    conversation: str | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+
+class Fields:
+    """The fields of one JSON object. Each is taken or dropped; `end` refuses what is left.
+
+    `at` is the object's place in the request, as `messages[0]`. A field that is null counts as
+    not given.
+    """
+
+    def __init__(self, raw: Any, at: str = "") -> None:
+        if not isinstance(raw, dict):
+            raise BadRequestError(
+                f"{f'`{at}`' if at else 'the body'} must be an object",
+                code="field-invalid",
+                hint="see the API's reference",
+            )
+        self.at = at
+        self._left = {name: value for name, value in raw.items() if value is not None}
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._left
+
+    def place(self, name: str) -> str:
+        """Return a field's place in the request."""
+        return f"{self.at}.{name}" if self.at else name
+
+    def any(self, name: str) -> Any:
+        """Take a field of any type."""
+        return self._left.pop(name, None)
+
+    def text(self, name: str) -> str | None:
+        """Take a text."""
+        return self._typed(name, str, "a string")
+
+    def flag(self, name: str) -> bool | None:
+        """Take a boolean."""
+        return self._typed(name, bool, "true or false")
+
+    def integer(self, name: str) -> int | None:
+        """Take a whole number."""
+        return self._typed(name, int, "an integer")
+
+    def number(self, name: str) -> float | None:
+        """Take a number."""
+        value = self.any(name)
+        if value is not None and type(value) not in {int, float}:
+            self._wanted(name, "a number")
+        return value  # type: ignore[no-any-return]  # the line above says it
+
+    def object(self, name: str) -> "Fields | None":
+        """Take an object, to be read in turn."""
+        value = self.any(name)
+        return None if value is None else Fields(value, self.place(name))
+
+    def tree(self, name: str) -> Mapping[str, JSON] | None:
+        """Take an object as it is: a schema, arguments."""
+        return self._typed(name, dict, "an object")
+
+    def objects(self, name: str) -> Iterator["Fields"]:
+        """Take a list of objects, to be read in turn."""
+        for at, raw in enumerate(self._typed(name, list, "a list") or ()):
+            yield Fields(raw, f"{self.place(name)}[{at}]")
+
+    def need(self, name: str, value: _T | None) -> _T:
+        """Return a taken value that the API requires."""
+        if value is None:
+            raise BadRequestError(
+                f"`{self.place(name)}` is missing", code="field-missing", hint=f"add `{name}`"
+            )
+        return value
+
+    def drop(self, *names: str) -> None:
+        """Leave out fields that change nothing about the answer."""
+        for name in names:
+            self._left.pop(name, None)
+
+    def neutral(self, name: str, *values: JSON) -> None:
+        """Leave out a field that says nothing, by one of these values; any other is refused."""
+        if self._left.get(name) in values:
+            del self._left[name]
+
+    def refuse(
+        self,
+        name: str,
+        why: str = "cannot be carried to a model of another API",
+        *,
+        code: str = "field-not-carried",
+    ) -> NoReturn:
+        """Refuse a field."""
+        raise BadRequestError(
+            f"`{self.place(name)}` {why}",
+            code=code,
+            hint=f"leave `{name}` out, or ask a model whose own API has it",
+        )
+
+    def end(self) -> None:
+        """Refuse what was neither taken nor dropped."""
+        for name in self._left:
+            self.refuse(excerpt(name, longest=60))
+
+    def _typed(self, name: str, kind: type[_T], words: str) -> _T | None:
+        value = self.any(name)
+        if value is not None and type(value) is not kind:
+            self._wanted(name, words)
+        return value
+
+    def _wanted(self, name: str, words: str) -> NoReturn:
+        raise BadRequestError(
+            f"`{self.place(name)}` must be {words}", code="field-invalid", hint="see the API's reference"
+        )
+
+
+def read_body(body: bytes) -> Fields:
+    """Read a request's body; raises `BadRequestError` when it is no JSON object."""
+    try:
+        return Fields(msgspec.json.decode(body))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise BadRequestError(
+            f"the body is not valid JSON: {excerpt(body, longest=60) or 'it is empty'}",
+            code="body-not-json",
+            hint="send a JSON object with content-type application/json",
+        ) from None
+
+
+def read_content(
+    fields: Fields, name: str, part: Callable[[Fields], Part | None], *, joint: str = "\n\n"
+) -> tuple[str | None, tuple[Part, ...]]:
+    """Take a message's content: its text, pieces joined by `joint`, and its parts when it has images.
+
+    `part` reads one piece, None for one that is dropped.
+    """
+    given = fields.any(name)
+    if given is None or isinstance(given, str):
+        return given, ()
+    if not isinstance(given, list):
+        raise BadRequestError(
+            f"`{fields.place(name)}` must be a string or a list",
+            code="field-invalid",
+            hint="see the API's reference",
+        )
+    read = [part(Fields(raw, f"{fields.place(name)}[{at}]")) for at, raw in enumerate(given)]
+    parts = tuple(piece for piece in read if piece is not None)
+    text = joint.join(piece for piece in parts if isinstance(piece, str))
+    return text, parts if any(isinstance(piece, Image) for piece in parts) else ()
+
+
+def read_image_url(fields: Fields, name: str, *, detail: str | None = None) -> Image:
+    """Take an image's address, or the image inside a data URL."""
+    url = fields.need(name, fields.text(name))
+    if url.startswith("data:"):
+        head, _, data = url.partition(",")
+        return inline_image(fields, name, head[5:].removesuffix(";base64"), data, detail=detail)
+    if not url.startswith(("https://", "http://")):
+        fields.refuse(name, "must be an http(s) or data URL", code="field-invalid")
+    return Image(url=url, detail=detail)
+
+
+def inline_image(fields: Fields, name: str, kind: str, data: str, *, detail: str | None = None) -> Image:
+    """Return an image of base64 data; raises `BadRequestError` when it is no image."""
+    if not kind.startswith("image/") or ";" in kind or not data:
+        fields.refuse(name, "must be an image as base64 data", code="field-invalid")
+    return Image(data=data, media_type=kind, detail=detail)
+
+
+def read_tool_choice(
+    fields: Fields, tools: Sequence[Tool], name_of: Callable[[Fields], str | None]
+) -> str | None:
+    """Take OpenAI's `tool_choice`: a mode, or an object in which `name_of` finds the tool."""
+    choice = fields.any("tool_choice")
+    if isinstance(choice, dict):
+        chosen = Fields(choice, fields.place("tool_choice"))
+        chosen.neutral("type", "function")
+        name = chosen.need("name", name_of(chosen))
+        chosen.end()
+        return check_tool(fields, name, tools)
+    if choice is not None and choice not in MODES:
+        fields.refuse(
+            "tool_choice",
+            "must be auto, none, required or an object that names a function",
+            code="field-invalid",
+        )
+    if choice == "required" and not tools:
+        fields.refuse("tool_choice", "requires a call, but there are no tools", code="field-invalid")
+    return choice  # type: ignore[no-any-return]  # None or one of the modes
+
+
+def check_tool(fields: Fields, name: str, tools: Sequence[Tool]) -> str:
+    """Return the name of the one tool to call; raises `BadRequestError` when there is no such tool."""
+    if name in MODES or all(tool.name != name for tool in tools):
+        fields.refuse("tool_choice", "names none of the tools", code="field-invalid")
+    return name
+
+
+def read_labels(fields: Fields) -> dict[str, str]:
+    """Take `metadata`: the client's own labels."""
+    given = fields.tree("metadata") or {}
+    return {name: str(value) for name, value in given.items() if isinstance(value, str | int | float)}
+
+
+def conversation(metadata: Mapping[str, str], cache_key: str | None) -> str | None:
+    """Return the client's name for a conversation: a usual label, else the key of its prompt cache."""
+    return next((metadata[name] for name in _CONVERSATION if metadata.get(name)), cache_key)

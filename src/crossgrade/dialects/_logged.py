@@ -1,0 +1,33 @@
+"""Usage in logs, whose dialect only its names tell."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from crossgrade.dialects._counts import Counts, consistent, count
+from crossgrade.dialects.anthropic.usage import anthropic_counts
+from crossgrade.dialects.gemini.usage import gemini_counts
+from crossgrade.dialects.openai_chat.usage import openai_counts
+
+
+def logged_counts(raw: Mapping[str, Any]) -> Counts:
+    """Read the counts of a usage object in a log, whose dialect only its names tell.
+
+    A gateway that speaks OpenAI's API may keep Anthropic's names for the cache beside its own counts,
+    which then include them. Counts that are 0 throughout are right there: a log keeps failures too.
+    """
+    if raw and not any(_leaves(raw)):
+        return 0, 0, 0, 0, 0
+    if "promptTokenCount" in raw:
+        return gemini_counts(raw, answered=False)
+    names = ("cache_read_input_tokens", "cache_creation_input_tokens")
+    cached, written = (count(raw.get(name)) for name in names)
+    if "input_tokens" in raw and "prompt_tokens" not in raw and any(name in raw for name in names):
+        return anthropic_counts(raw, answered=False)
+    prompt, output, read, taken, reasoning = openai_counts(raw, answered=False)
+    read, taken = cached if read is None else read, written if taken is None else taken
+    return consistent(prompt, output, read, taken, reasoning, answered=False)
+
+
+def _leaves(raw: Mapping[str, Any]) -> Iterator[Any]:
+    for value in raw.values():
+        yield from _leaves(value) if isinstance(value, dict) else (value,)

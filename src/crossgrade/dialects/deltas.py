@@ -1,0 +1,176 @@
+"""The pieces of a streamed answer in no API's words, and the answer they make."""
+
+from collections.abc import Iterable
+from typing import Protocol, TypeAlias
+
+import msgspec
+
+from crossgrade.dialects._sse import SseEvent
+from crossgrade.domain import ModelAnswer, ToolCall, Usage
+from crossgrade.errors import UpstreamError
+
+MOST_CALLS = 1024
+"""Tool calls in one answer; without a bound, calls without an index would cost quadratic time."""
+
+
+class Begun(msgspec.Struct, frozen=True):
+    """The version of the model that answers, as the provider names it."""
+
+    model: str
+
+
+class Text(msgspec.Struct, frozen=True):
+    """A piece of the answer's text."""
+
+    text: str
+
+
+class Refusal(msgspec.Struct, frozen=True):
+    """A piece of the words in which the model refuses."""
+
+    text: str
+
+
+class Reasoning(msgspec.Struct, frozen=True):
+    """A piece of the model's reasoning; no client's answer carries it."""
+
+    text: str
+
+
+class Call(msgspec.Struct, frozen=True):
+    """A tool call begins. `index` counts the answer's calls from 0; `id` is "" where none was given."""
+
+    index: int
+    id: str
+    name: str
+
+
+class Arguments(msgspec.Struct, frozen=True):
+    """A piece of the JSON text of a call's arguments."""
+
+    index: int
+    text: str
+
+
+class Counted(msgspec.Struct, frozen=True):
+    """The tokens so far; the last count holds."""
+
+    usage: Usage
+
+
+class Finished(msgspec.Struct, frozen=True):
+    """Why the model stopped, as `ModelAnswer.finish_reason`: the answer is whole."""
+
+    reason: str
+
+
+Delta: TypeAlias = Begun | Text | Refusal | Reasoning | Call | Arguments | Counted | Finished
+
+
+class Reader(Protocol):
+    """Reads the events of one stream of some API."""
+
+    ending: str
+    """What makes an answer whole."""
+
+    marked: bool
+    """Whether the API marks a stream's end, so that a stream without the mark has failed."""
+
+    done: bool
+    """Whether the mark has come, so that nothing more is worth waiting for."""
+
+    def read(self, event: SseEvent) -> list[Delta]:
+        """Return what an event says; raises a `ProviderError` for an error sent inside the stream."""
+
+
+class Collector:
+    """Gathers the events of one stream into an answer."""
+
+    def __init__(self, reader: Reader) -> None:
+        self.started = False
+        """Whether the model's first token (text, call or reasoning) has come."""
+
+        self._reader = reader
+        self._text: list[str] = []
+        self._refusal: list[str] = []
+        self._calls: list[Call] = []
+        self._arguments: list[list[str]] = []
+        self._finish_reason: str | None = None
+        self._usage = Usage()
+        self._model: str | None = None
+
+    @property
+    def done(self) -> bool:
+        """Whether the stream's last event has come, so that nothing more is worth waiting for."""
+        return self._reader.done
+
+    def feed(self, event: SseEvent) -> None:
+        """Take the next event; raises a `ProviderError` for an error sent inside the stream."""
+        self.take(self._reader.read(event))
+
+    def take(self, deltas: Iterable[Delta]) -> None:
+        """Take what was read."""
+        for delta in deltas:
+            self._take(delta)
+
+    def _take(self, delta: Delta) -> None:
+        match delta:
+            case Text():
+                self._text.append(delta.text)
+            case Arguments():
+                self._arguments[delta.index].append(delta.text)
+            case Call():
+                self._calls.append(delta)
+                self._arguments.append([])
+            case Refusal():
+                self._refusal.append(delta.text)
+            case Finished():
+                self._finish_reason = delta.reason
+            case Counted():
+                self._usage = delta.usage
+            case Begun():
+                self._model = self._model or delta.model
+        self.started = self.started or isinstance(delta, Text | Call | Refusal | Reasoning)
+
+    def answer(self) -> ModelAnswer:
+        """Return the whole answer; raises `UpstreamError` when the stream broke off before its end."""
+        if self._finish_reason is None:
+            raise broken_off(self._reader.ending)
+        return self.so_far()
+
+    def so_far(self) -> ModelAnswer:
+        """Return what has come, whole or not."""
+        calls = tuple(
+            ToolCall(id=call.id or f"call_{call.index}", name=call.name, arguments="".join(pieces))
+            for call, pieces in zip(self._calls, self._arguments, strict=True)
+        )
+        return ModelAnswer(
+            text="".join(self._text) or "".join(self._refusal),
+            tool_calls=calls,
+            finish_reason=self._finish_reason,
+            usage=self._usage,
+            model=self._model,
+        )
+
+
+def deltas_of(answer: ModelAnswer) -> list[Delta]:
+    """Return a whole answer as the pieces of a stream."""
+    deltas: list[Delta] = [] if answer.model is None else [Begun(answer.model)]
+    if answer.text:
+        deltas.append(Text(answer.text))
+    for at, call in enumerate(answer.tool_calls):
+        deltas += [Call(at, call.id, call.name), Arguments(at, call.arguments)]
+    return [*deltas, Counted(answer.usage), Finished(answer.finish_reason or "stop")]
+
+
+def broken_off(ending: str) -> UpstreamError:
+    """Describe a stream that ended before its terminal marker."""
+    return UpstreamError(
+        f"the stream broke off before its end (no {ending}): the answer is incomplete",
+        code="stream-broke-off",
+    )
+
+
+def too_many_calls() -> UpstreamError:
+    """Describe a stream that never stops calling tools."""
+    return UpstreamError(f"the stream holds more than {MOST_CALLS} tool calls", code="stream-too-many-calls")

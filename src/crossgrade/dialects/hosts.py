@@ -1,0 +1,165 @@
+"""The table of hosts: where each provider listens, which key it takes, how it differs.
+
+One row a host. Everything that speaks OpenAI's protocol is a row and nothing more.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from crossgrade.domain import DialectName, Offer
+from crossgrade.errors import AuthError, UsageError, closest
+
+SchemaSupport = Literal["strict", "plain", "object"]
+BatchKind = Literal["anthropic", "azure", "gemini", "mistral", "openai", "openrouter", "together", "xai"]
+
+_PLACEHOLDER = re.compile(r"\{([A-Z_|]+)\}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Host:
+    """A row of the table.
+
+    `base_url` may name environment variables in braces, alternatives apart by `|`; None: the
+    offer must say. `key_env` are the variables that may hold the key, first set one wins;
+    `key_prefix` goes before the key in `key_header`. `price_id` is the host's name in
+    genai-prices (None: no list price).
+
+    Quirks: `max_tokens_field`; `schema` (`strict` JSON schemas, `plain` ones without the flag, or
+    only `object`: any JSON object); `stream_usage` (usage in a stream must be asked for);
+    `seed_field` (None: takes no seed); `batch` (which batch API it has); `headers` of every call.
+    """
+
+    name: str
+    dialect: DialectName = "openai"
+    base_url: str | None = None
+    key_env: tuple[str, ...] = ()
+    key_optional: bool = False
+    key_header: str = "authorization"
+    key_prefix: str = "Bearer "
+    headers: tuple[tuple[str, str], ...] = ()
+    max_tokens_field: str = "max_tokens"
+    schema: SchemaSupport = "strict"
+    stream_usage: bool = True
+    seed_field: str | None = "seed"
+    batch: BatchKind | None = None
+    price_id: str | None = None
+
+    @property
+    def is_placed_by_environment(self) -> bool:
+        """Whether the address depends on environment variables."""
+        return self.base_url is not None and _PLACEHOLDER.search(self.base_url) is not None
+
+    def url(self, environ: Mapping[str, str]) -> str:
+        """Return the base URL with its variables filled in; raises `UsageError` when one is not set."""
+        if self.base_url is None:
+            raise UsageError(
+                f"provider `{self.name}` has no address of its own",
+                code="host-without-address",
+                hint="set `base_url` on the offer, for example http://localhost:8000/v1",
+            )
+
+        def fill(match: re.Match[str]) -> str:
+            names = match[1].split("|")
+            for name in names:
+                if environ.get(name):
+                    return environ[name].rstrip("/")
+            raise UsageError(
+                f"provider `{self.name}` needs {' or '.join(names)}, which is not set",
+                code="host-variable-not-set",
+                hint=f"export {names[0]}=… or set `base_url` on the offer",
+            )
+
+        return _PLACEHOLDER.sub(fill, self.base_url)
+
+
+_COMPLETION = "max_completion_tokens"
+
+_ROWS = (
+    Host(name="anthropic", dialect="anthropic", base_url="https://api.anthropic.com/v1",
+         key_env=("ANTHROPIC_API_KEY",), key_header="x-api-key", key_prefix="",
+         headers=(("anthropic-version", "2023-06-01"),), seed_field=None, batch="anthropic",
+         price_id="anthropic"),
+    Host(name="azure", base_url="{AZURE_OPENAI_ENDPOINT}/openai/v1", key_env=("AZURE_OPENAI_API_KEY",),
+         key_header="api-key", key_prefix="", max_tokens_field=_COMPLETION, batch="azure", price_id="azure"),
+    Host(name="bedrock", base_url="https://bedrock-runtime.{AWS_REGION|AWS_DEFAULT_REGION}.amazonaws.com/openai/v1",
+         key_env=("AWS_BEARER_TOKEN_BEDROCK",), schema="plain", price_id="aws"),
+    Host(name="cerebras", base_url="https://api.cerebras.ai/v1", key_env=("CEREBRAS_API_KEY",),
+         max_tokens_field=_COMPLETION, price_id="cerebras"),
+    Host(name="cloudflare", base_url="https://api.cloudflare.com/client/v4/accounts/{CLOUDFLARE_ACCOUNT_ID}/ai/v1",
+         key_env=("CLOUDFLARE_API_TOKEN", "CLOUDFLARE_API_KEY"), schema="plain", price_id="cloudflare"),
+    Host(name="deepinfra", base_url="https://api.deepinfra.com/v1/openai",
+         key_env=("DEEPINFRA_API_KEY", "DEEPINFRA_TOKEN"), schema="plain", batch="openai"),
+    Host(name="deepseek", base_url="https://api.deepseek.com", key_env=("DEEPSEEK_API_KEY",), schema="object",
+         seed_field=None, price_id="deepseek"),
+    Host(name="fireworks", base_url="https://api.fireworks.ai/inference/v1", key_env=("FIREWORKS_API_KEY",),
+         schema="plain", price_id="fireworks"),
+    Host(name="gemini", dialect="gemini", base_url="https://generativelanguage.googleapis.com/v1beta",
+         key_env=("GEMINI_API_KEY", "GOOGLE_API_KEY"), key_header="x-goog-api-key", key_prefix="",
+         batch="gemini", price_id="google"),
+    Host(name="groq", base_url="https://api.groq.com/openai/v1", key_env=("GROQ_API_KEY",),
+         max_tokens_field=_COMPLETION, batch="openai", price_id="groq"),
+    Host(name="huggingface", base_url="https://router.huggingface.co/v1", key_env=("HF_TOKEN",),
+         schema="plain"),
+    Host(name="llamacpp", base_url="http://localhost:8080/v1", key_env=("LLAMA_API_KEY",), key_optional=True),
+    Host(name="local", key_optional=True),
+    Host(name="mistral", base_url="https://api.mistral.ai/v1", key_env=("MISTRAL_API_KEY",),
+         stream_usage=False, seed_field="random_seed", batch="mistral", price_id="mistral"),
+    Host(name="ollama", base_url="http://localhost:11434/v1", key_env=("OLLAMA_API_KEY",), key_optional=True),
+    Host(name="openai", base_url="https://api.openai.com/v1", key_env=("OPENAI_API_KEY",),
+         max_tokens_field=_COMPLETION, batch="openai", price_id="openai"),
+    Host(name="openai-compatible", key_optional=True, schema="plain"),
+    Host(name="openai-responses", dialect="openai-responses", base_url="https://api.openai.com/v1",
+         key_env=("OPENAI_API_KEY",), max_tokens_field="max_output_tokens", seed_field=None,
+         batch="openai", price_id="openai"),
+    Host(name="openrouter", base_url="https://openrouter.ai/api/v1", key_env=("OPENROUTER_API_KEY",),
+         batch="openrouter", price_id="openrouter"),
+    Host(name="sambanova", base_url="https://api.sambanova.ai/v1", key_env=("SAMBANOVA_API_KEY",),
+         schema="plain", seed_field=None),
+    Host(name="sglang", base_url="http://localhost:30000/v1", key_env=("SGLANG_API_KEY",), key_optional=True,
+         schema="plain"),
+    Host(name="together", base_url="https://api.together.xyz/v1", key_env=("TOGETHER_API_KEY",),
+         schema="plain", batch="together", price_id="together"),
+    Host(name="vllm", base_url="http://localhost:8000/v1", key_env=("VLLM_API_KEY",), key_optional=True,
+         schema="plain"),
+    Host(name="xai", base_url="https://api.x.ai/v1", key_env=("XAI_API_KEY",), batch="xai", price_id="x-ai"),
+)  # fmt: skip
+
+HOSTS: Mapping[str, Host] = {row.name: row for row in _ROWS}
+"""Every host by name."""
+
+
+def key_variables(offer: Offer) -> tuple[str, ...]:
+    """Return the variables that may hold an offer's key, the first that is set counts."""
+    return host_named(offer.provider).key_env if offer.api_key_env is None else (offer.api_key_env,)
+
+
+def key_variable(offer: Offer, environ: Mapping[str, str]) -> str | None:
+    """Return the variable that holds an offer's key, None where its host needs none and none is set.
+
+    Raises `AuthError` when a key is needed and no variable holds one.
+    """
+    variables = key_variables(offer)
+    found = next((name for name in variables if environ.get(name, "").strip()), None)
+    host = host_named(offer.provider)
+    if found is None and (offer.api_key_env is not None or not host.key_optional):
+        raise AuthError(
+            f"offer `{offer.name}` needs a key in {' or '.join(variables)}, which is not set",
+            code="key-not-set",
+            provider=host.name,
+            hint=f"export {variables[0]}=… or set `api_key_env` on the offer",
+        )
+    return found
+
+
+def host_named(name: str) -> Host:
+    """Return a row of the table; raises `UsageError` naming the nearest when there is none."""
+    host = HOSTS.get(name)
+    if host is not None:
+        return host
+    raise UsageError(
+        f"unknown provider `{name[:80]}`{closest(name, HOSTS)}",
+        code="provider-unknown",
+        hint="use `openai-compatible` with `base_url` for a host that is not built in",
+    )

@@ -1,0 +1,128 @@
+"""What a policy costs against the incumbent, from measured costs per sample.
+
+Every figure here is a ratio of weighted means, sum(w (cost - less)) / sum(w per): cost per request
+(per = 1), cost per point of score, saving per request (cost = incumbent, less = policy), and share
+saved (per = incumbent). Its interval is that of `_skewed`; for a saving it is the paired one. Samples
+that share a cluster (a document, a conversation) cost alike, so that each cluster is one unit.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crossgrade.domain import Estimate
+from crossgrade.pricing._skewed import Column, skewed_interval, units_of
+
+MAX_UNKNOWN_SHARE = 0.05
+"""Above this share of samples with an unknown cost the mean is unknown: what is missing is not random."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Savings:
+    """A policy's costs and what it saves, in US dollars; an unknown `Estimate` has no value.
+
+    `per_solved_usd` is the cost per point of score, `saving_share` 1 - policy / incumbent.
+    """
+
+    per_request_usd: Estimate
+    per_solved_usd: Estimate
+    saving_per_request_usd: Estimate
+    saving_per_month_usd: Estimate
+    saving_share: Estimate
+
+
+def policy_savings(
+    incumbent_usd: Column,
+    policy_usd: Column,
+    policy_score: Column,
+    *,
+    weight: Column | None = None,
+    cluster: NDArray[np.int64] | None = None,
+    requests_per_month: int | None = None,
+    level: float = 0.95,
+    stated: bool = False,
+) -> Savings:
+    """Return what a policy costs and saves.
+
+    The columns have length n: US dollars of the incumbent and of the model that the policy
+    picks on the same sample (NaN unknown), the score of the latter (NaN unscored), the sample's
+    share of traffic, and the number of its cluster (None: each for itself). `stated` says that
+    the costs are someone's figures rather than measured ones: they get no interval.
+    """
+
+    def estimate(cost: Column, less: Column | None, per: Column | None, unit: str) -> Estimate:
+        found = mean_cost(cost, less=less, per=per, weight=weight, cluster=cluster, level=level, unit=unit)
+        return _without_interval(found) if stated else found
+
+    saving = estimate(incumbent_usd, policy_usd, None, "USD/request")
+    return Savings(
+        per_request_usd=estimate(policy_usd, None, None, "USD/request"),
+        per_solved_usd=estimate(policy_usd, None, policy_score, "USD/point"),
+        saving_per_request_usd=saving,
+        saving_per_month_usd=per_month(saving, requests_per_month),
+        saving_share=estimate(incumbent_usd, policy_usd, incumbent_usd, "share"),
+    )
+
+
+def mean_cost(
+    cost_usd: Column,
+    *,
+    less: Column | None = None,
+    per: Column | None = None,
+    weight: Column | None = None,
+    cluster: NDArray[np.int64] | None = None,
+    level: float = 0.95,
+    unit: str = "USD/request",
+) -> Estimate:
+    """Return sum(w (cost - less)) / sum(w per) over the rows where all are known, with its interval.
+
+    Without `less` and `per` it is the mean cost of a call. `less` is what the same call costs elsewhere,
+    `per` its score or whatever else the cost is to be shared by. Columns have length n, NaN is unknown;
+    above 5 % unknown the figure is: what is missing is not random.
+    """
+    known = np.all([np.isfinite(each) for each in (cost_usd, less, per) if each is not None], axis=0)
+    n, total = int(known.sum()), len(cost_usd)
+    if n == 0:
+        return Estimate(value=None, level=level, n=0, unit=unit, reason=f"unknown on all {total:,} samples")
+    if total - n > MAX_UNKNOWN_SHARE * total:
+        reason = f"unknown on {total - n:,} of {total:,} samples"
+        return Estimate(value=None, level=level, n=n, unit=unit, reason=reason)
+    units = units_of(
+        cost_usd[known],
+        None if less is None else less[known],
+        None if per is None else per[known],
+        weight=np.ones(n) if weight is None else weight[known],
+        cluster=None if cluster is None else cluster[known],
+    )
+    if units is None:
+        return Estimate(
+            value=None, level=level, n=n, unit=unit, reason="nothing to divide by: the sum is zero"
+        )
+    low, high = skewed_interval(units, level) or (None, None)
+    method = "measured, interval for skewed costs" + ("" if cluster is None else " by cluster")
+    return Estimate(value=units.value, low=low, high=high, level=level, n=n, unit=unit, method=method)
+
+
+def per_month(per_request: Estimate, requests_per_month: float | None) -> Estimate:
+    """Return a figure per request times the monthly volume; unknown where either is unknown."""
+    if per_request.value is None:
+        return Estimate(value=None, unit="USD/month", reason=per_request.reason)
+    if requests_per_month is None:
+        return Estimate(value=None, unit="USD/month", reason="the number of requests a month is not stated")
+    return Estimate(
+        value=per_request.value * requests_per_month,
+        low=None if per_request.low is None else per_request.low * requests_per_month,
+        high=None if per_request.high is None else per_request.high * requests_per_month,
+        level=per_request.level,
+        n=per_request.n,
+        unit="USD/month",
+        method=f"{per_request.method}, times {requests_per_month:.10g} requests a month",
+    )
+
+
+def _without_interval(found: Estimate) -> Estimate:
+    """Return the estimate as a stated figure: no interval, since nothing was measured."""
+    return Estimate(
+        value=found.value, level=found.level, n=found.n, unit=found.unit, method="stated", reason=found.reason
+    )
