@@ -114,7 +114,10 @@ _NOT_WITH_FILES = {"run_id", "apply_it", "verify_id"}
     help="Decide on this run of the workload instead of the newest, finished or not.",
 )
 @click.option(
-    "--verify", "verify_id", metavar="VERDICT", help="Compute a recorded verdict again and compare."
+    "--verify",
+    "verify_id",
+    metavar="VERDICT",
+    help="Compute a recorded verdict, or the `latest`, again and compare.",
 )
 @click.option("--apply", "apply_it", is_flag=True, help="Write the route table that carries the verdict out.")
 @click.option(

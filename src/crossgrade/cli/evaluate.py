@@ -27,7 +27,9 @@ _ENDINGS = {"futile": "certain, or unlikely to pass"}
 @click.argument("workload", shell_complete=complete_workload)
 @click.option("--dry-run", is_flag=True, help="Estimate calls, tokens and dollars; ask no model.")
 @click.option("--max-cost", type=Dollars(), metavar="USD", help="Stop before the run costs more than this.")
-@click.option("--resume", metavar="RUN", help="Go on with this run; nothing is paid for twice.")
+@click.option(
+    "--resume", metavar="RUN", help="Go on with this run, or with the `latest`; nothing is paid for twice."
+)
 @click.option("--no-reuse", is_flag=True, help="Ask again what another run has already paid for.")
 @click.option(
     "--every-hypothesis",

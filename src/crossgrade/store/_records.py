@@ -13,6 +13,10 @@ from typing import TypeAlias
 from crossgrade.domain import JSON, ModelAnswer, Score
 
 
+LATEST = "latest"
+"""Stands for the id of the newest record wherever an id is asked for."""
+
+
 def utc_now() -> datetime:
     """Return the current time in UTC."""
     return datetime.now(UTC)

@@ -17,7 +17,7 @@ from crossgrade.store import _tables as t
 from crossgrade.store._database import Database
 from crossgrade.store._ids import new_id
 from crossgrade.store._locks import file_lock, session_lock
-from crossgrade.store._records import Batch, Run, RunStatus, RunTotals, utc_now
+from crossgrade.store._records import LATEST, Batch, Run, RunStatus, RunTotals, utc_now
 
 
 class Runs:
@@ -72,8 +72,13 @@ class Runs:
         with self._database.writing() as connection:
             connection.execute(insert(t.run_events), row)
 
-    def get(self, run_id: str) -> Run:
-        """Return the run with this id, or the only one whose id begins so; raises `NotFoundError`."""
+    def get(self, run_id: str, workload: str | None = None) -> Run:
+        """Return the run with this id, or the only one whose id begins so; raises `NotFoundError`.
+
+        `latest` is the newest run, of one workload where it is given.
+        """
+        if run_id == LATEST and (newest := self.recent(workload)[:1]):
+            return newest[0]
         query = select(t.runs).where(t.runs.c.id.startswith(run_id, autoescape=True)).limit(2)
         with self._database.reading() as connection:
             rows = connection.execute(query).all()

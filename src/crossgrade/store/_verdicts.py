@@ -15,7 +15,7 @@ from crossgrade.store import _tables as t
 from crossgrade.store._database import Database
 from crossgrade.store._evidence import pack_evidence, unpack_evidence
 from crossgrade.store._ids import new_id
-from crossgrade.store._records import utc_now
+from crossgrade.store._records import LATEST, utc_now
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +64,12 @@ class Verdicts:
         return None
 
     def get(self, verdict_id: str) -> StoredVerdict:
-        """Return the verdict with this id, or the only one whose id begins so; raises `NotFoundError`."""
+        """Return the verdict with this id, or the only one whose id begins so; raises `NotFoundError`.
+
+        `latest` is the newest verdict.
+        """
+        if verdict_id == LATEST and (newest := self.recent()[:1]):
+            return newest[0]
         query = (
             select(t.verdicts.c.id, t.verdicts.c.verdict)
             .where(t.verdicts.c.id.startswith(verdict_id, autoescape=True))

@@ -28,6 +28,16 @@ def test_an_unknown_or_ambiguous_id_is_said_to_be_so(any_store: Store) -> None:
         any_store.runs.get("abc")
 
 
+def test_the_latest_is_the_newest_of_its_workload(any_store: Store) -> None:
+    with raises_code("run-unknown"):
+        any_store.runs.get("latest")
+    first, second = make_run(id="abc1"), make_run(id="abc2", workload="other")
+    any_store.runs.append(first)
+    any_store.runs.append(second)
+    assert any_store.runs.get("latest", "support") == first
+    assert any_store.runs.get("latest", "other") == second
+
+
 def test_status_follows_events_and_lock(any_store: Store) -> None:
     run = make_run()
     any_store.runs.append(run)

@@ -167,7 +167,7 @@ def begin(
         )
         store.runs.append(run, design)
         return run
-    run = store.runs.get(resume)
+    run = store.runs.get(resume, workload.name)
     if run.settings_digest != digest(settings):
         names = sorted(name for name, value in settings.items() if run.settings.get(name) != value)
         raise UsageError(
