@@ -12,7 +12,6 @@ from typing import TypeAlias
 
 from crossgrade.domain import JSON, ModelAnswer, Score
 
-
 LATEST = "latest"
 """Stands for the id of the newest record wherever an id is asked for."""
 
