@@ -23,10 +23,12 @@ bytes`, `end() -> bytes`, `fail(error) -> bytes`, then `done`, `failure`, `usage
 """
 
 from crossgrade.dialects._client import ClientApi, ClientName
+from crossgrade.dialects._counts import NO_COUNTS, Counts
 from crossgrade.dialects._dialect import Dialect, WireRequest
 from crossgrade.dialects._errors import error_words
 from crossgrade.dialects._excerpt import excerpt
 from crossgrade.dialects._failures import failure, failure_inside
+from crossgrade.dialects._following import Follower
 from crossgrade.dialects._frame import Writer
 from crossgrade.dialects._inbound import InboundRequest
 from crossgrade.dialects._logged import logged_counts
@@ -68,11 +70,14 @@ __all__ = [
     "CLIENTS",
     "DIALECTS",
     "HOSTS",
+    "NO_COUNTS",
     "ClientApi",
     "ClientName",
     "Collector",
+    "Counts",
     "Dialect",
     "Embeddings",
+    "Follower",
     "ForcedCallReader",
     "Host",
     "InboundRequest",

@@ -2,12 +2,14 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import msgspec
 
 from crossgrade.dialects._counts import Counts
 from crossgrade.dialects._excerpt import excerpt
+from crossgrade.dialects._failures import failure_inside
+from crossgrade.dialects._following import Follower
 from crossgrade.dialects.deltas import Collector, Reader
 from crossgrade.dialects.hosts import Host
 from crossgrade.domain import Image, Message, ModelAnswer, ModelRequest, Part
@@ -28,6 +30,30 @@ class WireRequest:
         return msgspec.json.encode(self.body)
 
 
+class Glance(NamedTuple):
+    """What of a whole answer counts: its tokens, its id, and whether the provider still works on it."""
+
+    counts: Counts
+    id: str | None
+    is_unfinished: bool
+
+
+class _Whole(msgspec.Struct):
+    """The parts of any dialect's whole answer that count."""
+
+    usage: Any = None
+    usage_metadata: Any = msgspec.field(default=None, name="usageMetadata")
+    error: Any = None
+    id: str | None = None
+    type: str | None = None
+    status: Any = None
+
+
+_WHOLE = msgspec.json.Decoder(_Whole)
+_UNFINISHED = ("queued", "in_progress")
+"""A response of OpenAI's API that goes on in the background when it has been answered."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dialect:
     """One provider API's translators, all pure.
@@ -35,14 +61,38 @@ class Dialect:
     `encode(request, host, stream)` builds the call, `decode(body, request)` reads a whole
     answer and `reader(request)` reads a streamed one. Decoders raise `UpstreamError` for
     anything that is not a usable answer. `counts` reads the usage object of an answer, which
-    stands in its field `usage_field`.
+    stands in its field `usage_field`. `follower` follows a stream that
+    is passed on as it is; None: no client speaks this API.
     """
 
     encode: Callable[[ModelRequest, Host, bool], WireRequest]
     decode: Callable[[bytes, ModelRequest], ModelAnswer]
     reader: Callable[[ModelRequest], Reader]
     counts: Callable[[Any], Counts]
-    usage_field: str = "usage"
+    usage_field: Literal["usage", "usageMetadata"] = "usage"
+    follower: type[Follower] | None = None
+
+    def follow(self, *, swallow: bool) -> Follower:
+        """Start to follow a stream that is passed on as it comes, to a client that speaks this API."""
+        assert self.follower is not None
+        return self.follower(self.counts, swallow=swallow)
+
+    def glance(self, body: bytes) -> Glance:
+        """Read of a whole answer only what counts.
+
+        Raises `UpstreamError` for what is no JSON object, and the error that stands in the answer's place.
+        """
+        try:
+            whole = _WHOLE.decode(body)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            what = excerpt(body) or "it is empty"
+            raise UpstreamError(
+                f"the provider's answer is not a JSON object: {what}", code="answer-not-json"
+            ) from None
+        if whole.error or whole.type == "error":
+            raise failure_inside(body)
+        usage = whole.usage if self.usage_field == "usage" else whole.usage_metadata
+        return Glance(self.counts(usage), whole.id, whole.status in _UNFINISHED)
 
     def collect(self, request: ModelRequest) -> Collector:
         """Start gathering a streamed answer."""

@@ -16,16 +16,22 @@ def logged_counts(raw: Mapping[str, Any]) -> Counts:
     which then include them. Counts that are 0 throughout are right there: a log keeps failures too.
     """
     if raw and not any(_leaves(raw)):
-        return 0, 0, 0, 0, 0
+        return Counts(0, 0, 0, 0, 0)
     if "promptTokenCount" in raw:
         return gemini_counts(raw, answered=False)
     names = ("cache_read_input_tokens", "cache_creation_input_tokens")
     cached, written = (count(raw.get(name)) for name in names)
     if "input_tokens" in raw and "prompt_tokens" not in raw and any(name in raw for name in names):
         return anthropic_counts(raw, answered=False)
-    prompt, output, read, taken, reasoning = openai_counts(raw, answered=False)
-    read, taken = cached if read is None else read, written if taken is None else taken
-    return consistent(prompt, output, read, taken, reasoning, answered=False)
+    known = openai_counts(raw, answered=False)
+    return consistent(
+        known.input_tokens,
+        known.output_tokens,
+        cached if known.cache_read_input_tokens is None else known.cache_read_input_tokens,
+        written if known.cache_creation_input_tokens is None else known.cache_creation_input_tokens,
+        known.reasoning_output_tokens,
+        answered=False,
+    )
 
 
 def _leaves(raw: Mapping[str, Any]) -> Iterator[Any]:

@@ -13,6 +13,12 @@ from crossgrade.dialects import excerpt
 from crossgrade.gateway._answers import Problem, bad_request
 from crossgrade.gateway._schema import BACKSLASH, check_fields
 
+BYTES_PER_TOKEN = 4
+"""Of English text in JSON; only for estimates, which are marked as such."""
+
+DEFAULT_OUTPUT_TOKENS = 1024
+"""Reserved for an answer when the request does not bound it."""
+
 _Count = Annotated[int, msgspec.Meta(ge=0, le=1_000_000_000)]
 _MOST_CHOICES = 128
 
@@ -258,3 +264,8 @@ def modality(body: bytes) -> str:
     if _IMAGE.search(body):
         return "image"
     return "audio" if body.find(b'"input_audio"') >= 0 else "text"
+
+
+def estimated_tokens(size: int) -> int:
+    """Return about how many tokens so many bytes hold, at least 1."""
+    return size // BYTES_PER_TOKEN or 1

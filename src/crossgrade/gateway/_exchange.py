@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from types import MappingProxyType
 
-from crossgrade.dialects import failure
+from crossgrade.dialects import Counts, failure
 from crossgrade.errors import AccessError, BadRequestError, ProviderError, UpstreamError
 from crossgrade.gateway._admission import facts_of, segment_of, unit_of
 from crossgrade.gateway._answers import (
@@ -19,7 +19,7 @@ from crossgrade.gateway._answers import (
     whole,
 )
 from crossgrade.gateway._attempts import Attempts
-from crossgrade.gateway._cost import DEFAULT_OUTPUT_TOKENS, Counted, estimated_tokens
+from crossgrade.gateway._body import DEFAULT_OUTPUT_TOKENS, estimated_tokens
 from crossgrade.gateway._delivery import Delivery
 from crossgrade.gateway._failing import note_failure, provider_problem
 from crossgrade.gateway._head import Endpoint, Request
@@ -149,7 +149,7 @@ class Exchange:
         most = payload.asked.most_output_tokens
         outputs = 0 if self.endpoint.name == "embeddings" else DEFAULT_OUTPUT_TOKENS if most is None else most
         prices = self.target.prices
-        return prices.cost_usd(Counted(inputs, outputs), images_in(payload, prices)), inputs + outputs
+        return prices.cost_usd(Counts(inputs, outputs), images_in(payload, prices)), inputs + outputs
 
     def _reserved(self, outcome: Hold | Refusal) -> None:
         if isinstance(outcome, Refusal):

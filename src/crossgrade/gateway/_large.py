@@ -15,6 +15,7 @@ from typing import IO, Protocol
 
 import msgspec
 
+from crossgrade.dialects import DIALECTS
 from crossgrade.errors import ContextTooLongError
 from crossgrade.gateway._answers import Problem, bad_request
 from crossgrade.gateway._body import Asked
@@ -24,7 +25,6 @@ from crossgrade.gateway._scan import ModelScan
 from crossgrade.gateway._server import ClientConnection
 from crossgrade.gateway._targets import TargetState
 from crossgrade.gateway._upstream import UpstreamConnection
-from crossgrade.gateway._watch import Watch
 
 _HEAD_BYTES = 512
 """So much is waited for before a body counts as one that does not begin with its model."""
@@ -314,7 +314,7 @@ class LargePayload:
 
     def watcher(self, target: TargetState) -> Watcher:
         """Return what follows the answer's stream."""
-        return Watch(target.target.dialect, swallow=False)
+        return DIALECTS[target.target.dialect].follow(swallow=False)
 
     def whole(self, target: TargetState, body: bytes) -> bytes:  # noqa: ARG002  # the signature of Payload
         """Return a whole answer: the APIs are the same."""

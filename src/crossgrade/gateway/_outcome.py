@@ -2,7 +2,8 @@
 
 import msgspec
 
-from crossgrade.gateway._cost import NO_TOKENS, Counted, estimated_tokens
+from crossgrade.dialects import NO_COUNTS, Counts
+from crossgrade.gateway._body import estimated_tokens
 from crossgrade.gateway._messages import CostOrigin
 from crossgrade.gateway._payload import Payload
 from crossgrade.pricing import Prices, Tokens
@@ -17,10 +18,10 @@ class Bill(msgspec.Struct, frozen=True, gc=False):
     origin: CostOrigin
 
 
-NOTHING = Bill(NO_TOKENS, 0.0, 0, "usage")
+NOTHING = Bill(NO_COUNTS, 0.0, 0, "usage")
 """What a request costs that no provider took."""
 
-UNKNOWN = Bill(NO_TOKENS, None, None, "unknown")
+UNKNOWN = Bill(NO_COUNTS, None, None, "unknown")
 """What a request costs that broke off before the provider said: limits count what was reserved."""
 
 
@@ -42,5 +43,5 @@ def bill(prices: Prices, payload: Payload, usage: Tokens, output_tokens: int | N
         return Bill(usage, usd, (usage.input_tokens or 0) + (usage.output_tokens or 0), "usage")
     inputs = usage.input_tokens if usage.input_tokens is not None else estimated_tokens(payload.size)
     outputs = usage.output_tokens if usage.output_tokens is not None else output_tokens
-    usd = prices.cost_usd(Counted(inputs, outputs), images)
+    usd = prices.cost_usd(Counts(inputs, outputs), images)
     return Bill(usage, usd, inputs + outputs, "unknown" if usd is None else "estimate")

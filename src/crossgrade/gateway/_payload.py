@@ -34,7 +34,6 @@ from crossgrade.gateway._head import Endpoint
 from crossgrade.gateway._relay import Watcher
 from crossgrade.gateway._targets import TargetState
 from crossgrade.gateway._upstream import UpstreamConnection
-from crossgrade.gateway._watch import Watch
 
 
 class Payload(Protocol):
@@ -168,7 +167,7 @@ class ParsedPayload:
         """Return what follows the answer's stream, translating it where the APIs differ."""
         dialect = target.target.dialect
         if not self._is_translated(target):
-            return Watch(dialect, swallow=not asks_for_usage(self.asked.stream_options))
+            return DIALECTS[dialect].follow(swallow=not asks_for_usage(self.asked.stream_options))
         inbound = self._read()
         reader: Reader = DIALECTS[dialect].reader(self._request(target))
         if self._forced(target):

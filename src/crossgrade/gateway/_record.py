@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from typing import Protocol
 
+from crossgrade.dialects import NO_COUNTS
 from crossgrade.gateway._attempts import Attempts
-from crossgrade.gateway._cost import NO_TOKENS
 from crossgrade.gateway._head import Endpoint
 from crossgrade.gateway._messages import Reason, RequestRecord
 from crossgrade.gateway._outcome import Bill
@@ -97,7 +97,7 @@ def record_of(
     if count:
         record.cost_usd = billed.usd
         record.cost_origin = billed.origin
-    if usage is not NO_TOKENS:
+    if usage is not NO_COUNTS:
         record.input_tokens = usage.input_tokens
         record.output_tokens = usage.output_tokens
         record.cache_read_input_tokens = usage.cache_read_input_tokens

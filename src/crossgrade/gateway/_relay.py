@@ -1,15 +1,12 @@
 """The answer's way from provider to client: whole, as a stream, or an error's body."""
 
 from collections.abc import Callable
-from typing import Any, Protocol, TypeAlias
+from typing import Protocol, TypeAlias
 
-import msgspec
-
-from crossgrade.dialects import DIALECTS, excerpt, failure_inside
+from crossgrade.dialects import DIALECTS, NO_COUNTS, Follower
 from crossgrade.domain import DialectName
 from crossgrade.errors import ProviderError, UpstreamError
-from crossgrade.gateway._cost import NO_TOKENS, estimated_tokens, read_tokens
-from crossgrade.gateway._watch import Watch
+from crossgrade.gateway._body import estimated_tokens
 from crossgrade.pricing import Tokens
 
 WHOLE_BYTES = 8 << 20
@@ -21,7 +18,7 @@ _HIDDEN = b"***"
 
 
 class Watcher(Protocol):
-    """Follows a stream: `Watch`, or the translator of two dialects."""
+    """Follows a stream: `Follower`, or the translator of two dialects."""
 
     done: bool
     failure: ProviderError | None
@@ -77,41 +74,17 @@ class Relay(Protocol):
         """Return the usage known so far, and about how many tokens were put out: None where nobody knows."""
 
 
-class _Whole(msgspec.Struct):
-    """The parts of any dialect's whole answer that count."""
-
-    usage: Any = None
-    usage_metadata: Any = msgspec.field(default=None, name="usageMetadata")
-    error: Any = None
-    id: str | None = None
-    type: str | None = None
-    status: Any = None
-
-
-_UNFINISHED = ("queued", "in_progress")
-"""A response of OpenAI's API that goes on in the background when it has been answered."""
-
-_WHOLE = msgspec.json.Decoder(_Whole)
-
-
 def pass_whole(outlet: Outlet, dialect: DialectName, key: bytes | None, body: bytes) -> None:
     """Send on the body of a whole answer, if it is one and not an error in disguise."""
     try:
-        whole = _WHOLE.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        what = excerpt(body) or "it is empty"
-        outlet.failed(
-            UpstreamError(f"the provider's answer is not a JSON object: {what}", code="answer-not-json")
-        )
-        return
-    if whole.error or whole.type == "error":
-        outlet.failed(failure_inside(body))
+        whole = DIALECTS[dialect].glance(body)
+    except ProviderError as error:
+        outlet.failed(error)
         return
     if key is not None:
         body = body.replace(key, _HIDDEN)
-    output = None if whole.status in _UNFINISHED else estimated_tokens(len(body))
-    usage = whole.usage if DIALECTS[dialect].usage_field == "usage" else whole.usage_metadata
-    outlet.send_whole(body, read_tokens(dialect, usage), whole.id, output)
+    output = None if whole.is_unfinished else estimated_tokens(len(body))
+    outlet.send_whole(body, whole.counts, whole.id, output)
 
 
 class WholeRelay:
@@ -145,14 +118,14 @@ class WholeRelay:
     def end(self) -> None:
         """Send the answer."""
         if self._send is not None:
-            self._outlet.end_stream(NO_TOKENS, None, estimated_tokens(self._size))
+            self._outlet.end_stream(NO_COUNTS, None, estimated_tokens(self._size))
             return
         body = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
         pass_whole(self._outlet, self._dialect, self._key, body)
 
     def spent(self) -> tuple[Tokens, int | None]:
         """Return what is known: while an answer is kept until it is whole, nothing."""
-        return NO_TOKENS, estimated_tokens(self._size) if self._send is not None else None
+        return NO_COUNTS, estimated_tokens(self._size) if self._send is not None else None
 
     def _pass(self, data: bytes, send: Pieces) -> None:
         if self._size > MOST_BYTES:
@@ -194,7 +167,7 @@ class StreamRelay:
                 return
         watch = self._watch
         self._take(watch.feed(data))
-        self._needles = watch.needles if isinstance(watch, Watch) else ()
+        self._needles = watch.needles if isinstance(watch, Follower) else ()
 
     def end(self) -> None:
         """Take the stream's end; without its terminal marker it broke off."""
@@ -221,7 +194,7 @@ class StreamRelay:
             self._outlet.failed(watch.failure)
         elif watch.done:
             self._over = True
-            response_id = watch.response_id if isinstance(watch, Watch) else None
+            response_id = watch.response_id if isinstance(watch, Follower) else None
             self._outlet.end_stream(watch.usage, response_id, self._events, events)
 
     def spent(self) -> tuple[Tokens, int | None]:
@@ -257,7 +230,7 @@ class ErrorRelay:
 
     def spent(self) -> tuple[Tokens, int | None]:
         """Return nothing: an error is not billed."""
-        return NO_TOKENS, 0
+        return NO_COUNTS, 0
 
 
 class ErrorOutlet(Protocol):

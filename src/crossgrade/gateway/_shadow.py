@@ -7,10 +7,11 @@ from collections import Counter as Tally
 from hashlib import blake2b
 from typing import Protocol
 
+from crossgrade.dialects import Counts
 from crossgrade.domain import Shadow
 from crossgrade.errors import ProviderError, UpstreamError
 from crossgrade.gateway._admission import conversation_of
-from crossgrade.gateway._cost import DEFAULT_OUTPUT_TOKENS, Counted, estimated_tokens
+from crossgrade.gateway._body import DEFAULT_OUTPUT_TOKENS, estimated_tokens
 from crossgrade.gateway._head import Request
 from crossgrade.gateway._limits import Hold, Limits, Refusal
 from crossgrade.gateway._messages import RequestRecord, ShadowAnswer, ShadowPair
@@ -140,7 +141,7 @@ class Shadows:
         asked = copy.payload.asked.most_output_tokens
         tokens = DEFAULT_OUTPUT_TOKENS if asked is None else asked
         images = images_in(copy.payload, target.prices)
-        usd = target.prices.cost_usd(Counted(estimated_tokens(copy.payload.size), tokens), images)
+        usd = target.prices.cost_usd(Counts(estimated_tokens(copy.payload.size), tokens), images)
         if usd is None and shadow.max_usd_per_day is not None:
             self.skip(route, "unpriced")  # a cap that cannot be counted against would be none
             return

@@ -5,8 +5,8 @@ from decimal import Decimal
 
 import pytest
 
+from crossgrade.dialects import Counts
 from crossgrade.domain import Price, RouteSpec
-from crossgrade.gateway._cost import Counted
 from crossgrade.pricing import Prices
 from tests.unit.gateway.scripted import JSON_HEAD, KEY, SSE_HEAD, raw_target, scripted
 
@@ -123,7 +123,7 @@ def test_a_long_call_of_every_api_costs_what_its_tier_says(run, make, dialect, s
 
 def test_reasoning_has_its_own_price():
     price = Price(input_per_mtok=Decimal(1), output_per_mtok=Decimal(2), reasoning_per_mtok=Decimal(3))
-    usage = Counted(1_000, 1_000, reasoning_output_tokens=600)
+    usage = Counts(1_000, 1_000, reasoning_output_tokens=600)
     assert Prices(price).cost_usd(usage) == pytest.approx(0.001 + 0.0008 + 0.0018, abs=1e-12)
 
 

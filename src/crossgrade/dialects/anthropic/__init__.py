@@ -5,10 +5,12 @@ from crossgrade.dialects._dialect import Dialect
 from crossgrade.dialects._errors import anthropic_error, message_stream_error
 from crossgrade.dialects.anthropic.inbound import read_message
 from crossgrade.dialects.anthropic.render import MessageWriter, render_message
-from crossgrade.dialects.anthropic.upstream import MessageReader, decode, encode
+from crossgrade.dialects.anthropic.upstream import MessageFollower, MessageReader, decode, encode
 from crossgrade.dialects.anthropic.usage import anthropic_counts
 
-ANTHROPIC = Dialect(encode=encode, decode=decode, reader=MessageReader, counts=anthropic_counts)
+ANTHROPIC = Dialect(
+    encode=encode, decode=decode, reader=MessageReader, follower=MessageFollower, counts=anthropic_counts
+)
 
 MESSAGES = ClientApi(
     id_prefix="msg_",

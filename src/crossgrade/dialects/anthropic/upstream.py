@@ -15,6 +15,7 @@ from crossgrade.dialects._dialect import (
 )
 from crossgrade.dialects._excerpt import excerpt
 from crossgrade.dialects._failures import failure_inside
+from crossgrade.dialects._following import Chunk, Follower
 from crossgrade.dialects._sse import SseEvent
 from crossgrade.dialects.anthropic.usage import anthropic_usage
 from crossgrade.dialects.deltas import (
@@ -370,3 +371,20 @@ def _unboxed(arguments: str) -> str:
     except msgspec.DecodeError:
         return arguments
     return compact_json(box["value"]) if isinstance(box, dict) and "value" in box else arguments
+
+
+class MessageFollower(Follower):
+    """Follows a message: its first and last events count, each a part."""
+
+    __slots__ = ()
+
+    marks = (b"message_stop", b'_tokens"', b"error")
+
+    def take(self, chunk: Chunk) -> bool:
+        """Take what the event counts."""
+        inner = chunk.message.get("usage") if isinstance(chunk.message, dict) else None
+        for usage in (inner, chunk.usage):
+            if isinstance(usage, dict):
+                self.raw_usage.update({name: count for name, count in usage.items() if count is not None})
+        self.done = chunk.type == "message_stop"
+        return True

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from crossgrade.dialects._counts import UNKNOWN, Counts, consistent, count, inner, optional, usage_of
+from crossgrade.dialects._counts import NO_COUNTS, Counts, consistent, count, inner, optional, usage_of
 from crossgrade.domain import JSON, Usage
 
 
@@ -14,7 +14,7 @@ def anthropic_usage(raw: Any, *, answered: bool = True) -> Usage:
 def anthropic_counts(raw: Any, *, answered: bool = True) -> Counts:
     """Read the counts of `anthropic_usage` without making an object of them."""
     if not isinstance(raw, dict):
-        return UNKNOWN
+        return NO_COUNTS
     fresh = count(raw.get("input_tokens"))
     cached, read_is_sane = optional(raw.get("cache_read_input_tokens"))
     written, write_is_sane = optional(raw.get("cache_creation_input_tokens"))

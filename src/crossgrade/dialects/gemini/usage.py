@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from crossgrade.dialects._counts import UNKNOWN, Counts, consistent, count, optional, usage_of
+from crossgrade.dialects._counts import NO_COUNTS, Counts, consistent, count, optional, usage_of
 from crossgrade.domain import Usage
 
 
@@ -14,7 +14,7 @@ def gemini_usage(raw: Any, *, answered: bool = True) -> Usage:
 def gemini_counts(raw: Any, *, answered: bool = True) -> Counts:
     """Read the counts of `gemini_usage` without making an object of them."""
     if not isinstance(raw, dict):
-        return UNKNOWN
+        return NO_COUNTS
     parts = [
         optional(raw.get(name))
         for name in ("toolUsePromptTokenCount", "candidatesTokenCount", "thoughtsTokenCount")

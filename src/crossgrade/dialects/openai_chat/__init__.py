@@ -5,10 +5,10 @@ from crossgrade.dialects._dialect import Dialect
 from crossgrade.dialects._errors import chat_stream_error, openai_error
 from crossgrade.dialects.openai_chat.inbound import read_chat, read_text
 from crossgrade.dialects.openai_chat.render import ChatWriter, TextWriter, render_chat, render_text
-from crossgrade.dialects.openai_chat.upstream import ChatReader, decode, encode
+from crossgrade.dialects.openai_chat.upstream import ChatFollower, ChatReader, decode, encode
 from crossgrade.dialects.openai_chat.usage import openai_counts
 
-OPENAI = Dialect(encode=encode, decode=decode, reader=ChatReader, counts=openai_counts)
+OPENAI = Dialect(encode=encode, decode=decode, reader=ChatReader, follower=ChatFollower, counts=openai_counts)
 """Chat completions, and text completions for requests with raw `text`."""
 
 CHAT = ClientApi(

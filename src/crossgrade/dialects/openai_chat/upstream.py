@@ -3,6 +3,7 @@
 A request with raw `text` goes to `/completions`, one with `messages` to `/chat/completions`.
 """
 
+import re
 from typing import Any
 
 import msgspec
@@ -16,6 +17,7 @@ from crossgrade.dialects._dialect import (
 )
 from crossgrade.dialects._excerpt import excerpt
 from crossgrade.dialects._failures import failure_inside
+from crossgrade.dialects._following import Chunk, Follower, events_in
 from crossgrade.dialects._sse import SseEvent
 from crossgrade.dialects.deltas import (
     MOST_CALLS,
@@ -343,3 +345,40 @@ def _nameless() -> UpstreamError:
 
 def _words(reasoning: Any) -> str:
     return reasoning if isinstance(reasoning, str) else ""
+
+
+_END = b"data: [DONE]\n\n"
+_USAGE = re.compile(rb'"usage"\s*:\s*\{')
+_ERROR = re.compile(rb'"error"\s*:\s*[{"]|(?:^|[\r\n])event:\s*error')
+
+
+class ChatFollower(Follower):
+    """Follows chat completions: usage may stand in any chunk, `[DONE]` ends them."""
+
+    __slots__ = ()
+
+    marks = (b"[DONE]", b'_tokens"', b"error")
+
+    def end(self) -> bytes:
+        """Return a terminal marker whose blank line never came."""
+        return self.feed(b"\n\n") if self.unfinished.strip() == b"data: [DONE]" else b""
+
+    def event(self, block: bytes) -> bool:
+        """Read one event that may count; return whether it is passed on."""
+        if block.find(b"[DONE]") >= 0 and _is_end(block):
+            self.done = True
+            return True
+        counts = _USAGE.search(block) is not None or (b"error" in block and _ERROR.search(block) is not None)
+        return not counts or super().event(block)
+
+    def take(self, chunk: Chunk) -> bool:
+        """Take usage; the chunk that says nothing else is swallowed where nobody asked for it."""
+        if isinstance(chunk.usage, dict):
+            self.raw_usage = chunk.usage
+            return bool(chunk.choices) or not self.swallow
+        return True
+
+
+def _is_end(block: bytes) -> bool:
+    """Tell whether a block of lines is the terminal marker, nearly always spelt alike."""
+    return block == _END or any(event.data.strip() == b"[DONE]" for event in events_in(block))

@@ -4,7 +4,7 @@ from typing import Any
 
 from crossgrade.dialects._counts import (
     EMPTY,
-    UNKNOWN,
+    NO_COUNTS,
     Counts,
     consistent,
     count,
@@ -27,7 +27,7 @@ def openai_usage(raw: Any, *, answered: bool = True) -> Usage:
 def openai_counts(raw: Any, *, answered: bool = True) -> Counts:
     """Read the counts of `openai_usage` without making an object of them, which takes half of the time."""
     if not isinstance(raw, dict):
-        return UNKNOWN
+        return NO_COUNTS
     prompt, output = raw.get("prompt_tokens"), raw.get("completion_tokens")
     if (
         type(prompt) is type(output) is int
@@ -35,7 +35,7 @@ def openai_counts(raw: Any, *, answered: bool = True) -> Counts:
         and 0 < output <= MOST_TOKENS
         and raw.keys() <= _PLAIN
     ):
-        return prompt, output, None, None, None  # most hosts say no more than this
+        return Counts(prompt, output)  # most hosts say no more than this
     prompt = count(raw.get("prompt_tokens", raw.get("input_tokens")))
     output = count(raw.get("completion_tokens", raw.get("output_tokens")))
     inputs = inner(raw, "prompt_tokens_details", "input_tokens_details")

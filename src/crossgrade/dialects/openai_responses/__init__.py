@@ -6,9 +6,11 @@ from crossgrade.dialects._errors import openai_error, response_stream_error
 from crossgrade.dialects.openai_chat.usage import openai_counts
 from crossgrade.dialects.openai_responses.inbound import read_response
 from crossgrade.dialects.openai_responses.render import ResponseWriter, render_response
-from crossgrade.dialects.openai_responses.upstream import ResponseReader, decode, encode
+from crossgrade.dialects.openai_responses.upstream import ResponseFollower, ResponseReader, decode, encode
 
-OPENAI_RESPONSES = Dialect(encode=encode, decode=decode, reader=ResponseReader, counts=openai_counts)
+OPENAI_RESPONSES = Dialect(
+    encode=encode, decode=decode, reader=ResponseReader, follower=ResponseFollower, counts=openai_counts
+)
 
 RESPONSES = ClientApi(
     id_prefix="resp_",

@@ -12,6 +12,7 @@ from crossgrade.dialects._dialect import (
 )
 from crossgrade.dialects._excerpt import excerpt
 from crossgrade.dialects._failures import failure_inside
+from crossgrade.dialects._following import Chunk, Follower
 from crossgrade.dialects._sse import SseEvent
 from crossgrade.dialects.deltas import (
     MOST_CALLS,
@@ -275,3 +276,19 @@ def _finish_reason(response: _Response, *, calls: bool, refused: bool) -> str:
     if refused:
         return "content_filter"
     return "tool_calls" if calls else "stop"
+
+
+class ResponseFollower(Follower):
+    """Follows a response: its last event holds all of it."""
+
+    __slots__ = ()
+
+    marks = (*(name.encode() for name in sorted(_LAST_EVENTS)), b"error")
+
+    def take(self, chunk: Chunk) -> bool:
+        """Take usage from the last event."""
+        if chunk.type in _LAST_EVENTS and isinstance(chunk.response, dict):
+            self.done = True
+            usage = chunk.response.get("usage")
+            self.raw_usage = usage if isinstance(usage, dict) else {}
+        return True

@@ -52,10 +52,12 @@ def take_answer(into: LoggedRequest, message: Mapping[str, Any]) -> None:
 
 def take_usage(into: LoggedRequest, usage: Mapping[str, Any]) -> None:
     """Take usage in any provider's names; raises `BadValueError` for a count that cannot be."""
-    if usage:
-        into.input, into.output, into.cached, into.cache_written, into.reasoning = logged_counts(
-            _counts(usage)
-        )
+    if not usage:
+        return
+    counts = logged_counts(_counts(usage))
+    into.input, into.output = counts.input_tokens, counts.output_tokens
+    into.cached, into.cache_written = counts.cache_read_input_tokens, counts.cache_creation_input_tokens
+    into.reasoning = counts.reasoning_output_tokens
 
 
 def _counts(usage: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,16 +1,15 @@
 """Watching a stream go by: whole events are passed on as they come, few are ever parsed."""
 
 import re
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
 
 import msgspec
 
-from crossgrade.dialects import SseEvent, SseReader, failure_inside
-from crossgrade.domain import DialectName
+from crossgrade.dialects._counts import Counts
+from crossgrade.dialects._failures import failure_inside
+from crossgrade.dialects._sse import SseEvent, SseReader
 from crossgrade.errors import ProviderError, UpstreamError
-from crossgrade.gateway._cost import read_tokens
-from crossgrade.pricing import Tokens
 
 LONGEST_EVENT = 4 << 20
 
@@ -18,23 +17,9 @@ _BOUNDARY = re.compile(rb"\r\n\r\n|\n\n|\r\r|\n\r\n")
 _BLOCK = re.compile(rb".*?(?:\r\n\r\n|\n\n|\r\r|\n\r\n)", re.DOTALL)
 _ONE_LINE = re.compile(rb"data: ?([^\r\n]*)\n\n")
 _ID = re.compile(rb'"id"\s*:\s*"([^"\\]{1,200})"')
-_USAGE = re.compile(rb'"usage"\s*:\s*\{')
-_ERROR = re.compile(rb'"error"\s*:\s*[{"]|(?:^|[\r\n])event:\s*error')
-_TERMINALS = frozenset(("response.completed", "response.incomplete", "response.failed"))
-
-_END = b"data: [DONE]\n\n"
-_CHAT_NEEDLES = (b"[DONE]", b'_tokens"', b"error")
-_NEEDLES: Mapping[str, tuple[bytes, ...]] = {
-    "anthropic": (b"message_stop", b'_tokens"', b"error"),
-    "openai-responses": (*(name.encode() for name in _TERMINALS), b"error"),
-}
-"""What an event has in it that may count. Nearly all have none of it, and cost no more than the looking.
-
-Many providers say `"usage":null` in every event; tokens are named only where they are counted.
-"""
 
 
-class _Chunk(msgspec.Struct):
+class Chunk(msgspec.Struct):
     """The parts of any dialect's event that count."""
 
     type: str = ""
@@ -45,51 +30,53 @@ class _Chunk(msgspec.Struct):
     response: Any = None
 
 
-_CHUNK = msgspec.json.Decoder(_Chunk)
+_CHUNK = msgspec.json.Decoder(Chunk)
 
 
-class Watch:
-    """Follows one stream of one dialect.
+class Follower:
+    """Follows one stream of one dialect; each dialect has a kind of its own, see `Dialect.follow`.
 
     `feed` returns the bytes to pass on: whole events only, so that what follows a broken one can be
     read. With `swallow` the event that only counts tokens, which the client did not ask for, is left
     out. `done` says that the terminal marker came; nothing after it is passed on. `failure` is what the
     provider said inside the stream; its event is not passed on.
+
+    `marks` are what an event has in it that may count. Nearly all have none of it, and cost no more
+    than the looking. Many providers say `"usage":null` in every event; tokens are named only where they
+    are counted.
     """
 
+    marks: ClassVar[tuple[bytes, ...]] = ()
+
     __slots__ = (
-        "_is_new",
-        "_needles",
-        "_partial",
-        "_swallow",
-        "_usage",
-        "dialect",
-        "done",
-        "failure",
-        "response_id",
+        "_counts", "_is_new", "_partial", "done", "failure", "raw_usage", "response_id", "swallow",
     )  # fmt: skip
 
-    def __init__(self, dialect: DialectName, *, swallow: bool) -> None:
-        self.dialect = dialect
+    def __init__(self, counts: Callable[[Any], Counts], *, swallow: bool) -> None:
         self.done = False
         self.failure: ProviderError | None = None
-        self._is_new = True
         self.response_id: str | None = None
-        self._needles = _NEEDLES.get(dialect, _CHAT_NEEDLES)
+        self.swallow = swallow
+        self.raw_usage: dict[str, Any] = {}
+        self._counts = counts
+        self._is_new = True
         self._partial = b""
-        self._swallow = swallow
-        self._usage: dict[str, Any] = {}
 
     @property
     def needles(self) -> tuple[bytes, ...]:
         """What whole events that must be fed have in them; others may pass unread. Empty: all must be fed."""
         is_read = self._is_new or self._partial or self.done or self.failure is not None
-        return () if is_read else self._needles
+        return () if is_read else self.marks
 
     @property
-    def usage(self) -> Tokens:
+    def unfinished(self) -> bytes:
+        """What came of an event that is not whole yet."""
+        return self._partial
+
+    @property
+    def usage(self) -> Counts:
         """The tokens that the provider counted, unknown until it did."""
-        return read_tokens(self.dialect, self._usage)
+        return self._counts(self.raw_usage)
 
     def feed(self, data: bytes) -> bytes:
         """Take the next bytes and return the events that they complete."""
@@ -113,9 +100,15 @@ class Watch:
 
     def end(self) -> bytes:
         """Take note of the stream's end; return a terminal marker whose blank line never came."""
-        if self._partial.strip() == b"data: [DONE]" and self.dialect == "openai":
-            return self.feed(b"\n\n")
         return b""
+
+    def take(self, chunk: Chunk) -> bool:
+        """Take what counts of an event; return whether it is passed on."""
+        raise NotImplementedError
+
+    def event(self, block: bytes) -> bool:
+        """Read one event that may count; return whether it is passed on."""
+        return all(self._parsed(event) for event in events_in(block))
 
     def _keep(self, rest: bytes) -> None:
         self._partial = rest
@@ -137,7 +130,7 @@ class Watch:
         passed = [data[:begin]]
         for block in _blocks(data[begin:]):
             try:
-                keep = self._first(block) < 0 or self._event(block)
+                keep = self._first(block) < 0 or self.event(block)
             except ProviderError as error:
                 self.failure = error
                 break
@@ -150,21 +143,11 @@ class Watch:
     def _first(self, data: bytes) -> int:
         """Return where the first needle stands, -1 where there is none."""
         first = -1
-        for needle in self._needles:
+        for needle in self.marks:
             at = data.find(needle) if first < 0 else data.find(needle, 0, first)
             if at >= 0:
                 first = at
         return first
-
-    def _event(self, block: bytes) -> bool:
-        """Read one event if it may count; return whether it is passed on."""
-        if self.dialect == "openai" and block.find(b"[DONE]") >= 0 and _is_end(block):
-            self.done = True
-            return True
-        counts = _USAGE.search(block) is not None or (b"error" in block and _ERROR.search(block) is not None)
-        if self.dialect == "openai" and not counts:
-            return True
-        return all(self._parsed(event) for event in _events(block))
 
     def _parsed(self, event: SseEvent) -> bool:
         try:
@@ -173,43 +156,10 @@ class Watch:
             return True  # whatever it is, it is for the client to read
         if chunk.error or event.name == "error" or chunk.type == "error":
             raise failure_inside(event.data)
-        return self._take(chunk)
-
-    def _take(self, chunk: _Chunk) -> bool:
-        if self.dialect == "anthropic":
-            return self._take_message(chunk)
-        if self.dialect == "openai-responses":
-            return self._take_response(chunk)
-        return self._take_chat(chunk)
-
-    def _take_chat(self, chunk: _Chunk) -> bool:
-        if isinstance(chunk.usage, dict):
-            self._usage = chunk.usage
-            return bool(chunk.choices) or not self._swallow
-        return True
-
-    def _take_message(self, chunk: _Chunk) -> bool:
-        inner = chunk.message.get("usage") if isinstance(chunk.message, dict) else None
-        for usage in (inner, chunk.usage):
-            if isinstance(usage, dict):
-                self._usage.update({name: count for name, count in usage.items() if count is not None})
-        self.done = chunk.type == "message_stop"
-        return True
-
-    def _take_response(self, chunk: _Chunk) -> bool:
-        if chunk.type in _TERMINALS and isinstance(chunk.response, dict):
-            self.done = True
-            usage = chunk.response.get("usage")
-            self._usage = usage if isinstance(usage, dict) else {}
-        return True
+        return self.take(chunk)
 
 
-def _is_end(block: bytes) -> bool:
-    """Tell whether a block of lines is the terminal marker of OpenAI's streams, nearly always spelt alike."""
-    return block == _END or any(event.data.strip() == b"[DONE]" for event in _events(block))
-
-
-def _events(block: bytes) -> Sequence[SseEvent]:
+def events_in(block: bytes) -> Sequence[SseEvent]:
     """Read the event in a block of lines; one of one line, as nearly all are, without a reader for it."""
     line = _ONE_LINE.fullmatch(block)
     if line is not None:

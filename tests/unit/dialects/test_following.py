@@ -2,9 +2,9 @@
 
 import pytest
 
+from crossgrade.dialects import DIALECTS
 from crossgrade.domain import DialectName
 from crossgrade.gateway._relay import StreamRelay
-from crossgrade.gateway._watch import Watch
 
 CHAT = (
     b'data: {"id":"c-1","choices":[{"delta":{"content":"say \\"error\\": [DONE] message_stop"}}],"usage":null}\n\n'
@@ -38,7 +38,7 @@ STREAMS: list[tuple[DialectName, bytes, bytes, str]] = [
 def test_whole_events_pass_and_tokens_are_counted(dialect, sent, passed, response_id, line_end):
     sent, passed = sent.replace(b"\n", line_end), passed.replace(b"\n", line_end)
     for size in (*range(1, 40), 100, len(sent)):
-        watch = Watch(dialect, swallow=True)
+        watch = DIALECTS[dialect].follow(swallow=True)
         given = [watch.feed(sent[at : at + size]) for at in range(0, len(sent), size)]
         assert all(piece.endswith(line_end * 2) for piece in given if piece)
         assert b"".join(given) == passed
@@ -90,7 +90,7 @@ HIDDEN = PLAIN.replace(b"sk-1", b"***")
 
 def relayed(pieces, dialect="openai", key=None):
     outlet = Outlet()
-    relay = StreamRelay(outlet, Watch(dialect, swallow=True), key)
+    relay = StreamRelay(outlet, DIALECTS[dialect].follow(swallow=True), key)
     for piece in pieces:
         relay.data(piece)
     relay.end()
@@ -118,21 +118,21 @@ def test_nothing_follows_the_terminal_marker():
 
 
 def test_the_count_is_passed_on_to_a_client_that_asked():
-    watch = Watch("openai", swallow=False)
+    watch = DIALECTS["openai"].follow(swallow=False)
     assert watch.feed(CHAT + COUNT + DONE) == CHAT + COUNT + DONE
 
 
 @pytest.mark.parametrize("size", [1, 5, 1000])
 def test_nothing_passes_from_an_error_on(size):
     sent = CHAT + b'data: {"error": {"message": "no"}}\n\n' + CHAT + DONE
-    watch = Watch("openai", swallow=True)
+    watch = DIALECTS["openai"].follow(swallow=True)
     assert b"".join(watch.feed(sent[at : at + size]) for at in range(0, len(sent), size)) == CHAT
     assert watch.failure is not None
     assert not watch.done
 
 
 def test_half_a_terminal_marker_is_none():
-    watch = Watch("openai", swallow=True)
+    watch = DIALECTS["openai"].follow(swallow=True)
     watch.feed(CHAT + b"data: [DON")
     assert watch.end() == b""
     assert not watch.done
