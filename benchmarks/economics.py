@@ -3,11 +3,12 @@
 import sys
 from collections.abc import Callable
 
-from benchmarks import _outlook, _prices, _serving
+from benchmarks import _outlook, _prices, _same_bill, _serving
 from benchmarks._table import Row, measure_parts
 
 PARTS: dict[str, Callable[[], list[Row]]] = {
     "serving": _serving.rows,
+    "bills": _same_bill.rows,
     "prices": _prices.rows,
     "outlook": _outlook.rows,
 }

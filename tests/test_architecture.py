@@ -153,3 +153,54 @@ def test_no_message_names_a_file_that_the_wheel_does_not_have() -> None:
             and re.search(r"\b(?:docs|tests|benchmarks|scripts)/\w", node.value)
         ]
     assert found == []
+
+
+USAGE_NAMES = {
+    "cached_tokens", "cachedContentTokenCount", "candidatesTokenCount", "completion_tokens",
+    "completion_tokens_details", "input_tokens_details", "output_tokens_details", "prompt_cache_hit_tokens",
+    "promptTokenCount", "prompt_tokens_details", "thoughtsTokenCount", "toolUsePromptTokenCount",
+    "usageMetadata",
+}  # fmt: skip
+READS_USAGE = (
+    "dialects/",
+    "testing/",
+    "workloads/importers/",
+    "workloads/traffic/formats/",
+    "workloads/_traces.py",
+)
+"""Providers' own names stand in `dialects`; readers of other tools' files have those tools' names."""
+
+APPLIES_PRICES = ("pricing/",)
+
+
+def _literals(path: Path) -> set[str]:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    return {
+        node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and type(node.value) is str
+    }
+
+
+def test_usage_is_read_in_the_dialects_alone() -> None:
+    found = {
+        str(path.relative_to(PACKAGE)): names
+        for path in SOURCES
+        if not str(path.relative_to(PACKAGE)).startswith(READS_USAGE)
+        and (names := _literals(path) & USAGE_NAMES)
+    }
+    assert found == {}
+
+
+def test_prices_are_applied_in_pricing_alone() -> None:
+    found = [
+        f"{path.relative_to(PACKAGE)}:{node.lineno}"
+        for path in SOURCES
+        if not str(path.relative_to(PACKAGE)).startswith(APPLIES_PRICES)
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.BinOp)
+        and isinstance(node.op, ast.Mult)
+        and any(
+            isinstance(side, ast.Attribute) and side.attr.endswith("_per_mtok")
+            for side in (node.left, node.right)
+        )
+    ]
+    assert found == []

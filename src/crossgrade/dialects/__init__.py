@@ -58,6 +58,9 @@ DIALECTS: dict[DialectName, Dialect] = {
 }
 """What is known of each provider API."""
 
+USAGE_FIELDS = tuple(dict.fromkeys(dialect.usage_field for dialect in DIALECTS.values()))
+"""Where providers say in an answer what it used."""
+
 CLIENTS: dict[ClientName, ClientApi] = {
     "anthropic": MESSAGES,
     "openai": CHAT,
@@ -71,6 +74,7 @@ __all__ = [
     "DIALECTS",
     "HOSTS",
     "NO_COUNTS",
+    "USAGE_FIELDS",
     "ClientApi",
     "ClientName",
     "Collector",

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from crossgrade.dialects import logged_counts
+from crossgrade.dialects import USAGE_FIELDS, logged_counts
 from crossgrade.workloads.traffic.request import LoggedRequest, count, listing, mapping, number, text
 
 _COUNTS = ("_tokens", "TokenCount")
@@ -73,7 +73,7 @@ def _counts(usage: Mapping[str, Any]) -> dict[str, Any]:
 
 def usage_of(body: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return the usage object of an answer's body, of any provider."""
-    return mapping(body.get("usage") or body.get("usageMetadata"))
+    return mapping(next((body[name] for name in USAGE_FIELDS if body.get(name)), None))
 
 
 def plain(content: Any) -> str | None:
