@@ -28,7 +28,7 @@ from crossgrade.decide import (
     right_or_wrong,
 )
 from crossgrade.decide._following import Follower
-from crossgrade.decide._observations import PILOT, Asked, make_design
+from crossgrade.decide._observations import PILOT, AskedSample, make_design
 from crossgrade.domain import Sample
 from crossgrade.stats import SequentialRetention, plan
 
@@ -379,10 +379,10 @@ def _advised(seed: int, planned: int) -> tuple[float, ...]:
     return tuple(passed)
 
 
-def _asked(incumbent: np.ndarray, candidate: np.ndarray) -> Iterator[Asked]:
+def _asked(incumbent: np.ndarray, candidate: np.ndarray) -> Iterator[AskedSample]:
     pairs: Sequence[tuple[float, float]] = list(zip(incumbent.tolist(), candidate.tolist(), strict=True))
     for position, (b, c) in enumerate(pairs):
-        yield Asked(position, b, c)
+        yield AskedSample(position, b, c)
 
 
 def advice_rows(pool: ProcessPoolExecutor) -> Iterator[Row]:

@@ -19,7 +19,7 @@ from benchmarks._table import Row
 from crossgrade.errors import DataError
 from crossgrade.longcontext import (
     Document,
-    Pool,
+    HaystackPool,
     QuestionMaker,
     Tokenizer,
     build_stack,
@@ -103,7 +103,7 @@ def costs() -> list[Row]:
     for _ in range(3):
         del pool
         begun = time.process_time()
-        pool = Pool(documents, tokenizer)
+        pool = HaystackPool(documents, tokenizer)
         pool_s = min(pool_s, time.process_time() - begun)
     millions = pool.tokens / 1e6
     out: list[Row] = [
@@ -166,7 +166,7 @@ def costs() -> list[Row]:
 
 def stack() -> list[Row]:
     """The peak of five questions and the canary on one haystack of 10M tokens, as a probe asks them."""
-    pool = Pool(corpus(CHARACTERS), read_tokenizer(tokenizer_files()["Llama 3"]))
+    pool = HaystackPool(corpus(CHARACTERS), read_tokenizer(tokenizer_files()["Llama 3"]))
     before = _resident_mib()
     rng = np.random.default_rng(1)
     maker = QuestionMaker(pool, ("fact", "alias", "chain", "total", "absent"), rng=rng)
@@ -215,7 +215,7 @@ def exact() -> list[Row]:
 
 
 def _wrong(tokenizer: Tokenizer) -> tuple[int, int]:
-    pool = Pool([*corpus(1_500_000)[::2], *synthetic_documents(400_000, 3)], tokenizer)
+    pool = HaystackPool([*corpus(1_500_000)[::2], *synthetic_documents(400_000, 3)], tokenizer)
     rng = np.random.default_rng(11)
     maker = QuestionMaker(pool, ("fact", "record", "alias", "chain", "total", "ordinal", "absent"), rng=rng)
     bad = 0

@@ -8,7 +8,7 @@ import pytest
 
 from crossgrade.domain import GenerationSettings, Offer, PromptTemplate, Sample, ScorerSpec, Variant, Workload
 from crossgrade.errors import AuthError, ProviderError, ProviderTimeoutError, RateLimitedError, UpstreamError
-from crossgrade.evaluate import Accounts, Patience, RunResult, build_scorer, run_workload
+from crossgrade.evaluate import CallLimiters, Patience, RunResult, build_scorer, run_workload
 from crossgrade.providers import open_batches, open_provider
 from crossgrade.store import RunStatus, Store
 from crossgrade.testing import FakeProvider, Fault, ReceivedRequest, Reply
@@ -56,7 +56,7 @@ def run(path: Path, offers: list[Offer], n: int, *, batches: bool = False) -> Ru
                     providers={"incumbent": incumbent, "candidate": candidate},
                     scorer=build_scorer(load.scorer),
                     store=store,
-                    accounts=Accounts(HASTY),
+                    accounts=CallLimiters(HASTY),
                     batches={"candidate": other} if batches else None,
                 )
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from crossgrade.domain import Limit
 from crossgrade.gateway import NANO, Ack, Ask, Deny, Grant, Recall, Spend
-from crossgrade.gateway._limits import Hold, Limits, Refusal
+from crossgrade.gateway._limits import Hold, LimitRefusal, Limits
 from crossgrade.identity import Principal
 from crossgrade.serve._accounts import Accounts
 
@@ -52,13 +52,13 @@ class Worker:
         self.up: deque[object] = deque()
         self.down: deque[object] = deque()
         self.holds: list[Hold] = []
-        self.refused: list[Refusal] = []
+        self.refused: list[LimitRefusal] = []
 
     def _ask(self, ask: Ask) -> bool:
         self.up.append(ask)
         return True
 
-    def ready(self, outcome: Hold | Refusal) -> None:
+    def ready(self, outcome: Hold | LimitRefusal) -> None:
         (self.holds if isinstance(outcome, Hold) else self.refused).append(outcome)  # type: ignore[arg-type]
 
     def reserve(self, usd: float) -> None:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from crossgrade.hosting.boxes import BoxBill
     from crossgrade.pricing.bill import Bill
     from crossgrade.pricing.moving import Commitment, WinBack
-    from crossgrade.project import Move
+    from crossgrade.project import OfferMove
 
 
 def offer_row(bills: "Bills", row: "OfferBill", commitment: "Commitment") -> dict[str, Any]:
@@ -103,13 +103,13 @@ def explain(bills: "Bills", *, left_out: int) -> None:
         note(f"{left_out} more offers; `--limit` and `--json` show them")
 
 
-def tell_move(bills: "Bills", move: "Move | None") -> None:
+def tell_move(bills: "Bills", move: "OfferMove | None") -> None:
     """Say on stderr what the cheapest move is worth, and what would undo it."""
     for line in move_lines(bills, move):
         note(line)
 
 
-def move_lines(bills: "Bills", move: "Move | None") -> Iterator[str]:
+def move_lines(bills: "Bills", move: "OfferMove | None") -> Iterator[str]:
     """Yield what the cheapest move is worth, and what would undo it."""
     if move is None:
         return
@@ -129,7 +129,7 @@ def move_lines(bills: "Bills", move: "Move | None") -> Iterator[str]:
     yield ("what is cheaper is not shown to be good enough: `crossgrade evaluate` and `decide` do that")
 
 
-def _payback_words(move: "Move") -> str:
+def _payback_words(move: "OfferMove") -> str:
     unknown = ", ".join(move.moving_costs_unknown)
     months, volume = move.payback_months.value, move.paid_back_in_a_year_from
     if months is None:
@@ -145,7 +145,7 @@ def _dollar_range(found: "Estimate") -> str:
     return f" [{usd(found.low)}, {usd(found.high)}]"
 
 
-def _months_range(move: "Move") -> str:
+def _months_range(move: "OfferMove") -> str:
     low, high = move.payback_months.low, move.payback_months.high
     if low is None or high is None:
         return ""

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
         CommitmentRisk,
         HalfLife,
         MarketCase,
-        Outcome,
+        Projection,
         Scenario,
     )
     from crossgrade.report import Table
@@ -301,7 +301,7 @@ def _months(value: float | None, most: int) -> str:
     return f"> {most}" if value is None else f"{value:.1f}"
 
 
-def _outcomes(rows: "Sequence[Outcome]") -> "Table":
+def _outcomes(rows: "Sequence[Projection]") -> "Table":
     headers = (
         "outlook",
         "closed spend",

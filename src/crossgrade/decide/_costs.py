@@ -16,7 +16,7 @@ from crossgrade.stats import Retention, retention
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Choice:
+class SplitChoice:
     """The segments that a split moves, and the rows that chose them, which may not price it as well."""
 
     segments: tuple[str, ...]
@@ -124,7 +124,7 @@ def _split_retention(view: View, policy: Policy) -> Retention:
     )
 
 
-def cheaper_segments(view: View, candidate: str, segments: Iterable[str]) -> Choice:
+def cheaper_segments(view: View, candidate: str, segments: Iterable[str]) -> SplitChoice:
     """Return those of the segments on which the candidate is not found to cost more.
 
     On a segment where the sign of the saving is beyond doubt all rows choose and price. Elsewhere one half
@@ -143,7 +143,7 @@ def cheaper_segments(view: View, candidate: str, segments: Iterable[str]) -> Cho
                 spent |= half
         if found.value is None or found.value > 0:
             moved.append(segment)
-    return Choice(segments=tuple(moved), spent=spent)
+    return SplitChoice(segments=tuple(moved), spent=spent)
 
 
 def _doubtful(view: View, paid: _Paid, rows: BoolColumn, found: Estimate) -> bool:

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import replace
 
-from crossgrade.decide._observations import Asked, Design, Observation, Observer
+from crossgrade.decide._observations import AskedSample, Design, Observation, Observer
 from crossgrade.stats import Outcome, Retention, SequentialRetention
 
 FUTILITY = 0.07
@@ -63,7 +63,7 @@ class Follower:
         """Whether the hypothesis is open and more of its planned samples could be asked."""
         return self.outcome is None and not self._observer.at_end
 
-    def take(self, samples: Iterable[Asked]) -> None:
+    def take(self, samples: Iterable[AskedSample]) -> None:
         """Take the next samples of its part, whose answers are final; after the end they change nothing."""
         made: list[Observation] = []
         look = self._next_look

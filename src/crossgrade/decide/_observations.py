@@ -45,7 +45,7 @@ class Observation(NamedTuple):
     pairs: int = 1
 
 
-class Asked(NamedTuple):
+class AskedSample(NamedTuple):
     """A sample as one hypothesis sees it, once its answers are final; None is unscored.
 
     `position` counts from 0 in the shuffled order. `cluster_size` is the number of planned samples of its
@@ -220,7 +220,7 @@ class Observer:
 
     def __init__(self, run: RunDesign, part: PartPlan) -> None:
         self._taken = 0
-        self._open: list[Asked] = []
+        self._open: list[AskedSample] = []
         self._seen_of_cluster = 0
         self.plan(run, part)
 
@@ -249,7 +249,7 @@ class Observer:
         """Whether every planned sample was taken."""
         return self._taken >= self._part.samples
 
-    def take(self, asked: Asked) -> Observation | None:
+    def take(self, asked: AskedSample) -> Observation | None:
         """Take the next sample; return the observation that it completes, if it does."""
         self._taken += 1
         if self._run.blocks is not None or self._run.pilot:
@@ -258,12 +258,12 @@ class Observer:
             return self._of_cluster(asked)
         return self._of_sample(asked)
 
-    def _of_sample(self, asked: Asked) -> Observation | None:
+    def _of_sample(self, asked: AskedSample) -> Observation | None:
         if not asked.counts or asked.incumbent is None or asked.candidate is None or not asked.weight > 0:
             return None
         return Observation(asked.incumbent, asked.candidate, self._relative(asked.weight))
 
-    def _of_block(self, asked: Asked) -> Observation | None:
+    def _of_block(self, asked: AskedSample) -> Observation | None:
         if not asked.counts:
             return None
         self._open.append(asked)
@@ -285,7 +285,7 @@ class Observer:
         is_block = blocks is not None and blocks.size > 1 and position >= blocks.pilot
         return 1.0 if is_block else PILOT_WEIGHT
 
-    def _of_cluster(self, asked: Asked) -> Observation | None:
+    def _of_cluster(self, asked: AskedSample) -> Observation | None:
         if self._open and self._open[0].cluster != asked.cluster:
             self._open = []
         self._open.append(asked)

@@ -22,7 +22,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 
 from crossgrade.decide._following import FUTILITY, Follower
 from crossgrade.decide._hypotheses import Hypothesis, alpha_shares
-from crossgrade.decide._observations import Asked, RunDesign, cluster_sizes, make_design
+from crossgrade.decide._observations import AskedSample, RunDesign, cluster_sizes, make_design
 from crossgrade.domain import Sample
 from crossgrade.stats import Outcome, Retention
 
@@ -106,7 +106,7 @@ class Stopping:
         self._taken += 1
         for candidate in (*scores, *(each for each in too_long if each not in scores)):
             for key in self._informed(candidate, sample.segment):
-                asked = Asked(
+                asked = AskedSample(
                     position=position,
                     incumbent=incumbent_score,
                     candidate=scores.get(candidate),

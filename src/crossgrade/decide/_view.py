@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from crossgrade.decide import _thresholds as limits
 from crossgrade.decide._checks import check_evidence, check_settings
 from crossgrade.decide._evidence import BoolColumn, Evidence, FloatColumn, ModelColumns, TextColumn
-from crossgrade.decide._observations import Asked, Design, PartPlan, RunDesign
+from crossgrade.decide._observations import AskedSample, Design, PartPlan, RunDesign
 from crossgrade.decide._records import DecisionSettings
 from crossgrade.errors import DataError
 
@@ -142,7 +142,7 @@ class View:
         order = order[: gaps[0]] if len(gaps) else order
         return order[part.rows[order]]
 
-    def asked_in_order(self, candidate: str, part: Part, members: BoolColumn) -> Iterator[Asked]:
+    def asked_in_order(self, candidate: str, part: Part, members: BoolColumn) -> Iterator[AskedSample]:
         """Iterate over the part's samples as the hypothesis sees them; only `members` count."""
         evidence = self.evidence
         stream = self.stream(candidate, part).tolist()
@@ -154,7 +154,7 @@ class View:
         counts = members & self.within(candidate)
         for row in stream:
             b, c = incumbent[row], score[row]
-            yield Asked(
+            yield AskedSample(
                 position=position[row],
                 incumbent=None if math.isnan(b) else b,
                 candidate=None if math.isnan(c) else c,

@@ -28,7 +28,7 @@ from crossgrade.dialects._dialect import Dialect, WireRequest
 from crossgrade.dialects._errors import error_words
 from crossgrade.dialects._excerpt import excerpt
 from crossgrade.dialects._failures import failure, failure_inside
-from crossgrade.dialects._following import Follower
+from crossgrade.dialects._following import StreamFollower
 from crossgrade.dialects._frame import Writer
 from crossgrade.dialects._inbound import InboundRequest
 from crossgrade.dialects._logged import logged_counts
@@ -81,13 +81,13 @@ __all__ = [
     "Counts",
     "Dialect",
     "Embeddings",
-    "Follower",
     "ForcedCallReader",
     "Host",
     "InboundRequest",
     "Reader",
     "SseEvent",
     "SseReader",
+    "StreamFollower",
     "StreamTranslator",
     "Vector",
     "WireRequest",

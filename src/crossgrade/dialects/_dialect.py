@@ -9,7 +9,7 @@ import msgspec
 from crossgrade.dialects._counts import Counts
 from crossgrade.dialects._excerpt import excerpt
 from crossgrade.dialects._failures import failure_inside
-from crossgrade.dialects._following import Follower
+from crossgrade.dialects._following import StreamFollower
 from crossgrade.dialects.deltas import Collector, Reader
 from crossgrade.dialects.hosts import Host
 from crossgrade.domain import Image, Message, ModelAnswer, ModelRequest, Part
@@ -70,9 +70,9 @@ class Dialect:
     reader: Callable[[ModelRequest], Reader]
     counts: Callable[[Any], Counts]
     usage_field: Literal["usage", "usageMetadata"] = "usage"
-    follower: type[Follower] | None = None
+    follower: type[StreamFollower] | None = None
 
-    def follow(self, *, swallow: bool) -> Follower:
+    def follow(self, *, swallow: bool) -> StreamFollower:
         """Start to follow a stream that is passed on as it comes, to a client that speaks this API."""
         assert self.follower is not None
         return self.follower(self.counts, swallow=swallow)

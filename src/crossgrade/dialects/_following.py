@@ -19,7 +19,7 @@ _ONE_LINE = re.compile(rb"data: ?([^\r\n]*)\n\n")
 _ID = re.compile(rb'"id"\s*:\s*"([^"\\]{1,200})"')
 
 
-class Chunk(msgspec.Struct):
+class EventParts(msgspec.Struct):
     """The parts of any dialect's event that count."""
 
     type: str = ""
@@ -30,10 +30,10 @@ class Chunk(msgspec.Struct):
     response: Any = None
 
 
-_CHUNK = msgspec.json.Decoder(Chunk)
+_CHUNK = msgspec.json.Decoder(EventParts)
 
 
-class Follower:
+class StreamFollower:
     """Follows one stream of one dialect; each dialect has a kind of its own, see `Dialect.follow`.
 
     `feed` returns the bytes to pass on: whole events only, so that what follows a broken one can be
@@ -102,7 +102,7 @@ class Follower:
         """Take note of the stream's end; return a terminal marker whose blank line never came."""
         return b""
 
-    def take(self, chunk: Chunk) -> bool:
+    def take(self, chunk: EventParts) -> bool:
         """Take what counts of an event; return whether it is passed on."""
         raise NotImplementedError
 

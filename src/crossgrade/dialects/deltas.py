@@ -37,7 +37,7 @@ class Reasoning(msgspec.Struct, frozen=True):
     text: str
 
 
-class Call(msgspec.Struct, frozen=True):
+class CallBegun(msgspec.Struct, frozen=True):
     """A tool call begins. `index` counts the answer's calls from 0; `id` is "" where none was given."""
 
     index: int
@@ -64,7 +64,7 @@ class Finished(msgspec.Struct, frozen=True):
     reason: str
 
 
-Delta: TypeAlias = Begun | Text | Refusal | Reasoning | Call | Arguments | Counted | Finished
+Delta: TypeAlias = Begun | Text | Refusal | Reasoning | CallBegun | Arguments | Counted | Finished
 
 
 class Reader(Protocol):
@@ -93,7 +93,7 @@ class Collector:
         self._reader = reader
         self._text: list[str] = []
         self._refusal: list[str] = []
-        self._calls: list[Call] = []
+        self._calls: list[CallBegun] = []
         self._arguments: list[list[str]] = []
         self._finish_reason: str | None = None
         self._usage = Usage()
@@ -119,7 +119,7 @@ class Collector:
                 self._text.append(delta.text)
             case Arguments():
                 self._arguments[delta.index].append(delta.text)
-            case Call():
+            case CallBegun():
                 self._calls.append(delta)
                 self._arguments.append([])
             case Refusal():
@@ -130,7 +130,7 @@ class Collector:
                 self._usage = delta.usage
             case Begun():
                 self._model = self._model or delta.model
-        self.started = self.started or isinstance(delta, Text | Call | Refusal | Reasoning)
+        self.started = self.started or isinstance(delta, Text | CallBegun | Refusal | Reasoning)
 
     def answer(self) -> ModelAnswer:
         """Return the whole answer; raises `UpstreamError` when the stream broke off before its end."""
@@ -159,7 +159,7 @@ def deltas_of(answer: ModelAnswer) -> list[Delta]:
     if answer.text:
         deltas.append(Text(answer.text))
     for at, call in enumerate(answer.tool_calls):
-        deltas += [Call(at, call.id, call.name), Arguments(at, call.arguments)]
+        deltas += [CallBegun(at, call.id, call.name), Arguments(at, call.arguments)]
     return [*deltas, Counted(answer.usage), Finished(answer.finish_reason or "stop")]
 
 

@@ -10,9 +10,9 @@ from crossgrade.evaluate._kinds import (
 )
 from crossgrade.evaluate.runner import (
     GRACE_S,
-    Account,
-    Accounts,
     CallEstimate,
+    CallLimiter,
+    CallLimiters,
     Ending,
     ExpectedUse,
     Judges,
@@ -39,10 +39,10 @@ from crossgrade.evaluate.scorers import AskModel, CostOf, EmbedTexts, PairScorer
 
 __all__ = [
     "GRACE_S",
-    "Account",
-    "Accounts",
     "AskModel",
     "CallEstimate",
+    "CallLimiter",
+    "CallLimiters",
     "CostOf",
     "EmbedTexts",
     "Ending",

@@ -42,7 +42,7 @@ _NOBODY = "65534"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
+class ProgramLimits:
     """What a program may use. The wall clock is given three times `cpu_s`, for a busy machine."""
 
     cpu_s: float = 10.0
@@ -75,7 +75,7 @@ class Result:
     why: str = ""
 
 
-async def run_python(program: str, tests: str, *, limits: Limits, unsandboxed: bool = False) -> Result:
+async def run_python(program: str, tests: str, *, limits: ProgramLimits, unsandboxed: bool = False) -> Result:
     """Run a program and then its tests in a fresh interpreter; it passed if nothing was raised.
 
     Raises `SandboxError` when there is no bubblewrap or it cannot make a sandbox here, unless

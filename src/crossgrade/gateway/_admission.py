@@ -8,7 +8,7 @@ from crossgrade.errors import AccessError
 from crossgrade.gateway._answers import Problem
 from crossgrade.gateway._head import Request
 from crossgrade.gateway._payload import Payload
-from crossgrade.gateway._routes import Plan
+from crossgrade.gateway._routes import ServedRoute
 from crossgrade.identity import Principal
 from crossgrade.routing import RequestFacts
 
@@ -69,7 +69,7 @@ def segment_of(principal: Principal, request: Request) -> str | None:
     return _fact(request, b"x-crossgrade-segment")
 
 
-def facts_of(plan: Plan, principal: Principal, segment: str | None, payload: Payload) -> RequestFacts:
+def facts_of(plan: ServedRoute, principal: Principal, segment: str | None, payload: Payload) -> RequestFacts:
     """Return what is known of a request; the rest is unknown, which sends it to the incumbent."""
     return RequestFacts(
         route=plan.name,

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from crossgrade.dialects import CLIENTS, ClientName
 from crossgrade.errors import AccessError
-from crossgrade.gateway._limits import Refusal
+from crossgrade.gateway._limits import LimitRefusal
 
 _REASONS = {
     200: b"OK",
@@ -57,7 +57,7 @@ def bad_request(message: str, code: str = "invalid_request") -> Problem:
     return Problem(status=400, message=message, code=code)
 
 
-def limit_problem(refusal: Refusal) -> Problem:
+def limit_problem(refusal: LimitRefusal) -> Problem:
     """Return what a client is told when a budget or rate refuses."""
     status = 503 if refusal.kind == "limits_unavailable" else 429
     return Problem(

@@ -6,7 +6,7 @@ from crossgrade.errors import ContextTooLongError, ProviderError, RateLimitedErr
 from crossgrade.gateway._answers import Problem
 from crossgrade.gateway._breaker import MOST_COOLING_S
 from crossgrade.gateway._failing import may_try_another
-from crossgrade.gateway._routes import Plan
+from crossgrade.gateway._routes import ServedRoute
 from crossgrade.gateway._targets import TargetState
 
 _FIRST_PAUSE_S = 0.2
@@ -17,7 +17,7 @@ class Attempts:
 
     __slots__ = ("_plan", "_size", "_targets", "_tried", "count")
 
-    def __init__(self, plan: Plan, targets: tuple[TargetState, ...], size: int) -> None:
+    def __init__(self, plan: ServedRoute, targets: tuple[TargetState, ...], size: int) -> None:
         self._plan = plan
         self._targets = targets
         self._size = size

@@ -24,14 +24,14 @@ from crossgrade.gateway._delivery import Delivery
 from crossgrade.gateway._failing import note_failure, provider_problem
 from crossgrade.gateway._head import Endpoint, Request
 from crossgrade.gateway._headers import passed_on, sent_on
-from crossgrade.gateway._limits import Hold, Refusal
+from crossgrade.gateway._limits import Hold, LimitRefusal
 from crossgrade.gateway._messages import Reason
-from crossgrade.gateway._outcome import NOTHING, UNKNOWN, Bill, bill, images_in
+from crossgrade.gateway._outcome import NOTHING, UNKNOWN, Charge, bill, images_in
 from crossgrade.gateway._payload import Payload
 from crossgrade.gateway._permit import Permit
 from crossgrade.gateway._record import record_of
 from crossgrade.gateway._relay import ErrorRelay, Pieces, Relay, StreamRelay, WholeRelay, pass_whole
-from crossgrade.gateway._routes import Choice, Plan
+from crossgrade.gateway._routes import Choice, ServedRoute
 from crossgrade.gateway._server import ClientConnection
 from crossgrade.gateway._services import Services
 from crossgrade.gateway._shadow import Copy
@@ -50,7 +50,7 @@ class Exchange:
     # Defaults on the class: most of a request's life does not touch most of them.
     segment: str | None = None
     payload: Payload | None = None
-    plan: Plan | None = None
+    plan: ServedRoute | None = None
     permit: Permit | None = None
     target: TargetState | None = None
     choice: Choice | None = None
@@ -121,7 +121,7 @@ class Exchange:
             self._let_go()
             self.refuse(problem, UNKNOWN if self.sent_at else NOTHING)
 
-    def _choose(self, plan: Plan, payload: Payload) -> None:
+    def _choose(self, plan: ServedRoute, payload: Payload) -> None:
         """Pick the targets and their order, and whether a shadow is to follow."""
         choice = plan.fixed
         if choice is None:
@@ -139,7 +139,7 @@ class Exchange:
         if plan.spec.shadow is not None:
             self.copy = self._services.shadows.pick(plan, choice, self.request, payload, self.principal.tier)
 
-    def _unit(self, plan: Plan, payload: Payload) -> str:
+    def _unit(self, plan: ServedRoute, payload: Payload) -> str:
         return unit_of(plan.spec.sticky, self.principal, self.request, payload, self.id)
 
     def _estimate(self, payload: Payload) -> tuple[float | None, int]:
@@ -151,8 +151,8 @@ class Exchange:
         prices = self.target.prices
         return prices.cost_usd(Counts(inputs, outputs), images_in(payload, prices)), inputs + outputs
 
-    def _reserved(self, outcome: Hold | Refusal) -> None:
-        if isinstance(outcome, Refusal):
+    def _reserved(self, outcome: Hold | LimitRefusal) -> None:
+        if isinstance(outcome, LimitRefusal):
             self._services.limit_refused(outcome)
             if not self.done:
                 self.refuse(limit_problem(outcome))
@@ -451,7 +451,7 @@ class Exchange:
 
     # The end.
 
-    def refuse(self, problem: Problem, billed: Bill = NOTHING) -> None:
+    def refuse(self, problem: Problem, billed: Charge = NOTHING) -> None:
         """Answer with an error."""
         lines = (
             b"" if self.target is None or self.plan is None or self.attempts is None else self.plan.headers
@@ -459,12 +459,12 @@ class Exchange:
         self._close(problem.status, billed, problem.code)
         self.client.answer_problem(problem, self.id, lines)
 
-    def _bill(self, usage: Tokens, output_tokens: int | None) -> Bill:
+    def _bill(self, usage: Tokens, output_tokens: int | None) -> Charge:
         assert self.target is not None
         assert self.payload is not None
         return bill(self.target.prices, self.payload, usage, output_tokens)
 
-    def _spent(self) -> Bill:
+    def _spent(self) -> Charge:
         """Return what an answer that did not come to its end cost.
 
         Where nothing shows how much was put out, limits count what was reserved: else nobody's
@@ -472,7 +472,7 @@ class Exchange:
         """
         return UNKNOWN if self._relay is None else self._bill(*self._relay.spent())
 
-    def _close(self, status: int, billed: Bill, error: str | None = None) -> None:
+    def _close(self, status: int, billed: Charge, error: str | None = None) -> None:
         """Settle and record; whatever is still to be written follows."""
         self.done = True
         self._relay = None

@@ -14,14 +14,14 @@ from crossgrade.gateway._breaker import RetryBudget
 from crossgrade.gateway._exchange import Exchange
 from crossgrade.gateway._head import Endpoint, Request, locate
 from crossgrade.gateway._large import MOST_SPOOLED_BYTES, LargePayload, Spool
-from crossgrade.gateway._limits import Limits, Refusal
+from crossgrade.gateway._limits import LimitRefusal, Limits
 from crossgrade.gateway._messages import RequestRecord
 from crossgrade.gateway._metrics import Metrics
 from crossgrade.gateway._pages import Pages
 from crossgrade.gateway._payload import read_payload
 from crossgrade.gateway._permit import Permit
 from crossgrade.gateway._record import blank_record
-from crossgrade.gateway._routes import Plan, Routes
+from crossgrade.gateway._routes import ServedRoute, ServedRoutes
 from crossgrade.gateway._server import ClientConnection
 from crossgrade.gateway._shadow import Copy, Shadows
 from crossgrade.gateway._signers import Signers
@@ -80,7 +80,7 @@ class Gateway:
         self.log_prompts = settings.serving.log_prompts
         self.specs = settings.routes
         self.targets = targets
-        self.routes = Routes(settings.routes, targets)
+        self.routes = ServedRoutes(settings.routes, targets)
         self.keys = Keyring()
         issuers = settings.serving.issuers
         self.tokens = TokenVerifier(issuers, {}) if issuers else None
@@ -203,7 +203,7 @@ class Gateway:
 
         self._keeper.fetch_keys(issuer, done)
 
-    def permit(self, principal: Principal, plan: Plan) -> Permit:
+    def permit(self, principal: Principal, plan: ServedRoute) -> Permit:
         """Return what a caller has on a route; raises AccessError where it is closed to them."""
         key = (principal.id, plan.name)
         found = self._permits.get(key)
@@ -218,7 +218,7 @@ class Gateway:
         permit = self._permits[key] = Permit(principal, plan, counters, blank_record(self, principal, plan))
         return permit
 
-    def _check(self, principal: Principal, plan: Plan) -> Plan:
+    def _check(self, principal: Principal, plan: ServedRoute) -> ServedRoute:
         """Check a route and return it; of a target asked for by its own name, a route that uses it."""
         *others, last = self.routes.around(plan) or (plan,)
         for each in others:
@@ -228,7 +228,7 @@ class Gateway:
         check_route(principal, last.spec)
         return last
 
-    def allowed(self, principal: Principal, plan: Plan) -> bool:
+    def allowed(self, principal: Principal, plan: ServedRoute) -> bool:
         """Tell whether a caller may use a route."""
         try:
             self._check(principal, plan)
@@ -236,7 +236,7 @@ class Gateway:
             return False
         return True
 
-    def limit_refused(self, refusal: Refusal) -> None:
+    def limit_refused(self, refusal: LimitRefusal) -> None:
         """Count what a limit refused."""
         self._metrics.add("crossgrade.gateway.refused", refusal.scope, refusal.unit)
 

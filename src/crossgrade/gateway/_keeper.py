@@ -67,7 +67,7 @@ class _Unwritten:
         self.spends = spends
 
 
-class Keeper(asyncio.Protocol):
+class KeeperLink(asyncio.Protocol):
     """The connection of one worker to the keeper at a Unix socket; it comes back by itself."""
 
     def __init__(self, path: str, *, worker: int, limits: Limits, metrics: Metrics) -> None:

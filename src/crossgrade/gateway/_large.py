@@ -40,7 +40,7 @@ _OBJECT = re.compile(rb"\s*\{\s*\"")
 _HEAD = re.compile(rb'\s*\{\s*"model"\s*:\s*("[^"\\]{1,256}")')
 
 
-class Owner(Protocol):
+class BodyOwner(Protocol):
     """The exchange, as its body sees it."""
 
     def begin(self, payload: "LargePayload", path_route: str | None) -> None:
@@ -79,7 +79,7 @@ class LargePayload:
 
     def __init__(
         self,
-        owner: Owner,
+        owner: BodyOwner,
         client: ClientConnection,
         request: Request,
         *,

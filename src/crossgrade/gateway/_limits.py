@@ -34,7 +34,7 @@ _Amounts: TypeAlias = tuple[int, int, int, int]
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
+class LimitRefusal:
     """Why a request may not go on: which limit, and when trying again can help.
 
     `kind` is the error code: spent money is `insufficient_quota`, a rate is `rate_limit_exceeded`
@@ -127,10 +127,10 @@ class Counter:
         if window_s:
             self.lease.ends = 0.0
 
-    def refusal(self, now: float) -> Refusal:
+    def refusal(self, now: float) -> LimitRefusal:
         """Describe why this limit refuses."""
         kind: RefusalKind = "insufficient_quota" if self.unit == "usd" else "rate_limit_exceeded"
-        return Refusal(
+        return LimitRefusal(
             scope=self.scope,
             match=self.match,
             unit=self.unit,
@@ -148,7 +148,7 @@ class Hold(msgspec.Struct, gc=False):
     amounts: _Amounts
 
 
-Ready: TypeAlias = Callable[["Hold | Refusal"], None]
+Ready: TypeAlias = Callable[["Hold | LimitRefusal"], None]
 
 
 class _Waiting:
@@ -212,7 +212,7 @@ class Limits:
 
     def reserve(
         self, counters: tuple[Counter, ...], usd: float | None, tokens: int, ready: Ready
-    ) -> Hold | Refusal | None:
+    ) -> Hold | LimitRefusal | None:
         """Reserve dollars, tokens and one request; None: the keeper is asked, `ready` hears the outcome.
 
         `usd` None (the price is unknown) counts against no budget. `ready` is called once, at
@@ -280,7 +280,7 @@ class Limits:
 
     def _reserve_slowly(
         self, counters: tuple[Counter, ...], amounts: _Amounts, now: float, ready: Ready
-    ) -> Hold | Refusal | None:
+    ) -> Hold | LimitRefusal | None:
         outcome = self._attempt(counters, amounts, now)
         if not isinstance(outcome, Counter):
             return outcome
@@ -291,7 +291,7 @@ class Limits:
 
     def _attempt(
         self, counters: tuple[Counter, ...], amounts: _Amounts, now: float
-    ) -> Hold | Refusal | Counter:
+    ) -> Hold | LimitRefusal | Counter:
         """Reserve, or return the first limit that refuses, or that has to be asked for."""
         for counter in counters:
             lease = self._current(counter, now)

@@ -9,7 +9,7 @@ from crossgrade.gateway._payload import Payload
 from crossgrade.pricing import Prices, Tokens
 
 
-class Bill(msgspec.Struct, frozen=True, gc=False):
+class Charge(msgspec.Struct, frozen=True, gc=False):
     """Tokens and dollars of one answer; `tokens` is for limits and may be estimated, `usage` never is."""
 
     usage: Tokens
@@ -18,10 +18,10 @@ class Bill(msgspec.Struct, frozen=True, gc=False):
     origin: CostOrigin
 
 
-NOTHING = Bill(NO_COUNTS, 0.0, 0, "usage")
+NOTHING = Charge(NO_COUNTS, 0.0, 0, "usage")
 """What a request costs that no provider took."""
 
-UNKNOWN = Bill(NO_COUNTS, None, None, "unknown")
+UNKNOWN = Charge(NO_COUNTS, None, None, "unknown")
 """What a request costs that broke off before the provider said: limits count what was reserved."""
 
 
@@ -30,7 +30,7 @@ def images_in(payload: Payload, prices: Prices) -> int | None:
     return 0 if not prices.image or payload.modality == "text" else None
 
 
-def bill(prices: Prices, payload: Payload, usage: Tokens, output_tokens: int | None) -> Bill:
+def bill(prices: Prices, payload: Payload, usage: Tokens, output_tokens: int | None) -> Charge:
     """Return what an answer costs: by the provider's usage, else by estimate, else unknown.
 
     `output_tokens` is the estimate, where the provider counted none; None: nobody can say yet.
@@ -40,8 +40,8 @@ def bill(prices: Prices, payload: Payload, usage: Tokens, output_tokens: int | N
     images = images_in(payload, prices)
     usd = prices.cost_usd(usage, images)
     if usd is not None:
-        return Bill(usage, usd, (usage.input_tokens or 0) + (usage.output_tokens or 0), "usage")
+        return Charge(usage, usd, (usage.input_tokens or 0) + (usage.output_tokens or 0), "usage")
     inputs = usage.input_tokens if usage.input_tokens is not None else estimated_tokens(payload.size)
     outputs = usage.output_tokens if usage.output_tokens is not None else output_tokens
     usd = prices.cost_usd(Counts(inputs, outputs), images)
-    return Bill(usage, usd, inputs + outputs, "unknown" if usd is None else "estimate")
+    return Charge(usage, usd, inputs + outputs, "unknown" if usd is None else "estimate")

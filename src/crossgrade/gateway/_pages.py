@@ -9,7 +9,7 @@ from crossgrade.gateway._answers import JSON_TYPE, Problem, bad_request
 from crossgrade.gateway._delivery import send_whole
 from crossgrade.gateway._head import Endpoint, Request
 from crossgrade.gateway._messages import DENIED, Outcome
-from crossgrade.gateway._routes import Plan, Routes
+from crossgrade.gateway._routes import ServedRoute, ServedRoutes
 from crossgrade.gateway._server import ClientConnection
 from crossgrade.identity import Principal, is_subject
 
@@ -41,10 +41,10 @@ class Desk(Protocol):
         """Ask for the metrics of all workers."""
 
 
-class World(Protocol):
+class PagesContext(Protocol):
     """The worker, as the pages see it."""
 
-    routes: Routes
+    routes: ServedRoutes
     is_ready: bool
 
     def wall(self) -> float:
@@ -53,7 +53,7 @@ class World(Protocol):
     def next_id(self) -> str:
         """Return a fresh request id."""
 
-    def allowed(self, principal: Principal, plan: Plan) -> bool:
+    def allowed(self, principal: Principal, plan: ServedRoute) -> bool:
         """Tell whether a caller may use a route."""
 
 
@@ -65,7 +65,7 @@ class Pages:
 
     def answer(
         self,
-        world: World,
+        world: PagesContext,
         client: ClientConnection,
         request: Request,
         *,
@@ -94,7 +94,12 @@ class Pages:
             _Later(client, head).metrics(self._desk)
 
     def _feedback(
-        self, world: World, client: ClientConnection, request: Request, principal: Principal, head: bytes
+        self,
+        world: PagesContext,
+        client: ClientConnection,
+        request: Request,
+        principal: Principal,
+        head: bytes,
     ) -> None:
         body = b"".join(request.parts)
         if not request.complete or len(body) > _FEEDBACK_BYTES:
@@ -185,7 +190,7 @@ def _send(client: ClientConnection, status: int, body: bytes, head: bytes) -> No
     send_whole(client, status, JSON_TYPE, body, head)
 
 
-def _models(world: World, principal: Principal) -> bytes:
+def _models(world: PagesContext, principal: Principal) -> bytes:
     """Return the list of what the caller may ask for, in OpenAI's shape (Anthropic's clients read it too)."""
     routes = world.routes
     rows = []

@@ -2,7 +2,7 @@
 
 from crossgrade.gateway._limits import Counter
 from crossgrade.gateway._messages import RequestRecord
-from crossgrade.gateway._routes import Plan
+from crossgrade.gateway._routes import ServedRoute
 from crossgrade.identity import Principal
 
 
@@ -15,7 +15,7 @@ class Permit:
     __slots__ = ("alike", "blank", "counters", "kind", "plan", "principal")
 
     def __init__(
-        self, principal: Principal, plan: Plan, counters: tuple[Counter, ...], blank: RequestRecord
+        self, principal: Principal, plan: ServedRoute, counters: tuple[Counter, ...], blank: RequestRecord
     ) -> None:
         self.principal = principal
         self.plan = plan

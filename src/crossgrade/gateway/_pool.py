@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from crossgrade.errors import ConfigError, ProviderTimeoutError, UpstreamError
 from crossgrade.gateway._sweeper import NEVER, Sweeper
-from crossgrade.gateway._upstream import Call, UpstreamConnection
+from crossgrade.gateway._upstream import UpstreamCall, UpstreamConnection
 
 CONNECT_S = 10.0
 IDLE_S = 50.0
@@ -69,9 +69,9 @@ class Pool:
         self._most = max_connections
         self._idle: list[UpstreamConnection] = []
         self._connections: set[UpstreamConnection] = set()
-        self._waiting: deque[tuple[float, Call]] = deque()
+        self._waiting: deque[tuple[float, UpstreamCall]] = deque()
         self._dialing: set[asyncio.Task[None]] = set()
-        self._dialed_for: dict[Call, asyncio.Task[None]] = {}
+        self._dialed_for: dict[UpstreamCall, asyncio.Task[None]] = {}
         self.name = name
         self.timeout_s = timeout_s
         self.deadline = NEVER
@@ -83,7 +83,7 @@ class Pool:
         """How many connections are open or being opened."""
         return len(self._connections) + len(self._dialing)
 
-    def start(self, call: Call, *, fresh: bool = False) -> None:
+    def start(self, call: UpstreamCall, *, fresh: bool = False) -> None:
         """Send a call over a kept connection, else a new one, else when one comes free."""
         idle = self._idle
         while idle and not fresh:
@@ -99,11 +99,11 @@ class Pool:
         else:
             call.on_fail(UpstreamError(f"too many requests wait for {self.name}", code="connections-busy"))
 
-    def again(self, call: Call) -> None:
+    def again(self, call: UpstreamCall) -> None:
         """Send a call over a new connection."""
         self.start(call, fresh=True)
 
-    def withdraw(self, call: Call) -> None:
+    def withdraw(self, call: UpstreamCall) -> None:
         """Forget a call that has no connection yet."""
         task = self._dialed_for.pop(call, None)
         if task is not None:
@@ -160,7 +160,7 @@ class Pool:
         if self._waiting and self.open < self._most:
             self._dial(self._waiting.popleft()[1])
 
-    def _dial(self, call: Call) -> None:
+    def _dial(self, call: UpstreamCall) -> None:
         task = self._loop.create_task(self._connect(call))
         self._dialing.add(task)
         self._dialed_for[call] = task
@@ -170,7 +170,7 @@ class Pool:
         self._dialing.discard(task)
         self._refill()
 
-    async def _connect(self, call: Call) -> None:
+    async def _connect(self, call: UpstreamCall) -> None:
         address = self._address
         try:
             async with asyncio.timeout(CONNECT_S):
@@ -200,6 +200,6 @@ class Pool:
             self._dialed_for.pop(call, None)
             connection.start(call)
 
-    def _failed(self, call: Call, error: ProviderTimeoutError | UpstreamError) -> None:
+    def _failed(self, call: UpstreamCall, error: ProviderTimeoutError | UpstreamError) -> None:
         self._dialed_for.pop(call, None)
         call.on_fail(error)

@@ -7,15 +7,15 @@ from crossgrade.dialects import NO_COUNTS
 from crossgrade.gateway._attempts import Attempts
 from crossgrade.gateway._head import Endpoint
 from crossgrade.gateway._messages import Reason, RequestRecord
-from crossgrade.gateway._outcome import Bill
+from crossgrade.gateway._outcome import Charge
 from crossgrade.gateway._payload import Payload
 from crossgrade.gateway._permit import Permit
-from crossgrade.gateway._routes import Choice, Plan, Routes
+from crossgrade.gateway._routes import Choice, ServedRoute, ServedRoutes
 from crossgrade.gateway._targets import TargetState
 from crossgrade.identity import Principal
 
 
-class Finished(Protocol):
+class FinishedExchange(Protocol):
     """An exchange that is over."""
 
     id: str
@@ -26,7 +26,7 @@ class Finished(Protocol):
     added_s: float
     endpoint: Endpoint
     principal: Principal
-    plan: Plan | None
+    plan: ServedRoute | None
     choice: Choice | None
     target: TargetState | None
     attempts: Attempts | None
@@ -41,14 +41,14 @@ class Context(Protocol):
     """The worker that answered."""
 
     worker: int
-    routes: Routes
+    routes: ServedRoutes
     log_prompts: bool
 
     def now(self) -> float:
         """The monotonic time."""
 
 
-def blank_record(context: Context, principal: Principal, plan: Plan | None) -> RequestRecord:
+def blank_record(context: Context, principal: Principal, plan: ServedRoute | None) -> RequestRecord:
     """Return what the records of one caller on one route have in common."""
     return RequestRecord(
         id="",
@@ -67,7 +67,7 @@ _copy: Callable[[RequestRecord], RequestRecord] = RequestRecord.__copy__  # type
 
 
 def record_of(
-    exchange: Finished, context: Context, status: int, billed: Bill, error: str | None
+    exchange: FinishedExchange, context: Context, status: int, billed: Charge, error: str | None
 ) -> RequestRecord:
     """Return the record of an exchange that ends with this status, cost and error code.
 
@@ -111,7 +111,7 @@ def record_of(
     return record
 
 
-def _alike(exchange: Finished, record: RequestRecord, attempts: int) -> RequestRecord:
+def _alike(exchange: FinishedExchange, record: RequestRecord, attempts: int) -> RequestRecord:
     """Fill in what records of the exchange's kind have in common."""
     choice, target = exchange.choice, exchange.target
     record.operation = exchange.endpoint.name

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Protocol, TypeAlias
 
-from crossgrade.dialects import DIALECTS, NO_COUNTS, Follower
+from crossgrade.dialects import DIALECTS, NO_COUNTS, StreamFollower
 from crossgrade.domain import DialectName
 from crossgrade.errors import ProviderError, UpstreamError
 from crossgrade.gateway._body import estimated_tokens
@@ -18,7 +18,7 @@ _HIDDEN = b"***"
 
 
 class Watcher(Protocol):
-    """Follows a stream: `Follower`, or the translator of two dialects."""
+    """Follows a stream: `StreamFollower`, or the translator of two dialects."""
 
     done: bool
     failure: ProviderError | None
@@ -167,7 +167,7 @@ class StreamRelay:
                 return
         watch = self._watch
         self._take(watch.feed(data))
-        self._needles = watch.needles if isinstance(watch, Follower) else ()
+        self._needles = watch.needles if isinstance(watch, StreamFollower) else ()
 
     def end(self) -> None:
         """Take the stream's end; without its terminal marker it broke off."""
@@ -194,7 +194,7 @@ class StreamRelay:
             self._outlet.failed(watch.failure)
         elif watch.done:
             self._over = True
-            response_id = watch.response_id if isinstance(watch, Follower) else None
+            response_id = watch.response_id if isinstance(watch, StreamFollower) else None
             self._outlet.end_stream(watch.usage, response_id, self._events, events)
 
     def spent(self) -> tuple[Tokens, int | None]:

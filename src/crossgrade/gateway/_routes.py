@@ -59,7 +59,7 @@ class Choice:
         self.probability = probability
 
 
-class Plan:
+class ServedRoute:
     """A route as it is served now.
 
     `route` is the table's, None while it has none of that name: then the configured incumbent
@@ -157,7 +157,7 @@ class Plan:
         return self._choices[route.targets[model]].plain[0]
 
 
-class Routes:
+class ServedRoutes:
     """All plans at one moment, by the names under which clients ask; the table was checked."""
 
     def __init__(
@@ -173,7 +173,8 @@ class Routes:
         stamp = "" if table is None else f"{table.version}-{short}"
         groups = {name: _group(state, targets) for name, state in targets.items()}
         self.plans = tuple(
-            Plan(spec, None if table is None else table.route(spec.name), groups, stamp) for spec in specs
+            ServedRoute(spec, None if table is None else table.route(spec.name), groups, stamp)
+            for spec in specs
         )
         self.by_name = {plan.name: plan for plan in self.plans}
         self._by_model = {name: _direct(name, groups) for name in targets}
@@ -182,13 +183,13 @@ class Routes:
         self._by_model |= {model: plan for plan in self.plans for model in plan.spec.models}
         self._by_model |= self.by_name
 
-    def find(self, path_route: str | None, model: str | None) -> Plan | None:
+    def find(self, path_route: str | None, model: str | None) -> ServedRoute | None:
         """Return the plan that a path names, else the one of the model's name."""
         if path_route is not None:
             return self.by_name.get(path_route)
         return None if model is None else self._by_model.get(model)
 
-    def around(self, plan: Plan) -> tuple[Plan, ...]:
+    def around(self, plan: ServedRoute) -> tuple[ServedRoute, ...]:
         """Return the routes by which the target of a direct plan is reached; none for a route's own plan."""
         return self._uses[plan.name] if plan in self.direct else ()
 
@@ -203,9 +204,9 @@ def _group(state: TargetState, targets: Mapping[str, TargetState]) -> Group:
     return (state, *others)
 
 
-def _direct(name: str, groups: Mapping[str, Group]) -> Plan:
+def _direct(name: str, groups: Mapping[str, Group]) -> ServedRoute:
     """Return the plan of a request that names a target itself: no policy, no fallback."""
-    return Plan(RouteSpec(name=name, incumbent=name), None, groups, "", is_direct=True)
+    return ServedRoute(RouteSpec(name=name, incumbent=name), None, groups, "", is_direct=True)
 
 
 def check_offers(table: RouteTable, specs: Iterable[RouteSpec], targets: Mapping[str, TargetState]) -> None:

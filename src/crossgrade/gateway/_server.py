@@ -41,7 +41,7 @@ _HEAD, _BODY = 1, 2
 _NOT_REMEMBERED = frozenset((b"transfer-encoding", b"expect", b"upgrade"))
 
 
-class Exchange(Protocol):
+class Answering(Protocol):
     """The answering of one request, as its connection sees it."""
 
     @property
@@ -127,7 +127,7 @@ class ClientConnection(asyncio.Protocol):
         self._reading = True
         self._writable = True
         self.deadline = NEVER
-        self.exchange: Exchange | None = None
+        self.exchange: Answering | None = None
         self.caller: Caller | None = None
 
     # The connection.

@@ -4,10 +4,10 @@ import asyncio
 from typing import Protocol
 
 from crossgrade.gateway._breaker import RetryBudget
-from crossgrade.gateway._limits import Limits, Refusal
+from crossgrade.gateway._limits import LimitRefusal, Limits
 from crossgrade.gateway._messages import RequestRecord
 from crossgrade.gateway._permit import Permit
-from crossgrade.gateway._routes import Plan, Routes
+from crossgrade.gateway._routes import ServedRoute, ServedRoutes
 from crossgrade.gateway._shadow import Copy, Shadows
 from crossgrade.identity import Principal
 
@@ -18,7 +18,7 @@ class Services(Protocol):
     loop: asyncio.AbstractEventLoop
     worker: int
     log_prompts: bool
-    routes: Routes
+    routes: ServedRoutes
     limits: Limits
     retries: RetryBudget
     shadows: Shadows
@@ -29,10 +29,10 @@ class Services(Protocol):
     def wall(self) -> float:
         """Seconds since 1970."""
 
-    def permit(self, principal: Principal, plan: Plan) -> Permit:
+    def permit(self, principal: Principal, plan: ServedRoute) -> Permit:
         """Return what a caller has on a route; raises AccessError where it may not be used."""
 
-    def limit_refused(self, refusal: Refusal) -> None:
+    def limit_refused(self, refusal: LimitRefusal) -> None:
         """Count what a limit refused."""
 
     def answered(self, copy: Copy | None, record: RequestRecord) -> None:

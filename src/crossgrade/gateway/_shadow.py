@@ -13,13 +13,13 @@ from crossgrade.errors import ProviderError, UpstreamError
 from crossgrade.gateway._admission import conversation_of
 from crossgrade.gateway._body import DEFAULT_OUTPUT_TOKENS, estimated_tokens
 from crossgrade.gateway._head import Request
-from crossgrade.gateway._limits import Hold, Limits, Refusal
+from crossgrade.gateway._limits import Hold, LimitRefusal, Limits
 from crossgrade.gateway._messages import RequestRecord, ShadowAnswer, ShadowPair
 from crossgrade.gateway._metrics import Metrics
-from crossgrade.gateway._outcome import UNKNOWN, Bill, bill, images_in
+from crossgrade.gateway._outcome import UNKNOWN, Charge, bill, images_in
 from crossgrade.gateway._payload import ParsedPayload
 from crossgrade.gateway._relay import Pieces, Relay, StreamRelay, WholeRelay
-from crossgrade.gateway._routes import Choice, Plan
+from crossgrade.gateway._routes import Choice, ServedRoute
 from crossgrade.gateway._targets import TargetState
 from crossgrade.gateway._upstream import Taker, UpstreamConnection
 from crossgrade.pricing import Tokens
@@ -47,7 +47,7 @@ class Copy:
     __slots__ = ("choice", "conversation", "parts", "payload", "plan", "size")
 
     def __init__(
-        self, plan: Plan, choice: Choice, payload: ParsedPayload, conversation: str | None = None
+        self, plan: ServedRoute, choice: Choice, payload: ParsedPayload, conversation: str | None = None
     ) -> None:
         self.plan = plan
         self.choice = choice
@@ -91,7 +91,7 @@ class Shadows:
         self._in_flight: Tally[str] = Tally()
 
     def pick(
-        self, plan: Plan, choice: Choice, request: Request, payload: object, tier: str = ""
+        self, plan: ServedRoute, choice: Choice, request: Request, payload: object, tier: str = ""
     ) -> Copy | None:
         """Return a copy to fill if this request is one of the sampled ones."""
         shadow = plan.spec.shadow
@@ -178,9 +178,9 @@ class _ShadowCall:
         self._began = time.monotonic()
         self._first_at = 0.0
 
-    def reserved(self, outcome: Hold | Refusal) -> None:
+    def reserved(self, outcome: Hold | LimitRefusal) -> None:
         """Send the request, if the day's money allows it."""
-        if isinstance(outcome, Refusal):
+        if isinstance(outcome, LimitRefusal):
             self._shadows.skip(self._copy.plan.name, "budget")
             self._shadows.over(self._copy.plan.name)
             return
@@ -278,10 +278,10 @@ class _ShadowCall:
         if not self._done:
             self._finish(UNKNOWN, error.default_code)
 
-    def _bill(self, usage: Tokens, output_tokens: int | None) -> Bill:
+    def _bill(self, usage: Tokens, output_tokens: int | None) -> Charge:
         return bill(self._target.prices, self._copy.payload, usage, output_tokens)
 
-    def _finish(self, billed: Bill, error: str | None = None) -> None:
+    def _finish(self, billed: Charge, error: str | None = None) -> None:
         self._done = True
         shadows, route = self._shadows, self._copy.plan.name
         shadows.over(route)
@@ -334,7 +334,7 @@ class _ShadowCall:
         )
 
     def _copied_record(
-        self, billed: Bill, error: str | None, latency_ms: float, ttft_ms: float | None
+        self, billed: Charge, error: str | None, latency_ms: float, ttft_ms: float | None
     ) -> RequestRecord:
         record, usage = self._record, billed.usage
         return RequestRecord(

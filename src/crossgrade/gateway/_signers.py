@@ -13,7 +13,7 @@ WAIT_S = 2.0
 MOST_WAITING = 200
 
 
-class World(Protocol):
+class SignersContext(Protocol):
     """The worker, as far as signing keys go."""
 
     loop: asyncio.AbstractEventLoop
@@ -31,7 +31,7 @@ class World(Protocol):
 class Signers:
     """Asks for keys, and keeps the requests that wait for them, within bounds of number and time."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: SignersContext) -> None:
         self._world = world
         self._asked_at: dict[str, float] = {}
         self._waiting: dict[str, set[_Waiting]] = {}
@@ -72,7 +72,7 @@ class _Waiting:
 
     def __init__(
         self,
-        world: World,
+        world: SignersContext,
         client: ClientConnection,
         request: Request,
         forget: Callable[["_Waiting"], None],

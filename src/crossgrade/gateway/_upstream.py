@@ -20,7 +20,7 @@ Taker: TypeAlias = Callable[[bytes], None]
 """Takes the pieces of an answer's body."""
 
 
-class Call(Protocol):
+class UpstreamCall(Protocol):
     """A request to a provider: hears of its connection, then of the answer.
 
     After `on_fail`, `on_whole` or `on_end` nothing more is heard. One that is `repeatable` is sent once more
@@ -86,7 +86,7 @@ _REST = _Rest()
 _REST_S = 1.0
 
 
-class Owner(Protocol):
+class ConnectionOwner(Protocol):
     """The pool that a connection belongs to."""
 
     name: str
@@ -101,7 +101,7 @@ class Owner(Protocol):
     def closed(self, connection: "UpstreamConnection") -> None:
         """Forget a connection."""
 
-    def again(self, call: Call) -> None:
+    def again(self, call: UpstreamCall) -> None:
         """Send a call over a new connection."""
 
 
@@ -114,13 +114,13 @@ class UpstreamConnection(asyncio.Protocol):
         "reused", "used_at",
     )  # fmt: skip
 
-    def __init__(self, owner: Owner) -> None:
+    def __init__(self, owner: ConnectionOwner) -> None:
         self._owner = owner
         self._pieces: list[bytes] = []
         self.on_body = self._pieces.append  # the parser's callback: kept until the whole read is parsed
         self._parser = httptools.HttpResponseParser(self)
         self._transport: asyncio.Transport | None = None
-        self._call: Call | None = None
+        self._call: UpstreamCall | None = None
         self._take: Taker = _nothing
         self._headers: dict[bytes, bytes] = {}
         self._known: KnownHead | None = None
@@ -146,7 +146,7 @@ class UpstreamConnection(asyncio.Protocol):
         """Whether a call can be sent."""
         return self._transport is not None and not self._transport.is_closing() and self._call is None
 
-    def start(self, call: Call) -> None:
+    def start(self, call: UpstreamCall) -> None:
         """Let a call write its request, and wait for its answer."""
         self._call = call
         self._began = self._ended = False
@@ -254,7 +254,7 @@ class UpstreamConnection(asyncio.Protocol):
                 )
             )
 
-    def _plain(self, call: Call, data: bytes) -> bool:
+    def _plain(self, call: UpstreamCall, data: bytes) -> bool:
         """Hand on a plain answer; False where it is none: then its head is for the parser, and bounded."""
         body, known = None, self._known
         if not self._count:

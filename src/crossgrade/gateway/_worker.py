@@ -15,11 +15,11 @@ from pathlib import Path
 from crossgrade.domain import Serving
 from crossgrade.errors import ConfigError
 from crossgrade.gateway._gateway import Gateway
-from crossgrade.gateway._keeper import Keeper
+from crossgrade.gateway._keeper import KeeperLink
 from crossgrade.gateway._limits import Limits
 from crossgrade.gateway._metrics import Metrics
 from crossgrade.gateway._pages import Pages
-from crossgrade.gateway._routes import Routes, check_offers
+from crossgrade.gateway._routes import ServedRoutes, check_offers
 from crossgrade.gateway._server import ClientConnection, Edge
 from crossgrade.gateway._shadow import Shadows
 from crossgrade.gateway._state import WatchedFile
@@ -58,7 +58,7 @@ class Worker:
         targets = open_targets(settings.targets, environ, loop, self.sweeper)
         self.limits = Limits(settings.serving.limits)
         self.metrics = Metrics(settings.targets, number)
-        self.keeper = Keeper(settings.keeper, worker=number, limits=self.limits, metrics=self.metrics)
+        self.keeper = KeeperLink(settings.keeper, worker=number, limits=self.limits, metrics=self.metrics)
         shadows = Shadows(
             loop,
             limits=self.limits,
@@ -145,7 +145,7 @@ class Worker:
         gateway = self.gateway
         table = read_route_table(data)
         check_offers(table, gateway.specs, gateway.targets)
-        gateway.routes = Routes(gateway.specs, gateway.targets, table, route_table_digest(table))
+        gateway.routes = ServedRoutes(gateway.specs, gateway.targets, table, route_table_digest(table))
         self.metrics.set("crossgrade.gateway.table_version", value=table.version)
         for plan in gateway.routes.plans:
             if plan.outside is not None:

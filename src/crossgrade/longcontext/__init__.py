@@ -2,7 +2,7 @@
 
 from crossgrade.longcontext._asking import Asker, Purse
 from crossgrade.longcontext._documents import Document, read_documents, synthetic_documents
-from crossgrade.longcontext._haystack import Pool, Prompt
+from crossgrade.longcontext._haystack import HaystackPool, HaystackPrompt
 from crossgrade.longcontext._journal import Journal, digest
 from crossgrade.longcontext._page import (
     certificate_words,
@@ -23,7 +23,7 @@ from crossgrade.longcontext._questions import (
     read_pairs,
     score_answer,
 )
-from crossgrade.longcontext._result import Certificate, ProbeResult, RungReport, Spent
+from crossgrade.longcontext._result import LengthCertificate, ProbeResult, RungReport, Spent
 from crossgrade.longcontext._ruler import RulerRow, ruler_table
 from crossgrade.longcontext._ruler_run import RulerCell, RulerResult, run_ruler
 from crossgrade.longcontext._ruler_tasks import RULER_TASKS, RulerMaker, RulerSample
@@ -37,18 +37,18 @@ __all__ = [
     "KINDS",
     "RULER_TASKS",
     "Asker",
-    "Certificate",
     "Document",
     "EffectiveLength",
+    "HaystackPool",
+    "HaystackPrompt",
     "Journal",
     "Kind",
+    "LengthCertificate",
     "LengthSearch",
-    "Pool",
     "Probe",
     "ProbeEstimate",
     "ProbeResult",
     "ProbeSettings",
-    "Prompt",
     "Purse",
     "Question",
     "QuestionMaker",

@@ -10,7 +10,7 @@ import anyio
 
 from crossgrade.domain import GenerationSettings, Message, ModelAnswer, ModelRequest, Offer, Price, Usage
 from crossgrade.errors import AuthError, BudgetExceededError, ContextTooLongError, ProviderError
-from crossgrade.longcontext._journal import Call, Journal, digest
+from crossgrade.longcontext._journal import Journal, ProbeCall, digest
 from crossgrade.longcontext._result import Spent
 from crossgrade.pricing import cost_usd
 from crossgrade.providers import Provider
@@ -55,7 +55,7 @@ class Asker:
         """What the probe has spent, on all that it asks."""
         return self.purse.spent
 
-    async def ask(self, key: str, prompt: str, *, max_output_tokens: int | None = None) -> Call:
+    async def ask(self, key: str, prompt: str, *, max_output_tokens: int | None = None) -> ProbeCall:
         """Return the answer to a prompt, recorded or new; a refusal for its length is one too.
 
         `max_output_tokens` replaces the usual number for this call.
@@ -73,7 +73,7 @@ class Asker:
         self._count(call)
         return call
 
-    async def _ask(self, key: str, prompt: str, most: int) -> Call:
+    async def _ask(self, key: str, prompt: str, most: int) -> ProbeCall:
         request = ModelRequest(
             model=self.offer.model,
             messages=() if self.text else (Message(role="user", content=prompt),),
@@ -86,7 +86,7 @@ class Asker:
                 with anyio.CancelScope(shield=True):
                     answer = await self.provider.ask(request)
             except ContextTooLongError as error:
-                return Call(key=key, digest=digest(prompt), error=f"{_TOO_LONG}: {error.message[:300]}")
+                return ProbeCall(key=key, digest=digest(prompt), error=f"{_TOO_LONG}: {error.message[:300]}")
             except ProviderError as error:
                 if error.retryable and attempt < _TRIES:
                     await anyio.sleep(self.pause_s * attempt)
@@ -94,15 +94,15 @@ class Asker:
                 self.failed += 1
                 if isinstance(error, AuthError) or self.failed >= _TRIES:
                     raise
-                return Call(key=key, digest=digest(prompt), error=f"failed: {error.message[:300]}")
+                return ProbeCall(key=key, digest=digest(prompt), error=f"failed: {error.message[:300]}")
             else:
                 self.failed = 0
                 return self._recorded(key, prompt, answer)
         raise AssertionError("the last try raises")
 
-    def _recorded(self, key: str, prompt: str, answer: ModelAnswer) -> Call:
+    def _recorded(self, key: str, prompt: str, answer: ModelAnswer) -> ProbeCall:
         usage = answer.usage
-        return Call(
+        return ProbeCall(
             key=key,
             digest=digest(prompt),
             text=answer.text[:20_000],
@@ -136,7 +136,7 @@ class Asker:
                 code="budget-exceeded",
             )
 
-    def _count(self, call: Call) -> None:
+    def _count(self, call: ProbeCall) -> None:
         before = self.spent
         unknown = before.cost_usd is None or (call.cost_usd is None and call.error is None)
         self.purse.spent = Spent(
@@ -149,7 +149,7 @@ class Asker:
         self.on_call(self.spent)
 
 
-def is_too_long(call: Call) -> bool:
+def is_too_long(call: ProbeCall) -> bool:
     """Return whether the provider refused the prompt for its length."""
     return call.error is not None and call.error.startswith(_TOO_LONG)
 

@@ -3,7 +3,7 @@
 In the byte-level BPE family a pattern cuts text into pieces that merges never cross, and it always cuts
 between a single line feed and a letter or digit. So a segment begins with one and ends in one line feed,
 and the ids of segments joined are the joined ids of segments: a prompt's length is a sum of integers.
-That is verified for each tokenizer, not assumed: `Pool` re-tokenises random joins and refuses a
+That is verified for each tokenizer, not assumed: `HaystackPool` re-tokenises random joins and refuses a
 tokenizer that changes them, and `check_prompt` re-tokenises a whole prompt.
 """
 
@@ -28,7 +28,7 @@ _MOST_TRIES = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Prompt:
+class HaystackPrompt:
     """A built prompt: its text, its ids, where each planted text begins (tokens), the share of unique hay.
 
     Its text is kept as the segments it is made of, which the pool holds anyway: a letter beyond the Basic
@@ -48,7 +48,7 @@ class Prompt:
         return "".join(self.parts)
 
 
-class Pool:
+class HaystackPool:
     """Documents cut into segments, each tokenised once.
 
     Raises DataError where a join of two segments changes tokens, or where nothing can be used.
@@ -100,7 +100,7 @@ class Pool:
         tail: str,
         rng: np.random.Generator,
         without: frozenset[int] = frozenset(),
-    ) -> Prompt:
+    ) -> HaystackPrompt:
         """Build a prompt of exactly `tokens` tokens.
 
         `planted` are (depth in [0, 1], line) pairs: depth is the share of the hay that stands before the
@@ -140,7 +140,7 @@ class Pool:
         pad: tuple[str, IntArray],
         tail: tuple[str, IntArray],
         room: int,
-    ) -> Prompt:
+    ) -> HaystackPrompt:
         texts, ids, at = [head[0]], [head[1]], len(head[1])
         places = [0] * len(lines)
         done = 0
@@ -154,7 +154,7 @@ class Pool:
         self._take(order[done:], texts, ids)
         texts += [pad[0], tail[0]]
         ids += [pad[1], tail[1]]
-        return Prompt(
+        return HaystackPrompt(
             parts=tuple(texts),
             ids=np.concatenate(ids),
             planted_at=tuple(places),
@@ -181,7 +181,7 @@ class Pool:
             ids.append(self._ids[self._starts[first] : self._starts[last + 1]])
         return int(self.sizes[order].sum())
 
-    def check_prompt(self, prompt: Prompt) -> bool:
+    def check_prompt(self, prompt: HaystackPrompt) -> bool:
         """Re-tokenise the whole text and compare; True where every token is the same."""
         return bool(np.array_equal(self.tokenizer.check(prompt.text), prompt.ids))
 

@@ -14,7 +14,7 @@ from crossgrade.errors import DataError, StoreError, UsageError
 _LARGEST_BYTES = 512 * 2**20
 
 
-class Call(msgspec.Struct, kw_only=True, frozen=True):
+class ProbeCall(msgspec.Struct, kw_only=True, frozen=True):
     """One answered or refused call. `key` names its place in the probe, `digest` its prompt."""
 
     key: str
@@ -43,7 +43,7 @@ class Journal:
     def __init__(self, path: Path, settings: str) -> None:
         """Open or begin the file; raises UsageError where it was begun with other settings."""
         self.path = path
-        self.calls: dict[str, Call] = {}
+        self.calls: dict[str, ProbeCall] = {}
         path.parent.mkdir(parents=True, exist_ok=True)
         end = self._read(settings) if path.exists() else 0
         try:
@@ -65,12 +65,12 @@ class Journal:
     ) -> None:
         self._file.close()
 
-    def find(self, key: str, prompt: str) -> Call | None:
+    def find(self, key: str, prompt: str) -> ProbeCall | None:
         """Return the recorded call of this key and prompt, or None."""
         call = self.calls.get(key)
         return call if call is not None and call.digest == digest(prompt) else None
 
-    def add(self, call: Call) -> None:
+    def add(self, call: ProbeCall) -> None:
         """Write a call; it is on disk when this returns."""
         self._write(msgspec.json.encode(call))
         self.calls[call.key] = call
@@ -99,7 +99,7 @@ class Journal:
                 if number == 1:
                     begun = msgspec.json.decode(line, type=_Head).settings
                 else:
-                    call = msgspec.json.decode(line, type=Call)
+                    call = msgspec.json.decode(line, type=ProbeCall)
                     self.calls[call.key] = call
             except msgspec.DecodeError as error:
                 raise DataError(

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 from crossgrade._version import __version__
 from crossgrade.decide import bound_words
-from crossgrade.longcontext._result import DEPTH_BINS, Certificate, ProbeResult, RungReport
+from crossgrade.longcontext._result import DEPTH_BINS, LengthCertificate, ProbeResult, RungReport
 from crossgrade.longcontext._search import EffectiveLength
 
 _STYLE = """
@@ -80,7 +80,7 @@ def _length_words(result: ProbeResult, found: EffectiveLength | None, floor: str
     return f"{result.offer} first falls under {floor} at about {tokens_words(found.tokens)} tokens ({span})"
 
 
-def certificate_words(certificate: Certificate) -> str:
+def certificate_words(certificate: LengthCertificate) -> str:
     """Say what a certificate's test found."""
     retention = certificate.retention
     word = {"pass": "certified", "fail": "refuted"}.get(str(retention.outcome), "undecided")

@@ -11,14 +11,14 @@ import numpy as np
 
 from crossgrade.errors import BudgetExceededError, UsageError
 from crossgrade.longcontext._asking import Asker, is_too_long
-from crossgrade.longcontext._haystack import Pool
-from crossgrade.longcontext._journal import Call
+from crossgrade.longcontext._haystack import HaystackPool
+from crossgrade.longcontext._journal import ProbeCall
 from crossgrade.longcontext._prompts import Planted, Stack, alone, build_stack, without_documents
 from crossgrade.longcontext._questions import DEFAULT_KINDS, Kind, Question, QuestionMaker, score_answer
 from crossgrade.longcontext._result import (
     DEPTH_BINS,
-    Certificate,
     Ending,
+    LengthCertificate,
     ProbeResult,
     RungReport,
     Spent,
@@ -84,7 +84,7 @@ class _Tally:
     failures: int = 0
     refused: bool = False
     canary: bool | None = None
-    calls: list[Call] = field(default_factory=list)
+    calls: list[ProbeCall] = field(default_factory=list)
     against: list[float] = field(default_factory=list)
 
 
@@ -99,7 +99,7 @@ class Probe:
         self,
         probe_id: str,
         settings: ProbeSettings,
-        pool: Pool,
+        pool: HaystackPool,
         asker: Asker,
         *,
         documents: int,
@@ -125,9 +125,9 @@ class Probe:
         self._closed = [0.0, 0]
         self._unique = 1.0
         self._stacks = 0
-        self._last: Call | None = None
+        self._last: ProbeCall | None = None
         self._notes: list[str] = []
-        self._certificates: list[Certificate] = []
+        self._certificates: list[LengthCertificate] = []
 
     async def run(self) -> ProbeResult:
         """Ask until the length is known or the budget ends.
@@ -286,7 +286,7 @@ class Probe:
         self._unique = min(self._unique, stack.unique_share)
         return stack
 
-    def _take(self, planted: Planted, call: Call, tally: _Tally) -> float:
+    def _take(self, planted: Planted, call: ProbeCall, tally: _Tally) -> float:
         score = _scored(planted.question, call)
         tally.failures += call.error is not None
         kind = self._kinds[planted.question.kind]
@@ -296,7 +296,7 @@ class Probe:
             cell[0], cell[1] = cell[0] + score, cell[1] + 1
         return score
 
-    def _check_length(self, call: Call, tokens: int) -> None:
+    def _check_length(self, call: ProbeCall, tokens: int) -> None:
         read = call.input_tokens
         if read is None:
             return
@@ -331,7 +331,7 @@ class Probe:
             if all(each.retention.outcome == "pass" for each in certificates):
                 return
 
-    async def _test(self, tokens: int, alpha: float) -> list[Certificate]:
+    async def _test(self, tokens: int, alpha: float) -> list[LengthCertificate]:
         """Test the floor of the score alone and, where another model is asked, of that model's score.
 
         That both hold is claimed where both tests pass, so neither shares its error rate with the other.
@@ -362,11 +362,11 @@ class Probe:
                     # Questions on one haystack are no independent observations: their mean is one.
                     test.update(statistics.fmean(bases if name is None else others), statistics.fmean(scores))
         return [
-            Certificate(tokens=tokens, retention=test.result(), body_bytes=least, against=name)
+            LengthCertificate(tokens=tokens, retention=test.result(), body_bytes=least, against=name)
             for name, test in tests.items()
         ]
 
-    async def _ask(self, key: str, prompt: str) -> Call:
+    async def _ask(self, key: str, prompt: str) -> ProbeCall:
         call = await self._asker.ask(key, prompt)
         self._last = call if call.error is None else self._last
         return call
@@ -485,7 +485,7 @@ def check_settings(settings: ProbeSettings) -> None:
         )
 
 
-def _scored(question: Question, call: Call) -> float:
+def _scored(question: Question, call: ProbeCall) -> float:
     return 0.0 if call.text is None else score_answer(question, call.text)
 
 

@@ -7,7 +7,7 @@ from itertools import chain
 import numpy as np
 
 from crossgrade.errors import DataError
-from crossgrade.longcontext._haystack import Pool, Prompt, unstable_hint
+from crossgrade.longcontext._haystack import HaystackPool, HaystackPrompt, unstable_hint
 from crossgrade.longcontext._questions import Question
 
 HEAD = "Below are documents, and after them a question about what they say.\n"
@@ -49,7 +49,12 @@ class Stack:
 
 
 def build_stack(
-    pool: Pool, questions: Sequence[Question], tokens: int, *, rng: np.random.Generator, check: bool = False
+    pool: HaystackPool,
+    questions: Sequence[Question],
+    tokens: int,
+    *,
+    rng: np.random.Generator,
+    check: bool = False,
 ) -> Stack:
     """Hide the questions' lines in one haystack and return a prompt for each, all of `tokens` tokens.
 
@@ -91,7 +96,7 @@ def build_stack(
     )
 
 
-def _canary(pool: Pool, rng: np.random.Generator) -> Question:
+def _canary(pool: HaystackPool, rng: np.random.Generator) -> Question:
     mark = str(int(rng.integers(10**5, 10**6)))
     while pool.contains(mark):
         mark = str(int(rng.integers(10**7, 10**8)))
@@ -126,7 +131,7 @@ def _scatter(questions: Sequence[Question], rng: np.random.Generator) -> list[tu
     return sorted(lines, key=lambda line: line[0])
 
 
-def _check(pool: Pool, prompt: Prompt, tails: Sequence[str]) -> None:
+def _check(pool: HaystackPool, prompt: HaystackPrompt, tails: Sequence[str]) -> None:
     """Tokenise the prompt again, with each tail at its end; a tail has as many tokens as any other.
 
     A tokenizer's own record of ten million tokens takes five gigabytes, so it gets a window at a time. Each

@@ -11,7 +11,7 @@ import numpy as np
 
 from crossgrade.errors import DataError, UsageError
 from crossgrade.longcontext._documents import plain
-from crossgrade.longcontext._haystack import Pool
+from crossgrade.longcontext._haystack import HaystackPool
 
 Kind = Literal["record", "fact", "alias", "chain", "total", "ordinal", "absent", "pairs"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -119,7 +119,12 @@ class QuestionMaker:
     """Makes questions of the wanted kinds in turn, each unlike what the haystack already holds."""
 
     def __init__(
-        self, pool: Pool, kinds: Sequence[Kind], *, pairs: Sequence[Question] = (), rng: np.random.Generator
+        self,
+        pool: HaystackPool,
+        kinds: Sequence[Kind],
+        *,
+        pairs: Sequence[Question] = (),
+        rng: np.random.Generator,
     ) -> None:
         """Prepare; raises UsageError for no kinds, and for `pairs` without any."""
         if not kinds or ("pairs" in kinds and not pairs):

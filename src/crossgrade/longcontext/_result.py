@@ -39,7 +39,7 @@ class RungReport:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Certificate:
+class LengthCertificate:
     """A sequential retention test on fresh haystacks at one length.
 
     It passed where the score at `tokens` retains the floor of the score on the gold passages alone or,
@@ -79,7 +79,7 @@ class ProbeResult:
     ending: Ending
     reason: str | None
     effective: EffectiveLength | None
-    certificates: tuple[Certificate, ...]
+    certificates: tuple[LengthCertificate, ...]
     rungs: tuple[RungReport, ...]
     base: Proportion
     no_documents: Proportion
@@ -101,7 +101,7 @@ class ProbeResult:
     effective_against: EffectiveLength | None = None
 
     @property
-    def certified(self) -> Certificate | None:
+    def certified(self) -> LengthCertificate | None:
         """The certificate at the first tested length where every test passed, if there is one."""
         missed = {each.tokens for each in self.certificates if each.retention.outcome != "pass"}
         return next((each for each in self.certificates if each.tokens not in missed), None)

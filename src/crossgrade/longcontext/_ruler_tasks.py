@@ -17,7 +17,7 @@ import numpy as np
 
 from crossgrade.errors import UsageError
 from crossgrade.longcontext._documents import Document
-from crossgrade.longcontext._haystack import Pool
+from crossgrade.longcontext._haystack import HaystackPool
 from crossgrade.longcontext._questions import Question
 
 Hay = Literal["noise", "essay", "needle"]
@@ -82,14 +82,14 @@ RULER_TASKS = (*_NEEDLES, "vt", "cwe", "fwe", "qa_1", "qa_2")
 class RulerMaker:
     """Makes samples of any task at any length from one pool of documents."""
 
-    def __init__(self, pool: Pool, *, pairs: Sequence[Question] = (), seed: int = 42) -> None:
+    def __init__(self, pool: HaystackPool, *, pairs: Sequence[Question] = (), seed: int = 42) -> None:
         self._pool, self._tokenizer = pool, pool.tokenizer
         self._pairs = {
             "qa_1": [pair for pair in pairs if len(pair.gold) == 1],
             "qa_2": [pair for pair in pairs if len(pair.gold) > 1],
         }
         self._seed = seed
-        self._pools: dict[str, Pool] = {}
+        self._pools: dict[str, HaystackPool] = {}
 
     @property
     def tokenizer_name(self) -> str:
@@ -300,7 +300,7 @@ class RulerMaker:
                 high, high_size = middle, middle_size
         return "".join([head, *body(low), self._pool.pad_line(tokens - low_size), tail])
 
-    def _hay(self, shape: _Needles) -> Pool:
+    def _hay(self, shape: _Needles) -> HaystackPool:
         if shape.hay == "essay":
             return self._pool
         name = f"{shape.hay} {shape.keys}"
@@ -313,7 +313,7 @@ class RulerMaker:
                     _needle(_key(shape.keys, rng), _value(shape.values, rng), shape.values)
                     for _ in range(20_000)
                 )
-            self._pools[name] = Pool([Document(name=name, text=text)], self._tokenizer)
+            self._pools[name] = HaystackPool([Document(name=name, text=text)], self._tokenizer)
         return self._pools[name]
 
 

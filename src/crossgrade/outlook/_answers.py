@@ -46,7 +46,7 @@ class HalfLife:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
+class Projection:
     """What a set of assumptions leads to at the last month: means over paths, and 80 % intervals.
 
     Spend is against that on closed APIs at month 0.
@@ -136,11 +136,11 @@ def default_valid_days() -> int:
     return valid_days(simulate(from_history(shipped_history()), rng, paths=4000, months=12))
 
 
-def outcome(name: str, paths: Paths, tolerance: float) -> Outcome:
+def outcome(name: str, paths: Paths, tolerance: float) -> Projection:
     """Summarise paths at their last month."""
     spend = paths.closed_spend[:, -1]
     low, high = np.quantile(spend, [0.1, 0.9])
-    return Outcome(
+    return Projection(
         name=name,
         closed_spend=float(spend.mean()),
         closed_spend_low=float(low),
@@ -162,7 +162,7 @@ def ablation(
     months: int,
     strategy: Strategy = "hold",
     tolerance: float = DEFAULT_TOLERANCE,
-) -> tuple[Outcome, ...]:
+) -> tuple[Projection, ...]:
     """Return outcomes with all three sides, without each, and without any; the same seed for all."""
     rows: list[tuple[str, Collection[Side]]] = [("all three", ())]
     rows += [(f"without {side}", (side,)) for side in SIDES]
@@ -192,7 +192,7 @@ def scenario_outcomes(
     months: int,
     tolerance: float = DEFAULT_TOLERANCE,
     scenarios: Sequence[Scenario] = SCENARIOS,
-) -> tuple[Outcome, ...]:
+) -> tuple[Projection, ...]:
     """Return what named scenarios lead to."""
     return tuple(
         outcome(

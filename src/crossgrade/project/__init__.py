@@ -4,10 +4,10 @@ from typing import TYPE_CHECKING, Any
 
 from crossgrade.project._exports import Export
 from crossgrade.project._project import DEFAULT_CONFIG, Project
-from crossgrade.project._verifying import Check, OutdatedRoute, outdated_routes
+from crossgrade.project._verifying import OutdatedRoute, Verification, outdated_routes
 
 if TYPE_CHECKING:
-    from crossgrade.project._moves import Move, cheapest_move, saving_of
+    from crossgrade.project._moves import OfferMove, cheapest_move, saving_of
     from crossgrade.project._onboarding import Onboarded, onboard
     from crossgrade.project._probing import ProbePlan, plan_probe, run_probe
     from crossgrade.project._results import decide_results
@@ -26,11 +26,10 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DEFAULT_CONFIG",
-    "Check",
     "Created",
     "Export",
     "Forgotten",
-    "Move",
+    "OfferMove",
     "Onboarded",
     "OutdatedRoute",
     "ProbePlan",
@@ -39,6 +38,7 @@ __all__ = [
     "Rest",
     "RouteState",
     "Routing",
+    "Verification",
     "cheapest_move",
     "create_workload",
     "decide_results",
@@ -57,7 +57,7 @@ __all__ = [
 ]
 
 _LATE = {
-    **dict.fromkeys(("Move", "cheapest_move", "saving_of"), "_moves"),
+    **dict.fromkeys(("OfferMove", "cheapest_move", "saving_of"), "_moves"),
     **dict.fromkeys(("Onboarded", "onboard"), "_onboarding"),
     **dict.fromkeys(("ProbePlan", "plan_probe", "run_probe"), "_probing"),
     "decide_results": "_results",

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
         RunResult,
         Scorer,
     )
-    from crossgrade.project._family import Case
+    from crossgrade.project._family import DecisionInput
     from crossgrade.store import Run, Store
     from crossgrade.workloads import Dataset
 
@@ -45,7 +45,7 @@ class Evaluation:
     prices: Mapping[str, Price | None]
     max_bytes: Mapping[str, int]
     scorer: "Callable[[Judges | None], Scorer | PairScorer]"
-    case: "Callable[[Run], Case]"
+    case: "Callable[[Run], DecisionInput]"
 
     def design(self, *, resume: str | None = None, reuse: bool = True) -> "RunDesign":
         """Return how a run would ask, or how the one to resume does."""
@@ -87,7 +87,7 @@ class Evaluation:
         on_progress: "Callable[[Progress], None] | None",
     ) -> "RunResult":
         """Ask the incumbent and its candidates until the verdict is certain; see `Project.evaluate`."""
-        from crossgrade.evaluate import Accounts, Judges, run_workload
+        from crossgrade.evaluate import CallLimiters, Judges, run_workload
         from crossgrade.providers import open_batches, open_provider
 
         workload, judge = self.workload, self.judge
@@ -96,7 +96,7 @@ class Evaluation:
         design = self.design(resume=resume, reuse=reuse)
         # Whose every answer is recorded, as a log's are, is not asked: that takes no key.
         unasked = self._unasked(design) - {judge.name if judge else ""} if reuse else set()
-        accounts = Accounts()
+        accounts = CallLimiters()
         async with AsyncExitStack() as stack:
             providers = {
                 name: await stack.enter_async_context(

@@ -16,7 +16,7 @@ _REL = 1e-9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Case:
+class DecisionInput:
     """What a workload is decided on."""
 
     run: "Run"
@@ -37,7 +37,7 @@ def with_rules(workload: Workload, *, floor: float | None, alpha: float | None) 
 class Family:
     """Looks up what workloads contribute to each other's correction, each once."""
 
-    def __init__(self, workloads: Iterable[Workload], case: Callable[[Workload], Case]) -> None:
+    def __init__(self, workloads: Iterable[Workload], case: Callable[[Workload], DecisionInput]) -> None:
         self._workloads = tuple(workloads)
         self._case = case
         self._known: dict[str, tuple[Sibling, ...]] = {}

@@ -22,7 +22,7 @@ _MONTHS = 12
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Move:
+class OfferMove:
     """Moving all traffic from the incumbent to another offer; prices alone say nothing about quality.
 
     `saving` is `saving_usd_per_month` with its interval, where the calls were measured; that of the
@@ -48,7 +48,7 @@ def saving_of(bills: Bills, row: OfferBill, commitment: Commitment) -> Decimal |
     return saving_per_month(now.bill, row.bill, commitment=commitment)
 
 
-def cheapest_move(bills: Bills, commitment: Commitment, costs: MovingCosts) -> Move | None:
+def cheapest_move(bills: Bills, commitment: Commitment, costs: MovingCosts) -> OfferMove | None:
     """Return the move to the cheapest offer that can be bought and has no doubt on its price."""
     now = bills.of_incumbent
     rival = next((row for row in bills.offers if row is not now and _may_be_chosen(row)), None)
@@ -56,7 +56,7 @@ def cheapest_move(bills: Bills, commitment: Commitment, costs: MovingCosts) -> M
         return None
     saving, calls = saving_of(bills, rival, commitment), bills.traffic.calls_per_month
     found, owed = _saving(bills, rival, commitment), commitment.minimum_usd_per_month
-    return Move(
+    return OfferMove(
         to=rival.offer,
         saving_usd_per_month=saving,
         saving=found,

@@ -17,8 +17,8 @@ from crossgrade.errors import NotFoundError, UsageError, closest
 from crossgrade.longcontext import (
     Asker,
     Document,
+    HaystackPool,
     Journal,
-    Pool,
     Probe,
     ProbeEstimate,
     ProbeResult,
@@ -212,7 +212,7 @@ def run_probe(
     import anyio
 
     probe_id, journal = journal_of(plan, resume)
-    pool = Pool(plan.documents, plan.tokenizer, seed=plan.settings.seed)
+    pool = HaystackPool(plan.documents, plan.tokenizer, seed=plan.settings.seed)
     with journal:
 
         async def probe() -> ProbeResult:

@@ -17,7 +17,7 @@ from crossgrade.errors import ConfigError, DataError, NotFoundError, UsageError,
 from crossgrade.project._designs import draws, recorded_design
 from crossgrade.project._evaluating import Evaluation
 from crossgrade.project._exports import Export, write_export
-from crossgrade.project._family import Case, Family, with_rules
+from crossgrade.project._family import DecisionInput, Family, with_rules
 from crossgrade.project._lengths import length_limits
 from crossgrade.project._measured import (
     changed_settings,
@@ -26,7 +26,7 @@ from crossgrade.project._measured import (
     run_answers,
     run_evidence,
 )
-from crossgrade.project._verifying import Check, verify_recorded
+from crossgrade.project._verifying import Verification, verify_recorded
 
 if TYPE_CHECKING:
     from crossgrade.catalog import Catalog, OfferFacts
@@ -255,7 +255,7 @@ class Project:
         ]
 
     def _decide(
-        self, case: Case, siblings: "tuple[Sibling, ...]", *, now: datetime, record: bool
+        self, case: DecisionInput, siblings: "tuple[Sibling, ...]", *, now: datetime, record: bool
     ) -> "StoredVerdict":
         from crossgrade.decide import decide_policy
         from crossgrade.store import StoredVerdict
@@ -278,11 +278,11 @@ class Project:
     def _family(self) -> Family:
         return Family(self.config.workloads.values(), self._case)
 
-    def _case(self, workload: Workload, run_id: str | None = None) -> Case:
+    def _case(self, workload: Workload, run_id: str | None = None) -> DecisionInput:
         """Return what a workload is decided on: a run (by default its newest), its evidence, settings."""
         return self._case_of(workload, self.dataset(workload), self._run(workload, run_id))
 
-    def _case_of(self, workload: Workload, dataset: "Dataset", run: "Run") -> Case:
+    def _case_of(self, workload: Workload, dataset: "Dataset", run: "Run") -> DecisionInput:
         judge = self._judge(workload)
         evidence = run_evidence(
             self.store,
@@ -304,7 +304,7 @@ class Project:
             ),
             draws=draws(self.store, run),
         )
-        return Case(run=run, evidence=evidence, settings=settings)
+        return DecisionInput(run=run, evidence=evidence, settings=settings)
 
     def bills(
         self,
@@ -359,7 +359,7 @@ class Project:
 
         return replace(bills, boxes=own_boxes(bills, offers_of(workload).values(), measured))
 
-    def verify(self, verdict_id: str) -> Check:
+    def verify(self, verdict_id: str) -> Verification:
         """Compute a recorded verdict again from its recorded scores, and say where it differs."""
         return verify_recorded(self.store, verdict_id)
 

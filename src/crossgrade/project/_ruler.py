@@ -12,7 +12,7 @@ import msgspec
 
 from crossgrade.domain import Usage
 from crossgrade.errors import UsageError
-from crossgrade.longcontext import Pool, RulerMaker, RulerResult, Spent, run_ruler
+from crossgrade.longcontext import HaystackPool, RulerMaker, RulerResult, Spent, run_ruler
 from crossgrade.pricing import cost_usd
 from crossgrade.project._probing import ProbePlan, asker_of, journal_of, open_offer
 
@@ -104,5 +104,5 @@ def _scores(result: RulerResult) -> str:
     return table.getvalue()
 
 
-def _pool(plan: ProbePlan) -> Pool:
-    return Pool(plan.documents, plan.tokenizer, seed=plan.settings.seed)
+def _pool(plan: ProbePlan) -> HaystackPool:
+    return HaystackPool(plan.documents, plan.tokenizer, seed=plan.settings.seed)

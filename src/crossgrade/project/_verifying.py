@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Check:
+class Verification:
     """Whether a recorded verdict is what its recorded evidence gives now, which is `today`.
 
     It `holds` where there are no `differences` and today's policy is the recorded one. `reworded` are
@@ -59,7 +59,7 @@ class OutdatedRoute:
         )
 
 
-def verify_recorded(store: "Store", verdict_id: str) -> Check:
+def verify_recorded(store: "Store", verdict_id: str) -> Verification:
     """Compute a recorded verdict again from its recorded scores, and say where it differs.
 
     The p-values of workloads that it shares alpha with are computed again from their own recorded scores;
@@ -71,7 +71,7 @@ def verify_recorded(store: "Store", verdict_id: str) -> Check:
     stored = store.verdicts.get(verdict_id)
     verdict, evidence = stored.verdict, store.verdicts.evidence(stored.id)
     found = compare(verdict, evidence)
-    check = Check(
+    check = Verification(
         verdict_id=stored.id,
         verdict=verdict,
         today=found.today,

@@ -9,25 +9,25 @@ from crossgrade.stats._intervals import (
     quantile_interval,
 )
 from crossgrade.stats._judged import JudgedLoss
-from crossgrade.stats._monitors import Alarm, ChangeDetector, ClaimProcess, audit_loss
+from crossgrade.stats._monitors import ChangeDetector, ClaimProcess, Detection, audit_loss
 from crossgrade.stats._multiplicity import holm, holm_levels
 from crossgrade.stats._pairs import Pairs, read_floor, read_pairs
 from crossgrade.stats._planning import Plan, plan
 from crossgrade.stats._result import METHOD_VERSION, Outcome, Retention
 from crossgrade.stats._retention import FixedRetention, retention
-from crossgrade.stats._sequential import Look, SequentialRetention
+from crossgrade.stats._sequential import EValues, SequentialRetention
 from crossgrade.stats._strata import Strata, Stratum
 
 __all__ = [
     "LEAST_LABELS",
     "METHOD_VERSION",
-    "Alarm",
     "ChangeDetector",
     "ClaimProcess",
+    "Detection",
+    "EValues",
     "FixedRetention",
     "Interval",
     "JudgedLoss",
-    "Look",
     "Outcome",
     "Pairs",
     "Plan",

@@ -44,7 +44,7 @@ _LARGEST_LOG = 700.0  # of a capital that a float holds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Alarm:
+class Detection:
     """The evidence reached its threshold at audit `n`."""
 
     n: int
@@ -66,7 +66,7 @@ class ClaimProcess:
         self.heaviest = _read_heaviest(heaviest)
         self.n = 0
         self.e_value = 1.0
-        self.alarm: Alarm | None = None
+        self.alarm: Detection | None = None
         self._logs = np.zeros(len(GRID))
 
     @property
@@ -74,7 +74,7 @@ class ClaimProcess:
         """The e-value that makes the alarm."""
         return 1 / self.alpha
 
-    def update(self, incumbent: float, served: float, weight: float = 1.0) -> Alarm | None:
+    def update(self, incumbent: float, served: float, weight: float = 1.0) -> Detection | None:
         """Take the next audit's scores in [0, 1]; None until the alarm, then the alarm.
 
         `weight` is one over the probability with which the request came to be audited, relative to
@@ -84,7 +84,7 @@ class ClaimProcess:
         """
         return self.take(audit_loss(self.floor, incumbent, served, weight, self.heaviest))
 
-    def take(self, *lost: float) -> Alarm | None:
+    def take(self, *lost: float) -> Detection | None:
         """Take the next audit as its loss, at least -1 and at most 0 in the mean under the claim.
 
         Several losses are a set of `Strata`, which only together have no upward drift.
@@ -97,7 +97,7 @@ class ClaimProcess:
         e_value = float(CLAIM_SHARES @ np.exp(self._logs - largest)) * math.exp(min(largest, _LARGEST_LOG))
         self.e_value = max(self.e_value, e_value)
         if self.e_value >= self.threshold:
-            self.alarm = Alarm(n=self.n, e_value=self.e_value, threshold=self.threshold)
+            self.alarm = Detection(n=self.n, e_value=self.e_value, threshold=self.threshold)
         return self.alarm
 
     def state(self) -> State:
@@ -108,7 +108,7 @@ class ClaimProcess:
         """Go on from where a process of the same settings stood; raises `UsageError` for another's."""
         self.n, self.e_value, self._logs = _read_state(state, "log_capital")
         if self.e_value >= self.threshold:
-            self.alarm = Alarm(n=self.n, e_value=self.e_value, threshold=self.threshold)
+            self.alarm = Detection(n=self.n, e_value=self.e_value, threshold=self.threshold)
         return self
 
 
@@ -137,11 +137,11 @@ class ChangeDetector:
         """The sum of all bets since the last alarm; the alarm comes when it reaches the threshold."""
         return float(CHANGE_SHARES @ self._sums)
 
-    def update(self, incumbent: float, served: float, weight: float = 1.0) -> Alarm | None:
+    def update(self, incumbent: float, served: float, weight: float = 1.0) -> Detection | None:
         """Take the next audit's scores as `ClaimProcess.update` does; return an alarm where there is one."""
         return self.take(audit_loss(self.floor, incumbent, served, weight, self.heaviest))
 
-    def take(self, *lost: float) -> Alarm | None:
+    def take(self, *lost: float) -> Detection | None:
         """Take the next audit as its loss, or a set of several, as `ClaimProcess.take` does."""
         self.n += len(lost)
         self._sums = (self._sums + len(lost)) * (1 + GRID * np.array(lost)[:, None]).prod(axis=0)
@@ -149,7 +149,7 @@ class ChangeDetector:
         if e_value < self.threshold:
             return None
         self._sums = np.zeros(len(GRID))
-        return Alarm(n=self.n, e_value=e_value, threshold=self.threshold)
+        return Detection(n=self.n, e_value=e_value, threshold=self.threshold)
 
     def state(self) -> State:
         """Return what `restore` needs to go on from here, as plain JSON."""

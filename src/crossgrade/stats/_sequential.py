@@ -33,7 +33,7 @@ _LEAST_TO_JUDGE = 20
 _SETTLING_POWER = 0.8
 
 
-class Look(NamedTuple):
+class EValues(NamedTuple):
     """Both e-values after `n` pairs: against R < floor, and against R >= floor."""
 
     n: int
@@ -105,12 +105,12 @@ class SequentialRetention:
         return self._p_value(self.e_fail, 1.0 if self._end is None else self._end.p_value_below)
 
     @property
-    def path(self) -> tuple[Look, ...]:
+    def path(self) -> tuple[EValues, ...]:
         """The e-values along the run, at most 400 looks evenly spread; the last is there."""
         if not self.n:
             return ()
         shown = np.unique(np.linspace(0, self.n - 1, min(self.n, _PATH_POINTS)).round().astype(np.int64))
-        return tuple(Look(int(i) + 1, self._looks[0][i], self._looks[1][i]) for i in shown)
+        return tuple(EValues(int(i) + 1, self._looks[0][i], self._looks[1][i]) for i in shown)
 
     @property
     def conditional_power(self) -> float:

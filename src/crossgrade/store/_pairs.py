@@ -19,7 +19,7 @@ _Row: TypeAlias = dict[str, object]
 _SIDES: tuple[Side, Side] = ("incumbent", "candidate")
 
 
-class Pairs:
+class LivePairs:
     """The live pairs of a store, with their audits."""
 
     def __init__(self, database: Database) -> None:

@@ -15,7 +15,7 @@ from crossgrade.store._keys import Keys
 from crossgrade.store._locks import file_lock, session_lock
 from crossgrade.store._migrate import migrate
 from crossgrade.store._onboarding import Onboardings
-from crossgrade.store._pairs import Pairs
+from crossgrade.store._pairs import LivePairs
 from crossgrade.store._routes import Routes, Step
 from crossgrade.store._runs import Runs
 from crossgrade.store._shared_routes import SharedRoutes
@@ -40,7 +40,7 @@ class Store:
         self.verdicts = Verdicts(database)
         is_shared = database.engine.dialect.name == "postgresql"
         self.routes = Routes(folder, SharedRoutes(database) if is_shared else None)
-        self.pairs = Pairs(database)
+        self.pairs = LivePairs(database)
         self.feedback = FeedbackLog(database)
         self.alarms = Alarms(database)
         self.keys = Keys(database, folder)

@@ -19,7 +19,7 @@ _ROUNDING = 1e-6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Claim:
+class LiveClaim:
     """What a certificate says of a route: on `segment` (None: all that moves) retention >= `floor`.
 
     A claim on the whole is one at the certified mix: `shares` are its segments' shares of the traffic,
@@ -39,7 +39,7 @@ class Claim:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reading:
+class ClaimSignal:
     """One way to hear whether a claim holds.
 
     `digest` names the audits it reads. With `judge_digest` these are people's, and correct the
@@ -52,11 +52,11 @@ class Reading:
     label_share: float = 0.0
 
 
-def claims_of(route: Route, verdict: Verdict) -> tuple[Claim, ...]:
+def claims_of(route: Route, verdict: Verdict) -> tuple[LiveClaim, ...]:
     """Return the claims of a route: one on the whole, or one on each segment of a split."""
     segments: Sequence[str | None] = route.policy.segments if route.policy.kind == "split" else (None,)
     return tuple(
-        Claim(
+        LiveClaim(
             route=route.name,
             verdict_id=route.verdict_id or "",
             segment=segment,

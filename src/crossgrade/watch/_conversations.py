@@ -19,7 +19,7 @@ _Key: TypeAlias = tuple[str | None, str]
 
 
 @dataclass(slots=True, kw_only=True)
-class Observation:
+class ConversationSum:
     """The audits of a conversation in one segment, summed up.
 
     `lost` is the sum of their losses before each was divided by its scale, `scale` the largest of these.
@@ -51,18 +51,20 @@ class Conversations:
     """The conversations that are open."""
 
     def __init__(self) -> None:
-        self._open: dict[_Key, Observation] = {}
+        self._open: dict[_Key, ConversationSum] = {}
 
     @property
     def held(self) -> int:
         """Audits in open conversations."""
         return sum(each.size for each in self._open.values())
 
-    def add(self, audit: Audit, lost: float, scale: float = 1.0) -> Iterator[Observation]:
+    def add(self, audit: Audit, lost: float, scale: float = 1.0) -> Iterator[ConversationSum]:
         """Add an audit's loss and its divisor. Yield the observations that are complete by then."""
         at = audit.asked_at or audit.at
         yield from self.over(at)
-        one = Observation(segment=audit.segment, lost=lost * scale, scale=scale, size=1, first=at, last=at)
+        one = ConversationSum(
+            segment=audit.segment, lost=lost * scale, scale=scale, size=1, first=at, last=at
+        )
         if audit.conversation is None:
             yield one
             return
@@ -71,7 +73,7 @@ class Conversations:
             known.lost, known.scale = known.lost + one.lost, max(known.scale, scale)
             known.size, known.last = known.size + 1, max(known.last, at)
 
-    def over(self, at: datetime) -> Iterator[Observation]:
+    def over(self, at: datetime) -> Iterator[ConversationSum]:
         """Yield the conversations that had ended at a time, in the order of their last requests."""
         ended = [(each.last, key) for key, each in self._open.items() if each.is_over(at)]
         for _, key in sorted(ended, key=lambda each: each[0]):
@@ -95,7 +97,7 @@ class Conversations:
         """Go on from a state."""
         for conversation, segment, lost, scale, size, first, last in rows:
             assert segment is None or isinstance(segment, str)
-            self._open[segment, str(conversation)] = Observation(
+            self._open[segment, str(conversation)] = ConversationSum(
                 segment=segment,
                 lost=float(str(lost)),
                 scale=float(str(scale)),

@@ -15,7 +15,7 @@ from crossgrade.errors import CrossgradeError, NotFoundError
 from crossgrade.project import Project, outdated_routes
 from crossgrade.routing import Route
 from crossgrade.store import Alarm, Pair, Store
-from crossgrade.watch._claims import PEOPLE, By, Claim, Reading, claims_of
+from crossgrade.watch._claims import PEOPLE, By, ClaimSignal, LiveClaim, claims_of
 from crossgrade.watch._conditions import Broken, broken_conditions, changed_version
 from crossgrade.watch._labels import awaited, read_labels, record_labels, write_labels
 from crossgrade.watch._monitor import Monitor
@@ -193,28 +193,28 @@ class _RouteLook:
         changed = changed_version(measured, project.store.pairs.versions(route.name, watched.verdict_id))
         return [*broken, *([changed] if changed else [])]
 
-    def _readings(self, workload: Workload) -> tuple[list[Reading], str | None]:
+    def _readings(self, workload: Workload) -> tuple[list[ClaimSignal], str | None]:
         """Turn what came into audits; return who speaks to the claims, and why the scorer does not."""
         project, route, verdict_id = self._project, self._watched.route.name, self._watched.verdict_id
         share = project.config.watching.label_share
         scoring = anyio.run(score_pairs, project, route, verdict_id, workload, self._environ)
         if scoring.problem is not None:
             self._found.problems.append(f"route {route}: {scoring.problem}")
-        readings: list[Reading] = []
+        readings: list[ClaimSignal] = []
         judge = None
         if scoring.unmeasurable is None and scoring.digest is not None:
             asks = judge_of(project, workload) is not None
-            readings.append(Reading(by="judge" if asks else "scorer", digest=scoring.digest))
+            readings.append(ClaimSignal(by="judge" if asks else "scorer", digest=scoring.digest))
             judge = scoring.digest if asks else None
         if share > 0 and (judge is not None or scoring.unmeasurable is not None):
-            readings.append(Reading(by="people", digest=PEOPLE, judge_digest=judge, label_share=share))
+            readings.append(ClaimSignal(by="people", digest=PEOPLE, judge_digest=judge, label_share=share))
         outcome = self._watched.spec.outcome if self._watched.spec else None
         if outcome is not None:
             audit_outcomes(project.store, route, verdict_id, outcome)
-            readings.append(Reading(by="outcomes", digest=outcome_digest(outcome)))
+            readings.append(ClaimSignal(by="outcomes", digest=outcome_digest(outcome)))
         return readings, scoring.unmeasurable or scoring.problem
 
-    def _hear(self, claim: Claim, readings: Sequence[Reading], why_not: str | None) -> None:
+    def _hear(self, claim: LiveClaim, readings: Sequence[ClaimSignal], why_not: str | None) -> None:
         spec, route = self._watched.spec, self._watched.route
         # An audit weighs one over the shadow's rate; those of a lower rate, earlier, are capped.
         heaviest = 1.0 if spec is None or spec.shadow is None else 1 / spec.shadow.rate

@@ -6,10 +6,10 @@ from typing import Any
 
 from crossgrade.domain import JSON
 from crossgrade.routing import position
-from crossgrade.stats import Alarm, ChangeDetector, ClaimProcess, JudgedLoss, Strata, audit_loss
+from crossgrade.stats import ChangeDetector, ClaimProcess, Detection, JudgedLoss, Strata, audit_loss
 from crossgrade.store import AlarmKind, Audit, Store, WatchState
-from crossgrade.watch._claims import Claim, Reading
-from crossgrade.watch._conversations import Conversations, Observation
+from crossgrade.watch._claims import ClaimSignal, LiveClaim
+from crossgrade.watch._conversations import Conversations, ConversationSum
 from crossgrade.watch._mix import names_of, names_segments, note_of_mix
 
 MEAN_AUDITS = 5000.0
@@ -44,8 +44,8 @@ class Monitor:
 
     def __init__(
         self,
-        claim: Claim,
-        reading: Reading,
+        claim: LiveClaim,
+        reading: ClaimSignal,
         *,
         count: int,
         heaviest: float,
@@ -60,7 +60,7 @@ class Monitor:
         self.strata = Strata()
         self.note: str | None = None
         self.audits = self.waiting = 0
-        self.alarms: dict[AlarmKind, Alarm] = {}
+        self.alarms: dict[AlarmKind, Detection] = {}
         self._heaviest = OUTCOMES_HEAVIEST if reading.by == "outcomes" else heaviest
         self._overdue = overdue
         self._now = now
@@ -220,7 +220,7 @@ class Monitor:
         for observation in self._conversations.add(audit, lost, scale):
             self._bet(observation)
 
-    def _bet(self, observation: Observation) -> None:
+    def _bet(self, observation: ConversationSum) -> None:
         """Bet on the set that an observation completes, if it completes one."""
         lost = self.strata.add(observation.segment, observation.mean, observation.size, observation.scale)
         if not lost:

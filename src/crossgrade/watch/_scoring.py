@@ -12,7 +12,7 @@ import anyio
 from crossgrade.dialects import CLIENTS, ClientName
 from crossgrade.domain import JSON, Offer, Sample, Score, Workload
 from crossgrade.errors import BadRequestError, CrossgradeError, DataError
-from crossgrade.evaluate import Accounts, Judges, PairScorer, Scorer, build_scorer, scorer_kind
+from crossgrade.evaluate import CallLimiters, Judges, PairScorer, Scorer, build_scorer, scorer_kind
 from crossgrade.project import Project
 from crossgrade.providers import open_provider
 from crossgrade.store import Audit, Pair, PairAnswer
@@ -76,7 +76,7 @@ async def open_scorer(
             judges = Judges(
                 {judge.name: judge},
                 providers={judge.name: provider},
-                accounts=Accounts(),
+                accounts=CallLimiters(),
                 store=project.store,
                 prices={judge.name: project.price_of(judge)},
             )

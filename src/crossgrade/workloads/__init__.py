@@ -27,7 +27,7 @@ from crossgrade.workloads._results import Labels, Results
 from crossgrade.workloads._sealing import Seal, names_by_spacy, seal_from
 from crossgrade.workloads._traces import Trace, read_trace
 from crossgrade.workloads._write import write_results
-from crossgrade.workloads.files import Limits
+from crossgrade.workloads.files import FileLimits
 from crossgrade.workloads.importers import ResultFormat
 
 __all__ = [
@@ -35,10 +35,10 @@ __all__ = [
     "NO_ANSWER",
     "Dataset",
     "DatasetFormat",
+    "FileLimits",
     "LabelRow",
     "LabelScores",
     "Labels",
-    "Limits",
     "Redactor",
     "ResultFormat",
     "Results",

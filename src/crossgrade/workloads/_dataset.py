@@ -11,7 +11,7 @@ from typing import Any, Literal
 from crossgrade.domain import JSON, Sample
 from crossgrade.errors import DataError, MissingExtraError, closest
 from crossgrade.workloads.files import (
-    Limits,
+    FileLimits,
     as_text,
     canonical,
     decode_line,
@@ -68,7 +68,7 @@ def read_dataset(
     cluster: str | None = None,
     weight: str | None = None,
     root: Path | None = None,
-    limits: Limits | None = None,
+    limits: FileLimits | None = None,
 ) -> Dataset:
     """Read a dataset: JSON lines, CSV (either may be `.gz` or `.zst`) or Parquet.
 
@@ -83,7 +83,7 @@ def read_dataset(
     and weights that are no positive numbers; `MissingExtraError` for Parquet without pyarrow.
     """
     file = find_file(path, root=root)
-    bounds = limits or Limits()
+    bounds = limits or FileLimits()
     roles = _Roles(id=id_field, target=target_field, segment=segment, cluster=cluster, weight=weight)
     kind = _format(file)
     samples = _samples(file, _READERS[kind](file, bounds, roles), roles)
@@ -101,11 +101,11 @@ def frozen(samples: Iterable[Sample], *, path: Path, kind: DatasetFormat) -> Dat
 
 
 def dataset_fields(
-    path: str | Path, *, root: Path | None = None, limits: Limits | None = None
+    path: str | Path, *, root: Path | None = None, limits: FileLimits | None = None
 ) -> tuple[str, ...]:
     """Return the names of a dataset's fields, as its first row has them; raises as `read_dataset` does."""
     file = find_file(path, root=root)
-    with closing(_READERS[_format(file)](file, limits or Limits(), _Roles())) as rows:
+    with closing(_READERS[_format(file)](file, limits or FileLimits(), _Roles())) as rows:
         for _, row in rows:
             return tuple(row)
     raise DataError("the dataset is empty", code="dataset-empty", file=path, hint="add a row for each sample")
@@ -121,14 +121,14 @@ def _format(path: Path) -> DatasetFormat:
 _Rows = Generator[tuple[int, Mapping[str, Any]]]
 
 
-def _json_rows(path: Path, limits: Limits, roles: _Roles) -> _Rows:
+def _json_rows(path: Path, limits: FileLimits, roles: _Roles) -> _Rows:
     for line, data in json_lines(path, limits):
         row = decode_line(data, path=path, line=line, limits=limits)
         _check_fields(path, roles, tuple(row), line)
         yield line, row
 
 
-def _csv_rows(path: Path, limits: Limits, roles: _Roles) -> _Rows:
+def _csv_rows(path: Path, limits: FileLimits, roles: _Roles) -> _Rows:
     table = open_table(path, limits)
     _check_fields(path, roles, table.header, 1)
     for chunk in table.chunks:
@@ -136,7 +136,7 @@ def _csv_rows(path: Path, limits: Limits, roles: _Roles) -> _Rows:
             yield line, dict(zip(table.header, row, strict=True))
 
 
-def _parquet_rows(path: Path, limits: Limits, roles: _Roles) -> _Rows:
+def _parquet_rows(path: Path, limits: FileLimits, roles: _Roles) -> _Rows:
     try:
         from pyarrow import ArrowException
         from pyarrow.parquet import ParquetFile
@@ -165,7 +165,7 @@ def _parquet_rows(path: Path, limits: Limits, roles: _Roles) -> _Rows:
         ) from error
 
 
-_READERS: Mapping[DatasetFormat, Callable[[Path, Limits, _Roles], _Rows]] = {
+_READERS: Mapping[DatasetFormat, Callable[[Path, FileLimits, _Roles], _Rows]] = {
     "jsonl": _json_rows,
     "csv": _csv_rows,
     "parquet": _parquet_rows,

@@ -14,7 +14,7 @@ from crossgrade.domain import Origin
 from crossgrade.errors import DataError, NotFoundError, UsageError, closest
 from crossgrade.workloads._columns import BadCellError, Columns
 from crossgrade.workloads._results import Labels, Results, Rows
-from crossgrade.workloads.files import Limits, find_file, first_bytes
+from crossgrade.workloads.files import FileLimits, find_file, first_bytes
 from crossgrade.workloads.importers import IMPORTERS, ImportRequest, ResultFormat
 from crossgrade.workloads.importers.request import WORKLOAD
 
@@ -47,7 +47,7 @@ def read_results(
     origin: Origin = Origin.OWN,
     allow_unfinished: bool = False,
     root: Path | None = None,
-    limits: Limits | None = None,
+    limits: FileLimits | None = None,
 ) -> Results:
     """Read scored answers from one or several files or run folders.
 
@@ -74,7 +74,7 @@ def read_results(
             code="format-unknown",
             hint=f"formats are {', '.join(IMPORTERS)}",
         )
-    bounds = limits or Limits()
+    bounds = limits or FileLimits()
     columns = Columns(scale=scale)
     seen: list[str] = []
     paths = _paths(source)

@@ -22,7 +22,7 @@ from crossgrade.decide import (
     right_or_wrong,
     verify,
 )
-from crossgrade.decide._observations import Asked, Observer
+from crossgrade.decide._observations import AskedSample, Observer
 from crossgrade.decide._view import make_view
 from crossgrade.domain import Sample
 from tests.codes import said
@@ -43,7 +43,7 @@ def _observer(size: int, blend: float, *, pilot: int = 0, n: int = 100) -> Obser
 
 def _observe(observer, scores):
     """Feed (b, c) pairs; return what was observed."""
-    made = [observer.take(Asked(at, b, c)) for at, (b, c) in enumerate(scores)]
+    made = [observer.take(AskedSample(at, b, c)) for at, (b, c) in enumerate(scores)]
     return [each for each in made if each is not None]
 
 
@@ -136,11 +136,11 @@ def test_pairs_of_the_pilot_count_for_less_than_blocks():
 
 def test_what_is_no_part_of_the_test_is_no_part_of_a_block():
     observer = _observer(2, 1.0)
-    observer.take(Asked(0, None, 0.0, counts=False))
-    assert observer.take(Asked(1, 1.0, 1.0)) is not None
-    assert observer.take(Asked(2, None, 0.0)) is None
-    assert observer.take(Asked(3, 1.0, 1.0, counts=False)) is None
-    found = observer.take(Asked(5, 1.0, 1.0))
+    observer.take(AskedSample(0, None, 0.0, counts=False))
+    assert observer.take(AskedSample(1, 1.0, 1.0)) is not None
+    assert observer.take(AskedSample(2, None, 0.0)) is None
+    assert observer.take(AskedSample(3, 1.0, 1.0, counts=False)) is None
+    found = observer.take(AskedSample(5, 1.0, 1.0))
     assert found is not None
     assert found.candidate == 0.5
 

@@ -22,7 +22,7 @@ from crossgrade.domain import (
     Variant,
     Workload,
 )
-from crossgrade.evaluate import Accounts, Patience, RunResult, run_workload
+from crossgrade.evaluate import CallLimiters, Patience, RunResult, run_workload
 from crossgrade.store import Store
 from crossgrade.workloads import Dataset
 
@@ -150,7 +150,7 @@ def run(
     *providers: Scripted,
     data: Dataset | None = None,
     load: Workload | None = None,
-    accounts: Accounts | None = None,
+    accounts: CallLimiters | None = None,
     scorer: Any = None,
     timeout_s: float = 20,
     stopping: Any = None,
@@ -166,7 +166,7 @@ def run(
                 providers={provider.name: provider for provider in providers},
                 scorer=scorer or Equals(),
                 store=store,
-                accounts=accounts or Accounts(HASTY),
+                accounts=accounts or CallLimiters(HASTY),
                 stopping=None if stopping is None else lambda _: stopping,
                 **options,
             )

@@ -20,7 +20,7 @@ from crossgrade.errors import (
     StoreError,
     UpstreamError,
 )
-from crossgrade.evaluate import Accounts, Progress, new_design, planned_samples, run_workload
+from crossgrade.evaluate import CallLimiters, Progress, new_design, planned_samples, run_workload
 from crossgrade.evaluate.runner import _batch
 from crossgrade.providers import open_batches
 from crossgrade.store import Batch, Store
@@ -250,7 +250,7 @@ def test_a_kill_between_the_providers_yes_and_our_record_of_it_loses_nothing(
         async with open_batches(fake.offer(provider=provider, model="gpt"), environ=keys) as batches:
             await run_workload(
                 workload(), dataset(30), providers={each.name: each for each in (gpt, llama)}, scorer=Equals(),
-                store=store, accounts=Accounts(HASTY), batches={"gpt": batches}, resume=run_id,
+                store=store, accounts=CallLimiters(HASTY), batches={"gpt": batches}, resume=run_id,
             )  # fmt: skip
 
     asked: list[str] = []

@@ -7,7 +7,7 @@ import pytest
 
 from crossgrade.domain import ModelAnswer, ModelRequest
 from crossgrade.errors import BadRequestError, RateLimitedError, UpstreamError
-from crossgrade.evaluate import Account, Accounts, Patience
+from crossgrade.evaluate import CallLimiter, CallLimiters, Patience
 from crossgrade.evaluate.runner._concurrency import AdaptiveLimit
 from tests.codes import raises_code
 from tests.unit.evaluate.running import HASTY, Scripted, variant
@@ -130,7 +130,7 @@ def test_an_error_that_cannot_pass_is_raised_at_once() -> None:
             asked.append(request)
             raise BadRequestError("no")
 
-        account = Account("a", ceiling=4, patience=HASTY)
+        account = CallLimiter("a", ceiling=4, patience=HASTY)
         with pytest.raises(BadRequestError):
             await account.call(refuse, REQUEST)
         assert len(asked) == 1
@@ -148,7 +148,7 @@ def test_an_error_that_may_pass_is_tried_as_often_as_patience_says() -> None:
             raise UpstreamError("502")
 
         with pytest.raises(UpstreamError):
-            await Account("a", ceiling=4, patience=HASTY).call(fail, REQUEST)
+            await CallLimiter("a", ceiling=4, patience=HASTY).call(fail, REQUEST)
         assert len(asked) == HASTY.attempts
 
     in_loop(main)
@@ -156,7 +156,7 @@ def test_an_error_that_may_pass_is_tried_as_often_as_patience_says() -> None:
 
 def test_an_answer_in_between_starts_patience_anew() -> None:
     async def main() -> None:
-        account = Account("a", ceiling=1, patience=Patience(throttled_s=0.06, first_pause_s=0.02))
+        account = CallLimiter("a", ceiling=1, patience=Patience(throttled_s=0.06, first_pause_s=0.02))
         for _ in range(4):
             turns = iter([RateLimitedError("429", retry_after_s=0.04), None])
 
@@ -179,7 +179,7 @@ def test_a_retry_after_of_0_is_not_a_licence_to_flood() -> None:
             asked.append(request)
             raise RateLimitedError("429", retry_after_s=0.0)
 
-        account = Account("a", ceiling=1, patience=Patience(throttled_s=0.05, first_pause_s=0.02))
+        account = CallLimiter("a", ceiling=1, patience=Patience(throttled_s=0.05, first_pause_s=0.02))
         with raises_code("rate-limited", "429"):
             await account.call(refuse, REQUEST)
         assert len(asked) <= 6
@@ -195,7 +195,7 @@ def test_a_cancelled_call_that_had_not_begun_sends_nothing() -> None:
             asked.append(request)
             return await answered(request)
 
-        account = Account("a", ceiling=1, patience=HASTY)
+        account = CallLimiter("a", ceiling=1, patience=HASTY)
         with anyio.CancelScope() as scope:
             scope.cancel()
             await account.call(answer, REQUEST)
@@ -212,7 +212,7 @@ def test_pauses_double_and_are_bounded() -> None:
 
 
 def test_offers_of_one_account_share_its_limit() -> None:
-    accounts = Accounts(HASTY)
+    accounts = CallLimiters(HASTY)
     first, second = variant("a", max_concurrency=50).offer, variant("b", max_concurrency=5).offer
     account = accounts.of(first, Scripted("shared"))
     assert accounts.of(second, Scripted("shared")) is account
@@ -222,9 +222,9 @@ def test_offers_of_one_account_share_its_limit() -> None:
 
 def test_the_shortest_patience_of_an_accounts_offers_counts() -> None:
     first, second = variant("a", patience_s=60.0).offer, variant("b", patience_s=2.0).offer
-    accounts = Accounts()
+    accounts = CallLimiters()
     accounts.of(first, Scripted("shared"))
     assert accounts.of(second, Scripted("shared")).patience.throttled_s == 2.0
     assert accounts.of(first, Scripted("shared")).patience.throttled_s == 2.0
     assert accounts.of(first, Scripted("other")).patience.throttled_s == 60.0
-    assert Accounts(HASTY).of(first, Scripted("shared")).patience is HASTY
+    assert CallLimiters(HASTY).of(first, Scripted("shared")).patience is HASTY

@@ -21,7 +21,7 @@ from crossgrade.errors import (
     StoreError,
     UpstreamError,
 )
-from crossgrade.evaluate import Accounts, Patience, run_workload
+from crossgrade.evaluate import CallLimiters, Patience, run_workload
 from crossgrade.store import RunStatus, Store
 from tests.codes import raises_code
 from tests.unit.evaluate.running import (
@@ -204,7 +204,7 @@ def test_the_limit_of_an_account_shrinks_on_a_429(store: Store) -> None:
         times.append(1)
         return RateLimitedError("429", retry_after_s=0.001) if len(times) == 5 else "yes"
 
-    accounts = Accounts(Patience(throttled_s=5))
+    accounts = CallLimiters(Patience(throttled_s=5))
     result = run(store, Scripted("gpt"), Scripted("llama", script), accounts=accounts, data=dataset(8))
     assert result.progress.limits["llama"] < 10 <= result.progress.limits["gpt"]
     assert result.progress.errors == 0
@@ -312,7 +312,7 @@ def test_what_is_in_flight_is_kept_when_the_run_is_cancelled(store: Store) -> No
                 providers={"gpt": gpt, "llama": llama},
                 scorer=Equals(),
                 store=store,
-                accounts=Accounts(HASTY),
+                accounts=CallLimiters(HASTY),
             )
 
         async with anyio.create_task_group() as group:
@@ -375,7 +375,7 @@ def test_ctrl_c_leaves_a_call_that_hangs_only_its_grace(
             providers={"gpt": gpt, "llama": Scripted("llama", lambda *_: hang())},
             scorer=Equals(),
             store=store,
-            accounts=Accounts(HASTY),
+            accounts=CallLimiters(HASTY),
         )
 
     task: Any = None

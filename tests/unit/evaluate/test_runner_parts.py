@@ -20,11 +20,11 @@ from crossgrade.domain import (
     Variant,
 )
 from crossgrade.errors import StoreError
-from crossgrade.evaluate import Accounts, Judges
+from crossgrade.evaluate import CallLimiters, Judges
 from crossgrade.evaluate.runner import _prompt
 from crossgrade.evaluate.runner._digests import digest, request_digest
 from crossgrade.evaluate.runner._prompt import Prompt
-from crossgrade.evaluate.runner._writer import Writer
+from crossgrade.evaluate.runner._writer import RecordWriter
 from crossgrade.providers import LocalProvider, LocalSettings, open_hosted
 from crossgrade.providers.models import InstalledModel
 from crossgrade.store import Record, RunSample, Store
@@ -106,7 +106,7 @@ def test_records_are_committed_in_groups_in_their_order() -> None:
         groups.append([each.sample_id for each in records])
 
     async def main() -> None:
-        writer = Writer(append)
+        writer = RecordWriter(append)
 
         async def put(number: int) -> None:
             writer.put(record(number))
@@ -134,7 +134,7 @@ def test_nothing_is_written_after_a_write_failed_and_all_who_wait_are_told() -> 
         raise StoreError("full")
 
     async def main() -> None:
-        writer = Writer(append)
+        writer = RecordWriter(append)
         async with anyio.create_task_group() as group:
             group.start_soon(writer.run)
             for number in range(2):
@@ -156,7 +156,7 @@ def test_a_judge_is_paid_once_for_a_question(store: Store) -> None:
             return Judges(
                 {"judge": offer},
                 providers={"judge": provider},
-                accounts=Accounts(HASTY),
+                accounts=CallLimiters(HASTY),
                 store=store,
                 prices={"judge": PRICE},
             )
@@ -183,7 +183,7 @@ def test_a_judge_that_did_not_answer_in_the_schema_is_asked_again(store: Store) 
         judges = Judges(
             {"judge": variant("judge").offer},
             providers={"judge": provider},
-            accounts=Accounts(HASTY),
+            accounts=CallLimiters(HASTY),
             store=store,
             prices={"judge": PRICE},
         )
@@ -207,7 +207,7 @@ def test_an_embedding_is_paid_once_for_a_text_and_priced(store: Store) -> None:
                 judges = Judges(
                     {"vectors": offer},
                     providers={"vectors": provider},
-                    accounts=Accounts(HASTY),
+                    accounts=CallLimiters(HASTY),
                     store=store,
                     prices={"vectors": price},
                 )

@@ -12,8 +12,8 @@ from crossgrade.domain import ModelAnswer, ModelRequest, Offer, Price, Usage
 from crossgrade.errors import ContextTooLongError
 from crossgrade.longcontext import (
     Asker,
+    HaystackPool,
     Journal,
-    Pool,
     ProbeSettings,
     Tokenizer,
     read_tokenizer,
@@ -43,8 +43,8 @@ def tokenizer(tokenizer_file: Path) -> Tokenizer:
 
 
 @pytest.fixture(scope="session")
-def pool(tokenizer: Tokenizer) -> Pool:
-    return Pool(synthetic_documents(300_000, 1), tokenizer)
+def pool(tokenizer: Tokenizer) -> HaystackPool:
+    return HaystackPool(synthetic_documents(300_000, 1), tokenizer)
 
 
 class ReadingModel:

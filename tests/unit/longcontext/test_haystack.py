@@ -7,7 +7,7 @@ import pytest
 
 from crossgrade.longcontext import (
     Document,
-    Pool,
+    HaystackPool,
     QuestionMaker,
     Tokenizer,
     _prompts,
@@ -22,7 +22,7 @@ PROSE = "Alone. " * 400 + "\n- a list\n# a heading\n123 begins with digits; ends
 
 
 @pytest.mark.parametrize("tokens", [256, 1024, 8_192, 60_000])
-def test_a_prompt_has_exactly_its_tokens(pool: Pool, tokens: int) -> None:
+def test_a_prompt_has_exactly_its_tokens(pool: HaystackPool, tokens: int) -> None:
     rng = np.random.default_rng(tokens)
     planted = [(depth, f"Fact number {depth} is here.\n") for depth in (0.0, 0.4, 1.0)]
     prompt = pool.build(tokens, head="Head.\n", planted=planted, tail="Question?\n", rng=rng)
@@ -38,7 +38,7 @@ def test_a_prompt_has_exactly_its_tokens(pool: Pool, tokens: int) -> None:
 
 
 def test_all_sorts_of_documents_join(tokenizer: Tokenizer) -> None:
-    pool = Pool([Document(name="c", text=CODE), Document(name="p", text=PROSE)], tokenizer)
+    pool = HaystackPool([Document(name="c", text=CODE), Document(name="p", text=PROSE)], tokenizer)
     for seed in range(20):
         rng = np.random.default_rng(seed)
         prompt = pool.build(700 + 31 * seed, head="H.\n", planted=[], tail="Q?\n", rng=rng)
@@ -47,7 +47,9 @@ def test_all_sorts_of_documents_join(tokenizer: Tokenizer) -> None:
 
 
 def test_documents_shorter_than_the_prompt_are_repeated_and_counted(tokenizer: Tokenizer) -> None:
-    pool = Pool([Document(name="s", text="Only one line of text, and no more than that.\n")], tokenizer)
+    pool = HaystackPool(
+        [Document(name="s", text="Only one line of text, and no more than that.\n")], tokenizer
+    )
     prompt = pool.build(500, head="H.\n", planted=[], tail="Q?\n", rng=np.random.default_rng(1))
     assert len(prompt.ids) == 500
     assert prompt.unique_share < 0.2
@@ -59,10 +61,10 @@ def test_a_tokenizer_whose_joins_change_tokens_is_refused(tokenizer: Tokenizer) 
 
     whole = replace(tokenizer, check=shifted)
     with raises_code("tokenizer-joins"):
-        Pool(synthetic_documents(20_000, 1), whole)
+        HaystackPool(synthetic_documents(20_000, 1), whole)
 
 
-def test_too_few_tokens_for_the_question(pool: Pool) -> None:
+def test_too_few_tokens_for_the_question(pool: HaystackPool) -> None:
     with raises_code("length-too-short"):
         pool.build(
             20, head="Head.\n", planted=[(0.5, "Fact.\n" * 5)], tail="Q?\n", rng=np.random.default_rng()
@@ -71,11 +73,11 @@ def test_too_few_tokens_for_the_question(pool: Pool) -> None:
 
 def test_documents_without_any_usable_line(tokenizer: Tokenizer) -> None:
     with raises_code("documents-without-lines"):
-        Pool([Document(name="x", text="---\n***\n")], tokenizer)
+        HaystackPool([Document(name="x", text="---\n***\n")], tokenizer)
 
 
 @pytest.mark.parametrize("tokens", [1_000, 5_000])
-def test_the_questions_of_a_stack_share_all_but_their_end(pool: Pool, tokens: int) -> None:
+def test_the_questions_of_a_stack_share_all_but_their_end(pool: HaystackPool, tokens: int) -> None:
     maker = QuestionMaker(pool, ("fact", "alias", "chain", "total", "absent"), rng=np.random.default_rng(3))
     rng = np.random.default_rng(4)
     stack = build_stack(pool, [maker.make() for _ in range(5)], tokens, rng=rng, check=True)
@@ -89,7 +91,7 @@ def test_the_questions_of_a_stack_share_all_but_their_end(pool: Pool, tokens: in
 
 
 def test_a_long_prompt_is_checked_in_windows_that_overlap(
-    pool: Pool, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
+    pool: HaystackPool, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(_prompts, "_WINDOW_CHARACTERS", 9_000)
     questions = [QuestionMaker(pool, ("record",), rng=np.random.default_rng(n)).make() for n in range(4)]
@@ -113,7 +115,7 @@ def test_a_long_prompt_is_checked_in_windows_that_overlap(
             build_stack(pool, questions, 20_000, rng=np.random.default_rng(7), check=True)
 
 
-def test_a_stack_keeps_its_text_once(pool: Pool) -> None:
+def test_a_stack_keeps_its_text_once(pool: HaystackPool) -> None:
     maker = QuestionMaker(pool, ("record",), rng=np.random.default_rng(3))
     stack = build_stack(pool, [maker.make() for _ in range(5)], 9_000, rng=np.random.default_rng(4))
     known = set(map(id, pool.texts))
@@ -121,7 +123,7 @@ def test_a_stack_keeps_its_text_once(pool: Pool) -> None:
     assert sum(id(part) not in known for part in stack.canary.shared) <= 5 + 2  # lines, head and padding
 
 
-def test_the_depth_of_an_answer_is_drawn_whatever_the_length(pool: Pool) -> None:
+def test_the_depth_of_an_answer_is_drawn_whatever_the_length(pool: HaystackPool) -> None:
     depths = {}
     for tokens in (2_000, 16_000):
         maker = QuestionMaker(pool, ("record",), rng=np.random.default_rng(5))
@@ -134,6 +136,6 @@ def test_the_depth_of_an_answer_is_drawn_whatever_the_length(pool: Pool) -> None
 
 
 def test_bytes_are_filled_exactly_too() -> None:
-    pool = Pool(synthetic_documents(50_000, 2), bytes_tokenizer())
+    pool = HaystackPool(synthetic_documents(50_000, 2), bytes_tokenizer())
     prompt = pool.build(9_000, head="H.\n", planted=[], tail="Q?\n", rng=np.random.default_rng(1))
     assert len(prompt.text.encode()) == 9_000

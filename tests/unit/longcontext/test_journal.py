@@ -3,13 +3,13 @@
 from pathlib import Path
 
 from crossgrade.longcontext import Journal, digest
-from crossgrade.longcontext._journal import Call
+from crossgrade.longcontext._journal import ProbeCall
 from tests.codes import raises_code
 
 
 def _begun(path: Path) -> None:
     with Journal(path, "s") as journal:
-        journal.add(Call(key="a", digest=digest("prompt"), text="yes", input_tokens=3))
+        journal.add(ProbeCall(key="a", digest=digest("prompt"), text="yes", input_tokens=3))
 
 
 def test_calls_are_found_again_by_key_and_prompt(tmp_path: Path) -> None:

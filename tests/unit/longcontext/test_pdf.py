@@ -7,7 +7,7 @@ from pypdf import PdfWriter
 from pypdf.generic import DecodedStreamObject, DictionaryObject, NameObject
 
 from crossgrade.errors import DataError
-from crossgrade.longcontext import Pool, Tokenizer, _pdf, read_documents
+from crossgrade.longcontext import HaystackPool, Tokenizer, _pdf, read_documents
 from tests.codes import raises_code
 
 PAGE = [f"Pump number {n} was checked on a Monday by the auditor." for n in range(30)]
@@ -42,7 +42,7 @@ def test_a_pdf_becomes_one_document_with_lines_to_hide_among(tmp_path: Path, tok
     (document,) = read_documents([path])
     assert document.text.splitlines() == [*PAGE, *reversed(PAGE)]
     assert document.name == str(path)
-    pool = Pool([document], tokenizer)
+    pool = HaystackPool([document], tokenizer)
     assert pool.characters > 0.9 * len(document.text)
 
 

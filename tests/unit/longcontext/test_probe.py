@@ -15,7 +15,7 @@ from crossgrade.errors import AuthError, UpstreamError, UsageError
 from crossgrade.longcontext import (
     Asker,
     Document,
-    Pool,
+    HaystackPool,
     Probe,
     ProbeResult,
     ProbeSettings,
@@ -34,11 +34,13 @@ NOW = datetime(2026, 11, 26, tzinfo=UTC)
 
 
 @pytest.fixture
-def probe(pool: Pool, settings: ProbeSettings, asker: Callable[..., Asker]) -> Callable[..., ProbeResult]:
+def probe(
+    pool: HaystackPool, settings: ProbeSettings, asker: Callable[..., Asker]
+) -> Callable[..., ProbeResult]:
     def run(
         model: ReadingModel,
         *,
-        of: Pool = pool,
+        of: HaystackPool = pool,
         against: ReadingModel | None = None,
         gate: int | None = None,
         **changes: object,
@@ -58,7 +60,7 @@ def probe(pool: Pool, settings: ProbeSettings, asker: Callable[..., Asker]) -> C
 
 
 @pytest.fixture
-def model(pool: Pool) -> Callable[..., ReadingModel]:
+def model(pool: HaystackPool) -> Callable[..., ReadingModel]:
     return lambda **limits: ReadingModel(lambda text: len(pool.tokenizer.encode(text)), **limits)
 
 
@@ -154,7 +156,7 @@ def test_without_a_tokenizer_lengths_are_calibrated(
     probe: Callable[..., ProbeResult], model: Callable[..., ReadingModel]
 ) -> None:
     reader = model()
-    result = probe(reader, of=Pool(synthetic_documents(300_000, 1), bytes_tokenizer()))
+    result = probe(reader, of=HaystackPool(synthetic_documents(300_000, 1), bytes_tokenizer()))
     assert not result.exact
     assert any("bytes a token, from the endpoint's usage" in each for each in result.notes)
     longest = max(rung.tokens for rung in result.rungs)
@@ -162,14 +164,16 @@ def test_without_a_tokenizer_lengths_are_calibrated(
 
 
 @pytest.fixture
-def uneven() -> Pool:
+def uneven() -> HaystackPool:
     """Documents of words and of digits, which have fewer bytes a token."""
     digits = "".join(f"Row {at} {at * 7919} {at * 104729} {at * 1299709}\n" for at in range(4_000))
-    return Pool([*synthetic_documents(300_000, 1), Document(name="d", text=digits)], bytes_tokenizer())
+    return HaystackPool(
+        [*synthetic_documents(300_000, 1), Document(name="d", text=digits)], bytes_tokenizer()
+    )
 
 
 def test_an_estimate_that_is_off_is_no_server_that_cuts(
-    probe: Callable[..., ProbeResult], model: Callable[..., ReadingModel], uneven: Pool
+    probe: Callable[..., ProbeResult], model: Callable[..., ReadingModel], uneven: HaystackPool
 ) -> None:
     whole = probe(model(), of=uneven)
     assert (whole.ending, whole.effective.at_least) == ("determined", True)
@@ -177,7 +181,7 @@ def test_an_estimate_that_is_off_is_no_server_that_cuts(
 
 
 def test_a_server_that_cuts_is_found_without_a_tokenizer_too(
-    probe: Callable[..., ProbeResult], model: Callable[..., ReadingModel], uneven: Pool
+    probe: Callable[..., ProbeResult], model: Callable[..., ReadingModel], uneven: HaystackPool
 ) -> None:
     class Cutting(ReadingModel):
         async def ask(self, request: ModelRequest) -> ModelAnswer:
@@ -191,20 +195,22 @@ def test_a_server_that_cuts_is_found_without_a_tokenizer_too(
 
 
 def test_documents_shorter_than_asked_are_said(
-    probe: Callable[..., ProbeResult], model: Callable[..., ReadingModel], pool: Pool
+    probe: Callable[..., ProbeResult], model: Callable[..., ReadingModel], pool: HaystackPool
 ) -> None:
-    short = Pool(synthetic_documents(6_000, 1), pool.tokenizer)
+    short = HaystackPool(synthetic_documents(6_000, 1), pool.tokenizer)
     assert any("shorter than what was asked" in each for each in probe(model(), of=short).notes)
 
 
-def test_a_ladder_that_begins_too_low_is_said_in_its_own_tokens(settings: ProbeSettings, pool: Pool) -> None:
+def test_a_ladder_that_begins_too_low_is_said_in_its_own_tokens(
+    settings: ProbeSettings, pool: HaystackPool
+) -> None:
     settings = replace(settings, lengths=(16, 64))
     with raises_code("length-too-short", "16", "5"):
         asyncio.run(Probe("p", settings, pool, None, documents=1, now=NOW).run())
 
 
 def test_a_length_with_fewer_bytes_than_the_questions_is_said(
-    probe: Callable[..., ProbeResult], uneven: Pool
+    probe: Callable[..., ProbeResult], uneven: HaystackPool
 ) -> None:
     with raises_code("length-too-short"):
         probe(ReadingModel(lambda text: len(text.encode())), of=uneven)
@@ -268,7 +274,10 @@ def test_errors_that_stay_end_the_probe(
 
 
 def test_a_gate_is_certified_where_it_was_asked_for(
-    pool: Pool, settings: ProbeSettings, asker: Callable[..., Asker], model: Callable[..., ReadingModel]
+    pool: HaystackPool,
+    settings: ProbeSettings,
+    asker: Callable[..., Asker],
+    model: Callable[..., ReadingModel],
 ) -> None:
     with_gate = replace(settings, gate_tokens=3_333)
     asked = asker(model(holds=3_000))

@@ -8,7 +8,7 @@ import pytest
 from crossgrade.longcontext import (
     KINDS,
     Document,
-    Pool,
+    HaystackPool,
     Question,
     QuestionMaker,
     Tokenizer,
@@ -24,7 +24,7 @@ TEXT = Question(kind="pairs", text="who?", gold=("x",), answers=("Ada Lovelace",
 
 
 @pytest.mark.parametrize("kind", [each for each in KINDS if each != "pairs"])
-def test_an_honest_reader_answers_each_kind(pool: Pool, kind: str) -> None:
+def test_an_honest_reader_answers_each_kind(pool: HaystackPool, kind: str) -> None:
     maker = QuestionMaker(pool, (kind,), rng=np.random.default_rng(1))
     questions = [maker.make() for _ in range(12)]
     for question in questions:
@@ -56,7 +56,7 @@ def test_scores(question: Question, given: str, score: float) -> None:
     assert score_answer(question, given) == score
 
 
-def test_no_name_comes_twice_however_many_questions(pool: Pool) -> None:
+def test_no_name_comes_twice_however_many_questions(pool: HaystackPool) -> None:
     maker = QuestionMaker(pool, ("record",), rng=np.random.default_rng(1))
     asked = [maker.make().text for _ in range(2_000)]
     assert len(set(asked)) == len(asked)
@@ -67,14 +67,14 @@ def test_a_line_that_stands_twice_makes_no_fact(tokenizer: Tokenizer) -> None:
     other = "The ledger of the second floor holds 8315 entries about the old pumps.\n"
     filler = "And so on, in words that say nothing of any use to anybody who reads them here.\n" * 4
     texts = (again + filler, again.replace("2024", "1987") + filler, other + filler)
-    copies = Pool([Document(name=f"{at}", text=text) for at, text in enumerate(texts)], tokenizer)
+    copies = HaystackPool([Document(name=f"{at}", text=text) for at, text in enumerate(texts)], tokenizer)
     maker = QuestionMaker(copies, ("fact",), rng=np.random.default_rng(1))
     first, second = maker.make(), maker.make()
     assert (first.kind, second.kind) == ("fact", "record")
     assert "old pumps" in first.text
 
 
-def test_pairs(tmp_path: Path, pool: Pool) -> None:
+def test_pairs(tmp_path: Path, pool: HaystackPool) -> None:
     path = tmp_path / "pairs.jsonl"
     path.write_text('{"question": "Who?", "answer": "Ada", "passage": "(1) Ada did."}\n\n')
     pairs = read_pairs(path)
@@ -99,7 +99,7 @@ def test_broken_pairs_are_named_by_line(tmp_path: Path, text: str, seen: str) ->
     assert caught.value.line == 2
 
 
-def test_pairs_are_wanted_without_a_file(pool: Pool, tmp_path: Path) -> None:
+def test_pairs_are_wanted_without_a_file(pool: HaystackPool, tmp_path: Path) -> None:
     with raises_code("question-kinds-missing"):
         QuestionMaker(pool, ("pairs",), rng=np.random.default_rng())
     with raises_code("pairs-unreadable"):

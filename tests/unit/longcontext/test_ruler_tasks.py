@@ -13,7 +13,7 @@ from crossgrade.errors import ContextTooLongError
 from crossgrade.longcontext import (
     RULER_TASKS,
     Asker,
-    Pool,
+    HaystackPool,
     Question,
     RulerMaker,
     RulerSample,
@@ -29,14 +29,14 @@ NOW = datetime(2026, 11, 26, tzinfo=UTC)
 
 
 @pytest.fixture(scope="module")
-def maker(pool: Pool) -> RulerMaker:
+def maker(pool: HaystackPool) -> RulerMaker:
     return RulerMaker(pool, pairs=PAIRS)
 
 
 @pytest.mark.parametrize("task", RULER_TASKS)
 @pytest.mark.parametrize("tokens", [6_000, 9_000])
 def test_a_prompt_is_exact_and_holds_its_references(
-    pool: Pool, maker: RulerMaker, task: str, tokens: int
+    pool: HaystackPool, maker: RulerMaker, task: str, tokens: int
 ) -> None:
     for number in range(2):
         sample = maker.make(task, tokens, number)
@@ -75,7 +75,7 @@ def test_both_scorings() -> None:
     assert [one.score(text) for text in ("12", "aB", "no")] == [1.0, 1.0, 0.0]
 
 
-def test_what_cannot_be_made(pool: Pool, maker: RulerMaker) -> None:
+def test_what_cannot_be_made(pool: HaystackPool, maker: RulerMaker) -> None:
     assert RulerMaker(pool).tasks == RULER_TASKS[:-2]
     with raises_code("task-unknown", "qa_1"):
         RulerMaker(pool).make("qa_1", 4_096, 0)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from crossgrade.domain import Offer
-from crossgrade.longcontext import Pool, QuestionMaker, Tokenizer, build_stack, synthetic_documents
+from crossgrade.longcontext import HaystackPool, QuestionMaker, Tokenizer, build_stack, synthetic_documents
 from crossgrade.project._tokenizers import own_tokenizer
 from tests.codes import raises_code
 
@@ -70,7 +70,7 @@ def test_prompts_are_exact_by_the_servers_own_tokens(
         assert (body["model"], body["add_special"], body["add_special_tokens"]) == ("m-1", False, False)
         return 200, {"tokens": tokenizer.encode(body[max(fields)]).tolist(), "count": 1}
 
-    async def stacked(pool: Pool) -> list[int]:
+    async def stacked(pool: HaystackPool) -> list[int]:
         rng = np.random.default_rng(1)
         questions = [QuestionMaker(pool, ("record",), rng=rng).make()]
         stack = build_stack(pool, questions, 700, rng=rng, check=True)  # as a probe does, in its loop
@@ -79,7 +79,7 @@ def test_prompts_are_exact_by_the_servers_own_tokens(
     with serving(answer) as (base_url, seen):
         found = own(base_url, provider)
         assert (found.kind, found.exact) == ("server", True)
-        assert asyncio.run(stacked(Pool(synthetic_documents(4_000, 1), found))) == [700, 700]
+        assert asyncio.run(stacked(HaystackPool(synthetic_documents(4_000, 1), found))) == [700, 700]
     assert set(seen) == {("/tokenize", "Bearer k1")}
     assert found.name == f"the server's own ({base_url.removesuffix('/v1')}/tokenize)"
 

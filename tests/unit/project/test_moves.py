@@ -11,7 +11,7 @@ from crossgrade.catalog.bills import Bills, Measured, bill_offers
 from crossgrade.domain import Offer, Price
 from crossgrade.pricing.moving import Commitment, MovingCosts
 from crossgrade.pricing.usage import Traffic, UsageColumns, stated_traffic
-from crossgrade.project import Move, cheapest_move
+from crossgrade.project import OfferMove, cheapest_move
 
 COSTS = MovingCosts(migration_usd=Decimal(1000))
 FREE = Commitment()
@@ -31,7 +31,7 @@ def _traffic(seed: int, calls: int = 400) -> Traffic:
     return Traffic(usage=usage, calls_per_month=Decimal(30_000), measured=True, source="a test")
 
 
-def _move(traffic: Traffic, commitment: Commitment = FREE, *, own: Traffic | None = None) -> Move:
+def _move(traffic: Traffic, commitment: Commitment = FREE, *, own: Traffic | None = None) -> OfferMove:
     measured = None if own is None else {"new": Measured(traffic=own, scores=np.ones(len(own.usage)))}
     bills: Bills = bill_offers(
         OFFERS, traffic, Catalog(), date(2026, 11, 25), incumbent="old", measured=measured

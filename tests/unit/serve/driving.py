@@ -14,8 +14,8 @@ from typing import Any
 
 from crossgrade.domain import Limit, Serving
 from crossgrade.gateway import GatewaySettings, write_settings
-from crossgrade.gateway._keeper import Keeper
-from crossgrade.gateway._limits import Hold, Limits, Refusal
+from crossgrade.gateway._keeper import KeeperLink
+from crossgrade.gateway._limits import Hold, LimitRefusal, Limits
 from crossgrade.gateway._metrics import Metrics
 from crossgrade.identity import Principal
 
@@ -27,13 +27,13 @@ class Worker:
     """What a worker process has, in the test's own process."""
 
     limits: Limits
-    keeper: Keeper
+    keeper: KeeperLink
     metrics: Metrics
-    refused: list[Refusal] = field(default_factory=list)
+    refused: list[LimitRefusal] = field(default_factory=list)
 
-    async def reserve(self, usd: float, tokens: int = 0) -> Hold | Refusal:
+    async def reserve(self, usd: float, tokens: int = 0) -> Hold | LimitRefusal:
         loop = asyncio.get_running_loop()
-        outcome: asyncio.Future[Hold | Refusal] = loop.create_future()
+        outcome: asyncio.Future[Hold | LimitRefusal] = loop.create_future()
         now = self.limits.reserve(self.limits.resolve(WHO, "support"), usd, tokens, outcome.set_result)
         return now if now is not None else await asyncio.wait_for(outcome, 10)
 
@@ -90,7 +90,7 @@ class Machine:
     @asynccontextmanager
     async def worker(self, number: int = 0) -> AsyncIterator[Worker]:
         limits, metrics = Limits(self.limits), Metrics((), number)
-        keeper = Keeper(str(self.folder / "k.sock"), worker=number, limits=limits, metrics=metrics)
+        keeper = KeeperLink(str(self.folder / "k.sock"), worker=number, limits=limits, metrics=metrics)
         keeper.start()
         await until(lambda: keeper.connected)
         try:

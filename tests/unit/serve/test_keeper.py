@@ -16,7 +16,7 @@ import pytest
 
 from crossgrade.domain import Limit
 from crossgrade.gateway import ADMIN, DENIED, Outcome, RequestRecord, ShadowAnswer, ShadowPair
-from crossgrade.gateway._limits import Hold, Refusal
+from crossgrade.gateway._limits import Hold, LimitRefusal
 from crossgrade.identity import Principal
 from crossgrade.routing import Policy, Route, RouteTable
 from crossgrade.store import Budgets, Store
@@ -58,7 +58,7 @@ def test_a_killed_keeper_counts_what_it_had_written_and_what_is_in_flight(machin
             worker.keeper.record(_record(2, cost_usd=0.1))
             machine.start()
             await _reconnected(worker)
-            assert isinstance(await worker.reserve(0.61), Refusal)
+            assert isinstance(await worker.reserve(0.61), LimitRefusal)
             last = await worker.reserve(0.6)
             assert isinstance(last, Hold)
             worker.limits.settle(last, 0.6, 0)
@@ -105,7 +105,7 @@ def test_two_workers_share_what_little_is_left(machines: Make) -> None:
                     (one, two)[at % 2].limits.settle(outcome, 0.0, 0)
             assert [isinstance(each, Hold) for each in outcomes] == [True] * 10 + [False] * 4
             refusal = outcomes[-1]
-            assert isinstance(refusal, Refusal)
+            assert isinstance(refusal, LimitRefusal)
             assert (refusal.kind, refusal.scope, refusal.match) == ("rate_limit_exceeded", "team", "blue")
 
     run(use())
@@ -123,7 +123,7 @@ def test_without_a_keeper_what_was_lent_can_be_used_and_no_more(machines: Make) 
             assert isinstance(await worker.reserve(0.5), Hold)
             worker.keeper.metrics_text(seen.append)
             refused = await worker.reserve(0.7)
-            assert isinstance(refused, Refusal)
+            assert isinstance(refused, LimitRefusal)
             assert refused.kind == "limits_unavailable"
 
     seen: list[str | None] = []
@@ -201,17 +201,17 @@ def test_a_pair_whose_keeper_died_is_handed_over_again_and_kept_once(machines: M
     sent: list[bytes] = []
     import crossgrade.gateway._keeper as module
 
-    original = module.Keeper._request
+    original = module.KeeperLink._request
 
-    def spy(self: module.Keeper, number: int, message: object, on_done: object) -> None:
+    def spy(self: module.KeeperLink, number: int, message: object, on_done: object) -> None:
         sent.append(module._encoder.encode(message) + b"\n")
         original(self, number, message, on_done)  # type: ignore[arg-type]
 
-    module.Keeper._request = spy  # type: ignore[method-assign, assignment]
+    module.KeeperLink._request = spy  # type: ignore[method-assign, assignment]
     try:
         run(use())
     finally:
-        module.Keeper._request = original  # type: ignore[method-assign]
+        module.KeeperLink._request = original  # type: ignore[method-assign]
     with Store.open(machine.folder / "crossgrade.db") as store:
         assert len(store.pairs.recent("support")) == 1
 
@@ -271,7 +271,7 @@ def test_metrics_name_no_subject_of_a_token_and_are_written_once_for_all_who_ask
         async with machine.worker() as worker:
             loop = asyncio.get_running_loop()
             for who in (Principal(id="user-0123456789abcdef"), Principal(id="k-1")):
-                outcome: asyncio.Future[Hold | Refusal] = loop.create_future()
+                outcome: asyncio.Future[Hold | LimitRefusal] = loop.create_future()
                 counters = worker.limits.resolve(who, "support")
                 if (hold := worker.limits.reserve(counters, 0.25, 0, outcome.set_result)) is None:
                     hold = await outcome

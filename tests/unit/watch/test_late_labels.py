@@ -6,14 +6,14 @@ from datetime import timedelta
 import pytest
 
 from crossgrade.store import Audit, Store
-from crossgrade.watch._claims import PEOPLE, Claim, Reading
+from crossgrade.watch._claims import PEOPLE, ClaimSignal, LiveClaim
 from crossgrade.watch._monitor import Monitor, drawn
 from tests.unit.watch.conftest import BAD, GOOD, NOW, Site
 from tests.unit.watch.test_people import fill
 
 SHARE = 0.2
-CLAIM = Claim(route="chat", verdict_id="v", segment=None, floor=0.85, alpha=0.05)
-READING = Reading(by="people", digest=PEOPLE, judge_digest="j", label_share=SHARE)
+CLAIM = LiveClaim(route="chat", verdict_id="v", segment=None, floor=0.85, alpha=0.05)
+READING = ClaimSignal(by="people", digest=PEOPLE, judge_digest="j", label_share=SHARE)
 OLD = NOW - timedelta(days=40)
 
 

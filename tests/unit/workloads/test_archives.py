@@ -9,8 +9,8 @@ import pytest
 import zstandard
 
 from crossgrade.errors import DataError
-from crossgrade.workloads import Limits, read_results
-from crossgrade.workloads.files import Archive
+from crossgrade.workloads import FileLimits, read_results
+from crossgrade.workloads.files import ZipArchive
 from tests.codes import check_error, raises_code
 
 INSPECT = "log_fixtures/inspect"
@@ -49,7 +49,7 @@ def zstd_zip(path: Path, data: bytes, *, stated: int | None = None, crc: int | N
 
 
 def failure(path: Path, name: str = "m.json", **limits: int) -> DataError:
-    with pytest.raises(DataError) as caught, Archive(path, Limits(**limits)) as archive:
+    with pytest.raises(DataError) as caught, ZipArchive(path, FileLimits(**limits)) as archive:
         archive.read(name)
     assert caught.value.hint
     return caught.value
@@ -57,7 +57,7 @@ def failure(path: Path, name: str = "m.json", **limits: int) -> DataError:
 
 def test_zstd_members(tmp_path: Path) -> None:
     data = b"ticket " * 5000
-    with Archive(zstd_zip(tmp_path / "a", data), Limits()) as archive:
+    with ZipArchive(zstd_zip(tmp_path / "a", data), FileLimits()) as archive:
         assert archive.names() == ["m.json"]
         assert archive.read("m.json") == data
 
@@ -82,12 +82,12 @@ def test_bombs(tmp_path: Path, method: str) -> None:
 def test_many_members(tmp_path: Path) -> None:
     path = zip_of(tmp_path / "a", {str(number): b"" for number in range(20)})
     with raises_code("archive-too-many-files", "10"):
-        Archive(path, Limits(members=10))
+        ZipArchive(path, FileLimits(members=10))
 
 
 def test_the_sum_over_members_is_bounded(tmp_path: Path) -> None:
     path = zip_of(tmp_path / "a", {str(number): bytes(1000) for number in range(3)})
-    with Archive(path, Limits(total_bytes=2_500)) as archive:
+    with ZipArchive(path, FileLimits(total_bytes=2_500)) as archive:
         archive.read("0")
         archive.read("1")
         with raises_code("file-too-large"):

@@ -8,7 +8,7 @@ import pytest
 import zstandard
 
 from crossgrade.errors import DataError
-from crossgrade.workloads import Limits, read_dataset
+from crossgrade.workloads import FileLimits, read_dataset
 from tests.codes import check_error
 
 ROWS = [
@@ -164,19 +164,19 @@ def test_deep_json(tmp_path: Path) -> None:
 
 def test_a_long_line_is_refused(tmp_path: Path) -> None:
     path = jsonl(tmp_path / "d.jsonl", [{"a": 1}, {"a": "x" * 3000}])
-    assert failure(path, limits=Limits(line_bytes=1000)).line == 2
-    assert len(read_dataset(path, limits=Limits(line_bytes=4000)).samples) == 2
+    assert failure(path, limits=FileLimits(line_bytes=1000)).line == 2
+    assert len(read_dataset(path, limits=FileLimits(line_bytes=4000)).samples) == 2
     path.write_text('a\n"' + "x\n" * 1000)
-    check_error(failure(path, limits=Limits(line_bytes=1000)), "table-row-invalid", 1000)
+    check_error(failure(path, limits=FileLimits(line_bytes=1000)), "table-row-invalid", 1000)
 
 
 def test_a_file_that_grows_too_much(tmp_path: Path) -> None:
     path = jsonl(tmp_path / "d.jsonl", [{"n": n} for n in range(1000)])
-    check_error(failure(path, limits=Limits(total_bytes=1000)), "file-too-large")
+    check_error(failure(path, limits=FileLimits(total_bytes=1000)), "file-too-large")
     path.write_bytes(gzip.compress(b'{"a": 1}\n' * 100_000))
-    check_error(failure(path, limits=Limits(ratio=10, ratio_from_bytes=1000)), "decompression-bomb")
+    check_error(failure(path, limits=FileLimits(ratio=10, ratio_from_bytes=1000)), "decompression-bomb")
     path.write_bytes(zstandard.compress(b"\n" * 1_000_000))
-    check_error(failure(path, limits=Limits(ratio=10, ratio_from_bytes=1000)), "decompression-bomb")
+    check_error(failure(path, limits=FileLimits(ratio=10, ratio_from_bytes=1000)), "decompression-bomb")
 
 
 def test_paths(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from crossgrade.dialects.anthropic.usage import usage_to_wire
 from crossgrade.dialects.deltas import (
     Arguments,
     Begun,
-    Call,
+    CallBegun,
     Counted,
     Delta,
     Finished,
@@ -112,7 +112,7 @@ class MessageWriter:
                 return self._text(delta.text)
             case Arguments():
                 return self._piece(delta)
-            case Call():
+            case CallBegun():
                 return self._call(delta)
             case Reasoning():
                 return self._begin()
@@ -149,7 +149,7 @@ class MessageWriter:
             opened += self._open({"type": "text", "text": ""})
         return opened + _block_delta(self._text_block, {"type": "text_delta", "text": text})
 
-    def _call(self, call: Call) -> bytes:
+    def _call(self, call: CallBegun) -> bytes:
         opened = self._begin() + self._close(whole_only=True)
         self._calls[call.index] = self._blocks
         self._arguments[call.index] = []

@@ -15,14 +15,14 @@ from crossgrade.dialects._dialect import (
 )
 from crossgrade.dialects._excerpt import excerpt
 from crossgrade.dialects._failures import failure_inside
-from crossgrade.dialects._following import Chunk, Follower
+from crossgrade.dialects._following import EventParts, StreamFollower
 from crossgrade.dialects._sse import SseEvent
 from crossgrade.dialects.anthropic.usage import anthropic_usage
 from crossgrade.dialects.deltas import (
     MOST_CALLS,
     Arguments,
     Begun,
-    Call,
+    CallBegun,
     Collector,
     Counted,
     Delta,
@@ -312,7 +312,7 @@ class MessageReader:
             raise too_many_calls()
         at = self._calls[index] = len(self._calls)
         self._without_arguments.add(at)
-        deltas.append(Call(at, block.id or "", block.name or ""))
+        deltas.append(CallBegun(at, block.id or "", block.name or ""))
         self._arguments(at, arguments, deltas)
 
     def _piece(self, index: int, delta: _Delta, deltas: list[Delta]) -> None:
@@ -373,14 +373,14 @@ def _unboxed(arguments: str) -> str:
     return compact_json(box["value"]) if isinstance(box, dict) and "value" in box else arguments
 
 
-class MessageFollower(Follower):
+class MessageFollower(StreamFollower):
     """Follows a message: its first and last events count, each a part."""
 
     __slots__ = ()
 
     marks = (b"message_stop", b'_tokens"', b"error")
 
-    def take(self, chunk: Chunk) -> bool:
+    def take(self, chunk: EventParts) -> bool:
         """Take what the event counts."""
         inner = chunk.message.get("usage") if isinstance(chunk.message, dict) else None
         for usage in (inner, chunk.usage):

@@ -7,10 +7,10 @@ import msgspec
 from crossgrade.dialects._batch import BatchDialect
 from crossgrade.dialects._batch_records import BatchOrder, BatchStatus, Item, openai_line, safe_name
 from crossgrade.dialects._dialect import WireRequest, decode_struct
-from crossgrade.dialects.openai_chat.batch import Batch, listed, status_of
+from crossgrade.dialects.openai_chat.batch import _Batch, listed, status_of
 
 
-class _Whole(Batch):
+class _Whole(_Batch):
     results: list[msgspec.Raw] | None = None
 
 

@@ -7,19 +7,19 @@ import msgspec
 from crossgrade.dialects._batch import BatchDialect, Upload
 from crossgrade.dialects._batch_records import BatchList, BatchOrder, openai_line, safe_name
 from crossgrade.dialects._dialect import WireRequest, decode_struct
-from crossgrade.dialects.openai_chat.batch import Batch, listed_as, status
+from crossgrade.dialects.openai_chat.batch import _Batch, listed_as, status
 
 
 class _Made(msgspec.Struct):
-    job: Batch | None = None
+    job: _Batch | None = None
 
 
 class _Wrapped(msgspec.Struct):
-    data: list[Batch] = []
+    data: list[_Batch] = []
 
 
 _MADE = msgspec.json.Decoder(_Made)
-_LIST: msgspec.json.Decoder[list[Batch] | _Wrapped] = msgspec.json.Decoder(list[Batch] | _Wrapped)
+_LIST: msgspec.json.Decoder[list[_Batch] | _Wrapped] = msgspec.json.Decoder(list[_Batch] | _Wrapped)
 
 
 def short_line(name: str, call: WireRequest) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from crossgrade.dialects.deltas import (
     MOST_CALLS,
     Arguments,
     Begun,
-    Call,
+    CallBegun,
     Collector,
     Counted,
     Delta,
@@ -233,7 +233,7 @@ class CandidateReader:
                 raise too_many_calls()
             call = part.functionCall
             deltas += [
-                Call(self._calls, call.id or "", call.name),
+                CallBegun(self._calls, call.id or "", call.name),
                 Arguments(self._calls, compact_json(call.args or {})),
             ]
             self._calls += 1

@@ -31,7 +31,7 @@ STATES: Mapping[str, BatchState] = {
 }
 
 
-class Batch(msgspec.Struct):
+class _Batch(msgspec.Struct):
     """A batch object; hosts leave fields out."""
 
     id: str = ""
@@ -47,11 +47,11 @@ class Batch(msgspec.Struct):
 
 
 class _Page(msgspec.Struct):
-    data: list[Batch] = []
+    data: list[_Batch] = []
     has_more: bool = False
 
 
-_BATCH = msgspec.json.Decoder(Batch)
+_BATCH = msgspec.json.Decoder(_Batch)
 _PAGE = msgspec.json.Decoder(_Page)
 
 
@@ -61,7 +61,7 @@ def label_in(metadata: Any) -> str | None:
     return label if isinstance(label, str) else None
 
 
-def status_of(batch: Batch, body: bytes) -> BatchStatus:
+def status_of(batch: _Batch, body: bytes) -> BatchStatus:
     """Return how far a batch is, with the paths of its output and error files."""
     counts = batch.request_counts or {}
     files = [name for name in (batch.output_file_id, batch.error_file_id) if name]
@@ -75,7 +75,7 @@ def status_of(batch: Batch, body: bytes) -> BatchStatus:
     )
 
 
-def listed_as(batch: Batch) -> ListedBatch:
+def listed_as(batch: _Batch) -> ListedBatch:
     """Return a batch as its list shows it."""
     counts = batch.request_counts or {}
     return ListedBatch(

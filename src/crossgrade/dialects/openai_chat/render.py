@@ -8,7 +8,7 @@ from crossgrade.dialects._inbound import InboundRequest
 from crossgrade.dialects.deltas import (
     Arguments,
     Begun,
-    Call,
+    CallBegun,
     Counted,
     Delta,
     Finished,
@@ -107,7 +107,7 @@ class ChatWriter(_CompletionWriter):
                 return self._delta(
                     {"tool_calls": [{"index": delta.index, "function": {"arguments": delta.text}}]}
                 )
-            case Call():
+            case CallBegun():
                 call = ToolCall(id=delta.id, name=delta.name, arguments="")
                 return self._delta(
                     {"tool_calls": [{"index": delta.index, **_call(call, self._id, delta.index)}]}

@@ -17,13 +17,13 @@ from crossgrade.dialects._dialect import (
 )
 from crossgrade.dialects._excerpt import excerpt
 from crossgrade.dialects._failures import failure_inside
-from crossgrade.dialects._following import Chunk, Follower, events_in
+from crossgrade.dialects._following import EventParts, StreamFollower, events_in
 from crossgrade.dialects._sse import SseEvent
 from crossgrade.dialects.deltas import (
     MOST_CALLS,
     Arguments,
     Begun,
-    Call,
+    CallBegun,
     Collector,
     Counted,
     Delta,
@@ -312,7 +312,7 @@ class ChatReader:
         if known.at is None and call.function.name:
             known.at = self._named
             self._named += 1
-            deltas.append(Call(known.at, known.id, call.function.name))
+            deltas.append(CallBegun(known.at, known.id, call.function.name))
             arguments = "".join((*known.waiting, arguments))
         if known.at is None:
             known.waiting.append(arguments)
@@ -352,7 +352,7 @@ _USAGE = re.compile(rb'"usage"\s*:\s*\{')
 _ERROR = re.compile(rb'"error"\s*:\s*[{"]|(?:^|[\r\n])event:\s*error')
 
 
-class ChatFollower(Follower):
+class ChatFollower(StreamFollower):
     """Follows chat completions: usage may stand in any chunk, `[DONE]` ends them."""
 
     __slots__ = ()
@@ -371,7 +371,7 @@ class ChatFollower(Follower):
         counts = _USAGE.search(block) is not None or (b"error" in block and _ERROR.search(block) is not None)
         return not counts or super().event(block)
 
-    def take(self, chunk: Chunk) -> bool:
+    def take(self, chunk: EventParts) -> bool:
         """Take usage; the chunk that says nothing else is swallowed where nobody asked for it."""
         if isinstance(chunk.usage, dict):
             self.raw_usage = chunk.usage

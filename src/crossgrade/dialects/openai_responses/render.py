@@ -8,7 +8,7 @@ from crossgrade.dialects._inbound import InboundRequest
 from crossgrade.dialects.deltas import (
     Arguments,
     Begun,
-    Call,
+    CallBegun,
     Counted,
     Delta,
     Finished,
@@ -57,7 +57,7 @@ class ResponseWriter:
                 return self._text(delta.text)
             case Arguments():
                 return self._argument(delta)
-            case Call():
+            case CallBegun():
                 return self._call(delta)
             case Reasoning():
                 return self._begin()
@@ -148,7 +148,7 @@ class ResponseWriter:
         done += self._event("response.content_part.done", **self._place(at), part=part)
         return done + self._event("response.output_item.done", output_index=at, item=item)
 
-    def _call(self, call: Call) -> bytes:
+    def _call(self, call: CallBegun) -> bytes:
         opened = self._begin() + self._close_message()
         at = self._calls[call.index] = len(self._items)
         item = {

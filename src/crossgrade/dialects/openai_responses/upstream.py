@@ -12,13 +12,13 @@ from crossgrade.dialects._dialect import (
 )
 from crossgrade.dialects._excerpt import excerpt
 from crossgrade.dialects._failures import failure_inside
-from crossgrade.dialects._following import Chunk, Follower
+from crossgrade.dialects._following import EventParts, StreamFollower
 from crossgrade.dialects._sse import SseEvent
 from crossgrade.dialects.deltas import (
     MOST_CALLS,
     Arguments,
     Begun,
-    Call,
+    CallBegun,
     Collector,
     Counted,
     Delta,
@@ -225,7 +225,7 @@ class ResponseReader:
                 raise too_many_calls()
             at = self._calls[index] = len(self._calls)
             self._arguments.append([])
-            deltas.append(Call(at, item.call_id or "", item.name or ""))
+            deltas.append(CallBegun(at, item.call_id or "", item.name or ""))
 
     def _more(self, index: int, piece: str, deltas: list[Delta]) -> None:
         if piece:
@@ -278,14 +278,14 @@ def _finish_reason(response: _Response, *, calls: bool, refused: bool) -> str:
     return "tool_calls" if calls else "stop"
 
 
-class ResponseFollower(Follower):
+class ResponseFollower(StreamFollower):
     """Follows a response: its last event holds all of it."""
 
     __slots__ = ()
 
     marks = (*(name.encode() for name in sorted(_LAST_EVENTS)), b"error")
 
-    def take(self, chunk: Chunk) -> bool:
+    def take(self, chunk: EventParts) -> bool:
         """Take usage from the last event."""
         if chunk.type in _LAST_EVENTS and isinstance(chunk.response, dict):
             self.done = True

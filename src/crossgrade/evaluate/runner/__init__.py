@@ -1,6 +1,6 @@
 """The runner: samples asked, scored and counted, at each account's own pace, none paid for twice."""
 
-from crossgrade.evaluate.runner._concurrency import Account, Accounts, Patience
+from crossgrade.evaluate.runner._concurrency import CallLimiter, CallLimiters, Patience
 from crossgrade.evaluate.runner._digests import run_settings
 from crossgrade.evaluate.runner._estimate import CallEstimate, RunEstimate, estimate_run
 from crossgrade.evaluate.runner._expected import ExpectedUse, expected_use
@@ -16,9 +16,9 @@ from crossgrade.evaluate.runner._stopping import StoppingRule
 
 __all__ = [
     "GRACE_S",
-    "Account",
-    "Accounts",
     "CallEstimate",
+    "CallLimiter",
+    "CallLimiters",
     "Ending",
     "ExpectedUse",
     "Judges",

@@ -18,7 +18,7 @@ from crossgrade.evaluate.runner._batch import Batches
 from crossgrade.evaluate.runner._budget import Budget
 from crossgrade.evaluate.runner._case import Call, Case
 from crossgrade.evaluate.runner._digests import prompt_digest
-from crossgrade.evaluate.runner._writer import Writer
+from crossgrade.evaluate.runner._writer import RecordWriter
 from crossgrade.store import Answer, RecordedAnswer, Response, RunKey, new_id
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class Asking:
         run_id: str,
         *,
         store: "Store",
-        writer: Writer,
+        writer: RecordWriter,
         budget: Budget,
         batches: Batches,
         recorded: Mapping[RunKey, RecordedAnswer],

@@ -116,7 +116,7 @@ class AdaptiveLimit:
         self.limit = max(1, int(self.limit * _SHRINK))
 
 
-class Account:
+class CallLimiter:
     """A provider account: every call to it goes through one adaptive limit and one patience.
 
     Offers that share endpoint and key share an account, whichever model they name; a judge on
@@ -202,7 +202,7 @@ class Account:
         return longest_s * _random.uniform(0.5, 1.0)
 
 
-class Accounts:
+class CallLimiters:
     """The accounts that the calls of a project go through, by name.
 
     Without `patience` an account is given up after the shortest `patience_s` of its offers.
@@ -210,9 +210,9 @@ class Accounts:
 
     def __init__(self, patience: Patience | None = None) -> None:
         self._patience = patience
-        self._accounts: dict[str, Account] = {}
+        self._accounts: dict[str, CallLimiter] = {}
 
-    def of(self, offer: Offer, provider: Provider) -> Account:
+    def of(self, offer: Offer, provider: Provider) -> CallLimiter:
         """Return the account of an open offer; the lowest `max_concurrency` of its offers bounds it.
 
         A local model answers one request at a time: more at once would only share its threads,
@@ -222,7 +222,7 @@ class Accounts:
         patience = self._patience or Patience(throttled_s=offer.patience_s)
         account = self._accounts.get(provider.account)
         if account is None:
-            account = Account(provider.account, ceiling=ceiling, patience=patience)
+            account = CallLimiter(provider.account, ceiling=ceiling, patience=patience)
             self._accounts[provider.account] = account
         account.limit.lower_ceiling(ceiling)
         account.patience = min(account.patience, patience, key=lambda each: each.throttled_s)

@@ -5,7 +5,7 @@ from decimal import Decimal
 
 from crossgrade.domain import ModelRequest, Price, Sample, Usage, Variant
 from crossgrade.errors import ProviderError
-from crossgrade.evaluate.runner._concurrency import Account
+from crossgrade.evaluate.runner._concurrency import CallLimiter
 from crossgrade.evaluate.runner._digests import digest, request_digest
 from crossgrade.evaluate.runner._prompt import Prompt
 from crossgrade.pricing import cost_usd
@@ -32,7 +32,7 @@ class Contestant:
 
     variant: Variant
     provider: Provider
-    account: Account
+    account: CallLimiter
     price: Price | None
     failures_in_a_row: int = 0
     has_answered: bool = False

@@ -16,7 +16,7 @@ from crossgrade.domain import Sample, Workload
 from crossgrade.evaluate.runner._asking import Asking
 from crossgrade.evaluate.runner._budget import Budget
 from crossgrade.evaluate.runner._case import Call, Case
-from crossgrade.evaluate.runner._concurrency import Accounts
+from crossgrade.evaluate.runner._concurrency import CallLimiters
 from crossgrade.evaluate.runner._contestant import Contestant
 from crossgrade.evaluate.runner._length import fits
 from crossgrade.evaluate.runner._pilot import design_after
@@ -25,7 +25,7 @@ from crossgrade.evaluate.runner._progress import Progress
 from crossgrade.evaluate.runner._prompt import as_text
 from crossgrade.evaluate.runner._scoring import ScoreCase
 from crossgrade.evaluate.runner._stopping import StoppingRule
-from crossgrade.evaluate.runner._writer import Writer
+from crossgrade.evaluate.runner._writer import RecordWriter
 from crossgrade.store import AnswerScore, Response, RunSample
 
 _LOOK_AHEAD = 64
@@ -44,7 +44,7 @@ GRACE_S = 15.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class RunPlan:
     """What a run asks: `samples` in shuffled order, by the incumbent and every candidate.
 
     There may be more samples than `design` plans, where blocks are yet to be chosen. `in_batches` says that
@@ -86,12 +86,12 @@ class Flow:
 
     def __init__(
         self,
-        plan: Plan,
+        plan: RunPlan,
         *,
         asking: Asking,
-        accounts: Accounts,
+        accounts: CallLimiters,
         score_case: ScoreCase,
-        writer: Writer,
+        writer: RecordWriter,
         stopping: StoppingRule,
         budget: Budget,
         known_samples: set[str],

@@ -12,7 +12,7 @@ import anyio.to_thread
 
 from crossgrade.domain import JSON, ModelAnswer, ModelRequest, Offer, Price
 from crossgrade.errors import NotFoundError, UsageError
-from crossgrade.evaluate.runner._concurrency import Accounts
+from crossgrade.evaluate.runner._concurrency import CallLimiters
 from crossgrade.evaluate.runner._digests import embedding_digest, request_digest
 from crossgrade.evaluate.scorers import Embedded, NoJsonError, considered, parse_json
 from crossgrade.pricing import cost_usd
@@ -41,7 +41,7 @@ class Judges:
         offers: Mapping[str, Offer],
         *,
         providers: Mapping[str, Provider],
-        accounts: Accounts,
+        accounts: CallLimiters,
         store: "Store",
         prices: Mapping[str, Price | None],
     ) -> None:

@@ -14,9 +14,9 @@ from crossgrade.errors import BudgetExceededError, StoreError
 from crossgrade.evaluate.runner._asking import Asking
 from crossgrade.evaluate.runner._batch import Batches
 from crossgrade.evaluate.runner._budget import Budget
-from crossgrade.evaluate.runner._concurrency import Accounts
+from crossgrade.evaluate.runner._concurrency import CallLimiters
 from crossgrade.evaluate.runner._contestant import Contestant
-from crossgrade.evaluate.runner._flow import Flow, Plan
+from crossgrade.evaluate.runner._flow import Flow, RunPlan
 from crossgrade.evaluate.runner._prepare import (
     askable_samples,
     begin,
@@ -28,7 +28,7 @@ from crossgrade.evaluate.runner._prepare import (
 from crossgrade.evaluate.runner._progress import Progress
 from crossgrade.evaluate.runner._scoring import case_scorer
 from crossgrade.evaluate.runner._stopping import NeverStop, StoppingRule
-from crossgrade.evaluate.runner._writer import Writer
+from crossgrade.evaluate.runner._writer import RecordWriter
 from crossgrade.evaluate.scorers import PairScorer, Scorer
 from crossgrade.providers import BatchProvider, Provider
 from crossgrade.store import Run, RunStatus
@@ -62,7 +62,7 @@ async def run_workload(
     design: RunDesign | None = None,
     max_bytes: Mapping[str, int] | None = None,
     prices: Mapping[str, Price | None] | None = None,
-    accounts: Accounts | None = None,
+    accounts: CallLimiters | None = None,
     batches: Mapping[str, BatchProvider] | None = None,
     resume: str | None = None,
     reuse: bool = True,
@@ -91,7 +91,7 @@ async def run_workload(
     known_prices = prices or {}
     check_prices(workload, known_prices)
     score_case = case_scorer(scorer, workload)
-    accounts = accounts or Accounts()
+    accounts = accounts or CallLimiters()
     incumbent, *candidates = (
         Contestant(
             variant=variant,
@@ -106,7 +106,7 @@ async def run_workload(
     check_lengths(workload, samples[: design.samples], max_bytes or {})
     await check_samples(samples, (incumbent, *candidates), scorer)
     run = begin(workload, dataset, scorer_digest=scorer.digest, design=design, store=store, resume=resume)
-    plan = Plan(
+    plan = RunPlan(
         run_id=run.id,
         workload=workload,
         samples=samples,
@@ -120,7 +120,7 @@ async def run_workload(
     )
     with store.runs.lock(run.id), _recorded_end(store, run.id) as end:
         recorded = store.answers.of_run(run.id, scorer.digest)
-        writer = Writer(store.answers.append)
+        writer = RecordWriter(store.answers.append)
         budget = Budget(workload.max_cost_usd, recorded.values())
         flow = Flow(
             plan,
@@ -176,7 +176,7 @@ def _status_after(error: BaseException) -> RunStatus:
     return RunStatus.FAILED if isinstance(error, Exception) else RunStatus.INTERRUPTED
 
 
-async def _write_while(writer: Writer, flow: Flow) -> None:
+async def _write_while(writer: RecordWriter, flow: Flow) -> None:
     """Run the flow with its writer, which outlives a cancelled flow until all is committed."""
     async with anyio.create_task_group() as group:
         group.start_soon(_run_shielded, writer)
@@ -186,6 +186,6 @@ async def _write_while(writer: Writer, flow: Flow) -> None:
             writer.close()
 
 
-async def _run_shielded(writer: Writer) -> None:
+async def _run_shielded(writer: RecordWriter) -> None:
     with anyio.CancelScope(shield=True):
         await writer.run()

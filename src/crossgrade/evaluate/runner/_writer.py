@@ -12,7 +12,7 @@ _LINGER_S = 0.004
 """How long a group gathers: short against any model's answer, long against a transaction."""
 
 
-class Writer:
+class RecordWriter:
     """Commits records in order, many in one transaction, away from the event loop.
 
     `append` commits a sequence of records (`Store.answers.append`). After it has raised,

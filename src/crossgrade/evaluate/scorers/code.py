@@ -12,7 +12,7 @@ import anyio
 from msgspec import Meta
 
 from crossgrade.domain import ModelAnswer, Sample, Score
-from crossgrade.evaluate._sandbox import LONGEST_PROGRAM, Limits, run_python
+from crossgrade.evaluate._sandbox import LONGEST_PROGRAM, ProgramLimits, run_python
 from crossgrade.evaluate.scorers._contract import graded, unparsed
 from crossgrade.evaluate.scorers._options import Options, bad_sample
 from crossgrade.evaluate.scorers._text import considered
@@ -68,7 +68,7 @@ class CodeScorer:
         code = program_of(considered(answer.text), prompt=prompt, entry_point=name)
         if code is None:
             return unparsed("no code in the answer")
-        limits = Limits(cpu_s=self.options.cpu_s, memory_bytes=self.options.memory_mb << 20)
+        limits = ProgramLimits(cpu_s=self.options.cpu_s, memory_bytes=self.options.memory_mb << 20)
         async with self.slots:
             result = await run_python(
                 code, f"{tests}\n\ncheck({name})\n", limits=limits, unsandboxed=self.options.unsandboxed

@@ -1,8 +1,8 @@
 """Hostile files read in bounded memory: blocks, lines, tables, documents, archives; files written whole."""
 
-from crossgrade.workloads.files.archive import Archive
+from crossgrade.workloads.files.archive import ZipArchive
 from crossgrade.workloads.files.documents import as_text, canonical, decode_document, decode_line
-from crossgrade.workloads.files.limits import Limits
+from crossgrade.workloads.files.limits import FileLimits
 from crossgrade.workloads.files.source import (
     Block,
     find_file,
@@ -12,15 +12,15 @@ from crossgrade.workloads.files.source import (
     lines_within,
     read_whole,
 )
-from crossgrade.workloads.files.table import Chunk, Table, open_table
+from crossgrade.workloads.files.table import Chunk, InputTable, open_table
 from crossgrade.workloads.files.whole import whole_file
 
 __all__ = [
-    "Archive",
     "Block",
     "Chunk",
-    "Limits",
-    "Table",
+    "FileLimits",
+    "InputTable",
+    "ZipArchive",
     "as_text",
     "canonical",
     "decode_document",

@@ -8,7 +8,7 @@ from types import TracebackType
 import zstandard
 
 from crossgrade.errors import DataError
-from crossgrade.workloads.files.limits import MIB, Limits, Meter, size
+from crossgrade.workloads.files.limits import MIB, FileLimits, SizeMeter, size
 from crossgrade.workloads.files.source import ZSTD_STEP, ZSTD_WINDOW
 
 ZIP_MAGIC = b"PK\x03\x04"
@@ -17,14 +17,14 @@ _LOCAL_HEADER_BYTES = 30
 _ENCRYPTED = 0x1
 
 
-class Archive:
+class ZipArchive:
     """An open zip archive whose members are read whole, within limits.
 
     Python's own reader knows zstd members only from 3.14 on; here they are read with
     `zstandard`. Sizes that the archive states are never trusted.
     """
 
-    def __init__(self, path: Path, limits: Limits) -> None:
+    def __init__(self, path: Path, limits: FileLimits) -> None:
         """Open `path`.
 
         Raises `DataError` when it is no complete zip archive, or has more than `limits.members` members.
@@ -43,9 +43,9 @@ class Archive:
                 file=path,
                 hint="split the log",
             )
-        self._meter = Meter(path, limits, path.stat().st_size)
+        self._meter = SizeMeter(path, limits, path.stat().st_size)
 
-    def __enter__(self) -> "Archive":
+    def __enter__(self) -> "ZipArchive":
         return self
 
     def __exit__(

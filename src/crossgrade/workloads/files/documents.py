@@ -10,7 +10,7 @@ import msgspec
 
 from crossgrade.domain import JSON
 from crossgrade.errors import DataError
-from crossgrade.workloads.files.limits import Limits
+from crossgrade.workloads.files.limits import FileLimits
 from crossgrade.workloads.files.source import not_utf8
 
 T = TypeVar("T")
@@ -19,7 +19,7 @@ _BYTE = re.compile(r" \(byte (\d+)\)$")
 _EXACT_INTEGERS = 2.0**53
 
 
-def decode_line(data: bytes, *, path: Path, line: int, limits: Limits) -> dict[str, JSON]:
+def decode_line(data: bytes, *, path: Path, line: int, limits: FileLimits) -> dict[str, JSON]:
     """Decode one line as a JSON object.
 
     Raises `DataError`, with line and column, when it is no JSON, holds NaN, or nests too deep.

@@ -11,7 +11,7 @@ GIB = 1024 * MIB
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
+class FileLimits:
     """Bounds on an input file; beyond them a `DataError` is raised instead of memory spent.
 
     `line_bytes` is the longest line (and CSV field), `document_bytes` the largest JSON document
@@ -29,10 +29,10 @@ class Limits:
     depth: int = 64
 
 
-class Meter:
+class SizeMeter:
     """Counts what comes out of a file and stops at its limits."""
 
-    def __init__(self, path: Path, limits: Limits, compressed_bytes: int | None) -> None:
+    def __init__(self, path: Path, limits: FileLimits, compressed_bytes: int | None) -> None:
         """Start at zero; `compressed_bytes` is the size on disk of a compressed file."""
         self._path = path
         self._limits = limits

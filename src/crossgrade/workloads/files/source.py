@@ -10,7 +10,7 @@ from typing import BinaryIO
 import zstandard
 
 from crossgrade.errors import DataError
-from crossgrade.workloads.files.limits import KIB, MIB, Limits, Meter, size
+from crossgrade.workloads.files.limits import KIB, MIB, FileLimits, SizeMeter, size
 
 GZIP_MAGIC = b"\x1f\x8b"
 ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
@@ -71,14 +71,14 @@ def find_file(path: str | Path, *, root: Path | None = None, folder: bool = Fals
 def first_bytes(path: Path, count: int = 4096) -> bytes:
     """Return the first bytes of a file after decompression, without a byte order mark."""
     head = bytearray()
-    for block in _plain_blocks(path, Limits(), count):
+    for block in _plain_blocks(path, FileLimits(), count):
         head += block
         if len(head) >= count:
             break
     return bytes(head.removeprefix(UTF8_BOM)[:count])
 
 
-def read_whole(path: Path, limits: Limits) -> bytes:
+def read_whole(path: Path, limits: FileLimits) -> bytes:
     """Return all of a file, decompressed.
 
     Raises `DataError` when it is larger than `limits.document_bytes`, or damaged.
@@ -98,7 +98,7 @@ def read_whole(path: Path, limits: Limits) -> bytes:
     return b"".join(parts).removeprefix(UTF8_BOM)
 
 
-def line_blocks(path: Path, limits: Limits) -> Iterator[Block]:
+def line_blocks(path: Path, limits: FileLimits) -> Iterator[Block]:
     r"""Yield a file as blocks of whole lines; only `\n` ends a line (U+2028 does not).
 
     Raises `DataError` when a line is longer than `limits.line_bytes`, or the file is damaged.
@@ -129,7 +129,9 @@ def line_blocks(path: Path, limits: Limits) -> Iterator[Block]:
         yield Block(line, bytes(carry))
 
 
-def lines_within(path: Path, limits: Limits, too_long: Callable[[int], None]) -> Iterator[tuple[int, bytes]]:
+def lines_within(
+    path: Path, limits: FileLimits, too_long: Callable[[int], None]
+) -> Iterator[tuple[int, bytes]]:
     """Yield the number and bytes of each line that is not blank; call `too_long` for one beyond the limit.
 
     Such a line is passed over in bounded memory, and the rest is read. Raises `DataError` where the
@@ -153,7 +155,7 @@ def lines_within(path: Path, limits: Limits, too_long: Callable[[int], None]) ->
         yield number, bytes(carry.removeprefix(UTF8_BOM) if number == 1 else carry)
 
 
-def json_lines(path: Path, limits: Limits) -> Iterator[tuple[int, bytes]]:
+def json_lines(path: Path, limits: FileLimits) -> Iterator[tuple[int, bytes]]:
     """Yield the number and bytes of each line that is not blank."""
     for block in line_blocks(path, limits):
         for offset, line in enumerate(block.data.split(b"\n")):
@@ -183,7 +185,7 @@ def not_utf8(path: Path, line: int, data: bytes) -> DataError:
     )
 
 
-def _plain_blocks(path: Path, limits: Limits, block_bytes: int) -> Iterator[bytes]:
+def _plain_blocks(path: Path, limits: FileLimits, block_bytes: int) -> Iterator[bytes]:
     """Yield the decompressed bytes of a file, at most `block_bytes` at a time."""
     try:
         with path.open("rb") as raw:
@@ -196,7 +198,7 @@ def _plain_blocks(path: Path, limits: Limits, block_bytes: int) -> Iterator[byte
             else:
                 parts = iter(lambda: raw.read(block_bytes), b"")
             compressed = path.stat().st_size if magic.startswith((GZIP_MAGIC, ZSTD_MAGIC)) else None
-            meter = Meter(path, limits, compressed)
+            meter = SizeMeter(path, limits, compressed)
             for part in parts:
                 meter.add(len(part))
                 yield part

@@ -9,7 +9,7 @@ from itertools import chain, islice
 from pathlib import Path
 
 from crossgrade.errors import DataError
-from crossgrade.workloads.files.limits import Limits, size
+from crossgrade.workloads.files.limits import FileLimits, size
 from crossgrade.workloads.files.source import line_blocks
 
 # Fewer lists alive at once than start Python's garbage collector: twice as fast as many more.
@@ -43,7 +43,7 @@ class Chunk:
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
+class InputTable:
     """A header and the rows under it."""
 
     path: Path
@@ -51,7 +51,7 @@ class Table:
     chunks: Iterator[Chunk]
 
 
-def open_table(path: Path, limits: Limits) -> Table:
+def open_table(path: Path, limits: FileLimits) -> InputTable:
     """Open a CSV file (comma, semicolon or tab; quotes as in RFC 4180; UTF-8).
 
     Raises `DataError` when there is no header, a column is named twice, a row has more or fewer
@@ -65,10 +65,10 @@ def open_table(path: Path, limits: Limits) -> Table:
     delimiter = max(_DELIMITERS, key=first.count)
     chunks = _rows(chain((first,), lines), delimiter, path, limits)
     header = _header(next(chunks, None), path)
-    return Table(path, header, _even(chunks, header, path))
+    return InputTable(path, header, _even(chunks, header, path))
 
 
-def _rows(lines: Iterator[str], delimiter: str, path: Path, limits: Limits) -> Iterator[Chunk]:
+def _rows(lines: Iterator[str], delimiter: str, path: Path, limits: FileLimits) -> Iterator[Chunk]:
     """Yield chunks of rows of any length, with the reader's complaints as located errors."""
     reader = csv.reader(lines, delimiter=delimiter, strict=True)
     first_line = 1
@@ -88,7 +88,7 @@ def _rows(lines: Iterator[str], delimiter: str, path: Path, limits: Limits) -> I
         first_line = reader.line_num + 1
 
 
-def _unreadable(error: csv.Error, chunk: Chunk, path: Path, limits: Limits) -> DataError:
+def _unreadable(error: csv.Error, chunk: Chunk, path: Path, limits: FileLimits) -> DataError:
     if "field larger" in str(error):
         seen = f"a field that starts here is longer than {size(limits.line_bytes)}"
     elif "end of data" in str(error):

@@ -11,7 +11,7 @@ import msgspec
 from crossgrade.domain import ScoredAnswer, Usage, ended_at_limit
 from crossgrade.errors import DataError
 from crossgrade.workloads._columns import Columns, text_digest
-from crossgrade.workloads.files import Archive, as_text, canonical, decode_document, read_whole
+from crossgrade.workloads.files import ZipArchive, as_text, canonical, decode_document, read_whole
 from crossgrade.workloads.importers.request import ImportRequest
 
 _VALUES = {"C": 1.0, "P": 0.5, "I": 0.0, "N": 0.0, "yes": 1.0, "true": 1.0, "no": 0.0, "false": 0.0}
@@ -95,7 +95,7 @@ def read_inspect_archive(request: ImportRequest, columns: Columns) -> None:
     Raises `DataError` when it is damaged, unfinished or unscored, or has several scorers and none
     is named.
     """
-    with Archive(request.path, request.limits) as archive:
+    with ZipArchive(request.path, request.limits) as archive:
         names = archive.names()
         if "header.json" not in names:
             raise DataError(

@@ -6,7 +6,7 @@ from pathlib import Path
 from shlex import quote
 
 from crossgrade.errors import DataError, closest
-from crossgrade.workloads.files import Limits, as_text
+from crossgrade.workloads.files import FileLimits, as_text
 
 WORKLOAD = "workload"
 
@@ -32,7 +32,7 @@ class ImportRequest:
     cluster: str | None = None
     file_group: str | None = None
     allow_unfinished: bool = False
-    limits: Limits = field(default_factory=Limits)
+    limits: FileLimits = field(default_factory=FileLimits)
 
     def choose(self, choices: Iterable[str], what: str) -> str:
         """Return the one choice there is, or the one that `metric` names.

@@ -11,12 +11,12 @@ from typing import Any
 import msgspec
 
 from crossgrade.errors import DataError, UsageError, closest
-from crossgrade.workloads.files import Limits, first_bytes, lines_within, read_whole
+from crossgrade.workloads.files import FileLimits, first_bytes, lines_within, read_whole
 from crossgrade.workloads.traffic.formats import BY_NAME, Format, azure, recognise, unpack
 from crossgrade.workloads.traffic.request import BadValueError, LoggedRequest
 
 MIB = 1 << 20
-LIMITS = Limits(line_bytes=16 * MIB, document_bytes=64 * MIB, total_bytes=1 << 50)
+LIMITS = FileLimits(line_bytes=16 * MIB, document_bytes=64 * MIB, total_bytes=1 << 50)
 _EXAMPLES = 3
 _MOST_FILES = 100_000
 _MOST_PENDING = 50_000

@@ -98,7 +98,7 @@ def test_formats_may_be_mixed_in_a_folder_and_in_a_file(tmp_path: Path) -> None:
 
 
 def test_a_record_beyond_the_limit_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "LIMITS", module.Limits(line_bytes=100_000, document_bytes=1 << 20))
+    monkeypatch.setattr(module, "LIMITS", module.FileLimits(line_bytes=100_000, document_bytes=1 << 20))
     long = line(1, prompt="x" * 300_000)
     found, problems = read(written(tmp_path / "log.jsonl", [line(0), long, line(2)]))
     assert [each.id for each in found] == ["r0", "r2"]
