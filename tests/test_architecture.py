@@ -213,3 +213,14 @@ def test_no_public_class_is_defined_twice() -> None:
             if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
                 places.setdefault(node.name, []).append(f"{path.relative_to(PACKAGE)}:{node.lineno}")
     assert {name: found for name, found in places.items() if len(found) > 1} == {}
+
+
+def test_the_page_on_the_architecture_names_every_room_and_only_files_that_exist() -> None:
+    page = (ROOT / "docs/concepts/architecture.md").read_text(encoding="utf-8")
+    drawing = page.split("```")[1]
+    assert set(ROOMS) <= set(re.findall(r"[a-z_]+", drawing))
+    named = set(re.findall(r"`((?:[a-z_0-9*]+/)+(?:[a-z_0-9]+\.py)?)`", page))
+    assert len(named) > 40
+    assert [
+        each for each in sorted(named) if not each.startswith("tests/") and not any(PACKAGE.glob(each))
+    ] == []
