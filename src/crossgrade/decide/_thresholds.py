@@ -53,6 +53,12 @@ UNSCORED_WARN = 0.02
 UNSCORED_FAIL = 0.10
 """Answers without any score leave the test; beyond a tenth the rest need not resemble what was asked."""
 
+UNSCORED_TILTS = 0.01
+"""From this share on a candidate's unscored answers may be what lifts it over the floor."""
+
+UNSCORED_ALPHA = 0.01
+"""Error rate of "the candidate is unscored more often". To fail, a sound run has to lose its pass too."""
+
 ERRORS_FAIL = 0.20
 """With one call in five failed an outage is being measured, not a model."""
 
