@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from crossgrade.decide._costs import rare_calls
 from crossgrade.decide._options import Option
 from crossgrade.decide._reasons import first_failures, place, remark
 from crossgrade.decide._records import Remark
@@ -101,6 +102,15 @@ def _margins(found: Findings) -> Iterator[Remark]:
                 "price-above",
                 f"A price of {found.chosen.policy.candidate} that brings the policy from {now} "
                 f"to more than {then} a request.",
+            )
+        rare = rare_calls(found.view, cost)
+        if rare is not None:
+            multiple = f"{rare.multiple:,.0f}" if rare.multiple >= 10 else f"{rare.multiple:.1f}"
+            yield remark(
+                found.chosen,
+                "rare-costs",
+                f"Calls of {found.chosen.policy.candidate} rarer than 1 in {rare.one_in:,.0f} that cost more "
+                f"than {multiple} times as much as its mean call.",
             )
         yield Remark(
             "other-traffic", "Traffic that is not like these samples, or a new version of either model."

@@ -75,7 +75,7 @@ def _declared_clusters(view: View, numbers: IntColumn) -> Iterator[Guard]:
 
 
 def key_conflicts(view: View) -> Iterator[Guard]:
-    """One id with two questions, keys, labels or weights compares nothing, or stands for nobody knows what."""
+    """One id with two questions, keys, labels or weights compares nothing."""
     audit = view.evidence.audit
     share = audit.key_conflicts / (view.evidence.n + audit.key_conflicts)
     yield finding(

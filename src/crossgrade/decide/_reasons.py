@@ -246,12 +246,15 @@ def _money(found: Findings) -> Iterator[Remark]:
                 f"saves was measured on the others.",
             )
     savings = [option.cost.saving_per_request_usd for option in found.options]
-    levels = {each.level for each in savings if each.low is not None}
+    measured = [each for each in savings if each.low is not None]
+    levels = {each.level for each in measured}
     if levels and max(levels) > 0.95:
+        fewest = min(each.n or 0 for each in measured)
         yield Remark(
             "several-policies",
             f"Intervals of costs are at {percent(max(levels))}, since several policies are compared: "
-            f"any of them is wrongly called cheaper in at most {percent(limits.SAVING_ALPHA)} of decisions.",
+            f"any of them is wrongly called cheaper in at most {percent(limits.SAVING_ALPHA)} of decisions, "
+            f"as long as no call rarer than about 3 in {fewest:,} costs many times as much.",
         )
     beaten = closed_beats_open(found.view, found.options)
     if beaten is not None:
