@@ -99,11 +99,20 @@ def _quality(found: Findings) -> Iterator[Remark]:
     for one in found.certificates:
         yield from _how(found, one)
         yield from _uncounted(found, one)
-    parts = tuple(str(one.segment) for one in found.certificates if one.segment and _is_open(one))
-    if parts:
-        parts = tuple(dict.fromkeys(parts))
-        yield Remark("still-open", f"Still open: {listed(parts)}.", segments=parts)
     for candidate in found.view.evidence.candidates:
+        parts = tuple(
+            one.segment
+            for one in found.certificates
+            if one.candidate == candidate.model and one.segment and _is_open(one)
+        )
+        if parts:
+            whose = f" for {candidate.model}" if len(found.view.evidence.candidates) > 1 else ""
+            yield Remark(
+                "still-open",
+                f"Still open{whose}: {listed(parts)}.",
+                candidate=candidate.model,
+                segments=parts,
+            )
         needless = tuple(
             one.segment
             for one in found.certificates
@@ -242,8 +251,8 @@ def _money(found: Findings) -> Iterator[Remark]:
             yield remark(
                 option,
                 "saving-on-other-samples",
-                f"That {_label(option)} costs less was chosen on {count(option.choosing, 'sample')}; what it "
-                f"saves was measured on the others.",
+                f"{_label(option)}: these segments were chosen on {count(option.choosing, 'sample')}, and what "
+                "they save was measured on the others.",
             )
     savings = [option.cost.saving_per_request_usd for option in found.options]
     measured = [each for each in savings if each.low is not None]
@@ -287,7 +296,8 @@ def _saving(found: Findings, option: Option) -> Remark:
         )
     saves = f"it saves {dollars(saving)}"
     if option.costs_more:
-        return remark(option, "costs-more", f"{label} is certified and costs more: {saves}.")
+        more = f"{label} is certified and {option.costs_what}"
+        return remark(option, "costs-more", f"{more}: {saves}." if saving.value else f"{more}.")
     if not option.saves:
         return remark(
             option, "not-shown-cheaper", f"{label} is certified, but not shown to be cheaper: {saves}."
