@@ -8,9 +8,8 @@ from numpy.typing import NDArray
 from crossgrade.decide import _thresholds as limits
 from crossgrade.decide._evidence import BoolColumn, FloatColumn, IntColumn, ModelColumns
 from crossgrade.decide._finding import about, finding, look_alpha
-from crossgrade.decide._fixed_tests import fixed_test
+from crossgrade.decide._fixed_tests import first_level, fixed_test
 from crossgrade.decide._guard_tests import share_above
-from crossgrade.decide._hypotheses import alpha_shares
 from crossgrade.decide._records import Guard
 from crossgrade.decide._view import Part, View
 from crossgrade.decide._words import count, percent, retained
@@ -231,7 +230,7 @@ def _passes_without(view: View, candidate: ModelColumns, part: Part) -> str:
     alone is unscored), or where it passes with all of its own at 0. That test is at the hypothesis's first
     share of alpha and the pass at all of alpha, since Holm's level lies between the two.
     """
-    incumbent, settings = view.evidence.incumbent, view.settings
+    incumbent = view.evidence.incumbent
     here = part.rows & view.within(candidate.model) & view.asked(incumbent) & view.asked(candidate)
     ours, theirs = (_without_score(each) & here for each in (incumbent, candidate))
     more, fewer = int((theirs & ~ours).sum()), int((ours & ~theirs).sum())
@@ -242,16 +241,12 @@ def _passes_without(view: View, candidate: ModelColumns, part: Part) -> str:
     rows = here & np.isfinite(scores[0]) & np.isfinite(scores[1])
     left_out = fixed_test(view, candidate.model, rows & ~theirs)
     as_zero = fixed_test(view, candidate.model, rows, scores)
-    labels = [str(each.label) for each in view.segments]
-    models = [each.model for each in view.evidence.candidates]
-    shares = alpha_shares(models, labels, splits_only=settings.splits_only, total=settings.alpha_share)
-    level = settings.alpha * shares.get((candidate.model, part.label), 1.0)
-    if left_out.p_value > settings.alpha or as_zero.p_value <= level:
+    level = first_level(view, candidate.model, part.label)
+    if left_out.p_value > view.settings.alpha or as_zero.p_value <= level:
         return ""
-    kept = [test.result().value for test in (left_out, as_zero)]
     return (
         f", and {int(ours.sum()):,} of the incumbent's; it passes because they are left out: "
-        f"it keeps {kept[0]:.3f} so, and {kept[1]:.3f} where they count 0"
+        f"it keeps {left_out.value:.3f} so, and {as_zero.value:.3f} where they count 0"
     )
 
 

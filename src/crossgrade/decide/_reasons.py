@@ -251,8 +251,8 @@ def _money(found: Findings) -> Iterator[Remark]:
             yield remark(
                 option,
                 "saving-on-other-samples",
-                f"{_label(option)}: these segments were chosen on {count(option.choosing, 'sample')}, and what "
-                "they save was measured on the others.",
+                f"{_label(option)}: these segments were chosen on {count(option.choosing, 'sample')}, and "
+                "what they save was measured on the others.",
             )
     savings = [option.cost.saving_per_request_usd for option in found.options]
     measured = [each for each in savings if each.low is not None]

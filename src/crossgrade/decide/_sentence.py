@@ -45,7 +45,7 @@ class Findings:
 
     @property
     def open_one(self) -> Certificate | None:
-        """What keeps an undecided verdict open: the headline's hypothesis, or where that is settled another."""
+        """What keeps an undecided verdict open: the headline's hypothesis, or another where it is settled."""
         best = self.headline
         if best is None or best.excluded is not None or not self.pending or best in self.pending:
             return best
