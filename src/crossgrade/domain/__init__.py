@@ -35,12 +35,13 @@ from crossgrade.domain.serving import (
     TokenIssuer,
     Watching,
 )
-from crossgrade.domain.values import JSON, Estimate, FlavourName, Origin, Usage
+from crossgrade.domain.values import JSON, REQUEST_USD, Estimate, FlavourName, Origin, Usage
 from crossgrade.domain.workload import EvidenceClass, Mode, Requirements, Workload
 
 __all__ = [
     "JSON",
     "PLACEHOLDER",
+    "REQUEST_USD",
     "WINDOWS_S",
     "Architecture",
     "Estimate",

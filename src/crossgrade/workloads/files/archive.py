@@ -43,7 +43,8 @@ class Archive:
                 file=path,
                 hint="split the log",
             )
-        self._meter = Meter(path, limits, path.stat().st_size)
+        size_on_disk = path.stat().st_size
+        self._meter = Meter(path, limits, lambda: size_on_disk)
 
     def __enter__(self) -> "Archive":
         return self

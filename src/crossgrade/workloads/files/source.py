@@ -195,8 +195,8 @@ def _plain_blocks(path: Path, limits: Limits, block_bytes: int) -> Iterator[byte
                 parts = _zstd_blocks(raw, block_bytes)
             else:
                 parts = iter(lambda: raw.read(block_bytes), b"")
-            compressed = path.stat().st_size if magic.startswith((GZIP_MAGIC, ZSTD_MAGIC)) else None
-            meter = Meter(path, limits, compressed)
+            compressed = magic.startswith((GZIP_MAGIC, ZSTD_MAGIC))
+            meter = Meter(path, limits, raw.tell if compressed else None)
             for part in parts:
                 meter.add(len(part))
                 yield part
