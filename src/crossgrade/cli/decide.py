@@ -344,7 +344,8 @@ def _verify(options: dict[str, Any]) -> "Verdict":
     if check.is_older:
         note(
             f"{name} was decided by {methods[0]} and cannot be computed again, so its costs and p-values "
-            f"were not checked. On the same scores {methods[1]} gives the same policy, and the verdict shown here"
+            f"were not checked. On the same scores {methods[1]} gives the same policy, and the verdict "
+            "shown here"
         )
     elif check.reworded:
         note(f"{name} recomputed from its recorded scores: the figures are identical, the words differ")
