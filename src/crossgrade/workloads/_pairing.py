@@ -53,7 +53,8 @@ def pair(
     if not len(kept):
         raise DataError(
             f"no sample has comparable rows of {' and '.join(contestants)}: "
-            f"{found.audit.unmatched} lack one side, {found.audit.key_conflicts} have rows that disagree on question, key, label or weight",
+            f"{found.audit.unmatched} lack one side, {found.audit.key_conflicts} have rows that disagree "
+            "on question, key, label or weight",
             code="pairs-missing",
             hint="check that both models answered the same items under the same ids",
         )
