@@ -44,7 +44,7 @@ _NOT_WITH_FILES = {"run_id", "apply_it", "verify_id"}
 )
 @click.option(
     "--alpha",
-    type=FiniteRange(1e-6, 0.5),
+    type=FiniteRange(1e-6, 0.5, max_open=True),
     help="Error rate of the decision.  [default: 0.05]",
 )
 @click.option(
@@ -102,7 +102,11 @@ _NOT_WITH_FILES = {"run_id", "apply_it", "verify_id"}
     metavar="MODEL=SCORE",
     help="Mean score published for these results; a guard compares it with the items.",
 )
-@click.option("--requests-per-month", type=click.IntRange(min=1), help="Volume, to price the decision.")
+@click.option(
+    "--requests-per-month",
+    type=click.IntRange(min=1, max=10**15),
+    help="Volume, to price the decision.",
+)
 @click.option("--judge", metavar="MODEL", help="Model that scored; a `human` column corrects its scores.")
 @click.option("--splits-only", is_flag=True, help="Test each segment for itself, never the whole.")
 @click.option("--declare-parity", is_flag=True, help="Differing prompts or settings are meant.")
@@ -342,8 +346,9 @@ def _verify(options: dict[str, Any]) -> "Verdict":
         )
     if check.is_older:
         note(
-            f"{name} was decided by {methods[0]} and cannot be computed again. On the same scores "
-            f"{methods[1]} gives the same policy, and the verdict shown here"
+            f"{name} was decided by {methods[0]} and cannot be computed again, so its costs and p-values "
+            f"were not checked. On the same scores {methods[1]} gives the same policy, and the verdict "
+            "shown here"
         )
     elif check.reworded:
         note(f"{name} recomputed from its recorded scores: the figures are identical, the words differ")

@@ -82,7 +82,7 @@ def command() -> None:
 )
 @click.option(
     "--alpha",
-    type=FiniteRange(1e-6, 0.5),
+    type=FiniteRange(1e-6, 0.5, max_open=True),
     default=0.05,
     show_default=True,
     help="Error rate of the certificate.",

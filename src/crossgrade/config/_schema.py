@@ -261,7 +261,7 @@ class WorkloadSection(Section):
     seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = Field(
         default=1, description="Seed of the order in which samples are asked."
     )
-    requests_per_month: Annotated[int, Field(ge=1)] | None = Field(
+    requests_per_month: Annotated[int, Field(ge=1, le=10**15)] | None = Field(
         default=None, description="Traffic, used for savings per month. Without it they are unknown."
     )
     max_cost_usd: Annotated[Decimal, Field(ge=0, max_digits=20)] | None = Field(

@@ -5,12 +5,13 @@ from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from crossgrade.decide._evidence import BoolColumn
+from crossgrade.decide._fixed_tests import fixed_test, weighted_test
 from crossgrade.decide._following import FUTILITY, Follower
 from crossgrade.decide._guards import failing, failing_parts
 from crossgrade.decide._hypotheses import alpha_shares
 from crossgrade.decide._records import Certificate, EvidencePoint, Guard, Sibling
 from crossgrade.decide._view import Part, View
-from crossgrade.stats import FixedRetention, Outcome, corrected_test, holm, holm_levels, read_pairs
+from crossgrade.stats import FixedRetention, Outcome, holm, holm_levels
 
 _PATH_POINTS = 120
 
@@ -178,34 +179,6 @@ def _run(view: View, candidate: str, part: Part, members: BoolColumn, share: flo
     if view.order is None:
         return _Run(test=fixed_test(view, candidate, view.paired(candidate, members)))
     return _replay(view, candidate, part, members, share)
-
-
-def fixed_test(view: View, candidate: str, rows: BoolColumn) -> FixedRetention:
-    """Return the test made once on these rows, of a judge's scores corrected by people's."""
-    settings, weight = view.settings, view.weight
-    pairs = read_pairs(
-        view.incumbent[rows],
-        view.candidate(candidate)[rows],
-        None if view.clusters is None else view.clusters[rows],
-        None if weight is None or not weight[rows].any() else weight[rows],
-    )
-    human = view.human(candidate)
-    if human is not None:
-        theirs, ours = (column[rows] for column in human)
-        return corrected_test(pairs, theirs, ours, floor=settings.floor, alpha=settings.alpha)
-    return FixedRetention(pairs, settings.floor, settings.alpha)
-
-
-def weighted_test(view: View, candidate: str, rows: BoolColumn) -> FixedRetention:
-    """Return what the candidate keeps on rows that are weighted to stand for the whole traffic."""
-    weights = view.traffic_weights(rows)[rows]
-    pairs = read_pairs(
-        view.incumbent[rows],
-        view.candidate(candidate)[rows],
-        None if view.clusters is None else view.clusters[rows],
-        weights if rows.any() else None,
-    )
-    return FixedRetention(pairs, view.settings.floor, view.settings.alpha)
 
 
 def _replay(view: View, candidate: str, part: Part, members: BoolColumn, share: float) -> _Run:

@@ -2,13 +2,14 @@
 
 from collections.abc import Iterator
 
+from crossgrade.decide._costs import rare_calls
 from crossgrade.decide._options import Option
 from crossgrade.decide._reasons import first_failures, place, remark
 from crossgrade.decide._records import Remark
-from crossgrade.decide._sentence import Findings
+from crossgrade.decide._sentence import Findings, too_little
 from crossgrade.decide._words import bound, count, dollars, percent
 from crossgrade.domain import Estimate
-from crossgrade.stats import LEAST_LABELS
+from crossgrade.stats import LEAST_FLOOR, LEAST_LABELS
 
 
 def would_change(found: Findings) -> tuple[Remark, ...]:
@@ -53,7 +54,7 @@ def _unpriced(found: Findings, option: Option) -> tuple[str, ...]:
 
 def _evidence_wanted(found: Findings) -> Iterator[Remark]:
     """Yield what further evidence would settle an undecided verdict."""
-    best, advice = found.headline, found.advice
+    best, advice = found.open_one, found.advice
     if found.chosen is not None or found.name != "undecided" or best is None:
         return
     if advice is not None:
@@ -78,7 +79,8 @@ def _evidence_wanted(found: Findings) -> Iterator[Remark]:
             best, "more-labels", f"People's scores of {count(missing, 'more sample')}, drawn at random."
         )
     elif best.retention.reason is not None:
-        yield remark(best, "more-evidence", f"More evidence: {best.retention.reason}.")
+        where = "" if best.segment is None else f" on {best.segment}"
+        yield remark(best, "more-evidence", f"More evidence{where}: {best.retention.reason}.")
     elif best.given_up:
         yield remark(
             best,
@@ -86,7 +88,8 @@ def _evidence_wanted(found: Findings) -> Iterator[Remark]:
             "The planned samples that were not asked: `crossgrade evaluate --resume` asks them.",
         )
     elif not found.options and best.excluded is None:
-        yield remark(best, "many-more-samples", "Many more samples: the candidate is close to the floor.")
+        why = too_little(best)
+        yield remark(best, "many-more-samples", f"Many more samples: {why} to say how many.")
 
 
 def _margins(found: Findings) -> Iterator[Remark]:
@@ -102,6 +105,15 @@ def _margins(found: Findings) -> Iterator[Remark]:
                 f"A price of {found.chosen.policy.candidate} that brings the policy from {now} "
                 f"to more than {then} a request.",
             )
+        rare = rare_calls(found.view, cost)
+        if rare is not None:
+            multiple = f"{rare.multiple:,.0f}" if rare.multiple >= 10 else f"{rare.multiple:.1f}"
+            yield remark(
+                found.chosen,
+                "rare-costs",
+                f"Calls of {found.chosen.policy.candidate} rarer than 1 in {rare.one_in:,.0f} that cost more "
+                f"than {multiple} times as much as its mean call.",
+            )
         yield Remark(
             "other-traffic", "Traffic that is not like these samples, or a new version of either model."
         )
@@ -109,7 +121,10 @@ def _margins(found: Findings) -> Iterator[Remark]:
     if best is None or best.retention.low is None or best.excluded is not None:
         return
     low = bound(best.retention.low, best.retention.floor, up=False)
+    where = "on the whole" if best.segment is None else f"on {best.segment}"
     if best.certified and best.retention.low < 1:
-        yield remark(best, "floor-above", f"A floor above {low} on the whole.")
+        yield remark(best, "floor-above", f"A floor above {low} {where}.")
+    elif best.shown_below and float(low) < LEAST_FLOOR:
+        yield remark(best, "better-candidate", f"A better candidate: no floor is low enough {where}.")
     elif best.shown_below:
-        yield remark(best, "floor-at-most", f"A floor of {low} or lower on the whole, or a better candidate.")
+        yield remark(best, "floor-at-most", f"A floor of {low} or lower {where}, or a better candidate.")

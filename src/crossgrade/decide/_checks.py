@@ -9,6 +9,7 @@ import numpy as np
 from crossgrade.decide import _thresholds as limits
 from crossgrade.decide._evidence import Evidence, IntColumn, ModelColumns
 from crossgrade.decide._records import DecisionSettings
+from crossgrade.domain import REQUEST_USD
 from crossgrade.errors import DataError, UsageError
 from crossgrade.stats import read_floor
 
@@ -19,9 +20,9 @@ def check_settings(settings: DecisionSettings, *, models: Sequence[str]) -> None
     """Check what a decision on these models is made under; raises `UsageError` for what cannot be."""
     read_floor(settings.floor)
     least, most = limits.ALPHA
-    if not least <= settings.alpha <= most:
+    if not least <= settings.alpha < most:
         raise UsageError(
-            f"alpha is {settings.alpha}; the error rate of a decision lies in [{least:g}, {most:g}]",
+            f"alpha is {settings.alpha}; the error rate of a decision lies in [{least:g}, {most:g})",
             code="alpha-invalid",
             hint="write 5 % as alpha=0.05",
         )
@@ -36,7 +37,7 @@ def check_settings(settings: DecisionSettings, *, models: Sequence[str]) -> None
     for name, least_count, most_count in (
         ("valid_days", 1, limits.LONGEST_VALID_DAYS),
         ("seed", 0, math.inf),
-        ("requests_per_month", 1, math.inf),
+        ("requests_per_month", 1, limits.MOST_REQUESTS),
     ):
         value = getattr(settings, name)
         if value is not None and not (_is_whole(value) and least_count <= value <= most_count):
@@ -53,9 +54,11 @@ def check_settings(settings: DecisionSettings, *, models: Sequence[str]) -> None
                 code="cost-of-unknown-model",
                 hint="name the model as the results do",
             )
-        if not 0.0 <= cost < math.inf:
+        least_usd, most_usd = REQUEST_USD
+        if not (cost == 0 or least_usd <= cost <= most_usd):
             raise UsageError(
-                f"the stated cost of `{name}` is {cost}; dollars per request are expected",
+                f"the stated cost of `{name}` is {cost}; dollars per request are expected, "
+                f"0 or {least_usd:g} to {most_usd:,.0f}",
                 code="cost-invalid",
                 hint="leave it out where it is unknown",
             )

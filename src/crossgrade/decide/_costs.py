@@ -14,6 +14,8 @@ from crossgrade.pricing.saving import mean_cost, policy_savings
 from crossgrade.routing import Policy, position
 from crossgrade.stats import Retention, retention
 
+_RULE_OF_THREE = 3
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SplitChoice:
@@ -34,6 +36,17 @@ class _Paid:
     stated: bool
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RareCalls:
+    """What the samples cannot show: calls rarer than `one_in` that cost `multiple` times the mean call.
+
+    At just that rate and cost they eat the whole saving.
+    """
+
+    one_in: float
+    multiple: float
+
+
 def moved_rows(view: View, policy: Policy) -> BoolColumn:
     """Return the rows that the policy sends to its candidate."""
     segment = view.evidence.segment
@@ -49,7 +62,8 @@ def saving_level(view: View) -> float:
 
     Policies that cost as much as the incumbent are then called cheaper, any of them, in at most 5 % of
     decisions: each interval lies above zero at a half of (1 - level), and alpha is divided among them
-    (Bonferroni). Possible are a switch and a split to each candidate.
+    (Bonferroni). Possible are a switch and a split to each candidate. No interval sees calls that are too
+    rare for the samples and cost many times as much: `rare_calls` says how much they may cost.
     """
     kinds = (not view.settings.splits_only) + bool(view.segments)
     return 1 - 2 * limits.SAVING_ALPHA / max(2, len(view.evidence.candidates) * kinds)
@@ -83,6 +97,28 @@ def policy_cost(view: View, policy: Policy, *, without: BoolColumn | None = None
         saving_per_month_usd=savings.saving_per_month_usd,
         saving_share=savings.saving_share,
     )
+
+
+def rare_calls(view: View, cost: PolicyCost) -> RareCalls | None:
+    """Return how dear calls too rare to be seen must be to eat the saving; None where costs are stated.
+
+    n calls show none of those that happen at a rate of 3 / n in 5 % of cases ("rule of three", J. A. Hanley,
+    A. Lippman-Hand, JAMA 249 (1983) 1743). n is Kish's effective number of the candidate's clusters of calls.
+    """
+    saving, policy = cost.saving_per_request_usd.value, cost.policy
+    if saving is None or policy.candidate is None:
+        return None
+    paid, candidate = _paid(view, policy), view.columns(policy.candidate)
+    calls = paid.moved & view.asked(candidate) & np.isfinite(candidate.cost_usd)
+    weight = view.traffic_weights(paid.rows)
+    moved = float(weight[paid.rows & paid.moved].sum()) / float(weight[paid.rows].sum())
+    share = view.traffic_weights(calls)[calls]
+    mean = float(np.average(candidate.cost_usd[calls], weights=share)) if share.sum() > 0 else 0.0
+    if paid.stated or moved <= 0 or mean <= 0:
+        return None
+    units = share if view.clusters is None else np.bincount(view.clusters[calls], share)
+    one_in = float(units.sum() ** 2 / (units**2).sum()) / _RULE_OF_THREE
+    return RareCalls(one_in=one_in, multiple=saving / moved * one_in / mean)
 
 
 def policy_retention(view: View, policy: Policy, certificates: Sequence[Certificate]) -> Estimate:

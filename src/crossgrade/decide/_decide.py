@@ -93,6 +93,7 @@ def decide_policy(
         checks=checks,
         missing=missing,
         advice=advice,
+        pending=pending,
     )
     keep = Policy(kind="keep", incumbent=evidence.incumbent.model)
     policy = keep if chosen is None else chosen.policy

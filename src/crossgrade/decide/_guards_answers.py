@@ -8,11 +8,11 @@ from numpy.typing import NDArray
 from crossgrade.decide import _thresholds as limits
 from crossgrade.decide._evidence import BoolColumn, FloatColumn, IntColumn, ModelColumns
 from crossgrade.decide._finding import about, finding, look_alpha
+from crossgrade.decide._fixed_tests import first_level, fixed_test
 from crossgrade.decide._guard_tests import share_above
 from crossgrade.decide._records import Guard
-from crossgrade.decide._view import View
+from crossgrade.decide._view import Part, View
 from crossgrade.decide._words import count, percent, retained
-from crossgrade.stats import retention
 
 
 def unparsed_rate(view: View) -> Iterator[Guard]:
@@ -69,18 +69,29 @@ def truncated(view: View) -> Iterator[Guard]:
 
 
 def unscored(view: View) -> Iterator[Guard]:
-    """Answers that a judge could not score leave the test; many of them leave a selection."""
+    """Answers that a judge could not score leave the test; many of them leave a selection.
+
+    A candidate's may be the bad ones. It fails where it is shown to have more of them than the incumbent,
+    and would not pass the test if they counted as 0.
+    """
     for model in (view.evidence.incumbent, *view.evidence.candidates):
-        n, lost = _rate(view, model, view.whole.rows, ~np.isfinite(model.score) & ~model.error)
-        share = lost / n if n else 0.0
-        yield finding(
-            "unscored",
-            f"{lost:,} of {model.model}'s {count(n, 'answer')} have no score ({percent(share)})",
-            "score them again: an unscored answer is neither right nor wrong",
-            fail=share > limits.UNSCORED_FAIL,
-            warn=share > limits.UNSCORED_WARN,
-            candidate=about(view, model),
-        )
+        for part in (view.whole, *view.parts):
+            n, lost = _rate(view, model, part.rows, _without_score(model))
+            share = lost / n if n else 0.0
+            chosen = ""
+            if model is not view.evidence.incumbent and share >= limits.UNSCORED_TILTS:
+                chosen = _passes_without(view, model, part)
+            if part.label is None or chosen:
+                yield finding(
+                    "unscored",
+                    f"{lost:,} of {model.model}'s {count(n, 'answer')} have no score ({percent(share)})"
+                    + chosen,
+                    "score them again: an unscored answer is neither right nor wrong",
+                    fail=share > limits.UNSCORED_FAIL or bool(chosen),
+                    warn=share > limits.UNSCORED_WARN,
+                    segment=part.label,
+                    candidate=about(view, model),
+                )
 
 
 def errors_as_zero(view: View) -> Iterator[Guard]:
@@ -207,6 +218,38 @@ def _may_be_copied(view: View, candidate: ModelColumns, rows: BoolColumn, mistak
     return bool(telling)
 
 
+def _without_score(model: ModelColumns) -> BoolColumn:
+    """Return the rows on which the model has no score, though its call did not fail."""
+    return ~np.isfinite(model.score) & ~model.error
+
+
+def _passes_without(view: View, candidate: ModelColumns, part: Part) -> str:
+    """Return in words how the candidate passes only because its unscored answers are left out, if so.
+
+    It is not so where the models differ in them by chance (a sign test on the samples of which one model
+    alone is unscored), or where it passes with all of its own at 0. That test is at the hypothesis's first
+    share of alpha and the pass at all of alpha, since Holm's level lies between the two.
+    """
+    incumbent = view.evidence.incumbent
+    here = part.rows & view.within(candidate.model) & view.asked(incumbent) & view.asked(candidate)
+    ours, theirs = (_without_score(each) & here for each in (incumbent, candidate))
+    more, fewer = int((theirs & ~ours).sum()), int((ours & ~theirs).sum())
+    looks = 1 if part.label is None else len(view.parts)
+    if share_above(more, more + fewer, 0.5) >= limits.UNSCORED_ALPHA / looks:
+        return ""
+    scores = view.incumbent, np.where(theirs, 0.0, view.candidate(candidate.model))
+    rows = here & np.isfinite(scores[0]) & np.isfinite(scores[1])
+    left_out = fixed_test(view, candidate.model, rows & ~theirs)
+    as_zero = fixed_test(view, candidate.model, rows, scores)
+    level = first_level(view, candidate.model, part.label)
+    if left_out.p_value > view.settings.alpha or as_zero.p_value <= level:
+        return ""
+    return (
+        f", and {int(ours.sum()):,} of the incumbent's; it passes because they are left out: "
+        f"it keeps {left_out.value:.3f} so, and {as_zero.value:.3f} where they count 0"
+    )
+
+
 def _loses_more(lost: int, n: int, theirs: float, alpha: float) -> bool:
     """Return whether it is shown that one model loses clearly more of its answers than another does."""
     return share_above(lost, n, theirs + limits.LOST_DIFFERENCE) < alpha
@@ -222,10 +265,8 @@ def _pooled(view: View, candidate: ModelColumns, *, errors_as_zero: bool) -> tup
     """Return the retention over all pairs in words, and its outcome in a fixed test."""
     b = view.scores(view.evidence.incumbent, errors_as_zero=errors_as_zero)
     c = view.scores(candidate, errors_as_zero=errors_as_zero)
-    rows = view.whole.rows & np.isfinite(b) & np.isfinite(c)
-    settings = view.settings
-    clusters = None if view.clusters is None else view.clusters[rows]
-    result = retention(b[rows], c[rows], settings.floor, settings.alpha, clusters)
+    rows = view.whole.rows & np.isfinite(b) & np.isfinite(c) & view.within(candidate.model)
+    result = fixed_test(view, candidate.model, rows, (b, c)).result()
     return f"{retained(result)} ({result.outcome})", result.outcome
 
 

@@ -75,12 +75,12 @@ def _declared_clusters(view: View, numbers: IntColumn) -> Iterator[Guard]:
 
 
 def key_conflicts(view: View) -> Iterator[Guard]:
-    """One id with two questions or two keys compares nothing."""
+    """One id with two questions, keys, labels or weights compares nothing."""
     audit = view.evidence.audit
     share = audit.key_conflicts / (view.evidence.n + audit.key_conflicts)
     yield finding(
         "key-conflicts",
-        f"{count(audit.key_conflicts, 'sample')} left out: same id, different question or key"
+        f"{count(audit.key_conflicts, 'sample')} left out: same id, different question, key, label or weight"
         + _examples(view, audit.key_conflicts),
         "run both models on one frozen dataset",
         fail=share > limits.CONFLICTS_FAIL,

@@ -11,11 +11,12 @@ import numpy as np
 from crossgrade.decide import _thresholds as limits
 from crossgrade.decide._evidence import BoolColumn, FloatColumn, ModelColumns
 from crossgrade.decide._finding import about, finding, look_alpha
+from crossgrade.decide._fixed_tests import first_level, fixed_test, shifted_test
 from crossgrade.decide._guard_tests import higher_here, mean_bounds
 from crossgrade.decide._records import Guard
 from crossgrade.decide._view import Part, View
 from crossgrade.decide._words import count
-from crossgrade.stats import mean_interval
+from crossgrade.stats import FixedRetention, mean_interval
 
 
 def incumbent_below_chance(view: View) -> Iterator[Guard]:
@@ -133,21 +134,31 @@ def score_range(view: View) -> Iterator[Guard]:
 
 
 def scale_zero(view: View) -> Iterator[Guard]:
-    """A ratio depends on where the scale starts: guessing, and a worst score above 0, shift it."""
+    """A ratio depends on where the scale starts: guessing, and a worst score above 0, shift it.
+
+    The test is made again from there, as the certificate's was made from 0, with weights and clusters. Where
+    people's scores correct a judge it is not.
+    """
     chance = view.chance(view.whole)
     for candidate in view.evidence.candidates:
         rows = view.paired(candidate.model, view.whole.rows)
         b, c = view.incumbent[rows], view.candidate(candidate.model)[rows]
         zero = chance or _worst_score(b, c)
-        raw = _shifted(view, b, c, 0.0)
         seen = f"0 means {view.evidence.zero}; no score of guessing is stated and scores reach 0"
         differs = False
-        if zero > 0:
-            moved = _shifted(view, b, c, zero)
-            differs = moved[1] != raw[1]
+        if zero > 0 and view.evidence.judge is not None:
+            seen = f"0 means {view.evidence.zero}; a judge's scores are not compared from another zero"
+        elif zero > 0:
+            raw = fixed_test(view, candidate.model, rows)
+            moved = shifted_test(view, candidate.model, rows, zero)
+            level = first_level(view, candidate.model, None)
+            differs = _outcome(raw, level) != _outcome(moved, level)
             what = "guessing" if chance else "the lowest score seen"
-            seen = f"{candidate.model} keeps {raw[0]} ({raw[1]}) counted from 0, and {moved[0]} ({moved[1]}) "
-            seen += f"counted from {what}, {zero:.3f}"
+            seen = (
+                f"{candidate.model} keeps {_kept(raw)} counted from 0 and {_kept(moved)} counted from "
+                f"{what}, {zero:.3f}, over {count(raw.pairs.n, 'pair')}; "
+                f"the test comes out {'differently' if differs else 'the same'}"
+            )
         yield finding(
             "scale-zero",
             seen,
@@ -237,18 +248,14 @@ def _worst_score(b: FloatColumn, c: FloatColumn) -> float:
     return lowest if graded and lowest < 1 else 0.0
 
 
-def _shifted(view: View, b: FloatColumn, c: FloatColumn, zero: float) -> tuple[str, str]:
-    """Return the retention counted from `zero`, and its outcome by the t test.
+def _kept(test: FixedRetention) -> str:
+    """Return what a test finds, where the incumbent scores more than the zero it was counted from."""
+    known = test.value is not None and (test.incumbent_mean or 0.0) > 0
+    return f"{test.value:.3f}" if known else "no part"
 
-    (E c - z) / (E b - z) >= r is E[c - r b] >= z (1 - r): a test on the same column with its
-    null mean moved.
-    """
-    floor, alpha = view.settings.floor, view.settings.alpha
-    if len(b) < 2 or not b.mean() > zero:
-        return "no part", "undecided"
-    value = f"{(c.mean() - zero) / (b.mean() - zero):.3f}"
-    found = mean_interval(c - floor * b, 1 - 2 * alpha)
-    null = zero * (1 - floor)
-    if found.low is not None and found.low >= null:
-        return value, "pass"
-    return value, "fail" if found.high is not None and found.high < null else "undecided"
+
+def _outcome(test: FixedRetention, level: float) -> str:
+    """Return how a test comes out at a level."""
+    if test.p_value <= level:
+        return "pass"
+    return "fail" if test.p_value_below <= level else "undecided"

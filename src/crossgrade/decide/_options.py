@@ -42,6 +42,11 @@ class Option:
         return shown is not None and shown <= 0
 
     @property
+    def costs_what(self) -> str:
+        """What a policy that is shown to save nothing costs, in words."""
+        return "costs more" if self.cost.saving_per_request_usd.value else "costs the same"
+
+    @property
     def eligible(self) -> bool:
         """Whether the policy may be the verdict."""
         return self.saves and not self.unmet and not self.unknown

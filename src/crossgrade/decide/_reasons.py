@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from crossgrade.decide import _thresholds as limits
-from crossgrade.decide._certify import fixed_test
+from crossgrade.decide._fixed_tests import fixed_test
 from crossgrade.decide._guards import failing_parts
 from crossgrade.decide._options import Option, closed_beats_open, only_open_candidates
 from crossgrade.decide._records import Certificate, Guard, Remark
@@ -99,11 +99,20 @@ def _quality(found: Findings) -> Iterator[Remark]:
     for one in found.certificates:
         yield from _how(found, one)
         yield from _uncounted(found, one)
-    parts = tuple(str(one.segment) for one in found.certificates if one.segment and _is_open(one))
-    if parts:
-        parts = tuple(dict.fromkeys(parts))
-        yield Remark("still-open", f"Still open: {listed(parts)}.", segments=parts)
     for candidate in found.view.evidence.candidates:
+        parts = tuple(
+            one.segment
+            for one in found.certificates
+            if one.candidate == candidate.model and one.segment and _is_open(one)
+        )
+        if parts:
+            whose = f" for {candidate.model}" if len(found.view.evidence.candidates) > 1 else ""
+            yield Remark(
+                "still-open",
+                f"Still open{whose}: {listed(parts)}.",
+                candidate=candidate.model,
+                segments=parts,
+            )
         needless = tuple(
             one.segment
             for one in found.certificates
@@ -242,16 +251,19 @@ def _money(found: Findings) -> Iterator[Remark]:
             yield remark(
                 option,
                 "saving-on-other-samples",
-                f"That {_label(option)} costs less was chosen on {count(option.choosing, 'sample')}; what it "
-                f"saves was measured on the others.",
+                f"{_label(option)}: these segments were chosen on {count(option.choosing, 'sample')}, and "
+                "what they save was measured on the others.",
             )
     savings = [option.cost.saving_per_request_usd for option in found.options]
-    levels = {each.level for each in savings if each.low is not None}
+    measured = [each for each in savings if each.low is not None]
+    levels = {each.level for each in measured}
     if levels and max(levels) > 0.95:
+        fewest = min(each.n or 0 for each in measured)
         yield Remark(
             "several-policies",
             f"Intervals of costs are at {percent(max(levels))}, since several policies are compared: "
-            f"any of them is wrongly called cheaper in at most {percent(limits.SAVING_ALPHA)} of decisions.",
+            f"any of them is wrongly called cheaper in at most {percent(limits.SAVING_ALPHA)} of decisions, "
+            f"as long as no call rarer than about 3 in {fewest:,} costs many times as much.",
         )
     beaten = closed_beats_open(found.view, found.options)
     if beaten is not None:
@@ -284,7 +296,8 @@ def _saving(found: Findings, option: Option) -> Remark:
         )
     saves = f"it saves {dollars(saving)}"
     if option.costs_more:
-        return remark(option, "costs-more", f"{label} is certified and costs more: {saves}.")
+        more = f"{label} is certified and {option.costs_what}"
+        return remark(option, "costs-more", f"{more}: {saves}." if saving.value else f"{more}.")
     if not option.saves:
         return remark(
             option, "not-shown-cheaper", f"{label} is certified, but not shown to be cheaper: {saves}."

@@ -10,6 +10,9 @@ from crossgrade.decide._records import Certificate, Guard, RequirementCheck, Ver
 from crossgrade.decide._view import View
 from crossgrade.decide._words import dollars, error_rate, exact, listed, percent, retained
 
+_CLOSE = 0.05
+"""Nearer than this to the floor, a retention is called close to it."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Findings:
@@ -24,6 +27,7 @@ class Findings:
     checks: tuple[RequirementCheck, ...]
     missing: tuple[str, ...]
     advice: Advice | None
+    pending: tuple[Certificate, ...] = ()
 
     @property
     def incumbent(self) -> str:
@@ -38,6 +42,14 @@ class Findings:
     def headline(self) -> Certificate | None:
         """The certificate that the words are about."""
         return shown_first(self.certificates, None if self.chosen is None else self.chosen.policy.candidate)
+
+    @property
+    def open_one(self) -> Certificate | None:
+        """What keeps an undecided verdict open: the headline's hypothesis, or another where it is settled."""
+        best = self.headline
+        if best is None or best.excluded is not None or not self.pending or best in self.pending:
+            return best
+        return self.pending[0]
 
 
 def sentence(found: Findings) -> str:
@@ -59,17 +71,36 @@ def _undecided(found: Findings, floor: str) -> str:
     unsettled = [option for option in found.options if not option.unmet and not option.costs_more]
     if unsettled:
         return _certified_but(found, unsettled[0], floor)
-    best = found.headline
-    more = ""
-    if best is not None and best.excluded is not None:
-        more = f"; the guard {best.excluded} found part of the evidence unfit"
-    elif best is not None and best.retention.reason is not None:
-        more = f"; {best.retention.reason}"
+    one, more = found.open_one, ""
+    if one is not None and one.excluded is not None:
+        more = f"; the guard {one.excluded} found part of the evidence unfit"
+    elif one is not None and one is not found.headline:
+        more = _still_open(found, one)
+    elif one is not None and one.retention.reason is not None:
+        # What has no value says why already.
+        more = "" if one.retention.value is None else f"; {one.retention.reason}"
     elif found.advice is not None:
         more = f"; {found.advice.words}"
-    elif best is not None and best.retention.value is not None:
-        more = "; it is too close to the floor to say how many more samples would settle it"
+    elif one is not None and one.retention.value is not None:
+        more = f"; {too_little(one)} to say how many more samples would settle it"
     return f"Undecided on {found.view.evidence.workload}: {_best(found)} ({floor}){more}."
+
+
+def _still_open(found: Findings, one: Certificate) -> str:
+    """Return what is open where the hypothesis that the sentence begins with is settled."""
+    where = "the whole workload" if one.segment is None else one.segment
+    more = f"; {one.candidate} on {where} is still open"
+    if found.advice is not None:
+        return f"{more}, and {found.advice.words}"
+    return more if one.retention.reason is None else f"{more}: {one.retention.reason}"
+
+
+def too_little(one: Certificate) -> str:
+    """Return why nobody can say how many more samples would settle a hypothesis."""
+    value = one.retention.value
+    if value is not None and abs(value - one.retention.floor) < _CLOSE:
+        return "it is too close to the floor"
+    return "too little was seen"
 
 
 def _keep(found: Findings, floor: str) -> str:
@@ -78,7 +109,7 @@ def _keep(found: Findings, floor: str) -> str:
     if found.missing:
         return f"{kept}: {listed(found.missing)} must be there first."
     if found.options:
-        why = "costs more" if found.options[0].costs_more else "misses a requirement"
+        why = found.options[0].costs_what if found.options[0].costs_more else "misses a requirement"
         return f"{kept}: {found.options[0].policy.candidate} is certified, but {why}."
     best, missed = found.headline, tuple(dict.fromkeys(c.name for c in found.checks if c.met is False))
     why = "shown to be below the floor" if best is not None and best.shown_below else "which moves nothing"

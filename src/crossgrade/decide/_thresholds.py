@@ -53,6 +53,12 @@ UNSCORED_WARN = 0.02
 UNSCORED_FAIL = 0.10
 """Answers without any score leave the test; beyond a tenth the rest need not resemble what was asked."""
 
+UNSCORED_TILTS = 0.01
+"""From this share on a candidate's unscored answers may be what lifts it over the floor."""
+
+UNSCORED_ALPHA = 0.01
+"""Error rate of "the candidate is unscored more often". To fail, a sound run has to lose its pass too."""
+
 ERRORS_FAIL = 0.20
 """With one call in five failed an outage is being measured, not a model."""
 
@@ -105,7 +111,11 @@ SAVING_BEYOND_DOUBT = 0.9999
 """Level at which a segment's saving has a sign: about four standard errors, which no half reverses."""
 
 ALPHA = (1e-6, 0.5)
-"""The least and the largest error rate of a decision: no data show less than one in a million."""
+"""The least error rate of a decision, and the first that is too large: no data show less than one in a
+million, and a coin errs in a half."""
+
+MOST_REQUESTS = 10**15
+"""More requests a month than this are a slip: a hundred thousand for every human being."""
 
 LONGEST_VALID_DAYS = 3_650
 """No verdict on today's models and prices is worth anything ten years later."""

@@ -15,6 +15,9 @@ from crossgrade.stats import METHOD_VERSION
 _REL = 1e-9
 """Numbers may differ this much between machines; the outcome may not differ at all."""
 
+_LONGEST = 80
+"""So many characters of a value are shown where it differs."""
+
 _WORDS = frozenset({"sentence", "reasons", "would_change", "seen", "advice", "wanted", "reason"})
 """The fields that are sentences: another release may word them otherwise."""
 
@@ -73,8 +76,9 @@ def compare(verdict: Verdict, evidence: Evidence) -> Comparison:
 
     Sentences must be the same word for word where this very release wrote them. A verdict of an older
     method cannot be computed again. Of that one is compared what does not depend on the method: that it was
-    made from this evidence under these settings, and that its own certificates support its policy. Whether
-    today's method agrees is for the caller to ask of `today`. Raises `DataError` for a method that this
+    made from this evidence under these settings, and that its own certificates support its policy. It may not
+    name this release, which has another method. Whether today's method agrees is for the caller to ask of
+    `today`. Raises `DataError` for a method that this
     release does not know.
     """
     if not 1 <= verdict.method_version <= METHOD_VERSION:
@@ -86,7 +90,11 @@ def compare(verdict: Verdict, evidence: Evidence) -> Comparison:
         )
     today = recompute(verdict, evidence)
     if verdict.method_version < METHOD_VERSION:
-        differences = (*_lasting(verdict, today, evidence), *_unsupported(verdict))
+        differences = (
+            *_wrong_method(verdict, today),
+            *_lasting(verdict, today, evidence),
+            *_unsupported(verdict),
+        )
         return Comparison(today=today, differences=differences)
     expected = replace(
         today, losses=_not_erased(verdict, today, evidence), package_version=verdict.package_version
@@ -108,6 +116,15 @@ def compare(verdict: Verdict, evidence: Evidence) -> Comparison:
         is_worded = not strict and not _WORDS.isdisjoint(re.split(r"[.\[]", place))
         (words if is_worded else figures).append(f"{place}: {difference}")
     return Comparison(today=today, differences=tuple(figures), reworded=tuple(words))
+
+
+def _wrong_method(verdict: Verdict, today: Verdict) -> Iterator[str]:
+    """Yield that the verdict names a method that the release it names did not have."""
+    if verdict.package_version == today.package_version:
+        yield (
+            f"method_version: recorded {verdict.method_version}, and release {today.package_version} "
+            f"decides by method {today.method_version}"
+        )
 
 
 def _lasting(verdict: Verdict, today: Verdict, evidence: Evidence) -> Iterator[str]:
@@ -187,7 +204,8 @@ def _differences(place: str, recorded: Any, computed: Any) -> Iterator[tuple[str
         for at, (one, other) in enumerate(zip(recorded, computed, strict=True)):
             yield from _differences(f"{place}[{at}]", one, other)
     elif not _same(recorded, computed):
-        yield place, f"recorded {_short(recorded)}, computed {_short(computed)}"
+        was, now = _shown(repr(recorded), repr(computed))
+        yield place, f"recorded {was}, computed {now}"
 
 
 def _same(one: Any, other: Any) -> bool:
@@ -197,6 +215,17 @@ def _same(one: Any, other: Any) -> bool:
     return bool(one == other)
 
 
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else text[:77] + "..."
+def _shown(one: str, other: str) -> tuple[str, str]:
+    """Return two texts that differ; of long ones the part around the first difference."""
+    if max(len(one), len(other)) <= _LONGEST:
+        return one, other
+    shorter = min(len(one), len(other))
+    first = next((at for at in range(shorter) if one[at] != other[at]), shorter)
+    return _around(one, first), _around(other, first)
+
+
+def _around(text: str, at: int) -> str:
+    """Return a text, cut to what is around a place in it."""
+    start = max(0, min(at - _LONGEST // 2, len(text) - _LONGEST))
+    end = start + _LONGEST
+    return f"{'...' if start else ''}{text[start:end]}{'...' if end < len(text) else ''}"

@@ -35,13 +35,14 @@ from crossgrade.domain.serving import (
     TokenIssuer,
     Watching,
 )
-from crossgrade.domain.values import JSON, MOST_TOKENS, DialectName, Estimate, Origin, Usage
+from crossgrade.domain.values import JSON, MOST_TOKENS, REQUEST_USD, DialectName, Estimate, Origin, Usage
 from crossgrade.domain.workload import EvidenceClass, Mode, Requirements, Workload
 
 __all__ = [
     "JSON",
     "MOST_TOKENS",
     "PLACEHOLDER",
+    "REQUEST_USD",
     "WINDOWS_S",
     "Architecture",
     "DialectName",

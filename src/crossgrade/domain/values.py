@@ -11,6 +11,9 @@ JSON: TypeAlias = str | int | float | bool | Sequence["JSON"] | Mapping[str, "JS
 DialectName: TypeAlias = Literal["openai", "openai-responses", "anthropic", "gemini"]
 """Whose API a provider speaks; `dialects` translates to and from each."""
 
+REQUEST_USD = (1e-12, 1e6)
+"""The least cost of a request in dollars, 0 aside, and the largest: what is outside is a slip of the unit."""
+
 
 class Origin(StrEnum):
     """Who measured a score: a vendor's figure may plan a run, never certify a policy."""

@@ -61,7 +61,7 @@ def decide_results(
     """
     from crossgrade.decide import DecisionSettings, decide_policy
     from crossgrade.outlook import default_valid_days
-    from crossgrade.workloads import pair, read_results
+    from crossgrade.workloads import pair, read_results, trimmed_name
 
     results = read_results(
         source,
@@ -76,10 +76,15 @@ def decide_results(
         origin=origin,
         allow_unfinished=allow_unfinished,
     )
+    # A wide table names models by its columns, so that only what was read is trimmed.
+    incumbent = None if incumbent is None else trimmed_name(incumbent)
+    candidates = [trimmed_name(name) for name in candidates]
     if stated_means:
-        results = results.with_stated_means(stated_means, scale=scale)
+        means = {trimmed_name(name): mean for name, mean in stated_means.items()}
+        results = results.with_stated_means(means, scale=scale)
+    stated_cost_usd = {trimmed_name(name): cost for name, cost in (stated_cost_usd or {}).items()}
     now = now or datetime.now(UTC)
-    stated, facts = _at_list_prices((incumbent, *candidates), typical, stated_cost_usd or {}, now)
+    stated, facts = _at_list_prices((incumbent, *candidates), typical, stated_cost_usd, now)
     evidence = pair(results, incumbent=incumbent, candidates=candidates, errors_as_zero=errors_count_as_zero)
     settings = DecisionSettings(
         floor=floor,

@@ -44,9 +44,7 @@ def _why_keep(verdict: Verdict, certified: PolicyCost | None) -> str:
         return f"evidence for {verdict.settings.requirements.evidence} work is missing"
     missed = [check for check in verdict.requirements if check.met is False]
     if certified is not None and not any(c.candidate == certified.policy.candidate for c in missed):
-        name, share = _name(certified.policy.candidate), certified.saving_share.value
-        more = "" if share is None else f"{fmt.percent(-share, 0)} "
-        return f"{name} costs {more}more"
+        return f"{_name(certified.policy.candidate)} costs {_how_much_more(certified)}"
     best = shown_first(verdict.certificates, None)
     if best is not None and best.shown_below and best.retention.value is not None:
         return f"{_name(best.candidate)} keeps only {fmt.percent(best.retention.value)} of its quality"
@@ -56,6 +54,13 @@ def _why_keep(verdict: Verdict, certified: PolicyCost | None) -> str:
     if models:
         return f"{len(models)} candidates miss a requirement"
     return "nothing cheaper is certified"
+
+
+def _how_much_more(cost: PolicyCost) -> str:
+    share = cost.saving_share.value
+    if cost.saving_per_request_usd.value == 0:
+        return "the same"
+    return "more" if share is None or abs(share) < 0.005 else f"{fmt.percent(-share, 0)} more"
 
 
 def _missing(verdict: Verdict, cost: PolicyCost) -> str:

@@ -260,11 +260,21 @@ def _costs(costs: Sequence[PolicyCost]) -> Table:
         head=("policy", f"per {per}", f"per {solved}", f"saved per {per}", "saved a month", "saved"),
         rows=tuple(rows),
         numeric=frozenset({1, 2, 3, 4, 5}),
-        note=(
-            "Costs are measured usage times a dated price, with 95 % intervals. "
-            f"Unknown is not zero.{unknown}"
-        ),
+        note=f"{_priced(costs)} Unknown is not zero.{unknown}",
     )
+
+
+def _priced(costs: Sequence[PolicyCost]) -> str:
+    """Return where the costs come from: measured, with intervals at their level, or stated."""
+    figures = [each for cost in costs for each in (cost.per_request_usd, cost.saving_per_request_usd)]
+    levels = {each.level for each in figures if each.low is not None}
+    stated = any(each.method == "stated" and each.value is not None for each in figures)
+    if not levels:
+        return (
+            "Costs are stated, not measured." if stated else "Costs are measured usage times a dated price."
+        )
+    words = f"Costs are measured usage times a dated price, with {100 * max(levels):.6g} % intervals."
+    return f"{words} Costs without an interval are stated, not measured." if stated else words
 
 
 def _guards(guards: Sequence[Guard], title: str) -> Table:

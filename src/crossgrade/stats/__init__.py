@@ -11,7 +11,7 @@ from crossgrade.stats._intervals import (
 from crossgrade.stats._judged import JudgedLoss
 from crossgrade.stats._monitors import ChangeDetector, ClaimProcess, Detection, audit_loss
 from crossgrade.stats._multiplicity import holm, holm_levels
-from crossgrade.stats._pairs import Pairs, read_floor, read_pairs
+from crossgrade.stats._pairs import LEAST_FLOOR, Pairs, read_floor, read_pairs
 from crossgrade.stats._planning import Plan, plan
 from crossgrade.stats._result import METHOD_VERSION, Outcome, Retention
 from crossgrade.stats._retention import FixedRetention, retention
@@ -19,6 +19,7 @@ from crossgrade.stats._sequential import EValues, SequentialRetention
 from crossgrade.stats._strata import Strata, Stratum
 
 __all__ = [
+    "LEAST_FLOOR",
     "LEAST_LABELS",
     "METHOD_VERSION",
     "ChangeDetector",

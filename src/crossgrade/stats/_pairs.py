@@ -13,7 +13,7 @@ from crossgrade.errors import UsageError
 FloatArray: TypeAlias = NDArray[np.float64]
 IntArray: TypeAlias = NDArray[np.int64]
 
-_LEAST_FLOOR, _MOST_FLOOR = 0.01, 2.0
+LEAST_FLOOR, _MOST_FLOOR = 0.01, 2.0
 """The least floor, and the first that is too large. Below the least every candidate would do."""
 
 _LEAST_RATE = 1e-15
@@ -121,9 +121,9 @@ def read_numbers(name: str, values: ArrayLike) -> FloatArray:
 def read_floor(floor: float) -> float:
     """Check that a retention floor lies in [0.01, 2)."""
     number = _number("floor", floor)
-    if not _LEAST_FLOOR <= number < _MOST_FLOOR:
+    if not LEAST_FLOOR <= number < _MOST_FLOOR:
         raise UsageError(
-            f"floor is {floor}; a retention floor lies in [{_LEAST_FLOOR:g}, {_MOST_FLOOR:g})",
+            f"floor is {floor}; a retention floor lies in [{LEAST_FLOOR:g}, {_MOST_FLOOR:g})",
             code="floor-invalid",
             hint="0.85 keeps 85 %",
         )

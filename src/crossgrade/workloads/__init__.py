@@ -1,5 +1,6 @@
 """What is measured: datasets frozen by digest, results of other tools, pairs as evidence."""
 
+from crossgrade.workloads._columns import trimmed_name
 from crossgrade.workloads._copies import without_copies
 from crossgrade.workloads._dataset import (
     Dataset,
@@ -60,6 +61,7 @@ __all__ = [
     "revealed",
     "samples_before",
     "seal_from",
+    "trimmed_name",
     "with_labels",
     "with_prices",
     "without_copies",

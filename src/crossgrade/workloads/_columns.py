@@ -10,7 +10,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from crossgrade.domain import Origin, ScoredAnswer
+from crossgrade.domain import REQUEST_USD, Origin, ScoredAnswer
 from crossgrade.workloads._results import (
     AMOUNTS,
     LABELS,
@@ -70,11 +70,19 @@ class Columns:
     """Collects rows into columns.
 
     `scale` are the worst and best score of the source, mapped to 0 and 1. `sample_ids` fixes the
-    order of the samples; without it they stand in order of first appearance.
+    order of the samples; without it they stand in order of first appearance. With `trimmed` names of
+    models that differ only in blanks (`trimmed_name`) are one: so a person writes them.
     """
 
-    def __init__(self, *, scale: tuple[float, float] = (0.0, 1.0), sample_ids: Iterable[str] = ()) -> None:
+    def __init__(
+        self,
+        *,
+        scale: tuple[float, float] = (0.0, 1.0),
+        sample_ids: Iterable[str] = (),
+        trimmed: bool = False,
+    ) -> None:
         """Start without rows."""
+        self._trimmed = trimmed
         self._low, self._range = scale[0], scale[1] - scale[0]
         self._rows = 0
         self._samples = _LabelColumn(sample_ids)
@@ -157,14 +165,17 @@ class Columns:
         none = np.empty(0, np.bool_)
         return Results(
             samples=self._samples.finish(rows),
-            models=self._models.finish(rows),
+            models=_trimmed(self._models.finish(rows)) if self._trimmed else self._models.finish(rows),
             score=self._score.finish(rows),
             error=np.concatenate([none, *self._flags["error"]]),
             unparsed=np.concatenate([none, *self._flags["unparsed"]]),
             labels={name: column.finish(rows) for name, column in self._labels.items() if column.filled},
             amounts={name: column.finish(rows) for name, column in self._amounts.items() if column.filled},
             texts={name: _objects(texts, rows) for name, texts in self._texts.items() if texts},
-            stated_means={name: _weighted_mean(parts) for name, parts in self._stated.items()},
+            stated_means={
+                trimmed_name(name) if self._trimmed else name: _weighted_mean(parts)
+                for name, parts in self._stated.items()
+            },
             origin=origin,
             name=name,
             source=source,
@@ -212,7 +223,9 @@ def amounts(values: Values, column: str, *, signed: bool = False) -> FloatColumn
         return values
     try:
         array = np.fromiter(map(float, values), np.float64, len(values))  # type: ignore[arg-type]  # tried
-        fits = bool(np.isfinite(array).all())
+        fits = bool(np.isfinite(array).all()) and not any(
+            type(each) is str and "_" in each for each in values
+        )
     except (TypeError, ValueError):
         fits = False
     if not fits:
@@ -229,7 +242,17 @@ def amounts(values: Values, column: str, *, signed: bool = False) -> FloatColumn
         raise BadCellError(int((array < 0).argmax()), column, "is negative")
     if (np.abs(array) > _LARGEST).any():
         raise BadCellError(int((np.abs(array) > _LARGEST).argmax()), column, "is too large to be true")
+    _check_costs(array, column)
     return array
+
+
+def _check_costs(array: FloatColumn, column: str) -> None:
+    """Refuse costs that are none of a request: they are in another unit."""
+    least, most = REQUEST_USD
+    wrong = (array > most) | ((array > 0) & (array < least))
+    if column == "cost_usd" and wrong.any():
+        seen = f"is {array[wrong][0]:g}; a request costs 0, or {least:g} to {most:,.0f} dollars"
+        raise BadCellError(int(wrong.argmax()), column, seen)
 
 
 def _amount(value: object, index: int, column: str) -> float:
@@ -239,9 +262,13 @@ def _amount(value: object, index: int, column: str) -> float:
     if text.lower() in {"true", "false"}:
         return float(text.lower() == "true")
     try:
-        number = float(text)
+        number = math.nan if "_" in text else float(text)  # Python alone reads 1_0 as ten
     except ValueError:
-        raise BadCellError(index, column, f"is {text[:40]!r}, a number is expected") from None
+        number = math.nan
+    if math.isnan(number) and text.lower().lstrip("+-") != "nan":
+        raise BadCellError(index, column, f"is {text[:40]!r}, a number is expected")
+    if math.isinf(number) and any(digit in text for digit in "123456789"):
+        raise BadCellError(index, column, f"is {text[:40]!r}, too large to be true")
     if not math.isfinite(number):
         raise BadCellError(index, column, f"is {text[:40]!r}; leave the cell empty where there is no value")
     return number
@@ -283,6 +310,21 @@ def _objects(values: Sequence[str | None], rows: int) -> TextColumn:
 def _weighted_mean(parts: Sequence[tuple[float, int]]) -> float:
     rows = sum(number for _, number in parts)
     return sum(mean * number for mean, number in parts) / rows if rows else math.nan
+
+
+def trimmed_name(name: str) -> str:
+    """Return a model's name without blanks around it, and with one for several inside it."""
+    return " ".join(name.split()) or name
+
+
+def _trimmed(labels: Labels) -> Labels:
+    """Return the labels with names trimmed; those that are then the same are one."""
+    names = [trimmed_name(name) for name in labels.names.tolist()]
+    code = {name: at for at, name in enumerate(dict.fromkeys(names))}
+    array = np.empty(len(code), np.object_)
+    array[:] = list(code)
+    renumbered = np.array([*(code[name] for name in names), -1], np.int32)
+    return Labels(renumbered[labels.codes], array)
 
 
 class _AmountColumn:

@@ -16,6 +16,7 @@ from crossgrade.workloads._results import BoolColumn, FloatColumn, Results, Rows
 _AGREED = ("question_digest", "target_digest", "segment", "group", "cluster")
 _EXAMPLES = 5
 _ROUNDING = 5e-4
+_SAME_WEIGHT = 1e-6  # two tools may write one weight with different digits
 
 
 def pair(
@@ -37,14 +38,14 @@ def pair(
     (`unmatched`, which also counts those that only some candidates lack; with `alone` the incumbent's
     samples stay, which no candidate was to answer; samples in `unpaired`, which the incumbent was not
     to answer, stay with a candidate's answer alone), and samples whose rows
-    disagree about question, key, segment, group or cluster (`key_conflicts`). Rows that repeat
+    disagree about question, key, segment, group, cluster or weight (`key_conflicts`). Rows that repeat
     an epoch are averaged and counted (`duplicates`). Scores outside [0, 1] become NaN and are
     counted (`out_of_range`). Samples keep the order of the results.
 
     A mean that the source states is passed on where it should equal that of the paired scores.
 
-    Raises `NotFoundError` for a model without rows, and `DataError` when no incumbent is named or
-    no sample is left.
+    Raises `NotFoundError` for a model without rows, and `DataError` when no incumbent is named,
+    no sample is left, or all of them have the weight 0.
     """
     contestants = _contestants(results, incumbent, candidates)
     found = _Pairing(results, contestants, alone=alone, unpaired=unpaired)
@@ -52,7 +53,8 @@ def pair(
     if not len(kept):
         raise DataError(
             f"no sample has comparable rows of {' and '.join(contestants)}: "
-            f"{found.audit.unmatched} lack one side, {found.audit.key_conflicts} are different questions",
+            f"{found.audit.unmatched} lack one side, {found.audit.key_conflicts} have rows that disagree "
+            "on question, key, label or weight",
             code="pairs-missing",
             hint="check that both models answered the same items under the same ids",
         )
@@ -127,6 +129,7 @@ class _Pairing:
         conflict = np.zeros(self._n, dtype=np.bool_)
         for agreed in self._agreed.values():
             conflict |= agreed.conflict
+        conflict |= self._weights_differ()
         answered = self._present[1:].any(axis=0)
         paired = self._present[0] & (alone | answered)
         if unpaired:
@@ -186,6 +189,12 @@ class _Pairing:
         """
         weight = self._mean("weight", self.all_rows, kept)
         known = weight[np.isfinite(weight)]
+        if len(known) and not known.any():
+            raise DataError(
+                f"the weight of all {len(known)} samples is 0; nothing stands for any traffic",
+                code="weight-invalid-in-data",
+                hint="leave the column out where all samples stand for the same share of traffic",
+            )
         if not len(known) or (known == known[0]).all():
             return None
         return np.where(np.isnan(weight), known.mean(), weight)
@@ -213,6 +222,16 @@ class _Pairing:
         conflict = np.zeros(self._n, dtype=np.bool_)
         conflict[samples[rows[codes[rows] != agreed[samples[rows]]]]] = True
         return _Agreed(agreed, conflict)
+
+    def _weights_differ(self) -> BoolColumn:
+        """Return the samples whose rows state different weights."""
+        lowest, highest = np.full(self._n, np.inf), np.full(self._n, -np.inf)
+        if "weight" in self._results.amounts:
+            samples, weight = self._results.samples.codes, self._results.amounts["weight"]
+            rows = self.all_rows[np.isfinite(weight[self.all_rows])]
+            np.minimum.at(lowest, samples[rows], weight[rows])
+            np.maximum.at(highest, samples[rows], weight[rows])
+        return lowest < (1 - _SAME_WEIGHT) * highest
 
     def _audit(self, conflict: BoolColumn, counts: Sequence[FloatColumn]) -> PairingAudit:
         unmatched = self._present.any(axis=0) & ~self._present.all(axis=0) & ~conflict

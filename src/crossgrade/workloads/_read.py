@@ -75,7 +75,7 @@ def read_results(
             hint=f"formats are {', '.join(IMPORTERS)}",
         )
     bounds = limits or FileLimits()
-    columns = Columns(scale=scale)
+    columns = Columns(scale=scale, trimmed=True)
     seen: list[str] = []
     paths = _paths(source)
     for model, given in paths:

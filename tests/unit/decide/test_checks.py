@@ -31,12 +31,22 @@ def found(make, counts):
         ({"alpha": 1e-9}, ("alpha-invalid", "1e-09")),
         ({"alpha": math.nan}, ("alpha-invalid", "nan")),
         ({"alpha": 0.6}, ("alpha-invalid", 0.6)),
+        ({"alpha": 0.5}, ("alpha-invalid", 0.5)),
+        ({"requests_per_month": 10**16}, ("setting-invalid", "requests_per_month", 10**16)),
+        ({"stated_cost_usd": {"a": 1e308}}, ("cost-invalid", "a")),
+        ({"stated_cost_usd": {"b": 1e-320}}, ("cost-invalid", "b")),
+        ({"stated_cost_usd": {"b": -1.0}}, ("cost-invalid", "b")),
         ({"alpha_share": 0.0}, ("alpha-invalid", "alpha_share", 0.0)),
     ],
 )
 def test_settings_that_cannot_be(found, now, changed, seen):
     with raises_code(*seen):
         decide_policy(found, DecisionSettings(**changed), now=now)
+
+
+def test_the_largest_that_can_be(found, now):
+    most = DecisionSettings(alpha=0.499, requests_per_month=10**15, stated_cost_usd={"a": 1e6, "b": 0.0})
+    assert decide_policy(found, most, now=now).name == "switch"
 
 
 def test_a_moment_beyond_the_calendar(found):

@@ -38,6 +38,40 @@ def test_answers_that_a_judge_did_not_score_leave_a_selection(make, counts, now)
     assert _status(make(b, c), now, "unscored") == {"pass", "fail"}
 
 
+def test_unscored_answers_fail_where_the_candidate_passes_without_them(make, now):
+    b, c = np.ones(300), np.r_[np.zeros(27), np.ones(273)]
+    c[27:54] = np.nan
+    found, verdict = _found(make(b, c), now, "unscored")
+    assert [(guard.status, guard.candidate) for guard in found] == [("pass", None), ("fail", "b")]
+    assert all(names(found[1].seen, each) for each in ("9 %", "0.901", "0.820"))
+    assert verdict.name == "invalid"
+    both = np.where(np.isnan(c), np.nan, b)
+    assert _status(make(both, c), now, "unscored") == {"warn"}, "the incumbent is unscored as often"
+    assert _status(make(b, np.where(c == 0, 1.0, c)), now, "unscored") == {"pass", "warn"}, "passes at 0 too"
+    few = np.where(np.arange(300) < 5, np.nan, np.ones(300))
+    few[10:40] = 0
+    assert "fail" not in _status(make(b, few), now, "unscored"), "five may be chance"
+
+
+def test_unscored_answers_of_a_candidate_are_looked_for_in_every_segment(make, now):
+    b, c = np.ones(600), np.r_[np.zeros(27), np.ones(573)]
+    c[27:54] = np.nan
+    found, verdict = _found(
+        make(b, c, segment=["bad"] * 300 + ["good"] * 300, inc={"cost_usd": 0.01}, cand={"cost_usd": 0.001}),
+        now,
+        "unscored",
+    )
+    assert ("fail", "bad", "b") in {(guard.status, guard.segment, guard.candidate) for guard in found}
+    assert verdict.policy.segments == ("good",)
+
+
+def test_unscored_answers_count_by_weight(make, now):
+    b, c = np.ones(300), np.r_[np.zeros(27), np.ones(273)]
+    c[27:54] = np.nan
+    light = np.where(np.isnan(c), 1e-3, 1.0)
+    assert _status(make(b, c, weight=light), now, "unscored") == {"pass", "warn"}
+
+
 def test_errors_counted_as_zero_against_dropped(make, counts, now):
     b, c = counts(170, 4, 4, 22)
     evidence = make(b, c, cand={"error": np.arange(200) < 35})

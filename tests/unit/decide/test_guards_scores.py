@@ -119,9 +119,22 @@ def test_the_zero_of_the_scale_changes_the_outcome(make, now):
     c = np.clip(np.round(b * 0.84 + 0.18 + 0.6 * rng.standard_normal(900)), 1, 10)
     found, _ = _guards(make(b / 10, c / 10), now, "scale-zero")
     assert found[0].status == "warn"
-    assert names(found[0].seen, "0.875 (pass")
+    assert names(found[0].seen, "0.875")
+    assert names(found[0].seen, "900 pairs")
     assert names(found[0].seen, f"{(b / 10).min():.3f}")
     assert _status(make((b - 1) / 9, (c - 1) / 9), now, "scale-zero") <= {"pass", "warn"}
+
+
+def test_another_zero_is_tested_as_the_certificate_is(make, now):
+    few = make(0.9 + 0.01 * (np.arange(19) % 3), 0.86 + 0.01 * (np.arange(19) % 4))
+    assert _status(few, now, "scale-zero") == {"pass"}, "19 pairs certify from no zero"
+    heavy = np.arange(200) % 5 == 0
+    b = 0.8 + 0.01 * (np.arange(200) % 10)
+    c = np.where(heavy, 0.55, 0.8) + 0.01 * (np.arange(200) % 10)
+    found, verdict = _guards(make(b, c, weight=np.where(heavy, 10.0, 1.0)), now, "scale-zero")
+    assert names(found[0].seen, f"{verdict.certificates[0].retention.value:.3f}")
+    judged = make(b, c, judge="judge-1", inc={"human": b}, cand={"human": c})
+    assert _status(judged, now, "scale-zero") == {"pass"}, "people's scores correct these"
 
 
 def test_guessing_is_a_zero_too(make, counts, now):

@@ -138,8 +138,27 @@ def test_a_method_that_this_release_does_not_know_is_refused(verdict, found, ver
         verify(replace(verdict, method_version=version), found)
 
 
+def test_this_release_decides_by_no_older_method(verdict, found):
+    (difference,) = verify(replace(verdict, method_version=1), found)
+    assert difference.startswith("method_version: recorded 1")
+    for earlier in ("0.1.0", None):
+        assert verify(replace(verdict, method_version=1, package_version=earlier), found) == ()
+
+
+def test_the_part_of_a_long_sentence_that_differs_is_shown(verdict, found):
+    changed = verdict.sentence.replace("saves $", "saves $9")
+    assert changed != verdict.sentence
+    (difference,) = verify(replace(verdict, sentence=changed), found)
+    was, _, now = difference.partition(", computed ")
+    assert "saves $9" in was
+    assert "saves $9" not in now
+    assert len(difference) < 250
+    (longer,) = verify(replace(verdict, sentence=verdict.sentence + " It keeps 1.2."), found)
+    assert "It keeps 1.2." in longer
+
+
 def test_an_older_verdict_must_be_of_its_evidence_and_settings(verdict, found):
-    old = replace(verdict, method_version=1)
+    old = replace(verdict, method_version=1, package_version="0.1.0")
     assert verify(old, found) == ()
     assert verify(replace(old, evidence_digest="x"), found)[0].startswith("evidence_digest: recorded 'x'")
     (late,) = verify(replace(old, valid_until=verdict.valid_until.replace(year=2099)), found)
@@ -162,7 +181,7 @@ def test_an_older_verdict_must_be_of_its_evidence_and_settings(verdict, found):
 def test_an_older_switch_needs_a_certificate_under_any_method(close, now):
     honest = decide_policy(close, now=now)
     assert honest.name == "undecided"
-    old = forged(honest, method_version=1)
+    old = forged(honest, method_version=1, package_version="0.1.0")
     assert verify(old, close) == ("policy: no certificate for b on the whole workload, which it moves",)
     (whole,) = honest.certificates
     assert verify(replace(old, certificates=(certified(whole),)), close) == ()
@@ -178,7 +197,7 @@ def test_an_older_switch_needs_a_certificate_under_any_method(close, now):
 
 
 def test_an_older_policy_must_be_one(close, now):
-    old = replace(decide_policy(close, now=now), method_version=1)
+    old = replace(decide_policy(close, now=now), method_version=1, package_version="0.1.0")
     (whole,) = old.certificates
     switch = forged(old, certificates=(certified(whole),))
     assert "policy: 'switch' beside the verdict 'keep'" in verify(replace(switch, name="keep"), close)

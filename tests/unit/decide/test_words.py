@@ -106,6 +106,10 @@ def keeps(make, counts, now):
     good = make(*counts(150, 12, 12, 26), inc=DEAR, cand=CHEAP)
     yield good, DecisionSettings(requirements=wanted, facts=facts)
     yield good, DecisionSettings(requirements=Requirements(evidence="agentic"))
+    yield make(*counts(150, 12, 12, 26)), DecisionSettings(stated_cost_usd={"a": 0.01, "b": 0.01})
+    yield make(*counts(1, 19, 0, 2), inc=DEAR, cand=CHEAP), DecisionSettings()
+    b, c, parts = joined(counts, (50, 50, 0, 0), (50, 50, 0, 0))
+    yield make(b, c, segment=parts, inc=DEAR, cand=CHEAP), DecisionSettings(splits_only=True)
 
 
 def undecided(make, counts, now):
@@ -118,6 +122,10 @@ def undecided(make, counts, now):
     yield make([1.0] * 18, [1.0] * 18, inc=DEAR, cand=CHEAP), DecisionSettings()
     b, c, parts = joined(counts, (150, 10, 15, 25), (2, 1, 30, 67))
     yield make(b, c, group=parts, chance=0.25, inc=DEAR, cand=CHEAP), DecisionSettings()
+    b, c, parts = joined(counts, (45, 45, 0, 0), (5, 5, 0, 0), (11, 10, 0, 9))
+    yield make(b, c, c, segment=parts, inc=DEAR, cand=CHEAP), DecisionSettings()
+    yield make([0.0], [1.0], inc=DEAR, cand=CHEAP), DecisionSettings()
+    yield make(*counts(16, 4, 0, 0), inc=DEAR, cand=CHEAP), DecisionSettings(floor=0.95)
 
 
 def judged(make, counts, now):

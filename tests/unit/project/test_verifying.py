@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from crossgrade._version import __version__
 from crossgrade.decide import Certificate, DecisionSettings, Evidence, ModelColumns, Sibling, decide_policy
 from crossgrade.errors import CrossgradeError
 from crossgrade.project import Project, outdated_routes
@@ -65,6 +66,7 @@ def put_in_force(project: Project, scores: np.ndarray, *, method_version: int) -
         policy=SWITCH,
         name="switch",
         method_version=method_version,
+        package_version=__version__ if method_version == METHOD_VERSION else "0.1.0",
         certificates=tuple(map(certified, verdict.certificates)),
     )
     identifier = project.store.verdicts.append(verdict, columns)
@@ -158,7 +160,8 @@ def test_an_older_verdict_of_other_evidence_is_refused(project):
 def test_other_workloads_need_evidence_of_their_own(project, others, seen):
     columns = evidence(GRADES)
     settings = DecisionSettings(alpha_share=0.5, siblings=others)
-    for version in (1, METHOD_VERSION):
-        verdict = replace(decide_policy(columns, settings, now=NOW), method_version=version)
+    for version, release in ((1, "0.1.0"), (METHOD_VERSION, __version__)):
+        verdict = decide_policy(columns, settings, now=NOW)
+        verdict = replace(verdict, method_version=version, package_version=release)
         check = project.verify(project.store.verdicts.append(verdict, columns))
         assert check.differences == seen

@@ -239,3 +239,30 @@ def test_losses_say_how_they_were_chosen(verdict: Verdict) -> None:
     page = render_html([replace(verdict, losses_drawn_from=90)])
     assert "The incumbent won 90 samples among the requests that would move." in page
     assert "drawn at random (seed 7)" in page
+
+
+def test_the_note_on_costs_says_how_they_are_known(verdict: Verdict) -> None:
+    def priced(**changed) -> str:
+        costs = tuple(
+            replace(
+                each,
+                per_request_usd=replace(each.per_request_usd, **changed),
+                saving_per_request_usd=replace(each.saving_per_request_usd, **changed),
+            )
+            for each in verdict.costs
+        )
+        return render_markdown([replace(verdict, costs=costs)])
+
+    assert "97.5 % intervals" in priced(level=0.975, low=0.1, high=0.3)
+    assert "95 % intervals" in priced(level=0.95, low=0.1, high=0.3)
+    stated = priced(method="stated", low=None, high=None)
+    assert "% intervals" not in stated
+    assert "stated" in stated
+
+
+def test_a_candidate_that_costs_the_same_does_not_cost_more(verdict: Verdict) -> None:
+    cost = next(each for each in verdict.costs if each.policy.kind == "split")
+    free = replace(cost.saving_per_request_usd, value=0.0)
+    same = replace(cost, saving_per_request_usd=free, saving_share=replace(cost.saving_share, value=0.0))
+    kept = replace(verdict, name="keep", costs=(same,), requirements=())
+    assert headline(kept) == "Keep gpt: scout costs the same"

@@ -138,6 +138,21 @@ def test_weights() -> None:
     assert paired(rows[:2]).weight is None
 
 
+def test_weights_that_differ_between_the_rows_of_a_sample_are_a_conflict() -> None:
+    rows = [row(str(n), model, 1, weight=n + 1) for n in range(3) for model in "AB"]
+    rows[3] = row("1", "B", 1, weight=0.01)
+    evidence = paired(rows)
+    assert (evidence.sample_ids.tolist(), evidence.audit.key_conflicts) == (["0", "2"], 1)
+    rows[3] = row("1", "B", 1, weight=2.0000001)
+    assert paired(rows).audit.key_conflicts == 0, "the same in fewer digits"
+
+
+def test_weights_of_which_none_is_above_0() -> None:
+    rows = [row(str(n), model, 1, weight=0) for n in range(3) for model in "AB"]
+    with raises_code("weight-invalid-in-data", 3):
+        paired(rows)
+
+
 def test_a_stated_mean_is_judged_on_the_rows_it_is_about() -> None:
     columns = Columns()
     columns.add([row("1", "A", 1), row("2", "A", 0), row("1", "B", 1)])

@@ -10,6 +10,7 @@ import pytest
 
 from crossgrade.domain import Origin
 from crossgrade.errors import DataError, UsageError
+from crossgrade.project import decide_results
 from crossgrade.workloads import ResultFormat, pair, read_results
 from crossgrade.workloads.importers.tables import ID_COLUMNS, LONG_COLUMNS, QUESTION_COLUMNS, SHARED_COLUMNS
 from tests.codes import check_error, raises_code
@@ -267,3 +268,36 @@ def test_the_examples_of_the_reference(tmp_path: Path) -> None:
     names = ["gpt-4-1106-preview", "mixtral-8x7b"]
     evidence = pair(read_results(write(tmp_path / "wide.csv", wide), models=names), incumbent=names[0])
     assert evidence.candidates[0].output == ["The answer is 41."]
+
+
+def test_names_of_models_that_differ_in_blanks_are_one(tmp_path: Path) -> None:
+    text = "item_id,model,score\n1,A,1\n1, B  b,0.5\n2, A,0\n2,B b ,1\n"
+    results = read_results(write(tmp_path / "r.csv", text))
+    assert results.model_names == ("A", "B b")
+    found = decide_results(tmp_path / "r.csv", incumbent=" A", candidates=[" B b "])
+    assert (found.incumbent, found.candidates, found.asked) == ("A", ("B b",), 2)
+    with raises_code("candidate-missing"):
+        decide_results(tmp_path / "r.csv", incumbent="A", candidates=[" A"])
+
+
+@pytest.mark.parametrize("cost", ["1e7", "1e-13"])
+def test_costs_in_another_unit(tmp_path: Path, cost: str) -> None:
+    path = write(tmp_path / "r.csv", f"item_id,model,score,cost_usd\n1,A,1,0\n1,B,1,{cost}\n")
+    check_error(failure(path), "score-invalid", "1e-12", line=3)
+
+
+@pytest.mark.parametrize("score", ["1_0", "0_1", "1e400"])
+def test_what_only_python_takes_for_a_number(tmp_path: Path, score: str) -> None:
+    check_error(
+        failure(write(tmp_path / "r.csv", f"item_id,model,score\n1,A,{score}\n")), "score-invalid", score
+    )
+
+
+def test_a_key_that_stands_twice(tmp_path: Path) -> None:
+    path = tmp_path / "r.jsonl"
+    write(path, '{"item_id": "1", "model": "A", "score": 1, "score": 0}\n')
+    check_error(failure(path), "json-key-repeated", "score", line=1)
+    write(path, '{"item_id": "1", "model": "A", "score": 1, "meta": {"x": [{"y": 1, "y": 2}]}}\n')
+    check_error(failure(path), "json-key-repeated", "y", line=1)
+    text = json.dumps({"item_id": "1", "model": "A", "score": 1, "output": '{"x": 1, "x": 2}'})
+    assert len(read_results(write(path, text + "\n"))) == 1, "a text that holds JSON has no keys"

@@ -43,7 +43,8 @@ class ZipArchive:
                 file=path,
                 hint="split the log",
             )
-        self._meter = SizeMeter(path, limits, path.stat().st_size)
+        size_on_disk = path.stat().st_size
+        self._meter = SizeMeter(path, limits, lambda: size_on_disk)
 
     def __enter__(self) -> "ZipArchive":
         return self

@@ -15,6 +15,7 @@ from crossgrade.workloads.files.source import not_utf8
 
 T = TypeVar("T")
 
+_KEY = re.compile(rb'"\s*:')  # as many as there are keys, or more: texts may hold some
 _BYTE = re.compile(r" \(byte (\d+)\)$")
 _EXACT_INTEGERS = 2.0**53
 
@@ -22,7 +23,8 @@ _EXACT_INTEGERS = 2.0**53
 def decode_line(data: bytes, *, path: Path, line: int, limits: FileLimits) -> dict[str, JSON]:
     """Decode one line as a JSON object.
 
-    Raises `DataError`, with line and column, when it is no JSON, holds NaN, or nests too deep.
+    Raises `DataError`, with line and column, when it is no JSON, holds NaN, has a key twice, or nests too
+    deep.
     """
     value = _decode(data, Any, path, line)
     if not isinstance(value, dict):
@@ -34,6 +36,8 @@ def decode_line(data: bytes, *, path: Path, line: int, limits: FileLimits) -> di
             column=1,
             hint="write one JSON object a line, without an array around them",
         )
+    if len(_KEY.findall(data)) > _keys(value):
+        _check_repeated(data, path, line)
     if data.count(b"[") + data.count(b"{") > limits.depth and _deeper(value, limits.depth):
         raise _too_deep(path, line)
     return value
@@ -130,6 +134,32 @@ def _too_deep(path: Path, line: int | None) -> DataError:
     return DataError(
         "the JSON is nested too deep", code="json-too-deep", file=path, line=line, hint="flatten the record"
     )
+
+
+def _keys(value: object) -> int:
+    """Return how many keys a value has, those inside it included."""
+    if isinstance(value, dict):
+        return len(value) + sum(map(_keys, value.values()))
+    return sum(map(_keys, value)) if isinstance(value, list) else 0
+
+
+def _check_repeated(data: bytes, path: Path, line: int) -> None:
+    """Refuse an object that has a key twice: which of the two values is meant is not known."""
+
+    def once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+        names = [name for name, _ in pairs]
+        for name in names if len(set(names)) < len(names) else ():
+            if names.count(name) > 1:
+                raise DataError(
+                    f"the key {name[:40]!r} stands twice in one object",
+                    code="json-key-repeated",
+                    file=path,
+                    line=line,
+                    hint="keep the value that is meant",
+                )
+        return dict(pairs)
+
+    json.loads(data, object_pairs_hook=once)
 
 
 def _deeper(value: object, depth: int) -> bool:

@@ -1,5 +1,6 @@
 """What reading one input may cost."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,8 +17,8 @@ class FileLimits:
 
     `line_bytes` is the longest line (and CSV field), `document_bytes` the largest JSON document
     or archive member, `total_bytes` all of a file, each after decompression. `ratio` is the
-    largest growth by decompression, counted from `ratio_from_bytes` on. `members` bounds the
-    files in an archive, `depth` the nesting of JSON.
+    largest growth by decompression of what was read so far, counted from `ratio_from_bytes` on.
+    `members` bounds the files in an archive, `depth` the nesting of JSON.
     """
 
     line_bytes: int = 16 * MIB
@@ -32,8 +33,8 @@ class FileLimits:
 class SizeMeter:
     """Counts what comes out of a file and stops at its limits."""
 
-    def __init__(self, path: Path, limits: FileLimits, compressed_bytes: int | None) -> None:
-        """Start at zero; `compressed_bytes` is the size on disk of a compressed file."""
+    def __init__(self, path: Path, limits: FileLimits, compressed_bytes: Callable[[], int] | None) -> None:
+        """Start at zero; `compressed_bytes` says how much of a compressed file was read so far."""
         self._path = path
         self._limits = limits
         self._compressed = compressed_bytes
@@ -55,7 +56,7 @@ class SizeMeter:
             )
         if self._compressed is None or self._total <= limits.ratio_from_bytes:
             return
-        if self._total > limits.ratio * max(self._compressed, 1):
+        if self._total > limits.ratio * max(self._compressed(), 1):
             raise DataError(
                 f"decompresses to more than {limits.ratio} times its size, like a decompression bomb",
                 code="decompression-bomb",

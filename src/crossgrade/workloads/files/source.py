@@ -197,8 +197,8 @@ def _plain_blocks(path: Path, limits: FileLimits, block_bytes: int) -> Iterator[
                 parts = _zstd_blocks(raw, block_bytes)
             else:
                 parts = iter(lambda: raw.read(block_bytes), b"")
-            compressed = path.stat().st_size if magic.startswith((GZIP_MAGIC, ZSTD_MAGIC)) else None
-            meter = SizeMeter(path, limits, compressed)
+            compressed = magic.startswith((GZIP_MAGIC, ZSTD_MAGIC))
+            meter = SizeMeter(path, limits, raw.tell if compressed else None)
             for part in parts:
                 meter.add(len(part))
                 yield part
