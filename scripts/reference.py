@@ -61,7 +61,7 @@ contains secrets: `api_key_env` names the environment variable that holds a key.
 ```yaml
 models:
   current: {{provider: openai, model: gpt-4.1-mini, api_key_env: OPENAI_API_KEY}}
-  open: {{provider: groq, model: meta-llama/llama-4-scout-17b-16e-instruct, region: us}}
+  open: {{provider: groq, model: openai/gpt-oss-120b, region: us}}
 workloads:
   support:
     dataset: data/support.jsonl

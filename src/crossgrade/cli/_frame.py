@@ -78,7 +78,7 @@ COMMANDS = (
     Entry("decide", "Decide", "Decide whether the candidate may replace the incumbent."),
     Entry("report", "Decide", "Write the report of the newest verdicts."),
     Entry("serve", "Serve", "Serve the project's routes as an OpenAI-compatible API."),
-    Entry("onboard", "Serve", "Bring an OFFER of the configuration from its name to a canary."),
+    Entry("onboard", "Serve", "Bring a MODEL of the configuration from its name to a canary."),
     Entry("route", "Serve", "Show, apply, promote, abort and export routes."),
     Entry("keys", "Serve", "Make, list, rotate and revoke the gateway's keys."),
     Entry("watch", "Serve", "Check live pairs against certificates; step routes back on alarm."),

@@ -22,9 +22,9 @@ SCHEMA_VERSION = 1
 # What may be given beside each kind of source; anything else would be ignored, so it is refused.
 _OUTPUTS = {"as_json", "gated", "junit", "markdown", "report", "config_path"}
 _WITH_VERDICT = _OUTPUTS | {"verify_id"}
-_WITH_WORKLOAD = _OUTPUTS | {"sources", "floor", "alpha", "run_id", "apply_it"}
-_WITH_ONE_WORKLOAD = {"floor", "alpha", "run_id"}
-_NOT_WITH_FILES = {"run_id", "apply_it", "verify_id"}
+_WITH_ONE_WORKLOAD = {"floor", "alpha", "run_id", "label_file"}
+_WITH_WORKLOAD = _OUTPUTS | _WITH_ONE_WORKLOAD | {"sources", "apply_it"}
+_NOT_WITH_FILES = {"run_id", "label_file", "apply_it", "verify_id"}
 
 
 @click.command()
@@ -112,6 +112,11 @@ _NOT_WITH_FILES = {"run_id", "apply_it", "verify_id"}
     "run_id",
     metavar="ID",
     help="Decide on this run of the workload instead of the newest, finished or not.",
+)
+@click.option(
+    "--label-file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Scores by people that correct a workload's judge; `crossgrade runs --export` writes the file.",
 )
 @click.option(
     "--verify", "verify_id", metavar="VERDICT", help="Compute a recorded verdict again and compare."
@@ -284,7 +289,7 @@ def _decide_workloads(names: tuple[str, ...], options: dict[str, Any]) -> "list[
         if len(names) > 1:
             recorded = project.decide_all(names)
         else:
-            rules = {key: options[key] for key in ("run_id", "floor", "alpha")}
+            rules = {key: options[key] for key in sorted(_WITH_ONE_WORKLOAD)}
             recorded = [project.decide(names[0], **rules)]
         for each in recorded:
             _note_unfinished(project, each.verdict)

@@ -156,6 +156,8 @@ def list_(config_path: str, *, shows_all: bool, as_json: bool) -> None:
             for row in rows
         ]
         print_table(list(rows[0]), cells)
+    elif records:
+        note("no live keys; `--all` also lists expired and revoked ones")
     else:
         note("no keys yet: `crossgrade keys create NAME` makes one")
 
@@ -186,7 +188,7 @@ def rotate(key: str, overlap: timedelta, config_path: str, *, as_json: bool) -> 
 @config_option
 @json_option
 def revoke(key: str, config_path: str, *, as_json: bool) -> None:
-    """Let a KEY (its id or name) in no more, at once and for good."""
+    """Revoke a KEY (its id or name) at once and permanently."""
     with _project(config_path) as project:
         record = project.store.keys.revoke(key)
     if as_json:
@@ -255,7 +257,7 @@ def _row(record: "KeyRecord", now: datetime) -> dict[str, Any]:
         "routes": list(record.routes),
         "limits": [_limit_words(limit) for limit in record.limits],
         "created": record.created_at.date().isoformat(),
-        "expires": _when(record.expires_at),
+        "expires": "never" if record.expires_at is None else record.expires_at.isoformat(timespec="seconds"),
     }
 
 
