@@ -109,7 +109,7 @@ def test_a_log_without_models_is_told_how_to_name_one(cli: CommandLine, folder: 
     )
     assert '<div class="tile s4"' in (folder / "b.html").read_text()
     before = cli.succeeds("scan", "trace.csv", "--model", "openai/gpt-4.1", "--on", "2023-11-16")
-    assert "no price of these models is known on 2023-11-16: `--on DAY`" in before.err
+    assert "no price of these models is known on 2023-11-16: `--on DATE`" in before.err
 
 
 def test_from_logs_to_a_verdict_without_paying_the_incumbent_again(

@@ -43,6 +43,19 @@ class FiniteRange(click.FloatRange):
         return number
 
 
+class Renamed(click.Option):
+    """An option whose later names are older ones: they still work, and its help leaves them out."""
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
+        """Return the help of the first name alone."""
+        names = self.opts
+        self.opts = names[:1]
+        try:
+            return super().get_help_record(ctx)
+        finally:
+            self.opts = names
+
+
 FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
 
 

@@ -110,7 +110,9 @@ _NUMBERS = ("$/month", "interval", "$/M tokens", "$/call", "$/solved", "batch", 
     metavar="FILE",
     help="Write one HTML page with the bill, its bars and the break-even by volume.",
 )
-@click.option("--limit", type=click.IntRange(1), default=30, show_default=True, help="Most rows to print.")
+@click.option(
+    "--limit", type=click.IntRange(1), metavar="N", default=30, show_default=True, help="Most rows to print."
+)
 @day_option
 @config_option
 @json_option

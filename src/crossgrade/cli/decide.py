@@ -40,11 +40,13 @@ _NOT_WITH_FILES = {"run_id", "label_file", "apply_it", "verify_id"}
 @click.option(
     "--floor",
     type=FiniteRange(0.01, 2, max_open=True),
+    metavar="SHARE",
     help="Retention that must hold.  [default: 0.85]",
 )
 @click.option(
     "--alpha",
     type=FiniteRange(1e-6, 0.5),
+    metavar="SHARE",
     help="Error rate of the decision.  [default: 0.05]",
 )
 @click.option(
@@ -55,6 +57,7 @@ _NOT_WITH_FILES = {"run_id", "label_file", "apply_it", "verify_id"}
 @click.option(
     "--chance",
     type=FiniteRange(0, 1, max_open=True),
+    metavar="SHARE",
     default=0.0,
     show_default=True,
     help="Score of guessing.",
@@ -102,7 +105,9 @@ _NOT_WITH_FILES = {"run_id", "label_file", "apply_it", "verify_id"}
     metavar="MODEL=SCORE",
     help="Mean score published for these results; a guard compares it with the items.",
 )
-@click.option("--requests-per-month", type=click.IntRange(min=1), help="Volume, to price the decision.")
+@click.option(
+    "--requests-per-month", type=click.IntRange(min=1), metavar="N", help="Volume, to price the decision."
+)
 @click.option("--judge", metavar="MODEL", help="Model that scored; a `human` column corrects its scores.")
 @click.option("--splits-only", is_flag=True, help="Test each segment for itself, never the whole.")
 @click.option("--declare-parity", is_flag=True, help="Differing prompts or settings are meant.")

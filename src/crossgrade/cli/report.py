@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from crossgrade.cli._completion import complete_workload
-from crossgrade.cli._frame import config_option, json_option
+from crossgrade.cli._frame import Renamed, config_option, json_option
 from crossgrade.cli._output import note, print_json, print_table
 
 if TYPE_CHECKING:
@@ -18,9 +18,12 @@ if TYPE_CHECKING:
 @click.option("--verdict", "verdict_id", metavar="ID", help="Report this verdict instead of the newest.")
 @click.option("--list", "list_them", is_flag=True, help="List the recorded verdicts and write nothing.")
 @click.option(
+    "--output",
     "--to",
     "path",
     type=click.Path(dir_okay=False, path_type=Path),
+    cls=Renamed,
+    metavar="FILE",
     help="File to write, by its suffix HTML, Markdown or JUnit XML.  [default: crossgrade-report.html]",
 )
 @config_option

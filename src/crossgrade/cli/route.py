@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from crossgrade.cli._completion import complete_route, complete_workload
-from crossgrade.cli._frame import config_option, json_option
+from crossgrade.cli._frame import Renamed, config_option, json_option
 from crossgrade.cli._output import note, print_fields, print_json, print_table
 from crossgrade.errors import NotFoundError, UsageError, closest
 
@@ -30,7 +30,10 @@ def command() -> None:
 @config_option
 @json_option
 def show(route: str | None, config_path: str, *, as_json: bool) -> None:
-    """Show which model answers the routes (or one ROUTE) now, and until when."""
+    """Show which model answers each route now, and until when.
+
+    With ROUTE, everything that is known of it.
+    """
     now = datetime.now(UTC)
     with _project(config_path) as project:
         rows = [_state_row(state, now) for state in _states(project, (route,) if route else ())]
@@ -110,11 +113,16 @@ def abort(route: str, config_path: str, *, as_json: bool) -> None:
 
 @command.command()
 @click.argument("route", required=False, shell_complete=complete_route)
-@click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="Most rows.")
+@click.option(
+    "--limit", type=click.IntRange(1), metavar="N", default=20, show_default=True, help="Most rows."
+)
 @config_option
 @json_option
 def history(route: str | None, limit: int, config_path: str, *, as_json: bool) -> None:
-    """List the past route tables, newest first; with ROUTE, only what they say about it."""
+    """List the past route tables, newest first.
+
+    With ROUTE, only what they say about it.
+    """
     with _project(config_path) as project:
         published = project.routing.history()
         if route and not any(route in each.table.by_name for each in published):
@@ -147,6 +155,7 @@ def history(route: str | None, limit: int, config_path: str, *, as_json: bool) -
     "proxy",
     type=click.Choice(PROXIES),
     required=True,
+    cls=Renamed,
     help="Kind of the proxy that you have.",
 )
 @click.option(

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from crossgrade.cli._completion import complete_workload
-from crossgrade.cli._frame import config_option, json_option
+from crossgrade.cli._frame import Renamed, config_option, json_option
 from crossgrade.cli._output import note, print_json, print_table, warn
 
 if TYPE_CHECKING:
@@ -15,14 +15,19 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("workload", required=False, shell_complete=complete_workload)
-@click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="Most runs to list.")
+@click.option(
+    "--limit", type=click.IntRange(1), metavar="N", default=20, show_default=True, help="Most runs to list."
+)
 @click.option("--export", "run_id", metavar="RUN", help="Write this run's scored answers as a table instead.")
 @click.option(
+    "--output",
     "--to",
     "path",
     type=click.Path(dir_okay=False, path_type=Path),
     default=Path("run.csv"),
     show_default=True,
+    cls=Renamed,
+    metavar="FILE",
     help="CSV file to export to; its column `human` is for people's scores.",
 )
 @click.option(

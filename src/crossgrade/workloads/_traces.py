@@ -18,7 +18,7 @@ import msgspec
 import numpy as np
 
 from crossgrade.economics import DAYS_PER_MONTH, MOST_TOKENS, IntColumn, Traffic, UsageColumns
-from crossgrade.errors import DataError
+from crossgrade.errors import DataError, unreadable
 
 _INPUT = ("contexttokens", "input_tokens", "input_length", "prompt_tokens", "request tokens")
 _OUTPUT = ("generatedtokens", "output_tokens", "output_length", "completion_tokens", "response tokens")
@@ -72,8 +72,7 @@ def read_trace(path: Path) -> Trace:
         with path.open("rb") as file:
             first = file.read(1)
     except OSError as error:
-        message = f"cannot be read: {error.strerror}"
-        raise DataError(message, code="file-unreadable", file=path, hint="name an existing file") from error
+        raise unreadable(path, error, hint="name an existing file") from error
     trace = _read_jsonl(path) if first == b"{" else _read_csv(path)
     if not len(trace.usage):
         raise DataError(
