@@ -282,4 +282,7 @@ def forget(subject: str, config_path: str, *, as_json: bool) -> None:
             f"{rest.samples - rest.removed} samples can still be read"
         )
     if forgotten.verdicts:
-        note("their sums are unchanged; `crossgrade evaluate` and `decide` again to rest on what is left")
+        note(
+            "The verdicts' figures are unchanged. Run `crossgrade evaluate` and `decide` again for a verdict "
+            "without these samples."
+        )

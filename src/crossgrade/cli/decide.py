@@ -53,7 +53,9 @@ _NOT_WITH_FILES = {"run_id", "label_file", "apply_it", "verify_id"}
     "--segment", metavar="COLUMN", help="Column that splits the traffic; known when a request arrives."
 )
 @click.option("--group", metavar="COLUMN", help="Column to look for broken parts in; no policy splits by it.")
-@click.option("--cluster", metavar="COLUMN", help="Column of what samples share: a document, a conversation.")
+@click.option(
+    "--cluster", metavar="COLUMN", help="Column that names the document or conversation of a sample."
+)
 @click.option(
     "--chance",
     type=FiniteRange(0, 1, max_open=True),
@@ -106,11 +108,14 @@ _NOT_WITH_FILES = {"run_id", "label_file", "apply_it", "verify_id"}
     help="Mean score published for these results; a guard compares it with the items.",
 )
 @click.option(
-    "--requests-per-month", type=click.IntRange(min=1), metavar="N", help="Volume, to price the decision."
+    "--requests-per-month",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Requests a month, for the saving a month.",
 )
 @click.option("--judge", metavar="MODEL", help="Model that scored; a `human` column corrects its scores.")
 @click.option("--splits-only", is_flag=True, help="Test each segment for itself, never the whole.")
-@click.option("--declare-parity", is_flag=True, help="Differing prompts or settings are meant.")
+@click.option("--declare-parity", is_flag=True, help="Accept prompts or settings that differ on purpose.")
 @click.option("--drop-errors", is_flag=True, help="Leave failed calls out instead of counting them as 0.")
 @click.option(
     "--run",
@@ -178,7 +183,9 @@ def _verdicts(sources: tuple[str, ...], options: dict[str, Any]) -> "list[Verdic
             hint="try `crossgrade decide RESULTS.csv --incumbent A --candidate B`, or name a workload",
         )
     if all(_is_workload(each, options["config_path"]) for each in sources):
-        _refuse(given - _WITH_WORKLOAD, "the project says this of its workloads")
+        _refuse(
+            given - _WITH_WORKLOAD, "it is for result files; a workload's settings are in crossgrade.yaml"
+        )
         if len(sources) > 1:
             _refuse(given & _WITH_ONE_WORKLOAD, "each workload has its own")
         return _decide_workloads(sources, options)
@@ -308,7 +315,7 @@ def _decide_workloads(names: tuple[str, ...], options: dict[str, Any]) -> "list[
 
 def _recorded_words(stored: "StoredVerdict") -> str:
     if not stored.id:
-        return "a what-if: not recorded"
+        return "This is a what-if decision and is not recorded."
     return f"{'already recorded' if stored.is_known else 'recorded'} as verdict {stored.id}"
 
 

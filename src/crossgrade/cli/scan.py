@@ -215,9 +215,15 @@ def _print(scan: "Scan") -> None:
     left = len(rows) - len(detailed)
     if left and scan.spend_usd:
         held = sum(scan.shares[at] or 0.0 for at in detailed)
-        note(f"details are of what holds {held:.0%} of the spend; --html and --json have all {len(rows)}")
+        note(
+            f"Details are shown for {held:.0%} of the spend. "
+            f"`--html` and `--json` have all {len(rows)} workloads."
+        )
     elif left:
-        note(f"details are of the first {len(detailed)}; --html and --json have all {len(rows)}")
+        note(
+            f"Details are shown for the first {len(detailed)}. "
+            f"`--html` and `--json` have all {len(rows)} workloads."
+        )
 
 
 def _print_details(number: int, row: "ScanRow") -> None:

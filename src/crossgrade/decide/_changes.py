@@ -78,7 +78,7 @@ def _evidence_wanted(found: Findings) -> Iterator[Remark]:
             best, "more-labels", f"People's scores of {count(missing, 'more sample')}, drawn at random."
         )
     elif best.retention.reason is not None:
-        yield remark(best, "more-evidence", f"More evidence: {best.retention.reason}.")
+        yield remark(best, "more-evidence", f"More samples: {best.retention.reason}.")
     elif best.given_up:
         yield remark(
             best,
@@ -99,8 +99,8 @@ def _margins(found: Findings) -> Iterator[Remark]:
             yield remark(
                 found.chosen,
                 "price-above",
-                f"A price of {found.chosen.policy.candidate} that brings the policy from {now} "
-                f"to more than {then} a request.",
+                f"A price of {found.chosen.policy.candidate} at which the policy costs more than {then} "
+                f"a request (now {now}).",
             )
         yield Remark(
             "other-traffic", "Traffic that is not like these samples, or a new version of either model."
@@ -110,6 +110,8 @@ def _margins(found: Findings) -> Iterator[Remark]:
         return
     low = bound(best.retention.low, best.retention.floor, up=False)
     if best.certified and best.retention.low < 1:
-        yield remark(best, "floor-above", f"A floor above {low} on the whole.")
+        yield remark(best, "floor-above", f"A floor above {low} for the whole workload.")
     elif best.shown_below:
-        yield remark(best, "floor-at-most", f"A floor of {low} or lower on the whole, or a better candidate.")
+        yield remark(
+            best, "floor-at-most", f"A floor of {low} or lower for the whole workload, or a better candidate."
+        )

@@ -56,7 +56,10 @@ class Trace:
         # n calls have n - 1 gaps between them.
         rate = Decimal(n - 1) / Decimal(repr(self.duration_s))
         minutes = self.duration_s / 60
-        return rate * _SECONDS_PER_MONTH, f"{n:,} calls in {minutes:,.0f} minutes, as if all month were so"
+        return (
+            rate * _SECONDS_PER_MONTH,
+            f"{n:,} calls in {minutes:,.0f} minutes; the month is assumed to go on at this rate",
+        )
 
 
 def read_trace(path: Path) -> Trace:
