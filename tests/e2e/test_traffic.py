@@ -54,7 +54,7 @@ def test_a_scan_is_printed_ranked_saved_and_drawn(cli: CommandLine, folder: Path
     assert "requests: 1,300, each once" in ran.out
     assert "1. numbers" in ran.out
     assert "2. mail" not in ran.out  # the first holds more than 80 % of the spend
-    assert "details are of what holds 92% of the spend" in ran.err
+    assert "Details are shown for 92% of the spend" in ran.err
     table = {line.split()[1]: line.split() for line in ran.out.splitlines() if line[:2] in {"1 ", "2 "}}
     assert table["numbers"][4:8] == ["92", "%", "92", "%"]
     assert table["mail"][4:8] == ["8", "%", "100", "%"]
@@ -94,7 +94,7 @@ def test_what_is_not_there_is_said(cli: CommandLine, folder: Path, log: Path) ->
     (folder / "note.txt").write_text("not a log\n")
     cli.fails("workload", "create", "x", "--from", "note.txt", error=("log-workload-unknown", "x"))
     cli.succeeds("scan", log, "--save", "scan.json")
-    assert "a scan that `--save` wrote" in cli("scan", "scan.json").err
+    assert "a scan that `--output` wrote" in cli("scan", "scan.json").err
     assert "--format NAME" in cli.fails("scan", "note.txt", "--json", error=("log-unreadable", "1"))
 
 

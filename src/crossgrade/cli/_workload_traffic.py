@@ -171,7 +171,9 @@ def _say_next(created: "Created", *, blank: bool) -> None:
     if blank and created.scorer not in {"judge", "json_schema"}:
         note(f"next: write the right answers into {created.labels}, then")
         note(f"  crossgrade workload label {created.name} {created.labels}")
-    note(f"next: crossgrade evaluate {created.name}")
+        note(f"  crossgrade evaluate {created.name}")
+    else:
+        note(f"next: crossgrade evaluate {created.name}")
 
 
 @click.command()

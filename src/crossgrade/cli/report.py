@@ -7,7 +7,7 @@ import click
 
 from crossgrade.cli._completion import complete_workload
 from crossgrade.cli._frame import Renamed, config_option, json_option
-from crossgrade.cli._output import note, print_json, print_table
+from crossgrade.cli._output import note, print_json, print_table, short_id
 
 if TYPE_CHECKING:
     from crossgrade.store import StoredVerdict
@@ -45,7 +45,7 @@ def command(
         raise UsageError(
             "`--list` and `--json` print, they write no file",
             code="options-conflict",
-            hint="leave out `--to`",
+            hint="leave out `--output`",
         )
     with Project.open(config_path) as project:
         if list_them:
@@ -81,4 +81,5 @@ def _list(stored: "list[StoredVerdict]", *, as_json: bool) -> None:
         print_json({"verdicts": rows}, schema_version=1)
     else:
         headers = ["id", "workload", "verdict", "decided_at", "valid_until"]
-        print_table(headers, [[row[header] for header in headers] for row in rows])
+        shown = [row | {"id": short_id(row["id"])} for row in rows]
+        print_table(headers, [[row[header] for header in headers] for row in shown], right=["id"])

@@ -7,7 +7,7 @@ import click
 
 from crossgrade.cli._completion import complete_workload
 from crossgrade.cli._frame import Renamed, config_option, json_option
-from crossgrade.cli._output import note, print_json, print_table, warn
+from crossgrade.cli._output import note, print_json, print_table, short_id, warn
 
 if TYPE_CHECKING:
     from crossgrade.config import Config
@@ -90,7 +90,8 @@ def command(
     if as_json:
         print_json({"runs": rows}, schema_version=1)
     elif rows:
-        print_table(list(rows[0]), [list(row.values()) for row in rows], right=_NUMBERS)
+        shown = [row | {"run": short_id(row["run"])} for row in rows]
+        print_table(list(rows[0]), [list(row.values()) for row in shown], right=("run", *_NUMBERS))
     else:
         note("no runs yet: `crossgrade evaluate WORKLOAD` makes one")
 

@@ -206,7 +206,7 @@ def _check_labels(request: ImportRequest, columns: Columns) -> None:
                 f"no sample has {name!r} in its metadata, to be its {label}",
                 code="metadata-missing",
                 file=request.path,
-                hint="name a key of the samples' metadata",
+                hint="name a column, or a key of the samples' metadata",
             )
 
 
