@@ -32,8 +32,10 @@ CLI_HEAD = f"""\
 
 - Standard output carries data only. Progress, notes and errors go to standard error. Output is readable
   without colour, and colour is used only on a terminal (`NO_COLOR` turns it off).
-- Commands that read take `--json`: one object with a `schema_version`. Times are RFC 3339, decimals
-  (money) are strings, unknown is `null`. Fields may be added to a version, but are never renamed or removed.
+- Commands that read take `--json`: one object with a `schema_version`. Times are RFC 3339, unknown is `null`.
+  Fields may be added to a version, but are never renamed or removed. Prices and amounts that were paid or
+  billed are strings with all their digits (`runs`, `cost`, `evaluate --dry-run`, `catalog`, `spent_usd`).
+  Amounts that are estimated are numbers (the `costs` and savings of a verdict, everything of `scan`).
 - Errors name what was seen, where, and one next step. Each has a stable code in brackets, and `--json` prints
   the error as an object. [errors.md](errors.md) lists them and [exit-codes.md](exit-codes.md) the exit codes.
 - `CROSSGRADE_CONFIG` names another configuration than `crossgrade.yaml`, `CROSSGRADE_DATABASE_URL` another
@@ -61,7 +63,7 @@ contains secrets: `api_key_env` names the environment variable that holds a key.
 ```yaml
 models:
   current: {{provider: openai, model: gpt-4.1-mini, api_key_env: OPENAI_API_KEY}}
-  open: {{provider: groq, model: meta-llama/llama-4-scout-17b-16e-instruct, region: us}}
+  open: {{provider: groq, model: openai/gpt-oss-120b, region: us}}
 workloads:
   support:
     dataset: data/support.jsonl

@@ -134,6 +134,20 @@ class DataError(_LocatedError):
     default_hint = "`crossgrade import --help` names the formats that are read"
 
 
+def unreadable(path: Path, error: OSError, *, hint: str | None = None) -> DataError:
+    """Return the error of a file that is missing or cannot be read."""
+    if isinstance(error, FileNotFoundError):
+        return DataError(
+            "there is no such file", code="file-missing", file=path, hint=hint or "check the path"
+        )
+    return DataError(
+        f"cannot be read: {error.strerror or error}",
+        code="file-unreadable",
+        file=path,
+        hint=hint or "check the file's permissions",
+    )
+
+
 class NotFoundError(UsageError):
     """A named workload, run, model or verdict does not exist."""
 

@@ -130,7 +130,7 @@ def test_stated_tokens_give_the_headline_figures(cli: CommandLine, folder: Path)
         (("--input-tokens", "5", "--output-tokens", "1", "--deploy", "scout"), "deployment-invalid"),
         (
             ("--input-tokens", "5", "--output-tokens", "1", "--deploy", "llama-4-scot@h100x4"),
-            ("hardware-unknown", "llama-4-scout"),
+            ("model-unknown", "llama-4-scout"),
         ),
         (
             ("--input-tokens", "5", "--output-tokens", "1", "--deploy", "llama-4-scout@h10x4"),

@@ -1,6 +1,7 @@
 """Every name that somebody mistypes is answered with the nearest one."""
 
 import re
+from pathlib import Path
 
 import pytest
 
@@ -41,3 +42,7 @@ def test_the_nearest_name_is_asked_for(
     assert ran.code == 2, ran
     message = ran.err[ran.err.index("error: ") :]
     assert meant in re.split("did you mean|near it", message, flags=re.IGNORECASE)[1]
+
+
+def test_a_misspelt_subcommand_of_cost_is_no_workload(cli: CommandLine, folder: Path) -> None:
+    cli.fails("cost", "hots", error=("workload-unknown", "hots", "host"))

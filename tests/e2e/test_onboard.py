@@ -47,6 +47,18 @@ def test_from_its_name_to_a_canary(cli: CommandLine, project: Project) -> None:
     assert again["steps"][0]["at"].startswith("2026-09-01")
 
 
+def test_a_canary_that_would_replace_another_candidate_is_announced(
+    cli: CommandLine, project: Project
+) -> None:
+    cli.succeeds("evaluate", "echo", "--yes")
+    cli.succeeds("route", "apply", "echo")
+    assert "replaces" not in cli.succeeds("onboard", "next", "-w", "echo", "--yes", "--no-canary").err
+    assert json.loads(cli.succeeds("route", "show", "--json").out)["routes"][0]["candidate"] == "new"
+    ran = cli.succeeds("onboard", "next", "-w", "echo", "--yes")
+    assert "new answers 100% of route echo now" in ran.err
+    assert "goes back to old" in ran.err
+
+
 def test_a_model_that_is_worse_stays_out(
     cli: CommandLine, project: Project, script: dict[str, Script]
 ) -> None:

@@ -232,7 +232,7 @@ def test_explain(cli: CommandLine, folder: Path) -> None:
     assert [each["tokens"] for each in found["lengths"]] == [4096]
     (folder / "config.json").write_text('{"model_type": "strange"}')
     cli.fails("probe", "explain", "--config-json", "config.json", error=("architecture-unknown", "strange"))
-    cli.fails("probe", "explain", "nobody", error=("hardware-unknown", "nobody"))
+    cli.fails("probe", "explain", "nobody", error=("model-unknown", "nobody"))
     cli.fails("probe", "explain", error="model-not-named")
     for lengths, code in {
         "many": "length-invalid",

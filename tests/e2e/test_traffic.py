@@ -54,7 +54,7 @@ def test_a_scan_is_printed_ranked_saved_and_drawn(cli: CommandLine, folder: Path
     assert "requests: 1,300, each once" in ran.out
     assert "1. numbers" in ran.out
     assert "2. mail" not in ran.out  # the first holds more than 80 % of the spend
-    assert "details are of what holds 92% of the spend" in ran.err
+    assert "Details are shown for 92% of the spend" in ran.err
     table = {line.split()[1]: line.split() for line in ran.out.splitlines() if line[:2] in {"1 ", "2 "}}
     assert table["numbers"][4:8] == ["92", "%", "92", "%"]
     assert table["mail"][4:8] == ["8", "%", "100", "%"]
@@ -94,7 +94,7 @@ def test_what_is_not_there_is_said(cli: CommandLine, folder: Path, log: Path) ->
     (folder / "note.txt").write_text("not a log\n")
     cli.fails("workload", "create", "x", "--from", "note.txt", error=("log-workload-unknown", "x"))
     cli.succeeds("scan", log, "--save", "scan.json")
-    assert "a scan that `--save` wrote" in cli("scan", "scan.json").err
+    assert "a scan that `--output` wrote" in cli("scan", "scan.json").err
     assert "--format NAME" in cli.fails("scan", "note.txt", "--json", error=("log-unreadable", "1"))
 
 
@@ -109,7 +109,7 @@ def test_a_log_without_models_is_told_how_to_name_one(cli: CommandLine, folder: 
     )
     assert '<div class="tile s4"' in (folder / "b.html").read_text()
     before = cli.succeeds("scan", "trace.csv", "--model", "openai/gpt-4.1", "--on", "2023-11-16")
-    assert "no price of these models is known on 2023-11-16: `--on DAY`" in before.err
+    assert "no price of these models is known on 2023-11-16: `--on DATE`" in before.err
 
 
 def test_from_logs_to_a_verdict_without_paying_the_incumbent_again(

@@ -40,6 +40,13 @@ class OfferFacts:
             return "delisted"
         return "unknown" if self.source is None else "on sale"
 
+    def gone(self, on: date) -> str | None:
+        """Say since when the offer can no longer be bought; None where nothing says so."""
+        status = self.status(on)
+        if status == "retired":
+            return f"retired since {self.retires_on}"
+        return f"gone from the price catalogues since {self.delisted_on}" if status == "delisted" else None
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listing:

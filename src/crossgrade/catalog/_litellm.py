@@ -14,7 +14,7 @@ from crossgrade.catalog._catalog import Catalog
 from crossgrade.catalog._names import provider_name
 from crossgrade.catalog._rates import LARGEST_FILE, Rate
 from crossgrade.domain import Offer
-from crossgrade.errors import DataError
+from crossgrade.errors import DataError, unreadable
 
 _MODES = frozenset({"chat", "responses", "completion", "embedding"})
 _TIER = re.compile(r"input_cost_per_token_above_(\d+)k_tokens")
@@ -38,12 +38,7 @@ def read_litellm(path: Path, *, seen_on: date) -> tuple[Rate, ...]:
             )
         content = path.read_bytes()
     except OSError as error:
-        raise DataError(
-            f"cannot be read: {error.strerror}",
-            code="file-unreadable",
-            file=path,
-            hint="name an existing file",
-        ) from error
+        raise unreadable(path, error, hint="name an existing file") from error
     try:
         entries = msgspec.json.Decoder(dict[str, Any], float_hook=Decimal).decode(content)
     except (msgspec.DecodeError, RecursionError) as error:

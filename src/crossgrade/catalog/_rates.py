@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from crossgrade.domain import Price
-from crossgrade.errors import DataError
+from crossgrade.errors import DataError, unreadable
 
 LARGEST_FILE = 64 << 20
 MOST_ROWS = 500_000
@@ -117,12 +117,7 @@ def read_rates(path: Path) -> tuple[Rate, ...]:
             )
         text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
-        raise DataError(
-            f"cannot be read: {error.strerror}",
-            code="file-unreadable",
-            file=path,
-            hint="check `price_files` in crossgrade.yaml",
-        ) from error
+        raise unreadable(path, error, hint="check `price_files` in crossgrade.yaml") from error
     except UnicodeDecodeError as error:
         raise DataError(
             "not UTF-8 text", code="not-utf8", file=path, hint="`crossgrade catalog import` writes it"

@@ -103,6 +103,10 @@ def explain(bills: "Bills", *, left_out: int) -> None:
         note(f"{left_out} more offers; `--limit` and `--json` show them")
 
 
+_AT_ONCE = 0.01
+"""A payback in fewer months than this is said to be at once."""
+
+
 def tell_move(bills: "Bills", move: "OfferMove | None") -> None:
     """Say on stderr what the cheapest move is worth, and what would undo it."""
     for line in move_lines(bills, move):
@@ -121,28 +125,27 @@ def move_lines(bills: "Bills", move: "OfferMove | None") -> Iterator[str]:
             f"{bills.incumbent} is the cheapest already: {move.to} would cost ${usd(-saving)} more a month"
         )
         return
-    yield (
-        f"the cheapest without a doubt is {move.to}: ${usd(saving)}{_dollar_range(move.saving)} less a month"
-    )
-    yield (f"moving costs {_payback_words(move)}")
-    yield (f"{bills.incumbent} wins back {'; '.join(_win_back_words(back))}")
-    yield ("what is cheaper is not shown to be good enough: `crossgrade evaluate` and `decide` do that")
+    yield (f"{move.to} is clearly the cheapest: ${usd(saving)}{_dollar_range(move.saving)} less a month")
+    yield _payback_words(move)
+    yield f"{bills.incumbent} would be as cheap {' '.join(_win_back_words(back))}"
+    yield "cheaper does not mean good enough: `crossgrade evaluate` and `decide` test that"
 
 
 def _payback_words(move: "OfferMove") -> str:
     unknown = ", ".join(move.moving_costs_unknown)
     months, volume = move.payback_months.value, move.paid_back_in_a_year_from
     if months is None:
-        return f"are not stated ({unknown}), so neither is when a move has paid for itself"
-    rest = f" without {unknown}" if unknown else ""
-    at = "" if volume is None else f", within a year from {volume:,.0f} calls a day"
-    return f"${usd(move.moving_usd)}{rest}: paid back after {_count(months)} months{_months_range(move)}{at}"
+        return f"the costs of moving are not stated ({unknown}), so no payback time can be given"
+    rest = f" ({unknown} not stated)" if unknown else ""
+    after = f"after {_count(months)} months{_months_range(move)}" if months >= _AT_ONCE else "at once"
+    at = "" if volume is None or volume < 1 else f", or within a year at {volume:,.0f} calls a day or more"
+    return f"moving costs ${usd(move.moving_usd)}{rest}. It is paid back {after}{at}"
 
 
 def _dollar_range(found: "Estimate") -> str:
     if found.low is None or found.high is None:
         return ""
-    return f" [{usd(found.low)}, {usd(found.high)}]"
+    return f" [${usd(found.low)}, ${usd(found.high)}]"
 
 
 def _months_range(move: "OfferMove") -> str:
@@ -158,13 +161,16 @@ def _count(months: float) -> str:
 
 def _win_back_words(back: "WinBack") -> Iterator[str]:
     prices = f"${usd(back.input_per_mtok)} in, ${usd(back.output_per_mtok)} out per million"
-    yield f"at {back.discount:.0%} off: {prices}"
+    yield f"with a discount of {back.discount:.0%} ({prices})."
     if back.batch_usd_per_month is not None:
-        yield f"by batch (${usd(back.batch_usd_per_month)} a month): {'yes' if back.batch_wins else 'no'}"
-    hits = "no" if back.cache_hit_share is None else f"from {back.cache_hit_share:.0%} of input cached"
-    yield f"by its cache: {hits}"
+        enough = "enough" if back.batch_wins else "not enough"
+        yield f"Its batch price (${usd(back.batch_usd_per_month)} a month) is {enough}."
+    if back.cache_hit_share is None:
+        yield "Its cache is not enough."
+    else:
+        yield f"Its cache is enough from {back.cache_hit_share:.0%} of input cached."
     if back.committed_usd_per_month:
-        yield f"${usd(back.committed_usd_per_month)} a month stay owed to it after a move, and are counted"
+        yield f"${usd(back.committed_usd_per_month)} a month stay owed to it after a move, and are counted."
 
 
 def usd(amount: float | Decimal | None) -> str | None:

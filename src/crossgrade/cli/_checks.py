@@ -308,6 +308,9 @@ def _prices(config: "Config | None", environ: Mapping[str, str]) -> list[Check]:
         seen = f"{name}: {'; '.join(doubts) or amounts} ({price.source})"
         hint = "correct `prices` under this model in crossgrade.yaml" if doubts else ""
         checks.append(Check(name="price", status="warn" if doubts else "ok", seen=seen, hint=hint))
+    for name, gone in project.gone(config.offers.values()).items():
+        hint = "no verdict switches to it; if its provider still serves it, give `prices` under this model"
+        checks.append(Check(name="offer", status="warn", seen=f"{name}: {gone}", hint=hint))
     return checks
 
 

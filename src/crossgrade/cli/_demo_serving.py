@@ -155,8 +155,8 @@ def _drift(tickets: Sequence[Mapping[str, str]], ask: _Client, folder: Path, ver
         standing = next(iter(found.standings), None)
         if standing is not None and standing.retention is not None:
             note(
-                f"     {standing.audits} pairs: retention {standing.retention:.2f}, "
-                f"floor {standing.floor:.2f}; "
+                f"     {standing.audits} pairs counted, {standing.held} held: "
+                f"retention {standing.retention:.2f}, floor {standing.floor:.2f}; "
                 f"e-values: claim {standing.e_claim:.3g} of {standing.e_claim_at:.0f}, "
                 f"change {standing.e_change:.3g} of {standing.e_change_at:.0f}"
             )

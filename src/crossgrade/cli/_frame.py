@@ -43,6 +43,19 @@ class FiniteRange(click.FloatRange):
         return number
 
 
+class Renamed(click.Option):
+    """An option whose later names are older ones: they still work, and its help leaves them out."""
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
+        """Return the help of the first name alone."""
+        names = self.opts
+        self.opts = names[:1]
+        try:
+            return super().get_help_record(ctx)
+        finally:
+            self.opts = names
+
+
 FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
 
 
@@ -78,7 +91,7 @@ COMMANDS = (
     Entry("decide", "Decide", "Decide whether the candidate may replace the incumbent."),
     Entry("report", "Decide", "Write the report of the newest verdicts."),
     Entry("serve", "Serve", "Serve the project's routes as an OpenAI-compatible API."),
-    Entry("onboard", "Serve", "Bring an OFFER of the configuration from its name to a canary."),
+    Entry("onboard", "Serve", "Bring a MODEL of the configuration from its name to a canary."),
     Entry("route", "Serve", "Show, apply, promote, abort and export routes."),
     Entry("keys", "Serve", "Make, list, rotate and revoke the gateway's keys."),
     Entry("watch", "Serve", "Check live pairs against certificates; step routes back on alarm."),

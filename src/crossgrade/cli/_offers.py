@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from crossgrade.cli._frame import DEFAULT_CONFIG
+from crossgrade.cli._params import Day
 from crossgrade.errors import NotFoundError, nearest
 
 if TYPE_CHECKING:
@@ -16,12 +17,10 @@ if TYPE_CHECKING:
 
 FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
 
-_DAY = click.DateTime(formats=["%Y-%m-%d"])
-
 
 def day_option(function: FunctionT) -> FunctionT:
     """Add `--on DATE`, passed as `on`: the day whose prices are looked up."""
-    return click.option("--on", type=_DAY, metavar="DATE", help="Day of the prices.  [default: today]")(
+    return click.option("--on", type=Day(), metavar="DATE", help="Day of the prices.  [default: today]")(
         function
     )
 

@@ -54,6 +54,11 @@ def terminal_width() -> int | None:
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
+def short_id(name: str) -> str:
+    """Return an id as a table shows it: on a terminal its first 13 characters, which name it as well."""
+    return name if terminal_width() is None else name[:13]
+
+
 def as_typed() -> str:
     """Return how this command is typed: its path where a shell would not find it by its name."""
     called = PurePath(sys.argv[0])

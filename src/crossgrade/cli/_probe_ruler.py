@@ -26,14 +26,18 @@ if TYPE_CHECKING:
 
 
 @click.command("ruler")
-@click.argument("offer", shell_complete=complete_model)
+@click.argument("offer", metavar="MODEL", shell_complete=complete_model)
 @prompt_options
 @click.option(
     "--lengths", "lengths_text", default="4096,8192", show_default=True, metavar="TOKENS,…", help="Rising."
 )
 @click.option("--tasks", metavar="TASK,…", help="Left out, all.")
-@click.option("--samples", type=click.IntRange(1, 500), default=25, show_default=True, help="Of each task.")
-@click.option("--seed", type=int, default=42, show_default=True)
+@click.option(
+    "--samples", type=click.IntRange(1, 500), metavar="N", default=25, show_default=True, help="Of each task."
+)
+@click.option(
+    "--seed", type=int, default=42, show_default=True, metavar="N", help="Seed of what is drawn at random."
+)
 @asking_options
 def ruler(  # noqa: PLR0917 -- click passes them by name
     offer: str,
@@ -53,7 +57,7 @@ def ruler(  # noqa: PLR0917 -- click passes them by name
     yes: bool,
     as_json: bool,
 ) -> None:
-    """Run RULER's tasks on OFFER, for comparison with its published table.
+    """Run RULER's tasks on MODEL, to compare with its table.
 
     Eleven synthetic tasks, and two on your own pairs, by its parameters and scoring; lengths are exact.
     """
@@ -129,9 +133,9 @@ def _show_ruler(result: "RulerResult", tasks: "tuple[str, ...]") -> None:
 @click.argument("scores", type=click.Path(path_type=Path), metavar="SCORES.csv")
 @json_option
 def ruler_table_command(scores: Path, *, as_json: bool) -> None:
-    """Print RULER's averages and effective lengths of a table of scores.
+    """Print RULER's averages and effective lengths of scores.
 
-    Columns: model, length (4096, 4k, 1M), score (0 to 100), and if you like claimed.
+    SCORES.csv has the columns model, length (4096, 4k, 1M), score (0 to 100), and if you like claimed.
     """
     from crossgrade.longcontext import ruler_table
 
@@ -166,14 +170,21 @@ def ruler_table_command(scores: Path, *, as_json: bool) -> None:
     show_default=True,
     help="4096, 128k, 1M.",
 )
-@click.option("--kv-bits", type=click.Choice(["4", "8", "16"]), default="16", show_default=True)
+@click.option(
+    "--kv-bits",
+    type=click.Choice(["4", "8", "16"]),
+    default="16",
+    show_default=True,
+    help="Width of the cache.",
+)
 @json_option
 def explain(
     model: str | None, config_json: Path | None, lengths_text: str, kv_bits: str, *, as_json: bool
 ) -> None:
-    """Say what a long context costs MODEL: cache, work, attention's temperature.
+    """Say what a long context costs MODEL, by arithmetic.
 
-    Arithmetic on the sizes of its config.json, before any engine loses anything: 128k are 128,000 tokens.
+    Prints cache, work and the temperature of attention, from the sizes of its config.json, before any
+    engine loses anything. 128k are 128,000 tokens.
     """
     from crossgrade.cli._serving import model_of
     from crossgrade.hosting import attention_overtakes, context_costs

@@ -1,6 +1,7 @@
 """What the subcommands of `crossgrade probe` share: options, progress, asking before spending, lengths."""
 
 import shutil
+import time
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from crossgrade.project._probing import OnProgress
 
 SCHEMA_VERSION = 1
+_QUIET_S = 60.0
+"""Seconds after which a probe on no terminal says again how far it is."""
+
 _Result = TypeVar("_Result")
 
 
@@ -28,9 +32,7 @@ def prompt_options(function: FunctionT) -> FunctionT:
     for option in (
         click.option("--tokenizer", type=path, metavar="FILE", help="tokenizer.json, GGUF or .tiktoken."),
         click.option("--pairs", type=path, metavar="FILE", help="JSONL: question, answer, passage."),
-        click.option(
-            "--documents", multiple=True, type=path, metavar="PATH", help="File or folder; repeatable."
-        ),
+        click.option("--documents", multiple=True, type=path, metavar="PATH", help="File or folder; repeat."),
     ):
         function = option(function)
     return function
@@ -41,9 +43,13 @@ def asking_options(function: FunctionT) -> FunctionT:
     for option in (
         json_option,
         config_option,
-        click.option("--yes", is_flag=True, help="Do not ask before spending."),
         click.option(
-            "--resume", metavar="PROBE", help="Go on with this one; nothing answered is paid for twice."
+            "--yes",
+            is_flag=True,
+            help="Do not ask before a probe that may cost more than $5; needed where no terminal is.",
+        ),
+        click.option(
+            "--resume", metavar="PROBE", help="Continue this probe; nothing answered is paid for twice."
         ),
         click.option(
             "--max-cost", type=Dollars(), metavar="USD", help="Stop before it costs more than this."
@@ -60,7 +66,7 @@ def followed(*, offer_timeout: float, run: "Callable[[OnProgress], _Result]") ->
     from crossgrade.cli._interrupt import ends_at_second_interrupt
 
     probe_ids: set[str] = set()
-    shown = ["", 0]
+    shown, told_at = ["", 0], [0.0]
     with ends_at_second_interrupt(offer_timeout) as arm:
 
         def on_progress(probe_id: str, phase: str, at: int, spent: "Spent") -> None:
@@ -74,15 +80,18 @@ def followed(*, offer_timeout: float, run: "Callable[[OnProgress], _Result]") ->
             if shows_progress():
                 room = shutil.get_terminal_size().columns - 1  # what wraps cannot be overwritten
                 click.echo(f"\r\x1b[K{line[:room]}", err=True, nl=False)
-            elif [phase, at] != shown and phase != "gold passages alone":
+            elif phase != "gold passages alone" and (
+                [phase, at] != shown or time.monotonic() > told_at[0] + _QUIET_S
+            ):
                 note(line)
+                told_at[0] = time.monotonic()
             shown[:] = [phase, at]
 
         try:
             return run(on_progress)
         except BaseException:
             for probe_id in probe_ids:
-                note(f"\ngo on where it stopped: the same command with --resume {probe_id}")
+                note(f"\nto continue: the same command with --resume {probe_id}")
             raise
         finally:
             if shows_progress():
@@ -97,7 +106,7 @@ def confirm(dear: Decimal | None, *, go_on: bool) -> None:
         return
     if not sys.stdin.isatty():
         raise UsageError(
-            f"the probe may cost up to ${dear:.2f}, and there is no terminal to ask at",
+            f"the probe may cost up to ${dear:.2f} and needs your consent; this is not a terminal",
             code="cost-unconfirmed",
             hint="add `--max-cost USD`, or `--yes`",
         )
@@ -118,7 +127,7 @@ def lengths(text: str) -> list[int]:
         digits = word if scale == 1 else word[:-1]
         if not digits.isdecimal() or len(digits) > 12:
             raise UsageError(
-                f"{part!r} is no length",
+                f"{part!r} is not a length such as 4096 or 128k",
                 code="length-invalid",
                 hint="write 4096, 128k or 1M, separated by commas",
             )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from crossgrade.errors import DataError, UsageError
+from crossgrade.errors import DataError, UsageError, unreadable
 
 if TYPE_CHECKING:
     from crossgrade.domain import Architecture
@@ -173,9 +173,7 @@ def bounded_bytes(path: Path, most: int) -> bytes:
         with path.open("rb") as file:
             data = file.read(most + 1)
     except OSError as error:
-        raise DataError(
-            f"cannot be read: {error.strerror}", code="file-unreadable", file=path, hint="check the path"
-        ) from None
+        raise unreadable(path, error, hint="check the path") from None
     if len(data) > most:
         raise DataError(
             f"larger than {most:,} bytes",

@@ -61,7 +61,7 @@ def confirm(estimate: "RunEstimate", *, go_on: bool) -> None:
         return
     if not sys.stdin.isatty():
         raise UsageError(
-            f"the run may cost up to ${dear:.2f}, and there is no terminal to ask at",
+            f"the run may cost up to ${dear:.2f} and needs your consent; this is not a terminal",
             code="cost-unconfirmed",
             hint="add `--max-cost USD`, or `--yes`",
         )

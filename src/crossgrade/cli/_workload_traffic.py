@@ -23,21 +23,23 @@ if TYPE_CHECKING:
     "source",
     required=True,
     metavar="SCAN",
-    help="A scan that `crossgrade scan --save` wrote, or the logs themselves.",
+    help="A scan that `crossgrade scan --output` wrote, or the logs themselves.",
 )
-@click.option("--n", "n", type=click.IntRange(1, 100_000), default=400, show_default=True, help="Samples.")
-@click.option("--as", "new_name", metavar="NAME", help="Name of the workload, where not the scan's.")
-@click.option("--seed", type=int, default=1, show_default=True, help="Seed of the draw.")
+@click.option(
+    "--n", "n", type=click.IntRange(1, 100_000), metavar="N", default=400, show_default=True, help="Samples."
+)
+@click.option("--as", "new_name", metavar="NAME", help="Another name for the workload.  [default: NAME]")
+@click.option("--seed", type=int, metavar="N", default=1, show_default=True, help="Seed of the draw.")
 @click.option(
     "--candidate",
     "candidates",
     multiple=True,
-    metavar="OFFER",
+    metavar="MODEL",
     help="A model of crossgrade.yaml, or PROVIDER/MODEL; repeat. Left out, the scan's cheapest open one.",
 )
 @click.option(
     "--judge",
-    metavar="OFFER",
+    metavar="MODEL",
     shell_complete=complete_model,
     help="Model of crossgrade.yaml that scores free texts.",
 )
@@ -73,7 +75,7 @@ def create(  # noqa: PLR0917 -- click passes them by name
     *,
     as_json: bool,
 ) -> None:
-    """Draw an evaluation set from a workload of a log, and write it into crossgrade.yaml.
+    """Draw an evaluation set from a log into crossgrade.yaml.
 
     NAME is the workload's name in the scan. Samples are drawn at random, spread over time, redacted, and
     weighted so that a verdict speaks of the traffic. E-mail addresses, phone, card and account numbers, IP
@@ -169,7 +171,9 @@ def _say_next(created: "Created", *, blank: bool) -> None:
     if blank and created.scorer not in {"judge", "json_schema"}:
         note(f"next: write the right answers into {created.labels}, then")
         note(f"  crossgrade workload label {created.name} {created.labels}")
-    note(f"next: crossgrade evaluate {created.name}")
+        note(f"  crossgrade evaluate {created.name}")
+    else:
+        note(f"next: crossgrade evaluate {created.name}")
 
 
 @click.command()
@@ -177,7 +181,7 @@ def _say_next(created: "Created", *, blank: bool) -> None:
 @click.argument("labels", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @config_option
 def label(name: str, labels: Path, config_path: str) -> None:
-    """Take the targets of a labelling file into a workload's dataset."""
+    """Take a labelling file's targets into a workload's dataset."""
     from crossgrade.project import label_workload
 
     labelled, digest = label_workload(config_path, name, labels)
@@ -190,7 +194,10 @@ def label(name: str, labels: Path, config_path: str) -> None:
 @config_option
 @json_option
 def slice_(name: str, field: str, config_path: str, *, as_json: bool) -> None:
-    """Count a workload's samples by a field, with the share of traffic that each part stands for."""
+    """Count a workload's samples by a field.
+
+    The table has the share of the traffic that each part stands for.
+    """
     from collections import Counter
 
     from crossgrade.errors import NotFoundError, closest
@@ -233,9 +240,9 @@ def slice_(name: str, field: str, config_path: str, *, as_json: bool) -> None:
 @click.option("--sample", "samples", multiple=True, metavar="ID", help="This sample alone; repeat.")
 @config_option
 def reveal(name: str, key_file: Path, samples: tuple[str, ...], config_path: str) -> None:
-    """Print a workload's samples with what redaction took out put back, as JSON lines.
+    """Print a workload's samples as they were before redaction.
 
-    Nothing is written. Only what was sealed with this key comes back.
+    Prints JSON lines. Nothing is written. Only what was sealed with this key comes back.
     """
     import msgspec
 
@@ -251,10 +258,11 @@ def reveal(name: str, key_file: Path, samples: tuple[str, ...], config_path: str
 @config_option
 @json_option
 def forget(subject: str, config_path: str, *, as_json: bool) -> None:
-    """Remove every sample made from a person's requests, and say what verdicts then rest on.
+    """Remove every sample made from a person's requests.
 
     Removes the samples from datasets and labelling files, and what was asked and answered about them from
-    the store. Scores stay in the verdicts that counted them, as numbers without a text.
+    the store. Says what verdicts then rest on. Scores stay in the verdicts that counted them, as numbers
+    without a text.
     """
     from crossgrade.project import forget_subject
 
@@ -276,4 +284,7 @@ def forget(subject: str, config_path: str, *, as_json: bool) -> None:
             f"{rest.samples - rest.removed} samples can still be read"
         )
     if forgotten.verdicts:
-        note("their sums are unchanged; `crossgrade evaluate` and `decide` again to rest on what is left")
+        note(
+            "The verdicts' figures are unchanged. Run `crossgrade evaluate` and `decide` again for a verdict "
+            "without these samples."
+        )

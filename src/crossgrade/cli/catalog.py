@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from crossgrade.cli._frame import config_option, json_option
+from crossgrade.cli._frame import Renamed, config_option, json_option
 from crossgrade.cli._offers import catalog_here, day, day_option, matching, priced
 from crossgrade.cli._output import note, print_fields, print_json, print_table
+from crossgrade.cli._params import Day
 from crossgrade.errors import UsageError
 
 if TYPE_CHECKING:
     from crossgrade.catalog import Catalog, Listing
     from crossgrade.domain import Price
 
-_DAY = click.DateTime(formats=["%Y-%m-%d"])
 _MONEY = ("input", "output", "cached", "batch", "3:1")
 
 
@@ -38,7 +38,10 @@ def command() -> None:
 def list_(
     patterns: tuple[str, ...], on: datetime | None, config_path: str, *, everything: bool, as_json: bool
 ) -> None:
-    """List offers with their prices; OFFER is a name or a pattern, `llama-4-*`, `*@groq`."""
+    """List offers with their prices.
+
+    OFFER is a name or a pattern, `llama-4-*`, `*@groq`.
+    """
     catalog, today = catalog_here(config_path), day(on)
     found = priced(catalog, patterns, today)
     rows = [_row(catalog, listing, today) for listing in found]
@@ -61,7 +64,10 @@ def list_(
 @config_option
 @json_option
 def show(name: str, on: datetime | None, config_path: str, *, as_json: bool) -> None:
-    """Show everything that is known of an OFFER (`model@provider`), with every dated rate."""
+    """Show what is known of an OFFER, with every dated rate.
+
+    OFFER is `model@provider`.
+    """
     from crossgrade.catalog import validate_price
 
     catalog, today = catalog_here(config_path), day(on)
@@ -113,15 +119,18 @@ def show(name: str, on: datetime | None, config_path: str, *, as_json: bool) -> 
 
 
 @command.command()
-@click.argument("first", type=_DAY, metavar="FROM")
-@click.argument("last", type=_DAY, metavar="[TO]", required=False)
+@click.argument("first", type=Day(), metavar="FROM")
+@click.argument("last", type=Day(), metavar="[TO]", required=False)
 @click.option("--offer", "patterns", multiple=True, metavar="OFFER", help="Only these; repeat.")
 @config_option
 @json_option
 def diff(
     first: datetime, last: datetime | None, patterns: tuple[str, ...], config_path: str, *, as_json: bool
 ) -> None:
-    """Show which prices differ between two days (YYYY-MM-DD), and what came and went."""
+    """Show what changed in the catalogue between two days.
+
+    Days are YYYY-MM-DD. Shows which prices differ, and which offers came and went.
+    """
     catalog, before, after = catalog_here(config_path), first.date(), day(last)
     if before >= after:
         raise UsageError(
@@ -147,7 +156,10 @@ def diff(
 def check(
     patterns: tuple[str, ...], on: datetime | None, config_path: str, *, history: bool, as_json: bool
 ) -> None:
-    """Name the rows that cannot be right: exchanged prices, outliers, stale or disagreeing ones."""
+    """Name the rows that cannot be right.
+
+    Those are exchanged prices, outliers, and stale or disagreeing prices.
+    """
     from crossgrade.catalog import check_catalog
 
     catalog, today = catalog_here(config_path), day(on)
@@ -166,14 +178,17 @@ def check(
 @command.command("import")
 @click.argument("source", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE")
 @click.option(
+    "--output",
     "--to",
     "path",
     type=click.Path(dir_okay=False, path_type=Path),
     default=Path("prices.csv"),
     show_default=True,
+    cls=Renamed,
+    metavar="FILE",
     help="CSV file of rates to add to; it is made where it is missing.",
 )
-@click.option("--seen-on", type=_DAY, metavar="DATE", help="Day the file was true.  [default: today]")
+@click.option("--seen-on", type=Day(), metavar="DATE", help="Day the file was true.  [default: today]")
 @click.option("--offer", "patterns", multiple=True, metavar="OFFER", help="Only these; repeat.")
 @config_option
 @json_option
@@ -186,7 +201,7 @@ def import_(
     *,
     as_json: bool,
 ) -> None:
-    """Add what LiteLLM's price JSON says and the catalogue does not know, as dated rates.
+    """Write what LiteLLM's price JSON adds, as dated rates.
 
     FILE is `model_prices_and_context_window.json`, read as data. Rates are added, never changed; put
     the CSV file under `price_files` of crossgrade.yaml.

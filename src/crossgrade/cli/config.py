@@ -78,9 +78,12 @@ def import_litellm(file: Path, *, as_json: bool) -> None:
     standard error either way.
     """
     from crossgrade.config import load_config
-    from crossgrade.errors import UsageError
+    from crossgrade.errors import DataError, UsageError
     from crossgrade.routing.export import to_yaml
 
+    if not file.exists():
+        hint = "check the path of the LiteLLM file"
+        raise DataError("there is no such file", code="file-missing", file=file, hint=hint)
     config = load_config(file)
     if not config.is_litellm:
         message = f"{file} is not a LiteLLM file: it has no `model_list`"

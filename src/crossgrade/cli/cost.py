@@ -14,9 +14,9 @@ from crossgrade.cli._completion import complete_workload
 from crossgrade.cli._frame import with_quiet
 
 SUBCOMMANDS: Mapping[str, str] = {
-    "bill": "Bill a month of traffic at every offer (the default: `crossgrade cost WORKLOAD`).",
+    "bill": "Bill a month of traffic at every offer (the default).",
     "host": "Say what a model on your own GPUs does and costs, with a band.",
-    "measure": "Measure a server of your own: tokens a second, latencies, dollars.",
+    "measure": "Measure speed, latency and cost of a server of your own.",
     "calibrate": "Refit the serving model to measurements; print its errors.",
     "scaling": "Compare dense with sparse, as experts grow from 1 to 128.",
     "outlook": "Say how long today's choice stays right, and what may change it.",
@@ -62,4 +62,5 @@ def command() -> None:
 
     `crossgrade cost WORKLOAD` bills a month of a workload; without a project,
     `crossgrade cost --input-tokens N --output-tokens N --per-day N` or `--trace FILE`.
+    `crossgrade cost bill --help` shows the options.
     """

@@ -16,7 +16,7 @@ from crossgrade.cli._offers import catalog_here, day, day_option, priced
 from crossgrade.cli._output import note, print_json, print_table
 from crossgrade.cli._serving import deployment_spec
 from crossgrade.cli._spending import Dollars
-from crossgrade.errors import UsageError
+from crossgrade.errors import NotFoundError, UsageError, nearest
 
 if TYPE_CHECKING:
     from crossgrade.catalog.bills import Bills
@@ -111,7 +111,9 @@ _NUMBERS = ("$/month", "interval", "$/M tokens", "$/call", "$/solved", "batch", 
     metavar="FILE",
     help="Write one HTML page with the bill, its bars and the break-even by volume.",
 )
-@click.option("--limit", type=click.IntRange(1), default=30, show_default=True, help="Most rows to print.")
+@click.option(
+    "--limit", type=click.IntRange(1), metavar="N", default=30, show_default=True, help="Most rows to print."
+)
 @day_option
 @config_option
 @json_option
@@ -183,6 +185,7 @@ def _bills(workload: str | None, config_path: str, today: date, options: dict[st
     if workload is not None:
         from crossgrade.project import Project
 
+        _check_subcommand(workload, config_path)
         with Project.open(config_path) as project:
             return project.bills(
                 workload,
@@ -217,6 +220,19 @@ def _bills(workload: str | None, config_path: str, today: date, options: dict[st
             hint=f"name it as the table does: {', '.join(names[:6])}",
         )
     return bill_offers(offers, traffic, catalog, today, incumbent=incumbent)
+
+
+def _check_subcommand(name: str, config_path: str) -> None:
+    """Raise NotFoundError for a misspelt subcommand where there is no project with workloads."""
+    from crossgrade.cli.cost import SUBCOMMANDS
+
+    near = nearest(name, SUBCOMMANDS)
+    if near and not _has_project(config_path):
+        raise NotFoundError(
+            f"there is no subcommand and no workload `{name}`; did you mean `{near[0]}`?",
+            code="workload-unknown",
+            hint="see `crossgrade cost --help`",
+        )
 
 
 def _traffic(options: dict[str, Any]) -> "Traffic | None":

@@ -33,11 +33,11 @@ def command(file: Path | None, output: Path | None, *, shipped: bool, as_json: b
 
     The shipped constants are where the fit starts and what draws it, so that few points move it
     little. Columns: model, hardware, precision, tp, isl, osl, concurrency, out_tok_s_gpu; also
-    backend, kv_bits, attn_dp, moe_ep, family, tpot_limit_ms. `crossgrade cost measure --save` writes one.
+    backend, kv_bits, attn_dp, moe_ep, family, tpot_limit_ms. `crossgrade cost measure --output` writes one.
     """
     if (file is None) != shipped:
         raise UsageError(
-            "which measurements?",
+            "no measurements are named",
             code="measurements-not-named",
             hint="give a FILE, or --shipped for those that ship",
         )

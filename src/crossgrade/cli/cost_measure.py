@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from crossgrade.cli._frame import FiniteRange, json_option
+from crossgrade.cli._frame import FiniteRange, Renamed, json_option
 from crossgrade.cli._output import note, print_json, print_table
 from crossgrade.cli._serving import dollars_of
 from crossgrade.errors import UsageError
@@ -47,6 +47,7 @@ _FEW = 30
 @click.option(
     "--seconds",
     type=FiniteRange(1, 3600),
+    metavar="SECONDS",
     default=60,
     show_default=True,
     help="Longest a level may take.",
@@ -68,9 +69,12 @@ _FEW = 30
     help="Most tokens of an answer.",
 )
 @click.option(
+    "--output",
     "--save",
+    "save",
     type=click.Path(dir_okay=False, path_type=Path),
     metavar="FILE",
+    cls=Renamed,
     help="Append rows for `crossgrade cost calibrate`; needs --architecture and --gpu.",
 )
 @click.option("--architecture", metavar="NAME", help="Model by the name that `crossgrade cost host` knows.")

@@ -55,11 +55,27 @@ _SHOWN = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5)
     default=0.1,
     show_default=True,
     metavar="SHARE",
-    help="How much more than the best it may cost before switching again is worth it.",
+    help="Extra cost over the best offer, as a share, that you accept before you switch again.",
 )
-@click.option("--months", type=click.IntRange(1, 120), default=24, show_default=True, metavar="N")
-@click.option("--paths", type=click.IntRange(100, 100_000), default=10_000, show_default=True, metavar="N")
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, metavar="N")
+@click.option(
+    "--months",
+    type=click.IntRange(1, 120),
+    default=24,
+    show_default=True,
+    metavar="N",
+    help="Months to look ahead.",
+)
+@click.option(
+    "--paths",
+    type=click.IntRange(100, 100_000),
+    default=10_000,
+    show_default=True,
+    metavar="N",
+    help="Paths to simulate.",
+)
+@click.option(
+    "--seed", type=click.IntRange(0), default=0, show_default=True, metavar="N", help="Seed of the paths."
+)
 @click.option(
     "--usd-per-gpu-hour",
     default="2.95",

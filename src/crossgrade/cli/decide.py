@@ -22,9 +22,9 @@ SCHEMA_VERSION = 1
 # What may be given beside each kind of source; anything else would be ignored, so it is refused.
 _OUTPUTS = {"as_json", "gated", "junit", "markdown", "report", "config_path"}
 _WITH_VERDICT = _OUTPUTS | {"verify_id"}
-_WITH_WORKLOAD = _OUTPUTS | {"sources", "floor", "alpha", "run_id", "apply_it"}
-_WITH_ONE_WORKLOAD = {"floor", "alpha", "run_id"}
-_NOT_WITH_FILES = {"run_id", "apply_it", "verify_id"}
+_WITH_ONE_WORKLOAD = {"floor", "alpha", "run_id", "label_file"}
+_WITH_WORKLOAD = _OUTPUTS | _WITH_ONE_WORKLOAD | {"sources", "apply_it"}
+_NOT_WITH_FILES = {"run_id", "label_file", "apply_it", "verify_id"}
 
 
 @click.command()
@@ -40,21 +40,26 @@ _NOT_WITH_FILES = {"run_id", "apply_it", "verify_id"}
 @click.option(
     "--floor",
     type=FiniteRange(0.01, 2, max_open=True),
+    metavar="SHARE",
     help="Retention that must hold.  [default: 0.85]",
 )
 @click.option(
     "--alpha",
     type=FiniteRange(1e-6, 0.5, max_open=True),
+    metavar="SHARE",
     help="Error rate of the decision.  [default: 0.05]",
 )
 @click.option(
     "--segment", metavar="COLUMN", help="Column that splits the traffic; known when a request arrives."
 )
 @click.option("--group", metavar="COLUMN", help="Column to look for broken parts in; no policy splits by it.")
-@click.option("--cluster", metavar="COLUMN", help="Column of what samples share: a document, a conversation.")
+@click.option(
+    "--cluster", metavar="COLUMN", help="Column that names the document or conversation of a sample."
+)
 @click.option(
     "--chance",
     type=FiniteRange(0, 1, max_open=True),
+    metavar="SHARE",
     default=0.0,
     show_default=True,
     help="Score of guessing.",
@@ -105,17 +110,23 @@ _NOT_WITH_FILES = {"run_id", "apply_it", "verify_id"}
 @click.option(
     "--requests-per-month",
     type=click.IntRange(min=1, max=10**15),
-    help="Volume, to price the decision.",
+    metavar="N",
+    help="Requests a month, for the saving a month.",
 )
 @click.option("--judge", metavar="MODEL", help="Model that scored; a `human` column corrects its scores.")
 @click.option("--splits-only", is_flag=True, help="Test each segment for itself, never the whole.")
-@click.option("--declare-parity", is_flag=True, help="Differing prompts or settings are meant.")
+@click.option("--declare-parity", is_flag=True, help="Accept prompts or settings that differ on purpose.")
 @click.option("--drop-errors", is_flag=True, help="Leave failed calls out instead of counting them as 0.")
 @click.option(
     "--run",
     "run_id",
     metavar="ID",
     help="Decide on this run of the workload instead of the newest, finished or not.",
+)
+@click.option(
+    "--label-file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Scores by people that correct a workload's judge; `crossgrade runs --export` writes the file.",
 )
 @click.option(
     "--verify",
@@ -175,7 +186,9 @@ def _verdicts(sources: tuple[str, ...], options: dict[str, Any]) -> "list[Verdic
             hint="try `crossgrade decide RESULTS.csv --incumbent A --candidate B`, or name a workload",
         )
     if all(_is_workload(each, options["config_path"]) for each in sources):
-        _refuse(given - _WITH_WORKLOAD, "the project says this of its workloads")
+        _refuse(
+            given - _WITH_WORKLOAD, "it is for result files; a workload's settings are in crossgrade.yaml"
+        )
         if len(sources) > 1:
             _refuse(given & _WITH_ONE_WORKLOAD, "each workload has its own")
         return _decide_workloads(sources, options)
@@ -291,7 +304,7 @@ def _decide_workloads(names: tuple[str, ...], options: dict[str, Any]) -> "list[
         if len(names) > 1:
             recorded = project.decide_all(names)
         else:
-            rules = {key: options[key] for key in ("run_id", "floor", "alpha")}
+            rules = {key: options[key] for key in sorted(_WITH_ONE_WORKLOAD)}
             recorded = [project.decide(names[0], **rules)]
         for each in recorded:
             _note_unfinished(project, each.verdict)
@@ -305,7 +318,7 @@ def _decide_workloads(names: tuple[str, ...], options: dict[str, Any]) -> "list[
 
 def _recorded_words(stored: "StoredVerdict") -> str:
     if not stored.id:
-        return "a what-if: not recorded"
+        return "This is a what-if decision and is not recorded."
     return f"{'already recorded' if stored.is_known else 'recorded'} as verdict {stored.id}"
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.formatting import wrap_text
 
+from crossgrade.cli._frame import Renamed
 from crossgrade.cli._output import as_typed, note, print_verdict
 from crossgrade.cli._spending import check_report_extra
 
@@ -30,11 +31,14 @@ MMLU_TOKENS = (500, 5)
 
 @click.command()
 @click.option(
+    "--output",
     "--to",
     "folder",
     type=click.Path(file_okay=False, path_type=Path),
     default=Path("crossgrade-demo"),
     show_default=True,
+    cls=Renamed,
+    metavar="FOLDER",
     help="Folder for the project and its reports.",
 )
 @click.option("--only", type=click.Choice(["local", "published"]), help="Show only one of the two parts.")

@@ -7,7 +7,7 @@ import click
 
 from crossgrade.cli._completion import complete_workload
 from crossgrade.cli._frame import config_option, json_option
-from crossgrade.cli._output import note, print_json, print_table, print_verdict
+from crossgrade.cli._output import note, print_json, print_table, print_verdict, warn
 from crossgrade.cli._spending import Dollars, confirm, estimate_words
 
 if TYPE_CHECKING:
@@ -28,15 +28,19 @@ _ENDINGS = {"futile": "certain, or unlikely to pass"}
 @click.option("--dry-run", is_flag=True, help="Estimate calls, tokens and dollars; ask no model.")
 @click.option("--max-cost", type=Dollars(), metavar="USD", help="Stop before the run costs more than this.")
 @click.option(
-    "--resume", metavar="RUN", help="Go on with this run, or with the `latest`; nothing is paid for twice."
+    "--resume", metavar="RUN", help="Continue this run, or the `latest`; nothing is paid for twice."
 )
 @click.option("--no-reuse", is_flag=True, help="Ask again what another run has already paid for.")
 @click.option(
     "--every-hypothesis",
     is_flag=True,
-    help="Go on with segments and dearer candidates when the verdict is certain.",
+    help="Also finish the segments and the more expensive candidates after the verdict is certain.",
 )
-@click.option("--yes", is_flag=True, help="Do not ask before spending.")
+@click.option(
+    "--yes",
+    is_flag=True,
+    help="Do not ask before a run that may cost more than $5; needed where no terminal is.",
+)
 @click.option(
     "--decide/--no-decide", "decides", default=True, show_default=True, help="Decide when the run ends."
 )
@@ -57,8 +61,8 @@ def command(
 ) -> None:
     """Ask both models until the verdict is certain.
 
-    Every answer is in the store before it counts: after Ctrl-C, a crash or a spent budget the run
-    goes on where it stopped (`--resume`), and nothing is paid for twice.
+    Every answer is in the store before it counts. After Ctrl-C, a crash or a spent budget you can
+    continue the run with `--resume`, and nothing is paid for twice.
     """
     from crossgrade.project import Project
 
@@ -67,8 +71,10 @@ def command(
         if dry_run:
             expected = project.expected(workload, reuse=not no_reuse)
             _show_estimate(estimate, expected, as_json=as_json)
+            _warn_gone(project, workload)
             return
         note(estimate_words(estimate))
+        _warn_gone(project, workload)
         is_limited = max_cost is not None or project.workload(workload).max_cost_usd is not None
         confirm(estimate, go_on=yes or is_limited)
         _run(
@@ -81,6 +87,13 @@ def command(
             decides=decides,
             as_json=as_json,
         )
+
+
+def _warn_gone(project: "Project", name: str) -> None:
+    """Say which candidates can no longer be bought: a verdict does not switch to them."""
+    candidates = (variant.offer for variant in project.workload(name).candidates)
+    for model, gone in project.gone(candidates).items():
+        warn(f"{model} is {gone}: no verdict switches to it")
 
 
 def _run(
@@ -113,12 +126,12 @@ def _run(
     )
     if progress.unscored or progress.errors:
         note(
-            f"{progress.errors:,} calls failed, {progress.unscored:,} pairs have no score: "
-            f"crossgrade evaluate {name} --resume {result.run_id} tries again what may pass"
+            f"{progress.errors:,} calls failed, {progress.unscored:,} pairs have no score. To try these "
+            f"again: crossgrade evaluate {name} --resume {result.run_id}"
         )
     gave_up = (
-        "what is still open would hardly have passed at the planned end: "
-        f"crossgrade evaluate {name} --resume {result.run_id} goes on"
+        "The run stopped because a pass had become unlikely. To continue it: "
+        f"crossgrade evaluate {name} --resume {result.run_id}"
     )
     if not decides:
         if result.ending == "futile":
@@ -155,8 +168,9 @@ def _show_estimate(estimate: "RunEstimate", expected: "Sequence[ExpectedUse]", *
         rows.append([model.model, model.calls, model.reused, *tokens, cost])
     headers = ["model", "calls", "reused", "input tokens", "output tokens", "cost"]
     print_table(headers, rows, right=headers[1:])
-    click.echo()
-    _show_expected(expected)
+    if expected:
+        click.echo()
+        _show_expected(expected)
     note(estimate_words(estimate))
 
 
@@ -170,8 +184,7 @@ def _show_expected(expected: "Sequence[ExpectedUse]") -> None:
         )
     headers = ["if it keeps", "expected calls", "expected cost", "N pairs", "K", "certified"]
     print_table(headers, rows, right=headers)
-    if expected:
-        note(
-            f"means of {expected[0].rehearsals} rehearsed runs; `certified` is the share of samples on which "
-            "the first candidate passed in them, not an error rate"
-        )
+    note(
+        f"Means of {expected[0].rehearsals} simulated runs. `certified` is the share of the samples whose "
+        "segment was certified for the first candidate, not an error rate."
+    )

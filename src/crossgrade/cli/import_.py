@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from crossgrade.cli._frame import json_option
+from crossgrade.cli._frame import Renamed, json_option
 from crossgrade.cli._output import note, print_json, print_table
 
 if TYPE_CHECKING:
@@ -15,9 +15,12 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("sources", nargs=-1, required=True, metavar="RESULTS…")
 @click.option(
+    "--output",
     "--to",
     "path",
     type=click.Path(dir_okay=False, path_type=Path),
+    cls=Renamed,
+    metavar="FILE",
     help="CSV table to write; without it the results are only looked at.",
 )
 @click.option(

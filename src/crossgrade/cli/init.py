@@ -68,7 +68,7 @@ def _refuse_existing(directory: Path, contents: dict[str, str]) -> None:
     there = [str(directory / name) for name in mine if (directory / name).exists()]
     if there:
         raise UsageError(
-            f"{', '.join(there)} exists already, and nothing is overwritten",
+            f"these files exist already, and `init` never overwrites files: {', '.join(there)}",
             code="output-exists",
             hint="name another folder: `crossgrade init DIR`",
         )

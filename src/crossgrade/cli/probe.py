@@ -48,12 +48,31 @@ def command() -> None:
 
 
 @command.command()
-@click.argument("offer", shell_complete=complete_model)
+@click.argument("offer", metavar="MODEL", shell_complete=complete_model)
 @prompt_options
-@click.option("--shortest", type=click.IntRange(16), default=1024, show_default=True, metavar="TOKENS")
-@click.option("--longest", type=click.IntRange(32), default=131_072, show_default=True, metavar="TOKENS")
 @click.option(
-    "--per-octave", type=click.IntRange(1, 4), default=2, show_default=True, help="Lengths in a doubling."
+    "--shortest",
+    type=click.IntRange(16),
+    default=1024,
+    show_default=True,
+    metavar="TOKENS",
+    help="Shortest prompt.",
+)
+@click.option(
+    "--longest",
+    type=click.IntRange(32),
+    default=131_072,
+    show_default=True,
+    metavar="TOKENS",
+    help="Longest prompt.",
+)
+@click.option(
+    "--per-octave",
+    type=click.IntRange(1, 4),
+    metavar="N",
+    default=2,
+    show_default=True,
+    help="Lengths in a doubling.",
 )
 @click.option(
     "--gate",
@@ -76,6 +95,7 @@ def command() -> None:
 @click.option(
     "--floor",
     type=FiniteRange(0.01, 2, max_open=True),
+    metavar="SHARE",
     default=0.85,
     show_default=True,
     help="Share of its own short score that must hold.",
@@ -83,43 +103,55 @@ def command() -> None:
 @click.option(
     "--alpha",
     type=FiniteRange(1e-6, 0.5, max_open=True),
+    metavar="SHARE",
     default=0.05,
     show_default=True,
     help="Error rate of the certificate.",
 )
 @click.option("--kinds", metavar="KIND,…", help="Kinds of questions, of those that the guide lists.")
 @click.option(
-    "--questions", type=click.IntRange(1, 20), default=5, show_default=True, help="Questions on a haystack."
+    "--questions",
+    type=click.IntRange(1, 20),
+    metavar="N",
+    default=5,
+    show_default=True,
+    help="Questions on a haystack.",
 )
 @click.option(
     "--answers",
     type=click.IntRange(20, 100_000),
     default=2_000,
     show_default=True,
-    help="At most, in the search.",
+    metavar="N",
+    help="Most answers that the search may use.",
 )
 @click.option(
     "--each",
     type=click.IntRange(0, 10_000),
     default=0,
     show_default=True,
-    help="Answers at least at each length that the curve shows.",
+    metavar="N",
+    help="Fewest answers at each length of the curve.",
 )
 @click.option(
     "--certify",
     type=click.IntRange(0, 10_000),
     default=80,
     show_default=True,
-    help="Haystacks at most; 0: none.",
+    metavar="N",
+    help="Most haystacks of the certificate; 0 skips it.",
 )
 @click.option(
     "--base",
     type=click.IntRange(1, 1_000),
     default=40,
     show_default=True,
-    help="Questions asked without hay.",
+    metavar="N",
+    help="Questions asked on the gold passages alone.",
 )
-@click.option("--seed", type=int, default=1, show_default=True)
+@click.option(
+    "--seed", type=int, default=1, show_default=True, metavar="N", help="Seed of what is drawn at random."
+)
 @asking_options
 def run(  # noqa: PLR0917 -- click passes them by name
     offer: str,
@@ -150,9 +182,10 @@ def run(  # noqa: PLR0917 -- click passes them by name
     yes: bool,
     as_json: bool,
 ) -> None:
-    """Find the length at which OFFER falls below the floor, and certify one below it.
+    """Find and certify how long a context of MODEL holds.
 
-    The documents are the haystack (left out, made-up records are), OFFER a model of the configuration.
+    Finds the length at which MODEL falls below the floor, and certifies one below it. The documents are
+    the haystack (left out, made-up records are), MODEL is a model of the configuration.
     """
     from crossgrade.longcontext import ProbeSettings, ladder
     from crossgrade.project import Project, plan_probe, run_probe

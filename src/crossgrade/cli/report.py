@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 import click
 
 from crossgrade.cli._completion import complete_workload
-from crossgrade.cli._frame import config_option, json_option
-from crossgrade.cli._output import note, print_json, print_table
+from crossgrade.cli._frame import Renamed, config_option, json_option
+from crossgrade.cli._output import note, print_json, print_table, short_id
 
 if TYPE_CHECKING:
     from crossgrade.store import StoredVerdict
@@ -18,9 +18,12 @@ if TYPE_CHECKING:
 @click.option("--verdict", "verdict_id", metavar="ID", help="Report this verdict instead of the newest.")
 @click.option("--list", "list_them", is_flag=True, help="List the recorded verdicts and write nothing.")
 @click.option(
+    "--output",
     "--to",
     "path",
     type=click.Path(dir_okay=False, path_type=Path),
+    cls=Renamed,
+    metavar="FILE",
     help="File to write, by its suffix HTML, Markdown or JUnit XML.  [default: crossgrade-report.html]",
 )
 @config_option
@@ -42,7 +45,7 @@ def command(
         raise UsageError(
             "`--list` and `--json` print, they write no file",
             code="options-conflict",
-            hint="leave out `--to`",
+            hint="leave out `--output`",
         )
     with Project.open(config_path) as project:
         if list_them:
@@ -78,4 +81,5 @@ def _list(stored: "list[StoredVerdict]", *, as_json: bool) -> None:
         print_json({"verdicts": rows}, schema_version=1)
     else:
         headers = ["id", "workload", "verdict", "decided_at", "valid_until"]
-        print_table(headers, [[row[header] for header in headers] for row in rows])
+        shown = [row | {"id": short_id(row["id"])} for row in rows]
+        print_table(headers, [[row[header] for header in headers] for row in shown], right=["id"])

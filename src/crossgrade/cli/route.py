@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from crossgrade.cli._completion import complete_route, complete_workload
-from crossgrade.cli._frame import config_option, json_option
+from crossgrade.cli._frame import Renamed, config_option, json_option
 from crossgrade.cli._output import note, print_fields, print_json, print_table
 from crossgrade.errors import NotFoundError, UsageError, closest
 
 if TYPE_CHECKING:
     from crossgrade.project import Project
     from crossgrade.project._routing import RouteState
-    from crossgrade.routing import Route, RouteTable
+    from crossgrade.routing import Policy, Route, RouteTable
 
 PROXIES = ("litellm", "openrouter", "envoy")
 
@@ -30,7 +30,10 @@ def command() -> None:
 @config_option
 @json_option
 def show(route: str | None, config_path: str, *, as_json: bool) -> None:
-    """Show which model answers the routes (or one ROUTE) now, and until when."""
+    """Show which model answers each route now, and until when.
+
+    With ROUTE, everything that is known of it.
+    """
     now = datetime.now(UTC)
     with _project(config_path) as project:
         rows = [_state_row(state, now) for state in _states(project, (route,) if route else ())]
@@ -110,13 +113,20 @@ def abort(route: str, config_path: str, *, as_json: bool) -> None:
 
 @command.command()
 @click.argument("route", required=False, shell_complete=complete_route)
-@click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="Most rows.")
+@click.option(
+    "--limit", type=click.IntRange(1), metavar="N", default=20, show_default=True, help="Most rows."
+)
 @config_option
 @json_option
 def history(route: str | None, limit: int, config_path: str, *, as_json: bool) -> None:
-    """List what every route table (or of one ROUTE) that was in force said, newest first."""
+    """List the past route tables, newest first.
+
+    With ROUTE, only what they say about it.
+    """
     with _project(config_path) as project:
         published = project.routing.history()
+        if route and not any(route in each.table.by_name for each in published):
+            _states(project, (route,))  # which may be misspelt
     rows = [
         {
             "version": each.table.version,
@@ -139,7 +149,15 @@ def history(route: str | None, limit: int, config_path: str, *, as_json: bool) -
 
 @command.command()
 @click.argument("routes", nargs=-1, metavar="[ROUTE…]", shell_complete=complete_route)
-@click.option("--to", "proxy", type=click.Choice(PROXIES), required=True, help="The proxy in place.")
+@click.option(
+    "--proxy",
+    "--to",
+    "proxy",
+    type=click.Choice(PROXIES),
+    required=True,
+    cls=Renamed,
+    help="Kind of the proxy that you have.",
+)
 @click.option(
     "--output", type=click.Path(dir_okay=False, path_type=Path), help="File to write instead of printing."
 )
@@ -255,13 +273,21 @@ def _words(route: "Route") -> str:
     if policy.kind == "keep":
         return f"{policy.incumbent} answers everything"
     if route.share == 0:
-        return f"{policy.incumbent} answers everything; {policy.candidate} waits to be promoted"
-    what = "everything" if policy.kind == "switch" else f"{policy.fact} {', '.join(policy.segments)}"
+        again = f"`route promote` starts the canary of {policy.candidate} again"
+        return f"{policy.incumbent} answers everything; {again}"
+    what = "everything" if policy.kind == "switch" else _segments(policy)
     if policy.max_bytes is not None:
         what += f" up to {policy.max_bytes:,} bytes"
     share = "" if route.share == 1 else f"{route.share:.0%} of "
     until = f" until {route.valid_until:%Y-%m-%d}" if route.valid_until else ""
     return f"{policy.candidate} answers {share}{what}{until}"
+
+
+def _segments(policy: "Policy") -> str:
+    names = list(policy.segments)
+    if len(names) == 1:
+        return f"the {policy.fact} {names[0]}"
+    return f"the {policy.fact}s {', '.join(names[:-1])} and {names[-1]}"
 
 
 def _write(path: Path, text: str) -> None:

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from crossgrade.cli._completion import complete_workload
-from crossgrade.cli._frame import config_option, json_option
-from crossgrade.cli._output import note, print_json, print_table, warn
+from crossgrade.cli._frame import Renamed, config_option, json_option
+from crossgrade.cli._output import note, print_json, print_table, short_id, warn
 
 if TYPE_CHECKING:
     from crossgrade.config import Config
@@ -15,14 +15,19 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("workload", required=False, shell_complete=complete_workload)
-@click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="Most runs to list.")
+@click.option(
+    "--limit", type=click.IntRange(1), metavar="N", default=20, show_default=True, help="Most runs to list."
+)
 @click.option("--export", "run_id", metavar="RUN", help="Write this run's scored answers as a table instead.")
 @click.option(
+    "--output",
     "--to",
     "path",
     type=click.Path(dir_okay=False, path_type=Path),
     default=Path("run.csv"),
     show_default=True,
+    cls=Renamed,
+    metavar="FILE",
     help="CSV file to export to; its column `human` is for people's scores.",
 )
 @click.option(
@@ -85,7 +90,8 @@ def command(
     if as_json:
         print_json({"runs": rows}, schema_version=1)
     elif rows:
-        print_table(list(rows[0]), [list(row.values()) for row in rows], right=_NUMBERS)
+        shown = [row | {"run": short_id(row["run"])} for row in rows]
+        print_table(list(rows[0]), [list(row.values()) for row in shown], right=("run", *_NUMBERS))
     else:
         note("no runs yet: `crossgrade evaluate WORKLOAD` makes one")
 

@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from crossgrade.cli._frame import config_option, json_option
+from crossgrade.cli._frame import Renamed, config_option, json_option
 from crossgrade.cli._output import note, print_json
+from crossgrade.cli._params import Day
 from crossgrade.cli._spending import check_report_extra
 
 if TYPE_CHECKING:
@@ -33,9 +34,9 @@ _DETAILED = 5
 )
 @click.option(
     "--on",
-    metavar="DAY",
-    type=click.DateTime(["%Y-%m-%d"]),
-    help="Prices of this day, where not those of the log's last day.",
+    metavar="DATE",
+    type=Day(),
+    help="Day of the prices.  [default: the log's last day]",
 )
 @click.option(
     "--label-usd",
@@ -53,8 +54,12 @@ _DETAILED = 5
     help="Write one HTML page with the treemap of spend and the ranked list.",
 )
 @click.option(
+    "--output",
     "--save",
+    "save",
     type=click.Path(dir_okay=False, path_type=Path),
+    cls=Renamed,
+    metavar="FILE",
     help="Write the scan as JSON, for `crossgrade workload create --from`.",
 )
 @config_option
@@ -114,7 +119,7 @@ def command(  # noqa: PLR0917 -- click passes them by name
     if scan.model is None and any("unknown" in each.models for each in scan.findings):
         note("the log does not name every model that answered: `--model [PROVIDER/]MODEL` says and prices it")
     elif scan.findings and not scan.spend_n:
-        note(f"no price of these models is known on {scan.prices_on}: `--on DAY` takes those of another day")
+        note(f"no price of these models is known on {scan.prices_on}: `--on DATE` takes those of another day")
     if save is not None:
         _save(scan, save)
     if page is not None:
@@ -134,17 +139,12 @@ def query_text(query: str | None) -> str | None:
     """Return a query, also one that stands in a file."""
     if query is None or not query.endswith(".sql"):
         return query
-    from crossgrade.errors import DataError
+    from crossgrade.errors import unreadable
 
     try:
         return Path(query).read_text(encoding="utf-8")
     except OSError as error:
-        raise DataError(
-            f"cannot be read: {error.strerror}",
-            code="file-unreadable",
-            file=Path(query),
-            hint="check the path",
-        ) from error
+        raise unreadable(Path(query), error, hint="check the path") from error
 
 
 def catalog_of(config_path: str) -> "Catalog":
@@ -215,9 +215,15 @@ def _print(scan: "Scan") -> None:
     left = len(rows) - len(detailed)
     if left and scan.spend_usd:
         held = sum(scan.shares[at] or 0.0 for at in detailed)
-        note(f"details are of what holds {held:.0%} of the spend; --html and --json have all {len(rows)}")
+        note(
+            f"Details are shown for {held:.0%} of the spend. "
+            f"`--html` and `--json` have all {len(rows)} workloads."
+        )
     elif left:
-        note(f"details are of the first {len(detailed)}; --html and --json have all {len(rows)}")
+        note(
+            f"Details are shown for the first {len(detailed)}. "
+            f"`--html` and `--json` have all {len(rows)} workloads."
+        )
 
 
 def _print_details(number: int, row: "ScanRow") -> None:

@@ -11,8 +11,10 @@ from crossgrade.cli._output import note
 
 @click.command()
 @click.option("--host", help="Address to listen on, instead of the configuration's.")
-@click.option("--port", type=click.IntRange(1, 65_535), help="Port, instead of the configuration's.")
-@click.option("--workers", type=click.IntRange(1, 256), help="Processes that serve; one a core.")
+@click.option(
+    "--port", type=click.IntRange(1, 65_535), metavar="PORT", help="Port, instead of the configuration's."
+)
+@click.option("--workers", type=click.IntRange(1, 256), metavar="N", help="Processes that serve; one a core.")
 @click.option(
     "--open-on-loopback", is_flag=True, help="Serve this machine without keys; for trying things out."
 )

@@ -55,7 +55,7 @@ def command(label_file: Path | None, config_path: str, *, once: bool, as_json: b
         print_json({"look": found}, schema_version=1)
     else:
         _print(found)
-    _tell(found)
+    _tell(found, label_file)
     return EXIT_ALARM if found.alarms else None
 
 
@@ -106,12 +106,14 @@ def _log(found: "Look") -> None:
         note(log_line("watch_problem", at=at, level="warning", error=problem))
 
 
-def _tell(found: "Look") -> None:
+def _tell(found: "Look", label_file: Path | None) -> None:
     for alarm in found.alarms:
         note(f"{found.at.isoformat(timespec='seconds')} ALARM {_sentence(alarm)}: stepped back")
     for problem in found.problems:
         note(f"problem: {problem}")
-    if found.labels or found.waiting:
+    if label_file is not None and not found.labels and not found.waiting:
+        note(f"no pairs wait for people; {label_file} has no rows")
+    elif found.labels or found.waiting:
         note(f"{found.labels} labels read; {found.waiting} pairs wait for people")
 
 

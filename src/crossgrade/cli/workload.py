@@ -57,7 +57,7 @@ def list_(config_path: str, *, as_json: bool) -> None:
 @config_option
 @json_option
 def show(name: str, config_path: str, *, as_json: bool) -> None:
-    """Show one workload with everything it demands, defaults written out."""
+    """Show one workload with its requirements and defaults."""
     from crossgrade.config import load_config
 
     config = load_config(config_path)

@@ -80,7 +80,7 @@ def _evidence_wanted(found: Findings) -> Iterator[Remark]:
         )
     elif best.retention.reason is not None:
         where = "" if best.segment is None else f" on {best.segment}"
-        yield remark(best, "more-evidence", f"More evidence{where}: {best.retention.reason}.")
+        yield remark(best, "more-evidence", f"More samples{where}: {best.retention.reason}.")
     elif best.given_up:
         yield remark(
             best,
@@ -102,8 +102,8 @@ def _margins(found: Findings) -> Iterator[Remark]:
             yield remark(
                 found.chosen,
                 "price-above",
-                f"A price of {found.chosen.policy.candidate} that brings the policy from {now} "
-                f"to more than {then} a request.",
+                f"A price of {found.chosen.policy.candidate} at which the policy costs more than {then} "
+                f"a request (now {now}).",
             )
         rare = rare_calls(found.view, cost)
         if rare is not None:
@@ -121,7 +121,7 @@ def _margins(found: Findings) -> Iterator[Remark]:
     if best is None or best.retention.low is None or best.excluded is not None:
         return
     low = bound(best.retention.low, best.retention.floor, up=False)
-    where = "on the whole" if best.segment is None else f"on {best.segment}"
+    where = "for the whole workload" if best.segment is None else f"on {best.segment}"
     if best.certified and best.retention.low < 1:
         yield remark(best, "floor-above", f"A floor above {low} {where}.")
     elif best.shown_below and float(low) < LEAST_FLOOR:

@@ -90,7 +90,7 @@ def check_evidence(evidence: Evidence) -> None:
         _check_chance(chance)
     if evidence.judge is None and any(model.human is not None for model in models):
         raise UsageError(
-            "people's scores are given beside the scores, and no judge is named whom they could correct",
+            "there are people's scores (`human`), but no judge is named",
             code="judge-not-named",
             hint="name the model that scored with `--judge`, or make the people's scores the score",
         )

@@ -26,7 +26,9 @@ def prompt_parity(view: View) -> Iterator[Guard]:
             "prompt-parity",
             f"the incumbent and {candidate.model} got different prompts on {count(differ, 'sample')}"
             + (", as declared" if differ and view.settings.parity_declared else ""),
-            "give both models the same prompt, or declare that the difference is meant",
+            "read the verdict as one on the models with their prompts"
+            if view.settings.parity_declared
+            else "give both models the same prompt, or declare that the difference is meant",
             fail=differ > 0 and not view.settings.parity_declared,
             warn=differ > 0,
             candidate=candidate.model,

@@ -195,7 +195,7 @@ def discordant(view: View) -> Iterator[Guard]:
         yield finding(
             "discordant",
             f"the incumbent and {candidate.model} differ on {differ:,} of {count(int(rows.sum()), 'pair')}",
-            "add samples drawn like these: few of them tell the models apart",
+            f"add samples drawn like these until the models differ on at least {limits.FEW_DISCORDANT}",
             warn=differ < limits.FEW_DISCORDANT,
             candidate=candidate.model,
         )

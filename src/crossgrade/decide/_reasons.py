@@ -181,8 +181,8 @@ def _uncounted(found: Findings, one: Certificate) -> Iterator[Remark]:
             yield remark(
                 one,
                 "later-samples",
-                f"{count(later, 'later sample')} that {one.candidate} answered too are not counted "
-                "on the whole, whose test had ended.",
+                f"{count(later, 'sample')} arrived after the test of the whole workload had ended for "
+                f"{one.candidate}, and {'is' if later == 1 else 'are'} not counted there.",
             )
     parts = {part.label: part for part in found.view.segments}
     late = {
@@ -195,8 +195,9 @@ def _uncounted(found: Findings, one: Certificate) -> Iterator[Remark]:
         later = sum(late[segment] for segment in ended)
         yield Remark(
             "later-samples",
-            f"{count(later, 'later sample')} that {one.candidate} answered too are not counted "
-            f"on {listed(ended)}, whose {'test' if len(ended) == 1 else 'tests'} had ended.",
+            f"{count(later, 'sample')} arrived after the {'test' if len(ended) == 1 else 'tests'} of "
+            f"{listed(ended)} had ended for {one.candidate}, "
+            f"and {'is' if later == 1 else 'are'} not counted there.",
             candidate=one.candidate,
             segments=ended,
         )
@@ -292,7 +293,8 @@ def _saving(found: Findings, option: Option) -> Remark:
         return remark(
             option,
             "price-unknown",
-            f"{label} is certified, price unknown ({saving.reason}): without one, no reason to switch.",
+            f"{label} is certified, but its cost is not known ({saving.reason}), "
+            "so there is no reason to switch yet.",
         )
     saves = f"it saves {dollars(saving)}"
     if option.costs_more:
@@ -313,7 +315,9 @@ def _stated(found: Findings) -> Iterator[Remark]:
         return
     settings = found.view.settings
     stated = listed(tuple(settings.stated_cost_usd))
-    yield Remark("cost-stated", f"Costs of {stated} are stated, not measured.")
+    yield Remark(
+        "cost-stated", f"Costs of {stated} were not measured. They are list prices, or stated by you."
+    )
     for fact in settings.facts:
         if fact.model in settings.stated_cost_usd and fact.price_source:
             yield Remark("price-source", f"{fact.model} is taken to cost {fact.price_source}.")

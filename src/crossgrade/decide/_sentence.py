@@ -170,16 +170,18 @@ def _up_to(found: Findings) -> str:
 def _certified_but(found: Findings, option: Option, floor: str) -> str:
     """Return the sentence of a policy that is certified and still cannot be the verdict."""
     policy = option.policy
-    where = "everything" if policy.kind == "switch" else listed(policy.segments)
+    where = "all" if policy.kind == "switch" else listed(policy.segments)
     kept = ""
     if policy.kind == "switch":
         kept = f", it keeps {retained(found.certificate(str(policy.candidate), None).retention)}"
-    open_question = "price unknown"
+    question, until = "price unknown", f"the price of {policy.candidate} is known"
     if option.priced:
-        open_question = "not shown to be cheaper"
+        question, until = "not shown to be cheaper", f"{policy.candidate} is shown to be cheaper"
         if option.unknown:
-            open_question = f"not known to meet {listed(tuple(check.name for check in option.unknown))}"
+            unknown = listed(tuple(check.name for check in option.unknown))
+            question, until = f"not known to meet {unknown}", "that is known"
     return (
-        f"Certified, {open_question}: {policy.candidate} holds the floor on {where} of "
-        f"{found.view.evidence.workload}{kept} ({floor}); {policy.incumbent} stays until that is answered."
+        f"Certified, {question}: {policy.candidate} holds the floor on {where} of "
+        f"{found.view.evidence.workload}{kept} ({floor}). "
+        f"{policy.incumbent} stays until {until}."
     )

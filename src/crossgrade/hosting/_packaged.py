@@ -27,8 +27,11 @@ def known_model(name: str) -> Architecture:
     aliases, _ = _models()
     found = aliases.get(name.lower())
     if found is None:
-        raise _unknown(
-            "model", name, known_models(), "`crossgrade cost host --config-json FILE` reads its config.json"
+        otherwise = "`crossgrade cost host --config-json FILE` reads its config.json"
+        raise NotFoundError(
+            f"no model named {name!r} is known",
+            code="model-unknown",
+            hint=_hint(name, known_models(), otherwise),
         )
     return known_models()[found]
 
@@ -59,7 +62,11 @@ def known_gpu(name: str) -> Gpu:
     """Return a GPU that the package knows."""
     found = known_gpus().get(name.lower())
     if found is None:
-        raise _unknown("GPU", name, known_gpus(), "known ones: " + ", ".join(known_gpus()))
+        raise NotFoundError(
+            f"no GPU named {name!r} is known",
+            code="hardware-unknown",
+            hint=_hint(name, known_gpus(), "known ones: " + ", ".join(known_gpus())),
+        )
     return found
 
 
@@ -112,7 +119,6 @@ def _read(name: str) -> Any:
     return msgspec.json.decode(files("crossgrade").joinpath("data", "serving", name).read_bytes())
 
 
-def _unknown(what: str, name: str, known: Iterable[str], otherwise: str) -> NotFoundError:
+def _hint(name: str, known: Iterable[str], otherwise: str) -> str:
     near = nearest(name, known, 3)
-    hint = f"did you mean {' or '.join(near)}?" if near else otherwise
-    return NotFoundError(f"no {what} named {name!r} is known", code="hardware-unknown", hint=hint)
+    return f"did you mean {' or '.join(near)}?" if near else otherwise

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from crossgrade.errors import CrossgradeError, DataError, MissingExtraError, UsageError
+from crossgrade.errors import CrossgradeError, DataError, MissingExtraError, UsageError, unreadable
 from crossgrade.longcontext._pdf import pdf_text
 
 MOST_FILES = 20_000
@@ -41,7 +41,7 @@ def read_documents(
     Hidden files are left out, and files of a folder that cannot be used; a file that is named must be
     usable. `on_note` is told of what was left out for another reason than that it is binary, and of PDFs
     with many pages without text. Raises DataError for a file that is binary or not UTF-8, or a PDF
-    without text, MissingExtraError for a PDF without the `probe` extra, and UsageError where nothing
+    without text, MissingExtraError for a PDF without the `long-context` extra, and UsageError where nothing
     is there.
     """
     documents: list[Document] = []
@@ -164,9 +164,7 @@ def _read(path: Path, on_note: Callable[[str], None]) -> list[Document]:
             )
         data = path.read_bytes()
     except OSError as error:
-        raise DataError(
-            f"cannot read the document: {error.strerror or error}", code="file-unreadable", file=path
-        ) from error
+        raise unreadable(path, error) from error
     if data.startswith(b"%PDF-") or (path.suffix.lower() == ".pdf" and b"%PDF-" in data[:1024]):
         return [_from_pdf(path, on_note)]
     if b"\0" in data[: 64 * 1024]:

@@ -22,7 +22,7 @@ def pdf_text(path: Path) -> tuple[str, int, int]:
     """Return a PDF's text, how many pages it has, and how many of them hold no text.
 
     Raises DataError for a file that is damaged, encrypted, without any text (scanned pages) or that
-    goes beyond the limits, and MissingExtraError without the `probe` extra.
+    goes beyond the limits, and MissingExtraError without the `long-context` extra.
     """
     said = _child(path)
     if said.get("encrypted"):
@@ -65,7 +65,7 @@ def pdf_text(path: Path) -> tuple[str, int, int]:
 
 def _child(path: Path) -> dict[str, Any]:
     if find_spec("pypdf") is None:
-        raise MissingExtraError("reading PDFs", "probe")
+        raise MissingExtraError("reading PDFs", "long-context")
     limits = (_CPU_S, _MEMORY_BYTES, MOST_PAGES, _MOST_CHARACTERS)
     done = subprocess.run(  # noqa: S603  # this interpreter and a script of this package
         [sys.executable, "-P", str(_CHILD), str(path.resolve()), *map(str, limits)],

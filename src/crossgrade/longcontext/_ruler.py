@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from crossgrade.errors import DataError
+from crossgrade.errors import DataError, unreadable
 
 BAR = 85.6
 _MOST_BYTES = 16 * 2**20
@@ -49,8 +49,10 @@ def ruler_table(path: Path, *, bar: float = BAR) -> tuple[RulerRow, ...]:
                 f"the table is larger than {_MOST_BYTES:,} bytes", code="file-too-large", file=path
             )
         lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"cannot read the scores: {error}", code="file-unreadable", file=path) from error
+    except OSError as error:
+        raise unreadable(path, error) from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"not UTF-8 text: {error}", code="not-utf8", file=path) from error
     reader = csv.DictReader(lines)
     if not {"model", "length", "score"} <= set(reader.fieldnames or ()):
         raise DataError(

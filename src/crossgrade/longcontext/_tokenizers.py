@@ -18,7 +18,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from crossgrade.errors import DataError, MissingExtraError
+from crossgrade.errors import DataError, MissingExtraError, unreadable
 
 IntArray = NDArray[np.int32]
 
@@ -62,21 +62,20 @@ def read_tokenizer(path: Path) -> Tokenizer:
     """Read a tokenizer from a `tokenizer.json`, a `.gguf` model file or a `.tiktoken` file.
 
     Raises DataError for a file that is none of these or is broken, and MissingExtraError without the
-    `probe` extra.
+    `long-context` extra.
     """
     _require()
     try:
+        size = path.stat().st_size
         if path.suffix == ".gguf":
             return _from_gguf(path)
-        if path.stat().st_size > _LARGEST_BYTES:
+        if size > _LARGEST_BYTES:
             raise DataError(
                 f"the tokenizer is larger than {_LARGEST_BYTES:,} bytes", code="file-too-large", file=path
             )
         data = path.read_bytes()
     except OSError as error:
-        raise DataError(
-            f"cannot read the tokenizer: {error.strerror or error}", code="file-unreadable", file=path
-        ) from error
+        raise unreadable(path, error) from error
     return _from_tiktoken(data, path) if path.suffix == ".tiktoken" else _from_json(data, path)
 
 
@@ -128,7 +127,7 @@ def _require() -> None:
         import tiktoken
         import tokenizers
     except ImportError as cause:
-        raise MissingExtraError("reading tokenizers", "probe") from cause
+        raise MissingExtraError("reading tokenizers", "long-context") from cause
     del tiktoken, tokenizers
 
 
@@ -238,7 +237,7 @@ def _from_gguf(path: Path) -> Tokenizer:
     try:
         from gguf import GGUFReader
     except ImportError as cause:
-        raise MissingExtraError("reading the tokenizer of a GGUF file", "probe") from cause
+        raise MissingExtraError("reading the tokenizer of a GGUF file", "long-context") from cause
     try:
         fields = GGUFReader(path).fields
         model = str(fields["tokenizer.ggml.model"].contents())

@@ -82,7 +82,7 @@ def simulate(
     for side in without:
         if side not in SIDES:
             raise UsageError(
-                f"no side is named {side!r}", code="side-unknown", hint=f"one of: {', '.join(SIDES)}"
+                f"`--without` knows no {side!r}", code="side-unknown", hint=f"one of: {', '.join(SIDES)}"
             )
     if choice not in {"cheapest", "open", "closed"}:
         raise UsageError(

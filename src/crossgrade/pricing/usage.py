@@ -72,7 +72,7 @@ class UsageColumns:
         """Return the same calls with this share of every call's input read from the cache, rounded down."""
         if not 0 <= share <= 1:
             raise UsageError(
-                f"a cache hit share of {share} cannot be",
+                f"the cache hit share must be from 0 to 1 (saw: {share})",
                 code="cache-share-invalid",
                 hint="give a share from 0 to 1",
             )
@@ -157,13 +157,13 @@ def stated_traffic(
     for name, tokens in (("input", input_tokens), ("output", output_tokens)):
         if not 0 <= tokens <= MOST_TOKENS:
             raise UsageError(
-                f"{tokens:,} {name} tokens a call cannot be",
+                f"the number of {name} tokens a call must be from 0 to {MOST_TOKENS:,} (saw: {tokens:,})",
                 code="tokens-invalid",
                 hint=f"give 0 to {MOST_TOKENS:,} tokens a call",
             )
     if not (input_tokens or output_tokens):
         raise UsageError(
-            "a call without any token cannot be",
+            "a call must have at least one token",
             code="call-without-tokens",
             hint="give the mean tokens in and out of a call",
         )

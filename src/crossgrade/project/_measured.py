@@ -1,20 +1,22 @@
 """Between a run and a decision: what stops the one is what the other computes again."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from crossgrade.config import Config
 from crossgrade.domain import JSON, Offer, Price, ScoredAnswer, Workload
-from crossgrade.errors import UsageError
+from crossgrade.errors import DataError, UsageError
 from crossgrade.project._lengths import length_limits, request_lengths
 
 if TYPE_CHECKING:
     from crossgrade.catalog import OfferFacts
     from crossgrade.decide import DecisionSettings, Evidence, ModelFacts, RunDesign
     from crossgrade.store import Run, Store
-    from crossgrade.workloads import Dataset
+    from crossgrade.workloads import Dataset, Results
 
 RULES = {"floor", "alpha", "mode", "errors_count_as_zero", "splits_only", "probes"}
 """Settings of a run that say when it stops, not what it measures."""
@@ -35,13 +37,15 @@ def run_evidence(
     judge: str | None,
     price: Callable[[Offer, date], Price | None],
     max_bytes: Mapping[str, int],
+    label_file: Path | None = None,
 ) -> "Evidence":
     """Return what a run measured, as evidence; `price` is an offer's on a day.
 
     `design` is how the run asked, `max_bytes` are the longest requests that candidates were asked, by name.
+    `label_file` has people's scores, which correct the judge's.
 
     Raises UsageError when the dataset, the contestants or the scorer changed since, or when the
-    run ended before any answer could be scored.
+    run ended before any answer could be scored, and what `labels_of` raises.
     """
     from crossgrade.decide import make_design
     from crossgrade.evaluate import idle_samples, planned_samples
@@ -80,6 +84,7 @@ def run_evidence(
         file_order=[sample.id for sample in dataset.samples],
         errors_as_zero=workload.errors_count_as_zero,
         alone=bool(workload.probes),
+        labelled=None if label_file is None else labels_of(run, answers, label_file, judge=judge),
         source=f"run {run.id}",
     )
     return replace(
@@ -91,6 +96,30 @@ def run_evidence(
         if workload.probes
         else None,
     )
+
+
+def labels_of(
+    run: "Run", answers: Sequence[ScoredAnswer], file: Path, *, judge: str | None
+) -> "Callable[[Results], Results]":
+    """Return what adds the scores of a labelling file to a run's results.
+
+    Raises UsageError where no judge scored, and `DataError` for a file that is missing or wrong.
+    """
+    from crossgrade.workloads import read_labels, with_labels
+
+    if judge is None:
+        raise UsageError(
+            f"people's scores correct a judge's, and no judge scored run {run.id}",
+            code="judge-not-named",
+            hint="leave out `--label-file`",
+        )
+    writer = f"crossgrade runs --export {run.id} --label-file FILE"
+    if not file.is_file():
+        raise DataError(
+            f"no such file {file}", code="file-missing", hint=f"`{writer}` writes a labelling file"
+        )
+    labels = read_labels(file, answers=len({each.model for each in answers}), writer=writer)
+    return partial(with_labels, labels=labels, run=run.id, seed=run.seed)
 
 
 def run_answers(

@@ -53,7 +53,13 @@ def onboard(
     if canary and verdict.policy.candidate == offer:
         table = project.routing.apply(stored.id, canary=True)
         mine = [route for route in table.routes if route.verdict_id == stored.id]
-        log.reach("canary", version=table.version, routes=[route.name for route in mine], share=mine[0].share)
+        log.reach(
+            "canary",
+            version=table.version,
+            routes=[route.name for route in mine],
+            share=mine[0].share,
+            segments=list(mine[0].policy.segments),
+        )
     return Onboarded(offer=offer, workload=workload, verdict=stored, table=table, steps=log.steps())
 
 

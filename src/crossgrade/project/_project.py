@@ -1,7 +1,7 @@
 """A project: configuration, store, providers and stages wired together."""
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, date, datetime
@@ -125,6 +125,12 @@ class Project:
         """Return today's price of an offer, None where it is unknown."""
         return self.catalog.price(offer, datetime.now(UTC).date())
 
+    def gone(self, offers: Iterable[Offer]) -> dict[str, str]:
+        """Return which offers can no longer be bought as far as is known, by name, and since when."""
+        today = datetime.now(UTC).date()
+        words = ((offer.name, self.catalog.facts(offer, today).gone(today)) for offer in offers)
+        return {name: gone for name, gone in words if gone is not None}
+
     @property
     def catalog(self) -> "Catalog":
         """The catalogue with the project's own price files; raises DataError for a file that is wrong."""
@@ -226,20 +232,22 @@ class Project:
         run_id: str | None = None,
         floor: float | None = None,
         alpha: float | None = None,
+        label_file: Path | None = None,
         now: datetime | None = None,
     ) -> "StoredVerdict":
         """Decide on a workload from a run (by default its newest), and record verdict and evidence.
 
         `floor` and `alpha` override the workload's: that is a what-if, which is not recorded (its id
-        is empty). Where the workloads share `family_alpha`, one correction is over the hypotheses of
-        all of them, each from its newest run. Where the newest verdict says the same, it is returned
-        and nothing is recorded. Raises NotFoundError without a run and UsageError when
-        what was measured (dataset, contestants, scorer) changed since; where the rules changed, the
-        guard `peeking` says so.
+        is empty). `label_file` is the run's labelling file (`export_run`): people's scores in it
+        correct the judge's, and are recorded with the evidence. Where the workloads share
+        `family_alpha`, one correction is over the hypotheses of all of them, each from its newest run.
+        Where the newest verdict says the same, it is returned and nothing is recorded. Raises
+        NotFoundError without a run and UsageError when what was measured (dataset, contestants,
+        scorer) changed since; where the rules changed, the guard `peeking` says so.
         """
         is_what_if = floor is not None or alpha is not None
         workload = with_rules(self.workload(name), floor=floor, alpha=alpha)
-        case = self._case(workload, run_id)
+        case = self._case(workload, run_id, label_file)
         siblings = self._family().of_others(workload)
         return self._decide(case, siblings, now=now or datetime.now(UTC), record=not is_what_if)
 
@@ -278,11 +286,15 @@ class Project:
     def _family(self) -> Family:
         return Family(self.config.workloads.values(), self._case)
 
-    def _case(self, workload: Workload, run_id: str | None = None) -> DecisionInput:
+    def _case(
+        self, workload: Workload, run_id: str | None = None, label_file: Path | None = None
+    ) -> DecisionInput:
         """Return what a workload is decided on: a run (by default its newest), its evidence, settings."""
-        return self._case_of(workload, self.dataset(workload), self._run(workload, run_id))
+        return self._case_of(workload, self.dataset(workload), self._run(workload, run_id), label_file)
 
-    def _case_of(self, workload: Workload, dataset: "Dataset", run: "Run") -> DecisionInput:
+    def _case_of(
+        self, workload: Workload, dataset: "Dataset", run: "Run", label_file: Path | None = None
+    ) -> DecisionInput:
         judge = self._judge(workload)
         evidence = run_evidence(
             self.store,
@@ -293,6 +305,7 @@ class Project:
             judge=judge.name if judge else None,
             price=self.catalog.price,
             max_bytes=self._max_bytes(workload),
+            label_file=label_file,
         )
         settings = replace(
             decision_settings(
@@ -378,7 +391,7 @@ class Project:
         """Write a run's scored answers as one table, with a `human` column for people's scores.
 
         Samples stand in the shuffled order in which they were asked, so the first hundred are a
-        random hundred: enough for `decide_results(path, judge=…)` to correct a judge's scores. Only
+        random hundred: enough for `decide(name, label_file=…)` to correct a judge's scores. Only
         a run in mode "fixed" may be decided on from the table: others stopped when it suited them.
 
         `label_file` is for people to score without knowing the models: where it is not there it is

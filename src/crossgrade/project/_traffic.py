@@ -108,7 +108,7 @@ def create_workload(
     for there in (dataset, labels):
         if there.exists():
             raise UsageError(
-                f"{there} exists already, and nothing is overwritten",
+                f"{there} exists already, and is never overwritten",
                 code="output-exists",
                 hint="choose a name with --as",
             )

@@ -118,7 +118,10 @@ def scan_totals(scan: Scan) -> list[tuple[str, str]]:
     facts = [
         ("records", f"{rows or 'none'} in {scan.files} file{'s' * (scan.files != 1)}"),
         ("requests", f"{scan.requests:,}, each once"),
-        ("tokens", f"{scan.input_tokens:,} in, {scan.output_tokens:,} out ({scan.tokens_n:,} requests say)"),
+        (
+            "tokens",
+            f"{scan.input_tokens:,} in, {scan.output_tokens:,} out (stated by {scan.tokens_n:,} requests)",
+        ),
         ("spend", f"{money(scan.spend_usd)} ({scan.spend_n:,} of {scan.requests:,} requests have a cost)"),
         ("prices", f"of {scan.prices_on}; logged costs come first"),
     ]

@@ -107,7 +107,7 @@ def _facts(verdict: Verdict) -> tuple[tuple[str, str], ...]:
         ("samples", f"{verdict.asked:,}" + (f" of {verdict.planned:,} planned" if verdict.run_id else "")),
     ]
     if verdict.calls_saved:
-        facts.append(("calls saved", f"{verdict.calls_saved:,} of the planned model calls not made"))
+        facts.append(("calls saved", f"{verdict.calls_saved:,} planned model calls were not needed"))
     if verdict.needed:
         facts.append(("to settle it", f"about {verdict.needed:,} more samples"))
     if verdict.needed_labels:

@@ -29,6 +29,7 @@ _JSON_RULES: tuple[tuple[ResultFormat | None, set[str]], ...] = (
     ("promptfoo-jsonl", {"provider", "gradingResult"}),
     (None, _LM_EVAL_AGGREGATES),
 )
+_TABLES = frozenset({"csv", "jsonl"})
 _KEY = re.compile(rb'"(\w+)"\s*:')
 _HEAD_BYTES = 64 * 1024
 
@@ -81,6 +82,12 @@ def read_results(
     for model, given in paths:
         path = find_file(given, root=root, folder=True)
         found = file_format or _recognise(path)
+        if metric is not None and found in _TABLES:
+            raise UsageError(
+                f"{given} is a table, which has one score an answer: it has no metric `{metric}`",
+                code="metric-of-table",
+                hint="leave the metric out, or rename its column to `score`",
+            )
         request = ImportRequest(
             path=path,
             model=model,
@@ -199,7 +206,7 @@ def _check_labels(request: ImportRequest, columns: Columns) -> None:
                 f"no sample has {name!r} in its metadata, to be its {label}",
                 code="metadata-missing",
                 file=request.path,
-                hint="name a key of the samples' metadata",
+                hint="name a column, or a key of the samples' metadata",
             )
 
 

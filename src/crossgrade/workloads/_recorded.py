@@ -1,7 +1,7 @@
 """A run's recorded answers as evidence: what was asked, in which order, and what was not."""
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence, Set
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence, Set
 from dataclasses import replace
 
 import numpy as np
@@ -26,6 +26,7 @@ def evidence_from_answers(
     file_order: Sequence[str] = (),
     errors_as_zero: bool = True,
     alone: bool = False,
+    labelled: Callable[[Results], Results] | None = None,
     source: str = "",
 ) -> Evidence:
     """Pair the recorded answers of a run, which asked one frozen dataset.
@@ -37,12 +38,15 @@ def evidence_from_answers(
     `file_order` are the dataset's ids, in whose order the columns then stand. Inputs are the prompts
     as sent, which may differ between models. A candidate that a sequential run stopped asking is
     not unmatched: it has no score there. With `alone` samples stay that only the incumbent was asked.
+    `labelled` adds people's scores to the results.
 
     Raises as `pair` does.
     """
     columns = Columns(sample_ids=file_order)
     columns.add(answers, workload=workload, inputs_are_prompts=True)
     results = columns.finish(source=source)
+    if labelled is not None:
+        results = labelled(results)
     position = {sample.id: at for at, sample in enumerate(plan)}
     unpaired = (
         [] if design is None else [name for name, at in position.items() if not design.run.pairs_at(at)]

@@ -16,7 +16,7 @@ class Seal:
 
     Whoever holds the key can put texts together again, and nobody else; that two texts hold the same
     value can be seen without it, so that a conversation keeps its sense. Raises `MissingExtraError`
-    without the `seal` extra.
+    without the `redaction` extra.
     """
 
     def __init__(self, key: bytes) -> None:
@@ -24,7 +24,7 @@ class Seal:
             from cryptography.exceptions import InvalidTag
             from cryptography.hazmat.primitives.ciphers.aead import AESSIV
         except ImportError:
-            raise MissingExtraError("reversible redaction", "seal") from None
+            raise MissingExtraError("reversible redaction", "redaction") from None
         self._cipher = AESSIV(key)
         self._wrong: type[Exception] = InvalidTag
 
@@ -77,12 +77,12 @@ def seal_from(path: Path, *, make: bool = False) -> Seal:
 def names_by_spacy(model: str) -> Callable[[str], Sequence[tuple[int, int]]]:
     """Return a function that finds names of persons by an installed spaCy model, such as en_core_web_sm.
 
-    Raises `MissingExtraError` without the `names` extra and `UsageError` without the model.
+    Raises `MissingExtraError` without the `redaction` extra and `UsageError` without the model.
     """
     try:
         import spacy
     except ImportError:
-        raise MissingExtraError("finding names of persons", "names") from None
+        raise MissingExtraError("finding names of persons", "redaction") from None
     try:
         pipeline = spacy.load(model)
     except OSError:

@@ -18,7 +18,7 @@ import msgspec
 import numpy as np
 
 from crossgrade.domain import MOST_TOKENS
-from crossgrade.errors import DataError
+from crossgrade.errors import DataError, unreadable
 from crossgrade.pricing.usage import DAYS_PER_MONTH, IntColumn, Traffic, UsageColumns
 
 _INPUT = ("contexttokens", "input_tokens", "input_length", "prompt_tokens", "request tokens")
@@ -57,7 +57,10 @@ class Trace:
         # n calls have n - 1 gaps between them.
         rate = Decimal(n - 1) / Decimal(repr(self.duration_s))
         minutes = self.duration_s / 60
-        return rate * _SECONDS_PER_MONTH, f"{n:,} calls in {minutes:,.0f} minutes, as if all month were so"
+        return (
+            rate * _SECONDS_PER_MONTH,
+            f"{n:,} calls in {minutes:,.0f} minutes; the month is assumed to go on at this rate",
+        )
 
 
 def read_trace(path: Path) -> Trace:
@@ -73,8 +76,7 @@ def read_trace(path: Path) -> Trace:
         with path.open("rb") as file:
             first = file.read(1)
     except OSError as error:
-        message = f"cannot be read: {error.strerror}"
-        raise DataError(message, code="file-unreadable", file=path, hint="name an existing file") from error
+        raise unreadable(path, error, hint="name an existing file") from error
     trace = _read_jsonl(path) if first == b"{" else _read_csv(path)
     if not len(trace.usage):
         raise DataError(

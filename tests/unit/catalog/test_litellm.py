@@ -77,5 +77,5 @@ def test_a_change_is_a_new_row(tmp_path: Path) -> None:
 def test_files_that_are_not_it(tmp_path: Path, content: object, seen: str) -> None:
     with raises_code(*seen):
         read_litellm(written(tmp_path, content), seen_on=DAY)
-    with raises_code("file-unreadable"):
+    with raises_code("file-missing"):
         read_litellm(tmp_path / "missing.json", seen_on=DAY)

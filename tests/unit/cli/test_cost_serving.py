@@ -73,7 +73,7 @@ def test_host_reads_a_config_json(tmp_path) -> None:
         (["scout", "--tp", "1"], UsageError, "does not fit"),
         (["scout", "--tp", "3"], UsageError, "cannot share the 40 heads"),
         (["scout", "--kv-bits", "3"], UsageError, "cache"),
-        (["--config-json", "/nonexistent.json"], DataError, "read"),
+        (["--config-json", "/nonexistent.json"], DataError, "no such file"),
     ],
 )
 def test_host_refuses_what_it_cannot_use(arguments, error, named) -> None:

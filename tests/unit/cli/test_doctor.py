@@ -216,3 +216,14 @@ def test_an_unreachable_database_is_named_without_its_password(
     captured = capsys.readouterr()
     assert "cannot be read" in captured.out
     assert "hunter22" not in captured.out + captured.err
+
+
+def test_an_offer_that_is_gone_is_said(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    gone = "{provider: groq, model: meta-llama/llama-4-scout-17b-16e-instruct}"
+    (project / "crossgrade.yaml").write_text(
+        CONFIG.replace("{provider: local, model: smollm2-135m-instruct}", gone)
+    )
+    _, checks = examine(capsys)
+    (offer,) = checks["offer"]
+    assert offer["status"] == "warn"
+    assert "new: gone from the price catalogues since 2026-11-01" in offer["seen"]

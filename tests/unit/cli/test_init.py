@@ -79,7 +79,7 @@ def test_nothing_is_overwritten(folder: Path, capsys: pytest.CaptureFixture[str]
     (folder / "tickets.jsonl").write_text("mine")
     assert run(["init"]) == 2
     error = capsys.readouterr().err
-    assert "tickets.jsonl exists already" in error
+    assert "never overwrites files: tickets.jsonl" in error
     assert (folder / "tickets.jsonl").read_text() == "mine"
     assert not (folder / "crossgrade.yaml").exists()
 

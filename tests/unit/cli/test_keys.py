@@ -96,7 +96,7 @@ def test_rotate_and_revoke(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out.endswith("(ci)\n")
     assert not is_let_in(newest)
     run(["keys", "list"])
-    assert "no keys yet" in capsys.readouterr().err
+    assert "no live keys" in capsys.readouterr().err
     run(["keys", "list", "--all"])
     assert "revoked" in capsys.readouterr().out
 

@@ -101,7 +101,7 @@ def test_a_canary_rises_step_by_step_and_is_aborted(
     assert run(["route", "promote", "help"]) == 2
     assert "whole share already" in capsys.readouterr().err
     assert run(["route", "abort", "help"]) == 0
-    assert "old answers everything; new waits to be promoted" in capsys.readouterr().out
+    assert "old answers everything; `route promote` starts the canary of new again" in capsys.readouterr().out
     route = current()
     assert route.pick(RequestFacts(), now=datetime.now(UTC), unit="x") == "old"
     assert route.verdict_id == verdict_id
@@ -209,7 +209,8 @@ def test_what_does_not_exist_is_said(decided: Verdict, capsys: pytest.CaptureFix
         (["abort", "help"], "the route table has no route 'help'; it has: none"),
         (["apply", "support"], "there is no verdict on support yet"),
         (["apply", "suport"], "there is no workload 'suport'"),
-        (["export"], "Missing option '--to'"),
+        (["history", "NOPE"], "there is no route `NOPE`; there are: help"),
+        (["export"], "Missing option '--proxy'"),
     ):
         assert run(["route", *arguments]) == 2
         assert seen in capsys.readouterr().err

@@ -130,7 +130,7 @@ def test_an_export_says_in_json_what_it_wrote(project: Path, capsys: pytest.Capt
 def test_a_report_that_is_printed_takes_no_file(capsys: pytest.CaptureFixture[str]) -> None:
     for printed in ("--list", "--json"):
         assert run(["report", printed, "--to", "page.html"]) == 2
-        assert "leave out `--to`" in capsys.readouterr().err
+        assert "leave out `--output`" in capsys.readouterr().err
 
 
 def test_one_of_several_workloads_is_imported(project: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -127,7 +127,7 @@ def test_every_model_of_the_issue_is_known() -> None:
 
 
 def test_an_unknown_model_gets_the_nearest_names() -> None:
-    with raises_code("hardware-unknown", "lama-3.3", "llama-3.3-70b"):
+    with raises_code("model-unknown", "lama-3.3", "llama-3.3-70b"):
         known_model("lama-3.3")
 
 

@@ -127,5 +127,5 @@ def test_a_folder_of_scans_alone_says_so(tmp_path: Path) -> None:
 
 def test_without_the_extra_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_pdf, "find_spec", lambda name: None)
-    with raises_code("missing-extra", "PDFs", "probe"):
+    with raises_code("missing-extra", "PDFs", "long-context"):
         read_documents([make(tmp_path / "a.pdf", [PAGE])])

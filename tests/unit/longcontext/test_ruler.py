@@ -61,5 +61,5 @@ def test_a_broken_table_is_named_by_line(tmp_path: Path, text: str, seen: str) -
     with raises_code(*seen) as caught:
         ruler_table(path)
     assert caught.value.line == text.count("\n")
-    with raises_code("file-unreadable"):
+    with raises_code("file-missing"):
         ruler_table(tmp_path / "missing.csv")

@@ -98,5 +98,5 @@ def test_what_is_no_trace(tmp_path: Path, text: str, seen: str, line: int | None
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
-    with raises_code("file-unreadable"):
+    with raises_code("file-missing"):
         read_trace(tmp_path / "missing.csv")

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from crossgrade.domain import JSON
-from crossgrade.errors import DataError
+from crossgrade.errors import DataError, unreadable
 
 _MAX_PAIRS = 4096
 _MAX_STRING_BYTES = 4 * 2**20
@@ -53,12 +53,7 @@ def read_gguf_header(path: Path) -> GgufHeader:
         with path.open("rb") as file:
             metadata = _read_metadata(file, path)
     except OSError as error:
-        raise DataError(
-            f"cannot read the model file: {error.strerror or error}",
-            code="file-unreadable",
-            file=path,
-            hint="check the path and its permissions",
-        ) from error
+        raise unreadable(path, error, hint="check the path and its permissions") from error
     architecture = metadata.get("general.architecture")
     if not isinstance(architecture, str):
         raise _broken(path, "names no `general.architecture`")

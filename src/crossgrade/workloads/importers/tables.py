@@ -232,6 +232,7 @@ def _no_column(request: ImportRequest, name: str, names: Sequence[str]) -> DataE
         code="column-missing",
         file=request.path,
         line=1,
+        hint="name one of these columns",
     )
 
 

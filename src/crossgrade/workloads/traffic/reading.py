@@ -221,7 +221,7 @@ class _FileReader:
             self._problem("no record", line, type(row).__name__)
             return
         if self._named is None and row.keys() >= _OF_A_SCAN:  # its sums are no usage export
-            self._problem("not a log", line, "a scan that `--save` wrote")
+            self._problem("not a log", line, "a scan that `--output` wrote")
             return
         found = self._format
         if self._named is None and (found is None or not found.marks or not found.knows(row)):

@@ -1,0 +1,77 @@
+"""A workload that a judge scores: people's labels correct it, and the verdict can be served."""
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+
+from crossgrade.testing import Reply
+from tests.e2e.driving import CommandLine, Project, Script
+
+
+@pytest.fixture
+def judged(project: Project, script: dict[str, Script]) -> Project:
+    """A project whose answers a third model judges: it accepts nearly all of them."""
+    judge = f"  judge: {{provider: openai-compatible, model: judge-model, base_url: '{project.fake.base_url}', api_key_env: FAKE_API_KEY}}"
+    project.change("workloads:\n", f"{judge}\nworkloads:\n")
+    project.change("{kind: exact}", "{kind: judge, options: {model: judge, criteria: It is the number.}}")
+    project.change("    scorer:", "    mode: fixed\n    scorer:")
+    script["judge-model"] = lambda request: Reply(
+        json.dumps({"reason": "seen", "grade": 1 if "nothing" in request.prompt else 5})
+    )
+    return project
+
+
+def score(file: Path) -> None:
+    """Score every answer as a person would who accepts numbers only."""
+    with file.open(encoding="utf-8", newline="") as source:
+        rows = list(csv.DictReader(source))
+    for row in rows:
+        for place in (1, 2):
+            row[f"score_{place}"] = "1" if row[f"answer_{place}"].isdigit() else "0"
+    with file.open("w", encoding="utf-8", newline="") as target:
+        writer = csv.DictWriter(target, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def test_labels_certify_a_judged_workload_and_its_verdict_is_served(
+    cli: CommandLine, judged: Project
+) -> None:
+    judged.dataset(240)
+    cli.succeeds("evaluate", "echo", "--yes", "--no-decide")
+    (run,) = json.loads(cli.succeeds("runs", "--json").out)["runs"]
+    alone = json.loads(cli.succeeds("decide", "echo", "--json").out)
+    assert alone["name"] == "undecided"
+
+    labels = judged.folder / "labels.csv"
+    cli.succeeds("runs", "--export", str(run["run"]), "--label-file", labels)
+    score(labels)
+    ran = cli.succeeds("decide", "echo", "--label-file", labels, "--apply", "--json")
+    verdict = json.loads(ran.out)
+    assert verdict["name"] == "switch"
+    assert verdict["saving_per_month_usd"]["value"] > 0  # the workload's requests_per_month
+    assert "240 human scores" in verdict["certificates"][0]["retention"]["method"]
+    assert "in force" in ran.err
+
+    in_force = json.loads(cli.succeeds("route", "show", "--json").out)["routes"][0]
+    assert in_force["policy"] == "switch"
+    recorded = cli.succeeds("decide", "--verify", in_force["verdict"])
+    assert "identical" in recorded.err
+
+
+def test_a_label_file_that_cannot_be_used_is_refused(cli: CommandLine, judged: Project) -> None:
+    cli.succeeds("evaluate", "echo", "--yes")
+    labels = judged.folder / "labels.csv"
+    cli.fails("decide", "echo", "--label-file", labels, error=("file-missing", "labels.csv"))
+    labels.write_text("pair,request,answer_1,answer_2,score_1,score_2\nnope,r,a,b,1,1\n")
+    cli.fails("decide", "echo", "--label-file", labels, error="label-of-other-run")
+    cli.fails("decide", "table.csv", "--label-file", labels, error="options-conflict")
+
+
+def test_labels_correct_a_judge_only(cli: CommandLine, project: Project) -> None:
+    cli.succeeds("evaluate", "echo", "--yes")
+    labels = project.folder / "labels.csv"
+    labels.write_text("pair,request,answer_1,answer_2,score_1,score_2\n")
+    cli.fails("decide", "echo", "--label-file", labels, error="judge-not-named")
