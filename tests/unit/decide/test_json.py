@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from crossgrade._version import __version__
 from crossgrade.decide import (
     DecisionSettings,
     Remark,
@@ -75,7 +76,7 @@ def test_a_verdict_of_schema_version_2_has_sentences_for_remarks(found):
         assert getattr(read, name) == tuple(Remark(None, text) for text in tree[name])
     compared = compare(replace(read, package_version="0.1.0"), found)
     assert compared.differences == ()
-    forged = replace(read, reasons=read.reasons[:1])
+    forged = replace(read, reasons=read.reasons[:1], package_version=__version__)
     assert "reasons" in {each.partition(":")[0] for each in verify(forged, found)}
 
 
