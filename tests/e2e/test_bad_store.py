@@ -187,7 +187,7 @@ def test_a_verdict_of_an_older_method(cli: CommandLine, evaluated: Project) -> N
         (text,) = connection.execute("SELECT verdict FROM verdicts").fetchone()
         for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall():
             connection.execute(f"DROP TRIGGER {name}")
-        tree = json.loads(text) | {"method_version": 1}
+        tree = json.loads(text) | {"method_version": 1, "package_version": "0.1.0"}
         connection.execute("UPDATE verdicts SET verdict = ?", (json.dumps(tree),))
     assert "gives the same policy" in cli.succeeds("decide", "--verify", stored["id"]).err
     with closing(sqlite3.connect(database(evaluated))) as connection, connection:
