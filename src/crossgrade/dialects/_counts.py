@@ -14,7 +14,7 @@ from crossgrade.domain import MOST_TOKENS, Usage
 
 
 class Counts(msgspec.Struct, frozen=True, gc=False):
-    """Tokens of one call in the names of `Usage`, made in a fifteenth of its time; None is unknown."""
+    """Tokens of one call in the names of `Usage`, made in about an eighth of its time; None is unknown."""
 
     input_tokens: int | None = None
     output_tokens: int | None = None
