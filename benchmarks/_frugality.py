@@ -7,7 +7,7 @@ followers that it is made of. Nothing is in flight when a rehearsed run stops.
 import csv
 import gzip
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from importlib.resources import files
 from pathlib import Path
@@ -413,13 +413,7 @@ _KINDS = {
 }
 
 
-def rows() -> list[Row]:
-    """Every figure of frugality."""
+def measure(rows_of: Callable[[ProcessPoolExecutor], Iterator[Row]]) -> list[Row]:
+    """Measure some rows on all cores."""
     with ProcessPoolExecutor() as pool:
-        return [
-            *verdict_rows(pool),
-            *futility_rows(pool),
-            *block_rows(pool),
-            *paid_rows(pool),
-            *advice_rows(pool),
-        ]
+        return list(rows_of(pool))

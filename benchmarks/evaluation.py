@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable
+from functools import partial
 
 from benchmarks import (
     _few,
@@ -23,7 +24,11 @@ PARTS: dict[str, Callable[[], list[Row]]] = {
     "settings": _settings.rows,
     "judge": _settings.judge_rows,
     "few": _few.rows,
-    "frugality": _frugality.rows,
+    "certain": partial(_frugality.measure, _frugality.verdict_rows),
+    "giving-up": partial(_frugality.measure, _frugality.futility_rows),
+    "blocks": partial(_frugality.measure, _frugality.block_rows),
+    "paid": partial(_frugality.measure, _frugality.paid_rows),
+    "advice": partial(_frugality.measure, _frugality.advice_rows),
     "rules": _peer_rules.rows,
     "guards": _guards.sound,
     "faults": _guards.faulty,

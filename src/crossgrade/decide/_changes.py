@@ -85,7 +85,8 @@ def _evidence_wanted(found: Findings) -> Iterator[Remark]:
         yield remark(
             best,
             "given-up-samples",
-            "The planned samples that were not asked: `crossgrade evaluate --resume` asks them.",
+            "The planned samples that were not asked: "
+            f"`crossgrade evaluate {found.view.evidence.workload} --resume RUN` asks them.",
         )
     elif not found.options and best.excluded is None:
         why = too_little(best)

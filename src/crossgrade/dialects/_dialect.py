@@ -61,8 +61,8 @@ class Dialect:
     `encode(request, host, stream)` builds the call, `decode(body, request)` reads a whole
     answer and `reader(request)` reads a streamed one. Decoders raise `UpstreamError` for
     anything that is not a usable answer. `counts` reads the usage object of an answer, which
-    stands in its field `usage_field`. `follower` follows a stream that
-    is passed on as it is; None: no client speaks this API.
+    stands in its field `usage_field`. `follower` follows a stream that is passed on as it is; None: no
+    client speaks this API.
     """
 
     encode: Callable[[ModelRequest, Host, bool], WireRequest]

@@ -1,6 +1,7 @@
 """Watching a stream go by: whole events are passed on as they come, few are ever parsed."""
 
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
@@ -30,10 +31,10 @@ class EventParts(msgspec.Struct):
     response: Any = None
 
 
-_CHUNK = msgspec.json.Decoder(EventParts)
+_PARTS = msgspec.json.Decoder(EventParts)
 
 
-class StreamFollower:
+class StreamFollower(ABC):
     """Follows one stream of one dialect; each dialect has a kind of its own, see `Dialect.follow`.
 
     `feed` returns the bytes to pass on: whole events only, so that what follows a broken one can be
@@ -102,9 +103,9 @@ class StreamFollower:
         """Take note of the stream's end; return a terminal marker whose blank line never came."""
         return b""
 
-    def take(self, chunk: EventParts) -> bool:
+    @abstractmethod
+    def take(self, parts: EventParts) -> bool:
         """Take what counts of an event; return whether it is passed on."""
-        raise NotImplementedError
 
     def event(self, block: bytes) -> bool:
         """Read one event that may count; return whether it is passed on."""
@@ -141,22 +142,22 @@ class StreamFollower:
         return b"".join(passed)
 
     def _first(self, data: bytes) -> int:
-        """Return where the first needle stands, -1 where there is none."""
+        """Return where the first mark stands, -1 where there is none."""
         first = -1
-        for needle in self.marks:
-            at = data.find(needle) if first < 0 else data.find(needle, 0, first)
+        for mark in self.marks:
+            at = data.find(mark) if first < 0 else data.find(mark, 0, first)
             if at >= 0:
                 first = at
         return first
 
     def _parsed(self, event: SseEvent) -> bool:
         try:
-            chunk = _CHUNK.decode(event.data)
+            parts = _PARTS.decode(event.data)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return True  # whatever it is, it is for the client to read
-        if chunk.error or event.name == "error" or chunk.type == "error":
+        if parts.error or event.name == "error" or parts.type == "error":
             raise failure_inside(event.data)
-        return self.take(chunk)
+        return self.take(parts)
 
 
 def events_in(block: bytes) -> Sequence[SseEvent]:

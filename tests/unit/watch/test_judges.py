@@ -1,16 +1,15 @@
 """A judge scores live pairs; people correct it; what it costs is bounded."""
 
 import asyncio
-import contextlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from crossgrade.domain import Price
-from crossgrade.errors import UsageError
+from crossgrade.evaluate import Judges
 from crossgrade.project import Project
 from crossgrade.testing import FakeProvider, Fault, ReceivedRequest
 from crossgrade.watch import _scoring
@@ -111,17 +110,21 @@ def test_a_judge_costs_what_the_projects_price_files_say(site: Site, monkeypatch
     )
     site.environ["OPENAI_API_KEY"] = "sk-x"
     given: list[Mapping[str, Price | None]] = []
-    monkeypatch.setattr(
-        _scoring,
-        "Judges",
-        lambda *_, prices, **__: given.append(prices) or SimpleNamespace(ask=None, embed=None, cost_of=None),
-    )
+
+    class Recorded(Judges):
+        """Judges that tell at which prices they were opened."""
+
+        def __init__(self, *args: Any, prices: Mapping[str, Price | None], **more: Any) -> None:
+            given.append(prices)
+            super().__init__(*args, prices=prices, **more)
+
+    monkeypatch.setattr(_scoring, "Judges", Recorded)
 
     async def opened(project: Project) -> None:
         async with _scoring.open_scorer(project, project.workload("support"), site.environ):
             pass
 
-    with site.project() as project, contextlib.suppress(UsageError):
+    with site.project() as project:
         asyncio.run(opened(project))
     price = given[0]["judge"]
     assert price is not None

@@ -380,11 +380,11 @@ class MessageFollower(StreamFollower):
 
     marks = (b"message_stop", b'_tokens"', b"error")
 
-    def take(self, chunk: EventParts) -> bool:
+    def take(self, parts: EventParts) -> bool:
         """Take what the event counts."""
-        inner = chunk.message.get("usage") if isinstance(chunk.message, dict) else None
-        for usage in (inner, chunk.usage):
+        inner = parts.message.get("usage") if isinstance(parts.message, dict) else None
+        for usage in (inner, parts.usage):
             if isinstance(usage, dict):
                 self.raw_usage.update({name: count for name, count in usage.items() if count is not None})
-        self.done = chunk.type == "message_stop"
+        self.done = parts.type == "message_stop"
         return True

@@ -371,11 +371,11 @@ class ChatFollower(StreamFollower):
         counts = _USAGE.search(block) is not None or (b"error" in block and _ERROR.search(block) is not None)
         return not counts or super().event(block)
 
-    def take(self, chunk: EventParts) -> bool:
+    def take(self, parts: EventParts) -> bool:
         """Take usage; the chunk that says nothing else is swallowed where nobody asked for it."""
-        if isinstance(chunk.usage, dict):
-            self.raw_usage = chunk.usage
-            return bool(chunk.choices) or not self.swallow
+        if isinstance(parts.usage, dict):
+            self.raw_usage = parts.usage
+            return bool(parts.choices) or not self.swallow
         return True
 
 

@@ -285,10 +285,10 @@ class ResponseFollower(StreamFollower):
 
     marks = (*(name.encode() for name in sorted(_LAST_EVENTS)), b"error")
 
-    def take(self, chunk: EventParts) -> bool:
+    def take(self, parts: EventParts) -> bool:
         """Take usage from the last event."""
-        if chunk.type in _LAST_EVENTS and isinstance(chunk.response, dict):
+        if parts.type in _LAST_EVENTS and isinstance(parts.response, dict):
             self.done = True
-            usage = chunk.response.get("usage")
+            usage = parts.response.get("usage")
             self.raw_usage = usage if isinstance(usage, dict) else {}
         return True

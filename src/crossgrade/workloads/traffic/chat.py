@@ -54,21 +54,16 @@ def take_usage(into: LoggedRequest, usage: Mapping[str, Any]) -> None:
     """Take usage in any provider's names; raises `BadValueError` for a count that cannot be."""
     if not usage:
         return
-    counts = logged_counts(_counts(usage))
+    inner = {name: _counts(mapping(value)) for name, value in usage.items() if name.endswith("_details")}
+    counts = logged_counts(_counts(usage) | inner)
     into.input, into.output = counts.input_tokens, counts.output_tokens
     into.cached, into.cache_written = counts.cache_read_input_tokens, counts.cache_creation_input_tokens
     into.reasoning = counts.reasoning_output_tokens
 
 
 def _counts(usage: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the counts of a usage object and of the objects inside it, also those written as text."""
-    found: dict[str, Any] = {}
-    for name, value in usage.items():
-        if name.endswith("_details"):
-            found[name] = _counts(mapping(value))
-        elif name.endswith(_COUNTS):
-            found[name] = count(value)
-    return found
+    """Return the counts of an object, also those written as text."""
+    return {name: count(value) for name, value in usage.items() if name.endswith(_COUNTS)}
 
 
 def usage_of(body: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -82,6 +82,13 @@ def test_counts_may_be_text_and_cannot_be_anything() -> None:
         _logged({"prompt_tokens": -1, "completion_tokens": 7})
 
 
+def test_objects_inside_objects_are_not_followed() -> None:
+    usage: dict[str, Any] = {"prompt_tokens": 1}
+    for _ in range(5_000):
+        usage = {"x_details": usage}
+    assert _logged(usage | {"prompt_tokens": 100, "completion_tokens": 7})[:2] == (100, 7)
+
+
 def _logged(usage: dict[str, Any]) -> tuple[int | None, ...]:
     place = "usageMetadata" if "promptTokenCount" in usage else "usage"
     row = {"custom_id": "1", "response": {"status_code": 200, "body": {place: usage}}}
