@@ -118,7 +118,9 @@ def by_gateway(one: Recorded, price: Price = PRICE) -> Decimal:
         follower.feed(one.body)
         counts = follower.usage
     else:
-        counts = logged_counts(one.usage)  # such a stream is always translated, see `by_evaluate`
+        counts = logged_counts(
+            one.usage
+        )  # such a stream is always translated: a test sends it through a worker
     cost = Prices(price).cost_usd(counts, one.used.images)
     assert cost is not None
     return Decimal(cost)
