@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from crossgrade.evaluate import CallLimiters, Patience
+from crossgrade.calls import CallLimiters, Patience
 from crossgrade.testing import FakeProvider
 from tests.e2e.driving import CONFIG, KEY, CommandLine, Project, Script, honest
 

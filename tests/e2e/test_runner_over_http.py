@@ -6,9 +6,10 @@ from pathlib import Path
 import anyio
 import pytest
 
+from crossgrade.calls import CallLimiters, Patience
 from crossgrade.domain import GenerationSettings, Offer, PromptTemplate, Sample, ScorerSpec, Variant, Workload
 from crossgrade.errors import AuthError, ProviderError, ProviderTimeoutError, RateLimitedError, UpstreamError
-from crossgrade.evaluate import CallLimiters, Patience, RunResult, build_scorer, run_workload
+from crossgrade.evaluate import RunResult, build_scorer, run_workload
 from crossgrade.providers import open_batches, open_provider
 from crossgrade.store import RunStatus, Store
 from crossgrade.testing import FakeProvider, Fault, ReceivedRequest, Reply
@@ -56,7 +57,7 @@ def run(path: Path, offers: list[Offer], n: int, *, batches: bool = False) -> Ru
                     providers={"incumbent": incumbent, "candidate": candidate},
                     scorer=build_scorer(load.scorer),
                     store=store,
-                    accounts=CallLimiters(HASTY),
+                    limiters=CallLimiters(HASTY),
                     batches={"candidate": other} if batches else None,
                 )
 
@@ -111,7 +112,7 @@ def test_a_provider_that_never_answers_well_ends_the_run_and_what_was_paid_is_ke
 
 
 def test_a_batch_api_answers_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("crossgrade.evaluate.runner._batch.FIRST_POLL_S", 0.001)
+    monkeypatch.setattr("crossgrade.calls._batches.FIRST_POLL_S", 0.001)
     with FakeProvider("ok") as good, FakeProvider("ok", batch_polls=3) as batched:
         offers = [
             good.offer("incumbent"),

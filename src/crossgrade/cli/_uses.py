@@ -61,19 +61,19 @@ def _named_fields(config: Config, workload: Workload, *, needs_target: bool) -> 
         "weight_field": workload.weight,
     }
     yield from ((key, name) for key, name in roles.items() if name is not None)
-    contestants = {"incumbent": workload.incumbent} | {
+    variants = {"incumbent": workload.incumbent} | {
         f"candidates.{index}": variant for index, variant in enumerate(workload.candidates)
     }
     in_prompts = (
         (_prompt_key(config, workload, key, part), name)
-        for key, variant in contestants.items()
+        for key, variant in variants.items()
         for part, text in (("system", variant.prompt.system), ("user", variant.prompt.user))
         for name in PLACEHOLDER.findall(text or "")
     )
     yield from dict.fromkeys(in_prompts)
 
 
-def _prompt_key(config: Config, workload: Workload, contestant: str, part: str) -> str:
-    """Return where a contestant's prompt stands: at its own key, or at the workload's."""
-    own = f"{contestant}.prompt.{part}"
+def _prompt_key(config: Config, workload: Workload, variant: str, part: str) -> str:
+    """Return where a variant's prompt stands: at its own key, or at the workload's."""
+    own = f"{variant}.prompt.{part}"
     return own if f"workloads.{workload.name}.{own}" in config.tree.positions else f"prompt.{part}"

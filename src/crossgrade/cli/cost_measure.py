@@ -14,8 +14,8 @@ from crossgrade.cli._serving import dollars_of
 from crossgrade.errors import UsageError
 
 if TYPE_CHECKING:
+    from crossgrade.calls.load import LoadPlan
     from crossgrade.hosting import MeasuredLevel
-    from crossgrade.providers.load import LoadPlan
 
 SCHEMA_VERSION = 1
 MOST_CALLS = 20_000
@@ -99,7 +99,7 @@ def command(endpoint: str, model: str, *, as_json: bool, **options: Any) -> None
     """
     import asyncio
 
-    from crossgrade.providers.load import LoadPlan
+    from crossgrade.calls.load import LoadPlan
 
     if not endpoint.startswith(("http://", "https://")):
         raise UsageError(
@@ -137,9 +137,9 @@ def command(endpoint: str, model: str, *, as_json: bool, **options: Any) -> None
 async def _measure(
     endpoint: str, plan: "LoadPlan", api_key_env: str | None, levels: "list[MeasuredLevel]"
 ) -> None:
+    from crossgrade.calls.load import measure_load
     from crossgrade.domain import Offer
     from crossgrade.providers import open_provider
-    from crossgrade.providers.load import measure_load
 
     offer = Offer(
         name="endpoint",

@@ -83,8 +83,8 @@ def _record(config: "Config", workload: "Workload") -> dict[str, object]:
     return {
         "name": workload.name,
         "dataset": workload.dataset.relative_to(config.root),
-        "incumbent": _contestant(workload.incumbent),
-        "candidates": [_contestant(candidate) for candidate in workload.candidates],
+        "incumbent": _variant(workload.incumbent),
+        "candidates": [_variant(candidate) for candidate in workload.candidates],
         "scorer": workload.scorer,
         "floor": workload.floor,
         "alpha": workload.alpha,
@@ -108,7 +108,7 @@ def _record(config: "Config", workload: "Workload") -> dict[str, object]:
     }
 
 
-def _contestant(variant: "Variant") -> dict[str, object]:
+def _variant(variant: "Variant") -> dict[str, object]:
     return {
         "name": variant.name,
         "provider": variant.offer.provider,

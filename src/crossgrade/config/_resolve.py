@@ -8,9 +8,9 @@ from crossgrade.config._problems import shown
 from crossgrade.config._replicas import replica_problems
 from crossgrade.config._schema import (
     ConfigFile,
-    ContestantSection,
     ModelSection,
     PromptSection,
+    VariantSection,
     WorkloadSection,
 )
 from crossgrade.config._section import Section, values
@@ -149,8 +149,8 @@ class Resolver:
         where = f"workloads.{name}"
         incumbent = self._variant(f"{where}.incumbent", section.incumbent, section, offers)
         candidates = [
-            self._variant(f"{where}.candidates.{index}", contestant, section, offers)
-            for index, contestant in enumerate(section.candidates)
+            self._variant(f"{where}.candidates.{index}", variant, section, offers)
+            for index, variant in enumerate(section.candidates)
         ]
         self._check_distinct(where, section)
         dataset = self.path(f"{where}.dataset", section.dataset)
@@ -172,17 +172,17 @@ class Resolver:
         return Workload(name=name, **fields)
 
     def _variant(
-        self, where: str, contestant: ContestantSection, workload: WorkloadSection, offers: dict[str, Offer]
+        self, where: str, variant: VariantSection, workload: WorkloadSection, offers: dict[str, Offer]
     ) -> Variant | None:
-        prompt = contestant.prompt or workload.prompt
-        settings = contestant.settings or workload.settings
+        prompt = variant.prompt or workload.prompt
+        settings = variant.settings or workload.settings
         self._check_prompt(f"{where}.prompt", prompt)
-        offer = offers.get(contestant.model)
+        offer = offers.get(variant.model)
         if offer is None:
-            hint = hint_among(contestant.model, offers)
+            hint = hint_among(variant.model, offers)
             self._refuse(
                 f"{where}.model",
-                f"no model {shown(contestant.model)} under `models`",
+                f"no model {shown(variant.model)} under `models`",
                 hint,
                 code="model-undefined",
             )
@@ -217,16 +217,16 @@ class Resolver:
 
     def _check_distinct(self, where: str, section: WorkloadSection) -> None:
         seen = {section.incumbent.model: "the incumbent"}
-        for index, contestant in enumerate(section.candidates):
-            if contestant.model in seen:
-                message = f"{shown(contestant.model)} is already {seen[contestant.model]}"
+        for index, variant in enumerate(section.candidates):
+            if variant.model in seen:
+                message = f"{shown(variant.model)} is already {seen[variant.model]}"
                 hint = "give the same model with another prompt a second name under `models`"
                 self._refuse(f"{where}.candidates.{index}", message, hint, code="model-repeated")
-            seen.setdefault(contestant.model, "a candidate")
+            seen.setdefault(variant.model, "a candidate")
 
 
 def with_overrides(file: ConfigFile) -> ConfigFile:
-    """Write out the prompt and settings of every contestant: its own keys over the workload's."""
+    """Write out the prompt and settings of every variant: its own keys over the workload's."""
     workloads = {}
     for name, workload in file.workloads.items():
         incumbent = _written_out(workload.incumbent, workload)
@@ -235,10 +235,10 @@ def with_overrides(file: ConfigFile) -> ConfigFile:
     return file.model_copy(update={"workloads": workloads})
 
 
-def _written_out(contestant: ContestantSection, workload: WorkloadSection) -> ContestantSection:
-    prompt = _merged(workload.prompt, contestant.prompt)
-    settings = _merged(workload.settings, contestant.settings)
-    return contestant.model_copy(update={"prompt": prompt, "settings": settings})
+def _written_out(variant: VariantSection, workload: WorkloadSection) -> VariantSection:
+    prompt = _merged(workload.prompt, variant.prompt)
+    settings = _merged(workload.settings, variant.settings)
+    return variant.model_copy(update={"prompt": prompt, "settings": settings})
 
 
 def _merged(default: SectionT, override: SectionT | None) -> SectionT:

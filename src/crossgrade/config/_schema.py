@@ -139,7 +139,7 @@ class SettingsSection(Section):
     )
 
 
-class ContestantSection(Section):
+class VariantSection(Section):
     """A model in a workload: its name, or a mapping that also changes its prompt or settings."""
 
     model: Name = Field(description="A name from `models`.")
@@ -237,8 +237,8 @@ class WorkloadSection(Section):
         default=SettingsSection(), description="The decoding settings of every model."
     )
     scorer: ScorerSection = Field(description="How answers are scored.")
-    incumbent: ContestantSection = Field(description="The model that serves this traffic today.")
-    candidates: Annotated[list[ContestantSection], Field(min_length=1, max_length=64)] = Field(
+    incumbent: VariantSection = Field(description="The model that serves this traffic today.")
+    candidates: Annotated[list[VariantSection], Field(min_length=1, max_length=64)] = Field(
         description="Models that may replace the incumbent, including cheap proprietary ones."
     )
     floor: Annotated[float, Field(ge=0.01, lt=2)] = Field(

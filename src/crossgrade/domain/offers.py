@@ -98,7 +98,7 @@ class PromptTemplate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Variant:
-    """An offer with its prompt and settings: one contestant of a workload."""
+    """An offer with its prompt and settings: one variant of a workload."""
 
     offer: Offer
     prompt: PromptTemplate = field(default_factory=PromptTemplate)

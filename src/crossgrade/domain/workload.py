@@ -35,7 +35,7 @@ class Requirements:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workload:
-    """A workload as configured: contestants, dataset, scorer, and the test's settings.
+    """A workload as configured: variants, dataset, scorer, and the test's settings.
 
     `floor` is the retention that must hold, in (0, 2); `alpha` the error rate a side, which is
     this workload's part of `family_alpha` where all workloads of a project share one;

@@ -3,7 +3,7 @@
 from crossgrade.longcontext._asking import Asker, Purse
 from crossgrade.longcontext._documents import Document, read_documents, synthetic_documents
 from crossgrade.longcontext._haystack import HaystackPool, HaystackPrompt
-from crossgrade.longcontext._journal import Journal, digest
+from crossgrade.longcontext._journal import ProbeJournal, digest
 from crossgrade.longcontext._page import (
     certificate_words,
     headline,
@@ -41,12 +41,12 @@ __all__ = [
     "EffectiveLength",
     "HaystackPool",
     "HaystackPrompt",
-    "Journal",
     "Kind",
     "LengthCertificate",
     "LengthSearch",
     "Probe",
     "ProbeEstimate",
+    "ProbeJournal",
     "ProbeResult",
     "ProbeSettings",
     "Purse",

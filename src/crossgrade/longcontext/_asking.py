@@ -10,7 +10,7 @@ import anyio
 
 from crossgrade.domain import GenerationSettings, Message, ModelAnswer, ModelRequest, Offer, Price, Usage
 from crossgrade.errors import AuthError, BudgetExceededError, ContextTooLongError, ProviderError
-from crossgrade.longcontext._journal import Journal, ProbeCall, digest
+from crossgrade.longcontext._journal import ProbeCall, ProbeJournal, digest
 from crossgrade.longcontext._result import Spent
 from crossgrade.pricing import cost_usd
 from crossgrade.providers import Provider
@@ -39,7 +39,7 @@ class Asker:
 
     offer: Offer
     provider: Provider
-    journal: Journal
+    journal: ProbeJournal
     price: Price | None
     max_cost_usd: Decimal | None
     max_output_tokens: int

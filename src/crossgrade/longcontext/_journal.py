@@ -37,7 +37,7 @@ class _Head(msgspec.Struct, kw_only=True, frozen=True):
     settings: str
 
 
-class Journal:
+class ProbeJournal:
     """An append-only file of calls; a call is on disk before it counts."""
 
     def __init__(self, path: Path, settings: str) -> None:

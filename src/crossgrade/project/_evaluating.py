@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 class Evaluation:
     """What a run of a workload is made with.
 
-    `prices` are those of the contestants and of the judge, by name. `scorer` builds the workload's scorer
+    `prices` are those of the variants and of the judge, by name. `scorer` builds the workload's scorer
     with the judges that it may ask, `case` reads what a run measured so far, to be decided on.
     """
 
@@ -87,7 +87,8 @@ class Evaluation:
         on_progress: "Callable[[Progress], None] | None",
     ) -> "RunResult":
         """Ask the incumbent and its candidates until the verdict is certain; see `Project.evaluate`."""
-        from crossgrade.evaluate import CallLimiters, Judges, run_workload
+        from crossgrade.calls import CallLimiters
+        from crossgrade.evaluate import Judges, run_workload
         from crossgrade.providers import open_batches, open_provider
 
         workload, judge = self.workload, self.judge
@@ -96,7 +97,7 @@ class Evaluation:
         design = self.design(resume=resume, reuse=reuse)
         # Whose every answer is recorded, as a log's are, is not asked: that takes no key.
         unasked = self._unasked(design) - {judge.name if judge else ""} if reuse else set()
-        accounts = CallLimiters()
+        limiters = CallLimiters()
         async with AsyncExitStack() as stack:
             providers = {
                 name: await stack.enter_async_context(
@@ -115,7 +116,7 @@ class Evaluation:
                 if offer.batch and name not in unasked
             }
             judges = Judges(
-                everybody, providers=providers, accounts=accounts, store=self.store, prices=self.prices
+                everybody, providers=providers, limiters=limiters, store=self.store, prices=self.prices
             )
             return await run_workload(
                 workload,
@@ -127,7 +128,7 @@ class Evaluation:
                 design=design,
                 max_bytes=self.max_bytes,
                 prices=self.prices,
-                accounts=accounts,
+                limiters=limiters,
                 batches=batches,
                 resume=resume,
                 reuse=reuse,
@@ -160,7 +161,7 @@ class Evaluation:
             return None
 
     def _unasked(self, design: "RunDesign") -> set[str]:
-        """Return the contestants whose answer to every request of the run is in the store."""
+        """Return the variants whose answer to every request of the run is in the store."""
         from crossgrade.evaluate import estimate_run
 
         estimate = estimate_run(

@@ -30,9 +30,9 @@ def blocks_from_history(
 ) -> "Blocks | None":
     """Return the blocks that the newest usable run of the workload suggests; None where there is none.
 
-    It must have measured the same contestants with the same scorer on at least `LEAST_PAIRS` samples, none
+    It must have measured the same variants with the same scorer on at least `LEAST_PAIRS` samples, none
     of which the new run may ask (`sample_ids`): how a block is blended must not depend on scores that it is
-    made of. `prices` are those of the contestants today.
+    made of. `prices` are those of the variants today.
     """
     from crossgrade.decide import choose_blocks, moments
 

@@ -44,7 +44,7 @@ def run_evidence(
     `design` is how the run asked, `max_bytes` are the longest requests that candidates were asked, by name.
     `label_file` has people's scores, which correct the judge's.
 
-    Raises UsageError when the dataset, the contestants or the scorer changed since, or when the
+    Raises UsageError when the dataset, the variants or the scorer changed since, or when the
     run ended before any answer could be scored, and what `labels_of` raises.
     """
     from crossgrade.decide import make_design
@@ -208,7 +208,7 @@ def decision_settings(
 
 
 def _differ(workload: Workload) -> bool:
-    """Return whether crossgrade.yaml gives the contestants different prompts or settings on purpose."""
+    """Return whether crossgrade.yaml gives the variants different prompts or settings on purpose."""
     variants = (workload.incumbent, *workload.candidates)
     return any(
         (each.prompt, each.settings) != (variants[0].prompt, variants[0].settings) for each in variants

@@ -18,9 +18,9 @@ from crossgrade.longcontext import (
     Asker,
     Document,
     HaystackPool,
-    Journal,
     Probe,
     ProbeEstimate,
+    ProbeJournal,
     ProbeResult,
     ProbeSettings,
     Question,
@@ -248,7 +248,7 @@ def run_probe(
     return result
 
 
-def journal_of(plan: ProbePlan, resume: str | None, *, kind: str = "") -> tuple[str, Journal]:
+def journal_of(plan: ProbePlan, resume: str | None, *, kind: str = "") -> tuple[str, ProbeJournal]:
     """Return an id and its open journal: a new one, or that of the probe to go on with.
 
     `kind` is what must be the same besides the plan. Raises UsageError for an id that there is not.
@@ -261,7 +261,7 @@ def journal_of(plan: ProbePlan, resume: str | None, *, kind: str = "") -> tuple[
             code="probe-unknown",
             hint="leave `--resume` out to begin one",
         )
-    return probe_id, Journal(path, digest(kind + plan.digest) if kind else plan.digest)
+    return probe_id, ProbeJournal(path, digest(kind + plan.digest) if kind else plan.digest)
 
 
 def open_offer(
@@ -280,7 +280,9 @@ def open_offer(
     return open_provider(plan.offer, environ=environ, measure_ttft=True, root=root, local=local)
 
 
-def asker_of(plan: ProbePlan, provider: "Provider", journal: Journal, max_cost_usd: Decimal | None) -> Asker:
+def asker_of(
+    plan: ProbePlan, provider: "Provider", journal: ProbeJournal, max_cost_usd: Decimal | None
+) -> Asker:
     """Return who asks the open offer, recalls and pays."""
     return Asker(
         offer=plan.offer,

@@ -242,7 +242,7 @@ class Project:
         correct the judge's, and are recorded with the evidence. Where the workloads share
         `family_alpha`, one correction is over the hypotheses of all of them, each from its newest run.
         Where the newest verdict says the same, it is returned and nothing is recorded. Raises
-        NotFoundError without a run and UsageError when what was measured (dataset, contestants,
+        NotFoundError without a run and UsageError when what was measured (dataset, variants,
         scorer) changed since; where the rules changed, the guard `peeking` says so.
         """
         is_what_if = floor is not None or alpha is not None

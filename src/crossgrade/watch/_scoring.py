@@ -9,10 +9,11 @@ from typing import TypeAlias, cast
 
 import anyio
 
+from crossgrade.calls import CallLimiters
 from crossgrade.dialects import CLIENTS, ClientName
 from crossgrade.domain import JSON, Offer, Sample, Score, Workload
 from crossgrade.errors import BadRequestError, CrossgradeError, DataError
-from crossgrade.evaluate import CallLimiters, Judges, PairScorer, Scorer, build_scorer, scorer_kind
+from crossgrade.evaluate import Judges, PairScorer, Scorer, build_scorer, scorer_kind
 from crossgrade.project import Project
 from crossgrade.providers import open_provider
 from crossgrade.store import Audit, Pair, PairAnswer
@@ -76,7 +77,7 @@ async def open_scorer(
             judges = Judges(
                 {judge.name: judge},
                 providers={judge.name: provider},
-                accounts=CallLimiters(),
+                limiters=CallLimiters(),
                 store=project.store,
                 prices={judge.name: project.price_of(judge)},
             )

@@ -47,18 +47,18 @@ def pair(
     Raises `NotFoundError` for a model without rows, and `DataError` when no incumbent is named,
     no sample is left, or all of them have the weight 0.
     """
-    contestants = _contestants(results, incumbent, candidates)
-    found = _Pairing(results, contestants, alone=alone, unpaired=unpaired)
+    variants = _variants(results, incumbent, candidates)
+    found = _Pairing(results, variants, alone=alone, unpaired=unpaired)
     kept = np.flatnonzero(found.kept)
     if not len(kept):
         raise DataError(
-            f"no sample has comparable rows of {' and '.join(contestants)}: "
+            f"no sample has comparable rows of {' and '.join(variants)}: "
             f"{found.audit.unmatched} lack one side, {found.audit.key_conflicts} have rows that disagree "
             "on question, key, label or weight",
             code="pairs-missing",
             hint="check that both models answered the same items under the same ids",
         )
-    columns = [found.model_columns(name, kept, errors_as_zero=errors_as_zero) for name in contestants]
+    columns = [found.model_columns(name, kept, errors_as_zero=errors_as_zero) for name in variants]
     names = results.workload_names
     return Evidence(
         workload=workload or (names[0] if len(names) == 1 else results.name),
@@ -76,7 +76,7 @@ def pair(
     )
 
 
-def _contestants(results: Results, incumbent: str | None, candidates: Sequence[str]) -> tuple[str, ...]:
+def _variants(results: Results, incumbent: str | None, candidates: Sequence[str]) -> tuple[str, ...]:
     """Return the incumbent and its candidates, all of which have rows."""
     names = results.model_names
     listed = ", ".join(names) or "none"
@@ -111,16 +111,16 @@ class _Agreed:
 
 
 class _Pairing:
-    """The rows of the contestants, counted by sample."""
+    """The rows of the variants, counted by sample."""
 
     def __init__(
-        self, results: Results, contestants: Sequence[str], *, alone: bool, unpaired: Collection[str]
+        self, results: Results, variants: Sequence[str], *, alone: bool, unpaired: Collection[str]
     ) -> None:
         self._results = results
         self._n = len(results.samples.names)
         codes = {name: code for code, name in enumerate(results.models.names)}
         self._rows: dict[str, Rows] = {
-            name: np.flatnonzero(results.models.codes == codes[name]) for name in contestants
+            name: np.flatnonzero(results.models.codes == codes[name]) for name in variants
         }
         self.all_rows: Rows = np.sort(np.concatenate(list(self._rows.values())))
         self._agreed = {name: self._agree(name) for name in _AGREED if name in results.labels}

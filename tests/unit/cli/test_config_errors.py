@@ -301,7 +301,7 @@ hint: its fields are `input`, `target`
 """)
 
 
-def test_fields_of_a_contestants_own_prompt(seen):
+def test_fields_of_a_variants_own_prompt(seen):
     own = "candidates: [{model: new, prompt: {user: 'Q: {question}'}}]"
     assert seen(GOOD.replace("candidates: [new]", own)) == snapshot("""\
 error: the dataset has no field `question` [dataset-field-missing]

@@ -253,7 +253,7 @@ def test_rules_of_a_model(tmp_path: Path, model: str, message: tuple[str, ...]) 
     check_error(seen, *message, line=2)
 
 
-def test_contestants_must_exist_and_differ(tmp_path: Path) -> None:
+def test_variants_must_exist_and_differ(tmp_path: Path) -> None:
     missing, repeated = problems(tmp_path, MINIMAL.replace("[new]", "[newe, old]"))
     check_error(missing, "model-undefined", "9:18", "newe", "models")
     check_error(repeated, "model-repeated", "9:24", "old")

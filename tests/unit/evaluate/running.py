@@ -8,6 +8,7 @@ from typing import Any
 
 import anyio
 
+from crossgrade.calls import CallLimiters, Patience
 from crossgrade.domain import (
     GenerationSettings,
     ModelAnswer,
@@ -22,7 +23,7 @@ from crossgrade.domain import (
     Variant,
     Workload,
 )
-from crossgrade.evaluate import CallLimiters, Patience, RunResult, run_workload
+from crossgrade.evaluate import RunResult, run_workload
 from crossgrade.store import Store
 from crossgrade.workloads import Dataset
 
@@ -150,7 +151,7 @@ def run(
     *providers: Scripted,
     data: Dataset | None = None,
     load: Workload | None = None,
-    accounts: CallLimiters | None = None,
+    limiters: CallLimiters | None = None,
     scorer: Any = None,
     timeout_s: float = 20,
     stopping: Any = None,
@@ -166,7 +167,7 @@ def run(
                 providers={provider.name: provider for provider in providers},
                 scorer=scorer or Equals(),
                 store=store,
-                accounts=accounts or CallLimiters(HASTY),
+                limiters=limiters or CallLimiters(HASTY),
                 stopping=None if stopping is None else lambda _: stopping,
                 **options,
             )

@@ -7,10 +7,11 @@ from typing import Any
 import anyio
 import pytest
 
+from crossgrade.calls import CallLimiters
 from crossgrade.decide import Stopping
 from crossgrade.domain import ModelAnswer, Sample, Score
 from crossgrade.errors import DataError
-from crossgrade.evaluate import CallLimiters, Progress, planned_samples
+from crossgrade.evaluate import Progress, planned_samples
 from crossgrade.evaluate.scorers import PythonOptions, PythonScorer
 from crossgrade.store import RunStatus, Store
 from crossgrade.workloads import Dataset
@@ -217,7 +218,7 @@ def test_progress_is_shown(store: Store) -> None:
 def test_calls_at_once_stay_below_the_offers_bound(store: Store) -> None:
     gpt, llama = Scripted("gpt"), Scripted("llama")
     load = workload(incumbent=variant("gpt", max_concurrency=3))
-    run(store, gpt, llama, load=load, data=dataset(60), accounts=CallLimiters(HASTY))
+    run(store, gpt, llama, load=load, data=dataset(60), limiters=CallLimiters(HASTY))
     assert gpt.most_in_flight <= 3
 
 

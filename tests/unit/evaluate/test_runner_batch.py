@@ -8,6 +8,7 @@ from decimal import Decimal
 import anyio
 import pytest
 
+from crossgrade.calls import CallLimiters, _batches
 from crossgrade.decide import PILOT, Stopping
 from crossgrade.dialects import HOSTS
 from crossgrade.dialects.batches import BatchResult, BatchStatus
@@ -20,8 +21,7 @@ from crossgrade.errors import (
     StoreError,
     UpstreamError,
 )
-from crossgrade.evaluate import CallLimiters, Progress, new_design, planned_samples, run_workload
-from crossgrade.evaluate.runner import _batch
+from crossgrade.evaluate import Progress, new_design, planned_samples, run_workload
 from crossgrade.providers import open_batches
 from crossgrade.store import Batch, Store
 from crossgrade.testing import FakeProvider
@@ -97,8 +97,8 @@ class FakeBatches:
 
 @pytest.fixture(autouse=True)
 def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_batch, "_LONGEST_POLL_S", 0.0)
-    monkeypatch.setattr(_batch, "FIRST_POLL_S", 0.0)
+    monkeypatch.setattr(_batches, "_LONGEST_POLL_S", 0.0)
+    monkeypatch.setattr(_batches, "FIRST_POLL_S", 0.0)
     monkeypatch.setattr("crossgrade.providers.batch.FILE_POLL_S", 0.0)
 
 
@@ -250,7 +250,7 @@ def test_a_kill_between_the_providers_yes_and_our_record_of_it_loses_nothing(
         async with open_batches(fake.offer(provider=provider, model="gpt"), environ=keys) as batches:
             await run_workload(
                 workload(), dataset(30), providers={each.name: each for each in (gpt, llama)}, scorer=Equals(),
-                store=store, accounts=CallLimiters(HASTY), batches={"gpt": batches}, resume=run_id,
+                store=store, limiters=CallLimiters(HASTY), batches={"gpt": batches}, resume=run_id,
             )  # fmt: skip
 
     asked: list[str] = []

@@ -5,10 +5,10 @@ from collections.abc import Awaitable, Callable
 import anyio
 import pytest
 
+from crossgrade.calls import CallLimiter, CallLimiters, Patience
+from crossgrade.calls._limits import AdaptiveLimit
 from crossgrade.domain import ModelAnswer, ModelRequest
 from crossgrade.errors import BadRequestError, RateLimitedError, UpstreamError
-from crossgrade.evaluate import CallLimiter, CallLimiters, Patience
-from crossgrade.evaluate.runner._concurrency import AdaptiveLimit
 from tests.codes import raises_code
 from tests.unit.evaluate.running import HASTY, Scripted, variant
 
@@ -212,19 +212,19 @@ def test_pauses_double_and_are_bounded() -> None:
 
 
 def test_offers_of_one_account_share_its_limit() -> None:
-    accounts = CallLimiters(HASTY)
+    limiters = CallLimiters(HASTY)
     first, second = variant("a", max_concurrency=50).offer, variant("b", max_concurrency=5).offer
-    account = accounts.of(first, Scripted("shared"))
-    assert accounts.of(second, Scripted("shared")) is account
+    account = limiters.of(first, Scripted("shared"))
+    assert limiters.of(second, Scripted("shared")) is account
     assert account.limit.ceiling == 5
-    assert accounts.of(first, Scripted("other")) is not account
+    assert limiters.of(first, Scripted("other")) is not account
 
 
 def test_the_shortest_patience_of_an_accounts_offers_counts() -> None:
     first, second = variant("a", patience_s=60.0).offer, variant("b", patience_s=2.0).offer
-    accounts = CallLimiters()
-    accounts.of(first, Scripted("shared"))
-    assert accounts.of(second, Scripted("shared")).patience.throttled_s == 2.0
-    assert accounts.of(first, Scripted("shared")).patience.throttled_s == 2.0
-    assert accounts.of(first, Scripted("other")).patience.throttled_s == 60.0
+    limiters = CallLimiters()
+    limiters.of(first, Scripted("shared"))
+    assert limiters.of(second, Scripted("shared")).patience.throttled_s == 2.0
+    assert limiters.of(first, Scripted("shared")).patience.throttled_s == 2.0
+    assert limiters.of(first, Scripted("other")).patience.throttled_s == 60.0
     assert CallLimiters(HASTY).of(first, Scripted("shared")).patience is HASTY

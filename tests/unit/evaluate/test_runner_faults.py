@@ -10,6 +10,7 @@ from typing import Any
 import anyio
 import pytest
 
+from crossgrade.calls import CallLimiters, Patience
 from crossgrade.domain import ModelAnswer, Sample, Score
 from crossgrade.errors import (
     AuthError,
@@ -21,7 +22,7 @@ from crossgrade.errors import (
     StoreError,
     UpstreamError,
 )
-from crossgrade.evaluate import CallLimiters, Patience, run_workload
+from crossgrade.evaluate import run_workload
 from crossgrade.store import RunStatus, Store
 from tests.codes import raises_code
 from tests.unit.evaluate.running import (
@@ -204,8 +205,8 @@ def test_the_limit_of_an_account_shrinks_on_a_429(store: Store) -> None:
         times.append(1)
         return RateLimitedError("429", retry_after_s=0.001) if len(times) == 5 else "yes"
 
-    accounts = CallLimiters(Patience(throttled_s=5))
-    result = run(store, Scripted("gpt"), Scripted("llama", script), accounts=accounts, data=dataset(8))
+    limiters = CallLimiters(Patience(throttled_s=5))
+    result = run(store, Scripted("gpt"), Scripted("llama", script), limiters=limiters, data=dataset(8))
     assert result.progress.limits["llama"] < 10 <= result.progress.limits["gpt"]
     assert result.progress.errors == 0
 
@@ -312,7 +313,7 @@ def test_what_is_in_flight_is_kept_when_the_run_is_cancelled(store: Store) -> No
                 providers={"gpt": gpt, "llama": llama},
                 scorer=Equals(),
                 store=store,
-                accounts=CallLimiters(HASTY),
+                limiters=CallLimiters(HASTY),
             )
 
         async with anyio.create_task_group() as group:
@@ -375,7 +376,7 @@ def test_ctrl_c_leaves_a_call_that_hangs_only_its_grace(
             providers={"gpt": gpt, "llama": Scripted("llama", lambda *_: hang())},
             scorer=Equals(),
             store=store,
-            accounts=CallLimiters(HASTY),
+            limiters=CallLimiters(HASTY),
         )
 
     task: Any = None

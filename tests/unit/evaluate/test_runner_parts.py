@@ -9,9 +9,11 @@ from itertools import chain
 import anyio
 import pytest
 
+from crossgrade.calls import CallLimiters, Journal, digest, request_digest
 from crossgrade.domain import (
     GenerationSettings,
     Message,
+    ModelAnswer,
     ModelRequest,
     Offer,
     Price,
@@ -20,14 +22,12 @@ from crossgrade.domain import (
     Variant,
 )
 from crossgrade.errors import StoreError
-from crossgrade.evaluate import CallLimiters, Judges
+from crossgrade.evaluate import Judges
 from crossgrade.evaluate.runner import _prompt
-from crossgrade.evaluate.runner._digests import digest, request_digest
 from crossgrade.evaluate.runner._prompt import Prompt
-from crossgrade.evaluate.runner._writer import RecordWriter
 from crossgrade.providers import LocalProvider, LocalSettings, open_hosted
 from crossgrade.providers.models import InstalledModel
-from crossgrade.store import Record, RunSample, Store
+from crossgrade.store import Response, Store, new_id
 from crossgrade.testing import FakeProvider
 from tests.codes import raises_code
 from tests.unit.evaluate.running import HASTY, PRICE, Scripted, variant
@@ -95,53 +95,82 @@ def test_a_field_that_is_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
         prompt(user="{a}").request(sample(a="x" * 11))
 
 
-def record(number: int) -> RunSample:
-    return RunSample(run_id="r", sample_id=str(number), position=number)
+def response(number: int) -> Response:
+    answer = ModelAnswer(text=str(number))
+    return Response(id=new_id(), request_digest=str(number), offer="gpt", answer=answer, cost_usd=None)
 
 
-def test_records_are_committed_in_groups_in_their_order() -> None:
+def test_responses_are_committed_in_groups_in_their_order(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
     groups: list[list[str]] = []
+    append = store.answers.append
 
-    def append(records: Sequence[Record]) -> None:
-        groups.append([each.sample_id for each in records])
+    def counted(records: Sequence[Response]) -> None:
+        append(records)
+        groups.append([each.request_digest for each in records])
+
+    monkeypatch.setattr(store.answers, "append", counted)
 
     async def main() -> None:
-        writer = RecordWriter(append)
+        journal = Journal(store)
 
         async def put(number: int) -> None:
-            writer.put(record(number))
-            await writer.committed()
-            assert str(number) in chain(*groups)
+            journal.put(response(number))
+            await journal.committed()
+            assert await journal.paid([str(number)])
 
         async with anyio.create_task_group() as group:
-            group.start_soon(writer.run)
+            group.start_soon(journal.run)
             async with anyio.create_task_group() as puts:
                 for number in range(50):
                     puts.start_soon(put, number)
-            writer.put(record(50))
-            writer.close()
+            journal.put(response(50))
+            journal.close()
 
     anyio.run(main)
     assert list(chain(*groups)) == [str(number) for number in range(51)]
     assert len(groups) < 10
 
 
-def test_nothing_is_written_after_a_write_failed_and_all_who_wait_are_told() -> None:
+def test_a_journal_that_does_not_run_commits_when_somebody_waits(store: Store) -> None:
+    async def main() -> None:
+        journal = Journal(store)
+
+        async def put(number: int) -> None:
+            journal.put(response(number))
+            await journal.committed()
+            assert await journal.paid([str(number)])
+
+        async with anyio.create_task_group() as puts:
+            for number in range(20):
+                puts.start_soon(put, number)
+
+    anyio.run(main)
+
+
+@pytest.mark.parametrize("runs", [True, False])
+def test_nothing_is_written_after_a_write_failed_and_all_who_wait_are_told(
+    runs: bool, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
     writes = []
 
-    def append(records: Sequence[Record]) -> None:
+    def append(records: Sequence[Response]) -> None:
         writes.append(records)
         raise StoreError("full")
 
+    monkeypatch.setattr(store.answers, "append", append)
+
     async def main() -> None:
-        writer = RecordWriter(append)
+        journal = Journal(store)
         async with anyio.create_task_group() as group:
-            group.start_soon(writer.run)
+            if runs:
+                group.start_soon(journal.run)
             for number in range(2):
-                writer.put(record(number))
+                journal.put(response(number))
                 with raises_code("store"):
-                    await writer.committed()
-            writer.close()
+                    await journal.committed()
+            journal.close()
 
     anyio.run(main)
     assert len(writes) == 1
@@ -156,7 +185,7 @@ def test_a_judge_is_paid_once_for_a_question(store: Store) -> None:
             return Judges(
                 {"judge": offer},
                 providers={"judge": provider},
-                accounts=CallLimiters(HASTY),
+                limiters=CallLimiters(HASTY),
                 store=store,
                 prices={"judge": PRICE},
             )
@@ -183,7 +212,7 @@ def test_a_judge_that_did_not_answer_in_the_schema_is_asked_again(store: Store) 
         judges = Judges(
             {"judge": variant("judge").offer},
             providers={"judge": provider},
-            accounts=CallLimiters(HASTY),
+            limiters=CallLimiters(HASTY),
             store=store,
             prices={"judge": PRICE},
         )
@@ -207,7 +236,7 @@ def test_an_embedding_is_paid_once_for_a_text_and_priced(store: Store) -> None:
                 judges = Judges(
                     {"vectors": offer},
                     providers={"vectors": provider},
-                    accounts=CallLimiters(HASTY),
+                    limiters=CallLimiters(HASTY),
                     store=store,
                     prices={"vectors": price},
                 )

@@ -13,7 +13,7 @@ from crossgrade.errors import ContextTooLongError
 from crossgrade.longcontext import (
     Asker,
     HaystackPool,
-    Journal,
+    ProbeJournal,
     ProbeSettings,
     Tokenizer,
     read_tokenizer,
@@ -148,7 +148,7 @@ def asker(tmp_path: Path) -> Callable[..., Asker]:
         return Asker(
             offer=Offer(name="reader", provider="openai-compatible", model="reader-1"),
             provider=model,
-            journal=Journal(tmp_path / f"{journal}.jsonl", "settings"),
+            journal=ProbeJournal(tmp_path / f"{journal}.jsonl", "settings"),
             price=Price(input_per_mtok=Decimal(1), output_per_mtok=Decimal(2)),
             max_cost_usd=None if max_cost is None else Decimal(max_cost),
             max_output_tokens=64,

@@ -1,31 +1,65 @@
-"""One sample of a run: the answers it waits for, and the scores it counts with."""
+"""One sample of a run: the variants that answer it, their calls, and the scores it counts with."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from statistics import fmean
 
-from crossgrade.domain import ModelAnswer, ModelRequest, Sample, Score
-from crossgrade.evaluate.runner._contestant import Contestant
+from crossgrade.calls import Call, OpenModel, digest
+from crossgrade.domain import ModelRequest, Sample, Score, Variant
+from crossgrade.evaluate.runner._prompt import Prompt
 from crossgrade.store import RecordedAnswer
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
-class Call:
-    """One answer that a case waits for: a contestant's, in one epoch.
+class OpenVariant:
+    """A variant of a run and the model that answers for it."""
 
-    `attempt` counts from 1 over the parts of a run; `reserved_usd` is set aside while the call
-    is in flight. It ends with an `answer`, or `failed` for good. `score` follows. `recorded` is
-    the answer that an earlier part of the run left.
+    variant: Variant
+    model: OpenModel
+    settings_digest: str = field(init=False)
+    _prompt: Prompt = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Take the prompt apart once."""
+        self._prompt = Prompt(self.variant)
+        self.settings_digest = digest(self.variant.settings)
+
+    @property
+    def name(self) -> str:
+        """The variant's name."""
+        return self.variant.name
+
+    def input(self, sample: Sample) -> str:
+        """Return what the sample puts into the prompt, for people to read."""
+        return self._prompt.input(sample)
+
+    def request(self, sample: Sample) -> ModelRequest:
+        """Return what this variant asks about a sample; raises `DataError` for a field it lacks."""
+        return self._prompt.request(sample)
+
+    def call(self, sample: Sample, epoch: int) -> "SampleCall":
+        """Return the call that asks about a sample in one epoch."""
+        request = self.request(sample)
+        return SampleCall(
+            model=self.model,
+            request=request,
+            digest=self.model.digest(request, epoch),
+            variant=self,
+            epoch=epoch,
+        )
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class SampleCall(Call):
+    """One answer that a case waits for: a variant's, in one epoch.
+
+    `attempt` counts from 1 over the parts of a run. `score` follows the answer. `recorded` is the answer
+    that an earlier part of the run left.
     """
 
-    contestant: Contestant
+    variant: OpenVariant
     epoch: int
-    request: ModelRequest
-    digest: str
     attempt: int = 1
-    reserved_usd: Decimal = Decimal(0)
-    answer: ModelAnswer | None = None
-    failed: bool = False
     score: Score | None = None
     recorded: RecordedAnswer | None = None
 
@@ -34,11 +68,6 @@ class Call:
         """Whether the answer of this attempt has a score in the store, which is never changed."""
         recorded = self.recorded
         return recorded is not None and recorded.attempt == self.attempt and recorded.score is not None
-
-    @property
-    def is_open(self) -> bool:
-        """Whether the call has no outcome yet."""
-        return self.answer is None and not self.failed
 
     def value(self, *, errors_count_as_zero: bool) -> float | None:
         """Return the score as it counts: None when the answer is unscored or left out."""
@@ -56,7 +85,7 @@ class Case:
 
     position: int
     sample: Sample
-    calls: list[Call]
+    calls: list[SampleCall]
     missing: int = 0
     done: bool = False
     reserved_usd: Decimal = Decimal(0)
@@ -67,11 +96,11 @@ class Case:
         return any(call.score is None and not call.failed for call in self.calls)
 
     def mean(self, name: str, *, errors_count_as_zero: bool) -> float | None:
-        """Return a contestant's mean score over the epochs that have one, None without any."""
+        """Return a variant's mean score over the epochs that have one, None without any."""
         values = [
             call.value(errors_count_as_zero=errors_count_as_zero)
             for call in self.calls
-            if call.contestant.name == name
+            if call.variant.name == name
         ]
         known = [value for value in values if value is not None]
         return fmean(known) if known else None

@@ -6,19 +6,17 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
+from crossgrade.calls import UNKNOWN_OUTPUT_TOKENS, WRAPPING_TOKENS, prompt_bytes, request_digest
 from crossgrade.decide import RunDesign
 from crossgrade.domain import ModelRequest, Price, Sample, Usage, Variant, Workload
 from crossgrade.evaluate.judges.pairwise import KIND as IN_PAIRS
-from crossgrade.evaluate.runner._contestant import UNKNOWN_OUTPUT_TOKENS, WRAPPING_TOKENS, prompt_bytes
-from crossgrade.evaluate.runner._digests import request_digest
-from crossgrade.evaluate.runner._length import fits
 from crossgrade.evaluate.runner._prepare import (
     askable_samples,
     check_lengths,
     new_design,
     planned_samples,
 )
-from crossgrade.evaluate.runner._prompt import Prompt
+from crossgrade.evaluate.runner._prompt import Prompt, fits
 from crossgrade.pricing import cost_usd
 from crossgrade.workloads import Dataset
 
@@ -34,7 +32,7 @@ EARLIEST_STOP = Decimal("0.2")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallEstimate:
-    """What one contestant will be asked if no verdict comes early.
+    """What one variant will be asked if no verdict comes early.
 
     `calls` are to be paid for, `reused` were answered before. Token counts and dollars are
     (low, high) over all calls to be paid for; dollars are None without a price.

@@ -3,7 +3,6 @@
 import math
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from decimal import Decimal
 from time import monotonic
 
@@ -11,21 +10,16 @@ import anyio
 import anyio.to_thread
 from anyio.abc import TaskGroup
 
+from crossgrade.calls import Budget, CallLimiters, Calls, Journal
 from crossgrade.decide import RunDesign
-from crossgrade.domain import Sample, Workload
-from crossgrade.evaluate.runner._asking import Asking
-from crossgrade.evaluate.runner._budget import Budget
-from crossgrade.evaluate.runner._case import Call, Case
-from crossgrade.evaluate.runner._concurrency import CallLimiters
-from crossgrade.evaluate.runner._contestant import Contestant
-from crossgrade.evaluate.runner._length import fits
+from crossgrade.domain import Sample
+from crossgrade.evaluate.runner._case import Case, OpenVariant, SampleCall
 from crossgrade.evaluate.runner._pilot import design_after
+from crossgrade.evaluate.runner._plan import Progress, RunPlan, StoppingRule
 from crossgrade.evaluate.runner._prepare import idle_samples
-from crossgrade.evaluate.runner._progress import Progress
 from crossgrade.evaluate.runner._prompt import as_text
+from crossgrade.evaluate.runner._recording import Recording
 from crossgrade.evaluate.runner._scoring import ScoreCase
-from crossgrade.evaluate.runner._stopping import StoppingRule
-from crossgrade.evaluate.runner._writer import RecordWriter
 from crossgrade.store import AnswerScore, Response, RunSample
 
 _LOOK_AHEAD = 64
@@ -43,40 +37,6 @@ GRACE_S = 15.0
 """How long calls in flight are waited for once a run is cancelled or cannot go on."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunPlan:
-    """What a run asks: `samples` in shuffled order, by the incumbent and every candidate.
-
-    There may be more samples than `design` plans, where blocks are yet to be chosen. `in_batches` says that
-    many samples are prepared together. A candidate in `max_bytes` is to answer requests up to so many bytes:
-    longer samples are no part of its test, and asked of the others only, unless answers are scored in pairs.
-    """
-
-    run_id: str
-    workload: Workload
-    samples: Sequence[Sample]
-    incumbent: Contestant
-    candidates: tuple[Contestant, ...]
-    scorer_digest: str
-    design: RunDesign
-    in_batches: bool = False
-    max_bytes: Mapping[str, int] = field(default_factory=dict)
-    in_pairs: bool = False
-
-    def asks(self, candidate: str, sample: Sample) -> bool:
-        """Tell whether a sample is put to a candidate while its test is open."""
-        return self.in_pairs or self.tests(candidate, sample)
-
-    def tests(self, candidate: str, sample: Sample) -> bool:
-        """Tell whether a sample is short enough to be part of a candidate's test."""
-        return fits(self.workload, sample, self.max_bytes.get(candidate))
-
-    @property
-    def contestants(self) -> tuple[Contestant, ...]:
-        """The incumbent, then its candidates."""
-        return (self.incumbent, *self.candidates)
-
-
 class Flow:
     """Moves the samples of a plan through asking, scoring and committing, and counts them.
 
@@ -88,10 +48,11 @@ class Flow:
         self,
         plan: RunPlan,
         *,
-        asking: Asking,
-        accounts: CallLimiters,
+        calls: Calls,
+        recording: Recording,
+        limiters: CallLimiters,
         score_case: ScoreCase,
-        writer: RecordWriter,
+        journal: Journal,
         stopping: StoppingRule,
         budget: Budget,
         known_samples: set[str],
@@ -99,10 +60,11 @@ class Flow:
         on_progress: Callable[[Progress], None] | None,
     ) -> None:
         self._plan = plan
-        self._asking = asking
-        self._accounts = accounts
+        self._calls = calls
+        self._recording = recording
+        self._limiters = limiters
         self._score_case = score_case
-        self._writer = writer
+        self._journal = journal
         self._stopping = stopping
         self._budget = budget
         self._known_samples = known_samples
@@ -121,7 +83,7 @@ class Flow:
         self._judge_usd = Decimal(0)
         self._has_scored = False
         self._shown_at = 0.0
-        self._calls: TaskGroup
+        self._tasks: TaskGroup
         self.calls_saved = 0
 
     @property
@@ -160,7 +122,7 @@ class Flow:
 
     async def _ask_all(self, watching: anyio.CancelScope) -> None:
         try:
-            async with anyio.create_task_group() as self._calls:
+            async with anyio.create_task_group() as self._tasks:
                 await self._admit_all()
         finally:
             watching.cancel()
@@ -169,14 +131,14 @@ class Flow:
         try:
             await anyio.sleep_forever()
         finally:
-            self._accounts.hurry(GRACE_S)
+            self._limiters.hurry(GRACE_S)
 
     def _stop(self, failure: Exception) -> None:
         """End the run: nothing more starts, what is in flight is kept if it comes soon."""
         if self.failure is None:
             self.failure = failure
-            self._accounts.hurry(GRACE_S)
-            self._calls.cancel_scope.cancel()
+            self._limiters.hurry(GRACE_S)
+            self._tasks.cancel_scope.cancel()
 
     async def _admit_all(self) -> None:
         start = 0
@@ -189,7 +151,7 @@ class Flow:
                     else:
                         end = min(end, self._design.pilot)
                 cases = list(self._cases(start, self._samples[start:end]))
-                paid = await self._asking.look_up(cases, self._show)
+                paid = await self._calls.look_up([call for case in cases for call in case.calls], self._show)
                 for case in cases:
                     if not await self._admit(case, paid):
                         return
@@ -225,23 +187,18 @@ class Flow:
         for position, sample in enumerate(samples, start):
             wanted = self._wanted(position, sample)
             calls = [
-                Call(
-                    contestant=contestant,
-                    epoch=epoch,
-                    request=(request := contestant.request(sample)),
-                    digest=contestant.digest(request, epoch),
-                )
-                for contestant in wanted
+                variant.call(sample, epoch)
+                for variant in wanted
                 for epoch in range(1, self._plan.workload.epochs + 1)
             ]
             case = Case(position=position, sample=sample, calls=calls)
-            self._asking.recall(case)
+            self._recording.recall(case)
             if calls:
                 yield case
             else:
                 self._pass_over(case)
 
-    def _wanted(self, position: int, sample: Sample) -> list[Contestant]:
+    def _wanted(self, position: int, sample: Sample) -> list[OpenVariant]:
         """Return who must answer a sample: the candidates still open, and the incumbent if it is paired.
 
         Of one that is too long for them the incumbent's cost still counts.
@@ -257,7 +214,7 @@ class Flow:
         while self._is_full():
             await self._next_move()
         wanted = self._wanted(case.position, case.sample)
-        case.calls = [call for call in case.calls if call.contestant in wanted or self._asking.is_own(call)]
+        case.calls = [call for call in case.calls if call.variant in wanted or self._calls.is_own(call)]
         if not case.calls:
             self._pass_over(case)
             return True
@@ -272,13 +229,13 @@ class Flow:
         self._start(case, to_ask, paid)
         return True
 
-    async def _is_affordable(self, case: Case, to_ask: Sequence[Call]) -> bool:
+    async def _is_affordable(self, case: Case, to_ask: Sequence[SampleCall]) -> bool:
         """Wait until the budget has room for a case and its scores; False when it never will.
 
         What scores cost shows with the first: until then one case is in flight.
         """
         for call in to_ask:
-            call.reserved_usd = call.contestant.reserve_usd(call.request)
+            call.reserved_usd = call.model.reserve_usd(call.request)
         while True:
             case.reserved_usd = self._judge_usd if case.needs_scores else Decimal(0)
             cost_usd = sum((call.reserved_usd for call in to_ask), case.reserved_usd)
@@ -292,35 +249,35 @@ class Flow:
             await self._next_move()
 
     def _is_full(self) -> bool:
-        window = max(each.account.limit.limit for each in self._plan.contestants)
+        window = max(each.model.limiter.limit.limit for each in self._plan.variants)
         return self._being_asked >= window or len(self._started) >= _MOST_WAITING * window
 
     async def _next_move(self) -> None:
         self._moved = anyio.Event()
         await self._moved.wait()
 
-    def _start(self, case: Case, to_ask: list[Call], paid: Mapping[str, Response]) -> None:
+    def _start(self, case: Case, to_ask: list[SampleCall], paid: Mapping[str, Response]) -> None:
         self._count_saved(case)
         self._started.append(case)
         if case.sample.id not in self._known_samples:
-            self._writer.put(self._run_sample(case))
+            self._journal.put(self._run_sample(case))
         case.missing = len(to_ask)
         self._budget.reserve(case.reserved_usd)
         for call in case.calls:
             if call.is_open and call.digest in paid:
-                self._asking.take(case, call, paid[call.digest])
+                self._recording.take(case, call, paid[call.digest])
         if not to_ask:
             self._recalled += 1
-            self._calls.start_soon(self._recall, case)
+            self._tasks.start_soon(self._recall, case)
             return
         self._being_asked += 1
         for call in to_ask:
             self._budget.reserve(call.reserved_usd)
-            self._calls.start_soon(self._ask, case, call)
+            self._tasks.start_soon(self._ask, case, call)
 
-    async def _ask(self, case: Case, call: Call) -> None:
+    async def _ask(self, case: Case, call: SampleCall) -> None:
         try:
-            await self._asking.ask(case, call)
+            await self._recording.ask(case, call)
         except Exception as error:  # noqa: BLE001 - raised by `run_workload` once all is kept
             self._stop(error)
         finally:
@@ -342,9 +299,9 @@ class Flow:
         try:
             for call in await self._fresh_scores(case):
                 if call.is_scored_again:
-                    self._asking.repeat(case, call)
-                self._writer.put(self._answer_score(case, call))
-            await self._writer.committed()
+                    self._recording.repeat(case, call)
+                self._journal.put(self._answer_score(case, call))
+            await self._journal.committed()
             case.done = True
             self._settle()
         except Exception as error:  # noqa: BLE001 - raised by `run_workload` once all is kept
@@ -354,7 +311,7 @@ class Flow:
             self._budget.release(case.reserved_usd)
         self._moved.set()
 
-    async def _fresh_scores(self, case: Case) -> list[Call]:
+    async def _fresh_scores(self, case: Case) -> list[SampleCall]:
         fresh = await self._score_case(case)
         costs = [call.score.cost_usd or Decimal(0) for call in fresh if call.score is not None]
         self._judge_usd = max(self._judge_usd, sum(costs, Decimal(0)))
@@ -375,7 +332,7 @@ class Flow:
         zero, sample = self._plan.workload.errors_count_as_zero, case.sample
         means = {
             name: case.mean(name, errors_count_as_zero=zero)
-            for name in dict.fromkeys(call.contestant.name for call in case.calls)
+            for name in dict.fromkeys(call.variant.name for call in case.calls)
         }
         incumbent = self._plan.incumbent.name
         pairs_without = incumbent in means and means[incumbent] is None
@@ -407,14 +364,14 @@ class Flow:
             target=None if sample.target is None else as_text(sample.target)[:_SHOWN_CHARS],
         )
 
-    def _answer_score(self, case: Case, call: Call) -> AnswerScore:
+    def _answer_score(self, case: Case, call: SampleCall) -> AnswerScore:
         assert call.score is not None
         cost_usd = call.score.cost_usd
         self._budget.pay(cost_usd)
         return AnswerScore(
             run_id=self._plan.run_id,
             sample_id=case.sample.id,
-            model=call.contestant.name,
+            model=call.variant.name,
             epoch=call.epoch,
             attempt=call.attempt,
             scorer_digest=self._plan.scorer_digest,
@@ -428,16 +385,16 @@ class Flow:
             done=self._done,
             asked=self._asked,
             planned=self._design.samples,
-            calls=self._asking.calls,
-            reused=self._asking.reused,
-            errors=self._asking.errors,
+            calls=self._recording.new,
+            reused=self._recording.reused,
+            errors=self._recording.errors,
             unscored=self._unscored,
             spent_usd=self._budget.spent_usd,
             unknown_costs=self._budget.unknown_costs,
             calls_saved=self.calls_saved,
             live=self._stopping.live(),
-            in_batches=self._asking.in_batches,
-            limits={each.account.name: each.account.limit.limit for each in self._plan.contestants},
+            in_batches=self._calls.in_batches,
+            limits={each.model.limiter.name: each.model.limiter.limit.limit for each in self._plan.variants},
         )
 
     def _show(self) -> None:

@@ -7,17 +7,21 @@ from dataclasses import dataclass, fields, replace
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
-import anyio
-import anyio.to_thread
-
+from crossgrade.calls import (
+    Budget,
+    Call,
+    CallLimiters,
+    Calls,
+    HostedProvider,
+    Journal,
+    OpenModel,
+    Provider,
+    embedding_digest,
+)
 from crossgrade.domain import JSON, ModelAnswer, ModelRequest, Offer, Price
 from crossgrade.errors import NotFoundError, UsageError
-from crossgrade.evaluate.runner._concurrency import CallLimiters
-from crossgrade.evaluate.runner._digests import embedding_digest, request_digest
 from crossgrade.evaluate.scorers import Embedded, NoJsonError, considered, parse_json
 from crossgrade.pricing import cost_usd
-from crossgrade.providers import HostedProvider, Provider
-from crossgrade.store import Response, new_id
 
 if TYPE_CHECKING:
     from crossgrade.store import Store
@@ -41,18 +45,19 @@ class Judges:
         offers: Mapping[str, Offer],
         *,
         providers: Mapping[str, Provider],
-        accounts: CallLimiters,
+        limiters: CallLimiters,
         store: "Store",
         prices: Mapping[str, Price | None],
     ) -> None:
         self._offers = offers
         self._providers = providers
-        self._accounts = accounts
-        self._store = store
+        self._limiters = limiters
+        self._calls = Calls(Journal(store), Budget(None))
+        self._models: dict[str, OpenModel] = {}
         self._prices = prices
 
     async def ask(self, request: ModelRequest) -> ModelAnswer:
-        """Ask the offer that `request.model` names, through its account; raises as `Account.call` does."""
+        """Ask the offer that `request.model` names, through its account; raises as `Calls.answer` does."""
         offer = self._offers.get(request.model)
         provider = self._providers.get(request.model)
         if offer is None or provider is None:
@@ -61,38 +66,34 @@ class Judges:
                 code="scorer-model-unknown",
                 hint="name one of the `models` of crossgrade.yaml",
             )
+        model = self._open(offer, provider)
         sent = replace(request, model=offer.model)
-        digest = request_digest(offer, sent, epoch=1, provider=provider)
-        account = self._accounts.of(offer, provider)
         return await self._paid_once(
-            digest,
-            offer,
-            lambda: account.call(provider.ask, sent),
-            lambda answer: _is_as_asked(request.response_schema, answer.text),
+            Call(model=model, request=sent, digest=model.digest(sent)),
+            is_usable=lambda answer: _is_as_asked(request.response_schema, answer.text),
         )
+
+    def _open(self, offer: Offer, provider: Provider) -> OpenModel:
+        if offer.name not in self._models:
+            self._models[offer.name] = OpenModel(
+                name=offer.name,
+                offer=offer,
+                provider=provider,
+                limiter=self._limiters.of(offer, provider),
+                price=self._prices.get(offer.name),
+            )
+        return self._models[offer.name]
 
     async def _paid_once(
         self,
-        digest: str,
-        offer: Offer,
-        ask: Callable[[], Awaitable[ModelAnswer]],
-        usable: Callable[[ModelAnswer], bool],
+        call: Call,
+        *,
+        is_usable: Callable[[ModelAnswer], bool] = lambda _: True,
+        send: Callable[[ModelRequest], Awaitable[ModelAnswer]] | None = None,
     ) -> ModelAnswer:
         """Return a usable answer that was paid for before, or ask and keep what comes."""
-        paid = await anyio.to_thread.run_sync(self._store.answers.paid, [digest])
-        if digest in paid and usable(paid[digest].answer):
-            return _paid_before(paid[digest].answer)
-        answer = await ask()
-        response = Response(
-            id=new_id(),
-            request_digest=digest,
-            offer=offer.name,
-            answer=answer,
-            cost_usd=self.cost_of(offer.name, answer),
-        )
-        with anyio.CancelScope(shield=True):  # it was paid for, so it is kept
-            await anyio.to_thread.run_sync(self._store.answers.append, [response])
-        return answer
+        response = await self._calls.answer(call, is_usable=is_usable, send=send)
+        return _paid_before(response.answer) if call.reused else response.answer
 
     async def embed(self, name: str, texts: Sequence[str]) -> Embedded:
         """Embed some texts, each once however often it comes; raises as `HostedProvider.embed` does."""
@@ -112,14 +113,16 @@ class Judges:
         )
 
     async def _embedded(self, offer: Offer, provider: HostedProvider, text: str) -> ModelAnswer:
-        account = self._accounts.of(offer, provider)
-
-        async def embed(text: str) -> ModelAnswer:
-            found = await provider.embed([text])
+        async def embed(request: ModelRequest) -> ModelAnswer:
+            found = await provider.embed([request.text or ""])
             return ModelAnswer(text="", vector=found.vectors[0], usage=found.usage)
 
-        digest = embedding_digest(offer, text, provider=provider)
-        return await self._paid_once(digest, offer, lambda: account.call(embed, text), lambda _: True)
+        call = Call(
+            model=self._open(offer, provider),
+            request=ModelRequest(model=offer.model, text=text),
+            digest=embedding_digest(offer, text, provider=provider),
+        )
+        return await self._paid_once(call, send=embed)
 
     def cost_of(self, name: str, answer: ModelAnswer) -> Decimal | None:
         """Return what this answer of the offer cost in US dollars: 0 for one that was paid for before."""

@@ -8,8 +8,7 @@ import numpy as np
 
 from crossgrade.decide import Blocks, Moments, RunDesign, choose_blocks, moments, pairs_for
 from crossgrade.domain import Workload
-from crossgrade.evaluate.runner._case import Case
-from crossgrade.evaluate.runner._contestant import Contestant
+from crossgrade.evaluate.runner._case import Case, OpenVariant
 from crossgrade.pricing import cost_usd
 
 
@@ -18,8 +17,8 @@ def design_after(
     design: RunDesign,
     *,
     workload: Workload,
-    incumbent: Contestant,
-    candidates: Sequence[Contestant],
+    incumbent: OpenVariant,
+    candidates: Sequence[OpenVariant],
     available: int,
 ) -> RunDesign:
     """Return how a run goes on after its pilot: in the blocks that cost least, of one sample where pairs do.
@@ -53,18 +52,18 @@ def replanned(blocks: Blocks, planned: int) -> Blocks:
     return replace(blocks, pairs=pairs)
 
 
-def _mean_usd(pilot: Sequence[Case], contestant: Contestant) -> float | None:
-    """Return what a sample costs with a contestant, answers and scores; None where that is unknown."""
+def _mean_usd(pilot: Sequence[Case], variant: OpenVariant) -> float | None:
+    """Return what a sample costs with a variant, answers and scores; None where that is unknown."""
     totals: list[Decimal] = []
     for case in pilot:
-        calls = [call for call in case.calls if call.contestant is contestant and call.answer is not None]
+        calls = [call for call in case.calls if call.variant is variant and call.answer is not None]
         total = Decimal(0)
         for call in calls:
-            answer, score, price = call.answer, call.score, contestant.price
+            answer, score, price = call.answer, call.score, variant.model.price
             assert answer is not None
             usd = None
             if price is not None:
-                usd = cost_usd(answer.usage, price, batch=contestant.variant.offer.batch)
+                usd = cost_usd(answer.usage, price, batch=variant.model.offer.batch)
             if usd is None or (score is not None and score.cost_usd is None):
                 return None
             total += usd + ((score.cost_usd or Decimal(0)) if score is not None else Decimal(0))
@@ -74,11 +73,11 @@ def _mean_usd(pilot: Sequence[Case], contestant: Contestant) -> float | None:
 
 
 def _moments(
-    pilot: Sequence[Case], incumbent: Contestant, candidate: Contestant, workload: Workload
+    pilot: Sequence[Case], incumbent: OpenVariant, candidate: OpenVariant, workload: Workload
 ) -> Moments:
-    def scores(contestant: Contestant) -> list[float]:
+    def scores(variant: OpenVariant) -> list[float]:
         zero = workload.errors_count_as_zero
-        means = (case.mean(contestant.name, errors_count_as_zero=zero) for case in pilot)
+        means = (case.mean(variant.name, errors_count_as_zero=zero) for case in pilot)
         return [np.nan if mean is None else mean for mean in means]
 
     return moments(np.array(scores(incumbent)), np.array(scores(candidate)))

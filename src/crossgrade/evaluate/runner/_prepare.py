@@ -2,16 +2,17 @@
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
+import msgspec
 import numpy as np
 
+from crossgrade.calls import canonical_json, digest
 from crossgrade.decide import LARGEST_BLOCK, RunDesign
-from crossgrade.domain import ModelAnswer, Price, Sample, Workload
+from crossgrade.domain import JSON, ModelAnswer, Price, Sample, Variant, Workload
 from crossgrade.errors import UsageError
-from crossgrade.evaluate.runner._contestant import Contestant
-from crossgrade.evaluate.runner._digests import digest, run_settings
-from crossgrade.evaluate.runner._length import request_bytes
+from crossgrade.evaluate.runner._case import OpenVariant
+from crossgrade.evaluate.runner._prompt import request_bytes
 from crossgrade.evaluate.scorers import PairScorer, PythonScorer, Scorer
 from crossgrade.store import Run, new_id
 from crossgrade.workloads import Dataset
@@ -103,13 +104,13 @@ def idle_samples(
 
 
 def check_prices(workload: Workload, prices: Mapping[str, Price | None]) -> None:
-    """Raise `UsageError` when a limit on cost meets an unknown price, a contestant's or a judge's."""
+    """Raise `UsageError` when a limit on cost meets an unknown price, a variant's or a judge's."""
     if workload.max_cost_usd is None:
         return
-    contestants = [variant.name for variant in (workload.incumbent, *workload.candidates)]
-    for name in dict.fromkeys([*contestants, *prices]):
+    variants = [variant.name for variant in (workload.incumbent, *workload.candidates)]
+    for name in dict.fromkeys([*variants, *prices]):
         price = prices.get(name)
-        if price is None or (name in contestants and price.output_per_mtok is None):
+        if price is None or (name in variants and price.output_per_mtok is None):
             raise UsageError(
                 f"no price of `{name}` is known: a limit of ${workload.max_cost_usd} cannot be kept",
                 code="price-unknown-under-limit",
@@ -131,15 +132,15 @@ def check_lengths(workload: Workload, samples: Sequence[Sample], max_bytes: Mapp
 
 
 async def check_samples(
-    samples: Sequence[Sample], contestants: Sequence[Contestant], scorer: Scorer | PairScorer
+    samples: Sequence[Sample], variants: Sequence[OpenVariant], scorer: Scorer | PairScorer
 ) -> None:
     """Raise `DataError` for a sample that a prompt or the scorer cannot use, before money is spent."""
     blank = ModelAnswer(text="")
     # A function of the user's may do anything: it sees real answers only.
     tries_blank = not (hasattr(scorer, "score_pair") or isinstance(scorer, PythonScorer))
     for sample in samples:
-        for contestant in contestants:
-            contestant.request(sample)
+        for variant in variants:
+            variant.request(sample)
         if tries_blank:
             await cast("Scorer", scorer).score(sample, blank)
 
@@ -176,3 +177,45 @@ def begin(
             hint="start a new run: answers to unchanged requests are reused, not paid for again",
         )
     return run
+
+
+def run_settings(workload: Workload, *, dataset_digest: str, scorer_digest: str) -> dict[str, JSON]:
+    """Return all that a run's evidence depends on, as JSON; a run is resumed only under the same.
+
+    Prices, time limits and concurrency may change between the parts of a run: they are left out.
+    """
+    settings = {
+        "workload": workload.name,
+        "dataset_digest": dataset_digest,
+        "scorer": workload.scorer,
+        "scorer_digest": scorer_digest,
+        "incumbent": _variant(workload.incumbent),
+        "candidates": [_variant(variant) for variant in workload.candidates],
+        "floor": workload.floor,
+        "alpha": workload.alpha,
+        "mode": workload.mode,
+        "planned": workload.planned,
+        "epochs": workload.epochs,
+        "seed": workload.seed,
+        "segment": workload.segment,
+        "cluster": workload.cluster,
+        "errors_count_as_zero": workload.errors_count_as_zero,
+        "splits_only": workload.splits_only,
+    }
+    if workload.probes:
+        settings["probes"] = list(workload.probes)
+    # As they will be read back, so that they can be compared.
+    as_read: dict[str, JSON] = msgspec.json.decode(canonical_json(settings))
+    return as_read
+
+
+def _variant(variant: Variant) -> dict[str, Any]:
+    offer = variant.offer
+    return {
+        "name": variant.name,
+        "provider": offer.provider,
+        "model": offer.model,
+        "base_url": offer.base_url,
+        "prompt": variant.prompt,
+        "settings": variant.settings,
+    }

@@ -1,9 +1,23 @@
 """Prompts: `{field}` is replaced by the sample's field, and nothing else happens."""
 
+from decimal import Decimal
+
 import msgspec
 
-from crossgrade.domain import JSON, PLACEHOLDER, Message, ModelRequest, PromptTemplate, Sample, Variant
+from crossgrade.calls import request_digest
+from crossgrade.domain import (
+    JSON,
+    PLACEHOLDER,
+    Message,
+    ModelAnswer,
+    ModelRequest,
+    PromptTemplate,
+    Sample,
+    Variant,
+    Workload,
+)
 from crossgrade.errors import DataError
+from crossgrade.store import Response, new_id
 
 MAX_FIELD_CHARS = 4_000_000
 """Longest field that goes into a prompt: about a million tokens, more than any model takes."""
@@ -95,3 +109,58 @@ def as_text(value: JSON) -> str:
     if isinstance(value, str):
         return value
     return "" if value is None else msgspec.json.encode(value).decode()
+
+
+def request_bytes(workload: Workload, sample: Sample) -> int:
+    """Return the bytes of the body that asks the incumbent about a sample, written without any space.
+
+    Clients may add spaces and escapes: a body that arrives is as long or longer, which never moves
+    more than was tested.
+    """
+    request = Prompt(workload.incumbent).request(sample)
+    if request.text is not None:
+        tree: object = {"model": request.model, "prompt": request.text}
+    else:
+        messages = [{"role": each.role, "content": each.content} for each in request.messages]
+        tree = {"model": request.model, "messages": messages}
+    return len(msgspec.json.encode(tree))
+
+
+def fits(workload: Workload, sample: Sample, most_bytes: int | None) -> bool:
+    """Return whether the request about a sample fits in `most_bytes`; None means no limit."""
+    return most_bytes is None or request_bytes(workload, sample) <= most_bytes
+
+
+def request_text(workload: Workload, sample: Sample) -> str:
+    """Return all that the incumbent is sent about a sample, as the text whose tokens are counted."""
+    request = Prompt(workload.incumbent).request(sample)
+    return request.text or "\n".join(each.content or "" for each in request.messages)
+
+
+def logged_response(
+    variant: Variant, sample: Sample, answer: ModelAnswer, cost_usd: Decimal | None
+) -> Response | None:
+    """Return a logged answer as the response to what a run would ask; None for a local model.
+
+    A run of the same variant, prompt and settings then finds it paid for. The answer of a local model
+    depends on its file and engine, which no log names.
+    """
+    if variant.offer.provider == "local":
+        return None
+    request = Prompt(variant).request(sample)
+    return Response(
+        id=new_id(),
+        request_digest=request_digest(variant.offer, request, epoch=1),
+        offer=variant.offer.name,
+        answer=answer,
+        cost_usd=cost_usd,
+    )
+
+
+def request_digests(workload: Workload, sample: Sample) -> list[str]:
+    """Return the digests of what a run of a workload asks hosted models about a sample."""
+    return [
+        request_digest(variant.offer, Prompt(variant).request(sample), epoch=epoch)
+        for variant in (workload.incumbent, *workload.candidates)
+        for epoch in range(1, workload.epochs + 1)
+    ]

@@ -8,15 +8,22 @@ from typing import TYPE_CHECKING, Literal
 
 import anyio
 
+from crossgrade.calls import (
+    Batches,
+    BatchProvider,
+    Budget,
+    CallLimiters,
+    Calls,
+    Journal,
+    OpenModel,
+    Provider,
+)
 from crossgrade.decide import RunDesign
 from crossgrade.domain import JSON, Price, Workload
 from crossgrade.errors import BudgetExceededError, StoreError
-from crossgrade.evaluate.runner._asking import Asking
-from crossgrade.evaluate.runner._batch import Batches
-from crossgrade.evaluate.runner._budget import Budget
-from crossgrade.evaluate.runner._concurrency import CallLimiters
-from crossgrade.evaluate.runner._contestant import Contestant
-from crossgrade.evaluate.runner._flow import Flow, RunPlan
+from crossgrade.evaluate.runner._case import OpenVariant
+from crossgrade.evaluate.runner._flow import Flow
+from crossgrade.evaluate.runner._plan import NeverStop, Progress, RunPlan, StoppingRule
 from crossgrade.evaluate.runner._prepare import (
     askable_samples,
     begin,
@@ -25,12 +32,9 @@ from crossgrade.evaluate.runner._prepare import (
     check_samples,
     new_design,
 )
-from crossgrade.evaluate.runner._progress import Progress
+from crossgrade.evaluate.runner._recording import Recording
 from crossgrade.evaluate.runner._scoring import case_scorer
-from crossgrade.evaluate.runner._stopping import NeverStop, StoppingRule
-from crossgrade.evaluate.runner._writer import RecordWriter
 from crossgrade.evaluate.scorers import PairScorer, Scorer
-from crossgrade.providers import BatchProvider, Provider
 from crossgrade.store import Run, RunStatus
 from crossgrade.workloads import Dataset
 
@@ -62,20 +66,20 @@ async def run_workload(
     design: RunDesign | None = None,
     max_bytes: Mapping[str, int] | None = None,
     prices: Mapping[str, Price | None] | None = None,
-    accounts: CallLimiters | None = None,
+    limiters: CallLimiters | None = None,
     batches: Mapping[str, BatchProvider] | None = None,
     resume: str | None = None,
     reuse: bool = True,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> RunResult:
-    """Ask every contestant about the planned samples, in an order shuffled by the workload's seed.
+    """Ask every variant about the planned samples, in an order shuffled by the workload's seed.
 
     `providers` and `prices` are by offer name; a missing price is unknown. Without `stopping`
     every planned sample is asked; it makes the rule that stops the run once the run is recorded. `design`
     says which samples are planned and how they count (None: as a new run of the workload). A candidate
     in `max_bytes` is to answer requests of at most so many bytes and is not asked longer samples.
     `batches`, by offer name, has what these offers are asked answered in batches, a quarter of the plan
-    at a time. Other calls go through `accounts`, which a judge may share.
+    at a time. Other calls go through `limiters`, which a judge may share.
     `workload.max_cost_usd` bounds what the run spends. With `reuse`, a request that any run has
     paid for is not sent again. `resume` names a run to go on with, under the same settings.
 
@@ -91,13 +95,17 @@ async def run_workload(
     known_prices = prices or {}
     check_prices(workload, known_prices)
     score_case = case_scorer(scorer, workload)
-    accounts = accounts or CallLimiters()
+    limiters = limiters or CallLimiters()
     incumbent, *candidates = (
-        Contestant(
+        OpenVariant(
             variant=variant,
-            provider=providers[variant.name],
-            account=accounts.of(variant.offer, providers[variant.name]),
-            price=known_prices.get(variant.name),
+            model=OpenModel(
+                name=variant.name,
+                offer=variant.offer,
+                provider=providers[variant.name],
+                limiter=limiters.of(variant.offer, providers[variant.name]),
+                price=known_prices.get(variant.name),
+            ),
         )
         for variant in (workload.incumbent, *workload.candidates)
     )
@@ -120,32 +128,27 @@ async def run_workload(
     )
     with store.runs.lock(run.id), _recorded_end(store, run.id) as end:
         recorded = store.answers.of_run(run.id, scorer.digest)
-        writer = RecordWriter(store.answers.append)
+        journal = Journal(store)
         budget = Budget(workload.max_cost_usd, recorded.values())
+        own_batches = Batches(providers=batches or {}, store=store, budget=budget, run_id=run.id)
+        calls = Calls(journal, budget, batches=own_batches, reuse=reuse)
         flow = Flow(
             plan,
-            asking=Asking(
-                run.id,
-                store=store,
-                writer=writer,
-                budget=budget,
-                batches=Batches(providers=batches or {}, store=store, budget=budget, run_id=run.id),
-                recorded=recorded,
-                reuse=reuse,
-            ),
-            accounts=accounts,
+            calls=calls,
+            recording=Recording(run.id, calls=calls, journal=journal, recorded=recorded),
+            limiters=limiters,
             score_case=score_case,
-            writer=writer,
+            journal=journal,
             stopping=stopping(run) if stopping else NeverStop(),
             budget=budget,
             known_samples=store.answers.samples_of_run(run.id),
             keep_design=partial(store.runs.append_design, run.id),
             on_progress=on_progress,
         )
-        await _write_while(writer, flow)
+        await _write_while(journal, flow)
         # A model that never answered was not measured, however certain its zeros look.
-        silence = next((each.silence for each in plan.contestants if each.silence), None)
-        if failure := flow.failure or writer.error or silence:
+        silence = next((each.model.silence for each in plan.variants if each.model.silence), None)
+        if failure := flow.failure or journal.error or silence:
             raise failure
         ending: Ending = "planned"
         if flow.is_certain:
@@ -176,16 +179,16 @@ def _status_after(error: BaseException) -> RunStatus:
     return RunStatus.FAILED if isinstance(error, Exception) else RunStatus.INTERRUPTED
 
 
-async def _write_while(writer: RecordWriter, flow: Flow) -> None:
-    """Run the flow with its writer, which outlives a cancelled flow until all is committed."""
+async def _write_while(journal: Journal, flow: Flow) -> None:
+    """Run the flow with its journal, which outlives a cancelled flow until all is committed."""
     async with anyio.create_task_group() as group:
-        group.start_soon(_run_shielded, writer)
+        group.start_soon(_run_shielded, journal)
         try:
             await flow.run()
         finally:
-            writer.close()
+            journal.close()
 
 
-async def _run_shielded(writer: RecordWriter) -> None:
+async def _run_shielded(journal: Journal) -> None:
     with anyio.CancelScope(shield=True):
-        await writer.run()
+        await journal.run()

@@ -6,10 +6,10 @@ from typing import TypeAlias, cast
 
 from crossgrade.domain import Sample, Score, Workload
 from crossgrade.errors import UsageError
-from crossgrade.evaluate.runner._case import Call, Case
+from crossgrade.evaluate.runner._case import Case, SampleCall
 from crossgrade.evaluate.scorers import PairScorer, Scorer
 
-ScoreCase: TypeAlias = Callable[[Case], Awaitable[list[Call]]]
+ScoreCase: TypeAlias = Callable[[Case], Awaitable[list[SampleCall]]]
 """Gives each answered call of a case its score; returns the calls that had none before."""
 
 
@@ -31,7 +31,7 @@ def case_scorer(scorer: Scorer | PairScorer, workload: Workload) -> ScoreCase:
     return partial(_score_pairs, cast("PairScorer", scorer), workload.incumbent.name)
 
 
-async def _score_answers(scorer: Scorer, case: Case) -> list[Call]:
+async def _score_answers(scorer: Scorer, case: Case) -> list[SampleCall]:
     fresh = [call for call in case.calls if call.score is None and call.answer is not None]
     for call in fresh:
         assert call.answer is not None
@@ -39,17 +39,17 @@ async def _score_answers(scorer: Scorer, case: Case) -> list[Call]:
     return fresh
 
 
-async def _score_pairs(scorer: PairScorer, incumbent: str, case: Case) -> list[Call]:
-    fresh: list[Call] = []
+async def _score_pairs(scorer: PairScorer, incumbent: str, case: Case) -> list[SampleCall]:
+    fresh: list[SampleCall] = []
     for epoch in {call.epoch for call in case.calls}:
         pair = [call for call in case.calls if call.epoch == epoch]
         if len(pair) == 2 and any(call.score is None and call.answer is not None for call in pair):
-            pair.sort(key=lambda call: call.contestant.name != incumbent)
+            pair.sort(key=lambda call: call.variant.name != incumbent)
             fresh += await _score_pair(scorer, case.sample, pair)
     return fresh
 
 
-async def _score_pair(scorer: PairScorer, sample: Sample, pair: Sequence[Call]) -> list[Call]:
+async def _score_pair(scorer: PairScorer, sample: Sample, pair: Sequence[SampleCall]) -> list[SampleCall]:
     first, second = pair
     if first.answer is not None and second.answer is not None:
         first.score, second.score = await scorer.score_pair(sample, first.answer, second.answer)

@@ -112,25 +112,25 @@ def _import(
         choice = request.choose((name for row in rows for name in row.named_scores), "named score")
     names = _model_names(request, rows)
     columns.add(_answers(request, rows, choice, names, settings))
-    return {row.prompt_idx: names[_contestant(row)] for row in rows}
+    return {row.prompt_idx: names[_variant(row)] for row in rows}
 
 
-def _contestant(row: _Row) -> tuple[str, str]:
+def _variant(row: _Row) -> tuple[str, str]:
     """Return the provider, and what tells its prompts apart; version 2 does not number them."""
     prompt = as_text(row.prompt.get("label")) if row.prompt_idx is None else str(row.prompt_idx)
     return row.provider.label or row.provider.id, prompt or ""
 
 
 def _model_names(request: ImportRequest, rows: Iterable[_Row]) -> dict[tuple[str, str], str]:
-    """Name each contestant: the provider, with the prompt's number where it has several."""
+    """Name each variant: the provider, with the prompt's number where it has several."""
     by_number = sorted(rows, key=lambda row: row.prompt_idx or 0)
-    contestants = dict.fromkeys(_contestant(row) for row in by_number)
-    if request.model is not None and len(contestants) == 1:
-        return dict.fromkeys(contestants, request.model)
-    prompts = Counter(provider for provider, _ in contestants)
+    variants = dict.fromkeys(_variant(row) for row in by_number)
+    if request.model is not None and len(variants) == 1:
+        return dict.fromkeys(variants, request.model)
+    prompts = Counter(provider for provider, _ in variants)
     seen: Counter[str] = Counter()
     names = {}
-    for provider, prompt in contestants:
+    for provider, prompt in variants:
         seen[provider] += 1
         names[provider, prompt] = (
             provider if prompts[provider] == 1 else f"{provider} [prompt {seen[provider]}]"
@@ -149,7 +149,7 @@ def _answers(
     for row in rows:
         # Repeats of a test have numbers of their own: only the content tells which they are.
         test = text_digest([row.vars, row.test_case.get("description"), row.test_case.get("assert")])[:16]
-        model = names[_contestant(row)]
+        model = names[_variant(row)]
         epochs[test, model] += 1
         response = row.response or {}
         is_cached = bool(response.get("cached"))

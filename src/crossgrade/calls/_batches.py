@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import anyio
 import anyio.to_thread
 
+from crossgrade.calls._budget import Budget
+from crossgrade.calls._call import Call
 from crossgrade.domain import ModelAnswer, ModelRequest
 from crossgrade.errors import ProviderError
-from crossgrade.evaluate.runner._budget import Budget
-from crossgrade.evaluate.runner._case import Call, Case
 from crossgrade.providers import BatchProvider
 from crossgrade.store import Batch, Response, new_id, utc_now
 
@@ -29,7 +29,7 @@ _MOST_FAILED_POLLS = 20
 
 @dataclass(slots=True, kw_only=True)
 class Batches:
-    """Submits a run's requests in batches where an offer takes them, and collects the answers.
+    """Submits requests in batches where an offer takes them, and collects the answers.
 
     The answers become responses in the store, where the run finds them as if they had been paid
     for before. What a batch does not answer is asked in the ordinary way. A batch is recorded
@@ -70,34 +70,33 @@ class Batches:
         self.own.update(batch.request_digests)
 
     async def answer(
-        self, cases: Sequence[Case], paid: Mapping[str, Response], on_wait: Callable[[], None]
+        self, calls: Sequence[Call], paid: Mapping[str, Response], on_wait: Callable[[], None]
     ) -> dict[str, Response]:
-        """Have the open calls of some cases answered in batches, offer by offer; waits for them all.
+        """Have open calls answered in batches, offer by offer, and wait for them all.
 
         `on_wait` is called at every poll. Returns the responses by request digest. Raises
         `ProviderError` when a batch cannot be found, submitted, followed or collected; what was
         submitted is collected when the run resumes.
         """
         found: dict[str, Response] = {}
-        self._set_aside(cases, paid)
+        self._set_aside(calls, paid)
         for name, provider in self.providers.items():
             await self._find_lost(name, provider)
-            calls = {
+            wanted = {
                 call.digest: call
-                for case in cases
-                for call in case.calls
-                if call.contestant.name == name and call.is_open and call.digest not in paid
+                for call in calls
+                if call.model.name == name and call.is_open and call.digest not in paid
             }
             for batch in self._submitted:
                 if batch.offer == name:
-                    found |= await self._collected_before(provider, batch, calls, on_wait)
-            self._set_aside(cases, found)
-            fresh = self._affordable({digest: call for digest, call in calls.items() if digest not in found})
+                    found |= await self._collected_before(provider, batch, wanted, on_wait)
+            self._set_aside(calls, found)
+            fresh = self._affordable({digest: call for digest, call in wanted.items() if digest not in found})
             if len(fresh) >= SMALLEST:
                 for batch in await self._submit_all(name, provider, fresh):
-                    calls = {digest: fresh[digest] for digest in batch.request_digests}
-                    found |= await self._collect(provider, batch, calls, on_wait)
-                self._set_aside(cases, found)
+                    submitted = {digest: fresh[digest] for digest in batch.request_digests}
+                    found |= await self._collect(provider, batch, submitted, on_wait)
+                self._set_aside(calls, found)
         return found
 
     async def _find_lost(self, name: str, provider: BatchProvider) -> None:
@@ -117,18 +116,18 @@ class Batches:
         content = sha256("\n".join(batch.request_digests).encode()).hexdigest()
         return f"crossgrade-{self.run_id}-{content[:16]}"
 
-    def _set_aside(self, cases: Sequence[Case], answers: Mapping[str, Response]) -> None:
+    def _set_aside(self, calls: Sequence[Call], answers: Mapping[str, Response]) -> None:
         """Set aside what the answers of own batches cost, which count as spent only in their turn.
 
         Where that is unknown and there is a limit, what such a call can cost.
         """
-        for call in (call for case in cases for call in case.calls):
+        for call in calls:
             answer = answers.get(call.digest)
             if answer is None or not call.is_open or call.digest not in self.own or call.reserved_usd:
                 continue
             call.reserved_usd = answer.cost_usd or Decimal(0)
             if answer.cost_usd is None and self.budget.limit_usd is not None:
-                call.reserved_usd = call.contestant.reserve_usd(call.request)
+                call.reserved_usd = call.model.reserve_usd(call.request)
             self.budget.reserve(call.reserved_usd)
 
     def _affordable(self, calls: Mapping[str, Call]) -> dict[str, Call]:
@@ -137,7 +136,7 @@ class Batches:
         total_usd = Decimal(0)
         for digest, call in calls.items():
             if self.budget.limit_usd is not None:
-                total_usd += call.contestant.reserve_usd(call.request)
+                total_usd += call.model.reserve_usd(call.request)
                 if not self.budget.has_room_for(total_usd):
                     break
             chosen[digest] = call
@@ -199,7 +198,7 @@ class Batches:
                 request_digest=digest,
                 offer=batch.offer,
                 answer=result,
-                cost_usd=calls[digest].contestant.cost_usd(result.usage, batch=True),
+                cost_usd=calls[digest].model.cost_usd(result.usage, batch=True),
             )
             for digest, result in results.items()
             if isinstance(result, ModelAnswer)

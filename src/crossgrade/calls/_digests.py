@@ -1,4 +1,4 @@
-"""Digests: what makes two requests, samples or sets of settings the same."""
+"""Digests: what makes two requests or sets of settings the same."""
 
 from hashlib import sha256
 from typing import Any
@@ -6,11 +6,16 @@ from typing import Any
 import msgspec
 
 from crossgrade.dialects import HOSTS
-from crossgrade.domain import JSON, ModelRequest, Offer, Variant, Workload
+from crossgrade.domain import ModelRequest, Offer
 from crossgrade.providers import HostedProvider, LocalProvider, Provider
 
 # Sorting makes the bytes of equal values equal; `str` writes paths and other leaves.
 _encode = msgspec.json.Encoder(order="deterministic", enc_hook=str).encode
+
+
+def canonical_json(value: Any) -> bytes:
+    """Return a value's JSON, the same bytes for equal values."""
+    return _encode(value)
 
 
 def digest(value: Any) -> str:
@@ -50,45 +55,3 @@ def _address(offer: Offer, provider: Provider | None) -> str | None:
 def prompt_digest(request: ModelRequest) -> str:
     """Name a prompt as sent, whichever the model."""
     return digest((request.messages, request.text))
-
-
-def run_settings(workload: Workload, *, dataset_digest: str, scorer_digest: str) -> dict[str, JSON]:
-    """Return all that a run's evidence depends on, as JSON; a run is resumed only under the same.
-
-    Prices, time limits and concurrency may change between the parts of a run: they are left out.
-    """
-    settings = {
-        "workload": workload.name,
-        "dataset_digest": dataset_digest,
-        "scorer": workload.scorer,
-        "scorer_digest": scorer_digest,
-        "incumbent": _variant(workload.incumbent),
-        "candidates": [_variant(variant) for variant in workload.candidates],
-        "floor": workload.floor,
-        "alpha": workload.alpha,
-        "mode": workload.mode,
-        "planned": workload.planned,
-        "epochs": workload.epochs,
-        "seed": workload.seed,
-        "segment": workload.segment,
-        "cluster": workload.cluster,
-        "errors_count_as_zero": workload.errors_count_as_zero,
-        "splits_only": workload.splits_only,
-    }
-    if workload.probes:
-        settings["probes"] = list(workload.probes)
-    # As they will be read back, so that they can be compared.
-    as_read: dict[str, JSON] = msgspec.json.decode(_encode(settings))
-    return as_read
-
-
-def _variant(variant: Variant) -> dict[str, Any]:
-    offer = variant.offer
-    return {
-        "name": variant.name,
-        "provider": offer.provider,
-        "model": offer.model,
-        "base_url": offer.base_url,
-        "prompt": variant.prompt,
-        "settings": variant.settings,
-    }

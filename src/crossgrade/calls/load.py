@@ -9,7 +9,7 @@ from decimal import Decimal
 from crossgrade.domain import GenerationSettings, Message, ModelRequest
 from crossgrade.errors import ProviderError, UpstreamError
 from crossgrade.hosting import MeasuredLevel, TimedCall, measured_level
-from crossgrade.providers._protocol import Provider
+from crossgrade.providers import Provider
 
 _WORDS = ("river", "stone", "window", "garden", "letter", "morning", "silver", "engine", "harbour")
 

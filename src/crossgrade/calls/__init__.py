@@ -1,0 +1,45 @@
+"""The only way to ask a model: what was paid for before, a batch, or the provider, in that order.
+
+`Calls` gives a `Call` its answer within a `Budget`, at the pace of the model's account, and keeps what was
+paid for in the store.
+"""
+
+from crossgrade.calls._asking import FAILURES_IN_A_ROW, Calls, is_of_the_request
+from crossgrade.calls._batches import Batches
+from crossgrade.calls._budget import Budget
+from crossgrade.calls._call import (
+    UNKNOWN_OUTPUT_TOKENS,
+    WRAPPING_TOKENS,
+    Call,
+    OpenModel,
+    prompt_bytes,
+)
+from crossgrade.calls._digests import canonical_json, digest, embedding_digest, prompt_digest, request_digest
+from crossgrade.calls._journal import Journal
+from crossgrade.calls._limits import CallLimiter, CallLimiters, Patience
+from crossgrade.providers import BatchProvider, HostedProvider, Provider
+
+__all__ = [
+    "FAILURES_IN_A_ROW",
+    "UNKNOWN_OUTPUT_TOKENS",
+    "WRAPPING_TOKENS",
+    "BatchProvider",
+    "Batches",
+    "Budget",
+    "Call",
+    "CallLimiter",
+    "CallLimiters",
+    "Calls",
+    "HostedProvider",
+    "Journal",
+    "OpenModel",
+    "Patience",
+    "Provider",
+    "canonical_json",
+    "digest",
+    "embedding_digest",
+    "is_of_the_request",
+    "prompt_bytes",
+    "prompt_digest",
+    "request_digest",
+]
