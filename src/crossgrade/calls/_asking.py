@@ -1,12 +1,13 @@
 """Answers, from where they are cheapest: what was paid for before, a batch, the provider."""
 
 from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime
 
 import anyio
 
 from crossgrade.calls._batches import Batches
 from crossgrade.calls._budget import Budget
-from crossgrade.calls._call import Call
+from crossgrade.calls._call import Call, OpenModel
 from crossgrade.calls._journal import Journal
 from crossgrade.domain import ModelAnswer, ModelRequest
 from crossgrade.errors import (
@@ -34,17 +35,24 @@ def is_of_the_request(kind: str | None) -> bool:
 class Calls:
     """Gives calls their answers, keeps each new one in the journal, and pays for it from the budget.
 
-    With `reuse`, a request that was paid for before is not sent again. Without it only the answers of this
-    run's own `batches` are taken from the journal.
+    With `reuse`, a request that was paid for before, but not before `since`, is not sent again. Without it
+    only the answers of this run's own `batches` are taken from the journal.
     """
 
     def __init__(
-        self, journal: Journal, budget: Budget, *, batches: Batches | None = None, reuse: bool = True
+        self,
+        journal: Journal,
+        budget: Budget,
+        *,
+        batches: Batches | None = None,
+        reuse: bool = True,
+        since: datetime | None = None,
     ) -> None:
         self._journal = journal
         self._budget = budget
         self._batches = batches
         self._reuse = reuse
+        self._since = since
         self._asking: dict[str, anyio.Event] = {}
         self._asked: set[str] = set()
 
@@ -52,6 +60,10 @@ class Calls:
     def in_batches(self) -> int:
         """How many requests a batch has yet to answer."""
         return 0 if self._batches is None else self._batches.waiting
+
+    def takes_batches(self, model: OpenModel) -> bool:
+        """Return whether calls to a model that are looked up together may be answered in a batch."""
+        return self._batches is not None and model.name in self._batches.providers
 
     def is_own(self, call: Call) -> bool:
         """Return whether a batch of this run pays for the call: then it counts, wanted or not."""
@@ -66,10 +78,15 @@ class Calls:
         batches answer now. `on_wait` is called while they are waited for.
         """
         digests = [call.digest for call in calls if call.is_open and (self._reuse or self.is_own(call))]
-        paid = await self._journal.paid(digests)
+        paid = await self._paid(digests)
         if self._batches is not None:
             paid |= await self._batches.answer(calls, paid, on_wait)
         return paid
+
+    async def _paid(self, digests: Sequence[str]) -> dict[str, Response]:
+        found = await self._journal.paid(digests)
+        since = self._since
+        return found if since is None else {name: each for name, each in found.items() if each.at >= since}
 
     def take(self, call: Call, response: Response) -> None:
         """Give a call a response that was paid for before, or by a batch of this run."""
@@ -94,7 +111,7 @@ class Calls:
 
         Raises the `ProviderError` of a call that fails, and `StoreError` when the answer cannot be kept.
         """
-        paid = (await self._journal.paid([call.digest])).get(call.digest) if self._reuse else None
+        paid = (await self._paid([call.digest])).get(call.digest) if self._reuse else None
         if paid is not None and is_usable(paid.answer):
             self._take(call, paid, reused=True)
             return paid
@@ -143,7 +160,7 @@ class Calls:
         if call.digest in self._asking:
             await self._asking[call.digest].wait()
         await self._journal.committed()
-        return (await self._journal.paid([call.digest])).get(call.digest)
+        return (await self._paid([call.digest])).get(call.digest)
 
     def _succeed(self, call: Call, answer: ModelAnswer) -> None:
         model = call.model

@@ -1,9 +1,9 @@
 """Context probes: at which length a model's quality falls below the floor, on the user's own documents."""
 
-from crossgrade.longcontext._asking import Asker, Purse
+from crossgrade.longcontext._asking import Asked, Asker, ProbeCalls
 from crossgrade.longcontext._documents import Document, read_documents, synthetic_documents
 from crossgrade.longcontext._haystack import HaystackPool, HaystackPrompt
-from crossgrade.longcontext._journal import ProbeJournal, digest
+from crossgrade.longcontext._journal import OldJournal, check_same_settings, digest, read_journal
 from crossgrade.longcontext._page import (
     certificate_words,
     headline,
@@ -36,6 +36,7 @@ __all__ = [
     "DEFAULT_KINDS",
     "KINDS",
     "RULER_TASKS",
+    "Asked",
     "Asker",
     "Document",
     "EffectiveLength",
@@ -44,12 +45,12 @@ __all__ = [
     "Kind",
     "LengthCertificate",
     "LengthSearch",
+    "OldJournal",
     "Probe",
+    "ProbeCalls",
     "ProbeEstimate",
-    "ProbeJournal",
     "ProbeResult",
     "ProbeSettings",
-    "Purse",
     "Question",
     "QuestionMaker",
     "RulerCell",
@@ -65,6 +66,7 @@ __all__ = [
     "build_stack",
     "bytes_tokenizer",
     "certificate_words",
+    "check_same_settings",
     "check_settings",
     "digest",
     "estimate_probe",
@@ -72,6 +74,7 @@ __all__ = [
     "headline_against",
     "ladder",
     "read_documents",
+    "read_journal",
     "read_pairs",
     "read_tokenizer",
     "render_probe",

@@ -1,161 +1,187 @@
-"""The calls of a probe: recorded ones are recalled, new ones are asked, paid for and written down."""
+"""The prompts of a probe: asked through `calls`, within its budget, and counted."""
 
-import math
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
 
-import anyio
-
-from crossgrade.domain import GenerationSettings, Message, ModelAnswer, ModelRequest, Offer, Price, Usage
-from crossgrade.errors import AuthError, BudgetExceededError, ContextTooLongError, ProviderError
-from crossgrade.longcontext._journal import ProbeCall, ProbeJournal, digest
+from crossgrade.calls import Budget, Call, Calls, Journal, OpenModel, is_of_the_request
+from crossgrade.domain import GenerationSettings, Message, ModelAnswer, ModelRequest
+from crossgrade.longcontext._journal import OldJournal, ProbeCall
 from crossgrade.longcontext._result import Spent
-from crossgrade.pricing import cost_usd
-from crossgrade.providers import Provider
+from crossgrade.store import Response, new_id
 
-_TRIES = 3
-_PAUSE_S = 2.0
-_BYTES_PER_TOKEN = 3.0
-_TOO_LONG = "context too long"
 _STATUS = "/proc/{}/status"
 
 
-@dataclass(slots=True)
-class Purse:
-    """What a probe has spent; the askers of one probe share it, and its limit with it."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What became of a prompt: an answer, a refusal because it is too long, or another failure.
 
+    `memory_mib` is the resident memory of a local server when it had answered, None where it is unknown.
+    """
+
+    answer: ModelAnswer | None = None
+    is_too_long: bool = False
+    memory_mib: float | None = None
+
+    @property
+    def text(self) -> str | None:
+        """The answer's text, None without an answer."""
+        return None if self.answer is None else self.answer.text
+
+    @property
+    def input_tokens(self) -> int | None:
+        """The input tokens that the endpoint counted, None where it says nothing."""
+        return None if self.answer is None else self.answer.usage.input_tokens
+
+
+@dataclass(slots=True, kw_only=True)
+class ProbeCalls:
+    """What the models of one probe share: the way to ask, its budget, and what it has used so far.
+
+    `older` holds the calls of a journal that an earlier version of Crossgrade wrote.
+    """
+
+    calls: Calls
+    budget: Budget
+    journal: Journal
+    older: OldJournal = field(default_factory=OldJournal)
     spent: Spent = field(default_factory=Spent)
+    epochs: Counter[str] = field(default_factory=Counter)
+
+    def count(self, call: Call) -> None:
+        """Count what a call used; an answer of unknown cost makes the whole cost unknown."""
+        before = self.spent
+        usage = None if call.answer is None else call.answer.usage
+        cost_usd = Decimal(0) if call.response is None else call.response.cost_usd
+        known = before.cost_usd is not None and cost_usd is not None
+        self.spent = Spent(
+            calls=before.calls + 1,
+            input_tokens=before.input_tokens + ((usage and usage.input_tokens) or 0),
+            cached_tokens=before.cached_tokens + ((usage and usage.cache_read_input_tokens) or 0),
+            output_tokens=before.output_tokens + ((usage and usage.output_tokens) or 0),
+            cost_usd=(before.cost_usd or Decimal(0)) + (cost_usd or Decimal(0)) if known else None,
+        )
 
 
 @dataclass(slots=True, kw_only=True)
 class Asker:
-    """Asks one offer; every call has a key, and a key is never paid for twice.
+    """Asks one model the prompts of a probe; a prompt that comes again is a call of its own.
 
-    `answer_begins` ends a raw text prompt, of which there is one with `text`. `pause_s` is waited after a
-    first failure that may pass, twice that after a second.
+    `answer_begins` ends a raw text prompt, of which there is one with `text`.
     """
 
-    offer: Offer
-    provider: Provider
-    journal: ProbeJournal
-    price: Price | None
-    max_cost_usd: Decimal | None
+    model: OpenModel
+    probe: ProbeCalls
     max_output_tokens: int
-    text: bool
-    on_call: Callable[[Spent], None]
-    purse: Purse = field(default_factory=Purse)
+    text: bool = False
     answer_begins: str = "ANSWER:"
-    pause_s: float = _PAUSE_S
-    failed: int = 0
+
+    @property
+    def takes_batches(self) -> bool:
+        """Whether prompts that are asked together may be answered in a batch, at a batch's price."""
+        return self.probe.calls.takes_batches(self.model)
 
     @property
     def spent(self) -> Spent:
-        """What the probe has spent, on all that it asks."""
-        return self.purse.spent
+        """What the probe has used, on all models that it asks."""
+        return self.probe.spent
 
-    async def ask(self, key: str, prompt: str, *, max_output_tokens: int | None = None) -> ProbeCall:
-        """Return the answer to a prompt, recorded or new; a refusal for its length is one too.
+    async def ask(self, prompt: str, *, max_output_tokens: int | None = None) -> Asked:
+        """Return what became of a prompt; see `ask_all`."""
+        return (await self.ask_all([prompt], max_output_tokens=max_output_tokens))[0]
 
-        `max_output_tokens` replaces the usual number for this call.
+    async def ask_all(self, prompts: Sequence[str], *, max_output_tokens: int | None = None) -> list[Asked]:
+        """Return what became of some prompts: what the probe paid for before is not asked again.
 
-        A call that fails for another reason has no answer, is not written down, and is asked again
-        when the probe goes on. Raises BudgetExceededError before a call that might cost too much, and
-        the ProviderError of a refused key or of a third failure in a row.
+        Prompts that a batch takes are asked together, the others one by one. `max_output_tokens` replaces
+        the usual number. A call that fails for good, but not for its length, is asked again when the probe
+        resumes. Raises `BudgetExceededError` before a call that might cost too much, and what ends a run
+        (`Calls.ask`).
         """
-        call = self.journal.find(key, prompt)
-        if call is None:
-            self._check_budget(prompt)
-            call = await self._ask(key, prompt, max_output_tokens or self.max_output_tokens)
-            if call.error is None or is_too_long(call):
-                self.journal.add(call)
-        self._count(call)
-        return call
+        most = max_output_tokens or self.max_output_tokens
+        calls = [self._call(prompt, most) for prompt in prompts]
+        too_long = [await self._recall(call, prompt) for call, prompt in zip(calls, prompts, strict=True)]
+        paid = await self.probe.calls.look_up(calls)
+        return [
+            await self._outcome(call, paid.get(call.digest), was_too_long=was)
+            for call, was in zip(calls, too_long, strict=True)
+        ]
 
-    async def _ask(self, key: str, prompt: str, most: int) -> ProbeCall:
+    def _call(self, prompt: str, most: int) -> Call:
         request = ModelRequest(
-            model=self.offer.model,
+            model=self.model.offer.model,
             messages=() if self.text else (Message(role="user", content=prompt),),
             text=f"{prompt}{self.answer_begins}" if self.text else None,
             settings=GenerationSettings(max_output_tokens=most),
         )
-        for attempt in range(1, _TRIES + 1):
-            try:
-                # A call that was sent is paid for: Ctrl-C waits for its answer, a second one does not.
-                with anyio.CancelScope(shield=True):
-                    answer = await self.provider.ask(request)
-            except ContextTooLongError as error:
-                return ProbeCall(key=key, digest=digest(prompt), error=f"{_TOO_LONG}: {error.message[:300]}")
-            except ProviderError as error:
-                if error.retryable and attempt < _TRIES:
-                    await anyio.sleep(self.pause_s * attempt)
-                    continue
-                self.failed += 1
-                if isinstance(error, AuthError) or self.failed >= _TRIES:
-                    raise
-                return ProbeCall(key=key, digest=digest(prompt), error=f"failed: {error.message[:300]}")
-            else:
-                self.failed = 0
-                return self._recorded(key, prompt, answer)
-        raise AssertionError("the last try raises")
+        digest = self.model.digest(request)
+        epoch = self.probe.epochs[digest] = self.probe.epochs[digest] + 1
+        if epoch > 1:
+            digest = self.model.digest(request, epoch)
+        return Call(model=self.model, request=request, digest=digest)
 
-    def _recorded(self, key: str, prompt: str, answer: ModelAnswer) -> ProbeCall:
-        usage = answer.usage
-        return ProbeCall(
-            key=key,
-            digest=digest(prompt),
-            text=answer.text[:20_000],
-            model=answer.model,
-            runtime=answer.runtime,
-            input_tokens=usage.input_tokens,
-            cached_tokens=usage.cache_read_input_tokens,
-            output_tokens=usage.output_tokens,
-            cost_usd=None if self.price is None else cost_usd(usage, self.price),
-            latency_ms=answer.latency_ms,
-            ttft_ms=answer.ttft_ms,
-            memory_mib=_memory_mib(getattr(self.provider, "process_id", None)),
+    async def _recall(self, call: Call, prompt: str) -> bool:
+        """Take an older journal's answer into the store, once; return whether it holds a refusal instead."""
+        old = self.probe.older.take(prompt)
+        if old is None or old.is_too_long:
+            return old is not None
+        if await self.probe.journal.paid([call.digest]):
+            return False
+        response = _response(call, old)
+        self.probe.journal.put(response)
+        self._take(call, response)
+        return False
+
+    def _take(self, call: Call, response: Response) -> None:
+        if not self.probe.calls.is_own(call):
+            self.probe.budget.pay(response.cost_usd, reserved_usd=self.model.reserve_usd(call.request))
+        self.probe.calls.take(call, response)
+
+    async def _outcome(self, call: Call, paid: Response | None, *, was_too_long: bool) -> Asked:
+        if was_too_long:
+            call.failed = True
+        elif call.is_open and paid is not None:
+            self._take(call, paid)
+        elif call.is_open:
+            await self._ask(call)
+        await self.probe.journal.committed()
+        self.probe.count(call)
+        error = call.error
+        return Asked(
+            answer=call.answer,
+            is_too_long=was_too_long or (error is not None and is_of_the_request(error.default_code)),
+            memory_mib=None if call.reused or call.failed else _memory_mib(self.model.provider),
         )
 
-    def _check_budget(self, prompt: str) -> None:
-        if self.max_cost_usd is None:
-            return
-        tokens = math.ceil(len(prompt.encode()) / _BYTES_PER_TOKEN)
-        most = Usage(input_tokens=tokens, output_tokens=self.max_output_tokens, images=0)
-        cost = None if self.price is None else cost_usd(most, self.price)
-        if cost is None or self.spent.cost_usd is None:
-            raise BudgetExceededError(
-                f"the cost of {self.offer.name} is not known: it cannot be held under ${self.max_cost_usd}",
-                code="cost-unknown-under-limit",
-                hint="add its `prices` to crossgrade.yaml, or leave `--max-cost` out",
-            )
-        if self.spent.cost_usd + cost > self.max_cost_usd:
-            raise BudgetExceededError(
-                f"${self.spent.cost_usd:.4f} is spent, and the next call may cost ${cost:.4f}: "
-                f"more than ${self.max_cost_usd}",
-                code="budget-exceeded",
-            )
-
-    def _count(self, call: ProbeCall) -> None:
-        before = self.spent
-        unknown = before.cost_usd is None or (call.cost_usd is None and call.error is None)
-        self.purse.spent = Spent(
-            calls=before.calls + 1,
-            input_tokens=before.input_tokens + (call.input_tokens or 0),
-            cached_tokens=before.cached_tokens + (call.cached_tokens or 0),
-            output_tokens=before.output_tokens + (call.output_tokens or 0),
-            cost_usd=None if unknown else (before.cost_usd or Decimal(0)) + (call.cost_usd or Decimal(0)),
-        )
-        self.on_call(self.spent)
+    async def _ask(self, call: Call) -> None:
+        budget = self.probe.budget
+        if budget.limit_usd is not None:
+            call.reserved_usd = self.model.reserve_usd(call.request)
+            if not budget.has_room_for(call.reserved_usd):
+                raise budget.exceeded(call.reserved_usd)
+        budget.reserve(call.reserved_usd)
+        try:
+            await self.probe.calls.ask(call)
+        finally:
+            budget.release(call.reserved_usd)
 
 
-def is_too_long(call: ProbeCall) -> bool:
-    """Return whether the provider refused the prompt for its length."""
-    return call.error is not None and call.error.startswith(_TOO_LONG)
+def _response(call: Call, old: ProbeCall) -> Response:
+    return Response(
+        id=new_id(),
+        request_digest=call.digest,
+        offer=call.model.name,
+        answer=old.answer,
+        cost_usd=old.cost_usd,
+    )
 
 
-def _memory_mib(process_id: int | None) -> float | None:
-    """The resident memory of a local server's process, where the system shows it."""
+def _memory_mib(provider: object) -> float | None:
+    """Return the resident memory of a local server's process, None where the system does not show it."""
+    process_id = getattr(provider, "process_id", None)
     if process_id is None:
         return None
     try:

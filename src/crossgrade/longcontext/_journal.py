@@ -1,21 +1,21 @@
-"""What a probe has asked and paid for, one JSON line a call: the file that it resumes from."""
+"""The journals that probes kept before their calls were kept in the store: read to resume such a probe."""
 
 import hashlib
-import os
+from collections import defaultdict, deque
 from decimal import Decimal
 from pathlib import Path
-from types import TracebackType
-from typing import BinaryIO, Self
 
 import msgspec
 
-from crossgrade.errors import DataError, StoreError, UsageError
+from crossgrade.domain import ModelAnswer, Usage
+from crossgrade.errors import DataError, UsageError
 
 _LARGEST_BYTES = 512 * 2**20
+_TOO_LONG = "context too long"
 
 
 class ProbeCall(msgspec.Struct, kw_only=True, frozen=True):
-    """One answered or refused call. `key` names its place in the probe, `digest` its prompt."""
+    """One answered or refused call. `key` named its place in the probe, `digest` names its prompt."""
 
     key: str
     digest: str
@@ -31,90 +31,83 @@ class ProbeCall(msgspec.Struct, kw_only=True, frozen=True):
     ttft_ms: float | None = None
     memory_mib: float | None = None
 
+    @property
+    def is_too_long(self) -> bool:
+        """Whether the provider refused the prompt for its length."""
+        return self.error is not None and self.error.startswith(_TOO_LONG)
+
+    @property
+    def answer(self) -> ModelAnswer:
+        """The answer as a call has it today."""
+        return ModelAnswer(
+            text=self.text or "",
+            model=self.model,
+            runtime=self.runtime,
+            usage=Usage(
+                input_tokens=self.input_tokens,
+                output_tokens=self.output_tokens,
+                cache_read_input_tokens=self.cached_tokens,
+            ),
+            latency_ms=self.latency_ms,
+            ttft_ms=self.ttft_ms,
+        )
+
 
 class _Head(msgspec.Struct, kw_only=True, frozen=True):
     schema_version: int
     settings: str
 
 
-class ProbeJournal:
-    """An append-only file of calls; a call is on disk before it counts."""
+class OldJournal:
+    """The calls of such a journal by their prompt, each to be taken once, in the order asked."""
 
-    def __init__(self, path: Path, settings: str) -> None:
-        """Open or begin the file; raises UsageError where it was begun with other settings."""
-        self.path = path
-        self.calls: dict[str, ProbeCall] = {}
-        path.parent.mkdir(parents=True, exist_ok=True)
-        end = self._read(settings) if path.exists() else 0
-        try:
-            self._file: BinaryIO = path.open("r+b" if end else "wb")
-            self._file.truncate(end)  # a line cut off by a kill was never counted
-            self._file.seek(end)
-        except OSError as error:
-            raise StoreError(
-                f"cannot write {path}: {error.strerror or error}", code="file-unwritable"
-            ) from error
-        if not end:
-            self._write(msgspec.json.encode(_Head(schema_version=1, settings=settings)))
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._file.close()
-
-    def find(self, key: str, prompt: str) -> ProbeCall | None:
-        """Return the recorded call of this key and prompt, or None."""
-        call = self.calls.get(key)
-        return call if call is not None and call.digest == digest(prompt) else None
+    def __init__(self) -> None:
+        self._calls: dict[str, deque[ProbeCall]] = defaultdict(deque)
 
     def add(self, call: ProbeCall) -> None:
-        """Write a call; it is on disk when this returns."""
-        self._write(msgspec.json.encode(call))
-        self.calls[call.key] = call
+        """Add a call that was answered or refused."""
+        self._calls[call.digest].append(call)
 
-    def _write(self, line: bytes) -> None:
+    def take(self, prompt: str) -> ProbeCall | None:
+        """Return the next call with this prompt, None without one."""
+        calls = self._calls.get(digest(prompt)) if self._calls else None
+        return calls.popleft() if calls else None
+
+
+def read_journal(path: Path, settings: str) -> OldJournal:
+    """Read a journal; a line that a kill cut off is passed over.
+
+    Raises DataError for a file that is none, and UsageError where it was begun with other settings.
+    """
+    if path.stat().st_size > _LARGEST_BYTES:
+        raise DataError(
+            f"the journal is larger than {_LARGEST_BYTES:,} bytes", code="journal-too-large", file=path
+        )
+    data = path.read_bytes()
+    journal = OldJournal()
+    begun = settings
+    for number, line in enumerate(data[: data.rfind(b"\n") + 1].splitlines(), 1):
         try:
-            self._file.write(line + b"\n")
-            self._file.flush()
-            os.fsync(self._file.fileno())
-        except OSError as error:
-            raise StoreError(
-                f"cannot write {self.path}: {error.strerror or error}", code="file-unwritable"
-            ) from error
-
-    def _read(self, settings: str) -> int:
-        if self.path.stat().st_size > _LARGEST_BYTES:
+            if number == 1:
+                begun = msgspec.json.decode(line, type=_Head).settings
+            else:
+                journal.add(msgspec.json.decode(line, type=ProbeCall))
+        except msgspec.DecodeError as error:
             raise DataError(
-                f"the journal is larger than {_LARGEST_BYTES:,} bytes",
-                code="journal-too-large",
-                file=self.path,
-            )
-        data = self.path.read_bytes()
-        end = data.rfind(b"\n") + 1
-        for number, line in enumerate(data[:end].splitlines(), 1):
-            try:
-                if number == 1:
-                    begun = msgspec.json.decode(line, type=_Head).settings
-                else:
-                    call = msgspec.json.decode(line, type=ProbeCall)
-                    self.calls[call.key] = call
-            except msgspec.DecodeError as error:
-                raise DataError(
-                    f"this is no line of a probe: {error}",
-                    code="journal-line-invalid",
-                    file=self.path,
-                    line=number,
-                ) from error
-        if end and begun != settings:
-            raise UsageError(
-                f"the probe {self.path.stem} was begun with other settings or documents",
-                code="probe-settings-changed",
-                hint="give the same ones to `--resume`, or begin a new probe without it",
-            )
-        return end
+                f"this is no line of a probe: {error}", code="journal-line-invalid", file=path, line=number
+            ) from error
+    check_same_settings(path.stem, begun, settings)
+    return journal
+
+
+def check_same_settings(probe_id: str, begun: str, settings: str) -> None:
+    """Raise UsageError where a probe was begun with other settings than these, by their digests."""
+    if begun != settings:
+        raise UsageError(
+            f"the probe {probe_id} was begun with other settings or documents",
+            code="probe-settings-changed",
+            hint="give the same ones to `--resume`, or begin a new probe without it",
+        )
 
 
 def digest(text: str) -> str:

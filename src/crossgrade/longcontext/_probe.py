@@ -9,12 +9,20 @@ from datetime import datetime
 
 import numpy as np
 
+from crossgrade.domain import Sample
 from crossgrade.errors import BudgetExceededError, UsageError
-from crossgrade.longcontext._asking import Asker, is_too_long
+from crossgrade.evaluate import Scorer
+from crossgrade.longcontext._asking import Asked, Asker
 from crossgrade.longcontext._haystack import HaystackPool
-from crossgrade.longcontext._journal import ProbeCall
 from crossgrade.longcontext._prompts import Planted, Stack, alone, build_stack, without_documents
-from crossgrade.longcontext._questions import DEFAULT_KINDS, Kind, Question, QuestionMaker, score_answer
+from crossgrade.longcontext._questions import (
+    DEFAULT_KINDS,
+    NOT_THERE,
+    Kind,
+    Question,
+    QuestionMaker,
+    score_answer,
+)
 from crossgrade.longcontext._result import (
     DEPTH_BINS,
     Ending,
@@ -36,6 +44,8 @@ _REPEATED = 0.9
 _HIGHER = "begin the ladder higher with `--shortest`, or ask fewer `--questions` on a haystack"
 _MOST_OVERHEAD = 40
 _FEWEST_BYTES = 3.0
+_WAVES = 4
+"""Waves in which a certificate's haystacks go to a model that answers in batches."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +94,7 @@ class _Tally:
     failures: int = 0
     refused: bool = False
     canary: bool | None = None
-    calls: list[ProbeCall] = field(default_factory=list)
+    asked: list[Asked] = field(default_factory=list)
     against: list[float] = field(default_factory=list)
 
 
@@ -106,11 +116,14 @@ class Probe:
         now: datetime,
         pairs: Sequence[Question] = (),
         against: Asker | None = None,
+        judge: Scorer | None = None,
         on_progress: Callable[[str, int, Spent], None] = lambda *_: None,
     ) -> None:
         self._id, self._settings, self._pool, self._asker = probe_id, settings, pool, asker
         self._documents, self._now, self._pairs = documents, now, tuple(pairs)
         self._against = against
+        self._judge = judge
+        self._ungraded = 0
         self._searches = settings.searches(against=against is not None)
         self._own = self._searches[0]
         self._on_progress = on_progress
@@ -125,7 +138,7 @@ class Probe:
         self._closed = [0.0, 0]
         self._unique = 1.0
         self._stacks = 0
-        self._last: ProbeCall | None = None
+        self._last: Asked | None = None
         self._notes: list[str] = []
         self._certificates: list[LengthCertificate] = []
 
@@ -177,7 +190,7 @@ class Probe:
         rng = np.random.default_rng(self._settings.seed)
         question = self._maker.make()
         short = alone(question)
-        first = await self._ask("calibrate-1", short)
+        first = await self._ask(short)
         counted = len(self._pool.tokenizer.encode(short))
         if first.input_tokens is None:
             self._notes.append(
@@ -198,7 +211,7 @@ class Probe:
         while extra < _FEWEST_BYTES * self._settings.lengths[0]:
             lines.append(self._pool.texts[int(rng.integers(len(self._pool.texts)))])
             extra += len(lines[-1].encode())
-        second = await self._ask("calibrate-2", short + "".join(lines))
+        second = await self._ask(short + "".join(lines))
         more = (second.input_tokens or 0) - first.input_tokens
         self._per_token = extra / more if more > 0 else 4.0
         self._overhead = 0
@@ -208,16 +221,19 @@ class Probe:
 
     async def _ask_alone(self, count: int) -> None:
         """Ask so many questions on their gold passages alone, the first of all without any documents too."""
-        for number in range(self._own.base_asked, self._own.base_asked + count):
-            question = self._maker.make()
-            self._on_progress("gold passages alone", number, self._asker.spent)
-            call = await self._ask(f"alone-{number}", alone(question))
-            self._own.add_base(_scored(question, call), 1)
-            if number >= self._settings.base_questions:
-                continue
-            call = await self._ask(f"closed-{number}", without_documents(question))
-            if question.answers:
-                _add(self._closed, _scored(question, call))
+        wave = count if self._asker.takes_batches else 1
+        for _ in range(0, count, wave):
+            start = self._own.base_asked
+            self._on_progress("gold passages alone", start, self._asker.spent)
+            questions = [self._maker.make() for _ in range(wave)]
+            closed = questions[: max(0, self._settings.base_questions - start)]
+            prompts = [*map(alone, questions), *map(without_documents, closed)]
+            asked = await self._ask_all(prompts)
+            for question, each in zip(questions, asked, strict=False):
+                self._own.add_base(await self._scored(question, each), 1)
+            for question, each in zip(closed, asked[wave:], strict=True):
+                if question.answers:
+                    _add(self._closed, await self._scored(question, each))
 
     async def _climb(self) -> None:
         """Ask until every search knows enough; what is asked for one tells the other too."""
@@ -230,7 +246,7 @@ class Probe:
     async def _climb_at(self, index: int) -> None:
         tokens = self._own.lengths[index]
         self._on_progress("search", tokens, self._asker.spent)
-        answers = await self._ask_stack(tokens, f"search-{self._stacks}")
+        answers = await self._ask_stack(tokens)
         for each in self._searches:
             if answers is None:
                 each.refuse(index)
@@ -238,35 +254,35 @@ class Probe:
                 other = answers[1] if each.same_length else None
                 each.add(index, answers[0], each.questions, reference_right=other)
 
-    async def _ask_stack(self, tokens: int, key: str) -> tuple[float, float] | None:
+    async def _ask_stack(self, tokens: int) -> tuple[float, float] | None:
         """Return what was right and what the other model had right; None where the length was refused."""
         stack = self._stack(tokens)
         tally = self._tallies[tokens]
         right = 0.0
         if tally.canary is None:
-            call = await self._ask(f"{key}-canary", stack.canary.prompt)
-            tally.canary = None if is_too_long(call) else bool(_scored(stack.canary.question, call))
-        for number, planted in enumerate(stack.planted):
-            call = await self._ask(f"{key}-{number}", planted.prompt)
-            tally.calls.append(call)
-            if is_too_long(call):
+            asked = await self._ask(stack.canary.prompt)
+            found = bool(await self._scored(stack.canary.question, asked))
+            tally.canary = None if asked.is_too_long else found
+        for planted in stack.planted:
+            asked = await self._ask(planted.prompt)
+            tally.asked.append(asked)
+            if asked.is_too_long:
                 tally.refused, tally.failures = True, tally.failures + 1
                 return None
-            self._check_length(call, tokens)
-            right += self._take(planted, call, tally)
-        other = await self._ask_other(key, stack)
+            self._check_length(asked, tokens)
+            right += await self._take(planted, asked, tally)
+        other = await self._ask_other([stack])
         tally.against += other
         return right, sum(other)
 
-    async def _ask_other(self, key: str, stack: Stack) -> list[float]:
+    async def _ask_other(self, stacks: Sequence[Stack]) -> list[float]:
         """Ask the other model the same prompts; one that it refuses for their length it answers wrong."""
         if self._against is None:
             return []
-        scores = []
-        for number, planted in enumerate(stack.planted):
-            call = await self._against.ask(f"{key}-{number}-against", planted.prompt)
-            scores.append(_scored(planted.question, call))
-        return scores
+        planted = [each for stack in stacks for each in stack.planted]
+        asked = await self._against.ask_all([each.prompt for each in planted])
+        pairs = zip(planted, asked, strict=True)
+        return [await self._scored(each.question, answer) for each, answer in pairs]
 
     def _stack(self, tokens: int) -> Stack:
         questions = [self._maker.make() for _ in range(self._settings.questions)]
@@ -286,9 +302,9 @@ class Probe:
         self._unique = min(self._unique, stack.unique_share)
         return stack
 
-    def _take(self, planted: Planted, call: ProbeCall, tally: _Tally) -> float:
-        score = _scored(planted.question, call)
-        tally.failures += call.error is not None
+    async def _take(self, planted: Planted, asked: Asked, tally: _Tally) -> float:
+        score = await self._scored(planted.question, asked)
+        tally.failures += asked.answer is None
         kind = self._kinds[planted.question.kind]
         kind[0], kind[1] = kind[0] + score, kind[1] + 1
         if planted.depth is not None:
@@ -296,8 +312,8 @@ class Probe:
             cell[0], cell[1] = cell[0] + score, cell[1] + 1
         return score
 
-    def _check_length(self, call: ProbeCall, tokens: int) -> None:
-        read = call.input_tokens
+    def _check_length(self, asked: Asked, tokens: int) -> None:
+        read = asked.input_tokens
         if read is None:
             return
         exact, tally = self._pool.tokenizer.exact, self._tallies.get(tokens)
@@ -337,45 +353,76 @@ class Probe:
         That both hold is claimed where both tests pass, so neither shares its error rate with the other.
         """
         settings = self._settings
-        names = [None] if self._against is None else [None, self._against.offer.name]
+        names = [None] if self._against is None else [None, self._against.model.name]
         tests = {
             name: SequentialRetention(settings.floor, alpha, settings.certify_haystacks) for name in names
         }
         least = 0
+        wave = math.ceil(settings.certify_haystacks / _WAVES) if self._asker.takes_batches else 1
         while any(test.outcome is None for test in tests.values()):
             self._on_progress("certify", tokens, self._asker.spent)
-            key = f"certify-{tokens}-{max(test.n for test in tests.values())}"
-            stack = self._stack(tokens)
-            bases, scores = [], []
-            for number, planted in enumerate(stack.planted):
-                short = await self._ask(f"{key}-alone-{number}", alone(planted.question))
-                call = await self._ask(f"{key}-{number}", planted.prompt)
-                if not is_too_long(call):
-                    self._check_length(call, tokens)
-                bases.append(_scored(planted.question, short))
-                scores.append(_scored(planted.question, call))
-                size = len(planted.prompt.encode())
-                least = min(least or size, size)
-            others = await self._ask_other(key, stack)
+            stacks = [self._stack(tokens) for _ in range(wave)]
+            planted = [each for stack in stacks for each in stack.planted]
+            sizes = [len(each.prompt.encode()) for each in planted]
+            least = min(least or sizes[0], *sizes)
+            prompts = [alone(each.question) for each in planted] + [each.prompt for each in planted]
+            asked = await self._ask_all(prompts)
+            for each in asked[len(planted) :]:
+                if not each.is_too_long:
+                    self._check_length(each, tokens)
+            questions = [each.question for each in planted]
+            scores = [await self._scored(*each) for each in zip([*questions] * 2, asked, strict=True)]
+            bases, others = scores[: len(planted)], await self._ask_other(stacks)
             for name, test in tests.items():
-                if test.outcome is None:
-                    # Questions on one haystack are no independent observations: their mean is one.
-                    test.update(statistics.fmean(bases if name is None else others), statistics.fmean(scores))
+                against = bases if name is None else others
+                self._update(test, against, scores[len(planted) :])
         return [
             LengthCertificate(tokens=tokens, retention=test.result(), body_bytes=least, against=name)
             for name, test in tests.items()
         ]
 
-    async def _ask(self, key: str, prompt: str) -> ProbeCall:
-        call = await self._asker.ask(key, prompt)
-        self._last = call if call.error is None else self._last
-        return call
+    def _update(
+        self, test: SequentialRetention, incumbent: Sequence[float], candidate: Sequence[float]
+    ) -> None:
+        """Add the haystacks of a wave to a test, until it has decided.
+
+        Questions on one haystack are no independent observations: their mean is one.
+        """
+        size = self._settings.questions
+        for at in range(0, len(candidate), size):
+            if test.outcome is None:
+                means = (statistics.fmean(each[at : at + size]) for each in (incumbent, candidate))
+                test.update(*means)
+
+    async def _ask(self, prompt: str) -> Asked:
+        return (await self._ask_all([prompt]))[0]
+
+    async def _ask_all(self, prompts: Sequence[str]) -> list[Asked]:
+        asked = await self._asker.ask_all(prompts)
+        self._last = next((each for each in reversed(asked) if each.answer is not None), self._last)
+        return asked
+
+    async def _scored(self, question: Question, asked: Asked) -> float:
+        """Return the score of an answer, 0 without one; a judge grades answers to the user's own pairs."""
+        if asked.answer is None:
+            return 0.0
+        if self._judge is None or question.kind != "pairs":
+            return score_answer(question, asked.answer.text)
+        sample = Sample(
+            id="pair", fields={"input": question.text}, target="\n".join(question.answers) or NOT_THERE
+        )
+        value = (await self._judge.score(sample, asked.answer)).value
+        self._ungraded += value is None
+        return value or 0.0
 
     def _result(self, ending: Ending, reason: str | None) -> ProbeResult:
-        pool, last, offer = self._pool, self._last, self._asker.offer
+        pool, offer = self._pool, self._asker.model.offer
+        last = self._last.answer if self._last else None
         self._note_canary()
         self._note_calibration()
         self._note_repeats()
+        if self._ungraded:
+            self._notes.append(f"the judge gave no grade to {self._ungraded:,} answers: they count as wrong")
         effective = [self._effective(each, ending) for each in self._searches]
         return ProbeResult(
             probe_id=self._id,
@@ -403,7 +450,7 @@ class Probe:
             runtime=last.runtime if last else None,
             spent=self._asker.spent,
             notes=tuple(self._notes),
-            against=None if self._against is None else self._against.offer.name,
+            against=None if self._against is None else self._against.model.name,
             effective_against=effective[1] if len(effective) > 1 else None,
         )
 
@@ -417,24 +464,24 @@ class Probe:
 
     def _report(self, rung: Rung) -> RungReport:
         tokens, tally = rung.tokens, self._tallies[rung.tokens]
-        answered = [call for call in tally.calls if call.error is None]
+        answered = [each.answer for each in tally.asked if each.answer is not None]
         return RungReport(
             tokens=tokens,
             # What the search takes a refusal for was never asked.
-            share=proportion_interval(rung.right, len(tally.calls)) if tally.refused else rung.share,
-            haystacks=math.ceil(len(tally.calls) / self._settings.questions)
+            share=proportion_interval(rung.right, len(tally.asked)) if tally.refused else rung.share,
+            haystacks=math.ceil(len(tally.asked) / self._settings.questions)
             if tally.refused
             else rung.haystacks,
             depths=tuple((right, int(n)) for right, n in tally.depths),
             failures=tally.failures,
             refused=tally.refused,
-            ttft_ms=_median([call.ttft_ms for call in answered]),
-            latency_ms=_median([call.latency_ms for call in answered]),
+            ttft_ms=_median([each.ttft_ms for each in answered]),
+            latency_ms=_median([each.latency_ms for each in answered]),
             memory_mib=max(
-                (call.memory_mib for call in answered if call.memory_mib is not None), default=None
+                (each.memory_mib for each in tally.asked if each.memory_mib is not None), default=None
             ),
-            input_tokens=sum(call.input_tokens or 0 for call in answered),
-            cached_tokens=sum(call.cached_tokens or 0 for call in answered),
+            input_tokens=sum(each.usage.input_tokens or 0 for each in answered),
+            cached_tokens=sum(each.usage.cache_read_input_tokens or 0 for each in answered),
             canary=tally.canary,
             against=None
             if self._against is None
@@ -483,10 +530,6 @@ def check_settings(settings: ProbeSettings) -> None:
         raise UsageError(
             "the floor must lie between 0 and 1, alpha between 0 and 0.5", code="floor-or-alpha-invalid"
         )
-
-
-def _scored(question: Question, call: ProbeCall) -> float:
-    return 0.0 if call.text is None else score_answer(question, call.text)
 
 
 def _add(counts: list[float], score: float) -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from crossgrade.errors import BudgetExceededError
-from crossgrade.longcontext._asking import Asker, is_too_long
+from crossgrade.longcontext._asking import Asker
 from crossgrade.longcontext._result import Spent
 from crossgrade.longcontext._ruler import RulerRow, ruler_row
 from crossgrade.longcontext._ruler_tasks import RulerMaker
@@ -65,15 +65,12 @@ async def run_ruler(
                 for number in range(samples):
                     on_progress(f"ruler {task}", tokens, asker.spent)
                     sample = maker.make(task, tokens - maker.answer_tokens(task), number)
-                    call = await asker.ask(
-                        f"ruler-{tokens}-{task}-{number}",
-                        sample.prompt,
-                        max_output_tokens=sample.max_output_tokens,
-                    )
-                    model, runtime = call.model or model, call.runtime or runtime
-                    failures += call.error is not None
-                    refused = is_too_long(call)
-                    scores.append(0.0 if call.text is None else sample.score(call.text))
+                    asked = await asker.ask(sample.prompt, max_output_tokens=sample.max_output_tokens)
+                    if asked.answer is not None:
+                        model, runtime = asked.answer.model or model, asked.answer.runtime or runtime
+                    failures += asked.answer is None
+                    refused = asked.is_too_long
+                    scores.append(0.0 if asked.text is None else sample.score(asked.text))
                     if refused:
                         break
                 share = proportion_interval(sum(scores), len(scores))
@@ -84,14 +81,14 @@ async def run_ruler(
         reason = error.message
     return RulerResult(
         probe_id=probe_id,
-        offer=asker.offer.name,
+        offer=asker.model.name,
         measured_at=now,
         samples=samples,
         tokenizer=maker.tokenizer_name,
         model=model,
         runtime=runtime,
         cells=tuple(cells),
-        row=_row(asker.offer.name, cells, tasks),
+        row=_row(asker.model.name, cells, tasks),
         reason=reason,
         spent=asker.spent,
     )

@@ -316,7 +316,7 @@ class LengthSearch:
         """Return whether the base is known less well than a share at length, both for their price.
 
         Of two estimates whose difference counts, each gets answers as its deviation to the root of its
-        price (J. Neyman, ProbeJournal of the Royal Statistical Society 97(4), 1934, 558-625).
+        price (J. Neyman, Journal of the Royal Statistical Society 97(4), 1934, 558-625).
         """
         if self.same_length or self.base_asked >= self._most:
             return False

@@ -1,35 +1,38 @@
-"""Probing the context of one of the project's offers: tokenizer, haystack, journal and provider together."""
+"""Probing the context of one of the project's offers: tokenizer, haystack, store and providers together."""
 
 import os
 import secrets
-from collections.abc import Callable, Mapping
-from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import msgspec
 
-from crossgrade.domain import Offer, Price
+from crossgrade.domain import JSON, Offer, Price, ScorerSpec
 from crossgrade.errors import NotFoundError, UsageError, closest
 from crossgrade.longcontext import (
     Asker,
     Document,
     HaystackPool,
+    OldJournal,
     Probe,
+    ProbeCalls,
     ProbeEstimate,
-    ProbeJournal,
     ProbeResult,
     ProbeSettings,
     Question,
     Spent,
     Tokenizer,
+    check_same_settings,
     check_settings,
     digest,
     estimate_probe,
     read_documents,
+    read_journal,
     read_pairs,
     read_tokenizer,
     render_probe,
@@ -37,10 +40,12 @@ from crossgrade.longcontext import (
 )
 from crossgrade.project._lengths import workload_tokens
 from crossgrade.project._tokenizers import own_tokenizer
+from crossgrade.store import ProbeStart
 
 if TYPE_CHECKING:
+    from crossgrade.calls import Provider
+    from crossgrade.evaluate import Scorer
     from crossgrade.project._project import Project
-    from crossgrade.providers import Provider
 
 OnProgress = Callable[[str, str, int, Spent], None]
 """Gets the probe's id, its phase, a length or number, and what was spent."""
@@ -49,6 +54,11 @@ _MOST_ANSWER_TOKENS = 128
 _BYTES_PER_TOKEN = 4
 _SYNTHETIC_CHARACTERS_PER_TOKEN = 6
 _MOST_SYNTHETIC = 40_000_000
+_JUDGING: dict[str, JSON] = {
+    "criteria": "The answer says the same as the correct answer. Its wording may differ.",
+    "scale": "pass_fail",
+    "show_target": True,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +77,7 @@ class ProbePlan:
     folder: Path
     against: Offer | None = None
     against_price: Price | None = None
+    judge: Offer | None = None
     text: bool = False
     notes: tuple[str, ...] = ()
 
@@ -92,6 +103,7 @@ class ProbePlan:
                     pairs,
                     self.tokenizer.name,
                     *([self.against.provider, self.against.model] if self.against else []),
+                    *(["judge", self.judge.provider, self.judge.model] if self.judge else []),
                 )
             )
         )
@@ -108,6 +120,7 @@ def plan_probe(
     text: bool = False,
     workload: str | None = None,
     against: str | None = None,
+    judge: str | None = None,
     gate_quantile: float = 0.95,
     environ: Mapping[str, str] = os.environ,
 ) -> ProbePlan:
@@ -117,7 +130,8 @@ def plan_probe(
     configuration does not have. Without documents the haystack is synthetic; without a tokenizer that of
     a local model's file or of the model's server is taken, and where none can be had exactly bytes stand
     in. With `workload` nothing longer than its longest request is asked, and the gate is that quantile of
-    its requests where the settings name none. `against` names a model that is asked the same prompts.
+    its requests where the settings name none. `against` names a model that is asked the same prompts,
+    `judge` one that grades answers to the pairs.
     """
     check_settings(settings)
     offer = _offer(project, name)
@@ -156,9 +170,27 @@ def plan_probe(
         folder=project.config.root / ".crossgrade" / "probes",
         against=other,
         against_price=None if other is None else project.price_of(other),
+        judge=None if judge is None else _judge(project, judge, {offer.name, against}, pairs),
         text=text,
         notes=tuple(notes),
     )
+
+
+def _judge(project: "Project", name: str, asked: Collection[str | None], pairs: Path | None) -> Offer:
+    """Return the offer that judges; raises UsageError for one that is asked too, and without pairs."""
+    if pairs is None:
+        raise UsageError(
+            "a judge grades answers to your own pairs, and there are none",
+            code="judge-without-pairs",
+            hint="add `--pairs FILE`, or leave `--judge` out: other answers are right or wrong by themselves",
+        )
+    if name in asked:
+        raise UsageError(
+            f"{name!r} cannot judge its own answers",
+            code="models-not-distinct",
+            hint="name another model with `--judge`",
+        )
+    return _offer(project, name)
 
 
 def _offer(project: "Project", name: str) -> Offer:
@@ -205,95 +237,170 @@ def run_probe(
     on_progress: OnProgress = lambda *_: None,
     environ: Mapping[str, str] = os.environ,
 ) -> ProbeResult:
-    """Run a probe or go on with one; the result is kept beside its journal, with its page.
+    """Run a probe or go on with one; the result is kept in the project's folder, with its page.
 
-    Whatever ends it early, what was paid for is in the journal. Raises a ProviderError that stays.
+    Whatever ends it early, what was paid for is in the store. Raises a ProviderError that stays, and
+    UsageError where a limit on cost meets an unknown price.
     """
     import anyio
 
-    probe_id, journal = journal_of(plan, resume)
     pool = HaystackPool(plan.documents, plan.tokenizer, seed=plan.settings.seed)
-    with journal:
+    with begin_probe(project, plan, resume) as begun:
 
         async def probe() -> ProbeResult:
-            async with AsyncExitStack() as opened:
-                provider = await opened.enter_async_context(open_offer(plan, project.config.root, environ))
-                asker = asker_of(plan, provider, journal, max_cost_usd)
-                other = None
-                if plan.against is not None:
-                    beside = open_offer(replace(plan, offer=plan.against), project.config.root, environ)
-                    other = replace(
-                        asker,
-                        offer=plan.against,
-                        price=plan.against_price,
-                        provider=await opened.enter_async_context(beside),
-                    )
+            async with open_askers(project, plan, begun, max_cost_usd, environ) as opened:
                 return await Probe(
-                    probe_id,
+                    begun.id,
                     plan.settings,
                     pool,
-                    asker,
+                    opened.asker,
                     documents=len(plan.documents),
                     now=datetime.now(UTC),
                     pairs=plan.pairs,
-                    against=other,
-                    on_progress=lambda phase, at, spent: on_progress(probe_id, phase, at, spent),
+                    against=opened.against,
+                    judge=opened.judge,
+                    on_progress=lambda phase, at, spent: on_progress(begun.id, phase, at, spent),
                 ).run()
 
         result = anyio.run(probe)
     result = replace(result, notes=(*plan.notes, *result.notes))
-    path = journal.path
-    path.with_suffix(".json").write_bytes(msgspec.json.format(msgspec.json.encode(result), indent=2) + b"\n")
+    path = plan.folder / f"{begun.id}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(msgspec.json.format(msgspec.json.encode(result), indent=2) + b"\n")
     path.with_suffix(".html").write_text(render_probe(result), encoding="utf-8")
     return result
 
 
-def journal_of(plan: ProbePlan, resume: str | None, *, kind: str = "") -> tuple[str, ProbeJournal]:
-    """Return an id and its open journal: a new one, or that of the probe to go on with.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BegunProbe:
+    """A probe that this process runs: `older` are calls of a journal that an earlier version wrote."""
 
-    `kind` is what must be the same besides the plan. Raises UsageError for an id that there is not.
+    id: str
+    started_at: datetime
+    older: OldJournal
+
+
+@contextmanager
+def begin_probe(
+    project: "Project", plan: ProbePlan, resume: str | None, *, kind: str = ""
+) -> Iterator[BegunProbe]:
+    """Record a new probe, or find the one to go on with, and hold it for this process.
+
+    `kind` is what must be the same besides the plan. Raises UsageError for an id that there is not, and
+    where the probe was begun with other settings.
     """
+    settings = digest(kind + plan.digest) if kind else plan.digest
     probe_id = resume or f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
-    path = plan.folder / f"{_checked(probe_id)}.jsonl"
-    if resume and not path.exists():
-        raise UsageError(
-            f"there is no probe {resume!r} in {plan.folder}",
-            code="probe-unknown",
-            hint="leave `--resume` out to begin one",
-        )
-    return probe_id, ProbeJournal(path, digest(kind + plan.digest) if kind else plan.digest)
+    journal = plan.folder / f"{_checked(probe_id)}.jsonl"
+    runs = project.store.runs
+    with runs.lock(probe_id):
+        start = runs.probe(probe_id)
+        if start is None and resume and not journal.exists():
+            raise UsageError(
+                f"there is no probe {resume!r} in this project",
+                code="probe-unknown",
+                hint="leave `--resume` out to begin one",
+            )
+        older = read_journal(journal, settings) if resume and journal.exists() else OldJournal()
+        if start is None:
+            start = ProbeStart(id=probe_id, offer=plan.offer.name, settings_digest=settings)
+            runs.append_probe(start)
+        check_same_settings(probe_id, start.settings_digest, settings)
+        yield BegunProbe(id=probe_id, started_at=start.at, older=older)
 
 
-def open_offer(
-    plan: ProbePlan, root: Path, environ: Mapping[str, str]
-) -> "AbstractAsyncContextManager[Provider]":
-    """Open the plan's offer, a local model with room for the longest prompt."""
-    from crossgrade.providers import LocalSettings, open_provider, usable_cores
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenAskers:
+    """Who is asked in a probe: its model, another beside it, and a judge of answers to the user's pairs."""
 
+    asker: Asker
+    against: Asker | None
+    judge: "Scorer | None"
+
+
+@asynccontextmanager
+async def open_askers(
+    project: "Project",
+    plan: ProbePlan,
+    begun: BegunProbe,
+    max_cost_usd: Decimal | None,
+    environ: Mapping[str, str],
+) -> AsyncIterator[OpenAskers]:
+    """Open the models of a plan, a local one with room for the longest prompt, and their calls."""
+    from crossgrade.calls import Batches, Budget, CallLimiters, Calls, Journal, OpenModel
+    from crossgrade.evaluate import Judges, build_scorer
+    from crossgrade.providers import LocalSettings, open_batches, open_provider, usable_cores
+
+    offers = {each.name: each for each in (plan.offer, plan.against) if each is not None}
+    prices = {name: project.price_of(offer) for name, offer in offers.items()}
+    if max_cost_usd is not None:
+        _check_prices(prices, max_cost_usd)
     longest = max(*plan.settings.lengths, plan.settings.gate_tokens or 0)
     # The questions on one haystack share all but their end, and one is asked after the other.
     local = LocalSettings(
-        threads=usable_cores(),
-        context_tokens=longest + _MOST_ANSWER_TOKENS,
-        cache_prompt=True,
+        threads=usable_cores(), context_tokens=longest + _MOST_ANSWER_TOKENS, cache_prompt=True
     )
-    return open_provider(plan.offer, environ=environ, measure_ttft=True, root=root, local=local)
+    store, budget, limiters = project.store, Budget(max_cost_usd), CallLimiters()
+    async with AsyncExitStack() as stack:
+
+        async def opened(offer: Offer) -> "Provider":
+            opening = open_provider(
+                offer, environ=environ, measure_ttft=True, root=project.config.root, local=local
+            )
+            return await stack.enter_async_context(opening)
+
+        providers = {name: await opened(offer) for name, offer in offers.items()}
+        batches = {
+            name: await stack.enter_async_context(open_batches(offer, environ=environ))
+            for name, offer in offers.items()
+            if offer.batch
+        }
+        journal = Journal(store)
+        own = Batches(providers=batches, store=store, budget=budget, run_id=begun.id)
+        # A probe measures the model of today: what was answered before it began is not taken for it.
+        calls = Calls(journal, budget, batches=own, since=begun.started_at)
+        shared = ProbeCalls(calls=calls, budget=budget, journal=journal, older=begun.older)
+        askers = [
+            Asker(
+                model=OpenModel(
+                    name=name,
+                    offer=offer,
+                    provider=providers[name],
+                    limiter=limiters.of(offer, providers[name]),
+                    price=prices[name],
+                ),
+                probe=shared,
+                max_output_tokens=MAX_OUTPUT_TOKENS,
+                text=plan.text,
+            )
+            for name, offer in offers.items()
+        ]
+        judge = None
+        if plan.judge is not None:
+            name = plan.judge.name
+            judges = Judges(
+                {name: plan.judge},
+                providers={name: await opened(plan.judge)},
+                limiters=limiters,
+                store=store,
+                prices={name: project.price_of(plan.judge)},
+            )
+            spec = ScorerSpec(kind="judge", options={"model": name, **_JUDGING})
+            built = build_scorer(
+                spec, ask=judges.ask, cost_of=judges.cost_of, project_dir=project.config.root
+            )
+            judge = cast("Scorer", built)
+        yield OpenAskers(asker=askers[0], against=askers[1] if len(askers) > 1 else None, judge=judge)
 
 
-def asker_of(
-    plan: ProbePlan, provider: "Provider", journal: ProbeJournal, max_cost_usd: Decimal | None
-) -> Asker:
-    """Return who asks the open offer, recalls and pays."""
-    return Asker(
-        offer=plan.offer,
-        provider=provider,
-        journal=journal,
-        price=plan.price,
-        max_cost_usd=max_cost_usd,
-        max_output_tokens=MAX_OUTPUT_TOKENS,
-        text=plan.text,
-        on_call=lambda _: None,
-    )
+def _check_prices(prices: "Mapping[str, Price | None]", max_cost_usd: Decimal) -> None:
+    for name, price in prices.items():
+        if price is None or price.output_per_mtok is None:
+            raise UsageError(
+                f"no price of `{name}` is known: a limit of ${max_cost_usd} cannot be kept",
+                code="price-unknown-under-limit",
+                hint=f"add `prices` to `{name}` in crossgrade.yaml, or leave `--max-cost` out",
+            )
 
 
 def _checked(probe_id: str) -> str:

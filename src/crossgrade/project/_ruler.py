@@ -1,9 +1,10 @@
-"""RULER's tasks against one of the project's offers: journal, provider, result and scores beside it."""
+"""RULER's tasks against one of the project's offers: provider, result and scores beside it."""
 
 import csv
 import io
 import os
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING
@@ -14,7 +15,7 @@ from crossgrade.domain import Usage
 from crossgrade.errors import UsageError
 from crossgrade.longcontext import HaystackPool, RulerMaker, RulerResult, Spent, run_ruler
 from crossgrade.pricing import cost_usd
-from crossgrade.project._probing import ProbePlan, asker_of, journal_of, open_offer
+from crossgrade.project._probing import ProbePlan, begin_probe, open_askers
 
 if TYPE_CHECKING:
     from crossgrade.project._project import Project
@@ -70,26 +71,24 @@ def measure_ruler(
     import anyio
 
     maker = RulerMaker(_pool(plan), pairs=plan.pairs, seed=plan.settings.seed)
-    probe_id, journal = journal_of(plan, resume, kind=f"ruler {samples} {','.join(tasks)}")
-    with journal:
+    with begin_probe(project, plan, resume, kind=f"ruler {samples} {','.join(tasks)}") as begun:
 
         async def run() -> RulerResult:
-            async with open_offer(plan, project.config.root, environ) as provider:
-                asker = asker_of(plan, provider, journal, max_cost_usd)
-                asker.answer_begins = ""
+            async with open_askers(project, plan, begun, max_cost_usd, environ) as opened:
                 return await run_ruler(
                     maker,
-                    asker,
-                    probe_id=probe_id,
+                    replace(opened.asker, answer_begins=""),
+                    probe_id=begun.id,
                     lengths=plan.settings.lengths,
                     tasks=tasks,
                     samples=samples,
                     now=datetime.now(UTC),
-                    on_progress=lambda phase, at, spent: on_progress(probe_id, phase, at, spent),
+                    on_progress=lambda phase, at, spent: on_progress(begun.id, phase, at, spent),
                 )
 
         result = anyio.run(run)
-    path = journal.path
+    path = plan.folder / f"{begun.id}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.with_suffix(".ruler.json").write_bytes(msgspec.json.format(msgspec.json.encode(result)) + b"\n")
     path.with_suffix(".csv").write_text(_scores(result), encoding="utf-8")
     return result

@@ -7,7 +7,7 @@ from sqlalchemy import Connection, inspect, text
 from crossgrade.errors import StoreError
 from crossgrade.store._database import Database
 
-HEAD = "0008"
+HEAD = "0009"
 """The newest migration under `migrations/versions`; a test compares the two."""
 
 _MIGRATION_LOCK = 0x63726F7373677264

@@ -137,10 +137,21 @@ class AnswerScore:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Batch:
-    """A batch that a run submitted: `batch` is the provider's id for it; empty: it is about to be submitted.
+class ProbeStart:
+    """A context probe as it began, with the digest of what its resumption must share."""
 
-    It outlives the process that submitted it, so a resumed run collects it instead of paying again.
+    id: str
+    offer: str
+    settings_digest: str
+    at: datetime = field(default_factory=utc_now)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """A batch that a run or probe (`run_id`) submitted.
+
+    `batch` is the provider's id for it, empty while it is about to be submitted.
+    The record outlives the process that submitted it, so a resumed run collects it instead of paying again.
     """
 
     run_id: str

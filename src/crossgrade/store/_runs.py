@@ -17,7 +17,7 @@ from crossgrade.store import _tables as t
 from crossgrade.store._database import Database
 from crossgrade.store._ids import new_id
 from crossgrade.store._locks import file_lock, session_lock
-from crossgrade.store._records import LATEST, Batch, Run, RunStatus, RunTotals, utc_now
+from crossgrade.store._records import LATEST, Batch, ProbeStart, Run, RunStatus, RunTotals, utc_now
 
 
 class Runs:
@@ -100,8 +100,32 @@ class Runs:
         with self._database.reading() as connection:
             return [_run(row) for row in connection.execute(query)]
 
+    def append_probe(self, probe: ProbeStart) -> None:
+        """Record the start of a context probe."""
+        row = {
+            "id": probe.id,
+            "offer": probe.offer,
+            "settings_digest": probe.settings_digest,
+            "at": probe.at.isoformat(),
+        }
+        with self._database.writing() as connection:
+            connection.execute(insert(t.probes), row)
+
+    def probe(self, probe_id: str) -> ProbeStart | None:
+        """Return how a context probe began, None where there is none of this id."""
+        with self._database.reading() as connection:
+            row = connection.execute(select(t.probes).where(t.probes.c.id == probe_id)).one_or_none()
+        if row is None:
+            return None
+        return ProbeStart(
+            id=row.id,
+            offer=row.offer,
+            settings_digest=row.settings_digest,
+            at=datetime.fromisoformat(row.at),
+        )
+
     def append_batch(self, batch: Batch) -> None:
-        """Record a batch that was submitted for a run."""
+        """Record a batch that was submitted for a run or probe."""
         row = {
             "id": new_id(),
             "run_id": batch.run_id,
@@ -114,7 +138,7 @@ class Runs:
             connection.execute(insert(t.batches), row)
 
     def batches(self, run_id: str) -> list[Batch]:
-        """Return the batches that were submitted for a run, oldest first."""
+        """Return the batches that were submitted for a run or probe, oldest first."""
         query = select(t.batches).where(t.batches.c.run_id == run_id).order_by(t.batches.c.id)
         with self._database.reading() as connection:
             return [
@@ -200,7 +224,7 @@ class Runs:
 
     @contextmanager
     def lock(self, run_id: str) -> Iterator[None]:
-        """Hold the run for this process; raises `StoreError` when another process works on it."""
+        """Hold the run or probe for this process; raises `StoreError` when another process works on it."""
         with self._lock(run_id) as free:
             if not free:
                 raise StoreError(

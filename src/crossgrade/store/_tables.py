@@ -137,11 +137,20 @@ scores = Table(
     ),
 )
 
+probes = Table(
+    "probes",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("offer", String, nullable=False),
+    Column("settings_digest", String, nullable=False),
+    Column("at", String, nullable=False),
+)
+
 batches = Table(
     "batches",
     metadata,
     Column("id", String, primary_key=True),
-    Column("run_id", String, ForeignKey("runs.id"), nullable=False, index=True),
+    Column("run_id", String, nullable=False, index=True),
     Column("offer", String, nullable=False),
     Column("batch", String, nullable=False),
     Column("request_digests", Text, nullable=False),

@@ -1,24 +1,27 @@
 """A byte-level tokenizer trained on the spot, and a model that answers by reading its prompt."""
 
-import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
+from crossgrade.calls import Budget, CallLimiters, Calls, Journal, OpenModel
 from crossgrade.domain import ModelAnswer, ModelRequest, Offer, Price, Usage
 from crossgrade.errors import ContextTooLongError
 from crossgrade.longcontext import (
     Asker,
     HaystackPool,
-    ProbeJournal,
+    OldJournal,
+    ProbeCalls,
     ProbeSettings,
     Tokenizer,
     read_tokenizer,
     synthetic_documents,
 )
+from crossgrade.store import Store
+from tests.unit.evaluate.running import HASTY
 
 
 @pytest.fixture(scope="session")
@@ -143,22 +146,29 @@ def settings() -> ProbeSettings:
 
 
 @pytest.fixture
-def asker(tmp_path: Path) -> Callable[..., Asker]:
-    def make(model: object, *, max_cost: str | None = None, journal: str = "p", **changes: object) -> Asker:
-        return Asker(
-            offer=Offer(name="reader", provider="openai-compatible", model="reader-1"),
-            provider=model,
-            journal=ProbeJournal(tmp_path / f"{journal}.jsonl", "settings"),
-            price=Price(input_per_mtok=Decimal(1), output_per_mtok=Decimal(2)),
-            max_cost_usd=None if max_cost is None else Decimal(max_cost),
-            max_output_tokens=64,
-            text=False,
-            on_call=lambda _: None,
-            **changes,
-        )
+def asker(tmp_path: Path) -> Iterator[Callable[..., Asker]]:
+    """Make askers that share one store, as probes and their resumptions do."""
+    with Store.open(tmp_path / "crossgrade.db") as store:
 
-    return make
+        def make(model: object, *, max_cost: str | None = None, older: OldJournal | None = None) -> Asker:
+            budget, journal = Budget(None if max_cost is None else Decimal(max_cost)), Journal(store)
+            return Asker(
+                model=opened(model),
+                probe=ProbeCalls(
+                    calls=Calls(journal, budget), budget=budget, journal=journal, older=older or OldJournal()
+                ),
+                max_output_tokens=64,
+            )
+
+        yield make
 
 
-def lines(path: Path) -> list[dict]:
-    return [json.loads(line) for line in path.read_text().splitlines()]
+def opened(provider: object, name: str = "reader") -> OpenModel:
+    offer = Offer(name=name, provider="openai-compatible", model=f"{name}-1")
+    return OpenModel(
+        name=name,
+        offer=offer,
+        provider=provider,
+        limiter=CallLimiters(HASTY).of(offer, provider),
+        price=Price(input_per_mtok=Decimal(1), output_per_mtok=Decimal(2)),
+    )

@@ -1,48 +1,55 @@
-"""The journal: what was paid for is on disk, whatever ends the probe."""
+"""The journals of earlier versions: read to resume a probe, never written again."""
 
 from pathlib import Path
 
-from crossgrade.longcontext import ProbeJournal, digest
+import msgspec
+import pytest
+
+from crossgrade.longcontext import digest, read_journal
 from crossgrade.longcontext._journal import ProbeCall
 from tests.codes import raises_code
 
 
-def _begun(path: Path) -> None:
-    with ProbeJournal(path, "s") as journal:
-        journal.add(ProbeCall(key="a", digest=digest("prompt"), text="yes", input_tokens=3))
+def _line(key: str, prompt: str, **fields: object) -> bytes:
+    return msgspec.json.encode(ProbeCall(key=key, digest=digest(prompt), **fields)) + b"\n"
 
 
-def test_calls_are_found_again_by_key_and_prompt(tmp_path: Path) -> None:
-    path = tmp_path / "probes" / "p.jsonl"
-    _begun(path)
-    with ProbeJournal(path, "s") as journal:
-        assert journal.find("a", "prompt").text == "yes"
-        assert journal.find("a", "another prompt") is None
-        assert journal.find("b", "prompt") is None
-
-
-def test_a_line_cut_off_by_a_kill_is_dropped(tmp_path: Path) -> None:
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
     path = tmp_path / "p.jsonl"
-    _begun(path)
+    head = b'{"schema_version":1,"settings":"s"}\n'
+    path.write_bytes(
+        head
+        + _line("a", "x", text="1")
+        + _line("b", "x", text="2")
+        + _line("c", "y", error="context too long: 9")
+    )
+    return path
+
+
+def test_calls_are_taken_once_in_the_order_asked(path: Path) -> None:
+    journal = read_journal(path, "s")
+    assert [journal.take("x").answer.text for _ in range(2)] == ["1", "2"]
+    assert journal.take("x") is None
+    assert journal.take("y").is_too_long
+    assert journal.take("z") is None
+
+
+def test_a_line_cut_off_by_a_kill_is_passed_over(path: Path) -> None:
     whole = path.read_bytes()
     path.write_bytes(whole + b'{"key": "b", "dig')
-    with ProbeJournal(path, "s") as journal:
-        assert list(journal.calls) == ["a"]
-    assert path.read_bytes() == whole
+    assert read_journal(path, "s").take("y") is not None
     path.write_bytes(b'{"schema')
-    with ProbeJournal(path, "s") as journal:
-        assert not journal.calls
+    assert read_journal(path, "s").take("x") is None
 
 
-def test_other_settings_are_refused(tmp_path: Path) -> None:
-    _begun(tmp_path / "p.jsonl")
+def test_other_settings_are_refused(path: Path) -> None:
     with raises_code("probe-settings-changed"):
-        ProbeJournal(tmp_path / "p.jsonl", "t")
+        read_journal(path, "t")
 
 
-def test_a_file_that_is_no_journal_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "p.jsonl"
+def test_a_file_that_is_no_journal_is_refused(path: Path) -> None:
     path.write_text("hello\n")
     with raises_code("journal-line-invalid") as caught:
-        ProbeJournal(path, "s")
+        read_journal(path, "s")
     assert caught.value.line == 1

@@ -16,6 +16,7 @@ from crossgrade.longcontext import (
     Asker,
     Document,
     HaystackPool,
+    OldJournal,
     Probe,
     ProbeResult,
     ProbeSettings,
@@ -24,11 +25,13 @@ from crossgrade.longcontext import (
     estimate_probe,
     headline,
     headline_against,
+    read_journal,
     render_probe,
     synthetic_documents,
 )
 from tests.codes import raises_code
-from tests.unit.longcontext.conftest import ReadingModel, lines
+from tests.unit.evaluate.running import HASTY
+from tests.unit.longcontext.conftest import ReadingModel, opened
 
 NOW = datetime(2026, 11, 26, tzinfo=UTC)
 
@@ -48,13 +51,9 @@ def probe(
         asked = asker(model, **changes)
         other = None
         if against is not None:
-            offer = replace(asked.offer, name="incumbent", model="incumbent-1")
-            other = replace(asked, offer=offer, provider=against)
+            other = replace(asked, model=opened(against, "incumbent"))
         planned = replace(settings, gate_tokens=gate)
-        try:
-            return asyncio.run(Probe("p", planned, of, asked, documents=1, now=NOW, against=other).run())
-        finally:
-            asked.journal.__exit__(None, None, None)
+        return asyncio.run(Probe("p", planned, of, asked, documents=1, now=NOW, against=other).run())
 
     return run
 
@@ -225,7 +224,7 @@ def test_a_model_that_knows_nothing_cannot_be_probed(
 
 
 def test_a_spent_budget_ends_it_and_it_goes_on_without_paying_twice(
-    probe: Callable[..., ProbeResult], model: Callable[..., ReadingModel], tmp_path: Path
+    probe: Callable[..., ProbeResult], model: Callable[..., ReadingModel]
 ) -> None:
     first = model()
     result = probe(first, max_cost="0.02")
@@ -239,7 +238,21 @@ def test_a_spent_budget_ends_it_and_it_goes_on_without_paying_twice(
     again = probe(third)
     assert third.prompts == []
     assert again == whole
-    assert len(lines(tmp_path / "p.jsonl")) == 1 + len(first.prompts) + len(second.prompts)
+
+
+def test_an_older_journal_goes_into_the_store_once(
+    probe: Callable[..., ProbeResult], model: Callable[..., ReadingModel], data_dir: Path
+) -> None:
+    def older() -> OldJournal:
+        return read_journal(data_dir / "probes" / "reader.jsonl", "settings")
+
+    asked = (data_dir / "probes" / "reader.jsonl").read_text(encoding="utf-8").count('"key"')
+    first = model()
+    whole = probe(first, older=older())
+    assert len(first.prompts) == whole.spent.calls - asked
+    second = model()
+    assert probe(second, older=older()) == whole
+    assert second.prompts == []
 
 
 def test_failures_count_as_wrong_and_are_asked_again(
@@ -249,14 +262,14 @@ def test_failures_count_as_wrong_and_are_asked_again(
         async def ask(self, request: object) -> object:
             if len(self.prompts) % 30 == 29:
                 self.prompts.append("")
-                self.failing = 3  # every try of one call
+                self.failing = HASTY.attempts  # every try of one call
             if getattr(self, "failing", 0):
                 self.failing -= 1
                 raise UpstreamError("busy", provider="reader")
             return await super().ask(request)
 
     flaky = Flaky(model().count)
-    result = probe(flaky, pause_s=0.0)
+    result = probe(flaky)
     assert sum(rung.failures for rung in result.rungs) >= 1
     assert result.ending == "determined"
 
@@ -270,7 +283,7 @@ def test_errors_that_stay_end_the_probe(
             raise error
 
     with pytest.raises(type(error)):
-        probe(Broken(model().count), pause_s=0.0)
+        probe(Broken(model().count))
 
 
 def test_a_gate_is_certified_where_it_was_asked_for(
@@ -282,7 +295,6 @@ def test_a_gate_is_certified_where_it_was_asked_for(
     with_gate = replace(settings, gate_tokens=3_333)
     asked = asker(model(holds=3_000))
     result = asyncio.run(Probe("p", with_gate, pool, asked, documents=1, now=NOW).run())
-    asked.journal.__exit__(None, None, None)
     (certificate,) = result.certificates
     assert (certificate.tokens, certificate.retention.outcome) == (3_333, "fail")
     assert result.certified is None

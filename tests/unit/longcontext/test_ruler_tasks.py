@@ -110,7 +110,6 @@ def test_a_run_follows_the_rule_and_resumes(maker: RulerMaker, asker: Callable[.
             samples=3, now=NOW,
         )  # fmt: skip
         result = asyncio.run(found)
-        asked.journal.__exit__(None, None, None)
         return result
 
     model = Finding(maker, holds=2_048, refuses=4_096)
@@ -121,4 +120,4 @@ def test_a_run_follows_the_rule_and_resumes(maker: RulerMaker, asker: Callable[.
     assert model.asked == 6 * 3 + 2
     again = Finding(maker, holds=0, refuses=0)
     assert run(again) == result
-    assert again.asked == 0
+    assert again.asked == 2  # what was refused costs nothing, and may be taken by now
