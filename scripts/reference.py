@@ -80,7 +80,7 @@ SECTIONS = {
     "ModelSection": "`models.NAME`",
     "PriceSection": "`models.NAME.prices[]`",
     "WorkloadSection": "`workloads.NAME`",
-    "ContestantSection": "`workloads.NAME.incumbent`, `workloads.NAME.candidates[]`",
+    "VariantSection": "`workloads.NAME.incumbent`, `workloads.NAME.candidates[]`",
     "PromptSection": "`prompt`",
     "SettingsSection": "`settings`",
     "ScorerSection": "`workloads.NAME.scorer`",
@@ -197,7 +197,7 @@ def _kind(schema: Mapping[str, Any]) -> str:
     if "enum" in schema:
         return ", ".join(f"`{value}`" for value in schema["enum"])
     if "$ref" in schema:
-        return "a section" if schema["$ref"] != "#/$defs/ContestantSection" else "a model's name or a section"
+        return "a section" if schema["$ref"] != "#/$defs/VariantSection" else "a model's name or a section"
     kinds = {"string": "text", "integer": "whole number", "number": "number", "boolean": "true or false"}
     kind = schema.get("type", "")
     if kind == "array":

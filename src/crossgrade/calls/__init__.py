@@ -6,7 +6,7 @@ paid for in the store.
 
 from crossgrade.calls._asking import FAILURES_IN_A_ROW, Calls, is_of_the_request
 from crossgrade.calls._batches import Batches
-from crossgrade.calls._budget import Budget
+from crossgrade.calls._budget import Budget, check_prices
 from crossgrade.calls._call import (
     UNKNOWN_OUTPUT_TOKENS,
     WRAPPING_TOKENS,
@@ -36,6 +36,7 @@ __all__ = [
     "Patience",
     "Provider",
     "canonical_json",
+    "check_prices",
     "digest",
     "embedding_digest",
     "is_of_the_request",

@@ -1,9 +1,10 @@
 """What a run has paid, what its calls in flight can cost, and what it may cost."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from decimal import Decimal
 
-from crossgrade.errors import BudgetExceededError
+from crossgrade.domain import Price
+from crossgrade.errors import BudgetExceededError, UsageError
 from crossgrade.store import RecordedAnswer
 
 
@@ -48,3 +49,23 @@ class Budget:
             f"${self.spent_usd:.4f} of ${self.limit_usd} are spent, "
             f"and the next sample can cost another ${next_usd:.4f}"
         )
+
+
+def check_prices(
+    generating: Iterable[str], prices: Mapping[str, Price | None], limit_usd: Decimal | None
+) -> None:
+    """Raise `UsageError` when a limit on cost (None: no limit) meets a model without a price.
+
+    Models in `generating` need a price of output tokens. Others, as embedding models, may have none.
+    """
+    if limit_usd is None:
+        return
+    names = tuple(generating)
+    for name in dict.fromkeys((*names, *prices)):
+        price = prices.get(name)
+        if price is None or (name in names and price.output_per_mtok is None):
+            raise UsageError(
+                f"no price of `{name}` is known: a limit of ${limit_usd} cannot be kept",
+                code="price-unknown-under-limit",
+                hint=f"add `prices` to `{name}` in crossgrade.yaml, or drop the limit",
+            )

@@ -16,7 +16,7 @@ from crossgrade.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from crossgrade.longcontext import Spent
+    from crossgrade.decide import Spent
     from crossgrade.project._probing import OnProgress
 
 SCHEMA_VERSION = 1

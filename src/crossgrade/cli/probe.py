@@ -15,7 +15,11 @@ from crossgrade.cli._probing import SCHEMA_VERSION, asking_options, confirm, dol
 from crossgrade.errors import UsageError
 
 if TYPE_CHECKING:
-    from crossgrade.longcontext import Kind, ProbeEstimate, ProbeResult
+    from crossgrade.decide import ProbeResult
+    from crossgrade.longcontext import (
+        Kind,
+        ProbeEstimate,
+    )
 
 _LEAST_GATE = 32
 
@@ -93,6 +97,12 @@ def command() -> None:
     help="Ask it the same prompts: retention at the same length too.",
 )
 @click.option(
+    "--judge",
+    metavar="MODEL",
+    shell_complete=complete_model,
+    help="Grades answers to your own pairs, where they are not to be found word for word.",
+)
+@click.option(
     "--floor",
     type=FiniteRange(0.01, 2, max_open=True),
     metavar="SHARE",
@@ -164,6 +174,7 @@ def run(  # noqa: PLR0917 -- click passes them by name
     gate: int | float | None,
     workload: str | None,
     against: str | None,
+    judge: str | None,
     floor: float,
     alpha: float,
     kinds: str | None,
@@ -220,6 +231,7 @@ def run(  # noqa: PLR0917 -- click passes them by name
             text=text,
             workload=workload,
             against=against,
+            judge=judge,
             gate_quantile=gate if isinstance(gate, float) else 0.95,
         )
         estimate = plan.estimate
@@ -238,7 +250,8 @@ def run(  # noqa: PLR0917 -- click passes them by name
         print_json({"probe": result}, schema_version=SCHEMA_VERSION)
     else:
         _show(result)
-    note(f"the page with the curve: {plan.folder / (result.probe_id + '.html')}")
+    page = plan.folder / f"{result.probe_id}.html"
+    note(f"the page with the curve: {page}" if page.is_file() else "no page: it needs crossgrade[report]")
 
 
 def _kinds(text: str | None, *, has_pairs: bool) -> "tuple[Kind, ...]":
@@ -258,7 +271,7 @@ def _kinds(text: str | None, *, has_pairs: bool) -> "tuple[Kind, ...]":
 
 
 def _show(result: "ProbeResult") -> None:
-    from crossgrade.longcontext import certificate_words, headline, headline_against
+    from crossgrade.report import certificate_words, headline, headline_against
 
     click.echo(headline(result))
     if (beside := headline_against(result)) is not None:

@@ -1,16 +1,9 @@
 """Context probes: at which length a model's quality falls below the floor, on the user's own documents."""
 
-from crossgrade.longcontext._asking import Asked, Asker, ProbeCalls
+from crossgrade.longcontext._asking import Asker, ProbeAnswer, ProbeCalls
 from crossgrade.longcontext._documents import Document, read_documents, synthetic_documents
 from crossgrade.longcontext._haystack import HaystackPool, HaystackPrompt
 from crossgrade.longcontext._journal import OldJournal, check_same_settings, digest, read_journal
-from crossgrade.longcontext._page import (
-    certificate_words,
-    headline,
-    headline_against,
-    render_probe,
-    tokens_words,
-)
 from crossgrade.longcontext._plan import ProbeEstimate, estimate_probe
 from crossgrade.longcontext._probe import Probe, ProbeSettings, check_settings
 from crossgrade.longcontext._prompts import Stack, build_stack
@@ -23,11 +16,10 @@ from crossgrade.longcontext._questions import (
     read_pairs,
     score_answer,
 )
-from crossgrade.longcontext._result import LengthCertificate, ProbeResult, RungReport, Spent
 from crossgrade.longcontext._ruler import RulerRow, ruler_table
 from crossgrade.longcontext._ruler_run import RulerCell, RulerResult, run_ruler
 from crossgrade.longcontext._ruler_tasks import RULER_TASKS, RulerMaker, RulerSample
-from crossgrade.longcontext._search import ALONE_TOKENS, BASE, EffectiveLength, LengthSearch, Rung, ladder
+from crossgrade.longcontext._search import ALONE_TOKENS, BASE, LengthSearch, Rung, ladder
 from crossgrade.longcontext._tokenizers import Tokenizer, bytes_tokenizer, read_tokenizer, served_tokenizer
 
 __all__ = [
@@ -36,20 +28,17 @@ __all__ = [
     "DEFAULT_KINDS",
     "KINDS",
     "RULER_TASKS",
-    "Asked",
     "Asker",
     "Document",
-    "EffectiveLength",
     "HaystackPool",
     "HaystackPrompt",
     "Kind",
-    "LengthCertificate",
     "LengthSearch",
     "OldJournal",
     "Probe",
+    "ProbeAnswer",
     "ProbeCalls",
     "ProbeEstimate",
-    "ProbeResult",
     "ProbeSettings",
     "Question",
     "QuestionMaker",
@@ -59,29 +48,22 @@ __all__ = [
     "RulerRow",
     "RulerSample",
     "Rung",
-    "RungReport",
-    "Spent",
     "Stack",
     "Tokenizer",
     "build_stack",
     "bytes_tokenizer",
-    "certificate_words",
     "check_same_settings",
     "check_settings",
     "digest",
     "estimate_probe",
-    "headline",
-    "headline_against",
     "ladder",
     "read_documents",
     "read_journal",
     "read_pairs",
     "read_tokenizer",
-    "render_probe",
     "ruler_table",
     "run_ruler",
     "score_answer",
     "served_tokenizer",
     "synthetic_documents",
-    "tokens_words",
 ]

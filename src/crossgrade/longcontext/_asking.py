@@ -7,16 +7,16 @@ from decimal import Decimal
 from pathlib import Path
 
 from crossgrade.calls import Budget, Call, Calls, Journal, OpenModel, is_of_the_request
+from crossgrade.decide import Spent
 from crossgrade.domain import GenerationSettings, Message, ModelAnswer, ModelRequest
 from crossgrade.longcontext._journal import OldJournal, ProbeCall
-from crossgrade.longcontext._result import Spent
 from crossgrade.store import Response, new_id
 
 _STATUS = "/proc/{}/status"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
+class ProbeAnswer:
     """What became of a prompt: an answer, a refusal because it is too long, or another failure.
 
     `memory_mib` is the resident memory of a local server when it had answered, None where it is unknown.
@@ -89,11 +89,13 @@ class Asker:
         """What the probe has used, on all models that it asks."""
         return self.probe.spent
 
-    async def ask(self, prompt: str, *, max_output_tokens: int | None = None) -> Asked:
+    async def ask(self, prompt: str, *, max_output_tokens: int | None = None) -> ProbeAnswer:
         """Return what became of a prompt; see `ask_all`."""
         return (await self.ask_all([prompt], max_output_tokens=max_output_tokens))[0]
 
-    async def ask_all(self, prompts: Sequence[str], *, max_output_tokens: int | None = None) -> list[Asked]:
+    async def ask_all(
+        self, prompts: Sequence[str], *, max_output_tokens: int | None = None
+    ) -> list[ProbeAnswer]:
         """Return what became of some prompts: what the probe paid for before is not asked again.
 
         Prompts that a batch takes are asked together, the others one by one. `max_output_tokens` replaces
@@ -140,7 +142,7 @@ class Asker:
             self.probe.budget.pay(response.cost_usd, reserved_usd=self.model.reserve_usd(call.request))
         self.probe.calls.take(call, response)
 
-    async def _outcome(self, call: Call, paid: Response | None, *, was_too_long: bool) -> Asked:
+    async def _outcome(self, call: Call, paid: Response | None, *, was_too_long: bool) -> ProbeAnswer:
         if was_too_long:
             call.failed = True
         elif call.is_open and paid is not None:
@@ -150,7 +152,7 @@ class Asker:
         await self.probe.journal.committed()
         self.probe.count(call)
         error = call.error
-        return Asked(
+        return ProbeAnswer(
             answer=call.answer,
             is_too_long=was_too_long or (error is not None and is_of_the_request(error.default_code)),
             memory_mib=None if call.reused or call.failed else _memory_mib(self.model.provider),

@@ -9,10 +9,19 @@ from datetime import datetime
 
 import numpy as np
 
+from crossgrade.decide import (
+    DEPTH_BINS,
+    EffectiveLength,
+    LengthCertificate,
+    ProbeEnding,
+    ProbeResult,
+    RungReport,
+    Spent,
+)
 from crossgrade.domain import Sample
 from crossgrade.errors import BudgetExceededError, UsageError
 from crossgrade.evaluate import Scorer
-from crossgrade.longcontext._asking import Asked, Asker
+from crossgrade.longcontext._asking import Asker, ProbeAnswer
 from crossgrade.longcontext._haystack import HaystackPool
 from crossgrade.longcontext._prompts import Planted, Stack, alone, build_stack, without_documents
 from crossgrade.longcontext._questions import (
@@ -23,15 +32,7 @@ from crossgrade.longcontext._questions import (
     QuestionMaker,
     score_answer,
 )
-from crossgrade.longcontext._result import (
-    DEPTH_BINS,
-    Ending,
-    LengthCertificate,
-    ProbeResult,
-    RungReport,
-    Spent,
-)
-from crossgrade.longcontext._search import BASE, EffectiveLength, LengthSearch, Rung, next_of
+from crossgrade.longcontext._search import BASE, LengthSearch, Rung, next_of
 from crossgrade.stats import SequentialRetention, proportion_interval
 
 _BELOW = 2**0.5
@@ -94,7 +95,7 @@ class _Tally:
     failures: int = 0
     refused: bool = False
     canary: bool | None = None
-    asked: list[Asked] = field(default_factory=list)
+    asked: list[ProbeAnswer] = field(default_factory=list)
     against: list[float] = field(default_factory=list)
 
 
@@ -138,7 +139,7 @@ class Probe:
         self._closed = [0.0, 0]
         self._unique = 1.0
         self._stacks = 0
-        self._last: Asked | None = None
+        self._last: ProbeAnswer | None = None
         self._notes: list[str] = []
         self._certificates: list[LengthCertificate] = []
 
@@ -149,7 +150,7 @@ class Probe:
         shortest length has no room for the questions.
         """
         self._check_room()
-        ending: Ending
+        ending: ProbeEnding
         reason: str | None = None
         try:
             await self._calibrate()
@@ -302,7 +303,7 @@ class Probe:
         self._unique = min(self._unique, stack.unique_share)
         return stack
 
-    async def _take(self, planted: Planted, asked: Asked, tally: _Tally) -> float:
+    async def _take(self, planted: Planted, asked: ProbeAnswer, tally: _Tally) -> float:
         score = await self._scored(planted.question, asked)
         tally.failures += asked.answer is None
         kind = self._kinds[planted.question.kind]
@@ -312,7 +313,7 @@ class Probe:
             cell[0], cell[1] = cell[0] + score, cell[1] + 1
         return score
 
-    def _check_length(self, asked: Asked, tokens: int) -> None:
+    def _check_length(self, asked: ProbeAnswer, tokens: int) -> None:
         read = asked.input_tokens
         if read is None:
             return
@@ -394,15 +395,15 @@ class Probe:
                 means = (statistics.fmean(each[at : at + size]) for each in (incumbent, candidate))
                 test.update(*means)
 
-    async def _ask(self, prompt: str) -> Asked:
+    async def _ask(self, prompt: str) -> ProbeAnswer:
         return (await self._ask_all([prompt]))[0]
 
-    async def _ask_all(self, prompts: Sequence[str]) -> list[Asked]:
+    async def _ask_all(self, prompts: Sequence[str]) -> list[ProbeAnswer]:
         asked = await self._asker.ask_all(prompts)
         self._last = next((each for each in reversed(asked) if each.answer is not None), self._last)
         return asked
 
-    async def _scored(self, question: Question, asked: Asked) -> float:
+    async def _scored(self, question: Question, asked: ProbeAnswer) -> float:
         """Return the score of an answer, 0 without one; a judge grades answers to the user's own pairs."""
         if asked.answer is None:
             return 0.0
@@ -415,7 +416,7 @@ class Probe:
         self._ungraded += value is None
         return value or 0.0
 
-    def _result(self, ending: Ending, reason: str | None) -> ProbeResult:
+    def _result(self, ending: ProbeEnding, reason: str | None) -> ProbeResult:
         pool, offer = self._pool, self._asker.model.offer
         last = self._last.answer if self._last else None
         self._note_canary()
@@ -454,7 +455,7 @@ class Probe:
             effective_against=effective[1] if len(effective) > 1 else None,
         )
 
-    def _effective(self, search: LengthSearch, ending: Ending) -> EffectiveLength | None:
+    def _effective(self, search: LengthSearch, ending: ProbeEnding) -> EffectiveLength | None:
         if not search.asked.any():
             return None
         found = search.result()

@@ -4,9 +4,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from crossgrade.decide import Spent
 from crossgrade.errors import BudgetExceededError
 from crossgrade.longcontext._asking import Asker
-from crossgrade.longcontext._result import Spent
 from crossgrade.longcontext._ruler import RulerRow, ruler_row
 from crossgrade.longcontext._ruler_tasks import RulerMaker
 from crossgrade.stats import Proportion, proportion_interval

@@ -21,6 +21,7 @@ from typing import Final
 
 import numpy as np
 
+from crossgrade.decide import EffectiveLength
 from crossgrade.errors import UsageError
 from crossgrade.stats import Proportion, proportion_interval
 
@@ -67,27 +68,6 @@ class Rung:
     n: int
     haystacks: int
     share: Proportion
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EffectiveLength:
-    """The first length at which quality is under the floor, with an interval; None is not determined.
-
-    `low` and `high` hold it with `level` credibility, where a `high` of the longest tested length stands
-    for that and more; `at_least` and `at_most` say that it lies beyond the lengths that were to be
-    tested. `floor` is the share of right answers that must hold, as the reference is estimated; where the
-    reference is another model's score at the same length it is the share of that which must. `reason` says
-    why there is no value.
-    """
-
-    tokens: int | None
-    low: int
-    high: int
-    level: float
-    floor: float
-    at_least: bool = False
-    at_most: bool = False
-    reason: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from crossgrade.longcontext import ProbeResult
+    from crossgrade.decide import ProbeResult
 
 _VALID_DAYS = 90
 
@@ -75,7 +75,7 @@ def workload_tokens(
 
 
 def _read(root: Path, probe_id: str) -> "ProbeResult":
-    from crossgrade.longcontext import ProbeResult
+    from crossgrade.decide import ProbeResult
 
     path = root / ".crossgrade" / "probes" / f"{probe_id}.json"
     if not path.is_file() or path.parent != root / ".crossgrade" / "probes":

@@ -3,7 +3,7 @@
 import os
 import secrets
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, cast
 
 import msgspec
 
+from crossgrade.decide import ProbeResult, Spent
 from crossgrade.domain import JSON, Offer, Price, ScorerSpec
-from crossgrade.errors import NotFoundError, UsageError, closest
+from crossgrade.errors import MissingExtraError, NotFoundError, UsageError, closest
 from crossgrade.longcontext import (
     Asker,
     Document,
@@ -22,10 +23,8 @@ from crossgrade.longcontext import (
     Probe,
     ProbeCalls,
     ProbeEstimate,
-    ProbeResult,
     ProbeSettings,
     Question,
-    Spent,
     Tokenizer,
     check_same_settings,
     check_settings,
@@ -35,11 +34,11 @@ from crossgrade.longcontext import (
     read_journal,
     read_pairs,
     read_tokenizer,
-    render_probe,
     synthetic_documents,
 )
 from crossgrade.project._lengths import workload_tokens
 from crossgrade.project._tokenizers import own_tokenizer
+from crossgrade.report import render_probe, write_text
 from crossgrade.store import ProbeStart
 
 if TYPE_CHECKING:
@@ -237,10 +236,11 @@ def run_probe(
     on_progress: OnProgress = lambda *_: None,
     environ: Mapping[str, str] = os.environ,
 ) -> ProbeResult:
-    """Run a probe or go on with one; the result is kept in the project's folder, with its page.
+    """Run a probe or go on with one; the result is kept in the project's folder.
 
-    Whatever ends it early, what was paid for is in the store. Raises a ProviderError that stays, and
-    UsageError where a limit on cost meets an unknown price.
+    Its page stands beside it where the `report` extra is installed. Whatever ends the probe early, what was
+    paid for is in the store. Raises a ProviderError that stays, and UsageError where a limit on cost meets
+    an unknown price.
     """
     import anyio
 
@@ -267,7 +267,8 @@ def run_probe(
     path = plan.folder / f"{begun.id}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(msgspec.json.format(msgspec.json.encode(result), indent=2) + b"\n")
-    path.with_suffix(".html").write_text(render_probe(result), encoding="utf-8")
+    with suppress(MissingExtraError):  # the result is there all the same
+        write_text(path.with_suffix(".html"), render_probe(result))
     return result
 
 
@@ -327,14 +328,13 @@ async def open_askers(
     environ: Mapping[str, str],
 ) -> AsyncIterator[OpenAskers]:
     """Open the models of a plan, a local one with room for the longest prompt, and their calls."""
-    from crossgrade.calls import Batches, Budget, CallLimiters, Calls, Journal, OpenModel
+    from crossgrade.calls import Batches, Budget, CallLimiters, Calls, Journal, OpenModel, check_prices
     from crossgrade.evaluate import Judges, build_scorer
     from crossgrade.providers import LocalSettings, open_batches, open_provider, usable_cores
 
     offers = {each.name: each for each in (plan.offer, plan.against) if each is not None}
     prices = {name: project.price_of(offer) for name, offer in offers.items()}
-    if max_cost_usd is not None:
-        _check_prices(prices, max_cost_usd)
+    check_prices(offers, prices, max_cost_usd)
     longest = max(*plan.settings.lengths, plan.settings.gate_tokens or 0)
     # The questions on one haystack share all but their end, and one is asked after the other.
     local = LocalSettings(
@@ -391,16 +391,6 @@ async def open_askers(
             )
             judge = cast("Scorer", built)
         yield OpenAskers(asker=askers[0], against=askers[1] if len(askers) > 1 else None, judge=judge)
-
-
-def _check_prices(prices: "Mapping[str, Price | None]", max_cost_usd: Decimal) -> None:
-    for name, price in prices.items():
-        if price is None or price.output_per_mtok is None:
-            raise UsageError(
-                f"no price of `{name}` is known: a limit of ${max_cost_usd} cannot be kept",
-                code="price-unknown-under-limit",
-                hint=f"add `prices` to `{name}` in crossgrade.yaml, or leave `--max-cost` out",
-            )
 
 
 def _checked(probe_id: str) -> str:

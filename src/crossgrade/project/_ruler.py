@@ -11,9 +11,15 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from crossgrade.decide import Spent
 from crossgrade.domain import Usage
 from crossgrade.errors import UsageError
-from crossgrade.longcontext import HaystackPool, RulerMaker, RulerResult, Spent, run_ruler
+from crossgrade.longcontext import (
+    HaystackPool,
+    RulerMaker,
+    RulerResult,
+    run_ruler,
+)
 from crossgrade.pricing import cost_usd
 from crossgrade.project._probing import ProbePlan, begin_probe, open_askers
 

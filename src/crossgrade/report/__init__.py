@@ -8,6 +8,13 @@ from crossgrade.decide import Verdict
 from crossgrade.report._cost import render_cost
 from crossgrade.report._html import render_html
 from crossgrade.report._outlook import render_outlook
+from crossgrade.report._probe import (
+    certificate_words,
+    headline,
+    headline_against,
+    render_probe,
+    tokens_words,
+)
 from crossgrade.report._scan import NET_VALUE_WORDS, ScanRow, render_scan, scan_rows, scan_totals
 from crossgrade.report._text import render_junit, render_markdown, render_text
 from crossgrade.report._view import Table, VerdictView, policy_words, view
@@ -18,16 +25,21 @@ __all__ = [
     "ScanRow",
     "Table",
     "VerdictView",
+    "certificate_words",
+    "headline",
+    "headline_against",
     "policy_words",
     "render_cost",
     "render_html",
     "render_junit",
     "render_markdown",
     "render_outlook",
+    "render_probe",
     "render_scan",
     "render_text",
     "scan_rows",
     "scan_totals",
+    "tokens_words",
     "view",
     "write_report",
     "write_text",

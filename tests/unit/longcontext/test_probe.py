@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from crossgrade.decide import ProbeResult
 from crossgrade.domain import ModelAnswer, ModelRequest
 from crossgrade.errors import AuthError, UpstreamError, UsageError
 from crossgrade.longcontext import (
@@ -18,17 +19,14 @@ from crossgrade.longcontext import (
     HaystackPool,
     OldJournal,
     Probe,
-    ProbeResult,
     ProbeSettings,
     bytes_tokenizer,
     check_settings,
     estimate_probe,
-    headline,
-    headline_against,
     read_journal,
-    render_probe,
     synthetic_documents,
 )
+from crossgrade.report import headline, headline_against, render_probe
 from tests.codes import raises_code
 from tests.unit.evaluate.running import HASTY
 from tests.unit.longcontext.conftest import ReadingModel, opened
@@ -105,7 +103,7 @@ def test_beside_a_model_that_is_asked_the_same_prompts(
     assert result.certified.tokens < 3_000
     words = str(headline_against(result))
     assert "of what incumbent scores at the same length" in words
-    assert words in unescape(render_probe(result))
+    assert words in unescape(render_probe(result)).replace("\u00a0", " ")
 
 
 def test_an_incumbent_that_answers_nothing_at_a_length_certifies_nothing_there(
@@ -314,9 +312,9 @@ def test_the_page_stands_alone_and_escapes(
     probe: Callable[..., ProbeResult], model: Callable[..., ReadingModel]
 ) -> None:
     page = render_probe(replace(probe(model(holds=3_000)), offer="<b>x", notes=("<i>note",)))
-    assert page.count("<svg") == 2
+    assert page.count("<svg") == 4  # two figures, each for a wide page and for a phone
     assert "<b>" not in page
-    assert "<i>" not in page
+    assert "<i>note" not in page
     assert "<script" not in page
     assert "http" not in page.replace("http-equiv", "")
 

@@ -109,8 +109,7 @@ def test_a_run_follows_the_rule_and_resumes(maker: RulerMaker, asker: Callable[.
             maker, asked, probe_id="p", lengths=(1_024, 2_048, 4_096, 8_192), tasks=("niah_single_2", "niah_multivalue"),
             samples=3, now=NOW,
         )  # fmt: skip
-        result = asyncio.run(found)
-        return result
+        return asyncio.run(found)
 
     model = Finding(maker, holds=2_048, refuses=4_096)
     result = run(model)

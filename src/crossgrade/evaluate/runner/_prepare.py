@@ -9,7 +9,7 @@ import numpy as np
 
 from crossgrade.calls import canonical_json, digest
 from crossgrade.decide import LARGEST_BLOCK, RunDesign
-from crossgrade.domain import JSON, ModelAnswer, Price, Sample, Variant, Workload
+from crossgrade.domain import JSON, ModelAnswer, Sample, Variant, Workload
 from crossgrade.errors import UsageError
 from crossgrade.evaluate.runner._case import OpenVariant
 from crossgrade.evaluate.runner._prompt import request_bytes
@@ -101,21 +101,6 @@ def idle_samples(
         for position, sample in enumerate(plan)
         if not design.pairs_at(position) and request_bytes(workload, sample) > most
     )
-
-
-def check_prices(workload: Workload, prices: Mapping[str, Price | None]) -> None:
-    """Raise `UsageError` when a limit on cost meets an unknown price, a variant's or a judge's."""
-    if workload.max_cost_usd is None:
-        return
-    variants = [variant.name for variant in (workload.incumbent, *workload.candidates)]
-    for name in dict.fromkeys([*variants, *prices]):
-        price = prices.get(name)
-        if price is None or (name in variants and price.output_per_mtok is None):
-            raise UsageError(
-                f"no price of `{name}` is known: a limit of ${workload.max_cost_usd} cannot be kept",
-                code="price-unknown-under-limit",
-                hint=f"add `prices` to `{name}` in crossgrade.yaml, or drop the limit",
-            )
 
 
 def check_lengths(workload: Workload, samples: Sequence[Sample], max_bytes: Mapping[str, int]) -> None:

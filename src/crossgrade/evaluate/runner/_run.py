@@ -17,6 +17,7 @@ from crossgrade.calls import (
     Journal,
     OpenModel,
     Provider,
+    check_prices,
 )
 from crossgrade.decide import RunDesign
 from crossgrade.domain import JSON, Price, Workload
@@ -28,7 +29,6 @@ from crossgrade.evaluate.runner._prepare import (
     askable_samples,
     begin,
     check_lengths,
-    check_prices,
     check_samples,
     new_design,
 )
@@ -93,7 +93,8 @@ async def run_workload(
     the resumed run differ, or a limit on cost meets an unknown price.
     """
     known_prices = prices or {}
-    check_prices(workload, known_prices)
+    variants = (workload.incumbent, *workload.candidates)
+    check_prices([each.name for each in variants], known_prices, workload.max_cost_usd)
     score_case = case_scorer(scorer, workload)
     limiters = limiters or CallLimiters()
     incumbent, *candidates = (
@@ -107,7 +108,7 @@ async def run_workload(
                 price=known_prices.get(variant.name),
             ),
         )
-        for variant in (workload.incumbent, *workload.candidates)
+        for variant in variants
     )
     design = design or new_design(workload, dataset)
     samples = askable_samples(workload, dataset, design)

@@ -1,16 +1,36 @@
-"""What a probe found out, as it is shown, kept and reported."""
+"""What a context probe found out: evidence, and certificates of a length."""
 
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from typing import Literal
 
-from crossgrade.longcontext._search import EffectiveLength
 from crossgrade.stats import Proportion, Retention
 
 DEPTH_BINS = 5
 
-Ending = Literal["determined", "not determined", "budget", "truncated", "no base"]
+ProbeEnding = Literal["determined", "not determined", "budget", "truncated", "no base"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EffectiveLength:
+    """The first length at which quality is under the floor, with an interval; None is not determined.
+
+    `low` and `high` hold it with `level` credibility, where a `high` of the longest tested length stands
+    for that and more; `at_least` and `at_most` say that it lies beyond the lengths that were to be
+    tested. `floor` is the share of right answers that must hold, as the reference is estimated; where the
+    reference is another model's score at the same length it is the share of that which must. `reason` says
+    why there is no value.
+    """
+
+    tokens: int | None
+    low: int
+    high: int
+    level: float
+    floor: float
+    at_least: bool = False
+    at_most: bool = False
+    reason: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +96,7 @@ class ProbeResult:
     offer: str
     identity: tuple[str, str, str | None]
     measured_at: datetime
-    ending: Ending
+    ending: ProbeEnding
     reason: str | None
     effective: EffectiveLength | None
     certificates: tuple[LengthCertificate, ...]
