@@ -2,6 +2,7 @@
 
 import json
 import re
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -169,6 +170,55 @@ def test_what_a_probe_cannot_limit_is_said(cli: CommandLine, reading: Project) -
     cli.fails("decide", "echo", error="probe-unusable")
     (reading.folder / ".crossgrade" / "probes" / f"{uncertified}.json").write_text("{")
     cli.fails("decide", "echo", error="probe-result-invalid")
+
+
+def test_a_model_that_answers_in_batches_is_asked_in_waves(
+    cli: CommandLine, reading: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("crossgrade.calls._batches.FIRST_POLL_S", 0.001)
+    run = ("probe", "run", "new", "--documents", "notes.txt", *QUICK, "--certify", "24", "--json")
+    plain = json.loads(cli.succeeds(*run).out)["probe"]
+    config = reading.config.read_text(encoding="utf-8")
+    at = config.index("  new:")
+    changed = config[at:].replace("openai-compatible", "openai", 1)
+    changed = changed.replace("prices: [{input", "batch: true\n    prices: [{batch_discount: 0.5, input", 1)
+    reading.config.write_text(config[:at] + changed, encoding="utf-8")
+    before = len(reading.fake.requests)
+    batched = json.loads(cli.succeeds(*run).out)["probe"]
+    # The eight base questions with and without documents are too few for a batch, a quarter of the
+    # certificate's haystacks is not: two calls for each of two questions on six haystacks.
+    sizes = [len(digests) for digests in _batches(reading)]
+    assert sizes
+    assert set(sizes) == {24}
+    assert len(reading.fake.requests) - before == batched["spent"]["calls"] - sum(sizes)
+    assert batched["effective"] == plain["effective"]
+    each = float(plain["spent"]["cost_usd"]) / plain["spent"]["calls"]
+    assert float(batched["spent"]["cost_usd"]) < each * batched["spent"]["calls"]
+
+
+def _batches(project: Project) -> list[list[str]]:
+    with sqlite3.connect(project.folder / ".crossgrade" / "crossgrade.db") as database:
+        rows = database.execute("SELECT request_digests FROM batches WHERE batch != ''").fetchall()
+    return [json.loads(digests) for (digests,) in rows]
+
+
+def test_a_judge_grades_answers_to_your_own_pairs(
+    cli: CommandLine, reading: Project, script: dict[str, Script]
+) -> None:
+    pairs = [
+        {"question": f"Was order {at * 37} sent?", "answer": "yes", "passage": f"order {at * 37} was sent"}
+        for at in range(1, 40)
+    ]
+    (reading.folder / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in pairs))
+    script["new-model"] = lambda _: Reply("ANSWER: It went out.", input_tokens=500)
+    script["old-model"] = lambda _: Reply('{"reason": "the same", "grade": "pass"}')
+    run = ("probe", "run", "new", "--documents", "notes.txt", "--pairs", "pairs.jsonl", "--yes", "--json")
+    run += ("--shortest", "512", "--longest", "1024", "--base", "8", "--certify", "0", "--questions", "2")
+    assert json.loads(cli.succeeds(*run).out)["probe"]["base"]["value"] == 0
+    graded = json.loads(cli.succeeds(*run, "--judge", "old").out)["probe"]
+    assert graded["base"]["value"] == 1
+    cli.fails(*run, "--judge", "new", error="models-not-distinct")
+    cli.fails("probe", "run", "new", *QUICK, "--judge", "old", error="judge-without-pairs")
 
 
 def test_money_is_shown_first_and_nothing_is_paid_twice(cli: CommandLine, reading: Project) -> None:
