@@ -17,7 +17,7 @@ from crossgrade.report._section import PagePart, render_page
 from crossgrade.report._view import Table
 
 _SHARES = tuple((each / 4, f"{25 * each} %") for each in range(5))
-_DEPTHS = ("c1", "c2", "c3", "c4", "muted")
+_DEPTHS = ("c1", "c2", "c3", "c4", "incumbent")
 _FEW = 10
 """Answers below which a share at one length and depth says little."""
 
@@ -33,6 +33,7 @@ def render_probe(result: ProbeResult) -> str:
         lead=" ".join(f"{each}." for each in _found(result)),
         facts=_facts(result),
         sections=[
+            PagePart(title="Certificates", lines=_certificates(result)),
             *figures,
             PagePart(title="By length", table=_table(result)),
             PagePart(title="What it rests on", lines=tuple(map(fmt.sentence, _conditions(result)))),
@@ -103,11 +104,12 @@ def _short(result: ProbeResult) -> str:
 
 def _found(result: ProbeResult) -> list[str]:
     beside = headline_against(result)
-    return [
-        headline(result),
-        *([beside] if beside else []),
-        *(_capital(certificate_words(each)) for each in result.certificates),
-    ]
+    return [headline(result), *([beside] if beside else [])]
+
+
+def _certificates(result: ProbeResult) -> tuple[str, ...]:
+    lines = [f"{_capital(certificate_words(each))}." for each in result.certificates]
+    return tuple(lines) or ("No length is certified.",)
 
 
 def _capital(words: str) -> str:
