@@ -1,7 +1,6 @@
 """`crossgrade cost measure`: a bounded load on an OpenAI-compatible server, and what it says of its cost."""
 
 import csv
-import os
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -137,18 +136,8 @@ def command(endpoint: str, model: str, *, as_json: bool, **options: Any) -> None
 async def _measure(
     endpoint: str, plan: "LoadPlan", api_key_env: str | None, levels: "list[MeasuredLevel]"
 ) -> None:
-    from crossgrade.calls.load import measure_load
-    from crossgrade.domain import Offer
-    from crossgrade.providers import open_provider
+    from crossgrade.project import measure_server
 
-    offer = Offer(
-        name="endpoint",
-        provider="openai-compatible",
-        model=plan.model,
-        base_url=endpoint,
-        api_key_env=api_key_env,
-        timeout_s=plan.seconds,
-    )
     tenth = 0
 
     def told(in_flight: int, done: int) -> None:
@@ -158,13 +147,12 @@ async def _measure(
             tenth = now
             note(f"{in_flight} in flight: {done}/{in_flight * plan.calls_per_slot}")
 
-    async with open_provider(offer, environ=os.environ, measure_ttft=True) as provider:
-        async for level in measure_load(provider, plan, on_call=told):
-            levels.append(level)
-            note(
-                f"{level.in_flight} in flight: {level.output_tokens_s:,.1f} tokens/s,"
-                f" TTFT {level.ttft_ms:,.0f} ms"
-            )
+    async for level in measure_server(endpoint, plan, api_key_env=api_key_env, on_call=told):
+        levels.append(level)
+        note(
+            f"{level.in_flight} in flight: {level.output_tokens_s:,.1f} tokens/s, "
+            f"TTFT {level.ttft_ms:,.0f} ms"
+        )
 
 
 def _report(

@@ -7,6 +7,8 @@ from crossgrade.project._project import DEFAULT_CONFIG, Project
 from crossgrade.project._verifying import OutdatedRoute, Verification, outdated_routes
 
 if TYPE_CHECKING:
+    from crossgrade.project._boxes import measure_server
+    from crossgrade.project._evaluating import open_judge
     from crossgrade.project._moves import OfferMove, cheapest_move, saving_of
     from crossgrade.project._onboarding import Onboarded, onboard
     from crossgrade.project._probing import ProbePlan, plan_probe, run_probe
@@ -45,7 +47,9 @@ __all__ = [
     "forget_subject",
     "label_workload",
     "measure_ruler",
+    "measure_server",
     "onboard",
+    "open_judge",
     "outdated_routes",
     "plan_probe",
     "reveal_workload",
@@ -61,6 +65,8 @@ _LATE = {
     **dict.fromkeys(("Onboarded", "onboard"), "_onboarding"),
     **dict.fromkeys(("ProbePlan", "plan_probe", "run_probe"), "_probing"),
     "decide_results": "_results",
+    "measure_server": "_boxes",
+    "open_judge": "_evaluating",
     **dict.fromkeys(("measure_ruler", "ruler_cost", "ruler_tasks"), "_ruler"),
     **dict.fromkeys(("Publication", "RouteState", "Routing"), "_routing"),
     **dict.fromkeys(

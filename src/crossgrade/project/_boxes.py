@@ -1,6 +1,8 @@
-"""GPUs of one's own for the open models of a project, as the report shows them beside the offers."""
+"""GPUs of one's own: their bills beside the offers of a project, and a server measured under load."""
 
-from collections.abc import Iterable, Mapping
+import os
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from typing import TYPE_CHECKING
 
 from crossgrade.catalog import model_name
 from crossgrade.catalog.bills import Bills, Measured
@@ -15,6 +17,10 @@ from crossgrade.hosting import (
     shipped_fit,
 )
 from crossgrade.hosting.boxes import BoxBill, box_bill
+
+if TYPE_CHECKING:
+    from crossgrade.calls.load import LoadPlan
+    from crossgrade.hosting import MeasuredLevel
 
 GPU = "h100"
 """What the boxes are of where nobody says: the GPU with most measured points beside the newest."""
@@ -71,3 +77,28 @@ def _architecture(offer: Offer) -> Architecture | None:
         except NotFoundError:
             continue
     return None
+
+
+async def measure_server(
+    endpoint: str,
+    plan: "LoadPlan",
+    *,
+    api_key_env: str | None = None,
+    environ: Mapping[str, str] = os.environ,
+    on_call: Callable[[int, int], None] | None = None,
+) -> "AsyncIterator[MeasuredLevel]":
+    """Yield what each level of a load on an OpenAI-compatible server showed; see `measure_load`."""
+    from crossgrade.calls.load import measure_load
+    from crossgrade.providers import open_provider
+
+    offer = Offer(
+        name="endpoint",
+        provider="openai-compatible",
+        model=plan.model,
+        base_url=endpoint,
+        api_key_env=api_key_env,
+        timeout_s=plan.seconds,
+    )
+    async with open_provider(offer, environ=environ, measure_ttft=True) as provider:
+        async for level in measure_load(provider, plan, on_call=on_call):
+            yield level

@@ -1,7 +1,7 @@
 """A run of one workload: its design, the models it asks, the rule that stops it."""
 
-from collections.abc import Callable, Collection, Mapping
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -14,6 +14,7 @@ from crossgrade.project._history import blocks_from_history
 from crossgrade.project._measured import offers_of
 
 if TYPE_CHECKING:
+    from crossgrade.calls import CallLimiters
     from crossgrade.decide import Blocks, RunDesign, Stopping
     from crossgrade.evaluate import (
         ExpectedUse,
@@ -185,3 +186,30 @@ class Evaluation:
             return False
         estimate = self.estimate(new_design(self.workload, self.dataset), reuse=reuse)
         return may_spare(self.workload, self.dataset, estimate)
+
+
+@asynccontextmanager
+async def open_judge(
+    offer: Offer | None,
+    *,
+    store: "Store",
+    price: Price | None,
+    environ: Mapping[str, str],
+    limiters: "CallLimiters | None" = None,
+) -> "AsyncIterator[Judges | None]":
+    """Open the model that a scorer asks; None stands for a scorer that asks none."""
+    from crossgrade.calls import CallLimiters
+    from crossgrade.evaluate import Judges
+    from crossgrade.providers import open_provider
+
+    if offer is None:
+        yield None
+        return
+    async with open_provider(offer, environ=environ) as provider:
+        yield Judges(
+            {offer.name: offer},
+            providers={offer.name: provider},
+            limiters=limiters or CallLimiters(),
+            store=store,
+            prices={offer.name: price},
+        )

@@ -36,6 +36,7 @@ from crossgrade.longcontext import (
     read_tokenizer,
     synthetic_documents,
 )
+from crossgrade.project._evaluating import open_judge
 from crossgrade.project._lengths import workload_tokens
 from crossgrade.project._tokenizers import own_tokenizer
 from crossgrade.report import render_probe, write_text
@@ -329,7 +330,7 @@ async def open_askers(
 ) -> AsyncIterator[OpenAskers]:
     """Open the models of a plan, a local one with room for the longest prompt, and their calls."""
     from crossgrade.calls import Batches, Budget, CallLimiters, Calls, Journal, OpenModel, check_prices
-    from crossgrade.evaluate import Judges, build_scorer
+    from crossgrade.evaluate import build_scorer
     from crossgrade.providers import LocalSettings, open_batches, open_provider, usable_cores
 
     offers = {each.name: each for each in (plan.offer, plan.against) if each is not None}
@@ -376,18 +377,15 @@ async def open_askers(
             for name, offer in offers.items()
         ]
         judge = None
-        if plan.judge is not None:
-            name = plan.judge.name
-            judges = Judges(
-                {name: plan.judge},
-                providers={name: await opened(plan.judge)},
-                limiters=limiters,
-                store=store,
-                prices={name: project.price_of(plan.judge)},
-            )
-            spec = ScorerSpec(kind="judge", options={"model": name, **_JUDGING})
+        price = None if plan.judge is None else project.price_of(plan.judge)
+        opening = open_judge(plan.judge, store=store, price=price, environ=environ, limiters=limiters)
+        if (judges := await stack.enter_async_context(opening)) is not None:
+            options = {"model": str(plan.judge and plan.judge.name), **_JUDGING}
             built = build_scorer(
-                spec, ask=judges.ask, cost_of=judges.cost_of, project_dir=project.config.root
+                ScorerSpec(kind="judge", options=options),
+                ask=judges.ask,
+                cost_of=judges.cost_of,
+                project_dir=project.config.root,
             )
             judge = cast("Scorer", built)
         yield OpenAskers(asker=askers[0], against=askers[1] if len(askers) > 1 else None, judge=judge)

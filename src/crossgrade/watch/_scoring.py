@@ -1,7 +1,7 @@
 """Live pairs become audits: scored by the workload's own scorer where that needs no reference answer."""
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -9,13 +9,11 @@ from typing import TypeAlias, cast
 
 import anyio
 
-from crossgrade.calls import CallLimiters
 from crossgrade.dialects import CLIENTS, ClientName
 from crossgrade.domain import JSON, Offer, Sample, Score, Workload
 from crossgrade.errors import BadRequestError, CrossgradeError, DataError
-from crossgrade.evaluate import Judges, PairScorer, Scorer, build_scorer, scorer_kind
-from crossgrade.project import Project
-from crossgrade.providers import open_provider
+from crossgrade.evaluate import PairScorer, Scorer, build_scorer, scorer_kind
+from crossgrade.project import Project, open_judge
 from crossgrade.store import Audit, Pair, PairAnswer
 
 AnyScorer: TypeAlias = Scorer | PairScorer
@@ -70,17 +68,8 @@ async def open_scorer(
 ) -> AsyncIterator[AnyScorer]:
     """Open the workload's scorer, with its judge where it has one; raises as `build_scorer` does."""
     judge = judge_of(project, workload)
-    async with AsyncExitStack() as stack:
-        judges = None
-        if judge is not None:
-            provider = await stack.enter_async_context(open_provider(judge, environ=environ))
-            judges = Judges(
-                {judge.name: judge},
-                providers={judge.name: provider},
-                limiters=CallLimiters(),
-                store=project.store,
-                prices={judge.name: project.price_of(judge)},
-            )
+    price = None if judge is None else project.price_of(judge)
+    async with open_judge(judge, store=project.store, price=price, environ=environ) as judges:
         yield build_scorer(
             workload.scorer,
             ask=judges.ask if judges else None,

@@ -118,7 +118,7 @@ def test_a_judge_costs_what_the_projects_price_files_say(site: Site, monkeypatch
             given.append(prices)
             super().__init__(*args, prices=prices, **more)
 
-    monkeypatch.setattr(_scoring, "Judges", Recorded)
+    monkeypatch.setattr("crossgrade.evaluate.Judges", Recorded)
 
     async def opened(project: Project) -> None:
         async with _scoring.open_scorer(project, project.workload("support"), site.environ):

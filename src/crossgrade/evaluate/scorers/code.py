@@ -16,7 +16,7 @@ from crossgrade.evaluate._sandbox import LONGEST_PROGRAM, ProgramLimits, run_pyt
 from crossgrade.evaluate.scorers._contract import graded, unparsed
 from crossgrade.evaluate.scorers._options import Options, bad_sample
 from crossgrade.evaluate.scorers._text import considered
-from crossgrade.providers import usable_cores
+from crossgrade.providers.cores import usable_cores
 
 _FENCE = re.compile(r"```(?P<language>[\w+-]{0,12})[^\n]{0,40}\n(?P<code>.*?)(?:```|\Z)", re.DOTALL)
 
