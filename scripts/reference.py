@@ -1,7 +1,7 @@
 """Write the generated pages of docs/reference.
 
-cli.md comes from the commands, config.md from the schema, the codes of errors.md and verdict.md from the
-code.
+cli.md comes from the commands, config.md from the schema, the codes of errors.md, verdict.md and reasons.md
+from the code.
 
 `make docs` runs it; a test runs it with `--check`.
 """
@@ -131,6 +131,18 @@ REMARKS_HEAD = f"""\
 REMARKS = {"reasons": "_reasons.py", "would_change": "_changes.py"}
 REMARK_MAKERS = {"Remark": 0, "remark": 1}
 
+REASONS_HEAD = f"""\
+## Codes
+
+{GENERATED}
+
+`{{…}}` stands for what was seen. Where a reason is the message of an error, its code is that
+[error's](errors.md).
+
+| code | sentence |
+| --- | --- |
+"""
+
 REFUSE = {"config": ("ConfigError", 2), "dialects": ("BadRequestError", 1)}
 
 
@@ -141,6 +153,7 @@ def pages() -> dict[Path, str]:
         FOLDER / "config.md": config_page(),
         FOLDER / "errors.md": errors_page(),
         FOLDER / "verdict.md": verdict_page(),
+        FOLDER / "reasons.md": reasons_page(),
     }
 
 
@@ -237,6 +250,35 @@ def verdict_page() -> str:
         for code, sentences in sorted(remark_codes(place).items())
     ]
     return own + REMARKS_HEAD + "\n".join(rows) + "\n"
+
+
+def reasons_page() -> str:
+    """Return the page of the reasons of results: its own words, and a table of every code."""
+    own = (FOLDER / "reasons.md").read_text(encoding="utf-8").partition("## Codes\n")[0]
+    rows = [f"| `{code}` | {'<br>'.join(sorted(said))} |" for code, said in sorted(reason_codes().items())]
+    return own + REASONS_HEAD + "\n".join(rows) + "\n"
+
+
+def reason_codes() -> dict[str, set[str]]:
+    """Return every code that the reason of a result can have, with its sentences."""
+    found: dict[str, set[str]] = {}
+    for path in sorted(PACKAGE.rglob("*.py")):
+        for function, call in _calls(ast.parse(path.read_text(encoding="utf-8")), "Reason"):
+            code, text = call.args
+            for each in _literals(code, function):
+                found.setdefault(each, set()).add(_message([text], function).replace("|", "\\|"))
+    return found
+
+
+def _calls(tree: ast.AST, name: str) -> Iterator[tuple[ast.AST | None, ast.Call]]:
+    """Yield the calls of a function, each with the innermost function that it stands in."""
+    functions = (ast.FunctionDef, ast.AsyncFunctionDef)
+    owner = {
+        inner: outer for outer in ast.walk(tree) if isinstance(outer, functions) for inner in ast.walk(outer)
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") == name:
+            yield owner.get(node), node
 
 
 def remark_codes(place: str) -> dict[str, set[str]]:

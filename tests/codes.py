@@ -1,7 +1,7 @@
 """Errors and remarks as tests read them: by their code and by what they carry, never by their words.
 
 docs/reference/errors.md lists every code of errors and, as the one snapshot of all messages, their words;
-docs/reference/verdict.md those of a verdict's remarks.
+docs/reference/verdict.md those of a verdict's remarks, docs/reference/reasons.md those of missing figures.
 """
 
 import re
@@ -15,6 +15,7 @@ import msgspec
 import pytest
 
 from crossgrade.decide import Remark
+from crossgrade.domain import Reason
 from crossgrade.errors import CrossgradeError
 
 REFERENCE = Path(__file__).parents[1] / "docs" / "reference"
@@ -33,6 +34,30 @@ def listed_remarks() -> frozenset[str]:
     """Every code that the page of the verdict lists."""
     page = (REFERENCE / "verdict.md").read_text(encoding="utf-8")
     return frozenset(re.findall(r"^\| `([a-z0-9-]+)` \| `(?:reasons|would_change)` \|", page, re.MULTILINE))
+
+
+@cache
+def listed_reasons() -> frozenset[str]:
+    """Every code that the page of reasons lists."""
+    page = (REFERENCE / "reasons.md").read_text(encoding="utf-8")
+    return frozenset(re.findall(r"^\| `([a-z0-9-]+)` \|", page, re.MULTILINE))
+
+
+def check_reason(found: object, code: str, *values: object) -> None:
+    """Check the reason of a result: its code, and each of the values that its sentence names.
+
+    A result has `reason` and `reason_code`; a problem of a look, or a part of JSON, may be it.
+    """
+    if isinstance(found, Mapping):
+        given, text = found["reason_code"], found["reason"]
+    elif isinstance(found, Reason):
+        given, text = found.code, found.text
+    else:
+        given, text = getattr(found, "reason_code"), getattr(found, "reason")  # noqa: B009 -- of any result
+    assert given == code, text
+    assert code in listed_reasons() | set(listed())
+    for value in values:
+        assert names(text, value), f"{value!r} is not in: {text}"
 
 
 @contextmanager

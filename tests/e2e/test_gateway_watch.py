@@ -28,6 +28,7 @@ from crossgrade.domain import Offer, Price
 from crossgrade.project._measured import _price_words
 from crossgrade.routing import Policy, route_table_digest
 from crossgrade.testing import FakeProvider, ReceivedRequest, Reply
+from tests.codes import check_reason
 from tests.e2e.certified import ask, certify, fetch, project_of, run, until
 from tests.e2e.raw_upstream import Pieces, RawUpstream, completion, json_answer
 from tests.e2e.serving import Served, metric, serving
@@ -308,7 +309,7 @@ def test_a_conversation_that_may_go_on_is_held(gateway: Served) -> None:
     pairs(gateway, "talking", 3)
     seen = standing(gateway, "talking")
     assert (seen["status"], seen["audits"], seen["held"]) == ("waiting", 3, 3)
-    assert seen["reason"].startswith("waits for conversations to end")
+    check_reason(seen, "waits-for-conversations", 3)
     with project_of(gateway) as project:
         named = [pair.conversation for pair in project.store.pairs.recent("talking")]
     assert len(set(named)) == 2
@@ -322,7 +323,7 @@ def test_a_conversation_that_may_go_on_is_held(gateway: Served) -> None:
 def test_nobody_who_could_measure_is_said_and_nothing_moves(gateway: Served) -> None:
     seen = standing(gateway, "unmeasured")
     assert seen["status"] == "unmeasurable"
-    assert "reference answer" in seen["reason"]
+    check_reason(seen, "needs-reference")
     assert ask(gateway, "unmeasured").target == "new"
 
 

@@ -52,7 +52,7 @@ def command(label_file: Path | None, config_path: str, *, once: bool, as_json: b
         if not once:
             _go_on(project, found)  # until interrupted
     if as_json:
-        print_json({"look": found}, schema_version=1)
+        print_json({"look": found}, schema_version=2)
     else:
         _print(found)
     _tell(found, label_file)
@@ -61,6 +61,7 @@ def command(label_file: Path | None, config_path: str, *, once: bool, as_json: b
 
 def _go_on(project: "Project", found: "Look") -> None:
     """Look again and again, until interrupted; the store's troubles pass, so they are told and outlived."""
+    from crossgrade.domain import Reason
     from crossgrade.errors import CrossgradeError
     from crossgrade.watch import Look, look
 
@@ -71,7 +72,7 @@ def _go_on(project: "Project", found: "Look") -> None:
         try:
             found = look(project, environ=os.environ)
         except CrossgradeError as error:
-            found = Look(at=datetime.now(UTC), problems=[error.message])
+            found = Look(at=datetime.now(UTC), problems=[Reason(error.code, error.message)])
 
 
 def _print(found: "Look") -> None:
@@ -103,14 +104,14 @@ def _log(found: "Look") -> None:
         )  # fmt: skip
         note(line)
     for problem in found.problems:
-        note(log_line("watch_problem", at=at, level="warning", error=problem))
+        note(log_line("watch_problem", at=at, level="warning", code=problem.code, error=problem.text))
 
 
 def _tell(found: "Look", label_file: Path | None) -> None:
     for alarm in found.alarms:
         note(f"{found.at.isoformat(timespec='seconds')} ALARM {_sentence(alarm)}: stepped back")
     for problem in found.problems:
-        note(f"problem: {problem}")
+        note(f"problem: {problem.text}")
     if label_file is not None and not found.labels and not found.waiting:
         note(f"no pairs wait for people; {label_file} has no rows")
     elif found.labels or found.waiting:

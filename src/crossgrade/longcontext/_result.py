@@ -99,6 +99,7 @@ class ProbeResult:
     notes: tuple[str, ...] = field(default_factory=tuple)
     against: str | None = None
     effective_against: EffectiveLength | None = None
+    reason_code: str | None = None
 
     @property
     def certified(self) -> LengthCertificate | None:
