@@ -1,7 +1,7 @@
 """Write the generated pages of docs/reference.
 
-cli.md comes from the commands, config.md from the schema, the codes of errors.md, verdict.md and reasons.md
-from the code.
+cli.md comes from the commands, config.md from the schema, the codes of errors.md, verdict.md, reasons.md and
+notes.md from the code.
 
 `make docs` runs it; a test runs it with `--check`.
 """
@@ -40,7 +40,7 @@ CLI_HEAD = f"""\
   the error as an object. [errors.md](errors.md) lists them and [exit-codes.md](exit-codes.md) the exit codes.
 - `CROSSGRADE_CONFIG` names another configuration than `crossgrade.yaml`, `CROSSGRADE_DATABASE_URL` another
   store, `CROSSGRADE_HOME` the folder of local models; `CROSSGRADE_NO_PROGRESS` turns live progress off and
-  `CROSSGRADE_LOG=debug` shows tracebacks.
+  `CROSSGRADE_LOG=debug` shows tracebacks. `CROSSGRADE_LOG=codes` ends notes with [their codes](notes.md).
 - `crossgrade help COMMAND` is `crossgrade COMMAND --help`, and `-V` is `--version`. `-q` stands before or
   after the command: it prints no notes and no progress, only data, warnings and errors.
 - Completion for bash, zsh or fish: `eval "$(_CROSSGRADE_COMPLETE=bash_source crossgrade)"`. It completes
@@ -143,6 +143,17 @@ REASONS_HEAD = f"""\
 | --- | --- |
 """
 
+NOTES_HEAD = f"""\
+## Codes
+
+{GENERATED}
+
+`{{…}}` stands for what was seen.
+
+| code | sentence |
+| --- | --- |
+"""
+
 REFUSE = {"config": ("ConfigError", 2), "dialects": ("BadRequestError", 1)}
 
 
@@ -154,6 +165,7 @@ def pages() -> dict[Path, str]:
         FOLDER / "errors.md": errors_page(),
         FOLDER / "verdict.md": verdict_page(),
         FOLDER / "reasons.md": reasons_page(),
+        FOLDER / "notes.md": notes_page(),
     }
 
 
@@ -259,6 +271,24 @@ def reasons_page() -> str:
     return own + REASONS_HEAD + "\n".join(rows) + "\n"
 
 
+def notes_page() -> str:
+    """Return the page of the notes on stderr: its own words, and a table of every code."""
+    own = (FOLDER / "notes.md").read_text(encoding="utf-8").partition("## Codes\n")[0]
+    rows = [f"| `{code}` | {'<br>'.join(sorted(said))} |" for code, said in sorted(note_codes().items())]
+    return own + NOTES_HEAD + "\n".join(rows) + "\n"
+
+
+def note_codes() -> dict[str, set[str]]:
+    """Return every code that a note of a command has, with its sentences."""
+    found: dict[str, set[str]] = {}
+    for path in sorted((PACKAGE / "cli").glob("*.py")):
+        for function, call in _calls(ast.parse(path.read_text(encoding="utf-8")), "note", "warn", "coded"):
+            for code in _literals(_code_argument(call, ""), function):
+                words = _message(call.args, function).strip().replace("|", "\\|")
+                found.setdefault(code, set()).add(words)
+    return found
+
+
 def reason_codes() -> dict[str, set[str]]:
     """Return every code that the reason of a result can have, with its sentences."""
     found: dict[str, set[str]] = {}
@@ -270,14 +300,14 @@ def reason_codes() -> dict[str, set[str]]:
     return found
 
 
-def _calls(tree: ast.AST, name: str) -> Iterator[tuple[ast.AST | None, ast.Call]]:
-    """Yield the calls of a function, each with the innermost function that it stands in."""
+def _calls(tree: ast.AST, *names: str) -> Iterator[tuple[ast.AST | None, ast.Call]]:
+    """Yield the calls of functions, each with the innermost function that it stands in."""
     functions = (ast.FunctionDef, ast.AsyncFunctionDef)
     owner = {
         inner: outer for outer in ast.walk(tree) if isinstance(outer, functions) for inner in ast.walk(outer)
     }
     for node in ast.walk(tree):
-        if isinstance(node, ast.Call) and getattr(node.func, "id", "") == name:
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") in names:
             yield owner.get(node), node
 
 

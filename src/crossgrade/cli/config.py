@@ -54,7 +54,7 @@ def validate(config_path: str, *, as_json: bool) -> int | None:
         click.echo(f"  workloads: {', '.join(workloads) or 'none yet'}")
         click.echo(f"  routes: {', '.join(routes) or 'none yet'}")
         for each in config.ignored:
-            note(f"ignored: {each}")
+            note(f"ignored: {each}", code="ignored")
     return None
 
 
@@ -93,7 +93,7 @@ def import_litellm(file: Path, *, as_json: bool) -> None:
         return
     click.echo(to_yaml(config.tree.data), nl=False)
     for each in config.ignored:
-        note(f"ignored: {each}")
+        note(f"ignored: {each}", code="ignored")
 
 
 def _problem(error: "ConfigError") -> dict[str, object]:

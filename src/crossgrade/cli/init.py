@@ -36,7 +36,10 @@ def command(directory: Path, template: str) -> None:
         _write(path, content)
         click.echo(path)
     if template == "agentic":
-        note("\nThis workload stays with the incumbent: agent trials cannot be imported as evidence yet.")
+        note(
+            "\nThis workload stays with the incumbent: agent trials cannot be imported as evidence yet.",
+            code="evidence-missing",
+        )
     _say_next(directory, contents)
 
 
@@ -93,7 +96,7 @@ def _say_next(directory: Path, contents: dict[str, str]) -> None:
     workload = next(iter(YAML(typ="safe", pure=True).load(contents[DEFAULT_CONFIG])["workloads"]))
     note("\nnext:")
     if directory != Path():
-        note(f"  cd {directory}")
+        note(f"  cd {directory}", code="next")
     for model in MODELS:
-        note(f"  crossgrade models add {model}")
-    note(f"  crossgrade evaluate {workload}")
+        note(f"  crossgrade models add {model}", code="next")
+    note(f"  crossgrade evaluate {workload}", code="next")

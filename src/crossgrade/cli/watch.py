@@ -77,7 +77,7 @@ def _go_on(project: "Project", found: "Look") -> None:
 
 def _print(found: "Look") -> None:
     if not found.standings:
-        note("no route in force moves traffic: nothing to watch")
+        note("no route in force moves traffic: nothing to watch", code="nothing-to-watch")
         return
     rows = []
     for each in found.standings:
@@ -109,13 +109,13 @@ def _log(found: "Look") -> None:
 
 def _tell(found: "Look", label_file: Path | None) -> None:
     for alarm in found.alarms:
-        note(f"{found.at.isoformat(timespec='seconds')} ALARM {_sentence(alarm)}: stepped back")
+        note(f"{found.at.isoformat(timespec='seconds')} ALARM {_sentence(alarm)}: stepped back", code="alarm")
     for problem in found.problems:
-        note(f"problem: {problem.text}")
+        note(f"problem: {problem.text}", code=problem.code)
     if label_file is not None and not found.labels and not found.waiting:
-        note(f"no pairs wait for people; {label_file} has no rows")
+        note(f"no pairs wait for people; {label_file} has no rows", code="no-pairs-wait")
     elif found.labels or found.waiting:
-        note(f"{found.labels} labels read; {found.waiting} pairs wait for people")
+        note(f"{found.labels} labels read; {found.waiting} pairs wait for people", code="labels-read")
 
 
 def _sentence(alarm: "Alarm") -> str:
