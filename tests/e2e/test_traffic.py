@@ -134,7 +134,8 @@ def test_from_logs_to_a_verdict_without_paying_the_incumbent_again(
         each[3] = each[1].split()[-1]
     with labels.open("w", newline="") as file:
         csv.writer(file).writerows(rows)
-    assert "labelled: 150" in cli.succeeds("workload", "label", "numbers", labels).out
+    made = json.loads(cli.succeeds("workload", "label", "numbers", labels, "--json").out)
+    assert (made["schema_version"], made["workload"], made["labelled"]) == (1, "numbers", 150)
 
     cli.succeeds("evaluate", "numbers", "--yes")
     assert project.asked("old-model") == []
@@ -226,6 +227,8 @@ def test_what_redaction_took_out_comes_back_with_the_key_alone(cli: CommandLine,
     assert "acme.com" not in stored
     shown = cli.succeeds("workload", "reveal", "numbers", "--key", "seal.key").out
     assert shown.count("@acme.com") == 59
+    whole = json.loads(cli.succeeds("workload", "reveal", "numbers", "--key", "seal.key", "--json").out)
+    assert whole["samples"] == [json.loads(line) for line in shown.splitlines()]
     one = cli.succeeds("workload", "reveal", "numbers", "--key", "seal.key", "--sample", "r00001").out
     assert one.count("\n") == 1
     cli.fails("workload", "reveal", "numbers", "--key", "other.key", error="redaction-key-missing")

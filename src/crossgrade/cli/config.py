@@ -59,12 +59,20 @@ def validate(config_path: str, *, as_json: bool) -> int | None:
 
 
 @command.command()
-def schema() -> None:
-    """Print the JSON schema of crossgrade.yaml, for editors."""
+@json_option
+def schema(*, as_json: bool) -> None:
+    """Print the JSON schema of crossgrade.yaml, for editors.
+
+    Without `--json` it is the schema itself. With it, the schema is the field `schema` of an object that has
+    a schema_version, as with other commands.
+    """
     import json
 
     from crossgrade.config import config_schema
 
+    if as_json:
+        print_json({"schema": config_schema()}, schema_version=1)
+        return
     click.echo(json.dumps(config_schema(), indent=2, ensure_ascii=False))
 
 

@@ -76,6 +76,18 @@ def test_the_editor_finds_the_schema(folder: Path) -> None:
     assert (folder / ".crossgrade" / ".gitignore").read_text() == "*\n"
 
 
+def test_json_names_the_files_and_the_workload(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["init", "project", "--json"]) == 0
+    wrote = json.loads(capsys.readouterr().out)
+    assert (wrote.pop("schema_version"), wrote["template"]) == (1, "classification")
+    assert all(Path(path).is_file() for path in wrote["files"])
+    assert list(load_config(folder / "project" / "crossgrade.yaml").workloads) == [wrote["workload"]]
+    run(["config", "schema"])
+    schema = json.loads(capsys.readouterr().out)
+    run(["config", "schema", "--json"])
+    assert json.loads(capsys.readouterr().out) == {"schema_version": 1, "schema": schema}
+
+
 def test_nothing_is_overwritten(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (folder / "tickets.jsonl").write_text("mine")
     assert run(["init"]) == 2
