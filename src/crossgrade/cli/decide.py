@@ -308,6 +308,8 @@ def _decide_workloads(names: tuple[str, ...], options: dict[str, Any]) -> "list[
             recorded = [project.decide(names[0], **rules)]
         for each in recorded:
             _note_unfinished(project, each.verdict)
+            if options["label_file"] is None:
+                _note_labels(each.verdict)
             _tell_recorded(each)
             if options["apply_it"]:
                 table, verdict = project.apply(each.id), each.verdict
@@ -326,6 +328,17 @@ def _tell_recorded(stored: "StoredVerdict") -> None:
         note(f"already recorded as verdict {stored.id}", code="already-recorded")
     else:
         note(f"recorded as verdict {stored.id}", code="recorded")
+
+
+def _note_labels(verdict: "Verdict") -> None:
+    """Say where people's scores count that were recorded with an earlier verdict."""
+    labels = max((one.retention.labels or 0 for one in verdict.certificates), default=0)
+    if labels:
+        note(
+            f"people's scores of {labels:,} samples correct the judge, as recorded with an earlier verdict "
+            f"on run {verdict.run_id}",
+            code="labels-recorded",
+        )
 
 
 def _note_unfinished(project: "Project", verdict: "Verdict") -> None:
