@@ -1,7 +1,7 @@
 """Write the generated pages of docs/reference.
 
-cli.md comes from the commands, config.md from the schema, the codes of errors.md and verdict.md from the
-code.
+cli.md comes from the commands, config.md from the schema, the codes of errors.md, verdict.md, reasons.md and
+notes.md from the code.
 
 `make docs` runs it; a test runs it with `--check`.
 """
@@ -32,7 +32,9 @@ CLI_HEAD = f"""\
 
 - Standard output carries data only. Progress, notes and errors go to standard error. Output is readable
   without colour, and colour is used only on a terminal (`NO_COLOR` turns it off).
-- Commands that read take `--json`: one object with a `schema_version`. Times are RFC 3339, unknown is `null`.
+- Every command takes `--json`: one object with a `schema_version`. Times are RFC 3339, unknown is `null`.
+  `serve` is the exception, because it runs until it is stopped. `serve --log-json` writes its log as lines of
+  JSON. `watch` prints one look with `--once --json`.
   Fields may be added to a version, but are never renamed or removed. Prices and amounts that were paid or
   billed are strings with all their digits (`runs`, `cost`, `evaluate --dry-run`, `catalog`, `spent_usd`).
   Amounts that are estimated are numbers (the `costs` and savings of a verdict, everything of `scan`).
@@ -40,7 +42,7 @@ CLI_HEAD = f"""\
   the error as an object. [errors.md](errors.md) lists them and [exit-codes.md](exit-codes.md) the exit codes.
 - `CROSSGRADE_CONFIG` names another configuration than `crossgrade.yaml`, `CROSSGRADE_DATABASE_URL` another
   store, `CROSSGRADE_HOME` the folder of local models; `CROSSGRADE_NO_PROGRESS` turns live progress off and
-  `CROSSGRADE_LOG=debug` shows tracebacks.
+  `CROSSGRADE_LOG=debug` shows tracebacks. `CROSSGRADE_LOG=codes` ends notes with [their codes](notes.md).
 - `crossgrade help COMMAND` is `crossgrade COMMAND --help`, and `-V` is `--version`. `-q` stands before or
   after the command: it prints no notes and no progress, only data, warnings and errors.
 - Completion for bash, zsh or fish: `eval "$(_CROSSGRADE_COMPLETE=bash_source crossgrade)"`. It completes
@@ -131,6 +133,29 @@ REMARKS_HEAD = f"""\
 REMARKS = {"reasons": "_reasons.py", "would_change": "_changes.py"}
 REMARK_MAKERS = {"Remark": 0, "remark": 1}
 
+REASONS_HEAD = f"""\
+## Codes
+
+{GENERATED}
+
+`{{…}}` stands for what was seen. Where a reason is the message of an error, its code is that
+[error's](errors.md).
+
+| code | sentence |
+| --- | --- |
+"""
+
+NOTES_HEAD = f"""\
+## Codes
+
+{GENERATED}
+
+`{{…}}` stands for what was seen.
+
+| code | sentence |
+| --- | --- |
+"""
+
 REFUSE = {"config": ("ConfigError", 2), "dialects": ("BadRequestError", 1)}
 
 
@@ -141,6 +166,8 @@ def pages() -> dict[Path, str]:
         FOLDER / "config.md": config_page(),
         FOLDER / "errors.md": errors_page(),
         FOLDER / "verdict.md": verdict_page(),
+        FOLDER / "reasons.md": reasons_page(),
+        FOLDER / "notes.md": notes_page(),
     }
 
 
@@ -237,6 +264,53 @@ def verdict_page() -> str:
         for code, sentences in sorted(remark_codes(place).items())
     ]
     return own + REMARKS_HEAD + "\n".join(rows) + "\n"
+
+
+def reasons_page() -> str:
+    """Return the page of the reasons of results: its own words, and a table of every code."""
+    own = (FOLDER / "reasons.md").read_text(encoding="utf-8").partition("## Codes\n")[0]
+    rows = [f"| `{code}` | {'<br>'.join(sorted(said))} |" for code, said in sorted(reason_codes().items())]
+    return own + REASONS_HEAD + "\n".join(rows) + "\n"
+
+
+def notes_page() -> str:
+    """Return the page of the notes on stderr: its own words, and a table of every code."""
+    own = (FOLDER / "notes.md").read_text(encoding="utf-8").partition("## Codes\n")[0]
+    rows = [f"| `{code}` | {'<br>'.join(sorted(said))} |" for code, said in sorted(note_codes().items())]
+    return own + NOTES_HEAD + "\n".join(rows) + "\n"
+
+
+def note_codes() -> dict[str, set[str]]:
+    """Return every code that a note of a command has, with its sentences."""
+    found: dict[str, set[str]] = {}
+    for path in sorted((PACKAGE / "cli").glob("*.py")):
+        for function, call in _calls(ast.parse(path.read_text(encoding="utf-8")), "note", "warn", "coded"):
+            for code in _literals(_code_argument(call, ""), function):
+                words = _message(call.args, function).strip().replace("|", "\\|")
+                found.setdefault(code, set()).add(words)
+    return found
+
+
+def reason_codes() -> dict[str, set[str]]:
+    """Return every code that the reason of a result can have, with its sentences."""
+    found: dict[str, set[str]] = {}
+    for path in sorted(PACKAGE.rglob("*.py")):
+        for function, call in _calls(ast.parse(path.read_text(encoding="utf-8")), "Reason"):
+            code, text = call.args
+            for each in _literals(code, function):
+                found.setdefault(each, set()).add(_message([text], function).replace("|", "\\|"))
+    return found
+
+
+def _calls(tree: ast.AST, *names: str) -> Iterator[tuple[ast.AST | None, ast.Call]]:
+    """Yield the calls of functions, each with the innermost function that it stands in."""
+    functions = (ast.FunctionDef, ast.AsyncFunctionDef)
+    owner = {
+        inner: outer for outer in ast.walk(tree) if isinstance(outer, functions) for inner in ast.walk(outer)
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") in names:
+            yield owner.get(node), node
 
 
 def remark_codes(place: str) -> dict[str, set[str]]:

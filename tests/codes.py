@@ -1,7 +1,8 @@
 """Errors and remarks as tests read them: by their code and by what they carry, never by their words.
 
 docs/reference/errors.md lists every code of errors and, as the one snapshot of all messages, their words;
-docs/reference/verdict.md those of a verdict's remarks.
+docs/reference/verdict.md those of a verdict's remarks, docs/reference/reasons.md those of missing figures,
+docs/reference/notes.md those of what commands tell on stderr.
 """
 
 import re
@@ -15,6 +16,7 @@ import msgspec
 import pytest
 
 from crossgrade.decide import Remark
+from crossgrade.domain import Reason
 from crossgrade.errors import CrossgradeError
 
 REFERENCE = Path(__file__).parents[1] / "docs" / "reference"
@@ -33,6 +35,30 @@ def listed_remarks() -> frozenset[str]:
     """Every code that the page of the verdict lists."""
     page = (REFERENCE / "verdict.md").read_text(encoding="utf-8")
     return frozenset(re.findall(r"^\| `([a-z0-9-]+)` \| `(?:reasons|would_change)` \|", page, re.MULTILINE))
+
+
+@cache
+def listed_on(page: str) -> frozenset[str]:
+    """Every code that a page lists: the one of reasons, or of notes."""
+    text = (REFERENCE / page).read_text(encoding="utf-8")
+    return frozenset(re.findall(r"^\| `([a-z0-9-]+)` \|", text, re.MULTILINE))
+
+
+def check_reason(found: object, code: str, *values: object) -> None:
+    """Check the reason of a result: its code, and each of the values that its sentence names.
+
+    A result has `reason` and `reason_code`; a problem of a look, or a part of JSON, may be it.
+    """
+    if isinstance(found, Mapping):
+        given, text = found["reason_code"], found["reason"]
+    elif isinstance(found, Reason):
+        given, text = found.code, found.text
+    else:
+        given, text = getattr(found, "reason_code"), getattr(found, "reason")  # noqa: B009 -- of any result
+    assert given == code, text
+    assert code in listed_on("reasons.md") | set(listed())
+    for value in values:
+        assert names(text, value), f"{value!r} is not in: {text}"
 
 
 @contextmanager
@@ -77,6 +103,16 @@ def names(text: str, value: object) -> bool:
 
 def shown_codes(output: str) -> list[str]:
     """Return the codes of the errors that a command wrote to stderr, in their order."""
-    found = _SHOWN.findall(output)
+    found = [code for code in _SHOWN.findall(output) if code not in listed_on("notes.md") - set(listed())]
     assert set(found) <= set(listed()), found
     return found
+
+
+def noted(output: str, code: str, *values: object) -> list[str]:
+    """Return the notes with this code that a command wrote to stderr and that name each of `values`.
+
+    Notes show their codes where `CROSSGRADE_LOG` is `codes`, as in all tests of commands.
+    """
+    assert code in listed_on("notes.md") | listed_on("reasons.md") | set(listed()), code
+    told = [line.removesuffix(f" [{code}]") for line in output.splitlines() if line.endswith(f" [{code}]")]
+    return [line for line in told if all(names(line, value) for value in values)]

@@ -11,6 +11,12 @@ from crossgrade.testing import FakeProvider
 from tests.e2e.driving import CONFIG, KEY, CommandLine, Project, Script, honest
 
 
+@pytest.fixture(autouse=True)
+def codes_of_notes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let notes show their codes, which tests read in place of their words."""
+    monkeypatch.setenv("CROSSGRADE_LOG", "codes")
+
+
 @pytest.fixture
 def cli(capsys: pytest.CaptureFixture[str]) -> CommandLine:
     """The command line, in this process."""

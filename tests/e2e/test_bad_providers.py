@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 
 from crossgrade.testing import Fault, ReceivedRequest, Reply
-from tests.codes import names, said
+from tests.codes import names, noted, said
 from tests.e2e.driving import KEY, CommandLine, Project, Script, honest, number
 
 FOR_EVER = {
@@ -197,12 +197,12 @@ def test_what_a_judge_failed_to_score_is_judged_again_on_resuming(
     well = script["judge-model"]
     script["judge-model"] = lambda request: Fault("filtered") if "7" in request.prompt else well(request)
     ran = cli.succeeds("evaluate", "echo", "--yes")
-    assert "pairs have no score" in ran.err
+    assert noted(ran.err, "pairs-unscored")
     (run,) = runs(cli)
     asked = len(judged.fake.requests)
     script["judge-model"] = well
     ran = cli.succeeds("evaluate", "echo", "--yes", "--resume", str(run["run"]))
-    assert "pairs have no score" not in ran.err
+    assert not noted(ran.err, "pairs-unscored")
     again = list(judged.fake.requests)[asked:]
     assert {request.model for request in again} == {"judge-model"}
     assert all("7" in request.prompt for request in again)

@@ -9,7 +9,7 @@ import pytest
 
 import crossgrade
 from crossgrade.testing import Reply
-from tests.codes import said
+from tests.codes import names, noted, said
 from tests.e2e.driving import KEY, CommandLine, Project, Script, number
 
 
@@ -58,11 +58,12 @@ def test_the_whole_way_from_a_run_to_a_route(cli: CommandLine, steady: Project) 
     project = steady
     ran = cli.succeeds("evaluate", "echo")
     assert ran.out.startswith("echo: SWITCH\n")
-    assert "120 samples" in ran.err
+    assert noted(ran.err, "estimate", 120)
     asked = len(project.fake.requests)
     assert asked < 240  # the verdict was certain before every sample was asked
-    assert f"{asked // 2} of 120 samples asked; {asked} calls" in ran.err
-    assert "120 of 120" not in ran.err
+    (told,) = noted(ran.err, "run-ended")
+    assert all(names(told, value) for value in (asked // 2, 120, asked))
+    assert not noted(ran.err, "progress", "120 of 120")
 
     (run,) = json.loads(cli.succeeds("runs", "--json").out)["runs"]
     assert (run["status"], run["answers"], run["errors"]) == ("finished", asked, 0)
@@ -76,11 +77,11 @@ def test_the_whole_way_from_a_run_to_a_route(cli: CommandLine, steady: Project) 
     assert verified["retention"] == decided["retention"]
 
     again = cli.succeeds("decide", "echo")
-    assert f"already recorded as verdict {stored['id']}" in again.err
+    assert noted(again.err, "already-recorded", stored["id"])
     assert len(json.loads(cli.succeeds("report", "--list", "--json").out)["verdicts"]) == 1
 
     applied = cli.succeeds("decide", "echo", "--apply")
-    assert "route table version 1 in force: echo -> switch" in applied.err
+    assert noted(applied.err, "route-applied", 1, "echo", "switch")
     cli.succeeds("decide", "echo", "--apply")
     routes = json.loads((project.folder / ".crossgrade" / "routes.json").read_text())
     assert "echo" in json.dumps(routes)
@@ -104,7 +105,7 @@ def test_a_candidate_that_is_worse_is_kept_out_and_the_gate_says_so(
     assert found["name"] == "keep"
     assert cli("decide", "echo", "--gate").code == 1
     applied = cli.succeeds("decide", "echo", "--apply")
-    assert "echo -> keep" in applied.err
+    assert noted(applied.err, "route-applied", "echo", "keep")
 
 
 def test_segments_move_by_themselves(cli: CommandLine, project: Project, script: dict[str, Script]) -> None:
@@ -197,7 +198,7 @@ def test_a_model_whose_answers_are_all_recorded_needs_no_key(
     monkeypatch.delenv("OLD_KEY")
     project.change("candidates: [new]", "candidates: [{model: new, settings: {max_output_tokens: 9}}]")
     asked = len(project.asked("old-model"))
-    assert "120 calls, 120 answers reused" in cli.succeeds("evaluate", "echo").err
+    assert noted(cli.succeeds("evaluate", "echo").err, "run-ended", "120 calls", "120 answers")
     assert len(project.asked("old-model")) == asked
 
     runs = cli.succeeds("runs", "--json").out
@@ -235,4 +236,4 @@ def test_stdout_carries_data_only(cli: CommandLine, project: Project, word: str)
     json.loads(ran.out)
     ran = cli.succeeds("decide", "echo", *(["--json"] if word == "--json" else [word, "x.md", "--json"]))
     json.loads(ran.out)
-    assert "recorded as verdict" in ran.err
+    assert noted(ran.err, "already-recorded")

@@ -5,7 +5,7 @@ import json
 import pytest
 
 import crossgrade.project
-from tests.codes import names, said
+from tests.codes import names, noted, said
 from tests.e2e.driving import CommandLine, Project
 
 
@@ -43,7 +43,7 @@ def test_several_draws_of_one_dataset_are_said(cli: CommandLine, project: Projec
 def test_applying_again_replaces_the_route_and_keeps_the_chain(cli: CommandLine, project: Project) -> None:
     cli.succeeds("evaluate", "echo", "--yes")
     for version in (1, 2):
-        assert f"route table version {version} in force" in cli.succeeds("decide", "echo", "--apply").err
+        assert noted(cli.succeeds("decide", "echo", "--apply").err, "route-applied", version)
     with crossgrade.project.Project.open(project.config) as opened:
         table = opened.store.routes.current()
     assert table is not None
@@ -55,14 +55,14 @@ def test_a_run_that_did_not_finish_is_said_with_the_last_one_that_did(
     cli: CommandLine, project: Project
 ) -> None:
     finished = json.loads(cli.succeeds("evaluate", "echo", "--yes", "--no-decide", "--json").out)["run_id"]
-    assert "did not finish" not in cli.succeeds("decide", "echo").err
+    assert not noted(cli.succeeds("decide", "echo").err, "run-unfinished")
     cli.fails("evaluate", "echo", "--no-reuse", "--max-cost", "0.002", code=3, error="budget-exceeded")
     newest = json.loads(cli.succeeds("runs", "--json").out)["runs"][0]["run"]
-    said = cli.succeeds("decide", "echo").err
-    assert f"decided on run {newest}, which did not finish (budget)" in said
-    assert f"crossgrade evaluate echo --resume {newest}" in said
-    assert f"crossgrade decide echo --run {finished}" in said
-    assert "did not finish" not in cli.succeeds("decide", "echo", "--run", finished).err
+    told = cli.succeeds("decide", "echo").err
+    assert noted(told, "run-unfinished", newest, "budget")
+    assert noted(told, "resume", f"crossgrade evaluate echo --resume {newest}")
+    assert noted(told, "run-finished", f"crossgrade decide echo --run {finished}")
+    assert not noted(cli.succeeds("decide", "echo", "--run", finished).err, "run-unfinished")
 
 
 def test_two_names_of_one_model_cost_what_each_says(cli: CommandLine, project: Project) -> None:

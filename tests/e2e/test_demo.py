@@ -1,10 +1,23 @@
 """`crossgrade demo` tells its whole story: decided, served, watched, taken back; then the published results."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+
+@pytest.mark.slow
+def test_the_published_part_as_json(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "crossgrade", "demo", "--only", "published", "--json", "--to", str(tmp_path)],
+        capture_output=True, text=True, check=False, timeout=600,
+    )  # fmt: skip
+    found = json.loads(done.stdout)
+    assert found["schema_version"] == 1
+    assert [each["name"] for each in found["published"]] == ["switch", "keep", "undecided", "split"]
+    assert Path(found["published_report"]).is_file()
 
 
 @pytest.mark.slow

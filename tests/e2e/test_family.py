@@ -5,7 +5,7 @@ import json
 import pytest
 
 from crossgrade.project import Project as OpenProject
-from tests.codes import names, said
+from tests.codes import names, noted, said
 from tests.e2e.driving import CONFIG, CommandLine, Project
 
 NAMES = ("echo", "again")
@@ -26,7 +26,7 @@ def test_runs_stop_at_their_part_and_verdicts_share_one_correction(cli: CommandL
     for name in NAMES:
         cli.succeeds("evaluate", name, "--yes", "--no-decide")
     ran = cli.succeeds("decide", *NAMES, "--json", "--gate")
-    assert ran.err.count("recorded as verdict") == 2
+    assert len(noted(ran.err, "recorded")) == 2
     first, second = json.loads(ran.out)["verdicts"]
     assert [first["workload"], second["workload"]] == list(NAMES)
     assert [each["name"] for each in (first, second)] == ["switch", "switch"]
@@ -46,8 +46,8 @@ def test_runs_stop_at_their_part_and_verdicts_share_one_correction(cli: CommandL
 
 def test_a_workload_without_a_run_keeps_its_part(cli: CommandLine, family: Project) -> None:
     cli.succeeds("evaluate", "echo", "--yes")
-    out = cli.succeeds("decide", "echo").out
-    assert "Without results yet, its part of the error rate kept: again." in out
+    out = cli.succeeds("decide", "echo", "--json").out
+    assert said(json.loads(out)["reasons"], "error-rate-kept", "again")
     cli.fails("decide", *NAMES, error=("run-missing", "again"))
 
 
@@ -60,7 +60,7 @@ def test_p_values_of_a_workload_without_a_verdict_are_taken_as_recorded(
     with OpenProject.open(family.config) as opened:
         (stored,) = opened.newest_verdicts(["echo"])
     ran = cli.succeeds("decide", "--verify", stored.id)
-    assert "taken as recorded, for want of a verdict on the same scores: again" in ran.err
+    assert noted(ran.err, "taken-as-recorded", "again")
 
 
 def test_a_what_if_keeps_the_parts(cli: CommandLine, family: Project) -> None:
@@ -77,5 +77,5 @@ def test_several_workloads_with_their_own_rates(cli: CommandLine, family: Projec
         cli.succeeds("evaluate", name, "--yes", "--no-decide")
     ran = cli.succeeds("decide", *NAMES, "--apply", "--markdown", "both.md", "--report", "both.html")
     assert "together" not in ran.out
-    assert ran.err.count("in force") == 2
+    assert len(noted(ran.err, "route-applied")) == 2
     assert all(name in (family.folder / "both.md").read_text() for name in NAMES)

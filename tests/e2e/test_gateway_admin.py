@@ -133,7 +133,7 @@ def test_no_call_without_its_key(
     given = {name: value.replace("GATEWAY", gateway.key) for name, value in headers.items()}
     answer = admin(method, path, None if method == "GET" else {}, **given)
     assert answer.status == 401
-    assert answer.json["error"]["message"] == "the admin key is missing or wrong"
+    assert answer.json["error"]["code"] == "admin-key-wrong"
     assert KEY.encode() not in answer.body
     assert ask(gateway, "echo").status == 200
 

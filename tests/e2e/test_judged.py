@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from crossgrade.testing import Reply
+from tests.codes import noted
 from tests.e2e.driving import CommandLine, Project, Script
 
 
@@ -53,12 +54,21 @@ def test_labels_certify_a_judged_workload_and_its_verdict_is_served(
     assert verdict["name"] == "switch"
     assert verdict["saving_per_month_usd"]["value"] > 0  # the workload's requests_per_month
     assert "240 human scores" in verdict["certificates"][0]["retention"]["method"]
-    assert "in force" in ran.err
+    assert noted(ran.err, "route-applied", "echo")
 
     in_force = json.loads(cli.succeeds("route", "show", "--json").out)["routes"][0]
     assert in_force["policy"] == "switch"
+    labels.unlink()  # its scores are recorded with the verdict
     recorded = cli.succeeds("decide", "--verify", in_force["verdict"])
-    assert "identical" in recorded.err
+    assert noted(recorded.err, "verified", in_force["verdict"])
+    again = cli.succeeds("decide", "echo", "--json")
+    assert json.loads(again.out)["name"] == "switch"
+    assert noted(again.err, "labels-recorded", 240)
+    assert noted(again.err, "already-recorded", in_force["verdict"])
+    cli.succeeds("evaluate", "echo", "--yes", "--no-decide")  # a run of its own, which no one labelled
+    unlabelled = cli.succeeds("decide", "echo", "--json")
+    assert json.loads(unlabelled.out)["name"] == "undecided"
+    assert not noted(unlabelled.err, "labels-recorded")
 
 
 def test_a_label_file_that_cannot_be_used_is_refused(cli: CommandLine, judged: Project) -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from crossgrade.project import Project as Opened
 from crossgrade.testing import Reply
+from tests.codes import noted
 from tests.e2e.driving import CommandLine, Project, Script, number
 
 NEXT = """\
@@ -33,7 +34,7 @@ def test_from_its_name_to_a_canary(cli: CommandLine, project: Project) -> None:
     assert steps == ["listed", "seen", "verdict", "canary"]
     assert "price listed by their page" in ran.out
     assert "5% of echo" in ran.out
-    assert "add next to `workloads.echo.candidates`" in ran.err
+    assert noted(ran.err, "candidate-to-add", "next", "workloads.echo.candidates")
     with Opened.open(project.config) as opened:
         table = opened.store.routes.current()
         assert table is not None
@@ -52,11 +53,11 @@ def test_a_canary_that_would_replace_another_candidate_is_announced(
 ) -> None:
     cli.succeeds("evaluate", "echo", "--yes")
     cli.succeeds("route", "apply", "echo")
-    assert "replaces" not in cli.succeeds("onboard", "next", "-w", "echo", "--yes", "--no-canary").err
+    kept = cli.succeeds("onboard", "next", "-w", "echo", "--yes", "--no-canary")
+    assert not noted(kept.err, "canary-replaces")
     assert json.loads(cli.succeeds("route", "show", "--json").out)["routes"][0]["candidate"] == "new"
     ran = cli.succeeds("onboard", "next", "-w", "echo", "--yes")
-    assert "new answers 100% of route echo now" in ran.err
-    assert "goes back to old" in ran.err
+    assert noted(ran.err, "canary-replaces", "new", 100, "echo", "old")
 
 
 def test_a_model_that_is_worse_stays_out(
@@ -77,7 +78,8 @@ def test_without_a_canary_only_the_verdict_is_there(cli: CommandLine, project: P
 
 
 def test_a_dry_run_asks_nobody(cli: CommandLine, project: Project) -> None:
-    assert "120 samples" in cli.succeeds("onboard", "next", "--workload", "echo", "--dry-run").err
+    ran = cli.succeeds("onboard", "next", "--workload", "echo", "--dry-run")
+    assert noted(ran.err, "estimate", 120)
     assert not project.fake.requests
 
 

@@ -9,7 +9,7 @@ import pytest
 
 import crossgrade.project
 from crossgrade.testing import Fault, ReceivedRequest, Reply
-from tests.codes import names, said
+from tests.codes import names, noted, said
 from tests.e2e.driving import CommandLine, Project, Script
 from tests.unit.longcontext import conftest
 from tests.unit.longcontext.conftest import answer
@@ -98,7 +98,7 @@ def test_samples_beyond_the_limit_do_not_make_a_run_certain(
     rows = [{"input": f"{'word ' * (2_000 if at % 4 else 1)}{at}", "target": f"{at}"} for at in range(1, 601)]
     (reading.folder / "echo.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     ran = cli.succeeds("evaluate", "echo", "--yes")
-    assert "(certain)" in ran.err + ran.out
+    assert noted(ran.err, "run-ended", "certain")
     verdict = json.loads(cli.succeeds("decide", "echo", "--json").out)
     assert verdict["name"] == "switch"
 

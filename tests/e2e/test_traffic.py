@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tests.codes import noted
 from tests.e2e.driving import CommandLine, Project
 
 START = 1_793_000_000 - 1_793_000_000 % 86_400
@@ -54,14 +55,14 @@ def test_a_scan_is_printed_ranked_saved_and_drawn(cli: CommandLine, folder: Path
     assert "requests: 1,300, each once" in ran.out
     assert "1. numbers" in ran.out
     assert "2. mail" not in ran.out  # the first holds more than 80 % of the spend
-    assert "Details are shown for 92% of the spend" in ran.err
+    assert noted(ran.err, "details-left-out", 92, 2)
     table = {line.split()[1]: line.split() for line in ran.out.splitlines() if line[:2] in {"1 ", "2 "}}
     assert table["numbers"][4:8] == ["92", "%", "92", "%"]
     assert table["mail"][4:8] == ["8", "%", "100", "%"]
     assert "in the first year: 12 × $" in ran.out
     assert "rank" not in ran.out
-    assert "not read: not JSON, 1 time, for instance log.jsonl:1301" in ran.err
-    assert "next: crossgrade workload create numbers --from scan.json --n 400" in ran.err
+    assert noted(ran.err, "not-read", 1, "log.jsonl:1301")
+    assert noted(ran.err, "next", "crossgrade workload create numbers --from scan.json --n 400")
     saved = json.loads((folder / "scan.json").read_text())
     found = json.loads(cli.succeeds("scan", log, "--json").out)
     assert saved == found
@@ -81,7 +82,7 @@ def test_a_log_without_texts_says_so(cli: CommandLine, folder: Path, log: Path) 
     assert found["texts"] is False
     assert found["spend_usd"] == pytest.approx(1300 * 0.0002)
     ran = cli.succeeds("scan", log, "--no-text", "--save", "bare.json")
-    assert "next:" not in ran.err
+    assert not noted(ran.err, "next")
     cli.fails(
         "workload", "create", "numbers", "--from", "bare.json", error=("scan-without-text", "bare.json")
     )
@@ -94,22 +95,20 @@ def test_what_is_not_there_is_said(cli: CommandLine, folder: Path, log: Path) ->
     (folder / "note.txt").write_text("not a log\n")
     cli.fails("workload", "create", "x", "--from", "note.txt", error=("log-workload-unknown", "x"))
     cli.succeeds("scan", log, "--save", "scan.json")
-    assert "a scan that `--output` wrote" in cli("scan", "scan.json").err
-    assert "--format NAME" in cli.fails("scan", "note.txt", "--json", error=("log-unreadable", "1"))
+    assert noted(cli("scan", "scan.json").err, "not-read", "--output")
+    cli.fails("scan", "note.txt", "--json", error=("log-unreadable", "1"))
 
 
 def test_a_log_without_models_is_told_how_to_name_one(cli: CommandLine, folder: Path) -> None:
     lines = [f"2026-11-02 09:{minute:02}:00,900,40" for minute in range(60)]
     (folder / "trace.csv").write_text("\n".join(["timestamp,input_tokens,output_tokens", *lines]) + "\n")
-    assert "`--model [PROVIDER/]MODEL`" in cli.succeeds("scan", "trace.csv", "--html", "scan.html").err
+    assert noted(cli.succeeds("scan", "trace.csv", "--html", "scan.html").err, "model-not-named")
     assert '<div class="tile unknown"' in (folder / "scan.html").read_text()
-    assert (
-        "--model"
-        not in cli.succeeds("scan", "trace.csv", "--model", "openai/gpt-4.1", "--html", "b.html").err
-    )
+    named = cli.succeeds("scan", "trace.csv", "--model", "openai/gpt-4.1", "--html", "b.html")
+    assert not noted(named.err, "model-not-named")
     assert '<div class="tile s4"' in (folder / "b.html").read_text()
     before = cli.succeeds("scan", "trace.csv", "--model", "openai/gpt-4.1", "--on", "2023-11-16")
-    assert "no price of these models is known on 2023-11-16: `--on DATE`" in before.err
+    assert noted(before.err, "prices-unknown", "2023-11-16")
 
 
 def test_from_logs_to_a_verdict_without_paying_the_incumbent_again(
@@ -135,7 +134,8 @@ def test_from_logs_to_a_verdict_without_paying_the_incumbent_again(
         each[3] = each[1].split()[-1]
     with labels.open("w", newline="") as file:
         csv.writer(file).writerows(rows)
-    assert "labelled: 150" in cli.succeeds("workload", "label", "numbers", labels).out
+    made = json.loads(cli.succeeds("workload", "label", "numbers", labels, "--json").out)
+    assert (made["schema_version"], made["workload"], made["labelled"]) == (1, "numbers", 150)
 
     cli.succeeds("evaluate", "numbers", "--yes")
     assert project.asked("old-model") == []
@@ -227,6 +227,8 @@ def test_what_redaction_took_out_comes_back_with_the_key_alone(cli: CommandLine,
     assert "acme.com" not in stored
     shown = cli.succeeds("workload", "reveal", "numbers", "--key", "seal.key").out
     assert shown.count("@acme.com") == 59
+    whole = json.loads(cli.succeeds("workload", "reveal", "numbers", "--key", "seal.key", "--json").out)
+    assert whole["samples"] == [json.loads(line) for line in shown.splitlines()]
     one = cli.succeeds("workload", "reveal", "numbers", "--key", "seal.key", "--sample", "r00001").out
     assert one.count("\n") == 1
     cli.fails("workload", "reveal", "numbers", "--key", "other.key", error="redaction-key-missing")

@@ -94,9 +94,12 @@ def explain(bills: "Bills", *, left_out: int) -> None:
             f"cache hits {hits}"
         )
     if bills.traffic.calls_per_month is None:
-        note("no bill a month: give `--per-day N`")
+        note("no bill a month: give `--per-day N`", code="volume-unknown")
     else:
-        note(f"{bills.traffic.calls_per_month:,.0f} calls a month of 30 days; list prices of {bills.on}")
+        note(
+            f"{bills.traffic.calls_per_month:,.0f} calls a month of 30 days; list prices of {bills.on}",
+            code="volume",
+        )
     if any(row.bill.month.low is not None for row in bills.offers):
         note("intervals are 95 % of the mean call; that of a box is the 80 % band of the serving model")
     if left_out:
@@ -218,7 +221,8 @@ def tell_boxes(boxes: "Sequence[BoxBill]") -> None:
             reach = "" if share is None or share <= 1 else ": more than one box can serve"
             note(
                 f"  break-even with {even.against} (${usd(even.hosted_per_mtok)} a million): "
-                f"{_tokens(even.tokens_per_day)} tokens a day, the box {share or 0:.0%} busy{reach}"
+                f"{_tokens(even.tokens_per_day)} tokens a day, the box {share or 0:.0%} busy{reach}",
+                code="break-even",
             )
 
 

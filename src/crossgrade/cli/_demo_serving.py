@@ -17,13 +17,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import click
-
 from crossgrade.cli._output import as_typed, note
 from crossgrade.errors import CrossgradeError
 
 if TYPE_CHECKING:
     from crossgrade.project import Project
+    from crossgrade.store import Alarm
 
 WORKLOAD = "support"
 MOVED, WRONG = "sentiment", "routing"
@@ -35,29 +34,32 @@ _READY_S = 60.0
 _LABELS = "labels.csv"
 
 
-def serve_and_watch(project: "Project", verdict_id: str, folder: Path) -> None:
-    """Serve a verdict, plant a fall in quality, and let the watch step the route back."""
+def serve_and_watch(
+    project: "Project", verdict_id: str, folder: Path, say: Callable[[str], None]
+) -> "Alarm | None":
+    """Serve a verdict, plant a fall in quality, and let the watch step the route back; return its alarm."""
     tickets = _tickets(folder / "support.jsonl")
     table = project.apply(verdict_id)
-    click.echo(f"\n   served: route table {table.version} in force, `crossgrade serve` on this machine\n")
+    say(f"\n   served: route table {table.version} in force, `crossgrade serve` on this machine\n")
     with _gateway(folder) as (url, ask):
-        click.echo(f"   {ask.client} at {url}, model `{WORKLOAD}`:")
+        say(f"   {ask.client} at {url}, model `{WORKLOAD}`:")
         for segment in (MOVED, WRONG):
-            _show(tickets[segment][0], ask(tickets[segment][0], segment))
-        click.echo(
+            say(_shown(tickets[segment][0], ask(tickets[segment][0], segment)))
+        say(
             f"\n   planted: a new release of the help desk sends {WRONG} tickets under the name {MOVED}."
             "\n   The shadow asks the other model too; we know the right answers and label each pair:"
         )
         alarm = _drift(tickets[WRONG], ask, folder, verdict_id)
         if alarm is None:
-            click.echo("   no alarm yet: the e-values above say how far it is; more pairs would settle it")
-            return
-        click.echo(f"   {alarm}\n")
+            say("   no alarm yet: the e-values above say how far it is; more pairs would settle it")
+            return None
+        say(f"   {_alarm_words(alarm)}\n")
         ticket = tickets[MOVED][1]
         _wait(lambda: ask(ticket, MOVED).target != _candidate(project, verdict_id), "the gateway's new table")
-        _show(ticket, ask(ticket, MOVED))
+        say(_shown(ticket, ask(ticket, MOVED)))
     history = f"{as_typed()} route history --config {folder}/crossgrade.yaml"
-    click.echo(f"   the route is back at the incumbent: {history}")
+    say(f"   the route is back at the incumbent: {history}")
+    return alarm
 
 
 def _candidate(project: "Project", verdict_id: str) -> str | None:
@@ -136,8 +138,10 @@ def _is_ready(url: str) -> bool:
         return False
 
 
-def _drift(tickets: Sequence[Mapping[str, str]], ask: _Client, folder: Path, verdict_id: str) -> str | None:
-    """Send tickets, label their pairs, and look, until the watch raises its alarm; return its line."""
+def _drift(
+    tickets: Sequence[Mapping[str, str]], ask: _Client, folder: Path, verdict_id: str
+) -> "Alarm | None":
+    """Send tickets, label their pairs, and look, until the watch raises its alarm; return it."""
     from crossgrade.project import Project
     from crossgrade.watch import look
 
@@ -160,13 +164,17 @@ def _drift(tickets: Sequence[Mapping[str, str]], ask: _Client, folder: Path, ver
                 f"e-values: claim {standing.e_claim:.3g} of {standing.e_claim_at:.0f}, "
                 f"change {standing.e_change:.3g} of {standing.e_change_at:.0f}"
             )
-        for alarm in found.alarms:
-            seen = alarm.detail
-            return (
-                f"ALARM {alarm.kind} on {alarm.route}, segment {alarm.segment}: e-value "
-                f"{seen['e_value']:.3g} of {seen['threshold']:.0f} after {seen['audits']} pairs; stepped back"
-            )
+        if found.alarms:
+            return found.alarms[0]
     return None
+
+
+def _alarm_words(alarm: "Alarm") -> str:
+    seen: Mapping[str, Any] = alarm.detail
+    return (
+        f"ALARM {alarm.kind} on {alarm.route}, segment {alarm.segment}: e-value "
+        f"{seen['e_value']:.3g} of {seen['threshold']:.0f} after {seen['audits']} pairs; stepped back"
+    )
 
 
 def _has_pairs(project: "Project", verdict_id: str, count: int) -> bool:
@@ -199,8 +207,8 @@ def _tickets(path: Path) -> dict[str, list[dict[str, str]]]:
     return found
 
 
-def _show(ticket: Mapping[str, str], answer: _Answer) -> None:
-    click.echo(f"     {ticket['ticket'][:60]!r} -> {answer.text!r}, answered by {answer.target}")
+def _shown(ticket: Mapping[str, str], answer: _Answer) -> str:
+    return f"     {ticket['ticket'][:60]!r} -> {answer.text!r}, answered by {answer.target}"
 
 
 def _wait(condition: Callable[[], bool], what: str) -> None:

@@ -1,6 +1,5 @@
 """How an error reads on stderr, as JSON, and which exit code it gives: one place for all three."""
 
-import os
 import sys
 import traceback
 from dataclasses import dataclass
@@ -9,7 +8,7 @@ from typing import Any, TypeGuard
 
 import click
 
-from crossgrade.cli._output import print_json, printable, styled
+from crossgrade.cli._output import LOG_VARIABLE, coded, log_level, print_json, printable, styled
 from crossgrade.errors import CrossgradeError
 
 EXIT_DONE = 0
@@ -18,7 +17,6 @@ EXIT_USAGE = 2
 EXIT_FAILED = 3
 EXIT_INTERRUPTED = 130
 EXIT_TERMINATED = 143
-LOG_VARIABLE = "CROSSGRADE_LOG"
 
 
 class Terminated(KeyboardInterrupt):
@@ -36,7 +34,7 @@ def report_error(error: Exception, *, as_json: bool = False) -> int:
     """
     code, text = describe_error(error)
     click.echo(text, err=True, nl=False)
-    if os.environ.get(LOG_VARIABLE, "").lower() == "debug":
+    if log_level() == "debug":
         click.echo("\n" + "".join(traceback.format_exception(error)), err=True, nl=False)
     if as_json and not _is_output(error):
         print_json({"error": error_record(error)}, schema_version=1)
@@ -45,7 +43,7 @@ def report_error(error: Exception, *, as_json: bool = False) -> int:
 
 def report_interrupt() -> None:
     """Say that the user stopped the command."""
-    click.echo("\ninterrupted: what was finished is kept", err=True)
+    click.echo(coded("\ninterrupted: what was finished is kept", code="interrupted"), err=True)
 
 
 def describe_error(error: Exception) -> tuple[int, str]:

@@ -199,7 +199,7 @@ def config_option(function: FunctionT) -> FunctionT:
 
 
 def json_option(function: FunctionT) -> FunctionT:
-    """Add `--json`, passed as `as_json`, to a command that reads."""
+    """Add `--json`, passed as `as_json`: every command has it but `serve`, which runs until it is stopped."""
     return click.option("--json", "as_json", is_flag=True, help="Print JSON with a schema_version.")(function)
 
 

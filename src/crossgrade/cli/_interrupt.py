@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 from crossgrade.cli._errors import Terminated
+from crossgrade.cli._output import coded
 
 _SHOW_CURSOR = b"\x1b[?25h"
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -16,7 +17,10 @@ class _Interrupts:
     """Passes the first signal on to the event loop, as Ctrl-C, and leaves the second to the system."""
 
     def __init__(self, wait_s: float) -> None:
-        self._waiting = f"\nwaiting up to {wait_s:g} s for calls in flight; Ctrl-C again to stop now\n"
+        self._waiting = coded(
+            f"\nwaiting up to {wait_s:g} s for calls in flight; Ctrl-C again to stop now",
+            code="interrupt-waits",
+        )
         self._defaults = {number: signal.getsignal(number) for number in _SIGNALS}
         self.is_terminated = False
 
@@ -32,7 +36,7 @@ class _Interrupts:
     def _interrupt(self, number: int, frame: FrameType | None) -> None:
         self.is_terminated = number == signal.SIGTERM
         self._replace({signal.SIGINT: signal.SIG_DFL, signal.SIGTERM: signal.SIG_DFL})
-        shown = _SHOW_CURSOR * os.isatty(2) + self._waiting.encode()
+        shown = _SHOW_CURSOR * os.isatty(2) + f"{self._waiting}\n".encode()
         os.write(2, shown)  # `print` is not reentrant
         assert callable(self._first)
         self._first(signal.SIGINT, frame)

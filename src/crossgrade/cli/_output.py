@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 NO_COLOUR_VARIABLE = "NO_COLOR"
 NO_PROGRESS_VARIABLE = "CROSSGRADE_NO_PROGRESS"
+LOG_VARIABLE = "CROSSGRADE_LOG"
 _QUIET = "crossgrade.quiet"
 
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
@@ -115,15 +116,26 @@ def is_quiet() -> bool:
     return context is not None and bool(context.meta.get(_QUIET))
 
 
-def note(text: str) -> None:
-    """Tell the user something on stderr, unless `-q` was given."""
+def log_level() -> str:
+    """Return what `CROSSGRADE_LOG` asks for: `codes` of notes, `debug` tracebacks too, or nothing."""
+    return os.environ.get(LOG_VARIABLE, "").lower()
+
+
+def coded(text: str, code: str | None) -> str:
+    """Return a note with its code behind it, as errors have it, where `CROSSGRADE_LOG` asks for codes."""
+    return f"{text} [{code}]" if code is not None and log_level() in {"codes", "debug"} else text
+
+
+def note(text: str, *, code: str | None = None) -> None:
+    """Tell the user something on stderr, unless `-q` was given; docs/reference/notes.md lists the codes."""
     if not is_quiet():
-        click.echo(printable(text), err=True)
+        click.echo(coded(printable(text), code), err=True)
 
 
-def warn(text: str) -> None:
+def warn(text: str, *, code: str | None = None) -> None:
     """Tell the user on stderr what must not be missed, with `-q` too."""
-    click.echo(f"{styled('warning:', sys.stderr, fg='yellow', bold=True)} {printable(text)}", err=True)
+    label = styled("warning:", sys.stderr, fg="yellow", bold=True)
+    click.echo(coded(f"{label} {printable(text)}", code), err=True)
 
 
 def shows_progress() -> bool:

@@ -37,7 +37,7 @@ def followed(name: str, resume: str) -> Iterator["Callable[[Progress], None]"]:
             yield on_progress
         except BaseException:
             for run_id in run_ids:
-                note(f"go on where it stopped: {resume} --resume {run_id}")
+                note(f"go on where it stopped: {resume} --resume {run_id}", code="resume")
             raise
 
 
@@ -83,7 +83,7 @@ def _plain(name: str) -> "Callable[[Progress], None]":
         now = 10 * progress.done // max(1, progress.planned)
         if now > tenths:
             tenths = now
-            note(f"{name}: {_asked(progress)} · {_state(progress)}")
+            note(f"{name}: {_asked(progress)} · {_state(progress)}", code="progress")
 
     return show
 

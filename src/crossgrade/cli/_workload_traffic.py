@@ -180,12 +180,16 @@ def _say_next(created: "Created", *, blank: bool) -> None:
 @click.argument("name", shell_complete=complete_workload)
 @click.argument("labels", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @config_option
-def label(name: str, labels: Path, config_path: str) -> None:
+@json_option
+def label(name: str, labels: Path, config_path: str, *, as_json: bool) -> None:
     """Take a labelling file's targets into a workload's dataset."""
     from crossgrade.project import label_workload
 
     labelled, digest = label_workload(config_path, name, labels)
-    print_fields({"labelled": labelled, "digest": digest})
+    if as_json:
+        print_json({"workload": name, "labelled": labelled, "digest": digest}, schema_version=1)
+    else:
+        print_fields({"labelled": labelled, "digest": digest})
 
 
 @click.command("slice")
@@ -239,17 +243,23 @@ def slice_(name: str, field: str, config_path: str, *, as_json: bool) -> None:
 )
 @click.option("--sample", "samples", multiple=True, metavar="ID", help="This sample alone; repeat.")
 @config_option
-def reveal(name: str, key_file: Path, samples: tuple[str, ...], config_path: str) -> None:
+@json_option
+def reveal(name: str, key_file: Path, samples: tuple[str, ...], config_path: str, *, as_json: bool) -> None:
     """Print a workload's samples as they were before redaction.
 
-    Prints JSON lines. Nothing is written. Only what was sealed with this key comes back.
+    Prints JSON lines, or one object with `--json`. Nothing is written. Only what was sealed with this key
+    comes back.
     """
     import msgspec
 
     from crossgrade.project import reveal_workload
     from crossgrade.workloads import seal_from
 
-    for row in reveal_workload(config_path, name, seal_from(key_file), samples=samples):
+    rows = reveal_workload(config_path, name, seal_from(key_file), samples=samples)
+    if as_json:
+        print_json({"workload": name, "samples": list(rows)}, schema_version=1)
+        return
+    for row in rows:
         click.echo(msgspec.json.encode(row).decode())
 
 

@@ -228,7 +228,10 @@ def import_(
     else:
         click.echo(f"{len(added):,} of {len(read):,} prices are new as of {today}: added to {path}")
     if added and path not in _price_files(config_path):
-        note(f"add `price_files: [{path.name}]` to crossgrade.yaml, so that the project uses them")
+        note(
+            f"add `price_files: [{path.name}]` to crossgrade.yaml, so that the project uses them",
+            code="price-file-to-add",
+        )
 
 
 def _with(catalog: "Catalog", there: Sequence[Any], config_path: str) -> "Catalog":

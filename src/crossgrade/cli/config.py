@@ -54,17 +54,25 @@ def validate(config_path: str, *, as_json: bool) -> int | None:
         click.echo(f"  workloads: {', '.join(workloads) or 'none yet'}")
         click.echo(f"  routes: {', '.join(routes) or 'none yet'}")
         for each in config.ignored:
-            note(f"ignored: {each}")
+            note(f"ignored: {each}", code="ignored")
     return None
 
 
 @command.command()
-def schema() -> None:
-    """Print the JSON schema of crossgrade.yaml, for editors."""
+@json_option
+def schema(*, as_json: bool) -> None:
+    """Print the JSON schema of crossgrade.yaml, for editors.
+
+    Without `--json` it is the schema itself. With it, the schema is the field `schema` of an object that has
+    a schema_version, as with other commands.
+    """
     import json
 
     from crossgrade.config import config_schema
 
+    if as_json:
+        print_json({"schema": config_schema()}, schema_version=1)
+        return
     click.echo(json.dumps(config_schema(), indent=2, ensure_ascii=False))
 
 
@@ -93,7 +101,7 @@ def import_litellm(file: Path, *, as_json: bool) -> None:
         return
     click.echo(to_yaml(config.tree.data), nl=False)
     for each in config.ignored:
-        note(f"ignored: {each}")
+        note(f"ignored: {each}", code="ignored")
 
 
 def _problem(error: "ConfigError") -> dict[str, object]:

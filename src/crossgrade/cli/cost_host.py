@@ -274,7 +274,8 @@ def _show(record: dict[str, Any], ladder: "tuple[ServedAt, ...]") -> None:
         note(
             f"with a {other['kv_bits']}-bit cache {other['sequences']:,} at once, then"
             f" {_range(other['output_tokens_s'], ',.0f')} tokens/s"
-            f" and ${_range(other['per_mtok'], '.3f')} a million"
+            f" and ${_range(other['per_mtok'], '.3f')} a million",
+            code="other-cache",
         )
     low, high = record["fit"]["band"]
     note(
@@ -287,7 +288,8 @@ def _show(record: dict[str, Any], ladder: "tuple[ServedAt, ...]") -> None:
         use = "" if share is None else f", {share:.0%} of what it can serve"
         note(
             f"break-even against ${even['usd_per_mtok']} a million tokens:"
-            f" {even['tokens_per_day']:,} tokens a day{use}"
+            f" {even['tokens_per_day']:,} tokens a day{use}",
+            code="break-even",
         )
 
 

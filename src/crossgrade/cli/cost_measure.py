@@ -208,15 +208,17 @@ def _report(
     few = [level.in_flight for level in levels if level.n < _FEW]
     note(
         f"{plan.model} at {endpoint} on {datetime.now(UTC).date()}: means over answers, and the 90th"
-        f" percentiles beside them; tokens as the server counts them{_rent(plan)}"
+        f" percentiles beside them; tokens as the server counts them{_rent(plan)}",
+        code="measured",
     )
     if few:
         note(
             f"fewer than {_FEW} answers at {', '.join(map(str, few))} in flight: their figures would"
-            " differ next time; raise `--calls`"
+            " differ next time; raise `--calls`",
+            code="few-answers",
         )
     if plan.usd_per_hour is None:
-        note("no price: give --usd-per-hour, what the whole server costs an hour")
+        note("no price: give --usd-per-hour, what the whole server costs an hour", code="price-unknown")
 
 
 def _rent(plan: "LoadPlan") -> str:

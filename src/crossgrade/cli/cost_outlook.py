@@ -119,7 +119,7 @@ def command(
         return
     _show(found, options["tolerance"], options["months"])
     for line in _notes(found, options, given=len(given)):
-        note(line)
+        note(line, code="outlook-basis")
 
 
 def _given(changes: Sequence[str]) -> dict[str, float]:

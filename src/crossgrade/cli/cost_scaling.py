@@ -118,7 +118,8 @@ def command(model: str, input_tokens: float, output_tokens: float, *, as_json: b
     low, high = fit.band
     note(
         f"80 % band of every price: {1 / high:.2f} to {1 / low:.2f} times it; measured on models that were"
-        " built, and most rows were not"
+        " built, and most rows were not",
+        code="price-band",
     )
     for each in unreleased:
         note(f"{each.name}: {each.note}")

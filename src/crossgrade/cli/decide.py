@@ -308,18 +308,37 @@ def _decide_workloads(names: tuple[str, ...], options: dict[str, Any]) -> "list[
             recorded = [project.decide(names[0], **rules)]
         for each in recorded:
             _note_unfinished(project, each.verdict)
-            note(_recorded_words(each))
+            if options["label_file"] is None:
+                _note_labels(each.verdict)
+            _tell_recorded(each)
             if options["apply_it"]:
                 table, verdict = project.apply(each.id), each.verdict
                 kind = verdict.policy.kind
-                note(f"route table version {table.version} in force: {verdict.workload} -> {kind}")
+                note(
+                    f"route table version {table.version} in force: {verdict.workload} -> {kind}",
+                    code="route-applied",
+                )
         return [each.verdict for each in recorded]
 
 
-def _recorded_words(stored: "StoredVerdict") -> str:
+def _tell_recorded(stored: "StoredVerdict") -> None:
     if not stored.id:
-        return "This is a what-if decision and is not recorded."
-    return f"{'already recorded' if stored.is_known else 'recorded'} as verdict {stored.id}"
+        note("This is a what-if decision and is not recorded.", code="not-recorded")
+    elif stored.is_known:
+        note(f"already recorded as verdict {stored.id}", code="already-recorded")
+    else:
+        note(f"recorded as verdict {stored.id}", code="recorded")
+
+
+def _note_labels(verdict: "Verdict") -> None:
+    """Say where people's scores count that were recorded with an earlier verdict."""
+    labels = max((one.retention.labels or 0 for one in verdict.certificates), default=0)
+    if labels:
+        note(
+            f"people's scores of {labels:,} samples correct the judge, as recorded with an earlier verdict "
+            f"on run {verdict.run_id}",
+            code="labels-recorded",
+        )
 
 
 def _note_unfinished(project: "Project", verdict: "Verdict") -> None:
@@ -330,11 +349,14 @@ def _note_unfinished(project: "Project", verdict: "Verdict") -> None:
     if verdict.run_id is None or (status := runs.status(verdict.run_id)) is RunStatus.FINISHED:
         return
     name = verdict.workload
-    note(f"decided on run {verdict.run_id}, which did not finish ({status})")
-    note(f"  go on with it: crossgrade evaluate {name} --resume {verdict.run_id}")
+    note(f"decided on run {verdict.run_id}, which did not finish ({status})", code="run-unfinished")
+    note(f"  resume it: crossgrade evaluate {name} --resume {verdict.run_id}", code="resume")
     finished = (each.id for each in runs.recent(name) if runs.status(each.id) is RunStatus.FINISHED)
     if (last := next(finished, None)) is not None:
-        note(f"  or decide on the last one that finished: crossgrade decide {name} --run {last}")
+        note(
+            f"  or decide on the last one that finished: crossgrade decide {name} --run {last}",
+            code="run-finished",
+        )
 
 
 def _verify(options: dict[str, Any]) -> "Verdict":
@@ -361,17 +383,24 @@ def _verify(options: dict[str, Any]) -> "Verdict":
         note(
             f"{name} was decided by {methods[0]} and cannot be computed again, so its costs and p-values "
             f"were not checked. On the same scores {methods[1]} gives the same policy, and the verdict "
-            "shown here"
+            "shown here",
+            code="verified-as-older",
         )
     elif check.reworded:
-        note(f"{name} recomputed from its recorded scores: the figures are identical, the words differ")
+        note(
+            f"{name} recomputed from its recorded scores: the figures are identical, the words differ",
+            code="verified-but-reworded",
+        )
         for each in check.reworded:
-            note(f"  {each}")
+            note(f"  {each}", code="words-differ")
         note("another release wrote them; the words shown here are those of this one")
     else:
-        note(f"{name} recomputed from its recorded scores: identical")
+        note(f"{name} recomputed from its recorded scores: identical", code="verified")
     if check.unchecked:
-        note(f"taken as recorded, for want of a verdict on the same scores: {', '.join(check.unchecked)}")
+        note(
+            f"taken as recorded, for want of a verdict on the same scores: {', '.join(check.unchecked)}",
+            code="taken-as-recorded",
+        )
     return today
 
 

@@ -1,21 +1,24 @@
 """`crossgrade demo`: the whole story on real input, without keys and without a network."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.resources import as_file, files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import click
 from click.formatting import wrap_text
 
-from crossgrade.cli._frame import Renamed
-from crossgrade.cli._output import as_typed, note, print_verdict
+from crossgrade.cli._frame import Renamed, json_option
+from crossgrade.cli._output import as_typed, note, print_json, print_verdict
 from crossgrade.cli._spending import check_report_extra
 
 if TYPE_CHECKING:
     from crossgrade.decide import Verdict
+
+Say: TypeAlias = Callable[[str], None]
+"""Where the story goes: stdout, or with `--json` stderr."""
 
 WORKLOAD = "support"
 LOCAL_MODELS = ("gemma-3-270m", "smollm2-135m-instruct")
@@ -42,7 +45,8 @@ MMLU_TOKENS = (500, 5)
     help="Folder for the project and its reports.",
 )
 @click.option("--only", type=click.Choice(["local", "published"]), help="Show only one of the two parts.")
-def command(folder: Path, only: str | None) -> None:
+@json_option
+def command(folder: Path, only: str | None, *, as_json: bool) -> None:
     """Decide on published results and on two local models; no keys.
 
     First Llama 4 against GPT-4o on published function calls. Then two open-weight models answer
@@ -51,22 +55,31 @@ def command(folder: Path, only: str | None) -> None:
     """
     check_report_extra(folder / "report.html")
     folder.mkdir(parents=True, exist_ok=True)
-    verdicts = [] if only == "local" else [_function_calls()]
-    if only != "published":
-        _local(folder)
+    say: Say = note if as_json else click.echo
+    published, found = [], dict[str, Any]()
     if only != "local":
-        _write_published(folder, [*verdicts, *_exams(folder)])
+        published.append(_function_calls(say))
+    if only != "published":
+        found = _local(folder, say, as_json=as_json)
+    if only != "local":
+        published += _exams(folder, say)
+        found["published_report"] = _write_published(folder, published, say)
+    if as_json:
+        from crossgrade.decide import verdict_to_json
+
+        print_json(
+            {"published": [verdict_to_json(each) for each in published], **found},
+            schema_version=1,
+        )
     typed = as_typed()
-    click.echo(
-        f"\nnext, with your own data:  {typed} decide RESULTS.csv --incumbent MODEL_A --candidate MODEL_B"
-    )
-    click.echo(f"or with your own models:   {typed} init my-project")
+    say(f"\nnext, with your own data:  {typed} decide RESULTS.csv --incumbent MODEL_A --candidate MODEL_B")
+    say(f"or with your own models:   {typed} init my-project")
 
 
-def _function_calls() -> "Verdict":
+def _function_calls(say: Say) -> "Verdict":
     incumbent, *candidates = FUNCTION_CALLS
-    click.echo("Can Llama 4 take function calls from GPT-4o?")
-    click.echo("   published outcomes, item by item, of the Berkeley Function-Calling Leaderboard\n")
+    say("Can Llama 4 take function calls from GPT-4o?")
+    say("   published outcomes, item by item, of the Berkeley Function-Calling Leaderboard\n")
     with _data() as data:
         verdict = _decide(
             data / "bfcl.csv.gz",
@@ -76,21 +89,24 @@ def _function_calls() -> "Verdict":
             segment="segment",
             tokens=CALL_TOKENS,
             requests_per_month=REQUESTS_PER_MONTH,
+            say=say,
         )
-    click.echo(
+    say(
         "     On the multi-turn tasks of the same benchmark Scout solves 4 of 200 and GPT-4o 122:\n"
         "     single calls may move, agentic work stays.\n"
     )
     return verdict
 
 
-def _local(folder: Path) -> None:
+def _local(folder: Path, say: Say, *, as_json: bool) -> dict[str, Any]:
+    """Decide on two local models, serve the verdict and let it be taken back; return what was found."""
     from crossgrade.cli._demo_serving import serve_and_watch
     from crossgrade.cli._progress import shown_progress
+    from crossgrade.decide import verdict_to_json
     from crossgrade.project import Project
 
-    click.echo("Two real open-weight models on this machine, on 300 support tickets")
-    click.echo("   incumbent Gemma 3 270M, candidate SmolLM2-135M-Instruct; prices are made up\n")
+    say("Two real open-weight models on this machine, on 300 support tickets")
+    say("   incumbent Gemma 3 270M, candidate SmolLM2-135M-Instruct; prices are made up\n")
     _install_models()
     with _data() as data:
         for name in ("crossgrade.yaml", "support.jsonl"):
@@ -101,10 +117,13 @@ def _local(folder: Path) -> None:
             result = project.evaluate(WORKLOAD, on_progress=on_progress)
         recorded = project.decide(WORKLOAD, run_id=result.run_id)
         page = project.report([WORKLOAD])
-        print_verdict(recorded.verdict)
-        click.echo()
-        click.echo(f"   report: {page}")
-        serve_and_watch(project, recorded.id, folder)
+        if not as_json:
+            print_verdict(recorded.verdict)
+        say("")
+        say(f"   report: {page}")
+        alarm = serve_and_watch(project, recorded.id, folder, say)
+        verdict = verdict_to_json(recorded.verdict)
+    return {"local": verdict, "verdict_id": recorded.id, "report": page, "alarm": alarm}
 
 
 def _install_models() -> None:
@@ -117,11 +136,11 @@ def _install_models() -> None:
             note(f"{model.name}: licence {model.licence}. {model.duties}")
 
 
-def _exams(folder: Path) -> "list[Verdict]":
+def _exams(folder: Path, say: Say) -> "list[Verdict]":
     incumbent, candidate = PUBLISHED
-    click.echo(f"\nWhat a guard finds: published results of {incumbent} and {candidate}")
-    click.echo("   item by item, from RouteLLM (Apache-2.0)\n")
-    models: dict[str, Any] = {"incumbent": incumbent, "candidates": [candidate]}
+    say(f"\nWhat a guard finds: published results of {incumbent} and {candidate}")
+    say("   item by item, from RouteLLM (Apache-2.0)\n")
+    models: dict[str, Any] = {"incumbent": incumbent, "candidates": [candidate], "say": say}
     with _data() as data:
         mmlu, whole = data / "mmlu.csv.gz", "MMLU, 57 subjects, as published"
         return [
@@ -138,14 +157,17 @@ def _exams(folder: Path) -> "list[Verdict]":
         ]
 
 
-def _write_published(folder: Path, verdicts: "list[Verdict]") -> None:
+def _write_published(folder: Path, verdicts: "list[Verdict]", say: Say) -> Path:
     from crossgrade.report import write_report
 
     page = write_report(verdicts, folder / "published-report.html", title="Published results")
-    click.echo(f"\n   report: {page.resolve()}")
+    say(f"\n   report: {page.resolve()}")
+    return page.resolve()
 
 
-def _decide(path: Path, title: str, *, tokens: tuple[int, int] | None = None, **options: Any) -> "Verdict":
+def _decide(
+    path: Path, title: str, *, say: Say, tokens: tuple[int, int] | None = None, **options: Any
+) -> "Verdict":
     from dataclasses import replace
 
     from crossgrade.domain import Usage
@@ -153,13 +175,13 @@ def _decide(path: Path, title: str, *, tokens: tuple[int, int] | None = None, **
 
     typical = Usage(input_tokens=tokens[0], output_tokens=tokens[1], images=0) if tokens else None
     verdict = decide_results(path, typical=typical, **options)
-    click.echo(f"   {title}: {verdict.name.upper()}")
-    click.echo(wrap_text(verdict.sentence, width=96, initial_indent="     ", subsequent_indent="     "))
+    say(f"   {title}: {verdict.name.upper()}")
+    say(wrap_text(verdict.sentence, width=96, initial_indent="     ", subsequent_indent="     "))
     for source in verdict.price_sources if tokens else ():
-        click.echo(f"     {source}")
+        say(f"     {source}")
     for guard in verdict.guards:
         if guard.status == "fail":
-            click.echo(f"     guard {guard.name} fails on {guard.segment or 'the whole'}: {guard.seen}")
+            say(f"     guard {guard.name} fails on {guard.segment or 'the whole'}: {guard.seen}")
     return replace(verdict, workload=title)
 
 

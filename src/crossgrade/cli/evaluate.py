@@ -73,7 +73,7 @@ def command(
             _show_estimate(estimate, expected, as_json=as_json)
             _warn_gone(project, workload)
             return
-        note(estimate_words(estimate))
+        note(estimate_words(estimate), code="estimate")
         _warn_gone(project, workload)
         is_limited = max_cost is not None or project.workload(workload).max_cost_usd is not None
         confirm(estimate, go_on=yes or is_limited)
@@ -93,7 +93,7 @@ def _warn_gone(project: "Project", name: str) -> None:
     """Say which candidates can no longer be bought: a verdict does not switch to them."""
     candidates = (variant.offer for variant in project.workload(name).candidates)
     for model, gone in project.gone(candidates).items():
-        warn(f"{model} is {gone}: no verdict switches to it")
+        warn(f"{model} is {gone}: no verdict switches to it", code="model-gone")
 
 
 def _run(
@@ -122,12 +122,14 @@ def _run(
     note(
         f"run {result.run_id}: {progress.asked:,} of {progress.planned:,} samples asked; "
         f"{progress.calls:,} calls, {progress.reused:,} answers reused, "
-        f"{progress.calls_saved:,} calls not needed ({_ENDINGS.get(result.ending, result.ending)})"
+        f"{progress.calls_saved:,} calls not needed ({_ENDINGS.get(result.ending, result.ending)})",
+        code="run-ended",
     )
     if progress.unscored or progress.errors:
         note(
             f"{progress.errors:,} calls failed, {progress.unscored:,} pairs have no score. To try these "
-            f"again: crossgrade evaluate {name} --resume {result.run_id}"
+            f"again: crossgrade evaluate {name} --resume {result.run_id}",
+            code="pairs-unscored",
         )
     gave_up = (
         "The run stopped because a pass had become unlikely. To continue it: "
@@ -135,7 +137,7 @@ def _run(
     )
     if not decides:
         if result.ending == "futile":
-            note(gave_up)
+            note(gave_up, code="given-up")
         if as_json:
             print_json(
                 {"run_id": result.run_id, "ending": result.ending, "progress": progress}, schema_version=1
@@ -143,8 +145,8 @@ def _run(
         return
     recorded = project.decide(name, run_id=result.run_id)
     if result.ending == "futile" and recorded.verdict.name == "undecided":
-        note(gave_up)
-    note(f"recorded as verdict {recorded.id}; `crossgrade report {name}` writes the report")
+        note(gave_up, code="given-up")
+    note(f"recorded as verdict {recorded.id}; `crossgrade report {name}` writes the report", code="recorded")
     if as_json:
         from crossgrade.decide import verdict_to_json
 
@@ -171,7 +173,7 @@ def _show_estimate(estimate: "RunEstimate", expected: "Sequence[ExpectedUse]", *
     if expected:
         click.echo()
         _show_expected(expected)
-    note(estimate_words(estimate))
+    note(estimate_words(estimate), code="estimate")
 
 
 def _show_expected(expected: "Sequence[ExpectedUse]") -> None:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from crossgrade.cli._frame import DEFAULT_CONFIG
-from crossgrade.cli._output import note
+from crossgrade.cli._frame import DEFAULT_CONFIG, json_option
+from crossgrade.cli._output import note, print_json
 
 TEMPLATES = ("classification", "documents", "rag", "analytics", "agentic")
 STATE_FOLDER = ".crossgrade"
@@ -23,7 +23,8 @@ MODELS = ("gemma-3-270m", "smollm2-135m-instruct")
     show_default=True,
     help="Which kind of work the example does.",
 )
-def command(directory: Path, template: str) -> None:
+@json_option
+def command(directory: Path, template: str, *, as_json: bool) -> None:
     """Write a commented crossgrade.yaml with a small dataset.
 
     The project runs as it is on two small local models; nothing is ever overwritten. Prints the
@@ -34,10 +35,21 @@ def command(directory: Path, template: str) -> None:
     for name, content in contents.items():
         path = directory / name
         _write(path, content)
-        click.echo(path)
+        if not as_json:
+            click.echo(path)
+    workload = _workload(contents)
+    if as_json:
+        files_written = [directory / name for name in contents]
+        print_json(
+            {"template": template, "workload": workload, "models": MODELS, "files": files_written},
+            schema_version=1,
+        )
     if template == "agentic":
-        note("\nThis workload stays with the incumbent: agent trials cannot be imported as evidence yet.")
-    _say_next(directory, contents)
+        note(
+            "\nThis workload stays with the incumbent: agent trials cannot be imported as evidence yet.",
+            code="evidence-missing",
+        )
+    _say_next(directory, workload)
 
 
 def project_files(template: str) -> dict[str, str]:
@@ -87,13 +99,16 @@ def _write(path: Path, content: str) -> None:
         ) from error
 
 
-def _say_next(directory: Path, contents: dict[str, str]) -> None:
+def _workload(contents: dict[str, str]) -> str:
     from ruamel.yaml import YAML
 
-    workload = next(iter(YAML(typ="safe", pure=True).load(contents[DEFAULT_CONFIG])["workloads"]))
+    return str(next(iter(YAML(typ="safe", pure=True).load(contents[DEFAULT_CONFIG])["workloads"])))
+
+
+def _say_next(directory: Path, workload: str) -> None:
     note("\nnext:")
     if directory != Path():
-        note(f"  cd {directory}")
+        note(f"  cd {directory}", code="next")
     for model in MODELS:
-        note(f"  crossgrade models add {model}")
-    note(f"  crossgrade evaluate {workload}")
+        note(f"  crossgrade models add {model}", code="next")
+    note(f"  crossgrade evaluate {workload}", code="next")

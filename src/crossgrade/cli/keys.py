@@ -162,9 +162,9 @@ def list_(config_path: str, *, shows_all: bool, as_json: bool) -> None:
         ]
         print_table(list(rows[0]), cells)
     elif records:
-        note("no live keys; `--all` also lists expired and revoked ones")
+        note("no live keys; `--all` also lists expired and revoked ones", code="no-live-keys")
     else:
-        note("no keys yet: `crossgrade keys create NAME` makes one")
+        note("no keys yet: `crossgrade keys create NAME` makes one", code="no-keys")
 
 
 @command.command()
@@ -248,7 +248,8 @@ def _show_new(key: "NewKey", record: "KeyRecord", *, as_json: bool) -> None:
     click.echo(key.text)
     note(
         f"key {key.id} ({record.name}) expires {_when(record.expires_at)}. "
-        "Save it now; it will not be shown again."
+        "Save it now; it will not be shown again.",
+        code="key-shown-once",
     )
 
 

@@ -57,7 +57,7 @@ def list_models(*, as_json: bool) -> None:
     ]
     print_table(["model", "status", "MB", "context", "prompts", "licence"], rows, right=["MB", "context"])
     if any(record["status"] == "available" for record in records):
-        note("`crossgrade models add NAME` installs an available one")
+        note("`crossgrade models add NAME` installs an available one", code="models-available")
 
 
 @command.command()
@@ -91,7 +91,7 @@ def add(model: str, *, name: str | None, licence: str | None, as_json: bool) -> 
         click.echo(f"  sha256 {added.sha256}")
         click.echo(f"  licence {added.licence or 'unknown: say it with --licence'}")
         if not added.chat:
-            note("it has no chat template: set `text: true` in its prompt")
+            note("it has no chat template: set `text: true` in its prompt", code="no-chat-template")
 
 
 @command.command()
@@ -115,7 +115,7 @@ def verify(names: tuple[str, ...], *, as_json: bool) -> int | None:
             [[check["name"], "intact" if check["intact"] else check["problem"]] for check in checks],
         )
         for check in failed:
-            note(f"hint: {check['hint']}")
+            note(f"hint: {check['hint']}", code="model-damaged")
     return 3 if failed else None
 
 

@@ -61,7 +61,7 @@ def command(
 
     with Project.open(config_path) as project, project.trying(offer, workload) as tried:
         estimate = tried.estimate(workload)
-        note(estimate_words(estimate))
+        note(estimate_words(estimate), code="estimate")
         if dry_run:
             if as_json:
                 print_json({"estimate": estimate}, schema_version=1)
@@ -82,7 +82,10 @@ def command(
     _show(done, as_json=as_json)
     candidates = project.workload(workload).candidates
     if offer not in {variant.name for variant in candidates}:
-        note(f"add {offer} to `workloads.{workload}.candidates`: `crossgrade watch` asks it as it is there")
+        note(
+            f"add {offer} to `workloads.{workload}.candidates`: `crossgrade watch` asks it as it is there",
+            code="candidate-to-add",
+        )
     return gate(done.verdict.verdict)
 
 
@@ -97,7 +100,8 @@ def _warn_replaced(project: "Project", offer: str, workload: str) -> None:
             warn(
                 f"{policy.candidate} answers {route.share:.0%} of route {route.name} now. If {offer} is "
                 f"certified, its canary replaces {policy.candidate}, and the rest of that traffic goes back "
-                f"to {policy.incumbent}. `--no-canary` leaves {policy.candidate} in force"
+                f"to {policy.incumbent}. `--no-canary` leaves {policy.candidate} in force",
+                code="canary-replaces",
             )
 
 
@@ -124,9 +128,12 @@ def _show(done: "Onboarded", *, as_json: bool) -> None:
         for step, at, after in zip(done.steps, when, after_s, strict=True)
     ]
     print_table(("step", "at", "after", "what"), rows, right=["after"])
-    note(f"recorded as verdict {done.verdict.id}")
+    note(f"recorded as verdict {done.verdict.id}", code="recorded")
     if done.table is not None:
-        note(f"route table version {done.table.version} in force; `crossgrade route promote` goes on")
+        note(
+            f"route table version {done.table.version} in force; `crossgrade route promote` goes on",
+            code="route-applied",
+        )
 
 
 def _words(step: "OnboardingStep") -> str:

@@ -48,7 +48,7 @@ def show(route: str | None, config_path: str, *, as_json: bool) -> None:
             shown.insert(4, "max_bytes")
         print_table(shown, [[row[column] for column in shown] for row in rows], right=["max_bytes", "share"])
     else:
-        note("no routes yet: add a workload, or `routes`, to the configuration")
+        note("no routes yet: add a workload, or `routes`, to the configuration", code="no-routes")
 
 
 @command.command()
@@ -144,7 +144,10 @@ def history(route: str | None, limit: int, config_path: str, *, as_json: bool) -
         shown = ("version", "since", "route", "policy", "candidate", "share", "verdict", "digest")
         print_table(shown, [[row[column] for column in shown] for row in rows], right=["version", "share"])
     else:
-        note("no route table was published yet: `crossgrade route apply WORKLOAD` publishes one")
+        note(
+            "no route table was published yet: `crossgrade route apply WORKLOAD` publishes one",
+            code="no-route-table",
+        )
 
 
 @command.command()
@@ -190,7 +193,7 @@ def export(
     if output is None:
         click.echo(exported.text, nl=False)
     for each in exported.notes:
-        note(f"note: {each}")
+        note(f"note: {each}", code="not-exported")
 
 
 def _project(config_path: str) -> "Project":
@@ -265,7 +268,7 @@ def _print(table: "RouteTable", routes: "list[Route]", *, as_json: bool) -> None
         return
     for route in routes:
         click.echo(f"{route.name}: {_words(route)}")
-    note(f"route table version {table.version} in force")
+    note(f"route table version {table.version} in force", code="route-applied")
 
 
 def _words(route: "Route") -> str:

@@ -70,7 +70,8 @@ def command(
             if project.store.runs.get(run_id).settings["mode"] != "fixed":
                 warn(
                     "the run could stop early, so the table is for reading: a test on it counts on "
-                    "a fixed number of samples; evaluate with `mode: fixed` to decide on a table"
+                    "a fixed number of samples; evaluate with `mode: fixed` to decide on a table",
+                    code="run-could-stop-early",
                 )
             if as_json:
                 print_json(
@@ -93,7 +94,7 @@ def command(
         shown = [row | {"run": short_id(row["run"])} for row in rows]
         print_table(list(rows[0]), [list(row.values()) for row in shown], right=("run", *_NUMBERS))
     else:
-        note("no runs yet: `crossgrade evaluate WORKLOAD` makes one")
+        note("no runs yet: `crossgrade evaluate WORKLOAD` makes one", code="no-runs")
 
 
 _NUMBERS = ("planned", "answers", "errors", "spent_usd")

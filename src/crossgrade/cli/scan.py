@@ -117,9 +117,15 @@ def command(  # noqa: PLR0917 -- click passes them by name
         _print(scan)
     _note_problems(scan)
     if scan.model is None and any("unknown" in each.models for each in scan.findings):
-        note("the log does not name every model that answered: `--model [PROVIDER/]MODEL` says and prices it")
+        note(
+            "the log does not name every model that answered: `--model [PROVIDER/]MODEL` says and prices it",
+            code="model-not-named",
+        )
     elif scan.findings and not scan.spend_n:
-        note(f"no price of these models is known on {scan.prices_on}: `--on DATE` takes those of another day")
+        note(
+            f"no price of these models is known on {scan.prices_on}: `--on DATE` takes those of another day",
+            code="prices-unknown",
+        )
     if save is not None:
         _save(scan, save)
     if page is not None:
@@ -132,7 +138,8 @@ def command(  # noqa: PLR0917 -- click passes them by name
 def _note_problems(scan: "Scan") -> None:
     for kind, count in scan.problems.items():
         times = f"{count:,} time{'s' * (count != 1)}"
-        note(f"not read: {kind}, {times}, for instance {'; '.join(scan.examples.get(kind, ())[:2])}")
+        examples = "; ".join(scan.examples.get(kind, ())[:2])
+        note(f"not read: {kind}, {times}, for instance {examples}", code="not-read")
 
 
 def query_text(query: str | None) -> str | None:
@@ -168,8 +175,9 @@ def _save(scan: "Scan", path: Path) -> None:
     record = {"schema_version": 1, **scan_record(scan)}
     write_text(path, msgspec.json.format(msgspec.json.encode(record), indent=2).decode() + "\n")
     name = next((finding.name for finding in scan.findings if finding.texts), None)
-    then = "" if name is None else f"; next: crossgrade workload create {name} --from {path} --n 400"
-    note(f"scan written to {path}{then}")
+    note(f"scan written to {path}", code="scan-written")
+    if name is not None:
+        note(f"next: crossgrade workload create {name} --from {path} --n 400", code="next")
 
 
 def _print(scan: "Scan") -> None:
@@ -217,12 +225,14 @@ def _print(scan: "Scan") -> None:
         held = sum(scan.shares[at] or 0.0 for at in detailed)
         note(
             f"Details are shown for {held:.0%} of the spend. "
-            f"`--html` and `--json` have all {len(rows)} workloads."
+            f"`--html` and `--json` have all {len(rows)} workloads.",
+            code="details-left-out",
         )
     elif left:
         note(
             f"Details are shown for the first {len(detailed)}. "
-            f"`--html` and `--json` have all {len(rows)} workloads."
+            f"`--html` and `--json` have all {len(rows)} workloads.",
+            code="details-left-out",
         )
 
 

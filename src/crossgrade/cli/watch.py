@@ -52,7 +52,7 @@ def command(label_file: Path | None, config_path: str, *, once: bool, as_json: b
         if not once:
             _go_on(project, found)  # until interrupted
     if as_json:
-        print_json({"look": found}, schema_version=1)
+        print_json({"look": found}, schema_version=2)
     else:
         _print(found)
     _tell(found, label_file)
@@ -61,6 +61,7 @@ def command(label_file: Path | None, config_path: str, *, once: bool, as_json: b
 
 def _go_on(project: "Project", found: "Look") -> None:
     """Look again and again, until interrupted; the store's troubles pass, so they are told and outlived."""
+    from crossgrade.domain import Reason
     from crossgrade.errors import CrossgradeError
     from crossgrade.watch import Look, look
 
@@ -71,12 +72,12 @@ def _go_on(project: "Project", found: "Look") -> None:
         try:
             found = look(project, environ=os.environ)
         except CrossgradeError as error:
-            found = Look(at=datetime.now(UTC), problems=[error.message])
+            found = Look(at=datetime.now(UTC), problems=[Reason(error.code, error.message)])
 
 
 def _print(found: "Look") -> None:
     if not found.standings:
-        note("no route in force moves traffic: nothing to watch")
+        note("no route in force moves traffic: nothing to watch", code="nothing-to-watch")
         return
     rows = []
     for each in found.standings:
@@ -103,18 +104,18 @@ def _log(found: "Look") -> None:
         )  # fmt: skip
         note(line)
     for problem in found.problems:
-        note(log_line("watch_problem", at=at, level="warning", error=problem))
+        note(log_line("watch_problem", at=at, level="warning", code=problem.code, error=problem.text))
 
 
 def _tell(found: "Look", label_file: Path | None) -> None:
     for alarm in found.alarms:
-        note(f"{found.at.isoformat(timespec='seconds')} ALARM {_sentence(alarm)}: stepped back")
+        note(f"{found.at.isoformat(timespec='seconds')} ALARM {_sentence(alarm)}: stepped back", code="alarm")
     for problem in found.problems:
-        note(f"problem: {problem}")
+        note(f"problem: {problem.text}", code=problem.code)
     if label_file is not None and not found.labels and not found.waiting:
-        note(f"no pairs wait for people; {label_file} has no rows")
+        note(f"no pairs wait for people; {label_file} has no rows", code="no-pairs-wait")
     elif found.labels or found.waiting:
-        note(f"{found.labels} labels read; {found.waiting} pairs wait for people")
+        note(f"{found.labels} labels read; {found.waiting} pairs wait for people", code="labels-read")
 
 
 def _sentence(alarm: "Alarm") -> str:

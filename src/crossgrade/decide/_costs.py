@@ -142,6 +142,7 @@ def policy_retention(view: View, policy: Policy, certificates: Sequence[Certific
         unit="share",
         method=found.method,
         reason=found.reason,
+        reason_code=found.reason_code,
     )
 
 

@@ -31,6 +31,7 @@ class EffectiveLength:
     at_least: bool = False
     at_most: bool = False
     reason: str | None = None
+    reason_code: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,6 +120,7 @@ class ProbeResult:
     notes: tuple[str, ...] = field(default_factory=tuple)
     against: str | None = None
     effective_against: EffectiveLength | None = None
+    reason_code: str | None = None
 
     @property
     def certified(self) -> LengthCertificate | None:

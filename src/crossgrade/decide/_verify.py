@@ -106,6 +106,7 @@ def compare(verdict: Verdict, evidence: Evidence) -> Comparison:
     if verdict.losses_drawn_from is None and verdict.package_version is None:
         for name in ("losses", "losses_drawn_from", "groups"):  # recorded before losses were drawn
             computed[name] = recorded[name]
+    _leave_out_new_codes(recorded, computed)
     for name in ("reasons", "would_change"):
         if any(each.code is None for each in getattr(verdict, name)):  # recorded before remarks had codes
             recorded[name] = [each.text for each in getattr(verdict, name)]
@@ -116,6 +117,18 @@ def compare(verdict: Verdict, evidence: Evidence) -> Comparison:
         is_worded = not strict and not _WORDS.isdisjoint(re.split(r"[.\[]", place))
         (words if is_worded else figures).append(f"{place}: {difference}")
     return Comparison(today=today, differences=tuple(figures), reworded=tuple(words))
+
+
+def _leave_out_new_codes(recorded: Any, computed: Any) -> None:
+    """Take from a computed tree the codes of reasons that were recorded before these had codes."""
+    if isinstance(recorded, dict) and isinstance(computed, dict):
+        if recorded.get("reason") is not None and recorded.get("reason_code") is None:
+            computed["reason_code"] = None
+        for key in recorded.keys() & computed.keys():
+            _leave_out_new_codes(recorded[key], computed[key])
+    elif isinstance(recorded, list) and isinstance(computed, list):
+        for one, other in zip(recorded, computed, strict=False):
+            _leave_out_new_codes(one, other)
 
 
 def _wrong_method(verdict: Verdict, today: Verdict) -> Iterator[str]:

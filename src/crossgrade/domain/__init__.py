@@ -35,7 +35,16 @@ from crossgrade.domain.serving import (
     TokenIssuer,
     Watching,
 )
-from crossgrade.domain.values import JSON, MOST_TOKENS, REQUEST_USD, DialectName, Estimate, Origin, Usage
+from crossgrade.domain.values import (
+    JSON,
+    MOST_TOKENS,
+    REQUEST_USD,
+    DialectName,
+    Estimate,
+    Origin,
+    Reason,
+    Usage,
+)
 from crossgrade.domain.workload import EvidenceClass, Mode, Requirements, Workload
 
 __all__ = [
@@ -64,6 +73,7 @@ __all__ = [
     "Part",
     "Price",
     "PromptTemplate",
+    "Reason",
     "Requirements",
     "Role",
     "RouteSpec",

@@ -27,6 +27,17 @@ MOST_TOKENS = 1_000_000_000
 """More tokens in one call were not counted right: it is a hundred times the longest context sold."""
 
 
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Why a result has no value, no interval or says nothing: a stable code, and the sentence.
+
+    Records hold it as two fields, `reason_code` and `reason`. docs/reference/reasons.md lists the codes.
+    """
+
+    code: str
+    text: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
     """Billed tokens of one call, from the provider; None where it did not say.
@@ -45,7 +56,7 @@ class Usage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Estimate:
-    """A number with its interval; `value` None is unknown and `reason` says why.
+    """A number with its interval; `value` None is unknown and `reason` says why, `reason_code` for programs.
 
     `level` is the interval's confidence, `n` the observations behind it; `low` and `high` are
     None where no interval is known (a stated figure, a single observation).
@@ -59,3 +70,4 @@ class Estimate:
     unit: str = ""
     method: str = ""
     reason: str | None = None
+    reason_code: str | None = None

@@ -24,9 +24,12 @@ def main() -> int:
         run = uvloop.run
     try:
         run(serve(read_settings(given.settings), given.worker))
-    except (CrossgradeError, OSError) as error:
-        print(f"crossgrade gateway: {error}", file=sys.stderr)  # the process's only words
-        return error.exit_code if isinstance(error, CrossgradeError) else 3
+    except CrossgradeError as error:
+        print(f"crossgrade gateway: {error} [{error.code}]", file=sys.stderr)  # the process's only words
+        return error.exit_code
+    except OSError as error:
+        print(f"crossgrade gateway: {error}", file=sys.stderr)
+        return 3
     return 0
 
 

@@ -20,6 +20,8 @@ from crossgrade.hosting import (
     break_even_tokens_per_day,
     hosting_ladder,
 )
+from crossgrade.pricing.bill import NO_VOLUME
+from crossgrade.pricing.saving import unknown_estimate
 from crossgrade.pricing.usage import DAYS_PER_MONTH, Traffic
 
 
@@ -144,9 +146,11 @@ def _boxes(
     """Return how many boxes are needed, what they cost a month, and how busy they are."""
     assert capacity.value is not None, "the serving model gives a number"
     if tokens is None:
-        reason = "the number of calls a month is not stated"
-        unknown = Estimate(value=None, unit="USD/month", reason=reason)
-        return None, unknown, Estimate(value=None, unit="share", reason=reason)
+        return (
+            None,
+            unknown_estimate(NO_VOLUME, unit="USD/month"),
+            unknown_estimate(NO_VOLUME, unit="share"),
+        )
 
     def needed(box_tokens: float) -> int:
         return max(1, math.ceil(float(tokens) / (box_tokens * planned)))

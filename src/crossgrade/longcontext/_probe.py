@@ -18,7 +18,7 @@ from crossgrade.decide import (
     RungReport,
     Spent,
 )
-from crossgrade.domain import Sample
+from crossgrade.domain import Reason, Sample
 from crossgrade.errors import BudgetExceededError, UsageError
 from crossgrade.evaluate import Scorer
 from crossgrade.longcontext._asking import Asker, ProbeAnswer
@@ -102,6 +102,10 @@ class _Tally:
 class _TruncatedError(Exception):
     """The server read fewer tokens than it was sent."""
 
+    def __init__(self, why: Reason) -> None:
+        super().__init__(why.text)
+        self.why = why
+
 
 class Probe:
     """One probe of one offer; `run` gives its result, whatever ends it."""
@@ -151,22 +155,24 @@ class Probe:
         """
         self._check_room()
         ending: ProbeEnding
-        reason: str | None = None
+        why: Reason | None = None
         try:
             await self._calibrate()
             await self._ask_alone(self._settings.base_questions)
             if not self._own.base_right:
-                return self._result("no base", "no question was answered from the gold passage alone")
+                nothing = "no question was answered from the gold passage alone"
+                return self._result("no base", Reason("nothing-answered", nothing))
             await self._climb()
             effective = self._own.result()
             ending = "determined" if effective.tokens is not None else "not determined"
-            reason = effective.reason
+            if effective.reason is not None and effective.reason_code is not None:
+                why = Reason(effective.reason_code, effective.reason)
             await self._certify([each.result() for each in self._searches])
         except BudgetExceededError as error:
-            ending, reason = "budget", error.message
+            ending, why = "budget", Reason(error.code, error.message)
         except _TruncatedError as error:
-            ending, reason = "truncated", str(error)
-        return self._result(ending, reason)
+            ending, why = "truncated", error.why
+        return self._result(ending, why)
 
     def _check_room(self) -> None:
         """Build haystacks of the shortest length, as small as an endpoint's own tokens may leave them."""
@@ -324,10 +330,10 @@ class Probe:
         if not exact and tally is not None and tally.canary:
             return  # the very first line was read: the estimate of the length is wrong
         sure = exact and not self._foreign and not (tally is not None and tally.canary)
+        code = "prompts-cut" if sure else "prompts-cut-or-tokenizer"
         other = "" if sure else ", or it counts by another tokenizer"
-        raise _TruncatedError(
-            f"the server read {read:,} of {tokens:,} tokens: it cuts prompts without saying so{other}"
-        )
+        cut = f"the server read {read:,} of {tokens:,} tokens: it cuts prompts without saying so{other}"
+        raise _TruncatedError(Reason(code, cut))
 
     async def _certify(self, found: Sequence[EffectiveLength]) -> None:
         """Test the floor on fresh haystacks: where asked to, or at lengths that are likely good.
@@ -416,7 +422,7 @@ class Probe:
         self._ungraded += value is None
         return value or 0.0
 
-    def _result(self, ending: ProbeEnding, reason: str | None) -> ProbeResult:
+    def _result(self, ending: ProbeEnding, why: Reason | None) -> ProbeResult:
         pool, offer = self._pool, self._asker.model.offer
         last = self._last.answer if self._last else None
         self._note_canary()
@@ -431,7 +437,8 @@ class Probe:
             identity=(offer.provider, offer.model, offer.base_url),
             measured_at=self._now,
             ending=ending,
-            reason=reason,
+            reason=None if why is None else why.text,
+            reason_code=None if why is None else why.code,
             effective=effective[0],
             certificates=tuple(self._certificates),
             rungs=tuple(self._report(each) for each in self._own.rungs()),
@@ -460,7 +467,8 @@ class Probe:
             return None
         found = search.result()
         if ending == "truncated":
-            return replace(found, tokens=None, reason="the server cuts prompts")
+            cut = Reason("prompts-cut", "the server cuts prompts")
+            return replace(found, tokens=None, reason=cut.text, reason_code=cut.code)
         return found
 
     def _report(self, rung: Rung) -> RungReport:

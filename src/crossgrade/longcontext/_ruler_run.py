@@ -38,6 +38,7 @@ class RulerResult:
     row: RulerRow | None
     reason: str | None
     spent: Spent
+    reason_code: str | None = None
 
 
 async def run_ruler(
@@ -56,7 +57,7 @@ async def run_ruler(
     As in RULER a length holds the tokens to answer with too. A refused length ends its task there.
     """
     cells: list[RulerCell] = []
-    reason, model, runtime = None, None, None
+    reason, reason_code, model, runtime = None, None, None, None
     try:
         for tokens in lengths:
             for task in tasks:
@@ -78,7 +79,7 @@ async def run_ruler(
                     RulerCell(task=task, tokens=tokens, share=share, failures=failures, refused=refused)
                 )
     except BudgetExceededError as error:
-        reason = error.message
+        reason, reason_code = error.message, error.code
     return RulerResult(
         probe_id=probe_id,
         offer=asker.model.name,
@@ -90,6 +91,7 @@ async def run_ruler(
         cells=tuple(cells),
         row=_row(asker.model.name, cells, tasks),
         reason=reason,
+        reason_code=reason_code,
         spent=asker.spent,
     )
 

@@ -22,6 +22,7 @@ from typing import Final
 import numpy as np
 
 from crossgrade.decide import EffectiveLength
+from crossgrade.domain import Reason
 from crossgrade.errors import UsageError
 from crossgrade.stats import Proportion, proportion_interval
 
@@ -229,12 +230,20 @@ class LengthSearch:
         first, last = self.lengths[0], self.lengths[-1]
         floor = self.floor * (1.0 if self.same_length else self.base or 0.0)
         if not self.asked.any() or (not self.same_length and not self.base_asked):
+            nothing = Reason("nothing-asked", "nothing was asked")
             return EffectiveLength(
-                tokens=None, low=first, high=last, level=self.level, floor=floor, reason="nothing was asked"
+                tokens=None,
+                low=first,
+                high=last,
+                level=self.level,
+                floor=floor,
+                reason=nothing.text,
+                reason_code=nothing.code,
             )
         known = self._known(_SURE_DRAWS)
         low, high = np.quantile(known.crossings, [(1 - self.level) / 2, (1 + self.level) / 2])
         is_known = self._is_known()
+        few = Reason("too-few-answers", f"{int(self.asked.sum())} answers leave more than a factor of 2")
         return EffectiveLength(
             tokens=_tokens(known.median, first, last) if is_known else None,
             low=_tokens(low, first, last),
@@ -243,7 +252,8 @@ class LengthSearch:
             floor=floor,
             at_least=bool(is_known and known.median >= self._x[-1]),
             at_most=bool(is_known and known.median <= self._x[0]),
-            reason=None if is_known else f"{int(self.asked.sum())} answers leave more than a factor of 2",
+            reason=None if is_known else few.text,
+            reason_code=None if is_known else few.code,
         )
 
     @property

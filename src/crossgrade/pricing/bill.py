@@ -3,17 +3,19 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from decimal import Decimal, localcontext
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from crossgrade.domain import Estimate, Price
+from crossgrade.domain import Estimate, Price, Reason
 from crossgrade.pricing.columns import PARTS, PricedCalls, price_calls
-from crossgrade.pricing.saving import MAX_UNKNOWN_SHARE, mean_cost, per_month
+from crossgrade.pricing.saving import MAX_UNKNOWN_SHARE, mean_cost, per_month, unknown_estimate
 from crossgrade.pricing.usage import Traffic
 
 _PRECISION = 60
+
+NO_VOLUME = Reason("volume-unknown", "the number of calls a month is not stated")
+"""Why there is no figure a month."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +38,7 @@ class Bill:
     dominant_share: float | None
     batch: bool = False
     reason: str | None = None
+    reason_code: str | None = None
 
 
 def bill(name: str, traffic: Traffic, price: Price | None, *, batch: bool = False) -> Bill:
@@ -45,13 +48,14 @@ def bill(name: str, traffic: Traffic, price: Price | None, *, batch: bool = Fals
     is unknown, as it is without a price.
     """
     if price is None:
-        return _unknown(name, batch, "no price is known")
+        return _unknown(name, batch, Reason("price-unknown", "no price is known"))
     if batch and price.batch_discount is None:
-        return _unknown(name, batch, "no batch price is known")
+        return _unknown(name, batch, Reason("batch-price-unknown", "no batch price is known"))
     priced = price_calls(traffic.usage, price, batch=batch)
     n, missing = priced.n_known, len(traffic.usage) - priced.n_known
     if not n or missing > MAX_UNKNOWN_SHARE * len(traffic.usage):
-        return _unknown(name, batch, f"the cost of {missing:,} of {len(traffic.usage):,} calls is unknown")
+        why = Reason("cost-unknown", f"the cost of {missing:,} of {len(traffic.usage):,} calls is unknown")
+        return _unknown(name, batch, why)
     per_call = _per_call(priced, measured=traffic.measured)
     calls = traffic.calls_per_month
     month = per_month(per_call, None if calls is None else float(calls))
@@ -72,7 +76,8 @@ def bill(name: str, traffic: Traffic, price: Price | None, *, batch: bool = Fals
         dominated_by=dominated_by,
         dominant_share=share,
         batch=batch,
-        reason=None if calls is not None else "the number of calls a month is not stated",
+        reason=None if calls is not None else NO_VOLUME.text,
+        reason_code=None if calls is not None else NO_VOLUME.code,
     )
 
 
@@ -143,17 +148,17 @@ def _cache_is_cheaper(price: Price) -> bool:
     return read is not None and fresh is not None and read < fresh
 
 
-def _unknown(name: str, batch: bool, reason: str) -> Bill:  # noqa: FBT001 -- passed on as it came
-    nothing: dict[str, Any] = {"value": None, "reason": reason}
+def _unknown(name: str, batch: bool, why: Reason) -> Bill:  # noqa: FBT001 -- passed on as it came
     return Bill(
         name=name,
         usd_per_month=None,
-        month=Estimate(unit="USD/month", **nothing),
-        per_call_usd=Estimate(unit="USD/request", **nothing),
+        month=unknown_estimate(why, unit="USD/month"),
+        per_call_usd=unknown_estimate(why, unit="USD/request"),
         per_mtok_usd=None,
         parts_usd={},
         dominated_by=None,
         dominant_share=None,
         batch=batch,
-        reason=reason,
+        reason=why.text,
+        reason_code=why.code,
     )

@@ -4,9 +4,10 @@ import math
 from dataclasses import dataclass, fields
 from decimal import Decimal
 
-from crossgrade.domain import Estimate, Price
+from crossgrade.domain import Estimate, Price, Reason
 from crossgrade.errors import UsageError
 from crossgrade.pricing.bill import Bill, bill
+from crossgrade.pricing.saving import unknown_estimate, unknown_like
 from crossgrade.pricing.usage import Traffic
 
 _STEPS = 60
@@ -129,18 +130,21 @@ def payback_months(saving: Estimate, costs: MovingCosts) -> Estimate:
     Costs that are not known are named there too, and make the figure a lower bound.
     """
     if saving.value is None:
-        return Estimate(value=None, unit="months", reason=saving.reason)
+        return unknown_like(saving, unit="months")
     if len(costs.unknown) == len(fields(costs)):
-        return Estimate(value=None, unit="months", reason="what a move costs is not stated")
+        why = Reason("moving-costs-unknown", "what a move costs is not stated")
+        return unknown_estimate(why, unit="months")
     once = float(costs.known_usd)
 
     def months(usd: float | None) -> float | None:
         return None if usd is None else once / usd if usd > 0 else math.inf
 
     longest = months(saving.low)
-    reasons = [f"without the costs of {', '.join(costs.unknown)}"] if costs.unknown else []
+    reasons = []
+    if costs.unknown:
+        reasons.append(Reason("costs-left-out", f"without the costs of {', '.join(costs.unknown)}"))
     if longest == math.inf:  # which JSON can only write as null
-        reasons.append("it may never pay")
+        reasons.append(Reason("may-never-pay", "it may never pay"))
     return Estimate(
         value=months(saving.value),
         low=months(saving.high),
@@ -149,7 +153,8 @@ def payback_months(saving: Estimate, costs: MovingCosts) -> Estimate:
         n=saving.n,
         unit="months",
         method="one-off costs over the saving a month",
-        reason="; ".join(reasons) or None,
+        reason="; ".join(each.text for each in reasons) or None,
+        reason_code=reasons[-1].code if reasons else None,
     )
 
 

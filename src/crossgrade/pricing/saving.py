@@ -6,12 +6,12 @@ saved (per = incumbent). Its interval is that of `_skewed`; for a saving it is t
 that share a cluster (a document, a conversation) cost alike, so that each cluster is one unit.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from crossgrade.domain import Estimate
+from crossgrade.domain import Estimate, Reason
 from crossgrade.pricing._skewed import Column, skewed_interval, units_of
 
 MAX_UNKNOWN_SHARE = 0.05
@@ -84,10 +84,11 @@ def mean_cost(
     known = np.all([np.isfinite(each) for each in (cost_usd, less, per) if each is not None], axis=0)
     n, total = int(known.sum()), len(cost_usd)
     if n == 0:
-        return Estimate(value=None, level=level, n=0, unit=unit, reason=f"unknown on all {total:,} samples")
+        why = Reason("cost-unknown", f"unknown on all {total:,} samples")
+        return unknown_estimate(why, level=level, n=0, unit=unit)
     if total - n > MAX_UNKNOWN_SHARE * total:
-        reason = f"unknown on {total - n:,} of {total:,} samples"
-        return Estimate(value=None, level=level, n=n, unit=unit, reason=reason)
+        why = Reason("cost-unknown", f"unknown on {total - n:,} of {total:,} samples")
+        return unknown_estimate(why, level=level, n=n, unit=unit)
     units = units_of(
         cost_usd[known],
         None if less is None else less[known],
@@ -96,9 +97,8 @@ def mean_cost(
         cluster=None if cluster is None else cluster[known],
     )
     if units is None:
-        return Estimate(
-            value=None, level=level, n=n, unit=unit, reason="nothing to divide by: the sum is zero"
-        )
+        why = Reason("sum-is-zero", "nothing to divide by: the sum is zero")
+        return unknown_estimate(why, level=level, n=n, unit=unit)
     low, high = skewed_interval(units, level) or (None, None)
     method = "measured, interval for skewed costs" + ("" if cluster is None else " by cluster")
     return Estimate(value=units.value, low=low, high=high, level=level, n=n, unit=unit, method=method)
@@ -107,9 +107,10 @@ def mean_cost(
 def per_month(per_request: Estimate, requests_per_month: float | None) -> Estimate:
     """Return a figure per request times the monthly volume; unknown where either is unknown."""
     if per_request.value is None:
-        return Estimate(value=None, unit="USD/month", reason=per_request.reason)
+        return unknown_like(per_request, unit="USD/month")
     if requests_per_month is None:
-        return Estimate(value=None, unit="USD/month", reason="the number of requests a month is not stated")
+        why = Reason("volume-unknown", "the number of requests a month is not stated")
+        return unknown_estimate(why, unit="USD/month")
     return Estimate(
         value=per_request.value * requests_per_month,
         low=None if per_request.low is None else per_request.low * requests_per_month,
@@ -123,6 +124,14 @@ def per_month(per_request: Estimate, requests_per_month: float | None) -> Estima
 
 def _without_interval(found: Estimate) -> Estimate:
     """Return the estimate as a stated figure: no interval, since nothing was measured."""
-    return Estimate(
-        value=found.value, level=found.level, n=found.n, unit=found.unit, method="stated", reason=found.reason
-    )
+    return replace(found, low=None, high=None, method="stated")
+
+
+def unknown_estimate(why: Reason, *, unit: str, level: float = 0.95, n: int | None = None) -> Estimate:
+    """Return an estimate without a value, and why it has none."""
+    return Estimate(value=None, level=level, n=n, unit=unit, reason=why.text, reason_code=why.code)
+
+
+def unknown_like(found: Estimate, *, unit: str) -> Estimate:
+    """Return an estimate without a value, for the reason that another one has none."""
+    return Estimate(value=None, unit=unit, reason=found.reason, reason_code=found.reason_code)

@@ -14,7 +14,7 @@ from crossgrade.project._lengths import length_limits, request_lengths
 
 if TYPE_CHECKING:
     from crossgrade.catalog import OfferFacts
-    from crossgrade.decide import DecisionSettings, Evidence, ModelFacts, RunDesign
+    from crossgrade.decide import DecisionSettings, Evidence, ModelColumns, ModelFacts, RunDesign
     from crossgrade.store import Run, Store
     from crossgrade.workloads import Dataset, Results
 
@@ -42,7 +42,8 @@ def run_evidence(
     """Return what a run measured, as evidence; `price` is an offer's on a day.
 
     `design` is how the run asked, `max_bytes` are the longest requests that candidates were asked, by name.
-    `label_file` has people's scores, which correct the judge's.
+    `label_file` has people's scores, which correct the judge's. Without it, those count that an earlier
+    verdict on this run counted: they are recorded with its evidence.
 
     Raises UsageError when the dataset, the variants or the scorer changed since, or when the
     run ended before any answer could be scored, and what `labels_of` raises.
@@ -87,6 +88,8 @@ def run_evidence(
         labelled=None if label_file is None else labels_of(run, answers, label_file, judge=judge),
         source=f"run {run.id}",
     )
+    if label_file is None and judge is not None:
+        evidence = with_recorded_labels(store, run, evidence)
     return replace(
         evidence,
         chance=workload.scorer.chance,
@@ -120,6 +123,37 @@ def labels_of(
         )
     labels = read_labels(file, answers=len({each.model for each in answers}), writer=writer)
     return partial(with_labels, labels=labels, run=run.id, seed=run.seed)
+
+
+def with_recorded_labels(store: "Store", run: "Run", evidence: "Evidence") -> "Evidence":
+    """Return evidence with the people's scores that the newest verdict on the run counted, if one did."""
+    for stored in store.verdicts.recent(run.workload):
+        verdict = stored.verdict
+        if verdict.run_id == run.id and any(one.retention.labels for one in verdict.certificates):
+            return _with_labels_of(store.verdicts.evidence(stored.id), evidence)
+    return evidence
+
+
+def _with_labels_of(labelled: "Evidence", evidence: "Evidence") -> "Evidence":
+    """Return evidence with the people's scores of other evidence, by sample and model."""
+    import numpy as np
+
+    place = {str(sample): row for row, sample in enumerate(labelled.sample_ids)}
+    rows = [place.get(str(sample)) for sample in evidence.sample_ids]
+    known = {each.model: each.human for each in (labelled.incumbent, *labelled.candidates)}
+
+    def with_human(columns: "ModelColumns") -> "ModelColumns":
+        human = known.get(columns.model)
+        if human is None:
+            return columns
+        scores = np.array([np.nan if row is None else human[row] for row in rows])
+        return replace(columns, human=scores)
+
+    return replace(
+        evidence,
+        incumbent=with_human(evidence.incumbent),
+        candidates=tuple(map(with_human, evidence.candidates)),
+    )
 
 
 def run_answers(

@@ -83,8 +83,10 @@ def _saving(bills: Bills, rival: OfferBill, commitment: Commitment) -> Estimate:
     """
     now, saving = bills.of_incumbent, saving_of(bills, rival, commitment)
     if now is None or saving is None:
-        reason = None if now is None else now.bill.reason or rival.bill.reason
-        return Estimate(value=None, unit="USD/month", reason=reason)
+        unpriced = rival.bill if now is None or not now.bill.reason else now.bill
+        return Estimate(
+            value=None, unit="USD/month", reason=unpriced.reason, reason_code=unpriced.reason_code
+        )
     usd = float(saving)
     exact = Estimate(value=usd, unit="USD/month", method="stated tokens, list prices")
     kept = float(1 - commitment.discount)

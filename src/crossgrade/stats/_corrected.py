@@ -6,6 +6,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from crossgrade.domain import Reason
 from crossgrade.errors import UsageError
 from crossgrade.stats._linear_test import LinearTest, PairedMeans, Skewness
 from crossgrade.stats._pairs import FloatArray, IntArray, Pairs, read_pairs, read_scores
@@ -70,7 +71,10 @@ def corrected_test(
         floor=floor,
         alpha=alpha,
         method=f"PPI++, {labels} human scores" if test else f"the judge alone, {labels} human scores",
-        reason=f"people scored {labels} of these pairs; correcting a judge takes {LEAST_LABELS}",
+        reason=Reason(
+            "too-few-labels",
+            f"people scored {labels} of these pairs; correcting a judge takes {LEAST_LABELS}",
+        ),
         labels=labels,
     )
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
+from crossgrade.domain import Reason
 from crossgrade.errors import UsageError
 from crossgrade.stats._distributions import binomial_cdf, normal_quantile, t_quantile
 from crossgrade.stats._pairs import read_numbers, read_rate
@@ -16,7 +17,8 @@ from crossgrade.stats._pairs import read_numbers, read_rate
 class Interval:
     """An estimate from n observations with its two-sided interval.
 
-    What n is too small for is None, and `reason` says so: an end, both, or the value.
+    What n is too small for is None, and `reason` (for programs `reason_code`) says so: an end, both, or the
+    value.
     """
 
     value: float | None
@@ -26,6 +28,7 @@ class Interval:
     n: int
     method: str
     reason: str | None = None
+    reason_code: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,8 +80,17 @@ def mean_interval(values: ArrayLike, level: float = 0.95) -> Interval:
     n = len(array)
     mean = float(array.mean()) if n else None
     if mean is None or n < 2:
-        reason = f"{n} observations; an interval of a mean needs 2"
-        return Interval(value=mean, low=None, high=None, level=level, n=n, method="t", reason=reason)
+        why = Reason("too-few-observations", f"{n} observations; an interval of a mean needs 2")
+        return Interval(
+            value=mean,
+            low=None,
+            high=None,
+            level=level,
+            n=n,
+            method="t",
+            reason=why.text,
+            reason_code=why.code,
+        )
     half = t_quantile(0.5 + level / 2, n - 1) * float(array.std(ddof=1)) / math.sqrt(n)
     return Interval(value=mean, low=mean - half, high=mean + half, level=level, n=n, method="t")
 
@@ -95,6 +107,7 @@ def quantile_interval(values: ArrayLike, quantile: float = 0.95, level: float = 
     array = np.sort(read_numbers("values", values))
     n, tail = len(array), (1 - level) / 2
     if not n:
+        why = Reason("too-few-observations", "no observations")
         return Interval(
             value=None,
             low=None,
@@ -102,13 +115,15 @@ def quantile_interval(values: ArrayLike, quantile: float = 0.95, level: float = 
             level=level,
             n=0,
             method="order statistics",
-            reason="no observations",
+            reason=why.text,
+            reason_code=why.code,
         )
     # Ranks count from 1. The quantile is below the k-th with probability P(X <= k - 1), and
     # above it with at most P(X >= k); each must be <= tail.
     low_rank, high_rank = (_rank(n, quantile, p) for p in (tail, 1 - tail))
     high_rank += 1
     needed = math.ceil(math.log(tail) / math.log(max(quantile, 1 - quantile)))
+    few = Reason("too-few-observations", f"{n} observations; both ends of this interval need {needed}")
     missing = low_rank < 1 or high_rank > n
     return Interval(
         value=float(array[min(math.ceil(n * quantile), n) - 1]),
@@ -117,7 +132,8 @@ def quantile_interval(values: ArrayLike, quantile: float = 0.95, level: float = 
         level=level,
         n=n,
         method="order statistics",
-        reason=f"{n} observations; both ends of this interval need {needed}" if missing else None,
+        reason=few.text if missing else None,
+        reason_code=few.code if missing else None,
     )
 
 

@@ -21,7 +21,7 @@ class Retention:
     confidence `high_confidence`, each by itself. They are dual to the test: at the confidence
     1 - alpha `low` is at least the floor exactly when the test passes, and `high` is below it
     exactly when the test fails. `value`, `low` and `high` are None where undefined and `reason` then
-    says why; an unbounded upper end is `inf`.
+    says why, `reason_code` for programs; an unbounded upper end is `inf`.
 
     `p_value` is for H0: R < floor (small means pass), `p_value_below` for H0: R >= floor (small
     means fail). `alpha` is the error rate of each direction. `n` counts pairs, `clusters`
@@ -53,3 +53,4 @@ class Retention:
     labels: int | None = None
     needed: int | None = None
     reason: str | None = None
+    reason_code: str | None = None

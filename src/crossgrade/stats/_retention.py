@@ -7,6 +7,7 @@ from typing import TypeAlias
 
 from numpy.typing import ArrayLike
 
+from crossgrade.domain import Reason
 from crossgrade.stats._distributions import normal_quantile
 from crossgrade.stats._inversion import bounds
 from crossgrade.stats._linear_test import LinearTest, PairedMeans, linear_test
@@ -87,7 +88,7 @@ class FixedRetention:
         floor: float,
         alpha: float,
         method: str,
-        reason: str,
+        reason: Reason,
         labels: int,
     ) -> "FixedRetention":
         """Make the test from other means of the same pairs, for which people scored `labels` of them.
@@ -143,7 +144,9 @@ class FixedRetention:
         low, high = self.bounds(low_alpha, high_alpha)
         reason = self.reason
         if reason is None and high is not None and math.isinf(high):
-            reason = "the incumbent's mean is not clearly above 0, so there is no upper bound"
+            reason = Reason(
+                "no-upper-bound", "the incumbent's mean is not clearly above 0, so there is no upper bound"
+            )
         pairs = self.pairs
         return Retention(
             value=self.value,
@@ -164,7 +167,8 @@ class FixedRetention:
             clusters=None if pairs.group is None else int(pairs.group.max()) + 1,
             labels=self.labels,
             needed=self.needed(low_alpha, high_alpha),
-            reason=reason,
+            reason=None if reason is None else reason.text,
+            reason_code=None if reason is None else reason.code,
         )
 
     @property
@@ -213,7 +217,7 @@ def _means(pairs: Pairs) -> tuple[float | None, float | None]:
     return float(pairs.weight @ pairs.incumbent), float(pairs.weight @ pairs.candidate)
 
 
-def _choose(pairs: Pairs, floor: float) -> tuple[str, str | None, "Source | None", float]:
+def _choose(pairs: Pairs, floor: float) -> tuple[str, Reason | None, "Source | None", float]:
     """Return the method, why it says nothing (else None), what gives its p-values, on how many units."""
     if pairs.group is None and pairs.weight is None and pairs.binary:
         return "score test", *_by_score(pairs), float(pairs.n)
@@ -221,8 +225,11 @@ def _choose(pairs: Pairs, floor: float) -> tuple[str, str | None, "Source | None
     method = method if pairs.weight is None else f"weighted {method}"
     test = linear_test(pairs)
     if test is None:
-        found = "fewer than two" if pairs.n else "no"
-        return method, f"{found} {_unit(pairs)}s to see the variation between", None, 0.0
+        unit = _unit(pairs)
+        if not pairs.n:
+            return method, Reason("no-pairs", f"no {unit}s to see the variation between"), None, 0.0
+        few = Reason("too-few-observations", f"fewer than two {unit}s to see the variation between")
+        return method, few, None, 0.0
     return method, *_by_t(test, floor), test.means.df + 1
 
 
@@ -230,36 +237,41 @@ def _unit(pairs: Pairs) -> str:
     return "pair" if pairs.group is None else "cluster"
 
 
-def _by_score(pairs: Pairs) -> tuple[str | None, PairedTable | None]:
+def _by_score(pairs: Pairs) -> tuple[Reason | None, PairedTable | None]:
     if not pairs.n:
-        return "no pairs to compare", None
+        return Reason("no-pairs", "no pairs to compare"), None
     table = PairedTable.of(pairs.incumbent, pairs.candidate)
     if not table.n11 + table.n10:
         return _no_denominator(pairs.n), None
     return None, table
 
 
-def _by_t(test: LinearTest, floor: float) -> tuple[str | None, LinearTest | None]:
+def _by_t(test: LinearTest, floor: float) -> tuple[Reason | None, LinearTest | None]:
     means: PairedMeans = test.means
     if not means.incumbent > 0:
         return _no_denominator(None), None
     if means.varies_nowhere:
-        return "every pair has the same scores, so nothing shows their variation", None
+        return (
+            Reason("no-variation", "every pair has the same scores, so nothing shows their variation"),
+            None,
+        )
     if means.t(floor) is None:
-        return f"every pair has the same candidate - {floor:g} incumbent", test
+        return Reason("no-variation", f"every pair has the same candidate - {floor:g} incumbent"), test
     return None, test
 
 
-def _too_few(units: float, unit: str) -> str:
+def _too_few(units: float, unit: str) -> Reason:
     """Say that there are too few observations; unequal ones count for fewer than their number."""
     noun, _, which = unit.partition(" ")
     nouns = f"{noun}{'' if units <= 1 else 's'}{f' {which}' if which else ''}"
     seen = f"{units:.0f} {nouns} {'is' if units <= 1 else 'are'}"
     if abs(units - round(units)) > 1e-6:
         seen = f"{nouns} of unequal size count as {units:.3g}, which is"
-    return f"{seen} too few: a fixed test needs {LEAST_UNITS}"
+    return Reason("too-few-observations", f"{seen} too few: a fixed test needs {LEAST_UNITS}")
 
 
-def _no_denominator(n: int | None) -> str:
+def _no_denominator(n: int | None) -> Reason:
     where = "every pair" if n is None or n == 1 else f"all {n:,} pairs"
-    return f"the incumbent scored 0 on {where}, so the ratio has no denominator"
+    return Reason(
+        "incumbent-scores-nothing", f"the incumbent scored 0 on {where}, so the ratio has no denominator"
+    )

@@ -236,7 +236,7 @@ class SequentialRetention:
         high_alpha = self.alpha if high_alpha is None else high_alpha
         fixed = FixedRetention(self._pairs(), self.floor, self.alpha)
         low, high = self.bounds(low_alpha, high_alpha)
-        ended = self._end is not None
+        why = fixed.reason if self._end is not None or fixed.value is None else None
         return Retention(
             value=fixed.value,
             low=low,
@@ -256,7 +256,8 @@ class SequentialRetention:
             e_pass=self.e_pass,
             e_fail=self.e_fail,
             needed=self._needed(fixed, low_alpha, high_alpha),
-            reason=fixed.reason if ended or fixed.value is None else None,
+            reason=None if why is None else why.text,
+            reason_code=None if why is None else why.code,
         )
 
     @property

@@ -10,7 +10,7 @@ from typing import Literal, TypeAlias
 import anyio
 
 from crossgrade.decide import Verdict
-from crossgrade.domain import JSON, RouteSpec, Workload
+from crossgrade.domain import JSON, Reason, RouteSpec, Workload
 from crossgrade.errors import CrossgradeError, NotFoundError
 from crossgrade.project import Project, outdated_routes
 from crossgrade.routing import Route
@@ -53,6 +53,7 @@ class Standing:
     e_change_at: float | None = None
     valid_until: datetime | None = None
     reason: str | None = None
+    reason_code: str | None = None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -65,7 +66,7 @@ class Look:
     at: datetime
     standings: list[Standing] = field(default_factory=list)
     alarms: list[Alarm] = field(default_factory=list)
-    problems: list[str] = field(default_factory=list)
+    problems: list[Reason] = field(default_factory=list)
     labels: int = 0
     waiting: int = 0
 
@@ -100,12 +101,12 @@ def look(
             try:
                 _RouteLook(project, each, environ, found).look()
             except CrossgradeError as error:
-                found.problems.append(f"route {each.route.name}: {error.message}")
+                found.problems.append(Reason(error.code, f"route {each.route.name}: {error.message}"))
         store.pairs.forget(now - timedelta(days=watching.keep_text_days))
         try:
             found.problems += anyio.run(partial(deliver, store, watching, environ, now=now))
         except CrossgradeError as error:
-            found.problems.append(error.message)
+            found.problems.append(Reason(error.code, error.message))
     return found
 
 
@@ -115,8 +116,11 @@ def _step_back_again(store: Store, found: Look) -> None:
         for alarm in alarms_about(store, route):
             if step_back(store, alarm):
                 found.problems.append(
-                    f"route {route.name}: alarm {alarm.id} ({alarm.kind}) stood and the certificate was in "
-                    "force: stepped back; only a new certificate goes up again"
+                    Reason(
+                        "stepped-back-again",
+                        f"route {route.name}: alarm {alarm.id} ({alarm.kind}) stood and the certificate was "
+                        "in force: stepped back; only a new certificate goes up again",
+                    )
                 )
 
 
@@ -135,7 +139,7 @@ class _Watched:
 
 
 def _watched(project: Project, found: Look) -> Iterator[_Watched]:
-    found.problems += [each.words for each in outdated_routes(project.store)]
+    found.problems += [Reason("method-outdated", each.words) for each in outdated_routes(project.store)]
     table = project.store.routes.current()
     for route in () if table is None else table.routes:
         if route.policy.kind == "keep":
@@ -144,7 +148,7 @@ def _watched(project: Project, found: Look) -> Iterator[_Watched]:
         try:
             verdict = project.store.verdicts.get(route.verdict_id).verdict if route.verdict_id else None
         except NotFoundError as error:
-            found.problems.append(f"route {route.name}: {error.message}")
+            found.problems.append(Reason(error.code, f"route {route.name}: {error.message}"))
         spec = project.config.routes.get(route.name)
         named = (spec.workload if spec else None) or (verdict.workload if verdict else route.name)
         yield _Watched(route=route, verdict=verdict, spec=spec, workload=project.config.workloads.get(named))
@@ -168,9 +172,9 @@ class _RouteLook:
         if broken:
             self._stand("alarm")
         elif watched.verdict is None:
-            self._stand("unmeasurable", "its certificate is not in the store")
+            self._stand("unmeasurable", Reason("certificate-missing", "its certificate is not in the store"))
         elif watched.workload is None:
-            self._stand("unmeasurable", "crossgrade.yaml has no workload for it")
+            self._stand("unmeasurable", Reason("workload-missing", "crossgrade.yaml has no workload for it"))
         else:
             readings, why_not = self._readings(watched.workload)
             for claim in claims_of(watched.route, watched.verdict):
@@ -193,13 +197,14 @@ class _RouteLook:
         changed = changed_version(measured, project.store.pairs.versions(route.name, watched.verdict_id))
         return [*broken, *([changed] if changed else [])]
 
-    def _readings(self, workload: Workload) -> tuple[list[ClaimSignal], str | None]:
+    def _readings(self, workload: Workload) -> tuple[list[ClaimSignal], Reason | None]:
         """Turn what came into audits; return who speaks to the claims, and why the scorer does not."""
         project, route, verdict_id = self._project, self._watched.route.name, self._watched.verdict_id
         share = project.config.watching.label_share
         scoring = anyio.run(score_pairs, project, route, verdict_id, workload, self._environ)
         if scoring.problem is not None:
-            self._found.problems.append(f"route {route}: {scoring.problem}")
+            problem = scoring.problem
+            self._found.problems.append(Reason(problem.code, f"route {route}: {problem.text}"))
         readings: list[ClaimSignal] = []
         judge = None
         if scoring.unmeasurable is None and scoring.digest is not None:
@@ -214,7 +219,7 @@ class _RouteLook:
             readings.append(ClaimSignal(by="outcomes", digest=outcome_digest(outcome)))
         return readings, scoring.unmeasurable or scoring.problem
 
-    def _hear(self, claim: LiveClaim, readings: Sequence[ClaimSignal], why_not: str | None) -> None:
+    def _hear(self, claim: LiveClaim, readings: Sequence[ClaimSignal], why_not: Reason | None) -> None:
         spec, route = self._watched.spec, self._watched.route
         # An audit weighs one over the shadow's rate; those of a lower rate, earlier, are capped.
         heaviest = 1.0 if spec is None or spec.shadow is None else 1 / spec.shadow.rate
@@ -252,7 +257,7 @@ class _RouteLook:
         if raise_alarm(self._project.store, alarm):
             self._found.alarms.append(alarm)
 
-    def _stand(self, status: Status, reason: str | None = None, *, segment: str | None = None) -> None:
+    def _stand(self, status: Status, why: Reason | None = None, *, segment: str | None = None) -> None:
         route = self._watched.route
         self._found.standings.append(
             Standing(
@@ -261,13 +266,14 @@ class _RouteLook:
                 by=None,
                 status=status,
                 valid_until=route.valid_until,
-                reason=reason,
+                reason=None if why is None else why.text,
+                reason_code=None if why is None else why.code,
             )
         )
 
 
-def _standing(monitor: Monitor, route: Route, why_not: str | None) -> Standing:
-    status, reason = _status(monitor, why_not)
+def _standing(monitor: Monitor, route: Route, why_not: Reason | None) -> Standing:
+    status, why = _status(monitor, why_not)
     return Standing(
         route=route.name,
         segment=monitor.claim.segment,
@@ -283,16 +289,18 @@ def _standing(monitor: Monitor, route: Route, why_not: str | None) -> Standing:
         e_change=monitor.detector.e_value,
         e_change_at=monitor.detector.threshold,
         valid_until=route.valid_until,
-        reason=reason,
+        reason=None if why is None else why.text,
+        reason_code=None if why is None else why.code,
     )
 
 
-def _status(monitor: Monitor, why_not: str | None) -> tuple[Status, str | None]:
+def _status(monitor: Monitor, why_not: Reason | None) -> tuple[Status, Reason | None]:
     """Return the status of a claim, with the reason where there is one."""
     if monitor.alarms:
         return "alarm", monitor.note
     if not monitor.speaks:
-        reasons = monitor.too_few_labels, monitor.waits_for, why_not, "nothing was scored yet"
+        nothing = Reason("nothing-scored", "nothing was scored yet")
+        reasons = monitor.too_few_labels, monitor.waits_for, why_not, nothing
         return "unmeasurable", next(filter(None, reasons))
     if monitor.too_few_labels:
         return "unmeasurable", monitor.too_few_labels

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from crossgrade.domain import Reason
 from crossgrade.stats import Stratum
 
 MOVED = 0.2
@@ -16,26 +17,31 @@ def names_segments(shares: Mapping[str | None, float], live: Mapping[str | None,
     return 2 * sum(live.get(label, 0) for label in shares) >= sum(live.values())
 
 
-def note_of_mix(shares: Mapping[str | None, float], live: Mapping[str | None, int]) -> str | None:
+def note_of_mix(shares: Mapping[str | None, float], live: Mapping[str | None, int]) -> Reason | None:
     """Return how the live mix differs from the certified one, in words; None where it does not."""
     total = sum(live.values())
     if not shares or total < _ENOUGH:
         return None
     if not names_segments(shares, live):
-        return (
+        return Reason(
+            "segments-not-sent",
             "most live requests carry no segment of the certificate, so a burst from one segment looks like "
-            "a fall: send x-crossgrade-segment"
+            "a fall: send x-crossgrade-segment",
         )
     known = sum(live.get(label, 0) for label in shares)
     parts = {label: live.get(label, 0) / known for label in shares}
     label = max(parts, key=lambda each: parts[each] - shares[each])
     if sum(abs(parts[each] - shares[each]) for each in shares) / 2 > MOVED:
-        return (
+        return Reason(
+            "mix-moved",
             f"the mix moved: {parts[label]:.0%} of the traffic is {name_of(label)}, {shares[label]:.0%} when "
-            "certified. The claim is about the certified mix: decide again on fresh traffic"
+            "certified. The claim is about the certified mix: decide again on fresh traffic",
         )
     if total - known > MOVED * total:
-        return f"{1 - known / total:.0%} of the traffic is in segments that the certificate does not cover"
+        return Reason(
+            "segments-not-covered",
+            f"{1 - known / total:.0%} of the traffic is in segments that the certificate does not cover",
+        )
     return None
 
 

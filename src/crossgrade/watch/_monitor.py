@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from crossgrade.domain import JSON
+from crossgrade.domain import JSON, Reason
 from crossgrade.routing import position
 from crossgrade.stats import ChangeDetector, ClaimProcess, Detection, JudgedLoss, Strata, audit_loss
 from crossgrade.store import AlarmKind, Audit, Store, WatchState
@@ -58,7 +58,7 @@ class Monitor:
         self.detector = ChangeDetector(claim.floor, MEAN_AUDITS * count)
         self.judged = JudgedLoss(claim.floor, reading.label_share) if reading.judge_digest else None
         self.strata = Strata()
-        self.note: str | None = None
+        self.note: Reason | None = None
         self.audits = self.waiting = 0
         self.alarms: dict[AlarmKind, Detection] = {}
         self._heaviest = OUTCOMES_HEAVIEST if reading.by == "outcomes" else heaviest
@@ -92,27 +92,37 @@ class Monitor:
         return sum(share * s for share, _, s in seen) / incumbent if incumbent > 0 else None
 
     @property
-    def too_few_labels(self) -> str | None:
+    def too_few_labels(self) -> Reason | None:
         """The reason where too many pairs drawn for people have no score, else None."""
         labels = self.audits if self.judged is None else self.judged.labels
         total = labels + self._unlabelled
         if self._unlabelled <= UNLABELLED * total:
             return None
-        return (
+        return Reason(
+            "labels-missing",
             f"{self._unlabelled} of {total} pairs drawn for people have no score, so the scored ones may not "
-            "represent them"
+            "represent them",
         )
 
     @property
-    def waits_for(self) -> str | None:
+    def waits_for(self) -> Reason | None:
         """What has to arrive before further audits count, None where nothing is missing for long."""
         if self.waiting and (not self.speaks or self._now - self._waiting_since > PATIENCE):
-            return f"waits for labels: {self.waiting} pairs, the oldest from {self._waiting_since:%Y-%m-%d}"
+            return Reason(
+                "waits-for-labels",
+                f"waits for labels: {self.waiting} pairs, the oldest from {self._waiting_since:%Y-%m-%d}",
+            )
         if self.strata.held and (self.process.n == 0 or self.strata.since > DRY):
             missing = ", ".join(names_of(each) for each in self.strata.lacking)
-            return f"waits for requests of {missing}: {self.strata.held} audits are held until one is audited"
+            return Reason(
+                "waits-for-requests",
+                f"waits for requests of {missing}: {self.strata.held} audits are held until one is audited",
+            )
         if self.process.n == 0 and self.held:
-            return f"waits for conversations to end: {self.held} audits are in open ones"
+            return Reason(
+                "waits-for-conversations",
+                f"waits for conversations to end: {self.held} audits are in open ones",
+            )
         return None
 
     def run(self, store: Store) -> None:

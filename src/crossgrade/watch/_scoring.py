@@ -10,7 +10,7 @@ from typing import TypeAlias, cast
 import anyio
 
 from crossgrade.dialects import CLIENTS, ClientName
-from crossgrade.domain import JSON, Offer, Sample, Score, Workload
+from crossgrade.domain import JSON, Offer, Reason, Sample, Score, Workload
 from crossgrade.errors import BadRequestError, CrossgradeError, DataError
 from crossgrade.evaluate import PairScorer, Scorer, build_scorer, scorer_kind
 from crossgrade.project import Project, open_judge
@@ -41,17 +41,20 @@ class Scoring:
     """
 
     digest: str | None = None
-    unmeasurable: str | None = None
-    problem: str | None = None
+    unmeasurable: Reason | None = None
+    problem: Reason | None = None
 
 
-def needs_target(workload: Workload) -> str | None:
+def needs_target(workload: Workload) -> Reason | None:
     """Return why live traffic lacks what the workload's scorer needs, None where it does not."""
     kind = scorer_kind(workload.scorer.kind)
     if kind.target or workload.scorer.options.get("show_target"):
-        return f"scorer `{kind.name}` compares with a reference answer, which live traffic does not have"
+        return Reason(
+            "needs-reference",
+            f"scorer `{kind.name}` compares with a reference answer, which live traffic does not have",
+        )
     if kind.name == "code":
-        return "scorer `code` runs a sample's tests, which live traffic does not have"
+        return Reason("needs-tests", "scorer `code` runs a sample's tests, which live traffic does not have")
     return None
 
 
@@ -97,20 +100,24 @@ async def score_pairs(
                     return Scoring(digest=digest, problem=problem)
                 project.store.pairs.append_audits(await _audits(scorer, pairs, workload))
     except DataError as error:
-        return Scoring(digest=digest, unmeasurable=error.message)
+        return Scoring(digest=digest, unmeasurable=Reason(error.code, error.message))
     except CrossgradeError as error:
-        return Scoring(digest=digest, problem=error.message)
+        return Scoring(digest=digest, problem=Reason(error.code, error.message))
     return Scoring(digest=digest)
 
 
-def _too_dear(project: Project, workload: Workload) -> str | None:
+def _too_dear(project: Project, workload: Workload) -> Reason | None:
     cap = project.config.watching.max_usd_per_day
     if cap is None or judge_of(project, workload) is None:
         return None
     spent = project.store.pairs.spent_since(datetime.now(UTC) - timedelta(days=1))
     if spent is None:
-        return "what the judge costs is unknown, and `watch.max_usd_per_day` bounds it"
-    return f"the judge has cost ${spent} in a day, of ${cap} allowed" if spent >= Decimal(str(cap)) else None
+        return Reason(
+            "judge-cost-unknown", "what the judge costs is unknown, and `watch.max_usd_per_day` bounds it"
+        )
+    if spent < Decimal(str(cap)):
+        return None
+    return Reason("judge-budget-spent", f"the judge has cost ${spent} in a day, of ${cap} allowed")
 
 
 async def _audits(scorer: AnyScorer, pairs: Sequence[Pair], workload: Workload) -> list[Audit]:

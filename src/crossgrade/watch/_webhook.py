@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 import aiohttp
 import msgspec
 
-from crossgrade.domain import Watching
+from crossgrade.domain import Reason, Watching
 from crossgrade.errors import UsageError
 from crossgrade.store import Alarm, Store
 
@@ -32,8 +32,8 @@ def signature(secret: str, body: bytes, at: datetime) -> str:
 
 async def deliver(
     store: Store, watching: Watching, environ: Mapping[str, str], *, now: datetime
-) -> Sequence[str]:
-    """Send the alarms that were not delivered yet; returns what went wrong, in words.
+) -> Sequence[Reason]:
+    """Send the alarms that were not delivered yet; returns what went wrong.
 
     Raises `UsageError` when the variable that holds the secret is not set.
     """
@@ -50,7 +50,7 @@ async def deliver(
             hint="set it to the secret that the receiver of `watch.webhook_url` knows",
         )
     unmarked = {each.id for each in store.alarms.without_event("undelivered")}
-    problems = []
+    problems: list[Reason] = []
     timeout = aiohttp.ClientTimeout(total=TIMEOUT_S)
     async with aiohttp.ClientSession(timeout=timeout, trust_env=False) as session:
         for alarm in alarms:
@@ -58,7 +58,7 @@ async def deliver(
             if error is None:
                 store.alarms.append_event(alarm.id, "delivered")
                 continue
-            problems.append(f"alarm {alarm.id} was not delivered: {error}")
+            problems.append(Reason("alarm-undelivered", f"alarm {alarm.id} was not delivered: {error}"))
             if alarm.id in unmarked:  # once is enough: it is tried again at every look
                 store.alarms.append_event(alarm.id, "undelivered", {"error": error})
     return problems

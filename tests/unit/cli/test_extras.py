@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from crossgrade.cli._frame import run
+from tests.codes import names, shown_codes
 
 
 @pytest.mark.parametrize(
@@ -25,5 +26,7 @@ def test_a_page_that_cannot_be_written_stops_before_anything_is_read(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setitem(sys.modules, "jinja2", None)
     assert run(arguments) == 2
-    assert "crossgrade[report]" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert shown_codes(error) == ["missing-extra"]
+    assert names(error, "crossgrade[report")
     assert list(tmp_path.iterdir()) == []

@@ -21,6 +21,7 @@ from crossgrade.cli._errors import describe_error
 from crossgrade.cli._frame import COMMANDS, Entry, run
 from crossgrade.config import InvalidConfigError
 from crossgrade.errors import ConfigError, CrossgradeError, RateLimitedError, StoreError
+from tests.codes import noted, shown_codes
 
 
 @pytest.fixture
@@ -99,7 +100,7 @@ def test_quiet_prints_data_and_errors_alone(
     command, capsys: pytest.CaptureFixture[str], arguments: list[str]
 ) -> None:
     def talks() -> None:
-        _output.note("a note")
+        _output.note("a note", code="next")
         _output.warn("a warning")
         click.echo("data")
         raise StoreError("full")
@@ -113,6 +114,17 @@ def test_quiet_prints_data_and_errors_alone(
     assert "a note" not in captured.err
     assert "warning: a warning" in captured.err
     assert "error: full" in captured.err
+
+
+@pytest.mark.parametrize(("level", "shown"), [("", ""), ("codes", " [next]"), ("debug", " [next]")])
+def test_notes_show_their_codes_where_asked(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, level: str, shown: str
+) -> None:
+    monkeypatch.setenv("CROSSGRADE_LOG", level)
+    _output.note("a note", code="next")
+    _output.warn("a warning", code="next")
+    _output.note("without a code")
+    assert capsys.readouterr().err == f"a note{shown}\nwarning: a warning{shown}\nwithout a code\n"
 
 
 @pytest.mark.parametrize(
@@ -159,7 +171,7 @@ def test_a_command_may_return_its_exit_code(command) -> None:
 def test_an_interrupt_is_130(command, capsys: pytest.CaptureFixture[str], error: BaseException) -> None:
     command(raising(error))
     assert run(["doctor"]) == 130
-    assert capsys.readouterr().err == "\ninterrupted: what was finished is kept\n"
+    assert noted(capsys.readouterr().err, "interrupted")
 
 
 def test_our_errors_have_place_hint_and_code(command, capsys: pytest.CaptureFixture[str]) -> None:
@@ -239,7 +251,7 @@ def test_a_full_disk_is_no_success() -> None:
     with Path("/dev/full").open("w") as full:
         done = crossgrade("--help", stdout=full, stderr=subprocess.PIPE)
     assert done.returncode == 3
-    assert "output could not be written: No space left on device" in done.stderr
+    assert shown_codes(done.stderr) == ["output-failed"]
 
 
 def test_python_m_crossgrade_is_the_command() -> None:

@@ -6,14 +6,17 @@ import importlib.util
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import pytest
 
 import crossgrade
 from crossgrade import config, errors
 from crossgrade.cli import _errors
 from crossgrade.cli._frame import COMMANDS, load_command
+from crossgrade.cli._frame import crossgrade as crossgrade_command
 from crossgrade.cli.cost import SUBCOMMANDS
 
 ROOT = Path(__file__).parents[3]
@@ -51,6 +54,23 @@ def _error_classes() -> list[type[errors.CrossgradeError]]:
         if kind.__module__.startswith("crossgrade.") and not kind.__name__.startswith("_"):
             found.append(kind)
     return found
+
+
+def _leaves(command: click.Command, path: str) -> Iterator[tuple[str, click.Command]]:
+    if isinstance(command, click.Group):
+        for name in command.list_commands(click.Context(command)):
+            yield from _leaves(command.get_command(click.Context(command), name), f"{path} {name}".strip())
+    else:
+        yield path, command
+
+
+def test_every_command_prints_json_but_the_server() -> None:
+    without = {
+        path
+        for path, command in _leaves(crossgrade_command, "")
+        if not any("--json" in parameter.opts for parameter in command.params)
+    }
+    assert without == {"serve"}
 
 
 def test_generated_pages_are_current() -> None:

@@ -10,6 +10,7 @@ from crossgrade.cli.init import TEMPLATES
 from crossgrade.config import config_schema, load_config
 from crossgrade.evaluate import build_scorer
 from crossgrade.workloads import read_dataset
+from tests.codes import names, noted, shown_codes
 
 LONGEST_PROMPT_BYTES = 1100
 """About 300 tokens: on two cores a small model reads that in a second."""
@@ -30,10 +31,10 @@ def test_a_template_is_a_valid_project(
     written = [Path(line) for line in captured.out.splitlines()]
     assert written[0] == Path("project/crossgrade.yaml")
     assert all(path.is_file() for path in written)
-    assert "cd project" in captured.err
+    assert noted(captured.err, "next", "project")
     assert run(["config", "validate", "--config", "project/crossgrade.yaml"]) == 0
     (workload,) = load_config(folder / "project" / "crossgrade.yaml").workloads.values()
-    assert f"crossgrade evaluate {workload.name}" in captured.err
+    assert noted(captured.err, "next", "evaluate", workload.name)
     dataset = read_dataset(
         workload.dataset,
         id_field=workload.id_field,
@@ -60,7 +61,7 @@ def test_a_template_is_a_valid_project(
 
 def test_the_agentic_template_says_why_it_stays(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run(["init", "--template", "agentic"])
-    assert "agent trials cannot be imported as evidence yet" in capsys.readouterr().err
+    assert noted(capsys.readouterr().err, "evidence-missing")
     assert (
         "Importing agent trials as evidence is not supported yet" in (folder / "crossgrade.yaml").read_text()
     )
@@ -75,11 +76,24 @@ def test_the_editor_finds_the_schema(folder: Path) -> None:
     assert (folder / ".crossgrade" / ".gitignore").read_text() == "*\n"
 
 
+def test_json_names_the_files_and_the_workload(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["init", "project", "--json"]) == 0
+    wrote = json.loads(capsys.readouterr().out)
+    assert (wrote.pop("schema_version"), wrote["template"]) == (1, "classification")
+    assert all(Path(path).is_file() for path in wrote["files"])
+    assert list(load_config(folder / "project" / "crossgrade.yaml").workloads) == [wrote["workload"]]
+    run(["config", "schema"])
+    schema = json.loads(capsys.readouterr().out)
+    run(["config", "schema", "--json"])
+    assert json.loads(capsys.readouterr().out) == {"schema_version": 1, "schema": schema}
+
+
 def test_nothing_is_overwritten(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (folder / "tickets.jsonl").write_text("mine")
     assert run(["init"]) == 2
     error = capsys.readouterr().err
-    assert "never overwrites files: tickets.jsonl" in error
+    assert shown_codes(error) == ["output-exists"]
+    assert names(error, "tickets.jsonl")
     assert (folder / "tickets.jsonl").read_text() == "mine"
     assert not (folder / "crossgrade.yaml").exists()
 
@@ -87,7 +101,7 @@ def test_nothing_is_overwritten(folder: Path, capsys: pytest.CaptureFixture[str]
 def test_a_folder_that_cannot_be_made(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (folder / "file").write_text("")
     assert run(["init", "file/project"]) == 2
-    assert "cannot be written" in capsys.readouterr().err
+    assert shown_codes(capsys.readouterr().err) == ["output-unwritable"]
 
 
 def test_what_is_commented_out_about_serving_is_valid(folder: Path) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from crossgrade.cli._frame import run
 from crossgrade.identity import is_key, read_keyring
+from tests.codes import names, noted, shown_codes
 
 CONFIG = """\
 models:
@@ -40,7 +41,7 @@ def test_a_key_is_printed_once_and_let_in(capsys: pytest.CaptureFixture[str]) ->
     text = captured.out.strip()
     assert is_key(text)
     assert is_let_in(text)
-    assert "it will not be shown again" in captured.err
+    assert noted(captured.err, "key-shown-once", "ci")
     assert text not in captured.err
 
     run(["keys", "list"])
@@ -96,34 +97,40 @@ def test_rotate_and_revoke(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out.endswith("(ci)\n")
     assert not is_let_in(newest)
     run(["keys", "list"])
-    assert "no live keys" in capsys.readouterr().err
+    assert noted(capsys.readouterr().err, "no-live-keys")
     run(["keys", "list", "--all"])
     assert "revoked" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
-    ("arguments", "seen"),
+    ("arguments", "code", "value"),
     [
-        (["a b"], "'a b' is not a name"),
-        (["ci", "--expires", "2020-01-01"], "is not a day to come"),
-        (["ci", "--expires", "2026-13-01"], "is not a day to come"),
-        (["ci", "--expires", "0d"], "is not a day to come"),
-        (["ci", "--expires", "soon"], "is not a day to come"),
-        (["ci", "--budget", "100"], "is not dollars a window"),
-        (["ci", "--budget", "0/day"], "is not dollars a window"),
-        (["ci", "--budget", "1/year"], "is not dollars a window"),
-        (["ci", "--rpm", "0"], "0 is not in the range"),
-        (["ci", "--route", "suport"], "there is no route `suport` in crossgrade.yaml; there are: support"),
+        (["a b"], "usage", "a b"),
+        (["ci", "--expires", "2020-01-01"], "usage", "2020-01-01"),
+        (["ci", "--expires", "2026-13-01"], "usage", "2026-13-01"),
+        (["ci", "--expires", "0d"], "usage", "0d"),
+        (["ci", "--expires", "soon"], "usage", "soon"),
+        (["ci", "--budget", "100"], "usage", "100"),
+        (["ci", "--budget", "0/day"], "usage", "0/day"),
+        (["ci", "--budget", "1/year"], "usage", "1/year"),
+        (["ci", "--rpm", "0"], "usage", "--rpm"),
+        (["ci", "--route", "suport"], "route-unknown", "suport"),
     ],
 )
-def test_what_is_not_understood(arguments: list[str], seen: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_is_not_understood(
+    arguments: list[str], code: str, value: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert run(["keys", "create", *arguments]) == 2
-    assert seen in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert shown_codes(error) == [code]
+    assert names(error, value)
     assert not Path(".crossgrade/keys.json").exists()
 
 
 def test_an_unknown_key_is_said(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["keys", "revoke", "nobody"]) == 2
-    assert "there is no key `nobody`" in capsys.readouterr().err
+    assert shown_codes(capsys.readouterr().err) == ["key-not-found"]
     assert run(["keys", "rotate", "nobody", "--overlap", "1w"]) == 2
-    assert "is not a span" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert shown_codes(error) == ["usage"]
+    assert names(error, "1w")

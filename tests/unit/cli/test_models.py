@@ -10,6 +10,7 @@ from click.testing import CliRunner
 from crossgrade.cli.models import command
 from crossgrade.errors import DataError, NotFoundError
 from crossgrade.providers.models import KnownModel, known_models
+from tests.codes import names, noted
 
 
 @pytest.fixture
@@ -43,7 +44,7 @@ def test_an_empty_shelf_lists_what_can_be_installed():
         ["gemma-3-270m", "available"],
         ["smollm2-135m-instruct", "available"],
     ]
-    assert "models add NAME" in result.stderr
+    assert noted(result.stderr, "models-available")
     models = read("list")["models"]
     assert {model["status"] for model in models} == {"available"}
     assert {model["sha256"] for model in models} == {known.sha256 for known in known_models()}
@@ -53,7 +54,7 @@ def test_a_file_of_one_s_own_is_added_listed_verified(own_file):
     added = invoke("add", own_file, "--name", "mine", "--licence", "MIT")
     assert added.exit_code == 0
     assert added.stdout.splitlines()[0] == f"mine: {own_file}"
-    assert "no chat template" in added.stderr
+    assert noted(added.stderr, "no-chat-template")
     record = next(model for model in read("list")["models"] if model["name"] == "mine")
     assert (record["status"], record["licence"], record["architecture"]) == ("installed", "MIT", "llama")
     assert read("verify") == {
@@ -68,8 +69,8 @@ def test_a_changed_file_is_found(own_file):
     assert next(m["status"] for m in read("list")["models"] if m["name"] == "mine") == "changed"
     verified = invoke("verify", "mine")
     assert verified.exit_code == 0  # click's runner drops return values; the frame makes it the exit code
-    assert "has changed" in verified.stdout
-    assert "hint: install it again" in verified.stderr
+    assert names(verified.stdout, "mine")
+    assert noted(verified.stderr, "model-damaged")
     assert command.main(["verify", "mine"], standalone_mode=False) == 3
     own_file.unlink()
     assert next(m["status"] for m in read("list")["models"] if m["name"] == "mine") == "missing"

@@ -15,7 +15,7 @@ from crossgrade.project import Project
 from crossgrade.routing import Policy, RequestFacts, Route
 from crossgrade.store import Alarm, Run, Store, new_id
 from crossgrade.testing import evidence
-from tests.codes import raises_code
+from tests.codes import names, noted, raises_code, shown_codes
 
 CONFIG = """\
 models:
@@ -77,6 +77,13 @@ def record(decided: Verdict, **changes: Any) -> str:
         return store.verdicts.append(replace(decided, **fields))
 
 
+def refused(capsys: pytest.CaptureFixture[str], code: str, *values: str) -> bool:
+    """Tell whether one error was printed, with this code, that names each of `values`."""
+    error = capsys.readouterr().err
+    assert shown_codes(error) == [code], error
+    return all(names(error, value) for value in values)
+
+
 def current(name: str = "help") -> Route:
     with Project.open() as project:
         table = project.store.routes.current()
@@ -92,14 +99,14 @@ def test_a_canary_rises_step_by_step_and_is_aborted(
     assert run(["route", "apply", "support", "--canary"]) == 0
     assert capsys.readouterr() == (
         f"help: new answers 10% of everything until {until}\n",
-        "route table version 1 in force\n",
+        "route table version 1 in force [route-applied]\n",
     )
     assert current().share == 0.1
     for share in (0.5, 1.0):
         assert run(["route", "promote", "help"]) == 0
         assert current().share == share
     assert run(["route", "promote", "help"]) == 2
-    assert "whole share already" in capsys.readouterr().err
+    assert shown_codes(capsys.readouterr().err) == ["route-at-whole-share"]
     assert run(["route", "abort", "help"]) == 0
     assert "old answers everything; `route promote` starts the canary of new again" in capsys.readouterr().out
     route = current()
@@ -139,7 +146,7 @@ other  no verdict applied  old        -              -  -            -
     assert run(["route", "show", "help"]) == 0
     assert "policy: split" in capsys.readouterr().out
     assert run(["route", "show", "nobody"]) == 2
-    assert "there is no route `nobody`; there are: help, other" in capsys.readouterr().err
+    assert refused(capsys, "route-unknown", "nobody", "other")
 
 
 def test_a_kept_verdict_is_applied_but_no_canary(
@@ -147,45 +154,45 @@ def test_a_kept_verdict_is_applied_but_no_canary(
 ) -> None:
     record(decided, policy=Policy(kind="keep", incumbent="old"), name="keep")
     assert run(["route", "apply", "support", "--canary"]) == 2
-    assert "nothing to try on a share" in capsys.readouterr().err
+    assert refused(capsys, "verdict-keeps")
     assert run(["route", "apply", "support"]) == 0
     assert "old answers everything" in capsys.readouterr().out
     assert run(["route", "promote", "help"]) == 2
-    assert "nothing to promote" in capsys.readouterr().err
+    assert refused(capsys, "route-keeps")
 
 
 @pytest.mark.parametrize(
-    ("changes", "seen"),
+    ("changes", "code", "value"),
     [
-        ({"name": "invalid"}, "is invalid"),
-        ({"valid_until": datetime(2020, 1, 1, tzinfo=UTC)}, "expired on 2020-01-01"),
+        ({"name": "invalid"}, "verdict-not-applicable", "invalid"),
+        ({"valid_until": datetime(2020, 1, 1, tzinfo=UTC)}, "verdict-not-applicable", "2020-01-01"),
     ],
 )
 def test_an_unsound_verdict_is_refused(
-    decided: Verdict, changes: dict[str, Any], seen: str, capsys: pytest.CaptureFixture[str]
+    decided: Verdict, changes: dict[str, Any], code: str, value: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     record(decided, **changes)
     assert run(["route", "apply", "support"]) == 2
-    assert seen in capsys.readouterr().err
+    assert refused(capsys, code, value)
     assert not Path(".crossgrade/routes.json").exists()
 
 
 @pytest.mark.parametrize(
-    ("before", "after", "seen"),
+    ("before", "after", "value"),
     [
-        ("model: llama}", "model: llama-next}", "was reached on another new than"),
-        ("{provider: openai, model: gpt-4.1}", "{provider: azure, model: gpt-4.1}", "on another old than"),
+        ("model: llama}", "model: llama-next}", "new"),
+        ("{provider: openai, model: gpt-4.1}", "{provider: azure, model: gpt-4.1}", "old"),
     ],
 )
 def test_other_models_than_were_measured_are_refused(
-    decided: Verdict, project: Path, before: str, after: str, seen: str, capsys: pytest.CaptureFixture[str]
+    decided: Verdict, project: Path, before: str, after: str, value: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     record(decided)
     run(["route", "apply", "support", "--canary"])
     (project / "crossgrade.yaml").write_text(CONFIG.replace(before, after))
     for command in (["apply", "support"], ["promote", "help"]):
         assert run(["route", *command]) == 2
-        assert seen in capsys.readouterr().err
+        assert refused(capsys, "verdict-not-applicable", value)
     assert run(["route", "abort", "help"]) == 0  # taking back is always allowed
 
 
@@ -198,25 +205,25 @@ def test_after_an_alarm_only_a_new_certificate_widens(
         store.alarms.append(Alarm(route="help", kind="change", detail={}, verdict_id=verdict_id))
     for command in (["apply", "support"], ["promote", "help"]):
         assert run(["route", *command]) == 2
-        assert "an alarm (change," in capsys.readouterr().err
+        assert refused(capsys, "alarm-raised", "change")
     record(decided)
     assert run(["route", "apply", "support"]) == 0
 
 
 def test_what_does_not_exist_is_said(decided: Verdict, capsys: pytest.CaptureFixture[str]) -> None:
-    for arguments, seen in (
-        (["promote", "help"], "the route table has no route 'help'; it has: none"),
-        (["abort", "help"], "the route table has no route 'help'; it has: none"),
-        (["apply", "support"], "there is no verdict on support yet"),
-        (["apply", "suport"], "there is no workload 'suport'"),
-        (["history", "NOPE"], "there is no route `NOPE`; there are: help"),
-        (["export"], "Missing option '--proxy'"),
+    for arguments, code, value in (
+        (["promote", "help"], "route-unknown", "help"),
+        (["abort", "help"], "route-unknown", "help"),
+        (["apply", "support"], "verdict-missing", "support"),
+        (["apply", "suport"], "workload-unknown", "suport"),
+        (["history", "NOPE"], "route-unknown", "NOPE"),
+        (["export"], "usage", "--proxy"),
     ):
         assert run(["route", *arguments]) == 2
-        assert seen in capsys.readouterr().err
+        assert refused(capsys, code, value)
     record(decided)
     assert run(["route", "apply", "support", "--route", "other"]) == 2
-    assert "workload 'support' has no route 'other'; it has: help" in capsys.readouterr().err
+    assert refused(capsys, "route-unknown", "support", "other", "help")
 
 
 def test_a_workload_without_a_route_is_said(decided: Verdict, project: Path) -> None:
@@ -238,11 +245,11 @@ def test_export_prints_the_file_and_says_the_rest(
     assert run(["route", "export", "help", "--to", "litellm"]) == 0
     captured = capsys.readouterr()
     assert captured.out.startswith("model_list:\n  - model_name: help\n")
-    assert "note: help: LiteLLM does not know that the certificate expires" in captured.err
+    assert noted(captured.err, "not-exported", "help", "LiteLLM")
     assert run(["route", "export", "--to", "envoy", "--output", "routes.yaml"]) == 0
     assert capsys.readouterr().out == ""
     assert "kind: AIGatewayRoute" in (project / "routes.yaml").read_text()
     assert run(["route", "export", "--to", "openrouter"]) == 2
-    assert "whose ids OpenRouter does not use" in capsys.readouterr().err
+    assert refused(capsys, "export-unsupported", "OpenRouter")
     run(["route", "export", "--to", "litellm", "--json"])
     assert json.loads(capsys.readouterr().out)["notes"]

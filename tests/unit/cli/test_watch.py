@@ -8,6 +8,7 @@ import pytest
 from crossgrade.cli import watch as command_module
 from crossgrade.cli._frame import run
 from crossgrade.store import Store
+from tests.codes import noted
 from tests.unit.watch.conftest import BAD, GOOD, Site
 
 
@@ -22,7 +23,7 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
 def test_nothing_to_watch(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["watch", "--once"]) == 0
     seen = capsys.readouterr()
-    assert (seen.out, seen.err) == ("", "no route in force moves traffic: nothing to watch\n")
+    assert (seen.out, len(noted(seen.err, "nothing-to-watch"))) == ("", 1)
 
 
 def test_an_alarm_is_exit_code_1(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
@@ -34,7 +35,7 @@ def test_an_alarm_is_exit_code_1(site: Site, capsys: pytest.CaptureFixture[str])
     assert seen.err == ""
     site.see(verdict, [(GOOD, BAD)] * 80)
     assert run(["watch", "--once"]) == 1
-    assert "ALARM change, route support: quality fell: e-value" in capsys.readouterr().err
+    assert noted(capsys.readouterr().err, "alarm", "change", "support")
     assert run(["watch", "--once"]) == 0
 
 
@@ -52,7 +53,7 @@ def test_a_labelling_file(site: Site, tmp_path: Path, capsys: pytest.CaptureFixt
     verdict = site.apply()
     site.see(verdict, [(GOOD, GOOD)])
     assert run(["watch", "--label-file", "labels.csv"]) == 0
-    assert "0 labels read; 1 pairs wait for people" in capsys.readouterr().err
+    assert noted(capsys.readouterr().err, "labels-read", 0, 1)
     assert (tmp_path / "labels.csv").exists()
 
 
@@ -79,7 +80,7 @@ def test_it_goes_on_through_the_stores_troubles(
     seen = capsys.readouterr().err
     lines = [json.loads(line) for line in seen.splitlines() if line.startswith("{")]
     assert [line["event"] for line in lines] == ["watch_problem", "alarm", "alarm"]
-    assert lines[0]["error"] == "another process is watching this project"
+    assert lines[0]["code"] == "watch-locked"
     assert {line["kind"] for line in lines[1:]} == {"claim", "change"}
     assert naps == [60.0] * 3
 

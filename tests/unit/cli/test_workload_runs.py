@@ -8,6 +8,7 @@ from inline_snapshot import snapshot
 
 from crossgrade.cli._frame import run
 from crossgrade.store import Run, RunStatus, Store
+from tests.codes import noted, shown_codes
 
 CONFIG = """\
 models:
@@ -67,7 +68,7 @@ def test_no_runs_is_no_error_and_makes_no_store(project: Path, capsys: pytest.Ca
     assert run(["runs"]) == 0
     captured = capsys.readouterr()
     assert captured.out == ""
-    assert "no runs yet" in captured.err
+    assert noted(captured.err, "no-runs")
     assert not (project / ".crossgrade").exists()
     assert run(["runs", "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == {"schema_version": 1, "runs": []}
@@ -124,18 +125,18 @@ def test_an_export_says_in_json_what_it_wrote(project: Path, capsys: pytest.Capt
         "schema_version": 1, "run": "run-a", "answers": 0, "path": "out.csv", "labelled": 0, "waiting": 0,
     }  # fmt: skip
     assert run(["runs", "--label-file", "labels.csv"]) == 2
-    assert "add `--export RUN`" in capsys.readouterr().err
+    assert shown_codes(capsys.readouterr().err) == ["run-not-named"]
 
 
 def test_a_report_that_is_printed_takes_no_file(capsys: pytest.CaptureFixture[str]) -> None:
     for printed in ("--list", "--json"):
         assert run(["report", printed, "--to", "page.html"]) == 2
-        assert "leave out `--output`" in capsys.readouterr().err
+        assert shown_codes(capsys.readouterr().err) == ["options-conflict"]
 
 
 def test_one_of_several_workloads_is_imported(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (project / "two.csv").write_text("item_id,workload,model,score\n1,a,m,1\n1,b,m,0\n2,b,m,0\n")
     assert run(["import", "two.csv"]) == 2
-    assert "--workload a" in capsys.readouterr().err
+    assert shown_codes(capsys.readouterr().err) == ["workloads-mixed"]
     assert run(["import", "two.csv", "--workload", "b", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["rows"] == 2

@@ -15,7 +15,7 @@ from crossgrade.config._litellm import import_litellm
 from crossgrade.config._yaml import YamlTree
 from crossgrade.domain import Limit
 from crossgrade.errors import ConfigError
-from tests.codes import raises_code
+from tests.codes import noted, raises_code, shown_codes
 
 TYPICAL = """\
 model_list:
@@ -281,20 +281,23 @@ def test_tags_are_refused_here_too(tmp_path: Path) -> None:
         load(tmp_path, "model_list: !!python/object/apply:os.system ['true']\n")
 
 
-def test_the_command_prints_ours(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_prints_ours(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CROSSGRADE_LOG", "codes")
     (tmp_path / "litellm.yaml").write_text(TYPICAL)
     assert run(["config", "import-litellm", str(tmp_path / "litellm.yaml")]) == 0
     captured = capsys.readouterr()
-    assert "general_settings.master_key: keys are made with `crossgrade keys create`" in captured.err
+    assert noted(captured.err, "ignored", "general_settings.master_key")
     (tmp_path / "crossgrade.yaml").write_text(captured.out)
     ours, theirs = load_config(tmp_path / "crossgrade.yaml"), load_config(tmp_path / "litellm.yaml")
     assert (ours.offers, ours.routes, ours.serving) == (theirs.offers, theirs.routes, theirs.serving)
     assert not ours.is_litellm
 
     assert run(["config", "import-litellm", str(tmp_path / "crossgrade.yaml")]) == 2
-    assert "is not a LiteLLM file" in capsys.readouterr().err
+    assert shown_codes(capsys.readouterr().err) == ["not-litellm"]
     assert run(["config", "validate", "--config", str(tmp_path / "litellm.yaml")]) == 0
-    assert "ignored: " in capsys.readouterr().err
+    assert noted(capsys.readouterr().err, "ignored")
 
 
 values = st.recursive(

@@ -58,6 +58,21 @@ def test_what_was_changed_is_named(verdict, found):
     assert any(each.startswith("certificates[0].retention.value") for each in verify(verdict, tampered))
 
 
+def test_reasons_recorded_without_codes_are_compared_without_them(make, now):
+    found = make([1, 0, 1], [1, 1, 1], **COSTS)
+    verdict = decide_policy(found, DecisionSettings(requests_per_month=10), now=now)
+    one = verdict.certificates[0]
+    assert one.retention.reason_code == "too-few-observations"
+
+    def recorded(code):
+        retention = replace(one.retention, reason_code=code)
+        return replace(verdict, certificates=(replace(one, retention=retention), *verdict.certificates[1:]))
+
+    assert verify(recorded(None), found) == ()
+    (difference,) = verify(recorded("no-pairs"), found)
+    assert difference.startswith("certificates[0].retention.reason_code: ")
+
+
 def words(verdict):
     """Changed words, by the place where they are."""
     guard, certificate, first = verdict.guards[0], verdict.certificates[0], verdict.reasons[0]

@@ -27,7 +27,7 @@ from crossgrade.longcontext import (
     synthetic_documents,
 )
 from crossgrade.report import headline, headline_against, render_probe
-from tests.codes import raises_code
+from tests.codes import check_reason, raises_code
 from tests.unit.evaluate.running import HASTY
 from tests.unit.longcontext.conftest import ReadingModel, opened
 
@@ -114,7 +114,7 @@ def test_an_incumbent_that_answers_nothing_at_a_length_certifies_nothing_there(
     assert result.effective_against.tokens > result.effective.tokens
     own, other = result.certificates[0], result.certificates[-1]
     assert (own.retention.outcome, other.retention.outcome) == ("pass", "undecided")
-    assert "no denominator" in str(other.retention.reason)
+    check_reason(other.retention, "incumbent-scores-nothing")
     assert result.certified is None
 
 
@@ -138,7 +138,8 @@ def test_a_server_that_cuts_prompts_is_told_by_its_usage(
     result = probe(model(cuts=3_000))
     assert result.ending == "truncated"
     assert result.effective.tokens is None
-    assert "cuts prompts without saying so" in str(result.reason)
+    check_reason(result, "prompts-cut-or-tokenizer", "3,000", "4,096")
+    check_reason(result.effective, "prompts-cut")
 
 
 def test_a_server_that_cuts_prompts_and_reports_no_usage_is_told_by_the_first_line(
@@ -188,7 +189,7 @@ def test_a_server_that_cuts_is_found_without_a_tokenizer_too(
 
     cut = probe(Cutting(model().count), of=uneven)
     assert cut.ending == "truncated"
-    assert "cuts prompts without saying so, or" in str(cut.reason)
+    check_reason(cut, "prompts-cut-or-tokenizer")
 
 
 def test_documents_shorter_than_asked_are_said(
@@ -218,6 +219,7 @@ def test_a_model_that_knows_nothing_cannot_be_probed(
 ) -> None:
     result = probe(model(holds=0))
     assert (result.ending, result.effective) == ("no base", None)
+    check_reason(result, "nothing-answered")
     assert "not determined" in headline(result)
 
 
@@ -227,6 +229,7 @@ def test_a_spent_budget_ends_it_and_it_goes_on_without_paying_twice(
     first = model()
     result = probe(first, max_cost="0.02")
     assert (result.ending, result.effective.tokens if result.effective else None) == ("budget", None)
+    check_reason(result, "budget-exceeded")
     assert result.spent.cost_usd <= 0.02
     second = model()
     whole = probe(second)

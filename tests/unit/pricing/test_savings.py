@@ -5,6 +5,7 @@ import pytest
 from scipy import stats
 
 from crossgrade.pricing.saving import per_month, policy_savings
+from tests.codes import check_reason
 
 
 def test_a_paired_saving_is_at_least_the_t_interval_of_the_differences():
@@ -55,7 +56,8 @@ def test_unknown_costs_are_unknown_and_never_zero():
     half = np.where(np.arange(40) < 4, np.nan, 0.01)
     found = policy_savings(half, np.full(40, 0.001), np.ones(40), requests_per_month=10)
     assert found.saving_per_request_usd.value is None
-    assert found.saving_per_request_usd.reason == "unknown on 4 of 40 samples"
+    check_reason(found.saving_per_request_usd, "cost-unknown", 4, 40)
+    check_reason(found.saving_per_month_usd, "cost-unknown", 4, 40)
     assert found.saving_per_month_usd.value is None
     assert found.per_request_usd.value == pytest.approx(0.001)
     one = np.where(np.arange(40) < 1, np.nan, 0.01)
@@ -65,8 +67,8 @@ def test_unknown_costs_are_unknown_and_never_zero():
 def test_nothing_solved_and_nothing_known():
     found = policy_savings(np.full(9, np.nan), np.ones(9), np.zeros(9))
     assert found.per_solved_usd.value is None
-    assert "sum is zero" in found.per_solved_usd.reason
-    assert found.saving_share.reason == "unknown on all 9 samples"
+    check_reason(found.per_solved_usd, "sum-is-zero")
+    check_reason(found.saving_share, "cost-unknown", 9)
     assert policy_savings(np.ones(0), np.ones(0), np.ones(0)).per_request_usd.value is None
 
 
@@ -80,4 +82,4 @@ def test_stated_costs_get_no_interval_and_one_sample_has_none():
 
 def test_without_a_volume_there_is_no_monthly_figure():
     saving = policy_savings(np.ones(3), np.zeros(3), np.ones(3)).saving_per_request_usd
-    assert "not stated" in per_month(saving, None).reason
+    check_reason(per_month(saving, None), "volume-unknown")

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from crossgrade.testing import FakeProvider
+from tests.codes import shown_codes
 from tests.unit.serve.running import Gateway, free_port
 
 
@@ -117,7 +118,7 @@ def test_a_port_in_use_and_a_second_gateway_are_said(tmp_path: Path) -> None:
             check=False,
         )
         assert second.returncode == 2
-        assert "another `crossgrade serve` runs in this project" in second.stderr
+        assert shown_codes(second.stderr) == ["serve-already-running"]
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from crossgrade.stats import SequentialRetention, corrected_retention, retention
+from tests.codes import check_reason
 
 FLOOR = 0.85
 
@@ -102,14 +103,14 @@ def test_labels_from_few_clusters_correct_nothing(clusters):
     found = corrected_retention(b, c, np.where(seen, b, np.nan), np.where(seen, c, np.nan), clusters=document)
     assert found.outcome == "undecided"
     assert found.p_value == found.p_value_below == 1.0
-    assert "too few" in found.reason
+    check_reason(found, "too-few-observations", 20)
     assert found.labels == 120
 
 
 @pytest.mark.parametrize("n", [5, 19])
 def test_the_advice_is_never_fewer_than_a_test_takes(n):
     assert retention([1] * n, [0] * n).needed is None
-    assert f"{n} pairs are too few" in retention([1] * n, [0] * n).reason
+    check_reason(retention([1] * n, [0] * n), "too-few-observations", n)
 
 
 def test_the_advice_is_for_the_level_that_decides():

@@ -17,7 +17,7 @@ from crossgrade.stats import (
     quantile_interval,
     retention,
 )
-from tests.codes import raises_code
+from tests.codes import check_reason, raises_code
 
 
 def test_holm_agrees_with_statsmodels():
@@ -129,7 +129,7 @@ def test_too_few_labels_test_nothing(labels):
     jb, jc, hb, hc = judged(300, labels)
     found = corrected_retention(jb, jc, hb, hc)
     assert (found.outcome, found.p_value, found.low, found.needed) == ("undecided", 1.0, None, None)
-    assert f"people scored {labels} of these pairs; correcting a judge takes 100" in found.reason
+    check_reason(found, "too-few-labels", labels, 100)
     assert found.method == f"the judge alone, {labels} human scores"
     with raises_code("human-scores-length"):
         corrected_retention(jb, jc, hb[:10], hc[:10])
@@ -165,7 +165,7 @@ def test_mean_interval_agrees_with_scipy():
 def test_mean_of_too_few(n):
     found = mean_interval([3.0] * n)
     assert (found.value, found.low, found.high) == (3.0 if n else None, None, None)
-    assert found.reason
+    check_reason(found, "too-few-observations", n)
 
 
 def test_quantile_ranks_are_those_of_the_binomial():
@@ -181,7 +181,7 @@ def test_quantile_ranks_are_those_of_the_binomial():
 def test_quantile_of_too_few(n, defined):
     found = quantile_interval(np.arange(n), 0.95)
     assert (found.high is not None) == defined
-    assert (found.reason is None) == defined
+    assert found.reason_code == (None if defined else "too-few-observations")
 
 
 def test_quantile_interval_covers():

@@ -6,6 +6,7 @@ import pytest
 
 from crossgrade.store import Audit
 from crossgrade.watch._conversations import LONGEST, SILENCE, Conversations
+from tests.codes import check_reason
 from tests.unit.watch.conftest import BAD, GOOD, NOW, Site
 
 MINUTE = timedelta(minutes=1)
@@ -88,7 +89,7 @@ def test_a_conversation_that_may_go_on_is_waited_for(site: Site) -> None:
     site.see(verdict, [(GOOD, BAD)] * 3, conversation="a", at=NOW - timedelta(minutes=5))
     (standing,) = site.look().standings
     assert (standing.status, standing.audits, standing.held) == ("waiting", 3, 3)
-    assert standing.reason == "waits for conversations to end: 3 audits are in open ones"
+    check_reason(standing, "waits-for-conversations", 3)
     (standing,) = site.look(now=NOW + timedelta(hours=1)).standings
     assert (standing.status, standing.held) == ("watching", 0)
 

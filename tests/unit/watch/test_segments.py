@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from crossgrade.decide import Certificate
+from tests.codes import check_reason
 from tests.unit.store.test_verdicts import make_verdict
 from tests.unit.watch.conftest import BAD, GOOD, SWITCH, Site
 
@@ -33,7 +34,7 @@ def test_a_burst_from_a_weak_segment_is_no_evidence(halves: tuple[Site, str]) ->
     assert (standing.audits, standing.held) == (400, 200)
     assert standing.retention == pytest.approx(0.9)
     assert standing.status == "waiting"
-    assert standing.reason == "waits for requests of `de`: 200 audits are held until one is audited"
+    check_reason(standing, "waits-for-requests", "de", 200)
 
 
 def test_a_fall_in_one_segment_is_found(halves: tuple[Site, str]) -> None:
@@ -50,7 +51,7 @@ def test_before_the_first_set_nothing_is_watched(halves: tuple[Site, str]) -> No
     site.see(verdict, [(GOOD, BAD)] * 5, segment="fr")
     (standing,) = site.look().standings
     assert (standing.status, standing.audits, standing.held) == ("waiting", 5, 5)
-    assert standing.reason == "waits for requests of `de`: 5 audits are held until one is audited"
+    check_reason(standing, "waits-for-requests", "de", 5)
     site.see(verdict, [(GOOD, GOOD)], segment="de")
     (standing,) = site.look().standings
     assert (standing.status, standing.held, standing.reason) == ("watching", 4, None)
@@ -80,7 +81,7 @@ def test_traffic_that_names_no_segment_is_watched_as_it_comes_and_that_is_said(
     site.see(verdict, [(GOOD, GOOD)] * 120)
     (standing,) = site.look().standings
     assert (standing.status, standing.audits, standing.held) == ("watching", 120, 0)
-    assert "most live requests carry no segment of the certificate" in standing.reason
+    check_reason(standing, "segments-not-sent")
     site.see(verdict, [(GOOD, BAD)] * 60)
     assert site.look().alarms
 
@@ -92,7 +93,7 @@ def test_a_mix_that_moved_is_said(halves: tuple[Site, str]) -> None:
         site.see(verdict, [(GOOD, GOOD)], segment="de")
     (standing,) = site.look().standings
     assert standing.status == "watching"
-    assert standing.reason.startswith("the mix moved: 90% of the traffic is `fr`, 50% when certified.")
+    check_reason(standing, "mix-moved", "fr", 90, 50)
 
 
 def test_segments_that_nothing_is_certified_of_are_left_out(halves: tuple[Site, str]) -> None:
@@ -104,14 +105,14 @@ def test_segments_that_nothing_is_certified_of_are_left_out(halves: tuple[Site, 
     assert found.alarms == []
     (standing,) = found.standings
     assert standing.audits == 80
-    assert standing.reason == "33% of the traffic is in segments that the certificate does not cover"
+    check_reason(standing, "segments-not-covered", 33)
 
 
 def test_samples_of_no_segment_are_a_part_of_the_certified_mix(site: Site) -> None:
     verdict = site.apply(certificates=certificates(de=0.5))
     site.see(verdict, [(GOOD, GOOD)] * 3)
     (standing,) = site.look().standings
-    assert standing.reason == "waits for requests of `de`: 3 audits are held until one is audited"
+    check_reason(standing, "waits-for-requests", "de", 3)
     site.see(verdict, [(GOOD, GOOD)] * 4, segment="de")
     (standing,) = site.look().standings
     assert (standing.held, standing.status) == (1, "watching")

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from crossgrade.domain import Reason
 from crossgrade.pricing.saving import mean_cost
 from crossgrade.stats import Interval, mean_interval, plan, proportion_interval, quantile_interval
 from crossgrade.workloads.traffic.findings import Finding, Likelihood, Move
@@ -22,6 +23,7 @@ DAYS_PER_MONTH = 30
 TOKENS = ("input", "output", "cached", "written", "reasoning", "media")
 _DAY = 86_400.0
 _WHOLE_DAYS = 3
+_NO_SESSIONS = Reason("no-sessions", "no sessions")
 _ASSUMED_MEAN, _ASSUMED_CORRELATION, _ASSUMED_RETENTION = 0.8, 0.3, 0.95
 _WORK = (
     ("coding", "code sql python javascript function query regex bug debug compile script job api"),
@@ -113,9 +115,7 @@ class Finder:
             sessions=len(starts),
             sessions_n=int((session != 0).sum()),
             sessions_inferred_n=int((session & 1).sum()),
-            calls_per_session=mean_interval(per_session)
-            if len(starts)
-            else _no_interval(None, "no sessions"),
+            calls_per_session=mean_interval(per_session) if len(starts) else _no_interval(None, _NO_SESSIONS),
             cost_per_session_usd=self._cost_per_session(spend, session),
             features=features,
             agentic=proportion_interval(int(self.column("agentic").sum()), int(self.column("text").sum()))
@@ -134,8 +134,8 @@ class Finder:
     def _cost_per_session(self, spend: NDArray[np.float64], session: NDArray[np.int64]) -> Interval:
         rows = session != 0
         if not rows.any() or np.isnan(spend[rows]).any():
-            why = "the cost of some requests is unknown" if rows.any() else "no sessions"
-            return _no_interval(None, why)
+            some = Reason("cost-unknown", "the cost of some requests is unknown")
+            return _no_interval(None, some if rows.any() else _NO_SESSIONS)
         _, place = np.unique(session[rows], return_inverse=True)
         per_session = np.bincount(place, weights=spend[rows]).astype(np.float64)
         return _mean_cost(per_session, method="over sessions")
@@ -183,11 +183,13 @@ class Finder:
         """Return the spend of 30 mean days; its interval is over whole days (UTC) of the log."""
         span, total = self.frame.span, float(np.nansum(spend))
         if span is None or np.isnan(spend).all() or span[1] - span[0] < 600:
-            return _no_interval(None, "the cost or the time of the requests is unknown")
+            why = Reason("cost-or-time-unknown", "the cost or the time of the requests is unknown")
+            return _no_interval(None, why)
         days = list(_whole_days(span))
         scaled = total / (span[1] - span[0]) * _DAY * DAYS_PER_MONTH
         if len(days) < _WHOLE_DAYS:
-            return _no_interval(scaled, f"{len(days)} whole days of log; an interval needs {_WHOLE_DAYS}")
+            few = f"{len(days)} whole days of log; an interval needs {_WHOLE_DAYS}"
+            return _no_interval(scaled, Reason("too-few-days", few))
         day = np.floor(self.column("at") / _DAY)
         daily = [float(np.nansum(spend[day == each])) for each in days]
         found = mean_interval(daily)
@@ -206,13 +208,15 @@ class Finder:
         span = self.frame.span
         days = [] if span is None else list(_whole_days(span))
         if len(days) < 4:
-            return _no_interval(None, f"{len(days)} whole days of log; growth needs 4")
+            few = f"{len(days)} whole days of log; growth needs 4"
+            return _no_interval(None, Reason("too-few-days", few))
         day = np.floor(self.column("at") / _DAY)
         daily = np.array([int((day == each).sum()) for each in days], np.float64)
         half = len(daily) // 2
         before, after = daily[:half], daily[-half:]
         if not before.sum():
-            return _no_interval(None, "no requests in the first half of the log")
+            why = Reason("first-half-empty", "no requests in the first half of the log")
+            return _no_interval(None, why)
         ratio = float(after.sum() / before.sum())
         # By the delta method, from the variation between days.
         spread = [
@@ -320,10 +324,13 @@ class Finder:
 
 def _scaled(now: NDArray[np.float64], then: NDArray[np.float64], n: int, per_month: float | None) -> Interval:
     if per_month is None or not len(now):
-        why = "the rate of requests is unknown" if per_month is None else "no request's cost is known"
-        return _no_interval(None, why)
+        rate = Reason("volume-unknown", "the rate of requests is unknown")
+        return _no_interval(
+            None, rate if per_month is None else Reason("cost-unknown", "no request's cost is known")
+        )
     if n != len(now):
-        return _no_interval(float((now - then).sum()) / n * per_month, "sums of requests have no spread")
+        why = Reason("sums-of-requests", "sums of requests have no spread")
+        return _no_interval(float((now - then).sum()) / n * per_month, why)
     return _mean_cost(now, less=then, times=per_month, method="over requests")
 
 
@@ -338,7 +345,7 @@ def _mean_cost(
     value, low, high = (
         None if each is None else each * times for each in (found.value, found.low, found.high)
     )
-    few = f"{found.n} observations; an interval of a mean needs 2" if low is None else None
+    few = Reason("too-few-observations", f"{found.n} observations; an interval of a mean needs 2")
     return Interval(
         value=value,
         low=low,
@@ -346,12 +353,22 @@ def _mean_cost(
         level=found.level,
         n=found.n or 0,
         method=f"{found.method}, {method}",
-        reason=found.reason or few,
+        reason=found.reason or (few.text if low is None else None),
+        reason_code=found.reason_code or (few.code if low is None else None),
     )
 
 
-def _no_interval(value: float | None, reason: str) -> Interval:
-    return Interval(value=value, low=None, high=None, level=0.95, n=0, method="none", reason=reason)
+def _no_interval(value: float | None, why: Reason) -> Interval:
+    return Interval(
+        value=value,
+        low=None,
+        high=None,
+        level=0.95,
+        n=0,
+        method="none",
+        reason=why.text,
+        reason_code=why.code,
+    )
 
 
 def _whole_days(span: tuple[float, float]) -> Iterator[int]:
