@@ -15,7 +15,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m crossgrade.gateway", description=__doc__)
     parser.add_argument("settings", type=Path, help="the file that `crossgrade serve` wrote")
     parser.add_argument("--worker", type=int, default=0, help="which worker this is, from 0")
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     try:
         import uvloop
     except ImportError:
@@ -23,7 +23,7 @@ def main() -> int:
     else:
         run = uvloop.run
     try:
-        run(serve(read_settings(given.settings), given.worker))
+        run(serve(read_settings(arguments.settings), arguments.worker))
     except (CrossgradeError, OSError) as error:
         print(f"crossgrade gateway: {error}", file=sys.stderr)  # the process's only words
         return error.exit_code if isinstance(error, CrossgradeError) else 3

@@ -1,11 +1,15 @@
 """Answers that the gateway gives by itself: errors in the client's dialect, heads of responses."""
 
 import math
-from dataclasses import dataclass
+from collections.abc import Callable
+from typing import Protocol, TypeAlias
 
-from crossgrade.dialects import CLIENTS, ClientName
-from crossgrade.errors import AccessError
-from crossgrade.gateway._limits import LimitRefusal
+from crossgrade.dialects import DIALECTS, NO_COUNTS, ClientName, StreamFollower
+from crossgrade.domain import DialectName
+from crossgrade.errors import ProviderError, UpstreamError
+from crossgrade.gateway._body import estimated_tokens
+from crossgrade.gateway._problems import Problem, problem_body
+from crossgrade.pricing import Tokens
 
 _REASONS = {
     200: b"OK",
@@ -32,65 +36,6 @@ _REASONS = {
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 JSON_TYPE = b"application/json"
 STREAM_TYPE = b"text/event-stream; charset=utf-8"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Problem:
-    """Why a request gets no answer of a model: what the client is told.
-
-    `code` is the stable name that programs compare.
-    """
-
-    status: int
-    message: str
-    code: str
-    retry_after_s: float | None = None
-
-    @property
-    def kind(self) -> str | None:
-        """OpenAI's `type` of the error, None for what goes with the status."""
-        return self.code if self.code == "insufficient_quota" else None
-
-
-def bad_request(message: str, code: str = "invalid_request") -> Problem:
-    """Return the usual 400."""
-    return Problem(status=400, message=message, code=code)
-
-
-def limit_problem(refusal: LimitRefusal) -> Problem:
-    """Return what a client is told when a budget or rate refuses."""
-    status = 503 if refusal.kind == "limits_unavailable" else 429
-    return Problem(
-        status=status, message=refusal.message, code=refusal.kind, retry_after_s=refusal.retry_after_s
-    )
-
-
-def access_problem(error: AccessError) -> Problem:
-    """Return what a caller is told who is not let in."""
-    return Problem(status=error.status, message=f"{error.message}; {error.hint}", code=error.reason)
-
-
-def unknown_model(path_route: str | None, model: str | None) -> Problem:
-    """Return what is said of a route or model that there is not."""
-    if path_route is not None:
-        return Problem(status=404, message=f"There is no route `{path_route}`.", code="route_not_found")
-    if not model:
-        return bad_request("The body names no `model`.", "no_model")
-    shown = "".join(letter if letter.isprintable() else "?" for letter in model[:100])
-    message = f"There is no route or model `{shown}`: `GET /v1/models` lists those that there are."
-    return Problem(status=404, message=message, code="model_not_found")
-
-
-def problem_body(problem: Problem, client: ClientName, request_id: str) -> bytes:
-    """Return the error's body in the words of the client's API."""
-    return CLIENTS[client].render_error(
-        problem.status, problem.message, kind=problem.kind, code=problem.code, request_id=request_id
-    )
-
-
-def problem_event(problem: Problem, client: ClientName) -> bytes:
-    """Return the error as the last event of a stream that had begun."""
-    return CLIENTS[client].stream_error(problem.status, problem.message, problem.kind, problem.code)
 
 
 def head(status: int, content_type: bytes, *, length: int | None, extra: bytes = b"") -> bytes:
@@ -136,3 +81,227 @@ def problem_answer(problem: Problem, client: ClientName, request_id: str, lines:
     body = problem_body(problem, client, request_id)
     extra = b"%bx-request-id: %b\r\n%b" % (problem_headers(problem), request_id.encode(), lines)
     return whole(problem.status, JSON_TYPE, body, extra)
+
+
+WHOLE_BYTES = 8 << 20
+"""An answer up to this size is kept until it is whole, so that its head can say what it cost."""
+
+MOST_BYTES = 1 << 28
+ERROR_BYTES = 1 << 18
+_HIDDEN = b"***"
+
+
+class Watcher(Protocol):
+    """Follows a stream: `StreamFollower`, or the translator of two dialects."""
+
+    done: bool
+    failure: ProviderError | None
+
+    @property
+    def usage(self) -> Tokens:
+        """The tokens counted so far."""
+
+    def feed(self, data: bytes) -> bytes:
+        """Take bytes of the provider, return bytes for the client."""
+
+    def end(self) -> bytes:
+        """Take the stream's end."""
+
+
+Pieces: TypeAlias = Callable[[bytes], None]
+"""Sends one piece after the other of an answer that has begun."""
+
+
+class Outlet(Protocol):
+    """The exchange, as its relay sees it."""
+
+    def send_whole(
+        self, body: bytes, usage: Tokens, response_id: str | None, output_tokens: int | None
+    ) -> None:
+        """Send a whole answer; `output_tokens` None: what it will have cost is not known yet."""
+
+    def begin_long(self, length: int | None) -> Pieces | None:
+        """Begin an answer that is too large to be kept; None: it cannot be passed on."""
+
+    def begin_stream(self) -> Pieces:
+        """Begin a stream; returns what sends its pieces."""
+
+    def end_stream(
+        self, usage: Tokens, response_id: str | None, output_tokens: int, last: bytes = b""
+    ) -> None:
+        """Send the end of a long answer or stream, with a last piece."""
+
+    def failed(self, error: ProviderError) -> None:
+        """Take note that the provider failed."""
+
+
+class Relay(Protocol):
+    """Takes one answer."""
+
+    def data(self, data: bytes) -> None:
+        """Take a piece of it."""
+
+    def end(self) -> None:
+        """Take its end."""
+
+    def spent(self) -> tuple[Tokens, int | None]:
+        """Return the usage known so far, and about how many tokens were put out: None where nobody knows."""
+
+
+def pass_whole(outlet: Outlet, dialect: DialectName, key: bytes | None, body: bytes) -> None:
+    """Send on the body of a whole answer, if it is one and not an error in disguise."""
+    try:
+        whole = DIALECTS[dialect].glance(body)
+    except ProviderError as error:
+        outlet.failed(error)
+        return
+    if key is not None:
+        body = body.replace(key, _HIDDEN)
+    output = None if whole.is_unfinished else estimated_tokens(len(body))
+    outlet.send_whole(body, whole.counts, whole.id, output)
+
+
+class WholeRelay:
+    """Keeps a JSON answer until it is whole; one that grows too large is passed on as it comes."""
+
+    __slots__ = ("_dialect", "_key", "_length", "_outlet", "_parts", "_send", "_size")
+
+    def __init__(self, outlet: Outlet, dialect: DialectName, key: bytes | None, length: int | None) -> None:
+        self._outlet = outlet
+        self._dialect = dialect
+        self._key = key
+        self._length = length
+        self._parts: list[bytes] = []
+        self._size = 0
+        self._send: Pieces | None = None
+
+    def data(self, data: bytes) -> None:
+        """Take a piece of the answer."""
+        self._size += len(data)
+        if self._send is not None:
+            self._pass(data, self._send)
+            return
+        self._parts.append(data)
+        if self._size > WHOLE_BYTES:
+            self._send = self._outlet.begin_long(self._length)
+            if self._send is None:
+                return
+            parts, self._parts = self._parts, []
+            self._pass(b"".join(parts), self._send)
+
+    def end(self) -> None:
+        """Send the answer."""
+        if self._send is not None:
+            self._outlet.end_stream(NO_COUNTS, None, estimated_tokens(self._size))
+            return
+        body = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
+        pass_whole(self._outlet, self._dialect, self._key, body)
+
+    def spent(self) -> tuple[Tokens, int | None]:
+        """Return what is known: while an answer is kept until it is whole, nothing."""
+        return NO_COUNTS, estimated_tokens(self._size) if self._send is not None else None
+
+    def _pass(self, data: bytes, send: Pieces) -> None:
+        if self._size > MOST_BYTES:
+            self._outlet.failed(
+                UpstreamError(
+                    f"the provider's answer is larger than {MOST_BYTES} bytes", code="answer-too-large"
+                )
+            )
+            return
+        if self._key is not None:
+            data = data.replace(self._key, b"*" * len(self._key))  # of the same length, which was promised
+        send(data)
+
+
+class StreamRelay:
+    """Passes events on as they come; the head waits for the first, as a failure before it can be mended."""
+
+    __slots__ = ("_events", "_key", "_needles", "_outlet", "_over", "_send", "_watch")
+
+    def __init__(self, outlet: Outlet, watch: Watcher, key: bytes | None) -> None:
+        self._outlet = outlet
+        self._watch = watch
+        self._key = key
+        self._over = False
+        self._send: Pieces | None = None
+        self._needles: tuple[bytes, ...] = ()
+        self._events = 0
+
+    def data(self, data: bytes) -> None:
+        """Take a piece of the stream; nearly all are whole events of which none counts: they pass unread."""
+        send = self._send
+        if send is not None and self._needles and data.endswith(b"\n\n"):
+            for needle in self._needles:
+                if data.find(needle) >= 0:  # `in` takes half as long again: it tries a number first
+                    break
+            else:
+                self._events += data.count(b"\n\n")
+                send(data if self._key is None else data.replace(self._key, _HIDDEN))
+                return
+        watch = self._watch
+        self._take(watch.feed(data))
+        self._needles = watch.needles if isinstance(watch, StreamFollower) else ()
+
+    def end(self) -> None:
+        """Take the stream's end; without its terminal marker it broke off."""
+        if not self._over:
+            self._take(self._watch.end())
+        if not self._over:
+            self._over = True
+            self._outlet.failed(
+                UpstreamError(
+                    "the stream broke off before its end: no terminal marker", code="stream-broke-off"
+                )
+            )
+
+    def _take(self, events: bytes) -> None:
+        watch = self._watch
+        if self._send is None and (events or watch.done) and watch.failure is None:
+            self._send = self._outlet.begin_stream()
+        if events and self._send is not None:
+            events = self._counted(events)
+            if watch.failure is not None or not watch.done:
+                self._send(events)
+        if watch.failure is not None:
+            self._over = True
+            self._outlet.failed(watch.failure)
+        elif watch.done:
+            self._over = True
+            response_id = watch.response_id if isinstance(watch, StreamFollower) else None
+            self._outlet.end_stream(watch.usage, response_id, self._events, events)
+
+    def spent(self) -> tuple[Tokens, int | None]:
+        """Return what was counted, and about a token for each event."""
+        return self._watch.usage, self._events or None
+
+    def _counted(self, events: bytes) -> bytes:
+        """Count events that are about to be sent; the target's key is not among them."""
+        self._events += events.count(b"\n\n") or 1
+        return events if self._key is None else events.replace(self._key, _HIDDEN)
+
+
+class ErrorRelay:
+    """Reads an error's body, within a bound: one that goes on and on is not waited for."""
+
+    __slots__ = ("_hand_over", "_parts", "_size")
+
+    def __init__(self, hand_over: Callable[[bytes], None]) -> None:
+        self._hand_over = hand_over
+        self._parts: list[bytes] = []
+        self._size = 0
+
+    def data(self, data: bytes) -> None:
+        """Take a piece of the body; over the bound it counts as whole."""
+        self._size += len(data)
+        self._parts.append(data)
+        if self._size > ERROR_BYTES:
+            self.end()
+
+    def end(self) -> None:
+        """Hand the body over."""
+        self._hand_over(b"".join(self._parts))
+
+    def spent(self) -> tuple[Tokens, int | None]:
+        """Return nothing: an error is not billed."""
+        return NO_COUNTS, 0

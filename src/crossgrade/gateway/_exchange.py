@@ -7,35 +7,36 @@ from types import MappingProxyType
 
 from crossgrade.dialects import Counts, failure
 from crossgrade.errors import AccessError, BadRequestError, ProviderError, UpstreamError
-from crossgrade.gateway._admission import facts_of, segment_of, unit_of
 from crossgrade.gateway._answers import (
     JSON_TYPE,
     STREAM_TYPE,
+    ErrorRelay,
+    Pieces,
+    Relay,
+    StreamRelay,
+    WholeRelay,
+    pass_whole,
+    whole,
+)
+from crossgrade.gateway._body import DEFAULT_OUTPUT_TOKENS, estimated_tokens
+from crossgrade.gateway._context import WorkerContext
+from crossgrade.gateway._delivery import Delivery
+from crossgrade.gateway._head import Endpoint, Request, passed_on, sent_on
+from crossgrade.gateway._limits import Hold, LimitRefusal
+from crossgrade.gateway._payload import Payload
+from crossgrade.gateway._problems import (
     Problem,
     access_problem,
     limit_problem,
     problem_event,
+    provider_problem,
     unknown_model,
-    whole,
 )
-from crossgrade.gateway._attempts import Attempts
-from crossgrade.gateway._body import DEFAULT_OUTPUT_TOKENS, estimated_tokens
-from crossgrade.gateway._delivery import Delivery
-from crossgrade.gateway._failing import note_failure, provider_problem
-from crossgrade.gateway._head import Endpoint, Request
-from crossgrade.gateway._headers import passed_on, sent_on
-from crossgrade.gateway._limits import Hold, LimitRefusal
-from crossgrade.gateway._messages import Reason
-from crossgrade.gateway._outcome import NOTHING, UNKNOWN, Charge, bill, images_in
-from crossgrade.gateway._payload import Payload
-from crossgrade.gateway._permit import Permit
-from crossgrade.gateway._record import record_of
-from crossgrade.gateway._relay import ErrorRelay, Pieces, Relay, StreamRelay, WholeRelay, pass_whole
-from crossgrade.gateway._routes import Choice, ServedRoute
+from crossgrade.gateway._routes import Permit, ServedRoute, facts_of, segment_of, unit_of
 from crossgrade.gateway._server import ClientConnection
-from crossgrade.gateway._services import Services
+from crossgrade.gateway._settle import NOTHING, UNKNOWN, Charge, RequestState, bill, images_in, record_of
 from crossgrade.gateway._shadow import Copy
-from crossgrade.gateway._targets import TargetState
+from crossgrade.gateway._targets import Attempts, note_failure
 from crossgrade.gateway._upstream import Taker, UpstreamConnection
 from crossgrade.identity import Principal
 from crossgrade.pricing import Tokens
@@ -44,22 +45,11 @@ _CLIENT_GONE = 499
 _NO_HEADERS: Mapping[bytes, bytes] = MappingProxyType({})
 
 
-class Exchange:
-    """Answers one request; it is the provider's `Call` and the client's `Exchange`."""
+class Exchange(RequestState):
+    """Answers one request. It is an `UpstreamCall`, an `Outlet` and an `Answering`."""
 
-    # Defaults on the class: most of a request's life does not touch most of them.
-    segment: str | None = None
-    payload: Payload | None = None
-    plan: ServedRoute | None = None
-    permit: Permit | None = None
-    target: TargetState | None = None
-    choice: Choice | None = None
-    attempts: Attempts | None = None
     copy: Copy | None = None
-    reason: Reason = "none"
-    response_id: str | None = None
     done = False
-    first_at = sent_at = added_s = 0.0
     _delivery: Delivery | None = None
     _hold: Hold | None = None
     _connection: UpstreamConnection | None = None
@@ -70,7 +60,7 @@ class Exchange:
 
     def __init__(
         self,
-        services: Services,
+        context: WorkerContext,
         client: ClientConnection,
         request: Request,
         *,
@@ -79,14 +69,14 @@ class Exchange:
         request_id: str,
         at: float,
     ) -> None:
-        self._services = services
+        self._context = context
         self.client = client
         self.request = request
         self.endpoint = endpoint
         self.principal = principal
         self.id = request_id
         self.at = at
-        self.began = services.now()
+        self.began = context.now()
         client.exchange = self
 
     # Admission.
@@ -94,22 +84,24 @@ class Exchange:
     def begin(self, payload: Payload, path_route: str | None) -> None:
         """Find the route, ask the limits, and send the request on its way."""
         self.payload = payload
-        services = self._services
-        plan = services.routes.find(path_route, payload.asked.model)
-        if plan is None:
+        context = self._context
+        route = context.routes.find(path_route, payload.asked.model)
+        if route is None:
             self.refuse(unknown_model(path_route, payload.asked.model))
             return
-        self.plan = plan
-        try:
-            permit = services.permit(self.principal, plan)
-        except AccessError as error:
-            self.refuse(access_problem(error))
-            return
+        self.route = route
+        permit = route.permits.get(self.principal.id)
+        if permit is None or permit.principal is not self.principal:
+            try:
+                permit = context.permit(self.principal, route)
+            except AccessError as error:
+                self.refuse(access_problem(error))
+                return
         self.permit = permit
-        self._choose(plan, payload)
+        self._choose(route, payload)
         if permit.counters:
             usd, tokens = self._estimate(payload)
-            outcome = services.limits.reserve(permit.counters, usd, tokens, self._reserved)
+            outcome = context.limits.reserve(permit.counters, usd, tokens, self._reserved)
             if outcome is not None:
                 self._reserved(outcome)
         else:
@@ -121,26 +113,26 @@ class Exchange:
             self._let_go()
             self.refuse(problem, UNKNOWN if self.sent_at else NOTHING)
 
-    def _choose(self, plan: ServedRoute, payload: Payload) -> None:
+    def _choose(self, route: ServedRoute, payload: Payload) -> None:
         """Pick the targets and their order, and whether a shadow is to follow."""
-        choice = plan.fixed
+        choice = route.fixed
         if choice is None:
             self.segment = segment_of(self.principal, self.request)
-            facts = facts_of(plan, self.principal, self.segment, payload)
-            unit = self._unit(plan, payload) if plan.is_canary else ""
-            choice = plan.choose(facts, datetime.fromtimestamp(self._services.wall(), UTC), unit)
+            facts = facts_of(route.name, self.principal, self.segment, payload)
+            unit = self._unit(route, payload) if route.is_canary else ""
+            choice = route.choose(facts, datetime.fromtimestamp(self._context.wall(), UTC), unit)
         self.choice = choice
         self.reason = choice.reason
         targets = choice.targets
         if choice.order is not None:
-            targets = choice.order.drawn(self._unit(plan, payload))
+            targets = choice.order.drawn(self._unit(route, payload))
         self.target = targets[0]
-        self.attempts = Attempts(plan, targets, payload.size)
-        if plan.spec.shadow is not None:
-            self.copy = self._services.shadows.pick(plan, choice, self.request, payload, self.principal.tier)
+        self.attempts = Attempts(route.spec, targets, payload.size)
+        if route.spec.shadow is not None:
+            self.copy = self._context.shadows.pick(route, choice, self.request, payload, self.principal.tier)
 
-    def _unit(self, plan: ServedRoute, payload: Payload) -> str:
-        return unit_of(plan.spec.sticky, self.principal, self.request, payload, self.id)
+    def _unit(self, route: ServedRoute, payload: Payload) -> str:
+        return unit_of(route.spec.sticky, self.principal, self.request, payload, self.id)
 
     def _estimate(self, payload: Payload) -> tuple[float | None, int]:
         """Return what to reserve: the prompt by its size, the answer by its bound."""
@@ -153,11 +145,11 @@ class Exchange:
 
     def _reserved(self, outcome: Hold | LimitRefusal) -> None:
         if isinstance(outcome, LimitRefusal):
-            self._services.limit_refused(outcome)
+            self._context.count_refusal(outcome)
             if not self.done:
                 self.refuse(limit_problem(outcome))
         elif self.done:
-            self._services.limits.settle(outcome, 0.0, 0)
+            self._context.limits.settle(outcome, 0.0, 0)
         else:
             self._hold = outcome
             self._attempt()
@@ -166,21 +158,21 @@ class Exchange:
 
     def _attempt(self) -> None:
         """Send the request to the next target that may take it."""
-        services, attempts, payload = self._services, self.attempts, self.payload
+        context, attempts, payload = self._context, self.attempts, self.payload
         assert attempts is not None
         assert payload is not None
         self._retry = None
-        now = services.now()
+        now = context.now()
         target = attempts.next(now)
         if target is None:
-            self.refuse(attempts.nobody(now))
+            self.refuse(attempts.unavailable(now))
             return
         if target is not self.target:
             if self.target is None or target.offer != self.target.offer:
                 self.reason = "fallback"
             self.target = target
         if attempts.count == 1:
-            services.retries.earn()
+            context.retries.earn()
         elif self.copy is not None:
             self.copy.restart()
         self._relay = None
@@ -190,10 +182,10 @@ class Exchange:
         """Arrange another attempt after a failure, where one is allowed and can help."""
         if self.attempts is None or not self.repeatable:
             return False
-        pause_s = self.attempts.pause_s(error, self._services.now())
-        if pause_s is None or not self._services.retries.spend():
+        pause_s = self.attempts.pause_s(error, self._context.now())
+        if pause_s is None or not self._context.retries.spend():
             return False
-        self._retry = self._services.loop.call_later(pause_s, self._attempt)
+        self._retry = self._context.loop.call_later(pause_s, self._attempt)
         return True
 
     # The provider's side: `Call`.
@@ -217,7 +209,7 @@ class Exchange:
             self.failed(error)
         except Exception as error:  # noqa: BLE001  # it is no failure of the target's, and has to end
             context = {"message": "a request could not be written", "exception": error}
-            self._services.loop.call_exception_handler(context)
+            self._context.loop.call_exception_handler(context)
             self.failed(
                 BadRequestError(
                     f"the request cannot be carried to {self.target.name}", code="request-not-carried"
@@ -232,7 +224,7 @@ class Exchange:
         self._headers = headers
         key = self.target.key
         if not 200 <= status < 300:
-            self._relay = ErrorRelay(self)
+            self._relay = ErrorRelay(self._error_answered)
         elif headers.get(b"content-encoding", b"identity") != b"identity":
             self.failed(
                 UpstreamError(
@@ -257,7 +249,7 @@ class Exchange:
         if self.copy is not None:
             self.copy.take(body)
         if connection is not None:
-            self.added_s += self._services.now() - connection.used_at
+            self.added_s += self._context.now() - connection.used_at
         try:
             pass_whole(self, self.target.target.dialect, self.target.key, body)
         except Exception as error:  # noqa: BLE001  # as in `on_end`
@@ -277,7 +269,7 @@ class Exchange:
         if relay is None:
             return
         if connection is not None:
-            self.added_s += self._services.now() - connection.used_at
+            self.added_s += self._context.now() - connection.used_at
         try:
             relay.end()
         except Exception as error:  # noqa: BLE001  # whatever it is, this request has to end
@@ -285,7 +277,7 @@ class Exchange:
 
     def _unreadable(self, error: Exception) -> None:
         context = {"message": "an answer could not be passed on", "exception": error}
-        self._services.loop.call_exception_handler(context)
+        self._context.loop.call_exception_handler(context)
         self.failed(UpstreamError("the provider's answer could not be read", code="answer-unreadable"))
 
     def on_fail(self, error: ProviderError) -> None:
@@ -293,7 +285,7 @@ class Exchange:
         self._connection = None
         self.failed(error)
 
-    def refused(self, body: bytes) -> None:
+    def _error_answered(self, body: bytes) -> None:
         """Take the body of an answer with an error status."""
         assert self.target is not None
         texts = {
@@ -301,21 +293,21 @@ class Exchange:
             for name, value in self._headers.items()
             if name.startswith(b"retry-after")
         }
-        now = datetime.fromtimestamp(self._services.wall(), UTC)
+        now = datetime.fromtimestamp(self._context.wall(), UTC)
         self.failed(failure(self._status, texts, body, provider=self.target.name, now=now))
 
     def failed(self, error: ProviderError) -> None:
         """Take note that this attempt failed: try on, or tell the client."""
         assert self.target is not None
         self._let_go()
-        note_failure(self.target.breaker, error, self._services.now())
+        note_failure(self.target.breaker, error, self._context.now())
         if self.done:
             return
         if self._delivery is not None:
             self._break_off(error, self._delivery)
         elif not self._try_on(error):
-            billed = NOTHING if self._status >= 300 or not self.sent_at else UNKNOWN
-            self.refuse(provider_problem(error, self.target.key), billed)
+            charge = NOTHING if self._status >= 300 or not self.sent_at else UNKNOWN
+            self.refuse(provider_problem(error, self.target.key), charge)
 
     def _let_go(self) -> None:
         """Have nothing more to do with the provider, whether it is connected yet or not."""
@@ -348,12 +340,12 @@ class Exchange:
         except ProviderError as error:
             self.failed(error)
             return
-        billed = self._bill(usage, output_tokens)
+        charge = self._bill(usage, output_tokens)
         self.response_id = response_id
         self.target.breaker.succeeded()
         client = self.client
-        client.write(whole(self._status, JSON_TYPE, body, self._lines(billed.usd) + client.closing))
-        self._close(self._status, billed)  # behind the write: the client need not wait for it
+        client.write(whole(self._status, JSON_TYPE, body, self._lines(charge.usd) + client.closing))
+        self._close(self._status, charge)  # behind the write: the client need not wait for it
         client.finish()
 
     def begin_long(self, length: int | None) -> Pieces | None:
@@ -371,7 +363,7 @@ class Exchange:
 
     def begin_stream(self) -> Pieces:
         """Begin a stream."""
-        self.first_at = self._services.now()
+        self.first_at = self._context.now()
         return self._begin(200, STREAM_TYPE, None)
 
     def _begin(self, status: int, content_type: bytes, length: int | None) -> Pieces:
@@ -413,10 +405,10 @@ class Exchange:
     def _lines(self, usd: float | None) -> bytes:
         """Return the header lines that every answer of a model has; `usd` is what it cost, None: unknown."""
         assert self.target is not None
-        assert self.plan is not None
+        assert self.route is not None
         return b"x-request-id: %b\r\n%b%bx-crossgrade-added-ms: %.2f\r\n%b%b" % (
             self.id.encode(),
-            self.plan.headers,
+            self.route.headers,
             self.target.header,
             self.added_s * 1000,
             passed_on(self._headers) if self._headers else b"",
@@ -451,12 +443,12 @@ class Exchange:
 
     # The end.
 
-    def refuse(self, problem: Problem, billed: Charge = NOTHING) -> None:
+    def refuse(self, problem: Problem, charge: Charge = NOTHING) -> None:
         """Answer with an error."""
         lines = (
-            b"" if self.target is None or self.plan is None or self.attempts is None else self.plan.headers
+            b"" if self.target is None or self.route is None or self.attempts is None else self.route.headers
         )
-        self._close(problem.status, billed, problem.code)
+        self._close(problem.status, charge, problem.code)
         self.client.answer_problem(problem, self.id, lines)
 
     def _bill(self, usage: Tokens, output_tokens: int | None) -> Charge:
@@ -472,14 +464,25 @@ class Exchange:
         """
         return UNKNOWN if self._relay is None else self._bill(*self._relay.spent())
 
-    def _close(self, status: int, billed: Charge, error: str | None = None) -> None:
+    def _close(self, status: int, charge: Charge, error: str | None = None) -> None:
         """Settle and record; whatever is still to be written follows."""
         self.done = True
         self._relay = None
         if self._retry is not None:
             self._retry.cancel()
         if self._hold is not None:
-            self._services.limits.settle(self._hold, billed.usd, billed.tokens)
+            self._context.limits.settle(self._hold, charge.usd, charge.tokens)
         if self.payload is not None:
             self.payload.close()
-        self._services.answered(self.copy, record_of(self, self._services, status, billed, error))
+        self._record(status, charge, error)
+
+    def _record(self, status: int, charge: Charge, error: str | None) -> None:
+        context, permit = self._context, self.permit
+        if permit is None:
+            permit = Permit(self.principal, (), context.blank_record(self.principal, self.route))
+        record = record_of(self, permit, charge, status=status, error=error, now=context.now())
+        if context.log_prompts and self.payload is not None:
+            record.prompt = self.payload.text()
+        context.broker.record(record)
+        if self.copy is not None:
+            context.shadows.answered(self.copy, record)

@@ -1,12 +1,13 @@
-"""What a request's head says: which endpoint it asks, and whether it is fit to be answered."""
+"""Heads of HTTP messages: what a request asks for, whether it may, and heads that come again."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from crossgrade.dialects import ClientName
 from crossgrade.domain import DialectName, Serving
-from crossgrade.gateway._answers import Problem, bad_request
+from crossgrade.gateway._problems import Problem, bad_request
 
 EndpointName = Literal[
     "chat", "completions", "embeddings", "responses", "messages",
@@ -244,3 +245,111 @@ def _body_problem(request: Request, serving: Serving) -> Problem | None:
     if expect is not None and expect.strip().lower() != b"100-continue":
         return Problem(status=417, code="bad_expectation", message="Only `expect: 100-continue` is known.")
     return None
+
+
+_PASSED_ON = frozenset(
+    f"x-ratelimit-{what}-{kind}".encode()
+    for what in ("limit", "remaining", "reset")
+    for kind in ("requests", "tokens")
+) | frozenset(
+    f"anthropic-ratelimit-{kind}-{what}".encode()
+    for kind in ("requests", "tokens", "input-tokens", "output-tokens")
+    for what in ("limit", "remaining", "reset")
+)
+"""Headers of the provider that the client gets to see."""
+
+_SENT_ON = frozenset((b"anthropic-beta", b"openai-beta"))
+"""Headers of the client that a provider of the same API gets to see."""
+
+
+def passed_on(headers: Mapping[bytes, bytes]) -> bytes:
+    """Return the lines of a provider's headers that the client gets to see."""
+    return _lines(headers, _PASSED_ON)
+
+
+def sent_on(headers: Mapping[bytes, bytes]) -> bytes:
+    """Return the lines of a client's headers that a provider of the same API gets to see."""
+    return _lines(headers, _SENT_ON)
+
+
+def _lines(headers: Mapping[bytes, bytes], names: frozenset[bytes]) -> bytes:
+    if names.isdisjoint(headers):
+        return b""
+    return b"".join(b"%b: %b\r\n" % (name, value) for name, value in headers.items() if name in names)
+
+
+_LONGEST_HEAD = 8192
+_MOST_DIGITS = 10
+_LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*(\d+)\r\n", re.IGNORECASE)
+
+
+class KnownHead:
+    """A head that was read and passed every check, cut where its content-length stands."""
+
+    __slots__ = ("_after", "_before", "_most", "_start")
+
+    def __init__(self, before: bytes, after: bytes, most: int) -> None:
+        self._before = before
+        self._start = len(before)
+        self._after = after
+        self._most = most
+
+    def body(self, data: bytes) -> bytes | None:
+        """Return the body, if this is the head with a whole body and nothing more.
+
+        None: anything else, which is for the parser to read; it has seen nothing of it.
+        """
+        if not data.startswith(self._before):
+            return None
+        start, after = self._start, self._after
+        end = data.find(after, start, start + _MOST_DIGITS + len(after))
+        digits = data[start:end]
+        if end < 0 or not digits.isdigit():
+            return None
+        body = data[end + len(after) :]
+        length = int(digits)
+        return body if length == len(body) and length <= self._most else None
+
+
+def known_head(data: bytes, size: int, most: int) -> KnownHead | None:
+    """Return what to compare with, if `data` is a head and a body of `size`; `most` bounds later bodies."""
+    end = data.find(b"\r\n\r\n") + 4
+    if end != len(data) - size or end > _LONGEST_HEAD:
+        return None
+    found = _LENGTH.search(data, 0, end)
+    if found is None:
+        return None
+    return KnownHead(data[: found.start(1)], data[found.end(1) : end], most)
+
+
+MOST_HEAD_BYTES = 65_536
+MOST_BODY_BYTES = 99_999_999
+"""The largest length that is read here: eight digits."""
+
+_NAME = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]*:"
+_VALUE = rb"[^\r\n\0]*\r\n"
+_OTHERS = (
+    rb"(?:[BD-OQ-SVWYZbd-oq-svwyz]%b%b|[Xx]-(?![Rr][Aa])%b%b|[Cc]ontent-[Tt]ype:[ \t]*application/json%b)*+"
+) % (_NAME, _VALUE, _NAME, _VALUE, _VALUE)
+"""Any headers but those that frame the answer, code it, or are for the client to see.
+
+Of the letters with which one of those begins (content-length, content-encoding, connection,
+proxy-connection, transfer-encoding, trailer, upgrade, anthropic-ratelimit, x-ratelimit) only
+what is surely none is let through: that is twice as fast as to name them all in any case.
+"""
+
+_PLAIN = re.compile(
+    rb"HTTP/1\.1 200 [^\r\n\0]*\r\n%b[Cc]ontent-[Ll]ength:[ \t]*([0-9]{1,8})[ \t]*\r\n%b\r\n"
+    % (_OTHERS, _OTHERS)
+)
+
+
+def plain_body(data: bytes) -> bytes | None:
+    """Return the body of a plain answer with status 200, None where these bytes are anything else."""
+    head = _PLAIN.match(data)
+    if head is None:
+        return None
+    start = head.end()
+    if len(data) - start != int(head[1]) or start > MOST_HEAD_BYTES:
+        return None
+    return data[start:]

@@ -11,16 +11,17 @@ import mmap
 import re
 import tempfile
 from collections.abc import Iterator
-from typing import IO, Protocol
+from typing import IO
 
 import msgspec
 
 from crossgrade.dialects import DIALECTS
 from crossgrade.errors import ContextTooLongError
-from crossgrade.gateway._answers import Problem, bad_request
+from crossgrade.gateway._answers import Watcher
 from crossgrade.gateway._body import Asked
+from crossgrade.gateway._exchange import Exchange
 from crossgrade.gateway._head import Endpoint, Request
-from crossgrade.gateway._relay import Watcher
+from crossgrade.gateway._problems import Problem, bad_request
 from crossgrade.gateway._scan import ModelScan
 from crossgrade.gateway._server import ClientConnection
 from crossgrade.gateway._targets import TargetState
@@ -38,16 +39,6 @@ MOST_SPOOLED_BYTES = 4 << 30
 
 _OBJECT = re.compile(rb"\s*\{\s*\"")
 _HEAD = re.compile(rb'\s*\{\s*"model"\s*:\s*("[^"\\]{1,256}")')
-
-
-class BodyOwner(Protocol):
-    """The exchange, as its body sees it."""
-
-    def begin(self, payload: "LargePayload", path_route: str | None) -> None:
-        """Find the route and ask a target: the model is known."""
-
-    def fail_body(self, problem: Problem) -> None:
-        """Refuse the request for what its body turned out to be."""
 
 
 class Spool:
@@ -79,7 +70,7 @@ class LargePayload:
 
     def __init__(
         self,
-        owner: BodyOwner,
+        exchange: Exchange,
         client: ClientConnection,
         request: Request,
         *,
@@ -93,7 +84,7 @@ class LargePayload:
         self.one_shot = False
         self.has_tools: bool | None = None
         self.modality: str | None = None
-        self._owner = owner
+        self._exchange = exchange
         self._client = client
         self._request = request
         self._endpoint = endpoint
@@ -148,7 +139,7 @@ class LargePayload:
             return
         self._scan.end()
         if self._scan.span is not None or self._scan.is_top_level or self._scan.is_inside:
-            self._owner.fail_body(bad_request("The key `model` is there twice.", "duplicate_key"))
+            self._exchange.fail_body(bad_request("The key `model` is there twice.", "duplicate_key"))
         elif self._connection is not None:
             self._send_held(self._connection, len(self._held))
 
@@ -163,7 +154,7 @@ class LargePayload:
         self._scan.feed(rest)
         self._held = [rest]
         self._client.pause_reading()
-        self._owner.begin(self, self._path_route)
+        self._exchange.begin(self, self._path_route)
 
     def _pass(self, data: bytes) -> None:
         """Pass on what came before; the newest piece is held back, for the last may have to be."""
@@ -202,7 +193,7 @@ class LargePayload:
 
     def _no_room(self) -> None:
         message = "The body cannot be kept at the moment: put `model` first, so that it need not be."
-        self._owner.fail_body(Problem(status=503, message=message, code="no_space", retry_after_s=5.0))
+        self._exchange.fail_body(Problem(status=503, message=message, code="no_space", retry_after_s=5.0))
 
     def _kept(self) -> None:
         assert self._file is not None
@@ -211,10 +202,10 @@ class LargePayload:
         scan.end()
         span = scan.span
         if scan.twice:
-            self._owner.fail_body(bad_request("The key `model` is there twice.", "duplicate_key"))
+            self._exchange.fail_body(bad_request("The key `model` is there twice.", "duplicate_key"))
         elif span is None and (self._path_route is None or not _OBJECT.match(self._first)):
             message = "The body names no `model`, or is no JSON object."
-            self._owner.fail_body(bad_request(message, "no_model"))
+            self._exchange.fail_body(bad_request(message, "no_model"))
         else:
             try:
                 self._file.flush()
@@ -225,7 +216,7 @@ class LargePayload:
             self._span = span
             if span is not None:
                 self.asked = Asked(model=_model(self._map[slice(*span)]))
-            self._owner.begin(self, self._path_route)
+            self._exchange.begin(self, self._path_route)
 
     # What goes to the target: `Payload`.
 

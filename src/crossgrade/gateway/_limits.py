@@ -1,8 +1,8 @@
-"""Budgets and rates on the worker's side: leases from the keeper, taken from without waiting.
+"""Budgets and rates on the worker's side: leases from the broker, taken from without waiting.
 
-For each limit the keeper lends a worker an amount. A request reserves from what was lent, at
+For each limit the broker lends a worker an amount. A request reserves from what was lent, at
 once, and settles with what it really used; only when too little is left does it wait for the
-keeper. The keeper lends no more than the cap allows, so workers together cannot overspend, but
+broker. The broker lends no more than the cap allows, so workers together cannot overspend, but
 for what a provider bills beyond a reservation.
 """
 
@@ -19,7 +19,7 @@ from crossgrade.gateway._messages import NANO, Ask, Deny, Grant, Held, LeaseId, 
 from crossgrade.identity import Principal
 
 WAIT_S = 2.0
-"""How long a request waits for the keeper before it is refused."""
+"""How long a request waits for the broker before it is refused."""
 
 _DENIED_S = 0.2
 _MOST_COUNTERS = 20_000
@@ -38,7 +38,7 @@ class LimitRefusal:
     """Why a request may not go on: which limit, and when trying again can help.
 
     `kind` is the error code: spent money is `insufficient_quota`, a rate is `rate_limit_exceeded`
-    (both 429); `limits_unavailable` (503) when the keeper cannot be asked.
+    (both 429); `limits_unavailable` (503) when the broker cannot be asked.
     """
 
     scope: LimitScope
@@ -62,9 +62,9 @@ class LimitRefusal:
 
 
 class Lease:
-    """What the keeper lent of one limit for one window; of it, `left` is what can be reserved now.
+    """What the broker lent of one limit for one window; of it, `left` is what can be reserved now.
 
-    `lent` is what the keeper knows to be here. `spent` and `returned` it has not heard of yet: what was
+    `lent` is what the broker knows to be here. `spent` and `returned` it has not heard of yet: what was
     used up, and what is handed back besides, below 0 where more was used than had been lent.
     """
 
@@ -85,7 +85,7 @@ class Lease:
         return self.lent - self.left - self.spent - self.returned
 
     def grant(self, amount: int) -> None:
-        """Take what the keeper lends."""
+        """Take what the broker lends."""
         self.lent += amount
         self.left += amount
 
@@ -95,7 +95,7 @@ class Lease:
         self.left = 0
 
     def report(self) -> Spend:
-        """Return what the keeper is to hear, as heard from now on."""
+        """Return what the broker is to hear, as heard from now on."""
         shrunk = self.spent + self.returned
         spend = Spend(self.id, self.spent, shrunk, self.reserved)
         self.lent -= shrunk
@@ -162,7 +162,7 @@ class _Waiting:
 
 
 class Limits:
-    """The limits of one worker; `Keeper` carries what they ask and report.
+    """The limits of one worker; `Broker` carries what they ask and report.
 
     `configured` are those of the configuration; a caller's own come with its `Principal`.
     """
@@ -213,7 +213,7 @@ class Limits:
     def reserve(
         self, counters: tuple[Counter, ...], usd: float | None, tokens: int, ready: Ready
     ) -> Hold | LimitRefusal | None:
-        """Reserve dollars, tokens and one request; None: the keeper is asked, `ready` hears the outcome.
+        """Reserve dollars, tokens and one request; None: the broker is asked, `ready` hears the outcome.
 
         `usd` None (the price is unknown) counts against no budget. `ready` is called once, at
         most `WAIT_S` later; a caller that has gone by then settles the hold with 0.
@@ -325,7 +325,7 @@ class Limits:
             counter.asked = self.send(Ask(counter.lease.id, counter.cap, need))
 
     def granted(self, grant: Grant) -> None:
-        """Take a grant of the keeper; one for a window that is over is handed back."""
+        """Take a grant of the broker; one for a window that is over is handed back."""
         counter = self._counters.get(_key(grant.lease))
         if counter is None or counter.lease.id != grant.lease:
             late = Lease(counter or Counter(*_key(grant.lease)), grant.lease.window)
@@ -342,7 +342,7 @@ class Limits:
         self._serve(counter)
 
     def denied(self, deny: Deny) -> None:
-        """Take a refusal of the keeper: it holds for a moment, for as much or more."""
+        """Take a refusal of the broker: it holds for a moment, for as much or more."""
         counter = self._counters.get(_key(deny.lease))
         if counter is None or counter.lease.id != deny.lease:
             return
@@ -396,7 +396,7 @@ class Limits:
         return spends
 
     def held(self, unwritten: Iterable[Spend]) -> list[Held]:
-        """Return the leases for a keeper that has not seen `unwritten`, nor what is not reported yet."""
+        """Return the leases for a broker that has not seen `unwritten`, nor what is not reported yet."""
         pending: dict[LeaseId, int] = {}
         for spend in unwritten:
             pending[spend.lease] = pending.get(spend.lease, 0) + spend.shrunk
@@ -414,7 +414,7 @@ class Limits:
         return [each for each in held if each.amount or each.reserved]
 
     def ask_again(self) -> None:
-        """Ask a new keeper for what requests wait for."""
+        """Ask a new broker for what requests wait for."""
         for counter in self._counters.values():
             counter.asked = False
             if counter.waiting:

@@ -1,10 +1,14 @@
-"""What workers and the keeper say to each other: one JSON object a line over a Unix socket.
+"""What workers and the broker say to each other: one JSON object a line over a Unix socket.
 
-A `Flush` is followed by `size` bytes: the lines of its request records, which the keeper
+A `Flush` is followed by `size` bytes: the lines of its request records, which the broker
 appends to its file as they are. Amounts of limits are whole numbers: dollars count in
 billionths, so that sums are exact.
 """
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Literal, TypeAlias
 
 import msgspec
@@ -102,7 +106,7 @@ class ShadowAnswer(msgspec.Struct, kw_only=True, omit_defaults=True):
 
 
 class ShadowPair(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """A live request that both models of a route answered; the keeper redacts before it stores.
+    """A live request that both models of a route answered; the broker redacts before it stores.
 
     `request` is the body as the client sent it to `endpoint` (`/v1/chat/completions`). With
     `store_text` false only what is measured is stored, without texts. `conversation` is a digest of
@@ -169,7 +173,7 @@ class Spend(msgspec.Struct, array_like=True, gc=False):
 
 
 class Held(msgspec.Struct, array_like=True, gc=False):
-    """A lease that a worker has when it meets a new keeper: unspent amount and, of it, in flight."""
+    """A lease that a worker has when it meets a new broker: unspent amount and, of it, in flight."""
 
     lease: LeaseId
     cap: int
@@ -177,7 +181,7 @@ class Held(msgspec.Struct, array_like=True, gc=False):
     reserved: int
 
 
-# From worker to keeper.
+# From worker to broker.
 
 
 class Hello(msgspec.Struct, tag="hello"):
@@ -250,7 +254,7 @@ class Survey(msgspec.Struct, tag="survey"):
     number: int
 
 
-# From keeper to worker.
+# From broker to worker.
 
 
 class Welcome(msgspec.Struct, tag="welcome"):
@@ -300,4 +304,28 @@ class Done(msgspec.Struct, tag="done", omit_defaults=True):
 
 
 FromWorker: TypeAlias = Hello | Resume | Flush | Ask | Keep | Report | Scrape | Survey | Fetch
-FromKeeper: TypeAlias = Welcome | Ack | Grant | Deny | Recall | Done
+FromBroker: TypeAlias = Welcome | Ack | Grant | Deny | Recall | Done
+
+
+_LONGEST_BYTES = 107
+"""What an address of a Unix socket may have on Linux, see unix(7)."""
+
+_DESCRIPTORS = "/proc/self/fd"
+
+
+@contextmanager
+def socket_address(path: str) -> Iterator[str]:
+    """Yield an address of the Unix socket at a path, of at most 107 bytes where Linux can help.
+
+    A longer path is reached through a descriptor of its folder, open as long as the context.
+    Raises OSError when the folder cannot be opened.
+    """
+    if len(os.fsencode(path)) <= _LONGEST_BYTES or not Path(_DESCRIPTORS).is_dir():
+        yield path
+        return
+    folder, name = os.path.split(path)
+    held = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        yield f"{_DESCRIPTORS}/{held}/{name}"
+    finally:
+        os.close(held)

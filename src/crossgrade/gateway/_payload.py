@@ -1,5 +1,6 @@
 """What a target is sent: the client's own bytes where it speaks the same API, else a translation."""
 
+import re
 import time
 from dataclasses import replace
 from typing import Any, Protocol
@@ -20,18 +21,10 @@ from crossgrade.dialects import (
 )
 from crossgrade.domain import ModelAnswer, ModelRequest
 from crossgrade.errors import BadRequestError
-from crossgrade.gateway._answers import Problem, bad_request
-from crossgrade.gateway._body import (
-    Asked,
-    asks_for_usage,
-    modality,
-    model_span,
-    opening,
-    read_body,
-    rewritten,
-)
+from crossgrade.gateway._answers import Watcher
+from crossgrade.gateway._body import Asked, model_span, read_body
 from crossgrade.gateway._head import Endpoint
-from crossgrade.gateway._relay import Watcher
+from crossgrade.gateway._problems import Problem, bad_request
 from crossgrade.gateway._targets import TargetState
 from crossgrade.gateway._upstream import UpstreamConnection
 
@@ -242,3 +235,108 @@ def _demands_call(body: bytes) -> bool:
 
 def _answer_id(client: ClientName) -> str:
     return f"{CLIENTS[client].id_prefix}{time.time_ns():x}"
+
+
+_STREAM_OPTIONS = re.compile(rb'"stream_options"\s*:\s*')
+_IMAGE = re.compile(rb'"(?:image_url|input_image)"|"type"\s*:\s*"image"')
+_ASK_USAGE = b',"stream_options":{"include_usage":true}'
+
+
+_NOTHING = msgspec.Raw(b"")
+
+
+class _Opening(msgspec.Struct):
+    messages: list[msgspec.Raw] | None = None
+    input: msgspec.Raw = _NOTHING
+    prompt: msgspec.Raw = _NOTHING
+    system: msgspec.Raw = _NOTHING
+
+
+class _Said(msgspec.Struct):
+    role: Any = None
+
+
+_OPENING = msgspec.json.Decoder(_Opening)
+_ITEMS = msgspec.json.Decoder(list[msgspec.Raw])
+_ROLE = msgspec.json.Decoder(_Said)
+_OPTIONS = msgspec.json.Decoder(dict[str, Any] | None)
+
+
+def rewritten(
+    body: bytes, span: tuple[int, int] | None, model: bytes, options: msgspec.Raw, *, ask_usage: bool
+) -> bytes:
+    """Return the body with `model` (a JSON string) in the span, or put in where there is none.
+
+    With `ask_usage` the stream is asked to end with its usage; `options` are the body's
+    `stream_options`.
+    """
+    if ask_usage and options:
+        changed = _asking(body, options)
+        if changed is not None:
+            after = span is None or body.find(b'"stream_options"') > span[1]
+            shift = 0 if after else len(changed) - len(body)
+            span = None if span is None else (span[0] + shift, span[1] + shift)
+            return rewritten(changed, span, model, _NOTHING, ask_usage=False)
+        ask_usage = False
+    asking = _ASK_USAGE if ask_usage else b""
+    if span is not None:
+        return b"%b%b%b%b" % (body[: span[0]], model, asking, body[span[1] :])
+    at = body.index(b"{") + 1
+    comma = b"" if body[at:].lstrip()[:1] == b"}" else b","
+    return b'%b"model":%b%b%b%b' % (body[:at], model, asking, comma, body[at:])
+
+
+def _asking(body: bytes, options: msgspec.Raw) -> bytes | None:
+    """Return the body with usage asked for in its `stream_options`, None where that cannot be done safely."""
+    raw = bytes(options)
+    found = _STREAM_OPTIONS.search(body)
+    if found is None or body.count(b'"stream_options"') > 1 or not body.startswith(raw, found.end()):
+        return None
+    try:
+        fields = _OPTIONS.decode(raw) or {}
+    except msgspec.DecodeError:
+        return None
+    fields["include_usage"] = True
+    return b"%b%b%b" % (body[: found.end()], msgspec.json.encode(fields), body[found.end() + len(raw) :])
+
+
+def asks_for_usage(options: msgspec.Raw) -> bool:
+    """Tell whether the client itself asked for usage in its stream."""
+    if not options:
+        return False
+    try:
+        return (_OPTIONS.decode(options) or {}).get("include_usage") is True
+    except msgspec.DecodeError:
+        return False
+
+
+def opening(body: bytes) -> bytes:
+    """Return what stays the same while a conversation grows: its messages up to the user's first."""
+    try:
+        start = _OPENING.decode(body)
+        messages = start.messages or ()
+        if bytes(start.input).startswith(b"["):
+            messages, start.input = _ITEMS.decode(start.input), _NOTHING
+        first = []
+        for message in messages:
+            first.append(bytes(message))
+            if not _instructs(message):
+                break
+    except (msgspec.DecodeError, RecursionError):
+        return b""
+    return b"\n".join((*first, bytes(start.system), bytes(start.input), bytes(start.prompt)))
+
+
+def _instructs(message: msgspec.Raw) -> bool:
+    """Tell whether a message says how to answer, rather than what."""
+    try:
+        return _ROLE.decode(message).role in ("system", "developer")
+    except msgspec.ValidationError:  # a text alone, as embeddings have
+        return False
+
+
+def modality(body: bytes) -> str:
+    """Return what a prompt is made of, by the kinds of its parts: `image`, `audio`, else `text`."""
+    if _IMAGE.search(body):
+        return "image"
+    return "audio" if body.find(b'"input_audio"') >= 0 else "text"

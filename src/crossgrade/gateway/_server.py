@@ -10,18 +10,19 @@ from typing import Protocol, TypeAlias, cast
 import httptools
 
 from crossgrade.domain import Serving
-from crossgrade.gateway._answers import CONTINUE, Problem, bad_request, problem_answer
-from crossgrade.gateway._discard import Discard
-from crossgrade.gateway._halfclosed import HalfClosed
+from crossgrade.gateway._answers import CONTINUE, problem_answer
+from crossgrade.gateway._closing import Discard, HalfClosed
 from crossgrade.gateway._head import (
+    KnownHead,
     Request,
     WholeRequest,
     body_too_large,
     check_head,
     client_of,
     head_too_large,
+    known_head,
 )
-from crossgrade.gateway._repeats import KnownHead, known_head
+from crossgrade.gateway._problems import Problem, bad_request
 from crossgrade.gateway._sweeper import NEVER, Sweeper
 from crossgrade.identity import Principal
 
@@ -568,7 +569,7 @@ class ClientConnection(asyncio.Protocol):
         """Let the client read its answer although it still sends: closing at once would reset it."""
         request = self._current
         assert request is not None
-        request.sink = Discard(self)
+        request.sink = Discard(self.close, self.abort)
         self.resume_reading()
         self.deadline = self._edge.now() + _LINGER_S
         request.problem = request.problem or bad_request("The answer came before the request's end.")

@@ -5,21 +5,20 @@ import random
 import time
 from collections import Counter as Tally
 from hashlib import blake2b
-from typing import Protocol
 
 from crossgrade.dialects import Counts
 from crossgrade.domain import Shadow
 from crossgrade.errors import ProviderError, UpstreamError
-from crossgrade.gateway._admission import conversation_of
+from crossgrade.gateway._answers import Pieces, Relay, StreamRelay, WholeRelay
 from crossgrade.gateway._body import DEFAULT_OUTPUT_TOKENS, estimated_tokens
+from crossgrade.gateway._broker import BrokerLink
 from crossgrade.gateway._head import Request
 from crossgrade.gateway._limits import Hold, LimitRefusal, Limits
 from crossgrade.gateway._messages import RequestRecord, ShadowAnswer, ShadowPair
 from crossgrade.gateway._metrics import Metrics
-from crossgrade.gateway._outcome import UNKNOWN, Charge, bill, images_in
 from crossgrade.gateway._payload import ParsedPayload
-from crossgrade.gateway._relay import Pieces, Relay, StreamRelay, WholeRelay
-from crossgrade.gateway._routes import Choice, ServedRoute
+from crossgrade.gateway._routes import Choice, ServedRoute, conversation_of
+from crossgrade.gateway._settle import UNKNOWN, Charge, bill, images_in
 from crossgrade.gateway._targets import TargetState
 from crossgrade.gateway._upstream import Taker, UpstreamConnection
 from crossgrade.pricing import Tokens
@@ -28,28 +27,18 @@ ANSWER_BYTES = 1 << 20
 _OPT_OUT = b"x-crossgrade-no-shadow"
 
 
-class PairKeeper(Protocol):
-    """The keeper, as far as pairs go."""
-
-    def record(self, record: RequestRecord) -> None:
-        """Take the record of the copy."""
-
-    def keep_pair(self, pair: ShadowPair) -> None:
-        """Take a pair."""
-
-
 class Copy:
     """What is kept of a request that was picked: the answer's bytes as they come, within a bound.
 
     `conversation` is the client's name for the conversation.
     """
 
-    __slots__ = ("choice", "conversation", "parts", "payload", "plan", "size")
+    __slots__ = ("choice", "conversation", "parts", "payload", "route", "size")
 
     def __init__(
-        self, plan: ServedRoute, choice: Choice, payload: ParsedPayload, conversation: str | None = None
+        self, route: ServedRoute, choice: Choice, payload: ParsedPayload, conversation: str | None = None
     ) -> None:
-        self.plan = plan
+        self.route = route
         self.choice = choice
         self.payload = payload
         self.conversation = conversation
@@ -79,34 +68,34 @@ class Shadows:
         loop: asyncio.AbstractEventLoop,
         *,
         limits: Limits,
-        keeper: PairKeeper,
+        broker: BrokerLink,
         metrics: Metrics,
         share: float = 1.0,
     ) -> None:
         self.loop = loop
         self.limits = limits
-        self.keeper = keeper
+        self.broker = broker
         self._metrics = metrics
         self._share = share
         self._in_flight: Tally[str] = Tally()
 
     def pick(
-        self, plan: ServedRoute, choice: Choice, request: Request, payload: object, tier: str = ""
+        self, route: ServedRoute, choice: Choice, request: Request, payload: object, tier: str = ""
     ) -> Copy | None:
         """Return a copy to fill if this request is one of the sampled ones."""
-        shadow = plan.spec.shadow
+        shadow = route.spec.shadow
         if shadow is None or random.random() >= shadow.rate:  # noqa: S311  # a sample, not a secret
             return None
         if not isinstance(payload, ParsedPayload):
-            self.skip(plan.name, "too_large")
+            self.skip(route.name, "too_large")
         elif request.headers.get(_OPT_OUT, b"0").strip() not in (b"0", b"false"):
-            self.skip(plan.name, "opt_out")
+            self.skip(route.name, "opt_out")
         elif shadow.tiers and tier not in shadow.tiers:
-            self.skip(plan.name, "tier")
+            self.skip(route.name, "tier")
         elif choice.reason == "too_long":
-            self.skip(plan.name, "too_long")  # the certificate says nothing of these
-        elif plan.other(choice) is not None:
-            return Copy(plan, choice, payload, conversation_of(request, payload))
+            self.skip(route.name, "too_long")  # the certificate says nothing of these
+        elif route.other(choice) is not None:
+            return Copy(route, choice, payload, conversation_of(request, payload))
         return None
 
     def skip(self, route: str, reason: str) -> None:
@@ -123,10 +112,10 @@ class Shadows:
             self.loop.call_soon(self._ask, copy, record)
 
     def _ask(self, copy: Copy, record: RequestRecord) -> None:
-        target, shadow = copy.plan.other(copy.choice), copy.plan.spec.shadow
+        target, shadow = copy.route.other(copy.choice), copy.route.spec.shadow
         assert target is not None
         assert shadow is not None
-        route = copy.plan.name
+        route = copy.route.name
         is_candidate = copy.choice.side == "incumbent"
         if is_candidate and shadow.regions and target.target.region not in shadow.regions:
             self.skip(route, "region")  # a table may name a candidate that was configured since
@@ -173,7 +162,7 @@ class _ShadowCall:
         self._hold: Hold | None = None
         self._connection: UpstreamConnection | None = None
         self._relay: Relay | None = None
-        self._answer = Copy(copy.plan, copy.choice, copy.payload)
+        self._answer = Copy(copy.route, copy.choice, copy.payload)
         self._stream = self._done = False
         self._began = time.monotonic()
         self._first_at = 0.0
@@ -181,8 +170,8 @@ class _ShadowCall:
     def reserved(self, outcome: Hold | LimitRefusal) -> None:
         """Send the request, if the day's money allows it."""
         if isinstance(outcome, LimitRefusal):
-            self._shadows.skip(self._copy.plan.name, "budget")
-            self._shadows.over(self._copy.plan.name)
+            self._shadows.skip(self._copy.route.name, "budget")
+            self._shadows.over(self._copy.route.name)
             return
         self._hold = outcome
         self._began = time.monotonic()
@@ -252,7 +241,7 @@ class _ShadowCall:
         self._finish(self._bill(usage, output_tokens))
 
     def begin_long(self, length: int | None) -> Pieces | None:  # noqa: ARG002  # the signature of Outlet
-        """Pass nothing on: an answer that large is given up before."""
+        """Pass nothing on: an answer that large is other up before."""
         return None
 
     def begin_stream(self) -> Pieces:
@@ -281,29 +270,29 @@ class _ShadowCall:
     def _bill(self, usage: Tokens, output_tokens: int | None) -> Charge:
         return bill(self._target.prices, self._copy.payload, usage, output_tokens)
 
-    def _finish(self, billed: Charge, error: str | None = None) -> None:
+    def _finish(self, charge: Charge, error: str | None = None) -> None:
         self._done = True
-        shadows, route = self._shadows, self._copy.plan.name
+        shadows, route = self._shadows, self._copy.route.name
         shadows.over(route)
         if self._hold is not None:
-            shadows.limits.settle(self._hold, billed.usd, None)
+            shadows.limits.settle(self._hold, charge.usd, None)
         latency_ms = (time.monotonic() - self._began) * 1000
         ttft_ms = (self._first_at - self._began) * 1000 if self._first_at else None
-        given = ShadowAnswer(
+        other = ShadowAnswer(
             model=self._target.target.model,
             target=self._target.name,
             dialect=self._target.target.dialect,
             body=b"" if error else b"".join(self._answer.parts),
             stream=self._stream,
-            cost_usd=billed.usd,
+            cost_usd=charge.usd,
             latency_ms=latency_ms,
             ttft_ms=ttft_ms,
             error=error,
         )
-        shadows.keeper.record(self._copied_record(billed, error, latency_ms, ttft_ms))
-        shadows.keeper.keep_pair(self._pair(given))
+        shadows.broker.record(self._copied_record(charge, error, latency_ms, ttft_ms))
+        shadows.broker.keep_pair(self._pair(other))
 
-    def _pair(self, given: ShadowAnswer) -> ShadowPair:
+    def _pair(self, other: ShadowAnswer) -> ShadowPair:
         copy, record = self._copy, self._record
         served_target = copy.choice.targets[0]
         served = ShadowAnswer(
@@ -318,14 +307,14 @@ class _ShadowCall:
         )
         by_incumbent = copy.choice.side == "incumbent"
         return ShadowPair(
-            route=copy.plan.name,
+            route=copy.route.name,
             request_id=record.id,
             at=record.at,
             endpoint=f"/v1{copy.payload.endpoint.path}",
             request=copy.payload.body,
             served_by="incumbent" if by_incumbent else "candidate",
-            incumbent=served if by_incumbent else given,
-            candidate=given if by_incumbent else served,
+            incumbent=served if by_incumbent else other,
+            candidate=other if by_incumbent else served,
             segment=record.segment,
             verdict_id=record.verdict_id,
             probability=self._shadow.rate,
@@ -334,9 +323,9 @@ class _ShadowCall:
         )
 
     def _copied_record(
-        self, billed: Charge, error: str | None, latency_ms: float, ttft_ms: float | None
+        self, charge: Charge, error: str | None, latency_ms: float, ttft_ms: float | None
     ) -> RequestRecord:
-        record, usage = self._record, billed.usage
+        record, usage = self._record, charge.usage
         return RequestRecord(
             id=f"{record.id}-shadow",
             at=record.at,
@@ -359,8 +348,8 @@ class _ShadowCall:
             cache_read_input_tokens=usage.cache_read_input_tokens,
             cache_creation_input_tokens=usage.cache_creation_input_tokens,
             reasoning_output_tokens=usage.reasoning_output_tokens,
-            cost_usd=billed.usd,
-            cost_origin=billed.origin,
+            cost_usd=charge.usd,
+            cost_origin=charge.origin,
             latency_ms=latency_ms,
             ttft_ms=ttft_ms,
             attempts=1,

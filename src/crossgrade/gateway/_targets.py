@@ -1,6 +1,7 @@
 """A target as it is asked: its pool, breaker and prices, and the heads of its requests."""
 
 import asyncio
+import random
 import ssl
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -8,12 +9,97 @@ from dataclasses import replace
 import msgspec
 
 from crossgrade.dialects import HOSTS, Host
-from crossgrade.errors import ConfigError
-from crossgrade.gateway._breaker import Breaker
-from crossgrade.gateway._pool import Address, Pool, read_url
+from crossgrade.domain import RouteSpec
+from crossgrade.errors import (
+    AuthError,
+    BadRequestError,
+    ConfigError,
+    ContentFilteredError,
+    ContextTooLongError,
+    ProviderError,
+    RateLimitedError,
+)
+from crossgrade.gateway._problems import Problem
 from crossgrade.gateway._sweeper import Sweeper
+from crossgrade.gateway._upstream import Address, Pool, read_url
 from crossgrade.gateway.settings import Target
 from crossgrade.pricing import Prices
+
+FAILURES_TO_OPEN = 5
+_OPEN_S = 5.0
+_MOST_OPEN_S = 60.0
+MOST_COOLING_S = 30.0
+
+
+class Breaker:
+    """Lets calls through until several in a row failed; then one, now and again, to find out.
+
+    A target that asked to slow down is *cooling*: others are tried before it, but it is not shut.
+    """
+
+    __slots__ = ("_cooling_until", "_failures", "_open_s", "_open_until", "_probing", "is_quiet")
+
+    def __init__(self) -> None:
+        self.is_quiet = True
+        """Whether nothing at all is to be looked at before a call."""
+
+        self._failures = 0
+        self._open_s = _OPEN_S
+        self._open_until = 0.0
+        self._cooling_until = 0.0
+        self._probing = False
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the target counts as failing."""
+        return self._failures >= FAILURES_TO_OPEN
+
+    def admits(self, now: float) -> bool:
+        """Tell whether a call may be sent now; of a failing target, one at a time after each pause."""
+        if self._failures < FAILURES_TO_OPEN:
+            return True
+        return now >= self._open_until and not self._probing
+
+    def sent(self) -> None:
+        """Take note of a call; of a failing target it is the one that finds out."""
+        self._probing = self._failures >= FAILURES_TO_OPEN
+
+    def is_cooling(self, now: float) -> bool:
+        """Tell whether the target asked to slow down."""
+        if now >= self._cooling_until:
+            self._cooling_until = 0.0
+        return self._cooling_until > 0.0
+
+    def retry_after_s(self, now: float) -> float:
+        """Return when asking again can help."""
+        return max(self._open_until - now, 1.0)
+
+    def succeeded(self) -> None:
+        """Take note of an answer; that of a call from before it asked to slow down takes nothing back."""
+        if not self.is_quiet:
+            self.is_quiet = not self._cooling_until
+            self._failures = 0
+            self._open_s = _OPEN_S
+            self._probing = False
+
+    def abandoned(self) -> None:
+        """Take note that a call was cancelled: it shows nothing."""
+        self._probing = False
+
+    def failed(self, now: float) -> None:
+        """Take note of a failure of the target's own."""
+        self.is_quiet = False
+        self._failures += 1
+        self._probing = False
+        if self._failures >= FAILURES_TO_OPEN:
+            self._open_until = now + self._open_s
+            self._open_s = min(2 * self._open_s, _MOST_OPEN_S)
+
+    def slow_down(self, now: float, wait_s: float | None) -> None:
+        """Take note that the target asked to slow down."""
+        self.is_quiet = self._probing = False
+        self._cooling_until = now + min(1.0 if wait_s is None else wait_s, MOST_COOLING_S)
+
 
 _AGENT = "crossgrade"
 _SHADOW_CONNECTIONS = 16
@@ -120,3 +206,135 @@ def _header_lines(target: Target, address: Address, key: str | None) -> str:
             hint=f"look at {target.key_env or 'its headers'}",
         )
     return lines
+
+
+_FIRST_PAUSE_S = 0.2
+
+
+class Attempts:
+    """The attempts at one request: the first of `targets`, then the others, the last one again."""
+
+    __slots__ = ("_size", "_spec", "_targets", "_tried", "count")
+
+    def __init__(self, spec: RouteSpec, targets: tuple[TargetState, ...], size: int) -> None:
+        self._spec = spec
+        self._targets = targets
+        self._size = size
+        self._tried: tuple[TargetState, ...] = ()
+        self.count = 0
+
+    def next(self, now: float) -> TargetState | None:
+        """Take the next target: one that takes the request and may be asked now.
+
+        One that asked to be spared comes after those that did not; where all were tried, the last
+        one comes again. None: nobody may be asked.
+        """
+        first = self._targets[0]
+        if not self.count and first.breaker.is_quiet and not self._spec.max_body_bytes:
+            self._tried = (first,)
+            self.count = 1
+            return first
+        return self._search(now)
+
+    def _search(self, now: float) -> TargetState | None:
+        found = None
+        for target in self._targets:
+            if target in self._tried or not self._may_ask(target, now):
+                continue
+            if not target.breaker.is_cooling(now):
+                found = target
+                break
+            found = found or target
+        if found is None and self._tried and self._tried[-1].breaker.admits(now):
+            found = self._tried[-1]
+        if found is not None:
+            self._tried += (found,)
+            self.count += 1
+            found.breaker.sent()
+        return found
+
+    def pause_s(self, error: ProviderError, now: float) -> float | None:
+        """Return how long to wait before another attempt, None where there should be none."""
+        if self.count >= self._spec.attempts:
+            return None
+        if isinstance(error, ContextTooLongError):  # the same model elsewhere takes no more
+            offer = self._tried[-1].offer
+            self._tried = (*(each for each in self._targets if each.offer == offer), *self._tried)
+        if any(target not in self._tried and self._may_ask(target, now) for target in self._targets):
+            return 0.0 if may_try_another(error) else None
+        if not error.retryable or not self._tried[-1].breaker.admits(now):
+            return None
+        asked = error.retry_after_s if isinstance(error, RateLimitedError) else None
+        if asked is not None and asked > MOST_COOLING_S / 10:
+            return None
+        jitter = random.uniform(0.5, 1.0)  # noqa: S311  # not a secret
+        return max(_FIRST_PAUSE_S * (1 << self.count - 1) * jitter, asked or 0.0)
+
+    def unavailable(self, now: float) -> Problem:
+        """Return what a client is told when nobody may be asked."""
+        if not any(self._fits(target) for target in self._targets):
+            message = "The request is larger than any target of this route takes."
+            return Problem(status=413, code="context_length_exceeded", message=message)
+        wait = min(target.breaker.retry_after_s(now) for target in self._targets)
+        message = "No target of this route can be asked at the moment: the last calls to each failed."
+        return Problem(status=503, code="upstream_unavailable", message=message, retry_after_s=wait)
+
+    def _may_ask(self, target: TargetState, now: float) -> bool:
+        return target.breaker.admits(now) and self._fits(target)
+
+    def _fits(self, target: TargetState) -> bool:
+        most = self._spec.max_body_bytes
+        return not most or self._size <= most.get(target.offer, self._size)
+
+
+_RETRY_SHARE = 0.2
+_RETRIES_AT_START = 10.0
+_MOST_RETRIES = 100.0
+
+
+class RetryBudget:
+    """Allows a fifth as many retries as there are requests, so that retries cannot make an outage worse."""
+
+    __slots__ = ("_left",)
+
+    def __init__(self) -> None:
+        self._left = _RETRIES_AT_START
+
+    def earn(self) -> None:
+        """Take note of a request."""
+        if self._left < _MOST_RETRIES:
+            self._left += _RETRY_SHARE
+
+    def spend(self) -> bool:
+        """Tell whether one more retry is allowed, and take it."""
+        if self._left < 1:
+            return False
+        self._left -= 1
+        return True
+
+
+def may_try_another(error: ProviderError) -> bool:
+    """Tell whether another target may succeed where this one failed.
+
+    A request that is not malformed but more than this target can do (its API cannot carry it, its
+    model cannot read it) has no status of the client's own making.
+    """
+    if isinstance(error, BadRequestError):
+        return error.status is None or error.status >= 500
+    return error.retryable or isinstance(error, AuthError | ContextTooLongError)
+
+
+def note_failure(breaker: Breaker, error: ProviderError, now: float) -> None:
+    """Let a target's breaker know: refusing a request is no failure of the target's own.
+
+    What a 400 or 403 says of keys and credit shows nothing: it may be a quotation of the request,
+    whose words must not shut the target for everybody else.
+    """
+    if isinstance(error, RateLimitedError):
+        breaker.slow_down(now, error.retry_after_s)
+    elif isinstance(error, AuthError) and error.status in (400, 403):
+        breaker.abandoned()
+    elif isinstance(error, BadRequestError | ContextTooLongError | ContentFilteredError):
+        breaker.succeeded()
+    else:
+        breaker.failed(now)

@@ -1,16 +1,20 @@
 """The provider's side: one keep-alive HTTP/1.1 connection, callbacks only."""
 
 import asyncio
+import re
 import socket
+import ssl
+import time
+from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol, TypeAlias, cast
 
 import httptools
 
-from crossgrade.errors import ProviderError, ProviderTimeoutError, UpstreamError
-from crossgrade.gateway._plain import MOST_BODY_BYTES, MOST_HEAD_BYTES, plain_body
-from crossgrade.gateway._repeats import KnownHead, known_head
-from crossgrade.gateway._sweeper import NEVER
+from crossgrade.errors import ConfigError, ProviderError, ProviderTimeoutError, UpstreamError
+from crossgrade.gateway._head import MOST_BODY_BYTES, MOST_HEAD_BYTES, KnownHead, known_head, plain_body
+from crossgrade.gateway._sweeper import NEVER, Sweeper
 
 WRITE_HIGH = 1 << 18
 _MOST_UNLIKE = 8
@@ -86,36 +90,17 @@ _REST = _Rest()
 _REST_S = 1.0
 
 
-class ConnectionOwner(Protocol):
-    """The pool that a connection belongs to."""
-
-    name: str
-    timeout_s: float
-
-    def now(self) -> float:
-        """The monotonic time."""
-
-    def release(self, connection: "UpstreamConnection") -> None:
-        """Take back a connection that can carry another request."""
-
-    def closed(self, connection: "UpstreamConnection") -> None:
-        """Forget a connection."""
-
-    def again(self, call: UpstreamCall) -> None:
-        """Send a call over a new connection."""
-
-
 class UpstreamConnection(asyncio.Protocol):
     """Carries one call after another. `used_at` is when it last began one or heard from the provider."""
 
     __slots__ = (
-        "_began", "_call", "_count", "_ended", "_headers", "_kept", "_known", "_owner", "_parser", "_paused",
-        "_pieces", "_take", "_transport", "_unlike", "_until_close", "busy_body", "deadline", "on_body",
-        "reused", "used_at",
+        "_began", "_call", "_count", "_ended", "_headers", "_kept", "_known", "_parser", "_paused",
+        "_pieces", "_pool", "_take", "_transport", "_unlike", "_until_close", "busy_body", "deadline",
+        "on_body", "reused", "used_at",
     )  # fmt: skip
 
-    def __init__(self, owner: ConnectionOwner) -> None:
-        self._owner = owner
+    def __init__(self, pool: "Pool") -> None:
+        self._pool = pool
         self._pieces: list[bytes] = []
         self.on_body = self._pieces.append  # the parser's callback: kept until the whole read is parsed
         self._parser = httptools.HttpResponseParser(self)
@@ -151,9 +136,9 @@ class UpstreamConnection(asyncio.Protocol):
         self._call = call
         self._began = self._ended = False
         self._kept = True  # unless the answer says otherwise
-        owner = self._owner
-        self.used_at = owner.now()
-        self.deadline = self.used_at + owner.timeout_s
+        pool = self._pool
+        self.used_at = pool.now()
+        self.deadline = self.used_at + pool.timeout_s
         call.on_ready(self)
 
     def write(self, data: bytes | memoryview) -> None:
@@ -163,14 +148,14 @@ class UpstreamConnection(asyncio.Protocol):
 
     def write_body(self, data: bytes | memoryview) -> None:
         """Send a piece of a body that comes in pieces; the wait for the answer begins anew."""
-        self.deadline = self._owner.now() + self._owner.timeout_s
+        self.deadline = self._pool.now() + self._pool.timeout_s
         self.write(data)
 
     def detach(self) -> None:
         """Let the call go, whose answer is whole, and wait a moment for the end of its framing."""
         self._call = _REST
         self._take = _nothing
-        self.deadline = self._owner.now() + _REST_S
+        self.deadline = self._pool.now() + _REST_S
 
     def cancel(self) -> None:
         """Give the call up: nobody waits for its answer."""
@@ -190,12 +175,12 @@ class UpstreamConnection(asyncio.Protocol):
         if self._paused and self._transport is not None:
             self._transport.resume_reading()
             self._paused = False
-            self.deadline = self._owner.now() + self._owner.timeout_s
+            self.deadline = self._pool.now() + self._pool.timeout_s
 
     def expire(self, now: float) -> None:
         """Give up on an answer that does not come or go on, or close an idle connection."""
         call = self._call
-        later = self.used_at + self._owner.timeout_s
+        later = self.used_at + self._pool.timeout_s
         if call is not None and call is not _REST and now < later:  # more has come meanwhile
             self.deadline = later
             return
@@ -207,7 +192,7 @@ class UpstreamConnection(asyncio.Protocol):
         what = "sent nothing more" if self._began else "did not answer"
         self._fail(
             ProviderTimeoutError(
-                f"{self._owner.name} {what} within {self._owner.timeout_s:g} s", code="answer-timeout"
+                f"{self._pool.name} {what} within {self._pool.timeout_s:g} s", code="answer-timeout"
             )
         )
 
@@ -223,7 +208,7 @@ class UpstreamConnection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Parse a piece of the answer, and hand on what it brought, in one piece."""
         call = self._call
-        now = self._owner.now  # a function kept as an attribute is called faster in two steps
+        now = self._pool.now  # a function kept as an attribute is called faster in two steps
         self.used_at = now()
         if call is None:
             self.cancel()  # nothing was asked
@@ -249,7 +234,7 @@ class UpstreamConnection(asyncio.Protocol):
         elif not self._began and self._count > MOST_HEAD_BYTES:
             self._fail(
                 UpstreamError(
-                    f"{self._owner.name} sent a head of more than {MOST_HEAD_BYTES} bytes",
+                    f"{self._pool.name} sent a head of more than {MOST_HEAD_BYTES} bytes",
                     code="answer-head-too-large",
                 )
             )
@@ -286,7 +271,7 @@ class UpstreamConnection(asyncio.Protocol):
             context = {"message": "an answer could not be read", "exception": error.__context__ or error}
             asyncio.get_running_loop().call_exception_handler(context)
         self._fail(
-            UpstreamError(f"{self._owner.name} sent something that is not HTTP/1.1", code="answer-not-http")
+            UpstreamError(f"{self._pool.name} sent something that is not HTTP/1.1", code="answer-not-http")
         )
 
     def _finish(self) -> None:
@@ -304,7 +289,7 @@ class UpstreamConnection(asyncio.Protocol):
             if self._paused:
                 self.resume()
             self.reused = True
-            self._owner.release(self)
+            self._pool.release(self)
         elif self._transport is not None:
             self.busy_body = False
             self._transport.close()
@@ -344,17 +329,17 @@ class UpstreamConnection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  # asyncio's signature
         """End an answer that goes on until the connection closes; fail any other."""
         self._transport = None
-        self._owner.closed(self)
+        self._pool.closed(self)
         call, self._call = self._call, None
         if call is None:
             return
         if self._began and self._until_close:
             call.on_end()
         elif self.reused and not self._count and call.repeatable:
-            self._owner.again(call)
+            self._pool.again(call)
         else:
             what = "broke its answer off" if self._began else "closed the connection without an answer"
-            call.on_fail(UpstreamError(f"{self._owner.name} {what}", code="connection-broke-off"))
+            call.on_fail(UpstreamError(f"{self._pool.name} {what}", code="connection-broke-off"))
 
     def pause_writing(self) -> None:
         """Tell the call to wait."""
@@ -365,3 +350,197 @@ class UpstreamConnection(asyncio.Protocol):
         """Tell the call to go on."""
         if self._call is not None:
             self._call.upstream_resumed()
+
+
+CONNECT_S = 10.0
+IDLE_S = 50.0
+QUEUE_S = 30.0
+_QUEUE_TIMES = 4
+"""As many times as there may be connections, calls may wait for one."""
+
+_URL = re.compile(r"(https?)://(\[[0-9A-Fa-f:.]+\]|[^/@:\s]+)(?::(\d{1,5}))?(/[^?#\s]*)?")
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a provider listens: `path` is what goes before every endpoint's own."""
+
+    host: str
+    port: int
+    is_tls: bool
+    path: str
+
+    @property
+    def authority(self) -> str:
+        """What the `host` header says."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return host if self.port == (443 if self.is_tls else 80) else f"{host}:{self.port}"
+
+
+def read_url(url: str) -> Address:
+    """Read a base URL; raises ConfigError for anything but plain http(s) without user and query."""
+    found = _URL.fullmatch(url)
+    if found is None:
+        raise ConfigError(
+            f"`{url[:200]}` is not a base URL", code="base-url-invalid", hint="write it as https://host/path"
+        )
+    scheme, host, port, path = found.groups()
+    is_tls = scheme == "https"
+    return Address(host.strip("[]"), int(port or (443 if is_tls else 80)), is_tls, (path or "").rstrip("/"))
+
+
+class Pool:
+    """The connections to one address, under one name for its errors."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        sweeper: Sweeper,
+        address: Address,
+        *,
+        name: str,
+        timeout_s: float,
+        max_connections: int,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        self._loop = loop
+        self._sweeper = sweeper
+        self._address = address
+        self._tls = (tls or ssl.create_default_context()) if address.is_tls else None
+        self._most = max_connections
+        self._idle: list[UpstreamConnection] = []
+        self._connections: set[UpstreamConnection] = set()
+        self._waiting: deque[tuple[float, UpstreamCall]] = deque()
+        self._dialing: set[asyncio.Task[None]] = set()
+        self._dialed_for: dict[UpstreamCall, asyncio.Task[None]] = {}
+        self.name = name
+        self.timeout_s = timeout_s
+        self.deadline = NEVER
+        self.now = time.monotonic
+        sweeper.watched.add(self)
+
+    @property
+    def open(self) -> int:
+        """How many connections are open or being opened."""
+        return len(self._connections) + len(self._dialing)
+
+    def start(self, call: UpstreamCall, *, fresh: bool = False) -> None:
+        """Send a call over a kept connection, else a new one, else when one comes free."""
+        idle = self._idle
+        while idle and not fresh:
+            connection = idle.pop()
+            if connection.usable:
+                connection.start(call)
+                return
+        if self.open < self._most:
+            self._dial(call)
+        elif len(self._waiting) < self._most * _QUEUE_TIMES:
+            self._waiting.append((self.now() + QUEUE_S, call))
+            self.deadline = self._waiting[0][0]
+        else:
+            call.on_fail(UpstreamError(f"too many requests wait for {self.name}", code="connections-busy"))
+
+    def again(self, call: UpstreamCall) -> None:
+        """Send a call over a new connection."""
+        self.start(call, fresh=True)
+
+    def withdraw(self, call: UpstreamCall) -> None:
+        """Forget a call that has no connection yet."""
+        task = self._dialed_for.pop(call, None)
+        if task is not None:
+            task.cancel()
+        elif self._waiting:
+            self._waiting = deque(entry for entry in self._waiting if entry[1] is not call)
+
+    def release(self, connection: UpstreamConnection) -> None:
+        """Take back a connection, and give it to whoever waits longest."""
+        if self._waiting:
+            connection.deadline = NEVER  # that of the answer before may have passed
+            self._loop.call_soon(self._serve, connection)
+            return
+        connection.deadline = connection.used_at + IDLE_S
+        self._idle.append(connection)
+
+    def closed(self, connection: UpstreamConnection) -> None:
+        """Forget a connection."""
+        self._connections.discard(connection)
+        self._sweeper.watched.discard(connection)
+        if connection in self._idle:
+            self._idle.remove(connection)
+        self._refill()
+
+    def expire(self, now: float) -> None:
+        """Fail the calls that waited too long for a connection."""
+        while self._waiting and self._waiting[0][0] <= now:
+            _, call = self._waiting.popleft()
+            call.on_fail(
+                ProviderTimeoutError(
+                    f"no connection to {self.name} came free in {QUEUE_S:g} s",
+                    code="connections-busy-timeout",
+                )
+            )
+        self.deadline = self._waiting[0][0] if self._waiting else NEVER
+
+    def close(self) -> None:
+        """Close every connection and stop opening any."""
+        self._sweeper.watched.discard(self)
+        for task in tuple(self._dialing):
+            task.cancel()
+        for connection in tuple(self._connections):
+            connection.cancel()
+
+    def _serve(self, connection: UpstreamConnection) -> None:
+        if self._waiting and connection.usable:
+            connection.start(self._waiting.popleft()[1])
+        elif connection.usable:
+            self.release(connection)
+        else:
+            self._refill()
+
+    def _refill(self) -> None:
+        if self._waiting and self.open < self._most:
+            self._dial(self._waiting.popleft()[1])
+
+    def _dial(self, call: UpstreamCall) -> None:
+        task = self._loop.create_task(self._connect(call))
+        self._dialing.add(task)
+        self._dialed_for[call] = task
+        task.add_done_callback(self._dialed)
+
+    def _dialed(self, task: asyncio.Task[None]) -> None:
+        self._dialing.discard(task)
+        self._refill()
+
+    async def _connect(self, call: UpstreamCall) -> None:
+        address = self._address
+        try:
+            async with asyncio.timeout(CONNECT_S):
+                _, connection = await self._loop.create_connection(
+                    lambda: UpstreamConnection(self),
+                    address.host,
+                    address.port,
+                    ssl=self._tls,
+                    server_hostname=address.host if address.is_tls else None,
+                )
+        except TimeoutError:
+            self._failed(
+                call,
+                ProviderTimeoutError(
+                    f"{self.name} took no connection in {CONNECT_S:g} s", code="connect-timeout"
+                ),
+            )
+        except ssl.SSLError as error:
+            self._failed(
+                call, UpstreamError(f"no TLS connection to {self.name}: {error.reason}", code="tls-failed")
+            )
+        except OSError:
+            self._failed(call, UpstreamError(f"{self.name} cannot be reached", code="connect-failed"))
+        else:
+            self._connections.add(connection)
+            self._sweeper.watched.add(connection)
+            self._dialed_for.pop(call, None)
+            connection.start(call)
+
+    def _failed(self, call: UpstreamCall, error: ProviderTimeoutError | UpstreamError) -> None:
+        self._dialed_for.pop(call, None)
+        call.on_fail(error)

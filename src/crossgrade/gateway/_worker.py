@@ -8,21 +8,20 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
 from crossgrade.domain import Serving
-from crossgrade.errors import ConfigError
+from crossgrade.errors import ConfigError, CrossgradeError
+from crossgrade.gateway._broker import BrokerLink
+from crossgrade.gateway._context import WorkerContext
 from crossgrade.gateway._gateway import Gateway
-from crossgrade.gateway._keeper import KeeperLink
 from crossgrade.gateway._limits import Limits
 from crossgrade.gateway._metrics import Metrics
-from crossgrade.gateway._pages import Pages
 from crossgrade.gateway._routes import ServedRoutes, check_offers
 from crossgrade.gateway._server import ClientConnection, Edge
 from crossgrade.gateway._shadow import Shadows
-from crossgrade.gateway._state import WatchedFile
 from crossgrade.gateway._sweeper import Sweeper
 from crossgrade.gateway._targets import open_targets
 from crossgrade.gateway.settings import GatewaySettings
@@ -58,27 +57,27 @@ class Worker:
         targets = open_targets(settings.targets, environ, loop, self.sweeper)
         self.limits = Limits(settings.serving.limits)
         self.metrics = Metrics(settings.targets, number)
-        self.keeper = KeeperLink(settings.keeper, worker=number, limits=self.limits, metrics=self.metrics)
+        self.broker = BrokerLink(settings.broker, worker=number, limits=self.limits, metrics=self.metrics)
         shadows = Shadows(
             loop,
             limits=self.limits,
-            keeper=self.keeper,
+            broker=self.broker,
             metrics=self.metrics,
             share=1 / settings.serving.workers,
         )
-        self.gateway = Gateway(
+        self.context = WorkerContext(
             loop,
-            settings,
-            targets,
+            worker=number,
+            specs=settings.routes,
+            targets=targets,
             limits=self.limits,
-            keeper=self.keeper,
-            pages=Pages(self.keeper),
+            broker=self.broker,
             shadows=shadows,
             metrics=self.metrics,
-            worker=number,
+            log_prompts=settings.serving.log_prompts,
         )
-        gateway = self.gateway
-        gateway.look = lambda: self._look(0.0)
+        self.gateway = gateway = Gateway(self.context, settings)
+        gateway.callers.reload = lambda: self._reload(0.0)
         self.edge = Edge(self.sweeper, settings.serving, gateway.handle, gateway.vet, gateway.refused)
         state = Path(settings.state)
         self._files = (
@@ -91,17 +90,17 @@ class Worker:
         self._failing: set[str] = set()
 
     async def start(self, listening: socket.socket | None = None) -> None:
-        """Read the state, connect to the keeper, and listen, on a given socket or on the configured port."""
+        """Read the state, connect to the broker, and listen, on a given socket or on the configured port."""
         loop = asyncio.get_running_loop()
-        self._look(0.0)
-        self.sweeper.jobs += [self._look, self._gauge]
+        self._reload(0.0)
+        self.sweeper.jobs += [self._reload, self._gauge]
         self.sweeper.start()
-        self.keeper.start()
+        self.broker.start()
         self._listening = listening or _listen(self.settings.serving.host, self.settings.serving.port)
         self._server = await loop.create_server(
             lambda: ClientConnection(self.edge), sock=self._listening, backlog=_BACKLOG
         )
-        self.gateway.is_ready = True
+        self.context.is_ready = True
 
     @property
     def port(self) -> int:
@@ -111,7 +110,7 @@ class Worker:
 
     async def stop(self, patience_s: float = DRAIN_S) -> None:
         """Take no more connections, let answers end, write what is left."""
-        self.gateway.is_ready = False
+        self.context.is_ready = False
         if self._server is not None:
             queued = _last_accepted(self._listening)
             self._server.close()
@@ -129,36 +128,40 @@ class Worker:
             self.log("cut", level="warning", connections=len(self.edge.connections))
         for connection in tuple(self.edge.connections):
             connection.abort()
-        await self.keeper.close()
+        await self.broker.close()
         self.sweeper.stop()
-        for target in self.gateway.targets.values():
+        for target in self.context.targets.values():
             target.close()
         await asyncio.sleep(0)  # transports close in the next turn of the loop
 
     # Reloading.
 
-    def _look(self, now: float) -> None:  # noqa: ARG002  # the signature of the sweeper's jobs
+    def _reload(self, now: float) -> None:  # noqa: ARG002  # the signature of the sweeper's jobs
         for file in self._files:
             file.look()
 
     def _take_routes(self, data: bytes) -> None:
-        gateway = self.gateway
+        context = self.context
         table = read_route_table(data)
-        check_offers(table, gateway.specs, gateway.targets)
-        gateway.routes = ServedRoutes(gateway.specs, gateway.targets, table, route_table_digest(table))
+        check_offers(table, context.specs, context.targets)
+        context.routes = ServedRoutes(context.specs, context.targets, table, route_table_digest(table))
         self.metrics.set("crossgrade.gateway.table_version", value=table.version)
-        for plan in gateway.routes.plans:
-            if plan.outside is not None:
-                allowed = ", ".join(plan.spec.regions)
+        for route in context.routes.all:
+            if route.outside is not None:
+                allowed = ", ".join(route.spec.regions)
                 self.log(
-                    "outside_regions", level="warning", route=plan.name, target=plan.outside, allowed=allowed
+                    "outside_regions",
+                    level="warning",
+                    route=route.name,
+                    target=route.outside,
+                    allowed=allowed,
                 )
 
     def _take_keys(self, data: bytes) -> None:
-        self.gateway.keys = read_keyring(data)
+        self.gateway.callers.keys = read_keyring(data)
 
     def _take_jwks(self, data: bytes) -> None:
-        self.gateway.tokens = TokenVerifier(self.settings.serving.issuers, read_jwks(data))
+        self.gateway.callers.tokens = TokenVerifier(self.settings.serving.issuers, read_jwks(data))
 
     def _report(self, file: str, problem: str | None) -> None:
         self.metrics.add("crossgrade.gateway.reloads", file, "read" if problem is None else "refused")
@@ -176,7 +179,7 @@ class Worker:
         metrics = self.metrics
         metrics.set("crossgrade.gateway.connections", value=len(self.edge.connections))
         metrics.set("crossgrade.gateway.loop_lag", value=self.sweeper.take_lag())
-        for name, target in self.gateway.targets.items():
+        for name, target in self.context.targets.items():
             is_open = target.breaker.is_open
             metrics.set("crossgrade.gateway.breaker", name, value=float(is_open))
             if is_open is not (name in self._failing):
@@ -261,3 +264,41 @@ async def serve(settings: GatewaySettings, number: int) -> None:
     worker.log("draining", connections=len(worker.edge.connections))
     await worker.stop()
     worker.log("stopped")
+
+
+MOST_BYTES = 64 << 20
+
+
+class WatchedFile:
+    """A file that is looked at a few times a second; `take` gets its bytes when it has changed.
+
+    A file that is gone, or that `take` refuses by raising, changes nothing: what was there before
+    goes on to hold. `report` hears of each attempt: the file's name, and what was wrong or None.
+    """
+
+    def __init__(
+        self, path: Path, take: Callable[[bytes], None], report: Callable[[str, str | None], None]
+    ) -> None:
+        self._path = path
+        self._take = take
+        self._report = report
+        self._seen: tuple[int, int, int] | None = None
+
+    def look(self) -> None:
+        """Read the file again if it is another one than last time."""
+        try:
+            status = self._path.stat()
+        except OSError:
+            return
+        stamp = (status.st_ino, status.st_mtime_ns, status.st_size)
+        if stamp == self._seen:
+            return
+        self._seen = stamp
+        try:
+            if status.st_size > MOST_BYTES:
+                raise OSError(f"it has more than {MOST_BYTES} bytes")
+            self._take(self._path.read_bytes())
+        except (OSError, CrossgradeError) as error:
+            self._report(self._path.name, str(error))
+        else:
+            self._report(self._path.name, None)

@@ -47,14 +47,14 @@ class GatewaySettings:
     """Everything a worker knows besides the route table, the keys and the environment.
 
     `state` is the project's state folder: `routes.json`, `keys.json` and `jwks.json` in it are
-    reloaded when they change; `keeper` is the keeper's Unix socket.
+    reloaded when they change; `broker` is the broker's Unix socket.
     """
 
     serving: Serving
     routes: tuple[RouteSpec, ...]
     targets: tuple[Target, ...]
     state: str
-    keeper: str
+    broker: str
 
 
 def write_settings(settings: GatewaySettings, path: Path) -> None:

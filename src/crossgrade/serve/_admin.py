@@ -22,7 +22,7 @@ from crossgrade.gateway import ADMIN, GatewaySettings, Outcome
 from crossgrade.identity import KeyLimit, KeyRecord, NewKey
 from crossgrade.project import Project, RouteState
 from crossgrade.routing import RouteTable, route_table_digest
-from crossgrade.serve._survey import report, survey
+from crossgrade.serve._broker_client import report, survey
 
 MOST_BYTES = 65_536
 _T = TypeVar("_T")
@@ -107,7 +107,7 @@ class _Admin:
         self._settings = settings
 
     async def status(self, _request: Request) -> Response:
-        state = await survey(self._settings.keeper)
+        state = await survey(self._settings.broker)
         table = await run_in_threadpool(self._project.store.routes.current)
         return _json({"version": __version__, "table": _table(table), **state})
 
@@ -159,7 +159,7 @@ class _Admin:
         body = await _read(request, FeedbackBody)
         now = datetime.now(UTC).timestamp()
         outcome = Outcome(response_id=body.response_id, name=body.name, value=body.value, at=now, key=ADMIN)
-        await report(self._settings.keeper, outcome)
+        await report(self._settings.broker, outcome)
         return _json({"kept": True}, status=201)
 
 

@@ -1,4 +1,4 @@
-"""The keeper's way into the store: shadow pairs and feedback in, alarms out, all from one thread."""
+"""The broker's way into the store: shadow pairs and feedback in, alarms out, all from one thread."""
 
 import asyncio
 from collections import Counter, deque
@@ -95,7 +95,7 @@ class Archive:
         return None
 
     def _keep_once(self, pair: "Pair") -> None:
-        """Commit a pair that may be there: a worker repeats what an earlier keeper did not acknowledge."""
+        """Commit a pair that may be there: a worker repeats what an earlier broker did not acknowledge."""
         store = self._open()
         try:
             store.pairs.append([pair])

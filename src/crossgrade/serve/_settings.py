@@ -79,7 +79,7 @@ def compile_settings(
         routes=tuple(config.routes.values()),
         targets=tuple(replace(target, replica_of=heads.get(target.name)) for target in targets),
         state=str(folder),
-        keeper=str(folder / "serve" / "keeper.sock"),
+        broker=str(folder / "serve" / "broker.sock"),
     )
     return Compiled(settings=settings, local=tuple(local), warnings=tuple(warnings))
 

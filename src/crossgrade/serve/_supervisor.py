@@ -13,11 +13,11 @@ from crossgrade.domain import Serving
 from crossgrade.errors import CrossgradeError, UsageError
 from crossgrade.gateway import GatewaySettings, write_settings
 from crossgrade.project import Project
+from crossgrade.serve._broker_client import survey
 from crossgrade.serve._children import Child
 from crossgrade.serve._listening import check_port, is_loopback, is_ready, sole
 from crossgrade.serve._local import LocalServers
 from crossgrade.serve._settings import compile_settings, state_folder
-from crossgrade.serve._survey import survey
 from crossgrade.serve._variables import ADMIN_KEY_ENV, LOCAL_KEY_ENV
 
 DRAIN_S = 30.0
@@ -55,7 +55,7 @@ class Serve:
         self._local_key = secrets.token_urlsafe(24)
         self._local: LocalServers | None = None
         self._workers: list[Child] = []
-        self._keeper: Child | None = None
+        self._broker: Child | None = None
         self._admin: Child | None = None
         self._starting_admin: asyncio.Task[None] | None = None
         self._useless: str | None = None
@@ -104,8 +104,8 @@ class Serve:
         settings = await self._compile(project)
         self._write(settings)
         path = str(self._path)
-        self._keeper = self._child("keeper", "crossgrade.serve.keeper", path)
-        await self._keeper.start()
+        self._broker = self._child("broker", "crossgrade.serve.broker", path)
+        await self._broker.start()
         if self._local is not None:
             await self._local.start()  # a worker says that it is ready: its targets have to be
         await self._start_workers(settings.serving.workers)
@@ -257,16 +257,16 @@ class Serve:
             self._on_event("not reloaded: new workers cannot start with it, the lines above say why")
             return False
         self._workers = fresh
-        if settings.serving.issuers != before.serving.issuers and self._keeper is not None:
-            await self._keeper.stop(DRAIN_S)
-            self._keeper = self._child("keeper", "crossgrade.serve.keeper", str(self._path))
-            await self._keeper.start()
+        if settings.serving.issuers != before.serving.issuers and self._broker is not None:
+            await self._broker.stop(DRAIN_S)
+            self._broker = self._child("broker", "crossgrade.serve.broker", str(self._path))
+            await self._broker.start()
         self._drain(old)
         self._on_event(f"reloaded: {len(fresh)} new worker{'' if len(fresh) == 1 else 's'}")
         return True
 
     async def _wait_connected(self, children: list[Child], useless: asyncio.Event) -> None:
-        """Wait until the keeper knows these workers (they are at work then), or one cannot start."""
+        """Wait until the broker knows these workers (they are at work then), or one cannot start."""
         try:
             async with asyncio.timeout(_READY_S):
                 await _until(lambda: self._are_connected(children, useless))
@@ -276,7 +276,7 @@ class Serve:
     async def _are_connected(self, children: list[Child], useless: asyncio.Event) -> bool:
         assert self._settings is not None
         wanted = {child.pid for child in children}
-        return useless.is_set() or wanted <= await _connected_pids(self._settings.keeper)
+        return useless.is_set() or wanted <= await _connected_pids(self._settings.broker)
 
     def _drain(self, children: list[Child]) -> None:
         """End children in the background, each when its requests are done."""
@@ -320,7 +320,7 @@ class Serve:
                 task.cancel()
         self._drain(self._workers)
         await asyncio.gather(*self._draining)
-        others = [child for child in (self._admin, self._keeper) if child is not None]
+        others = [child for child in (self._admin, self._broker) if child is not None]
         await asyncio.gather(*(child.stop(5.0) for child in others))
         if self._local is not None:
             await self._local.stop()

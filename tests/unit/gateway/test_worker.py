@@ -36,7 +36,7 @@ def process(tmp_path, make):
             routes=(RouteSpec(name="support", incumbent="big"),),
             targets=(make.target(fake),),
             state=str(tmp_path),
-            keeper=str(tmp_path / "keeper.sock"),
+            broker=str(tmp_path / "broker.sock"),
         )
         write_settings(settings, tmp_path / "settings.json")
         child = subprocess.Popen(
@@ -125,7 +125,7 @@ def test_a_port_that_is_taken_is_said(process, make, fake, tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         settings = GatewaySettings(
-            serving=Serving(port=port), routes=(), targets=(), state=str(tmp_path), keeper=str(tmp_path / "k")
+            serving=Serving(port=port), routes=(), targets=(), state=str(tmp_path), broker=str(tmp_path / "k")
         )
         write_settings(settings, tmp_path / "settings.json")
         done = subprocess.run(
@@ -139,7 +139,7 @@ def test_a_port_that_is_taken_is_said(process, make, fake, tmp_path):
 def test_it_is_open_on_loopback_only(tmp_path):
     settings = GatewaySettings(
         serving=Serving(host="0.0.0.0", open_on_loopback=True),
-        routes=(), targets=(), state=str(tmp_path), keeper=str(tmp_path / "k"),
+        routes=(), targets=(), state=str(tmp_path), broker=str(tmp_path / "k"),
     )  # fmt: skip
     write_settings(settings, tmp_path / "settings.json")
     done = subprocess.run(

@@ -95,13 +95,13 @@ def test_a_budget_that_cannot_count_a_model_is_said(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("module", "absent"),
     [
-        ("crossgrade.serve.keeper", {"numpy", "pydantic", "crossgrade.config", "alembic", "aiohttp"}),
+        ("crossgrade.serve.broker", {"numpy", "pydantic", "crossgrade.config", "alembic", "aiohttp"}),
         ("crossgrade.serve._supervisor", {"numpy", "sqlalchemy", "aiohttp", "starlette"}),
     ],
 )
 def test_a_process_loads_only_what_it_needs(module: str, absent: set[str]) -> None:
     script = f"import sys, crossgrade.catalog, {module}\nprint(*sys.modules)"
-    if module.endswith("keeper"):
+    if module.endswith("broker"):
         script = script.replace("crossgrade.catalog, ", "")
     loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert not absent & set(loaded.stdout.split())

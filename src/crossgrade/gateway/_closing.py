@@ -1,12 +1,8 @@
-"""A client that has said all that it will say: it may wait for its answer, or be gone.
-
-Both send the same: the end of their bytes. What tells them apart is what comes back on something
-written, and every answer begins with the same nine bytes. So these go ahead; who is gone has them
-reset, and who waits reads the same answer as ever.
-"""
+"""A client that has stopped sending, or has been answered before it did."""
 
 import asyncio
 import socket
+from collections.abc import Callable
 
 _START = b"HTTP/1.1 "
 _FIRST_LOOK_S = 0.05
@@ -59,3 +55,25 @@ class HalfClosed:
     def abort(self) -> None:
         """Cut the connection."""
         self._transport.abort()
+
+
+_MOST_DISCARDED_BYTES = 1 << 20
+
+
+class Discard:
+    """Takes the rest of a body, up to a bound, so that the client gets to read its answer."""
+
+    def __init__(self, close: Callable[[], None], abort: Callable[[], None]) -> None:
+        self._close = close
+        self._abort = abort
+        self._left = _MOST_DISCARDED_BYTES
+
+    def body(self, data: bytes) -> None:
+        """Drop a piece."""
+        self._left -= len(data)
+        if self._left < 0:
+            self._abort()
+
+    def body_end(self) -> None:
+        """Close: nothing more comes."""
+        self._close()

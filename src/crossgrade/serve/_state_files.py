@@ -1,18 +1,76 @@
-"""Keep `jwks.json` fresh: the public keys of the configured issuers, for workers to verify tokens with."""
+"""The files that workers read, kept as the database and the issuers have them.
+
+`routes.json` is the route table, `keys.json` the keyring, `jwks.json` the issuers' public keys.
+"""
 
 import asyncio
 import os
 import time
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 
 from crossgrade.domain import TokenIssuer
 from crossgrade.errors import ConfigError, CrossgradeError
 from crossgrade.gateway import GatewaySettings
 from crossgrade.identity import ASKED_AGAIN_S, RETRY_S, IssuerKeys, jwks_bytes, read_jwks, refresh_jwks
+from crossgrade.store import Keys
+
+ROUTES_POLL_S = 2.0
+"""How soon a route table takes effect here that another machine published."""
+
+KEYS_POLL_S = 2.0
+"""How soon a key counts here that was created or revoked on another machine."""
 
 
-class JwksKeeper:
+async def keep_routes(url: str, folder: Path, warn: Callable[[Exception], None]) -> None:
+    """Put in force here what any machine publishes, an alarm's step back above all."""
+    from crossgrade.store import Routes  # a broker without a shared database does not need it
+
+    while True:
+        try:
+            with closing(await asyncio.to_thread(Routes.open, url, folder)) as routes:
+                while True:
+                    await asyncio.to_thread(routes.follow)
+                    await asyncio.sleep(ROUTES_POLL_S)
+        except CrossgradeError as error:
+            warn(error)
+        await asyncio.sleep(ROUTES_POLL_S)
+
+
+async def keep_keys(url: str, folder: Path, *, shared: bool, warn: Callable[[Exception], None]) -> None:
+    """Write the file where it is lost and, where several machines share the database, at every change.
+
+    On one machine `crossgrade keys` writes it by itself, so the database is not even opened.
+    """
+    if not shared and not _is_lost(url, folder):
+        return
+    written = 0
+    while True:
+        try:
+            written = await asyncio.to_thread(_publish, url, folder, written)
+        except CrossgradeError as error:
+            warn(error)
+        if not shared:
+            return
+        await asyncio.sleep(KEYS_POLL_S)
+
+
+def _is_lost(url: str, folder: Path) -> bool:
+    """Tell whether there may be keys without their file."""
+    return not (folder / "keys.json").exists() and ("://" in url or Path(url).exists())
+
+
+def _publish(url: str, folder: Path, written: int) -> int:
+    """Write the file if there are newer events than `written`; returns the newest."""
+    with Keys.open(url, folder) as keys:
+        newest = keys.newest_event()
+        if newest != written:
+            keys.publish()
+        return newest
+
+
+class KeySetFetcher:
     """Fetches keys of issuers by their age, and at once where a token names a key that is not there."""
 
     def __init__(

@@ -1,7 +1,7 @@
-"""The worker's line to the keeper: request records, leases, shadow pairs, feedback, metrics.
+"""The worker's line to the broker: request records, leases, shadow pairs, feedback, metrics.
 
-What the keeper has not acknowledged is kept and sent again when there is a new one, within
-bounds: a keeper that dies costs nothing, one that stays away costs records, which are counted.
+What the broker has not acknowledged is kept and sent again when there is a new one, within
+bounds: a broker that dies costs nothing, one that stays away costs records, which are counted.
 """
 
 import asyncio
@@ -13,7 +13,6 @@ from typing import Any, TypeAlias, cast
 
 import msgspec
 
-from crossgrade.gateway._address import socket_address
 from crossgrade.gateway._limits import Limits
 from crossgrade.gateway._messages import (
     Ack,
@@ -22,7 +21,7 @@ from crossgrade.gateway._messages import (
     Done,
     Fetch,
     Flush,
-    FromKeeper,
+    FromBroker,
     Grant,
     Hello,
     Keep,
@@ -36,6 +35,7 @@ from crossgrade.gateway._messages import (
     ShadowPair,
     Spend,
     Welcome,
+    socket_address,
 )
 from crossgrade.gateway._metrics import Metrics
 
@@ -53,7 +53,7 @@ OnKept: TypeAlias = Callable[[bool], None]
 OnText: TypeAlias = Callable[[str | None], None]
 
 _encoder = msgspec.json.Encoder()
-_decoder = msgspec.json.Decoder(FromKeeper)
+_decoder = msgspec.json.Decoder(FromBroker)
 
 
 class _Unwritten:
@@ -67,8 +67,8 @@ class _Unwritten:
         self.spends = spends
 
 
-class KeeperLink(asyncio.Protocol):
-    """The connection of one worker to the keeper at a Unix socket; it comes back by itself."""
+class BrokerLink(asyncio.Protocol):
+    """The connection of one worker to the broker at a Unix socket; it comes back by itself."""
 
     def __init__(self, path: str, *, worker: int, limits: Limits, metrics: Metrics) -> None:
         self._path = path
@@ -114,7 +114,7 @@ class KeeperLink(asyncio.Protocol):
 
     @property
     def connected(self) -> bool:
-        """Whether the keeper is there."""
+        """Whether the broker is there."""
         return self._ready
 
     def record(self, record: RequestRecord) -> None:
@@ -148,7 +148,7 @@ class KeeperLink(asyncio.Protocol):
         self._request(number, Report(number, outcome), lambda answer: on_done(_problem(answer)))
 
     def metrics_text(self, on_text: OnText) -> None:
-        """Ask for the metrics of all workers as Prometheus text; None when the keeper is away."""
+        """Ask for the metrics of all workers as Prometheus text; None when the broker is away."""
         if not self._ready:
             on_text(None)
             return
@@ -165,7 +165,7 @@ class KeeperLink(asyncio.Protocol):
         self._request(number, Fetch(number, issuer), lambda _: on_done())
 
     async def close(self, patience_s: float = 1.0) -> None:
-        """Write what is left, wait for the keeper's word, and disconnect."""
+        """Write what is left, wait for the broker's word, and disconnect."""
         self._closing = True
         self._metrics_at = 0.0
         self._flush()
@@ -205,7 +205,7 @@ class KeeperLink(asyncio.Protocol):
         self._send(Hello(self._worker, self._life, os.getpid()))
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 -- asyncio's signature
-        """Begin to look for a new keeper."""
+        """Begin to look for a new broker."""
         self._transport = None
         self._ready = False
         self._written.set()
@@ -213,7 +213,7 @@ class KeeperLink(asyncio.Protocol):
             self._connecting = self._loop.create_task(self._connect())
 
     def data_received(self, data: bytes) -> None:
-        """Take what the keeper says."""
+        """Take what the broker says."""
         *lines, self._input = (self._input + data).split(b"\n")
         for line in lines:
             message = _decoder.decode(line)
@@ -328,4 +328,4 @@ def _new_id() -> str:
 
 
 def _problem(done: Done | None) -> str | None:
-    return "the keeper is not there" if done is None else done.error
+    return "the broker is not there" if done is None else done.error

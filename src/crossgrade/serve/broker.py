@@ -1,4 +1,4 @@
-"""The keeper: `python -m crossgrade.serve.keeper SETTINGS`, one process beside the workers.
+"""The broker: `python -m crossgrade.serve.broker SETTINGS`, one process beside the workers.
 
 It lends limits to workers, writes the request log, commits spends every few seconds together with
 how far the log is counted, and brings shadow pairs and feedback into the store. Workers go on
@@ -50,17 +50,15 @@ from crossgrade.gateway import (
 from crossgrade.identity import is_subject
 from crossgrade.serve._accounts import Accounts
 from crossgrade.serve._archive import Archive
-from crossgrade.serve._counting import Counting, keeper_name
-from crossgrade.serve._follow import keep_routes
-from crossgrade.serve._jwks import JwksKeeper
-from crossgrade.serve._keys import keep_keys
+from crossgrade.serve._counting import Counting, broker_name
 from crossgrade.serve._records import RecordFiles, Settled
+from crossgrade.serve._state_files import KeySetFetcher, keep_keys, keep_routes
 from crossgrade.serve._variables import REDIS_URL_ENV
 from crossgrade.store import utc_now
 from crossgrade.telemetry import Meter, log_line
 
 GRACE_S = 1.0
-"""How long a new keeper waits for workers to say what they hold before it lends anything."""
+"""How long a new broker waits for workers to say what they hold before it lends anything."""
 
 _TICK_S = 1.0
 _ALONE_TICKS = 5
@@ -84,8 +82,8 @@ _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(FromWorker)
 
 
-class Keeper:
-    """The keeper's state; `run` serves until SIGTERM, or until its parent is gone."""
+class Broker:
+    """The broker's state; `run` serves until SIGTERM, or until its parent is gone."""
 
     def __init__(self, settings: GatewaySettings, environ: Mapping[str, str]) -> None:
         serve = Path(settings.state) / "serve"
@@ -97,10 +95,10 @@ class Keeper:
         self._shared = url.startswith("postgres")
         self._idle_s = _IDLE_SHARED_S if shared else _IDLE_ALONE_S
         self._commit_ticks = 1 if shared else _ALONE_TICKS
-        self._accounts = Accounts(self, shared=shared)
+        self._accounts = Accounts(self._send_to, self._fund, shared=shared)
         self._files = RecordFiles(serve / "requests")
         self._flushes = self._files.last_flushes()
-        self._counting = Counting(url, redis_url, keeper_name(serve), shared=shared)
+        self._counting = Counting(url, redis_url, broker_name(serve), shared=shared)
         self._archive = Archive(url, Path(settings.state), self._files.find)
         self._start = (self._files.segment, self._files.position)
         self._committed = self._start
@@ -113,7 +111,7 @@ class Keeper:
         self._warned: dict[str, float] = {}
         self._all_resumed = asyncio.Event()
         self._scrapes: list[tuple[Scrape, _Writer]] = []
-        self._jwks = JwksKeeper(settings, partial(self._warn, "issuer"))
+        self._jwks = KeySetFetcher(settings, partial(self._warn, "issuer"))
         self._ticks = 0
 
     async def run(self) -> None:
@@ -122,7 +120,7 @@ class Keeper:
         ending = asyncio.Event()
         loop.add_signal_handler(signal.SIGTERM, ending.set)
         server = await asyncio.start_unix_server(
-            self._connected, sock=_listening(self._settings.keeper), limit=_LONGEST_LINE
+            self._connected, sock=_listening(self._settings.broker), limit=_LONGEST_LINE
         )
         parent = os.getppid()
         if self._start[0] or self._settings.serving.limits:
@@ -150,17 +148,17 @@ class Keeper:
 
     # What the accounts ask for.
 
-    def send(self, worker: int, message: Grant | Deny | Recall) -> None:
+    def _send_to(self, worker: int, message: Grant | Deny | Recall) -> None:
         """Send a message to a worker."""
         writer = self._writers.get(worker)
         if writer is not None:
             _send(writer, message)
 
-    def fund(self, lease: LeaseId, cap: int, need: int) -> None:
+    def _fund(self, lease: LeaseId, cap: int, need: int) -> None:
         """Lease from the database, and tell the accounts."""
-        self._spawn(self._fund(lease, cap, need))
+        self._spawn(self._lend(lease, cap, need))
 
-    async def _fund(self, lease: LeaseId, cap: int, need: int) -> None:
+    async def _lend(self, lease: LeaseId, cap: int, need: int) -> None:
         try:
             loan = await self._in_thread(self._counting.lend, lease, cap, need)
         except StoreError as error:
@@ -415,13 +413,13 @@ def _shown(unit: LimitUnit, amount: int) -> float:
 
 
 def main() -> None:
-    """Run the keeper with the settings file named on the command line."""
+    """Run the broker with the settings file named on the command line."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the supervisor, which ends the others
     try:
-        keeper = Keeper(read_settings(Path(sys.argv[1])), os.environ)
-        asyncio.run(keeper.run())
+        broker = Broker(read_settings(Path(sys.argv[1])), os.environ)
+        asyncio.run(broker.run())
     except CrossgradeError as error:
-        line = log_line("keeper", at=time.time(), level="error", error=error.message, hint=error.hint)
+        line = log_line("broker", at=time.time(), level="error", error=error.message, hint=error.hint)
         print(line, file=sys.stderr)
         sys.exit(error.exit_code)
 

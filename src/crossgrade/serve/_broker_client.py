@@ -1,4 +1,4 @@
-"""Ask the keeper, over its socket, for what it knows; for the supervisor and the admin API."""
+"""Ask the broker, over its socket, for what it knows; for the supervisor and the admin API."""
 
 import asyncio
 from typing import Any
@@ -6,14 +6,14 @@ from typing import Any
 import msgspec
 
 from crossgrade.errors import StoreError
-from crossgrade.gateway import Done, FromKeeper, Outcome, Report, Survey, socket_address
+from crossgrade.gateway import Done, FromBroker, Outcome, Report, Survey, socket_address
 
 _PATIENCE_S = 5.0
 _LONGEST_LINE = 16 << 20
 
 
 async def survey(path: str) -> dict[str, Any]:
-    """Return how workers and limits stand; raises StoreError when the keeper does not answer."""
+    """Return how workers and limits stand; raises StoreError when the broker does not answer."""
     answer: dict[str, Any] = msgspec.json.decode((await _ask(path, Survey(1))).text)
     return answer
 
@@ -32,12 +32,12 @@ async def _ask(path: str, message: Survey | Report) -> Done:
                 reader, writer = await asyncio.open_unix_connection(address, limit=_LONGEST_LINE)
             try:
                 writer.write(msgspec.json.encode(message) + b"\n")
-                answer = msgspec.json.decode(await reader.readline(), type=FromKeeper)
+                answer = msgspec.json.decode(await reader.readline(), type=FromBroker)
             finally:
                 writer.close()
     except (OSError, TimeoutError, ValueError, msgspec.MsgspecError) as error:
         raise StoreError(
-            f"the keeper does not answer ({error})",
+            f"the broker does not answer ({error})",
             code="keeper-away",
             hint="is `crossgrade serve` running in this project?",
         ) from error
