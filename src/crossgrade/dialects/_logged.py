@@ -5,7 +5,6 @@ from typing import Any
 
 from crossgrade.dialects._counts import Counts, consistent, count
 from crossgrade.dialects.anthropic.usage import anthropic_counts
-from crossgrade.dialects.gemini.usage import gemini_counts
 from crossgrade.dialects.openai_chat.usage import openai_counts
 
 
@@ -18,6 +17,8 @@ def logged_counts(raw: Mapping[str, Any]) -> Counts:
     if raw and not any(_leaves(raw)):
         return Counts(0, 0, 0, 0, 0)
     if "promptTokenCount" in raw:
+        from crossgrade.dialects.gemini.usage import gemini_counts  # no worker of the gateway needs it
+
         return gemini_counts(raw, answered=False)
     names = ("cache_read_input_tokens", "cache_creation_input_tokens")
     cached, written = (count(raw.get(name)) for name in names)

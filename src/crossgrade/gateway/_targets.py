@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import msgspec
 
-from crossgrade.dialects import HOSTS, Host
+from crossgrade.dialects import DIALECTS, HOSTS, Host
 from crossgrade.errors import ConfigError
 from crossgrade.gateway._breaker import Breaker
 from crossgrade.gateway._pool import Address, Pool, read_url
@@ -68,9 +68,13 @@ def open_targets(
     *,
     tls: ssl.SSLContext | None = None,
 ) -> dict[str, TargetState]:
-    """Return every target by name, with the keys that the environment holds."""
+    """Return every target by name, with the keys that the environment holds.
+
+    The dialect of each is imported here, and no other. Raises ConfigError where that fails.
+    """
     states = {}
     for target in targets:
+        DIALECTS.named(target.dialect)
         address = read_url(target.base_url)
         if tls is None and address.is_tls:
             tls = ssl.create_default_context()
