@@ -4,8 +4,7 @@ import math
 from collections.abc import Callable
 from typing import Protocol, TypeAlias
 
-from crossgrade.dialects import DIALECTS, NO_COUNTS, ClientName, StreamFollower
-from crossgrade.domain import DialectName
+from crossgrade.dialects import NO_COUNTS, ClientName, Dialect, StreamFollower
 from crossgrade.errors import ProviderError, UpstreamError
 from crossgrade.gateway._body import estimated_tokens
 from crossgrade.gateway._problems import Problem, problem_body
@@ -148,10 +147,10 @@ class Relay(Protocol):
         """Return the usage known so far, and about how many tokens were put out: None where nobody knows."""
 
 
-def pass_whole(outlet: Outlet, dialect: DialectName, key: bytes | None, body: bytes) -> None:
+def pass_whole(outlet: Outlet, dialect: Dialect, key: bytes | None, body: bytes) -> None:
     """Send on the body of a whole answer, if it is one and not an error in disguise."""
     try:
-        whole = DIALECTS[dialect].glance(body)
+        whole = dialect.glance(body)
     except ProviderError as error:
         outlet.failed(error)
         return
@@ -166,7 +165,7 @@ class WholeRelay:
 
     __slots__ = ("_dialect", "_key", "_length", "_outlet", "_parts", "_send", "_size")
 
-    def __init__(self, outlet: Outlet, dialect: DialectName, key: bytes | None, length: int | None) -> None:
+    def __init__(self, outlet: Outlet, dialect: Dialect, key: bytes | None, length: int | None) -> None:
         self._outlet = outlet
         self._dialect = dialect
         self._key = key

@@ -237,7 +237,7 @@ class Exchange(RequestState):
         else:
             length = headers.get(b"content-length")
             known = int(length) if length is not None and length.isdigit() else None
-            self._relay = WholeRelay(self, self.target.target.dialect, key, known)
+            self._relay = WholeRelay(self, self.target.dialect, key, known)
         return self._take if self.copy is not None or self._relay is None else self._relay.data
 
     def on_whole(self, body: bytes) -> None:
@@ -251,7 +251,7 @@ class Exchange(RequestState):
         if connection is not None:
             self.added_s += self._context.now() - connection.used_at
         try:
-            pass_whole(self, self.target.target.dialect, self.target.key, body)
+            pass_whole(self, self.target.dialect, self.target.key, body)
         except Exception as error:  # noqa: BLE001  # as in `on_end`
             self._unreadable(error)
 

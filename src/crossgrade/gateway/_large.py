@@ -15,7 +15,6 @@ from typing import IO
 
 import msgspec
 
-from crossgrade.dialects import DIALECTS
 from crossgrade.errors import ContextTooLongError
 from crossgrade.gateway._answers import Watcher
 from crossgrade.gateway._body import Asked
@@ -305,7 +304,7 @@ class LargePayload:
 
     def watcher(self, target: TargetState) -> Watcher:
         """Return what follows the answer's stream."""
-        return DIALECTS[target.target.dialect].follow(swallow=False)
+        return target.dialect.follow(swallow=False)
 
     def whole(self, target: TargetState, body: bytes) -> bytes:  # noqa: ARG002  # the signature of Payload
         """Return a whole answer: the APIs are the same."""

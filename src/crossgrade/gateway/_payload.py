@@ -9,7 +9,6 @@ import msgspec
 
 from crossgrade.dialects import (
     CLIENTS,
-    DIALECTS,
     ClientName,
     ForcedCallReader,
     InboundRequest,
@@ -111,7 +110,7 @@ class ParsedPayload:
 
     def _translated(self, target: TargetState) -> tuple[str, bytes]:
         request = self._request(target)
-        wire = DIALECTS[target.target.dialect].encode(request, target.host, bool(self.asked.stream))
+        wire = target.dialect.encode(request, target.host, bool(self.asked.stream))
         return wire.path, wire.encode()
 
     def passes(self, target: TargetState) -> bool:
@@ -158,11 +157,10 @@ class ParsedPayload:
 
     def watcher(self, target: TargetState) -> Watcher:
         """Return what follows the answer's stream, translating it where the APIs differ."""
-        dialect = target.target.dialect
         if not self._is_translated(target):
-            return DIALECTS[dialect].follow(swallow=not asks_for_usage(self.asked.stream_options))
+            return target.dialect.follow(swallow=not asks_for_usage(self.asked.stream_options))
         inbound = self._read()
-        reader: Reader = DIALECTS[dialect].reader(self._request(target))
+        reader: Reader = target.dialect.reader(self._request(target))
         if self._forced(target):
             reader = ForcedCallReader(reader)
         return StreamTranslator(
@@ -179,7 +177,7 @@ class ParsedPayload:
         if not self._is_translated(target):
             return body
         inbound = self._read()
-        answer: ModelAnswer = DIALECTS[target.target.dialect].decode(body, self._request(target))
+        answer: ModelAnswer = target.dialect.decode(body, self._request(target))
         if self._forced(target):
             answer = as_tool_call(answer)
         return CLIENTS[self._client].render_answer(

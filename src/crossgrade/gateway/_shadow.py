@@ -199,7 +199,7 @@ class _ShadowCall:
             self._stream = True
             self._relay = StreamRelay(self, self._copy.payload.watcher(self._target), None)
         else:
-            self._relay = WholeRelay(self, self._target.target.dialect, None, None)
+            self._relay = WholeRelay(self, self._target.dialect, None, None)
         return self._take
 
     def on_whole(self, body: bytes) -> None:

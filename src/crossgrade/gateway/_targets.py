@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import msgspec
 
-from crossgrade.dialects import HOSTS, Host
+from crossgrade.dialects import DIALECTS, HOSTS, Host
 from crossgrade.domain import RouteSpec
 from crossgrade.errors import (
     AuthError,
@@ -123,6 +123,7 @@ class TargetState:
         self.shadow_pool = shadow_pool
         self.breaker = Breaker()
         self.prices = Prices(target.price)
+        self.dialect = DIALECTS.named(target.dialect)
         self.model_json = msgspec.json.encode(target.model)
         self.host = _host(target)
         self.is_local = target.provider == "local"
@@ -154,7 +155,10 @@ def open_targets(
     *,
     tls: ssl.SSLContext | None = None,
 ) -> dict[str, TargetState]:
-    """Return every target by name, with the keys that the environment holds."""
+    """Return every target by name, with the keys that the environment holds.
+
+    The dialect of each is imported here, and no other. Raises ConfigError where that fails.
+    """
     states = {}
     for target in targets:
         address = read_url(target.base_url)

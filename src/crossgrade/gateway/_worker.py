@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
+from crossgrade.dialects import DIALECTS, register_hosts
 from crossgrade.domain import Serving
 from crossgrade.errors import ConfigError, CrossgradeError
 from crossgrade.gateway._broker import BrokerLink
@@ -54,6 +55,8 @@ class Worker:
         self.settings = settings
         self.number = number
         self.sweeper = Sweeper(loop) if sweep_s is None else Sweeper(loop, sweep_s)
+        register_hosts(settings.hosts)
+        DIALECTS.register(settings.dialects)
         targets = open_targets(settings.targets, environ, loop, self.sweeper)
         self.limits = Limits(settings.serving.limits)
         self.metrics = Metrics(settings.targets, number)

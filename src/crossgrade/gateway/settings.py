@@ -4,11 +4,13 @@
 the environment: a target names the variable.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
 
+from crossgrade.dialects import Host
 from crossgrade.domain import DialectName, Price, RouteSpec, Serving
 from crossgrade.errors import ConfigError
 
@@ -47,7 +49,8 @@ class GatewaySettings:
     """Everything a worker knows besides the route table, the keys and the environment.
 
     `state` is the project's state folder: `routes.json`, `keys.json` and `jwks.json` in it are
-    reloaded when they change; `broker` is the broker's Unix socket.
+    reloaded when they change; `broker` is the broker's Unix socket. `hosts` and `dialects` are those of
+    plugins that `targets` need: rows of the table, and the places that dialects are imported from.
     """
 
     serving: Serving
@@ -55,6 +58,8 @@ class GatewaySettings:
     targets: tuple[Target, ...]
     state: str
     broker: str
+    hosts: tuple[Host, ...] = ()
+    dialects: Mapping[str, str] = field(default_factory=dict)
 
 
 def write_settings(settings: GatewaySettings, path: Path) -> None:
