@@ -1,4 +1,4 @@
-"""The data plane: one process a core between clients and providers."""
+"""The gateway: one worker process per core between clients and providers."""
 
 from crossgrade.gateway._messages import (
     ADMIN,

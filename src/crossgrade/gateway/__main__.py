@@ -1,4 +1,7 @@
-"""A worker process: `python -m crossgrade.gateway SETTINGS --worker I`; started by `crossgrade serve`."""
+"""A worker process: `python -m crossgrade.gateway SETTINGS --worker NUMBER`.
+
+`crossgrade serve` starts it.
+"""
 
 import argparse
 import asyncio
@@ -11,7 +14,7 @@ from crossgrade.gateway.settings import read_settings
 
 
 def main() -> int:
-    """Serve until told to stop; return the exit code."""
+    """Serve until SIGTERM or SIGINT; return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m crossgrade.gateway", description=__doc__)
     parser.add_argument("settings", type=Path, help="the file that `crossgrade serve` wrote")
     parser.add_argument("--worker", type=int, default=0, help="which worker this is, from 0")
@@ -25,7 +28,7 @@ def main() -> int:
     try:
         run(serve(read_settings(arguments.settings), arguments.worker))
     except (CrossgradeError, OSError) as error:
-        print(f"crossgrade gateway: {error}", file=sys.stderr)  # the process's only words
+        print(f"crossgrade gateway: {error}", file=sys.stderr)  # the only line that the process prints
         return error.exit_code if isinstance(error, CrossgradeError) else 3
     return 0
 

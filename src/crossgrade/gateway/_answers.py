@@ -1,4 +1,4 @@
-"""Answers that the gateway gives by itself: errors in the client's dialect, heads of responses."""
+"""Answers on their way to the client: the provider's, passed on as they arrive, and the gateway's own."""
 
 import math
 from collections.abc import Callable
@@ -40,7 +40,7 @@ STREAM_TYPE = b"text/event-stream; charset=utf-8"
 def head(status: int, content_type: bytes, *, length: int | None, extra: bytes = b"") -> bytes:
     """Return a response's head; without a `length` the body is chunked.
 
-    `extra` holds further header lines, each with its CRLF.
+    `extra` holds additional header lines, each with its CRLF.
     """
     framing = b"transfer-encoding: chunked" if length is None else b"content-length: %d" % length
     reason = _REASONS.get(status, b"Status")
@@ -54,7 +54,7 @@ def head(status: int, content_type: bytes, *, length: int | None, extra: bytes =
 
 
 def whole(status: int, content_type: bytes, body: bytes, extra: bytes) -> bytes:
-    """Return a whole response; `extra` as for `head`."""
+    """Return a whole response; `extra` is as for `head`."""
     return b"HTTP/1.1 %d %b\r\ncontent-type: %b\r\ncontent-length: %d\r\n%b\r\n%b" % (
         status,
         _REASONS.get(status, b"Status"),
@@ -76,14 +76,14 @@ def problem_headers(problem: Problem) -> bytes:
 
 
 def problem_answer(problem: Problem, client: ClientName, request_id: str, lines: bytes) -> bytes:
-    """Return the whole answer that says an error; `lines` are further header lines."""
+    """Return the whole answer for an error; `lines` are additional header lines."""
     body = problem_body(problem, client, request_id)
     extra = b"%bx-request-id: %b\r\n%b" % (problem_headers(problem), request_id.encode(), lines)
     return whole(problem.status, JSON_TYPE, body, extra)
 
 
 WHOLE_BYTES = 8 << 20
-"""An answer up to this size is kept until it is whole, so that its head can say what it cost."""
+"""An answer up to this size is kept until it is complete, so that its head can contain its cost."""
 
 MOST_BYTES = 1 << 28
 ERROR_BYTES = 1 << 18
@@ -91,7 +91,7 @@ _HIDDEN = b"***"
 
 
 class Watcher(Protocol):
-    """Follows a stream: `StreamFollower`, or the translator of two dialects."""
+    """Follows a stream: a `StreamFollower`, or a translator between two dialects."""
 
     done: bool
     failure: ProviderError | None
@@ -101,29 +101,29 @@ class Watcher(Protocol):
         """The tokens counted so far."""
 
     def feed(self, data: bytes) -> bytes:
-        """Take bytes of the provider, return bytes for the client."""
+        """Take bytes of the provider; return bytes for the client."""
 
     def end(self) -> bytes:
-        """Take the stream's end."""
+        """Note the end of the stream; return bytes for the client."""
 
 
 Pieces: TypeAlias = Callable[[bytes], None]
-"""Sends one piece after the other of an answer that has begun."""
+"""Sends one piece after another of an answer that has begun."""
 
 
 class Outlet(Protocol):
-    """The exchange, as its relay sees it."""
+    """Where a relay sends an answer."""
 
     def send_whole(
         self, body: bytes, usage: Tokens, response_id: str | None, output_tokens: int | None
     ) -> None:
-        """Send a whole answer; `output_tokens` None: what it will have cost is not known yet."""
+        """Send a whole answer; `output_tokens` is an estimate, None if its cost is not known yet."""
 
     def begin_long(self, length: int | None) -> Pieces | None:
-        """Begin an answer that is too large to be kept; None: it cannot be passed on."""
+        """Begin an answer that is too large to be kept; return None if it cannot be passed on."""
 
     def begin_stream(self) -> Pieces:
-        """Begin a stream; returns what sends its pieces."""
+        """Begin a stream; return the function that sends its pieces."""
 
     def end_stream(
         self, usage: Tokens, response_id: str | None, output_tokens: int, last: bytes = b""
@@ -131,7 +131,7 @@ class Outlet(Protocol):
         """Send the end of a long answer or stream, with a last piece."""
 
     def failed(self, error: ProviderError) -> None:
-        """Take note that the provider failed."""
+        """Note that the provider failed."""
 
 
 class Relay(Protocol):
@@ -141,14 +141,14 @@ class Relay(Protocol):
         """Take a piece of it."""
 
     def end(self) -> None:
-        """Take its end."""
+        """Note its end."""
 
     def spent(self) -> tuple[Tokens, int | None]:
-        """Return the usage known so far, and about how many tokens were put out: None where nobody knows."""
+        """Return usage so far and an estimate of output tokens (None if unknown)."""
 
 
 def pass_whole(outlet: Outlet, dialect: Dialect, key: bytes | None, body: bytes) -> None:
-    """Send on the body of a whole answer, if it is one and not an error in disguise."""
+    """Send on the body of a whole answer, unless it is an error in the place of one."""
     try:
         whole = dialect.glance(body)
     except ProviderError as error:
@@ -161,7 +161,7 @@ def pass_whole(outlet: Outlet, dialect: Dialect, key: bytes | None, body: bytes)
 
 
 class WholeRelay:
-    """Keeps a JSON answer until it is whole; one that grows too large is passed on as it comes."""
+    """Keeps a JSON answer until it is complete; one that grows too large is passed on as it arrives."""
 
     __slots__ = ("_dialect", "_key", "_length", "_outlet", "_parts", "_send", "_size")
 
@@ -197,7 +197,7 @@ class WholeRelay:
         pass_whole(self._outlet, self._dialect, self._key, body)
 
     def spent(self) -> tuple[Tokens, int | None]:
-        """Return what is known: while an answer is kept until it is whole, nothing."""
+        """Return what is known: nothing while the answer is kept until it is complete."""
         return NO_COUNTS, estimated_tokens(self._size) if self._send is not None else None
 
     def _pass(self, data: bytes, send: Pieces) -> None:
@@ -209,12 +209,15 @@ class WholeRelay:
             )
             return
         if self._key is not None:
-            data = data.replace(self._key, b"*" * len(self._key))  # of the same length, which was promised
+            data = data.replace(self._key, b"*" * len(self._key))  # the length stays as announced
         send(data)
 
 
 class StreamRelay:
-    """Passes events on as they come; the head waits for the first, as a failure before it can be mended."""
+    """Passes events on as they arrive.
+
+    The head waits for the first one: until then, another attempt is possible.
+    """
 
     __slots__ = ("_events", "_key", "_needles", "_outlet", "_over", "_send", "_watch")
 
@@ -228,11 +231,11 @@ class StreamRelay:
         self._events = 0
 
     def data(self, data: bytes) -> None:
-        """Take a piece of the stream; nearly all are whole events of which none counts: they pass unread."""
+        """Take a piece of the stream. Nearly all are whole events that count nothing, which pass unread."""
         send = self._send
         if send is not None and self._needles and data.endswith(b"\n\n"):
             for needle in self._needles:
-                if data.find(needle) >= 0:  # `in` takes half as long again: it tries a number first
+                if data.find(needle) >= 0:  # `in` takes half as long again, since it tries a number first
                     break
             else:
                 self._events += data.count(b"\n\n")
@@ -243,7 +246,7 @@ class StreamRelay:
         self._needles = watch.needles if isinstance(watch, StreamFollower) else ()
 
     def end(self) -> None:
-        """Take the stream's end; without its terminal marker it broke off."""
+        """Note the end of the stream; without its terminal marker it broke off."""
         if not self._over:
             self._take(self._watch.end())
         if not self._over:
@@ -271,17 +274,17 @@ class StreamRelay:
             self._outlet.end_stream(watch.usage, response_id, self._events, events)
 
     def spent(self) -> tuple[Tokens, int | None]:
-        """Return what was counted, and about a token for each event."""
+        """Return what was counted, and an estimate of about one token per event."""
         return self._watch.usage, self._events or None
 
     def _counted(self, events: bytes) -> bytes:
-        """Count events that are about to be sent; the target's key is not among them."""
+        """Count events that are about to be sent, and hide the target's key in them."""
         self._events += events.count(b"\n\n") or 1
         return events if self._key is None else events.replace(self._key, _HIDDEN)
 
 
 class ErrorRelay:
-    """Reads an error's body, within a bound: one that goes on and on is not waited for."""
+    """Reads an error's body, up to a bound."""
 
     __slots__ = ("_hand_over", "_parts", "_size")
 
@@ -291,14 +294,14 @@ class ErrorRelay:
         self._size = 0
 
     def data(self, data: bytes) -> None:
-        """Take a piece of the body; over the bound it counts as whole."""
+        """Take a piece of the body; over the bound it counts as complete."""
         self._size += len(data)
         self._parts.append(data)
         if self._size > ERROR_BYTES:
             self.end()
 
     def end(self) -> None:
-        """Hand the body over."""
+        """Hand over the body."""
         self._hand_over(b"".join(self._parts))
 
     def spent(self) -> tuple[Tokens, int | None]:

@@ -1,7 +1,13 @@
-"""Bodies small enough to be parsed: the few fields that count, and the bytes an upstream gets.
+"""Bodies small enough to be parsed: the few fields that the gateway acts on, and fields that are refused.
 
-The bytes pass through as they are, but for the value of `model` (and `stream_options`, where
-usage has to be asked for).
+Refused fields could redirect a request or leak a key. What is refused is a *key* of that name anywhere in the
+body, in any spelling. Exceptions are the places where keys are the caller's own words: the JSON schemas of
+tools and answers, and the arguments of tool calls in the conversation. Text (prompts, answers, arguments as
+strings) is never searched.
+
+Keys in JSON are always between two plain quotes, and a quote inside a string follows a backslash. So
+`"api_base"` in the bytes is a key or a whole string, never a part of a text. One search shows that most
+bodies contain nothing like it. Only the others are walked.
 """
 
 import json
@@ -15,10 +21,10 @@ from crossgrade.dialects import excerpt
 from crossgrade.gateway._problems import Problem, bad_request
 
 BYTES_PER_TOKEN = 4
-"""Of English text in JSON; only for estimates, which are marked as such."""
+"""The bytes per token of English text in JSON. Used only for estimates, which are marked as such."""
 
 DEFAULT_OUTPUT_TOKENS = 1024
-"""Reserved for an answer when the request does not bound it."""
+"""The output tokens reserved for a request that does not bound its answer."""
 
 _Count = Annotated[int, msgspec.Meta(ge=0, le=1_000_000_000)]
 _MOST_CHOICES = 128
@@ -38,8 +44,8 @@ class _Metadata(msgspec.Struct):
     user_id: Any = None
 
 
-class Asked(msgspec.Struct):
-    """What a body says that the gateway acts on; everything else is between client and model."""
+class BodyFields(msgspec.Struct):
+    """The fields of a body that the gateway acts on. All others are between the client and the model."""
 
     model: str | None = None
     stream: bool | None = None
@@ -61,18 +67,18 @@ class Asked(msgspec.Struct):
 
     @property
     def most_output_tokens(self) -> int | None:
-        """The most tokens that the answer may have, over all choices; None where nothing is said."""
+        """The most tokens that the answer may have, over all choices; None if the request sets no bound."""
         most = self.max_completion_tokens or self.max_output_tokens or self.max_tokens
         return None if most is None else most * (self.n or 1)
 
     @property
     def has_tools(self) -> bool:
-        """Whether tools are offered."""
+        """Whether the request offers tools."""
         return bytes(self.tools).strip(b"[] \n\r\t") not in (b"", b"null")
 
     @property
     def user_name(self) -> str | None:
-        """Who the client says is asking."""
+        """The end user that the client names, None if it names none."""
         if self.user is not None:
             return self.user
         name = None if self.metadata is None else self.metadata.user_id
@@ -80,7 +86,7 @@ class Asked(msgspec.Struct):
 
     @property
     def conversation_name(self) -> str | None:
-        """What the request shares with others of its conversation, where the client says so."""
+        """A name that the request shares with others of its conversation, None if it has none."""
         for name in (self.named_conversation, self.prompt_cache_key, self.previous_response_id):
             if isinstance(name, str) and name:
                 return name
@@ -88,21 +94,21 @@ class Asked(msgspec.Struct):
 
     @property
     def named_conversation(self) -> str | None:
-        """The conversation's own name: a prompt cache's key may be that of all traffic."""
+        """The conversation's own name, None if it has none. A prompt cache's key is not one."""
         named = self.conversation
         if isinstance(named, dict):
             named = named.get("id")
         return named if isinstance(named, str) and named else None
 
 
-_ASKED = msgspec.json.Decoder(Asked)
+_BODY_FIELDS = msgspec.json.Decoder(BodyFields)
 _FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
-def read_body(body: bytes, lower: bytes) -> Asked | Problem:
-    """Parse a body, or say why it is refused; `lower` is the same in lower case."""
+def read_body(body: bytes, lower: bytes) -> BodyFields | Problem:
+    """Parse a body, or return why it is refused; `lower` is the same body in lower case."""
     try:
-        asked = _ASKED.decode(body)
+        fields = _BODY_FIELDS.decode(body)
     except msgspec.ValidationError as error:
         return bad_request(f"The body has a field of the wrong type: {excerpt(str(error))}", "invalid_type")
     except UnicodeDecodeError:
@@ -115,7 +121,7 @@ def read_body(body: bytes, lower: bytes) -> Asked | Problem:
     problem = check_fields(body, lower)
     if problem is None and not body.isascii():
         problem = _utf8_problem(body)
-    return asked if problem is None else problem
+    return fields if problem is None else problem
 
 
 def _utf8_problem(body: bytes) -> Problem | None:
@@ -126,23 +132,22 @@ def _utf8_problem(body: bytes) -> Problem | None:
     return None
 
 
-def model_span(body: bytes, lower: bytes, asked: Asked) -> tuple[int, int] | Problem | None:
-    """Return where the value of the top-level `model` stands in a body that was read; None: there is none.
+def model_span(body: bytes, lower: bytes, fields: BodyFields) -> tuple[int, int] | Problem | None:
+    """Return where the value of the top-level `model` is in a parsed body; None if there is no such key.
 
-    `lower` is the body in lower case.
-    The key given twice (in any spelling that some parser takes for it) is refused: client and
-    provider could each mean another one.
+    `lower` is the body in lower case. A repeated key, in any spelling that some parser accepts, is refused:
+    the client and the provider could each mean a different one.
     """
     if lower.count(b'"model"') == 1 and (BACKSLASH not in body or _LETTERS.search(body) is None):
         at = body.find(b'"model"')
-        found = _PLAIN_VALUE.match(body, at + 7) if at >= 0 else None
-        if found is not None and asked.model is not None:
-            return found.span(1)
+        match = _PLAIN_VALUE.match(body, at + 7) if at >= 0 else None
+        if match is not None and fields.model is not None:
+            return match.span(1)
     return _searched_span(body)
 
 
 def _searched_span(body: bytes) -> tuple[int, int] | Problem | None:
-    """Find the span by walking from key to key; the parser says how long each value is."""
+    """Find the span by walking from key to key; the parser gives the length of each value."""
     fields = _FIELDS.decode(body)
     at = body.index(b"{")
     found: tuple[int, int] | None = None
@@ -170,13 +175,13 @@ def _twice(name: str) -> Problem:
 
 
 def estimated_tokens(size: int) -> int:
-    """Return about how many tokens so many bytes hold, at least 1."""
+    """Return about how many tokens `size` bytes contain, at least 1."""
     return size // BYTES_PER_TOKEN or 1
 
 
 MAX_DEPTH = 128
 _MOST_BRACKETS = MAX_DEPTH
-"""A body with fewer opening brackets cannot be deeper."""
+"""A body with no more opening brackets than this cannot be nested deeper than `MAX_DEPTH`."""
 
 _NAMES = (
     "api_base", "api_base_url", "api_key", "api_type", "api_version", "apikey", "api-key", "api-base",
@@ -190,7 +195,7 @@ _NAMES = (
     "router_settings", "tenant_id", "user_config",
 )  # fmt: skip
 _LABELS = frozenset(("client_id", "headers", "organization", "proxy", "region_name", "tenant_id"))
-"""Of these, the words that people also use for labels: under `metadata` they are let through."""
+"""Names that people also use for labels. They are accepted under `metadata`."""
 
 _PREFIXES = ("aws_", "azure_", "litellm_", "mock_", "vertex_")
 
@@ -203,10 +208,11 @@ _SUSPECT: Final = re.compile(
     rb"|query))|fallbacks|headers|kwargs|litellm_|mo(?:ck_|del_list)|o(?:ptional_params|rganization)|prox(?:y|ies)"
     rb'|r(?:egion_name|outer_settings)|tenant_id|user_config|vertex_)[^"]*"'
 )
-"""Plain spellings, searched for in lower case; it begins with one letter, so that searching is quick."""
+"""Plain spellings, searched for in the lower-case body. The expression begins with one letter, which is fast.
+"""
 
 BACKSLASH: Final = ord("\\")
-"""As a number: so it is found in a third of the time that it takes as bytes."""
+"""As a number, it is found in a third of the time that it takes as bytes."""
 
 _ESCAPED: Final = re.compile(rb"\\u00(?:[4-7]|2d)")
 """Letters written as escapes, which no encoder does."""
@@ -230,17 +236,18 @@ _OWN_WORDS: Final = frozenset(
         ("structured_outputs", "json"),
     )
 )
-"""Where keys are the caller's own words, as paths of keys from the top."""
+"""The places where keys are the caller's own words, as paths of keys from the top."""
 
 
 class _Object(list[tuple[str, Any]]):
-    """A JSON object as its pairs, so that a key given twice is seen."""
+    """A JSON object as its pairs, so that a repeated key is seen."""
 
 
 def check_fields(body: bytes, lower: bytes) -> Problem | None:
-    """Return why a body is refused: a forbidden key, a key twice, too deep, a number out of range.
+    """Return why a body is refused: a forbidden or repeated key, too deep, or a number out of range.
 
-    The body was parsed before, so it is JSON; `lower` is the same in lower case.
+    The body was parsed before, so it is JSON. `lower` is the same body in lower case. None means that it is
+    accepted.
     """
     brackets = body.count(b"{") + body.count(b"[")
     if brackets > _MOST_BRACKETS and _is_deep(body):
@@ -253,10 +260,9 @@ def check_fields(body: bytes, lower: bytes) -> Problem | None:
 
 
 def _is_deep(body: bytes) -> bool:
-    """Tell whether JSON is nested too deep; long conversations have many brackets, and a walk is slow.
+    """Return whether JSON is nested too deep. Long conversations have many brackets, and a walk is slow.
 
-    What stands outside of strings is reduced to brackets, of which the innermost pairs are taken out
-    until none is left.
+    Everything outside strings is reduced to brackets. The innermost pairs are removed until none is left.
     """
     if BACKSLASH in body:
         body = body.replace(b"\\\\", b"").replace(b'\\"', b"")

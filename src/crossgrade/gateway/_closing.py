@@ -1,4 +1,4 @@
-"""A client that has stopped sending, or has been answered before it did."""
+"""The end of a connection: a client that stopped sending, or that was answered before it did."""
 
 import asyncio
 import socket
@@ -10,9 +10,15 @@ _LONGEST_PAUSE_S = 1.0
 
 
 class HalfClosed:
-    """Stands for the transport of such a connection; it is aborted once the client turns out to be gone.
+    """Takes the place of the transport after the client has closed its sending side.
 
-    The loop hears of no reset while nothing is read or written, so the socket is asked, now and again.
+    A client that waits for its answer and one that has gone look the same: both send the end of their bytes.
+    They differ in the reply to something that is written, and every answer begins with the same nine bytes.
+    So these are sent ahead. A client that has gone resets the connection, and one that waits reads the
+    unchanged answer.
+
+    The event loop does not report a reset while nothing is read or written. So the socket is asked from time
+    to time, and the connection is aborted if the client has gone.
     """
 
     def __init__(self, transport: asyncio.Transport) -> None:
@@ -32,28 +38,28 @@ class HalfClosed:
         asyncio.get_running_loop().call_later(pause_s, self._look, then)
 
     def write(self, data: bytes) -> None:
-        """Send bytes: of the first answer, what has not gone ahead."""
+        """Send bytes. Of the first answer, the part that was sent ahead is left out."""
         if self._ahead:
             self._ahead = False
             data = data.removeprefix(_START)
         self._transport.write(data)
 
     def pause_reading(self) -> None:
-        """Do nothing: there is nothing more to read."""
+        """Do nothing: the client sends no more."""
 
     def resume_reading(self) -> None:
-        """Do nothing: there is nothing more to read."""
+        """Do nothing: the client sends no more."""
 
     def is_closing(self) -> bool:
-        """Tell whether the connection is closed or about to be."""
+        """Return whether the connection is closed or about to be."""
         return self._transport.is_closing()
 
     def close(self) -> None:
-        """Close once everything written is sent."""
+        """Close after everything written is sent."""
         self._transport.close()
 
     def abort(self) -> None:
-        """Cut the connection."""
+        """Close at once."""
         self._transport.abort()
 
 
@@ -61,7 +67,10 @@ _MOST_DISCARDED_BYTES = 1 << 20
 
 
 class Discard:
-    """Takes the rest of a body, up to a bound, so that the client gets to read its answer."""
+    """Drops the rest of a body, so that the client can read the answer that came before its end.
+
+    After 1 MiB the connection is aborted.
+    """
 
     def __init__(self, close: Callable[[], None], abort: Callable[[], None]) -> None:
         self._close = close
@@ -69,11 +78,11 @@ class Discard:
         self._left = _MOST_DISCARDED_BYTES
 
     def body(self, data: bytes) -> None:
-        """Drop a piece."""
+        """Drop a piece of the body."""
         self._left -= len(data)
         if self._left < 0:
             self._abort()
 
     def body_end(self) -> None:
-        """Close: nothing more comes."""
+        """Close the connection: nothing more follows."""
         self._close()

@@ -1,4 +1,4 @@
-"""One request from admission to record: who asks, which target answers, what it costs."""
+"""One request from its route to its record: limits, attempts, answer, cost."""
 
 import asyncio
 from collections.abc import Mapping
@@ -79,15 +79,15 @@ class Exchange(RequestState):
         self.began = context.now()
         client.exchange = self
 
-    # Admission.
+    # Route and limits.
 
     def begin(self, payload: Payload, path_route: str | None) -> None:
-        """Find the route, ask the limits, and send the request on its way."""
+        """Find the route, reserve from the limits, and send the request."""
         self.payload = payload
         context = self._context
-        route = context.routes.find(path_route, payload.asked.model)
+        route = context.routes.find(path_route, payload.fields.model)
         if route is None:
-            self.refuse(unknown_model(path_route, payload.asked.model))
+            self.refuse(unknown_model(path_route, payload.fields.model))
             return
         self.route = route
         permit = route.permits.get(self.principal.id)
@@ -108,13 +108,13 @@ class Exchange(RequestState):
             self._attempt()
 
     def fail_body(self, problem: Problem) -> None:
-        """Refuse the request for what its body turned out to be."""
+        """Refuse the request because of its body."""
         if not self.done:
             self._let_go()
             self.refuse(problem, UNKNOWN if self.sent_at else NOTHING)
 
     def _choose(self, route: ServedRoute, payload: Payload) -> None:
-        """Pick the targets and their order, and whether a shadow is to follow."""
+        """Pick the targets and their order, and whether a shadow will follow."""
         choice = route.fixed
         if choice is None:
             self.segment = segment_of(self.principal, self.request)
@@ -135,10 +135,10 @@ class Exchange(RequestState):
         return unit_of(route.spec.sticky, self.principal, self.request, payload, self.id)
 
     def _estimate(self, payload: Payload) -> tuple[float | None, int]:
-        """Return what to reserve: the prompt by its size, the answer by its bound."""
+        """Return the dollars and tokens to reserve: input by the body's size, output by its bound."""
         assert self.target is not None
         inputs = estimated_tokens(payload.size)
-        most = payload.asked.most_output_tokens
+        most = payload.fields.most_output_tokens
         outputs = 0 if self.endpoint.name == "embeddings" else DEFAULT_OUTPUT_TOKENS if most is None else most
         prices = self.target.prices
         return prices.cost_usd(Counts(inputs, outputs), images_in(payload, prices)), inputs + outputs
@@ -157,7 +157,7 @@ class Exchange(RequestState):
     # Attempts.
 
     def _attempt(self) -> None:
-        """Send the request to the next target that may take it."""
+        """Send the request to the next target that accepts it."""
         context, attempts, payload = self._context, self.attempts, self.payload
         assert attempts is not None
         assert payload is not None
@@ -179,7 +179,7 @@ class Exchange(RequestState):
         target.pool.start(self, fresh=payload.one_shot)
 
     def _try_on(self, error: ProviderError) -> bool:
-        """Arrange another attempt after a failure, where one is allowed and can help."""
+        """Arrange another attempt after a failure, if one is allowed and can help; return whether it is."""
         if self.attempts is None or not self.repeatable:
             return False
         pause_s = self.attempts.pause_s(error, self._context.now())
@@ -188,7 +188,7 @@ class Exchange(RequestState):
         self._retry = self._context.loop.call_later(pause_s, self._attempt)
         return True
 
-    # The provider's side: `Call`.
+    # The provider's side: `UpstreamCall`.
 
     @property
     def repeatable(self) -> bool:
@@ -207,7 +207,7 @@ class Exchange(RequestState):
             self.payload.send(self.target, connection, sent_on(self.request.headers) if same else b"")
         except ProviderError as error:
             self.failed(error)
-        except Exception as error:  # noqa: BLE001  # it is no failure of the target's, and has to end
+        except Exception as error:  # noqa: BLE001  # not the target's failure; the request has to end
             context = {"message": "a request could not be written", "exception": error}
             self._context.loop.call_exception_handler(context)
             self.failed(
@@ -217,7 +217,7 @@ class Exchange(RequestState):
             )
 
     def on_head(self, status: int, headers: dict[bytes, bytes]) -> Taker:
-        """Choose how the answer is taken on."""
+        """Choose how the answer is passed on."""
         assert self.target is not None
         assert self.payload is not None
         self._status = status
@@ -241,7 +241,7 @@ class Exchange(RequestState):
         return self._take if self.copy is not None or self._relay is None else self._relay.data
 
     def on_whole(self, body: bytes) -> None:
-        """Take a plain answer, without a relay that would wait for more of it."""
+        """Take a plain answer, which needs no relay: it is complete."""
         assert self.target is not None
         connection, self._connection = self._connection, None
         self._status = 200
@@ -263,7 +263,7 @@ class Exchange(RequestState):
             self._relay.data(data)
 
     def on_end(self) -> None:
-        """Take the answer's end. A fault of our own here must not leave the client without an answer."""
+        """Note the end of the answer. An internal error must not leave the client without an answer."""
         connection, self._connection = self._connection, None
         relay = self._relay
         if relay is None:
@@ -281,7 +281,7 @@ class Exchange(RequestState):
         self.failed(UpstreamError("the provider's answer could not be read", code="answer-unreadable"))
 
     def on_fail(self, error: ProviderError) -> None:
-        """Take note that the connection failed."""
+        """Note that the connection failed."""
         self._connection = None
         self.failed(error)
 
@@ -297,7 +297,7 @@ class Exchange(RequestState):
         self.failed(failure(self._status, texts, body, provider=self.target.name, now=now))
 
     def failed(self, error: ProviderError) -> None:
-        """Take note that this attempt failed: try on, or tell the client."""
+        """Note that this attempt failed: start another one, or tell the client."""
         assert self.target is not None
         self._let_go()
         note_failure(self.target.breaker, error, self._context.now())
@@ -310,7 +310,7 @@ class Exchange(RequestState):
             self.refuse(provider_problem(error, self.target.key), charge)
 
     def _let_go(self) -> None:
-        """Have nothing more to do with the provider, whether it is connected yet or not."""
+        """Release the provider's connection, whether it is open yet or not."""
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.cancel()
@@ -323,7 +323,7 @@ class Exchange(RequestState):
             self.payload.paused()
 
     def upstream_resumed(self) -> None:
-        """Let the payload go on."""
+        """Let the payload continue."""
         if self.payload is not None:
             self.payload.resumed()
 
@@ -332,7 +332,7 @@ class Exchange(RequestState):
     def send_whole(
         self, body: bytes, usage: Tokens, response_id: str | None, output_tokens: int | None
     ) -> None:
-        """Send a whole answer, whose head says what it cost."""
+        """Send a whole answer, with its cost in the head."""
         assert self.target is not None
         assert self.payload is not None
         try:
@@ -345,11 +345,11 @@ class Exchange(RequestState):
         self.target.breaker.succeeded()
         client = self.client
         client.write(whole(self._status, JSON_TYPE, body, self._lines(charge.usd) + client.closing))
-        self._close(self._status, charge)  # behind the write: the client need not wait for it
+        self._close(self._status, charge)  # after the write, so that the client does not wait for it
         client.finish()
 
     def begin_long(self, length: int | None) -> Pieces | None:
-        """Begin an answer that is too large to be kept, where it passes as it is."""
+        """Begin an answer that is too large to be kept, if it needs no translation."""
         assert self.target is not None
         assert self.payload is not None
         if not self.payload.passes(self.target):
@@ -392,18 +392,18 @@ class Exchange(RequestState):
         self._delivery.end(last)
 
     def _break_off(self, error: ProviderError, delivery: Delivery) -> None:
-        """Tell the client, inside the stream that has begun, that there will be no more of it."""
+        """Tell the client, inside the stream that has begun, that no more will follow."""
         relay = self._relay
         self._close(self._status, self._spent(), "broken_off")
         if not isinstance(relay, StreamRelay):
-            self.client.abort()  # which the client cannot take for the answer's end
+            self.client.abort()  # the client cannot take that for the answer's end
             return
         assert self.endpoint.client is not None
         assert self.target is not None
         delivery.end(problem_event(provider_problem(error, self.target.key), self.endpoint.client))
 
     def _lines(self, usd: float | None) -> bytes:
-        """Return the header lines that every answer of a model has; `usd` is what it cost, None: unknown."""
+        """Return the header lines of every answer of a model; `usd` is its cost, None if unknown."""
         assert self.target is not None
         assert self.route is not None
         return b"x-request-id: %b\r\n%b%bx-crossgrade-added-ms: %.2f\r\n%b%b" % (
@@ -415,15 +415,15 @@ class Exchange(RequestState):
             b"" if usd is None else b"x-crossgrade-cost-usd: %.8f\r\n" % usd,
         )
 
-    # The client's side.
+    # The client's side: `Answering`.
 
     @property
     def begun(self) -> bool:
-        """Whether a part of the answer was sent, and more is to come."""
+        """Whether a part of the answer was sent and more is to come."""
         return self._delivery is not None
 
     def client_gone(self) -> None:
-        """Cancel what was asked of the provider: nobody waits for it."""
+        """Cancel the call to the provider: the client has disconnected."""
         if self.done:
             return
         self._let_go()
@@ -432,12 +432,12 @@ class Exchange(RequestState):
         self._close(_CLIENT_GONE, self._spent() if self.sent_at else NOTHING, "client_gone")
 
     def client_paused(self) -> None:
-        """Read no more from the provider."""
+        """Read no more from the provider for now."""
         if self._connection is not None:
             self._connection.pause()
 
     def client_resumed(self) -> None:
-        """Read on from the provider."""
+        """Continue to read from the provider."""
         if self._connection is not None:
             self._connection.resume()
 
@@ -457,15 +457,15 @@ class Exchange(RequestState):
         return bill(self.target.prices, self.payload, usage, output_tokens)
 
     def _spent(self) -> Charge:
-        """Return what an answer that did not come to its end cost.
+        """Return the charge of an answer that did not reach its end.
 
-        Where nothing shows how much was put out, limits count what was reserved: else nobody's
-        requests would cost less than those of a client that hangs up on every answer.
+        If nothing shows how much output was generated, limits count what was reserved. Otherwise a client
+        that disconnects from every answer would pay less than any other.
         """
         return UNKNOWN if self._relay is None else self._bill(*self._relay.spent())
 
     def _close(self, status: int, charge: Charge, error: str | None = None) -> None:
-        """Settle and record; whatever is still to be written follows."""
+        """Settle and record. What remains to be written follows."""
         self.done = True
         self._relay = None
         if self._retry is not None:

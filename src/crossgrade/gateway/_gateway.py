@@ -53,11 +53,11 @@ class Gateway:
             client.refuse(Problem(status=500, message=message, code="internal_error"))
 
     def _handle(self, client: ClientConnection, request: Request) -> None:
-        found = locate(request.target)
-        if isinstance(found, Problem):
-            client.refuse(found)
+        place = locate(request.target)
+        if isinstance(place, Problem):
+            client.refuse(place)
             return
-        endpoint, path_route = found
+        endpoint, path_route = place
         if request.method != endpoint.method:
             client.refuse(_wrong_method(endpoint))
             return
@@ -106,10 +106,10 @@ class Gateway:
 
         None if nothing in its head is a reason to refuse it.
         """
-        found = locate(request.target)
-        if isinstance(found, Problem):
-            return found
-        endpoint = found[0]
+        place = locate(request.target)
+        if isinstance(place, Problem):
+            return place
+        endpoint = place[0]
         if request.method != endpoint.method:
             return _wrong_method(endpoint)
         if not endpoint.needs_key:
@@ -164,5 +164,5 @@ def _wrong_method(endpoint: Endpoint) -> Problem:
 
 def _operation_of(target: bytes) -> str:
     """Return the name of the endpoint that a request asked for, `none` if there is no such path."""
-    found = locate(target)
-    return "none" if isinstance(found, Problem) else found[0].name
+    place = locate(target)
+    return "none" if isinstance(place, Problem) else place[0].name

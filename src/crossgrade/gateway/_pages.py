@@ -1,4 +1,4 @@
-"""What the gateway answers by itself: models, health, metrics, feedback."""
+"""What the gateway answers without a model: models, health, metrics, feedback."""
 
 from typing import Annotated
 

@@ -1,4 +1,7 @@
-"""What a target is sent: the client's own bytes where it speaks the same API, else a translation."""
+"""What is sent to a target: the client's own bytes if it uses the same API, else a translation.
+
+Of the client's own bytes only the value of `model` changes, and `stream_options` if usage must be requested.
+"""
 
 import re
 import time
@@ -21,7 +24,7 @@ from crossgrade.dialects import (
 from crossgrade.domain import ModelAnswer, ModelRequest
 from crossgrade.errors import BadRequestError
 from crossgrade.gateway._answers import Watcher
-from crossgrade.gateway._body import Asked, model_span, read_body
+from crossgrade.gateway._body import BodyFields, model_span, read_body
 from crossgrade.gateway._head import Endpoint
 from crossgrade.gateway._problems import Problem, bad_request
 from crossgrade.gateway._targets import TargetState
@@ -31,28 +34,29 @@ from crossgrade.gateway._upstream import UpstreamConnection
 class Payload(Protocol):
     """A request's body on its way to a target.
 
-    `repeatable` says whether it can be sent (again); one that is `one_shot` can be sent once, so that
-    it had better not meet a dead connection. `asked` is what it says, as far as that is known.
+    `fields` are those that the gateway acts on, as far as they are known. `size` is in bytes.
+    `repeatable` says whether the body can be sent, or sent again. A `one_shot` body can be sent once only, so
+    it needs a fresh connection.
     """
 
-    asked: Asked
+    fields: BodyFields
     size: int
     repeatable: bool
     one_shot: bool
 
     @property
     def has_tools(self) -> bool | None:
-        """Whether tools are offered, None where that is not known."""
+        """Whether the request offers tools, None if unknown."""
 
     @property
     def modality(self) -> str | None:
-        """What the prompt is made of: `text`, `image` or `audio`; None where that is not known."""
+        """The kind of the prompt: `text`, `image` or `audio`; None if unknown."""
 
     def send(self, target: TargetState, connection: UpstreamConnection, extra: bytes) -> None:
-        """Write head and body; raises BadRequestError where the target's API cannot carry the request."""
+        """Write head and body; raises BadRequestError if the target's API cannot carry the request."""
 
     def passes(self, target: TargetState) -> bool:
-        """Tell whether an answer of the target is one of the client's API as it is."""
+        """Return whether the target's answer already is in the client's API."""
 
     def watcher(self, target: TargetState) -> Watcher:
         """Return what follows the answer's stream."""
@@ -61,33 +65,35 @@ class Payload(Protocol):
         """Return a whole answer in the client's API; raises ProviderError."""
 
     def opening(self) -> bytes:
-        """Return what stays the same while a conversation grows."""
+        """Return the part of the body that stays the same while a conversation grows."""
 
     def text(self) -> str | None:
-        """Return the body as the client sent it, for the log where that is asked for; None: not kept."""
+        """Return the body as the client sent it, for the log; None if it was not kept."""
 
     def paused(self) -> None:
         """Write no more for now."""
 
     def resumed(self) -> None:
-        """Write on."""
+        """Continue to write."""
 
     def close(self) -> None:
-        """Let go of what was kept."""
+        """Release what was kept."""
 
 
 class ParsedPayload:
     """A body that was parsed."""
 
-    __slots__ = ("_inbound", "_span", "asked", "body", "endpoint", "size")
+    __slots__ = ("_inbound", "_span", "body", "endpoint", "fields", "size")
 
     repeatable = True
     one_shot = False
 
-    def __init__(self, endpoint: Endpoint, body: bytes, asked: Asked, span: tuple[int, int] | None) -> None:
+    def __init__(
+        self, endpoint: Endpoint, body: bytes, fields: BodyFields, span: tuple[int, int] | None
+    ) -> None:
         self.endpoint = endpoint
         self.body = body
-        self.asked = asked
+        self.fields = fields
         self.size = len(body)
         self._span = span
         self._inbound: InboundRequest | None = None
@@ -103,28 +109,28 @@ class ParsedPayload:
         settings = target.target
         if self._is_translated(target):
             return self._translated(target)
-        asked = self.asked
-        ask_usage = bool(asked.stream) and settings.stream_usage and settings.dialect == "openai"
-        body = rewritten(self.body, self._span, target.model_json, asked.stream_options, ask_usage=ask_usage)
+        fields = self.fields
+        ask_usage = bool(fields.stream) and settings.stream_usage and settings.dialect == "openai"
+        body = rewritten(self.body, self._span, target.model_json, fields.stream_options, ask_usage=ask_usage)
         return endpoint.path, body
 
     def _translated(self, target: TargetState) -> tuple[str, bytes]:
         request = self._request(target)
-        wire = target.dialect.encode(request, target.host, bool(self.asked.stream))
+        wire = target.dialect.encode(request, target.host, bool(self.fields.stream))
         return wire.path, wire.encode()
 
     def passes(self, target: TargetState) -> bool:
-        """Tell whether nothing is translated."""
+        """Return whether nothing is translated."""
         return not self._is_translated(target)
 
     def _is_translated(self, target: TargetState) -> bool:
         if target.target.dialect != self.endpoint.dialect:
             return True
-        return target.is_local and self.asked.has_tools and _demands_call(self.body)
+        return target.is_local and self.fields.has_tools and _demands_call(self.body)
 
     def _forced(self, target: TargetState) -> bool:
-        """Whether a local model is made to call a tool, as the evaluator makes it."""
-        return target.is_local and self.asked.has_tools and bool(forced_tools(self._read().request))
+        """Whether a local model is made to call a tool, as in an evaluation."""
+        return target.is_local and self.fields.has_tools and bool(forced_tools(self._read().request))
 
     def _request(self, target: TargetState) -> ModelRequest:
         """Return the request as it is sent."""
@@ -133,12 +139,12 @@ class ParsedPayload:
 
     @property
     def has_tools(self) -> bool:
-        """Whether tools are offered."""
-        return self.asked.has_tools
+        """Whether the request offers tools."""
+        return self.fields.has_tools
 
     @property
     def modality(self) -> str:
-        """What the prompt is made of."""
+        """The kind of the prompt: `text`, `image` or `audio`."""
         return modality(self.body)
 
     @property
@@ -156,9 +162,9 @@ class ParsedPayload:
         return self._inbound
 
     def watcher(self, target: TargetState) -> Watcher:
-        """Return what follows the answer's stream, translating it where the APIs differ."""
+        """Return what follows the answer's stream, and translates it if the APIs differ."""
         if not self._is_translated(target):
-            return target.dialect.follow(swallow=not asks_for_usage(self.asked.stream_options))
+            return target.dialect.follow(swallow=not asks_for_usage(self.fields.stream_options))
         inbound = self._read()
         reader: Reader = target.dialect.reader(self._request(target))
         if self._forced(target):
@@ -169,7 +175,7 @@ class ParsedPayload:
             inbound,
             id=_answer_id(self._client),
             created=int(time.time()),
-            says_failure=False,  # the exchange does
+            says_failure=False,  # the exchange does that
         )
 
     def whole(self, target: TargetState, body: bytes) -> bytes:
@@ -199,24 +205,24 @@ class ParsedPayload:
         """Do nothing: everything is written already."""
 
     def close(self) -> None:
-        """Do nothing: the body goes with the request."""
+        """Do nothing: the body is released with the request."""
 
 
 def read_payload(endpoint: Endpoint, body: bytes) -> ParsedPayload | Problem:
-    """Parse a body, or say why it is refused."""
+    """Parse a body, or return why it is refused."""
     lower = body.lower()
-    asked = read_body(body, lower)
-    if isinstance(asked, Problem):
-        return asked
-    if asked.background and endpoint.name == "responses":
+    fields = read_body(body, lower)
+    if isinstance(fields, Problem):
+        return fields
+    if fields.background and endpoint.name == "responses":
         return bad_request(
             "`background` is not served: nobody here could count what the answer costs, or fetch it.",
             "forbidden_field",
         )
-    span = model_span(body, lower, asked)
+    span = model_span(body, lower, fields)
     if isinstance(span, Problem):
         return span
-    return ParsedPayload(endpoint, body, asked, span)
+    return ParsedPayload(endpoint, body, fields, span)
 
 
 class _Choosing(msgspec.Struct):
@@ -227,7 +233,7 @@ _CHOOSING = msgspec.json.Decoder(_Choosing)
 
 
 def _demands_call(body: bytes) -> bool:
-    """Tell whether a body of OpenAI's API leaves the model no choice but to call a tool."""
+    """Return whether a body of OpenAI's API forces the model to call a tool."""
     return _CHOOSING.decode(body).tool_choice not in (None, "auto", "none")
 
 
@@ -250,23 +256,22 @@ class _Opening(msgspec.Struct):
     system: msgspec.Raw = _NOTHING
 
 
-class _Said(msgspec.Struct):
+class _WithRole(msgspec.Struct):
     role: Any = None
 
 
 _OPENING = msgspec.json.Decoder(_Opening)
 _ITEMS = msgspec.json.Decoder(list[msgspec.Raw])
-_ROLE = msgspec.json.Decoder(_Said)
+_ROLE = msgspec.json.Decoder(_WithRole)
 _OPTIONS = msgspec.json.Decoder(dict[str, Any] | None)
 
 
 def rewritten(
     body: bytes, span: tuple[int, int] | None, model: bytes, options: msgspec.Raw, *, ask_usage: bool
 ) -> bytes:
-    """Return the body with `model` (a JSON string) in the span, or put in where there is none.
+    """Return the body with `model` (a JSON string) in the span, or added if there is none.
 
-    With `ask_usage` the stream is asked to end with its usage; `options` are the body's
-    `stream_options`.
+    With `ask_usage` the stream is asked to end with its usage. `options` are the body's `stream_options`.
     """
     if ask_usage and options:
         changed = _asking(body, options)
@@ -285,21 +290,21 @@ def rewritten(
 
 
 def _asking(body: bytes, options: msgspec.Raw) -> bytes | None:
-    """Return the body with usage asked for in its `stream_options`, None where that cannot be done safely."""
+    """Return the body with usage requested in its `stream_options`, None if that cannot be done safely."""
     raw = bytes(options)
-    found = _STREAM_OPTIONS.search(body)
-    if found is None or body.count(b'"stream_options"') > 1 or not body.startswith(raw, found.end()):
+    match = _STREAM_OPTIONS.search(body)
+    if match is None or body.count(b'"stream_options"') > 1 or not body.startswith(raw, match.end()):
         return None
     try:
         fields = _OPTIONS.decode(raw) or {}
     except msgspec.DecodeError:
         return None
     fields["include_usage"] = True
-    return b"%b%b%b" % (body[: found.end()], msgspec.json.encode(fields), body[found.end() + len(raw) :])
+    return b"%b%b%b" % (body[: match.end()], msgspec.json.encode(fields), body[match.end() + len(raw) :])
 
 
 def asks_for_usage(options: msgspec.Raw) -> bool:
-    """Tell whether the client itself asked for usage in its stream."""
+    """Return whether the client itself requested usage in its stream."""
     if not options:
         return False
     try:
@@ -309,7 +314,7 @@ def asks_for_usage(options: msgspec.Raw) -> bool:
 
 
 def opening(body: bytes) -> bytes:
-    """Return what stays the same while a conversation grows: its messages up to the user's first."""
+    """Return the messages up to the user's first: they stay the same while a conversation grows."""
     try:
         start = _OPENING.decode(body)
         messages = start.messages or ()
@@ -326,15 +331,15 @@ def opening(body: bytes) -> bytes:
 
 
 def _instructs(message: msgspec.Raw) -> bool:
-    """Tell whether a message says how to answer, rather than what."""
+    """Return whether a message has the role of an instruction."""
     try:
         return _ROLE.decode(message).role in ("system", "developer")
-    except msgspec.ValidationError:  # a text alone, as embeddings have
+    except msgspec.ValidationError:  # a plain string, as embeddings have
         return False
 
 
 def modality(body: bytes) -> str:
-    """Return what a prompt is made of, by the kinds of its parts: `image`, `audio`, else `text`."""
+    """Return the kind of a prompt by its parts: `image`, `audio`, else `text`."""
     if _IMAGE.search(body):
         return "image"
     return "audio" if body.find(b'"input_audio"') >= 0 else "text"

@@ -1,4 +1,4 @@
-"""Which targets a request may go to: the routes as configured, with the route table of the moment."""
+"""Routes as they are served now, the facts by which a policy picks, and the targets of a request."""
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
@@ -39,9 +39,10 @@ Group: TypeAlias = tuple[TargetState, ...]
 
 
 class Order:
-    """In which order targets are tried; where a model has replicas, each unit of traffic has its own order.
+    """The order in which targets are tried. Each unit of traffic has its own if a model has replicas.
 
-    `plain` is the order without that, the picked model's own target first, and all there is if `is_plain`.
+    `plain` is the order that ignores replicas' weights: the picked model's own target comes first. It is the
+    only one if `is_plain`.
     """
 
     __slots__ = ("_groups", "is_plain", "plain")
@@ -52,7 +53,7 @@ class Order:
         self.is_plain = all(len(group) == 1 for group in self._groups)
 
     def drawn(self, unit: str) -> tuple[TargetState, ...]:
-        """Return the order of a unit of traffic: all replicas of a model, by weight, then the next model."""
+        """Return the order of a unit of traffic: all replicas of a model by weight, then the next model."""
         found: dict[TargetState, None] = {}
         for group in self._groups:
             if len(group) == 1:
@@ -65,9 +66,10 @@ class Order:
 
 
 class Choice:
-    """What was picked for a request: targets in the order in which they are tried, and why the first.
+    """What was picked for a request: targets in the order in which they are tried, and the reason.
 
-    `order` is where the request's own order is to be drawn from, None where it is that of `targets`.
+    If `order` is not None, the request's own order is drawn from it in place of `targets`. `probability` is
+    that of picking this `side`.
     """
 
     __slots__ = ("order", "probability", "reason", "side", "targets")
@@ -120,14 +122,14 @@ class ServedRoute:
         if table_route is not None:
             incumbent = table_route.targets[table_route.policy.incumbent]
         self.incumbent = groups[incumbent][0]
-        asked = {incumbent, *(() if table_route is None else table_route.targets.values())}
-        self._choices = {name: self._order(name, groups) for name in asked}
+        used = {incumbent, *(() if table_route is None else table_route.targets.values())}
+        self._choices = {name: self._order(name, groups) for name in used}
         self.fixed: Choice | None = None
         if is_direct:
             self.fixed = Choice(self._choices[incumbent], "direct", None, 1.0)
         elif table_route is None or table_route.policy.kind == "keep":
             self.fixed = Choice(self._choices[incumbent], "keep", "incumbent", 1.0)
-        regions = {name: group[0].target.region for name, group in groups.items() if name in asked}
+        regions = {name: group[0].target.region for name, group in groups.items() if name in used}
         self.outside = None if table_route is None else table_route.outside(spec.regions, regions)
         if self.outside is not None:
             self.fixed = Choice(self._choices[incumbent], "region", "incumbent", 1.0)
@@ -144,7 +146,7 @@ class ServedRoute:
         return self.table_route is not None and self.table_route.share < 1.0
 
     def choose(self, facts: RequestFacts, now: datetime, unit: str) -> Choice:
-        """Pick the target for a request with these facts, by the policy that was certified."""
+        """Pick the targets of a request with these facts, by the certified policy."""
         route = self.table_route
         if self.fixed is not None or route is None:
             assert self.fixed is not None
@@ -168,13 +170,13 @@ class ServedRoute:
         return Choice(self._choices[name], reason, "candidate" if moved else "incumbent", probability)
 
     def uses(self, target: TargetState) -> bool:
-        """Tell whether requests on this route may reach a target."""
+        """Return whether requests on this route may reach a target."""
         table = () if self.table_route is None else self.table_route.targets.values()
         offers = (self.spec.incumbent, *self.spec.fallbacks, *table)
         return target.offer in offers or target.name in offers
 
     def other(self, choice: Choice) -> TargetState | None:
-        """Return the model of the policy that did not answer, which a shadow asks."""
+        """Return the target of the policy's other model, which a shadow calls; None if there is none."""
         route = self.table_route
         if route is None or route.policy.candidate is None:
             return None
@@ -221,7 +223,7 @@ class ServedRoutes:
         return self._uses[route.name] if route in self.direct else ()
 
     def names(self) -> list[str]:
-        """Return every name under which something can be asked for."""
+        """Return every name that a request can ask for."""
         return sorted(self._by_model)
 
 
@@ -237,7 +239,7 @@ def _direct(name: str, groups: Mapping[str, Group]) -> ServedRoute:
 
 
 def check_offers(table: RouteTable, specs: Iterable[RouteSpec], targets: Mapping[str, TargetState]) -> None:
-    """Raise ConfigError when the table sends a configured route to an offer that is not configured."""
+    """Raise ConfigError if the table sends a configured route to an offer that is not configured."""
     names = {spec.name for spec in specs}
     for route in table.routes:
         for offer in route.targets.values() if route.name in names else ():
@@ -253,7 +255,7 @@ _LONGEST_FACT = 200
 
 
 def segment_of(principal: Principal, request: Request) -> str | None:
-    """Return the segment: the one bound to the caller, else the one that the request names."""
+    """Return the segment bound to the caller, else the one that the request names; None if unknown."""
     if principal.segment is not None:
         return principal.segment
     return _fact(request, b"x-crossgrade-segment")
@@ -275,19 +277,18 @@ def facts_of(route: str, principal: Principal, segment: str | None, payload: Pay
 def unit_of(
     sticky: StickyUnit, principal: Principal, request: Request, payload: Payload, request_id: str
 ) -> str:
-    """Return what a canary keeps together: a conversation, a user, a key, else the request alone.
+    """Return the unit that a canary keeps together: a conversation, a user, a key, else the request alone.
 
-    A conversation without a name is known by its first messages, which every later request of it
-    begins with.
+    An unnamed conversation is known by its first messages, with which each of its later requests begins.
     """
     if sticky == "key":
         return principal.id
     if sticky == "conversation":
-        named = conversation_of(request, payload) or payload.asked.conversation_name
+        named = conversation_of(request, payload) or payload.fields.conversation_name
         if named is not None:
             return named
     if sticky != "none":
-        user = _fact(request, b"x-crossgrade-user") or payload.asked.user_name
+        user = _fact(request, b"x-crossgrade-user") or payload.fields.user_name
         if user is not None:
             return user
     first = payload.opening() if sticky == "conversation" else b""
@@ -295,8 +296,8 @@ def unit_of(
 
 
 def conversation_of(request: Request, payload: Payload) -> str | None:
-    """Return the client's own name for the conversation, None where it gives none."""
-    return _fact(request, b"x-crossgrade-conversation") or payload.asked.named_conversation
+    """Return the client's own name for the conversation, None if it gives none."""
+    return _fact(request, b"x-crossgrade-conversation") or payload.fields.named_conversation
 
 
 def _fact(request: Request, name: bytes) -> str | None:

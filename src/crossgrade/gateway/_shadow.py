@@ -1,4 +1,4 @@
-"""Shadow pairs: a sampled request also goes to the other model of its policy, after its answer was sent."""
+"""Shadow pairs: a sampled request also goes to the policy's other model, after its answer was sent."""
 
 import asyncio
 import random
@@ -28,7 +28,7 @@ _OPT_OUT = b"x-crossgrade-no-shadow"
 
 
 class Copy:
-    """What is kept of a request that was picked: the answer's bytes as they come, within a bound.
+    """What is kept of a sampled request: the answer's bytes as they arrive, up to a bound.
 
     `conversation` is the client's name for the conversation.
     """
@@ -46,7 +46,7 @@ class Copy:
         self.size = 0
 
     def restart(self) -> None:
-        """Forget what came: it was an attempt that failed."""
+        """Forget what has arrived: that attempt failed."""
         self.parts.clear()
         self.size = 0
 
@@ -58,9 +58,9 @@ class Copy:
 
 
 class Shadows:
-    """Picks requests, and asks the other model about them.
+    """Samples requests, and sends them to the other model.
 
-    `share` is this worker's part of every cap on copies in flight.
+    `share` is this worker's part of every limit on copies in flight.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class Shadows:
     def pick(
         self, route: ServedRoute, choice: Choice, request: Request, payload: object, tier: str = ""
     ) -> Copy | None:
-        """Return a copy to fill if this request is one of the sampled ones."""
+        """Return a copy to fill if this request is sampled, else None."""
         shadow = route.spec.shadow
         if shadow is None or random.random() >= shadow.rate:  # noqa: S311  # a sample, not a secret
             return None
@@ -93,17 +93,17 @@ class Shadows:
         elif shadow.tiers and tier not in shadow.tiers:
             self.skip(route.name, "tier")
         elif choice.reason == "too_long":
-            self.skip(route.name, "too_long")  # the certificate says nothing of these
+            self.skip(route.name, "too_long")  # the certificate does not cover these
         elif route.other(choice) is not None:
             return Copy(route, choice, payload, conversation_of(request, payload))
         return None
 
     def skip(self, route: str, reason: str) -> None:
-        """Count a request that was picked and is left out."""
+        """Count a sampled request that is left out."""
         self._metrics.add("crossgrade.gateway.shadow.skipped", route, reason)
 
     def answered(self, copy: Copy, record: RequestRecord) -> None:
-        """Ask the other model, once the answer's last byte was written."""
+        """Call the other model, after the answer's last byte was written."""
         if record.error is not None or record.status != 200 or record.reason == "fallback":
             self.skip(record.route, "failed")
         elif copy.size > ANSWER_BYTES:
@@ -118,7 +118,7 @@ class Shadows:
         route = copy.route.name
         is_candidate = copy.choice.side == "incumbent"
         if is_candidate and shadow.regions and target.target.region not in shadow.regions:
-            self.skip(route, "region")  # a table may name a candidate that was configured since
+            self.skip(route, "region")  # the table may name a candidate that was configured later
             return
         most = max(1, int(shadow.max_parallel * self._share))
         if self._in_flight[route] >= most:
@@ -127,12 +127,12 @@ class Shadows:
         if target.breaker.is_open:
             self.skip(route, "unavailable")
             return
-        asked = copy.payload.asked.most_output_tokens
-        tokens = DEFAULT_OUTPUT_TOKENS if asked is None else asked
+        bound = copy.payload.fields.most_output_tokens
+        tokens = DEFAULT_OUTPUT_TOKENS if bound is None else bound
         images = images_in(copy.payload, target.prices)
         usd = target.prices.cost_usd(Counts(estimated_tokens(copy.payload.size), tokens), images)
         if usd is None and shadow.max_usd_per_day is not None:
-            self.skip(route, "unpriced")  # a cap that cannot be counted against would be none
+            self.skip(route, "unpriced")  # without a price, nothing would count against the cap
             return
         self._in_flight[route] += 1
         call = _ShadowCall(self, copy, record, target=target, shadow=shadow)
@@ -142,12 +142,12 @@ class Shadows:
             call.reserved(outcome)
 
     def over(self, route: str) -> None:
-        """Take note that a copy is no longer in flight."""
+        """Note that a copy is no longer in flight."""
         self._in_flight[route] -= 1
 
 
 class _ShadowCall:
-    """Asks one target one copied request; it is the provider's `Call` and its relay's `Outlet`."""
+    """Sends one copied request to one target; it is an `UpstreamCall` and an `Outlet`."""
 
     repeatable = True
 
@@ -168,7 +168,7 @@ class _ShadowCall:
         self._first_at = 0.0
 
     def reserved(self, outcome: Hold | LimitRefusal) -> None:
-        """Send the request, if the day's money allows it."""
+        """Send the request if the day's budget allows it."""
         if isinstance(outcome, LimitRefusal):
             self._shadows.skip(self._copy.route.name, "budget")
             self._shadows.over(self._copy.route.name)
@@ -217,13 +217,13 @@ class _ShadowCall:
             self._relay.data(data)
 
     def on_end(self) -> None:
-        """Take the answer's end."""
+        """Note the end of the answer."""
         self._connection = None
         if self._relay is not None and not self._done:
             self._relay.end()
 
     def on_fail(self, error: ProviderError) -> None:
-        """Take note that there is no answer."""
+        """Note that there is no answer."""
         self._connection = None
         self.failed(error)
 
@@ -241,18 +241,18 @@ class _ShadowCall:
         self._finish(self._bill(usage, output_tokens))
 
     def begin_long(self, length: int | None) -> Pieces | None:  # noqa: ARG002  # the signature of Outlet
-        """Pass nothing on: an answer that large is other up before."""
+        """Return None: an answer that large was given up before."""
         return None
 
     def begin_stream(self) -> Pieces:
-        """Take note of the first event."""
+        """Note the first event."""
         self._first_at = time.monotonic()
         return _unread
 
     def end_stream(
         self, usage: Tokens, response_id: str | None, output_tokens: int, last: bytes = b""
     ) -> None:
-        """Take a stream's end."""
+        """Take the end of a stream."""
         del response_id, last
         connection, self._connection = self._connection, None
         if connection is not None:
@@ -260,7 +260,7 @@ class _ShadowCall:
         self._finish(self._bill(usage, output_tokens))
 
     def failed(self, error: ProviderError) -> None:
-        """Take note that there is no usable answer: that is kept too, as it says something."""
+        """Note that there is no usable answer. The pair is kept too, since a failure is a result."""
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.cancel()
@@ -360,7 +360,7 @@ class _ShadowCall:
 
 
 def _digest(conversation: str | None, record: RequestRecord) -> str | None:
-    """Return what stands for a conversation: its name may say who it is with, and is unique to the key."""
+    """Return a digest of a conversation's name, which may identify a person; it is unique to the key."""
     if conversation is None:
         return None
     named = "\0".join((record.route, record.key, conversation))
@@ -368,4 +368,4 @@ def _digest(conversation: str | None, record: RequestRecord) -> str | None:
 
 
 def _unread(data: bytes) -> None:
-    """Take a piece of an answer that nobody reads."""
+    """Ignore a piece of an answer."""

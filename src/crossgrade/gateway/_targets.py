@@ -1,4 +1,4 @@
-"""A target as it is asked: its pool, breaker and prices, and the heads of its requests."""
+"""Targets and the attempts at them: connections, breaker, prices, and which target is tried next."""
 
 import asyncio
 import random
@@ -32,16 +32,16 @@ MOST_COOLING_S = 30.0
 
 
 class Breaker:
-    """Lets calls through until several in a row failed; then one, now and again, to find out.
+    """Stops calls to a target after several failures in a row, then lets single calls through as probes.
 
-    A target that asked to slow down is *cooling*: others are tried before it, but it is not shut.
+    A target that asked to slow down is *cooling*: other targets are tried first, but it stays available.
     """
 
     __slots__ = ("_cooling_until", "_failures", "_open_s", "_open_until", "_probing", "is_quiet")
 
     def __init__(self) -> None:
         self.is_quiet = True
-        """Whether nothing at all is to be looked at before a call."""
+        """Whether nothing needs to be checked before a call."""
 
         self._failures = 0
         self._open_s = _OPEN_S
@@ -55,27 +55,27 @@ class Breaker:
         return self._failures >= FAILURES_TO_OPEN
 
     def admits(self, now: float) -> bool:
-        """Tell whether a call may be sent now; of a failing target, one at a time after each pause."""
+        """Return whether a call may be sent now: to a failing target, one at a time after each pause."""
         if self._failures < FAILURES_TO_OPEN:
             return True
         return now >= self._open_until and not self._probing
 
     def sent(self) -> None:
-        """Take note of a call; of a failing target it is the one that finds out."""
+        """Note a call. For a failing target it is the probe."""
         self._probing = self._failures >= FAILURES_TO_OPEN
 
     def is_cooling(self, now: float) -> bool:
-        """Tell whether the target asked to slow down."""
+        """Return whether the target asked to slow down and that time is not over."""
         if now >= self._cooling_until:
             self._cooling_until = 0.0
         return self._cooling_until > 0.0
 
     def retry_after_s(self, now: float) -> float:
-        """Return when asking again can help."""
+        """Return in how many seconds another call can help."""
         return max(self._open_until - now, 1.0)
 
     def succeeded(self) -> None:
-        """Take note of an answer; that of a call from before it asked to slow down takes nothing back."""
+        """Note an answer. It does not end a cooling time that began after its call was sent."""
         if not self.is_quiet:
             self.is_quiet = not self._cooling_until
             self._failures = 0
@@ -83,11 +83,11 @@ class Breaker:
             self._probing = False
 
     def abandoned(self) -> None:
-        """Take note that a call was cancelled: it shows nothing."""
+        """Note that a call was cancelled, which says nothing about the target."""
         self._probing = False
 
     def failed(self, now: float) -> None:
-        """Take note of a failure of the target's own."""
+        """Note a failure of the target itself."""
         self.is_quiet = False
         self._failures += 1
         self._probing = False
@@ -96,7 +96,7 @@ class Breaker:
             self._open_s = min(2 * self._open_s, _MOST_OPEN_S)
 
     def slow_down(self, now: float, wait_s: float | None) -> None:
-        """Take note that the target asked to slow down."""
+        """Note that the target asked to slow down, for `wait_s` seconds if it said so."""
         self.is_quiet = self._probing = False
         self._cooling_until = now + min(1.0 if wait_s is None else wait_s, MOST_COOLING_S)
 
@@ -104,13 +104,14 @@ class Breaker:
 _AGENT = "crossgrade"
 _SHADOW_CONNECTIONS = 16
 _SHORTEST_SECRET = 12
-"""A shorter key (`none`, `test`) is no secret, and its letters may stand in any answer."""
+"""A shorter key (`none`, `test`) is not a secret, and its letters may occur in any answer."""
 
 
 class TargetState:
-    """One target of this worker; two of the same name never exist. `key` must never reach a client.
+    """One target of this worker. No two have the same name. `key` must never reach a client.
 
-    `offer` is the name by which policies know it: its own, or that of the model it is a replica of.
+    `offer` is the name that policies use: the target's own, or that of the model that it is a replica of.
+    `key` is None if there is no key, or one too short to be a secret.
     """
 
     def __init__(
@@ -134,7 +135,7 @@ class TargetState:
         self._heads: dict[str, bytes] = {}
 
     def request_head(self, path: str, length: int, extra: bytes = b"") -> bytes:
-        """Return the head of a POST to one of the target's paths; `extra` are more header lines."""
+        """Return the head of a POST to one of the target's paths; `extra` are additional header lines."""
         start = self._heads.get(path)
         if start is None:
             start = f"POST {self._path}{path} HTTP/1.1\r\n{self._lines}content-length: ".encode("latin-1")
@@ -155,9 +156,9 @@ def open_targets(
     *,
     tls: ssl.SSLContext | None = None,
 ) -> dict[str, TargetState]:
-    """Return every target by name, with the keys that the environment holds.
+    """Return every target by name, with its key from the environment.
 
-    The dialect of each is imported here, and no other. Raises ConfigError where that fails.
+    Only the dialects of these targets are imported. Raises ConfigError if that fails.
     """
     states = {}
     for target in targets:
@@ -182,7 +183,7 @@ def open_targets(
 
 
 def _host(target: Target) -> Host:
-    """Return the row of the table that says how requests for this target are written."""
+    """Return the host table's row for the target, which says how its requests are written."""
     row = HOSTS.get(target.provider) or Host(name=target.provider)
     return replace(
         row,
@@ -216,7 +217,10 @@ _FIRST_PAUSE_S = 0.2
 
 
 class Attempts:
-    """The attempts at one request: the first of `targets`, then the others, the last one again."""
+    """The attempts at one request: the first of `targets`, then the others, then the last one again.
+
+    `count` is the number of attempts so far. `size` is that of the body in bytes.
+    """
 
     __slots__ = ("_size", "_spec", "_targets", "_tried", "count")
 
@@ -228,10 +232,9 @@ class Attempts:
         self.count = 0
 
     def next(self, now: float) -> TargetState | None:
-        """Take the next target: one that takes the request and may be asked now.
+        """Take the next target that accepts the request and may be called now; None if there is none.
 
-        One that asked to be spared comes after those that did not; where all were tried, the last
-        one comes again. None: nobody may be asked.
+        A cooling target comes after the others. Once all were tried, the last one is tried again.
         """
         first = self._targets[0]
         if not self.count and first.breaker.is_quiet and not self._spec.max_body_bytes:
@@ -258,10 +261,10 @@ class Attempts:
         return found
 
     def pause_s(self, error: ProviderError, now: float) -> float | None:
-        """Return how long to wait before another attempt, None where there should be none."""
+        """Return the seconds to wait before another attempt, None if there should be none."""
         if self.count >= self._spec.attempts:
             return None
-        if isinstance(error, ContextTooLongError):  # the same model elsewhere takes no more
+        if isinstance(error, ContextTooLongError):  # its replicas accept no longer context
             offer = self._tried[-1].offer
             self._tried = (*(each for each in self._targets if each.offer == offer), *self._tried)
         if any(target not in self._tried and self._may_ask(target, now) for target in self._targets):
@@ -275,7 +278,7 @@ class Attempts:
         return max(_FIRST_PAUSE_S * (1 << self.count - 1) * jitter, asked or 0.0)
 
     def unavailable(self, now: float) -> Problem:
-        """Return what a client is told when nobody may be asked."""
+        """Return what a client is told if no target may be called."""
         if not any(self._fits(target) for target in self._targets):
             message = "The request is larger than any target of this route takes."
             return Problem(status=413, code="context_length_exceeded", message=message)
@@ -305,12 +308,12 @@ class RetryBudget:
         self._left = _RETRIES_AT_START
 
     def earn(self) -> None:
-        """Take note of a request."""
+        """Note a request."""
         if self._left < _MOST_RETRIES:
             self._left += _RETRY_SHARE
 
     def spend(self) -> bool:
-        """Tell whether one more retry is allowed, and take it."""
+        """Take one retry; return whether there was one."""
         if self._left < 1:
             return False
         self._left -= 1
@@ -318,10 +321,10 @@ class RetryBudget:
 
 
 def may_try_another(error: ProviderError) -> bool:
-    """Tell whether another target may succeed where this one failed.
+    """Return whether another target may succeed where this one failed.
 
-    A request that is not malformed but more than this target can do (its API cannot carry it, its
-    model cannot read it) has no status of the client's own making.
+    It may if the request is valid but exceeds what this target can do: its API cannot carry it, or its model
+    cannot read it. Such an error has no status of the 4xx range.
     """
     if isinstance(error, BadRequestError):
         return error.status is None or error.status >= 500
@@ -329,10 +332,10 @@ def may_try_another(error: ProviderError) -> bool:
 
 
 def note_failure(breaker: Breaker, error: ProviderError, now: float) -> None:
-    """Let a target's breaker know: refusing a request is no failure of the target's own.
+    """Record a failure with the target's breaker. To refuse a request is not a failure of the target.
 
-    What a 400 or 403 says of keys and credit shows nothing: it may be a quotation of the request,
-    whose words must not shut the target for everybody else.
+    A 400 or 403 that mentions keys or credit says nothing about the target. It may quote the request, whose
+    words must not close the target for everyone else.
     """
     if isinstance(error, RateLimitedError):
         breaker.slow_down(now, error.retry_after_s)

@@ -1,4 +1,4 @@
-"""One worker process: it assembles the data plane, listens, reloads, drains."""
+"""One worker process: it assembles the gateway, listens, reloads, drains."""
 
 import asyncio
 import gc
@@ -36,11 +36,14 @@ _BACKLOG = 2048
 _OTHER_FILES = 256
 _HEAP_BLOCK = 1 << 20
 _GC_THRESHOLD = 20_000
-"""Requests leave no cycles behind, so there is little to look for."""
+"""Requests leave no cycles behind, so the collector has little to find."""
 
 
 class Worker:
-    """The data plane of one process. `start` listens, `stop` drains."""
+    """The gateway of one process. `start` listens, `stop` drains.
+
+    Raises ConfigError if it would serve without keys on an address that others can reach.
+    """
 
     def __init__(
         self,
@@ -112,7 +115,7 @@ class Worker:
         return int(self._server.sockets[0].getsockname()[1])
 
     async def stop(self, patience_s: float = DRAIN_S) -> None:
-        """Take no more connections, let answers end, write what is left."""
+        """Accept no more connections, let answers end for `patience_s` seconds, write what is left."""
         self.context.is_ready = False
         if self._server is not None:
             queued = _last_accepted(self._listening)
@@ -121,7 +124,7 @@ class Worker:
                 await asyncio.get_running_loop().connect_accepted_socket(
                     lambda: ClientConnection(self.edge), each
                 )
-        for _ in range(3):  # a connection that was just accepted is known some turns later
+        for _ in range(3):  # an accepted connection is known some turns of the loop later
             await asyncio.sleep(0)
         self.edge.drain()
         try:
@@ -191,12 +194,12 @@ class Worker:
 
     def log(self, event: str, *, level: str = "info", **fields: object) -> None:
         """Write a line of the log to stderr."""
-        line = log_line(event, at=time.time(), level=level, worker=self.number, **fields)  # type: ignore[arg-type]  # one of three words
-        print(line, file=sys.stderr, flush=True)  # the log
+        line = log_line(event, at=time.time(), level=level, worker=self.number, **fields)  # type: ignore[arg-type]  # a literal type
+        print(line, file=sys.stderr, flush=True)  # this is the log
 
 
 def _check_openness(serving: Serving) -> None:
-    """Refuse to serve everybody on an address that others can reach."""
+    """Refuse to serve without keys on an address that others can reach."""
     host = serving.host
     if serving.open_on_loopback and host not in ("localhost", "::1") and not host.startswith("127."):
         raise ConfigError(
@@ -219,32 +222,32 @@ def _listen(host: str, port: int) -> socket.socket:
 
 
 def _last_accepted(listening: socket.socket) -> list[socket.socket]:
-    """Accept who waits in a socket's queue, who would be reset, and let it listen no more."""
-    found: list[socket.socket] = []
+    """Accept the connections in a socket's queue, which would be reset, and let it listen no more."""
+    accepted: list[socket.socket] = []
     with suppress(OSError):  # the queue is empty
-        while len(found) < _BACKLOG:
+        while len(accepted) < _BACKLOG:
             connection, _ = listening.accept()
             connection.setblocking(False)
-            found.append(connection)
+            accepted.append(connection)
     with suppress(OSError):
         listening.shutdown(socket.SHUT_RDWR)
-    return found
+    return accepted
 
 
 def _allow_connections(serving: Serving) -> None:
-    """Let the process open as many files as its connections may need, as far as the system allows."""
-    wanted = 2 * serving.max_connections + _OTHER_FILES
+    """Raise the limit on open files to what the connections may need, as far as the system allows."""
+    needed = 2 * serving.max_connections + _OTHER_FILES
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < needed:
+        most = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 def _keep_freed_memory() -> None:
-    """Have glibc keep a few freed MiB instead of handing every read back to the system and asking again.
+    """Make glibc keep a few freed MiB instead of returning every read's memory to the system.
 
-    It takes the size of the largest block freed so far for one that is used again and again; up to
-    that size blocks come from the heap, which is cut back only when twice as much is free.
+    glibc takes the size of the largest block freed so far for one that is used repeatedly. Up to that size
+    blocks come from the heap, which is cut back only when twice as much is free.
     """
     bytes(_HEAP_BLOCK)
 
@@ -273,10 +276,10 @@ MOST_BYTES = 64 << 20
 
 
 class WatchedFile:
-    """A file that is looked at a few times a second; `take` gets its bytes when it has changed.
+    """A file that is checked a few times a second; `take` receives its bytes when it has changed.
 
-    A file that is gone, or that `take` refuses by raising, changes nothing: what was there before
-    goes on to hold. `report` hears of each attempt: the file's name, and what was wrong or None.
+    A file that is gone, or that `take` refuses by raising, changes nothing: the previous content stays in
+    force. `report` receives each attempt: the file's name, and what was wrong or None.
     """
 
     def __init__(
@@ -288,7 +291,7 @@ class WatchedFile:
         self._seen: tuple[int, int, int] | None = None
 
     def look(self) -> None:
-        """Read the file again if it is another one than last time."""
+        """Read the file again if it has changed since the last time."""
         try:
             status = self._path.stat()
         except OSError:
