@@ -1,8 +1,8 @@
-"""Who may spend how much: the broker's account of every limit, lent on to its workers.
+"""How much each limit allows: the broker's account of every limit, lent on to its workers.
 
-Pure: it is told what happens and says what to send. Of each limit's window the broker has an
-amount (`funds`) that the database granted to it; it lends workers no more than that, takes back
-what they report as spent, and recalls from idle workers before it refuses one in need.
+Pure: methods receive what happened, and callbacks send what follows. The broker has an amount (`funds`) of
+each limit's window, which the database granted. It lends workers no more than that and takes back what they
+report as spent. It recalls unused amounts from workers before it refuses a request.
 """
 
 import time
@@ -16,7 +16,7 @@ _PARALLEL_RETRY_S = 1.0
 
 
 class _Window:
-    """One window of one limit: what the broker has of it, and which worker how much."""
+    """One window of one limit: the broker's amount, and each worker's."""
 
     __slots__ = (
         "cap", "dirty", "dry_until", "funding", "funds", "lease", "lent", "pending", "recalled", "recalling",
@@ -55,8 +55,10 @@ class _Window:
 class Accounts:
     """The accounts of one broker.
 
-    With `shared` other machines draw on the same limits, so little is taken at once and what is
-    not used goes back; else everything is taken at once. Nothing is lent before `open`.
+    `send` sends a message to a worker. `fund` gets funds for a window with a cap, at least the needed amount;
+    `funded` receives the result. With `shared`, other machines draw on the same limits. So little is taken at
+    once, and what is not used goes back. Otherwise everything is taken at once. Nothing is lent before
+    `open`.
     """
 
     def __init__(
@@ -77,11 +79,11 @@ class Accounts:
 
     @property
     def workers(self) -> int:
-        """How many workers have said what they hold."""
+        """The number of workers that have reported what they hold."""
         return len(self._workers)
 
     def open(self, leases: Mapping[LeaseId, tuple[int, int]] | None = None) -> None:
-        """Begin to lend; `leases` are what an earlier life of this broker had, and what was spent."""
+        """Start to lend; `leases` are what an earlier life of this broker had, and what was spent."""
         for lease, (amount, spent) in (leases or {}).items():
             window = self._window(lease)
             window.funds += amount
@@ -94,7 +96,7 @@ class Accounts:
             self._serve(window)
 
     def join(self, worker: int, held: Iterable[Held]) -> None:
-        """Take a worker in, with the leases that it has from an earlier broker."""
+        """Add a worker, with the leases that it has from an earlier broker."""
         self._workers.add(worker)
         for each in held:
             window = self._window(each.lease)
@@ -103,7 +105,7 @@ class Accounts:
             window.reserved[worker] = each.reserved
 
     def leave(self, worker: int) -> list[Spend]:
-        """Free what a worker that is gone had; returns what it had in flight, which counts as spent."""
+        """Free a departed worker's leases; return what it had in flight, which counts as spent."""
         self._workers.discard(worker)
         lost = []
         for window in list(self._windows.values()):
@@ -124,7 +126,7 @@ class Accounts:
         return lost
 
     def ask(self, worker: int, ask: Ask) -> None:
-        """Hear a worker that needs some of a limit."""
+        """Take a worker's request for a part of a limit."""
         window = self._window(ask.lease)
         if window.cap != ask.cap:
             window.cap = ask.cap
@@ -136,7 +138,7 @@ class Accounts:
         self._serve(window)
 
     def flushed(self, worker: int, spends: Iterable[Spend], recalled: Iterable[LeaseId] = ()) -> None:
-        """Hear what a worker spent and gave back."""
+        """Take a worker's report of what it spent and gave back."""
         waiting = []
         for spend in spends:
             window = self._window(spend.lease)
@@ -146,7 +148,7 @@ class Accounts:
                 window.spent += spend.spent
                 window.spent_before += spend.spent
                 self._fund(window, -spend.spent)
-                if self._is_open:  # more was used than had been lent: what others have stays theirs
+                if self._is_open:  # more was used than was lent; other workers keep theirs
                     window.funds = max(window.funds, window.total)
             if window.pending:
                 waiting.append(window)
@@ -158,7 +160,7 @@ class Accounts:
             self._serve(window)
 
     def funded(self, lease: LeaseId, amount: int | None, spent: int = 0) -> None:
-        """Hear what the database granted: 0 is not enough; None, that it could not be asked."""
+        """Take the amount that the database granted: 0 is not enough, None means that it did not answer."""
         window = self._window(lease)
         window.funding = False
         if amount is None:
@@ -170,13 +172,13 @@ class Accounts:
             window.funds += amount
             window.tabled += amount
         else:
-            # Alone, nothing but a higher cap can change it.
+            # Without other machines, only a higher cap can change that.
             window.dry_until = self._clock() + _DRY_S if self._shared else float("inf")
         window.spent_before = spent + window.spent
         self._serve(window)
 
     def changes(self) -> dict[LeaseId, tuple[int, int]]:
-        """Return per window what was spent since the last call and how the lease grew; forget what ended."""
+        """Return each window's spent amount and its lease's growth since the last call; forget ended ones."""
         now = self._clock()
         found: dict[LeaseId, tuple[int, int]] = {}
         for lease, window in list(self._windows.items()):
@@ -202,13 +204,13 @@ class Accounts:
             window.dirty = True
 
     def disown(self) -> None:
-        """Hear that the database freed every lease of this broker: what workers have is leased anew."""
+        """Note that the database freed every lease of this broker: what workers have is leased again."""
         for window in self._windows.values():
             window.tabled = 0
             window.dirty = True
 
     def known(self) -> list[tuple[LeaseId, int, int]]:
-        """Return the windows in use, each with its cap and what is spent of it, parallel ones in flight."""
+        """Return the windows in use, each with its cap and its spent amount (of `parallel`: in flight)."""
         now = self._clock()
         return [
             (
@@ -234,7 +236,7 @@ class Accounts:
         return self._shared or lease.unit != "parallel"
 
     def _serve(self, window: _Window) -> None:
-        """Answer those who wait for a window, in their order, as far as that is possible now."""
+        """Answer those who wait for a window, in their order, as far as possible now."""
         now = self._clock()
         while window.pending and self._is_open:
             worker, need = window.pending[0]
@@ -253,7 +255,7 @@ class Accounts:
                 self._send(worker, Deny(window.lease, need, self._retry_s(window, now)))
 
     def _more(self, window: _Window, need: int, now: float) -> bool:
-        """Try to get more, from the database and then from other workers; False when that was tried."""
+        """Try to get more, from the database and then from other workers; return False if both were tried."""
         if window.funding or window.recalling:
             return True
         if self._is_tabled(window.lease) and now >= window.dry_until and not window.ended(now):

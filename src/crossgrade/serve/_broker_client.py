@@ -1,4 +1,4 @@
-"""Ask the broker, over its socket, for what it knows; for the supervisor and the admin API."""
+"""Requests to the broker over its socket, for the supervisor and the admin API."""
 
 import asyncio
 from typing import Any
@@ -13,13 +13,13 @@ _LONGEST_LINE = 16 << 20
 
 
 async def survey(path: str) -> dict[str, Any]:
-    """Return how workers and limits stand; raises StoreError when the broker does not answer."""
+    """Return the state of workers and limits; raises StoreError if the broker does not answer."""
     answer: dict[str, Any] = msgspec.json.decode((await _ask(path, Survey(1))).text)
     return answer
 
 
 async def report(path: str, outcome: Outcome) -> None:
-    """Bring feedback into the store; raises StoreError when that fails."""
+    """Commit feedback; raises StoreError if that fails."""
     answer = await _ask(path, Report(1, outcome))
     if answer.error is not None:
         raise StoreError(answer.error, code="keeper-refused")

@@ -16,10 +16,13 @@ if TYPE_CHECKING:
 
 
 class Counters(Protocol):
-    """Where limits are counted for all brokers; `store.Budgets` is one, `RedisCounters` the other."""
+    """Where limits are counted for all brokers: `store.Budgets` or `RedisCounters`.
+
+    Every method raises StoreError if the database does not answer.
+    """
 
     def checkpoint(self, broker: str) -> "Checkpoint | None":
-        """Return how far a broker had counted, None for one that is not known."""
+        """Return how far a broker has counted, None if the broker is unknown."""
 
     def leases(self, broker: str) -> "dict[LimitWindow, int]":
         """Return what a broker has of each window."""
@@ -28,15 +31,15 @@ class Counters(Protocol):
         """Return what is spent of windows."""
 
     def lend(self, broker: str, window: "LimitWindow", *, cap: int, need: int, share: float = 1.0) -> "Loan":
-        """Lease at least `need` of a window; 0 where that would exceed the cap."""
+        """Lease at least `need` of a window; 0 if that would exceed the cap."""
 
     def settle(
         self, broker: str, changes: "Mapping[LimitWindow, tuple[int, int]]", checkpoint: "Checkpoint"
     ) -> bool:
-        """Commit spends and growths of leases; False when the broker is not known."""
+        """Commit spends and growths of leases; return False if the broker is unknown."""
 
     def join(self, broker: str, checkpoint: "Checkpoint") -> None:
-        """Make a broker known."""
+        """Register a broker."""
 
     def reclaim(self, *, silent_since: datetime) -> list[str]:
         """Free the leases of silent brokers."""
@@ -49,7 +52,7 @@ class Counters(Protocol):
 
 
 class Counting:
-    """The database calls of one broker, each blocking, all from one thread; opened at the first."""
+    """The database calls of one broker. They block and run in one thread; the first one connects."""
 
     def __init__(self, url: str, redis_url: str | None, broker: str, *, shared: bool) -> None:
         self._url = url
@@ -61,14 +64,14 @@ class Counting:
     def begin(self, files: RecordFiles, until: tuple[str, int]) -> dict[LeaseId, tuple[int, int]]:
         """Count what an earlier life had written but not committed.
 
-        Returns the leases that it has, each with what is spent of its window.
+        Returns the broker's leases, each with what is spent of its window.
         """
         from crossgrade.store import Checkpoint
 
         counters = self._open()
         known = counters.checkpoint(self._broker)
         if known is None:
-            # Nothing is known of this broker's leases either: the log before now is counted, or void.
+            # Its leases are unknown too, so the log before now is counted already, or void.
             counters.join(self._broker, Checkpoint(segment=until[0], position=until[1]))
             return {}
         counters.join(self._broker, known)
@@ -96,7 +99,7 @@ class Counting:
     def commit(self, changes: Mapping[LeaseId, tuple[int, int]], position: tuple[str, int]) -> bool:
         """Commit what was spent and how leases changed, together with how far the log is counted.
 
-        Returns False when this broker's leases were freed by others; it is known again then.
+        Returns False if others have freed this broker's leases. The broker is then registered again.
         """
         from crossgrade.store import Checkpoint
 
@@ -133,7 +136,10 @@ class Counting:
 
 
 def broker_name(folder: Path) -> str:
-    """Return this installation's name among brokers, made when it is first asked for."""
+    """Return this installation's name among brokers, which is created at the first call.
+
+    Its file keeps the name that it had when the broker was called keeper: the name's leases depend on it.
+    """
     path = folder / "keeper.id"
     try:
         if not path.exists():

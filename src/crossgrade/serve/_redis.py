@@ -1,7 +1,7 @@
-"""Limits counted in Redis, or what speaks its protocol: the same rules as `store.Budgets`, as scripts.
+"""Limits counted in Redis or a compatible server, by the same rules as `store.Budgets`, as scripts.
 
-A script runs alone, so that reading, comparing with the cap and adding are one step. What Redis
-does not keep over a restart of its own (without `appendonly yes`) is not counted.
+A script runs alone, so that reading, comparing with the cap and adding are one step. What Redis loses when it
+restarts (without `appendonly yes`) is not counted. Keys keep the word keeper, as brokers were called before.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -60,9 +60,9 @@ return 1
 
 
 def redis_client(url: str) -> "Redis":
-    """Make a client, which connects at its first command.
+    """Create a client, which connects at its first command.
 
-    Raises MissingExtraError without the `redis` extra, UsageError when the URL cannot be read.
+    Raises MissingExtraError without the `redis` extra, UsageError if the URL cannot be parsed.
     """
     try:
         import redis
@@ -92,7 +92,7 @@ class RedisCounters:
 
     @classmethod
     def open(cls, url: str) -> Self:
-        """Connect to `redis://…`, `rediss://…` or `unix://…`; raises StoreError when nobody answers."""
+        """Connect to `redis://…`, `rediss://…` or `unix://…`; raises StoreError if there is no answer."""
         client = redis_client(url)
         counters = cls(client)
         with _plainly():
@@ -104,7 +104,7 @@ class RedisCounters:
         self._redis.close()
 
     def checkpoint(self, broker: str) -> Checkpoint | None:
-        """Return how far a broker had counted, None for one that is not known."""
+        """Return how far a broker has counted, None if the broker is unknown."""
         with _plainly():
             row = self._redis.hgetall(_broker(broker))
         return Checkpoint(segment=row["segment"], position=int(row["position"])) if row else None
@@ -123,7 +123,7 @@ class RedisCounters:
             }
 
     def lend(self, broker: str, window: LimitWindow, *, cap: int, need: int, share: float = 1.0) -> Loan:
-        """Lease at least `need` of a window to a broker, better a `share` of what is left."""
+        """Lease at least `need` of a window to a broker, if possible a `share` of what is left."""
         name = _name(window)
         arguments: list[str | int | float] = [cap, need, share, _kept_s(window), name]
         with _plainly():
@@ -133,7 +133,7 @@ class RedisCounters:
     def settle(
         self, broker: str, changes: Mapping[LimitWindow, tuple[int, int]], checkpoint: Checkpoint
     ) -> bool:
-        """Commit spends and growths of leases at once; False when the broker is not known."""
+        """Commit spends and growths of leases at once; return False if the broker is unknown."""
         keys = [_broker(broker), _leases(broker)]
         arguments: list[str | int] = [checkpoint.segment, checkpoint.position, utc_now().isoformat()]
         for window, (spent, grown) in changes.items():
@@ -143,7 +143,7 @@ class RedisCounters:
             return bool(self._settle(keys=keys, args=arguments))
 
     def join(self, broker: str, checkpoint: Checkpoint) -> None:
-        """Make a broker known, or alive again: a known one keeps its checkpoint."""
+        """Register a broker, or mark it as active again; a known one keeps its checkpoint."""
         key = _broker(broker)
         with _plainly(), self._redis.pipeline() as batch:
             batch.hsetnx(key, "segment", checkpoint.segment)
@@ -153,7 +153,7 @@ class RedisCounters:
             batch.execute()
 
     def reclaim(self, *, silent_since: datetime) -> list[str]:
-        """Free the leases of brokers that have not settled since a time; returns those brokers."""
+        """Free the leases of brokers that have not settled since a time; return those brokers."""
         arguments = [silent_since.isoformat(), _PREFIX]
         with _plainly():
             names = sorted(self._redis.smembers(_PREFIX + "keepers"))
@@ -162,7 +162,7 @@ class RedisCounters:
             ]
 
     def forget(self, *, before: float) -> None:
-        """Erase leases of windows that ended before a time; the windows expire by themselves."""
+        """Erase leases of windows that ended before a time; the windows themselves expire."""
         with _plainly():
             for broker in self._redis.smembers(_PREFIX + "keepers"):
                 names = [name for name in self._redis.hkeys(_leases(broker)) if _ended(name, before)]

@@ -1,8 +1,8 @@
 """The broker: `python -m crossgrade.serve.broker SETTINGS`, one process beside the workers.
 
-It lends limits to workers, writes the request log, commits spends every few seconds together with
-how far the log is counted, and brings shadow pairs and feedback into the store. Workers go on
-without it for a while; started again after a `kill -9` it counts what it had written.
+It lends limits to workers and writes the request log. Every few seconds it commits spends, together with how
+far the log is counted. It brings shadow pairs and feedback into the store. Workers can do without it for a
+while. Restarted after a `kill -9`, it counts what it had written.
 """
 
 import asyncio
@@ -58,11 +58,12 @@ from crossgrade.store import utc_now
 from crossgrade.telemetry import Meter, log_line
 
 GRACE_S = 1.0
-"""How long a new broker waits for workers to say what they hold before it lends anything."""
+"""How long a new broker waits for workers to report what they hold before it lends anything."""
 
 _TICK_S = 1.0
 _ALONE_TICKS = 5
-"""How seldom spends are committed where no other machine draws on the limits: the log has them by then."""
+"""Commit spends once in this many seconds if no other machine draws on the limits: the log has them by then.
+"""
 
 _FEEDBACK_PAUSE_S = 0.6
 _HEARTBEAT_TICKS = 10
@@ -146,7 +147,7 @@ class Broker:
         await self._in_thread(self._counting.close)
         self._archive.close()
 
-    # What the accounts ask for.
+    # Callbacks of the accounts.
 
     def _send_to(self, worker: int, message: Grant | Deny | Recall) -> None:
         """Send a message to a worker."""
@@ -155,7 +156,7 @@ class Broker:
             _send(writer, message)
 
     def _fund(self, lease: LeaseId, cap: int, need: int) -> None:
-        """Lease from the database, and tell the accounts."""
+        """Lease from the database, and pass the result to the accounts."""
         self._spawn(self._lend(lease, cap, need))
 
     async def _lend(self, lease: LeaseId, cap: int, need: int) -> None:
@@ -183,10 +184,10 @@ class Broker:
                     self._flushed(worker, life, message, lines)
                     _send(writer, Ack(message.seq))
                 else:
-                    self._hear(worker, message, writer)
+                    self._handle(worker, message, writer)
         except (ConnectionError, asyncio.IncompleteReadError):
             pass  # the worker is gone, in the middle of a message
-        except (ValueError, AssertionError) as error:  # a line too long, or not of ours
+        except (ValueError, AssertionError) as error:  # a line that is too long or not a message
             self._warn(
                 "message",
                 StoreError(f"a worker's message cannot be read: {error}", code="worker-message-invalid"),
@@ -213,7 +214,7 @@ class Broker:
         for name in ("connections", "loop_lag", "breaker", "table_version"):
             self._meter.forget(f"crossgrade.gateway.{name}", "crossgrade.worker", str(worker))
 
-    def _hear(self, worker: int | None, message: FromWorker, writer: _Writer) -> None:
+    def _handle(self, worker: int | None, message: FromWorker, writer: _Writer) -> None:
         match message:
             case Ask():
                 assert worker is not None
@@ -228,7 +229,7 @@ class Broker:
                     self._all_resumed.set()
             case Scrape():
                 self._scrapes.append((message, writer))
-                if len(self._scrapes) == 1:  # those that come meanwhile get the same text
+                if len(self._scrapes) == 1:  # later ones get the same text
                     self._spawn(self._scraped())
             case Survey():
                 text = _encoder.encode(self._survey()).decode()
@@ -256,7 +257,7 @@ class Broker:
 
     async def _kept(self, message: Keep | Report, writer: _Writer) -> None:
         if isinstance(message, Report):
-            # The record that it is about may still be with a worker, until its next flush.
+            # A worker may still have the record, until its next flush.
             await asyncio.sleep(_FEEDBACK_PAUSE_S)
         error = await self._archive.keep(message)
         if error is None and isinstance(message, Keep):
@@ -275,7 +276,7 @@ class Broker:
         alarms: Mapping[tuple[str, str], int] = {}
         try:
             alarms = await self._archive.alarms()
-        except Exception as error:  # noqa: BLE001  # whoever asked waits for the rest, and so would all later ones
+        except Exception as error:  # noqa: BLE001  # this and all later requests would wait forever
             self._warn("alarms", error)
         scrapes, self._scrapes = self._scrapes, []
         self._meter.set("crossgrade.workers", value=float(len(self._writers)))
@@ -283,10 +284,10 @@ class Broker:
             self._meter.clear(name)
         for lease, cap, spent in self._accounts.known():
             if is_subject(lease.match):
-                continue  # people have no series
+                continue  # subjects of tokens are people, who get no series
             labels = (lease.scope, lease.match, lease.unit, str(lease.window_s))
-            self._meter.set("crossgrade.limit.cap", *labels, value=_shown(lease.unit, cap))
-            self._meter.set("crossgrade.limit.spent", *labels, value=_shown(lease.unit, spent))
+            self._meter.set("crossgrade.limit.cap", *labels, value=_in_units(lease.unit, cap))
+            self._meter.set("crossgrade.limit.spent", *labels, value=_in_units(lease.unit, spent))
         for (route, kind), count in alarms.items():
             self._meter.set("crossgrade.watch.alarms", route, kind, value=float(count))
         text = self._meter.text()
@@ -301,9 +302,9 @@ class Broker:
                 "unit": lease.unit,
                 "window_s": lease.window_s,
                 "window": lease.window,
-                "cap": _shown(lease.unit, cap),
-                "spent": _shown(lease.unit, spent),
-                "left": _shown(lease.unit, max(0, cap - spent)),
+                "cap": _in_units(lease.unit, cap),
+                "spent": _in_units(lease.unit, spent),
+                "left": _in_units(lease.unit, max(0, cap - spent)),
             }
             for lease, cap, spent in self._accounts.known()
         ]
@@ -323,7 +324,7 @@ class Broker:
             self._began = asyncio.create_task(self._begin_counting())
 
     async def _begin_counting(self) -> None:
-        """Count what an earlier life had written, give workers time to say what they hold, then lend."""
+        """Count what an earlier life had written, give workers time to report what they hold, then lend."""
         leases: dict[LeaseId, tuple[int, int]] = {}
         while True:
             try:
@@ -339,7 +340,7 @@ class Broker:
         self._accounts.open(leases)
 
     async def _commit(self, *, is_due: bool) -> None:
-        """Flush the log; if due, write in one transaction what was spent and how far the log is counted."""
+        """Sync the log; if due, write in one transaction what was spent and how far the log is counted."""
         sync = self._files.syncing()
         position = (self._files.segment, self._files.position)
         begun = self._began is not None and self._began.done() and self._began.exception() is None
@@ -368,7 +369,7 @@ class Broker:
             self._accounts.disown()
 
     async def _in_thread(self, function: Callable[..., _T], *arguments: Any) -> _T:
-        """Run a database call; they all run in one thread, in the order in which they are made."""
+        """Run a database call. All of them run in one thread, in the order in which they are made."""
         return await asyncio.get_running_loop().run_in_executor(self._threads, partial(function, *arguments))
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
@@ -377,7 +378,7 @@ class Broker:
         task.add_done_callback(self._background.discard)
 
     def _warn(self, event: str, error: Exception) -> None:
-        """Say what is wrong, once a minute for each kind."""
+        """Log what is wrong, once a minute for each kind."""
         now = time.monotonic()
         if now - self._warned.get(event, -_WARN_EVERY_S) >= _WARN_EVERY_S:
             self._warned[event] = now
@@ -387,7 +388,7 @@ class Broker:
 
 
 def _listening(path: str) -> socket.socket:
-    """Listen on a Unix socket that only its owner can reach, in the place of one that was left there."""
+    """Listen on a Unix socket that only its owner can reach; it replaces one that was left there."""
     Path(path).unlink(missing_ok=True)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     before = os.umask(0o177)
@@ -408,7 +409,7 @@ def _send(writer: _Writer, message: object) -> None:
         writer.write(_encoder.encode(message) + b"\n")
 
 
-def _shown(unit: LimitUnit, amount: int) -> float:
+def _in_units(unit: LimitUnit, amount: int) -> float:
     return amount / NANO if unit == "usd" else float(amount)
 
 
