@@ -62,7 +62,7 @@ class Pages:
         elif principal.routes or principal.tenant is not None or is_subject(principal.id):
             client.refuse(_NOT_THEIRS)
         else:
-            _Later(client, head).metrics(self._context.broker)
+            _BrokerAnswer(client, head).metrics(self._context.broker)
 
     def _feedback(
         self,
@@ -89,7 +89,7 @@ class Pages:
             key=principal.id,
             team=principal.team,
         )
-        _Later(client, head).feedback(self._context.broker, outcome)
+        _BrokerAnswer(client, head).feedback(self._context.broker, outcome)
 
     def _models(self, principal: Principal) -> bytes:
         """Return the models that the caller may use, in OpenAI's shape. Anthropic's clients read it too."""
@@ -103,7 +103,7 @@ class Pages:
         return msgspec.json.encode({"object": "list", "data": rows})
 
 
-class _Later:
+class _BrokerAnswer:
     """An answer that the broker is asked for. Meanwhile it is the connection's exchange."""
 
     __slots__ = ("_client", "_gone", "_head")

@@ -423,6 +423,12 @@ def test_without_a_key_nobody_is_served(run, make, fake):
     assert not fake.requests
 
 
+def test_a_broker_that_does_not_answer_has_the_code_that_it_always_had(world):
+    world.broker.metrics_text = lambda on_text: on_text(None)
+    answer = world.get("/metrics")
+    assert (answer.status, answer.code) == (503, "keeper_away")
+
+
 def test_pages(world, fake):
     assert [row["id"] for row in world.get("/v1/models").json["data"]] == ["big", "support"]
     assert world.get("/models?x=1").status == 200

@@ -125,6 +125,8 @@ def test_what_an_earlier_life_had_written_is_counted_once(tmp_path: Path) -> Non
 
 def test_a_broker_has_one_name_for_good(tmp_path: Path) -> None:
     assert broker_name(tmp_path) == broker_name(tmp_path)
+    (tmp_path / "keeper.id").write_text("as an earlier version named it\n", encoding="ascii")
+    assert broker_name(tmp_path) == "as an earlier version named it", "it has leases under that name"
 
 
 @pytest.mark.needs("module:redis")
