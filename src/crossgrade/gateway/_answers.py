@@ -90,8 +90,8 @@ ERROR_BYTES = 1 << 18
 _HIDDEN = b"***"
 
 
-class Watcher(Protocol):
-    """Follows a stream: a `StreamFollower`, or a translator between two dialects."""
+class AnswerFollower(Protocol):
+    """Follows an answer's stream: a `StreamFollower`, or a translator between two dialects."""
 
     done: bool
     failure: ProviderError | None
@@ -150,14 +150,14 @@ class Relay(Protocol):
 def pass_whole(outlet: Outlet, dialect: Dialect, key: bytes | None, body: bytes) -> None:
     """Send on the body of a whole answer, unless it is an error in the place of one."""
     try:
-        whole = dialect.glance(body)
+        glance = dialect.glance(body)
     except ProviderError as error:
         outlet.failed(error)
         return
     if key is not None:
         body = body.replace(key, _HIDDEN)
-    output = None if whole.is_unfinished else estimated_tokens(len(body))
-    outlet.send_whole(body, whole.counts, whole.id, output)
+    output = None if glance.is_unfinished else estimated_tokens(len(body))
+    outlet.send_whole(body, glance.counts, glance.id, output)
 
 
 class WholeRelay:
@@ -219,11 +219,11 @@ class StreamRelay:
     The head waits for the first one: until then, another attempt is possible.
     """
 
-    __slots__ = ("_events", "_key", "_needles", "_outlet", "_over", "_send", "_watch")
+    __slots__ = ("_events", "_follower", "_key", "_needles", "_outlet", "_over", "_send")
 
-    def __init__(self, outlet: Outlet, watch: Watcher, key: bytes | None) -> None:
+    def __init__(self, outlet: Outlet, follower: AnswerFollower, key: bytes | None) -> None:
         self._outlet = outlet
-        self._watch = watch
+        self._follower = follower
         self._key = key
         self._over = False
         self._send: Pieces | None = None
@@ -241,14 +241,14 @@ class StreamRelay:
                 self._events += data.count(b"\n\n")
                 send(data if self._key is None else data.replace(self._key, _HIDDEN))
                 return
-        watch = self._watch
-        self._take(watch.feed(data))
-        self._needles = watch.needles if isinstance(watch, StreamFollower) else ()
+        follower = self._follower
+        self._take(follower.feed(data))
+        self._needles = follower.needles if isinstance(follower, StreamFollower) else ()
 
     def end(self) -> None:
         """Note the end of the stream; without its terminal marker it broke off."""
         if not self._over:
-            self._take(self._watch.end())
+            self._take(self._follower.end())
         if not self._over:
             self._over = True
             self._outlet.failed(
@@ -258,24 +258,24 @@ class StreamRelay:
             )
 
     def _take(self, events: bytes) -> None:
-        watch = self._watch
-        if self._send is None and (events or watch.done) and watch.failure is None:
+        follower = self._follower
+        if self._send is None and (events or follower.done) and follower.failure is None:
             self._send = self._outlet.begin_stream()
         if events and self._send is not None:
             events = self._counted(events)
-            if watch.failure is not None or not watch.done:
+            if follower.failure is not None or not follower.done:
                 self._send(events)
-        if watch.failure is not None:
+        if follower.failure is not None:
             self._over = True
-            self._outlet.failed(watch.failure)
-        elif watch.done:
+            self._outlet.failed(follower.failure)
+        elif follower.done:
             self._over = True
-            response_id = watch.response_id if isinstance(watch, StreamFollower) else None
-            self._outlet.end_stream(watch.usage, response_id, self._events, events)
+            response_id = follower.response_id if isinstance(follower, StreamFollower) else None
+            self._outlet.end_stream(follower.usage, response_id, self._events, events)
 
     def spent(self) -> tuple[Tokens, int | None]:
         """Return what was counted, and an estimate of about one token per event."""
-        return self._watch.usage, self._events or None
+        return self._follower.usage, self._events or None
 
     def _counted(self, events: bytes) -> bytes:
         """Count events that are about to be sent, and hide the target's key in them."""

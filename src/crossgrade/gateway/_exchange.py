@@ -233,7 +233,7 @@ class Exchange(RequestState):
                 )
             )
         elif headers.get(b"content-type", b"").startswith(b"text/event-stream"):
-            self._relay = StreamRelay(self, self.payload.watcher(self.target), key)
+            self._relay = StreamRelay(self, self.payload.follower(self.target), key)
         else:
             length = headers.get(b"content-length")
             known = int(length) if length is not None and length.isdigit() else None

@@ -15,7 +15,7 @@ from typing import IO
 import msgspec
 
 from crossgrade.errors import ContextTooLongError
-from crossgrade.gateway._answers import Watcher
+from crossgrade.gateway._answers import AnswerFollower
 from crossgrade.gateway._body import BodyFields
 from crossgrade.gateway._exchange import Exchange
 from crossgrade.gateway._head import Endpoint, Request
@@ -301,7 +301,7 @@ class LargePayload:
         """Return True: nothing is translated."""
         return True
 
-    def watcher(self, target: TargetState) -> Watcher:
+    def follower(self, target: TargetState) -> AnswerFollower:
         """Return what follows the answer's stream."""
         return target.dialect.follow(swallow=False)
 

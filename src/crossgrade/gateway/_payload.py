@@ -23,7 +23,7 @@ from crossgrade.dialects import (
 )
 from crossgrade.domain import ModelAnswer, ModelRequest
 from crossgrade.errors import BadRequestError
-from crossgrade.gateway._answers import Watcher
+from crossgrade.gateway._answers import AnswerFollower
 from crossgrade.gateway._body import BodyFields, model_span, read_body
 from crossgrade.gateway._head import Endpoint
 from crossgrade.gateway._problems import Problem, bad_request
@@ -58,7 +58,7 @@ class Payload(Protocol):
     def passes(self, target: TargetState) -> bool:
         """Return whether the target's answer already is in the client's API."""
 
-    def watcher(self, target: TargetState) -> Watcher:
+    def follower(self, target: TargetState) -> AnswerFollower:
         """Return what follows the answer's stream."""
 
     def whole(self, target: TargetState, body: bytes) -> bytes:
@@ -161,7 +161,7 @@ class ParsedPayload:
             self._inbound = CLIENTS[self._client].read_request(self.body)
         return self._inbound
 
-    def watcher(self, target: TargetState) -> Watcher:
+    def follower(self, target: TargetState) -> AnswerFollower:
         """Return what follows the answer's stream, and translates it if the APIs differ."""
         if not self._is_translated(target):
             return target.dialect.follow(swallow=not asks_for_usage(self.fields.stream_options))

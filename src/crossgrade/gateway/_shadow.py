@@ -197,7 +197,7 @@ class _ShadowCall:
             self.failed(UpstreamError(f"status {status}", code="shadow-status"))
         elif headers.get(b"content-type", b"").startswith(b"text/event-stream"):
             self._stream = True
-            self._relay = StreamRelay(self, self._copy.payload.watcher(self._target), None)
+            self._relay = StreamRelay(self, self._copy.payload.follower(self._target), None)
         else:
             self._relay = WholeRelay(self, self._target.dialect, None, None)
         return self._take

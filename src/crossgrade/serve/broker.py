@@ -102,7 +102,6 @@ class Broker:
         self._counting = Counting(url, redis_url, broker_name(serve), shared=shared)
         self._archive = Archive(url, Path(settings.state), self._files.find)
         self._start = (self._files.segment, self._files.position)
-        self._committed = self._start
         self._meter = Meter()
         self._writers: dict[int, _Writer] = {}
         self._pids: dict[int, int] = {}
