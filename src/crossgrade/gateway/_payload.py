@@ -216,7 +216,7 @@ def read_payload(endpoint: Endpoint, body: bytes) -> ParsedPayload | Problem:
         return fields
     if fields.background and endpoint.name == "responses":
         return bad_request(
-            "`background` is not served: nobody here could count what the answer costs, or fetch it.",
+            "`background` is not served: its answer could be neither billed nor fetched here.",
             "forbidden_field",
         )
     span = model_span(body, lower, fields)

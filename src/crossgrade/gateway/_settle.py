@@ -36,7 +36,7 @@ UNKNOWN = Charge(NO_COUNTS, None, None, "unknown")
 
 
 def images_in(payload: Payload, prices: Prices) -> int | None:
-    """Return 0 if no image of the request has a price, else None: images are not counted."""
+    """Return 0 if no image of the request has a price, else None, since images are not counted."""
     return 0 if not prices.image or payload.modality == "text" else None
 
 

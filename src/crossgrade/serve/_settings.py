@@ -65,7 +65,7 @@ def compile_settings(
                     f"models.{offer.name}", error.message, error.hint, code="incumbent-without-key"
                 ) from error
             if offer.name in used:
-                warnings.append(f"{error.message}: it is not asked ({error.hint})")
+                warnings.append(f"{error.message}: it gets no requests ({error.hint})")
     counts_money = [limit for limit in config.serving.limits if limit.unit == "usd"]
     unpriced = [
         target.name
@@ -73,7 +73,7 @@ def compile_settings(
         if target.name in used and (target.price is None or target.price.input_per_mtok is None)
     ]
     if counts_money and unpriced:
-        warnings.append(f"no price is known of {', '.join(unpriced)}: budgets in dollars do not count it")
+        warnings.append(f"the price of {', '.join(unpriced)} is unknown: budgets in dollars do not count it")
     folder = state_folder(project)
     warnings += _stepped_back(project)
     settings = GatewaySettings(

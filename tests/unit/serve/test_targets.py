@@ -89,7 +89,7 @@ def test_an_incumbent_without_its_key_is_an_error_where_it_stands(tmp_path: Path
 def test_a_budget_that_cannot_count_a_model_is_said(tmp_path: Path) -> None:
     text = CONFIG + "serve:\n  limits: [{scope: team, unit: usd, cap: 5, per: day}]\n"
     warnings = _compiled(tmp_path, {"OPENAI_API_KEY": "k"}, text).warnings
-    assert any(warning.startswith("no price is known of hosted") for warning in warnings)
+    assert any(warning.startswith("the price of hosted") for warning in warnings)
 
 
 @pytest.mark.parametrize(
