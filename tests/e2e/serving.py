@@ -133,7 +133,7 @@ def metric(served: Served, name: str, **labels: str) -> float:
     request = urllib.request.Request(
         f"{served.url}/metrics", headers={"authorization": f"Bearer {served.key}"}
     )
-    for _ in range(100):  # a worker that has just started does not have the keeper's ear yet
+    for _ in range(100):  # a worker that has just started does not have the broker's ear yet
         try:
             with urllib.request.urlopen(request, timeout=10) as answer:
                 lines = answer.read().decode().splitlines()
@@ -142,14 +142,14 @@ def metric(served: Served, name: str, **labels: str) -> float:
             error.close()
             time.sleep(0.05)
     else:
-        raise AssertionError("the keeper does not answer")
+        raise AssertionError("the broker does not answer")
     wanted = [f'{label}="{value}"' for label, value in labels.items()]
     found = [line for line in lines if re.match(rf"{name}[{{ ]", line) and all(w in line for w in wanted)]
     return sum(float(line.rpartition(" ")[2]) for line in found)
 
 
 def records(served: Served) -> list[dict[str, Any]]:
-    """Return the lines of the request log, oldest first, without what only the keeper reads."""
+    """Return the lines of the request log, oldest first, without what only the broker reads."""
     folder = served.folder / ".crossgrade" / "serve" / "requests"
     lines = [
         line

@@ -284,7 +284,7 @@ def test_a_killed_admin_process_comes_back_and_the_gateway_does_not_notice(
     until(lambda: children(gateway, b"crossgrade.serve.admin") not in ([], [process]) and reached(port))
     assert admin("GET", "/status").status == 200
     assert gateway.workers == workers
-    assert len(descendants(gateway.process.pid)) == 3, "worker, keeper, admin"
+    assert len(descendants(gateway.process.pid)) == 3, "worker, broker, admin"
 
 
 def test_nothing_secret_is_logged(gateway: Served) -> None:

@@ -1,4 +1,4 @@
-"""`kill -9` of a worker or of the keeper under load: the service goes on, and what was counted stays counted."""
+"""`kill -9` of a worker or of the broker under load: the service goes on, and what was counted stays counted."""
 
 import http.client
 import json
@@ -156,14 +156,14 @@ def test_a_killed_worker_is_replaced_and_loses_at_most_a_second(gateway: Served)
     assert settled(gateway, len(known) * COST_USD) <= (len(traffic.answered) + 2 * CLIENTS) * COST_USD + 1e-9
 
 
-def test_a_killed_keeper_loses_nothing_and_nobody_notices(gateway: Served) -> None:
+def test_a_killed_broker_loses_nothing_and_nobody_notices(gateway: Served) -> None:
     with Traffic(gateway) as traffic:
         traffic.wait_for(100)
         acknowledged = metric(gateway, "crossgrade_gateway_pairs_total")
-        (keeper,) = children(gateway, b"serve.keeper")
-        os.kill(keeper, signal.SIGKILL)
+        (broker,) = children(gateway, b"serve.broker")
+        os.kill(broker, signal.SIGKILL)
         traffic.wait_for(200)
-        while children(gateway, b"serve.keeper") in ([], [keeper]):
+        while children(gateway, b"serve.broker") in ([], [broker]):
             time.sleep(0.02)
         traffic.wait_for(100)
     assert not traffic.refused

@@ -87,7 +87,7 @@ def test_health_tells_nothing_and_metrics_need_a_key(gateway: Served) -> None:
     def page() -> str:
         return get(gateway, "/metrics", gateway.key).body.decode()
 
-    # The keeper may come after the worker, and hears of a request a moment later.
+    # The broker may come after the worker, and hears of a request a moment later.
     until(lambda: "gen_ai_server_request_duration_seconds_count" in page())
     assert PROMPT not in page()
 

@@ -23,7 +23,7 @@ class Clock:
 
 
 class Table:
-    """What the database does, for several keepers."""
+    """What the database does, for several brokers."""
 
     def __init__(self) -> None:
         self.spent: dict[object, int] = {}
@@ -86,7 +86,7 @@ class Machine:
     ) -> None:
         self.table = table
         self.share = 0.125 if shared else 1.0
-        self.accounts = Accounts(self, shared=shared, clock=clock)
+        self.accounts = Accounts(self.send, self.fund, shared=shared, clock=clock)
         self.workers = [Worker(number, limits, clock) for number in range(workers)]
         for worker in self.workers:
             self.accounts.join(worker.number, [])
@@ -301,12 +301,12 @@ def test_a_worker_that_is_gone_leaves_what_it_had_in_flight_as_spent() -> None:
 def test_messages_survive_the_wire() -> None:
     import msgspec
 
-    from crossgrade.gateway import FromKeeper, FromWorker, LeaseId
+    from crossgrade.gateway import FromBroker, FromWorker, LeaseId
 
     lease = LeaseId("key", "k", "usd", 60, 120)
     ask = Ask(lease, 10, 3)
     assert msgspec.json.decode(msgspec.json.encode(ask), type=FromWorker) == ask
-    assert msgspec.json.decode(msgspec.json.encode(Ack(3)), type=FromKeeper) == Ack(3)
+    assert msgspec.json.decode(msgspec.json.encode(Ack(3)), type=FromBroker) == Ack(3)
     assert msgspec.json.decode(msgspec.json.encode(Spend(lease, 1, 2, 3)), type=Spend) == Spend(
         lease, 1, 2, 3
     )

@@ -2,21 +2,16 @@
 
 import re
 
-from crossgrade.dialects import HOSTS
+from crossgrade.dialects import host_known_as
 
-_BASE_PROVIDERS = {
-    row.price_id: row.name for row in HOSTS.values() if row.price_id and row.name != "openai-responses"
-}
-_LITELLM_PROVIDERS = {
-    "azure_ai": "azure",
-    "bedrock_converse": "bedrock",
-    "fireworks_ai": "fireworks",
+_NO_HOSTS = {
     "lambda_ai": "lambda",
-    "together_ai": "together",
     "vertex_ai-llama_models": "vertex",
     "vertex_ai-language-models": "vertex",
     "vertex_ai": "vertex",
 }
+"""LiteLLM's names of providers that have prices, and no row in the table of hosts."""
+
 _VENDOR = re.compile(
     r"^((us|eu|apac|global)\.)?(meta|openai|anthropic|deepseek|qwen|mistral|moonshot)\.|^databricks-"
 )
@@ -33,7 +28,8 @@ def provider_name(name: str) -> str:
     name = name.lower()
     if name == "openai-responses":
         return "openai"
-    return _BASE_PROVIDERS.get(name) or _LITELLM_PROVIDERS.get(name) or name
+    host = host_known_as(name)
+    return _NO_HOSTS.get(name, name) if host is None else host.name
 
 
 def model_name(identifier: str) -> str:

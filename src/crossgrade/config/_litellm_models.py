@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from crossgrade.routing.export import LITELLM_PREFIXES
+from crossgrade.dialects import HOSTS
 
 CARRIED_PARAMETERS = frozenset(
     {
@@ -27,21 +27,6 @@ CARRIED_PARAMETERS = frozenset(
 )
 SERVED_MODES = ("chat", "completion", "embedding", "responses")
 
-_PROVIDERS = {
-    **{theirs: ours for ours, theirs in LITELLM_PREFIXES.items()},
-    "ollama": "ollama",
-    "text-completion-openai": "openai",
-    "vllm": "vllm",
-}
-_BARE = (
-    # what a model is called without a prefix, as LiteLLM guesses from its name
-    (("gpt-", "o1", "o3", "o4", "chatgpt-", "text-embedding-", "davinci", "babbage"), "openai"),
-    (("claude",), "anthropic"),
-    (("gemini-",), "gemini"),
-    (("mistral", "codestral"), "mistral"),
-    (("deepseek-",), "deepseek"),
-)
-
 
 class UnservedError(Exception):
     """A deployment that cannot be served, and why."""
@@ -61,13 +46,13 @@ def provider_of(parameters: Mapping[str, Any]) -> tuple[str, str]:
     base = parameters.get("api_base", parameters.get("base_url"))
     has_base = isinstance(base, str)
     is_elsewhere = has_base and "//api.openai.com" not in str(base)
-    if slash and prefix in _PROVIDERS:
-        provider = _PROVIDERS[prefix]
+    provider = next((row.name for row in HOSTS.values() if prefix in row.litellm), "")
+    if slash and provider:
         is_other = is_elsewhere and provider in ("openai", "vllm")
         return ("openai-compatible" if is_other else provider), rest
     if slash and has_base:
         return "openai-compatible", rest
-    provider = next((ours for starts, ours in _BARE if model.startswith(starts)), "")
+    provider = next((row.name for row in HOSTS.values() if model.startswith(row.litellm_models)), "")
     if slash or not provider:
         raise UnservedError(f"provider {prefix!r} is not known; name an `api_base` that speaks OpenAI's API")
     return ("openai-compatible" if is_elsewhere and provider == "openai" else provider), model

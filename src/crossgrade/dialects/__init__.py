@@ -22,9 +22,9 @@ bytes`, `end() -> bytes`, `fail(error) -> bytes`, then `done`, `failure`, `usage
 `error_words(error) -> (status, code)` says how a client is told of an upstream's failure.
 """
 
-from crossgrade.dialects._client import ClientApi, ClientName
+from crossgrade.dialects._client import ClientApi, ClientName, Clients
 from crossgrade.dialects._counts import NO_COUNTS, Counts
-from crossgrade.dialects._dialect import Dialect, WireRequest
+from crossgrade.dialects._dialect import USAGE_FIELDS, Dialect, WireRequest
 from crossgrade.dialects._errors import error_words
 from crossgrade.dialects._excerpt import excerpt
 from crossgrade.dialects._failures import failure, failure_inside
@@ -33,8 +33,8 @@ from crossgrade.dialects._frame import Writer
 from crossgrade.dialects._inbound import InboundRequest
 from crossgrade.dialects._logged import logged_counts
 from crossgrade.dialects._sse import SseEvent, SseReader
+from crossgrade.dialects._table import Dialects, import_place
 from crossgrade.dialects._translation import StreamTranslator
-from crossgrade.dialects.anthropic import ANTHROPIC, MESSAGES
 from crossgrade.dialects.deltas import Collector, Reader
 from crossgrade.dialects.embeddings import Embeddings, Vector, decode_embeddings, encode_embeddings
 from crossgrade.dialects.forced_calls import (
@@ -44,29 +44,34 @@ from crossgrade.dialects.forced_calls import (
     call_schema,
     forced_tools,
 )
-from crossgrade.dialects.gemini import GEMINI
-from crossgrade.dialects.hosts import HOSTS, Host, host_named, key_variable, key_variables
-from crossgrade.dialects.openai_chat import CHAT, OPENAI, TEXT
-from crossgrade.dialects.openai_responses import OPENAI_RESPONSES, RESPONSES
-from crossgrade.domain import DialectName
+from crossgrade.dialects.hosts import (
+    HOSTS,
+    Host,
+    host_known_as,
+    host_named,
+    key_variable,
+    key_variables,
+    register_hosts,
+)
 
-DIALECTS: dict[DialectName, Dialect] = {
-    "anthropic": ANTHROPIC,
-    "gemini": GEMINI,
-    "openai": OPENAI,
-    "openai-responses": OPENAI_RESPONSES,
-}
-"""What is known of each provider API."""
+DIALECTS = Dialects(
+    {
+        "anthropic": "crossgrade.dialects.anthropic:ANTHROPIC",
+        "gemini": "crossgrade.dialects.gemini:GEMINI",
+        "openai": "crossgrade.dialects.openai_chat:OPENAI",
+        "openai-responses": "crossgrade.dialects.openai_responses:OPENAI_RESPONSES",
+    }
+)
+"""What is known of each provider API, by name."""
 
-USAGE_FIELDS = tuple(dict.fromkeys(dialect.usage_field for dialect in DIALECTS.values()))
-"""Where providers say in an answer what it used."""
-
-CLIENTS: dict[ClientName, ClientApi] = {
-    "anthropic": MESSAGES,
-    "openai": CHAT,
-    "openai-responses": RESPONSES,
-    "openai-text": TEXT,
-}
+CLIENTS = Clients(
+    {
+        "anthropic": "crossgrade.dialects.anthropic:MESSAGES",
+        "openai": "crossgrade.dialects.openai_chat:CHAT",
+        "openai-responses": "crossgrade.dialects.openai_responses:RESPONSES",
+        "openai-text": "crossgrade.dialects.openai_chat:TEXT",
+    }
+)
 """The translators of each API that clients speak."""
 
 __all__ = [
@@ -80,6 +85,7 @@ __all__ = [
     "Collector",
     "Counts",
     "Dialect",
+    "Dialects",
     "Embeddings",
     "ForcedCallReader",
     "Host",
@@ -102,8 +108,11 @@ __all__ = [
     "failure",
     "failure_inside",
     "forced_tools",
+    "host_known_as",
     "host_named",
+    "import_place",
     "key_variable",
     "key_variables",
     "logged_counts",
+    "register_hosts",
 ]

@@ -1,7 +1,8 @@
 """What every API that clients speak offers: read a request, write an answer or an error."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Literal, Protocol
 
 from crossgrade.dialects._frame import Writer
@@ -45,3 +46,27 @@ class ClientApi:
     writer: Callable[[InboundRequest, str, int], Writer]
     render_error: RenderError
     stream_error: Callable[[int, str, str | None, str | None], bytes]
+
+
+class Clients(Mapping[ClientName, ClientApi]):
+    """The client APIs by name, each at a `module:attribute` that is imported when it is first used.
+
+    A worker of the gateway thus imports only the APIs that its clients use.
+    """
+
+    def __init__(self, places: Mapping[ClientName, str]) -> None:
+        self._places = places
+        self._loaded: dict[str, ClientApi] = {}
+
+    def __getitem__(self, name: ClientName) -> ClientApi:
+        found = self._loaded.get(name)
+        if found is None:
+            module, _, attribute = self._places[name].partition(":")
+            found = self._loaded[name] = getattr(import_module(module), attribute)
+        return found
+
+    def __iter__(self) -> Iterator[ClientName]:
+        return iter(self._places)
+
+    def __len__(self) -> int:
+        return len(self._places)

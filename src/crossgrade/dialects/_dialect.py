@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, TypeVar
+from typing import Any, Literal, NamedTuple, TypeAlias, TypeVar, get_args
 
 import msgspec
 
@@ -16,6 +16,10 @@ from crossgrade.domain import Image, Message, ModelAnswer, ModelRequest, Part
 from crossgrade.errors import BadRequestError, UpstreamError
 
 _T = TypeVar("_T")
+
+UsageField: TypeAlias = Literal["usage", "usageMetadata"]
+USAGE_FIELDS: tuple[UsageField, ...] = get_args(UsageField)
+"""Where providers say in an answer what it used."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +73,7 @@ class Dialect:
     decode: Callable[[bytes, ModelRequest], ModelAnswer]
     reader: Callable[[ModelRequest], Reader]
     counts: Callable[[Any], Counts]
-    usage_field: Literal["usage", "usageMetadata"] = "usage"
+    usage_field: UsageField = "usage"
     follower: type[StreamFollower] | None = None
 
     def follow(self, *, swallow: bool) -> StreamFollower:

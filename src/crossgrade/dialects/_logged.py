@@ -4,8 +4,6 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from crossgrade.dialects._counts import Counts, consistent, count
-from crossgrade.dialects.anthropic.usage import anthropic_counts
-from crossgrade.dialects.gemini.usage import gemini_counts
 from crossgrade.dialects.openai_chat.usage import openai_counts
 
 
@@ -18,10 +16,14 @@ def logged_counts(raw: Mapping[str, Any]) -> Counts:
     if raw and not any(_leaves(raw)):
         return Counts(0, 0, 0, 0, 0)
     if "promptTokenCount" in raw:
+        from crossgrade.dialects.gemini.usage import gemini_counts  # no worker needs it
+
         return gemini_counts(raw, answered=False)
     names = ("cache_read_input_tokens", "cache_creation_input_tokens")
     cached, written = (count(raw.get(name)) for name in names)
     if "input_tokens" in raw and "prompt_tokens" not in raw and any(name in raw for name in names):
+        from crossgrade.dialects.anthropic.usage import anthropic_counts  # no worker needs it
+
         return anthropic_counts(raw, answered=False)
     known = openai_counts(raw, answered=False)
     return consistent(

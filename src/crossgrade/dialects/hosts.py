@@ -4,8 +4,9 @@ One row a host. Everything that speaks OpenAI's protocol is a row and nothing mo
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Literal
 
 from crossgrade.domain import DialectName, Offer
@@ -29,6 +30,11 @@ class Host:
     Quirks: `max_tokens_field`; `schema` (`strict` JSON schemas, `plain` ones without the flag, or
     only `object`: any JSON object); `stream_usage` (usage in a stream must be asked for);
     `seed_field` (None: takes no seed); `batch` (which batch API it has); `headers` of every call.
+
+    Other tools' names: `litellm` are LiteLLM's prefixes of its models, the one that exports write first
+    (empty: LiteLLM reaches it as an OpenAI-compatible address); `litellm_prices` are further names in
+    LiteLLM's price file; `litellm_models` are what ids begin with that LiteLLM sends there without a
+    prefix. `openrouter` is the prefix of its ids at OpenRouter (None: OpenRouter does not use them).
     """
 
     name: str
@@ -45,6 +51,10 @@ class Host:
     seed_field: str | None = "seed"
     batch: BatchKind | None = None
     price_id: str | None = None
+    litellm: tuple[str, ...] = ()
+    litellm_prices: tuple[str, ...] = ()
+    litellm_models: tuple[str, ...] = ()
+    openrouter: str | None = None
 
     @property
     def is_placed_by_environment(self) -> bool:
@@ -80,54 +90,98 @@ _ROWS = (
     Host(name="anthropic", dialect="anthropic", base_url="https://api.anthropic.com/v1",
          key_env=("ANTHROPIC_API_KEY",), key_header="x-api-key", key_prefix="",
          headers=(("anthropic-version", "2023-06-01"),), seed_field=None, batch="anthropic",
-         price_id="anthropic"),
+         price_id="anthropic", litellm=("anthropic",), litellm_models=("claude",), openrouter="anthropic/"),
     Host(name="azure", base_url="{AZURE_OPENAI_ENDPOINT}/openai/v1", key_env=("AZURE_OPENAI_API_KEY",),
-         key_header="api-key", key_prefix="", max_tokens_field=_COMPLETION, batch="azure", price_id="azure"),
+         key_header="api-key", key_prefix="", max_tokens_field=_COMPLETION, batch="azure", price_id="azure",
+         litellm=("azure",), litellm_prices=("azure_ai",)),
     Host(name="bedrock", base_url="https://bedrock-runtime.{AWS_REGION|AWS_DEFAULT_REGION}.amazonaws.com/openai/v1",
-         key_env=("AWS_BEARER_TOKEN_BEDROCK",), schema="plain", price_id="aws"),
+         key_env=("AWS_BEARER_TOKEN_BEDROCK",), schema="plain", price_id="aws",
+         litellm=("bedrock",), litellm_prices=("bedrock_converse",)),
     Host(name="cerebras", base_url="https://api.cerebras.ai/v1", key_env=("CEREBRAS_API_KEY",),
-         max_tokens_field=_COMPLETION, price_id="cerebras"),
+         max_tokens_field=_COMPLETION, price_id="cerebras", litellm=("cerebras",)),
     Host(name="cloudflare", base_url="https://api.cloudflare.com/client/v4/accounts/{CLOUDFLARE_ACCOUNT_ID}/ai/v1",
-         key_env=("CLOUDFLARE_API_TOKEN", "CLOUDFLARE_API_KEY"), schema="plain", price_id="cloudflare"),
+         key_env=("CLOUDFLARE_API_TOKEN", "CLOUDFLARE_API_KEY"), schema="plain", price_id="cloudflare",
+         litellm=("cloudflare",)),
     Host(name="deepinfra", base_url="https://api.deepinfra.com/v1/openai",
-         key_env=("DEEPINFRA_API_KEY", "DEEPINFRA_TOKEN"), schema="plain", batch="openai"),
+         key_env=("DEEPINFRA_API_KEY", "DEEPINFRA_TOKEN"), schema="plain", batch="openai",
+         litellm=("deepinfra",)),
     Host(name="deepseek", base_url="https://api.deepseek.com", key_env=("DEEPSEEK_API_KEY",), schema="object",
-         seed_field=None, price_id="deepseek"),
+         seed_field=None, price_id="deepseek", litellm=("deepseek",), litellm_models=("deepseek-",)),
     Host(name="fireworks", base_url="https://api.fireworks.ai/inference/v1", key_env=("FIREWORKS_API_KEY",),
-         schema="plain", price_id="fireworks"),
+         schema="plain", price_id="fireworks", litellm=("fireworks_ai",)),
     Host(name="gemini", dialect="gemini", base_url="https://generativelanguage.googleapis.com/v1beta",
          key_env=("GEMINI_API_KEY", "GOOGLE_API_KEY"), key_header="x-goog-api-key", key_prefix="",
-         batch="gemini", price_id="google"),
+         batch="gemini", price_id="google", litellm=("gemini",), litellm_models=("gemini-",)),
     Host(name="groq", base_url="https://api.groq.com/openai/v1", key_env=("GROQ_API_KEY",),
-         max_tokens_field=_COMPLETION, batch="openai", price_id="groq"),
+         max_tokens_field=_COMPLETION, batch="openai", price_id="groq", litellm=("groq",)),
     Host(name="huggingface", base_url="https://router.huggingface.co/v1", key_env=("HF_TOKEN",),
-         schema="plain"),
+         schema="plain", litellm=("huggingface",)),
     Host(name="llamacpp", base_url="http://localhost:8080/v1", key_env=("LLAMA_API_KEY",), key_optional=True),
     Host(name="local", key_optional=True),
     Host(name="mistral", base_url="https://api.mistral.ai/v1", key_env=("MISTRAL_API_KEY",),
-         stream_usage=False, seed_field="random_seed", batch="mistral", price_id="mistral"),
-    Host(name="ollama", base_url="http://localhost:11434/v1", key_env=("OLLAMA_API_KEY",), key_optional=True),
+         stream_usage=False, seed_field="random_seed", batch="mistral", price_id="mistral",
+         litellm=("mistral",), litellm_models=("mistral", "codestral")),
+    Host(name="ollama", base_url="http://localhost:11434/v1", key_env=("OLLAMA_API_KEY",), key_optional=True,
+         litellm=("ollama_chat", "ollama")),
     Host(name="openai", base_url="https://api.openai.com/v1", key_env=("OPENAI_API_KEY",),
-         max_tokens_field=_COMPLETION, batch="openai", price_id="openai"),
+         max_tokens_field=_COMPLETION, batch="openai", price_id="openai",
+         litellm=("openai", "text-completion-openai"),
+         litellm_models=("gpt-", "o1", "o3", "o4", "chatgpt-", "text-embedding-", "davinci", "babbage"),
+         openrouter="openai/"),
     Host(name="openai-compatible", key_optional=True, schema="plain"),
     Host(name="openai-responses", dialect="openai-responses", base_url="https://api.openai.com/v1",
          key_env=("OPENAI_API_KEY",), max_tokens_field="max_output_tokens", seed_field=None,
-         batch="openai", price_id="openai"),
+         batch="openai", price_id="openai", openrouter="openai/"),
     Host(name="openrouter", base_url="https://openrouter.ai/api/v1", key_env=("OPENROUTER_API_KEY",),
-         batch="openrouter", price_id="openrouter"),
+         batch="openrouter", price_id="openrouter", litellm=("openrouter",), openrouter=""),
     Host(name="sambanova", base_url="https://api.sambanova.ai/v1", key_env=("SAMBANOVA_API_KEY",),
-         schema="plain", seed_field=None),
+         schema="plain", seed_field=None, litellm=("sambanova",)),
     Host(name="sglang", base_url="http://localhost:30000/v1", key_env=("SGLANG_API_KEY",), key_optional=True,
          schema="plain"),
     Host(name="together", base_url="https://api.together.xyz/v1", key_env=("TOGETHER_API_KEY",),
-         schema="plain", batch="together", price_id="together"),
+         schema="plain", batch="together", price_id="together", litellm=("together_ai",)),
     Host(name="vllm", base_url="http://localhost:8000/v1", key_env=("VLLM_API_KEY",), key_optional=True,
-         schema="plain"),
-    Host(name="xai", base_url="https://api.x.ai/v1", key_env=("XAI_API_KEY",), batch="xai", price_id="x-ai"),
+         schema="plain", litellm=("hosted_vllm", "vllm")),
+    Host(name="xai", base_url="https://api.x.ai/v1", key_env=("XAI_API_KEY",), batch="xai", price_id="x-ai",
+         litellm=("xai",)),
 )  # fmt: skip
 
-HOSTS: Mapping[str, Host] = {row.name: row for row in _ROWS}
-"""Every host by name."""
+_KNOWN = {row.name: row for row in _ROWS}
+HOSTS: Mapping[str, Host] = _KNOWN
+"""Every host by name: the built-in rows, and those that `register_hosts` added."""
+
+
+def register_hosts(rows: Iterable[Host]) -> None:
+    """Add rows to the table, for this process; the same row again changes nothing.
+
+    `project` does it with the rows of plugins, and a gateway worker with those of its settings. Raises
+    `UsageError` for a name that another row has.
+    """
+    for row in rows:
+        if HOSTS.get(row.name, row) != row:
+            raise UsageError(
+                f"there is a provider `{row.name}` already, and it is another one",
+                code="plugin-name-taken",
+                hint="give the host of the plugin another name",
+            )
+        _KNOWN[row.name] = row
+        _index.cache_clear()
+
+
+def host_known_as(name: str) -> Host | None:
+    """Return the host that genai-prices or LiteLLM calls `name`, None where there is no such row."""
+    return _index().get(name)
+
+
+@cache
+def _index() -> dict[str, Host]:
+    """Return the rows by the names that price catalogues have for them."""
+    found: dict[str, Host] = {}
+    for row in HOSTS.values():
+        for name in (row.price_id, *row.litellm, *row.litellm_prices):
+            if name is not None:
+                found.setdefault(name, row)
+    return found
 
 
 def key_variables(offer: Offer) -> tuple[str, ...]:

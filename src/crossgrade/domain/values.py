@@ -3,13 +3,13 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Literal, TypeAlias
+from typing import TypeAlias
 
 JSON: TypeAlias = str | int | float | bool | Sequence["JSON"] | Mapping[str, "JSON"] | None
 """Anything `json.loads` returns."""
 
-DialectName: TypeAlias = Literal["openai", "openai-responses", "anthropic", "gemini"]
-"""Whose API a provider speaks; `dialects` translates to and from each."""
+DialectName: TypeAlias = str
+"""Whose API a provider speaks: `openai`, `openai-responses`, `anthropic`, `gemini`, or a plugin's."""
 
 REQUEST_USD = (1e-12, 1e6)
 """The least cost of a request in dollars, 0 aside, and the largest: what is outside is a slip of the unit."""

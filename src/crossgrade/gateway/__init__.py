@@ -1,6 +1,5 @@
-"""The data plane: one process a core between clients and providers."""
+"""The gateway: one worker process per core between clients and providers."""
 
-from crossgrade.gateway._address import socket_address
 from crossgrade.gateway._messages import (
     ADMIN,
     DENIED,
@@ -11,7 +10,7 @@ from crossgrade.gateway._messages import (
     Done,
     Fetch,
     Flush,
-    FromKeeper,
+    FromBroker,
     FromWorker,
     Grant,
     Held,
@@ -29,6 +28,7 @@ from crossgrade.gateway._messages import (
     Spend,
     Survey,
     Welcome,
+    socket_address,
 )
 from crossgrade.gateway.settings import GatewaySettings, Target, read_settings, write_settings
 
@@ -42,7 +42,7 @@ __all__ = [
     "Done",
     "Fetch",
     "Flush",
-    "FromKeeper",
+    "FromBroker",
     "FromWorker",
     "GatewaySettings",
     "Grant",

@@ -1,4 +1,7 @@
-"""A worker process: `python -m crossgrade.gateway SETTINGS --worker I`; started by `crossgrade serve`."""
+"""A worker process: `python -m crossgrade.gateway SETTINGS --worker NUMBER`.
+
+`crossgrade serve` starts it.
+"""
 
 import argparse
 import asyncio
@@ -11,11 +14,11 @@ from crossgrade.gateway.settings import read_settings
 
 
 def main() -> int:
-    """Serve until told to stop; return the exit code."""
+    """Serve until SIGTERM or SIGINT; return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m crossgrade.gateway", description=__doc__)
     parser.add_argument("settings", type=Path, help="the file that `crossgrade serve` wrote")
     parser.add_argument("--worker", type=int, default=0, help="which worker this is, from 0")
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     try:
         import uvloop
     except ImportError:
@@ -23,7 +26,7 @@ def main() -> int:
     else:
         run = uvloop.run
     try:
-        run(serve(read_settings(given.settings), given.worker))
+        run(serve(read_settings(arguments.settings), arguments.worker))
     except CrossgradeError as error:
         print(f"crossgrade gateway: {error} [{error.code}]", file=sys.stderr)  # the process's only words
         return error.exit_code

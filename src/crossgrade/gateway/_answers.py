@@ -1,11 +1,14 @@
-"""Answers that the gateway gives by itself: errors in the client's dialect, heads of responses."""
+"""Answers on their way to the client: the provider's, passed on as they arrive, and the gateway's own."""
 
 import math
-from dataclasses import dataclass
+from collections.abc import Callable
+from typing import Protocol, TypeAlias
 
-from crossgrade.dialects import CLIENTS, ClientName
-from crossgrade.errors import AccessError
-from crossgrade.gateway._limits import LimitRefusal
+from crossgrade.dialects import NO_COUNTS, ClientName, Dialect, StreamFollower
+from crossgrade.errors import ProviderError, UpstreamError
+from crossgrade.gateway._body import estimated_tokens
+from crossgrade.gateway._problems import Problem, problem_body
+from crossgrade.pricing import Tokens
 
 _REASONS = {
     200: b"OK",
@@ -34,69 +37,10 @@ JSON_TYPE = b"application/json"
 STREAM_TYPE = b"text/event-stream; charset=utf-8"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Problem:
-    """Why a request gets no answer of a model: what the client is told.
-
-    `code` is the stable name that programs compare.
-    """
-
-    status: int
-    message: str
-    code: str
-    retry_after_s: float | None = None
-
-    @property
-    def kind(self) -> str | None:
-        """OpenAI's `type` of the error, None for what goes with the status."""
-        return self.code if self.code == "insufficient_quota" else None
-
-
-def bad_request(message: str, code: str = "invalid_request") -> Problem:
-    """Return the usual 400."""
-    return Problem(status=400, message=message, code=code)
-
-
-def limit_problem(refusal: LimitRefusal) -> Problem:
-    """Return what a client is told when a budget or rate refuses."""
-    status = 503 if refusal.kind == "limits_unavailable" else 429
-    return Problem(
-        status=status, message=refusal.message, code=refusal.kind, retry_after_s=refusal.retry_after_s
-    )
-
-
-def access_problem(error: AccessError) -> Problem:
-    """Return what a caller is told who is not let in."""
-    return Problem(status=error.status, message=f"{error.message}; {error.hint}", code=error.reason)
-
-
-def unknown_model(path_route: str | None, model: str | None) -> Problem:
-    """Return what is said of a route or model that there is not."""
-    if path_route is not None:
-        return Problem(status=404, message=f"There is no route `{path_route}`.", code="route_not_found")
-    if not model:
-        return bad_request("The body names no `model`.", "no_model")
-    shown = "".join(letter if letter.isprintable() else "?" for letter in model[:100])
-    message = f"There is no route or model `{shown}`: `GET /v1/models` lists those that there are."
-    return Problem(status=404, message=message, code="model_not_found")
-
-
-def problem_body(problem: Problem, client: ClientName, request_id: str) -> bytes:
-    """Return the error's body in the words of the client's API."""
-    return CLIENTS[client].render_error(
-        problem.status, problem.message, kind=problem.kind, code=problem.code, request_id=request_id
-    )
-
-
-def problem_event(problem: Problem, client: ClientName) -> bytes:
-    """Return the error as the last event of a stream that had begun."""
-    return CLIENTS[client].stream_error(problem.status, problem.message, problem.kind, problem.code)
-
-
 def head(status: int, content_type: bytes, *, length: int | None, extra: bytes = b"") -> bytes:
     """Return a response's head; without a `length` the body is chunked.
 
-    `extra` holds further header lines, each with its CRLF.
+    `extra` holds additional header lines, each with its CRLF.
     """
     framing = b"transfer-encoding: chunked" if length is None else b"content-length: %d" % length
     reason = _REASONS.get(status, b"Status")
@@ -110,7 +54,7 @@ def head(status: int, content_type: bytes, *, length: int | None, extra: bytes =
 
 
 def whole(status: int, content_type: bytes, body: bytes, extra: bytes) -> bytes:
-    """Return a whole response; `extra` as for `head`."""
+    """Return a whole response; `extra` is as for `head`."""
     return b"HTTP/1.1 %d %b\r\ncontent-type: %b\r\ncontent-length: %d\r\n%b\r\n%b" % (
         status,
         _REASONS.get(status, b"Status"),
@@ -132,7 +76,234 @@ def problem_headers(problem: Problem) -> bytes:
 
 
 def problem_answer(problem: Problem, client: ClientName, request_id: str, lines: bytes) -> bytes:
-    """Return the whole answer that says an error; `lines` are further header lines."""
+    """Return the whole answer for an error; `lines` are additional header lines."""
     body = problem_body(problem, client, request_id)
     extra = b"%bx-request-id: %b\r\n%b" % (problem_headers(problem), request_id.encode(), lines)
     return whole(problem.status, JSON_TYPE, body, extra)
+
+
+WHOLE_BYTES = 8 << 20
+"""An answer up to this size is kept until it is complete, so that its head can contain its cost."""
+
+MOST_BYTES = 1 << 28
+ERROR_BYTES = 1 << 18
+_HIDDEN = b"***"
+
+
+class AnswerFollower(Protocol):
+    """Follows an answer's stream: a `StreamFollower`, or a translator between two dialects."""
+
+    done: bool
+    failure: ProviderError | None
+
+    @property
+    def usage(self) -> Tokens:
+        """The tokens counted so far."""
+
+    def feed(self, data: bytes) -> bytes:
+        """Take bytes of the provider; return bytes for the client."""
+
+    def end(self) -> bytes:
+        """Note the end of the stream; return bytes for the client."""
+
+
+Pieces: TypeAlias = Callable[[bytes], None]
+"""Sends one piece after another of an answer that has begun."""
+
+
+class Outlet(Protocol):
+    """Where a relay sends an answer."""
+
+    def send_whole(
+        self, body: bytes, usage: Tokens, response_id: str | None, output_tokens: int | None
+    ) -> None:
+        """Send a whole answer; `output_tokens` is an estimate, None if its cost is not known yet."""
+
+    def begin_long(self, length: int | None) -> Pieces | None:
+        """Begin an answer that is too large to be kept; return None if it cannot be passed on."""
+
+    def begin_stream(self) -> Pieces:
+        """Begin a stream; return the function that sends its pieces."""
+
+    def end_stream(
+        self, usage: Tokens, response_id: str | None, output_tokens: int, last: bytes = b""
+    ) -> None:
+        """Send the end of a long answer or stream, with a last piece."""
+
+    def failed(self, error: ProviderError) -> None:
+        """Note that the provider failed."""
+
+
+class Relay(Protocol):
+    """Takes one answer."""
+
+    def data(self, data: bytes) -> None:
+        """Take a piece of it."""
+
+    def end(self) -> None:
+        """Note its end."""
+
+    def spent(self) -> tuple[Tokens, int | None]:
+        """Return usage so far and an estimate of output tokens (None if unknown)."""
+
+
+def pass_whole(outlet: Outlet, dialect: Dialect, key: bytes | None, body: bytes) -> None:
+    """Send on the body of a whole answer, unless it is an error in the place of one."""
+    try:
+        glance = dialect.glance(body)
+    except ProviderError as error:
+        outlet.failed(error)
+        return
+    if key is not None:
+        body = body.replace(key, _HIDDEN)
+    output = None if glance.is_unfinished else estimated_tokens(len(body))
+    outlet.send_whole(body, glance.counts, glance.id, output)
+
+
+class WholeRelay:
+    """Keeps a JSON answer until it is complete; one that grows too large is passed on as it arrives."""
+
+    __slots__ = ("_dialect", "_key", "_length", "_outlet", "_parts", "_send", "_size")
+
+    def __init__(self, outlet: Outlet, dialect: Dialect, key: bytes | None, length: int | None) -> None:
+        self._outlet = outlet
+        self._dialect = dialect
+        self._key = key
+        self._length = length
+        self._parts: list[bytes] = []
+        self._size = 0
+        self._send: Pieces | None = None
+
+    def data(self, data: bytes) -> None:
+        """Take a piece of the answer."""
+        self._size += len(data)
+        if self._send is not None:
+            self._pass(data, self._send)
+            return
+        self._parts.append(data)
+        if self._size > WHOLE_BYTES:
+            self._send = self._outlet.begin_long(self._length)
+            if self._send is None:
+                return
+            parts, self._parts = self._parts, []
+            self._pass(b"".join(parts), self._send)
+
+    def end(self) -> None:
+        """Send the answer."""
+        if self._send is not None:
+            self._outlet.end_stream(NO_COUNTS, None, estimated_tokens(self._size))
+            return
+        body = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
+        pass_whole(self._outlet, self._dialect, self._key, body)
+
+    def spent(self) -> tuple[Tokens, int | None]:
+        """Return what is known: nothing while the answer is kept until it is complete."""
+        return NO_COUNTS, estimated_tokens(self._size) if self._send is not None else None
+
+    def _pass(self, data: bytes, send: Pieces) -> None:
+        if self._size > MOST_BYTES:
+            self._outlet.failed(
+                UpstreamError(
+                    f"the provider's answer is larger than {MOST_BYTES} bytes", code="answer-too-large"
+                )
+            )
+            return
+        if self._key is not None:
+            data = data.replace(self._key, b"*" * len(self._key))  # the length stays as announced
+        send(data)
+
+
+class StreamRelay:
+    """Passes events on as they arrive.
+
+    The head waits for the first one: until then, another attempt is possible.
+    """
+
+    __slots__ = ("_events", "_follower", "_key", "_needles", "_outlet", "_over", "_send")
+
+    def __init__(self, outlet: Outlet, follower: AnswerFollower, key: bytes | None) -> None:
+        self._outlet = outlet
+        self._follower = follower
+        self._key = key
+        self._over = False
+        self._send: Pieces | None = None
+        self._needles: tuple[bytes, ...] = ()
+        self._events = 0
+
+    def data(self, data: bytes) -> None:
+        """Take a piece of the stream. Nearly all are whole events that count nothing, which pass unread."""
+        send = self._send
+        if send is not None and self._needles and data.endswith(b"\n\n"):
+            for needle in self._needles:
+                if data.find(needle) >= 0:  # `in` takes half as long again, since it tries a number first
+                    break
+            else:
+                self._events += data.count(b"\n\n")
+                send(data if self._key is None else data.replace(self._key, _HIDDEN))
+                return
+        follower = self._follower
+        self._take(follower.feed(data))
+        self._needles = follower.needles if isinstance(follower, StreamFollower) else ()
+
+    def end(self) -> None:
+        """Note the end of the stream; without its terminal marker it broke off."""
+        if not self._over:
+            self._take(self._follower.end())
+        if not self._over:
+            self._over = True
+            self._outlet.failed(
+                UpstreamError(
+                    "the stream broke off before its end: no terminal marker", code="stream-broke-off"
+                )
+            )
+
+    def _take(self, events: bytes) -> None:
+        follower = self._follower
+        if self._send is None and (events or follower.done) and follower.failure is None:
+            self._send = self._outlet.begin_stream()
+        if events and self._send is not None:
+            events = self._counted(events)
+            if follower.failure is not None or not follower.done:
+                self._send(events)
+        if follower.failure is not None:
+            self._over = True
+            self._outlet.failed(follower.failure)
+        elif follower.done:
+            self._over = True
+            response_id = follower.response_id if isinstance(follower, StreamFollower) else None
+            self._outlet.end_stream(follower.usage, response_id, self._events, events)
+
+    def spent(self) -> tuple[Tokens, int | None]:
+        """Return what was counted, and an estimate of about one token per event."""
+        return self._follower.usage, self._events or None
+
+    def _counted(self, events: bytes) -> bytes:
+        """Count events that are about to be sent, and hide the target's key in them."""
+        self._events += events.count(b"\n\n") or 1
+        return events if self._key is None else events.replace(self._key, _HIDDEN)
+
+
+class ErrorRelay:
+    """Reads an error's body, up to a bound."""
+
+    __slots__ = ("_hand_over", "_parts", "_size")
+
+    def __init__(self, hand_over: Callable[[bytes], None]) -> None:
+        self._hand_over = hand_over
+        self._parts: list[bytes] = []
+        self._size = 0
+
+    def data(self, data: bytes) -> None:
+        """Take a piece of the body; over the bound it counts as complete."""
+        self._size += len(data)
+        self._parts.append(data)
+        if self._size > ERROR_BYTES:
+            self.end()
+
+    def end(self) -> None:
+        """Hand over the body."""
+        self._hand_over(b"".join(self._parts))
+
+    def spent(self) -> tuple[Tokens, int | None]:
+        """Return nothing: an error is not billed."""
+        return NO_COUNTS, 0

@@ -1,31 +1,35 @@
-"""Bodies small enough to be parsed: the few fields that count, and the bytes an upstream gets.
+"""Bodies small enough to be parsed: the few fields that the gateway acts on, and fields that are refused.
 
-The bytes pass through as they are, but for the value of `model` (and `stream_options`, where
-usage has to be asked for).
+Refused fields could redirect a request or leak a key. What is refused is a *key* of that name anywhere in the
+body, in any spelling. Exceptions are the places where keys are the caller's own words: the JSON schemas of
+tools and answers, and the arguments of tool calls in the conversation. Text (prompts, answers, arguments as
+strings) is never searched.
+
+Keys in JSON are always between two plain quotes, and a quote inside a string follows a backslash. So
+`"api_base"` in the bytes is a key or a whole string, never a part of a text. One search shows that most
+bodies contain nothing like it. Only the others are walked.
 """
 
+import json
 import re
-from typing import Annotated, Any
+from collections.abc import Sequence
+from typing import Annotated, Any, Final, NoReturn
 
 import msgspec
 
 from crossgrade.dialects import excerpt
-from crossgrade.gateway._answers import Problem, bad_request
-from crossgrade.gateway._schema import BACKSLASH, check_fields
+from crossgrade.gateway._problems import Problem, bad_request
 
 BYTES_PER_TOKEN = 4
-"""Of English text in JSON; only for estimates, which are marked as such."""
+"""The bytes per token of English text in JSON. Used only for estimates, which are marked as such."""
 
 DEFAULT_OUTPUT_TOKENS = 1024
-"""Reserved for an answer when the request does not bound it."""
+"""The output tokens reserved for a request that does not bound its answer."""
 
 _Count = Annotated[int, msgspec.Meta(ge=0, le=1_000_000_000)]
 _MOST_CHOICES = 128
 
 _KEY = re.compile(rb'[{,]\s*"((?:[^"\\]|\\.)*)"\s*:\s*')
-_STREAM_OPTIONS = re.compile(rb'"stream_options"\s*:\s*')
-_IMAGE = re.compile(rb'"(?:image_url|input_image)"|"type"\s*:\s*"image"')
-_ASK_USAGE = b',"stream_options":{"include_usage":true}'
 
 
 _PLAIN_VALUE = re.compile(rb'\s*:\s*("[^"\\]*")')
@@ -40,8 +44,8 @@ class _Metadata(msgspec.Struct):
     user_id: Any = None
 
 
-class Asked(msgspec.Struct):
-    """What a body says that the gateway acts on; everything else is between client and model."""
+class BodyFields(msgspec.Struct):
+    """The fields of a body that the gateway acts on. All others are between the client and the model."""
 
     model: str | None = None
     stream: bool | None = None
@@ -63,18 +67,18 @@ class Asked(msgspec.Struct):
 
     @property
     def most_output_tokens(self) -> int | None:
-        """The most tokens that the answer may have, over all choices; None where nothing is said."""
+        """The most tokens that the answer may have, over all choices; None if the request sets no bound."""
         most = self.max_completion_tokens or self.max_output_tokens or self.max_tokens
         return None if most is None else most * (self.n or 1)
 
     @property
     def has_tools(self) -> bool:
-        """Whether tools are offered."""
+        """Whether the request offers tools."""
         return bytes(self.tools).strip(b"[] \n\r\t") not in (b"", b"null")
 
     @property
     def user_name(self) -> str | None:
-        """Who the client says is asking."""
+        """The end user that the client names, None if it names none."""
         if self.user is not None:
             return self.user
         name = None if self.metadata is None else self.metadata.user_id
@@ -82,7 +86,7 @@ class Asked(msgspec.Struct):
 
     @property
     def conversation_name(self) -> str | None:
-        """What the request shares with others of its conversation, where the client says so."""
+        """A name that the request shares with others of its conversation, None if it has none."""
         for name in (self.named_conversation, self.prompt_cache_key, self.previous_response_id):
             if isinstance(name, str) and name:
                 return name
@@ -90,36 +94,21 @@ class Asked(msgspec.Struct):
 
     @property
     def named_conversation(self) -> str | None:
-        """The conversation's own name: a prompt cache's key may be that of all traffic."""
+        """The conversation's own name, None if it has none. A prompt cache's key is not one."""
         named = self.conversation
         if isinstance(named, dict):
             named = named.get("id")
         return named if isinstance(named, str) and named else None
 
 
-class _Opening(msgspec.Struct):
-    messages: list[msgspec.Raw] | None = None
-    input: msgspec.Raw = _NOTHING
-    prompt: msgspec.Raw = _NOTHING
-    system: msgspec.Raw = _NOTHING
-
-
-class _Said(msgspec.Struct):
-    role: Any = None
-
-
-_ASKED = msgspec.json.Decoder(Asked)
-_OPENING = msgspec.json.Decoder(_Opening)
-_ITEMS = msgspec.json.Decoder(list[msgspec.Raw])
-_ROLE = msgspec.json.Decoder(_Said)
+_BODY_FIELDS = msgspec.json.Decoder(BodyFields)
 _FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_OPTIONS = msgspec.json.Decoder(dict[str, Any] | None)
 
 
-def read_body(body: bytes, lower: bytes) -> Asked | Problem:
-    """Parse a body, or say why it is refused; `lower` is the same in lower case."""
+def read_body(body: bytes, lower: bytes) -> BodyFields | Problem:
+    """Parse a body, or return why it is refused; `lower` is the same body in lower case."""
     try:
-        asked = _ASKED.decode(body)
+        fields = _BODY_FIELDS.decode(body)
     except msgspec.ValidationError as error:
         return bad_request(f"The body has a field of the wrong type: {excerpt(str(error))}", "invalid_type")
     except UnicodeDecodeError:
@@ -132,7 +121,7 @@ def read_body(body: bytes, lower: bytes) -> Asked | Problem:
     problem = check_fields(body, lower)
     if problem is None and not body.isascii():
         problem = _utf8_problem(body)
-    return asked if problem is None else problem
+    return fields if problem is None else problem
 
 
 def _utf8_problem(body: bytes) -> Problem | None:
@@ -143,23 +132,22 @@ def _utf8_problem(body: bytes) -> Problem | None:
     return None
 
 
-def model_span(body: bytes, lower: bytes, asked: Asked) -> tuple[int, int] | Problem | None:
-    """Return where the value of the top-level `model` stands in a body that was read; None: there is none.
+def model_span(body: bytes, lower: bytes, fields: BodyFields) -> tuple[int, int] | Problem | None:
+    """Return where the value of the top-level `model` is in a parsed body; None if there is no such key.
 
-    `lower` is the body in lower case.
-    The key given twice (in any spelling that some parser takes for it) is refused: client and
-    provider could each mean another one.
+    `lower` is the body in lower case. A repeated key, in any spelling that some parser accepts, is refused:
+    the client and the provider could each mean a different one.
     """
     if lower.count(b'"model"') == 1 and (BACKSLASH not in body or _LETTERS.search(body) is None):
         at = body.find(b'"model"')
-        found = _PLAIN_VALUE.match(body, at + 7) if at >= 0 else None
-        if found is not None and asked.model is not None:
-            return found.span(1)
+        match = _PLAIN_VALUE.match(body, at + 7) if at >= 0 else None
+        if match is not None and fields.model is not None:
+            return match.span(1)
     return _searched_span(body)
 
 
 def _searched_span(body: bytes) -> tuple[int, int] | Problem | None:
-    """Find the span by walking from key to key; the parser says how long each value is."""
+    """Find the span by walking from key to key; the parser gives the length of each value."""
     fields = _FIELDS.decode(body)
     at = body.index(b"{")
     found: tuple[int, int] | None = None
@@ -186,86 +174,155 @@ def _twice(name: str) -> Problem:
     return bad_request(f"The key `{where}` is there twice.", "duplicate_key")
 
 
-def rewritten(
-    body: bytes, span: tuple[int, int] | None, model: bytes, options: msgspec.Raw, *, ask_usage: bool
-) -> bytes:
-    """Return the body with `model` (a JSON string) in the span, or put in where there is none.
-
-    With `ask_usage` the stream is asked to end with its usage; `options` are the body's
-    `stream_options`.
-    """
-    if ask_usage and options:
-        changed = _asking(body, options)
-        if changed is not None:
-            after = span is None or body.find(b'"stream_options"') > span[1]
-            shift = 0 if after else len(changed) - len(body)
-            span = None if span is None else (span[0] + shift, span[1] + shift)
-            return rewritten(changed, span, model, _NOTHING, ask_usage=False)
-        ask_usage = False
-    asking = _ASK_USAGE if ask_usage else b""
-    if span is not None:
-        return b"%b%b%b%b" % (body[: span[0]], model, asking, body[span[1] :])
-    at = body.index(b"{") + 1
-    comma = b"" if body[at:].lstrip()[:1] == b"}" else b","
-    return b'%b"model":%b%b%b%b' % (body[:at], model, asking, comma, body[at:])
-
-
-def _asking(body: bytes, options: msgspec.Raw) -> bytes | None:
-    """Return the body with usage asked for in its `stream_options`, None where that cannot be done safely."""
-    raw = bytes(options)
-    found = _STREAM_OPTIONS.search(body)
-    if found is None or body.count(b'"stream_options"') > 1 or not body.startswith(raw, found.end()):
-        return None
-    try:
-        fields = _OPTIONS.decode(raw) or {}
-    except msgspec.DecodeError:
-        return None
-    fields["include_usage"] = True
-    return b"%b%b%b" % (body[: found.end()], msgspec.json.encode(fields), body[found.end() + len(raw) :])
-
-
-def asks_for_usage(options: msgspec.Raw) -> bool:
-    """Tell whether the client itself asked for usage in its stream."""
-    if not options:
-        return False
-    try:
-        return (_OPTIONS.decode(options) or {}).get("include_usage") is True
-    except msgspec.DecodeError:
-        return False
-
-
-def opening(body: bytes) -> bytes:
-    """Return what stays the same while a conversation grows: its messages up to the user's first."""
-    try:
-        start = _OPENING.decode(body)
-        messages = start.messages or ()
-        if bytes(start.input).startswith(b"["):
-            messages, start.input = _ITEMS.decode(start.input), _NOTHING
-        first = []
-        for message in messages:
-            first.append(bytes(message))
-            if not _instructs(message):
-                break
-    except (msgspec.DecodeError, RecursionError):
-        return b""
-    return b"\n".join((*first, bytes(start.system), bytes(start.input), bytes(start.prompt)))
-
-
-def _instructs(message: msgspec.Raw) -> bool:
-    """Tell whether a message says how to answer, rather than what."""
-    try:
-        return _ROLE.decode(message).role in ("system", "developer")
-    except msgspec.ValidationError:  # a text alone, as embeddings have
-        return False
-
-
-def modality(body: bytes) -> str:
-    """Return what a prompt is made of, by the kinds of its parts: `image`, `audio`, else `text`."""
-    if _IMAGE.search(body):
-        return "image"
-    return "audio" if body.find(b'"input_audio"') >= 0 else "text"
-
-
 def estimated_tokens(size: int) -> int:
-    """Return about how many tokens so many bytes hold, at least 1."""
+    """Return about how many tokens `size` bytes contain, at least 1."""
     return size // BYTES_PER_TOKEN or 1
+
+
+MAX_DEPTH = 128
+_MOST_BRACKETS = MAX_DEPTH
+"""A body with no more opening brackets than this cannot be nested deeper than `MAX_DEPTH`."""
+
+_NAMES = (
+    "api_base", "api_base_url", "api_key", "api_type", "api_version", "apikey", "api-key", "api-base",
+    "azure_ad_token", "azure_ad_token_provider", "azure_deployment", "azure_endpoint", "azure_password",
+    "base_url", "base-url", "client_id", "client_secret", "content_policy_fallbacks",
+    "context_window_fallbacks",
+    "custom_llm_provider", "default_headers", "default_query", "deployment_id", "endpoint_url",
+    "extra_body", "extra_headers", "extra_query", "fallbacks", "headers", "kwargs", "litellm_credential_name",
+    "litellm_metadata", "litellm_params", "litellm_settings", "model_list", "mock_response",
+    "mock_tool_calls", "optional_params", "organization", "proxies", "proxy", "region_name",
+    "router_settings", "tenant_id", "user_config",
+)  # fmt: skip
+_LABELS = frozenset(("client_id", "headers", "organization", "proxy", "region_name", "tenant_id"))
+"""Names that people also use for labels. They are accepted under `metadata`."""
+
+_PREFIXES = ("aws_", "azure_", "litellm_", "mock_", "vertex_")
+
+_NAME: Final = re.compile(
+    "|".join((*map(re.escape, _NAMES), *(f"{prefix}.*" for prefix in _PREFIXES))), re.IGNORECASE
+)
+_SUSPECT: Final = re.compile(
+    rb'"(?:a(?:pi[_-]?(?:base|key|type|version)|ws_|zure_)|base[_-]url|c(?:lient_(?:id|secret)|ontent_policy_f'
+    rb"|ontext_window_f|ustom_llm_)|de(?:fault_(?:headers|query)|ployment_id)|e(?:ndpoint_url|xtra_(?:body|headers"
+    rb"|query))|fallbacks|headers|kwargs|litellm_|mo(?:ck_|del_list)|o(?:ptional_params|rganization)|prox(?:y|ies)"
+    rb'|r(?:egion_name|outer_settings)|tenant_id|user_config|vertex_)[^"]*"'
+)
+"""Plain spellings, searched for in the lower-case body. The expression begins with one letter, which is fast.
+"""
+
+BACKSLASH: Final = ord("\\")
+"""As a number, it is found in a third of the time that it takes as bytes."""
+
+_ESCAPED: Final = re.compile(rb"\\u00(?:[4-7]|2d)")
+"""Letters written as escapes, which no encoder does."""
+
+_AS_SQUARE: Final = bytes.maketrans(b"{}", b"[]")
+_NO_BRACKETS: Final = bytes(set(range(256)) - set(b"{}[]"))
+
+_OWN_WORDS: Final = frozenset(
+    (
+        ("tools", "function", "parameters"),
+        ("tools", "parameters"),
+        ("tools", "input_schema"),
+        ("functions", "parameters"),
+        ("response_format", "json_schema", "schema"),
+        ("response_format", "schema"),
+        ("text", "format", "schema"),
+        ("output_config", "format", "schema"),
+        ("output_format", "schema"),
+        ("messages", "content", "input"),
+        ("guided_json",),
+        ("structured_outputs", "json"),
+    )
+)
+"""The places where keys are the caller's own words, as paths of keys from the top."""
+
+
+class _Object(list[tuple[str, Any]]):
+    """A JSON object as its pairs, so that a repeated key is seen."""
+
+
+def check_fields(body: bytes, lower: bytes) -> Problem | None:
+    """Return why a body is refused: a forbidden or repeated key, too deep, or a number out of range.
+
+    The body was parsed before, so it is JSON. `lower` is the same body in lower case. None means that it is
+    accepted.
+    """
+    brackets = body.count(b"{") + body.count(b"[")
+    if brackets > _MOST_BRACKETS and _is_deep(body):
+        return _TOO_DEEP
+    if _SUSPECT.search(lower) is not None:
+        return _walk(body)
+    if BACKSLASH in body and body.find(b"\\u00") >= 0 and _ESCAPED.search(body) is not None:
+        return _walk(body)
+    return None
+
+
+def _is_deep(body: bytes) -> bool:
+    """Return whether JSON is nested too deep. Long conversations have many brackets, and a walk is slow.
+
+    Everything outside strings is reduced to brackets. The innermost pairs are removed until none is left.
+    """
+    if BACKSLASH in body:
+        body = body.replace(b"\\\\", b"").replace(b'\\"', b"")
+    brackets = b"".join(body.split(b'"')[::2]).translate(_AS_SQUARE, _NO_BRACKETS)
+    for _ in range(MAX_DEPTH):
+        if not brackets:
+            return False
+        brackets = brackets.replace(b"[]", b"")
+    return bool(brackets)
+
+
+def _walk(body: bytes) -> Problem | None:
+    try:
+        tree = json.loads(body, object_pairs_hook=_Object, parse_constant=_no_constant)
+    except RecursionError:
+        return _TOO_DEEP
+    except ValueError as error:
+        return bad_request(f"The body is not acceptable JSON: {str(error)[:200]}", "invalid_json")
+    open_nodes: list[tuple[Any, tuple[str, ...], int, bool]] = [(tree, (), 1, False)]
+    while open_nodes:
+        node, path, depth, own = open_nodes.pop()
+        if depth > MAX_DEPTH:
+            return _TOO_DEEP
+        own = own or path in _OWN_WORDS
+        if isinstance(node, _Object):
+            problem = None if own else _keys_problem(node, path)
+            if problem is not None:
+                return problem
+            open_nodes += [
+                (value, path if own else (*path, key), depth + 1, own)
+                for key, value in node
+                if isinstance(value, list)
+            ]
+        else:
+            open_nodes += [(value, path, depth + 1, own) for value in node if isinstance(value, list)]
+    return None
+
+
+_TOO_DEEP = bad_request(f"The body is nested more than {MAX_DEPTH} levels deep.", "too_deep")
+
+
+def _keys_problem(pairs: Sequence[tuple[str, Any]], path: tuple[str, ...]) -> Problem | None:
+    seen: set[str] = set()
+    for key, _ in pairs:
+        where = ".".join((*path, key))[:200]
+        if _NAME.fullmatch(key) and not (path[:1] == ("metadata",) and key in _LABELS):
+            return forbidden(where)
+        if key in seen:
+            return bad_request(f"The key `{where}` is there twice.", "duplicate_key")
+        seen.add(key)
+    return None
+
+
+def forbidden(where: str) -> Problem:
+    """Return the refusal of a field that could redirect a request or leak a key."""
+    return bad_request(
+        f"The field `{where}` is not accepted: where a request goes, and with which key, is configured.",
+        "forbidden_field",
+    )
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not a JSON number")

@@ -1,7 +1,7 @@
-"""Writing an answer to a client piece by piece, in as few writes as there are pieces.
+"""Writing an answer to a client in as few writes as it has pieces.
 
-A write takes 5 to 20 µs of the kernel's time, more than everything else about a piece. So the head
-goes with the first piece, and the end with the last.
+A write takes 5 to 20 µs of the kernel's time, more than everything else about a piece. So the head goes with
+the first piece, and the end with the last.
 """
 
 from crossgrade.gateway._answers import head, whole
@@ -10,13 +10,13 @@ from crossgrade.gateway._server import ClientConnection
 
 
 def send_whole(client: ClientConnection, status: int, content_type: bytes, body: bytes, lines: bytes) -> None:
-    """Send head and body; `lines` are further header lines."""
+    """Send head and body; `lines` are additional header lines."""
     client.write(whole(status, content_type, body, lines + client.closing))
     client.finish()
 
 
 class Delivery:
-    """An answer in pieces, of a `length` that may be unknown; `lines` are further header lines."""
+    """An answer in pieces; `length` is None if unknown, and `lines` are additional header lines."""
 
     __slots__ = ("_chunked", "_client", "_head")
 
@@ -33,7 +33,7 @@ class Delivery:
         self._client = client
         self._chunked = length is None and request.version == "1.1"
         if length is None and not self._chunked:
-            request.keep_alive = False  # HTTP/1.0: the end of the connection ends the answer
+            request.keep_alive = False  # in HTTP/1.0 the end of the connection ends the answer
             lines += b"cache-control: no-cache\r\nconnection: close\r\n"
             self._head = b"HTTP/1.1 %d OK\r\ncontent-type: %b\r\n%b\r\n" % (status, content_type, lines)
             return
@@ -48,7 +48,7 @@ class Delivery:
         if self._head:
             data = self._head + data
             self._head = b""
-        transport = self._client.transport  # each event comes this way: it is a call less than by `write`
+        transport = self._client.transport  # one call fewer for each event than `write`
         if transport is not None:
             transport.write(data)
 

@@ -1,4 +1,4 @@
-"""One request from admission to record: who asks, which target answers, what it costs."""
+"""One request from its route to its record: limits, attempts, answer, cost."""
 
 import asyncio
 from collections.abc import Mapping
@@ -7,35 +7,36 @@ from types import MappingProxyType
 
 from crossgrade.dialects import Counts, failure
 from crossgrade.errors import AccessError, BadRequestError, ProviderError, UpstreamError
-from crossgrade.gateway._admission import facts_of, segment_of, unit_of
 from crossgrade.gateway._answers import (
     JSON_TYPE,
     STREAM_TYPE,
+    ErrorRelay,
+    Pieces,
+    Relay,
+    StreamRelay,
+    WholeRelay,
+    pass_whole,
+    whole,
+)
+from crossgrade.gateway._body import DEFAULT_OUTPUT_TOKENS, estimated_tokens
+from crossgrade.gateway._context import WorkerContext
+from crossgrade.gateway._delivery import Delivery
+from crossgrade.gateway._head import Endpoint, Request, passed_on, sent_on
+from crossgrade.gateway._limits import Hold, LimitRefusal
+from crossgrade.gateway._payload import Payload
+from crossgrade.gateway._problems import (
     Problem,
     access_problem,
     limit_problem,
     problem_event,
+    provider_problem,
     unknown_model,
-    whole,
 )
-from crossgrade.gateway._attempts import Attempts
-from crossgrade.gateway._body import DEFAULT_OUTPUT_TOKENS, estimated_tokens
-from crossgrade.gateway._delivery import Delivery
-from crossgrade.gateway._failing import note_failure, provider_problem
-from crossgrade.gateway._head import Endpoint, Request
-from crossgrade.gateway._headers import passed_on, sent_on
-from crossgrade.gateway._limits import Hold, LimitRefusal
-from crossgrade.gateway._messages import Reason
-from crossgrade.gateway._outcome import NOTHING, UNKNOWN, Charge, bill, images_in
-from crossgrade.gateway._payload import Payload
-from crossgrade.gateway._permit import Permit
-from crossgrade.gateway._record import record_of
-from crossgrade.gateway._relay import ErrorRelay, Pieces, Relay, StreamRelay, WholeRelay, pass_whole
-from crossgrade.gateway._routes import Choice, ServedRoute
+from crossgrade.gateway._routes import Permit, ServedRoute, facts_of, segment_of, unit_of
 from crossgrade.gateway._server import ClientConnection
-from crossgrade.gateway._services import Services
+from crossgrade.gateway._settle import NOTHING, UNKNOWN, Charge, RequestState, bill, images_in, record_of
 from crossgrade.gateway._shadow import Copy
-from crossgrade.gateway._targets import TargetState
+from crossgrade.gateway._targets import Attempts, note_failure
 from crossgrade.gateway._upstream import Taker, UpstreamConnection
 from crossgrade.identity import Principal
 from crossgrade.pricing import Tokens
@@ -44,22 +45,11 @@ _CLIENT_GONE = 499
 _NO_HEADERS: Mapping[bytes, bytes] = MappingProxyType({})
 
 
-class Exchange:
-    """Answers one request; it is the provider's `Call` and the client's `Exchange`."""
+class Exchange(RequestState):
+    """Answers one request. It is an `UpstreamCall`, an `Outlet` and an `Answering`."""
 
-    # Defaults on the class: most of a request's life does not touch most of them.
-    segment: str | None = None
-    payload: Payload | None = None
-    plan: ServedRoute | None = None
-    permit: Permit | None = None
-    target: TargetState | None = None
-    choice: Choice | None = None
-    attempts: Attempts | None = None
     copy: Copy | None = None
-    reason: Reason = "none"
-    response_id: str | None = None
     done = False
-    first_at = sent_at = added_s = 0.0
     _delivery: Delivery | None = None
     _hold: Hold | None = None
     _connection: UpstreamConnection | None = None
@@ -70,7 +60,7 @@ class Exchange:
 
     def __init__(
         self,
-        services: Services,
+        context: WorkerContext,
         client: ClientConnection,
         request: Request,
         *,
@@ -79,85 +69,87 @@ class Exchange:
         request_id: str,
         at: float,
     ) -> None:
-        self._services = services
+        self._context = context
         self.client = client
         self.request = request
         self.endpoint = endpoint
         self.principal = principal
         self.id = request_id
         self.at = at
-        self.began = services.now()
+        self.began = context.now()
         client.exchange = self
 
-    # Admission.
+    # Route and limits.
 
     def begin(self, payload: Payload, path_route: str | None) -> None:
-        """Find the route, ask the limits, and send the request on its way."""
+        """Find the route, reserve from the limits, and send the request."""
         self.payload = payload
-        services = self._services
-        plan = services.routes.find(path_route, payload.asked.model)
-        if plan is None:
-            self.refuse(unknown_model(path_route, payload.asked.model))
+        context = self._context
+        route = context.routes.find(path_route, payload.fields.model)
+        if route is None:
+            self.refuse(unknown_model(path_route, payload.fields.model))
             return
-        self.plan = plan
-        try:
-            permit = services.permit(self.principal, plan)
-        except AccessError as error:
-            self.refuse(access_problem(error))
-            return
+        self.route = route
+        permit = route.permits.get(self.principal.id)
+        if permit is None or permit.principal is not self.principal:
+            try:
+                permit = context.permit(self.principal, route)
+            except AccessError as error:
+                self.refuse(access_problem(error))
+                return
         self.permit = permit
-        self._choose(plan, payload)
+        self._choose(route, payload)
         if permit.counters:
             usd, tokens = self._estimate(payload)
-            outcome = services.limits.reserve(permit.counters, usd, tokens, self._reserved)
+            outcome = context.limits.reserve(permit.counters, usd, tokens, self._reserved)
             if outcome is not None:
                 self._reserved(outcome)
         else:
             self._attempt()
 
     def fail_body(self, problem: Problem) -> None:
-        """Refuse the request for what its body turned out to be."""
+        """Refuse the request because of its body."""
         if not self.done:
             self._let_go()
             self.refuse(problem, UNKNOWN if self.sent_at else NOTHING)
 
-    def _choose(self, plan: ServedRoute, payload: Payload) -> None:
-        """Pick the targets and their order, and whether a shadow is to follow."""
-        choice = plan.fixed
+    def _choose(self, route: ServedRoute, payload: Payload) -> None:
+        """Pick the targets and their order, and whether a shadow will follow."""
+        choice = route.fixed
         if choice is None:
             self.segment = segment_of(self.principal, self.request)
-            facts = facts_of(plan, self.principal, self.segment, payload)
-            unit = self._unit(plan, payload) if plan.is_canary else ""
-            choice = plan.choose(facts, datetime.fromtimestamp(self._services.wall(), UTC), unit)
+            facts = facts_of(route.name, self.principal, self.segment, payload)
+            unit = self._unit(route, payload) if route.is_canary else ""
+            choice = route.choose(facts, datetime.fromtimestamp(self._context.wall(), UTC), unit)
         self.choice = choice
         self.reason = choice.reason
         targets = choice.targets
         if choice.order is not None:
-            targets = choice.order.drawn(self._unit(plan, payload))
+            targets = choice.order.drawn(self._unit(route, payload))
         self.target = targets[0]
-        self.attempts = Attempts(plan, targets, payload.size)
-        if plan.spec.shadow is not None:
-            self.copy = self._services.shadows.pick(plan, choice, self.request, payload, self.principal.tier)
+        self.attempts = Attempts(route.spec, targets, payload.size)
+        if route.spec.shadow is not None:
+            self.copy = self._context.shadows.pick(route, choice, self.request, payload, self.principal.tier)
 
-    def _unit(self, plan: ServedRoute, payload: Payload) -> str:
-        return unit_of(plan.spec.sticky, self.principal, self.request, payload, self.id)
+    def _unit(self, route: ServedRoute, payload: Payload) -> str:
+        return unit_of(route.spec.sticky, self.principal, self.request, payload, self.id)
 
     def _estimate(self, payload: Payload) -> tuple[float | None, int]:
-        """Return what to reserve: the prompt by its size, the answer by its bound."""
+        """Return the dollars and tokens to reserve: input by the body's size, output by its bound."""
         assert self.target is not None
         inputs = estimated_tokens(payload.size)
-        most = payload.asked.most_output_tokens
+        most = payload.fields.most_output_tokens
         outputs = 0 if self.endpoint.name == "embeddings" else DEFAULT_OUTPUT_TOKENS if most is None else most
         prices = self.target.prices
         return prices.cost_usd(Counts(inputs, outputs), images_in(payload, prices)), inputs + outputs
 
     def _reserved(self, outcome: Hold | LimitRefusal) -> None:
         if isinstance(outcome, LimitRefusal):
-            self._services.limit_refused(outcome)
+            self._context.count_refusal(outcome)
             if not self.done:
                 self.refuse(limit_problem(outcome))
         elif self.done:
-            self._services.limits.settle(outcome, 0.0, 0)
+            self._context.limits.settle(outcome, 0.0, 0)
         else:
             self._hold = outcome
             self._attempt()
@@ -165,38 +157,38 @@ class Exchange:
     # Attempts.
 
     def _attempt(self) -> None:
-        """Send the request to the next target that may take it."""
-        services, attempts, payload = self._services, self.attempts, self.payload
+        """Send the request to the next target that accepts it."""
+        context, attempts, payload = self._context, self.attempts, self.payload
         assert attempts is not None
         assert payload is not None
         self._retry = None
-        now = services.now()
+        now = context.now()
         target = attempts.next(now)
         if target is None:
-            self.refuse(attempts.nobody(now))
+            self.refuse(attempts.unavailable(now))
             return
         if target is not self.target:
             if self.target is None or target.offer != self.target.offer:
                 self.reason = "fallback"
             self.target = target
         if attempts.count == 1:
-            services.retries.earn()
+            context.retries.earn()
         elif self.copy is not None:
             self.copy.restart()
         self._relay = None
         target.pool.start(self, fresh=payload.one_shot)
 
     def _try_on(self, error: ProviderError) -> bool:
-        """Arrange another attempt after a failure, where one is allowed and can help."""
+        """Arrange another attempt after a failure, if one is allowed and can help; return whether it is."""
         if self.attempts is None or not self.repeatable:
             return False
-        pause_s = self.attempts.pause_s(error, self._services.now())
-        if pause_s is None or not self._services.retries.spend():
+        pause_s = self.attempts.pause_s(error, self._context.now())
+        if pause_s is None or not self._context.retries.spend():
             return False
-        self._retry = self._services.loop.call_later(pause_s, self._attempt)
+        self._retry = self._context.loop.call_later(pause_s, self._attempt)
         return True
 
-    # The provider's side: `Call`.
+    # The provider's side: `UpstreamCall`.
 
     @property
     def repeatable(self) -> bool:
@@ -215,9 +207,9 @@ class Exchange:
             self.payload.send(self.target, connection, sent_on(self.request.headers) if same else b"")
         except ProviderError as error:
             self.failed(error)
-        except Exception as error:  # noqa: BLE001  # it is no failure of the target's, and has to end
+        except Exception as error:  # noqa: BLE001  # not the target's failure; the request has to end
             context = {"message": "a request could not be written", "exception": error}
-            self._services.loop.call_exception_handler(context)
+            self._context.loop.call_exception_handler(context)
             self.failed(
                 BadRequestError(
                     f"the request cannot be carried to {self.target.name}", code="request-not-carried"
@@ -225,14 +217,14 @@ class Exchange:
             )
 
     def on_head(self, status: int, headers: dict[bytes, bytes]) -> Taker:
-        """Choose how the answer is taken on."""
+        """Choose how the answer is passed on."""
         assert self.target is not None
         assert self.payload is not None
         self._status = status
         self._headers = headers
         key = self.target.key
         if not 200 <= status < 300:
-            self._relay = ErrorRelay(self)
+            self._relay = ErrorRelay(self._error_answered)
         elif headers.get(b"content-encoding", b"identity") != b"identity":
             self.failed(
                 UpstreamError(
@@ -241,15 +233,15 @@ class Exchange:
                 )
             )
         elif headers.get(b"content-type", b"").startswith(b"text/event-stream"):
-            self._relay = StreamRelay(self, self.payload.watcher(self.target), key)
+            self._relay = StreamRelay(self, self.payload.follower(self.target), key)
         else:
             length = headers.get(b"content-length")
             known = int(length) if length is not None and length.isdigit() else None
-            self._relay = WholeRelay(self, self.target.target.dialect, key, known)
+            self._relay = WholeRelay(self, self.target.dialect, key, known)
         return self._take if self.copy is not None or self._relay is None else self._relay.data
 
     def on_whole(self, body: bytes) -> None:
-        """Take a plain answer, without a relay that would wait for more of it."""
+        """Take a plain answer, which needs no relay: it is complete."""
         assert self.target is not None
         connection, self._connection = self._connection, None
         self._status = 200
@@ -257,9 +249,9 @@ class Exchange:
         if self.copy is not None:
             self.copy.take(body)
         if connection is not None:
-            self.added_s += self._services.now() - connection.used_at
+            self.added_s += self._context.now() - connection.used_at
         try:
-            pass_whole(self, self.target.target.dialect, self.target.key, body)
+            pass_whole(self, self.target.dialect, self.target.key, body)
         except Exception as error:  # noqa: BLE001  # as in `on_end`
             self._unreadable(error)
 
@@ -271,13 +263,13 @@ class Exchange:
             self._relay.data(data)
 
     def on_end(self) -> None:
-        """Take the answer's end. A fault of our own here must not leave the client without an answer."""
+        """Note the end of the answer. An internal error must not leave the client without an answer."""
         connection, self._connection = self._connection, None
         relay = self._relay
         if relay is None:
             return
         if connection is not None:
-            self.added_s += self._services.now() - connection.used_at
+            self.added_s += self._context.now() - connection.used_at
         try:
             relay.end()
         except Exception as error:  # noqa: BLE001  # whatever it is, this request has to end
@@ -285,15 +277,15 @@ class Exchange:
 
     def _unreadable(self, error: Exception) -> None:
         context = {"message": "an answer could not be passed on", "exception": error}
-        self._services.loop.call_exception_handler(context)
+        self._context.loop.call_exception_handler(context)
         self.failed(UpstreamError("the provider's answer could not be read", code="answer-unreadable"))
 
     def on_fail(self, error: ProviderError) -> None:
-        """Take note that the connection failed."""
+        """Note that the connection failed."""
         self._connection = None
         self.failed(error)
 
-    def refused(self, body: bytes) -> None:
+    def _error_answered(self, body: bytes) -> None:
         """Take the body of an answer with an error status."""
         assert self.target is not None
         texts = {
@@ -301,24 +293,24 @@ class Exchange:
             for name, value in self._headers.items()
             if name.startswith(b"retry-after")
         }
-        now = datetime.fromtimestamp(self._services.wall(), UTC)
+        now = datetime.fromtimestamp(self._context.wall(), UTC)
         self.failed(failure(self._status, texts, body, provider=self.target.name, now=now))
 
     def failed(self, error: ProviderError) -> None:
-        """Take note that this attempt failed: try on, or tell the client."""
+        """Note that this attempt failed: start another one, or tell the client."""
         assert self.target is not None
         self._let_go()
-        note_failure(self.target.breaker, error, self._services.now())
+        note_failure(self.target.breaker, error, self._context.now())
         if self.done:
             return
         if self._delivery is not None:
             self._break_off(error, self._delivery)
         elif not self._try_on(error):
-            billed = NOTHING if self._status >= 300 or not self.sent_at else UNKNOWN
-            self.refuse(provider_problem(error, self.target.key), billed)
+            charge = NOTHING if self._status >= 300 or not self.sent_at else UNKNOWN
+            self.refuse(provider_problem(error, self.target.key), charge)
 
     def _let_go(self) -> None:
-        """Have nothing more to do with the provider, whether it is connected yet or not."""
+        """Release the provider's connection, whether it is open yet or not."""
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.cancel()
@@ -331,7 +323,7 @@ class Exchange:
             self.payload.paused()
 
     def upstream_resumed(self) -> None:
-        """Let the payload go on."""
+        """Let the payload continue."""
         if self.payload is not None:
             self.payload.resumed()
 
@@ -340,7 +332,7 @@ class Exchange:
     def send_whole(
         self, body: bytes, usage: Tokens, response_id: str | None, output_tokens: int | None
     ) -> None:
-        """Send a whole answer, whose head says what it cost."""
+        """Send a whole answer, with its cost in the head."""
         assert self.target is not None
         assert self.payload is not None
         try:
@@ -348,16 +340,16 @@ class Exchange:
         except ProviderError as error:
             self.failed(error)
             return
-        billed = self._bill(usage, output_tokens)
+        charge = self._bill(usage, output_tokens)
         self.response_id = response_id
         self.target.breaker.succeeded()
         client = self.client
-        client.write(whole(self._status, JSON_TYPE, body, self._lines(billed.usd) + client.closing))
-        self._close(self._status, billed)  # behind the write: the client need not wait for it
+        client.write(whole(self._status, JSON_TYPE, body, self._lines(charge.usd) + client.closing))
+        self._close(self._status, charge)  # after the write, so that the client does not wait for it
         client.finish()
 
     def begin_long(self, length: int | None) -> Pieces | None:
-        """Begin an answer that is too large to be kept, where it passes as it is."""
+        """Begin an answer that is too large to be kept, if it needs no translation."""
         assert self.target is not None
         assert self.payload is not None
         if not self.payload.passes(self.target):
@@ -371,7 +363,7 @@ class Exchange:
 
     def begin_stream(self) -> Pieces:
         """Begin a stream."""
-        self.first_at = self._services.now()
+        self.first_at = self._context.now()
         return self._begin(200, STREAM_TYPE, None)
 
     def _begin(self, status: int, content_type: bytes, length: int | None) -> Pieces:
@@ -400,38 +392,38 @@ class Exchange:
         self._delivery.end(last)
 
     def _break_off(self, error: ProviderError, delivery: Delivery) -> None:
-        """Tell the client, inside the stream that has begun, that there will be no more of it."""
+        """Tell the client, inside the stream that has begun, that no more will follow."""
         relay = self._relay
         self._close(self._status, self._spent(), "broken_off")
         if not isinstance(relay, StreamRelay):
-            self.client.abort()  # which the client cannot take for the answer's end
+            self.client.abort()  # the client cannot take that for the answer's end
             return
         assert self.endpoint.client is not None
         assert self.target is not None
         delivery.end(problem_event(provider_problem(error, self.target.key), self.endpoint.client))
 
     def _lines(self, usd: float | None) -> bytes:
-        """Return the header lines that every answer of a model has; `usd` is what it cost, None: unknown."""
+        """Return the header lines of every answer of a model; `usd` is its cost, None if unknown."""
         assert self.target is not None
-        assert self.plan is not None
+        assert self.route is not None
         return b"x-request-id: %b\r\n%b%bx-crossgrade-added-ms: %.2f\r\n%b%b" % (
             self.id.encode(),
-            self.plan.headers,
+            self.route.headers,
             self.target.header,
             self.added_s * 1000,
             passed_on(self._headers) if self._headers else b"",
             b"" if usd is None else b"x-crossgrade-cost-usd: %.8f\r\n" % usd,
         )
 
-    # The client's side.
+    # The client's side: `Answering`.
 
     @property
     def begun(self) -> bool:
-        """Whether a part of the answer was sent, and more is to come."""
+        """Whether a part of the answer was sent and more is to come."""
         return self._delivery is not None
 
     def client_gone(self) -> None:
-        """Cancel what was asked of the provider: nobody waits for it."""
+        """Cancel the call to the provider: the client has disconnected."""
         if self.done:
             return
         self._let_go()
@@ -440,23 +432,23 @@ class Exchange:
         self._close(_CLIENT_GONE, self._spent() if self.sent_at else NOTHING, "client_gone")
 
     def client_paused(self) -> None:
-        """Read no more from the provider."""
+        """Read no more from the provider for now."""
         if self._connection is not None:
             self._connection.pause()
 
     def client_resumed(self) -> None:
-        """Read on from the provider."""
+        """Continue to read from the provider."""
         if self._connection is not None:
             self._connection.resume()
 
     # The end.
 
-    def refuse(self, problem: Problem, billed: Charge = NOTHING) -> None:
+    def refuse(self, problem: Problem, charge: Charge = NOTHING) -> None:
         """Answer with an error."""
         lines = (
-            b"" if self.target is None or self.plan is None or self.attempts is None else self.plan.headers
+            b"" if self.target is None or self.route is None or self.attempts is None else self.route.headers
         )
-        self._close(problem.status, billed, problem.code)
+        self._close(problem.status, charge, problem.code)
         self.client.answer_problem(problem, self.id, lines)
 
     def _bill(self, usage: Tokens, output_tokens: int | None) -> Charge:
@@ -465,21 +457,32 @@ class Exchange:
         return bill(self.target.prices, self.payload, usage, output_tokens)
 
     def _spent(self) -> Charge:
-        """Return what an answer that did not come to its end cost.
+        """Return the charge of an answer that did not reach its end.
 
-        Where nothing shows how much was put out, limits count what was reserved: else nobody's
-        requests would cost less than those of a client that hangs up on every answer.
+        If nothing shows how much output was generated, limits count what was reserved. Otherwise a client
+        that disconnects from every answer would pay less than any other.
         """
         return UNKNOWN if self._relay is None else self._bill(*self._relay.spent())
 
-    def _close(self, status: int, billed: Charge, error: str | None = None) -> None:
-        """Settle and record; whatever is still to be written follows."""
+    def _close(self, status: int, charge: Charge, error: str | None = None) -> None:
+        """Settle and record. What remains to be written follows."""
         self.done = True
         self._relay = None
         if self._retry is not None:
             self._retry.cancel()
         if self._hold is not None:
-            self._services.limits.settle(self._hold, billed.usd, billed.tokens)
+            self._context.limits.settle(self._hold, charge.usd, charge.tokens)
         if self.payload is not None:
             self.payload.close()
-        self._services.answered(self.copy, record_of(self, self._services, status, billed, error))
+        self._record(status, charge, error)
+
+    def _record(self, status: int, charge: Charge, error: str | None) -> None:
+        context, permit = self._context, self.permit
+        if permit is None:
+            permit = Permit(self.principal, (), context.blank_record(self.principal, self.route))
+        record = record_of(self, permit, charge, status=status, error=error, now=context.now())
+        if context.log_prompts and self.payload is not None:
+            record.prompt = self.payload.text()
+        context.broker.record(record)
+        if self.copy is not None:
+            context.shadows.answered(self.copy, record)

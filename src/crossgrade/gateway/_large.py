@@ -1,8 +1,7 @@
-"""Bodies too large to be parsed: never interpreted, passed on in constant memory.
+"""Bodies too large to be parsed: they are not interpreted, and pass in constant memory.
 
-Where the body begins with its `model`, as most clients write it, it is passed on as it comes.
-Otherwise it goes to an unlinked file first, until the model is found, and from there to the
-provider, as often as it takes.
+A body that begins with its `model`, as most clients write it, is passed on as it arrives. Any other body is
+written to an unlinked file until the model is found. It is sent from there, as often as necessary.
 """
 
 import asyncio
@@ -11,75 +10,65 @@ import mmap
 import re
 import tempfile
 from collections.abc import Iterator
-from typing import IO, Protocol
+from typing import IO
 
 import msgspec
 
-from crossgrade.dialects import DIALECTS
 from crossgrade.errors import ContextTooLongError
-from crossgrade.gateway._answers import Problem, bad_request
-from crossgrade.gateway._body import Asked
+from crossgrade.gateway._answers import AnswerFollower
+from crossgrade.gateway._body import BodyFields
+from crossgrade.gateway._exchange import Exchange
 from crossgrade.gateway._head import Endpoint, Request
-from crossgrade.gateway._relay import Watcher
+from crossgrade.gateway._problems import Problem, bad_request
 from crossgrade.gateway._scan import ModelScan
 from crossgrade.gateway._server import ClientConnection
 from crossgrade.gateway._targets import TargetState
 from crossgrade.gateway._upstream import UpstreamConnection
 
 _HEAD_BYTES = 512
-"""So much is waited for before a body counts as one that does not begin with its model."""
+"""The bytes to wait for before a body counts as one that does not begin with its model."""
 
 _PIECE = 1 << 18
 _TURN = 1 << 20
-"""So much is read from the file before others get their turn."""
+"""The bytes read from the file before other connections get their turn."""
 
 MOST_SPOOLED_BYTES = 4 << 30
-"""So much a worker keeps in files at a time, or twice the largest body that is accepted."""
+"""The bytes that a worker keeps in files at a time. Twice the largest accepted body, if that is more."""
 
 _OBJECT = re.compile(rb"\s*\{\s*\"")
 _HEAD = re.compile(rb'\s*\{\s*"model"\s*:\s*("[^"\\]{1,256}")')
 
 
-class BodyOwner(Protocol):
-    """The exchange, as its body sees it."""
-
-    def begin(self, payload: "LargePayload", path_route: str | None) -> None:
-        """Find the route and ask a target: the model is known."""
-
-    def fail_body(self, problem: Problem) -> None:
-        """Refuse the request for what its body turned out to be."""
-
-
 class Spool:
-    """Unlinked files in a folder, which together hold no more than `most` bytes."""
+    """Unlinked files in a folder, which together hold at most `most` bytes."""
 
     def __init__(self, folder: str, most: int) -> None:
         self._folder = folder
         self.left = most
 
     def open(self) -> IO[bytes]:
-        """Make a file."""
+        """Create a file."""
         return tempfile.TemporaryFile(dir=self._folder)
 
     def write(self, file: IO[bytes], data: bytes) -> None:
-        """Add to a file; raises OSError where there is no room."""
+        """Append to a file; raises OSError if there is no room."""
         if len(data) > self.left:
             raise OSError(errno.ENOSPC, "too much is kept already")
         file.write(data)
         self.left -= len(data)
 
     def close(self, file: IO[bytes], size: int) -> None:
-        """Let go of a file to which `size` bytes were written."""
+        """Close a file to which `size` bytes were written."""
         file.close()
         self.left += size
 
 
 class LargePayload:
-    """A body on its way through; it is the request's `Sink` and what a target is sent."""
+    """A body on its way through: the request's `Sink`, and the `Payload` that a target is sent."""
 
     def __init__(
         self,
-        owner: BodyOwner,
+        exchange: Exchange,
         client: ClientConnection,
         request: Request,
         *,
@@ -87,13 +76,13 @@ class LargePayload:
         path_route: str | None,
         spool: Spool,
     ) -> None:
-        self.asked = Asked()
+        self.fields = BodyFields()
         self.size = request.length or 0
         self.repeatable = True
         self.one_shot = False
         self.has_tools: bool | None = None
         self.modality: str | None = None
-        self._owner = owner
+        self._exchange = exchange
         self._client = client
         self._request = request
         self._endpoint = endpoint
@@ -114,7 +103,7 @@ class LargePayload:
         self._at = 0
 
     def take(self) -> None:
-        """Begin with what has come of the body."""
+        """Start with the part of the body that has arrived."""
         parts, self._request.parts = self._request.parts, []
         self._request.sink = self
         if parts:
@@ -132,14 +121,14 @@ class LargePayload:
             self._keep(data)
         else:
             self._first += data
-            found = _HEAD.match(self._first)
-            if found is not None and self._request.length is not None:
-                self._pass_on(found)
-            elif found is not None or len(self._first) >= _HEAD_BYTES:
+            match = _HEAD.match(self._first)
+            if match is not None and self._request.length is not None:
+                self._pass_on(match)
+            elif match is not None or len(self._first) >= _HEAD_BYTES:
                 self._open_file()
 
     def body_end(self) -> None:
-        """Take note that the body is whole."""
+        """Note that the body is complete."""
         if not self._passing:
             if self._file is None:
                 self._open_file()
@@ -148,7 +137,7 @@ class LargePayload:
             return
         self._scan.end()
         if self._scan.span is not None or self._scan.is_top_level or self._scan.is_inside:
-            self._owner.fail_body(bad_request("The key `model` is there twice.", "duplicate_key"))
+            self._exchange.fail_body(bad_request("The key `model` is there twice.", "duplicate_key"))
         elif self._connection is not None:
             self._send_held(self._connection, len(self._held))
 
@@ -157,16 +146,16 @@ class LargePayload:
     def _pass_on(self, found: re.Match[bytes]) -> None:
         self._passing = self.one_shot = True
         self._span = found.span(1)
-        self.asked = Asked(model=_model(found[1]))
+        self.fields = BodyFields(model=_model(found[1]))
         first, self._first = self._first, self._first[:_HEAD_BYTES]
         rest = first[found.end() :]
         self._scan.feed(rest)
         self._held = [rest]
         self._client.pause_reading()
-        self._owner.begin(self, self._path_route)
+        self._exchange.begin(self, self._path_route)
 
     def _pass(self, data: bytes) -> None:
-        """Pass on what came before; the newest piece is held back, for the last may have to be."""
+        """Pass on earlier pieces. The newest is held back, since the last one may have to be."""
         self._scan.feed(data)
         self._held.append(data)
         if self._connection is not None:
@@ -179,7 +168,7 @@ class LargePayload:
             connection.write_body(piece)
         del self._held[:count]
 
-    # Otherwise it is kept in a file first.
+    # Any other body is kept in a file first.
 
     def _open_file(self) -> None:
         try:
@@ -202,7 +191,7 @@ class LargePayload:
 
     def _no_room(self) -> None:
         message = "The body cannot be kept at the moment: put `model` first, so that it need not be."
-        self._owner.fail_body(Problem(status=503, message=message, code="no_space", retry_after_s=5.0))
+        self._exchange.fail_body(Problem(status=503, message=message, code="no_space", retry_after_s=5.0))
 
     def _kept(self) -> None:
         assert self._file is not None
@@ -211,10 +200,10 @@ class LargePayload:
         scan.end()
         span = scan.span
         if scan.twice:
-            self._owner.fail_body(bad_request("The key `model` is there twice.", "duplicate_key"))
+            self._exchange.fail_body(bad_request("The key `model` is there twice.", "duplicate_key"))
         elif span is None and (self._path_route is None or not _OBJECT.match(self._first)):
             message = "The body names no `model`, or is no JSON object."
-            self._owner.fail_body(bad_request(message, "no_model"))
+            self._exchange.fail_body(bad_request(message, "no_model"))
         else:
             try:
                 self._file.flush()
@@ -224,13 +213,13 @@ class LargePayload:
                 return
             self._span = span
             if span is not None:
-                self.asked = Asked(model=_model(self._map[slice(*span)]))
-            self._owner.begin(self, self._path_route)
+                self.fields = BodyFields(model=_model(self._map[slice(*span)]))
+            self._exchange.begin(self, self._path_route)
 
     # What goes to the target: `Payload`.
 
     def send(self, target: TargetState, connection: UpstreamConnection, extra: bytes) -> None:
-        """Write the head, and begin to write the body."""
+        """Write the head, and start to write the body."""
         if target.target.dialect != self._endpoint.dialect:
             raise ContextTooLongError(
                 f"{target.name} speaks another API, and a body of {self.size} bytes is not translated",
@@ -256,14 +245,14 @@ class LargePayload:
             self._pump()
 
     def _replacement(self, target: TargetState) -> tuple[bytes, tuple[int, int]]:
-        """Return what names the target's model, and where in the body it goes."""
+        """Return the bytes that name the target's model, and their place in the body."""
         if self._span is not None:
             return target.model_json, self._span
         at = self._first.index(b"{") + 1
         return b'"model":%b,' % target.model_json, (at, at)
 
     def _rewritten(self, start: int, end: int, model: bytes) -> Iterator[bytes | memoryview]:
-        """Go through the kept body, with the target's model in the place of the client's."""
+        """Yield the kept body, with the target's model in place of the client's."""
         assert self._map is not None
         whole = memoryview(self._map)
         self._at = 0
@@ -275,7 +264,7 @@ class LargePayload:
                 yield then
 
     def _pump(self) -> None:
-        """Write from the file until the connection takes no more, or others should have their turn."""
+        """Write from the file until the connection accepts no more, or others should get their turn."""
         for _ in range(_TURN // _PIECE):
             if self._paused or self._connection is None:
                 return
@@ -288,7 +277,7 @@ class LargePayload:
         self._loop.call_soon(self._pump)
 
     def _forget_sent(self) -> None:
-        """Let the pages behind go, so that the body does not count as the process's memory."""
+        """Release the pages that were sent, so that the body does not count as the process's memory."""
         if self._map is not None:
             behind = self._at // _TURN * _TURN
             if behind:
@@ -301,7 +290,7 @@ class LargePayload:
             self._client.pause_reading()
 
     def resumed(self) -> None:
-        """Write on."""
+        """Continue to write."""
         self._paused = False
         if self._passing:
             self._client.resume_reading()
@@ -309,29 +298,29 @@ class LargePayload:
             self._pump()
 
     def passes(self, target: TargetState) -> bool:  # noqa: ARG002  # the signature of Payload
-        """Tell that nothing is translated."""
+        """Return True: nothing is translated."""
         return True
 
-    def watcher(self, target: TargetState) -> Watcher:
+    def follower(self, target: TargetState) -> AnswerFollower:
         """Return what follows the answer's stream."""
-        return DIALECTS[target.target.dialect].follow(swallow=False)
+        return target.dialect.follow(swallow=False)
 
     def whole(self, target: TargetState, body: bytes) -> bytes:  # noqa: ARG002  # the signature of Payload
-        """Return a whole answer: the APIs are the same."""
+        """Return a whole answer unchanged: the APIs are the same."""
         return body
 
     def opening(self) -> bytes:
-        """Return the body's first bytes, which a conversation's later requests share."""
+        """Return the body's first bytes, which later requests of the conversation share."""
         return self._first
 
     def text(self) -> None:
-        """Return nothing: a body that large is not kept."""
+        """Return None: a body that large is not kept."""
 
     def close(self) -> None:
-        """Let go of the file and of the connection."""
+        """Release the file and the connection."""
         self._connection = None
         self._held = []
-        self._map = None  # pieces that are still to be sent keep it
+        self._map = None  # pieces that are not sent yet keep it alive
         self._pieces = iter(())
         file, self._file = self._file, None
         if file is not None:
@@ -339,7 +328,7 @@ class LargePayload:
 
 
 def _model(raw: bytes) -> str:
-    """Return the model that a client names, nothing where it is no text."""
+    """Return the model that a client names, empty if it is not a string."""
     try:
         return msgspec.json.decode(raw, type=str)
     except (msgspec.DecodeError, UnicodeDecodeError):

@@ -1,9 +1,8 @@
-"""Budgets and rates on the worker's side: leases from the keeper, taken from without waiting.
+"""Budgets and rates on the worker's side: reservations from leases, without waiting.
 
-For each limit the keeper lends a worker an amount. A request reserves from what was lent, at
-once, and settles with what it really used; only when too little is left does it wait for the
-keeper. The keeper lends no more than the cap allows, so workers together cannot overspend, but
-for what a provider bills beyond a reservation.
+The broker leases an amount of each limit to a worker. A request reserves from the lease at once, and settles
+with what it really used. It waits for the broker only if too little is left. The broker leases no more than
+the cap allows. So workers together cannot overspend, except by what a provider bills beyond a reservation.
 """
 
 import time
@@ -19,14 +18,14 @@ from crossgrade.gateway._messages import NANO, Ask, Deny, Grant, Held, LeaseId, 
 from crossgrade.identity import Principal
 
 WAIT_S = 2.0
-"""How long a request waits for the keeper before it is refused."""
+"""How long a request waits for the broker before it is refused."""
 
 _DENIED_S = 0.2
 _MOST_COUNTERS = 20_000
 _UNITS: Mapping[LimitUnit, int] = {"usd": 0, "tokens": 1, "requests": 2, "parallel": 3}
 _FOREVER = float("inf")
 _MOST = 1 << 61
-"""A cap above this is none, and no database's whole number would hold it."""
+"""A higher cap counts as this one: no database has a larger integer."""
 
 RefusalKind = Literal["insufficient_quota", "rate_limit_exceeded", "limits_unavailable"]
 _Key: TypeAlias = tuple[LimitScope, str, LimitUnit, int]
@@ -35,10 +34,10 @@ _Amounts: TypeAlias = tuple[int, int, int, int]
 
 @dataclass(frozen=True, slots=True)
 class LimitRefusal:
-    """Why a request may not go on: which limit, and when trying again can help.
+    """Why a limit refuses a request, and when another attempt can help.
 
-    `kind` is the error code: spent money is `insufficient_quota`, a rate is `rate_limit_exceeded`
-    (both 429); `limits_unavailable` (503) when the keeper cannot be asked.
+    `kind` is the error code. A spent budget is `insufficient_quota` and a rate is `rate_limit_exceeded` (both
+    429). If the broker does not answer it is `limits_unavailable` (503).
     """
 
     scope: LimitScope
@@ -62,10 +61,10 @@ class LimitRefusal:
 
 
 class Lease:
-    """What the keeper lent of one limit for one window; of it, `left` is what can be reserved now.
+    """What the broker has leased of one limit for one window; `left` can be reserved now.
 
-    `lent` is what the keeper knows to be here. `spent` and `returned` it has not heard of yet: what was
-    used up, and what is handed back besides, below 0 where more was used than had been lent.
+    `lent` is the amount that the broker knows to be here. `spent` and `returned` are not reported to it yet:
+    what was used, and what is handed back besides. `returned` is below 0 if more was used than was leased.
     """
 
     __slots__ = ("counter", "dirty", "ends", "id", "left", "lent", "returned", "spent", "unit", "used_at")
@@ -81,11 +80,14 @@ class Lease:
 
     @property
     def reserved(self) -> int:
-        """What requests in flight hold: it is not counted, which would cost each of them two additions."""
+        """The amount that requests in flight hold.
+
+        It is derived, since to count it would cost each of them two additions.
+        """
         return self.lent - self.left - self.spent - self.returned
 
     def grant(self, amount: int) -> None:
-        """Take what the keeper lends."""
+        """Take what the broker leases."""
         self.lent += amount
         self.left += amount
 
@@ -95,7 +97,7 @@ class Lease:
         self.left = 0
 
     def report(self) -> Spend:
-        """Return what the keeper is to hear, as heard from now on."""
+        """Return what to report to the broker, and count it as reported."""
         shrunk = self.spent + self.returned
         spend = Spend(self.id, self.spent, shrunk, self.reserved)
         self.lent -= shrunk
@@ -128,7 +130,7 @@ class Counter:
             self.lease.ends = 0.0
 
     def refusal(self, now: float) -> LimitRefusal:
-        """Describe why this limit refuses."""
+        """Return why this limit refuses."""
         kind: RefusalKind = "insufficient_quota" if self.unit == "usd" else "rate_limit_exceeded"
         return LimitRefusal(
             scope=self.scope,
@@ -162,9 +164,9 @@ class _Waiting:
 
 
 class Limits:
-    """The limits of one worker; `Keeper` carries what they ask and report.
+    """The limits of one worker; `BrokerLink` carries its requests and reports.
 
-    `configured` are those of the configuration; a caller's own come with its `Principal`.
+    `configured` are those of the configuration. A caller's own limits come with its `Principal`.
     """
 
     def __init__(self, configured: Sequence[Limit], *, clock: Callable[[], float] = time.time) -> None:
@@ -180,7 +182,7 @@ class Limits:
         self.idle_s = 60.0
 
     def resolve(self, principal: Principal, route: str) -> tuple[Counter, ...]:
-        """Return the limits that a caller's request on a route counts against; they all have to hold."""
+        """Return the limits that a caller's request on a route counts against; all of them must hold."""
         found = self._resolved.get((principal.id, route))
         if found is not None and (found[0] is principal or found[0] == principal):
             return found[1]
@@ -198,7 +200,7 @@ class Limits:
         return counters
 
     def shadow(self, route: str, max_usd_per_day: float | None) -> tuple[Counter, ...]:
-        """Return the limit on what shadowing a route may cost, none where it has none."""
+        """Return the limit on the cost of shadowing a route, empty if it has none."""
         if max_usd_per_day is None:
             return ()
         return (self._counter(("route", f"shadow:{route}", "usd", 86_400), max_usd_per_day),)
@@ -213,10 +215,11 @@ class Limits:
     def reserve(
         self, counters: tuple[Counter, ...], usd: float | None, tokens: int, ready: Ready
     ) -> Hold | LimitRefusal | None:
-        """Reserve dollars, tokens and one request; None: the keeper is asked, `ready` hears the outcome.
+        """Reserve dollars, tokens and one request; None means that `ready` will receive the outcome.
 
-        `usd` None (the price is unknown) counts against no budget. `ready` is called once, at
-        most `WAIT_S` later; a caller that has gone by then settles the hold with 0.
+        The broker is asked in that case. With `usd` None (the price is unknown) nothing counts against
+        budgets. `ready` is called once, at most `WAIT_S` seconds later. A caller that is gone by then settles
+        the hold with 0.
         """
         amounts = (int(usd * NANO + 0.5) if usd else 0, tokens, 1, 1)
         now = self._clock()
@@ -235,7 +238,7 @@ class Limits:
         return Hold(taken, amounts)
 
     def settle(self, hold: Hold, usd: float | None, tokens: int | None) -> None:
-        """End a hold with what was used; None (unknown) counts what was reserved."""
+        """End a hold with the dollars and tokens used; None (unknown) counts what was reserved."""
         reserved = hold.amounts
         used = (
             reserved[0] if usd is None else int(usd * NANO + 0.5),
@@ -256,9 +259,9 @@ class Limits:
                 self._serve(lease.counter)
 
     def _put_back(self, lease: Lease, unused: int) -> None:
-        """Put back what was reserved in vain; below 0, take what was used beyond it."""
+        """Put back what was reserved and not used; a negative amount takes what was used beyond it."""
         left = lease.left = lease.left + unused
-        if left < 0:  # more was used than had been lent: it shrinks by what there was
+        if left < 0:  # more was used than was leased: the lease shrinks to 0
             lease.returned += left
             lease.left = 0
         elif unused > 0:
@@ -292,7 +295,7 @@ class Limits:
     def _attempt(
         self, counters: tuple[Counter, ...], amounts: _Amounts, now: float
     ) -> Hold | LimitRefusal | Counter:
-        """Reserve, or return the first limit that refuses, or that has to be asked for."""
+        """Reserve, or return the first limit that refuses or must be requested from the broker."""
         for counter in counters:
             lease = self._current(counter, now)
             need = amounts[counter.index]
@@ -307,7 +310,7 @@ class Limits:
         return self._take(counters, amounts)
 
     def _current(self, counter: Counter, now: float) -> Lease:
-        """Return the lease of the present window; what is left of the one before is handed back."""
+        """Return the lease of the present window; what is left of the previous one is handed back."""
         lease = counter.lease
         if lease.ends <= now:
             if lease.left or lease.reserved:
@@ -325,7 +328,7 @@ class Limits:
             counter.asked = self.send(Ask(counter.lease.id, counter.cap, need))
 
     def granted(self, grant: Grant) -> None:
-        """Take a grant of the keeper; one for a window that is over is handed back."""
+        """Take a grant of the broker; one for a window that is over is handed back."""
         counter = self._counters.get(_key(grant.lease))
         if counter is None or counter.lease.id != grant.lease:
             late = Lease(counter or Counter(*_key(grant.lease)), grant.lease.window)
@@ -342,7 +345,7 @@ class Limits:
         self._serve(counter)
 
     def denied(self, deny: Deny) -> None:
-        """Take a refusal of the keeper: it holds for a moment, for as much or more."""
+        """Take a refusal of the broker: it holds for a moment, for the same amount or more."""
         counter = self._counters.get(_key(deny.lease))
         if counter is None or counter.lease.id != deny.lease:
             return
@@ -363,7 +366,7 @@ class Limits:
                 self._mark(counter.lease)
 
     def _serve(self, counter: Counter) -> None:
-        """Let waiting requests go on, in their order, as far as they can."""
+        """Let waiting requests continue, in their order, as far as possible."""
         now = self._clock()
         waiting = counter.waiting
         while waiting:
@@ -396,7 +399,7 @@ class Limits:
         return spends
 
     def held(self, unwritten: Iterable[Spend]) -> list[Held]:
-        """Return the leases for a keeper that has not seen `unwritten`, nor what is not reported yet."""
+        """Return the leases for a broker that has seen neither `unwritten` nor what is not reported yet."""
         pending: dict[LeaseId, int] = {}
         for spend in unwritten:
             pending[spend.lease] = pending.get(spend.lease, 0) + spend.shrunk
@@ -414,14 +417,14 @@ class Limits:
         return [each for each in held if each.amount or each.reserved]
 
     def ask_again(self) -> None:
-        """Ask a new keeper for what requests wait for."""
+        """Ask a new broker for what requests wait for."""
         for counter in self._counters.values():
             counter.asked = False
             if counter.waiting:
                 self._serve(counter)
 
     def tick(self) -> None:
-        """Once a second: refuse who waited too long, hand back what nobody uses, forget the idle."""
+        """Once a second: refuse requests that waited too long, hand back idle leases, forget counters."""
         now = self._clock()
         for counter in list(self._live):
             self._expire(counter, now)

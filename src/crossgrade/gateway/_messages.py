@@ -1,10 +1,13 @@
-"""What workers and the keeper say to each other: one JSON object a line over a Unix socket.
+"""The messages between workers and the broker: one JSON object per line over a Unix socket.
 
-A `Flush` is followed by `size` bytes: the lines of its request records, which the keeper
-appends to its file as they are. Amounts of limits are whole numbers: dollars count in
-billionths, so that sums are exact.
+A `Flush` is followed by `size` bytes: the lines of its request records, which the broker appends to its file
+unchanged. Amounts of limits are integers: dollars count in billionths, so that sums are exact.
 """
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Literal, TypeAlias
 
 import msgspec
@@ -28,20 +31,20 @@ Reason = Literal[
     "shadow",
     "none",
 ]
-"""Why a request went to its target; `none`: it went nowhere."""
+"""Why a request went to its target; `none` if it went to no target."""
 
 CostOrigin = Literal["usage", "estimate", "unknown"]
-"""Where a cost comes from: the provider's usage, an estimate of it, or it is not known."""
+"""Where a cost comes from: the provider's usage, an estimate of it, or neither."""
 
 
 class RequestRecord(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
     """One request as the gateway served it, without its content: a line of the request log.
 
-    `at` is when its head had come, in seconds since 1970. `error` is an error code of ours or the
-    provider's status. Tokens and `cost_usd` are None where unknown, never zero. `added_ms` is the
-    time that the gateway itself took. `response_id` is the `id` in the answer's body; `side`,
-    `verdict_id` and `probability` (with which `side` was picked) tie feedback to a certificate.
-    `shadow` marks the copy that a shadow sent.
+    `at` is when its head had arrived, in seconds since 1970. `error` is an error code of ours or the
+    provider's status. Tokens and `cost_usd` are None if unknown, never zero. `added_ms` is the time that the
+    gateway itself took. `response_id` is the `id` in the answer's body. `side`, `verdict_id` and
+    `probability` (with which `side` was picked) tie feedback to a certificate. `shadow` marks the copy that a
+    shadow sent.
     """
 
     id: str
@@ -84,9 +87,9 @@ class RequestRecord(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
 class ShadowAnswer(msgspec.Struct, kw_only=True, omit_defaults=True):
     """One model's side of a shadow pair: the answer's bytes as its provider sent them.
 
-    `model` is the policy's name for it, `target` the offer, `dialect` the provider's API. A
-    `stream` holds all its events. `error` says why there is no usable `body`. `response_id` is
-    found in the body where it is not given.
+    `model` is the policy's name for it, `target` the offer, `dialect` the provider's API. With `stream`,
+    `body` holds all events. `error` says why there is no usable `body`. A `response_id` of None is looked up
+    in the body.
     """
 
     model: str
@@ -102,11 +105,10 @@ class ShadowAnswer(msgspec.Struct, kw_only=True, omit_defaults=True):
 
 
 class ShadowPair(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """A live request that both models of a route answered; the keeper redacts before it stores.
+    """A live request that both models of a route answered; the broker redacts it before it stores it.
 
-    `request` is the body as the client sent it to `endpoint` (`/v1/chat/completions`). With
-    `store_text` false only what is measured is stored, without texts. `conversation` is a digest of
-    the client's name for it.
+    `request` is the body as the client sent it to `endpoint` (`/v1/chat/completions`). With `store_text`
+    false only measurements are stored, without texts. `conversation` is a digest of the client's name for it.
     """
 
     route: str
@@ -125,16 +127,16 @@ class ShadowPair(msgspec.Struct, kw_only=True, omit_defaults=True):
 
 
 ADMIN = "admin"
-"""Stands for a key in feedback that came through the admin API."""
+"""The key that feedback has which came through the admin API."""
 
 DENIED = "denied"
-"""What `Done` says of feedback on a response of somebody else."""
+"""The `Done.error` of feedback on another caller's response."""
 
 
 class Outcome(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """Feedback on one response: `value` in [0, 1] under a `name`; `response_id` may be our request id.
+    """Feedback on one response: a `value` in [0, 1] under a `name`.
 
-    `key` and `team` are the reporter's.
+    `response_id` may be our request id. `key` and `team` are the reporter's.
     """
 
     response_id: str
@@ -146,7 +148,7 @@ class Outcome(msgspec.Struct, kw_only=True, omit_defaults=True):
 
 
 class LeaseId(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """One limit for one key, team or route in one window; `window` is when that began, 0 for `parallel`."""
+    """One limit of one key, team or route in one window; `window` is when that began, 0 for `parallel`."""
 
     scope: LimitScope
     match: str
@@ -156,10 +158,10 @@ class LeaseId(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class Spend(msgspec.Struct, array_like=True, gc=False):
-    """What a worker did with a lease since it last said so.
+    """What a worker did with a lease since its last report.
 
-    `spent` was used up; the lease shrank by `shrunk`, which differs from it where some was handed
-    back or where more was used than had been reserved. `reserved` is in flight right now.
+    `spent` was used. The lease shrank by `shrunk`, which differs if some was handed back or more was used
+    than reserved. `reserved` is in flight now.
     """
 
     lease: LeaseId
@@ -169,7 +171,10 @@ class Spend(msgspec.Struct, array_like=True, gc=False):
 
 
 class Held(msgspec.Struct, array_like=True, gc=False):
-    """A lease that a worker has when it meets a new keeper: unspent amount and, of it, in flight."""
+    """A lease that a worker has when it meets a new broker.
+
+    the unspent amount, and how much of it is in flight.
+    """
 
     lease: LeaseId
     cap: int
@@ -177,11 +182,11 @@ class Held(msgspec.Struct, array_like=True, gc=False):
     reserved: int
 
 
-# From worker to keeper.
+# From worker to broker.
 
 
 class Hello(msgspec.Struct, tag="hello"):
-    """The first line of a connection; `life` is fresh with every start of a worker."""
+    """The first line of a connection; `life` is new at every start of a worker."""
 
     worker: int
     life: str
@@ -189,7 +194,7 @@ class Hello(msgspec.Struct, tag="hello"):
 
 
 class Resume(msgspec.Struct, tag="resume"):
-    """After `Welcome`: the leases that this worker holds; flushes that were not written follow."""
+    """Sent after `Welcome`: the leases that this worker holds. Flushes that were not written follow."""
 
     held: list[Held]
 
@@ -197,7 +202,7 @@ class Resume(msgspec.Struct, tag="resume"):
 class Flush(msgspec.Struct, tag="flush", omit_defaults=True):
     """Records (in the `size` bytes that follow), spends and metrics; acknowledged once they are written.
 
-    `recalled` are the leases that the worker was asked to give back and now has.
+    `recalled` are the leases that the worker was asked to give back and has given back.
     """
 
     seq: int
@@ -238,25 +243,25 @@ class Scrape(msgspec.Struct, tag="scrape"):
 
 
 class Fetch(msgspec.Struct, tag="fetch"):
-    """Ask for an issuer's keys to be fetched again; answered by `Done`, whether that brought any or not."""
+    """Ask for an issuer's keys to be fetched again; answered by `Done`, whatever the result."""
 
     number: int
     issuer: str
 
 
 class Survey(msgspec.Struct, tag="survey"):
-    """Ask how workers and limits stand; answered by `Done` with JSON."""
+    """Ask for the state of workers and limits; answered by `Done` with JSON."""
 
     number: int
 
 
-# From keeper to worker.
+# From broker to worker.
 
 
 class Welcome(msgspec.Struct, tag="welcome"):
     """The answer to `Hello`: the last flush of this life that was written, 0 for none.
 
-    Leases that stay unused for `idle_s` are to be handed back.
+    Leases that stay unused for `idle_s` seconds must be handed back.
     """
 
     seq: int
@@ -277,7 +282,7 @@ class Grant(msgspec.Struct, tag="grant"):
 
 
 class Deny(msgspec.Struct, tag="deny"):
-    """There is not enough for `need`; `unavailable` when that is not known (no database)."""
+    """There is not enough for `need`; `unavailable` if the database does not answer."""
 
     lease: LeaseId
     need: int
@@ -286,13 +291,13 @@ class Deny(msgspec.Struct, tag="deny"):
 
 
 class Recall(msgspec.Struct, tag="recall"):
-    """Give back what is not in flight, in the next flush and at once."""
+    """Give back at once what is not in flight, with a flush."""
 
     lease: LeaseId
 
 
 class Done(msgspec.Struct, tag="done", omit_defaults=True):
-    """The answer to a numbered message: `error` None means it is committed."""
+    """The answer to a numbered message; `error` is None if it is committed."""
 
     number: int
     text: str = ""
@@ -300,4 +305,28 @@ class Done(msgspec.Struct, tag="done", omit_defaults=True):
 
 
 FromWorker: TypeAlias = Hello | Resume | Flush | Ask | Keep | Report | Scrape | Survey | Fetch
-FromKeeper: TypeAlias = Welcome | Ack | Grant | Deny | Recall | Done
+FromBroker: TypeAlias = Welcome | Ack | Grant | Deny | Recall | Done
+
+
+_LONGEST_BYTES = 107
+"""The longest address of a Unix socket on Linux, see unix(7)."""
+
+_DESCRIPTORS = "/proc/self/fd"
+
+
+@contextmanager
+def socket_address(path: str) -> Iterator[str]:
+    """Yield an address of the Unix socket at a path, of at most 107 bytes if Linux can help.
+
+    A longer path is reached through a descriptor of its folder, which is open during the context. Raises
+    OSError if the folder cannot be opened.
+    """
+    if len(os.fsencode(path)) <= _LONGEST_BYTES or not Path(_DESCRIPTORS).is_dir():
+        yield path
+        return
+    folder, name = os.path.split(path)
+    held = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        yield f"{_DESCRIPTORS}/{held}/{name}"
+    finally:
+        os.close(held)

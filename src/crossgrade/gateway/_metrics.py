@@ -1,4 +1,4 @@
-"""What a worker counts: one look at each request record, made once a flush."""
+"""What a worker counts: each request record is read once, at its flush."""
 
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -67,8 +67,8 @@ class _Series:
 class Metrics:
     """The meter of one worker.
 
-    `targets` give provider and model of a target. Beside records, `add` and `set` count what is
-    not in them; names and labels are those of `telemetry.METRICS`.
+    `targets` give the provider and model of a target's name. `add` and `set` count what records do not
+    contain. Names and labels are those of `telemetry.METRICS`.
     """
 
     def __init__(self, targets: Sequence[Target], worker: int) -> None:
@@ -102,7 +102,7 @@ class Metrics:
         self._meter.add(name, *labels, value=value)
 
     def set(self, name: str, *labels: str, value: float) -> None:
-        """Set a gauge of this worker; the label `crossgrade.worker` is given, the others follow it."""
+        """Set a gauge of this worker; `labels` are those after `crossgrade.worker`."""
         self._meter.set(name, self._worker, *labels, value=value)
 
     def take(self) -> list[Delta]:
@@ -111,7 +111,7 @@ class Metrics:
 
 
 def _error_type(record: RequestRecord) -> str:
-    """Return an error's bounded name: our own code, or the status."""
+    """Return an error's name from a bounded set: our own code, or the status."""
     if record.error is None and record.status < 400:
         return ""
     return record.error if record.error is not None and len(record.error) <= 40 else str(record.status)

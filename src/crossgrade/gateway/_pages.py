@@ -1,15 +1,16 @@
-"""What the gateway answers by itself: models, health, metrics, feedback."""
+"""What the gateway answers without a model: models, health, metrics, feedback."""
 
-from collections.abc import Callable
-from typing import Annotated, Protocol
+from typing import Annotated
 
 import msgspec
 
-from crossgrade.gateway._answers import JSON_TYPE, Problem, bad_request
+from crossgrade.gateway._answers import JSON_TYPE
+from crossgrade.gateway._broker import BrokerLink
+from crossgrade.gateway._context import WorkerContext
 from crossgrade.gateway._delivery import send_whole
 from crossgrade.gateway._head import Endpoint, Request
 from crossgrade.gateway._messages import DENIED, Outcome
-from crossgrade.gateway._routes import ServedRoute, ServedRoutes
+from crossgrade.gateway._problems import Problem, bad_request
 from crossgrade.gateway._server import ClientConnection
 from crossgrade.identity import Principal, is_subject
 
@@ -27,57 +28,27 @@ class _Feedback(msgspec.Struct, forbid_unknown_fields=True):
 _FEEDBACK = msgspec.json.Decoder(_Feedback)
 
 
-class Desk(Protocol):
-    """The keeper, as the pages see it."""
-
-    @property
-    def connected(self) -> bool:
-        """Whether the keeper is there."""
-
-    def feedback(self, outcome: Outcome, on_done: Callable[[str | None], None]) -> None:
-        """Hand feedback over."""
-
-    def metrics_text(self, on_text: Callable[[str | None], None]) -> None:
-        """Ask for the metrics of all workers."""
-
-
-class PagesContext(Protocol):
-    """The worker, as the pages see it."""
-
-    routes: ServedRoutes
-    is_ready: bool
-
-    def wall(self) -> float:
-        """Seconds since 1970."""
-
-    def next_id(self) -> str:
-        """Return a fresh request id."""
-
-    def allowed(self, principal: Principal, plan: ServedRoute) -> bool:
-        """Tell whether a caller may use a route."""
-
-
 class Pages:
     """Answers the endpoints that call no model."""
 
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
+    def __init__(self, context: WorkerContext) -> None:
+        self._context = context
 
     def answer(
         self,
-        world: PagesContext,
         client: ClientConnection,
         request: Request,
         *,
         endpoint: Endpoint,
         principal: Principal,
+        request_id: str,
     ) -> None:
         """Answer one request."""
-        head = b"%bx-request-id: %b\r\n" % (_NO_STORE, world.next_id().encode())
+        head = b"%bx-request-id: %b\r\n" % (_NO_STORE, request_id.encode())
         if endpoint.name == "liveliness":
             _send(client, 200, b'{"status":"alive"}', head)
         elif endpoint.name == "readiness":
-            ready = world.is_ready
+            ready = self._context.is_ready
             _send(
                 client,
                 200 if ready else 503,
@@ -85,17 +56,16 @@ class Pages:
                 head,
             )
         elif endpoint.name == "models":
-            _send(client, 200, _models(world, principal), head)
+            _send(client, 200, self._models(principal), head)
         elif endpoint.name == "feedback":
-            self._feedback(world, client, request, principal, head)
+            self._feedback(client, request, principal, head)
         elif principal.routes or principal.tenant is not None or is_subject(principal.id):
             client.refuse(_NOT_THEIRS)
         else:
-            _Later(client, head).metrics(self._desk)
+            _BrokerAnswer(client, head).metrics(self._context.broker)
 
     def _feedback(
         self,
-        world: PagesContext,
         client: ClientConnection,
         request: Request,
         principal: Principal,
@@ -106,24 +76,35 @@ class Pages:
             client.refuse(bad_request(f"Feedback has at most {_FEEDBACK_BYTES} bytes.", "too_large"))
             return
         try:
-            given = _FEEDBACK.decode(body)
+            feedback = _FEEDBACK.decode(body)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            wanted = 'Feedback is {"response_id": "…", "value": 0 to 1, "name": "…"}'
-            client.refuse(bad_request(f"{wanted}: {str(error)[:200]}", "invalid_feedback"))
+            expected = 'Feedback is {"response_id": "…", "value": 0 to 1, "name": "…"}'
+            client.refuse(bad_request(f"{expected}: {str(error)[:200]}", "invalid_feedback"))
             return
         outcome = Outcome(
-            response_id=given.response_id,
-            name=given.name,
-            value=given.value,
-            at=world.wall(),
+            response_id=feedback.response_id,
+            name=feedback.name,
+            value=feedback.value,
+            at=self._context.wall(),
             key=principal.id,
             team=principal.team,
         )
-        _Later(client, head).feedback(self._desk, outcome)
+        _BrokerAnswer(client, head).feedback(self._context.broker, outcome)
+
+    def _models(self, principal: Principal) -> bytes:
+        """Return the models that the caller may use, in OpenAI's shape. Anthropic's clients read it too."""
+        context, rows = self._context, []
+        for name in context.routes.names():
+            route = context.routes.find(None, name)
+            if route is not None and context.may_use(principal, route):
+                is_direct = route in context.routes.direct
+                owner = route.incumbent.target.provider if is_direct else "crossgrade"
+                rows.append({"id": name, "object": "model", "created": 0, "owned_by": owner})
+        return msgspec.json.encode({"object": "list", "data": rows})
 
 
-class _Later:
-    """An answer for which the keeper is asked first; it is the connection's exchange meanwhile."""
+class _BrokerAnswer:
+    """An answer that the broker is asked for. Meanwhile it is the connection's exchange."""
 
     __slots__ = ("_client", "_gone", "_head")
 
@@ -135,11 +116,11 @@ class _Later:
         self._gone = False
         client.exchange = self
 
-    def metrics(self, desk: Desk) -> None:
-        desk.metrics_text(self._on_text)
+    def metrics(self, broker: BrokerLink) -> None:
+        broker.metrics_text(self._on_text)
 
-    def feedback(self, desk: Desk, outcome: Outcome) -> None:
-        desk.feedback(outcome, self._on_done)
+    def feedback(self, broker: BrokerLink, outcome: Outcome) -> None:
+        broker.feedback(outcome, self._on_done)
 
     def _on_text(self, text: str | None) -> None:
         if self._gone:
@@ -182,21 +163,9 @@ _DENIED = Problem(
 
 
 def _away(what: str) -> Problem:
-    message = f"{what}: the keeper is not there at the moment."
+    message = f"{what}: the broker does not answer at the moment."
     return Problem(status=503, message=message, code="keeper_away", retry_after_s=1.0)
 
 
 def _send(client: ClientConnection, status: int, body: bytes, head: bytes) -> None:
     send_whole(client, status, JSON_TYPE, body, head)
-
-
-def _models(world: PagesContext, principal: Principal) -> bytes:
-    """Return the list of what the caller may ask for, in OpenAI's shape (Anthropic's clients read it too)."""
-    routes = world.routes
-    rows = []
-    for name in routes.names():
-        plan = routes.find(None, name)
-        if plan is not None and world.allowed(principal, plan):
-            owner = "crossgrade" if plan not in routes.direct else plan.incumbent.target.provider
-            rows.append({"id": name, "object": "model", "created": 0, "owned_by": owner})
-    return msgspec.json.encode({"object": "list", "data": rows})

@@ -1,5 +1,9 @@
-"""What a target is sent: the client's own bytes where it speaks the same API, else a translation."""
+"""What is sent to a target: the client's own bytes if it uses the same API, else a translation.
 
+Of the client's own bytes only the value of `model` changes, and `stream_options` if usage must be requested.
+"""
+
+import re
 import time
 from dataclasses import replace
 from typing import Any, Protocol
@@ -8,7 +12,6 @@ import msgspec
 
 from crossgrade.dialects import (
     CLIENTS,
-    DIALECTS,
     ClientName,
     ForcedCallReader,
     InboundRequest,
@@ -20,18 +23,10 @@ from crossgrade.dialects import (
 )
 from crossgrade.domain import ModelAnswer, ModelRequest
 from crossgrade.errors import BadRequestError
-from crossgrade.gateway._answers import Problem, bad_request
-from crossgrade.gateway._body import (
-    Asked,
-    asks_for_usage,
-    modality,
-    model_span,
-    opening,
-    read_body,
-    rewritten,
-)
+from crossgrade.gateway._answers import AnswerFollower
+from crossgrade.gateway._body import BodyFields, model_span, read_body
 from crossgrade.gateway._head import Endpoint
-from crossgrade.gateway._relay import Watcher
+from crossgrade.gateway._problems import Problem, bad_request
 from crossgrade.gateway._targets import TargetState
 from crossgrade.gateway._upstream import UpstreamConnection
 
@@ -39,63 +34,66 @@ from crossgrade.gateway._upstream import UpstreamConnection
 class Payload(Protocol):
     """A request's body on its way to a target.
 
-    `repeatable` says whether it can be sent (again); one that is `one_shot` can be sent once, so that
-    it had better not meet a dead connection. `asked` is what it says, as far as that is known.
+    `fields` are those that the gateway acts on, as far as they are known. `size` is in bytes.
+    `repeatable` says whether the body can be sent, or sent again. A `one_shot` body can be sent once only, so
+    it needs a fresh connection.
     """
 
-    asked: Asked
+    fields: BodyFields
     size: int
     repeatable: bool
     one_shot: bool
 
     @property
     def has_tools(self) -> bool | None:
-        """Whether tools are offered, None where that is not known."""
+        """Whether the request offers tools, None if unknown."""
 
     @property
     def modality(self) -> str | None:
-        """What the prompt is made of: `text`, `image` or `audio`; None where that is not known."""
+        """The kind of the prompt: `text`, `image` or `audio`; None if unknown."""
 
     def send(self, target: TargetState, connection: UpstreamConnection, extra: bytes) -> None:
-        """Write head and body; raises BadRequestError where the target's API cannot carry the request."""
+        """Write head and body; raises BadRequestError if the target's API cannot carry the request."""
 
     def passes(self, target: TargetState) -> bool:
-        """Tell whether an answer of the target is one of the client's API as it is."""
+        """Return whether the target's answer already is in the client's API."""
 
-    def watcher(self, target: TargetState) -> Watcher:
+    def follower(self, target: TargetState) -> AnswerFollower:
         """Return what follows the answer's stream."""
 
     def whole(self, target: TargetState, body: bytes) -> bytes:
         """Return a whole answer in the client's API; raises ProviderError."""
 
     def opening(self) -> bytes:
-        """Return what stays the same while a conversation grows."""
+        """Return the part of the body that stays the same while a conversation grows."""
 
     def text(self) -> str | None:
-        """Return the body as the client sent it, for the log where that is asked for; None: not kept."""
+        """Return the body as the client sent it, for the log; None if it was not kept."""
 
     def paused(self) -> None:
         """Write no more for now."""
 
     def resumed(self) -> None:
-        """Write on."""
+        """Continue to write."""
 
     def close(self) -> None:
-        """Let go of what was kept."""
+        """Release what was kept."""
 
 
 class ParsedPayload:
     """A body that was parsed."""
 
-    __slots__ = ("_inbound", "_span", "asked", "body", "endpoint", "size")
+    __slots__ = ("_inbound", "_span", "body", "endpoint", "fields", "size")
 
     repeatable = True
     one_shot = False
 
-    def __init__(self, endpoint: Endpoint, body: bytes, asked: Asked, span: tuple[int, int] | None) -> None:
+    def __init__(
+        self, endpoint: Endpoint, body: bytes, fields: BodyFields, span: tuple[int, int] | None
+    ) -> None:
         self.endpoint = endpoint
         self.body = body
-        self.asked = asked
+        self.fields = fields
         self.size = len(body)
         self._span = span
         self._inbound: InboundRequest | None = None
@@ -111,28 +109,28 @@ class ParsedPayload:
         settings = target.target
         if self._is_translated(target):
             return self._translated(target)
-        asked = self.asked
-        ask_usage = bool(asked.stream) and settings.stream_usage and settings.dialect == "openai"
-        body = rewritten(self.body, self._span, target.model_json, asked.stream_options, ask_usage=ask_usage)
+        fields = self.fields
+        ask_usage = bool(fields.stream) and settings.stream_usage and settings.dialect == "openai"
+        body = rewritten(self.body, self._span, target.model_json, fields.stream_options, ask_usage=ask_usage)
         return endpoint.path, body
 
     def _translated(self, target: TargetState) -> tuple[str, bytes]:
         request = self._request(target)
-        wire = DIALECTS[target.target.dialect].encode(request, target.host, bool(self.asked.stream))
+        wire = target.dialect.encode(request, target.host, bool(self.fields.stream))
         return wire.path, wire.encode()
 
     def passes(self, target: TargetState) -> bool:
-        """Tell whether nothing is translated."""
+        """Return whether nothing is translated."""
         return not self._is_translated(target)
 
     def _is_translated(self, target: TargetState) -> bool:
         if target.target.dialect != self.endpoint.dialect:
             return True
-        return target.is_local and self.asked.has_tools and _demands_call(self.body)
+        return target.is_local and self.fields.has_tools and _demands_call(self.body)
 
     def _forced(self, target: TargetState) -> bool:
-        """Whether a local model is made to call a tool, as the evaluator makes it."""
-        return target.is_local and self.asked.has_tools and bool(forced_tools(self._read().request))
+        """Whether a local model is made to call a tool, as in an evaluation."""
+        return target.is_local and self.fields.has_tools and bool(forced_tools(self._read().request))
 
     def _request(self, target: TargetState) -> ModelRequest:
         """Return the request as it is sent."""
@@ -141,12 +139,12 @@ class ParsedPayload:
 
     @property
     def has_tools(self) -> bool:
-        """Whether tools are offered."""
-        return self.asked.has_tools
+        """Whether the request offers tools."""
+        return self.fields.has_tools
 
     @property
     def modality(self) -> str:
-        """What the prompt is made of."""
+        """The kind of the prompt: `text`, `image` or `audio`."""
         return modality(self.body)
 
     @property
@@ -163,13 +161,12 @@ class ParsedPayload:
             self._inbound = CLIENTS[self._client].read_request(self.body)
         return self._inbound
 
-    def watcher(self, target: TargetState) -> Watcher:
-        """Return what follows the answer's stream, translating it where the APIs differ."""
-        dialect = target.target.dialect
+    def follower(self, target: TargetState) -> AnswerFollower:
+        """Return what follows the answer's stream, and translates it if the APIs differ."""
         if not self._is_translated(target):
-            return DIALECTS[dialect].follow(swallow=not asks_for_usage(self.asked.stream_options))
+            return target.dialect.follow(swallow=not asks_for_usage(self.fields.stream_options))
         inbound = self._read()
-        reader: Reader = DIALECTS[dialect].reader(self._request(target))
+        reader: Reader = target.dialect.reader(self._request(target))
         if self._forced(target):
             reader = ForcedCallReader(reader)
         return StreamTranslator(
@@ -178,7 +175,7 @@ class ParsedPayload:
             inbound,
             id=_answer_id(self._client),
             created=int(time.time()),
-            says_failure=False,  # the exchange does
+            says_failure=False,  # the exchange does that
         )
 
     def whole(self, target: TargetState, body: bytes) -> bytes:
@@ -186,7 +183,7 @@ class ParsedPayload:
         if not self._is_translated(target):
             return body
         inbound = self._read()
-        answer: ModelAnswer = DIALECTS[target.target.dialect].decode(body, self._request(target))
+        answer: ModelAnswer = target.dialect.decode(body, self._request(target))
         if self._forced(target):
             answer = as_tool_call(answer)
         return CLIENTS[self._client].render_answer(
@@ -208,24 +205,24 @@ class ParsedPayload:
         """Do nothing: everything is written already."""
 
     def close(self) -> None:
-        """Do nothing: the body goes with the request."""
+        """Do nothing: the body is released with the request."""
 
 
 def read_payload(endpoint: Endpoint, body: bytes) -> ParsedPayload | Problem:
-    """Parse a body, or say why it is refused."""
+    """Parse a body, or return why it is refused."""
     lower = body.lower()
-    asked = read_body(body, lower)
-    if isinstance(asked, Problem):
-        return asked
-    if asked.background and endpoint.name == "responses":
+    fields = read_body(body, lower)
+    if isinstance(fields, Problem):
+        return fields
+    if fields.background and endpoint.name == "responses":
         return bad_request(
-            "`background` is not served: nobody here could count what the answer costs, or fetch it.",
+            "`background` is not served: its answer could be neither billed nor fetched here.",
             "forbidden_field",
         )
-    span = model_span(body, lower, asked)
+    span = model_span(body, lower, fields)
     if isinstance(span, Problem):
         return span
-    return ParsedPayload(endpoint, body, asked, span)
+    return ParsedPayload(endpoint, body, fields, span)
 
 
 class _Choosing(msgspec.Struct):
@@ -236,9 +233,113 @@ _CHOOSING = msgspec.json.Decoder(_Choosing)
 
 
 def _demands_call(body: bytes) -> bool:
-    """Tell whether a body of OpenAI's API leaves the model no choice but to call a tool."""
+    """Return whether a body of OpenAI's API forces the model to call a tool."""
     return _CHOOSING.decode(body).tool_choice not in (None, "auto", "none")
 
 
 def _answer_id(client: ClientName) -> str:
     return f"{CLIENTS[client].id_prefix}{time.time_ns():x}"
+
+
+_STREAM_OPTIONS = re.compile(rb'"stream_options"\s*:\s*')
+_IMAGE = re.compile(rb'"(?:image_url|input_image)"|"type"\s*:\s*"image"')
+_ASK_USAGE = b',"stream_options":{"include_usage":true}'
+
+
+_NOTHING = msgspec.Raw(b"")
+
+
+class _Opening(msgspec.Struct):
+    messages: list[msgspec.Raw] | None = None
+    input: msgspec.Raw = _NOTHING
+    prompt: msgspec.Raw = _NOTHING
+    system: msgspec.Raw = _NOTHING
+
+
+class _WithRole(msgspec.Struct):
+    role: Any = None
+
+
+_OPENING = msgspec.json.Decoder(_Opening)
+_ITEMS = msgspec.json.Decoder(list[msgspec.Raw])
+_ROLE = msgspec.json.Decoder(_WithRole)
+_OPTIONS = msgspec.json.Decoder(dict[str, Any] | None)
+
+
+def rewritten(
+    body: bytes, span: tuple[int, int] | None, model: bytes, options: msgspec.Raw, *, ask_usage: bool
+) -> bytes:
+    """Return the body with `model` (a JSON string) in the span, or added if there is none.
+
+    With `ask_usage` the stream is asked to end with its usage. `options` are the body's `stream_options`.
+    """
+    if ask_usage and options:
+        changed = _asking(body, options)
+        if changed is not None:
+            after = span is None or body.find(b'"stream_options"') > span[1]
+            shift = 0 if after else len(changed) - len(body)
+            span = None if span is None else (span[0] + shift, span[1] + shift)
+            return rewritten(changed, span, model, _NOTHING, ask_usage=False)
+        ask_usage = False
+    asking = _ASK_USAGE if ask_usage else b""
+    if span is not None:
+        return b"%b%b%b%b" % (body[: span[0]], model, asking, body[span[1] :])
+    at = body.index(b"{") + 1
+    comma = b"" if body[at:].lstrip()[:1] == b"}" else b","
+    return b'%b"model":%b%b%b%b' % (body[:at], model, asking, comma, body[at:])
+
+
+def _asking(body: bytes, options: msgspec.Raw) -> bytes | None:
+    """Return the body with usage requested in its `stream_options`, None if that cannot be done safely."""
+    raw = bytes(options)
+    match = _STREAM_OPTIONS.search(body)
+    if match is None or body.count(b'"stream_options"') > 1 or not body.startswith(raw, match.end()):
+        return None
+    try:
+        fields = _OPTIONS.decode(raw) or {}
+    except msgspec.DecodeError:
+        return None
+    fields["include_usage"] = True
+    return b"%b%b%b" % (body[: match.end()], msgspec.json.encode(fields), body[match.end() + len(raw) :])
+
+
+def asks_for_usage(options: msgspec.Raw) -> bool:
+    """Return whether the client itself requested usage in its stream."""
+    if not options:
+        return False
+    try:
+        return (_OPTIONS.decode(options) or {}).get("include_usage") is True
+    except msgspec.DecodeError:
+        return False
+
+
+def opening(body: bytes) -> bytes:
+    """Return the messages up to the user's first: they stay the same while a conversation grows."""
+    try:
+        start = _OPENING.decode(body)
+        messages = start.messages or ()
+        if bytes(start.input).startswith(b"["):
+            messages, start.input = _ITEMS.decode(start.input), _NOTHING
+        first = []
+        for message in messages:
+            first.append(bytes(message))
+            if not _instructs(message):
+                break
+    except (msgspec.DecodeError, RecursionError):
+        return b""
+    return b"\n".join((*first, bytes(start.system), bytes(start.input), bytes(start.prompt)))
+
+
+def _instructs(message: msgspec.Raw) -> bool:
+    """Return whether a message has the role of an instruction."""
+    try:
+        return _ROLE.decode(message).role in ("system", "developer")
+    except msgspec.ValidationError:  # a plain string, as embeddings have
+        return False
+
+
+def modality(body: bytes) -> str:
+    """Return the kind of a prompt by its parts: `image`, `audio`, else `text`."""
+    if _IMAGE.search(body):
+        return "image"
+    return "audio" if body.find(b'"input_audio"') >= 0 else "text"

@@ -1,14 +1,35 @@
-"""Which targets a request may go to: the routes as configured, with the route table of the moment."""
+"""Routes as they are served now, the facts by which a policy picks, and the targets of a request."""
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
+from hashlib import blake2b
 from typing import Literal, TypeAlias
 
-from crossgrade.domain import RouteSpec
+from crossgrade.domain import RouteSpec, StickyUnit
 from crossgrade.errors import ConfigError
-from crossgrade.gateway._messages import Reason
+from crossgrade.gateway._head import Request
+from crossgrade.gateway._limits import Counter
+from crossgrade.gateway._messages import Reason, RequestRecord
+from crossgrade.gateway._payload import Payload
 from crossgrade.gateway._targets import TargetState
+from crossgrade.identity import Principal
 from crossgrade.routing import RequestFacts, Route, RouteTable, by_weight
+
+
+class Permit:
+    """What all requests of one caller on one route share: their limits, and most fields of their records.
+
+    `blank` has the fields that all records share, `alike` those that records of the last `kind` share.
+    """
+
+    __slots__ = ("alike", "blank", "counters", "kind", "principal")
+
+    def __init__(self, principal: Principal, counters: tuple[Counter, ...], blank: RequestRecord) -> None:
+        self.principal = principal
+        self.counters = counters
+        self.blank = self.alike = blank
+        self.kind: tuple[object, ...] | None = None
+
 
 Side = Literal["incumbent", "candidate"]
 
@@ -18,9 +39,10 @@ Group: TypeAlias = tuple[TargetState, ...]
 
 
 class Order:
-    """In which order targets are tried; where a model has replicas, each unit of traffic has its own order.
+    """The order in which targets are tried. Each unit of traffic has its own if a model has replicas.
 
-    `plain` is the order without that, the picked model's own target first, and all there is if `is_plain`.
+    `plain` is the order that ignores replicas' weights: the picked model's own target comes first. It is the
+    only one if `is_plain`.
     """
 
     __slots__ = ("_groups", "is_plain", "plain")
@@ -31,7 +53,7 @@ class Order:
         self.is_plain = all(len(group) == 1 for group in self._groups)
 
     def drawn(self, unit: str) -> tuple[TargetState, ...]:
-        """Return the order of a unit of traffic: all replicas of a model, by weight, then the next model."""
+        """Return the order of a unit of traffic: all replicas of a model by weight, then the next model."""
         found: dict[TargetState, None] = {}
         for group in self._groups:
             if len(group) == 1:
@@ -44,9 +66,10 @@ class Order:
 
 
 class Choice:
-    """What was picked for a request: targets in the order in which they are tried, and why the first.
+    """What was picked for a request: targets in the order in which they are tried, and the reason.
 
-    `order` is where the request's own order is to be drawn from, None where it is that of `targets`.
+    If `order` is not None, the request's own order is drawn from it in place of `targets`. `probability` is
+    that of picking this `side`.
     """
 
     __slots__ = ("order", "probability", "reason", "side", "targets")
@@ -60,12 +83,12 @@ class Choice:
 
 
 class ServedRoute:
-    """A route as it is served now.
+    """A configured route as it is served now.
 
-    `route` is the table's, None while it has none of that name: then the configured incumbent
-    answers. `fixed` is the choice where no fact of a request matters. `outside` is the candidate's target
-    where the workload's regions do not have it: then the incumbent answers too. A plan without a name stands
-    for a target that a request named itself.
+    `table_route` is the route table's route of that name. While it is None, the configured incumbent
+    answers. `fixed` is the choice if no fact of a request matters. `outside` is the candidate's target if it
+    is in none of the workload's regions; the incumbent answers then. `permits` are those of callers, by id. A
+    direct route stands for a target that a request asked for by the target's own name.
     """
 
     __slots__ = (
@@ -75,15 +98,16 @@ class ServedRoute:
         "incumbent",
         "name",
         "outside",
-        "route",
+        "permits",
         "spec",
+        "table_route",
         "verdict_id",
     )
 
     def __init__(
         self,
         spec: RouteSpec,
-        route: Route | None,
+        table_route: Route | None,
         groups: Mapping[str, Group],
         stamp: str,
         *,
@@ -91,19 +115,22 @@ class ServedRoute:
     ) -> None:
         self.spec = spec
         self.name = spec.name
-        self.route = route
-        self.verdict_id = None if route is None else route.verdict_id
-        incumbent = spec.incumbent if route is None else route.targets[route.policy.incumbent]
+        self.table_route = table_route
+        self.permits: dict[str, Permit] = {}
+        self.verdict_id = None if table_route is None else table_route.verdict_id
+        incumbent = spec.incumbent
+        if table_route is not None:
+            incumbent = table_route.targets[table_route.policy.incumbent]
         self.incumbent = groups[incumbent][0]
-        asked = {incumbent, *(() if route is None else route.targets.values())}
-        self._choices = {name: self._order(name, groups) for name in asked}
+        used = {incumbent, *(() if table_route is None else table_route.targets.values())}
+        self._choices = {name: self._order(name, groups) for name in used}
         self.fixed: Choice | None = None
         if is_direct:
             self.fixed = Choice(self._choices[incumbent], "direct", None, 1.0)
-        elif route is None or route.policy.kind == "keep":
+        elif table_route is None or table_route.policy.kind == "keep":
             self.fixed = Choice(self._choices[incumbent], "keep", "incumbent", 1.0)
-        regions = {name: group[0].target.region for name, group in groups.items() if name in asked}
-        self.outside = None if route is None else route.outside(spec.regions, regions)
+        regions = {name: group[0].target.region for name, group in groups.items() if name in used}
+        self.outside = None if table_route is None else table_route.outside(spec.regions, regions)
         if self.outside is not None:
             self.fixed = Choice(self._choices[incumbent], "region", "incumbent", 1.0)
         policy = f"x-crossgrade-policy: {stamp}\r\n" if stamp else ""
@@ -116,21 +143,21 @@ class ServedRoute:
     @property
     def is_canary(self) -> bool:
         """Whether the policy may move only a share of the traffic."""
-        return self.route is not None and self.route.share < 1.0
+        return self.table_route is not None and self.table_route.share < 1.0
 
     def choose(self, facts: RequestFacts, now: datetime, unit: str) -> Choice:
-        """Pick the target for a request with these facts, by the policy that was certified."""
-        route = self.route
+        """Pick the targets of a request with these facts, by the certified policy."""
+        route = self.table_route
         if self.fixed is not None or route is None:
             assert self.fixed is not None
             return self.fixed
         policy = route.policy
-        wanted = policy.pick(facts)
+        picked = policy.pick(facts)
         name = route.pick(facts, now=now, unit=unit)
         moved = policy.candidate is not None and name == route.targets[policy.candidate]
         reason: Reason = "policy"
         probability = 1.0
-        if wanted != policy.incumbent:
+        if picked != policy.incumbent:
             if route.valid_until is not None and now >= route.valid_until:
                 reason = "expired"
             elif route.share < 1.0:
@@ -143,14 +170,14 @@ class ServedRoute:
         return Choice(self._choices[name], reason, "candidate" if moved else "incumbent", probability)
 
     def uses(self, target: TargetState) -> bool:
-        """Tell whether requests on this route may reach a target."""
-        table = () if self.route is None else self.route.targets.values()
+        """Return whether requests on this route may reach a target."""
+        table = () if self.table_route is None else self.table_route.targets.values()
         offers = (self.spec.incumbent, *self.spec.fallbacks, *table)
         return target.offer in offers or target.name in offers
 
     def other(self, choice: Choice) -> TargetState | None:
-        """Return the model of the policy that did not answer, which a shadow asks."""
-        route = self.route
+        """Return the target of the policy's other model, which a shadow calls; None if there is none."""
+        route = self.table_route
         if route is None or route.policy.candidate is None:
             return None
         model = route.policy.incumbent if choice.side == "candidate" else route.policy.candidate
@@ -158,7 +185,7 @@ class ServedRoute:
 
 
 class ServedRoutes:
-    """All plans at one moment, by the names under which clients ask; the table was checked."""
+    """All routes at one moment, by the names under which clients ask for them."""
 
     def __init__(
         self,
@@ -172,29 +199,31 @@ class ServedRoutes:
         short = digest.removeprefix("sha256:")[:12]
         stamp = "" if table is None else f"{table.version}-{short}"
         groups = {name: _group(state, targets) for name, state in targets.items()}
-        self.plans = tuple(
+        self.all = tuple(
             ServedRoute(spec, None if table is None else table.route(spec.name), groups, stamp)
             for spec in specs
         )
-        self.by_name = {plan.name: plan for plan in self.plans}
+        self.by_name = {route.name: route for route in self.all}
         self._by_model = {name: _direct(name, groups) for name in targets}
-        self._uses = {name: tuple(p for p in self.plans if p.uses(state)) for name, state in targets.items()}
+        self._uses = {
+            name: tuple(route for route in self.all if route.uses(state)) for name, state in targets.items()
+        }
         self.direct = frozenset(self._by_model.values())
-        self._by_model |= {model: plan for plan in self.plans for model in plan.spec.models}
+        self._by_model |= {model: route for route in self.all for model in route.spec.models}
         self._by_model |= self.by_name
 
     def find(self, path_route: str | None, model: str | None) -> ServedRoute | None:
-        """Return the plan that a path names, else the one of the model's name."""
+        """Return the route that the path names, else the one that the model names; None if there is none."""
         if path_route is not None:
             return self.by_name.get(path_route)
         return None if model is None else self._by_model.get(model)
 
-    def around(self, plan: ServedRoute) -> tuple[ServedRoute, ...]:
-        """Return the routes by which the target of a direct plan is reached; none for a route's own plan."""
-        return self._uses[plan.name] if plan in self.direct else ()
+    def around(self, route: ServedRoute) -> tuple[ServedRoute, ...]:
+        """Return the routes that use the target of a direct route; none for a configured route."""
+        return self._uses[route.name] if route in self.direct else ()
 
     def names(self) -> list[str]:
-        """Return every name under which something can be asked for."""
+        """Return every name that a request can ask for."""
         return sorted(self._by_model)
 
 
@@ -205,12 +234,12 @@ def _group(state: TargetState, targets: Mapping[str, TargetState]) -> Group:
 
 
 def _direct(name: str, groups: Mapping[str, Group]) -> ServedRoute:
-    """Return the plan of a request that names a target itself: no policy, no fallback."""
+    """Return the route of requests that ask for a target by its name: no policy, no fallback."""
     return ServedRoute(RouteSpec(name=name, incumbent=name), None, groups, "", is_direct=True)
 
 
 def check_offers(table: RouteTable, specs: Iterable[RouteSpec], targets: Mapping[str, TargetState]) -> None:
-    """Raise ConfigError when the table sends a configured route to an offer that is not configured."""
+    """Raise ConfigError if the table sends a configured route to an offer that is not configured."""
     names = {spec.name for spec in specs}
     for route in table.routes:
         for offer in route.targets.values() if route.name in names else ():
@@ -220,3 +249,57 @@ def check_offers(table: RouteTable, specs: Iterable[RouteSpec], targets: Mapping
                     code="route-offer-missing",
                     hint="restart `crossgrade serve`, which reads the configuration again",
                 )
+
+
+_LONGEST_FACT = 200
+
+
+def segment_of(principal: Principal, request: Request) -> str | None:
+    """Return the segment bound to the caller, else the one that the request names; None if unknown."""
+    if principal.segment is not None:
+        return principal.segment
+    return _fact(request, b"x-crossgrade-segment")
+
+
+def facts_of(route: str, principal: Principal, segment: str | None, payload: Payload) -> RequestFacts:
+    """Return the facts of a request. A policy that needs an unknown fact picks the incumbent."""
+    return RequestFacts(
+        route=route,
+        key=principal.id,
+        tenant=principal.tenant,
+        segment=segment,
+        has_tools=payload.has_tools,
+        modality=payload.modality,
+        body_bytes=payload.size,
+    )
+
+
+def unit_of(
+    sticky: StickyUnit, principal: Principal, request: Request, payload: Payload, request_id: str
+) -> str:
+    """Return the unit that a canary keeps together: a conversation, a user, a key, else the request alone.
+
+    An unnamed conversation is known by its first messages, with which each of its later requests begins.
+    """
+    if sticky == "key":
+        return principal.id
+    if sticky == "conversation":
+        named = conversation_of(request, payload) or payload.fields.conversation_name
+        if named is not None:
+            return named
+    if sticky != "none":
+        user = _fact(request, b"x-crossgrade-user") or payload.fields.user_name
+        if user is not None:
+            return user
+    first = payload.opening() if sticky == "conversation" else b""
+    return blake2b(first, digest_size=16).hexdigest() if first else request_id
+
+
+def conversation_of(request: Request, payload: Payload) -> str | None:
+    """Return the client's own name for the conversation, None if it gives none."""
+    return _fact(request, b"x-crossgrade-conversation") or payload.fields.named_conversation
+
+
+def _fact(request: Request, name: bytes) -> str | None:
+    value = request.text(name)
+    return None if value is None else value[:_LONGEST_FACT]

@@ -1,9 +1,9 @@
 """Finding the top-level `model` of a JSON object that is too large to be parsed, in constant memory.
 
-Nearly all of the bytes are only searched for `"model"`: a quote inside a string has
-a backslash before it, so without one they can only be a whole string. Whether such a string is a key of the
-outermost object shows from what follows: read on to where its own object closes, and see whether
-that is the end of the body. Keys of inner objects close soon; the outermost object only once.
+Nearly all bytes are only searched for `"model"`. A quote inside a string follows a backslash, so without one
+these bytes are a whole string. What follows shows whether the string is a key of the outermost object: the
+scan reads to the close of the key's own object and checks whether the body ends there. Keys of inner objects
+close soon, the outermost object only once.
 """
 
 import re
@@ -20,9 +20,9 @@ _SEARCH, _COLON, _VALUE, _REST, _CLOSED = range(5)
 
 
 class ModelScan:
-    """Takes a body's bytes in pieces; after `end`, `span` is where the value of `model` stands.
+    """Takes a body's bytes in pieces; after `end`, `span` is where the value of `model` is.
 
-    `span` is None where there is none, or where it is no string. `twice` says that the outermost
+    `span` is None if there is no such key or its value is not a string. `twice` says that the outermost
     object has the key more than once, in any spelling. The body is not checked to be JSON.
     """
 
@@ -72,39 +72,39 @@ class ModelScan:
                 at = self._between(data, at, base)
 
     def end(self) -> None:
-        """Take note of the body's end."""
+        """Note the end of the body."""
         if self._state == _CLOSED:
             self.twice = self.twice or self._outer
             self.span = self._found
 
     @property
     def is_inside(self) -> bool:
-        """Whether a key of that name was read that may turn out to be the outermost object's."""
+        """Whether a `model` key was read that may belong to the outermost object."""
         return self._state != _SEARCH
 
     @property
     def is_top_level(self) -> bool:
-        """Whether the outermost object has such a key, as far as was read: it has closed."""
+        """Whether the outermost object has such a key, as far as was read: its object has closed."""
         return self._state == _CLOSED
 
     def _search(self, data: bytes, at: int) -> int:
-        found = _KEY.search(data, at) if _may_hold_key(data, at) else None
-        while found is not None and self._ends_string(data, found.start()):
-            found = _KEY.search(data, found.start() + 1)
-        if found is None:
+        match = _KEY.search(data, at) if _may_hold_key(data, at) else None
+        while match is not None and self._ends_string(data, match.start()):
+            match = _KEY.search(data, match.start() + 1)
+        if match is None:
             start = max(at, len(data) - _LONGEST_KEY + 1)
             self._after_backslash = self._ends_string(data, start)
             self._tail = data[start:]
             return len(data)
         self._begin(True)
-        return found.end()
+        return match.end()
 
     def _ends_string(self, data: bytes, at: int) -> bool:
-        """Tell whether a backslash stands before a place: a quote there is one inside a longer string."""
+        """Return whether a backslash precedes a position: a quote there is inside a longer string."""
         return data[at - 1] == _BACKSLASH if at else self._after_backslash
 
     def _between(self, data: bytes, at: int, base: int) -> int:
-        """Read around the key's colon, or behind the close of its object."""
+        """Read around the key's colon, or after the close of its object."""
         at = _SPACE.match(data, at).end()  # type: ignore[union-attr]  # it matches nothing as well
         if at == len(data):
             return at
@@ -112,7 +112,7 @@ class ModelScan:
             self._state = _VALUE
             return at + 1
         if self._state != _VALUE:
-            self._state = _SEARCH  # no key, or a key of an inner object
+            self._state = _SEARCH  # not a key, or a key of an inner object
             return at
         self._state = _REST
         if data[at] != 0x22:
@@ -142,14 +142,14 @@ class ModelScan:
 
     def _rest(self, data: bytes, at: int) -> int:
         """Read one token of what follows the key's value, up to the close of its object."""
-        found = _TOKEN.search(data, at)
-        if found is None:
+        match = _TOKEN.search(data, at)
+        if match is None:
             return len(data)
-        token = found[0]
+        token = match[0]
         if token == b'"':
             self._in_string = True
             self._name = b"" if self._depth == 0 else None
-            return found.end()
+            return match.end()
         if token == b":" and self._name is not None and _KEY.fullmatch(b'"%b"' % self._name):
             self._outer = True
         self._name = None
@@ -159,9 +159,9 @@ class ModelScan:
             self._depth -= 1
             if self._depth < 0:
                 self._state = _CLOSED
-        return found.end()
+        return match.end()
 
 
 def _may_hold_key(data: bytes, at: int = 0) -> bool:
-    """Tell quickly whether a search is worth it: needles below six bytes are found several times faster."""
+    """Return whether a search may find a key. Needles below six bytes are found several times faster."""
     return data.find(b'"mode', at) >= 0 or data.find(b"\\u00", at) >= 0

@@ -1,4 +1,4 @@
-"""The client's side: one protocol object a connection, callbacks only, one exchange at a time."""
+"""The client's side: one protocol object per connection, callbacks only, one exchange at a time."""
 
 import asyncio
 import socket
@@ -10,18 +10,19 @@ from typing import Protocol, TypeAlias, cast
 import httptools
 
 from crossgrade.domain import Serving
-from crossgrade.gateway._answers import CONTINUE, Problem, bad_request, problem_answer
-from crossgrade.gateway._discard import Discard
-from crossgrade.gateway._halfclosed import HalfClosed
+from crossgrade.gateway._answers import CONTINUE, problem_answer
+from crossgrade.gateway._closing import Discard, HalfClosed
 from crossgrade.gateway._head import (
+    KnownHead,
     Request,
     WholeRequest,
     body_too_large,
     check_head,
     client_of,
     head_too_large,
+    known_head,
 )
-from crossgrade.gateway._repeats import KnownHead, known_head
+from crossgrade.gateway._problems import Problem, bad_request
 from crossgrade.gateway._sweeper import NEVER, Sweeper
 from crossgrade.identity import Principal
 
@@ -29,45 +30,49 @@ WRITE_HIGH = 1 << 18
 _LINGER_S = 2.0
 _MOST_PIPELINED = 16
 _UNVETTED_BYTES = 1 << 16
-"""So much of a body is kept before anybody asks whose it is."""
+"""The number of bytes of a body that are kept before the caller's key is checked."""
 
 _PROGRESS_BYTES = 1 << 18
-"""A body that is passed on or spooled must bring this much within every body time limit."""
+"""A body that is passed on or spooled must bring this many bytes within every body time limit."""
 
 _FRESH_S = 1.0
-"""How long a connection without any request yet may bring one when the worker is to end."""
+"""How long a connection without a request may still send one after the worker has begun to stop."""
 
 _HEAD, _BODY = 1, 2
 _NOT_REMEMBERED = frozenset((b"transfer-encoding", b"expect", b"upgrade"))
 
 
 class Answering(Protocol):
-    """The answering of one request, as its connection sees it."""
+    """The work on one request, as its connection sees it."""
 
     @property
     def begun(self) -> bool:
-        """Whether a part of the answer was sent, and more is to come."""
+        """Whether a part of the answer was sent and more is to come."""
 
     def client_gone(self) -> None:
-        """Take note that nobody waits for the answer any more."""
+        """Cancel: the client has disconnected."""
 
     def client_paused(self) -> None:
         """Send no more for now: the client reads slowly."""
 
     def client_resumed(self) -> None:
-        """Send on."""
+        """Continue to send."""
 
 
 Caller: TypeAlias = tuple[dict[bytes, bytes], bytes | None, object, float, Principal]
-"""The headers and the key in them, the keyring that knew it, until when that counts, and whose it is."""
+"""The caller found on a connection: headers, key, keyring, when to look again, principal.
+
+The third item is the keyring that knew the key. The fourth is in seconds since 1970.
+"""
 
 
 class Edge:
     """What all client connections of a worker share.
 
-    `handle` starts to answer a request that is complete, or whose body is too large to wait for;
-    `vet` says of one that is still coming whether it will be refused; `refused` hears of answers
-    that were given without `handle`. `empty` is set when the last connection is gone while draining.
+    `handle` answers a request that is complete, or whose body is too large to wait for. `vet` returns why a
+    request that is still arriving will be refused, None if it may go on. `refused` records a refusal that did
+    not pass through `handle`, and returns the request id. `empty` is set when the last connection has closed
+    while the worker drains.
     """
 
     def __init__(
@@ -89,12 +94,12 @@ class Edge:
         self.empty = asyncio.Event()
 
     def broken(self, error: Exception) -> None:
-        """Report a fault of our own; it ends one connection."""
+        """Report an internal error, which ends one connection."""
         context = {"message": "a connection could not be served", "exception": error.__context__ or error}
         asyncio.get_running_loop().call_exception_handler(context)
 
     def drain(self) -> None:
-        """Close idle connections now and every other one after its answer."""
+        """Close idle connections now, and each other one after its answer."""
         self.draining = True
         if not self.connections:
             self.empty.set()
@@ -105,7 +110,7 @@ class Edge:
 class ClientConnection(asyncio.Protocol):
     """Reads requests from one client and writes their answers, in order.
 
-    `caller` is for who was found out to be calling; `transport` is None when the connection is lost.
+    `caller` is the caller that was found, None before that. `transport` is None once the connection is lost.
     """
 
     __slots__ = (
@@ -133,8 +138,8 @@ class ClientConnection(asyncio.Protocol):
     # The connection.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begin to wait for a request."""
-        transport = cast("asyncio.Transport", transport)  # uvloop's is none by inheritance
+        """Start to wait for a request."""
+        transport = cast("asyncio.Transport", transport)  # uvloop's transport is not a subclass
         edge = self._edge
         self.transport = transport
         connected = transport.get_extra_info("socket")
@@ -155,7 +160,7 @@ class ClientConnection(asyncio.Protocol):
             )
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  # asyncio's signature
-        """Cancel what was under way."""
+        """Cancel what is in progress."""
         self.transport = None
         self._edge.connections.discard(self)
         self._edge.sweeper.watched.discard(self)
@@ -167,10 +172,10 @@ class ClientConnection(asyncio.Protocol):
             exchange.client_gone()
 
     def eof_received(self) -> bool:
-        """Take the end of the client's bytes: a request that was not whole is refused.
+        """Handle the end of the client's bytes: an incomplete request is refused.
 
-        Who waits for the first byte of an answer may go on waiting. Who has read a part of one, and then
-        ends, hangs up. False closes the connection.
+        A client that waits for the first byte of its answer may go on waiting. One that ends its side after a
+        part of the answer has arrived hangs up. Returns False to close the connection.
         """
         if self.exchange is None:
             if self._incoming is not None:
@@ -191,7 +196,7 @@ class ClientConnection(asyncio.Protocol):
         return True
 
     def expire(self, now: float) -> None:  # noqa: ARG002  # the signature of Watched
-        """Act on a deadline: a late request is refused, an idle or unread connection closed."""
+        """Act on the deadline: refuse a late request, close an idle or unread connection."""
         self.deadline = NEVER
         incoming = self._incoming
         if incoming is None or not self._writable or incoming.problem is not None:
@@ -203,7 +208,10 @@ class ClientConnection(asyncio.Protocol):
         )
 
     def drain(self) -> None:
-        """Close now if nothing is under way, else after the answer; who has only come may still ask."""
+        """Close now if nothing is in progress, else after the answer.
+
+        A new connection may still send a request.
+        """
         if self._current is None and self._incoming is None:
             if self._known is None and self.caller is None:
                 self.deadline = min(self.deadline, self._edge.now() + _FRESH_S)
@@ -211,19 +219,19 @@ class ClientConnection(asyncio.Protocol):
                 self.close()
 
     def abort(self) -> None:
-        """Cut the connection."""
+        """Close at once."""
         if self.transport is not None:
             self.transport.abort()
 
     def pause_writing(self) -> None:
-        """Take note that the client reads slowly; it may do so for the idle time."""
+        """Note that the client reads slowly. It may do so for the idle time."""
         self._writable = False
         self.deadline = self._edge.now() + self._edge.serving.idle_timeout_s
         if self.exchange is not None:
             self.exchange.client_paused()
 
     def resume_writing(self) -> None:
-        """Go on with what waited for the client to read."""
+        """Continue with what waited for the client to read."""
         self._writable = True
         self.deadline = NEVER
         if self.exchange is not None:
@@ -234,7 +242,7 @@ class ClientConnection(asyncio.Protocol):
     # Reading.
 
     def data_received(self, data: bytes) -> None:
-        """Parse, or hold back what comes before its time."""
+        """Parse bytes, or hold them back until the present answer is sent."""
         current, known = self._current, self._known
         if current is not None:
             if current.complete:
@@ -280,7 +288,7 @@ class ClientConnection(asyncio.Protocol):
             self._time(incoming, len(data))
 
     def _time(self, incoming: Request, size: int) -> None:
-        """Bound head and time of a request that is not whole yet."""
+        """Bound the size of the head and the time of a request that is not complete."""
         serving = self._edge.serving
         if not incoming.headed:
             incoming.head_bytes += size
@@ -294,11 +302,11 @@ class ClientConnection(asyncio.Protocol):
             self.deadline = self._edge.now() + serving.body_timeout_s
 
     def on_message_begin(self) -> None:
-        """Begin a request."""
+        """Start a request."""
         self._incoming = Request()
 
     def on_url(self, url: bytes) -> None:
-        """Take a piece of the target."""
+        """Take a piece of the request target."""
         assert self._incoming is not None
         self._incoming.target += url
 
@@ -314,13 +322,13 @@ class ClientConnection(asyncio.Protocol):
             headers[name] = value
 
     def on_headers_complete(self) -> None:
-        """Check the head; a request that is refused or large is begun before its body is here."""
+        """Check the head. A request that is refused or large starts before its body has arrived."""
         request = self._incoming
         assert request is not None
         parser, serving = self._parser, self._edge.serving
         request.method = parser.get_method()
         if b"upgrade" in request.headers and parser.should_upgrade() and request.problem is None:
-            return  # it is read again, without that
+            return  # the request is read again without it
         request.headed = True
         request.version = parser.get_http_version()
         request.head_bytes += self._feeding
@@ -347,7 +355,7 @@ class ClientConnection(asyncio.Protocol):
             self._take_large(request, data)
 
     def _vet(self, request: Request) -> None:
-        """Refuse a stranger's body before more of it is kept."""
+        """Refuse an unauthorised request before more of its body is kept."""
         request.vetted = True
         problem = request.problem or self._edge.vet(self, request)
         if problem is None:
@@ -357,14 +365,14 @@ class ClientConnection(asyncio.Protocol):
         if not request.started:
             self._ready(request)
         elif request is self._current and self.exchange is None:
-            self.refuse(problem)  # it had been told to continue
+            self.refuse(problem)  # the client was told to continue
 
     def _take_large(self, request: Request, data: bytes) -> None:
-        """Take a piece of a body that is not kept here, or no longer."""
+        """Take a piece of a body that is too large to be kept here."""
         serving = self._edge.serving
         if request.sink is not None:
             if request.size % _PROGRESS_BYTES < len(data):
-                request.phase = _HEAD  # it makes progress: a new time limit begins
+                request.phase = _HEAD  # it makes progress, so a new time limit begins
             request.sink.body(data)
         elif request.problem is None:
             request.parts.append(data)
@@ -374,7 +382,7 @@ class ClientConnection(asyncio.Protocol):
             self._give_up(request.problem)
 
     def on_message_complete(self) -> None:
-        """Answer the request, now that it is whole."""
+        """Answer the request, which is now complete."""
         request = self._incoming
         assert request is not None
         if not request.headed:
@@ -393,9 +401,9 @@ class ClientConnection(asyncio.Protocol):
         if request.sink is not None:
             request.sink.body_end()
         elif self.exchange is None and request.problem is None:
-            self._edge.handle(self, request)  # it had been told to continue
+            self._edge.handle(self, request)  # the client was told to continue
         elif self.exchange is None:
-            self.close()  # it was refused before its body was here
+            self.close()  # it was refused before its body arrived
 
     def _ready(self, request: Request) -> None:
         if request.started:
@@ -409,7 +417,7 @@ class ClientConnection(asyncio.Protocol):
             self._malformed()
 
     def _outgrown(self, request: Request) -> None:
-        """Begin with a chunked request that turned out to be large."""
+        """Start a chunked request that has turned out to be large."""
         if not request.started:
             self._ready(request)
         elif request is self._current and self.exchange is None:
@@ -426,19 +434,19 @@ class ClientConnection(asyncio.Protocol):
             self._begin_early(request)
 
     def _begin_early(self, request: Request) -> None:
-        """Begin with a request whose body is not here: large, or waiting to be told to continue."""
+        """Start a request whose body has not arrived: it is large, or the client waits for `100 Continue`."""
         waits = b"expect" in request.headers and request.size == 0 and request.version == "1.1"
         small = request.length is not None and request.length <= self._edge.serving.body_parse_bytes
         if not small and (request.length is not None or request.size):
             self._edge.handle(self, request)
-            waits = waits and self.exchange is not None  # it was not refused at once
+            waits = waits and self.exchange is not None  # the request was not refused at once
         if waits:
             self.write(CONTINUE)
 
     def _ignore_upgrade(self, rest: bytes) -> None:
-        """Read a request again as if no upgrade had been asked for: the parser left its body out."""
+        """Read a request again without its request to upgrade, for which the parser left the body out."""
         request, self._incoming = self._incoming, None
-        if request is None:  # CONNECT, which is refused by now: it gets no second answer
+        if request is None:  # CONNECT was refused already and gets no second answer
             self._malformed() if self._current is not None else self.close()
             return
         if request.method == b"CONNECT":
@@ -448,7 +456,7 @@ class ClientConnection(asyncio.Protocol):
         self._feed(request.without_upgrade() + rest)
 
     def _malformed(self) -> None:
-        """Answer bytes that are no HTTP; a request that is being answered still gets its answer."""
+        """Answer bytes that are not HTTP. A request that is in progress still gets its answer."""
         current = self._current
         self._incoming = None
         if current is None or not current.complete:
@@ -460,12 +468,12 @@ class ClientConnection(asyncio.Protocol):
     # Writing.
 
     def write(self, data: bytes) -> None:
-        """Send bytes, if there is still somebody to read them."""
+        """Send bytes if the client is still connected."""
         if self.transport is not None:
             self.transport.write(data)
 
     def pause_reading(self) -> None:
-        """Let the client wait before it sends more."""
+        """Read no more from the client for now."""
         if self._reading and self.transport is not None:
             self._reading = False
             self.transport.pause_reading()
@@ -473,7 +481,7 @@ class ClientConnection(asyncio.Protocol):
                 self.deadline = NEVER
 
     def resume_reading(self) -> None:
-        """Let the client send on, after what is held back; its time limit begins anew."""
+        """Read on, first what was held back. The time limit of the request starts again."""
         if not self._reading and self.transport is not None:
             self._reading = True
             if self._held:  # not at once: the parser may be at work
@@ -484,7 +492,7 @@ class ClientConnection(asyncio.Protocol):
                 self.deadline = self._edge.now() + self._edge.serving.body_timeout_s
 
     def _feed_held(self) -> None:
-        """Parse what was held back, if nobody has it held back again."""
+        """Parse what was held back, unless reading has been paused again."""
         if self._reading and self.transport is not None:
             held, self._held = self._held, b""
             self.transport.resume_reading()
@@ -492,17 +500,17 @@ class ClientConnection(asyncio.Protocol):
 
     @property
     def closing(self) -> bytes:
-        """The header line that says whether the connection is kept after the present answer."""
+        """The header line that closes the connection after the present answer; empty if it is kept."""
         current = self._current
         kept = current is not None and current.complete and current.keep_alive and not self._edge.draining
         return b"" if kept else b"connection: close\r\n"
 
     def refuse(self, problem: Problem) -> None:
-        """Answer the present request with an error that nobody has recorded yet."""
+        """Answer the present request with an error, and record it."""
         self.answer_problem(problem, self._edge.refused(self._current, problem))
 
     def answer_problem(self, problem: Problem, request_id: str, lines: bytes = b"") -> None:
-        """Answer the present request with an error; `lines` are further header lines."""
+        """Answer the present request with an error; `lines` are additional header lines."""
         self._write_problem(self._current, problem, request_id, lines)
         self.finish()
 
@@ -534,7 +542,7 @@ class ClientConnection(asyncio.Protocol):
                 self._linger()
 
     def finish(self) -> None:
-        """Go on after an answer: to the next request, or to the end."""
+        """Continue after an answer: with the next request, or close."""
         request = self._current
         self.exchange = None
         if request is None or self.transport is None:
@@ -557,7 +565,7 @@ class ClientConnection(asyncio.Protocol):
             self.resume_reading()
 
     def _begin_waiting(self, request: Request) -> None:
-        """Begin with a request that came while another was answered; more of its body may be held back."""
+        """Start a request that arrived during the previous answer. More of its body may be held back."""
         if not request.complete:
             self.resume_reading()
         self._begin(request)
@@ -565,15 +573,15 @@ class ClientConnection(asyncio.Protocol):
             self.deadline = self._edge.now() + self._edge.serving.body_timeout_s
 
     def _linger(self) -> None:
-        """Let the client read its answer although it still sends: closing at once would reset it."""
+        """Let a client that still sends read its answer: to close at once would reset the connection."""
         request = self._current
         assert request is not None
-        request.sink = Discard(self)
+        request.sink = Discard(self.close, self.abort)
         self.resume_reading()
         self.deadline = self._edge.now() + _LINGER_S
         request.problem = request.problem or bad_request("The answer came before the request's end.")
 
     def close(self) -> None:
-        """Close once everything written is sent."""
+        """Close after everything written is sent."""
         if self.transport is not None:
             self.transport.close()

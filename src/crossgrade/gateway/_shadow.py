@@ -1,25 +1,24 @@
-"""Shadow pairs: a sampled request also goes to the other model of its policy, after its answer was sent."""
+"""Shadow pairs: a sampled request also goes to the policy's other model, after its answer was sent."""
 
 import asyncio
 import random
 import time
 from collections import Counter as Tally
 from hashlib import blake2b
-from typing import Protocol
 
 from crossgrade.dialects import Counts
 from crossgrade.domain import Shadow
 from crossgrade.errors import ProviderError, UpstreamError
-from crossgrade.gateway._admission import conversation_of
+from crossgrade.gateway._answers import Pieces, Relay, StreamRelay, WholeRelay
 from crossgrade.gateway._body import DEFAULT_OUTPUT_TOKENS, estimated_tokens
+from crossgrade.gateway._broker import BrokerLink
 from crossgrade.gateway._head import Request
 from crossgrade.gateway._limits import Hold, LimitRefusal, Limits
 from crossgrade.gateway._messages import RequestRecord, ShadowAnswer, ShadowPair
 from crossgrade.gateway._metrics import Metrics
-from crossgrade.gateway._outcome import UNKNOWN, Charge, bill, images_in
 from crossgrade.gateway._payload import ParsedPayload
-from crossgrade.gateway._relay import Pieces, Relay, StreamRelay, WholeRelay
-from crossgrade.gateway._routes import Choice, ServedRoute
+from crossgrade.gateway._routes import Choice, ServedRoute, conversation_of
+from crossgrade.gateway._settle import UNKNOWN, Charge, bill, images_in
 from crossgrade.gateway._targets import TargetState
 from crossgrade.gateway._upstream import Taker, UpstreamConnection
 from crossgrade.pricing import Tokens
@@ -28,28 +27,18 @@ ANSWER_BYTES = 1 << 20
 _OPT_OUT = b"x-crossgrade-no-shadow"
 
 
-class PairKeeper(Protocol):
-    """The keeper, as far as pairs go."""
-
-    def record(self, record: RequestRecord) -> None:
-        """Take the record of the copy."""
-
-    def keep_pair(self, pair: ShadowPair) -> None:
-        """Take a pair."""
-
-
 class Copy:
-    """What is kept of a request that was picked: the answer's bytes as they come, within a bound.
+    """What is kept of a sampled request: the answer's bytes as they arrive, up to a bound.
 
     `conversation` is the client's name for the conversation.
     """
 
-    __slots__ = ("choice", "conversation", "parts", "payload", "plan", "size")
+    __slots__ = ("choice", "conversation", "parts", "payload", "route", "size")
 
     def __init__(
-        self, plan: ServedRoute, choice: Choice, payload: ParsedPayload, conversation: str | None = None
+        self, route: ServedRoute, choice: Choice, payload: ParsedPayload, conversation: str | None = None
     ) -> None:
-        self.plan = plan
+        self.route = route
         self.choice = choice
         self.payload = payload
         self.conversation = conversation
@@ -57,7 +46,7 @@ class Copy:
         self.size = 0
 
     def restart(self) -> None:
-        """Forget what came: it was an attempt that failed."""
+        """Forget what has arrived: that attempt failed."""
         self.parts.clear()
         self.size = 0
 
@@ -69,9 +58,9 @@ class Copy:
 
 
 class Shadows:
-    """Picks requests, and asks the other model about them.
+    """Samples requests, and sends them to the other model.
 
-    `share` is this worker's part of every cap on copies in flight.
+    `share` is this worker's part of every limit on copies in flight.
     """
 
     def __init__(
@@ -79,42 +68,42 @@ class Shadows:
         loop: asyncio.AbstractEventLoop,
         *,
         limits: Limits,
-        keeper: PairKeeper,
+        broker: BrokerLink,
         metrics: Metrics,
         share: float = 1.0,
     ) -> None:
         self.loop = loop
         self.limits = limits
-        self.keeper = keeper
+        self.broker = broker
         self._metrics = metrics
         self._share = share
         self._in_flight: Tally[str] = Tally()
 
     def pick(
-        self, plan: ServedRoute, choice: Choice, request: Request, payload: object, tier: str = ""
+        self, route: ServedRoute, choice: Choice, request: Request, payload: object, tier: str = ""
     ) -> Copy | None:
-        """Return a copy to fill if this request is one of the sampled ones."""
-        shadow = plan.spec.shadow
+        """Return a copy to fill if this request is sampled, else None."""
+        shadow = route.spec.shadow
         if shadow is None or random.random() >= shadow.rate:  # noqa: S311  # a sample, not a secret
             return None
         if not isinstance(payload, ParsedPayload):
-            self.skip(plan.name, "too_large")
+            self.skip(route.name, "too_large")
         elif request.headers.get(_OPT_OUT, b"0").strip() not in (b"0", b"false"):
-            self.skip(plan.name, "opt_out")
+            self.skip(route.name, "opt_out")
         elif shadow.tiers and tier not in shadow.tiers:
-            self.skip(plan.name, "tier")
+            self.skip(route.name, "tier")
         elif choice.reason == "too_long":
-            self.skip(plan.name, "too_long")  # the certificate says nothing of these
-        elif plan.other(choice) is not None:
-            return Copy(plan, choice, payload, conversation_of(request, payload))
+            self.skip(route.name, "too_long")  # the certificate does not cover these
+        elif route.other(choice) is not None:
+            return Copy(route, choice, payload, conversation_of(request, payload))
         return None
 
     def skip(self, route: str, reason: str) -> None:
-        """Count a request that was picked and is left out."""
+        """Count a sampled request that is left out."""
         self._metrics.add("crossgrade.gateway.shadow.skipped", route, reason)
 
     def answered(self, copy: Copy, record: RequestRecord) -> None:
-        """Ask the other model, once the answer's last byte was written."""
+        """Call the other model, after the answer's last byte was written."""
         if record.error is not None or record.status != 200 or record.reason == "fallback":
             self.skip(record.route, "failed")
         elif copy.size > ANSWER_BYTES:
@@ -123,13 +112,13 @@ class Shadows:
             self.loop.call_soon(self._ask, copy, record)
 
     def _ask(self, copy: Copy, record: RequestRecord) -> None:
-        target, shadow = copy.plan.other(copy.choice), copy.plan.spec.shadow
+        target, shadow = copy.route.other(copy.choice), copy.route.spec.shadow
         assert target is not None
         assert shadow is not None
-        route = copy.plan.name
+        route = copy.route.name
         is_candidate = copy.choice.side == "incumbent"
         if is_candidate and shadow.regions and target.target.region not in shadow.regions:
-            self.skip(route, "region")  # a table may name a candidate that was configured since
+            self.skip(route, "region")  # the table may name a candidate that was configured later
             return
         most = max(1, int(shadow.max_parallel * self._share))
         if self._in_flight[route] >= most:
@@ -138,12 +127,12 @@ class Shadows:
         if target.breaker.is_open:
             self.skip(route, "unavailable")
             return
-        asked = copy.payload.asked.most_output_tokens
-        tokens = DEFAULT_OUTPUT_TOKENS if asked is None else asked
+        bound = copy.payload.fields.most_output_tokens
+        tokens = DEFAULT_OUTPUT_TOKENS if bound is None else bound
         images = images_in(copy.payload, target.prices)
         usd = target.prices.cost_usd(Counts(estimated_tokens(copy.payload.size), tokens), images)
         if usd is None and shadow.max_usd_per_day is not None:
-            self.skip(route, "unpriced")  # a cap that cannot be counted against would be none
+            self.skip(route, "unpriced")  # without a price, nothing would count against the cap
             return
         self._in_flight[route] += 1
         call = _ShadowCall(self, copy, record, target=target, shadow=shadow)
@@ -153,12 +142,12 @@ class Shadows:
             call.reserved(outcome)
 
     def over(self, route: str) -> None:
-        """Take note that a copy is no longer in flight."""
+        """Note that a copy is no longer in flight."""
         self._in_flight[route] -= 1
 
 
 class _ShadowCall:
-    """Asks one target one copied request; it is the provider's `Call` and its relay's `Outlet`."""
+    """Sends one copied request to one target; it is an `UpstreamCall` and an `Outlet`."""
 
     repeatable = True
 
@@ -173,16 +162,16 @@ class _ShadowCall:
         self._hold: Hold | None = None
         self._connection: UpstreamConnection | None = None
         self._relay: Relay | None = None
-        self._answer = Copy(copy.plan, copy.choice, copy.payload)
+        self._answer = Copy(copy.route, copy.choice, copy.payload)
         self._stream = self._done = False
         self._began = time.monotonic()
         self._first_at = 0.0
 
     def reserved(self, outcome: Hold | LimitRefusal) -> None:
-        """Send the request, if the day's money allows it."""
+        """Send the request if the day's budget allows it."""
         if isinstance(outcome, LimitRefusal):
-            self._shadows.skip(self._copy.plan.name, "budget")
-            self._shadows.over(self._copy.plan.name)
+            self._shadows.skip(self._copy.route.name, "budget")
+            self._shadows.over(self._copy.route.name)
             return
         self._hold = outcome
         self._began = time.monotonic()
@@ -208,9 +197,9 @@ class _ShadowCall:
             self.failed(UpstreamError(f"status {status}", code="shadow-status"))
         elif headers.get(b"content-type", b"").startswith(b"text/event-stream"):
             self._stream = True
-            self._relay = StreamRelay(self, self._copy.payload.watcher(self._target), None)
+            self._relay = StreamRelay(self, self._copy.payload.follower(self._target), None)
         else:
-            self._relay = WholeRelay(self, self._target.target.dialect, None, None)
+            self._relay = WholeRelay(self, self._target.dialect, None, None)
         return self._take
 
     def on_whole(self, body: bytes) -> None:
@@ -228,13 +217,13 @@ class _ShadowCall:
             self._relay.data(data)
 
     def on_end(self) -> None:
-        """Take the answer's end."""
+        """Note the end of the answer."""
         self._connection = None
         if self._relay is not None and not self._done:
             self._relay.end()
 
     def on_fail(self, error: ProviderError) -> None:
-        """Take note that there is no answer."""
+        """Note that there is no answer."""
         self._connection = None
         self.failed(error)
 
@@ -252,18 +241,18 @@ class _ShadowCall:
         self._finish(self._bill(usage, output_tokens))
 
     def begin_long(self, length: int | None) -> Pieces | None:  # noqa: ARG002  # the signature of Outlet
-        """Pass nothing on: an answer that large is given up before."""
+        """Return None: an answer that large was given up before."""
         return None
 
     def begin_stream(self) -> Pieces:
-        """Take note of the first event."""
+        """Note the first event."""
         self._first_at = time.monotonic()
         return _unread
 
     def end_stream(
         self, usage: Tokens, response_id: str | None, output_tokens: int, last: bytes = b""
     ) -> None:
-        """Take a stream's end."""
+        """Take the end of a stream."""
         del response_id, last
         connection, self._connection = self._connection, None
         if connection is not None:
@@ -271,7 +260,7 @@ class _ShadowCall:
         self._finish(self._bill(usage, output_tokens))
 
     def failed(self, error: ProviderError) -> None:
-        """Take note that there is no usable answer: that is kept too, as it says something."""
+        """Note that there is no usable answer. The pair is kept too, since a failure is a result."""
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.cancel()
@@ -281,29 +270,29 @@ class _ShadowCall:
     def _bill(self, usage: Tokens, output_tokens: int | None) -> Charge:
         return bill(self._target.prices, self._copy.payload, usage, output_tokens)
 
-    def _finish(self, billed: Charge, error: str | None = None) -> None:
+    def _finish(self, charge: Charge, error: str | None = None) -> None:
         self._done = True
-        shadows, route = self._shadows, self._copy.plan.name
+        shadows, route = self._shadows, self._copy.route.name
         shadows.over(route)
         if self._hold is not None:
-            shadows.limits.settle(self._hold, billed.usd, None)
+            shadows.limits.settle(self._hold, charge.usd, None)
         latency_ms = (time.monotonic() - self._began) * 1000
         ttft_ms = (self._first_at - self._began) * 1000 if self._first_at else None
-        given = ShadowAnswer(
+        other = ShadowAnswer(
             model=self._target.target.model,
             target=self._target.name,
             dialect=self._target.target.dialect,
             body=b"" if error else b"".join(self._answer.parts),
             stream=self._stream,
-            cost_usd=billed.usd,
+            cost_usd=charge.usd,
             latency_ms=latency_ms,
             ttft_ms=ttft_ms,
             error=error,
         )
-        shadows.keeper.record(self._copied_record(billed, error, latency_ms, ttft_ms))
-        shadows.keeper.keep_pair(self._pair(given))
+        shadows.broker.record(self._copied_record(charge, error, latency_ms, ttft_ms))
+        shadows.broker.keep_pair(self._pair(other))
 
-    def _pair(self, given: ShadowAnswer) -> ShadowPair:
+    def _pair(self, other: ShadowAnswer) -> ShadowPair:
         copy, record = self._copy, self._record
         served_target = copy.choice.targets[0]
         served = ShadowAnswer(
@@ -318,14 +307,14 @@ class _ShadowCall:
         )
         by_incumbent = copy.choice.side == "incumbent"
         return ShadowPair(
-            route=copy.plan.name,
+            route=copy.route.name,
             request_id=record.id,
             at=record.at,
             endpoint=f"/v1{copy.payload.endpoint.path}",
             request=copy.payload.body,
             served_by="incumbent" if by_incumbent else "candidate",
-            incumbent=served if by_incumbent else given,
-            candidate=given if by_incumbent else served,
+            incumbent=served if by_incumbent else other,
+            candidate=other if by_incumbent else served,
             segment=record.segment,
             verdict_id=record.verdict_id,
             probability=self._shadow.rate,
@@ -334,9 +323,9 @@ class _ShadowCall:
         )
 
     def _copied_record(
-        self, billed: Charge, error: str | None, latency_ms: float, ttft_ms: float | None
+        self, charge: Charge, error: str | None, latency_ms: float, ttft_ms: float | None
     ) -> RequestRecord:
-        record, usage = self._record, billed.usage
+        record, usage = self._record, charge.usage
         return RequestRecord(
             id=f"{record.id}-shadow",
             at=record.at,
@@ -359,8 +348,8 @@ class _ShadowCall:
             cache_read_input_tokens=usage.cache_read_input_tokens,
             cache_creation_input_tokens=usage.cache_creation_input_tokens,
             reasoning_output_tokens=usage.reasoning_output_tokens,
-            cost_usd=billed.usd,
-            cost_origin=billed.origin,
+            cost_usd=charge.usd,
+            cost_origin=charge.origin,
             latency_ms=latency_ms,
             ttft_ms=ttft_ms,
             attempts=1,
@@ -371,7 +360,7 @@ class _ShadowCall:
 
 
 def _digest(conversation: str | None, record: RequestRecord) -> str | None:
-    """Return what stands for a conversation: its name may say who it is with, and is unique to the key."""
+    """Return a digest of a conversation's name, which may identify a person; it is unique to the key."""
     if conversation is None:
         return None
     named = "\0".join((record.route, record.key, conversation))
@@ -379,4 +368,4 @@ def _digest(conversation: str | None, record: RequestRecord) -> str | None:
 
 
 def _unread(data: bytes) -> None:
-    """Take a piece of an answer that nobody reads."""
+    """Ignore a piece of an answer."""

@@ -1,4 +1,4 @@
-"""Deadlines without a timer each: one coarse sweep over everything that may be late."""
+"""Deadlines without a timer each: one periodic sweep over everything that has a deadline."""
 
 import asyncio
 import time
@@ -10,19 +10,19 @@ NEVER = float("inf")
 
 
 class Watched(Protocol):
-    """Something with a deadline in monotonic time; `expire` is called at the first sweep after it."""
+    """An object with a deadline in monotonic seconds."""
 
     deadline: float
 
     def expire(self, now: float) -> None:
-        """Give up, or set another deadline."""
+        """Act on the deadline, at the first sweep after it: give up, or set another one."""
 
 
 class Sweeper:
-    """Looks at every watched object a few times a second, and measures how late it was itself.
+    """Checks the deadlines of all watched objects every `every_s` seconds, and measures its own delay.
 
-    Deadlines are kept to within `every_s`; setting one is an assignment. `jobs` are called at
-    every sweep with the monotonic time.
+    To set a deadline is one assignment; it is kept to within `every_s`. `jobs` are called at every sweep with
+    the monotonic time.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, every_s: float = EVERY_S) -> None:
@@ -35,17 +35,17 @@ class Sweeper:
         self.lag_s = 0.0
 
     def start(self) -> None:
-        """Begin to sweep."""
+        """Start the sweeps."""
         self._due = time.monotonic() + self._every_s
         self._timer = self._loop.call_later(self._every_s, self._sweep)
 
     def stop(self) -> None:
-        """Sweep no more."""
+        """Stop the sweeps."""
         if self._timer is not None:
             self._timer.cancel()
 
     def take_lag(self) -> float:
-        """Return the longest delay of a sweep, in seconds, since the last call."""
+        """Return the longest delay of a sweep since the last call, in seconds."""
         lag, self.lag_s = self.lag_s, 0.0
         return lag
 

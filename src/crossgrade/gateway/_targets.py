@@ -1,30 +1,117 @@
-"""A target as it is asked: its pool, breaker and prices, and the heads of its requests."""
+"""Targets and the attempts at them: connections, breaker, prices, and which target is tried next."""
 
 import asyncio
+import random
 import ssl
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 import msgspec
 
-from crossgrade.dialects import HOSTS, Host
-from crossgrade.errors import ConfigError
-from crossgrade.gateway._breaker import Breaker
-from crossgrade.gateway._pool import Address, Pool, read_url
+from crossgrade.dialects import DIALECTS, HOSTS, Host
+from crossgrade.domain import RouteSpec
+from crossgrade.errors import (
+    AuthError,
+    BadRequestError,
+    ConfigError,
+    ContentFilteredError,
+    ContextTooLongError,
+    ProviderError,
+    RateLimitedError,
+)
+from crossgrade.gateway._problems import Problem
 from crossgrade.gateway._sweeper import Sweeper
+from crossgrade.gateway._upstream import Address, Pool, read_url
 from crossgrade.gateway.settings import Target
 from crossgrade.pricing import Prices
+
+FAILURES_TO_OPEN = 5
+_OPEN_S = 5.0
+_MOST_OPEN_S = 60.0
+MOST_COOLING_S = 30.0
+
+
+class Breaker:
+    """Stops calls to a target after several failures in a row, then lets single calls through as probes.
+
+    A target that asked to slow down is *cooling*: other targets are tried first, but it stays available.
+    """
+
+    __slots__ = ("_cooling_until", "_failures", "_open_s", "_open_until", "_probing", "is_quiet")
+
+    def __init__(self) -> None:
+        self.is_quiet = True
+        """Whether nothing needs to be checked before a call."""
+
+        self._failures = 0
+        self._open_s = _OPEN_S
+        self._open_until = 0.0
+        self._cooling_until = 0.0
+        self._probing = False
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the target counts as failing."""
+        return self._failures >= FAILURES_TO_OPEN
+
+    def admits(self, now: float) -> bool:
+        """Return whether a call may be sent now: to a failing target, one at a time after each pause."""
+        if self._failures < FAILURES_TO_OPEN:
+            return True
+        return now >= self._open_until and not self._probing
+
+    def sent(self) -> None:
+        """Note a call. For a failing target it is the probe."""
+        self._probing = self._failures >= FAILURES_TO_OPEN
+
+    def is_cooling(self, now: float) -> bool:
+        """Return whether the target asked to slow down and that time is not over."""
+        if now >= self._cooling_until:
+            self._cooling_until = 0.0
+        return self._cooling_until > 0.0
+
+    def retry_after_s(self, now: float) -> float:
+        """Return in how many seconds another call can help."""
+        return max(self._open_until - now, 1.0)
+
+    def succeeded(self) -> None:
+        """Note an answer. It does not end a cooling time that began after its call was sent."""
+        if not self.is_quiet:
+            self.is_quiet = not self._cooling_until
+            self._failures = 0
+            self._open_s = _OPEN_S
+            self._probing = False
+
+    def abandoned(self) -> None:
+        """Note that a call was cancelled, which says nothing about the target."""
+        self._probing = False
+
+    def failed(self, now: float) -> None:
+        """Note a failure of the target itself."""
+        self.is_quiet = False
+        self._failures += 1
+        self._probing = False
+        if self._failures >= FAILURES_TO_OPEN:
+            self._open_until = now + self._open_s
+            self._open_s = min(2 * self._open_s, _MOST_OPEN_S)
+
+    def slow_down(self, now: float, wait_s: float | None) -> None:
+        """Note that the target asked to slow down, for `wait_s` seconds if it said so."""
+        self.is_quiet = self._probing = False
+        self._cooling_until = now + min(1.0 if wait_s is None else wait_s, MOST_COOLING_S)
+
 
 _AGENT = "crossgrade"
 _SHADOW_CONNECTIONS = 16
 _SHORTEST_SECRET = 12
-"""A shorter key (`none`, `test`) is no secret, and its letters may stand in any answer."""
+"""A shorter key (`none`, `test`) is not a secret, and its letters may occur in any answer."""
 
 
 class TargetState:
-    """One target of this worker; two of the same name never exist. `key` must never reach a client.
+    """One target of this worker. No two have the same name. `key` must never reach a client.
 
-    `offer` is the name by which policies know it: its own, or that of the model it is a replica of.
+    `offer` is the name that policies use: the target's own, or that of the model that it is a replica of.
+    `key` is None if there is no key, or one too short to be a secret.
     """
 
     def __init__(
@@ -37,6 +124,7 @@ class TargetState:
         self.shadow_pool = shadow_pool
         self.breaker = Breaker()
         self.prices = Prices(target.price)
+        self.dialect = DIALECTS.named(target.dialect)
         self.model_json = msgspec.json.encode(target.model)
         self.host = _host(target)
         self.is_local = target.provider == "local"
@@ -47,7 +135,7 @@ class TargetState:
         self._heads: dict[str, bytes] = {}
 
     def request_head(self, path: str, length: int, extra: bytes = b"") -> bytes:
-        """Return the head of a POST to one of the target's paths; `extra` are more header lines."""
+        """Return the head of a POST to one of the target's paths; `extra` are additional header lines."""
         start = self._heads.get(path)
         if start is None:
             start = f"POST {self._path}{path} HTTP/1.1\r\n{self._lines}content-length: ".encode("latin-1")
@@ -68,7 +156,10 @@ def open_targets(
     *,
     tls: ssl.SSLContext | None = None,
 ) -> dict[str, TargetState]:
-    """Return every target by name, with the keys that the environment holds."""
+    """Return every target by name, with its key from the environment.
+
+    Only the dialects of these targets are imported. Raises ConfigError if that fails.
+    """
     states = {}
     for target in targets:
         address = read_url(target.base_url)
@@ -92,7 +183,7 @@ def open_targets(
 
 
 def _host(target: Target) -> Host:
-    """Return the row of the table that says how requests for this target are written."""
+    """Return the host table's row for the target, which says how its requests are written."""
     row = HOSTS.get(target.provider) or Host(name=target.provider)
     return replace(
         row,
@@ -120,3 +211,137 @@ def _header_lines(target: Target, address: Address, key: str | None) -> str:
             hint=f"look at {target.key_env or 'its headers'}",
         )
     return lines
+
+
+_FIRST_PAUSE_S = 0.2
+
+
+class Attempts:
+    """The attempts at one request: the first of `targets`, then the others, then the last one again.
+
+    `count` is the number of attempts so far. `size` is that of the body in bytes.
+    """
+
+    __slots__ = ("_size", "_spec", "_targets", "_tried", "count")
+
+    def __init__(self, spec: RouteSpec, targets: tuple[TargetState, ...], size: int) -> None:
+        self._spec = spec
+        self._targets = targets
+        self._size = size
+        self._tried: tuple[TargetState, ...] = ()
+        self.count = 0
+
+    def next(self, now: float) -> TargetState | None:
+        """Take the next target that accepts the request and may be called now; None if there is none.
+
+        A cooling target comes after the others. Once all were tried, the last one is tried again.
+        """
+        first = self._targets[0]
+        if not self.count and first.breaker.is_quiet and not self._spec.max_body_bytes:
+            self._tried = (first,)
+            self.count = 1
+            return first
+        return self._search(now)
+
+    def _search(self, now: float) -> TargetState | None:
+        found = None
+        for target in self._targets:
+            if target in self._tried or not self._may_ask(target, now):
+                continue
+            if not target.breaker.is_cooling(now):
+                found = target
+                break
+            found = found or target
+        if found is None and self._tried and self._tried[-1].breaker.admits(now):
+            found = self._tried[-1]
+        if found is not None:
+            self._tried += (found,)
+            self.count += 1
+            found.breaker.sent()
+        return found
+
+    def pause_s(self, error: ProviderError, now: float) -> float | None:
+        """Return the seconds to wait before another attempt, None if there should be none."""
+        if self.count >= self._spec.attempts:
+            return None
+        if isinstance(error, ContextTooLongError):  # its replicas accept no longer context
+            offer = self._tried[-1].offer
+            self._tried = (*(each for each in self._targets if each.offer == offer), *self._tried)
+        if any(target not in self._tried and self._may_ask(target, now) for target in self._targets):
+            return 0.0 if may_try_another(error) else None
+        if not error.retryable or not self._tried[-1].breaker.admits(now):
+            return None
+        asked = error.retry_after_s if isinstance(error, RateLimitedError) else None
+        if asked is not None and asked > MOST_COOLING_S / 10:
+            return None
+        jitter = random.uniform(0.5, 1.0)  # noqa: S311  # not a secret
+        return max(_FIRST_PAUSE_S * (1 << self.count - 1) * jitter, asked or 0.0)
+
+    def unavailable(self, now: float) -> Problem:
+        """Return what a client is told if no target may be called."""
+        if not any(self._fits(target) for target in self._targets):
+            message = "The request is larger than any target of this route takes."
+            return Problem(status=413, code="context_length_exceeded", message=message)
+        wait = min(target.breaker.retry_after_s(now) for target in self._targets)
+        message = "No target of this route can be asked at the moment: the last calls to each failed."
+        return Problem(status=503, code="upstream_unavailable", message=message, retry_after_s=wait)
+
+    def _may_ask(self, target: TargetState, now: float) -> bool:
+        return target.breaker.admits(now) and self._fits(target)
+
+    def _fits(self, target: TargetState) -> bool:
+        most = self._spec.max_body_bytes
+        return not most or self._size <= most.get(target.offer, self._size)
+
+
+_RETRY_SHARE = 0.2
+_RETRIES_AT_START = 10.0
+_MOST_RETRIES = 100.0
+
+
+class RetryBudget:
+    """Allows a fifth as many retries as there are requests, so that retries cannot make an outage worse."""
+
+    __slots__ = ("_left",)
+
+    def __init__(self) -> None:
+        self._left = _RETRIES_AT_START
+
+    def earn(self) -> None:
+        """Note a request."""
+        if self._left < _MOST_RETRIES:
+            self._left += _RETRY_SHARE
+
+    def spend(self) -> bool:
+        """Take one retry; return whether there was one."""
+        if self._left < 1:
+            return False
+        self._left -= 1
+        return True
+
+
+def may_try_another(error: ProviderError) -> bool:
+    """Return whether another target may succeed where this one failed.
+
+    It may if the request is valid but exceeds what this target can do: its API cannot carry it, or its model
+    cannot read it. Such an error has no status of the 4xx range.
+    """
+    if isinstance(error, BadRequestError):
+        return error.status is None or error.status >= 500
+    return error.retryable or isinstance(error, AuthError | ContextTooLongError)
+
+
+def note_failure(breaker: Breaker, error: ProviderError, now: float) -> None:
+    """Record a failure with the target's breaker. To refuse a request is not a failure of the target.
+
+    A 400 or 403 that mentions keys or credit says nothing about the target. It may quote the request, whose
+    words must not close the target for everyone else.
+    """
+    if isinstance(error, RateLimitedError):
+        breaker.slow_down(now, error.retry_after_s)
+    elif isinstance(error, AuthError) and error.status in (400, 403):
+        breaker.abandoned()
+    elif isinstance(error, BadRequestError | ContextTooLongError | ContentFilteredError):
+        breaker.succeeded()
+    else:
+        breaker.failed(now)

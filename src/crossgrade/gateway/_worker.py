@@ -1,4 +1,4 @@
-"""One worker process: it assembles the data plane, listens, reloads, drains."""
+"""One worker process: it assembles the gateway, listens, reloads, drains."""
 
 import asyncio
 import gc
@@ -8,21 +8,21 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
+from crossgrade.dialects import DIALECTS, register_hosts
 from crossgrade.domain import Serving
-from crossgrade.errors import ConfigError
+from crossgrade.errors import ConfigError, CrossgradeError
+from crossgrade.gateway._broker import BrokerLink
+from crossgrade.gateway._context import WorkerContext
 from crossgrade.gateway._gateway import Gateway
-from crossgrade.gateway._keeper import KeeperLink
 from crossgrade.gateway._limits import Limits
 from crossgrade.gateway._metrics import Metrics
-from crossgrade.gateway._pages import Pages
 from crossgrade.gateway._routes import ServedRoutes, check_offers
 from crossgrade.gateway._server import ClientConnection, Edge
 from crossgrade.gateway._shadow import Shadows
-from crossgrade.gateway._state import WatchedFile
 from crossgrade.gateway._sweeper import Sweeper
 from crossgrade.gateway._targets import open_targets
 from crossgrade.gateway.settings import GatewaySettings
@@ -36,11 +36,14 @@ _BACKLOG = 2048
 _OTHER_FILES = 256
 _HEAP_BLOCK = 1 << 20
 _GC_THRESHOLD = 20_000
-"""Requests leave no cycles behind, so there is little to look for."""
+"""Requests leave no cycles behind, so the collector has little to find."""
 
 
 class Worker:
-    """The data plane of one process. `start` listens, `stop` drains."""
+    """The gateway of one process. `start` listens, `stop` drains.
+
+    Raises ConfigError if it would serve without keys on an address that others can reach.
+    """
 
     def __init__(
         self,
@@ -55,30 +58,32 @@ class Worker:
         self.settings = settings
         self.number = number
         self.sweeper = Sweeper(loop) if sweep_s is None else Sweeper(loop, sweep_s)
+        register_hosts(settings.hosts)
+        DIALECTS.register(settings.dialects)
         targets = open_targets(settings.targets, environ, loop, self.sweeper)
         self.limits = Limits(settings.serving.limits)
         self.metrics = Metrics(settings.targets, number)
-        self.keeper = KeeperLink(settings.keeper, worker=number, limits=self.limits, metrics=self.metrics)
+        self.broker = BrokerLink(settings.broker, worker=number, limits=self.limits, metrics=self.metrics)
         shadows = Shadows(
             loop,
             limits=self.limits,
-            keeper=self.keeper,
+            broker=self.broker,
             metrics=self.metrics,
             share=1 / settings.serving.workers,
         )
-        self.gateway = Gateway(
+        self.context = WorkerContext(
             loop,
-            settings,
-            targets,
+            worker=number,
+            specs=settings.routes,
+            targets=targets,
             limits=self.limits,
-            keeper=self.keeper,
-            pages=Pages(self.keeper),
+            broker=self.broker,
             shadows=shadows,
             metrics=self.metrics,
-            worker=number,
+            log_prompts=settings.serving.log_prompts,
         )
-        gateway = self.gateway
-        gateway.look = lambda: self._look(0.0)
+        self.gateway = gateway = Gateway(self.context, settings)
+        gateway.callers.reload = lambda: self._reload(0.0)
         self.edge = Edge(self.sweeper, settings.serving, gateway.handle, gateway.vet, gateway.refused)
         state = Path(settings.state)
         self._files = (
@@ -91,17 +96,17 @@ class Worker:
         self._failing: set[str] = set()
 
     async def start(self, listening: socket.socket | None = None) -> None:
-        """Read the state, connect to the keeper, and listen, on a given socket or on the configured port."""
+        """Read the state, connect to the broker, and listen, on a given socket or on the configured port."""
         loop = asyncio.get_running_loop()
-        self._look(0.0)
-        self.sweeper.jobs += [self._look, self._gauge]
+        self._reload(0.0)
+        self.sweeper.jobs += [self._reload, self._gauge]
         self.sweeper.start()
-        self.keeper.start()
+        self.broker.start()
         self._listening = listening or _listen(self.settings.serving.host, self.settings.serving.port)
         self._server = await loop.create_server(
             lambda: ClientConnection(self.edge), sock=self._listening, backlog=_BACKLOG
         )
-        self.gateway.is_ready = True
+        self.context.is_ready = True
 
     @property
     def port(self) -> int:
@@ -110,8 +115,8 @@ class Worker:
         return int(self._server.sockets[0].getsockname()[1])
 
     async def stop(self, patience_s: float = DRAIN_S) -> None:
-        """Take no more connections, let answers end, write what is left."""
-        self.gateway.is_ready = False
+        """Accept no more connections, let answers end for `patience_s` seconds, write what is left."""
+        self.context.is_ready = False
         if self._server is not None:
             queued = _last_accepted(self._listening)
             self._server.close()
@@ -119,7 +124,7 @@ class Worker:
                 await asyncio.get_running_loop().connect_accepted_socket(
                     lambda: ClientConnection(self.edge), each
                 )
-        for _ in range(3):  # a connection that was just accepted is known some turns later
+        for _ in range(3):  # an accepted connection is known some turns of the loop later
             await asyncio.sleep(0)
         self.edge.drain()
         try:
@@ -129,36 +134,40 @@ class Worker:
             self.log("cut", level="warning", connections=len(self.edge.connections))
         for connection in tuple(self.edge.connections):
             connection.abort()
-        await self.keeper.close()
+        await self.broker.close()
         self.sweeper.stop()
-        for target in self.gateway.targets.values():
+        for target in self.context.targets.values():
             target.close()
         await asyncio.sleep(0)  # transports close in the next turn of the loop
 
     # Reloading.
 
-    def _look(self, now: float) -> None:  # noqa: ARG002  # the signature of the sweeper's jobs
+    def _reload(self, now: float) -> None:  # noqa: ARG002  # the signature of the sweeper's jobs
         for file in self._files:
             file.look()
 
     def _take_routes(self, data: bytes) -> None:
-        gateway = self.gateway
+        context = self.context
         table = read_route_table(data)
-        check_offers(table, gateway.specs, gateway.targets)
-        gateway.routes = ServedRoutes(gateway.specs, gateway.targets, table, route_table_digest(table))
+        check_offers(table, context.specs, context.targets)
+        context.routes = ServedRoutes(context.specs, context.targets, table, route_table_digest(table))
         self.metrics.set("crossgrade.gateway.table_version", value=table.version)
-        for plan in gateway.routes.plans:
-            if plan.outside is not None:
-                allowed = ", ".join(plan.spec.regions)
+        for route in context.routes.all:
+            if route.outside is not None:
+                allowed = ", ".join(route.spec.regions)
                 self.log(
-                    "outside_regions", level="warning", route=plan.name, target=plan.outside, allowed=allowed
+                    "outside_regions",
+                    level="warning",
+                    route=route.name,
+                    target=route.outside,
+                    allowed=allowed,
                 )
 
     def _take_keys(self, data: bytes) -> None:
-        self.gateway.keys = read_keyring(data)
+        self.gateway.callers.keys = read_keyring(data)
 
     def _take_jwks(self, data: bytes) -> None:
-        self.gateway.tokens = TokenVerifier(self.settings.serving.issuers, read_jwks(data))
+        self.gateway.callers.tokens = TokenVerifier(self.settings.serving.issuers, read_jwks(data))
 
     def _report(self, file: str, problem: str | None) -> None:
         self.metrics.add("crossgrade.gateway.reloads", file, "read" if problem is None else "refused")
@@ -176,7 +185,7 @@ class Worker:
         metrics = self.metrics
         metrics.set("crossgrade.gateway.connections", value=len(self.edge.connections))
         metrics.set("crossgrade.gateway.loop_lag", value=self.sweeper.take_lag())
-        for name, target in self.gateway.targets.items():
+        for name, target in self.context.targets.items():
             is_open = target.breaker.is_open
             metrics.set("crossgrade.gateway.breaker", name, value=float(is_open))
             if is_open is not (name in self._failing):
@@ -185,12 +194,12 @@ class Worker:
 
     def log(self, event: str, *, level: str = "info", **fields: object) -> None:
         """Write a line of the log to stderr."""
-        line = log_line(event, at=time.time(), level=level, worker=self.number, **fields)  # type: ignore[arg-type]  # one of three words
-        print(line, file=sys.stderr, flush=True)  # the log
+        line = log_line(event, at=time.time(), level=level, worker=self.number, **fields)  # type: ignore[arg-type]  # a literal type
+        print(line, file=sys.stderr, flush=True)  # this is the log
 
 
 def _check_openness(serving: Serving) -> None:
-    """Refuse to serve everybody on an address that others can reach."""
+    """Refuse to serve without keys on an address that others can reach."""
     host = serving.host
     if serving.open_on_loopback and host not in ("localhost", "::1") and not host.startswith("127."):
         raise ConfigError(
@@ -213,32 +222,32 @@ def _listen(host: str, port: int) -> socket.socket:
 
 
 def _last_accepted(listening: socket.socket) -> list[socket.socket]:
-    """Accept who waits in a socket's queue, who would be reset, and let it listen no more."""
-    found: list[socket.socket] = []
+    """Accept the connections in a socket's queue, which would be reset, and let it listen no more."""
+    accepted: list[socket.socket] = []
     with suppress(OSError):  # the queue is empty
-        while len(found) < _BACKLOG:
+        while len(accepted) < _BACKLOG:
             connection, _ = listening.accept()
             connection.setblocking(False)
-            found.append(connection)
+            accepted.append(connection)
     with suppress(OSError):
         listening.shutdown(socket.SHUT_RDWR)
-    return found
+    return accepted
 
 
 def _allow_connections(serving: Serving) -> None:
-    """Let the process open as many files as its connections may need, as far as the system allows."""
-    wanted = 2 * serving.max_connections + _OTHER_FILES
+    """Raise the limit on open files to what the connections may need, as far as the system allows."""
+    needed = 2 * serving.max_connections + _OTHER_FILES
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < needed:
+        most = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 def _keep_freed_memory() -> None:
-    """Have glibc keep a few freed MiB instead of handing every read back to the system and asking again.
+    """Make glibc keep a few freed MiB instead of returning every read's memory to the system.
 
-    It takes the size of the largest block freed so far for one that is used again and again; up to
-    that size blocks come from the heap, which is cut back only when twice as much is free.
+    glibc takes the size of the largest block freed so far for one that is used repeatedly. Up to that size
+    blocks come from the heap, which is cut back only when twice as much is free.
     """
     bytes(_HEAP_BLOCK)
 
@@ -261,3 +270,41 @@ async def serve(settings: GatewaySettings, number: int) -> None:
     worker.log("draining", connections=len(worker.edge.connections))
     await worker.stop()
     worker.log("stopped")
+
+
+MOST_BYTES = 64 << 20
+
+
+class WatchedFile:
+    """A file that is checked a few times a second; `take` receives its bytes when it has changed.
+
+    A file that is gone, or that `take` refuses by raising, changes nothing: the previous content stays in
+    force. `report` receives each attempt: the file's name, and what was wrong or None.
+    """
+
+    def __init__(
+        self, path: Path, take: Callable[[bytes], None], report: Callable[[str, str | None], None]
+    ) -> None:
+        self._path = path
+        self._take = take
+        self._report = report
+        self._seen: tuple[int, int, int] | None = None
+
+    def look(self) -> None:
+        """Read the file again if it has changed since the last time."""
+        try:
+            status = self._path.stat()
+        except OSError:
+            return
+        stamp = (status.st_ino, status.st_mtime_ns, status.st_size)
+        if stamp == self._seen:
+            return
+        self._seen = stamp
+        try:
+            if status.st_size > MOST_BYTES:
+                raise OSError(f"it has more than {MOST_BYTES} bytes")
+            self._take(self._path.read_bytes())
+        except (OSError, CrossgradeError) as error:
+            self._report(self._path.name, str(error))
+        else:
+            self._report(self._path.name, None)

@@ -1,26 +1,29 @@
-"""What a worker is started with: the configuration, resolved, without any secret.
+"""The settings that a worker starts with: the resolved configuration, without any secret.
 
-`serve` writes it as one JSON file; workers read it with msgspec. Keys of providers stay in
-the environment: a target names the variable.
+`serve` writes them as one JSON file, and workers read it with msgspec. Providers' keys stay in the
+environment: a target names the variable.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
 
+from crossgrade.dialects import Host
 from crossgrade.domain import DialectName, Price, RouteSpec, Serving
 from crossgrade.errors import ConfigError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """An offer as the gateway asks it: where, in which dialect, with whose key, at which price.
+    """An offer as the gateway calls it: address, dialect, key and price.
 
-    `replica_of` is the offer that it stands beside with its `weight`, as the same model at another
-    address; None for every other. `headers` go with every call. `key_env` names the variable that
-    holds the key, None where none is needed. A `price` of None is unknown. `provider` and `region` are
-    for metrics and rules.
+    `replica_of` names the offer that this target is a replica of: the same model at another address, which
+    gets a share of the calls by `weight`. It is None for every other target. `headers` are added to every
+    call. `key_env` names the variable with the key, None if no key is needed. A `price` of None is unknown.
+    `provider` and `region` are for metrics and rules. `timeout_s` is the longest wait for the provider to
+    send something.
     """
 
     name: str
@@ -44,26 +47,28 @@ class Target:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GatewaySettings:
-    """Everything a worker knows besides the route table, the keys and the environment.
+    """Everything a worker needs besides the route table, the keys and the environment.
 
-    `state` is the project's state folder: `routes.json`, `keys.json` and `jwks.json` in it are
-    reloaded when they change; `keeper` is the keeper's Unix socket.
+    `state` is the project's state folder. The files `routes.json`, `keys.json` and `jwks.json` in it are read
+    again when they change. `broker` is the path of the broker's Unix socket.
     """
 
     serving: Serving
     routes: tuple[RouteSpec, ...]
     targets: tuple[Target, ...]
     state: str
-    keeper: str
+    broker: str
+    hosts: tuple[Host, ...] = ()
+    dialects: Mapping[str, str] = field(default_factory=dict)
 
 
 def write_settings(settings: GatewaySettings, path: Path) -> None:
-    """Write the settings for workers to read."""
+    """Write the settings as JSON for workers to read."""
     path.write_bytes(msgspec.json.format(msgspec.json.encode(settings)))
 
 
 def read_settings(path: Path) -> GatewaySettings:
-    """Read what `write_settings` wrote; raises ConfigError naming the file."""
+    """Read a file that `write_settings` wrote; raises ConfigError with the file's name."""
     try:
         return msgspec.json.decode(path.read_bytes(), type=GatewaySettings)
     except (OSError, msgspec.MsgspecError) as error:

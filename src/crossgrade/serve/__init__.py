@@ -1,4 +1,4 @@
-"""Serving: the supervisor, the keeper of limits and records, the admin API."""
+"""Serving: the supervisor, the broker of limits and records, the admin API."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,7 @@ _LATE = {
 
 
 def __getattr__(name: str) -> Any:
-    """Import the supervisor's side when first asked for: the keeper needs no configuration."""
+    """Import the supervisor's side when it is first used: the broker needs no configuration."""
     if name not in _LATE:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module

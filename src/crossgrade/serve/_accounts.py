@@ -1,14 +1,13 @@
-"""Who may spend how much: the keeper's account of every limit, lent on to its workers.
+"""How much each limit allows: the broker's account of every limit, lent on to its workers.
 
-Pure: it is told what happens and says what to send. Of each limit's window the keeper has an
-amount (`funds`) that the database granted to it; it lends workers no more than that, takes back
-what they report as spent, and recalls from idle workers before it refuses one in need.
+Pure: methods receive what happened, and callbacks send what follows. The broker has an amount (`funds`) of
+each limit's window, which the database granted. It lends workers no more than that and takes back what they
+report as spent. It recalls unused amounts from workers before it refuses a request.
 """
 
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
-from typing import Protocol
 
 from crossgrade.gateway import Ask, Deny, Grant, Held, LeaseId, Recall, Spend
 
@@ -16,18 +15,8 @@ _DRY_S = 0.25
 _PARALLEL_RETRY_S = 1.0
 
 
-class Outbox(Protocol):
-    """What the account asks others to do."""
-
-    def send(self, worker: int, message: Grant | Deny | Recall) -> None:
-        """Send a message to a worker."""
-
-    def fund(self, lease: LeaseId, cap: int, need: int) -> None:
-        """Get funds for a window, at least `need`; the answer is `Accounts.funded`."""
-
-
-class _Pool:
-    """One window of one limit: what the keeper has of it, and which worker how much."""
+class _Window:
+    """One window of one limit: the broker's amount, and each worker's."""
 
     __slots__ = (
         "cap", "dirty", "dry_until", "funding", "funds", "lease", "lent", "pending", "recalled", "recalling",
@@ -64,217 +53,233 @@ class _Pool:
 
 
 class Accounts:
-    """The accounts of one keeper.
+    """The accounts of one broker.
 
-    With `shared` other machines draw on the same limits, so little is taken at once and what is
-    not used goes back; else everything is taken at once. Nothing is lent before `open`.
+    `send` sends a message to a worker. `fund` gets funds for a window with a cap, at least the needed amount;
+    `funded` receives the result. With `shared`, other machines draw on the same limits. So little is taken at
+    once, and what is not used goes back. Otherwise everything is taken at once. Nothing is lent before
+    `open`.
     """
 
     def __init__(
-        self, outbox: Outbox, *, shared: bool = False, clock: Callable[[], float] = time.time
+        self,
+        send: Callable[[int, Grant | Deny | Recall], None],
+        fund: Callable[[LeaseId, int, int], None],
+        *,
+        shared: bool = False,
+        clock: Callable[[], float] = time.time,
     ) -> None:
-        self._outbox = outbox
+        self._send = send
+        self._request_funds = fund
         self._shared = shared
         self._clock = clock
-        self._pools: dict[LeaseId, _Pool] = {}
+        self._windows: dict[LeaseId, _Window] = {}
         self._workers: set[int] = set()
         self._is_open = False
 
     @property
     def workers(self) -> int:
-        """How many workers have said what they hold."""
+        """The number of workers that have reported what they hold."""
         return len(self._workers)
 
     def open(self, leases: Mapping[LeaseId, tuple[int, int]] | None = None) -> None:
-        """Begin to lend; `leases` are what an earlier life of this keeper had, and what was spent."""
+        """Start to lend; `leases` are what an earlier life of this broker had, and what was spent."""
         for lease, (amount, spent) in (leases or {}).items():
-            pool = self._pool(lease)
-            pool.funds += amount
-            pool.tabled += amount
-            pool.spent_before += spent
+            window = self._window(lease)
+            window.funds += amount
+            window.tabled += amount
+            window.spent_before += spent
         self._is_open = True
-        for pool in self._pools.values():
-            pool.funds = max(pool.funds, pool.total)
-        for pool in list(self._pools.values()):
-            self._serve(pool)
+        for window in self._windows.values():
+            window.funds = max(window.funds, window.total)
+        for window in list(self._windows.values()):
+            self._serve(window)
 
     def join(self, worker: int, held: Iterable[Held]) -> None:
-        """Take a worker in, with the leases that it has from an earlier keeper."""
+        """Add a worker, with the leases that it has from an earlier broker."""
         self._workers.add(worker)
         for each in held:
-            pool = self._pool(each.lease)
-            pool.cap = pool.cap or each.cap
-            pool.lend(worker, each.amount)
-            pool.reserved[worker] = each.reserved
+            window = self._window(each.lease)
+            window.cap = window.cap or each.cap
+            window.lend(worker, each.amount)
+            window.reserved[worker] = each.reserved
 
     def leave(self, worker: int) -> list[Spend]:
-        """Free what a worker that is gone had; returns what it had in flight, which counts as spent."""
+        """Free a departed worker's leases; return what it had in flight, which counts as spent."""
         self._workers.discard(worker)
         lost = []
-        for pool in list(self._pools.values()):
-            amount = pool.lent.get(worker, 0)
-            reserved = pool.reserved.get(worker, 0)
-            if reserved and pool.lease.unit != "parallel":
-                lost.append(Spend(pool.lease, reserved, reserved, 0))
-                pool.lend(worker, reserved - amount)
+        for window in list(self._windows.values()):
+            amount = window.lent.get(worker, 0)
+            reserved = window.reserved.get(worker, 0)
+            if reserved and window.lease.unit != "parallel":
+                lost.append(Spend(window.lease, reserved, reserved, 0))
+                window.lend(worker, reserved - amount)
             else:
-                pool.lend(worker, -amount)
+                window.lend(worker, -amount)
         self.flushed(worker, lost)
-        for pool in list(self._pools.values()):
-            pool.lent.pop(worker, None)
-            pool.reserved.pop(worker, None)
-            pool.recalling.discard(worker)
-            pool.pending = deque(entry for entry in pool.pending if entry[0] != worker)
-            self._serve(pool)
+        for window in list(self._windows.values()):
+            window.lent.pop(worker, None)
+            window.reserved.pop(worker, None)
+            window.recalling.discard(worker)
+            window.pending = deque(entry for entry in window.pending if entry[0] != worker)
+            self._serve(window)
         return lost
 
     def ask(self, worker: int, ask: Ask) -> None:
-        """Hear a worker that needs some of a limit."""
-        pool = self._pool(ask.lease)
-        if pool.cap != ask.cap:
-            pool.cap = ask.cap
-            pool.dry_until = 0.0
-            excess = pool.spent_before + pool.funds - pool.cap
+        """Take a worker's request for a part of a limit."""
+        window = self._window(ask.lease)
+        if window.cap != ask.cap:
+            window.cap = ask.cap
+            window.dry_until = 0.0
+            excess = window.spent_before + window.funds - window.cap
             if excess > 0:  # the cap was lowered
-                self._fund(pool, -min(excess, max(0, pool.free)))
-        pool.pending.append((worker, ask.need))
-        self._serve(pool)
+                self._fund(window, -min(excess, max(0, window.free)))
+        window.pending.append((worker, ask.need))
+        self._serve(window)
 
     def flushed(self, worker: int, spends: Iterable[Spend], recalled: Iterable[LeaseId] = ()) -> None:
-        """Hear what a worker spent and gave back."""
+        """Take a worker's report of what it spent and gave back."""
         waiting = []
         for spend in spends:
-            pool = self._pool(spend.lease)
-            pool.lend(worker, -spend.shrunk)
-            pool.reserved[worker] = spend.reserved
+            window = self._window(spend.lease)
+            window.lend(worker, -spend.shrunk)
+            window.reserved[worker] = spend.reserved
             if spend.spent:
-                pool.spent += spend.spent
-                pool.spent_before += spend.spent
-                self._fund(pool, -spend.spent)
-                if self._is_open:  # more was used than had been lent: what others have stays theirs
-                    pool.funds = max(pool.funds, pool.total)
-            if pool.pending:
-                waiting.append(pool)
+                window.spent += spend.spent
+                window.spent_before += spend.spent
+                self._fund(window, -spend.spent)
+                if self._is_open:  # more was used than was lent; other workers keep theirs
+                    window.funds = max(window.funds, window.total)
+            if window.pending:
+                waiting.append(window)
         for lease in recalled:
-            pool = self._pool(lease)
-            pool.recalling.discard(worker)
-            waiting.append(pool)
-        for pool in waiting:
-            self._serve(pool)
+            window = self._window(lease)
+            window.recalling.discard(worker)
+            waiting.append(window)
+        for window in waiting:
+            self._serve(window)
 
     def funded(self, lease: LeaseId, amount: int | None, spent: int = 0) -> None:
-        """Hear what the database granted: 0 is not enough; None, that it could not be asked."""
-        pool = self._pool(lease)
-        pool.funding = False
+        """Take the amount that the database granted: 0 is not enough, None means that it did not answer."""
+        window = self._window(lease)
+        window.funding = False
         if amount is None:
-            for worker, need in pool.pending:
-                self._outbox.send(worker, Deny(lease, need, 1.0, unavailable=True))
-            pool.pending.clear()
+            for worker, need in window.pending:
+                self._send(worker, Deny(lease, need, 1.0, unavailable=True))
+            window.pending.clear()
             return
         if amount:
-            pool.funds += amount
-            pool.tabled += amount
+            window.funds += amount
+            window.tabled += amount
         else:
-            # Alone, nothing but a higher cap can change it.
-            pool.dry_until = self._clock() + _DRY_S if self._shared else float("inf")
-        pool.spent_before = spent + pool.spent
-        self._serve(pool)
+            # Without other machines, only a higher cap can change that.
+            window.dry_until = self._clock() + _DRY_S if self._shared else float("inf")
+        window.spent_before = spent + window.spent
+        self._serve(window)
 
     def changes(self) -> dict[LeaseId, tuple[int, int]]:
-        """Return per window what was spent since the last call and how the lease grew; forget what ended."""
+        """Return each window's spent amount and its lease's growth since the last call; forget ended ones."""
         now = self._clock()
         found: dict[LeaseId, tuple[int, int]] = {}
-        for lease, pool in list(self._pools.items()):
-            over = pool.ended(now)
-            if (self._shared or over) and not pool.pending and not pool.funding and pool.free > 0:
-                self._fund(pool, -pool.free)
-            if pool.dirty and self._is_tabled(lease):
-                leased = pool.funds
-                found[lease] = (pool.spent, leased - pool.tabled)
-                pool.spent, pool.tabled = 0, leased
-            pool.dirty = False
-            is_idle = over or (not lease.window_s and not pool.tabled)
-            if is_idle and not (pool.total or pool.pending or pool.funding):
-                del self._pools[lease]
+        for lease, window in list(self._windows.items()):
+            over = window.ended(now)
+            if (self._shared or over) and not window.pending and not window.funding and window.free > 0:
+                self._fund(window, -window.free)
+            if window.dirty and self._is_tabled(lease):
+                leased = window.funds
+                found[lease] = (window.spent, leased - window.tabled)
+                window.spent, window.tabled = 0, leased
+            window.dirty = False
+            is_idle = over or (not lease.window_s and not window.tabled)
+            if is_idle and not (window.total or window.pending or window.funding):
+                del self._windows[lease]
         return found
 
     def undo(self, changes: Mapping[LeaseId, tuple[int, int]]) -> None:
         """Take back `changes` that could not be committed."""
         for lease, (spent, grown) in changes.items():
-            pool = self._pool(lease)
-            pool.spent += spent
-            pool.tabled -= grown
-            pool.dirty = True
+            window = self._window(lease)
+            window.spent += spent
+            window.tabled -= grown
+            window.dirty = True
 
     def disown(self) -> None:
-        """Hear that the database freed every lease of this keeper: what workers have is leased anew."""
-        for pool in self._pools.values():
-            pool.tabled = 0
-            pool.dirty = True
+        """Note that the database freed every lease of this broker: what workers have is leased again."""
+        for window in self._windows.values():
+            window.tabled = 0
+            window.dirty = True
 
     def known(self) -> list[tuple[LeaseId, int, int]]:
-        """Return the windows in use, each with its cap and what is spent of it, parallel ones in flight."""
+        """Return the windows in use, each with its cap and its spent amount (of `parallel`: in flight)."""
         now = self._clock()
         return [
-            (lease, pool.cap, sum(pool.reserved.values()) if lease.unit == "parallel" else pool.spent_before)
-            for lease, pool in self._pools.items()
-            if not pool.ended(now) and pool.cap
+            (
+                lease,
+                window.cap,
+                sum(window.reserved.values()) if lease.unit == "parallel" else window.spent_before,
+            )
+            for lease, window in self._windows.items()
+            if not window.ended(now) and window.cap
         ]
 
-    def _pool(self, lease: LeaseId) -> _Pool:
-        found = self._pools.get(lease)
+    def _window(self, lease: LeaseId) -> _Window:
+        found = self._windows.get(lease)
         if found is None:
-            found = self._pools[lease] = _Pool(lease)
+            found = self._windows[lease] = _Window(lease)
         return found
 
-    def _fund(self, pool: _Pool, amount: int) -> None:
-        pool.funds += amount
-        pool.dirty = True
+    def _fund(self, window: _Window, amount: int) -> None:
+        window.funds += amount
+        window.dirty = True
 
     def _is_tabled(self, lease: LeaseId) -> bool:
         return self._shared or lease.unit != "parallel"
 
-    def _serve(self, pool: _Pool) -> None:
-        """Answer those who wait for a window, in their order, as far as that is possible now."""
+    def _serve(self, window: _Window) -> None:
+        """Answer those who wait for a window, in their order, as far as possible now."""
         now = self._clock()
-        while pool.pending and self._is_open:
-            worker, need = pool.pending[0]
-            if not self._is_tabled(pool.lease):
-                pool.funds = pool.cap
-            free = pool.free
-            if free < need and self._more(pool, need - max(0, free), now):
+        while window.pending and self._is_open:
+            worker, need = window.pending[0]
+            if not self._is_tabled(window.lease):
+                window.funds = window.cap
+            free = window.free
+            if free < need and self._more(window, need - max(0, free), now):
                 return
-            pool.pending.popleft()
-            pool.recalled = False
+            window.pending.popleft()
+            window.recalled = False
             if free >= need:
                 amount = self._slice(free, need)
-                pool.lend(worker, amount)
-                self._outbox.send(worker, Grant(pool.lease, amount))
+                window.lend(worker, amount)
+                self._send(worker, Grant(window.lease, amount))
             else:
-                self._outbox.send(worker, Deny(pool.lease, need, self._retry_s(pool, now)))
+                self._send(worker, Deny(window.lease, need, self._retry_s(window, now)))
 
-    def _more(self, pool: _Pool, need: int, now: float) -> bool:
-        """Try to get more, from the database and then from other workers; False when that was tried."""
-        if pool.funding or pool.recalling:
+    def _more(self, window: _Window, need: int, now: float) -> bool:
+        """Try to get more, from the database and then from other workers; return False if both were tried."""
+        if window.funding or window.recalling:
             return True
-        if self._is_tabled(pool.lease) and now >= pool.dry_until and not pool.ended(now):
-            pool.funding = True
-            self._outbox.fund(pool.lease, pool.cap, need)
+        if self._is_tabled(window.lease) and now >= window.dry_until and not window.ended(now):
+            window.funding = True
+            self._request_funds(window.lease, window.cap, need)
             return True
-        if pool.recalled:
+        if window.recalled:
             return False
-        pool.recalled = True
-        idle = [w for w, lent in pool.lent.items() if lent > pool.reserved.get(w, 0) and w in self._workers]
-        pool.recalling = set(idle)
+        window.recalled = True
+        idle = [
+            worker
+            for worker, lent in window.lent.items()
+            if lent > window.reserved.get(worker, 0) and worker in self._workers
+        ]
+        window.recalling = set(idle)
         for each in idle:
-            self._outbox.send(each, Recall(pool.lease))
+            self._send(each, Recall(window.lease))
         return bool(idle)
 
     def _slice(self, free: int, need: int) -> int:
         alone = len(self._workers) <= 1 and not self._shared
         return free if alone else max(need, free // (2 * max(1, len(self._workers))))
 
-    def _retry_s(self, pool: _Pool, now: float) -> float:
-        if not pool.lease.window_s:
+    def _retry_s(self, window: _Window, now: float) -> float:
+        if not window.lease.window_s:
             return _PARALLEL_RETRY_S
-        return max(0.05, pool.lease.window + pool.lease.window_s - now)
+        return max(0.05, window.lease.window + window.lease.window_s - now)

@@ -1,6 +1,6 @@
 """The admin API: state of the gateway, routes, keys, feedback; JSON in closed schemas, one bearer key.
 
-No cookie and no form is ever read, so no page in a browser can make a request with authority.
+No cookie and no form is ever read, so no web page can make an authorised request.
 """
 
 import hmac
@@ -22,7 +22,7 @@ from crossgrade.gateway import ADMIN, GatewaySettings, Outcome
 from crossgrade.identity import KeyLimit, KeyRecord, NewKey
 from crossgrade.project import Project, RouteState
 from crossgrade.routing import RouteTable, route_table_digest
-from crossgrade.serve._survey import report, survey
+from crossgrade.serve._broker_client import report, survey
 
 MOST_BYTES = 65_536
 _T = TypeVar("_T")
@@ -32,11 +32,11 @@ _Text: TypeAlias = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
 
 
 class _Body(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """What every request body is: an object without a field that is not known."""
+    """Every request body: an object without unknown fields."""
 
 
 class NewKeyBody(_Body):
-    """A key to be made; without `valid_days` it does not expire."""
+    """A key to create; without `valid_days` it does not expire."""
 
     name: _Name
     valid_days: Annotated[int, msgspec.Meta(ge=1, le=3650)] | None = None
@@ -49,13 +49,13 @@ class NewKeyBody(_Body):
 
 
 class RotationBody(_Body):
-    """How long the secret before still opens the door, in seconds."""
+    """How long the previous secret stays valid, in seconds."""
 
     overlap_s: Annotated[int, msgspec.Meta(ge=0, le=30 * 86_400)] = 86_400
 
 
 class FeedbackBody(_Body):
-    """How a response turned out: `value` in [0, 1], 0 worthless."""
+    """The quality of a response: `value` in [0, 1], where 0 is worthless."""
 
     response_id: _Text
     name: _Name
@@ -63,7 +63,7 @@ class FeedbackBody(_Body):
 
 
 def build_admin(project: Project, settings: GatewaySettings, key: str) -> ASGIApp:
-    """Return the ASGI app; `key` is what callers send as `Authorization: Bearer`."""
+    """Return the ASGI app; callers send `key` as `Authorization: Bearer`."""
     admin = _Admin(project, settings)
     app = Starlette(
         routes=[
@@ -82,32 +82,32 @@ def build_admin(project: Project, settings: GatewaySettings, key: str) -> ASGIAp
 
 
 class _Gate:
-    """Lets through who has the key; asked before anything else, so that strangers learn nothing."""
+    """Authorises callers with the key, before anything else, so that others learn nothing."""
 
     def __init__(self, app: ASGIApp, key: str) -> None:
         self._app = app
-        self._wanted = f"Bearer {key}".encode()
+        self._expected = f"Bearer {key}".encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        given = [value for name, value in scope["headers"] if name == b"authorization"]
-        if len(given) == 1 and hmac.compare_digest(given[0], self._wanted):
+        keys = [value for name, value in scope["headers"] if name == b"authorization"]
+        if len(keys) == 1 and hmac.compare_digest(keys[0], self._expected):
             await self._app(scope, receive, send)
         else:
             await _error(401, "the admin key is missing or wrong", "admin-key-wrong")(scope, receive, send)
 
 
 class _Admin:
-    """The handlers; what blocks runs in a thread."""
+    """The handlers; blocking work runs in a thread."""
 
     def __init__(self, project: Project, settings: GatewaySettings) -> None:
         self._project = project
         self._settings = settings
 
     async def status(self, _request: Request) -> Response:
-        state = await survey(self._settings.keeper)
+        state = await survey(self._settings.broker)
         table = await run_in_threadpool(self._project.store.routes.current)
         return _json({"version": __version__, "table": _table(table), **state})
 
@@ -159,7 +159,7 @@ class _Admin:
         body = await _read(request, FeedbackBody)
         now = datetime.now(UTC).timestamp()
         outcome = Outcome(response_id=body.response_id, name=body.name, value=body.value, at=now, key=ADMIN)
-        await report(self._settings.keeper, outcome)
+        await report(self._settings.broker, outcome)
         return _json({"kept": True}, status=201)
 
 
@@ -176,7 +176,7 @@ def _plainly(handler: _Answer) -> _Answer:
 
 
 async def _read(request: Request, kind: type[_T]) -> _T:
-    """Read a body of JSON in a closed schema; raises UsageError."""
+    """Read a JSON body in a closed schema; raises UsageError."""
     data = bytearray()
     async for chunk in request.stream():
         data += chunk

@@ -1,4 +1,4 @@
-"""The keeper's way into the store: shadow pairs and feedback in, alarms out, all from one thread."""
+"""The broker's access to the store: shadow pairs and feedback in, alarms out, all from one thread."""
 
 import asyncio
 from collections import Counter, deque
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 _MOST_AT_ONCE = 100
 _REPORTS_AT_ONCE = 4
-"""Each report may search the request log; pairs do not wait for many of them."""
+"""Each report may search the request log, and pairs should not wait for many of them."""
 
 _REMEMBERED = 2_000
 _MOST_ALARMS = 10_000
@@ -25,9 +25,10 @@ _Waiting: TypeAlias = tuple[Keep | Report, asyncio.Future[str | None]]
 
 
 class Archive:
-    """Writes to the store in groups; opened at the first write, since most gateways shadow nothing.
+    """Writes to the store in groups.
 
-    `find` looks a response up in the request log. `keep` returns when its record is committed.
+    It opens the store at the first write, since most gateways shadow nothing. `find` looks a response up in
+    the request log. `keep` returns once its record is committed.
     """
 
     def __init__(self, url: str, folder: Path, find: Callable[[str], RequestRecord | None]) -> None:
@@ -42,7 +43,7 @@ class Archive:
         self._writing: asyncio.Task[None] | None = None
 
     async def keep(self, message: Keep | Report) -> str | None:
-        """Commit a pair or feedback; returns what was wrong, None when it is in the store."""
+        """Commit a pair or feedback; return what was wrong, None if it is in the store."""
         done: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
         (self._pairs if isinstance(message, Keep) else self._reports).append((message, done))
         if self._writing is None or self._writing.done():
@@ -54,7 +55,7 @@ class Archive:
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._count_alarms)
 
     def close(self) -> None:
-        """Finish what was begun and close the store."""
+        """Finish what is in progress and close the store."""
         self._thread.submit(self._close)
         self._thread.shutdown()
 
@@ -75,7 +76,7 @@ class Archive:
         try:
             pairs = [stored_pair(message.id, message.pair) for message in fresh]
             self._open().pairs.append(pairs)
-        except Exception:  # noqa: BLE001  # one message must not lose the others: each says what is wrong
+        except Exception:  # noqa: BLE001  # one message must not lose the others: each reports its own error
             return [self._commit_one(message) for message in messages]
         self._kept.extend(pair.id for pair in pairs)
         return [None if isinstance(message, Keep) else self._commit_one(message) for message in messages]
@@ -95,7 +96,7 @@ class Archive:
         return None
 
     def _keep_once(self, pair: "Pair") -> None:
-        """Commit a pair that may be there: a worker repeats what an earlier keeper did not acknowledge."""
+        """Commit a pair that may be there: a worker repeats what an earlier broker did not acknowledge."""
         store = self._open()
         try:
             store.pairs.append([pair])
@@ -131,5 +132,5 @@ def _first(waiting: deque[_Waiting], most: int) -> list[_Waiting]:
 
 
 def _just_before(identifier: str) -> str:
-    """Return a text that sorts right before an identifier."""
+    """Return a string that sorts right before an identifier."""
     return identifier[:-1] + chr(ord(identifier[-1]) - 1) + "\x7f"

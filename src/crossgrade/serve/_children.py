@@ -1,4 +1,4 @@
-"""A child process that is started again when it ends by itself, more slowly each time."""
+"""A child process that is restarted when it ends by itself, more slowly each time."""
 
 import asyncio
 import signal
@@ -13,10 +13,10 @@ _USAGE = 2
 
 
 class Child:
-    """One process of `serve`, kept alive until `stop`.
+    """One process of `serve`, kept running until `stop`.
 
-    `label` names it in events. A child that ends with exit code 2 says that its configuration
-    cannot be used; started again it would say so again, so it is not, and `on_useless` hears it.
+    `label` names it in events. Exit code 2 says that its configuration cannot be used. Such a child is not
+    restarted, and `on_useless` receives a line.
     """
 
     def __init__(
@@ -45,12 +45,12 @@ class Child:
         return self._process.pid if running and self._process is not None else None
 
     async def start(self) -> None:
-        """Start the process and keep it alive from now on."""
+        """Start the process and keep it running from now on."""
         await self._spawn()
         self._keeping = asyncio.create_task(self._keep())
 
     async def stop(self, patience_s: float) -> None:
-        """End the process: gently, and by force when it takes longer than `patience_s`."""
+        """End the process, by force if it takes longer than `patience_s` seconds."""
         self._stopping = True
         process = self._process
         if process is not None and process.returncode is None:
@@ -107,7 +107,7 @@ def _reason(code: int) -> str:
 
 
 def _end_with_parent() -> None:
-    """Have Linux end this child when its parent is gone, `kill -9` included."""
+    """Make Linux end this child when its parent is gone, `kill -9` included."""
     if sys.platform == "linux":
         _prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
 

@@ -1,4 +1,4 @@
-"""The keeper's side of the database: leases of limits, what was spent, how far the log is counted."""
+"""The broker's side of the database: leases of limits, what was spent, how far the log is counted."""
 
 import os
 import uuid
@@ -16,30 +16,33 @@ if TYPE_CHECKING:
 
 
 class Counters(Protocol):
-    """Where limits are counted for all keepers; `store.Budgets` is one, `RedisCounters` the other."""
+    """Where limits are counted for all brokers: `store.Budgets` or `RedisCounters`.
 
-    def checkpoint(self, keeper: str) -> "Checkpoint | None":
-        """Return how far a keeper had counted, None for one that is not known."""
+    Every method raises StoreError if the database does not answer.
+    """
 
-    def leases(self, keeper: str) -> "dict[LimitWindow, int]":
-        """Return what a keeper has of each window."""
+    def checkpoint(self, broker: str) -> "Checkpoint | None":
+        """Return how far a broker has counted, None if the broker is unknown."""
+
+    def leases(self, broker: str) -> "dict[LimitWindow, int]":
+        """Return what a broker has of each window."""
 
     def spent(self, windows: "Iterable[LimitWindow]") -> "dict[LimitWindow, int]":
         """Return what is spent of windows."""
 
-    def lend(self, keeper: str, window: "LimitWindow", *, cap: int, need: int, share: float = 1.0) -> "Loan":
-        """Lease at least `need` of a window; 0 where that would exceed the cap."""
+    def lend(self, broker: str, window: "LimitWindow", *, cap: int, need: int, share: float = 1.0) -> "Loan":
+        """Lease at least `need` of a window; 0 if that would exceed the cap."""
 
     def settle(
-        self, keeper: str, changes: "Mapping[LimitWindow, tuple[int, int]]", checkpoint: "Checkpoint"
+        self, broker: str, changes: "Mapping[LimitWindow, tuple[int, int]]", checkpoint: "Checkpoint"
     ) -> bool:
-        """Commit spends and growths of leases; False when the keeper is not known."""
+        """Commit spends and growths of leases; return False if the broker is unknown."""
 
-    def join(self, keeper: str, checkpoint: "Checkpoint") -> None:
-        """Make a keeper known."""
+    def join(self, broker: str, checkpoint: "Checkpoint") -> None:
+        """Register a broker."""
 
     def reclaim(self, *, silent_since: datetime) -> list[str]:
-        """Free the leases of silent keepers."""
+        """Free the leases of silent brokers."""
 
     def forget(self, *, before: float) -> None:
         """Erase windows that ended before a time."""
@@ -49,34 +52,34 @@ class Counters(Protocol):
 
 
 class Counting:
-    """The database calls of one keeper, each blocking, all from one thread; opened at the first."""
+    """The database calls of one broker. They block and run in one thread; the first one connects."""
 
-    def __init__(self, url: str, redis_url: str | None, keeper: str, *, shared: bool) -> None:
+    def __init__(self, url: str, redis_url: str | None, broker: str, *, shared: bool) -> None:
         self._url = url
         self._redis_url = redis_url
-        self._keeper = keeper
+        self._broker = broker
         self._share = 0.125 if shared else 1.0
         self._counters: Counters | None = None
 
     def begin(self, files: RecordFiles, until: tuple[str, int]) -> dict[LeaseId, tuple[int, int]]:
         """Count what an earlier life had written but not committed.
 
-        Returns the leases that it has, each with what is spent of its window.
+        Returns the broker's leases, each with what is spent of its window.
         """
         from crossgrade.store import Checkpoint
 
         counters = self._open()
-        known = counters.checkpoint(self._keeper)
+        known = counters.checkpoint(self._broker)
         if known is None:
-            # Nothing is known of this keeper's leases either: the log before now is counted, or void.
-            counters.join(self._keeper, Checkpoint(segment=until[0], position=until[1]))
+            # Its leases are unknown too, so the log before now is counted already, or void.
+            counters.join(self._broker, Checkpoint(segment=until[0], position=until[1]))
             return {}
-        counters.join(self._keeper, known)
+        counters.join(self._broker, known)
         spent: dict[LeaseId, int] = {}
         for settled in files.settled((known.segment, known.position), until):
             for spend in settled.spends:
                 spent[spend.lease] = spent.get(spend.lease, 0) + spend.spent
-        leases = {_lease(window): amount for window, amount in counters.leases(self._keeper).items()}
+        leases = {_lease(window): amount for window, amount in counters.leases(self._broker).items()}
         changes = {
             lease: (amount, max(0, leases.get(lease, 0) - amount) - leases.get(lease, 0))
             for lease, amount in spent.items()
@@ -90,26 +93,26 @@ class Counting:
         }
 
     def lend(self, lease: LeaseId, cap: int, need: int) -> "Loan":
-        """Lease some of a window to this keeper."""
-        return self._open().lend(self._keeper, _window(lease), cap=cap, need=need, share=self._share)
+        """Lease some of a window to this broker."""
+        return self._open().lend(self._broker, _window(lease), cap=cap, need=need, share=self._share)
 
     def commit(self, changes: Mapping[LeaseId, tuple[int, int]], position: tuple[str, int]) -> bool:
         """Commit what was spent and how leases changed, together with how far the log is counted.
 
-        Returns False when this keeper's leases were freed by others; it is known again then.
+        Returns False if others have freed this broker's leases. The broker is then registered again.
         """
         from crossgrade.store import Checkpoint
 
         counters = self._open()
         checkpoint = Checkpoint(segment=position[0], position=position[1])
         windows = {_window(lease): change for lease, change in changes.items()}
-        if counters.settle(self._keeper, windows, checkpoint):
+        if counters.settle(self._broker, windows, checkpoint):
             return True
-        counters.join(self._keeper, checkpoint)
+        counters.join(self._broker, checkpoint)
         return False
 
     def tidy(self, silent_since: datetime, ended_before: float) -> list[str]:
-        """Free the leases of keepers that are gone, and forget windows that ended long ago."""
+        """Free the leases of brokers that are gone, and forget windows that ended long ago."""
         counters = self._open()
         counters.forget(before=ended_before)
         return counters.reclaim(silent_since=silent_since)
@@ -132,8 +135,11 @@ class Counting:
         return self._counters
 
 
-def keeper_name(folder: Path) -> str:
-    """Return this installation's name among keepers, made when it is first asked for."""
+def broker_name(folder: Path) -> str:
+    """Return this installation's name among brokers, which is created at the first call.
+
+    Its file keeps the name that it had when the broker was called keeper: the name's leases depend on it.
+    """
     path = folder / "keeper.id"
     try:
         if not path.exists():

@@ -1,4 +1,4 @@
-"""Whether a gateway may listen where it is told to, alone in its project, and whether it answers."""
+"""Checks around a start: the gateway runs alone in its project, can listen, and answers."""
 
 import asyncio
 import fcntl
@@ -11,7 +11,7 @@ from crossgrade.errors import UsageError
 
 
 class sole:  # noqa: N801 -- used like a function
-    """Hold the lock of a project's gateway; raises UsageError when another one runs."""
+    """Hold the lock of a project's gateway; raises UsageError if another one runs."""
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / "lock"
@@ -40,7 +40,7 @@ class sole:  # noqa: N801 -- used like a function
 
 
 def check_port(host: str, port: int) -> None:
-    """Raise UsageError when the address cannot be listened on, before workers fail one by one."""
+    """Raise UsageError if the address cannot be listened on, before workers fail one by one."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -55,7 +55,7 @@ def check_port(host: str, port: int) -> None:
 
 
 def is_loopback(host: str) -> bool:
-    """Tell whether an address is this machine's alone."""
+    """Return whether an address is reachable from this machine only."""
     if host == "localhost":
         return True
     try:
@@ -65,7 +65,7 @@ def is_loopback(host: str) -> bool:
 
 
 async def is_ready(host: str, port: int) -> bool:
-    """Ask a gateway whether it can answer."""
+    """Return whether a gateway can answer requests."""
     try:
         async with asyncio.timeout(1.0):
             reader, writer = await asyncio.open_connection(host, port)

@@ -1,4 +1,4 @@
-"""Local model servers for the gateway: started once, restarted at the same address when they end."""
+"""Local model servers for the gateway, each restarted at the same address when it ends."""
 
 import asyncio
 import socket
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     from crossgrade.providers.models import InstalledModel
 
 SLOTS = 4
-"""Requests that one local model answers at once."""
+"""The number of requests that one local model answers at a time."""
 
 _PAUSE_S = 2.0
 
 
 class LocalServers:
-    """The local model servers of a gateway; `urls` says where each offer's is, from the beginning."""
+    """The local model servers of a gateway; `urls` has each offer's address, even before `start`."""
 
     def __init__(
         self,
@@ -49,8 +49,8 @@ class LocalServers:
     async def start(self) -> None:
         """Find every model and load it.
 
-        Raises MissingExtraError without the extra `local`, NotFoundError for a model that is not
-        installed, ProviderError for one that cannot be loaded.
+        Raises MissingExtraError without the extra `local`, NotFoundError for a model that is not installed,
+        ProviderError for one that cannot be loaded.
         """
         if not self._offers:
             return

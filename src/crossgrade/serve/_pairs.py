@@ -1,4 +1,4 @@
-"""From what a worker hands over to what the store keeps: answers decoded, texts redacted."""
+"""From a worker's message to the store's record: answers decoded, texts redacted."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -16,7 +16,7 @@ from crossgrade.workloads import redact_body, redact_text
 
 
 def stored_pair(identifier: str, pair: ShadowPair) -> Pair:
-    """Return the pair as the store keeps it: redacted, or without texts where those are not wanted."""
+    """Return the pair as the store keeps it: redacted, or without texts if the configuration says so."""
     is_text = pair.endpoint.endswith("/completions") and not pair.endpoint.endswith("/chat/completions")
     answers = {
         side: _stored_answer(getattr(pair, side), is_text=is_text, keep_text=pair.store_text)
@@ -40,10 +40,10 @@ def stored_pair(identifier: str, pair: ShadowPair) -> Pair:
 
 
 def stored_feedback(outcome: Outcome, find: Callable[[str], RequestRecord | None]) -> Feedback:
-    """Return feedback with what the request log knows of the response, which may be nothing.
+    """Return feedback with what the request log contains about the response, which may be nothing.
 
-    Raises AccessError where the response is known and neither the reporter's nor their team's: request
-    ids can be guessed, and outcomes take routes back.
+    Raises AccessError if the response is known and is neither the reporter's nor their team's: request ids
+    can be guessed, and feedback can step a route back.
     """
     record = find(outcome.response_id)
     at = datetime.fromtimestamp(outcome.at, UTC)
@@ -72,7 +72,7 @@ def _may_report(outcome: Outcome, record: RequestRecord) -> bool:
 def _stored_answer(sent: ShadowAnswer, *, is_text: bool, keep_text: bool) -> PairAnswer:
     answer, error = _decoded(sent, is_text=is_text)
     if error is not None and not keep_text:
-        error = error.partition(":")[0]  # what follows is an excerpt of the answer
+        error = error.partition(":")[0]  # the rest is an excerpt of the answer
     if answer is not None:
         calls = tuple(replace(call, arguments=redact_text(call.arguments)) for call in answer.tool_calls)
         answer = replace(
@@ -112,7 +112,7 @@ class _Identified(msgspec.Struct):
 
 
 def _response_id(sent: ShadowAnswer) -> str | None:
-    """Return the `id` in an answer's body, or in the first event of a stream."""
+    """Return the `id` in an answer's body, or in the first event of a stream; None if there is none."""
     if sent.response_id is not None:
         return sent.response_id
     body = sent.body

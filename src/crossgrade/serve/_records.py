@@ -1,7 +1,7 @@
-"""The request log: files of JSON lines, appended and never changed, counted again after a crash.
+"""The request log: files of JSON lines that are only appended to, and counted again after a crash.
 
-A flush's records are followed by one line `{"settled": …}` that says what it spent; what stands
-after the last such line was cut off by a crash and is removed.
+A flush's records are followed by one line `{"settled": …}` with what it spent. What follows the last such
+line was cut off by a crash and is removed.
 """
 
 import mmap
@@ -23,7 +23,7 @@ _NEWLINE = 10
 
 
 class Settled(msgspec.Struct):
-    """What one flush of a worker spent; `life` and `seq` say which flush."""
+    """What one flush of a worker spent; `life` and `seq` identify the flush."""
 
     life: str
     seq: int
@@ -42,8 +42,8 @@ _record_decoder = msgspec.json.Decoder(RequestRecord)
 class RecordFiles:
     """The files of a folder, the newest open for appending.
 
-    A new one begins at 64 MiB and with every day (UTC); the oldest go when all together hold
-    more than 8 GiB. `dropped` counts records that the disk did not take.
+    A new file begins at 64 MiB and with every day (UTC). The oldest files are removed when all together have
+    more than 8 GiB. `dropped` counts the records that could not be written.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -72,18 +72,21 @@ class RecordFiles:
 
     @property
     def position(self) -> int:
-        """The length of the newest file."""
+        """The length of the newest file, in bytes."""
         return self._size
 
     def append(self, lines: bytes, records: int, settled: Settled) -> OSError | None:
-        """Append a flush; returns the error when the disk refused it, which then holds nothing of it."""
+        """Append a flush; return the error if the disk refused it, and None if all of it was written.
+
+        After an error the file contains nothing of the flush.
+        """
         if not lines and not settled.spends:
             return None
         last = b"%b\n" % _encoder.encode(_Line(settled))
         size = len(lines) + len(last)
         try:
             self._rotate(size)
-            _write(self._handle, lines)  # megabytes under load: they are not copied to be joined
+            _write(self._handle, lines)  # megabytes under load, so they are not copied into one piece
             _write(self._handle, last)
         except OSError as error:
             self.dropped += records
@@ -95,7 +98,10 @@ class RecordFiles:
         return None
 
     def syncing(self) -> Callable[[], None] | None:
-        """Return what flushes to the disk all that was appended so far, to be called from any thread."""
+        """Return a function that syncs what was appended so far, None if there is nothing to sync.
+
+        It can be called from any thread.
+        """
         if not self._unsynced:
             return None
         self._unsynced = False
@@ -117,7 +123,7 @@ class RecordFiles:
     def settled(
         self, since: tuple[str, int] = ("", 0), until: tuple[str, int] | None = None
     ) -> Iterator[Settled]:
-        """Read again what was settled between two positions (file, offset)."""
+        """Yield what was settled between two positions (file, offset)."""
         for path in self._paths():
             if path.name < since[0] or (until is not None and path.name > until[0]):
                 continue
@@ -126,28 +132,28 @@ class RecordFiles:
             yield from _settled(path, begin, end)
 
     def last_flushes(self) -> dict[str, int]:
-        """Return the last flush that was written of each worker's life, from the newest two files."""
+        """Return the last written flush of each worker's life, from the newest two files."""
         paths = self._paths()[-2:]
         return {each.life: each.seq for path in paths for each in _settled(path, 0, path.stat().st_size)}
 
     def find(self, identifier: str) -> RequestRecord | None:
-        """Return the newest record with this request or response id, looking through the newest GiB."""
+        """Return the newest record with this request or response id, None if the newest GiB has none."""
         text = msgspec.json.encode(identifier)
-        # Under their names only: any other word of the log would be found in every line.
-        wanted = (b'"id":' + text, b'"response_id":' + text)
+        # Search under these names only: other words of the log occur in every line.
+        needles = (b'"id":' + text, b'"response_id":' + text)
         searched = 0
         for path in reversed(self._paths()):
             size = path.stat().st_size
             if searched + size > _SEARCHED_BYTES:
                 break
             searched += size
-            found = _find(path, wanted, identifier) if size else None
+            found = _find(path, needles, identifier) if size else None
             if found is not None:
                 return found
         return None
 
     def close(self) -> None:
-        """Flush and close."""
+        """Sync and close."""
         if self._handle >= 0:
             self._sync()
             os.close(self._handle)
@@ -187,7 +193,7 @@ def _write(handle: int, data: bytes) -> None:
 
 
 def _whole(path: Path) -> int:
-    """Return how many bytes of a file end with a settled line."""
+    """Return the number of bytes of a file up to the end of its last settled line."""
     size = path.stat().st_size
     if not size:
         return 0
@@ -216,10 +222,10 @@ def _settled(path: Path, begin: int, end: int) -> Iterator[Settled]:
             at = content.find(_MARK, newline, end)
 
 
-def _find(path: Path, wanted: tuple[bytes, ...], identifier: str) -> RequestRecord | None:
+def _find(path: Path, needles: tuple[bytes, ...], identifier: str) -> RequestRecord | None:
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         end = len(content)
-        while (at := max(content.rfind(each, 0, end) for each in wanted)) >= 0:
+        while (at := max(content.rfind(each, 0, end) for each in needles)) >= 0:
             end, newline = content.rfind(b"\n", 0, at) + 1, content.find(b"\n", at)
             if newline < 0:
                 continue  # it is still being written

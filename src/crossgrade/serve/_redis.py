@@ -1,7 +1,7 @@
-"""Limits counted in Redis, or what speaks its protocol: the same rules as `store.Budgets`, as scripts.
+"""Limits counted in Redis or a compatible server, by the same rules as `store.Budgets`, as scripts.
 
-A script runs alone, so that reading, comparing with the cap and adding are one step. What Redis
-does not keep over a restart of its own (without `appendonly yes`) is not counted.
+A script runs alone, so that reading, comparing with the cap and adding are one step. What Redis loses when it
+restarts (without `appendonly yes`) is not counted. Keys keep the word keeper, as brokers were called before.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -60,9 +60,9 @@ return 1
 
 
 def redis_client(url: str) -> "Redis":
-    """Make a client, which connects at its first command.
+    """Create a client, which connects at its first command.
 
-    Raises MissingExtraError without the `redis` extra, UsageError when the URL cannot be read.
+    Raises MissingExtraError without the `redis` extra, UsageError if the URL cannot be parsed.
     """
     try:
         import redis
@@ -82,7 +82,7 @@ def redis_client(url: str) -> "Redis":
 
 
 class RedisCounters:
-    """The windows of limits in Redis, and the leases that keepers have of them."""
+    """The windows of limits in Redis, and the leases that brokers have of them."""
 
     def __init__(self, client: "Redis") -> None:
         self._redis: Any = client
@@ -92,7 +92,7 @@ class RedisCounters:
 
     @classmethod
     def open(cls, url: str) -> Self:
-        """Connect to `redis://…`, `rediss://…` or `unix://…`; raises StoreError when nobody answers."""
+        """Connect to `redis://…`, `rediss://…` or `unix://…`; raises StoreError if there is no answer."""
         client = redis_client(url)
         counters = cls(client)
         with _plainly():
@@ -103,16 +103,16 @@ class RedisCounters:
         """Disconnect."""
         self._redis.close()
 
-    def checkpoint(self, keeper: str) -> Checkpoint | None:
-        """Return how far a keeper had counted, None for one that is not known."""
+    def checkpoint(self, broker: str) -> Checkpoint | None:
+        """Return how far a broker has counted, None if the broker is unknown."""
         with _plainly():
-            row = self._redis.hgetall(_keeper(keeper))
+            row = self._redis.hgetall(_broker(broker))
         return Checkpoint(segment=row["segment"], position=int(row["position"])) if row else None
 
-    def leases(self, keeper: str) -> dict[LimitWindow, int]:
-        """Return what a keeper has of each window."""
+    def leases(self, broker: str) -> dict[LimitWindow, int]:
+        """Return what a broker has of each window."""
         with _plainly():
-            rows = self._redis.hgetall(_leases(keeper))
+            rows = self._redis.hgetall(_leases(broker))
         return {_window(name): int(amount) for name, amount in rows.items() if int(amount)}
 
     def spent(self, windows: Iterable[LimitWindow]) -> dict[LimitWindow, int]:
@@ -122,19 +122,19 @@ class RedisCounters:
                 window: int(self._redis.hget(_PREFIX + _name(window), "spent") or 0) for window in windows
             }
 
-    def lend(self, keeper: str, window: LimitWindow, *, cap: int, need: int, share: float = 1.0) -> Loan:
-        """Lease at least `need` of a window to a keeper, better a `share` of what is left."""
+    def lend(self, broker: str, window: LimitWindow, *, cap: int, need: int, share: float = 1.0) -> Loan:
+        """Lease at least `need` of a window to a broker, if possible a `share` of what is left."""
         name = _name(window)
         arguments: list[str | int | float] = [cap, need, share, _kept_s(window), name]
         with _plainly():
-            amount, spent = self._lend(keys=[_PREFIX + name, _leases(keeper)], args=arguments)
+            amount, spent = self._lend(keys=[_PREFIX + name, _leases(broker)], args=arguments)
         return Loan(int(amount), int(spent))
 
     def settle(
-        self, keeper: str, changes: Mapping[LimitWindow, tuple[int, int]], checkpoint: Checkpoint
+        self, broker: str, changes: Mapping[LimitWindow, tuple[int, int]], checkpoint: Checkpoint
     ) -> bool:
-        """Commit spends and growths of leases at once; False when the keeper is not known."""
-        keys = [_keeper(keeper), _leases(keeper)]
+        """Commit spends and growths of leases at once; return False if the broker is unknown."""
+        keys = [_broker(broker), _leases(broker)]
         arguments: list[str | int] = [checkpoint.segment, checkpoint.position, utc_now().isoformat()]
         for window, (spent, grown) in changes.items():
             keys.append(_PREFIX + _name(window))
@@ -142,32 +142,32 @@ class RedisCounters:
         with _plainly():
             return bool(self._settle(keys=keys, args=arguments))
 
-    def join(self, keeper: str, checkpoint: Checkpoint) -> None:
-        """Make a keeper known, or alive again: a known one keeps its checkpoint."""
-        key = _keeper(keeper)
+    def join(self, broker: str, checkpoint: Checkpoint) -> None:
+        """Register a broker, or mark it as active again; a known one keeps its checkpoint."""
+        key = _broker(broker)
         with _plainly(), self._redis.pipeline() as batch:
             batch.hsetnx(key, "segment", checkpoint.segment)
             batch.hsetnx(key, "position", checkpoint.position)
             batch.hset(key, mapping={"at": utc_now().isoformat(), "freed": "0"})
-            batch.sadd(_PREFIX + "keepers", keeper)
+            batch.sadd(_PREFIX + "keepers", broker)
             batch.execute()
 
     def reclaim(self, *, silent_since: datetime) -> list[str]:
-        """Free the leases of keepers that have not settled since a time; returns those keepers."""
+        """Free the leases of brokers that have not settled since a time; return those brokers."""
         arguments = [silent_since.isoformat(), _PREFIX]
         with _plainly():
             names = sorted(self._redis.smembers(_PREFIX + "keepers"))
             return [
-                name for name in names if self._reclaim(keys=[_keeper(name), _leases(name)], args=arguments)
+                name for name in names if self._reclaim(keys=[_broker(name), _leases(name)], args=arguments)
             ]
 
     def forget(self, *, before: float) -> None:
-        """Erase leases of windows that ended before a time; the windows expire by themselves."""
+        """Erase leases of windows that ended before a time; the windows themselves expire."""
         with _plainly():
-            for keeper in self._redis.smembers(_PREFIX + "keepers"):
-                names = [name for name in self._redis.hkeys(_leases(keeper)) if _ended(name, before)]
+            for broker in self._redis.smembers(_PREFIX + "keepers"):
+                names = [name for name in self._redis.hkeys(_leases(broker)) if _ended(name, before)]
                 if names:
-                    self._redis.hdel(_leases(keeper), *names)
+                    self._redis.hdel(_leases(broker), *names)
 
 
 @contextmanager
@@ -184,7 +184,7 @@ def _plainly() -> Iterator[None]:
         ) from error
 
 
-def _keeper(name: str) -> str:
+def _broker(name: str) -> str:
     return f"{_PREFIX}keeper:{name}"
 
 

@@ -1,4 +1,4 @@
-"""From the project's configuration to what workers are started with."""
+"""From the project's configuration to the settings of workers."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -16,7 +16,7 @@ from crossgrade.serve._variables import LOCAL_KEY_ENV, REDIS_URL_ENV
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Compiled:
-    """Settings, the local offers that have to be started for them, and what is worth a warning."""
+    """Settings, the local offers that must be started for them, and warnings."""
 
     settings: GatewaySettings
     local: tuple[Offer, ...]
@@ -33,24 +33,26 @@ def compile_settings(
 ) -> Compiled:
     """Resolve offers into targets: address, key's variable, today's price.
 
-    `local_urls` are the addresses of local model servers by offer; without them the targets are
-    left out, and the offers returned to be started. Raises ConfigError pointing at an offer that a
-    route's incumbent needs and that has no address or key; any other such offer is left out
-    with a warning. Raises MissingExtraError where tokens are accepted that nothing could verify, and
-    MissingExtraError or UsageError where limits are counted in a Redis that no client could reach.
+    `local_urls` are the addresses of local model servers by offer. Without them, local targets are left out,
+    and their offers are returned to be started.
+
+    Raises ConfigError with the place of an offer that is a route's incumbent and has no address or key. Any
+    other such offer is left out with a warning. Raises MissingExtraError if tokens are accepted and the
+    library that verifies them is missing, and MissingExtraError or UsageError if limits are counted in Redis
+    and no client can be created.
     """
     config = project.config
     heads = heads_of(config.offers.values())
     _check_needs(project, environ)
     required = {route.incumbent for route in config.routes.values()}
-    asked = _asked(project)
+    used = _used_offers(project)
     local_urls = local_urls or {}
     targets: list[Target] = []
     warnings = [f"ignored: {each}" for each in config.ignored]
     local: list[Offer] = []
     for offer in config.offers.values():
         if offer.provider == "local" and offer.base_url is None:
-            if offer.name in asked:
+            if offer.name in used:
                 local.append(offer)
             if offer.name in local_urls:
                 targets.append(_local_target(offer, local_urls[offer.name], project.price_of(offer)))
@@ -62,16 +64,16 @@ def compile_settings(
                 raise config.error(
                     f"models.{offer.name}", error.message, error.hint, code="incumbent-without-key"
                 ) from error
-            if offer.name in asked:
-                warnings.append(f"{error.message}: it is not asked ({error.hint})")
+            if offer.name in used:
+                warnings.append(f"{error.message}: it gets no requests ({error.hint})")
     counts_money = [limit for limit in config.serving.limits if limit.unit == "usd"]
     unpriced = [
         target.name
         for target in targets
-        if target.name in asked and (target.price is None or target.price.input_per_mtok is None)
+        if target.name in used and (target.price is None or target.price.input_per_mtok is None)
     ]
     if counts_money and unpriced:
-        warnings.append(f"no price is known of {', '.join(unpriced)}: budgets in dollars do not count it")
+        warnings.append(f"the price of {', '.join(unpriced)} is unknown: budgets in dollars do not count it")
     folder = state_folder(project)
     warnings += _stepped_back(project)
     settings = GatewaySettings(
@@ -79,18 +81,18 @@ def compile_settings(
         routes=tuple(config.routes.values()),
         targets=tuple(replace(target, replica_of=heads.get(target.name)) for target in targets),
         state=str(folder),
-        keeper=str(folder / "serve" / "keeper.sock"),
+        broker=str(folder / "serve" / "broker.sock"),
     )
     return Compiled(settings=settings, local=tuple(local), warnings=tuple(warnings))
 
 
 def _check_needs(project: Project, environ: Mapping[str, str]) -> None:
-    """Refuse what would start, say that it is ready, and then fail every request."""
+    """Refuse what would start, report that it is ready, and then fail every request."""
     if project.config.serving.issuers and find_spec("joserfc") is None:
         raise MissingExtraError("accepting access tokens (`serve.issuers`)", "serve")
     if project.config.store.startswith("postgres"):
         try:
-            import psycopg  # noqa: F401 -- it is there without the library that it needs, too
+            import psycopg  # noqa: F401  # it can be installed without the library that it needs
         except ImportError as error:
             raise MissingExtraError("a PostgreSQL database", "postgres") from error
     if redis_url := environ.get(REDIS_URL_ENV):
@@ -99,8 +101,8 @@ def _check_needs(project: Project, environ: Mapping[str, str]) -> None:
         redis_client(redis_url).close()
 
 
-def _asked(project: Project) -> set[str]:
-    """Return the offers that routes may send requests to, by configuration or by the table in force."""
+def _used_offers(project: Project) -> set[str]:
+    """Return the offers that routes may use, by the configuration or by the active route table."""
     config = project.config
     names = {name for route in config.routes.values() for name in route.fallbacks}
     for route in config.routes.values():
@@ -114,20 +116,20 @@ def _asked(project: Project) -> set[str]:
 
 
 def _stepped_back(project: Project) -> list[str]:
-    """Say which routes of the table in force keep their incumbent for where the candidate is."""
+    """Return a warning for each route whose candidate is in no allowed region."""
     config = project.config
     regions = {offer.name: offer.region for offer in config.offers.values()}
-    said = []
+    warnings = []
     for route in _table_routes(project):
         spec = config.routes.get(route.name)
         offer = None if spec is None else route.outside(spec.regions, regions)
         if spec is not None and offer is not None:
             allowed = ", ".join(spec.regions)
-            said.append(
+            warnings.append(
                 f"route {route.name}: {offer} is in no region that workload {spec.workload} allows "
                 f"({allowed}), so the incumbent answers; evaluate a candidate that is, or set its `region`"
             )
-    return said
+    return warnings
 
 
 def _table_routes(project: Project) -> tuple[Route, ...]:
@@ -137,7 +139,7 @@ def _table_routes(project: Project) -> tuple[Route, ...]:
     try:
         table = read_route_table(path.read_bytes(), file=str(path))
     except (OSError, ConfigError):
-        return ()  # workers say what is wrong with it
+        return ()  # workers log what is wrong with it
     return table.routes
 
 

@@ -1,4 +1,4 @@
-"""The supervisor of `crossgrade serve`: starts every process, restarts what ends, reloads, drains."""
+"""The supervisor of `crossgrade serve`: it starts every process, restarts, reloads and drains."""
 
 import asyncio
 import os
@@ -13,18 +13,18 @@ from crossgrade.domain import Serving
 from crossgrade.errors import CrossgradeError, UsageError
 from crossgrade.gateway import GatewaySettings, write_settings
 from crossgrade.project import Project
+from crossgrade.serve._broker_client import survey
 from crossgrade.serve._children import Child
 from crossgrade.serve._listening import check_port, is_loopback, is_ready, sole
 from crossgrade.serve._local import LocalServers
 from crossgrade.serve._settings import compile_settings, state_folder
-from crossgrade.serve._survey import survey
 from crossgrade.serve._variables import ADMIN_KEY_ENV, LOCAL_KEY_ENV
 
 DRAIN_S = 30.0
-"""How long requests in flight may go on after SIGTERM."""
+"""How long requests in flight may continue after SIGTERM, in seconds."""
 
-_MERCY_S = 5.0
-"""How much longer a worker gets to end after that, before it is killed."""
+_EXTRA_S = 5.0
+"""How much longer a worker may take before it is killed, in seconds."""
 
 _READY_S = 30.0
 _LOOK_S = 0.02
@@ -37,7 +37,7 @@ class Serve:
     """A running gateway of a project; `run` serves until SIGTERM or SIGINT.
 
     `overrides` replace fields of the configuration's `serve` section (`host`, `port`, `workers`,
-    `open_on_loopback`). `on_event` hears one line for each thing that happens.
+    `open_on_loopback`). `on_event` receives one line per event.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class Serve:
         self._local_key = secrets.token_urlsafe(24)
         self._local: LocalServers | None = None
         self._workers: list[Child] = []
-        self._keeper: Child | None = None
+        self._broker: Child | None = None
         self._admin: Child | None = None
         self._starting_admin: asyncio.Task[None] | None = None
         self._useless: str | None = None
@@ -69,8 +69,8 @@ class Serve:
     async def run(self) -> None:
         """Serve until SIGTERM or SIGINT, then let requests in flight finish; a second signal ends at once.
 
-        Raises ConfigError and UsageError (the port is in use, another `serve` runs in this
-        project, an open gateway beyond loopback) before anything is started.
+        Raises ConfigError and UsageError (the port is in use, another `serve` runs in this project, an open
+        gateway beyond loopback) before anything is started.
         """
         self._project = project = Project.open(self._config_path, environ=self._environ)
         self._folder = state_folder(project)
@@ -104,10 +104,10 @@ class Serve:
         settings = await self._compile(project)
         self._write(settings)
         path = str(self._path)
-        self._keeper = self._child("keeper", "crossgrade.serve.keeper", path)
-        await self._keeper.start()
+        self._broker = self._child("broker", "crossgrade.serve.broker", path)
+        await self._broker.start()
         if self._local is not None:
-            await self._local.start()  # a worker says that it is ready: its targets have to be
+            await self._local.start()  # a worker reports that it is ready, so its targets must be
         await self._start_workers(settings.serving.workers)
         await self._wait_ready(settings)
         if self._ending.is_set():
@@ -116,15 +116,15 @@ class Serve:
         where = f"http://{_shown(serving.host)}:{serving.port}"
         plural = "" if serving.workers == 1 else "s"
         self._on_event(f"ready: {where} ({serving.workers} worker{plural}, pid {os.getpid()})")
-        self._say_who_is_let_in(serving)
+        self._report_openness(serving)
         self._starting_admin = asyncio.create_task(self._start_admin(serving))
 
     async def _compile(self, project: Project) -> GatewaySettings:
         """Compile the settings; local servers get their addresses the first time."""
         self._overridden(project)
         compiled = compile_settings(project, self._environ, self._local.urls if self._local else None)
-        wanted = {offer.name for offer in compiled.local}
-        if wanted and self._local is None:
+        needed = {offer.name for offer in compiled.local}
+        if needed and self._local is None:
             self._local = LocalServers(
                 compiled.local,
                 root=project.config.root,
@@ -133,14 +133,17 @@ class Serve:
                 on_event=self._on_event,
             )
             compiled = compile_settings(project, self._environ, self._local.urls)
-        elif self._local is not None and wanted - set(self._local.urls):
+        elif self._local is not None and needed - set(self._local.urls):
             self._on_event("a local model that is new in the configuration is served after a restart only")
         for warning in compiled.warnings:
             self._on_event(f"warning: {warning}")
         return replace(compiled.settings, serving=self._overridden(project))
 
     def _overridden(self, project: Project) -> Serving:
-        """Return the `serve` section with the command line's words; refuse an open door to the world."""
+        """Return the `serve` section with the command line's overrides.
+
+        Raises UsageError if it would serve without keys beyond this machine.
+        """
         serving = replace(project.config.serving, **self._overrides)  # type: ignore[arg-type]  # fields as the caller names them
         if serving.open_on_loopback and not is_loopback(serving.host):
             raise UsageError(
@@ -171,7 +174,7 @@ class Serve:
         )
 
     async def _start_workers(self, count: int, on_useless: OnEvent | None = None) -> list[Child]:
-        """Start workers under numbers that no running worker has."""
+        """Start workers with numbers that no running worker has."""
         taken = {child.label for child in self._workers}
         arguments = ("crossgrade.gateway", str(self._path), "--worker")
         fresh: list[Child] = []
@@ -187,7 +190,7 @@ class Serve:
         return fresh
 
     async def _start_admin(self, serving: Serving) -> None:
-        """Start the admin API once traffic flows: it is in no hurry."""
+        """Start the admin API after the workers: requests do not need it."""
         if not self._environ.get(ADMIN_KEY_ENV):
             self._on_event(
                 f"the admin API is off: set {ADMIN_KEY_ENV} to have it on port {serving.admin_port}"
@@ -200,9 +203,9 @@ class Serve:
         self._on_event(f"admin API: http://127.0.0.1:{serving.admin_port}")
 
     async def _wait_ready(self, settings: GatewaySettings) -> None:
-        """Wait until a request can be answered, or until it is clear that none will be."""
+        """Wait until requests can be answered, or until a start has failed."""
         serving = settings.serving
-        host = "127.0.0.1" if serving.host in ("", "0.0.0.0") else serving.host  # noqa: S104 -- compared, not bound
+        host = "127.0.0.1" if serving.host in ("", "0.0.0.0") else serving.host  # noqa: S104  # compared, not bound
         try:
             async with asyncio.timeout(_READY_S):
                 await _until(lambda: self._is_over_or_ready(host, serving.port))
@@ -212,7 +215,7 @@ class Serve:
     async def _is_over_or_ready(self, host: str, port: int) -> bool:
         return self._ending.is_set() or await is_ready(host, port)
 
-    def _say_who_is_let_in(self, serving: Serving) -> None:
+    def _report_openness(self, serving: Serving) -> None:
         if serving.open_on_loopback:
             self._on_event("open on loopback: this machine's requests need no key")
         elif not serving.issuers and not (self._folder / "keys.json").exists():
@@ -221,7 +224,7 @@ class Serve:
     # Reload.
 
     async def _reload(self) -> None:
-        """Read the configuration again: a valid one is served by new workers, an invalid one is not."""
+        """Read the configuration again. If it is valid, new workers serve it."""
         assert self._settings is not None
         try:
             project = Project.open(self._config_path, environ=self._environ)
@@ -240,7 +243,7 @@ class Serve:
             self._project = project
 
     async def _serve_anew(self, settings: GatewaySettings) -> bool:
-        """Let new workers take over with these settings; those before stay when the new ones cannot start."""
+        """Replace the workers by new ones with these settings; keep the old ones if the new cannot start."""
         assert self._settings is not None
         before = self._settings
         if settings == before:
@@ -257,16 +260,16 @@ class Serve:
             self._on_event("not reloaded: new workers cannot start with it, the lines above say why")
             return False
         self._workers = fresh
-        if settings.serving.issuers != before.serving.issuers and self._keeper is not None:
-            await self._keeper.stop(DRAIN_S)
-            self._keeper = self._child("keeper", "crossgrade.serve.keeper", str(self._path))
-            await self._keeper.start()
+        if settings.serving.issuers != before.serving.issuers and self._broker is not None:
+            await self._broker.stop(DRAIN_S)
+            self._broker = self._child("broker", "crossgrade.serve.broker", str(self._path))
+            await self._broker.start()
         self._drain(old)
         self._on_event(f"reloaded: {len(fresh)} new worker{'' if len(fresh) == 1 else 's'}")
         return True
 
     async def _wait_connected(self, children: list[Child], useless: asyncio.Event) -> None:
-        """Wait until the keeper knows these workers (they are at work then), or one cannot start."""
+        """Wait until the broker knows these workers, which then serve, or one cannot start."""
         try:
             async with asyncio.timeout(_READY_S):
                 await _until(lambda: self._are_connected(children, useless))
@@ -275,18 +278,18 @@ class Serve:
 
     async def _are_connected(self, children: list[Child], useless: asyncio.Event) -> bool:
         assert self._settings is not None
-        wanted = {child.pid for child in children}
-        return useless.is_set() or wanted <= await _connected_pids(self._settings.keeper)
+        needed = {child.pid for child in children}
+        return useless.is_set() or needed <= await _connected_pids(self._settings.broker)
 
     def _drain(self, children: list[Child]) -> None:
-        """End children in the background, each when its requests are done."""
+        """End children in the background, each after its requests."""
         for child in children:
-            task = asyncio.create_task(child.stop(DRAIN_S + _MERCY_S))
+            task = asyncio.create_task(child.stop(DRAIN_S + _EXTRA_S))
             self._draining.add(task)
             task.add_done_callback(self._draining.discard)
 
     async def _count_days(self) -> None:
-        """Have prices looked up again when a day (UTC) begins: dated ones may change then."""
+        """Look prices up again when a day (UTC) begins: dated ones may change then."""
         while True:
             now = datetime.now(UTC)
             midnight = datetime.combine(now.date() + timedelta(days=1), datetime.min.time(), UTC)
@@ -320,7 +323,7 @@ class Serve:
                 task.cancel()
         self._drain(self._workers)
         await asyncio.gather(*self._draining)
-        others = [child for child in (self._admin, self._keeper) if child is not None]
+        others = [child for child in (self._admin, self._broker) if child is not None]
         await asyncio.gather(*(child.stop(5.0) for child in others))
         if self._local is not None:
             await self._local.stop()
@@ -343,13 +346,13 @@ async def _connected_pids(path: str) -> set[int | None]:
 
 
 async def _until(condition: Callable[[], Awaitable[bool]]) -> None:
-    """Look again and again whether another process has come so far."""
-    while not await condition():  # noqa: ASYNC110 -- what another process does sets no event here
+    """Poll until a condition of another process holds."""
+    while not await condition():  # noqa: ASYNC110  # another process sets no event here
         await asyncio.sleep(_LOOK_S)
 
 
 async def _first(*events: asyncio.Event) -> None:
-    """Wait for the first of some events."""
+    """Wait for the first of several events."""
     waiting = [asyncio.create_task(event.wait()) for event in events]
     try:
         await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)

@@ -40,7 +40,7 @@ def _serve(settings_path: Path, config_path: str) -> None:
             hint=f"export {ADMIN_KEY_ENV}=$(openssl rand -hex 24)",
         )
     with Project.open(config_path) as project:
-        project.store.routes.current()  # opens the store, and says what is wrong with it
+        project.store.routes.current()  # opens the store, and raises what is wrong with it
         uvicorn.run(
             build_admin(project, settings, key),
             host="127.0.0.1",

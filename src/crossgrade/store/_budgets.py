@@ -1,6 +1,6 @@
-"""What was spent of budgets and rates, shared by every keeper that uses this database.
+"""What was spent of budgets and rates, shared by every broker that uses this database.
 
-A keeper (one a machine) takes leases out of a limit's window and lends them on to its workers.
+A broker (one a machine) takes leases out of a limit's window and lends them on to its workers.
 `spent` and `leased` of a window never exceed its cap together, but for what a provider bills
 beyond a reservation. Amounts are whole numbers: dollars count in billionths.
 """
@@ -22,7 +22,7 @@ from crossgrade.store._records import utc_now
 _KEY = ("scope", "name", "unit", "window_s", "begins")
 _TRIES = 4
 _FREED = ""
-"""Stands for the time of a keeper whose leases were freed because it was silent."""
+"""Stands for the time of a broker whose leases were freed because it was silent."""
 
 
 class LimitWindow(NamedTuple):
@@ -36,7 +36,7 @@ class LimitWindow(NamedTuple):
 
 
 class Loan(NamedTuple):
-    """What a keeper got of a window, 0 where there is not enough, and what was spent of it before."""
+    """What a broker got of a window, 0 where there is not enough, and what was spent of it before."""
 
     amount: int
     spent: int
@@ -44,14 +44,14 @@ class Loan(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checkpoint:
-    """How far a keeper's request records are counted: a file's name and a position in it."""
+    """How far a broker's request records are counted: a file's name and a position in it."""
 
     segment: str = ""
     position: int = 0
 
 
 class Budgets:
-    """The windows of limits in a database, and the leases that keepers have of them."""
+    """The windows of limits in a database, and the leases that brokers have of them."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -79,15 +79,15 @@ class Budgets:
     ) -> None:
         self.close()
 
-    def checkpoint(self, keeper: str) -> Checkpoint | None:
-        """Return how far a keeper had counted, None for one that is not known (any more)."""
+    def checkpoint(self, broker: str) -> Checkpoint | None:
+        """Return how far a broker had counted, None for one that is not known (any more)."""
         with self._database.reading() as connection:
-            row = connection.execute(select(t.keepers).where(t.keepers.c.id == keeper)).first()
+            row = connection.execute(select(t.keepers).where(t.keepers.c.id == broker)).first()
         return None if row is None else Checkpoint(segment=row.segment, position=row.position)
 
-    def leases(self, keeper: str) -> dict[LimitWindow, int]:
-        """Return what a keeper has of each window."""
-        query = select(t.limit_leases).where(t.limit_leases.c.keeper == keeper)
+    def leases(self, broker: str) -> dict[LimitWindow, int]:
+        """Return what a broker has of each window."""
+        query = select(t.limit_leases).where(t.limit_leases.c.keeper == broker)
         with self._database.reading() as connection:
             return {_window(row): row.leased for row in connection.execute(query)}
 
@@ -97,10 +97,10 @@ class Budgets:
             rows = {window: connection.execute(_READ_WINDOW, window._asdict()).first() for window in windows}
         return {window: row.spent for window, row in rows.items() if row is not None}
 
-    def lend(self, keeper: str, window: LimitWindow, *, cap: int, need: int, share: float = 1.0) -> Loan:
-        """Lease at least `need` of a window to a keeper, better a `share` of what is left.
+    def lend(self, broker: str, window: LimitWindow, *, cap: int, need: int, share: float = 1.0) -> Loan:
+        """Lease at least `need` of a window to a broker, better a `share` of what is left.
 
-        `spent + leased` does not exceed `cap` by it, however many keepers ask at once.
+        `spent + leased` does not exceed `cap` by it, however many brokers ask at once.
         """
         key = window._asdict()
         with self._database.writing() as connection:
@@ -113,25 +113,25 @@ class Budgets:
                 amount = max(need, int(free * share))
                 taken = connection.execute(_TAKE, {**key, "amount": amount, "cap": cap})
                 if taken.rowcount == 1:
-                    connection.execute(_GROW_LEASE, {**key, "keeper": keeper, "grown": amount})
+                    connection.execute(_GROW_LEASE, {**key, "keeper": broker, "grown": amount})
                     return Loan(amount, spent)
         return Loan(0, spent)
 
     def settle(
-        self, keeper: str, changes: Mapping[LimitWindow, tuple[int, int]], checkpoint: Checkpoint
+        self, broker: str, changes: Mapping[LimitWindow, tuple[int, int]], checkpoint: Checkpoint
     ) -> bool:
         """Commit, in one transaction, what was spent, how leases changed, and how far that counts.
 
         `changes` has for each window what was spent since the last time, and by how much the
-        keeper's lease grew. Returns False, with nothing committed, when the keeper is not known
+        broker's lease grew. Returns False, with nothing committed, when the broker is not known
         (any more): others thought it dead and freed its leases.
         """
         rows = [
-            {**window._asdict(), "keeper": keeper, "more": spent, "grown": grown}
+            {**window._asdict(), "keeper": broker, "more": spent, "grown": grown}
             for window, (spent, grown) in changes.items()
         ]
         with self._database.writing() as connection:
-            if not _move(connection, keeper, checkpoint):
+            if not _move(connection, broker, checkpoint):
                 return False
             if rows:
                 connection.execute(_MAKE_WINDOW, rows)
@@ -139,14 +139,14 @@ class Budgets:
                 connection.execute(_GROW_LEASE, rows)
         return True
 
-    def join(self, keeper: str, checkpoint: Checkpoint) -> None:
-        """Make a keeper known, or alive again: a known one keeps its checkpoint."""
+    def join(self, broker: str, checkpoint: Checkpoint) -> None:
+        """Make a broker known, or alive again: a known one keeps its checkpoint."""
         with self._database.writing() as connection:
-            connection.execute(_MAKE_KEEPER, {"id": keeper, **_checkpoint_row(checkpoint)})
-            connection.execute(update(t.keepers).where(t.keepers.c.id == keeper).values(at=_now()))
+            connection.execute(_MAKE_BROKER, {"id": broker, **_checkpoint_row(checkpoint)})
+            connection.execute(update(t.keepers).where(t.keepers.c.id == broker).values(at=_now()))
 
     def reclaim(self, *, silent_since: datetime) -> list[str]:
-        """Free the leases of keepers that have not settled since a time; returns those keepers."""
+        """Free the leases of brokers that have not settled since a time; returns those brokers."""
         k = t.keepers.c
         dead = select(k.id).where(k.at < silent_since.isoformat(), k.at != _FREED)
         with self._database.writing() as connection:
@@ -175,10 +175,10 @@ class Budgets:
                 connection.execute(delete(table).where(ended))
 
 
-def _move(connection: Connection, keeper: str, checkpoint: Checkpoint) -> bool:
-    """Set a keeper's checkpoint; False when it is not known, or its leases were freed."""
+def _move(connection: Connection, broker: str, checkpoint: Checkpoint) -> bool:
+    """Set a broker's checkpoint; False when it is not known, or its leases were freed."""
     k = t.keepers.c
-    mine = update(t.keepers).where(k.id == keeper, k.at != _FREED)
+    mine = update(t.keepers).where(k.id == broker, k.at != _FREED)
     return connection.execute(mine.values(**_checkpoint_row(checkpoint))).rowcount == 1
 
 
@@ -201,7 +201,7 @@ _SAME = " AND ".join(f"{name} = :{name}" for name in _KEY)
 _MAKE_WINDOW = text(
     f"INSERT INTO limit_windows ({_COLUMNS}, spent, leased) VALUES ({_VALUES}, 0, 0) ON CONFLICT DO NOTHING"  # noqa: S608 -- constants above
 )
-_MAKE_KEEPER = text(
+_MAKE_BROKER = text(
     "INSERT INTO keepers (id, segment, position, at) VALUES (:id, :segment, :position, :at) "
     "ON CONFLICT DO NOTHING"
 )

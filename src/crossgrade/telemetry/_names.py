@@ -94,7 +94,7 @@ _ROWS = (
            help="Cap of a configured limit."),
     Metric(name="crossgrade.watch.alarms", kind="counter",
            labels=("crossgrade.route", "crossgrade.kind"), help="Alarms that `watch` raised."),
-    Metric(name="crossgrade.workers", kind="gauge", help="Workers connected to the keeper."),
+    Metric(name="crossgrade.workers", kind="gauge", help="Workers connected to the broker."),
 )  # fmt: skip
 
 METRICS: Mapping[str, Metric] = {row.name: row for row in _ROWS}

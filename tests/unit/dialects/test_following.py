@@ -4,7 +4,7 @@ import pytest
 
 from crossgrade.dialects import DIALECTS
 from crossgrade.domain import DialectName
-from crossgrade.gateway._relay import StreamRelay
+from crossgrade.gateway._answers import StreamRelay
 
 CHAT = (
     b'data: {"id":"c-1","choices":[{"delta":{"content":"say \\"error\\": [DONE] message_stop"}}],"usage":null}\n\n'

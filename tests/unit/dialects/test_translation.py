@@ -12,12 +12,11 @@ from crossgrade.dialects import (
     CLIENTS,
     DIALECTS,
     ClientName,
-    DialectName,
     InboundRequest,
     SseReader,
     StreamTranslator,
 )
-from crossgrade.domain import ModelAnswer, ModelRequest, ToolCall, Usage
+from crossgrade.domain import DialectName, ModelAnswer, ModelRequest, ToolCall, Usage
 from crossgrade.errors import ProviderTimeoutError
 from tests.unit.dialects.upstreams import ANSWER, STREAMS
 

@@ -19,8 +19,8 @@ from crossgrade.gateway.settings import GatewaySettings, Target
 from crossgrade.testing import FakeProvider
 
 
-class MemoryKeeper:
-    """Keeps what a worker hands to the keeper."""
+class MemoryBroker:
+    """Keeps what a worker hands to the broker."""
 
     def __init__(self) -> None:
         self.records: list[RequestRecord] = []
@@ -138,7 +138,7 @@ class World:
     """A running worker."""
 
     worker: Worker
-    keeper: MemoryKeeper
+    broker: MemoryBroker
     loop: asyncio.AbstractEventLoop
     port: int
     key: str | None = None
@@ -146,7 +146,7 @@ class World:
 
     @property
     def records(self) -> list[RequestRecord]:
-        return self.keeper.records
+        return self.broker.records
 
     def connect(self) -> socket.socket:
         connection = socket.create_connection(("127.0.0.1", self.port), timeout=10)
@@ -216,25 +216,25 @@ def running(
         routes=tuple(routes or [RouteSpec(name="support", incumbent=targets[0].name)]),
         targets=tuple(targets),
         state=str(tmp_path),
-        keeper=str(tmp_path / "keeper.sock"),
+        broker=str(tmp_path / "broker.sock"),
     )
     loop = asyncio.new_event_loop()
-    keeper = MemoryKeeper()
+    broker = MemoryBroker()
     made: list[Worker] = []
 
     async def start() -> None:
         worker = Worker(settings, environ=environ or {}, sweep_s=0.02)
-        worker.keeper = keeper
-        worker.gateway._keeper = keeper
-        worker.gateway._pages._desk = keeper
-        worker.gateway.shadows.keeper = keeper
+        worker.broker = broker
+        worker.context.broker = broker
+        worker.context.shadows.broker = broker
+        worker.gateway.callers.broker = broker
         await worker.start(_listen("127.0.0.1", 0))
         made.append(worker)
 
     loop.run_until_complete(start())
     thread = threading.Thread(target=loop.run_forever, name="gateway", daemon=True)
     thread.start()
-    world = World(made[0], keeper, loop, made[0].port, key)
+    world = World(made[0], broker, loop, made[0].port, key)
     try:
         yield world
     finally:

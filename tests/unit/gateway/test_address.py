@@ -8,15 +8,15 @@ from crossgrade.gateway import socket_address
 
 
 def test_a_path_that_fits_is_the_address() -> None:
-    with socket_address("/run/keeper.sock") as address:
-        assert address == "/run/keeper.sock"
+    with socket_address("/run/broker.sock") as address:
+        assert address == "/run/broker.sock"
 
 
 @pytest.mark.parametrize("letter", ["a", "ä"])
 def test_a_socket_is_reached_however_deep_its_folder(tmp_path: Path, letter: str) -> None:
     folder = tmp_path / (letter * 100)
     folder.mkdir()
-    path = str(folder / "keeper.sock")
+    path = str(folder / "broker.sock")
     before = list(Path("/proc/self/fd").iterdir())
     with socket.socket(socket.AF_UNIX) as listener, socket.socket(socket.AF_UNIX) as client:
         with socket_address(path) as address:
@@ -32,5 +32,5 @@ def test_a_socket_is_reached_however_deep_its_folder(tmp_path: Path, letter: str
 
 
 def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError), socket_address(str(tmp_path / ("a" * 100) / "keeper.sock")):
+    with pytest.raises(FileNotFoundError), socket_address(str(tmp_path / ("a" * 100) / "broker.sock")):
         pass

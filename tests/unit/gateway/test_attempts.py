@@ -7,8 +7,7 @@ import pytest
 
 from crossgrade.domain import RouteSpec
 from crossgrade.errors import BadRequestError, ContextTooLongError, RateLimitedError, UpstreamError
-from crossgrade.gateway._attempts import Attempts
-from crossgrade.gateway._breaker import FAILURES_TO_OPEN, Breaker
+from crossgrade.gateway._targets import FAILURES_TO_OPEN, Attempts, Breaker
 
 
 def target(name: str, offer: str | None = None) -> Any:
@@ -16,8 +15,7 @@ def target(name: str, offer: str | None = None) -> Any:
 
 
 def attempts(*targets: Any, count: int = 5, **spec: Any) -> Attempts:
-    plan = SimpleNamespace(spec=RouteSpec(name="r", incumbent=targets[-1].name, attempts=count, **spec))
-    return Attempts(plan, targets, 100)  # type: ignore[arg-type]  # as far as they are read
+    return Attempts(RouteSpec(name="r", incumbent=targets[-1].name, attempts=count, **spec), targets, 100)
 
 
 def test_a_retry_waits_as_long_as_was_asked_for() -> None:

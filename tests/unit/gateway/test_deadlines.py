@@ -5,9 +5,8 @@ from collections.abc import Callable
 
 import pytest
 
-from crossgrade.gateway._pool import QUEUE_S, Address, Pool
 from crossgrade.gateway._sweeper import NEVER, Sweeper
-from crossgrade.gateway._upstream import UpstreamConnection
+from crossgrade.gateway._upstream import QUEUE_S, Address, Pool, UpstreamConnection
 from tests.unit.gateway.asked import Asked
 
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"

@@ -153,7 +153,9 @@ def test_who_calls_is_asked_again_when_the_head_or_the_keyring_changes(run, make
         keyrings = {200: known, 401: Keyring()}
         for key, status in ((mine, 200), (mine, 200), (other, 401), (mine, 200), (mine, 401), (mine, 200)):
             if key is mine:
-                world.on_loop(lambda status=status: setattr(world.worker.gateway, "keys", keyrings[status]))
+                world.on_loop(
+                    lambda status=status: setattr(world.worker.gateway.callers, "keys", keyrings[status])
+                )
             connection.sendall(_post(b"authorization: Bearer %b\r\n" % key.text.encode()))
             assert make.read_answer(connection).status == status
 
@@ -421,13 +423,19 @@ def test_without_a_key_nobody_is_served(run, make, fake):
     assert not fake.requests
 
 
+def test_a_broker_that_does_not_answer_has_the_code_that_it_always_had(world):
+    world.broker.metrics_text = lambda on_text: on_text(None)
+    answer = world.get("/metrics")
+    assert (answer.status, answer.code) == (503, "keeper_away")
+
+
 def test_pages(world, fake):
     assert [row["id"] for row in world.get("/v1/models").json["data"]] == ["big", "support"]
     assert world.get("/models?x=1").status == 200
     assert world.get("/metrics").headers["content-type"].startswith("text/plain")
     answer = world.post(json.dumps({"response_id": "chatcmpl-1", "value": 0.5}).encode(), "/v1/feedback")
     assert answer.status == 202
-    assert world.keeper.outcomes[0].response_id == "chatcmpl-1"
+    assert world.broker.outcomes[0].response_id == "chatcmpl-1"
     assert world.post(b'{"value":2}', "/v1/feedback").code == "invalid_feedback"
     assert world.post(b'{"model":"nobody"}', "/r/support/v1/chat/completions").status == 200
     assert world.post(b'{"model":"nobody"}', "/r/nobody/v1/chat/completions").code == "route_not_found"

@@ -203,7 +203,7 @@ def test_a_kept_connection_that_turns_out_dead_costs_the_client_nothing(run, mak
     with run([make.target(fake)], [RouteSpec(name="support", incumbent="big", attempts=1)]) as world:
         assert world.post(make.chat()).status == 200
         # The provider closes just as the next request is written: nothing of an answer has come.
-        pool = world.worker.gateway.targets["big"].pool
+        pool = world.worker.context.targets["big"].pool
         world.on_loop(lambda: pool._idle[0]._transport.get_extra_info("socket").shutdown(socket.SHUT_WR))
         assert world.post(make.chat()).status == 200
         assert world.settled(2)[1].attempts == 1
@@ -277,7 +277,7 @@ def test_a_target_that_keeps_failing_is_left_alone(run, make, fake):
 
 def test_retries_stay_within_their_budget(run, make):
     with behind(run, make, [Fault("server_error"), Reply("fine")]) as (world, _):
-        world.on_loop(lambda: setattr(world.worker.gateway.retries, "_left", 0.0))
+        world.on_loop(lambda: setattr(world.worker.context.retries, "_left", 0.0))
         assert world.post(make.chat()).status == 502
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from crossgrade.gateway._plain import plain_body
+from crossgrade.gateway._head import plain_body
 
 
 def _answer(*lines: bytes, body: bytes = b'{"id":"a"}', status: bytes = b"200 OK") -> bytes:

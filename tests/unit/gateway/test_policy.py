@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from crossgrade.domain import Limit, RouteSpec
-from crossgrade.gateway._body import opening
 from crossgrade.gateway._messages import Grant
+from crossgrade.gateway._payload import opening
 from crossgrade.identity import KeyLimit, KeyRecord, KeySecret, keyring_bytes, new_key
 from crossgrade.routing import Policy, Route, RouteTable, route_table_bytes
 from crossgrade.testing import FakeProvider
@@ -149,7 +149,7 @@ def test_texts_to_embed_are_known_by_themselves():
 
 def test_a_new_table_is_taken_up_and_a_broken_one_is_not(both, make, tmp_path):
     with both() as world:
-        look = lambda: world.on_loop(lambda: world.worker._look(0.0))  # noqa: E731
+        look = lambda: world.on_loop(lambda: world.worker._reload(0.0))  # noqa: E731
         assert world.post(make.chat()).headers["x-crossgrade-target"] == "big"
         publish(tmp_path, table(version=3))
         look()
@@ -202,7 +202,7 @@ def test_a_revoked_key_is_out_at_once(both, make, tmp_path):
     with both(open_on_loopback=False) as world:
         assert world.post(make.chat(), x_api_key=key).status == 200
         _write(tmp_path / "keys.json", keyring_bytes([]))
-        world.on_loop(lambda: world.worker._look(0.0))
+        world.on_loop(lambda: world.worker._reload(0.0))
         assert world.post(make.chat(), x_api_key=key).code == "key_unknown"
 
 

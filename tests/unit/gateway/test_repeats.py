@@ -9,11 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crossgrade.errors import ProviderError
-from crossgrade.gateway._plain import plain_body
-from crossgrade.gateway._pool import Address, Pool
-from crossgrade.gateway._repeats import KnownHead, known_head
+from crossgrade.gateway._head import KnownHead, known_head, plain_body
 from crossgrade.gateway._sweeper import Sweeper
-from crossgrade.gateway._upstream import UpstreamConnection
+from crossgrade.gateway._upstream import Address, Pool, UpstreamConnection
 from tests.unit.gateway.asked import Asked
 
 BEFORE = b"HTTP/1.1 200 OK\r\nServer: uvicorn\r\nContent-Length: "

@@ -99,8 +99,8 @@ def test_a_replica_takes_over_before_the_fallback(twice, make):
         twice.down.add("one")
         for number in range(30):
             assert ask(world, make, number).headers["x-crossgrade-target"] == "big-2"
-        assert world.worker.gateway.targets["big"].breaker.is_open
-        assert not world.worker.gateway.targets["big-2"].breaker.is_open
+        assert world.worker.context.targets["big"].breaker.is_open
+        assert not world.worker.context.targets["big-2"].breaker.is_open
         assert {record.reason for record in world.settled(30)} == {"keep"}, (
             "the model that was picked answered"
         )
@@ -129,7 +129,7 @@ def test_a_candidate_s_replicas_carry_its_certificate(twice, make, tmp_path):
         assert {(record.side, record.verdict_id, record.reason) for record in records} == {
             ("candidate", "v1", "policy")
         }
-        assert {(pair.candidate.model, pair.candidate.target) for pair in world.keeper.pairs} == {
+        assert {(pair.candidate.model, pair.candidate.target) for pair in world.broker.pairs} == {
             ("big-model", "big")
         }
 

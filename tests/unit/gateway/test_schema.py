@@ -5,8 +5,8 @@ import random
 
 import pytest
 
-from crossgrade.gateway import _schema
-from crossgrade.gateway._schema import MAX_DEPTH, check_fields
+from crossgrade.gateway import _body
+from crossgrade.gateway._body import MAX_DEPTH, check_fields
 
 WORDS = ("a\\", '"[{', '}]"\\"', '\\\\"[', "[", "]]", 1, None, '\n"{')
 
@@ -34,8 +34,8 @@ def test_the_depth_is_that_of_the_parsed_body(monkeypatch, seed):
         value = _nested(choose, choose.randint(1, 8))
         depth = _depth(value)
         for most in (max(0, depth - 1), depth):
-            monkeypatch.setattr(_schema, "MAX_DEPTH", most)
-            assert _schema._is_deep(json.dumps(value).encode()) == (depth > most)
+            monkeypatch.setattr(_body, "MAX_DEPTH", most)
+            assert _body._is_deep(json.dumps(value).encode()) == (depth > most)
 
 
 @pytest.mark.parametrize(("depth", "code"), [(MAX_DEPTH - 1, None), (MAX_DEPTH, "too_deep")])

@@ -39,8 +39,8 @@ def shadowed(run, make, fake, tmp_path):
 
 def pairs(world, count=1):
     for _ in range(3_000):
-        if len(world.keeper.pairs) >= count:
-            return world.keeper.pairs
+        if len(world.broker.pairs) >= count:
+            return world.broker.pairs
         time.sleep(0.01)
     raise AssertionError("no pair came")
 
@@ -88,7 +88,7 @@ def test_a_shadow_that_fails_is_kept_as_that_and_harms_nobody(shadowed, make):
         for _ in range(7):
             assert world.post(make.chat()).status == 200
         assert pairs(world, 7)[0].incumbent.error == "upstream"
-        assert not world.worker.gateway.targets["big"].breaker.is_open
+        assert not world.worker.context.targets["big"].breaker.is_open
 
 
 def _skipped(world):
@@ -145,4 +145,4 @@ def test_nothing_is_shadowed_at_rate_zero_or_without_a_candidate(shadowed, run, 
         with shadowed(old, Shadow(rate=1.0)) as world:
             world.post(make.chat())
             world.on_loop(lambda: None)
-            assert not world.keeper.pairs
+            assert not world.broker.pairs

@@ -8,7 +8,7 @@ from joserfc import jwt
 from joserfc.jwk import ECKey
 
 from crossgrade.domain import RouteSpec, TierRule, TokenIssuer
-from crossgrade.gateway import _signers
+from crossgrade.gateway import _who
 from crossgrade.identity import IssuerKeys, jwks_bytes
 
 ISSUER = "https://login.example.com/"
@@ -66,18 +66,18 @@ def until(holds):
 
 
 def waiting(world):
-    return sum(map(len, world.worker.gateway._signers._waiting.values()))
+    return world.worker.gateway.callers.waiting
 
 
 def test_requests_wait_for_a_new_key_and_are_answered_with_it(world, make, tmp_path):
     held = [begin(world, make, token(NEW)) for _ in range(3)]
     until(lambda: waiting(world) == 3)
-    assert world.keeper.fetches == [ISSUER], "once for all of them"
+    assert world.broker.fetches == [ISSUER], "once for all of them"
     assert ask(world, make, token(OLD)).status == 200, "others go on meanwhile"
     held.pop().close()
     until(lambda: waiting(world) == 2)
     publish(tmp_path, NEW)
-    world.on_loop(world.keeper.on_fetched)
+    world.on_loop(world.broker.on_fetched)
     assert [make.read_answer(connection).status for connection in held] == [200, 200]
     assert ask(world, make, token(NEW)).status == 200
 
@@ -85,23 +85,23 @@ def test_requests_wait_for_a_new_key_and_are_answered_with_it(world, make, tmp_p
 def test_a_key_that_nobody_has_is_refused_and_not_asked_for_again_at_once(world, make, monkeypatch):
     held = begin(world, make, token(NEW, "nobody's"))
     until(lambda: waiting(world) == 1)
-    world.on_loop(world.keeper.on_fetched)
+    world.on_loop(world.broker.on_fetched)
     assert make.read_answer(held).code == "token_key"
     for number in range(5):
         assert ask(world, make, token(NEW, f"{number}")).code == "token_key"
     large = "x" * 200_000  # which is refused before it is whole
     assert ask(world, make, token(NEW, "large"), large).code == "token_key"
-    assert world.keeper.fetches == [ISSUER]
-    monkeypatch.setattr(_signers, "ASKED_AGAIN_S", 0.0)
+    assert world.broker.fetches == [ISSUER]
+    monkeypatch.setattr(_who, "ASKED_AGAIN_S", 0.0)
     ask(world, make, token(NEW, "later"), large)
-    assert world.keeper.fetches == [ISSUER] * 2
+    assert world.broker.fetches == [ISSUER] * 2
 
 
 def test_waiting_is_bounded_in_time_and_number(world, make, monkeypatch):
-    monkeypatch.setattr(_signers, "WAIT_S", 0.05)
-    assert ask(world, make, token(NEW)).code == "token_key", "the keeper is slow or away"
-    monkeypatch.setattr(_signers, "MOST_WAITING", 0)
-    monkeypatch.setattr(_signers, "WAIT_S", 60.0)
+    monkeypatch.setattr(_who, "WAIT_S", 0.05)
+    assert ask(world, make, token(NEW)).code == "token_key", "the broker is slow or away"
+    monkeypatch.setattr(_who, "MOST_WAITING", 0)
+    monkeypatch.setattr(_who, "WAIT_S", 60.0)
     assert ask(world, make, token(NEW)).code == "token_key"
 
 
@@ -112,4 +112,4 @@ def test_tokens_that_are_bad_otherwise_have_nothing_fetched(world, make):
     )
     assert ask(world, make, foreign).code == "token_issuer"
     assert ask(world, make, token(NEW, "old")).code == "token_signature"
-    assert world.keeper.fetches == []
+    assert world.broker.fetches == []

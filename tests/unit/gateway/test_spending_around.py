@@ -15,13 +15,13 @@ LIMITS = (
 
 
 @pytest.fixture
-def gateway(run, make, fake):
+def context(run, make, fake):
     routes = [
         RouteSpec(name="support", incumbent="big"),
         RouteSpec(name="sales", incumbent="big", tiers=("gold",)),
     ]
     with run([make.target(fake), make.target(fake, "spare")], routes, limits=LIMITS) as world:
-        yield world.worker.gateway
+        yield world.worker.context
 
 
 @pytest.mark.parametrize(
@@ -34,13 +34,13 @@ def gateway(run, make, fake):
     ],
 )
 def test_a_target_asked_for_by_its_own_name_counts_for_the_route_it_is_reached_by(
-    gateway, who, asked, counted
+    context, who, asked, counted
 ):
-    permit = gateway.permit(who, gateway.routes.find(None, asked))
+    permit = context.permit(who, context.routes.find(None, asked))
     assert [counter.match for counter in permit.counters] == counted
 
 
-def test_a_cap_above_what_can_be_counted_is_as_good_as_none(gateway):
-    permit = gateway.permit(Principal(id="k", team="blue"), gateway.routes.find(None, "support"))
+def test_a_cap_above_what_can_be_counted_is_as_good_as_none(context):
+    permit = context.permit(Principal(id="k", team="blue"), context.routes.find(None, "support"))
     (cap,) = (counter.cap for counter in permit.counters if counter.scope == "team")
     assert cap.bit_length() <= 62

@@ -159,7 +159,7 @@ def test_two_different_keys_are_refused_in_whatever_headers(run, make, fake, hea
 def test_a_flood_of_strangers_does_not_fill_the_log(run, make, fake, monkeypatch):
     monkeypatch.setattr("crossgrade.gateway._gateway._MOST_REFUSALS", 5)
     with run([make.target(fake)], open_on_loopback=False) as world:
-        world.worker.gateway.now = lambda: 1_000.0
+        world.worker.context.now = lambda: 1_000.0
         for _ in range(9):
             assert world.post(make.chat()).code == "no_key"
         assert len(world.records) == 5
@@ -199,5 +199,5 @@ def test_who_may_use_a_part_of_the_gateway_does_not_see_the_numbers_of_all(run, 
     secret = KeySecret(digest=key.digest, created_at=now)
     record = KeyRecord(id=key.id, name="app", secrets=(secret,), created_at=now, **who)
     with run([make.target(fake)], open_on_loopback=False, key=key.text) as world:
-        world.worker.gateway.keys = Keyring([record])
+        world.worker.gateway.callers.keys = Keyring([record])
         assert world.get("/metrics").status == status

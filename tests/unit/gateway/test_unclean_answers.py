@@ -77,7 +77,7 @@ def test_what_follows_a_whole_answer_is_dropped_with_its_connection(served, text
     answer = served.post(saying(text))
     assert answer.status == 200
     assert answer.json["choices"][0]["message"]["content"] == "mine"
-    assert not served.on_loop(lambda: served.worker.gateway.targets["big"].pool._idle)
+    assert not served.on_loop(lambda: served.worker.context.targets["big"].pool._idle)
 
 
 @pytest.mark.parametrize("text", ["refused", "busy", "cut in the key"])
@@ -123,7 +123,7 @@ def test_who_hangs_up_pays_what_is_known_and_else_what_was_reserved(served, upst
             pass
     else:
         until(lambda: upstream.requests)
-        until(lambda: served.on_loop(lambda: served.worker.gateway.targets["big"].pool.open) == 1)
+        until(lambda: served.on_loop(lambda: served.worker.context.targets["big"].pool.open) == 1)
     connection.close()
     record = served.settled()[0]
     assert record.error == "client_gone"

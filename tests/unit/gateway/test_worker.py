@@ -36,7 +36,7 @@ def process(tmp_path, make):
             routes=(RouteSpec(name="support", incumbent="big"),),
             targets=(make.target(fake),),
             state=str(tmp_path),
-            keeper=str(tmp_path / "keeper.sock"),
+            broker=str(tmp_path / "broker.sock"),
         )
         write_settings(settings, tmp_path / "settings.json")
         child = subprocess.Popen(
@@ -91,10 +91,58 @@ def test_it_is_light(process, make, fake):
     assert resident < 60 * 1024
 
 
-def test_it_imports_nothing_that_a_request_does_not_need():
-    code = "import sys, crossgrade.gateway._worker; print(*sys.modules, sep='\\n')"
-    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    names = set(loaded.split())
+LOADED = """
+import asyncio, sys
+from pathlib import Path
+from crossgrade.gateway._worker import Worker, _listen
+from crossgrade.gateway.settings import read_settings
+
+async def ask(port, path):
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    body = b'{"model": "support", "max_tokens": 5, "messages": [{"role": "user", "content": "hello"}]}'
+    head = f"POST {path} HTTP/1.1\\r\\nhost: localhost\\r\\nconnection: close\\r\\ncontent-length: {len(body)}\\r\\n\\r\\n"
+    writer.write(head.encode() + body)
+    answer = await reader.read()
+    assert answer.startswith(b"HTTP/1.1 200"), answer
+    writer.close()
+
+async def run():
+    worker = Worker(read_settings(Path(sys.argv[1])))
+    await worker.start(_listen("127.0.0.1", 0))
+    for path in sys.argv[2:]:
+        await ask(worker.port, path)
+    print(*sys.modules, sep="\\n")
+    await worker.stop(1.0)
+
+asyncio.run(run())
+"""
+
+
+@pytest.fixture
+def loaded(tmp_path, make, fake):
+    """Return the modules of a process whose worker has only OpenAI targets and answered these paths."""
+
+    def modules(*paths: str) -> set[str]:
+        settings = GatewaySettings(
+            serving=Serving(port=0, open_on_loopback=True),
+            routes=(RouteSpec(name="support", incumbent="big"),), targets=(make.target(fake),),
+            state=str(tmp_path), broker=str(tmp_path / "broker.sock"),
+        )  # fmt: skip
+        write_settings(settings, tmp_path / "settings.json")
+        command = [sys.executable, "-c", LOADED, str(tmp_path / "settings.json"), *paths]
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30)
+        return set(done.stdout.split())
+
+    return modules
+
+
+def _apis(names: set[str]) -> set[str]:
+    """Return the provider APIs whose upstream modules are loaded."""
+    return {name.split(".")[2] for name in names if name.endswith(".upstream")}
+
+
+def test_it_imports_nothing_that_a_request_does_not_need(loaded):
+    names = loaded("/v1/chat/completions")
     assert not {name for name in names if name.partition(".")[0] in FORBIDDEN}
     rooms = {name.split(".")[1] for name in names if name.startswith("crossgrade.")}
     assert rooms <= {
@@ -108,6 +156,11 @@ def test_it_imports_nothing_that_a_request_does_not_need():
         "dialects",
         "pricing",
     }
+    assert _apis(names) == {"openai_chat"}
+
+
+def test_the_api_of_clients_is_imported_when_its_path_is_first_used(loaded):
+    assert _apis(loaded("/v1/chat/completions", "/v1/messages")) == {"openai_chat", "anthropic"}
 
 
 def test_a_broken_settings_file_is_said_and_ends_it(tmp_path):
@@ -125,7 +178,7 @@ def test_a_port_that_is_taken_is_said(process, make, fake, tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         settings = GatewaySettings(
-            serving=Serving(port=port), routes=(), targets=(), state=str(tmp_path), keeper=str(tmp_path / "k")
+            serving=Serving(port=port), routes=(), targets=(), state=str(tmp_path), broker=str(tmp_path / "k")
         )
         write_settings(settings, tmp_path / "settings.json")
         done = subprocess.run(
@@ -139,7 +192,7 @@ def test_a_port_that_is_taken_is_said(process, make, fake, tmp_path):
 def test_it_is_open_on_loopback_only(tmp_path):
     settings = GatewaySettings(
         serving=Serving(host="0.0.0.0", open_on_loopback=True),
-        routes=(), targets=(), state=str(tmp_path), keeper=str(tmp_path / "k"),
+        routes=(), targets=(), state=str(tmp_path), broker=str(tmp_path / "k"),
     )  # fmt: skip
     write_settings(settings, tmp_path / "settings.json")
     done = subprocess.run(

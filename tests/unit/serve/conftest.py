@@ -1,4 +1,4 @@
-"""Keepers that end with their test."""
+"""Brokers that end with their test."""
 
 import os
 from collections.abc import Callable, Iterator, Mapping
@@ -11,7 +11,7 @@ from tests.unit.serve.driving import Machine
 
 @pytest.fixture
 def machines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Machine]]:
-    """Make machines; their keepers end with the test."""
+    """Make machines; their brokers end with the test."""
     made: list[Machine] = []
 
     def make(*limits: Limit, workers: int = 1, environ: Mapping[str, str] | None = None) -> Machine:

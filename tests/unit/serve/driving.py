@@ -1,4 +1,4 @@
-"""A keeper in a process of its own, and workers that talk to it from the test's event loop."""
+"""A broker in a process of its own, and workers that talk to it from the test's event loop."""
 
 import asyncio
 import signal
@@ -14,7 +14,7 @@ from typing import Any
 
 from crossgrade.domain import Limit, Serving
 from crossgrade.gateway import GatewaySettings, write_settings
-from crossgrade.gateway._keeper import KeeperLink
+from crossgrade.gateway._broker import BrokerLink
 from crossgrade.gateway._limits import Hold, LimitRefusal, Limits
 from crossgrade.gateway._metrics import Metrics
 from crossgrade.identity import Principal
@@ -27,7 +27,7 @@ class Worker:
     """What a worker process has, in the test's own process."""
 
     limits: Limits
-    keeper: KeeperLink
+    broker: BrokerLink
     metrics: Metrics
     refused: list[LimitRefusal] = field(default_factory=list)
 
@@ -40,7 +40,7 @@ class Worker:
 
 @dataclass
 class Machine:
-    """A state folder with its keeper; several may share one database."""
+    """A state folder with its broker; several may share one database."""
 
     folder: Path
     environ: dict[str, str]
@@ -59,16 +59,16 @@ class Machine:
                 routes=(),
                 targets=(),
                 state=str(self.folder),
-                keeper=str(self.folder / "k.sock"),
+                broker=str(self.folder / "k.sock"),
             ),
             self.settings,
         )
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "crossgrade.serve.keeper", str(self.settings)], env=self.environ
+            [sys.executable, "-m", "crossgrade.serve.broker", str(self.settings)], env=self.environ
         )
 
     def wait(self) -> None:
-        """Wait until the keeper listens."""
+        """Wait until the broker listens."""
         while True:
             with socket.socket(socket.AF_UNIX) as probe:
                 try:
@@ -90,13 +90,13 @@ class Machine:
     @asynccontextmanager
     async def worker(self, number: int = 0) -> AsyncIterator[Worker]:
         limits, metrics = Limits(self.limits), Metrics((), number)
-        keeper = KeeperLink(str(self.folder / "k.sock"), worker=number, limits=limits, metrics=metrics)
-        keeper.start()
-        await until(lambda: keeper.connected)
+        broker = BrokerLink(str(self.folder / "k.sock"), worker=number, limits=limits, metrics=metrics)
+        broker.start()
+        await until(lambda: broker.connected)
         try:
-            yield Worker(limits, keeper, metrics)
+            yield Worker(limits, broker, metrics)
         finally:
-            await keeper.close()
+            await broker.close()
 
 
 async def until(condition: Callable[[], bool]) -> None:

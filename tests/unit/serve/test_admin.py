@@ -74,7 +74,7 @@ def admin(machines: Callable[..., Machine], tmp_path: Path) -> Iterator[Admin]:
             routes=(),
             targets=(),
             state=str(tmp_path / ".crossgrade"),
-            keeper=str(machine.folder / "k.sock"),
+            broker=str(machine.folder / "k.sock"),
         )
         yield Admin(build_admin(project, settings, KEY))
 
@@ -106,10 +106,10 @@ def test_status_has_workers_limits_and_table(admin: Admin) -> None:
     )
 
 
-def test_a_keeper_that_is_away_is_said(admin: Admin, machines: Callable[..., Machine]) -> None:
+def test_a_broker_that_is_away_is_said(admin: Admin, machines: Callable[..., Machine]) -> None:
     machines.made[0].end()  # type: ignore[attr-defined]
     status, answer = admin("POST", "/feedback", b'{"response_id": "r", "name": "solved", "value": 1}')
-    assert status == 503
+    assert (status, answer["error"]["code"]) == (503, "keeper-away")
     assert answer["error"]["hint"] == "is `crossgrade serve` running in this project?"
 
 

@@ -1,4 +1,4 @@
-"""What the keeper brings into the store, whatever a provider's answer holds."""
+"""What the broker brings into the store, whatever a provider's answer holds."""
 
 import asyncio
 import time

@@ -10,7 +10,7 @@ from uuid import uuid4
 import pytest
 
 from crossgrade.gateway import LeaseId, Spend
-from crossgrade.serve._counting import Counters, Counting, keeper_name
+from crossgrade.serve._counting import Counters, Counting, broker_name
 from crossgrade.serve._records import RecordFiles, Settled
 from crossgrade.serve._redis import RedisCounters
 from crossgrade.store import Budgets, Checkpoint, LimitWindow, utc_now
@@ -72,7 +72,7 @@ def test_large_amounts_are_exact(counters: Counters) -> None:
     assert counters.lend("one", DAY, cap=cap, need=1) == (0, cap - 1)
 
 
-def test_a_keeper_keeps_its_checkpoint_when_it_joins_again(counters: Counters) -> None:
+def test_a_broker_keeps_its_checkpoint_when_it_joins_again(counters: Counters) -> None:
     assert counters.checkpoint("one") is None
     counters.join("one", START)
     assert counters.settle("one", {}, Checkpoint(segment="t", position=9))
@@ -80,7 +80,7 @@ def test_a_keeper_keeps_its_checkpoint_when_it_joins_again(counters: Counters) -
     assert counters.checkpoint("one") == Checkpoint(segment="t", position=9)
 
 
-def test_leases_of_a_silent_keeper_are_freed_and_it_hears_of_it(counters: Counters) -> None:
+def test_leases_of_a_silent_broker_are_freed_and_it_hears_of_it(counters: Counters) -> None:
     for name in ("one", "two"):
         counters.join(name, START)
     counters.lend("one", DAY, cap=100, need=60, share=0.0)
@@ -123,8 +123,10 @@ def test_what_an_earlier_life_had_written_is_counted_once(tmp_path: Path) -> Non
     third.close()
 
 
-def test_a_keeper_has_one_name_for_good(tmp_path: Path) -> None:
-    assert keeper_name(tmp_path) == keeper_name(tmp_path)
+def test_a_broker_has_one_name_for_good(tmp_path: Path) -> None:
+    assert broker_name(tmp_path) == broker_name(tmp_path)
+    (tmp_path / "keeper.id").write_text("as an earlier version named it\n", encoding="ascii")
+    assert broker_name(tmp_path) == "as an earlier version named it", "it has leases under that name"
 
 
 @pytest.mark.needs("module:redis")

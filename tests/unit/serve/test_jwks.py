@@ -1,4 +1,4 @@
-"""The keeper's issuers: keys are fetched by age, at once when asked for, and then not again for a while."""
+"""The broker's issuers: keys are fetched by age, at once when asked for, and then not again for a while."""
 
 import asyncio
 import time
@@ -11,8 +11,8 @@ from crossgrade.domain import Serving, TierRule, TokenIssuer
 from crossgrade.errors import AccessError
 from crossgrade.gateway import GatewaySettings
 from crossgrade.identity import IssuerKeys, jwks_bytes, read_jwks
-from crossgrade.serve import _jwks
-from crossgrade.serve._jwks import JwksKeeper
+from crossgrade.serve import _state_files
+from crossgrade.serve._state_files import KeySetFetcher
 
 RULES = (TierRule(claim="sub", operator="equals", value="x", tier="t"),)
 
@@ -23,10 +23,10 @@ def keys(issuer: str, fetched_at: float, *kids: str) -> IssuerKeys:
 
 @pytest.fixture
 def made(tmp_path: Path) -> Any:
-    """Return a keeper of issuers `a` and `b`, what it fetched and said, and what it will find."""
+    """Return a broker of issuers `a` and `b`, what it fetched and said, and what it will find."""
     issuers = tuple(TokenIssuer(issuer=name, audience="us", rules=RULES) for name in ("a", "b"))
     settings = GatewaySettings(
-        serving=Serving(issuers=issuers), routes=(), targets=(), state=str(tmp_path), keeper=""
+        serving=Serving(issuers=issuers), routes=(), targets=(), state=str(tmp_path), broker=""
     )
     now = time.time()
     (tmp_path / "jwks.json").write_bytes(jwks_bytes([keys("a", now, "old"), keys("gone", now, "x")]))
@@ -47,7 +47,7 @@ def made(tmp_path: Path) -> Any:
                 failed.append(AccessError("down", reason="issuer_unreachable"))
         return fresh, failed
 
-    return JwksKeeper(settings, said.append, refresh), fetched, said, found
+    return KeySetFetcher(settings, said.append, refresh), fetched, said, found
 
 
 def written(folder: Path) -> dict[str, list[str]]:
@@ -58,18 +58,18 @@ def written(folder: Path) -> dict[str, list[str]]:
 
 
 def test_asked_for_at_once_and_not_again(made: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    keeper, fetched, said, found = made
+    broker, fetched, said, found = made
 
     async def run() -> None:
-        await asyncio.gather(*(keeper.fetch_now("a") for _ in range(5)))
+        await asyncio.gather(*(broker.fetch_now("a") for _ in range(5)))
         assert fetched == ["a"], "all wait for one"
         assert written(tmp_path) == {"a": ["new"]}
-        await keeper.fetch_now("a")
-        await keeper.fetch_now("nobody's")
+        await broker.fetch_now("a")
+        await broker.fetch_now("nobody's")
         assert fetched == ["a"]
-        monkeypatch.setattr(_jwks, "ASKED_AGAIN_S", 0.0)
+        monkeypatch.setattr(_state_files, "ASKED_AGAIN_S", 0.0)
         del found["a"]
-        await keeper.fetch_now("a")
+        await broker.fetch_now("a")
         assert fetched == ["a", "a"]
         assert written(tmp_path) == {"a": ["new"]}, "while the issuer fails, what was there stays"
         assert [str(each) for each in said] == ["down"]
@@ -78,10 +78,10 @@ def test_asked_for_at_once_and_not_again(made: Any, tmp_path: Path, monkeypatch:
 
 
 def test_what_is_missing_is_fetched_from_the_start(made: Any, tmp_path: Path) -> None:
-    keeper, fetched, _, _ = made
+    broker, fetched, _, _ = made
 
     async def run() -> None:
-        task = asyncio.create_task(keeper.keep())
+        task = asyncio.create_task(broker.keep())
         while written(tmp_path).get("b") is None:  # noqa: ASYNC110 -- a file sets no event
             await asyncio.sleep(0.01)
         task.cancel()

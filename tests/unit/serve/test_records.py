@@ -122,7 +122,7 @@ def test_a_response_is_found_by_either_id_but_not_a_shadows(tmp_path: Path) -> N
 def test_a_word_that_every_line_has_costs_no_look_at_every_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Feedback is anybody's who has a key, and the keeper has better things to do."""
+    """Feedback is anybody's who has a key, and the broker has better things to do."""
     files = RecordFiles(tmp_path)
     files.append(_lines(1, 2, 3), 3, _settled(1))
     monkeypatch.setattr("crossgrade.serve._records._record_decoder", None)

@@ -39,9 +39,9 @@ def test_it_serves_restarts_what_dies_and_drains(tmp_path: Path) -> None:
         worker = gateway.children("crossgrade.gateway")[0]
         os.kill(worker, signal.SIGKILL)
         assert "ended (SIGKILL): started again" in gateway.await_line("worker ")
-        (keeper,) = gateway.children("serve.keeper")
-        os.kill(keeper, signal.SIGKILL)
-        gateway.await_line("keeper ended (SIGKILL)")
+        (broker,) = gateway.children("serve.broker")
+        os.kill(broker, signal.SIGKILL)
+        gateway.await_line("broker ended (SIGKILL)")
         for _ in range(20):
             assert gateway.ask() == 200
         gateway.await_line("admin API: ")

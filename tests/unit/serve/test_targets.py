@@ -89,19 +89,19 @@ def test_an_incumbent_without_its_key_is_an_error_where_it_stands(tmp_path: Path
 def test_a_budget_that_cannot_count_a_model_is_said(tmp_path: Path) -> None:
     text = CONFIG + "serve:\n  limits: [{scope: team, unit: usd, cap: 5, per: day}]\n"
     warnings = _compiled(tmp_path, {"OPENAI_API_KEY": "k"}, text).warnings
-    assert any(warning.startswith("no price is known of hosted") for warning in warnings)
+    assert any(warning.startswith("the price of hosted") for warning in warnings)
 
 
 @pytest.mark.parametrize(
     ("module", "absent"),
     [
-        ("crossgrade.serve.keeper", {"numpy", "pydantic", "crossgrade.config", "alembic", "aiohttp"}),
+        ("crossgrade.serve.broker", {"numpy", "pydantic", "crossgrade.config", "alembic", "aiohttp"}),
         ("crossgrade.serve._supervisor", {"numpy", "sqlalchemy", "aiohttp", "starlette"}),
     ],
 )
 def test_a_process_loads_only_what_it_needs(module: str, absent: set[str]) -> None:
     script = f"import sys, crossgrade.catalog, {module}\nprint(*sys.modules)"
-    if module.endswith("keeper"):
+    if module.endswith("broker"):
         script = script.replace("crossgrade.catalog, ", "")
     loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert not absent & set(loaded.stdout.split())

@@ -1,4 +1,4 @@
-"""What the gateway's keeper stores is what a look reads."""
+"""What the gateway's broker stores is what a look reads."""
 
 import json
 

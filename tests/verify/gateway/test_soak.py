@@ -142,7 +142,7 @@ def test_mixed_load_leaves_nothing_behind(gateway: Served, port: int) -> None:
         tenth = max(1, len(sizes) // 10)
         course = [median(sizes[at : at + tenth]) / 2**20 for at in range(0, len(sizes) - tenth + 1, tenth)]
         grown[pid] = course[-1] - course[2]
-        role = "worker" if pid in workers else "keeper"
+        role = "worker" if pid in workers else "broker"
         print(f"MiB of {role} {pid}: {' '.join(f'{size:.1f}' for size in course)}")
     assert not load.wrong, load.wrong
     # Where others work on the machine too, the load generator falls behind its clock: then it was less load.

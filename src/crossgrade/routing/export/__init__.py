@@ -3,7 +3,7 @@
 from crossgrade.routing.export._plan import Exported, RoutePlan, plan_route
 from crossgrade.routing.export._yaml import to_yaml
 from crossgrade.routing.export.envoy import to_envoy
-from crossgrade.routing.export.litellm import LITELLM_PREFIXES, to_litellm
+from crossgrade.routing.export.litellm import to_litellm
 from crossgrade.routing.export.openrouter import to_openrouter
 
 EXPORTS = {"litellm": to_litellm, "openrouter": to_openrouter, "envoy": to_envoy}
@@ -11,7 +11,6 @@ EXPORTS = {"litellm": to_litellm, "openrouter": to_openrouter, "envoy": to_envoy
 
 __all__ = [
     "EXPORTS",
-    "LITELLM_PREFIXES",
     "Exported",
     "RoutePlan",
     "plan_route",

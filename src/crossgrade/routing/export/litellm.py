@@ -7,29 +7,6 @@ from crossgrade.domain import Offer
 from crossgrade.routing.export._plan import Exported, RoutePlan, host_of, unsaid
 from crossgrade.routing.export._yaml import to_yaml
 
-LITELLM_PREFIXES = {
-    "anthropic": "anthropic",
-    "azure": "azure",
-    "bedrock": "bedrock",
-    "cerebras": "cerebras",
-    "cloudflare": "cloudflare",
-    "deepinfra": "deepinfra",
-    "deepseek": "deepseek",
-    "fireworks": "fireworks_ai",
-    "gemini": "gemini",
-    "groq": "groq",
-    "huggingface": "huggingface",
-    "mistral": "mistral",
-    "ollama": "ollama_chat",
-    "openai": "openai",
-    "openrouter": "openrouter",
-    "sambanova": "sambanova",
-    "together": "together_ai",
-    "vllm": "hosted_vllm",
-    "xai": "xai",
-}
-"""Provider to the prefix of LiteLLM's `model`; any other speaks OpenAI's protocol at its `api_base`."""
-
 
 def to_litellm(plans: Sequence[RoutePlan]) -> Exported:
     """Return `config.yaml`: canaries by weight, segments by tag, fallbacks by name."""
@@ -88,10 +65,11 @@ def _spread(
 
 def _deployment(name: str, offer: Offer, **more: Any) -> dict[str, Any]:
     host = host_of(offer)
-    prefix = LITELLM_PREFIXES.get(offer.provider)
-    base = offer.base_url or (None if prefix not in (None, "hosted_vllm", "ollama_chat") else host.base_url)
+    prefix = host.litellm[0] if host.litellm else "openai"
+    # LiteLLM knows the address of what it has a prefix for, but not of a team's own servers.
+    base = offer.base_url or (host.base_url if host.key_optional or not host.litellm else None)
     key = offer.api_key_env
-    params: dict[str, Any] = {"model": f"{prefix or 'openai'}/{offer.model}"}
+    params: dict[str, Any] = {"model": f"{prefix}/{offer.model}"}
     if base is not None:
         params["api_base"] = base
     if offer.provider == "azure" and base is None:

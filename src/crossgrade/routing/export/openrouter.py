@@ -4,12 +4,10 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from crossgrade.dialects import HOSTS
 from crossgrade.domain import Offer
 from crossgrade.errors import UsageError
 from crossgrade.routing.export._plan import Exported, RoutePlan, unsaid
-
-_VENDORS = {"anthropic": "anthropic", "openai": "openai", "openai-responses": "openai", "openrouter": None}
-"""Whose model ids at OpenRouter are the provider's own under a prefix."""
 
 
 def to_openrouter(plans: Sequence[RoutePlan]) -> Exported:
@@ -45,14 +43,14 @@ def _request(plan: RoutePlan, offer: Offer) -> dict[str, Any]:
 
 
 def _model(offer: Offer) -> str:
-    if offer.provider not in _VENDORS:
+    prefix = HOSTS[offer.provider].openrouter
+    if prefix is None:
         raise UsageError(
             f"model {offer.name!r} is of provider {offer.provider!r}, whose ids OpenRouter does not use",
             code="export-unsupported",
             hint="measure it through OpenRouter: an offer with `provider: openrouter` and OpenRouter's id",
         )
-    vendor = _VENDORS[offer.provider]
-    return offer.model if vendor is None else f"{vendor}/{offer.model}"
+    return prefix + offer.model
 
 
 def _notes(plan: RoutePlan) -> Iterator[str]:

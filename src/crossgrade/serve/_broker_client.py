@@ -1,4 +1,4 @@
-"""Ask the keeper, over its socket, for what it knows; for the supervisor and the admin API."""
+"""Requests to the broker over its socket, for the supervisor and the admin API."""
 
 import asyncio
 from typing import Any
@@ -6,20 +6,20 @@ from typing import Any
 import msgspec
 
 from crossgrade.errors import StoreError
-from crossgrade.gateway import Done, FromKeeper, Outcome, Report, Survey, socket_address
+from crossgrade.gateway import Done, FromBroker, Outcome, Report, Survey, socket_address
 
 _PATIENCE_S = 5.0
 _LONGEST_LINE = 16 << 20
 
 
 async def survey(path: str) -> dict[str, Any]:
-    """Return how workers and limits stand; raises StoreError when the keeper does not answer."""
+    """Return the state of workers and limits; raises StoreError if the broker does not answer."""
     answer: dict[str, Any] = msgspec.json.decode((await _ask(path, Survey(1))).text)
     return answer
 
 
 async def report(path: str, outcome: Outcome) -> None:
-    """Bring feedback into the store; raises StoreError when that fails."""
+    """Commit feedback; raises StoreError if that fails."""
     answer = await _ask(path, Report(1, outcome))
     if answer.error is not None:
         raise StoreError(answer.error, code="keeper-refused")
@@ -32,12 +32,12 @@ async def _ask(path: str, message: Survey | Report) -> Done:
                 reader, writer = await asyncio.open_unix_connection(address, limit=_LONGEST_LINE)
             try:
                 writer.write(msgspec.json.encode(message) + b"\n")
-                answer = msgspec.json.decode(await reader.readline(), type=FromKeeper)
+                answer = msgspec.json.decode(await reader.readline(), type=FromBroker)
             finally:
                 writer.close()
     except (OSError, TimeoutError, ValueError, msgspec.MsgspecError) as error:
         raise StoreError(
-            f"the keeper does not answer ({error})",
+            f"the broker does not answer ({error})",
             code="keeper-away",
             hint="is `crossgrade serve` running in this project?",
         ) from error

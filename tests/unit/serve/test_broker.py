@@ -1,4 +1,4 @@
-"""The keeper as a process: what it was told survives its death and its workers' deaths."""
+"""The broker as a process: what it was told survives its death and its workers' deaths."""
 
 import asyncio
 import json
@@ -32,17 +32,17 @@ def _record(number: int = 1, **fields: object) -> RequestRecord:
 
 
 async def _written(worker: Worker) -> None:
-    """Wait until the keeper has acknowledged everything."""
-    worker.keeper._flush()
-    await until(lambda: not (worker.keeper._unwritten or worker.keeper._records))
+    """Wait until the broker has acknowledged everything."""
+    worker.broker._flush()
+    await until(lambda: not (worker.broker._unwritten or worker.broker._records))
 
 
 async def _reconnected(worker: Worker) -> None:
-    await until(lambda: not worker.keeper.connected)
-    await until(lambda: worker.keeper.connected)
+    await until(lambda: not worker.broker.connected)
+    await until(lambda: worker.broker.connected)
 
 
-def test_a_killed_keeper_counts_what_it_had_written_and_what_is_in_flight(machines: Make) -> None:
+def test_a_killed_broker_counts_what_it_had_written_and_what_is_in_flight(machines: Make) -> None:
     machine = machines(A_DOLLAR)
 
     async def use() -> None:
@@ -51,11 +51,11 @@ def test_a_killed_keeper_counts_what_it_had_written_and_what_is_in_flight(machin
             assert isinstance(first, Hold)
             assert isinstance(second, Hold)
             worker.limits.settle(first, 0.3, 0)
-            worker.keeper.record(_record(cost_usd=0.3))
+            worker.broker.record(_record(cost_usd=0.3))
             await _written(worker)
             machine.end(signal.SIGKILL)
             worker.limits.settle(second, 0.1, 0)  # while nobody is there
-            worker.keeper.record(_record(2, cost_usd=0.1))
+            worker.broker.record(_record(2, cost_usd=0.1))
             machine.start()
             await _reconnected(worker)
             assert isinstance(await worker.reserve(0.61), LimitRefusal)
@@ -81,9 +81,9 @@ def test_a_killed_worker_leaves_what_it_had_in_flight_as_spent(machines: Make) -
             async with machine.worker(1) as worker:
                 assert isinstance(await worker.reserve(0.4), Hold)
                 await _written(worker)
-                worker.keeper._closing = True
-                assert worker.keeper._transport is not None
-                worker.keeper._transport.abort()
+                worker.broker._closing = True
+                assert worker.broker._transport is not None
+                worker.broker._transport.abort()
             while isinstance(await other.reserve(0.7), Hold):  # pragma: no cover
                 pytest.fail("the reservation of the worker that is gone was forgotten")
             await asyncio.sleep(0.25)
@@ -111,7 +111,7 @@ def test_two_workers_share_what_little_is_left(machines: Make) -> None:
     run(use())
 
 
-def test_without_a_keeper_what_was_lent_can_be_used_and_no_more(machines: Make) -> None:
+def test_without_a_broker_what_was_lent_can_be_used_and_no_more(machines: Make) -> None:
     machine = machines(A_DOLLAR)
 
     async def use() -> None:
@@ -121,7 +121,7 @@ def test_without_a_keeper_what_was_lent_can_be_used_and_no_more(machines: Make) 
             worker.limits.settle(hold, 0.1, 0)
             machine.end(signal.SIGKILL)
             assert isinstance(await worker.reserve(0.5), Hold)
-            worker.keeper.metrics_text(seen.append)
+            worker.broker.metrics_text(seen.append)
             refused = await worker.reserve(0.7)
             assert isinstance(refused, LimitRefusal)
             assert refused.kind == "limits_unavailable"
@@ -165,7 +165,7 @@ def test_a_pair_is_redacted_and_in_the_store_when_it_is_acknowledged(machines: M
     async def use() -> None:
         async with machine.worker() as worker:
             kept: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-            worker.keeper.keep_pair(PAIR, kept.set_result)
+            worker.broker.keep_pair(PAIR, kept.set_result)
             assert await kept
             machine.end(signal.SIGKILL)
 
@@ -181,37 +181,37 @@ def test_a_pair_is_redacted_and_in_the_store_when_it_is_acknowledged(machines: M
     assert (pair.verdict_id, pair.probability, pair.incumbent.answer.usage.input_tokens) == ("v-1", 0.05, 9)
 
 
-def test_a_pair_whose_keeper_died_is_handed_over_again_and_kept_once(machines: Make) -> None:
+def test_a_pair_whose_broker_died_is_handed_over_again_and_kept_once(machines: Make) -> None:
     machine = machines()
 
     async def use() -> None:
         async with machine.worker() as worker:
             kept: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
             machine.end(signal.SIGKILL)
-            worker.keeper.keep_pair(PAIR, kept.set_result)
+            worker.broker.keep_pair(PAIR, kept.set_result)
             machine.start()
             assert await kept
-            # The same message again, as if the acknowledgement had been lost, to yet another keeper.
+            # The same message again, as if the acknowledgement had been lost, to yet another broker.
             machine.end(signal.SIGKILL)
             again: asyncio.Future[object] = asyncio.get_running_loop().create_future()
-            worker.keeper._asked[1] = (sent[0], again.set_result)
+            worker.broker._asked[1] = (sent[0], again.set_result)
             machine.start()
             assert getattr(await again, "error", "none") is None
 
     sent: list[bytes] = []
-    import crossgrade.gateway._keeper as module
+    import crossgrade.gateway._broker as module
 
-    original = module.KeeperLink._request
+    original = module.BrokerLink._request
 
-    def spy(self: module.KeeperLink, number: int, message: object, on_done: object) -> None:
+    def spy(self: module.BrokerLink, number: int, message: object, on_done: object) -> None:
         sent.append(module._encoder.encode(message) + b"\n")
         original(self, number, message, on_done)  # type: ignore[arg-type]
 
-    module.KeeperLink._request = spy  # type: ignore[method-assign, assignment]
+    module.BrokerLink._request = spy  # type: ignore[method-assign, assignment]
     try:
         run(use())
     finally:
-        module.KeeperLink._request = original  # type: ignore[method-assign]
+        module.BrokerLink._request = original  # type: ignore[method-assign]
     with Store.open(machine.folder / "crossgrade.db") as store:
         assert len(store.pairs.recent("support")) == 1
 
@@ -222,12 +222,12 @@ def test_feedback_finds_its_response_in_the_request_log(machines: Make) -> None:
     async def use() -> None:
         async with machine.worker() as worker:
             for number in range(50):
-                worker.keeper.record(_record(number, side="candidate", verdict_id="v-1", probability=0.25))
+                worker.broker.record(_record(number, side="candidate", verdict_id="v-1", probability=0.25))
             await _written(worker)
             for identifier in ("chatcmpl-7", "req-8", "nobody"):
                 said: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
                 outcome = Outcome(response_id=identifier, name="solved", value=1.0, at=time.time())
-                worker.keeper.feedback(outcome, said.set_result)
+                worker.broker.feedback(outcome, said.set_result)
                 assert await said is None
 
     run(use())
@@ -248,8 +248,8 @@ def test_feedback_counts_from_the_key_that_got_the_response_or_its_team(machines
 
     async def use() -> None:
         async with machine.worker() as worker:
-            worker.keeper.record(_record(1, key="k-1", team="blue"))
-            worker.keeper.record(_record(2, key="k-1"))
+            worker.broker.record(_record(1, key="k-1", team="blue"))
+            worker.broker.record(_record(2, key="k-1"))
             await _written(worker)
             for number, ((key, team), wanted) in enumerate(reporters.items()):
                 outcome = Outcome(
@@ -280,7 +280,7 @@ def test_metrics_name_no_subject_of_a_token_and_are_written_once_for_all_who_ask
             await _written(worker)
             texts: list[asyncio.Future[str | None]] = [loop.create_future() for _ in range(20)]
             for text in texts:
-                worker.keeper.metrics_text(text.set_result)
+                worker.broker.metrics_text(text.set_result)
             for text in texts:
                 said = await text
                 assert said is not None
@@ -292,7 +292,7 @@ def test_metrics_name_no_subject_of_a_token_and_are_written_once_for_all_who_ask
 
 async def _report(worker: Worker, outcome: Outcome) -> str | None:
     said: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
-    worker.keeper.feedback(outcome, said.set_result)
+    worker.broker.feedback(outcome, said.set_result)
     return await said
 
 
@@ -302,16 +302,16 @@ def test_metrics_add_up_over_workers(machines: Make) -> None:
     async def use() -> None:
         async with machine.worker() as one, machine.worker(1) as two:
             for worker in (one, two):
-                worker.keeper.record(
+                worker.broker.record(
                     _record(input_tokens=10, cost_usd=0.5, cost_origin="usage", reason="keep")
                 )
                 hold = await worker.reserve(0.25)
                 assert isinstance(hold, Hold)
                 worker.limits.settle(hold, 0.25, 0)
-                worker.keeper._metrics_at = 0.0
+                worker.broker._metrics_at = 0.0
                 await _written(worker)
             text: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
-            one.keeper.metrics_text(text.set_result)
+            one.broker.metrics_text(text.set_result)
             lines = (await text or "").splitlines()
         series = '{crossgrade_route="support",crossgrade_target="fake",'
         assert f'crossgrade_gateway_requests_total{series}crossgrade_reason="keep",error_type=""}} 2' in lines
@@ -329,7 +329,7 @@ def test_metrics_add_up_over_workers(machines: Make) -> None:
     ]
 )
 def shared(request: pytest.FixtureRequest) -> Iterator[dict[str, str]]:
-    """Where keepers of several machines find each other, as variables of the environment."""
+    """Where brokers of several machines find each other, as variables of the environment."""
     if request.param == "redis":
         from fakeredis import TcpFakeServer
 
@@ -404,10 +404,10 @@ def test_many_records_do_not_wait_for_the_next_flush(machines: Make) -> None:
     async def use() -> None:
         async with machine.worker() as worker:
             for number in range(1_499):
-                worker.keeper.record(_record(number))
-            assert len(worker.keeper._records) == 1_499
-            worker.keeper.record(_record(1_499))
-            assert worker.keeper._records == []
+                worker.broker.record(_record(number))
+            assert len(worker.broker._records) == 1_499
+            worker.broker.record(_record(1_499))
+            assert worker.broker._records == []
             await _written(worker)
 
     run(use())

@@ -1,8 +1,8 @@
-"""The keeper: `python -m crossgrade.serve.keeper SETTINGS`, one process beside the workers.
+"""The broker: `python -m crossgrade.serve.broker SETTINGS`, one process beside the workers.
 
-It lends limits to workers, writes the request log, commits spends every few seconds together with
-how far the log is counted, and brings shadow pairs and feedback into the store. Workers go on
-without it for a while; started again after a `kill -9` it counts what it had written.
+It lends limits to workers and writes the request log. Every few seconds it commits spends, together with how
+far the log is counted. It brings shadow pairs and feedback into the store. Workers can do without it for a
+while. Restarted after a `kill -9`, it counts what it had written.
 """
 
 import asyncio
@@ -50,21 +50,20 @@ from crossgrade.gateway import (
 from crossgrade.identity import is_subject
 from crossgrade.serve._accounts import Accounts
 from crossgrade.serve._archive import Archive
-from crossgrade.serve._counting import Counting, keeper_name
-from crossgrade.serve._follow import keep_routes
-from crossgrade.serve._jwks import JwksKeeper
-from crossgrade.serve._keys import keep_keys
+from crossgrade.serve._counting import Counting, broker_name
 from crossgrade.serve._records import RecordFiles, Settled
+from crossgrade.serve._state_files import KeySetFetcher, keep_keys, keep_routes
 from crossgrade.serve._variables import REDIS_URL_ENV
 from crossgrade.store import utc_now
 from crossgrade.telemetry import Meter, log_line
 
 GRACE_S = 1.0
-"""How long a new keeper waits for workers to say what they hold before it lends anything."""
+"""How long a new broker waits for workers to report what they hold before it lends anything."""
 
 _TICK_S = 1.0
 _ALONE_TICKS = 5
-"""How seldom spends are committed where no other machine draws on the limits: the log has them by then."""
+"""Commit spends once in this many seconds if no other machine draws on the limits: the log has them by then.
+"""
 
 _FEEDBACK_PAUSE_S = 0.6
 _HEARTBEAT_TICKS = 10
@@ -84,8 +83,8 @@ _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(FromWorker)
 
 
-class Keeper:
-    """The keeper's state; `run` serves until SIGTERM, or until its parent is gone."""
+class Broker:
+    """The broker's state; `run` serves until SIGTERM, or until its parent is gone."""
 
     def __init__(self, settings: GatewaySettings, environ: Mapping[str, str]) -> None:
         serve = Path(settings.state) / "serve"
@@ -97,13 +96,12 @@ class Keeper:
         self._shared = url.startswith("postgres")
         self._idle_s = _IDLE_SHARED_S if shared else _IDLE_ALONE_S
         self._commit_ticks = 1 if shared else _ALONE_TICKS
-        self._accounts = Accounts(self, shared=shared)
+        self._accounts = Accounts(self._send_to, self._fund, shared=shared)
         self._files = RecordFiles(serve / "requests")
         self._flushes = self._files.last_flushes()
-        self._counting = Counting(url, redis_url, keeper_name(serve), shared=shared)
+        self._counting = Counting(url, redis_url, broker_name(serve), shared=shared)
         self._archive = Archive(url, Path(settings.state), self._files.find)
         self._start = (self._files.segment, self._files.position)
-        self._committed = self._start
         self._meter = Meter()
         self._writers: dict[int, _Writer] = {}
         self._pids: dict[int, int] = {}
@@ -113,7 +111,7 @@ class Keeper:
         self._warned: dict[str, float] = {}
         self._all_resumed = asyncio.Event()
         self._scrapes: list[tuple[Scrape, _Writer]] = []
-        self._jwks = JwksKeeper(settings, partial(self._warn, "issuer"))
+        self._jwks = KeySetFetcher(settings, partial(self._warn, "issuer"))
         self._ticks = 0
 
     async def run(self) -> None:
@@ -122,7 +120,7 @@ class Keeper:
         ending = asyncio.Event()
         loop.add_signal_handler(signal.SIGTERM, ending.set)
         server = await asyncio.start_unix_server(
-            self._connected, sock=_listening(self._settings.keeper), limit=_LONGEST_LINE
+            self._connected, sock=_listening(self._settings.broker), limit=_LONGEST_LINE
         )
         parent = os.getppid()
         if self._start[0] or self._settings.serving.limits:
@@ -148,19 +146,19 @@ class Keeper:
         await self._in_thread(self._counting.close)
         self._archive.close()
 
-    # What the accounts ask for.
+    # Callbacks of the accounts.
 
-    def send(self, worker: int, message: Grant | Deny | Recall) -> None:
+    def _send_to(self, worker: int, message: Grant | Deny | Recall) -> None:
         """Send a message to a worker."""
         writer = self._writers.get(worker)
         if writer is not None:
             _send(writer, message)
 
-    def fund(self, lease: LeaseId, cap: int, need: int) -> None:
-        """Lease from the database, and tell the accounts."""
-        self._spawn(self._fund(lease, cap, need))
+    def _fund(self, lease: LeaseId, cap: int, need: int) -> None:
+        """Lease from the database, and pass the result to the accounts."""
+        self._spawn(self._lend(lease, cap, need))
 
-    async def _fund(self, lease: LeaseId, cap: int, need: int) -> None:
+    async def _lend(self, lease: LeaseId, cap: int, need: int) -> None:
         try:
             loan = await self._in_thread(self._counting.lend, lease, cap, need)
         except StoreError as error:
@@ -185,10 +183,10 @@ class Keeper:
                     self._flushed(worker, life, message, lines)
                     _send(writer, Ack(message.seq))
                 else:
-                    self._hear(worker, message, writer)
+                    self._handle(worker, message, writer)
         except (ConnectionError, asyncio.IncompleteReadError):
             pass  # the worker is gone, in the middle of a message
-        except (ValueError, AssertionError) as error:  # a line too long, or not of ours
+        except (ValueError, AssertionError) as error:  # a line that is too long or not a message
             self._warn(
                 "message",
                 StoreError(f"a worker's message cannot be read: {error}", code="worker-message-invalid"),
@@ -215,7 +213,7 @@ class Keeper:
         for name in ("connections", "loop_lag", "breaker", "table_version"):
             self._meter.forget(f"crossgrade.gateway.{name}", "crossgrade.worker", str(worker))
 
-    def _hear(self, worker: int | None, message: FromWorker, writer: _Writer) -> None:
+    def _handle(self, worker: int | None, message: FromWorker, writer: _Writer) -> None:
         match message:
             case Ask():
                 assert worker is not None
@@ -230,7 +228,7 @@ class Keeper:
                     self._all_resumed.set()
             case Scrape():
                 self._scrapes.append((message, writer))
-                if len(self._scrapes) == 1:  # those that come meanwhile get the same text
+                if len(self._scrapes) == 1:  # later ones get the same text
                     self._spawn(self._scraped())
             case Survey():
                 text = _encoder.encode(self._survey()).decode()
@@ -258,7 +256,7 @@ class Keeper:
 
     async def _kept(self, message: Keep | Report, writer: _Writer) -> None:
         if isinstance(message, Report):
-            # The record that it is about may still be with a worker, until its next flush.
+            # A worker may still have the record, until its next flush.
             await asyncio.sleep(_FEEDBACK_PAUSE_S)
         error = await self._archive.keep(message)
         if error is None and isinstance(message, Keep):
@@ -277,7 +275,7 @@ class Keeper:
         alarms: Mapping[tuple[str, str], int] = {}
         try:
             alarms = await self._archive.alarms()
-        except Exception as error:  # noqa: BLE001  # whoever asked waits for the rest, and so would all later ones
+        except Exception as error:  # noqa: BLE001  # this and all later requests would wait forever
             self._warn("alarms", error)
         scrapes, self._scrapes = self._scrapes, []
         self._meter.set("crossgrade.workers", value=float(len(self._writers)))
@@ -285,10 +283,10 @@ class Keeper:
             self._meter.clear(name)
         for lease, cap, spent in self._accounts.known():
             if is_subject(lease.match):
-                continue  # people have no series
+                continue  # subjects of tokens are people, who get no series
             labels = (lease.scope, lease.match, lease.unit, str(lease.window_s))
-            self._meter.set("crossgrade.limit.cap", *labels, value=_shown(lease.unit, cap))
-            self._meter.set("crossgrade.limit.spent", *labels, value=_shown(lease.unit, spent))
+            self._meter.set("crossgrade.limit.cap", *labels, value=_in_units(lease.unit, cap))
+            self._meter.set("crossgrade.limit.spent", *labels, value=_in_units(lease.unit, spent))
         for (route, kind), count in alarms.items():
             self._meter.set("crossgrade.watch.alarms", route, kind, value=float(count))
         text = self._meter.text()
@@ -303,9 +301,9 @@ class Keeper:
                 "unit": lease.unit,
                 "window_s": lease.window_s,
                 "window": lease.window,
-                "cap": _shown(lease.unit, cap),
-                "spent": _shown(lease.unit, spent),
-                "left": _shown(lease.unit, max(0, cap - spent)),
+                "cap": _in_units(lease.unit, cap),
+                "spent": _in_units(lease.unit, spent),
+                "left": _in_units(lease.unit, max(0, cap - spent)),
             }
             for lease, cap, spent in self._accounts.known()
         ]
@@ -325,7 +323,7 @@ class Keeper:
             self._began = asyncio.create_task(self._begin_counting())
 
     async def _begin_counting(self) -> None:
-        """Count what an earlier life had written, give workers time to say what they hold, then lend."""
+        """Count what an earlier life had written, give workers time to report what they hold, then lend."""
         leases: dict[LeaseId, tuple[int, int]] = {}
         while True:
             try:
@@ -341,7 +339,7 @@ class Keeper:
         self._accounts.open(leases)
 
     async def _commit(self, *, is_due: bool) -> None:
-        """Flush the log; if due, write in one transaction what was spent and how far the log is counted."""
+        """Sync the log; if due, write in one transaction what was spent and how far the log is counted."""
         sync = self._files.syncing()
         position = (self._files.segment, self._files.position)
         begun = self._began is not None and self._began.done() and self._began.exception() is None
@@ -370,7 +368,7 @@ class Keeper:
             self._accounts.disown()
 
     async def _in_thread(self, function: Callable[..., _T], *arguments: Any) -> _T:
-        """Run a database call; they all run in one thread, in the order in which they are made."""
+        """Run a database call. All of them run in one thread, in the order in which they are made."""
         return await asyncio.get_running_loop().run_in_executor(self._threads, partial(function, *arguments))
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
@@ -379,7 +377,7 @@ class Keeper:
         task.add_done_callback(self._background.discard)
 
     def _warn(self, event: str, error: Exception) -> None:
-        """Say what is wrong, once a minute for each kind."""
+        """Log what is wrong, once a minute for each kind."""
         now = time.monotonic()
         if now - self._warned.get(event, -_WARN_EVERY_S) >= _WARN_EVERY_S:
             self._warned[event] = now
@@ -389,7 +387,7 @@ class Keeper:
 
 
 def _listening(path: str) -> socket.socket:
-    """Listen on a Unix socket that only its owner can reach, in the place of one that was left there."""
+    """Listen on a Unix socket that only its owner can reach; it replaces one that was left there."""
     Path(path).unlink(missing_ok=True)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     before = os.umask(0o177)
@@ -410,18 +408,18 @@ def _send(writer: _Writer, message: object) -> None:
         writer.write(_encoder.encode(message) + b"\n")
 
 
-def _shown(unit: LimitUnit, amount: int) -> float:
+def _in_units(unit: LimitUnit, amount: int) -> float:
     return amount / NANO if unit == "usd" else float(amount)
 
 
 def main() -> None:
-    """Run the keeper with the settings file named on the command line."""
+    """Run the broker with the settings file named on the command line."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the supervisor, which ends the others
     try:
-        keeper = Keeper(read_settings(Path(sys.argv[1])), os.environ)
-        asyncio.run(keeper.run())
+        broker = Broker(read_settings(Path(sys.argv[1])), os.environ)
+        asyncio.run(broker.run())
     except CrossgradeError as error:
-        line = log_line("keeper", at=time.time(), level="error", error=error.message, hint=error.hint)
+        line = log_line("broker", at=time.time(), level="error", error=error.message, hint=error.hint)
         print(line, file=sys.stderr)
         sys.exit(error.exit_code)
 

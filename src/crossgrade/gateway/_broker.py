@@ -1,7 +1,7 @@
-"""The worker's line to the keeper: request records, leases, shadow pairs, feedback, metrics.
+"""The worker's connection to the broker: request records, leases, shadow pairs, feedback, metrics.
 
-What the keeper has not acknowledged is kept and sent again when there is a new one, within
-bounds: a keeper that dies costs nothing, one that stays away costs records, which are counted.
+What the broker has not acknowledged is kept, within bounds, and sent again to the next one. A broker that
+dies loses nothing. One that stays away loses records, which are counted.
 """
 
 import asyncio
@@ -13,7 +13,6 @@ from typing import Any, TypeAlias, cast
 
 import msgspec
 
-from crossgrade.gateway._address import socket_address
 from crossgrade.gateway._limits import Limits
 from crossgrade.gateway._messages import (
     Ack,
@@ -22,7 +21,7 @@ from crossgrade.gateway._messages import (
     Done,
     Fetch,
     Flush,
-    FromKeeper,
+    FromBroker,
     Grant,
     Hello,
     Keep,
@@ -36,13 +35,14 @@ from crossgrade.gateway._messages import (
     ShadowPair,
     Spend,
     Welcome,
+    socket_address,
 )
 from crossgrade.gateway._metrics import Metrics
 
 FLUSH_S = 0.5
 METRICS_S = 1.0
 _FLUSHED_RECORDS = 1_500
-"""So many do not wait for their time: they would only push what serves requests out of the caches."""
+"""Flush early at this many records: they would only displace what serves requests from the caches."""
 
 MOST_RECORDS = 20_000
 MOST_UNWRITTEN_BYTES = 8 << 20
@@ -53,11 +53,11 @@ OnKept: TypeAlias = Callable[[bool], None]
 OnText: TypeAlias = Callable[[str | None], None]
 
 _encoder = msgspec.json.Encoder()
-_decoder = msgspec.json.Decoder(FromKeeper)
+_decoder = msgspec.json.Decoder(FromBroker)
 
 
 class _Unwritten:
-    """A flush that was sent and not acknowledged."""
+    """A flush that was sent and is not acknowledged."""
 
     __slots__ = ("data", "seq", "spends")
 
@@ -67,8 +67,8 @@ class _Unwritten:
         self.spends = spends
 
 
-class KeeperLink(asyncio.Protocol):
-    """The connection of one worker to the keeper at a Unix socket; it comes back by itself."""
+class BrokerLink(asyncio.Protocol):
+    """The connection of one worker to the broker at a Unix socket; it reconnects by itself."""
 
     def __init__(self, path: str, *, worker: int, limits: Limits, metrics: Metrics) -> None:
         self._path = path
@@ -114,7 +114,7 @@ class KeeperLink(asyncio.Protocol):
 
     @property
     def connected(self) -> bool:
-        """Whether the keeper is there."""
+        """Whether the broker is connected."""
         return self._ready
 
     def record(self, record: RequestRecord) -> None:
@@ -130,7 +130,7 @@ class KeeperLink(asyncio.Protocol):
             self._metrics.add("crossgrade.gateway.dropped", "record")
 
     def keep_pair(self, pair: ShadowPair, on_kept: OnKept | None = None) -> None:
-        """Hand a shadow pair over; `on_kept` hears whether it is in the store."""
+        """Hand over a shadow pair; `on_kept` receives whether it is in the store."""
 
         def done(answer: Done | None) -> None:
             kept = answer is not None and answer.error is None
@@ -143,12 +143,12 @@ class KeeperLink(asyncio.Protocol):
         self._request(number, Keep(number, _new_id(), pair), done)
 
     def feedback(self, outcome: Outcome, on_done: Callable[[str | None], None]) -> None:
-        """Hand feedback over; `on_done` hears what was wrong, None when it is in the store."""
+        """Hand over feedback; `on_done` receives what was wrong, None if it is in the store."""
         number = self._next()
         self._request(number, Report(number, outcome), lambda answer: on_done(_problem(answer)))
 
     def metrics_text(self, on_text: OnText) -> None:
-        """Ask for the metrics of all workers as Prometheus text; None when the keeper is away."""
+        """Ask for the metrics of all workers as Prometheus text; `on_text` receives None without a broker."""
         if not self._ready:
             on_text(None)
             return
@@ -160,12 +160,12 @@ class KeeperLink(asyncio.Protocol):
         )
 
     def fetch_keys(self, issuer: str, on_done: Callable[[], None]) -> None:
-        """Have an issuer's keys fetched again; `on_done` hears when that is over."""
+        """Have an issuer's keys fetched again; `on_done` is called when that is over, whatever the result."""
         number = self._next()
         self._request(number, Fetch(number, issuer), lambda _: on_done())
 
     async def close(self, patience_s: float = 1.0) -> None:
-        """Write what is left, wait for the keeper's word, and disconnect."""
+        """Send what is left, wait for the broker's acknowledgement, and disconnect."""
         self._closing = True
         self._metrics_at = 0.0
         self._flush()
@@ -200,12 +200,12 @@ class KeeperLink(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Introduce the worker."""
-        self._transport = cast("asyncio.Transport", transport)  # uvloop's are no subclass
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's transports are not a subclass
         self._input = b""
         self._send(Hello(self._worker, self._life, os.getpid()))
 
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 -- asyncio's signature
-        """Begin to look for a new keeper."""
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  # asyncio's signature
+        """Start to look for a new broker."""
         self._transport = None
         self._ready = False
         self._written.set()
@@ -213,7 +213,7 @@ class KeeperLink(asyncio.Protocol):
             self._connecting = self._loop.create_task(self._connect())
 
     def data_received(self, data: bytes) -> None:
-        """Take what the keeper says."""
+        """Take the broker's messages."""
         *lines, self._input = (self._input + data).split(b"\n")
         for line in lines:
             message = _decoder.decode(line)
@@ -328,4 +328,4 @@ def _new_id() -> str:
 
 
 def _problem(done: Done | None) -> str | None:
-    return "the keeper is not there" if done is None else done.error
+    return "the broker is not there" if done is None else done.error

@@ -1,0 +1,110 @@
+"""What all requests of one worker share."""
+
+import asyncio
+import time
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+
+from crossgrade.domain import RouteSpec
+from crossgrade.errors import AccessError
+from crossgrade.gateway._broker import BrokerLink
+from crossgrade.gateway._limits import LimitRefusal, Limits
+from crossgrade.gateway._messages import RequestRecord
+from crossgrade.gateway._metrics import Metrics
+from crossgrade.gateway._routes import Permit, ServedRoute, ServedRoutes
+from crossgrade.gateway._shadow import Shadows
+from crossgrade.gateway._targets import RetryBudget, TargetState
+from crossgrade.identity import Principal, check_route
+
+_MOST_PERMITS = 5_000
+"""The number of callers whose permits a route keeps."""
+
+
+class WorkerContext:
+    """The routes, targets, limits and clocks that all requests of one worker share.
+
+    `routes` is replaced as a whole when the route table changes. `now` is the monotonic time and `wall` the
+    time since 1970, both in seconds. `is_ready` is true while the worker accepts requests.
+    """
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        *,
+        worker: int,
+        specs: Iterable[RouteSpec],
+        targets: Mapping[str, TargetState],
+        limits: Limits,
+        broker: BrokerLink,
+        shadows: Shadows,
+        metrics: Metrics,
+        log_prompts: bool,
+    ) -> None:
+        self.loop = loop
+        self.worker = worker
+        self.specs = tuple(specs)
+        self.targets = targets
+        self.routes = ServedRoutes(self.specs, targets)
+        self.limits = limits
+        self.broker = broker
+        self.shadows = shadows
+        self.metrics = metrics
+        self.retries = RetryBudget()
+        self.log_prompts = log_prompts
+        self.is_ready = False
+        self.now = time.monotonic
+        self.wall = time.time
+
+    def permit(self, principal: Principal, route: ServedRoute) -> Permit:
+        """Return a new permit for a caller on a route, and keep it there.
+
+        Raises AccessError if the caller may not use the route.
+        """
+        authorised_by = self._authorising_route(principal, route)
+        counters = self.limits.resolve(principal, route.name)
+        if (
+            authorised_by is not route
+        ):  # a call to a target by its own name counts against that route's limits
+            counters = tuple(dict.fromkeys((*counters, *self.limits.resolve(principal, authorised_by.name))))
+        if len(route.permits) >= _MOST_PERMITS:
+            route.permits.clear()
+        permit = route.permits[principal.id] = Permit(
+            principal, counters, self.blank_record(principal, route)
+        )
+        return permit
+
+    def _authorising_route(self, principal: Principal, route: ServedRoute) -> ServedRoute:
+        """Return the route that authorises the caller; for a direct route, one that uses its target."""
+        *others, last = self.routes.around(route) or (route,)
+        for each in others:
+            with suppress(AccessError):
+                check_route(principal, each.spec)
+                return each
+        check_route(principal, last.spec)
+        return last
+
+    def may_use(self, principal: Principal, route: ServedRoute) -> bool:
+        """Return whether a caller may use a route."""
+        try:
+            self._authorising_route(principal, route)
+        except AccessError:
+            return False
+        return True
+
+    def blank_record(self, principal: Principal, route: ServedRoute | None) -> RequestRecord:
+        """Return a record with the fields that all records of one caller on one route share."""
+        return RequestRecord(
+            id="",
+            at=0.0,
+            worker=self.worker,
+            key=principal.id,
+            team=principal.team,
+            route="" if route is None else route.name,
+            policy_version=self.routes.version,
+            table_digest=self.routes.digest,
+            verdict_id=None if route is None else route.verdict_id,
+        )
+
+    def count_refusal(self, refusal: LimitRefusal) -> None:
+        """Count a request that a limit refused."""
+        self.metrics.add("crossgrade.gateway.refused", refusal.scope, refusal.unit)
