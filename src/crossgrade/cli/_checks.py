@@ -99,14 +99,14 @@ def _core_packages() -> list[str]:
 
 
 def _config(path: str, environ: Mapping[str, str]) -> "tuple[Config | None, Check]":
-    from crossgrade.config import load_config
+    from crossgrade.project import read_config
 
     if not Path(path).exists():
         seen, hint = f"no {path} here", "start a project with `crossgrade init`"
         status: Status = "none" if path == DEFAULT_CONFIG else "fail"
         return None, Check(name="config", status=status, seen=seen, hint=hint)
     try:
-        config = load_config(path, environ=environ)
+        config = read_config(path, environ=environ)
     except ConfigError as error:
         count = len(getattr(error, "problems", (error,)))
         more = f" (and {count - 1} more)" if count > 1 else ""
@@ -154,7 +154,7 @@ def _routes(config: "Config | None", environ: Mapping[str, str]) -> list[Check]:
     from crossgrade.project import Project, outdated_routes
 
     with Project(config, environ) as project:
-        found = [each.words for each in outdated_routes(project.store)]
+        found = [each.words for each in outdated_routes(project.store, project.plugins)]
     if not found:
         return []
     hint = "decide again on today's samples, or `crossgrade route abort` until then"

@@ -22,6 +22,8 @@ bytes`, `end() -> bytes`, `fail(error) -> bytes`, then `done`, `failure`, `usage
 `error_words(error) -> (status, code)` says how a client is told of an upstream's failure.
 """
 
+from collections.abc import Mapping
+
 from crossgrade.dialects._client import ClientApi, ClientName
 from crossgrade.dialects._counts import NO_COUNTS, Counts
 from crossgrade.dialects._dialect import USAGE_FIELDS, Dialect, WireRequest
@@ -46,6 +48,7 @@ from crossgrade.dialects.forced_calls import (
     forced_tools,
 )
 from crossgrade.dialects.hosts import (
+    BUILT_IN_HOSTS,
     HOSTS,
     Host,
     host_known_as,
@@ -57,14 +60,15 @@ from crossgrade.dialects.hosts import (
 from crossgrade.dialects.openai_chat import CHAT, TEXT
 from crossgrade.dialects.openai_responses import RESPONSES
 
-DIALECTS = Dialects(
-    {
-        "anthropic": "crossgrade.dialects.anthropic:ANTHROPIC",
-        "gemini": "crossgrade.dialects.gemini:GEMINI",
-        "openai": "crossgrade.dialects.openai_chat:OPENAI",
-        "openai-responses": "crossgrade.dialects.openai_responses:OPENAI_RESPONSES",
-    }
-)
+BUILT_IN_DIALECTS: Mapping[str, str] = {
+    "anthropic": "crossgrade.dialects.anthropic:ANTHROPIC",
+    "gemini": "crossgrade.dialects.gemini:GEMINI",
+    "openai": "crossgrade.dialects.openai_chat:OPENAI",
+    "openai-responses": "crossgrade.dialects.openai_responses:OPENAI_RESPONSES",
+}
+"""Where the built-in dialects are, as an entry point says it."""
+
+DIALECTS = Dialects(BUILT_IN_DIALECTS)
 """What is known of each provider API, by name."""
 
 CLIENTS: dict[ClientName, ClientApi] = {
@@ -76,6 +80,8 @@ CLIENTS: dict[ClientName, ClientApi] = {
 """The translators of each API that clients speak."""
 
 __all__ = [
+    "BUILT_IN_DIALECTS",
+    "BUILT_IN_HOSTS",
     "CLIENTS",
     "DIALECTS",
     "HOSTS",

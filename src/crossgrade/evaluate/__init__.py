@@ -1,6 +1,7 @@
 """Runs: asking models about a dataset, scoring what they answer, stopping when the verdict is certain."""
 
 from crossgrade.evaluate._kinds import (
+    SCORERS,
     ScorerKind,
     build_scorer,
     options_schema,
@@ -39,6 +40,7 @@ from crossgrade.evaluate.scorers import AskModel, CostOf, EmbedTexts, PairScorer
 
 __all__ = [
     "GRACE_S",
+    "SCORERS",
     "AskModel",
     "CallEstimate",
     "CallLimiter",

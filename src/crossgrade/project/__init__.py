@@ -3,6 +3,8 @@
 from typing import TYPE_CHECKING, Any
 
 from crossgrade.project._exports import Export
+from crossgrade.project._plugin_objects import PluginEntry
+from crossgrade.project._plugins import Plugins, find_plugins, read_config
 from crossgrade.project._project import DEFAULT_CONFIG, Project
 from crossgrade.project._verifying import OutdatedRoute, Verification, outdated_routes
 
@@ -32,6 +34,8 @@ __all__ = [
     "OfferMove",
     "Onboarded",
     "OutdatedRoute",
+    "PluginEntry",
+    "Plugins",
     "ProbePlan",
     "Project",
     "Publication",
@@ -42,12 +46,14 @@ __all__ = [
     "cheapest_move",
     "create_workload",
     "decide_results",
+    "find_plugins",
     "forget_subject",
     "label_workload",
     "measure_ruler",
     "onboard",
     "outdated_routes",
     "plan_probe",
+    "read_config",
     "reveal_workload",
     "ruler_cost",
     "ruler_tasks",

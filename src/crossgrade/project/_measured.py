@@ -7,8 +7,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from crossgrade.config import Config
-from crossgrade.domain import JSON, Offer, Price, ScoredAnswer, Workload
+from crossgrade.domain import JSON, Offer, PluginUse, Price, ScoredAnswer, Workload
 from crossgrade.errors import DataError, UsageError
 from crossgrade.project._lengths import length_limits, request_lengths
 
@@ -147,6 +149,13 @@ def run_answers(
         )
 
     return [priced(answer) for answer in store.answers.scored(run.id, str(run.settings["scorer_digest"]))]
+
+
+def scorer_plugin(run: "Run") -> tuple[PluginUse, ...]:
+    """Return what is recorded of the plugin that scored a run; nothing where none did."""
+    scorer = run.settings.get("scorer")
+    found = scorer.get("plugin") if isinstance(scorer, dict) else None
+    return () if found is None else (msgspec.convert(found, PluginUse),)
 
 
 def changed_settings(workload: Workload, run: "Run") -> dict[str, JSON]:
