@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from crossgrade.project._exports import Export
 from crossgrade.project._plugin_objects import PluginEntry
-from crossgrade.project._plugins import Plugins, find_plugins, read_config
+from crossgrade.project._plugins import Plugins, find_plugins, plugin_names, read_config
 from crossgrade.project._project import DEFAULT_CONFIG, Project
 from crossgrade.project._verifying import OutdatedRoute, Verification, outdated_routes
 
@@ -53,6 +53,7 @@ __all__ = [
     "onboard",
     "outdated_routes",
     "plan_probe",
+    "plugin_names",
     "read_config",
     "reveal_workload",
     "ruler_cost",

@@ -7,12 +7,13 @@ plugin's object is of the same class as the built-in ones, and is checked when i
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from crossgrade.config import Config, load_config
-from crossgrade.dialects import DIALECTS, Host, import_place, register_hosts
+from crossgrade.dialects import BUILT_IN_HOSTS, DIALECTS, Host, import_place, register_hosts
 from crossgrade.domain import PluginScorerSpec, PluginUse, Workload
 from crossgrade.errors import ConfigError, CrossgradeError, closest
 from crossgrade.project._plugin_objects import PluginEntry, PluginKind, load_object
@@ -233,3 +234,16 @@ def read_config(path: str | Path, *, environ: Mapping[str, str] = os.environ) ->
     Their dialects and hosts are registered for this process.
     """
     return load_config(path, environ=environ, hosts_of=lambda names: find_plugins(names).register())
+
+
+def plugin_names(path: str | Path, *, environ: Mapping[str, str] = os.environ) -> tuple[str, ...]:
+    """Return the packages that a configuration names, also one that is wrong elsewhere; loads nothing."""
+    named: list[str] = []
+
+    def hosts_of(names: Sequence[str]) -> Mapping[str, Host]:
+        named.extend(names)
+        return BUILT_IN_HOSTS
+
+    with suppress(ConfigError):
+        load_config(path, environ=environ, hosts_of=hosts_of)
+    return tuple(dict.fromkeys(named))

@@ -21,6 +21,7 @@ from typing import Any, TypeAlias, TypeVar
 
 import msgspec
 
+from crossgrade.dialects import DIALECTS
 from crossgrade.domain import LimitUnit
 from crossgrade.errors import CrossgradeError, StoreError
 from crossgrade.gateway import (
@@ -418,7 +419,9 @@ def main() -> None:
     """Run the keeper with the settings file named on the command line."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the supervisor, which ends the others
     try:
-        keeper = Keeper(read_settings(Path(sys.argv[1])), os.environ)
+        settings = read_settings(Path(sys.argv[1]))
+        DIALECTS.register(settings.dialects)  # shadow pairs hold answers in the words of their providers
+        keeper = Keeper(settings, os.environ)
         asyncio.run(keeper.run())
     except CrossgradeError as error:
         line = log_line("keeper", at=time.time(), level="error", error=error.message, hint=error.hint)
