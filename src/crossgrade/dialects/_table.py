@@ -55,7 +55,7 @@ class Dialects(Mapping[DialectName, Dialect]):
                 raise ConfigError(
                     f"there is a dialect `{name}` already, and it is another one",
                     code="plugin-name-taken",
-                    hint="restart this process if the package was upgraded, else give the dialect another name",
+                    hint="restart this process after an upgrade, or give the dialect another name",
                 )
 
 

@@ -165,7 +165,7 @@ def register_hosts(rows: Iterable[Host]) -> None:
             raise ConfigError(
                 f"there is a provider `{row.name}` already, and it is another one",
                 code="plugin-name-taken",
-                hint="restart this process if the package was upgraded, else give the host another name",
+                hint="restart this process after an upgrade, or give the host another name",
             )
         _KNOWN[row.name] = row
         _index.cache_clear()
