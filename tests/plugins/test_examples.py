@@ -1,8 +1,10 @@
 """Every example package does what its README says, through the command line, in processes of its own."""
 
 import json
+import sqlite3
 import subprocess
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -67,6 +69,17 @@ def test_doctor_lists_the_named_packages_alone(run: Run, tmp_path: Path) -> None
     ]
 
 
+def test_doctor_says_what_is_missing_or_broken(run: Run, tmp_path: Path) -> None:
+    write(tmp_path, "crossgrade-example-gaurd, pip", model("old", 1, "groq"))
+    done = run("doctor", "--json", cli=True, FAKE_API_KEY="sk-plugins-test")
+    says(done, code=3)
+    checks = [each for each in json.loads(done.stdout)["checks"] if each["name"] == "plugin"]
+    assert [each["status"] for each in checks] == ["fail", "fail"]
+    assert "crossgrade-example-guard" in checks[0]["seen"]
+    assert "[plugin-not-installed]" in checks[0]["seen"]
+    assert "[plugin-empty]" in checks[1]["seen"]
+
+
 def test_nothing_is_imported_that_is_not_named(run: Run, tmp_path: Path) -> None:
     write(tmp_path, "crossgrade-example-host", model("old", 1, "nebius"))
     code = (
@@ -102,6 +115,16 @@ def test_a_scorer_with_options_scores_a_run_and_is_recorded(
     assert says(run(code)).strip() == used["digest"]
     assert "identical" in run("decide", "--verify", "latest", cli=True).stderr
 
+    # What scored is part of what was measured: another version of the package is another scorer.
+    module = installed / "crossgrade_example_scorer.py"
+    before = module.read_text()
+    try:
+        module.write_text(before + "\n")
+        assert "[workload-changed]" in run("decide", "echo", cli=True).stderr
+        assert "[verdict-plugin-differs]" in run("decide", "--verify", "latest", cli=True).stderr
+    finally:
+        module.write_text(before)
+
     # Without the package the scores are still recorded: the verdict holds, and says what is missing.
     write(tmp_path, "crossgrade-example-guard", models, "scorer: {kind: exact}")
     done = run("decide", "--verify", "latest", cli=True)
@@ -109,17 +132,29 @@ def test_a_scorer_with_options_scores_a_run_and_is_recorded(
     assert "[verdict-plugin-missing]" in done.stderr
 
 
-def test_a_registered_function_is_named_by_the_scorer_python(run: Run, tmp_path: Path) -> None:
-    scorer = "scorer: {kind: python, options: {function: polite}}"
-    models = model("old", 10, "groq") + model("new", 1, "groq")
+def test_a_registered_function_is_named_by_the_scorer_python(
+    run: Run, tmp_path: Path, fake: FakeProvider
+) -> None:
+    scorer = "scorer: {kind: python, options: {function: polite, arguments: {word: word}}}"
+    models = model("old", 10, url=fake.base_url) + model("new", 1, url=fake.base_url)
     write(tmp_path, "crossgrade-example-scorer", models, scorer)
-    code = (
-        "from crossgrade.project import Project\n"
-        "with Project.open('crossgrade.yaml') as project:\n"
-        "    workload = project.workload('echo')\n"
-        "    print(project._scorer(workload, None).function.__module__, workload.scorer.plugin.name)"
-    )
-    assert says(run(code)).split() == ["crossgrade_example_scorer", "polite"]
+    says(run("evaluate", "echo", "--yes", cli=True, FAKE_API_KEY="sk-plugins-test"))
+    verdict = json.loads(says(run("decide", "echo", "--json", cli=True)))
+    assert [each["name"] for each in verdict["settings"]["plugins"]] == ["polite"]
+
+    # A run of before plugins were recorded can still be decided on.
+    with closing(sqlite3.connect(tmp_path / ".crossgrade" / "crossgrade.db")) as store, store:
+        (settings,) = store.execute("SELECT settings FROM runs").fetchone()
+        tree = json.loads(settings)
+        del tree["scorer"]["plugin"]
+        store.execute("UPDATE runs SET settings = ?", [json.dumps(tree)])
+    verdict = json.loads(says(run("decide", "echo", "--json", cli=True)))
+    assert verdict["settings"]["plugins"] == []
+
+    write(tmp_path, "crossgrade-example-host", models, scorer)
+    done = run("evaluate", "echo", "--yes", cli=True, FAKE_API_KEY="sk-plugins-test")
+    says(done, code=2)
+    assert "[plugin-missing]" in done.stderr
 
 
 def test_a_guard_makes_a_verdict_invalid_and_is_needed_to_confirm_it(

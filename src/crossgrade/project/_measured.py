@@ -170,6 +170,9 @@ def changed_settings(workload: Workload, run: "Run") -> dict[str, JSON]:
         workload, dataset_digest=run.dataset_digest, scorer_digest=str(run.settings["scorer_digest"])
     )
     settings.setdefault("probes", None)
+    recorded, scorer = run.settings.get("scorer"), settings["scorer"]
+    if isinstance(recorded, dict) and isinstance(scorer, dict) and "plugin" not in recorded:
+        scorer.pop("plugin", None)  # the run is of before plugins were recorded
     return {
         name: run.settings.get(name)
         for name, value in settings.items()
