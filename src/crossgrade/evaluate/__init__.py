@@ -2,6 +2,7 @@
 
 from crossgrade.evaluate._kinds import (
     SCORERS,
+    Need,
     ScorerKind,
     build_scorer,
     options_schema,
@@ -50,6 +51,7 @@ __all__ = [
     "Ending",
     "ExpectedUse",
     "Judges",
+    "Need",
     "PairScorer",
     "Patience",
     "Progress",

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
 
 import msgspec
 
@@ -111,10 +111,14 @@ def _imported(entry: PluginEntry) -> Any:
 
 
 def _check_scorer(entry: PluginEntry, found: Any) -> None:
+    from crossgrade.evaluate import Need
     from crossgrade.evaluate.scorers import Options
 
     if not (isinstance(found.options, type) and issubclass(found.options, Options)):
         raise _invalid(entry, "has options that are no subclass of Options")
+    for need in found.needs:
+        if need not in get_args(Need):
+            raise _invalid(entry, f"needs `{need}`, which no scorer can be given")
 
 
 def _invalid(entry: PluginEntry, why: str) -> ConfigError:

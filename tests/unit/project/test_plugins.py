@@ -120,6 +120,11 @@ def test_two_packages_with_one_name(package: Package) -> None:
         ("scorers", "odd", "odd = ScorerKind(name='odd', summary='', options=dict, build=print)"),
         ("scorers", "odd", "odd = ScorerKind(name='odd', summary='', options=Options, build=None)"),
         ("scorers", "odd", "odd = 7"),
+        (
+            "scorers",
+            "odd",
+            "odd = ScorerKind(name='odd', summary='', options=Options, build=print, needs=('gpu',))",
+        ),
         ("log_formats", "odd", "odd = LogFormat('odd', ())"),
         ("importers", "odd", "odd = ImporterKind(name='odd', read=None)"),
         ("exporters", "odd", "odd = print"),
