@@ -36,7 +36,7 @@ _CALLED: Mapping[PluginKind, tuple[str, ...]] = {
 }
 """Which fields of an object must be callable."""
 
-_GUARDED = {"importer": "read", "guard": "look", "exporter": "write"}
+_GUARDED = {"importer": "read", "scorer": "build", "guard": "look", "exporter": "write"}
 """Which field may raise anything, and is called outside of any net: its faults name the plugin."""
 
 
@@ -84,8 +84,8 @@ def load_object(entry: PluginEntry) -> Any:
         raise
     if entry.kind == "scorer" and hasattr(found, "texts"):
         # Another version of the package may score otherwise: it is another scorer.
-        return replace(found, texts=(*found.texts, entry.package, entry.use.digest))
-    if entry.kind in _GUARDED:
+        found = replace(found, texts=(*found.texts, entry.package, entry.use.digest))
+    if entry.kind in _GUARDED and hasattr(found, _GUARDED[entry.kind]):
         field = _GUARDED[entry.kind]
         return replace(found, **{field: _named(entry, getattr(found, field))})
     return found
