@@ -128,8 +128,7 @@ def clean_rows(pool: Executor) -> Iterator[Row]:
             "conditions": f"guards that failed: {_most(tally.failed, tally.runs)}; {_sampled(share, tally.runs)}",
         }
     silent = []
-    for guard in GUARDS:
-        name = guard.__name__.replace("_", "-")
+    for name in GUARDS:
         shares = [tally.failed[name] / tally.runs for tally in tallies]
         if not any(shares):
             silent.append(name)

@@ -49,6 +49,7 @@ def run_checks(config_path: str, environ: Mapping[str, str] = os.environ) -> lis
         _python,
         _packages,
         read,
+        lambda: _plugins(config_path, environ),
         lambda: _datasets(config),
         lambda: _store(config),
         lambda: _routes(config, environ),
@@ -99,14 +100,14 @@ def _core_packages() -> list[str]:
 
 
 def _config(path: str, environ: Mapping[str, str]) -> "tuple[Config | None, Check]":
-    from crossgrade.config import load_config
+    from crossgrade.project import read_config
 
     if not Path(path).exists():
         seen, hint = f"no {path} here", "start a project with `crossgrade init`"
         status: Status = "none" if path == DEFAULT_CONFIG else "fail"
         return None, Check(name="config", status=status, seen=seen, hint=hint)
     try:
-        config = load_config(path, environ=environ)
+        config = read_config(path, environ=environ)
     except ConfigError as error:
         count = len(getattr(error, "problems", (error,)))
         more = f" (and {count - 1} more)" if count > 1 else ""
@@ -114,6 +115,33 @@ def _config(path: str, environ: Mapping[str, str]) -> "tuple[Config | None, Chec
         return None, Check(name="config", status="fail", seen=seen, hint="see `crossgrade config validate`")
     seen = f"{path}: models {len(config.offers)}, workloads {len(config.workloads)}"
     return config, Check(name="config", status="ok", seen=seen)
+
+
+def _plugins(path: str, environ: Mapping[str, str]) -> list[Check]:
+    """Look at the packages under `plugins`: their version, what they register, and what of it is broken."""
+    from crossgrade.project import PluginEntry, Plugins, find_plugins, plugin_names
+
+    if not Path(path).exists():
+        return []
+    checks: list[Check] = []
+    entries: list[PluginEntry] = []
+    for name in plugin_names(path, environ=environ):
+        try:
+            entries += find_plugins([name]).entries
+        except ConfigError as error:
+            seen = f"{error.message} [{error.code}]"
+            checks.append(Check(name="plugin", status="fail", seen=seen, hint=error.hint))
+    broken = dict(Plugins(entries).problems())
+    for package in dict.fromkeys(each.package for each in entries):
+        own = [each for each in entries if each.package == package]
+        seen = f"{package} {own[0].version}: {', '.join(f'{each.kind} {each.name}' for each in own)}"
+        checks.append(Check(name="plugin", status="ok", seen=seen))
+        checks += [
+            Check(name="plugin", status="fail", seen=f"{error.message} [{error.code}]", hint=error.hint)
+            for each, error in broken.items()
+            if each in own
+        ]
+    return checks
 
 
 def _datasets(config: "Config | None") -> list[Check]:
@@ -154,7 +182,7 @@ def _routes(config: "Config | None", environ: Mapping[str, str]) -> list[Check]:
     from crossgrade.project import Project, outdated_routes
 
     with Project(config, environ) as project:
-        found = [each.words for each in outdated_routes(project.store)]
+        found = [each.words for each in outdated_routes(project.store, project.plugins)]
     if not found:
         return []
     hint = "decide again on today's samples, or `crossgrade route abort` until then"

@@ -25,7 +25,7 @@ def _from_config(names: "Callable[[Config], Iterable[str]]", *, or_files: bool =
     def complete(context: click.Context, parameter: click.Parameter, typed: str) -> list[CompletionItem]:
         import os
 
-        from crossgrade.config import load_config
+        from crossgrade.project import read_config
 
         path = context.params.get("config_path") or os.environ.get(CONFIG_VARIABLE) or DEFAULT_CONFIG
         given = context.params.get(parameter.name or "") or ()
@@ -33,7 +33,7 @@ def _from_config(names: "Callable[[Config], Iterable[str]]", *, or_files: bool =
         found: list[str] = []
         with suppress(CrossgradeError):
             found = [
-                name for name in names(load_config(path)) if name.startswith(typed) and name not in taken
+                name for name in names(read_config(path)) if name.startswith(typed) and name not in taken
             ]
         if not found and or_files:
             return [CompletionItem(typed, type="file")]

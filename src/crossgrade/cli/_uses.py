@@ -6,23 +6,32 @@ from crossgrade.config import Config, InvalidConfigError
 from crossgrade.domain import PLACEHOLDER, Workload
 from crossgrade.errors import ConfigError, CrossgradeError, closest
 from crossgrade.evaluate import scorer_kind, validate_options
+from crossgrade.project import Plugins, find_plugins
 from crossgrade.workloads import dataset_fields
 
 _SHOWN_FIELDS = 20
 
 
 def check_uses(config: Config) -> None:
-    """Raise InvalidConfigError with every use of something that is not there."""
-    problems = [each for workload in config.workloads.values() for each in _problems(config, workload)]
+    """Raise InvalidConfigError with every use of something that is not there, and every broken plugin."""
+    plugins = find_plugins(config.plugins)
+    broken = [
+        config.error(entry.where, error.message, error.hint, code=error.code)
+        for entry, error in plugins.problems()
+    ]
+    problems = broken or [
+        each for workload in config.workloads.values() for each in _problems(config, workload, plugins)
+    ]
     if problems:
         raise InvalidConfigError(problems)
 
 
-def _problems(config: Config, workload: Workload) -> Iterator[ConfigError]:
+def _problems(config: Config, workload: Workload, plugins: Plugins) -> Iterator[ConfigError]:
+    kinds = plugins.scorers
     place = f"workloads.{workload.name}"
     try:
-        validate_options(workload.scorer.kind, workload.scorer.options)
-        needs_target = scorer_kind(workload.scorer.kind).target
+        validate_options(workload.scorer.kind, workload.scorer.options, kinds)
+        needs_target = scorer_kind(workload.scorer.kind, kinds).target
     except ConfigError as error:
         needs_target = False
         yield config.error(f"{place}.scorer.{error.where}", error.message, error.hint, code=error.code)

@@ -83,7 +83,7 @@ def create(  # noqa: PLR0917 -- click passes them by name
     """
     from datetime import UTC, date, datetime
 
-    from crossgrade.cli.scan import catalog_of, query_text
+    from crossgrade.cli.scan import known_of_logs, query_text
     from crossgrade.errors import UsageError
     from crossgrade.project import create_workload, subject_key
     from crossgrade.workloads import Redactor, names_by_spacy, seal_from
@@ -95,11 +95,13 @@ def create(  # noqa: PLR0917 -- click passes them by name
             f"{source} was made with --no-text", code="scan-without-text", hint="scan again without it"
         )
     seal = None if seal_key is None else seal_from(seal_key, make=True)
+    catalog, formats = known_of_logs(config_path)
     drawn = draw_samples(
         scan.get("sources") or [source],
         name,
         n,
-        catalog=catalog_of(config_path),
+        catalog=catalog,
+        formats=formats,
         today=datetime.now(UTC).date(),
         subject_key=subject_key(Path(config_path).parent),
         seed=seed,

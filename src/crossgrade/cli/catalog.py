@@ -244,9 +244,9 @@ def _with(catalog: "Catalog", there: Sequence[Any], config_path: str) -> "Catalo
 def _price_files(config_path: str) -> tuple[Path, ...]:
     if not Path(config_path).exists():
         return ()
-    from crossgrade.config import load_config
+    from crossgrade.project import read_config
 
-    config = load_config(config_path)
+    config = read_config(config_path)
     return tuple(each.relative_to(config.root) for each in config.price_files)
 
 

@@ -27,10 +27,11 @@ def validate(config_path: str, *, as_json: bool) -> int | None:
     that workloads and prompts name; every problem is shown, with its line and column.
     """
     from crossgrade.cli._uses import check_uses
-    from crossgrade.config import InvalidConfigError, load_config
+    from crossgrade.config import InvalidConfigError
+    from crossgrade.project import read_config
 
     try:
-        config = load_config(config_path)
+        config = read_config(config_path)
         check_uses(config)
     except InvalidConfigError as error:
         if not as_json:
@@ -85,14 +86,14 @@ def import_litellm(file: Path, *, as_json: bool) -> None:
     `crossgrade serve --config FILE` serves it as it is, too; what has no counterpart is listed on
     standard error either way.
     """
-    from crossgrade.config import load_config
     from crossgrade.errors import DataError, UsageError
+    from crossgrade.project import read_config
     from crossgrade.routing.export import to_yaml
 
     if not file.exists():
         hint = "check the path of the LiteLLM file"
         raise DataError("there is no such file", code="file-missing", file=file, hint=hint)
-    config = load_config(file)
+    config = read_config(file)
     if not config.is_litellm:
         message = f"{file} is not a LiteLLM file: it has no `model_list`"
         raise UsageError(message, code="not-litellm", hint="name LiteLLM's config.yaml")

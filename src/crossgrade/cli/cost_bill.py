@@ -201,9 +201,9 @@ def _bills(workload: str | None, config_path: str, today: date, options: dict[st
     assert traffic is not None, "checked above"
     catalog = catalog_here(config_path)
     if _has_project(config_path) and not options["patterns"]:
-        from crossgrade.config import load_config
+        from crossgrade.project import read_config
 
-        offers = list(load_config(config_path).offers.values())
+        offers = list(read_config(config_path).offers.values())
         incumbent = options["incumbent"]
     else:
         incumbent = options["incumbent"] or _INCUMBENT

@@ -218,8 +218,8 @@ def _refuse(names: set[str], why: str) -> None:
 
 def _is_workload(word: str, config_path: str) -> bool:
     """A file is a file; another word names a workload if it looks like no path, or the project has it."""
-    from crossgrade.config import load_config
     from crossgrade.errors import ConfigError
+    from crossgrade.project import read_config
 
     path = Path(word)
     if "=" in word or path.parts != (word,) or path.is_file():
@@ -227,12 +227,12 @@ def _is_workload(word: str, config_path: str) -> bool:
     if not path.suffix and not path.exists():
         return True
     with suppress(ConfigError):
-        return word in load_config(config_path).workloads
+        return word in read_config(config_path).workloads
     return False
 
 
 def _decide_files(sources: tuple[str, ...], options: dict[str, Any]) -> "Verdict":
-    from crossgrade.cli._sources import named_sources
+    from crossgrade.cli._sources import importers_of, named_sources
     from crossgrade.domain import Origin, Usage
     from crossgrade.project import decide_results
 
@@ -248,6 +248,7 @@ def _decide_files(sources: tuple[str, ...], options: dict[str, Any]) -> "Verdict
         cluster=options["cluster"],
         chance=options["chance"],
         file_format=options["file_format"],
+        importers=importers_of(options["config_path"]),
         metric=options["metric"],
         workload=options["workload"],
         allow_unfinished=options["allow_unfinished"],
@@ -371,6 +372,18 @@ def _verify(options: dict[str, Any]) -> "Verdict":
             f"{name} does not match its evidence: {'; '.join(check.differences)}",
             code="verdict-mismatch",
             hint="do not act on it; decide again and compare the versions of Crossgrade",
+        )
+    guards = [each for each in check.plugins if each.use.kind == "guard"]
+    for plugin in check.plugins:
+        if plugin not in guards:  # its scores are recorded
+            note(f"{name}: {plugin.words} [{plugin.code}]")
+    if guards:
+        is_missing = any(each.found is None for each in guards)
+        code = "verdict-plugin-missing" if is_missing else "verdict-plugin-differs"
+        raise CrossgradeError(
+            f"{name} cannot be confirmed: {'; '.join(each.words for each in guards)}",
+            code=code,
+            hint="install the version that it was decided with and name it under `plugins`, or decide again",
         )
     methods = f"method {check.verdict.method_version}", f"today's method {today.method_version}"
     if not check.holds:

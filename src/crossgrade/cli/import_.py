@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from crossgrade.cli._frame import Renamed, json_option
+from crossgrade.cli._frame import Renamed, config_option, json_option
 from crossgrade.cli._output import note, print_json, print_table
 
 if TYPE_CHECKING:
@@ -38,17 +38,21 @@ if TYPE_CHECKING:
     "--scale", nargs=2, type=float, metavar="WORST BEST", default=(0.0, 1.0), help="Worst and best score."
 )
 @click.option("--allow-unfinished", is_flag=True, help="Take logs of runs that did not end.")
+@config_option
 @json_option
-def command(sources: tuple[str, ...], path: Path | None, *, as_json: bool, **options: Any) -> None:
+def command(
+    sources: tuple[str, ...], path: Path | None, config_path: str, *, as_json: bool, **options: Any
+) -> None:
     """Turn results of other tools into one table.
 
     Reads CSV, JSONL, Inspect, lm-eval, promptfoo, HELM and DeepEval; recomputes every mean, and says
-    where a file states another. MODEL=PATH names the model of a file.
+    where a file states another. MODEL=PATH names the model of a file. Plugins that the configuration names
+    may read more.
     """
-    from crossgrade.cli._sources import named_sources
+    from crossgrade.cli._sources import importers_of, named_sources
     from crossgrade.workloads import read_results, write_results
 
-    results = read_results(named_sources(sources), **options)
+    results = read_results(named_sources(sources), importers=importers_of(config_path), **options)
     rows = _models(results)
     if as_json:
         print_json({"source": results.source, "rows": len(results), "models": rows}, schema_version=1)

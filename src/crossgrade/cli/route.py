@@ -16,8 +16,7 @@ if TYPE_CHECKING:
     from crossgrade.project import Project
     from crossgrade.project._routing import RouteState
     from crossgrade.routing import Policy, Route, RouteTable
-
-PROXIES = ("litellm", "openrouter", "envoy")
+    from crossgrade.routing.export import Exporter
 
 
 @click.group()
@@ -156,10 +155,10 @@ def history(route: str | None, limit: int, config_path: str, *, as_json: bool) -
     "--proxy",
     "--to",
     "proxy",
-    type=click.Choice(PROXIES),
+    metavar="NAME",
     required=True,
     cls=Renamed,
-    help="Kind of the proxy that you have.",
+    help="Kind of the proxy that you have: litellm, openrouter, envoy, or one that a plugin brings.",
 )
 @click.option(
     "--output", type=click.Path(dir_okay=False, path_type=Path), help="File to write instead of printing."
@@ -173,17 +172,18 @@ def export(
 
     What that proxy cannot carry (an expiry, stickiness, shadows, …) is said on standard error.
     """
-    from crossgrade.routing.export import EXPORTS, plan_route
+    from crossgrade.routing.export import plan_route
 
     now = datetime.now(UTC)
     with _project(config_path) as project:
+        exporter = _exporter(project, proxy)
         offers = project.config.offers
         plans = [
             plan_route(state.spec, state.route, offers, os.environ, now=now)
             for state in _states(project, routes)
             if state.spec is not None
         ]
-    exported = EXPORTS[proxy](plans)
+    exported = exporter.write(plans)
     if output is not None:
         _write(output, exported.text)
         note(f"written to {output}")
@@ -194,6 +194,17 @@ def export(
         click.echo(exported.text, nl=False)
     for each in exported.notes:
         note(f"note: {each}", code="not-exported")
+
+
+def _exporter(project: "Project", proxy: str) -> "Exporter":
+    known = project.plugins.exporters
+    if proxy not in known:
+        raise UsageError(
+            f"there is no exporter for `{proxy}`; there are: {', '.join(known)}{closest(proxy, known)}",
+            code="proxy-unknown",
+            hint="name one of them, or under `plugins` the package that brings it",
+        )
+    return known[proxy]
 
 
 def _project(config_path: str) -> "Project":

@@ -1,5 +1,6 @@
 """`crossgrade scan`: where the money goes in a team's logs, and what could move."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
     from crossgrade.catalog import Catalog
     from crossgrade.report import ScanRow
-    from crossgrade.workloads.traffic import Scan
+    from crossgrade.workloads.traffic import LogFormat, Scan
 
 _DETAILED = 5
 """Workloads that are shown in detail where no spend is known."""
@@ -93,9 +94,10 @@ def command(  # noqa: PLR0917 -- click passes them by name
     from crossgrade.workloads.traffic import scan_logs, scan_record
 
     check_report_extra(page)
+    catalog, formats = known_of_logs(config_path)
     scan = scan_logs(
         logs,
-        catalog=catalog_of(config_path),
+        catalog=catalog,
         today=clock.now(UTC).date(),
         texts=not no_text,
         file_format=file_format,
@@ -103,6 +105,7 @@ def command(  # noqa: PLR0917 -- click passes them by name
         model=model,
         on=None if on is None else on.date(),
         label_usd=label_usd,
+        formats=formats,
     )
     if scan.problems and not scan.rows:
         _note_problems(scan)
@@ -154,16 +157,17 @@ def query_text(query: str | None) -> str | None:
         raise unreadable(Path(query), error, hint="check the path") from error
 
 
-def catalog_of(config_path: str) -> "Catalog":
-    """Return the project's catalogue, with its own price files, where there is a project."""
+def known_of_logs(config_path: str) -> "tuple[Catalog, Mapping[str, LogFormat]]":
+    """Return the catalogue and the formats of logs; the project's own too, where there is a project."""
     from crossgrade.catalog import packaged_catalog
+    from crossgrade.workloads.traffic import LOG_FORMATS
 
     if not Path(config_path).is_file():
-        return packaged_catalog()
+        return packaged_catalog(), LOG_FORMATS
     from crossgrade.project import Project
 
     with Project.open(config_path) as project:
-        return project.catalog
+        return project.catalog, project.plugins.log_formats
 
 
 def _save(scan: "Scan", path: Path) -> None:

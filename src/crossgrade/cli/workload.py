@@ -28,9 +28,9 @@ for _each in (create, label, slice_, reveal, forget):
 @json_option
 def list_(config_path: str, *, as_json: bool) -> None:
     """List the workloads, one line each."""
-    from crossgrade.config import load_config
+    from crossgrade.project import read_config
 
-    config = load_config(config_path)
+    config = read_config(config_path)
     if as_json:
         rows = [_record(config, workload) for workload in config.workloads.values()]
         print_json({"workloads": rows}, schema_version=1)
@@ -58,9 +58,9 @@ def list_(config_path: str, *, as_json: bool) -> None:
 @json_option
 def show(name: str, config_path: str, *, as_json: bool) -> None:
     """Show one workload with its requirements and defaults."""
-    from crossgrade.config import load_config
+    from crossgrade.project import read_config
 
-    config = load_config(config_path)
+    config = read_config(config_path)
     record = _record(config, _find(config, name))
     if as_json:
         print_json({"workload": record}, schema_version=1)

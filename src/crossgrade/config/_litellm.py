@@ -20,6 +20,7 @@ from crossgrade.config._litellm_models import (
 from crossgrade.config._replicas import is_same_model
 from crossgrade.config._secrets import KEY_SEEN, looks_secret
 from crossgrade.config._yaml import Position, YamlTree
+from crossgrade.dialects import BUILT_IN_HOSTS, Host
 
 _ENVIRONMENT = "os.environ/"
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
@@ -35,7 +36,7 @@ _RATES = {
     "tpm": ("tokens", "minute"),
     "max_parallel_requests": ("parallel", None),
 }
-_OURS = ("workloads", "watch", "store", "valid_days")
+_OURS = ("workloads", "watch", "store", "valid_days", "plugins")
 _BESIDE = frozenset({*_OURS, "routes", "serve"})
 """Sections of our own that may stand beside LiteLLM's; `routes` and `serve` are merged."""
 
@@ -81,17 +82,20 @@ def is_litellm(tree: YamlTree) -> bool:
     return isinstance(tree.data, Mapping) and "model_list" in tree.data and "models" not in tree.data
 
 
-def import_litellm(tree: YamlTree, environ: Mapping[str, str]) -> ImportedConfig:
+def import_litellm(
+    tree: YamlTree, environ: Mapping[str, str], hosts: Mapping[str, Host] = BUILT_IN_HOSTS
+) -> ImportedConfig:
     """Return a LiteLLM file as ours; `os.environ/NAME` in an `api_base` is read from `environ`.
 
     Raises ConfigError for a file without a deployment that can be served, and for literal keys.
     """
-    return _Importer(tree, environ).run()
+    return _Importer(tree, environ, hosts).run()
 
 
 class _Importer:
-    def __init__(self, tree: YamlTree, environ: Mapping[str, str]) -> None:
+    def __init__(self, tree: YamlTree, environ: Mapping[str, str], hosts: Mapping[str, Host]) -> None:
         self._tree = tree
+        self._hosts = hosts
         self._environ = environ
         self._ignored: list[tuple[Position, str]] = []
         self._models: dict[str, Any] = {}
@@ -166,7 +170,7 @@ class _Importer:
                 raise UnservedError("`model_name` must be a text without spaces")
             if info.get("mode", "chat") not in SERVED_MODES:
                 raise UnservedError(f"requests of mode {info['mode']!r} are not served")
-            provider, model = provider_of(parameters)
+            provider, model = provider_of(parameters, self._hosts)
             model_entry: dict[str, Any] = {"provider": provider, "model": model}
             base = base_url_of(provider, self._base(parameters))
             if base is not None:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from crossgrade.dialects import HOSTS
+from crossgrade.dialects import Host
 
 CARRIED_PARAMETERS = frozenset(
     {
@@ -32,7 +32,7 @@ class UnservedError(Exception):
     """A deployment that cannot be served, and why."""
 
 
-def provider_of(parameters: Mapping[str, Any]) -> tuple[str, str]:
+def provider_of(parameters: Mapping[str, Any], hosts: Mapping[str, Host]) -> tuple[str, str]:
     """Return our provider and its id of the model; raises UnservedError for one we do not speak to."""
     model = parameters.get("model")
     if not isinstance(model, str) or not model:
@@ -46,13 +46,13 @@ def provider_of(parameters: Mapping[str, Any]) -> tuple[str, str]:
     base = parameters.get("api_base", parameters.get("base_url"))
     has_base = isinstance(base, str)
     is_elsewhere = has_base and "//api.openai.com" not in str(base)
-    provider = next((row.name for row in HOSTS.values() if prefix in row.litellm), "")
+    provider = next((row.name for row in hosts.values() if prefix in row.litellm), "")
     if slash and provider:
         is_other = is_elsewhere and provider in ("openai", "vllm")
         return ("openai-compatible" if is_other else provider), rest
     if slash and has_base:
         return "openai-compatible", rest
-    provider = next((row.name for row in HOSTS.values() if model.startswith(row.litellm_models)), "")
+    provider = next((row.name for row in hosts.values() if model.startswith(row.litellm_models)), "")
     if slash or not provider:
         raise UnservedError(f"provider {prefix!r} is not known; name an `api_base` that speaks OpenAI's API")
     return ("openai-compatible" if is_elsewhere and provider == "openai" else provider), model

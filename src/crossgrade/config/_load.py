@@ -2,10 +2,10 @@
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import msgspec
 from pydantic import ValidationError
@@ -16,6 +16,7 @@ from crossgrade.config._resolve import Resolver, with_overrides
 from crossgrade.config._schema import ConfigFile
 from crossgrade.config._serving import ServingResolver
 from crossgrade.config._yaml import Position, YamlTree, read_yaml
+from crossgrade.dialects import BUILT_IN_HOSTS, Host
 from crossgrade.domain import Offer, RouteSpec, Serving, Watching, Workload
 from crossgrade.errors import ConfigError
 
@@ -30,7 +31,8 @@ class Config:
     `root` is the folder of the file; every path lies below it. `store` is an absolute path or
     a database URL. `canonical` is the configuration as read, with defaults written out, as
     JSON with sorted keys (paths as in the file, no secrets), and `digest` its SHA-256 in hex:
-    both are recorded with a run. `ignored` is what a LiteLLM file has beyond what was made of it.
+    both are recorded with a run. `plugins` are the packages that it names. `ignored` is what a LiteLLM
+    file has beyond what was made of it.
     """
 
     path: Path
@@ -46,6 +48,7 @@ class Config:
     canonical: str
     digest: str
     tree: YamlTree
+    plugins: tuple[str, ...] = ()
     is_litellm: bool = False
     ignored: tuple[str, ...] = ()
 
@@ -58,16 +61,25 @@ class Config:
         return self.tree.error(where, message, hint, code=code)
 
 
-def load_config(path: str | Path, *, environ: Mapping[str, str] = os.environ) -> Config:
+HostsOf: TypeAlias = Callable[[Sequence[str]], Mapping[str, Host]]
+"""Returns the hosts that a configuration may name, built-in ones and those of the packages it names."""
+
+
+def load_config(
+    path: str | Path, *, environ: Mapping[str, str] = os.environ, hosts_of: HostsOf = lambda _: BUILT_IN_HOSTS
+) -> Config:
     """Read and check a configuration file: crossgrade.yaml, or a LiteLLM `config.yaml` as it is.
 
     Raises ConfigError for a file that cannot be read as YAML and InvalidConfigError, with all
     problems, for one that breaks rules: secrets first, then shape, then names and paths. Reads
-    nothing but this file; whether datasets exist is seen when they are used.
+    nothing but this file; whether datasets exist is seen when they are used. `hosts_of` loads the
+    plugins that are named.
     """
     path = Path(path)
     tree = read_yaml(path)
-    imported = import_litellm(tree, environ) if is_litellm(tree) else None
+    imported = None
+    if is_litellm(tree):
+        imported = import_litellm(tree, environ, _hosts(tree, hosts_of, _named_plugins(tree)))
     tree = imported.tree if imported else tree
     raise_problems(secret_problems(tree))  # alone, so that no other message can repeat one
     if tree.data is None:
@@ -77,7 +89,7 @@ def load_config(path: str | Path, *, environ: Mapping[str, str] = os.environ) ->
     except ValidationError as error:
         raise_problems(schema_problems(tree, error))
         raise AssertionError from error
-    resolver = Resolver(tree, path.parent.resolve())
+    resolver = Resolver(tree, path.parent.resolve(), _hosts(tree, hosts_of, file.plugins))
     offers = resolver.offers(file)
     workloads = resolver.workloads(file, offers)
     serving = ServingResolver(tree, resolver.problems, offers, workloads, resolver.heads)
@@ -103,6 +115,7 @@ def load_config(path: str | Path, *, environ: Mapping[str, str] = os.environ) ->
         canonical=canonical.decode(),
         digest=hashlib.sha256(canonical).hexdigest(),
         tree=tree,
+        plugins=tuple(file.plugins),
         is_litellm=imported is not None,
         ignored=imported.ignored if imported else (),
     )
@@ -112,6 +125,19 @@ def config_schema() -> dict[str, Any]:
     """Return the JSON schema of crossgrade.yaml, for editors."""
     schema = ConfigFile.model_json_schema()
     return {"$schema": SCHEMA_ID, **schema, "title": "crossgrade.yaml"}
+
+
+def _hosts(tree: YamlTree, hosts_of: HostsOf, plugins: Sequence[str]) -> Mapping[str, Host]:
+    try:
+        return hosts_of(plugins)
+    except ConfigError as error:
+        raise tree.error(error.where or "plugins", error.message, error.hint, code=error.code) from error
+
+
+def _named_plugins(tree: YamlTree) -> Sequence[str]:
+    """Return the plugins that a LiteLLM file names beside its own sections, before its shape is checked."""
+    found = tree.data.get("plugins") if isinstance(tree.data, Mapping) else None
+    return [each for each in found if isinstance(each, str)] if isinstance(found, list) else []
 
 
 def _store(resolver: Resolver, text: str) -> str:

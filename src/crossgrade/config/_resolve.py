@@ -1,5 +1,6 @@
 """From sections to domain objects: names, overrides and paths resolved, rules across keys checked."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
@@ -15,7 +16,7 @@ from crossgrade.config._schema import (
 )
 from crossgrade.config._section import Section, values
 from crossgrade.config._yaml import YamlTree
-from crossgrade.dialects import HOSTS
+from crossgrade.dialects import Host
 from crossgrade.domain import (
     PLACEHOLDER,
     GenerationSettings,
@@ -41,6 +42,7 @@ class Resolver:
 
     tree: YamlTree
     root: Path
+    hosts: Mapping[str, Host]
     problems: list[ConfigError] = field(default_factory=list)
     heads: dict[str, str] = field(default_factory=dict)
 
@@ -121,10 +123,10 @@ class Resolver:
         return Offer(name=name, **fields)
 
     def _check_host(self, where: str, section: ModelSection) -> None:
-        host = HOSTS.get(section.provider)
+        host = self.hosts.get(section.provider)
         if host is None:
             hint = (
-                hint_among(section.provider, HOSTS)
+                hint_among(section.provider, self.hosts)
                 or "`openai-compatible` with `base_url` reaches any other host"
             )
             self._refuse(

@@ -323,6 +323,11 @@ class ConfigFile(Section):
         description="CSV files of dated prices, which take precedence over the packaged catalogue. "
         "`crossgrade catalog import` writes them.",
     )
+    plugins: Annotated[list[Name], Field(max_length=64)] = Field(
+        default=[],
+        description="Installed packages whose scorers, guards, hosts and so on may be used, such as "
+        "`crossgrade-foo`. No other package is ever imported.",
+    )
     store: Text = Field(
         default=".crossgrade/crossgrade.db",
         description="SQLite file inside the project's folder, or a database URL without password. The "

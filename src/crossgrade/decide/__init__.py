@@ -5,7 +5,9 @@ from crossgrade.decide._decide import decide_policy
 from crossgrade.decide._digest import evidence_digest
 from crossgrade.decide._evidence import Evidence, ModelColumns, PairingAudit
 from crossgrade.decide._family import siblings
+from crossgrade.decide._finding import finding
 from crossgrade.decide._following import FUTILITY
+from crossgrade.decide._guards import GUARDS, GuardKind
 from crossgrade.decide._json import gate, upgraded_verdict, verdict_from_json, verdict_to_json
 from crossgrade.decide._observations import (
     LARGEST_BLOCK,
@@ -46,12 +48,14 @@ from crossgrade.decide._rehearsal import KnownScores, Rehearsed, rehearse, right
 from crossgrade.decide._settled import settled_by
 from crossgrade.decide._stopping import Stopping
 from crossgrade.decide._verify import Comparison, compare, recompute, verify
+from crossgrade.decide._view import View
 from crossgrade.decide._words import bound, bound_words, confidence, error_rate, exact
 from crossgrade.domain import Estimate
 
 __all__ = [
     "DEPTH_BINS",
     "FUTILITY",
+    "GUARDS",
     "LARGEST_BLOCK",
     "PILOT",
     "USUAL",
@@ -65,6 +69,7 @@ __all__ = [
     "Evidence",
     "EvidencePoint",
     "Guard",
+    "GuardKind",
     "GuardStatus",
     "KnownScores",
     "LengthCertificate",
@@ -86,6 +91,7 @@ __all__ = [
     "Stopping",
     "Verdict",
     "VerdictName",
+    "View",
     "bound",
     "bound_words",
     "choose_blocks",
@@ -96,6 +102,7 @@ __all__ = [
     "error_rate",
     "evidence_digest",
     "exact",
+    "finding",
     "gate",
     "make_design",
     "moments",

@@ -1,6 +1,6 @@
 """From evidence to a verdict: guards, certificates, costs, and the cheapest certified policy."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, time, timedelta
 from decimal import Decimal
@@ -15,7 +15,7 @@ from crossgrade.decide._changes import would_change
 from crossgrade.decide._costs import policy_cost, policy_retention
 from crossgrade.decide._digest import evidence_digest
 from crossgrade.decide._evidence import Evidence, ModelColumns
-from crossgrade.decide._guards import failing, run_guards, sound_candidates
+from crossgrade.decide._guards import GUARDS, GuardKind, failing, run_guards, sound_candidates
 from crossgrade.decide._options import Option, certified_options, cheapest, open_hypotheses
 from crossgrade.decide._reading import groups, losses
 from crossgrade.decide._reasons import reasons
@@ -46,6 +46,7 @@ def decide_policy(
     now: datetime,
     run_id: str | None = None,
     spent_usd: Decimal | None = None,
+    guards: Mapping[str, GuardKind] = GUARDS,
 ) -> Verdict:
     """Return the verdict: the cheapest certified policy that meets the requirements.
 
@@ -58,6 +59,7 @@ def decide_policy(
       requirement, or cost more; or the workload's class of evidence is not there.
     - `invalid`: a guard found the evidence as a whole unfit, for every candidate.
 
+    `guards` are those that look at the evidence, by default the built-in ones.
     `now` is aware; the verdict is valid for `settings.valid_days` from it, or until a model that
     its policy names is retired. The same evidence, settings and `now` give the same verdict.
     Raises `DataError` for evidence whose columns do not fit together.
@@ -70,13 +72,13 @@ def decide_policy(
             f"`now` is in the year {now.year}", code="time-out-of-range", hint="pass datetime.now(UTC)"
         )
     view = make_view(evidence, settings)
-    guards = (*run_guards(view), *retirement(view, now))
-    certificates, path = certify(view, guards)
+    seen = (*run_guards(view, guards), *retirement(view, now))
+    certificates, path = certify(view, seen)
     checks = check_requirements(view, now)
     missing = missing_evidence(settings.requirements)
-    sound = sound_candidates(view, guards)
+    sound = sound_candidates(view, seen)
     invalid = not sound
-    certificates = tuple(_grounded(one, guards, invalid=invalid) for one in certificates)
+    certificates = tuple(_grounded(one, seen, invalid=invalid) for one in certificates)
     options = certified_options(view, certificates, checks)
     chosen = None if invalid or missing else cheapest(options)
     certificates = _needless(view, certificates, chosen)
@@ -89,7 +91,7 @@ def decide_policy(
         chosen=chosen,
         options=() if invalid else options,
         certificates=certificates,
-        guards=guards,
+        guards=seen,
         checks=checks,
         missing=missing,
         advice=advice,
@@ -113,7 +115,7 @@ def decide_policy(
         reasons=reasons(found),
         would_change=would_change(found),
         certificates=certificates,
-        guards=guards,
+        guards=seen,
         requirements=checks,
         costs=costs,
         losses=drawn,
@@ -134,7 +136,7 @@ def decide_policy(
         settings=settings,
         method_version=METHOD_VERSION,
         losses_drawn_from=drawn_from,
-        groups=() if best is None else groups(view, guards, best.candidate),
+        groups=() if best is None else groups(view, seen, best.candidate),
         package_version=__version__,
     )
 

@@ -18,7 +18,8 @@ A guard that tests has a small error rate for itself, divided by the candidates 
 looks at (`_finding.look_alpha`), so that all of them together stop few sound runs.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 from crossgrade.decide import _guards_answers as answers
 from crossgrade.decide import _guards_design as design
@@ -28,48 +29,68 @@ from crossgrade.decide import _guards_scores as scores
 from crossgrade.decide._records import Guard
 from crossgrade.decide._view import View
 
-GUARDS: tuple[Callable[[View], Iterator[Guard]], ...] = (
-    scores.score_range,
-    scores.incumbent_below_chance,
-    scores.incumbent_floor,
-    answers.unparsed_rate,
-    answers.truncated,
-    answers.unscored,
-    answers.errors_as_zero,
-    answers.outage,
-    answers.copied_results,
-    scores.retention_too_high,
-    scores.retention_too_low,
-    scores.scale_zero,
-    scores.aggregate_mismatch,
-    scores.discordant,
-    judge.judge_unchecked,
-    judge.label_selection,
-    samples.clusters,
-    samples.order_dependence,
-    design.peeking,
-    samples.key_conflicts,
-    samples.mismatched_items,
-    samples.duplicates,
-    design.prompt_parity,
-    design.decoding_parity,
-    design.selection,
-    design.origin,
-    design.traffic_weights,
-    design.price_known,
-)
-"""Every guard, in the order in which a report shows them."""
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GuardKind:
+    """A guard: a check on the evidence, built in or a plugin's.
+
+    `look` yields what it found, one `Guard` for the whole and each part that it has something to say of,
+    all under its `name`. It is called once with the whole evidence, and again without the segments that
+    failed. It reads no clock and no file: the same evidence must give the same findings, since
+    `decide --verify` calls it again.
+    """
+
+    name: str
+    look: Callable[[View], Iterable[Guard]]
 
 
-def run_guards(view: View) -> tuple[Guard, ...]:
+GUARDS: Mapping[str, GuardKind] = {
+    name: GuardKind(name=name, look=look)
+    for look in (
+        scores.score_range,
+        scores.incumbent_below_chance,
+        scores.incumbent_floor,
+        answers.unparsed_rate,
+        answers.truncated,
+        answers.unscored,
+        answers.errors_as_zero,
+        answers.outage,
+        answers.copied_results,
+        scores.retention_too_high,
+        scores.retention_too_low,
+        scores.scale_zero,
+        scores.aggregate_mismatch,
+        scores.discordant,
+        judge.judge_unchecked,
+        judge.label_selection,
+        samples.clusters,
+        samples.order_dependence,
+        design.peeking,
+        samples.key_conflicts,
+        samples.mismatched_items,
+        samples.duplicates,
+        design.prompt_parity,
+        design.decoding_parity,
+        design.selection,
+        design.origin,
+        design.traffic_weights,
+        design.price_known,
+    )
+    for name in (look.__name__.replace("_", "-"),)
+}
+"""Every built-in guard by name, in the order in which a report shows them."""
+
+
+def run_guards(view: View, kinds: Mapping[str, GuardKind] = GUARDS) -> tuple[Guard, ...]:
     """Return what every guard found; the whole is judged without the segments that failed."""
-    found = tuple(guard for look in GUARDS for guard in look(view))
+    looks = [kind.look for kind in kinds.values()]
+    found = tuple(guard for look in looks for guard in look(view))
     failed = failed_segments(view, found)
     if not failed or len(failed) == len(view.segments):
         return found
-    again = tuple(guard for look in GUARDS for guard in look(view.without(failed)) if guard.segment is None)
+    again = tuple(guard for look in looks for guard in look(view.without(failed)) if guard.segment is None)
     parts = [guard for guard in found if guard.segment is not None]
-    return tuple(sorted((*again, *parts), key=lambda guard: _place(guard.name)))
+    return tuple(sorted((*again, *parts), key=lambda guard: list(kinds).index(guard.name)))
 
 
 def failed_segments(view: View, guards: Iterable[Guard]) -> frozenset[str]:
@@ -106,8 +127,3 @@ def failing_parts(guards: Iterable[Guard], *, candidate: str) -> dict[str, str]:
         if guard.status == "fail" and guard.segment is not None and guard.candidate in (None, candidate):
             parts.setdefault(guard.segment, guard.name)
     return parts
-
-
-def _place(name: str) -> int:
-    """Return where a guard stands in the table."""
-    return next(at for at, look in enumerate(GUARDS) if look.__name__.replace("_", "-") == name)

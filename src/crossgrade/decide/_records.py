@@ -10,7 +10,7 @@ from datetime import date, datetime
 from decimal import Decimal
 from typing import Literal
 
-from crossgrade.domain import Estimate, Requirements
+from crossgrade.domain import Estimate, PluginUse, Requirements
 from crossgrade.routing import Policy
 from crossgrade.stats import Retention
 
@@ -69,6 +69,7 @@ class DecisionSettings:
     one begins with `alpha_share` of it, and `siblings` are the hypotheses of the others. `max_bytes` are
     the longest requests that a candidate may answer, in bytes by its name: what is tested is the policy
     that leaves longer ones to the incumbent; `limit_sources` say in words where the limits come from.
+    `plugins` are the scorer and the guards that are no part of Crossgrade.
     """
 
     floor: float = 0.85
@@ -90,6 +91,7 @@ class DecisionSettings:
     siblings: tuple[Sibling, ...] = ()
     max_bytes: Mapping[str, int] = field(default_factory=dict)
     limit_sources: tuple[str, ...] = ()
+    plugins: tuple[PluginUse, ...] = ()
 
     @property
     def workloads(self) -> int:

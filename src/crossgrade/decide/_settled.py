@@ -1,11 +1,12 @@
 """Whether evidence that is still coming in settles the verdict already, and what is then not needed."""
 
+from collections.abc import Mapping
 from datetime import datetime
 
 from crossgrade.decide._certify import whole_certified
 from crossgrade.decide._costs import policy_cost
 from crossgrade.decide._evidence import Evidence
-from crossgrade.decide._guards import run_guards, sound_candidates
+from crossgrade.decide._guards import GUARDS, GuardKind, run_guards, sound_candidates
 from crossgrade.decide._options import certified_options
 from crossgrade.decide._records import DecisionSettings
 from crossgrade.decide._requirements import check_requirements, missing_evidence
@@ -15,7 +16,12 @@ from crossgrade.routing import Policy
 
 
 def settled_by(
-    evidence: Evidence, settings: DecisionSettings, candidate: str, *, now: datetime
+    evidence: Evidence,
+    settings: DecisionSettings,
+    candidate: str,
+    *,
+    now: datetime,
+    guards: Mapping[str, GuardKind] = GUARDS,
 ) -> frozenset[str] | None:
     """Return the candidates that are dearer than one which the evidence so far lets a verdict switch to.
 
@@ -24,12 +30,12 @@ def settled_by(
     not shown to save money. Raises `DataError` as `decide_policy` does.
     """
     view = make_view(evidence, settings)
-    guards = (*run_guards(view), *retirement(view, now))
+    seen = (*run_guards(view, guards), *retirement(view, now))
     if missing_evidence(settings.requirements):
         return None
-    if candidate not in sound_candidates(view, guards):
+    if candidate not in sound_candidates(view, seen):
         return None
-    certificate = whole_certified(view, guards, candidate)
+    certificate = whole_certified(view, seen, candidate)
     if certificate is None:
         return None
     options = certified_options(view, (certificate,), check_requirements(view, now))

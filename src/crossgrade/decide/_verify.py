@@ -1,12 +1,13 @@
 """Whether a recorded verdict is what its evidence says."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from crossgrade.decide._decide import decide_policy, valid_until
 from crossgrade.decide._evidence import Evidence
+from crossgrade.decide._guards import GUARDS, GuardKind
 from crossgrade.decide._json import verdict_to_json
 from crossgrade.decide._records import Loss, Verdict, sentences
 from crossgrade.errors import DataError
@@ -52,14 +53,18 @@ class Comparison:
     reworded: tuple[str, ...] = ()
 
 
-def recompute(verdict: Verdict, evidence: Evidence) -> Verdict:
-    """Return the verdict computed again from recorded evidence, under the recorded settings and time."""
+def recompute(verdict: Verdict, evidence: Evidence, guards: Mapping[str, GuardKind] = GUARDS) -> Verdict:
+    """Return the verdict computed again from recorded evidence, under the recorded settings and time.
+
+    `guards` are those that it was decided with.
+    """
     return decide_policy(
         evidence,
         verdict.settings,
         now=verdict.decided_at,
         run_id=verdict.run_id,
         spent_usd=verdict.spent_usd,
+        guards=guards,
     )
 
 
@@ -71,7 +76,7 @@ def verify(verdict: Verdict, evidence: Evidence) -> tuple[str, ...]:
     return compare(verdict, evidence).differences
 
 
-def compare(verdict: Verdict, evidence: Evidence) -> Comparison:
+def compare(verdict: Verdict, evidence: Evidence, guards: Mapping[str, GuardKind] = GUARDS) -> Comparison:
     """Compute a recorded verdict again and compare everything in it.
 
     Sentences must be the same word for word where this very release wrote them. A verdict of an older
@@ -88,7 +93,7 @@ def compare(verdict: Verdict, evidence: Evidence) -> Comparison:
             code="verdict-too-new",
             hint="upgrade crossgrade to verify it",
         )
-    today = recompute(verdict, evidence)
+    today = recompute(verdict, evidence, guards)
     if verdict.method_version < METHOD_VERSION:
         differences = (
             *_wrong_method(verdict, today),

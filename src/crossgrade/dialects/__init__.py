@@ -22,6 +22,8 @@ bytes`, `end() -> bytes`, `fail(error) -> bytes`, then `done`, `failure`, `usage
 `error_words(error) -> (status, code)` says how a client is told of an upstream's failure.
 """
 
+from collections.abc import Mapping
+
 from crossgrade.dialects._client import ClientApi, ClientName, Clients
 from crossgrade.dialects._counts import NO_COUNTS, Counts
 from crossgrade.dialects._dialect import USAGE_FIELDS, Dialect, WireRequest
@@ -45,6 +47,7 @@ from crossgrade.dialects.forced_calls import (
     forced_tools,
 )
 from crossgrade.dialects.hosts import (
+    BUILT_IN_HOSTS,
     HOSTS,
     Host,
     host_known_as,
@@ -54,14 +57,15 @@ from crossgrade.dialects.hosts import (
     register_hosts,
 )
 
-DIALECTS = Dialects(
-    {
-        "anthropic": "crossgrade.dialects.anthropic:ANTHROPIC",
-        "gemini": "crossgrade.dialects.gemini:GEMINI",
-        "openai": "crossgrade.dialects.openai_chat:OPENAI",
-        "openai-responses": "crossgrade.dialects.openai_responses:OPENAI_RESPONSES",
-    }
-)
+BUILT_IN_DIALECTS: Mapping[str, str] = {
+    "anthropic": "crossgrade.dialects.anthropic:ANTHROPIC",
+    "gemini": "crossgrade.dialects.gemini:GEMINI",
+    "openai": "crossgrade.dialects.openai_chat:OPENAI",
+    "openai-responses": "crossgrade.dialects.openai_responses:OPENAI_RESPONSES",
+}
+"""Where the built-in dialects are, as an entry point says it."""
+
+DIALECTS = Dialects(BUILT_IN_DIALECTS)
 """What is known of each provider API, by name."""
 
 CLIENTS = Clients(
@@ -75,6 +79,8 @@ CLIENTS = Clients(
 """The translators of each API that clients speak."""
 
 __all__ = [
+    "BUILT_IN_DIALECTS",
+    "BUILT_IN_HOSTS",
     "CLIENTS",
     "DIALECTS",
     "HOSTS",

@@ -6,7 +6,7 @@ from typing import Any
 
 from crossgrade.dialects._dialect import Dialect
 from crossgrade.domain import DialectName
-from crossgrade.errors import ConfigError, UsageError, closest
+from crossgrade.errors import ConfigError, closest
 
 
 class Dialects(Mapping[DialectName, Dialect]):
@@ -48,14 +48,14 @@ class Dialects(Mapping[DialectName, Dialect]):
     def register(self, places: Mapping[DialectName, str]) -> None:
         """Add dialects at their places; the same again changes nothing.
 
-        Raises `UsageError` for a name that stands for another place.
+        Raises `ConfigError` for a name that stands for another place.
         """
         for name, place in places.items():
             if self._places.setdefault(name, place) != place:
-                raise UsageError(
+                raise ConfigError(
                     f"there is a dialect `{name}` already, and it is another one",
                     code="plugin-name-taken",
-                    hint="give the dialect of the plugin another name",
+                    hint="restart this process after an upgrade, or give the dialect another name",
                 )
 
 

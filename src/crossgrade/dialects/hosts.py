@@ -10,7 +10,7 @@ from functools import cache
 from typing import Literal
 
 from crossgrade.domain import DialectName, Offer
-from crossgrade.errors import AuthError, UsageError, closest
+from crossgrade.errors import AuthError, ConfigError, UsageError, closest
 
 SchemaSupport = Literal["strict", "plain", "object"]
 BatchKind = Literal["anthropic", "azure", "gemini", "mistral", "openai", "openrouter", "together", "xai"]
@@ -146,7 +146,10 @@ _ROWS = (
          litellm=("xai",)),
 )  # fmt: skip
 
-_KNOWN = {row.name: row for row in _ROWS}
+BUILT_IN_HOSTS: Mapping[str, Host] = {row.name: row for row in _ROWS}
+"""The built-in hosts by name."""
+
+_KNOWN = dict(BUILT_IN_HOSTS)
 HOSTS: Mapping[str, Host] = _KNOWN
 """Every host by name: the built-in rows, and those that `register_hosts` added."""
 
@@ -155,14 +158,14 @@ def register_hosts(rows: Iterable[Host]) -> None:
     """Add rows to the table, for this process; the same row again changes nothing.
 
     `project` does it with the rows of plugins, and a gateway worker with those of its settings. Raises
-    `UsageError` for a name that another row has.
+    `ConfigError` for a name that another row has.
     """
     for row in rows:
         if HOSTS.get(row.name, row) != row:
-            raise UsageError(
+            raise ConfigError(
                 f"there is a provider `{row.name}` already, and it is another one",
                 code="plugin-name-taken",
-                hint="give the host of the plugin another name",
+                hint="restart this process after an upgrade, or give the host another name",
             )
         _KNOWN[row.name] = row
         _index.cache_clear()

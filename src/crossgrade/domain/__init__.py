@@ -1,7 +1,7 @@
 """The nouns: frozen, slotted dataclasses without I/O, NumPy or any import outside the standard library."""
 
 from crossgrade.domain.architecture import Architecture, LatentAttention, LinearAttention
-from crossgrade.domain.evidence import Sample, Score, ScoredAnswer, ScorerSpec
+from crossgrade.domain.evidence import PluginScorerSpec, PluginUse, Sample, Score, ScoredAnswer, ScorerSpec
 from crossgrade.domain.exchange import (
     Image,
     Message,
@@ -71,6 +71,8 @@ __all__ = [
     "Offer",
     "Origin",
     "Part",
+    "PluginScorerSpec",
+    "PluginUse",
     "Price",
     "PromptTemplate",
     "Reason",

@@ -93,3 +93,24 @@ class ScorerSpec:
     options: Mapping[str, JSON] = field(default_factory=dict)
     chance: float = 0.0
     zero: str = "worthless"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PluginUse:
+    """A plugin that something rests on: its kind (`scorer`, `guard`) and name, and what brought it.
+
+    `digest` is the SHA-256 of the package's files, as they were installed.
+    """
+
+    kind: str
+    name: str
+    package: str
+    version: str
+    digest: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PluginScorerSpec(ScorerSpec):
+    """A scorer that a plugin brings; a run records which, and is resumed only with the same."""
+
+    plugin: PluginUse

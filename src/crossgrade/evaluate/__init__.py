@@ -1,6 +1,8 @@
 """Runs: asking models about a dataset, scoring what they answer, stopping when the verdict is certain."""
 
 from crossgrade.evaluate._kinds import (
+    SCORERS,
+    Need,
     ScorerKind,
     build_scorer,
     options_schema,
@@ -36,6 +38,7 @@ from crossgrade.evaluate.scorers import AskModel, CostOf, EmbedTexts, PairScorer
 
 __all__ = [
     "GRACE_S",
+    "SCORERS",
     "AskModel",
     "CallEstimate",
     "CostOf",
@@ -43,6 +46,7 @@ __all__ = [
     "Ending",
     "ExpectedUse",
     "Judges",
+    "Need",
     "PairScorer",
     "Progress",
     "RunEstimate",

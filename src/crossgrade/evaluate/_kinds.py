@@ -28,6 +28,7 @@ from crossgrade.evaluate.scorers import (
     EmbedTexts,
     ExactOptions,
     F1Options,
+    Function,
     Grade,
     IncludesOptions,
     JsonFieldsOptions,
@@ -67,7 +68,9 @@ class ScorerKind:
 
     `version` goes up whenever the same answer may get another score; it is in the digest.
     `needs` names what the kind uses beyond its options; `pair`: it scores two answers against
-    each other; `target`: it reads the sample's target.
+    each other; `target`: it reads the sample's target. `build(digest, options, means)` makes the scorer,
+    under the digest that it is given. `texts` are part of the digest: prompts, or whatever else a score
+    depends on.
     """
 
     name: str
@@ -116,7 +119,7 @@ def _python(digest: str, options: PythonOptions, means: Means) -> Scorer:
     return PythonScorer(kind="python", digest=digest, options=options, function=function)
 
 
-_KINDS = (
+_KINDS: tuple[ScorerKind, ...] = (
     _plain("exact", "The answer is the target.", ExactOptions, exact),
     _plain("includes", "The answer contains the target.", IncludesOptions, includes),
     _plain("regex", "What a pattern captures is the target.", RegexOptions, regex),
@@ -152,29 +155,32 @@ _KINDS = (
         options=PairwiseOptions, build=pairwise, needs=("ask",), pair=True, target=False, texts=(PAIRWISE,),
     ),
 )  # fmt: skip
-_BY_NAME = {kind.name: kind for kind in _KINDS}
+SCORERS: Mapping[str, ScorerKind] = {kind.name: kind for kind in _KINDS}
+"""Every built-in kind of scorer by name."""
 
 
 def scorer_kinds() -> Mapping[str, ScorerKind]:
     """Return every kind of scorer by name."""
-    return dict(_BY_NAME)
+    return dict(SCORERS)
 
 
-def scorer_kind(name: str) -> ScorerKind:
-    """Return one kind of scorer; raise `ConfigError` naming the closest where there is none."""
-    if name not in _BY_NAME:
+def scorer_kind(name: str, kinds: Mapping[str, ScorerKind] = SCORERS) -> ScorerKind:
+    """Return a kind of scorer, one of `kinds`; raise `ConfigError` naming the closest where there is none."""
+    if name not in kinds:
         raise ConfigError(
             f"there is no scorer `{name}`",
             code="scorer-unknown",
             where="kind",
-            hint=hint_among(name, _BY_NAME),
+            hint=hint_among(name, kinds),
         )
-    return _BY_NAME[name]
+    return kinds[name]
 
 
-def validate_options(kind: str, options: Mapping[str, JSON]) -> None:
+def validate_options(
+    kind: str, options: Mapping[str, JSON], kinds: Mapping[str, ScorerKind] = SCORERS
+) -> None:
     """Raise `ConfigError`, with `where` set to the option, unless the scorer takes these options."""
-    decode_options(kind, scorer_kind(kind).options, options)
+    decode_options(kind, scorer_kind(kind, kinds).options, options)
 
 
 def options_schema(kind: str) -> dict[str, Any]:
@@ -190,15 +196,18 @@ def build_scorer(
     cost_of: CostOf | None = None,
     plugins: bool = True,
     project_dir: Path | None = None,
+    kinds: Mapping[str, ScorerKind] = SCORERS,
+    functions: Mapping[str, Function] | None = None,
 ) -> Scorer | PairScorer:
     """Return the scorer that a workload names.
 
     `ask` is needed by judges and `embed` by `similarity`; `cost_of` prices a judge's answers
     (without it their cost is unknown). `plugins` allows functions to be imported for `python`,
-    from `project_dir` too. Raises `ConfigError` for an unknown kind, wrong options, or a need
+    from `project_dir` too. `kinds` are those that are known, `functions` the ones that `python` may name
+    without a module. Raises `ConfigError` for an unknown kind, wrong options, or a need
     that is not met, and `SandboxError` for `code` where there is no bubblewrap.
     """
-    kind = scorer_kind(spec.kind)
+    kind = scorer_kind(spec.kind, kinds)
     options = decode_options(spec.kind, kind.options, spec.options)
     for need, given in (("ask", ask), ("embed", embed)):
         if need in kind.needs and given is None:
@@ -209,5 +218,12 @@ def build_scorer(
                 hint="name an offer of this project as `model`",
             )
     digest = digest_of(kind.name, kind.version, msgspec.to_builtins(options), kind.texts)
-    means = Means(ask=ask, embed=embed, cost_of=cost_of, plugins=plugins, project_dir=project_dir)
+    means = Means(
+        ask=ask,
+        embed=embed,
+        cost_of=cost_of,
+        plugins=plugins,
+        project_dir=project_dir,
+        functions=functions or {},
+    )
     return kind.build(digest, options, means)

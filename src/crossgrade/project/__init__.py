@@ -3,6 +3,8 @@
 from typing import TYPE_CHECKING, Any
 
 from crossgrade.project._exports import Export
+from crossgrade.project._plugin_objects import PluginEntry
+from crossgrade.project._plugins import Plugins, find_plugins, plugin_names, read_config
 from crossgrade.project._project import DEFAULT_CONFIG, Project
 from crossgrade.project._verifying import OutdatedRoute, Verification, outdated_routes
 
@@ -34,6 +36,8 @@ __all__ = [
     "OfferMove",
     "Onboarded",
     "OutdatedRoute",
+    "PluginEntry",
+    "Plugins",
     "ProbePlan",
     "Project",
     "Publication",
@@ -44,6 +48,7 @@ __all__ = [
     "cheapest_move",
     "create_workload",
     "decide_results",
+    "find_plugins",
     "forget_subject",
     "label_workload",
     "measure_ruler",
@@ -52,6 +57,8 @@ __all__ = [
     "open_judge",
     "outdated_routes",
     "plan_probe",
+    "plugin_names",
+    "read_config",
     "reveal_workload",
     "ruler_cost",
     "ruler_tasks",

@@ -35,7 +35,8 @@ class Evaluation:
     """What a run of a workload is made with.
 
     `prices` are those of the variants and of the judge, by name. `scorer` builds the workload's scorer
-    with the judges that it may ask, `case` reads what a run measured so far, to be decided on.
+    with the judges that it may ask, `case` reads what a run measured so far, to be decided on. With
+    `scores_pairs` two answers are scored against each other.
     """
 
     workload: Workload
@@ -47,6 +48,7 @@ class Evaluation:
     max_bytes: Mapping[str, int]
     scorer: "Callable[[Judges | None], Scorer | PairScorer]"
     case: "Callable[[Run], DecisionInput]"
+    scores_pairs: bool = False
 
     def design(self, *, resume: str | None = None, reuse: bool = True) -> "RunDesign":
         """Return how a run would ask, or how the one to resume does."""
@@ -157,7 +159,9 @@ class Evaluation:
 
         try:
             case = self.case(run)
-            return settled_by(case.evidence, case.settings, candidate, now=datetime.now(UTC))
+            return settled_by(
+                case.evidence, case.settings, candidate, now=datetime.now(UTC), guards=case.guards
+            )
         except (DataError, UsageError):  # no evidence that could be decided on yet
             return None
 
@@ -180,9 +184,9 @@ class Evaluation:
         return blocks_from_history(self.store, self.workload, sample_ids, planned=planned, prices=self.prices)
 
     def _may_spare(self, *, reuse: bool) -> bool:
-        from crossgrade.evaluate import new_design, scorer_kind
+        from crossgrade.evaluate import new_design
 
-        if scorer_kind(self.workload.scorer.kind).pair or self.judge is not None:
+        if self.scores_pairs or self.judge is not None:
             return False
         estimate = self.estimate(new_design(self.workload, self.dataset), reuse=reuse)
         return may_spare(self.workload, self.dataset, estimate)

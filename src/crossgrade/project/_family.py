@@ -1,7 +1,7 @@
 """The workloads of a project that share one error rate."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -9,7 +9,7 @@ from crossgrade.domain import Workload
 from crossgrade.errors import DataError, NotFoundError, UsageError
 
 if TYPE_CHECKING:
-    from crossgrade.decide import DecisionSettings, Evidence, Sibling, Verdict
+    from crossgrade.decide import DecisionSettings, Evidence, GuardKind, Sibling, Verdict
     from crossgrade.store import Run, Store
 
 _REL = 1e-9
@@ -22,6 +22,7 @@ class DecisionInput:
     run: "Run"
     evidence: "Evidence"
     settings: "DecisionSettings"
+    guards: "Mapping[str, GuardKind]"
 
 
 def with_rules(workload: Workload, *, floor: float | None, alpha: float | None) -> Workload:
@@ -59,7 +60,7 @@ class Family:
                 share = workload.alpha / (workload.family_alpha or workload.alpha)
                 found: tuple[Sibling, ...] = (Sibling(workload=workload.name, share=share),)
             else:
-                found = siblings(case.evidence, case.settings, run_id=case.run.id)
+                found = siblings(case.evidence, case.settings, run_id=case.run.id, guards=case.guards)
             self._known[workload.name] = found
         return self._known[workload.name]
 
@@ -81,8 +82,13 @@ def unfounded_siblings(settings: "DecisionSettings") -> Iterator[str]:
         yield f"siblings: their parts of the error rate and this workload's sum to {parts:g}, not 1"
 
 
-def verify_siblings(store: "Store", verdict: "Verdict") -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return which workloads' p-values differ when computed again, and which could not be."""
+def verify_siblings(
+    store: "Store", verdict: "Verdict", guards_of: "Callable[[Verdict], Mapping[str, GuardKind]]"
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return which workloads' p-values differ when computed again, and which could not be.
+
+    `guards_of` says with which guards a verdict was decided.
+    """
     from crossgrade.decide import siblings
 
     claimed: dict[tuple[str, str], list[Sibling]] = {}
@@ -93,7 +99,12 @@ def verify_siblings(store: "Store", verdict: "Verdict") -> tuple[tuple[str, ...]
     for (workload, digest), theirs in claimed.items():
         recorded = [one for one in store.verdicts.recent(workload) if one.verdict.evidence_digest == digest]
         computed = (
-            siblings(store.verdicts.evidence(one.id), one.verdict.settings, run_id=one.verdict.run_id)
+            siblings(
+                store.verdicts.evidence(one.id),
+                one.verdict.settings,
+                run_id=one.verdict.run_id,
+                guards=guards_of(one.verdict),
+            )
             for one in recorded
         )
         if not recorded:

@@ -7,8 +7,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from crossgrade.config import Config
-from crossgrade.domain import JSON, Offer, Price, ScoredAnswer, Workload
+from crossgrade.domain import JSON, Offer, PluginUse, Price, ScoredAnswer, Workload
 from crossgrade.errors import DataError, UsageError
 from crossgrade.project._lengths import length_limits, request_lengths
 
@@ -183,6 +185,13 @@ def run_answers(
     return [priced(answer) for answer in store.answers.scored(run.id, str(run.settings["scorer_digest"]))]
 
 
+def scorer_plugin(run: "Run") -> tuple[PluginUse, ...]:
+    """Return what is recorded of the plugin that scored a run; nothing where none did."""
+    scorer = run.settings.get("scorer")
+    found = scorer.get("plugin") if isinstance(scorer, dict) else None
+    return () if found is None else (msgspec.convert(found, PluginUse),)
+
+
 def changed_settings(workload: Workload, run: "Run") -> dict[str, JSON]:
     """Return the settings that the run was made under and the workload no longer has.
 
@@ -195,6 +204,9 @@ def changed_settings(workload: Workload, run: "Run") -> dict[str, JSON]:
         workload, dataset_digest=run.dataset_digest, scorer_digest=str(run.settings["scorer_digest"])
     )
     settings.setdefault("probes", None)
+    recorded, scorer = run.settings.get("scorer"), settings["scorer"]
+    if isinstance(recorded, dict) and isinstance(scorer, dict) and "plugin" not in recorded:
+        scorer.pop("plugin", None)  # the run is of before plugins were recorded
     return {
         name: run.settings.get(name)
         for name, value in settings.items()

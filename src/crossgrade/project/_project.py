@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from crossgrade.config import Config, load_config
+from crossgrade.config import Config
 from crossgrade.domain import Offer, Price, Workload
 from crossgrade.errors import ConfigError, DataError, NotFoundError, UsageError, closest
 from crossgrade.project._designs import draws, recorded_design
@@ -25,7 +25,9 @@ from crossgrade.project._measured import (
     offers_of,
     run_answers,
     run_evidence,
+    scorer_plugin,
 )
+from crossgrade.project._plugins import find_plugins, read_config
 from crossgrade.project._verifying import Verification, verify_recorded
 
 if TYPE_CHECKING:
@@ -49,7 +51,9 @@ class Project:
     """
 
     def __init__(self, config: Config, environ: Mapping[str, str]) -> None:
-        self.config = config
+        self.plugins = find_plugins(config.plugins)
+        marked = {name: self.plugins.marked(workload) for name, workload in config.workloads.items()}
+        self.config = replace(config, workloads=marked) if self.plugins.entries else config
         self._environ = environ
         self._store: Store | None = None
         self._catalog: Catalog | None = None
@@ -60,7 +64,7 @@ class Project:
 
         Raises ConfigError with file, line and column.
         """
-        return cls(load_config(path, environ=environ), environ)
+        return cls(read_config(path, environ=environ), environ)
 
     def __enter__(self) -> Self:
         return self
@@ -218,6 +222,7 @@ class Project:
             max_bytes=self._max_bytes(workload),
             scorer=partial(self._scorer, workload),
             case=partial(self._case_of, workload, dataset),
+            scores_pairs=self._scores_pairs(workload),
         )
 
     def _max_bytes(self, workload: Workload) -> dict[str, int]:
@@ -274,6 +279,7 @@ class Project:
             now=now,
             run_id=case.run.id,
             spent_usd=self.store.runs.totals(case.run.id).spent_usd,
+            guards=case.guards,
         )
         if not record:
             return StoredVerdict(id="", verdict=verdict)
@@ -316,8 +322,9 @@ class Project:
                 f"{name} {value}" for name, value in changed_settings(workload, run).items()
             ),
             draws=draws(self.store, run),
+            plugins=(*scorer_plugin(run), *self.plugins.uses("guard")),
         )
-        return DecisionInput(run=run, evidence=evidence, settings=settings)
+        return DecisionInput(run=run, evidence=evidence, settings=settings, guards=self.plugins.guards)
 
     def bills(
         self,
@@ -374,7 +381,7 @@ class Project:
 
     def verify(self, verdict_id: str) -> Verification:
         """Compute a recorded verdict again from its recorded scores, and say where it differs."""
-        return verify_recorded(self.store, verdict_id)
+        return verify_recorded(self.store, verdict_id, self.plugins)
 
     @property
     def routing(self) -> "Routing":
@@ -457,8 +464,9 @@ class Project:
         """Return the offer that a workload's scorer asks, None where it asks none."""
         from crossgrade.evaluate import scorer_kind
 
+        kinds = self.plugins.scorers
         try:
-            kind = scorer_kind(workload.scorer.kind)
+            kind = scorer_kind(workload.scorer.kind, kinds)
         except ConfigError as error:
             raise self._scorer_error(workload, error) from error
         if not {"ask", "embed"} & set(kind.needs):
@@ -474,10 +482,16 @@ class Project:
             )
         return offer
 
+    def _scores_pairs(self, workload: Workload) -> bool:
+        from crossgrade.evaluate import scorer_kind
+
+        return scorer_kind(workload.scorer.kind, self.plugins.scorers).pair
+
     def _scorer(self, workload: Workload, judges: "Judges | None") -> "Scorer | PairScorer":
         """Build the workload's scorer; an error in its options points into crossgrade.yaml."""
         from crossgrade.evaluate import build_scorer
 
+        kinds, functions = self.plugins.scorers, self.plugins.functions
         try:
             return build_scorer(
                 workload.scorer,
@@ -485,6 +499,8 @@ class Project:
                 embed=judges.embed if judges else None,
                 cost_of=judges.cost_of if judges else None,
                 project_dir=self.config.root,
+                kinds=kinds,
+                functions=functions,
             )
         except ConfigError as error:
             if error.line is not None:

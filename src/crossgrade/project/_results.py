@@ -12,7 +12,7 @@ from crossgrade.errors import UsageError
 if TYPE_CHECKING:
     from crossgrade.decide import ModelFacts, Verdict
     from crossgrade.domain import Usage
-    from crossgrade.workloads import ResultFormat
+    from crossgrade.workloads import ImporterKind
 
 
 def decide_results(
@@ -26,7 +26,7 @@ def decide_results(
     group: str | None = None,
     cluster: str | None = None,
     chance: float = 0.0,
-    file_format: "ResultFormat | None" = None,
+    file_format: str | None = None,
     metric: str | None = None,
     workload: str | None = None,
     allow_unfinished: bool = False,
@@ -42,6 +42,7 @@ def decide_results(
     judge: str | None = None,
     valid_days: int | None = None,
     now: datetime | None = None,
+    importers: "Mapping[str, ImporterKind] | None" = None,
 ) -> "Verdict":
     """Return the verdict on scored answers in files of any known format; needs no project.
 
@@ -53,7 +54,8 @@ def decide_results(
     `stated_means` are mean
     scores that somebody published, by model and on the scale of the files; a guard compares them with
     the items. `judge` is the model that scored: with a `human` column its scores are corrected.
-    `valid_days` None is the outlook's half-life. The other arguments are those of
+    `valid_days` None is the outlook's half-life, `importers` None the built-in formats. The other
+    arguments are those of
     `workloads.read_results` and `decide.DecisionSettings`.
 
     Raises DataError for input it cannot take, with file, line and column, and UsageError for a mean
@@ -61,7 +63,7 @@ def decide_results(
     """
     from crossgrade.decide import DecisionSettings, decide_policy
     from crossgrade.outlook import default_valid_days
-    from crossgrade.workloads import pair, read_results, trimmed_name
+    from crossgrade.workloads import IMPORTERS, pair, read_results, trimmed_name
 
     results = read_results(
         source,
@@ -75,6 +77,7 @@ def decide_results(
         scale=scale,
         origin=origin,
         allow_unfinished=allow_unfinished,
+        importers=IMPORTERS if importers is None else importers,
     )
     # A wide table names models by its columns, so that only what was read is trimmed.
     incumbent = None if incumbent is None else trimmed_name(incumbent)

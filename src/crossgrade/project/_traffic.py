@@ -154,10 +154,10 @@ def label_workload(config_path: str | Path, name: str, labels: Path) -> tuple[in
 
     Raises `DataError` for an id that the dataset does not have.
     """
-    from crossgrade.config import load_config
+    from crossgrade.project._plugins import read_config
     from crossgrade.workloads import read_dataset
 
-    dataset = _workload_dataset(load_config(config_path), name)
+    dataset = _workload_dataset(read_config(config_path), name)
     known = {row["id"]: row for row in _rows(dataset)}
     labelled = 0
     with labels.open(newline="", encoding="utf-8-sig") as file:
@@ -187,12 +187,12 @@ def forget_subject(
     and what was asked and answered about them from the store; scores that a verdict counted stay in it as
     numbers. Interrupted, it can be run again.
     """
-    from crossgrade.config import load_config
+    from crossgrade.project._plugins import read_config
     from crossgrade.project._project import Project
     from crossgrade.workloads import read_dataset
     from crossgrade.workloads.traffic import subject_of
 
-    config = load_config(config_path)
+    config = read_config(config_path)
     wanted = subject_of(subject, subject_key(config.root))
     removed: dict[str, int] = {}
     digests: dict[str, str] = {}
@@ -248,10 +248,10 @@ def reveal_workload(
 
     Raises `NotFoundError` for an id that the dataset does not have.
     """
-    from crossgrade.config import load_config
+    from crossgrade.project._plugins import read_config
     from crossgrade.workloads import revealed
 
-    rows = _rows(_workload_dataset(load_config(config_path), name))
+    rows = _rows(_workload_dataset(read_config(config_path), name))
     known = {row.get("id"): row for row in rows}
     if missing := [each for each in samples if each not in known]:
         raise NotFoundError(f"no sample of {name!r} has the id {missing[0]!r}", code="sample-not-in-workload")
@@ -352,10 +352,10 @@ def _configured(
     """Return crossgrade.yaml with the workload in it, comments kept, and the names of its models."""
     from ruamel.yaml import YAML
 
-    from crossgrade.config import load_config
+    from crossgrade.project._plugins import read_config
 
     if path.exists():
-        load_config(path)  # bounds what the file may hold, before it is read for its comments
+        read_config(path)  # bounds what the file may hold, before it is read for its comments
     yaml = YAML()
     yaml.preserve_quotes = True
     yaml.width = 110
@@ -441,14 +441,14 @@ def _candidate(models: Any, given: str) -> str:
 
 def _check_config(path: Path, text: str) -> None:
     """Read the new configuration before it takes the old one's place."""
-    from crossgrade.config import load_config
+    from crossgrade.project._plugins import read_config
     from crossgrade.workloads.files import whole_file
 
     trial = path.with_name(f".{path.name}.new")
     try:
         with whole_file(trial) as file:
             file.write(text)
-        load_config(trial)
+        read_config(trial)
     except ConfigError as error:
         raise ConfigError(
             f"the workload does not fit into {path}: {error}", code="workload-does-not-fit"

@@ -82,6 +82,14 @@ def compile_settings(
         targets=tuple(replace(target, replica_of=heads.get(target.name)) for target in targets),
         state=str(folder),
         broker=str(folder / "serve" / "broker.sock"),
+        hosts=tuple(
+            row for name, row in project.plugins.hosts.items() if name in {t.provider for t in targets}
+        ),
+        dialects={
+            name: place
+            for name, place in project.plugins.dialects.items()
+            if name in {target.dialect for target in targets}
+        },
     )
     return Compiled(settings=settings, local=tuple(local), warnings=tuple(warnings))
 

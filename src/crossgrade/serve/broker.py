@@ -21,6 +21,7 @@ from typing import Any, TypeAlias, TypeVar
 
 import msgspec
 
+from crossgrade.dialects import DIALECTS
 from crossgrade.domain import LimitUnit
 from crossgrade.errors import CrossgradeError, StoreError
 from crossgrade.gateway import (
@@ -416,8 +417,9 @@ def main() -> None:
     """Run the broker with the settings file named on the command line."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the supervisor, which ends the others
     try:
-        broker = Broker(read_settings(Path(sys.argv[1])), os.environ)
-        asyncio.run(broker.run())
+        settings = read_settings(Path(sys.argv[1]))
+        DIALECTS.register(settings.dialects)  # shadow pairs hold answers in the words of their providers
+        asyncio.run(Broker(settings, os.environ).run())
     except CrossgradeError as error:
         line = log_line("broker", at=time.time(), level="error", error=error.message, hint=error.hint)
         print(line, file=sys.stderr)

@@ -139,7 +139,8 @@ class _Watched:
 
 
 def _watched(project: Project, found: Look) -> Iterator[_Watched]:
-    found.problems += [Reason("method-outdated", each.words) for each in outdated_routes(project.store)]
+    outdated = outdated_routes(project.store, project.plugins)
+    found.problems += [Reason("method-outdated", each.words) for each in outdated]
     table = project.store.routes.current()
     for route in () if table is None else table.routes:
         if route.policy.kind == "keep":
@@ -310,7 +311,7 @@ def _status(monitor: Monitor, why_not: Reason | None) -> tuple[Status, Reason | 
 def _asks_people(project: Project, workload: Workload | None) -> bool:
     """Tell whether people's scores count for a workload: its own scorer leaves room for none."""
     return workload is not None and (
-        needs_target(workload) is not None or judge_of(project, workload) is not None
+        needs_target(project, workload) is not None or judge_of(project, workload) is not None
     )
 
 

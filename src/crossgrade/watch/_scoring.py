@@ -45,9 +45,9 @@ class Scoring:
     problem: Reason | None = None
 
 
-def needs_target(workload: Workload) -> Reason | None:
+def needs_target(project: Project, workload: Workload) -> Reason | None:
     """Return why live traffic lacks what the workload's scorer needs, None where it does not."""
-    kind = scorer_kind(workload.scorer.kind)
+    kind = scorer_kind(workload.scorer.kind, project.plugins.scorers)
     if kind.target or workload.scorer.options.get("show_target"):
         return Reason(
             "needs-reference",
@@ -60,7 +60,7 @@ def needs_target(workload: Workload) -> Reason | None:
 
 def judge_of(project: Project, workload: Workload) -> Offer | None:
     """Return the offer that the workload's scorer asks, None where it asks none."""
-    if not {"ask", "embed"} & set(scorer_kind(workload.scorer.kind).needs):
+    if not {"ask", "embed"} & set(scorer_kind(workload.scorer.kind, project.plugins.scorers).needs):
         return None
     return project.config.offers.get(str(workload.scorer.options.get("model")))
 
@@ -79,6 +79,8 @@ async def open_scorer(
             embed=judges.embed if judges else None,
             cost_of=judges.cost_of if judges else None,
             project_dir=project.config.root,
+            kinds=project.plugins.scorers,
+            functions=project.plugins.functions,
         )
 
 
@@ -86,7 +88,7 @@ async def score_pairs(
     project: Project, route: str, verdict_id: str, workload: Workload, environ: Mapping[str, str]
 ) -> Scoring:
     """Audit the route's unscored pairs; what one look leaves over is scored at the next."""
-    reason = needs_target(workload)
+    reason = needs_target(project, workload)
     if reason is not None:
         return Scoring(unmeasurable=reason)
     digest = None

@@ -1,6 +1,6 @@
 """What is measured: datasets frozen by digest, results of other tools, pairs as evidence."""
 
-from crossgrade.workloads._columns import trimmed_name
+from crossgrade.workloads._columns import BadCellError, Columns, trimmed_name
 from crossgrade.workloads._copies import without_copies
 from crossgrade.workloads._dataset import (
     Dataset,
@@ -29,19 +29,23 @@ from crossgrade.workloads._sealing import Seal, names_by_spacy, seal_from
 from crossgrade.workloads._traces import Trace, read_trace
 from crossgrade.workloads._write import write_results
 from crossgrade.workloads.files import FileLimits
-from crossgrade.workloads.importers import ResultFormat
+from crossgrade.workloads.importers import IMPORTERS, ImporterKind, ImportRequest
 
 __all__ = [
+    "IMPORTERS",
     "MOST_LABEL_ROWS",
     "NO_ANSWER",
+    "BadCellError",
+    "Columns",
     "Dataset",
     "DatasetFormat",
     "FileLimits",
+    "ImportRequest",
+    "ImporterKind",
     "LabelRow",
     "LabelScores",
     "Labels",
     "Redactor",
-    "ResultFormat",
     "Results",
     "Seal",
     "Trace",

@@ -15,13 +15,13 @@ from crossgrade.errors import DataError, NotFoundError, UsageError, closest
 from crossgrade.workloads._columns import BadCellError, Columns
 from crossgrade.workloads._results import Labels, Results, Rows
 from crossgrade.workloads.files import FileLimits, find_file, first_bytes
-from crossgrade.workloads.importers import IMPORTERS, ImportRequest, ResultFormat
+from crossgrade.workloads.importers import IMPORTERS, ImporterKind, ImportRequest
 from crossgrade.workloads.importers.request import WORKLOAD
 
 _LM_EVAL_AGGREGATES = {"results", "configs"}
 
 # The first rule whose keys are all there names the format of a JSON file.
-_JSON_RULES: tuple[tuple[ResultFormat | None, set[str]], ...] = (
+_JSON_RULES: tuple[tuple[str | None, set[str]], ...] = (
     ("deepeval", {"testRunData"}),
     ("promptfoo", {"evalId", "results"}),
     ("inspect-json", {"eval", "status"}),
@@ -37,7 +37,7 @@ _HEAD_BYTES = 64 * 1024
 def read_results(
     source: str | Path | Sequence[str | Path] | Mapping[str, str | Path],
     *,
-    file_format: ResultFormat | None = None,
+    file_format: str | None = None,
     models: Sequence[str] = (),
     metric: str | None = None,
     workload: str | None = None,
@@ -49,6 +49,7 @@ def read_results(
     allow_unfinished: bool = False,
     root: Path | None = None,
     limits: FileLimits | None = None,
+    importers: Mapping[str, ImporterKind] = IMPORTERS,
 ) -> Results:
     """Read scored answers from one or several files or run folders.
 
@@ -58,7 +59,8 @@ def read_results(
     where a log has several. `workload` keeps one of several workloads. `segment`, `group`,
     `cluster` name a column or metadata key, or are "workload". `scale` are the worst and best
     score. Paths must lie inside `root` where one is given. docs/reference/formats.md has the
-    accepted columns and fields.
+    accepted columns and fields. `importers` are the formats that are known; those of plugins are asked first
+    whether a file is theirs.
 
     Raises `DataError`, with file, line and column where there is one, for every input it cannot
     take; `NotFoundError` for a workload that is not there.
@@ -69,11 +71,11 @@ def read_results(
             code="scale-invalid",
             hint="give the worst score, then the best",
         )
-    if file_format is not None and file_format not in IMPORTERS:
+    if file_format is not None and file_format not in importers:
         raise UsageError(
-            f"no format {file_format!r}{closest(file_format, IMPORTERS)}",
+            f"no format {file_format!r}{closest(file_format, importers)}",
             code="format-unknown",
-            hint=f"formats are {', '.join(IMPORTERS)}",
+            hint=f"formats are {', '.join(importers)}",
         )
     bounds = limits or FileLimits()
     columns = Columns(scale=scale, trimmed=True)
@@ -81,7 +83,7 @@ def read_results(
     paths = _paths(source)
     for model, given in paths:
         path = find_file(given, root=root, folder=True)
-        found = file_format or _recognise(path)
+        found = file_format or _recognise(path, importers)
         if metric is not None and found in _TABLES:
             raise UsageError(
                 f"{given} is a table, which has one score an answer: it has no metric `{metric}`",
@@ -102,7 +104,7 @@ def read_results(
         )
         before = len(columns)
         try:
-            IMPORTERS[found](request, columns)
+            importers[found].read(request, columns)
         except BadCellError as error:
             raise DataError(
                 f"a sample's {error.column} {error}", code="score-invalid", file=given, where=error.column
@@ -142,8 +144,12 @@ def _paths(
     return [(None, Path(path)) for path in source]
 
 
-def _recognise(path: Path) -> ResultFormat:
-    """Return the format of a file or folder, from its content alone."""
+def _recognise(path: Path, importers: Mapping[str, ImporterKind]) -> str:
+    """Return the format of a file or folder, from its content alone where no plugin knows it."""
+    head = b"" if path.is_dir() else first_bytes(path, _HEAD_BYTES)
+    for kind in importers.values():
+        if kind.knows is not None and kind.knows(path, head):
+            return kind.name
     if path.is_dir():
         if (path / "run_spec.json").is_file():
             return "helm"
@@ -155,7 +161,6 @@ def _recognise(path: Path) -> ResultFormat:
             file=path,
             hint="give the files themselves",
         )
-    head = first_bytes(path, _HEAD_BYTES)
     if head.startswith(b"PK\x03\x04"):
         return "inspect"
     if head.startswith(b"PAR1"):
@@ -167,15 +172,15 @@ def _recognise(path: Path) -> ResultFormat:
         )
     if not head.lstrip().startswith((b"{", b"[")):
         return "csv"
-    return _recognise_json(path, head)
+    return _recognise_json(path, head, importers)
 
 
-def _recognise_json(path: Path, head: bytes) -> ResultFormat:
+def _recognise_json(path: Path, head: bytes, importers: Mapping[str, ImporterKind]) -> str:
     first_line = head.lstrip().partition(b"\n")[0]
     try:
         row = msgspec.json.decode(first_line)
         keys = set(row) if isinstance(row, dict) else set()
-        otherwise: ResultFormat | None = "jsonl" if keys else None
+        otherwise: str | None = "jsonl" if keys else None
     except (ValueError, RecursionError):
         # A document over several lines, or a line longer than the head: any key will do.
         keys = {name.decode() for name in _KEY.findall(head)}
@@ -195,7 +200,7 @@ def _recognise_json(path: Path, head: bytes) -> ResultFormat:
         code="json-unknown",
         file=path,
         line=1,
-        hint=f"name the format, one of {', '.join(IMPORTERS)}",
+        hint=f"name the format, one of {', '.join(importers)}",
     )
 
 

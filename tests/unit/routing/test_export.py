@@ -13,7 +13,7 @@ from ruamel.yaml import YAML
 
 from crossgrade.domain import JSON, Offer, RouteSpec, Shadow
 from crossgrade.routing import Policy, Route
-from crossgrade.routing.export import EXPORTS, RoutePlan, plan_route, to_envoy, to_litellm, to_openrouter
+from crossgrade.routing.export import EXPORTERS, RoutePlan, plan_route, to_envoy, to_litellm, to_openrouter
 from crossgrade.routing.export._yaml import to_yaml
 from tests.codes import raises_code
 
@@ -432,18 +432,18 @@ def test_envoy_takes_names_that_kubernetes_takes() -> None:
     assert route["spec"]["rules"][0]["matches"][0]["headers"][0]["value"] == "My_Route.v1"
 
 
-@pytest.mark.parametrize("proxy", EXPORTS)
+@pytest.mark.parametrize("proxy", EXPORTERS)
 def test_a_local_file_is_for_crossgrade_alone(proxy: str) -> None:
     local = Offer(name="llama", provider="local", model="smollm2-135m-instruct")
     with raises_code("export-unsupported" if proxy == "openrouter" else "export-local-model", "llama"):
-        EXPORTS[proxy]([plan(spec=replace(SPEC, fallbacks=()), llama=local)])
+        EXPORTERS[proxy].write([plan(spec=replace(SPEC, fallbacks=()), llama=local)])
 
 
-@pytest.mark.parametrize("proxy", EXPORTS)
+@pytest.mark.parametrize("proxy", EXPORTERS)
 def test_everything_else_is_said(proxy: str) -> None:
     offers = {name: Offer(name=name, provider="openrouter", model=name) for name in OFFERS}
     spec = replace(SPEC, shadow=Shadow(rate=0.1), tiers=("t",), max_body_bytes={"llama": 9})
-    said = "\n".join(EXPORTS[proxy]([plan(spec=spec, **offers)]).notes)
+    said = "\n".join(EXPORTERS[proxy].write([plan(spec=spec, **offers)]).notes)
     for word in ("expires on", "makes no shadow pairs", "`tiers`", "`max_body_bytes`"):
         assert word in said
     assert "sk-" not in said

@@ -3,7 +3,6 @@
 import json
 import re
 from pathlib import Path
-from typing import get_args
 
 import numpy as np
 import pytest
@@ -11,7 +10,7 @@ import pytest
 from crossgrade.domain import Origin
 from crossgrade.errors import DataError, UsageError
 from crossgrade.project import decide_results
-from crossgrade.workloads import ResultFormat, pair, read_results
+from crossgrade.workloads import IMPORTERS, pair, read_results
 from crossgrade.workloads.importers.tables import ID_COLUMNS, LONG_COLUMNS, QUESTION_COLUMNS, SHARED_COLUMNS
 from tests.codes import check_error, raises_code
 
@@ -256,7 +255,7 @@ def test_outside_the_project(tmp_path: Path) -> None:
 
 def test_the_reference_documents_every_column_and_format() -> None:
     page = (Path(__file__).parents[3] / "docs" / "reference" / "formats.md").read_text(encoding="utf-8")
-    for name in (*ID_COLUMNS, *QUESTION_COLUMNS, *SHARED_COLUMNS, *LONG_COLUMNS, *get_args(ResultFormat)):
+    for name in (*ID_COLUMNS, *QUESTION_COLUMNS, *SHARED_COLUMNS, *LONG_COLUMNS, *IMPORTERS):
         assert f"`{name}`" in page, name
 
 

@@ -29,7 +29,7 @@ from crossgrade.evaluate.scorers.exact import ExactOptions, IncludesOptions, exa
 from crossgrade.evaluate.scorers.numeric import NumericOptions, numeric
 from crossgrade.evaluate.scorers.overlap import F1Options, f1
 from crossgrade.evaluate.scorers.pattern import RegexOptions, regex
-from crossgrade.evaluate.scorers.python import PythonOptions, PythonScorer, load_function
+from crossgrade.evaluate.scorers.python import Function, PythonOptions, PythonScorer, load_function
 from crossgrade.evaluate.scorers.similarity import SimilarityOptions, SimilarityScorer
 from crossgrade.evaluate.scorers.structured import (
     JsonFieldsOptions,
@@ -49,6 +49,7 @@ __all__ = [
     "Embedded",
     "ExactOptions",
     "F1Options",
+    "Function",
     "Grade",
     "IncludesOptions",
     "JsonFieldsOptions",

@@ -1,12 +1,12 @@
 """What a scorer is: from a sample and an answer to a `Score`, with a digest that names how."""
 
 import hashlib
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from decimal import Decimal
 from operator import attrgetter
 from pathlib import Path
-from typing import Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import msgspec
 
@@ -77,7 +77,7 @@ class Means:
     """What a scorer may use beyond its options; None where the caller has none.
 
     `plugins` allows functions named in the configuration to be imported, from `project_dir`
-    too where it is given.
+    too where it is given. `functions` are those that plugins register, by name.
     """
 
     ask: AskModel | None = None
@@ -85,6 +85,7 @@ class Means:
     cost_of: CostOf | None = None
     plugins: bool = True
     project_dir: Path | None = None
+    functions: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,6 @@ import sys
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias
 
@@ -21,8 +20,6 @@ from crossgrade.evaluate.scorers._contract import Means
 from crossgrade.evaluate.scorers._options import Options
 from crossgrade.evaluate.scorers._text import considered
 
-ENTRY_POINT_GROUP = "crossgrade.scorers"
-
 Returned: TypeAlias = "Score | float | bool | None"
 Function: TypeAlias = Callable[..., "Returned | Awaitable[Returned]"]
 
@@ -33,7 +30,7 @@ class PythonOptions(Options, frozen=True):
     function: Annotated[
         str,
         Meta(
-            description="`module:function`, or a name that an installed package registers in the entry "
+            description="`module:function`, or a name that a package under `plugins` registers in the entry "
             "point group `crossgrade.scorers`. It is called as `function(sample, answer, **arguments)` "
             "and returns a number in [0, 1], a bool, a `Score`, or None for unscored. It may be async.",
             min_length=1,
@@ -102,7 +99,7 @@ def load_function(name: str, means: Means) -> tuple[Function, str]:
             hint="allow plugins, or use a scorer that comes with Crossgrade",
         )
     with _importable(means.project_dir):
-        function = _by_path(name) if ":" in name else _by_entry_point(name)
+        function = _by_path(name) if ":" in name else _registered(name, means)
     if not callable(function):
         raise ConfigError(
             f"{name!r} is not a function",
@@ -140,13 +137,13 @@ def _by_path(name: str) -> Any:
         ) from error
 
 
-def _by_entry_point(name: str) -> Any:
-    known = {entry.name: entry for entry in entry_points(group=ENTRY_POINT_GROUP)}
-    if name not in known:
+def _registered(name: str, means: Means) -> Any:
+    if name not in means.functions:
         raise ConfigError(
-            f"no installed package registers a scorer {name!r}",
+            f"no package under `plugins` registers a scorer {name!r}",
             code="plugin-missing",
             where="options.function",
-            hint=hint_among(name, known) or "name a function as `module:function`",
+            hint=hint_among(name, means.functions)
+            or "name its package under `plugins`, or a function as `module:function`",
         )
-    return known[name].load()
+    return means.functions[name]

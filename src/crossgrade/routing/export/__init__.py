@@ -1,21 +1,44 @@
 """Routes as configuration of the proxy that is already in place: pure text, and what it cannot carry."""
 
-from crossgrade.routing.export._plan import Exported, RoutePlan, plan_route
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from crossgrade.routing.export._plan import Exported, RoutePlan, host_of, plan_route, unsaid
 from crossgrade.routing.export._yaml import to_yaml
 from crossgrade.routing.export.envoy import to_envoy
 from crossgrade.routing.export.litellm import to_litellm
 from crossgrade.routing.export.openrouter import to_openrouter
 
-EXPORTS = {"litellm": to_litellm, "openrouter": to_openrouter, "envoy": to_envoy}
-"""What writes the configuration of each proxy."""
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exporter:
+    """What writes the configuration of a proxy, built in or a plugin's.
+
+    `write` returns the text for some routes, and in `notes` what the proxy does not carry. It is pure, and
+    raises `UsageError` for a route that the proxy cannot serve.
+    """
+
+    name: str
+    write: Callable[[Sequence[RoutePlan]], Exported]
+
+
+EXPORTERS: Mapping[str, Exporter] = {
+    "litellm": Exporter(name="litellm", write=to_litellm),
+    "openrouter": Exporter(name="openrouter", write=to_openrouter),
+    "envoy": Exporter(name="envoy", write=to_envoy),
+}
+"""Every built-in exporter by name."""
 
 __all__ = [
-    "EXPORTS",
+    "EXPORTERS",
     "Exported",
+    "Exporter",
     "RoutePlan",
+    "host_of",
     "plan_route",
     "to_envoy",
     "to_litellm",
     "to_openrouter",
     "to_yaml",
+    "unsaid",
 ]

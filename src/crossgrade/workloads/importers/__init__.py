@@ -1,7 +1,9 @@
 """One importer a format: each reads a file or folder and appends scored answers to columns."""
 
-from collections.abc import Callable
-from typing import Literal, TypeAlias
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
 
 from crossgrade.workloads._columns import Columns
 from crossgrade.workloads.importers.deepeval import read_deepeval
@@ -13,28 +15,36 @@ from crossgrade.workloads.importers.request import ImportRequest
 from crossgrade.workloads.importers.tables import read_csv, read_json_lines
 
 Importer: TypeAlias = Callable[[ImportRequest, Columns], None]
-ResultFormat: TypeAlias = Literal[
-    "csv",
-    "deepeval",
-    "helm",
-    "inspect",
-    "inspect-json",
-    "jsonl",
-    "lm-eval",
-    "promptfoo",
-    "promptfoo-jsonl",
-]
 
-IMPORTERS: dict[ResultFormat, Importer] = {
-    "csv": read_csv,
-    "deepeval": read_deepeval,
-    "helm": read_helm,
-    "inspect": read_inspect_archive,
-    "inspect-json": read_inspect_json,
-    "jsonl": read_json_lines,
-    "lm-eval": read_lm_eval,
-    "promptfoo": read_promptfoo,
-    "promptfoo-jsonl": read_promptfoo_lines,
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImporterKind:
+    """A format of results, built in or a plugin's.
+
+    `read` appends the scored answers of one file or folder to the columns (`columns.add(answers)`), and
+    raises `DataError` for what it cannot take. `knows` tells from the path and the first 64 KiB (nothing of
+    a folder) whether it is of this format; None: `--format` must name it, or a built-in rule knows it.
+    """
+
+    name: str
+    read: Importer
+    knows: Callable[[Path, bytes], bool] | None = None
+
+
+IMPORTERS: Mapping[str, ImporterKind] = {
+    name: ImporterKind(name=name, read=read)
+    for name, read in (
+        ("csv", read_csv),
+        ("deepeval", read_deepeval),
+        ("helm", read_helm),
+        ("inspect", read_inspect_archive),
+        ("inspect-json", read_inspect_json),
+        ("jsonl", read_json_lines),
+        ("lm-eval", read_lm_eval),
+        ("promptfoo", read_promptfoo),
+        ("promptfoo-jsonl", read_promptfoo_lines),
+    )
 }
+"""Every built-in format of results by name."""
 
-__all__ = ["IMPORTERS", "ImportRequest", "Importer", "ResultFormat"]
+__all__ = ["IMPORTERS", "ImportRequest", "Importer", "ImporterKind"]

@@ -2,16 +2,17 @@
 
 from crossgrade.workloads.traffic.drawing import Drawn, draw_samples, subject_of
 from crossgrade.workloads.traffic.findings import Finding, Likelihood, Move, Scan, Sums, scan_record
-from crossgrade.workloads.traffic.formats import FormatName
+from crossgrade.workloads.traffic.formats import LOG_FORMATS, LogFormat
 from crossgrade.workloads.traffic.reading import Problems, Reading, log_files
 from crossgrade.workloads.traffic.request import LoggedRequest, merged
 from crossgrade.workloads.traffic.scanning import scan_logs
 
 __all__ = [
+    "LOG_FORMATS",
     "Drawn",
     "Finding",
-    "FormatName",
     "Likelihood",
+    "LogFormat",
     "LoggedRequest",
     "Move",
     "Problems",

@@ -20,6 +20,7 @@ from crossgrade.workloads.files import canonical
 from crossgrade.workloads.traffic.chat import plain, question_of, system_of
 from crossgrade.workloads.traffic.columns import LogColumns
 from crossgrade.workloads.traffic.databases import opened_sources
+from crossgrade.workloads.traffic.formats import LOG_FORMATS, LogFormat
 from crossgrade.workloads.traffic.grouping import Group
 from crossgrade.workloads.traffic.reading import Reading
 from crossgrade.workloads.traffic.request import LoggedRequest, merged
@@ -71,18 +72,19 @@ def draw_samples(
     model: str | None = None,
     on: date | None = None,
     redactor: Redactor | None = None,
+    formats: Mapping[str, LogFormat] = LOG_FORMATS,
 ) -> Drawn:
     """Draw n samples from a workload of a log.
 
     Its requests, by how they begin and in order of time, are cut into n stretches of the same
     number, and one request of each is drawn at random: a random sample that is stratified and spread
     over time, each standing for its stretch. Doubles become one sample with both weights. What
-    `redactor` finds is taken out. `model` and `on` are those of the scan. `subject_key` turns users
-    into names that only its holder can make again. Raises `NotFoundError` for a workload that is not
+    `redactor` finds is taken out. `model`, `on` and `formats` are those of the scan. `subject_key` turns
+    users into names that only its holder can make again. Raises `NotFoundError` for a workload that is not
     there, `DataError` where no request of it can be asked again.
     """
     with opened_sources(sources, query) as files:
-        reading = Reading(files=files, file_format=file_format, model=model)
+        reading = Reading(files=files, file_format=file_format, model=model, formats=formats)
         log = LogColumns()
         try:
             log.fill(reading.requests())
@@ -96,7 +98,9 @@ def draw_samples(
             )
         finally:
             log.close()
-        requests = _read_again(Reading(files=files, file_format=file_format, model=model), wanted)
+        requests = _read_again(
+            Reading(files=files, file_format=file_format, model=model, formats=formats), wanted
+        )
     return _drawn(
         group,
         stretches=stretches,

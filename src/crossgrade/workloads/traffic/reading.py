@@ -12,7 +12,7 @@ import msgspec
 
 from crossgrade.errors import DataError, UsageError, closest
 from crossgrade.workloads.files import FileLimits, first_bytes, lines_within, read_whole
-from crossgrade.workloads.traffic.formats import BY_NAME, Format, azure, recognise, unpack
+from crossgrade.workloads.traffic.formats import LOG_FORMATS, LogFormat, azure, recognise, unpack
 from crossgrade.workloads.traffic.request import BadValueError, LoggedRequest
 
 MIB = 1 << 20
@@ -45,22 +45,23 @@ class Problems:
 class Reading:
     """Files to read as one log; iterate `requests` once. `rows` counts the records of each format.
 
-    `model` is taken for the one that answered where a record names none.
+    `model` is taken for the one that answered where a record names none. `formats` are those that are known.
     """
 
     files: Sequence[Path]
     texts: bool = True
     file_format: str | None = None
     model: str | None = None
+    formats: Mapping[str, LogFormat] = field(default_factory=lambda: LOG_FORMATS)
     problems: Problems = field(default_factory=Problems)
     rows: Counter[str] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
-        if self.file_format is not None and self.file_format not in BY_NAME:
+        if self.file_format is not None and self.file_format not in self.formats:
             raise UsageError(
-                f"no format of logs is called {self.file_format!r}{closest(self.file_format, BY_NAME)}",
+                f"no format of logs is called {self.file_format!r}{closest(self.file_format, self.formats)}",
                 code="log-format-unknown",
-                hint=f"formats are {', '.join(BY_NAME)}",
+                hint=f"formats are {', '.join(self.formats)}",
             )
 
     def requests(self) -> Iterator[tuple[int, LoggedRequest]]:
@@ -114,8 +115,8 @@ class _FileReader:
     def __init__(self, reading: Reading, path: Path) -> None:
         self._reading = reading
         self._path = path
-        self._named = BY_NAME[reading.file_format] if reading.file_format else None
-        self._format: Format | None = self._named
+        self._named = reading.formats[reading.file_format] if reading.file_format else None
+        self._format: LogFormat | None = self._named
         self._split: dict[str, list[Mapping[str, Any]]] = {}
 
     def requests(self) -> Iterator[LoggedRequest]:
@@ -159,7 +160,7 @@ class _FileReader:
             except (msgspec.DecodeError, UnicodeDecodeError) as error:
                 self._problem("not JSON", line, str(error))
             else:
-                for row in unpack(value):
+                for row in unpack(value, self._reading.formats):
                     yield line, row
 
     def _document_rows(self) -> Iterator[tuple[int, Any]]:
@@ -173,7 +174,7 @@ class _FileReader:
         except (msgspec.DecodeError, UnicodeDecodeError):
             yield from self._line_rows()  # perhaps some of its lines are whole
         else:
-            yield from enumerate(unpack(value), start=1)
+            yield from enumerate(unpack(value, self._reading.formats), start=1)
 
     def _csv_rows(self) -> Iterator[tuple[int, Any]]:
         csv.field_size_limit(LIMITS.line_bytes)
@@ -183,7 +184,7 @@ class _FileReader:
         )
         reader = csv.reader(lines)
         header = [name.strip() for name in next(reader, [])]
-        if self._named is None and recognise(dict.fromkeys(header)) is None:
+        if self._named is None and recognise(dict.fromkeys(header), self._reading.formats) is None:
             self._problem("not a log", None, f"columns {', '.join(header[:6])}")
             return
         while True:
@@ -225,7 +226,7 @@ class _FileReader:
             return
         found = self._format
         if self._named is None and (found is None or not found.marks or not found.knows(row)):
-            found = self._format = recognise(row)
+            found = self._format = recognise(row, self._reading.formats)
         if found is None:
             self._problem("unknown format", line, f"fields {', '.join(map(str, list(row)[:6]))}")
             return

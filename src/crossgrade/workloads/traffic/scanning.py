@@ -1,6 +1,6 @@
 """The scan: workloads found in a log, what each costs, what moving it may save, what finding out takes."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime
 from functools import partial
 from pathlib import Path
@@ -16,6 +16,7 @@ from crossgrade.workloads.traffic.columns import UNKNOWN, LogColumns, Sorted, bl
 from crossgrade.workloads.traffic.databases import opened_sources, without_password
 from crossgrade.workloads.traffic.finder import TOKENS, Finder, Frame
 from crossgrade.workloads.traffic.findings import Finding, Scan, Sums
+from crossgrade.workloads.traffic.formats import LOG_FORMATS, LogFormat
 from crossgrade.workloads.traffic.grouping import Group, group
 from crossgrade.workloads.traffic.money import alternatives, costs, list_price
 from crossgrade.workloads.traffic.reading import Reading
@@ -35,18 +36,20 @@ def scan_logs(
     model: str | None = None,
     on: date | None = None,
     label_usd: float = LABEL_USD,
+    formats: Mapping[str, LogFormat] = LOG_FORMATS,
 ) -> Scan:
     """Read logs and find their workloads; asks no model.
 
     `query` is the SQL whose rows are the log, where the source is the URL of a database. `model` is
     the one that answered, for records that name none. `label_usd` is what it costs to label one sample.
+    `formats` are the formats that are known.
 
     Prices are those of the day `on`, else of the log's last day (of `today` where no time is known).
     Raises `DataError` for sources that do not exist and `UsageError` for an unknown format; what
     cannot be read inside the files is counted in `problems`.
     """
     with opened_sources(sources, query) as files:
-        reading = Reading(files=files, texts=texts, file_format=file_format, model=model)
+        reading = Reading(files=files, texts=texts, file_format=file_format, model=model, formats=formats)
         columns = LogColumns()
         try:
             columns.fill(reading.requests())

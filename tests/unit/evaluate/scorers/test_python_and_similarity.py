@@ -75,17 +75,12 @@ def test_entry_points_and_plugins(tmp_path) -> None:
         build_scorer(ScorerSpec(kind="python", options={"function": "json:loads"}), plugins=False)
 
 
-def test_an_installed_entry_point_is_found(tmp_path, monkeypatch) -> None:
-    (tmp_path / "their_scorer.py").write_text("def score(sample, answer): return 1\n")
-    info = tmp_path / "their_scorer-1.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: their-scorer\nVersion: 1\n")
-    (info / "entry_points.txt").write_text("[crossgrade.scorers]\ntheirs = their_scorer:score\n")
-    monkeypatch.syspath_prepend(str(tmp_path))
-    scorer = build_scorer(ScorerSpec(kind="python", options={"function": "theirs"}))
+def test_a_registered_function_is_found() -> None:
+    functions = {"theirs": lambda sample, answer: 1}
+    scorer = build_scorer(ScorerSpec(kind="python", options={"function": "theirs"}), functions=functions)
     assert anyio.run(scorer.score, SAMPLE, ModelAnswer(text="")).value == 1
     with pytest.raises(ConfigError) as caught:
-        build_scorer(ScorerSpec(kind="python", options={"function": "their"}))
+        build_scorer(ScorerSpec(kind="python", options={"function": "their"}), functions=functions)
     assert caught.value.hint == "did you mean `theirs`?"
 
 

@@ -1,0 +1,1 @@
+"""One more host: its row is in hosts.toml beside this file."""
