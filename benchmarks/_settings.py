@@ -23,7 +23,7 @@ from crossgrade.stats._score_test import score_z
 
 FLOOR, ALPHA = 0.85, 0.05
 SEED = 20261127
-RUNS, JUDGED, VERDICTS, TABLES = 5_000, 20_000, 5_000, 200_000
+RUNS, JUDGED, FRESH, VERDICTS, TABLES = 5_000, 20_000, 5, 5_000, 200_000
 NOW = datetime(2026, 11, 27, tzinfo=UTC)
 _WILDBENCH = Path(__file__).parent.parent / "tests" / "data" / "published" / "wildbench.csv.gz"
 _Z = 1.6448536269514722
@@ -136,10 +136,13 @@ _SCORES = ("right or wrong, 0.8", "right or wrong, 0.95", "ordinary grades", "ra
 _JUDGES = ("good", "lenient", "errs on the same", "noisy")
 
 
-def judged(job: tuple[str, str, int]) -> tuple[float, float]:
-    """Return the shares of wrong passes at alpha and at alpha / 12 of 1,000 judged samples."""
+def judged(job: tuple[str, str, int], fresh: int = 0) -> tuple[float, float]:
+    """Return the shares of wrong passes at alpha and at alpha / 12 of 1,000 judged samples.
+
+    `fresh` numbers runs of the same setting with another seed.
+    """
     scores, judge, labels = job
-    rng = np.random.default_rng((SEED, labels, len(scores), len(judge)))
+    rng = np.random.default_rng((SEED, labels, len(scores), len(judge), *([fresh] if fresh else [])))
     counts = np.zeros(2)
     for _ in range(JUDGED):
         b, c = _human(scores, rng, 1_000)
@@ -259,8 +262,11 @@ def _judge_rows(pool: Executor) -> Iterator[Row]:
                     f"worst of {len(jobs)} settings: {where}", JUDGED)  # fmt: skip
         strict = max(range(len(jobs)), key=lambda at: found[at][1])
         where = "{}, judge {}, {} labels".format(*jobs[strict])
-        yield _rate(f"the same at alpha / 12, {scores}", found[strict][1], 1.5 * ALPHA / 12, ALPHA / 12,
-                    f"worst of {len(jobs)} settings: {where}; must is 1.5 times nominal", JUDGED)  # fmt: skip
+        # The largest of many small shares is too large by chance: that setting is measured anew.
+        again = [each for _, each in pool.map(judged, [jobs[strict]] * FRESH, range(1, FRESH + 1))]
+        yield _rate(f"the same at alpha / 12, {scores}", sum(again) / FRESH, 1.5 * ALPHA / 12, ALPHA / 12,
+                    f"the worst of {len(jobs)} settings ({found[strict][1]:.4f} of {JUDGED:,} runs), in fresh "
+                    f"runs: {where}; must is 1.5 times nominal", FRESH * JUDGED)  # fmt: skip
 
 
 def rows() -> list[Row]:
