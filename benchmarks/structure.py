@@ -4,6 +4,7 @@ A figure of this page does not depend on the machine.
 """
 
 import sys
+from collections import Counter
 
 from benchmarks._structure import (
     class_names_defined_twice,
@@ -12,10 +13,12 @@ from benchmarks._structure import (
     statements,
 )
 from benchmarks._structure_gateway import files_entered_by_a_request
+from benchmarks._structure_sample import files_entered_by_a_sample
 from benchmarks._table import Row, measure_parts
 
 _BEFORE = "2026-11-27, before APIs, prices and calls had one place each"
 _STATEMENTS_BEFORE = 39_218
+_ENTERED_BEFORE = 120
 
 
 def source_rows() -> list[Row]:
@@ -66,7 +69,25 @@ def gateway_rows() -> list[Row]:
     ]
 
 
-PARTS = {"source": source_rows, "gateway": gateway_rows}
+def sample_rows() -> list[Row]:
+    """Return how many files a sample's way from `evaluate` to a report enters."""
+    entered = files_entered_by_a_sample()
+    rooms = Counter(name.split("/")[0].removesuffix(".py") for name in entered)
+    names = ", ".join(f"{room} {count}" for room, count in rooms.most_common())
+    return [
+        {
+            "figure": "files entered from `evaluate` over `decide` to `report`",
+            "value": len(entered),
+            "must": "≤ 80",
+            "aim": "≤ 60",
+            "holds": len(entered) <= 80,
+            "conditions": "`sys.setprofile`; 60 samples, two models over HTTP, one scorer, the second time: "
+            f"{names}; {_ENTERED_BEFORE} on {_BEFORE}",
+        }
+    ]
+
+
+PARTS = {"source": source_rows, "gateway": gateway_rows, "sample": sample_rows}
 
 
 if __name__ == "__main__":

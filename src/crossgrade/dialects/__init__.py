@@ -28,7 +28,7 @@ from crossgrade.dialects._client import ClientApi, ClientName, Clients
 from crossgrade.dialects._counts import NO_COUNTS, Counts
 from crossgrade.dialects._dialect import USAGE_FIELDS, Dialect, WireRequest
 from crossgrade.dialects._errors import error_words
-from crossgrade.dialects._excerpt import excerpt
+from crossgrade.dialects._excerpt import excerpt, secret_of
 from crossgrade.dialects._failures import failure, failure_inside
 from crossgrade.dialects._following import StreamFollower
 from crossgrade.dialects._frame import Writer
@@ -121,4 +121,5 @@ __all__ = [
     "key_variables",
     "logged_counts",
     "register_hosts",
+    "secret_of",
 ]

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import msgspec
 
-from crossgrade.dialects import DIALECTS, HOSTS, Host
+from crossgrade.dialects import DIALECTS, HOSTS, Host, secret_of
 from crossgrade.domain import RouteSpec
 from crossgrade.errors import (
     AuthError,
@@ -103,8 +103,6 @@ class Breaker:
 
 _AGENT = "crossgrade"
 _SHADOW_CONNECTIONS = 16
-_SHORTEST_SECRET = 12
-"""A shorter key (`none`, `test`) is not a secret, and its letters may occur in any answer."""
 
 
 class TargetState:
@@ -129,7 +127,7 @@ class TargetState:
         self.host = _host(target)
         self.is_local = target.provider == "local"
         self.header = f"x-crossgrade-target: {target.name}\r\n".encode()
-        self.key = key.encode() if key is not None and len(key) >= _SHORTEST_SECRET else None
+        self.key = secret_of(key)
         self._path = address.path
         self._lines = _header_lines(target, address, key)
         self._heads: dict[str, bytes] = {}

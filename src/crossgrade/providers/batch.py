@@ -11,7 +11,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
-from crossgrade.dialects import DIALECTS, failure
+from crossgrade.dialects import DIALECTS, failure, secret_of
 from crossgrade.dialects.batches import (
     BATCH_DIALECTS,
     BatchDialect,
@@ -89,7 +89,7 @@ class HostedBatches:
         self._http = http
         self._dialect = dialect
         self._timeout_s = timeout_s
-        self._key = account.key.encode() if account.key else None
+        self._secret = secret_of(account.key)
 
     def parts(self, requests: Mapping[str, ModelRequest]) -> list[Mapping[str, ModelRequest]]:
         """Split requests by the dialect's limits of number and size."""
@@ -264,7 +264,7 @@ class HostedBatches:
             )
 
     def _scrub(self, said: bytes) -> bytes:
-        return said if self._key is None else said.replace(self._key, b"***")
+        return said if self._secret is None else said.replace(self._secret, b"***")
 
 
 @asynccontextmanager

@@ -20,6 +20,7 @@ from crossgrade.dialects import (
     failure,
     host_named,
     key_variable,
+    secret_of,
 )
 from crossgrade.domain import ModelAnswer, ModelRequest, Offer
 from crossgrade.errors import AuthError, ProviderError, UpstreamError, UsageError
@@ -97,7 +98,7 @@ class HostedProvider:
         self._dialect = DIALECTS[account.host.dialect]
         self._measure_ttft = measure_ttft
         self._largest = largest
-        self._key = account.key.encode() if account.key else None
+        self._secret = secret_of(account.key)
         self._no_key = no_key
 
     def __repr__(self) -> str:
@@ -189,7 +190,7 @@ class HostedProvider:
 
     def _scrub(self, said: bytes) -> bytes:
         """Remove the key from what a provider said: some echo it, and answers are stored."""
-        return said if self._key is None else said.replace(self._key, b"***")
+        return said if self._secret is None else said.replace(self._secret, b"***")
 
     def _check(self, response: HttpResponse, wanted: str, body: bytes) -> None:
         """Raise unless the response is a 200 of the wanted type, or of one that says nothing."""

@@ -95,6 +95,13 @@ def test_a_key_that_is_echoed_is_not_kept(ask: Ask) -> None:
         assert answer.text == "your key is ***"
 
 
+def test_a_placeholder_for_a_key_may_stand_in_an_answer(ask: Ask) -> None:
+    for stream in (False, True):
+        with FakeProvider(Reply("it is EMPTY")) as fake:
+            answer = ask(fake, provider="openai", environ={"OPENAI_API_KEY": "EMPTY"}, measure_ttft=stream)
+        assert answer.text == "it is EMPTY"
+
+
 def test_no_representation_shows_a_key(question: ModelRequest) -> None:
     async def main(fake: FakeProvider) -> str:
         async with open_provider(fake.offer(api_key_env="K"), environ={"K": KEY}) as provider:
