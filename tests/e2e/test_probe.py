@@ -3,6 +3,7 @@
 import json
 import re
 import sqlite3
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -219,6 +220,24 @@ def test_a_judge_grades_answers_to_your_own_pairs(
     assert graded["base"]["value"] == 1
     cli.fails(*run, "--judge", "new", error="models-not-distinct")
     cli.fails("probe", "run", "new", *QUICK, "--judge", "old", error="judge-without-pairs")
+
+
+def test_the_result_of_an_older_version_still_sets_a_limit(
+    cli: CommandLine, reading: Project, script: dict[str, Script], data_dir: Path
+) -> None:
+    """The fixture is a probe's result as version 0.2 wrote it, of a model that this project does not have."""
+    result = json.loads((data_dir / "probes" / "result.json").read_text(encoding="utf-8"))
+    limit = next(each["body_bytes"] for each in result["certificates"])
+    result |= {"identity": ["openai-compatible", "new-model", reading.fake.base_url]}
+    result |= {"measured_at": datetime.now(UTC).isoformat()}
+    folder = reading.folder / ".crossgrade" / "probes"
+    folder.mkdir(parents=True)
+    (folder / "older.json").write_text(json.dumps(result), encoding="utf-8")
+    script["new-model"] = script["old-model"] = lambda request: Reply(request.prompt.split()[-1])
+    reading.change("    scorer:", "    probes: [older]\n    scorer:")
+    cli.succeeds("evaluate", "echo", "--yes")
+    verdict = json.loads(cli.succeeds("decide", "echo", "--json").out)
+    assert verdict["policy"]["max_bytes"] == limit
 
 
 def test_money_is_shown_first_and_nothing_is_paid_twice(cli: CommandLine, reading: Project) -> None:
