@@ -80,7 +80,6 @@ class LargePayload:
         self.size = request.length or 0
         self.repeatable = True
         self.one_shot = False
-        self.has_tools: bool | None = None
         self.modality: str | None = None
         self._exchange = exchange
         self._client = client

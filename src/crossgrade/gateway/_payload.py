@@ -45,10 +45,6 @@ class Payload(Protocol):
     one_shot: bool
 
     @property
-    def has_tools(self) -> bool | None:
-        """Whether the request offers tools, None if unknown."""
-
-    @property
     def modality(self) -> str | None:
         """The kind of the prompt: `text`, `image` or `audio`; None if unknown."""
 
@@ -136,11 +132,6 @@ class ParsedPayload:
         """Return the request as it is sent."""
         request = replace(self._read().request, model=target.target.model)
         return as_schema_request(request, forced_tools(request)) if self._forced(target) else request
-
-    @property
-    def has_tools(self) -> bool:
-        """Whether the request offers tools."""
-        return self.fields.has_tools
 
     @property
     def modality(self) -> str:

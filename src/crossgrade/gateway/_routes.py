@@ -268,7 +268,6 @@ def facts_of(route: str, principal: Principal, segment: str | None, payload: Pay
         key=principal.id,
         tenant=principal.tenant,
         segment=segment,
-        has_tools=payload.has_tools,
         modality=payload.modality,
         body_bytes=payload.size,
     )

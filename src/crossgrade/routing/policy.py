@@ -1,14 +1,13 @@
 """Which model answers: request facts and policies."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal, get_args
 
 from crossgrade.errors import UsageError
 
 PolicyKind = Literal["keep", "switch", "split"]
 
-SegmentFact = Literal["segment", "route", "key", "tenant", "modality", "language"]
+SegmentFact = Literal["segment", "route", "key", "tenant", "modality"]
 """The request facts that may carry a segment's label."""
 
 
@@ -23,11 +22,8 @@ class RequestFacts:
     key: str | None = None
     tenant: str | None = None
     segment: str | None = None
-    has_tools: bool | None = None
     modality: str | None = None
-    language: str | None = None
     body_bytes: int | None = None
-    features: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,9 +20,9 @@ def test_a_split_moves_its_segments_and_nothing_unknown(segment, model):
 
 
 def test_a_split_by_another_fact():
-    policy = Policy(kind="split", incumbent="a", candidate="b", segments=("de",), fact="language")
-    assert policy.pick(RequestFacts(language="de", segment="x")) == "b"
-    assert policy.pick(RequestFacts(language="fr", segment="de")) == "a"
+    policy = Policy(kind="split", incumbent="a", candidate="b", segments=("de",), fact="tenant")
+    assert policy.pick(RequestFacts(tenant="de", segment="x")) == "b"
+    assert policy.pick(RequestFacts(tenant="fr", segment="de")) == "a"
 
 
 @pytest.mark.parametrize(
