@@ -6,8 +6,7 @@ from datetime import date
 from functools import lru_cache
 from typing import Literal, TypeVar
 
-from crossgrade.catalog._listed import base_context, base_listings, base_price
-from crossgrade.catalog._names import model_name, provider_name
+from crossgrade.catalog._listed import base_context, base_listings, base_price, model_name, provider_name
 from crossgrade.catalog._rates import Rate, packaged_rates
 from crossgrade.dialects import HOSTS
 from crossgrade.domain import Offer, Price

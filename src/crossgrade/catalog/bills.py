@@ -10,7 +10,7 @@ import numpy as np
 
 from crossgrade.catalog._catalog import Catalog, OfferFacts
 from crossgrade.catalog._checks import check_catalog, validate_price
-from crossgrade.catalog._names import model_name, provider_name
+from crossgrade.catalog._listed import model_name, provider_name
 from crossgrade.domain import Estimate, Offer, Price, Usage
 from crossgrade.pricing import cost_usd
 from crossgrade.pricing.bill import Bill, bill, per_solved

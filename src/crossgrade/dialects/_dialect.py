@@ -7,8 +7,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias, TypeVar, get_args
 import msgspec
 
 from crossgrade.dialects._counts import Counts
-from crossgrade.dialects._excerpt import excerpt
-from crossgrade.dialects._failures import failure_inside
+from crossgrade.dialects._failures import excerpt, failure_inside
 from crossgrade.dialects._following import StreamFollower
 from crossgrade.dialects.deltas import Collector, Reader
 from crossgrade.dialects.hosts import Host

@@ -1,6 +1,6 @@
 """Errors in the words of each client API."""
 
-from crossgrade.dialects._frame import data_event, encode_json, named_event
+from crossgrade.dialects._client import data_event, encode_json, named_event
 from crossgrade.errors import (
     AuthError,
     BadRequestError,

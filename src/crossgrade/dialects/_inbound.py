@@ -6,7 +6,7 @@ from typing import Any, NoReturn, TypeVar
 
 import msgspec
 
-from crossgrade.dialects._excerpt import excerpt
+from crossgrade.dialects._failures import excerpt
 from crossgrade.domain import JSON, Image, ModelRequest, Part, Tool
 from crossgrade.errors import BadRequestError
 

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from crossgrade.dialects._dialect import WireRequest, decode_struct
-from crossgrade.dialects._excerpt import excerpt
+from crossgrade.dialects._failures import excerpt
 from crossgrade.dialects.openai_chat.usage import openai_usage
 from crossgrade.domain import Usage
 from crossgrade.errors import UpstreamError

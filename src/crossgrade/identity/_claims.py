@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 
 from crossgrade.domain import JSON, TierRule, TokenIssuer
 from crossgrade.errors import AccessError
-from crossgrade.identity.principal import Principal
+from crossgrade.identity.keyring import Principal
 
 LEEWAY_S = 10
 """How far clocks may differ."""

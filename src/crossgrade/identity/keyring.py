@@ -1,6 +1,7 @@
-"""The keys that are let in: `keys.json`, which holds digests only, and finding who sent one of them."""
+"""The authorised keys in `keys.json`, which holds only digests, and the caller that each key stands for."""
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import datetime
 from hmac import compare_digest
 from typing import Literal
@@ -10,7 +11,25 @@ import msgspec
 from crossgrade.domain import Limit, LimitUnit
 from crossgrade.errors import AccessError, ConfigError
 from crossgrade.identity._text import key_digest, key_id_of
-from crossgrade.identity.principal import Principal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Principal:
+    """A verified caller: the key's public id (or a token's pseudonymous subject), team and tier.
+
+    `routes` may be used (empty: those its tier and team may use). `limits` are the caller's own,
+    besides those of the configuration. `segment` and `tenant` are bound to the caller: a request
+    cannot say otherwise.
+    """
+
+    id: str
+    team: str = ""
+    tier: str = ""
+    routes: tuple[str, ...] = ()
+    limits: tuple[Limit, ...] = ()
+    segment: str | None = None
+    tenant: str | None = None
+
 
 MAX_BYTES = 64 << 20
 MAX_KEYS = 100_000

@@ -15,8 +15,7 @@ from typing import Any, NamedTuple, Self
 from sqlalchemy import Connection, and_, delete, select, text, update
 
 from crossgrade.store import _tables as t
-from crossgrade.store._database import Database, connect
-from crossgrade.store._migrate import migrate
+from crossgrade.store._database import Database, connect, migrate
 from crossgrade.store._records import utc_now
 
 _KEY = ("scope", "name", "unit", "window_s", "begins")

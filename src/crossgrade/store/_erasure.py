@@ -14,8 +14,7 @@ from crossgrade.decide import Evidence
 from crossgrade.errors import StoreError
 from crossgrade.store import _tables as t
 from crossgrade.store._database import Database
-from crossgrade.store._evidence import pack_evidence, unpack_evidence
-from crossgrade.store._verdicts import decode_verdict, encode_verdict
+from crossgrade.store._verdicts import decode_verdict, encode_verdict, pack_evidence, unpack_evidence
 
 _LOOKUP = 500
 _Column = TypeVar("_Column", bound=NDArray[np.object_] | None)

@@ -14,9 +14,7 @@ from sqlalchemy import Connection, func, insert, select
 from crossgrade.errors import ConfigError, NotFoundError, StoreError, UsageError, closest
 from crossgrade.identity import KeyLimit, KeyRecord, KeySecret, NewKey, keyring_bytes, new_key, read_records
 from crossgrade.store import _tables as t
-from crossgrade.store._database import Database, connect
-from crossgrade.store._locks import file_lock
-from crossgrade.store._migrate import migrate
+from crossgrade.store._database import Database, connect, file_lock, migrate
 from crossgrade.store._records import utc_now
 
 

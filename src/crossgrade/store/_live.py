@@ -10,8 +10,7 @@ from decimal import Decimal
 from typing import Literal, TypeAlias
 
 from crossgrade.domain import JSON, ModelAnswer
-from crossgrade.store._ids import new_id
-from crossgrade.store._records import utc_now
+from crossgrade.store._records import new_id, utc_now
 
 Side: TypeAlias = Literal["incumbent", "candidate"]
 """Which of the route's two models."""

@@ -1,14 +1,17 @@
-"""The records of the store: appended, dated in UTC, never changed.
+"""The records of the store: appended, dated in UTC, never changed; and how their ids are made.
 
-Each is one row of `_tables.py`; `docs/reference/store.md` describes the columns.
+Each record is one row of `_tables.py`; `docs/reference/store.md` describes the columns.
 """
 
+import os
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
 from enum import StrEnum
 from typing import TypeAlias
+from uuid import UUID
 
 from crossgrade.domain import JSON, ModelAnswer, Score
 
@@ -182,3 +185,15 @@ class RecordedAnswer:
 
 RunKey: TypeAlias = tuple[str, str, int]
 """Sample id, model, epoch: one answer of a run."""
+
+
+def new_id() -> str:
+    """Return a fresh UUID version 7 (RFC 9562, section 5.7) as text.
+
+    48 bits of Unix milliseconds, then 74 random bits: identifiers sort by the millisecond
+    they were made in, and need no database to be unique.
+    """
+    value = (time.time_ns() // 1_000_000) << 80 | int.from_bytes(os.urandom(10))
+    value = value & ~(0xF << 76) | 0x7 << 76
+    value = value & ~(0x3 << 62) | 0x2 << 62
+    return str(UUID(int=value))

@@ -14,10 +14,8 @@ from crossgrade.decide import RunDesign
 from crossgrade.domain import JSON
 from crossgrade.errors import NotFoundError, StoreError
 from crossgrade.store import _tables as t
-from crossgrade.store._database import Database
-from crossgrade.store._ids import new_id
-from crossgrade.store._locks import file_lock, session_lock
-from crossgrade.store._records import LATEST, Batch, ProbeStart, Run, RunStatus, RunTotals, utc_now
+from crossgrade.store._database import Database, file_lock, session_lock
+from crossgrade.store._records import LATEST, Batch, ProbeStart, Run, RunStatus, RunTotals, new_id, utc_now
 
 
 class Runs:

@@ -4,9 +4,9 @@ from typing import Any
 
 import msgspec
 
+from crossgrade.dialects._client import call_id, encode_json, named_event
 from crossgrade.dialects._errors import message_stream_error
-from crossgrade.dialects._excerpt import excerpt
-from crossgrade.dialects._frame import call_id, encode_json, named_event
+from crossgrade.dialects._failures import excerpt
 from crossgrade.dialects._inbound import InboundRequest
 from crossgrade.dialects.anthropic.usage import usage_to_wire
 from crossgrade.dialects.deltas import (

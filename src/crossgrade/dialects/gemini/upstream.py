@@ -13,8 +13,7 @@ from crossgrade.dialects._dialect import (
     message_parts,
     set_known,
 )
-from crossgrade.dialects._excerpt import excerpt
-from crossgrade.dialects._failures import failure_inside
+from crossgrade.dialects._failures import excerpt, failure_inside
 from crossgrade.dialects._sse import SseEvent
 from crossgrade.dialects.deltas import (
     MOST_CALLS,

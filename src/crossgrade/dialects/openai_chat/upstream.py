@@ -15,8 +15,7 @@ from crossgrade.dialects._dialect import (
     decode_struct,
     set_known,
 )
-from crossgrade.dialects._excerpt import excerpt
-from crossgrade.dialects._failures import failure_inside
+from crossgrade.dialects._failures import excerpt, failure_inside
 from crossgrade.dialects._following import EventParts, StreamFollower, events_in
 from crossgrade.dialects._sse import SseEvent
 from crossgrade.dialects.deltas import (

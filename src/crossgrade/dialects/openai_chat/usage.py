@@ -1,4 +1,4 @@
-"""Usage in the words of OpenAI's APIs, read from any compatible host and written."""
+"""Usage in OpenAI's field names: read from any compatible host, written for completions and Responses."""
 
 from typing import Any
 
@@ -66,3 +66,20 @@ def usage_to_wire(usage: Usage) -> JSON:
     if usage.reasoning_output_tokens is not None:
         wire["completion_tokens_details"] = {"reasoning_tokens": usage.reasoning_output_tokens}
     return wire
+
+
+def response_usage_to_wire(usage: Usage) -> JSON:
+    """Write usage in this API's words; None when nothing is known, null where a count is not."""
+    prompt, output = usage.input_tokens, usage.output_tokens
+    if prompt is None and output is None:
+        return None
+    return {
+        "input_tokens": prompt,
+        "input_tokens_details": {
+            "cached_tokens": usage.cache_read_input_tokens,
+            "cache_write_tokens": usage.cache_creation_input_tokens,
+        },
+        "output_tokens": output,
+        "output_tokens_details": {"reasoning_tokens": usage.reasoning_output_tokens},
+        "total_tokens": None if prompt is None or output is None else prompt + output,
+    }

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from crossgrade.calls import UNKNOWN_OUTPUT_TOKENS, WRAPPING_TOKENS, prompt_bytes, request_digest
 from crossgrade.decide import RunDesign
 from crossgrade.domain import ModelRequest, Price, Sample, Usage, Variant, Workload
-from crossgrade.evaluate.judges.pairwise import KIND as IN_PAIRS
+from crossgrade.evaluate.judges import PAIRWISE_KIND
 from crossgrade.evaluate.runner._prepare import (
     askable_samples,
     check_lengths,
@@ -89,7 +89,7 @@ def estimate_run(
     samples = (askable_samples if askable else planned_samples)(workload, dataset, design)
     limits = max_bytes or {}
     check_lengths(workload, samples, limits)
-    in_pairs = workload.scorer.kind == IN_PAIRS
+    in_pairs = workload.scorer.kind == PAIRWISE_KIND
     models = tuple(
         _calls(
             variant,

@@ -2,13 +2,15 @@
 
 from crossgrade.providers.models._gguf import GgufHeader, read_gguf_header
 from crossgrade.providers.models._install import install
-from crossgrade.providers.models._known import KnownModel, PackagedFile, known_models
 from crossgrade.providers.models._shelf import (
     InstalledModel,
+    KnownModel,
     ModelShelf,
+    PackagedFile,
     describe_file,
     find_model,
     is_model_path,
+    known_models,
     models_home,
 )
 

