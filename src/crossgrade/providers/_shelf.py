@@ -19,7 +19,7 @@ import msgspec
 import platformdirs
 
 from crossgrade.errors import DataError, NotFoundError, StoreError, UsageError, closest
-from crossgrade.providers.models._gguf import read_gguf_header
+from crossgrade.providers._gguf import read_gguf_header
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
