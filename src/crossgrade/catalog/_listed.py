@@ -21,7 +21,7 @@ _FREE = ":free"
 
 
 def base_listings() -> Iterator[tuple[str, str]]:
-    """Return provider and model id of everything in the base, free tiers left out."""
+    """Yield the provider and model id of everything in the base except free tiers."""
     for provider in _providers().values():
         for model in provider.models:
             if not model.id.endswith(_FREE):
@@ -36,7 +36,7 @@ def base_context(provider: str, model: str) -> int | None:
 
 @lru_cache(maxsize=16_384)
 def base_price(provider: str, model: str, on: date) -> Price | None:
-    """Return the list price at noon, UTC: hosts that charge more at peak hours do so then."""
+    """Return the list price at noon, UTC. Hosts that charge more at peak hours do so then."""
     found = _model(provider, model)
     if found is None:
         return None
@@ -135,7 +135,7 @@ _NO_HOSTS = {
     "vertex_ai-language-models": "vertex",
     "vertex_ai": "vertex",
 }
-"""LiteLLM's names of providers that have prices, and no row in the table of hosts."""
+"""LiteLLM's names of providers that have prices but no row in the table of hosts."""
 
 _VENDOR = re.compile(
     r"^((us|eu|apac|global)\.)?(meta|openai|anthropic|deepseek|qwen|mistral|moonshot)\.|^databricks-"
@@ -149,7 +149,7 @@ _SAYS_NOTHING = frozenset(
 
 
 def provider_name(name: str) -> str:
-    """Return Crossgrade's name of a provider of genai-prices or LiteLLM; others keep their own."""
+    """Return Crossgrade's name for a provider of genai-prices or LiteLLM. Others keep their own."""
     name = name.lower()
     if name == "openai-responses":
         return "openai"
@@ -158,11 +158,11 @@ def provider_name(name: str) -> str:
 
 
 def model_name(identifier: str) -> str:
-    """Return the name under which hosts of the same weights meet: vendor, date and build dropped.
+    """Return one name for the same weights at all hosts: vendor, date and build are dropped.
 
     `meta-llama/Llama-4-Scout-17B-16E-Instruct`, `meta.llama4-scout-17b-instruct-v1:0` and
-    `llama4-scout-instruct-basic` are all `llama-4-scout`. What a word may stand for another
-    product (`turbo`, `lite`, a dated GPT) is kept, so that two prices are never mixed up.
+    `llama4-scout-instruct-basic` are all `llama-4-scout`. A word that may stand
+    for another product (`turbo`, `lite`, a dated GPT) is kept, so that two prices are never mixed up.
     """
     name = _VENDOR.sub("", identifier.lower().rsplit("/", 1)[-1])
     if _CLOSED.match(name):

@@ -88,7 +88,7 @@ class Rate:
         )
 
     def _batch_discount(self) -> Decimal | None:
-        """Return the one share that batch takes off input and output, None where there is no single one."""
+        """Return the one share that batch takes off input and output, or None if there is no single one."""
         if not self.input or not self.output or self.batch_input is None or self.batch_output is None:
             return None
         share = 1 - self.batch_input / self.input

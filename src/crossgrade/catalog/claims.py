@@ -41,7 +41,7 @@ def _facts() -> Mapping[str, Any]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Prices:
-    """Input, output and 3:1 blend of an offer in dollars per million tokens; None is unknown."""
+    """Input, output and 3:1 blend of an offer in dollars per million tokens. None is unknown."""
 
     input: float | None
     output: float | None
@@ -64,7 +64,7 @@ class _Table:
         return _Prices.of(self.catalog.price(offer, self.on))
 
     def hosts(self, model: str) -> list[_Prices]:
-        """Return what the hosts ask that sell a model on the day; doubtful prices are left out."""
+        """Return the prices of the hosts that sell a model on the day. Doubtful prices are left out."""
         doubtful = {each.listing for each in check_catalog(self.catalog, self.on)}
         found = []
         for listing in self.catalog.listings(self.on):

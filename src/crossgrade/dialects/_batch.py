@@ -18,7 +18,7 @@ from crossgrade.domain import ModelAnswer, ModelRequest
 from crossgrade.errors import BadRequestError, ProviderError, UpstreamError, UsageError
 
 BatchState = Literal["running", "done", "failed"]
-"""`failed` means as a whole: no request of the batch was answered."""
+"""`failed` means that the batch failed as a whole and none of its requests was answered."""
 
 BatchResult: TypeAlias = ModelAnswer | ProviderError
 
@@ -31,9 +31,9 @@ _NAME = re.compile(r"[A-Za-z0-9_.-]{1,200}")
 
 @dataclass(frozen=True, slots=True)
 class BatchStatus:
-    """How far a batch is. `answered` and `failed` count its requests; None: not said yet.
+    """The progress of a batch. `answered` and `failed` count its requests; None if not reported yet.
 
-    `results` are the paths from which the results of a batch that is done are read.
+    `results` are the paths of the results, once the batch is done.
     """
 
     state: BatchState
@@ -45,7 +45,7 @@ class BatchStatus:
 
 @dataclass(frozen=True, slots=True)
 class BatchOrder:
-    """What a batch is made of: calls by custom id, all to one `path` and one `model`.
+    """The content of a batch: calls by custom id, all to one `path` and one `model`.
 
     `label` finds the batch again; `file` is the id of the uploaded file that holds the calls.
     """
@@ -59,7 +59,7 @@ class BatchOrder:
 
 @dataclass(frozen=True, slots=True)
 class ListedBatch:
-    """A batch in a provider's list: as much as tells whether it is the one looked for."""
+    """A batch in a provider's list, with what is needed to recognise it."""
 
     id: str
     label: str | None = None
@@ -70,7 +70,7 @@ class ListedBatch:
 
 @dataclass(frozen=True, slots=True)
 class BatchList:
-    """A page of a provider's list, newest first; `next_query` leads to the next page, None at the end."""
+    """A page of a provider's list, newest first; `next_query` leads to the next page; None on the last."""
 
     batches: tuple[ListedBatch, ...]
     next_query: str | None = None
@@ -125,12 +125,12 @@ _NAMED = msgspec.json.Decoder(_Named)
 
 
 def made_id(body: bytes) -> str:
-    """Read the id of a file or batch that was just made; raises `UpstreamError` when it has none."""
+    """Read the id of a file or batch that was just made. Raises `UpstreamError` if it has none."""
     return safe_name(decode_struct(_NAMED, body, "answer").id, body)
 
 
 def is_being_read(body: bytes) -> bool:
-    """Tell whether a file that was just uploaded cannot be used yet."""
+    """Return whether the provider still reads an uploaded file, so that it cannot be used yet."""
     return decode_struct(_NAMED, body, "answer").status in {"pending", "running"}
 
 
@@ -147,27 +147,27 @@ _FILES = msgspec.json.Decoder(_Files)
 
 
 def files_named(body: bytes, name: str) -> set[str]:
-    """Read the list of files: the ids of those of this name."""
+    """Read a list of files and return the ids of those with this name."""
     files = decode_struct(_FILES, body, "list of files").data or ()
     return {file.id for file in files if file.filename == name}
 
 
 def safe_name(name: str, seen: bytes) -> str:
-    """Return a name that a provider gave if it can be part of a path; raises `UpstreamError` if not."""
+    """Return a name from a provider if it can be part of a path. Raises `UpstreamError` if not."""
     if not _NAME.fullmatch(name) or not name.strip("."):
         raise UpstreamError(f"the answer has no usable id: {excerpt(seen)}", code="batch-answer-without-id")
     return name
 
 
 def count(value: Any) -> int | None:
-    """Return a count of requests, also one written as text, or None when it is none."""
+    """Return a count of requests, also one written as text, or None if it is not a count."""
     if isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) < 16:
         value = int(value)
     return value if type(value) is int and value >= 0 else None
 
 
 def moment(value: Any) -> datetime | None:
-    """Return a time given in Unix seconds or as RFC 3339, or None when it is neither."""
+    """Return a time given in Unix seconds or as RFC 3339, or None if it is neither."""
     try:
         if isinstance(value, str):
             when = datetime.fromisoformat(value)
@@ -178,11 +178,11 @@ def moment(value: Any) -> datetime | None:
 
 
 NOTHING = msgspec.Raw(b"")
-"""JSON that is not there."""
+"""Absent JSON."""
 
 
 def is_given(value: msgspec.Raw) -> bool:
-    """Tell whether a field was there and not null."""
+    """Return whether a field was present and not null."""
     return bytes(value) not in {b"", b"null"}
 
 
@@ -201,7 +201,7 @@ _LINE = msgspec.json.Decoder(_Line)
 
 
 def openai_line(line: bytes) -> Item:
-    """Read a result as OpenAI writes it, and most others: a custom id with a response or an error."""
+    """Read a result in the form of OpenAI and most others: a custom id with a response or an error."""
     parsed = decode_struct(_LINE, line, "result")
     if parsed.response is None:
         return parsed.custom_id, failure_inside(msgspec.json.encode({"error": parsed.error}))
@@ -211,12 +211,12 @@ def openai_line(line: bytes) -> Item:
 
 
 ReadPage: TypeAlias = Callable[[bytes, Sequence[str]], tuple[list[Item], str | None]]
-"""Reads results that come several at once, and the query of the next page."""
+"""Reads one page of results, and the query of the next page."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Upload:
-    """How the calls become a file that is uploaded before the batch is made.
+    """How the calls are written to a file that is uploaded before the batch is made.
 
     `line` writes a call; `fields` go beside the file, where `{name}` stands for its name.
     """
@@ -236,8 +236,8 @@ class Upload:
 class BatchDialect:
     """One batch API.
 
-    `path` lists the batches and, with an id behind it, tells how one is. `upload` None: the
-    calls are part of the order. `order` builds the call that makes a batch, `made` reads its id.
+    `path` lists the batches and, followed by an id, reports on one. If `upload` is None, the calls
+    are part of the order. `order` builds the call that makes a batch, `made` reads its id.
     Results are read by `line` (from a file of JSON lines) or by `page` (given also the custom ids
     in the order submitted). `labelled` says what carries an order's label: the batch, the name of
     its file, or nothing.

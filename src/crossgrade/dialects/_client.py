@@ -18,13 +18,13 @@ encode_json = msgspec.json.Encoder().encode
 
 
 class Writer(Protocol):
-    """Writes one streamed answer in a client's API. It holds back nothing but usage and finish reason."""
+    """Writes one streamed answer in a client's API. It delays only the usage and the finish reason."""
 
     def write(self, delta: Delta) -> bytes:
-        """Return the events that a piece of the answer makes; none for what the API has no place for."""
+        """Return the events for a piece of the answer. What the API cannot express has none."""
 
     def end(self) -> bytes:
-        """Return the events that end a whole answer, terminal marker last."""
+        """Return the events that end a whole answer, with the terminal marker last."""
 
     def error(self, status: int, message: str, kind: str | None, code: str | None) -> bytes:
         """Return the event that ends an answer that failed."""
@@ -41,9 +41,9 @@ def named_event(payload: dict[str, Any]) -> bytes:
 
 
 def call_id(given: str, answer_id: str, index: int) -> str:
-    """Return a call's id, made from the answer's where the upstream gave none or just a number.
+    """Return a call's id. It is made from the answer's id if the upstream gave none or just a number.
 
-    Clients send ids back, and some APIs refuse a conversation in which one stands twice.
+    Clients send ids back, and some APIs refuse a conversation that contains one twice.
     """
     return (
         f"call_{answer_id.rpartition('_')[2].rpartition('-')[2]}_{index}"
@@ -68,7 +68,7 @@ class RenderError(Protocol):
         code: str | None = None,
         request_id: str | None = None,
     ) -> bytes:
-        """Return the body. `kind` is the error's type, by default what goes with the status."""
+        """Return the body. `kind` is the error's type; the default follows from the status."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +92,7 @@ class ClientApi:
 
 
 class Clients(Mapping[ClientName, ClientApi]):
-    """The client APIs by name, each at a `module:attribute` that is imported when it is first used.
+    """The client APIs by name, each at a `module:attribute` that is imported on first use.
 
     A worker of the gateway thus imports only the APIs that its clients use.
     """

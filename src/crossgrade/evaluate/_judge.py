@@ -77,7 +77,7 @@ First give your reason in at most three sentences, then the better answer, as JS
 
 
 def fence_word(parts: Mapping[str, str]) -> str:
-    """Return a word that none of the texts can contain on purpose, the same for the same texts."""
+    """Return a word that no text can contain on purpose. Equal texts give the same word."""
     digest = hashlib.sha256()
     for name, text in parts.items():
         for piece in (name, text):
@@ -87,7 +87,7 @@ def fence_word(parts: Mapping[str, str]) -> str:
 
 
 def fence(parts: Mapping[str, str], word: str) -> str:
-    """Return the texts one after the other between their marks."""
+    """Return the texts one after another, each between its marks."""
     return "\n\n".join(
         f"[[BEGIN {name} {word}]]\n{text}\n[[END {name} {word}]]" for name, text in parts.items()
     )
@@ -96,11 +96,11 @@ def fence(parts: Mapping[str, str], word: str) -> str:
 LONGEST_JUDGED = 100_000
 
 FAILURES_IN_A_ROW = 10
-"""After this many calls to a judge that all failed the judge is not there: nothing more is paid for."""
+"""After this many failed calls in a row a judge counts as unavailable, and nothing more is paid for."""
 
 
 class JudgeOptions(Options, frozen=True):
-    """What every judge must be told, and may be told."""
+    """The options of every judge."""
 
     model: Annotated[
         str,

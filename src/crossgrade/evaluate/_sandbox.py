@@ -1,4 +1,4 @@
-"""Running a program that a model wrote: bubblewrap, no network, no files, hard limits.
+"""Runs a program that a model wrote, in bubblewrap, without network or files and with hard limits.
 
 The sandbox sees a read-only Python and its libraries, an empty 16 MiB folder at /tmp and
 nothing else: no home, no /etc, no /proc, no network but its own empty loopback. Every
@@ -45,7 +45,7 @@ _NOBODY = "65534"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProgramLimits:
-    """What a program may use. The wall clock is given three times `cpu_s`, for a busy machine."""
+    """The limits of a program. The wall-clock limit is three times `cpu_s`, for a busy machine."""
 
     cpu_s: float = 10.0
     memory_bytes: int = 512 << 20
@@ -71,17 +71,17 @@ class ProgramLimits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """How a program fared, and the error that ended it."""
+    """The outcome of a program, and the error that ended it."""
 
     outcome: Outcome
     why: str = ""
 
 
 async def run_python(program: str, tests: str, *, limits: ProgramLimits, unsandboxed: bool = False) -> Result:
-    """Run a program and then its tests in a fresh interpreter; it passed if nothing was raised.
+    """Run a program and then its tests in a new interpreter. It passed if nothing was raised.
 
-    Raises `SandboxError` when there is no bubblewrap or it cannot make a sandbox here, unless
-    `unsandboxed`: then only the limits hold, and the program can do whatever this user can.
+    Raises `SandboxError` if bubblewrap is missing or cannot make a sandbox here. With `unsandboxed` only the
+    limits apply, and the program can do whatever this user can.
     """
     secret = secrets.token_hex(16)
     job = msgspec.json.encode(
@@ -111,7 +111,7 @@ async def run_python(program: str, tests: str, *, limits: ProgramLimits, unsandb
 
 
 def require_sandbox() -> str:
-    """Return the path of bubblewrap; raise `SandboxError` where it is not installed."""
+    """Return the path of bubblewrap. Raises `SandboxError` if it is not installed."""
     found = shutil.which("bwrap")
     if found is None:
         raise SandboxError(
@@ -148,7 +148,7 @@ def _sandboxed(filter_fd: int | None) -> list[str]:
 
 @contextlib.contextmanager
 def _filter_file() -> Iterator[int | None]:
-    """Open a file with the seccomp program for the sandbox to read; None where there is none."""
+    """Yield a file with the seccomp filter for the sandbox to read, or None if this machine has none."""
     program = one_process_filter()
     if program is None:
         yield None
@@ -193,7 +193,7 @@ async def _converse(process: Process, job: bytes, wall_s: float) -> tuple[bytes,
 
 
 def _kill(process: Process) -> None:
-    """Kill the whole process group; in the sandbox its namespace dies with it.
+    """Kill the whole process group. In the sandbox its namespace ends with it.
 
     A group keeps its id while it has members, so this reaches what an exited leader left behind.
     """
@@ -202,7 +202,7 @@ def _kill(process: Process) -> None:
 
 
 def _words(said: bytes, secret: str) -> dict[str, str]:
-    """Return what the child reported; lines without the secret are the program's own."""
+    """Return what the child reported. Lines without the secret come from the program and are ignored."""
     words: dict[str, str] = {}
     for line in said.splitlines():
         with contextlib.suppress(msgspec.DecodeError):

@@ -67,7 +67,7 @@ class RubricOptions(JudgeOptions, frozen=True):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RubricScorer:
-    """Scores an answer by a judge's grade; unscored, never 0, when there is no usable grade."""
+    """Scores an answer by a judge's grade. Without a usable grade the answer is unscored, never 0."""
 
     kind: str
     digest: str
@@ -75,7 +75,7 @@ class RubricScorer:
     judge: Judge
 
     async def score(self, sample: Sample, answer: ModelAnswer) -> Score:
-        """Score one answer; a blank one is worth 0 and the judge is not asked."""
+        """Score one answer. A blank one scores 0 and the judge is not asked."""
         parts = material(self.kind, self.options, sample)
         text = considered(answer.text)
         if not text.strip():
@@ -90,7 +90,7 @@ class RubricScorer:
         return Score(value=value, extracted=opinion.grade, explanation=why, cost_usd=opinion.cost_usd)
 
     def _value(self, grade: str | None) -> float | None:
-        """Return a grade as a score in [0, 1]; None for what is not on the scale."""
+        """Return a grade as a score in [0, 1], or None if it is not on the scale."""
         if grade is None:
             return None
         if self.options.scale == "pass_fail":
@@ -108,7 +108,7 @@ class RubricScorer:
 
 
 def instruction(options: RubricOptions) -> str:
-    """Return what the judge is told, with a place `{fenced}` for the word of the marks."""
+    """Return the instruction for the judge, with a placeholder `{fenced}` for the word of the marks."""
     rating = options.scale == "rating"
     return RUBRIC.format(
         criteria=options.criteria.strip(),
@@ -120,7 +120,7 @@ def instruction(options: RubricOptions) -> str:
 
 
 def rubric(digest: str, options: RubricOptions, means: Means) -> RubricScorer:
-    """Return the scorer; `means.ask` must be there."""
+    """Return the scorer. `means.ask` must not be None."""
     assert means.ask is not None
     grade: JSON = {"type": "string", "enum": ["pass", "fail"]}
     if options.scale == "rating":
@@ -154,10 +154,10 @@ class PairwiseOptions(JudgeOptions, frozen=True):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PairwiseScorer:
-    """Scores two answers 1 and 0, or one half each for a tie or when the order decided.
+    """Scores two answers 1 and 0, or one half each for a tie or if the order decided.
 
-    Both are unscored when either order gave no usable opinion. Each score carries half of what
-    the two calls cost.
+    Both stay unscored if either order gave no usable opinion. Each score carries half of the cost of the two
+    calls.
     """
 
     kind: str
@@ -168,7 +168,7 @@ class PairwiseScorer:
     async def score_pair(
         self, sample: Sample, incumbent: ModelAnswer, candidate: ModelAnswer
     ) -> tuple[Score, Score]:
-        """Score both answers; the judge is not asked where one is blank or both are the same."""
+        """Score both answers. The judge is not asked if one is blank or both are the same."""
         parts = material(self.kind, self.options, sample)
         texts = [considered(answer.text)[:LONGEST_JUDGED] for answer in (incumbent, candidate)]
         blank = [not text.strip() for text in texts]
@@ -216,7 +216,7 @@ def _both(first: Opinion, second: Opinion) -> tuple[Score, Score]:
 
 
 def pairwise(digest: str, options: PairwiseOptions, means: Means) -> PairwiseScorer:
-    """Return the scorer; `means.ask` must be there."""
+    """Return the scorer. `means.ask` must not be None."""
     assert means.ask is not None
     schema = answer_schema("better", {"type": "string", "enum": ["1", "2", "tie"]})
     judge = Judge(options=options, ask=means.ask, cost_of=means.cost_of, key="better", schema=schema)

@@ -100,7 +100,7 @@ def attention_flops(model: Architecture, tokens: int) -> float:
 def attention_overtakes(model: Architecture) -> int | None:
     """Return the shortest prompt on which attention is more work than the matrices.
 
-    None where none of up to a thousand million tokens is.
+    None if none of up to a thousand million tokens is.
     """
     per_token = _per_token(model)
     low, high = 1, MOST_TOKENS

@@ -32,7 +32,7 @@ class Gpu:
     """A GPU by its data sheet: bytes, bytes a second, dense operations a second.
 
     `link_bytes_s` is one direction to the others of its domain of `domain_gpus`. `flops_4bit` is
-    None where 4-bit weights are widened before they are multiplied.
+    None if 4-bit weights are widened before they are multiplied.
     """
 
     name: str

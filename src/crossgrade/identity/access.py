@@ -19,7 +19,7 @@ from crossgrade.identity.keyring import Keyring, Principal
 
 MAX_TOKEN_BYTES = 16_384
 CACHE_S = 60.0
-"""How long a verified token is let in without another look; bounds how late a revocation is seen."""
+"""The time after which a verified token is verified again; a revocation takes effect no later."""
 
 CACHE_TOKENS = 10_000
 MIN_RSA_BITS = 2_048
@@ -42,7 +42,7 @@ class UnknownSignerError(AccessError):
 
 
 class TokenVerifier:
-    """Verifies tokens of the configured issuers against the keys that were fetched of them.
+    """Verifies tokens of the configured issuers with the keys that were fetched from them.
 
     It imports joserfc with the first token that it verifies, and remembers verified tokens.
     """
@@ -55,9 +55,9 @@ class TokenVerifier:
     def principal(self, token: bytes, now: float) -> Principal:
         """Return the caller whose access token this is at `now` (seconds since 1970).
 
-        Raises AccessError that names the check that failed: 401 for a bad token, 403 where no
-        rule gives a tier, 503 while the issuer's keys are not there or are too old; UnknownSignerError
-        where fetching them again may help.
+        Raises AccessError that names the check that failed: 401 for a bad token, 403 if no rule gives a
+        tier, 503 while the issuer's keys are missing or too old. Raises UnknownSignerError if fetching
+        the keys again may help.
         """
         digest = sha256(token).digest()
         until, principal = self._verified.get(digest, (0.0, None))
@@ -66,7 +66,7 @@ class TokenVerifier:
         expires, principal = self._verify(token, now)
         if len(self._verified) >= CACHE_TOKENS:
             del self._verified[next(iter(self._verified))]
-        self._verified.pop(digest, None)  # so that the order stays that of the last look
+        self._verified.pop(digest, None)  # so that the order stays that of the last verification
         self._verified[digest] = (min(expires, now + CACHE_S), principal)
         return principal
 
@@ -83,7 +83,7 @@ class TokenVerifier:
         return expires, principal_of(claims, issuer)
 
     def _key(self, header: Mapping[str, Any], issuer: TokenIssuer, now: float) -> dict[str, Any]:
-        """Return the issuer's key that signed the token, as the header says."""
+        """Return the key of the issuer that the token's header names as its signer."""
         known = self._keys.get(issuer.issuer)
         if known is None or now - known.fetched_at > MAX_AGE_S:
             age = "have not been fetched" if known is None else "are too old"
@@ -103,7 +103,7 @@ class TokenVerifier:
 
 
 def _parts(token: bytes) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return header and claims, not verified yet."""
+    """Return the header and the claims, which are not verified yet."""
     if len(token) > MAX_TOKEN_BYTES:
         raise refused(f"the token is longer than {MAX_TOKEN_BYTES} bytes", "token_malformed")
     if not _COMPACT.fullmatch(token):
@@ -113,7 +113,7 @@ def _parts(token: bytes) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def _decoded(part: bytes) -> bytes:
-    """Decode base64url; only the one canonical form, so that a token has no second spelling."""
+    """Decode base64url. Only the canonical form is accepted, so that a token has no second spelling."""
     try:
         data = urlsafe_b64decode(part + b"=" * (-len(part) % 4))
     except ValueError:
@@ -140,7 +140,7 @@ def _check_header(header: Mapping[str, Any], issuer: TokenIssuer) -> None:
 
 
 def _fits(key: Mapping[str, Any], alg: str) -> bool:
-    """Tell whether a key is of the kind that an algorithm signs with (RFC 8725 section 3.1)."""
+    """Return whether a key is of the kind that an algorithm signs with (RFC 8725 section 3.1)."""
     if key.get("alg", alg) != alg:
         return False
     if alg in _CURVES:
@@ -166,7 +166,7 @@ def _check_signature(token: bytes, key: dict[str, Any], alg: str) -> None:
 
 
 _PUBLIC = frozenset({"kty", "crv", "x", "y", "n", "e"})
-"""The members of a key that verifying needs; `alg` and `use` were looked at before."""
+"""The members of a key that are needed to verify a signature; `alg` and `use` were checked before."""
 
 
 _PREFIX = PREFIX.encode()
@@ -175,9 +175,9 @@ _PREFIX = PREFIX.encode()
 def authenticate(
     token: bytes | None, *, keys: Keyring, tokens: TokenVerifier | None, now: float
 ) -> Principal:
-    """Return who sent a key or an access token at `now` (seconds since 1970); raises AccessError.
+    """Return the caller who sent a key or an access token at `now` (seconds since 1970).
 
-    `tokens` is None if no issuer is configured. A request without a key is refused.
+    `tokens` is None if no issuer is configured. Raises AccessError, also for a request without a key.
     """
     if not token:
         raise AccessError("no key was sent", reason="no_key")
@@ -190,9 +190,9 @@ def authenticate(
 
 
 def check_route(principal: Principal, route: RouteSpec) -> None:
-    """Raise AccessError (403) that names the rule where a caller may not use a route.
+    """Raise AccessError (403), which names the rule, if a caller may not use a route.
 
-    A key that names routes is held to them, and the route's tiers and teams hold besides.
+    A key that names routes may use only those. The tiers and teams of the route apply as well.
     """
     if principal.routes and route.name not in principal.routes:
         rule = f"the key is for {', '.join(principal.routes)}"

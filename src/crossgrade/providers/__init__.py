@@ -1,7 +1,7 @@
-"""Asking models: hosted APIs, and local models in child processes.
+"""Sends requests to models: hosted APIs, and local models in child processes.
 
 A provider sends each request once, measures it, and either returns an answer or raises one of
-the `ProviderError`s. Retries, concurrency and spending are the runner's business.
+the `ProviderError`s. Retries, concurrency and budgets are the task of `calls`.
 """
 
 from collections.abc import AsyncIterator, Mapping
@@ -37,8 +37,8 @@ __all__ = [
 class Provider(Protocol):
     """An open offer that can be asked.
 
-    `name` is the offer's, `account` names what its limits are counted against: the host and the
-    variable that holds the key, never the key.
+    `name` is the offer's. `account` names what its limits are counted against: the host and the variable
+    that holds the key, never the key itself.
     """
 
     @property
@@ -50,7 +50,7 @@ class Provider(Protocol):
         """The account, by host and key variable."""
 
     async def ask(self, request: ModelRequest) -> ModelAnswer:
-        """Send one request, once; raises a `ProviderError` when no usable answer comes."""
+        """Send one request, once. Raises a `ProviderError` if no usable answer comes."""
 
 
 @asynccontextmanager
@@ -63,12 +63,12 @@ async def open_provider(
     local: LocalSettings | None = None,
     key_needed: bool = True,
 ) -> AsyncIterator[Provider]:
-    """Open an offer for the length of a `with` block, so that it can be asked.
+    """Open an offer for the duration of a `with` block.
 
     `environ` holds keys, addresses and proxies. With `measure_ttft` answers are streamed and
     carry their time to first token. `root` and `local` (how to run it) are for local models.
-    Raises `UsageError` or `AuthError` where the offer cannot be opened; nothing is sent yet. Without
-    `key_needed`, for an offer that will hardly be asked, a missing key is an error of the first question.
+    Raises `UsageError` or `AuthError` if the offer cannot be opened; nothing is sent yet. Without
+    `key_needed`, for an offer that may never be used, a missing key is an error of the first request.
     """
     opened: AbstractAsyncContextManager[Provider]
     if offer.provider == "local":

@@ -34,7 +34,7 @@ _STRING, _ARRAY = 8, 9
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GgufHeader:
-    """What a GGUF file says about its model; None where it says nothing."""
+    """What a GGUF file says about its model; None if it says nothing."""
 
     architecture: str
     name: str | None

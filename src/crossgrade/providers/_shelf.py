@@ -37,7 +37,7 @@ class KnownModel:
 
     `parts` joined in order are the GGUF file, whose SHA-256 is `sha256`; `notices` are the licence
     texts that stay beside it. `chat` says whether the file carries a chat template; `duties` is
-    what its licence asks of whoever uses it or passes it on.
+    what its licence requires of those who use it or pass it on.
     """
 
     name: str
@@ -57,7 +57,7 @@ class KnownModel:
 
 @cache
 def known_models() -> tuple[KnownModel, ...]:
-    """The models that `crossgrade models add NAME` installs, in the order of the data file."""
+    """Return the models that `crossgrade models add NAME` installs, in the order of the data file."""
     content = (files("crossgrade") / "data" / "models.json").read_bytes()
     return msgspec.json.decode(content, type=tuple[KnownModel, ...])
 
@@ -90,7 +90,7 @@ class InstalledModel:
 
 
 def models_home(environ: Mapping[str, str] | None = None) -> Path:
-    """The folder of installed models: `$CROSSGRADE_HOME/models`, else in the user's cache."""
+    """Return the folder of installed models: `$CROSSGRADE_HOME/models`, or else one in the user's cache."""
     home = (os.environ if environ is None else environ).get("CROSSGRADE_HOME")
     return (Path(home) if home else platformdirs.user_cache_path("crossgrade")) / "models"
 
@@ -121,7 +121,7 @@ class ModelShelf:
         return found if _untouched(found) else self.verify(model)
 
     def find_installed(self, name: str) -> InstalledModel | None:
-        """The installed model of this name with its file in place, or None."""
+        """Return the installed model with this name if its file exists, or None."""
         record = self._record(name)
         model = self._read(record) if record.exists() else None
         return model if model is not None and Path(model.path).is_file() else None
@@ -212,7 +212,7 @@ class ModelShelf:
 
 
 def find_model(name: str, environ: Mapping[str, str] | None = None) -> InstalledModel | None:
-    """The installed model of this name, or None: what tests and checks ask."""
+    """Return the installed model with this name, or None. Tests and checks use it."""
     return ModelShelf(models_home(environ)).find_installed(name)
 
 
@@ -247,7 +247,7 @@ def describe_file(path: Path) -> InstalledModel:
 
 
 def describe_known(known: KnownModel, path: Path) -> InstalledModel:
-    """The record of a packaged model whose checked file lies at `path`."""
+    """Return the record of a packaged model whose verified file is at `path`."""
     stat = path.stat()
     return InstalledModel(
         name=known.name,
@@ -266,7 +266,7 @@ def describe_known(known: KnownModel, path: Path) -> InstalledModel:
 
 
 def file_sha256(path: Path) -> str:
-    """SHA-256 of a file, in hexadecimal."""
+    """Return the SHA-256 of a file, in hexadecimal."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(_BLOCK):
@@ -275,12 +275,12 @@ def file_sha256(path: Path) -> str:
 
 
 def is_model_path(model: str) -> bool:
-    """Whether a model is named by a path rather than by a name on the shelf."""
+    """Return whether a model is named by a path rather than by a name on the shelf."""
     return model.endswith(".gguf") or "/" in model or os.sep in model
 
 
 def check_name(name: str) -> str:
-    """The name itself, or `UsageError` when it could not be a record's file name."""
+    """Return the name. Raises `UsageError` if it cannot be the file name of a record."""
     if _NAME.fullmatch(name) is None:
         raise UsageError(
             f"{name!r} cannot name a model: lower-case letters, digits, `.`, `_` and `-`, at most 64",

@@ -15,11 +15,12 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 
 from crossgrade.errors import MissingExtraError, StoreError, UsageError
 
-# A connection that Ctrl-C kept from closing is no news; whoever configures logging still hears of it.
+# SQLAlchemy complains about a connection that Ctrl-C kept from closing. Only those who configure logging
+# see it.
 logging.getLogger("sqlalchemy").addHandler(logging.NullHandler())
 
 BUSY_TIMEOUT_S = 30.0
-"""How long a writer waits for another process's transaction."""
+"""The time that a writer waits for the transaction of another process."""
 
 CAUSES = (
     # (part of the driver's message, the code, what it means, one next step)
@@ -78,13 +79,13 @@ class Database:
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
-        """Give a connection to read from, raising `StoreError` for what the database refuses."""
+        """Yield a connection to read from. Raises `StoreError` for what the database refuses."""
         with self._plainly(), self.engine.connect() as connection:
             yield connection
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
-        """Give a connection in a transaction that is committed on leaving, or undone on an error."""
+        """Yield a connection in a transaction, committed at the end or rolled back after an error."""
         with self._plainly(), self.engine.begin() as connection:
             yield connection
 
@@ -149,7 +150,7 @@ def _url(url_or_path: str | Path) -> URL:
 
 
 def _sqlite(url: URL) -> Database:
-    path = Path((url.database or "").removeprefix("file:"))  # of a URI, as in `file:/a/b.db?mode=ro`
+    path = Path((url.database or "").removeprefix("file:"))  # as in the URI `file:/a/b.db?mode=ro`
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -160,8 +161,8 @@ def _sqlite(url: URL) -> Database:
 
     @event.listens_for(engine, "do_connect")
     def keep_private(*_: Any) -> None:
-        # It holds answers and prompts, and SQLite alone would let everybody on this machine read them.
-        with suppress(OSError):  # it is there, or SQLite says what is wrong
+        # The file holds answers and prompts, and SQLite alone would let everybody on this machine read it.
+        with suppress(OSError):  # the file exists, or SQLite says what is wrong
             os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o660))
 
     @event.listens_for(engine, "connect")
@@ -184,7 +185,7 @@ def _postgresql(url: URL) -> Database:
 
 @contextmanager
 def file_lock(path: Path, *, wait: bool) -> Iterator[bool]:
-    """Hold the lock file `path`; yields False when another process holds it and `wait` is off."""
+    """Hold the lock file `path`; yields False if another process holds it and `wait` is false."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
@@ -205,7 +206,7 @@ def file_lock(path: Path, *, wait: bool) -> Iterator[bool]:
 
 @contextmanager
 def session_lock(database: Database, name: str) -> Iterator[bool]:
-    """Hold a PostgreSQL advisory lock for as long as a connection lives; yields False when it is taken."""
+    """Hold a PostgreSQL advisory lock for as long as a connection lives; yields False if it is taken."""
     key = int.from_bytes(sha256(name.encode()).digest()[:8], signed=True)
     with database.reading() as connection:
         taken = connection.execute(text("SELECT pg_try_advisory_lock(:key)"), {"key": key}).scalar()
@@ -227,9 +228,9 @@ _MIGRATION_LOCK = 0x63726F7373677264
 
 
 def migrate(database: Database) -> None:
-    """Apply the migrations that `database` lacks, alone even when several processes open it.
+    """Apply the migrations that `database` lacks. Only one process does so at a time.
 
-    Raises `StoreError` when a newer Crossgrade wrote the database.
+    Raises `StoreError` if a newer Crossgrade wrote the database.
     """
     with database.reading() as connection:
         if _version(connection) == HEAD:

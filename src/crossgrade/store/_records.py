@@ -59,7 +59,7 @@ class Run:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunTotals:
-    """Counts of a run's latest answers, and what was paid; `spent_usd` None where a cost is unknown."""
+    """Counts of a run's latest answers, and what was paid; `spent_usd` None if a cost is unknown."""
 
     answers: int
     errors: int
@@ -90,7 +90,7 @@ class Response:
     """What a provider answered to a request: the unit that is paid for, once.
 
     `request_digest` names the request (endpoint, model, messages, settings, epoch). `cost_usd`
-    is usage times the price of that day, None where either is unknown.
+    is usage times the price of that day, None if either is unknown.
     """
 
     id: str

@@ -23,14 +23,14 @@ class SharedRoutes:
         self._database = database
 
     def newest(self) -> tuple[str, bytes] | None:
-        """Return digest and content of the newest table, None where none was published."""
+        """Return the digest and content of the newest table, or None if none was published."""
         query = select(t.route_tables).order_by(desc(t.route_tables.c.version)).limit(1)
         with self._database.reading() as connection:
             row = connection.execute(query).first()
         return None if row is None else (row.digest, row.content)
 
     def append(self, table: RouteTable) -> bool:
-        """Publish a table to all machines; False when another one has its version."""
+        """Publish a table to all machines. Return False if another table has its version."""
         row = {
             "version": table.version,
             "digest": route_table_digest(table),
@@ -73,7 +73,7 @@ class Routes:
 
     @classmethod
     def open(cls, url_or_path: str | Path, folder: Path) -> Self:
-        """Open the database that machines share as `Store.open` does, without what only measuring needs."""
+        """Open the shared database as `Store.open` does, without importing what only runs need."""
         database, _ = connect(url_or_path)
         try:
             migrate(database)
@@ -121,7 +121,7 @@ class Routes:
         return sorted(self._history.glob("*-*.json"))
 
     def publish(self, table: RouteTable, expected_digest: str | None, *, step: Step = "up") -> RouteTable:
-        """Put `table` in force if the one in force has the expected digest (None: there is none).
+        """Put `table` in force if the table in force has the expected digest (None: there is none).
 
         Otherwise somebody published in between. A step up is then refused with `StoreError`; a
         step down wins: the routes it changes are put into the table that is in force now.

@@ -110,7 +110,7 @@ class Runs:
             connection.execute(insert(t.probes), row)
 
     def probe(self, probe_id: str) -> ProbeStart | None:
-        """Return how a context probe began, None where there is none of this id."""
+        """Return how a context probe began, or None if there is none of this id."""
         with self._database.reading() as connection:
             row = connection.execute(select(t.probes).where(t.probes.c.id == probe_id)).one_or_none()
         if row is None:

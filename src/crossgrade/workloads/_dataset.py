@@ -284,7 +284,7 @@ def _weight(path: Path, row: Mapping[str, JSON], name: str | None, line: int) ->
 def samples_before(dataset: Dataset, digest: str) -> int | None:
     """Return how many samples the dataset had under this digest, before rows were added to its end.
 
-    None where it never had it: rows were changed, moved or taken out since.
+    None if it never had it: rows were changed, moved or taken out since.
     """
     hashed = enumerate(_hashed(dataset.samples), 1)
     return next((number for number, each in hashed if f"sha256:{each.hexdigest()}" == digest), None)

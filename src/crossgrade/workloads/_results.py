@@ -62,7 +62,7 @@ class Labels:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Results:
-    """What several models got on samples, one entry a row (model, sample, epoch), as columns.
+    """The scores of several models on samples, as columns with one entry per model, sample and epoch.
 
     `score` is NaN where there is none, in [0, 1] unless the source says otherwise (pairing counts
     that). `error` marks rows without an answer. `labels`, `amounts` and `texts` hold the optional
@@ -127,7 +127,7 @@ _TOKENS = ("input_tokens", "output_tokens", "cache_read_input_tokens", "cache_cr
 
 
 def with_prices(results: Results, prices: Mapping[str, Price]) -> Results:
-    """Return the results with costs in US dollars where the source gave none but counted tokens.
+    """Return the results with costs in US dollars for rows whose source gave tokens but no cost.
 
     `prices` are by model name. A cost that the source states is kept; a row without token counts,
     or of a model without a price, stays unknown.
@@ -140,7 +140,7 @@ def with_prices(results: Results, prices: Mapping[str, Price]) -> Results:
             continue
         is_open = (results.models.codes == code) & np.isnan(cost) & np.isfinite(tokens[:, :2]).all(axis=1)
         rows = np.flatnonzero(is_open)
-        # Equal counts cost the same: each is priced once.
+        # Equal counts cost the same, so each is priced once.
         counts, which = np.unique(np.nan_to_num(tokens[rows], nan=-1), axis=0, return_inverse=True)
         priced = [cost_usd(_usage(count), prices[model]) for count in counts.astype(np.int64).tolist()]
         cost[rows] = np.array([np.nan if each is None else float(each) for each in priced])[which.ravel()]
@@ -153,15 +153,14 @@ def _usage(counts: list[int]) -> Usage:
 
 
 _WRITTEN_LABELS = {"question_digest": "prompt"}
-"""A digest stands for the question it was made of: equal ones pair, different ones do not."""
+"""A digest stands for the question that it was made from: only equal ones pair."""
 
 
 def write_results(results: Results, path: Path, *, blank: Sequence[str] = ()) -> int:
-    """Write results as one CSV table in the long form, whole or not at all; returns its rows.
+    """Write results as one CSV table in the long form, whole or not at all, and return the number of rows.
 
-    docs/reference/formats.md describes the columns; what no row has becomes no column, but for those
-    named in `blank`, which are left to be filled in. Raises
-    `StoreError` when the file cannot be written.
+    docs/reference/formats.md describes the columns. A column that no row has is left out; the columns named
+    in `blank` are written empty, to be filled in. Raises `StoreError` if the file cannot be written.
     """
     columns = list(_columns(results))
     columns += [(name, repeat("", len(results))) for name in blank if name not in dict(columns)]

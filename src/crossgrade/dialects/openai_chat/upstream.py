@@ -379,5 +379,5 @@ class ChatFollower(StreamFollower):
 
 
 def _is_end(block: bytes) -> bool:
-    """Tell whether a block of lines is the terminal marker, nearly always spelt alike."""
+    """Return whether a block of lines is the terminal marker, nearly always spelt alike."""
     return block == _END or any(event.data.strip() == b"[DONE]" for event in events_in(block))

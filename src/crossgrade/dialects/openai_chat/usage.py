@@ -25,7 +25,7 @@ def openai_usage(raw: Any, *, answered: bool = True) -> Usage:
 
 
 def openai_counts(raw: Any, *, answered: bool = True) -> Counts:
-    """Read the counts of `openai_usage` without making an object of them, which takes half of the time."""
+    """Read the counts of `openai_usage` without making a `Usage`, in half of the time."""
     if not isinstance(raw, dict):
         return NO_COUNTS
     prompt, output = raw.get("prompt_tokens"), raw.get("completion_tokens")
@@ -46,13 +46,13 @@ def openai_counts(raw: Any, *, answered: bool = True) -> Counts:
     reasoning = None if outputs is EMPTY else count(outputs.get("reasoning_tokens"))
     if reasoning and prompt is not None and output is not None:
         total = count(raw.get("total_tokens"))
-        output += reasoning if total == prompt + output + reasoning else 0  # it was counted apart
+        output += reasoning if total == prompt + output + reasoning else 0  # it was counted separately
     cached = count(cached)
     return consistent(prompt, output, cached, written, reasoning, answered=answered)
 
 
 def usage_to_wire(usage: Usage) -> JSON:
-    """Write usage in the words of completions; None when nothing is known."""
+    """Write usage in the field names of completions. Return None if nothing is known."""
     prompt, output = usage.input_tokens, usage.output_tokens
     if prompt is None and output is None:
         return None
@@ -69,7 +69,7 @@ def usage_to_wire(usage: Usage) -> JSON:
 
 
 def response_usage_to_wire(usage: Usage) -> JSON:
-    """Write usage in this API's words; None when nothing is known, null where a count is not."""
+    """Write usage in the field names of Responses. An unknown count is null; None if all are unknown."""
     prompt, output = usage.input_tokens, usage.output_tokens
     if prompt is None and output is None:
         return None

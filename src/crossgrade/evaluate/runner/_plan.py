@@ -33,11 +33,11 @@ class RunPlan:
     in_pairs: bool = False
 
     def asks(self, candidate: str, sample: Sample) -> bool:
-        """Tell whether a sample is put to a candidate while its test is open."""
+        """Return whether a sample is put to a candidate while its test is open."""
         return self.in_pairs or self.tests(candidate, sample)
 
     def tests(self, candidate: str, sample: Sample) -> bool:
-        """Tell whether a sample is short enough to be part of a candidate's test."""
+        """Return whether a sample is short enough to be part of a candidate's test."""
         return fits(self.workload, sample, self.max_bytes.get(candidate))
 
     @property

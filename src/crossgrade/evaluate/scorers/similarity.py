@@ -82,10 +82,10 @@ class SimilarityScorer:
 
 
 def cosine(left: Sequence[float], right: Sequence[float]) -> float | None:
-    """Return the cosine of two vectors in [-1, 1]; None for other shapes, zeros, infinities and NaN."""
+    """Return the cosine of two vectors, or None for unequal lengths, zero vectors, infinities and NaN."""
     if len(left) != len(right) or not all(map(math.isfinite, (*left, *right))):
         return None
-    # Scaled first, so that squares neither overflow nor vanish.
+    # The vectors are scaled first, so that squares neither overflow nor vanish.
     left, right = _unit(left), _unit(right)
     return (
         max(-1.0, min(1.0, math.fsum(a * b for a, b in zip(left, right, strict=True))))
@@ -114,13 +114,13 @@ class F1Options(Options, frozen=True):
 
 
 def words(text: str, *, ignore_articles: bool = True) -> list[str]:
-    """Return the words by which two texts are compared, in order."""
+    """Return the words of a text that are compared, in order."""
     plain = "".join(c for c in fold_case(visible(text)) if not unicodedata.category(c).startswith("P"))
     return [word for word in _WORD.findall(plain) if not (ignore_articles and word in _ARTICLES)]
 
 
 def token_f1(answer: list[str], reference: list[str]) -> float:
-    """Return the harmonic mean of precision and recall over words; 1 when both have none."""
+    """Return the harmonic mean of precision and recall over words; 1 if both have no words."""
     if not answer or not reference:
         return float(answer == reference)
     shared = (Counter(answer) & Counter(reference)).total()

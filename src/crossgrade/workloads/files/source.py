@@ -241,9 +241,9 @@ def _zstd_blocks(raw: BinaryIO, block_bytes: int) -> Iterator[bytes]:
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[TextIO]:
-    """Give a text file to write, which takes the place of `path` once it is complete.
+    """Yield a text file to write, which replaces `path` once it is complete.
 
-    Makes its folder. Line ends are written as given. Raises `StoreError` when it cannot be written.
+    The folder is created. Line ends are written as given. Raises `StoreError` if it cannot be written.
     """
     part = path.with_name(path.name + ".part")
     try:

@@ -105,7 +105,7 @@ def question_of(messages: list[Any]) -> str | None:
 
 
 def is_agentic(request: LoggedRequest) -> bool:
-    """Tell whether the model called tools, or read what they gave."""
+    """Return whether the model called tools, or read what they gave."""
     if request.tool_calls:
         return True
     for message in request.messages or ():
@@ -133,7 +133,7 @@ def session_of(request: LoggedRequest) -> int:
 
 
 def has_media(request: LoggedRequest) -> bool:
-    """Tell whether images, sound or files are part of a request."""
+    """Return whether images, sound or files are part of a request."""
     for message in request.messages or ():
         content = message.get("content") if isinstance(message, dict) else None
         if isinstance(content, list) and any(

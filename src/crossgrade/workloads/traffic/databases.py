@@ -24,7 +24,7 @@ _encode = msgspec.json.Encoder(enc_hook=str).encode
 
 
 def is_database(source: str | Path) -> bool:
-    """Tell whether a source is the URL of a database."""
+    """Return whether a source is the URL of a database."""
     return str(source).partition(":")[0] in SCHEMES and ":" in str(source)
 
 

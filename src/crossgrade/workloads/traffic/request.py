@@ -172,7 +172,7 @@ def _possible(seconds: float) -> float:
 
 
 def elapsed(start: float | None, end: float | None) -> float | None:
-    """Return the seconds between two times; None where one is unknown or they are in the wrong order."""
+    """Return the seconds between two times, or None if one is unknown or they are in the wrong order."""
     if start is None or end is None or end < start:
         return None
     return round(end - start, 6)
