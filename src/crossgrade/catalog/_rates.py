@@ -57,7 +57,7 @@ class Rate:
 
     @property
     def has_price(self) -> bool:
-        """Whether the row says what the offer costs."""
+        """Return whether the row says what the offer costs."""
         return self.input is not None
 
     def price(self) -> Price:
@@ -106,7 +106,7 @@ def packaged_rates() -> tuple[Rate, ...]:
 
 
 def read_rates(path: Path) -> tuple[Rate, ...]:
-    """Read a file of rates; raises `DataError` with file, line and column."""
+    """Read a file of rates. Raises `DataError` with file, line and column."""
     try:
         if path.stat().st_size > LARGEST_FILE:
             raise DataError(

@@ -44,7 +44,7 @@ class OfferBill:
 
     @property
     def can_be_bought(self) -> bool:
-        """Whether the offer is not known to be gone."""
+        """Return whether the offer is not known to be gone."""
         return self.status not in {"retired", "delisted"}
 
 

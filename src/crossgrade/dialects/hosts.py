@@ -62,7 +62,7 @@ class Host:
         return self.base_url is not None and _PLACEHOLDER.search(self.base_url) is not None
 
     def url(self, environ: Mapping[str, str]) -> str:
-        """Return the base URL with its variables filled in; raises `UsageError` when one is not set."""
+        """Return the base URL with its variables filled in. Raises `UsageError` if one is not set."""
         if self.base_url is None:
             raise UsageError(
                 f"provider `{self.name}` has no address of its own",
@@ -195,7 +195,7 @@ def key_variables(offer: Offer) -> tuple[str, ...]:
 def key_variable(offer: Offer, environ: Mapping[str, str]) -> str | None:
     """Return the variable that holds an offer's key, or None if its host needs none and none is set.
 
-    Raises `AuthError` when a key is needed and no variable holds one.
+    Raises `AuthError` if a key is needed and no variable holds one.
     """
     variables = key_variables(offer)
     found = next((name for name in variables if environ.get(name, "").strip()), None)
@@ -211,7 +211,7 @@ def key_variable(offer: Offer, environ: Mapping[str, str]) -> str | None:
 
 
 def host_named(name: str) -> Host:
-    """Return a row of the table; raises `UsageError` naming the nearest when there is none."""
+    """Return a row of the table. Raises `UsageError` naming the nearest when there is none."""
     host = HOSTS.get(name)
     if host is not None:
         return host

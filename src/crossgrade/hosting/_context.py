@@ -85,7 +85,7 @@ def _cost(model: Architecture, tokens: int, kv_bits: int) -> ContextCost:
 
 
 def attention_temperature(model: Architecture, position: int) -> float:
-    """Return what multiplies the queries of global layers at a position (from 0); 1 without such a scale."""
+    """Return the factor on the queries of global layers at a position (from 0), or 1 without such a scale."""
     if not model.temperature_floor:
         return 1.0
     return 1 + model.temperature_scale * math.log(1 + (position + 1) // model.temperature_floor)

@@ -1,4 +1,4 @@
-"""What a load on a real server showed: throughput, latencies and the price that follows."""
+"""The result of a load on a real server: throughput, latencies and the price that follows."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -54,7 +54,7 @@ def measured_level(
     seconds: float,
     usd_per_hour: Decimal | None,
 ) -> MeasuredLevel | None:
-    """Return what calls within `seconds` show, or None if none was answered."""
+    """Return the measurement of calls within `seconds`, or None if none was answered."""
     if not calls or seconds <= 0:
         return None
     given, wanted = sum(call.input_tokens for call in calls), sum(call.output_tokens for call in calls)

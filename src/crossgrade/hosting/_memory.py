@@ -1,4 +1,4 @@
-"""Whether a model fits, how many sequences at once, and the smallest deployment that holds it."""
+"""Computes whether a model fits, how many sequences fit at once, and the smallest deployment for it."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace

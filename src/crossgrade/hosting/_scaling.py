@@ -49,7 +49,7 @@ class ScalingStep:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Announced:
-    """A model that was announced but whose weights nobody can have: counts only, no price."""
+    """A model that was announced but whose weights are not available: counts only, no price."""
 
     name: str
     announced_on: str

@@ -46,7 +46,7 @@ class GgufHeader:
 def read_gguf_header(path: Path) -> GgufHeader:
     """Read the metadata of a GGUF file.
 
-    Raises `DataError` when the file cannot be read, is no GGUF file, is cut off in its header,
+    Raises `DataError` if the file cannot be read, is not a GGUF file, is cut off in its header,
     or is one shard of several.
     """
     try:

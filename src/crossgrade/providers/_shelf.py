@@ -129,7 +129,7 @@ class ModelShelf:
     def verify(self, name: str) -> InstalledModel:
         """Read the whole file of an installed model again and compare its SHA-256.
 
-        Raises `DataError` when the file is gone or its content changed.
+        Raises `DataError` if the file is gone or its content changed.
         """
         record = self._record(name)
         if not record.exists():

@@ -1,4 +1,4 @@
-"""Erasure: what was asked and answered about some samples goes; scores that counted stay as numbers."""
+"""Erases what was asked and answered about some samples. Scores that counted stay as numbers."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
@@ -22,7 +22,7 @@ _Column = TypeVar("_Column", bound=NDArray[np.object_] | None)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Erased:
-    """What went: `answers` recorded; `verdicts` by id, each with how many of how many samples it counted."""
+    """What was erased: recorded `answers`, and `verdicts` by id with the samples erased and counted."""
 
     answers: int
     verdicts: Mapping[str, tuple[int, int]]

@@ -25,7 +25,7 @@ def utc_now() -> datetime:
 
 
 class RunStatus(StrEnum):
-    """Where a run stands, derived from its last event and its lock.
+    """The status of a run, derived from its last event and its lock.
 
     `RUNNING` means that a process holds the run's lock; `KILLED` that none does although the
     run never ended. Every state but `FINISHED` can be resumed.

@@ -95,7 +95,7 @@ class Routes:
     def current(self) -> RouteTable | None:
         """Return the table in force, or None when none was ever published.
 
-        Raises `ConfigError` for a file that is no route table.
+        Raises `ConfigError` for a file that is not a route table.
         """
         self.follow()
         return self._current()

@@ -71,7 +71,7 @@ class Store:
 
     @contextmanager
     def watching(self) -> Iterator[None]:
-        """Hold the right to score live pairs; raises `StoreError` while another process holds it."""
+        """Hold the right to score live pairs. Raises `StoreError` while another process holds it."""
         if self._database.engine.dialect.name == "postgresql":
             lock = session_lock(self._database, "crossgrade watch")
         else:

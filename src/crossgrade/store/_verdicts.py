@@ -23,7 +23,7 @@ from crossgrade.store._records import LATEST, new_id, utc_now
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredVerdict:
-    """A verdict as it was recorded, under its id; `is_known` where the same one had been recorded before."""
+    """A verdict as recorded, with its id; `is_known` is true if the same one had been recorded before."""
 
     id: str
     verdict: Verdict
@@ -67,7 +67,7 @@ class Verdicts:
         return None
 
     def get(self, verdict_id: str) -> StoredVerdict:
-        """Return the verdict with this id, or the only one whose id begins so; raises `NotFoundError`.
+        """Return the verdict with this id, or the only one whose id begins so. Raises `NotFoundError`.
 
         `latest` is the newest verdict.
         """
@@ -87,7 +87,7 @@ class Verdicts:
         return _stored(rows[0])
 
     def evidence(self, verdict_id: str) -> Evidence:
-        """Return the columns that a verdict was computed from; raises `NotFoundError` without them."""
+        """Return the columns that a verdict was computed from. Raises `NotFoundError` without them."""
         query = select(t.verdicts.c.evidence).where(t.verdicts.c.id == self.get(verdict_id).id)
         with self._database.reading() as connection:
             packed = connection.execute(query).scalar()
@@ -143,7 +143,7 @@ def _stored(row: Row[str, str]) -> StoredVerdict:
 
 
 _MAX_BYTES = 2**31
-"""Largest evidence that is unpacked: what a hostile database can make us allocate."""
+"""The largest evidence that is unpacked. It bounds what a hostile database can make us allocate."""
 
 _NUMBERS = 1
 _TEXTS = 2
@@ -155,7 +155,7 @@ def pack_evidence(evidence: Evidence) -> bytes:
 
 
 def unpack_evidence(packed: bytes) -> Evidence:
-    """Return the evidence that `pack_evidence` wrote; raises `ValueError` for more than 2 GiB."""
+    """Return the evidence that `pack_evidence` wrote. Raises `ValueError` for more than 2 GiB."""
     size = zstandard.frame_content_size(packed)
     if not 0 <= size <= _MAX_BYTES:
         raise ValueError(f"{size} bytes of evidence")

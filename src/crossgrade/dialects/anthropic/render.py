@@ -35,7 +35,7 @@ _STOP_REASONS = {
 def render_message(answer: ModelAnswer, inbound: InboundRequest, id: str, created: int) -> bytes:  # noqa: A002, ARG001  # the field's name; the shape of `Inbound.render_answer`
     """Return a whole message.
 
-    Raises `UpstreamError` for a call whose arguments are no JSON object, which this API cannot
+    Raises `UpstreamError` for a call whose arguments are not a JSON object, which this API cannot
     show; one that was cut off by the token limit is left out.
     """
     content: list[JSON] = [{"type": "text", "text": answer.text}] if answer.text else []

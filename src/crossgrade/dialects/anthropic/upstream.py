@@ -220,7 +220,7 @@ _EVENT_DECODER = msgspec.json.Decoder(_Event)
 
 
 def decode(body: bytes, request: ModelRequest) -> ModelAnswer:
-    """Read a whole answer; raises `UpstreamError` for one that cannot be used."""
+    """Read a whole answer. Raises `UpstreamError` for one that cannot be used."""
     message = decode_struct(_DECODER, body)
     if message.error or message.type == "error":
         raise failure_inside(body)

@@ -1,4 +1,4 @@
-"""The batch APIs' files, orders and results, as pure translations: one dialect an API."""
+"""Pure translations of the batch APIs' files, orders and results, with one dialect for each API."""
 
 from crossgrade.dialects._batch import (
     BatchDialect,

@@ -244,7 +244,7 @@ class CandidateReader:
 
 
 def decode(body: bytes, request: ModelRequest) -> ModelAnswer:
-    """Read a whole answer; raises `UpstreamError` for one that cannot be used."""
+    """Read a whole answer. Raises `UpstreamError` for one that cannot be used."""
     reader = CandidateReader(request)
     whole = Collector(reader)
     whole.take(reader.response(body, "answer"))

@@ -159,7 +159,7 @@ _EVENT_DECODER = msgspec.json.Decoder(_Event)
 
 
 def decode(body: bytes, request: ModelRequest) -> ModelAnswer:
-    """Read a whole answer; raises `UpstreamError` for one that cannot be used."""
+    """Read a whole answer. Raises `UpstreamError` for one that cannot be used."""
     reader = ResponseReader(request)
     collector = Collector(reader)
     collector.take(reader.response(body))

@@ -48,7 +48,7 @@ def find_file(path: str | Path, *, root: Path | None = None, folder: bool = Fals
     A relative path counts from `root`, or without one from the current folder. Symbolic links
     are followed before the check.
 
-    Raises `DataError` when it does not exist, is no regular file, or lies outside `root`.
+    Raises `DataError` if it does not exist, is not a regular file, or lies outside `root`.
     """
     given = Path(path)
     full = ((root / given) if root is not None else given).resolve()
@@ -82,7 +82,7 @@ def first_bytes(path: Path, count: int = 4096) -> bytes:
 def read_whole(path: Path, limits: FileLimits) -> bytes:
     """Return all of a file, decompressed.
 
-    Raises `DataError` when it is larger than `limits.document_bytes`, or damaged.
+    Raises `DataError` if it is larger than `limits.document_bytes`, or damaged.
     """
     parts = []
     size_read = 0
@@ -102,7 +102,7 @@ def read_whole(path: Path, limits: FileLimits) -> bytes:
 def line_blocks(path: Path, limits: FileLimits) -> Iterator[Block]:
     r"""Yield a file as blocks of whole lines; only `\n` ends a line (U+2028 does not).
 
-    Raises `DataError` when a line is longer than `limits.line_bytes`, or the file is damaged.
+    Raises `DataError` if a line is longer than `limits.line_bytes`, or the file is damaged.
     """
     line = 1
     carry = bytearray()
@@ -135,7 +135,7 @@ def lines_within(
 ) -> Iterator[tuple[int, bytes]]:
     """Yield the number and bytes of each line that is not blank; call `too_long` for one beyond the limit.
 
-    Such a line is passed over in bounded memory, and the rest is read. Raises `DataError` where the
+    Such a line is passed over in bounded memory, and the rest is read. Raises `DataError` if the
     file is damaged, after all that stood before.
     """
     number, carry, skipping = 1, bytearray(), False
@@ -165,7 +165,7 @@ def json_lines(path: Path, limits: FileLimits) -> Iterator[tuple[int, bytes]]:
 
 
 def not_utf8(path: Path, line: int, data: bytes) -> DataError:
-    """Make the error for `data`, whose first line is `line`, at its first byte that is not UTF-8."""
+    """Return the error for `data`, whose first line is `line`, at its first byte that is not UTF-8."""
     try:
         data.decode("utf-8")
         start = 0

@@ -51,7 +51,7 @@ def take_answer(into: LoggedRequest, message: Mapping[str, Any]) -> None:
 
 
 def take_usage(into: LoggedRequest, usage: Mapping[str, Any]) -> None:
-    """Take usage in any provider's names; raises `BadValueError` for a count that cannot be."""
+    """Take usage in any provider's names. Raises `BadValueError` for a count that cannot be."""
     if not usage:
         return
     inner = {name: _counts(mapping(value)) for name, value in usage.items() if name.endswith("_details")}

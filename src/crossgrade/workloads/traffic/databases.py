@@ -43,7 +43,7 @@ def without_password(source: str | Path) -> str:
 def opened_sources(sources: Sequence[str | Path], query: str | None) -> Iterator[list[Path]]:
     """Give the files of a log: those that paths, folders and globs name, or a query's rows as one.
 
-    Raises `UsageError` where a database comes without a query or a query without its database,
+    Raises `UsageError` if a database comes without a query or a query without its database,
     `MissingExtraError` without the driver, and `DataError` for what the database refuses.
     """
     databases = [str(source) for source in sources if is_database(source)]

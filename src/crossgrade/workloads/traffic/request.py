@@ -124,7 +124,7 @@ def number(value: Any) -> float | None:
 
 
 def count(value: Any) -> int | None:
-    """Return a count of tokens; raises `BadValueError` for one that cannot be."""
+    """Return a count of tokens. Raises `BadValueError` for one that cannot be."""
     if type(value) is not int:
         found = number(value)
         if found is None:
@@ -138,7 +138,7 @@ def count(value: Any) -> int | None:
 
 
 def dollars(value: Any) -> float | None:
-    """Return an amount; raises `BadValueError` for a negative one."""
+    """Return an amount. Raises `BadValueError` for a negative one."""
     found = number(value)
     if found is not None and found < 0:
         raise BadValueError(f"a cost of {found:g}")
