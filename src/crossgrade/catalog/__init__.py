@@ -2,8 +2,8 @@
 
 from crossgrade.catalog._catalog import Catalog, Listing, OfferFacts, packaged_catalog
 from crossgrade.catalog._checks import Doubt, check_catalog, validate_price
+from crossgrade.catalog._listed import model_name, provider_name
 from crossgrade.catalog._litellm import new_rates, read_litellm
-from crossgrade.catalog._names import model_name, provider_name
 from crossgrade.catalog._rates import Rate, rates_to_csv, read_rates
 
 __all__ = [

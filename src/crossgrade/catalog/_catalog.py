@@ -6,8 +6,7 @@ from datetime import date
 from functools import lru_cache
 from typing import Literal, TypeVar
 
-from crossgrade.catalog._listed import base_context, base_listings, base_price
-from crossgrade.catalog._names import model_name, provider_name
+from crossgrade.catalog._listed import base_context, base_listings, base_price, model_name, provider_name
 from crossgrade.catalog._rates import Rate, packaged_rates
 from crossgrade.dialects import HOSTS
 from crossgrade.domain import Offer, Price
@@ -41,7 +40,7 @@ class OfferFacts:
         return "unknown" if self.source is None else "on sale"
 
     def gone(self, on: date) -> str | None:
-        """Say since when the offer can no longer be bought; None where nothing says so."""
+        """Say since when the offer can no longer be bought; None if nothing says so."""
         status = self.status(on)
         if status == "retired":
             return f"retired since {self.retires_on}"
@@ -77,7 +76,7 @@ class Catalog:
         self._history = _packaged_series()
 
     def price(self, offer: Offer, on: date) -> Price | None:
-        """Return the price that held for an offer on a day, None where it is not known.
+        """Return the price that held for an offer on a day, or None if it is not known.
 
         Of the offer's own `prices` the newest that had begun counts; one without `valid_from` has
         always held. Then come the team's rates; then, for a day before a known change, the history
@@ -219,7 +218,7 @@ def _last(values: Iterable[ValueT | None]) -> ValueT | None:
 
 
 def _delisted_on(seen: Sequence[Rate]) -> date | None:
-    """Return since when the listing is gone, None where it is there or came back."""
+    """Return since when the listing is gone, or None if it is there or came back."""
     gone: date | None = None
     for rate in seen:
         if rate.event == "delisted":

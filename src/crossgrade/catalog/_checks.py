@@ -7,8 +7,7 @@ from datetime import date
 from decimal import Decimal
 
 from crossgrade.catalog._catalog import Catalog, Listing
-from crossgrade.catalog._listed import base_price
-from crossgrade.catalog._names import model_name, provider_name
+from crossgrade.catalog._listed import base_price, model_name, provider_name
 from crossgrade.catalog._rates import Rate
 from crossgrade.domain import Price
 from crossgrade.errors import UsageError

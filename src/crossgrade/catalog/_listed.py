@@ -1,4 +1,7 @@
-"""The base of the catalogue: genai-prices, from the copy in its package; nothing is fetched."""
+"""The base of the catalogue (genai-prices, from the copy in its package), and names of models and hosts.
+
+Nothing is fetched. Hosts and catalogues spell names differently; `model_name` and `provider_name` unify them.
+"""
 
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, time
@@ -6,17 +9,19 @@ from decimal import Decimal
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from crossgrade.catalog._names import provider_name
 from crossgrade.domain import Price
 
 if TYPE_CHECKING:
     from genai_prices.types import ModelInfo, ModelPrice, Provider
+import re
+
+from crossgrade.dialects import host_known_as
 
 _FREE = ":free"
 
 
 def base_listings() -> Iterator[tuple[str, str]]:
-    """Return provider and model id of everything in the base, free tiers left out."""
+    """Yield the provider and model id of everything in the base except free tiers."""
     for provider in _providers().values():
         for model in provider.models:
             if not model.id.endswith(_FREE):
@@ -31,7 +36,7 @@ def base_context(provider: str, model: str) -> int | None:
 
 @lru_cache(maxsize=16_384)
 def base_price(provider: str, model: str, on: date) -> Price | None:
-    """Return the list price at noon, UTC: hosts that charge more at peak hours do so then."""
+    """Return the list price at noon, UTC. Hosts that charge more at peak hours do so then."""
     found = _model(provider, model)
     if found is None:
         return None
@@ -122,3 +127,56 @@ def _discount(standard: dict[str, Any], batch: dict[str, Any]) -> Decimal | None
         if standard[name] and batch[name] is not None
     }
     return shares.pop() if len(shares) == 1 else None
+
+
+_NO_HOSTS = {
+    "lambda_ai": "lambda",
+    "vertex_ai-llama_models": "vertex",
+    "vertex_ai-language-models": "vertex",
+    "vertex_ai": "vertex",
+}
+"""LiteLLM's names of providers that have prices but no row in the table of hosts."""
+
+_VENDOR = re.compile(
+    r"^((us|eu|apac|global)\.)?(meta|openai|anthropic|deepseek|qwen|mistral|moonshot)\.|^databricks-"
+)
+_CLOSED = re.compile(r"gpt-[345]|o[134](-|$)|gemini|mistral-(small|medium|large)|grok")
+_CLAUDE = re.compile(r"claude-(\d)-(\d)-(\w+)|claude-(\w+)-(\d)-(\d)")
+_SAYS_NOTHING = frozenset(
+    {"instruct", "chat", "it", "hf", "preview", "latest"}  # what it was tuned for, or that it is the newest
+    | {"fp8", "bf16", "versatile", "basic", "maas", "17b", "16e", "128e", "v1:0", "v2:0"}
+)
+
+
+def provider_name(name: str) -> str:
+    """Return Crossgrade's name for a provider of genai-prices or LiteLLM. Others keep their own."""
+    name = name.lower()
+    if name == "openai-responses":
+        return "openai"
+    host = host_known_as(name)
+    return _NO_HOSTS.get(name, name) if host is None else host.name
+
+
+def model_name(identifier: str) -> str:
+    """Return one name for the same weights at all hosts: vendor, date and build are dropped.
+
+    `meta-llama/Llama-4-Scout-17B-16E-Instruct`, `meta.llama4-scout-17b-instruct-v1:0` and
+    `llama4-scout-instruct-basic` are all `llama-4-scout`. A word that may stand
+    for another product (`turbo`, `lite`, a dated GPT) is kept, so that two prices are never mixed up.
+    """
+    name = _VENDOR.sub("", identifier.lower().rsplit("/", 1)[-1])
+    if _CLOSED.match(name):
+        return name.removesuffix("-preview") if name.startswith("gemini") else name
+    name = re.sub(r"-\d{8}(-v\d:\d)?$", "", name)
+    if name.startswith("claude"):
+        return _CLAUDE.sub(_claude, name).removesuffix("-latest")
+    name = re.sub(r"^llama-?v?(\d)[p._-](\d)(?=-)", r"llama-\1.\2", name)
+    name = re.sub(r"^llama-?v?(\d)(?=-)", r"llama-\1", name)
+    name = re.sub(r"(?<=[vk]\d)p(?=\d)", ".", name)
+    return "-".join(part for part in name.split("-") if part not in _SAYS_NOTHING)
+
+
+def _claude(found: re.Match[str]) -> str:
+    if found[1]:
+        return f"claude-{found[1]}.{found[2]}-{found[3]}"
+    return f"claude-{found[4]}-{found[5]}.{found[6]}"

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from crossgrade.catalog._catalog import Catalog
-from crossgrade.catalog._names import provider_name
+from crossgrade.catalog._listed import provider_name
 from crossgrade.catalog._rates import LARGEST_FILE, Rate
 from crossgrade.domain import Offer
 from crossgrade.errors import DataError, unreadable

@@ -57,7 +57,7 @@ class Rate:
 
     @property
     def has_price(self) -> bool:
-        """Whether the row says what the offer costs."""
+        """Return whether the row says what the offer costs."""
         return self.input is not None
 
     def price(self) -> Price:
@@ -88,7 +88,7 @@ class Rate:
         )
 
     def _batch_discount(self) -> Decimal | None:
-        """Return the one share that batch takes off input and output, None where there is no single one."""
+        """Return the one share that batch takes off input and output, or None if there is no single one."""
         if not self.input or not self.output or self.batch_input is None or self.batch_output is None:
             return None
         share = 1 - self.batch_input / self.input
@@ -106,7 +106,7 @@ def packaged_rates() -> tuple[Rate, ...]:
 
 
 def read_rates(path: Path) -> tuple[Rate, ...]:
-    """Read a file of rates; raises `DataError` with file, line and column."""
+    """Read a file of rates. Raises `DataError` with file, line and column."""
     try:
         if path.stat().st_size > LARGEST_FILE:
             raise DataError(

@@ -10,7 +10,7 @@ import numpy as np
 
 from crossgrade.catalog._catalog import Catalog, OfferFacts
 from crossgrade.catalog._checks import check_catalog, validate_price
-from crossgrade.catalog._names import model_name, provider_name
+from crossgrade.catalog._listed import model_name, provider_name
 from crossgrade.domain import Estimate, Offer, Price, Usage
 from crossgrade.pricing import cost_usd
 from crossgrade.pricing.bill import Bill, bill, per_solved
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 class OfferBill:
     """An offer's bill for a month of traffic, and what to know before resting on it.
 
-    `batch` is the bill by the batch API, None where no batch price is known. `tokens` says whose
+    `batch` is the bill by the batch API, None if no batch price is known. `tokens` says whose
     tokens were billed: its own measured ones, or another's. `too_long` counts calls that do not fit
     its context (None: its context is unknown). `doubts` are what looks wrong with its price.
     """
@@ -44,7 +44,7 @@ class OfferBill:
 
     @property
     def can_be_bought(self) -> bool:
-        """Whether the offer is not known to be gone."""
+        """Return whether the offer is not known to be gone."""
         return self.status not in {"retired", "delisted"}
 
 
@@ -145,7 +145,7 @@ def _offer_bill(offer: Offer, traffic: Traffic, catalog: Catalog, on: date) -> O
 
 
 def _too_long(usage: UsageColumns, context_tokens: int | None) -> int | None:
-    """Return how many calls do not fit a context window, None where it is unknown."""
+    """Return how many calls do not fit a context window, or None if it is unknown."""
     if context_tokens is None:
         return None
     return int(((usage.input_tokens + usage.output_tokens) > context_tokens).sum())
@@ -190,7 +190,7 @@ def list_costs(
     """Return by model what a request with this usage costs where it costs least on a day.
 
     Models are named as in results: by a provider's own identifier or by the name that hosts share.
-    Offers that are gone and prices in doubt do not count. None where no list price is known.
+    Offers that are gone and prices in doubt do not count. None if no list price is known.
     """
     listings = catalog.listings(on)
     doubtful = {each.listing for each in check_catalog(catalog, on)}

@@ -24,14 +24,12 @@ bytes`, `end() -> bytes`, `fail(error) -> bytes`, then `done`, `failure`, `usage
 
 from collections.abc import Mapping
 
-from crossgrade.dialects._client import ClientApi, ClientName, Clients
+from crossgrade.dialects._client import ClientApi, ClientName, Clients, Writer
 from crossgrade.dialects._counts import NO_COUNTS, Counts
 from crossgrade.dialects._dialect import USAGE_FIELDS, Dialect, WireRequest
 from crossgrade.dialects._errors import error_words
-from crossgrade.dialects._excerpt import excerpt, secret_of
-from crossgrade.dialects._failures import failure, failure_inside
+from crossgrade.dialects._failures import excerpt, failure, failure_inside, secret_of
 from crossgrade.dialects._following import StreamFollower
-from crossgrade.dialects._frame import Writer
 from crossgrade.dialects._inbound import InboundRequest
 from crossgrade.dialects._logged import logged_counts
 from crossgrade.dialects._sse import SseEvent, SseReader

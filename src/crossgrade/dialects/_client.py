@@ -1,13 +1,56 @@
-"""What every API that clients speak offers: read a request, write an answer or an error."""
+"""What every client API offers: reading a request, and writing an answer, a stream or an error."""
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
-from crossgrade.dialects._frame import Writer
+import msgspec
+
 from crossgrade.dialects._inbound import InboundRequest
+from crossgrade.dialects.deltas import Delta
 from crossgrade.domain import ModelAnswer
+
+_MADE_UP = re.compile(r"(call_\d{1,4})?")
+
+encode_json = msgspec.json.Encoder().encode
+
+
+class Writer(Protocol):
+    """Writes one streamed answer in a client's API. It delays only the usage and the finish reason."""
+
+    def write(self, delta: Delta) -> bytes:
+        """Return the events for a piece of the answer. What the API cannot express has none."""
+
+    def end(self) -> bytes:
+        """Return the events that end a whole answer, with the terminal marker last."""
+
+    def error(self, status: int, message: str, kind: str | None, code: str | None) -> bytes:
+        """Return the event that ends an answer that failed."""
+
+
+def data_event(payload: Any) -> bytes:
+    """Return an event without a name."""
+    return b"data: %b\n\n" % encode_json(payload)
+
+
+def named_event(payload: dict[str, Any]) -> bytes:
+    """Return an event named after its payload's `type`."""
+    return b"event: %b\ndata: %b\n\n" % (payload["type"].encode(), encode_json(payload))
+
+
+def call_id(given: str, answer_id: str, index: int) -> str:
+    """Return a call's id. It is made from the answer's id if the upstream gave none or just a number.
+
+    Clients send ids back, and some APIs refuse a conversation that contains one twice.
+    """
+    return (
+        f"call_{answer_id.rpartition('_')[2].rpartition('-')[2]}_{index}"
+        if _MADE_UP.fullmatch(given)
+        else given
+    )
+
 
 ClientName = Literal["openai", "openai-text", "openai-responses", "anthropic"]
 """The APIs that clients may speak: `/chat/completions`, `/completions`, `/responses`, `/messages`."""
@@ -25,7 +68,7 @@ class RenderError(Protocol):
         code: str | None = None,
         request_id: str | None = None,
     ) -> bytes:
-        """Return the body. `kind` is the error's type, by default what goes with the status."""
+        """Return the body. `kind` is the error's type; the default follows from the status."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +92,7 @@ class ClientApi:
 
 
 class Clients(Mapping[ClientName, ClientApi]):
-    """The client APIs by name, each at a `module:attribute` that is imported when it is first used.
+    """The client APIs by name, each at a `module:attribute` that is imported on first use.
 
     A worker of the gateway thus imports only the APIs that its clients use.
     """

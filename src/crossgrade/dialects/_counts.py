@@ -1,4 +1,4 @@
-"""Token counts from each provider's own words, counted once, or unknown.
+"""Token counts under one definition, whatever the provider calls them; a count may be unknown.
 
 `Usage` follows OpenTelemetry: input includes cached tokens, output includes reasoning. Vendors
 disagree (Anthropic leaves cached tokens out of `input_tokens`, Gemini leaves thoughts out of
@@ -14,7 +14,7 @@ from crossgrade.domain import MOST_TOKENS, Usage
 
 
 class Counts(msgspec.Struct, frozen=True, gc=False):
-    """Tokens of one call in the names of `Usage`, made in about an eighth of its time; None is unknown."""
+    """Tokens of one call under the names of `Usage`, in about an eighth of its time. None is unknown."""
 
     input_tokens: int | None = None
     output_tokens: int | None = None
@@ -30,20 +30,20 @@ EMPTY: dict[str, Any] = {}
 
 
 def count(value: Any) -> int | None:
-    """Return a token count, or None when it is not one."""
+    """Return a token count, or None if it is not one."""
     if type(value) is int and 0 <= value <= MOST_TOKENS:
         return value
     return None
 
 
 def optional(value: Any) -> tuple[int | None, bool]:
-    """Return a count that may be missing, and whether what is there makes sense."""
+    """Return a count that may be missing, and whether the given value is valid."""
     found = count(value)
     return found, value is None or found is not None
 
 
 def inner(raw: dict[str, Any], *names: str) -> dict[str, Any]:
-    """Return the first object among these fields, `EMPTY` if there is none."""
+    """Return the first object among these fields, or `EMPTY` if there is none."""
     for name in names:
         value = raw.get(name)
         if isinstance(value, dict):
@@ -60,7 +60,7 @@ def consistent(
     *,
     answered: bool,
 ) -> Counts:
-    """Drop counts that cannot be: a part larger than its whole, an empty prompt, a free answer."""
+    """Return the counts without impossible ones: a part larger than its whole, an empty prompt or answer."""
     if prompt is not None and (prompt == 0 or (cached or 0) + (written or 0) > prompt):
         prompt = cached = written = None
     if output is not None and ((output == 0 and answered) or (reasoning or 0) > output):

@@ -1,4 +1,4 @@
-"""What every provider API offers: encode a request, decode an answer, read a stream."""
+"""What every provider API offers: encoding a request, decoding an answer, reading a stream."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -7,8 +7,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias, TypeVar, get_args
 import msgspec
 
 from crossgrade.dialects._counts import Counts
-from crossgrade.dialects._excerpt import excerpt
-from crossgrade.dialects._failures import failure_inside
+from crossgrade.dialects._failures import excerpt, failure_inside
 from crossgrade.dialects._following import StreamFollower
 from crossgrade.dialects.deltas import Collector, Reader
 from crossgrade.dialects.hosts import Host
@@ -19,7 +18,7 @@ _T = TypeVar("_T")
 
 UsageField: TypeAlias = Literal["usage", "usageMetadata"]
 USAGE_FIELDS: tuple[UsageField, ...] = get_args(UsageField)
-"""Where providers say in an answer what it used."""
+"""The fields of an answer that hold its usage."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +34,7 @@ class WireRequest:
 
 
 class Glance(NamedTuple):
-    """What of a whole answer counts: its tokens, its id, and whether the provider still works on it."""
+    """The parts of a whole answer that matter: its tokens, its id, and whether it is unfinished."""
 
     counts: Counts
     id: str | None
@@ -43,7 +42,7 @@ class Glance(NamedTuple):
 
 
 class _Whole(msgspec.Struct):
-    """The parts of any dialect's whole answer that count."""
+    """The parts of a whole answer, in any dialect, that matter."""
 
     usage: Any = None
     usage_metadata: Any = msgspec.field(default=None, name="usageMetadata")
@@ -55,7 +54,7 @@ class _Whole(msgspec.Struct):
 
 _WHOLE = msgspec.json.Decoder(_Whole)
 _UNFINISHED = ("queued", "in_progress")
-"""A response of OpenAI's API that goes on in the background when it has been answered."""
+"""States of a response of OpenAI's API that continues in the background."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +64,7 @@ class Dialect:
     `encode(request, host, stream)` builds the call, `decode(body, request)` reads a whole
     answer and `reader(request)` reads a streamed one. Decoders raise `UpstreamError` for
     anything that is not a usable answer. `counts` reads the usage object of an answer, which
-    stands in its field `usage_field`. `follower` follows a stream that is passed on as it is; None: no
+    is in the field `usage_field`. `follower` follows a stream that is passed on unchanged; it is None if no
     client speaks this API.
     """
 
@@ -77,14 +76,14 @@ class Dialect:
     follower: type[StreamFollower] | None = None
 
     def follow(self, *, swallow: bool) -> StreamFollower:
-        """Start to follow a stream that is passed on as it comes, to a client that speaks this API."""
+        """Start to follow a stream that is passed on unchanged to a client of the same API."""
         assert self.follower is not None
         return self.follower(self.counts, swallow=swallow)
 
     def glance(self, body: bytes) -> Glance:
-        """Read of a whole answer only what counts.
+        """Read only the parts of a whole answer that matter.
 
-        Raises `UpstreamError` for what is no JSON object, and the error that stands in the answer's place.
+        Raises `UpstreamError` if it is not a JSON object, and the provider's error if it is one.
         """
         try:
             whole = _WHOLE.decode(body)
@@ -104,7 +103,7 @@ class Dialect:
 
 
 def decode_struct(decoder: msgspec.json.Decoder[_T], raw: bytes, what: str = "answer") -> _T:
-    """Decode JSON of a known shape; raises `UpstreamError` with a short quotation when it is not that."""
+    """Decode JSON of a known shape. Raises `UpstreamError`, which quotes it, if the shape is another."""
     try:
         return decoder.decode(raw)
     except msgspec.ValidationError as error:
@@ -118,7 +117,7 @@ def decode_struct(decoder: msgspec.json.Decoder[_T], raw: bytes, what: str = "an
 
 
 def json_arguments(text: str) -> Any:
-    """Parse a tool call's arguments for a dialect that wants them as an object, `{}` when there are none."""
+    """Parse a tool call's arguments for a dialect that needs an object; `{}` if there are none."""
     try:
         return msgspec.json.decode(text) if text.strip() else {}
     except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
@@ -135,12 +134,12 @@ def compact_json(value: Any) -> str:
 
 
 def message_parts(message: Message) -> tuple[Part, ...]:
-    """Return a message's texts and images in order; nothing for one without content."""
+    """Return a message's texts and images in order. A message without content has none."""
     return message.parts or (() if message.content is None else (message.content,))
 
 
 def data_url(image: Image) -> str:
-    """Return an image's address, its data inside it where it has no other."""
+    """Return an image's URL, which holds its data if it has no other."""
     return image.url if image.url is not None else f"data:{image.media_type};base64,{image.data}"
 
 

@@ -1,6 +1,6 @@
 """Errors in the words of each client API."""
 
-from crossgrade.dialects._frame import data_event, encode_json, named_event
+from crossgrade.dialects._client import data_event, encode_json, named_event
 from crossgrade.errors import (
     AuthError,
     BadRequestError,
@@ -36,7 +36,7 @@ _CODES: dict[type[ProviderError], tuple[int, str]] = {
 def error_words(error: ProviderError) -> tuple[int, str]:
     """Return the status and the code that tell a client of an upstream's failure.
 
-    A key that the upstream refused is the gateway's own, so it is no 401 for the client.
+    A key that the upstream refused is the gateway's own, so the client does not get a 401.
     """
     return _CODES.get(type(error), (502, "upstream_error"))
 

@@ -1,4 +1,4 @@
-"""Watching a stream go by: whole events are passed on as they come, few are ever parsed."""
+"""Follows a stream that is passed on unchanged. Few of its events are parsed."""
 
 import re
 from abc import ABC, abstractmethod
@@ -21,7 +21,7 @@ _ID = re.compile(rb'"id"\s*:\s*"([^"\\]{1,200})"')
 
 
 class EventParts(msgspec.Struct):
-    """The parts of any dialect's event that count."""
+    """The parts of an event, in any dialect, that matter."""
 
     type: str = ""
     choices: Any = None
@@ -42,9 +42,9 @@ class StreamFollower(ABC):
     out. `done` says that the terminal marker came; nothing after it is passed on. `failure` is what the
     provider said inside the stream; its event is not passed on.
 
-    `marks` are what an event has in it that may count. Nearly all have none of it, and cost no more
-    than the looking. Many providers say `"usage":null` in every event; tokens are named only where they
-    are counted.
+    `marks` are byte strings that an event which may matter contains. Nearly all events contain none, and
+    cost no more than the search. Many providers say `"usage":null` in every event; tokens are named only
+    where they are counted.
     """
 
     marks: ClassVar[tuple[bytes, ...]] = ()
@@ -76,7 +76,7 @@ class StreamFollower(ABC):
 
     @property
     def usage(self) -> Counts:
-        """The tokens that the provider counted, unknown until it did."""
+        """The tokens that the provider counted; unknown until then."""
         return self._counts(self.raw_usage)
 
     def feed(self, data: bytes) -> bytes:
@@ -105,10 +105,10 @@ class StreamFollower(ABC):
 
     @abstractmethod
     def take(self, parts: EventParts) -> bool:
-        """Take what counts of an event; return whether it is passed on."""
+        """Take what matters of an event. Return whether the event is passed on."""
 
     def event(self, block: bytes) -> bool:
-        """Read one event that may count; return whether it is passed on."""
+        """Read one event that may matter. Return whether it is passed on."""
         return all(self._parsed(event) for event in events_in(block))
 
     def _keep(self, rest: bytes) -> None:
@@ -119,9 +119,10 @@ class StreamFollower(ABC):
             )
 
     def _look(self, data: bytes) -> bytes:
-        """Parse the events that may count, if there are any, and return those to pass on.
+        """Parse the events that may matter, if there are any, and return those to pass on.
 
-        To leave what is before them whole takes a third off a stream that comes in one piece.
+        Passing on the bytes before them in one piece saves a third of the time for a stream that arrives at
+        once.
         """
         first = self._first(data)
         if first < 0:
@@ -142,7 +143,7 @@ class StreamFollower(ABC):
         return b"".join(passed)
 
     def _first(self, data: bytes) -> int:
-        """Return where the first mark stands, -1 where there is none."""
+        """Return the position of the first mark, or -1 if there is none."""
         first = -1
         for mark in self.marks:
             at = data.find(mark) if first < 0 else data.find(mark, 0, first)
@@ -176,7 +177,7 @@ def _blocks(data: bytes) -> list[bytes]:
 
 
 def _last_boundary(data: bytes) -> int:
-    """Return where the last whole event ends, 0 when there is none."""
+    """Return the position where the last whole event ends, or 0 if there is none."""
     end = 0
     for found in _BOUNDARY.finditer(data):
         end = found.end()

@@ -1,4 +1,4 @@
-"""What a client asks for, and the reading of JSON objects of which no field is overlooked."""
+"""The request of a client, and a reader of JSON objects that overlooks no field."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -6,7 +6,7 @@ from typing import Any, NoReturn, TypeVar
 
 import msgspec
 
-from crossgrade.dialects._excerpt import excerpt
+from crossgrade.dialects._failures import excerpt
 from crossgrade.domain import JSON, Image, ModelRequest, Part, Tool
 from crossgrade.errors import BadRequestError
 
@@ -19,11 +19,10 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InboundRequest:
-    """A client's request, free of its API's words.
+    """A client's request, independent of its API.
 
-    `stream` asks for events, `include_usage` for the tokens among them. `user` and
-    `conversation` are the client's names of who asks and in which conversation, `metadata`
-    its labels; none of the three is sent on.
+    `stream` asks for events, `include_usage` for the tokens among them. `user` and `conversation` are the
+    client's names for the user and the conversation, `metadata` its labels. None of the three is sent on.
     """
 
     request: ModelRequest
@@ -145,7 +144,7 @@ class Fields:
 
 
 def read_body(body: bytes) -> Fields:
-    """Read a request's body; raises `BadRequestError` when it is no JSON object."""
+    """Read a request's body. Raises `BadRequestError` if it is not a JSON object."""
     try:
         return Fields(msgspec.json.decode(body))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -190,7 +189,7 @@ def read_image_url(fields: Fields, name: str, *, detail: str | None = None) -> I
 
 
 def inline_image(fields: Fields, name: str, kind: str, data: str, *, detail: str | None = None) -> Image:
-    """Return an image of base64 data; raises `BadRequestError` when it is no image."""
+    """Return an image of base64 data. Raises `BadRequestError` if it is not an image."""
     if not kind.startswith("image/") or ";" in kind or not data:
         fields.refuse(name, "must be an image as base64 data", code="field-invalid")
     return Image(data=data, media_type=kind, detail=detail)
@@ -219,7 +218,7 @@ def read_tool_choice(
 
 
 def check_tool(fields: Fields, name: str, tools: Sequence[Tool]) -> str:
-    """Return the name of the one tool to call; raises `BadRequestError` when there is no such tool."""
+    """Return the name of the one tool to call. Raises `BadRequestError` if there is no such tool."""
     if name in MODES or all(tool.name != name for tool in tools):
         fields.refuse("tool_choice", "names none of the tools", code="field-invalid")
     return name

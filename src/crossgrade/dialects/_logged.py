@@ -1,4 +1,4 @@
-"""Usage in logs, whose dialect only its names tell."""
+"""Usage in traffic logs. A log does not say its dialect, so the field names decide."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -8,10 +8,10 @@ from crossgrade.dialects.openai_chat.usage import openai_counts
 
 
 def logged_counts(raw: Mapping[str, Any]) -> Counts:
-    """Read the counts of a usage object in a log, whose dialect only its names tell.
+    """Read the counts of a usage object in a log, whose dialect follows from its field names.
 
-    A gateway that speaks OpenAI's API may keep Anthropic's names for the cache beside its own counts,
-    which then include them. Counts that are 0 throughout are right there: a log keeps failures too.
+    A gateway that speaks OpenAI's API may keep Anthropic's names for the cache beside its own counts, which
+    then include them. Counts that are all 0 are valid in a log, because it keeps failed requests too.
     """
     if raw and not any(_leaves(raw)):
         return Counts(0, 0, 0, 0, 0)

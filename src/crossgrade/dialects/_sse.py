@@ -1,4 +1,4 @@
-"""An incremental reader of server-sent events that does not care where the bytes are split."""
+"""An incremental reader of server-sent events. The bytes may be split anywhere."""
 
 from dataclasses import dataclass
 
@@ -17,7 +17,7 @@ class SseEvent:
 
 
 class SseReader:
-    """Turn bytes as they come into events, after the WHATWG event stream rules.
+    """Turns arriving bytes into events by the WHATWG rules for event streams.
 
     Lines end in LF, CRLF or CR; comments, ids and retry times are skipped; several `data`
     lines make one event. An event whose closing blank line never came is not dispatched. A

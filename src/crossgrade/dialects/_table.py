@@ -1,4 +1,4 @@
-"""The table of dialects: names to the places they are imported from when they are first asked for."""
+"""The table of dialects. Each name stands for a place, which is imported when the dialect is first used."""
 
 from collections.abc import Iterator, Mapping
 from importlib import import_module
@@ -36,7 +36,7 @@ class Dialects(Mapping[DialectName, Dialect]):
         return name in self._places
 
     def named(self, name: DialectName) -> Dialect:
-        """Return a dialect; raises `ConfigError` naming the nearest where there is none."""
+        """Return a dialect. Raises `ConfigError` naming the nearest where there is none."""
         if name not in self:
             raise ConfigError(
                 f"there is no dialect `{name[:80]}`{closest(name, self)}",
@@ -46,7 +46,7 @@ class Dialects(Mapping[DialectName, Dialect]):
         return self[name]
 
     def register(self, places: Mapping[DialectName, str]) -> None:
-        """Add dialects at their places; the same again changes nothing.
+        """Add dialects at their places. Adding the same ones again changes nothing.
 
         Raises `ConfigError` for a name that stands for another place.
         """

@@ -1,4 +1,4 @@
-"""A stream of one API, event by event, as a stream of another."""
+"""Translates a stream of one API, event by event, into a stream of another."""
 
 from crossgrade.dialects._client import ClientApi
 from crossgrade.dialects._errors import error_words
@@ -9,7 +9,7 @@ from crossgrade.domain import Usage
 from crossgrade.errors import ProviderError, UpstreamError
 
 LONGEST_STREAM = 64 << 20
-"""So long may a stream be: some clients are told at its end, once more, all that it held."""
+"""The largest stream. Its size is bounded because some APIs repeat the whole answer in the last event."""
 
 
 class StreamTranslator:
@@ -36,7 +36,7 @@ class StreamTranslator:
         """Whether the last event was returned: nothing that comes after is read."""
 
         self.failure: ProviderError | None = None
-        """Why the stream failed. As long as nothing was sent, another target may be asked instead."""
+        """Why the stream failed. If nothing was sent yet, another target may be asked instead."""
 
         self.usage = Usage()
         self.finish_reason: str | None = None
@@ -65,7 +65,7 @@ class StreamTranslator:
         return b"".join(written)
 
     def end(self) -> bytes:
-        """Say that the upstream's stream is over; return the events that end the client's."""
+        """Take note of the upstream's end. Return the events that end the client's stream."""
         if self.done:
             return b""
         if self._reader.marked:
@@ -73,7 +73,7 @@ class StreamTranslator:
         return self._finish()
 
     def fail(self, error: ProviderError) -> bytes:
-        """Give the stream up, say because of a time limit; return the event that ends the client's."""
+        """Give up the stream, such as after a time limit. Return the event that ends the client's stream."""
         return b"" if self.done else self._fail(error)
 
     def _take(self, delta: Delta) -> bytes:

@@ -1,4 +1,4 @@
-"""The pieces of a streamed answer in no API's words, and the answer they make."""
+"""The pieces of a streamed answer, independent of any API, and the answer that they form."""
 
 from collections.abc import Iterable
 from typing import Protocol, TypeAlias
@@ -26,7 +26,7 @@ class Text(msgspec.Struct, frozen=True):
 
 
 class Refusal(msgspec.Struct, frozen=True):
-    """A piece of the words in which the model refuses."""
+    """A piece of the text with which the model refuses."""
 
     text: str
 
@@ -53,7 +53,7 @@ class Arguments(msgspec.Struct, frozen=True):
 
 
 class Counted(msgspec.Struct, frozen=True):
-    """The tokens so far; the last count holds."""
+    """The tokens so far. The last count is final."""
 
     usage: Usage
 
@@ -101,7 +101,7 @@ class Collector:
 
     @property
     def done(self) -> bool:
-        """Whether the stream's last event has come, so that nothing more is worth waiting for."""
+        """Return whether the stream's last event has come, so that nothing more is worth waiting for."""
         return self._reader.done
 
     def feed(self, event: SseEvent) -> None:
@@ -133,13 +133,13 @@ class Collector:
         self.started = self.started or isinstance(delta, Text | CallBegun | Refusal | Reasoning)
 
     def answer(self) -> ModelAnswer:
-        """Return the whole answer; raises `UpstreamError` when the stream broke off before its end."""
+        """Return the whole answer. Raises `UpstreamError` if the stream broke off before its end."""
         if self._finish_reason is None:
             raise broken_off(self._reader.ending)
         return self.so_far()
 
     def so_far(self) -> ModelAnswer:
-        """Return what has come, whole or not."""
+        """Return what has arrived, whole or not."""
         calls = tuple(
             ToolCall(id=call.id or f"call_{call.index}", name=call.name, arguments="".join(pieces))
             for call, pieces in zip(self._calls, self._arguments, strict=True)

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from crossgrade.dialects._dialect import WireRequest, decode_struct
-from crossgrade.dialects._excerpt import excerpt
+from crossgrade.dialects._failures import excerpt
 from crossgrade.dialects.openai_chat.usage import openai_usage
 from crossgrade.domain import Usage
 from crossgrade.errors import UpstreamError
@@ -45,7 +45,7 @@ def encode_embeddings(model: str, texts: Sequence[str]) -> WireRequest:
 def decode_embeddings(body: bytes, count: int) -> Embeddings:
     """Read `count` vectors, in the order of the texts.
 
-    Raises `UpstreamError` when there are others than asked for, of different lengths, or with
+    Raises `UpstreamError` if there are others than asked for, of different lengths, or with
     numbers that are not finite.
     """
     answer = decode_struct(_decoder, body, "embeddings answer")

@@ -17,9 +17,9 @@ from crossgrade.errors import BadRequestError
 
 
 def forced_tools(request: ModelRequest) -> tuple[Tool, ...]:
-    """The tools of which the request demands one call; none when a call is optional.
+    """Return the tools of which the request demands a call; none if a call is optional.
 
-    Raises `BadRequestError` when `tool_choice` names a tool that the request does not have, and
+    Raises `BadRequestError` if `tool_choice` names a tool that the request does not have, and
     for a raw text prompt with tools or a schema, which the engine would silently leave out.
     """
     if request.text is not None and (request.tools or request.response_schema is not None):
@@ -45,7 +45,7 @@ def forced_tools(request: ModelRequest) -> tuple[Tool, ...]:
 
 
 def as_schema_request(request: ModelRequest, tools: Sequence[Tool]) -> ModelRequest:
-    """The same request, asking for JSON `{name, arguments}` of one of `tools` instead of a call."""
+    """Return the same request, asking for JSON `{name, arguments}` of one of `tools` instead of a call."""
     lines = [f"- {tool.name}: {tool.description} Arguments: {_compact(_parameters(tool))}" for tool in tools]
     order = "\n".join(["Call one function. Answer with JSON holding its name and arguments.", *lines])
     messages = request.messages
@@ -58,7 +58,7 @@ def as_schema_request(request: ModelRequest, tools: Sequence[Tool]) -> ModelRequ
 
 
 def call_schema(tools: Sequence[Tool]) -> JSON:
-    """A JSON schema that admits exactly the calls of `tools`."""
+    """Return a JSON schema that admits exactly the calls of `tools`."""
     calls: list[JSON] = [
         {
             "type": "object",
@@ -72,7 +72,7 @@ def call_schema(tools: Sequence[Tool]) -> JSON:
 
 
 def as_tool_call(answer: ModelAnswer) -> ModelAnswer:
-    """The answer with its JSON turned into a tool call; as it was when it was cut off."""
+    """Return the answer with its JSON turned into a tool call, or unchanged if it was cut off."""
     try:
         call = msgspec.json.decode(answer.text)
     except msgspec.DecodeError:

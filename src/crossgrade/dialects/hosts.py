@@ -1,6 +1,6 @@
 """The table of hosts: where each provider listens, which key it takes, how it differs.
 
-One row a host. Everything that speaks OpenAI's protocol is a row and nothing more.
+There is one row for each host. A host that speaks OpenAI's protocol needs only a row.
 """
 
 import re
@@ -58,11 +58,11 @@ class Host:
 
     @property
     def is_placed_by_environment(self) -> bool:
-        """Whether the address depends on environment variables."""
+        """Return whether the address depends on environment variables."""
         return self.base_url is not None and _PLACEHOLDER.search(self.base_url) is not None
 
     def url(self, environ: Mapping[str, str]) -> str:
-        """Return the base URL with its variables filled in; raises `UsageError` when one is not set."""
+        """Return the base URL with its variables filled in. Raises `UsageError` if one is not set."""
         if self.base_url is None:
             raise UsageError(
                 f"provider `{self.name}` has no address of its own",
@@ -172,13 +172,13 @@ def register_hosts(rows: Iterable[Host]) -> None:
 
 
 def host_known_as(name: str) -> Host | None:
-    """Return the host that genai-prices or LiteLLM calls `name`, None where there is no such row."""
+    """Return the host that genai-prices or LiteLLM calls `name`, or None if there is no such row."""
     return _index().get(name)
 
 
 @cache
 def _index() -> dict[str, Host]:
-    """Return the rows by the names that price catalogues have for them."""
+    """Return the rows by their names in price catalogues."""
     found: dict[str, Host] = {}
     for row in HOSTS.values():
         for name in (row.price_id, *row.litellm, *row.litellm_prices):
@@ -188,14 +188,14 @@ def _index() -> dict[str, Host]:
 
 
 def key_variables(offer: Offer) -> tuple[str, ...]:
-    """Return the variables that may hold an offer's key, the first that is set counts."""
+    """Return the variables that may hold an offer's key. The first that is set is used."""
     return host_named(offer.provider).key_env if offer.api_key_env is None else (offer.api_key_env,)
 
 
 def key_variable(offer: Offer, environ: Mapping[str, str]) -> str | None:
-    """Return the variable that holds an offer's key, None where its host needs none and none is set.
+    """Return the variable that holds an offer's key, or None if its host needs none and none is set.
 
-    Raises `AuthError` when a key is needed and no variable holds one.
+    Raises `AuthError` if a key is needed and no variable holds one.
     """
     variables = key_variables(offer)
     found = next((name for name in variables if environ.get(name, "").strip()), None)
@@ -211,7 +211,7 @@ def key_variable(offer: Offer, environ: Mapping[str, str]) -> str | None:
 
 
 def host_named(name: str) -> Host:
-    """Return a row of the table; raises `UsageError` naming the nearest when there is none."""
+    """Return a row of the table. Raises `UsageError` naming the nearest when there is none."""
     host = HOSTS.get(name)
     if host is not None:
         return host

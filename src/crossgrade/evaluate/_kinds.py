@@ -66,9 +66,9 @@ Need: TypeAlias = Literal["ask", "embed", "plugins", "sandbox"]
 class ScorerKind:
     """One kind of scorer, as documentation and configuration need it.
 
-    `version` goes up whenever the same answer may get another score; it is in the digest.
-    `needs` names what the kind uses beyond its options; `pair`: it scores two answers against
-    each other; `target`: it reads the sample's target. `build(digest, options, means)` makes the scorer,
+    `version` increases whenever the same answer may get another score; it is part of the digest.
+    `needs` names what the kind uses beyond its options. `pair` says that it scores two answers against
+    each other, `target` that it reads the sample's target. `build(digest, options, means)` makes the scorer,
     under the digest that it is given. `texts` are part of the digest: prompts, or whatever else a score
     depends on.
     """
@@ -165,7 +165,7 @@ def scorer_kinds() -> Mapping[str, ScorerKind]:
 
 
 def scorer_kind(name: str, kinds: Mapping[str, ScorerKind] = SCORERS) -> ScorerKind:
-    """Return a kind of scorer, one of `kinds`; raise `ConfigError` naming the closest where there is none."""
+    """Return a kind of scorer, one of `kinds`. Raises `ConfigError`, naming the closest, if none matches."""
     if name not in kinds:
         raise ConfigError(
             f"there is no scorer `{name}`",

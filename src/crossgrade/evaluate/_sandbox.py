@@ -1,21 +1,24 @@
-"""Running a program that a model wrote: bubblewrap, no network, no files, hard limits.
+"""Runs a program that a model wrote, in bubblewrap, without network or files and with hard limits.
 
 The sandbox sees a read-only Python and its libraries, an empty 16 MiB folder at /tmp and
 nothing else: no home, no /etc, no /proc, no network but its own empty loopback. Every
-namespace is new, capabilities are dropped, a second process cannot be made
-(`_seccomp.py`), and processor time, memory, file size and output are bounded. What it
-prints is thrown away.
+namespace is new, capabilities are dropped, a seccomp filter keeps it from making a second
+process, and processor time, memory, file size and output are bounded. What it prints is thrown
+away.
 
 The program shares an interpreter with its tests, as in HumanEval: an answer written to
 deceive can fake a pass, though not by exiting or printing, but it cannot get out.
 """
 
 import contextlib
+import errno
 import math
 import os
+import platform
 import secrets
 import shutil
 import signal
+import struct
 import subprocess
 import sys
 import tempfile
@@ -30,7 +33,6 @@ import msgspec
 from anyio.abc import Process
 
 from crossgrade.errors import SandboxError
-from crossgrade.evaluate._seccomp import one_process_filter
 
 Outcome = Literal["passed", "failed", "killed"]
 
@@ -43,7 +45,7 @@ _NOBODY = "65534"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProgramLimits:
-    """What a program may use. The wall clock is given three times `cpu_s`, for a busy machine."""
+    """The limits of a program. The wall-clock limit is three times `cpu_s`, for a busy machine."""
 
     cpu_s: float = 10.0
     memory_bytes: int = 512 << 20
@@ -69,17 +71,17 @@ class ProgramLimits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """How a program fared, and the error that ended it."""
+    """The outcome of a program, and the error that ended it."""
 
     outcome: Outcome
     why: str = ""
 
 
 async def run_python(program: str, tests: str, *, limits: ProgramLimits, unsandboxed: bool = False) -> Result:
-    """Run a program and then its tests in a fresh interpreter; it passed if nothing was raised.
+    """Run a program and then its tests in a new interpreter. It passed if nothing was raised.
 
-    Raises `SandboxError` when there is no bubblewrap or it cannot make a sandbox here, unless
-    `unsandboxed`: then only the limits hold, and the program can do whatever this user can.
+    Raises `SandboxError` if bubblewrap is missing or cannot make a sandbox here. With `unsandboxed` only the
+    limits apply, and the program can do whatever this user can.
     """
     secret = secrets.token_hex(16)
     job = msgspec.json.encode(
@@ -109,7 +111,7 @@ async def run_python(program: str, tests: str, *, limits: ProgramLimits, unsandb
 
 
 def require_sandbox() -> str:
-    """Return the path of bubblewrap; raise `SandboxError` where it is not installed."""
+    """Return the path of bubblewrap. Raises `SandboxError` if it is not installed."""
     found = shutil.which("bwrap")
     if found is None:
         raise SandboxError(
@@ -146,7 +148,7 @@ def _sandboxed(filter_fd: int | None) -> list[str]:
 
 @contextlib.contextmanager
 def _filter_file() -> Iterator[int | None]:
-    """Open a file with the seccomp program for the sandbox to read; None where there is none."""
+    """Yield a file with the seccomp filter for the sandbox to read, or None if this machine has none."""
     program = one_process_filter()
     if program is None:
         yield None
@@ -191,7 +193,7 @@ async def _converse(process: Process, job: bytes, wall_s: float) -> tuple[bytes,
 
 
 def _kill(process: Process) -> None:
-    """Kill the whole process group; in the sandbox its namespace dies with it.
+    """Kill the whole process group. In the sandbox its namespace ends with it.
 
     A group keeps its id while it has members, so this reaches what an exited leader left behind.
     """
@@ -200,7 +202,7 @@ def _kill(process: Process) -> None:
 
 
 def _words(said: bytes, secret: str) -> dict[str, str]:
-    """Return what the child reported; lines without the secret are the program's own."""
+    """Return what the child reported. Lines without the secret come from the program and are ignored."""
     words: dict[str, str] = {}
     for line in said.splitlines():
         with contextlib.suppress(msgspec.DecodeError):
@@ -218,3 +220,55 @@ def _result(words: dict[str, str], returncode: int | None) -> Result:
     if returncode is None or returncode in {-signal.SIGKILL, 128 + signal.SIGKILL, 128 + signal.SIGXCPU}:
         return Result(outcome="killed", why="killed: out of time or memory")
     return Result(outcome="failed", why="it ended before its tests had run")
+
+
+# The seccomp filter: no new processes, no namespaces, no tracing. Limits on the number of processes do not
+# bind root, and each process would have its own memory limit; a program that cannot make a second process
+# needs neither. The filter is classic BPF (`man 2 seccomp`, Linux
+# `Documentation/userspace-api/seccomp_filter.rst`), written by hand because it is twenty instructions long.
+_LOAD, _IF_EQUAL, _IF_AT_LEAST, _IF_ANY_BIT, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
+_ALLOW, _FAIL, _KILL = 0x7FFF0000, 0x00050000, 0x80000000
+# Offsets into struct seccomp_data: number, architecture, low half of the first argument.
+_NUMBER, _ARCHITECTURE, _FIRST_ARGUMENT = 0, 4, 16
+_CLONE_THREAD = 0x00010000
+_X32_BIT = 0x40000000
+
+# Architecture constant; clone; what fails with EPERM: fork, vfork, ptrace, unshare, setns, mount,
+# keyctl, bpf, perf_event_open, userfaultfd, io_uring_setup.
+_TABLES = {
+    "x86_64": (0xC000003E, 56, (57, 58, 101, 272, 308, 165, 250, 321, 298, 323, 425)),
+    "aarch64": (0xC00000B7, 220, (117, 97, 268, 40, 219, 280, 241, 282, 425)),
+}
+_CLONE3 = 435
+
+
+def one_process_filter(machine: str | None = None) -> bytes | None:
+    """Return the program for this machine, in the form `bwrap --seccomp` reads; None if unknown.
+
+    Threads stay possible. `clone3` fails with ENOSYS, because its flags are behind a pointer
+    that a filter cannot follow, and C libraries then fall back to `clone`.
+    """
+    table = _TABLES.get(machine or platform.machine())
+    if table is None:
+        return None
+    architecture, clone, forbidden = table
+    steps = [
+        (_LOAD, 0, 0, _ARCHITECTURE),
+        (_IF_EQUAL, 1, 0, architecture),
+        (_RETURN, 0, 0, _KILL),
+        (_LOAD, 0, 0, _NUMBER),
+        (_IF_AT_LEAST, 0, 1, _X32_BIT),
+        (_RETURN, 0, 0, _FAIL | errno.EPERM),
+        (_IF_EQUAL, 0, 1, _CLONE3),
+        (_RETURN, 0, 0, _FAIL | errno.ENOSYS),
+    ]
+    for number in forbidden:
+        steps += [(_IF_EQUAL, 0, 1, number), (_RETURN, 0, 0, _FAIL | errno.EPERM)]
+    steps += [
+        (_IF_EQUAL, 0, 3, clone),
+        (_LOAD, 0, 0, _FIRST_ARGUMENT),
+        (_IF_ANY_BIT, 1, 0, _CLONE_THREAD),
+        (_RETURN, 0, 0, _FAIL | errno.EPERM),
+        (_RETURN, 0, 0, _ALLOW),
+    ]
+    return b"".join(struct.pack("=HBBI", *step) for step in steps)

@@ -1,4 +1,4 @@
-"""What runs inside the sandbox: limits first, then the answer's program, then its tests.
+"""Runs inside the sandbox: it sets the limits, then runs the answer's program, then the tests.
 
 Its source is handed to a fresh interpreter with `-c`; it imports the standard library only.
 It reports on the pipe that was its standard output, in lines that begin with a random word

@@ -15,7 +15,7 @@ _Config = Mapping[str, JSON]
 def read_architecture(config: JSON, *, name: str, file: str | None = None) -> Architecture:
     """Return the sizes of a model from its `config.json` as parsed, multimodal ones included.
 
-    Raises `DataError` where the architecture is not one of those understood, or a key that it needs
+    Raises `DataError` if the architecture is not one of those understood, or a key that it needs
     is missing, no integer, or absurd: a figure computed from a guess would look like any other.
     """
     reader = _Reader(config, name=name, file=file)

@@ -85,7 +85,7 @@ def _cost(model: Architecture, tokens: int, kv_bits: int) -> ContextCost:
 
 
 def attention_temperature(model: Architecture, position: int) -> float:
-    """Return what multiplies the queries of global layers at a position (from 0); 1 without such a scale."""
+    """Return the factor on the queries of global layers at a position (from 0), or 1 without such a scale."""
     if not model.temperature_floor:
         return 1.0
     return 1 + model.temperature_scale * math.log(1 + (position + 1) // model.temperature_floor)
@@ -100,7 +100,7 @@ def attention_flops(model: Architecture, tokens: int) -> float:
 def attention_overtakes(model: Architecture) -> int | None:
     """Return the shortest prompt on which attention is more work than the matrices.
 
-    None where none of up to a thousand million tokens is.
+    None if none of up to a thousand million tokens is.
     """
     per_token = _per_token(model)
     low, high = 1, MOST_TOKENS

@@ -95,7 +95,7 @@ def serve(
 ) -> Served:
     """Return what a deployment does with `in_flight` requests at once, as many as fit by default.
 
-    Raises `UsageError` where the model does not fit: by how much, and the smallest deployment that does.
+    Raises `UsageError` if the model does not fit: by how much, and the smallest deployment that does.
     """
     require_fit(model, deployment, load)
     room = memory_fit(model, deployment, _held_tokens(load)).sequences
@@ -115,7 +115,7 @@ def serve(
 
 
 def require_fit(model: Architecture, deployment: Deployment, load: Load) -> None:
-    """Raise `UsageError` where one request does not fit the memory, or GPUs cannot share the heads."""
+    """Raise `UsageError` if one request does not fit the memory, or GPUs cannot share the heads."""
     if not splits_heads(model, deployment.tensor_parallel):
         most = min(model.heads, deployment.gpu.domain_gpus)
         sizes = [str(n) for n in range(1, most + 1) if splits_heads(model, n)]
@@ -236,7 +236,7 @@ def cycle(
 
 
 def prompt_seconds(model: Architecture, deployment: Deployment, constants: Constants, tokens: Array) -> Array:
-    """Return how long reading a prompt of each size alone keeps the deployment busy."""
+    """Return the time that the deployment needs to read a prompt of each size alone."""
     piece = np.minimum(tokens, CHUNK_TOKENS)
     work = step_work(
         model,

@@ -1,4 +1,4 @@
-"""GPUs, and how a model is laid over them."""
+"""GPUs, and how a model is distributed over them."""
 
 from dataclasses import dataclass
 from decimal import Decimal
@@ -19,7 +19,7 @@ _KEEPS_ATTENTION_WIDE = {"mxfp4", "int4"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GpuPrice:
-    """What an hour of one GPU costs in US dollars, as somebody offered or estimated it."""
+    """The price of one GPU-hour in US dollars, as offered or estimated by a source."""
 
     kind: str
     usd_per_hour: Decimal
@@ -32,7 +32,7 @@ class Gpu:
     """A GPU by its data sheet: bytes, bytes a second, dense operations a second.
 
     `link_bytes_s` is one direction to the others of its domain of `domain_gpus`. `flops_4bit` is
-    None where 4-bit weights are widened before they are multiplied.
+    None if 4-bit weights are widened before they are multiplied.
     """
 
     name: str
@@ -112,7 +112,7 @@ class Deployment:
 
     @property
     def crosses_network(self) -> bool:
-        """Whether the GPUs span more than one domain of fast links."""
+        """Return whether the GPUs span more than one domain of fast links."""
         return self.gpus > self.gpu.domain_gpus
 
     @property

@@ -1,4 +1,4 @@
-"""What a load on a real server showed: throughput, latencies and the price that follows."""
+"""The result of a load on a real server: throughput, latencies and the price that follows."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ class TimedCall:
 
     @property
     def tpot_ms(self) -> float | None:
-        """Time between tokens after the first; None where there is only one."""
+        """Time between tokens after the first; None if there is only one."""
         if self.output_tokens < 2:
             return None
         return max(0.0, self.latency_ms - self.ttft_ms) / (self.output_tokens - 1)
@@ -54,7 +54,7 @@ def measured_level(
     seconds: float,
     usd_per_hour: Decimal | None,
 ) -> MeasuredLevel | None:
-    """Return what calls within `seconds` show; None where none was answered."""
+    """Return the measurement of calls within `seconds`, or None if none was answered."""
     if not calls or seconds <= 0:
         return None
     given, wanted = sum(call.input_tokens for call in calls), sum(call.output_tokens for call in calls)

@@ -1,4 +1,4 @@
-"""Whether a model fits, how many sequences at once, and the smallest deployment that holds it."""
+"""Computes whether a model fits, how many sequences fit at once, and the smallest deployment for it."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -59,7 +59,7 @@ def smallest_deployment(
     """Return the deployment like the given one with the fewest GPUs that holds so many sequences.
 
     Tries tensor parallelism by powers of two within a domain of fast links, then more replicas of it;
-    None where even 1,024 GPUs do not hold it, as when one sequence is larger than a domain.
+    None if even 1,024 GPUs do not hold it, as when one sequence is larger than a domain.
     """
     for candidate in growing(model, like):
         if memory_fit(model, candidate, context).sequences >= sequences:

@@ -35,7 +35,7 @@ class ScalingStep:
     """A model with so many experts: its size, and bytes and dollars a token at each batch.
 
     `weight_bytes_per_token` and `usd_per_mtok_out` go by the number of sequences decoded at once; a
-    price, on the smallest deployment that holds the largest batch, is None where there is none.
+    price, on the smallest deployment that holds the largest batch, is None if there is none.
     """
 
     experts: int
@@ -49,7 +49,7 @@ class ScalingStep:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Announced:
-    """A model that was announced but whose weights nobody can have: counts only, no price."""
+    """A model that was announced but whose weights are not available: counts only, no price."""
 
     name: str
     announced_on: str

@@ -2,7 +2,7 @@
 
 from crossgrade.identity._claims import is_subject
 from crossgrade.identity._text import NewKey, is_key, new_key
-from crossgrade.identity.access import authenticate, check_route
+from crossgrade.identity.access import TokenVerifier, UnknownSignerError, authenticate, check_route
 from crossgrade.identity.issuers import (
     ASKED_AGAIN_S,
     RETRY_S,
@@ -17,12 +17,11 @@ from crossgrade.identity.keyring import (
     KeyRecord,
     Keyring,
     KeySecret,
+    Principal,
     keyring_bytes,
     read_keyring,
     read_records,
 )
-from crossgrade.identity.principal import Principal
-from crossgrade.identity.tokens import TokenVerifier, UnknownSignerError
 
 __all__ = [
     "ASKED_AGAIN_S",

@@ -1,4 +1,4 @@
-"""What stands in a token: read without trust, compared with rules; no signature is looked at here."""
+"""Reads the claims of a token without trust and compares them with rules; `access` verifies signatures."""
 
 import json
 import math
@@ -8,10 +8,10 @@ from typing import Any, NoReturn
 
 from crossgrade.domain import JSON, TierRule, TokenIssuer
 from crossgrade.errors import AccessError
-from crossgrade.identity.principal import Principal
+from crossgrade.identity.keyring import Principal
 
 LEEWAY_S = 10
-"""How far clocks may differ."""
+"""The largest difference between clocks, in seconds."""
 
 MAX_SUBJECT = 256
 MAX_TEAM = 64
@@ -21,7 +21,7 @@ _ID_TOKEN_CLAIMS = ("nonce", "at_hash", "c_hash", "s_hash")
 
 
 def read_object(data: bytes, what: str) -> dict[str, Any]:
-    """Read a JSON object; a key given twice, NaN and anything else are refused."""
+    """Read a JSON object. Duplicate keys, NaN and anything but an object are refused."""
     try:
         tree = json.loads(data.decode(), object_pairs_hook=_unique, parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
@@ -33,10 +33,10 @@ def read_object(data: bytes, what: str) -> dict[str, Any]:
 
 
 def check_claims(claims: Mapping[str, Any], issuer: TokenIssuer, now: float) -> float:
-    """Check times, audience, subject and kind of token; returns when it expires.
+    """Check times, audience, subject and kind of a token, and return when it expires.
 
-    RFC 7519 section 4.1 and RFC 9068 section 4; beyond them a token may not live longer than the
-    issuer's `max_lifetime_s`, and one for several audiences must say who asked for it.
+    The rules are those of RFC 7519 section 4.1 and RFC 9068 section 4. In addition, a token may not live
+    longer than the issuer's `max_lifetime_s`, and a token for several audiences must say who asked for it.
     """
     expires, issued = _moment(claims, "exp"), _moment(claims, "iat")
     if expires <= now - LEEWAY_S:
@@ -57,7 +57,7 @@ def check_claims(claims: Mapping[str, Any], issuer: TokenIssuer, now: float) -> 
 
 
 def principal_of(claims: Mapping[str, Any], issuer: TokenIssuer) -> Principal:
-    """Return the caller with the tier of the first rule that matches; AccessError where none does."""
+    """Return the caller with the tier of the first rule that matches. Raises AccessError if none does."""
     for rule in issuer.rules:
         if _matches(claim_at(claims, rule.claim), rule):
             return Principal(id=_pseudonym(claims), team=_team(claims, rule), tier=rule.tier)
@@ -71,7 +71,7 @@ def principal_of(claims: Mapping[str, Any], issuer: TokenIssuer) -> Principal:
 
 
 def claim_at(claims: JSON, path: str) -> JSON:
-    """Return the claim at a dotted path, None where there is none; names that hold dots are found too."""
+    """Return the claim at a dotted path, or None if there is none. Names that contain dots are found too."""
     if not isinstance(claims, Mapping):
         return None
     if path in claims:
@@ -85,12 +85,12 @@ def claim_at(claims: JSON, path: str) -> JSON:
 
 
 def is_subject(principal_id: str) -> bool:
-    """Tell whether a caller's id stands for the subject of a token; ids of keys have no such form."""
+    """Return whether a caller's id stands for the subject of a token rather than for a key."""
     return principal_id.startswith(_SUBJECT)
 
 
 def refused(message: str, reason: str) -> AccessError:
-    """Make the refusal of a token."""
+    """Return the error that refuses a token."""
     return AccessError(message, reason=reason, hint="get a new access token from the issuer")
 
 
@@ -124,7 +124,7 @@ def _check_subject(claims: Mapping[str, Any]) -> None:
 
 
 def _check_kind(claims: Mapping[str, Any]) -> None:
-    """Refuse an ID token that passes for an access token: it was made for the client, not for us."""
+    """Refuse an ID token sent as an access token: it was made for the client, not for this gateway."""
     mark = next((name for name in _ID_TOKEN_CLAIMS if name in claims), None)
     if mark is not None or str(claims.get("typ", "")).upper() == "ID":
         raise refused(f"this is an ID token (`{mark or 'typ'}`), not an access token", "token_kind")

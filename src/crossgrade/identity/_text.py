@@ -1,4 +1,4 @@
-"""What a key looks like: an id to find it by, a secret, and a checksum that secret scanners can test."""
+"""The text of a key: an id to find it by, a secret, and a checksum that secret scanners can test."""
 
 import secrets
 import string
@@ -21,7 +21,7 @@ _ID_START, _ID_END = len(PREFIX), len(PREFIX) + ID_CHARACTERS
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewKey:
-    """A key as its holder gets it, once; `digest` is what is kept."""
+    """A key as its holder receives it, once. Only `digest` is stored."""
 
     id: str
     text: str = field(repr=False)
@@ -37,12 +37,12 @@ def new_key(key_id: str | None = None) -> NewKey:
 
 
 def key_digest(token: bytes) -> str:
-    """Return the SHA-256 in hex under which a key is kept."""
+    """Return the SHA-256, in hex, under which a key is stored."""
     return sha256(token).hexdigest()
 
 
 def checksum(body: str) -> str:
-    """Return the last six characters of a key: the CRC-32 of those before, in base 62."""
+    """Return the last six characters of a key: the CRC-32 of the characters before them, in base 62."""
     number, characters = zlib.crc32(body.encode()), ""
     for _ in range(CHECKSUM_CHARACTERS):
         number, digit = divmod(number, 62)
@@ -51,14 +51,14 @@ def checksum(body: str) -> str:
 
 
 def key_id_of(token: bytes) -> str | None:
-    """Return the id in a key, None for what is no key of ours; its checksum is not looked at."""
+    """Return the id in a key, or None if the text is not one of our keys. The checksum is not checked."""
     if len(token) != KEY_CHARACTERS or not token.startswith(PREFIX.encode()) or not token.isascii():
         return None
     return token[_ID_START:_ID_END].decode()
 
 
 def is_key(text: str) -> bool:
-    """Tell whether a text is a key of ours, its checksum included: for scanners of leaked secrets."""
+    """Return whether a text is one of our keys, checksum included. Scanners of leaked secrets use it."""
     body, end = text[:-CHECKSUM_CHARACTERS], text[-CHECKSUM_CHARACTERS:]
     return key_id_of(text.encode()) is not None and checksum(body) == end
 

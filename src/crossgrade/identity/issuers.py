@@ -12,22 +12,22 @@ from crossgrade.errors import AccessError, ConfigError, CrossgradeError
 MAX_BYTES = 1 << 20
 MAX_KEYS = 64
 REFRESH_S = 60.0
-"""How old an issuer's keys get before they are fetched again."""
+"""The age at which an issuer's keys are fetched again."""
 
 RETRY_S = 30.0
-"""How soon they are fetched again after a failure."""
+"""The time until they are fetched again after a failure."""
 
 ASKED_AGAIN_S = 10.0
-"""How often they are fetched at most because a token names a key that they lack, which strangers can send."""
+"""The shortest time between fetches caused by tokens with an unknown key, which anyone can send."""
 
 MAX_AGE_S = 86_400.0
-"""How old keys may be while the issuer does not answer; older ones let nobody in."""
+"""The largest age of keys while the issuer does not answer. With older keys no token is authorised."""
 
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 class IssuerKeys(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The keys of one issuer: JSON Web Keys (RFC 7517), public ones, and when they were fetched."""
+    """The public keys of one issuer (JSON Web Keys, RFC 7517), and when they were fetched."""
 
     issuer: str
     fetched_at: float
@@ -70,9 +70,9 @@ def refresh_jwks(
     now: float,
     fetch: "Callable[[str, float], IssuerKeys] | None" = None,
 ) -> tuple[dict[str, IssuerKeys], list[CrossgradeError]]:
-    """Fetch the keys that are missing or older than `REFRESH_S`; blocks while it does.
+    """Fetch the keys that are missing or older than `REFRESH_S`. Blocks meanwhile.
 
-    Returns the keys to write, where an issuer that failed keeps those it had, and what failed.
+    Returns the keys to write and the errors. An issuer whose fetch failed keeps the keys that it had.
     """
     fetch = fetch or fetch_jwks
     fresh, failed = {}, list[CrossgradeError]()
@@ -91,10 +91,10 @@ def refresh_jwks(
 
 
 def fetch_jwks(issuer: str, now: float, *, timeout_s: float = 10.0) -> IssuerKeys:
-    """Ask an issuer for its keys (OpenID Connect Discovery 1.0 section 4); blocks.
+    """Fetch the keys of an issuer (OpenID Connect Discovery 1.0 section 4). Blocks meanwhile.
 
-    https only, except on loopback; redirects are not followed, answers bounded, secret keys left
-    out. Raises AccessError (503) that says what was wrong.
+    Only https is used, except on loopback. Redirects are not followed, answers are bounded, and secret keys
+    are left out. Raises AccessError (503), which says what was wrong.
     """
     base = issuer.rstrip("/")
     document = _get_object(f"{base}/.well-known/openid-configuration", issuer, timeout_s)
@@ -128,7 +128,7 @@ def _get_object(url: str, issuer: str, timeout_s: float) -> dict[str, Any]:
 
 
 def _get(url: str, issuer: str, timeout_s: float) -> bytes:
-    """Read an address, once and bounded."""
+    """Return the body at an address, fetched once and bounded in size."""
     # Only the process that fetches needs an HTTP client; workers import this module too.
     from urllib.error import HTTPError
     from urllib.request import HTTPRedirectHandler, ProxyHandler, Request, build_opener

@@ -1,6 +1,7 @@
-"""The keys that are let in: `keys.json`, which holds digests only, and finding who sent one of them."""
+"""The authorised keys in `keys.json`, which holds only digests, and the caller that each key stands for."""
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import datetime
 from hmac import compare_digest
 from typing import Literal
@@ -10,7 +11,25 @@ import msgspec
 from crossgrade.domain import Limit, LimitUnit
 from crossgrade.errors import AccessError, ConfigError
 from crossgrade.identity._text import key_digest, key_id_of
-from crossgrade.identity.principal import Principal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Principal:
+    """A verified caller: the key's public id (or a token's pseudonymous subject), team and tier.
+
+    `routes` lists the routes that it may use; if it is empty, its tier and team decide. `limits` apply to
+    this caller in addition to those of the configuration. `segment` and `tenant` are bound to the caller,
+    and a request cannot change them.
+    """
+
+    id: str
+    team: str = ""
+    tier: str = ""
+    routes: tuple[str, ...] = ()
+    limits: tuple[Limit, ...] = ()
+    segment: str | None = None
+    tenant: str | None = None
+
 
 MAX_BYTES = 64 << 20
 MAX_KEYS = 100_000
@@ -28,12 +47,12 @@ class KeyLimit(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     window_s: int
 
     def limit(self, key_id: str) -> Limit:
-        """Return it as a limit like those of the configuration."""
+        """Return the limit in the form of those of the configuration."""
         return Limit(scope="key", unit=self.unit, cap=self.cap, window_s=self.window_s, match=key_id)
 
 
 class KeySecret(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The SHA-256 of a key's text, and until when it is let in (None: as long as the key)."""
+    """The SHA-256 of a key's text, and when it stops being authorised (None: with the key)."""
 
     digest: str
     created_at: datetime
@@ -41,10 +60,10 @@ class KeySecret(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
 
 class KeyRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Everything that is kept of a key; times are aware.
+    """Everything that is stored about a key. Times have a time zone.
 
-    `routes` may be used (empty: those that tier and team may). `segment` and `tenant` are bound to
-    the key: a request cannot say otherwise.
+    `routes` lists the routes that it may use; if it is empty, tier and team decide. `segment` and `tenant`
+    are bound to the key, and a request cannot change them.
     """
 
     id: str
@@ -61,7 +80,7 @@ class KeyRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     tenant: str | None = None
 
     def status(self, now: datetime) -> Literal["live", "expired", "revoked"]:
-        """Return whether it is let in at `now`."""
+        """Return whether the key is authorised at `now`."""
         if self.revoked_at is not None:
             return "revoked"
         return "expired" if self.expires_at is not None and self.expires_at <= now else "live"
@@ -73,7 +92,7 @@ class _File(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 class _Entry:
-    """A key as the request path needs it: no date is parsed and no record is built there."""
+    """A key in the form that answers requests fast: dates are parsed and the caller is built beforehand."""
 
     __slots__ = ("expires", "principal", "revoked", "secrets")
 
@@ -102,14 +121,14 @@ class Keyring:
         return len(self._entries)
 
     def principal(self, token: bytes, now: float) -> Principal | None:
-        """Return who holds this key at `now` (seconds since 1970), None where it is not let in."""
+        """Return the holder of a key at `now` (seconds since 1970), or None if it is not authorised."""
         entry = self._entries.get(key_id_of(token) or "")
         if entry is None or entry.revoked or entry.expires <= now:
             return None
         return entry.principal if _until(entry, token) > now else None
 
     def refusal(self, token: bytes, now: float) -> AccessError:
-        """Return why `principal` gave None; what is known of a key is told to its holder only."""
+        """Return why `principal` returned None. Only the holder of a key learns what is known of it."""
         entry = self._entries.get(key_id_of(token) or "")
         until = 0.0 if entry is None else _until(entry, token)
         if entry is None or not until:
@@ -124,13 +143,13 @@ class Keyring:
 
 
 def keyring_bytes(records: Iterable[KeyRecord]) -> bytes:
-    """Return the content of `keys.json`: keys by id, so that equal keyrings are equal bytes."""
+    """Return the content of `keys.json`, sorted by id so that equal keyrings give equal bytes."""
     keys = tuple(sorted(records, key=lambda record: record.id))
     return msgspec.json.encode(_File(schema_version=1, keys=keys)) + b"\n"
 
 
 def read_records(data: bytes, *, file: str | None = None) -> tuple[KeyRecord, ...]:
-    """Read `keys.json`; unknown fields, too much, or what contradicts itself raises ConfigError."""
+    """Read `keys.json`. Raises ConfigError for unknown fields, a file too large, or a contradiction."""
     if len(data) > MAX_BYTES:
         raise ConfigError(
             f"{len(data)} bytes of keys are over {MAX_BYTES}", code="keys-too-large", file=file, hint=_HINT
@@ -148,12 +167,12 @@ def read_records(data: bytes, *, file: str | None = None) -> tuple[KeyRecord, ..
 
 
 def read_keyring(data: bytes, *, file: str | None = None) -> Keyring:
-    """Read `keys.json` as the gateway needs it; raises ConfigError."""
+    """Read `keys.json` into the form that the gateway needs. Raises ConfigError."""
     return Keyring(read_records(data, file=file))
 
 
 def _until(entry: _Entry, token: bytes) -> float:
-    """Return until when the entry's secret that `token` is holds, 0 where it is none of them."""
+    """Return when the secret of the entry that equals `token` expires, or 0 if none does."""
     digest, until = key_digest(token), 0.0
     for kept, expires in entry.secrets:
         if compare_digest(kept, digest):

@@ -1,11 +1,15 @@
-"""Asking models: hosted APIs, and local models in child processes.
+"""Sends requests to models: hosted APIs, and local models in child processes.
 
 A provider sends each request once, measures it, and either returns an answer or raises one of
-the `ProviderError`s. Retries, concurrency and spending are the runner's business.
+the `ProviderError`s. Retries, concurrency and budgets are the task of `calls`.
 """
 
-from crossgrade.providers._open import open_provider
-from crossgrade.providers._protocol import Provider
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+from typing import Protocol
+
+from crossgrade.domain import ModelAnswer, ModelRequest, Offer
 from crossgrade.providers.batch import BatchProvider, open_batches
 from crossgrade.providers.cores import usable_cores
 from crossgrade.providers.hosted import Account, HostedProvider, account_of, open_hosted
@@ -28,3 +32,48 @@ __all__ = [
     "open_provider",
     "usable_cores",
 ]
+
+
+class Provider(Protocol):
+    """An open offer that can be asked.
+
+    `name` is the offer's. `account` names what its limits are counted against: the host and the variable
+    that holds the key, never the key itself.
+    """
+
+    @property
+    def name(self) -> str:
+        """The offer's name."""
+
+    @property
+    def account(self) -> str:
+        """The account, by host and key variable."""
+
+    async def ask(self, request: ModelRequest) -> ModelAnswer:
+        """Send one request, once. Raises a `ProviderError` if no usable answer comes."""
+
+
+@asynccontextmanager
+async def open_provider(
+    offer: Offer,
+    *,
+    environ: Mapping[str, str],
+    measure_ttft: bool = False,
+    root: Path | None = None,
+    local: LocalSettings | None = None,
+    key_needed: bool = True,
+) -> AsyncIterator[Provider]:
+    """Open an offer for the duration of a `with` block.
+
+    `environ` holds keys, addresses and proxies. With `measure_ttft` answers are streamed and
+    carry their time to first token. `root` and `local` (how to run it) are for local models.
+    Raises `UsageError` or `AuthError` if the offer cannot be opened; nothing is sent yet. Without
+    `key_needed`, for an offer that may never be used, a missing key is an error of the first request.
+    """
+    opened: AbstractAsyncContextManager[Provider]
+    if offer.provider == "local":
+        opened = open_local(offer, environ=environ, settings=local, root=root, measure_ttft=measure_ttft)
+    else:
+        opened = open_hosted(offer, environ=environ, measure_ttft=measure_ttft, key_needed=key_needed)
+    async with opened as provider:
+        yield provider

@@ -23,7 +23,7 @@ from crossgrade.errors import ProviderError, ProviderTimeoutError, UpstreamError
 
 _DRAIN_S = 0.1
 _ENCODINGS = {"gzip": 31, "x-gzip": 31, "deflate": 15}
-"""Content encodings that are understood although none is asked for, with zlib's window bits."""
+"""Content encodings that are understood although none is requested, with zlib's window bits."""
 
 Sink = Callable[[bytes], bool]
 """Takes a piece of the body; True says that it needs no more."""
@@ -247,7 +247,7 @@ async def _receive(response: aiohttp.ClientResponse, largest: int, sink: Sink | 
 
 
 def _unpacker(encoding: str) -> Callable[[bytes, int], bytes] | None:
-    """Return what decompresses a piece into at most so many bytes, None for what is not compressed."""
+    """Return a function that decompresses a piece to a bounded size, or None if nothing is compressed."""
     if encoding in {"", "identity"}:
         return None
     if encoding not in _ENCODINGS:
@@ -275,7 +275,7 @@ async def _drain(response: aiohttp.ClientResponse) -> None:
 
 
 def _translated(error: aiohttp.ClientError) -> ProviderError:
-    """Say what happened; of the library's own words only those that quote no request header."""
+    """Describe a failure. Messages of the library are used only if they quote no request header."""
     if isinstance(error, aiohttp.ClientHttpProxyError):
         said = excerpt(f"{error.status} {error.message}", longest=80)
         return UpstreamError(f"the proxy refused to connect: {said!r}", code="proxy-refused")

@@ -34,17 +34,17 @@ from crossgrade.providers._http import HttpClient, HttpResponse, open_http
 from crossgrade.providers.hosted import LARGEST_ANSWER, Account, account_of
 
 LARGEST_RESULTS = 2**30
-"""Bound of a batch's results in bytes."""
+"""The largest size of a batch's results in bytes."""
 
 FILE_POLL_S = 1.0
-"""How long an uploaded file that the provider still reads is left alone before it is looked at again."""
+"""The time between two checks of an uploaded file that the provider still reads."""
 
 _TRANSFER_S = 600.0
 _MOST_FILE_POLLS = 300
 _MOST_LIST_PAGES = 20
 _EARLIER = timedelta(minutes=10)
 _LATER = timedelta(minutes=30)
-"""How far a batch's time may lie from when it was about to be submitted: clocks differ, uploads take time."""
+"""The largest difference between a batch's time and its submission: clocks differ and uploads take time."""
 
 
 class BatchProvider(Protocol):
@@ -62,8 +62,8 @@ class BatchProvider(Protocol):
     async def find(self, label: str, *, size: int, since: datetime) -> list[str]:
         """Return the ids of batches that may have been submitted under this label.
 
-        Where the provider keeps no label these are the batches of the same size made about
-        `since`: whose they are shows in their results.
+        If the provider keeps no label, these are the batches of the same size made about `since`. Their
+        results show whose they are.
         """
 
     async def poll(self, batch: str) -> BatchStatus:
@@ -269,9 +269,9 @@ class HostedBatches:
 
 @asynccontextmanager
 async def open_batches(offer: Offer, *, environ: Mapping[str, str]) -> AsyncIterator[BatchProvider]:
-    """Open an offer's batch API for the length of a `with` block.
+    """Open an offer's batch API for the duration of a `with` block.
 
-    Raises `UsageError` when the provider has none, and as `account_of` does.
+    Raises `UsageError` if the provider has none, and as `account_of` does.
     """
     account = account_of(offer, environ)
     kind = account.host.batch

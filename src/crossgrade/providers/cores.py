@@ -1,4 +1,4 @@
-"""How many cores this process may use: fewer than the machine has, in a container or bound to a few."""
+"""Counts the cores that this process may use, which in a container are fewer than the machine has."""
 
 import os
 from collections.abc import Iterator
@@ -10,27 +10,27 @@ _OWN_GROUP = Path("/proc/self/cgroup")
 
 
 def usable_cores(*, groups: Path = _GROUPS, own_group: Path = _OWN_GROUP) -> int:
-    """Return the cores that this process may use, at least 1: whole ones that no limit takes away.
+    """Return the number of whole cores that this process may use, at least 1.
 
-    Counted are the cores that it is bound to (`taskset`, cpusets), and of these no more than its control
-    group and those around it pay for: `cpu.max` of version 2, `cpu.cfs_quota_us` of version 1. With more
-    threads all of them stand still for the rest of every period. `groups` is where control groups are
-    mounted, `own_group` names this process's. Source: Linux, Documentation/admin-guide/cgroup-v2.rst, "CPU
-    Interface Files".
+    It is the number of cores that the process is bound to (`taskset`, cpusets), limited by the quota of its
+    control group and of those around it: `cpu.max` of version 2, `cpu.cfs_quota_us` of version 1. With more
+    threads all of them would pause for the rest of every period. `groups` is where control groups are
+    mounted, `own_group` names this process's group. Source: Linux, Documentation/admin-guide/cgroup-v2.rst,
+    "CPU Interface Files".
     """
     bound = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, int(min([float(bound), *_shares(groups, own_group)])))
 
 
 def _shares(groups: Path, own_group: Path) -> Iterator[float]:
-    """Yield in cores what each control group of this process is limited to."""
+    """Yield the limit of each control group of this process, in cores."""
     for controllers, path in _own_groups(own_group):
         if controllers and "cpu" not in controllers.split(","):
             continue
         root = groups / "cpu" if controllers else groups
         for group in (PurePosixPath(path), *PurePosixPath(path).parents):
             folder = root / group.relative_to("/")
-            with suppress(OSError, ValueError, ZeroDivisionError):  # no such file, no limit
+            with suppress(OSError, ValueError, ZeroDivisionError):  # without such a file there is no limit
                 yield _share(folder, is_first_version=bool(controllers))
 
 

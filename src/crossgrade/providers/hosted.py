@@ -132,7 +132,7 @@ class HostedProvider:
         return replace(answer, usage=replace(answer.usage, images=request.images))
 
     async def embed(self, texts: Sequence[str]) -> Embeddings:
-        """Return the model's vector of each text, in their order, and the usage; raises as `ask` does.
+        """Return the model's vector of each text, in their order, and the usage. Raises as `ask` does.
 
         Hosts that speak OpenAI's API have an endpoint for it; another raises `UsageError`.
         """
@@ -241,7 +241,7 @@ async def open_hosted(
     keeps_alive: bool = True,
     key_needed: bool = True,
 ) -> AsyncIterator[HostedProvider]:
-    """Open an offer at a hosted API for the length of a `with` block.
+    """Open an offer at a hosted API for the duration of a `with` block.
 
     `environ` holds keys, addresses and proxies; without `keeps_alive` every call has a connection of its
     own. Raises `UsageError` or `AuthError` as `account_of` does, without `key_needed` the `AuthError` at

@@ -146,7 +146,7 @@ async def open_local(
     measure_ttft: bool = False,
     largest: int = LARGEST_ANSWER,
 ) -> AsyncIterator[LocalProvider]:
-    """Open a local model for the length of a `with` block; its child starts with the first question.
+    """Open a local model for the duration of a `with` block; its child starts with the first question.
 
     `offer.model` is a name that `crossgrade models list` shows, or the path of a GGUF file, relative
     to `root` (default: the current folder). `environ` may hold CROSSGRADE_HOME. Without

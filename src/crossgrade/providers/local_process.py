@@ -74,7 +74,7 @@ class LocalProcess:
 
     @property
     def running(self) -> bool:
-        """Whether the child is still there, as far as is known without waiting."""
+        """Return whether the child is still there, as far as is known without waiting."""
         return self._process.returncode is None
 
     async def failure(self) -> str | None:

@@ -32,7 +32,7 @@ def start_server(order: dict[str, Any]) -> Any:
     """Load the model and start listening on 127.0.0.1, on a port of the server's choice where it is 0.
 
     `order` has `path`, `api_key`, `alias`, `port`, `threads`, `slots`, `context_tokens` (of each slot) and
-    `cache_prompt`. Raises `RuntimeError` when the engine refuses the file.
+    `cache_prompt`. Raises `RuntimeError` if the engine refuses the file.
     """
     import xllamacpp
 

@@ -2,7 +2,6 @@
 
 from typing import TYPE_CHECKING, Any
 
-from crossgrade.store._ids import new_id
 from crossgrade.store._live import (
     Alarm,
     AlarmKind,
@@ -27,14 +26,15 @@ from crossgrade.store._records import (
     RunSample,
     RunStatus,
     RunTotals,
+    new_id,
     utc_now,
 )
 
 if TYPE_CHECKING:
     from crossgrade.store._budgets import Budgets, Checkpoint, LimitWindow, Loan
+    from crossgrade.store._database import HEAD
     from crossgrade.store._erasure import Erased
     from crossgrade.store._keys import Keys
-    from crossgrade.store._migrate import HEAD
     from crossgrade.store._onboarding import OnboardingKind, OnboardingStep
     from crossgrade.store._routes import Routes, Step
     from crossgrade.store._store import Store
@@ -81,7 +81,7 @@ __all__ = [
 
 _LATE = {
     "Erased": "_erasure",
-    "HEAD": "_migrate",
+    "HEAD": "_database",
     "Keys": "_keys",
     "OnboardingKind": "_onboarding",
     "OnboardingStep": "_onboarding",

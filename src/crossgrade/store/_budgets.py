@@ -15,8 +15,7 @@ from typing import Any, NamedTuple, Self
 from sqlalchemy import Connection, and_, delete, select, text, update
 
 from crossgrade.store import _tables as t
-from crossgrade.store._database import Database, connect
-from crossgrade.store._migrate import migrate
+from crossgrade.store._database import Database, connect, migrate
 from crossgrade.store._records import utc_now
 
 _KEY = ("scope", "name", "unit", "window_s", "begins")
@@ -44,7 +43,7 @@ class Loan(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checkpoint:
-    """How far a broker's request records are counted: a file's name and a position in it."""
+    """The position up to which a broker's request records are counted: a file name and an offset."""
 
     segment: str = ""
     position: int = 0
@@ -58,7 +57,7 @@ class Budgets:
 
     @classmethod
     def open(cls, url_or_path: str | Path) -> Self:
-        """Open the database as `Store.open` does, without what only measuring needs."""
+        """Open the database as `Store.open` does, without importing what only runs need."""
         database, _ = connect(url_or_path)
         try:
             migrate(database)
@@ -80,13 +79,13 @@ class Budgets:
         self.close()
 
     def checkpoint(self, broker: str) -> Checkpoint | None:
-        """Return how far a broker had counted, None for one that is not known (any more)."""
+        """Return the checkpoint of a broker, or None if the broker is not known (any more)."""
         with self._database.reading() as connection:
             row = connection.execute(select(t.keepers).where(t.keepers.c.id == broker)).first()
         return None if row is None else Checkpoint(segment=row.segment, position=row.position)
 
     def leases(self, broker: str) -> dict[LimitWindow, int]:
-        """Return what a broker has of each window."""
+        """Return the lease of a broker in each window."""
         query = select(t.limit_leases).where(t.limit_leases.c.keeper == broker)
         with self._database.reading() as connection:
             return {_window(row): row.leased for row in connection.execute(query)}
@@ -98,7 +97,7 @@ class Budgets:
         return {window: row.spent for window, row in rows.items() if row is not None}
 
     def lend(self, broker: str, window: LimitWindow, *, cap: int, need: int, share: float = 1.0) -> Loan:
-        """Lease at least `need` of a window to a broker, better a `share` of what is left.
+        """Lease at least `need` of a window to a broker, if possible a `share` of what is left.
 
         `spent + leased` does not exceed `cap` by it, however many brokers ask at once.
         """
@@ -140,7 +139,7 @@ class Budgets:
         return True
 
     def join(self, broker: str, checkpoint: Checkpoint) -> None:
-        """Make a broker known, or alive again: a known one keeps its checkpoint."""
+        """Register a broker, or mark it alive again. A known broker keeps its checkpoint."""
         with self._database.writing() as connection:
             connection.execute(_MAKE_BROKER, {"id": broker, **_checkpoint_row(checkpoint)})
             connection.execute(update(t.keepers).where(t.keepers.c.id == broker).values(at=_now()))

@@ -1,23 +1,26 @@
-"""One database, SQLite or PostgreSQL: connections, transactions, errors in plain words."""
+"""The database, SQLite or PostgreSQL: connections, transactions, locks, migrations, errors in plain words."""
 
+import fcntl
 import logging
 import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, make_url, text
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 
 from crossgrade.errors import MissingExtraError, StoreError, UsageError
 
-# A connection that Ctrl-C kept from closing is no news; whoever configures logging still hears of it.
+# SQLAlchemy complains about a connection that Ctrl-C kept from closing. Only those who configure logging
+# see it.
 logging.getLogger("sqlalchemy").addHandler(logging.NullHandler())
 
 BUSY_TIMEOUT_S = 30.0
-"""How long a writer waits for another process's transaction."""
+"""The time that a writer waits for the transaction of another process."""
 
 CAUSES = (
     # (part of the driver's message, the code, what it means, one next step)
@@ -76,13 +79,13 @@ class Database:
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
-        """Give a connection to read from, raising `StoreError` for what the database refuses."""
+        """Yield a connection to read from. Raises `StoreError` for what the database refuses."""
         with self._plainly(), self.engine.connect() as connection:
             yield connection
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
-        """Give a connection in a transaction that is committed on leaving, or undone on an error."""
+        """Yield a connection in a transaction, committed at the end or rolled back after an error."""
         with self._plainly(), self.engine.begin() as connection:
             yield connection
 
@@ -147,7 +150,7 @@ def _url(url_or_path: str | Path) -> URL:
 
 
 def _sqlite(url: URL) -> Database:
-    path = Path((url.database or "").removeprefix("file:"))  # of a URI, as in `file:/a/b.db?mode=ro`
+    path = Path((url.database or "").removeprefix("file:"))  # as in the URI `file:/a/b.db?mode=ro`
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -158,8 +161,8 @@ def _sqlite(url: URL) -> Database:
 
     @event.listens_for(engine, "do_connect")
     def keep_private(*_: Any) -> None:
-        # It holds answers and prompts, and SQLite alone would let everybody on this machine read them.
-        with suppress(OSError):  # it is there, or SQLite says what is wrong
+        # The file holds answers and prompts, and SQLite alone would let everybody on this machine read it.
+        with suppress(OSError):  # the file exists, or SQLite says what is wrong
             os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o660))
 
     @event.listens_for(engine, "connect")
@@ -178,3 +181,91 @@ def _postgresql(url: URL) -> Database:
     except ModuleNotFoundError as error:
         raise MissingExtraError("a PostgreSQL database", "postgres") from error
     return Database(engine, f"the database {url.render_as_string(hide_password=True)}")
+
+
+@contextmanager
+def file_lock(path: Path, *, wait: bool) -> Iterator[bool]:
+    """Hold the lock file `path`; yields False if another process holds it and `wait` is false."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise StoreError(
+            f"the lock file {path} cannot be made ({error.strerror})", code="lock-not-made"
+        ) from error
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def session_lock(database: Database, name: str) -> Iterator[bool]:
+    """Hold a PostgreSQL advisory lock for as long as a connection lives; yields False if it is taken."""
+    key = int.from_bytes(sha256(name.encode()).digest()[:8], signed=True)
+    with database.reading() as connection:
+        taken = connection.execute(text("SELECT pg_try_advisory_lock(:key)"), {"key": key}).scalar()
+        # Ends the transaction, which would otherwise stay open for as long as the run goes on.
+        connection.commit()
+        try:
+            yield bool(taken)
+        finally:
+            if taken:
+                connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": key})
+                connection.commit()
+
+
+HEAD = "0009"
+"""The newest migration under `migrations/versions`; a test compares the two."""
+
+_MIGRATION_LOCK = 0x63726F7373677264
+"""PostgreSQL advisory lock number held while tables change."""
+
+
+def migrate(database: Database) -> None:
+    """Apply the migrations that `database` lacks. Only one process does so at a time.
+
+    Raises `StoreError` if a newer Crossgrade wrote the database.
+    """
+    with database.reading() as connection:
+        if _version(connection) == HEAD:
+            return
+    with database.writing() as connection:
+        if connection.dialect.name == "postgresql":
+            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
+        else:
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+        version = _version(connection)
+        if version is not None and version > HEAD:
+            raise StoreError(
+                f"{database.place} was written by a newer Crossgrade (tables {version}, known {HEAD})",
+                code="database-too-new",
+                hint="pip install --upgrade crossgrade",
+            )
+        if version != HEAD:
+            _upgrade(connection)
+
+
+def _version(connection: Connection) -> str | None:
+    if not inspect(connection).has_table("alembic_version"):
+        return None
+    return connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+
+
+def _upgrade(connection: Connection) -> None:
+    # Imported here: Alembic costs as much as SQLAlchemy and is needed once per database.
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    # A percent sign in the path would be read as the beginning of an interpolation.
+    folder = str(Path(__file__).parent / "migrations").replace("%", "%%")
+    config.set_main_option("script_location", folder)
+    config.set_main_option("path_separator", "os")
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")

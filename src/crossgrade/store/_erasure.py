@@ -1,4 +1,4 @@
-"""Erasure: what was asked and answered about some samples goes; scores that counted stay as numbers."""
+"""Erases what was asked and answered about some samples. Scores that counted stay as numbers."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
@@ -14,8 +14,7 @@ from crossgrade.decide import Evidence
 from crossgrade.errors import StoreError
 from crossgrade.store import _tables as t
 from crossgrade.store._database import Database
-from crossgrade.store._evidence import pack_evidence, unpack_evidence
-from crossgrade.store._verdicts import decode_verdict, encode_verdict
+from crossgrade.store._verdicts import decode_verdict, encode_verdict, pack_evidence, unpack_evidence
 
 _LOOKUP = 500
 _Column = TypeVar("_Column", bound=NDArray[np.object_] | None)
@@ -23,7 +22,7 @@ _Column = TypeVar("_Column", bound=NDArray[np.object_] | None)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Erased:
-    """What went: `answers` recorded; `verdicts` by id, each with how many of how many samples it counted."""
+    """What was erased: recorded `answers`, and `verdicts` by id with the samples erased and counted."""
 
     answers: int
     verdicts: Mapping[str, tuple[int, int]]

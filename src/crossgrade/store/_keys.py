@@ -1,4 +1,4 @@
-"""The gateway's keys: appended events in the database, and `keys.json`, which the gateway loads."""
+"""The gateway's keys: events appended to the database, and `keys.json`, which the gateway loads."""
 
 import os
 from collections.abc import Iterator, Mapping
@@ -14,17 +14,15 @@ from sqlalchemy import Connection, func, insert, select
 from crossgrade.errors import ConfigError, NotFoundError, StoreError, UsageError, closest
 from crossgrade.identity import KeyLimit, KeyRecord, KeySecret, NewKey, keyring_bytes, new_key, read_records
 from crossgrade.store import _tables as t
-from crossgrade.store._database import Database, connect
-from crossgrade.store._locks import file_lock
-from crossgrade.store._migrate import migrate
+from crossgrade.store._database import Database, connect, file_lock, migrate
 from crossgrade.store._records import utc_now
 
 
 class Keys:
-    """The keys of a project: made, rotated, revoked; their secrets are in no place that we write.
+    """Creates, rotates and revokes the keys of a project. Their secrets are never written.
 
-    Every change is an event in the database, then the whole of `keys.json` is replaced by an
-    atomic rename: the gateway lets a new key in, and a revoked one no more, as it sees the file.
+    Every change is an event in the database. Then the whole of `keys.json` is replaced by an atomic rename,
+    and the gateway authorises the keys that the new file holds.
     """
 
     def __init__(self, database: Database, folder: Path) -> None:
@@ -33,7 +31,7 @@ class Keys:
 
     @classmethod
     def open(cls, url_or_path: str | Path, folder: Path) -> Self:
-        """Open the database as `Store.open` does, without what only measuring needs."""
+        """Open the database as `Store.open` does, without importing what only runs need."""
         database, _ = connect(url_or_path)
         try:
             migrate(database)
@@ -51,7 +49,7 @@ class Keys:
         self.close()
 
     def close(self) -> None:
-        """Close the database, of what `open` returned."""
+        """Close the database that `open` opened."""
         self._database.close()
 
     @property
@@ -60,12 +58,12 @@ class Keys:
         return self._folder / "keys.json"
 
     def records(self) -> list[KeyRecord]:
-        """Return every key there ever was, oldest first."""
+        """Return every key that was ever created, oldest first."""
         with self._database.reading() as connection:
             return list(_replayed(connection).values())
 
     def get(self, key_id: str) -> KeyRecord:
-        """Return the key of this id, else the newest of this name; raises `NotFoundError`."""
+        """Return the key with this id, or else the newest with this name. Raises `NotFoundError`."""
         return _found(self.records(), key_id)
 
     def create(
@@ -80,10 +78,11 @@ class Keys:
         segment: str | None = None,
         tenant: str | None = None,
     ) -> NewKey:
-        """Make a key and let it in; its text is in what is returned and nowhere else.
+        """Create a key and authorise it. Its text is only in the returned value.
 
         Raises `UsageError` for a name that a live key has, and for what a gateway would refuse to read,
-        such as a limit below 0: it would take no later change of any key either.
+        such as a limit below 0. A gateway that refuses the file would see no later change of any key
+        either.
         """
         key = new_key()
         detail = {
@@ -109,7 +108,7 @@ class Keys:
         return key
 
     def rotate(self, key_id: str, *, overlap: timedelta) -> NewKey:
-        """Give a key a second secret; the one before is let in for the time of `overlap` only.
+        """Give a key a second secret. The previous one stays authorised for the time of `overlap` only.
 
         Raises `NotFoundError`, and `UsageError` for a key that is not live.
         """
@@ -122,7 +121,7 @@ class Keys:
         return key
 
     def revoke(self, key_id: str) -> KeyRecord:
-        """Let a key in no more, for good; raises `NotFoundError`. Twice is no error."""
+        """Revoke a key for good. Raises `NotFoundError`. Revoking it twice is not an error."""
         now = utc_now()
         with self._publishing() as (connection, records):
             record = _found(records, key_id)
@@ -131,18 +130,18 @@ class Keys:
         return self.get(record.id)
 
     def newest_event(self) -> int:
-        """Return the number of the newest change of any key, 0 where there was none."""
+        """Return the number of the newest change of any key, or 0 if there was none."""
         with self._database.reading() as connection:
             return connection.execute(select(func.max(t.key_events.c.id))).scalar() or 0
 
     def publish(self) -> None:
-        """Write `keys.json` as the database has it: at a start, and for changes on other machines."""
+        """Write `keys.json` from the database: at a start, and after changes on other machines."""
         with self._publishing():
             pass
 
     @contextmanager
     def _publishing(self) -> Iterator[tuple[Connection, list[KeyRecord]]]:
-        """Give a connection and the keys for one change, alone on this machine; then write the file."""
+        """Yield a connection and the keys for one change, alone on this machine; then write the file."""
         with file_lock(self._folder / "locks" / "keys.lock", wait=True):
             with self._database.writing() as connection:
                 yield connection, list(_replayed(connection).values())
@@ -169,7 +168,7 @@ def _check_usable(connection: Connection) -> None:
 
 
 def _replayed(connection: Connection) -> dict[str, KeyRecord]:
-    """Return the keys as their events leave them, by id."""
+    """Return the keys by id, as their events leave them."""
     records: dict[str, KeyRecord] = {}
     for row in connection.execute(select(t.key_events).order_by(t.key_events.c.id)):
         at = datetime.fromisoformat(row.at)
@@ -189,7 +188,7 @@ def _created(key_id: str, detail: dict[str, Any], at: datetime) -> KeyRecord:
 
 
 def _rotated(record: KeyRecord, detail: dict[str, Any], at: datetime) -> KeyRecord:
-    """Return the key with its newest secret and, for a while, the one before."""
+    """Return the key with its newest secret and, for a while, the previous one."""
     before = msgspec.structs.replace(
         record.secrets[0], expires_at=datetime.fromisoformat(detail["before_expires_at"])
     )
@@ -198,7 +197,7 @@ def _rotated(record: KeyRecord, detail: dict[str, Any], at: datetime) -> KeyReco
 
 
 def _found(records: list[KeyRecord], key_id: str) -> KeyRecord:
-    """Return the key of this id, else the newest of this name."""
+    """Return the key with this id, or else the newest with this name."""
     for wanted in ("id", "name"):
         for record in reversed(records):
             if getattr(record, wanted) == key_id:
@@ -220,7 +219,7 @@ def _live(record: KeyRecord, now: datetime) -> KeyRecord:
 
 
 def _replace(path: Path, content: bytes) -> None:
-    """Put a file that only its owner may read over the one that is there; a crash leaves either."""
+    """Replace a file by one that only its owner may read. A crash leaves the old one or the new one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh = path.with_suffix(".new")
     fresh.unlink(missing_ok=True)  # a crash may have left one with other permissions

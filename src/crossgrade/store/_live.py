@@ -10,11 +10,10 @@ from decimal import Decimal
 from typing import Literal, TypeAlias
 
 from crossgrade.domain import JSON, ModelAnswer
-from crossgrade.store._ids import new_id
-from crossgrade.store._records import utc_now
+from crossgrade.store._records import new_id, utc_now
 
 Side: TypeAlias = Literal["incumbent", "candidate"]
-"""Which of the route's two models."""
+"""One of the two models of a route."""
 
 AuditSource: TypeAlias = Literal["pair", "label", "feedback"]
 """What an audit's scores come from: a scorer, a human, delayed outcomes."""
@@ -25,10 +24,10 @@ AlarmKind: TypeAlias = Literal["claim", "change", "expired", "price", "retired",
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PairAnswer:
-    """What one model of a pair answered; `answer` is None where the call failed, `error` then says why.
+    """What one model of a pair answered. If the call failed, `answer` is None and `error` says why.
 
     `response_id` is the `id` in the response's body, by which feedback refers to it. `cost_usd`
-    is usage times the price of that day, None where either is unknown. `model` is the name the
+    is usage times the price of that day, None if either is unknown. `model` is the name the
     route's policy has for it, `answer.model` the version that the provider says it served.
     """
 
@@ -47,7 +46,7 @@ class Pair:
     where texts are not kept. `served_by` says whose answer the client got. `probability`, in
     (0, 1], is that with which this request was picked for shadowing. `verdict_id` is the
     certificate that the route had: a pair says nothing about another one. `conversation` stands for
-    the one that the client named, None where it named none.
+    the one that the client named, None if it named none.
     """
 
     route: str
@@ -67,9 +66,9 @@ class Pair:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Feedback:
-    """A delayed outcome of one response: `value` in [0, 1], 0 worthless, under a `name` of yours.
+    """A delayed outcome of one response: a `value` in [0, 1], 0 is worthless, under a `name` of your choice.
 
-    The rest is what the gateway knows of the response, None where it knows nothing: its route,
+    The other fields hold what the gateway knows of the response, None if nothing: its route,
     certificate and segment, which model answered, and with what `probability` that model was
     picked (a canary's share, or one minus it).
     """

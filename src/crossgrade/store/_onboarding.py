@@ -1,4 +1,4 @@
-"""How an offer came from its name to a canary: dated steps, appended."""
+"""The dated steps of an offer from its name to a canary, appended one by one."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

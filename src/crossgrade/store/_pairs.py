@@ -109,7 +109,7 @@ class LivePairs:
             return {row.segment: row.number for row in connection.execute(query)}
 
     def spent_since(self, since: datetime) -> Decimal | None:
-        """Return what judges of live pairs cost since a time; None where one's cost is unknown."""
+        """Return what judges of live pairs cost since a time, or None if one's cost is unknown."""
         query = select(t.audits.c.cost_usd).where(t.audits.c.at >= since.isoformat())
         with self._database.reading() as connection:
             costs = list(connection.execute(query).scalars())

@@ -1,14 +1,17 @@
-"""The records of the store: appended, dated in UTC, never changed.
+"""The records of the store: appended, dated in UTC, never changed; and how their ids are made.
 
-Each is one row of `_tables.py`; `docs/reference/store.md` describes the columns.
+Each record is one row of `_tables.py`; `docs/reference/store.md` describes the columns.
 """
 
+import os
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
 from enum import StrEnum
 from typing import TypeAlias
+from uuid import UUID
 
 from crossgrade.domain import JSON, ModelAnswer, Score
 
@@ -22,7 +25,7 @@ def utc_now() -> datetime:
 
 
 class RunStatus(StrEnum):
-    """Where a run stands, derived from its last event and its lock.
+    """The status of a run, derived from its last event and its lock.
 
     `RUNNING` means that a process holds the run's lock; `KILLED` that none does although the
     run never ended. Every state but `FINISHED` can be resumed.
@@ -56,7 +59,7 @@ class Run:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunTotals:
-    """Counts of a run's latest answers, and what was paid; `spent_usd` None where a cost is unknown."""
+    """Counts of a run's latest answers, and what was paid; `spent_usd` None if a cost is unknown."""
 
     answers: int
     errors: int
@@ -87,7 +90,7 @@ class Response:
     """What a provider answered to a request: the unit that is paid for, once.
 
     `request_digest` names the request (endpoint, model, messages, settings, epoch). `cost_usd`
-    is usage times the price of that day, None where either is unknown.
+    is usage times the price of that day, None if either is unknown.
     """
 
     id: str
@@ -182,3 +185,15 @@ class RecordedAnswer:
 
 RunKey: TypeAlias = tuple[str, str, int]
 """Sample id, model, epoch: one answer of a run."""
+
+
+def new_id() -> str:
+    """Return a fresh UUID version 7 (RFC 9562, section 5.7) as text.
+
+    48 bits of Unix milliseconds, then 74 random bits: identifiers sort by the millisecond
+    they were made in, and need no database to be unique.
+    """
+    value = (time.time_ns() // 1_000_000) << 80 | int.from_bytes(os.urandom(10))
+    value = value & ~(0xF << 76) | 0x7 << 76
+    value = value & ~(0x3 << 62) | 0x2 << 62
+    return str(UUID(int=value))

@@ -1,15 +1,55 @@
-"""The route table in force: one file, replaced as a whole, written here and nowhere else."""
+"""The route table in force: one file, replaced as a whole, written here and nowhere else.
+
+Machines that share a database publish their route tables through it.
+"""
 
 import os
 from pathlib import Path
 from typing import Literal, Self
 
+from sqlalchemy import desc, select, text
+
 from crossgrade.errors import ConfigError, StoreError
 from crossgrade.routing import Route, RouteTable, read_route_table, route_table_bytes, route_table_digest
-from crossgrade.store._database import connect
-from crossgrade.store._locks import file_lock
-from crossgrade.store._migrate import migrate
-from crossgrade.store._shared_routes import SharedRoutes
+from crossgrade.store import _tables as t
+from crossgrade.store._database import Database, connect, file_lock, migrate
+from crossgrade.store._records import utc_now
+
+
+class SharedRoutes:
+    """Every route table that any of the machines published."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def newest(self) -> tuple[str, bytes] | None:
+        """Return the digest and content of the newest table, or None if none was published."""
+        query = select(t.route_tables).order_by(desc(t.route_tables.c.version)).limit(1)
+        with self._database.reading() as connection:
+            row = connection.execute(query).first()
+        return None if row is None else (row.digest, row.content)
+
+    def append(self, table: RouteTable) -> bool:
+        """Publish a table to all machines. Return False if another table has its version."""
+        row = {
+            "version": table.version,
+            "digest": route_table_digest(table),
+            "content": route_table_bytes(table),
+            "at": utc_now().isoformat(),
+        }
+        with self._database.writing() as connection:
+            return connection.execute(_APPEND, row).rowcount == 1
+
+    def close(self) -> None:
+        """Close the database."""
+        self._database.close()
+
+
+_APPEND = text(
+    "INSERT INTO route_tables (version, digest, content, at) VALUES (:version, :digest, :content, :at) "
+    "ON CONFLICT DO NOTHING"
+)
+
 
 _TRIES = 5
 
@@ -33,7 +73,7 @@ class Routes:
 
     @classmethod
     def open(cls, url_or_path: str | Path, folder: Path) -> Self:
-        """Open the database that machines share as `Store.open` does, without what only measuring needs."""
+        """Open the shared database as `Store.open` does, without importing what only runs need."""
         database, _ = connect(url_or_path)
         try:
             migrate(database)
@@ -55,7 +95,7 @@ class Routes:
     def current(self) -> RouteTable | None:
         """Return the table in force, or None when none was ever published.
 
-        Raises `ConfigError` for a file that is no route table.
+        Raises `ConfigError` for a file that is not a route table.
         """
         self.follow()
         return self._current()
@@ -81,7 +121,7 @@ class Routes:
         return sorted(self._history.glob("*-*.json"))
 
     def publish(self, table: RouteTable, expected_digest: str | None, *, step: Step = "up") -> RouteTable:
-        """Put `table` in force if the one in force has the expected digest (None: there is none).
+        """Put `table` in force if the table in force has the expected digest (None: there is none).
 
         Otherwise somebody published in between. A step up is then refused with `StoreError`; a
         step down wins: the routes it changes are put into the table that is in force now.

@@ -1,4 +1,4 @@
-"""Runs and what became of them."""
+"""Runs, their events and their status."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
@@ -14,10 +14,8 @@ from crossgrade.decide import RunDesign
 from crossgrade.domain import JSON
 from crossgrade.errors import NotFoundError, StoreError
 from crossgrade.store import _tables as t
-from crossgrade.store._database import Database
-from crossgrade.store._ids import new_id
-from crossgrade.store._locks import file_lock, session_lock
-from crossgrade.store._records import LATEST, Batch, ProbeStart, Run, RunStatus, RunTotals, utc_now
+from crossgrade.store._database import Database, file_lock, session_lock
+from crossgrade.store._records import LATEST, Batch, ProbeStart, Run, RunStatus, RunTotals, new_id, utc_now
 
 
 class Runs:
@@ -50,7 +48,7 @@ class Runs:
             connection.execute(insert(t.designs), _design_row(run_id, design))
 
     def design(self, run_id: str) -> RunDesign | None:
-        """Return how the run asks; None for a run of before this was recorded."""
+        """Return how the run asks, or None for a run that is older than this record."""
         query = (
             select(t.designs.c.design)
             .where(t.designs.c.run_id == run_id)
@@ -73,7 +71,7 @@ class Runs:
             connection.execute(insert(t.run_events), row)
 
     def get(self, run_id: str, workload: str | None = None) -> Run:
-        """Return the run with this id, or the only one whose id begins so; raises `NotFoundError`.
+        """Return the run with this id, or the only one whose id begins so. Raises `NotFoundError`.
 
         `latest` is the newest run, of one workload where it is given.
         """
@@ -112,7 +110,7 @@ class Runs:
             connection.execute(insert(t.probes), row)
 
     def probe(self, probe_id: str) -> ProbeStart | None:
-        """Return how a context probe began, None where there is none of this id."""
+        """Return how a context probe began, or None if there is none of this id."""
         with self._database.reading() as connection:
             row = connection.execute(select(t.probes).where(t.probes.c.id == probe_id)).one_or_none()
         if row is None:
@@ -224,7 +222,7 @@ class Runs:
 
     @contextmanager
     def lock(self, run_id: str) -> Iterator[None]:
-        """Hold the run or probe for this process; raises `StoreError` when another process works on it."""
+        """Hold the run or probe for this process. Raises `StoreError` if another process works on it."""
         with self._lock(run_id) as free:
             if not free:
                 raise StoreError(

@@ -10,15 +10,12 @@ from crossgrade.errors import StoreError
 from crossgrade.routing import RouteTable
 from crossgrade.store._alarms import Alarms, FeedbackLog
 from crossgrade.store._answers import Answers
-from crossgrade.store._database import Database, connect
+from crossgrade.store._database import Database, connect, file_lock, migrate, session_lock
 from crossgrade.store._keys import Keys
-from crossgrade.store._locks import file_lock, session_lock
-from crossgrade.store._migrate import migrate
 from crossgrade.store._onboarding import Onboardings
 from crossgrade.store._pairs import LivePairs
-from crossgrade.store._routes import Routes, Step
+from crossgrade.store._routes import Routes, SharedRoutes, Step
 from crossgrade.store._runs import Runs
-from crossgrade.store._shared_routes import SharedRoutes
 from crossgrade.store._verdicts import Verdicts
 
 if TYPE_CHECKING:
@@ -74,7 +71,7 @@ class Store:
 
     @contextmanager
     def watching(self) -> Iterator[None]:
-        """Hold the right to score live pairs; raises `StoreError` while another process holds it."""
+        """Hold the right to score live pairs. Raises `StoreError` while another process holds it."""
         if self._database.engine.dialect.name == "postgresql":
             lock = session_lock(self._database, "crossgrade watch")
         else:

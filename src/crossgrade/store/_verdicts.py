@@ -1,4 +1,7 @@
-"""Verdicts, each with the columns it was computed from, so that it can be computed again."""
+"""Verdicts, each stored with its evidence, so that it can be computed again.
+
+Evidence is stored as MessagePack (which has NaN and infinity), compressed with Zstandard.
+"""
 
 import math
 from collections.abc import Mapping
@@ -6,21 +9,21 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
+import numpy as np
 import zstandard
+from msgspec.msgpack import Ext
 from sqlalchemy import Row, desc, insert, select
 
 from crossgrade.decide import Evidence, Verdict, upgraded_verdict
 from crossgrade.errors import NotFoundError, StoreError
 from crossgrade.store import _tables as t
 from crossgrade.store._database import Database
-from crossgrade.store._evidence import pack_evidence, unpack_evidence
-from crossgrade.store._ids import new_id
-from crossgrade.store._records import LATEST, utc_now
+from crossgrade.store._records import LATEST, new_id, utc_now
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredVerdict:
-    """A verdict as it was recorded, under its id; `is_known` where the same one had been recorded before."""
+    """A verdict as recorded, with its id; `is_known` is true if the same one had been recorded before."""
 
     id: str
     verdict: Verdict
@@ -64,7 +67,7 @@ class Verdicts:
         return None
 
     def get(self, verdict_id: str) -> StoredVerdict:
-        """Return the verdict with this id, or the only one whose id begins so; raises `NotFoundError`.
+        """Return the verdict with this id, or the only one whose id begins so. Raises `NotFoundError`.
 
         `latest` is the newest verdict.
         """
@@ -84,7 +87,7 @@ class Verdicts:
         return _stored(rows[0])
 
     def evidence(self, verdict_id: str) -> Evidence:
-        """Return the columns that a verdict was computed from; raises `NotFoundError` without them."""
+        """Return the columns that a verdict was computed from. Raises `NotFoundError` without them."""
         query = select(t.verdicts.c.evidence).where(t.verdicts.c.id == self.get(verdict_id).id)
         with self._database.reading() as connection:
             packed = connection.execute(query).scalar()
@@ -137,3 +140,52 @@ def _stored(row: Row[str, str]) -> StoredVerdict:
         return StoredVerdict(id=row.id, verdict=decode_verdict(row.verdict))
     except (msgspec.MsgspecError, ValueError) as error:
         raise StoreError(f"verdict {row.id} cannot be read ({error})", code="verdict-unreadable") from error
+
+
+_MAX_BYTES = 2**31
+"""The largest evidence that is unpacked. It bounds what a hostile database can make us allocate."""
+
+_NUMBERS = 1
+_TEXTS = 2
+
+
+def pack_evidence(evidence: Evidence) -> bytes:
+    """Return the evidence as bytes that `unpack_evidence` reads back exactly."""
+    return zstandard.compress(msgspec.msgpack.encode(evidence, enc_hook=_from_array))
+
+
+def unpack_evidence(packed: bytes) -> Evidence:
+    """Return the evidence that `pack_evidence` wrote. Raises `ValueError` for more than 2 GiB."""
+    size = zstandard.frame_content_size(packed)
+    if not 0 <= size <= _MAX_BYTES:
+        raise ValueError(f"{size} bytes of evidence")
+    return msgspec.msgpack.decode(
+        zstandard.decompress(packed), type=Evidence, ext_hook=_to_array, dec_hook=_as_array
+    )
+
+
+def _from_array(column: Any) -> Ext:
+    if not isinstance(column, np.ndarray):
+        raise NotImplementedError(f"{type(column).__name__} in evidence")
+    # Numbers as raw bytes keep their exact bits; texts as a list keep their Nones.
+    if column.dtype == object:
+        return Ext(_TEXTS, msgspec.msgpack.encode(column.tolist()))
+    return Ext(_NUMBERS, msgspec.msgpack.encode((column.dtype.str, column.tobytes())))
+
+
+def _to_array(code: int, content: memoryview) -> Any:
+    if code == _TEXTS:
+        texts = msgspec.msgpack.decode(content, type=list[str | None])
+        column = np.empty(len(texts), dtype=object)
+        column[:] = texts
+        return column
+    if code == _NUMBERS:
+        dtype, values = msgspec.msgpack.decode(content, type=tuple[str, bytes])
+        return np.frombuffer(values, dtype=np.dtype(dtype)).copy()
+    raise ValueError(f"unknown kind of column {code}")
+
+
+def _as_array(_kind: type, value: Any) -> Any:
+    if not isinstance(value, np.ndarray):
+        raise ValueError(f"{type(value).__name__} where a column belongs")
+    return value

@@ -20,14 +20,12 @@ from crossgrade.workloads._labelling import (
     write_labels,
 )
 from crossgrade.workloads._pairing import pair
-from crossgrade.workloads._prices import with_prices
 from crossgrade.workloads._read import read_results
 from crossgrade.workloads._recorded import evidence_from_answers, results_from_answers
 from crossgrade.workloads._redact import Redactor, redact_body, redact_json, redact_text, revealed
-from crossgrade.workloads._results import Labels, Results
+from crossgrade.workloads._results import Labels, Results, with_prices, write_results
 from crossgrade.workloads._sealing import Seal, names_by_spacy, seal_from
 from crossgrade.workloads._traces import Trace, read_trace
-from crossgrade.workloads._write import write_results
 from crossgrade.workloads.files import FileLimits
 from crossgrade.workloads.importers import IMPORTERS, ImporterKind, ImportRequest
 

@@ -1,7 +1,7 @@
-"""Copies: rows of a dataset that ask the same are one sample, which weighs what they weigh together.
+"""Merges copies: rows of a dataset with the same request become one sample with the sum of their weights.
 
-A request that comes back forty times is one observation of the models, not forty. Its traffic is
-that of all forty.
+A request that is repeated forty times is one observation of the models, not forty. Its weight is that of
+all forty.
 """
 
 from collections.abc import Iterator, Mapping

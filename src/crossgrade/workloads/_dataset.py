@@ -80,7 +80,7 @@ def read_dataset(
 
     Raises `DataError`, with file, line and column, for a file that is missing, outside `root`,
     empty, damaged, not UTF-8 or beyond `limits`, for missing fields, ids that are there twice,
-    and weights that are no positive numbers; `MissingExtraError` for Parquet without pyarrow.
+    and weights that are not positive numbers; `MissingExtraError` for Parquet without pyarrow.
     """
     file = find_file(path, root=root)
     bounds = limits or FileLimits()
@@ -91,7 +91,7 @@ def read_dataset(
 
 
 def frozen(samples: Iterable[Sample], *, path: Path, kind: DatasetFormat) -> Dataset:
-    """Return samples as a dataset, frozen by their digest; raises `DataError` where there are none."""
+    """Return samples as a dataset, frozen by their digest. Raises `DataError` if there are none."""
     kept = tuple(samples)
     if not kept:
         raise DataError(
@@ -103,7 +103,7 @@ def frozen(samples: Iterable[Sample], *, path: Path, kind: DatasetFormat) -> Dat
 def dataset_fields(
     path: str | Path, *, root: Path | None = None, limits: FileLimits | None = None
 ) -> tuple[str, ...]:
-    """Return the names of a dataset's fields, as its first row has them; raises as `read_dataset` does."""
+    """Return the names of a dataset's fields, as its first row has them. Raises as `read_dataset` does."""
     file = find_file(path, root=root)
     with closing(_READERS[_format(file)](file, limits or FileLimits(), _Roles())) as rows:
         for _, row in rows:
@@ -284,7 +284,7 @@ def _weight(path: Path, row: Mapping[str, JSON], name: str | None, line: int) ->
 def samples_before(dataset: Dataset, digest: str) -> int | None:
     """Return how many samples the dataset had under this digest, before rows were added to its end.
 
-    None where it never had it: rows were changed, moved or taken out since.
+    None if it never had it: rows were changed, moved or taken out since.
     """
     hashed = enumerate(_hashed(dataset.samples), 1)
     return next((number for number, each in hashed if f"sha256:{each.hexdigest()}" == digest), None)

@@ -43,7 +43,7 @@ class LabelScores:
 
 
 def write_labels(path: Path, rows: Sequence[LabelRow], *, answers: int = 2) -> None:
-    """Write rows of `answers` answers each, whole or not at all; raises `StoreError` where it cannot."""
+    """Write rows of `answers` answers each, whole or not at all. Raises `StoreError` if it cannot."""
     with whole_file(path) as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(_columns(answers))

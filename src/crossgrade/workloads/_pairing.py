@@ -12,7 +12,7 @@ from crossgrade.errors import DataError, NotFoundError, closest
 from crossgrade.workloads._results import BoolColumn, FloatColumn, Results, Rows, TextColumn
 
 # What must agree between all rows of a sample: two questions, keys or labels under one id are
-# two samples, and nobody knows which is meant.
+# two samples, and it is unknown which is meant.
 _AGREED = ("question_digest", "target_digest", "segment", "group", "cluster")
 _EXAMPLES = 5
 _ROUNDING = 5e-4
@@ -177,13 +177,13 @@ class _Pairing:
         )
 
     def agreed_names(self, label: str, kept: Rows) -> TextColumn | None:
-        """Return a label of the kept samples, None where a sample has none."""
+        """Return a label of the kept samples, or None if a sample has none."""
         if label not in self._agreed:
             return None
         return _named(self._results.labels[label].names, self._agreed[label].codes[kept])
 
     def weight(self, kept: Rows) -> FloatColumn | None:
-        """Return the samples' weights, None where all are the same.
+        """Return the samples' weights, or None if all are the same.
 
         A sample without one stands for the mean of the others.
         """
@@ -277,7 +277,7 @@ class _Pairing:
         return mean
 
     def _truncated(self, rows: Rows, kept: Rows) -> BoolColumn | None:
-        """Return on which kept samples a token limit ended any answer; None where it is known of none."""
+        """Return on which kept samples a token limit ended any answer, or None if it is known of none."""
         share = self._mean("truncated", rows, kept)
         return share > 0 if np.isfinite(share).any() else None
 

@@ -1,4 +1,4 @@
-"""Results of other tools read into columns, their format recognised from their content."""
+"""Reads results of other tools into columns. Their format is recognised from their content."""
 
 import math
 import re
@@ -129,7 +129,7 @@ def read_results(
 
 
 def _name(path: Path) -> str:
-    """Return what a file is called, without the endings that say its format and compression."""
+    """Return the name of a file without the suffixes for its format and compression."""
     name = path.name.removesuffix(".gz").removesuffix(".zst")
     return Path(name).stem or path.name or "results"
 

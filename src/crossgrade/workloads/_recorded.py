@@ -1,4 +1,4 @@
-"""A run's recorded answers as evidence: what was asked, in which order, and what was not."""
+"""Turns a run's recorded answers into evidence: what was asked, in which order, and what was not."""
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence, Set
@@ -34,7 +34,7 @@ def evidence_from_answers(
     `plan` holds the planned samples in the order in which they are asked: it becomes the evidence's
     `order` and `planned`, and says which samples were passed over; weights are the plan's.
     `design` is what the run recorded of how it asked: samples that it leaves unpaired have no answer of the
-    incumbent. Samples in `idle` nobody was to be asked.
+    incumbent. No model was to be asked the samples in `idle`.
     `file_order` are the dataset's ids, in whose order the columns then stand. Inputs are the prompts
     as sent, which may differ between models. A candidate that a sequential run stopped asking is
     not unmatched: it has no score there. With `alone` samples stay that only the incumbent was asked.
@@ -111,7 +111,7 @@ def _placed(
 
 
 def results_from_answers(answers: Iterable[ScoredAnswer], *, workload: str, source: str = "") -> Results:
-    """Return a run's recorded answers as results, to be written as a table; raises as `pair` does."""
+    """Return a run's recorded answers as results, to be written as a table. Raises as `pair` does."""
     columns = Columns()
     columns.add(answers, workload=workload, inputs_are_prompts=True)
     return columns.finish(source=source)

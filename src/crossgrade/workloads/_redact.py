@@ -1,8 +1,8 @@
-"""Take out of texts what names a person or opens a door: addresses, numbers, keys.
+"""Removes from texts what identifies a person or gives access: addresses, numbers, keys.
 
 What is found is replaced by its kind in brackets (`[email]`), so that texts stay readable. RE2
-runs the patterns in time linear in the text. It is a net, not a proof: names and
-addresses of streets have no pattern.
+runs the patterns in time linear in the text. It is not complete: names and street
+addresses have no pattern.
 """
 
 from collections import Counter
@@ -85,10 +85,10 @@ _SEALED = re2.compile(r"\[([a-z]+):([A-Za-z0-9_-]{22,})\]")
 
 
 class Redactor:
-    """Takes out of texts what names a person or opens a door; `found` counts it by kind.
+    """Removes from texts what identifies a person or gives access; `found` counts it by kind.
 
-    `seal` turns what was found into letters that stand beside its kind, so that whoever can open
-    them may put the text together again; without it what is taken out is gone. `names` finds names
+    `seal` encrypts what was found into letters that stand beside its kind, so that the holder of the key can
+    restore the text. Without it the removed parts are lost. `names` finds names
     of persons, which have no pattern: it returns where they begin and end.
     """
 
@@ -159,7 +159,7 @@ def redact_json(value: JSON, *, depth: int = 0) -> JSON:
 
 
 def redact_body(body: bytes) -> bytes | None:
-    """Return a JSON body redacted; None when it is none that can be read."""
+    """Return a JSON body redacted, or None if it cannot be read."""
     try:
         return msgspec.json.encode(redact_json(msgspec.json.decode(body)))
     except (msgspec.DecodeError, UnicodeError, RecursionError):

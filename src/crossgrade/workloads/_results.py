@@ -1,14 +1,20 @@
-"""Scored answers of several models, as columns."""
+"""Scored answers of several models as columns: their costs from a price, and how they are written as CSV."""
 
-from collections.abc import Mapping
+import csv
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TypeAlias
+from itertools import repeat
+from pathlib import Path
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from crossgrade.domain import Origin
+from crossgrade.domain import Origin, Price, Usage
 from crossgrade.errors import UsageError
+from crossgrade.pricing import cost_usd
+from crossgrade.workloads.files import whole_file
 
 FloatColumn: TypeAlias = NDArray[np.float64]
 BoolColumn: TypeAlias = NDArray[np.bool_]
@@ -56,7 +62,7 @@ class Labels:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Results:
-    """What several models got on samples, one entry a row (model, sample, epoch), as columns.
+    """The scores of several models on samples, as columns with one entry per model, sample and epoch.
 
     `score` is NaN where there is none, in [0, 1] unless the source says otherwise (pairing counts
     that). `error` marks rows without an answer. `labels`, `amounts` and `texts` hold the optional
@@ -115,3 +121,78 @@ class Results:
     def workload_names(self) -> tuple[str, ...]:
         """The workloads that the rows name, in order of first appearance."""
         return tuple(self.labels["workload"].names) if "workload" in self.labels else ()
+
+
+_TOKENS = ("input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
+
+
+def with_prices(results: Results, prices: Mapping[str, Price]) -> Results:
+    """Return the results with costs in US dollars for rows whose source gave tokens but no cost.
+
+    `prices` are by model name. A cost that the source states is kept; a row without token counts,
+    or of a model without a price, stays unknown.
+    """
+    nothing = np.full(len(results), np.nan)
+    cost = results.amounts.get("cost_usd", nothing).copy()
+    tokens = np.stack([results.amounts.get(name, nothing) for name in _TOKENS], axis=1)
+    for code, model in enumerate(results.models.names):
+        if model not in prices:
+            continue
+        is_open = (results.models.codes == code) & np.isnan(cost) & np.isfinite(tokens[:, :2]).all(axis=1)
+        rows = np.flatnonzero(is_open)
+        # Equal counts cost the same, so each is priced once.
+        counts, which = np.unique(np.nan_to_num(tokens[rows], nan=-1), axis=0, return_inverse=True)
+        priced = [cost_usd(_usage(count), prices[model]) for count in counts.astype(np.int64).tolist()]
+        cost[rows] = np.array([np.nan if each is None else float(each) for each in priced])[which.ravel()]
+    return replace(results, amounts={**results.amounts, "cost_usd": cost})
+
+
+def _usage(counts: list[int]) -> Usage:
+    known = {name: count if count >= 0 else None for name, count in zip(_TOKENS, counts, strict=True)}
+    return Usage(images=0, **known)
+
+
+_WRITTEN_LABELS = {"question_digest": "prompt"}
+"""A digest stands for the question that it was made from: only equal ones pair."""
+
+
+def write_results(results: Results, path: Path, *, blank: Sequence[str] = ()) -> int:
+    """Write results as one CSV table in the long form, whole or not at all, and return the number of rows.
+
+    docs/reference/formats.md describes the columns. A column that no row has is left out; the columns named
+    in `blank` are written empty, to be filled in. Raises `StoreError` if the file cannot be written.
+    """
+    columns = list(_columns(results))
+    columns += [(name, repeat("", len(results))) for name in blank if name not in dict(columns)]
+    with whole_file(path) as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow([name for name, _ in columns])
+        writer.writerows(zip(*(cells for _, cells in columns), strict=True))
+    return len(results)
+
+
+def _columns(results: Results) -> Iterator[tuple[str, Iterator[Any]]]:
+    yield "item_id", (results.samples.names[code] for code in results.samples.codes)
+    yield "model", (results.models.names[code] for code in results.models.codes)
+    yield "score", map(_cell, results.score)
+    if results.error.any():
+        yield "error", ("error" if failed else "" for failed in results.error)
+    if results.unparsed.any():
+        yield "unparsed", ("true" if flag else "" for flag in results.unparsed)
+    for name in LABELS:
+        if name in results.labels:
+            yield _WRITTEN_LABELS.get(name, name), _named(results.labels[name])
+    for name in AMOUNTS:
+        if name in results.amounts:
+            yield name, map(_cell, results.amounts[name])
+    for name in TEXTS:
+        if name in results.texts:
+            yield name, ("" if text is None else text for text in results.texts[name])
+
+
+def _named(labels: Labels) -> Iterator[str]:
+    return (labels.names[code] if code >= 0 else "" for code in labels.codes)
+
+
+def _cell(value: float) -> str:
+    return "" if math.isnan(value) else repr(float(value)).removesuffix(".0")

@@ -1,4 +1,4 @@
-"""What redaction takes out, kept under a key that the user holds; and names of persons, found by spaCy."""
+"""Encrypts what redaction removes, under a key that the user holds, and finds names of persons by spaCy."""
 
 import base64
 import os
@@ -14,8 +14,8 @@ _PERSONS = frozenset({"PERSON", "PER"})
 class Seal:
     """Encrypts what is taken out of texts (AES-SIV, RFC 5297): the same value gives the same letters.
 
-    Whoever holds the key can put texts together again, and nobody else; that two texts hold the same
-    value can be seen without it, so that a conversation keeps its sense. Raises `MissingExtraError`
+    Only the holder of the key can restore texts. Equal values can be recognised without it, so that a
+    conversation stays readable. Raises `MissingExtraError`
     without the `redaction` extra.
     """
 
@@ -33,7 +33,7 @@ class Seal:
         return base64.urlsafe_b64encode(self._cipher.encrypt(value.encode(), None)).decode().rstrip("=")
 
     def unseal(self, sealed: str) -> str | None:
-        """Return the value; None for what this key did not seal."""
+        """Return the value, or None if this key did not seal it."""
         try:
             data = base64.urlsafe_b64decode(sealed + "=" * (-len(sealed) % 4))
             return self._cipher.decrypt(data, None).decode()
@@ -44,7 +44,7 @@ class Seal:
 def seal_from(path: Path, *, make: bool = False) -> Seal:
     """Return the seal whose key is in a file (86 letters of base64); `make` writes a new key where none is.
 
-    Raises `UsageError` for a file that is no key, `StoreError` for one that cannot be written.
+    Raises `UsageError` for a file that is not a key, `StoreError` for one that cannot be written.
     """
     if not path.exists():
         if not make:

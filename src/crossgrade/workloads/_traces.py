@@ -1,4 +1,4 @@
-"""Request traces: when requests came and how large they were, without a text; a million rows in a second.
+"""Request traces: when requests came and how large they were, without texts. A million rows take a second.
 
 Read are CSV with a header (Azure's public traces, or any with the columns below), JSON lines with the
 same fields (the gateway's request log, Mooncake's traces). Mooncake's `hash_ids` are blocks of prompt:
@@ -45,7 +45,7 @@ class Trace:
     source: str
 
     def traffic(self) -> Traffic:
-        """Return a month of it, at the trace's own rate."""
+        """Return a month of the trace, at its own rate."""
         calls, how = self._calls_per_month()
         source = f"{self.source}: {how}"
         return Traffic(usage=self.usage, calls_per_month=calls, measured=True, source=source)
@@ -64,7 +64,7 @@ class Trace:
 
 
 def read_trace(path: Path) -> Trace:
-    """Read a trace; raises `DataError` with file and line for rows that are no requests."""
+    """Read a trace. Raises `DataError` with file and line for rows that are not requests."""
     try:
         if path.stat().st_size > _LARGEST_BYTES:
             raise DataError(
@@ -131,7 +131,7 @@ def _check(path: Path, columns: IntColumn) -> None:
 
 
 def _wrong_row(path: Path, used: Sequence[int]) -> DataError:
-    """Return the error of the first row whose counts are no whole numbers."""
+    """Return the error of the first row whose counts are not whole numbers."""
     with path.open(encoding="utf-8", newline="", errors="replace") as file:
         reader = csv.reader(file)
         next(reader, None)

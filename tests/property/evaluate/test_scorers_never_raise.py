@@ -7,7 +7,7 @@ from crossgrade.domain import ModelAnswer, Sample, ScorerSpec
 from crossgrade.evaluate import build_scorer
 from crossgrade.evaluate.scorers import considered, normalise
 from crossgrade.evaluate.scorers.numeric import NumericOptions, read_number
-from crossgrade.evaluate.scorers.overlap import token_f1, words
+from crossgrade.evaluate.scorers.similarity import token_f1, words
 
 KINDS = {
     "exact": ({"labels": ["C", "42"]}, "C"),

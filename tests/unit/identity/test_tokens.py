@@ -207,7 +207,7 @@ def test_and_never_longer_than_it_lives(verifier: TokenVerifier, signer: Signer)
 def test_what_is_remembered_is_bounded(
     verifier: TokenVerifier, signer: Signer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("crossgrade.identity.tokens.CACHE_TOKENS", 3)
+    monkeypatch.setattr("crossgrade.identity.access.CACHE_TOKENS", 3)
     for number in range(5):
         verifier.principal(signer.token(signer.claims(jti=str(number))), NOW)
     assert len(verifier._verified) == 3

@@ -211,8 +211,8 @@ def index(monkeypatch):
         context_tokens=8192, chat=False, licence="Terms", duties="Pass the terms on.",
         parts=tuple(files[:2]), notices=tuple(files[2:]),
     )  # fmt: skip
-    for module in ("_install", "_shelf"):
-        monkeypatch.setattr(f"crossgrade.providers.models.{module}.known_models", lambda: (known,))
+    for module in ("models", "_shelf"):
+        monkeypatch.setattr(f"crossgrade.providers.{module}.known_models", lambda: (known,))
     return Index(parts)
 
 

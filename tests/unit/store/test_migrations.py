@@ -13,8 +13,8 @@ from alembic.script import ScriptDirectory
 
 import crossgrade.store
 from crossgrade.decide import RunDesign
-from crossgrade.store import Store, _migrate
-from crossgrade.store._migrate import HEAD
+from crossgrade.store import Store, _database
+from crossgrade.store._database import HEAD
 from crossgrade.store._tables import metadata
 
 MIGRATIONS = Path(crossgrade.store.__file__).parent / "migrations"
@@ -32,7 +32,7 @@ def test_the_path_of_the_installation_may_hold_a_percent_sign(
 ) -> None:
     installed = tmp_path / "100%"
     installed.symlink_to(MIGRATIONS.parent)
-    monkeypatch.setattr(_migrate, "__file__", str(installed / "_migrate.py"))
+    monkeypatch.setattr(_database, "__file__", str(installed / "_database.py"))
     with Store.open(tmp_path / "crossgrade.db") as store:
         assert store.runs.recent() == []
 

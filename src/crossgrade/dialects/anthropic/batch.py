@@ -4,9 +4,9 @@ from typing import Any
 
 import msgspec
 
-from crossgrade.dialects._batch import BatchDialect
-from crossgrade.dialects._batch_records import (
+from crossgrade.dialects._batch import (
     NOTHING,
+    BatchDialect,
     BatchList,
     BatchOrder,
     BatchState,
@@ -18,8 +18,7 @@ from crossgrade.dialects._batch_records import (
     safe_name,
 )
 from crossgrade.dialects._dialect import WireRequest, decode_struct
-from crossgrade.dialects._excerpt import excerpt
-from crossgrade.dialects._failures import failure_inside
+from crossgrade.dialects._failures import excerpt, failure_inside
 from crossgrade.errors import UpstreamError
 
 _LOST = ("errored", "canceled", "expired")

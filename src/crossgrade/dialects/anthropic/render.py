@@ -4,9 +4,9 @@ from typing import Any
 
 import msgspec
 
+from crossgrade.dialects._client import call_id, encode_json, named_event
 from crossgrade.dialects._errors import message_stream_error
-from crossgrade.dialects._excerpt import excerpt
-from crossgrade.dialects._frame import call_id, encode_json, named_event
+from crossgrade.dialects._failures import excerpt
 from crossgrade.dialects._inbound import InboundRequest
 from crossgrade.dialects.anthropic.usage import usage_to_wire
 from crossgrade.dialects.deltas import (
@@ -35,7 +35,7 @@ _STOP_REASONS = {
 def render_message(answer: ModelAnswer, inbound: InboundRequest, id: str, created: int) -> bytes:  # noqa: A002, ARG001  # the field's name; the shape of `Inbound.render_answer`
     """Return a whole message.
 
-    Raises `UpstreamError` for a call whose arguments are no JSON object, which this API cannot
+    Raises `UpstreamError` for a call whose arguments are not a JSON object, which this API cannot
     show; one that was cut off by the token limit is left out.
     """
     content: list[JSON] = [{"type": "text", "text": answer.text}] if answer.text else []

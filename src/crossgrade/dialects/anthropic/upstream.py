@@ -13,8 +13,7 @@ from crossgrade.dialects._dialect import (
     message_parts,
     set_known,
 )
-from crossgrade.dialects._excerpt import excerpt
-from crossgrade.dialects._failures import failure_inside
+from crossgrade.dialects._failures import excerpt, failure_inside
 from crossgrade.dialects._following import EventParts, StreamFollower
 from crossgrade.dialects._sse import SseEvent
 from crossgrade.dialects.anthropic.usage import anthropic_usage
@@ -221,7 +220,7 @@ _EVENT_DECODER = msgspec.json.Decoder(_Event)
 
 
 def decode(body: bytes, request: ModelRequest) -> ModelAnswer:
-    """Read a whole answer; raises `UpstreamError` for one that cannot be used."""
+    """Read a whole answer. Raises `UpstreamError` for one that cannot be used."""
     message = decode_struct(_DECODER, body)
     if message.error or message.type == "error":
         raise failure_inside(body)

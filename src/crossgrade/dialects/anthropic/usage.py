@@ -1,4 +1,4 @@
-"""Usage of an Anthropic message, read and written."""
+"""Reads and writes the usage of an Anthropic message."""
 
 from typing import Any
 
@@ -7,12 +7,12 @@ from crossgrade.domain import JSON, Usage
 
 
 def anthropic_usage(raw: Any, *, answered: bool = True) -> Usage:
-    """Read `usage` of an Anthropic message, whose `input_tokens` leaves out what the cache served or took."""
+    """Read `usage` of an Anthropic message, whose `input_tokens` excludes cache reads and writes."""
     return usage_of(anthropic_counts(raw, answered=answered))
 
 
 def anthropic_counts(raw: Any, *, answered: bool = True) -> Counts:
-    """Read the counts of `anthropic_usage` without making an object of them."""
+    """Read the counts of `anthropic_usage` without making a `Usage`."""
     if not isinstance(raw, dict):
         return NO_COUNTS
     fresh = count(raw.get("input_tokens"))
@@ -26,7 +26,7 @@ def anthropic_counts(raw: Any, *, answered: bool = True) -> Counts:
 
 
 def usage_to_wire(usage: Usage) -> dict[str, JSON]:
-    """Write usage in this API's words: input without what the cache served or took; null is unknown."""
+    """Write usage in this API's field names, with input tokens that exclude the cache. Unknown is null."""
     read, written = usage.cache_read_input_tokens, usage.cache_creation_input_tokens
     fresh = None if usage.input_tokens is None else usage.input_tokens - (read or 0) - (written or 0)
     wire: dict[str, JSON] = {"input_tokens": fresh, "output_tokens": usage.output_tokens}

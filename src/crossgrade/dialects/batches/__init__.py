@@ -1,7 +1,7 @@
-"""The batch APIs' files, orders and results, as pure translations: one dialect an API."""
+"""Pure translations of the batch APIs' files, orders and results, with one dialect for each API."""
 
-from crossgrade.dialects._batch import BatchDialect, ReadPage, Upload
-from crossgrade.dialects._batch_records import (
+from crossgrade.dialects._batch import (
+    BatchDialect,
     BatchList,
     BatchOrder,
     BatchResult,
@@ -9,6 +9,8 @@ from crossgrade.dialects._batch_records import (
     BatchStatus,
     Item,
     ListedBatch,
+    ReadPage,
+    Upload,
     batch_order,
     decoded,
     files_named,
@@ -16,9 +18,8 @@ from crossgrade.dialects._batch_records import (
     made_id,
 )
 from crossgrade.dialects.anthropic.batch import ANTHROPIC_BATCHES
+from crossgrade.dialects.batches._like_openai import OPENROUTER_BATCHES, TOGETHER_BATCHES
 from crossgrade.dialects.batches._mistral import MISTRAL_BATCHES
-from crossgrade.dialects.batches._openrouter import OPENROUTER_BATCHES
-from crossgrade.dialects.batches._together import TOGETHER_BATCHES
 from crossgrade.dialects.batches._xai import XAI_BATCHES
 from crossgrade.dialects.gemini.batch import GEMINI_BATCHES
 from crossgrade.dialects.hosts import BatchKind

@@ -5,21 +5,22 @@ from typing import Any
 
 import msgspec
 
-from crossgrade.dialects._batch import BatchDialect, Upload
-from crossgrade.dialects._batch_records import (
+from crossgrade.dialects._batch import (
+    BatchDialect,
     BatchList,
     BatchOrder,
     BatchState,
     BatchStatus,
     ListedBatch,
+    Upload,
     count,
     moment,
     openai_line,
     safe_name,
 )
 from crossgrade.dialects._dialect import WireRequest, decode_struct
-from crossgrade.dialects._excerpt import excerpt
-from crossgrade.dialects.batches._together import short_line
+from crossgrade.dialects._failures import excerpt
+from crossgrade.dialects.batches._like_openai import short_line
 from crossgrade.dialects.openai_chat.batch import LABEL, label_in
 
 _STATES: Mapping[str, BatchState] = {

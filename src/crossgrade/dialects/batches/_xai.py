@@ -6,9 +6,9 @@ from urllib.parse import quote
 
 import msgspec
 
-from crossgrade.dialects._batch import BatchDialect
-from crossgrade.dialects._batch_records import (
+from crossgrade.dialects._batch import (
     NOTHING,
+    BatchDialect,
     BatchList,
     BatchOrder,
     BatchState,

@@ -13,8 +13,7 @@ from crossgrade.dialects._dialect import (
     message_parts,
     set_known,
 )
-from crossgrade.dialects._excerpt import excerpt
-from crossgrade.dialects._failures import failure_inside
+from crossgrade.dialects._failures import excerpt, failure_inside
 from crossgrade.dialects._sse import SseEvent
 from crossgrade.dialects.deltas import (
     MOST_CALLS,
@@ -245,7 +244,7 @@ class CandidateReader:
 
 
 def decode(body: bytes, request: ModelRequest) -> ModelAnswer:
-    """Read a whole answer; raises `UpstreamError` for one that cannot be used."""
+    """Read a whole answer. Raises `UpstreamError` for one that cannot be used."""
     reader = CandidateReader(request)
     whole = Collector(reader)
     whole.take(reader.response(body, "answer"))

@@ -1,4 +1,4 @@
-"""Usage of a Gemini answer."""
+"""Reads the usage of a Gemini answer."""
 
 from typing import Any
 
@@ -7,12 +7,12 @@ from crossgrade.domain import Usage
 
 
 def gemini_usage(raw: Any, *, answered: bool = True) -> Usage:
-    """Read `usageMetadata` of Gemini, which leaves zero counts out and counts thoughts apart."""
+    """Read `usageMetadata` of Gemini, which omits zero counts and counts thoughts separately."""
     return usage_of(gemini_counts(raw, answered=answered))
 
 
 def gemini_counts(raw: Any, *, answered: bool = True) -> Counts:
-    """Read the counts of `gemini_usage` without making an object of them."""
+    """Read the counts of `gemini_usage` without making a `Usage`."""
     if not isinstance(raw, dict):
         return NO_COUNTS
     parts = [

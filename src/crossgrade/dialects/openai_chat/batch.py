@@ -5,20 +5,21 @@ from typing import Any
 
 import msgspec
 
-from crossgrade.dialects._batch import BatchDialect, Upload
-from crossgrade.dialects._batch_records import (
+from crossgrade.dialects._batch import (
+    BatchDialect,
     BatchList,
     BatchOrder,
     BatchState,
     BatchStatus,
     ListedBatch,
+    Upload,
     count,
     moment,
     openai_line,
     safe_name,
 )
 from crossgrade.dialects._dialect import WireRequest, decode_struct
-from crossgrade.dialects._excerpt import excerpt
+from crossgrade.dialects._failures import excerpt
 
 LABEL = "crossgrade"
 """The key of an order's label in the batch's metadata."""

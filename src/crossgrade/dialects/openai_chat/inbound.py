@@ -71,7 +71,7 @@ def read_chat(body: bytes) -> InboundRequest:
 
 
 def read_text(body: bytes) -> InboundRequest:
-    """Read a text completion's request, of one prompt; raises as `read_chat` does."""
+    """Read a text completion's request, of one prompt. Raises as `read_chat` does."""
     fields = read_body(body)
     stream, include_usage = _streaming(fields)
     prompt = fields.any("prompt")

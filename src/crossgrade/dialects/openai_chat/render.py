@@ -2,8 +2,8 @@
 
 from typing import Any
 
+from crossgrade.dialects._client import call_id, data_event, encode_json
 from crossgrade.dialects._errors import chat_stream_error
-from crossgrade.dialects._frame import call_id, data_event, encode_json
 from crossgrade.dialects._inbound import InboundRequest
 from crossgrade.dialects.deltas import (
     Arguments,

@@ -15,8 +15,7 @@ from crossgrade.dialects._dialect import (
     decode_struct,
     set_known,
 )
-from crossgrade.dialects._excerpt import excerpt
-from crossgrade.dialects._failures import failure_inside
+from crossgrade.dialects._failures import excerpt, failure_inside
 from crossgrade.dialects._following import EventParts, StreamFollower, events_in
 from crossgrade.dialects._sse import SseEvent
 from crossgrade.dialects.deltas import (
@@ -380,5 +379,5 @@ class ChatFollower(StreamFollower):
 
 
 def _is_end(block: bytes) -> bool:
-    """Tell whether a block of lines is the terminal marker, nearly always spelt alike."""
+    """Return whether a block of lines is the terminal marker, nearly always spelt alike."""
     return block == _END or any(event.data.strip() == b"[DONE]" for event in events_in(block))

@@ -1,4 +1,4 @@
-"""Usage in the words of OpenAI's APIs, read from any compatible host and written."""
+"""Usage in OpenAI's field names: read from any compatible host, written for completions and Responses."""
 
 from typing import Any
 
@@ -25,7 +25,7 @@ def openai_usage(raw: Any, *, answered: bool = True) -> Usage:
 
 
 def openai_counts(raw: Any, *, answered: bool = True) -> Counts:
-    """Read the counts of `openai_usage` without making an object of them, which takes half of the time."""
+    """Read the counts of `openai_usage` without making a `Usage`, in half of the time."""
     if not isinstance(raw, dict):
         return NO_COUNTS
     prompt, output = raw.get("prompt_tokens"), raw.get("completion_tokens")
@@ -46,13 +46,13 @@ def openai_counts(raw: Any, *, answered: bool = True) -> Counts:
     reasoning = None if outputs is EMPTY else count(outputs.get("reasoning_tokens"))
     if reasoning and prompt is not None and output is not None:
         total = count(raw.get("total_tokens"))
-        output += reasoning if total == prompt + output + reasoning else 0  # it was counted apart
+        output += reasoning if total == prompt + output + reasoning else 0  # it was counted separately
     cached = count(cached)
     return consistent(prompt, output, cached, written, reasoning, answered=answered)
 
 
 def usage_to_wire(usage: Usage) -> JSON:
-    """Write usage in the words of completions; None when nothing is known."""
+    """Write usage in the field names of completions. Return None if nothing is known."""
     prompt, output = usage.input_tokens, usage.output_tokens
     if prompt is None and output is None:
         return None
@@ -66,3 +66,20 @@ def usage_to_wire(usage: Usage) -> JSON:
     if usage.reasoning_output_tokens is not None:
         wire["completion_tokens_details"] = {"reasoning_tokens": usage.reasoning_output_tokens}
     return wire
+
+
+def response_usage_to_wire(usage: Usage) -> JSON:
+    """Write usage in the field names of Responses. An unknown count is null; None if all are unknown."""
+    prompt, output = usage.input_tokens, usage.output_tokens
+    if prompt is None and output is None:
+        return None
+    return {
+        "input_tokens": prompt,
+        "input_tokens_details": {
+            "cached_tokens": usage.cache_read_input_tokens,
+            "cache_write_tokens": usage.cache_creation_input_tokens,
+        },
+        "output_tokens": output,
+        "output_tokens_details": {"reasoning_tokens": usage.reasoning_output_tokens},
+        "total_tokens": None if prompt is None or output is None else prompt + output,
+    }

@@ -2,8 +2,8 @@
 
 from typing import Any
 
+from crossgrade.dialects._client import call_id, encode_json, named_event
 from crossgrade.dialects._errors import response_stream_error
-from crossgrade.dialects._frame import call_id, encode_json, named_event
 from crossgrade.dialects._inbound import InboundRequest
 from crossgrade.dialects.deltas import (
     Arguments,
@@ -17,7 +17,7 @@ from crossgrade.dialects.deltas import (
     Text,
     deltas_of,
 )
-from crossgrade.dialects.openai_responses.usage import usage_to_wire
+from crossgrade.dialects.openai_chat.usage import response_usage_to_wire
 from crossgrade.domain import JSON, ModelAnswer, ModelRequest, Usage
 
 _INCOMPLETE = {"content_filter": "content_filter", "length": "max_output_tokens"}
@@ -88,7 +88,7 @@ class ResponseWriter:
             "status": status,
             "incomplete_details": None if reason is None else {"reason": reason},
             "output": [self._item(at) for at in range(len(self._items))],
-            "usage": usage_to_wire(self._usage),
+            "usage": response_usage_to_wire(self._usage),
         }
 
     def _item(self, at: int) -> dict[str, Any]:

@@ -10,8 +10,7 @@ from crossgrade.dialects._dialect import (
     decode_struct,
     set_known,
 )
-from crossgrade.dialects._excerpt import excerpt
-from crossgrade.dialects._failures import failure_inside
+from crossgrade.dialects._failures import excerpt, failure_inside
 from crossgrade.dialects._following import EventParts, StreamFollower
 from crossgrade.dialects._sse import SseEvent
 from crossgrade.dialects.deltas import (
@@ -160,7 +159,7 @@ _EVENT_DECODER = msgspec.json.Decoder(_Event)
 
 
 def decode(body: bytes, request: ModelRequest) -> ModelAnswer:
-    """Read a whole answer; raises `UpstreamError` for one that cannot be used."""
+    """Read a whole answer. Raises `UpstreamError` for one that cannot be used."""
     reader = ResponseReader(request)
     collector = Collector(reader)
     collector.take(reader.response(body))

@@ -1,4 +1,4 @@
-"""The runner: samples asked, scored and counted, at each account's own pace, none paid for twice."""
+"""The runner asks, scores and counts samples at the pace of each account. No answer is paid for twice."""
 
 from crossgrade.evaluate.runner._estimate import CallEstimate, RunEstimate, estimate_run
 from crossgrade.evaluate.runner._expected import ExpectedUse, expected_use

@@ -20,7 +20,7 @@ class OpenVariant:
     _prompt: Prompt = field(init=False)
 
     def __post_init__(self) -> None:
-        """Take the prompt apart once."""
+        """Parse the prompt once."""
         self._prompt = Prompt(self.variant)
         self.settings_digest = digest(self.variant.settings)
 
@@ -34,7 +34,7 @@ class OpenVariant:
         return self._prompt.input(sample)
 
     def request(self, sample: Sample) -> ModelRequest:
-        """Return what this variant asks about a sample; raises `DataError` for a field it lacks."""
+        """Return what this variant asks about a sample. Raises `DataError` for a field it lacks."""
         return self._prompt.request(sample)
 
     def call(self, sample: Sample, epoch: int) -> "SampleCall":
@@ -51,7 +51,7 @@ class OpenVariant:
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class SampleCall(Call):
-    """One answer that a case waits for: a variant's, in one epoch.
+    """One answer that a case waits for: that of one variant in one epoch.
 
     `attempt` counts from 1 over the parts of a run. `score` follows the answer. `recorded` is the answer
     that an earlier part of the run left.
@@ -65,12 +65,12 @@ class SampleCall(Call):
 
     @property
     def is_scored_again(self) -> bool:
-        """Whether the answer of this attempt has a score in the store, which is never changed."""
+        """Return whether the answer of this attempt has a score in the store, which is never changed."""
         recorded = self.recorded
         return recorded is not None and recorded.attempt == self.attempt and recorded.score is not None
 
     def value(self, *, errors_count_as_zero: bool) -> float | None:
-        """Return the score as it counts: None when the answer is unscored or left out."""
+        """Return the score that counts, or None if the answer is unscored or left out."""
         if self.failed:
             return 0.0 if errors_count_as_zero else None
         return None if self.score is None else self.score.value
@@ -78,9 +78,9 @@ class SampleCall(Call):
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Case:
-    """A sample as it is asked: `missing` calls have no outcome yet; `done` once all is committed.
+    """A sample that is asked. `missing` calls have no outcome yet; `done` is set once all is committed.
 
-    `reserved_usd` is set aside for its scores until they are there.
+    `reserved_usd` is set aside for its scores until they arrive.
     """
 
     position: int
@@ -92,11 +92,11 @@ class Case:
 
     @property
     def needs_scores(self) -> bool:
-        """Whether an answer has no score yet, or may still come."""
+        """Return whether an answer has no score yet, or may still come."""
         return any(call.score is None and not call.failed for call in self.calls)
 
     def mean(self, name: str, *, errors_count_as_zero: bool) -> float | None:
-        """Return a variant's mean score over the epochs that have one, None without any."""
+        """Return a variant's mean score over the epochs that have one, or None if none has."""
         values = [
             call.value(errors_count_as_zero=errors_count_as_zero)
             for call in self.calls

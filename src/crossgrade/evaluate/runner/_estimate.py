@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from crossgrade.calls import UNKNOWN_OUTPUT_TOKENS, WRAPPING_TOKENS, prompt_bytes, request_digest
 from crossgrade.decide import RunDesign
 from crossgrade.domain import ModelRequest, Price, Sample, Usage, Variant, Workload
-from crossgrade.evaluate.judges.pairwise import KIND as IN_PAIRS
+from crossgrade.evaluate.judges import PAIRWISE_KIND
 from crossgrade.evaluate.runner._prepare import (
     askable_samples,
     check_lengths,
@@ -24,17 +24,17 @@ if TYPE_CHECKING:
     from crossgrade.store import Store
 
 BYTES_PER_TOKEN = (6.0, 2.5)
-"""UTF-8 bytes a token, at most and at least, under today's vocabularies: prose has 4 to 5."""
+"""The largest and smallest number of UTF-8 bytes per token in current vocabularies. Prose has 4 to 5."""
 
 EARLIEST_STOP = Decimal("0.2")
-"""Share of the planned calls after which a sequential run knows a hopeless candidate."""
+"""The share of the planned calls after which a sequential run recognises a hopeless candidate."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallEstimate:
     """What one variant will be asked if no verdict comes early.
 
-    `calls` are to be paid for, `reused` were answered before. Token counts and dollars are
+    `calls` must be paid for; `reused` were answered before. Token counts and dollars are
     (low, high) over all calls to be paid for; dollars are None without a price.
     """
 
@@ -89,7 +89,7 @@ def estimate_run(
     samples = (askable_samples if askable else planned_samples)(workload, dataset, design)
     limits = max_bytes or {}
     check_lengths(workload, samples, limits)
-    in_pairs = workload.scorer.kind == IN_PAIRS
+    in_pairs = workload.scorer.kind == PAIRWISE_KIND
     models = tuple(
         _calls(
             variant,
@@ -159,7 +159,7 @@ def _input_tokens(usages: Sequence[Usage]) -> int:
 
 
 def _total_usd(usages: Sequence[Usage], price: Price | None, *, batch: bool) -> Decimal | None:
-    """Return what the calls cost together, None when the price is unknown, wholly or in part."""
+    """Return the total cost of the calls, or None if the price is unknown, wholly or in part."""
     total = Decimal(0)
     for usage in usages:
         cost = None if price is None else cost_usd(usage, price, batch=batch)

@@ -12,14 +12,14 @@ from crossgrade.domain import Sample, Workload
 from crossgrade.evaluate.runner._estimate import CallEstimate, RunEstimate
 
 ACCURACY, CORRELATION = 0.75, 0.4
-"""What a rehearsal assumes: the incumbent is right so often, and the models agree so much."""
+"""The assumptions of a rehearsal: how often the incumbent is right, and how much the models agree."""
 
 _MOST_STEPS, _MOST_RUNS, _LEAST_RUNS = 16_000, 20, 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExpectedUse:
-    """What a run asks on average where every candidate keeps `retention` of the incumbent's score.
+    """What a run asks on average if every candidate keeps `retention` of the incumbent's score.
 
     `calls` counts new calls to all models, without reused answers. `cost_usd` is (low, high) as in the
     estimate of the whole plan, and None without a price. `pairs` is the number of samples that the incumbent
@@ -40,7 +40,7 @@ class ExpectedUse:
 def expected_use(
     workload: Workload, samples: Sequence[Sample], design: RunDesign, estimate: RunEstimate
 ) -> tuple[ExpectedUse, ...]:
-    """Return what a run probably asks, at four retentions; the same every time.
+    """Return what a run probably asks, at four retentions. The result is the same every time.
 
     `samples` are those that it may ask, in its order. Right and wrong answers are drawn with `ACCURACY` and
     `CORRELATION`; guards, requirements and scores that people correct play no part.
@@ -65,7 +65,7 @@ def _rehearsed(
     estimate: RunEstimate,
     case: tuple[float, int],
 ) -> Rehearsed:
-    """Rehearse a run once, where every candidate has the case's retention."""
+    """Rehearse a run once, in which every candidate has the retention of the case."""
     retention, seed = case
     names = [variant.name for variant in workload.candidates]
     incumbent, candidates = right_or_wrong(
@@ -120,7 +120,7 @@ def _new(model: CallEstimate) -> float:
 
 
 def _middle_usd(model: CallEstimate) -> float:
-    """Return what a sample costs with a model, in the middle of the estimate; 1 where no price is known."""
+    """Return the cost of a sample with a model, in the middle of the estimate, or 1 if no price is known."""
     if model.cost_usd is None:
         return 1.0
     return float(sum(model.cost_usd)) / 2 / max(model.calls + model.reused, 1)
@@ -129,7 +129,7 @@ def _middle_usd(model: CallEstimate) -> float:
 def _cost_usd(
     models: Sequence[CallEstimate], samples: Mapping[str, float], epochs: int
 ) -> tuple[Decimal, Decimal] | None:
-    """Return what so many samples cost, at the ends of the estimate; None without a price."""
+    """Return the cost of this number of samples at both ends of the estimate, or None without a price."""
     low = high = Decimal(0)
     for model in models:
         if model.cost_usd is None:

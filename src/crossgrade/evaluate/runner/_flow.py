@@ -1,4 +1,4 @@
-"""The samples of a run in motion: admitted in order, asked, scored, committed, counted in order."""
+"""Moves the samples of a run: they are admitted in order, asked, scored, committed, and counted in order."""
 
 import math
 from collections import deque
@@ -23,18 +23,18 @@ from crossgrade.evaluate.runner._scoring import ScoreCase
 from crossgrade.store import AnswerScore, Response, RunSample
 
 _LOOK_AHEAD = 64
-"""Samples whose requests are looked up at once among those already paid for."""
+"""The number of samples whose requests are looked up together among those already paid for."""
 
 _BATCH_ROUNDS = 4
 """Rounds of batches: each may take a day, and the verdict may be certain after any of them."""
 
 _MOST_WAITING = 4
-"""Samples in any state, as a multiple of those being asked: bounds what an early stop wastes."""
+"""Most samples in any state, as a multiple of those being asked. It bounds the waste of an early stop."""
 
 _SHOWN_CHARS = 2000
 _PROGRESS_S = 0.2
 GRACE_S = 15.0
-"""How long calls in flight are waited for once a run is cancelled or cannot go on."""
+"""The time that calls in flight are given once a run is cancelled or cannot continue."""
 
 
 class Flow:
@@ -88,12 +88,12 @@ class Flow:
 
     @property
     def is_certain(self) -> bool:
-        """Whether samples were passed over because nothing is left that they could change."""
+        """Return whether samples were passed over because nothing is left that they could change."""
         return self.calls_saved > 0 and not any(self._wanted(*each) for each in enumerate(self._samples))
 
     @property
     def gave_up(self) -> bool:
-        """Whether the run was ended undecided because it would hardly end otherwise."""
+        """Return whether the run was ended undecided because it would hardly end otherwise."""
         return self._stopping.gave_up
 
     @property
@@ -109,7 +109,7 @@ class Flow:
         )
 
     async def run(self) -> None:
-        """Ask until no further answer is needed, or `failure` says what stopped it before."""
+        """Ask until no further answer is needed, or until a failure, which `failure` then holds."""
         self._show()  # whoever stops the run at once knows its id
         self._shown_at = 0.0
         async with anyio.create_task_group() as watching:
@@ -134,7 +134,7 @@ class Flow:
             self._limiters.hurry(GRACE_S)
 
     def _stop(self, failure: Exception) -> None:
-        """End the run: nothing more starts, what is in flight is kept if it comes soon."""
+        """End the run. Nothing more starts, and calls in flight are kept if they end soon."""
         if self.failure is None:
             self.failure = failure
             self._limiters.hurry(GRACE_S)
@@ -161,7 +161,7 @@ class Flow:
 
     @property
     def _in_pilot(self) -> bool:
-        """Whether the blocks are yet to be chosen."""
+        """Return whether the blocks are yet to be chosen."""
         return self._design.pilot > 0 and self._design.blocks is None
 
     async def _choose_blocks(self) -> None:
@@ -201,7 +201,7 @@ class Flow:
     def _wanted(self, position: int, sample: Sample) -> list[OpenVariant]:
         """Return who must answer a sample: the candidates still open, and the incumbent if it is paired.
 
-        Of one that is too long for them the incumbent's cost still counts.
+        If a sample is too long for the candidates, the incumbent's cost still counts.
         """
         wants, asks = self._stopping.wants, self._plan.asks
         candidates = [each for each in self._plan.candidates if wants(each.name, sample.segment)]
@@ -210,7 +210,7 @@ class Flow:
         return [self._plan.incumbent, *fit] if paired else fit
 
     async def _admit(self, case: Case, paid: Mapping[str, Response]) -> bool:
-        """Start a case once there is room, unless it is no longer needed; False when the money is gone."""
+        """Start a case once there is room, if it is still needed. Return False if the budget is spent."""
         while self._is_full():
             await self._next_move()
         wanted = self._wanted(case.position, case.sample)
@@ -230,9 +230,9 @@ class Flow:
         return True
 
     async def _is_affordable(self, case: Case, to_ask: Sequence[SampleCall]) -> bool:
-        """Wait until the budget has room for a case and its scores; False when it never will.
+        """Wait until the budget has room for a case and its scores. Return False if it never will.
 
-        What scores cost shows with the first: until then one case is in flight.
+        The cost of scores is known after the first one. Until then one case is in flight.
         """
         for call in to_ask:
             call.reserved_usd = call.model.reserve_usd(call.request)
@@ -295,7 +295,7 @@ class Flow:
         self._moved.set()
 
     async def _finish(self, case: Case) -> None:
-        """Score a case whose answers are in, and let it count once everything is committed."""
+        """Score a case whose answers have arrived, and count it once everything is committed."""
         try:
             for call in await self._fresh_scores(case):
                 if call.is_scored_again:
@@ -346,7 +346,7 @@ class Flow:
         self._count_saved(case)
 
     def _count_saved(self, case: Case) -> None:
-        """Count the calls that this sample would have cost in a fixed design and did not."""
+        """Count the calls that this sample would have needed in a fixed design but did not."""
         asked = sum(self._plan.asks(each.name, case.sample) for each in self._plan.candidates)
         asked += self._design.pairs_at(case.position)
         self.calls_saved += asked * self._plan.workload.epochs - len(case.calls)

@@ -1,4 +1,4 @@
-"""The models behind judges: asked through their accounts, their answers kept and reused."""
+"""The models behind judges. They are asked through their accounts, and their answers are kept and reused."""
 
 import struct
 from base64 import b64decode
@@ -35,9 +35,9 @@ class _AnswerPaidBefore(ModelAnswer):
 class Judges:
     """Open offers that scorers may ask by name; `ask` and `cost_of` are what `build_scorer` takes.
 
-    A question that was answered before, in whichever run, is not asked again: scoring once more
-    with the same judge costs nothing. An answer that is not of the schema it was asked in is no
-    answer: the next run asks again.
+    A question that was answered before, in any run, is not asked again, so that scoring again with the same
+    judge costs nothing. An answer that does not fit the requested schema is not reused: the next run asks
+    again.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class Judges:
         self._prices = prices
 
     async def ask(self, request: ModelRequest) -> ModelAnswer:
-        """Ask the offer that `request.model` names, through its account; raises as `Calls.answer` does."""
+        """Ask the offer that `request.model` names, through its account. Raises as `Calls.answer` does."""
         offer = self._offers.get(request.model)
         provider = self._providers.get(request.model)
         if offer is None or provider is None:
@@ -91,12 +91,12 @@ class Judges:
         is_usable: Callable[[ModelAnswer], bool] = lambda _: True,
         send: Callable[[ModelRequest], Awaitable[ModelAnswer]] | None = None,
     ) -> ModelAnswer:
-        """Return a usable answer that was paid for before, or ask and keep what comes."""
+        """Return a usable answer that was paid for before, or ask and keep the answer."""
         response = await self._calls.answer(call, is_usable=is_usable, send=send)
         return _paid_before(response.answer) if call.reused else response.answer
 
     async def embed(self, name: str, texts: Sequence[str]) -> Embedded:
-        """Embed some texts, each once however often it comes; raises as `HostedProvider.embed` does."""
+        """Embed some texts, repeated ones only once. Raises as `HostedProvider.embed` does."""
         provider, offer = self._providers.get(name), self._offers.get(name)
         if offer is None or not isinstance(provider, HostedProvider):
             raise UsageError(

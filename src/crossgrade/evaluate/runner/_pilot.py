@@ -53,7 +53,7 @@ def replanned(blocks: Blocks, planned: int) -> Blocks:
 
 
 def _mean_usd(pilot: Sequence[Case], variant: OpenVariant) -> float | None:
-    """Return what a sample costs with a variant, answers and scores; None where that is unknown."""
+    """Return what a sample costs with a variant, answers and scores, or None if that is unknown."""
     totals: list[Decimal] = []
     for case in pilot:
         calls = [call for call in case.calls if call.variant is variant and call.answer is not None]

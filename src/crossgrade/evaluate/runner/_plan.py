@@ -1,4 +1,4 @@
-"""What a run asks, the rule that stops it, and how it goes."""
+"""What a run asks, the rule that stops it, and its progress."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -33,11 +33,11 @@ class RunPlan:
     in_pairs: bool = False
 
     def asks(self, candidate: str, sample: Sample) -> bool:
-        """Tell whether a sample is put to a candidate while its test is open."""
+        """Return whether a sample is put to a candidate while its test is open."""
         return self.in_pairs or self.tests(candidate, sample)
 
     def tests(self, candidate: str, sample: Sample) -> bool:
-        """Tell whether a sample is short enough to be part of a candidate's test."""
+        """Return whether a sample is short enough to be part of a candidate's test."""
         return fits(self.workload, sample, self.max_bytes.get(candidate))
 
     @property
@@ -51,10 +51,10 @@ class StoppingRule(Protocol):
 
     @property
     def gave_up(self) -> bool:
-        """Whether the run ended undecided because it would hardly end otherwise."""
+        """Return whether the run ended undecided because it would hardly end otherwise."""
 
     def wants(self, candidate: str, segment: str | None) -> bool:
-        """Whether another answer of this candidate in this segment is still needed."""
+        """Return whether another answer of this candidate in this segment is still needed."""
 
     def update(
         self,
@@ -68,7 +68,7 @@ class StoppingRule(Protocol):
         """Take the next sample with its scores, in the order in which samples were shuffled."""
 
     def replan(self, plan: Sequence[Sample], design: RunDesign, *, idle: Collection[str] = ()) -> None:
-        """Go on under another design: the blocks were chosen."""
+        """Continue under another design, because the blocks were chosen."""
 
     def live(self) -> Mapping[str, Retention]:
         """Return each candidate's retention so far, over the whole workload."""
@@ -104,7 +104,7 @@ class NeverStop:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """Where a run stands.
+    """The progress of a run.
 
     `done` samples of `planned` have counted: `asked` of them were asked and scored, the others are not
     needed any more.

@@ -1,4 +1,4 @@
-"""What happens before a run asks anything: samples drawn and checked, the run recorded or found."""
+"""Prepares a run before it asks anything: draws and checks samples, and records or finds the run."""
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
@@ -91,7 +91,7 @@ def _together(one: Sample, other: Sample) -> bool:
 def idle_samples(
     workload: Workload, plan: Sequence[Sample], design: RunDesign, max_bytes: Mapping[str, int]
 ) -> frozenset[str]:
-    """Return the ids of planned samples that nobody is asked: unpaired, and too long for every candidate."""
+    """Return the ids of planned samples that no model is asked: unpaired and too long for every candidate."""
     names = [variant.name for variant in workload.candidates]
     if design.blocks is None or not all(name in max_bytes for name in names):
         return frozenset()
@@ -165,9 +165,9 @@ def begin(
 
 
 def run_settings(workload: Workload, *, dataset_digest: str, scorer_digest: str) -> dict[str, JSON]:
-    """Return all that a run's evidence depends on, as JSON; a run is resumed only under the same.
+    """Return everything that a run's evidence depends on, as JSON. A run is resumed only if it is equal.
 
-    Prices, time limits and concurrency may change between the parts of a run: they are left out.
+    Prices, time limits and concurrency may change between the parts of a run, so they are left out.
     """
     settings = {
         "workload": workload.name,

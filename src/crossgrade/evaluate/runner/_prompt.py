@@ -1,4 +1,4 @@
-"""Prompts: `{field}` is replaced by the sample's field, and nothing else happens."""
+"""Fills prompts: `{field}` is replaced by the sample's field, and nothing else changes."""
 
 from decimal import Decimal
 
@@ -24,7 +24,7 @@ MAX_FIELD_CHARS = 4_000_000
 
 
 class Template:
-    """A text with placeholders, taken apart once.
+    """A text with placeholders, parsed once.
 
     Braces that do not enclose a field name, as in JSON, stay as they are.
     """
@@ -34,7 +34,7 @@ class Template:
         self._parts = PLACEHOLDER.split(text)
 
     def fill(self, sample: Sample) -> str:
-        """Return the text for a sample; raises `DataError` for a field it lacks or one too long."""
+        """Return the text for a sample. Raises `DataError` for a field it lacks or one too long."""
         if len(self._parts) == 1:
             return self._parts[0]
         filled = self._parts.copy()
@@ -61,7 +61,7 @@ class Prompt:
         return "\n".join(self._user.fields(sample))
 
     def request(self, sample: Sample) -> ModelRequest:
-        """Return the request about a sample; raises `DataError` as `Template.fill` does."""
+        """Return the request about a sample. Raises `DataError` as `Template.fill` does."""
         variant = self._variant
         user = self._user.fill(sample)
         if variant.prompt.text:
@@ -105,17 +105,17 @@ def _field(sample: Sample, name: str) -> str:
 
 
 def as_text(value: JSON) -> str:
-    """Return a field as it stands in a prompt: texts as they are, nothing for None, else JSON."""
+    """Return a field in the form for prompts: texts unchanged, nothing for None, else JSON."""
     if isinstance(value, str):
         return value
     return "" if value is None else msgspec.json.encode(value).decode()
 
 
 def request_bytes(workload: Workload, sample: Sample) -> int:
-    """Return the bytes of the body that asks the incumbent about a sample, written without any space.
+    """Return the body that asks the incumbent about a sample, written without any space.
 
-    Clients may add spaces and escapes: a body that arrives is as long or longer, which never moves
-    more than was tested.
+    Clients may add spaces and escapes, so a body that arrives is as long or longer. A limit in bytes thus
+    never moves more than was tested.
     """
     request = Prompt(workload.incumbent).request(sample)
     if request.text is not None:
@@ -132,7 +132,7 @@ def fits(workload: Workload, sample: Sample, most_bytes: int | None) -> bool:
 
 
 def request_text(workload: Workload, sample: Sample) -> str:
-    """Return all that the incumbent is sent about a sample, as the text whose tokens are counted."""
+    """Return everything that the incumbent is sent about a sample, as the text whose tokens are counted."""
     request = Prompt(workload.incumbent).request(sample)
     return request.text or "\n".join(each.content or "" for each in request.messages)
 
@@ -140,7 +140,7 @@ def request_text(workload: Workload, sample: Sample) -> str:
 def logged_response(
     variant: Variant, sample: Sample, answer: ModelAnswer, cost_usd: Decimal | None
 ) -> Response | None:
-    """Return a logged answer as the response to what a run would ask; None for a local model.
+    """Return a logged answer as the response to what a run would ask, or None for a local model.
 
     A run of the same variant, prompt and settings then finds it paid for. The answer of a local model
     depends on its file and engine, which no log names.

@@ -1,4 +1,4 @@
-"""The record of a run's calls: outcomes of earlier parts recalled, new ones written down and counted."""
+"""Records a run's calls: recalls outcomes of earlier parts, and writes down and counts new ones."""
 
 from collections.abc import Mapping
 
@@ -51,7 +51,7 @@ class Recording:
         self._record(case, call)
 
     async def ask(self, case: Case, call: SampleCall) -> None:
-        """Ask the provider and write the outcome down; raises as `Calls.ask` does."""
+        """Ask the provider and write the outcome down. Raises as `Calls.ask` does."""
         try:
             await self._calls.ask(call)
         finally:

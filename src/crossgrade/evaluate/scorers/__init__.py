@@ -27,10 +27,9 @@ from crossgrade.evaluate.scorers.choice import ChoiceOptions, choice
 from crossgrade.evaluate.scorers.code import CodeOptions, CodeScorer
 from crossgrade.evaluate.scorers.exact import ExactOptions, IncludesOptions, exact, includes
 from crossgrade.evaluate.scorers.numeric import NumericOptions, numeric
-from crossgrade.evaluate.scorers.overlap import F1Options, f1
 from crossgrade.evaluate.scorers.pattern import RegexOptions, regex
 from crossgrade.evaluate.scorers.python import Function, PythonOptions, PythonScorer, load_function
-from crossgrade.evaluate.scorers.similarity import SimilarityOptions, SimilarityScorer
+from crossgrade.evaluate.scorers.similarity import F1Options, SimilarityOptions, SimilarityScorer, f1
 from crossgrade.evaluate.scorers.structured import (
     JsonFieldsOptions,
     JsonSchemaOptions,

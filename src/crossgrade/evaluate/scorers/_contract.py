@@ -19,7 +19,7 @@ AskModel: TypeAlias = Callable[[ModelRequest], Awaitable[ModelAnswer]]
 
 @dataclass(frozen=True, slots=True)
 class Embedded:
-    """The vectors of some texts, in order, and what they cost now in US dollars, None where unknown."""
+    """The vectors of some texts, in order, and what they cost now in US dollars, None if unknown."""
 
     vectors: Sequence[Sequence[float]]
     cost_usd: Decimal | None
@@ -74,7 +74,7 @@ class PairScorer(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Means:
-    """What a scorer may use beyond its options; None where the caller has none.
+    """What a scorer may use beyond its options; None if the caller has none.
 
     `plugins` allows functions named in the configuration to be imported, from `project_dir`
     too where it is given. `functions` are those that plugins register, by name.

@@ -26,7 +26,7 @@ _DECODER = json.JSONDecoder(parse_constant=_refuse)
 
 
 def parse_json(text: str, *, lenient: bool = True) -> JSON:
-    """Return the JSON value of an answer; raise `NoJsonError` where there is none to use.
+    """Return the JSON value of an answer. Raises `NoJsonError` if there is none to use.
 
     Leniently, JSON in a code fence or behind a sentence is found too: the first object, else
     the first list. NaN and infinities, integers beyond Python's limit, more than 64 levels and

@@ -65,7 +65,7 @@ def text_of(value: JSON) -> str | None:
 def references(kind: str, sample: Sample) -> tuple[str, ...]:
     """Return the accepted answers of a sample: its target, or each of a list of targets.
 
-    Raises `DataError` when there is none, or it is not text, number or a list of those.
+    Raises `DataError` if there is none, or it is not text, number or a list of those.
     """
     target: Any = sample.target
     values = target if isinstance(target, list | tuple) else [target]

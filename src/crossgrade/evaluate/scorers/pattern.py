@@ -51,7 +51,7 @@ class RegexOptions(Options, frozen=True):
 
 
 def compile_pattern(pattern: str, *, ignore_case: bool = False) -> Any:
-    """Compile a pattern for the linear-time engine; raise `ConfigError` where it cannot be."""
+    """Compile a pattern for the linear-time engine. Raises `ConfigError` if it cannot be."""
     import re2  # type: ignore[import-untyped]  # the package ships no types
 
     options = re2.Options()

@@ -89,7 +89,7 @@ class PythonScorer:
 def load_function(name: str, means: Means) -> tuple[Function, str]:
     """Return the function of that name with the digest of the source it was read from.
 
-    Raises `ConfigError` when plugins are off, nothing has that name, or it is not callable.
+    Raises `ConfigError` if plugins are off, nothing has that name, or it is not callable.
     """
     if not means.plugins:
         raise ConfigError(

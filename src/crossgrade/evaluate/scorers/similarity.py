@@ -1,6 +1,15 @@
-"""`similarity`: how close the meaning of the answer is to the target, by an embedding model."""
+"""`f1` and `similarity`: how close an answer is to the target, in its words or in its meaning.
+
+`f1` is the token F1 of SQuAD (Rajpurkar et al. 2016, arXiv:1606.05250, section 6.1): lower case, without
+punctuation and the articles a, an and the; words are counted with multiplicity, and the best of several
+references counts. Unlike SQuAD's, it treats Chinese and Japanese characters as words of their own, because
+those scripts put no spaces between words. `similarity` compares the vectors of an embedding model.
+"""
 
 import math
+import re
+import unicodedata
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
@@ -9,9 +18,9 @@ from msgspec import Meta
 
 from crossgrade.domain import ModelAnswer, Sample, Score
 from crossgrade.errors import AuthError, ProviderError
-from crossgrade.evaluate.scorers._contract import EmbedTexts, unparsed
+from crossgrade.evaluate.scorers._contract import EmbedTexts, Grade, graded, unparsed
 from crossgrade.evaluate.scorers._options import Options, references
-from crossgrade.evaluate.scorers._text import considered
+from crossgrade.evaluate.scorers._text import considered, fold_case, visible
 
 LONGEST_TEXT = 32_000
 
@@ -73,10 +82,10 @@ class SimilarityScorer:
 
 
 def cosine(left: Sequence[float], right: Sequence[float]) -> float | None:
-    """Return the cosine of two vectors in [-1, 1]; None for other shapes, zeros, infinities and NaN."""
+    """Return the cosine of two vectors, or None for unequal lengths, zero vectors, infinities and NaN."""
     if len(left) != len(right) or not all(map(math.isfinite, (*left, *right))):
         return None
-    # Scaled first, so that squares neither overflow nor vanish.
+    # The vectors are scaled first, so that squares neither overflow nor vanish.
     left, right = _unit(left), _unit(right)
     return (
         max(-1.0, min(1.0, math.fsum(a * b for a, b in zip(left, right, strict=True))))
@@ -91,3 +100,44 @@ def _unit(vector: Sequence[float]) -> list[float]:
         return []
     length = math.hypot(*(value / largest for value in vector))
     return [value / largest / length for value in vector]
+
+
+_IDEOGRAPHS = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
+_WORD = re.compile(rf"[{_IDEOGRAPHS}]|[^\s{_IDEOGRAPHS}]+")
+_ARTICLES = frozenset({"a", "an", "the"})
+
+
+class F1Options(Options, frozen=True):
+    """Options of `f1`."""
+
+    ignore_articles: Annotated[bool, Meta(description="Leave out a, an and the, as SQuAD does.")] = True
+
+
+def words(text: str, *, ignore_articles: bool = True) -> list[str]:
+    """Return the words of a text that are compared, in order."""
+    plain = "".join(c for c in fold_case(visible(text)) if not unicodedata.category(c).startswith("P"))
+    return [word for word in _WORD.findall(plain) if not (ignore_articles and word in _ARTICLES)]
+
+
+def token_f1(answer: list[str], reference: list[str]) -> float:
+    """Return the harmonic mean of precision and recall over words; 1 if both have no words."""
+    if not answer or not reference:
+        return float(answer == reference)
+    shared = (Counter(answer) & Counter(reference)).total()
+    return 2 * shared / (len(answer) + len(reference))
+
+
+def f1(options: F1Options) -> Grade:
+    """Return the grader: the best token F1 over the targets, in [0, 1]."""
+
+    def split(text: str) -> list[str]:
+        return words(text, ignore_articles=options.ignore_articles)
+
+    def grade(sample: Sample, text: str) -> Score:
+        wanted = [split(reference) for reference in references("f1", sample)]
+        if not text.strip():
+            return unparsed("the answer is blank")
+        seen = split(text)
+        return graded(max(token_f1(seen, reference) for reference in wanted), text.strip())
+
+    return grade

@@ -11,9 +11,9 @@ from crossgrade.workloads.files.source import (
     line_blocks,
     lines_within,
     read_whole,
+    whole_file,
 )
 from crossgrade.workloads.files.table import Chunk, InputTable, open_table
-from crossgrade.workloads.files.whole import whole_file
 
 __all__ = [
     "Block",

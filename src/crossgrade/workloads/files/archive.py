@@ -1,4 +1,4 @@
-"""Zip archives read member by member, with bounded sizes, zstd (method 93) included."""
+"""Reads zip archives member by member, with bounded sizes and zstd (method 93)."""
 
 import zipfile
 import zlib
@@ -27,7 +27,7 @@ class ZipArchive:
     def __init__(self, path: Path, limits: FileLimits) -> None:
         """Open `path`.
 
-        Raises `DataError` when it is no complete zip archive, or has more than `limits.members` members.
+        Raises `DataError` if it is not a complete zip archive, or has more than `limits.members` members.
         """
         self._path = path
         self._limits = limits
@@ -61,7 +61,7 @@ class ZipArchive:
     def read(self, name: str) -> bytes:
         """Return one member, decompressed and checked against its CRC.
 
-        Raises `DataError` when it is encrypted, compressed in an unknown way, damaged, or too large.
+        Raises `DataError` if it is encrypted, compressed in an unknown way, damaged, or too large.
         """
         info = self._zip.getinfo(name)
         if info.flag_bits & _ENCRYPTED:

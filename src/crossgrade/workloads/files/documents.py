@@ -1,4 +1,4 @@
-"""JSON decoded with located errors, and written canonically for digests."""
+"""Decodes JSON with located errors, and writes it canonically for digests."""
 
 import json
 import re
@@ -23,7 +23,7 @@ _EXACT_INTEGERS = 2.0**53
 def decode_line(data: bytes, *, path: Path, line: int, limits: FileLimits) -> dict[str, JSON]:
     """Decode one line as a JSON object.
 
-    Raises `DataError`, with line and column, when it is no JSON, holds NaN, has a key twice, or nests too
+    Raises `DataError`, with line and column, when it is not JSON, holds NaN, has a key twice, or nests too
     deep.
     """
     value = _decode(data, Any, path, line)
@@ -49,7 +49,7 @@ def decode_document(data: bytes, kind: type[T], *, path: Path, line: int | None 
     Python tools write `NaN` and `Infinity`, which are no JSON: they are accepted here.
     `where` names the archive member for the error.
 
-    Raises `DataError` when it is no JSON or not of the wanted shape; the message has the key path.
+    Raises `DataError` if it is not JSON or not of the wanted shape; the message has the key path.
     """
     try:
         return msgspec.json.decode(data, type=kind)

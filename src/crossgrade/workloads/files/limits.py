@@ -1,4 +1,4 @@
-"""What reading one input may cost."""
+"""The limits on reading one input."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ class FileLimits:
 
 
 class SizeMeter:
-    """Counts what comes out of a file and stops at its limits."""
+    """Counts the bytes that a file yields and stops at its limits."""
 
     def __init__(self, path: Path, limits: FileLimits, compressed_bytes: Callable[[], int] | None) -> None:
         """Start at zero; `compressed_bytes` says how much of a compressed file was read so far."""
@@ -43,7 +43,7 @@ class SizeMeter:
     def add(self, count: int) -> None:
         """Count `count` more bytes.
 
-        Raises `DataError` when the file grows beyond its limits.
+        Raises `DataError` if the file grows beyond its limits.
         """
         self._total += count
         limits = self._limits

@@ -1,15 +1,16 @@
-"""A file as blocks of bytes, blocks of whole lines, or single JSON lines, in bounded memory."""
+"""Reads a file in bounded memory, as blocks, whole lines or JSON lines; writes one whole or not at all."""
 
 import gzip
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TextIO
 
 import zstandard
 
-from crossgrade.errors import DataError
+from crossgrade.errors import DataError, StoreError
 from crossgrade.workloads.files.limits import KIB, MIB, FileLimits, SizeMeter, size
 
 GZIP_MAGIC = b"\x1f\x8b"
@@ -47,7 +48,7 @@ def find_file(path: str | Path, *, root: Path | None = None, folder: bool = Fals
     A relative path counts from `root`, or without one from the current folder. Symbolic links
     are followed before the check.
 
-    Raises `DataError` when it does not exist, is no regular file, or lies outside `root`.
+    Raises `DataError` if it does not exist, is not a regular file, or lies outside `root`.
     """
     given = Path(path)
     full = ((root / given) if root is not None else given).resolve()
@@ -81,7 +82,7 @@ def first_bytes(path: Path, count: int = 4096) -> bytes:
 def read_whole(path: Path, limits: FileLimits) -> bytes:
     """Return all of a file, decompressed.
 
-    Raises `DataError` when it is larger than `limits.document_bytes`, or damaged.
+    Raises `DataError` if it is larger than `limits.document_bytes`, or damaged.
     """
     parts = []
     size_read = 0
@@ -101,7 +102,7 @@ def read_whole(path: Path, limits: FileLimits) -> bytes:
 def line_blocks(path: Path, limits: FileLimits) -> Iterator[Block]:
     r"""Yield a file as blocks of whole lines; only `\n` ends a line (U+2028 does not).
 
-    Raises `DataError` when a line is longer than `limits.line_bytes`, or the file is damaged.
+    Raises `DataError` if a line is longer than `limits.line_bytes`, or the file is damaged.
     """
     line = 1
     carry = bytearray()
@@ -134,7 +135,7 @@ def lines_within(
 ) -> Iterator[tuple[int, bytes]]:
     """Yield the number and bytes of each line that is not blank; call `too_long` for one beyond the limit.
 
-    Such a line is passed over in bounded memory, and the rest is read. Raises `DataError` where the
+    Such a line is passed over in bounded memory, and the rest is read. Raises `DataError` if the
     file is damaged, after all that stood before.
     """
     number, carry, skipping = 1, bytearray(), False
@@ -164,7 +165,7 @@ def json_lines(path: Path, limits: FileLimits) -> Iterator[tuple[int, bytes]]:
 
 
 def not_utf8(path: Path, line: int, data: bytes) -> DataError:
-    """Make the error for `data`, whose first line is `line`, at its first byte that is not UTF-8."""
+    """Return the error for `data`, whose first line is `line`, at its first byte that is not UTF-8."""
     try:
         data.decode("utf-8")
         start = 0
@@ -236,3 +237,26 @@ def _zstd_blocks(raw: BinaryIO, block_bytes: int) -> Iterator[bytes]:
             frame = context.decompressobj()
     if not frame.eof:
         raise EOFError("the last frame does not end")
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[TextIO]:
+    """Yield a text file to write, which replaces `path` once it is complete.
+
+    The folder is created. Line ends are written as given. Raises `StoreError` if it cannot be written.
+    """
+    part = path.with_name(path.name + ".part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with part.open("w", newline="", encoding="utf-8") as file:
+            yield file
+        part.replace(path)
+    except OSError as error:
+        raise StoreError(
+            f"{path} cannot be written ({error.strerror})",
+            code="file-unwritable",
+            hint="name a folder with room that you may write",
+        ) from error
+    finally:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)

@@ -54,7 +54,7 @@ class InputTable:
 def open_table(path: Path, limits: FileLimits) -> InputTable:
     """Open a CSV file (comma, semicolon or tab; quotes as in RFC 4180; UTF-8).
 
-    Raises `DataError` when there is no header, a column is named twice, a row has more or fewer
+    Raises `DataError` if there is no header, a column is named twice, a row has more or fewer
     cells than the header, a quote does not close, or a limit is passed. Rows are checked while
     the chunks are read.
     """

@@ -1,4 +1,4 @@
-"""One importer a format: each reads a file or folder and appends scored answers to columns."""
+"""The table of importers. Each reads a file or folder of one format and appends scored answers to columns."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -22,8 +22,8 @@ class ImporterKind:
     """A format of results, built in or a plugin's.
 
     `read` appends the scored answers of one file or folder to the columns (`columns.add(answers)`), and
-    raises `DataError` for what it cannot take. `knows` tells from the path and the first 64 KiB (nothing of
-    a folder) whether it is of this format; None: `--format` must name it, or a built-in rule knows it.
+    raises `DataError` for what it cannot read. `knows` returns from the path and the first 64 KiB (nothing of
+    a folder) whether it is of this format. If it is None, `--format` must name it or a built-in rule applies.
     """
 
     name: str

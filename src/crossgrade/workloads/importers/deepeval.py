@@ -46,7 +46,7 @@ class _Document(msgspec.Struct, rename="camel"):
 def read_deepeval(request: ImportRequest, columns: Columns) -> None:
     """Import a test run; cases are paired by input and expected output, repeats are epochs.
 
-    Raises `DataError` when there are several metrics and none is named, less of the metric is
+    Raises `DataError` if there are several metrics and none is named, less of the metric is
     better, or the model is named neither by the caller nor among the hyperparameters.
     """
     run = decode_document(

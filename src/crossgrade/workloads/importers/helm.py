@@ -97,7 +97,7 @@ _Key = tuple[str, str | None, int]
 def read_helm(request: ImportRequest, columns: Columns) -> None:
     """Import a run folder; perturbed copies of an instance are samples of one cluster.
 
-    Raises `DataError` when a file is missing or of another shape, or there are several metrics
+    Raises `DataError` if a file is missing or of another shape, or there are several metrics
     and none is named.
     """
     spec = _document(request, "run_spec.json", _RunSpec)

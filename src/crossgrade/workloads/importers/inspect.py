@@ -92,7 +92,7 @@ class _Log(msgspec.Struct):
 def read_inspect_archive(request: ImportRequest, columns: Columns) -> None:
     """Import an `.eval` archive (deflate or zstd).
 
-    Raises `DataError` when it is damaged, unfinished or unscored, or has several scorers and none
+    Raises `DataError` if it is damaged, unfinished or unscored, or has several scorers and none
     is named.
     """
     with ZipArchive(request.path, request.limits) as archive:

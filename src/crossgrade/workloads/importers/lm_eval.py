@@ -47,7 +47,7 @@ def read_lm_eval(request: ImportRequest, columns: Columns) -> None:
 
     A doc id counts within its task, which becomes the workload of the rows.
 
-    Raises `DataError` when there are several filters or metrics and none is named, when the model
+    Raises `DataError` if there are several filters or metrics and none is named, when the model
     is named nowhere, or for a metric of which less is better.
     """
     if not request.path.is_dir():

@@ -76,7 +76,7 @@ class _Document(msgspec.Struct):
 def read_promptfoo(request: ImportRequest, columns: Columns) -> None:
     """Import `results.json`; each provider (and prompt, where it has several) is a model.
 
-    Raises `DataError` when it is not of promptfoo's shape or has no such metric.
+    Raises `DataError` if it is not of promptfoo's shape or has no such metric.
     """
     data = read_whole(request.path, request.limits)
     document = decode_document(data, _Document, path=request.path)

@@ -1,4 +1,4 @@
-"""What the user asks of an importer, and the choices it has to make."""
+"""The request of a user to an importer, and the choices that it has to make."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field

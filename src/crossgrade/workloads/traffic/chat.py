@@ -51,7 +51,7 @@ def take_answer(into: LoggedRequest, message: Mapping[str, Any]) -> None:
 
 
 def take_usage(into: LoggedRequest, usage: Mapping[str, Any]) -> None:
-    """Take usage in any provider's names; raises `BadValueError` for a count that cannot be."""
+    """Take usage in any provider's names. Raises `BadValueError` for a count that cannot be."""
     if not usage:
         return
     inner = {name: _counts(mapping(value)) for name, value in usage.items() if name.endswith("_details")}
@@ -105,7 +105,7 @@ def question_of(messages: list[Any]) -> str | None:
 
 
 def is_agentic(request: LoggedRequest) -> bool:
-    """Tell whether the model called tools, or read what they gave."""
+    """Return whether the model called tools, or read what they gave."""
     if request.tool_calls:
         return True
     for message in request.messages or ():
@@ -133,7 +133,7 @@ def session_of(request: LoggedRequest) -> int:
 
 
 def has_media(request: LoggedRequest) -> bool:
-    """Tell whether images, sound or files are part of a request."""
+    """Return whether images, sound or files are part of a request."""
     for message in request.messages or ():
         content = message.get("content") if isinstance(message, dict) else None
         if isinstance(content, list) and any(

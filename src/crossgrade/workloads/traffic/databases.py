@@ -24,7 +24,7 @@ _encode = msgspec.json.Encoder(enc_hook=str).encode
 
 
 def is_database(source: str | Path) -> bool:
-    """Tell whether a source is the URL of a database."""
+    """Return whether a source is the URL of a database."""
     return str(source).partition(":")[0] in SCHEMES and ":" in str(source)
 
 
@@ -43,7 +43,7 @@ def without_password(source: str | Path) -> str:
 def opened_sources(sources: Sequence[str | Path], query: str | None) -> Iterator[list[Path]]:
     """Give the files of a log: those that paths, folders and globs name, or a query's rows as one.
 
-    Raises `UsageError` where a database comes without a query or a query without its database,
+    Raises `UsageError` if a database comes without a query or a query without its database,
     `MissingExtraError` without the driver, and `DataError` for what the database refuses.
     """
     databases = [str(source) for source in sources if is_database(source)]

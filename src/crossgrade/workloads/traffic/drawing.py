@@ -221,7 +221,7 @@ def _drawn(
 def _is_askable(
     request: LoggedRequest, row: Mapping[str, Any], model: str | None, settings: Mapping[str, float | int]
 ) -> bool:
-    """Tell whether a run would send just this request, so that its logged answer can stand for the run's."""
+    """Return whether a run would send the same request, so that the logged answer can be used for it."""
     return (
         request.completion is not None
         and request.model == model

@@ -136,7 +136,7 @@ class Scan:
 
     @property
     def shares(self) -> tuple[float | None, ...]:
-        """Each finding's share of the known spend, None where its cost or all of it is unknown."""
+        """Each finding's share of the known spend, None if its cost or all of it is unknown."""
         total = self.spend_usd or 0.0
         return tuple(
             None if not total or each.spend_usd is None else each.spend_usd / total for each in self.findings

@@ -27,7 +27,7 @@ class Alternative:
 
 
 def list_price(catalog: Catalog, model: str, provider: str | None, on: date) -> tuple[str, Price] | None:
-    """Return who sells a model that a log names, and its price on a day; None where that is not known.
+    """Return who sells a model that a log names, and its price on a day, or None if that is not known.
 
     A log that names no provider leaves the maker: the first of the well-known ones that lists it.
     """

@@ -259,7 +259,7 @@ class _FileReader:
 
 
 def _is_line(start: bytes) -> bool:
-    """Tell whether the first line is JSON by itself, or too long to be sure."""
+    """Return whether the first line is JSON by itself, or too long to be sure."""
     line, newline, _ = start.partition(b"\n")
     if not newline:
         return len(start) >= 60 * 1024

@@ -124,7 +124,7 @@ def number(value: Any) -> float | None:
 
 
 def count(value: Any) -> int | None:
-    """Return a count of tokens; raises `BadValueError` for one that cannot be."""
+    """Return a count of tokens. Raises `BadValueError` for one that cannot be."""
     if type(value) is not int:
         found = number(value)
         if found is None:
@@ -138,7 +138,7 @@ def count(value: Any) -> int | None:
 
 
 def dollars(value: Any) -> float | None:
-    """Return an amount; raises `BadValueError` for a negative one."""
+    """Return an amount. Raises `BadValueError` for a negative one."""
     found = number(value)
     if found is not None and found < 0:
         raise BadValueError(f"a cost of {found:g}")
@@ -172,7 +172,7 @@ def _possible(seconds: float) -> float:
 
 
 def elapsed(start: float | None, end: float | None) -> float | None:
-    """Return the seconds between two times; None where one is unknown or they are in the wrong order."""
+    """Return the seconds between two times, or None if one is unknown or they are in the wrong order."""
     if start is None or end is None or end < start:
         return None
     return round(end - start, 6)

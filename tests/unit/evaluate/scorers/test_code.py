@@ -9,7 +9,7 @@ import pytest
 from crossgrade.domain import ModelAnswer, Sample, Score, ScorerSpec
 from crossgrade.errors import DataError
 from crossgrade.evaluate import build_scorer
-from crossgrade.evaluate._seccomp import one_process_filter
+from crossgrade.evaluate._sandbox import one_process_filter
 from crossgrade.evaluate.scorers.code import program_of
 from tests.codes import raises_code
 

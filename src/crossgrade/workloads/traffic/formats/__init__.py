@@ -24,7 +24,7 @@ class LogFormat:
     whole: Callable[[Mapping[str, Any]], list[LoggedRequest]] | None = None
 
     def knows(self, row: Mapping[str, Any]) -> bool:
-        """Tell whether a row is of this format."""
+        """Return whether a row is of this format."""
         return any(mark <= row.keys() for mark in self.marks)
 
 

@@ -35,7 +35,7 @@ _KNOWN = (_INPUT, _OUTPUT)
 
 
 def is_table(keys: frozenset[str]) -> bool:
-    """Tell whether columns are of a table of requests: they count tokens, or have a model and a prompt."""
+    """Return whether columns are of a table of requests: they count tokens, or have a model and a prompt."""
     lowered = {key.lower() for key in keys}
     counted = all(lowered & set(names) for names in _KNOWN)
     return counted or ("model" in lowered and bool(lowered & {"prompt", "messages", "input"}))

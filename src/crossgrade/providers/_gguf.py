@@ -34,7 +34,7 @@ _STRING, _ARRAY = 8, 9
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GgufHeader:
-    """What a GGUF file says about its model; None where it says nothing."""
+    """What a GGUF file says about its model; None if it says nothing."""
 
     architecture: str
     name: str | None
@@ -46,7 +46,7 @@ class GgufHeader:
 def read_gguf_header(path: Path) -> GgufHeader:
     """Read the metadata of a GGUF file.
 
-    Raises `DataError` when the file cannot be read, is no GGUF file, is cut off in its header,
+    Raises `DataError` if the file cannot be read, is not a GGUF file, is cut off in its header,
     or is one shard of several.
     """
     try:

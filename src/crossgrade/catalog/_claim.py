@@ -1,11 +1,10 @@
-"""Headline figures on open against proprietary models, recomputed from the catalogue and the sizes.
+"""Judges a quoted figure against everything that can be computed about the matter.
 
-A claim quotes a number and says what it is a figure of. The number is compared with everything that
-can be computed about the matter. Where it is what it claims to be it is reproduced. Where the only figure
-that it agrees with is the vendor's own statement, nothing was reproduced: it is as the vendor states.
-Where it is another of the figures (an input price set beside a blend, another benchmark's score) it is
-misattributed. Where it is none of them it is contradicted. Where nothing can be computed it is
-unverifiable. No verdict is written down: it follows from the numbers.
+A claim quotes a number and says what it is a figure of. It is reproduced if it is the figure that it claims
+to be. It is as the vendor states if the only figure that agrees is the vendor's own statement. It is
+misattributed if it is another of the figures: an input price set beside a blend, another benchmark's score.
+It is contradicted if it is none of them, and unverifiable if nothing can be computed. No verdict is written
+down: each follows from the numbers.
 """
 
 from collections.abc import Mapping
@@ -16,12 +15,12 @@ from typing import Literal
 ClaimStatus = Literal["reproduced", "as the vendor states", "misattributed", "contradicted", "unverifiable"]
 
 TOLERANCE = 0.02
-"""Relative difference that rounding in a headline explains."""
+"""The relative difference that rounding in a headline explains."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figure:
-    """Something computed about a claim: what it is, its value (None: unknown), and its unit.
+    """Something computed about a claim: its name, its value (None if unknown) and its unit.
 
     `stated_by_vendor` marks a figure that was not computed or measured by anyone but the vendor.
     """
@@ -34,9 +33,9 @@ class Figure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
-    """A quoted figure, what was computed about it, and what became of it.
+    """A quoted figure, what was computed about it, and the result.
 
-    `quoted_as` names the figure that it claims to be; `is_really` the one that it is, where that is
+    `quoted_as` names the figure that it claims to be; `is_really` the one that it is, if that is
     another. `basis` is the blend, unit or day that the number needs to mean anything, `command` what
     computes it again, `note` what the headline leaves out.
     """
@@ -57,7 +56,7 @@ class Claim:
 
 
 def judge(quoted: float, quoted_as: str, figures: tuple[Figure, ...]) -> tuple[ClaimStatus, str | None]:
-    """Return what became of a quoted number, and which figure it really is where that is another one."""
+    """Return the status of a quoted number, and which figure it really is if that is another one."""
     known = {each.name: each.value for each in figures if each.value is not None}
     if not known:
         return "unverifiable", None

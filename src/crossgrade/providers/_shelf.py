@@ -1,7 +1,8 @@
-"""The shelf of installed models: one JSON record and, for packaged ones, one folder each.
+"""The models that can be installed, and those that are: one JSON record each, packaged ones a folder too.
 
-A record holds the file's digest, licence and duties, so that a run can name exactly what it
-measured. Files that the user brings stay where they are and are only recorded.
+The known models are read from `crossgrade/data/models.json`. The record of an installed model holds the
+file's digest, licence and duties, so that a run can name exactly what it measured. A file that the user
+brings stays where it is and is only recorded.
 """
 
 import hashlib
@@ -10,14 +11,56 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import cache
+from importlib.resources import files
 from pathlib import Path
 
 import msgspec
 import platformdirs
 
 from crossgrade.errors import DataError, NotFoundError, StoreError, UsageError, closest
-from crossgrade.providers.models._gguf import read_gguf_header
-from crossgrade.providers.models._known import KnownModel, known_models
+from crossgrade.providers._gguf import read_gguf_header
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PackagedFile:
+    """One file inside one wheel, by package, pinned version and member path."""
+
+    package: str
+    version: str
+    member: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KnownModel:
+    """A model that packages ship under an honest name.
+
+    `parts` joined in order are the GGUF file, whose SHA-256 is `sha256`; `notices` are the licence
+    texts that stay beside it. `chat` says whether the file carries a chat template; `duties` is
+    what its licence requires of those who use it or pass it on.
+    """
+
+    name: str
+    title: str
+    upstream: str
+    file: str
+    sha256: str
+    size_bytes: int
+    parameters: int
+    context_tokens: int
+    chat: bool
+    licence: str
+    duties: str
+    parts: tuple[PackagedFile, ...]
+    notices: tuple[PackagedFile, ...] = ()
+
+
+@cache
+def known_models() -> tuple[KnownModel, ...]:
+    """Return the models that `crossgrade models add NAME` installs, in the order of the data file."""
+    content = (files("crossgrade") / "data" / "models.json").read_bytes()
+    return msgspec.json.decode(content, type=tuple[KnownModel, ...])
+
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _BLOCK = 4 * 2**20
@@ -47,7 +90,7 @@ class InstalledModel:
 
 
 def models_home(environ: Mapping[str, str] | None = None) -> Path:
-    """The folder of installed models: `$CROSSGRADE_HOME/models`, else in the user's cache."""
+    """Return the folder of installed models: `$CROSSGRADE_HOME/models`, or else one in the user's cache."""
     home = (os.environ if environ is None else environ).get("CROSSGRADE_HOME")
     return (Path(home) if home else platformdirs.user_cache_path("crossgrade")) / "models"
 
@@ -78,7 +121,7 @@ class ModelShelf:
         return found if _untouched(found) else self.verify(model)
 
     def find_installed(self, name: str) -> InstalledModel | None:
-        """The installed model of this name with its file in place, or None."""
+        """Return the installed model with this name if its file exists, or None."""
         record = self._record(name)
         model = self._read(record) if record.exists() else None
         return model if model is not None and Path(model.path).is_file() else None
@@ -86,7 +129,7 @@ class ModelShelf:
     def verify(self, name: str) -> InstalledModel:
         """Read the whole file of an installed model again and compare its SHA-256.
 
-        Raises `DataError` when the file is gone or its content changed.
+        Raises `DataError` if the file is gone or its content changed.
         """
         record = self._record(name)
         if not record.exists():
@@ -169,7 +212,7 @@ class ModelShelf:
 
 
 def find_model(name: str, environ: Mapping[str, str] | None = None) -> InstalledModel | None:
-    """The installed model of this name, or None: what tests and checks ask."""
+    """Return the installed model with this name, or None. Tests and checks use it."""
     return ModelShelf(models_home(environ)).find_installed(name)
 
 
@@ -204,7 +247,7 @@ def describe_file(path: Path) -> InstalledModel:
 
 
 def describe_known(known: KnownModel, path: Path) -> InstalledModel:
-    """The record of a packaged model whose checked file lies at `path`."""
+    """Return the record of a packaged model whose verified file is at `path`."""
     stat = path.stat()
     return InstalledModel(
         name=known.name,
@@ -223,7 +266,7 @@ def describe_known(known: KnownModel, path: Path) -> InstalledModel:
 
 
 def file_sha256(path: Path) -> str:
-    """SHA-256 of a file, in hexadecimal."""
+    """Return the SHA-256 of a file, in hexadecimal."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(_BLOCK):
@@ -232,12 +275,12 @@ def file_sha256(path: Path) -> str:
 
 
 def is_model_path(model: str) -> bool:
-    """Whether a model is named by a path rather than by a name on the shelf."""
+    """Return whether a model is named by a path rather than by a name on the shelf."""
     return model.endswith(".gguf") or "/" in model or os.sep in model
 
 
 def check_name(name: str) -> str:
-    """The name itself, or `UsageError` when it could not be a record's file name."""
+    """Return the name. Raises `UsageError` if it cannot be the file name of a record."""
     if _NAME.fullmatch(name) is None:
         raise UsageError(
             f"{name!r} cannot name a model: lower-case letters, digits, `.`, `_` and `-`, at most 64",

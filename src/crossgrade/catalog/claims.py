@@ -1,4 +1,4 @@
-"""The claims: what is quoted, and how each is computed again."""
+"""Headline figures on open and proprietary models: what is quoted, and how each figure is computed again."""
 
 import json
 import statistics
@@ -11,11 +11,13 @@ from typing import Any
 
 from crossgrade.catalog._catalog import Catalog
 from crossgrade.catalog._checks import check_catalog
+from crossgrade.catalog._claim import Claim, ClaimStatus, Figure, figures_of, judge
 from crossgrade.catalog._listed import base_version
-from crossgrade.catalog.claims._judge import Claim, Figure, figures_of, judge
 from crossgrade.domain import Offer, Price
 from crossgrade.hosting import known_model, parameters
 from crossgrade.pricing.bill import blended_per_mtok
+
+__all__ = ["Claim", "ClaimStatus", "Figure", "check_claims", "figures_of", "judge"]
 
 _BLEND = 3
 _GPT_4O = Offer(name="gpt-4o", provider="openai", model="gpt-4o")
@@ -39,7 +41,7 @@ def _facts() -> Mapping[str, Any]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Prices:
-    """Input, output and 3:1 blend of an offer in dollars per million tokens; None is unknown."""
+    """Input, output and 3:1 blend of an offer in dollars per million tokens. None is unknown."""
 
     input: float | None
     output: float | None
@@ -62,7 +64,7 @@ class _Table:
         return _Prices.of(self.catalog.price(offer, self.on))
 
     def hosts(self, model: str) -> list[_Prices]:
-        """Return what the hosts ask that sell a model on the day; doubtful prices are left out."""
+        """Return the prices of the hosts that sell a model on the day. Doubtful prices are left out."""
         doubtful = {each.listing for each in check_catalog(self.catalog, self.on)}
         found = []
         for listing in self.catalog.listings(self.on):
