@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from crossgrade.decide._costs import moved_rows
 from crossgrade.decide._evidence import BoolColumn, ModelColumns
-from crossgrade.decide._fixed_tests import fixed_test
 from crossgrade.decide._guards import failing_parts
+from crossgrade.decide._hypotheses import fixed_test
 from crossgrade.decide._records import Certificate, Guard, Loss
 from crossgrade.decide._view import Part, View, parts_of
 from crossgrade.routing import Policy

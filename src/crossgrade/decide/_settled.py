@@ -9,8 +9,7 @@ from crossgrade.decide._evidence import Evidence
 from crossgrade.decide._guards import GUARDS, GuardKind, run_guards, sound_candidates
 from crossgrade.decide._options import certified_options
 from crossgrade.decide._records import DecisionSettings
-from crossgrade.decide._requirements import check_requirements, missing_evidence
-from crossgrade.decide._retirement import retirement
+from crossgrade.decide._requirements import check_requirements, missing_evidence, retirement
 from crossgrade.decide._view import View, make_view
 from crossgrade.routing import Policy
 

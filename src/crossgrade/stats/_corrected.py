@@ -10,8 +10,7 @@ from crossgrade.domain import Reason
 from crossgrade.errors import UsageError
 from crossgrade.stats._linear_test import LinearTest, PairedMeans, Skewness
 from crossgrade.stats._pairs import FloatArray, IntArray, Pairs, read_pairs, read_scores
-from crossgrade.stats._result import Retention
-from crossgrade.stats._retention import FixedRetention
+from crossgrade.stats._retention import FixedRetention, Retention
 
 BoolArray: TypeAlias = NDArray[np.bool_]
 

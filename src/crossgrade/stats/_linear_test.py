@@ -29,8 +29,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from crossgrade.stats._distributions import t_tail
 from crossgrade.stats._pairs import FloatArray, Pairs
+from crossgrade.stats._tails import t_tail
 
 _NO_VARIANCE = 1e-24  # of a mean of scores in [0, 1]: rounding, not variation
 _FARTHEST = 1e50

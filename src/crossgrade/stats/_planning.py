@@ -4,8 +4,8 @@ import math
 from dataclasses import dataclass
 
 from crossgrade.errors import UsageError
-from crossgrade.stats._distributions import normal_quantile
 from crossgrade.stats._pairs import read_floor, read_rate
+from crossgrade.stats._tails import normal_quantile
 
 _MOST_PAIRS = 1_000_000_000
 _HALVINGS = 60
