@@ -12,8 +12,8 @@ from crossgrade.decide import (
 )
 from crossgrade.report import _format as fmt
 from crossgrade.report._chart import Axis, Chart, Dot, Line, Rule, draw
+from crossgrade.report._html import PagePart, render_page
 from crossgrade.report._rows import Key
-from crossgrade.report._section import PagePart, render_page
 from crossgrade.report._view import Table
 
 _SHARES = tuple((each / 4, f"{25 * each} %") for each in range(5))

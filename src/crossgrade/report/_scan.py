@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isnan
 
+from crossgrade.report._chart import Rectangle, treemap
 from crossgrade.report._format import UNKNOWN, money, percent
 from crossgrade.report._html import render
-from crossgrade.report._treemap import Rectangle, treemap
 from crossgrade.stats import Interval
 from crossgrade.workloads.traffic import Finding, Move, Scan, Sums
 

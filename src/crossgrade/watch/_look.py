@@ -19,8 +19,14 @@ from crossgrade.watch._claims import PEOPLE, By, ClaimSignal, LiveClaim, claims_
 from crossgrade.watch._conditions import Broken, broken_conditions, changed_version
 from crossgrade.watch._labels import awaited, read_labels, record_labels, write_labels
 from crossgrade.watch._monitor import Monitor
-from crossgrade.watch._outcomes import audit_outcomes, outcome_digest
-from crossgrade.watch._scoring import judge_of, live_sample, needs_target, score_pairs
+from crossgrade.watch._scoring import (
+    audit_outcomes,
+    judge_of,
+    live_sample,
+    needs_target,
+    outcome_digest,
+    score_pairs,
+)
 from crossgrade.watch._stepping import alarms_about, raise_alarm, step_back
 from crossgrade.watch._webhook import deliver
 
