@@ -1,4 +1,7 @@
-"""Request facts, policies, the route table: standard library only, the same code certifies and serves."""
+"""Request facts, policies and the route table: the same code certifies and serves.
+
+It needs only the standard library. `routing.export` writes routes for other proxies.
+"""
 
 from crossgrade.routing._bytes import read_route_table, route_table_bytes, route_table_digest
 from crossgrade.routing.policy import Policy, PolicyKind, RequestFacts, SegmentFact
