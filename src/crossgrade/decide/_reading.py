@@ -89,7 +89,7 @@ def _loss(view: View, model: ModelColumns, row: int) -> Loss:
 
 
 def _text(column: NDArray[np.object_] | None, row: int) -> str | None:
-    """Return a text of a column, cut where it is too long to read side by side; None where there is none."""
+    """Return a text of a column, cut if it is too long to show beside another (None if there is none)."""
     if column is None or column[row] is None:
         return None
     text = str(column[row])

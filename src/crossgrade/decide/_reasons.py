@@ -310,7 +310,7 @@ def _saving(found: Findings, option: Option) -> Remark:
 
 
 def _stated(found: Findings) -> Iterator[Remark]:
-    """Yield which costs nobody measured, and where list prices were read."""
+    """Yield which costs were not measured, and where list prices were read."""
     if not any(option.cost.saving_per_request_usd.method == "stated" for option in found.options):
         return
     settings = found.view.settings

@@ -315,7 +315,7 @@ def _status(monitor: Monitor, why_not: Reason | None) -> tuple[Status, Reason | 
 
 
 def _asks_people(project: Project, workload: Workload | None) -> bool:
-    """Tell whether people's scores count for a workload: its own scorer leaves room for none."""
+    """Return whether people's scores count: the scorer asks a judge, or cannot score live pairs itself."""
     return workload is not None and (
         needs_target(project, workload) is not None or judge_of(project, workload) is not None
     )

@@ -105,7 +105,7 @@ class Monitor:
 
     @property
     def waits_for(self) -> Reason | None:
-        """What has to arrive before further audits count, None where nothing is missing for long."""
+        """What has to arrive before further audits count, None if nothing is missing for long."""
         if self.waiting and (not self.speaks or self._now - self._waiting_since > PATIENCE):
             return Reason(
                 "waits-for-labels",
