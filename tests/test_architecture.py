@@ -16,7 +16,11 @@ import crossgrade
 ROOT = Path(__file__).parent.parent
 PACKAGE = Path(crossgrade.__file__).parent
 SOURCES = sorted(PACKAGE.rglob("*.py"))
-ROOMS = sorted(path.name for path in PACKAGE.iterdir() if (path / "__init__.py").exists())
+ROOMS = sorted(
+    path.stem
+    for path in PACKAGE.iterdir()
+    if (path / "__init__.py").exists() or (path.suffix == ".py" and not path.stem.startswith("_"))
+)
 
 LONGEST_FILE = 600
 BANNED_MODULE_NAMES = {"utils", "util", "helpers", "base", "manager", "common", "misc", "service"}

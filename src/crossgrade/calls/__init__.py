@@ -12,9 +12,13 @@ from crossgrade.calls._call import (
     WRAPPING_TOKENS,
     Call,
     OpenModel,
+    canonical_json,
+    digest,
+    embedding_digest,
     prompt_bytes,
+    prompt_digest,
+    request_digest,
 )
-from crossgrade.calls._digests import canonical_json, digest, embedding_digest, prompt_digest, request_digest
 from crossgrade.calls._journal import Journal
 from crossgrade.calls._limits import CallLimiter, CallLimiters, Patience
 from crossgrade.providers import BatchProvider, HostedProvider, Provider

@@ -1,34 +1,41 @@
-"""A model that can be asked, and one call of it."""
+"""A model that can be asked, one call of it, and the digests under which answers are kept."""
 
 from dataclasses import dataclass, field
 from decimal import Decimal
+from hashlib import sha256
+from typing import Any
 
-from crossgrade.calls._digests import request_digest
+import msgspec
+
 from crossgrade.calls._limits import CallLimiter
+from crossgrade.dialects import HOSTS
 from crossgrade.domain import ModelAnswer, ModelRequest, Offer, Price, Usage
 from crossgrade.errors import ProviderError
 from crossgrade.pricing import cost_usd
-from crossgrade.providers import Provider
+from crossgrade.providers import HostedProvider, LocalProvider, Provider
 from crossgrade.store import Response
 
 UNKNOWN_OUTPUT_TOKENS = 4096
-"""Output tokens set aside for a call whose settings bound nothing, until one was seen."""
+"""Output tokens to reserve for a call without a limit of its own, until answers were seen."""
 
 _FEW_BYTES_PER_TOKEN = 3
-"""Fewer bytes a token than texts in Latin letters have, so that too much is set aside, not too little."""
+"""Bytes a token: fewer than in Latin text, so that a call reserves too much rather than too little."""
 
 WRAPPING_TOKENS = 32
 """Tokens that a provider's chat template may add to a short prompt."""
 
 _SEEN_ENOUGH = 20
 
+# Sorting makes the bytes of equal values equal; `str` writes paths and other leaves.
+_encode = msgspec.json.Encoder(order="deterministic", enc_hook=str).encode
+
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class OpenModel:
-    """An offer that can be asked: its provider, limiter and price, and what its calls have shown so far.
+    """An offer that can be asked: its provider, limiter and price, and statistics of its calls so far.
 
     `name` is the name under which answers are kept: a variant's, or the offer's. `silence` is the error to
-    raise for a model that has not answered a single call.
+    raise for a model that has not answered any call.
     """
 
     name: str
@@ -47,20 +54,20 @@ class OpenModel:
         return request_digest(self.offer, request, epoch=epoch, provider=self.provider)
 
     def answered(self) -> None:
-        """Note an answer, wherever it came from: the model is there."""
+        """Record that the model has answered, now or before."""
         self.has_answered = True
         self.silence = None
 
     def cost_usd(self, usage: Usage, *, batch: bool = False) -> Decimal | None:
-        """Return the cost of a call with this usage, None when usage or price is unknown."""
+        """Return the cost of a call with this usage (None if usage or price is unknown)."""
         self._answers_seen += 1
         self._most_output_tokens = max(self._most_output_tokens, usage.output_tokens or 0)
         return None if self.price is None else cost_usd(usage, self.price, batch=batch)
 
     def reserve_usd(self, request: ModelRequest) -> Decimal:
-        """Return the most that a call can cost, 0 without a price.
+        """Return the most that a call can cost (0 without a price).
 
-        It counts all of the output that the settings allow or, after some calls, the longest output seen.
+        It counts the whole output that the settings allow or, after some calls, the longest output so far.
         """
         if self.price is None:
             return Decimal(0)
@@ -76,8 +83,8 @@ class OpenModel:
 class Call:
     """One request to a model, and its outcome.
 
-    It ends with a `response`, `reused` when it was paid for before, or `failed` for good, with the `error` of
-    this call where it was made now. `reserved_usd` is set aside while the call is in flight.
+    It ends with a `response`, which is `reused` if it was paid for before, or has `failed` for good, with an
+    `error` if the call was made now. `reserved_usd` is reserved while the call is in flight.
     """
 
     model: OpenModel
@@ -91,7 +98,7 @@ class Call:
 
     @property
     def answer(self) -> ModelAnswer | None:
-        """The model's answer, None until there is one."""
+        """The model's answer (None until there is one)."""
         return None if self.response is None else self.response.answer
 
     @property
@@ -101,6 +108,50 @@ class Call:
 
 
 def prompt_bytes(request: ModelRequest) -> int:
-    """Return the length of a request's texts as UTF-8."""
+    """Return the length of a request's texts in bytes of UTF-8."""
     texts = [request.text or "", *(message.content or "" for message in request.messages)]
     return sum(len(text.encode()) for text in texts)
+
+
+def canonical_json(value: Any) -> bytes:
+    """Return a value's JSON; equal values have equal bytes."""
+    return _encode(value)
+
+
+def digest(value: Any) -> str:
+    """Return the SHA-256, in hexadecimal, of a value's canonical JSON."""
+    return sha256(_encode(value)).hexdigest()
+
+
+def request_digest(
+    offer: Offer, request: ModelRequest, *, epoch: int, provider: Provider | None = None
+) -> str:
+    """Return the digest of a request to an endpoint, under which a paid answer is found again.
+
+    The digest includes the epoch, so that repeats of one sample are separate answers. For a local model it
+    includes what the open `provider` runs, because the file at a path may have changed.
+    """
+    runs = (provider.identity,) if isinstance(provider, LocalProvider) else ()
+    return digest((offer.provider, _address(offer, provider), request, epoch, *runs))
+
+
+def embedding_digest(offer: Offer, text: str, *, provider: Provider) -> str:
+    """Return the digest of the embedding of a text, as `request_digest` does for a request."""
+    return digest((offer.provider, _address(offer, provider), "embedding", offer.model, text))
+
+
+def _address(offer: Offer, provider: Provider | None) -> str | None:
+    """Return an endpoint's address for a digest (None if the table of hosts has the address).
+
+    If the environment is part of the address, as at Azure, it is that of the open `provider`. Without a
+    provider it is unknown, and differs from every known address.
+    """
+    host = HOSTS.get(offer.provider)
+    if offer.base_url is not None or host is None or not host.is_placed_by_environment:
+        return offer.base_url
+    return provider.base_url if isinstance(provider, HostedProvider) else "unknown"
+
+
+def prompt_digest(request: ModelRequest) -> str:
+    """Return the digest of a prompt as sent, whichever the model."""
+    return digest((request.messages, request.text))

@@ -1,12 +1,12 @@
 """From paired scores to a verdict: guards, certification, savings."""
 
 from crossgrade.decide._blocks import USUAL, Moments, choose_blocks, moments, pairs_for
+from crossgrade.decide._certify import siblings
 from crossgrade.decide._decide import decide_policy
 from crossgrade.decide._digest import evidence_digest
 from crossgrade.decide._evidence import Evidence, ModelColumns, PairingAudit
-from crossgrade.decide._family import siblings
-from crossgrade.decide._finding import finding
 from crossgrade.decide._following import FUTILITY
+from crossgrade.decide._guard_tests import finding
 from crossgrade.decide._guards import GUARDS, GuardKind
 from crossgrade.decide._json import gate, upgraded_verdict, verdict_from_json, verdict_to_json
 from crossgrade.decide._observations import (

@@ -40,7 +40,7 @@ class Advice:
 
 
 def advise(view: View, pending: Sequence[Certificate]) -> Advice | None:
-    """Return the advice of the nearest open hypothesis; None where none of them can say."""
+    """Return the advice of the nearest open hypothesis (None if none of them can say)."""
     found = [each for one in pending if (each := _advice(view, one)) is not None]
     return min(found, key=lambda each: each.more, default=None)
 

@@ -1,16 +1,16 @@
-"""Certification: one test for each hypothesis, one correction over all of them."""
+"""Certification: one test for each hypothesis, and one correction over all, also across workloads."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
-from crossgrade.decide._evidence import BoolColumn
-from crossgrade.decide._fixed_tests import fixed_test, weighted_test
+from crossgrade.decide._digest import evidence_digest
+from crossgrade.decide._evidence import BoolColumn, Evidence
 from crossgrade.decide._following import FUTILITY, Follower
-from crossgrade.decide._guards import failing, failing_parts
-from crossgrade.decide._hypotheses import alpha_shares
-from crossgrade.decide._records import Certificate, EvidencePoint, Guard, Sibling
-from crossgrade.decide._view import Part, View
+from crossgrade.decide._guards import GUARDS, GuardKind, failing, failing_parts, run_guards, sound_candidates
+from crossgrade.decide._hypotheses import alpha_shares, fixed_test, weighted_test
+from crossgrade.decide._records import Certificate, DecisionSettings, EvidencePoint, Guard, Sibling
+from crossgrade.decide._view import Part, View, make_view
 from crossgrade.stats import FixedRetention, Outcome, holm, holm_levels
 
 _PATH_POINTS = 120
@@ -71,8 +71,8 @@ def certify(view: View, guards: Iterable[Guard]) -> tuple[tuple[Certificate, ...
 def tested_hypotheses(view: View, guards: Iterable[Guard]) -> tuple[Tested, ...]:
     """Test every hypothesis of the workload, each candidate's whole before its segments.
 
-    A hypothesis that a guard took out stays with p = 1: which ones are taken out depends on the
-    data, so its share of alpha is not handed to the others.
+    A hypothesis that a guard excluded stays with p = 1. Its share of alpha is not passed on, because the
+    data decide which hypotheses are excluded.
     """
     guards = tuple(guards)
     models = [model.model for model in view.evidence.candidates]
@@ -88,7 +88,7 @@ def tested_hypotheses(view: View, guards: Iterable[Guard]) -> tuple[Tested, ...]
 
 
 def whole_certified(view: View, guards: Iterable[Guard], candidate: str) -> Certificate | None:
-    """Return a candidate's certificate on the whole, where its initial share of alpha certifies it."""
+    """Return a candidate's certificate on the whole (None unless its initial share of alpha certifies it)."""
     models = [model.model for model in view.evidence.candidates]
     labels = [str(part.label) for part in view.segments]
     settings = view.settings
@@ -103,10 +103,10 @@ def whole_certified(view: View, guards: Iterable[Guard], candidate: str) -> Cert
 
 
 def _read_only(view: View, candidate: str) -> Certificate:
-    """Return what the candidate keeps on the whole where only segments are tested: for reading.
+    """Return the retention on the whole if only segments are tested; it is shown, not certified.
 
-    It has no bounds, since no test made them. Segments stopped separately, so the rows are weighted to
-    stand for the whole traffic.
+    It has no bounds, because no test made them. Segments stopped separately, so the rows are weighted to
+    represent the whole traffic.
     """
     rows = view.paired(candidate, view.whole.rows)
     result = weighted_test(view, candidate, rows).result()
@@ -123,7 +123,7 @@ def _read_only(view: View, candidate: str) -> Certificate:
 def _certificate(
     view: View, tested: Tested, adjusted: tuple[float, float], levels: tuple[float, float]
 ) -> Certificate:
-    """Return the certificate; the outcome shown is the one after correction."""
+    """Return the certificate of a tested hypothesis, with the outcome after correction."""
     alpha = view.settings.alpha
     certified = adjusted[0] <= alpha
     shown_below = not certified and adjusted[1] <= alpha
@@ -144,7 +144,7 @@ def _certificate(
 
 
 def _test(view: View, guards: tuple[Guard, ...], candidate: str, part: Part, share: float) -> Tested:
-    """Test one hypothesis, and take it out where a guard says so."""
+    """Test one hypothesis; a guard that failed excludes it."""
     broken = failing_parts(guards, candidate=candidate)
     whole = part.label is None
     seen = view.without(frozenset(broken)) if view.splittable else view
@@ -157,8 +157,8 @@ def _test(view: View, guards: tuple[Guard, ...], candidate: str, part: Part, sha
     p, p_below = test.p_value, test.p_value_below
     if excluded is not None:
         p = 1.0
-        # Broken groups stay in the claim about the whole, which is shown to be below the floor
-        # only where it is with them and without them; of a broken segment nothing is claimed.
+        # The claim about the whole includes broken groups. It is shown to be below the floor only if it
+        # is both with and without them. Nothing is claimed about a broken segment.
         p_below = max(p_below, _without_groups(view, candidate, broken)) if whole else 1.0
     return Tested(
         candidate=candidate,
@@ -175,18 +175,17 @@ def _test(view: View, guards: tuple[Guard, ...], candidate: str, part: Part, sha
 
 
 def _run(view: View, candidate: str, part: Part, members: BoolColumn, share: float) -> _Run:
-    """Return what the design that the evidence allows finds on the rows that belong to the hypothesis."""
+    """Return the result of the hypothesis's test: fixed, or sequential if the evidence has an order."""
     if view.order is None:
         return _Run(test=fixed_test(view, candidate, view.paired(candidate, members)))
     return _replay(view, candidate, part, members, share)
 
 
 def _replay(view: View, candidate: str, part: Part, members: BoolColumn, share: float) -> _Run:
-    """Make the observations that the run made, in the recorded order, and stop where it stopped.
+    """Replay the run's observations in the recorded order, and stop where the run stopped.
 
-    The run is over when every planned sample was asked; that some got no score says nothing about when
-    it stopped, so the test at the end is made on the observations there are. A run that gave up may have
-    gone on since: all that it observed counts.
+    The run is over when every planned sample was asked, scored or not, so the test at the end uses all
+    observations. A run that gave up may have continued later: everything that it observed counts.
     """
     settings = view.settings
 
@@ -228,3 +227,33 @@ def _without_groups(view: View, candidate: str, broken: dict[str, str]) -> float
         if part.label in broken:
             rows &= ~part.rows
     return fixed_test(view, candidate, rows).p_value_below
+
+
+def siblings(
+    evidence: Evidence,
+    settings: DecisionSettings,
+    *,
+    run_id: str | None = None,
+    guards: Mapping[str, GuardKind] = GUARDS,
+) -> tuple[Sibling, ...]:
+    """Return a workload's hypotheses with their p-values, for decisions that share alpha with it.
+
+    Hypotheses of unfit evidence have p = 1, so that they pass no share of alpha on to the others.
+    """
+    view = make_view(evidence, settings)
+    seen = run_guards(view, guards)
+    sound = sound_candidates(view, seen)
+    digest = evidence_digest(evidence)
+    return tuple(
+        Sibling(
+            workload=evidence.workload,
+            share=one.share,
+            candidate=one.candidate,
+            segment=one.part.label,
+            p=one.p if one.candidate in sound else 1.0,
+            p_below=one.p_below if one.candidate in sound else 1.0,
+            run_id=run_id,
+            evidence_digest=digest,
+        )
+        for one in tested_hypotheses(view, seen)
+    )

@@ -100,7 +100,7 @@ def policy_cost(view: View, policy: Policy, *, without: BoolColumn | None = None
 
 
 def rare_calls(view: View, cost: PolicyCost) -> RareCalls | None:
-    """Return how dear calls too rare to be seen must be to eat the saving; None where costs are stated.
+    """Return what calls too rare to be seen must cost to cancel the saving; None if costs are stated.
 
     n calls show none of those that happen at a rate of 3 / n in 5 % of cases ("rule of three", J. A. Hanley,
     A. Lippman-Hand, JAMA 249 (1983) 1743). n is Kish's effective number of the candidate's clusters of calls.

@@ -29,8 +29,7 @@ from crossgrade.decide._records import (
     Verdict,
     VerdictName,
 )
-from crossgrade.decide._requirements import check_requirements, missing_evidence
-from crossgrade.decide._retirement import retirement
+from crossgrade.decide._requirements import check_requirements, missing_evidence, retirement
 from crossgrade.decide._sentence import Findings, sentence
 from crossgrade.decide._settled import dearer_candidates
 from crossgrade.decide._view import Part, View, make_view

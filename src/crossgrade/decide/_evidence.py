@@ -20,12 +20,12 @@ IntColumn: TypeAlias = NDArray[np.int64]
 class ModelColumns:
     """One model's columns, aligned with the samples of the evidence (length n).
 
-    `score` is NaN where the model has no score on that sample. `error` marks calls that
+    `score` is NaN if the model has no score on that sample. `error` marks calls that
     failed, `unparsed` answers in which nothing could be found to score, `truncated` answers that
-    ended at a token limit (None: not known of any). `cost_usd`, `latency_ms` and `ttft_ms` are NaN where
+    ended at a token limit (None: not known of any). `cost_usd`, `latency_ms` and `ttft_ms` are NaN if
     unknown. `output` holds texts or None.
     `settings_digests` are the distinct decoding settings and prompt templates seen. `human`
-    holds a person's score of the same answer (NaN where nobody looked), drawn at random: it
+    holds a person's score of the same answer (NaN if nobody looked), drawn at random: it
     corrects a judge's scores. `out_of_range` counts scores outside [0, 1], which are NaN here.
     Where a sample was asked in several epochs, `error` marks those that failed every time, and
     `calls` and `failed_calls` count what was asked; None: each sample is one call.
@@ -80,7 +80,7 @@ class Evidence:
     label for looking only (a subject, a file): guards search it for a broken part where there
     is no segment, and no policy splits by it. `planned_by_segment` divides `planned`, and
     `heaviest` is the largest weight among the planned samples (None: among these). `judge`
-    names the model that scored, None where no model did.
+    names the model that scored, None if no model did.
 
     `unbroken` is how many entries of `order` come before the first planned sample that nobody was
     asked about (None: there is none), `unbroken_by_segment` the same for the samples of a segment.

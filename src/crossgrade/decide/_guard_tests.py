@@ -1,8 +1,11 @@
-"""The tests that guards share; each returns a p-value, and none knows what it is used for."""
+"""What guards share: tests that return a p-value, the error rate of one test, and how a finding is stated."""
 
 import numpy as np
 
-from crossgrade.decide._evidence import FloatColumn, IntColumn
+from crossgrade.decide import _thresholds as limits
+from crossgrade.decide._evidence import FloatColumn, IntColumn, ModelColumns
+from crossgrade.decide._records import Guard, GuardStatus
+from crossgrade.decide._view import View
 from crossgrade.stats import mean_interval, proportion_interval
 
 
@@ -34,9 +37,9 @@ def mean_bounds(scores: FloatColumn, alpha: float) -> tuple[float, float]:
 def means_differ(one: FloatColumn, other: FloatColumn) -> float:
     """Return the two-sided p-value of equal means of two sets of rows drawn from one population.
 
-    The variance is that of all rows together, as it is where nothing sets the two apart: a small set
-    in which every row is alike has no variance of its own. Columns of 0 and 1 are compared by the
-    binomial distribution, since a rare 1 is far from normal.
+    The variance is pooled over all rows, which is right if the null hypothesis holds: a small set of
+    equal rows has no variance of its own. Columns of 0 and 1 are compared by the binomial
+    distribution, because the count of a rare 1 is far from normal.
     """
     together = np.concatenate([one, other])
     if np.isin(together, (0.0, 1.0)).all():
@@ -81,3 +84,39 @@ def groups_differ(values: FloatColumn, group: IntColumn) -> float:
     if inside <= 1e-12 * max(outside, 1e-12):
         return 0.0 if outside > 1e-12 else 1.0
     return float(fdtrc(between, within, (outside / between) / (inside / within)))
+
+
+def finding(
+    name: str,
+    seen: str,
+    advice: str,
+    *,
+    fail: bool = False,
+    warn: bool = False,
+    segment: str | None = None,
+    candidate: str | None = None,
+) -> Guard:
+    """Return a guard that fails, warns or passes (neither is set). A passing guard has no advice."""
+    status: GuardStatus = "fail" if fail else "warn" if warn else "pass"
+    return Guard(
+        name=name,
+        status=status,
+        seen=seen,
+        advice="" if status == "pass" else advice,
+        segment=segment,
+        candidate=candidate,
+    )
+
+
+def look_alpha(view: View, *, parts: bool = False) -> float:
+    """Return the error rate of one test of a guard: the guard's own, divided by the number of tests.
+
+    A guard tests the whole for each candidate and, with `parts`, every segment or group too.
+    """
+    looks = len(view.evidence.candidates) * (1 + (len(view.parts) if parts else 0))
+    return limits.GUARD_ALPHA / looks
+
+
+def about(view: View, model: ModelColumns) -> str | None:
+    """Return the candidate that a finding is about (None: every candidate, since it is the incumbent's)."""
+    return None if model is view.evidence.incumbent else model.model

@@ -7,9 +7,8 @@ from numpy.typing import NDArray
 
 from crossgrade.decide import _thresholds as limits
 from crossgrade.decide._evidence import BoolColumn, FloatColumn, IntColumn, ModelColumns
-from crossgrade.decide._finding import about, finding, look_alpha
-from crossgrade.decide._fixed_tests import first_level, fixed_test
-from crossgrade.decide._guard_tests import share_above
+from crossgrade.decide._guard_tests import about, finding, look_alpha, share_above
+from crossgrade.decide._hypotheses import first_level, fixed_test
 from crossgrade.decide._records import Guard
 from crossgrade.decide._view import Part, View
 from crossgrade.decide._words import count, percent, retained

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from crossgrade.decide import _thresholds as limits
-from crossgrade.decide._finding import finding
+from crossgrade.decide._guard_tests import finding
 from crossgrade.decide._records import Guard
 from crossgrade.decide._view import View
 from crossgrade.decide._words import count, listed

@@ -6,8 +6,7 @@ import numpy as np
 
 from crossgrade.decide import _thresholds as limits
 from crossgrade.decide._evidence import BoolColumn, FloatColumn
-from crossgrade.decide._finding import finding, look_alpha
-from crossgrade.decide._guard_tests import means_differ
+from crossgrade.decide._guard_tests import finding, look_alpha, means_differ
 from crossgrade.decide._records import Guard
 from crossgrade.decide._view import View
 from crossgrade.decide._words import count

@@ -1,5 +1,6 @@
 """Guards on how the samples were drawn, paired and ordered."""
 
+import re
 from collections import Counter
 from collections.abc import Iterator
 
@@ -8,13 +9,13 @@ from numpy.typing import NDArray
 
 from crossgrade.decide import _thresholds as limits
 from crossgrade.decide._evidence import BoolColumn, FloatColumn, IntColumn, TextColumn
-from crossgrade.decide._finding import finding, look_alpha
-from crossgrade.decide._guard_tests import groups_differ
+from crossgrade.decide._guard_tests import finding, groups_differ, look_alpha
 from crossgrade.decide._records import Guard
-from crossgrade.decide._suspected_clusters import suspected_clusters
 from crossgrade.decide._view import View
 from crossgrade.decide._words import count, percent
 from crossgrade.stats import retention
+
+_NUMBER_AT_END = re.compile(r"[-_/.:# ]+(?:epoch|turn|part|chunk|page|q|v|p)?[-_ ]?\d{1,9}$", re.IGNORECASE)
 
 
 def clusters(view: View) -> Iterator[Guard]:
@@ -48,7 +49,7 @@ def clusters(view: View) -> Iterator[Guard]:
 
 
 def _declared_clusters(view: View, numbers: IntColumn) -> Iterator[Guard]:
-    """Say of the whole, and of every segment with too few, how many clusters it has."""
+    """Yield the number of clusters of the whole, and of every segment that has too few."""
     evidence = view.evidence
     assert evidence.cluster is not None
     for part in (view.whole, *view.segments):
@@ -153,7 +154,7 @@ def order_dependence(view: View) -> Iterator[Guard]:
 
 
 def _examples(view: View, found: int) -> str:
-    """Return `, such as a, b` where something was found."""
+    """Return `, such as a, b` if something was found, else an empty text."""
     examples = view.evidence.audit.examples[:3]
     return f", such as {', '.join(examples)}" if found and examples else ""
 
@@ -165,7 +166,7 @@ def _split_repeats(ids: TextColumn, labels: TextColumn) -> int:
 
 
 def _copies(view: View) -> int:
-    """Return how many samples ask a question that another one asked before, with the same right answer."""
+    """Return how many samples repeat the question and the reference answer of an earlier one."""
     texts, targets = view.evidence.input, view.evidence.target
     if texts is None:
         return 0
@@ -178,7 +179,7 @@ def _copies(view: View) -> int:
 
 
 def _alike(view: View, candidate: str, groups: IntColumn) -> float:
-    """Return the p-value of "samples of one group are no more alike than others", segments apart."""
+    """Return the p-value of "samples of one group are no more alike than others", within segments."""
     rows = view.paired(candidate, view.whole.rows)
     d = _within_parts(view, view.candidate(candidate) - view.settings.floor * view.incumbent, rows)
     first = rows[: len(groups)]
@@ -186,7 +187,7 @@ def _alike(view: View, candidate: str, groups: IntColumn) -> float:
 
 
 def _pass_rests_on(view: View, candidate: str, groups: IntColumn) -> bool:
-    """Return whether any part passes with each sample for itself, and not with the groups as clusters."""
+    """Return whether any part passes with independent samples but not with the groups as clusters."""
     floor, alpha = view.settings.floor, view.settings.alpha
     first = np.arange(view.evidence.n) < len(groups)
     for part in (view.whole, *view.segments):
@@ -200,7 +201,7 @@ def _pass_rests_on(view: View, candidate: str, groups: IntColumn) -> bool:
 
 
 def _within_parts(view: View, d: FloatColumn, rows: BoolColumn) -> FloatColumn:
-    """Return d less the mean of its segment or group: files sorted by those are no surprise."""
+    """Return d less the mean of its segment or group, since files are often sorted by those."""
     rest = d.copy()
     for part in view.parts:
         here = part.rows & rows
@@ -210,7 +211,7 @@ def _within_parts(view: View, d: FloatColumn, rows: BoolColumn) -> FloatColumn:
 
 
 def _by_cluster(view: View, d: FloatColumn, asked: NDArray[np.int64]) -> FloatColumn:
-    """Return d of some rows in their order; of clusters that were asked as a whole, each one's mean."""
+    """Return d of the asked rows in their order, or each cluster's mean if clusters were asked as a whole."""
     if view.clusters is None or not len(asked):
         return d[asked]
     labels = view.clusters[asked]
@@ -222,7 +223,7 @@ def _by_cluster(view: View, d: FloatColumn, asked: NDArray[np.int64]) -> FloatCo
 def _drifts(d: FloatColumn, alpha: float) -> tuple[bool, str, float]:
     """Return whether consecutive blocks of d differ more than chance explains, which blocks, and the p-value.
 
-    One-way analysis of variance over equal blocks of two sizes: large ones see a trend, small ones
+    One-way analysis of variance over equal blocks of two sizes: large blocks show a trend, small ones show
     neighbours that are alike. (Bonferroni over the two.)
     """
     if len(d) < limits.DRIFT_MIN_N:
@@ -234,3 +235,44 @@ def _drifts(d: FloatColumn, alpha: float) -> tuple[bool, str, float]:
         found.append((min(1.0, 2 * value), f"{blocks:,} consecutive blocks"))
     value, which = min(found)
     return value < alpha, which, value
+
+
+def suspected_clusters(view: View) -> tuple[str, IntColumn] | None:
+    """Return the sign of undeclared clusters in words, and the cluster of each of the first rows.
+
+    Ids and inputs show clusters: `doc7-q1, doc7-q2, doc8-q1 …` has the stems `doc7, doc8, …`, and inputs
+    about one document begin alike. None if there is no such sign: a single group, one group per sample,
+    and groups that are the declared segments or groups are no sign.
+    """
+    stems = [_NUMBER_AT_END.sub("", str(name)[:200]) for name in view.evidence.sample_ids[: limits.IDS_READ]]
+    found = _codes(view, stems)
+    if found is not None:
+        return f"have ids with only {len(np.unique(found)):,} stems", found
+    found = _codes(view, _beginnings(view))
+    if found is not None:
+        return f"have inputs with only {len(np.unique(found)):,} beginnings", found
+    return None
+
+
+def _beginnings(view: View) -> list[str]:
+    """Return each input's text after the prefix that all inputs share; a short input is its own group."""
+    texts = view.evidence.input
+    if texts is None:
+        return []
+    read = ["" if text is None else str(text) for text in texts[: limits.IDS_READ]]
+    known = [text for text in read if text]
+    first, last = (min(known), max(known)) if known else ("", "")
+    start = next((at for at, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), len(first))
+    end = start + limits.BEGINNING
+    return [text[start:end] if len(text) >= end else f"\0{row}" for row, text in enumerate(read)]
+
+
+def _codes(view: View, names: list[str]) -> IntColumn | None:
+    """Return a number for each name if the names look like clusters, else None."""
+    distinct = {name: code for code, name in enumerate(dict.fromkeys(names))}
+    if len(distinct) < limits.MIN_CLUSTERS or len(distinct) > limits.EFFECTIVE_SHARE * len(names):
+        return None
+    labels = view.evidence.segment if view.splittable else view.evidence.group
+    if labels is not None and len(set(zip(names, labels[: len(names)], strict=True))) <= len(view.parts):
+        return None
+    return np.array([distinct[name] for name in names], dtype=np.int64)

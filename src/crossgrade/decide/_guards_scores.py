@@ -10,9 +10,8 @@ import numpy as np
 
 from crossgrade.decide import _thresholds as limits
 from crossgrade.decide._evidence import BoolColumn, FloatColumn, ModelColumns
-from crossgrade.decide._finding import about, finding, look_alpha
-from crossgrade.decide._fixed_tests import first_level, fixed_test, shifted_test
-from crossgrade.decide._guard_tests import higher_here, mean_bounds
+from crossgrade.decide._guard_tests import about, finding, higher_here, look_alpha, mean_bounds
+from crossgrade.decide._hypotheses import first_level, fixed_test, shifted_test
 from crossgrade.decide._records import Guard
 from crossgrade.decide._view import Part, View
 from crossgrade.decide._words import count

@@ -1,17 +1,22 @@
-"""The hypotheses of one decision, and how alpha is spent over them before scores are seen.
+"""The hypotheses of one decision: their shares of alpha, set before scores are seen, and fixed-sample tests.
 
 For each candidate the whole workload is one hypothesis and each of its segments another. Every
-candidate gets the same part of alpha; half of that is for the whole and half is spread over the
-segments, all of it for the whole where there are none. A team that would only ever split leaves the
-whole out of the list, and all of alpha is spread over the segments. Workloads that share alpha each begin
-with their own part of it. Weighted Holm over all hypotheses, those of the other workloads included (S. Holm,
-Scand. J. Statist. 6 (1979) 65-70), passes on what a certified hypothesis no longer needs.
+candidate gets the same part of alpha. Half of that goes to the whole and half is spread over the
+segments. Without segments the whole gets all of it. With `splits_only` the whole is not tested, and all
+of alpha is spread over the segments. Each of several workloads that share alpha begins with its own part
+of it. Weighted Holm over all hypotheses, those of the other workloads included (S. Holm, Scand. J.
+Statist. 6 (1979) 65-70), passes the share of a certified hypothesis on to the others.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
+
+from crossgrade.decide._evidence import BoolColumn, FloatColumn
+from crossgrade.decide._view import View
+from crossgrade.stats import FixedRetention, Pairs, corrected_test, read_pairs
 
 Hypothesis = tuple[str, str | None]
-"""A candidate, and the segment it would answer (None: everything)."""
+"""A candidate, and the segment that it would answer (None: the whole workload)."""
 
 
 def alpha_shares(
@@ -19,7 +24,7 @@ def alpha_shares(
 ) -> dict[Hypothesis, float]:
     """Return each hypothesis's initial share of alpha; the shares sum to `total`.
 
-    With `splits_only` the whole is no hypothesis, unless there are no segments.
+    With `splits_only` the whole is not a hypothesis, unless there are no segments.
     """
     each = total / len(candidates)
     shares: dict[Hypothesis, float] = {}
@@ -30,3 +35,66 @@ def alpha_shares(
         for segment in segments:
             shares[candidate, segment] = each * (1.0 - whole) / len(segments)
     return shares
+
+
+def fixed_test(
+    view: View, candidate: str, rows: BoolColumn, scores: tuple[FloatColumn, FloatColumn] | None = None
+) -> FixedRetention:
+    """Return the fixed-sample test on these rows; people's scores correct a judge's.
+
+    `scores` are the incumbent's and the candidate's; None takes the view's.
+    """
+    settings, rows = view.settings, _with_weight(view, rows)
+    pairs = _pairs(view, rows, scores or (view.incumbent, view.candidate(candidate)))
+    human = view.human(candidate)
+    if human is not None:
+        theirs, ours = (column[rows] for column in human)
+        return corrected_test(pairs, theirs, ours, floor=settings.floor, alpha=settings.alpha)
+    return FixedRetention(pairs, settings.floor, settings.alpha)
+
+
+def shifted_test(view: View, candidate: str, rows: BoolColumn, zero: float) -> FixedRetention:
+    """Return the test on these rows with scores counted from `zero`.
+
+    (E c - z) / (E b - z) >= r is the same question about (c - z) / (1 - z) and (b - z) / (1 - z), so
+    the test is that of graded scores. Scores below `zero` become negative. People's scores do not correct it.
+    """
+    pairs = _pairs(view, _with_weight(view, rows), (view.incumbent, view.candidate(candidate)))
+    b, c = ((column - zero) / (1 - zero) for column in (pairs.incumbent, pairs.candidate))
+    return FixedRetention(replace(pairs, incumbent=b, candidate=c), view.settings.floor, view.settings.alpha)
+
+
+def first_level(view: View, candidate: str, segment: str | None) -> float:
+    """Return a hypothesis's initial error rate; Holm may raise it up to alpha."""
+    models = [model.model for model in view.evidence.candidates]
+    labels = [str(part.label) for part in view.segments]
+    settings = view.settings
+    shares = alpha_shares(models, labels, splits_only=settings.splits_only, total=settings.alpha_share)
+    return settings.alpha * shares.get((candidate, segment), 1.0)
+
+
+def weighted_test(view: View, candidate: str, rows: BoolColumn) -> FixedRetention:
+    """Return the test on rows that are weighted to represent the whole traffic."""
+    weights = view.traffic_weights(rows)[rows]
+    pairs = read_pairs(
+        view.incumbent[rows],
+        view.candidate(candidate)[rows],
+        None if view.clusters is None else view.clusters[rows],
+        weights if rows.any() else None,
+    )
+    return FixedRetention(pairs, view.settings.floor, view.settings.alpha)
+
+
+def _with_weight(view: View, rows: BoolColumn) -> BoolColumn:
+    """Return the rows without those of weight 0, which represent no traffic and are not observations."""
+    return rows if view.weight is None else rows & (view.weight > 0)
+
+
+def _pairs(view: View, rows: BoolColumn, scores: tuple[FloatColumn, FloatColumn]) -> Pairs:
+    weight = view.weight
+    return read_pairs(
+        scores[0][rows],
+        scores[1][rows],
+        None if view.clusters is None else view.clusters[rows],
+        None if weight is None or not rows.any() else weight[rows],
+    )

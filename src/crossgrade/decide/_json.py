@@ -25,7 +25,7 @@ def verdict_to_json(verdict: Verdict) -> dict[str, Any]:
     """Return the verdict as plain JSON values: decimals as text, times RFC 3339, `schema_version`.
 
     `retention` at the top is the figure that the sentence is about (`value`, `n`, `low` with
-    `low_confidence`, `high` with `high_confidence`), and the `segment` that it is of; None where nothing was
+    `low_confidence`, `high` with `high_confidence`), and the `segment` that it is of; None if nothing was
     tested.
     """
     tree: dict[str, Any] = msgspec.to_builtins(verdict)
@@ -71,7 +71,7 @@ def gate(verdict: Verdict) -> int:
 
 
 def _shown(verdict: Verdict) -> dict[str, Any] | None:
-    """Return the figure that is shown first, as plain values; None where nothing was tested."""
+    """Return the figure that is shown first, as plain values (None if nothing was tested)."""
     first = shown_first(verdict.certificates, verdict.policy.candidate)
     if first is None:
         return None

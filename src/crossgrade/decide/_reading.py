@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from crossgrade.decide._costs import moved_rows
 from crossgrade.decide._evidence import BoolColumn, ModelColumns
-from crossgrade.decide._fixed_tests import fixed_test
 from crossgrade.decide._guards import failing_parts
+from crossgrade.decide._hypotheses import fixed_test
 from crossgrade.decide._records import Certificate, Guard, Loss
 from crossgrade.decide._view import Part, View, parts_of
 from crossgrade.routing import Policy
@@ -89,7 +89,7 @@ def _loss(view: View, model: ModelColumns, row: int) -> Loss:
 
 
 def _text(column: NDArray[np.object_] | None, row: int) -> str | None:
-    """Return a text of a column, cut where it is too long to read side by side; None where there is none."""
+    """Return a text of a column, cut if it is too long to show beside another (None if there is none)."""
     if column is None or column[row] is None:
         return None
     text = str(column[row])

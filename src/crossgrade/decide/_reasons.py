@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from crossgrade.decide import _thresholds as limits
-from crossgrade.decide._fixed_tests import fixed_test
 from crossgrade.decide._guards import failing_parts
+from crossgrade.decide._hypotheses import fixed_test
 from crossgrade.decide._options import Option, closed_beats_open, only_open_candidates
 from crossgrade.decide._records import Certificate, Guard, Remark
 from crossgrade.decide._sentence import Findings
@@ -310,7 +310,7 @@ def _saving(found: Findings, option: Option) -> Remark:
 
 
 def _stated(found: Findings) -> Iterator[Remark]:
-    """Yield which costs nobody measured, and where list prices were read."""
+    """Yield which costs were not measured, and where list prices were read."""
     if not any(option.cost.saving_per_request_usd.method == "stated" for option in found.options):
         return
     settings = found.view.settings

@@ -229,7 +229,7 @@ def shown_first(certificates: Sequence[Certificate], candidate: str | None) -> C
     """Return the certificate that a verdict's words are about: the moved candidate's on the whole.
 
     Where nothing moves (`candidate` None) it is the most promising one on the whole, and of segments
-    where only these are tested. None where nothing was tested.
+    where only these are tested. None if nothing was tested.
     """
     wholes = [one for one in certificates if one.segment is None]
     if candidate is not None:

@@ -1,17 +1,17 @@
 """What a candidate must meet besides quality, checked against facts and against the run.
 
-A measured requirement is met when its whole 95 % interval is within the limit, and missed when
-none of it is; in between nobody knows, and an unknown blocks a switch.
+A measured requirement is met if its whole 95 % interval is within the limit, and missed if none of it
+is. Otherwise it is unknown, and an unknown blocks a switch. Models must be on sale, and one that retires
+before the verdict expires gets a warning.
 """
 
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import numpy as np
 
 from crossgrade.decide._evidence import FloatColumn, ModelColumns
-from crossgrade.decide._records import ModelFacts, RequirementCheck
-from crossgrade.decide._retirement import ON_SALE, availability
+from crossgrade.decide._records import Guard, ModelFacts, RequirementCheck
 from crossgrade.decide._view import View
 from crossgrade.decide._words import count, listed, percent
 from crossgrade.domain import Requirements
@@ -20,12 +20,14 @@ from crossgrade.stats import proportion_interval, quantile_interval
 AGENT_TRIALS = "agent trials"
 VERIFIED_ROUTES = "verified-identity routes"
 
+ON_SALE = "on sale when decided"
+
 
 def missing_evidence(requirements: Requirements) -> tuple[str, ...]:
-    """Return what must be there before the workload may leave its incumbent at all.
+    """Return the evidence that the workload needs before it may leave its incumbent at all.
 
-    Nothing can be imported as such evidence yet. The presence of a file proves nothing about its
-    content, so no name that a workload gives takes anything off the list.
+    Such evidence cannot be imported yet. A file's name proves nothing about its content, so nothing that a
+    workload names shortens the list.
     """
     needed: dict[str, tuple[str, ...]] = {
         "plain": (),
@@ -37,7 +39,7 @@ def missing_evidence(requirements: Requirements) -> tuple[str, ...]:
 
 
 def check_requirements(view: View, now: datetime) -> tuple[RequirementCheck, ...]:
-    """Return every requirement of the workload, checked for every candidate."""
+    """Return a check of every requirement of the workload for every candidate."""
     facts = {each.model: each for each in view.settings.facts}
     return tuple(
         check
@@ -108,7 +110,37 @@ def _error_rate(view: View, model: ModelColumns, limit: float) -> tuple[bool | N
 
 
 def _within(low: float | None, high: float | None, limit: float) -> bool | None:
-    """Return whether an interval lies within a limit; None where it straddles it or has no end."""
+    """Return whether an interval lies within a limit (None if it straddles the limit or has no end)."""
     if high is not None and high <= limit:
         return True
     return False if low is not None and low > limit else None
+
+
+def availability(facts: ModelFacts, now: datetime) -> tuple[bool, str] | None:
+    """Return whether an offer is on sale at `now`, and the fact that says so (None if unknown)."""
+    today = now.date()
+    if facts.retires_on is not None:
+        return facts.retires_on > today, f"retires on {facts.retires_on.isoformat()}"
+    if facts.delisted_on is not None:
+        seen = f"gone from the price catalogues since {facts.delisted_on.isoformat()}"
+        return facts.delisted_on > today, seen
+    return None
+
+
+def retirement(view: View, now: datetime) -> Iterator[Guard]:
+    """Yield a warning for each model that retires before the verdict expires; the verdict ends with it."""
+    end = (now + timedelta(days=view.settings.valid_days)).date()
+    incumbent = view.evidence.incumbent.model
+    facts = {each.model: each for each in view.settings.facts}
+    for model in (incumbent, *(each.model for each in view.evidence.candidates)):
+        day = facts[model].retires_on if model in facts else None
+        if day is None or day > end:
+            continue
+        life = f"within the {view.settings.valid_days} days of a verdict"
+        yield Guard(
+            name="retirement",
+            status="warn",
+            seen=f"{model} retires on {day.isoformat()}, {life}",
+            advice="decide before that day which model answers then",
+            candidate=None if model == incumbent else model,
+        )

@@ -96,7 +96,7 @@ def _still_open(found: Findings, one: Certificate) -> str:
 
 
 def too_little(one: Certificate) -> str:
-    """Return why nobody can say how many more samples would settle a hypothesis."""
+    """Return why the number of further samples that would settle a hypothesis is unknown."""
     value = one.retention.value
     if value is not None and abs(value - one.retention.floor) < _CLOSE:
         return "it is too close to the floor"

@@ -1,4 +1,4 @@
-"""Whether evidence that is still coming in settles the verdict already, and what is then not needed."""
+"""Whether the evidence so far already settles the verdict, and which candidates need no further calls."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -9,8 +9,7 @@ from crossgrade.decide._evidence import Evidence
 from crossgrade.decide._guards import GUARDS, GuardKind, run_guards, sound_candidates
 from crossgrade.decide._options import certified_options
 from crossgrade.decide._records import DecisionSettings
-from crossgrade.decide._requirements import check_requirements, missing_evidence
-from crossgrade.decide._retirement import retirement
+from crossgrade.decide._requirements import check_requirements, missing_evidence, retirement
 from crossgrade.decide._view import View, make_view
 from crossgrade.routing import Policy
 
@@ -23,11 +22,11 @@ def settled_by(
     now: datetime,
     guards: Mapping[str, GuardKind] = GUARDS,
 ) -> frozenset[str] | None:
-    """Return the candidates that are dearer than one which the evidence so far lets a verdict switch to.
+    """Return the candidates that cost at least as much as `candidate`, if a verdict may switch to it already.
 
-    None where it does not: the candidate is not certified on the whole at its initial share of alpha, a guard
-    failed on the whole or on a part of it, a requirement is missed or not known to be met, or the switch is
-    not shown to save money. Raises `DataError` as `decide_policy` does.
+    None if it may not: the candidate is not certified on the whole at its initial share of alpha, a guard
+    failed on the whole or on a part of it, a requirement is missed or unknown, or the switch is not shown to
+    save money. Raises `DataError` as `decide_policy` does.
     """
     view = make_view(evidence, settings)
     seen = (*run_guards(view, guards), *retirement(view, now))
@@ -43,9 +42,9 @@ def settled_by(
 
 
 def dearer_candidates(view: View, candidate: str) -> frozenset[str]:
-    """Return the candidates that cost at least as much per request, at the tokens that were recorded.
+    """Return the candidates that cost at least as much per request, at the recorded tokens.
 
-    One whose cost is not known is not among them.
+    Candidates of unknown cost are not among them.
     """
 
     def price(model: str) -> float | None:

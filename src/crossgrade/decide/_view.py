@@ -91,7 +91,7 @@ class View:
 
     @cached_property
     def weight(self) -> FloatColumn | None:
-        """The samples' weights, None where all count alike or the weights are unusable."""
+        """The samples' weights, None if all count alike or the weights are unusable."""
         weight = self.evidence.weight
         if weight is None or not np.isfinite(weight).all():
             return None
@@ -247,7 +247,7 @@ class View:
 
     @cached_property
     def clusters(self) -> NDArray[np.int64] | None:
-        """Cluster numbers of the rows, None where every row stands for itself.
+        """Cluster numbers of the rows, None if every row stands for itself.
 
         Rows of one sample (epochs kept apart) are a cluster even where none is declared. A sample without a
         cluster stands for itself.
@@ -275,7 +275,7 @@ class View:
 
     @cached_property
     def order(self) -> NDArray[np.int64] | None:
-        """The order in which samples were asked; None where the design is fixed.
+        """The order in which samples were asked; None if the design is fixed.
 
         Clusters whose samples were not asked together, and a judge's scores, are never bet on: they are
         tested once at the end. With mode "anytime" and no recorded order the rows are shuffled by

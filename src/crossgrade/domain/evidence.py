@@ -48,7 +48,7 @@ class ScoredAnswer:
 
     Runs and importers both produce these. `score` None is unscored; `error` says why no answer
     came (scored 0 unless the workload says otherwise). `truncated` says whether a token limit ended the
-    answer, None where that is not known. `prompt_digest` and `target_digest` let
+    answer, None if that is not known. `prompt_digest` and `target_digest` let
     two models' rows be paired only when they answered the same question. `cost_usd` None is
     unknown; `paid_for` names the model that was asked, `on` which day, where they are known: another one at
     the same endpoint may have had the answer first. A `group` is a label for looking only: no policy splits

@@ -40,7 +40,7 @@ class Reason:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
-    """Billed tokens of one call, from the provider; None where it did not say.
+    """Billed tokens of one call, from the provider; None if it did not say.
 
     Names follow the OpenTelemetry GenAI conventions: `input_tokens` includes the cached
     ones, `output_tokens` includes the reasoning ones. `images` counts those sent.
@@ -59,7 +59,7 @@ class Estimate:
     """A number with its interval; `value` None is unknown and `reason` says why, `reason_code` for programs.
 
     `level` is the interval's confidence, `n` the observations behind it; `low` and `high` are
-    None where no interval is known (a stated figure, a single observation).
+    None if no interval is known (a stated figure, a single observation).
     """
 
     value: float | None

@@ -19,7 +19,7 @@ _STATUS = "/proc/{}/status"
 class ProbeAnswer:
     """What became of a prompt: an answer, a refusal because it is too long, or another failure.
 
-    `memory_mib` is the resident memory of a local server when it had answered, None where it is unknown.
+    `memory_mib` is the resident memory of a local server when it had answered, None if it is unknown.
     """
 
     answer: ModelAnswer | None = None
@@ -33,7 +33,7 @@ class ProbeAnswer:
 
     @property
     def input_tokens(self) -> int | None:
-        """The input tokens that the endpoint counted, None where it says nothing."""
+        """The input tokens that the endpoint counted, None if it says nothing."""
         return None if self.answer is None else self.answer.usage.input_tokens
 
 
@@ -182,7 +182,7 @@ def _response(call: Call, old: ProbeCall) -> Response:
 
 
 def _memory_mib(provider: object) -> float | None:
-    """Return the resident memory of a local server's process, None where the system does not show it."""
+    """Return the resident memory of a local server's process, None if the system does not show it."""
     process_id = getattr(provider, "process_id", None)
     if process_id is None:
         return None

@@ -271,7 +271,7 @@ class HaystackPool:
 
 
 def unstable_hint(tokenizer: Tokenizer) -> str:
-    """Say what to do about a tokenizer whose joins change tokens."""
+    """Return what to do about a tokenizer in which joining texts changes tokens."""
     if tokenizer.kind == "server":
         return "give the model's tokenizer.json with `--tokenizer`"
     return "leave `--tokenizer` out, and usage calibrates"

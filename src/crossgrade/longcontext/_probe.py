@@ -262,7 +262,7 @@ class Probe:
                 each.add(index, answers[0], each.questions, reference_right=other)
 
     async def _ask_stack(self, tokens: int) -> tuple[float, float] | None:
-        """Return what was right and what the other model had right; None where the length was refused."""
+        """Return what was right and what the other model had right (None if the length was refused)."""
         stack = self._stack(tokens)
         tally = self._tallies[tokens]
         right = 0.0

@@ -373,7 +373,7 @@ class LengthSearch:
 
 
 def next_of(searches: Sequence[LengthSearch]) -> int | None:
-    """Return where the first search that is not done asks next, None where all are."""
+    """Return where the first search that is not done asks next, None if all are."""
     return next((index for each in searches if (index := each.next()) is not None), None)
 
 

@@ -98,7 +98,7 @@ def bytes_tokenizer() -> Tokenizer:
 def served_tokenizer(url: str, ask: Callable[[Sequence[str]], list[list[int]]]) -> Tokenizer | None:
     """Return the tokenizer of the server at `url`, which `ask` asks for the ids of texts.
 
-    None where lines that are joined have other tokens than the lines apart (a tokenizer that begins each
+    None if lines that are joined have other tokens than the lines apart (a tokenizer that begins each
     text with a space): prompts of exact length could not be built. Raises what `ask` raises.
     """
 
@@ -173,7 +173,7 @@ def _from_json(data: bytes, path: Path) -> Tokenizer:
 
 
 def _fast_twin(tree: Any, path: Path) -> Tokenizer | None:
-    """Return tiktoken's form of a byte-level BPE tokenizer, or None where it is of another kind."""
+    """Return tiktoken's form of a byte-level BPE tokenizer, or None if it is of another kind."""
     try:
         pattern = _pattern(tree["pre_tokenizer"])
         model, normalizer = tree["model"], tree.get("normalizer")

@@ -36,7 +36,7 @@ SHRUNK = (0.20, 0.30)
 class HalfLife:
     """How long a choice lasts at a tolerance: months until an even chance that it is no longer best.
 
-    `still_best` has the chance at each month; `months` is None where it stays above one half. The
+    `still_best` has the chance at each month; `months` is None if it stays above one half. The
     standard error of a chance is at most 0.5 / sqrt(paths).
     """
 

@@ -52,7 +52,7 @@ class Lasting:
 
     @property
     def months_at_default(self) -> float | None:
-        """The half-life at the default tolerance, None where it is beyond the last month."""
+        """The half-life at the default tolerance, None if it is beyond the last month."""
         return next(each.months for each in self.chances if each.tolerance == DEFAULT_TOLERANCE)
 
 

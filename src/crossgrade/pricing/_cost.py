@@ -72,7 +72,7 @@ def _possible(usage: Usage) -> bool:
 
 
 class Tokens(Protocol):
-    """The billed tokens of one call, as `Usage` names them; None where the provider did not say."""
+    """The billed tokens of one call, as `Usage` names them (None if the provider did not say)."""
 
     @property
     def input_tokens(self) -> int | None:
@@ -121,7 +121,7 @@ class Prices:
         self.image = float(known.image_usd or 0)
 
     def cost_usd(self, usage: Tokens, images: int | None = 0) -> float | None:
-        """Return what this usage costs, None where a count or a price that it needs is unknown.
+        """Return what this usage costs, None if a count or a price that it needs is unknown.
 
         Cached tokens without a price of their own cost what fresh ones do, and reasoning what other
         output does. `images` are those sent; None, unknown, matters only where images have a price.

@@ -84,7 +84,7 @@ def units_of(
 ) -> Units | None:
     """Return rows as independent units: each for itself, or all rows of a cluster together.
 
-    None where there is nothing to divide by: no weight, or `per` is zero in all.
+    None if there is nothing to divide by: no weight, or `per` is zero in all.
     """
     held = weight > 0
     weight = weight[held]
@@ -132,7 +132,7 @@ def _linear(units: Units, quantile: float) -> tuple[float, float]:
 
 
 def _log_linear(units: Units, quantile: float) -> tuple[float, float] | None:
-    """Return the interval of a ratio of two means, its logarithm linearised; None where there is no ratio."""
+    """Return the interval of a ratio of two means, its logarithm linearised (None if there is no ratio)."""
     if units.per is None:
         return None
     above_line = units.cost if units.less is None else units.less
@@ -165,7 +165,7 @@ def _unskewed(z: float, skewness: float) -> float:
 
 
 def _log_normal(units: Units, quantile: float) -> tuple[float, float] | None:
-    """Return the interval of the log-normal model; None where the columns do not look like it."""
+    """Return the interval of the log-normal model (None if the columns do not look like it)."""
     if len(units.weight) > _MOST_LOGS:
         return None
     if units.less is None:
@@ -236,7 +236,7 @@ class _LogMeans:
 
 
 def _log_means(weight: Column, *columns: Column) -> _LogMeans | None:
-    """Return the model's means; None where a cost is negative or the logarithms do not look normal.
+    """Return the model's means; None if a cost is negative or the logarithms do not look normal.
 
     The units that cost nothing are a share of their own: the logarithms are of the others. A mean is
     that share times the mean of the others, and the logarithms of both add up.

@@ -82,7 +82,7 @@ def bill(name: str, traffic: Traffic, price: Price | None, *, batch: bool = Fals
 
 
 def blended_per_mtok(price: Price, input_per_output: Decimal | int) -> Decimal | None:
-    """Return dollars per million tokens at so many input tokens per output token, None where unknown.
+    """Return dollars per million tokens at so many input tokens per output token, None if unknown.
 
     The blend of headlines is 3: (3 x input + output) / 4.
     """

@@ -44,11 +44,11 @@ class PricedCalls:
         return int(self.known.sum())
 
     def cost_usd(self, at: int) -> Decimal | None:
-        """Return one call's exact cost, None where it is unknown."""
+        """Return one call's exact cost, None if it is unknown."""
         return self._dollars(int(self.units[at])) if self.known[at] else None
 
     def usd(self) -> NDArray[np.float64]:
-        """Return the costs as floats, NaN where unknown, for statistics."""
+        """Return the costs as floats, NaN if unknown, for statistics."""
         return np.where(self.known, self.units.astype(np.float64) / 10.0**self.digits, np.nan)
 
     def total_usd(self) -> Decimal:

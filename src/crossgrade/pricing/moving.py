@@ -94,7 +94,7 @@ def win_back(
     *,
     commitment: Commitment | None = None,
 ) -> WinBack | None:
-    """Return what would win the incumbent back from a rival of this monthly bill; None if unpriced."""
+    """Return what would win the incumbent back from a rival of this monthly bill (None if unpriced)."""
     now = bill("incumbent", traffic, incumbent)
     if now.usd_per_month is None or now.usd_per_month <= 0:
         return None

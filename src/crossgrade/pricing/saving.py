@@ -105,7 +105,7 @@ def mean_cost(
 
 
 def per_month(per_request: Estimate, requests_per_month: float | None) -> Estimate:
-    """Return a figure per request times the monthly volume; unknown where either is unknown."""
+    """Return a figure per request times the monthly volume; unknown if either is unknown."""
     if per_request.value is None:
         return unknown_like(per_request, unit="USD/month")
     if requests_per_month is None:

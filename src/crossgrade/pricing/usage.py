@@ -12,7 +12,7 @@ from crossgrade.domain import MOST_TOKENS, Usage
 from crossgrade.errors import UsageError
 
 UNKNOWN = -1
-"""Stands in a column of tokens for a count that nobody reported."""
+"""Marks a count in a column of tokens that was not reported."""
 
 DAYS_PER_MONTH = 30
 """A month of a bill, as in the windows of limits."""
@@ -187,6 +187,6 @@ def _one(value: int) -> IntColumn:
 
 
 def _share(column: IntColumn, rows: NDArray[np.bool_], total: int) -> float | None:
-    """Return the column's share of a total; None where it was reported for no call."""
+    """Return the column's share of a total (None if it was reported for no call)."""
     known = rows & (column != UNKNOWN)
     return int(column[known].sum()) / total if total and known.any() else None

@@ -67,14 +67,13 @@ class HttpClient:
         self,
         method: str,
         path: str,
-        body: bytes = b"",
+        body: bytes | aiohttp.FormData = b"",
         *,
-        content_type: str = "application/json",
         timeout_s: float,
         largest: int,
         sink: Sink | None = None,
     ) -> HttpResponse:
-        """Send one request, a POST never twice, and return the response.
+        """Send one request, a POST never twice, and return the response; bytes are JSON.
 
         With `sink` the body of a 200 response goes there, piece by piece. Raises
         `ProviderTimeoutError` after `timeout_s` in all, connecting included, and `UpstreamError`
@@ -88,7 +87,9 @@ class HttpClient:
                     method,
                     URL(self.base_url + path, encoded=True),
                     data=body or None,
-                    headers={"content-type": content_type} if body else None,
+                    headers={"content-type": "application/json"}
+                    if isinstance(body, bytes) and body
+                    else None,
                     allow_redirects=False,
                     proxy=self._proxy,
                 )

@@ -4,12 +4,14 @@ A batch outlives the process that submitted it: keep its id, and poll and collec
 """
 
 import asyncio
-import secrets
+import io
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
+
+from aiohttp import FormData
 
 from crossgrade.dialects import DIALECTS, failure, secret_of
 from crossgrade.dialects.batches import (
@@ -216,14 +218,8 @@ class HostedBatches:
                 return
 
     async def _upload(self, upload: Upload, order: BatchOrder) -> str:
-        boundary = secrets.token_hex(16)
-        body = await self._call(
-            "POST",
-            upload.path,
-            _form(boundary.encode(), upload, _file_name(order.label), upload.content(order)),
-            content_type=f"multipart/form-data; boundary={boundary}",
-            timeout_s=_TRANSFER_S,
-        )
+        form = _form(upload, _file_name(order.label), upload.content(order))
+        body = await self._call("POST", upload.path, form, timeout_s=_TRANSFER_S)
         name = made_id(body)
         for _ in range(_MOST_FILE_POLLS):
             if not is_being_read(body):
@@ -239,19 +235,13 @@ class HostedBatches:
         self,
         method: str,
         path: str,
-        body: bytes = b"",
+        body: bytes | FormData = b"",
         *,
-        content_type: str = "application/json",
         timeout_s: float | None = None,
         largest: int = LARGEST_ANSWER,
     ) -> bytes:
         response = await self._http.request(
-            method,
-            path,
-            body,
-            content_type=content_type,
-            timeout_s=timeout_s or self._timeout_s,
-            largest=largest,
+            method, path, body, timeout_s=timeout_s or self._timeout_s, largest=largest
         )
         self._raise_for(response)
         return self._scrub(response.body)
@@ -285,15 +275,13 @@ async def open_batches(offer: Offer, *, environ: Mapping[str, str]) -> AsyncIter
         yield HostedBatches(account, http, BATCH_DIALECTS[kind], timeout_s=offer.timeout_s)
 
 
-def _form(boundary: bytes, upload: Upload, name: str, content: bytes) -> bytes:
+def _form(upload: Upload, name: str, content: bytes) -> FormData:
     """Return a multipart form with the upload's fields and the file."""
-    parts: list[bytes] = []
+    form = FormData()
     for field, value in upload.fields:
-        head = f'content-disposition: form-data; name="{field}"'
-        parts += [b"--" + boundary, head.encode(), b"", value.format(name=name).encode()]
-    head = f'content-disposition: form-data; name="file"; filename="{name}"'
-    parts += [b"--" + boundary, head.encode(), b"content-type: application/jsonl", b"", content]
-    return b"\r\n".join([*parts, b"--" + boundary + b"--", b""])
+        form.add_field(field, value.format(name=name))
+    form.add_field("file", io.BytesIO(content), filename=name, content_type="application/jsonl")
+    return form
 
 
 def _file_name(label: str) -> str:

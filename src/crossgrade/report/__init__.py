@@ -5,9 +5,8 @@ from pathlib import Path
 
 from crossgrade.catalog.bills import Bills
 from crossgrade.decide import Verdict
-from crossgrade.report._cost import render_cost
+from crossgrade.report._cost import render_cost, render_outlook
 from crossgrade.report._html import render_html
-from crossgrade.report._outlook import render_outlook
 from crossgrade.report._probe import (
     certificate_words,
     headline,

@@ -1,6 +1,7 @@
-"""Charts as inline SVG in the page's own colours, drawn twice: for a wide page and for a phone.
+"""Charts as inline SVG in the page's own colours, and the layout of a treemap.
 
-Every text is placed with an estimate of its box, so that no label lies on another.
+Every chart is drawn twice, for a wide page and for a phone. Every text is placed with an estimate of its
+box, so that labels do not overlap.
 """
 
 import math
@@ -318,3 +319,51 @@ def spark(lines: Iterable[tuple[str, Sequence[tuple[float, float]]]], rule: floa
         '<svg class="spark" viewBox="0 0 200 40" preserveAspectRatio="none" aria-hidden="true">'
         f'<path class="rule incumbent" d="M0 {y}H200"/>{drawn}</svg>'
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Rectangle:
+    """A rectangle of a treemap; the origin is the map's upper left corner."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+
+
+def treemap(weights: Sequence[float], width: float, height: float) -> list[Rectangle]:
+    """Return a rectangle for each weight; weights are positive and in falling order.
+
+    This is the squarified layout of M. Bruls, K. Huizing and J. van Wijk, Squarified Treemaps (2000): a row
+    along the shorter side grows while its worst ratio of sides improves.
+    """
+    scale = width * height / sum(weights) if weights else 0.0
+    areas = [weight * scale for weight in weights]
+    found: list[Rectangle] = []
+    x = y = 0.0
+    at = 0
+    while at < len(areas):
+        left, below = width - x, height - y
+        side = min(left, below)
+        end = at + 1
+        while end < len(areas) and _worst(areas[at : end + 1], side) <= _worst(areas[at:end], side):
+            end += 1
+        thick = sum(areas[at:end]) / side if side > 0 else 0.0
+        along = 0.0
+        for area in areas[at:end]:
+            length = area / thick if thick else 0.0
+            if left >= below:
+                found.append(Rectangle(x, y + along, thick, length))
+            else:
+                found.append(Rectangle(x + along, y, length, thick))
+            along += length
+        x, y = (x + thick, y) if left >= below else (x, y + thick)
+        at = end
+    return found
+
+
+def _worst(areas: Sequence[float], side: float) -> float:
+    """Return the largest ratio of sides of a row's rectangles."""
+    total = sum(areas)
+    square, sides = total * total, side * side
+    return max(max(sides * area / square, square / (sides * area)) for area in areas)

@@ -1,4 +1,4 @@
-"""The page of `crossgrade cost`: a month's bill, what a token costs where, and who is cheapest when."""
+"""The pages of `crossgrade cost` (a month's bill, token prices, break-even) and `crossgrade cost outlook`."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -6,12 +6,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from crossgrade.catalog.bills import Bills, OfferBill
+from crossgrade.outlook import HalfLife
 from crossgrade.report import _format as fmt
 from crossgrade.report._bills import bill_table
 from crossgrade.report._chart import Axis, Chart, Dot, Line, Rule, draw, log_ticks
+from crossgrade.report._html import PagePart, render_page
+from crossgrade.report._lasting import chance_keys, chances, half_lives
 from crossgrade.report._money import price_bars
 from crossgrade.report._rows import Key
-from crossgrade.report._section import PagePart, render_page
 from crossgrade.report._view import Table
 
 if TYPE_CHECKING:
@@ -24,10 +26,12 @@ _LONGEST = 40
 _MOST_BOXES = 3
 _MOST_BARS = 20
 
+_DRAWN = (0.0, 0.1, 0.3, 1.0)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Payer:
-    """One way to serve the traffic: its name, its colour's class, and its bill a month by calls a day."""
+    """One way to serve the traffic: its name, its colour's class, and its monthly bill by calls a day."""
 
     name: str
     kind: str
@@ -36,7 +40,7 @@ class _Payer:
 
 
 def render_cost(bills: Bills, moving: Sequence[str] = ()) -> str:
-    """Return the bills as one HTML page; `moving` are sentences on what a move costs and brings.
+    """Return the bills as one HTML page; `moving` are sentences on the cost and the value of a move.
 
     Raises MissingExtraError without the `report` extra.
     """
@@ -64,7 +68,7 @@ def render_cost(bills: Bills, moving: Sequence[str] = ()) -> str:
 
 
 def _rival(bills: Bills) -> OfferBill | None:
-    """Return the cheapest offer besides the incumbent that can be bought and whose price is in no doubt."""
+    """Return the cheapest other offer that can be bought and whose price is not in doubt."""
     now = bills.of_incumbent
     known = (row for row in bills.offers if row.can_be_bought and not row.doubts and row is not now)
     return next((row for row in known if row.bill.per_call_usd.value is not None), None)
@@ -119,7 +123,7 @@ def _facts(bills: Bills) -> list[tuple[str, str]]:
 
 
 def _payers(bills: Bills, rival: OfferBill | None) -> list[_Payer]:
-    """Return the incumbent, the cheapest offer, and boxes of one's own, as far as their bills are known."""
+    """Return the incumbent, the cheapest offer and the team's own boxes, if their bills are known."""
     found = []
     for row, kind in ((bills.of_incumbent, "incumbent"), (rival, "c1")):
         per_call = None if row is None else row.bill.per_call_usd.value
@@ -191,7 +195,7 @@ def _by_volume(bills: Bills, payers: Sequence[_Payer]) -> list[PagePart]:
 
 
 def _break_even(own: _Payer, other: _Payer) -> tuple[float, _Payer, _Payer] | None:
-    """Return the least calls a day at which boxes cost no more than an offer; None below a billion."""
+    """Return the fewest calls a day at which own boxes cost no more than an offer (None up to a billion)."""
     for at in range(2_700):
         calls = 10.0 ** (at / 300)
         if own.month(calls) <= other.month(calls):
@@ -217,8 +221,53 @@ def _volumes(payers: Sequence[_Payer], today: float | None) -> Table:
 
 
 def _round(calls: float) -> str:
-    """Return a number of calls with two digits that matter."""
+    """Return a number of calls with two significant digits."""
     if calls < 1:
         return f"{calls:.2g}"
     digits = 1 - math.floor(math.log10(calls))
     return f"{round(calls, min(0, digits)):,.0f}"
+
+
+def render_outlook(
+    curve: Sequence[HalfLife],
+    camp: HalfLife,
+    *,
+    tolerance: float,
+    valid_days: int,
+    months: int,
+    tables: Sequence[Table],
+    notes: Sequence[str],
+    facts: Sequence[tuple[str, str]],
+) -> str:
+    """Return the outlook as one HTML page; `tables` are its numbers, `notes` its assumptions.
+
+    Raises MissingExtraError without the `report` extra.
+    """
+    drawn = [each for each in curve if each.tolerance in {*_DRAWN, tolerance}]
+    return render_page(
+        "How long today's choice lasts",
+        above="Outlook on prices, releases and capability",
+        headline=f"Ask again after {fmt.count(valid_days, 'day')}",
+        lead=(
+            "By then the odds are even that today's choice can no longer be bought, or costs over "
+            f"{fmt.percent(tolerance, 0)} more than the best offer. Half-lives are medians over simulated "
+            "futures, not promises."
+        ),
+        facts=facts,
+        sections=[
+            PagePart(
+                title="Survival of a decision",
+                chart=chances(drawn, camp, months, tolerance),
+                keys=chance_keys(drawn),
+                caption="The chance that today's choice can still be bought and costs at most so much more "
+                "than the best offer of that month. A dot marks even odds.",
+            ),
+            PagePart(
+                title="How long, by what a new switch costs you",
+                chart=half_lives(curve, months, tolerance),
+                caption="The more a new switch would cost you, the longer today's choice stays right.",
+            ),
+            *(PagePart(title=table.title, table=table) for table in tables),
+            PagePart(title="What it rests on", lines=tuple(map(fmt.sentence, notes))),
+        ],
+    )

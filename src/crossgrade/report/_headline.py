@@ -64,7 +64,7 @@ def _how_much_more(cost: PolicyCost) -> str:
 
 
 def _missing(verdict: Verdict, cost: PolicyCost) -> str:
-    """Say what a certified policy lacks to be the verdict."""
+    """Return what a certified policy lacks to become the verdict."""
     if cost.saving_per_request_usd.value is None:
         return "its price is unknown"
     unknown = [c for c in verdict.requirements if c.met is None and c.candidate == cost.policy.candidate]

@@ -1,4 +1,4 @@
-"""One HTML file: no network, no script, light and dark, prints well."""
+"""Reports and pages of figures as one HTML file: no network, no script, light and dark, prints well."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -11,8 +11,8 @@ from crossgrade.decide import Verdict
 from crossgrade.errors import MissingExtraError
 from crossgrade.report import _lasting, _rows
 from crossgrade.report._bills import bill_table
+from crossgrade.report._format import readable
 from crossgrade.report._money import Frontier, price_bars
-from crossgrade.report._readable import readable
 from crossgrade.report._rows import Key, Rows
 from crossgrade.report._view import Table, VerdictView, view
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from markupsafe import Markup
 
 LONGEST_TEXT = 2_000
-"""Characters of one model answer that a report shows."""
+"""The most characters of one model answer that a report shows."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +63,7 @@ def render(template: str, **content: object) -> str:
 
 
 def drawn(svg: str | None) -> "Markup | None":
-    """Mark a drawing as HTML that is safe: it was made here, with every label in it escaped."""
+    """Mark a drawing as safe HTML: `_chart` made it and escaped every label."""
     from markupsafe import Markup
 
     return None if svg is None else Markup(svg)  # noqa: S704  # labels were escaped by `_chart`
@@ -88,14 +88,14 @@ def _environment() -> "Environment":
 
 
 def _shorten(value: object) -> object:
-    """Keep hostile lengths out of the page; markup made here passes untouched."""
+    """Cut very long texts; markup made here stays as it is."""
     if type(value) is str and len(value) > LONGEST_TEXT:
         return f"{value[:LONGEST_TEXT]} … ({len(value):,} characters in all)"
     return value
 
 
 def _ticks(text: str) -> "Markup":
-    """Return text with what stands in `backticks` as code, and no line that begins with a % sign."""
+    """Return text with `backticks` as code, and with no line break before a % sign."""
     from markupsafe import Markup, escape
 
     marked = re.sub(r"`([^`\n]+)`", r"<code>\1</code>", str(escape(_shorten(text))).replace(" %", "\u00a0%"))
@@ -103,7 +103,7 @@ def _ticks(text: str) -> "Markup":
 
 
 def _breakable(name: str) -> "Markup":
-    """Return a name that may be broken after the characters that join its parts."""
+    """Return a name in which a line may break after the characters that join its parts."""
     from markupsafe import Markup, escape
 
     marked = re.sub(r"([_\-/@])(?=\w)", r"\1<wbr>", str(escape(_shorten(name))))
@@ -135,4 +135,32 @@ def _page(verdict: Verdict, bills: Bills | None) -> _Page:
         bill=None if bills is None else bill_table(bills),
         bars=None if bills is None else price_bars(bills, verdict.candidates, certified),
         **found,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PagePart:
+    """A section of a page: bars or a chart with its legend and caption, a table, and lines of text."""
+
+    title: str
+    bars: Rows | None = None
+    chart: str | None = None
+    keys: tuple[Key, ...] = ()
+    caption: str = ""
+    table: Table | None = None
+    lines: tuple[str, ...] = ()
+
+
+def render_page(
+    title: str,
+    *,
+    above: str,
+    headline: str,
+    lead: str,
+    facts: Sequence[tuple[str, str]],
+    sections: Sequence[PagePart],
+) -> str:
+    """Return the page as one self-contained HTML file; raises MissingExtraError without `report`."""
+    return render(
+        "page.html.j2", title=title, above=above, headline=headline, lead=lead, facts=facts, sections=sections
     )

@@ -24,10 +24,10 @@ _WORDS: Mapping[Choice, str] = {
 
 
 def verdict_lasts(verdict: Verdict, bills: Bills | None) -> Lasting | None:
-    """Return how long what a verdict chose stays right; None where it chose nothing.
+    """Return how long a verdict's choice stays right; None if it chose nothing.
 
-    The traffic's tokens a call and the two models' prices take the place of the outlook's own. Where
-    the outlook hardly knows a world in which such a model is the best today, it is asked about the cheapest.
+    The traffic's tokens a call and the two models' prices replace the outlook's own. If such a model is the
+    best today on too few simulated paths, the outlook is asked about the cheapest model.
     """
     if verdict.name not in {"switch", "split", "keep"}:
         return None

@@ -60,7 +60,7 @@ class Frontier:
         return tuple(keys)
 
     def draw(self) -> str | None:
-        """Return the chart; None where fewer than two policies have both figures."""
+        """Return the chart (None if fewer than two policies have both figures)."""
         if len(self.drawn) < 2:
             return None
         named = not self.numbered
@@ -137,7 +137,7 @@ def price_bars(
     *,
     most_bars: int = MOST_BARS,
 ) -> Rows | None:
-    """Return what a million tokens of this traffic cost at each offer; None where no two prices are known.
+    """Return the cost of a million tokens of this traffic at each offer; None if no two prices are known.
 
     Boxes of one's own stand above the offers, as busy as planned, with the band of the serving model.
     """

@@ -12,8 +12,8 @@ from crossgrade.decide import (
 )
 from crossgrade.report import _format as fmt
 from crossgrade.report._chart import Axis, Chart, Dot, Line, Rule, draw
+from crossgrade.report._html import PagePart, render_page
 from crossgrade.report._rows import Key
-from crossgrade.report._section import PagePart, render_page
 from crossgrade.report._view import Table
 
 _SHARES = tuple((each / 4, f"{25 * each} %") for each in range(5))
@@ -42,13 +42,13 @@ def render_probe(result: ProbeResult) -> str:
 
 
 def headline(result: ProbeResult) -> str:
-    """Say in one sentence what the probe found of the model's own score."""
+    """Return in one sentence what the probe found about the model's own score."""
     floor = f"{100 * result.floor:.0f} % of its score on the gold passages alone"
     return _length_words(result, result.effective, floor, result.reason or result.ending)
 
 
 def headline_against(result: ProbeResult) -> str | None:
-    """Say in one sentence what it found beside the other model, if one was asked."""
+    """Return in one sentence how the model compares with the other model (None if none was asked)."""
     if result.against is None:
         return None
     found = result.effective_against
@@ -72,7 +72,7 @@ def _length_words(result: ProbeResult, found: EffectiveLength | None, floor: str
 
 
 def certificate_words(certificate: LengthCertificate) -> str:
-    """Say what a certificate's test found."""
+    """Return the finding of a certificate's test in words."""
     retention = certificate.retention
     word = {"pass": "certified", "fail": "refuted"}.get(str(retention.outcome), "undecided")
     value = "unknown" if retention.value is None else f"{retention.value:.2f}"

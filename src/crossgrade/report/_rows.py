@@ -78,7 +78,7 @@ class Rows:
 
 
 def forest(certificates: Sequence[Certificate], floor: float) -> Rows | None:
-    """Return retention with its bounds for each candidate and segment; None where nothing has a value."""
+    """Return retention with its bounds for each candidate and segment (None if nothing has a value)."""
     known = [each for each in certificates if each.retention.value is not None]
     ranked = sorted(known, key=lambda each: (each.segment is not None, -each.share))[:MOST_ROWS]
     if not ranked:
@@ -228,5 +228,5 @@ def _height(share: float) -> float:
 
 
 def _left_out(drawn: int, there: int, chosen: str) -> str:
-    """Say what a figure leaves out, where it does."""
+    """Return what a figure leaves out (empty if nothing)."""
     return "" if drawn == there else f"Drawn are {drawn} of {there:,}: {chosen}."

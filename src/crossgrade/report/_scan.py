@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isnan
 
+from crossgrade.report._chart import Rectangle, treemap
 from crossgrade.report._format import UNKNOWN, money, percent
 from crossgrade.report._html import render
-from crossgrade.report._treemap import Rectangle, treemap
 from crossgrade.stats import Interval
 from crossgrade.workloads.traffic import Finding, Move, Scan, Sums
 
@@ -158,7 +158,7 @@ def render_scan(scan: Scan) -> str:
 
 
 def _net_value(finding: Finding) -> str:
-    """Say how the net value comes about, by the move that it is of."""
+    """Return in words how the net value is computed, from the move that it belongs to."""
     if finding.net_value_usd is None:
         return f"{UNKNOWN} ({finding.unknown.get('net_value_usd', 'no move is known')})"
     likely, labels = finding.likelihood.value, finding.labels_cost_usd

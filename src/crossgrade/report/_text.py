@@ -8,8 +8,8 @@ from crossgrade._columns import columns, paragraph
 from crossgrade.catalog.bills import Bills
 from crossgrade.decide import Verdict, gate, sentences
 from crossgrade.report._bills import bill_table
+from crossgrade.report._format import readable
 from crossgrade.report._lasting import lasting_table, verdict_lasts
-from crossgrade.report._readable import readable
 from crossgrade.report._view import Table, VerdictView, standing, view
 
 _MOST_ROWS = 60

@@ -64,7 +64,7 @@ class VerdictView:
 
 
 def policy_words(policy: Policy) -> str:
-    """Say in words which model answers under a policy."""
+    """Return in words which model answers under a policy."""
     if policy.kind == "keep" or policy.candidate is None:
         return f"{policy.incumbent} answers everything"
     what = "everything" if policy.kind == "switch" else fmt.listed(policy.segments)
@@ -129,7 +129,7 @@ def _error_rate(verdict: Verdict) -> str:
 
 
 def standing(certificate: Certificate) -> str:
-    """Say what became of one hypothesis."""
+    """Return the outcome of one hypothesis in words."""
     if not certificate.tested:
         return "not tested"
     if certificate.excluded:
@@ -168,7 +168,7 @@ def _retention(verdict: Verdict) -> Table:
 
 
 def _bound_note(verdict: Verdict) -> str:
-    """Say what the bounds of the table are and how sure each is by itself."""
+    """Return a note on what the table's bounds are and the confidence of each."""
     levels = [
         share
         for each in verdict.certificates
@@ -220,7 +220,7 @@ def _groups(verdict: Verdict) -> Table:
 
 
 def _losses_note(verdict: Verdict) -> str:
-    """Say which losses these are and how they were chosen."""
+    """Return a note on which losses are shown and how they were chosen."""
     if verdict.losses_drawn_from is None:
         return "These are samples that the incumbent won, the largest difference first."
     moves = (

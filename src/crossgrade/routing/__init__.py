@@ -1,10 +1,11 @@
-"""Request facts, policies, the route table: standard library only, the same code certifies and serves."""
+"""Request facts, policies and the route table: the same code certifies and serves.
+
+It needs only the standard library. `routing.export` writes routes for other proxies.
+"""
 
 from crossgrade.routing._bytes import read_route_table, route_table_bytes, route_table_digest
-from crossgrade.routing.assignment import by_weight, position
 from crossgrade.routing.policy import Policy, PolicyKind, RequestFacts, SegmentFact
-from crossgrade.routing.steps import aborted, promoted
-from crossgrade.routing.table import Route, RouteTable
+from crossgrade.routing.table import Route, RouteTable, aborted, by_weight, position, promoted
 
 __all__ = [
     "Policy",

@@ -1,15 +1,17 @@
-"""The route table: the only thing that crosses from deciding to serving.
+"""The route table: the only thing that passes from deciding to serving, and how a canary moves in it.
 
-One immutable, versioned file named by its digest. The same `Policy` that was certified is
-read from it and asked online, so that what is certified is exactly what is served.
+A table is an immutable, versioned file named by its digest. The gateway reads the certified `Policy`
+from it and asks it for every request, so that exactly what was certified is served. A canary is sticky:
+each unit of traffic has a fixed position, and moves when the share reaches it.
 """
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+import math
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
+from hashlib import blake2b
 
 from crossgrade.errors import UsageError
-from crossgrade.routing.assignment import position
 from crossgrade.routing.policy import Policy, RequestFacts
 
 
@@ -33,7 +35,7 @@ class Route:
     evidence_digest: str | None = None
 
     def __post_init__(self) -> None:
-        """Refuse a route that could not serve, or that would serve without a certificate."""
+        """Refuse a route that cannot serve, or that would serve without a certificate."""
         problem = _problem(self)
         if problem is not None:
             raise UsageError(
@@ -45,8 +47,8 @@ class Route:
     def pick(self, facts: RequestFacts, *, now: datetime, unit: str = "") -> str:
         """Return the offer that answers at `now`; an expired certificate never widens a route.
 
-        `unit` is what must not change model in the middle (a conversation, a user); of a canary,
-        the units whose `position` is below the share follow the policy.
+        `unit` names what must keep its model (a conversation, a user). In a canary, the units whose
+        `position` is below the share follow the policy.
         """
         policy = self.policy
         model = policy.pick(facts)
@@ -58,10 +60,10 @@ class Route:
         return self.targets[model]
 
     def outside(self, regions: Collection[str], region_of: Mapping[str, str | None]) -> str | None:
-        """Return the candidate's offer where the regions that are allowed do not have it; None: all is well.
+        """Return the candidate's offer if it is outside the allowed regions, else None.
 
-        `region_of` is the region of each offer, None where it is not known, which is not allowed
-        either; no `regions` allow all. Such a route keeps the incumbent, whatever was certified.
+        `region_of` is the region of each offer; an unknown region (None) is not allowed. Without `regions`
+        all are allowed. A route whose candidate is outside keeps the incumbent, whatever was certified.
         """
         if not regions or self.policy.candidate is None:
             return None
@@ -99,14 +101,14 @@ class RouteTable:
         return self.by_name.get(name)
 
     def replacing(self, route: Route, *, previous: str) -> "RouteTable":
-        """Return the next version of the table with `route` put in; `previous` is this one's digest."""
+        """Return the next version, with `route` added or replaced; `previous` is this table's digest."""
         others = tuple(other for other in self.routes if other.name != route.name)
         routes = tuple(sorted((*others, route), key=lambda each: each.name))
         return RouteTable(version=self.version + 1, routes=routes, previous=previous)
 
 
 def _problem(route: Route) -> str | None:
-    """Return why the route could not be served, or None."""
+    """Return why the route cannot be served, or None."""
     if not route.name:
         return "it has no name"
     policy = route.policy
@@ -120,3 +122,53 @@ def _problem(route: Route) -> str | None:
     if route.valid_until.tzinfo is None:
         return "its expiry has no time zone"
     return None
+
+
+def position(unit: str, salt: str) -> float:
+    """Return the unit's position in [0, 1), uniform over units and the same on every machine.
+
+    A growing share keeps the units that it had. Each certificate has another `salt`, so that the same
+    users are not always the first.
+    """
+    digest = blake2b(unit.encode(), digest_size=8, key=blake2b(salt.encode(), digest_size=16).digest())
+    return (int.from_bytes(digest.digest()) >> 11) / 2**53  # as many bits as a float holds
+
+
+def by_weight(unit: str, weights: Mapping[str, float]) -> list[str]:
+    """Return the names in the order in which a unit asks them, drawn by weight without replacement.
+
+    A name comes first with the probability of its share of the weights. If it is removed, the order of the
+    others stays (Efraimidis and Spirakis 2006). A name with weight 0 comes last.
+    """
+
+    def drawn(name: str) -> float:
+        weight = weights[name]
+        return -math.log1p(-position(unit, name)) / weight if weight else math.inf
+
+    return sorted(weights, key=drawn)
+
+
+def promoted(route: Route, steps: Sequence[float]) -> Route:
+    """Return the route with the next share of `steps` (rising, within 0 and 1) above its own.
+
+    Raises UsageError for a route that keeps its incumbent, or that has its whole share already.
+    """
+    if route.policy.kind == "keep":
+        raise UsageError(
+            f"route {route.name!r} keeps {route.policy.incumbent}: there is nothing to promote",
+            code="route-keeps",
+            hint="apply a verdict that switches or splits: `crossgrade route apply WORKLOAD --canary`",
+        )
+    share = next((step for step in steps if step > route.share), None)
+    if share is None:
+        raise UsageError(
+            f"route {route.name!r} has its whole share already",
+            code="route-at-whole-share",
+            hint="`crossgrade route show` shows it",
+        )
+    return replace(route, share=share)
+
+
+def aborted(route: Route) -> Route:
+    """Return the route with all its traffic at the incumbent; its policy stays and can be promoted again."""
+    return replace(route, share=0.0)

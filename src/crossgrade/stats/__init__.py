@@ -13,8 +13,7 @@ from crossgrade.stats._monitors import ChangeDetector, ClaimProcess, Detection, 
 from crossgrade.stats._multiplicity import holm, holm_levels
 from crossgrade.stats._pairs import LEAST_FLOOR, Pairs, read_floor, read_pairs
 from crossgrade.stats._planning import Plan, plan
-from crossgrade.stats._result import METHOD_VERSION, Outcome, Retention
-from crossgrade.stats._retention import FixedRetention, retention
+from crossgrade.stats._retention import METHOD_VERSION, FixedRetention, Outcome, Retention, retention
 from crossgrade.stats._sequential import EValues, SequentialRetention
 from crossgrade.stats._strata import Strata, Stratum
 

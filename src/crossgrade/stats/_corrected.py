@@ -10,8 +10,7 @@ from crossgrade.domain import Reason
 from crossgrade.errors import UsageError
 from crossgrade.stats._linear_test import LinearTest, PairedMeans, Skewness
 from crossgrade.stats._pairs import FloatArray, IntArray, Pairs, read_pairs, read_scores
-from crossgrade.stats._result import Retention
-from crossgrade.stats._retention import FixedRetention
+from crossgrade.stats._retention import FixedRetention, Retention
 
 BoolArray: TypeAlias = NDArray[np.bool_]
 
@@ -33,7 +32,7 @@ def corrected_retention(
 ) -> Retention:
     """Test retention by people's scores, using a judge's scores of all n samples to need fewer.
 
-    All four columns have length n; the human ones are NaN where nobody looked. The samples
+    All four columns have length n; the human ones are NaN if nobody looked. The samples
     people scored must be drawn at random, both models' answers to each scored, blind to the
     model. With h and j people's and the judge's scores, theta = mean of h - k j over the n_h
     scored samples + k times the mean of j over the others is unbiased however biased the judge

@@ -9,8 +9,8 @@ from numpy.typing import ArrayLike
 
 from crossgrade.domain import Reason
 from crossgrade.errors import UsageError
-from crossgrade.stats._distributions import binomial_cdf, normal_quantile, t_quantile
 from crossgrade.stats._pairs import read_numbers, read_rate
+from crossgrade.stats._tails import binomial_cdf, normal_quantile, t_quantile
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

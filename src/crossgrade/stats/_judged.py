@@ -51,7 +51,7 @@ class JudgedLoss:
     def loss(self, judged: tuple[float, float], human: tuple[float, float] | None) -> float:
         """Return the corrected loss of an audit, at least -1, in the order in which audits were drawn.
 
-        Both pairs are the scores of incumbent and served answer, in [0, 1]; `human` is None where no
+        Both pairs are the scores of incumbent and served answer, in [0, 1]; `human` is None if no
         label was drawn. Raises `UsageError` for scores out of range, and for a missing label where
         all are expected.
         """

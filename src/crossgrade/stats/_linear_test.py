@@ -29,8 +29,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from crossgrade.stats._distributions import t_tail
 from crossgrade.stats._pairs import FloatArray, Pairs
+from crossgrade.stats._tails import t_tail
 
 _NO_VARIANCE = 1e-24  # of a mean of scores in [0, 1]: rounding, not variation
 _FARTHEST = 1e50
@@ -61,7 +61,7 @@ class PairedMeans:
         return self.var_incumbent + self.var_candidate <= _NO_VARIANCE
 
     def t(self, ratio: float) -> float | None:
-        """Return the t statistic of H0: R = ratio; None where nothing varies."""
+        """Return the t statistic of H0: R = ratio (None if nothing varies)."""
         variance = self.var_candidate - 2 * ratio * self.covariance + ratio * ratio * self.var_incumbent
         if variance <= _NO_VARIANCE + _CANCELLED * (self.var_candidate + ratio * ratio * self.var_incumbent):
             return None
@@ -89,8 +89,8 @@ class LinearTest:
     """The means with what makes their tails stricter (see the module); `units` is G.
 
     `parts` are the contributions of the observations to both means, shape (2, observations), of people's
-    labels alone where those correct a judge (`labelled`); None where there are too many for one more to
-    matter. `heaviest` are the shares of the traffic of the 1, 2, ... heaviest observations, None where all
+    labels alone where those correct a judge (`labelled`); None if there are too many for one more to
+    matter. `heaviest` are the shares of the traffic of the 1, 2, ... heaviest observations, None if all
     weigh alike.
     """
 

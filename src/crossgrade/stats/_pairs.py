@@ -24,8 +24,8 @@ _LEAST_RATE = 1e-15
 class Pairs:
     """Checked scores of the two models on the same n samples, each in [0, 1].
 
-    `group` numbers each pair's cluster from 0, None where every pair is its own; `weight` is
-    None where all pairs count alike.
+    `group` numbers each pair's cluster from 0, None if every pair is its own; `weight` is
+    None if all pairs count alike.
     """
 
     incumbent: FloatArray
@@ -73,7 +73,7 @@ def read_pairs(
 
 
 def shares(weights: FloatArray | None) -> FloatArray | None:
-    """Return weights that sum to 1; None where all count alike."""
+    """Return weights that sum to 1 (None if all count alike)."""
     if weights is None or not len(weights) or weights.min() == weights.max():
         return None
     relative = weights / weights.max()  # the sum of the largest floats is infinite

@@ -4,8 +4,8 @@ import math
 from dataclasses import dataclass
 
 from crossgrade.errors import UsageError
-from crossgrade.stats._distributions import normal_quantile
 from crossgrade.stats._pairs import read_floor, read_rate
+from crossgrade.stats._tails import normal_quantile
 
 _MOST_PAIRS = 1_000_000_000
 _HALVINGS = 60
@@ -19,7 +19,7 @@ class Plan:
     `SequentialRetention`, whose test at the end has half of alpha (it usually stops long
     before). None: no number of pairs settles it, because the expected retention is the floor.
     `smallest_separable_retention` is the smallest retention above the floor that a fixed test
-    of the budget (of `n` where none was given) passes with that power; None where not even a
+    of the budget (of `n` where none was given) passes with that power; None if not even a
     candidate that is always right would pass. `correlation` is the one used: a wanted one that
     the two means do not allow is replaced by the nearest that they do.
     """
@@ -104,7 +104,7 @@ class _Design:
         return p11, b - p11, c - p11, (p11 - b * c) / spread if spread > 0 else 0.0
 
     def pairs_needed(self, retention: float, alpha: float) -> int | None:
-        """The n of `plan`; None where no number, or more than a thousand million, would do."""
+        """The n of `plan` (None if no number, or more than a thousand million, would do)."""
         p11, p10, p01, _ = self.cells(retention)
         mean = (retention - self.floor) * self.incumbent_mean
         if abs(mean) < 1e-12:

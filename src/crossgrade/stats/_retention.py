@@ -1,36 +1,86 @@
-"""The retention test at a fixed number of pairs."""
+"""The result of a retention test, and the test at a fixed number of pairs."""
 
 import math
 from collections.abc import Hashable, Iterable
-from dataclasses import replace
-from typing import TypeAlias
+from dataclasses import dataclass, replace
+from typing import Literal, TypeAlias
 
 from numpy.typing import ArrayLike
 
 from crossgrade.domain import Reason
-from crossgrade.stats._distributions import normal_quantile
-from crossgrade.stats._inversion import bounds
 from crossgrade.stats._linear_test import LinearTest, PairedMeans, linear_test
 from crossgrade.stats._pairs import Pairs, read_floor, read_pairs, read_rate
-from crossgrade.stats._result import Outcome, Retention
 from crossgrade.stats._score_test import PairedTable
+from crossgrade.stats._tails import bounds, normal_quantile
 
 Source: TypeAlias = PairedTable | LinearTest
 """What p-values are computed from."""
 
 LEAST_UNITS = 20
-"""A fixed test of fewer pairs, or effective clusters, than this is not made.
+"""The fewest pairs, or effective clusters, of a fixed test.
 
-With 16 pairs that both models get right the score test already passes at 5 %, where the exact
-chance under the floor 0.85 is 0.85**16 = 7.4 %; from 20 pairs on it is below 4 %.
+With 16 pairs that both models get right the score test already passes at 5 %, although the exact
+chance under the floor 0.85 is 0.85**16 = 7.4 %. From 20 pairs on it is below 4 %.
 """
 
 _SETTLING_POWER = 0.8
 MOST_NEEDED = 100_000
-"""More pairs than this are no practical advice: the candidate is at the floor."""
+"""The most pairs to advise: if a test needs more, the candidate is at the floor."""
 
 MOST_FACTOR = 20.0
-"""Nor are more than this many times the pairs so far: their statistic is below 0.6, which says little."""
+"""The most to advise as a multiple of the pairs so far: beyond it the statistic is below 0.6."""
+
+Outcome = Literal["pass", "fail", "undecided"]
+
+METHOD_VERSION = 2
+"""The version of the retention test, raised whenever the same scores may come out differently.
+
+1: until November 2026. 2: bounds dual to the test; skewness in the score test; one unit of the worst
+kind in the t test; Kish's effective number for clusters; weights and clusters in the sequential rule.
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retention:
+    """Retention R = E[candidate] / E[incumbent], its bounds, and the test against a floor.
+
+    `low` is a lower bound of R with confidence `low_confidence`, `high` an upper bound with
+    confidence `high_confidence`, each by itself. They are dual to the test: at the confidence
+    1 - alpha `low` is at least the floor exactly when the test passes, and `high` is below it
+    exactly when the test fails. `value`, `low` and `high` are None if undefined; `reason` then says why,
+    and `reason_code` says it to programs. An unbounded upper end is `inf`.
+
+    `p_value` is for H0: R < floor (small means pass), `p_value_below` for H0: R >= floor (small
+    means fail). `alpha` is the error rate of each direction. `n` counts pairs, `clusters`
+    independent clusters (None: every pair is its own), `discordant` the pairs whose scores differ.
+    `e_pass` and `e_fail` are the largest e-values of the bets against the two hypotheses (None in a
+    fixed design). `labels` is how many of the pairs people scored (None: no judge is corrected).
+    `needed` is how many pairs (with `labels`: how many labels) in all would probably settle a test that
+    is undecided at the levels of the bounds.
+    """
+
+    value: float | None
+    low: float | None
+    high: float | None
+    low_confidence: float
+    high_confidence: float
+    n: int
+    floor: float
+    alpha: float
+    outcome: Outcome
+    p_value: float
+    p_value_below: float
+    method: str
+    incumbent_mean: float | None = None
+    candidate_mean: float | None = None
+    discordant: int | None = None
+    clusters: int | None = None
+    e_pass: float | None = None
+    e_fail: float | None = None
+    labels: int | None = None
+    needed: int | None = None
+    reason: str | None = None
+    reason_code: str | None = None
 
 
 def retention(
@@ -55,9 +105,9 @@ def retention(
       degrees of freedom for G observations (effective ones under unequal weights), made stricter
       where the scores are skewed.
 
-    Each bound has `confidence` by itself, 1 - alpha where None: then it agrees with the outcome.
+    Each bound has `confidence` by itself; None means 1 - alpha, at which the bounds agree with the outcome.
     Too little data, an incumbent that never scores, and scores that never vary give an undecided
-    result with its `reason`. What cannot be scores raises `UsageError`.
+    result with its `reason`. Raises `UsageError` for values that cannot be scores.
     """
     test = FixedRetention(read_pairs(incumbent, candidate, clusters, weights), floor, alpha)
     if confidence is None:
@@ -67,7 +117,7 @@ def retention(
 
 
 class FixedRetention:
-    """The test on pairs that are all there: its p-values at the floor, and bounds at any level."""
+    """The test on a complete set of pairs: its p-values at the floor, and bounds at any level."""
 
     def __init__(self, pairs: Pairs, floor: float = 0.85, alpha: float = 0.05) -> None:
         self.pairs = pairs
@@ -91,9 +141,9 @@ class FixedRetention:
         reason: Reason,
         labels: int,
     ) -> "FixedRetention":
-        """Make the test from other means of the same pairs, for which people scored `labels` of them.
+        """Make the test from corrected means of the pairs, of which people scored `labels`.
 
-        `reason` says why where there is no test.
+        `reason` says why if there is no test.
         """
         self = cls.__new__(cls)
         self.pairs, self.method = pairs, method
@@ -108,7 +158,7 @@ class FixedRetention:
         return self
 
     def _settle(self, unit: str) -> None:
-        """Make the test, unless there are too few observations for one."""
+        """Compute the p-values, unless there are too few observations for a test."""
         self._tails = None
         if self._source is None:
             return
@@ -120,19 +170,19 @@ class FixedRetention:
 
     @property
     def value(self) -> float | None:
-        """The retention in the data; None where the incumbent scores nothing."""
+        """The retention in the data (None if the incumbent scores nothing)."""
         b, c = self.incumbent_mean, self.candidate_mean
         return None if b is None or c is None or b <= 0 else c / b
 
     @property
     def outcome(self) -> Outcome:
-        """What the test says at `alpha`."""
+        """The outcome at `alpha`."""
         if self.p_value <= self.alpha:
             return "pass"
         return "fail" if self.p_value_below <= self.alpha else "undecided"
 
     def bounds(self, low_alpha: float, high_alpha: float) -> tuple[float | None, float | None]:
-        """Return the bounds that are dual to the test at these levels; None where undefined."""
+        """Return the bounds that are dual to the test at these levels (None if undefined)."""
         if self._tails is None or self.value is None:
             return None, None
         return bounds(self._tails, self.value, self.floor, low_alpha, high_alpha)
@@ -173,9 +223,9 @@ class FixedRetention:
 
     @property
     def direction(self) -> tuple[int, float]:
-        """Where the data point (0: above the floor, 1: below) and with which z, 0 where it is not known.
+        """The side of the floor that the data suggest (0: above, 1: below), and its z (0 if unknown).
 
-        Of too few pairs for a test this is a rough figure, good for advice alone.
+        With too few pairs for a test it is a rough figure, good only for advice.
         """
         if self._source is None or self.value is None:
             return 0, 0.0
@@ -185,12 +235,12 @@ class FixedRetention:
         return side, -normal_quantile(p) if p < 0.5 else 0.0
 
     def needed(self, low_alpha: float, high_alpha: float) -> int | None:
-        """Return how many pairs (labels, where people correct a judge) in all would probably settle it.
+        """Return the total number of pairs (labels, if people correct a judge) that would probably settle it.
 
-        That is with 80 % power at these levels, if the data so far tell the truth. The statistic grows
-        with the square root of n, so n ((z_alpha + z_power) / |z|)^2, and at least as many as show that
-        failures are not merely too rare to be seen. None where the test is settled at these levels,
-        cannot be made, or has seen too little to say.
+        They settle it with 80 % power at these levels, if the effect is as large as the data show. The
+        statistic grows with the square root of n, so that is n ((z_alpha + z_power) / |z|)^2, and at least
+        as many as rule out that failures are merely rare. None if the test is settled at these levels,
+        cannot be made, or has too little data to say.
         """
         side, z = self.direction
         level = (low_alpha, high_alpha)[side]
@@ -218,7 +268,7 @@ def _means(pairs: Pairs) -> tuple[float | None, float | None]:
 
 
 def _choose(pairs: Pairs, floor: float) -> tuple[str, Reason | None, "Source | None", float]:
-    """Return the method, why it says nothing (else None), what gives its p-values, on how many units."""
+    """Return the method, why there is no result (or None), what gives p-values, and the number of units."""
     if pairs.group is None and pairs.weight is None and pairs.binary:
         return "score test", *_by_score(pairs), float(pairs.n)
     method = "t" if pairs.group is None else "cluster t"
@@ -261,7 +311,7 @@ def _by_t(test: LinearTest, floor: float) -> tuple[Reason | None, LinearTest | N
 
 
 def _too_few(units: float, unit: str) -> Reason:
-    """Say that there are too few observations; unequal ones count for fewer than their number."""
+    """Return the reason "too few observations"; unequal ones count for fewer than their number."""
     noun, _, which = unit.partition(" ")
     nouns = f"{noun}{'' if units <= 1 else 's'}{f' {which}' if which else ''}"
     seen = f"{units:.0f} {nouns} {'is' if units <= 1 else 'are'}"

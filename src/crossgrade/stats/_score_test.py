@@ -23,8 +23,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from crossgrade.stats._distributions import normal_tail
 from crossgrade.stats._pairs import FloatArray
+from crossgrade.stats._tails import normal_tail
 
 _CONTINUITY = 0.25
 

@@ -9,8 +9,6 @@ from numpy.typing import ArrayLike
 
 from crossgrade.errors import UsageError
 from crossgrade.stats._bets import BetInversion, Bets
-from crossgrade.stats._distributions import normal_quantile, normal_tail
-from crossgrade.stats._inversion import at_floor
 from crossgrade.stats._pairs import (
     FloatArray,
     Pairs,
@@ -21,8 +19,15 @@ from crossgrade.stats._pairs import (
     read_rate,
     shares,
 )
-from crossgrade.stats._result import Outcome, Retention
-from crossgrade.stats._retention import LEAST_UNITS, MOST_FACTOR, MOST_NEEDED, FixedRetention
+from crossgrade.stats._retention import (
+    LEAST_UNITS,
+    MOST_FACTOR,
+    MOST_NEEDED,
+    FixedRetention,
+    Outcome,
+    Retention,
+)
+from crossgrade.stats._tails import at_floor, normal_quantile, normal_tail
 
 _CHUNK = 2048
 _PATH_POINTS = 400

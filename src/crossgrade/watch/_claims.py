@@ -1,29 +1,36 @@
-"""What a route in force claims, and the ways in which live traffic can speak to it."""
+"""What a route in force claims, at which mix of segments, and which live signals test the claim."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 from crossgrade.decide import Verdict
+from crossgrade.domain import Reason
 from crossgrade.routing import Route
+from crossgrade.stats import Stratum
 from crossgrade.store import Audit
 
 By: TypeAlias = Literal["scorer", "judge", "people", "outcomes"]
-"""Who says how good the answers to a live request were."""
+"""Who scores the answers to a live request."""
 
 PEOPLE = "people"
 """The scorer digest of audits by people."""
 
-
 _ROUNDING = 1e-6
+
+MOVED = 0.2
+"""The share of traffic that may change its segment without a report."""
+
+_ENOUGH = 100
+"""The fewest audits for a comparison of the live mix."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LiveClaim:
-    """What a certificate says of a route: on `segment` (None: all that moves) retention >= `floor`.
+    """What a certificate claims of a route: on `segment` (None: all traffic that moves) retention >= `floor`.
 
-    A claim on the whole is one at the certified mix: `shares` are its segments' shares of the traffic,
-    None being samples of no segment. It has none where the certificate knows no segments.
+    A claim on the whole is about the certified mix: `shares` are its segments' shares of the traffic, and
+    the key None stands for samples without a segment. It is empty if the certificate has no segments.
     """
 
     route: str
@@ -34,16 +41,16 @@ class LiveClaim:
     shares: Mapping[str | None, float] = field(default_factory=dict)
 
     def covers(self, audit: Audit) -> bool:
-        """Return whether an audit is of the traffic that the claim is about."""
+        """Return whether an audit belongs to the traffic that the claim is about."""
         return self.segment is None or audit.segment == self.segment
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClaimSignal:
-    """One way to hear whether a claim holds.
+    """One source of evidence on a claim.
 
-    `digest` names the audits it reads. With `judge_digest` these are people's, and correct the
-    judge's of that digest; `label_share` is the share of pairs drawn for people.
+    `digest` is the scorer digest of the audits that it reads. With `judge_digest` these are people's
+    scores, which correct the judge's under that digest; `label_share` is the share of pairs drawn for people.
     """
 
     by: By
@@ -53,7 +60,7 @@ class ClaimSignal:
 
 
 def claims_of(route: Route, verdict: Verdict) -> tuple[LiveClaim, ...]:
-    """Return the claims of a route: one on the whole, or one on each segment of a split."""
+    """Return the claims of a route: one on the whole, or one for each segment of a split."""
     segments: Sequence[str | None] = route.policy.segments if route.policy.kind == "split" else (None,)
     return tuple(
         LiveClaim(
@@ -69,13 +76,56 @@ def claims_of(route: Route, verdict: Verdict) -> tuple[LiveClaim, ...]:
 
 
 def certified_mix(route: Route, verdict: Verdict) -> dict[str | None, float]:
-    """Return the shares of traffic that the segments had when the route's candidate was certified."""
+    """Return each segment's share of the traffic when the route's candidate was certified."""
     shares: dict[str | None, float] = {
         each.segment: each.share
         for each in verdict.certificates
         if each.candidate == route.policy.candidate and each.segment is not None and each.share > 0
     }
     rest = 1.0 - sum(shares.values())
-    if len(shares) == 0 or rest < -_ROUNDING:  # a verdict of before shares were recorded
+    if len(shares) == 0 or rest < -_ROUNDING:  # an old verdict, which has no shares
         return {}
     return {**shares, None: rest} if rest > _ROUNDING else shares
+
+
+def names_segments(shares: Mapping[str | None, float], live: Mapping[str | None, int]) -> bool:
+    """Return whether at least half of the live audits are in certified segments (True without audits)."""
+    return 2 * sum(live.get(label, 0) for label in shares) >= sum(live.values())
+
+
+def note_of_mix(shares: Mapping[str | None, float], live: Mapping[str | None, int]) -> Reason | None:
+    """Return how the live mix differs from the certified one (None if it does not)."""
+    total = sum(live.values())
+    if not shares or total < _ENOUGH:
+        return None
+    if not names_segments(shares, live):
+        return Reason(
+            "segments-not-sent",
+            "most live requests carry no segment of the certificate, so a burst from one segment looks like "
+            "a fall: send x-crossgrade-segment",
+        )
+    known = sum(live.get(label, 0) for label in shares)
+    parts = {label: live.get(label, 0) / known for label in shares}
+    label = max(parts, key=lambda each: parts[each] - shares[each])
+    if sum(abs(parts[each] - shares[each]) for each in shares) / 2 > MOVED:
+        return Reason(
+            "mix-moved",
+            f"the mix moved: {parts[label]:.0%} of the traffic is {name_of(label)}, {shares[label]:.0%} when "
+            "certified. The claim is about the certified mix: decide again on fresh traffic",
+        )
+    if total - known > MOVED * total:
+        return Reason(
+            "segments-not-covered",
+            f"{1 - known / total:.0%} of the traffic is in segments that the certificate does not cover",
+        )
+    return None
+
+
+def name_of(label: str | None) -> str:
+    """Return a segment's name for a sentence."""
+    return "of no segment" if label is None else f"`{label}`"
+
+
+def names_of(stratum: Stratum) -> str:
+    """Return the names of a stratum's segments for a sentence."""
+    return " or ".join(name_of(label) for label in stratum.labels)

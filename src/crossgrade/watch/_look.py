@@ -19,8 +19,14 @@ from crossgrade.watch._claims import PEOPLE, By, ClaimSignal, LiveClaim, claims_
 from crossgrade.watch._conditions import Broken, broken_conditions, changed_version
 from crossgrade.watch._labels import awaited, read_labels, record_labels, write_labels
 from crossgrade.watch._monitor import Monitor
-from crossgrade.watch._outcomes import audit_outcomes, outcome_digest
-from crossgrade.watch._scoring import judge_of, live_sample, needs_target, score_pairs
+from crossgrade.watch._scoring import (
+    audit_outcomes,
+    judge_of,
+    live_sample,
+    needs_target,
+    outcome_digest,
+    score_pairs,
+)
 from crossgrade.watch._stepping import alarms_about, raise_alarm, step_back
 from crossgrade.watch._webhook import deliver
 
@@ -309,7 +315,7 @@ def _status(monitor: Monitor, why_not: Reason | None) -> tuple[Status, Reason | 
 
 
 def _asks_people(project: Project, workload: Workload | None) -> bool:
-    """Tell whether people's scores count for a workload: its own scorer leaves room for none."""
+    """Return whether people's scores count: the scorer asks a judge, or cannot score live pairs itself."""
     return workload is not None and (
         needs_target(project, workload) is not None or judge_of(project, workload) is not None
     )

@@ -8,9 +8,8 @@ from crossgrade.domain import JSON, Reason
 from crossgrade.routing import position
 from crossgrade.stats import ChangeDetector, ClaimProcess, Detection, JudgedLoss, Strata, audit_loss
 from crossgrade.store import AlarmKind, Audit, Store, WatchState
-from crossgrade.watch._claims import ClaimSignal, LiveClaim
+from crossgrade.watch._claims import ClaimSignal, LiveClaim, names_of, names_segments, note_of_mix
 from crossgrade.watch._conversations import Conversations, ConversationSum
-from crossgrade.watch._mix import names_of, names_segments, note_of_mix
 
 MEAN_AUDITS = 5000.0
 """Audits to a false alarm of a route, on average at least, while all its claims hold."""
@@ -106,7 +105,7 @@ class Monitor:
 
     @property
     def waits_for(self) -> Reason | None:
-        """What has to arrive before further audits count, None where nothing is missing for long."""
+        """What has to arrive before further audits count, None if nothing is missing for long."""
         if self.waiting and (not self.speaks or self._now - self._waiting_since > PATIENCE):
             return Reason(
                 "waits-for-labels",

@@ -1,5 +1,13 @@
-"""Live pairs become audits: scored by the workload's own scorer where that needs no reference answer."""
+"""Live pairs and delayed outcomes become audits.
 
+Pairs are scored by the workload's own scorer, if that needs no reference answer. Outcomes become audits
+if chance decided which model answered: a canary picks the candidate with probability p for each unit. An
+outcome s of the candidate counts s / p, one b of the incumbent b / (1 - p), and the other side 0. Their means
+are E[s] and E[b], so the loss floor b - s has the mean that the claim is about (D. G. Horvitz and D. J.
+Thompson, J. Am. Statist. Assoc. 47 (1952) 663-685). Without a canary there is no comparison.
+"""
+
+import hashlib
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -14,15 +22,15 @@ from crossgrade.domain import JSON, Offer, Reason, Sample, Score, Workload
 from crossgrade.errors import BadRequestError, CrossgradeError, DataError
 from crossgrade.evaluate import PairScorer, Scorer, build_scorer, scorer_kind
 from crossgrade.project import Project, open_judge
-from crossgrade.store import Audit, Pair, PairAnswer
+from crossgrade.store import Audit, Pair, PairAnswer, Store
 
 AnyScorer: TypeAlias = Scorer | PairScorer
 
 GROUP = 40
-"""Pairs that are scored side by side and committed together."""
+"""Pairs that are scored concurrently and committed together."""
 
 MOST_AT_ONCE = 2000
-"""Pairs of a route scored in one look, so that a backlog does not keep other routes waiting."""
+"""The most pairs of a route that one look scores, so that a backlog does not delay other routes."""
 
 _CLIENTS: Mapping[str, ClientName] = {
     "chat/completions": "openai",
@@ -31,13 +39,15 @@ _CLIENTS: Mapping[str, ClientName] = {
     "messages": "anthropic",
 }
 
+_OUTCOMES_AT_ONCE = 500
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scoring:
-    """What became of a route's new pairs.
+    """The result of scoring a route's new pairs.
 
-    `unmeasurable` says why the scorer cannot score live pairs at all, `problem` what kept it from
-    scoring all of them this time. `digest` is the scorer's, None where it could not be opened.
+    `unmeasurable` says why the scorer cannot score live pairs at all, and `problem` why it did not
+    score all of them this time. `digest` is the scorer's (None if it could not be opened).
     """
 
     digest: str | None = None
@@ -46,7 +56,7 @@ class Scoring:
 
 
 def needs_target(project: Project, workload: Workload) -> Reason | None:
-    """Return why live traffic lacks what the workload's scorer needs, None where it does not."""
+    """Return what the workload's scorer needs and live traffic lacks (None if nothing)."""
     kind = scorer_kind(workload.scorer.kind, project.plugins.scorers)
     if kind.target or workload.scorer.options.get("show_target"):
         return Reason(
@@ -59,7 +69,7 @@ def needs_target(project: Project, workload: Workload) -> Reason | None:
 
 
 def judge_of(project: Project, workload: Workload) -> Offer | None:
-    """Return the offer that the workload's scorer asks, None where it asks none."""
+    """Return the offer that the workload's scorer asks (None if it asks none)."""
     if not {"ask", "embed"} & set(scorer_kind(workload.scorer.kind, project.plugins.scorers).needs):
         return None
     return project.config.offers.get(str(workload.scorer.options.get("model")))
@@ -69,7 +79,7 @@ def judge_of(project: Project, workload: Workload) -> Offer | None:
 async def open_scorer(
     project: Project, workload: Workload, environ: Mapping[str, str]
 ) -> AsyncIterator[AnyScorer]:
-    """Open the workload's scorer, with its judge where it has one; raises as `build_scorer` does."""
+    """Open the workload's scorer, with its judge if it has one; raises as `build_scorer` does."""
     judge = judge_of(project, workload)
     price = None if judge is None else project.price_of(judge)
     async with open_judge(judge, store=project.store, price=price, environ=environ) as judges:
@@ -87,7 +97,7 @@ async def open_scorer(
 async def score_pairs(
     project: Project, route: str, verdict_id: str, workload: Workload, environ: Mapping[str, str]
 ) -> Scoring:
-    """Audit the route's unscored pairs; what one look leaves over is scored at the next."""
+    """Audit the route's unscored pairs; the next look scores those that this one leaves."""
     reason = needs_target(project, workload)
     if reason is not None:
         return Scoring(unmeasurable=reason)
@@ -123,7 +133,7 @@ def _too_dear(project: Project, workload: Workload) -> Reason | None:
 
 
 async def _audits(scorer: AnyScorer, pairs: Sequence[Pair], workload: Workload) -> list[Audit]:
-    """Score pairs side by side; the first error ends all of them."""
+    """Score pairs concurrently; the first error cancels the others."""
     audits: list[Audit | None] = [None] * len(pairs)
     failed: list[CrossgradeError] = []
 
@@ -196,17 +206,17 @@ def _texts_are_gone(pair: Pair) -> bool:
 
 
 def live_sample(pair: Pair, workload: Workload) -> Sample:
-    """Return a live request as a sample: what a scorer may read of it.
+    """Return a live request as a sample, with the fields that a scorer may read.
 
-    `input` (and the judge's `request_field`) is the last message of the user, `system` the
-    system's, `messages` the conversation as text, `request` the body as it came.
+    `input` (and the judge's `request_field`) is the user's last message, `system` the system's last
+    message, `messages` the conversation as text, and `request` the body as it was received.
     """
     body = pair.request or b""
     fields: dict[str, JSON] = {"request": body.decode("utf-8", "replace")}
     try:
         messages = _messages(pair.endpoint, body)
     except BadRequestError:
-        # A body with fields that only its own API knows is served as it is; it is then its own input.
+        # A body with fields that only its own API has is passed on as it is, so the body is the input.
         messages = [("user", str(fields["request"]))]
     by_role = dict(messages)
     fields["input"] = by_role.get("user", "")
@@ -224,3 +234,35 @@ def _messages(endpoint: str, body: bytes) -> list[tuple[str, str]]:
     if request.text is not None:
         return [("user", request.text)]
     return [(message.role, message.content or "") for message in request.messages]
+
+
+def outcome_digest(name: str) -> str:
+    """Return the scorer digest of outcomes reported under a name."""
+    return hashlib.sha256(f"outcome:{name}".encode()).hexdigest()
+
+
+def audit_outcomes(store: Store, route: str, verdict_id: str, name: str) -> None:
+    """Turn the route's outcomes of this name into audits, without scores if there is no comparison."""
+    digest = outcome_digest(name)
+    while True:
+        found = store.feedback.unaudited(route, name, digest, verdict_id=verdict_id, limit=_OUTCOMES_AT_ONCE)
+        audits = []
+        for each in found:
+            probability = each.probability or 0.0
+            value = each.value if 0.0 < probability < 1.0 else None
+            audits.append(
+                Audit(
+                    route=route,
+                    source="feedback",
+                    source_id=each.response_id,
+                    scorer_digest=digest,
+                    incumbent=value if each.side == "incumbent" else None,
+                    candidate=value if each.side == "candidate" else None,
+                    verdict_id=verdict_id,
+                    segment=each.segment,
+                    weight=1.0 if value is None else 1 / probability,
+                )
+            )
+        store.pairs.append_audits(audits)
+        if not found:
+            return

@@ -1,4 +1,4 @@
-"""One step back: a broken claim takes its traffic back to the incumbent, at once."""
+"""One step back: traffic of a broken claim returns to the incumbent at once."""
 
 from dataclasses import replace
 
@@ -7,10 +7,10 @@ from crossgrade.store import Alarm, Store
 
 
 def stepped_back(route: Route, segment: str | None) -> Route | None:
-    """Return the route one step back; None where it does not move that traffic any more.
+    """Return the route one step back; None if it no longer moves that traffic.
 
-    A split loses the segment; a switch, a canary, the last segment, and an alarm about the whole
-    (segment None) go back to the incumbent. Nothing but a new certificate goes up again.
+    A split loses the segment. A switch, a canary, a split's last segment, and any route with an alarm about
+    the whole (segment None) return to the incumbent. Only a new certificate moves traffic again.
     """
     policy = route.policy
     if policy.kind == "keep" or (segment is not None and segment not in policy.segments):
@@ -28,7 +28,7 @@ def stepped_back(route: Route, segment: str | None) -> Route | None:
 
 
 def raise_alarm(store: Store, alarm: Alarm) -> bool:
-    """Record an alarm and step its route back; returns whether it is new: it is recorded once."""
+    """Record an alarm once and step its route back; return whether the alarm is new."""
     known = any(
         (each.segment, each.kind) == (alarm.segment, alarm.kind) for each in alarms_about(store, alarm)
     )
@@ -48,8 +48,8 @@ def alarms_about(store: Store, route: Route | Alarm) -> list[Alarm]:
 def step_back(store: Store, alarm: Alarm) -> RouteTable | None:
     """Publish the table in which the alarm's route is one step back, and record that it was done.
 
-    A route that was given another certificate since is left alone. Returns the table published,
-    None where nothing was left to take back.
+    A route that has another certificate by now stays. Returns the published table (None if there was
+    nothing to step back).
     """
     table = store.routes.current()
     route = None if table is None else table.route(alarm.route)

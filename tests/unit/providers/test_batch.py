@@ -1,12 +1,15 @@
 """Batches at every API: submit, poll, collect, find again."""
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import TypeVar
+from typing import Any, TypeVar, cast
 
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 
 from crossgrade import dialects
 from crossgrade.domain import Message, ModelAnswer, ModelRequest, Offer
@@ -69,6 +72,35 @@ def test_a_batch_is_collected_by_id_from_another_process(provider: str) -> None:
     assert answer.text == "answer to question 1"
     assert answer.usage.input_tokens == 2
     assert isinstance(found["s-3"], UpstreamError)
+
+
+def test_an_upload_is_a_form_with_fields_and_a_file_of_any_size() -> None:
+    text = "x" * 1_500_000  # aiohttp warns of raw bytes of this size, and a warning is an error here
+    asked = {"s-0": ModelRequest(model="m", messages=(Message(role="user", content=text),))}
+    received: dict[str, Any] = {}
+
+    async def upload(request: web.Request) -> web.Response:
+        assert request.content_length is not None
+        form = await request.post()
+        received.update(form, lines=cast("web.FileField", form["file"]).file.read())
+        return web.json_response({"id": "file-1"})
+
+    async def make(_: web.Request) -> web.Response:
+        return web.json_response({"job": {"id": "batch-1"}})
+
+    async def main() -> str:
+        app = web.Application(client_max_size=2**22)
+        app.add_routes([web.post("/files/upload", upload), web.post("/batches", make)])
+        async with TestServer(app) as server:
+            offer = Offer(name="a", provider="together", model="m", base_url=str(server.make_url("")))
+            async with open_batches(offer, environ=KEYS) as batches:
+                return await batches.submit(asked, label=LABEL)
+
+    assert asyncio.run(main()) == "batch-1"
+    file, lines = received.pop("file"), received.pop("lines")
+    assert received == {"purpose": "batch-api", "file_name": f"{LABEL}.jsonl", "file_type": "jsonl"}
+    assert (file.filename, file.content_type) == (f"{LABEL}.jsonl", "application/jsonl")
+    assert json.loads(lines)["body"]["messages"] == [{"role": "user", "content": text}]
 
 
 @pytest.mark.parametrize("provider", HOSTS)

@@ -14,7 +14,7 @@ from ruamel.yaml import YAML
 from crossgrade.domain import JSON, Offer, RouteSpec, Shadow
 from crossgrade.routing import Policy, Route
 from crossgrade.routing.export import EXPORTERS, RoutePlan, plan_route, to_envoy, to_litellm, to_openrouter
-from crossgrade.routing.export._yaml import to_yaml
+from crossgrade.routing.export._plan import to_yaml
 from tests.codes import raises_code
 
 NOW = datetime(2026, 11, 25, tzinfo=UTC)

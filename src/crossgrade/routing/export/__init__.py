@@ -1,10 +1,9 @@
-"""Routes as configuration of the proxy that is already in place: pure text, and what it cannot carry."""
+"""Routes as configuration of a proxy that is already in place, with notes on what it cannot carry."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from crossgrade.routing.export._plan import Exported, RoutePlan, host_of, plan_route, unsaid
-from crossgrade.routing.export._yaml import to_yaml
+from crossgrade.routing.export._plan import Exported, RoutePlan, host_of, plan_route, to_yaml, unsaid
 from crossgrade.routing.export.envoy import to_envoy
 from crossgrade.routing.export.litellm import to_litellm
 from crossgrade.routing.export.openrouter import to_openrouter
@@ -12,9 +11,9 @@ from crossgrade.routing.export.openrouter import to_openrouter
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exporter:
-    """What writes the configuration of a proxy, built in or a plugin's.
+    """A writer of a proxy's configuration, built in or from a plugin.
 
-    `write` returns the text for some routes, and in `notes` what the proxy does not carry. It is pure, and
+    `write` returns the text for some routes, and `notes` on what the proxy does not carry. It is pure, and
     raises `UsageError` for a route that the proxy cannot serve.
     """
 

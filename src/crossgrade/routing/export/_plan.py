@@ -1,23 +1,32 @@
-"""What a route asks of any proxy: names, two offers, who gets which share; and what goes unsaid."""
+"""What exports to all proxies share: the plan of a route, what no proxy carries, and plain data as YAML."""
 
+import io
+import re
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
+from ruamel.yaml import YAML
+from ruamel.yaml.nodes import ScalarNode
+from ruamel.yaml.representer import SafeRepresenter
+
 from crossgrade.dialects import HOSTS, Host, key_variable, key_variables
-from crossgrade.domain import Offer, RouteSpec
+from crossgrade.domain import JSON, Offer, RouteSpec
 from crossgrade.errors import AuthError, UsageError
 from crossgrade.routing.table import Route
+
+_PLAIN = re.compile(r"(?!(?:true|false|null|yes|no|on|off|y|n)$)[A-Za-z_/][A-Za-z0-9_./-]*", re.IGNORECASE)
+"""Texts that YAML 1.1, which many proxies read, and YAML 1.2 both read as text without quotes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RoutePlan:
-    """A route as it is now: `candidate` None means that the incumbent answers everything.
+    """A route as it is now; `candidate` None means that the incumbent answers everything.
 
-    The candidate gets `share` of the requests, of those whose `fact` is one of `segments` where
-    there are any. `fallbacks` are tried in order, the incumbent last. `max_bytes` is the length limit of a
-    policy that no proxy can carry out, and which therefore moves nothing here. `replicas` are those of each
-    offer that has some.
+    The candidate gets `share` of the requests, or, with `segments`, of those whose `fact` is one of them.
+    `fallbacks` are tried in order, the incumbent last. `max_bytes` is the length limit of a policy; no proxy
+    can apply it, so such a policy moves nothing here. `replicas` are those of each offer that has some.
     """
 
     spec: RouteSpec
@@ -51,7 +60,7 @@ class RoutePlan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exported:
-    """A configuration file's text, and in sentences what the proxy does not carry or needs besides."""
+    """A configuration file's text, and notes on what the proxy does not carry or needs in addition."""
 
     text: str
     notes: tuple[str, ...]
@@ -65,7 +74,7 @@ def plan_route(
     *,
     now: datetime,
 ) -> RoutePlan:
-    """Return what the route does at `now`; what expired, or leaves the regions, moves nothing.
+    """Return what the route does at `now`; an expired route, or one outside its regions, moves nothing.
 
     Offers name the variable of their key, chosen as the gateway chooses it in this environment.
     """
@@ -98,7 +107,7 @@ def plan_route(
 
 
 def host_of(offer: Offer) -> Host:
-    """Return the offer's row of the table of hosts; a local file is served by Crossgrade alone."""
+    """Return the offer's row of the table of hosts; raises UsageError for a local file."""
     if offer.provider == "local":
         raise UsageError(
             f"model {offer.name!r} is a local file, which only `crossgrade serve` starts",
@@ -109,7 +118,7 @@ def host_of(offer: Offer) -> Host:
 
 
 def _with_keys(offers: Mapping[str, Offer], environ: Mapping[str, str]) -> dict[str, Offer]:
-    """Return the offers with the variable of each one's key: the one that holds it, else the first."""
+    """Return the offers, each with the variable that holds its key, or else the first that could."""
     found = {}
     for name, offer in offers.items():
         try:
@@ -121,7 +130,7 @@ def _with_keys(offers: Mapping[str, Offer], environ: Mapping[str, str]) -> dict[
 
 
 def unsaid(plan: RoutePlan, proxy: str) -> Iterator[str]:
-    """Say what none of the proxies carries; each adds its own."""
+    """Yield what none of the proxies carries; each exporter adds its own."""
     name, spec = plan.spec.name, plan.spec
     if plan.max_bytes is not None:
         yield (
@@ -144,3 +153,32 @@ def unsaid(plan: RoutePlan, proxy: str) -> Iterator[str]:
         yield f"{name}: who may use it (`tiers`, `teams`) is for {proxy}'s own keys to say"
     if spec.max_body_bytes:
         yield f"{name}: `max_body_bytes` is left out: {proxy} does not route by the length of a request"
+
+
+class _Representer(SafeRepresenter):
+    """Writes every value in full, and quotes texts for readers of YAML 1.1 too."""
+
+    def ignore_aliases(self, data: object) -> bool:  # noqa: ARG002 -- ruamel's name
+        """Return True: no value is written as a reference to another."""
+        return True
+
+    def represent_text(self, text: str) -> ScalarNode:
+        """Quote a text that some reader could take for a number, a truth value or null."""
+        style = None if _PLAIN.fullmatch(text) else '"'
+        return self.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+_Representer.add_representer(str, _Representer.represent_text)
+
+
+def to_yaml(value: JSON) -> str:
+    """Return plain data as a YAML document in block style, in the order given."""
+    yaml = YAML(typ="safe", pure=True)
+    yaml.Representer = _Representer
+    yaml.default_flow_style = False
+    yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]  # declared as None
+    yaml.width = sys.maxsize
+    yaml.indent(mapping=2, sequence=4, offset=2)
+    text = io.StringIO()
+    yaml.dump(value, text)
+    return text.getvalue()

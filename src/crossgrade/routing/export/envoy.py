@@ -7,8 +7,7 @@ from urllib.parse import urlsplit
 
 from crossgrade.domain import Offer
 from crossgrade.errors import UsageError
-from crossgrade.routing.export._plan import Exported, RoutePlan, host_of, unsaid
-from crossgrade.routing.export._yaml import to_yaml
+from crossgrade.routing.export._plan import Exported, RoutePlan, host_of, to_yaml, unsaid
 
 GATEWAY = "crossgrade"
 """Name of the Gateway that the routes attach to: an operator's own name goes in its place."""

@@ -4,8 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from crossgrade.domain import Offer
-from crossgrade.routing.export._plan import Exported, RoutePlan, host_of, unsaid
-from crossgrade.routing.export._yaml import to_yaml
+from crossgrade.routing.export._plan import Exported, RoutePlan, host_of, to_yaml, unsaid
 
 
 def to_litellm(plans: Sequence[RoutePlan]) -> Exported:

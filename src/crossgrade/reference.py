@@ -1,8 +1,9 @@
-"""The text model of Llama 4 in NumPy: one function a part, from token ids to the next token.
+"""The text model of Llama 4 in readable NumPy, to check engines against: correct first, fast never.
 
-Written after the model's description in Hugging Face Transformers (`modeling_llama4.py`) and the
-graph that llama.cpp builds for the architecture `llama4`. Weights go by their GGUF names, each
-matrix of shape (outputs, inputs). Arrays are float32; n is the number of tokens, d the width.
+There is one function for each part, from token ids to the next token. They are written after the model's
+description in Hugging Face Transformers (`modeling_llama4.py`) and the graph that llama.cpp builds for the
+architecture `llama4`. Weights have their GGUF names, and each matrix has the shape (outputs, inputs). Arrays
+are float32; n is the number of tokens, d the width.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,6 +12,8 @@ from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+
+__all__ = ["Llama4Shape", "greedy_tokens", "next_token_logprobs"]
 
 Array: TypeAlias = NDArray[np.float32]
 Weights: TypeAlias = Mapping[str, Array]
