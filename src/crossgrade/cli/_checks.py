@@ -179,10 +179,10 @@ def _routes(config: "Config | None", environ: Mapping[str, str]) -> list[Check]:
         return []
     if _stored_tables(config.store).status != "ok":
         return []
-    from crossgrade.project import Project, outdated_routes
+    from crossgrade.project import Project
 
     with Project(config, environ) as project:
-        found = [each.words for each in outdated_routes(project.store, project.plugins)]
+        found = [each.words for each in project.outdated_routes()]
     if not found:
         return []
     hint = "decide again on today's samples, or `crossgrade route abort` until then"

@@ -1,10 +1,21 @@
-"""Click's base of parameter types, named with what it converts to on every click that is supported."""
+"""Types of parameters, and how the options of a command fill a dataclass."""
 
-from typing import TYPE_CHECKING, Any, Self
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import click
 
-__all__ = ["Day", "ParamType"]
+__all__ = ["Day", "ParamType", "filled"]
+
+_Options = TypeVar("_Options")
+
+
+def filled(kind: type[_Options], given: Mapping[str, Any], **more: Any) -> _Options:
+    """Return the dataclass whose fields a command's parameters of the same names fill, and `more`."""
+    from dataclasses import fields
+
+    names = {each.name for each in fields(kind)}  # type: ignore[arg-type]  # TypeVar of dataclasses
+    return kind(**{**{name: value for name, value in given.items() if name in names}, **more})
 
 
 class Day(click.DateTime):

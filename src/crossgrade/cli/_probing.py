@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from crossgrade.decide import Spent
-    from crossgrade.project._probing import OnProgress
+    from crossgrade.project import OnProbeProgress
 
 SCHEMA_VERSION = 1
 _QUIET_S = 60.0
@@ -61,7 +61,7 @@ def asking_options(function: FunctionT) -> FunctionT:
     return function
 
 
-def followed(*, offer_timeout: float, run: "Callable[[OnProgress], _Result]") -> "_Result":
+def followed(*, offer_timeout: float, run: "Callable[[OnProbeProgress], _Result]") -> "_Result":
     """Run a probe, tell how it goes, and say how to go on where it stops early."""
     from crossgrade.cli._interrupt import ends_at_second_interrupt
 

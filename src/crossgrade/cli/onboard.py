@@ -57,10 +57,11 @@ def command(
     invalid.
     """
     from crossgrade.decide import gate
-    from crossgrade.project import Project, onboard
+    from crossgrade.project import Project
 
-    with Project.open(config_path) as project, project.trying(offer, workload) as tried:
-        estimate = tried.estimate(workload)
+    with Project.open(config_path) as project:
+        with project.trying(offer, workload) as tried:
+            estimate = tried.estimate(workload)
         note(estimate_words(estimate), code="estimate")
         if dry_run:
             if as_json:
@@ -70,8 +71,7 @@ def command(
             _warn_replaced(project, offer, workload)
         confirm(estimate, go_on=yes or max_cost is not None)
         with followed(offer, f"crossgrade onboard {offer} --workload {workload}") as on_progress:
-            done = onboard(
-                tried,
+            done = project.onboard(
                 offer,
                 workload,
                 max_cost_usd=max_cost,

@@ -13,8 +13,7 @@ from crossgrade.cli._output import note, print_fields, print_json, print_table
 from crossgrade.errors import NotFoundError, UsageError, closest
 
 if TYPE_CHECKING:
-    from crossgrade.project import Project
-    from crossgrade.project._routing import RouteState
+    from crossgrade.project import Project, RouteState
     from crossgrade.routing import Policy, Route, RouteTable
     from crossgrade.routing.export import Exporter
 

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 
 from crossgrade.domain import Offer, Price, Workload
 from crossgrade.errors import DataError, UsageError
-from crossgrade.project._designs import may_spare, run_design, stopping_rule
-from crossgrade.project._history import blocks_from_history
+from crossgrade.project._designs import blocks_from_history, may_spare, run_design, stopping_rule
 from crossgrade.project._measured import offers_of
 
 if TYPE_CHECKING:
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
         RunResult,
         Scorer,
     )
-    from crossgrade.project._family import DecisionInput
+    from crossgrade.project._verdicts import DecisionInput
     from crossgrade.store import Run, Store
     from crossgrade.workloads import Dataset
 

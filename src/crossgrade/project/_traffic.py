@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 
 from crossgrade.errors import ConfigError, DataError, NotFoundError, StoreError, UsageError, closest
+from crossgrade.project._opened import OpenProject
+from crossgrade.project._plugins import read_config
 
 if TYPE_CHECKING:
-    from crossgrade.project._project import Project
     from crossgrade.workloads import Seal
     from crossgrade.workloads.traffic import Drawn, LoggedRequest
 
@@ -149,63 +150,84 @@ def create_workload(
     )
 
 
-def label_workload(config_path: str | Path, name: str, labels: Path) -> tuple[int, str]:
-    """Take targets from a labelling file into a workload's dataset; return how many, and its new digest.
+class ProjectTraffic:
+    """The samples that a project's workloads took from logs; `Project.traffic`."""
 
-    Raises `DataError` for an id that the dataset does not have.
-    """
-    from crossgrade.project._plugins import read_config
-    from crossgrade.workloads import read_dataset
+    def __init__(self, project: OpenProject) -> None:
+        self._project = project
 
-    dataset = _workload_dataset(read_config(config_path), name)
-    known = {row["id"]: row for row in _rows(dataset)}
-    labelled = 0
-    with labels.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file)
-        for row in reader:
-            identifier, target = row.get("id"), row.get("target")
-            if identifier not in known:
-                raise DataError(
-                    f"no sample has the id {identifier!r}",
-                    code="sample-unknown",
-                    file=labels,
-                    line=reader.line_num,
-                )
-            if target:
-                known[identifier]["target"] = _unescaped(target)
-                labelled += 1
-    _write_rows(dataset, known.values())
-    return labelled, read_dataset(dataset, id_field="id").digest
+    def label(self, name: str, labels: Path) -> tuple[int, str]:
+        """Take targets from a labelling file into a workload's dataset; return how many, and its new digest.
 
+        Raises NotFoundError for the workload, and DataError for an id that the dataset does not have.
+        """
+        from crossgrade.workloads import read_dataset
 
-def forget_subject(
-    config_path: str | Path, subject: str, *, environ: Mapping[str, str] = os.environ
-) -> Forgotten:
-    """Remove every sample made from a person's requests, and say what verdicts rest on then.
+        dataset = self._project.workload(name).dataset
+        known = {row["id"]: row for row in _rows(dataset)}
+        labelled = 0
+        with labels.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file)
+            for row in reader:
+                identifier, target = row.get("id"), row.get("target")
+                if identifier not in known:
+                    raise DataError(
+                        f"no sample has the id {identifier!r}",
+                        code="sample-unknown",
+                        file=labels,
+                        line=reader.line_num,
+                    )
+                if target:
+                    known[identifier]["target"] = _unescaped(target)
+                    labelled += 1
+        _write_rows(dataset, known.values())
+        return labelled, read_dataset(dataset, id_field="id").digest
 
-    `subject` is the user as the logs named them. The samples go from the datasets and labelling files,
-    and what was asked and answered about them from the store; scores that a verdict counted stay in it as
-    numbers. Interrupted, it can be run again.
-    """
-    from crossgrade.project._plugins import read_config
-    from crossgrade.project._project import Project
-    from crossgrade.workloads import read_dataset
-    from crossgrade.workloads.traffic import subject_of
+    def reveal(self, name: str, seal: "Seal", *, samples: Sequence[str] = ()) -> list[dict[str, Any]]:
+        """Return a workload's samples (those with these ids) with what was sealed under a key put back.
 
-    config = read_config(config_path)
-    wanted = subject_of(subject, subject_key(config.root))
-    removed: dict[str, int] = {}
-    digests: dict[str, str] = {}
-    answers = 0
-    rests: list[Rest] = []
-    for name, workload in config.workloads.items():
-        if workload.dataset.suffix != ".jsonl" or not workload.dataset.exists():
-            continue
-        rows = _rows(workload.dataset)
-        gone = {str(row.get("id")) for row in rows if _is_of(row, wanted)}
-        if not gone:
-            continue
-        with Project.open(config_path, environ=environ) as project:
+        Raises NotFoundError for the workload, and for an id that the dataset does not have.
+        """
+        from crossgrade.workloads import revealed
+
+        rows = _rows(self._project.workload(name).dataset)
+        known = {row.get("id"): row for row in rows}
+        if missing := [each for each in samples if each not in known]:
+            raise NotFoundError(
+                f"no sample of {name!r} has the id {missing[0]!r}", code="sample-not-in-workload"
+            )
+        chosen = [known[each] for each in samples] or rows
+        return [
+            {
+                key: revealed(value, seal.unseal) if isinstance(value, str) else value
+                for key, value in row.items()
+            }
+            for row in chosen
+        ]
+
+    def forget(self, subject: str) -> Forgotten:
+        """Remove every sample made from a person's requests, and say what verdicts rest on then.
+
+        `subject` is the user as the logs named them. The samples go from the datasets and labelling files,
+        and what was asked and answered about them from the store; scores that a verdict counted stay in it as
+        numbers. Interrupted, it can be run again.
+        """
+        from crossgrade.workloads import read_dataset
+        from crossgrade.workloads.traffic import subject_of
+
+        project, config = self._project, self._project.config
+        wanted = subject_of(subject, subject_key(config.root))
+        removed: dict[str, int] = {}
+        digests: dict[str, str] = {}
+        answers = 0
+        rests: list[Rest] = []
+        for name, workload in config.workloads.items():
+            if workload.dataset.suffix != ".jsonl" or not workload.dataset.exists():
+                continue
+            rows = _rows(workload.dataset)
+            gone = {str(row.get("id")) for row in rows if _is_of(row, wanted)}
+            if not gone:
+                continue
             # The store first: interrupted after it, the dataset still says whose samples these are.
             erased = project.store.forget(name, gone, _requests(project, name, gone))
             answers += erased.answers
@@ -219,12 +241,12 @@ def forget_subject(
                 )
                 for one, (k, n) in erased.verdicts.items()
             ]
-        kept = [row for row in rows if str(row.get("id")) not in gone]
-        _write_rows(workload.dataset, kept)
-        removed[name] = len(gone)
-        digests[name] = read_dataset(workload.dataset).digest if kept else "empty"
-        _forget_labels(workload.dataset, {row["id"] for row in kept})
-    return Forgotten(samples=removed, digests=digests, answers=answers, verdicts=tuple(rests))
+            kept = [row for row in rows if str(row.get("id")) not in gone]
+            _write_rows(workload.dataset, kept)
+            removed[name] = len(gone)
+            digests[name] = read_dataset(workload.dataset).digest if kept else "empty"
+            _forget_labels(workload.dataset, {row["id"] for row in kept})
+        return Forgotten(samples=removed, digests=digests, answers=answers, verdicts=tuple(rests))
 
 
 def _is_of(row: Mapping[str, Any], subject: str) -> bool:
@@ -232,34 +254,13 @@ def _is_of(row: Mapping[str, Any], subject: str) -> bool:
     return subject in named if isinstance(named, list) else named == subject
 
 
-def _requests(project: "Project", name: str, samples: set[str]) -> list[str]:
+def _requests(project: OpenProject, name: str, samples: set[str]) -> list[str]:
     """Return the digests of what a run would ask about some samples, whoever was asked."""
     from crossgrade.evaluate import request_digests
 
     workload = project.workload(name)
     wanted = [each for each in project.dataset(workload, copies=True).samples if each.id in samples]
     return [digest for each in wanted for digest in request_digests(workload, each)]
-
-
-def reveal_workload(
-    config_path: str | Path, name: str, seal: "Seal", *, samples: Sequence[str] = ()
-) -> list[dict[str, Any]]:
-    """Return a workload's samples (those with these ids) with what was sealed under a key put back.
-
-    Raises `NotFoundError` for an id that the dataset does not have.
-    """
-    from crossgrade.project._plugins import read_config
-    from crossgrade.workloads import revealed
-
-    rows = _rows(_workload_dataset(read_config(config_path), name))
-    known = {row.get("id"): row for row in rows}
-    if missing := [each for each in samples if each not in known]:
-        raise NotFoundError(f"no sample of {name!r} has the id {missing[0]!r}", code="sample-not-in-workload")
-    chosen = [known[each] for each in samples] or rows
-    return [
-        {key: revealed(value, seal.unseal) if isinstance(value, str) else value for key, value in row.items()}
-        for row in chosen
-    ]
 
 
 def _forget_labels(dataset: Path, kept: set[Any]) -> None:
@@ -276,18 +277,6 @@ def _forget_labels(dataset: Path, kept: set[Any]) -> None:
     )
     with whole_file(path) as target:
         target.write(out.getvalue())
-
-
-def _workload_dataset(config: Any, name: str) -> Path:
-    if name not in config.workloads:
-        known = ", ".join(config.workloads) or "none"
-        raise NotFoundError(
-            f"there is no workload {name!r} in {config.path}; there are: {known}"
-            f"{closest(name, config.workloads)}",
-            code="workload-unknown",
-        )
-    dataset: Path = config.workloads[name].dataset
-    return dataset
 
 
 def _rows(path: Path) -> list[dict[str, Any]]:
@@ -351,8 +340,6 @@ def _configured(
 ) -> tuple[str, str, list[str]]:
     """Return crossgrade.yaml with the workload in it, comments kept, and the names of its models."""
     from ruamel.yaml import YAML
-
-    from crossgrade.project._plugins import read_config
 
     if path.exists():
         read_config(path)  # bounds what the file may hold, before it is read for its comments
@@ -441,7 +428,6 @@ def _candidate(models: Any, given: str) -> str:
 
 def _check_config(path: Path, text: str) -> None:
     """Read the new configuration before it takes the old one's place."""
-    from crossgrade.project._plugins import read_config
     from crossgrade.workloads.files import whole_file
 
     trial = path.with_name(f".{path.name}.new")
@@ -460,9 +446,8 @@ def _check_config(path: Path, text: str) -> None:
 def _keep_answers(path: Path, name: str, drawn: "Drawn", environ: Mapping[str, str]) -> int:
     """Put the incumbent's logged answers where a run looks for what was paid for."""
     from crossgrade.evaluate import logged_response
-    from crossgrade.project._project import Project
 
-    with Project.open(path, environ=environ) as project:
+    with OpenProject.open(path, environ=environ) as project:
         workload = project.workload(name)
         samples = {sample.id: sample for sample in project.dataset(workload, copies=True).samples}
         responses = []
