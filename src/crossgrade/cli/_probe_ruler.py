@@ -6,10 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from crossgrade.cli._completion import complete_model
 from crossgrade.cli._frame import json_option
 from crossgrade.cli._output import note, print_json, print_table
-from crossgrade.cli._params import filled
+from crossgrade.cli._params import complete_model, filled
 from crossgrade.cli._probing import (
     SCHEMA_VERSION,
     asking_options,

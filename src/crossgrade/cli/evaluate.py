@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from crossgrade.cli._completion import complete_workload
 from crossgrade.cli._frame import config_option, json_option
 from crossgrade.cli._output import note, print_json, print_table, print_verdict, warn
+from crossgrade.cli._params import complete_workload
 from crossgrade.cli._spending import Dollars, confirm, estimate_words
 
 if TYPE_CHECKING:

@@ -49,7 +49,7 @@ def command(
     where a file states another. MODEL=PATH names the model of a file. Plugins that the configuration names
     may read more.
     """
-    from crossgrade.cli._sources import importers_of, named_sources
+    from crossgrade.cli._params import importers_of, named_sources
     from crossgrade.workloads import read_results, write_results
 
     results = read_results(named_sources(sources), importers=importers_of(config_path), **options)

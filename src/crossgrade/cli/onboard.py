@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from crossgrade.cli._completion import complete_model, complete_workload
 from crossgrade.cli._frame import config_option, json_option
 from crossgrade.cli._output import note, print_json, print_table, warn
+from crossgrade.cli._params import complete_model, complete_workload
 from crossgrade.cli._progress import followed
 from crossgrade.cli._spending import Dollars, confirm, estimate_words
 

@@ -5,10 +5,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from crossgrade.cli._completion import complete_model, complete_workload
 from crossgrade.cli._frame import FiniteRange
 from crossgrade.cli._output import note, print_json, print_table
-from crossgrade.cli._params import ParamType, filled
+from crossgrade.cli._params import ParamType, complete_model, complete_workload, filled
 from crossgrade.cli._probe_ruler import explain, ruler, ruler_table_command
 from crossgrade.cli._probing import SCHEMA_VERSION, asking_options, confirm, dollars, followed, prompt_options
 from crossgrade.errors import UsageError

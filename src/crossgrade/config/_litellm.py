@@ -17,9 +17,8 @@ from crossgrade.config._litellm_models import (
     base_url_of,
     provider_of,
 )
-from crossgrade.config._replicas import is_same_model
-from crossgrade.config._secrets import KEY_SEEN, looks_secret
-from crossgrade.config._yaml import Position, YamlTree
+from crossgrade.config._problems import is_same_model
+from crossgrade.config._yaml import KEY_SEEN, Position, YamlTree, looks_secret
 from crossgrade.dialects import BUILT_IN_HOSTS, Host
 
 _ENVIRONMENT = "os.environ/"

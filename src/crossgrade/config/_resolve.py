@@ -5,8 +5,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
-from crossgrade.config._problems import shown
-from crossgrade.config._replicas import replica_problems
+from crossgrade.config._problems import replica_problems, shown
 from crossgrade.config._schema import (
     ConfigFile,
     ModelSection,
