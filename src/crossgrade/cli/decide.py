@@ -8,7 +8,7 @@ import click
 
 from crossgrade.cli._frame import FiniteRange, config_option, json_option
 from crossgrade.cli._output import note, print_json, print_verdict
-from crossgrade.cli._params import complete_workload_or_file, filled
+from crossgrade.cli._params import complete_workload_or_file, filled, importers_of, named_sources
 from crossgrade.cli._spending import check_report_extra
 from crossgrade.errors import NotFoundError, UsageError
 
@@ -237,7 +237,6 @@ def _is_workload(word: str, config_path: str) -> bool:
 
 
 def _decide_files(sources: tuple[str, ...], options: dict[str, Any]) -> "Verdict":
-    from crossgrade.cli._params import importers_of, named_sources
     from crossgrade.domain import Origin, Usage
     from crossgrade.project import ResultOptions, decide_results
 

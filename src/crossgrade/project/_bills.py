@@ -105,9 +105,9 @@ _MONTHS = 12
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OfferMove:
-    """Moving all traffic from the incumbent to another offer; prices alone say nothing about quality.
+    """Moving all traffic from the incumbent to another offer. Prices alone say nothing about quality.
 
-    `saving` is `saving_usd_per_month` with its interval, where the calls were measured; that of the
+    `saving` is `saving_usd_per_month`, with an interval if the calls were measured. The interval of the
     payback follows from it. `paid_back_in_a_year_from` is the number of calls a day from which the
     costs of moving come back within a year.
     """
@@ -131,7 +131,7 @@ def saving_of(bills: Bills, row: OfferBill, commitment: Commitment) -> Decimal |
 
 
 def cheapest_move(bills: Bills, commitment: Commitment, costs: MovingCosts) -> OfferMove | None:
-    """Return the move to the cheapest offer that can be bought and has no doubt on its price."""
+    """Return the move to the cheapest offer that can be bought and whose price is not in doubt."""
     now = bills.of_incumbent
     rival = next((row for row in bills.offers if row is not now and _may_be_chosen(row)), None)
     if now is None or now.price is None or rival is None or rival.bill.usd_per_month is None:
@@ -157,11 +157,11 @@ def cheapest_move(bills: Bills, commitment: Commitment, costs: MovingCosts) -> O
 def _saving(bills: Bills, rival: OfferBill, commitment: Commitment) -> Estimate:
     """Return the saving a month with the interval of the mean call; none for stated tokens.
 
-    Where both are billed for the same calls the interval is the paired one. A rival that was billed
-    for its own tokens was asked the same questions, so that the costs rise together: to take the two
-    means as independent, as here, errs towards a wide interval. (Each end is as far away as the two
-    means' ends on that side together, in squares: G. Y. Zou and A. Donner, Statistics in Medicine 27
-    (2008) 1693-1702.)
+    If both are billed for the same calls, the interval is paired. A rival that was billed for its own
+    tokens was asked the same questions, so the two costs are positively correlated. Treating the two means
+    as independent, as here, makes the interval too wide rather than too narrow. (The distance of each end is
+    the root of the sum of squares of the two means' distances on that side: G. Y. Zou and A. Donner,
+    Statistics in Medicine 27 (2008) 1693-1702.)
     """
     now, saving = bills.of_incumbent, saving_of(bills, rival, commitment)
     if now is None or saving is None:
@@ -209,7 +209,7 @@ def _may_be_chosen(row: OfferBill) -> bool:
 
 
 GPU = "h100"
-"""What the boxes are of where nobody says: the GPU with most measured points beside the newest."""
+"""The default GPU of a box: the one with most measured points, except for the newest."""
 
 
 def own_boxes(
@@ -217,9 +217,9 @@ def own_boxes(
 ) -> tuple[BoxBill, ...]:
     """Return the bill of a box for each model among the offers that the serving model knows.
 
-    The box is the number of GPUs at which its tokens cost least at full use, at typical rent; an
-    offer in `measured` is served its own tokens, another the bills' traffic. Left out is what fits no
-    deployment, and traffic without tokens in or out.
+    The box has the number of GPUs at which tokens cost least at full use and typical rent. An offer in
+    `measured` is served its own tokens, any other the bills' traffic. Models that fit no deployment are left
+    out, and so is traffic without input or output tokens.
     """
     now = bills.of_incumbent
     rival = next(

@@ -1,4 +1,4 @@
-"""From a model's name to a canary: evaluated, decided, tried on a share; and how long each took."""
+"""How a model came from its name to a canary, step by step, and when each step was reached."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, time
@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Onboarded:
-    """How far an offer came on a workload; `table` None: no certificate, so no canary.
+    """How far an offer came on a workload; `table` is None if no canary was started.
 
-    `steps` are all that are recorded of it, from earlier tries too.
+    `steps` are all recorded steps, from earlier tries too.
     """
 
     offer: str
@@ -34,11 +34,11 @@ class OnboardingLog:
         self._workload = workload
 
     def steps(self) -> "tuple[OnboardingStep, ...]":
-        """Return the steps that are recorded, from earlier tries too."""
+        """Return all recorded steps, from earlier tries too."""
         return tuple(self._onboardings.steps(self._offer, self._workload))
 
     def begin(self, offer: Offer) -> None:
-        """Record, the first time, since when the offer is listed and that it was asked for now."""
+        """At the first try, record since when the offer is listed, and that it is asked for now."""
         if self.steps():
             return
         days = [price.valid_from for price in offer.prices if price.valid_from is not None]
@@ -51,7 +51,7 @@ class OnboardingLog:
         self._reach("verdict", stored.verdict.decided_at, verdict=stored.id, name=stored.verdict.name)
 
     def tried(self, stored: "StoredVerdict", table: "RouteTable") -> None:
-        """Record the canary that a verdict began in a route table."""
+        """Record the canary that a verdict started in a route table."""
         mine = [route for route in table.routes if route.verdict_id == stored.id]
         self._reach(
             "canary",

@@ -37,7 +37,7 @@ class OpenProject:
 
     @classmethod
     def open(cls, path: str | Path = DEFAULT_CONFIG, *, environ: Mapping[str, str] = os.environ) -> Self:
-        """Read the configuration; the store is opened (and made) when it is first needed.
+        """Read the configuration; the store is opened, or created, when it is first needed.
 
         Raises ConfigError with file, line and column.
         """
@@ -92,18 +92,18 @@ class OpenProject:
         return found
 
     def price_of(self, offer: Offer) -> Price | None:
-        """Return today's price of an offer, None where it is unknown."""
+        """Return today's price of an offer, None if unknown."""
         return self.catalog.price(offer, datetime.now(UTC).date())
 
     def gone(self, offers: Iterable[Offer]) -> dict[str, str]:
-        """Return which offers can no longer be bought as far as is known, by name, and since when."""
+        """Return which of the offers can no longer be bought as far as is known, and since when, by name."""
         today = datetime.now(UTC).date()
         words = ((offer.name, self.catalog.facts(offer, today).gone(today)) for offer in offers)
         return {name: gone for name, gone in words if gone is not None}
 
     @property
     def catalog(self) -> "Catalog":
-        """The catalogue with the project's own price files; raises DataError for a file that is wrong."""
+        """The catalogue with the project's own price files; raises DataError for a wrong file."""
         if self._catalog is None:
             from crossgrade.catalog import Catalog, read_rates
 
@@ -114,7 +114,7 @@ class OpenProject:
     def dataset(self, workload: Workload, *, copies: bool = False) -> "Dataset":
         """Read and freeze a workload's dataset; raises DataError with file, line and column.
 
-        Rows that ask the same are one sample, with their weights added; with `copies` every row is one.
+        Rows that ask the same become one sample with the sum of their weights, unless `copies`.
         """
         from crossgrade.workloads import read_dataset, without_copies
 

@@ -43,9 +43,9 @@ _PROOF_S = 10.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProbePlan:
-    """A probe that is ready to run: what will be asked of whom, and where it is kept.
+    """A probe that is ready to run: what it asks, whom it asks, and where its result is kept.
 
-    `notes` say what of the documents could not be used.
+    `notes` say which parts of the documents could not be used.
     """
 
     offer: Offer
@@ -63,13 +63,13 @@ class ProbePlan:
 
     @property
     def estimate(self) -> ProbeEstimate:
-        """What it is likely to use."""
+        """The calls, tokens and dollars that it will probably use."""
         prices = (self.price,) if self.against is None else (self.price, self.against_price)
         return estimate_probe(self.settings, prices, MAX_OUTPUT_TOKENS)
 
     @property
     def digest(self) -> str:
-        """What must not change between a probe and its resumption."""
+        """A digest of everything that must not change before the probe is resumed."""
         names = [f"{document.name} {digest(document.text)}" for document in self.documents]
         pairs = [str(pair) for pair in self.pairs]
         return digest(
@@ -95,7 +95,7 @@ class ProbePlan:
     def ruler_tasks(self, tasks: Sequence[str] = ()) -> tuple[str, ...]:
         """Return RULER's tasks to run: those named, or all that the pairs allow.
 
-        Raises UsageError for a task that there is not, and without an exact tokenizer.
+        Raises UsageError for an unknown task, and without an exact tokenizer.
         """
         if not self.tokenizer.exact:
             raise UsageError(
@@ -131,9 +131,9 @@ class ProbeOptions:
     """What a probe asks about, and of whom besides its model.
 
     Without `documents` the haystack is synthetic. Without `tokenizer`, that of a local model's file or of
-    the model's server is taken, and bytes stand in where none can be had exactly. With `workload` nothing
-    longer than its longest request is asked, and the gate is the `gate_quantile` of its requests where the
-    settings name none. `against` names a model that is asked the same prompts, `judge` one that grades
+    the model's server is used, or bytes if no exact one is available. With `workload` no prompt is longer
+    than its longest request, and the gate is the `gate_quantile` of its requests if the settings name none.
+    `against` names a model that is asked the same prompts, `judge` one that grades
     answers to the `pairs`. With `text` prompts are sent as raw text, for base models.
     """
 
@@ -198,7 +198,7 @@ def plan_probe(project: OpenProject, name: str, settings: ProbeSettings, options
 
 
 def _judge(project: OpenProject, name: str, asked: Collection[str | None], pairs: Path | None) -> Offer:
-    """Return the offer that judges; raises UsageError for one that is asked too, and without pairs."""
+    """Return the offer that judges; raises UsageError if it is asked too, or if there are no pairs."""
     if pairs is None:
         raise UsageError(
             "a judge grades answers to your own pairs, and there are none",
@@ -217,7 +217,7 @@ def _judge(project: OpenProject, name: str, asked: Collection[str | None], pairs
 def _within(
     project: OpenProject, name: str, tokenizer: Tokenizer, settings: ProbeSettings, quantile: float
 ) -> ProbeSettings:
-    """Return the settings cut to a workload's own lengths."""
+    """Return the settings limited to the lengths of a workload's requests."""
     workload = project.workload(name)
     unit = 1 if tokenizer.exact else _BYTES_PER_TOKEN
     gate, longest = workload_tokens(
@@ -237,7 +237,7 @@ def _within(
 
 
 def own_tokenizer(offer: Offer, root: Path, environ: Mapping[str, str]) -> Tokenizer:
-    """Return the offer's own tokenizer where it can be had exactly, else bytes that stand in.
+    """Return the offer's own tokenizer if an exact one is available, otherwise one that counts bytes.
 
     A server is asked for the tokens of three lines.
     """

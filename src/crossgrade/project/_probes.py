@@ -1,4 +1,4 @@
-"""Probes of a project's models: run or resumed, with store and providers, and RULER's tasks beside them."""
+"""Probes of a project's models, run or resumed; RULER's tasks too."""
 
 import csv
 import io
@@ -71,12 +71,12 @@ class ProjectProbes:
         resume: str | None = None,
         on_progress: OnProbeProgress = lambda *_: None,
     ) -> ProbeResult:
-        """Run a probe or go on with one; the result is kept in the project's folder.
+        """Run a probe or resume one; the result is kept in the project's folder.
 
-        Its page stands beside it where the `report` extra is installed. `resume` is the id of a probe to go
-        on with. Whatever ends the probe early, what was paid for is in the store. Raises ProviderError where
-        the model cannot be asked, and UsageError where `max_cost_usd` meets an unknown price or `resume` is
-        no probe with this plan.
+        Its page is written beside it if the `report` extra is installed. `resume` is the id of the probe to
+        continue. Whatever ends the probe early, what was paid for is in the store. Raises ProviderError if
+        the model cannot be asked, and UsageError if `max_cost_usd` is given and a price is unknown, or
+        `resume` is no probe with this plan.
         """
         import anyio
 
@@ -117,7 +117,7 @@ class ProjectProbes:
         resume: str | None = None,
         on_progress: OnProbeProgress = lambda *_: None,
     ) -> RulerResult:
-        """Run RULER's tasks or go on with a run; raises as `run` does.
+        """Run RULER's tasks or resume a run; raises as `run` does.
 
         The scores are kept as `model,length,score` beside the result.
         """
@@ -150,7 +150,7 @@ class ProjectProbes:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BegunProbe:
-    """A probe that this process runs: `older` are calls of a journal that an earlier version wrote."""
+    """A probe that this process runs; `older` has the calls of a journal that an earlier version wrote."""
 
     id: str
     started_at: datetime
@@ -161,10 +161,10 @@ class BegunProbe:
 def begin_probe(
     project: OpenProject, plan: ProbePlan, resume: str | None, *, kind: str = ""
 ) -> Iterator[BegunProbe]:
-    """Record a new probe, or find the one to go on with, and hold it for this process.
+    """Record a new probe, or find the one to resume, and lock it for this process.
 
-    `kind` is what must be the same besides the plan. Raises UsageError for an id that there is not, and
-    where the probe was begun with other settings.
+    `kind` must be the same as before, besides the plan. Raises UsageError for an unknown id, and if the
+    probe was started with other settings.
     """
     settings = digest(kind + plan.digest) if kind else plan.digest
     probe_id = resume or f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
@@ -188,7 +188,7 @@ def begin_probe(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpenAskers:
-    """Who is asked in a probe: its model, another beside it, and a judge of answers to the user's pairs."""
+    """The models that a probe asks: its own, one to compare with, and a judge of answers to pairs."""
 
     asker: Asker
     against: Asker | None
@@ -202,7 +202,7 @@ async def open_askers(
     begun: BegunProbe,
     max_cost_usd: Decimal | None,
 ) -> AsyncIterator[OpenAskers]:
-    """Open the models of a plan, a local one with room for the longest prompt, and their calls."""
+    """Open the models of a plan; a local one gets a context for the longest prompt."""
     from crossgrade.calls import Batches, Budget, CallLimiters, Calls, Journal, OpenModel, check_prices
     from crossgrade.evaluate import build_scorer
     from crossgrade.providers import LocalSettings, open_batches, open_provider, usable_cores
@@ -211,7 +211,7 @@ async def open_askers(
     prices = {name: project.price_of(offer) for name, offer in offers.items()}
     check_prices(offers, prices, max_cost_usd)
     longest = max(*plan.settings.lengths, plan.settings.gate_tokens or 0)
-    # The questions on one haystack share all but their end, and one is asked after the other.
+    # The questions on one haystack differ only at the end, and are asked one after the other.
     local = LocalSettings(
         threads=usable_cores(), context_tokens=longest + _MOST_ANSWER_TOKENS, cache_prompt=True
     )
@@ -232,7 +232,7 @@ async def open_askers(
         }
         journal = Journal(store)
         own = Batches(providers=batches, store=store, budget=budget, run_id=begun.id)
-        # A probe measures the model of today: what was answered before it began is not taken for it.
+        # A probe measures the model of today, so answers from before its start are not reused.
         calls = Calls(journal, budget, batches=own, since=begun.started_at)
         shared = ProbeCalls(calls=calls, budget=budget, journal=journal, older=begun.older)
         askers = [

@@ -59,7 +59,7 @@ class Project(OpenProject):
     def trying(self, offer: str, workload: str) -> Self:
         """Return the project with an offer as the only candidate of a workload, asked like the incumbent.
 
-        The store is another one, to be closed by itself. Raises NotFoundError for either name, and
+        It has a store of its own, which must be closed too. Raises NotFoundError for either name, and
         UsageError for the incumbent.
         """
         wanted = self.workload(workload)
@@ -78,7 +78,7 @@ class Project(OpenProject):
     def estimate(self, name: str, *, reuse: bool = True) -> "RunEstimate":
         """Estimate calls, tokens and dollars of evaluating a workload; asks no model.
 
-        With `reuse` what was paid for before costs nothing.
+        With `reuse`, answers that were paid for before cost nothing.
         """
         workload = self.workload(name)
         with _in_file(workload.dataset):
@@ -105,10 +105,10 @@ class Project(OpenProject):
     ) -> "RunResult":
         """Ask the incumbent and its candidates about the workload until the verdict is certain.
 
-        `max_cost_usd` overrides the workload's. `resume` is the id of a run to go on with; one that gave up
-        then goes on. With `reuse` a request that was paid for before is not sent again. With
-        `every_hypothesis` segments and dearer candidates are asked on when the verdict is certain.
-        Whatever ends the run early, what was paid for is kept. Raises what `evaluate.run_workload` raises.
+        `max_cost_usd` overrides the workload's. `resume` is the id of a run to continue, even if it gave up.
+        With `reuse` a request that was paid for before is not sent again. With `every_hypothesis` the run
+        continues with segments and more expensive candidates after the verdict is certain. Whatever ends
+        the run early, what was paid for is kept. Raises what `evaluate.run_workload` raises.
         """
         import anyio
 
@@ -121,7 +121,7 @@ class Project(OpenProject):
             return anyio.run(self._evaluation(workload).run, resume, reuse, on_progress)
 
     def _evaluation(self, workload: Workload) -> Evaluation:
-        """Return what a run of a workload is made with."""
+        """Return everything that a run of a workload needs."""
         dataset, judge = self.dataset(workload), self._judge(workload)
         offers = offers_of(workload)
         return Evaluation(
@@ -154,13 +154,13 @@ class Project(OpenProject):
     ) -> "StoredVerdict":
         """Decide on a workload from a run (by default its newest), and record verdict and evidence.
 
-        `floor` and `alpha` override the workload's: that is a what-if, which is not recorded (its id
-        is empty). `label_file` is the run's labelling file (`export_run`): people's scores in it
-        correct the judge's, and are recorded with the evidence. Where the workloads share
-        `family_alpha`, one correction is over the hypotheses of all of them, each from its newest run.
-        Where the newest verdict says the same, it is returned and nothing is recorded. Raises
-        NotFoundError without a run and UsageError when what was measured (dataset, variants,
-        scorer) changed since; where the rules changed, the guard `peeking` says so.
+        `floor` and `alpha` override the workload's. Such a what-if is not recorded, and its id is empty.
+        `label_file` is the run's labelling file (`export_run`). People's scores in it correct the judge's,
+        and are recorded with the evidence. If the workloads share `family_alpha`, one correction covers the
+        hypotheses of all of them, each from its newest run. If the newest verdict says the same, it is
+        returned and nothing is recorded. Raises NotFoundError without a run, and UsageError if what was
+        measured (dataset, variants, scorer) has changed since. If the rules have changed, the guard
+        `peeking` says so.
         """
         is_what_if = floor is not None or alpha is not None
         workload = with_rules(self.workload(name), floor=floor, alpha=alpha)
@@ -171,7 +171,7 @@ class Project(OpenProject):
     def decide_all(self, names: Sequence[str] = (), *, now: datetime | None = None) -> "list[StoredVerdict]":
         """Decide on several workloads (by default all) at one moment, and record the verdicts.
 
-        It gives what `decide` gives for each, and takes less time where they share `family_alpha`.
+        The result is that of `decide` for each, but faster if they share `family_alpha`.
         """
         now, family = now or datetime.now(UTC), self._family()
         workloads = [self.workload(name) for name in names or self.config.workloads]
@@ -195,7 +195,7 @@ class Project(OpenProject):
         )
         if not record:
             return StoredVerdict(id="", verdict=verdict)
-        # Deciding twice on the same evidence is one decision: its record, and an alarm on it, stay one.
+        # Deciding twice on the same evidence is one decision, with one record and its alarms.
         known = self.store.verdicts.same_as(verdict)
         if known is not None:
             return known
@@ -207,7 +207,7 @@ class Project(OpenProject):
     def _case(
         self, workload: Workload, run_id: str | None = None, label_file: Path | None = None
     ) -> DecisionInput:
-        """Return what a workload is decided on: a run (by default its newest), its evidence, settings."""
+        """Return the input of a decision: a run (by default the newest), its evidence and settings."""
         return self._case_of(workload, self.dataset(workload), self._run(workload, run_id), label_file)
 
     def _case_of(
@@ -252,10 +252,9 @@ class Project(OpenProject):
         """Return what a month of a workload costs at every offer of the project.
 
         Tokens are those that a run measured (by default the newest): each model's own, and the
-        incumbent's for offers that were not asked. `traffic` replaces them by a recorded or stated
-        one. `calls_per_day` overrides the workload's volume, `cache_hit` the share of input that was
-        read from the cache. `boxes` adds GPUs of one's own for the workload's open models. Raises
-        NotFoundError without a run or traffic.
+        incumbent's for offers that were not asked. `traffic` replaces them. `calls_per_day` overrides the
+        workload's volume, and `cache_hit` the share of input that was read from the cache. `boxes` adds
+        self-hosted GPUs for the workload's open models. Raises NotFoundError without a run or traffic.
         """
         from crossgrade.catalog.bills import bill_offers
         from crossgrade.project._bills import costs_of_moving, measured_of
@@ -292,7 +291,7 @@ class Project(OpenProject):
         return replace(bills, boxes=own_boxes(bills, offers_of(workload).values(), measured))
 
     def outdated_routes(self) -> Iterator[OutdatedRoute]:
-        """Iterate over the live routes whose verdict today's method would not reach again."""
+        """Iterate over the live routes whose verdict today's method would not certify."""
         return outdated_routes(self.store, self.plugins)
 
     def verify(self, verdict_id: str) -> Verification:
@@ -357,13 +356,13 @@ class Project(OpenProject):
     def export_run(self, run_id: str, path: Path, *, label_file: Path | None = None) -> Export:
         """Write a run's scored answers as one table, with a `human` column for people's scores.
 
-        Samples stand in the shuffled order in which they were asked, so the first hundred are a
-        random hundred: enough for `decide(name, label_file=…)` to correct a judge's scores. Only
-        a run in mode "fixed" may be decided on from the table: others stopped when it suited them.
+        Samples are in the shuffled order in which they were asked, so the first hundred are a random
+        hundred. That is enough for `decide(name, label_file=…)` to correct a judge's scores. Decide on the
+        table only if the run was in mode "fixed". Other runs stopped depending on their scores.
 
-        `label_file` is for people to score without knowing the models: where it is not there it is
-        written, with each sample's answers in random order; where it is, its scores fill `human`. Raises
-        `DataError` for a wrong labelling file.
+        `label_file` lets people score without knowing the models. If it does not exist, it is written, with
+        each sample's answers in random order. If it exists, its scores fill `human`. Raises DataError for a
+        wrong labelling file.
         """
         from crossgrade.workloads import results_from_answers
 
@@ -379,7 +378,7 @@ class Project(OpenProject):
     ) -> Path:
         """Write the report of the newest verdicts (of all workloads by default); returns its path.
 
-        The suffix of `path` picks the form: `.md` Markdown, `.xml` JUnit XML, else HTML.
+        The suffix of `path` picks the form: `.md` Markdown, `.xml` JUnit XML, any other HTML.
         """
         from crossgrade.report import write_report
 
@@ -389,7 +388,7 @@ class Project(OpenProject):
         return write_report(verdicts, target, bills=bills)
 
     def _bills_of(self, verdict: "Verdict") -> "Bills | None":
-        """Return the bills of the traffic that a verdict's run measured; None where there are none."""
+        """Return the bills of the traffic that a verdict's run measured, None if there are none."""
         if verdict.run_id is None:
             return None
         try:
@@ -421,7 +420,7 @@ class Project(OpenProject):
         return {name: self.catalog.facts(offer, today) for name, offer in offers.items()}
 
     def _judge(self, workload: Workload) -> Offer | None:
-        """Return the offer that a workload's scorer asks, None where it asks none."""
+        """Return the offer that a workload's scorer asks, None if it asks none."""
         from crossgrade.evaluate import scorer_kind
 
         kinds = self.plugins.scorers

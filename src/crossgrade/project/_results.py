@@ -21,12 +21,12 @@ class ResultOptions:
 
     `segment`, `group` and `cluster` name columns, `metric` a scorer where a log has several, `workload` one
     of several workloads, `scale` the worst and best score. `chance` is the score of guessing in [0, 1).
-    `stated_cost_usd` is a cost per request by model where the files carry none; models without one are
-    priced for the `typical` usage of a request at the cheapest list price of the packaged catalogue.
-    `stated_means` are mean scores that somebody published, by model and on the scale of the files; a guard
-    compares them with the items. `judge` is the model that scored: a `human` column corrects its scores.
-    `valid_days` None is the outlook's half-life, `importers` None the built-in formats. The others are
-    those of `workloads.read_results` and `decide.DecisionSettings`.
+    `stated_cost_usd` is a cost per request by model, for files without costs. Models without one are priced
+    for the `typical` usage of a request at the cheapest list price of the packaged catalogue.
+    `stated_means` are published mean scores, by model and on the scale of the files. A guard compares them
+    with the items. `judge` is the model that scored. A `human` column corrects its scores. If `valid_days`
+    is None it is the outlook's half-life, and if `importers` is None they are the built-in formats. The
+    others are those of `workloads.read_results` and `decide.DecisionSettings`.
     """
 
     segment: str | None = None

@@ -45,7 +45,7 @@ class Created:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rest:
-    """What a past verdict rests on: `removed` of its `samples` are numbers without a text now."""
+    """What a past verdict rests on: of its `samples`, `removed` have only scores and no text now."""
 
     id: str
     workload: str
@@ -56,7 +56,7 @@ class Rest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Forgotten:
-    """What was removed with a person: samples by workload, recorded answers; and what verdicts rest on."""
+    """What was removed of a person (samples by workload, answers), and what verdicts rest on now."""
 
     samples: Mapping[str, int]
     digests: Mapping[str, str]
@@ -67,7 +67,7 @@ class Forgotten:
 def subject_key(root: Path) -> bytes:
     """Return the key of the project's pseudonyms, made when it is first needed (mode 0600).
 
-    Whoever holds it can tell which samples are of a person; without it nobody can.
+    Only with it can samples be traced to a person.
     """
     path = root / STATE_FOLDER / _KEY_FILE
     try:
@@ -97,8 +97,8 @@ def create_workload(
 
     A candidate is a name from `models` or `PROVIDER/MODEL`. With `targets` "logged" the incumbent's
     logged answers are the targets, which measures agreement with it, not correctness. `judge` names
-    the offer that judges. Raises `UsageError` where the workload or its file exists, or something is
-    missing; nothing is overwritten.
+    the offer that judges. Raises UsageError if the workload or its file exists, or something is
+    missing. Nothing is overwritten.
     """
     from crossgrade.workloads import read_dataset
     from crossgrade.workloads.files import whole_file
@@ -184,7 +184,7 @@ class ProjectTraffic:
         return labelled, read_dataset(dataset, id_field="id").digest
 
     def reveal(self, name: str, seal: "Seal", *, samples: Sequence[str] = ()) -> list[dict[str, Any]]:
-        """Return a workload's samples (those with these ids) with what was sealed under a key put back.
+        """Return a workload's samples (those with these ids) with sealed values restored.
 
         Raises NotFoundError for the workload, and for an id that the dataset does not have.
         """
@@ -206,11 +206,11 @@ class ProjectTraffic:
         ]
 
     def forget(self, subject: str) -> Forgotten:
-        """Remove every sample made from a person's requests, and say what verdicts rest on then.
+        """Remove every sample made from a person's requests, and return what verdicts then rest on.
 
-        `subject` is the user as the logs named them. The samples go from the datasets and labelling files,
-        and what was asked and answered about them from the store; scores that a verdict counted stay in it as
-        numbers. Interrupted, it can be run again.
+        `subject` is the user as the logs named them. The samples are removed from the datasets and labelling
+        files, and their requests and answers from the store. Scores that a verdict counted stay in it as
+        numbers. If it is interrupted, run it again.
         """
         from crossgrade.workloads import read_dataset
         from crossgrade.workloads.traffic import subject_of
@@ -228,7 +228,7 @@ class ProjectTraffic:
             gone = {str(row.get("id")) for row in rows if _is_of(row, wanted)}
             if not gone:
                 continue
-            # The store first: interrupted after it, the dataset still says whose samples these are.
+            # The store comes first. If this is interrupted, the dataset still says whose samples these are.
             erased = project.store.forget(name, gone, _requests(project, name, gone))
             answers += erased.answers
             rests += [
@@ -291,7 +291,7 @@ def _write_rows(path: Path, rows: Any) -> None:
 
 
 def _labels(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Return the labelling file; a cell that a spreadsheet would compute is written as a text."""
+    """Return the labelling file; a cell that a spreadsheet would compute is written as text."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     names = ("id", "input", "logged", "target")
@@ -392,13 +392,13 @@ def _configured(
 
 
 def _clustered(rows: Sequence[Mapping[str, Any]]) -> bool:
-    """Tell whether samples share conversations, so that they are no independent observations."""
+    """Return whether samples share conversations and so are not independent."""
     named = [row["conversation"] for row in rows]
     return all(named) and len(set(named)) < len(named)
 
 
 def _model(models: Any, provider: str, model: str) -> str:
-    """Return the name of a model in `models`, adding it where it is not there."""
+    """Return the name of a model in `models`; add it if it is missing."""
     from crossgrade.catalog import provider_name
 
     provider = "local" if provider == "local" else provider_name(provider)
@@ -444,7 +444,7 @@ def _check_config(path: Path, text: str) -> None:
 
 
 def _keep_answers(path: Path, name: str, drawn: "Drawn", environ: Mapping[str, str]) -> int:
-    """Put the incumbent's logged answers where a run looks for what was paid for."""
+    """Put the incumbent's logged answers into the store, where a run finds them."""
     from crossgrade.evaluate import logged_response
 
     with OpenProject.open(path, environ=environ) as project:

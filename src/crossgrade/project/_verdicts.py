@@ -20,7 +20,7 @@ _REL = 1e-9
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DecisionInput:
-    """What a workload is decided on."""
+    """The input of a decision on a workload."""
 
     run: "Run"
     evidence: "Evidence"
@@ -29,7 +29,7 @@ class DecisionInput:
 
 
 def with_rules(workload: Workload, *, floor: float | None, alpha: float | None) -> Workload:
-    """Return the workload under another floor or error rate; a shared rate keeps its parts."""
+    """Return the workload with another floor or error rate; a shared rate keeps its split."""
     workload = replace(workload, floor=floor or workload.floor)
     if alpha is None:
         return workload
@@ -47,7 +47,7 @@ class Family:
         self._known: dict[str, tuple[Sibling, ...]] = {}
 
     def of_others(self, workload: Workload) -> "tuple[Sibling, ...]":
-        """Return the hypotheses of all other workloads; none where each has its own error rate."""
+        """Return the hypotheses of all other workloads, none if each has its own error rate."""
         if workload.family_alpha is None:
             return ()
         others = [each for each in self._workloads if each.name != workload.name]
@@ -69,9 +69,9 @@ class Family:
 
 
 def unfounded_siblings(settings: "DecisionSettings") -> Iterator[str]:
-    """Yield what is said of other workloads and rests on no evidence: each has p = 1, or names its evidence.
+    """Yield claims about other workloads that rest on no evidence.
 
-    The parts of one error rate sum to 1.
+    A sibling has p = 1 or names its evidence, and the parts of one error rate sum to 1.
     """
     for each in settings.siblings:
         if each.evidence_digest is None and (
@@ -88,7 +88,7 @@ def unfounded_siblings(settings: "DecisionSettings") -> Iterator[str]:
 def verify_siblings(
     store: "Store", verdict: "Verdict", guards_of: "Callable[[Verdict], Mapping[str, GuardKind]]"
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return which workloads' p-values differ when computed again, and which could not be.
+    """Return which workloads' p-values differ when computed again, and which could not be computed.
 
     `guards_of` says with which guards a verdict was decided.
     """
@@ -118,7 +118,7 @@ def verify_siblings(
 
 
 def _same(recorded: "Sequence[Sibling]", computed: "Sequence[Sibling]") -> bool:
-    """Return whether two records of a workload's hypotheses say the same."""
+    """Return whether two records of a workload's hypotheses agree."""
 
     def named(each: "Sibling") -> tuple[object, ...]:
         return each.candidate, each.segment, each.share, each.run_id
@@ -136,14 +136,14 @@ _RECORDED: tuple[PluginKind, ...] = ("scorer", "guard")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PluginProblem:
-    """A plugin that a verdict rests on and that is not as it was; `found` is what is here under its name."""
+    """A plugin of a verdict that is missing or has changed; `found` is what has its name now."""
 
     use: PluginUse
     found: PluginUse | None = None
 
     @property
     def code(self) -> str:
-        """Which of the two it is."""
+        """The code of the problem: missing, or different."""
         return "verdict-plugin-missing" if self.found is None else "verdict-plugin-differs"
 
     @property
@@ -164,12 +164,11 @@ class PluginProblem:
 class Verification:
     """Whether a recorded verdict is what its recorded evidence gives now, which is `today`.
 
-    It `holds` where there are no `differences` and today's policy is the recorded one. `reworded` are
-    sentences that another release wrote, and this one writes otherwise about the same figures.
-    `unchecked` names the workloads whose p-values were taken as recorded. A verdict that `is_older` was
-    decided by an older method and cannot be computed again: `differences` are then what is false of it
-    under any method. `plugins` say which plugins of it are missing or differ: what a guard among them found
-    is taken as recorded.
+    It `holds` if there are no `differences` and today's policy is the recorded one. `reworded` has sentences
+    whose figures are the same but whose wording another release chose. `unchecked` names the workloads whose
+    p-values were taken as recorded. A verdict that `is_older` was decided by an older method and cannot be
+    computed again. Its `differences` are then those that would be wrong under any method. `plugins` names
+    the verdict's plugins that are missing or differ. The result of such a guard is taken as recorded.
     """
 
     verdict_id: str
@@ -187,7 +186,7 @@ class Verification:
 
     @property
     def holds(self) -> bool:
-        """Whether the verdict may be acted on: it was computed again, by the guards that it was made with."""
+        """Whether the verdict may be acted on: it was computed again, with its own guards."""
         return (
             not self.differences
             and all(each.use.kind != "guard" for each in self.plugins)
@@ -206,7 +205,7 @@ class OutdatedRoute:
 
     @property
     def words(self) -> str:
-        """What is live, and what today's method says."""
+        """The route, and what today's method says about it."""
         return (
             f"route {self.route} rests on verdict {self.verdict_id}, decided by method "
             f"{self.method_version}. Today's method does not certify it: {self.today.sentence}"
@@ -216,7 +215,7 @@ class OutdatedRoute:
 def guards_of(verdict: "Verdict", plugins: Plugins) -> "Mapping[str, GuardKind]":
     """Return the guards that a verdict was decided with.
 
-    One of a plugin that is missing or differs finds what is recorded.
+    A guard whose plugin is missing or differs returns what is recorded.
     """
     from crossgrade.decide import GUARDS, GuardKind
 
@@ -236,7 +235,7 @@ def _as_recorded(guards: "tuple[Guard, ...]", _view: "View") -> "tuple[Guard, ..
 
 
 def plugin_problems(verdict: "Verdict", plugins: Plugins) -> tuple[PluginProblem, ...]:
-    """Return which plugins that a verdict rests on are not here, or not as they were."""
+    """Return which plugins of a verdict are missing or have changed."""
     here = {(use.kind, use.name): use for kind in _RECORDED for use in plugins.uses(kind)}
     problems = []
     for use in verdict.settings.plugins:
@@ -277,9 +276,9 @@ def verify_recorded(store: "Store", verdict_id: str, plugins: Plugins) -> Verifi
 
 
 def _unlike_its_run(store: "Store", verdict: "Verdict", evidence: "Evidence") -> Iterator[str]:
-    """Yield what a verdict says of its run and the store does not.
+    """Yield claims of a verdict about its run that the store contradicts.
 
-    A run may have gone on since, and then cost more. What erased samples cost is no longer known.
+    A run may have been continued since, and cost more. The cost of erased samples is no longer known.
     """
     spent = verdict.spent_usd
     if verdict.run_id is None:
@@ -307,9 +306,9 @@ def _unlike_its_run(store: "Store", verdict: "Verdict", evidence: "Evidence") ->
 
 
 def outdated_routes(store: "Store", plugins: Plugins) -> Iterator[OutdatedRoute]:
-    """Iterate over the live routes whose verdict is of an older method and would come out differently.
+    """Iterate over the live routes whose verdict is of an older method and would differ today.
 
-    A verdict whose evidence cannot be read is passed over: `watch` says that its certificate is not there.
+    A verdict whose evidence cannot be read is skipped: `watch` reports that its certificate is missing.
     """
     from crossgrade.decide import recompute
     from crossgrade.stats import METHOD_VERSION
