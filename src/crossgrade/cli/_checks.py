@@ -37,7 +37,7 @@ class Check:
 
 
 def run_checks(config_path: str, environ: Mapping[str, str] = os.environ) -> list[Check]:
-    """Look at everything; a check that itself breaks is reported as failed."""
+    """Run every check; one that breaks itself is reported as failed."""
     config: Config | None = None
 
     def read() -> list[Check]:
@@ -94,7 +94,7 @@ def _packages() -> list[Check]:
 
 
 def _core_packages() -> list[str]:
-    """Return what Crossgrade needs without any extra, as its own metadata says."""
+    """Return the packages that Crossgrade needs without extras, from its metadata."""
     needed = [each for each in requires("crossgrade") or () if "extra ==" not in each]
     return [found[0] for each in needed if (found := re.match(r"[\w.-]+", each))]
 
@@ -118,7 +118,7 @@ def _config(path: str, environ: Mapping[str, str]) -> "tuple[Config | None, Chec
 
 
 def _plugins(path: str, environ: Mapping[str, str]) -> list[Check]:
-    """Look at the packages under `plugins`: their version, what they register, and what of it is broken."""
+    """Check the packages under `plugins`: their version, what they register, and what is broken."""
     from crossgrade.project import PluginEntry, Plugins, find_plugins, plugin_names
 
     if not Path(path).exists():

@@ -1,4 +1,4 @@
-"""Parameters of commands: their types, what a shell completes, and what they are read into."""
+"""Parameters of commands: their types, their completion in a shell, and what they fill."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -43,7 +43,7 @@ _Options = TypeVar("_Options")
 
 
 def filled(kind: type[_Options], given: Mapping[str, Any], **more: Any) -> _Options:
-    """Return the dataclass whose fields a command's parameters of the same names fill, and `more`."""
+    """Return a dataclass filled from a command's parameters of the same names, and from `more`."""
     names = {each.name for each in fields(kind)}  # type: ignore[arg-type]  # TypeVar of dataclasses
     return kind(**{**{name: value for name, value in given.items() if name in names}, **more})
 
@@ -52,11 +52,11 @@ class Day(click.DateTime):
     """A day, YYYY-MM-DD."""
 
     def __init__(self) -> None:
-        """Take that form only."""
+        """Accept that form only."""
         super().__init__(["%Y-%m-%d"])
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Return midnight of the day; refuse what is none."""
+        """Return midnight of the day; refuse anything else."""
         try:
             return super().convert(value, param, ctx)
         except click.BadParameter:
@@ -67,9 +67,9 @@ Complete = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
 
 
 def _from_config(names: "Callable[[Config], Iterable[str]]", *, or_files: bool = False) -> Complete:
-    """Return what completes names of the configuration; it is silent where that cannot be read.
+    """Return a function that completes names of the configuration, or nothing if it cannot be read.
 
-    With `or_files` the shell completes paths where no name begins as typed.
+    With `or_files` the shell completes paths if no name begins with what was typed.
     """
 
     def complete(context: click.Context, parameter: click.Parameter, typed: str) -> list[CompletionItem]:
@@ -99,16 +99,16 @@ complete_model = _from_config(lambda config: config.offers)
 
 
 def named_sources(sources: Sequence[str]) -> str | list[str] | dict[str, str]:
-    """Return what `read_results` takes; a path that exists is taken as it is."""
+    """Return the source for `read_results`; an argument that is an existing path is not split."""
     if all("=" in source and not Path(source).exists() for source in sources):
         return dict(source.split("=", 1) for source in sources)
     return list(sources) if len(sources) > 1 else sources[0]
 
 
 def importers_of(config_path: str) -> "Mapping[str, ImporterKind]":
-    """Return the formats of results; those of plugins too, where there is a configuration that names some.
+    """Return the formats of results, with those of plugins if there is a configuration that names some.
 
-    Result files belong to no project: one whose configuration is wrong says so, and is passed over.
+    Result files belong to no project, so a wrong configuration is reported and then ignored.
     """
     from crossgrade.workloads import IMPORTERS
 

@@ -13,12 +13,12 @@ from crossgrade.cli._probing import (
     SCHEMA_VERSION,
     asking_options,
     binary,
-    confirm,
     dollars,
     followed,
     lengths,
     prompt_options,
 )
+from crossgrade.cli._spending import confirm
 
 if TYPE_CHECKING:
     from crossgrade.hosting import ContextCost
@@ -73,7 +73,7 @@ def ruler(
             return
         for line in (*plan.notes, words):
             note(line)
-        confirm(cost, go_on=yes or max_cost is not None)
+        confirm(cost, go_on=yes or max_cost is not None, what="probe")
         result = followed(
             offer_timeout=plan.offer.timeout_s,
             run=lambda on_progress: project.probes.ruler(

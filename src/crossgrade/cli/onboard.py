@@ -69,7 +69,7 @@ def command(
             return 0
         if canary:
             _warn_replaced(project, offer, workload)
-        confirm(estimate, go_on=yes or max_cost is not None)
+        confirm(estimate.cost_usd and estimate.cost_usd[1], go_on=yes or max_cost is not None)
         with followed(offer, f"crossgrade onboard {offer} --workload {workload}") as on_progress:
             done = project.onboard(
                 offer,

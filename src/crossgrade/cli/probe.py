@@ -9,7 +9,8 @@ from crossgrade.cli._frame import FiniteRange
 from crossgrade.cli._output import note, print_json, print_table
 from crossgrade.cli._params import ParamType, complete_model, complete_workload, filled
 from crossgrade.cli._probe_ruler import explain, ruler, ruler_table_command
-from crossgrade.cli._probing import SCHEMA_VERSION, asking_options, confirm, dollars, followed, prompt_options
+from crossgrade.cli._probing import SCHEMA_VERSION, asking_options, dollars, followed, prompt_options
+from crossgrade.cli._spending import confirm
 from crossgrade.errors import UsageError
 
 if TYPE_CHECKING:
@@ -210,7 +211,7 @@ def run(
             _show_estimate(estimate, as_json=as_json)
             return
         note(_estimate_words(estimate))
-        confirm(estimate.cost_usd and estimate.cost_usd[1], go_on=yes or max_cost is not None)
+        confirm(estimate.cost_usd and estimate.cost_usd[1], go_on=yes or max_cost is not None, what="probe")
         result = followed(
             offer_timeout=plan.offer.timeout_s,
             run=lambda on_progress: project.probes.run(

@@ -1,8 +1,7 @@
 """Hostile YAML 1.2 text to plain data with the line and column of every key.
 
-ruamel.yaml only splits the text into events; building the tree from them here, instead of
-through a constructor, is what bounds depth and aliases while reading and leaves no way to
-make a tag do anything.
+ruamel.yaml only splits the text into events. The tree is built from them here, not by a constructor. This
+limits depth and aliases while reading, and no tag can have an effect.
 
 No file, message or record may hold an API key, so literals that look like one are recognised here.
 """
