@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from crossgrade.project import decide_results
+from crossgrade.project import ResultOptions, decide_results
 from tests.codes import raises_code
 from tests.e2e.driving import COMMAND, CommandLine, Project, Ran, checked
 
@@ -312,6 +312,7 @@ def test_the_python_interface_raises_the_same(folder: Path) -> None:
     with raises_code("score-invalid", "nan", file="r.csv", line=3, where="column score"):
         decide_results("r.csv", incumbent="a", candidates=["b"])
     (folder / "r.csv").write_text(PAIR)
-    for wrong in ({"floor": float("nan")}, {"alpha": 0.0}, {"chance": 1.0}, {"stated_cost_usd": {"a": -1.0}}):
+    options = (ResultOptions(chance=1.0), ResultOptions(stated_cost_usd={"a": -1.0}))
+    for wrong in ({"floor": float("nan")}, {"alpha": 0.0}, *({"options": each} for each in options)):
         with pytest.raises(UsageError):
             decide_results("r.csv", incumbent="a", candidates=["b"], **wrong)

@@ -119,7 +119,9 @@ def test_a_run_is_exported_for_people_and_read_back_with_their_scores(tmp_path: 
         *(f"{line}1" if ",small," not in line or at % 3 else f"{line}0" for at, line in enumerate(lines)),
     ]
     (tmp_path / "labelled.csv").write_text("\n".join(human) + "\n", encoding="utf-8")
-    judged = crossgrade.decide_results(tmp_path / "labelled.csv", incumbent="large", judge="vectors")
+    judged = crossgrade.decide_results(
+        tmp_path / "labelled.csv", incumbent="large", options=crossgrade.ResultOptions(judge="vectors")
+    )
     whole = judged.certificates[0].retention
     assert "PPI" in whole.method
     assert whole.value is not None

@@ -37,7 +37,7 @@ class Check:
 
 
 def run_checks(config_path: str, environ: Mapping[str, str] = os.environ) -> list[Check]:
-    """Look at everything; a check that itself breaks is reported as failed."""
+    """Run every check; one that breaks itself is reported as failed."""
     config: Config | None = None
 
     def read() -> list[Check]:
@@ -94,7 +94,7 @@ def _packages() -> list[Check]:
 
 
 def _core_packages() -> list[str]:
-    """Return what Crossgrade needs without any extra, as its own metadata says."""
+    """Return the packages that Crossgrade needs without extras, from its metadata."""
     needed = [each for each in requires("crossgrade") or () if "extra ==" not in each]
     return [found[0] for each in needed if (found := re.match(r"[\w.-]+", each))]
 
@@ -118,7 +118,7 @@ def _config(path: str, environ: Mapping[str, str]) -> "tuple[Config | None, Chec
 
 
 def _plugins(path: str, environ: Mapping[str, str]) -> list[Check]:
-    """Look at the packages under `plugins`: their version, what they register, and what of it is broken."""
+    """Check the packages under `plugins`: their version, what they register, and what is broken."""
     from crossgrade.project import PluginEntry, Plugins, find_plugins, plugin_names
 
     if not Path(path).exists():
@@ -179,10 +179,10 @@ def _routes(config: "Config | None", environ: Mapping[str, str]) -> list[Check]:
         return []
     if _stored_tables(config.store).status != "ok":
         return []
-    from crossgrade.project import Project, outdated_routes
+    from crossgrade.project import Project
 
     with Project(config, environ) as project:
-        found = [each.words for each in outdated_routes(project.store, project.plugins)]
+        found = [each.words for each in project.outdated_routes()]
     if not found:
         return []
     hint = "decide again on today's samples, or `crossgrade route abort` until then"

@@ -31,7 +31,7 @@ def day(on: datetime | None) -> date:
 
 
 def catalog_here(config_path: str) -> "Catalog":
-    """Return the catalogue of the project here, or where there is none the packaged one."""
+    """Return the catalogue of the project here, or the packaged one if there is no project."""
     if config_path == DEFAULT_CONFIG and not Path(config_path).exists():
         from crossgrade.catalog import packaged_catalog
 

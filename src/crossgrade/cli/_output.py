@@ -51,17 +51,17 @@ def print_table(
 
 
 def terminal_width() -> int | None:
-    """Return the width of the terminal that stdout is, None where it is none: then nothing wraps."""
+    """Return the width of the terminal, None if stdout is no terminal and nothing wraps."""
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
 def short_id(name: str) -> str:
-    """Return an id as a table shows it: on a terminal its first 13 characters, which name it as well."""
+    """Return an id as a table shows it: on a terminal the first 13 characters, which name it too."""
     return name if terminal_width() is None else name[:13]
 
 
 def as_typed() -> str:
-    """Return how this command is typed: its path where a shell would not find it by its name."""
+    """Return how this command is typed: by its path if a shell would not find its name."""
     called = PurePath(sys.argv[0])
     return str(called) if called.name == "crossgrade" and shutil.which("crossgrade") is None else "crossgrade"
 
@@ -106,7 +106,7 @@ def print_fields(record: Mapping[str, Any]) -> None:
 
 
 def be_quiet() -> None:
-    """Let the command that runs print no notes and no progress (`-q`)."""
+    """Make the running command print no notes and no progress (`-q`)."""
     click.get_current_context().meta[_QUIET] = True
 
 
@@ -117,12 +117,12 @@ def is_quiet() -> bool:
 
 
 def log_level() -> str:
-    """Return what `CROSSGRADE_LOG` asks for: `codes` of notes, `debug` tracebacks too, or nothing."""
+    """Return the value of `CROSSGRADE_LOG`: `codes` of notes, `debug` for tracebacks too, or nothing."""
     return os.environ.get(LOG_VARIABLE, "").lower()
 
 
 def coded(text: str, code: str | None) -> str:
-    """Return a note with its code behind it, as errors have it, where `CROSSGRADE_LOG` asks for codes."""
+    """Return a note followed by its code, as in errors, if `CROSSGRADE_LOG` asks for codes."""
     return f"{text} [{code}]" if code is not None and log_level() in {"codes", "debug"} else text
 
 
@@ -144,7 +144,7 @@ def shows_progress() -> bool:
 
 
 def styled(text: str, stream: TextIO, **style: Any) -> str:
-    """Colour a text where `stream` is a terminal and NO_COLOR is unset."""
+    """Colour a text if `stream` is a terminal and NO_COLOR is unset."""
     if not stream.isatty() or os.environ.get(NO_COLOUR_VARIABLE) or os.environ.get("TERM") == "dumb":
         return text
     return click.style(text, **style)
@@ -156,7 +156,7 @@ def printable(text: str) -> str:
 
 
 def one_line(text: str) -> str:
-    """Return a text as it goes into one line or cell."""
+    """Return a text as one line, for a line or cell."""
     return printable(" ".join(text.split()))
 
 

@@ -1,29 +1,23 @@
-"""Click's base of parameter types, named with what it converts to on every click that is supported."""
+"""Parameters of commands: their types, their completion in a shell, and what they fill."""
 
-from typing import TYPE_CHECKING, Any, Self
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import click
+from click.shell_completion import CompletionItem
 
-__all__ = ["Day", "ParamType"]
-
-
-class Day(click.DateTime):
-    """A day, YYYY-MM-DD."""
-
-    def __init__(self) -> None:
-        """Take that form only."""
-        super().__init__(["%Y-%m-%d"])
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Return midnight of the day; refuse what is none."""
-        try:
-            return super().convert(value, param, ctx)
-        except click.BadParameter:
-            self.fail(f"{value!r} is not a day of the form YYYY-MM-DD.", param, ctx)
-
+from crossgrade.cli._frame import CONFIG_VARIABLE, DEFAULT_CONFIG
+from crossgrade.cli._output import note
+from crossgrade.errors import ConfigError, CrossgradeError
 
 if TYPE_CHECKING:
     from click import ParamType
+
+    from crossgrade.config import Config
+    from crossgrade.workloads import ImporterKind
 else:
 
     class ParamType(click.ParamType):
@@ -31,3 +25,101 @@ else:
 
         def __class_getitem__(cls, _converted: object) -> type[Self]:
             return cls
+
+
+__all__ = [
+    "Day",
+    "ParamType",
+    "complete_model",
+    "complete_route",
+    "complete_workload",
+    "complete_workload_or_file",
+    "filled",
+    "importers_of",
+    "named_sources",
+]
+
+_Options = TypeVar("_Options")
+
+
+def filled(kind: type[_Options], given: Mapping[str, Any], **more: Any) -> _Options:
+    """Return a dataclass filled from a command's parameters of the same names, and from `more`."""
+    names = {each.name for each in fields(kind)}  # type: ignore[arg-type]  # TypeVar of dataclasses
+    return kind(**{**{name: value for name, value in given.items() if name in names}, **more})
+
+
+class Day(click.DateTime):
+    """A day, YYYY-MM-DD."""
+
+    def __init__(self) -> None:
+        """Accept that form only."""
+        super().__init__(["%Y-%m-%d"])
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return midnight of the day; refuse anything else."""
+        try:
+            return super().convert(value, param, ctx)
+        except click.BadParameter:
+            self.fail(f"{value!r} is not a day of the form YYYY-MM-DD.", param, ctx)
+
+
+Complete = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
+
+
+def _from_config(names: "Callable[[Config], Iterable[str]]", *, or_files: bool = False) -> Complete:
+    """Return a function that completes names of the configuration, or nothing if it cannot be read.
+
+    With `or_files` the shell completes paths if no name begins with what was typed.
+    """
+
+    def complete(context: click.Context, parameter: click.Parameter, typed: str) -> list[CompletionItem]:
+        import os
+
+        from crossgrade.project import read_config
+
+        path = context.params.get("config_path") or os.environ.get(CONFIG_VARIABLE) or DEFAULT_CONFIG
+        given = context.params.get(parameter.name or "") or ()
+        taken = set(given) if isinstance(given, tuple | list) else set()
+        found: list[str] = []
+        with suppress(CrossgradeError):
+            found = [
+                name for name in names(read_config(path)) if name.startswith(typed) and name not in taken
+            ]
+        if not found and or_files:
+            return [CompletionItem(typed, type="file")]
+        return [CompletionItem(name) for name in found]
+
+    return complete
+
+
+complete_workload = _from_config(lambda config: config.workloads)
+complete_workload_or_file = _from_config(lambda config: config.workloads, or_files=True)
+complete_route = _from_config(lambda config: config.routes)
+complete_model = _from_config(lambda config: config.offers)
+
+
+def named_sources(sources: Sequence[str]) -> str | list[str] | dict[str, str]:
+    """Return the source for `read_results`; an argument that is an existing path is not split."""
+    if all("=" in source and not Path(source).exists() for source in sources):
+        return dict(source.split("=", 1) for source in sources)
+    return list(sources) if len(sources) > 1 else sources[0]
+
+
+def importers_of(config_path: str) -> "Mapping[str, ImporterKind]":
+    """Return the formats of results, with those of plugins if there is a configuration that names some.
+
+    Result files belong to no project, so a wrong configuration is reported and then ignored.
+    """
+    from crossgrade.workloads import IMPORTERS
+
+    path = Path(config_path)
+    if not path.is_file() or b"plugins" not in path.read_bytes():
+        return IMPORTERS
+    from crossgrade.project import find_plugins, read_config
+
+    try:
+        config = read_config(path)
+    except ConfigError as error:
+        note(f"no plugin is loaded, because {path} is wrong: {error.message} [{error.code}]")
+        return IMPORTERS
+    return find_plugins(config.plugins).importers

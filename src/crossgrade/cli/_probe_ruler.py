@@ -2,23 +2,23 @@
 
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from crossgrade.cli._completion import complete_model
 from crossgrade.cli._frame import json_option
 from crossgrade.cli._output import note, print_json, print_table
+from crossgrade.cli._params import complete_model, filled
 from crossgrade.cli._probing import (
     SCHEMA_VERSION,
     asking_options,
     binary,
-    confirm,
     dollars,
     followed,
     lengths,
     prompt_options,
 )
+from crossgrade.cli._spending import confirm
 
 if TYPE_CHECKING:
     from crossgrade.hosting import ContextCost
@@ -39,38 +39,33 @@ if TYPE_CHECKING:
     "--seed", type=int, default=42, show_default=True, metavar="N", help="Seed of what is drawn at random."
 )
 @asking_options
-def ruler(  # noqa: PLR0917 -- click passes them by name
+def ruler(
     offer: str,
-    documents: tuple[Path, ...],
-    pairs: Path | None,
-    tokenizer: Path | None,
+    config_path: str,
+    *,
     lengths_text: str,
     tasks: str | None,
     samples: int,
     seed: int,
     max_cost: Decimal | None,
     resume: str | None,
-    config_path: str,
-    *,
-    text: bool,
     dry_run: bool,
     yes: bool,
     as_json: bool,
+    **options: Any,
 ) -> None:
     """Run RULER's tasks on MODEL, to compare with its table.
 
     Eleven synthetic tasks, and two on your own pairs, by its parameters and scoring; lengths are exact.
     """
     from crossgrade.longcontext import ProbeSettings
-    from crossgrade.project import Project, measure_ruler, plan_probe, ruler_cost, ruler_tasks
+    from crossgrade.project import ProbeOptions, Project
 
     settings = ProbeSettings(lengths=tuple(sorted(set(lengths(lengths_text)))), seed=seed)
     with Project.open(config_path) as project:
-        plan = plan_probe(
-            project, offer, settings, documents=documents, pairs=pairs, tokenizer=tokenizer, text=text
-        )
-        chosen = ruler_tasks(plan, [each.strip() for each in tasks.split(",")] if tasks else ())
-        calls, tokens, cost = ruler_cost(plan, chosen, samples)
+        plan = project.probes.plan(offer, settings, filled(ProbeOptions, options))
+        chosen = plan.ruler_tasks([each.strip() for each in tasks.split(",")] if tasks else ())
+        calls, tokens, cost = plan.ruler_cost(chosen, samples)
         words = f"{calls:,} calls, {tokens:,} tokens, {'at most ' if cost else ''}{dollars(cost)}"
         if dry_run:
             shown = {"calls": calls, "tokens": tokens, "cost_usd": cost}
@@ -78,11 +73,10 @@ def ruler(  # noqa: PLR0917 -- click passes them by name
             return
         for line in (*plan.notes, words):
             note(line)
-        confirm(cost, go_on=yes or max_cost is not None)
+        confirm(cost, go_on=yes or max_cost is not None, what="probe")
         result = followed(
             offer_timeout=plan.offer.timeout_s,
-            run=lambda on_progress: measure_ruler(
-                project,
+            run=lambda on_progress: project.probes.ruler(
                 plan,
                 tasks=chosen,
                 samples=samples,

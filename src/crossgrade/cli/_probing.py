@@ -1,4 +1,4 @@
-"""What the subcommands of `crossgrade probe` share: options, progress, asking before spending, lengths."""
+"""What the subcommands of `crossgrade probe` share: options, progress, lengths."""
 
 import shutil
 import time
@@ -10,14 +10,14 @@ import click
 
 from crossgrade.cli._frame import FunctionT, config_option, json_option
 from crossgrade.cli._output import note, shows_progress
-from crossgrade.cli._spending import CONFIRM_ABOVE_USD, Dollars
+from crossgrade.cli._spending import Dollars
 from crossgrade.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from crossgrade.decide import Spent
-    from crossgrade.project._probing import OnProgress
+    from crossgrade.project import OnProbeProgress
 
 SCHEMA_VERSION = 1
 _QUIET_S = 60.0
@@ -39,7 +39,7 @@ def prompt_options(function: FunctionT) -> FunctionT:
 
 
 def asking_options(function: FunctionT) -> FunctionT:
-    """Add the options on asking a model: how, how dear, from where on, and those of any command."""
+    """Add the options on asking a model: how, at what cost, what to resume, and those of any command."""
     for option in (
         json_option,
         config_option,
@@ -61,8 +61,8 @@ def asking_options(function: FunctionT) -> FunctionT:
     return function
 
 
-def followed(*, offer_timeout: float, run: "Callable[[OnProgress], _Result]") -> "_Result":
-    """Run a probe, tell how it goes, and say how to go on where it stops early."""
+def followed(*, offer_timeout: float, run: "Callable[[OnProbeProgress], _Result]") -> "_Result":
+    """Run a probe, show its progress, and say how to continue if it stops early."""
     from crossgrade.cli._interrupt import ends_at_second_interrupt
 
     probe_ids: set[str] = set()
@@ -98,23 +98,8 @@ def followed(*, offer_timeout: float, run: "Callable[[OnProgress], _Result]") ->
                 click.echo("\r\x1b[K", err=True, nl=False)
 
 
-def confirm(dear: Decimal | None, *, go_on: bool) -> None:
-    """Ask before a probe that may be dear; raises UsageError where nobody can be asked."""
-    import sys
-
-    if go_on or dear is None or dear <= CONFIRM_ABOVE_USD:
-        return
-    if not sys.stdin.isatty():
-        raise UsageError(
-            f"the probe may cost up to ${dear:.2f} and needs your consent; this is not a terminal",
-            code="cost-unconfirmed",
-            hint="add `--max-cost USD`, or `--yes`",
-        )
-    click.confirm(f"The probe may cost up to ${dear:.2f}. Go on?", abort=True, err=True)
-
-
 def dollars(value: Decimal | None) -> str:
-    """Write an amount, or that it is unknown."""
+    """Return an amount in words, or that it is unknown."""
     return "cost unknown" if value is None else f"${value:.4f}"
 
 
@@ -136,7 +121,7 @@ def lengths(text: str) -> list[int]:
 
 
 def binary(tokens: int) -> str:
-    """Write a length in tokens as people do: 4k are 4,096."""
+    """Return a length in tokens as people write it: 4k is 4,096."""
     for unit, size in (("M", 2**20), ("k", 2**10)):
         if tokens >= size and tokens % size == 0:
             return f"{tokens // size}{unit}"

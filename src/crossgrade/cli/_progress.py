@@ -18,9 +18,9 @@ MOST_SHOWN = 12
 
 @contextmanager
 def followed(name: str, resume: str) -> Iterator["Callable[[Progress], None]"]:
-    """Show a run while it goes on; a second Ctrl-C ends it like a kill.
+    """Show the progress of a run; a second Ctrl-C ends it like a kill.
 
-    `resume` is the command that goes on with a run that an error or Ctrl-C ended.
+    `resume` is the command that continues a run that an error or Ctrl-C ended.
     """
     from crossgrade.evaluate import GRACE_S
 
@@ -43,7 +43,7 @@ def followed(name: str, resume: str) -> Iterator["Callable[[Progress], None]"]:
 
 @contextmanager
 def shown_progress(name: str) -> Iterator["Callable[[Progress], None]"]:
-    """Return what takes a run's progress and shows it on stderr."""
+    """Return a function that shows a run's progress on stderr."""
     if not shows_progress():
         yield _plain(name)
         return
@@ -89,7 +89,7 @@ def _plain(name: str) -> "Callable[[Progress], None]":
 
 
 def _asked(progress: "Progress") -> str:
-    """Return how many of the planned samples were asked, and how many need no answer any more."""
+    """Return how many of the planned samples were asked, and how many no longer need an answer."""
     spared = progress.done - progress.asked
     asked = f"{progress.asked:,} of {progress.planned:,} samples asked"
     return f"{asked}, {spared:,} not needed" if spared else asked

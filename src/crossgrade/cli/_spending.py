@@ -24,7 +24,7 @@ class Dollars(ParamType[Decimal]):
     name = "usd"
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> Decimal:
-        """Return the amount; refuse what is none."""
+        """Return the amount; refuse anything else."""
         try:
             amount = Decimal(str(value))
         except InvalidOperation:
@@ -35,7 +35,7 @@ class Dollars(ParamType[Decimal]):
 
 
 def check_report_extra(*pages: Path | None) -> None:
-    """Raise `MissingExtraError` where an HTML page is asked for and could not be written: before any work."""
+    """Raise MissingExtraError before any work if an HTML page is asked for and cannot be written."""
     wanted = any(page is not None and page.suffix not in {".md", ".xml"} for page in pages)
     if wanted and not find_spec("jinja2"):
         raise MissingExtraError("the HTML report", "report")
@@ -54,15 +54,17 @@ def estimate_words(estimate: "RunEstimate") -> str:
     return f"{calls}, ${cheap:.4f} to ${dear:.4f}{left_out} (no tokenizer; assuming 2.5 to 6 bytes per token)"
 
 
-def confirm(estimate: "RunEstimate", *, go_on: bool) -> None:
-    """Ask before much is spent, unless the user said to go on or set a limit."""
-    dear = None if estimate.cost_usd is None else estimate.cost_usd[1]
+def confirm(dear: Decimal | None, *, go_on: bool, what: str = "run") -> None:
+    """Ask before more than `CONFIRM_ABOVE_USD` may be spent, unless `go_on`.
+
+    Raises UsageError if nobody can be asked.
+    """
     if go_on or dear is None or dear <= CONFIRM_ABOVE_USD:
         return
     if not sys.stdin.isatty():
         raise UsageError(
-            f"the run may cost up to ${dear:.2f} and needs your consent; this is not a terminal",
+            f"the {what} may cost up to ${dear:.2f} and needs your consent; this is not a terminal",
             code="cost-unconfirmed",
             hint="add `--max-cost USD`, or `--yes`",
         )
-    click.confirm(f"The run may cost up to ${dear:.2f}. Go on?", abort=True, err=True)
+    click.confirm(f"The {what} may cost up to ${dear:.2f}. Go on?", abort=True, err=True)

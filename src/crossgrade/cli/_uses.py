@@ -13,7 +13,7 @@ _SHOWN_FIELDS = 20
 
 
 def check_uses(config: Config) -> None:
-    """Raise InvalidConfigError with every use of something that is not there, and every broken plugin."""
+    """Raise InvalidConfigError with every name of something missing, and every broken plugin."""
     plugins = find_plugins(config.plugins)
     broken = [
         config.error(entry.where, error.message, error.hint, code=error.code)

@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from crossgrade.cli._completion import complete_model, complete_workload
 from crossgrade.cli._frame import config_option, json_option
 from crossgrade.cli._output import note, print_fields, print_json, print_table
+from crossgrade.cli._params import complete_model, complete_workload
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -185,9 +185,10 @@ def _say_next(created: "Created", *, blank: bool) -> None:
 @json_option
 def label(name: str, labels: Path, config_path: str, *, as_json: bool) -> None:
     """Take a labelling file's targets into a workload's dataset."""
-    from crossgrade.project import label_workload
+    from crossgrade.project import Project
 
-    labelled, digest = label_workload(config_path, name, labels)
+    with Project.open(config_path) as project:
+        labelled, digest = project.traffic.label(name, labels)
     if as_json:
         print_json({"workload": name, "labelled": labelled, "digest": digest}, schema_version=1)
     else:
@@ -254,10 +255,11 @@ def reveal(name: str, key_file: Path, samples: tuple[str, ...], config_path: str
     """
     import msgspec
 
-    from crossgrade.project import reveal_workload
+    from crossgrade.project import Project
     from crossgrade.workloads import seal_from
 
-    rows = reveal_workload(config_path, name, seal_from(key_file), samples=samples)
+    with Project.open(config_path) as project:
+        rows = project.traffic.reveal(name, seal_from(key_file), samples=samples)
     if as_json:
         print_json({"workload": name, "samples": list(rows)}, schema_version=1)
         return
@@ -276,9 +278,10 @@ def forget(subject: str, config_path: str, *, as_json: bool) -> None:
     the store. Says what verdicts then rest on. Scores stay in the verdicts that counted them, as numbers
     without a text.
     """
-    from crossgrade.project import forget_subject
+    from crossgrade.project import Project
 
-    forgotten = forget_subject(config_path, subject)
+    with Project.open(config_path) as project:
+        forgotten = project.traffic.forget(subject)
     if as_json:
         print_json({"forgotten": forgotten}, schema_version=1)
         return

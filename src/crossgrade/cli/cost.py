@@ -10,8 +10,8 @@ from collections.abc import Mapping
 import click
 from click.shell_completion import CompletionItem
 
-from crossgrade.cli._completion import complete_workload
 from crossgrade.cli._frame import with_quiet
+from crossgrade.cli._params import complete_workload
 
 SUBCOMMANDS: Mapping[str, str] = {
     "bill": "Bill a month of traffic at every offer (the default).",

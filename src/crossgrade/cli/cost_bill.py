@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from crossgrade.cli._bills import box_row, explain, move_lines, offer_record, offer_row, tell_boxes, tell_move
-from crossgrade.cli._completion import complete_workload
 from crossgrade.cli._frame import DEFAULT_CONFIG, FiniteRange, config_option, json_option
 from crossgrade.cli._offers import catalog_here, day, day_option, priced
 from crossgrade.cli._output import note, print_json, print_table
+from crossgrade.cli._params import complete_workload
 from crossgrade.cli._serving import deployment_spec
 from crossgrade.cli._spending import Dollars
 from crossgrade.errors import NotFoundError, UsageError, nearest

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from crossgrade.cli._completion import complete_workload_or_file
 from crossgrade.cli._frame import FiniteRange, config_option, json_option
 from crossgrade.cli._output import note, print_json, print_verdict
+from crossgrade.cli._params import complete_workload_or_file, filled, importers_of, named_sources
 from crossgrade.cli._spending import check_report_extra
 from crossgrade.errors import NotFoundError, UsageError
 
@@ -115,7 +115,12 @@ _NOT_WITH_FILES = {"run_id", "label_file", "apply_it", "verify_id"}
 )
 @click.option("--judge", metavar="MODEL", help="Model that scored; a `human` column corrects its scores.")
 @click.option("--splits-only", is_flag=True, help="Test each segment for itself, never the whole.")
-@click.option("--declare-parity", is_flag=True, help="Accept prompts or settings that differ on purpose.")
+@click.option(
+    "--declare-parity",
+    "parity_declared",
+    is_flag=True,
+    help="Accept prompts or settings that differ on purpose.",
+)
 @click.option("--drop-errors", is_flag=True, help="Leave failed calls out instead of counting them as 0.")
 @click.option(
     "--run",
@@ -232,9 +237,8 @@ def _is_workload(word: str, config_path: str) -> bool:
 
 
 def _decide_files(sources: tuple[str, ...], options: dict[str, Any]) -> "Verdict":
-    from crossgrade.cli._sources import importers_of, named_sources
     from crossgrade.domain import Origin, Usage
-    from crossgrade.project import decide_results
+    from crossgrade.project import ResultOptions, decide_results
 
     tokens = options["typical_tokens"]
     return decide_results(
@@ -243,25 +247,16 @@ def _decide_files(sources: tuple[str, ...], options: dict[str, Any]) -> "Verdict
         candidates=options["candidates"],
         floor=options["floor"] or 0.85,
         alpha=options["alpha"] or 0.05,
-        segment=options["segment"],
-        group=options["group"],
-        cluster=options["cluster"],
-        chance=options["chance"],
-        file_format=options["file_format"],
-        importers=importers_of(options["config_path"]),
-        metric=options["metric"],
-        workload=options["workload"],
-        allow_unfinished=options["allow_unfinished"],
-        scale=options["scale"],
-        origin=Origin(options["origin"]),
-        requests_per_month=options["requests_per_month"],
-        stated_cost_usd=_by_model("--cost", options["costs"], "USD", "gpt-4.1=0.0042", least=0),
-        typical=Usage(input_tokens=tokens[0], output_tokens=tokens[1], images=0) if tokens else None,
-        stated_means=_by_model("--stated", options["stated_means"], "SCORE", "gpt-4.1=0.528"),
-        errors_count_as_zero=not options["drop_errors"],
-        parity_declared=options["declare_parity"],
-        splits_only=options["splits_only"],
-        judge=options["judge"],
+        options=filled(
+            ResultOptions,
+            options,
+            importers=importers_of(options["config_path"]),
+            origin=Origin(options["origin"]),
+            stated_cost_usd=_by_model("--cost", options["costs"], "USD", "gpt-4.1=0.0042", least=0),
+            typical=Usage(input_tokens=tokens[0], output_tokens=tokens[1], images=0) if tokens else None,
+            stated_means=_by_model("--stated", options["stated_means"], "SCORE", "gpt-4.1=0.528"),
+            errors_count_as_zero=not options["drop_errors"],
+        ),
     )
 
 

@@ -166,15 +166,24 @@ def _write_published(folder: Path, verdicts: "list[Verdict]", say: Say) -> Path:
 
 
 def _decide(
-    path: Path, title: str, *, say: Say, tokens: tuple[int, int] | None = None, **options: Any
+    path: Path,
+    title: str,
+    *,
+    incumbent: str,
+    candidates: list[str],
+    say: Say,
+    tokens: tuple[int, int] | None = None,
+    **options: Any,
 ) -> "Verdict":
     from dataclasses import replace
 
     from crossgrade.domain import Usage
-    from crossgrade.project import decide_results
+    from crossgrade.project import ResultOptions, decide_results
 
     typical = Usage(input_tokens=tokens[0], output_tokens=tokens[1], images=0) if tokens else None
-    verdict = decide_results(path, typical=typical, **options)
+    verdict = decide_results(
+        path, incumbent=incumbent, candidates=candidates, options=ResultOptions(typical=typical, **options)
+    )
     say(f"   {title}: {verdict.name.upper()}")
     say(wrap_text(verdict.sentence, width=96, initial_indent="     ", subsequent_indent="     "))
     for source in verdict.price_sources if tokens else ():

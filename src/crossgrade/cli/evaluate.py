@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from crossgrade.cli._completion import complete_workload
 from crossgrade.cli._frame import config_option, json_option
 from crossgrade.cli._output import note, print_json, print_table, print_verdict, warn
+from crossgrade.cli._params import complete_workload
 from crossgrade.cli._spending import Dollars, confirm, estimate_words
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def command(
         note(estimate_words(estimate), code="estimate")
         _warn_gone(project, workload)
         is_limited = max_cost is not None or project.workload(workload).max_cost_usd is not None
-        confirm(estimate, go_on=yes or is_limited)
+        confirm(estimate.cost_usd and estimate.cost_usd[1], go_on=yes or is_limited)
         _run(
             project,
             workload,

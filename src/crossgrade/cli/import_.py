@@ -7,6 +7,7 @@ import click
 
 from crossgrade.cli._frame import Renamed, config_option, json_option
 from crossgrade.cli._output import note, print_json, print_table
+from crossgrade.cli._params import importers_of, named_sources
 
 if TYPE_CHECKING:
     from crossgrade.workloads import Results
@@ -49,7 +50,6 @@ def command(
     where a file states another. MODEL=PATH names the model of a file. Plugins that the configuration names
     may read more.
     """
-    from crossgrade.cli._sources import importers_of, named_sources
     from crossgrade.workloads import read_results, write_results
 
     results = read_results(named_sources(sources), importers=importers_of(config_path), **options)

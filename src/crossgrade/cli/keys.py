@@ -6,10 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from crossgrade.cli._completion import complete_route
 from crossgrade.cli._frame import config_option, json_option
 from crossgrade.cli._output import note, print_json, print_table
-from crossgrade.cli._params import ParamType
+from crossgrade.cli._params import ParamType, complete_route
 from crossgrade.domain import WINDOWS_S
 
 if TYPE_CHECKING:

@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from crossgrade.cli._completion import complete_model, complete_workload
 from crossgrade.cli._frame import config_option, json_option
 from crossgrade.cli._output import note, print_json, print_table, warn
+from crossgrade.cli._params import complete_model, complete_workload
 from crossgrade.cli._progress import followed
 from crossgrade.cli._spending import Dollars, confirm, estimate_words
 
@@ -57,10 +57,11 @@ def command(
     invalid.
     """
     from crossgrade.decide import gate
-    from crossgrade.project import Project, onboard
+    from crossgrade.project import Project
 
-    with Project.open(config_path) as project, project.trying(offer, workload) as tried:
-        estimate = tried.estimate(workload)
+    with Project.open(config_path) as project:
+        with project.trying(offer, workload) as tried:
+            estimate = tried.estimate(workload)
         note(estimate_words(estimate), code="estimate")
         if dry_run:
             if as_json:
@@ -68,10 +69,9 @@ def command(
             return 0
         if canary:
             _warn_replaced(project, offer, workload)
-        confirm(estimate, go_on=yes or max_cost is not None)
+        confirm(estimate.cost_usd and estimate.cost_usd[1], go_on=yes or max_cost is not None)
         with followed(offer, f"crossgrade onboard {offer} --workload {workload}") as on_progress:
-            done = onboard(
-                tried,
+            done = project.onboard(
                 offer,
                 workload,
                 max_cost_usd=max_cost,

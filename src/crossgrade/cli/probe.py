@@ -1,17 +1,16 @@
 """`crossgrade probe`: how long a context holds, on documents of your own."""
 
 from decimal import Decimal
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from crossgrade.cli._completion import complete_model, complete_workload
 from crossgrade.cli._frame import FiniteRange
 from crossgrade.cli._output import note, print_json, print_table
-from crossgrade.cli._params import ParamType
+from crossgrade.cli._params import ParamType, complete_model, complete_workload, filled
 from crossgrade.cli._probe_ruler import explain, ruler, ruler_table_command
-from crossgrade.cli._probing import SCHEMA_VERSION, asking_options, confirm, dollars, followed, prompt_options
+from crossgrade.cli._probing import SCHEMA_VERSION, asking_options, dollars, followed, prompt_options
+from crossgrade.cli._spending import confirm
 from crossgrade.errors import UsageError
 
 if TYPE_CHECKING:
@@ -129,6 +128,7 @@ def command() -> None:
 )
 @click.option(
     "--answers",
+    "most_answers",
     type=click.IntRange(20, 100_000),
     default=2_000,
     show_default=True,
@@ -137,6 +137,7 @@ def command() -> None:
 )
 @click.option(
     "--each",
+    "least_answers",
     type=click.IntRange(0, 10_000),
     default=0,
     show_default=True,
@@ -145,6 +146,7 @@ def command() -> None:
 )
 @click.option(
     "--certify",
+    "certify_haystacks",
     type=click.IntRange(0, 10_000),
     default=80,
     show_default=True,
@@ -153,6 +155,7 @@ def command() -> None:
 )
 @click.option(
     "--base",
+    "base_questions",
     type=click.IntRange(1, 1_000),
     default=40,
     show_default=True,
@@ -163,35 +166,21 @@ def command() -> None:
     "--seed", type=int, default=1, show_default=True, metavar="N", help="Seed of what is drawn at random."
 )
 @asking_options
-def run(  # noqa: PLR0917 -- click passes them by name
+def run(
     offer: str,
-    documents: tuple[Path, ...],
-    pairs: Path | None,
-    tokenizer: Path | None,
+    config_path: str,
+    *,
     shortest: int,
     longest: int,
     per_octave: int,
     gate: int | float | None,
-    workload: str | None,
-    against: str | None,
-    judge: str | None,
-    floor: float,
-    alpha: float,
     kinds: str | None,
-    questions: int,
-    answers: int,
-    each: int,
-    certify: int,
-    base: int,
-    seed: int,
     max_cost: Decimal | None,
     resume: str | None,
-    config_path: str,
-    *,
-    text: bool,
     dry_run: bool,
     yes: bool,
     as_json: bool,
+    **options: Any,
 ) -> None:
     """Find and certify how long a context of MODEL holds.
 
@@ -199,51 +188,34 @@ def run(  # noqa: PLR0917 -- click passes them by name
     the haystack (left out, made-up records are), MODEL is a model of the configuration.
     """
     from crossgrade.longcontext import ProbeSettings, ladder
-    from crossgrade.project import Project, plan_probe, run_probe
+    from crossgrade.project import ProbeOptions, Project
 
-    settings = ProbeSettings(
+    settings = filled(
+        ProbeSettings,
+        options,
         lengths=ladder(shortest, longest, per_octave=per_octave),
-        floor=floor,
-        alpha=alpha,
-        kinds=_kinds(kinds, has_pairs=pairs is not None),
-        questions=questions,
-        base_questions=base,
-        most_answers=answers,
-        least_answers=each,
-        certify_haystacks=certify,
+        kinds=_kinds(kinds, has_pairs=options["pairs"] is not None),
         gate_tokens=gate if isinstance(gate, int) else None,
-        seed=seed,
     )
-    if isinstance(gate, float) and workload is None:
+    if isinstance(gate, float) and options["workload"] is None:
         raise UsageError(
             "a percentile as `--gate` is of a workload's requests, and none is named",
             code="workload-not-named",
             hint="name one with `--workload`, or give the gate in tokens",
         )
+    asked = filled(ProbeOptions, options, **({"gate_quantile": gate} if isinstance(gate, float) else {}))
     with Project.open(config_path) as project:
-        plan = plan_probe(
-            project,
-            offer,
-            settings,
-            documents=documents,
-            pairs=pairs,
-            tokenizer=tokenizer,
-            text=text,
-            workload=workload,
-            against=against,
-            judge=judge,
-            gate_quantile=gate if isinstance(gate, float) else 0.95,
-        )
+        plan = project.probes.plan(offer, settings, asked)
         estimate = plan.estimate
         if dry_run:
             _show_estimate(estimate, as_json=as_json)
             return
         note(_estimate_words(estimate))
-        confirm(estimate.cost_usd and estimate.cost_usd[1], go_on=yes or max_cost is not None)
+        confirm(estimate.cost_usd and estimate.cost_usd[1], go_on=yes or max_cost is not None, what="probe")
         result = followed(
             offer_timeout=plan.offer.timeout_s,
-            run=lambda on_progress: run_probe(
-                project, plan, max_cost_usd=max_cost, resume=resume, on_progress=on_progress
+            run=lambda on_progress: project.probes.run(
+                plan, max_cost_usd=max_cost, resume=resume, on_progress=on_progress
             ),
         )
     if as_json:

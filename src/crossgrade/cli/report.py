@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from crossgrade.cli._completion import complete_workload
 from crossgrade.cli._frame import Renamed, config_option, json_option
 from crossgrade.cli._output import note, print_json, print_table, short_id
+from crossgrade.cli._params import complete_workload
 
 if TYPE_CHECKING:
     from crossgrade.store import StoredVerdict

@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from crossgrade.cli._completion import complete_route, complete_workload
 from crossgrade.cli._frame import Renamed, config_option, json_option
 from crossgrade.cli._output import note, print_fields, print_json, print_table
+from crossgrade.cli._params import complete_route, complete_workload
 from crossgrade.errors import NotFoundError, UsageError, closest
 
 if TYPE_CHECKING:
-    from crossgrade.project import Project
-    from crossgrade.project._routing import RouteState
+    from crossgrade.project import Project, RouteState
     from crossgrade.routing import Policy, Route, RouteTable
     from crossgrade.routing.export import Exporter
 

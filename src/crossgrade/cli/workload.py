@@ -4,9 +4,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from crossgrade.cli._completion import complete_workload
 from crossgrade.cli._frame import config_option, json_option
 from crossgrade.cli._output import print_fields, print_json, print_table
+from crossgrade.cli._params import complete_workload
 from crossgrade.cli._workload_traffic import create, forget, label, reveal, slice_
 
 if TYPE_CHECKING:

@@ -17,9 +17,8 @@ from crossgrade.config._litellm_models import (
     base_url_of,
     provider_of,
 )
-from crossgrade.config._replicas import is_same_model
-from crossgrade.config._secrets import KEY_SEEN, looks_secret
-from crossgrade.config._yaml import Position, YamlTree
+from crossgrade.config._problems import is_same_model
+from crossgrade.config._yaml import KEY_SEEN, Position, YamlTree, looks_secret
 from crossgrade.dialects import BUILT_IN_HOSTS, Host
 
 _ENVIRONMENT = "os.environ/"
@@ -140,7 +139,7 @@ class _Importer:
         return ImportedConfig(tree=ours, ignored=tuple(said for _, said in sorted(self._ignored)))
 
     def _with_ours(self, top: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the whole file: what was made of LiteLLM's part, and our own sections beside it."""
+        """Return the whole file: LiteLLM's part as ours, and our own sections."""
         routes = dict(self._routes)
         for name, section in _mapping(top.get("routes")).items():
             routes[name] = {**routes.get(name, {}), **_mapping(section)}
@@ -202,7 +201,7 @@ class _Importer:
         return offer
 
     def _base(self, parameters: Mapping[str, Any]) -> str | None:
-        """Return the address that an entry names, read from the environment where it says so."""
+        """Return the address that an entry names, read from the environment if it says so."""
         base = parameters.get("api_base", parameters.get("base_url"))
         if not isinstance(base, str):
             return None
@@ -324,7 +323,7 @@ class _Importer:
         return None
 
     def _name_the_rest(self, top: Mapping[str, Any]) -> None:
-        """List every setting that nothing was made of."""
+        """List every setting that has no counterpart."""
         carried = {
             "router_settings": {"fallbacks", "default_fallbacks", "num_retries", "model_group_alias"},
             "litellm_settings": {"fallbacks", "default_fallbacks", "num_retries"},
@@ -348,7 +347,7 @@ def _section(where: str) -> str:
 
 
 def _prices(costs: Mapping[str, Any]) -> dict[str, Any]:
-    """Return dated-less prices a million tokens, from costs a token."""
+    """Return prices per million tokens, without a date, from costs per token."""
     prices = {
         ours: str((Decimal(str(costs[theirs])) * 1_000_000).normalize() + 0)
         for theirs, ours in _COSTS.items()
@@ -363,7 +362,7 @@ def _slug(name: str) -> str:
 
 
 def _fresh(name: str, taken: Mapping[str, Any]) -> str:
-    """Return the name, numbered where it is taken."""
+    """Return the name, with a number if it is taken."""
     number, fresh = 1, name
     while fresh in taken:
         number += 1

@@ -5,8 +5,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
-from crossgrade.config._problems import shown
-from crossgrade.config._replicas import replica_problems
+from crossgrade.config._problems import replica_problems, shown
 from crossgrade.config._schema import (
     ConfigFile,
     ModelSection,
@@ -47,7 +46,7 @@ class Resolver:
     heads: dict[str, str] = field(default_factory=dict)
 
     def offers(self, file: ConfigFile) -> dict[str, Offer]:
-        """Return the offers by name, and keep of which model each replica is one."""
+        """Return the offers by name, and remember the model of each replica."""
         for where, message, hint in replica_problems(file.models):
             self._refuse(where, message, hint, code="replica-invalid")
         found = {name: self._offer(name, section) for name, section in file.models.items()}
@@ -55,7 +54,7 @@ class Resolver:
         return found
 
     def workloads(self, file: ConfigFile, offers: dict[str, Offer]) -> dict[str, Workload]:
-        """Return the workloads by name; empty slots where a name does not resolve are left out."""
+        """Return the workloads by name, without those in which a name does not resolve."""
         built = {name: self._workload(name, section, offers) for name, section in file.workloads.items()}
         found = {name: workload for name, workload in built.items() if workload is not None}
         if file.family_alpha is None:

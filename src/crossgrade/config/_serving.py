@@ -35,7 +35,7 @@ from crossgrade.errors import ConfigError, hint_among
 
 @dataclass(slots=True)
 class ServingResolver:
-    """Resolves what serving is told against the models and workloads, adding to `problems`."""
+    """Resolves the sections on serving against the models and workloads, adding to `problems`."""
 
     tree: YamlTree
     problems: list[ConfigError]
@@ -158,7 +158,7 @@ class ServingResolver:
         return RouteSpec(name=name, **fields)
 
     def _incumbent(self, where: str, section: RouteSection, file: ConfigFile) -> str | None:
-        """Return who answers by default, None where that is not known."""
+        """Return the model that answers by default, None if unknown."""
         given = section.incumbent
         if section.workload is None:
             if given is None:
@@ -251,7 +251,7 @@ class ServingResolver:
                 self._check_region(where, replica, workload, "a replica gets a share of its requests")
 
     def _check_region(self, where: str, name: str, workload: Workload | None, why: str) -> None:
-        """Refuse an offer that would process the workload's requests where they may not be."""
+        """Refuse an offer that would process the workload's requests in a region that is not allowed."""
         allowed = () if workload is None else workload.requirements.regions
         region = self.offers[name].region
         if workload is None or not allowed or region in allowed:
@@ -340,6 +340,6 @@ def is_loopback(host: str) -> bool:
 
 
 def _is_protected(url: str) -> bool:
-    """Tell whether nobody on the way can read or change what goes to a URL."""
+    """Return whether requests to a URL are encrypted or stay on this machine."""
     parts = urlsplit(url)
     return parts.scheme == "https" or is_loopback(parts.hostname or "")

@@ -1,8 +1,9 @@
 """Hostile YAML 1.2 text to plain data with the line and column of every key.
 
-ruamel.yaml only splits the text into events; building the tree from them here, instead of
-through a constructor, is what bounds depth and aliases while reading and leaves no way to
-make a tag do anything.
+ruamel.yaml only splits the text into events. The tree is built from them here, not by a constructor. This
+limits depth and aliases while reading, and no tag can have an effect.
+
+No file, message or record may hold an API key, so literals that look like one are recognised here.
 """
 
 import re
@@ -10,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
+from urllib.parse import urlsplit
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
@@ -26,9 +28,42 @@ from ruamel.yaml.events import (
     StreamStartEvent,
 )
 
-from crossgrade.config._secrets import KEY_SEEN, REMOVE_KEY, looks_secret
 from crossgrade.domain import JSON
 from crossgrade.errors import ConfigError
+
+KEY_SEEN = "this looks like a secret, which does not belong in the file"
+REMOVE_KEY = (
+    "remove it, put the key into an environment variable and name that variable in `api_key_env`; "
+    "if this file was ever shared, revoke the key"
+)
+
+_KEY = re.compile(
+    r"""(?x)
+    \b(?: sk-[A-Za-z0-9_-]{16,}            # OpenAI, Anthropic, OpenRouter, DeepSeek
+    | (?:gsk|xai|hf|fw|csk|r8|tgp_v1|nvapi|pplx|ghp|gho|github_pat|glpat)[_-][A-Za-z0-9_-]{16,}
+    | AIza[A-Za-z0-9_-]{30,}               # Google
+    | (?:AKIA|ASIA)[A-Z0-9]{16}            # AWS
+    | ABSK[A-Za-z0-9+/=]{30,}              # Bedrock
+    | eyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}\.   # JWT
+    | LLM\|[0-9]+\|[A-Za-z0-9_-]+          # Llama API
+    ) | -----BEGIN[A-Z ]*PRIVATE\ KEY----- | \bBearer\s+[A-Za-z0-9._~+/-]{16,}
+    """
+)
+
+
+def looks_secret(text: str) -> bool:
+    """Tell whether a text contains what looks like an API key, or a URL with a password."""
+    return _KEY.search(text) is not None or _url_password(text)
+
+
+def _url_password(text: str) -> bool:
+    if "://" not in text or "@" not in text or any(c.isspace() for c in text):
+        return False
+    try:
+        return bool(urlsplit(text).password)
+    except ValueError:
+        return False
+
 
 MAX_BYTES = 1 << 20
 MAX_EXPANDED_CHARACTERS = 4 << 20

@@ -2,29 +2,27 @@
 
 from typing import TYPE_CHECKING, Any
 
-from crossgrade.project._exports import Export
+from crossgrade.project._measured import Export
+from crossgrade.project._opened import DEFAULT_CONFIG
 from crossgrade.project._plugin_objects import PluginEntry
 from crossgrade.project._plugins import Plugins, find_plugins, plugin_names, read_config
-from crossgrade.project._project import DEFAULT_CONFIG, Project
-from crossgrade.project._verifying import OutdatedRoute, Verification, outdated_routes
+from crossgrade.project._project import Project
+from crossgrade.project._verdicts import OutdatedRoute, Verification
 
 if TYPE_CHECKING:
-    from crossgrade.project._boxes import measure_server
+    from crossgrade.project._bills import OfferMove, cheapest_move, measure_server, saving_of
     from crossgrade.project._evaluating import open_judge
-    from crossgrade.project._moves import OfferMove, cheapest_move, saving_of
-    from crossgrade.project._onboarding import Onboarded, onboard
-    from crossgrade.project._probing import ProbePlan, plan_probe, run_probe
-    from crossgrade.project._results import decide_results
+    from crossgrade.project._onboarding import Onboarded
+    from crossgrade.project._probe_plans import ProbeOptions, ProbePlan
+    from crossgrade.project._probes import OnProbeProgress, ProjectProbes
+    from crossgrade.project._results import ResultOptions, decide_results
     from crossgrade.project._routing import Publication, RouteState, Routing
-    from crossgrade.project._ruler import measure_ruler, ruler_cost, ruler_tasks
     from crossgrade.project._traffic import (
         Created,
         Forgotten,
+        ProjectTraffic,
         Rest,
         create_workload,
-        forget_subject,
-        label_workload,
-        reveal_workload,
         subject_key,
     )
 
@@ -34,14 +32,19 @@ __all__ = [
     "Export",
     "Forgotten",
     "OfferMove",
+    "OnProbeProgress",
     "Onboarded",
     "OutdatedRoute",
     "PluginEntry",
     "Plugins",
+    "ProbeOptions",
     "ProbePlan",
     "Project",
+    "ProjectProbes",
+    "ProjectTraffic",
     "Publication",
     "Rest",
+    "ResultOptions",
     "RouteState",
     "Routing",
     "Verification",
@@ -49,45 +52,24 @@ __all__ = [
     "create_workload",
     "decide_results",
     "find_plugins",
-    "forget_subject",
-    "label_workload",
-    "measure_ruler",
     "measure_server",
-    "onboard",
     "open_judge",
-    "outdated_routes",
-    "plan_probe",
     "plugin_names",
     "read_config",
-    "reveal_workload",
-    "ruler_cost",
-    "ruler_tasks",
-    "run_probe",
     "saving_of",
     "subject_key",
 ]
 
 _LATE = {
-    **dict.fromkeys(("OfferMove", "cheapest_move", "saving_of"), "_moves"),
-    **dict.fromkeys(("Onboarded", "onboard"), "_onboarding"),
-    **dict.fromkeys(("ProbePlan", "plan_probe", "run_probe"), "_probing"),
-    "decide_results": "_results",
-    "measure_server": "_boxes",
+    **dict.fromkeys(("OfferMove", "cheapest_move", "measure_server", "saving_of"), "_bills"),
     "open_judge": "_evaluating",
-    **dict.fromkeys(("measure_ruler", "ruler_cost", "ruler_tasks"), "_ruler"),
+    "Onboarded": "_onboarding",
+    **dict.fromkeys(("ProbeOptions", "ProbePlan"), "_probe_plans"),
+    **dict.fromkeys(("OnProbeProgress", "ProjectProbes"), "_probes"),
+    **dict.fromkeys(("ResultOptions", "decide_results"), "_results"),
     **dict.fromkeys(("Publication", "RouteState", "Routing"), "_routing"),
     **dict.fromkeys(
-        (
-            "Created",
-            "Forgotten",
-            "Rest",
-            "create_workload",
-            "forget_subject",
-            "label_workload",
-            "reveal_workload",
-            "subject_key",
-        ),
-        "_traffic",
+        ("Created", "Forgotten", "ProjectTraffic", "Rest", "create_workload", "subject_key"), "_traffic"
     ),
 }
 

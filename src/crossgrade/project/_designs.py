@@ -1,20 +1,26 @@
-"""How a run asks: as the first of its plan, in blocks or in pairs, or going on with an earlier plan."""
+"""How a run asks: as the first of its plan, in blocks or in pairs, or continuing an earlier one."""
 
-from collections.abc import Callable, Collection, Sequence
+import math
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
+from decimal import Decimal
+from statistics import fmean
 from typing import TYPE_CHECKING
 
-from crossgrade.domain import Sample, Workload
-from crossgrade.project._measured import measured_otherwise
+from crossgrade.domain import Offer, Price, Sample, Workload
+from crossgrade.project._measured import measured_otherwise, offers_of
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from crossgrade.decide import Blocks, RunDesign, Stopping
     from crossgrade.evaluate import RunEstimate
-    from crossgrade.store import Run, Store
+    from crossgrade.store import RecordedAnswer, Run, Store
     from crossgrade.workloads import Dataset
 
 _LEAST_PLANNED = 100
-"""Fewer planned pairs leave too little after a pilot for blocks to be worth it."""
+"""With fewer planned pairs, too few remain after a pilot for blocks to pay off."""
 
 
 def run_design(
@@ -26,12 +32,12 @@ def run_design(
     may_spare: Callable[[], bool] = lambda: False,
     from_history: "Callable[[Collection[str], int], Blocks | None]" = lambda _ids, _planned: None,
 ) -> "RunDesign":
-    """Return how a run asks: as it is recorded, to resume it; else after an earlier plan, or as the first.
+    """Return how a run asks: as recorded if it is resumed, otherwise by an earlier plan or a new one.
 
-    A run of at least as many samples as an earlier one of the same draw goes on with its plan: in the same
-    order, with the same blocks, and with the test at the end where it was first planned. `may_spare` says
-    whether there may be blocks: `from_history` then returns those that earlier runs suggest for the ids of
-    the samples that may be asked and a number of pairs, and without any they are chosen after a pilot.
+    A run of at least as many samples as an earlier one of the same draw continues its plan: in the same
+    order, with the same blocks, and with the final test where it was first planned. `may_spare` says whether
+    blocks are allowed. `from_history` then returns the blocks that earlier runs suggest, given the ids of
+    the samples that may be asked and a number of pairs. If it returns None, blocks are chosen after a pilot.
     """
     from crossgrade.decide import PILOT
     from crossgrade.evaluate import askable_samples, new_design
@@ -55,7 +61,7 @@ def run_design(
 
 
 def recorded_design(store: "Store", run: "Run") -> "RunDesign":
-    """Return how a run asks; one of before this was recorded shuffled its samples one by one."""
+    """Return how a run asks. Runs older than this record shuffled their samples one by one."""
     from crossgrade.decide import RunDesign
 
     legacy = RunDesign(samples=run.planned, first_samples=run.planned, whole_clusters=False)
@@ -63,7 +69,7 @@ def recorded_design(store: "Store", run: "Run") -> "RunDesign":
 
 
 def _extended(workload: Workload, dataset: "Dataset", run: "Run", design: "RunDesign") -> "RunDesign | None":
-    """Return the design of a run that goes on with an earlier one's plan; None where it does not."""
+    """Return the design of a run that continues an earlier one's plan, None if it does not."""
     from crossgrade.evaluate import new_design, replanned
     from crossgrade.workloads import samples_before
 
@@ -93,16 +99,16 @@ def _extended(workload: Workload, dataset: "Dataset", run: "Run", design: "RunDe
 
 
 def _same_order(dataset: "Dataset", design: "RunDesign", had: int) -> bool:
-    """Whether a run of today asks the samples that the dataset had in the order of an earlier run."""
+    """Return whether a new run would ask the dataset's earlier samples in the order of the earlier run."""
     before = {each.cluster for each in dataset.samples[:had] if each.cluster is not None}
     added = {each.cluster for each in dataset.samples[had:]}
     return not before & added and (design.whole_clusters or not before)
 
 
 def draws(store: "Store", run: "Run") -> int:
-    """Return in how many different draws the run's dataset was asked for its workload.
+    """Return the number of different draws of the run's dataset that its workload has asked.
 
-    Runs that went on with one plan are one draw.
+    Runs that continued one plan are one draw.
     """
     runs = store.runs.recent(run.workload)
     return len(
@@ -115,10 +121,10 @@ def draws(store: "Store", run: "Run") -> int:
 
 
 def may_spare(workload: Workload, dataset: "Dataset", estimate: "RunEstimate") -> bool:
-    """Return whether the incumbent may answer fewer samples than the candidates, and it would pay.
+    """Return whether the incumbent may answer fewer samples than the candidates, and this would save money.
 
-    Not where clusters or unequal weights are declared, a price is unknown or the dataset is too small. What
-    it would save is judged by what is usual of two models, at list prices and what is not paid for yet.
+    It may not if clusters or unequal weights are declared, a price is unknown or the dataset is too small.
+    The saving is estimated from what is usual for two models, at list prices, for calls not yet paid for.
     """
     from crossgrade.decide import PILOT, USUAL, choose_blocks
     from crossgrade.evaluate import new_design
@@ -157,9 +163,9 @@ def stopping_rule(
 ) -> "Stopping":
     """Return the rule that stops a run of `plan`; `settles` says when a candidate's switch is the verdict.
 
-    Samples that share a cluster are not bet on one by one: a run that shuffled them so is never stopped. Nor
-    is one that is `judged`: people's labels correct its scores later, and a stop would have believed them.
-    Without `gives_up` it goes on where it would hardly pass any more.
+    Samples that share a cluster cannot be tested one by one, so a run that shuffled them singly is never
+    stopped early. Neither is a `judged` run: people's labels may correct its scores later, after a stop
+    would have relied on them. Without `gives_up` the run continues even if a pass has become unlikely.
     """
     from crossgrade.decide import FUTILITY, Stopping
 
@@ -176,3 +182,105 @@ def stopping_rule(
         futility=FUTILITY if gives_up else None,
         settles=settles,
     )
+
+
+LEAST_PAIRS = 100
+"""An earlier run with fewer pairs tells less than a pilot on today's traffic."""
+
+
+def blocks_from_history(
+    store: "Store",
+    workload: Workload,
+    sample_ids: Collection[str],
+    *,
+    planned: int,
+    prices: Mapping[str, Price | None],
+) -> "Blocks | None":
+    """Return the blocks that the newest usable run of the workload suggests, None if there is none.
+
+    That run must have measured the same variants with the same scorer on at least `LEAST_PAIRS` samples. The
+    new run must not ask any of them (`sample_ids`): how a block blends scores must not depend on the scores.
+    `prices` are the variants' prices today.
+    """
+    from crossgrade.decide import choose_blocks, moments
+
+    for run in store.runs.recent(workload.name):
+        if measured_otherwise(workload, run) or not store.answers.samples_of_run(run.id).isdisjoint(
+            sample_ids
+        ):
+            continue
+        found = _pairs(store, run, workload, prices)
+        if found is None:
+            continue
+        scores, usd = found
+        names = [variant.name for variant in workload.candidates]
+        return choose_blocks(
+            [moments(scores[workload.incumbent.name], scores[name]) for name in names],
+            incumbent_usd=usd[workload.incumbent.name],
+            candidate_usd=[usd[name] for name in names],
+            floor=workload.floor,
+            planned=planned,
+            available=len(sample_ids),
+            pilot=0,
+            source=run.id,
+        )
+    return None
+
+
+def _pairs(
+    store: "Store", run: "Run", workload: Workload, prices: Mapping[str, Price | None]
+) -> "tuple[Mapping[str, NDArray[np.float64]], Mapping[str, float]] | None":
+    """Return each model's scores on the samples of a run (NaN if there is none), and its cost per sample.
+
+    Returns None if there are too few pairs or a price is unknown.
+    """
+    import numpy as np
+
+    answers: dict[tuple[str, str], list[RecordedAnswer]] = {}
+    for (sample, model, _), answer in store.answers.of_run(
+        run.id, str(run.settings["scorer_digest"])
+    ).items():
+        answers.setdefault((sample, model), []).append(answer)
+    samples = sorted({sample for sample, _ in answers})
+    scores: dict[str, NDArray[np.float64]] = {}
+    usd: dict[str, float] = {}
+    for name, offer in offers_of(workload).items():
+        own = [answers.get((sample, name), []) for sample in samples]
+        scores[name] = np.array([_score(each, workload) for each in own])
+        cost = _mean_usd([each for each in own if each], offer, prices.get(name))
+        if cost is None:
+            return None
+        usd[name] = cost
+    known = np.all([np.isfinite(each) for each in scores.values()], axis=0)
+    return (scores, usd) if int(known.sum()) >= LEAST_PAIRS else None
+
+
+def _score(answers: "Sequence[RecordedAnswer]", workload: Workload) -> float:
+    """Return the mean score of a sample's epochs, NaN if there is none."""
+    found = [
+        (0.0 if workload.errors_count_as_zero else None)
+        if answer.response is None
+        else None
+        if answer.score is None
+        else answer.score.value
+        for answer in answers
+    ]
+    known = [value for value in found if value is not None]
+    return fmean(known) if known else math.nan
+
+
+def _mean_usd(
+    samples: "Sequence[Sequence[RecordedAnswer]]", offer: Offer, price: Price | None
+) -> float | None:
+    """Return what a sample costs at today's price, scoring included, None if unknown."""
+    from crossgrade.pricing import cost_usd
+
+    total = Decimal(0)
+    for answer in (answer for answers in samples for answer in answers if answer.response is not None):
+        assert answer.response is not None
+        usd = None if price is None else cost_usd(answer.response.answer.usage, price, batch=offer.batch)
+        score_usd = Decimal(0) if answer.score is None else answer.score.cost_usd
+        if usd is None or score_usd is None:
+            return None
+        total += usd + score_usd
+    return float(total / len(samples)) if samples else None

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 
 from crossgrade.domain import Offer, Price, Workload
 from crossgrade.errors import DataError, UsageError
-from crossgrade.project._designs import may_spare, run_design, stopping_rule
-from crossgrade.project._history import blocks_from_history
+from crossgrade.project._designs import blocks_from_history, may_spare, run_design, stopping_rule
 from crossgrade.project._measured import offers_of
 
 if TYPE_CHECKING:
@@ -25,18 +24,18 @@ if TYPE_CHECKING:
         RunResult,
         Scorer,
     )
-    from crossgrade.project._family import DecisionInput
+    from crossgrade.project._verdicts import DecisionInput
     from crossgrade.store import Run, Store
     from crossgrade.workloads import Dataset
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evaluation:
-    """What a run of a workload is made with.
+    """Everything that a run of a workload needs.
 
-    `prices` are those of the variants and of the judge, by name. `scorer` builds the workload's scorer
-    with the judges that it may ask, `case` reads what a run measured so far, to be decided on. With
-    `scores_pairs` two answers are scored against each other.
+    `prices` has the variants and the judge, by name. `scorer` builds the workload's scorer from the judges
+    that it may ask. `case` reads what a run has measured so far, as input of a decision. With `scores_pairs`
+    two answers are scored against each other.
     """
 
     workload: Workload
@@ -51,7 +50,7 @@ class Evaluation:
     scores_pairs: bool = False
 
     def design(self, *, resume: str | None = None, reuse: bool = True) -> "RunDesign":
-        """Return how a run would ask, or how the one to resume does."""
+        """Return the design of a new run, or of the run to resume."""
         return run_design(
             self.store,
             self.workload,
@@ -75,7 +74,7 @@ class Evaluation:
         )
 
     def expected(self, design: "RunDesign", estimate: "RunEstimate") -> "tuple[ExpectedUse, ...]":
-        """Return what a run probably asks and costs under the rule that stops it."""
+        """Return what a run will probably ask and cost under the rule that stops it."""
         from crossgrade.evaluate import askable_samples, expected_use
 
         if self.judge is not None:  # asks everything that is planned
@@ -98,7 +97,7 @@ class Evaluation:
         offers = offers_of(workload)
         everybody = {**offers, judge.name: judge} if judge else offers
         design = self.design(resume=resume, reuse=reuse)
-        # Whose every answer is recorded, as a log's are, is not asked: that takes no key.
+        # A variant whose answers are all recorded, as from a log, is not asked and needs no key.
         unasked = self._unasked(design) - {judge.name if judge else ""} if reuse else set()
         limiters = CallLimiters()
         async with AsyncExitStack() as stack:
@@ -139,7 +138,7 @@ class Evaluation:
             )
 
     def _stopping(self, design: "RunDesign", run: "Run") -> "Stopping":
-        """Return the rule that stops a run; one that gave up before was resumed to go on."""
+        """Return the rule that stops a run. A resumed run that gave up before does not give up again."""
         from crossgrade.evaluate import idle_samples, planned_samples
 
         plan = planned_samples(self.workload, self.dataset, design)
@@ -154,7 +153,7 @@ class Evaluation:
         )
 
     def _settles(self, run: "Run", candidate: str) -> frozenset[str] | None:
-        """Return who is dearer than a candidate, where what a run has so far lets switch to it; else None."""
+        """Return the models more expensive than a candidate if the run already allows a switch, else None."""
         from crossgrade.decide import settled_by
 
         try:
@@ -166,7 +165,7 @@ class Evaluation:
             return None
 
     def _unasked(self, design: "RunDesign") -> set[str]:
-        """Return the variants whose answer to every request of the run is in the store."""
+        """Return the variants whose answers to all requests of the run are in the store."""
         from crossgrade.evaluate import estimate_run
 
         estimate = estimate_run(
@@ -201,7 +200,7 @@ async def open_judge(
     environ: Mapping[str, str],
     limiters: "CallLimiters | None" = None,
 ) -> "AsyncIterator[Judges | None]":
-    """Open the model that a scorer asks; None stands for a scorer that asks none."""
+    """Open the model that a scorer asks. None stands for a scorer that asks no model."""
     from crossgrade.calls import CallLimiters
     from crossgrade.evaluate import Judges
     from crossgrade.providers import open_provider

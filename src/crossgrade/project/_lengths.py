@@ -33,8 +33,8 @@ class LengthLimit:
 def length_limits(root: Path, workload: Workload, *, now: datetime) -> tuple[LengthLimit, ...]:
     """Return the limits that a workload's probes set, each for the candidate whose offer was probed.
 
-    Raises UsageError for a probe that is not there, is of no candidate, certified nothing at the
-    workload's floor, or is older than 90 days: a limit is never wider than what was shown.
+    Raises UsageError for a probe that does not exist, asked no candidate, certified nothing at the
+    workload's floor, or is older than 90 days. A limit is never wider than what was shown.
     """
     limits = {}
     for probe_id in workload.probes:
@@ -65,7 +65,7 @@ def request_lengths(
 def workload_tokens(
     workload: Workload, samples: Sequence[Sample], count: Callable[[str], int], *, quantile: float = 0.95
 ) -> tuple[int, int]:
-    """Return a quantile and the largest of a workload's requests, in tokens as `count` counts."""
+    """Return a quantile and the maximum of the lengths of a workload's requests, in tokens of `count`."""
     import numpy as np
 
     from crossgrade.evaluate import request_text

@@ -1,7 +1,7 @@
-"""Between a run and a decision: what stops the one is what the other computes again."""
+"""From a run to a decision: evidence and settings, the same for the rule that stops and for the verdict."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from functools import partial
 from pathlib import Path
@@ -41,14 +41,14 @@ def run_evidence(
     max_bytes: Mapping[str, int],
     label_file: Path | None = None,
 ) -> "Evidence":
-    """Return what a run measured, as evidence; `price` is an offer's on a day.
+    """Return what a run measured, as evidence; `price` returns an offer's price on a day.
 
-    `design` is how the run asked, `max_bytes` are the longest requests that candidates were asked, by name.
-    `label_file` has people's scores, which correct the judge's. Without it, those count that an earlier
-    verdict on this run counted: they are recorded with its evidence.
+    `design` is how the run asked, `max_bytes` has the longest request that each candidate was asked.
+    `label_file` has people's scores, which correct the judge's. Without it, the scores that an earlier
+    verdict on this run used are taken from its recorded evidence.
 
-    Raises UsageError when the dataset, the variants or the scorer changed since, or when the
-    run ended before any answer could be scored, and what `labels_of` raises.
+    Raises UsageError if the dataset, the variants or the scorer have changed since, or if the run ended
+    before any answer could be scored. Also raises what `labels_of` raises.
     """
     from crossgrade.decide import make_design
     from crossgrade.evaluate import idle_samples, planned_samples
@@ -106,9 +106,9 @@ def run_evidence(
 def labels_of(
     run: "Run", answers: Sequence[ScoredAnswer], file: Path, *, judge: str | None
 ) -> "Callable[[Results], Results]":
-    """Return what adds the scores of a labelling file to a run's results.
+    """Return a function that adds the scores of a labelling file to a run's results.
 
-    Raises UsageError where no judge scored, and `DataError` for a file that is missing or wrong.
+    Raises UsageError if no judge scored, and DataError for a file that is missing or wrong.
     """
     from crossgrade.workloads import read_labels, with_labels
 
@@ -128,7 +128,7 @@ def labels_of(
 
 
 def with_recorded_labels(store: "Store", run: "Run", evidence: "Evidence") -> "Evidence":
-    """Return evidence with the people's scores that the newest verdict on the run counted, if one did."""
+    """Return evidence with the people's scores that the newest verdict on the run used, if there are any."""
     for stored in store.verdicts.recent(run.workload):
         verdict = stored.verdict
         if verdict.run_id == run.id and any(one.retention.labels for one in verdict.certificates):
@@ -164,10 +164,11 @@ def run_answers(
     offers: Mapping[str, Offer],
     price: Callable[[Offer, date], Price | None],
 ) -> list[ScoredAnswer]:
-    """Return a run's scored answers; those that another name had first cost what their own offer says.
+    """Return a run's scored answers; reused answers of another name cost what their own offer charges.
 
-    One endpoint may be offered under two names at two prices (contracts, or at once and in batches): it is
-    asked once, and what that cost says nothing of the other. The price is that of the day, else today's.
+    One endpoint may have two names at two prices (two contracts, or direct calls and batches). It is asked
+    once, so an answer's recorded cost is that of the first name. The other is priced as of that day, or
+    as of today if that price is unknown.
     """
     from crossgrade.pricing import cost_usd
 
@@ -186,16 +187,16 @@ def run_answers(
 
 
 def scorer_plugin(run: "Run") -> tuple[PluginUse, ...]:
-    """Return what is recorded of the plugin that scored a run; nothing where none did."""
+    """Return what is recorded of the plugin that scored a run, empty if none did."""
     scorer = run.settings.get("scorer")
     found = scorer.get("plugin") if isinstance(scorer, dict) else None
     return () if found is None else (msgspec.convert(found, PluginUse),)
 
 
 def changed_settings(workload: Workload, run: "Run") -> dict[str, JSON]:
-    """Return the settings that the run was made under and the workload no longer has.
+    """Return the run's settings that differ from the workload's today.
 
-    Seed and plan are always the run's own.
+    Seed and plan are always the run's own and are not compared.
     """
     from crossgrade.evaluate import run_settings
 
@@ -215,7 +216,7 @@ def changed_settings(workload: Workload, run: "Run") -> dict[str, JSON]:
 
 
 def measured_otherwise(workload: Workload, run: "Run") -> list[str]:
-    """Return the names of the settings of what a run measured that the workload no longer has."""
+    """Return the names of settings that change what is measured, and that differ since the run."""
     return sorted(changed_settings(workload, run).keys() - RULES)
 
 
@@ -225,7 +226,7 @@ def decision_settings(
     prices: Mapping[str, Price | None],
     known: "Mapping[str, OfferFacts]",
 ) -> "DecisionSettings":
-    """Return what a decision on a workload rests on besides its evidence.
+    """Return the settings of a decision on a workload.
 
     `prices` and `known` are what the catalogue knows of the offers, by name.
     """
@@ -280,3 +281,36 @@ def _price_words(offer: Offer, price: Price) -> str:
     since = f", since {price.valid_from}" if price.valid_from else ""
     rates = f"${price.input_per_mtok} in, ${price.output_per_mtok} out per million tokens"
     return f"{offer.name}: {rates} ({price.source}{since})"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Export:
+    """What an export wrote and read: answers in the table, samples labelled, samples to be labelled."""
+
+    answers: int
+    labelled: int = 0
+    waiting: int = 0
+
+
+def write_export(results: "Results", run: "Run", path: Path, label_file: Path | None) -> Export:
+    """Write the table of a run; write or read a labelling file if one is named.
+
+    The labelling file is written if it does not exist. If it exists, its scores fill the table's column
+    `human`. Raises DataError for a wrong labelling file, and StoreError if a file cannot be written.
+    """
+    from crossgrade.workloads import blind_rows, read_labels, with_labels, write_labels, write_results
+
+    labelled = waiting = 0
+    if label_file is not None:
+        models = len(results.model_names)
+        if label_file.exists():
+            writer = f"crossgrade runs --export {run.id} --label-file FILE"
+            labels = read_labels(label_file, answers=models, writer=writer)
+            results = with_labels(results, labels, run=run.id, seed=run.seed)
+            labelled = len(labels)
+        else:
+            rows = blind_rows(results, run=run.id, seed=run.seed)
+            write_labels(label_file, rows, answers=models)
+            waiting = len(rows)
+    answers = write_results(results, path, blank=("human",))
+    return Export(answers=answers, labelled=labelled, waiting=waiting)

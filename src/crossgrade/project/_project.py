@@ -1,121 +1,71 @@
 """A project: configuration, store, providers and stages wired together."""
 
-import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from crossgrade.config import Config
 from crossgrade.domain import Offer, Price, Workload
-from crossgrade.errors import ConfigError, DataError, NotFoundError, UsageError, closest
+from crossgrade.errors import ConfigError, DataError, NotFoundError, UsageError
 from crossgrade.project._designs import draws, recorded_design
 from crossgrade.project._evaluating import Evaluation
-from crossgrade.project._exports import Export, write_export
-from crossgrade.project._family import DecisionInput, Family, with_rules
 from crossgrade.project._lengths import length_limits
 from crossgrade.project._measured import (
+    Export,
     changed_settings,
     decision_settings,
     offers_of,
     run_answers,
     run_evidence,
     scorer_plugin,
+    write_export,
 )
-from crossgrade.project._plugins import find_plugins, read_config
-from crossgrade.project._verifying import Verification, verify_recorded
+from crossgrade.project._opened import OpenProject
+from crossgrade.project._verdicts import (
+    DecisionInput,
+    Family,
+    OutdatedRoute,
+    Verification,
+    outdated_routes,
+    verify_recorded,
+    with_rules,
+)
 
 if TYPE_CHECKING:
-    from crossgrade.catalog import Catalog, OfferFacts
+    from crossgrade.catalog import OfferFacts
     from crossgrade.catalog.bills import Bills, Measured
     from crossgrade.decide import Sibling, Verdict
     from crossgrade.evaluate import ExpectedUse, Judges, PairScorer, Progress, RunEstimate, RunResult, Scorer
     from crossgrade.pricing.usage import Traffic
+    from crossgrade.project._onboarding import Onboarded
+    from crossgrade.project._probes import ProjectProbes
     from crossgrade.project._routing import Routing
+    from crossgrade.project._traffic import ProjectTraffic
     from crossgrade.routing import RouteTable
-    from crossgrade.store import Run, Store, StoredVerdict
+    from crossgrade.store import Run, StoredVerdict
     from crossgrade.workloads import Dataset
 
-DEFAULT_CONFIG = "crossgrade.yaml"
 
-
-class Project:
+class Project(OpenProject):
     """A folder with a `crossgrade.yaml`: evaluate its workloads, decide on them, report.
 
     Open it with `Project.open`; it is a context manager that closes the store.
     """
 
-    def __init__(self, config: Config, environ: Mapping[str, str]) -> None:
-        self.plugins = find_plugins(config.plugins)
-        marked = {name: self.plugins.marked(workload) for name, workload in config.workloads.items()}
-        self.config = replace(config, workloads=marked) if self.plugins.entries else config
-        self._environ = environ
-        self._store: Store | None = None
-        self._catalog: Catalog | None = None
-
-    @classmethod
-    def open(cls, path: str | Path = DEFAULT_CONFIG, *, environ: Mapping[str, str] = os.environ) -> Self:
-        """Read the configuration; the store is opened (and made) when it is first needed.
-
-        Raises ConfigError with file, line and column.
-        """
-        return cls(read_config(path, environ=environ), environ)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Close the store, if it was opened."""
-        if self._store is not None:
-            self._store.close()
-            self._store = None
-
-    @property
-    def store(self) -> "Store":
-        """The project's store."""
-        if self._store is None:
-            from crossgrade.store import Store
-
-            self._store = Store.open(self.config.store, folder=self.config.root / ".crossgrade")
-        return self._store
-
-    def workload(self, name: str) -> Workload:
-        """Return the workload of this name; raises NotFoundError naming those that exist."""
-        found = self.config.workloads.get(name)
-        if found is None:
-            known = ", ".join(self.config.workloads) or "none"
-            raise NotFoundError(
-                f"there is no workload {name!r} in {self.config.path}; there are: {known}"
-                f"{closest(name, self.config.workloads)}",
-                code="workload-unknown",
-            )
-        return found
-
     def trying(self, offer: str, workload: str) -> Self:
         """Return the project with an offer as the only candidate of a workload, asked like the incumbent.
 
-        The store is another one, to be closed by itself. Raises NotFoundError for either name, and
+        It has a store of its own, which must be closed too. Raises NotFoundError for either name, and
         UsageError for the incumbent.
         """
-        wanted, found = self.workload(workload), self.config.offers.get(offer)
-        if found is None:
-            known = ", ".join(self.config.offers)
-            raise NotFoundError(
-                f"there is no model {offer!r} in {self.config.path}; there are: {known}"
-                f"{closest(offer, self.config.offers)}",
-                code="model-unknown",
-                hint=f"add it under `models`, for instance `{offer}: {{provider: groq, model: ITS-ID}}`",
-            )
+        wanted = self.workload(workload)
+        found = self.offer(
+            offer, hint=f"add it under `models`, for instance `{offer}: {{provider: groq, model: ITS-ID}}`"
+        )
         if offer == wanted.incumbent.name:
             raise UsageError(
                 f"{offer!r} is the incumbent of {workload!r} already", code="models-not-distinct"
@@ -123,50 +73,12 @@ class Project:
         own = {variant.name: variant for variant in wanted.candidates}
         variant = own.get(offer) or replace(wanted.incumbent, offer=found)
         workloads = {**self.config.workloads, workload: replace(wanted, candidates=(variant,))}
-        return type(self)(replace(self.config, workloads=workloads), self._environ)
-
-    def price_of(self, offer: Offer) -> Price | None:
-        """Return today's price of an offer, None where it is unknown."""
-        return self.catalog.price(offer, datetime.now(UTC).date())
-
-    def gone(self, offers: Iterable[Offer]) -> dict[str, str]:
-        """Return which offers can no longer be bought as far as is known, by name, and since when."""
-        today = datetime.now(UTC).date()
-        words = ((offer.name, self.catalog.facts(offer, today).gone(today)) for offer in offers)
-        return {name: gone for name, gone in words if gone is not None}
-
-    @property
-    def catalog(self) -> "Catalog":
-        """The catalogue with the project's own price files; raises DataError for a file that is wrong."""
-        if self._catalog is None:
-            from crossgrade.catalog import Catalog, read_rates
-
-            rates = [rate for path in self.config.price_files for rate in read_rates(path)]
-            self._catalog = Catalog(rates)
-        return self._catalog
-
-    def dataset(self, workload: Workload, *, copies: bool = False) -> "Dataset":
-        """Read and freeze a workload's dataset; raises DataError with file, line and column.
-
-        Rows that ask the same are one sample, with their weights added; with `copies` every row is one.
-        """
-        from crossgrade.workloads import read_dataset, without_copies
-
-        dataset = read_dataset(
-            workload.dataset,
-            id_field=workload.id_field,
-            target_field=workload.target_field,
-            segment=workload.segment,
-            cluster=workload.cluster,
-            weight=workload.weight,
-            root=self.config.root,
-        )
-        return dataset if copies else without_copies(dataset, workload)
+        return type(self)(replace(self.config, workloads=workloads), self.environ)
 
     def estimate(self, name: str, *, reuse: bool = True) -> "RunEstimate":
         """Estimate calls, tokens and dollars of evaluating a workload; asks no model.
 
-        With `reuse` what was paid for before costs nothing.
+        With `reuse`, answers that were paid for before cost nothing.
         """
         workload = self.workload(name)
         with _in_file(workload.dataset):
@@ -193,10 +105,10 @@ class Project:
     ) -> "RunResult":
         """Ask the incumbent and its candidates about the workload until the verdict is certain.
 
-        `max_cost_usd` overrides the workload's. `resume` is the id of a run to go on with; one that gave up
-        then goes on. With `reuse` a request that was paid for before is not sent again. With
-        `every_hypothesis` segments and dearer candidates are asked on when the verdict is certain.
-        Whatever ends the run early, what was paid for is kept. Raises what `evaluate.run_workload` raises.
+        `max_cost_usd` overrides the workload's. `resume` is the id of a run to continue, even if it gave up.
+        With `reuse` a request that was paid for before is not sent again. With `every_hypothesis` the run
+        continues with segments and more expensive candidates after the verdict is certain. Whatever ends
+        the run early, what was paid for is kept. Raises what `evaluate.run_workload` raises.
         """
         import anyio
 
@@ -209,14 +121,14 @@ class Project:
             return anyio.run(self._evaluation(workload).run, resume, reuse, on_progress)
 
     def _evaluation(self, workload: Workload) -> Evaluation:
-        """Return what a run of a workload is made with."""
+        """Return everything that a run of a workload needs."""
         dataset, judge = self.dataset(workload), self._judge(workload)
         offers = offers_of(workload)
         return Evaluation(
             workload=workload,
             dataset=dataset,
             store=self.store,
-            environ=self._environ,
+            environ=self.environ,
             judge=judge,
             prices=self._prices({**offers, judge.name: judge} if judge else offers),
             max_bytes=self._max_bytes(workload),
@@ -242,13 +154,13 @@ class Project:
     ) -> "StoredVerdict":
         """Decide on a workload from a run (by default its newest), and record verdict and evidence.
 
-        `floor` and `alpha` override the workload's: that is a what-if, which is not recorded (its id
-        is empty). `label_file` is the run's labelling file (`export_run`): people's scores in it
-        correct the judge's, and are recorded with the evidence. Where the workloads share
-        `family_alpha`, one correction is over the hypotheses of all of them, each from its newest run.
-        Where the newest verdict says the same, it is returned and nothing is recorded. Raises
-        NotFoundError without a run and UsageError when what was measured (dataset, variants,
-        scorer) changed since; where the rules changed, the guard `peeking` says so.
+        `floor` and `alpha` override the workload's. Such a what-if is not recorded, and its id is empty.
+        `label_file` is the run's labelling file (`export_run`). People's scores in it correct the judge's,
+        and are recorded with the evidence. If the workloads share `family_alpha`, one correction covers the
+        hypotheses of all of them, each from its newest run. If the newest verdict says the same, it is
+        returned and nothing is recorded. Raises NotFoundError without a run, and UsageError if what was
+        measured (dataset, variants, scorer) has changed since. If the rules have changed, the guard
+        `peeking` says so.
         """
         is_what_if = floor is not None or alpha is not None
         workload = with_rules(self.workload(name), floor=floor, alpha=alpha)
@@ -259,7 +171,7 @@ class Project:
     def decide_all(self, names: Sequence[str] = (), *, now: datetime | None = None) -> "list[StoredVerdict]":
         """Decide on several workloads (by default all) at one moment, and record the verdicts.
 
-        It gives what `decide` gives for each, and takes less time where they share `family_alpha`.
+        The result is that of `decide` for each, but faster if they share `family_alpha`.
         """
         now, family = now or datetime.now(UTC), self._family()
         workloads = [self.workload(name) for name in names or self.config.workloads]
@@ -283,7 +195,7 @@ class Project:
         )
         if not record:
             return StoredVerdict(id="", verdict=verdict)
-        # Deciding twice on the same evidence is one decision: its record, and an alarm on it, stay one.
+        # Deciding twice on the same evidence is one decision, with one record and its alarms.
         known = self.store.verdicts.same_as(verdict)
         if known is not None:
             return known
@@ -295,7 +207,7 @@ class Project:
     def _case(
         self, workload: Workload, run_id: str | None = None, label_file: Path | None = None
     ) -> DecisionInput:
-        """Return what a workload is decided on: a run (by default its newest), its evidence, settings."""
+        """Return the input of a decision: a run (by default the newest), its evidence and settings."""
         return self._case_of(workload, self.dataset(workload), self._run(workload, run_id), label_file)
 
     def _case_of(
@@ -340,10 +252,9 @@ class Project:
         """Return what a month of a workload costs at every offer of the project.
 
         Tokens are those that a run measured (by default the newest): each model's own, and the
-        incumbent's for offers that were not asked. `traffic` replaces them by a recorded or stated
-        one. `calls_per_day` overrides the workload's volume, `cache_hit` the share of input that was
-        read from the cache. `boxes` adds GPUs of one's own for the workload's open models. Raises
-        NotFoundError without a run or traffic.
+        incumbent's for offers that were not asked. `traffic` replaces them. `calls_per_day` overrides the
+        workload's volume, and `cache_hit` the share of input that was read from the cache. `boxes` adds
+        self-hosted GPUs for the workload's open models. Raises NotFoundError without a run or traffic.
         """
         from crossgrade.catalog.bills import bill_offers
         from crossgrade.project._bills import costs_of_moving, measured_of
@@ -375,13 +286,31 @@ class Project:
     def _with_boxes(
         bills: "Bills", workload: Workload, measured: "Mapping[str, Measured] | None" = None
     ) -> "Bills":
-        from crossgrade.project._boxes import own_boxes
+        from crossgrade.project._bills import own_boxes
 
         return replace(bills, boxes=own_boxes(bills, offers_of(workload).values(), measured))
+
+    def outdated_routes(self) -> Iterator[OutdatedRoute]:
+        """Iterate over the live routes whose verdict today's method would not certify."""
+        return outdated_routes(self.store, self.plugins)
 
     def verify(self, verdict_id: str) -> Verification:
         """Compute a recorded verdict again from its recorded scores, and say where it differs."""
         return verify_recorded(self.store, verdict_id, self.plugins)
+
+    @property
+    def probes(self) -> "ProjectProbes":
+        """Probes of how long a model's context holds: plan, run, compare with RULER."""
+        from crossgrade.project._probes import ProjectProbes
+
+        return ProjectProbes(self)
+
+    @property
+    def traffic(self) -> "ProjectTraffic":
+        """The samples that workloads took from logs: label, reveal, forget."""
+        from crossgrade.project._traffic import ProjectTraffic
+
+        return ProjectTraffic(self)
 
     @property
     def routing(self) -> "Routing":
@@ -394,16 +323,46 @@ class Project:
         """Put a recorded verdict's policy into the route table in force; see `Routing.apply`."""
         return self.routing.apply(verdict_id, canary=canary)
 
+    def onboard(
+        self,
+        offer: str,
+        workload: str,
+        *,
+        max_cost_usd: Decimal | None = None,
+        resume: str | None = None,
+        canary: bool = True,
+        on_progress: "Callable[[Progress], None] | None" = None,
+    ) -> "Onboarded":
+        """Evaluate an offer as the only candidate of a workload, decide, and start a canary if certified.
+
+        Raises what `trying`, `evaluate`, `decide` and `apply` raise; the steps that were reached stay
+        recorded.
+        """
+        from crossgrade.project._onboarding import Onboarded, OnboardingLog
+
+        with self.trying(offer, workload) as tried:
+            log = OnboardingLog(tried.store, offer, workload)
+            log.begin(tried.offer(offer))
+            result = tried.evaluate(
+                workload, max_cost_usd=max_cost_usd, resume=resume, on_progress=on_progress
+            )
+            stored, table = tried.decide(workload, run_id=result.run_id), None
+            log.decided(stored)
+            if canary and stored.verdict.policy.candidate == offer:
+                table = tried.apply(stored.id, canary=True)
+                log.tried(stored, table)
+            return Onboarded(offer=offer, workload=workload, verdict=stored, table=table, steps=log.steps())
+
     def export_run(self, run_id: str, path: Path, *, label_file: Path | None = None) -> Export:
         """Write a run's scored answers as one table, with a `human` column for people's scores.
 
-        Samples stand in the shuffled order in which they were asked, so the first hundred are a
-        random hundred: enough for `decide(name, label_file=…)` to correct a judge's scores. Only
-        a run in mode "fixed" may be decided on from the table: others stopped when it suited them.
+        Samples are in the shuffled order in which they were asked, so the first hundred are a random
+        hundred. That is enough for `decide(name, label_file=…)` to correct a judge's scores. Decide on the
+        table only if the run was in mode "fixed". Other runs stopped depending on their scores.
 
-        `label_file` is for people to score without knowing the models: where it is not there it is
-        written, with each sample's answers in random order; where it is, its scores fill `human`. Raises
-        `DataError` for a wrong labelling file.
+        `label_file` lets people score without knowing the models. If it does not exist, it is written, with
+        each sample's answers in random order. If it exists, its scores fill `human`. Raises DataError for a
+        wrong labelling file.
         """
         from crossgrade.workloads import results_from_answers
 
@@ -419,7 +378,7 @@ class Project:
     ) -> Path:
         """Write the report of the newest verdicts (of all workloads by default); returns its path.
 
-        The suffix of `path` picks the form: `.md` Markdown, `.xml` JUnit XML, else HTML.
+        The suffix of `path` picks the form: `.md` Markdown, `.xml` JUnit XML, any other HTML.
         """
         from crossgrade.report import write_report
 
@@ -429,7 +388,7 @@ class Project:
         return write_report(verdicts, target, bills=bills)
 
     def _bills_of(self, verdict: "Verdict") -> "Bills | None":
-        """Return the bills of the traffic that a verdict's run measured; None where there are none."""
+        """Return the bills of the traffic that a verdict's run measured, None if there are none."""
         if verdict.run_id is None:
             return None
         try:
@@ -461,7 +420,7 @@ class Project:
         return {name: self.catalog.facts(offer, today) for name, offer in offers.items()}
 
     def _judge(self, workload: Workload) -> Offer | None:
-        """Return the offer that a workload's scorer asks, None where it asks none."""
+        """Return the offer that a workload's scorer asks, None if it asks none."""
         from crossgrade.evaluate import scorer_kind
 
         kinds = self.plugins.scorers

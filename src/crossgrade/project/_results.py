@@ -1,7 +1,7 @@
 """A verdict on scored answers in files: no project is needed."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +15,45 @@ if TYPE_CHECKING:
     from crossgrade.workloads import ImporterKind
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResultOptions:
+    """How result files are read, and what else their verdict rests on.
+
+    `segment`, `group` and `cluster` name columns, `metric` a scorer where a log has several, `workload` one
+    of several workloads, `scale` the worst and best score. `chance` is the score of guessing in [0, 1).
+    `stated_cost_usd` is a cost per request by model, for files without costs. Models without one are priced
+    for the `typical` usage of a request at the cheapest list price of the packaged catalogue.
+    `stated_means` are published mean scores, by model and on the scale of the files. A guard compares them
+    with the items. `judge` is the model that scored. A `human` column corrects its scores. If `valid_days`
+    is None it is the outlook's half-life, and if `importers` is None they are the built-in formats. The
+    others are those of `workloads.read_results` and `decide.DecisionSettings`.
+    """
+
+    segment: str | None = None
+    group: str | None = None
+    cluster: str | None = None
+    file_format: str | None = None
+    metric: str | None = None
+    workload: str | None = None
+    allow_unfinished: bool = False
+    scale: tuple[float, float] = (0.0, 1.0)
+    origin: Origin = Origin.OWN
+    importers: "Mapping[str, ImporterKind] | None" = None
+    chance: float = 0.0
+    requests_per_month: int | None = None
+    stated_cost_usd: Mapping[str, float] = field(default_factory=dict)
+    typical: "Usage | None" = None
+    stated_means: Mapping[str, float] = field(default_factory=dict)
+    errors_count_as_zero: bool = True
+    parity_declared: bool = False
+    splits_only: bool = False
+    judge: str | None = None
+    valid_days: int | None = None
+
+
+_DEFAULTS = ResultOptions()
+
+
 def decide_results(
     source: str | Path | Sequence[str | Path] | Mapping[str, str | Path],
     *,
@@ -22,41 +61,14 @@ def decide_results(
     candidates: Sequence[str] = (),
     floor: float = 0.85,
     alpha: float = 0.05,
-    segment: str | None = None,
-    group: str | None = None,
-    cluster: str | None = None,
-    chance: float = 0.0,
-    file_format: str | None = None,
-    metric: str | None = None,
-    workload: str | None = None,
-    allow_unfinished: bool = False,
-    scale: tuple[float, float] = (0.0, 1.0),
-    origin: Origin = Origin.OWN,
-    requests_per_month: int | None = None,
-    stated_cost_usd: Mapping[str, float] | None = None,
-    typical: "Usage | None" = None,
-    stated_means: Mapping[str, float] | None = None,
-    errors_count_as_zero: bool = True,
-    parity_declared: bool = False,
-    splits_only: bool = False,
-    judge: str | None = None,
-    valid_days: int | None = None,
+    options: ResultOptions = _DEFAULTS,
     now: datetime | None = None,
-    importers: "Mapping[str, ImporterKind] | None" = None,
 ) -> "Verdict":
     """Return the verdict on scored answers in files of any known format; needs no project.
 
     `source` is a path, several, or a mapping that names the model of each file. `incumbent` and
-    `candidates` are model names as the files have them. `floor` is the retention that must hold,
-    `alpha` the error rate of the decision, `chance` the score of guessing in [0, 1),
-    `stated_cost_usd` a cost per request by model where the files carry none. Models without one are
-    priced for the `typical` usage of a request at the cheapest list price of the packaged catalogue.
-    `stated_means` are mean
-    scores that somebody published, by model and on the scale of the files; a guard compares them with
-    the items. `judge` is the model that scored: with a `human` column its scores are corrected.
-    `valid_days` None is the outlook's half-life, `importers` None the built-in formats. The other
-    arguments are those of
-    `workloads.read_results` and `decide.DecisionSettings`.
+    `candidates` are model names as the files have them. `floor` is the retention that must hold, `alpha`
+    the error rate of the decision.
 
     Raises DataError for input it cannot take, with file, line and column, and UsageError for a mean
     stated of a model that has no rows, or outside the scale.
@@ -67,40 +79,42 @@ def decide_results(
 
     results = read_results(
         source,
-        file_format=file_format,
+        file_format=options.file_format,
         models=[name for name in (incumbent, *candidates) if name is not None],
-        metric=metric,
-        workload=workload,
-        segment=segment,
-        group=group,
-        cluster=cluster,
-        scale=scale,
-        origin=origin,
-        allow_unfinished=allow_unfinished,
-        importers=IMPORTERS if importers is None else importers,
+        metric=options.metric,
+        workload=options.workload,
+        segment=options.segment,
+        group=options.group,
+        cluster=options.cluster,
+        scale=options.scale,
+        origin=options.origin,
+        allow_unfinished=options.allow_unfinished,
+        importers=IMPORTERS if options.importers is None else options.importers,
     )
     # A wide table names models by its columns, so that only what was read is trimmed.
     incumbent = None if incumbent is None else trimmed_name(incumbent)
     candidates = [trimmed_name(name) for name in candidates]
-    if stated_means:
-        means = {trimmed_name(name): mean for name, mean in stated_means.items()}
-        results = results.with_stated_means(means, scale=scale)
-    stated_cost_usd = {trimmed_name(name): cost for name, cost in (stated_cost_usd or {}).items()}
+    if options.stated_means:
+        means = {trimmed_name(name): mean for name, mean in options.stated_means.items()}
+        results = results.with_stated_means(means, scale=options.scale)
+    costs = {trimmed_name(name): cost for name, cost in options.stated_cost_usd.items()}
     now = now or datetime.now(UTC)
-    stated, facts = _at_list_prices((incumbent, *candidates), typical, stated_cost_usd, now)
-    evidence = pair(results, incumbent=incumbent, candidates=candidates, errors_as_zero=errors_count_as_zero)
+    stated, facts = _at_list_prices((incumbent, *candidates), options.typical, costs, now)
+    evidence = pair(
+        results, incumbent=incumbent, candidates=candidates, errors_as_zero=options.errors_count_as_zero
+    )
     settings = DecisionSettings(
         floor=floor,
         alpha=alpha,
-        requests_per_month=requests_per_month,
-        valid_days=valid_days or default_valid_days(),
-        errors_count_as_zero=errors_count_as_zero,
-        parity_declared=parity_declared,
-        splits_only=splits_only,
+        requests_per_month=options.requests_per_month,
+        valid_days=options.valid_days or default_valid_days(),
+        errors_count_as_zero=options.errors_count_as_zero,
+        parity_declared=options.parity_declared,
+        splits_only=options.splits_only,
         stated_cost_usd=stated,
         facts=facts,
     )
-    return decide_policy(replace(evidence, chance=chance, judge=judge), settings, now=now)
+    return decide_policy(replace(evidence, chance=options.chance, judge=options.judge), settings, now=now)
 
 
 def _at_list_prices(

@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RouteState:
-    """A route as configured and as it is now; `route` None: no verdict was ever applied to it.
+    """A route as configured and as it is now; `route` is None if no verdict was ever applied to it.
 
-    `spec` None: the table has it, the configuration no longer. `outside` is the candidate's offer where the
-    workload's regions do not have it: then the incumbent answers.
+    `spec` is None if the configuration no longer has the route. `outside` is the candidate's offer if it
+    lies outside the workload's regions. The incumbent then answers.
     """
 
     name: str
@@ -92,9 +92,9 @@ class Routing:
     def apply(self, verdict_id: str, *, canary: bool = False, names: Iterable[str] = ()) -> RouteTable:
         """Put a recorded verdict's policy in force on the routes of its workload (or those named).
 
-        With `canary` each begins with the first of its steps. Raises UsageError for a verdict that
-        is invalid or expired, that an alarm was raised on, or whose models are not what they were or lie
-        outside the workload's regions: it never widens a route.
+        With `canary` each starts at the first of its steps. Raises UsageError if the verdict is invalid or
+        expired, if an alarm was raised on it, or if its models have changed or lie outside the workload's
+        regions. Such a verdict never widens a route.
         """
         stored = self._store.verdicts.get(verdict_id)
         specs = self._specs(stored.verdict.workload, tuple(names))
@@ -188,7 +188,7 @@ class Routing:
             )
 
     def _outside(self, name: str, route: Route | None) -> str | None:
-        """Return the candidate's offer where the regions of the route's workload do not have it."""
+        """Return the candidate's offer if it lies outside the regions of the route's workload."""
         spec = self._config.routes.get(name)
         regions = {offer.name: offer.region for offer in self._config.offers.values()}
         return None if spec is None or route is None else route.outside(spec.regions, regions)

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 
 from crossgrade.errors import ConfigError, DataError, NotFoundError, StoreError, UsageError, closest
+from crossgrade.project._opened import OpenProject
+from crossgrade.project._plugins import read_config
 
 if TYPE_CHECKING:
-    from crossgrade.project._project import Project
     from crossgrade.workloads import Seal
     from crossgrade.workloads.traffic import Drawn, LoggedRequest
 
@@ -44,7 +45,7 @@ class Created:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rest:
-    """What a past verdict rests on: `removed` of its `samples` are numbers without a text now."""
+    """What a past verdict rests on: of its `samples`, `removed` have only scores and no text now."""
 
     id: str
     workload: str
@@ -55,7 +56,7 @@ class Rest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Forgotten:
-    """What was removed with a person: samples by workload, recorded answers; and what verdicts rest on."""
+    """What was removed of a person (samples by workload, answers), and what verdicts rest on now."""
 
     samples: Mapping[str, int]
     digests: Mapping[str, str]
@@ -66,7 +67,7 @@ class Forgotten:
 def subject_key(root: Path) -> bytes:
     """Return the key of the project's pseudonyms, made when it is first needed (mode 0600).
 
-    Whoever holds it can tell which samples are of a person; without it nobody can.
+    Only with it can samples be traced to a person.
     """
     path = root / STATE_FOLDER / _KEY_FILE
     try:
@@ -96,8 +97,8 @@ def create_workload(
 
     A candidate is a name from `models` or `PROVIDER/MODEL`. With `targets` "logged" the incumbent's
     logged answers are the targets, which measures agreement with it, not correctness. `judge` names
-    the offer that judges. Raises `UsageError` where the workload or its file exists, or something is
-    missing; nothing is overwritten.
+    the offer that judges. Raises UsageError if the workload or its file exists, or something is
+    missing. Nothing is overwritten.
     """
     from crossgrade.workloads import read_dataset
     from crossgrade.workloads.files import whole_file
@@ -149,64 +150,85 @@ def create_workload(
     )
 
 
-def label_workload(config_path: str | Path, name: str, labels: Path) -> tuple[int, str]:
-    """Take targets from a labelling file into a workload's dataset; return how many, and its new digest.
+class ProjectTraffic:
+    """The samples that a project's workloads took from logs; `Project.traffic`."""
 
-    Raises `DataError` for an id that the dataset does not have.
-    """
-    from crossgrade.project._plugins import read_config
-    from crossgrade.workloads import read_dataset
+    def __init__(self, project: OpenProject) -> None:
+        self._project = project
 
-    dataset = _workload_dataset(read_config(config_path), name)
-    known = {row["id"]: row for row in _rows(dataset)}
-    labelled = 0
-    with labels.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file)
-        for row in reader:
-            identifier, target = row.get("id"), row.get("target")
-            if identifier not in known:
-                raise DataError(
-                    f"no sample has the id {identifier!r}",
-                    code="sample-unknown",
-                    file=labels,
-                    line=reader.line_num,
-                )
-            if target:
-                known[identifier]["target"] = _unescaped(target)
-                labelled += 1
-    _write_rows(dataset, known.values())
-    return labelled, read_dataset(dataset, id_field="id").digest
+    def label(self, name: str, labels: Path) -> tuple[int, str]:
+        """Take targets from a labelling file into a workload's dataset; return how many, and its new digest.
 
+        Raises NotFoundError for the workload, and DataError for an id that the dataset does not have.
+        """
+        from crossgrade.workloads import read_dataset
 
-def forget_subject(
-    config_path: str | Path, subject: str, *, environ: Mapping[str, str] = os.environ
-) -> Forgotten:
-    """Remove every sample made from a person's requests, and say what verdicts rest on then.
+        dataset = self._project.workload(name).dataset
+        known = {row["id"]: row for row in _rows(dataset)}
+        labelled = 0
+        with labels.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file)
+            for row in reader:
+                identifier, target = row.get("id"), row.get("target")
+                if identifier not in known:
+                    raise DataError(
+                        f"no sample has the id {identifier!r}",
+                        code="sample-unknown",
+                        file=labels,
+                        line=reader.line_num,
+                    )
+                if target:
+                    known[identifier]["target"] = _unescaped(target)
+                    labelled += 1
+        _write_rows(dataset, known.values())
+        return labelled, read_dataset(dataset, id_field="id").digest
 
-    `subject` is the user as the logs named them. The samples go from the datasets and labelling files,
-    and what was asked and answered about them from the store; scores that a verdict counted stay in it as
-    numbers. Interrupted, it can be run again.
-    """
-    from crossgrade.project._plugins import read_config
-    from crossgrade.project._project import Project
-    from crossgrade.workloads import read_dataset
-    from crossgrade.workloads.traffic import subject_of
+    def reveal(self, name: str, seal: "Seal", *, samples: Sequence[str] = ()) -> list[dict[str, Any]]:
+        """Return a workload's samples (those with these ids) with sealed values restored.
 
-    config = read_config(config_path)
-    wanted = subject_of(subject, subject_key(config.root))
-    removed: dict[str, int] = {}
-    digests: dict[str, str] = {}
-    answers = 0
-    rests: list[Rest] = []
-    for name, workload in config.workloads.items():
-        if workload.dataset.suffix != ".jsonl" or not workload.dataset.exists():
-            continue
-        rows = _rows(workload.dataset)
-        gone = {str(row.get("id")) for row in rows if _is_of(row, wanted)}
-        if not gone:
-            continue
-        with Project.open(config_path, environ=environ) as project:
-            # The store first: interrupted after it, the dataset still says whose samples these are.
+        Raises NotFoundError for the workload, and for an id that the dataset does not have.
+        """
+        from crossgrade.workloads import revealed
+
+        rows = _rows(self._project.workload(name).dataset)
+        known = {row.get("id"): row for row in rows}
+        if missing := [each for each in samples if each not in known]:
+            raise NotFoundError(
+                f"no sample of {name!r} has the id {missing[0]!r}", code="sample-not-in-workload"
+            )
+        chosen = [known[each] for each in samples] or rows
+        return [
+            {
+                key: revealed(value, seal.unseal) if isinstance(value, str) else value
+                for key, value in row.items()
+            }
+            for row in chosen
+        ]
+
+    def forget(self, subject: str) -> Forgotten:
+        """Remove every sample made from a person's requests, and return what verdicts then rest on.
+
+        `subject` is the user as the logs named them. The samples are removed from the datasets and labelling
+        files, and their requests and answers from the store. Scores that a verdict counted stay in it as
+        numbers. If it is interrupted, run it again.
+        """
+        from crossgrade.workloads import read_dataset
+        from crossgrade.workloads.traffic import subject_of
+
+        project, config = self._project, self._project.config
+        wanted = subject_of(subject, subject_key(config.root))
+        removed: dict[str, int] = {}
+        digests: dict[str, str] = {}
+        answers = 0
+        rests: list[Rest] = []
+        for name, workload in config.workloads.items():
+            if workload.dataset.suffix != ".jsonl" or not workload.dataset.exists():
+                continue
+            rows = _rows(workload.dataset)
+            gone = {str(row.get("id")) for row in rows if _is_of(row, wanted)}
+            if not gone:
+                continue
+            # The store comes first. If this is interrupted, the dataset still says whose samples these are.
             erased = project.store.forget(name, gone, _requests(project, name, gone))
             answers += erased.answers
             rests += [
@@ -219,12 +241,12 @@ def forget_subject(
                 )
                 for one, (k, n) in erased.verdicts.items()
             ]
-        kept = [row for row in rows if str(row.get("id")) not in gone]
-        _write_rows(workload.dataset, kept)
-        removed[name] = len(gone)
-        digests[name] = read_dataset(workload.dataset).digest if kept else "empty"
-        _forget_labels(workload.dataset, {row["id"] for row in kept})
-    return Forgotten(samples=removed, digests=digests, answers=answers, verdicts=tuple(rests))
+            kept = [row for row in rows if str(row.get("id")) not in gone]
+            _write_rows(workload.dataset, kept)
+            removed[name] = len(gone)
+            digests[name] = read_dataset(workload.dataset).digest if kept else "empty"
+            _forget_labels(workload.dataset, {row["id"] for row in kept})
+        return Forgotten(samples=removed, digests=digests, answers=answers, verdicts=tuple(rests))
 
 
 def _is_of(row: Mapping[str, Any], subject: str) -> bool:
@@ -232,34 +254,13 @@ def _is_of(row: Mapping[str, Any], subject: str) -> bool:
     return subject in named if isinstance(named, list) else named == subject
 
 
-def _requests(project: "Project", name: str, samples: set[str]) -> list[str]:
+def _requests(project: OpenProject, name: str, samples: set[str]) -> list[str]:
     """Return the digests of what a run would ask about some samples, whoever was asked."""
     from crossgrade.evaluate import request_digests
 
     workload = project.workload(name)
     wanted = [each for each in project.dataset(workload, copies=True).samples if each.id in samples]
     return [digest for each in wanted for digest in request_digests(workload, each)]
-
-
-def reveal_workload(
-    config_path: str | Path, name: str, seal: "Seal", *, samples: Sequence[str] = ()
-) -> list[dict[str, Any]]:
-    """Return a workload's samples (those with these ids) with what was sealed under a key put back.
-
-    Raises `NotFoundError` for an id that the dataset does not have.
-    """
-    from crossgrade.project._plugins import read_config
-    from crossgrade.workloads import revealed
-
-    rows = _rows(_workload_dataset(read_config(config_path), name))
-    known = {row.get("id"): row for row in rows}
-    if missing := [each for each in samples if each not in known]:
-        raise NotFoundError(f"no sample of {name!r} has the id {missing[0]!r}", code="sample-not-in-workload")
-    chosen = [known[each] for each in samples] or rows
-    return [
-        {key: revealed(value, seal.unseal) if isinstance(value, str) else value for key, value in row.items()}
-        for row in chosen
-    ]
 
 
 def _forget_labels(dataset: Path, kept: set[Any]) -> None:
@@ -278,18 +279,6 @@ def _forget_labels(dataset: Path, kept: set[Any]) -> None:
         target.write(out.getvalue())
 
 
-def _workload_dataset(config: Any, name: str) -> Path:
-    if name not in config.workloads:
-        known = ", ".join(config.workloads) or "none"
-        raise NotFoundError(
-            f"there is no workload {name!r} in {config.path}; there are: {known}"
-            f"{closest(name, config.workloads)}",
-            code="workload-unknown",
-        )
-    dataset: Path = config.workloads[name].dataset
-    return dataset
-
-
 def _rows(path: Path) -> list[dict[str, Any]]:
     return [msgspec.json.decode(line) for line in path.read_bytes().splitlines() if line.strip()]
 
@@ -302,7 +291,7 @@ def _write_rows(path: Path, rows: Any) -> None:
 
 
 def _labels(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Return the labelling file; a cell that a spreadsheet would compute is written as a text."""
+    """Return the labelling file; a cell that a spreadsheet would compute is written as text."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     names = ("id", "input", "logged", "target")
@@ -351,8 +340,6 @@ def _configured(
 ) -> tuple[str, str, list[str]]:
     """Return crossgrade.yaml with the workload in it, comments kept, and the names of its models."""
     from ruamel.yaml import YAML
-
-    from crossgrade.project._plugins import read_config
 
     if path.exists():
         read_config(path)  # bounds what the file may hold, before it is read for its comments
@@ -405,13 +392,13 @@ def _configured(
 
 
 def _clustered(rows: Sequence[Mapping[str, Any]]) -> bool:
-    """Tell whether samples share conversations, so that they are no independent observations."""
+    """Return whether samples share conversations and so are not independent."""
     named = [row["conversation"] for row in rows]
     return all(named) and len(set(named)) < len(named)
 
 
 def _model(models: Any, provider: str, model: str) -> str:
-    """Return the name of a model in `models`, adding it where it is not there."""
+    """Return the name of a model in `models`; add it if it is missing."""
     from crossgrade.catalog import provider_name
 
     provider = "local" if provider == "local" else provider_name(provider)
@@ -441,7 +428,6 @@ def _candidate(models: Any, given: str) -> str:
 
 def _check_config(path: Path, text: str) -> None:
     """Read the new configuration before it takes the old one's place."""
-    from crossgrade.project._plugins import read_config
     from crossgrade.workloads.files import whole_file
 
     trial = path.with_name(f".{path.name}.new")
@@ -458,11 +444,10 @@ def _check_config(path: Path, text: str) -> None:
 
 
 def _keep_answers(path: Path, name: str, drawn: "Drawn", environ: Mapping[str, str]) -> int:
-    """Put the incumbent's logged answers where a run looks for what was paid for."""
+    """Put the incumbent's logged answers into the store, where a run finds them."""
     from crossgrade.evaluate import logged_response
-    from crossgrade.project._project import Project
 
-    with Project.open(path, environ=environ) as project:
+    with OpenProject.open(path, environ=environ) as project:
         workload = project.workload(name)
         samples = {sample.id: sample for sample in project.dataset(workload, copies=True).samples}
         responses = []

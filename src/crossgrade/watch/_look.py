@@ -12,7 +12,7 @@ import anyio
 from crossgrade.decide import Verdict
 from crossgrade.domain import JSON, Reason, RouteSpec, Workload
 from crossgrade.errors import CrossgradeError, NotFoundError
-from crossgrade.project import Project, outdated_routes
+from crossgrade.project import Project
 from crossgrade.routing import Route
 from crossgrade.store import Alarm, Pair, Store
 from crossgrade.watch._claims import PEOPLE, By, ClaimSignal, LiveClaim, claims_of
@@ -145,8 +145,7 @@ class _Watched:
 
 
 def _watched(project: Project, found: Look) -> Iterator[_Watched]:
-    outdated = outdated_routes(project.store, project.plugins)
-    found.problems += [Reason("method-outdated", each.words) for each in outdated]
+    found.problems += [Reason("method-outdated", each.words) for each in project.outdated_routes()]
     table = project.store.routes.current()
     for route in () if table is None else table.routes:
         if route.policy.kind == "keep":

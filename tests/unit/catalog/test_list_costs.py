@@ -10,7 +10,7 @@ from crossgrade.catalog import check_catalog, packaged_catalog
 from crossgrade.catalog.bills import list_costs
 from crossgrade.domain import Offer, Usage
 from crossgrade.errors import UsageError
-from crossgrade.project import decide_results
+from crossgrade.project import ResultOptions, decide_results
 from tests.codes import said
 
 TODAY = date(2026, 11, 27)
@@ -44,7 +44,11 @@ def test_a_name_as_a_provider_writes_it_is_the_same_model():
 def test_typical_tokens_price_a_verdict_and_say_so():
     now = datetime(2026, 11, 27, tzinfo=UTC)
     verdict = decide_results(
-        BFCL, incumbent=GPT4O, candidates=[SCOUT], typical=CALL, requests_per_month=1_000_000, now=now
+        BFCL,
+        incumbent=GPT4O,
+        candidates=[SCOUT],
+        options=ResultOptions(typical=CALL, requests_per_month=1_000_000),
+        now=now,
     )
     assert verdict.name == "switch"
     costs = verdict.settings.stated_cost_usd
@@ -55,12 +59,17 @@ def test_typical_tokens_price_a_verdict_and_say_so():
 
 def test_a_switch_that_compared_open_models_alone_says_so():
     def reasons(*candidates):
-        found = decide_results(BFCL, incumbent=GPT4O, candidates=candidates, typical=CALL)
+        found = decide_results(
+            BFCL, incumbent=GPT4O, candidates=candidates, options=ResultOptions(typical=CALL)
+        )
         return said(found.reasons, "no-closed-model")
 
     assert len(reasons(SCOUT, "llama-4-maverick")) == 1
     stated = decide_results(
-        BFCL, incumbent=GPT4O, candidates=[SCOUT], stated_cost_usd={GPT4O: 0.01, SCOUT: 0.001}
+        BFCL,
+        incumbent=GPT4O,
+        candidates=[SCOUT],
+        options=ResultOptions(stated_cost_usd={GPT4O: 0.01, SCOUT: 0.001}),
     )
     assert stated.name == "switch"
     assert not said(stated.reasons, "no-closed-model")  # whether it is open is unknown
@@ -68,7 +77,10 @@ def test_a_switch_that_compared_open_models_alone_says_so():
 
 def test_a_stated_cost_stands_over_a_list_price():
     verdict = decide_results(
-        BFCL, incumbent=GPT4O, candidates=[SCOUT], typical=CALL, stated_cost_usd={SCOUT: 0.01}
+        BFCL,
+        incumbent=GPT4O,
+        candidates=[SCOUT],
+        options=ResultOptions(typical=CALL, stated_cost_usd={SCOUT: 0.01}),
     )
     assert verdict.settings.stated_cost_usd[SCOUT] == 0.01
     assert verdict.name == "keep"
@@ -78,5 +90,5 @@ def test_a_model_without_a_list_price_needs_a_cost(tmp_path):
     results = tmp_path / "results.csv"
     results.write_text("item_id,model,score\n1,mine,1\n1,llama-4-scout,1\n", encoding="utf-8")
     with pytest.raises(UsageError) as raised:
-        decide_results(results, incumbent="mine", candidates=[SCOUT], typical=CALL)
+        decide_results(results, incumbent="mine", candidates=[SCOUT], options=ResultOptions(typical=CALL))
     assert "--cost mine=USD" in raised.value.hint

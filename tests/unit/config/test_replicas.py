@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from crossgrade.config import Config, InvalidConfigError, load_config
-from crossgrade.config._replicas import is_same_model
+from crossgrade.config._problems import is_same_model
 from crossgrade.project import Project
 from crossgrade.serve import compile_settings
 from tests.codes import check_error

@@ -13,7 +13,7 @@ import pytest
 
 from crossgrade.domain import Offer
 from crossgrade.longcontext import HaystackPool, QuestionMaker, Tokenizer, build_stack, synthetic_documents
-from crossgrade.project._tokenizers import own_tokenizer
+from crossgrade.project._probe_plans import own_tokenizer
 from tests.codes import raises_code
 
 Answer = Callable[[dict], tuple[int, object]]

@@ -10,7 +10,7 @@ import pytest
 from crossgrade._version import __version__
 from crossgrade.decide import Certificate, DecisionSettings, Evidence, ModelColumns, Sibling, decide_policy
 from crossgrade.errors import CrossgradeError
-from crossgrade.project import Project, outdated_routes
+from crossgrade.project import Project
 from crossgrade.routing import Policy, Route, RouteTable
 from crossgrade.stats import METHOD_VERSION
 from crossgrade.store import Run
@@ -84,7 +84,7 @@ GRADES = 0.87 + np.random.default_rng(1).uniform(-0.03, 0.03, 60)
 
 def test_an_older_verdict_that_today_would_not_certify_is_named(project):
     identifier = put_in_force(project, GRADES, method_version=1)
-    (found,) = outdated_routes(project.store, project.plugins)
+    (found,) = project.outdated_routes()
     assert (found.route, found.verdict_id, found.method_version) == ("support", identifier, 1)
     assert found.today.name == "undecided"
     assert identifier in found.words
@@ -98,7 +98,7 @@ def test_an_older_verdict_that_today_would_not_certify_is_named(project):
 def test_an_older_verdict_that_still_holds_is_no_news(project):
     scores = np.where(np.arange(300) % 25, 1.0, 0.5)
     identifier = put_in_force(project, scores, method_version=1)
-    assert not list(outdated_routes(project.store, project.plugins))
+    assert not list(project.outdated_routes())
     check = project.verify(identifier)
     assert check.today.name == "switch"
     assert check.is_older
@@ -107,7 +107,7 @@ def test_an_older_verdict_that_still_holds_is_no_news(project):
 
 def test_a_verdict_of_today_that_was_forged_into_a_switch(project):
     identifier = put_in_force(project, GRADES, method_version=METHOD_VERSION)
-    assert not list(outdated_routes(project.store, project.plugins))
+    assert not list(project.outdated_routes())
     check = project.verify(identifier)
     assert not check.is_older
     assert not check.holds

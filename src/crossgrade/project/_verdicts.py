@@ -1,19 +1,134 @@
-"""Recorded verdicts computed again: what differs, and which live routes rest on an older method."""
+"""Verdicts of a project: the error rate that workloads share, and recorded verdicts computed again."""
 
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from crossgrade.domain import PluginUse
-from crossgrade.errors import CrossgradeError, NotFoundError
-from crossgrade.project._family import unfounded_siblings, verify_siblings
+from crossgrade.domain import PluginUse, Workload
+from crossgrade.errors import CrossgradeError, DataError, NotFoundError, UsageError
 from crossgrade.project._plugin_objects import PluginKind
 from crossgrade.project._plugins import Plugins
 
 if TYPE_CHECKING:
-    from crossgrade.decide import Evidence, Guard, GuardKind, Verdict, View
-    from crossgrade.store import Store
+    from crossgrade.decide import DecisionSettings, Evidence, Guard, GuardKind, Sibling, Verdict, View
+    from crossgrade.store import Run, Store
+
+_REL = 1e-9
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecisionInput:
+    """The input of a decision on a workload."""
+
+    run: "Run"
+    evidence: "Evidence"
+    settings: "DecisionSettings"
+    guards: "Mapping[str, GuardKind]"
+
+
+def with_rules(workload: Workload, *, floor: float | None, alpha: float | None) -> Workload:
+    """Return the workload with another floor or error rate; a shared rate keeps its split."""
+    workload = replace(workload, floor=floor or workload.floor)
+    if alpha is None:
+        return workload
+    if workload.family_alpha is None:
+        return replace(workload, alpha=alpha)
+    return replace(workload, alpha=alpha * workload.alpha / workload.family_alpha, family_alpha=alpha)
+
+
+class Family:
+    """Looks up what workloads contribute to each other's correction, each once."""
+
+    def __init__(self, workloads: Iterable[Workload], case: Callable[[Workload], DecisionInput]) -> None:
+        self._workloads = tuple(workloads)
+        self._case = case
+        self._known: dict[str, tuple[Sibling, ...]] = {}
+
+    def of_others(self, workload: Workload) -> "tuple[Sibling, ...]":
+        """Return the hypotheses of all other workloads, none if each has its own error rate."""
+        if workload.family_alpha is None:
+            return ()
+        others = [each for each in self._workloads if each.name != workload.name]
+        return tuple(sibling for other in others for sibling in self._of(other))
+
+    def _of(self, workload: Workload) -> "tuple[Sibling, ...]":
+        from crossgrade.decide import Sibling, siblings
+
+        if workload.name not in self._known:
+            try:
+                case = self._case(workload)
+            except (DataError, NotFoundError, UsageError):  # no run, or one that no longer counts
+                share = workload.alpha / (workload.family_alpha or workload.alpha)
+                found: tuple[Sibling, ...] = (Sibling(workload=workload.name, share=share),)
+            else:
+                found = siblings(case.evidence, case.settings, run_id=case.run.id, guards=case.guards)
+            self._known[workload.name] = found
+        return self._known[workload.name]
+
+
+def unfounded_siblings(settings: "DecisionSettings") -> Iterator[str]:
+    """Yield claims about other workloads that rest on no evidence.
+
+    A sibling has p = 1 or names its evidence, and the parts of one error rate sum to 1.
+    """
+    for each in settings.siblings:
+        if each.evidence_digest is None and (
+            (each.p, each.p_below) != (1.0, 1.0) or each.candidate is not None or each.run_id is not None
+        ):
+            yield f"siblings of {each.workload}: p-values without evidence"
+    parts = settings.alpha_share + sum(each.share for each in settings.siblings)
+    if settings.siblings and not (
+        math.isclose(parts, 1.0, rel_tol=1e-6) and all(each.share >= 0 for each in settings.siblings)
+    ):
+        yield f"siblings: their parts of the error rate and this workload's sum to {parts:g}, not 1"
+
+
+def verify_siblings(
+    store: "Store", verdict: "Verdict", guards_of: "Callable[[Verdict], Mapping[str, GuardKind]]"
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return which workloads' p-values differ when computed again, and which could not be computed.
+
+    `guards_of` says with which guards a verdict was decided.
+    """
+    from crossgrade.decide import siblings
+
+    claimed: dict[tuple[str, str], list[Sibling]] = {}
+    for each in verdict.settings.siblings:
+        if each.evidence_digest is not None:
+            claimed.setdefault((each.workload, each.evidence_digest), []).append(each)
+    differing, unchecked = [], []
+    for (workload, digest), theirs in claimed.items():
+        recorded = [one for one in store.verdicts.recent(workload) if one.verdict.evidence_digest == digest]
+        computed = (
+            siblings(
+                store.verdicts.evidence(one.id),
+                one.verdict.settings,
+                run_id=one.verdict.run_id,
+                guards=guards_of(one.verdict),
+            )
+            for one in recorded
+        )
+        if not recorded:
+            unchecked.append(workload)
+        elif not any(_same(theirs, ours) for ours in computed):
+            differing.append(f"siblings of {workload}: their recorded scores give other p-values")
+    return tuple(differing), tuple(unchecked)
+
+
+def _same(recorded: "Sequence[Sibling]", computed: "Sequence[Sibling]") -> bool:
+    """Return whether two records of a workload's hypotheses agree."""
+
+    def named(each: "Sibling") -> tuple[object, ...]:
+        return each.candidate, each.segment, each.share, each.run_id
+
+    return list(map(named, recorded)) == list(map(named, computed)) and all(
+        math.isclose(mine, its, rel_tol=_REL, abs_tol=_REL)
+        for one, other in zip(recorded, computed, strict=True)
+        for mine, its in ((one.p, other.p), (one.p_below, other.p_below))
+    )
+
 
 _RECORDED: tuple[PluginKind, ...] = ("scorer", "guard")
 """The kinds of plugins that a verdict rests on."""
@@ -21,14 +136,14 @@ _RECORDED: tuple[PluginKind, ...] = ("scorer", "guard")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PluginProblem:
-    """A plugin that a verdict rests on and that is not as it was; `found` is what is here under its name."""
+    """A plugin of a verdict that is missing or has changed; `found` is what has its name now."""
 
     use: PluginUse
     found: PluginUse | None = None
 
     @property
     def code(self) -> str:
-        """Which of the two it is."""
+        """The code of the problem: missing, or different."""
         return "verdict-plugin-missing" if self.found is None else "verdict-plugin-differs"
 
     @property
@@ -49,12 +164,11 @@ class PluginProblem:
 class Verification:
     """Whether a recorded verdict is what its recorded evidence gives now, which is `today`.
 
-    It `holds` where there are no `differences` and today's policy is the recorded one. `reworded` are
-    sentences that another release wrote, and this one writes otherwise about the same figures.
-    `unchecked` names the workloads whose p-values were taken as recorded. A verdict that `is_older` was
-    decided by an older method and cannot be computed again: `differences` are then what is false of it
-    under any method. `plugins` say which plugins of it are missing or differ: what a guard among them found
-    is taken as recorded.
+    It `holds` if there are no `differences` and today's policy is the recorded one. `reworded` has sentences
+    whose figures are the same but whose wording another release chose. `unchecked` names the workloads whose
+    p-values were taken as recorded. A verdict that `is_older` was decided by an older method and cannot be
+    computed again. Its `differences` are then those that would be wrong under any method. `plugins` names
+    the verdict's plugins that are missing or differ. The result of such a guard is taken as recorded.
     """
 
     verdict_id: str
@@ -72,7 +186,7 @@ class Verification:
 
     @property
     def holds(self) -> bool:
-        """Whether the verdict may be acted on: it was computed again, by the guards that it was made with."""
+        """Whether the verdict may be acted on: it was computed again, with its own guards."""
         return (
             not self.differences
             and all(each.use.kind != "guard" for each in self.plugins)
@@ -91,7 +205,7 @@ class OutdatedRoute:
 
     @property
     def words(self) -> str:
-        """What is live, and what today's method says."""
+        """The route, and what today's method says about it."""
         return (
             f"route {self.route} rests on verdict {self.verdict_id}, decided by method "
             f"{self.method_version}. Today's method does not certify it: {self.today.sentence}"
@@ -101,7 +215,7 @@ class OutdatedRoute:
 def guards_of(verdict: "Verdict", plugins: Plugins) -> "Mapping[str, GuardKind]":
     """Return the guards that a verdict was decided with.
 
-    One of a plugin that is missing or differs finds what is recorded.
+    A guard whose plugin is missing or differs returns what is recorded.
     """
     from crossgrade.decide import GUARDS, GuardKind
 
@@ -121,7 +235,7 @@ def _as_recorded(guards: "tuple[Guard, ...]", _view: "View") -> "tuple[Guard, ..
 
 
 def plugin_problems(verdict: "Verdict", plugins: Plugins) -> tuple[PluginProblem, ...]:
-    """Return which plugins that a verdict rests on are not here, or not as they were."""
+    """Return which plugins of a verdict are missing or have changed."""
     here = {(use.kind, use.name): use for kind in _RECORDED for use in plugins.uses(kind)}
     problems = []
     for use in verdict.settings.plugins:
@@ -162,9 +276,9 @@ def verify_recorded(store: "Store", verdict_id: str, plugins: Plugins) -> Verifi
 
 
 def _unlike_its_run(store: "Store", verdict: "Verdict", evidence: "Evidence") -> Iterator[str]:
-    """Yield what a verdict says of its run and the store does not.
+    """Yield claims of a verdict about its run that the store contradicts.
 
-    A run may have gone on since, and then cost more. What erased samples cost is no longer known.
+    A run may have been continued since, and cost more. The cost of erased samples is no longer known.
     """
     spent = verdict.spent_usd
     if verdict.run_id is None:
@@ -192,9 +306,9 @@ def _unlike_its_run(store: "Store", verdict: "Verdict", evidence: "Evidence") ->
 
 
 def outdated_routes(store: "Store", plugins: Plugins) -> Iterator[OutdatedRoute]:
-    """Iterate over the live routes whose verdict is of an older method and would come out differently.
+    """Iterate over the live routes whose verdict is of an older method and would differ today.
 
-    A verdict whose evidence cannot be read is passed over: `watch` says that its certificate is not there.
+    A verdict whose evidence cannot be read is skipped: `watch` reports that its certificate is missing.
     """
     from crossgrade.decide import recompute
     from crossgrade.stats import METHOD_VERSION

@@ -1,0 +1,130 @@
+"""An open project: its configuration, plugins, store and catalogue, which every topic works on."""
+
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from crossgrade.config import Config
+from crossgrade.domain import Offer, Price, Workload
+from crossgrade.errors import NotFoundError, closest
+from crossgrade.project._plugins import find_plugins, read_config
+
+if TYPE_CHECKING:
+    from crossgrade.catalog import Catalog
+    from crossgrade.store import Store
+    from crossgrade.workloads import Dataset
+
+DEFAULT_CONFIG = "crossgrade.yaml"
+
+
+class OpenProject:
+    """An open project without its stages; `Project` adds those.
+
+    It is a context manager that closes the store.
+    """
+
+    def __init__(self, config: Config, environ: Mapping[str, str]) -> None:
+        self.plugins = find_plugins(config.plugins)
+        marked = {name: self.plugins.marked(workload) for name, workload in config.workloads.items()}
+        self.config = replace(config, workloads=marked) if self.plugins.entries else config
+        self.environ = environ
+        self._store: Store | None = None
+        self._catalog: Catalog | None = None
+
+    @classmethod
+    def open(cls, path: str | Path = DEFAULT_CONFIG, *, environ: Mapping[str, str] = os.environ) -> Self:
+        """Read the configuration; the store is opened, or created, when it is first needed.
+
+        Raises ConfigError with file, line and column.
+        """
+        return cls(read_config(path, environ=environ), environ)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the store, if it was opened."""
+        if self._store is not None:
+            self._store.close()
+            self._store = None
+
+    @property
+    def store(self) -> "Store":
+        """The project's store."""
+        if self._store is None:
+            from crossgrade.store import Store
+
+            self._store = Store.open(self.config.store, folder=self.config.root / ".crossgrade")
+        return self._store
+
+    def workload(self, name: str) -> Workload:
+        """Return the workload of this name; raises NotFoundError naming those that exist."""
+        found = self.config.workloads.get(name)
+        if found is None:
+            known = ", ".join(self.config.workloads) or "none"
+            raise NotFoundError(
+                f"there is no workload {name!r} in {self.config.path}; there are: {known}"
+                f"{closest(name, self.config.workloads)}",
+                code="workload-unknown",
+            )
+        return found
+
+    def offer(self, name: str, *, hint: str = "name one of `models` in the configuration") -> Offer:
+        """Return the model of this name; raises NotFoundError naming those that exist."""
+        found = self.config.offers.get(name)
+        if found is None:
+            known = ", ".join(self.config.offers)
+            raise NotFoundError(
+                f"there is no model {name!r} in {self.config.path}; there are: {known}"
+                f"{closest(name, self.config.offers)}",
+                code="model-unknown",
+                hint=hint,
+            )
+        return found
+
+    def price_of(self, offer: Offer) -> Price | None:
+        """Return today's price of an offer, None if unknown."""
+        return self.catalog.price(offer, datetime.now(UTC).date())
+
+    def gone(self, offers: Iterable[Offer]) -> dict[str, str]:
+        """Return which of the offers can no longer be bought as far as is known, and since when, by name."""
+        today = datetime.now(UTC).date()
+        words = ((offer.name, self.catalog.facts(offer, today).gone(today)) for offer in offers)
+        return {name: gone for name, gone in words if gone is not None}
+
+    @property
+    def catalog(self) -> "Catalog":
+        """The catalogue with the project's own price files; raises DataError for a wrong file."""
+        if self._catalog is None:
+            from crossgrade.catalog import Catalog, read_rates
+
+            rates = [rate for path in self.config.price_files for rate in read_rates(path)]
+            self._catalog = Catalog(rates)
+        return self._catalog
+
+    def dataset(self, workload: Workload, *, copies: bool = False) -> "Dataset":
+        """Read and freeze a workload's dataset; raises DataError with file, line and column.
+
+        Rows that ask the same become one sample with the sum of their weights, unless `copies`.
+        """
+        from crossgrade.workloads import read_dataset, without_copies
+
+        dataset = read_dataset(
+            workload.dataset,
+            id_field=workload.id_field,
+            target_field=workload.target_field,
+            segment=workload.segment,
+            cluster=workload.cluster,
+            weight=workload.weight,
+            root=self.config.root,
+        )
+        return dataset if copies else without_copies(dataset, workload)
