@@ -1,18 +1,44 @@
 """`crossgrade doctor`: look at the installation and the project, change nothing."""
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, requires, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 import click
 
+from crossgrade._version import __version__
 from crossgrade.cli._errors import EXIT_DONE, EXIT_FAILED
-from crossgrade.cli._frame import config_option, json_option
+from crossgrade.cli._frame import DEFAULT_CONFIG, config_option, json_option
 from crossgrade.cli._output import one_line, print_json, styled
+from crossgrade.errors import AuthError, ConfigError, CrossgradeError
 
 if TYPE_CHECKING:
-    from crossgrade.cli._checks import Check
+    from crossgrade.config import Config
 
+Status = Literal["ok", "warn", "fail", "none"]
+
+MIN_FREE_BYTES = 1 << 30
+OLD_PRICES_DAYS = 60
 _COLOURS = {"ok": "green", "warn": "yellow", "fail": "red", "none": "blue"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """One thing looked at; status "none" means that it does not apply here."""
+
+    name: str
+    status: Status
+    seen: str
+    hint: str = ""
 
 
 @click.command()
@@ -25,8 +51,6 @@ def command(config_path: str, *, as_json: bool, verbose: bool) -> int:
     Names what is missing and one next step each. Keys are never shown, only the names of the
     variables that hold them. Exit code 3 when a check fails.
     """
-    from crossgrade.cli._checks import run_checks
-
     checks = run_checks(config_path)
     failed = any(check.status == "fail" for check in checks)
     if as_json:
@@ -36,9 +60,7 @@ def command(config_path: str, *, as_json: bool, verbose: bool) -> int:
     return EXIT_FAILED if failed else EXIT_DONE
 
 
-def _print(checks: "Sequence[Check]", *, verbose: bool) -> None:
-    import sys
-
+def _print(checks: Sequence[Check], *, verbose: bool) -> None:
     width = max(len(check.name) for check in checks)
     for check in checks:
         if check.status == "ok" and not verbose:
@@ -53,3 +75,332 @@ def _print(checks: "Sequence[Check]", *, verbose: bool) -> None:
         f"{counts['ok']} passed, {warnings}, {counts['fail']} failed"
         + (f", {counts['none']} skipped" if counts["none"] else "")
     )
+
+
+def run_checks(config_path: str, environ: Mapping[str, str] = os.environ) -> list[Check]:
+    """Run every check; one that breaks itself is reported as failed."""
+    config: Config | None = None
+
+    def read() -> list[Check]:
+        nonlocal config
+        config, found = _config(config_path, environ)
+        return [found]
+
+    checks: list[Callable[[], list[Check]]] = [
+        _python,
+        _packages,
+        read,
+        lambda: _plugins(config_path, environ),
+        lambda: _datasets(config),
+        lambda: _store(config),
+        lambda: _routes(config, environ),
+        lambda: _keys(config, environ),
+        lambda: _local(config),
+        _sandbox,
+        lambda: _disk(config),
+        _catalogue,
+        lambda: _prices(config, environ),
+        lambda: _terminal(environ),
+    ]
+    return [check for each in checks for check in _safely(each)]
+
+
+def _safely(look: Callable[[], list[Check]]) -> list[Check]:
+    try:
+        return look()
+    except CrossgradeError as error:
+        return [Check(name="doctor", status="fail", seen=error.message, hint=error.hint)]
+    except ImportError as error:
+        seen = f"could not look at everything without the package {error.name}"
+        return [Check(name="doctor", status="fail", seen=seen, hint=_REINSTALL)]
+    except OSError as error:
+        return [Check(name="doctor", status="fail", seen=str(error.strerror), hint="check permissions")]
+
+
+def _python() -> list[Check]:
+    seen = f"Python {sys.version.split()[0]} at {sys.executable}, {sys.platform}"
+    supported = sys.platform in ("linux", "darwin")
+    hint = "" if supported else "Crossgrade is tested on Linux and macOS"
+    return [Check(name="python", status="ok" if supported else "warn", seen=seen, hint=hint)]
+
+
+def _packages() -> list[Check]:
+    versions = {name: _version(name) for name in _core_packages()}
+    missing = [name for name, found in versions.items() if found is None]
+    seen = ", ".join(
+        [f"crossgrade {__version__}", *(f"{name} {found or 'missing'}" for name, found in versions.items())]
+    )
+    hint = _REINSTALL if missing else ""
+    return [Check(name="packages", status="fail" if missing else "ok", seen=seen, hint=hint)]
+
+
+def _core_packages() -> list[str]:
+    """Return the packages that Crossgrade needs without extras, from its metadata."""
+    needed = [each for each in requires("crossgrade") or () if "extra ==" not in each]
+    return [found[0] for each in needed if (found := re.match(r"[\w.-]+", each))]
+
+
+def _config(path: str, environ: Mapping[str, str]) -> "tuple[Config | None, Check]":
+    from crossgrade.project import read_config
+
+    if not Path(path).exists():
+        seen, hint = f"no {path} here", "start a project with `crossgrade init`"
+        status: Status = "none" if path == DEFAULT_CONFIG else "fail"
+        return None, Check(name="config", status=status, seen=seen, hint=hint)
+    try:
+        config = read_config(path, environ=environ)
+    except ConfigError as error:
+        count = len(getattr(error, "problems", (error,)))
+        more = f" (and {count - 1} more)" if count > 1 else ""
+        seen = f"{error.location}: {error.message}{more}"
+        return None, Check(name="config", status="fail", seen=seen, hint="see `crossgrade config validate`")
+    seen = f"{path}: models {len(config.offers)}, workloads {len(config.workloads)}"
+    return config, Check(name="config", status="ok", seen=seen)
+
+
+def _plugins(path: str, environ: Mapping[str, str]) -> list[Check]:
+    """Check the packages under `plugins`: their version, what they register, and what is broken."""
+    from crossgrade.project import PluginEntry, Plugins, find_plugins, plugin_names
+
+    if not Path(path).exists():
+        return []
+    checks: list[Check] = []
+    entries: list[PluginEntry] = []
+    for name in plugin_names(path, environ=environ):
+        try:
+            entries += find_plugins([name]).entries
+        except ConfigError as error:
+            seen = f"{error.message} [{error.code}]"
+            checks.append(Check(name="plugin", status="fail", seen=seen, hint=error.hint))
+    broken = dict(Plugins(entries).problems())
+    for package in dict.fromkeys(each.package for each in entries):
+        own = [each for each in entries if each.package == package]
+        seen = f"{package} {own[0].version}: {', '.join(f'{each.kind} {each.name}' for each in own)}"
+        checks.append(Check(name="plugin", status="ok", seen=seen))
+        checks += [
+            Check(name="plugin", status="fail", seen=f"{error.message} [{error.code}]", hint=error.hint)
+            for each, error in broken.items()
+            if each in own
+        ]
+    return checks
+
+
+def _datasets(config: "Config | None") -> list[Check]:
+    if config is None:
+        return []
+    missing = [name for name, workload in config.workloads.items() if not workload.dataset.is_file()]
+    if missing:
+        seen = f"no dataset file for {', '.join(missing)}"
+        return [Check(name="datasets", status="fail", seen=seen, hint="see `crossgrade config validate`")]
+    return [Check(name="datasets", status="ok", seen=f"{len(config.workloads)} present")]
+
+
+def _store(config: "Config | None") -> list[Check]:
+    if config is None:
+        return []
+    if "://" not in config.store and not Path(config.store).exists():
+        folder = Path(config.store).parent
+        writable = os.access(folder if folder.exists() else config.root, os.W_OK)
+        if not writable:
+            return [
+                Check(
+                    name="store",
+                    status="fail",
+                    seen=f"{folder} cannot be written",
+                    hint="check its permissions",
+                )
+            ]
+        return [Check(name="store", status="ok", seen=f"{config.store} will be made by the first run")]
+    return [_stored_tables(config.store)]
+
+
+def _routes(config: "Config | None", environ: Mapping[str, str]) -> list[Check]:
+    """Look for live routes that today's method would not certify; the store is only read."""
+    if config is None or ("://" not in config.store and not Path(config.store).exists()):
+        return []
+    if _stored_tables(config.store).status != "ok":
+        return []
+    from crossgrade.project import Project
+
+    with Project(config, environ) as project:
+        found = [each.words for each in project.outdated_routes()]
+    if not found:
+        return []
+    hint = "decide again on today's samples, or `crossgrade route abort` until then"
+    return [Check(name="routes", status="warn", seen=each, hint=hint) for each in found]
+
+
+def _stored_tables(store: str) -> Check:
+    """Read which tables a database has, without opening it for writing."""
+    from sqlalchemy import create_engine, inspect, text
+    from sqlalchemy.exc import SQLAlchemyError
+    from sqlalchemy.pool import NullPool
+
+    from crossgrade.config import DATABASE_URL_VARIABLE
+    from crossgrade.store import HEAD
+
+    url = store if "://" in store else f"sqlite:///file:{store}?mode=ro&uri=true"
+    place = store if "://" not in store else f"the database of {DATABASE_URL_VARIABLE} or `store`"
+    try:
+        engine = create_engine(url.replace("postgres://", "postgresql://", 1), poolclass=NullPool)
+        with engine.connect() as connection:
+            known = inspect(connection).has_table("alembic_version")
+            query = text("SELECT version_num FROM alembic_version")
+            tables = connection.execute(query).scalar() if known else None
+    except (SQLAlchemyError, ImportError) as error:
+        cause = type(getattr(error, "orig", None) or error).__name__  # its text may hold a password
+        return Check(name="store", status="fail", seen=f"{place} cannot be read ({cause})", hint=_STORE_HINT)
+    if tables is None:
+        return Check(
+            name="store", status="warn", seen=f"{place} has no tables yet", hint="the first run makes them"
+        )
+    if tables > HEAD:
+        seen = f"{place} was written by a newer Crossgrade (tables {tables}, known {HEAD})"
+        return Check(name="store", status="fail", seen=seen, hint="pip install --upgrade crossgrade")
+    if tables < HEAD:
+        seen = f"{place} was written by an older Crossgrade (tables {tables}, current {HEAD})"
+        return Check(
+            name="store", status="warn", seen=seen, hint="the next command that opens it adds to them"
+        )
+    return Check(name="store", status="ok", seen=f"{place} is readable, tables {tables}")
+
+
+_REINSTALL = "pip install --force-reinstall crossgrade"
+_STORE_HINT = "check that it is a Crossgrade database, that it runs, and who may read it"
+
+
+def _keys(config: "Config | None", environ: Mapping[str, str]) -> list[Check]:
+    from crossgrade.dialects import key_variable, key_variables
+
+    if config is None:
+        return []
+    checks = []
+    for name, offer in config.offers.items():
+        try:
+            found = key_variable(offer, environ)
+        except AuthError:
+            variables = key_variables(offer)
+            seen = f"{name}: {' or '.join(variables)} is not set"
+            checks.append(Check(name="key", status="fail", seen=seen, hint=f"export {variables[0]}=…"))
+        else:
+            if found:
+                checks.append(Check(name="key", status="ok", seen=f"{name}: {found} is set"))
+    return checks
+
+
+def _local(config: "Config | None") -> list[Check]:
+    from crossgrade.providers.models import ModelShelf
+
+    wanted = (
+        {offer.model for offer in config.offers.values() if offer.provider == "local"} if config else set()
+    )
+    runtime = _version("xllamacpp")
+    checks = [
+        Check(name="runtime", status="ok", seen=f"xllamacpp {runtime}")
+        if runtime
+        else Check(
+            name="runtime",
+            status="fail" if wanted else "none",
+            seen="no local runtime (xllamacpp)",
+            hint="pip install 'crossgrade[local]' to run models on this machine",
+        )
+    ]
+    installed = {model.name: model for model in ModelShelf().installed()}
+    for name, model in installed.items():
+        present = Path(model.path).is_file()
+        hint = "" if present else f"crossgrade models add {name}"
+        seen = f"{name}: {model.size_bytes / 1e6:.0f} MB" if present else f"{name}: {model.path} is gone"
+        checks.append(Check(name="model", status="ok" if present else "fail", seen=seen, hint=hint))
+    for name in sorted(wanted - installed.keys()):
+        if not Path(name).is_file():
+            hint = f"crossgrade models add {name}"
+            checks.append(Check(name="model", status="fail", seen=f"{name} is not installed", hint=hint))
+    return checks
+
+
+def _sandbox() -> list[Check]:
+    tool = shutil.which("bwrap")
+    hint = "needed only by the `code` scorer: install bubblewrap"
+    if tool is None:
+        return [Check(name="sandbox", status="none", seen="bubblewrap (`bwrap`) is not installed", hint=hint)]
+    probe = [tool, "--unshare-all", "--ro-bind", "/", "/", "true"]
+    try:
+        works = subprocess.run(probe, capture_output=True, timeout=10, check=False).returncode == 0  # noqa: S603 -- a fixed command
+    except (OSError, subprocess.TimeoutExpired):
+        works = False
+    if works:
+        return [Check(name="sandbox", status="ok", seen=f"{tool} works")]
+    seen = f"{tool} is there but may not make namespaces"
+    return [Check(name="sandbox", status="warn", seen=seen, hint="allow unprivileged user namespaces")]
+
+
+def _disk(config: "Config | None") -> list[Check]:
+    folder = config.root if config else Path.cwd()
+    free = shutil.disk_usage(folder).free
+    enough = free >= MIN_FREE_BYTES
+    hint = "" if enough else "free some space: answers are kept in the store"
+    return [
+        Check(name="disk", status="ok" if enough else "warn", seen=f"{free / 1e9:.1f} GB free", hint=hint)
+    ]
+
+
+def _catalogue() -> list[Check]:
+    spec = importlib.util.find_spec("genai_prices")
+    origin = Path(spec.origin) if spec and spec.origin else None
+    if origin is None:
+        return [Check(name="catalogue", status="fail", seen="no price data", hint="pip install genai-prices")]
+    days = (datetime.now(UTC) - datetime.fromtimestamp(origin.stat().st_mtime, UTC)).days
+    seen = f"genai-prices {_version('genai-prices')}, installed {days} days ago"
+    if days <= OLD_PRICES_DAYS:
+        return [Check(name="catalogue", status="ok", seen=seen)]
+    hint = "pip install --upgrade genai-prices, or give `prices` in crossgrade.yaml"
+    return [Check(name="catalogue", status="warn", seen=seen, hint=hint)]
+
+
+def _prices(config: "Config | None", environ: Mapping[str, str]) -> list[Check]:
+    from crossgrade.catalog import validate_price
+    from crossgrade.project import Project
+
+    if config is None:
+        return []
+    project, today = Project(config, environ), datetime.now(UTC).date()
+    checks = []
+    for name, offer in config.offers.items():
+        price = project.price_of(offer)
+        if price is None:
+            seen = f"{name}: unknown, so a switch to or from it cannot be priced"
+            hint = "give `prices` under this model in crossgrade.yaml"
+            checks.append(Check(name="price", status="warn", seen=seen, hint=hint))
+            continue
+        doubts = validate_price(price, today=today)
+        amounts = f"${price.input_per_mtok} in, ${price.output_per_mtok} out per million tokens"
+        seen = f"{name}: {'; '.join(doubts) or amounts} ({price.source})"
+        hint = "correct `prices` under this model in crossgrade.yaml" if doubts else ""
+        checks.append(Check(name="price", status="warn" if doubts else "ok", seen=seen, hint=hint))
+    for name, gone in project.gone(config.offers.values()).items():
+        hint = "no verdict switches to it; if its provider still serves it, give `prices` under this model"
+        checks.append(Check(name="offer", status="warn", seen=f"{name}: {gone}", hint=hint))
+    return checks
+
+
+def _terminal(environ: Mapping[str, str]) -> list[Check]:
+    terminal = sys.stderr.isatty()
+    colour = terminal and not environ.get("NO_COLOR")
+    encoding = (sys.stdout.encoding or "unknown").lower()
+    seen = f"{'a' if terminal else 'no'} terminal, {'colour' if colour else 'plain'}, {encoding}"
+    fine = encoding.replace("-", "") == "utf8"
+    return [
+        Check(
+            name="terminal",
+            status="ok" if fine else "warn",
+            seen=seen,
+            hint="" if fine else "set PYTHONUTF8=1",
+        )
+    ]
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None

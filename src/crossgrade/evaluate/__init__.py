@@ -1,5 +1,9 @@
 """Runs: asking models about a dataset, scoring what they answer, stopping when the verdict is certain."""
 
+from crossgrade.evaluate._estimate import CallEstimate, RunEstimate, estimate_run
+from crossgrade.evaluate._expected import ExpectedUse, expected_use
+from crossgrade.evaluate._flow import GRACE_S
+from crossgrade.evaluate._judge_models import Judges
 from crossgrade.evaluate._kinds import (
     SCORERS,
     Need,
@@ -10,30 +14,17 @@ from crossgrade.evaluate._kinds import (
     scorer_kinds,
     validate_options,
 )
-from crossgrade.evaluate.runner import (
-    GRACE_S,
-    CallEstimate,
-    Ending,
-    ExpectedUse,
-    Judges,
-    Progress,
-    RunEstimate,
-    RunResult,
-    StoppingRule,
+from crossgrade.evaluate._pilot import replanned
+from crossgrade.evaluate._plan import Progress, StoppingRule
+from crossgrade.evaluate._prepare import (
     askable_samples,
-    estimate_run,
-    expected_use,
     idle_samples,
-    logged_response,
     new_design,
     planned_samples,
-    replanned,
-    request_bytes,
-    request_digests,
-    request_text,
     run_settings,
-    run_workload,
 )
+from crossgrade.evaluate._prompt import logged_response, request_bytes, request_digests, request_text
+from crossgrade.evaluate._run import Ending, RunResult, run_workload
 from crossgrade.evaluate.scorers import AskModel, CostOf, EmbedTexts, PairScorer, Scorer
 
 __all__ = [

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from crossgrade.cli import _checks
+from crossgrade.cli import doctor
 from crossgrade.cli._frame import run
 from tests.codes import names, shown_codes
 
@@ -177,14 +177,14 @@ def test_a_missing_package_is_named_without_a_traceback(project: Path, package: 
 def test_a_package_that_is_not_installed(
     project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    installed = _checks.version
+    installed = doctor.version
 
     def version(package: str) -> str:
         if package == "scipy":
             raise PackageNotFoundError(package)
         return installed(package)
 
-    monkeypatch.setattr(_checks, "version", version)
+    monkeypatch.setattr(doctor, "version", version)
     code, checks = examine(capsys)
     assert code == 3
     assert checks["packages"][0]["status"] == "fail"

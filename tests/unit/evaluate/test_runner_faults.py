@@ -339,7 +339,7 @@ def test_what_is_in_flight_is_kept_when_the_run_is_cancelled(store: Store) -> No
 def test_a_call_that_hangs_does_not_hold_up_a_cancelled_run(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("crossgrade.evaluate.runner._flow.GRACE_S", 0.01)
+    monkeypatch.setattr("crossgrade.evaluate._flow.GRACE_S", 0.01)
 
     def hang(*_: Any) -> Awaitable[None]:
         return anyio.sleep_forever()
@@ -355,7 +355,7 @@ def test_ctrl_c_leaves_a_call_that_hangs_only_its_grace(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Ctrl-C cancels the task of the run itself, not a scope around it."""
-    monkeypatch.setattr("crossgrade.evaluate.runner._flow.GRACE_S", 0.01)
+    monkeypatch.setattr("crossgrade.evaluate._flow.GRACE_S", 0.01)
     gpt = Scripted("gpt")
 
     async def hang() -> str:

@@ -22,9 +22,8 @@ from crossgrade.domain import (
     Variant,
 )
 from crossgrade.errors import StoreError
-from crossgrade.evaluate import Judges
-from crossgrade.evaluate.runner import _prompt
-from crossgrade.evaluate.runner._prompt import Prompt
+from crossgrade.evaluate import Judges, _prompt
+from crossgrade.evaluate._prompt import Prompt
 from crossgrade.providers import LocalProvider, LocalSettings, open_hosted
 from crossgrade.providers.models import InstalledModel
 from crossgrade.store import Response, Store, new_id

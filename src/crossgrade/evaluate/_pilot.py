@@ -8,7 +8,7 @@ import numpy as np
 
 from crossgrade.decide import Blocks, Moments, RunDesign, choose_blocks, moments, pairs_for
 from crossgrade.domain import Workload
-from crossgrade.evaluate.runner._case import Case, OpenVariant
+from crossgrade.evaluate._case import Case, OpenVariant
 from crossgrade.pricing import cost_usd
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from crossgrade.decide import KnownScores, Rehearsed, RunDesign, rehearse, right_or_wrong
 from crossgrade.domain import Sample, Workload
-from crossgrade.evaluate.runner._estimate import CallEstimate, RunEstimate
+from crossgrade.evaluate._estimate import CallEstimate, RunEstimate
 
 ACCURACY, CORRELATION = 0.75, 0.4
 """The assumptions of a rehearsal: how often the incumbent is right, and how much the models agree."""

@@ -7,8 +7,8 @@ from typing import Protocol
 
 from crossgrade.decide import RunDesign
 from crossgrade.domain import Sample, Workload
-from crossgrade.evaluate.runner._case import OpenVariant
-from crossgrade.evaluate.runner._prompt import fits
+from crossgrade.evaluate._case import OpenVariant
+from crossgrade.evaluate._prompt import fits
 from crossgrade.stats import Retention
 
 

@@ -6,7 +6,7 @@ from statistics import fmean
 
 from crossgrade.calls import Call, OpenModel, digest
 from crossgrade.domain import ModelRequest, Sample, Score, Variant
-from crossgrade.evaluate.runner._prompt import Prompt
+from crossgrade.evaluate._prompt import Prompt
 from crossgrade.store import RecordedAnswer
 
 

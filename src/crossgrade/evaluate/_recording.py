@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from crossgrade.calls import Calls, Journal, is_of_the_request, prompt_digest
-from crossgrade.evaluate.runner._case import Case, SampleCall
+from crossgrade.evaluate._case import Case, SampleCall
 from crossgrade.store import Answer, RecordedAnswer, Response, RunKey
 
 

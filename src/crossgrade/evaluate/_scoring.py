@@ -6,7 +6,7 @@ from typing import TypeAlias, cast
 
 from crossgrade.domain import Sample, Score, Workload
 from crossgrade.errors import UsageError
-from crossgrade.evaluate.runner._case import Case, SampleCall
+from crossgrade.evaluate._case import Case, SampleCall
 from crossgrade.evaluate.scorers import PairScorer, Scorer
 
 ScoreCase: TypeAlias = Callable[[Case], Awaitable[list[SampleCall]]]

@@ -22,18 +22,18 @@ from crossgrade.calls import (
 from crossgrade.decide import RunDesign
 from crossgrade.domain import JSON, Price, Workload
 from crossgrade.errors import BudgetExceededError, StoreError
-from crossgrade.evaluate.runner._case import OpenVariant
-from crossgrade.evaluate.runner._flow import Flow
-from crossgrade.evaluate.runner._plan import NeverStop, Progress, RunPlan, StoppingRule
-from crossgrade.evaluate.runner._prepare import (
+from crossgrade.evaluate._case import OpenVariant
+from crossgrade.evaluate._flow import Flow
+from crossgrade.evaluate._plan import NeverStop, Progress, RunPlan, StoppingRule
+from crossgrade.evaluate._prepare import (
     askable_samples,
     begin,
     check_lengths,
     check_samples,
     new_design,
 )
-from crossgrade.evaluate.runner._recording import Recording
-from crossgrade.evaluate.runner._scoring import case_scorer
+from crossgrade.evaluate._recording import Recording
+from crossgrade.evaluate._scoring import case_scorer
 from crossgrade.evaluate.scorers import PairScorer, Scorer
 from crossgrade.store import Run, RunStatus
 from crossgrade.workloads import Dataset

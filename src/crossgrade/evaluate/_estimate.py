@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 from crossgrade.calls import UNKNOWN_OUTPUT_TOKENS, WRAPPING_TOKENS, prompt_bytes, request_digest
 from crossgrade.decide import RunDesign
 from crossgrade.domain import ModelRequest, Price, Sample, Usage, Variant, Workload
-from crossgrade.evaluate.judges import PAIRWISE_KIND
-from crossgrade.evaluate.runner._prepare import (
+from crossgrade.evaluate._prepare import (
     askable_samples,
     check_lengths,
     new_design,
     planned_samples,
 )
-from crossgrade.evaluate.runner._prompt import Prompt, fits
+from crossgrade.evaluate._prompt import Prompt, fits
+from crossgrade.evaluate.judges import PAIRWISE_KIND
 from crossgrade.pricing import cost_usd
 from crossgrade.workloads import Dataset
 

@@ -13,13 +13,13 @@ from anyio.abc import TaskGroup
 from crossgrade.calls import Budget, CallLimiters, Calls, Journal
 from crossgrade.decide import RunDesign
 from crossgrade.domain import Sample
-from crossgrade.evaluate.runner._case import Case, OpenVariant, SampleCall
-from crossgrade.evaluate.runner._pilot import design_after
-from crossgrade.evaluate.runner._plan import Progress, RunPlan, StoppingRule
-from crossgrade.evaluate.runner._prepare import idle_samples
-from crossgrade.evaluate.runner._prompt import as_text
-from crossgrade.evaluate.runner._recording import Recording
-from crossgrade.evaluate.runner._scoring import ScoreCase
+from crossgrade.evaluate._case import Case, OpenVariant, SampleCall
+from crossgrade.evaluate._pilot import design_after
+from crossgrade.evaluate._plan import Progress, RunPlan, StoppingRule
+from crossgrade.evaluate._prepare import idle_samples
+from crossgrade.evaluate._prompt import as_text
+from crossgrade.evaluate._recording import Recording
+from crossgrade.evaluate._scoring import ScoreCase
 from crossgrade.store import AnswerScore, Response, RunSample
 
 _LOOK_AHEAD = 64

@@ -11,8 +11,8 @@ from crossgrade.calls import canonical_json, digest
 from crossgrade.decide import LARGEST_BLOCK, RunDesign
 from crossgrade.domain import JSON, ModelAnswer, Sample, Variant, Workload
 from crossgrade.errors import UsageError
-from crossgrade.evaluate.runner._case import OpenVariant
-from crossgrade.evaluate.runner._prompt import request_bytes
+from crossgrade.evaluate._case import OpenVariant
+from crossgrade.evaluate._prompt import request_bytes
 from crossgrade.evaluate.scorers import PairScorer, PythonScorer, Scorer
 from crossgrade.store import Run, new_id
 from crossgrade.workloads import Dataset
