@@ -52,4 +52,4 @@ def project(folder: Path, monkeypatch: pytest.MonkeyPatch, script: dict[str, Scr
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let runs in this process lose patience at once."""
     patience = Patience(attempts=3, first_pause_s=0.001, longest_pause_s=0.002, throttled_s=0.2)
-    monkeypatch.setattr("crossgrade.evaluate.CallLimiters", partial(CallLimiters, patience))
+    monkeypatch.setattr("crossgrade.calls.CallLimiters", partial(CallLimiters, patience))
