@@ -20,7 +20,7 @@ from crossgrade.calls._call import (
     request_digest,
 )
 from crossgrade.calls._journal import Journal
-from crossgrade.calls._limits import CallLimiter, CallLimiters, Patience
+from crossgrade.calls._limits import CallLimiter, CallLimiters, Patience, in_own_task
 from crossgrade.providers import BatchProvider, HostedProvider, Provider
 
 __all__ = [
@@ -43,6 +43,7 @@ __all__ = [
     "check_prices",
     "digest",
     "embedding_digest",
+    "in_own_task",
     "is_of_the_request",
     "prompt_bytes",
     "prompt_digest",

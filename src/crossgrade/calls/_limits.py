@@ -232,3 +232,25 @@ class CallLimiters:
         """Leave the calls in flight on every account this many seconds; see `Account.hurry`."""
         for account in self._accounts.values():
             account.hurry(grace_s)
+
+
+async def in_own_task(run: Callable[[], Awaitable[AnswerT]]) -> AnswerT:
+    """Run something that asks models so that Ctrl-C waits for the call in flight, and return its result.
+
+    Ctrl-C cancels the main task itself, which no shield withstands. A task of its own is cancelled with the
+    scope around it: its call in flight ends, and what was paid for is kept.
+    """
+    results: list[AnswerT] = []
+    errors: list[Exception] = []
+
+    async def task() -> None:
+        try:
+            results.append(await run())
+        except Exception as error:  # noqa: BLE001 - raised below, not in a group
+            errors.append(error)
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(task)
+    if errors:
+        raise errors[0]
+    return results[0]

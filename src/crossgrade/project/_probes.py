@@ -80,6 +80,8 @@ class ProjectProbes:
         """
         import anyio
 
+        from crossgrade.calls import in_own_task
+
         project, pool = self._project, plan.pool()
         with begin_probe(project, plan, resume) as begun:
 
@@ -98,7 +100,7 @@ class ProjectProbes:
                         on_progress=lambda phase, at, spent: on_progress(begun.id, phase, at, spent),
                     ).run()
 
-            result = anyio.run(probe)
+            result = anyio.run(in_own_task, probe)
         result = replace(result, notes=(*plan.notes, *result.notes))
         path = plan.folder / f"{begun.id}.json"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -123,6 +125,8 @@ class ProjectProbes:
         """
         import anyio
 
+        from crossgrade.calls import in_own_task
+
         project = self._project
         maker = RulerMaker(plan.pool(), pairs=plan.pairs, seed=plan.settings.seed)
         with begin_probe(project, plan, resume, kind=f"ruler {samples} {','.join(tasks)}") as begun:
@@ -140,7 +144,7 @@ class ProjectProbes:
                         on_progress=lambda phase, at, spent: on_progress(begun.id, phase, at, spent),
                     )
 
-            result = anyio.run(run)
+            result = anyio.run(in_own_task, run)
         path = plan.folder / f"{begun.id}.json"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.with_suffix(".ruler.json").write_bytes(msgspec.json.format(msgspec.json.encode(result)) + b"\n")

@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from crossgrade.calls import in_own_task
 from crossgrade.decide import ProbeResult
 from crossgrade.domain import ModelAnswer, ModelRequest
 from crossgrade.errors import AuthError, UpstreamError, UsageError
@@ -254,6 +255,36 @@ def test_an_older_journal_goes_into_the_store_once(
     second = model()
     assert probe(second, older=older()) == whole
     assert second.prompts == []
+
+
+def test_ctrl_c_waits_for_the_call_in_flight_and_keeps_its_answer(
+    pool: HaystackPool,
+    settings: ProbeSettings,
+    asker: Callable[..., Asker],
+    model: Callable[..., ReadingModel],
+) -> None:
+    class Interrupted(ReadingModel):
+        async def ask(self, request: ModelRequest) -> ModelAnswer:
+            if len(self.prompts) == 9:
+                main.cancel()  # as the event loop does at Ctrl-C
+                await asyncio.sleep(0.05)
+            return await super().ask(request)
+
+    interrupted = Interrupted(model().count)
+    asked = asker(interrupted)
+
+    async def probe() -> ProbeResult:
+        nonlocal main
+        main = asyncio.current_task()
+        return await in_own_task(Probe("p", settings, pool, asked, documents=1, now=NOW).run)
+
+    main: asyncio.Task[ProbeResult] | None = None
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(probe())
+    assert len(interrupted.prompts) == 10
+    again = model()
+    asyncio.run(Probe("p", settings, pool, asker(again), documents=1, now=NOW).run())
+    assert not set(interrupted.prompts) & set(again.prompts)
 
 
 def test_failures_count_as_wrong_and_are_asked_again(
