@@ -199,7 +199,9 @@ def test_a_zip_bomb_ends_where_it_grows(tmp_path: Path) -> None:
     bomb.write_bytes(gzip.compress(line(0).encode() + b"\n" + b" " * (1 << 28), 9))
     found, problems = read(bomb, other)
     assert [each.id for each in found] == ["r0", "r1"]
-    assert problems == {"file cut short": 1}
+    # Of the two limits that its one long line breaks, a large piece may meet both at once.
+    assert problems.pop("file cut short") == 1
+    assert problems in ({}, {"record over 16 MiB": 1})
 
 
 def test_cells_that_a_spreadsheet_would_compute_are_texts(tmp_path: Path) -> None:
