@@ -80,7 +80,7 @@ def certificate_words(certificate: LengthCertificate) -> str:
     value += f", {bounds}" if bounds else ""
     beside = f" of {certificate.against} at that length" if certificate.against else ""
     return (
-        f"{word} at {certificate.tokens:,} tokens: retention {value}{beside} on {retention.n} fresh "
+        f"{word} at {certificate.tokens:,} tokens: retention{beside} {value} on {retention.n} fresh "
         f"haystacks, error rate {retention.alpha:g}, prompts of {certificate.body_bytes:,} bytes and more"
     )
 
