@@ -52,7 +52,10 @@ def asking_options(function: FunctionT) -> FunctionT:
             "--resume", metavar="PROBE", help="Continue this probe; nothing answered is paid for twice."
         ),
         click.option(
-            "--max-cost", type=Dollars(), metavar="USD", help="Stop before it costs more than this."
+            "--max-cost",
+            type=Dollars(),
+            metavar="USD",
+            help="Stop before the whole probe costs more, earlier parts included.",
         ),
         click.option("--dry-run", is_flag=True, help="Estimate calls, tokens and dollars; ask nothing."),
         click.option("--text", is_flag=True, help="Send raw text, for base models."),

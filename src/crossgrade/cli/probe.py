@@ -87,7 +87,7 @@ def command() -> None:
     "--workload",
     metavar="NAME",
     shell_complete=complete_workload,
-    help="No longer than its longest request; the gate is its p95 if none is given.",
+    help="Its longest request limits the probe, and its p95 is certified without --gate.",
 )
 @click.option(
     "--against",
@@ -99,7 +99,7 @@ def command() -> None:
     "--judge",
     metavar="MODEL",
     shell_complete=complete_model,
-    help="Grades answers to your own pairs, where they are not to be found word for word.",
+    help="Model that grades answers to your pairs, which may be worded differently.",
 )
 @click.option(
     "--floor",
@@ -117,7 +117,11 @@ def command() -> None:
     show_default=True,
     help="Error rate of the certificate.",
 )
-@click.option("--kinds", metavar="KIND,…", help="Kinds of questions, of those that the guide lists.")
+@click.option(
+    "--kinds",
+    metavar="KIND,…",
+    help="Kinds of questions, as the guide lists them; with --pairs only pairs by default.",
+)
 @click.option(
     "--questions",
     type=click.IntRange(1, 20),
@@ -184,8 +188,8 @@ def run(
 ) -> None:
     """Find and certify how long a context of MODEL holds.
 
-    Finds the length at which MODEL falls below the floor, and certifies one below it. The documents are
-    the haystack (left out, made-up records are), MODEL is a model of the configuration.
+    Finds the length at which MODEL falls below the floor, and certifies one below it. MODEL is
+    a model of the configuration. The documents are the haystack. Without documents, records are made up.
     """
     from crossgrade.longcontext import ProbeSettings, ladder
     from crossgrade.project import ProbeOptions, Project

@@ -53,9 +53,10 @@ def estimate_probe(
     """
     beside = len(prices) - 1
     used = sorted(
-        _simulate(settings, crossing, np.random.default_rng([number, run]), against=beside > 0)
+        _simulate(settings, crossing, np.random.default_rng([number, run]), against=beside > 0, tests=tests)
         for number, crossing in enumerate([*settings.lengths, settings.lengths[-1] * 4])
         for run in range(_RUNS)
+        for tests in (0.5, 1.0 if settings.gate_tokens else 2.0)
     )
     low, high = (_cost_usd(each, prices, max_output_tokens) for each in (used[0], used[-1]))
     calls = [each.calls + beside * each.long_calls for each in used]
@@ -76,8 +77,14 @@ def _cost_usd(used: _Used, prices: Sequence[Price | None], max_output_tokens: in
     return sum(known, Decimal(0)) if len(known) == len(costs) else None
 
 
-def _simulate(settings: ProbeSettings, crossing: int, rng: np.random.Generator, *, against: bool) -> _Used:
-    """Simulate a probe of a model that falls at `crossing`, beside one that does not."""
+def _simulate(
+    settings: ProbeSettings, crossing: int, rng: np.random.Generator, *, against: bool, tests: float
+) -> _Used:
+    """Simulate a probe of a model that falls at `crossing`, beside one that does not.
+
+    `tests` is how many full certificates it takes: a clear answer takes about half of one, and a length that
+    is not certified is followed by a shorter one.
+    """
     searches = settings.searches(against=against)
     search, n = searches[0], settings.questions
     floor = settings.floor * _BASE
@@ -95,7 +102,7 @@ def _simulate(settings: ProbeSettings, crossing: int, rng: np.random.Generator, 
             other = float(rng.binomial(n, _BASE)) if each.same_length else None
             each.add(index, right, n, reference_right=other)
     at = settings.gate_tokens or min(each.result().low for each in searches)
-    haystacks = settings.certify_haystacks // 2  # about what a clear answer takes
+    haystacks = round(tests * settings.certify_haystacks)
     fresh = haystacks * settings.questions
     long_calls = int(search.asked.sum()) + fresh
     long_tokens = int(search.asked @ np.asarray(settings.lengths)) + fresh * at

@@ -187,7 +187,7 @@ def _entries(package: str, where: str) -> list[PluginEntry]:
             f"the package `{package}` is not installed{closest(package, _installed())}",
             code="plugin-not-installed",
             where=where,
-            hint=f"pip install {package}",
+            hint=f"install `{package}` from its source, or take it out of `plugins`",
         ) from None
     groups: dict[str, PluginKind] = {group_of(kind): kind for kind in get_args(PluginKind)}
     entries = [
