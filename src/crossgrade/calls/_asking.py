@@ -109,13 +109,17 @@ class Calls:
     ) -> Response:
         """Return a usable answer that was paid for before, or ask and return once the answer is kept.
 
-        Raises the `ProviderError` of a call that fails, and `StoreError` when the answer cannot be kept.
+        Raises the `ProviderError` of a call that fails, as it is: whoever asks for single answers counts
+        failures itself. Raises `StoreError` when the answer cannot be kept.
         """
         paid = (await self._paid([call.digest])).get(call.digest) if self._reuse else None
         if paid is not None and is_usable(paid.answer):
             self._take(call, paid, reused=True)
             return paid
-        await self.ask(call, is_usable=is_usable, send=send)
+        try:
+            await self.ask(call, is_usable=is_usable, send=send)
+        except ProviderError as error:
+            raise call.error or error from None
         if call.response is None:
             assert call.error is not None
             raise call.error

@@ -9,7 +9,7 @@ from itertools import chain
 import anyio
 import pytest
 
-from crossgrade.calls import CallLimiters, Journal, digest, request_digest
+from crossgrade.calls import FAILURES_IN_A_ROW, CallLimiters, Journal, digest, request_digest
 from crossgrade.domain import (
     GenerationSettings,
     Message,
@@ -21,7 +21,7 @@ from crossgrade.domain import (
     Sample,
     Variant,
 )
-from crossgrade.errors import StoreError
+from crossgrade.errors import StoreError, UpstreamError
 from crossgrade.evaluate import Judges, _prompt
 from crossgrade.evaluate._prompt import Prompt
 from crossgrade.providers import LocalProvider, LocalSettings, open_hosted
@@ -221,6 +221,27 @@ def test_a_judge_that_did_not_answer_in_the_schema_is_asked_again(store: Store) 
         texts = [(await judges.ask(request)).text for _ in range(3)]
         assert texts == ["I would rather not say.", *['{"reason": "curt", "grade": 4}'] * 2]
         assert len(provider.asked) == 2
+
+    anyio.run(main)
+
+
+def test_a_judge_that_is_not_there_raises_the_error_of_each_call_as_it_is(store: Store) -> None:
+    async def main() -> None:
+        def fails(request: ModelRequest, _: int) -> str:
+            raise UpstreamError("down")
+
+        judges = Judges(
+            {"judge": variant("judge").offer},
+            providers={"judge": Scripted("judge", fails)},
+            limiters=CallLimiters(HASTY),
+            store=store,
+            prices={"judge": PRICE},
+        )
+        for number in range(FAILURES_IN_A_ROW + 1):
+            message = Message(role="user", content=f"Good {number}?")
+            with pytest.raises(UpstreamError) as caught:
+                await judges.ask(ModelRequest(model="judge", messages=(message,)))
+            assert caught.value.message == "down"
 
     anyio.run(main)
 
