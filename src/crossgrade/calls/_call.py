@@ -3,11 +3,11 @@
 from dataclasses import dataclass, field
 from decimal import Decimal
 from hashlib import sha256
-from typing import Any
+from typing import Any, Self
 
 import msgspec
 
-from crossgrade.calls._limits import CallLimiter
+from crossgrade.calls._limits import CallLimiter, CallLimiters
 from crossgrade.dialects import HOSTS
 from crossgrade.domain import ModelAnswer, ModelRequest, Offer, Price, Usage
 from crossgrade.errors import ProviderError
@@ -48,6 +48,19 @@ class OpenModel:
     silence: ProviderError | None = None
     _answers_seen: int = field(default=0, init=False)
     _most_output_tokens: int = field(default=0, init=False)
+
+    @classmethod
+    def of(
+        cls, offer: Offer, provider: Provider, limiters: CallLimiters, price: Price | None, name: str = ""
+    ) -> Self:
+        """Return an open offer as a model, under another name than the offer's if one is given."""
+        return cls(
+            name=name or offer.name,
+            offer=offer,
+            provider=provider,
+            limiter=limiters.of(offer, provider),
+            price=price,
+        )
 
     def digest(self, request: ModelRequest, epoch: int = 1) -> str:
         """Return the digest under which the answer is kept."""

@@ -75,13 +75,8 @@ class Judges:
 
     def _open(self, offer: Offer, provider: Provider) -> OpenModel:
         if offer.name not in self._models:
-            self._models[offer.name] = OpenModel(
-                name=offer.name,
-                offer=offer,
-                provider=provider,
-                limiter=self._limiters.of(offer, provider),
-                price=self._prices.get(offer.name),
-            )
+            price = self._prices.get(offer.name)
+            self._models[offer.name] = OpenModel.of(offer, provider, self._limiters, price)
         return self._models[offer.name]
 
     async def _paid_once(

@@ -100,12 +100,12 @@ async def run_workload(
     incumbent, *candidates = (
         OpenVariant(
             variant=variant,
-            model=OpenModel(
+            model=OpenModel.of(
+                variant.offer,
+                providers[variant.name],
+                limiters,
+                known_prices.get(variant.name),
                 name=variant.name,
-                offer=variant.offer,
-                provider=providers[variant.name],
-                limiter=limiters.of(variant.offer, providers[variant.name]),
-                price=known_prices.get(variant.name),
             ),
         )
         for variant in variants

@@ -241,13 +241,7 @@ async def open_askers(
         shared = ProbeCalls(calls=calls, budget=budget, journal=journal, older=begun.older)
         askers = [
             Asker(
-                model=OpenModel(
-                    name=name,
-                    offer=offer,
-                    provider=providers[name],
-                    limiter=limiters.of(offer, providers[name]),
-                    price=prices[name],
-                ),
+                model=OpenModel.of(offer, providers[name], limiters, prices[name]),
                 probe=shared,
                 max_output_tokens=MAX_OUTPUT_TOKENS,
                 text=plan.text,

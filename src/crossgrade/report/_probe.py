@@ -18,6 +18,8 @@ from crossgrade.report._view import Table
 
 _SHARES = tuple((each / 4, f"{25 * each} %") for each in range(5))
 _DEPTHS = ("c1", "c2", "c3", "c4", "incumbent")
+_ROOM = 1.15
+"""Room on both sides of the lengths, as a factor."""
 _FEW = 10
 """Answers below which a share at one length and depth says little."""
 
@@ -128,14 +130,25 @@ def _facts(result: ProbeResult) -> list[tuple[str, str]]:
     ]
 
 
-def _lengths(rungs: Sequence[RungReport]) -> Axis:
-    low, high = rungs[0].tokens, rungs[-1].tokens
-    return Axis(
-        low=low / 1.15,
-        high=high * 1.15,
+def _drawn(
+    title: str,
+    rungs: Sequence[RungReport],
+    *,
+    lines: Sequence[Line],
+    dots: Sequence[Dot],
+    rules: Sequence[Rule] = (),
+) -> str:
+    """Draw shares of right answers over the lengths tested."""
+    lengths = Axis(
+        low=rungs[0].tokens / _ROOM,
+        high=rungs[-1].tokens * _ROOM,
         ticks=tuple((rung.tokens, tokens_words(rung.tokens)) for rung in rungs),
         title="tokens of a prompt",
         log=True,
+    )
+    shares = Axis(low=0, high=1, ticks=_SHARES, title="right answers")
+    return draw(
+        Chart(title=title, x=lengths, y=shares, lines=tuple(lines), dots=tuple(dots), rules=tuple(rules))
     )
 
 
@@ -163,19 +176,15 @@ def _curve(result: ProbeResult, rungs: Sequence[RungReport]) -> PagePart:
     if found is not None:
         rules.append(Rule(at=found.floor, label=f"floor {fmt.percent(found.floor, 0)}"))
         if found.tokens is not None:
-            at = min(max(found.tokens, rungs[0].tokens / 1.15), rungs[-1].tokens * 1.15)
-            rules.append(Rule(at=at, label="effective length", upright=True))
+            rules.append(Rule(at=found.tokens, label="effective length", upright=True))
     return PagePart(
         title="Share of right answers by length",
-        chart=draw(
-            Chart(
-                title="Share of right answers by length",
-                x=_lengths(rungs),
-                y=Axis(low=0, high=1, ticks=_SHARES, title="right answers"),
-                lines=tuple(lines),
-                dots=tuple(_dot(rung, None if found is None else found.floor) for rung in rungs),
-                rules=tuple(rules),
-            )
+        chart=_drawn(
+            "Share of right answers by length",
+            rungs,
+            lines=lines,
+            dots=[_dot(rung, None if found is None else found.floor) for rung in rungs],
+            rules=rules,
         ),
         keys=tuple(keys),
         caption=_effective_words(found),
@@ -228,15 +237,7 @@ def _by_depth(rungs: Sequence[RungReport]) -> PagePart:
         ]
     return PagePart(
         title="By depth of the answer",
-        chart=draw(
-            Chart(
-                title="Share of right answers by length and depth",
-                x=_lengths(rungs),
-                y=Axis(low=0, high=1, ticks=_SHARES, title="right answers"),
-                lines=tuple(lines),
-                dots=tuple(dots),
-            )
-        ),
+        chart=_drawn("Share of right answers by length and depth", rungs, lines=lines, dots=dots),
         keys=tuple(
             Key(kind=kind, words=f"depth {words}", shape="line")
             for kind, words in zip(_DEPTHS, ends, strict=True)
