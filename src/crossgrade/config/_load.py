@@ -31,7 +31,7 @@ class Config:
     `root` is the folder of the file; every path lies below it. `store` is an absolute path or
     a database URL. `canonical` is the configuration as read, with defaults written out, as
     JSON with sorted keys (paths as in the file, no secrets), and `digest` its SHA-256 in hex:
-    both are recorded with a run. `plugins` are the packages that it names. `ignored` is what a LiteLLM
+    `config validate` shows the digest. `plugins` are the packages that it names. `ignored` is what a LiteLLM
     file has beyond what was made of it.
     """
 
