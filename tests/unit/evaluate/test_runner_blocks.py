@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from crossgrade.decide import RunDesign, Stopping
+from crossgrade.decide import PILOT, RunDesign, Stopping
 from crossgrade.domain import ModelRequest, Score
 from crossgrade.errors import ProviderError
 from crossgrade.evaluate import RunResult, idle_samples, new_design, planned_samples, request_bytes
@@ -18,7 +18,6 @@ LOAD = workload(planned=200)
 DATA = dataset(2000)
 CHEAP = replace(PRICE, input_per_mtok=Decimal(20), output_per_mtok=Decimal(20))
 PRICES = {"gpt": PRICE, "llama": CHEAP}
-PILOT = 30
 
 
 def mostly(share: int) -> Any:
