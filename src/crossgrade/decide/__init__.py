@@ -2,9 +2,9 @@
 
 from crossgrade.decide._blocks import USUAL, Moments, choose_blocks, moments, pairs_for
 from crossgrade.decide._certify import siblings
-from crossgrade.decide._decide import decide_policy
+from crossgrade.decide._decide import decide_policy, decide_with_router
 from crossgrade.decide._digest import evidence_digest
-from crossgrade.decide._evidence import Evidence, ModelColumns, PairingAudit
+from crossgrade.decide._evidence import Evidence, ModelColumns, PairingAudit, RouterReport, Routing
 from crossgrade.decide._following import FUTILITY
 from crossgrade.decide._guard_tests import finding
 from crossgrade.decide._guards import GUARDS, GuardKind
@@ -84,6 +84,8 @@ __all__ = [
     "Rehearsed",
     "Remark",
     "RequirementCheck",
+    "RouterReport",
+    "Routing",
     "RunDesign",
     "RungReport",
     "Sibling",
@@ -99,6 +101,7 @@ __all__ = [
     "compare",
     "confidence",
     "decide_policy",
+    "decide_with_router",
     "error_rate",
     "evidence_digest",
     "exact",

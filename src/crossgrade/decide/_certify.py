@@ -1,6 +1,6 @@
 """Certification: one test for each hypothesis, and one correction over all, also across workloads."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
@@ -52,6 +52,8 @@ def certify(view: View, guards: Iterable[Guard]) -> tuple[tuple[Certificate, ...
     certificate's bounds are at the levels at which the correction compared its p-values.
     """
     tested = tested_hypotheses(view, guards)
+    if view.bands:
+        return (_read_only(view, tested[0].candidate), *_in_sequence(view, tested)), ()
     family: tuple[Tested | Sibling, ...] = (*tested, *view.settings.siblings)
     weights = [one.share for one in family]
     alpha = view.settings.alpha
@@ -76,6 +78,8 @@ def tested_hypotheses(view: View, guards: Iterable[Guard]) -> tuple[Tested, ...]
     """
     guards = tuple(guards)
     models = [model.model for model in view.evidence.candidates]
+    if view.bands:
+        return tuple(_test(view, guards, models[0], part, 1.0) for part in view.bands)
     labels = [str(part.label) for part in view.segments]
     settings = view.settings
     shares = alpha_shares(models, labels, splits_only=settings.splits_only, total=settings.alpha_share)
@@ -85,6 +89,22 @@ def tested_hypotheses(view: View, guards: Iterable[Guard]) -> tuple[Tested, ...]
         for part in (view.whole, *view.segments)
         if (candidate, part.label) in shares
     )
+
+
+def _in_sequence(view: View, tested: Sequence[Tested]) -> Iterator[Certificate]:
+    """Yield a router's certificates, from the fewest requests to the most.
+
+    The thresholds were listed before these scores were seen. Each is tested at alpha, the strictest first,
+    and the first that fails ends the sequence (fixed-sequence testing: no share of alpha is lost to their
+    number). That the retention is below the floor is tested in the other order.
+    """
+    share, p, below = view.settings.alpha_share, 0.0, list[float]()
+    level = view.settings.alpha * share
+    for one in reversed(tested):
+        below.append(max(one.p_below, below[-1] if below else 0.0))
+    for one, p_below in zip(tested, reversed(below), strict=True):
+        p = max(p, one.p)
+        yield _certificate(view, one, (min(p / share, 1.0), min(p_below / share, 1.0)), (level, level))
 
 
 def whole_certified(view: View, guards: Iterable[Guard], candidate: str) -> Certificate | None:

@@ -11,7 +11,7 @@ from crossgrade.decide._records import Certificate, PolicyCost
 from crossgrade.decide._view import View
 from crossgrade.domain import Estimate
 from crossgrade.pricing.saving import mean_cost, policy_savings
-from crossgrade.routing import Policy, position
+from crossgrade.routing import Policy, band_name, position
 from crossgrade.stats import Retention, retention
 
 _RULE_OF_THREE = 3
@@ -49,8 +49,10 @@ class RareCalls:
 
 def moved_rows(view: View, policy: Policy) -> BoolColumn:
     """Return the rows that the policy sends to its candidate."""
-    segment = view.evidence.segment
-    if policy.kind != "split" or segment is None:
+    segment, routing = view.evidence.segment, view.evidence.routing
+    if policy.fact == "score" and routing is not None and routing.score is not None:
+        moved = np.array([policy.reaches(score) for score in routing.score.tolist()], dtype=np.bool_)
+    elif policy.kind != "split" or segment is None:
         moved = np.full(view.evidence.n, policy.kind == "switch")
     else:
         moved = np.array([policy.moves(label) for label in segment], dtype=np.bool_)
@@ -166,8 +168,11 @@ def cheaper_segments(view: View, candidate: str, segments: Iterable[str]) -> Spl
 
     On a segment where the sign of the saving is beyond doubt all rows choose and price. Elsewhere one half
     of the samples chooses, by the sign of its mean, and the other half prices: whoever takes the segments
-    with the largest savings and reports those same savings takes luck and reports it.
+    with the largest savings and reports those same savings takes luck and reports it. Of a router's bands
+    it is the widest, which has all others in it.
     """
+    if view.bands:
+        return SplitChoice(segments=(list(segments)[-1],), spent=np.zeros(view.evidence.n, dtype=np.bool_))
     moved, spent = list[str](), np.zeros(view.evidence.n, dtype=np.bool_)
     for segment in segments:
         paid = _paid(view, split_policy(view, candidate, (segment,)))
@@ -199,11 +204,17 @@ def _doubtful(view: View, paid: _Paid, rows: BoolColumn, found: Estimate) -> boo
 
 def split_policy(view: View, candidate: str, segments: tuple[str, ...]) -> Policy:
     """Return the policy that moves these segments to the candidate, as far as its limit of length goes."""
+    routing = view.evidence.routing
+    router = None if routing is None else routing.router
+    bands = {} if router is None else {band_name(least): least for least in router.thresholds}
+    least_score = bands.get(segments[0])
     return Policy(
         kind="split",
         incumbent=view.evidence.incumbent.model,
         candidate=candidate,
         segments=segments,
+        fact="segment" if least_score is None else "score",
+        least_score=least_score,
         max_bytes=view.settings.max_bytes.get(candidate),
     )
 

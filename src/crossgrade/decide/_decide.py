@@ -15,7 +15,14 @@ from crossgrade.decide._changes import would_change
 from crossgrade.decide._costs import policy_cost, policy_retention
 from crossgrade.decide._digest import evidence_digest
 from crossgrade.decide._evidence import Evidence, ModelColumns
-from crossgrade.decide._guards import GUARDS, GuardKind, failing, run_guards, sound_candidates
+from crossgrade.decide._guards import (
+    GUARDS,
+    GuardKind,
+    failed_segments,
+    failing,
+    run_guards,
+    sound_candidates,
+)
 from crossgrade.decide._options import Option, certified_options, cheapest, open_hypotheses
 from crossgrade.decide._reading import groups, losses
 from crossgrade.decide._reasons import reasons
@@ -30,11 +37,12 @@ from crossgrade.decide._records import (
     VerdictName,
 )
 from crossgrade.decide._requirements import check_requirements, missing_evidence, retirement
+from crossgrade.decide._router import routed
 from crossgrade.decide._sentence import Findings, sentence
 from crossgrade.decide._settled import dearer_candidates
 from crossgrade.decide._view import Part, View, make_view
 from crossgrade.errors import UsageError
-from crossgrade.routing import Policy
+from crossgrade.routing import Policy, router_tree
 from crossgrade.stats import METHOD_VERSION
 
 
@@ -46,6 +54,7 @@ def decide_policy(
     run_id: str | None = None,
     spent_usd: Decimal | None = None,
     guards: Mapping[str, GuardKind] = GUARDS,
+    found: Sequence[Guard] | None = None,
 ) -> Verdict:
     """Return the verdict: the cheapest certified policy that meets the requirements.
 
@@ -58,7 +67,8 @@ def decide_policy(
       requirement, or cost more; or the workload's class of evidence is not there.
     - `invalid`: a guard found the evidence as a whole unfit, for every candidate.
 
-    `guards` are those that look at the evidence, by default the built-in ones.
+    `guards` are those that look at the evidence, by default the built-in ones. `found` is what they
+    found, where they looked at more samples than these.
     `now` is aware; the verdict is valid for `settings.valid_days` from it, or until a model that
     its policy names is retired. The same evidence, settings and `now` give the same verdict.
     Raises `DataError` for evidence whose columns do not fit together.
@@ -71,7 +81,7 @@ def decide_policy(
             f"`now` is in the year {now.year}", code="time-out-of-range", hint="pass datetime.now(UTC)"
         )
     view = make_view(evidence, settings)
-    seen = (*run_guards(view, guards), *retirement(view, now))
+    seen = (*(run_guards(view, guards) if found is None else found), *retirement(view, now))
     certificates, path = certify(view, seen)
     checks = check_requirements(view, now)
     missing = missing_evidence(settings.requirements)
@@ -84,7 +94,7 @@ def decide_policy(
     pending = open_hypotheses(certificates, _in_the_running(sound, checks))
     name = _name(chosen, options, pending, invalid=invalid, missing=bool(missing))
     advice = advise(view, pending) if name == "undecided" else None
-    found = Findings(
+    words = Findings(
         view=view,
         name=name,
         chosen=chosen,
@@ -100,7 +110,7 @@ def decide_policy(
     policy = keep if chosen is None else chosen.policy
     costs = _costs(view, keep, options, certificates)
     drawn, drawn_from = losses(view, policy)
-    best = found.headline
+    best, routing = words.headline, evidence.routing
     return Verdict(
         workload=evidence.workload,
         name=name,
@@ -110,9 +120,9 @@ def decide_policy(
         floor=settings.floor,
         alpha=settings.alpha,
         mode=view.mode,
-        sentence=sentence(found),
-        reasons=reasons(found),
-        would_change=would_change(found),
+        sentence=sentence(words),
+        reasons=reasons(words),
+        would_change=would_change(words),
         certificates=certificates,
         guards=seen,
         requirements=checks,
@@ -137,7 +147,30 @@ def decide_policy(
         losses_drawn_from=drawn_from,
         groups=() if best is None else groups(view, seen, best.candidate),
         package_version=__version__,
+        router=None if routing is None or routing.router is None else router_tree(routing.router),
+        routing=None if routing is None else routing.report,
     )
+
+
+def decide_with_router(
+    evidence: Evidence,
+    settings: DecisionSettings | None = None,
+    *,
+    now: datetime,
+    guards: Mapping[str, GuardKind] = GUARDS,
+) -> Verdict:
+    """Return the verdict on what a router may move, trained on half of the samples and tested on the others.
+
+    Guards look at all samples first. Segments that fail one stay with the incumbent. Where no router is
+    worth it, the other half decides as `decide_policy` does. Raises as `decide_policy` and `routed` do.
+    """
+    settings = replace(settings or DecisionSettings(), mode="fixed")
+    view = make_view(evidence, settings)
+    seen = run_guards(view, guards)
+    if not sound_candidates(view, seen):
+        return decide_policy(evidence, settings, now=now, guards=guards)
+    broken = failed_segments(view, seen)
+    return decide_policy(routed(view, broken), settings, now=now, found=seen)
 
 
 def _grounded(one: Certificate, guards: Sequence[Guard], *, invalid: bool) -> Certificate:

@@ -45,6 +45,10 @@ def _parts(evidence: Evidence) -> Iterator[tuple[str, bytes]]:
     yield "audit", repr((audit.unmatched, audit.duplicates, audit.key_conflicts)).encode()
     if audit.unmatched_by_candidate:
         yield "unmatched", repr(sorted(audit.unmatched_by_candidate.items())).encode()
+    routing = evidence.routing
+    if routing is not None and routing.router is not None:
+        yield "router", routing.router.digest.encode()
+        yield "score", _numbers(routing.score)
     yield "judge", repr(evidence.judge).encode()
     for model in (evidence.incumbent, *evidence.candidates):
         for name, content in _model_parts(model):

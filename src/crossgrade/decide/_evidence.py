@@ -2,13 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from crossgrade.decide._observations import Design
 from crossgrade.domain import Origin
+from crossgrade.routing import Router
 
 FloatColumn: TypeAlias = NDArray[np.float64]
 BoolColumn: TypeAlias = NDArray[np.bool_]
@@ -52,6 +53,31 @@ class ModelColumns:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RouterReport:
+    """What the training half of the samples said about routers.
+
+    `kind` is "table" (a score for each segment), "text" (a score of the request's text, too) or "none": no
+    router beat a simpler one by more than noise. `gains` are the comparisons: their name, the mean gain in
+    score over all shares that could be moved, and its standard error. `trained_on` counts samples. They
+    have no part in the certificates.
+    """
+
+    kind: Literal["table", "text", "none"]
+    trained_on: int
+    gains: tuple[tuple[str, float, float], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Routing:
+    """A router (None: none is worth it), the scores of the samples by it and by the table (NaN: none)."""
+
+    report: RouterReport
+    router: Router | None = None
+    score: FloatColumn | None = None
+    table_score: FloatColumn | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PairingAudit:
     """What pairing found and left out; each count is of samples, each example a sample id.
 
@@ -90,6 +116,8 @@ class Evidence:
     run, which paired every sample and shuffled them one by one). `position` is then each sample's place
     in the shuffled order, from 0, and `cluster_size`, `cluster_size_in_segment` are the numbers of planned
     samples in its cluster.
+
+    With `routing` the segments are not tested: what is tested are the requests with the highest scores.
     """
 
     workload: str
@@ -119,6 +147,7 @@ class Evidence:
     position: NDArray[np.int64] | None = None
     cluster_size: NDArray[np.int64] | None = None
     cluster_size_in_segment: NDArray[np.int64] | None = None
+    routing: Routing | None = None
 
     @property
     def n(self) -> int:

@@ -12,6 +12,7 @@ from crossgrade.decide._guards import failing_parts
 from crossgrade.decide._hypotheses import fixed_test
 from crossgrade.decide._options import Option, closed_beats_open, only_open_candidates
 from crossgrade.decide._records import Certificate, Guard, Remark
+from crossgrade.decide._router_reasons import router_reasons
 from crossgrade.decide._sentence import Findings
 from crossgrade.decide._words import count, dollars, listed, percent, retained
 
@@ -22,6 +23,7 @@ def reasons(found: Findings) -> tuple[Remark, ...]:
         dict.fromkeys(
             [
                 *_warnings(found),
+                *router_reasons(found),
                 *_quality(found),
                 *_lengths(found),
                 *_family(found),
@@ -97,13 +99,14 @@ def _rests(found: Findings) -> Iterator[Remark]:
 def _quality(found: Findings) -> Iterator[Remark]:
     """Yield how each hypothesis came out."""
     for one in found.certificates:
-        yield from _how(found, one)
-        yield from _uncounted(found, one)
+        if not found.view.bands or one.segment is None or _is_chosen(found, one):
+            yield from _how(found, one)
+            yield from _uncounted(found, one)
     for candidate in found.view.evidence.candidates:
         parts = tuple(
             one.segment
             for one in found.certificates
-            if one.candidate == candidate.model and one.segment and _is_open(one)
+            if one.candidate == candidate.model and one.segment and _is_open(one) and not found.view.bands
         )
         if parts:
             whose = f" for {candidate.model}" if len(found.view.evidence.candidates) > 1 else ""
@@ -133,7 +136,8 @@ def _how(found: Findings, one: Certificate) -> Iterator[Remark]:
     where = _where(found, one)
     kept = f"{one.candidate} keeps {retained(one.retention)} on {where}"
     if not one.tested:
-        yield remark(one, "not-tested", f"{kept}; not tested there: only segments may move.")
+        what = "what a router moves is tested" if found.view.bands else "only segments may move"
+        yield remark(one, "not-tested", f"{kept}; not tested there: {what}.")
     elif one.excluded is not None:
         yield _excluded(found, one, kept)
     elif one.certified:
@@ -232,6 +236,11 @@ def _family(found: Findings) -> Iterator[Remark]:
         yield Remark(
             "error-rate-kept", f"Without results yet, its part of the error rate kept: {listed(waiting)}."
         )
+
+
+def _is_chosen(found: Findings, one: Certificate) -> bool:
+    policy = None if found.chosen is None else found.chosen.policy
+    return policy is not None and one.candidate == policy.candidate and one.segment in policy.segments
 
 
 def _chosen(found: Findings) -> str:

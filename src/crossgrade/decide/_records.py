@@ -10,7 +10,8 @@ from datetime import date, datetime
 from decimal import Decimal
 from typing import Literal
 
-from crossgrade.domain import Estimate, PluginUse, Requirements
+from crossgrade.decide._evidence import RouterReport
+from crossgrade.domain import JSON, Estimate, PluginUse, Requirements
 from crossgrade.routing import Policy
 from crossgrade.stats import Retention
 
@@ -242,16 +243,17 @@ def shown_first(certificates: Sequence[Certificate], candidate: str | None) -> C
 class Verdict:
     """The decision on one workload, with everything it rests on.
 
-    `policy` is the cheapest certified policy that meets the requirements (keep where none is).
-    `needed` is the number of further samples that would probably settle an undecided verdict,
-    `needed_labels` that of further samples scored by people, where these correct a judge.
-    `asked` / `planned` count samples used and planned, `calls_saved` model calls not made
-    because the verdict was certain. `evidence_digest` is the digest of the score columns the
-    verdict was computed from. `method_version` is that of the retention test that decided,
-    `package_version` that of the release, whose words these are (None: recorded before it was kept).
-    `losses` are drawn at random, by `seed`, from the `losses_drawn_from` samples that the incumbent won
-    among those that the policy moves (all, where it moves none); None: an older verdict, which has the
-    largest. `groups` has what the most promising candidate keeps on each declared group, for reading.
+    `policy` is the cheapest certified policy that meets the requirements (keep where none is). `needed` is
+    the number of further samples that would probably settle an undecided verdict, `needed_labels` that of
+    further samples scored by people, where these correct a judge. `asked` / `planned` count samples used
+    and planned, `calls_saved` model calls not made because the verdict was certain. `evidence_digest` is
+    the digest of the score columns the verdict was computed from. `method_version` is that of the retention
+    test that decided, `package_version` that of the release, whose words these are (None: recorded before
+    it was kept). `losses` are drawn at random, by `seed`, from the `losses_drawn_from` samples that the
+    incumbent won among those that the policy moves (all, where it moves none); None: an older verdict,
+    which has the largest. `router` is the router whose bands were tested, as `routing.router_tree` writes
+    it, and `routing` what its training said. `groups` has what the most promising candidate keeps on each
+    declared group, for reading.
     """
 
     workload: str
@@ -289,3 +291,5 @@ class Verdict:
     losses_drawn_from: int | None = None
     groups: tuple[Certificate, ...] = ()
     package_version: str | None = None
+    router: Mapping[str, JSON] | None = None
+    routing: RouterReport | None = None

@@ -144,10 +144,25 @@ def _move(found: Findings, floor: str) -> str:
             f"it keeps {retained(whole.retention, policy.incumbent)} ({floor}), and saves "
             f"{saving}{_up_to(found)}."
         )
+    if policy.fact == "score":
+        return _route(found, floor, saving)
     share = sum(found.certificate(str(policy.candidate), each).share for each in policy.segments)
     return (
         f"Split {found.view.evidence.workload}: {policy.candidate} takes {listed(policy.segments)} "
         f"({percent(share)} of the traffic, each certified; {floor}) and saves {saving}; "
+        f"the rest stays with {policy.incumbent}{_up_to(found)}."
+    )
+
+
+def _route(found: Findings, floor: str, saving: str) -> str:
+    """Return the sentence of a split by a router."""
+    assert found.chosen is not None
+    policy = found.chosen.policy
+    moved = found.certificate(str(policy.candidate), policy.segments[0])
+    return (
+        f"Split {found.view.evidence.workload}: {policy.candidate} takes the {percent(moved.share)} of "
+        f"requests with {policy.segments[0]} by the router. On these together it keeps "
+        f"{retained(moved.retention, policy.incumbent)} ({floor}). The split saves {saving}, and "
         f"the rest stays with {policy.incumbent}{_up_to(found)}."
     )
 

@@ -14,6 +14,7 @@ from crossgrade.decide._evidence import BoolColumn, Evidence, FloatColumn, Model
 from crossgrade.decide._observations import AskedSample, Design, PartPlan, RunDesign
 from crossgrade.decide._records import DecisionSettings
 from crossgrade.errors import DataError
+from crossgrade.routing import band_name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +61,17 @@ class View:
     def parts(self) -> tuple[Part, ...]:
         """The parts that guards search: the segments, or where there are none the groups."""
         return self.segments or parts_of(self.evidence.group)
+
+    @cached_property
+    def bands(self) -> tuple[Part, ...]:
+        """The requests with the highest scores, from the fewest to the most; none without a router."""
+        routing = self.evidence.routing
+        if routing is None or routing.router is None or routing.score is None:
+            return ()
+        rows, score = self.whole.rows, routing.score
+        return tuple(
+            Part(label=band_name(least), rows=rows & (score >= least)) for least in routing.router.thresholds
+        )
 
     @property
     def splittable(self) -> bool:

@@ -49,6 +49,7 @@ class ResultOptions:
     splits_only: bool = False
     judge: str | None = None
     valid_days: int | None = None
+    router: bool = False
 
 
 _DEFAULTS = ResultOptions()
@@ -73,7 +74,7 @@ def decide_results(
     Raises DataError for input it cannot take, with file, line and column, and UsageError for a mean
     stated of a model that has no rows, or outside the scale.
     """
-    from crossgrade.decide import DecisionSettings, decide_policy
+    from crossgrade.decide import DecisionSettings, decide_policy, decide_with_router
     from crossgrade.outlook import default_valid_days
     from crossgrade.workloads import IMPORTERS, pair, read_results, trimmed_name
 
@@ -114,7 +115,9 @@ def decide_results(
         stated_cost_usd=stated,
         facts=facts,
     )
-    return decide_policy(replace(evidence, chance=options.chance, judge=options.judge), settings, now=now)
+    evidence = replace(evidence, chance=options.chance, judge=options.judge)
+    decide = decide_with_router if options.router else decide_policy
+    return decide(evidence, settings, now=now)
 
 
 def _at_list_prices(

@@ -5,20 +5,44 @@ It needs only the standard library. `routing.export` writes routes for other pro
 
 from crossgrade.routing._bytes import read_route_table, route_table_bytes, route_table_digest
 from crossgrade.routing.policy import Policy, PolicyKind, RequestFacts, SegmentFact
+from crossgrade.routing.router import (
+    FACTS,
+    THRESHOLD_UNITS,
+    ZERO_WEIGHT,
+    Head,
+    Router,
+    band_name,
+    buckets,
+    read_router,
+    router_tree,
+    scored_text,
+    text_facts,
+)
 from crossgrade.routing.table import Route, RouteTable, aborted, by_weight, position, promoted
 
 __all__ = [
+    "FACTS",
+    "THRESHOLD_UNITS",
+    "ZERO_WEIGHT",
+    "Head",
     "Policy",
     "PolicyKind",
     "RequestFacts",
     "Route",
     "RouteTable",
+    "Router",
     "SegmentFact",
     "aborted",
+    "band_name",
+    "buckets",
     "by_weight",
     "position",
     "promoted",
     "read_route_table",
+    "read_router",
     "route_table_bytes",
     "route_table_digest",
+    "router_tree",
+    "scored_text",
+    "text_facts",
 ]

@@ -7,7 +7,7 @@ from crossgrade.errors import UsageError
 
 PolicyKind = Literal["keep", "switch", "split"]
 
-SegmentFact = Literal["segment", "route", "key", "tenant", "modality"]
+SegmentFact = Literal["segment", "route", "key", "tenant", "modality", "score"]
 """The request facts that may carry a segment's label."""
 
 
@@ -15,7 +15,8 @@ SegmentFact = Literal["segment", "route", "key", "tenant", "modality"]
 class RequestFacts:
     """What is known of a request when it arrives; None (or absent) is unknown.
 
-    `segment` is the value of the workload's segment field, where the caller sends it.
+    `segment` is the value of the workload's segment field, where the caller sends it. `score` is that of the
+    route's router.
     """
 
     route: str | None = None
@@ -24,6 +25,7 @@ class RequestFacts:
     segment: str | None = None
     modality: str | None = None
     body_bytes: int | None = None
+    score: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +33,8 @@ class Policy:
     """A pure function of request facts: the incumbent, or the candidate on some segments.
 
     `segments` are the labels of the fact named `fact` that the candidate answers when `kind`
-    is "split". With `max_bytes` the candidate answers only requests whose body has at most that
+    is "split". With the fact "score" there is one label, the name of the band of all requests whose score is
+    at least `least_score`. With `max_bytes` the candidate answers only requests whose body has at most that
     many bytes; longer ones, and those of unknown length, are the incumbent's. A policy that
     contradicts itself (a switch to nobody, a split without segments, a kept incumbent with a
     candidate) raises `UsageError` when it is made.
@@ -43,6 +46,7 @@ class Policy:
     segments: tuple[str, ...] = ()
     fact: SegmentFact = "segment"
     max_bytes: int | None = None
+    least_score: float | None = None
 
     def __post_init__(self) -> None:
         """Refuse a policy that says two things."""
@@ -62,11 +66,16 @@ class Policy:
             return self.incumbent
         if self.kind == "switch":
             return self.candidate
-        return self.candidate if self.moves(getattr(facts, self.fact)) else self.incumbent
+        moves = self.reaches(facts.score) if self.fact == "score" else self.moves(getattr(facts, self.fact))
+        return self.candidate if moves else self.incumbent
 
     def fits(self, body_bytes: float | None) -> bool:
         """Return whether a request of that many bytes (None: unknown) is short enough for the candidate."""
         return self.max_bytes is None or (body_bytes is not None and body_bytes <= self.max_bytes)
+
+    def reaches(self, score: float | None) -> bool:
+        """Return whether a router's score (None: unknown) is high enough for the candidate."""
+        return score is not None and self.least_score is not None and score >= self.least_score
 
     def moves(self, segment: str | None) -> bool:
         """Return whether the candidate answers requests of this segment (None: unknown)."""
@@ -94,9 +103,11 @@ def _segments_problem(policy: Policy) -> str | None:
     if policy.max_bytes is not None and policy.max_bytes < 1:
         return f"a length limit of {policy.max_bytes} bytes moves nothing"
     if policy.kind == "switch":
-        return "a switch has no segments" if policy.segments else None
+        return "a switch has no segments" if policy.segments or policy.fact == "score" else None
     if not policy.segments:
         return "a split names no segments"
+    if (policy.fact == "score") != (policy.least_score is not None):
+        return "a split by score has a least score, and no other policy has one"
     if len(set(policy.segments)) < len(policy.segments):
         return "a segment is named twice"
     return None

@@ -1,0 +1,312 @@
+"""Train a router on half of the samples, so that the other half can certify what it moves.
+
+Which half a sample belongs to follows from its name (its cluster's, where it has one), so it is the same on
+every machine. Everything that scores decide about the policy is decided on the training half: the kind of
+router, the bands, and the band at which the tests begin. The other half decides nothing but the
+certificate.
+
+Two kinds are compared, by scores of folds that a router was not trained on: a table of the segments, and a
+router that also reads the text. The text must beat the table, and either must beat moving requests at
+random, by more than noise. Otherwise it is left out.
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
+from typing import Any, Literal, TypeVar
+
+import numpy as np
+from scipy.special import ndtr
+
+from crossgrade.decide._evidence import (
+    BoolColumn,
+    Evidence,
+    FloatColumn,
+    ModelColumns,
+    RouterReport,
+    Routing,
+)
+from crossgrade.decide._logistic import Features
+from crossgrade.decide._view import View
+from crossgrade.errors import DataError
+from crossgrade.routing import THRESHOLD_UNITS, Router, position
+
+BITS = 16
+_FOLDS = 5
+_SHRINK = 20.0
+"""A segment's mean counts as if this many samples of the whole's mean were added to it."""
+
+_FEWEST = 100
+"""The fewest training samples: fewer cannot tell a router from chance."""
+
+_BANDS = 20
+_FIRST_SHARE = 0.1
+"""The tests begin at a tenth of the traffic or more: less is hardly worth a route."""
+
+_NOISE = 1.645  # the 95 % quantile of the normal distribution
+_CHECKS = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Half:
+    """The training samples: texts, segments, the candidate's gain over the floor, and their folds."""
+
+    texts: tuple[str, ...] | None
+    segments: tuple[str | None, ...]
+    incumbent: FloatColumn
+    candidate: FloatColumn
+    floor: float
+    fold: FloatColumn
+
+    @property
+    def n(self) -> int:
+        return len(self.incumbent)
+
+    @property
+    def known(self) -> bool:
+        """Whether the samples have segments, two at least."""
+        return len({each for each in self.segments if each is not None}) > 1
+
+    @cached_property
+    def gain(self) -> FloatColumn:
+        """The candidate's score less the floor times the incumbent's, to be positive over what moves."""
+        found: FloatColumn = self.candidate - self.floor * self.incumbent
+        return found
+
+    @cached_property
+    def features(self) -> Features:
+        assert self.texts is not None
+        segments = self.segments if self.known else (None,) * self.n
+        return Features.of(self.texts, segments, BITS)
+
+    def table(self, rows: BoolColumn) -> dict[str, float]:
+        """Return the score of each segment, from these rows, drawn towards the mean of all."""
+        mean = float(self.gain[rows].mean())
+        by_segment: dict[str, list[int]] = {}
+        for row in np.flatnonzero(rows).tolist():
+            segment = self.segments[row]
+            if segment is not None:
+                by_segment.setdefault(segment, []).append(row)
+        return {
+            name: (float(self.gain[own].sum()) + _SHRINK * mean) / (len(own) + _SHRINK)
+            for name, own in sorted(by_segment.items())
+        }
+
+    def scores(self, kind: str) -> FloatColumn:
+        """Return each row's score by a router that was trained on the other folds (NaN: it has none)."""
+        found = np.full(self.n, np.nan)
+        for fold in range(_FOLDS):
+            rest, here = self.fold != fold, self.fold == fold
+            table = self.table(rest)
+            if kind == "table":
+                found[here] = [
+                    table.get(str(self.segments[row]), np.nan) for row in np.flatnonzero(here).tolist()
+                ]
+            else:
+                candidate, incumbent = (self.features.head(rest, each) for each in self._right)
+                score = self.features.probability(candidate)
+                score = score - self.floor * self.features.probability(incumbent)
+                found[here] = score[here]
+        return found
+
+    @property
+    def _right(self) -> tuple[FloatColumn, FloatColumn]:
+        return self.candidate, self.incumbent
+
+    def router(self, kind: str) -> Router:
+        """Return the router that is trained on all rows."""
+        everything = np.ones(self.n, dtype=np.bool_)
+        table = self.table(everything) if self.known else None
+        if kind == "table":
+            return Router(stake=self.floor, segments=table)
+        heads = tuple(self.features.head(everything, each) for each in self._right)
+        router = Router(
+            stake=self.floor,
+            segments=table,
+            bits=BITS,
+            facts_mean=tuple(self.features.mean.tolist()),
+            facts_sd=tuple(self.features.sd.tolist()),
+            heads=(heads[0], heads[1]),
+        )
+        assert self.texts is not None
+        examples = list(zip(self.texts, self.segments, strict=True))[:_CHECKS]
+        checks = ((text[:200], segment, router.score(text[:200], segment)) for text, segment in examples)
+        return replace(
+            router,
+            checks=tuple((text, segment, score) for text, segment, score in checks if score is not None),
+        )
+
+
+def routed(view: View, broken: Collection[str] = ()) -> Evidence:
+    """Train a router on one half of the evidence and return the other half with its scores.
+
+    `broken` are the segments that a guard found unfit: they have no part in the training and no score, so
+    that they stay with the incumbent. Raises `DataError` for more than one candidate, or too few samples.
+    """
+    evidence = view.evidence
+    if len(evidence.candidates) != 1:
+        names = ", ".join(each.model for each in evidence.candidates)
+        raise DataError(
+            f"a router chooses between the incumbent and one candidate; there are {names}",
+            code="router-candidates",
+            hint="name one with --candidate",
+        )
+    model = evidence.candidates[0].model
+    units = _units(evidence)
+    trains = np.array([position(unit, "the half that trains a router") < 0.5 for unit in units])
+    sound = np.array([label not in broken for label in _labels(evidence)])
+    rows = trains & sound & view.paired(model, view.whole.rows)
+    if int(rows.sum()) < _FEWEST:
+        more = 2 * (_FEWEST - int(rows.sum()))
+        raise DataError(
+            f"{int(rows.sum())} samples train the router; {_FEWEST} are the fewest",
+            code="router-samples",
+            hint=f"add about {more} samples, or decide without a router",
+        )
+    half = _half(view, model, rows, units)
+    certifies = select(evidence, ~trains)
+    kind, gains = _kind(half)
+    if kind is None:
+        return replace(
+            certifies, routing=Routing(report=RouterReport(kind="none", trained_on=half.n, gains=gains))
+        )
+    router = half.router(kind)
+    router = replace(router, thresholds=_thresholds(half, kind, router, int((~trains & sound).sum())))
+    table = half.router("table") if kind == "text" and half.known else None
+    return replace(
+        certifies,
+        routing=Routing(
+            report=RouterReport(kind=kind, trained_on=half.n, gains=gains),
+            router=router,
+            score=scores_by(router, certifies),
+            table_score=None if table is None else scores_by(table, certifies),
+        ),
+    )
+
+
+def scores_by(router: Router, evidence: Evidence) -> FloatColumn:
+    """Return the router's score of each sample, NaN where it has none."""
+    rows = zip(_texts(evidence), _labels(evidence), strict=True)
+    found = (router.score(text, segment) for text, segment in rows)
+    return np.array([np.nan if score is None else score for score in found], dtype=np.float64)
+
+
+def _half(view: View, model: str, rows: BoolColumn, units: Sequence[str]) -> _Half:
+    evidence = view.evidence
+    picked = np.flatnonzero(rows).tolist()
+    texts = None if evidence.input is None else tuple(str(evidence.input[row] or "") for row in picked)
+    labels = _labels(evidence)
+    return _Half(
+        texts=texts if texts and len(set(texts)) > 1 else None,
+        segments=tuple(labels[row] for row in picked),
+        incumbent=view.incumbent[rows],
+        candidate=view.candidate(model)[rows],
+        floor=view.settings.floor,
+        fold=np.array([int(position(units[row], "folds of a router") * _FOLDS) for row in picked]),
+    )
+
+
+def _units(evidence: Evidence) -> list[str]:
+    """Return the name of each sample's cluster, or its own: what stays in one half and in one fold."""
+    names = evidence.sample_ids.tolist()
+    clusters = names if evidence.cluster is None else evidence.cluster.tolist()
+    return [str(cluster or name) for name, cluster in zip(names, clusters, strict=True)]
+
+
+def _texts(evidence: Evidence) -> list[str | None]:
+    return [None] * evidence.n if evidence.input is None else evidence.input.tolist()
+
+
+def _labels(evidence: Evidence) -> list[str | None]:
+    return [None] * evidence.n if evidence.segment is None else evidence.segment.tolist()
+
+
+def _kind(half: _Half) -> tuple[Literal["table", "text"] | None, tuple[tuple[str, float, float], ...]]:
+    """Return the kind of router that is worth it (None: none is), and the comparisons.
+
+    The value of a score is the mean gain over all shares that could be moved by it: the mean of (the share of
+    thresholds at which a sample is moved) times its gain. Moving at random moves each sample at half of them.
+    """
+    shares: dict[str, FloatColumn] = {"random": np.full(half.n, 0.5)}
+    if half.known:
+        shares["table"] = _moved_share(half.scores("table"))
+    if half.texts is not None:
+        shares["text"] = _moved_share(half.scores("text"))
+    gains = list[tuple[str, float, float]]()
+    best: Literal["random", "table", "text"] = "random"
+    kinds: tuple[Literal["table", "text"], ...] = ("table", "text")
+    for kind in kinds:
+        if kind not in shares:
+            continue
+        lift = (shares[kind] - shares[best]) * half.gain
+        mean, error = float(lift.mean()), float(lift.std(ddof=1) / np.sqrt(half.n))
+        gains.append((f"{kind} against {best}", mean, error))
+        if mean > _NOISE * error:
+            best = kind
+    return None if best == "random" else best, tuple(gains)
+
+
+def _moved_share(scores: FloatColumn) -> FloatColumn:
+    """Return at which share of all thresholds each row is moved: the share of rows below it."""
+    known = np.isfinite(scores)
+    ordered = np.sort(scores[known])
+    low, high = (np.searchsorted(ordered, scores, side=side) for side in ("left", "right"))
+    found: FloatColumn = np.where(known, (low + high) / 2 / len(scores), 0.0)
+    return found
+
+
+def _thresholds(half: _Half, kind: str, router: Router, n: int) -> tuple[float, ...]:
+    """Return the least scores to test on n other samples, the strictest first.
+
+    The scores of a table are its segments'. Those of texts are taken from folds left out, because a router
+    is too sure of what it was trained on. The first share is as wide as makes the certified share largest
+    on average, judged by the training half: a test at a small share has few samples, one at a large share
+    may fail and end the sequence.
+    """
+    crossed = half.scores(kind)
+    known = crossed[np.isfinite(crossed)]
+    if kind == "table":
+        table = router.segments or {}
+        known = np.array([table[each] for each in half.segments if each is not None])
+    wanted = np.arange(1, _BANDS + 1) / _BANDS
+    lowest = np.quantile(known, 1 - wanted, method="higher")
+    grid = np.unique(np.floor(lowest * THRESHOLD_UNITS) / THRESHOLD_UNITS)[::-1]
+    share = (known[:, None] >= grid).sum(axis=0) / half.n
+    moved = _moved_share(crossed)[:, None] > 1 - share
+    gain = half.gain[:, None] * moved
+    square = np.sqrt(np.maximum((gain**2).mean(axis=0), 1e-12))
+    statistic = gain.mean(axis=0) / square * np.sqrt(n)
+    power = ndtr((statistic - _NOISE) / np.sqrt(1 + n / half.n))
+    start, best = 0, -1.0
+    for first in np.flatnonzero(share >= min(_FIRST_SHARE, share[-1])).tolist():
+        reached = np.minimum.accumulate(power[first:])
+        expected = float(share[first] * reached[0] + np.diff(share[first:]) @ reached[1:])
+        if expected > best:
+            start, best = first, expected
+    return tuple(grid[start:].tolist())
+
+
+def select(evidence: Evidence, rows: BoolColumn) -> Evidence:
+    """Return the evidence of some of the samples, in their order, as results of a fixed design."""
+    models = [_columns(model, rows) for model in (evidence.incumbent, *evidence.candidates)]
+    fixed = replace(evidence, order=None, position=None, cluster_size=None, cluster_size_in_segment=None)
+    return replace(
+        _columns(fixed, rows),
+        incumbent=models[0],
+        candidates=tuple(models[1:]),
+        planned=None,
+        planned_by_segment={},
+        unbroken=None,
+        unbroken_by_segment={},
+        design=None,
+    )
+
+
+_T = TypeVar("_T", Evidence, ModelColumns)
+
+
+def _columns(table: _T, rows: BoolColumn) -> _T:
+    """Return the table with the rows of each of its columns."""
+    columns = ((each.name, getattr(table, each.name)) for each in fields(table))
+    kept: dict[str, Any] = {name: column[rows] for name, column in columns if isinstance(column, np.ndarray)}
+    return replace(table, **kept)

@@ -1,0 +1,101 @@
+"""What a verdict says about a router: what it moves, what else could, and how it was trained."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from crossgrade.decide._costs import moved_rows
+from crossgrade.decide._evidence import BoolColumn, FloatColumn
+from crossgrade.decide._records import Certificate, Remark
+from crossgrade.decide._sentence import Findings
+from crossgrade.decide._words import count, listed, percent, retained
+
+_KINDS = {"table": "a score for each segment", "text": "a score of each request's text"}
+
+
+def router_reasons(found: Findings) -> Iterator[Remark]:
+    """Yield what a router's verdict rests on; nothing where no router was asked for."""
+    routing = found.view.evidence.routing
+    if routing is None:
+        return
+    report = routing.report
+    gains = "; ".join(
+        f"{name}: {mean:+.4f} in score, standard error {error:.4f}" for name, mean, error in report.gains
+    )
+    trained = f"trained on {count(report.trained_on, 'other sample')} ({gains})"
+    if routing.router is None:
+        yield Remark(
+            "router-left-out", f"No router is worth it, {trained}. These samples decide without one."
+        )
+        return
+    yield Remark("router", f"The router is {_KINDS[report.kind]}, {trained}.")
+    policy = None if found.chosen is None else found.chosen.policy
+    if policy is not None and policy.fact == "score":
+        yield from _moved(found, found.certificate(str(policy.candidate), policy.segments[0]))
+    yield from _next(found)
+
+
+def _moved(found: Findings, one: Certificate) -> Iterator[Remark]:
+    """Yield what the split keeps beside simpler ways to move as much, and segments it moves at a loss."""
+    assert found.chosen is not None
+    view, candidate = found.view, one.candidate
+    rows = view.paired(candidate, view.whole.rows)
+    moved = moved_rows(view, found.chosen.policy)[rows]
+    weight = view.traffic_weights(rows)[rows]
+    b, c = view.incumbent[rows], view.candidate(candidate)[rows]
+    alone = _ratio(b, c, weight)
+    share = float(weight[moved].sum() / weight.sum())
+    ways = [f"moving as many at random {1 - share * (1 - alone):.3f}"]
+    routing = view.evidence.routing
+    if routing is not None and routing.table_score is not None:
+        table = _top(routing.table_score[rows], weight, share)
+        ways.append(f"moving as many by the table of segments {_ratio(b, np.where(table, c, b), weight):.3f}")
+    yield Remark(
+        "router-compared",
+        f"Over all requests the split keeps {_ratio(b, np.where(moved, c, b), weight):.3f} of "
+        f"{found.incumbent}'s score; {listed(tuple(ways))}, {candidate} alone {alone:.3f} "
+        f"(estimates from the same {count(int(rows.sum()), 'pair')}).",
+        candidate=candidate,
+    )
+    below = []
+    for part in view.segments:
+        inside = part.rows[rows] & moved
+        if inside.any() and _ratio(b[inside], c[inside], weight[inside]) < view.settings.floor:
+            below.append(str(part.label))
+    if below:
+        yield Remark(
+            "moved-below-the-floor",
+            "The floor holds for what moves together. By itself it may not hold on "
+            f"{listed(tuple(below))}: the estimates are below it.",
+            candidate=candidate,
+            segments=tuple(below),
+        )
+
+
+def _next(found: Findings) -> Iterator[Remark]:
+    """Yield the first threshold that is not certified."""
+    names = {part.label for part in found.view.bands}
+    for one in found.certificates:
+        if one.segment in names and not one.certified:
+            yield Remark(
+                "router-stops",
+                f"The next step, {one.segment} ({percent(one.share)} of requests), is not certified: "
+                f"{one.candidate} keeps {retained(one.retention)} there.",
+                candidate=one.candidate,
+                segments=(str(one.segment),),
+            )
+            return
+
+
+def _ratio(b: FloatColumn, s: FloatColumn, weight: FloatColumn) -> float:
+    """Return E[s] / E[b] under these weights, NaN where the incumbent scores nothing."""
+    total = float(b @ weight)
+    return float(s @ weight) / total if total > 0 else float("nan")
+
+
+def _top(score: FloatColumn, weight: FloatColumn, share: float) -> BoolColumn:
+    """Return the rows with the highest scores that are together this share of the weight."""
+    order = np.argsort(-np.nan_to_num(score, nan=-np.inf), kind="stable")
+    found = np.zeros(len(score), dtype=np.bool_)
+    found[order[np.cumsum(weight[order]) <= share * weight.sum()]] = True
+    return found & np.isfinite(score)

@@ -1,0 +1,307 @@
+"""A router: a score for each request, learned from paired results, by which a policy moves requests.
+
+The score is P(candidate right) - stake P(incumbent right), so that a high score means "the candidate can do
+it". It is computed from the opening text of a conversation and, where the router knows segments, from the
+request's segment. Later requests of a conversation repeat its opening, so they get the same score without
+any memory.
+
+A router is either a **table** of one score a segment, or two logistic regressions (**heads**) on hashed
+words, pairs of words and a few facts of the text. Both are plain numbers. Scoring needs only the standard
+library.
+"""
+
+import base64
+import hashlib
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import pairwise
+from typing import Any
+from zlib import crc32
+
+from crossgrade.errors import UsageError
+
+ROUTER_VERSION = 1
+"""The version of the features and of the written form: a router of another version is refused."""
+
+HEAD_CHARACTERS, TAIL_CHARACTERS = 3000, 1000
+"""A longer text is scored by its beginning and its end."""
+
+THRESHOLD_UNITS = 10_000
+"""Thresholds are whole multiples of one in so many, so that their names say them exactly."""
+
+ZERO_WEIGHT = 128
+"""The byte of a weight of zero."""
+
+MAX_BITS = 18
+_CLOSE = 1e-6  # two machines may add floats in another order
+
+_WORD = re.compile(r"\w+")
+_DIGIT, _NUMBER = re.compile(r"[0-9]"), re.compile(r"[0-9]+")
+_UPPER, _OPERATOR = re.compile(r"[A-Z]"), re.compile(r"[-+*/=^<>]")
+_CODE = re.compile(r"```|\bdef \w+\(|\bclass \w+|#include|\bimport \w+|;\n|=>")
+
+FACTS = (
+    "characters",
+    "word_length",
+    "digits",
+    "numbers",
+    "capitals",
+    "operators",
+    "beyond_ascii",
+    "lines",
+    "questions",
+    "dollars",
+    "code",
+)
+"""The facts of a text, in the order of `text_facts`."""
+
+
+def scored_text(text: str) -> str:
+    """Return the part of a text that a router reads: all of it, or its beginning and its end."""
+    if len(text) <= HEAD_CHARACTERS + TAIL_CHARACTERS:
+        return text
+    return f"{text[:HEAD_CHARACTERS]} {text[-TAIL_CHARACTERS:]}"
+
+
+def text_facts(text: str) -> tuple[float, ...]:
+    """Return the facts of a text, as `FACTS` names them: shares in [0, 1], and logarithms of 1 + a count."""
+    characters = len(text) or 1
+    return (
+        math.log1p(len(text)),
+        len(text) / (text.count(" ") + 1),
+        len(_DIGIT.findall(text)) / characters,
+        math.log1p(len(_NUMBER.findall(text))),
+        len(_UPPER.findall(text)) / characters,
+        len(_OPERATOR.findall(text)) / characters,
+        (len(text.encode("utf-8", "replace")) - len(text)) / characters,
+        math.log1p(text.count("\n")),
+        math.log1p(text.count("?")),
+        math.log1p(text.count("$")),
+        1.0 if _CODE.search(text) else 0.0,
+    )
+
+
+def buckets(text: str, bits: int, segment: str | None = None) -> set[int]:
+    """Return the distinct buckets, below 2**bits, of a text's words, pairs of words, and its segment."""
+    words = _WORD.findall(text.lower())
+    mask = (1 << bits) - 1
+    encoded = [word.encode("utf-8", "replace") for word in words]
+    found = {crc32(word) & mask for word in encoded}
+    found.update([crc32(b"%b %b" % pair) & mask for pair in pairwise(encoded)])
+    if segment is not None:
+        found.add(crc32(b"\0" + segment.encode("utf-8", "replace")) & mask)
+    return found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Head:
+    """A logistic regression: each byte of `weights` is a whole number plus 128, in units of `unit`."""
+
+    bias: float
+    unit: float
+    weights: bytes = field(repr=False)
+    facts: tuple[float, ...]
+
+    def probability(self, found: set[int], facts: tuple[float, ...]) -> float:
+        """Return the probability of a right answer, in (0, 1), from buckets and standardised facts."""
+        whole = sum(map(self.weights.__getitem__, found)) - ZERO_WEIGHT * len(found)
+        total = whole * self.unit / math.sqrt(len(found) or 1)
+        logit = self.bias + total + math.fsum(map(float.__mul__, self.facts, facts))
+        return 1 / (1 + math.exp(-min(max(logit, -30.0), 30.0)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Router:
+    """What scores requests of one route for one candidate.
+
+    `stake` weighs the incumbent in the score, in (0, 1]. `segments` maps each segment that the router was
+    trained on to its score (None: it was trained without segments). A request of any other segment, or of
+    an unknown one, has no score and stays with the incumbent. `heads` are the candidate's and the
+    incumbent's regressions over 2**`bits` buckets; without them the score is the segment's. `thresholds`
+    are the least scores that a policy may ask for, the strictest first, in whole units of 1 /
+    `THRESHOLD_UNITS`. `checks` are (text, segment, score) that a reader computes again.
+    """
+
+    stake: float
+    segments: Mapping[str, float] | None = None
+    bits: int = 16
+    facts_mean: tuple[float, ...] = ()
+    facts_sd: tuple[float, ...] = ()
+    heads: tuple[Head, Head] | None = None
+    thresholds: tuple[float, ...] = ()
+    checks: tuple[tuple[str, str | None, float], ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse a router that cannot score or whose checks do not hold."""
+        problem = self._problem()
+        if problem is not None:
+            raise UsageError(f"router: {problem}", code="router-invalid", hint=_HINT)
+
+    def score(self, text: str | None, segment: str | None = None) -> float | None:
+        """Return the score of a request, in [-1, 1], or None for one that the router cannot judge."""
+        if self.segments is not None and segment not in self.segments:
+            return None
+        if self.heads is None:
+            return None if self.segments is None or segment is None else self.segments[segment]
+        if text is None:
+            return None
+        read = scored_text(text)
+        found = buckets(read, self.bits, None if self.segments is None else segment)
+        scaled = zip(text_facts(read), self.facts_mean, self.facts_sd, strict=True)
+        facts = tuple((value - mean) / sd for value, mean, sd in scaled)
+        candidate, incumbent = self.heads
+        return candidate.probability(found, facts) - self.stake * incumbent.probability(found, facts)
+
+    @cached_property
+    def digest(self) -> str:
+        """`sha256:` and the hex digest of the router's canonical JSON."""
+        text = json.dumps(router_tree(self), sort_keys=True, separators=(",", ":"))
+        return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
+
+    def _problem(self) -> str | None:
+        """Return what is wrong with the router, or None."""
+        if not 0 < self.stake <= 1:
+            return f"the stake {self.stake} is not in (0, 1]"
+        if self.segments is None and self.heads is None:
+            return "it has neither segments nor regressions"
+        if any(later >= earlier for earlier, later in pairwise(self.thresholds)):
+            return "its thresholds do not fall"
+        return self._malformed() or self._differs()
+
+    def _malformed(self) -> str | None:
+        """Return what is wrong with the regressions, or None."""
+        if self.heads is not None and not 1 <= self.bits <= MAX_BITS:
+            return f"{self.bits} bits are not in 1 to {MAX_BITS}"
+        for head in self.heads or ():
+            if len(head.weights) != 1 << self.bits:
+                return f"a regression has {len(head.weights)} weights, {1 << self.bits} are expected"
+            if not len(head.facts) == len(self.facts_mean) == len(self.facts_sd) == len(FACTS):
+                return f"a regression is not over {len(FACTS)} facts"
+        if any(sd <= 0 for sd in self.facts_sd):
+            return "a fact has no spread"
+        return None
+
+    def _differs(self) -> str | None:
+        """Return which check this machine computes otherwise, or None."""
+        for text, segment, wanted in self.checks:
+            found = self.score(text, segment)
+            if found is None or abs(found - wanted) > _CLOSE:
+                return f"the check {text[:40]!r} scores {found}, {wanted} is recorded"
+        return None
+
+
+_HINT = "decide again with `--router` to train a new one; routers are not edited by hand"
+
+
+def band_name(least_score: float) -> str:
+    """Return the name of all requests whose score is at least a threshold."""
+    return f"score >= {least_score:.4f}"
+
+
+def router_tree(router: Router) -> dict[str, Any]:
+    """Return the router as plain JSON values; weights are base64 of one byte each."""
+    return {
+        "router_version": ROUTER_VERSION,
+        "stake": router.stake,
+        "segments": None if router.segments is None else dict(sorted(router.segments.items())),
+        "bits": router.bits,
+        "facts_mean": list(router.facts_mean),
+        "facts_sd": list(router.facts_sd),
+        "heads": None if router.heads is None else [_head_tree(head) for head in router.heads],
+        "thresholds": list(router.thresholds),
+        "checks": [list(check) for check in router.checks],
+    }
+
+
+def _head_tree(head: Head) -> dict[str, Any]:
+    return {
+        "bias": head.bias,
+        "unit": head.unit,
+        "weights": base64.b64encode(head.weights).decode(),
+        "facts": list(head.facts),
+    }
+
+
+_KEYS = {
+    "router_version",
+    "stake",
+    "segments",
+    "bits",
+    "facts_mean",
+    "facts_sd",
+    "heads",
+    "thresholds",
+    "checks",
+}
+
+
+def read_router(tree: object) -> Router:
+    """Return the router that `router_tree` wrote; raises `UsageError` for anything else."""
+    version = tree.get("router_version") if isinstance(tree, dict) else None
+    if not isinstance(tree, dict) or version != ROUTER_VERSION:
+        raise UsageError(
+            f"router has version {version!r}, this release reads {ROUTER_VERSION}",
+            code="router-invalid",
+            hint=_HINT,
+        )
+    try:
+        return _read(tree)
+    except (TypeError, ValueError, KeyError, OverflowError) as error:
+        raise UsageError(f"router is not readable: {error}", code="router-invalid", hint=_HINT) from error
+
+
+def _read(tree: dict[str, Any]) -> Router:
+    if tree.keys() != _KEYS:
+        raise KeyError(f"its keys are {sorted(map(str, tree))}")
+    segments, heads, bits = tree["segments"], tree["heads"], tree["bits"]
+    if type(bits) is not int:
+        raise TypeError("`bits` is not a whole number")
+    if segments is not None:
+        segments = {_text(name): _number(score) for name, score in segments.items()}
+    if heads is not None:
+        candidate, incumbent = (_read_head(head) for head in heads)
+        heads = candidate, incumbent
+    return Router(
+        stake=_number(tree["stake"]),
+        segments=segments,
+        bits=bits,
+        facts_mean=_numbers(tree["facts_mean"]),
+        facts_sd=_numbers(tree["facts_sd"]),
+        heads=heads,
+        thresholds=_numbers(tree["thresholds"]),
+        checks=tuple(
+            (_text(text), None if segment is None else _text(segment), _number(score))
+            for text, segment, score in tree["checks"]
+        ),
+    )
+
+
+def _read_head(tree: dict[str, Any]) -> Head:
+    if tree.keys() != {"bias", "unit", "weights", "facts"}:
+        raise KeyError("a regression has other keys")
+    return Head(
+        bias=_number(tree["bias"]),
+        unit=_number(tree["unit"]),
+        weights=base64.b64decode(_text(tree["weights"]), validate=True),
+        facts=_numbers(tree["facts"]),
+    )
+
+
+def _numbers(values: list[object]) -> tuple[float, ...]:
+    return tuple(map(_number, values))
+
+
+def _number(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise TypeError(f"{value!r} is not a number")
+    return float(value)
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is not a text")
+    return value
