@@ -34,9 +34,8 @@ class Doubt:
 def validate_price(price: Price, *, today: date) -> tuple[str, ...]:
     """Return warnings about a price, in words; empty if it looks right.
 
-    Such errors occur: catalogues have had input and output exchanged, and prices wrong by a factor of
-    10. Raises `UsageError` for a price that is negative or not finite, and for a batch discount
-    outside 0 to 1.
+    Real catalogues have had input and output exchanged, and prices wrong by a factor of 10. Raises
+    `UsageError` for a price that is negative or not finite, and for a batch discount outside 0 to 1.
     """
     amounts = {
         "input": price.input_per_mtok,

@@ -46,7 +46,7 @@ class OfferBill:
 
     @property
     def can_be_bought(self) -> bool:
-        """Return whether the offer is not known to be gone."""
+        """Whether the offer is on sale, or may be because its status is unknown."""
         return self.status not in {"retired", "delisted"}
 
 

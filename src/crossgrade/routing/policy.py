@@ -90,7 +90,7 @@ def _problem(policy: Policy) -> str | None:
 
 
 def _segments_problem(policy: Policy) -> str | None:
-    """Return what is wrong with the segments or the length limit of a switch or split, or None."""
+    """Return the error in the segments or the length limit of a switch or split, in words, or None."""
     if policy.max_bytes is not None and policy.max_bytes < 1:
         return f"a length limit of {policy.max_bytes} bytes moves nothing"
     if policy.kind == "switch":

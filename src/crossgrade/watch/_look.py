@@ -175,7 +175,7 @@ class _RouteLook:
         self._found = found
 
     def look(self) -> None:
-        """Check the conditions first, because a certificate with a broken one has no claims to test."""
+        """Check the certificate's conditions, then test its claims if no condition is broken."""
         watched = self._watched
         broken = self._broken_conditions()
         for each in broken:
