@@ -75,7 +75,7 @@ class Conversations:
             known.size, known.last = known.size + 1, max(known.last, at)
 
     def over(self, at: datetime) -> Iterator[ConversationSum]:
-        """Remove and yield the conversations that have ended by a time, in the order of their ends."""
+        """Remove and yield the conversations that have ended by a time, by their last requests."""
         ended = [(each.last, key) for key, each in self._open.items() if each.is_over(at)]
         for _, key in sorted(ended, key=lambda each: each[0]):
             yield self._open.pop(key)
