@@ -1,4 +1,4 @@
-"""Dated prices and facts of offers, where they come from, and what looks wrong with them."""
+"""Holds dated prices and facts of offers with their sources, checks them, and computes bills from them."""
 
 from crossgrade.catalog._catalog import Catalog, Listing, OfferFacts, packaged_catalog
 from crossgrade.catalog._checks import Doubt, check_catalog, validate_price

@@ -1,4 +1,4 @@
-"""The catalogue: genai-prices as the base, dated rates of the package and of the team over it."""
+"""The catalogue of prices and facts: the team's dated rates, the packaged ones, and genai-prices."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -17,10 +17,11 @@ Status = Literal["on sale", "retired", "delisted", "unknown"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OfferFacts:
-    """What is known of an offer besides its price; None is unknown.
+    """The facts of an offer besides its price. None is unknown.
 
-    `delisted_on` is the first day on which catalogues no longer had it, which is no proof that it is
-    not sold; `retires_on` the day its provider named. `seen_on` is when the newest of this was seen.
+    `retires_on` is the day on which its provider stops selling it. `delisted_on` is the first day on
+    which it was gone from the price catalogues, though it may still be sold. `seen_on` and `source` are
+    those of the newest observation.
     """
 
     context_tokens: int | None = None
@@ -32,7 +33,7 @@ class OfferFacts:
     source: str | None = None
 
     def status(self, on: date) -> Status:
-        """Return whether the offer can be bought on a day, as far as is known."""
+        """Return whether the offer can be bought on a day; "unknown" if no source has it."""
         if self.retires_on is not None and self.retires_on <= on:
             return "retired"
         if self.delisted_on is not None and self.delisted_on <= on:
@@ -40,7 +41,7 @@ class OfferFacts:
         return "unknown" if self.source is None else "on sale"
 
     def gone(self, on: date) -> str | None:
-        """Say since when the offer can no longer be bought; None if nothing says so."""
+        """Return, in words, since when the offer can no longer be bought, or None if it may still be."""
         status = self.status(on)
         if status == "retired":
             return f"retired since {self.retires_on}"
@@ -49,7 +50,7 @@ class OfferFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listing:
-    """A model at a provider: `model` is the name its hosts share, `identifier` the provider's own."""
+    """A model at a provider: `model` is the name that all hosts share, `identifier` the provider's own."""
 
     provider: str
     model: str
@@ -57,18 +58,19 @@ class Listing:
 
     @property
     def name(self) -> str:
-        """`model@provider`, by which tables and patterns refer to the listing."""
+        """The name `model@provider` that tables and patterns use for the listing."""
         return f"{self.model}@{self.provider}"
 
     def offer(self) -> Offer:
-        """Return the listing as an offer, for the functions that price one."""
+        """Return the listing as an offer, for functions that take offers."""
         return Offer(name=self.name, provider=self.provider, model=self.identifier)
 
 
 class Catalog:
-    """Prices and facts of offers as of a day. The team's rates come first, then history, then the base.
+    """Prices and facts of offers as of a day.
 
-    `extra` are the rates of the team's own files; without them it is the packaged catalogue.
+    `extra` are the rates of the team's own files. They take precedence over the packaged rates (the
+    history) and over genai-prices (the base).
     """
 
     def __init__(self, extra: Sequence[Rate] = ()) -> None:
@@ -76,13 +78,19 @@ class Catalog:
         self._history = _packaged_series()
 
     def price(self, offer: Offer, on: date) -> Price | None:
-        """Return the price that held for an offer on a day, or None if it is not known.
+        """Return the price of an offer on a day, or None if it is unknown.
 
-        Of the offer's own `prices` the newest that had begun counts; one without `valid_from` has
-        always held. Then come the team's rates; then, for a day before a known change, the history
-        that the package ships; then genai-prices; then the newest of that history. Before the first
-        day on which a listing was seen its price is unknown. A local model, a generic host and an
-        offer at an address of its own have no list price.
+        The first of these sources that has a price is used:
+
+        1. The newest of the offer's own `prices` that is valid on the day. A price without
+           `valid_from` has always been valid.
+        2. The team's rates.
+        3. The packaged history, if the price has changed since the day.
+        4. genai-prices.
+        5. The newest rate of the packaged history.
+
+        The price is unknown before the first day on which the listing was seen. A local model, a
+        generic host and an offer with its own address have no list price.
         """
         own = [price for price in offer.prices if price.valid_from is None or price.valid_from <= on]
         if own:
@@ -105,7 +113,7 @@ class Catalog:
         return was if changed_since and not _agree(was, listed) else listed
 
     def facts(self, offer: Offer, on: date) -> OfferFacts:
-        """Return what is known of an offer on a day; what the configuration says of it comes first."""
+        """Return the facts of an offer on a day; those in its configuration take precedence."""
         if not _is_listed(offer):
             return OfferFacts(
                 context_tokens=offer.context_tokens,
@@ -131,7 +139,7 @@ class Catalog:
         )
 
     def listings(self, on: date) -> list[Listing]:
-        """Return everything that has a price on a day, by model and provider."""
+        """Return all listings that have a price on a day, sorted by model and provider."""
         found: dict[tuple[str, str], Listing] = {}
         for provider, identifier in base_listings():
             listing = Listing(provider=provider, model=model_name(identifier), identifier=identifier)
@@ -145,13 +153,13 @@ class Catalog:
         return sorted(priced, key=lambda listing: (listing.model, listing.provider))
 
     def rates(self, provider: str, identifier: str) -> list[Rate]:
-        """Return the dated rates of a listing, oldest first: the package's and the team's."""
+        """Return the packaged and the team's dated rates of a listing, oldest first."""
         provider = provider_name(provider)
         events = [*self._history.of(provider, identifier), *self._own.of(provider, identifier)]
         return sorted(events, key=lambda rate: rate.seen_on)
 
     def all_rates(self) -> Iterator[Rate]:
-        """Return every dated rate, the package's and the team's."""
+        """Yield all packaged dated rates, then the team's."""
         yield from self._history
         yield from self._own
 
@@ -172,7 +180,7 @@ class _Series:
         return iter(self._rates)
 
     def of(self, provider: str, identifier: str) -> list[Rate]:
-        """Return a model's rates by its id, or by the name that its hosts share where that is one offer's."""
+        """Return a model's rates by its identifier, or by its shared name if only one identifier has it."""
         exact = self._by_identifier.get((provider, identifier.lower()))
         if exact is not None:
             return exact
@@ -180,7 +188,7 @@ class _Series:
         return named if len({rate.model.lower() for rate in named}) == 1 else []
 
     def price(self, provider: str, identifier: str, on: date) -> Price | None:
-        """Return the newest price that was seen by a day."""
+        """Return the newest price seen on or before a day, or None if there is none."""
         found = _newest([rate for rate in self.of(provider, identifier) if rate.has_price], on)
         return None if found is None else found.price()
 
@@ -192,12 +200,12 @@ def _packaged_series() -> _Series:
 
 @lru_cache(maxsize=1)
 def packaged_catalog() -> Catalog:
-    """Return the catalogue that the package ships, without a team's own rates."""
+    """Return the packaged catalogue, without a team's own rates."""
     return Catalog()
 
 
 def _is_listed(offer: Offer) -> bool:
-    """Return whether the offer is what its provider lists: not local, not at an address of its own."""
+    """Return whether the offer can have a list price: it is not local and has no address of its own."""
     host = HOSTS.get(offer.provider)
     if host is None:
         return offer.base_url is None
@@ -218,7 +226,7 @@ def _last(values: Iterable[ValueT | None]) -> ValueT | None:
 
 
 def _delisted_on(seen: Sequence[Rate]) -> date | None:
-    """Return since when the listing is gone, or None if it is there or came back."""
+    """Return the day from which the listing is gone, or None if it is listed (again)."""
     gone: date | None = None
     for rate in seen:
         if rate.event == "delisted":

@@ -1,4 +1,4 @@
-"""What looks wrong with a price or an offer, before a decision rests on it."""
+"""Checks prices and offers for errors before a decision uses them."""
 
 import statistics
 from collections.abc import Iterable, Iterator, Sequence
@@ -12,7 +12,7 @@ from crossgrade.catalog._rates import Rate
 from crossgrade.domain import Price
 from crossgrade.errors import UsageError
 
-_DEAREST_PER_MTOK = Decimal(1000)
+_MOST_PER_MTOK = Decimal(1000)
 _STALE_AFTER_DAYS = 365
 _OUTLIER = Decimal("2.5")
 _LEAST_HOSTS = 4
@@ -22,7 +22,7 @@ _BLEND = 3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Doubt:
-    """A row of the catalogue that cannot be right, or may not be: `rule` names the check, `seen` says why."""
+    """A row of the catalogue that is or may be wrong: `rule` names the check, `seen` gives the reason."""
 
     listing: str
     rule: str
@@ -32,10 +32,10 @@ class Doubt:
 
 
 def validate_price(price: Price, *, today: date) -> tuple[str, ...]:
-    """Return warnings about a price, in words; none when it looks right.
+    """Return warnings about a price, in words; empty if it looks right.
 
-    Catalogues have had input and output exchanged and prices a factor 10 off. Raises
-    `UsageError` for a price that cannot be: negative or not finite.
+    Real catalogues have had input and output exchanged, and prices wrong by a factor of 10. Raises
+    `UsageError` for a price that is negative or not finite, and for a batch discount outside 0 to 1.
     """
     amounts = {
         "input": price.input_per_mtok,
@@ -62,10 +62,10 @@ def validate_price(price: Price, *, today: date) -> tuple[str, ...]:
 
 
 def check_catalog(catalog: Catalog, on: date, *, history: bool = False) -> tuple[Doubt, ...]:
-    """Return the doubtful rows among the prices of a day, by name; with `history` of every dated rate.
+    """Return the doubtful prices of a day, sorted by name; with `history` also all doubtful dated rates.
 
-    An outlier is a price (3 input tokens to 1 output) beyond 2.5 times, or below 1 / 2.5 of, the
-    median of at least four hosts of the model. Prices of which two sources disagree are named too.
+    An outlier is a price (at 3 input tokens to 1 output token) above 2.5 times, or below 1 / 2.5 of,
+    the median of at least four hosts of the model. A price is also doubtful if two sources disagree.
     """
     listings = catalog.listings(on)
     by_model: dict[str, list[tuple[Listing, Price]]] = {}
@@ -95,7 +95,7 @@ def check_catalog(catalog: Catalog, on: date, *, history: bool = False) -> tuple
 
 
 def _history_doubts(catalog: Catalog, sold: dict[str, list[Listing]]) -> Iterator[Doubt]:
-    """Yield the doubts of every dated rate, against what the model's hosts asked on its day."""
+    """Yield the doubts of every dated rate, compared with the prices of the model's hosts on its day."""
     for rate in catalog.all_rates():
         if not rate.has_price:
             continue
@@ -110,7 +110,7 @@ def _history_doubts(catalog: Catalog, sold: dict[str, list[Listing]]) -> Iterato
 
 
 def _seen_since(catalog: Catalog, listing: Listing, on: date) -> bool:
-    """Return whether something of the listing was seen within a year, so that its old price still held."""
+    """Return whether the listing was seen within a year, which confirms an older price."""
     seen_on = catalog.facts(listing.offer(), on).seen_on
     return seen_on is not None and (on - seen_on).days <= _STALE_AFTER_DAYS
 
@@ -129,23 +129,23 @@ def _amounts(price: Price) -> dict[str, Decimal]:
 
 
 def _price_doubts(price: Price, known: dict[str, Decimal], today: date) -> Iterable[tuple[str, str]]:
-    paid, answered = known.get("input"), known.get("output")
-    if paid is None or answered is None:
+    of_input, of_output = known.get("input"), known.get("output")
+    if of_input is None or of_output is None:
         yield "unknown", "input or output price is unknown, so no cost can be computed"
-    elif paid > answered:
-        yield "exchanged", f"input ({paid}) is dearer than output ({answered}): they may be exchanged"
+    elif of_input > of_output:
+        yield "exchanged", f"input ({of_input}) is dearer than output ({of_output}): they may be exchanged"
     cached = known.get("cache read")
-    if paid is not None and cached is not None and cached > paid:
-        yield "cache", f"reading the cache ({cached}) is dearer than fresh input ({paid})"
+    if of_input is not None and cached is not None and cached > of_input:
+        yield "cache", f"reading the cache ({cached}) is dearer than fresh input ({of_input})"
     for name in ("input", "output"):
-        if known.get(name, Decimal(0)) > _DEAREST_PER_MTOK:
+        if known.get(name, Decimal(0)) > _MOST_PER_MTOK:
             yield "unit", f"{name} costs {known[name]} per million tokens: it may be given per thousand"
     if price.valid_from is not None and (today - price.valid_from).days > _STALE_AFTER_DAYS:
         yield "stale", f"the price is from {price.valid_from.isoformat()}: check that it still holds"
 
 
 def _outlier(price: Price, hosts: Sequence[Price]) -> Iterator[tuple[str, str]]:
-    """Yield that a price is far from what the model costs elsewhere."""
+    """Yield a doubt if a price is far from the model's median over all hosts."""
     from crossgrade.pricing.bill import blended_per_mtok
 
     blends = [blend for each in hosts if (blend := blended_per_mtok(each, _BLEND)) is not None and blend > 0]
@@ -159,7 +159,7 @@ def _outlier(price: Price, hosts: Sequence[Price]) -> Iterator[tuple[str, str]]:
 
 
 def _disagreements(catalog: Catalog, listing: Listing, on: date) -> Iterator[Doubt]:
-    """Yield where genai-prices and the newest dated rate differ by more than 1 %."""
+    """Yield a doubt for each price on which genai-prices and the newest dated rate differ by over 1 %."""
     priced = [rate for rate in catalog.rates(listing.provider, listing.identifier) if rate.has_price]
     seen = [rate for rate in priced if rate.seen_on <= on]
     listed = base_price(listing.provider, listing.identifier, on)

@@ -1,10 +1,12 @@
-"""Judges a quoted figure against everything that can be computed about the matter.
+"""Judges a quoted number by comparing it with the figures that can be computed for it.
 
-A claim quotes a number and says what it is a figure of. It is reproduced if it is the figure that it claims
-to be. It is as the vendor states if the only figure that agrees is the vendor's own statement. It is
-misattributed if it is another of the figures: an input price set beside a blend, another benchmark's score.
-It is contradicted if it is none of them, and unverifiable if nothing can be computed. No verdict is written
-down: each follows from the numbers.
+A claim quotes a number and names the figure that it claims to be. Its status follows from the figures:
+
+- reproduced: the number equals the named figure.
+- as the vendor states: it equals the named figure, but only the vendor states that figure.
+- misattributed: it equals another figure, such as an input price instead of a blend.
+- contradicted: it equals none of the figures.
+- unverifiable: the named figure cannot be computed.
 """
 
 from collections.abc import Mapping
@@ -15,14 +17,14 @@ from typing import Literal
 ClaimStatus = Literal["reproduced", "as the vendor states", "misattributed", "contradicted", "unverifiable"]
 
 TOLERANCE = 0.02
-"""The relative difference that rounding in a headline explains."""
+"""The relative difference up to which two numbers count as equal, because headlines round."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figure:
-    """Something computed about a claim: its name, its value (None if unknown) and its unit.
+    """A figure computed for a claim: its name, its value (None if unknown) and its unit.
 
-    `stated_by_vendor` marks a figure that was not computed or measured by anyone but the vendor.
+    `stated_by_vendor` marks a figure that only the vendor has computed or measured.
     """
 
     name: str
@@ -35,9 +37,9 @@ class Figure:
 class Claim:
     """A quoted figure, what was computed about it, and the result.
 
-    `quoted_as` names the figure that it claims to be; `is_really` the one that it is, if that is
-    another. `basis` is the blend, unit or day that the number needs to mean anything, `command` what
-    computes it again, `note` what the headline leaves out.
+    `quoted_as` names the figure that the number claims to be. `is_really` names the figure that it
+    equals instead, or is None. `basis` is the blend, unit or day of the number. `command` is the
+    command that computes it again. `note` is what the headline leaves out.
     """
 
     name: str
@@ -56,7 +58,7 @@ class Claim:
 
 
 def judge(quoted: float, quoted_as: str, figures: tuple[Figure, ...]) -> tuple[ClaimStatus, str | None]:
-    """Return the status of a quoted number, and which figure it really is if that is another one."""
+    """Return the status of a quoted number, and the figure that it equals instead if it is misattributed."""
     known = {each.name: each.value for each in figures if each.value is not None}
     if not known:
         return "unverifiable", None
@@ -72,7 +74,7 @@ def judge(quoted: float, quoted_as: str, figures: tuple[Figure, ...]) -> tuple[C
 def figures_of(
     named: Mapping[str, float | None], unit: str = "", *, stated_by_vendor: bool = False
 ) -> tuple[Figure, ...]:
-    """Return figures of one unit and one origin."""
+    """Return figures with the same unit and the same origin."""
     return tuple(
         Figure(name=name, value=value, unit=unit, stated_by_vendor=stated_by_vendor)
         for name, value in named.items()

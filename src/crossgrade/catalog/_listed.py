@@ -1,6 +1,7 @@
-"""The base of the catalogue (genai-prices, from the copy in its package), and names of models and hosts.
+"""Reads list prices from the data in the genai-prices package, and unifies names of models and providers.
 
-Nothing is fetched. Hosts and catalogues spell names differently; `model_name` and `provider_name` unify them.
+It makes no network request. Hosts and catalogues spell names differently. `model_name` and `provider_name`
+map them to one name.
 """
 
 from collections.abc import Iterator
@@ -21,7 +22,7 @@ _FREE = ":free"
 
 
 def base_listings() -> Iterator[tuple[str, str]]:
-    """Yield the provider and model id of everything in the base except free tiers."""
+    """Yield the provider and model identifier of each listing of genai-prices, except free tiers."""
     for provider in _providers().values():
         for model in provider.models:
             if not model.id.endswith(_FREE):
@@ -29,14 +30,14 @@ def base_listings() -> Iterator[tuple[str, str]]:
 
 
 def base_context(provider: str, model: str) -> int | None:
-    """Return the context window that the base knows for a model at a provider."""
+    """Return a model's context window in tokens at a provider, or None if genai-prices does not have it."""
     found = _model(provider, model)
     return None if found is None else found.context_window
 
 
 @lru_cache(maxsize=16_384)
 def base_price(provider: str, model: str, on: date) -> Price | None:
-    """Return the list price at noon, UTC. Hosts that charge more at peak hours do so then."""
+    """Return the list price at noon UTC, when hosts with peak prices charge them; None if unknown."""
     found = _model(provider, model)
     if found is None:
         return None
@@ -61,7 +62,7 @@ def base_price(provider: str, model: str, on: date) -> Price | None:
 
 @lru_cache(maxsize=1)
 def base_version() -> str:
-    """Return the version of genai-prices, which is the age of its prices."""
+    """Return the version of genai-prices, which dates its prices."""
     from importlib.metadata import version
 
     return version("genai-prices")
@@ -69,8 +70,8 @@ def base_version() -> str:
 
 @lru_cache(maxsize=1)
 def _providers() -> "dict[str, Provider]":
-    """Return the base's providers by Crossgrade's names."""
-    from genai_prices import data_snapshot  # takes 150 ms, so only where a list price is expected
+    """Return the providers of genai-prices by Crossgrade's names."""
+    from genai_prices import data_snapshot  # takes 150 ms, so it is imported only when a price is needed
 
     return {provider_name(each.id): each for each in data_snapshot.get_snapshot().providers}
 
@@ -90,7 +91,7 @@ def _model(provider: str, model: str) -> "ModelInfo | None":
 
 
 def _flat(prices: "ModelPrice", tokens: int) -> dict[str, Any]:
-    """Return the fields of a `Price` that hold in the tier which starts at that many input tokens."""
+    """Return the fields of a `Price` for the tier that starts at `tokens` input tokens."""
     return {
         "input_per_mtok": _at(prices.input_mtok, tokens),
         "output_per_mtok": _at(prices.output_mtok, tokens),
@@ -100,7 +101,7 @@ def _flat(prices: "ModelPrice", tokens: int) -> dict[str, Any]:
 
 
 def _at(value: Any, tokens: int) -> Decimal | None:
-    """Return one price in the tier which starts at that many input tokens."""
+    """Return one price in the tier that starts at `tokens` input tokens, or None if unknown."""
     if value is None or isinstance(value, Decimal):
         return value
     reached = [tier.price for tier in value.tiers if tokens >= tier.start]
@@ -118,7 +119,7 @@ def _per_request(prices: "ModelPrice") -> Decimal:
 
 
 def _discount(standard: dict[str, Any], batch: dict[str, Any]) -> Decimal | None:
-    """Return the share that a batch call saves, None when the catalogue knows no single one."""
+    """Return the share (0 to 1) that a batch call saves, or None if it saves nothing or the shares differ."""
     if batch == standard:
         return None
     shares = {
@@ -135,21 +136,21 @@ _NO_HOSTS = {
     "vertex_ai-language-models": "vertex",
     "vertex_ai": "vertex",
 }
-"""LiteLLM's names of providers that have prices but no row in the table of hosts."""
+"""Crossgrade's names by LiteLLM's names, for providers that have prices but no row in the table of hosts."""
 
 _VENDOR = re.compile(
     r"^((us|eu|apac|global)\.)?(meta|openai|anthropic|deepseek|qwen|mistral|moonshot)\.|^databricks-"
 )
 _CLOSED = re.compile(r"gpt-[345]|o[134](-|$)|gemini|mistral-(small|medium|large)|grok")
 _CLAUDE = re.compile(r"claude-(\d)-(\d)-(\w+)|claude-(\w+)-(\d)-(\d)")
-_SAYS_NOTHING = frozenset(
-    {"instruct", "chat", "it", "hf", "preview", "latest"}  # what it was tuned for, or that it is the newest
+_DROPPED = frozenset(
+    {"instruct", "chat", "it", "hf", "preview", "latest"}  # the tuning, or a mark of the newest version
     | {"fp8", "bf16", "versatile", "basic", "maas", "17b", "16e", "128e", "v1:0", "v2:0"}
 )
 
 
 def provider_name(name: str) -> str:
-    """Return Crossgrade's name for a provider of genai-prices or LiteLLM. Others keep their own."""
+    """Return Crossgrade's name for a provider of genai-prices or LiteLLM; an unknown name is kept."""
     name = name.lower()
     if name == "openai-responses":
         return "openai"
@@ -158,11 +159,11 @@ def provider_name(name: str) -> str:
 
 
 def model_name(identifier: str) -> str:
-    """Return one name for the same weights at all hosts: vendor, date and build are dropped.
+    """Return the shared name of the same weights at all hosts, without vendor, date and build.
 
     `meta-llama/Llama-4-Scout-17B-16E-Instruct`, `meta.llama4-scout-17b-instruct-v1:0` and
-    `llama4-scout-instruct-basic` are all `llama-4-scout`. A word that may stand
-    for another product (`turbo`, `lite`, a dated GPT) is kept, so that two prices are never mixed up.
+    `llama4-scout-instruct-basic` are all `llama-4-scout`. A word that may mark another product
+    (`turbo`, `lite`, the date of a GPT) is kept, so that two prices are never mixed up.
     """
     name = _VENDOR.sub("", identifier.lower().rsplit("/", 1)[-1])
     if _CLOSED.match(name):
@@ -173,7 +174,7 @@ def model_name(identifier: str) -> str:
     name = re.sub(r"^llama-?v?(\d)[p._-](\d)(?=-)", r"llama-\1.\2", name)
     name = re.sub(r"^llama-?v?(\d)(?=-)", r"llama-\1", name)
     name = re.sub(r"(?<=[vk]\d)p(?=\d)", ".", name)
-    return "-".join(part for part in name.split("-") if part not in _SAYS_NOTHING)
+    return "-".join(part for part in name.split("-") if part not in _DROPPED)
 
 
 def _claude(found: re.Match[str]) -> str:

@@ -1,4 +1,4 @@
-"""LiteLLM's price JSON as data: read, never imported, and kept only where it says something new."""
+"""Reads LiteLLM's price file without importing LiteLLM, and keeps the rates that are new."""
 
 import re
 from collections.abc import Iterator
@@ -19,14 +19,14 @@ from crossgrade.errors import DataError, unreadable
 _MODES = frozenset({"chat", "responses", "completion", "embedding"})
 _TIER = re.compile(r"input_cost_per_token_above_(\d+)k_tokens")
 _MTOK = 6
-_DEAREST_PER_TOKEN = Decimal(1)
+_MOST_PER_TOKEN = Decimal(1)
 
 
 def read_litellm(path: Path, *, seen_on: date) -> tuple[Rate, ...]:
     """Return the rates of LiteLLM's `model_prices_and_context_window.json` as seen on a day.
 
     Entries without a price per token (images, audio, documentation) are left out. Raises `DataError`
-    for a file that is not of this form, with the entry that is wrong.
+    for a file in another format, with the name of the wrong entry.
     """
     try:
         if path.stat().st_size > LARGEST_FILE:
@@ -65,7 +65,7 @@ def read_litellm(path: Path, *, seen_on: date) -> tuple[Rate, ...]:
 
 
 def new_rates(rates: tuple[Rate, ...], catalog: Catalog, on: date) -> Iterator[Rate]:
-    """Yield the rates that say something which the catalogue does not know on that day."""
+    """Yield the rates that differ from the catalogue on a day, or add a price or a retirement to it."""
     for rate in rates:
         offer = Offer(name=rate.model, provider=rate.provider, model=rate.model)
         price, facts = catalog.price(offer, on), catalog.facts(offer, on)
@@ -89,7 +89,7 @@ def _rate(path: Path, name: str, entry: dict[str, Any], seen_on: date) -> Rate |
                 f"{key} is {value!r}, a number is expected", code="price-not-a-number", file=path, where=name
             )
         amount = Decimal(value)
-        if not amount.is_finite() or not 0 <= amount <= _DEAREST_PER_TOKEN:
+        if not amount.is_finite() or not 0 <= amount <= _MOST_PER_TOKEN:
             raise DataError(
                 f"{key} is {value}, dollars a token are expected",
                 code="price-out-of-range",
@@ -102,16 +102,16 @@ def _rate(path: Path, name: str, entry: dict[str, Any], seen_on: date) -> Rate |
         amount = usd(key)
         return None if amount is None else amount.scaleb(_MTOK).normalize()
 
-    paid = per_mtok("input_cost_per_token")
+    input_price = per_mtok("input_cost_per_token")
     provider = entry.get("litellm_provider")
-    if paid is None or not isinstance(provider, str) or not provider:
+    if input_price is None or not isinstance(provider, str) or not provider:
         return None
     context = entry.get("max_input_tokens")
     return Rate(
         seen_on=seen_on,
         provider=provider_name(provider),
         model=_without_provider(name, provider),
-        input=paid,
+        input=input_price,
         output=per_mtok("output_cost_per_token"),
         cached_input=per_mtok("cache_read_input_token_cost"),
         cache_write=per_mtok("cache_creation_input_token_cost"),
@@ -130,15 +130,15 @@ def _rate(path: Path, name: str, entry: dict[str, Any], seen_on: date) -> Rate |
 def _tiers(entry: dict[str, Any], per_mtok: Any) -> Iterator[tuple[int, Decimal, Decimal, Decimal | None]]:
     starts = sorted(int(found[1]) for key in entry if (found := _TIER.fullmatch(key)))
     for thousand in starts:
-        paid = per_mtok(f"input_cost_per_token_above_{thousand}k_tokens")
-        answered = per_mtok(f"output_cost_per_token_above_{thousand}k_tokens")
-        if paid is not None and answered is not None:
+        input_price = per_mtok(f"input_cost_per_token_above_{thousand}k_tokens")
+        output_price = per_mtok(f"output_cost_per_token_above_{thousand}k_tokens")
+        if input_price is not None and output_price is not None:
             read = per_mtok(f"cache_read_input_token_cost_above_{thousand}k_tokens")
-            yield thousand * 1000, paid, answered, read
+            yield thousand * 1000, input_price, output_price, read
 
 
 def _without_provider(name: str, provider: str) -> str:
-    """Return the provider's own id: LiteLLM writes its provider before it, up to a slash."""
+    """Return the provider's own identifier, without LiteLLM's `provider/` prefix."""
     first, slash, rest = name.partition("/")
     return rest if slash and provider_name(first) == provider_name(provider) else name
 

@@ -1,7 +1,7 @@
-"""Dated rates as rows of a CSV file: what the package ships and what a team adds, in one form.
+"""Reads and writes dated rates as CSV, the same format for the package's rates and a team's own.
 
-A row says what was seen of an offer on a day. Rows are added and never changed: a new price is a new
-row, a delisting too.
+A row is an observation of an offer on a day. Rows are added and never changed: a new price or a
+delisting is a new row.
 """
 
 import csv
@@ -21,17 +21,19 @@ from crossgrade.errors import DataError, unreadable
 LARGEST_FILE = 64 << 20
 MOST_ROWS = 500_000
 _EVENTS = frozenset({"first-seen", "change", "extras", "delisted", "relisted", "dated-change", "facts"})
-_DEAREST = Decimal(1_000_000)
+_MOST_USD = Decimal(1_000_000)
 _CURRENCIES = frozenset({"", "USD", "usd"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rate:
-    """What was seen of an offer on a day, in US dollars per million tokens; None is unknown.
+    """An observation of an offer on a day. None is unknown.
 
-    `seen_on` is the first day it was seen to hold and `not_before` the last on which something else did.
-    `tiers` are (above so many input tokens, input, output, cache read). An event `delisted` has no
-    prices: the offer was gone. `facts` leaves the prices as they were.
+    Prices are in US dollars per million tokens, except `request_usd` and `image_usd`, which are per
+    request and per image. `seen_on` is the first day on which the rate was seen, `not_before` the last
+    day on which a different one was. Each of `tiers` is (start in input tokens, input, output, cache
+    read). A row with the event `delisted` has no prices. A row with the event `facts` leaves the prices
+    unchanged.
     """
 
     seen_on: date
@@ -57,11 +59,11 @@ class Rate:
 
     @property
     def has_price(self) -> bool:
-        """Return whether the row says what the offer costs."""
+        """Return whether the row has a price."""
         return self.input is not None
 
     def price(self) -> Price:
-        """Return the row as a price."""
+        """Return the row as a price, valid from `seen_on`."""
         return Price(
             input_per_mtok=self.input,
             output_per_mtok=self.output,
@@ -77,18 +79,18 @@ class Rate:
                 (
                     start,
                     Price(
-                        input_per_mtok=paid,
-                        output_per_mtok=answered,
+                        input_per_mtok=input_price,
+                        output_per_mtok=output_price,
                         cache_read_per_mtok=read,
                         cache_creation_per_mtok=None,
                     ),
                 )
-                for start, paid, answered, read in self.tiers
+                for start, input_price, output_price, read in self.tiers
             ),
         )
 
     def _batch_discount(self) -> Decimal | None:
-        """Return the one share that batch takes off input and output, or None if there is no single one."""
+        """Return the share (0 to 1) that batch takes off both prices, or None if unknown or not the same."""
         if not self.input or not self.output or self.batch_input is None or self.batch_output is None:
             return None
         share = 1 - self.batch_input / self.input
@@ -100,7 +102,7 @@ COLUMNS = tuple(each.name for each in fields(Rate))
 
 @lru_cache(maxsize=1)
 def packaged_rates() -> tuple[Rate, ...]:
-    """Return the rates that the package ships; src/crossgrade/data/catalog/README.md says from where."""
+    """Return the packaged rates. Their sources are in src/crossgrade/data/catalog/README.md."""
     text = (files("crossgrade") / "data" / "catalog" / "rates.csv").read_text(encoding="utf-8")
     return tuple(_read(text, "rates.csv"))
 
@@ -126,7 +128,7 @@ def read_rates(path: Path) -> tuple[Rate, ...]:
 
 
 def rates_to_csv(rates: Iterable[Rate], *, head: bool = True) -> str:
-    """Return rates as the lines of a CSV file, with or without its head."""
+    """Return rates as CSV text, with a header line if `head`."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     if head:
@@ -206,16 +208,16 @@ def _parse(name: str, text: str) -> Any:
 def _tier(text: str) -> tuple[int, Decimal, Decimal, Decimal | None]:
     start, _, prices = text.partition(":")
     amounts = [_amount(part) if part else None for part in prices.split("/")]
-    paid, answered, read, *more = [*amounts, None, None, None][: max(3, len(amounts))]
-    if paid is None or answered is None or more:
+    input_price, output_price, read, *more = [*amounts, None, None, None][: max(3, len(amounts))]
+    if input_price is None or output_price is None or more:
         raise ValueError("a tier is START:INPUT/OUTPUT[/CACHE READ]")
-    return _positive(start), paid, answered, read
+    return _positive(start), input_price, output_price, read
 
 
 def _amount(text: str) -> Decimal:
     amount = Decimal(text)
-    if not amount.is_finite() or not 0 <= amount <= _DEAREST:
-        raise ValueError(f"dollars from 0 to {_DEAREST:,} are expected")
+    if not amount.is_finite() or not 0 <= amount <= _MOST_USD:
+        raise ValueError(f"dollars from 0 to {_MOST_USD:,} are expected")
     return amount
 
 

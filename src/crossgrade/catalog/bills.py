@@ -1,4 +1,4 @@
-"""A month's bill of the same traffic at every offer, with what to know before resting on it."""
+"""Computes a month's bill of the same traffic at every offer, with warnings about its price."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -24,11 +24,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OfferBill:
-    """An offer's bill for a month of traffic, and what to know before resting on it.
+    """An offer's bill for a month of traffic, with its facts and warnings.
 
-    `batch` is the bill by the batch API, None if no batch price is known. `tokens` says whose
-    tokens were billed: its own measured ones, or another's. `too_long` counts calls that do not fit
-    its context (None: its context is unknown). `doubts` are what looks wrong with its price.
+    `batch` is the bill by the batch API, None if its cost is unknown. `tokens` says, in words, which
+    tokens were billed: those measured for the offer, or the traffic's. `per_solved_usd` is the cost per
+    point of score in dollars, None if it was not measured. `too_long` is the number of calls that do
+    not fit the offer's context, None if its context is unknown. `doubts` are the warnings about its
+    price, in words.
     """
 
     offer: str
@@ -44,16 +46,17 @@ class OfferBill:
 
     @property
     def can_be_bought(self) -> bool:
-        """Return whether the offer is not known to be gone."""
+        """Whether the offer is on sale, or may be because its status is unknown."""
         return self.status not in {"retired", "delisted"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bills:
-    """The bills of offers for the same traffic: the cheapest first, then the unknown, then what is gone.
+    """The bills of all offers for the same traffic.
 
-    `moving` is what is known of the costs of a move, `boxes` what GPUs of one's own would cost for
-    the same work, where somebody asked.
+    Offers with a known cost come first, cheapest first. Offers with an unknown cost follow, then those
+    that are no longer sold. `moving` has the costs of a move. `boxes` has the bills of your own GPUs
+    for the same work, empty if they were not asked for.
     """
 
     on: date
@@ -66,7 +69,7 @@ class Bills:
 
     @property
     def of_incumbent(self) -> OfferBill | None:
-        """The incumbent's bill."""
+        """The incumbent's bill, or None if it has none."""
         return next((each for each in self.offers if each.offer == self.incumbent), None)
 
 
@@ -79,10 +82,10 @@ def bill_offers(
     incumbent: str | None = None,
     measured: "Mapping[str, Measured] | None" = None,
 ) -> Bills:
-    """Return every offer's bill for the traffic, with prices of a day.
+    """Return every offer's bill for the traffic, with the prices of a day.
 
-    An offer in `measured` is billed for its own tokens (a talkative model for what it says), another
-    for the traffic's.
+    An offer in `measured` is billed for its own tokens, because some models write longer answers. All
+    others are billed for the traffic's tokens.
     """
     doubts: dict[str, list[str]] = {}
     for each in check_catalog(catalog, on):
@@ -112,17 +115,20 @@ def bill_offers(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
-    """What a run measured of a model: the tokens of its calls, and their scores (NaN: unscored)."""
+    """A run's measurements of a model: the tokens and the score of each call (NaN: unscored)."""
 
     traffic: Traffic
     scores: np.ndarray[tuple[int], np.dtype[np.float64]]
 
     def adjusted(self, *, calls_per_day: Decimal | None, cache_hit: float | None) -> Self:
-        """Return it at another volume, or with this share of each call's input cached."""
+        """Return it at another number of calls a day, with the share `cache_hit` of each call's input cached.
+
+        None leaves the number of calls or the cached input unchanged.
+        """
         return replace(self, traffic=self.traffic.adjusted(calls_per_day=calls_per_day, cache_hit=cache_hit))
 
     def per_solved(self, price: Price | None) -> Estimate | None:
-        """Return the cost per point of score at a price."""
+        """Return the cost per point of score in dollars, or None without a price."""
         if price is None:
             return None
         return per_solved(price_calls(self.traffic.usage, price).usd(), self.scores)
@@ -145,7 +151,7 @@ def _offer_bill(offer: Offer, traffic: Traffic, catalog: Catalog, on: date) -> O
 
 
 def _too_long(usage: UsageColumns, context_tokens: int | None) -> int | None:
-    """Return how many calls do not fit a context window, or None if it is unknown."""
+    """Return the number of calls that do not fit a context window, or None if it is unknown."""
     if context_tokens is None:
         return None
     return int(((usage.input_tokens + usage.output_tokens) > context_tokens).sum())
@@ -158,7 +164,7 @@ def _order(row: OfferBill) -> tuple[bool, bool, float, str]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ListCost:
-    """What a request costs at the cheapest provider that sells a model."""
+    """The cost of a request in dollars at the cheapest provider of a model."""
 
     model: str
     provider: str
@@ -169,7 +175,7 @@ class ListCost:
 
     @property
     def words(self) -> str:
-        """The cost with what it rests on."""
+        """The cost in words, with its tokens, provider and source."""
         day = f", {self.price.valid_from}" if self.price.valid_from else ""
         return (
             f"${self.usd} a request of {self.usage.input_tokens:,} tokens in and "
@@ -178,19 +184,19 @@ class ListCost:
 
 
 _THROUGH = "huggingface_"
-"""Before the name of a host that is reached through Hugging Face, at its own price."""
+"""The prefix of a host that is reached through Hugging Face, at the host's own price."""
 
 _RESELLERS = frozenset({"azure", "bedrock", "openrouter", "vertex"})
-"""Named last among providers of one price: the maker of a closed model is the one to name."""
+"""Providers that come last among those with the same price, so that the maker of a closed model is named."""
 
 
 def list_costs(
     models: Iterable[str], usage: Usage, catalog: Catalog, on: date
 ) -> "dict[str, ListCost | None]":
-    """Return by model what a request with this usage costs where it costs least on a day.
+    """Return, for each model, the cost of a request with this usage at its cheapest provider on a day.
 
-    Models are named as in results: by a provider's own identifier or by the name that hosts share.
-    Offers that are gone and prices in doubt do not count. None if no list price is known.
+    A model is named by a provider's own identifier or by the name that all hosts share. Offers that are
+    no longer sold and doubtful prices are left out. The value is None if no list price is known.
     """
     listings = catalog.listings(on)
     doubtful = {each.listing for each in check_catalog(catalog, on)}

@@ -1,4 +1,4 @@
-"""Headline figures on open and proprietary models: what is quoted, and how each figure is computed again."""
+"""Checks headline figures on open and proprietary models by computing each one again."""
 
 import json
 import statistics
@@ -26,14 +26,14 @@ _DAILY_MTOK = 10
 
 
 def check_claims(catalog: Catalog, on: date) -> tuple[Claim, ...]:
-    """Return every claim with its verdict, from prices of a day."""
+    """Return every claim with its status, by the prices of a day."""
     table = _Table(catalog=catalog, on=on)
     return tuple(claim for part in (_prices, _sizes, _scores, _others) for claim in part(table))
 
 
 @lru_cache(maxsize=1)
 def _facts() -> Mapping[str, Any]:
-    """Return figures that others published, each with its source."""
+    """Return the figures published by others, each with its source."""
     content = (files("crossgrade") / "data" / "claims" / "facts.json").read_bytes()
     facts: Mapping[str, Any] = json.loads(content)
     return facts
@@ -64,7 +64,7 @@ class _Table:
         return _Prices.of(self.catalog.price(offer, self.on))
 
     def hosts(self, model: str) -> list[_Prices]:
-        """Return the prices of the hosts that sell a model on the day. Doubtful prices are left out."""
+        """Return the prices of the hosts that sell a model on the day, without doubtful prices."""
         doubtful = {each.listing for each in check_catalog(self.catalog, self.on)}
         found = []
         for listing in self.catalog.listings(self.on):
@@ -75,7 +75,7 @@ class _Table:
         return found
 
     def contexts(self, model: str) -> list[int]:
-        """Return the context windows of a model's hosts."""
+        """Return the known context windows of a model's hosts, in tokens."""
         offers = (each.offer() for each in self.catalog.listings(self.on) if each.model == model)
         found = (self.catalog.facts(offer, self.on).context_tokens for offer in offers)
         return [tokens for tokens in found if tokens is not None]

@@ -1,4 +1,4 @@
-"""The evidence as the decision sees it: errors settled, parts listed, pairs at hand."""
+"""Prepares evidence for a decision: scores with errors resolved, parts, pairs, the order and the weights."""
 
 import math
 from collections.abc import Iterable, Iterator
@@ -19,7 +19,7 @@ from crossgrade.routing import band_name
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
-    """A segment or group (label None: the whole) and its rows."""
+    """A segment or group and a mask of its rows. The label None is the whole."""
 
     label: str | None
     rows: BoolColumn
@@ -27,7 +27,11 @@ class Part:
 
 @dataclass(frozen=True, kw_only=True)
 class View:
-    """Evidence and settings, with what several guards and tests need computed once."""
+    """Evidence and settings, with values that several guards and tests need, each computed once.
+
+    `left_out` are the labels of segments that a guard left out of the whole. Arrays have one entry for each
+    row of the evidence, unless said otherwise.
+    """
 
     evidence: Evidence
     settings: DecisionSettings
@@ -35,7 +39,7 @@ class View:
 
     @cached_property
     def whole(self) -> Part:
-        """All rows but those of segments that a guard left out."""
+        """All rows, except those of segments that a guard left out."""
         rows = np.ones(self.evidence.n, dtype=np.bool_)
         for part in self.segments:
             if part.label in self.left_out:
@@ -48,9 +52,10 @@ class View:
 
     @cached_property
     def segments(self) -> tuple[Part, ...]:
-        """The parts that a policy may split by, sorted by label; planned ones without rows too.
+        """The parts that a policy may split by, sorted by label.
 
-        Alpha was spread over all that were planned, so those keep their share.
+        Planned segments without rows are included. Alpha was divided among all planned segments, so they keep
+        their share of it.
         """
         labels, planned = self.evidence.segment, self.evidence.planned_by_segment
         if labels is None and planned:
@@ -59,7 +64,7 @@ class View:
 
     @cached_property
     def parts(self) -> tuple[Part, ...]:
-        """The parts that guards search: the segments, or where there are none the groups."""
+        """The parts that guards search: the segments, or the groups if there are no segments."""
         return self.segments or parts_of(self.evidence.group)
 
     @cached_property
@@ -75,12 +80,12 @@ class View:
 
     @property
     def splittable(self) -> bool:
-        """Whether a policy may leave a part with the incumbent."""
+        """Whether a policy may split, because there are segments."""
         return bool(self.segments)
 
     @cached_property
     def incumbent(self) -> FloatColumn:
-        """The incumbent's scores as they count."""
+        """The incumbent's scores; see `scores`."""
         return self.scores(self.evidence.incumbent)
 
     @cached_property
@@ -88,14 +93,15 @@ class View:
         return {model.model: self.scores(model) for model in self.evidence.candidates}
 
     def candidate(self, model: str) -> FloatColumn:
-        """Return a candidate's scores as they count."""
+        """Return a candidate's scores; see `scores`."""
         return self._candidate_scores[model]
 
     def scores(self, model: ModelColumns, *, errors_as_zero: bool | None = None) -> FloatColumn:
-        """Return scores as they count: a failed call is 0 or, where the team says so, left out.
+        """Return a model's scores in [0, 1], NaN for rows that do not count.
 
-        Scores outside [0, 1] are clipped, so that figures can be shown; the guard
-        `score-range` makes the verdict invalid.
+        A failed call scores 0, or NaN if the settings (or `errors_as_zero`) leave it out. Scores outside
+        [0, 1] are clipped, so that figures can be shown. The guard `score-range` makes such a verdict
+        invalid.
         """
         as_zero = self.settings.errors_count_as_zero if errors_as_zero is None else errors_as_zero
         scores = np.where(model.error, 0.0 if as_zero else np.nan, model.score)
@@ -103,7 +109,7 @@ class View:
 
     @cached_property
     def weight(self) -> FloatColumn | None:
-        """The samples' weights, None if all count alike or the weights are unusable."""
+        """The samples' weights, or None if all have the same weight or the weights are unusable."""
         weight = self.evidence.weight
         if weight is None or not np.isfinite(weight).all():
             return None
@@ -111,7 +117,7 @@ class View:
         return weight if (weight >= 0).all() and limits.WEIGHTS[0] <= most <= limits.WEIGHTS[1] else None
 
     def asked(self, model: ModelColumns) -> BoolColumn:
-        """Return the rows on which the model was asked at all: all of them in imported results."""
+        """Return a mask of the rows on which a model was asked, which are all rows in imported results."""
         if self.evidence.order is None:
             return np.ones(self.evidence.n, dtype=np.bool_)
         answered: BoolColumn = np.isfinite(model.score) | model.error | np.isfinite(model.latency_ms)
@@ -120,31 +126,32 @@ class View:
         return answered
 
     def reached(self, model: ModelColumns) -> BoolColumn:
-        """Return the rows that a model was asked or was not to be asked.
+        """Return a mask of the rows on which a model was asked, or was not supposed to be asked.
 
-        Not to be asked are samples that are too long for it and, for the incumbent, the unpaired ones.
+        A model is not supposed to be asked samples that are too long for it. The incumbent is not supposed to
+        be asked the unpaired ones either.
         """
         found: BoolColumn = self.asked(model) | ~self.within(model.model)
         return found | self.unpaired if model is self.evidence.incumbent else found
 
     @cached_property
     def unpaired(self) -> BoolColumn:
-        """The rows that the incumbent was not to be asked: all but one of each block."""
+        """A mask of the rows not to be asked of the incumbent: all but the last of each block."""
         design, position = self.evidence.design, self.evidence.position
         if design is None or design.run.blocks is None or position is None:
             return np.zeros(self.evidence.n, dtype=np.bool_)
         return np.array([not design.run.pairs_at(at) for at in position.tolist()], dtype=np.bool_)
 
     def columns(self, candidate: str) -> ModelColumns:
-        """Return a candidate's columns."""
+        """Return the evidence's columns of a candidate."""
         return next(each for each in self.evidence.candidates if each.model == candidate)
 
     def stream(self, candidate: str, part: Part) -> NDArray[np.int64]:
-        """Return the part's rows in the order asked, up to the first planned one that was not asked.
+        """Return the part's row numbers in the order asked, up to the first planned row that was not asked.
 
-        While a hypothesis is open every sample of its part is asked. What comes after a gap was
-        asked for another hypothesis, or was quick to answer when the run was interrupted: no
-        random part of the traffic.
+        While a hypothesis is open, every sample of its part is asked. The samples after a gap were asked for
+        another hypothesis, or were answered fast when the run was interrupted. They are not a random part
+        of the traffic.
         """
         assert self.order is not None
         evidence, order = self.evidence, self.order
@@ -155,7 +162,7 @@ class View:
         return order[part.rows[order]]
 
     def asked_in_order(self, candidate: str, part: Part, members: BoolColumn) -> Iterator[AskedSample]:
-        """Iterate over the part's samples as the hypothesis sees them; only `members` count."""
+        """Yield the part's samples in the order asked; only those in the mask `members` count."""
         evidence = self.evidence
         stream = self.stream(candidate, part).tolist()
         position = self._position.tolist()
@@ -177,10 +184,11 @@ class View:
             )
 
     def block_means(self, column: FloatColumn) -> FloatColumn:
-        """Return a candidate's column with each paired row's block in its place; unpaired rows become NaN.
+        """Return a candidate's column with its block's mean on each paired row, and NaN on unpaired rows.
 
-        A block is here as in the tests of segments: the rows of one segment since its last paired one. So
-        all answers of the candidate stand beside those of the incumbent. Without blocks nothing changes.
+        A block is as in the tests of segments: the rows of one segment since its last paired row, up to and
+        including the next one. So all answers of the candidate are compared with the incumbent's. Without
+        blocks the column is returned unchanged.
         """
         unpaired = self.unpaired
         if not unpaired.any():
@@ -200,13 +208,13 @@ class View:
             count = np.bincount(block[known], minlength=len(ends))
             means = np.full(len(ends), np.nan)
             np.divide(total, count, out=means, where=count > 0)
-            # What is unknown of the paired answer itself stays unknown.
+            # A paired row whose own value is unknown stays unknown.
             found[rows[ends]] = np.where(np.isfinite(column[rows[ends]]), means, np.nan)
         return found
 
     @cached_property
     def _position(self) -> NDArray[np.int64]:
-        """Each row's place in the shuffled order; of what was imported, its place among the rows here."""
+        """Each row's place in the shuffled order; for imported results its place in `order`, or 0."""
         if self.evidence.position is not None:
             return self.evidence.position
         place = np.zeros(self.evidence.n, dtype=np.int64)
@@ -216,7 +224,7 @@ class View:
 
     @cached_property
     def design(self) -> Design:
-        """The run's design; without a recorded one every sample is an observation and the plan ends once."""
+        """The run's design; by default every sample is an observation and the plan does not change."""
         if self.evidence.design is not None:
             return self.evidence.design
         heaviest = self.evidence.heaviest or 1.0
@@ -237,10 +245,9 @@ class View:
         )
 
     def paired(self, model: str, rows: BoolColumn) -> BoolColumn:
-        """Return the rows among `rows` on which both the incumbent and the candidate count.
+        """Return a mask of the rows in `rows` on which both the incumbent and the candidate have a score.
 
-        A row that stands for no traffic does not count. Where the candidate's requests are limited in
-        length, longer ones are none of its rows.
+        Rows with weight 0 are left out, and so are requests longer than the candidate's length limit.
         """
         both = np.isfinite(self.incumbent) & np.isfinite(self.candidate(model))
         found: BoolColumn = rows & both & self.within(model)
@@ -249,7 +256,7 @@ class View:
         return found
 
     def within(self, model: str | None) -> BoolColumn:
-        """Return the rows whose request is short enough for a candidate: all of them without a limit."""
+        """Return a mask of the rows whose request is short enough for a candidate: all without a limit."""
         most = self.settings.max_bytes.get(model or "")
         if most is None:
             return np.ones(self.evidence.n, dtype=np.bool_)
@@ -259,10 +266,10 @@ class View:
 
     @cached_property
     def clusters(self) -> NDArray[np.int64] | None:
-        """Cluster numbers of the rows, None if every row stands for itself.
+        """Cluster numbers of the rows, or None if every row is a cluster of its own.
 
-        Rows of one sample (epochs kept apart) are a cluster even where none is declared. A sample without a
-        cluster stands for itself.
+        Rows of one sample (separate epochs) are a cluster even if none is declared. A sample without a
+        declared cluster is a cluster of its own.
         """
         evidence = self.evidence
         labels = evidence.sample_ids.tolist()
@@ -277,21 +284,23 @@ class View:
         return np.fromiter((numbers[label] for label in labels), dtype=np.int64, count=len(labels))
 
     def human(self, candidate: str) -> tuple[FloatColumn, FloatColumn] | None:
-        """Return people's scores of both models' answers (NaN: nobody looked), where a judge scored them."""
+        """Return people's scores of the incumbent's and a candidate's answers, NaN without a score.
+
+        Returns None if no judge scored the answers.
+        """
         if self.evidence.judge is None:
             return None
-        nobody = np.full(self.evidence.n, np.nan)
+        unscored = np.full(self.evidence.n, np.nan)
         scored = (self.evidence.incumbent.human, self.columns(candidate).human)
-        incumbent, theirs = (nobody if column is None else column for column in scored)
+        incumbent, theirs = (unscored if column is None else column for column in scored)
         return incumbent, theirs
 
     @cached_property
     def order(self) -> NDArray[np.int64] | None:
-        """The order in which samples were asked; None if the design is fixed.
+        """The row numbers in the order in which samples were asked, or None for one test at the end.
 
-        Clusters whose samples were not asked together, and a judge's scores, are never bet on: they are
-        tested once at the end. With mode "anytime" and no recorded order the rows are shuffled by
-        the seed.
+        It is None with the mode "fixed", with clusters whose samples were not asked together, and with a
+        judge's scores. With the mode "anytime" and no recorded order, the rows are shuffled by the seed.
         """
         if self.settings.mode == "fixed":
             return None
@@ -306,14 +315,14 @@ class View:
 
     @property
     def mode(self) -> str:
-        """The design that the evidence allows: as asked for, or "fixed" where there is no order."""
+        """The mode that the evidence allows: that of the settings, or "fixed" without an order."""
         return "fixed" if self.order is None else self.settings.mode
 
     def planned(self, part: Part) -> int:
-        """Return how many samples of the part were planned.
+        """Return the number of planned samples of a part.
 
-        Where a run was planned larger than what is here and nobody recorded how the plan divides
-        over segments, a segment's planned end counts as not reached.
+        If more samples were planned than there are and the plan of each segment is not recorded, this is the
+        plan of the whole, so that a segment's planned end counts as not reached.
         """
         total = self.evidence.planned or self.evidence.n
         if part.label is None:
@@ -322,7 +331,7 @@ class View:
         return self.evidence.planned_by_segment.get(part.label, here)
 
     def share(self, part: Part) -> float:
-        """Return the part's share of traffic: by weight of its planned samples."""
+        """Return the part's share of the traffic, by the weight of its planned samples."""
         if part.label is None:
             return 1.0
         loose = Part(label="", rows=~np.any([each.rows for each in self.segments], axis=0))
@@ -335,10 +344,10 @@ class View:
         return mean * self.evidence.planned_by_segment.get(str(part.label), int(part.rows.sum()))
 
     def traffic_weights(self, rows: BoolColumn) -> FloatColumn:
-        """Return weights under which `rows` stand for the whole traffic.
+        """Return weights that make `rows` represent the whole traffic.
 
-        Segments stop separately, so what was asked over-represents the segments that were
-        open longest; each segment's rows are scaled to its planned samples.
+        Segments stop separately, so the segments that were open longest are over-represented. Each
+        segment's rows are scaled to its planned samples.
         """
         weight = np.ones(self.evidence.n) if self.weight is None else self.weight.copy()
         for part in self.segments:
@@ -349,7 +358,7 @@ class View:
         return weight
 
     def chance(self, part: Part) -> float:
-        """Return the score of guessing on the part: the mean over its rows."""
+        """Return the mean score of guessing over the part's rows."""
         by_segment = self.evidence.chance_by_segment
         if part.label is not None:
             return by_segment.get(part.label, self.evidence.chance)
@@ -360,9 +369,9 @@ class View:
 
 
 def make_view(evidence: Evidence, settings: DecisionSettings) -> View:
-    """Return the view; raises as `check_evidence` and `check_settings` do.
+    """Return the view of evidence and settings.
 
-    Raises `DataError` too for more parts than a decision can have.
+    Raises the errors of `check_evidence` and `check_settings`, and `DataError` for too many parts.
     """
     check_evidence(evidence)
     check_settings(settings, models=[each.model for each in (evidence.incumbent, *evidence.candidates)])
@@ -377,7 +386,10 @@ def make_view(evidence: Evidence, settings: DecisionSettings) -> View:
 
 
 def parts_of(labels: TextColumn | None, planned: Iterable[str] = ()) -> tuple[Part, ...]:
-    """Return the parts named by a column of labels; rows without a label are in no part."""
+    """Return the parts in a column of labels, and the planned ones, sorted by label.
+
+    Rows without a label are in no part.
+    """
     if labels is None:
         return ()
     rows: dict[str, list[int]] = {name: [] for name in planned}

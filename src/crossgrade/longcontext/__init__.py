@@ -1,4 +1,4 @@
-"""Context probes: at which length a model's quality falls below the floor, on the user's own documents."""
+"""Measures the prompt length at which a model's quality falls below the floor, on the user's documents."""
 
 from crossgrade.longcontext._asking import Asker, ProbeAnswer, ProbeCalls
 from crossgrade.longcontext._documents import Document, read_documents, synthetic_documents

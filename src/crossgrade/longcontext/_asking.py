@@ -1,4 +1,4 @@
-"""The prompts of a probe: asked through `calls`, within its budget, and counted."""
+"""Asks the prompts of a probe through `calls`, within its budget, and counts their usage."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -17,9 +17,9 @@ _STATUS = "/proc/{}/status"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProbeAnswer:
-    """What became of a prompt: an answer, a refusal because it is too long, or another failure.
+    """The outcome of a prompt: an answer, a refusal because it is too long, or another failure.
 
-    `memory_mib` is the resident memory of a local server when it had answered, None if it is unknown.
+    `memory_mib` is the resident memory of a local server in MiB after its answer, None if unknown.
     """
 
     answer: ModelAnswer | None = None
@@ -28,20 +28,21 @@ class ProbeAnswer:
 
     @property
     def text(self) -> str | None:
-        """The answer's text, None without an answer."""
+        """The answer's text, or None without an answer."""
         return None if self.answer is None else self.answer.text
 
     @property
     def input_tokens(self) -> int | None:
-        """The input tokens that the endpoint counted, None if it says nothing."""
+        """The input tokens that the endpoint reported, or None."""
         return None if self.answer is None else self.answer.usage.input_tokens
 
 
 @dataclass(slots=True, kw_only=True)
 class ProbeCalls:
-    """What the models of one probe share: the way to ask, its budget, and what it has used so far.
+    """The calls, the budget and the usage so far of a probe, shared by the models that it asks.
 
-    `older` holds the calls of a journal that an earlier version of Crossgrade wrote.
+    `older` holds the calls of a journal that an earlier version of Crossgrade wrote. `epochs` counts how
+    often each request was asked, by its digest.
     """
 
     calls: Calls
@@ -52,7 +53,7 @@ class ProbeCalls:
     epochs: Counter[str] = field(default_factory=Counter)
 
     def count(self, call: Call) -> None:
-        """Count what a call used; an answer of unknown cost makes the whole cost unknown."""
+        """Add a call to `spent`. An answer of unknown cost makes the total cost unknown (None)."""
         before = self.spent
         usage = None if call.answer is None else call.answer.usage
         cost_usd = Decimal(0) if call.response is None else call.response.cost_usd
@@ -68,9 +69,9 @@ class ProbeCalls:
 
 @dataclass(slots=True, kw_only=True)
 class Asker:
-    """Asks one model the prompts of a probe; a prompt that comes again is a call of its own.
+    """Asks one model the prompts of a probe. A repeated prompt is a call of its own.
 
-    `answer_begins` ends a raw text prompt, of which there is one with `text`.
+    With `text` the request is one raw text instead of a message, and `answer_begins` is added to its end.
     """
 
     model: OpenModel
@@ -81,27 +82,27 @@ class Asker:
 
     @property
     def takes_batches(self) -> bool:
-        """Whether prompts that are asked together may be answered in a batch, at a batch's price."""
+        """Whether prompts that are asked together may be sent as a batch, at the batch price."""
         return self.probe.calls.takes_batches(self.model)
 
     @property
     def spent(self) -> Spent:
-        """What the probe has used, on all models that it asks."""
+        """The usage of the probe so far, over all models that it asks."""
         return self.probe.spent
 
     async def ask(self, prompt: str, *, max_output_tokens: int | None = None) -> ProbeAnswer:
-        """Return what became of a prompt; see `ask_all`."""
+        """Return the outcome of a prompt; see `ask_all`."""
         return (await self.ask_all([prompt], max_output_tokens=max_output_tokens))[0]
 
     async def ask_all(
         self, prompts: Sequence[str], *, max_output_tokens: int | None = None
     ) -> list[ProbeAnswer]:
-        """Return what became of some prompts: what the probe paid for before is not asked again.
+        """Return the outcomes of prompts, in their order.
 
-        Prompts that a batch takes are asked together, the others one by one. `max_output_tokens` replaces
-        the usual number. A call that fails for good, but not for its length, is asked again when the probe
-        resumes. Raises `BudgetExceededError` before a call that might cost too much, and what ends a run
-        (`Calls.ask`).
+        A prompt that the probe has paid for before is not asked again. Prompts that a batch accepts are
+        asked together, all others one by one. `max_output_tokens` replaces the default of the asker. A
+        failed call is asked again when the probe resumes, unless its prompt was too long. Raises
+        `BudgetExceededError` before a call that might exceed the budget, and the errors of `Calls.ask`.
         """
         most = max_output_tokens or self.max_output_tokens
         calls = [self._call(prompt, most) for prompt in prompts]
@@ -126,7 +127,7 @@ class Asker:
         return Call(model=self.model, request=request, digest=digest)
 
     async def _recall(self, call: Call, prompt: str) -> bool:
-        """Take an older journal's answer into the store, once; return whether it holds a refusal instead."""
+        """Copy an old journal's answer into the store; return whether the journal has a refusal instead."""
         old = self.probe.older.take(prompt)
         if old is None or old.is_too_long:
             return old is not None
@@ -182,7 +183,7 @@ def _response(call: Call, old: ProbeCall) -> Response:
 
 
 def _memory_mib(provider: object) -> float | None:
-    """Return the resident memory of a local server's process, None if the system does not show it."""
+    """Return the resident memory of a local server's process in MiB, or None if the system has no figure."""
     process_id = getattr(provider, "process_id", None)
     if process_id is None:
         return None

@@ -1,4 +1,4 @@
-"""The user's documents as plain text: the haystack that questions are hidden in."""
+"""Reads the user's documents as plain text, for the haystacks that questions are hidden in."""
 
 import json
 import re
@@ -15,7 +15,7 @@ from crossgrade.longcontext._pdf import pdf_text
 MOST_FILES = 20_000
 MOST_BYTES = 512 * 2**20
 _LARGEST_FILE = 256 * 2**20
-# Half a surrogate pair, as JSON's escapes and PDFs may hold one, is no text either: nothing can encode it.
+# Half a surrogate pair, which JSON escapes and PDFs may contain, is replaced too: it cannot be encoded.
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\u2028\u2029\x85\ud800-\udfff]")
 _MARKUP = {".html", ".htm", ".xhtml"}
 _RECORDS = {".jsonl", ".ndjson"}
@@ -27,7 +27,7 @@ _MOST_NOTES = 5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Document:
-    """One document's text, with line feeds as line ends; `name` is its path, and its line for JSONL."""
+    """One document's text, with line feeds as line ends; `name` is its path, for JSONL with its line."""
 
     name: str
     text: str
@@ -36,13 +36,13 @@ class Document:
 def read_documents(
     paths: Iterable[Path], *, on_note: Callable[[str], None] = lambda _: None
 ) -> tuple[Document, ...]:
-    """Read files, and the files of folders, as documents; a row of JSONL is one document.
+    """Read files, and all files in folders, as documents. A row of JSONL is one document.
 
-    Hidden files are left out, and files of a folder that cannot be used; a file that is named must be
-    usable. `on_note` is told of what was left out for another reason than that it is binary, and of PDFs
-    with many pages without text. Raises DataError for a file that is binary or not UTF-8, or a PDF
-    without text, MissingExtraError for a PDF without the `long-context` extra, and UsageError where nothing
-    is there.
+    In a folder, hidden files and files that cannot be read as text are left out. A file that is named
+    itself must be readable. `on_note` receives a message for each file left out, unless it is binary, and
+    for each PDF with many pages without text. Raises `DataError` for a named file that is binary or not
+    UTF-8, or a PDF without text, `MissingExtraError` for a PDF without the `long-context` extra, and
+    `UsageError` if there is no document.
     """
     documents: list[Document] = []
     left_out: list[tuple[Path, CrossgradeError]] = []
@@ -73,7 +73,7 @@ def _tell(
     documents: Sequence[Document],
     on_note: Callable[[str], None],
 ) -> None:
-    """Note what was left out; where nothing is left, raise why."""
+    """Report the files left out to `on_note`. Without any document, raise the first reason."""
     if not documents:
         if left_out:
             raise left_out[0][1]
@@ -94,7 +94,7 @@ _FEWER = "name fewer files: ten million tokens are about 40 MB of English"
 
 
 def synthetic_documents(characters: int, seed: int) -> tuple[Document, ...]:
-    """Return made-up records, about that many characters of them, where the user has no documents."""
+    """Return made-up records of about `characters` characters in all, for a user without documents."""
     rng = np.random.default_rng(seed)
     documents = []
     for number in range(max(1, characters // 6_000) + 1):
@@ -137,7 +137,7 @@ def _files(paths: Iterable[Path]) -> Iterator[tuple[Path, bool]]:
         found = [path] if named else sorted(each for each in path.rglob("*") if _is_shown(each, path))
         for each in found:
             if (real := each.resolve()) in known:
-                continue  # named twice, itself or by its folder
+                continue  # named twice, directly or by its folder
             known.add(real)
             seen += 1
             if seen > MOST_FILES:
@@ -195,7 +195,7 @@ def _from_pdf(path: Path, on_note: Callable[[str], None]) -> Document:
 
 
 def plain(text: str) -> str:
-    """Return a text with line feeds as line ends and without control characters."""
+    """Return a text with line feeds as line ends, and with control characters replaced by spaces."""
     return _CONTROL.sub(" ", text.replace("\r\n", "\n").replace("\r", "\n"))
 
 
@@ -225,7 +225,7 @@ def _texts(tree: object, depth: int) -> Iterator[str]:
 
 
 class _Words(HTMLParser):
-    """Collects what a reader sees of a page; block elements end a line."""
+    """Collects the visible text of a page; block elements end a line."""
 
     _HIDDEN = frozenset({"script", "style", "template", "noscript", "head"})
     _BLOCKS = frozenset({"p", "div", "br", "li", "tr", "h1", "h2", "h3", "h4", "h5", "h6", "pre", "section"})

@@ -1,10 +1,10 @@
-"""A haystack that is tokenised once, and prompts of an exact number of tokens made from it.
+"""Tokenises the documents once, and builds prompts of an exact number of tokens from them.
 
 In the byte-level BPE family a pattern cuts text into pieces that merges never cross, and it always cuts
-between a single line feed and a letter or digit. So a segment begins with one and ends in one line feed,
-and the ids of segments joined are the joined ids of segments: a prompt's length is a sum of integers.
-That is verified for each tokenizer, not assumed: `HaystackPool` re-tokenises random joins and refuses a
-tokenizer that changes them, and `check_prompt` re-tokenises a whole prompt.
+between a single line feed and a letter or digit. Every segment begins with a letter or digit and ends in one
+line feed, so the ids of joined segments are the joined ids of the segments, and a prompt's length is the sum
+of their lengths. This is verified for each tokenizer: `HaystackPool` tokenises random joins again and refuses
+a tokenizer that changes them, and `check_prompt` tokenises a whole prompt again.
 """
 
 import re
@@ -29,10 +29,12 @@ _MOST_TRIES = 64
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HaystackPrompt:
-    """A built prompt: its text, its ids, where each planted text begins (tokens), the share of unique hay.
+    """A built prompt of an exact number of tokens.
 
-    Its text is kept as the segments it is made of, which the pool holds anyway: a letter beyond the Basic
-    Multilingual Plane makes every letter of a joined text take four bytes.
+    `parts` joined are its text. They are not joined here, because the pool holds them anyway, and one
+    letter beyond the Basic Multilingual Plane would make every letter of the text take four bytes.
+    `planted_at` are the positions of the planted lines in tokens, `hay_from` that of the hay.
+    `hay_tokens` is the length of the hay, and `unique_share` the share of its segments that differ.
     """
 
     parts: tuple[str, ...] = field(repr=False)
@@ -44,14 +46,15 @@ class HaystackPrompt:
 
     @property
     def text(self) -> str:
-        """The whole text, joined anew each time."""
+        """The whole text, joined at each access."""
         return "".join(self.parts)
 
 
 class HaystackPool:
     """Documents cut into segments, each tokenised once.
 
-    Raises DataError where a join of two segments changes tokens, or where nothing can be used.
+    Raises `DataError` if joining two segments changes their tokens, if there is no usable line, or if no
+    filler word is found.
     """
 
     def __init__(self, documents: Sequence[Document], tokenizer: Tokenizer, *, seed: int = 0) -> None:
@@ -84,11 +87,11 @@ class HaystackPool:
         self._filler = self._find_filler()
 
     def ids(self, index: int) -> IntArray:
-        """Return the ids of one segment."""
+        """Return the token ids of one segment."""
         return self._ids[self._starts[index] : self._starts[index + 1]]
 
     def contains(self, text: str) -> bool:
-        """Return whether a text stands somewhere in the haystack."""
+        """Return whether a segment contains a text."""
         return any(text in segment for segment in self.texts)
 
     def build(
@@ -103,9 +106,10 @@ class HaystackPool:
     ) -> HaystackPrompt:
         """Build a prompt of exactly `tokens` tokens.
 
-        `planted` are (depth in [0, 1], line) pairs: depth is the share of the hay that stands before the
-        line. `head` and the lines end in a line feed; the lines and `tail` begin with a letter or
-        digit. `without` are segments to leave out. Raises UsageError where the parts alone are longer.
+        `planted` are (depth, line) pairs, where the depth in [0, 1] is the share of the hay before the
+        line. `head` and the lines end in a line feed. The lines and `tail` begin with a letter or digit.
+        `without` are the indices of segments to leave out. Raises `UsageError` if there is no room for the
+        parts.
         """
         parts = [head, *(line for _, line in planted), tail]
         head_ids, *line_ids, tail_ids = self.tokenizer.encode_many(parts)
@@ -171,7 +175,7 @@ class HaystackPool:
         return float(there.sum()) / len(order)
 
     def _take(self, order: IntArray, texts: list[str], ids: list[IntArray]) -> int:
-        """Add segments' texts and ids, whole stretches of neighbours at once; return their tokens."""
+        """Append the texts and ids of segments, runs of neighbours at once; return their number of tokens."""
         if not len(order):
             return 0
         breaks = np.flatnonzero(np.diff(order) != 1) + 1
@@ -182,11 +186,11 @@ class HaystackPool:
         return int(self.sizes[order].sum())
 
     def check_prompt(self, prompt: HaystackPrompt) -> bool:
-        """Re-tokenise the whole text and compare; True where every token is the same."""
+        """Tokenise the whole text again, and return whether every token is the same."""
         return bool(np.array_equal(self.tokenizer.check(prompt.text), prompt.ids))
 
     def _fill(self, room: int, rng: np.random.Generator, without: frozenset[int]) -> tuple[np.ndarray, int]:
-        """Return segments in the order of their documents, and the tokens that are left."""
+        """Return segments that fit in `room` tokens, in their documents' order, and the tokens left."""
         chosen: list[np.ndarray] = []
         left = room
         barred = np.fromiter(without, dtype=np.int64, count=len(without))
@@ -229,11 +233,11 @@ class HaystackPool:
         return order.astype(np.int64), left
 
     def pad_line(self, tokens: int) -> str:
-        """Return a line of exactly that many tokens, which says nothing."""
+        """Return a meaningless line of exactly `tokens` tokens."""
         return self._pad(tokens)[0]
 
     def _pad(self, tokens: int) -> tuple[str, IntArray]:
-        """A line of exactly that many tokens."""
+        """Return a line of exactly `tokens` tokens, and its ids."""
         line = "Note" + self._filler * tokens + "\n"
         for repeats in range(tokens, -1, -1):
             line = "Note" + self._filler * repeats + "\n"
@@ -271,7 +275,7 @@ class HaystackPool:
 
 
 def unstable_hint(tokenizer: Tokenizer) -> str:
-    """Return what to do about a tokenizer in which joining texts changes tokens."""
+    """Return the hint for a tokenizer in which joining texts changes tokens."""
     if tokenizer.kind == "server":
         return "give the model's tokenizer.json with `--tokenizer`"
     return "leave `--tokenizer` out, and usage calibrates"
@@ -284,7 +288,7 @@ def cut(text: str) -> list[str]:
     size = 0
     for read in _lines(text):
         line = read
-        # Code may go on for long without a line that begins at the margin: then its indent is dropped.
+        # Code may be indented for many lines. Then a segment begins at an indented line, without its indent.
         start = line.lstrip() if size >= _LONG_CHARACTERS else line
         if size >= _SEGMENT_CHARACTERS and start[:1].isalnum():
             segments.append("\n".join(held).rstrip() + "\n")

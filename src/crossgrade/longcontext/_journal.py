@@ -1,4 +1,4 @@
-"""The journals that probes kept before their calls were kept in the store: read to resume such a probe."""
+"""Reads the journals of probes from before the store held their calls, to resume such a probe."""
 
 import hashlib
 from collections import defaultdict, deque
@@ -15,7 +15,7 @@ _TOO_LONG = "context too long"
 
 
 class ProbeCall(msgspec.Struct, kw_only=True, frozen=True):
-    """One answered or refused call. `key` named its place in the probe, `digest` names its prompt."""
+    """One answered or refused call. `key` is its place in the probe, `digest` that of its prompt."""
 
     key: str
     digest: str
@@ -38,7 +38,7 @@ class ProbeCall(msgspec.Struct, kw_only=True, frozen=True):
 
     @property
     def answer(self) -> ModelAnswer:
-        """The answer as a call has it today."""
+        """The answer in today's form."""
         return ModelAnswer(
             text=self.text or "",
             model=self.model,
@@ -59,7 +59,7 @@ class _Head(msgspec.Struct, kw_only=True, frozen=True):
 
 
 class OldJournal:
-    """The calls of such a journal by their prompt, each to be taken once, in the order asked."""
+    """The calls of an old journal by their prompt. Each can be taken once, in the order asked."""
 
     def __init__(self) -> None:
         self._calls: dict[str, deque[ProbeCall]] = defaultdict(deque)
@@ -69,15 +69,16 @@ class OldJournal:
         self._calls[call.digest].append(call)
 
     def take(self, prompt: str) -> ProbeCall | None:
-        """Return the next call with this prompt, None without one."""
+        """Remove and return the next call with this prompt, or None if there is none."""
         calls = self._calls.get(digest(prompt)) if self._calls else None
         return calls.popleft() if calls else None
 
 
 def read_journal(path: Path, settings: str) -> OldJournal:
-    """Read a journal; a line that a kill cut off is passed over.
+    """Read a journal, without an incomplete last line that a killed process left.
 
-    Raises DataError for a file that is none, and UsageError where it was begun with other settings.
+    `settings` is the digest of the probe's settings. Raises `DataError` for a file that is not a journal,
+    and `UsageError` for one with other settings.
     """
     if path.stat().st_size > _LARGEST_BYTES:
         raise DataError(
@@ -101,7 +102,7 @@ def read_journal(path: Path, settings: str) -> OldJournal:
 
 
 def check_same_settings(probe_id: str, begun: str, settings: str) -> None:
-    """Raise UsageError where a probe was begun with other settings than these, by their digests."""
+    """Raise `UsageError` if the settings' digest at a probe's start (`begun`) differs from `settings`."""
     if begun != settings:
         raise UsageError(
             f"the probe {probe_id} was begun with other settings or documents",
@@ -111,5 +112,5 @@ def check_same_settings(probe_id: str, begun: str, settings: str) -> None:
 
 
 def digest(text: str) -> str:
-    """Return 128 bits of SHA-256 in hexadecimal."""
+    """Return the first 128 bits of a text's SHA-256, in hexadecimal."""
     return hashlib.sha256(text.encode()).hexdigest()[:32]

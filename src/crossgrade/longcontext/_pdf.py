@@ -1,4 +1,4 @@
-"""The text of a PDF, read by pypdf in a child process with limits of time and memory."""
+"""Reads the text of a PDF with pypdf, in a child process with limits of time and memory."""
 
 import json
 import signal
@@ -19,10 +19,10 @@ _AS_TEXT = "turn it into text with another tool, for instance `pdftotext -layout
 
 
 def pdf_text(path: Path) -> tuple[str, int, int]:
-    """Return a PDF's text, how many pages it has, and how many of them hold no text.
+    """Return a PDF's text, its number of pages, and the number of pages without text.
 
-    Raises DataError for a file that is damaged, encrypted, without any text (scanned pages) or that
-    goes beyond the limits, and MissingExtraError without the `long-context` extra.
+    Raises `DataError` for a file that is damaged, encrypted, without any text (scanned pages) or over the
+    limits, and `MissingExtraError` without the `long-context` extra.
     """
     said = _child(path)
     if said.get("encrypted"):

@@ -1,7 +1,7 @@
-"""What reads a PDF, in a process of its own: limits first, then the pages' text as JSON on standard output.
+"""The script that reads a PDF in a process of its own, and writes its pages' text to standard output as JSON.
 
-A file that was made to be slow or large ends this process and no other. It is run as a script, so that it
-starts without the rest of the package.
+It limits its own time and memory first, so that a malicious file ends only this process. It is run as a
+script, so that it starts without the rest of the package.
 """
 
 import json
@@ -11,7 +11,10 @@ import sys
 
 
 def main() -> None:
-    """Read the PDF that is named, within so many seconds, bytes, pages and characters; print one object."""
+    """Print the text of a PDF as a JSON object.
+
+    The arguments are the path and the limits: CPU seconds, bytes of memory, pages, characters.
+    """
     path, *numbers = sys.argv[1:]
     cpu_s, memory_bytes, most_pages, most_characters = map(int, numbers)
     _limit(resource.RLIMIT_CPU, cpu_s)
@@ -19,7 +22,7 @@ def main() -> None:
     logging.disable()
     try:
         said = _read(path, most_pages, most_characters)
-    except Exception as error:  # noqa: BLE001  # whatever a damaged file makes the library raise
+    except Exception as error:  # noqa: BLE001  # a damaged file may make the library raise anything
         said = {"error": f"{type(error).__name__}: {error}"[:200]}
     sys.stdout.write(json.dumps(said))
 
@@ -48,7 +51,7 @@ def _read(path: str, most_pages: int, most_characters: int) -> dict[str, object]
     for page in reader.pages:
         try:
             text = page.extract_text()
-        except Exception:  # noqa: BLE001  # one damaged page leaves the others
+        except Exception:  # noqa: BLE001  # the other pages may still be readable
             text, failed = "", failed + 1
         texts.append(text)
         size += len(text)

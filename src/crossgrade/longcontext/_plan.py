@@ -1,4 +1,4 @@
-"""What a probe is likely to use, before anything is asked: simulated probes of assumed curves."""
+"""Estimates the calls, tokens and cost of a probe by simulating probes of assumed quality curves."""
 
 import math
 from collections.abc import Sequence
@@ -20,9 +20,9 @@ _RUNS = 3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProbeEstimate:
-    """Calls, input tokens and dollars of a probe: the cheapest and the dearest of simulated ones.
+    """The least and the most calls, input tokens and dollars of a probe, over simulated ones.
 
-    `cost_usd` is without any prompt cache, and None without a price.
+    `cost_usd` assumes no prompt cache. It is None without a price.
     """
 
     calls: tuple[int, int]
@@ -31,7 +31,7 @@ class ProbeEstimate:
 
 
 class _Used(NamedTuple):
-    """Calls and input tokens of one simulated probe, and those of them that are on haystacks."""
+    """Calls and input tokens of one simulated probe: all of them, and those on haystacks (`long_*`)."""
 
     tokens: int
     calls: int
@@ -39,7 +39,7 @@ class _Used(NamedTuple):
     long_calls: int
 
     def cost_usd(self, price: Price, max_output_tokens: int, *, beside: bool = False) -> Decimal | None:
-        """What it costs without a prompt cache; `beside` counts what another model is asked too."""
+        """Return the cost without a prompt cache, with `beside` for the calls that another model gets too."""
         tokens, calls = (self.long_tokens, self.long_calls) if beside else (self.tokens, self.calls)
         return cost_usd(Usage(input_tokens=tokens, output_tokens=calls * max_output_tokens, images=0), price)
 
@@ -47,9 +47,10 @@ class _Used(NamedTuple):
 def estimate_probe(
     settings: ProbeSettings, prices: Sequence[Price | None], max_output_tokens: int
 ) -> ProbeEstimate:
-    """Simulate probes of models whose effective length lies at each length of the ladder, and beyond it.
+    """Simulate probes of models with an effective length at each length of the ladder, and beyond it.
 
-    `prices` are of the model and, where one is asked beside it, of the other.
+    `prices` are the price of the model and, if another model is asked beside it, that model's price. None is
+    an unknown price.
     """
     beside = len(prices) - 1
     used = sorted(
@@ -80,10 +81,10 @@ def _cost_usd(used: _Used, prices: Sequence[Price | None], max_output_tokens: in
 def _simulate(
     settings: ProbeSettings, crossing: int, rng: np.random.Generator, *, against: bool, tests: float
 ) -> _Used:
-    """Simulate a probe of a model that falls at `crossing`, beside one that does not.
+    """Simulate a probe of a model with the effective length `crossing`, beside one whose quality never falls.
 
-    `tests` is how many full certificates it takes: a clear answer takes about half of one, and a length that
-    is not certified is followed by a shorter one.
+    `tests` is the number of full certificates it takes. A clear result takes about half of one. After a
+    length that is not certified, a shorter one is tested.
     """
     searches = settings.searches(against=against)
     search, n = searches[0], settings.questions
@@ -106,5 +107,5 @@ def _simulate(
     fresh = haystacks * settings.questions
     long_calls = int(search.asked.sum()) + fresh
     long_tokens = int(search.asked @ np.asarray(settings.lengths)) + fresh * at
-    alone = search.base_asked + settings.base_questions + fresh  # the first without documents too
+    alone = search.base_asked + settings.base_questions + fresh  # the base questions without documents too
     return _Used(long_tokens + alone * ALONE_TOKENS, long_calls + alone, long_tokens, long_calls)

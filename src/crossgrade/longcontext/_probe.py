@@ -1,4 +1,4 @@
-"""The probe: calibrate, score the gold passages alone, search the length, certify one on fresh haystacks."""
+"""Runs a probe: calibrate, score gold passages alone, search the length, certify one on fresh haystacks."""
 
 import math
 import statistics
@@ -39,25 +39,29 @@ _BELOW = 2**0.5
 _CHECK_EVERY = 10
 _TRUNCATED_BELOW = 0.97
 _CALIBRATED_BELOW = 0.75
-"""Without a tokenizer lengths are estimates, and more than their error must be missing."""
+"""The share of a prompt's tokens below which it counts as cut if its length is an estimate."""
 _CALIBRATION_OFF = 0.1
 _REPEATED = 0.9
 _HIGHER = "begin the ladder higher with `--shortest`, or ask fewer `--questions` on a haystack"
 _MOST_OVERHEAD = 40
 _FEWEST_BYTES = 3.0
 _WAVES = 4
-"""Waves in which a certificate's haystacks go to a model that answers in batches."""
+"""The number of waves in which a certificate's haystacks go to a model that answers in batches."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProbeSettings:
-    """What is measured and how surely.
+    """The settings of a probe.
 
-    `lengths` in tokens, rising; `floor` the share of the score on the gold passages alone, and of the
-    other model's score where one is asked, that must hold; `alpha` the error rate of the certificate;
-    `base_questions` on the gold passages alone come first, and more where the search wants them.
-    `certify_haystacks` is the largest number of fresh haystacks for the certificate, 0 asks for none;
-    `gate_tokens` is the length to certify, where the workload has one (None: what the search finds).
+    - `lengths`: the ladder of prompt lengths in tokens, rising.
+    - `floor`: the share of the score on the gold passages alone that must hold. It must also hold for the
+      other model's score, if one is asked.
+    - `alpha`: the error rate of the certificate.
+    - `questions`: questions on each haystack.
+    - `base_questions`: questions on the gold passages alone, asked first. The search may ask more.
+    - `most_answers`, `least_answers`: bounds of the search, see `LengthSearch`.
+    - `certify_haystacks`: the most fresh haystacks for the certificate. With 0 there is no certificate.
+    - `gate_tokens`: the length to certify. None certifies a length that the search finds.
     """
 
     lengths: tuple[int, ...]
@@ -73,7 +77,7 @@ class ProbeSettings:
     seed: int = 1
 
     def searches(self, *, against: bool) -> tuple[LengthSearch, ...]:
-        """Return the search for the model's own score and, where another is asked, that beside it."""
+        """Return the search against the score alone and, with `against`, that against another model."""
         return tuple(
             LengthSearch(
                 self.lengths,
@@ -89,7 +93,7 @@ class ProbeSettings:
 
 @dataclass(slots=True)
 class _Tally:
-    """The answers at one length while they come in."""
+    """The answers at one length so far."""
 
     depths: list[list[float]] = field(default_factory=lambda: [[0.0, 0] for _ in range(DEPTH_BINS)])
     failures: int = 0
@@ -108,7 +112,7 @@ class _TruncatedError(Exception):
 
 
 class Probe:
-    """One probe of one offer; `run` gives its result, whatever ends it."""
+    """One probe of one offer; `run` returns its result."""
 
     def __init__(
         self,
@@ -148,10 +152,10 @@ class Probe:
         self._certificates: list[LengthCertificate] = []
 
     async def run(self) -> ProbeResult:
-        """Ask until the length is known or the budget ends.
+        """Ask until the length is known or the budget is spent.
 
-        Raises a ProviderError that stays and, before anything is asked, a UsageError where the
-        shortest length has no room for the questions.
+        Raises a `ProviderError` that retries did not solve. Before the first call it raises `UsageError` if
+        the shortest length has no room for the questions.
         """
         self._check_room()
         ending: ProbeEnding
@@ -175,7 +179,7 @@ class Probe:
         return self._result(ending, why)
 
     def _check_room(self) -> None:
-        """Build haystacks of the shortest length, as small as an endpoint's own tokens may leave them."""
+        """Raise `UsageError` unless the questions fit in the shortest length, with the largest overhead."""
         settings = self._settings
         rng = np.random.default_rng([settings.seed, 1])
         maker = QuestionMaker(self._pool, settings.kinds, pairs=self._pairs, rng=rng)
@@ -193,7 +197,7 @@ class Probe:
                 ) from error
 
     async def _calibrate(self) -> None:
-        """Learn what the endpoint adds to a prompt, and, without a tokenizer, how many bytes make a token."""
+        """Measure the tokens that the endpoint adds and, without a tokenizer, the bytes per token."""
         rng = np.random.default_rng(self._settings.seed)
         question = self._maker.make()
         short = alone(question)
@@ -213,7 +217,7 @@ class Probe:
                 )
                 self._overhead, self._foreign = max(0, self._overhead), True
             return
-        # As much as the shortest length: documents differ, so lines from anywhere in them.
+        # Lines from random places, because documents differ: about as many as the shortest length has.
         extra, lines = 0, []
         while extra < _FEWEST_BYTES * self._settings.lengths[0]:
             lines.append(self._pool.texts[int(rng.integers(len(self._pool.texts)))])
@@ -227,7 +231,7 @@ class Probe:
         )
 
     async def _ask_alone(self, count: int) -> None:
-        """Ask so many questions on their gold passages alone, the first of all without any documents too."""
+        """Ask `count` questions on their gold passages alone, the base questions also without documents."""
         wave = count if self._asker.takes_batches else 1
         for _ in range(0, count, wave):
             start = self._own.base_asked
@@ -243,7 +247,7 @@ class Probe:
                     _add(self._closed, await self._scored(question, each))
 
     async def _climb(self) -> None:
-        """Ask until every search knows enough; what is asked for one tells the other too."""
+        """Ask until every search has ended; an answer counts for all of them."""
         while (index := next_of(self._searches)) is not None:
             if index == BASE:
                 await self._ask_alone(self._own.questions)
@@ -262,7 +266,7 @@ class Probe:
                 each.add(index, answers[0], each.questions, reference_right=other)
 
     async def _ask_stack(self, tokens: int) -> tuple[float, float] | None:
-        """Return what was right and what the other model had right (None if the length was refused)."""
+        """Return the sums of the model's and the other model's scores, or None if the length was refused."""
         stack = self._stack(tokens)
         tally = self._tallies[tokens]
         right = 0.0
@@ -283,7 +287,7 @@ class Probe:
         return right, sum(other)
 
     async def _ask_other(self, stacks: Sequence[Stack]) -> list[float]:
-        """Ask the other model the same prompts; one that it refuses for their length it answers wrong."""
+        """Return the other model's scores on the same prompts, 0 for a prompt that it refuses as too long."""
         if self._against is None:
             return []
         planted = [each for stack in stacks for each in stack.planted]
@@ -328,7 +332,7 @@ class Probe:
         if read >= (_TRUNCATED_BELOW if exact else _CALIBRATED_BELOW) * tokens - 16:
             return
         if not exact and tally is not None and tally.canary:
-            return  # the very first line was read: the estimate of the length is wrong
+            return  # the first line was read, so nothing was cut: the length was estimated wrong
         sure = exact and not self._foreign and not (tally is not None and tally.canary)
         code = "prompts-cut" if sure else "prompts-cut-or-tokenizer"
         other = "" if sure else ", or it counts by another tokenizer"
@@ -336,9 +340,10 @@ class Probe:
         raise _TruncatedError(Reason(code, cut))
 
     async def _certify(self, found: Sequence[EffectiveLength]) -> None:
-        """Test the floor on fresh haystacks: where asked to, or at lengths that are likely good.
+        """Test the floor on fresh haystacks, at `gate_tokens` or at up to two lengths likely to pass.
 
-        These are the longest half an octave below the shortest estimate, then the longest below its interval.
+        These are the longest length at least half an octave below the shortest estimate and, if it fails,
+        the longest below the estimates' intervals.
         """
         settings = self._settings
         if not settings.certify_haystacks:
@@ -355,9 +360,9 @@ class Probe:
                 return
 
     async def _test(self, tokens: int, alpha: float) -> list[LengthCertificate]:
-        """Test the floor of the score alone and, where another model is asked, of that model's score.
+        """Test the floor against the score alone and, if another model is asked, against that model's score.
 
-        That both hold is claimed where both tests pass, so neither shares its error rate with the other.
+        The claim that both hold is made only if both tests pass, so each test uses the whole error rate.
         """
         settings = self._settings
         names = [None] if self._against is None else [None, self._against.model.name]
@@ -391,9 +396,9 @@ class Probe:
     def _update(
         self, test: SequentialRetention, incumbent: Sequence[float], candidate: Sequence[float]
     ) -> None:
-        """Add the haystacks of a wave to a test, until it has decided.
+        """Add the haystacks of a wave to a test until it has decided.
 
-        Questions on one haystack are no independent observations: their mean is one.
+        Questions on one haystack are not independent, so their mean is one observation.
         """
         size = self._settings.questions
         for at in range(0, len(candidate), size):
@@ -410,7 +415,7 @@ class Probe:
         return asked
 
     async def _scored(self, question: Question, asked: ProbeAnswer) -> float:
-        """Return the score of an answer, 0 without one; a judge grades answers to the user's own pairs."""
+        """Return the score of an answer, 0 without one. A judge, if any, scores the user's own pairs."""
         if asked.answer is None:
             return 0.0
         if self._judge is None or question.kind != "pairs":
@@ -476,7 +481,7 @@ class Probe:
         answered = [each.answer for each in tally.asked if each.answer is not None]
         return RungReport(
             tokens=tokens,
-            # What the search takes a refusal for was never asked.
+            # The search counts a refusal as wrong answers. The report has only the questions that were asked.
             share=proportion_interval(rung.right, len(tally.asked)) if tally.refused else rung.share,
             haystacks=math.ceil(len(tally.asked) / self._settings.questions)
             if tally.refused
@@ -500,7 +505,7 @@ class Probe:
         )
 
     def _note_canary(self) -> None:
-        """Without usage only the fact at the very start tells of a server that cuts prompts."""
+        """Note lengths at which the first line was lost, the only sign of cut prompts without usage."""
         found = {tokens: tally.canary for tokens, tally in self._tallies.items() if tally.canary is not None}
         good = [tokens for tokens, there in found.items() if there]
         lost = [tokens for tokens, there in found.items() if not there and good and tokens > max(good)]
@@ -527,7 +532,7 @@ class Probe:
 
 
 def check_settings(settings: ProbeSettings) -> None:
-    """Raise UsageError for settings that make no probe."""
+    """Raise `UsageError` for settings out of their ranges."""
     if not (1 <= settings.questions <= 20 and 1 <= settings.base_questions <= 1_000):
         raise UsageError(
             "1 to 20 questions a haystack, and 1 to 1,000 for the base, can be asked",

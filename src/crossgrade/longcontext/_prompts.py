@@ -1,4 +1,4 @@
-"""Several questions on one haystack: prompts of one length that share all but their end."""
+"""Builds prompts for several questions on one haystack, of the same length and the same but for their end."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -19,9 +19,9 @@ _OVERLAP = 8
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Planted:
-    """One question as it is asked: its prompt, and the depth of its first line (None: none is there).
+    """One question on a haystack. `depth` is that of its first line in [0, 1], None if it has no line there.
 
-    What it shares with the other questions on its haystack is kept once, in pieces.
+    `shared` are the parts of the prompt that all questions on the haystack share, kept once.
     """
 
     question: Question
@@ -31,7 +31,7 @@ class Planted:
 
     @property
     def prompt(self) -> str:
-        """The whole prompt, joined anew each time."""
+        """The whole prompt, joined at each access."""
         return "".join(chain(self.shared, (self.tail,)))
 
 
@@ -39,7 +39,8 @@ class Planted:
 class Stack:
     """The questions on one haystack; each prompt has exactly `tokens` tokens.
 
-    `canary` asks for what the prompt's second line says: a server that cuts prompts cuts it off.
+    `canary` asks about the prompt's second line, which is lost if a server cuts prompts.
+    `unique_share` is the share of the hay's segments that differ.
     """
 
     tokens: int
@@ -56,11 +57,11 @@ def build_stack(
     rng: np.random.Generator,
     check: bool = False,
 ) -> Stack:
-    """Hide the questions' lines in one haystack and return a prompt for each, all of `tokens` tokens.
+    """Hide the questions' lines in one haystack, and return a prompt of exactly `tokens` tokens for each.
 
-    Depths are stratified over the questions and drawn anew for each haystack, whatever its length; the
-    lines of one question keep their order. With `check` each prompt is tokenised again, in windows that
-    overlap where it is longer than 2M characters, and a DataError raised should a token differ.
+    Depths are stratified over the questions and drawn anew for each haystack. The lines of one question
+    keep their order. With `check`, each prompt is tokenised again, in overlapping windows if it is longer
+    than 2M characters, and a token that differs raises `DataError`.
     """
     lines = _scatter(questions, rng)
     canary = _canary(pool, rng)
@@ -109,17 +110,17 @@ def _canary(pool: HaystackPool, rng: np.random.Generator) -> Question:
 
 
 def alone(question: Question) -> str:
-    """Return the question on the lines that hold its answer, without any hay: the score to keep."""
+    """Return the question on its gold passage alone, without any hay."""
     return ALONE_HEAD + "".join(question.gold or question.decoys) + question.tail
 
 
 def without_documents(question: Question) -> str:
-    """Return the bare question: a model that answers it has seen the answer elsewhere."""
+    """Return the question without documents, to find answers that a model knows from elsewhere."""
     return question.tail
 
 
 def _scatter(questions: Sequence[Question], rng: np.random.Generator) -> list[tuple[float, str, int]]:
-    """Return (depth, line, owner) of every line, decoys with owner -1, in a random order of equal depths."""
+    """Return (depth, line, index of its question) of every line by depth; decoys have the index -1."""
     strata = rng.permutation(len(questions))
     lines: list[tuple[float, str, int]] = []
     for index, question in enumerate(questions):
@@ -132,10 +133,10 @@ def _scatter(questions: Sequence[Question], rng: np.random.Generator) -> list[tu
 
 
 def _check(pool: HaystackPool, prompt: HaystackPrompt, tails: Sequence[str]) -> None:
-    """Tokenise the prompt again, with each tail at its end; a tail has as many tokens as any other.
+    """Tokenise the prompt again with each tail at its end, and raise `DataError` if a token differs.
 
-    A tokenizer's own record of ten million tokens takes five gigabytes, so it gets a window at a time. Each
-    join of segments lies within a window, with segments on both sides.
+    All tails have the same number of tokens. A tokenizer's own record of ten million tokens takes five
+    gigabytes, so the prompt is tokenised in windows. Each join of segments lies inside a window.
     """
     shared, size = prompt.parts[:-1], len(prompt.ids)
     tail_at = size - len(pool.tokenizer.encode(prompt.parts[-1]))
@@ -156,7 +157,7 @@ def _check(pool: HaystackPool, prompt: HaystackPrompt, tails: Sequence[str]) -> 
 
 
 def _windows(parts: Sequence[str]) -> Iterator[tuple[int, int]]:
-    """Yield stretches of so many characters, each with the last parts of the one before."""
+    """Yield (begin, end) of windows of about 2M characters that overlap by the last `_OVERLAP` parts."""
     begin = end = 0
     while end < len(parts):
         size = 0

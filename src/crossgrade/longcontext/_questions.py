@@ -1,4 +1,4 @@
-"""Questions whose answers are known by construction, and how an answer is scored without a judge."""
+"""Makes questions whose answers are known by construction, and scores answers without a judge."""
 
 import json
 import re
@@ -93,10 +93,12 @@ _MOST_PAIRS = 10_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
-    """A question, the lines that hold its answer in order, decoys to plant beside them, the answer.
+    """A question with its answer.
 
-    `answers` are numbers or texts that must all be given, and no other number; empty means that the
-    documents do not say. `without` is the segment that a fact was edited from: it must not be hay.
+    `gold` are the lines that contain the answer, in order. `decoys` are misleading lines to plant beside
+    them. An answer must contain all of `answers` (numbers or texts) and no other number. If `answers` is
+    empty, the right answer is that the documents do not say. `without` is the index of the segment that a
+    fact was taken from, which must not be in the hay.
     """
 
     kind: Kind
@@ -108,7 +110,7 @@ class Question:
 
     @property
     def tail(self) -> str:
-        """The end of the prompt: the question, and how to answer."""
+        """The end of the prompt: the question and the form of the answer."""
         return (
             f"Question: {self.text}\nUse only the documents above. Reply with one line that begins with "
             f"ANSWER: and gives the answer alone, or ANSWER: {NOT_THERE} if the documents do not say.\n"
@@ -116,7 +118,7 @@ class Question:
 
 
 class QuestionMaker:
-    """Makes questions of the wanted kinds in turn, each unlike what the haystack already holds."""
+    """Makes questions of the given kinds in turn, with names and numbers that the documents lack."""
 
     def __init__(
         self,
@@ -126,7 +128,7 @@ class QuestionMaker:
         pairs: Sequence[Question] = (),
         rng: np.random.Generator,
     ) -> None:
-        """Prepare; raises UsageError for no kinds, and for `pairs` without any."""
+        """Prepare. Raises `UsageError` without any kind, and for the kind `pairs` without pairs."""
         if not kinds or ("pairs" in kinds and not pairs):
             raise UsageError(
                 "no kinds of questions, or `pairs` without a file of them",
@@ -158,7 +160,7 @@ class QuestionMaker:
         return makers[kind]()
 
     def _fact(self) -> Question | None:
-        """Edit a number in a line of the documents, so that no memory of the original answers it."""
+        """Change a number in a line of the documents, so that knowing the original does not help."""
         for _ in range(min(_TRIES, 4 * len(self._facts))):
             segment = self._facts[int(self._rng.integers(len(self._facts)))]
             lines = [
@@ -189,7 +191,7 @@ class QuestionMaker:
         return None
 
     def _stands_elsewhere(self, line: str, found: re.Match[str], segment: int) -> bool:
-        """Return whether another segment has the line too, with any number: two would fit the gap."""
+        """Return whether another segment has the same line with any number, so that two would fit the gap."""
         before, after = line[: found.start()], line[found.end() :]
         same = re.compile(rf"{re.escape(before)}\d[\d.,]*{re.escape(after)}")
         longest = max(before, after, key=len)
@@ -295,15 +297,15 @@ class QuestionMaker:
 
 
 def _roman(number: int) -> str:
-    """A word of letters for a number: names must hold no digits."""
+    """Return a number written in letters, because names must not contain digits."""
     return "".join("ABCDEFGHIJ"[int(digit)] for digit in str(number))
 
 
 def score_answer(question: Question, answer: str) -> float:
-    """Return 1.0 for the right answer and nothing else, 0.0 otherwise.
+    """Return 1.0 if an answer is right and contains no other number, otherwise 0.0.
 
-    What follows the last `ANSWER:` counts, else the whole text. Numbers in it must be those of the
-    answer; numbers that the question itself names are passed over. A text is found by its words.
+    The text after the last `ANSWER:` counts, or the whole text if there is none. Its numbers must be those
+    of the right answer. Numbers from the question are ignored. A text is compared by its words.
     """
     answer = answer[-_LARGEST_ANSWER:]
     marks = list(_ANSWER.finditer(answer))
@@ -322,11 +324,11 @@ def score_answer(question: Question, answer: str) -> float:
 
 
 def read_pairs(path: Path) -> tuple[Question, ...]:
-    """Read the user's own pairs: JSONL rows of `question`, `answer` and the `passage` that holds it.
+    """Read the user's own pairs: JSONL rows of `question`, `answer` and the `passage` that contains it.
 
-    A `passage` may be a list of passages that hold it together, in the order of the documents.
+    A `passage` may be a list of passages that contain it together, in the order of the documents.
 
-    Raises DataError with the line of a row that is none.
+    Raises `DataError` with the line of an invalid row.
     """
     try:
         lines = path.read_text(encoding="utf-8").split("\n")

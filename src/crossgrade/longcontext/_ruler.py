@@ -1,9 +1,9 @@
-"""RULER's own arithmetic: weighted averages and its effective length, from a table of scores.
+"""Computes RULER's weighted averages and effective length from a table of scores.
 
-NVIDIA/RULER (arXiv 2404.06654): the bar is 85.6, the score of Llama-2-7B-chat at 4K; the effective length
-is the longest tested one whose score is at least the bar. The weighted averages give the lengths, in
-rising order, the weights 1, 2, 3 … ("inc") or the reverse ("dec"). Four rows of the published table do
-not follow its own rule; here every row is computed from its scores.
+Source: NVIDIA/RULER (arXiv 2404.06654). The bar is 85.6, the score of Llama-2-7B-chat at 4K. The effective
+length is the longest tested length whose score is at least the bar. The weighted averages give the lengths,
+in rising order, the weights 1, 2, 3 … ("inc") or the reverse ("dec"). Four rows of the published table do
+not follow this rule. Here every row is computed from its scores.
 """
 
 import csv
@@ -21,9 +21,10 @@ _UNITS = {"": 1, "k": 1024, "m": 1024 * 1024}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RulerRow:
-    """One model: scores by length in tokens, averages, effective length (None: under the bar everywhere).
+    """One model's scores (0 to 100) by length in tokens, their averages and its effective length.
 
-    `longest_tested` tells an effective length that was the last one tested: it may be longer.
+    `effective_tokens` is None if every score is below the bar. `longest_tested` is true if it is the
+    longest tested length, so that the effective length may be longer.
     """
 
     model: str
@@ -37,9 +38,10 @@ class RulerRow:
 
 
 def ruler_table(path: Path, *, bar: float = BAR) -> tuple[RulerRow, ...]:
-    """Read `model,length,score[,claimed]` and compute RULER's averages; lengths as `4096`, `4k`, `1M`.
+    """Read a CSV file with the columns `model,length,score[,claimed]`, and compute RULER's averages.
 
-    Raises DataError with the line of a row that is wrong or there twice.
+    Lengths are written like `4096`, `4k` or `1M`, scores from 0 to 100. Raises `DataError` with the line
+    of an invalid or repeated row.
     """
     scores: dict[str, dict[int, float]] = {}
     claims: dict[str, str] = {}
@@ -110,7 +112,7 @@ def _take(
 def ruler_row(
     model: str, scores: dict[int, float], claimed: str | None = None, *, bar: float = BAR
 ) -> RulerRow:
-    """Return RULER's averages and effective length of scores (0 to 100) by rising length."""
+    """Return RULER's averages and effective length from scores (0 to 100) by length, in rising order."""
     values = list(scores.values())
     weights = range(1, len(values) + 1)
     total = sum(weights)

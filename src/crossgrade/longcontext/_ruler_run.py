@@ -1,4 +1,4 @@
-"""RULER as a run: every task at every length, its scores, averages and effective length."""
+"""Asks every task of RULER at every length, and computes the scores, averages and effective length."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from crossgrade.stats import Proportion, proportion_interval
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RulerCell:
-    """One task at one length: the mean score (a share) with its interval; `failures` count as 0."""
+    """One task at one length: `share` is the mean score with its interval. Failed calls score 0."""
 
     task: str
     tokens: int
@@ -25,7 +25,7 @@ class RulerCell:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RulerResult:
-    """A run of RULER's tasks. `row` is over the lengths at which every task was asked, None without any."""
+    """A run of RULER's tasks; `row` is over the lengths with every task, None if there is none."""
 
     probe_id: str
     offer: str
@@ -52,9 +52,10 @@ async def run_ruler(
     now: datetime,
     on_progress: Callable[[str, int, Spent], None] = lambda *_: None,
 ) -> RulerResult:
-    """Ask `samples` of each task at each length, from short to long; raises a ProviderError that stays.
+    """Ask `samples` samples of each task at each of `lengths` (tokens), in their order.
 
-    As in RULER a length holds the tokens to answer with too. A refused length ends its task there.
+    As in RULER, a length includes the output tokens. A prompt that is refused as too long ends its task at
+    that length. Raises a `ProviderError` that retries did not solve.
     """
     cells: list[RulerCell] = []
     reason, reason_code, model, runtime = None, None, None, None

@@ -1,10 +1,13 @@
-"""RULER's thirteen tasks, at exact lengths: eleven synthetic ones and two on the user's own questions.
+"""Makes RULER's thirteen tasks at exact lengths: eleven synthetic ones and two on the user's own questions.
 
-Parameters are those of NVIDIA/RULER (arXiv 2404.06654, table 2 and appendix B): numbers of keys, values
-and queries, hops, word frequencies, tokens to answer with, and its two scorings. What differs, on purpose:
-a prompt has exactly the tokens asked for; depth is drawn anew for each sample; the essays, which may not be
-passed on, are the user's own documents; words are seeded made-up ones, of which there are always enough;
-the question-answering tasks are on the user's own pairs, with one passage (qa_1) or several (qa_2).
+The parameters are those of NVIDIA/RULER (arXiv 2404.06654, table 2 and appendix B): numbers of keys, values
+and queries, hops, word frequencies, output tokens, and its two scorings. It differs on purpose:
+
+- A prompt has exactly the given number of tokens.
+- The depth is drawn anew for each sample.
+- The essays, which may not be redistributed, are replaced by the user's documents.
+- Words are made up from a seed, so that there are always enough.
+- The question-answering tasks use the user's own pairs, with one passage (qa_1) or several (qa_2).
 """
 
 import uuid
@@ -35,10 +38,7 @@ _SPARE = 64
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RulerSample:
-    """One prompt of one task, the references to find in its answer, and the tokens to answer with.
-
-    With `any_of` one reference suffices.
-    """
+    """One prompt of one task, and the references to find in its answer (`any_of`: one suffices)."""
 
     task: str
     prompt: str
@@ -47,14 +47,14 @@ class RulerSample:
     max_output_tokens: int
 
     def score(self, answer: str) -> float:
-        """Return RULER's score: the share of references found as substrings, or for QA whether one is."""
+        """Return RULER's score: the share of references found in the answer, for QA 1 if any is found."""
         found = [reference.casefold() in answer.casefold() for reference in self.references]
         return float(any(found)) if self.any_of else sum(found) / len(found)
 
 
 @dataclass(frozen=True, slots=True)
 class _Needles:
-    """One of the eight retrieval tasks."""
+    """The parameters of one of the eight retrieval tasks."""
 
     hay: Hay
     values: Literal["numbers", "uuids"] = "numbers"
@@ -93,23 +93,23 @@ class RulerMaker:
 
     @property
     def tokenizer_name(self) -> str:
-        """What counts the tokens."""
+        """The name of the tokenizer that counts the tokens."""
         return self._tokenizer.name
 
     def answer_tokens(self, task: str) -> int:
-        """Return the tokens that RULER leaves for a task's answer, which count as part of a length."""
+        """Return the output tokens that RULER reserves for a task, which count as part of a length."""
         return _ANSWER_TOKENS.get(task, 128)
 
     @property
     def tasks(self) -> tuple[str, ...]:
-        """The tasks that can be made: question answering needs pairs."""
+        """The tasks that can be made; question answering needs pairs."""
         return tuple(task for task in RULER_TASKS if self._pairs.get(task, True))
 
     def make(self, task: str, tokens: int, number: int) -> RulerSample:
         """Return sample `number` of a task, a prompt of exactly `tokens` tokens.
 
-        The same seed, task, length and number give the same sample. Raises UsageError for a task that
-        there is not, or a length in which it has no room.
+        The same seed, task, length and number give the same sample. Raises `UsageError` for an unknown task
+        and for a length that is too short for it.
         """
         if task not in self.tasks:
             raise UsageError(
@@ -271,7 +271,7 @@ class RulerMaker:
         )
 
     def _fit(self, tokens: int, head: str, tail: str, body: Callable[[int], list[str]]) -> str:
-        """Return head, as large a body as fits, a line of padding, and tail: exactly `tokens` tokens."""
+        """Return exactly `tokens` tokens: head, as large a body as fits, a line of padding, and tail."""
         ends = sum(map(len, self._tokenizer.encode_many([head, tail])))
 
         def size(n: int) -> int:
@@ -289,7 +289,7 @@ class RulerMaker:
         while high_size <= most:
             low, low_size, high = high, high_size, high * 2
             high_size = size(high)
-        # Sizes grow almost evenly, so that a straight line between the ends soon hits.
+        # Sizes grow almost linearly, so linear interpolation between the ends converges fast.
         while high - low > 1 and most - low_size > _SPARE:
             guess = low + (most - low_size) * (high - low) // (high_size - low_size)
             middle = min(max(guess, low + 1), high - 1)
@@ -356,7 +356,7 @@ def _answered(words: Sequence[str]) -> str:
 
 
 def _word(rng: np.random.Generator, taken: set[str]) -> str:
-    """A made-up word that was not taken yet; longer ones when short ones run out."""
+    """Return a made-up word that is not in `taken`, and add it there. Later words are longer."""
     syllables = 2 if len(taken) < 3_000 else 3 if len(taken) < 200_000 else 5
     while True:
         word = "".join(

@@ -1,16 +1,16 @@
-"""Where a model's quality falls below the floor: which length to ask at next, and what is known.
+"""Searches the length at which a model's quality falls below the floor.
 
-Nothing is assumed of the curve but that it falls with the length. What the answers tell of the share of
-right ones at each length, and of the reference, is drawn from Beta posteriors; each draw of
-`share - floor * reference` is made to fall by weighted isotonic regression, and where it meets zero is one
-draw of the effective length: the projection posterior of Chakraborty and Ghosal (Coverage of credible
-intervals in nonparametric monotone regression, Annals of Statistics 49(2), 2021). The reference is the
-score on the gold passages alone, itself only estimated, or another model's score at the same lengths.
+The only assumption about the quality curve is that it falls with the length. The share of right answers at
+each length and the reference are drawn from Beta posteriors. Each draw of `share - floor * reference` is made
+to fall by weighted isotonic regression, and the length at which it reaches zero is one draw of the effective
+length. This is the projection posterior of Chakraborty and Ghosal (Coverage of credible intervals in
+nonparametric monotone regression, Annals of Statistics 49(2), 2021). The reference is the score on the gold
+passages alone, which is estimated too, or another model's score at the same lengths.
 
-Real curves hover about the floor and rise again, and the search looks after each haystack: so the
-likelihood counts half (a tempered posterior), the search climbs at most an octave above what it has asked,
-and it ends only when answers lie on both sides of the estimate. Simulated error rates, on published
-answers and on synthetic curves, are in docs/benchmarks/longcontext.md.
+Real curves may stay near the floor or rise again, and the search decides after each haystack whether to end.
+Therefore the likelihood counts half (a tempered posterior), the search climbs at most an octave above the
+longest length asked, and it ends only with answers on both sides of the estimate. Simulated error rates, on
+published answers and on synthetic curves, are in docs/benchmarks/longcontext.md.
 """
 
 import math
@@ -27,41 +27,43 @@ from crossgrade.errors import UsageError
 from crossgrade.stats import Proportion, proportion_interval
 
 BASE: Final = -1
-"""What `LengthSearch.next` returns where questions on the gold passages alone tell most."""
+"""The index that `LengthSearch.next` returns to ask questions on the gold passages alone."""
 TEMPER = 0.5
+"""The exponent of the likelihood."""
 SURE = 0.975
-"""Posterior share within a factor of 2 at which the search ends."""
+"""The posterior share within a factor of 2 of the median at which the search ends."""
 CACHED_PRICE = 0.1
+"""The price of a cached input token, as a share of that of a fresh one."""
 ALIKE = 0.1
-"""Correlation assumed between the questions on one haystack."""
+"""The assumed correlation between the questions on one haystack."""
 ALONE_TOKENS = 220
-"""About the prompt of a question on its gold passage alone."""
+"""The approximate length of the prompt of a question on its gold passage alone, in tokens."""
 _DRAWS = 256
 _SURE_DRAWS = 4_096
-"""To end by: a share of a fortieth is counted too roughly in the draws to choose by, and looked at often."""
+"""The draws for the decision to end, more than for a choice: a share of 1 / 40 must be counted precisely."""
 _PRIOR = 0.5
 _REFUSED_ANSWERS = 40
-"""A refusal weighs as much as so many wrong answers."""
+"""The number of wrong answers that a refusal counts as."""
 _UNASKED = 1e-3
-"""The weight of a length that was not asked, in answers: its draws lie anywhere between its neighbours."""
+"""The weight of a length that was not asked, in answers: its draws lie between its neighbours'."""
 _EVEN_ANSWERS = 1_000
-"""From about so many answers on, all lengths weigh the same."""
+"""The number of answers from which more of them hardly raise the weight of a length."""
 _TELLING_OCTAVES = 1.3
 _CLIMB_HAYSTACKS = 2
 _FIRST_ANSWERS = 12
 _GROWTH = 0.04
-"""A choice is kept while answers grow by this share: it changes little, and a choice takes time."""
+"""The share by which the answers grow before the next length is chosen, because choosing takes time."""
 _MOST_ANSWERS = 1_000_000
 _SPAN_OCTAVES = 1.5
 _BEYOND = 99.0
-"""Octaves that stand for "above what was asked", where there are lengths still to ask at."""
+"""The octaves that stand for "above the lengths asked so far", while there are longer ones to ask."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rung:
-    """What was answered at one length: `right` may be a sum of shares; `share` has a Wilson interval.
+    """The answers at one length. `right` is the sum of their scores, `n` their number.
 
-    The interval counts questions on one haystack as correlated.
+    `share` has a Wilson interval, which treats questions on one haystack as correlated.
     """
 
     tokens: int
@@ -73,7 +75,7 @@ class Rung:
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """Draws of the effective length in octaves, and what each of them rests on."""
+    """Draws of the effective length in octaves (`crossings`), and the drawn shares and bases of each."""
 
     crossings: np.ndarray
     shares: np.ndarray
@@ -84,7 +86,7 @@ class _Known:
 
 
 class LengthSearch:
-    """Choose lengths and collect answers until the effective length is known within a factor of 2."""
+    """Chooses lengths and collects answers until the effective length is known within a factor of 2."""
 
     def __init__(
         self,
@@ -102,13 +104,17 @@ class LengthSearch:
     ) -> None:
         """Plan a search over `lengths` (tokens, rising).
 
-        `floor` is the share of the reference that must hold: of the score on the gold passages alone, or,
-        with `same_length`, of the score that another model has at each length. `questions` are asked on
-        each haystack; `beside` answers are expected within 1.5 octaves on either side of the estimate; it
-        ends when `sure` of the posterior lies within an octave of its median, and there are
-        `least_answers` at each length up to an octave above that, or after `most_answers`
-        at length. `level` is that of the interval. Raises UsageError for lengths or a floor that make no
-        search.
+        `floor` is the share of the reference that must hold. The reference is the score on the gold
+        passages alone or, with `same_length`, another model's score at each length. `questions` are asked
+        on each haystack. `level` is that of the interval.
+
+        The search ends after `most_answers` answers on haystacks, or when all of these hold:
+
+        - `sure` of the posterior lies within an octave of its median.
+        - There are `beside` answers within 1.5 octaves on either side of the median.
+        - There are `least_answers` at each length up to an octave above the median.
+
+        Raises `UsageError` for invalid lengths, or a floor or number of questions out of range.
         """
         if len(lengths) < 2 or any(a >= b for a, b in pairwise(lengths)):
             raise UsageError("a search needs two or more lengths, in rising order", code="lengths-invalid")
@@ -126,7 +132,7 @@ class LengthSearch:
         self._least = least_answers
         self._most = min(most_answers, _MOST_ANSWERS)
         self._x = np.log2(np.asarray(lengths, dtype=np.float64))
-        # The last is the price of as many questions on the gold passages alone.
+        # The last entry is the price of as many questions on the gold passages alone.
         haystack = np.asarray(lengths, dtype=np.float64) * (1 + (questions - 1) * cached_price)
         self._price = np.append(haystack, ALONE_TOKENS * questions)
         self.asked = np.zeros(len(lengths), dtype=np.int64)
@@ -140,19 +146,19 @@ class LengthSearch:
 
     @property
     def design_effect(self) -> float:
-        """By how much that questions share a haystack raises the variance of their share."""
+        """The factor by which sharing a haystack raises the variance of a share."""
         return 1 + (self.questions - 1) * ALIKE
 
     @property
     def base(self) -> float | None:
-        """The share of right answers on the gold passages alone; None before any was asked."""
+        """The share of right answers on the gold passages alone, or None before any was asked."""
         return self.base_right / self.base_asked if self.base_asked else None
 
     def add(self, index: int, right: float, n: int, *, reference_right: float | None = None) -> None:
-        """Take a haystack's answers: `right` of `n` questions at `lengths[index]`.
+        """Add a haystack's answers: `right` of `n` questions at `lengths[index]`.
 
-        `reference_right` of the same questions is what the other model had; it is needed where the search
-        is against one.
+        `reference_right` is the number that the other model had right. A search with `same_length` needs
+        it, and no other search takes it. Raises `UsageError` otherwise.
         """
         if not 0 <= right <= n or self.same_length != (reference_right is not None):
             raise UsageError(f"{right} right answers of {n}, beside {reference_right}", code="counts-invalid")
@@ -163,9 +169,9 @@ class LengthSearch:
         self._cached.clear()
 
     def refuse(self, index: int) -> None:
-        """Take that the provider refused `lengths[index]`: that is a wrong answer, and it is not asked again.
+        """Record that the provider refused `lengths[index]`. It and longer lengths are not asked again.
 
-        Where the search is against another model that one is taken to answer.
+        A refusal counts as 40 wrong answers, and as 40 right answers of the other model.
         """
         self.asked[index] += _REFUSED_ANSWERS
         self.reference_right[index] += _REFUSED_ANSWERS
@@ -175,7 +181,7 @@ class LengthSearch:
         self._cached.clear()
 
     def add_base(self, right: float, n: int) -> None:
-        """Take answers on the gold passages alone: `right` of `n` questions."""
+        """Add answers on the gold passages alone: `right` of `n` questions."""
         if not 0 <= right <= n:
             raise UsageError(f"{right} right answers of {n}", code="counts-invalid")
         self.base_right += right
@@ -183,9 +189,9 @@ class LengthSearch:
         self._cached.clear()
 
     def next(self) -> int | None:
-        """Return the index of the length to ask the next haystack at, or None when enough is known.
+        """Return the index of the length of the next haystack, or None when the search has ended.
 
-        `BASE` asks for as many questions on the gold passages alone.
+        `BASE` asks for `questions` questions on the gold passages alone.
         """
         if not self.same_length and not self.base_asked:
             return BASE
@@ -211,7 +217,7 @@ class LengthSearch:
         return index
 
     def rungs(self) -> tuple[Rung, ...]:
-        """Return what was answered at each length that was asked."""
+        """Return the answers at each length that was asked."""
         return tuple(
             Rung(
                 tokens=self.lengths[i],
@@ -226,7 +232,7 @@ class LengthSearch:
         )
 
     def result(self) -> EffectiveLength:
-        """Return the effective length as far as it is known; `tokens` None while it is not."""
+        """Return the effective length and its interval; `tokens` is None while it is not known."""
         first, last = self.lengths[0], self.lengths[-1]
         floor = self.floor * (1.0 if self.same_length else self.base or 0.0)
         if not self.asked.any() or (not self.same_length and not self.base_asked):
@@ -258,7 +264,7 @@ class LengthSearch:
 
     @property
     def median_octaves(self) -> float:
-        """The posterior median of log2 of the effective length, within the lengths to be tested."""
+        """The posterior median of log2 of the effective length in tokens, within `lengths`."""
         return self._known(_SURE_DRAWS).median
 
     def _highest(self) -> int:
@@ -276,18 +282,18 @@ class LengthSearch:
         return float(known.too_low.mean() + known.too_high.mean())
 
     def _wanting(self, median: float) -> tuple[np.ndarray, np.ndarray]:
-        """Return the lengths below and above the estimate of a side that has too few answers."""
+        """Return masks of the lengths below and above the estimate, empty for a side with enough answers."""
         below = (self._x <= median) & (self._x >= median - _SPAN_OCTAVES)
         above = (self._x > median) & (self._x <= median + _SPAN_OCTAVES)
         sides = [side & self._is_open & (self.asked[side].sum() < self._beside) for side in (below, above)]
         return sides[0], sides[1]
 
     def _choose(self, known: _Known, answers: int) -> int:
-        """Return where `answers` more tell whether the estimate is a factor of 2 off.
+        """Return the index at which `answers` more tell most on whether the estimate is a factor of 2 off.
 
-        That is the length a factor of 2 below or above it, on the side in more doubt: the curve is furthest
-        from the floor there. Where a thousand answers have not settled it, the curve hovers, and other
-        lengths tell more.
+        That is the length a factor of 2 below or above it, on the side with more doubt, because the curve is
+        furthest from the floor there. If a thousand answers there were not enough, the curve stays near the
+        floor, and the length that tells most is computed.
         """
         below, above = self._wanting(known.median)
         if self._doubt(known) <= 1 - self._sure and (below | above).any():
@@ -303,10 +309,11 @@ class LengthSearch:
         return BASE if edge == BASE or self._wants_base(edge) else edge
 
     def _wants_base(self, index: int) -> bool:
-        """Return whether the base is known less well than a share at length, both for their price.
+        """Return whether the base needs answers more than the length at `index`, for their prices.
 
-        Of two estimates whose difference counts, each gets answers as its deviation to the root of its
-        price (J. Neyman, Journal of the Royal Statistical Society 97(4), 1934, 558-625).
+        To estimate a difference at least cost, each of its two terms gets answers in proportion to its
+        standard deviation divided by the square root of its price (J. Neyman, Journal of the Royal
+        Statistical Society 97(4), 1934, 558-625).
         """
         if self.same_length or self.base_asked >= self._most:
             return False
@@ -317,7 +324,11 @@ class LengthSearch:
         return bool(self.base_asked < wanted)
 
     def _most_telling(self, known: _Known, answers: int, edge: int) -> int:
-        """Return where answers tell most of the length for their price, by how its draws go with theirs."""
+        """Return the index at which answers tell most about the effective length for their price.
+
+        It follows from the covariance of the drawn shares with the drawn lengths. It is `edge` if none tells
+        anything.
+        """
         reach = known.shares.shape[1]
         draws = np.column_stack([known.shares, known.bases])
         draws = draws - draws.mean(axis=0)
@@ -346,8 +357,8 @@ class LengthSearch:
         return self._cached[draws]
 
     def _draw(self, draws: int) -> _Known:
-        """Draw the effective length from its posterior, within an octave above what was asked."""
-        # A search that is gone on with takes the same way as one that never stopped.
+        """Draw the effective length from its posterior, up to an octave above the longest length asked."""
+        # The seed depends on the counts only, so that a resumed search makes the same choices.
         rng = np.random.default_rng([int(self.asked.sum()), self.base_asked])
         reach = int(np.flatnonzero(self._x <= self._x[self._highest()] + 1 + 1e-9)[-1]) + 1
         x, asked, alike = self._x[:reach], self.asked[:reach] / self.design_effect, self.design_effect
@@ -373,29 +384,30 @@ class LengthSearch:
 
 
 def next_of(searches: Sequence[LengthSearch]) -> int | None:
-    """Return where the first search that is not done asks next, None if all are."""
+    """Return the next index of the first search that has not ended, or None if all have."""
     return next((index for each in searches if (index := each.next()) is not None), None)
 
 
 def _beta(rng: np.random.Generator, draws: int, right: np.ndarray, n: np.ndarray) -> np.ndarray:
-    """Draw shares, (draws, lengths), from tempered Beta posteriors over Jeffreys' prior."""
+    """Draw shares of shape (draws, lengths) from tempered Beta posteriors with Jeffreys' prior."""
     a, b = TEMPER * right + _PRIOR, TEMPER * np.maximum(n - right, 0) + _PRIOR
     return rng.beta(a, b, size=(draws, len(right)))
 
 
 def _weights(asked: np.ndarray) -> np.ndarray:
-    """Return the weights of lengths in the fit: what few answers tell counts less, many not ever more.
+    """Return the weights of lengths in the fit, which grow with their answers but level off.
 
-    Were they the answers, a length that is asked often would drag its neighbours to its own margin.
+    With the number of answers as the weight, a length that is asked often would pull its neighbours to its
+    own margin.
     """
     return np.asarray(asked / (asked + _EVEN_ANSWERS) + _UNASKED / _EVEN_ANSWERS)
 
 
 def _falling(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Return the weighted least-squares fit to each row that nowhere rises.
+    """Return the weighted least-squares fit to each row that never rises.
 
-    By its closed form, min over a <= i of max over b >= i of the weighted mean of a..b (Robertson, Wright
-    and Dykstra, Order Restricted Statistical Inference, 1988, theorem 1.4.4).
+    Its closed form is the min over a <= i of the max over b >= i of the weighted mean of a..b (Robertson,
+    Wright and Dykstra, Order Restricted Statistical Inference, 1988, theorem 1.4.4).
     """
     count = values.shape[1]
     heap = np.concatenate([[0.0], np.cumsum(weights)])
@@ -408,7 +420,7 @@ def _falling(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
 
 
 def _crossings(margins: np.ndarray, x: np.ndarray) -> np.ndarray:
-    """Return where each falling row first is under zero; x[0] at the first already, infinity for nowhere."""
+    """Return the x at which each falling row crosses zero: x[0] if it begins below, infinity if never."""
     under = margins < 0
     first = under.argmax(axis=1)
     rows = np.arange(len(margins))
@@ -424,7 +436,10 @@ def _tokens(octaves: float, first: int, last: int) -> int:
 
 
 def ladder(shortest: int, longest: int, *, per_octave: int = 2) -> tuple[int, ...]:
-    """Return the lengths from `shortest` to `longest`, `per_octave` of them at each doubling."""
+    """Return lengths in tokens from `shortest` to `longest`, both included, `per_octave` per doubling.
+
+    Raises `UsageError` unless 16 <= shortest < longest.
+    """
     if not 16 <= shortest < longest:
         raise UsageError(
             f"lengths from {shortest:,} to {longest:,} tokens make no ladder", code="lengths-without-ladder"

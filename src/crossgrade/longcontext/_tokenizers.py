@@ -1,9 +1,9 @@
-"""Tokenizers: ids of a text, from a `tokenizer.json`, a GGUF file, a tiktoken file, a server, or bytes.
+"""Tokenises text by a `tokenizer.json`, a GGUF file, a tiktoken file, a server, or bytes.
 
-A byte-level BPE vocabulary runs in tiktoken, ten times faster than `tokenizers` on long texts; a
-`tokenizer.json` is read by `tokenizers` too, and the two must agree on a text before the fast one is
-trusted. A server that tokenises for its callers is as good as a file. Without any tokenizer a byte stands
-for a token and the endpoint's usage says how many bytes make one: lengths are then calibrated, not exact.
+A byte-level BPE vocabulary runs in tiktoken, ten times faster than `tokenizers` on long texts. A
+`tokenizer.json` is read by `tokenizers` too, and tiktoken is used only if both agree on a test text. A server
+with a tokenize endpoint is as exact as a file. Without any tokenizer a byte counts as a token. Lengths are
+then not exact, but calibrated by the endpoint's usage.
 """
 
 import base64
@@ -25,14 +25,14 @@ IntArray = NDArray[np.int32]
 _LARGEST_BYTES = 256 * 2**20
 _MOST_TOKENS = 2_000_000
 _GPT2 = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
-# Digits are cut off first, one by one, and what lies between is cut by GPT-2's pattern.
+# Each digit is a piece of its own, and GPT-2's pattern cuts the text between digits.
 _SMOLLM = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+|\s+(?=\p{N})|\s+(?!\S)|\s+"
 _LLAMA3 = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*"
     r"|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
 _QWEN2 = _LLAMA3.replace("{1,3}", "")
-# llama.cpp's names of pre-tokenizers, and the pattern each stands for.
+# llama.cpp's names of pre-tokenizers, and their patterns.
 _GGUF_PATTERNS = {"gpt-2": _GPT2, "default": _GPT2, "smollm": _SMOLLM, "llama-bpe": _LLAMA3, "qwen2": _QWEN2}
 _PROOF = (
     "It's 3.14 metres to R\u00f6sti-Caf\u00e9; WE'LL see.\n\n\tdef f(x):  return x ** 2\r\n"
@@ -45,9 +45,9 @@ Kind = Literal["tokenizer.json", "gguf", "tiktoken", "server", "bytes"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tokenizer:
-    """A way to turn text into token ids; `exact` False means that a byte stands for a token.
+    """Functions that turn text into token ids. If `exact` is false, a byte counts as a token.
 
-    `check` encodes with an independent implementation where there is one, else with the same.
+    `check` encodes with an independent implementation if there is one, otherwise with the same one.
     """
 
     name: str
@@ -61,7 +61,7 @@ class Tokenizer:
 def read_tokenizer(path: Path) -> Tokenizer:
     """Read a tokenizer from a `tokenizer.json`, a `.gguf` model file or a `.tiktoken` file.
 
-    Raises DataError for a file that is none of these or is broken, and MissingExtraError without the
+    Raises `DataError` for a file of another format or a damaged one, and `MissingExtraError` without the
     `long-context` extra.
     """
     _require()
@@ -80,7 +80,7 @@ def read_tokenizer(path: Path) -> Tokenizer:
 
 
 def bytes_tokenizer() -> Tokenizer:
-    """Return the stand-in for an unknown tokenizer: a byte of UTF-8 is a token."""
+    """Return the substitute for an unknown tokenizer, in which a byte of UTF-8 is a token."""
 
     def encode(text: str) -> IntArray:
         return np.frombuffer(text.encode(), dtype=np.uint8).astype(np.int32)
@@ -96,10 +96,10 @@ def bytes_tokenizer() -> Tokenizer:
 
 
 def served_tokenizer(url: str, ask: Callable[[Sequence[str]], list[list[int]]]) -> Tokenizer | None:
-    """Return the tokenizer of the server at `url`, which `ask` asks for the ids of texts.
+    """Return the tokenizer of the server at `url`; `ask` asks the server for the ids of texts.
 
-    None if lines that are joined have other tokens than the lines apart (a tokenizer that begins each
-    text with a space): prompts of exact length could not be built. Raises what `ask` raises.
+    Returns None if joined lines have other tokens than the single lines (a tokenizer that puts a space
+    before each text), because prompts of an exact length cannot be built then. Raises like `ask`.
     """
 
     def encode_many(texts: Sequence[str]) -> list[IntArray]:
@@ -173,7 +173,7 @@ def _from_json(data: bytes, path: Path) -> Tokenizer:
 
 
 def _fast_twin(tree: Any, path: Path) -> Tokenizer | None:
-    """Return tiktoken's form of a byte-level BPE tokenizer, or None if it is of another kind."""
+    """Return a byte-level BPE tokenizer that runs in tiktoken, or None for another kind of tokenizer."""
     try:
         pattern = _pattern(tree["pre_tokenizer"])
         model, normalizer = tree["model"], tree.get("normalizer")
@@ -220,7 +220,7 @@ def _engine(
 
 
 def _ranks(vocabulary: Mapping[str, int]) -> dict[bytes, int]:
-    """Bytes of each token from the printable letters that byte-level BPE writes them in (GPT-2)."""
+    """Return the ranks by each token's bytes, decoded from GPT-2's printable letters for bytes."""
     if len(vocabulary) > _MOST_TOKENS:
         raise ValueError(f"more than {_MOST_TOKENS:,} tokens")
     printable = [*range(33, 127), *range(161, 173), *range(174, 256)]

@@ -1,4 +1,4 @@
-"""How long an answer lasts: a Monte Carlo of prices, releases and the capability gap."""
+"""Estimates how long a decision stays right, by a Monte Carlo of prices, releases and capability."""
 
 from crossgrade.outlook._answers import (
     DEFAULT_TOLERANCE,

@@ -1,4 +1,4 @@
-"""What paths say: how long a choice lasts, what each side does, scenarios, commitments, the market."""
+"""Summarises simulated paths: half-lives, ablations, scenarios, GPU commitments and market revenue."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ from crossgrade.outlook._history import shipped_history
 from crossgrade.outlook._paths import Paths, simulate
 
 TOLERANCES = (0.0, 0.1, 0.3, 1.0)
-"""Shares by which today's choice may cost more in all than the best before switching again is worth it."""
+"""Shares by which the total cost of today's choice may exceed the best offer's."""
 
 DEFAULT_TOLERANCE = 0.1
 
@@ -29,15 +29,16 @@ LEAST_DAYS, MOST_DAYS = 30, 365
 DAYS_PER_MONTH = 30.4375
 
 SHRUNK = (0.20, 0.30)
-"""The claim about the API market that is recomputed."""
+"""The claim that is recomputed: closed revenue falls to this range of shares of today's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HalfLife:
-    """How long a choice lasts at a tolerance: months until an even chance that it is no longer best.
+    """The months until the odds are even that a choice is no longer within a tolerance of the best.
 
-    `still_best` has the chance at each month; `months` is None if it stays above one half. The
-    standard error of a chance is at most 0.5 / sqrt(paths).
+    `tolerance` is a share (0.1 is 10 %). `still_best` has the chance, from 0 to 1, that the choice is
+    still within it at each month from 0. The standard error of a chance is at most 0.5 / sqrt(paths).
+    `months` is None if the chance never falls below one half.
     """
 
     tolerance: float
@@ -47,9 +48,11 @@ class HalfLife:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Projection:
-    """What a set of assumptions leads to at the last month: means over paths, and 80 % intervals.
+    """The outcome of a set of assumptions at the last month: means over paths.
 
-    Spend is against that on closed APIs at month 0.
+    Spend is a multiple of the spend on closed APIs at month 0. `closed_spend_low` and
+    `closed_spend_high` bound its 80 % interval. Volumes are shares of all tokens. Half-lives are in
+    months, None if they are beyond the last month.
     """
 
     name: str
@@ -66,7 +69,7 @@ class Projection:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scenario:
-    """A named set of changed assumptions and what closed labs do."""
+    """A named set of changes to the assumptions, and the strategy of closed labs."""
 
     name: str
     changes: Mapping[str, float]
@@ -97,7 +100,10 @@ SCENARIOS = (
 
 
 def half_life(paths: Paths, tolerance: float) -> HalfLife:
-    """Return how long today's choice stays within a tolerance of the best."""
+    """Return how long today's choice stays within a tolerance of the best.
+
+    `tolerance` is a share from 0 to 100 (0.3 is 30 %). Raises `UsageError` outside that range.
+    """
     if not 0 <= tolerance <= 100:
         raise UsageError(
             f"a tolerance of {tolerance:g}", code="tolerance-invalid", hint="give a share from 0: 0.3 is 30 %"
@@ -106,12 +112,12 @@ def half_life(paths: Paths, tolerance: float) -> HalfLife:
 
 
 def camp_half_life(paths: Paths, tolerance: float = DEFAULT_TOLERANCE) -> HalfLife:
-    """Return how long some offer of the camp that was chosen, open or closed, is within the tolerance."""
+    """Return how long the best offer of the chosen camp, open or closed, stays within the tolerance."""
     return _half_life((paths.camp_ratio <= 1 + tolerance).mean(axis=0), tolerance)
 
 
 def _half_life(chances: "np.ndarray[tuple[int], np.dtype[np.float64]]", tolerance: float) -> HalfLife:
-    """Interpolate between the last month above one half and the first below."""
+    """Interpolate linearly between the month before the first below one half and that month."""
     below = np.flatnonzero(chances < 0.5)
     months: float | None = None
     if len(below):
@@ -123,7 +129,7 @@ def _half_life(chances: "np.ndarray[tuple[int], np.dtype[np.float64]]", toleranc
 
 
 def valid_days(paths: Paths, tolerance: float = DEFAULT_TOLERANCE) -> int:
-    """Return after how many days an answer should be asked again: its half-life, within bounds."""
+    """Return the number of days that a decision is valid: its half-life, clipped to 30 to 365 days."""
     found = half_life(paths, tolerance).months
     days = MOST_DAYS if found is None else round(found * DAYS_PER_MONTH)
     return min(MOST_DAYS, max(LEAST_DAYS, days))
@@ -131,13 +137,16 @@ def valid_days(paths: Paths, tolerance: float = DEFAULT_TOLERANCE) -> int:
 
 @lru_cache(maxsize=1)
 def default_valid_days() -> int:
-    """Return `valid_days` of the shipped history and the default assumptions: seeded, always the same."""
+    """Return `valid_days` for the shipped history and the default assumptions.
+
+    The seed is fixed, so the result is always the same.
+    """
     rng = np.random.default_rng(20261125)
     return valid_days(simulate(from_history(shipped_history()), rng, paths=4000, months=12))
 
 
 def outcome(name: str, paths: Paths, tolerance: float) -> Projection:
-    """Summarise paths at their last month."""
+    """Return a summary of paths at their last month; `tolerance` is that of the half-lives."""
     spend = paths.closed_spend[:, -1]
     low, high = np.quantile(spend, [0.1, 0.9])
     return Projection(
@@ -163,7 +172,10 @@ def ablation(
     strategy: Strategy = "hold",
     tolerance: float = DEFAULT_TOLERANCE,
 ) -> tuple[Projection, ...]:
-    """Return outcomes with all three sides, without each, and without any; the same seed for all."""
+    """Return five outcomes: with all three sides, without each one, and without any.
+
+    All five use the same seed.
+    """
     rows: list[tuple[str, Collection[Side]]] = [("all three", ())]
     rows += [(f"without {side}", (side,)) for side in SIDES]
     rows += [("without any", SIDES)]
@@ -193,7 +205,7 @@ def scenario_outcomes(
     tolerance: float = DEFAULT_TOLERANCE,
     scenarios: Sequence[Scenario] = SCENARIOS,
 ) -> tuple[Projection, ...]:
-    """Return what named scenarios lead to."""
+    """Return the outcome of each named scenario, all with the same seed."""
     return tuple(
         outcome(
             each.name,
@@ -212,7 +224,7 @@ def scenario_outcomes(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MarketCase:
-    """Closed revenue after over before, (1 - f) (1 - d)^(1 - e) (1 + g)^years."""
+    """One case of `market_revenue`: its inputs and its result."""
 
     leaving: float
     price_cut: float
@@ -229,7 +241,12 @@ def market_revenue(
     growth: float = 0.0,
     years: float = 1.0,
 ) -> float:
-    """Return closed revenue after over before: volume that leaves, price cut, elasticity, growth."""
+    """Return closed revenue as a multiple of the revenue before, (1 - f) (1 - d)^(1 - e) (1 + g)^years.
+
+    f is `leaving`, the share of volume that leaves (0 to 1). d is `price_cut`, a share below 1. e is the
+    price `elasticity` of volume. g is the `growth` of volume a year, above -1. Raises `UsageError` for
+    values outside these ranges.
+    """
     if not (0 <= leaving <= 1 and 0 <= price_cut < 1 and growth > -1):
         raise UsageError(
             "shares lie from 0 to 1, a price cut below 1, growth above -1",
@@ -240,7 +257,7 @@ def market_revenue(
 
 
 def shrunk_markets() -> tuple[MarketCase, ...]:
-    """Return on a grid which mixes of assumptions shrink the market to `SHRUNK`, and no others."""
+    """Return the cases of a grid of assumptions whose revenue lies in `SHRUNK`."""
     grid = product((0.3, 0.5, 0.6, 0.7, 0.75, 0.8, 0.9), (0.0, 0.5), (0.0, 0.5, 1.2), (0.0, 0.5, 1.0))
     cases = [
         MarketCase(
@@ -259,11 +276,12 @@ def shrunk_markets() -> tuple[MarketCase, ...]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CommitmentRisk:
-    """What reserving GPUs for years risks against paying by the hour while they are needed.
+    """The risk of reserving GPUs for years, compared with paying by the hour while they are needed.
 
-    `loss_share` is committed over flexible cost, minus 1: above 0 the commitment cost more.
-    `left_early` is the chance that open weights are no longer best at the end, `cheaper_rent` that
-    an hour then costs less than was committed.
+    `loss_share_*` is the committed cost divided by the flexible cost, minus 1. Above 0 the commitment
+    costs more. `loss_chance` is the chance of that. `loss_share_low` and `loss_share_high` bound the
+    80 % interval. `left_early` is the chance that the GPUs are given up before the end.
+    `cheaper_rent` is the chance that the hourly price at the end is below the committed one.
     """
 
     years: int
@@ -285,9 +303,10 @@ def commitment_risk(
     paths: int = 10_000,
     tolerance: float = DEFAULT_TOLERANCE,
 ) -> CommitmentRisk:
-    """Return what a commitment of 1 or 3 years risks where open weights on own GPUs are best today.
+    """Return the risk of a commitment of 1 or 3 years, given that open weights on own GPUs are best today.
 
-    Only paths on which an open offer is within the tolerance of the best at month 0 count.
+    Only paths on which an open offer is within the tolerance of the best at month 0 count. Raises
+    `UsageError` for another number of years, a price of 0 or less, or if no path counts.
     """
     a = assumptions
     discounts = {1: a.discount_1_year, 3: a.discount_3_years}
@@ -327,9 +346,10 @@ def commitment_risk(
 
 
 def _needed(away: NDArray[np.bool_], patience: int) -> NDArray[np.bool_]:
-    """Return in which months GPUs are still needed: whatever open model is best by then runs on them.
+    """Return in which months GPUs are still needed, for `away` of shape (paths, months).
 
-    They are let go for good after `patience` months in a row in which none was good enough.
+    The GPUs run the open model that is best in each month. They are given up for good after `patience`
+    months in a row (`away`) in which no open model was good enough.
     """
     streak = np.zeros(len(away), dtype=np.int64)
     needed = np.ones_like(away)

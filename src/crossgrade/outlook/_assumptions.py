@@ -1,4 +1,4 @@
-"""Every number the outlook rests on, each marked as fitted to the history or assumed."""
+"""Holds the parameters of the outlook, each marked as fitted to the history or assumed."""
 
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal, cast
@@ -23,9 +23,11 @@ def _assumed(default: float, why: str, least: float = 0.0, most: float = 1e6) ->
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Assumptions:
-    """Parameters of the outlook; rates are per year, prices US dollars per million tokens, 3:1.
+    """Parameters of the outlook.
 
-    `from_history` fills those that are fitted. Each field's metadata says where it comes from.
+    Rates are per year unless a field says otherwise. Prices are US dollars per million tokens, at
+    three input tokens to one output token. `from_history` fills the fitted fields. Each field's
+    metadata has its origin and its range. Raises `UsageError` for a value out of its range.
     """
 
     closed_releases: float = _fitted(34.0, "models a year in the capability index")
@@ -118,7 +120,7 @@ class Assumptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Assumption:
-    """One parameter as it is printed."""
+    """One parameter as printed: its value, origin and description."""
 
     name: str
     value: float
@@ -127,7 +129,7 @@ class Assumption:
 
 
 def from_history(history: History) -> Assumptions:
-    """Return assumptions whose fitted part is that of a history."""
+    """Return assumptions with the fitted fields from a history and the defaults for all others."""
     closed, opened = history.closed, history.open
     return Assumptions(
         closed_releases=closed.releases_per_year,
@@ -151,7 +153,10 @@ def from_history(history: History) -> Assumptions:
 
 
 def changed(assumptions: Assumptions, changes: dict[str, float]) -> Assumptions:
-    """Return assumptions with some replaced; an unknown name is an error that lists near ones."""
+    """Return assumptions with some replaced.
+
+    Raises `UsageError` for an unknown name, with similar names, and for a value out of its range.
+    """
     names = [each.name for each in fields(assumptions)]
     for name in changes:
         if name not in names:

@@ -1,4 +1,4 @@
-"""What the price and capability history says: how often and how far prices and records move."""
+"""Fits rates of releases, records and price changes to the history of prices and capability."""
 
 import csv
 import io
@@ -18,10 +18,12 @@ DAYS_PER_YEAR = 365.25
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CampHistory:
-    """One camp's past: models a year, the share that set the camp's record and by how many points.
+    """The past of one camp.
 
-    `cuts_per_year`, `rises_per_year` and `delistings_per_year` are hazards of one listed offer over
-    `exposure_years`; `cut_to` and `rise_to` the medians of new price over old.
+    `record_share` is the share of models that set the camp's record, and `jump_points` the mean number
+    of points by which they did. `cuts_per_year`, `rises_per_year` and `delistings_per_year` are rates
+    per listed offer over `exposure_years`. `cut_to` and `rise_to` are the medians of the new price
+    divided by the old, 1 if there was no change.
     """
 
     releases_per_year: float
@@ -38,9 +40,10 @@ class CampHistory:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class History:
-    """Both camps, the mean gap between their records in the last year of the index, and the open lag.
+    """The past of both camps, and how far open models are behind.
 
-    `lag_months` is how long ago, on average over the index, the closed record first reached the open one.
+    `gap_points` is the mean of the closed record minus the open one over the last year of the index.
+    `lag_months` is the mean time, over the index, since the closed record first reached the open one.
     """
 
     closed: CampHistory
@@ -63,8 +66,8 @@ def shipped_history() -> History:
 def fit_history(capability_csv: str, rates_csv: str) -> History:
     """Fit the history from a capability index and dated rates, both CSV text.
 
-    Records of one day count as one; a price's direction is that of its mean at three tokens in to
-    one out. Raises `DataError` where a camp has no record or no price to learn from.
+    Several records on one day count as one. A price has changed if its mean at three input tokens to
+    one output token has. Raises `DataError` if a camp has no models, no record or no rates.
     """
     releases = {
         kind: sorted(
@@ -75,7 +78,7 @@ def fit_history(capability_csv: str, rates_csv: str) -> History:
         for kind in ("proprietary", "open-weight")
     }
     rates = list(csv.DictReader(io.StringIO(rates_csv)))
-    announced = "dated-change"  # its day may lie ahead
+    announced = "dated-change"  # its day may be in the future
     days = [date.fromisoformat(row["seen_on"]) for row in rates if row["event"] != announced]
     if not days or not all(releases.values()):
         raise DataError(
@@ -139,7 +142,7 @@ def _jumps(releases: Sequence[tuple[date, float]]) -> list[float]:
 
 
 def _price_moves(rates: Iterable[Mapping[str, str]], until: date) -> tuple[float, list[float], int]:
-    """Return years during which offers were listed, ratios of changed prices, and delistings."""
+    """Return the years that all offers were listed, the ratios of new to old prices, and the delistings."""
     offers: dict[tuple[str, str], list[Mapping[str, str]]] = defaultdict(list)
     for row in rates:
         if row["event"] != "facts":
@@ -172,7 +175,7 @@ def _blend(row: Mapping[str, str]) -> float | None:
 
 
 def _gap(closed: Sequence[tuple[date, float]], opened: Sequence[tuple[date, float]]) -> float:
-    """Mean distance of the two records at the ends of the last twelve months of the index."""
+    """Return the mean of the closed record minus the open one at the ends of the last twelve months."""
     end = min(closed[-1][0], opened[-1][0])
     gaps = []
     for back in range(12):
@@ -184,9 +187,10 @@ def _gap(closed: Sequence[tuple[date, float]], opened: Sequence[tuple[date, floa
 
 
 def _lag(closed: Sequence[tuple[date, float]], opened: Sequence[tuple[date, float]]) -> float:
-    """Mean months, over the months with both camps, since the closed record first reached the open one.
+    """Return the mean time in months since the closed record first reached the open one.
 
-    Where open weights are ahead it counts as none.
+    The mean is over all months with models of both camps. A month in which open weights are ahead
+    counts as 0.
     """
     days_per_month = DAYS_PER_YEAR / 12
     start, end = max(closed[0][0], opened[0][0]), min(closed[-1][0], opened[-1][0])

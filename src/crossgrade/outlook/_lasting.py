@@ -1,4 +1,4 @@
-"""How long one decision lasts: the outlook with what is known of the decision in place of the defaults."""
+"""Estimates how long one decision stays right, with its own figures in place of the default assumptions."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -24,7 +24,7 @@ FINE_TOLERANCES = tuple(step / 20 for step in range(31))
 """Tolerances of the curve: 0 to 150 % in steps of 5 points."""
 
 LEAST_PATHS = 200
-"""Paths on which a choice must be the best today before anything is said about it."""
+"""The least number of paths on which a choice is the best today for a half-life to be reported."""
 
 _ROUNDING = 1e-6
 _SEED = 20261125
@@ -32,12 +32,12 @@ _SEED = 20261125
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lasting:
-    """How long a decision stays right by the outlook, `choice` being what was decided for.
+    """How long a decision for `choice` stays right by the outlook.
 
-    `chances` are the half-lives at `TOLERANCES` with the chance of every month, `curve` those at
-    `FINE_TOLERANCES`; `camp` that of having chosen open or closed, at the default tolerance. `given`
-    are the assumptions that the decision replaced; all others are the package's. Only the `n` of
-    `paths` paths count on which the choice is the best today.
+    `chances` are the half-lives at `TOLERANCES`, `curve` those at `FINE_TOLERANCES`. `camp` is the
+    half-life of the choice between open and closed, at the default tolerance. `given` has the
+    assumptions that were replaced by figures of the decision. All others are the defaults. Of the
+    `paths` simulated, only those on which the choice is the best today count: `n` of them.
     """
 
     choice: Choice
@@ -64,11 +64,11 @@ def lasting(
     months: int = 24,
     seed: int = _SEED,
 ) -> Lasting | None:
-    """Return how long a decision for the cheapest, or the best open or closed offer, stays right.
+    """Return how long a decision for the cheapest, or the cheapest open or closed, offer stays right.
 
-    `given` replaces assumptions by what is known of the decision: tokens of a request, prices. None
-    where under them the choice is the best today on fewer than `LEAST_PATHS` paths. Seeded: the same
-    arguments give the same answer. Raises `UsageError` as `changed` and `simulate`.
+    `given` replaces assumptions by figures of the decision, such as tokens of a request and prices.
+    Returns None if the choice is the best today on fewer than `LEAST_PATHS` paths. The same arguments
+    give the same result. Raises `UsageError` like `changed` and `simulate`.
     """
     return _lasting(choice, tuple(sorted((given or {}).items())), paths, months, seed)
 

@@ -1,16 +1,16 @@
-"""Paths of prices, releases and capability: a Monte Carlo over months, all paths side by side.
+"""Simulates prices, releases and capability month by month, all paths at once.
 
-Releases come as a Poisson process (measured gaps have a coefficient of variation near 1: no beat).
-A camp's record release is better by an exponential jump, the others are small models behind the
-record. Three sides act on this and on each other, and each can be switched off:
+Releases are a Poisson process, because measured gaps have a coefficient of variation near 1. A
+record release raises its camp's record by an exponential jump. All other releases are small models
+behind the record. Three sides act on this and on each other, and each can be switched off:
 
-- efficiency: what a token costs to serve falls with architecture and chips, and new models are
-  priced lower; without it prices of new models stay.
-- recursion: releases come faster with R&D spend and with the best model that can help to build the
-  next; an open jump grows with the gap to the closed teacher that it trails by a lag. Without it
-  rates and jumps stay.
-- distribution: device defaults take easy work from below, open hosts movable work from above; what
-  is left of closed margins funds R&D. Without it volume stays where it is cheapest.
+- efficiency: the cost of serving a token falls with better architectures and chips, and new models
+  are priced lower. Without it, prices of new models stay the same.
+- recursion: releases come faster with R&D spend and with a better model to help build the next. An
+  open jump grows with the gap to the closed teacher, whose record reaches it after a lag. Without
+  it, rates and jumps stay the same.
+- distribution: devices take easy work, and open hosts take work that can move. The remaining closed
+  margins fund R&D. Without it, work goes to the cheapest offer at once.
 """
 
 from collections.abc import Collection
@@ -26,7 +26,7 @@ Floats = NDArray[np.float32]
 CLOSED, OPEN = 0, 1
 
 WORKLOADS = 9
-"""Work of the market, by difficulty: as many equal shares."""
+"""The number of equal shares, by difficulty, that the market's work is divided into."""
 
 MOST_PATHS, MOST_MONTHS = 100_000, 120
 
@@ -35,12 +35,13 @@ _FAR = np.float32(1e9)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Paths:
-    """What happened on each of n paths at each month from 0 to `months`.
+    """The simulated values of n paths at each month from 0 to `months`.
 
-    `ratio` (n, months + 1): cost of today's choice over that of the best offer then, at least 1,
-    infinite once it is gone; `camp_ratio` the same of the best offer of the camp that was chosen.
-    `closed_volume`, `open_volume`, `device_volume` are shares of all tokens; `closed_spend` and
-    `open_spend` dollars against what closed APIs took at month 0. `chosen_open` (n,).
+    All arrays have the shape (n, months + 1), except `chosen_open`, which is (n,). `ratio` is the cost
+    of today's choice divided by that of the best offer in the month. It is at least 1, and infinite
+    once the choice is delisted. `camp_ratio` is the same for the best offer of the chosen camp.
+    `closed_volume`, `open_volume` and `device_volume` are shares of all tokens. `closed_spend` and
+    `open_spend` are multiples of the spend on closed APIs at month 0.
     """
 
     ratio: Floats
@@ -54,7 +55,7 @@ class Paths:
 
     @property
     def months(self) -> int:
-        """The last month."""
+        """The last month; month 0 is today."""
         return int(self.ratio.shape[1]) - 1
 
 
@@ -68,10 +69,11 @@ def simulate(
     strategy: Strategy = "hold",
     choice: str = "cheapest",
 ) -> Paths:
-    """Return paths under assumptions.
+    """Return simulated paths under assumptions.
 
-    `choice` is what was decided at month 0: "cheapest" in all, or the cheapest "open" or "closed"
-    offer. Raises `UsageError` for sizes beyond `MOST_PATHS` and `MOST_MONTHS` or an unknown side.
+    `without` names the sides to switch off. `choice` is the decision at month 0: the "cheapest" offer
+    of all, or the cheapest "open" or "closed" one. Raises `UsageError` for sizes beyond `MOST_PATHS`
+    and `MOST_MONTHS`, an unknown side or an unknown choice.
     """
     if not (1 <= paths <= MOST_PATHS and 1 <= months <= MOST_MONTHS):
         raise UsageError(
@@ -93,7 +95,7 @@ def simulate(
 
 
 class _World:
-    """The state of all paths while months go by; arrays have the paths first."""
+    """The state of all paths during the simulation."""
 
     def __init__(
         self,
@@ -115,13 +117,13 @@ class _World:
         ]
         self.record = np.stack([np.zeros(paths), np.full(paths, -a.gap)]).astype(np.float32)
         cut = a.cut_price if strategy == "cut" else 1.0
-        dear = a.special_price if strategy == "specialise" else 1.0
-        self.level = np.zeros((2, paths), dtype=np.float32)  # logarithm of new models' prices, against today
-        self.level[CLOSED] += np.log(cut * dear)
+        special = a.special_price if strategy == "specialise" else 1.0
+        self.level = np.zeros((2, paths), dtype=np.float32)  # log of new models' prices relative to today's
+        self.level[CLOSED] += np.log(cut * special)
         self.listed = np.array([[a.price_closed, a.price_closed_small], [a.price_open, a.price_open_small]])
         self.closed_records = [self.record[CLOSED].copy()]  # by month
-        self.supplied = np.ones(paths, dtype=bool)  # whether open weights still come
-        self.research = np.ones(paths, dtype=np.float32)  # R&D spend against month 0
+        self.supplied = np.ones(paths, dtype=bool)  # whether open weights are still released
+        self.research = np.ones(paths, dtype=np.float32)  # R&D spend relative to month 0
         self.offers = 4 + 4 * months
         self.used = 0
         self.quality = np.full((self.offers, paths), -_FAR, dtype=np.float32)
@@ -138,7 +140,7 @@ class _World:
         self.first_closed = np.ones(paths, dtype=np.float32)
 
     def run(self, choice: str) -> Paths:
-        """Let all months go by."""
+        """Simulate all months and return the paths."""
         self._start()
         shape = (self.n, self.months + 1)
         ratios, volumes = ("ratio", "camp_ratio"), ("closed_volume", "open_volume", "device_volume")
@@ -177,7 +179,7 @@ class _World:
         return np.asarray(costs.argmin(axis=0))
 
     def _add(self, camp: int, quality: Floats, price: Floats, month: int, here: Floats | None = None) -> None:
-        """Offer a model; `here` is 0 on paths where it does not come."""
+        """Add an offer; `here` is 0 on paths where the model is not released."""
         a, at = self.a, self.used
         rate = a.closed_delistings if camp == CLOSED else a.open_delistings
         life = self.rng.standard_exponential(self.n, dtype=np.float32) * np.float32(12 / max(rate, 1e-9))
@@ -187,7 +189,7 @@ class _World:
         self.quality[at], self.price[at] = quality, price
         self.dies[at] = np.where(there, month + life, -1.0)
         self.total[at] = self._total(quality, self.price[at])
-        # The market sees the newest model of each kind, without following single delistings.
+        # The market uses the best model released so far for each kind of work. It ignores delistings.
         seen = np.where(there, price, _FAR).astype(np.float32)
         fails = _failing(a.slope, quality[None] - self.work[:, None])
         cost = seen[None] * np.float32(a.tokens / 1e6) + self.typical_loss * fails
@@ -196,7 +198,7 @@ class _World:
         self.price_by_work[camp] = np.where(better, seen[None], self.price_by_work[camp])
 
     def _total(self, quality: Floats, price: Floats) -> Floats:
-        """Cost of a request on each path's own workload: tokens, and failures."""
+        """Return the cost in dollars of a request on each path's own workload: tokens and failures."""
         a = self.a
         fails = _failing(a.slope, quality - self.hardness[:, 0])
         return np.asarray(price * np.float32(a.tokens / 1e6) + self.loss[:, 0] * fails, dtype=np.float32)
@@ -231,7 +233,7 @@ class _World:
             self.record[camp] += ahead * pull * np.float32(jump) * focus
             kept = np.exp(self.level[camp])
             for small, count in ((0, records), (1, others)):
-                # The cheapest of several: the least of that many log-normal draws, by its quantile.
+                # The cheapest of `count` releases: the least of `count` log-normal draws, by its quantile.
                 uniform = rng.random(self.n) ** (1 / np.maximum(count, 1))
                 luck = np.exp(-a.price_spread * _normal_quantile(uniform)).astype(np.float32)
                 price = (self.listed[camp, small] * kept * luck).astype(np.float32)
@@ -246,10 +248,11 @@ class _World:
         self.closed_records.append(self.record[CLOSED].copy())
 
     def _teacher_pull(self, month: int) -> Floats:
-        """Return how much larger open jumps are for the closed record of `teacher_lag` months ago.
+        """Return the factor on open jumps due to the closed record of `teacher_lag` months ago.
 
-        That record, moved up by what closed labs gain on average meanwhile, is set against the open
-        one, as a multiple of today's gap: 1 while all goes as it did, more once a leap has been learnt from.
+        That record, plus the mean gain of closed labs during the lag, minus the open record, is
+        divided by today's gap. The ratio is 1 while both camps keep their pace, and above 1 some
+        months after a closed leap. It is clipped to 0.1 to 3 and raised to the power `teacher_pull`.
         """
         a = self.a
         lag = round(a.teacher_lag)
@@ -260,7 +263,7 @@ class _World:
         return np.asarray(np.clip(ratio, 0.1, 3) ** np.float32(a.teacher_pull), dtype=np.float32)
 
     def _reprice(self, chosen: NDArray[np.intp]) -> None:
-        """Cut or raise the price of what was chosen; others change by what is released beside them."""
+        """Cut or raise the price of the chosen offer; all other offers keep their price."""
         a, rows = self.a, np.arange(self.n)
         is_open = self.camp_of[chosen] == OPEN
         draw = self.rng.random(self.n)
@@ -273,14 +276,14 @@ class _World:
         self.total[chosen, rows] = moved
 
     def _market(self, month: int) -> dict[str, Floats]:
-        """Split all tokens among closed APIs, open hosts and devices; R&D follows closed margins."""
+        """Split all tokens among closed APIs, open hosts and devices, and set R&D by closed margins."""
         a = self.a
         cheaper_open = self.best_by_work[OPEN] < self.best_by_work[CLOSED]
         moved = cheaper_open.astype(np.float32)
         device = np.zeros(self.n, dtype=np.float32)
         kept = np.ones((WORKLOADS, 1), dtype=np.float32)
         if "distribution" in self.sides:
-            # Movable work moves little by little, not on the day it becomes cheaper elsewhere.
+            # Work moves to open hosts gradually, not on the day it becomes cheaper there.
             moved = moved * np.float32(
                 a.open_at_once + (1 - a.open_at_once) * -np.expm1(-a.open_capture * month)
             )
@@ -309,13 +312,13 @@ class _World:
         }
 
     def _demand(self, camp: int) -> Floats:
-        """Tokens against month 0 that a fall in price brings."""
+        """Return the factor on the tokens of month 0 due to the change in price, from 0.01 to 100."""
         ratio = np.maximum(self.price_by_work[camp] / self.first_price[camp], 1e-6)
         return np.asarray(np.clip(ratio ** np.float32(-self.a.price_elasticity), 0.01, 100), dtype=np.float32)
 
 
 def _failing(slope: float, ahead: Floats) -> Floats:
-    """Return the chance that a request fails on a model so many points ahead of its difficulty."""
+    """Return the chance that a request fails on a model `ahead` points above the request's difficulty."""
     return np.asarray(1 / (1 + np.exp(np.clip(np.float32(slope) * ahead, -80, 80))), dtype=np.float32)
 
 

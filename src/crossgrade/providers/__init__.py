@@ -1,7 +1,7 @@
 """Sends requests to models: hosted APIs, and local models in child processes.
 
 A provider sends each request once, measures it, and either returns an answer or raises one of
-the `ProviderError`s. Retries, concurrency and budgets are the task of `calls`.
+the `ProviderError`s. `calls` does retries, concurrency and budgets.
 """
 
 from collections.abc import AsyncIterator, Mapping

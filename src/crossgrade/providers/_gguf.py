@@ -1,4 +1,4 @@
-"""Reads the header of a GGUF file: what the model is, without loading it.
+"""Reads facts of a model from the header of its GGUF file, without loading the model.
 
 Format: little-endian magic, version, tensor count, key-value count, then the pairs (the GGUF
 specification in ggml's `docs/gguf.md`). The file is not trusted: counts and lengths are bounded.
@@ -34,7 +34,10 @@ _STRING, _ARRAY = 8, 9
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GgufHeader:
-    """What a GGUF file says about its model; None if it says nothing."""
+    """The facts of a model in its GGUF file; None if the file does not have one.
+
+    `context_tokens` is the context it was trained for, and `chat` whether the file has a chat template.
+    """
 
     architecture: str
     name: str | None
@@ -122,7 +125,7 @@ class _Reader:
         return self.bytes(self.count(_MAX_STRING_BYTES, "bytes in one text")).decode("utf-8", "replace")
 
     def value(self, kind: int) -> JSON:
-        """A scalar or a text; arrays (vocabularies) are skipped and read as None."""
+        """Return a scalar or a text, or None for an array (a vocabulary), which is skipped."""
         if kind in _SCALARS:
             return self.scalar(_SCALARS[kind])
         if kind == _STRING:

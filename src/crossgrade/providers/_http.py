@@ -1,8 +1,8 @@
-"""HTTP to one account at one host: aiohttp, with what an evaluation needs on top.
+"""Sends HTTP requests to one account at one host, with the limits that an evaluation needs.
 
-aiohttp keeps the connections, speaks the protocol and goes through proxies. Here are the bounds:
-no redirects, no cookies, one deadline for the whole call, a largest size before and after
-decompression, every failure a `ProviderError`, and the moments from which latencies are taken.
+aiohttp does connections, the protocol and proxies. This module adds the limits: no redirects, no cookies,
+one deadline for the whole call, and a largest size before and after decompression. It turns every failure
+into a `ProviderError`, and records the times from which latencies are computed.
 """
 
 import asyncio
@@ -23,18 +23,18 @@ from crossgrade.errors import ProviderError, ProviderTimeoutError, UpstreamError
 
 _DRAIN_S = 0.1
 _ENCODINGS = {"gzip": 31, "x-gzip": 31, "deflate": 15}
-"""Content encodings that are understood although none is requested, with zlib's window bits."""
+"""Content encodings that are decoded although none is requested, with zlib's window bits."""
 
 Sink = Callable[[bytes], bool]
-"""Takes a piece of the body; True says that it needs no more."""
+"""Receives a piece of the body. Returns True when it needs no more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HttpResponse:
-    """A response: its status, headers (any case) and body, which is empty if a sink took it.
+    """A response: its status, headers (in any case) and body, which is empty if a sink received it.
 
-    `sent_at` and `ended_at` are seconds of the loop's clock: when the request went out on an open
-    connection, and when the body, or as much as the sink needed, was complete.
+    `sent_at` and `ended_at` are seconds of the loop's clock. `sent_at` is when the request was sent on an
+    open connection, and `ended_at` when the body was complete or the sink needed no more.
     """
 
     status: int
@@ -45,14 +45,14 @@ class HttpResponse:
 
     @property
     def latency_ms(self) -> float:
-        """From sending to the end, in milliseconds."""
+        """The time from sending to the end, in milliseconds."""
         return (self.ended_at - self.sent_at) * 1000
 
 
 class HttpClient:
     """Keep-alive connections to one base URL; made by `open_http`.
 
-    There are as many connections as calls at once: the caller bounds its concurrency.
+    It opens one connection for each concurrent call, so the caller must limit its concurrency.
     """
 
     def __init__(self, base_url: str, session: aiohttp.ClientSession, proxy: URL | None) -> None:
@@ -73,11 +73,11 @@ class HttpClient:
         largest: int,
         sink: Sink | None = None,
     ) -> HttpResponse:
-        """Send one request, a POST never twice, and return the response; bytes are JSON.
+        """Send one request and return the response. A POST is never sent twice. A body of bytes is JSON.
 
-        With `sink` the body of a 200 response goes there, piece by piece. Raises
-        `ProviderTimeoutError` after `timeout_s` in all, connecting included, and `UpstreamError`
-        when no whole response of at most `largest` bytes comes.
+        With `sink`, the body of a 200 response goes there, piece by piece. Raises `ProviderTimeoutError`
+        after `timeout_s` seconds in total, including the time to connect, and `UpstreamError` if no complete
+        response of up to `largest` bytes is received.
         """
         response: aiohttp.ClientResponse | None = None
         try:
@@ -117,11 +117,10 @@ async def open_http(
     ssl_context: ssl.SSLContext | None = None,
     keeps_alive: bool = True,
 ) -> AsyncIterator[HttpClient]:
-    """Open a client that sends `headers` with every call; `environ` may name proxies.
+    """Open a client that sends `headers` with every call. It sends nothing yet.
 
-    Without `keeps_alive` every call has a connection of its own.
-
-    Raises `UsageError` for an address or a proxy that cannot be used; nothing is sent yet.
+    `environ` may set proxies. Without `keeps_alive`, every call has its own connection. Raises `UsageError`
+    for an invalid address or proxy.
     """
     address = _plain_address(base_url)
     proxy = proxy_for(URL(address, encoded=True), environ)
@@ -137,12 +136,12 @@ async def open_http(
 
 
 def proxy_for(url: URL, environ: Mapping[str, str]) -> URL | None:
-    """Return the proxy that `environ` sets for an address: `https_proxy`, `all_proxy`, `no_proxy`, ….
+    """Return the proxy that `environ` sets for an address (`https_proxy`, `all_proxy`, `no_proxy`), or None.
 
-    Names count in either case, lower case first. Loopback hosts never go through a proxy.
+    Names may be in lower or upper case, and lower case takes precedence. Loopback hosts never use a proxy.
     Raises `UsageError` for a proxy that is not `http://`.
     """
-    # Upper case sorts before lower case, so that the lower-case value stays.
+    # Upper case sorts before lower case, so that the lower-case value overrides it.
     proxies = {
         name.lower().removesuffix("_proxy"): value
         for name, value in sorted(environ.items())
@@ -171,7 +170,7 @@ def proxy_for(url: URL, environ: Mapping[str, str]) -> URL | None:
 def _plain_address(url: str) -> str:
     """Return a base URL without a slash at its end.
 
-    Raises `UsageError` unless it is http(s) with a plain host and path.
+    Raises `UsageError` unless it is an http(s) URL with a host and a path only, in printable ASCII.
     """
     try:
         parts = urlsplit(url)
@@ -197,24 +196,24 @@ def _plain_address(url: str) -> str:
 
 
 class _Response(aiohttp.ClientResponse):
-    """A response that knows when its request was sent, and that begins on a clean connection."""
+    """A response that records when its request was sent, and refuses data from before the request."""
 
     sent_at = 0.0
 
     async def start(self, connection: Connection) -> aiohttp.ClientResponse:
-        """Begin to read: aiohttp calls this when the connection is open and the request is sent."""
+        """Start reading. aiohttp calls this when the connection is open and the request is sent."""
         self.sent_at = asyncio.get_running_loop().time()
-        # aiohttp would take what came before the request for its answer.
+        # aiohttp would take data from before the request as its answer.
         if connection.protocol is None or connection.protocol.should_close:
             raise UpstreamError("the server answered more than it was asked", code="answer-too-long")
         return await super().start(connection)
 
 
 async def _see_closed_connections() -> None:
-    """Let the loop notice which idle connections the server has closed, so that none is chosen.
+    """Let the loop notice which idle connections the server has closed, so that none of them is used.
 
-    The first turn polls the sockets, the second comes after what they had to say. Without it a
-    POST could be written to a closed connection, and nobody can tell whether it arrived.
+    The first turn of the loop polls the sockets, and the second runs after their callbacks. Otherwise a
+    POST could be written to a closed connection, and it would be unknown whether it arrived.
     """
     await asyncio.sleep(0)
     await asyncio.sleep(0)
@@ -248,7 +247,7 @@ async def _receive(response: aiohttp.ClientResponse, largest: int, sink: Sink | 
 
 
 def _unpacker(encoding: str) -> Callable[[bytes, int], bytes] | None:
-    """Return a function that decompresses a piece to a bounded size, or None if nothing is compressed."""
+    """Return a function that decompresses a piece to a bounded size, or None for an uncompressed body."""
     if encoding in {"", "identity"}:
         return None
     if encoding not in _ENCODINGS:
@@ -268,7 +267,7 @@ def _unpacker(encoding: str) -> Callable[[bytes, int], bytes] | None:
 
 
 async def _drain(response: aiohttp.ClientResponse) -> None:
-    """Read what a stream still sends after its end, so that the connection can be used again."""
+    """Read the rest of a stream after its end, so that the connection can be used again."""
     with suppress(TimeoutError, aiohttp.ClientError):
         async with asyncio.timeout(_DRAIN_S):
             while await response.content.readany():
@@ -276,7 +275,7 @@ async def _drain(response: aiohttp.ClientResponse) -> None:
 
 
 def _translated(error: aiohttp.ClientError) -> ProviderError:
-    """Describe a failure. Messages of the library are used only if they quote no request header."""
+    """Return the `ProviderError` for a failure. It repeats no message that may contain a request header."""
     if isinstance(error, aiohttp.ClientHttpProxyError):
         said = excerpt(f"{error.status} {error.message}", longest=80)
         return UpstreamError(f"the proxy refused to connect: {said!r}", code="proxy-refused")

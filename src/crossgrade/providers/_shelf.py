@@ -1,8 +1,8 @@
-"""The models that can be installed, and those that are: one JSON record each, packaged ones a folder too.
+"""Lists the models that can be installed, and keeps a JSON record of each installed model.
 
-The known models are read from `crossgrade/data/models.json`. The record of an installed model holds the
-file's digest, licence and duties, so that a run can name exactly what it measured. A file that the user
-brings stays where it is and is only recorded.
+The known models are read from `crossgrade/data/models.json`. The record of an installed model has the
+file's digest, licence and duties, so that a run can name exactly what it measured. A packaged model has a
+folder too. The user's own file is only recorded and stays where it is.
 """
 
 import hashlib
@@ -24,7 +24,7 @@ from crossgrade.providers._gguf import read_gguf_header
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PackagedFile:
-    """One file inside one wheel, by package, pinned version and member path."""
+    """One file in a wheel: the package, its pinned version, and the file's path in the wheel."""
 
     package: str
     version: str
@@ -33,11 +33,11 @@ class PackagedFile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KnownModel:
-    """A model that packages ship under an honest name.
+    """A model whose file is distributed in Python packages.
 
-    `parts` joined in order are the GGUF file, whose SHA-256 is `sha256`; `notices` are the licence
-    texts that stay beside it. `chat` says whether the file carries a chat template; `duties` is
-    what its licence requires of those who use it or pass it on.
+    `parts` joined in order are the GGUF file with the SHA-256 `sha256`. `notices` are the licence texts
+    that are kept beside it. `chat` says whether the file has a chat template. `duties` are the licence's
+    requirements for using or redistributing it, in words.
     """
 
     name: str
@@ -68,10 +68,10 @@ _BLOCK = 4 * 2**20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InstalledModel:
-    """A model file whose content is known.
+    """A model file and its digest.
 
-    `sha256` held when the file had `size_bytes` and `modified_ns`; `licence` None is unknown.
-    `source` is "package" or "file"; `added_at` is an ISO 8601 time in UTC.
+    `sha256` was computed when the file had the size `size_bytes` and the modification time `modified_ns`.
+    `source` is "package" or "file". `added_at` is an ISO 8601 time in UTC. None is unknown.
     """
 
     name: str
@@ -90,7 +90,7 @@ class InstalledModel:
 
 
 def models_home(environ: Mapping[str, str] | None = None) -> Path:
-    """Return the folder of installed models: `$CROSSGRADE_HOME/models`, or else one in the user's cache."""
+    """Return the folder of installed models: `$CROSSGRADE_HOME/models`, or one in the user's cache."""
     home = (os.environ if environ is None else environ).get("CROSSGRADE_HOME")
     return (Path(home) if home else platformdirs.user_cache_path("crossgrade")) / "models"
 
@@ -102,15 +102,16 @@ class ModelShelf:
         self.home = models_home() if home is None else home
 
     def installed(self) -> tuple[InstalledModel, ...]:
-        """Every recorded model, by name."""
+        """Return every recorded model, sorted by name."""
         records = sorted(self.home.glob("*.json")) if self.home.is_dir() else []
         return tuple(self._read(record) for record in records)
 
     def find(self, model: str, *, root: Path | None = None) -> InstalledModel:
-        """The model of this name, or the GGUF file at this path, its digest certain.
+        """Return the model with a name, or the GGUF file at a path, with its digest verified.
 
-        A relative path counts from `root`, by default the current folder. Raises `NotFoundError`
-        when there is none, `DataError` when its file is gone, broken, or not what was recorded.
+        The digest is computed again unless the file's size and time are as recorded. A relative path is
+        resolved against `root`, by default the current folder. Raises `NotFoundError` for an unknown model,
+        and `DataError` if its file is gone, damaged or changed.
         """
         if is_model_path(model):
             return describe_file(Path(model) if root is None else root / model)
@@ -121,15 +122,16 @@ class ModelShelf:
         return found if _untouched(found) else self.verify(model)
 
     def find_installed(self, name: str) -> InstalledModel | None:
-        """Return the installed model with this name if its file exists, or None."""
+        """Return the installed model with a name if its file exists, otherwise None."""
         record = self._record(name)
         model = self._read(record) if record.exists() else None
         return model if model is not None and Path(model.path).is_file() else None
 
     def verify(self, name: str) -> InstalledModel:
-        """Read the whole file of an installed model again and compare its SHA-256.
+        """Read the whole file of an installed model again, and compare its SHA-256 with the record.
 
-        Raises `DataError` if the file is gone or its content changed.
+        Raises `NotFoundError` for an unknown model, and `DataError` if the file is gone or its content
+        has changed.
         """
         record = self._record(name)
         if not record.exists():
@@ -155,7 +157,11 @@ class ModelShelf:
         return model
 
     def add_file(self, path: Path, *, name: str | None = None, licence: str | None = None) -> InstalledModel:
-        """Record a GGUF file that the user brings, under `name` (default: from the file's name)."""
+        """Record the user's own GGUF file under `name`, by default a name made from the file's name.
+
+        Raises `UsageError` for an invalid name or that of a packaged model, and `DataError` for a missing or
+        damaged file.
+        """
         model = describe_file(path)
         chosen = model.name if name is None else check_name(name)
         if any(known.name == chosen for known in known_models()):
@@ -217,9 +223,9 @@ def find_model(name: str, environ: Mapping[str, str] | None = None) -> Installed
 
 
 def describe_file(path: Path) -> InstalledModel:
-    """Read what a GGUF file is and its digest, without recording it anywhere.
+    """Read a GGUF file's header and digest, without recording it.
 
-    Raises `DataError` for a missing or broken file.
+    Raises `DataError` for a missing or damaged file.
     """
     if not path.is_file():
         raise DataError(
@@ -275,12 +281,12 @@ def file_sha256(path: Path) -> str:
 
 
 def is_model_path(model: str) -> bool:
-    """Return whether a model is named by a path rather than by a name on the shelf."""
+    """Return whether a model is given as a path, not as the name of an installed model."""
     return model.endswith(".gguf") or "/" in model or os.sep in model
 
 
 def check_name(name: str) -> str:
-    """Return the name. Raises `UsageError` if it cannot be the file name of a record."""
+    """Return the name. Raises `UsageError` unless it can be the file name of a record."""
     if _NAME.fullmatch(name) is None:
         raise UsageError(
             f"{name!r} cannot name a model: lower-case letters, digits, `.`, `_` and `-`, at most 64",

@@ -1,6 +1,6 @@
-"""Batch APIs: many requests at a lower price, answered within a day.
+"""Sends requests through batch APIs, which answer many requests within a day at a lower price.
 
-A batch outlives the process that submitted it: keep its id, and poll and collect later.
+A batch outlives the process that submitted it. Keep its id to poll and collect it later.
 """
 
 import asyncio
@@ -39,49 +39,49 @@ LARGEST_RESULTS = 2**30
 """The largest size of a batch's results in bytes."""
 
 FILE_POLL_S = 1.0
-"""The time between two checks of an uploaded file that the provider still reads."""
+"""The seconds between two checks of an uploaded file that the provider is still processing."""
 
 _TRANSFER_S = 600.0
 _MOST_FILE_POLLS = 300
 _MOST_LIST_PAGES = 20
 _EARLIER = timedelta(minutes=10)
 _LATER = timedelta(minutes=30)
-"""The largest difference between a batch's time and its submission: clocks differ and uploads take time."""
+"""The range of a batch's time around its submission, because clocks differ and uploads take time."""
 
 
 class BatchProvider(Protocol):
-    """An offer whose provider takes batches."""
+    """An offer whose provider has a batch API."""
 
     def parts(self, requests: Mapping[str, ModelRequest]) -> list[Mapping[str, ModelRequest]]:
-        """Split requests into as few batches as the provider takes."""
+        """Split requests, by custom id, into batches that the provider accepts."""
 
     async def submit(self, requests: Mapping[str, ModelRequest], *, label: str) -> str:
-        """Submit requests by custom id (at most 64 letters, digits, - or _); return the batch's id.
+        """Submit requests by custom id (up to 64 letters, digits, - or _), and return the batch's id.
 
-        Nothing is retried: after an error `find` the label before submitting again.
+        Nothing is retried. After an error, call `find` with the label before submitting again.
         """
 
     async def find(self, label: str, *, size: int, since: datetime) -> list[str]:
-        """Return the ids of batches that may have been submitted under this label.
+        """Return the ids of batches that may have been submitted under a label.
 
-        If the provider keeps no label, these are the batches of the same size made about `since`. Their
-        results show whose they are.
+        If the provider stores no label, these are the batches with `size` requests made about `since`. Their
+        results show whether they are the ones.
         """
 
     async def poll(self, batch: str) -> BatchStatus:
-        """Return how far a batch is."""
+        """Return the status of a batch."""
 
     async def results(
         self, batch: str, requests: Mapping[str, ModelRequest], *, names: Sequence[str] = ()
     ) -> dict[str, BatchResult]:
-        """Collect a finished batch: an answer or an error for each custom id of `requests`.
+        """Return an answer or an error for each custom id of `requests`, from a finished batch.
 
-        `names` are all custom ids of the batch in the order submitted, `requests` by default.
+        `names` are all custom ids of the batch in the order submitted, by default those of `requests`.
         """
 
 
 class HostedBatches:
-    """One offer's batch API, spoken in the host's dialect; made by `open_batches`."""
+    """One offer's batch API, in the host's dialect; made by `open_batches`."""
 
     def __init__(
         self, account: Account, http: HttpClient, dialect: BatchDialect, *, timeout_s: float
@@ -108,7 +108,7 @@ class HostedBatches:
         return list(parts)
 
     async def submit(self, requests: Mapping[str, ModelRequest], *, label: str) -> str:
-        """Upload the requests, where the dialect wants a file, and make a batch of them."""
+        """Upload the requests if the dialect needs a file, and create a batch of them."""
         order = batch_order(requests, self._calls, self._host, label=label)
         upload = self._dialect.upload
         if upload is not None:
@@ -118,7 +118,7 @@ class HostedBatches:
         return self._dialect.made(made)
 
     async def find(self, label: str, *, size: int, since: datetime) -> list[str]:
-        """Look through the provider's list, newest first; none is found where there is no list."""
+        """Search the provider's list, newest first; return no ids if there is no list."""
         dialect = self._dialect
         files: set[str] = set()
         try:
@@ -147,15 +147,15 @@ class HostedBatches:
         return batch.size == size and made_at is not None and -_EARLIER <= made_at - since <= _LATER
 
     async def poll(self, batch: str) -> BatchStatus:
-        """Return how far a batch is."""
-        # The status of some is their results.
+        """Return the status of a batch."""
+        # In some dialects the results are part of the status.
         body = await self._get(f"{self._dialect.path}/{_checked(batch)}", largest=LARGEST_RESULTS)
         return self._dialect.status(body)
 
     async def results(
         self, batch: str, requests: Mapping[str, ModelRequest], *, names: Sequence[str] = ()
     ) -> dict[str, BatchResult]:
-        """Read the results from this host: addresses in the batch object are not followed."""
+        """Read the results from this host. Addresses in the batch object are not followed."""
         status = await self.poll(batch)
         _require_done(status)
         found: dict[str, BatchResult] = {}
@@ -170,7 +170,7 @@ class HostedBatches:
         return _complete(found, requests)
 
     async def _read(self, path: str, take: Callable[[Item], None], names: Sequence[str]) -> None:
-        """Read the results at a path, whichever way the dialect writes them."""
+        """Read the results at a path, as lines or pages by the dialect."""
         if self._dialect.line is not None:
             await self._read_lines(path, self._dialect.line, take)
         elif self._dialect.page is not None:
@@ -179,7 +179,7 @@ class HostedBatches:
     async def _read_lines(
         self, path: str, read: Callable[[bytes], Item], take: Callable[[Item], None]
     ) -> None:
-        """Read JSON lines as they come, so that the file is never held whole."""
+        """Read JSON lines as they arrive, so that the whole file is never in memory."""
         rest = b""
 
         def feed(piece: bytes) -> bool:
@@ -206,7 +206,7 @@ class HostedBatches:
     async def _read_pages(
         self, path: str, read: ReadPage, take: Callable[[Item], None], names: Sequence[str]
     ) -> None:
-        """Read page after page until one is the last, or empty."""
+        """Read page after page, up to the last or an empty one."""
         query: str | None = path.partition("?")[2]
         plain = path.partition("?")[0]
         while query is not None:
@@ -261,7 +261,7 @@ class HostedBatches:
 async def open_batches(offer: Offer, *, environ: Mapping[str, str]) -> AsyncIterator[BatchProvider]:
     """Open an offer's batch API for the duration of a `with` block.
 
-    Raises `UsageError` if the provider has none, and as `account_of` does.
+    Raises `UsageError` if the provider has none, and the errors of `account_of`.
     """
     account = account_of(offer, environ)
     kind = account.host.batch
@@ -289,7 +289,7 @@ def _file_name(label: str) -> str:
 
 
 def _checked(name: str) -> str:
-    """Refuse an id that would be more than one part of a path."""
+    """Return a batch id. Raises `UsageError` unless it can be one part of a path."""
     if not name.isascii() or not name.replace("_", "").replace("-", "").replace(".", "").isalnum():
         raise UsageError(
             f"not a batch id: {name[:80]!r}",
@@ -311,7 +311,7 @@ def _require_done(status: BatchStatus) -> None:
 
 
 def _complete(found: dict[str, BatchResult], requests: Mapping[str, ModelRequest]) -> dict[str, BatchResult]:
-    """Give every request without a result an error."""
+    """Return the results, with an error for each request without one."""
     missing: dict[str, ProviderError] = {
         name: UpstreamError("the batch ended without a result for this request", code="batch-result-missing")
         for name in requests

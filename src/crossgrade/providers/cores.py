@@ -12,11 +12,11 @@ _OWN_GROUP = Path("/proc/self/cgroup")
 def usable_cores(*, groups: Path = _GROUPS, own_group: Path = _OWN_GROUP) -> int:
     """Return the number of whole cores that this process may use, at least 1.
 
-    It is the number of cores that the process is bound to (`taskset`, cpusets), limited by the quota of its
-    control group and of those around it: `cpu.max` of version 2, `cpu.cfs_quota_us` of version 1. With more
-    threads all of them would pause for the rest of every period. `groups` is where control groups are
-    mounted, `own_group` names this process's group. Source: Linux, Documentation/admin-guide/cgroup-v2.rst,
-    "CPU Interface Files".
+    It is the number of cores that the process is bound to (`taskset`, cpusets), limited by the quotas of its
+    control group and its parents: `cpu.max` of version 2, `cpu.cfs_quota_us` of version 1. With more threads
+    than that, all of them pause for the rest of every period. `groups` is where control groups are mounted.
+    `own_group` is the file that names this process's groups. Source: Linux,
+    Documentation/admin-guide/cgroup-v2.rst, "CPU Interface Files".
     """
     bound = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, int(min([float(bound), *_shares(groups, own_group)])))
@@ -35,7 +35,7 @@ def _shares(groups: Path, own_group: Path) -> Iterator[float]:
 
 
 def _own_groups(own_group: Path) -> Iterator[tuple[str, str]]:
-    """Yield the controllers (none: version 2) and the path of each control group of this process."""
+    """Yield the controllers (empty for version 2) and the path of each control group of this process."""
     with suppress(OSError):
         for line in own_group.read_text(encoding="utf-8").splitlines():
             fields = line.split(":", 2)

@@ -1,4 +1,4 @@
-"""Offers behind an HTTP API: a row of `dialects.hosts`, an address and a key."""
+"""Asks offers at hosted HTTP APIs, given by a row of `dialects.hosts`, an address and a key."""
 
 import asyncio
 import ssl
@@ -27,14 +27,14 @@ from crossgrade.errors import AuthError, ProviderError, UpstreamError, UsageErro
 from crossgrade.providers._http import HttpClient, HttpResponse, open_http
 
 LARGEST_ANSWER = 16 * 2**20
-"""Default bound of an answer, in bytes after decompression."""
+"""The default limit of an answer's size, in bytes after decompression."""
 
 _VAGUE_TYPES = {"", "application/octet-stream", "text/json", "text/plain"}
 
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """Where an offer's calls go and what they carry; its `repr` shows no key."""
+    """The host, address and key of an offer's calls. Its `repr` does not show the key."""
 
     host: Host
     base_url: str
@@ -52,10 +52,10 @@ class Account:
 
 
 def account_of(offer: Offer, environ: Mapping[str, str]) -> Account:
-    """Find an offer's address and key.
+    """Return an offer's address and key.
 
-    Raises `UsageError` for an unknown provider or a missing address, `AuthError` when the key's
-    variable is not set or holds what no key can be.
+    Raises `UsageError` for an unknown provider or a missing address, and `AuthError` if the key's variable
+    is not set or does not contain a valid key.
     """
     keyless = _keyless(offer, environ)
     host, base_url = keyless.host, keyless.base_url
@@ -111,20 +111,20 @@ class HostedProvider:
 
     @property
     def account(self) -> str:
-        """The host, its address and the variable that holds the key."""
+        """The host, its address and the name of the key's variable, as one text."""
         return self._account.name
 
     @property
     def base_url(self) -> str:
-        """The address of the API; no key is part of it."""
+        """The address of the API, without a key."""
         return self._account.base_url
 
     async def ask(self, request: ModelRequest) -> ModelAnswer:
         """Send one request, once, and return the answer with its latency.
 
-        Times run from the moment the request is sent on an open connection, so they include the
-        network and the provider but not connecting. With `measure_ttft` the answer is streamed.
-        Raises a `ProviderError` when no usable answer comes within the offer's `timeout_s`.
+        Times start when the request is sent on an open connection, so they include the network and the
+        provider, but not connecting. With `measure_ttft` the answer is streamed. Raises a `ProviderError` if
+        no usable answer is received within the offer's `timeout_s`.
         """
         with self._named():
             wire = self._dialect.encode(request, self._account.host, self._measure_ttft)
@@ -132,9 +132,9 @@ class HostedProvider:
         return replace(answer, usage=replace(answer.usage, images=request.images))
 
     async def embed(self, texts: Sequence[str]) -> Embeddings:
-        """Return the model's vector of each text, in their order, and the usage. Raises as `ask` does.
+        """Return the model's vector of each text, in their order, and the usage.
 
-        Hosts that speak OpenAI's API have an endpoint for it; another raises `UsageError`.
+        Raises `UsageError` unless the host has OpenAI's API, and the errors of `ask`.
         """
         if self._account.host.dialect != "openai":
             raise UsageError(
@@ -153,7 +153,7 @@ class HostedProvider:
 
     @contextmanager
     def _named(self) -> Iterator[None]:
-        """Refuse to ask without the key; name the host in an error, and keep the key out of it."""
+        """Raise the error of a missing key; otherwise add the host to errors and remove the key from them."""
         if self._no_key is not None:
             raise self._no_key
         try:
@@ -189,25 +189,25 @@ class HostedProvider:
         return replace(answer, latency_ms=response.latency_ms, ttft_ms=first)
 
     def _scrub(self, said: bytes) -> bytes:
-        """Remove the key from what a provider said: some echo it, and answers are stored."""
+        """Remove the key from a provider's answer, because some providers echo it and answers are stored."""
         return said if self._secret is None else said.replace(self._secret, b"***")
 
-    def _check(self, response: HttpResponse, wanted: str, body: bytes) -> None:
-        """Raise unless the response is a 200 of the wanted type, or of one that says nothing."""
+    def _check(self, response: HttpResponse, expected: str, body: bytes) -> None:
+        """Raise unless the response has status 200 and the expected content type or a vague one."""
         host = self._account.host.name
         if response.status != 200:
             raise failure(response.status, response.headers, body, provider=host, now=datetime.now(UTC))
         kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
-        if kind != wanted and kind not in _VAGUE_TYPES:
+        if kind != expected and kind not in _VAGUE_TYPES:
             raise UpstreamError(
-                f"{host} answered {excerpt(kind, longest=60)} instead of {wanted}: {excerpt(body)}",
+                f"{host} answered {excerpt(kind, longest=60)} instead of {expected}: {excerpt(body)}",
                 code="answer-not-expected-type",
                 hint="check `base_url`: it must be the address of the API, which often ends in /v1",
             )
 
 
 class _Listener:
-    """Feeds a stream's bytes to a collector and notes when the first token came."""
+    """Feeds a stream's bytes to a collector and records the time of the first token."""
 
     def __init__(
         self, collector: Collector, now: Callable[[], float], scrub: Callable[[bytes], bytes]
@@ -243,9 +243,9 @@ async def open_hosted(
 ) -> AsyncIterator[HostedProvider]:
     """Open an offer at a hosted API for the duration of a `with` block.
 
-    `environ` holds keys, addresses and proxies; without `keeps_alive` every call has a connection of its
-    own. Raises `UsageError` or `AuthError` as `account_of` does, without `key_needed` the `AuthError` at
-    the first question; nothing is sent before that.
+    `environ` has keys, addresses and proxies. `largest` limits the size of an answer in bytes. Without
+    `keeps_alive`, every call has its own connection. Raises the errors of `account_of`; without
+    `key_needed`, the `AuthError` is raised by the first call instead. Nothing is sent before that call.
     """
     no_key: AuthError | None = None
     try:

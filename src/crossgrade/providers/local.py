@@ -1,10 +1,9 @@
-"""Local models: `provider: local` runs a GGUF file in a managed child process.
+"""Runs local models: with `provider: local`, a GGUF file runs in a managed child process.
 
-The child is llama.cpp's own server (through the `xllamacpp` wheel), so a local model is one more
-OpenAI-compatible endpoint. It starts with the first question, on a free loopback port and with a
-random key, and ends with its parent, however that ends. The defaults are for measuring: one
-thread, one request at a time, no prompt cache, because each of these changes answers even at
-temperature 0.
+The child is llama.cpp's own server (through the `xllamacpp` wheel), so a local model is an OpenAI-compatible
+endpoint. It starts with the first request, on a free loopback port and with a random key. It ends with its
+parent, even if the parent is killed. The defaults are for measuring: one thread, one request at a time and no
+prompt cache, because each of these changes answers even at temperature 0.
 """
 
 import asyncio
@@ -58,27 +57,27 @@ class LocalProvider:
 
     @property
     def account(self) -> str:
-        """The model's file: each model has its own child, and so its own limits."""
+        """The model's file, because each model has its own child process and so its own limits."""
         return f"local {self._model.path}"
 
     @property
     def identity(self) -> str:
-        """What answers: the file by its digest, and the settings that change answers."""
+        """The file's digest and the settings that change answers."""
         return f"sha256:{self._model.sha256} {self._settings}"
 
     @property
     def process_id(self) -> int | None:
-        """The child's process id; None before the first question."""
+        """The child's process id, or None before the first request."""
         return None if self._running is None else self._running[0].pid
 
     async def ask(self, request: ModelRequest) -> ModelAnswer:
-        """Ask the model once, starting its child first if need be.
+        """Ask the model once. The first request starts its child.
 
-        Requests beyond the free slots wait here, so that latencies are the model's own. `runtime`
-        of the answer names the engine, the file's digest and the settings that change answers.
-        Raises a `ProviderError` with the engine's words when the model cannot be loaded, and
-        `UpstreamError` when the child died meanwhile; the next question starts it again, thrice
-        at most.
+        Requests beyond the free slots wait here, so that latencies do not include the wait. The answer's
+        `runtime` names the engine, the file's digest and the settings that change answers. Raises a
+        `ProviderError` with the engine's message if the model cannot be loaded, and `UpstreamError` if the
+        child stops during the request. The next request starts it again. After three starts in total
+        it is not started any more.
         """
         tools = forced_tools(request)
         async with self._slots:
@@ -146,14 +145,14 @@ async def open_local(
     measure_ttft: bool = False,
     largest: int = LARGEST_ANSWER,
 ) -> AsyncIterator[LocalProvider]:
-    """Open a local model for the duration of a `with` block; its child starts with the first question.
+    """Open a local model for the duration of a `with` block. Its child starts with the first request.
 
     `offer.model` is a name that `crossgrade models list` shows, or the path of a GGUF file, relative
-    to `root` (default: the current folder). `environ` may hold CROSSGRADE_HOME. Without
-    `settings`, the measuring ones hold, with `offer.context_tokens` of context.
+    to `root` (by default the current folder). `environ` may have CROSSGRADE_HOME. `settings` are by default
+    those for measuring, with the context of `offer.context_tokens`.
 
     Raises `MissingExtraError` without the extra `local`, `NotFoundError` for a model that is not
-    installed, and `DataError` when its file is gone, damaged or not what was recorded.
+    installed, and `DataError` if its file is gone, damaged or changed.
     """
     if importlib.util.find_spec("xllamacpp") is None:
         raise MissingExtraError("running local models", "local")

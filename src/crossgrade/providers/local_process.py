@@ -1,4 +1,4 @@
-"""The parent's side of a local model: start the child, wait until it is ready, end it."""
+"""Starts the child process of a local model, waits until it is ready, and ends it."""
 
 import asyncio
 import json
@@ -25,11 +25,11 @@ _TAIL_BYTES = 16 * 2**10
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LocalSettings:
-    """How a local model is run.
+    """The settings that a local model runs with.
 
-    `threads` compute one answer (more than there are free cores makes it slower, not faster);
-    `slots` answers are computed at once, each with `context_tokens` (None: the model's own, at
-    most 4,096). `cache_prompt` reuses common beginnings of prompts. `startup_s` bounds loading.
+    `threads` compute one answer. More threads than free cores make it slower. `slots` answers are computed
+    at once, each with a context of `context_tokens` (None: the model's own, up to 4,096). `cache_prompt`
+    reuses common beginnings of prompts. `startup_s` limits the time to load the model, in seconds.
     """
 
     threads: int = 1
@@ -43,20 +43,20 @@ class LocalSettings:
         return f"threads={self.threads} slots={self.slots} context={self.context_tokens} cache={cache}"
 
     def fitted(self, model: InstalledModel) -> Self:
-        """The settings with a context that the model has."""
+        """Return the settings with a context that is at most the model's."""
         wanted = self.context_tokens or _DEFAULT_CONTEXT_TOKENS
         return replace(self, context_tokens=min(wanted, model.context_tokens or wanted))
 
 
 class _Ready(msgspec.Struct):
-    """The one line that the child writes."""
+    """The line that the child writes when it is ready."""
 
     base_url: str
     runtime: str
 
 
 class LocalProcess:
-    """One running child: its address, its key, and what it said when it went wrong."""
+    """One running child: its address, its key, and its error messages."""
 
     def __init__(
         self, process: asyncio.subprocess.Process, log: IO[bytes], ready: _Ready, api_key: str
@@ -74,24 +74,24 @@ class LocalProcess:
 
     @property
     def running(self) -> bool:
-        """Return whether the child is still there, as far as is known without waiting."""
+        """Whether the child is still running, as far as is known without waiting."""
         return self._process.returncode is None
 
     async def failure(self) -> str | None:
-        """Say why the child is gone, or None while it runs."""
+        """Return why the child has ended, in words, or None while it runs."""
         try:
-            # A connection breaks a moment before the process is seen to be gone.
+            # A connection may break a moment before the process is known to have ended.
             async with asyncio.timeout(_REAP_S):
                 return _failure(await self._process.wait(), self._log)
         except TimeoutError:
             return None
 
     async def wait(self) -> None:
-        """Return when the child is gone."""
+        """Wait until the child has ended."""
         await self._process.wait()
 
     async def stop(self) -> None:
-        """End the child, gently first."""
+        """End the child by closing its input, and kill it after 5 seconds."""
         await _end(self._process)
         self._log.close()
 
@@ -104,10 +104,10 @@ async def start_process(
     port: int = 0,
     api_key: str | None = None,
 ) -> LocalProcess:
-    """Start a child for a model and wait until it has loaded it.
+    """Start a child for a model, and wait until it has loaded the model.
 
-    Without `port` and `api_key` it has a free port and a fresh key. Raises `ProviderError` with the
-    engine's own words when it cannot, or takes longer than `settings.startup_s`.
+    By default it has a free port and a new key. Raises `ProviderError` with the engine's message if the
+    model cannot be loaded, or not within `settings.startup_s`.
     """
     api_key = api_key or secrets.token_urlsafe(24)
     order = {
@@ -128,7 +128,7 @@ async def start_process(
             stdout=asyncio.subprocess.PIPE,
             stderr=log,
             env={**os.environ, **_threading(settings.threads)},
-            start_new_session=True,  # Ctrl-C must not end it while its parent still saves answers
+            start_new_session=True,  # so that Ctrl-C does not end it while its parent still saves answers
         )
         try:
             ready = await _within(settings.startup_s, _await_ready(process, order), model)
@@ -161,7 +161,7 @@ async def _within(limit_s: float, starting: Awaitable[_Ready | None], model: Ins
 
 
 async def _await_ready(process: asyncio.subprocess.Process, order: dict[str, object]) -> _Ready | None:
-    """Hand the order over and wait for the child's line; None when it left without one."""
+    """Send the order and return the child's line, or None if the child ended without one."""
     assert process.stdin is not None
     assert process.stdout is not None
     process.stdin.write(json.dumps(order).encode() + b"\n")
@@ -185,14 +185,14 @@ async def _end(process: asyncio.subprocess.Process, *, patience_s: float = _STOP
 
 
 def _threading(threads: int) -> dict[str, str]:
-    """Variables of OpenMP: threads that wait must not burn the cores that others need."""
+    """Return OpenMP's variables that keep waiting threads from using the cores."""
     return {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0"} if threads > 1 else {}
 
 
 def _failure(code: int, log: IO[bytes]) -> str:
-    """The engine's words for why it ended: of its error lines, the one that names the cause."""
+    """Return why the engine ended: the error line that names the cause, or the signal."""
     size = os.fstat(log.fileno()).st_size
-    # Not read through the file object: its position is shared with the child.
+    # It is not read through the file object, because the child shares its position.
     tail = os.pread(log.fileno(), _TAIL_BYTES, max(0, size - _TAIL_BYTES))
     lines = [line.strip() for line in tail.decode("utf-8", "replace").splitlines() if line.strip()]
     errors = [line.split(" E ", 1)[1] for line in lines if " E " in line]

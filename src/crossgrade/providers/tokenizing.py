@@ -1,4 +1,4 @@
-"""The tokenizer of a model's server: `POST /tokenize` of llama.cpp, vLLM and SGLang; no model is asked."""
+"""Tokenises text on a model's server, by `POST /tokenize` of llama.cpp, vLLM and SGLang."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,7 +19,7 @@ _FIELDS = {
     "sglang": ("prompt",),
     "vllm": ("prompt",),
 }
-# llama.cpp's server keeps a thread for each open connection, and may have three.
+# llama.cpp's server needs a thread for each open connection, and may have only three.
 _AT_ONCE = 2
 _LARGEST = 64 * 2**20
 
@@ -29,9 +29,9 @@ class _Ids(msgspec.Struct):
 
 
 def tokenize_url(offer: Offer, environ: Mapping[str, str]) -> str | None:
-    """Return where an offer's server would tokenise, None for a host that has no such address.
+    """Return the address at which an offer's server tokenises, or None for a host without one.
 
-    Raises as `account_of` does.
+    Raises the errors of `account_of`.
     """
     if offer.provider not in _FIELDS:
         return None
@@ -39,10 +39,10 @@ def tokenize_url(offer: Offer, environ: Mapping[str, str]) -> str | None:
 
 
 async def tokenize(offer: Offer, texts: Sequence[str], *, environ: Mapping[str, str]) -> list[list[int]]:
-    """Return the ids of each text, in their order, without what a template would add.
+    """Return the token ids of each text, in their order, without special tokens.
 
-    `offer` is at a host for which `tokenize_url` gives an address. Raises a `ProviderError` where the
-    server has no tokenizer to offer, or as `ask` does.
+    `offer` must be at a host for which `tokenize_url` returns an address. Raises a `ProviderError` if the
+    server has no tokenizer, and the errors of `HostedProvider.ask`.
     """
     account = account_of(offer, environ)
     url = tokenize_url(offer, environ)

@@ -1,4 +1,4 @@
-"""Request facts, policies and the route table: the same code certifies and serves.
+"""Defines request facts, policies and the route table, for both certifying and serving.
 
 It needs only the standard library. `routing.export` writes routes for other proxies.
 """

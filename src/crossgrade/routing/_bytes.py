@@ -1,4 +1,4 @@
-"""Route tables as canonical JSON bytes and back; strict, and standard library only."""
+"""Writes route tables as canonical JSON bytes and reads them strictly, with the standard library only."""
 
 import hashlib
 import json
@@ -11,10 +11,11 @@ from crossgrade.routing.policy import Policy
 from crossgrade.routing.table import Route, RouteTable
 
 SCHEMA_VERSION = 3
-"""Version 2 added `share`; tables of version 1 are read as sharing everything.
+"""The newest version of the format.
 
-Version 3 added `max_bytes`. A table without any is still written as version 2: its digest, and what an
-older gateway reads, stay as they were.
+Version 2 added `share`. Routes of a version 1 table have a share of 1. Version 3 added `max_bytes`. A table
+without any `max_bytes` is still written as version 2, so that its digest stays the same and an older gateway
+can read it.
 """
 
 READABLE = (1, 2, 3)
@@ -47,10 +48,11 @@ def route_table_digest(table: RouteTable) -> str:
 
 
 def read_route_table(data: bytes, *, file: str | None = None, digest: str | None = None) -> RouteTable:
-    """Read a route table; every key is known, typed and needed, or `ConfigError` names its place.
+    """Read a route table from its bytes.
 
-    `file` is named in errors. With `digest` the bytes must have it: a table changed by hand is
-    refused.
+    `file` is named in errors. With `digest`, bytes with another digest are refused, such as those of a
+    table that was edited by hand. Raises `ConfigError` with the place of a missing, unknown or wrongly
+    typed key, and for a table over `MAX_BYTES`.
     """
     if len(data) > MAX_BYTES:
         raise ConfigError(
@@ -70,7 +72,7 @@ _HINT = "publish the table again with `crossgrade route apply`; route tables are
 
 
 def _route_tree(route: Route, schema: int) -> dict[str, Any]:
-    """Return a route as plain JSON values; times in UTC."""
+    """Return a route as plain JSON values, with times in UTC."""
     policy = route.policy
     until = route.valid_until
     return {
@@ -92,7 +94,7 @@ def _route_tree(route: Route, schema: int) -> dict[str, Any]:
 
 
 def _parse(data: bytes, file: str | None) -> object:
-    """Return the JSON tree; a key given twice, NaN, or nesting without end is refused."""
+    """Return the JSON tree; raise `ConfigError` for a repeated key, NaN or too deep nesting."""
     try:
         return json.loads(data.decode(), object_pairs_hook=_unique, parse_constant=_no_constant)
     except json.JSONDecodeError as error:
@@ -111,7 +113,7 @@ def _parse(data: bytes, file: str | None) -> object:
 
 
 def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    """Build an object, refusing a key given twice."""
+    """Return the pairs as an object; raise `ValueError` for a repeated key."""
     tree: dict[str, object] = {}
     for key, value in pairs:
         if key in tree:
@@ -126,7 +128,7 @@ def _no_constant(name: str) -> NoReturn:
 
 
 class _Reader:
-    """Turns the tree into dataclasses, remembering the file for its errors."""
+    """Turns the JSON tree of a file into dataclasses."""
 
     def __init__(self, file: str | None) -> None:
         self._file = file
@@ -226,7 +228,7 @@ class _Reader:
             self._fail(where, f"{value!r} is not an RFC 3339 time")
 
     def _make(self, where: str, build: Callable[[], T]) -> T:
-        """Build a value; what the value itself refuses is located in the file."""
+        """Build a value; raise its `UsageError` as a `ConfigError` with the place in the file."""
         try:
             return build()
         except ConfigError:

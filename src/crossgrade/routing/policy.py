@@ -1,4 +1,4 @@
-"""Which model answers: request facts and policies."""
+"""Defines request facts and the policy that chooses a model by them."""
 
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -8,14 +8,14 @@ from crossgrade.errors import UsageError
 PolicyKind = Literal["keep", "switch", "split"]
 
 SegmentFact = Literal["segment", "route", "key", "tenant", "modality", "score"]
-"""The request facts that may carry a segment's label."""
+"""The request facts whose value may be a segment's label."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestFacts:
-    """What is known of a request when it arrives; None (or absent) is unknown.
+    """The facts of a request that are known when it arrives. None is unknown.
 
-    `segment` is the value of the workload's segment field, where the caller sends it. `score` is that of the
+    `segment` is the value of the workload's segment field, if the caller sends it. `score` is that of the
     route's router.
     """
 
@@ -32,12 +32,12 @@ class RequestFacts:
 class Policy:
     """A pure function of request facts: the incumbent, or the candidate on some segments.
 
-    `segments` are the labels of the fact named `fact` that the candidate answers when `kind`
-    is "split". With the fact "score" there is one label, the name of the band of all requests whose score is
-    at least `least_score`. With `max_bytes` the candidate answers only requests whose body has at most that
-    many bytes; longer ones, and those of unknown length, are the incumbent's. A policy that
-    contradicts itself (a switch to nobody, a split without segments, a kept incumbent with a
-    candidate) raises `UsageError` when it is made.
+    With the kind "split", the candidate answers requests whose fact named `fact` is one of `segments`. With
+    the fact "score", it answers requests whose score is at least `least_score`, and the one segment is their
+    name. With `max_bytes`, the candidate answers only requests with a body of up to `max_bytes` bytes. The
+    incumbent answers longer ones and those of unknown length. Raises `UsageError` for a policy that
+    contradicts itself: a switch without a candidate, a split without segments, or a keep with a
+    candidate.
     """
 
     kind: PolicyKind
@@ -49,7 +49,7 @@ class Policy:
     least_score: float | None = None
 
     def __post_init__(self) -> None:
-        """Refuse a policy that says two things."""
+        """Refuse a policy that contradicts itself."""
         problem = _problem(self)
         if problem is not None:
             raise UsageError(
@@ -70,7 +70,7 @@ class Policy:
         return self.candidate if moves else self.incumbent
 
     def fits(self, body_bytes: float | None) -> bool:
-        """Return whether a request of that many bytes (None: unknown) is short enough for the candidate."""
+        """Return whether a request of this length (None: unknown) is short enough for the candidate."""
         return self.max_bytes is None or (body_bytes is not None and body_bytes <= self.max_bytes)
 
     def reaches(self, score: float | None) -> bool:
@@ -83,7 +83,7 @@ class Policy:
 
 
 def _problem(policy: Policy) -> str | None:
-    """Return what contradicts itself in a policy, or None."""
+    """Return the contradiction in a policy, in words, or None."""
     if policy.kind not in get_args(PolicyKind):
         return "the kind is none of keep, switch, split"
     if policy.fact not in get_args(SegmentFact):
@@ -99,7 +99,7 @@ def _problem(policy: Policy) -> str | None:
 
 
 def _segments_problem(policy: Policy) -> str | None:
-    """Return what is wrong with the segments or the length limit of a switch or split, or None."""
+    """Return the error in the segments or the length limit of a switch or split, in words, or None."""
     if policy.max_bytes is not None and policy.max_bytes < 1:
         return f"a length limit of {policy.max_bytes} bytes moves nothing"
     if policy.kind == "switch":

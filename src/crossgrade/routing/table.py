@@ -1,8 +1,8 @@
-"""The route table: the only thing that passes from deciding to serving, and how a canary moves in it.
+"""Defines the route table, which passes decisions to the gateway, and the steps of a canary.
 
-A table is an immutable, versioned file named by its digest. The gateway reads the certified `Policy`
-from it and asks it for every request, so that exactly what was certified is served. A canary is sticky:
-each unit of traffic has a fixed position, and moves when the share reaches it.
+A table is an immutable, versioned file named by its digest. The gateway asks the certified `Policy` in it
+for every request, so that exactly the certified policy is served. A canary is sticky: each unit of traffic
+has a fixed position, and moves to the candidate when the share exceeds it.
 """
 
 import math
@@ -19,11 +19,11 @@ from crossgrade.routing.policy import Policy, RequestFacts
 class Route:
     """One named stream of requests: its policy and the offers behind the policy's models.
 
-    `targets` maps each model that the policy names to the offer that serves it. `valid_until`
-    is when the certificate behind the policy expires (aware; None only for a policy that
-    keeps, which needs no certificate). `share`, in [0, 1], is the part of the traffic that the
-    policy may move: below 1 the route is a canary. `verdict_id` and `evidence_digest` say where
-    it comes from.
+    `targets` maps each model of the policy to the offer that serves it. `valid_until` is the time, with
+    a time zone, at which the policy's certificate expires. It is None only for a policy that keeps the
+    incumbent, which needs no certificate. `share`, in [0, 1], is the part of the traffic that the
+    policy may move. Below 1 the route is a canary. `verdict_id` and `evidence_digest` name the verdict
+    that the route comes from. Raises `UsageError` for a route that cannot serve or lacks a certificate.
     """
 
     name: str
@@ -45,10 +45,10 @@ class Route:
             )
 
     def pick(self, facts: RequestFacts, *, now: datetime, unit: str = "") -> str:
-        """Return the offer that answers at `now`; an expired certificate never widens a route.
+        """Return the offer that answers at `now`; after the expiry that is the incumbent's.
 
-        `unit` names what must keep its model (a conversation, a user). In a canary, the units whose
-        `position` is below the share follow the policy.
+        `unit` names a conversation or user whose requests must all get the same model. In a canary, units
+        with a `position` below the share follow the policy.
         """
         policy = self.policy
         model = policy.pick(facts)
@@ -60,10 +60,10 @@ class Route:
         return self.targets[model]
 
     def outside(self, regions: Collection[str], region_of: Mapping[str, str | None]) -> str | None:
-        """Return the candidate's offer if it is outside the allowed regions, else None.
+        """Return the candidate's offer if it is outside the allowed regions, otherwise None.
 
-        `region_of` is the region of each offer; an unknown region (None) is not allowed. Without `regions`
-        all are allowed. A route whose candidate is outside keeps the incumbent, whatever was certified.
+        `region_of` is the region of each offer. An unknown region (None) is not allowed. Without `regions`
+        all are allowed. The caller keeps the incumbent on a route whose candidate is outside.
         """
         if not regions or self.policy.candidate is None:
             return None
@@ -75,8 +75,9 @@ class Route:
 class RouteTable:
     """All routes of a project at one moment.
 
-    `version` counts up from 1 with every table published; `previous` is the digest of the table
-    it replaces (None for the first).
+    `version` starts at 1 and rises by 1 with every published table. `previous` is the digest of the table
+    it replaces, None for the first. Raises `UsageError` for a version below 1 and for two routes of one
+    name.
     """
 
     version: int
@@ -97,7 +98,7 @@ class RouteTable:
         object.__setattr__(self, "by_name", {route.name: route for route in self.routes})
 
     def route(self, name: str) -> Route | None:
-        """Return the route of that name, or None."""
+        """Return the route with a name, or None."""
         return self.by_name.get(name)
 
     def replacing(self, route: Route, *, previous: str) -> "RouteTable":
@@ -108,7 +109,7 @@ class RouteTable:
 
 
 def _problem(route: Route) -> str | None:
-    """Return why the route cannot be served, or None."""
+    """Return the reason why the route cannot be served, in words, or None."""
     if not route.name:
         return "it has no name"
     policy = route.policy
@@ -127,8 +128,8 @@ def _problem(route: Route) -> str | None:
 def position(unit: str, salt: str) -> float:
     """Return the unit's position in [0, 1), uniform over units and the same on every machine.
 
-    A growing share keeps the units that it had. Each certificate has another `salt`, so that the same
-    users are not always the first.
+    Units that have moved stay moved when the share rises. Each certificate has its own `salt`, so that
+    the same users are not always the first to move.
     """
     digest = blake2b(unit.encode(), digest_size=8, key=blake2b(salt.encode(), digest_size=16).digest())
     return (int.from_bytes(digest.digest()) >> 11) / 2**53  # as many bits as a float holds
@@ -137,8 +138,8 @@ def position(unit: str, salt: str) -> float:
 def by_weight(unit: str, weights: Mapping[str, float]) -> list[str]:
     """Return the names in the order in which a unit asks them, drawn by weight without replacement.
 
-    A name comes first with the probability of its share of the weights. If it is removed, the order of the
-    others stays (Efraimidis and Spirakis 2006). A name with weight 0 comes last.
+    The probability that a name comes first is its share of the weights. If a name is removed, the others
+    keep their order (Efraimidis and Spirakis 2006). A name with weight 0 comes last.
     """
 
     def drawn(name: str) -> float:
@@ -149,9 +150,9 @@ def by_weight(unit: str, weights: Mapping[str, float]) -> list[str]:
 
 
 def promoted(route: Route, steps: Sequence[float]) -> Route:
-    """Return the route with the next share of `steps` (rising, within 0 and 1) above its own.
+    """Return the route with its share raised to the next of `steps` (rising, from 0 to 1).
 
-    Raises UsageError for a route that keeps its incumbent, or that has its whole share already.
+    Raises `UsageError` for a route that keeps its incumbent, and for one with no higher step.
     """
     if route.policy.kind == "keep":
         raise UsageError(
@@ -170,5 +171,5 @@ def promoted(route: Route, steps: Sequence[float]) -> Route:
 
 
 def aborted(route: Route) -> Route:
-    """Return the route with all its traffic at the incumbent; its policy stays and can be promoted again."""
+    """Return the route with a share of 0: the incumbent gets all traffic until it is promoted again."""
     return replace(route, share=0.0)

@@ -1,4 +1,4 @@
-"""What a project remembers: runs, verdicts, live pairs, alarms and the route table in force."""
+"""Stores a project's runs, verdicts, live pairs, alarms, keys and active route table."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -94,7 +94,7 @@ _LATE = {
 
 
 def __getattr__(name: str) -> Any:
-    """Import `Store` and what comes with it when first asked for: SQLAlchemy alone costs 120 ms of CPU."""
+    """Import `Store` and its module on first use, because SQLAlchemy alone takes 120 ms of CPU to import."""
     if name not in _LATE:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module

@@ -1,4 +1,4 @@
-"""Feedback, what monitors remember, and alarms."""
+"""Stores delayed outcomes, alarms with their events, and the states of monitors."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -16,7 +16,7 @@ from crossgrade.store._records import utc_now
 
 
 class FeedbackLog:
-    """The delayed outcomes that clients reported."""
+    """Delayed outcomes reported by clients."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -37,8 +37,8 @@ class FeedbackLog:
     ) -> list[Feedback]:
         """Return outcomes of a route under a certificate that are not audited yet, oldest first.
 
-        One per response, the first; only those of which the gateway knew who answered and with
-        what probability.
+        Only the first outcome of each response is returned. Outcomes without a known model and probability
+        are left out.
         """
         f = t.feedback.c
         audited = and_(t.audits.c.source_id == f.response_id, t.audits.c.scorer_digest == scorer_digest)
@@ -58,7 +58,7 @@ class FeedbackLog:
 
 
 class Alarms:
-    """The alarms that were raised, what became of them, and what monitors remember between runs."""
+    """The alarms, their events, and the states of monitors between checks."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -78,7 +78,7 @@ class Alarms:
             connection.execute(insert(t.alarms), row)
 
     def append_event(self, alarm_id: str, kind: str, detail: Mapping[str, JSON] | None = None) -> None:
-        """Record what became of an alarm: `stepped_down`, `delivered`, `undelivered`."""
+        """Record an event of an alarm: `stepped_down`, `delivered` or `undelivered`."""
         row = {
             "alarm_id": alarm_id,
             "kind": kind,
@@ -97,7 +97,7 @@ class Alarms:
             return [_alarm(row) for row in connection.execute(query)]
 
     def without_event(self, kind: str, *, limit: int = 100) -> list[Alarm]:
-        """Return alarms of which no event of this kind is recorded, oldest first."""
+        """Return alarms without an event of a kind, oldest first."""
         happened = and_(t.alarm_events.c.alarm_id == t.alarms.c.id, t.alarm_events.c.kind == kind)
         query = (
             select(t.alarms)
@@ -110,7 +110,7 @@ class Alarms:
             return [_alarm(row) for row in connection.execute(query)]
 
     def append_state(self, state: WatchState) -> None:
-        """Record where the monitors of a claim stand."""
+        """Record the state of a claim's monitors."""
         row = {
             "route": state.route,
             "verdict_id": state.verdict_id,

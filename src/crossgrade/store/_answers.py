@@ -1,4 +1,4 @@
-"""Answers and their scores: appended in groups, read back to resume, to reuse and to decide."""
+"""Stores answers and their scores, and reads them to resume a run, to reuse answers and to decide."""
 
 import struct
 from collections.abc import Callable, Iterable, Sequence
@@ -17,7 +17,7 @@ from crossgrade.store._database import Database
 from crossgrade.store._records import Answer, AnswerScore, Record, RecordedAnswer, Response, RunKey, RunSample
 
 _LOOKUP_SIZE = 500
-"""Digests asked for in one query; SQLite takes at least 999 parameters."""
+"""The number of digests in one query; SQLite accepts at least 999 parameters."""
 
 _Row: TypeAlias = dict[str, object]
 
@@ -29,7 +29,7 @@ class Answers:
         self._database = database
 
     def append(self, records: Sequence[Record]) -> None:
-        """Commit records in one transaction: all of them are kept, or none."""
+        """Commit records in one transaction, either all of them or none."""
         with self._database.writing() as connection:
             for kind, (table, to_row) in _WRITERS.items():
                 rows = [storable(to_row(record)) for record in records if type(record) is kind]
@@ -37,7 +37,7 @@ class Answers:
                     connection.execute(insert(table), rows)
 
     def paid(self, request_digests: Iterable[str]) -> dict[str, Response]:
-        """Return the newest response to each of these requests that has one, whichever run paid."""
+        """Return the newest response to each request that has one, from any run."""
         digests = list(request_digests)
         found: dict[str, Response] = {}
         with self._database.reading() as connection:
@@ -66,7 +66,7 @@ class Answers:
             return set(connection.execute(query).scalars())
 
     def versions(self, run_id: str) -> dict[str, set[str]]:
-        """Return the versions that providers said they served in a run, by model; empty where none said."""
+        """Return the versions that providers reported in a run, by model; a model without one is left out."""
         query = (
             select(t.answers.c.model, t.responses.c.served_model)
             .join(t.responses, t.answers.c.response_id == t.responses.c.id)
@@ -82,8 +82,8 @@ class Answers:
     def scored(self, run_id: str, scorer_digest: str) -> list[ScoredAnswer]:
         """Return the run's latest answers as evidence, in the order in which samples were asked.
 
-        An answer that has no score by this scorer is left out, so that what was never counted
-        while the run went on does not count afterwards; a failed call is there, with its error.
+        An answer without a score by this scorer is left out, so that an answer that did not count during
+        the run does not count afterwards. A failed call is included, with its error.
         """
         query = _answers_query(run_id, scorer_digest)
         latest: dict[RunKey, Row[Any]] = {}
@@ -149,7 +149,7 @@ def _response(row: Row[Any], *, cost: str | None = None) -> Response:
 
 
 def model_answer(row: Row[Any]) -> ModelAnswer:
-    """Return the answer that `answer_row` wrote."""
+    """Return the answer in columns that `answer_row` wrote."""
     calls = () if row.tool_calls is None else msgspec.json.decode(row.tool_calls, type=tuple[ToolCall, ...])
     return ModelAnswer(
         text=row.text,
@@ -215,12 +215,12 @@ def _scored(row: Row[Any]) -> ScoredAnswer:
 
 
 def money(text: str | None) -> Decimal | None:
-    """Return the dollars that a column holds; None is unknown."""
+    """Return the dollars in a column; None is unknown."""
     return None if text is None else Decimal(text)
 
 
 def money_text(value: Decimal | None) -> str | None:
-    """Return dollars as a column holds them."""
+    """Return dollars as the text of a column; None is unknown."""
     return None if value is None else str(value)
 
 
@@ -228,11 +228,11 @@ _FOREIGN = frozenset(
     {"text", "finish_reason", "served_model", "input", "target", "error", "extracted", "explanation"}
     | {"segment", "request_id", "response_id", "name"}
 )
-"""Texts that others wrote, models among them."""
+"""Columns with texts from outside, such as from models."""
 
 
 def storable(row: _Row) -> _Row:
-    """Replace the character NUL in foreign texts: PostgreSQL's cannot hold it."""
+    """Return the row with NUL characters in foreign texts replaced, because PostgreSQL cannot store them."""
     for name in _FOREIGN & row.keys():
         text = row[name]
         if isinstance(text, str) and "\0" in text:
@@ -261,7 +261,7 @@ def _response_row(response: Response) -> _Row:
 
 
 def answer_row(answer: ModelAnswer) -> _Row:
-    """Return the columns in which every table that holds a model's answer holds it."""
+    """Return a model's answer as the columns that all tables with answers share."""
     usage = answer.usage
     return {
         "text": answer.text,
@@ -315,7 +315,7 @@ def _score_row(record: AnswerScore) -> _Row:
     }
 
 
-# In the order in which their foreign keys ask to be inserted.
+# In the order in which foreign keys require them to be inserted.
 _WRITERS: dict[type, tuple[Table, Callable[[Any], _Row]]] = {
     RunSample: (t.samples, _sample_row),
     Response: (t.responses, _response_row),

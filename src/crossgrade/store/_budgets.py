@@ -1,8 +1,8 @@
-"""What was spent of budgets and rates, shared by every broker that uses this database.
+"""Stores the usage of budgets and rate limits, shared by all brokers of this database.
 
-A broker (one a machine) takes leases out of a limit's window and lends them on to its workers.
-`spent` and `leased` of a window never exceed its cap together, but for what a provider bills
-beyond a reservation. Amounts are whole numbers: dollars count in billionths.
+A broker (one on each machine) leases parts of a limit's window and lends them to its workers. The sum of
+`spent` and `leased` of a window never exceeds its cap, except for amounts that a provider bills beyond a
+reservation. Amounts are whole numbers. Dollars are in billionths.
 """
 
 from collections.abc import Iterable, Mapping
@@ -21,11 +21,14 @@ from crossgrade.store._records import utc_now
 _KEY = ("scope", "name", "unit", "window_s", "begins")
 _TRIES = 4
 _FREED = ""
-"""Stands for the time of a broker whose leases were freed because it was silent."""
+"""The time of a broker whose leases were freed because it was silent."""
 
 
 class LimitWindow(NamedTuple):
-    """One limit of one key, team or route in one window, which begins at `begins` (0: it has none)."""
+    """One limit of a key, team or route in one window of `window_s` seconds (0: no window).
+
+    `begins` is the start of the window in Unix seconds, 0 without a window.
+    """
 
     scope: str
     name: str
@@ -35,7 +38,7 @@ class LimitWindow(NamedTuple):
 
 
 class Loan(NamedTuple):
-    """What a broker got of a window, 0 where there is not enough, and what was spent of it before."""
+    """The amount that a broker got of a window, 0 if too little is left, and the amount spent before."""
 
     amount: int
     spent: int
@@ -43,21 +46,21 @@ class Loan(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checkpoint:
-    """The position up to which a broker's request records are counted: a file name and an offset."""
+    """The position up to which a broker's request records are counted: a file name and a byte offset."""
 
     segment: str = ""
     position: int = 0
 
 
 class Budgets:
-    """The windows of limits in a database, and the leases that brokers have of them."""
+    """The windows of limits in a database, and the brokers' leases of them."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     @classmethod
     def open(cls, url_or_path: str | Path) -> Self:
-        """Open the database as `Store.open` does, without importing what only runs need."""
+        """Open the database like `Store.open`, without the imports that only runs need."""
         database, _ = connect(url_or_path)
         try:
             migrate(database)
@@ -79,7 +82,7 @@ class Budgets:
         self.close()
 
     def checkpoint(self, broker: str) -> Checkpoint | None:
-        """Return the checkpoint of a broker, or None if the broker is not known (any more)."""
+        """Return the checkpoint of a broker, or None for an unknown broker."""
         with self._database.reading() as connection:
             row = connection.execute(select(t.keepers).where(t.keepers.c.id == broker)).first()
         return None if row is None else Checkpoint(segment=row.segment, position=row.position)
@@ -91,15 +94,16 @@ class Budgets:
             return {_window(row): row.leased for row in connection.execute(query)}
 
     def spent(self, windows: Iterable[LimitWindow]) -> dict[LimitWindow, int]:
-        """Return what is spent of windows."""
+        """Return the amount spent of each window; a window without a record is left out."""
         with self._database.reading() as connection:
             rows = {window: connection.execute(_READ_WINDOW, window._asdict()).first() for window in windows}
         return {window: row.spent for window, row in rows.items() if row is not None}
 
     def lend(self, broker: str, window: LimitWindow, *, cap: int, need: int, share: float = 1.0) -> Loan:
-        """Lease at least `need` of a window to a broker, if possible a `share` of what is left.
+        """Lease a `share` of what is left of a window to a broker, but at least `need`.
 
-        `spent + leased` does not exceed `cap` by it, however many brokers ask at once.
+        The amount is 0 if less than `need` is left. `spent + leased` does not exceed `cap`, even if many
+        brokers ask at once.
         """
         key = window._asdict()
         with self._database.writing() as connection:
@@ -119,11 +123,11 @@ class Budgets:
     def settle(
         self, broker: str, changes: Mapping[LimitWindow, tuple[int, int]], checkpoint: Checkpoint
     ) -> bool:
-        """Commit, in one transaction, what was spent, how leases changed, and how far that counts.
+        """Commit amounts spent, changes of leases and the checkpoint in one transaction.
 
-        `changes` has for each window what was spent since the last time, and by how much the
-        broker's lease grew. Returns False, with nothing committed, when the broker is not known
-        (any more): others thought it dead and freed its leases.
+        `changes` has, for each window, the amount spent since the last call and the growth of the broker's
+        lease. Returns False and commits nothing if the broker is unknown, or if its leases were freed because
+        it was silent.
         """
         rows = [
             {**window._asdict(), "keeper": broker, "more": spent, "grown": grown}
@@ -145,7 +149,7 @@ class Budgets:
             connection.execute(update(t.keepers).where(t.keepers.c.id == broker).values(at=_now()))
 
     def reclaim(self, *, silent_since: datetime) -> list[str]:
-        """Free the leases of brokers that have not settled since a time; returns those brokers."""
+        """Free the leases of brokers that have not settled since a time, and return their ids."""
         k = t.keepers.c
         dead = select(k.id).where(k.at < silent_since.isoformat(), k.at != _FREED)
         with self._database.writing() as connection:
@@ -160,14 +164,14 @@ class Budgets:
         return names
 
     def windows(self, *, now: float) -> list[tuple[LimitWindow, int, int]]:
-        """Return the windows that are open at `now`, each with what is spent and leased of it."""
+        """Return the windows that are open at `now` (Unix seconds), with the amounts spent and leased."""
         w = t.limit_windows.c
         query = select(t.limit_windows).where((w.window_s == 0) | (w.begins + w.window_s > int(now)))
         with self._database.reading() as connection:
             return [(_window(row), row.spent, row.leased) for row in connection.execute(query)]
 
     def forget(self, *, before: float) -> None:
-        """Erase windows, and leases of windows, that ended before a time."""
+        """Delete windows that ended before a time (Unix seconds), and their leases."""
         with self._database.writing() as connection:
             for table in (t.limit_windows, t.limit_leases):
                 ended = and_(table.c.window_s > 0, table.c.begins + table.c.window_s < int(before))
@@ -175,7 +179,7 @@ class Budgets:
 
 
 def _move(connection: Connection, broker: str, checkpoint: Checkpoint) -> bool:
-    """Set a broker's checkpoint; False when it is not known, or its leases were freed."""
+    """Set a broker's checkpoint. Return False if it is unknown or its leases were freed."""
     k = t.keepers.c
     mine = update(t.keepers).where(k.id == broker, k.at != _FREED)
     return connection.execute(mine.values(**_checkpoint_row(checkpoint))).rowcount == 1

@@ -1,4 +1,4 @@
-"""The database, SQLite or PostgreSQL: connections, transactions, locks, migrations, errors in plain words."""
+"""Opens the database, SQLite or PostgreSQL, with transactions, locks, migrations and plain error messages."""
 
 import fcntl
 import logging
@@ -15,12 +15,11 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 
 from crossgrade.errors import MissingExtraError, StoreError, UsageError
 
-# SQLAlchemy complains about a connection that Ctrl-C kept from closing. Only those who configure logging
-# see it.
+# SQLAlchemy logs a connection that was not closed because of Ctrl-C. Show it only if logging is configured.
 logging.getLogger("sqlalchemy").addHandler(logging.NullHandler())
 
 BUSY_TIMEOUT_S = 30.0
-"""The time that a writer waits for the transaction of another process."""
+"""The seconds that a writer waits for the transaction of another process."""
 
 CAUSES = (
     # (part of the driver's message, the code, what it means, one next step)
@@ -79,7 +78,7 @@ class Database:
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
-        """Yield a connection to read from. Raises `StoreError` for what the database refuses."""
+        """Yield a connection to read from. Raises `StoreError` for an error of the database."""
         with self._plainly(), self.engine.connect() as connection:
             yield connection
 
@@ -99,7 +98,7 @@ class Database:
             raise StoreError(f"{self.place}: {error}", code="database-error") from error
 
     def explained(self, error: BaseException) -> StoreError:
-        """Return the `StoreError` that says what a driver's error means and what to do."""
+        """Return a `StoreError` with the meaning of a driver's error and a next step."""
         seen = str(error).strip().partition("\n")[0]
         for part, code, meaning, hint in CAUSES:
             if part in seen:
@@ -114,8 +113,8 @@ class Database:
 def connect(url_or_path: str | Path) -> tuple[Database, URL]:
     """Prepare the database at a path (SQLite) or a URL (`sqlite:///…`, `postgresql://…`).
 
-    Raises `UsageError` for a URL of another kind and `MissingExtraError` when the PostgreSQL
-    driver is not installed. Nothing is opened yet.
+    It is not opened yet. Raises `UsageError` for an invalid or another kind of URL, and `MissingExtraError`
+    if the PostgreSQL driver is not installed.
     """
     url = _url(url_or_path)
     if url.get_backend_name() == "sqlite":
@@ -161,14 +160,14 @@ def _sqlite(url: URL) -> Database:
 
     @event.listens_for(engine, "do_connect")
     def keep_private(*_: Any) -> None:
-        # The file holds answers and prompts, and SQLite alone would let everybody on this machine read it.
-        with suppress(OSError):  # the file exists, or SQLite says what is wrong
+        # The file contains answers and prompts. SQLite would let every user of the machine read it.
+        with suppress(OSError):  # the file exists, or SQLite reports the error
             os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o660))
 
     @event.listens_for(engine, "connect")
     def prepare(connection: sqlite3.Connection, _record: Any) -> None:
-        # WAL lets readers go on while a run writes. FULL flushes every commit to the disk: an
-        # answer that counts survives a power cut too; runs group their commits, which pays for it.
+        # With WAL, readers are not blocked while a run writes. With FULL, every commit is flushed to the
+        # disk, so that recorded answers survive a power cut. It is affordable because runs group commits.
         for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
             connection.execute(f"PRAGMA {pragma}")
 
@@ -185,7 +184,7 @@ def _postgresql(url: URL) -> Database:
 
 @contextmanager
 def file_lock(path: Path, *, wait: bool) -> Iterator[bool]:
-    """Hold the lock file `path`; yields False if another process holds it and `wait` is false."""
+    """Lock the file `path` during a `with` block. Yields False if it is locked and `wait` is false."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
@@ -206,11 +205,11 @@ def file_lock(path: Path, *, wait: bool) -> Iterator[bool]:
 
 @contextmanager
 def session_lock(database: Database, name: str) -> Iterator[bool]:
-    """Hold a PostgreSQL advisory lock for as long as a connection lives; yields False if it is taken."""
+    """Hold a PostgreSQL advisory lock during a `with` block. Yields False if another session holds it."""
     key = int.from_bytes(sha256(name.encode()).digest()[:8], signed=True)
     with database.reading() as connection:
         taken = connection.execute(text("SELECT pg_try_advisory_lock(:key)"), {"key": key}).scalar()
-        # Ends the transaction, which would otherwise stay open for as long as the run goes on.
+        # End the transaction, which would otherwise stay open during the whole run.
         connection.commit()
         try:
             yield bool(taken)
@@ -224,11 +223,11 @@ HEAD = "0009"
 """The newest migration under `migrations/versions`; a test compares the two."""
 
 _MIGRATION_LOCK = 0x63726F7373677264
-"""PostgreSQL advisory lock number held while tables change."""
+"""The number of the PostgreSQL advisory lock that is held during migrations."""
 
 
 def migrate(database: Database) -> None:
-    """Apply the migrations that `database` lacks. Only one process does so at a time.
+    """Apply the missing migrations to `database`. Only one process does so at a time.
 
     Raises `StoreError` if a newer Crossgrade wrote the database.
     """
@@ -258,7 +257,7 @@ def _version(connection: Connection) -> str | None:
 
 
 def _upgrade(connection: Connection) -> None:
-    # Imported here: Alembic costs as much as SQLAlchemy and is needed once per database.
+    # Imported here because Alembic takes as long to import as SQLAlchemy, and is needed once per database.
     from alembic import command
     from alembic.config import Config
 

@@ -1,4 +1,4 @@
-"""Erases what was asked and answered about some samples. Scores that counted stay as numbers."""
+"""Erases the texts of some samples and of their answers. Scores in verdicts are kept as numbers."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
@@ -22,7 +22,7 @@ _Column = TypeVar("_Column", bound=NDArray[np.object_] | None)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Erased:
-    """What was erased: recorded `answers`, and `verdicts` by id with the samples erased and counted."""
+    """The result: the number of `answers` removed, and (rows erased, rows in all) of each verdict by id."""
 
     answers: int
     verdicts: Mapping[str, tuple[int, int]]
@@ -33,14 +33,14 @@ def erase_samples(
 ) -> Erased:
     """Remove some samples of a workload from its runs, and their texts from its verdicts.
 
-    `requests` are digests of requests about them, whose answers go even where no run used them yet. A
-    verdict's numbers and the digest of its evidence stay as they are, so that it can still be computed
-    again. Everything is removed, or nothing.
+    `requests` are digests of requests about them, whose answers are removed even if no run has used them.
+    A verdict's numbers and the digest of its evidence stay unchanged, so that it can still be computed
+    again. Either everything is removed or nothing.
     """
     is_sqlite = database.engine.dialect.name == "sqlite"
     with database.writing() as connection:
         if is_sqlite:
-            # What is deleted is overwritten, instead of left in free pages.
+            # SQLite overwrites deleted content, instead of leaving it in free pages.
             connection.exec_driver_sql("PRAGMA secure_delete=ON")
         runs = list(connection.execute(select(t.runs.c.id).where(t.runs.c.workload == workload)).scalars())
         answers = sum(_erase_answers(connection, run, list(samples)) for run in runs)

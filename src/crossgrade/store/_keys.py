@@ -1,4 +1,4 @@
-"""The gateway's keys: events appended to the database, and `keys.json`, which the gateway loads."""
+"""Stores the gateway's keys as events in the database, and writes `keys.json`, which the gateway loads."""
 
 import os
 from collections.abc import Iterator, Mapping
@@ -19,10 +19,10 @@ from crossgrade.store._records import utc_now
 
 
 class Keys:
-    """Creates, rotates and revokes the keys of a project. Their secrets are never written.
+    """Creates, rotates and revokes the keys of a project. Their secrets are never stored.
 
-    Every change is an event in the database. Then the whole of `keys.json` is replaced by an atomic rename,
-    and the gateway authorises the keys that the new file holds.
+    Every change is an event in the database. Then `keys.json` is replaced as a whole by an atomic rename, and
+    the gateway authorises the keys in the new file.
     """
 
     def __init__(self, database: Database, folder: Path) -> None:
@@ -31,7 +31,7 @@ class Keys:
 
     @classmethod
     def open(cls, url_or_path: str | Path, folder: Path) -> Self:
-        """Open the database as `Store.open` does, without importing what only runs need."""
+        """Open the database like `Store.open`, without the imports that only runs need."""
         database, _ = connect(url_or_path)
         try:
             migrate(database)
@@ -63,7 +63,7 @@ class Keys:
             return list(_replayed(connection).values())
 
     def get(self, key_id: str) -> KeyRecord:
-        """Return the key with this id, or else the newest with this name. Raises `NotFoundError`."""
+        """Return the key with an id, or the newest with a name. Raises `NotFoundError` without one."""
         return _found(self.records(), key_id)
 
     def create(
@@ -78,11 +78,10 @@ class Keys:
         segment: str | None = None,
         tenant: str | None = None,
     ) -> NewKey:
-        """Create a key and authorise it. Its text is only in the returned value.
+        """Create a key and authorise it. The key's text is only in the returned value.
 
-        Raises `UsageError` for a name that a live key has, and for what a gateway would refuse to read,
-        such as a limit below 0. A gateway that refuses the file would see no later change of any key
-        either.
+        Raises `UsageError` for the name of a live key, and for values that the gateway refuses to read, such
+        as a limit below 0. A gateway that refuses the file would miss all later changes of keys too.
         """
         key = new_key()
         detail = {
@@ -108,9 +107,9 @@ class Keys:
         return key
 
     def rotate(self, key_id: str, *, overlap: timedelta) -> NewKey:
-        """Give a key a second secret. The previous one stays authorised for the time of `overlap` only.
+        """Give a key a new secret. The previous one stays authorised for the time of `overlap`.
 
-        Raises `NotFoundError`, and `UsageError` for a key that is not live.
+        Raises `NotFoundError` for an unknown key, and `UsageError` for one that is not live.
         """
         now = utc_now()
         with self._publishing() as (connection, records):
@@ -121,7 +120,7 @@ class Keys:
         return key
 
     def revoke(self, key_id: str) -> KeyRecord:
-        """Revoke a key for good. Raises `NotFoundError`. Revoking it twice is not an error."""
+        """Revoke a key for good. Raises `NotFoundError` for an unknown key. It may be revoked twice."""
         now = utc_now()
         with self._publishing() as (connection, records):
             record = _found(records, key_id)
@@ -135,13 +134,13 @@ class Keys:
             return connection.execute(select(func.max(t.key_events.c.id))).scalar() or 0
 
     def publish(self) -> None:
-        """Write `keys.json` from the database: at a start, and after changes on other machines."""
+        """Write `keys.json` from the database, at a start and after changes on other machines."""
         with self._publishing():
             pass
 
     @contextmanager
     def _publishing(self) -> Iterator[tuple[Connection, list[KeyRecord]]]:
-        """Yield a connection and the keys for one change, alone on this machine; then write the file."""
+        """Yield a connection and the keys for one change, under this machine's lock; then write the file."""
         with file_lock(self._folder / "locks" / "keys.lock", wait=True):
             with self._database.writing() as connection:
                 yield connection, list(_replayed(connection).values())
@@ -162,13 +161,13 @@ def _append(connection: Connection, key_id: str, kind: str, detail: Mapping[str,
 def _check_usable(connection: Connection) -> None:
     try:
         read_records(keyring_bytes(_replayed(connection).values()))
-    except (ConfigError, msgspec.ValidationError) as error:  # the latter: a cap that is no number
+    except (ConfigError, msgspec.ValidationError) as error:  # the latter for a cap that is not a number
         hint = "limits are above 0, and a window is a number of seconds"
         raise UsageError(f"no key was made: {error}", code="key-not-made", hint=hint) from error
 
 
 def _replayed(connection: Connection) -> dict[str, KeyRecord]:
-    """Return the keys by id, as their events leave them."""
+    """Return the keys by id, after all their events."""
     records: dict[str, KeyRecord] = {}
     for row in connection.execute(select(t.key_events).order_by(t.key_events.c.id)):
         at = datetime.fromisoformat(row.at)
@@ -188,7 +187,7 @@ def _created(key_id: str, detail: dict[str, Any], at: datetime) -> KeyRecord:
 
 
 def _rotated(record: KeyRecord, detail: dict[str, Any], at: datetime) -> KeyRecord:
-    """Return the key with its newest secret and, for a while, the previous one."""
+    """Return the key with its newest secret first, and the previous one until it expires."""
     before = msgspec.structs.replace(
         record.secrets[0], expires_at=datetime.fromisoformat(detail["before_expires_at"])
     )
@@ -197,7 +196,7 @@ def _rotated(record: KeyRecord, detail: dict[str, Any], at: datetime) -> KeyReco
 
 
 def _found(records: list[KeyRecord], key_id: str) -> KeyRecord:
-    """Return the key with this id, or else the newest with this name."""
+    """Return the key with an id, or the newest with a name."""
     for wanted in ("id", "name"):
         for record in reversed(records):
             if getattr(record, wanted) == key_id:
@@ -219,7 +218,7 @@ def _live(record: KeyRecord, now: datetime) -> KeyRecord:
 
 
 def _replace(path: Path, content: bytes) -> None:
-    """Replace a file by one that only its owner may read. A crash leaves the old one or the new one."""
+    """Replace a file atomically by one that only its owner may read."""
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh = path.with_suffix(".new")
     fresh.unlink(missing_ok=True)  # a crash may have left one with other permissions

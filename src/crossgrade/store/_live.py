@@ -1,6 +1,6 @@
-"""The records of live traffic: pairs, feedback, audits, alarms; appended, dated in UTC.
+"""Defines the records of live traffic: pairs, feedback, audits and alarms. Times are in UTC.
 
-Each is one row of `_tables.py` (a pair is three); `docs/reference/store.md` describes the columns.
+Each record is one row of `_tables.py` (a pair is three). `docs/reference/store.md` describes the columns.
 """
 
 from collections.abc import Mapping
@@ -16,19 +16,19 @@ Side: TypeAlias = Literal["incumbent", "candidate"]
 """One of the two models of a route."""
 
 AuditSource: TypeAlias = Literal["pair", "label", "feedback"]
-"""What an audit's scores come from: a scorer, a human, delayed outcomes."""
+"""The source of an audit's scores: a scorer, a person, or a delayed outcome."""
 
 AlarmKind: TypeAlias = Literal["claim", "change", "expired", "price", "retired", "version"]
-"""What an alarm is about: the two monitors, then what a certificate rests on."""
+"""The reason of an alarm: the two monitors, then the conditions of a certificate."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PairAnswer:
-    """What one model of a pair answered. If the call failed, `answer` is None and `error` says why.
+    """The answer of one model of a pair. If the call failed, `answer` is None and `error` has the reason.
 
-    `response_id` is the `id` in the response's body, by which feedback refers to it. `cost_usd`
-    is usage times the price of that day, None if either is unknown. `model` is the name the
-    route's policy has for it, `answer.model` the version that the provider says it served.
+    `model` is its name in the route's policy, and `answer.model` the version that the provider reports.
+    `response_id` is the `id` in the response's body, which feedback refers to. `cost_usd` is the usage
+    times the price of that day, None if either is unknown.
     """
 
     model: str
@@ -42,11 +42,11 @@ class PairAnswer:
 class Pair:
     """A live request that both models of a route answered.
 
-    `request` is its body after redaction, as sent to `endpoint` (`/v1/chat/completions`); None
-    where texts are not kept. `served_by` says whose answer the client got. `probability`, in
-    (0, 1], is that with which this request was picked for shadowing. `verdict_id` is the
-    certificate that the route had: a pair says nothing about another one. `conversation` stands for
-    the one that the client named, None if it named none.
+    `request` is its redacted body, as sent to `endpoint` (such as `/v1/chat/completions`), or None if texts
+    are not kept. `served_by` is the side whose answer the client got. `probability`, in (0, 1], is the
+    probability with which the request was picked for shadowing. `verdict_id` is the route's certificate at
+    the time, the only one that the pair is evidence about. `conversation` identifies the conversation that
+    the client named, None if it named none.
     """
 
     route: str
@@ -66,11 +66,11 @@ class Pair:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Feedback:
-    """A delayed outcome of one response: a `value` in [0, 1], 0 is worthless, under a `name` of your choice.
+    """A delayed outcome of one response: a `value` from 0 (worthless) to 1, under the user's own `name`.
 
-    The other fields hold what the gateway knows of the response, None if nothing: its route,
-    certificate and segment, which model answered, and with what `probability` that model was
-    picked (a canary's share, or one minus it).
+    The other fields are the gateway's facts of the response, None if unknown: its route, certificate and
+    segment, the side that answered, and the `probability` with which that side was picked (a canary's share,
+    or 1 minus it).
     """
 
     response_id: str
@@ -89,10 +89,10 @@ class Feedback:
 class Audit:
     """One observation of a route's claim: the scores of both models on a live request.
 
-    `source_id` names the pair or the response; it counts once for each scorer. A score of None
-    is unscored. `weight` is one over the probability with which the request came to be audited.
-    `conversation` and `asked_at` are the pair's: audits of one conversation are one observation.
-    `id` counts up as audits are appended (0 before): monitors read them in that order.
+    `source_id` is the id of the pair or the response, which counts once for each scorer. A score of None
+    is unscored. `weight` is 1 divided by the probability that the request is audited. `conversation` and
+    `asked_at` are the pair's. Audits of one conversation are one observation. `id` numbers audits in the
+    order of their recording, in which monitors read them (0 before that).
     """
 
     route: str
@@ -114,9 +114,9 @@ class Audit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WatchState:
-    """Where the monitors of one claim stood after the audit `last_audit`; it can be computed again.
+    """The state of one claim's monitors after the audit `last_audit`, which can be computed again.
 
-    `segment` None is the whole route.
+    The segment None is the whole route.
     """
 
     route: str
@@ -130,7 +130,7 @@ class WatchState:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Alarm:
-    """Why a route had to step back; `detail` has the numbers, `segment` None is the whole route."""
+    """An alarm, on which a route steps back. `detail` has the numbers; segment None is the whole route."""
 
     route: str
     kind: AlarmKind

@@ -1,4 +1,4 @@
-"""The dated steps of an offer from its name to a canary, appended one by one."""
+"""Stores the dated steps of an offer from its name to a canary."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ from crossgrade.store._database import Database
 from crossgrade.store._records import utc_now
 
 OnboardingKind: TypeAlias = Literal["listed", "seen", "verdict", "canary"]
-"""`listed`: the catalogue's day; `seen`: first asked for here; `verdict`: recorded; `canary`: served."""
+"""The offer was listed in the catalogue, first requested here, got a verdict, or got a canary."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +47,7 @@ class Onboardings:
             connection.execute(insert(t.onboarding_steps), row)
 
     def steps(self, offer: str, workload: str) -> list[OnboardingStep]:
-        """Return the steps of an offer on a workload, in the order they were recorded."""
+        """Return the steps of an offer on a workload, in the order of their recording."""
         s = t.onboarding_steps.c
         query = select(t.onboarding_steps).where(s.offer == offer, s.workload == workload).order_by(s.id)
         with self._database.reading() as connection:

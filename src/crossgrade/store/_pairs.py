@@ -1,4 +1,4 @@
-"""Live pairs and their audits: appended by the gateway and by `watch`, read back to be scored."""
+"""Stores live pairs, which the gateway records, and their audits, which `watch` records."""
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -26,7 +26,7 @@ class LivePairs:
         self._database = database
 
     def append(self, pairs: Sequence[Pair]) -> None:
-        """Commit pairs in one transaction: all of them are kept, or none."""
+        """Commit pairs in one transaction, either all of them or none."""
         if not pairs:
             return
         answers = [_answer_row(pair, side) for pair in pairs for side in _SIDES]
@@ -37,7 +37,7 @@ class LivePairs:
     def recent(
         self, route: str, *, verdict_id: str | None = None, after: str = "", limit: int = 500
     ) -> list[Pair]:
-        """Return pairs of a route (under one certificate), oldest first, from after the id `after`."""
+        """Return pairs of a route (under one certificate) with ids above `after`, oldest first."""
         query = select(t.pairs.c.id).where(t.pairs.c.route == route, t.pairs.c.id > after)
         query = _under(query, t.pairs, verdict_id).order_by(t.pairs.c.id).limit(limit)
         return self._read(self._ids(query))
@@ -51,7 +51,10 @@ class LivePairs:
         wanted: Callable[[str], bool] = lambda _: True,
         limit: int = 500,
     ) -> list[Pair]:
-        """Return pairs of a route that this scorer has not audited yet, oldest first; `wanted` sees ids."""
+        """Return pairs of a route that a scorer has not audited yet, oldest first.
+
+        `wanted` receives a pair's id, and returns whether to include the pair.
+        """
         ids = self._ids(_unscored((t.pairs.c.id,), route, scorer_digest, verdict_id))
         return self._read(list(islice(filter(wanted, ids), limit)))
 
@@ -63,7 +66,7 @@ class LivePairs:
         verdict_id: str | None = None,
         wanted: Callable[[str], bool] = lambda _: True,
     ) -> list[tuple[str | None, datetime]]:
-        """Return segment and time of all pairs that `unscored` would return, without reading any text."""
+        """Return (segment, time) of all pairs that `unscored` would return, without reading any text."""
         columns = (t.pairs.c.id, t.pairs.c.segment, t.pairs.c.at)
         query = _unscored(columns, route, scorer_digest, verdict_id)
         with self._database.reading() as connection:
@@ -74,9 +77,9 @@ class LivePairs:
             ]
 
     def append_audits(self, audits: Sequence[Audit]) -> None:
-        """Commit audits in one transaction; one for a source that its scorer has audited is left out.
+        """Commit audits in one transaction, without those whose source the scorer has audited before.
 
-        The first audit of a source by a scorer is the one that counted, so it stands.
+        The first audit of a source by a scorer has been counted, so it is kept.
         """
         found = t.audits.c
         with self._database.writing() as connection:
@@ -88,7 +91,7 @@ class LivePairs:
     def audits(
         self, route: str, *, verdict_id: str | None = None, scorer_digest: str | None = None, after: int = 0
     ) -> list[Audit]:
-        """Return the audits of a route (under one certificate, by one scorer), in their order."""
+        """Return the audits of a route (under one certificate, by one scorer) after the id `after`, by id."""
         query = _under(
             select(t.audits).where(t.audits.c.route == route, t.audits.c.id > after), t.audits, verdict_id
         )
@@ -98,7 +101,7 @@ class LivePairs:
             return [_audit(row) for row in connection.execute(query.order_by(t.audits.c.id))]
 
     def audited_by_segment(self, route: str, *, verdict_id: str, scorer_digest: str) -> dict[str | None, int]:
-        """Return how many audits by a scorer each segment of a route has under a certificate."""
+        """Return the number of a scorer's audits of a route under a certificate, by segment."""
         a = t.audits.c
         query = (
             select(a.segment, func.count().label("number"))
@@ -109,17 +112,17 @@ class LivePairs:
             return {row.segment: row.number for row in connection.execute(query)}
 
     def spent_since(self, since: datetime) -> Decimal | None:
-        """Return what judges of live pairs cost since a time, or None if one's cost is unknown."""
+        """Return the cost in dollars of judging live pairs since a time, or None if a cost is unknown."""
         query = select(t.audits.c.cost_usd).where(t.audits.c.at >= since.isoformat())
         with self._database.reading() as connection:
             costs = list(connection.execute(query).scalars())
         return None if None in costs else sum(map(Decimal, costs), Decimal(0))
 
     def versions(self, route: str, verdict_id: str) -> list[tuple[str, str, str]]:
-        """Return which versions of which models served a route under a certificate, oldest first.
+        """Return the versions of models that served a route under a certificate, oldest first.
 
-        Each is the model's name in the policy, the version that its provider says it served, and
-        the first pair in which it did.
+        Each is (the model's name in the policy, the version that its provider reports, the id of the first
+        pair with it).
         """
         a, first = t.pair_answers.c, func.min(t.pair_answers.c.pair_id)
         query = (
@@ -134,9 +137,10 @@ class LivePairs:
             return [(model, version, pair) for model, version, pair in connection.execute(query)]
 
     def forget(self, before: datetime) -> None:
-        """Erase the texts of pairs made before a time; their scores, which hold no text, stay.
+        """Erase the texts of pairs from before a time. Their scores are kept.
 
-        The one exception to "never changed": how long customers' texts are kept is the team's to say.
+        Records are never changed otherwise. Here they are, because the team decides how long customers' texts
+        are kept.
         """
         old = select(t.pairs.c.id).where(t.pairs.c.at < before.isoformat())
         with self._database.writing() as connection:
@@ -162,7 +166,7 @@ class LivePairs:
 
 
 def _unscored(columns: Sequence[Any], route: str, scorer_digest: str, verdict_id: str | None) -> Any:
-    """Select columns of the pairs that a scorer has not audited, oldest first."""
+    """Return a query for columns of the pairs that a scorer has not audited, oldest first."""
     audited = and_(t.audits.c.source_id == t.pairs.c.id, t.audits.c.scorer_digest == scorer_digest)
     query = (
         select(*columns)

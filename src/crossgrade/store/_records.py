@@ -1,6 +1,6 @@
-"""The records of the store: appended, dated in UTC, never changed; and how their ids are made.
+"""Defines the records of runs, which are appended and never changed, and makes their ids. Times are in UTC.
 
-Each record is one row of `_tables.py`; `docs/reference/store.md` describes the columns.
+Each record is one row of `_tables.py`. `docs/reference/store.md` describes the columns.
 """
 
 import os
@@ -16,7 +16,7 @@ from uuid import UUID
 from crossgrade.domain import JSON, ModelAnswer, Score
 
 LATEST = "latest"
-"""Stands for the id of the newest record wherever an id is asked for."""
+"""The name of the newest record, for use in place of an id."""
 
 
 def utc_now() -> datetime:
@@ -27,8 +27,8 @@ def utc_now() -> datetime:
 class RunStatus(StrEnum):
     """The status of a run, derived from its last event and its lock.
 
-    `RUNNING` means that a process holds the run's lock; `KILLED` that none does although the
-    run never ended. Every state but `FINISHED` can be resumed.
+    `RUNNING` means that a process holds the run's lock. `KILLED` means that no process holds it, although the
+    run has not ended. A run with any status but `FINISHED` can be resumed.
     """
 
     RUNNING = "running"
@@ -43,8 +43,8 @@ class RunStatus(StrEnum):
 class Run:
     """A run of a workload, with the settings it was started with.
 
-    `settings` is everything the run depends on, as JSON; `settings_digest` its digest, which a
-    resumed run must match. `planned` counts samples, `created_at` is UTC.
+    `settings` is everything that the run depends on, as JSON. `settings_digest` is its digest, which must be
+    the same to resume the run. `planned` is the planned number of samples.
     """
 
     id: str
@@ -59,7 +59,7 @@ class Run:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunTotals:
-    """Counts of a run's latest answers, and what was paid; `spent_usd` None if a cost is unknown."""
+    """Counts of a run's latest answers, and its cost in dollars (`spent_usd`, None if a cost is unknown)."""
 
     answers: int
     errors: int
@@ -69,10 +69,10 @@ class RunTotals:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunSample:
-    """A sample as a run asked it; `position` is its place in the shuffled order, from 0.
+    """A sample of a run; `position` is its place in the shuffled order, from 0.
 
-    `input` (what the sample puts into the prompt) and `target` are texts for reading losses
-    side by side, bounded in length.
+    `input` (the sample's part of the prompt) and `target` are shortened texts, to compare answers side by
+    side.
     """
 
     run_id: str
@@ -87,10 +87,10 @@ class RunSample:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Response:
-    """What a provider answered to a request: the unit that is paid for, once.
+    """A provider's answer to a request, which is paid for once.
 
-    `request_digest` names the request (endpoint, model, messages, settings, epoch). `cost_usd`
-    is usage times the price of that day, None if either is unknown.
+    `request_digest` is the digest of the request (endpoint, model, messages, settings, epoch). `cost_usd` is
+    the usage times the price of that day, None if either is unknown.
     """
 
     id: str
@@ -103,12 +103,12 @@ class Response:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """What one model got on one sample and epoch of a run: a response, or an error.
+    """The outcome of one model on one sample and epoch of a run: a response or an error.
 
-    `reused` marks a response that was already paid for. An error that may be transient is
-    asked again when the run resumes, as the next `attempt` (from 1); the last one counts.
-    `prompt_digest` is of the prompt as sent, `settings_digest` of the decoding settings: they
-    show whether two models were asked alike.
+    `reused` marks a response that was paid for before. After an error that may be transient, the model is
+    asked again when the run resumes, as the next `attempt` (from 1). The last attempt counts.
+    `prompt_digest` is the digest of the prompt as sent, and `settings_digest` that of the decoding settings.
+    They show whether two models got the same request.
     """
 
     run_id: str
@@ -127,7 +127,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AnswerScore:
-    """The score of an answer by one scorer, named by its digest."""
+    """The score of an answer by the scorer with the digest `scorer_digest`."""
 
     run_id: str
     sample_id: str
@@ -141,7 +141,7 @@ class AnswerScore:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProbeStart:
-    """A context probe as it began, with the digest of what its resumption must share."""
+    """The start of a context probe. `settings_digest` must be the same to resume it."""
 
     id: str
     offer: str
@@ -153,8 +153,8 @@ class ProbeStart:
 class Batch:
     """A batch that a run or probe (`run_id`) submitted.
 
-    `batch` is the provider's id for it, empty while it is about to be submitted.
-    The record outlives the process that submitted it, so a resumed run collects it instead of paying again.
+    `batch` is the provider's id of it, empty before it is submitted. The record outlives the process that
+    submitted it, so that a resumed run collects the batch instead of paying again.
     """
 
     run_id: str
@@ -165,12 +165,12 @@ class Batch:
 
 
 Record: TypeAlias = RunSample | Response | Answer | AnswerScore
-"""What a run appends while it goes on."""
+"""The records that a run appends."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordedAnswer:
-    """The latest answer of a run to one sample, epoch and model, read back to resume from."""
+    """The latest answer of a run to one sample, epoch and model, as read to resume the run."""
 
     sample_id: str
     model: str
@@ -184,14 +184,14 @@ class RecordedAnswer:
 
 
 RunKey: TypeAlias = tuple[str, str, int]
-"""Sample id, model, epoch: one answer of a run."""
+"""The key of an answer in a run: sample id, model, epoch."""
 
 
 def new_id() -> str:
-    """Return a fresh UUID version 7 (RFC 9562, section 5.7) as text.
+    """Return a new UUID version 7 (RFC 9562, section 5.7) as text.
 
-    48 bits of Unix milliseconds, then 74 random bits: identifiers sort by the millisecond
-    they were made in, and need no database to be unique.
+    It has 48 bits of Unix milliseconds, then 74 random bits. Ids sort by the millisecond of their creation,
+    and are unique without a database.
     """
     value = (time.time_ns() // 1_000_000) << 80 | int.from_bytes(os.urandom(10))
     value = value & ~(0xF << 76) | 0x7 << 76

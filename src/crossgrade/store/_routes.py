@@ -1,4 +1,4 @@
-"""The route table in force: one file, replaced as a whole, written here and nowhere else.
+"""Publishes route tables: the active one is a file that only this module writes, always as a whole.
 
 Machines that share a database publish their route tables through it.
 """
@@ -17,13 +17,13 @@ from crossgrade.store._records import utc_now
 
 
 class SharedRoutes:
-    """Every route table that any of the machines published."""
+    """The route tables that all machines with this database have published."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def newest(self) -> tuple[str, bytes] | None:
-        """Return the digest and content of the newest table, or None if none was published."""
+        """Return the digest and the bytes of the newest table, or None if none was published."""
         query = select(t.route_tables).order_by(desc(t.route_tables.c.version)).limit(1)
         with self._database.reading() as connection:
             row = connection.execute(query).first()
@@ -54,16 +54,16 @@ _APPEND = text(
 _TRIES = 5
 
 Step = Literal["up", "down"]
-"""Whether a new table sends more traffic to candidates, or takes some back."""
+"""Whether a new table sends more traffic to candidates (up) or less (down)."""
 
 
 class Routes:
-    """The route table of a project folder, and every table there was before it.
+    """The active route table of a project folder, and its history.
 
-    `routes.json` is in force; `routes/VERSION-DIGEST.json` holds the history. A table is
-    flushed to its place in the history and then put over `routes.json` by an atomic rename,
-    so a reader sees the old table or the new one and a crash leaves either. Machines that share
-    a database publish through it (`shared`), and each writes its own files from it.
+    `routes.json` is the active table, and `routes/VERSION-DIGEST.json` are all tables. A new table is flushed
+    to the history first and then replaces `routes.json` by an atomic rename. So a reader always sees the old
+    or the new table, even after a crash. Machines that share a database publish through it (`shared`), and
+    each writes its own files from it.
     """
 
     def __init__(self, folder: Path, shared: SharedRoutes | None = None) -> None:
@@ -73,7 +73,7 @@ class Routes:
 
     @classmethod
     def open(cls, url_or_path: str | Path, folder: Path) -> Self:
-        """Open the shared database as `Store.open` does, without importing what only runs need."""
+        """Open the shared database like `Store.open`, without the imports that only runs need."""
         database, _ = connect(url_or_path)
         try:
             migrate(database)
@@ -93,15 +93,16 @@ class Routes:
         return self._folder / "routes.json"
 
     def current(self) -> RouteTable | None:
-        """Return the table in force, or None when none was ever published.
+        """Return the active table, or None if none was ever published.
 
-        Raises `ConfigError` for a file that is not a route table.
+        Activates the newest table of other machines first. Raises `ConfigError` for a file that is not a
+        route table.
         """
         self.follow()
         return self._current()
 
     def follow(self) -> None:
-        """Put in force here what another machine published."""
+        """Activate the newest table that another machine has published."""
         newest = None if self._shared is None else self._shared.newest()
         if newest is None:
             return
@@ -109,7 +110,7 @@ class Routes:
         try:
             current = self._current()
         except ConfigError:
-            current = None  # damaged here, and whole there
+            current = None  # damaged here, but not in the database
         if current is None or route_table_digest(current) != digest:
             self._replace(read_route_table(content, file=f"route table {digest}"))
 
@@ -117,16 +118,15 @@ class Routes:
         return _read(self.path) if self.path.exists() else None
 
     def history(self) -> list[Path]:
-        """Return the files of every table ever published, oldest first."""
+        """Return the files of all tables ever published, oldest first."""
         return sorted(self._history.glob("*-*.json"))
 
     def publish(self, table: RouteTable, expected_digest: str | None, *, step: Step = "up") -> RouteTable:
-        """Put `table` in force if the table in force has the expected digest (None: there is none).
+        """Activate `table` if the active table has the expected digest (None: there is no active table).
 
-        Otherwise somebody published in between. A step up is then refused with `StoreError`; a
-        step down wins: the routes it changes are put into the table that is in force now.
-        Returns the table as published, with its version and `previous` set. Raises `StoreError`
-        too when the folder cannot be written.
+        Otherwise another table was published in between. A step up then raises `StoreError`. A step down is
+        merged: the routes that it changes replace those of the table that is active now. Returns the table as
+        published, with its version and `previous` set. Raises `StoreError` if the folder cannot be written.
         """
         with file_lock(self._folder / "locks" / "routes.lock", wait=True):
             for _ in range(_TRIES):
@@ -139,7 +139,7 @@ class Routes:
         return published
 
     def _next(self, table: RouteTable, expected_digest: str | None, step: Step) -> RouteTable:
-        """Return the table as the next version of the one in force."""
+        """Return the table as the next version of the active one."""
         current = self.current()
         seen = None if current is None else route_table_digest(current)
         routes = table.routes
@@ -151,7 +151,7 @@ class Routes:
         return RouteTable(version=version, routes=routes, previous=seen)
 
     def _merged(self, table: RouteTable, base_digest: str | None, current: RouteTable) -> tuple[Route, ...]:
-        """Return the current routes with those put in that `table` changes against its base."""
+        """Return the current routes, with those replaced that `table` changes relative to its base."""
         name = None if base_digest is None else _file_name("*", base_digest)
         base = next(map(_read, self._history.glob(name)), None) if name else None
         known = {} if base is None else base.by_name

@@ -1,4 +1,4 @@
-"""Runs, their events and their status."""
+"""Stores runs, their designs, events and batches, and derives their status."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
@@ -26,7 +26,7 @@ class Runs:
         self._folder = folder
 
     def append(self, run: Run, design: RunDesign | None = None) -> None:
-        """Record a run that starts, and how it asks."""
+        """Record a new run and its design."""
         row = {
             "id": run.id,
             "workload": run.workload,
@@ -43,12 +43,12 @@ class Runs:
                 connection.execute(insert(t.designs), _design_row(run.id, design))
 
     def append_design(self, run_id: str, design: RunDesign) -> None:
-        """Record how the run asks from here on; the newest record counts."""
+        """Record a new design of the run. The newest one counts."""
         with self._database.writing() as connection:
             connection.execute(insert(t.designs), _design_row(run_id, design))
 
     def design(self, run_id: str) -> RunDesign | None:
-        """Return how the run asks, or None for a run that is older than this record."""
+        """Return the newest design of the run, or None for a run from before designs were recorded."""
         query = (
             select(t.designs.c.design)
             .where(t.designs.c.run_id == run_id)
@@ -60,7 +60,7 @@ class Runs:
         return None if found is None else msgspec.json.decode(found, type=RunDesign)
 
     def append_event(self, run_id: str, status: RunStatus, detail: Mapping[str, JSON] | None = None) -> None:
-        """Record that the run reached `status`, with what there is to say about it."""
+        """Record that the run has reached `status`, with details."""
         row = {
             "run_id": run_id,
             "kind": status.value,
@@ -71,9 +71,9 @@ class Runs:
             connection.execute(insert(t.run_events), row)
 
     def get(self, run_id: str, workload: str | None = None) -> Run:
-        """Return the run with this id, or the only one whose id begins so. Raises `NotFoundError`.
+        """Return the run with an id, or the only run whose id begins with it.
 
-        `latest` is the newest run, of one workload where it is given.
+        `latest` is the newest run (of one workload). Raises `NotFoundError` for an unknown or ambiguous id.
         """
         if run_id == LATEST and (newest := self.recent(workload)[:1]):
             return newest[0]
@@ -110,7 +110,7 @@ class Runs:
             connection.execute(insert(t.probes), row)
 
     def probe(self, probe_id: str) -> ProbeStart | None:
-        """Return how a context probe began, or None if there is none of this id."""
+        """Return the start of a context probe, or None for an unknown id."""
         with self._database.reading() as connection:
             row = connection.execute(select(t.probes).where(t.probes.c.id == probe_id)).one_or_none()
         if row is None:
@@ -151,7 +151,7 @@ class Runs:
             ]
 
     def endings(self, run_id: str) -> tuple[str, ...]:
-        """Return why the run ended by itself, each time it did: "certain", "planned", "futile"."""
+        """Return the reason of each time that the run finished: "certain", "planned" or "futile"."""
         query = (
             select(t.run_events.c.detail)
             .where(t.run_events.c.run_id == run_id, t.run_events.c.kind == RunStatus.FINISHED.value)
@@ -162,7 +162,7 @@ class Runs:
         return tuple(str(each["ending"]) for each in details if "ending" in each)
 
     def status(self, run_id: str) -> RunStatus:
-        """Derive the run's status from its last event and, where that is no end, from its lock."""
+        """Return the run's status, from its last event and, if it has not ended, from its lock."""
         query = (
             select(t.run_events.c.kind)
             .where(t.run_events.c.run_id == run_id)
@@ -178,7 +178,7 @@ class Runs:
             return RunStatus.KILLED if free else RunStatus.RUNNING
 
     def totals(self, run_id: str) -> RunTotals:
-        """Count the run's answers and add up what it paid for them, judges included."""
+        """Return the counts of the run's answers and their total cost, including judges."""
         keys = (t.answers.c.run_id, t.answers.c.sample_id, t.answers.c.model, t.answers.c.epoch)
         last = (
             select(*keys, func.max(t.answers.c.attempt).label("attempt"))
@@ -206,7 +206,7 @@ class Runs:
         )
 
     def answered(self, run_id: str) -> tuple[frozenset[str], datetime | None]:
-        """Return which samples the run has answers about, and when the last one was answered or scored."""
+        """Return the ids of samples with answers, and the time of the last answer or score (None: none)."""
         with self._database.reading() as connection:
             rows = [
                 row
@@ -222,7 +222,7 @@ class Runs:
 
     @contextmanager
     def lock(self, run_id: str) -> Iterator[None]:
-        """Hold the run or probe for this process. Raises `StoreError` if another process works on it."""
+        """Lock the run or probe during a `with` block. Raises `StoreError` if another process has it."""
         with self._lock(run_id) as free:
             if not free:
                 raise StoreError(

@@ -1,4 +1,4 @@
-"""The store: a project's database and its folder."""
+"""Opens the store: a project's database and its folder."""
 
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
 
 class Store:
-    """Everything a project remembers: runs, verdicts, live pairs, alarms, keys, the route table in force.
+    """The runs, verdicts, live pairs, alarms, keys and route tables of a project.
 
-    Open it with `Store.open`; it may be used from several threads, and several processes may
-    open the same one. Every method raises `StoreError` when the database refuses.
+    Open it with `Store.open`. Several threads may use it, and several processes may open the same one. Every
+    method raises `StoreError` for an error of the database.
     """
 
     def __init__(self, database: Database, folder: Path) -> None:
@@ -47,10 +47,10 @@ class Store:
     def open(cls, url_or_path: str | Path, *, folder: Path | None = None) -> Self:
         """Open the database at a file path, `sqlite:///PATH` or `postgresql://…`, and migrate it.
 
-        `folder` keeps the route table and the locks: by default the folder of the SQLite file,
-        or `.crossgrade` for PostgreSQL. Raises `StoreError` (locked, damaged, read-only, full,
-        or written by a newer Crossgrade), `UsageError` for a URL that is not understood and
-        `MissingExtraError` when the PostgreSQL driver is not installed.
+        `folder` is for the route table and the locks. By default it is the folder of the SQLite file, or
+        `.crossgrade` for PostgreSQL. Raises `StoreError` for a database that is locked, damaged, read-only,
+        full or written by a newer Crossgrade, `UsageError` for an invalid URL, and `MissingExtraError` if the
+        PostgreSQL driver is not installed.
         """
         database, url = connect(url_or_path)
         if folder is None:
@@ -66,12 +66,12 @@ class Store:
     def publish_route(
         self, table: RouteTable, expected_digest: str | None, *, step: Step = "up"
     ) -> RouteTable:
-        """Put a route table in force; see `Routes.publish`."""
+        """Activate a route table; see `Routes.publish`."""
         return self.routes.publish(table, expected_digest, step=step)
 
     @contextmanager
     def watching(self) -> Iterator[None]:
-        """Hold the right to score live pairs. Raises `StoreError` while another process holds it."""
+        """Lock the scoring of live pairs during a `with` block. Raises `StoreError` if it is locked."""
         if self._database.engine.dialect.name == "postgresql":
             lock = session_lock(self._database, "crossgrade watch")
         else:
@@ -92,7 +92,7 @@ class Store:
         return erase_samples(self._database, workload, samples, requests)
 
     def close(self) -> None:
-        """Close the database; the store cannot be used afterwards."""
+        """Close the database. The store cannot be used afterwards."""
         self._database.close()
 
     def __enter__(self) -> Self:

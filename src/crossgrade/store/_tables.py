@@ -1,8 +1,8 @@
-"""The tables, as `migrations/` leaves them; a test compares the two.
+"""Defines the tables as they are after all `migrations/`; a test compares the two.
 
-Times are RFC 3339 text in UTC, money is decimal text (exact, and the same on SQLite and
-PostgreSQL), structures are JSON text. Nothing is ever updated or deleted, but for the counters of
-limits, texts of old live pairs, and what `_erasure.py` takes back.
+Times are RFC 3339 text in UTC. Money is decimal text, which is exact and the same on SQLite and PostgreSQL.
+Structures are JSON text. Rows are never updated or deleted, except for the counters of limits, the texts of
+old live pairs, and the samples that `_erasure.py` erases.
 """
 
 from sqlalchemy import (

@@ -1,4 +1,4 @@
-"""Verdicts, each stored with its evidence, so that it can be computed again.
+"""Stores verdicts with their evidence, so that they can be computed again.
 
 Evidence is stored as MessagePack (which has NaN and infinity), compressed with Zstandard.
 """
@@ -23,7 +23,7 @@ from crossgrade.store._records import LATEST, new_id, utc_now
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredVerdict:
-    """A verdict as recorded, with its id; `is_known` is true if the same one had been recorded before."""
+    """A recorded verdict with its id. `is_known` is true if the same verdict was recorded before."""
 
     id: str
     verdict: Verdict
@@ -37,7 +37,7 @@ class Verdicts:
         self._database = database
 
     def append(self, verdict: Verdict, evidence: Evidence | None = None) -> str:
-        """Record a verdict, with its evidence where it is to be re-checked later; returns its id."""
+        """Record a verdict and return its id. With its evidence it can be computed again later."""
         identifier = new_id()
         row = {
             "id": identifier,
@@ -56,7 +56,10 @@ class Verdicts:
         return identifier
 
     def same_as(self, verdict: Verdict) -> StoredVerdict | None:
-        """Return the newest verdict of the workload if it says the same: all but the hour of the decision."""
+        """Return the newest verdict of the workload if it is the same except for its time, otherwise None.
+
+        The day of expiry must be the same.
+        """
         for newest in self.recent(verdict.workload, limit=1):
             known = newest.verdict
             if known.valid_until.date() != verdict.valid_until.date():
@@ -67,9 +70,9 @@ class Verdicts:
         return None
 
     def get(self, verdict_id: str) -> StoredVerdict:
-        """Return the verdict with this id, or the only one whose id begins so. Raises `NotFoundError`.
+        """Return the verdict with an id, or the only verdict whose id begins with it.
 
-        `latest` is the newest verdict.
+        `latest` is the newest verdict. Raises `NotFoundError` for an unknown or ambiguous id.
         """
         if verdict_id == LATEST and (newest := self.recent()[:1]):
             return newest[0]
@@ -87,7 +90,7 @@ class Verdicts:
         return _stored(rows[0])
 
     def evidence(self, verdict_id: str) -> Evidence:
-        """Return the columns that a verdict was computed from. Raises `NotFoundError` without them."""
+        """Return the evidence of a verdict. Raises `NotFoundError` if it was recorded without evidence."""
         query = select(t.verdicts.c.evidence).where(t.verdicts.c.id == self.get(verdict_id).id)
         with self._database.reading() as connection:
             packed = connection.execute(query).scalar()
@@ -116,12 +119,12 @@ class Verdicts:
 
 
 def encode_verdict(verdict: Verdict) -> str:
-    """Return the verdict as JSON text; numbers that JSON lacks are the texts "inf", "-inf", "nan"."""
+    """Return the verdict as JSON text. Numbers that JSON lacks become the texts "inf", "-inf" and "nan"."""
     return msgspec.json.encode(_finite(msgspec.to_builtins(verdict))).decode()
 
 
 def decode_verdict(text: str) -> Verdict:
-    """Return the verdict that `encode_verdict` wrote, in this release or an older one."""
+    """Return the verdict that `encode_verdict` wrote in this or an older release."""
     return msgspec.convert(upgraded_verdict(msgspec.json.decode(text)), Verdict, strict=False)
 
 
@@ -143,7 +146,7 @@ def _stored(row: Row[str, str]) -> StoredVerdict:
 
 
 _MAX_BYTES = 2**31
-"""The largest evidence that is unpacked. It bounds what a hostile database can make us allocate."""
+"""The largest evidence that is unpacked, in bytes. It limits the memory that a hostile database can use."""
 
 _NUMBERS = 1
 _TEXTS = 2
@@ -167,7 +170,7 @@ def unpack_evidence(packed: bytes) -> Evidence:
 def _from_array(column: Any) -> Ext:
     if not isinstance(column, np.ndarray):
         raise NotImplementedError(f"{type(column).__name__} in evidence")
-    # Numbers as raw bytes keep their exact bits; texts as a list keep their Nones.
+    # Numbers are stored as raw bytes to keep their exact bits, and texts as a list to keep None.
     if column.dtype == object:
         return Ext(_TEXTS, msgspec.msgpack.encode(column.tolist()))
     return Ext(_NUMBERS, msgspec.msgpack.encode((column.dtype.str, column.tobytes())))

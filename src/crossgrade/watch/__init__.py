@@ -1,4 +1,4 @@
-"""Watching routes in force: live pairs scored, claims monitored, alarms raised, routes stepped back."""
+"""Watches active routes: scores live pairs, monitors claims, raises alarms and steps routes back."""
 
 from crossgrade.watch._look import Look, Standing, look
 from crossgrade.watch._webhook import SIGNATURE_HEADER, signature

@@ -1,4 +1,4 @@
-"""What a route in force claims, at which mix of segments, and which live signals test the claim."""
+"""Defines the claims of an active route, their mix of segments, and the live signals that test them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ from crossgrade.stats import Stratum
 from crossgrade.store import Audit
 
 By: TypeAlias = Literal["scorer", "judge", "people", "outcomes"]
-"""Who scores the answers to a live request."""
+"""The source of the scores of live answers."""
 
 PEOPLE = "people"
 """The scorer digest of audits by people."""
@@ -27,10 +27,11 @@ _ENOUGH = 100
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LiveClaim:
-    """What a certificate claims of a route: on `segment` (None: all traffic that moves) retention >= `floor`.
+    """A certificate's claim about a route: retention on `segment` is at least `floor`, at error rate `alpha`.
 
-    A claim on the whole is about the certified mix: `shares` are its segments' shares of the traffic, and
-    the key None stands for samples without a segment. It is empty if the certificate has no segments.
+    With the segment None the claim is about all traffic that moves, at the certified mix. `shares` are then
+    the segments' shares of the traffic, with the key None for samples without a segment. They are empty
+    if the certificate has no segments.
     """
 
     route: str
@@ -41,7 +42,7 @@ class LiveClaim:
     shares: Mapping[str | None, float] = field(default_factory=dict)
 
     def covers(self, audit: Audit) -> bool:
-        """Return whether an audit belongs to the traffic that the claim is about."""
+        """Return whether the claim is about the traffic that an audit belongs to."""
         return self.segment is None or audit.segment == self.segment
 
 
@@ -49,8 +50,9 @@ class LiveClaim:
 class ClaimSignal:
     """One source of evidence on a claim.
 
-    `digest` is the scorer digest of the audits that it reads. With `judge_digest` these are people's
-    scores, which correct the judge's under that digest; `label_share` is the share of pairs drawn for people.
+    `digest` is the scorer digest of the audits that it reads. With `judge_digest`, these are people's
+    scores, which correct the judge's scores under that digest. `label_share` is the share of pairs drawn
+    for people, from 0 to 1.
     """
 
     by: By
@@ -94,7 +96,7 @@ def names_segments(shares: Mapping[str | None, float], live: Mapping[str | None,
 
 
 def note_of_mix(shares: Mapping[str | None, float], live: Mapping[str | None, int]) -> Reason | None:
-    """Return how the live mix differs from the certified one (None if it does not)."""
+    """Return how the live mix differs from the certified one, or None if it does not or audits are few."""
     total = sum(live.values())
     if not shares or total < _ENOUGH:
         return None
@@ -122,10 +124,10 @@ def note_of_mix(shares: Mapping[str | None, float], live: Mapping[str | None, in
 
 
 def name_of(label: str | None) -> str:
-    """Return a segment's name for a sentence."""
+    """Return a segment's name for use in a sentence."""
     return "of no segment" if label is None else f"`{label}`"
 
 
 def names_of(stratum: Stratum) -> str:
-    """Return the names of a stratum's segments for a sentence."""
+    """Return the names of a stratum's segments for use in a sentence."""
     return " or ".join(name_of(label) for label in stratum.labels)

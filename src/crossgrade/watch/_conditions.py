@@ -1,4 +1,4 @@
-"""What else a certificate rests on: its date, prices, that models stay, and stay what they were."""
+"""Checks a certificate's other conditions: its expiry, prices, and the models' retirements and versions."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -12,12 +12,12 @@ from crossgrade.routing import Route
 from crossgrade.store import AlarmKind
 
 _RATES = re.compile(r"\$([0-9.]+) in, \$([0-9.]+) out per million tokens")
-"""As a verdict's `price_source` has them."""
+"""The prices in a verdict's `price_source`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Broken:
-    """A condition of a certificate that no longer holds, with what was seen."""
+    """A condition of a certificate that no longer holds; `detail` has the values that show it."""
 
     kind: AlarmKind
     detail: Mapping[str, JSON]
@@ -32,23 +32,24 @@ def broken_conditions(
     watching: Watching,
     now: datetime,
 ) -> list[Broken]:
-    """Return which of a route's conditions are broken at `now`: date, retirement, price.
+    """Return the conditions of a route that are broken at `now`: expiry, retirement, price.
 
-    `candidate` is its offer as configured now, `price` today's; None is unknown, and no alarm.
+    `candidate` is the candidate's offer as configured now, and `price` its price today. If one is None
+    (unknown), its conditions are not checked.
     """
     found = [_expired(route, now), _retired(candidate, watching, now.date())]
     if verdict is not None and price is not None:
-        found.append(_dearer(route, verdict, price, watching.price_rise))
+        found.append(_price_rose(route, verdict, price, watching.price_rise))
     return [each for each in found if each is not None]
 
 
 def changed_version(
     measured: Mapping[str, Iterable[str]], served: Iterable[tuple[str, str, str]]
 ) -> Broken | None:
-    """Return the first model that was served in a version the certificate was not made of, or None.
+    """Return the first model that was served in a version that was not certified, or None.
 
-    `measured` are the versions it was made of, by model; `served` are model, version and first pair,
-    oldest first. Where nothing was measured of a model, the first version served stands for it.
+    `measured` are the certified versions by model. `served` are (model, version, id of the first pair),
+    oldest first. If no version of a model was measured, its first served version counts as certified.
     """
     known = {model: set(versions) for model, versions in measured.items()}
     for model, version, pair in served:
@@ -78,7 +79,7 @@ def _retired(candidate: Offer | None, watching: Watching, today: date) -> Broken
     return Broken(kind="retired", detail={"model": candidate.name, "retires_on": retires_on.isoformat()})
 
 
-def _dearer(route: Route, verdict: Verdict, price: Price, rise: float) -> Broken | None:
+def _price_rose(route: Route, verdict: Verdict, price: Price, rise: float) -> Broken | None:
     facts = next((each for each in verdict.settings.facts if each.model == route.policy.candidate), None)
     rates = _RATES.search((facts and facts.price_source) or "")
     if rates is None:

@@ -1,7 +1,7 @@
-"""Audits of one conversation are one observation, because they share its difficulty.
+"""Combines the audits of one conversation into one observation, because they are not independent.
 
-A conversation ends `SILENCE` after its last audit, or after `LONGEST`. A request without a named
-conversation is an observation of its own.
+A conversation ends when it has been silent for `SILENCE`, or `LONGEST` after its first request. A request
+without a named conversation is an observation of its own.
 """
 
 from collections.abc import Iterator, Sequence
@@ -20,9 +20,10 @@ _Key: TypeAlias = tuple[str | None, str]
 
 @dataclass(slots=True, kw_only=True)
 class ConversationSum:
-    """The audits of a conversation in one segment, summed up.
+    """The sum of a conversation's audits in one segment.
 
-    `lost` is the sum of their losses before each was divided by its scale, `scale` the largest of these.
+    `lost` is the sum of their losses, each multiplied by its divisor again. `scale` is the largest of these
+    divisors, and `size` the number of audits.
     """
 
     segment: str | None
@@ -34,16 +35,16 @@ class ConversationSum:
 
     @property
     def mean(self) -> float:
-        """The mean loss, divided by the scale."""
+        """The mean loss of an audit, divided by the scale."""
         return self.lost / (self.scale * self.size)
 
     @property
     def times(self) -> tuple[datetime, datetime]:
-        """When its first and its last request came."""
+        """The times of its first and its last request."""
         return self.first, self.last
 
     def is_over(self, at: datetime) -> bool:
-        """Return whether the conversation had ended at a time."""
+        """Return whether the conversation has ended by a time."""
         return at - self.last > SILENCE or at - self.first > LONGEST
 
 
@@ -55,11 +56,11 @@ class Conversations:
 
     @property
     def held(self) -> int:
-        """Audits in open conversations."""
+        """The number of audits in open conversations."""
         return sum(each.size for each in self._open.values())
 
     def add(self, audit: Audit, lost: float, scale: float = 1.0) -> Iterator[ConversationSum]:
-        """Add an audit's loss and its divisor. Yield the observations that are complete by then."""
+        """Add an audit's loss, already divided by `scale`; yield the observations complete by its time."""
         at = audit.asked_at or audit.at
         yield from self.over(at)
         one = ConversationSum(
@@ -74,13 +75,13 @@ class Conversations:
             known.size, known.last = known.size + 1, max(known.last, at)
 
     def over(self, at: datetime) -> Iterator[ConversationSum]:
-        """Yield the conversations that had ended at a time, in the order of their last requests."""
+        """Remove and yield the conversations that have ended by a time, by their last requests."""
         ended = [(each.last, key) for key, each in self._open.items() if each.is_over(at)]
         for _, key in sorted(ended, key=lambda each: each[0]):
             yield self._open.pop(key)
 
     def state(self) -> list[JSON]:
-        """Return what `restore` needs to go on from here, as plain JSON."""
+        """Return the state for `restore`, as plain JSON."""
         return [
             [
                 conversation,
@@ -94,7 +95,7 @@ class Conversations:
         ]
 
     def restore(self, rows: Sequence[Sequence[JSON]]) -> None:
-        """Go on from a state."""
+        """Add the open conversations of a state."""
         for conversation, segment, lost, scale, size, first, last in rows:
             assert segment is None or isinstance(segment, str)
             self._open[segment, str(conversation)] = ConversationSum(

@@ -1,4 +1,4 @@
-"""Live pairs that wait for people, and the scores that people gave them in a labelling file."""
+"""Writes live pairs into a labelling file for people to score, and records their scores."""
 
 from collections.abc import Iterable, Sequence
 from functools import partial
@@ -16,7 +16,10 @@ _WRITER = "crossgrade watch --label-file"
 
 
 def awaited(store: Store, route: str, verdict_id: str, share: float) -> list[Pair]:
-    """Return the pairs of a route that were drawn for people and wait for them, oldest first."""
+    """Return the pairs of a route that were drawn for people and have no score yet, oldest first.
+
+    Pairs whose texts were erased are left out.
+    """
     pairs = store.pairs.unscored(
         route, PEOPLE, verdict_id=verdict_id, wanted=partial(drawn, share=share), limit=MOST_LABEL_ROWS
     )
@@ -24,17 +27,17 @@ def awaited(store: Store, route: str, verdict_id: str, share: float) -> list[Pai
 
 
 def read_labels(path: Path) -> list[LabelScores]:
-    """Return what people gave the pairs of a file; a file that is not there has none."""
+    """Return people's scores in a labelling file, none if the file does not exist."""
     return read_file(path, writer=_WRITER)
 
 
 def record_labels(store: Store, labels: Iterable[LabelScores], pairs: Iterable[Pair]) -> int:
-    """Record people's scores of pairs that wait for them; returns how many were recorded."""
+    """Record people's scores of pairs that wait for them, and return how many were recorded."""
     waiting = {pair.id: pair for pair in pairs}
     audits = []
     for label in labels:
         pair = waiting.get(label.id)
-        if pair is None:  # scored before: the first score stands
+        if pair is None:  # it was scored before: the first score is kept
             continue
         first, second = label.scores
         incumbent, candidate = (second, first) if _swapped(pair.id) else (first, second)
@@ -58,7 +61,7 @@ def record_labels(store: Store, labels: Iterable[LabelScores], pairs: Iterable[P
 
 
 def write_labels(path: Path, pairs: Sequence[Pair], requests: Sequence[str]) -> None:
-    """Write the pairs that wait for people, whole or not at all; raises `StoreError` where it cannot."""
+    """Write the pairs that wait for people, atomically. Raises `StoreError` if the file cannot be written."""
     rows = []
     for pair, request in zip(pairs, requests, strict=True):
         incumbent, candidate = map(_answer, (pair.incumbent, pair.candidate))
@@ -68,7 +71,7 @@ def write_labels(path: Path, pairs: Sequence[Pair], requests: Sequence[str]) -> 
 
 
 def _swapped(pair_id: str) -> bool:
-    """Whether the candidate's answer stands first: by the id, so that the file need not say."""
+    """Return whether the candidate's answer comes first. The id decides, so the file need not contain it."""
     return position(pair_id, "order") < 0.5
 
 

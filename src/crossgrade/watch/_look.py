@@ -1,4 +1,4 @@
-"""One look at every route in force: score what came, hear what it says, step back where a claim broke."""
+"""Checks every active route once: scores new pairs, tests its claims, and steps it back on an alarm."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -31,17 +31,18 @@ from crossgrade.watch._stepping import alarms_about, raise_alarm, step_back
 from crossgrade.watch._webhook import deliver
 
 Status: TypeAlias = Literal["watching", "waiting", "unmeasurable", "alarm"]
-"""`waiting`: `reason` names what has to arrive before audits count. `unmeasurable`: there is no evidence."""
+"""`waiting`: audits do not count until `reason` is resolved. `unmeasurable`: there is no evidence."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Standing:
-    """How a claim stands by one reading.
+    """The state of a claim by one signal.
 
-    `audits` counts what was scored. `held` of these do not count yet, because a conversation is open or
-    another segment has none. `waiting` counts pairs that wait for labels. `e_claim` is evidence
-    that the claim is not right, an alarm at `e_claim_at`; `e_change` that it broke, an alarm at
-    `e_change_at`. `retention` is what was seen so far at the certified mix, without an error rate.
+    `audits` is the number of scored audits. `held` of these do not count yet, because their conversation is
+    open or another segment has no audits. `waiting` is the number of pairs without a label. `e_claim` is the
+    e-value against the claim, which raises an alarm at `e_claim_at`. `e_change` is the e-value of a change
+    for the worse, which raises an alarm at `e_change_at`. `retention` is the retention so far at the
+    certified mix, without an error rate. None is unknown.
     """
 
     route: str
@@ -64,9 +65,10 @@ class Standing:
 
 @dataclass(slots=True, kw_only=True)
 class Look:
-    """What one look found: how claims stand, the alarms that are new, and what went wrong.
+    """The result of one check: the state of all claims, the new alarms, and the problems.
 
-    `labels` are people's scores that were read, `waiting` the pairs written for them.
+    `labels` is the number of people's scores that were recorded, and `waiting` the number of pairs that were
+    written for people.
     """
 
     at: datetime
@@ -84,15 +86,18 @@ def look(
     label_file: Path | None = None,
     now: datetime | None = None,
 ) -> Look:
-    """Look once at every route in force that moves traffic.
+    """Check every active route that moves traffic, once.
 
-    Steps back first where an alarm about a certificate was not followed, because of a crash or
-    because the certificate was applied again; takes people's scores from `label_file` and
-    writes the pairs that wait for them there; scores new pairs; feeds the monitors; checks dates,
-    prices and versions; on alarm steps the route back, then tells the webhook. What goes wrong
-    with one route is a problem in the result and keeps no other from being looked at. It blocks, and
-    runs an event loop of its own: call it from a thread where there is one already. Raises
-    `StoreError` while another process watches, `DataError` for a wrong labelling file.
+    1. Step back routes whose alarm had no effect, because of a crash or because the certificate was
+       applied again.
+    2. Record people's scores from `label_file`, and write the pairs that wait for a score into it.
+    3. For each route, check its expiry, prices and versions, score new pairs, and test its claims. An
+       alarm steps the route back.
+    4. Send new alarms to the webhook.
+
+    An error on one route becomes a problem in the result, and the other routes are still checked. The
+    function blocks and runs its own event loop, so call it from a thread if a loop is running. Raises
+    `StoreError` while another process watches, and `DataError` for an invalid labelling file.
     """
     now = now or datetime.now(UTC)
     found = Look(at=now)
@@ -132,7 +137,7 @@ def _step_back_again(store: Store, found: Look) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Watched:
-    """A route in force that moves traffic, with what it rests on as far as that is there."""
+    """An active route that moves traffic, with its verdict, configuration and workload (None: missing)."""
 
     route: Route
     verdict: Verdict | None
@@ -161,7 +166,7 @@ def _watched(project: Project, found: Look) -> Iterator[_Watched]:
 
 
 class _RouteLook:
-    """A look at one route; what it finds goes into the look at all of them."""
+    """Checks one route and adds its findings to the result for all routes."""
 
     def __init__(self, project: Project, watched: _Watched, environ: Mapping[str, str], found: Look) -> None:
         self._project = project
@@ -170,7 +175,7 @@ class _RouteLook:
         self._found = found
 
     def look(self) -> None:
-        """Look at what needs no score first: a certificate that has ended has no claims."""
+        """Check the certificate's conditions, then test its claims if no condition is broken."""
         watched = self._watched
         broken = self._broken_conditions()
         for each in broken:
@@ -184,7 +189,7 @@ class _RouteLook:
         else:
             readings, why_not = self._readings(watched.workload)
             for claim in claims_of(watched.route, watched.verdict):
-                self._hear(claim, readings, why_not)
+                self._test(claim, readings, why_not)
 
     def _broken_conditions(self) -> list[Broken]:
         project, watched = self._project, self._watched
@@ -204,7 +209,7 @@ class _RouteLook:
         return [*broken, *([changed] if changed else [])]
 
     def _readings(self, workload: Workload) -> tuple[list[ClaimSignal], Reason | None]:
-        """Turn what came into audits; return who speaks to the claims, and why the scorer does not."""
+        """Score new pairs and outcomes. Return the signals on the claims, and why the scorer has none."""
         project, route, verdict_id = self._project, self._watched.route.name, self._watched.verdict_id
         share = project.config.watching.label_share
         scoring = anyio.run(score_pairs, project, route, verdict_id, workload, self._environ)
@@ -225,9 +230,9 @@ class _RouteLook:
             readings.append(ClaimSignal(by="outcomes", digest=outcome_digest(outcome)))
         return readings, scoring.unmeasurable or scoring.problem
 
-    def _hear(self, claim: LiveClaim, readings: Sequence[ClaimSignal], why_not: Reason | None) -> None:
+    def _test(self, claim: LiveClaim, readings: Sequence[ClaimSignal], why_not: Reason | None) -> None:
         spec, route = self._watched.spec, self._watched.route
-        # An audit weighs one over the shadow's rate; those of a lower rate, earlier, are capped.
+        # An audit has the weight 1 / shadow rate. Audits from a time with a lower rate are capped to that.
         heaviest = 1.0 if spec is None or spec.shadow is None else 1 / spec.shadow.rate
         overdue = self._found.at - timedelta(days=self._project.config.watching.keep_text_days)
         count = (len(route.policy.segments) or 1) * len(readings)
@@ -301,7 +306,7 @@ def _standing(monitor: Monitor, route: Route, why_not: Reason | None) -> Standin
 
 
 def _status(monitor: Monitor, why_not: Reason | None) -> tuple[Status, Reason | None]:
-    """Return the status of a claim, with the reason where there is one."""
+    """Return the status of a claim, and its reason or None."""
     if monitor.alarms:
         return "alarm", monitor.note
     if not monitor.speaks:
@@ -314,7 +319,7 @@ def _status(monitor: Monitor, why_not: Reason | None) -> tuple[Status, Reason | 
 
 
 def _asks_people(project: Project, workload: Workload | None) -> bool:
-    """Return whether people's scores count: the scorer asks a judge, or cannot score live pairs itself."""
+    """Return whether people's scores count: the scorer asks a judge or cannot score live pairs."""
     return workload is not None and (
         needs_target(project, workload) is not None or judge_of(project, workload) is not None
     )
@@ -323,7 +328,7 @@ def _asks_people(project: Project, workload: Workload | None) -> bool:
 def _exchange_labels(
     store: Store, path: Path, watched: Sequence[_Watched], share: float, found: Look
 ) -> None:
-    """Record the scores that the file has, and write the pairs that wait for people into it."""
+    """Record the scores in the file, and write the pairs that wait for people into it."""
 
     def waiting() -> list[tuple[Pair, Workload]]:
         return [

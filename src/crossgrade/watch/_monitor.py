@@ -1,4 +1,4 @@
-"""The monitors of one claim by one reading: fed with audits in order, kept in the store between looks."""
+"""Monitors one claim by one signal: takes audits in order and saves its state in the store."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
@@ -12,22 +12,22 @@ from crossgrade.watch._claims import ClaimSignal, LiveClaim, names_of, names_seg
 from crossgrade.watch._conversations import Conversations, ConversationSum
 
 MEAN_AUDITS = 5000.0
-"""Audits to a false alarm of a route, on average at least, while all its claims hold."""
+"""The least mean number of audits to a false alarm on a route, while all its claims hold."""
 
 SNAPSHOT = 200
-"""Audits between two states that are kept; those since are counted again at every look."""
+"""The number of audits between two saved states; every check counts the audits since the last one again."""
 
 OUTCOMES_HEAVIEST = 20.0
-"""Outcomes of models that were picked with less than one over this are capped."""
+"""The largest weight of an outcome: it is capped if its model was picked with a probability below 1 / 20."""
 
 UNLABELLED = 0.1
-"""The largest share of pairs drawn for people that may have no score."""
+"""The largest accepted share of pairs drawn for people that have no score."""
 
 PATIENCE = timedelta(days=7)
 """How long a pair may wait for a label before the claim is called waiting."""
 
 DRY = 100
-"""Audits without a segment that the next set needs before the claim is called waiting."""
+"""The number of observations since the last complete set after which the claim is called waiting."""
 
 _VERSION = 2
 """The version of a monitor's state. A state of another version is ignored and computed again."""
@@ -36,9 +36,9 @@ _VERSION = 2
 class Monitor:
     """An e-process and an e-detector on one claim.
 
-    `count` monitors of a route share its error rate and its mean time to a false alarm. `heaviest`
-    is the largest weight of an audit, one over the shadow's rate. A drawn pair from before `overdue`
-    is no longer waited for: its texts are erased.
+    `count` is the number of monitors of a route, which share its error rate and its mean time to a false
+    alarm. `heaviest` is the largest weight of an audit, 1 / shadow rate. A drawn pair from before `overdue`
+    counts as unlabelled, because its texts are erased.
     """
 
     def __init__(
@@ -71,17 +71,17 @@ class Monitor:
 
     @property
     def speaks(self) -> bool:
-        """Whether there is any evidence yet: where people correct a judge, at least one label."""
+        """Whether there is any evidence: an audit, and a label if people correct a judge."""
         return self.audits > 0 and (self.judged is None or self.judged.labels > 0)
 
     @property
     def held(self) -> int:
-        """Audits that do not count yet: in open conversations, or held until other segments have some."""
+        """The number of audits that do not count yet: in open conversations, or held for other segments."""
         return self.strata.held + self._conversations.held
 
     @property
     def retention(self) -> float | None:
-        """The retention seen so far at the certified mix, None before any audit; it has no error rate."""
+        """The retention so far at the certified mix, without an error rate; None before any audit."""
         seen = [
             (each.share / count, b, s)
             for each, (count, b, s) in zip(self.strata.strata, self._sums, strict=True)
@@ -92,7 +92,7 @@ class Monitor:
 
     @property
     def too_few_labels(self) -> Reason | None:
-        """The reason where too many pairs drawn for people have no score, else None."""
+        """The reason if too many pairs drawn for people have no score, otherwise None."""
         labels = self.audits if self.judged is None else self.judged.labels
         total = labels + self._unlabelled
         if self._unlabelled <= UNLABELLED * total:
@@ -105,7 +105,7 @@ class Monitor:
 
     @property
     def waits_for(self) -> Reason | None:
-        """What has to arrive before further audits count, None if nothing is missing for long."""
+        """The reason why further audits do not count yet, or None if none has waited for long."""
         if self.waiting and (not self.speaks or self._now - self._waiting_since > PATIENCE):
             return Reason(
                 "waits-for-labels",
@@ -125,7 +125,7 @@ class Monitor:
         return None
 
     def run(self, store: Store) -> None:
-        """Take the audits that came since the last look, and keep the state now and then."""
+        """Count the audits since the saved state, and save the state every `SNAPSHOT` audits."""
         claim, reading = self.claim, self.reading
         digest = reading.judge_digest or reading.digest
         live = store.pairs.audited_by_segment(claim.route, verdict_id=claim.verdict_id, scorer_digest=digest)
@@ -158,7 +158,7 @@ class Monitor:
         return self.claim.covers(audit) and self.strata.stratum(audit.segment) is not None
 
     def _await_labels(self, store: Store) -> None:
-        """Count the drawn pairs that people have not scored, where there is no judge."""
+        """Count the drawn pairs that people have not scored, for a signal without a judge."""
         drawn_pairs = store.pairs.unscored_times(
             self.claim.route,
             self.reading.digest,
@@ -174,10 +174,10 @@ class Monitor:
         self._waiting_since = min(times, default=self._now)
 
     def _take(self, audits: Sequence[Audit], labels: Mapping[str, Audit]) -> None:
-        """Count audits in order. Where people correct a judge, stop at the first draw that still waits.
+        """Count audits in order; if people correct a judge, stop at the first drawn audit that waits.
 
-        A drawn audit and those since the draw before it count together, or are left out together if its
-        label is missing. So the share of labels among the audits that count is that of the draws.
+        A drawn audit counts together with the audits since the previous draw. If its label is missing, all
+        of them are left out. So the share of labels among the audits that count stays that of the draws.
         """
         since: list[Audit] = []
         for at, audit in enumerate(audits):
@@ -219,18 +219,18 @@ class Monitor:
         else:
             scale = self.judged.largest_fall
             lost = self.judged.loss(scores, human)
-        heard = scores if self.judged is None else human
-        if heard is not None:
+        counted = scores if self.judged is None else human
+        if counted is not None:
             sums = self._sums[self.strata.stratum(audit.segment) or 0]
             sums[:] = (
                 sums[0] + 1,
-                *(total + audit.weight * score for total, score in zip(sums[1:], heard, strict=True)),
+                *(total + audit.weight * score for total, score in zip(sums[1:], counted, strict=True)),
             )
         for observation in self._conversations.add(audit, lost, scale):
             self._bet(observation)
 
     def _bet(self, observation: ConversationSum) -> None:
-        """Bet on the set that an observation completes, if it completes one."""
+        """Bet on the set of losses that an observation completes, if it completes one."""
         lost = self.strata.add(observation.segment, observation.mean, observation.size, observation.scale)
         if not lost:
             return
@@ -270,7 +270,7 @@ class Monitor:
         )
 
     def _is_mine(self, kept: WatchState) -> bool:
-        """Return whether a state is of this release's form, and of the strata that live traffic has."""
+        """Return whether a saved state has this version and the strata of the live traffic."""
         state: Mapping[str, Any] = kept.state
         return state.get("version") == _VERSION and state["strata"]["strata"] == self.strata.state()["strata"]
 
@@ -291,7 +291,7 @@ class Monitor:
 
 
 def drawn(pair_id: str, share: float) -> bool:
-    """Return whether a pair is among the share that is put before people; nothing but its id decides."""
+    """Return whether a pair is drawn for people, with probability `share`; its id alone decides."""
     return position(pair_id, "labels") < share
 
 
@@ -300,7 +300,7 @@ def _asked_at(audit: Audit) -> datetime:
 
 
 def _scores(audit: Audit) -> tuple[float, float] | None:
-    """Return both scores; of an outcome the side that did not answer counts as 0, None is unscored."""
+    """Return both scores, or None if unscored. In an outcome, the side that did not answer counts as 0."""
     scores = audit.incumbent, audit.candidate
     if None in scores and (audit.source != "feedback" or scores == (None, None)):
         return None

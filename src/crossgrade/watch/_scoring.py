@@ -1,9 +1,9 @@
-"""Live pairs and delayed outcomes become audits.
+"""Turns live pairs and delayed outcomes into audits.
 
-Pairs are scored by the workload's own scorer, if that needs no reference answer. Outcomes become audits
-if chance decided which model answered: a canary picks the candidate with probability p for each unit. An
-outcome s of the candidate counts s / p, one b of the incumbent b / (1 - p), and the other side 0. Their means
-are E[s] and E[b], so the loss floor b - s has the mean that the claim is about (D. G. Horvitz and D. J.
+The workload's own scorer scores pairs, if it needs no reference answer. Outcomes become audits if chance
+decided which model answered: a canary picks the candidate with probability p for each unit. An outcome s of
+the candidate counts as s / p, an outcome b of the incumbent as b / (1 - p), and the other side as 0. Their
+means are E[s] and E[b], so the loss floor b - s has the mean that the claim is about (D. G. Horvitz and D. J.
 Thompson, J. Am. Statist. Assoc. 47 (1952) 663-685). Without a canary there is no comparison.
 """
 
@@ -27,10 +27,10 @@ from crossgrade.store import Audit, Pair, PairAnswer, Store
 AnyScorer: TypeAlias = Scorer | PairScorer
 
 GROUP = 40
-"""Pairs that are scored concurrently and committed together."""
+"""The number of pairs that are scored concurrently and committed together."""
 
 MOST_AT_ONCE = 2000
-"""The most pairs of a route that one look scores, so that a backlog does not delay other routes."""
+"""The most pairs of a route that one check scores, so that a backlog does not delay other routes."""
 
 _CLIENTS: Mapping[str, ClientName] = {
     "chat/completions": "openai",
@@ -46,8 +46,8 @@ _OUTCOMES_AT_ONCE = 500
 class Scoring:
     """The result of scoring a route's new pairs.
 
-    `unmeasurable` says why the scorer cannot score live pairs at all, and `problem` why it did not
-    score all of them this time. `digest` is the scorer's (None if it could not be opened).
+    `unmeasurable` is the reason why the scorer can score no live pair, `problem` the reason why it did not
+    score all of them this time. `digest` is the scorer's digest, None if it could not be opened.
     """
 
     digest: str | None = None
@@ -56,7 +56,7 @@ class Scoring:
 
 
 def needs_target(project: Project, workload: Workload) -> Reason | None:
-    """Return what the workload's scorer needs and live traffic lacks (None if nothing)."""
+    """Return what the workload's scorer needs that live traffic does not have, or None."""
     kind = scorer_kind(workload.scorer.kind, project.plugins.scorers)
     if kind.target or workload.scorer.options.get("show_target"):
         return Reason(
@@ -69,7 +69,7 @@ def needs_target(project: Project, workload: Workload) -> Reason | None:
 
 
 def judge_of(project: Project, workload: Workload) -> Offer | None:
-    """Return the offer that the workload's scorer asks (None if it asks none)."""
+    """Return the offer that the workload's scorer asks, or None if it asks none."""
     if not {"ask", "embed"} & set(scorer_kind(workload.scorer.kind, project.plugins.scorers).needs):
         return None
     return project.config.offers.get(str(workload.scorer.options.get("model")))
@@ -79,7 +79,7 @@ def judge_of(project: Project, workload: Workload) -> Offer | None:
 async def open_scorer(
     project: Project, workload: Workload, environ: Mapping[str, str]
 ) -> AsyncIterator[AnyScorer]:
-    """Open the workload's scorer, with its judge if it has one; raises as `build_scorer` does."""
+    """Open the workload's scorer, with its judge if it has one. Raises like `build_scorer`."""
     judge = judge_of(project, workload)
     price = None if judge is None else project.price_of(judge)
     async with open_judge(judge, store=project.store, price=price, environ=environ) as judges:
@@ -97,7 +97,7 @@ async def open_scorer(
 async def score_pairs(
     project: Project, route: str, verdict_id: str, workload: Workload, environ: Mapping[str, str]
 ) -> Scoring:
-    """Audit the route's unscored pairs; the next look scores those that this one leaves."""
+    """Score up to `MOST_AT_ONCE` of the route's new pairs; the next check scores the rest."""
     reason = needs_target(project, workload)
     if reason is not None:
         return Scoring(unmeasurable=reason)
@@ -107,7 +107,7 @@ async def score_pairs(
             digest = scorer.digest
             for _ in range(0, MOST_AT_ONCE, GROUP):
                 pairs = project.store.pairs.unscored(route, digest, verdict_id=verdict_id, limit=GROUP)
-                problem = _too_dear(project, workload) if pairs else None
+                problem = _over_budget(project, workload) if pairs else None
                 if problem is not None or not pairs:
                     return Scoring(digest=digest, problem=problem)
                 project.store.pairs.append_audits(await _audits(scorer, pairs, workload))
@@ -118,7 +118,7 @@ async def score_pairs(
     return Scoring(digest=digest)
 
 
-def _too_dear(project: Project, workload: Workload) -> Reason | None:
+def _over_budget(project: Project, workload: Workload) -> Reason | None:
     cap = project.config.watching.max_usd_per_day
     if cap is None or judge_of(project, workload) is None:
         return None
@@ -216,7 +216,7 @@ def live_sample(pair: Pair, workload: Workload) -> Sample:
     try:
         messages = _messages(pair.endpoint, body)
     except BadRequestError:
-        # A body with fields that only its own API has is passed on as it is, so the body is the input.
+        # A body with fields of its own API only cannot be read as messages, so the body is the input.
         messages = [("user", str(fields["request"]))]
     by_role = dict(messages)
     fields["input"] = by_role.get("user", "")
@@ -242,7 +242,7 @@ def outcome_digest(name: str) -> str:
 
 
 def audit_outcomes(store: Store, route: str, verdict_id: str, name: str) -> None:
-    """Turn the route's outcomes of this name into audits, without scores if there is no comparison."""
+    """Turn the route's outcomes of a name into audits, without scores if there is no canary."""
     digest = outcome_digest(name)
     while True:
         found = store.feedback.unaudited(route, name, digest, verdict_id=verdict_id, limit=_OUTCOMES_AT_ONCE)

@@ -1,4 +1,4 @@
-"""One step back: traffic of a broken claim returns to the incumbent at once."""
+"""Steps routes back: the traffic of a broken claim returns to the incumbent at once."""
 
 from dataclasses import replace
 
@@ -7,10 +7,11 @@ from crossgrade.store import Alarm, Store
 
 
 def stepped_back(route: Route, segment: str | None) -> Route | None:
-    """Return the route one step back; None if it no longer moves that traffic.
+    """Return the route one step back, or None if it no longer moves the traffic of `segment`.
 
-    A split loses the segment. A switch, a canary, a split's last segment, and any route with an alarm about
-    the whole (segment None) return to the incumbent. Only a new certificate moves traffic again.
+    A split loses the segment. The whole route returns to the incumbent if it is a switch or a canary, if the
+    segment is a split's last, or if the alarm is about all traffic (segment None). Only a new certificate
+    moves traffic again.
     """
     policy = route.policy
     if policy.kind == "keep" or (segment is not None and segment not in policy.segments):
@@ -28,7 +29,7 @@ def stepped_back(route: Route, segment: str | None) -> Route | None:
 
 
 def raise_alarm(store: Store, alarm: Alarm) -> bool:
-    """Record an alarm once and step its route back; return whether the alarm is new."""
+    """Record an alarm unless it is known, and step its route back. Return whether the alarm is new."""
     known = any(
         (each.segment, each.kind) == (alarm.segment, alarm.kind) for each in alarms_about(store, alarm)
     )
@@ -46,10 +47,10 @@ def alarms_about(store: Store, route: Route | Alarm) -> list[Alarm]:
 
 
 def step_back(store: Store, alarm: Alarm) -> RouteTable | None:
-    """Publish the table in which the alarm's route is one step back, and record that it was done.
+    """Publish a table in which the alarm's route is one step back, and record it as an event of the alarm.
 
-    A route that has another certificate by now stays. Returns the published table (None if there was
-    nothing to step back).
+    A route that has another certificate by now is left unchanged. Returns the published table, or None if
+    there was nothing to step back.
     """
     table = store.routes.current()
     route = None if table is None else table.route(alarm.route)

@@ -1,8 +1,8 @@
-"""Alarms to a webhook, signed: whoever receives them can tell that they are ours, and fresh.
+"""Sends alarms to a webhook, signed so that the receiver can check their origin and age.
 
-The header `Crossgrade-Signature` is `t=SECONDS,v1=HEX`, HEX the HMAC-SHA256 under the shared secret
-of the seconds, a full stop and the body. Compare it in constant time, and refuse what is older
-than some minutes: it may be a repetition.
+The header `Crossgrade-Signature` is `t=SECONDS,v1=HEX`. HEX is the HMAC-SHA256, under the shared secret, of
+the seconds, a full stop and the body. The receiver should compare it in constant time, and refuse a message
+that is older than a few minutes, because it may be a replay.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ from crossgrade.store import Alarm, Store
 SIGNATURE_HEADER = "Crossgrade-Signature"
 TIMEOUT_S = 10.0
 KEPT_FOR = timedelta(days=7)
-"""An alarm that could not be delivered is sent again at every look, for so long."""
+"""An alarm that could not be delivered is sent again at every check, until it is this old."""
 
 
 def signature(secret: str, body: bytes, at: datetime) -> str:
@@ -33,9 +33,9 @@ def signature(secret: str, body: bytes, at: datetime) -> str:
 async def deliver(
     store: Store, watching: Watching, environ: Mapping[str, str], *, now: datetime
 ) -> Sequence[Reason]:
-    """Send the alarms that were not delivered yet; returns what went wrong.
+    """Send the alarms that were not delivered yet, and return the failures.
 
-    Raises `UsageError` when the variable that holds the secret is not set.
+    Raises `UsageError` if the environment variable of the secret is not set.
     """
     if watching.webhook_url is None:
         return []
@@ -59,13 +59,13 @@ async def deliver(
                 store.alarms.append_event(alarm.id, "delivered")
                 continue
             problems.append(Reason("alarm-undelivered", f"alarm {alarm.id} was not delivered: {error}"))
-            if alarm.id in unmarked:  # once is enough: it is tried again at every look
+            if alarm.id in unmarked:  # the failure is recorded once, though every check tries again
                 store.alarms.append_event(alarm.id, "undelivered", {"error": error})
     return problems
 
 
 def alarm_body(alarm: Alarm) -> bytes:
-    """Return the JSON that is sent: numbers and names, no text of any request or answer."""
+    """Return the JSON body of an alarm. It has numbers and names, and no text of a request or answer."""
     return msgspec.json.encode(
         {
             "schema_version": 1,

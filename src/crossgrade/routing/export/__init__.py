@@ -1,4 +1,4 @@
-"""Routes as configuration of a proxy that is already in place, with notes on what it cannot carry."""
+"""Exports routes as configuration of other proxies, with notes on what a proxy does not support."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,8 +13,8 @@ from crossgrade.routing.export.openrouter import to_openrouter
 class Exporter:
     """A writer of a proxy's configuration, built in or from a plugin.
 
-    `write` returns the text for some routes, and `notes` on what the proxy does not carry. It is pure, and
-    raises `UsageError` for a route that the proxy cannot serve.
+    `write` returns the text for routes, with notes on what the proxy does not support. It is pure, and raises
+    `UsageError` for a route that the proxy cannot serve.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""What exports to all proxies share: the plan of a route, what no proxy carries, and plain data as YAML."""
+"""Shared by all exporters: the plan of a route, notes on what no proxy supports, and a YAML writer."""
 
 import io
 import re
@@ -17,16 +17,17 @@ from crossgrade.errors import AuthError, UsageError
 from crossgrade.routing.table import Route
 
 _PLAIN = re.compile(r"(?!(?:true|false|null|yes|no|on|off|y|n)$)[A-Za-z_/][A-Za-z0-9_./-]*", re.IGNORECASE)
-"""Texts that YAML 1.1, which many proxies read, and YAML 1.2 both read as text without quotes."""
+"""Texts that need no quotes in YAML 1.1, which many proxies read, and in YAML 1.2."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RoutePlan:
-    """A route as it is now; `candidate` None means that the incumbent answers everything.
+    """The current state of a route. With the candidate None, the incumbent answers everything.
 
-    The candidate gets `share` of the requests, or, with `segments`, of those whose `fact` is one of them.
-    `fallbacks` are tried in order, the incumbent last. `max_bytes` is the length limit of a policy; no proxy
-    can apply it, so such a policy moves nothing here. `replicas` are those of each offer that has some.
+    The candidate gets `share` of the requests or, with `segments`, of those whose `fact` is one of the
+    segments. `fallbacks` are tried in order, then the incumbent. `max_bytes` is the length limit of a policy.
+    No proxy supports it, so a policy with one has no candidate here. `replicas` are those of each offer, by
+    the offer's name.
     """
 
     spec: RouteSpec
@@ -41,26 +42,26 @@ class RoutePlan:
     replicas: Mapping[str, tuple[Offer, ...]] = field(default_factory=dict)
 
     def parts(self, offer: Offer) -> list[tuple[Offer, float]]:
-        """Return an offer and its replicas, each with its part of the offer's requests."""
+        """Return an offer and its replicas, each with its share (0 to 1) of the offer's requests."""
         every = (offer, *self.replicas.get(offer.name, ()))
         whole = sum(each.weight for each in every)
         return [(each, each.weight / whole if whole else 1 / len(every)) for each in every]
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The names by which clients ask for the route."""
+        """The names that clients may request the route by."""
         return (self.spec.name, *self.spec.models)
 
     @property
     def offers(self) -> tuple[Offer, ...]:
-        """Every offer that the route may ask, once."""
+        """Every offer that the route may use, each once."""
         every = (self.incumbent, *([self.candidate] if self.candidate else []), *self.fallbacks)
         return tuple({offer.name: offer for offer in every}.values())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exported:
-    """A configuration file's text, and notes on what the proxy does not carry or needs in addition."""
+    """A configuration file's text, and notes on what the proxy does not support or needs in addition."""
 
     text: str
     notes: tuple[str, ...]
@@ -74,9 +75,9 @@ def plan_route(
     *,
     now: datetime,
 ) -> RoutePlan:
-    """Return what the route does at `now`; an expired route, or one outside its regions, moves nothing.
+    """Return the plan of a route at `now`. A route that is expired or outside its regions has no candidate.
 
-    Offers name the variable of their key, chosen as the gateway chooses it in this environment.
+    Each offer names the environment variable of its key, chosen as by the gateway in this environment.
     """
     offers = _with_keys(offers, environ)
     kept = RoutePlan(
@@ -107,7 +108,7 @@ def plan_route(
 
 
 def host_of(offer: Offer) -> Host:
-    """Return the offer's row of the table of hosts; raises UsageError for a local file."""
+    """Return the offer's row of the table of hosts. Raises `UsageError` for a local file."""
     if offer.provider == "local":
         raise UsageError(
             f"model {offer.name!r} is a local file, which only `crossgrade serve` starts",
@@ -118,7 +119,7 @@ def host_of(offer: Offer) -> Host:
 
 
 def _with_keys(offers: Mapping[str, Offer], environ: Mapping[str, str]) -> dict[str, Offer]:
-    """Return the offers, each with the variable that holds its key, or else the first that could."""
+    """Return the offers, each with the variable of its key, or the first possible one if none is set."""
     found = {}
     for name, offer in offers.items():
         try:
@@ -130,7 +131,7 @@ def _with_keys(offers: Mapping[str, Offer], environ: Mapping[str, str]) -> dict[
 
 
 def unsaid(plan: RoutePlan, proxy: str) -> Iterator[str]:
-    """Yield what none of the proxies carries; each exporter adds its own."""
+    """Yield notes on what no proxy supports. Each exporter adds its own."""
     name, spec = plan.spec.name, plan.spec
     if plan.max_bytes is not None:
         yield (
@@ -156,14 +157,14 @@ def unsaid(plan: RoutePlan, proxy: str) -> Iterator[str]:
 
 
 class _Representer(SafeRepresenter):
-    """Writes every value in full, and quotes texts for readers of YAML 1.1 too."""
+    """Writes every value in full, and quotes texts so that readers of YAML 1.1 accept them too."""
 
     def ignore_aliases(self, data: object) -> bool:  # noqa: ARG002 -- ruamel's name
         """Return True: no value is written as a reference to another."""
         return True
 
     def represent_text(self, text: str) -> ScalarNode:
-        """Quote a text that some reader could take for a number, a truth value or null."""
+        """Quote a text that a reader could take for a number, a boolean or null."""
         style = None if _PLAIN.fullmatch(text) else '"'
         return self.represent_scalar("tag:yaml.org,2002:str", text, style=style)
 

@@ -1,4 +1,4 @@
-"""Routes as resources of the Envoy AI Gateway: an AIGatewayRoute, and a backend for each offer."""
+"""Exports routes as resources of the Envoy AI Gateway: an AIGatewayRoute, and a backend for each offer."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -10,7 +10,7 @@ from crossgrade.errors import UsageError
 from crossgrade.routing.export._plan import Exported, RoutePlan, host_of, to_yaml, unsaid
 
 GATEWAY = "crossgrade"
-"""Name of the Gateway that the routes attach to: an operator's own name goes in its place."""
+"""The name of the Gateway that the routes attach to, which an operator replaces by their own."""
 
 _API = "aigateway.envoyproxy.io/v1alpha1"
 _SCHEMAS = {"openai": "OpenAI", "anthropic": "Anthropic"}
@@ -18,7 +18,10 @@ _LABEL_HEADER = "x-crossgrade-"
 
 
 def to_envoy(plans: Sequence[RoutePlan]) -> Exported:
-    """Return the resources as one YAML stream; keys are Secrets that exist already."""
+    """Return the resources as one YAML stream. Keys are in Secrets that must exist.
+
+    Raises `UsageError` for an offer that Envoy cannot reach.
+    """
     offers = {each.name: each for plan in plans for offer in plan.offers for each, _ in plan.parts(offer)}
     documents = [_route(plan) for plan in plans]
     documents += [document for offer in offers.values() for document in _backend(offer)]
@@ -53,7 +56,7 @@ def _route(plan: RoutePlan) -> dict[str, Any]:
 
 
 def _matches(plan: RoutePlan, label: str | None) -> list[dict[str, Any]]:
-    """Return one match a name of the route: the model as asked for, and the segment where one is meant."""
+    """Return one match for each name of the route: the requested model, and the segment if `label` is one."""
     fact = [] if label is None else [_header(_LABEL_HEADER + plan.fact, label)]
     return [{"headers": [_header("x-ai-eg-model", name), *fact]} for name in plan.names]
 
@@ -63,7 +66,7 @@ def _header(name: str, value: str) -> dict[str, str]:
 
 
 def _refs(plan: RoutePlan, candidate: Offer | None) -> list[dict[str, Any]]:
-    """Return who answers, by weight, and who stands in, by priority."""
+    """Return the offers that answer, with weights, then the fallbacks, with priorities."""
     weight = round(plan.share * 1000)
     first = [(plan.incumbent, 1000)] if candidate is None else [(candidate, weight)]
     if candidate is not None and weight < 1000:
@@ -79,7 +82,7 @@ def _refs(plan: RoutePlan, candidate: Offer | None) -> list[dict[str, Any]]:
 
 
 def _spread(plan: RoutePlan, offer: Offer, weight: int | None, *, priority: int) -> Iterator[dict[str, Any]]:
-    """Yield the references to an offer and its replicas, with their parts of a weight."""
+    """Yield the references to an offer and its replicas, which divide `weight` among them."""
     for each, part in plan.parts(offer):
         share = {} if weight is None else {"weight": round(weight * part)}
         yield _ref(each, priority=priority, **share)
@@ -157,7 +160,7 @@ def _notes(plan: RoutePlan) -> Iterator[str]:
 
 
 def _slug(name: str) -> str:
-    """Return a name as Kubernetes takes it (RFC 1123)."""
+    """Return a name in the form that Kubernetes accepts (RFC 1123)."""
     return re.sub(r"[^a-z0-9-]", "-", name.lower()).strip("-")
 
 

@@ -1,4 +1,4 @@
-"""Routes as a `config.yaml` of the LiteLLM proxy: deployments, weights, tags, fallbacks."""
+"""Exports routes as a `config.yaml` of the LiteLLM proxy: deployments, weights, tags, fallbacks."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -55,7 +55,7 @@ def _deployments(plan: RoutePlan) -> Iterator[dict[str, Any]]:
 def _spread(
     plan: RoutePlan, name: str, offer: Offer, share: float = 1.0, **more: Any
 ) -> Iterator[dict[str, Any]]:
-    """Yield the deployments of an offer and its replicas, with weights where there is a choice."""
+    """Yield the deployments of an offer and its replicas, with weights if there are several."""
     parts = plan.parts(offer)
     for each, part in parts:
         weight = {} if share == 1 and len(parts) == 1 else {"weight": round(1000 * share * part)}
@@ -65,7 +65,7 @@ def _spread(
 def _deployment(name: str, offer: Offer, **more: Any) -> dict[str, Any]:
     host = host_of(offer)
     prefix = host.litellm[0] if host.litellm else "openai"
-    # LiteLLM knows the address of what it has a prefix for, but not of a team's own servers.
+    # LiteLLM has the addresses of hosts with a prefix, except for a team's own servers.
     base = offer.base_url or (host.base_url if host.key_optional or not host.litellm else None)
     key = offer.api_key_env
     params: dict[str, Any] = {"model": f"{prefix}/{offer.model}"}
@@ -78,7 +78,7 @@ def _deployment(name: str, offer: Offer, **more: Any) -> dict[str, Any]:
 
 
 def _fallbacks(plan: RoutePlan, names: set[str]) -> list[str]:
-    """Return the names that are tried when a route fails: its fallbacks, then its incumbent."""
+    """Return the names to try when a route fails: its fallbacks, then its incumbent."""
     others = [offer.name for offer in plan.fallbacks]
     if plan.candidate is not None:
         others.append(plan.incumbent.name)

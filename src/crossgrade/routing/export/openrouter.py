@@ -1,4 +1,4 @@
-"""Routes as OpenRouter request fields: there is no file there, so clients merge them into each request."""
+"""Exports routes as request fields for OpenRouter, which clients merge into each request."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -11,7 +11,10 @@ from crossgrade.routing.export._plan import Exported, RoutePlan, unsaid
 
 
 def to_openrouter(plans: Sequence[RoutePlan]) -> Exported:
-    """Return, as JSON, what a client sends in `model`, `models` and `provider` for each route and segment."""
+    """Return the fields `model`, `models` and `provider` of requests by route and segment, as JSON.
+
+    Raises `UsageError` for an offer of a provider that OpenRouter does not have.
+    """
     routes = {plan.spec.name: _fields(plan) for plan in plans}
     notes = [note for plan in plans for note in _notes(plan)]
     return Exported(
@@ -33,7 +36,7 @@ def _fields(plan: RoutePlan) -> dict[str, Any]:
 
 
 def _request(plan: RoutePlan, offer: Offer) -> dict[str, Any]:
-    """Return the fields that ask for one offer: OpenRouter may not swap the provider that was measured."""
+    """Return the fields for one offer, which keep OpenRouter from using another provider than measured."""
     every = [offer, *plan.fallbacks, plan.incumbent]
     models = list(dict.fromkeys(_model(each) for each in every))
     fields: dict[str, Any] = {"model": models[0]}

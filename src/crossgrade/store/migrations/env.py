@@ -1,4 +1,4 @@
-"""How Alembic runs the migrations: on the connection and in the transaction of `store._database.migrate`.
+"""Runs the migrations with Alembic, on the connection and in the transaction of `store._database.migrate`.
 
 A store is migrated when it is opened. Each file in `versions` is one step, and it never changes once it is
 released.

@@ -8,7 +8,7 @@ down_revision = "0001"
 
 
 def upgrade() -> None:
-    """Make the tables that watching needs."""
+    """Create the tables for `watch`."""
     _make_pairs()
     _make_feedback()
     _make_audits()

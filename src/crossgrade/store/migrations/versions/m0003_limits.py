@@ -1,4 +1,4 @@
-"""What was spent of limits, who holds leases of them, and how far each keeper's records are counted."""
+"""The usage of limits, brokers' leases of them, and how far each broker's records are counted."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -8,7 +8,7 @@ down_revision = "0002"
 
 
 def upgrade() -> None:
-    """Make the tables that limits across processes and machines need."""
+    """Create the tables for limits across processes and machines."""
     op.create_table(
         "limit_windows",
         sa.Column("scope", sa.String, nullable=False),

@@ -8,7 +8,7 @@ down_revision = "0003"
 
 
 def upgrade() -> None:
-    """Make the tables of keys and onboarding."""
+    """Create the tables of keys and onboarding."""
     op.create_table(
         "key_events",
         sa.Column("id", sa.Integer, nullable=False),

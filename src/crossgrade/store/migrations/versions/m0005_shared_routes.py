@@ -8,7 +8,7 @@ down_revision = "0004"
 
 
 def upgrade() -> None:
-    """Make the table through which machines publish route tables to each other."""
+    """Create the table of the route tables that machines publish to each other."""
     op.create_table(
         "route_tables",
         sa.Column("version", sa.BigInteger, nullable=False, autoincrement=False),

@@ -1,4 +1,4 @@
-"""How each run turns its samples into observations."""
+"""The designs of runs, by which samples become observations."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -8,7 +8,7 @@ down_revision = "0005"
 
 
 def upgrade() -> None:
-    """Make the table of designs; runs from before have none."""
+    """Create the table of designs. Earlier runs have none."""
     op.create_table(
         "designs",
         sa.Column("id", sa.Integer, nullable=False),

@@ -1,4 +1,4 @@
-"""How many images a call sent, which some prices count, and the vectors of embeddings."""
+"""The number of images in a request, which some prices count, and the vectors of embeddings."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -8,7 +8,7 @@ down_revision = "0007"
 
 
 def upgrade() -> None:
-    """Add them; NULL, unknown, for what came before."""
+    """Add the columns; NULL (unknown) in earlier rows."""
     op.add_column("responses", sa.Column("images", sa.Integer))
     op.add_column("responses", sa.Column("vector", sa.LargeBinary))
     op.add_column("pair_answers", sa.Column("images", sa.Integer))

@@ -1,4 +1,4 @@
-"""Context probes, whose calls are kept like those of runs; a batch may belong to either."""
+"""Context probes, whose calls are stored like those of runs. A batch may belong to either."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -8,7 +8,7 @@ down_revision = "0008"
 
 
 def upgrade() -> None:
-    """Add the table of probes, and let batches name one."""
+    """Add the table of probes, and allow batches to refer to a probe."""
     op.create_table(
         "probes",
         sa.Column("id", sa.String, nullable=False),
