@@ -4,7 +4,7 @@ from crossgrade.decide._blocks import USUAL, Moments, choose_blocks, moments, pa
 from crossgrade.decide._certify import siblings
 from crossgrade.decide._decide import decide_policy, decide_with_router
 from crossgrade.decide._digest import evidence_digest
-from crossgrade.decide._evidence import Evidence, ModelColumns, PairingAudit, RouterReport, Routing
+from crossgrade.decide._evidence import Evidence, ModelColumns, PairingAudit, RouterReport, RouterScores
 from crossgrade.decide._following import FUTILITY
 from crossgrade.decide._guard_tests import finding
 from crossgrade.decide._guards import GUARDS, GuardKind
@@ -85,7 +85,7 @@ __all__ = [
     "Remark",
     "RequirementCheck",
     "RouterReport",
-    "Routing",
+    "RouterScores",
     "RunDesign",
     "RungReport",
     "Sibling",

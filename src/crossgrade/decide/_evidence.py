@@ -68,7 +68,7 @@ class RouterReport:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Routing:
+class RouterScores:
     """A router (None: none is worth it), the scores of the samples by it and by the table (NaN: none)."""
 
     report: RouterReport
@@ -147,7 +147,7 @@ class Evidence:
     position: NDArray[np.int64] | None = None
     cluster_size: NDArray[np.int64] | None = None
     cluster_size_in_segment: NDArray[np.int64] | None = None
-    routing: Routing | None = None
+    routing: RouterScores | None = None
 
     @property
     def n(self) -> int:

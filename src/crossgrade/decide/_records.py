@@ -8,10 +8,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
-from typing import Literal
+from typing import Any, Literal
 
 from crossgrade.decide._evidence import RouterReport
-from crossgrade.domain import JSON, Estimate, PluginUse, Requirements
+from crossgrade.domain import Estimate, PluginUse, Requirements
 from crossgrade.routing import Policy
 from crossgrade.stats import Retention
 
@@ -291,5 +291,5 @@ class Verdict:
     losses_drawn_from: int | None = None
     groups: tuple[Certificate, ...] = ()
     package_version: str | None = None
-    router: Mapping[str, JSON] | None = None
+    router: dict[str, Any] | None = None
     routing: RouterReport | None = None

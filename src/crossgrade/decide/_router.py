@@ -24,7 +24,7 @@ from crossgrade.decide._evidence import (
     FloatColumn,
     ModelColumns,
     RouterReport,
-    Routing,
+    RouterScores,
 )
 from crossgrade.decide._logistic import Features
 from crossgrade.decide._view import View
@@ -168,14 +168,14 @@ def routed(view: View, broken: Collection[str] = ()) -> Evidence:
     kind, gains = _kind(half)
     if kind is None:
         return replace(
-            certifies, routing=Routing(report=RouterReport(kind="none", trained_on=half.n, gains=gains))
+            certifies, routing=RouterScores(report=RouterReport(kind="none", trained_on=half.n, gains=gains))
         )
     router = half.router(kind)
     router = replace(router, thresholds=_thresholds(half, kind, router, int((~trains & sound).sum())))
     table = half.router("table") if kind == "text" and half.known else None
     return replace(
         certifies,
-        routing=Routing(
+        routing=RouterScores(
             report=RouterReport(kind=kind, trained_on=half.n, gains=gains),
             router=router,
             score=scores_by(router, certifies),
