@@ -116,6 +116,11 @@ _NOT_WITH_FILES = {"run_id", "label_file", "apply_it", "verify_id"}
 @click.option("--judge", metavar="MODEL", help="Model that scored; a `human` column corrects its scores.")
 @click.option("--splits-only", is_flag=True, help="Test each segment for itself, never the whole.")
 @click.option(
+    "--router",
+    is_flag=True,
+    help="Train a router on half of the samples, and test on the others what it moves.",
+)
+@click.option(
     "--declare-parity",
     "parity_declared",
     is_flag=True,

@@ -104,6 +104,7 @@ def _record(config: "Config", workload: "Workload") -> dict[str, object]:
         "splits_only": workload.splits_only,
         "every_hypothesis": workload.every_hypothesis,
         "blocks": workload.blocks,
+        "router": workload.router,
         "requirements": workload.requirements,
     }
 

@@ -57,6 +57,8 @@ class Resolver:
         """Return the workloads by name, without those in which a name does not resolve."""
         built = {name: self._workload(name, section, offers) for name, section in file.workloads.items()}
         found = {name: workload for name, workload in built.items() if workload is not None}
+        for name, section in file.workloads.items():
+            self._check_router(f"workloads.{name}", section, file)
         if file.family_alpha is None:
             return found
         for name, section in file.workloads.items():
@@ -73,6 +75,34 @@ class Resolver:
             name: replace(workload, alpha=part, family_alpha=file.family_alpha)
             for name, workload in found.items()
         }
+
+    def _check_router(self, where: str, section: WorkloadSection, file: ConfigFile) -> None:
+        """Refuse a router beside settings that it cannot be certified under."""
+        problems = {
+            f"{where}.mode": (
+                "`router` needs all planned samples",
+                section.mode != "fixed",
+                "set `mode: fixed`",
+            ),
+            f"{where}.candidates": (
+                "`router` chooses between the incumbent and one candidate",
+                len(section.candidates) > 1,
+                "keep one candidate, or make a workload for each",
+            ),
+            f"{where}.splits_only": (
+                "`router` and `splits_only` test different policies",
+                section.splits_only,
+                "remove one of them",
+            ),
+            "family_alpha": (
+                f"workload {where.removeprefix('workloads.')} has a `router`, which shares no error rate",
+                file.family_alpha is not None,
+                "remove `family_alpha`, or the `router`",
+            ),
+        }
+        for place, (message, applies, hint) in problems.items():
+            if section.router and applies:
+                self._refuse(place, message, hint, code="router-settings")
 
     def path(self, where: str, text: str) -> Path:
         """Resolve a path against the project's folder; outside it (links included) is a problem."""

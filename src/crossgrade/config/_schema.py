@@ -283,6 +283,11 @@ class WorkloadSection(Section):
         default=True,
         description="Let the incumbent answer one sample in K, if that costs less for the same power.",
     )
+    router: bool = Field(
+        default=False,
+        description="Train a router on half of the samples, and certify what it moves on the others. "
+        "Needs `mode: fixed`, one candidate, and no `family_alpha`.",
+    )
     probes: Annotated[list[Text], Field(max_length=64)] = Field(
         default=[],
         description="Context probes (`crossgrade probe run`) whose certified lengths limit the candidates. "

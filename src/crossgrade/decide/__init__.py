@@ -2,7 +2,7 @@
 
 from crossgrade.decide._blocks import USUAL, Moments, choose_blocks, moments, pairs_for
 from crossgrade.decide._certify import siblings
-from crossgrade.decide._decide import decide_policy, decide_with_router
+from crossgrade.decide._decide import decide_policy
 from crossgrade.decide._digest import evidence_digest
 from crossgrade.decide._evidence import Evidence, ModelColumns, PairingAudit, RouterReport, RouterScores
 from crossgrade.decide._following import FUTILITY
@@ -45,6 +45,7 @@ from crossgrade.decide._records import (
     shown_first,
 )
 from crossgrade.decide._rehearsal import KnownScores, Rehearsed, rehearse, right_or_wrong
+from crossgrade.decide._router import train_router
 from crossgrade.decide._settled import settled_by
 from crossgrade.decide._stopping import Stopping
 from crossgrade.decide._verify import Comparison, compare, recompute, verify
@@ -101,7 +102,6 @@ __all__ = [
     "compare",
     "confidence",
     "decide_policy",
-    "decide_with_router",
     "error_rate",
     "evidence_digest",
     "exact",
@@ -117,6 +117,7 @@ __all__ = [
     "settled_by",
     "shown_first",
     "siblings",
+    "train_router",
     "upgraded_verdict",
     "verdict_from_json",
     "verdict_to_json",

@@ -18,7 +18,6 @@ from crossgrade.decide._evidence import Evidence, ModelColumns
 from crossgrade.decide._guards import (
     GUARDS,
     GuardKind,
-    failed_segments,
     failing,
     run_guards,
     sound_candidates,
@@ -37,12 +36,12 @@ from crossgrade.decide._records import (
     VerdictName,
 )
 from crossgrade.decide._requirements import check_requirements, missing_evidence, retirement
-from crossgrade.decide._router import routed
+from crossgrade.decide._router import certifying
 from crossgrade.decide._sentence import Findings, sentence
 from crossgrade.decide._settled import dearer_candidates
 from crossgrade.decide._view import Part, View, make_view
 from crossgrade.errors import UsageError
-from crossgrade.routing import Policy, router_tree
+from crossgrade.routing import Policy
 from crossgrade.stats import METHOD_VERSION
 
 
@@ -54,7 +53,6 @@ def decide_policy(
     run_id: str | None = None,
     spent_usd: Decimal | None = None,
     guards: Mapping[str, GuardKind] = GUARDS,
-    found: Sequence[Guard] | None = None,
 ) -> Verdict:
     """Return the verdict: the cheapest certified policy that meets the requirements.
 
@@ -67,8 +65,8 @@ def decide_policy(
       requirement, or cost more; or the workload's class of evidence is not there.
     - `invalid`: a guard found the evidence as a whole unfit, for every candidate.
 
-    `guards` are those that look at the evidence, by default the built-in ones. `found` is what they
-    found, where they looked at more samples than these.
+    `guards` are those that look at the evidence, by default the built-in ones. With a router (`train_router`)
+    they look at all samples, and the policies are tested on those that did not train it.
     `now` is aware; the verdict is valid for `settings.valid_days` from it, or until a model that
     its policy names is retired. The same evidence, settings and `now` give the same verdict.
     Raises `DataError` for evidence whose columns do not fit together.
@@ -81,7 +79,11 @@ def decide_policy(
             f"`now` is in the year {now.year}", code="time-out-of-range", hint="pass datetime.now(UTC)"
         )
     view = make_view(evidence, settings)
-    seen = (*(run_guards(view, guards) if found is None else found), *retirement(view, now))
+    seen = (*run_guards(view, guards), *retirement(view, now))
+    digest = evidence_digest(evidence)
+    if evidence.routing is not None:
+        evidence = certifying(evidence)
+        view = make_view(evidence, settings)
     certificates, path = certify(view, seen)
     checks = check_requirements(view, now)
     missing = missing_evidence(settings.requirements)
@@ -136,7 +138,7 @@ def decide_policy(
         needed_labels=advice.more if advice is not None and advice.labels else None,
         decided_at=now,
         valid_until=valid_until(settings, policy, now),
-        evidence_digest=evidence_digest(evidence),
+        evidence_digest=digest,
         seed=settings.seed,
         price_sources=tuple(f"{f.model}: {f.price_source}" for f in settings.facts if f.price_source),
         saving_per_month_usd=next(each for each in costs if each.policy == policy).saving_per_month_usd,
@@ -147,30 +149,8 @@ def decide_policy(
         losses_drawn_from=drawn_from,
         groups=() if best is None else groups(view, seen, best.candidate),
         package_version=__version__,
-        router=None if routing is None or routing.router is None else router_tree(routing.router),
         routing=None if routing is None else routing.report,
     )
-
-
-def decide_with_router(
-    evidence: Evidence,
-    settings: DecisionSettings | None = None,
-    *,
-    now: datetime,
-    guards: Mapping[str, GuardKind] = GUARDS,
-) -> Verdict:
-    """Return the verdict on what a router may move, trained on half of the samples and tested on the others.
-
-    Guards look at all samples first. Segments that fail one stay with the incumbent. Where no router is
-    worth it, the other half decides as `decide_policy` does. Raises as `decide_policy` and `routed` do.
-    """
-    settings = replace(settings or DecisionSettings(), mode="fixed")
-    view = make_view(evidence, settings)
-    seen = run_guards(view, guards)
-    if not sound_candidates(view, seen):
-        return decide_policy(evidence, settings, now=now, guards=guards)
-    broken = failed_segments(view, seen)
-    return decide_policy(routed(view, broken), settings, now=now, found=seen)
 
 
 def _grounded(one: Certificate, guards: Sequence[Guard], *, invalid: bool) -> Certificate:

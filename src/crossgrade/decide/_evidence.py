@@ -69,9 +69,14 @@ class RouterReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RouterScores:
-    """A router (None: none is worth it), the scores of the samples by it and by the table (NaN: none)."""
+    """A router (None: none is worth it) and its scores.
+
+    `trained` marks the samples that were put aside to train it, which have no part in the tests. `score` is
+    each sample's score by the router, `table_score` by the table of segments (NaN: the sample has none).
+    """
 
     report: RouterReport
+    trained: BoolColumn
     router: Router | None = None
     score: FloatColumn | None = None
     table_score: FloatColumn | None = None

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
-from typing import Any, Literal
+from typing import Literal
 
 from crossgrade.decide._evidence import RouterReport
 from crossgrade.domain import Estimate, PluginUse, Requirements
@@ -291,5 +291,4 @@ class Verdict:
     losses_drawn_from: int | None = None
     groups: tuple[Certificate, ...] = ()
     package_version: str | None = None
-    router: dict[str, Any] | None = None
     routing: RouterReport | None = None

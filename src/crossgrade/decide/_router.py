@@ -10,7 +10,7 @@ router that also reads the text. The text must beat the table, and either must b
 random, by more than noise. Otherwise it is left out.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Any, Literal, TypeVar
@@ -26,8 +26,16 @@ from crossgrade.decide._evidence import (
     RouterReport,
     RouterScores,
 )
+from crossgrade.decide._guards import (
+    GUARDS,
+    GuardKind,
+    failed_segments,
+    run_guards,
+    sound_candidates,
+)
 from crossgrade.decide._logistic import Features
-from crossgrade.decide._view import View
+from crossgrade.decide._records import DecisionSettings
+from crossgrade.decide._view import View, make_view
 from crossgrade.errors import DataError
 from crossgrade.routing import THRESHOLD_UNITS, Router, position
 
@@ -137,13 +145,16 @@ class _Half:
         )
 
 
-def routed(view: View, broken: Collection[str] = ()) -> Evidence:
-    """Train a router on one half of the evidence and return the other half with its scores.
+def train_router(
+    evidence: Evidence, settings: DecisionSettings, guards: Mapping[str, GuardKind] = GUARDS
+) -> Evidence:
+    """Return the evidence with the scores of a router that was trained on half of it.
 
-    `broken` are the segments that a guard found unfit: they have no part in the training and no score, so
-    that they stay with the incumbent. Raises `DataError` for more than one candidate, or too few samples.
+    Segments that a guard finds unfit have no part in the training and no score, so they stay with the
+    incumbent. Evidence that is unfit as a whole is returned as it is. Raises `DataError` for more than one
+    candidate or too few samples.
     """
-    evidence = view.evidence
+    view = make_view(evidence, settings)
     if len(evidence.candidates) != 1:
         names = ", ".join(each.model for each in evidence.candidates)
         raise DataError(
@@ -151,40 +162,40 @@ def routed(view: View, broken: Collection[str] = ()) -> Evidence:
             code="router-candidates",
             hint="name one with --candidate",
         )
-    model = evidence.candidates[0].model
-    units = _units(evidence)
-    trains = np.array([position(unit, "the half that trains a router") < 0.5 for unit in units])
+    seen = run_guards(view, guards)
+    if not sound_candidates(view, seen):
+        return evidence
+    broken, units, model = failed_segments(view, seen), _units(evidence), evidence.candidates[0].model
+    trained = np.array([position(unit, "the half that trains a router") < 0.5 for unit in units])
     sound = np.array([label not in broken for label in _labels(evidence)])
-    rows = trains & sound & view.paired(model, view.whole.rows)
+    rows = trained & sound & view.paired(model, view.whole.rows)
     if int(rows.sum()) < _FEWEST:
-        more = 2 * (_FEWEST - int(rows.sum()))
         raise DataError(
             f"{int(rows.sum())} samples train the router; {_FEWEST} are the fewest",
             code="router-samples",
-            hint=f"add about {more} samples, or decide without a router",
+            hint=f"add about {2 * (_FEWEST - int(rows.sum()))} samples, or decide without a router",
         )
     half = _half(view, model, rows, units)
-    certifies = select(evidence, ~trains)
     kind, gains = _kind(half)
+    report = RouterReport(kind=kind or "none", trained_on=half.n, gains=gains)
     if kind is None:
-        return replace(
-            certifies, routing=RouterScores(report=RouterReport(kind="none", trained_on=half.n, gains=gains))
-        )
+        return replace(evidence, routing=RouterScores(report=report, trained=trained))
     router = half.router(kind)
-    router = replace(router, thresholds=_thresholds(half, kind, router, int((~trains & sound).sum())))
+    router = replace(router, thresholds=_thresholds(half, kind, router, int((~trained & sound).sum())))
     table = half.router("table") if kind == "text" and half.known else None
     return replace(
-        certifies,
+        evidence,
         routing=RouterScores(
-            report=RouterReport(kind=kind, trained_on=half.n, gains=gains),
+            report=report,
+            trained=trained,
             router=router,
-            score=scores_by(router, certifies),
-            table_score=None if table is None else scores_by(table, certifies),
+            score=_scores(router, evidence),
+            table_score=None if table is None else _scores(table, evidence),
         ),
     )
 
 
-def scores_by(router: Router, evidence: Evidence) -> FloatColumn:
+def _scores(router: Router, evidence: Evidence) -> FloatColumn:
     """Return the router's score of each sample, NaN where it has none."""
     rows = zip(_texts(evidence), _labels(evidence), strict=True)
     found = (router.score(text, segment) for text, segment in rows)
@@ -286,8 +297,11 @@ def _thresholds(half: _Half, kind: str, router: Router, n: int) -> tuple[float, 
     return tuple(grid[start:].tolist())
 
 
-def select(evidence: Evidence, rows: BoolColumn) -> Evidence:
-    """Return the evidence of some of the samples, in their order, as results of a fixed design."""
+def certifying(evidence: Evidence) -> Evidence:
+    """Return the samples that had no part in the training, in their order, as results of a fixed design."""
+    routing = evidence.routing
+    assert routing is not None
+    rows = ~routing.trained
     models = [_columns(model, rows) for model in (evidence.incumbent, *evidence.candidates)]
     fixed = replace(evidence, order=None, position=None, cluster_size=None, cluster_size_in_segment=None)
     return replace(
@@ -299,10 +313,11 @@ def select(evidence: Evidence, rows: BoolColumn) -> Evidence:
         unbroken=None,
         unbroken_by_segment={},
         design=None,
+        routing=_columns(routing, rows),
     )
 
 
-_T = TypeVar("_T", Evidence, ModelColumns)
+_T = TypeVar("_T", Evidence, ModelColumns, RouterScores)
 
 
 def _columns(table: _T, rows: BoolColumn) -> _T:

@@ -334,6 +334,9 @@ class View:
         """Return the part's share of the traffic, by the weight of its planned samples."""
         if part.label is None:
             return 1.0
+        if self.bands:
+            weight = self.traffic_weights(np.ones(self.evidence.n, dtype=np.bool_))
+            return float(weight[part.rows].sum() / weight.sum())
         loose = Part(label="", rows=~np.any([each.rows for each in self.segments], axis=0))
         return self._traffic(part) / sum(self._traffic(each) for each in (*self.segments, loose))
 

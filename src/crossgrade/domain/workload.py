@@ -44,6 +44,7 @@ class Workload:
     dataset fields. With `splits_only` each segment is tested for itself and nothing moves the whole.
     With `blocks` the incumbent may answer fewer samples than the candidates. With `every_hypothesis` a run
     goes on when the verdict is certain and hypotheses are open.
+    With `router` half of the samples train a router, and the others certify what it moves.
     `probes` are ids of context probes whose certified lengths limit what candidates may answer.
     """
 
@@ -70,5 +71,6 @@ class Workload:
     splits_only: bool = False
     every_hypothesis: bool = False
     blocks: bool = True
+    router: bool = False
     probes: tuple[str, ...] = ()
     requirements: Requirements = field(default_factory=Requirements)

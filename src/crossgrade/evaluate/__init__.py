@@ -23,7 +23,13 @@ from crossgrade.evaluate._prepare import (
     planned_samples,
     run_settings,
 )
-from crossgrade.evaluate._prompt import logged_response, request_bytes, request_digests, request_text
+from crossgrade.evaluate._prompt import (
+    logged_response,
+    opening_of,
+    request_bytes,
+    request_digests,
+    request_text,
+)
 from crossgrade.evaluate._run import Ending, RunResult, run_workload
 from crossgrade.evaluate.scorers import AskModel, CostOf, EmbedTexts, PairScorer, Scorer
 
@@ -52,6 +58,7 @@ __all__ = [
     "idle_samples",
     "logged_response",
     "new_design",
+    "opening_of",
     "options_schema",
     "planned_samples",
     "replanned",

@@ -17,6 +17,7 @@ from crossgrade.domain import (
     Workload,
 )
 from crossgrade.errors import DataError
+from crossgrade.routing import opening_text
 from crossgrade.store import Response, new_id
 
 MAX_FIELD_CHARS = 4_000_000
@@ -129,6 +130,14 @@ def request_bytes(workload: Workload, sample: Sample) -> int:
 def fits(workload: Workload, sample: Sample, most_bytes: int | None) -> bool:
     """Return whether the request about a sample fits in `most_bytes`; None means no limit."""
     return most_bytes is None or request_bytes(workload, sample) <= most_bytes
+
+
+def opening_of(workload: Workload, sample: Sample) -> str:
+    """Return the opening of the conversation that asks the incumbent about a sample, as a router reads it."""
+    request = Prompt(workload.incumbent).request(sample)
+    if request.text is not None:
+        return request.text
+    return opening_text((each.role, each.content or "") for each in request.messages)
 
 
 def request_text(workload: Workload, sample: Sample) -> str:

@@ -32,7 +32,7 @@ from crossgrade.gateway._problems import (
     provider_problem,
     unknown_model,
 )
-from crossgrade.gateway._routes import Permit, ServedRoute, facts_of, segment_of, unit_of
+from crossgrade.gateway._routes import Permit, ServedRoute, segment_of, unit_of
 from crossgrade.gateway._server import ClientConnection
 from crossgrade.gateway._settle import NOTHING, UNKNOWN, Charge, RequestState, bill, images_in, record_of
 from crossgrade.gateway._shadow import Copy
@@ -118,7 +118,7 @@ class Exchange(RequestState):
         choice = route.fixed
         if choice is None:
             self.segment = segment_of(self.principal, self.request)
-            facts = facts_of(route.name, self.principal, self.segment, payload)
+            facts = route.facts(self.principal, self.segment, payload)
             unit = self._unit(route, payload) if route.is_canary else ""
             choice = route.choose(facts, datetime.fromtimestamp(self._context.wall(), UTC), unit)
         self.choice = choice

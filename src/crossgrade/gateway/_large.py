@@ -312,6 +312,9 @@ class LargePayload:
         """Return the body's first bytes, which later requests of the conversation share."""
         return self._first
 
+    def opening_text(self) -> None:
+        """Return None: a body that large is not parsed."""
+
     def text(self) -> None:
         """Return None: a body that large is not kept."""
 

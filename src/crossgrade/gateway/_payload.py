@@ -6,7 +6,7 @@ Of the client's own bytes only the value of `model` changes, and `stream_options
 import re
 import time
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import msgspec
 
@@ -29,6 +29,7 @@ from crossgrade.gateway._head import Endpoint
 from crossgrade.gateway._problems import Problem, bad_request
 from crossgrade.gateway._targets import TargetState
 from crossgrade.gateway._upstream import UpstreamConnection
+from crossgrade.routing import opening_text
 
 
 class Payload(Protocol):
@@ -62,6 +63,9 @@ class Payload(Protocol):
 
     def opening(self) -> bytes:
         """Return the part of the body that stays the same while a conversation grows."""
+
+    def opening_text(self) -> str | None:
+        """Return the opening of the conversation as a router reads it; None if it is more than text."""
 
     def text(self) -> str | None:
         """Return the body as the client sent it, for the log; None if it was not kept."""
@@ -184,6 +188,10 @@ class ParsedPayload:
     def opening(self) -> bytes:
         """Return the conversation's first messages."""
         return opening(self.body)
+
+    def opening_text(self) -> str | None:
+        """Return the opening of the conversation as a router reads it; None if it is more than text."""
+        return opening_text_of(self.body)
 
     def text(self) -> str:
         """Return the body as the client sent it."""
@@ -319,6 +327,54 @@ def opening(body: bytes) -> bytes:
     except (msgspec.DecodeError, RecursionError):
         return b""
     return b"\n".join((*first, bytes(start.system), bytes(start.input), bytes(start.prompt)))
+
+
+class _Spoken(msgspec.Struct):
+    role: str = "user"
+    content: msgspec.Raw = _NOTHING
+
+
+class _Conversation(msgspec.Struct):
+    messages: list[_Spoken] | None = None
+    input: str | list[_Spoken] | None = None
+    prompt: str | None = None
+    system: msgspec.Raw = _NOTHING
+    instructions: str | None = None
+
+
+class _Part(msgspec.Struct):
+    text: str
+    type: Literal["text", "input_text"] = "text"
+
+
+_CONVERSATION = msgspec.json.Decoder(_Conversation)
+_CONTENT = msgspec.json.Decoder(str | list[_Part])
+
+
+def opening_text_of(body: bytes) -> str | None:
+    """Return the texts of a body's messages up to the user's first; None if they are more than text."""
+    try:
+        found = _CONVERSATION.decode(body)
+        spoken = found.messages or (found.input if isinstance(found.input, list) else [])
+        messages = [
+            ("system", text) for text in (_text(found.system), found.instructions) if text is not None
+        ]
+        for message in spoken:
+            messages.append((message.role, _text(message.content) or ""))
+            if message.role == "user":
+                break
+        prompt = found.prompt if isinstance(found.input, list) else found.input or found.prompt
+    except (msgspec.DecodeError, RecursionError):
+        return None
+    return opening_text((*messages, *([] if prompt is None else [("user", prompt)])))
+
+
+def _text(content: msgspec.Raw) -> str | None:
+    """Return a content's text, None if there is none; raises DecodeError for more than text."""
+    if not content or bytes(content) == b"null":
+        return None
+    decoded = _CONTENT.decode(content)
+    return decoded if isinstance(decoded, str) else "\n".join(part.text for part in decoded)
 
 
 def _instructs(message: msgspec.Raw) -> bool:

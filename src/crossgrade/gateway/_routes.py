@@ -145,6 +145,19 @@ class ServedRoute:
         """Whether the policy may move only a share of the traffic."""
         return self.table_route is not None and self.table_route.share < 1.0
 
+    def facts(self, principal: Principal, segment: str | None, payload: Payload) -> RequestFacts:
+        """Return the facts of a request. A policy that needs an unknown fact picks the incumbent."""
+        router = None if self.table_route is None else self.table_route.router
+        return RequestFacts(
+            route=self.name,
+            key=principal.id,
+            tenant=principal.tenant,
+            segment=segment,
+            modality=payload.modality,
+            body_bytes=payload.size,
+            score=None if router is None else router.score(payload.opening_text(), segment),
+        )
+
     def choose(self, facts: RequestFacts, now: datetime, unit: str) -> Choice:
         """Pick the targets of a request with these facts, by the certified policy."""
         route = self.table_route
@@ -259,18 +272,6 @@ def segment_of(principal: Principal, request: Request) -> str | None:
     if principal.segment is not None:
         return principal.segment
     return _fact(request, b"x-crossgrade-segment")
-
-
-def facts_of(route: str, principal: Principal, segment: str | None, payload: Payload) -> RequestFacts:
-    """Return the facts of a request. A policy that needs an unknown fact picks the incumbent."""
-    return RequestFacts(
-        route=route,
-        key=principal.id,
-        tenant=principal.tenant,
-        segment=segment,
-        modality=payload.modality,
-        body_bytes=payload.size,
-    )
 
 
 def unit_of(

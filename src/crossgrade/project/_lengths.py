@@ -1,8 +1,8 @@
-"""Length limits: what context probes certified, in the unit that the gateway sees."""
+"""What a gateway sees of a sample: the length of its request, with certified limits, and its text."""
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from crossgrade.decide import ProbeResult
+    from crossgrade.decide import Evidence, ProbeResult
+    from crossgrade.workloads import Dataset
 
 _VALID_DAYS = 90
 
@@ -60,6 +61,17 @@ def request_lengths(
 
     by_id = {sample.id: sample for sample in samples}
     return np.array([request_bytes(workload, by_id[name]) for name in sample_ids], dtype=np.float64)
+
+
+def with_openings(evidence: "Evidence", workload: Workload, dataset: "Dataset") -> "Evidence":
+    """Return the evidence with the text for each input that a router reads in the gateway."""
+    import numpy as np
+
+    from crossgrade.evaluate import opening_of
+
+    by_id = {sample.id: sample for sample in dataset.samples}
+    texts = [opening_of(workload, by_id[name]) for name in evidence.sample_ids.tolist()]
+    return replace(evidence, input=np.array(texts, dtype=np.object_))
 
 
 def workload_tokens(

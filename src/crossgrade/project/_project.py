@@ -13,7 +13,7 @@ from crossgrade.domain import Offer, Price, Workload
 from crossgrade.errors import ConfigError, DataError, NotFoundError, UsageError
 from crossgrade.project._designs import draws, recorded_design
 from crossgrade.project._evaluating import Evaluation
-from crossgrade.project._lengths import length_limits
+from crossgrade.project._lengths import length_limits, with_openings
 from crossgrade.project._measured import (
     Export,
     changed_settings,
@@ -236,6 +236,10 @@ class Project(OpenProject):
             draws=draws(self.store, run),
             plugins=(*scorer_plugin(run), *self.plugins.uses("guard")),
         )
+        if workload.router:
+            from crossgrade.decide import train_router
+
+            evidence = train_router(with_openings(evidence, workload, dataset), settings, self.plugins.guards)
         return DecisionInput(run=run, evidence=evidence, settings=settings, guards=self.plugins.guards)
 
     def bills(

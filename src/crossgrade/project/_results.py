@@ -74,7 +74,7 @@ def decide_results(
     Raises DataError for input it cannot take, with file, line and column, and UsageError for a mean
     stated of a model that has no rows, or outside the scale.
     """
-    from crossgrade.decide import DecisionSettings, decide_policy, decide_with_router
+    from crossgrade.decide import DecisionSettings, decide_policy, train_router
     from crossgrade.outlook import default_valid_days
     from crossgrade.workloads import IMPORTERS, pair, read_results, trimmed_name
 
@@ -116,8 +116,9 @@ def decide_results(
         facts=facts,
     )
     evidence = replace(evidence, chance=options.chance, judge=options.judge)
-    decide = decide_with_router if options.router else decide_policy
-    return decide(evidence, settings, now=now)
+    if options.router:
+        evidence = train_router(evidence, settings)
+    return decide_policy(evidence, settings, now=now)
 
 
 def _at_list_prices(

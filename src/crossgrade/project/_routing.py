@@ -11,6 +11,7 @@ from crossgrade.domain import RouteSpec
 from crossgrade.errors import NotFoundError, UsageError, closest
 from crossgrade.routing import (
     Route,
+    Router,
     RouteTable,
     aborted,
     promoted,
@@ -107,7 +108,8 @@ class Routing:
             )
         for spec in specs:
             self._check_no_alarm(spec.name, stored.id)
-        routes = [_route(spec, stored, spec.canary_steps[0] if canary else 1.0) for spec in specs]
+        router = self._router(stored)
+        routes = [_route(spec, stored, router, spec.canary_steps[0] if canary else 1.0) for spec in specs]
         for route in routes:
             self._check_region(route)
         return self._publish(self._store.routes.current(), *routes)
@@ -150,6 +152,13 @@ class Routing:
         for route in routes:
             changed = changed.replacing(route, previous=digest)
         return self._store.publish_route(changed, digest)
+
+    def _router(self, stored: "StoredVerdict") -> Router | None:
+        """Return the router of a verdict that splits by score, as its evidence has it."""
+        if stored.verdict.policy.fact != "score":
+            return None
+        routing = self._store.verdicts.evidence(stored.id).routing
+        return None if routing is None else routing.router
 
     def _specs(self, workload: str, names: tuple[str, ...]) -> list[RouteSpec]:
         """Return the routes that a workload's verdict goes to."""
@@ -237,7 +246,7 @@ _IDENTITY = ("provider", "model", "base_url")
 """What makes an offer another one than was measured."""
 
 
-def _route(spec: RouteSpec, stored: "StoredVerdict", share: float) -> Route:
+def _route(spec: RouteSpec, stored: "StoredVerdict", router: Router | None, share: float) -> Route:
     verdict = stored.verdict
     policy = verdict.policy
     models = {policy.incumbent, *([policy.candidate] if policy.candidate else [])}
@@ -249,6 +258,7 @@ def _route(spec: RouteSpec, stored: "StoredVerdict", share: float) -> Route:
         share=share,
         verdict_id=stored.id,
         evidence_digest=verdict.evidence_digest,
+        router=router,
     )
 
 

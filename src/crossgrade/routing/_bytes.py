@@ -8,17 +8,18 @@ from typing import Any, NoReturn, TypeVar
 
 from crossgrade.errors import ConfigError, UsageError
 from crossgrade.routing.policy import Policy
+from crossgrade.routing.router import read_router, router_tree
 from crossgrade.routing.table import Route, RouteTable
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 """The newest version of the format.
 
-Version 2 added `share`. Routes of a version 1 table have a share of 1. Version 3 added `max_bytes`. A table
-without any `max_bytes` is still written as version 2, so that its digest stays the same and an older gateway
-can read it.
+Version 2 added `share`. Routes of a version 1 table have a share of 1. Version 3 added `max_bytes`, and
+version 4 routers. A table is written as the oldest version that has what it needs, so that its digest stays
+the same and an older gateway can read it.
 """
 
-READABLE = (1, 2, 3)
+READABLE = (1, 2, 3, 4)
 MAX_BYTES = 4 * 1024 * 1024
 
 T = TypeVar("T")
@@ -30,7 +31,8 @@ def route_table_bytes(table: RouteTable) -> bytes:
     Equal tables give equal bytes, so that the digest names the content.
     """
     limited = any(route.policy.max_bytes is not None for route in table.routes)
-    schema = SCHEMA_VERSION if limited else 2
+    routed = any(route.router is not None for route in table.routes)
+    schema = SCHEMA_VERSION if routed else 3 if limited else 2
     routes = [_route_tree(route, schema) for route in sorted(table.routes, key=lambda each: each.name)]
     tree = {
         "schema_version": schema,
@@ -84,12 +86,14 @@ def _route_tree(route: Route, schema: int) -> dict[str, Any]:
             "segments": list(policy.segments),
             "fact": policy.fact,
             **({"max_bytes": policy.max_bytes} if schema >= 3 else {}),
+            **({"least_score": policy.least_score} if schema >= 4 else {}),
         },
         "targets": dict(route.targets),
         "valid_until": None if until is None else until.astimezone(UTC).isoformat(),
         "share": route.share,
         "verdict_id": route.verdict_id,
         "evidence_digest": route.evidence_digest,
+        **({"router": None if route.router is None else router_tree(route.router)} if schema >= 4 else {}),
     }
 
 
@@ -151,7 +155,8 @@ class _Reader:
 
     def _route(self, tree: object, where: str, schema: int) -> Route:
         keys = {"name", "policy", "targets", "valid_until", "verdict_id", "evidence_digest"}
-        row = self._object(tree, where, keys if schema == 1 else keys | {"share"})
+        keys |= {"share"} if schema >= 2 else set()
+        row = self._object(tree, where, keys | {"router"} if schema >= 4 else keys)
         share = row.get("share", 1.0)
         if type(share) not in (int, float):
             self._fail(f"{where}.share", "is not a number")
@@ -167,13 +172,17 @@ class _Reader:
                 share=float(share),
                 verdict_id=self._text_or_none(row["verdict_id"], f"{where}.verdict_id"),
                 evidence_digest=self._text_or_none(row["evidence_digest"], f"{where}.evidence_digest"),
+                router=None if row.get("router") is None else read_router(row["router"]),
             ),
         )
 
     def _policy(self, tree: object, where: str, schema: int) -> Policy:
         keys = {"kind", "incumbent", "candidate", "segments", "fact"}
-        row = self._object(tree, where, keys | {"max_bytes"} if schema >= 3 else keys)
-        most = row.get("max_bytes")
+        keys |= {"max_bytes"} if schema >= 3 else set()
+        row = self._object(tree, where, keys | {"least_score"} if schema >= 4 else keys)
+        most, least = row.get("max_bytes"), row.get("least_score")
+        if least is not None and type(least) not in (int, float):
+            self._fail(f"{where}.least_score", "is not a number")
         if most is not None and type(most) is not int:
             self._fail(f"{where}.max_bytes", "is not a whole number")
         segments = row["segments"]
@@ -193,6 +202,7 @@ class _Reader:
                 segments=labels,
                 fact=fact,
                 max_bytes=most,
+                least_score=None if least is None else float(least),
             ),
         )
 

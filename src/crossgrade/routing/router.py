@@ -15,7 +15,7 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
@@ -58,6 +58,16 @@ FACTS = (
     "code",
 )
 """The facts of a text, in the order of `text_facts`."""
+
+
+def opening_text(messages: Iterable[tuple[str, str]]) -> str:
+    """Return the texts of a conversation's messages, given as (role, text), up to the user's first one."""
+    texts = []
+    for role, text in messages:
+        texts.append(text)
+        if role == "user":
+            break
+    return "\n".join(texts)
 
 
 def scored_text(text: str) -> str:
@@ -242,7 +252,7 @@ _KEYS = {
 def read_router(tree: object) -> Router:
     """Return the router that `router_tree` wrote; raises `UsageError` for anything else."""
     version = tree.get("router_version") if isinstance(tree, dict) else None
-    if not isinstance(tree, dict) or version != ROUTER_VERSION:
+    if not isinstance(tree, dict) or type(version) is not int or version != ROUTER_VERSION:
         raise UsageError(
             f"router has version {version!r}, this release reads {ROUTER_VERSION}",
             code="router-invalid",
@@ -250,7 +260,7 @@ def read_router(tree: object) -> Router:
         )
     try:
         return _read(tree)
-    except (TypeError, ValueError, KeyError, OverflowError) as error:
+    except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
         raise UsageError(f"router is not readable: {error}", code="router-invalid", hint=_HINT) from error
 
 

@@ -13,17 +13,19 @@ from hashlib import blake2b
 
 from crossgrade.errors import UsageError
 from crossgrade.routing.policy import Policy, RequestFacts
+from crossgrade.routing.router import Router
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
     """One named stream of requests: its policy and the offers behind the policy's models.
 
-    `targets` maps each model of the policy to the offer that serves it. `valid_until` is the time, with
-    a time zone, at which the policy's certificate expires. It is None only for a policy that keeps the
-    incumbent, which needs no certificate. `share`, in [0, 1], is the part of the traffic that the
-    policy may move. Below 1 the route is a canary. `verdict_id` and `evidence_digest` name the verdict
-    that the route comes from. Raises `UsageError` for a route that cannot serve or lacks a certificate.
+    `targets` maps each model of the policy to the offer that serves it. `valid_until` is the time, with a
+    time zone, at which the policy's certificate expires. It is None only for a policy that keeps the
+    incumbent, which needs no certificate. `share`, in [0, 1], is the part of the traffic that the policy
+    may move. Below 1 the route is a canary. `router` scores the requests of a split by score. `verdict_id`
+    and `evidence_digest` name the verdict that the route comes from. Raises `UsageError` for a route that
+    cannot serve or lacks a certificate.
     """
 
     name: str
@@ -33,6 +35,7 @@ class Route:
     share: float = 1.0
     verdict_id: str | None = None
     evidence_digest: str | None = None
+    router: Router | None = None
 
     def __post_init__(self) -> None:
         """Refuse a route that cannot serve, or that would serve without a certificate."""
@@ -120,8 +123,16 @@ def _problem(route: Route) -> str | None:
         return f"its share {route.share} is not within 0 and 1"
     if route.valid_until is None:
         return None if policy.kind == "keep" else f"a {policy.kind} needs the expiry of its certificate"
-    if route.valid_until.tzinfo is None:
-        return "its expiry has no time zone"
+    return "its expiry has no time zone" if route.valid_until.tzinfo is None else _router_problem(route)
+
+
+def _router_problem(route: Route) -> str | None:
+    """Return how the router contradicts the policy, or None."""
+    least, router = route.policy.least_score, route.router
+    if (least is None) != (router is None):
+        return "a split by score has a router, and no other policy has one"
+    if router is not None and least not in router.thresholds:
+        return f"its least score {least} is none of its router's thresholds"
     return None
 
 
