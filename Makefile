@@ -7,7 +7,7 @@ EXTRAS ?= clickhouse,duckdb,local,long-context,parquet,postgres,redis,report,sea
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-probe test clients check verify versions docs bench-economics bench-evaluation bench-gateway bench-longcontext bench-structure bench-traffic clean
+.PHONY: help demo demo-probe test clients check verify versions docs bench-economics bench-evaluation bench-gateway bench-longcontext bench-routing bench-structure bench-traffic clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 20
@@ -76,6 +76,9 @@ bench-gateway: $(VENV)/.installed ## figures of docs/benchmarks/gateway.md, peer
 
 bench-longcontext: $(VENV)/.installed ## figures of docs/benchmarks/longcontext.md, a full grid and Transformers beside ours
 	@$(BIN)/python -m benchmarks.longcontext
+
+bench-routing: $(VENV)/.installed ## figures of docs/benchmarks/routing.md; ROUTELLM names the folder with RouteLLM's prompts
+	@$(BIN)/python -m benchmarks.routing
 
 bench-structure: $(VENV)/.installed ## figures of docs/benchmarks/structure.md: files that a call enters, statements, short modules
 	@$(BIN)/python -m benchmarks.structure

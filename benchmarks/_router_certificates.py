@@ -1,0 +1,194 @@
+"""How much of the traffic a router's certificate moves, and how often it is wrong, on published pairs.
+
+Each training set of 3,000 items trains a router. The pool of the other items is the truth: samples are drawn from
+it with replacement, so that what the router really keeps at each threshold is known.
+"""
+
+import gzip
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
+from functools import cache
+from importlib.resources import files
+from itertools import repeat
+
+import numpy as np
+
+from benchmarks._table import Row
+from crossgrade.decide import DecisionSettings, Evidence, ModelColumns, train_router
+from crossgrade.decide._certify import certify
+from crossgrade.decide._router import certifying
+from crossgrade.decide._view import make_view
+from crossgrade.routing import position
+
+TRAINING = 3000
+SETS = 10
+DRAWS = 500
+FAULTY = "high_school_mathematics"
+_HALF = "the half that trains a router"
+
+
+def rows() -> list[Row]:
+    """Return the certified shares and the wrong certificates."""
+    with ProcessPoolExecutor() as pool:
+        return list(_rows(pool))
+
+
+def _rows(pool: ProcessPoolExecutor) -> Iterator[Row]:
+    for n, must, aim in ((1000, 0.15, 0.30), (2000, 0.42, 0.60)):
+        found = np.array(list(pool.map(_set, range(SETS), repeat(n), repeat(0.85))))
+        share, wrong, best = found.mean(axis=0)
+        conditions = (
+            f"floor 0.85 on what moves, a table of 56 sound subjects from {TRAINING:,} other items, the best "
+            f"possible share {best:.2f}; {SETS} training sets, {DRAWS} draws each"
+        )
+        yield {
+            "figure": f"certified share moved on MMLU, n = {n:,}",
+            "value": float(share),
+            "unit": "",
+            "must": f">= {must:g}",
+            "aim": f">= {aim:g}",
+            "holds": bool(share >= must),
+            "conditions": conditions,
+        }
+        yield {
+            "figure": f"wrong certificates on MMLU, n = {n:,}",
+            "value": float(wrong),
+            "unit": "",
+            "must": "<= 0.055",
+            "aim": "<= 0.05",
+            "holds": bool(wrong <= 0.055),
+            "conditions": conditions,
+        }
+    yield from _at_the_floor(pool)
+
+
+def _at_the_floor(pool: ProcessPoolExecutor) -> Iterator[Row]:
+    """Yield how often a step is certified whose true retention is just below the floor.
+
+    The floor is set to each threshold's own true retention in turn, so that the sequence ends in a false step.
+    """
+    found = np.array(list(pool.map(_worst, range(SETS))))
+    worst = float(found.mean(axis=0).max())
+    yield {
+        "figure": "wrong certificates where the floor is the retention of a step, the worst step",
+        "value": worst,
+        "unit": "",
+        "must": "<= 0.055",
+        "aim": "<= 0.05",
+        "holds": worst <= 0.055,
+        "conditions": f"n = 1,000; MMLU, {SETS} training sets, {DRAWS} draws each at each of its steps",
+    }
+
+
+@cache
+def _published() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the incumbent's and the candidate's scores and the subjects of the sound items."""
+    packed = (files("crossgrade") / "data" / "demo" / "mmlu.csv.gz").read_bytes()
+    lines = gzip.decompress(packed).decode().splitlines()[1:]
+    columns = [line.split(",") for line in lines if f",{FAULTY}," not in line]
+    subjects = np.array([row[1] for row in columns], dtype=np.object_)
+    return (
+        np.array([float(row[2]) for row in columns]),
+        np.array([float(row[3]) for row in columns]),
+        subjects,
+    )
+
+
+def _pool(seed: int) -> Evidence:
+    """Return the items that did not train a router, with their scores by it."""
+    b, c, subject = _published()
+    order = np.random.default_rng(seed).permutation(len(b))
+    names = _names(len(b))
+    evidence = _evidence(b[order], c[order], subject[order], names)
+    return certifying(train_router(evidence, DecisionSettings(mode="fixed")))
+
+
+@cache
+def _names(n: int) -> tuple[str, ...]:
+    """Return names of which the first `TRAINING` are of the training half and the others are not."""
+    first, others, at = list[str](), list[str](), 0
+    while len(first) < TRAINING or len(others) < n - TRAINING:
+        name = f"item {at}"
+        (first if position(name, _HALF) < 0.5 else others).append(name)
+        at += 1
+    return (*first[:TRAINING], *others[: n - TRAINING])
+
+
+def _evidence(b: np.ndarray, c: np.ndarray, subject: np.ndarray, names: tuple[str, ...]) -> Evidence:
+    return Evidence(
+        workload="MMLU",
+        sample_ids=np.array(names, dtype=np.object_),
+        incumbent=_columns("gpt-4-1106-preview", b),
+        candidates=(_columns("mixtral-8x7b", c),),
+        segment=subject,
+    )
+
+
+def _columns(model: str, score: np.ndarray) -> ModelColumns:
+    nothing, unknown = np.zeros(len(score), dtype=np.bool_), np.full(len(score), np.nan)
+    return ModelColumns(
+        model=model,
+        score=score,
+        error=nothing,
+        unparsed=nothing,
+        cost_usd=unknown,
+        latency_ms=unknown,
+        ttft_ms=unknown,
+    )
+
+
+def _set(seed: int, n: int, floor: float) -> tuple[float, float, float]:
+    """Return the mean certified share, how often a certificate is wrong, and the best possible share."""
+    pool = _pool(seed)
+    share, kept = _truth(pool)
+    rng = np.random.default_rng((seed, n))
+    certified = [_certified(pool, rng.integers(0, pool.n, n), floor) for _ in range(DRAWS)]
+    moved = [share[count - 1] if count else 0.0 for count in certified]
+    wrong = [bool((kept[:count] < floor).any()) for count in certified]
+    good = share[kept >= floor]
+    return float(np.mean(moved)), float(np.mean(wrong)), float(good.max(initial=0.0))
+
+
+def _worst(seed: int) -> list[float]:
+    """Return for each of the first steps how often it is certified where the floor is its own retention."""
+    pool = _pool(seed)
+    _, kept = _truth(pool)
+    rng = np.random.default_rng((seed, 3))
+    rates = []
+    for step in range(min(8, len(kept))):
+        floor = float(kept[step])
+        draws = (rng.integers(0, pool.n, 1000) for _ in range(DRAWS))
+        rates.append(float(np.mean([_certified(pool, draw, floor) > step for draw in draws])))
+    return rates + [0.0] * (8 - len(rates))
+
+
+def _truth(pool: Evidence) -> tuple[np.ndarray, np.ndarray]:
+    """Return the share that each threshold moves in the pool, and what it keeps."""
+    routing = pool.routing
+    assert routing is not None
+    assert routing.router is not None
+    assert routing.score is not None
+    b, c = pool.incumbent.score, pool.candidates[0].score
+    moved = [routing.score >= least for least in routing.router.thresholds]
+    return np.array([each.mean() for each in moved]), np.array(
+        [c[each].sum() / b[each].sum() for each in moved]
+    )
+
+
+def _certified(pool: Evidence, draw: np.ndarray, floor: float) -> int:
+    """Return how many thresholds, from the strictest on, these samples certify."""
+    routing = pool.routing
+    assert routing is not None
+    assert routing.score is not None
+    assert pool.segment is not None
+    sample = _evidence(
+        pool.incumbent.score[draw],
+        pool.candidates[0].score[draw],
+        pool.segment[draw],
+        tuple(map(str, range(len(draw)))),
+    )
+    scores = replace(routing, trained=np.zeros(len(draw), dtype=np.bool_), score=routing.score[draw])
+    view = make_view(replace(sample, routing=scores), DecisionSettings(mode="fixed", floor=floor))
+    certificates, _ = certify(view, ())
+    return sum(one.certified for one in certificates if one.tested)
