@@ -298,6 +298,8 @@ def _words(route: "Route") -> str:
 
 def _segments(policy: "Policy") -> str:
     names = list(policy.segments)
+    if policy.fact == "score":
+        return f"requests with {names[0]} by the router"
     if len(names) == 1:
         return f"the {policy.fact} {names[0]}"
     return f"the {policy.fact}s {', '.join(names[:-1])} and {names[-1]}"

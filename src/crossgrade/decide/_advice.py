@@ -53,7 +53,7 @@ def _advice(view: View, one: Certificate) -> Advice | None:
     more = float(result.needed - have)
     if one.segment is not None:  # others come along: samples are drawn from all of the traffic
         whole = view.paired(one.candidate, view.whole.rows)
-        part = next(each for each in (*view.segments, *view.bands) if each.label == one.segment)
+        part = next(each for each in (*view.segments, *view.thresholds) if each.label == one.segment)
         more *= float(whole.sum()) / max(1, int((whole & part.rows).sum()))
     return Advice(
         candidate=one.candidate,

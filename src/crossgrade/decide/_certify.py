@@ -52,7 +52,7 @@ def certify(view: View, guards: Iterable[Guard]) -> tuple[tuple[Certificate, ...
     certificate's bounds are at the levels at which the correction compared its p-values.
     """
     tested = tested_hypotheses(view, guards)
-    if view.bands:
+    if view.thresholds:
         return (_read_only(view, tested[0].candidate), *_in_sequence(view, tested)), ()
     family: tuple[Tested | Sibling, ...] = (*tested, *view.settings.siblings)
     weights = [one.share for one in family]
@@ -78,8 +78,8 @@ def tested_hypotheses(view: View, guards: Iterable[Guard]) -> tuple[Tested, ...]
     """
     guards = tuple(guards)
     models = [model.model for model in view.evidence.candidates]
-    if view.bands:
-        return tuple(_test(view, guards, models[0], part, 1.0) for part in view.bands)
+    if view.thresholds:
+        return tuple(_test(view, guards, models[0], part, 1.0) for part in view.thresholds)
     labels = [str(part.label) for part in view.segments]
     settings = view.settings
     shares = alpha_shares(models, labels, splits_only=settings.splits_only, total=settings.alpha_share)

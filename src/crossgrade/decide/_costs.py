@@ -11,7 +11,7 @@ from crossgrade.decide._records import Certificate, PolicyCost
 from crossgrade.decide._view import View
 from crossgrade.domain import Estimate
 from crossgrade.pricing.saving import mean_cost, policy_savings
-from crossgrade.routing import Policy, band_name, position
+from crossgrade.routing import Policy, position, threshold_name
 from crossgrade.stats import Retention, retention
 
 _RULE_OF_THREE = 3
@@ -168,10 +168,10 @@ def cheaper_segments(view: View, candidate: str, segments: Iterable[str]) -> Spl
 
     On a segment where the sign of the saving is beyond doubt all rows choose and price. Elsewhere one half
     of the samples chooses, by the sign of its mean, and the other half prices: whoever takes the segments
-    with the largest savings and reports those same savings takes luck and reports it. Of a router's bands
-    it is the widest, which has all others in it.
+    with the largest savings and reports those same savings takes luck and reports it. Of a router's
+    thresholds it is the lowest, which has all others in it.
     """
-    if view.bands:
+    if view.thresholds:
         return SplitChoice(segments=(list(segments)[-1],), spent=np.zeros(view.evidence.n, dtype=np.bool_))
     moved, spent = list[str](), np.zeros(view.evidence.n, dtype=np.bool_)
     for segment in segments:
@@ -206,8 +206,8 @@ def split_policy(view: View, candidate: str, segments: tuple[str, ...]) -> Polic
     """Return the policy that moves these segments to the candidate, as far as its limit of length goes."""
     routing = view.evidence.routing
     router = None if routing is None else routing.router
-    bands = {} if router is None else {band_name(least): least for least in router.thresholds}
-    least_score = bands.get(segments[0])
+    least_scores = {} if router is None else {threshold_name(least): least for least in router.thresholds}
+    least_score = least_scores.get(segments[0])
     return Policy(
         kind="split",
         incumbent=view.evidence.incumbent.model,

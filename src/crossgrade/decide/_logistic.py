@@ -32,7 +32,7 @@ class Features:
     def of(cls, texts: Sequence[str], segments: Sequence[str | None], bits: int) -> "Features":
         """Return the features of texts and their segments (None: the router is not told the segment)."""
         ends, columns, values = [0], array("i"), array("d")
-        facts = np.zeros((len(texts), len(text_facts(""))))
+        facts = np.zeros((len(texts), len(text_facts(b""))))
         for row, (text, segment) in enumerate(zip(texts, segments, strict=True)):
             read = scored_text(text)
             found = sorted(buckets(read, bits, segment))

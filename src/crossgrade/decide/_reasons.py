@@ -99,14 +99,17 @@ def _rests(found: Findings) -> Iterator[Remark]:
 def _quality(found: Findings) -> Iterator[Remark]:
     """Yield how each hypothesis came out."""
     for one in found.certificates:
-        if not found.view.bands or one.segment is None or _is_chosen(found, one):
+        if not found.view.thresholds or one.segment is None or _is_chosen(found, one):
             yield from _how(found, one)
             yield from _uncounted(found, one)
     for candidate in found.view.evidence.candidates:
         parts = tuple(
             one.segment
             for one in found.certificates
-            if one.candidate == candidate.model and one.segment and _is_open(one) and not found.view.bands
+            if one.candidate == candidate.model
+            and one.segment
+            and _is_open(one)
+            and not found.view.thresholds
         )
         if parts:
             whose = f" for {candidate.model}" if len(found.view.evidence.candidates) > 1 else ""
@@ -136,7 +139,7 @@ def _how(found: Findings, one: Certificate) -> Iterator[Remark]:
     where = _where(found, one)
     kept = f"{one.candidate} keeps {retained(one.retention)} on {where}"
     if not one.tested:
-        what = "what a router moves is tested" if found.view.bands else "only segments may move"
+        what = "what a router moves is tested" if found.view.thresholds else "only segments may move"
         yield remark(one, "not-tested", f"{kept}; not tested there: {what}.")
     elif one.excluded is not None:
         yield _excluded(found, one, kept)

@@ -2,8 +2,7 @@
 
 Which half a sample belongs to follows from its name (its cluster's, where it has one), so it is the same on
 every machine. Everything that scores decide about the policy is decided on the training half: the kind of
-router, the bands, and the band at which the tests begin. The other half decides nothing but the
-certificate.
+router, the thresholds, and the first one to be tested. The other half decides nothing but the certificate.
 
 Two kinds are compared, by scores of folds that a router was not trained on: a table of the segments, and a
 router that also reads the text. The text must beat the table, and either must beat moving requests at
@@ -47,7 +46,7 @@ _SHRINK = 20.0
 _FEWEST = 100
 """The fewest training samples: fewer cannot tell a router from chance."""
 
-_BANDS = 20
+_SHARES = 20
 _FIRST_SHARE = 0.1
 """The tests begin at a tenth of the traffic or more: less is hardly worth a route."""
 
@@ -279,7 +278,7 @@ def _thresholds(half: _Half, kind: str, router: Router, n: int) -> tuple[float, 
     if kind == "table":
         table = router.segments or {}
         known = np.array([table[each] for each in half.segments if each is not None])
-    wanted = np.arange(1, _BANDS + 1) / _BANDS
+    wanted = np.arange(1, _SHARES + 1) / _SHARES
     lowest = np.quantile(known, 1 - wanted, method="higher")
     grid = np.unique(np.floor(lowest * THRESHOLD_UNITS) / THRESHOLD_UNITS)[::-1]
     share = (known[:, None] >= grid).sum(axis=0) / half.n

@@ -74,7 +74,7 @@ def _moved(found: Findings, one: Certificate) -> Iterator[Remark]:
 
 def _next(found: Findings) -> Iterator[Remark]:
     """Yield the first threshold that is not certified."""
-    names = {part.label for part in found.view.bands}
+    names = {part.label for part in found.view.thresholds}
     for one in found.certificates:
         if one.segment in names and not one.certified:
             yield Remark(

@@ -14,7 +14,7 @@ from crossgrade.decide._evidence import BoolColumn, Evidence, FloatColumn, Model
 from crossgrade.decide._observations import AskedSample, Design, PartPlan, RunDesign
 from crossgrade.decide._records import DecisionSettings
 from crossgrade.errors import DataError
-from crossgrade.routing import band_name
+from crossgrade.routing import threshold_name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,14 +68,15 @@ class View:
         return self.segments or parts_of(self.evidence.group)
 
     @cached_property
-    def bands(self) -> tuple[Part, ...]:
+    def thresholds(self) -> tuple[Part, ...]:
         """The requests with the highest scores, from the fewest to the most; none without a router."""
         routing = self.evidence.routing
         if routing is None or routing.router is None or routing.score is None:
             return ()
         rows, score = self.whole.rows, routing.score
         return tuple(
-            Part(label=band_name(least), rows=rows & (score >= least)) for least in routing.router.thresholds
+            Part(label=threshold_name(least), rows=rows & (score >= least))
+            for least in routing.router.thresholds
         )
 
     @property
@@ -334,7 +335,7 @@ class View:
         """Return the part's share of the traffic, by the weight of its planned samples."""
         if part.label is None:
             return 1.0
-        if self.bands:
+        if self.thresholds:
             weight = self.traffic_weights(np.ones(self.evidence.n, dtype=np.bool_))
             return float(weight[part.rows].sum() / weight.sum())
         loose = Part(label="", rows=~np.any([each.rows for each in self.segments], axis=0))

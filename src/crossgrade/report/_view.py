@@ -68,6 +68,8 @@ def policy_words(policy: Policy) -> str:
     if policy.kind == "keep" or policy.candidate is None:
         return f"{policy.incumbent} answers everything"
     what = "everything" if policy.kind == "switch" else fmt.listed(policy.segments)
+    if policy.fact == "score":
+        what = f"requests with {what}"
     if policy.max_bytes is not None:
         what += f" up to {policy.max_bytes:,} bytes a request"
     elif policy.kind == "switch":

@@ -11,13 +11,13 @@ from crossgrade.routing.router import (
     ZERO_WEIGHT,
     Head,
     Router,
-    band_name,
     buckets,
     opening_text,
     read_router,
     router_tree,
     scored_text,
     text_facts,
+    threshold_name,
 )
 from crossgrade.routing.table import Route, RouteTable, aborted, by_weight, position, promoted
 
@@ -34,7 +34,6 @@ __all__ = [
     "Router",
     "SegmentFact",
     "aborted",
-    "band_name",
     "buckets",
     "by_weight",
     "opening_text",
@@ -47,4 +46,5 @@ __all__ = [
     "router_tree",
     "scored_text",
     "text_facts",
+    "threshold_name",
 ]

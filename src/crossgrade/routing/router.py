@@ -39,13 +39,15 @@ ZERO_WEIGHT = 128
 MAX_BITS = 18
 _CLOSE = 1e-6  # two machines may add floats in another order
 
-_WORD = re.compile(r"\w+")
-_DIGIT, _NUMBER = re.compile(r"[0-9]"), re.compile(r"[0-9]+")
-_UPPER, _OPERATOR = re.compile(r"[A-Z]"), re.compile(r"[-+*/=^<>]")
-_CODE = re.compile(r"```|\bdef \w+\(|\bclass \w+|#include|\bimport \w+|;\n|=>")
+_WORD = re.compile(rb"[0-9A-Z_a-z\x80-\xff]+")
+_NUMBER = re.compile(rb"[0-9]+")
+_CODE = re.compile(rb"```|\bdef \w+\(|\bclass \w+|#include|\bimport \w+|;\n|=>")
+_DIGITS, _CAPITALS, _OPERATORS = b"0123456789", b"ABCDEFGHIJKLMNOPQRSTUVWXYZ", b"-+*/=^<>"
+_BEYOND_ASCII = bytes(range(128, 256))
+_PAIR = 2654435761  # Knuth's multiplier, so that "a b" and "b a" differ
 
 FACTS = (
-    "characters",
+    "bytes",
     "word_length",
     "digits",
     "numbers",
@@ -70,38 +72,41 @@ def opening_text(messages: Iterable[tuple[str, str]]) -> str:
     return "\n".join(texts)
 
 
-def scored_text(text: str) -> str:
-    """Return the part of a text that a router reads: all of it, or its beginning and its end."""
-    if len(text) <= HEAD_CHARACTERS + TAIL_CHARACTERS:
-        return text
-    return f"{text[:HEAD_CHARACTERS]} {text[-TAIL_CHARACTERS:]}"
+def scored_text(text: str) -> bytes:
+    """Return the part of a text that a router reads, in UTF-8: all of it, or its beginning and its end."""
+    if len(text) > HEAD_CHARACTERS + TAIL_CHARACTERS:
+        text = f"{text[:HEAD_CHARACTERS]} {text[-TAIL_CHARACTERS:]}"
+    return text.encode("utf-8", "replace")
 
 
-def text_facts(text: str) -> tuple[float, ...]:
+def text_facts(text: bytes) -> tuple[float, ...]:
     """Return the facts of a text, as `FACTS` names them: shares in [0, 1], and logarithms of 1 + a count."""
-    characters = len(text) or 1
+    size = len(text) or 1
     return (
         math.log1p(len(text)),
-        len(text) / (text.count(" ") + 1),
-        len(_DIGIT.findall(text)) / characters,
+        len(text) / (text.count(b" ") + 1),
+        _count(text, _DIGITS) / size,
         math.log1p(len(_NUMBER.findall(text))),
-        len(_UPPER.findall(text)) / characters,
-        len(_OPERATOR.findall(text)) / characters,
-        (len(text.encode("utf-8", "replace")) - len(text)) / characters,
-        math.log1p(text.count("\n")),
-        math.log1p(text.count("?")),
-        math.log1p(text.count("$")),
+        _count(text, _CAPITALS) / size,
+        _count(text, _OPERATORS) / size,
+        _count(text, _BEYOND_ASCII) / size,
+        math.log1p(text.count(b"\n")),
+        math.log1p(text.count(b"?")),
+        math.log1p(text.count(b"$")),
         1.0 if _CODE.search(text) else 0.0,
     )
 
 
-def buckets(text: str, bits: int, segment: str | None = None) -> set[int]:
+def _count(text: bytes, kinds: bytes) -> int:
+    return len(text) - len(text.translate(None, kinds))
+
+
+def buckets(text: bytes, bits: int, segment: str | None = None) -> set[int]:
     """Return the distinct buckets, below 2**bits, of a text's words, pairs of words, and its segment."""
-    words = _WORD.findall(text.lower())
     mask = (1 << bits) - 1
-    encoded = [word.encode("utf-8", "replace") for word in words]
-    found = {crc32(word) & mask for word in encoded}
-    found.update([crc32(b"%b %b" % pair) & mask for pair in pairwise(encoded)])
+    words = list(map(crc32, _WORD.findall(text.lower())))
+    found = {word & mask for word in words}
+    found.update([(first * _PAIR ^ second) >> 3 & mask for first, second in pairwise(words)])
     if segment is not None:
         found.add(crc32(b"\0" + segment.encode("utf-8", "replace")) & mask)
     return found
@@ -207,7 +212,7 @@ class Router:
 _HINT = "decide again with `--router` to train a new one; routers are not edited by hand"
 
 
-def band_name(least_score: float) -> str:
+def threshold_name(least_score: float) -> str:
     """Return the name of all requests whose score is at least a threshold."""
     return f"score >= {least_score:.4f}"
 

@@ -20,7 +20,6 @@ from crossgrade.routing import (
     Route,
     Router,
     RouteTable,
-    band_name,
     buckets,
     opening_text,
     read_route_table,
@@ -29,6 +28,7 @@ from crossgrade.routing import (
     router_tree,
     scored_text,
     text_facts,
+    threshold_name,
 )
 
 BITS = 8
@@ -41,7 +41,7 @@ def head(bias: float = 0.0, **weights: int) -> Head:
     """Return a regression in which these words have weights, in units of 0.1."""
     row = bytearray([ZERO_WEIGHT] * (1 << BITS))
     for word, weight in weights.items():
-        (bucket,) = buckets(word, BITS)
+        (bucket,) = buckets(word.encode(), BITS)
         row[bucket] = ZERO_WEIGHT + weight
     return Head(bias=bias, unit=0.1, weights=bytes(row), facts=NONE)
 
@@ -98,8 +98,8 @@ def test_a_long_text_is_read_at_both_ends() -> None:
     text = "start " + "x" * 50_000 + " end"
     read = scored_text(text)
     assert len(read) == 4001
-    assert read.startswith("start")
-    assert read.endswith("end")
+    assert read.startswith(b"start")
+    assert read.endswith(b"end")
     assert len(text_facts(read)) == len(FACTS)
 
 
@@ -163,7 +163,12 @@ def test_weights_of_another_size_are_refused() -> None:
 
 
 POLICY = Policy(
-    kind="split", incumbent="old", candidate="new", segments=(band_name(0.0),), fact="score", least_score=0.0
+    kind="split",
+    incumbent="old",
+    candidate="new",
+    segments=(threshold_name(0.0),),
+    fact="score",
+    least_score=0.0,
 )
 
 
