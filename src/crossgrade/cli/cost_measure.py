@@ -267,6 +267,7 @@ def _save(levels: "list[MeasuredLevel]", options: dict[str, Any]) -> None:
                     "osl",
                     "concurrency",
                     "out_tok_s_gpu",
+                    "ttft_ms",
                 )
             )
         for level in levels:
@@ -282,5 +283,6 @@ def _save(levels: "list[MeasuredLevel]", options: dict[str, Any]) -> None:
                     round(level.output_tokens, 1),
                     level.in_flight,
                     round(level.output_tokens_s / options["gpus"], 3),
+                    round(level.ttft_ms, 1),
                 )
             )

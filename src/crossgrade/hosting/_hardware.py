@@ -44,6 +44,7 @@ class Gpu:
     link_bytes_s: float
     domain_gpus: int
     typical: GpuPrice
+    maker: str = "NVIDIA"
     prices: tuple[GpuPrice, ...] = ()
     source: str = ""
 

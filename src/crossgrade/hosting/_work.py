@@ -56,6 +56,7 @@ class StepWork:
     sequences: Array
     network_rounds: Array
     engine: NDArray[np.intp]
+    amd: NDArray[np.bool_]
 
 
 def step_work(
@@ -140,6 +141,7 @@ def step_work(
         sequences=mine,
         network_rounds=rounds_between * ones,
         engine=np.full(len(tokens), ENGINES.index(d.engine)),
+        amd=np.full(len(tokens), gpu.maker == "AMD"),
     )
 
 

@@ -16,6 +16,7 @@ from crossgrade.hosting import (
     known_model,
     memory_fit,
     most_in_flight,
+    prompt_costs,
     prompt_seconds,
     serve,
     shipped_fit,
@@ -39,10 +40,10 @@ def test_a_box_of_four_h100_costs_what_52_million_tokens_of_gpt_4o_do() -> None:
 @pytest.mark.parametrize(("tokens", "usd_per_mtok"), [(131_072, 0.06), (1_000_000, 0.32), (10_000_000, 2.8)])
 def test_compute_of_long_prompts_is_inside_the_band(tokens: int, usd_per_mtok: float) -> None:
     box = Deployment(gpu=known_gpu("h100"), tensor_parallel=4)
+    (cost,) = prompt_costs(SCOUT, box, shipped_fit(), [tokens], usd_per_gpu_hour=RENT)
     seconds = prompt_seconds(SCOUT, box, shipped_fit().constants, np.array([float(tokens)]))[0]
-    found = seconds * 4 * 2.35 / 3600 / tokens * 1e6
-    slow, fast = shipped_fit().band
-    assert found / fast < usd_per_mtok < found / slow
+    assert cost.per_mtok.value == pytest.approx(seconds * 4 * 2.35 / 3600 / tokens * 1e6)
+    assert cost.per_mtok.low < usd_per_mtok < cost.per_mtok.high
 
 
 def test_ten_million_tokens_do_not_fit_and_the_error_says_what_would() -> None:
