@@ -24,7 +24,7 @@ from crossgrade.hosting._cycle import (
     serve,
 )
 from crossgrade.hosting._fit import fit_constants, predict_points
-from crossgrade.hosting._hardware import ENGINES, PRECISIONS, Deployment, Gpu, GpuPrice
+from crossgrade.hosting._hardware import ENGINES, PRECISIONS, Deployment, Gpu, GpuPrice, default_precision
 from crossgrade.hosting._measured import MeasuredLevel, TimedCall, measured_level
 from crossgrade.hosting._memory import MemoryFit, memory_fit, smallest_deployment
 from crossgrade.hosting._packaged import (
@@ -111,6 +111,7 @@ __all__ = [
     "cheapest_deployment",
     "context_costs",
     "cross_validate",
+    "default_precision",
     "expert_coverage",
     "fit_constants",
     "fit_serving",
