@@ -42,6 +42,7 @@ def command(model: str, input_tokens: float, output_tokens: float, *, as_json: b
         Deployment,
         Load,
         announced_models,
+        default_precision,
         known_gpu,
         known_model,
         scaling_steps,
@@ -56,7 +57,7 @@ def command(model: str, input_tokens: float, output_tokens: float, *, as_json: b
     rent = rent_of(options)
     box = Deployment(
         gpu=known_gpu(options["gpu"]),
-        precision=options["precision"],
+        precision=options["precision"] or default_precision(known_model(model)),
         engine=options["engine"],
         kv_bits=options["kv_bits"],
         frees_local=not options["keeps_chunks"],
