@@ -106,9 +106,8 @@ def _held_out() -> list[Row]:
 
 
 def _is_stated(name: str, group: HeldOutGroup) -> bool:
-    if group.n < ENOUGH_FOR_A_GROUP:
-        return False
-    return group.grouping in _GROUPINGS or (name != "throughput" and group.grouping == "all")
+    stated = _GROUPINGS if name == "throughput" else ("all", *_GROUPINGS[:2])
+    return group.grouping in stated and group.n >= ENOUGH_FOR_A_GROUP
 
 
 def _group_row(name: str, group: HeldOutGroup) -> Row:

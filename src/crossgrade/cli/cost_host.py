@@ -287,9 +287,8 @@ def _show(record: dict[str, Any], ladder: "tuple[ServedAt, ...]") -> None:
     low, high = record["fit"]["band"]
     early, late = record["fit"]["ttft_band"]
     note(
-        "bands: 80 % of measured points of unseen families lie in them, with such GPUs, engines and loads;"
-        f" in the last row {low:.2f} to {high:.2f} times the predicted speed,"
-        f" {early:.2f} to {late:.2f} times the predicted TTFT"
+        "bands: 80 % of measured points of unseen families lie in them; in the last row"
+        f" {low:.2f} to {high:.2f} times the predicted speed, {early:.2f} to {late:.2f} times the TTFT"
     )
     even = record["break_even"]
     if even is not None:

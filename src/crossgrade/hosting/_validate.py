@@ -140,7 +140,8 @@ def cross_validate(
             hint="give measurements of at least two, or group otherwise",
         )
     prepared = prepare(points, models, gpus)
-    errors = unseen_errors(prepared, groups, np.ones(len(points), dtype=bool))
+    everything = np.ones(len(points), dtype=bool)
+    errors = unseen_errors(prepared, groups, everything, fit_prepared(prepared, everything))
     return cross_validation(grouping, groups, errors.throughput)
 
 
