@@ -142,6 +142,11 @@ class Deployment:
         return PRECISIONS[self.precision]
 
     @property
+    def weight_flops_s(self) -> float:
+        """Peak rate of networks and experts; integers of 4 bits are widened to 16 and then multiplied."""
+        return self.gpu.flops_16bit if self.precision == "int4" else self.gpu.flops_per_s(self.weight_bits)
+
+    @property
     def attention_bits(self) -> float:
         """Bits of a weight of attention and output head: never fewer than 8 in what is published."""
         return 16.0 if self.precision in _KEEPS_ATTENTION_WIDE else max(8.0, self.weight_bits)

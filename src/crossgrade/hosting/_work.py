@@ -106,7 +106,7 @@ def step_work(
     indexed = eight * mine * model.global_layers * context * indexer_flops_per_pair(model)
     indexed_prompts = eight * share * indexer_flops(model, prompt_length) / d.attention_replicas
     wide = gpu.flops_per_s(d.attention_bits)
-    narrow = gpu.flops_per_s(d.weight_bits)
+    narrow = d.weight_flops_s
     sixteen = gpu.flops_per_s(16)
 
     flops = [
