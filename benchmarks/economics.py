@@ -15,8 +15,8 @@ PARTS: dict[str, Callable[[], list[Row]]] = {
 
 _NOTE = (
     "The serving model's guesses, from which its fit starts, were made with the whole sample in view, and the form of "
-    "the model was chosen by the same cross-validation: expect somewhat larger errors on models and engines that are "
-    "not in it. Times are of this shared machine; CPU is of the process. Break-even figures are arithmetic: they say at "
+    "the model and the traits of its bands were chosen by the same cross-validation: expect somewhat larger errors on "
+    "models and engines that are not in it. Times are of this shared machine; CPU is of the process. Break-even figures are arithmetic: they say at "
     "what volume a box costs what a host asks, not that the box can serve it."
 )
 

@@ -62,6 +62,32 @@ def test_the_report_has_boxes_for_the_open_models_that_the_serving_model_knows(
     assert boxes <= set(re.findall(r"llama-4-scout on \d+ x h100", Path("report.md").read_text()))
 
 
+def test_a_deployment_that_does_not_fit_is_left_out_and_a_width_can_be_given(cli: CommandLine) -> None:
+    deployments = (
+        "llama-4-scout@h100x1",
+        "gpt-oss-120b@h100x1",
+        "gpt-oss-120b@h100x2:bf16",
+        "gpt-oss-120b@h100x4:fp8",
+    )
+    arguments = [word for each in deployments for word in ("--deploy", each)]
+    done = cli.succeeds(
+        "cost", "bill", "--input-tokens", "3000", "--output-tokens", "500", *arguments, "--json"
+    )
+    assert [box["name"] for box in json.loads(done.out)["deployments"]] == [
+        "gpt-oss-120b on 1 x h100",
+        "gpt-oss-120b on 4 x h100 in fp8",
+    ]
+    for left_out in ("llama-4-scout@h100x1", "gpt-oss-120b@h100x2:bf16"):
+        assert noted(done.err, "deployment-left-out", left_out)
+
+
+def test_a_host_serves_the_width_in_which_a_model_is_published(cli: CommandLine) -> None:
+    found = json.loads(cli.succeeds("cost", "host", "gpt-oss-120b@h100x1", "--json").out)
+    assert found["deployment"]["precision"] == "mxfp4"
+    found = json.loads(cli.succeeds("cost", "host", "gpt-oss-120b@h100x4:fp8", "--json").out)
+    assert found["deployment"]["precision"] == "fp8"
+
+
 def test_offers_that_were_not_asked_are_billed_as_the_incumbent(cli: CommandLine, project: Project) -> None:
     project.change("workloads:", "  other:\n    provider: groq\n    model: openai/gpt-oss-120b\nworkloads:")
     cli.succeeds("evaluate", "echo", "--yes")
@@ -138,8 +164,8 @@ def test_stated_tokens_give_the_headline_figures(cli: CommandLine, folder: Path)
             ("hardware-unknown", "h100"),
         ),
         (
-            ("--input-tokens", "5", "--output-tokens", "1", "--deploy", "llama-4-scout@h100x1"),
-            "gpus-too-small",
+            ("--input-tokens", "5", "--output-tokens", "1", "--deploy", "llama-4-scout@h100x4:fp7"),
+            ("precision-unknown", "fp7"),
         ),
     ],
 )

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
 
-_SPEC = re.compile(r"(?P<model>[^@]+)@(?P<gpu>[a-z0-9-]+?)x(?P<n>\d{1,4})")
+_SPEC = re.compile(r"(?P<model>[^@]+)@(?P<gpu>[a-z0-9-]+?)x(?P<n>\d{1,4})(:(?P<precision>[a-z0-9]+))?")
 MAX_CONFIG_BYTES = 4 * 2**20
 MAX_FIT_BYTES = 4 * 2**20
 
@@ -29,8 +29,8 @@ def deployment_options(function: FunctionT) -> FunctionT:
                      help="GPUs that share each layer.  [default: the cheapest a token]"),
         click.option("--replicas", type=click.IntRange(1, 1024), default=1, show_default=True, metavar="N",
                      help="Groups of such GPUs that serve apart and share experts."),
-        click.option("--precision", default="fp8", show_default=True, metavar="NAME",
-                     help="Width of the weights."),
+        click.option("--precision", metavar="NAME",
+                     help="Width of the weights.  [default: as published, or fp8 for wider ones]"),
         click.option("--kv-bits", type=int, default=8, show_default=True, metavar="N",
                      help="Width of the cache; it changes the answer by half."),
         click.option("--engine", default="vllm", show_default=True, metavar="NAME",
@@ -45,35 +45,36 @@ def deployment_options(function: FunctionT) -> FunctionT:
     return function
 
 
-def deployment_spec(text: str) -> tuple[str, str, int]:
-    """Return model, kind of GPU and number of GPUs of MODEL@GPUxN; raises `UsageError`."""
+def deployment_spec(text: str) -> tuple[str, str, int, str | None]:
+    """Return model, kind of GPU, number of GPUs and width of MODEL@GPUxN[:PRECISION]; raises `UsageError`."""
     parts = _SPEC.fullmatch(text.lower())
     if parts is None:
         raise UsageError(
             f"{text[:60]!r} is no deployment",
             code="deployment-invalid",
-            hint="write MODEL@GPUxN: llama-4-scout@h100x4",
+            hint="write MODEL@GPUxN or MODEL@GPUxN:PRECISION: llama-4-scout@h100x4:fp8",
         )
-    return parts["model"], parts["gpu"], int(parts["n"])
+    return parts["model"], parts["gpu"], int(parts["n"]), parts["precision"]
 
 
 def named_deployment(name: str | None, options: dict[str, Any]) -> tuple[str | None, dict[str, Any]]:
-    """Return the model of MODEL@GPUxN, and the options with its GPUs; a plain MODEL leaves both as given.
+    """Return the model of MODEL@GPUxN[:PRECISION], and the options with what it says of GPUs and width.
 
-    Raises `UsageError` where the options name GPUs too.
+    A plain MODEL leaves both as given. Raises `UsageError` where the options say it too.
     """
     if name is None or "@" not in name:
         return name, options
-    model, gpu, count = deployment_spec(name)
+    model, gpu, count, precision = deployment_spec(name)
     context = click.get_current_context()
-    for option in ("gpu", "tp", "replicas"):
+    said = ("gpu", "tp", "replicas") if precision is None else ("gpu", "tp", "replicas", "precision")
+    for option in said:
         if context.get_parameter_source(option) is click.core.ParameterSource.COMMANDLINE:
             raise UsageError(
-                f"`{name}` and `--{option}` both say on which GPUs",
+                f"`{name}` and `--{option}` both say how the model is deployed",
                 code="deployment-twice",
                 hint=f"leave out `--{option}`",
             )
-    return model, {**options, "gpu": gpu, "tp": count}
+    return model, {**options, "gpu": gpu, "tp": count, "precision": precision or options["precision"]}
 
 
 def model_of(name: str | None, config_json: Path | None) -> "Architecture":
@@ -101,12 +102,12 @@ def deployment_of(
     model: "Architecture", load: "Load", fit: "ServingFit", options: dict[str, Any]
 ) -> "Deployment":
     """Return the deployment that the options describe; without `--tp` the one whose tokens cost least."""
-    from crossgrade.hosting import Deployment, cheapest_deployment, known_gpu
+    from crossgrade.hosting import Deployment, cheapest_deployment, default_precision, known_gpu
 
     replicas = options["replicas"]
     asked = Deployment(
         gpu=known_gpu(options["gpu"]),
-        precision=options["precision"],
+        precision=options["precision"] or default_precision(model),
         tensor_parallel=options["tp"] or 1,
         attention_replicas=replicas,
         expert_parallel=replicas * (options["tp"] or 1) if replicas > 1 else 1,

@@ -90,7 +90,7 @@ _NUMBERS = ("$/month", "interval", "$/M tokens", "$/call", "$/solved", "batch", 
     "--deploy",
     "deployments",
     multiple=True,
-    metavar="MODEL@GPUxN",
+    metavar="MODEL@GPUxN[:PRECISION]",
     help="Bill N GPUs of your own too, `llama-4-scout@h100x4`; repeat.",
 )
 @click.option(
@@ -299,7 +299,7 @@ def _boxes(bills: "Bills", options: Mapping[str, Any], *, has_project: bool) -> 
     specs = options["deployments"] or (() if has_project or options["patterns"] else BOXES)
     if not specs:
         return []
-    from crossgrade.hosting import Deployment, known_gpu, known_model, shipped_fit
+    from crossgrade.hosting import Deployment, default_precision, known_gpu, known_model, shipped_fit
     from crossgrade.hosting.boxes import box_bill
 
     now = bills.of_incumbent
@@ -314,22 +314,33 @@ def _boxes(bills: "Bills", options: Mapping[str, Any], *, has_project: bool) -> 
         )
     found = []
     for spec in specs:
-        model, gpu_name, count = deployment_spec(spec)
-        gpu = known_gpu(gpu_name)
-        found.append(
-            box_bill(
-                f"{model} on {count} x {gpu.name}",
-                known_model(model),
-                Deployment(gpu=gpu, tensor_parallel=count),
-                bills.traffic,
-                shipped_fit(),
-                usd_per_gpu_hour=rent or gpu.typical.usd_per_hour,
-                planned_utilisation=options["planned"],
-                rent_from="" if rent else f"typical, {gpu.typical.as_of}: {gpu.typical.source}",
-                against=against,
+        name, gpu_name, count, width = deployment_spec(spec)
+        model, gpu = known_model(name), known_gpu(gpu_name)
+        precision = width or default_precision(model)
+        box = Deployment(gpu=gpu, tensor_parallel=count, precision=precision)
+        try:
+            found.append(
+                box_bill(
+                    f"{name} on {count} x {gpu.name}" + (f" in {width}" if width else ""),
+                    model,
+                    box,
+                    bills.traffic,
+                    shipped_fit(),
+                    usd_per_gpu_hour=rent or gpu.typical.usd_per_hour,
+                    planned_utilisation=options["planned"],
+                    rent_from="" if rent else f"typical, {gpu.typical.as_of}: {gpu.typical.source}",
+                    against=against,
+                )
             )
-        )
+        except UsageError as error:
+            if error.code not in _DOES_NOT_SERVE:
+                raise
+            note(f"left out {spec}: {error}; {error.hint}", code="deployment-left-out")
     return found
+
+
+_DOES_NOT_SERVE = {"gpus-too-small", "gpus-do-not-divide"}
+"""Errors of one deployment that say nothing about the others, nor about the offers."""
 
 
 def _as_usual(options: Mapping[str, Any]) -> bool:

@@ -33,7 +33,8 @@ def command(file: Path | None, output: Path | None, *, shipped: bool, as_json: b
 
     The shipped constants are where the fit starts and what draws it, so that few points move it
     little. Columns: model, hardware, precision, tp, isl, osl, concurrency, out_tok_s_gpu; also
-    backend, kv_bits, attn_dp, moe_ep, family, tpot_limit_ms. `crossgrade cost measure --output` writes one.
+    backend, kv_bits, attn_dp, moe_ep, family, tpot_limit_ms, ttft_ms. `crossgrade cost measure --output`
+    writes one.
     """
     if (file is None) != shipped:
         raise UsageError(
@@ -111,7 +112,10 @@ def _show(fit: "ServingFit", changes: "tuple[GroupError, ...]") -> None:
             f"{fit.n} points; by {first.grouping}, unseen: median {first.median:.1%}, p90 {first.p90:.1%},"
             f" worst group's median {first.worst_median:.1%}; {first.coverage:.1%} of points in the 80 % band"
         )
-    note(f"band: measured is {fit.band[0]:.3f} to {fit.band[1]:.3f} times predicted")
+    for name, spread in (("throughput", fit.throughput), ("TTFT", fit.first_token)):
+        low, high = spread.typical
+        wider = ", wider or narrower by GPU, engine and load" if spread.widths else ""
+        note(f"band of {name}: measured is {low:.3f} to {high:.3f} times predicted{wider}")
     names = (f"{name} {getattr(fit.constants, name):.4g}" for name in fit.constants.__dataclass_fields__)
     note("constants: " + ", ".join(names))
 

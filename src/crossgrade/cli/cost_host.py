@@ -99,20 +99,20 @@ def command(
     `llama-4-scout@h100x4` names model and GPUs in one word, as `cost --deploy` does.
 
     Throughput, latencies and dollars per million tokens, each with the band in which 80 % of measured
-    points of unseen model families lie, from one request in flight to as many as memory holds.
+    points of unseen model families lie, from one request in flight to as many as memory holds. The band
+    is wider where errors were larger. That of the time to the first token is its own.
     """
     from crossgrade.hosting import Load, hosting_ladder, memory_fit
 
     model, options = named_deployment(model, options)
     sizes = model_of(model, config_json)
     load = Load(input_tokens=input_tokens, output_tokens=output_tokens)
-    held = max(1, int(input_tokens + output_tokens / 2))
     fit, rent = fit_of(options["fit_path"]), rent_of(options)
     box = deployment_of(sizes, load, fit, options)
     if options["prompt_tokens"]:
         _prompts(sizes, box, fit, rent, options["prompt_tokens"], as_json=as_json)
         return
-    room = memory_fit(sizes, box, held).sequences
+    room = memory_fit(sizes, box, load.held_tokens).sequences
     wanted = options["in_flight"] or [*(step for step in _LADDER if step < room), float(max(1, room))]
     ladder = hosting_ladder(
         sizes,
@@ -151,7 +151,7 @@ def _record(
         parameters,
     )
 
-    held = max(1, int(load.input_tokens + load.output_tokens / 2))
+    held = load.held_tokens
     counted, memory = parameters(model), memory_fit(model, box, held)
     a_day = box_usd_per_day(box, rent.usd_per_hour)
     break_even: dict[str, Any] | None = None
@@ -182,7 +182,14 @@ def _record(
         },
         "memory": memory,
         "load": load,
-        "fit": {"n": fit.n, "fitted_on": fit.fitted_on, "band": fit.band, "constants": fit.constants},
+        "fit": {
+            "n": fit.n,
+            "timed": fit.timed,
+            "fitted_on": fit.fitted_on,
+            "band": _band_of(ladder[-1].output_tokens_s),
+            "ttft_band": _band_of(ladder[-1].ttft_ms),
+            "constants": fit.constants,
+        },
         "ladder": ladder,
         "break_even": break_even,
     }
@@ -195,7 +202,7 @@ def _other_cache(
     from crossgrade.hosting import hosting_ladder, memory_fit
 
     other = replace(box, kv_bits=16 if box.kv_bits == 8 else 8)
-    room = memory_fit(model, other, max(1, int(load.input_tokens + load.output_tokens / 2))).sequences
+    room = memory_fit(model, other, load.held_tokens).sequences
     full = None
     if room:
         (full,) = hosting_ladder(model, other, load, fit, usd_per_gpu_hour=rent.usd_per_hour)
@@ -278,9 +285,10 @@ def _show(record: dict[str, Any], ladder: "tuple[ServedAt, ...]") -> None:
             code="other-cache",
         )
     low, high = record["fit"]["band"]
+    early, late = record["fit"]["ttft_band"]
     note(
-        f"band: 80 % of measured points of unseen families are {low:.2f} to {high:.2f} times"
-        " the predicted speed"
+        "bands: 80 % of measured points of unseen families lie in them; in the last row"
+        f" {low:.2f} to {high:.2f} times the predicted speed, {early:.2f} to {late:.2f} times the TTFT"
     )
     even = record["break_even"]
     if even is not None:
@@ -291,6 +299,15 @@ def _show(record: dict[str, Any], ladder: "tuple[ServedAt, ...]") -> None:
             f" {even['tokens_per_day']:,} tokens a day{use}",
             code="break-even",
         )
+
+
+def _band_of(estimate: "Estimate") -> tuple[float, float]:
+    """Return measured over predicted, between which an estimate's band lies."""
+    value, low, high = estimate.value, estimate.low, estimate.high
+    assert value is not None, "the serving model gives a number"
+    assert low is not None, "with a band"
+    assert high is not None, "with a band"
+    return low / value, high / value
 
 
 def _range(estimate: "Estimate", shape: str) -> str:

@@ -86,7 +86,11 @@ _FEW = 30
     metavar="N",
     help="How many of them.",
 )
-@click.option("--precision", default="fp8", show_default=True, metavar="NAME", help="Width of the weights.")
+@click.option(
+    "--precision",
+    metavar="NAME",
+    help="Width of the weights.  [default: as published, or fp8 for wider ones]",
+)
 @click.option("--kv-bits", type=int, default=8, show_default=True, metavar="N", help="Width of the cache.")
 @click.option("--engine", default="vllm", show_default=True, metavar="NAME", help="vllm, sglang or trtllm.")
 @json_option
@@ -230,7 +234,7 @@ def _shown(value: float | None, shape: str) -> str | None:
 
 
 def _checked_save(options: dict[str, Any]) -> None:
-    from crossgrade.hosting import Deployment, known_gpu, known_model
+    from crossgrade.hosting import Deployment, default_precision, known_gpu, known_model
 
     if options["architecture"] is None or options["gpu"] is None:
         raise UsageError(
@@ -238,7 +242,7 @@ def _checked_save(options: dict[str, Any]) -> None:
             code="measurement-unlabelled",
             hint="add --architecture and --gpu",
         )
-    known_model(options["architecture"])
+    options["precision"] = options["precision"] or default_precision(known_model(options["architecture"]))
     Deployment(
         gpu=known_gpu(options["gpu"]),
         precision=options["precision"],
@@ -267,6 +271,7 @@ def _save(levels: "list[MeasuredLevel]", options: dict[str, Any]) -> None:
                     "osl",
                     "concurrency",
                     "out_tok_s_gpu",
+                    "ttft_ms",
                 )
             )
         for level in levels:
@@ -282,5 +287,6 @@ def _save(levels: "list[MeasuredLevel]", options: dict[str, Any]) -> None:
                     round(level.output_tokens, 1),
                     level.in_flight,
                     round(level.output_tokens_s / options["gpus"], 3),
+                    round(level.ttft_ms, 1),
                 )
             )

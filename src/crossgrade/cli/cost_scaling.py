@@ -42,6 +42,7 @@ def command(model: str, input_tokens: float, output_tokens: float, *, as_json: b
         Deployment,
         Load,
         announced_models,
+        default_precision,
         known_gpu,
         known_model,
         scaling_steps,
@@ -56,7 +57,7 @@ def command(model: str, input_tokens: float, output_tokens: float, *, as_json: b
     rent = rent_of(options)
     box = Deployment(
         gpu=known_gpu(options["gpu"]),
-        precision=options["precision"],
+        precision=options["precision"] or default_precision(known_model(model)),
         engine=options["engine"],
         kv_bits=options["kv_bits"],
         frees_local=not options["keeps_chunks"],
@@ -71,7 +72,7 @@ def command(model: str, input_tokens: float, output_tokens: float, *, as_json: b
                 "model": model,
                 "gpu": box.gpu.name,
                 "usd_per_gpu_hour": rent.usd_per_hour,
-                "band": fit.band,
+                "band": fit.throughput.typical,
                 "steps": steps,
                 "announced": unreleased,
             },
@@ -115,7 +116,7 @@ def command(model: str, input_tokens: float, output_tokens: float, *, as_json: b
         f"{model} on the fewest {box.gpu.name} that hold {max(batches)} requests, {box.precision} weights,"
         f" ${rent.usd_per_hour} a GPU-hour"
     )
-    low, high = fit.band
+    low, high = fit.throughput.typical
     note(
         f"80 % band of every price: {1 / high:.2f} to {1 / low:.2f} times it; measured on models that were"
         " built, and most rows were not",

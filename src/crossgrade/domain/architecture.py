@@ -17,7 +17,8 @@ class LatentAttention:
 
     A token's cache is `kv_rank + rope_width` numbers a layer, whatever the number of heads.
     `sparse_top` bounds how many earlier tokens a query attends to, found by an indexer of
-    `index_heads` heads of width `index_width` (DeepSeek-V3.2); 0 means all of them.
+    `index_heads` heads of width `index_width`, which itself looks at all of them (DeepSeek-V3.2);
+    0 means all of them.
     """
 
     query_rank: int

@@ -1,10 +1,10 @@
 """What serving a model on GPUs of one's own costs: sizes, memory, throughput, latency, price, error band."""
 
+from crossgrade.hosting._band import Spread, traits_of
 from crossgrade.hosting._calibrate import (
     ENOUGH_FOR_A_BAND,
     GROUPINGS,
     fit_serving,
-    measured_of,
     refit_serving,
 )
 from crossgrade.hosting._config_json import read_architecture
@@ -23,15 +23,8 @@ from crossgrade.hosting._cycle import (
     require_fit,
     serve,
 )
-from crossgrade.hosting._fit import (
-    CrossValidation,
-    GroupError,
-    ServingFit,
-    cross_validate,
-    fit_constants,
-    predict_points,
-)
-from crossgrade.hosting._hardware import ENGINES, PRECISIONS, Deployment, Gpu, GpuPrice
+from crossgrade.hosting._fit import fit_constants, predict_points
+from crossgrade.hosting._hardware import ENGINES, PRECISIONS, Deployment, Gpu, GpuPrice, default_precision
 from crossgrade.hosting._measured import MeasuredLevel, TimedCall, measured_level
 from crossgrade.hosting._memory import MemoryFit, memory_fit, smallest_deployment
 from crossgrade.hosting._packaged import (
@@ -69,12 +62,22 @@ from crossgrade.hosting._sizes import (
     parameters,
 )
 from crossgrade.hosting._timing import IDEAL, Constants
+from crossgrade.hosting._validate import (
+    ENOUGH_FOR_A_GROUP,
+    CrossValidation,
+    GroupError,
+    HeldOutGroup,
+    ServingFit,
+    cross_validate,
+    hold_out,
+)
 
 __all__ = [
     "BAND_LEVEL",
     "BATCHES",
     "ENGINES",
     "ENOUGH_FOR_A_BAND",
+    "ENOUGH_FOR_A_GROUP",
     "EXPERTS",
     "GROUPINGS",
     "IDEAL",
@@ -87,6 +90,7 @@ __all__ = [
     "Gpu",
     "GpuPrice",
     "GroupError",
+    "HeldOutGroup",
     "Load",
     "MeasuredLevel",
     "MeasuredPoint",
@@ -97,6 +101,7 @@ __all__ = [
     "Served",
     "ServedAt",
     "ServingFit",
+    "Spread",
     "TimedCall",
     "announced_models",
     "attention_overtakes",
@@ -106,10 +111,12 @@ __all__ = [
     "cheapest_deployment",
     "context_costs",
     "cross_validate",
+    "default_precision",
     "expert_coverage",
     "fit_constants",
     "fit_serving",
     "flops_per_token",
+    "hold_out",
     "hosting_ladder",
     "known_gpu",
     "known_gpus",
@@ -118,7 +125,6 @@ __all__ = [
     "kv_bytes_per_token",
     "kv_values",
     "measured_level",
-    "measured_of",
     "memory_fit",
     "most_in_flight",
     "parameters",
@@ -134,4 +140,5 @@ __all__ = [
     "shipped_fit",
     "shipped_measurements",
     "smallest_deployment",
+    "traits_of",
 ]

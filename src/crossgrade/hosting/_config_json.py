@@ -109,10 +109,10 @@ class _Reader:
         return value
 
     def count(self, key: str, wanted: object) -> int | None:
-        """Return how often a list names `wanted`, None without the list."""
+        """Return how often a list names `wanted`, None without the list or where it is empty."""
         value = self._config.get(key)
-        if value is None:
-            return None
+        if value is None or value == []:
+            return None  # an empty list is written where the format's own rule decides, as in Llama 4's files
         layers = self.size("num_hidden_layers")
         if not isinstance(value, list | tuple) or len(value) != layers:
             raise self.wrong(key, type(value).__name__, f"a list of {layers} entries, one a layer")
@@ -126,8 +126,18 @@ class _Reader:
     def precision(self) -> str:
         """Return the width in which the weights are published."""
         found = self._config.get("quantization_config") or self._whole.get("quantization_config")
-        method = found.get("quant_method") if isinstance(found, Mapping) else None
-        return method if isinstance(method, str) and method in {"fp8", "mxfp4"} else "bf16"
+        if not isinstance(found, Mapping):
+            return "bf16"
+        method = str(found.get("quant_method"))
+        if method == "compressed-tensors":
+            return _compressed(found)
+        if method in {"awq", "gptq"}:
+            return "int4" if found.get("bits") == 4 else "int8"
+        return method if method in {"fp8", "mxfp4"} else "bf16"
+
+    def over(self, defaults: Mapping[str, JSON]) -> "_Reader":
+        """Return a reader in which `defaults` stand for what the configuration leaves out."""
+        return _Reader({**defaults, **self._config}, name=self.name, file=self.file)
 
     def wrong(self, key: str, seen: object, wanted: str) -> DataError:
         """Return the error that a key is not what it should be."""
@@ -139,6 +149,18 @@ class _Reader:
             where=key,
             hint="give the model's config.json as published",
         )
+
+
+def _compressed(found: _Config) -> str:
+    """Return the width of weights in the format compressed-tensors, by the first group that has one."""
+    groups = found.get("config_groups")
+    for group in groups.values() if isinstance(groups, Mapping) else ():
+        weights = group.get("weights") if isinstance(group, Mapping) else None
+        if isinstance(weights, Mapping):
+            kind = "fp" if weights.get("type") == "float" else "int"
+            bits = weights.get("num_bits")
+            return f"{kind}{bits}" if bits in {4, 8} else "bf16"
+    return "bf16"
 
 
 def _plain(reader: _Reader) -> Architecture:
@@ -173,14 +195,52 @@ def _dense(reader: _Reader) -> Architecture:
 
 
 def _with_sliding(reader: _Reader, plain: Architecture) -> Architecture:
-    """Add local layers where the configuration lists them, or says that all slide (Mistral)."""
+    """Add local layers where the configuration lists them, or says that all slide (Mistral, Phi-3)."""
     listed = reader.count("layer_types", "sliding_attention")
     if listed is not None:
         window = reader.size("sliding_window") if listed else 0
         return replace(plain, local_layers=listed, window=window)
-    if reader.kind() in {"mistral", "mixtral"} and reader.size("sliding_window", default=0, least=0):
+    if reader.kind() in {"mistral", "mixtral", "phi3"} and reader.size("sliding_window", default=0, least=0):
         return replace(plain, local_layers=plain.layers, window=reader.size("sliding_window"))
     return plain
+
+
+_GEMMA: _Config = {
+    "vocab_size": 256_000, "num_attention_heads": 8, "num_key_value_heads": 4, "head_dim": 256,
+    "max_position_embeddings": 8192, "sliding_window": 4096, "tie_word_embeddings": True,
+}  # fmt: skip
+"""What published files of Gemma leave out, as the format's own defaults have it."""
+
+
+def _gemma2(reader: _Reader) -> Architecture:
+    return _gemma(reader.over(_GEMMA), every=2)
+
+
+def _gemma3(reader: _Reader) -> Architecture:
+    newer: _Config = {"vocab_size": 262_208, "max_position_embeddings": 131_072}
+    reader = reader.over({**_GEMMA, **newer})
+    found = _gemma(reader, every=reader.size("sliding_window_pattern", default=6))
+    return replace(found, attention_extras=found.attention_extras + 2 * found.head_width)
+
+
+def _gemma(reader: _Reader, *, every: int) -> Architecture:
+    """Read Gemma 2 and 3: all layers slide but one in `every`, and each has four norms."""
+    plain = _plain(reader)
+    listed = reader.count("layer_types", "sliding_attention")
+    local = plain.layers - plain.layers // every if listed is None else listed
+    return replace(
+        plain,
+        dense_width=reader.size("intermediate_size"),
+        local_layers=local,
+        window=reader.size("sliding_window"),
+        attention_extras=2 * plain.hidden,
+    )
+
+
+def _olmo2(reader: _Reader) -> Architecture:
+    plain = _dense(reader)
+    # The norms of queries and keys are as wide as all heads.
+    return replace(plain, attention_extras=(plain.heads + plain.kv_heads) * plain.head_width)
 
 
 def _mixtral(reader: _Reader) -> Architecture:
@@ -335,6 +395,8 @@ def _latent(reader: _Reader) -> Architecture:
 _READERS: Mapping[str, Callable[[_Reader], Architecture]] = {
     "deepseek_v3": _latent,
     "deepseek_v32": _latent,
+    "gemma2": _gemma2,
+    "gemma3": _gemma3,
     "glm4_moe": _glm4_moe,
     "glm_moe_dsa": _latent,
     "gpt_oss": _gpt_oss,
@@ -346,6 +408,8 @@ _READERS: Mapping[str, Callable[[_Reader], Architecture]] = {
     "minimax_m2": _minimax_m2,
     "mistral": _dense,
     "mixtral": _mixtral,
+    "olmo2": _olmo2,
+    "phi3": _dense,
     "qwen2": _dense,
     "qwen3": _dense,
     "qwen3_5": _qwen_hybrid,

@@ -7,7 +7,7 @@ of its config.json). Scalable softmax (arXiv 2501.19399, eq. 2) multiplies the s
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from crossgrade.errors import UsageError
 from crossgrade.hosting._sizes import (
     attention_flops_per_pair,
     flops_per_token,
+    indexer_flops,
     kv_values,
     prefill_pairs,
 )
@@ -69,7 +70,7 @@ def context_costs(
 def _cost(model: Architecture, tokens: int, kv_bits: int) -> ContextCost:
     factor = attention_temperature(model, tokens - 1)
     attention = attention_flops(model, tokens)
-    far = _global_pairs(model, tokens) * attention_flops_per_pair(model, decoding=False)
+    far = _global_flops(model, tokens)
     begins = model.temperature_floor or 8192
     return ContextCost(
         tokens=tokens,
@@ -92,9 +93,13 @@ def attention_temperature(model: Architecture, position: int) -> float:
 
 
 def attention_flops(model: Architecture, tokens: int) -> float:
-    """Return the operations of attention among the tokens of a prompt, over all layers; causal."""
-    pairs = float(prefill_pairs(model, np.array([float(tokens)]))[0])
-    return pairs * attention_flops_per_pair(model, decoding=False)
+    """Return the operations of attention among the tokens of a prompt, over all layers; causal.
+
+    Where attention is sparse, the indexer's over every earlier token are part of them.
+    """
+    lengths = np.array([float(tokens)])
+    pairs = prefill_pairs(model, lengths) * attention_flops_per_pair(model, decoding=False)
+    return float((pairs + indexer_flops(model, lengths))[0])
 
 
 def attention_overtakes(model: Architecture) -> int | None:
@@ -120,10 +125,6 @@ def _per_token(model: Architecture) -> float:
     return flops_per_token(model) - 2.0 * model.vocabulary * model.hidden
 
 
-def _global_pairs(model: Architecture, tokens: int) -> float:
-    n = float(tokens)
-    whole = n * n / 2
-    if model.latent and model.latent.sparse_top and n > model.latent.sparse_top:
-        top = float(model.latent.sparse_top)
-        whole = top * top / 2 + (n - top) * top
-    return model.global_layers * whole
+def _global_flops(model: Architecture, tokens: int) -> float:
+    """Return the operations of attention on the layers that see every earlier token."""
+    return attention_flops(replace(model, layers=model.layers - model.local_layers, local_layers=0), tokens)

@@ -16,13 +16,16 @@ from crossgrade.domain import Architecture
 from crossgrade.errors import UsageError
 from crossgrade.hosting._hardware import Deployment
 from crossgrade.hosting._memory import growing, memory_fit, smallest_deployment, splits_heads
-from crossgrade.hosting._timing import Constants, least_seconds, step_seconds
+from crossgrade.hosting._timing import Constants, first_token_seconds, least_seconds, step_seconds
 from crossgrade.hosting._work import Array, StepWork, step_work
 
 CHUNK_TOKENS = 8192
 """Prompt tokens that engines read in one step unless told otherwise."""
 
 MOST_TOKENS = 100_000_000
+
+RESERVED_TOKENS = 1024
+"""Answers of this length get room for three quarters of it, much longer ones for all; our assumption."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +44,16 @@ class Load:
     def fresh_tokens(self) -> float:
         """Tokens of the input that are computed: one at least, from which the answer follows."""
         return max(1.0, self.input_tokens * (1 - self.cached_share))
+
+    @property
+    def held_tokens(self) -> int:
+        """Tokens for which a request gets room in the cache: more of a long answer than of a short one.
+
+        Short answers make room for one another, and half of one is there on average. An engine that
+        gave no more to long ones would have to drop requests that it has begun.
+        """
+        spare = 0.5 * self.output_tokens / (self.output_tokens + RESERVED_TOKENS)
+        return max(1, int(self.input_tokens + self.output_tokens * (0.5 + spare)))
 
     def __post_init__(self) -> None:
         if not 0 <= self.cached_share <= 1:
@@ -61,11 +74,19 @@ class Load:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CycleWork:
-    """Work of decoding alone, of decoding with its share of prompts, and of one piece of a prompt."""
+    """Work of decoding alone, of decoding with its share of prompts, and of steps that read prompts alone.
+
+    `prompt` is a step of the prompts that arrive by chance in one step, `packed` one of as many as an
+    engine reads at once; `together` and `most_together` say how many those are. A prompt longer than a
+    step is read in pieces.
+    """
 
     decoding: StepWork
     mixed: StepWork
     prompt: StepWork
+    packed: StepWork
+    together: Array
+    most_together: Array
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,7 +119,7 @@ def serve(
     Raises `UsageError` if the model does not fit: by how much, and the smallest deployment that does.
     """
     require_fit(model, deployment, load)
-    room = memory_fit(model, deployment, _held_tokens(load)).sequences
+    room = memory_fit(model, deployment, load.held_tokens).sequences
     wanted = np.array([float(room)]) if in_flight is None else np.asarray(in_flight, dtype=np.float64)
     flying = np.clip(wanted, 1.0, room)
     served = cycle(
@@ -110,8 +131,13 @@ def serve(
         gpus=np.full_like(flying, deployment.gpus),
         fresh_tokens=np.full_like(flying, load.fresh_tokens),
     )
-    waiting = np.maximum(0.0, wanted - flying) / flying * (load.output_tokens * served.tpot_ms)
-    return replace(served, ttft_ms=served.ttft_ms + waiting)
+    return replace(served, ttft_ms=served.ttft_ms + waiting_ms(served, wanted, load.output_tokens))
+
+
+def waiting_ms(served: Served, wanted: Array, output_tokens: float | Array) -> Array:
+    """Return how long requests wait for room where more are `wanted` in flight than fit."""
+    more = np.maximum(0.0, wanted - served.in_flight) / served.in_flight
+    return np.asarray(more * output_tokens * served.tpot_ms)
 
 
 def require_fit(model: Architecture, deployment: Deployment, load: Load) -> None:
@@ -124,7 +150,7 @@ def require_fit(model: Architecture, deployment: Deployment, load: Load) -> None
             code="gpus-do-not-divide",
             hint=f"tensor parallel is one of {', '.join(sizes)}; more GPUs serve as replicas",
         )
-    context = _held_tokens(load)
+    context = load.held_tokens
     fit = memory_fit(model, deployment, context)
     if fit.sequences:
         return
@@ -156,7 +182,7 @@ def cheapest_deployment(
 
     Where none there fits, the smallest one that does, or None.
     """
-    held = _held_tokens(load)
+    held = load.held_tokens
     best, least = None, math.inf
     for candidate in growing(model, like):
         if candidate.crosses_network or candidate.attention_replicas > 1:
@@ -168,11 +194,6 @@ def cheapest_deployment(
         if cost < least:
             best, least = candidate, cost
     return best or smallest_deployment(model, like, held)
-
-
-def _held_tokens(load: Load) -> int:
-    """Tokens that a request holds in the cache on average."""
-    return max(1, int(load.input_tokens + load.output_tokens / 2))
 
 
 def cycle_work(model: Architecture, deployment: Deployment, load: Load, flying: Array) -> CycleWork:
@@ -193,10 +214,17 @@ def cycle_work(model: Architecture, deployment: Deployment, load: Load, flying: 
             prompt_length=length,
         )
 
+    piece, replicas = min(load.fresh_tokens, CHUNK_TOKENS), deployment.attention_replicas
+    # Each attention replica reads prompts of its own, and all take as long as the one with most.
+    most = np.clip(flying, 1.0, replicas * max(1.0, CHUNK_TOKENS // load.fresh_tokens))
+    few = np.clip(np.maximum(flying / load.output_tokens, replicas), 1.0, most)
     return CycleWork(
         decoding=work(flying, context, 0 * ones),
         mixed=work(flying, context, flying * load.fresh_tokens / load.output_tokens),
-        prompt=work(0 * ones, ones, min(load.fresh_tokens, CHUNK_TOKENS) * ones),
+        prompt=work(0 * ones, ones, piece * np.maximum(few, replicas)),
+        packed=work(0 * ones, ones, piece * np.maximum(most, replicas)),
+        together=few,
+        most_together=most,
     )
 
 
@@ -217,17 +245,27 @@ def cycle(
     fresh = input_tokens if fresh_tokens is None else fresh_tokens
     c = constants
     decoding, mixed = step_seconds(work.decoding, c), step_seconds(work.mixed, c)
-    prompt = step_seconds(work.prompt, c) * np.maximum(1.0, fresh / CHUNK_TOKENS)
-    apart = in_flight * prompt / output_tokens
+    pieces = np.maximum(1.0, fresh / CHUNK_TOKENS)
+    prompt, packed = step_seconds(work.prompt, c) * pieces, step_seconds(work.packed, c) * pieces
+    each = (1 - c.packed) * prompt / work.together + c.packed * packed / work.most_together
+    apart = in_flight * each / output_tokens
     extra = c.apart * apart + (1 - c.apart) * np.maximum(0.0, mixed - decoding)
     step = decoding + extra
     whole = step * output_tokens + c.first_token * prompt
     tokens_s = in_flight * output_tokens / whole
+    first = first_token_seconds(
+        c,
+        engine=work.prompt.engine,
+        in_flight=in_flight,
+        prompt=prompt,
+        each=packed / work.most_together,
+        step=step,
+    )
     return Served(
         in_flight=in_flight,
         output_tokens_s=tokens_s,
         output_tokens_s_gpu=tokens_s / gpus,
-        ttft_ms=(c.first_token * prompt + step) * 1e3,
+        ttft_ms=(step + first) * 1e3,
         tpot_ms=step * 1e3,
         input_gpu_s=gpus * (extra * output_tokens + c.first_token * prompt) / (in_flight * input_tokens),
         output_gpu_s=gpus * decoding / in_flight,
@@ -254,7 +292,7 @@ def most_in_flight(
 ) -> float:
     """Return how many requests may be in flight before a token takes longer than the limit; at least 1."""
     require_fit(model, deployment, load)
-    room = memory_fit(model, deployment, _held_tokens(load)).sequences
+    room = memory_fit(model, deployment, load.held_tokens).sequences
     ladder = np.unique(np.round(np.geomspace(1.0, max(2.0, room), 80)))
     fits = serve(model, deployment, load, constants, ladder).tpot_ms <= tpot_limit_ms
     return float(ladder[fits].max()) if fits.any() else 1.0

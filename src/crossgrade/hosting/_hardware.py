@@ -3,10 +3,14 @@
 from dataclasses import dataclass
 from decimal import Decimal
 
+from crossgrade.domain import Architecture
 from crossgrade.errors import UsageError
 
 PRECISIONS = {"bf16": 16.0, "fp8": 8.0, "int8": 8.0, "fp4": 4.5, "mxfp4": 4.25, "int4": 4.25}
 """Bits a weight, scales of its block included: 8 bits for 16 weights (NVFP4), for 32 (MXFP4)."""
+
+SERVED_PRECISION = "fp8"
+"""The width in which models are mostly served whose weights are published in 16 bits."""
 
 NETWORK_BYTES_S = 50e9
 """One 400 Gbit/s port a GPU between machines, as DGX and HGX boxes have it."""
@@ -15,6 +19,12 @@ ENGINES = ("trtllm", "vllm", "sglang")
 """Engines whose overhead a step was measured."""
 
 _KEEPS_ATTENTION_WIDE = {"mxfp4", "int4"}
+
+
+def default_precision(model: Architecture) -> str:
+    """Return the width of the weights as published, or 8 bits for weights that are published wider."""
+    published = model.native_precision
+    return published if PRECISIONS[published] < PRECISIONS["bf16"] else SERVED_PRECISION
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +54,7 @@ class Gpu:
     link_bytes_s: float
     domain_gpus: int
     typical: GpuPrice
+    maker: str = "NVIDIA"
     prices: tuple[GpuPrice, ...] = ()
     source: str = ""
 
@@ -68,7 +79,7 @@ class Deployment:
     """
 
     gpu: Gpu
-    precision: str = "fp8"
+    precision: str = SERVED_PRECISION
     tensor_parallel: int = 1
     attention_replicas: int = 1
     expert_parallel: int = 1
@@ -129,6 +140,11 @@ class Deployment:
     def weight_bits(self) -> float:
         """Bits of a weight of networks and experts."""
         return PRECISIONS[self.precision]
+
+    @property
+    def weight_flops_s(self) -> float:
+        """Peak rate of networks and experts; integers of 4 bits are widened to 16 and then multiplied."""
+        return self.gpu.flops_16bit if self.precision == "int4" else self.gpu.flops_per_s(self.weight_bits)
 
     @property
     def attention_bits(self) -> float:

@@ -8,8 +8,8 @@ from crossgrade.hosting._hardware import Deployment
 from crossgrade.hosting._sizes import attention_weights, expert_weights, kv_values, parameters
 from crossgrade.hosting._work import STATE_BYTES
 
-MOST_SEQUENCES = 2048
-"""Sequences that engines decode at once unless told otherwise, for each attention replica."""
+MOST_SEQUENCES = {"trtllm": 4096, "vllm": 1024, "sglang": 4096}
+"""Sequences that an engine decodes at once for each attention replica: set for throughput, or its default."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +42,7 @@ def memory_fit(model: Architecture, deployment: Deployment, context: int) -> Mem
     sequence = kv_values(model, context, frees_local=d.frees_local) * d.kv_bits / 8 / spread
     if model.linear:
         sequence += model.linear.layers * model.linear.state_values * STATE_BYTES / d.tensor_parallel
-    own = min(MOST_SEQUENCES, int(free / sequence)) if free > 0 else 0
+    own = min(MOST_SEQUENCES[d.engine], int(free / sequence)) if free > 0 else 0
     missing = max(0.0, sequence - free)
     return MemoryFit(
         weight_bytes=weight,

@@ -15,9 +15,9 @@ import msgspec
 from crossgrade.domain import Architecture
 from crossgrade.errors import NotFoundError, nearest
 from crossgrade.hosting._config_json import read_architecture
-from crossgrade.hosting._fit import ServingFit
 from crossgrade.hosting._hardware import Gpu, GpuPrice
 from crossgrade.hosting._points import MeasuredPoint, read_measurements
+from crossgrade.hosting._validate import ServingFit
 
 GIB = 2**30
 
@@ -88,6 +88,7 @@ def _gpu(name: str, row: Mapping[str, Any]) -> Gpu:
         link_bytes_s=row["link_gb_s"] * 1e9,
         domain_gpus=row["gpus_in_domain"],
         typical=_price({"kind": "typical", **row["typical"]}),
+        maker=row["maker"],
         prices=tuple(_price(price) for price in row["prices"]),
         source=row["source"],
     )

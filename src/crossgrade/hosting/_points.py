@@ -18,7 +18,8 @@ NEEDED = ("model", "hardware", "precision", "isl", "osl", "concurrency", "out_to
 class MeasuredPoint:
     """One measurement: a model on GPUs under a load, and its output tokens a second and GPU.
 
-    `in_flight` None is as many as fit; with `tpot_limit_ms` as many as keep to the limit.
+    `in_flight` None is as many as fit; with `tpot_limit_ms` as many as keep to the limit. `ttft_ms` is
+    the time to the first token, None if it was not measured.
     `family` names models that share an architecture: cross-validation leaves a family out at a time.
     """
 
@@ -37,13 +38,14 @@ class MeasuredPoint:
     in_flight: float | None
     tpot_limit_ms: float | None
     output_tokens_s_gpu: float
+    ttft_ms: float | None = None
 
 
 def read_measurements(text: str, *, file: str | None = None) -> tuple[MeasuredPoint, ...]:
     """Read measurements from CSV text.
 
     Optional columns: `id`, `family` (the model's name by default), `backend` (vllm), `tp` (`gpus`),
-    `attn_dp` (1), `moe_ep` (1), `kv_bits` (8, or 16 for 16-bit weights) and `tpot_limit_ms`.
+    `attn_dp` (1), `moe_ep` (1), `kv_bits` (8, or 16 for 16-bit weights), `tpot_limit_ms` and `ttft_ms`.
     `concurrency` is a number, or `max` for as many as fit.
     """
     reader = csv.DictReader(io.StringIO(text))
@@ -120,4 +122,5 @@ def _point(row: _Row) -> MeasuredPoint:
         in_flight=None if flying == "max" or limit != "-" else row.number("concurrency"),
         tpot_limit_ms=None if limit == "-" else row.number("tpot_limit_ms"),
         output_tokens_s_gpu=row.number("out_tok_s_gpu"),
+        ttft_ms=row.number("ttft_ms") if row.text("ttft_ms", "-") != "-" else None,
     )

@@ -8,10 +8,11 @@ import numpy as np
 
 from crossgrade.domain import Architecture, Estimate
 from crossgrade.errors import UsageError
+from crossgrade.hosting._band import traits_of
 from crossgrade.hosting._cycle import Load, Served, prompt_seconds, serve
-from crossgrade.hosting._fit import ServingFit
 from crossgrade.hosting._hardware import Deployment
 from crossgrade.hosting._memory import memory_fit
+from crossgrade.hosting._validate import ServingFit
 
 BAND_LEVEL = 0.8
 """Share of measured points of unseen families that lie in the band."""
@@ -68,8 +69,16 @@ def hosting_ladder(
     wanted = None if in_flight is None else np.array(in_flight, dtype=np.float64)
     served = serve(model, deployment, load, fit.constants, wanted)
     usd_per_gpu_s = float(usd_per_gpu_hour) / 3600 / utilisation
+    room = memory_fit(model, deployment, load.held_tokens).sequences
     return tuple(
-        _served_at(served, index, load, fit, usd_per_gpu_s) for index in range(len(served.in_flight))
+        _served_at(
+            served,
+            index,
+            load,
+            _bands(fit, model, deployment, load, None if flying >= room else float(flying)),
+            usd_per_gpu_s,
+        )
+        for index, flying in enumerate(served.in_flight)
     )
 
 
@@ -102,33 +111,55 @@ def prompt_costs(
     return tuple(
         PromptCost(
             tokens=float(count),
-            seconds=_falls(float(seconds), "s", fit),
-            per_mtok=_falls(float(seconds) * usd_per_s / float(count) * 1e6, "USD/Mtok", fit),
+            seconds=bands.falls(float(seconds), "s"),
+            per_mtok=bands.falls(float(seconds) * usd_per_s / float(count) * 1e6, "USD/Mtok"),
             missing_bytes=memory_fit(model, deployment, int(count)).missing_bytes,
         )
-        for count, seconds in zip(counts, taken, strict=True)
+        for count, seconds, bands in zip(
+            counts, taken, (_bands(fit, model, deployment, load, 0.0) for load in loads), strict=True
+        )
     )
 
 
-def _grows(value: float, unit: str, fit: ServingFit) -> Estimate:
-    """What grows with throughput."""
-    slow, fast = fit.band
-    return _banded(value, value * slow, value * fast, unit, fit)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Bands:
+    """Bands of a deployment under a load: measured over predicted speed, and time to the first token."""
+
+    speed: tuple[float, float]
+    first_token: tuple[float, float]
+    n: int
+    timed: int
+
+    def grows(self, value: float, unit: str) -> Estimate:
+        """What grows with throughput."""
+        slow, fast = self.speed
+        return _banded(value, value * slow, value * fast, unit, self.n)
+
+    def falls(self, value: float, unit: str) -> Estimate:
+        """What falls with throughput."""
+        slow, fast = self.speed
+        return _banded(value, value / fast, value / slow, unit, self.n)
+
+    def waits(self, value: float, unit: str) -> Estimate:
+        """The time to the first token, whose band is its own."""
+        low, high = self.first_token
+        return _banded(value, value * low, value * high, unit, self.timed)
 
 
-def _falls(value: float, unit: str, fit: ServingFit) -> Estimate:
-    """What falls with throughput."""
-    slow, fast = fit.band
-    return _banded(value, value / fast, value / slow, unit, fit)
-
-
-def _banded(value: float, low: float, high: float, unit: str, fit: ServingFit) -> Estimate:
-    return Estimate(
-        value=value, low=low, high=high, level=BAND_LEVEL, n=fit.n, unit=unit, method="serving model"
+def _bands(
+    fit: ServingFit, model: Architecture, deployment: Deployment, load: Load, in_flight: float | None
+) -> _Bands:
+    traits = traits_of(model, deployment, load, in_flight)
+    return _Bands(
+        speed=fit.throughput.band(traits), first_token=fit.first_token.band(traits), n=fit.n, timed=fit.timed
     )
 
 
-def _served_at(served: Served, index: int, load: Load, fit: ServingFit, usd_per_gpu_s: float) -> ServedAt:
+def _banded(value: float, low: float, high: float, unit: str, n: int) -> Estimate:
+    return Estimate(value=value, low=low, high=high, level=BAND_LEVEL, n=n, unit=unit, method="serving model")
+
+
+def _served_at(served: Served, index: int, load: Load, bands: _Bands, usd_per_gpu_s: float) -> ServedAt:
     tokens_s = float(served.output_tokens_s[index])
     given, wanted = load.input_tokens, load.output_tokens
     input_usd = float(served.input_gpu_s[index]) * usd_per_gpu_s * 1e6
@@ -136,13 +167,13 @@ def _served_at(served: Served, index: int, load: Load, fit: ServingFit, usd_per_
     both = (given * input_usd + wanted * output_usd) / (given + wanted)
     return ServedAt(
         in_flight=float(served.in_flight[index]),
-        output_tokens_s=_grows(tokens_s, "tokens/s", fit),
-        ttft_ms=_falls(float(served.ttft_ms[index]), "ms", fit),
-        tpot_ms=_falls(float(served.tpot_ms[index]), "ms", fit),
-        input_per_mtok=_falls(input_usd, "USD/Mtok", fit),
-        output_per_mtok=_falls(output_usd, "USD/Mtok", fit),
-        per_mtok=_falls(both, "USD/Mtok", fit),
-        tokens_per_day=_grows(tokens_s * (given + wanted) / wanted * SECONDS_PER_DAY, "tokens/day", fit),
+        output_tokens_s=bands.grows(tokens_s, "tokens/s"),
+        ttft_ms=bands.waits(float(served.ttft_ms[index]), "ms"),
+        tpot_ms=bands.falls(float(served.tpot_ms[index]), "ms"),
+        input_per_mtok=bands.falls(input_usd, "USD/Mtok"),
+        output_per_mtok=bands.falls(output_usd, "USD/Mtok"),
+        per_mtok=bands.falls(both, "USD/Mtok"),
+        tokens_per_day=bands.grows(tokens_s * (given + wanted) / wanted * SECONDS_PER_DAY, "tokens/day"),
     )
 
 

@@ -121,8 +121,7 @@ def _step(
     usd_per_gpu_hour: Decimal,
     batches: Sequence[int],
 ) -> ScalingStep:
-    held = max(1, int(load.input_tokens + load.output_tokens / 2))
-    box = smallest_deployment(model, deployment, held, sequences=max(batches))
+    box = smallest_deployment(model, deployment, load.held_tokens, sequences=max(batches))
     counted = parameters(model)
     prices: dict[int, float | None] = dict.fromkeys(batches)
     if box is not None:

@@ -152,6 +152,32 @@ def attention_flops_per_pair(model: Architecture, *, decoding: bool) -> float:
     return 2.0 * model.heads * width
 
 
+def read_values(model: Architecture, context: _Array) -> _Array:
+    """Numbers of the cache that one decoding query reads, summed over layers.
+
+    A sparse attention reads what its indexer found, and the indexer reads its key of every earlier token.
+    """
+    if model.latent is None:
+        return seen_tokens(model, context) * cache_values_per_token(model)
+    index = model.latent.index_width
+    kept = cache_values_per_token(model) - index
+    return seen_tokens(model, context) * kept + model.global_layers * context * index
+
+
+def indexer_flops_per_pair(model: Architecture) -> float:
+    """Multiplications and additions of the indexer for one query and one earlier token of one layer.
+
+    The dot product of each of its heads, which sparse attention needs before it leaves tokens out
+    (DeepSeek-V3.2, section 2.1, eq. 1).
+    """
+    return 2.0 * model.latent.index_heads * model.latent.index_width if model.latent else 0.0
+
+
+def indexer_flops(model: Architecture, tokens: _Array) -> _Array:
+    """Multiplications and additions of the indexer over a prompt of `tokens` tokens, over all layers."""
+    return model.global_layers * tokens * tokens / 2 * indexer_flops_per_pair(model)
+
+
 def flops_per_token(model: Architecture) -> float:
     """Multiplications and additions of all matrices for one token, attention to the past left out."""
     used = attention_weights(model) + dense_weights(model) + model.vocabulary * model.hidden

@@ -10,9 +10,13 @@ The constants are fitted (`_fit`), their spread is what the printed band shows.
 from dataclasses import astuple, dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from crossgrade.hosting._hardware import ENGINES
 from crossgrade.hosting._work import Array, StepWork
+
+SCHEDULED_TOGETHER = 0.7
+"""Power of the sequences in a step with which its scheduling grows: much of it runs beside the GPU."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,9 +29,15 @@ class Constants:
     `rate_*`: share of peak multiplications; `bandwidth_*`: share of peak bandwidth; `rows_*` and
     `columns_*`: at how many a matrix reaches half its rate; `overlap` is q; `link` a share of the
     link; `round_us`: one collective operation, `network_rounds` times more between machines;
-    `kernel_us`: one launch; `step_ms` a step, `sequence_us` a sequence and step; `apart` the share
-    of prompts that are read in steps of their own; `first_token`: prompts read before one's own;
-    `vllm`, `sglang`: overheads against TensorRT-LLM's.
+    `kernel_us`: one launch; `step_ms` a step, `sequence_us` one sequence in a step; `apart` the share
+    of prompts that are read in steps of their own, `packed` the share of those that are read with as
+    many others as a step takes; `first_token`: prompts read before one's own; `amd`: the share of
+    their peak that AMD's GPUs reach against NVIDIA's; `vllm`, `sglang`: overheads against TensorRT-LLM's.
+
+    The rest is of the time to the first token (`first_token_seconds`), by engine where its name ends
+    in one: `handling_*`, milliseconds before a prompt is read; `own`, times that one's own prompt takes
+    as long as reading it; `queued_*`, shares of the other requests whose prompts come first, to the
+    power `queued_power`; `between`, the share of a step of decoding between two of them.
     """
 
     rate_matrices: float = 0.6
@@ -47,11 +57,22 @@ class Constants:
     network_rounds: float = 1.0
     kernel_us: float = 2.0
     step_ms: float = 0.5
-    sequence_us: float = 5.0
+    sequence_us: float = 17.0
     apart: float = 0.6
+    packed: float = 0.5
     first_token: float = 1.0
+    amd: float = 0.75
     vllm: float = 1.2
     sglang: float = 1.2
+    handling_trtllm: float = 60.0
+    handling_vllm: float = 30.0
+    handling_sglang: float = 120.0
+    own: float = 1.2
+    queued_trtllm: float = 0.3
+    queued_vllm: float = 0.3
+    queued_sglang: float = 0.5
+    queued_power: float = 0.7
+    between: float = 1.0
 
     def __post_init__(self) -> None:
         assert all(value > 0 for value in astuple(self)), self
@@ -77,9 +98,20 @@ IDEAL = Constants(
     step_ms=1e-12,
     sequence_us=1e-9,
     apart=1e-9,
+    packed=1.0,
     first_token=1e-9,
+    amd=1.0,
     vllm=1.0,
     sglang=1.0,
+    handling_trtllm=1e-9,
+    handling_vllm=1e-9,
+    handling_sglang=1e-9,
+    own=1.0,
+    queued_trtllm=1e-9,
+    queued_vllm=1e-9,
+    queued_sglang=1e-9,
+    queued_power=1.0,
+    between=1e-9,
 )
 """Everything a data sheet promises and nothing lost: the roofline."""
 
@@ -91,8 +123,10 @@ def step_seconds(work: StepWork, constants: Constants) -> Array:
     bandwidth = np.array([c.bandwidth_matrices] * 2 + [c.bandwidth_experts] + [c.bandwidth_reading] * 2)
     half_rows = np.array([c.rows_matrices, c.rows_matrices, c.rows_experts, 0.0, 0.0])[:, None]
     half_columns = np.array([c.columns_matrices, c.columns_matrices, c.columns_experts, 0.0, 0.0])[:, None]
-    ramp = work.rows / (work.rows + half_rows) * work.columns / (work.columns + half_columns)
-    computing = work.flops / (work.peak * rate[:, None] * np.maximum(ramp, 1e-9))
+    # Narrow matrices are slow only while their rows are few as well: else there is work for every core.
+    ramp = 1 / (1 + half_rows / work.rows * (1 + half_columns / work.columns))
+    reached = rate[:, None] * np.where(work.amd, c.amd, 1.0)
+    computing = work.flops / (work.peak * reached * np.maximum(ramp, 1e-9))
     moving = work.bytes / (work.bandwidth * bandwidth[:, None])
     longer, shorter = np.maximum(computing, moving), np.minimum(computing, moving)
     ratio = shorter / np.maximum(longer, 1e-300)
@@ -101,8 +135,33 @@ def step_seconds(work: StepWork, constants: Constants) -> Array:
         work.engine
     ]
     rounds = c.round_us * (work.rounds + work.network_rounds * (1 + c.network_rounds))
-    lost_us = rounds + work.kernels * c.kernel_us + c.step_ms * 1e3 + c.sequence_us * work.sequences
+    scheduled_us = c.sequence_us * work.sequences**SCHEDULED_TOGETHER
+    lost_us = rounds + work.kernels * c.kernel_us + c.step_ms * 1e3 + scheduled_us
     return np.asarray(parts + work.sent / (work.link * c.link) + lost_us * overhead * 1e-6)
+
+
+def first_token_seconds(
+    constants: Constants,
+    *,
+    engine: NDArray[np.intp],
+    in_flight: Array,
+    prompt: Array,
+    each: Array,
+    step: Array,
+) -> Array:
+    """Return how long a request that has room waits for its first token, shape (n,).
+
+    Requests of a closed loop end and begin in bursts, so that some of the others' prompts come before
+    one's own: each takes its share of a packed step (`each`) and a part of a step of decoding (`step`).
+    `prompt` is the time that reading one's own takes.
+    """
+    c = constants
+    handling, queued = (
+        np.array([getattr(c, f"{name}_{each}") for each in ENGINES])[engine]
+        for name in ("handling", "queued")
+    )
+    before = queued * np.maximum(0.0, in_flight - 1) ** c.queued_power
+    return np.asarray(handling * 1e-3 + c.own * prompt + before * (each + c.between * step))
 
 
 def least_seconds(flops_work: StepWork, bytes_work: StepWork) -> Array:

@@ -19,7 +19,10 @@ from crossgrade.hosting._sizes import (
     dense_weights,
     expert_coverage,
     expert_weights,
+    indexer_flops,
+    indexer_flops_per_pair,
     prefill_pairs,
+    read_values,
     seen_tokens,
 )
 
@@ -56,6 +59,7 @@ class StepWork:
     sequences: Array
     network_rounds: Array
     engine: NDArray[np.intp]
+    amd: NDArray[np.bool_]
 
 
 def step_work(
@@ -94,18 +98,23 @@ def step_work(
         state = 2 * model.linear.layers * model.linear.state_values * STATE_BYTES / tp
     mine = sequences / d.attention_replicas
     seen = seen_tokens(model, context)
-    read = mine * (seen * cached / spread + state)
-    pairs = prompt_tokens / np.maximum(prompt_length, 1) * prefill_pairs(model, prompt_length)
+    read = mine * (read_values(model, context) * d.kv_bits / 8 / spread + state)
+    share = prompt_tokens / np.maximum(prompt_length, 1)
+    pairs = share * prefill_pairs(model, prompt_length)
+    # Every GPU of a group runs the whole indexer, in 8 bits: counted here at the rate of 16.
+    eight = gpu.flops_16bit / gpu.flops_8bit
+    indexed = eight * mine * model.global_layers * context * indexer_flops_per_pair(model)
+    indexed_prompts = eight * share * indexer_flops(model, prompt_length) / d.attention_replicas
     wide = gpu.flops_per_s(d.attention_bits)
-    narrow = gpu.flops_per_s(d.weight_bits)
+    narrow = d.weight_flops_s
     sixteen = gpu.flops_per_s(16)
 
     flops = [
         projection_flops,
         2 * dense * own / tp,
         2 * routed * model.top_k * tokens / ranks,
-        mine * seen * attention_flops_per_pair(model, decoding=True) / tp,
-        pairs * attention_flops_per_pair(model, decoding=False) / ranks,
+        mine * seen * attention_flops_per_pair(model, decoding=True) / tp + indexed,
+        pairs * attention_flops_per_pair(model, decoding=False) / ranks + indexed_prompts,
     ]
     moved = [
         projected * d.attention_bits / 8 / tp * ones,
@@ -140,6 +149,7 @@ def step_work(
         sequences=mine,
         network_rounds=rounds_between * ones,
         engine=np.full(len(tokens), ENGINES.index(d.engine)),
+        amd=np.full(len(tokens), gpu.maker == "AMD"),
     )
 
 

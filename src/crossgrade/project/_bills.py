@@ -17,6 +17,7 @@ from crossgrade.hosting import (
     Deployment,
     Load,
     cheapest_deployment,
+    default_precision,
     known_gpu,
     known_model,
     shipped_fit,
@@ -238,7 +239,9 @@ def own_boxes(
             continue
         load = Load(input_tokens=max(1.0, mix.input_tokens), output_tokens=max(1.0, mix.output_tokens))
         try:
-            box = cheapest_deployment(model, Deployment(gpu=gpu), load, fit.constants)
+            box = cheapest_deployment(
+                model, Deployment(gpu=gpu, precision=default_precision(model)), load, fit.constants
+            )
             if box is None:
                 continue
             found[model.name] = box_bill(

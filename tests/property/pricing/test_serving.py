@@ -40,7 +40,7 @@ LOADS = st.builds(Load, input_tokens=st.integers(1, 100_000), output_tokens=st.i
 def test_throughput_never_exceeds_the_roofline(
     model: Architecture, deployment: Deployment, load: Load, flying: int
 ) -> None:
-    if not memory_fit(model, deployment, int(load.input_tokens + load.output_tokens / 2) or 1).sequences:
+    if not memory_fit(model, deployment, load.held_tokens).sequences:
         return
     served = serve(model, deployment, load, shipped_fit().constants, np.array([float(flying)]))
     assert 0 < served.output_tokens_s_gpu[0] <= served.most_tokens_s_gpu[0]

@@ -2,21 +2,26 @@
 
 import json
 import math
+from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from crossgrade.hosting import (
+    Deployment,
     attention_overtakes,
     attention_temperature,
     context_costs,
+    known_gpu,
     known_model,
     kv_values,
     parameters,
+    prompt_costs,
     read_architecture,
+    shipped_fit,
 )
-from crossgrade.hosting._sizes import prefill_pairs
+from crossgrade.hosting._sizes import prefill_pairs, read_values
 from tests.codes import raises_code
 
 REFERENCE = json.loads(
@@ -43,6 +48,35 @@ def test_where_attention_overtakes() -> None:
     assert at == pytest.approx(221_000, rel=0.01)
     before, after = context_costs(SCOUT, [at - 1, at])
     assert before.attention_share <= 0.5 < after.attention_share
+
+
+@pytest.mark.parametrize(("name", "heads", "layers"), [("deepseek-v3.2", 64, 61), ("glm-5", 32, 78)])
+def test_an_indexer_looks_at_every_token_before_attention_leaves_most_out(
+    name: str, heads: int, layers: int
+) -> None:
+    model = known_model(name)
+    short, long = context_costs(model, [131_072, 1_000_000])
+    indexed = [2 * heads * 128 * layers * n**2 / 2 for n in (131_072, 1_000_000)]
+    assert long.global_flops > indexed[1]
+    assert long.global_flops / long.tokens > 4 * short.global_flops / short.tokens
+    at = attention_overtakes(model)
+    assert at is not None
+    before, after = context_costs(model, [at - 1, at])
+    assert before.attention_share <= 0.5 < after.attention_share
+    near, far = prompt_costs(
+        model,
+        Deployment(gpu=known_gpu("b200"), tensor_parallel=8),
+        shipped_fit(),
+        [131_072, 1_000_000],
+        usd_per_gpu_hour=Decimal(3),
+    )
+    assert far.per_mtok.value > 1.5 * near.per_mtok.value
+
+
+def test_decoding_reads_the_keys_of_the_indexer_and_what_it_found() -> None:
+    model = known_model("deepseek-v3.2")
+    (read,) = read_values(model, np.array([100_000.0]))
+    assert read == 61 * (2048 * 576 + 100_000 * 128)
 
 
 def test_the_temperature_is_one_below_the_first_step_and_rises_with_the_logarithm() -> None:

@@ -8,8 +8,12 @@ import pytest
 from crossgrade.errors import DataError
 from crossgrade.hosting import (
     ENOUGH_FOR_A_BAND,
+    ENOUGH_FOR_A_GROUP,
+    Deployment,
+    Load,
     cross_validate,
     fit_constants,
+    hold_out,
     known_gpus,
     known_models,
     predict_points,
@@ -17,10 +21,17 @@ from crossgrade.hosting import (
     refit_serving,
     shipped_fit,
     shipped_measurements,
+    traits_of,
 )
 from crossgrade.hosting._calibrate import points_digest
 from tests.codes import raises_code
 
+TRAITS = traits_of(
+    known_models()["llama-3.3-70b"],
+    Deployment(gpu=known_gpus()["h100"]),
+    Load(input_tokens=1024, output_tokens=1024),
+    16.0,
+)
 HEADER = "model,hardware,precision,tp,isl,osl,concurrency,out_tok_s_gpu\n"
 
 
@@ -40,6 +51,25 @@ def test_the_shipped_constants_are_what_the_documented_command_fits() -> None:
     found = fit_constants(shipped_measurements(), known_models(), known_gpus())
     assert found.rate_matrices == pytest.approx(shipped_fit().constants.rate_matrices, rel=0.02)
     assert found.kernel_us == pytest.approx(shipped_fit().constants.kernel_us, rel=0.02)
+    assert found.queued_vllm == pytest.approx(shipped_fit().constants.queued_vllm, rel=0.02)
+
+
+@pytest.mark.slow
+def test_points_that_constants_and_bands_have_not_seen_lie_in_their_bands() -> None:
+    speed, first_token = hold_out(shipped_measurements(), known_models(), known_gpus(), parts=[0])
+    for groups in (speed, first_token):
+        everything = groups[0]
+        assert everything.n >= 80
+        assert everything.coverage >= 0.65
+    large = [group for group in speed if group.n >= ENOUGH_FOR_A_GROUP and group.grouping != "model"]
+    assert min(group.coverage for group in large) >= 0.65
+    assert speed[0].ratio <= 1.3 * 1.74
+
+
+def test_a_value_that_no_point_has_gets_the_widest_band_of_its_trait() -> None:
+    spread = shipped_fit().throughput
+    gpus = {name: spread.width({**TRAITS, "gpu": name}) for name in spread.widths["gpu"]}
+    assert spread.width({**TRAITS, "gpu": "tpu-v9"}) == max(gpus.values()) > min(gpus.values())
 
 
 def test_a_slower_engine_of_ones_own_moves_the_constants() -> None:
@@ -52,13 +82,16 @@ def test_a_slower_engine_of_ones_own_moves_the_constants() -> None:
     assert before.median == pytest.approx(2 / 3, rel=0.01)
     assert after.median < 0.2
     assert fit.n == 40 >= ENOUGH_FOR_A_BAND
-    assert fit.band[0] < 1.1
+    assert fit.throughput.widths == {}
+    assert fit.throughput.high - fit.throughput.low < 0.2
+    assert fit.timed == sum(point.ttft_ms is not None for point in points) >= ENOUGH_FOR_A_BAND
+    assert fit.first_token.widths == {}
 
 
 def test_few_points_keep_the_band() -> None:
     points = shipped_measurements()[:3]
     fit, _, _ = refit_serving(shipped_fit(), points, known_models(), known_gpus(), on=date(2026, 11, 25))
-    assert fit.band == shipped_fit().band
+    assert fit.throughput == shipped_fit().throughput
 
 
 def test_leaving_a_family_out_needs_two() -> None:

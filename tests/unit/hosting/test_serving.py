@@ -1,5 +1,6 @@
 """Memory, throughput and price of a deployment: known cases, and what is refused."""
 
+from dataclasses import replace
 from decimal import Decimal
 
 import numpy as np
@@ -16,6 +17,7 @@ from crossgrade.hosting import (
     known_model,
     memory_fit,
     most_in_flight,
+    prompt_costs,
     prompt_seconds,
     serve,
     shipped_fit,
@@ -39,10 +41,10 @@ def test_a_box_of_four_h100_costs_what_52_million_tokens_of_gpt_4o_do() -> None:
 @pytest.mark.parametrize(("tokens", "usd_per_mtok"), [(131_072, 0.06), (1_000_000, 0.32), (10_000_000, 2.8)])
 def test_compute_of_long_prompts_is_inside_the_band(tokens: int, usd_per_mtok: float) -> None:
     box = Deployment(gpu=known_gpu("h100"), tensor_parallel=4)
+    (cost,) = prompt_costs(SCOUT, box, shipped_fit(), [tokens], usd_per_gpu_hour=RENT)
     seconds = prompt_seconds(SCOUT, box, shipped_fit().constants, np.array([float(tokens)]))[0]
-    found = seconds * 4 * 2.35 / 3600 / tokens * 1e6
-    slow, fast = shipped_fit().band
-    assert found / fast < usd_per_mtok < found / slow
+    assert cost.per_mtok.value == pytest.approx(seconds * 4 * 2.35 / 3600 / tokens * 1e6)
+    assert cost.per_mtok.low < usd_per_mtok < cost.per_mtok.high
 
 
 def test_ten_million_tokens_do_not_fit_and_the_error_says_what_would() -> None:
@@ -120,3 +122,28 @@ def test_a_price_of_nothing_or_a_utilisation_of_more_than_all_is_refused(rent: s
 def test_an_unknown_gpu_gets_the_nearest_names() -> None:
     with raises_code("hardware-unknown", "h20O", "h200"):
         known_gpu("h20O")
+
+
+def test_integers_of_four_bits_are_multiplied_in_sixteen() -> None:
+    gpu = known_gpu("b200")
+    assert Deployment(gpu=gpu, precision="int4").weight_flops_s == gpu.flops_16bit
+    assert Deployment(gpu=gpu, precision="fp4").weight_flops_s == gpu.flops_4bit
+
+
+def test_short_prompts_share_a_step_and_a_queue_delays_the_first_token() -> None:
+    constants = shipped_fit().constants
+    short = Load(input_tokens=128, output_tokens=128)
+    alone, packed = (
+        serve(SCOUT, BOX, short, replace(constants, packed=share), np.array([256.0])).output_tokens_s[0]
+        for share in (1e-9, 1.0)
+    )
+    assert packed > 1.2 * alone
+    few, many = serve(SCOUT, BOX, CHAT, constants, np.array([4.0, 128.0])).ttft_ms
+    queueless = replace(constants, queued_vllm=1e-9)
+    assert many - few > 2 * np.diff(serve(SCOUT, BOX, CHAT, queueless, np.array([4.0, 128.0])).ttft_ms)[0]
+
+
+def test_a_long_answer_reserves_more_of_itself_than_a_short_one() -> None:
+    short, long = (Load(input_tokens=1, output_tokens=tokens) for tokens in (128, 32_768))
+    assert short.held_tokens / 128 < 0.6
+    assert long.held_tokens / 32_768 > 0.95

@@ -1,11 +1,13 @@
 """Sizes of models: exact parameters, cache of chunked, sliding and global layers, experts touched."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from crossgrade.hosting import (
+    default_precision,
     expert_coverage,
     flops_per_token,
     known_model,
@@ -34,6 +36,66 @@ PUBLISHED = {
     "minimax-m1": 456_089_655_296,
 }
 """Numbers in the published weights, from the headers of their files."""
+
+
+CONFIGS = json.loads((Path(__file__).parents[2] / "data" / "published" / "configs.json").read_text())[
+    "models"
+]
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_published_files_of_much_used_models_are_read(name: str) -> None:
+    found = read_architecture(CONFIGS[name]["config"], name=name)
+    assert parameters(found).total == CONFIGS[name]["parameters"]
+
+
+def test_the_layers_that_see_a_part_of_the_context_are_those_of_the_published_files() -> None:
+    local = {
+        name: (found.local_layers, found.window)
+        for name, row in CONFIGS.items()
+        if (found := read_architecture(row["config"], name=name)).local_layers
+    }
+    assert local == {
+        "meta-llama/Llama-4-Scout-17B-16E-Instruct": (36, 8192),
+        "meta-llama/Llama-4-Maverick-17B-128E-Instruct": (36, 8192),
+        "google/gemma-2-9b-it": (21, 4096),
+        "google/gemma-3-27b-it": (52, 1024),
+        "microsoft/Phi-3-mini-4k-instruct": (32, 2047),
+        "openai/gpt-oss-120b": (18, 128),
+    }
+
+
+@pytest.mark.parametrize(
+    ("published", "width"),
+    [
+        (None, "bf16"),
+        ({"quant_method": "fp8"}, "fp8"),
+        ({"quant_method": "mxfp4"}, "mxfp4"),
+        ({"quant_method": "awq", "bits": 4}, "int4"),
+        ({"quant_method": "gptq", "bits": 8}, "int8"),
+        (
+            {
+                "quant_method": "compressed-tensors",
+                "config_groups": {"g": {"weights": {"num_bits": 4, "type": "int"}}},
+            },
+            "int4",
+        ),
+        (
+            {
+                "quant_method": "compressed-tensors",
+                "config_groups": {"g": {"weights": {"num_bits": 8, "type": "float"}}},
+            },
+            "fp8",
+        ),
+        ({"quant_method": "compressed-tensors"}, "bf16"),
+        ({"quant_method": "bitsandbytes"}, "bf16"),
+    ],
+)
+def test_the_width_of_published_weights_is_read(published: dict | None, width: str) -> None:
+    config = {**CONFIGS["Qwen/Qwen3-8B"]["config"], "quantization_config": published}
+    found = read_architecture(config, name="x")
+    assert found.native_precision == width
+    assert default_precision(found) == ("fp8" if width == "bf16" else width)
 
 
 @pytest.mark.parametrize(("name", "total"), PUBLISHED.items())
