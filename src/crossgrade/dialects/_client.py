@@ -52,6 +52,22 @@ def call_id(given: str, answer_id: str, index: int) -> str:
     )
 
 
+_SIGNED = "__thought__"
+_TO_ID = str.maketrans("+/", "-_", "=")
+_FROM_ID = str.maketrans("-_", "+/")
+
+
+def signed_id(name: str, signature: str | None) -> str:
+    """Return a call's id with the call's signature (base64) in it, for an API that has no field for one."""
+    return name if not signature else f"{name}{_SIGNED}{signature.translate(_TO_ID)}"
+
+
+def unsigned_id(name: str) -> tuple[str, str | None]:
+    """Return a call's id, and the signature that `signed_id` put in it."""
+    name, _, found = name.partition(_SIGNED)
+    return name, found.translate(_FROM_ID) + "=" * (-len(found) % 4) if found else None
+
+
 ClientName = Literal["openai", "openai-text", "openai-responses", "anthropic"]
 """The APIs that clients may speak: `/chat/completions`, `/completions`, `/responses`, `/messages`."""
 

@@ -43,6 +43,7 @@ class CallBegun(msgspec.Struct, frozen=True):
     index: int
     id: str
     name: str
+    signature: str | None = None
 
 
 class Arguments(msgspec.Struct, frozen=True):
@@ -141,7 +142,12 @@ class Collector:
     def so_far(self) -> ModelAnswer:
         """Return what has arrived, whole or not."""
         calls = tuple(
-            ToolCall(id=call.id or f"call_{call.index}", name=call.name, arguments="".join(pieces))
+            ToolCall(
+                id=call.id or f"call_{call.index}",
+                name=call.name,
+                arguments="".join(pieces),
+                signature=call.signature,
+            )
             for call, pieces in zip(self._calls, self._arguments, strict=True)
         )
         return ModelAnswer(
@@ -159,7 +165,7 @@ def deltas_of(answer: ModelAnswer) -> list[Delta]:
     if answer.text:
         deltas.append(Text(answer.text))
     for at, call in enumerate(answer.tool_calls):
-        deltas += [CallBegun(at, call.id, call.name), Arguments(at, call.arguments)]
+        deltas += [CallBegun(at, call.id, call.name, call.signature), Arguments(at, call.arguments)]
     return [*deltas, Counted(answer.usage), Finished(answer.finish_reason or "stop")]
 
 

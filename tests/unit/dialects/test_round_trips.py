@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crossgrade.dialects import CLIENTS, DIALECTS, HOSTS, InboundRequest
+from crossgrade.dialects import CLIENTS, DIALECTS, HOSTS, ClientName, InboundRequest
+from crossgrade.dialects.deltas import CallBegun
 from crossgrade.domain import (
     DialectName,
     GenerationSettings,
@@ -186,10 +187,44 @@ def test_gemini_names_a_result_after_the_newest_call_of_that_id() -> None:
     assert named == ["f", "g"]
 
 
-def test_one_call_an_answer_is_refused_where_it_cannot_be_had() -> None:
-    request = ModelRequest(model="m", tools=TOOLS, parallel_tool_calls=False)
-    with raises_code("parallel-calls-not-carried"):
-        DIALECTS["gemini"].encode(request, HOSTS["gemini"], False)
+def _echoed(api: ClientName, message: dict[str, Any]) -> dict[str, Any]:
+    """Return the body with which a client sends an answer's calls back, with their results."""
+    body: dict[str, Any] = {"model": "m", "max_tokens": 9}
+    if api == "anthropic":
+        results = [
+            {"type": "tool_result", "tool_use_id": block["id"], "content": "ok"}
+            for block in message["content"]
+        ]
+        turn = {"role": "assistant", "content": message["content"]}
+        return {**body, "messages": [turn, {"role": "user", "content": results}]}
+    said = message["choices"][0]["message"]
+    results = [{"role": "tool", "tool_call_id": call["id"], "content": "ok"} for call in said["tool_calls"]]
+    return {**body, "messages": [said, *results]}
+
+
+@pytest.mark.parametrize("signature", ["c2ln+/8=", "c2ln", None])
+@pytest.mark.parametrize("api", ["anthropic", "openai"])
+def test_a_call_s_signature_comes_back(api: ClientName, signature: str | None) -> None:
+    calls = (
+        ToolCall(id="", name="f", arguments="{}", signature=signature),
+        ToolCall(id="b", name="g", arguments="{}"),
+    )
+    answer = ModelAnswer(text="", tool_calls=calls, finish_reason="tool_calls")
+    inbound = InboundRequest(request=ModelRequest(model="m"))
+    body = CLIENTS[api].render_answer(answer, inbound, "x-1", 1)
+    called, *results = (
+        CLIENTS[api].read_request(json.dumps(_echoed(api, json.loads(body))).encode()).request.messages
+    )
+    assert [call.signature for call in called.tool_calls] == [signature, None]
+    assert [call.id for call in called.tool_calls] == [result.tool_call_id for result in results]
+    assert all(len(call.id) <= 40 for call in called.tool_calls)  # as OpenAI's API takes
+
+
+@pytest.mark.parametrize("api", ["anthropic", "openai"])
+def test_a_stream_has_a_call_s_signature(api: ClientName) -> None:
+    inbound = InboundRequest(request=ModelRequest(model="m"))
+    begun = CLIENTS[api].writer(inbound, "x-1", 1).write(CallBegun(0, "a", "f", "c2ln"))
+    assert (b'"id":"a__thought__c2ln"' if api == "anthropic" else b'"thought_signature":"c2ln"') in begun
 
 
 def test_efforts_below_anthropic_s_least() -> None:

@@ -8,6 +8,7 @@ the edits that clear them, `cache_control`, `service_tier`, `speed`, `diagnostic
 from collections.abc import Sequence
 from typing import Any
 
+from crossgrade.dialects._client import unsigned_id
 from crossgrade.dialects._dialect import compact_json
 from crossgrade.dialects._inbound import (
     Fields,
@@ -202,7 +203,7 @@ def _image(fields: Fields) -> Part:
 
 def _result(fields: Fields) -> Message:
     """Read a tool's result; that it failed is said in its text, since other APIs have no field for it."""
-    call = fields.need("tool_use_id", fields.text("tool_use_id"))
+    call, _ = unsigned_id(fields.need("tool_use_id", fields.text("tool_use_id")))
     failed = fields.flag("is_error") or False
 
     content, parts = read_content(fields, "content", _part)
@@ -213,10 +214,12 @@ def _result(fields: Fields) -> Message:
 
 
 def _call(fields: Fields) -> ToolCall:
+    name, signature = unsigned_id(fields.need("id", fields.text("id")))
     call = ToolCall(
-        id=fields.need("id", fields.text("id")),
+        id=name,
         name=fields.need("name", fields.text("name")),
         arguments=compact_json(fields.need("input", fields.tree("input"))),
+        signature=signature,
     )
     fields.neutral("caller", {"type": "direct"})
     return call

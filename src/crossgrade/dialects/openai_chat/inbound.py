@@ -193,10 +193,18 @@ def _tool_call(fields: Fields) -> ToolCall:
         id=fields.need("id", fields.text("id")),
         name=function.need("name", function.text("name")),
         arguments=arguments if isinstance(arguments, str) else compact_json(arguments or {}),
+        signature=_signature(fields.any("extra_content")),
     )
     function.end()
     fields.end()
     return call
+
+
+def _signature(extra: JSON) -> str | None:
+    """Return the signature of a call, as Google's own endpoint for this API has it; None if it has none."""
+    for name in ("google", "thought_signature"):
+        extra = extra.get(name) if isinstance(extra, dict) else None
+    return extra if isinstance(extra, str) else None
 
 
 def _tool(fields: Fields) -> Tool:
