@@ -13,13 +13,13 @@ Towards a client, `CLIENTS[name]` (`openai`, `openai-text`, `openai-responses`, 
 
 - `read_request(body) -> InboundRequest`; raises `BadRequestError` naming the field,
 - `render_answer(answer, inbound, id, created) -> bytes`,
-- `render_error(status, message, *, kind=None, code=None, request_id=None) -> bytes`,
-- `stream_error(status, message, kind, code) -> bytes`: one event, for a stream that failed,
+- `render_error(status, message, *, kind=None, code=None, request_id=None, details={}) -> bytes`,
+- `stream_error(status, message, kind, code, details) -> bytes`: one event, for a stream that failed,
 - `id_prefix`: what the `id` of an answer begins with.
 
 `StreamTranslator(reader, client, inbound, id=, created=)` joins the two: `feed(bytes) ->
 bytes`, `end() -> bytes`, `fail(error) -> bytes`, then `done`, `failure`, `usage`, `finish_reason`.
-`error_words(error) -> (status, code)` says how a client is told of an upstream's failure.
+`error_words(error, client) -> (status, code)` says how a client is told of an upstream's failure.
 """
 
 from collections.abc import Mapping

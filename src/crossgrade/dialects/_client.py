@@ -83,8 +83,12 @@ class RenderError(Protocol):
         kind: str | None = None,
         code: str | None = None,
         request_id: str | None = None,
+        details: Mapping[str, Any] = ...,
     ) -> bytes:
-        """Return the body. `kind` is the error's type; the default follows from the status."""
+        """Return the body. `kind` is the error's type; the default follows from the status.
+
+        `details` are those of a `ProviderError`; an API writes those that it has a place for.
+        """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,8 +99,8 @@ class ClientApi:
     carried. `render_answer(answer, inbound, id, created)` writes a whole answer, `writer(inbound,
     id, created)` a streamed one; `id` is the answer's, made of `id_prefix` and a unique token of
     letters and digits, `created` in Unix seconds. `render_error(status, message, kind=, code=,
-    request_id=)` writes an error's body, `stream_error(status, message, kind, code)` the event
-    that ends a stream that failed.
+    request_id=, details=)` writes an error's body, `stream_error(status, message, kind, code,
+    details)` the event that ends a stream that failed.
     """
 
     id_prefix: str
@@ -104,7 +108,7 @@ class ClientApi:
     render_answer: Callable[[ModelAnswer, InboundRequest, str, int], bytes]
     writer: Callable[[InboundRequest, str, int], Writer]
     render_error: RenderError
-    stream_error: Callable[[int, str, str | None, str | None], bytes]
+    stream_error: Callable[[int, str, str | None, str | None, Mapping[str, Any]], bytes]
 
 
 class Clients(Mapping[ClientName, ClientApi]):

@@ -307,7 +307,7 @@ class Exchange(RequestState):
             self._break_off(error, self._delivery)
         elif not self._try_on(error):
             charge = NOTHING if self._status >= 300 or not self.sent_at else UNKNOWN
-            self.refuse(provider_problem(error, self.target.key), charge)
+            self.refuse(self._told(error), charge)
 
     def _let_go(self) -> None:
         """Release the provider's connection, whether it is open yet or not."""
@@ -399,8 +399,13 @@ class Exchange(RequestState):
             self.client.abort()  # the client cannot take that for the answer's end
             return
         assert self.endpoint.client is not None
+        delivery.end(problem_event(self._told(error), self.endpoint.client))
+
+    def _told(self, error: ProviderError) -> Problem:
+        """Return what the client is told of a provider's failure."""
+        assert self.endpoint.client is not None
         assert self.target is not None
-        delivery.end(problem_event(provider_problem(error, self.target.key), self.endpoint.client))
+        return provider_problem(error, self.target.key, self.endpoint.client)
 
     def _lines(self, usd: float | None) -> bytes:
         """Return the header lines of every answer of a model; `usd` is its cost, None if unknown."""

@@ -1,14 +1,17 @@
 """What is sent to an API of some dialect and read again as a client's request of it is the same request."""
 
 import json
+import re
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crossgrade.dialects import CLIENTS, DIALECTS, HOSTS, ClientName, InboundRequest
+from crossgrade import errors
+from crossgrade.dialects import CLIENTS, DIALECTS, HOSTS, ClientName, InboundRequest, error_words
 from crossgrade.dialects.deltas import CallBegun
 from crossgrade.domain import (
     DialectName,
@@ -21,6 +24,7 @@ from crossgrade.domain import (
     ToolCall,
     Usage,
 )
+from crossgrade.errors import ProviderError
 from tests.codes import raises_code
 
 APIS: list[DialectName] = ["anthropic", "openai", "openai-responses"]
@@ -246,6 +250,19 @@ def test_arguments_that_are_no_object_cannot_be_shown_to_anthropic_s_clients() -
         render(broken, inbound, "msg_1", 1)
     cut = json.loads(render(replace(broken, finish_reason="length"), inbound, "msg_1", 1))
     assert (cut["content"], cut["stop_reason"]) == ([], "max_tokens")
+
+
+def test_the_reference_prints_how_failures_are_told() -> None:
+    text = (Path(__file__).parents[3] / "docs/reference/translation.md").read_text(encoding="utf-8")
+    rows = re.findall(
+        r"^\| `(\w+Error)`(?: (\d+))? \| (\d+) `(\w+)` \| (\d+) `(\w+)` \|$", text, re.MULTILINE
+    )
+    assert {row[0] for row in rows} == {kind.__name__ for kind in ProviderError.__subclasses__()}
+    for name, theirs, *wanted in rows:
+        error = getattr(errors, name)("no", status=int(theirs) if theirs else None)
+        (openai, code), (anthropic, _) = error_words(error), error_words(error, "anthropic")
+        kind = json.loads(CLIENTS["anthropic"].render_error(anthropic, "no"))["error"]["type"]
+        assert wanted == [str(openai), code, str(anthropic), kind], name
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Providers that fail in every way known: the client gets a clear answer, never a key."""
 
+import json
 import socket
 from contextlib import contextmanager
 from decimal import Decimal
@@ -53,18 +54,97 @@ FAULTS = {
 }
 
 
+CODES_KEPT = {"server_error": "server_error"}
+"""What a provider's own code is, where it differs from the record's."""
+
+
 @pytest.mark.parametrize("kind", FAULTS)
 def test_a_fault_becomes_a_clear_error(run, make, kind):
     with FakeProvider(Fault(kind, size=1 << 20)) as fake:
         target = make.target(fake, key_env="KEY", timeout_s=0.3)
         with run([target], only("big"), environ={"KEY": KEY}) as world:
             answer = world.post(make.chat())
-            assert (answer.status, answer.code) == FAULTS[kind]
+            status, code = FAULTS[kind]
+            assert (answer.status, answer.code) == (status, CODES_KEPT.get(kind, code))
             assert KEY.encode() not in answer.body
             assert b"sk-fake" not in answer.body
             assert b"<" not in answer.body
             record = world.settled()[0]
             assert (record.status, record.error) == FAULTS[kind]
+
+
+FILTERED = {
+    "message": "The response was filtered",
+    "type": None,
+    "param": "prompt",
+    "code": "content_filter",
+    "innererror": {
+        "code": "ResponsibleAIPolicyViolation",
+        "content_filter_result": {"hate": {"filtered": True, "severity": "high"}},
+    },
+}
+UNKNOWN_MODEL = {
+    "message": "No model",
+    "type": "invalid_request_error",
+    "param": "model",
+    "code": "model_not_found",
+}
+OVERLOADED = {"type": "overloaded_error", "message": "Overloaded"}
+NO_CODE = {"message": "Bad `top_p`", "type": "invalid_request_error", "param": "top_p", "code": None}
+
+
+@pytest.mark.parametrize(
+    ("client", "dialect", "status", "error", "wanted"),
+    [
+        ("chat/completions", "openai", 400, FILTERED, (400, None, "prompt", "content_filter")),
+        ("chat/completions", "openai", 404, UNKNOWN_MODEL, (404, "invalid_request_error", "model", "model_not_found")),
+        ("chat/completions", "openai", 400, NO_CODE, (400, "invalid_request_error", "top_p", "invalid_request")),
+        ("responses", "openai", 404, UNKNOWN_MODEL, (404, "invalid_request_error", "model", "model_not_found")),
+        ("messages", "openai", 404, UNKNOWN_MODEL, (404, "not_found_error", None, None)),
+        ("messages", "anthropic", 529, OVERLOADED, (529, "overloaded_error", None, None)),
+        ("messages", "openai", 503, OVERLOADED, (529, "overloaded_error", None, None)),
+        ("chat/completions", "anthropic", 529, OVERLOADED, (503, "server_error", None, "overloaded")),
+        ("chat/completions", "anthropic", 200, OVERLOADED, (503, "server_error", None, "overloaded")),
+    ],
+)  # fmt: skip
+def test_what_a_provider_says_of_an_error_is_kept(run, make, client, dialect, status, error, wanted):
+    body = json.dumps({"type": "error", "error": error}).encode()
+    answer = b"HTTP/1.1 %d X\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b"
+    asked = make.chat(max_tokens=9) if client != "responses" else b'{"model":"support","input":"a"}'
+    with (
+        scripted(answer % (status, len(body), body)) as (url, _),
+        run([raw_target(url, dialect=dialect)], only("raw"), environ={"KEY": KEY}) as world,
+    ):
+        got = world.post(asked, f"/v1/{client}")
+    told = got.json["error"]
+    kind = wanted[1] or "invalid_request_error"
+    assert (got.status, told["type"], told.get("param"), told.get("code")) == (wanted[0], kind, *wanted[2:])
+    if client != "messages":
+        assert told.get("innererror") == error.get("innererror")
+
+
+def test_details_of_an_error_never_hold_the_key(run, make):
+    error = {"message": "no", "type": "x", "param": KEY[3:], "code": "c", "innererror": {"a": [KEY[3:]]}}
+    body = json.dumps({"error": error}).encode()
+    answer = b"HTTP/1.1 400 X\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body)
+    with (
+        scripted(answer) as (url, _),
+        run([raw_target(url)], only("raw"), environ={"KEY": KEY[3:]}) as world,
+    ):
+        got = world.post(make.chat())
+    assert (got.status, got.code) == (400, "invalid_request")
+    assert KEY[3:].encode() not in got.body
+
+
+def test_an_error_in_a_stream_keeps_its_code(run, make):
+    error = b'data: {"error":{"message":"busy","type":"server_error","param":null,"code":"busy_now"}}\n\n'
+    with before(run, SSE_HEAD + CHUNK + PAUSE + error) as (world, _):
+        GO.clear()
+        body = make.chat(stream=True)
+        connection = world.connect()
+        connection.sendall(world.head("/v1/chat/completions", len(body)) + body)
+        GO.set()
+        assert b'"code":"busy_now"' in make.read_answer(connection).body
 
 
 def test_a_year_of_retry_after_is_capped(run, make):
