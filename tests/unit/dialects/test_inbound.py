@@ -327,7 +327,7 @@ REFUSED: list[tuple[ClientName, dict[str, Any], tuple[str, ...]]] = [
     ("openai-responses", {"truncation": "auto"}, ("field-not-carried", "truncation")),
     ("openai-responses", {"include": ["message.output_text.logprobs"]}, ("field-not-carried", "include")),
     ("openai-responses", {"tools": [{"type": "web_search"}]}, ("field-not-carried", "tools[0].type", "web_search")),
-    ("openai-responses", {"input": [{"type": "item_reference", "id": "x"}]}, ("field-not-carried", "input[0].type")),
+    ("openai-responses", {"input": [{"type": "item_reference", "id": "x"}]}, ("item-not-stored", "input[0].id", "`store` to false")),
     ("openai-responses", {"input": user({"type": "input_file", "file_id": "f"})}, ("field-not-carried", "content[0].type")),
     ("openai-responses", {"input": user({"type": "input_image", "file_id": "f"})}, ("field-missing", "image_url")),
     ("openai-responses", {"input": 5}, ("field-invalid", "input")),

@@ -115,6 +115,13 @@ def _item(fields: Fields, messages: list[Message]) -> None:
             messages.append(Message(role="tool", content=content, parts=parts, tool_call_id=call))
         case "reasoning":
             return
+        case "item_reference":
+            fields.refuse(
+                "id",
+                "refers to an earlier answer, which is not stored: set `store` to false in the client, so "
+                "that it sends the whole conversation",
+                code="item-not-stored",
+            )
         case _:
             fields.refuse("type", f"`{kind}` cannot be carried to a model of another API")
     fields.end()
