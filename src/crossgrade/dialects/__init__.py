@@ -30,7 +30,7 @@ from crossgrade.dialects._dialect import USAGE_FIELDS, Dialect, WireRequest
 from crossgrade.dialects._errors import error_words
 from crossgrade.dialects._failures import excerpt, failure, failure_inside, secret_of
 from crossgrade.dialects._following import StreamFollower
-from crossgrade.dialects._inbound import InboundRequest
+from crossgrade.dialects._inbound import InboundRequest, json_marks
 from crossgrade.dialects._logged import logged_counts
 from crossgrade.dialects._sse import SseEvent, SseReader
 from crossgrade.dialects._table import Dialects, import_place
@@ -115,6 +115,7 @@ __all__ = [
     "host_known_as",
     "host_named",
     "import_place",
+    "json_marks",
     "key_variable",
     "key_variables",
     "logged_counts",

@@ -139,7 +139,9 @@ def _turns(messages: tuple[Message, ...]) -> list[dict[str, Any]]:
         role = "user" if message.role == "tool" else message.role
         content = _content(message)
         if turns and turns[-1]["role"] == role:
-            turns[-1]["content"] = _blocks(turns[-1]["content"]) + _blocks(content)
+            last = turns[-1]
+            last["content"] = _blocks(last["content"])
+            last["content"] += _blocks(content)  # in place: a copy for each message would be quadratic
         else:
             turns.append({"role": role, "content": content})
     return turns
