@@ -35,7 +35,7 @@ from crossgrade.dialects._logged import logged_counts
 from crossgrade.dialects._sse import SseEvent, SseReader
 from crossgrade.dialects._table import Dialects, import_place
 from crossgrade.dialects._translation import StreamTranslator
-from crossgrade.dialects.deltas import Collector, Reader
+from crossgrade.dialects.deltas import Collector, Reader, failed_stop
 from crossgrade.dialects.embeddings import Embeddings, Vector, decode_embeddings, encode_embeddings
 from crossgrade.dialects.forced_calls import (
     ForcedCallReader,
@@ -109,6 +109,7 @@ __all__ = [
     "encode_embeddings",
     "error_words",
     "excerpt",
+    "failed_stop",
     "failure",
     "failure_inside",
     "forced_tools",

@@ -7,7 +7,7 @@ from typing import Any, NoReturn, TypeVar
 import msgspec
 
 from crossgrade.dialects._failures import excerpt
-from crossgrade.domain import JSON, Image, ModelRequest, Part, Tool
+from crossgrade.domain import JSON, Image, Message, ModelRequest, Part, Tool
 from crossgrade.errors import BadRequestError
 
 MODES = ("auto", "none", "required")
@@ -221,6 +221,16 @@ def read_content(
     parts = tuple(piece for piece in read if piece is not None)
     text = joint.join(piece for piece in parts if isinstance(piece, str))
     return text, parts if any(isinstance(piece, Image) for piece in parts) else ()
+
+
+def check_last_turn(name: str, messages: Sequence[Message]) -> None:
+    """Raise `BadRequestError` if the assistant's turn is last, which no other API continues alike."""
+    if messages and messages[-1].role == "assistant":
+        raise BadRequestError(
+            f"`{name}` ends with the assistant's turn, which models of other APIs do not continue",
+            code="assistant-turn-last",
+            hint="end the conversation with the user's turn",
+        )
 
 
 def read_image_url(fields: Fields, name: str, *, detail: str | None = None) -> Image:

@@ -169,6 +169,28 @@ def deltas_of(answer: ModelAnswer) -> list[Delta]:
     return [*deltas, Counted(answer.usage), Finished(answer.finish_reason or "stop")]
 
 
+_FAILED = frozenset(
+    (
+        "FINISH_REASON_UNSPECIFIED", "LANGUAGE", "MALFORMED_FUNCTION_CALL", "MALFORMED_RESPONSE",
+        "MISSING_THOUGHT_SIGNATURE", "NO_IMAGE", "OTHER", "TOO_MANY_TOOL_CALLS", "UNEXPECTED_TOOL_CALL",
+        "abort", "cancelled", "error", "incomplete", "insufficient_system_resource", "network_error",
+    )
+)  # fmt: skip
+"""Reasons of Gemini, DeepSeek, OpenRouter and others to stop in the middle of an answer."""
+
+
+def failed_stop(reason: str | None) -> UpstreamError | None:
+    """Return the failure that a finish reason stands for, None for an ordinary stop.
+
+    No client's API has a word for one, and "stop" would make half an answer look whole.
+    """
+    if reason not in _FAILED:
+        return None
+    return UpstreamError(
+        f"the model stopped before the end of its answer ({reason})", code="answer-stopped-early"
+    )
+
+
 def broken_off(ending: str) -> UpstreamError:
     """Describe a stream that ended before its terminal marker."""
     return UpstreamError(

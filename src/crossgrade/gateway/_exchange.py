@@ -15,6 +15,7 @@ from crossgrade.gateway._answers import (
     Relay,
     StreamRelay,
     WholeRelay,
+    inflating,
     pass_whole,
     whole,
 )
@@ -223,21 +224,27 @@ class Exchange(RequestState):
         self._status = status
         self._headers = headers
         key = self.target.key
+        encoding = headers.get(b"content-encoding", b"identity")
         if not 200 <= status < 300:
             self._relay = ErrorRelay(self._error_answered)
-        elif headers.get(b"content-encoding", b"identity") != b"identity":
-            self.failed(
-                UpstreamError(
-                    f"{self.target.name} compressed its answer, which was not asked for",
-                    code="answer-compressed",
-                )
-            )
         elif headers.get(b"content-type", b"").startswith(b"text/event-stream"):
             self._relay = StreamRelay(self, self.payload.follower(self.target), key)
         else:
-            length = headers.get(b"content-length")
+            length = headers.get(b"content-length") if encoding == b"identity" else None
             known = int(length) if length is not None and length.isdigit() else None
             self._relay = WholeRelay(self, self.target.dialect, key, known)
+        if encoding != b"identity":
+            also = None if self.copy is None else self.copy.take
+            inflater = inflating(self, self._relay, encoding, self.target.name, also)
+            self._relay = inflater
+            if inflater is not None:
+                return inflater.data
+            self.failed(
+                UpstreamError(
+                    f"{self.target.name} compressed its answer in a way that is not known here",
+                    code="answer-compressed",
+                )
+            )
         return self._take if self.copy is not None or self._relay is None else self._relay.data
 
     def on_whole(self, body: bytes) -> None:

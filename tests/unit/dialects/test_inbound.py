@@ -295,6 +295,8 @@ REFUSED: list[tuple[ClientName, dict[str, Any], tuple[str, ...]]] = [
     ("openai", {"modalities": ["text", "audio"]}, ("field-not-carried", "modalities")),
     ("openai", {"functions": [{"name": "f"}]}, ("field-not-carried", "functions")),
     ("openai", {"api_base": "http://evil.example"}, ("field-not-carried", "api_base")),
+    ("openai", {"messages": [*user({"type": "text", "text": "a"}), {"role": "assistant", "content": "So,"}]}, ("assistant-turn-last", "messages")),
+    ("openai-responses", {"input": [*user({"type": "input_text", "text": "a"}), {"role": "assistant", "content": "So,"}]}, ("assistant-turn-last", "input")),
     ("openai", {"top_k": 4}, ("field-not-carried", "top_k")),
     ("openai", {"tool_choice": []}, ("field-invalid", "tool_choice")),
     ("openai-responses", {"tool_choice": [{}]}, ("field-invalid", "tool_choice")),

@@ -1,7 +1,9 @@
 """Providers that fail in every way known: the client gets a clear answer, never a key."""
 
+import gzip
 import json
 import socket
+import zlib
 from contextlib import contextmanager
 from decimal import Decimal
 
@@ -121,6 +123,48 @@ def test_what_a_provider_says_of_an_error_is_kept(run, make, client, dialect, st
     assert (got.status, told["type"], told.get("param"), told.get("code")) == (wanted[0], kind, *wanted[2:])
     if client != "messages":
         assert told.get("innererror") == error.get("innererror")
+
+
+ERROR = b'{"error":{"message":"no such model","type":"invalid_request_error","code":"model_not_found"}}'
+PIECES = {"whole": b"application/json", "stream": b"text/event-stream", "error": b"application/json"}
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "deflate", "GZIP "])
+@pytest.mark.parametrize("kind", PIECES)
+def test_a_compressed_answer_is_inflated(run, make, kind, encoding):
+    plain = {"whole": ANSWER, "stream": CHUNK * 30 + DONE, "error": ERROR}[kind]
+    packed = zlib.compress(plain) if encoding == "deflate" else gzip.compress(plain)
+    status = b"404 X" if kind == "error" else b"200 OK"
+    head = b"HTTP/1.1 %b\r\ncontent-type: %b\r\ncontent-encoding: %b\r\ncontent-length: %d\r\n\r\n"
+    sent = head % (status, PIECES[kind], encoding.encode(), len(packed)) + packed[:20] + PAUSE + packed[20:]
+    GO.set()
+    with before(run, sent) as (world, _):
+        answer = world.post(make.chat(stream=kind == "stream"))
+        (record,) = world.settled()
+    assert "content-encoding" not in answer.headers
+    if kind == "error":
+        assert (answer.status, answer.code) == (404, "model_not_found")
+    else:
+        assert (answer.status, answer.body) == (200, plain)
+        assert record.output_tokens == (1 if kind == "whole" else None)
+
+
+@pytest.mark.parametrize(
+    ("encoding", "packed"),
+    [
+        (b"br", b"x"),
+        (b"gzip", b"no gzip"),
+        (b"gzip", gzip.compress(ANSWER)[:-9]),
+        (b"gzip", gzip.compress(b" " * (9 << 20))),
+        (b"gzip, gzip", gzip.compress(ANSWER)),
+    ],
+)
+@pytest.mark.parametrize("kind", ["application/json", "text/event-stream"])
+def test_what_cannot_be_inflated_is_an_upstream_error(run, make, encoding, packed, kind):
+    head = b"HTTP/1.1 200 OK\r\ncontent-type: %b\r\ncontent-encoding: %b\r\ncontent-length: %d\r\n\r\n"
+    with before(run, head % (kind.encode(), encoding, len(packed)) + packed) as (world, _):
+        answer = world.post(make.chat(stream="event" in kind))
+    assert (answer.status, answer.code) == (502, "upstream_error")
 
 
 def test_details_of_an_error_never_hold_the_key(run, make):

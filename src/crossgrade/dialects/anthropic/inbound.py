@@ -13,6 +13,7 @@ from crossgrade.dialects._dialect import compact_json
 from crossgrade.dialects._inbound import (
     Fields,
     InboundRequest,
+    check_last_turn,
     check_tool,
     conversation,
     inline_image,
@@ -90,12 +91,7 @@ def _check_turns(messages: list[Message]) -> None:
         raise BadRequestError(
             "`messages` is missing or empty", code="field-missing", hint="add at least one message"
         )
-    if messages[-1].role == "assistant":
-        raise BadRequestError(
-            "`messages` ends with the assistant's turn, which models of other APIs do not continue",
-            code="assistant-turn-last",
-            hint="end the conversation with the user's turn",
-        )
+    check_last_turn("messages", messages)
 
 
 def _stops(fields: Fields) -> tuple[str, ...]:

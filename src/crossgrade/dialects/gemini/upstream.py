@@ -36,6 +36,9 @@ from crossgrade.errors import BadRequestError, ContentFilteredError, UpstreamErr
 
 _FINISH_REASONS = {
     "BLOCKLIST": "content_filter",
+    "IMAGE_PROHIBITED_CONTENT": "content_filter",
+    "IMAGE_RECITATION": "content_filter",
+    "IMAGE_SAFETY": "content_filter",
     "MAX_TOKENS": "length",
     "PROHIBITED_CONTENT": "content_filter",
     "RECITATION": "content_filter",

@@ -9,6 +9,7 @@ from crossgrade.dialects._dialect import compact_json
 from crossgrade.dialects._inbound import (
     Fields,
     InboundRequest,
+    check_last_turn,
     conversation,
     read_body,
     read_content,
@@ -60,6 +61,7 @@ def read_chat(body: bytes) -> InboundRequest:
         raise BadRequestError(
             "`messages` is missing or empty", code="field-missing", hint="add at least one message"
         )
+    check_last_turn("messages", request.messages)
     return InboundRequest(
         request=request,
         stream=stream,

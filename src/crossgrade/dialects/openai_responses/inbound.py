@@ -10,6 +10,7 @@ from dataclasses import replace
 from crossgrade.dialects._inbound import (
     Fields,
     InboundRequest,
+    check_last_turn,
     conversation,
     read_body,
     read_content,
@@ -56,6 +57,7 @@ def read_response(body: bytes) -> InboundRequest:
         metadata=metadata,
     )
     _leave_out(fields)
+    check_last_turn("input", request.messages)
     return inbound
 
 
