@@ -13,7 +13,7 @@ from crossgrade.errors import BadRequestError
 MODES = ("auto", "none", "required")
 """The tool choices that name no tool."""
 
-MOST_OBJECTS = 8192
+MOST_OBJECTS = 5000
 """Objects that are read of one request, so that no body takes long; each is a few lines of Python."""
 
 _MOST_MARKS = 100_000

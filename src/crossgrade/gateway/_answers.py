@@ -258,7 +258,8 @@ class StreamRelay:
         if not self._over:
             self._over = True
             ended = isinstance(follower, StreamFollower) and follower.ended and not follower.unfinished
-            if ended and self._send is not None and self._read == self._events:
+            is_last = self._send is not None and self._read == self._events  # nothing has passed since
+            if ended and is_last and follower.usage.output_tokens is not None:
                 self._end(follower)
                 return
             self._outlet.failed(
@@ -327,7 +328,7 @@ class InflatingRelay:
                 piece = self._inflater.decompress(data, _PIECE)
                 data = self._inflater.unconsumed_tail
                 self._grown += len(piece)
-                if self._grown > _ANY_GROWTH + _MOST_GROWTH * self._size:
+                if self._grown > _ANY_GROWTH + _MOST_GROWTH * (self._size - len(data)):
                     self._fail("grows too much")
                 elif piece:
                     if self._also is not None:

@@ -297,6 +297,8 @@ REFUSED: list[tuple[ClientName, dict[str, Any], tuple[str, ...]]] = [
     ("openai", {"api_base": "http://evil.example"}, ("field-not-carried", "api_base")),
     ("openai", {"messages": [*user({"type": "text", "text": "a"}), {"role": "assistant", "content": "So,"}]}, ("assistant-turn-last", "messages")),
     ("openai-responses", {"input": [*user({"type": "input_text", "text": "a"}), {"role": "assistant", "content": "So,"}]}, ("assistant-turn-last", "input")),
+    ("openai", {"messages": user({"type": "text", "text": "a"}) * 2500}, ("too-many-objects", "5000")),
+    ("openai", {"x": [[]] * 50_001}, ("too-many-objects",)),
     ("openai", {"top_k": 4}, ("field-not-carried", "top_k")),
     ("openai", {"tool_choice": []}, ("field-invalid", "tool_choice")),
     ("openai-responses", {"tool_choice": [{}]}, ("field-invalid", "tool_choice")),

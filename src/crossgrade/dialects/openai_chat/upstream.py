@@ -384,8 +384,8 @@ class ChatFollower(StreamFollower):
         """Take usage; the chunk that says nothing else is swallowed where nobody asked for it."""
         if isinstance(parts.usage, dict):
             self.raw_usage = parts.usage
-            self.ended = self.usage.output_tokens is not None and all(
-                isinstance(choice, dict) and choice.get("finish_reason") for choice in parts.choices or ()
+            self.ended = not parts.choices or all(
+                isinstance(choice, dict) and choice.get("finish_reason") for choice in parts.choices
             )
             return bool(parts.choices) or not self.swallow
         return True
