@@ -181,7 +181,7 @@ class ProviderError(CrossgradeError):
     """A model did not answer usably.
 
     `details` are the fields of the provider's own error that its clients read: `type`, `code`, `param` and
-    `innererror`, as far as it has them.
+    what a filter found, as far as it has them.
     """
 
     http_status = 502

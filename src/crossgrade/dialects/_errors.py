@@ -5,6 +5,7 @@ from types import MappingProxyType
 from typing import Any
 
 from crossgrade.dialects._client import data_event, encode_json, named_event
+from crossgrade.dialects._failures import FILTER_DETAILS
 from crossgrade.errors import (
     AuthError,
     BadRequestError,
@@ -131,9 +132,7 @@ def _openai(
     if "code" in details:
         error["code"] = details["code"]
         error["type"] = details.get("type", kind)
-    if "innererror" in details:
-        error["innererror"] = details["innererror"]
-    return {"error": error}
+    return {"error": error | {name: details[name] for name in FILTER_DETAILS if name in details}}
 
 
 def _anthropic(status: int, message: str) -> dict[str, object]:

@@ -55,6 +55,9 @@ _CANNOT = re.compile(r"\b(image|audio|video|embedding)s?\b[^.]{0,30}\bnot suppor
 """What llama.cpp answers, with status 500, to what its model cannot read."""
 
 _LONGEST_MESSAGE = 4000
+FILTER_DETAILS = ("innererror", "inner_error", "content_filters")
+"""Where Azure says what a filter found, by the age of its API."""
+
 _SLOW_DOWN = {503, 529}
 """Answered with `retry-after`, these mean the same as 429."""
 
@@ -241,11 +244,11 @@ def _details(error: dict[str, Any]) -> dict[str, object]:
         for name in ("type", "code", "param")
         if isinstance(error.get(name), str)
     }
-    inner = error.get("innererror")
-    if isinstance(inner, dict):
-        written = msgspec.json.encode(inner).decode()
-        if len(written) <= _LONGEST_MESSAGE and _SECRET.search(written) is None:
-            found["innererror"] = inner
+    for name in FILTER_DETAILS:
+        inner = error.get(name)
+        written = msgspec.json.encode(inner).decode() if isinstance(inner, dict | list) else ""
+        if written and len(written) <= _LONGEST_MESSAGE and _SECRET.search(written) is None:
+            found[name] = inner
     return found
 
 

@@ -231,6 +231,17 @@ def test_a_stream_has_a_call_s_signature(api: ClientName) -> None:
     assert (b'"id":"a__thought__c2ln"' if api == "anthropic" else b'"thought_signature":"c2ln"') in begun
 
 
+@pytest.mark.parametrize(
+    ("effort", "openai", "gemini"),
+    [("low", "low", "LOW"), ("none", "none", "MINIMAL"), ("xhigh", "xhigh", "HIGH"), ("max", "high", "HIGH")],
+)
+def test_an_effort_crosses_as_the_nearest_that_an_api_has(effort: str, openai: str, gemini: str) -> None:
+    request = ModelRequest(model="m", settings=GenerationSettings(reasoning_effort=effort))
+    sent = {name: dialect.encode(request, HOSTS[name], False).body for name, dialect in DIALECTS.items()}
+    assert sent["openai"]["reasoning_effort"] == sent["openai-responses"]["reasoning"]["effort"] == openai
+    assert sent["gemini"]["generationConfig"]["thinkingConfig"] == {"thinkingLevel": gemini}
+
+
 def test_efforts_below_anthropic_s_least() -> None:
     for effort, wanted in (("none", None), ("minimal", {"effort": "low"}), ("high", {"effort": "high"})):
         request = ModelRequest(model="m", settings=GenerationSettings(reasoning_effort=effort))

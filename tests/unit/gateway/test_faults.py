@@ -91,6 +91,14 @@ UNKNOWN_MODEL = {
     "param": "model",
     "code": "model_not_found",
 }
+NEWER = {
+    "message": "Filtered",
+    "type": "invalid_request_error",
+    "param": "prompt",
+    "code": "content_filter",
+    "inner_error": {"code": "ResponsibleAIPolicyViolation"},
+    "content_filters": [{"blocked": True}],
+}
 OVERLOADED = {"type": "overloaded_error", "message": "Overloaded"}
 NO_CODE = {"message": "Bad `top_p`", "type": "invalid_request_error", "param": "top_p", "code": None}
 
@@ -101,6 +109,7 @@ NO_CODE = {"message": "Bad `top_p`", "type": "invalid_request_error", "param": "
         ("chat/completions", "openai", 400, FILTERED, (400, None, "prompt", "content_filter")),
         ("chat/completions", "openai", 404, UNKNOWN_MODEL, (404, "invalid_request_error", "model", "model_not_found")),
         ("chat/completions", "openai", 400, NO_CODE, (400, "invalid_request_error", "top_p", "invalid_request")),
+        ("chat/completions", "openai", 400, NEWER, (400, "invalid_request_error", "prompt", "content_filter")),
         ("responses", "openai", 404, UNKNOWN_MODEL, (404, "invalid_request_error", "model", "model_not_found")),
         ("messages", "openai", 404, UNKNOWN_MODEL, (404, "not_found_error", None, None)),
         ("messages", "anthropic", 529, OVERLOADED, (529, "overloaded_error", None, None)),
@@ -122,7 +131,8 @@ def test_what_a_provider_says_of_an_error_is_kept(run, make, client, dialect, st
     kind = wanted[1] or "invalid_request_error"
     assert (got.status, told["type"], told.get("param"), told.get("code")) == (wanted[0], kind, *wanted[2:])
     if client != "messages":
-        assert told.get("innererror") == error.get("innererror")
+        for name in ("innererror", "inner_error", "content_filters"):
+            assert told.get(name) == error.get(name)
 
 
 ERROR = b'{"error":{"message":"no such model","type":"invalid_request_error","code":"model_not_found"}}'

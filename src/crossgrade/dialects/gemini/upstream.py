@@ -52,6 +52,9 @@ _UNSIGNED = re.compile(r"gemini-[12]\b")
 _ANOTHER_MODEL_S = "skip_thought_signature_validator"
 """What Google's documentation gives as the signature of a call that another model made."""
 
+_EFFORTS = {"max": "HIGH", "none": "MINIMAL", "xhigh": "HIGH"}
+"""Other APIs' words for more than this API's most effort, and for less than its least."""
+
 _MODES = {"auto": "AUTO", "none": "NONE", "required": "ANY"}
 
 
@@ -101,7 +104,7 @@ def _generation_config(request: ModelRequest) -> dict[str, Any]:
             "maxOutputTokens": settings.max_output_tokens,
             "stopSequences": list(settings.stop) or None,
             "seed": settings.seed,
-            "thinkingConfig": {"thinkingLevel": effort.upper()} if effort else None,
+            "thinkingConfig": {"thinkingLevel": _EFFORTS.get(effort, effort.upper())} if effort else None,
             "responseMimeType": "application/json" if schema is not None else None,
             "responseJsonSchema": schema,
         },

@@ -67,7 +67,7 @@ def encode(request: ModelRequest, host: Host, stream: bool) -> WireRequest:  # n
             "temperature": settings.temperature,
             "top_p": settings.top_p,
             "stop": list(settings.stop) or None,
-            "reasoning_effort": settings.reasoning_effort,
+            "reasoning_effort": known_effort(settings.reasoning_effort),
         },
     )
     if host.seed_field is not None and settings.seed is not None:
@@ -85,6 +85,11 @@ def encode(request: ModelRequest, host: Host, stream: bool) -> WireRequest:  # n
         if host.stream_usage:
             body["stream_options"] = {"include_usage": True}
     return WireRequest(path, body)
+
+
+def known_effort(effort: str | None) -> str | None:
+    """Return an effort in OpenAI's words. Anthropic's `max` is not among them."""
+    return "high" if effort == "max" else effort
 
 
 def _messages_to_wire(messages: tuple[Message, ...]) -> list[dict[str, Any]]:
