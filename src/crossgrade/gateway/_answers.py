@@ -306,15 +306,15 @@ _PIECE = 1 << 18
 class InflatingRelay:
     """Inflates an answer that came compressed, though nobody asked for that, and hands it to another relay.
 
-    An answer that grows more than 200 times is refused: no JSON does.
+    `inner` is that relay. An answer that grows more than 200 times is refused: no JSON does.
     """
 
-    __slots__ = ("_also", "_grown", "_inflater", "_name", "_outlet", "_over", "_relay", "_size")
+    __slots__ = ("_also", "_grown", "_inflater", "_name", "_outlet", "_over", "_size", "inner")
 
     def __init__(self, outlet: Outlet, relay: Relay, name: str, also: Pieces | None) -> None:
         self._outlet = outlet
         self._also = also
-        self._relay = relay
+        self.inner = relay
         self._name = name
         self._inflater = zlib.decompressobj(_ZLIB_OR_GZIP)
         self._size = self._grown = 0
@@ -333,7 +333,7 @@ class InflatingRelay:
                 elif piece:
                     if self._also is not None:
                         self._also(piece)
-                    self._relay.data(piece)
+                    self.inner.data(piece)
         except zlib.error:
             self._fail("is damaged")
 
@@ -342,11 +342,11 @@ class InflatingRelay:
         if not self._over and not self._inflater.eof:
             self._fail("is cut short")
         if not self._over:
-            self._relay.end()
+            self.inner.end()
 
     def spent(self) -> tuple[Tokens, int | None]:
         """Return what is known of the inflated answer."""
-        return self._relay.spent()
+        return self.inner.spent()
 
     def _fail(self, what: str) -> None:
         self._over = True

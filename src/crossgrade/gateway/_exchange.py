@@ -11,6 +11,7 @@ from crossgrade.gateway._answers import (
     JSON_TYPE,
     STREAM_TYPE,
     ErrorRelay,
+    InflatingRelay,
     Pieces,
     Relay,
     StreamRelay,
@@ -400,7 +401,7 @@ class Exchange(RequestState):
 
     def _break_off(self, error: ProviderError, delivery: Delivery) -> None:
         """Tell the client, inside the stream that has begun, that no more will follow."""
-        relay = self._relay
+        relay = self._relay.inner if isinstance(self._relay, InflatingRelay) else self._relay
         self._close(self._status, self._spent(), "broken_off")
         if not isinstance(relay, StreamRelay):
             self.client.abort()  # the client cannot take that for the answer's end

@@ -177,6 +177,24 @@ def test_what_cannot_be_inflated_is_an_upstream_error(run, make, encoding, packe
     assert (answer.status, answer.code) == (502, "upstream_error")
 
 
+def test_a_compressed_stream_that_breaks_ends_in_an_error(run, make):
+    packer = zlib.compressobj(wbits=31)
+    begun = packer.compress(CHUNK) + packer.flush(zlib.Z_SYNC_FLUSH)
+    head = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncontent-encoding: gzip\r\n\r\n"
+    with before(run, head + begun + PAUSE + b"no gzip") as (world, _):
+        GO.clear()
+        connection, body, got = world.connect(), make.chat(stream=True), b""
+        connection.sendall(world.head("/v1/chat/completions", len(body)) + body)
+        while CHUNK not in got:
+            got += connection.recv(65_536)
+        GO.set()
+        answer = make.read_answer(connection, got)
+    assert answer.status == 200
+    assert answer.body.startswith(CHUNK)
+    assert b'"error"' in answer.body[len(CHUNK) :]
+    assert b"[DONE]" not in answer.body
+
+
 def test_details_of_an_error_never_hold_the_key(run, make):
     error = {"message": "no", "type": "x", "param": KEY[3:], "code": "c", "innererror": {"a": [KEY[3:]]}}
     body = json.dumps({"error": error}).encode()
