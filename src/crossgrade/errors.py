@@ -26,7 +26,7 @@ for every class and lists every code.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import ClassVar
@@ -178,7 +178,11 @@ class StoreError(CrossgradeError):
 
 
 class ProviderError(CrossgradeError):
-    """A model did not answer usably."""
+    """A model did not answer usably.
+
+    `details` are the fields of the provider's own error that its clients read: `type`, `code`, `param` and
+    what a filter found, as far as it has them.
+    """
 
     http_status = 502
     default_hint = "run `crossgrade doctor`: it says which keys are not set"
@@ -191,10 +195,12 @@ class ProviderError(CrossgradeError):
         provider: str = "",
         status: int | None = None,
         hint: str | None = None,
+        details: Mapping[str, object] | None = None,
     ) -> None:
         super().__init__(message, code=code, hint=hint)
         self.provider = provider
         self.status = status
+        self.details = details or {}
 
 
 class AuthError(ProviderError):
@@ -220,8 +226,9 @@ class RateLimitedError(ProviderError):
         status: int | None = 429,
         retry_after_s: float | None = None,
         hint: str | None = None,
+        details: Mapping[str, object] | None = None,
     ) -> None:
-        super().__init__(message, code=code, provider=provider, status=status, hint=hint)
+        super().__init__(message, code=code, provider=provider, status=status, hint=hint, details=details)
         self.retry_after_s = retry_after_s
 
 

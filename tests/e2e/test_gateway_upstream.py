@@ -41,7 +41,7 @@ STREAMS: dict[str, Pieces] = {
 
 BROKEN: dict[str, Pieces] = {
     "half an event": [STREAM_HEAD, HELLO, 0.2, END[:30]],
-    "no end": [STREAM_HEAD, HELLO, 0.2, END],
+    "no end": [STREAM_HEAD, HELLO, 0.2, event(finish="stop")],
     "reset in the middle": [STREAM_HEAD, HELLO, 0.2],
     "an error inside": [
         STREAM_HEAD,

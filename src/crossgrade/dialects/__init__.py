@@ -13,13 +13,13 @@ Towards a client, `CLIENTS[name]` (`openai`, `openai-text`, `openai-responses`, 
 
 - `read_request(body) -> InboundRequest`; raises `BadRequestError` naming the field,
 - `render_answer(answer, inbound, id, created) -> bytes`,
-- `render_error(status, message, *, kind=None, code=None, request_id=None) -> bytes`,
-- `stream_error(status, message, kind, code) -> bytes`: one event, for a stream that failed,
+- `render_error(status, message, *, kind=None, code=None, request_id=None, details={}) -> bytes`,
+- `stream_error(status, message, kind, code, details) -> bytes`: one event, for a stream that failed,
 - `id_prefix`: what the `id` of an answer begins with.
 
 `StreamTranslator(reader, client, inbound, id=, created=)` joins the two: `feed(bytes) ->
 bytes`, `end() -> bytes`, `fail(error) -> bytes`, then `done`, `failure`, `usage`, `finish_reason`.
-`error_words(error) -> (status, code)` says how a client is told of an upstream's failure.
+`error_words(error, client) -> (status, code)` says how a client is told of an upstream's failure.
 """
 
 from collections.abc import Mapping
@@ -30,12 +30,12 @@ from crossgrade.dialects._dialect import USAGE_FIELDS, Dialect, WireRequest
 from crossgrade.dialects._errors import error_words
 from crossgrade.dialects._failures import excerpt, failure, failure_inside, secret_of
 from crossgrade.dialects._following import StreamFollower
-from crossgrade.dialects._inbound import InboundRequest
+from crossgrade.dialects._inbound import InboundRequest, json_marks
 from crossgrade.dialects._logged import logged_counts
 from crossgrade.dialects._sse import SseEvent, SseReader
 from crossgrade.dialects._table import Dialects, import_place
 from crossgrade.dialects._translation import StreamTranslator
-from crossgrade.dialects.deltas import Collector, Reader
+from crossgrade.dialects.deltas import Collector, Reader, failed_stop
 from crossgrade.dialects.embeddings import Embeddings, Vector, decode_embeddings, encode_embeddings
 from crossgrade.dialects.forced_calls import (
     ForcedCallReader,
@@ -109,12 +109,14 @@ __all__ = [
     "encode_embeddings",
     "error_words",
     "excerpt",
+    "failed_stop",
     "failure",
     "failure_inside",
     "forced_tools",
     "host_known_as",
     "host_named",
     "import_place",
+    "json_marks",
     "key_variable",
     "key_variables",
     "logged_counts",

@@ -52,6 +52,22 @@ def call_id(given: str, answer_id: str, index: int) -> str:
     )
 
 
+_SIGNED = "__thought__"
+_TO_ID = str.maketrans("+/", "-_", "=")
+_FROM_ID = str.maketrans("-_", "+/")
+
+
+def signed_id(name: str, signature: str | None) -> str:
+    """Return a call's id with the call's signature (base64) in it, for an API that has no field for one."""
+    return name if not signature else f"{name}{_SIGNED}{signature.translate(_TO_ID)}"
+
+
+def unsigned_id(name: str) -> tuple[str, str | None]:
+    """Return a call's id, and the signature that `signed_id` put in it."""
+    name, _, found = name.partition(_SIGNED)
+    return name, found.translate(_FROM_ID) + "=" * (-len(found) % 4) if found else None
+
+
 ClientName = Literal["openai", "openai-text", "openai-responses", "anthropic"]
 """The APIs that clients may speak: `/chat/completions`, `/completions`, `/responses`, `/messages`."""
 
@@ -67,8 +83,12 @@ class RenderError(Protocol):
         kind: str | None = None,
         code: str | None = None,
         request_id: str | None = None,
+        details: Mapping[str, Any] = ...,
     ) -> bytes:
-        """Return the body. `kind` is the error's type; the default follows from the status."""
+        """Return the body. `kind` is the error's type; the default follows from the status.
+
+        `details` are those of a `ProviderError`; an API writes those that it has a place for.
+        """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,8 +99,8 @@ class ClientApi:
     carried. `render_answer(answer, inbound, id, created)` writes a whole answer, `writer(inbound,
     id, created)` a streamed one; `id` is the answer's, made of `id_prefix` and a unique token of
     letters and digits, `created` in Unix seconds. `render_error(status, message, kind=, code=,
-    request_id=)` writes an error's body, `stream_error(status, message, kind, code)` the event
-    that ends a stream that failed.
+    request_id=, details=)` writes an error's body, `stream_error(status, message, kind, code,
+    details)` the event that ends a stream that failed.
     """
 
     id_prefix: str
@@ -88,7 +108,7 @@ class ClientApi:
     render_answer: Callable[[ModelAnswer, InboundRequest, str, int], bytes]
     writer: Callable[[InboundRequest, str, int], Writer]
     render_error: RenderError
-    stream_error: Callable[[int, str, str | None, str | None], bytes]
+    stream_error: Callable[[int, str, str | None, str | None, Mapping[str, Any]], bytes]
 
 
 class Clients(Mapping[ClientName, ClientApi]):

@@ -6,7 +6,7 @@ All of it is pure.
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -55,6 +55,9 @@ _CANNOT = re.compile(r"\b(image|audio|video|embedding)s?\b[^.]{0,30}\bnot suppor
 """What llama.cpp answers, with status 500, to what its model cannot read."""
 
 _LONGEST_MESSAGE = 4000
+FILTER_DETAILS = ("innererror", "inner_error", "content_filters")
+"""Where Azure says what a filter found, by the age of its API."""
+
 _SLOW_DOWN = {503, 529}
 """Answered with `retry-after`, these mean the same as 429."""
 
@@ -64,6 +67,7 @@ _STATUS_BY_TYPE = {
     "invalid_prompt": 400,
     "invalid_request_error": 400,
     "not_found_error": 404,
+    "overloaded_error": 529,
     "permission_error": 403,
     "rate_limit_error": 429,
     "rate_limit_exceeded": 429,
@@ -81,6 +85,7 @@ class _Words:
     codes: tuple[str, ...] = ()
     status: int | None = None
     retry_delay: str | None = None
+    details: Mapping[str, object] = field(default_factory=dict)
 
     @property
     def all(self) -> str:
@@ -120,8 +125,10 @@ def failure_inside(body: bytes) -> ProviderError:
 def _build(status: int, about: str, words: _Words, wait: float | None, provider: str) -> ProviderError:
     kind, hint = _kind(status, words.all, may_wait=wait is not None)
     if kind is RateLimitedError:
-        return RateLimitedError(about, provider=provider, status=status, retry_after_s=wait)
-    return kind(about, provider=provider, status=status, hint=hint)
+        return RateLimitedError(
+            about, provider=provider, status=status, retry_after_s=wait, details=words.details
+        )
+    return kind(about, provider=provider, status=status, hint=hint, details=words.details)
 
 
 def _kind(status: int, words: str, *, may_wait: bool) -> tuple[type[ProviderError], str | None]:
@@ -226,7 +233,23 @@ def _read_object(error: dict[str, Any]) -> _Words:
         tuple(code[:100] for code in codes if isinstance(code, str)),
         next((code for code in (error.get("status"), error.get("code")) if _is_status(code)), None),
         delay if isinstance(delay, str) else None,
+        _details(error),
     )
+
+
+def _details(error: dict[str, Any]) -> dict[str, object]:
+    """Return what clients read of an error besides its message, without keys and nothing long."""
+    found: dict[str, object] = {
+        name: excerpt(error[name], longest=100)
+        for name in ("type", "code", "param")
+        if isinstance(error.get(name), str)
+    }
+    for name in FILTER_DETAILS:
+        inner = error.get(name)
+        written = msgspec.json.encode(inner).decode() if isinstance(inner, dict | list) else ""
+        if written and len(written) <= _LONGEST_MESSAGE and _SECRET.search(written) is None:
+            found[name] = inner
+    return found
 
 
 def _first_dict(value: Any) -> dict[str, Any] | None:

@@ -39,8 +39,9 @@ class StreamFollower(ABC):
 
     `feed` returns the bytes to pass on: whole events only, so that what follows a broken one can be
     read. With `swallow` the event that only counts tokens, which the client did not ask for, is left
-    out. `done` says that the terminal marker came; nothing after it is passed on. `failure` is what the
-    provider said inside the stream; its event is not passed on.
+    out. `done` says that the terminal marker came; nothing after it is passed on. `ended` says that the last
+    event fed ends an answer, even if no marker follows. `failure` is what the provider said inside the
+    stream; its event is not passed on.
 
     `marks` are byte strings that an event which may matter contains. Nearly all events contain none, and
     cost no more than the search. Many providers say `"usage":null` in every event; tokens are named only
@@ -50,11 +51,11 @@ class StreamFollower(ABC):
     marks: ClassVar[tuple[bytes, ...]] = ()
 
     __slots__ = (
-        "_counts", "_is_new", "_partial", "done", "failure", "raw_usage", "response_id", "swallow",
+        "_counts", "_is_new", "_partial", "done", "ended", "failure", "raw_usage", "response_id", "swallow",
     )  # fmt: skip
 
     def __init__(self, counts: Callable[[Any], Counts], *, swallow: bool) -> None:
-        self.done = False
+        self.done = self.ended = False
         self.failure: ProviderError | None = None
         self.response_id: str | None = None
         self.swallow = swallow

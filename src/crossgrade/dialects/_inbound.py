@@ -7,11 +7,20 @@ from typing import Any, NoReturn, TypeVar
 import msgspec
 
 from crossgrade.dialects._failures import excerpt
-from crossgrade.domain import JSON, Image, ModelRequest, Part, Tool
+from crossgrade.domain import JSON, Image, Message, ModelRequest, Part, Tool
 from crossgrade.errors import BadRequestError
 
 MODES = ("auto", "none", "required")
 """The tool choices that name no tool."""
+
+MOST_OBJECTS = 5000
+"""Objects that are read of one request, so that no body takes long; each is a few lines of Python."""
+
+_MOST_MARKS = 100_000
+"""Brackets and colons of a body; so many objects are parsed in about 10 ms."""
+
+_NO_MARKS = bytes(set(range(256)) - set(b"{}[]:"))
+_BACKSLASH = ord("\\")
 
 _CONVERSATION = ("conversation_id", "session_id", "thread_id")
 _T = TypeVar("_T")
@@ -33,22 +42,50 @@ class InboundRequest:
     metadata: Mapping[str, str] = field(default_factory=dict)
 
 
+def _too_many(what: str) -> BadRequestError:
+    return BadRequestError(
+        f"the body has too many {what} to be carried to a model of another API",
+        code="too-many-objects",
+        hint=f"send fewer, longer messages: at most {MOST_OBJECTS} messages, pieces and tools",
+    )
+
+
 class Fields:
     """The fields of one JSON object. Each is taken or dropped; `end` refuses what is left.
 
-    `at` is the object's place in the request, as `messages[0]`. A field that is null counts as
-    not given.
+    `parent` is the object that holds it, under `name` and, in a list, `index`. A field that is null counts
+    as not given. `raw` belongs to the reader, which takes its fields out.
     """
 
-    def __init__(self, raw: Any, at: str = "") -> None:
-        if not isinstance(raw, dict):
+    __slots__ = ("_index", "_left", "_name", "_parent", "opened")
+
+    def __init__(
+        self, raw: Any, parent: "Fields | None" = None, name: str = "", index: int | None = None
+    ) -> None:
+        self._parent = parent
+        self._name = name
+        self._index = index
+        if type(raw) is not dict:
             raise BadRequestError(
-                f"{f'`{at}`' if at else 'the body'} must be an object",
+                f"{f'`{self.at}`' if parent is not None else 'the body'} must be an object",
                 code="field-invalid",
                 hint="see the API's reference",
             )
-        self.at = at
-        self._left = {name: value for name, value in raw.items() if value is not None}
+        self.opened: list[int] = [0] if parent is None else parent.opened  # shared by all of a request
+        self.opened[0] += 1
+        if self.opened[0] > MOST_OBJECTS:
+            raise _too_many("messages, pieces and tools")
+        if None in raw.values():
+            raw = {name: value for name, value in raw.items() if value is not None}
+        self._left: dict[str, Any] = raw
+
+    @property
+    def at(self) -> str:
+        """The object's place in the request, as `messages[0]`."""
+        if self._parent is None:
+            return ""
+        place = self._parent.place(self._name)
+        return place if self._index is None else f"{place}[{self._index}]"
 
     def __contains__(self, name: str) -> bool:
         return name in self._left
@@ -83,7 +120,7 @@ class Fields:
     def object(self, name: str) -> "Fields | None":
         """Take an object, to be read in turn."""
         value = self.any(name)
-        return None if value is None else Fields(value, self.place(name))
+        return None if value is None else Fields(value, self, name)
 
     def tree(self, name: str) -> Mapping[str, JSON] | None:
         """Take an object as it is: a schema, arguments."""
@@ -92,7 +129,7 @@ class Fields:
     def objects(self, name: str) -> Iterator["Fields"]:
         """Take a list of objects, to be read in turn."""
         for at, raw in enumerate(self._typed(name, list, "a list") or ()):
-            yield Fields(raw, f"{self.place(name)}[{at}]")
+            yield Fields(raw, self, name, at)
 
     def need(self, name: str, value: _T | None) -> _T:
         """Return a taken value that the API requires."""
@@ -128,11 +165,11 @@ class Fields:
 
     def end(self) -> None:
         """Refuse what was neither taken nor dropped."""
-        for name in self._left:
+        for name in self._left:  # one at most
             self.refuse(excerpt(name, longest=60))
 
     def _typed(self, name: str, kind: type[_T], words: str) -> _T | None:
-        value = self.any(name)
+        value = self._left.pop(name, None)
         if value is not None and type(value) is not kind:
             self._wanted(name, words)
         return value
@@ -143,8 +180,17 @@ class Fields:
         )
 
 
+def json_marks(body: bytes) -> bytes:
+    """Return the brackets of JSON, and the colons after its keys."""
+    if _BACKSLASH in body:
+        body = body.replace(b"\\\\", b"").replace(b'\\"', b"")
+    return b"".join(body.split(b'"')[::2]).translate(None, _NO_MARKS)
+
+
 def read_body(body: bytes) -> Fields:
     """Read a request's body. Raises `BadRequestError` if it is not a JSON object."""
+    if len(body) > _MOST_MARKS and len(json_marks(body)) > _MOST_MARKS:
+        raise _too_many("fields")
     try:
         return Fields(msgspec.json.decode(body))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -171,10 +217,20 @@ def read_content(
             code="field-invalid",
             hint="see the API's reference",
         )
-    read = [part(Fields(raw, f"{fields.place(name)}[{at}]")) for at, raw in enumerate(given)]
+    read = [part(Fields(raw, fields, name, at)) for at, raw in enumerate(given)]
     parts = tuple(piece for piece in read if piece is not None)
     text = joint.join(piece for piece in parts if isinstance(piece, str))
     return text, parts if any(isinstance(piece, Image) for piece in parts) else ()
+
+
+def check_last_turn(name: str, messages: Sequence[Message]) -> None:
+    """Raise `BadRequestError` if the assistant's turn is last, which no other API continues alike."""
+    if messages and messages[-1].role == "assistant":
+        raise BadRequestError(
+            f"`{name}` ends with the assistant's turn, which models of other APIs do not continue",
+            code="assistant-turn-last",
+            hint="end the conversation with the user's turn",
+        )
 
 
 def read_image_url(fields: Fields, name: str, *, detail: str | None = None) -> Image:
@@ -201,7 +257,7 @@ def read_tool_choice(
     """Take OpenAI's `tool_choice`: a mode, or an object in which `name_of` finds the tool."""
     choice = fields.any("tool_choice")
     if isinstance(choice, dict):
-        chosen = Fields(choice, fields.place("tool_choice"))
+        chosen = Fields(choice, fields, "tool_choice")
         chosen.neutral("type", "function")
         name = chosen.need("name", name_of(chosen))
         chosen.end()

@@ -4,7 +4,7 @@ from crossgrade.dialects._client import ClientApi
 from crossgrade.dialects._errors import error_words
 from crossgrade.dialects._inbound import InboundRequest
 from crossgrade.dialects._sse import SseReader
-from crossgrade.dialects.deltas import Counted, Delta, Finished, Reader, broken_off
+from crossgrade.dialects.deltas import Counted, Delta, Finished, Reader, broken_off, failed_stop
 from crossgrade.domain import Usage
 from crossgrade.errors import ProviderError, UpstreamError
 
@@ -43,6 +43,7 @@ class StreamTranslator:
         self._reader = reader
         self._events = SseReader()
         self._size = 0
+        self._is_counted = False
         self._says_failure = says_failure
         self._writer = client.writer(inbound, id, created)
 
@@ -65,10 +66,13 @@ class StreamTranslator:
         return b"".join(written)
 
     def end(self) -> bytes:
-        """Take note of the upstream's end. Return the events that end the client's stream."""
+        """Take note of the upstream's end. Return the events that end the client's stream.
+
+        Its mark may be missing where the finish reason and the usage have come: nothing else would.
+        """
         if self.done:
             return b""
-        if self._reader.marked:
+        if self._reader.marked and not self._is_counted:
             return self._fail(self._broken_off())
         return self._finish()
 
@@ -79,6 +83,7 @@ class StreamTranslator:
     def _take(self, delta: Delta) -> bytes:
         if isinstance(delta, Counted):
             self.usage = delta.usage
+            self._is_counted = delta.usage.output_tokens is not None
         elif isinstance(delta, Finished):
             self.finish_reason = delta.reason
         return self._writer.write(delta)
@@ -86,6 +91,9 @@ class StreamTranslator:
     def _finish(self) -> bytes:
         if self.finish_reason is None:
             return self._fail(self._broken_off())
+        failure = failed_stop(self.finish_reason)
+        if failure is not None:
+            return self._fail(failure)
         self.done = True
         return self._writer.end()
 

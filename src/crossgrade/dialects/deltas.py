@@ -43,6 +43,7 @@ class CallBegun(msgspec.Struct, frozen=True):
     index: int
     id: str
     name: str
+    signature: str | None = None
 
 
 class Arguments(msgspec.Struct, frozen=True):
@@ -141,7 +142,12 @@ class Collector:
     def so_far(self) -> ModelAnswer:
         """Return what has arrived, whole or not."""
         calls = tuple(
-            ToolCall(id=call.id or f"call_{call.index}", name=call.name, arguments="".join(pieces))
+            ToolCall(
+                id=call.id or f"call_{call.index}",
+                name=call.name,
+                arguments="".join(pieces),
+                signature=call.signature,
+            )
             for call, pieces in zip(self._calls, self._arguments, strict=True)
         )
         return ModelAnswer(
@@ -159,8 +165,30 @@ def deltas_of(answer: ModelAnswer) -> list[Delta]:
     if answer.text:
         deltas.append(Text(answer.text))
     for at, call in enumerate(answer.tool_calls):
-        deltas += [CallBegun(at, call.id, call.name), Arguments(at, call.arguments)]
+        deltas += [CallBegun(at, call.id, call.name, call.signature), Arguments(at, call.arguments)]
     return [*deltas, Counted(answer.usage), Finished(answer.finish_reason or "stop")]
+
+
+_FAILED = frozenset(
+    (
+        "FINISH_REASON_UNSPECIFIED", "LANGUAGE", "MALFORMED_FUNCTION_CALL", "MALFORMED_RESPONSE",
+        "MISSING_THOUGHT_SIGNATURE", "NO_IMAGE", "OTHER", "TOO_MANY_TOOL_CALLS", "UNEXPECTED_TOOL_CALL",
+        "abort", "cancelled", "error", "incomplete", "insufficient_system_resource", "network_error",
+    )
+)  # fmt: skip
+"""Reasons of Gemini, DeepSeek, OpenRouter and others to stop in the middle of an answer."""
+
+
+def failed_stop(reason: str | None) -> UpstreamError | None:
+    """Return the failure that a finish reason stands for, None for an ordinary stop.
+
+    No client's API has a word for one, and "stop" would make half an answer look whole.
+    """
+    if reason not in _FAILED:
+        return None
+    return UpstreamError(
+        f"the model stopped before the end of its answer ({reason})", code="answer-stopped-early"
+    )
 
 
 def broken_off(ending: str) -> UpstreamError:

@@ -12,11 +12,15 @@ Role = Literal["system", "user", "assistant", "tool"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ToolCall:
-    """A call that a model asks for; `arguments` is the JSON text as the model wrote it."""
+    """A call that a model asks for; `arguments` is the JSON text as the model wrote it.
+
+    `signature` is what the model's provider wants back with the call: Gemini's thought signature.
+    """
 
     id: str
     name: str
     arguments: str
+    signature: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,6 +1,7 @@
 """Answers on their way to the client: the provider's, passed on as they arrive, and the gateway's own."""
 
 import math
+import zlib
 from collections.abc import Callable
 from typing import Protocol, TypeAlias
 
@@ -31,6 +32,7 @@ _REASONS = {
     502: b"Bad Gateway",
     503: b"Service Unavailable",
     504: b"Gateway Timeout",
+    529: b"Overloaded",
 }
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 JSON_TYPE = b"application/json"
@@ -88,6 +90,8 @@ WHOLE_BYTES = 8 << 20
 MOST_BYTES = 1 << 28
 ERROR_BYTES = 1 << 18
 _HIDDEN = b"***"
+_ZLIB_OR_GZIP = 32 + zlib.MAX_WBITS
+"""Tells zlib to look which of the two it is."""
 
 
 class AnswerFollower(Protocol):
@@ -219,7 +223,7 @@ class StreamRelay:
     The head waits for the first one: until then, another attempt is possible.
     """
 
-    __slots__ = ("_events", "_follower", "_key", "_needles", "_outlet", "_over", "_send")
+    __slots__ = ("_events", "_follower", "_key", "_needles", "_outlet", "_over", "_read", "_send")
 
     def __init__(self, outlet: Outlet, follower: AnswerFollower, key: bytes | None) -> None:
         self._outlet = outlet
@@ -228,7 +232,7 @@ class StreamRelay:
         self._over = False
         self._send: Pieces | None = None
         self._needles: tuple[bytes, ...] = ()
-        self._events = 0
+        self._events = self._read = 0
 
     def data(self, data: bytes) -> None:
         """Take a piece of the stream. Nearly all are whole events that count nothing, which pass unread."""
@@ -244,13 +248,20 @@ class StreamRelay:
         follower = self._follower
         self._take(follower.feed(data))
         self._needles = follower.needles if isinstance(follower, StreamFollower) else ()
+        self._read = self._events
 
     def end(self) -> None:
-        """Note the end of the stream; without its terminal marker it broke off."""
+        """Note the end of the stream; without its terminal marker, or an event that ends it, it broke off."""
+        follower = self._follower
         if not self._over:
-            self._take(self._follower.end())
+            self._take(follower.end())
         if not self._over:
             self._over = True
+            ended = isinstance(follower, StreamFollower) and follower.ended and not follower.unfinished
+            is_last = self._send is not None and self._read == self._events  # nothing has passed since
+            if ended and is_last and follower.usage.output_tokens is not None:
+                self._end(follower)
+                return
             self._outlet.failed(
                 UpstreamError(
                     "the stream broke off before its end: no terminal marker", code="stream-broke-off"
@@ -270,8 +281,11 @@ class StreamRelay:
             self._outlet.failed(follower.failure)
         elif follower.done:
             self._over = True
-            response_id = follower.response_id if isinstance(follower, StreamFollower) else None
-            self._outlet.end_stream(follower.usage, response_id, self._events, events)
+            self._end(follower, events)
+
+    def _end(self, follower: AnswerFollower, last: bytes = b"") -> None:
+        response_id = follower.response_id if isinstance(follower, StreamFollower) else None
+        self._outlet.end_stream(follower.usage, response_id, self._events, last)
 
     def spent(self) -> tuple[Tokens, int | None]:
         """Return what was counted, and an estimate of about one token per event."""
@@ -281,6 +295,74 @@ class StreamRelay:
         """Count events that are about to be sent, and hide the target's key in them."""
         self._events += events.count(b"\n\n") or 1
         return events if self._key is None else events.replace(self._key, _HIDDEN)
+
+
+_INFLATES = {b"gzip", b"x-gzip", b"deflate"}
+_MOST_GROWTH = 200
+_ANY_GROWTH = 1 << 16
+_PIECE = 1 << 18
+
+
+class InflatingRelay:
+    """Inflates an answer that came compressed, though nobody asked for that, and hands it to another relay.
+
+    `inner` is that relay. An answer that grows more than 200 times is refused: no JSON does.
+    """
+
+    __slots__ = ("_also", "_grown", "_inflater", "_name", "_outlet", "_over", "_size", "inner")
+
+    def __init__(self, outlet: Outlet, relay: Relay, name: str, also: Pieces | None) -> None:
+        self._outlet = outlet
+        self._also = also
+        self.inner = relay
+        self._name = name
+        self._inflater = zlib.decompressobj(_ZLIB_OR_GZIP)
+        self._size = self._grown = 0
+        self._over = False
+
+    def data(self, data: bytes) -> None:
+        """Take a piece of the compressed answer."""
+        self._size += len(data)
+        try:
+            while data and not self._over:
+                piece = self._inflater.decompress(data, _PIECE)
+                data = self._inflater.unconsumed_tail
+                self._grown += len(piece)
+                if self._grown > _ANY_GROWTH + _MOST_GROWTH * (self._size - len(data)):
+                    self._fail("grows too much")
+                elif piece:
+                    if self._also is not None:
+                        self._also(piece)
+                    self.inner.data(piece)
+        except zlib.error:
+            self._fail("is damaged")
+
+    def end(self) -> None:
+        """Note the end of the answer."""
+        if not self._over and not self._inflater.eof:
+            self._fail("is cut short")
+        if not self._over:
+            self.inner.end()
+
+    def spent(self) -> tuple[Tokens, int | None]:
+        """Return what is known of the inflated answer."""
+        return self.inner.spent()
+
+    def _fail(self, what: str) -> None:
+        self._over = True
+        self._outlet.failed(
+            UpstreamError(f"{self._name} compressed its answer, which {what}", code="answer-compressed")
+        )
+
+
+def inflating(
+    outlet: Outlet, relay: Relay, encoding: bytes, name: str, also: Pieces | None
+) -> InflatingRelay | None:
+    """Return a relay that inflates an answer for another, None for an encoding that is not known.
+
+    `also` gets the inflated pieces first.
+    """
+    return InflatingRelay(outlet, relay, name, also) if encoding.strip().lower() in _INFLATES else None
 
 
 class ErrorRelay:

@@ -13,11 +13,13 @@ bodies contain nothing like it. Only the others are walked.
 import json
 import re
 from collections.abc import Sequence
-from typing import Annotated, Any, Final, NoReturn
+from itertools import accumulate, chain
+from operator import itemgetter
+from typing import Annotated, Any, Final, NoReturn, TypeAlias
 
 import msgspec
 
-from crossgrade.dialects import excerpt
+from crossgrade.dialects import excerpt, json_marks
 from crossgrade.gateway._problems import Problem, bad_request
 
 BYTES_PER_TOKEN = 4
@@ -28,10 +30,12 @@ DEFAULT_OUTPUT_TOKENS = 1024
 
 _Count = Annotated[int, msgspec.Meta(ge=0, le=1_000_000_000)]
 _MOST_CHOICES = 128
+_MOST_FIELDS = 1000
 
 _KEY = re.compile(rb'[{,]\s*"((?:[^"\\]|\\.)*)"\s*:\s*')
 
 
+_SPACE = re.compile(rb"[ \t\r\n]*")
 _PLAIN_VALUE = re.compile(rb'\s*:\s*("[^"\\]*")')
 _LETTERS = re.compile(rb"\\u00[46]")
 """Letters of `model` written as escapes."""
@@ -149,6 +153,8 @@ def model_span(body: bytes, lower: bytes, fields: BodyFields) -> tuple[int, int]
 def _searched_span(body: bytes) -> tuple[int, int] | Problem | None:
     """Find the span by walking from key to key; the parser gives the length of each value."""
     fields = _FIELDS.decode(body)
+    if len(fields) > _MOST_FIELDS:
+        return bad_request(f"The body has more than {_MOST_FIELDS} fields.", "too_many_fields")
     at = body.index(b"{")
     found: tuple[int, int] | None = None
     for _ in range(len(fields) + 1):
@@ -164,8 +170,7 @@ def _searched_span(body: bytes) -> tuple[int, int] | Problem | None:
                 return _twice(name)
             found = (key.end(), key.end() + len(value))
         at = key.end() + len(value)
-        while body[at : at + 1].isspace():
-            at += 1
+        at = _SPACE.match(body, at).end()  # type: ignore[union-attr]  # it matches nothing as well
     return _twice("model")
 
 
@@ -183,7 +188,7 @@ MAX_DEPTH = 128
 _MOST_BRACKETS = MAX_DEPTH
 """A body with no more opening brackets than this cannot be nested deeper than `MAX_DEPTH`."""
 
-_NAMES = (
+_NAMES = frozenset((
     "api_base", "api_base_url", "api_key", "api_type", "api_version", "apikey", "api-key", "api-base",
     "azure_ad_token", "azure_ad_token_provider", "azure_deployment", "azure_endpoint", "azure_password",
     "base_url", "base-url", "client_id", "client_secret", "content_policy_fallbacks",
@@ -193,7 +198,7 @@ _NAMES = (
     "litellm_metadata", "litellm_params", "litellm_settings", "model_list", "mock_response",
     "mock_tool_calls", "optional_params", "organization", "proxies", "proxy", "region_name",
     "router_settings", "tenant_id", "user_config",
-)  # fmt: skip
+))  # fmt: skip
 _LABELS = frozenset(("client_id", "headers", "organization", "proxy", "region_name", "tenant_id"))
 """Names that people also use for labels. They are accepted under `metadata`."""
 
@@ -217,8 +222,9 @@ BACKSLASH: Final = ord("\\")
 _ESCAPED: Final = re.compile(rb"\\u00(?:[4-7]|2d)")
 """Letters written as escapes, which no encoder does."""
 
-_AS_SQUARE: Final = bytes.maketrans(b"{}", b"[]")
-_NO_BRACKETS: Final = bytes(set(range(256)) - set(b"{}[]"))
+_AS_STEPS: Final = bytes.maketrans(b"{[}]", b"\x01\x01\xff\xff")
+_MOST_MARKS: Final = 50_000
+"""Brackets and colons of a body whose keys are looked at one by one, so that none takes long."""
 
 _OWN_WORDS: Final = frozenset(
     (
@@ -238,9 +244,13 @@ _OWN_WORDS: Final = frozenset(
 )
 """The places where keys are the caller's own words, as paths of keys from the top."""
 
+_CONTAINERS: Final = (tuple, list)
+"""An object as its pairs, which shows a key that is there twice, and a list."""
 
-class _Object(list[tuple[str, Any]]):
-    """A JSON object as its pairs, so that a repeated key is seen."""
+_LABELLED: Final = ("metadata",)
+_ON_THE_WAY: Final = frozenset(
+    (_LABELLED, *(path[:length] for path in _OWN_WORDS for length in range(1, len(path))))
+)
 
 
 def check_fields(body: bytes, lower: bytes) -> Problem | None:
@@ -260,60 +270,72 @@ def check_fields(body: bytes, lower: bytes) -> Problem | None:
 
 
 def _is_deep(body: bytes) -> bool:
-    """Return whether JSON is nested too deep. Long conversations have many brackets, and a walk is slow.
+    """Return whether JSON is nested too deep. Long conversations have many brackets, and a walk is slow."""
+    steps = json_marks(body).translate(_AS_STEPS, b":")
+    return max(accumulate(memoryview(steps).cast("b")), default=0) > MAX_DEPTH
 
-    Everything outside strings is reduced to brackets. The innermost pairs are removed until none is left.
-    """
-    if BACKSLASH in body:
-        body = body.replace(b"\\\\", b"").replace(b'\\"', b"")
-    brackets = b"".join(body.split(b'"')[::2]).translate(_AS_SQUARE, _NO_BRACKETS)
-    for _ in range(MAX_DEPTH):
-        if not brackets:
-            return False
-        brackets = brackets.replace(b"[]", b"")
-    return bool(brackets)
+
+_Path: TypeAlias = tuple[str, ...] | None
+"""Where keys stand, as far as that matters: in a place on the way to the caller's own words, or elsewhere."""
 
 
 def _walk(body: bytes) -> Problem | None:
+    """Look at all keys: level by level, those of one kind of place together."""
+    if len(json_marks(body)) > _MOST_MARKS:
+        return bad_request("The body has too many fields to be checked.", "too_many_fields")
     try:
-        tree = json.loads(body, object_pairs_hook=_Object, parse_constant=_no_constant)
+        tree = json.loads(body, object_pairs_hook=tuple, parse_constant=_no_constant)
     except RecursionError:
         return _TOO_DEEP
     except ValueError as error:
         return bad_request(f"The body is not acceptable JSON: {str(error)[:200]}", "invalid_json")
-    open_nodes: list[tuple[Any, tuple[str, ...], int, bool]] = [(tree, (), 1, False)]
-    while open_nodes:
-        node, path, depth, own = open_nodes.pop()
-        if depth > MAX_DEPTH:
-            return _TOO_DEEP
-        own = own or path in _OWN_WORDS
-        if isinstance(node, _Object):
-            problem = None if own else _keys_problem(node, path)
+    level: dict[_Path, list[Any]] = {(): [tree]}
+    while level:
+        below: dict[_Path, list[Any]] = {}
+        for path, nodes in level.items():
+            objects = [node for node in nodes if type(node) is tuple]
+            problem = _keys_problem(objects, path)
             if problem is not None:
                 return problem
-            open_nodes += [
-                (value, path if own else (*path, key), depth + 1, own)
-                for key, value in node
-                if isinstance(value, list)
+            lists = [node for node in nodes if type(node) is list]
+            inner = below.setdefault(path, [])
+            inner += [value for value in chain.from_iterable(lists) if value and type(value) in _CONTAINERS]
+            pairs = [
+                pair for pair in chain.from_iterable(objects) if pair[1] and type(pair[1]) in _CONTAINERS
             ]
-        else:
-            open_nodes += [(value, path, depth + 1, own) for value in node if isinstance(value, list)]
+            if path is None or path == _LABELLED:
+                inner += map(itemgetter(1), pairs)
+                continue
+            for key, value in pairs:
+                place = (*path, key)
+                if place not in _OWN_WORDS:
+                    below.setdefault(place if place in _ON_THE_WAY else None, []).append(value)
+        level = {path: nodes for path, nodes in below.items() if nodes}
     return None
 
 
 _TOO_DEEP = bad_request(f"The body is nested more than {MAX_DEPTH} levels deep.", "too_deep")
 
 
-def _keys_problem(pairs: Sequence[tuple[str, Any]], path: tuple[str, ...]) -> Problem | None:
-    seen: set[str] = set()
-    for key, _ in pairs:
-        where = ".".join((*path, key))[:200]
-        if _NAME.fullmatch(key) and not (path[:1] == ("metadata",) and key in _LABELS):
-            return forbidden(where)
-        if key in seen:
-            return bad_request(f"The key `{where}` is there twice.", "duplicate_key")
-        seen.add(key)
+def _keys_problem(objects: Sequence[tuple[tuple[str, Any], ...]], path: _Path) -> Problem | None:
+    """Return why the keys of objects in a place are refused: one is forbidden, or twice in one object."""
+    for key in set(map(itemgetter(0), chain.from_iterable(objects))):
+        plain = key.lower()
+        is_name = plain in _NAMES or plain.startswith(_PREFIXES)
+        if not is_name and not plain.isascii():
+            is_name = _NAME.fullmatch(key) is not None  # letters that a parser may take for others
+        if is_name and not (path == _LABELLED and key in _LABELS):
+            return forbidden(_shown(path, key))
+    for pairs in objects:
+        if len(pairs) > 1 and len(dict(pairs)) < len(pairs):
+            keys = [key for key, _ in pairs]
+            twice = next(key for key in keys if keys.count(key) > 1)
+            return bad_request(f"The key `{_shown(path, twice)}` is there twice.", "duplicate_key")
     return None
+
+
+def _shown(path: _Path, key: str) -> str:
+    return ".".join((*(path or ()), key))[:200]
 
 
 def forbidden(where: str) -> Problem:

@@ -11,10 +11,12 @@ from crossgrade.gateway._answers import (
     JSON_TYPE,
     STREAM_TYPE,
     ErrorRelay,
+    InflatingRelay,
     Pieces,
     Relay,
     StreamRelay,
     WholeRelay,
+    inflating,
     pass_whole,
     whole,
 )
@@ -223,21 +225,27 @@ class Exchange(RequestState):
         self._status = status
         self._headers = headers
         key = self.target.key
+        encoding = headers.get(b"content-encoding", b"identity")
         if not 200 <= status < 300:
             self._relay = ErrorRelay(self._error_answered)
-        elif headers.get(b"content-encoding", b"identity") != b"identity":
-            self.failed(
-                UpstreamError(
-                    f"{self.target.name} compressed its answer, which was not asked for",
-                    code="answer-compressed",
-                )
-            )
         elif headers.get(b"content-type", b"").startswith(b"text/event-stream"):
             self._relay = StreamRelay(self, self.payload.follower(self.target), key)
         else:
-            length = headers.get(b"content-length")
+            length = headers.get(b"content-length") if encoding == b"identity" else None
             known = int(length) if length is not None and length.isdigit() else None
             self._relay = WholeRelay(self, self.target.dialect, key, known)
+        if encoding != b"identity":
+            also = None if self.copy is None else self.copy.take
+            inflater = inflating(self, self._relay, encoding, self.target.name, also)
+            self._relay = inflater
+            if inflater is not None:
+                return inflater.data
+            self.failed(
+                UpstreamError(
+                    f"{self.target.name} compressed its answer in a way that is not known here",
+                    code="answer-compressed",
+                )
+            )
         return self._take if self.copy is not None or self._relay is None else self._relay.data
 
     def on_whole(self, body: bytes) -> None:
@@ -307,7 +315,7 @@ class Exchange(RequestState):
             self._break_off(error, self._delivery)
         elif not self._try_on(error):
             charge = NOTHING if self._status >= 300 or not self.sent_at else UNKNOWN
-            self.refuse(provider_problem(error, self.target.key), charge)
+            self.refuse(self._told(error), charge)
 
     def _let_go(self) -> None:
         """Release the provider's connection, whether it is open yet or not."""
@@ -393,14 +401,19 @@ class Exchange(RequestState):
 
     def _break_off(self, error: ProviderError, delivery: Delivery) -> None:
         """Tell the client, inside the stream that has begun, that no more will follow."""
-        relay = self._relay
+        relay = self._relay.inner if isinstance(self._relay, InflatingRelay) else self._relay
         self._close(self._status, self._spent(), "broken_off")
         if not isinstance(relay, StreamRelay):
             self.client.abort()  # the client cannot take that for the answer's end
             return
         assert self.endpoint.client is not None
+        delivery.end(problem_event(self._told(error), self.endpoint.client))
+
+    def _told(self, error: ProviderError) -> Problem:
+        """Return what the client is told of a provider's failure."""
+        assert self.endpoint.client is not None
         assert self.target is not None
-        delivery.end(problem_event(provider_problem(error, self.target.key), self.endpoint.client))
+        return provider_problem(error, self.target.key, self.endpoint.client)
 
     def _lines(self, usd: float | None) -> bytes:
         """Return the header lines of every answer of a model; `usd` is its cost, None if unknown."""

@@ -55,6 +55,9 @@ _API: dict[bytes, Endpoint] = {
 }
 _ALL: dict[bytes, Endpoint] = _API | {endpoint.path.encode(): endpoint for endpoint in _PAGES}
 _ROUTED = re.compile(rb"/r/([A-Za-z0-9._~-]{1,128})(/.*)")
+_BELOW_MESSAGES = re.compile(rb"(?:/r/[^/]+)?(?:/v1)?/messages/[^?]*(?:\?.*)?")
+"""Paths of Anthropic's API that are not served, such as `/v1/messages/count_tokens`."""
+
 _HOST = re.compile(rb"[A-Za-z0-9._~\-]+(?::\d{1,5})?|\[[0-9A-Fa-f:.]+\](?::\d{1,5})?")
 
 _ONCE = frozenset(
@@ -71,7 +74,9 @@ _OURS = b"x-crossgrade-"
 def client_of(target: bytes) -> ClientName:
     """Return the API in whose format a request target is answered; OpenAI's if it is unknown."""
     place = locate(target)
-    return (None if isinstance(place, Problem) else place[0].client) or "openai"
+    if isinstance(place, Problem):
+        return "anthropic" if _BELOW_MESSAGES.fullmatch(target) else "openai"
+    return place[0].client or "openai"
 
 
 class Sink(Protocol):

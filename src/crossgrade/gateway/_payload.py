@@ -19,6 +19,7 @@ from crossgrade.dialects import (
     StreamTranslator,
     as_schema_request,
     as_tool_call,
+    failed_stop,
     forced_tools,
 )
 from crossgrade.domain import ModelAnswer, ModelRequest
@@ -181,6 +182,9 @@ class ParsedPayload:
         answer: ModelAnswer = target.dialect.decode(body, self._request(target))
         if self._forced(target):
             answer = as_tool_call(answer)
+        failure = failed_stop(answer.finish_reason)
+        if failure is not None:
+            raise failure
         return CLIENTS[self._client].render_answer(
             answer, inbound, _answer_id(self._client), int(time.time())
         )

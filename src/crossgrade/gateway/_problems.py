@@ -1,13 +1,14 @@
 """Why a request is refused or fails, and what the client is told."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import msgspec
 
 from crossgrade.dialects import CLIENTS, ClientName, error_words
 from crossgrade.errors import (
     AccessError,
     AuthError,
-    BadRequestError,
-    ContextTooLongError,
     ProviderError,
     RateLimitedError,
 )
@@ -19,12 +20,14 @@ class Problem:
     """The reason why a request is not answered by a model, as the client is told.
 
     `code` is the stable name that programs compare. `retry_after_s` is None if no waiting time is known.
+    `details` are those of a provider's error, which clients of its API read.
     """
 
     status: int
     message: str
     code: str
     retry_after_s: float | None = None
+    details: Mapping[str, object] = field(default_factory=dict)
 
     @property
     def kind(self) -> str | None:
@@ -64,13 +67,20 @@ def unknown_model(path_route: str | None, model: str | None) -> Problem:
 def problem_body(problem: Problem, client: ClientName, request_id: str) -> bytes:
     """Return the error's body in the format of the client's API."""
     return CLIENTS[client].render_error(
-        problem.status, problem.message, kind=problem.kind, code=problem.code, request_id=request_id
+        problem.status,
+        problem.message,
+        kind=problem.kind,
+        code=problem.code,
+        request_id=request_id,
+        details=problem.details,
     )
 
 
 def problem_event(problem: Problem, client: ClientName) -> bytes:
     """Return the error as the last event of a stream that has begun."""
-    return CLIENTS[client].stream_error(problem.status, problem.message, problem.kind, problem.code)
+    return CLIENTS[client].stream_error(
+        problem.status, problem.message, problem.kind, problem.code, problem.details
+    )
 
 
 _MOST_WAIT_S = 3600.0
@@ -79,25 +89,18 @@ _SHORTEST_PIECE = 6
 """A piece of a key of at least this length is hidden at the end of a quotation that was cut."""
 
 
-def provider_problem(error: ProviderError, key: bytes | None = None) -> Problem:
+def provider_problem(error: ProviderError, key: bytes | None, client: ClientName) -> Problem:
     """Return the problem of a failed call. It quotes the provider's message briefly, and never its `key`."""
-    status, code = error_words(error)
+    status, code = error_words(error, client)
     message = error.message if key is None else _without(key.decode(), error.message)
     if "<" in message:  # an HTML page, which is not quoted
         message = message.partition(":")[0]
     if isinstance(error, AuthError):
         return Problem(status=status, message="The provider refused the gateway's own key.", code=code)
-    if isinstance(error, RateLimitedError):
-        wait = None if error.retry_after_s is None else min(error.retry_after_s, _MOST_WAIT_S)
-        return Problem(status=status, message=message, code=code, retry_after_s=wait)
-    theirs = error.status
-    if (
-        isinstance(error, BadRequestError | ContextTooLongError)
-        and theirs is not None
-        and 400 <= theirs < 500
-    ):
-        status = theirs
-    return Problem(status=status, message=message, code=code)
+    details = {} if key is not None and key in msgspec.json.encode(error.details) else error.details
+    wait = error.retry_after_s if isinstance(error, RateLimitedError) else None
+    wait = None if wait is None else min(wait, _MOST_WAIT_S)
+    return Problem(status=status, message=message, code=code, retry_after_s=wait, details=details)
 
 
 def _without(key: str, message: str) -> str:

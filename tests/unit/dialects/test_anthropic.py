@@ -120,6 +120,12 @@ def test_what_is_no_answer(plain: ModelRequest) -> None:
         )
 
 
+def test_the_temperature_is_capped_as_anthropic_caps_it(plain: ModelRequest) -> None:
+    for given, sent in ((1.7, 1.0), (0.3, 0.3)):
+        hot = replace(plain, settings=replace(plain.settings, temperature=given))
+        assert ANTHROPIC.encode(hot, HOST, False).body["temperature"] == sent
+
+
 def test_raw_text_and_broken_arguments_are_refused(plain: ModelRequest) -> None:
     with raises_code("raw-text-not-carried"):
         ANTHROPIC.encode(ModelRequest(model="m", text="x"), HOST, False)

@@ -117,6 +117,34 @@ def test_nothing_follows_the_terminal_marker():
     assert outlet.failure is None
 
 
+LAST = b'data: {"id":"c-1","choices":[{"delta":{},"finish_reason":"stop"}],"usage":{"prompt_tokens":7,"completion_tokens":3}}\n\n'
+NOT_LAST = LAST.replace(b'"stop"', b"null")
+
+
+@pytest.mark.parametrize(
+    ("pieces", "ends"),
+    [
+        ([CHAT, COUNT], True),
+        ([CHAT + COUNT], True),
+        ([CHAT, PLAIN, LAST], True),
+        ([CHAT, LAST[:20], LAST[20:]], True),
+        ([CHAT, COUNT.replace(b"\n", b"\r\n")], True),
+        ([CHAT, NOT_LAST], False),
+        ([CHAT, PLAIN, NOT_LAST, PLAIN], False),
+        ([CHAT, COUNT, PLAIN], False),
+        ([CHAT, COUNT + PLAIN], False),
+        ([CHAT, COUNT, b"data: {"], False),
+        ([CHAT, COUNT.replace(b'"completion_tokens":3', b'"completion_tokens":-3')], False),
+        ([CHAT, PLAIN], False),
+    ],
+)
+def test_usage_and_a_finish_reason_end_a_stream_without_its_marker(pieces, ends):
+    outlet, _ = relayed(pieces)
+    assert (outlet.failure is None) is ends
+    assert (outlet.ended is not None) is ends
+    assert DONE not in outlet.sent
+
+
 def test_the_count_is_passed_on_to_a_client_that_asked():
     watch = DIALECTS["openai"].follow(swallow=False)
     assert watch.feed(CHAT + COUNT + DONE) == CHAT + COUNT + DONE

@@ -1,11 +1,12 @@
 """Gemini's generateContent API, after its published shapes."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from crossgrade.dialects import DIALECTS, HOSTS, SseEvent
-from crossgrade.domain import GenerationSettings, ModelRequest, ToolCall, Usage
+from crossgrade.domain import GenerationSettings, Message, ModelRequest, Tool, ToolCall, Usage
 from crossgrade.errors import BadRequestError
 from tests.codes import raises_code
 
@@ -38,7 +39,15 @@ def test_a_conversation_with_tools(conversation: ModelRequest) -> None:
     body = GEMINI.encode(conversation, HOST, False).body
     assert body["contents"] == [
         {"role": "user", "parts": [{"text": "Weather in Oslo?"}]},
-        {"role": "model", "parts": [{"functionCall": {"name": "weather", "args": {"city": "Oslo"}}}]},
+        {
+            "role": "model",
+            "parts": [
+                {
+                    "functionCall": {"name": "weather", "args": {"city": "Oslo"}},
+                    "thoughtSignature": "skip_thought_signature_validator",
+                }
+            ],
+        },
         {
             "role": "user",
             "parts": [{"functionResponse": {"name": "weather", "response": {"result": "rain"}}}],
@@ -47,6 +56,41 @@ def test_a_conversation_with_tools(conversation: ModelRequest) -> None:
     chosen = {"mode": "ANY", "allowedFunctionNames": ["weather"]}
     assert body["toolConfig"] == {"functionCallingConfig": chosen}
     assert "generationConfig" not in body
+
+
+@pytest.mark.parametrize(
+    ("model", "given", "sent"),
+    [
+        ("gemini-3-pro", (None, None), ["skip_thought_signature_validator", None]),
+        ("models/gemini-flash-latest", ("c2ln", None), ["c2ln", None]),
+        ("gemini-3-pro", (None, "c2ln"), [None, "c2ln"]),
+        ("gemini-2.5-pro", (None, None), [None, None]),
+        ("models/gemini-2.5-pro", ("c2ln", None), ["c2ln", None]),
+    ],
+)
+def test_earlier_calls_are_signed(
+    model: str, given: tuple[str | None, str | None], sent: list[str | None]
+) -> None:
+    calls = tuple(
+        ToolCall(id=f"c{at}", name="f", arguments="{}", signature=each) for at, each in enumerate(given)
+    )
+    request = ModelRequest(model=model, messages=(Message(role="assistant", content=None, tool_calls=calls),))
+    (turn,) = GEMINI.encode(request, HOST, False).body["contents"]
+    assert [part.get("thoughtSignature") for part in turn["parts"]] == sent
+
+
+def test_one_call_an_answer_is_the_first(plain: ModelRequest) -> None:
+    single = replace(plain, tools=(Tool(name="f"),), parallel_tool_calls=False)
+    GEMINI.encode(single, HOST, False)
+    parts: list[dict[str, object]] = [{"functionCall": {"name": name}} for name in ("f", "g")]
+    assert [call.name for call in GEMINI.decode(response(parts), single).tool_calls] == ["f"]
+    assert [call.name for call in GEMINI.decode(response(parts), plain).tool_calls] == ["f", "g"]
+    collector = GEMINI.collect(single)
+    for part in parts:
+        collector.feed(SseEvent("", response([part], None)))
+    collector.feed(SseEvent("", response([], "STOP")))
+    found = collector.answer()
+    assert ([call.name for call in found.tool_calls], found.finish_reason) == (["f"], "tool_calls")
 
 
 def test_a_schema_and_settings(structured: ModelRequest) -> None:

@@ -1,14 +1,18 @@
 """What is sent to an API of some dialect and read again as a client's request of it is the same request."""
 
 import json
+import re
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crossgrade.dialects import CLIENTS, DIALECTS, HOSTS, InboundRequest
+from crossgrade import errors
+from crossgrade.dialects import CLIENTS, DIALECTS, HOSTS, ClientName, InboundRequest, error_words
+from crossgrade.dialects.deltas import CallBegun
 from crossgrade.domain import (
     DialectName,
     GenerationSettings,
@@ -20,6 +24,7 @@ from crossgrade.domain import (
     ToolCall,
     Usage,
 )
+from crossgrade.errors import ProviderError
 from tests.codes import raises_code
 
 APIS: list[DialectName] = ["anthropic", "openai", "openai-responses"]
@@ -186,10 +191,55 @@ def test_gemini_names_a_result_after_the_newest_call_of_that_id() -> None:
     assert named == ["f", "g"]
 
 
-def test_one_call_an_answer_is_refused_where_it_cannot_be_had() -> None:
-    request = ModelRequest(model="m", tools=TOOLS, parallel_tool_calls=False)
-    with raises_code("parallel-calls-not-carried"):
-        DIALECTS["gemini"].encode(request, HOSTS["gemini"], False)
+def _echoed(api: ClientName, message: dict[str, Any]) -> dict[str, Any]:
+    """Return the body with which a client sends an answer's calls back, with their results."""
+    body: dict[str, Any] = {"model": "m", "max_tokens": 9}
+    if api == "anthropic":
+        results = [
+            {"type": "tool_result", "tool_use_id": block["id"], "content": "ok"}
+            for block in message["content"]
+        ]
+        turn = {"role": "assistant", "content": message["content"]}
+        return {**body, "messages": [turn, {"role": "user", "content": results}]}
+    said = message["choices"][0]["message"]
+    results = [{"role": "tool", "tool_call_id": call["id"], "content": "ok"} for call in said["tool_calls"]]
+    return {**body, "messages": [said, *results]}
+
+
+@pytest.mark.parametrize("signature", ["c2ln+/8=", "c2ln", None])
+@pytest.mark.parametrize("api", ["anthropic", "openai"])
+def test_a_call_s_signature_comes_back(api: ClientName, signature: str | None) -> None:
+    calls = (
+        ToolCall(id="", name="f", arguments="{}", signature=signature),
+        ToolCall(id="b", name="g", arguments="{}"),
+    )
+    answer = ModelAnswer(text="", tool_calls=calls, finish_reason="tool_calls")
+    inbound = InboundRequest(request=ModelRequest(model="m"))
+    body = CLIENTS[api].render_answer(answer, inbound, "x-1", 1)
+    called, *results = (
+        CLIENTS[api].read_request(json.dumps(_echoed(api, json.loads(body))).encode()).request.messages
+    )
+    assert [call.signature for call in called.tool_calls] == [signature, None]
+    assert [call.id for call in called.tool_calls] == [result.tool_call_id for result in results]
+    assert all(len(call.id) <= 40 for call in called.tool_calls)  # as OpenAI's API takes
+
+
+@pytest.mark.parametrize("api", ["anthropic", "openai"])
+def test_a_stream_has_a_call_s_signature(api: ClientName) -> None:
+    inbound = InboundRequest(request=ModelRequest(model="m"))
+    begun = CLIENTS[api].writer(inbound, "x-1", 1).write(CallBegun(0, "a", "f", "c2ln"))
+    assert (b'"id":"a__thought__c2ln"' if api == "anthropic" else b'"thought_signature":"c2ln"') in begun
+
+
+@pytest.mark.parametrize(
+    ("effort", "openai", "gemini"),
+    [("low", "low", "LOW"), ("none", "none", "MINIMAL"), ("xhigh", "xhigh", "HIGH"), ("max", "high", "HIGH")],
+)
+def test_an_effort_crosses_as_the_nearest_that_an_api_has(effort: str, openai: str, gemini: str) -> None:
+    request = ModelRequest(model="m", settings=GenerationSettings(reasoning_effort=effort))
+    sent = {name: dialect.encode(request, HOSTS[name], False).body for name, dialect in DIALECTS.items()}
+    assert sent["openai"]["reasoning_effort"] == sent["openai-responses"]["reasoning"]["effort"] == openai
+    assert sent["gemini"]["generationConfig"]["thinkingConfig"] == {"thinkingLevel": gemini}
 
 
 def test_efforts_below_anthropic_s_least() -> None:
@@ -211,6 +261,19 @@ def test_arguments_that_are_no_object_cannot_be_shown_to_anthropic_s_clients() -
         render(broken, inbound, "msg_1", 1)
     cut = json.loads(render(replace(broken, finish_reason="length"), inbound, "msg_1", 1))
     assert (cut["content"], cut["stop_reason"]) == ([], "max_tokens")
+
+
+def test_the_reference_prints_how_failures_are_told() -> None:
+    text = (Path(__file__).parents[3] / "docs/reference/translation.md").read_text(encoding="utf-8")
+    rows = re.findall(
+        r"^\| `(\w+Error)`(?: (\d+))? \| (\d+) `(\w+)` \| (\d+) `(\w+)` \|$", text, re.MULTILINE
+    )
+    assert {row[0] for row in rows} == {kind.__name__ for kind in ProviderError.__subclasses__()}
+    for name, theirs, *wanted in rows:
+        error = getattr(errors, name)("no", status=int(theirs) if theirs else None)
+        (openai, code), (anthropic, _) = error_words(error), error_words(error, "anthropic")
+        kind = json.loads(CLIENTS["anthropic"].render_error(anthropic, "no"))["error"]["type"]
+        assert wanted == [str(openai), code, str(anthropic), kind], name
 
 
 @pytest.mark.parametrize(

@@ -116,10 +116,38 @@ def test_a_stream_cut_anywhere_ends_in_an_error(upstream: DialectName, data: st.
     assert one.feed(whole[cut:]) == one.end() == b""
 
 
-def test_all_but_the_mark_is_not_the_end() -> None:
+def test_a_finish_reason_and_usage_end_a_stream_without_its_mark() -> None:
     written = translated("openai", "anthropic", b"".join(STREAMS["openai"][:-1]))
+    assert written.endswith(b'event: message_stop\ndata: {"type":"message_stop"}\n\n')
+    assert b"error" not in written
+    assert read("anthropic", written) == read(
+        "anthropic", translated("openai", "anthropic", b"".join(STREAMS["openai"]))
+    )
+
+
+def test_a_finish_reason_alone_is_not_the_end() -> None:
+    stream = b"".join(each for each in STREAMS["openai"] if b"DONE" not in each and b'"usage"' not in each)
+    written = translated("openai", "anthropic", stream)
     assert b"no terminal marker" in written
     assert b"message_stop" not in written
+
+
+@pytest.mark.parametrize("reason", ["MALFORMED_FUNCTION_CALL", "OTHER", "insufficient_system_resource"])
+@every_client
+def test_half_an_answer_is_no_ordinary_stop(client: ClientName, reason: str) -> None:
+    if reason.isupper():
+        piece = {"content": {"role": "model", "parts": [{"text": "Half"}]}, "finishReason": reason}
+        upstream, stream = "gemini", b"data: " + json.dumps({"candidates": [piece]}).encode() + b"\n\n"
+    else:
+        upstream, stream = (
+            "openai",
+            chunks({"delta": {"content": "Half"}}, {"delta": {}, "finish_reason": reason}),
+        )
+    one = translator(upstream, client)
+    written = one.feed(stream) + one.end()
+    assert b"Half" in written
+    assert reason in str(one.failure)
+    assert not any(mark in written for mark in MARKS)
 
 
 ERRORS = {

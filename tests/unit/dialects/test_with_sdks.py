@@ -192,10 +192,10 @@ def test_refusals_are_each_client_s_own_bad_request() -> None:
             claude.messages.create(**MESSAGE, extra_body={"top_k": 5})
 
 
-def test_what_the_upstream_cannot_do_is_a_bad_request_too() -> None:
+def test_what_gemini_cannot_do_is_done_for_it_or_a_bad_request() -> None:
     with Bridge("gemini") as bridge, openai_client(bridge) as client:
-        with pytest.raises(openai.BadRequestError, match="parallel_tool_calls"):
-            client.chat.completions.create(**CHAT, parallel_tool_calls=False)
+        single = client.chat.completions.create(**CHAT, parallel_tool_calls=False)
+        assert len(single.choices[0].message.tool_calls) == 1
         with pytest.raises(openai.BadRequestError, match="gemini"):
             client.completions.create(model="m", prompt="Once")
 

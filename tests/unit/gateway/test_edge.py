@@ -440,3 +440,23 @@ def test_pages(world, fake):
     assert world.post(b'{"model":"nobody"}', "/r/support/v1/chat/completions").status == 200
     assert world.post(b'{"model":"nobody"}', "/r/nobody/v1/chat/completions").code == "route_not_found"
     assert world.get("/r/support/v1/models").status == 200
+
+
+@pytest.mark.parametrize(
+    ("path", "is_anthropic"),
+    [
+        ("/v1/messages/count_tokens", True),
+        ("/v1/messages/count_tokens?beta=true", True),
+        ("/messages/batches", True),
+        ("/r/support/v1/messages/count_tokens", True),
+        ("/v1/chat/completions/messages/x", False),
+        ("/v1/files", False),
+    ],
+)
+def test_an_unserved_path_is_told_in_its_own_api(world, path, is_anthropic):
+    answer = world.post(b"{}", path)
+    assert answer.status == 404
+    if is_anthropic:
+        assert (answer.json["type"], answer.json["error"]["type"]) == ("error", "not_found_error")
+    else:
+        assert answer.code == "unknown_path"

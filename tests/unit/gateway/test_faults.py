@@ -1,6 +1,9 @@
 """Providers that fail in every way known: the client gets a clear answer, never a key."""
 
+import gzip
+import json
 import socket
+import zlib
 from contextlib import contextmanager
 from decimal import Decimal
 
@@ -53,18 +56,167 @@ FAULTS = {
 }
 
 
+CODES_KEPT = {"server_error": "server_error"}
+"""What a provider's own code is, where it differs from the record's."""
+
+
 @pytest.mark.parametrize("kind", FAULTS)
 def test_a_fault_becomes_a_clear_error(run, make, kind):
     with FakeProvider(Fault(kind, size=1 << 20)) as fake:
         target = make.target(fake, key_env="KEY", timeout_s=0.3)
         with run([target], only("big"), environ={"KEY": KEY}) as world:
             answer = world.post(make.chat())
-            assert (answer.status, answer.code) == FAULTS[kind]
+            status, code = FAULTS[kind]
+            assert (answer.status, answer.code) == (status, CODES_KEPT.get(kind, code))
             assert KEY.encode() not in answer.body
             assert b"sk-fake" not in answer.body
             assert b"<" not in answer.body
             record = world.settled()[0]
             assert (record.status, record.error) == FAULTS[kind]
+
+
+FILTERED = {
+    "message": "The response was filtered",
+    "type": None,
+    "param": "prompt",
+    "code": "content_filter",
+    "innererror": {
+        "code": "ResponsibleAIPolicyViolation",
+        "content_filter_result": {"hate": {"filtered": True, "severity": "high"}},
+    },
+}
+UNKNOWN_MODEL = {
+    "message": "No model",
+    "type": "invalid_request_error",
+    "param": "model",
+    "code": "model_not_found",
+}
+NEWER = {
+    "message": "Filtered",
+    "type": "invalid_request_error",
+    "param": "prompt",
+    "code": "content_filter",
+    "inner_error": {"code": "ResponsibleAIPolicyViolation"},
+    "content_filters": [{"blocked": True}],
+}
+OVERLOADED = {"type": "overloaded_error", "message": "Overloaded"}
+NO_CODE = {"message": "Bad `top_p`", "type": "invalid_request_error", "param": "top_p", "code": None}
+
+
+@pytest.mark.parametrize(
+    ("client", "dialect", "status", "error", "wanted"),
+    [
+        ("chat/completions", "openai", 400, FILTERED, (400, None, "prompt", "content_filter")),
+        ("chat/completions", "openai", 404, UNKNOWN_MODEL, (404, "invalid_request_error", "model", "model_not_found")),
+        ("chat/completions", "openai", 400, NO_CODE, (400, "invalid_request_error", "top_p", "invalid_request")),
+        ("chat/completions", "openai", 400, NEWER, (400, "invalid_request_error", "prompt", "content_filter")),
+        ("responses", "openai", 404, UNKNOWN_MODEL, (404, "invalid_request_error", "model", "model_not_found")),
+        ("messages", "openai", 404, UNKNOWN_MODEL, (404, "not_found_error", None, None)),
+        ("messages", "anthropic", 529, OVERLOADED, (529, "overloaded_error", None, None)),
+        ("messages", "openai", 503, OVERLOADED, (529, "overloaded_error", None, None)),
+        ("chat/completions", "anthropic", 529, OVERLOADED, (503, "server_error", None, "overloaded")),
+        ("chat/completions", "anthropic", 200, OVERLOADED, (503, "server_error", None, "overloaded")),
+    ],
+)  # fmt: skip
+def test_what_a_provider_says_of_an_error_is_kept(run, make, client, dialect, status, error, wanted):
+    body = json.dumps({"type": "error", "error": error}).encode()
+    answer = b"HTTP/1.1 %d X\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b"
+    asked = make.chat(max_tokens=9) if client != "responses" else b'{"model":"support","input":"a"}'
+    with (
+        scripted(answer % (status, len(body), body)) as (url, _),
+        run([raw_target(url, dialect=dialect)], only("raw"), environ={"KEY": KEY}) as world,
+    ):
+        got = world.post(asked, f"/v1/{client}")
+    told = got.json["error"]
+    kind = wanted[1] or "invalid_request_error"
+    assert (got.status, told["type"], told.get("param"), told.get("code")) == (wanted[0], kind, *wanted[2:])
+    if client != "messages":
+        for name in ("innererror", "inner_error", "content_filters"):
+            assert told.get(name) == error.get(name)
+
+
+ERROR = b'{"error":{"message":"no such model","type":"invalid_request_error","code":"model_not_found"}}'
+PIECES = {"whole": b"application/json", "stream": b"text/event-stream", "error": b"application/json"}
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "deflate", "GZIP "])
+@pytest.mark.parametrize("kind", PIECES)
+def test_a_compressed_answer_is_inflated(run, make, kind, encoding):
+    plain = {"whole": ANSWER, "stream": CHUNK * 30 + DONE, "error": ERROR}[kind]
+    packed = zlib.compress(plain) if encoding == "deflate" else gzip.compress(plain)
+    status = b"404 X" if kind == "error" else b"200 OK"
+    head = b"HTTP/1.1 %b\r\ncontent-type: %b\r\ncontent-encoding: %b\r\ncontent-length: %d\r\n\r\n"
+    sent = head % (status, PIECES[kind], encoding.encode(), len(packed)) + packed[:20] + PAUSE + packed[20:]
+    GO.set()
+    with before(run, sent) as (world, _):
+        answer = world.post(make.chat(stream=kind == "stream"))
+        (record,) = world.settled()
+    assert "content-encoding" not in answer.headers
+    if kind == "error":
+        assert (answer.status, answer.code) == (404, "model_not_found")
+    else:
+        assert (answer.status, answer.body) == (200, plain)
+        assert record.output_tokens == (1 if kind == "whole" else None)
+
+
+@pytest.mark.parametrize(
+    ("encoding", "packed"),
+    [
+        (b"br", b"x"),
+        (b"gzip", b"no gzip"),
+        (b"gzip", gzip.compress(ANSWER)[:-9]),
+        (b"gzip", gzip.compress(b" " * (64 << 20))),
+        (b"gzip, gzip", gzip.compress(ANSWER)),
+    ],
+)
+@pytest.mark.parametrize("kind", ["application/json", "text/event-stream"])
+def test_what_cannot_be_inflated_is_an_upstream_error(run, make, encoding, packed, kind):
+    head = b"HTTP/1.1 200 OK\r\ncontent-type: %b\r\ncontent-encoding: %b\r\ncontent-length: %d\r\n\r\n"
+    with before(run, head % (kind.encode(), encoding, len(packed)) + packed) as (world, _):
+        answer = world.post(make.chat(stream="event" in kind))
+    assert (answer.status, answer.code) == (502, "upstream_error")
+
+
+def test_a_compressed_stream_that_breaks_ends_in_an_error(run, make):
+    packer = zlib.compressobj(wbits=31)
+    begun = packer.compress(CHUNK) + packer.flush(zlib.Z_SYNC_FLUSH)
+    head = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncontent-encoding: gzip\r\n\r\n"
+    with before(run, head + begun + PAUSE + b"no gzip") as (world, _):
+        GO.clear()
+        connection, body, got = world.connect(), make.chat(stream=True), b""
+        connection.sendall(world.head("/v1/chat/completions", len(body)) + body)
+        while CHUNK not in got:
+            got += connection.recv(65_536)
+        GO.set()
+        answer = make.read_answer(connection, got)
+    assert answer.status == 200
+    assert answer.body.startswith(CHUNK)
+    assert b'"error"' in answer.body[len(CHUNK) :]
+    assert b"[DONE]" not in answer.body
+
+
+def test_details_of_an_error_never_hold_the_key(run, make):
+    error = {"message": "no", "type": "x", "param": KEY[3:], "code": "c", "innererror": {"a": [KEY[3:]]}}
+    body = json.dumps({"error": error}).encode()
+    answer = b"HTTP/1.1 400 X\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body)
+    with (
+        scripted(answer) as (url, _),
+        run([raw_target(url)], only("raw"), environ={"KEY": KEY[3:]}) as world,
+    ):
+        got = world.post(make.chat())
+    assert (got.status, got.code) == (400, "invalid_request")
+    assert KEY[3:].encode() not in got.body
+
+
+def test_an_error_in_a_stream_keeps_its_code(run, make):
+    error = b'data: {"error":{"message":"busy","type":"server_error","param":null,"code":"busy_now"}}\n\n'
+    with before(run, SSE_HEAD + CHUNK + PAUSE + error) as (world, _):
+        GO.clear()
+        body = make.chat(stream=True)
+        connection = world.connect()
+        connection.sendall(world.head("/v1/chat/completions", len(body)) + body)
+        GO.set()
+        assert b'"code":"busy_now"' in make.read_answer(connection).body
 
 
 def test_a_year_of_retry_after_is_capped(run, make):

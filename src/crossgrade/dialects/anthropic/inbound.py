@@ -8,10 +8,12 @@ the edits that clear them, `cache_control`, `service_tier`, `speed`, `diagnostic
 from collections.abc import Sequence
 from typing import Any
 
+from crossgrade.dialects._client import unsigned_id
 from crossgrade.dialects._dialect import compact_json
 from crossgrade.dialects._inbound import (
     Fields,
     InboundRequest,
+    check_last_turn,
     check_tool,
     conversation,
     inline_image,
@@ -89,12 +91,7 @@ def _check_turns(messages: list[Message]) -> None:
         raise BadRequestError(
             "`messages` is missing or empty", code="field-missing", hint="add at least one message"
         )
-    if messages[-1].role == "assistant":
-        raise BadRequestError(
-            "`messages` ends with the assistant's turn, which models of other APIs do not continue",
-            code="assistant-turn-last",
-            hint="end the conversation with the user's turn",
-        )
+    check_last_turn("messages", messages)
 
 
 def _stops(fields: Fields) -> tuple[str, ...]:
@@ -202,7 +199,7 @@ def _image(fields: Fields) -> Part:
 
 def _result(fields: Fields) -> Message:
     """Read a tool's result; that it failed is said in its text, since other APIs have no field for it."""
-    call = fields.need("tool_use_id", fields.text("tool_use_id"))
+    call, _ = unsigned_id(fields.need("tool_use_id", fields.text("tool_use_id")))
     failed = fields.flag("is_error") or False
 
     content, parts = read_content(fields, "content", _part)
@@ -213,10 +210,12 @@ def _result(fields: Fields) -> Message:
 
 
 def _call(fields: Fields) -> ToolCall:
+    name, signature = unsigned_id(fields.need("id", fields.text("id")))
     call = ToolCall(
-        id=fields.need("id", fields.text("id")),
+        id=name,
         name=fields.need("name", fields.text("name")),
         arguments=compact_json(fields.need("input", fields.tree("input"))),
+        signature=signature,
     )
     fields.neutral("caller", {"type": "direct"})
     return call

@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 
-from crossgrade.dialects._client import call_id, encode_json, named_event
+from crossgrade.dialects._client import call_id, encode_json, named_event, signed_id
 from crossgrade.dialects._errors import message_stream_error
 from crossgrade.dialects._failures import excerpt
 from crossgrade.dialects._inbound import InboundRequest
@@ -42,7 +42,7 @@ def render_message(answer: ModelAnswer, inbound: InboundRequest, id: str, create
     for at, call in enumerate(answer.tool_calls):
         given = _input(call, cut=answer.finish_reason == "length")
         if given is not None:
-            name = call_id(call.id, id, at)
+            name = signed_id(call_id(call.id, id, at), call.signature)
             content.append({"type": "tool_use", "id": name, "name": call.name, "input": given})
     message = _message(id, answer.model or inbound.request.model)
     return encode_json(
@@ -153,7 +153,7 @@ class MessageWriter:
         opened = self._begin() + self._close(whole_only=True)
         self._calls[call.index] = self._blocks
         self._arguments[call.index] = []
-        name = call_id(call.id, self._id, call.index)
+        name = signed_id(call_id(call.id, self._id, call.index), call.signature)
         return opened + self._open({"type": "tool_use", "id": name, "name": call.name, "input": {}})
 
     def _piece(self, piece: Arguments) -> bytes:

@@ -38,6 +38,9 @@ _ANSWER_TOOL = "answer"
 _MOST_TOKENS_BY_DEFAULT = 4096
 """`max_tokens` is required by this API; used when the settings leave it open."""
 
+_HOTTEST = 1.0
+"""The highest temperature of this API. Anthropic's own endpoint for OpenAI's clients caps at it, too."""
+
 _FINISH_REASONS = {
     "end_turn": "stop",
     "max_tokens": "length",
@@ -78,7 +81,7 @@ def encode(request: ModelRequest, host: Host, stream: bool) -> WireRequest:  # n
         body,
         {
             "system": system or None,
-            "temperature": settings.temperature,
+            "temperature": None if settings.temperature is None else min(settings.temperature, _HOTTEST),
             "top_p": settings.top_p,
             "stop_sequences": list(settings.stop) or None,
             "output_config": {"effort": effort} if effort else None,
@@ -139,7 +142,9 @@ def _turns(messages: tuple[Message, ...]) -> list[dict[str, Any]]:
         role = "user" if message.role == "tool" else message.role
         content = _content(message)
         if turns and turns[-1]["role"] == role:
-            turns[-1]["content"] = _blocks(turns[-1]["content"]) + _blocks(content)
+            last = turns[-1]
+            last["content"] = _blocks(last["content"])
+            last["content"] += _blocks(content)  # in place: a copy for each message would be quadratic
         else:
             turns.append({"role": role, "content": content})
     return turns

@@ -1,5 +1,6 @@
 """Google's generateContent API."""
 
+import re
 from typing import Any
 from urllib.parse import quote
 
@@ -35,6 +36,9 @@ from crossgrade.errors import BadRequestError, ContentFilteredError, UpstreamErr
 
 _FINISH_REASONS = {
     "BLOCKLIST": "content_filter",
+    "IMAGE_PROHIBITED_CONTENT": "content_filter",
+    "IMAGE_RECITATION": "content_filter",
+    "IMAGE_SAFETY": "content_filter",
     "MAX_TOKENS": "length",
     "PROHIBITED_CONTENT": "content_filter",
     "RECITATION": "content_filter",
@@ -42,6 +46,15 @@ _FINISH_REASONS = {
     "SPII": "content_filter",
     "STOP": "stop",
 }
+_UNSIGNED = re.compile(r"gemini-[12]\b")
+"""Models that do not insist on the signatures of earlier calls."""
+
+_ANOTHER_MODEL_S = "skip_thought_signature_validator"
+"""What Google's documentation gives as the signature of a call that another model made."""
+
+_EFFORTS = {"max": "HIGH", "none": "MINIMAL", "xhigh": "HIGH"}
+"""Other APIs' words for more than this API's most effort, and for less than its least."""
+
 _MODES = {"auto": "AUTO", "none": "NONE", "required": "ANY"}
 
 
@@ -53,13 +66,8 @@ def encode(request: ModelRequest, host: Host, stream: bool) -> WireRequest:  # n
             code="raw-text-not-carried",
             hint="set `text: false` on the prompt",
         )
-    if request.parallel_tool_calls is False and request.tools:
-        raise BadRequestError(
-            f"{host.name} cannot be held to one tool call an answer (`parallel_tool_calls: false`)",
-            code="parallel-calls-not-carried",
-            hint="leave `parallel_tool_calls` out for this model",
-        )
-    body: dict[str, Any] = {"contents": _contents(request.messages)}
+    signs = _UNSIGNED.match(request.model.removeprefix("models/")) is None
+    body: dict[str, Any] = {"contents": _contents(request.messages, signs=signs)}
     system = "\n\n".join(message.content or "" for message in request.messages if message.role == "system")
     if system:
         body["systemInstruction"] = {"parts": [{"text": system}]}
@@ -96,7 +104,7 @@ def _generation_config(request: ModelRequest) -> dict[str, Any]:
             "maxOutputTokens": settings.max_output_tokens,
             "stopSequences": list(settings.stop) or None,
             "seed": settings.seed,
-            "thinkingConfig": {"thinkingLevel": effort.upper()} if effort else None,
+            "thinkingConfig": {"thinkingLevel": _EFFORTS.get(effort, effort.upper())} if effort else None,
             "responseMimeType": "application/json" if schema is not None else None,
             "responseJsonSchema": schema,
         },
@@ -109,7 +117,7 @@ def _tool_choice(choice: str) -> dict[str, Any]:
     return {"mode": mode} if mode else {"mode": "ANY", "allowedFunctionNames": [choice]}
 
 
-def _contents(messages: tuple[Message, ...]) -> list[dict[str, Any]]:
+def _contents(messages: tuple[Message, ...], *, signs: bool) -> list[dict[str, Any]]:
     """Write the conversation without its system messages; a tool's result is named after its call."""
     names: dict[str, str] = {}
     contents: list[dict[str, Any]] = []
@@ -118,7 +126,7 @@ def _contents(messages: tuple[Message, ...]) -> list[dict[str, Any]]:
             continue
         names |= {call.id: call.name for call in message.tool_calls}
         role = "model" if message.role == "assistant" else "user"
-        parts = _parts(message, names)
+        parts = _parts(message, names, signs=signs)
         if contents and contents[-1]["role"] == role:
             contents[-1]["parts"] += parts
         else:
@@ -126,15 +134,18 @@ def _contents(messages: tuple[Message, ...]) -> list[dict[str, Any]]:
     return contents
 
 
-def _parts(message: Message, names: dict[str, str]) -> list[dict[str, Any]]:
+def _parts(message: Message, names: dict[str, str], *, signs: bool) -> list[dict[str, Any]]:
     if message.role == "tool":
         name = names.get(message.tool_call_id or "", message.tool_call_id)
         result = {"functionResponse": {"name": name, "response": {"result": message.content}}}
         return [result, *(_part(part) for part in message.parts if not isinstance(part, str))]
     calls = [
         {"functionCall": {"name": call.name, "args": json_arguments(call.arguments)}}
+        | ({"thoughtSignature": call.signature} if call.signature else {})
         for call in message.tool_calls
     ]
+    if signs and calls and not any(call.signature for call in message.tool_calls):
+        calls[0]["thoughtSignature"] = _ANOTHER_MODEL_S
     said = [_part(part) for part in message_parts(message) if part]
     return [*said, *calls] or [{"text": message.content}]
 
@@ -156,6 +167,7 @@ class _FunctionCall(msgspec.Struct):
 class _Part(msgspec.Struct):
     text: str | None = None
     thought: bool = False
+    thoughtSignature: str | None = None  # noqa: N815  # the field's name on the wire
     functionCall: _FunctionCall | None = None  # noqa: N815  # the field's name on the wire
 
 
@@ -184,13 +196,17 @@ _DECODER = msgspec.json.Decoder(_Response)
 
 
 class CandidateReader:
-    """Reads one whole response, or the pieces of a streamed one; whole once a `finishReason` has come."""
+    """Reads one whole response, or the pieces of a streamed one; whole once a `finishReason` has come.
+
+    Of the calls of an answer that may have one, the first is kept: the API has no such limit.
+    """
 
     ending = "finish reason"
     marked = False
     done = False
 
-    def __init__(self, request: ModelRequest) -> None:  # noqa: ARG002  # shape of `Dialect.reader`
+    def __init__(self, request: ModelRequest) -> None:
+        self._most_calls = 1 if request.parallel_tool_calls is False else None
         self._begun = self._spoke = False
         self._calls = 0
 
@@ -228,11 +244,13 @@ class CandidateReader:
 
     def _part(self, part: _Part, deltas: list[Delta]) -> None:
         if part.functionCall is not None:
+            if self._calls == self._most_calls:
+                return
             if self._calls >= MOST_CALLS:
                 raise too_many_calls()
             call = part.functionCall
             deltas += [
-                CallBegun(self._calls, call.id or "", call.name),
+                CallBegun(self._calls, call.id or "", call.name, part.thoughtSignature),
                 Arguments(self._calls, compact_json(call.args or {})),
             ]
             self._calls += 1

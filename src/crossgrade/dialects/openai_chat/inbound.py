@@ -9,6 +9,7 @@ from crossgrade.dialects._dialect import compact_json
 from crossgrade.dialects._inbound import (
     Fields,
     InboundRequest,
+    check_last_turn,
     conversation,
     read_body,
     read_content,
@@ -60,6 +61,7 @@ def read_chat(body: bytes) -> InboundRequest:
         raise BadRequestError(
             "`messages` is missing or empty", code="field-missing", hint="add at least one message"
         )
+    check_last_turn("messages", request.messages)
     return InboundRequest(
         request=request,
         stream=stream,
@@ -193,10 +195,18 @@ def _tool_call(fields: Fields) -> ToolCall:
         id=fields.need("id", fields.text("id")),
         name=function.need("name", function.text("name")),
         arguments=arguments if isinstance(arguments, str) else compact_json(arguments or {}),
+        signature=_signature(fields.any("extra_content")),
     )
     function.end()
     fields.end()
     return call
+
+
+def _signature(extra: JSON) -> str | None:
+    """Return the signature of a call, as Google's own endpoint for this API has it; None if it has none."""
+    for name in ("google", "thought_signature"):
+        extra = extra.get(name) if isinstance(extra, dict) else None
+    return extra if isinstance(extra, str) else None
 
 
 def _tool(fields: Fields) -> Tool:

@@ -53,7 +53,10 @@ def _finish_reason(reason: str | None) -> str:
 
 def _call(call: ToolCall, answer_id: str, at: int) -> dict[str, Any]:
     function = {"name": call.name, "arguments": call.arguments}
-    return {"id": call_id(call.id, answer_id, at), "type": "function", "function": function}
+    wire = {"id": call_id(call.id, answer_id, at), "type": "function", "function": function}
+    if call.signature:  # where Google's own endpoint for clients of this API has it
+        wire["extra_content"] = {"google": {"thought_signature": call.signature}}
+    return wire
 
 
 class _CompletionWriter:
@@ -108,7 +111,7 @@ class ChatWriter(_CompletionWriter):
                     {"tool_calls": [{"index": delta.index, "function": {"arguments": delta.text}}]}
                 )
             case CallBegun():
-                call = ToolCall(id=delta.id, name=delta.name, arguments="")
+                call = ToolCall(id=delta.id, name=delta.name, arguments="", signature=delta.signature)
                 return self._delta(
                     {"tool_calls": [{"index": delta.index, **_call(call, self._id, delta.index)}]}
                 )

@@ -67,7 +67,7 @@ def encode(request: ModelRequest, host: Host, stream: bool) -> WireRequest:  # n
             "temperature": settings.temperature,
             "top_p": settings.top_p,
             "stop": list(settings.stop) or None,
-            "reasoning_effort": settings.reasoning_effort,
+            "reasoning_effort": known_effort(settings.reasoning_effort),
         },
     )
     if host.seed_field is not None and settings.seed is not None:
@@ -85,6 +85,11 @@ def encode(request: ModelRequest, host: Host, stream: bool) -> WireRequest:  # n
         if host.stream_usage:
             body["stream_options"] = {"include_usage": True}
     return WireRequest(path, body)
+
+
+def known_effort(effort: str | None) -> str | None:
+    """Return an effort in OpenAI's words. Anthropic's `max` is not among them."""
+    return "high" if effort == "max" else effort
 
 
 def _messages_to_wire(messages: tuple[Message, ...]) -> list[dict[str, Any]]:
@@ -352,7 +357,10 @@ _ERROR = re.compile(rb'"error"\s*:\s*[{"]|(?:^|[\r\n])event:\s*error')
 
 
 class ChatFollower(StreamFollower):
-    """Follows chat completions: usage may stand in any chunk, `[DONE]` ends them."""
+    """Follows chat completions: usage may stand in any chunk, `[DONE]` ends them.
+
+    The usage of a whole answer comes in a chunk without choices, or in the one with the finish reason.
+    """
 
     __slots__ = ()
 
@@ -361,6 +369,13 @@ class ChatFollower(StreamFollower):
     def end(self) -> bytes:
         """Return a terminal marker whose blank line never came."""
         return self.feed(b"\n\n") if self.unfinished.strip() == b"data: [DONE]" else b""
+
+    def _look(self, data: bytes) -> bytes:
+        self.ended = False
+        passed = super()._look(data)
+        if self.ended:  # unless another event follows
+            self.ended = data.rfind(b"\n\n", 0, -2) < data.rfind(b'_tokens"')
+        return passed
 
     def event(self, block: bytes) -> bool:
         """Read one event that may count; return whether it is passed on."""
@@ -374,6 +389,9 @@ class ChatFollower(StreamFollower):
         """Take usage; the chunk that says nothing else is swallowed where nobody asked for it."""
         if isinstance(parts.usage, dict):
             self.raw_usage = parts.usage
+            self.ended = not parts.choices or all(
+                isinstance(choice, dict) and choice.get("finish_reason") for choice in parts.choices
+            )
             return bool(parts.choices) or not self.swallow
         return True
 

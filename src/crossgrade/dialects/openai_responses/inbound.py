@@ -5,9 +5,12 @@ Dropped, because the answer's meaning does not depend on them: `store` (nothing 
 or encrypted, earlier reasoning items, ids and states of earlier items.
 """
 
+from dataclasses import replace
+
 from crossgrade.dialects._inbound import (
     Fields,
     InboundRequest,
+    check_last_turn,
     conversation,
     read_body,
     read_content,
@@ -54,6 +57,7 @@ def read_response(body: bytes) -> InboundRequest:
         metadata=metadata,
     )
     _leave_out(fields)
+    check_last_turn("input", request.messages)
     return inbound
 
 
@@ -95,19 +99,25 @@ def _messages(fields: Fields) -> tuple[Message, ...]:
         raise BadRequestError(
             "`input` must be a string or a list of items", code="field-invalid", hint="add `input`"
         )
+    calls: dict[int, list[ToolCall]] = {}
     for at, raw in enumerate(given):
-        _item(Fields(raw, f"input[{at}]"), messages)
+        _item(Fields(raw, fields, "input", at), messages, calls)
+    for place, made in calls.items():
+        messages[place] = replace(messages[place], tool_calls=tuple(made))
     return tuple(messages)
 
 
-def _item(fields: Fields, messages: list[Message]) -> None:
+def _item(fields: Fields, messages: list[Message], calls: dict[int, list[ToolCall]]) -> None:
+    """Read one item; `calls` are those of the message at each place."""
     kind = fields.text("type") or "message"
     fields.drop("id", "status")
     match kind:
         case "message":
             messages.append(_message(fields))
         case "function_call":
-            _add_call(messages, _call(fields))
+            if not messages or messages[-1].role != "assistant":
+                messages.append(Message(role="assistant", content=None))
+            calls.setdefault(len(messages) - 1, []).append(_call(fields))
         case "function_call_output":
             call = fields.need("call_id", fields.text("call_id"))
             content, parts = read_content(fields, "output", _part)
@@ -115,6 +125,13 @@ def _item(fields: Fields, messages: list[Message]) -> None:
             messages.append(Message(role="tool", content=content, parts=parts, tool_call_id=call))
         case "reasoning":
             return
+        case "item_reference":
+            fields.refuse(
+                "id",
+                "refers to an earlier answer, which is not stored: set `store` to false in the client, so "
+                "that it sends the whole conversation",
+                code="item-not-stored",
+            )
         case _:
             fields.refuse("type", f"`{kind}` cannot be carried to a model of another API")
     fields.end()
@@ -155,14 +172,6 @@ def _call(fields: Fields) -> ToolCall:
         name=fields.need("name", fields.text("name")),
         arguments=fields.need("arguments", fields.text("arguments")),
     )
-
-
-def _add_call(messages: list[Message], call: ToolCall) -> None:
-    if messages and messages[-1].role == "assistant":
-        last = messages[-1]
-        messages[-1] = Message(role="assistant", content=last.content, tool_calls=(*last.tool_calls, call))
-    else:
-        messages.append(Message(role="assistant", content=None, tool_calls=(call,)))
 
 
 def _tool(fields: Fields) -> Tool:

@@ -78,7 +78,7 @@ class ResponseWriter:
 
     def error(self, status: int, message: str, kind: str | None, code: str | None) -> bytes:
         """Return the event that ends an answer that failed."""
-        return response_stream_error(status, message, kind, code, self._sent)
+        return response_stream_error(status, message, kind, code, sequence_number=self._sent)
 
     def whole(self) -> dict[str, Any]:
         """Return the response of all that was written."""

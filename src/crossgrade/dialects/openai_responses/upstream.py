@@ -28,7 +28,7 @@ from crossgrade.dialects.deltas import (
     too_many_calls,
 )
 from crossgrade.dialects.hosts import Host
-from crossgrade.dialects.openai_chat.upstream import ANY_OBJECT
+from crossgrade.dialects.openai_chat.upstream import ANY_OBJECT, known_effort
 from crossgrade.dialects.openai_chat.usage import openai_usage
 from crossgrade.domain import JSON, Message, ModelAnswer, ModelRequest, Part
 from crossgrade.errors import BadRequestError, UpstreamError
@@ -46,6 +46,7 @@ def encode(request: ModelRequest, host: Host, stream: bool) -> WireRequest:  # n
             hint="set `text: false` on the prompt",
         )
     settings = request.settings
+    effort = known_effort(settings.reasoning_effort)
     if settings.stop:
         raise BadRequestError(
             "the responses API has no stop sequences",
@@ -60,7 +61,7 @@ def encode(request: ModelRequest, host: Host, stream: bool) -> WireRequest:  # n
             "max_output_tokens": settings.max_output_tokens,
             "temperature": settings.temperature,
             "top_p": settings.top_p,
-            "reasoning": {"effort": settings.reasoning_effort} if settings.reasoning_effort else None,
+            "reasoning": {"effort": effort} if effort else None,
         },
     )
     if request.tools:
