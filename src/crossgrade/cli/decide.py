@@ -147,7 +147,11 @@ _NOT_WITH_FILES = {"run_id", "label_file", "apply_it", "verify_id"}
 @click.option(
     "--markdown", type=click.Path(dir_okay=False, path_type=Path), help="Write a Markdown summary here."
 )
-@click.option("--report", type=click.Path(dir_okay=False, path_type=Path), help="Write the HTML report here.")
+@click.option(
+    "--report",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write the report here, by its suffix HTML, Markdown or JUnit XML.",
+)
 @config_option
 @json_option
 def command(sources: tuple[str, ...], as_json: bool, gated: bool, **options: Any) -> int:  # noqa: FBT001 -- flags of a command line
@@ -157,8 +161,10 @@ def command(sources: tuple[str, ...], as_json: bool, gated: bool, **options: Any
     project is needed. MODEL=PATH names the model of a file. WORKLOAD is one of the project's, or several.
     """
     from crossgrade.decide import gate
+    from crossgrade.report import report_form
 
-    check_report_extra(options["report"])
+    if options["report"] and report_form(options["report"]) == "html":
+        check_report_extra()
     verdicts = _verdicts(sources, options)
     if as_json:
         _print_json(verdicts)

@@ -1,8 +1,9 @@
-"""Hostile files read in bounded memory: blocks, lines, tables, documents, archives; files written whole."""
+"""Hostile files read in bounded memory: blocks, lines, tables, documents, archives; outputs."""
 
 from crossgrade.workloads.files.archive import ZipArchive
 from crossgrade.workloads.files.documents import as_text, canonical, decode_document, decode_line
 from crossgrade.workloads.files.limits import FileLimits
+from crossgrade.workloads.files.output import is_step_summary, whole_file
 from crossgrade.workloads.files.source import (
     Block,
     find_file,
@@ -11,7 +12,6 @@ from crossgrade.workloads.files.source import (
     line_blocks,
     lines_within,
     read_whole,
-    whole_file,
 )
 from crossgrade.workloads.files.table import Chunk, InputTable, open_table
 
@@ -27,6 +27,7 @@ __all__ = [
     "decode_line",
     "find_file",
     "first_bytes",
+    "is_step_summary",
     "json_lines",
     "line_blocks",
     "lines_within",

@@ -1,16 +1,15 @@
-"""Reads a file in bounded memory, as blocks, whole lines or JSON lines; writes one whole or not at all."""
+"""Reads a file in bounded memory, as blocks, whole lines or JSON lines."""
 
 import gzip
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, TextIO
+from typing import BinaryIO
 
 import zstandard
 
-from crossgrade.errors import DataError, StoreError
+from crossgrade.errors import DataError
 from crossgrade.workloads.files.limits import KIB, MIB, FileLimits, SizeMeter, size
 
 GZIP_MAGIC = b"\x1f\x8b"
@@ -237,26 +236,3 @@ def _zstd_blocks(raw: BinaryIO, block_bytes: int) -> Iterator[bytes]:
             frame = context.decompressobj()
     if not frame.eof:
         raise EOFError("the last frame does not end")
-
-
-@contextmanager
-def whole_file(path: Path) -> Iterator[TextIO]:
-    """Yield a text file to write, which replaces `path` once it is complete.
-
-    The folder is created. Line ends are written as given. Raises `StoreError` if it cannot be written.
-    """
-    part = path.with_name(path.name + ".part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("w", newline="", encoding="utf-8") as file:
-            yield file
-        part.replace(path)
-    except OSError as error:
-        raise StoreError(
-            f"{path} cannot be written ({error.strerror})",
-            code="file-unwritable",
-            hint="name a folder with room that you may write",
-        ) from error
-    finally:
-        with suppress(OSError):
-            part.unlink(missing_ok=True)
