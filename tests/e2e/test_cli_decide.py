@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from crossgrade.project import decide_results
-from tests.codes import said
+from tests.codes import noted, said
 from tests.e2e.driving import COMMAND, CommandLine
 
 LOGS = Path(__file__).parents[1] / "data" / "log_fixtures"
@@ -203,3 +203,17 @@ def test_the_installed_command(folder: Path) -> None:
         process.stdout.close()  # as `| head -0` does
         assert process.stderr.read() == ""
     assert process.returncode in {0, 3}
+
+
+def test_ignored_columns_are_named_with_what_takes_them(cli: CommandLine, folder: Path) -> None:
+    rows = "".join(f"{i},{model},1,2,3,x,y\n" for i in range(3) for model in "ab")
+    (folder / "r.csv").write_text(f"ID,Model,Score,cost,latency,subject,note\n{rows}")
+    for command in (("decide", "r.csv", "--incumbent", "a"), ("import", "r.csv")):
+        error = cli.succeeds(*command).err
+        assert noted(error, "columns-ignored", "cost", "latency", "subject", "note")
+        for option in ("--column cost_usd=cost", "--column latency_ms=latency", "--group subject"):
+            assert noted(error, "column-option", option)
+    named = ("--column", "cost_usd=cost", "--group", "subject")
+    found = json.loads(cli.succeeds("decide", "r.csv", "--incumbent", "a", *named, "--json").out)
+    assert [each["per_request_usd"]["value"] for each in found["costs"][:2]] == [2, 2]
+    cli.fails("decide", "r.csv", "--column", "score", error="option-syntax")

@@ -8,7 +8,14 @@ import click
 
 from crossgrade.cli._frame import FiniteRange, config_option, json_option
 from crossgrade.cli._output import note, print_json, print_verdict
-from crossgrade.cli._params import complete_workload_or_file, filled, importers_of, named_sources
+from crossgrade.cli._params import (
+    column_option,
+    complete_workload_or_file,
+    filled,
+    importers_of,
+    named_sources,
+    note_ignored,
+)
 from crossgrade.cli._spending import check_report_extra
 from crossgrade.errors import NotFoundError, UsageError
 
@@ -68,6 +75,7 @@ _NOT_WITH_FILES = {"run_id", "label_file", "apply_it", "verify_id"}
     "--format", "file_format", metavar="NAME", help="Format of the files, where it is not recognised."
 )
 @click.option("--metric", metavar="NAME", help="Scorer, metric or filter, where a log has several.")
+@column_option
 @click.option("--workload", metavar="NAME", help="Keep this one of several workloads in the files.")
 @click.option("--allow-unfinished", is_flag=True, help="Take logs of runs that did not end.")
 @click.option(
@@ -257,6 +265,7 @@ def _decide_files(sources: tuple[str, ...], options: dict[str, Any]) -> "Verdict
             ResultOptions,
             options,
             importers=importers_of(options["config_path"]),
+            on_read=note_ignored,
             origin=Origin(options["origin"]),
             stated_cost_usd=_by_model("--cost", options["costs"], "USD", "gpt-4.1=0.0042", least=0),
             typical=Usage(input_tokens=tokens[0], output_tokens=tokens[1], images=0) if tokens else None,

@@ -94,6 +94,7 @@ class Columns:
         self._texts: dict[str, list[str | None]] = {name: [] for name in TEXTS}
         self._characters_left = ALL_TEXT_CHARACTERS
         self._stated: dict[str, list[tuple[float, int]]] = {}
+        self.ignored: dict[str, None] = {}  # the columns of tables that no field is taken from
 
     def __len__(self) -> int:
         return self._rows
@@ -179,6 +180,7 @@ class Columns:
             origin=origin,
             name=name,
             source=source,
+            ignored=tuple(filter(None, self.ignored)),
         )
 
     def _extend_optional(self, columns: Mapping[str, Values]) -> None:

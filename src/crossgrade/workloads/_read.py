@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from shlex import quote
+from types import MappingProxyType
 
 import msgspec
 import numpy as np
@@ -39,6 +40,7 @@ def read_results(
     *,
     file_format: str | None = None,
     models: Sequence[str] = (),
+    columns: Mapping[str, str] = MappingProxyType({}),
     metric: str | None = None,
     workload: str | None = None,
     segment: str | None = None,
@@ -55,7 +57,8 @@ def read_results(
 
     `source` is a path, several, or a mapping that names the model of each (for logs that name
     both models alike, or none). `file_format` None is recognised.
-    `models` names the score columns of a wide table. `metric` picks a scorer, metric or filter
+    `models` names the score columns of a wide table, `columns` the column of a field (`{"score": "grade"}`)
+    where a table calls it something else. `metric` picks a scorer, metric or filter
     where a log has several. `workload` keeps one of several workloads. `segment`, `group`,
     `cluster` name a column or metadata key, or are "workload". `scale` are the worst and best
     score. Paths must lie inside `root` where one is given. docs/reference/formats.md has the
@@ -78,7 +81,7 @@ def read_results(
             hint=f"formats are {', '.join(importers)}",
         )
     bounds = limits or FileLimits()
-    columns = Columns(scale=scale, trimmed=True)
+    taken = Columns(scale=scale, trimmed=True)
     seen: list[str] = []
     paths = _paths(source)
     for model, given in paths:
@@ -88,12 +91,19 @@ def read_results(
             raise UsageError(
                 f"{given} is a table, which has one score an answer: it has no metric `{metric}`",
                 code="metric-of-table",
-                hint="leave the metric out, or rename its column to `score`",
+                hint="leave the metric out, or say which column is the score: `--column score=NAME`",
+            )
+        if columns and found not in _TABLES:
+            raise UsageError(
+                f"{given} is a log ({found}), whose fields are known: columns are named of a table",
+                code="columns-of-log",
+                hint="leave `--column` out",
             )
         request = ImportRequest(
             path=path,
             model=model,
             models=tuple(models),
+            columns=columns,
             metric=metric,
             segment=segment,
             group=group,
@@ -102,9 +112,9 @@ def read_results(
             allow_unfinished=allow_unfinished,
             limits=bounds,
         )
-        before = len(columns)
+        before = len(taken)
         try:
-            importers[found].read(request, columns)
+            importers[found].read(request, taken)
         except BadCellError as error:
             raise DataError(
                 f"a sample's {error.column} {error}", code="score-invalid", file=given, where=error.column
@@ -113,18 +123,18 @@ def read_results(
             raise DataError(
                 "the JSON is nested too deep", code="json-too-deep", file=given, hint="flatten the record"
             ) from error
-        if len(columns) == before:
+        if len(taken) == before:
             raise DataError(
                 "there are no scored answers in it",
                 code="results-empty",
                 file=given,
                 hint="check that the run ended",
             )
-        _check_labels(request, columns)
+        _check_labels(request, taken)
         seen.append(f"{path.name} ({found})")
     text = ", ".join(seen[:3]) + (f" and {len(seen) - 3} more" if len(seen) > 3 else "")
     name = _name(path) if len(paths) == 1 else "results"
-    results = columns.finish(origin=origin, name=name, source=text)
+    results = taken.finish(origin=origin, name=name, source=text)
     return _settle_workload(results, workload, {"segment": segment, "group": group, "cluster": cluster})
 
 

@@ -70,7 +70,8 @@ class Results:
     where unknown; `human` is a person's score of the same answer, `truncated` is 1 where a token limit
     ended it and 0 where not. `stated_means` are the means
     that the source itself gives, by model. `name` is what to call them where the rows name no
-    workload, `source` says in words where they come from.
+    workload, `source` says in words where they come from. `ignored` are the columns of
+    tables that nothing was taken from.
     """
 
     samples: Labels
@@ -85,6 +86,7 @@ class Results:
     origin: Origin = Origin.OWN
     name: str = "results"
     source: str = ""
+    ignored: tuple[str, ...] = ()
 
     def with_stated_means(self, means: Mapping[str, float], *, scale: tuple[float, float]) -> "Results":
         """Return the results with means that a person states, in place of the source's own.
