@@ -165,8 +165,9 @@ _NOT_WITH_FILES = {"run_id", "label_file", "apply_it", "verify_id"}
 def command(sources: tuple[str, ...], as_json: bool, gated: bool, **options: Any) -> int:  # noqa: FBT001 -- flags of a command line
     """Decide whether the candidate may replace the incumbent.
 
-    RESULTS are files of scored answers (CSV, JSONL, Inspect, lm-eval, promptfoo, HELM, DeepEval): no
-    project is needed. MODEL=PATH names the model of a file. WORKLOAD is one of the project's, or several.
+    RESULTS are scored answers, in tables (CSV, JSON, Parquet, Excel) or logs of Inspect, lm-eval, promptfoo,
+    HELM and DeepEval: no project is needed. MODEL=PATH names the model of a file, `-` is standard input.
+    WORKLOAD is one of the project's, or several.
     """
     from crossgrade.decide import gate
     from crossgrade.report import report_form
@@ -241,7 +242,7 @@ def _is_workload(word: str, config_path: str) -> bool:
     from crossgrade.project import read_config
 
     path = Path(word)
-    if "=" in word or path.parts != (word,) or path.is_file():
+    if word == "-" or "=" in word or path.parts != (word,) or path.is_file():
         return False
     if not path.suffix and not path.exists():
         return True

@@ -26,7 +26,7 @@ def both(folder: Path, name: str, **options: Any) -> Evidence:
     return pair(read_results(paths, **options), incumbent="incumbent")
 
 
-def failure(path: Path, **options: Any) -> DataError:
+def failure(path: Path | dict[str, Path], **options: Any) -> DataError:
     with pytest.raises(DataError) as caught:
         read_results(path, **options)
     assert caught.value.hint
@@ -150,6 +150,16 @@ class TestInspect:
         first = json.loads(path.read_text())["samples"][0]
         target = copy(path, tmp_path / "one.json", {"samples": [{**first, **change}]})
         return read_results(target, **options)
+
+    def test_a_folder(self, logs: Path, tmp_path: Path) -> None:
+        (tmp_path / "deep").mkdir()
+        shutil.copy(logs / "inspect" / "tiny_incumbent.eval", tmp_path)
+        shutil.copy(logs / "inspect" / "tiny_candidate.eval", tmp_path / "deep")
+        results = read_results(tmp_path, metric="match")
+        assert (len(results), results.model_names) == (20, ("mockllm/model",))
+        shutil.copy(logs / "inspect" / "older_deflate.eval", tmp_path)
+        error = failure({"mine": tmp_path}, metric="match", allow_unfinished=True)
+        check_error(error, "folder-of-several-models", "mockllm/model", "mine")
 
 
 class TestLmEval:
@@ -294,6 +304,24 @@ class TestHelm:
         assert a.settings_digests == b.settings_digests
         assert evidence.workload == "tickets"
 
+    def test_a_suite(self, logs: Path, tmp_path: Path) -> None:
+        """Instances of two scenarios have the same ids, and are not the same."""
+        for side, model in (("incumbent", "acme_large"), ("candidate", "open_small")):
+            for subset in ("all", "hard"):
+                run = tmp_path / "suite" / f"{subset}-{side}"
+                shutil.copytree(logs / "helm" / side, run)
+                name = f"tickets:subset={subset},model={model}"
+                copy(run / "run_spec.json", run / "run_spec.json", {"name": name})
+        results = read_results(tmp_path, metric="exact_match,test")
+        evidence = pair(results, incumbent="acme/large")
+        assert evidence.n == 10
+        assert evidence.candidates[0].model == "open/small"
+        assert set(evidence.group) == {"tickets:subset=all", "tickets:subset=hard"}
+        assert evidence.sample_ids[0] == "tickets:subset=all/id1"
+        assert evidence.cluster[4] == "tickets:subset=all/id1"
+        error = failure({"mine": tmp_path}, metric="exact_match,test")
+        check_error(error, "folder-of-several-models", "acme/large", "open/small")
+
     def test_choices_and_missing_files(self, logs: Path, tmp_path: Path) -> None:
         check_error(
             failure(logs / "helm" / "incumbent"),
@@ -316,6 +344,15 @@ class TestDeepEval:
         assert evidence.segment.tolist() == ["web", "mail", "web", "mail"]
         assert a.cost_usd[0] == float(Decimal("0.0004"))
         assert np.isnan(b.cost_usd).all()
+
+    def test_a_run_by_itself(self, logs: Path, tmp_path: Path) -> None:
+        run = json.loads((logs / "deepeval" / "incumbent.json").read_text())["testRunData"]
+        run["testCases"][0] |= {"inputTokenCount": 12, "outputTokenCount": 3}
+        path = tmp_path / ".latest_run_full.json"
+        path.write_text(json.dumps(run))
+        results = read_results(path, metric="Correctness [GEval]")
+        assert results.score.tolist() == [0.9, 0.8, 1.0, 0.7]
+        assert [results.amounts[f"{each}_tokens"][0] for each in ("input", "output")] == [12, 3]
 
     def test_choices(self, logs: Path) -> None:
         path = logs / "deepeval" / "incumbent.json"

@@ -294,8 +294,6 @@ def test_unknown_format(tmp_path: Path) -> None:
     check_error(failure(path), "json-unknown", "what")
     with raises_code("format-unknown", "inspekt", "inspect"):
         read_results(path, file_format="inspekt")  # type: ignore[arg-type]
-    write(tmp_path / "r.parquet", "PAR1")
-    check_error(failure(tmp_path / "r.parquet"), "parquet-not-results")
     check_error(failure(tmp_path), "folder-not-results")
 
 

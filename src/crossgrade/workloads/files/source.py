@@ -1,10 +1,13 @@
 """Reads a file in bounded memory, as blocks, whole lines or JSON lines."""
 
 import gzip
+import sys
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import BinaryIO
 
 import zstandard
@@ -66,6 +69,33 @@ def find_file(path: str | Path, *, root: Path | None = None, folder: bool = Fals
     raise DataError(
         f"this is {seen}, a file is expected", code="not-a-file", file=given, hint="give the path of a file"
     )
+
+
+@contextmanager
+def seekable(path: Path, limits: FileLimits) -> Iterator[Path]:
+    """Yield a path that can be read again from its start: a copy of what stdin (`-`) or a pipe holds.
+
+    Any other path is yielded as it is. Raises `DataError` if there is more than `limits.total_bytes`.
+    """
+    is_stdin = str(path) == "-"
+    if not is_stdin and not path.is_fifo():
+        yield path
+        return
+    with TemporaryDirectory(prefix="crossgrade-") as folder:
+        copy = Path(folder) / "stdin"
+        meter = SizeMeter(path, limits, None)
+        with (
+            nullcontext(sys.stdin.buffer) if is_stdin else path.open("rb") as source,
+            copy.open("wb") as file,
+        ):
+            while block := source.read(MIB):
+                meter.add(len(block))
+                file.write(block)
+        try:
+            yield copy
+        except DataError as error:
+            error.file = str(path) if error.file == str(copy) else error.file
+            raise
 
 
 def first_bytes(path: Path, count: int = 4096) -> bytes:

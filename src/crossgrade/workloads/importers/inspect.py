@@ -90,11 +90,20 @@ class _Log(msgspec.Struct):
 
 
 def read_inspect_archive(request: ImportRequest, columns: Columns) -> None:
-    """Import an `.eval` archive (deflate or zstd).
+    """Import an `.eval` archive (deflate or zstd), or every one in a folder.
 
     Raises `DataError` if it is damaged, unfinished or unscored, or has several scorers and none
     is named.
     """
+    if request.path.is_dir():
+        paths = sorted(request.path.rglob("*.eval"))
+        request.check_models(_read_archive(replace(request, path=path), columns) for path in paths)
+    else:
+        _read_archive(request, columns)
+
+
+def _read_archive(request: ImportRequest, columns: Columns) -> str:
+    """Import one archive and return the model that it names."""
     with ZipArchive(request.path, request.limits) as archive:
         names = archive.names()
         if "header.json" not in names:
@@ -111,6 +120,7 @@ def read_inspect_archive(request: ImportRequest, columns: Columns) -> None:
         log = decode_document(archive.read("header.json"), _Log, path=request.path, where="header.json")
         logged = (name for name in names if name.startswith("samples/") and name.endswith(".json"))
         _import(request, log, map(sample, logged), columns)
+        return log.eval.model
 
 
 def read_inspect_json(request: ImportRequest, columns: Columns) -> None:

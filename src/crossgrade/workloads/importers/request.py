@@ -72,6 +72,17 @@ class ImportRequest:
             )
         return found[0]
 
+    def check_models(self, models: Iterable[str]) -> None:
+        """Raise `DataError` if this names the model of a folder whose logs name several."""
+        names = sorted(set(models))
+        if self.model is not None and len(names) > 1:
+            raise DataError(
+                f"the logs in this folder are of {', '.join(names)}, which cannot all be {self.model}",
+                code="folder-of-several-models",
+                file=self.path,
+                hint="give the folder without MODEL=, or the logs one by one",
+            )
+
     def named_labels(self) -> dict[str, str]:
         """Return which of segment, group and cluster were named, and how."""
         named = {"segment": self.segment, "group": self.group, "cluster": self.cluster}

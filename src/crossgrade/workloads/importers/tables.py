@@ -1,4 +1,4 @@
-"""Tables of scores, CSV or JSON lines: the long form and the wide form.
+"""Tables of scores in the long form and the wide form: CSV, JSON, Parquet, Excel.
 
 Long: one row a model and item, with `item_id`, `model`, `score`. Wide: one row an item, with one
 score column a model, named like the model.
@@ -9,10 +9,22 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
-from crossgrade.domain import ended_at_limit
+import msgspec
+
+from crossgrade.domain import JSON, ended_at_limit
 from crossgrade.errors import DataError, closest
 from crossgrade.workloads._columns import BadCellError, Columns, Values, amounts, text_digest
-from crossgrade.workloads.files import as_text, decode_line, json_lines, open_table
+from crossgrade.workloads.files import (
+    NumberedRows,
+    as_text,
+    decode_document,
+    decode_line,
+    json_lines,
+    open_parquet,
+    open_table,
+    open_workbook,
+    read_whole,
+)
 from crossgrade.workloads.importers.headers import (
     ID_FIELD,
     QUESTION_COLUMNS,
@@ -62,15 +74,56 @@ def read_json_lines(request: ImportRequest, columns: Columns) -> None:
 
     Raises `DataError`, with file, line and column name, for anything it cannot take.
     """
+    _read_decoded(request, columns, json_lines(request.path, request.limits))
+
+
+def read_json_array(request: ImportRequest, columns: Columns) -> None:
+    """Import a table written as one JSON array of objects; raises as `read_json_lines` does."""
+    data = read_whole(request.path, request.limits)
+    items = decode_document(data, list[msgspec.Raw], path=request.path)
+
+    def lines() -> Iterator[tuple[int, bytes]]:
+        line, at = 1, 0
+        for item in map(bytes, items):
+            start = data.index(item, at)
+            line += data.count(b"\n", at, start)
+            yield line, item
+            line, at = line + item.count(b"\n"), start + len(item)
+
+    _read_decoded(request, columns, lines())
+
+
+def read_parquet(request: ImportRequest, columns: Columns) -> None:
+    """Import a table written as Parquet; raises as `open_parquet` does, and for what it cannot take."""
+    with open_parquet(request.path, request.limits) as (names, rows):
+        _read_objects(request, columns, names, [], rows)
+
+
+def read_workbook(request: ImportRequest, columns: Columns) -> None:
+    """Import the first sheet of an Excel workbook; raises as `open_workbook`, and for what it cannot take."""
+    with open_workbook(request.path, request.limits) as (names, rows):
+        _read_objects(request, columns, names, [], rows)
+
+
+def _read_decoded(request: ImportRequest, columns: Columns, lines: Iterator[tuple[int, bytes]]) -> None:
     decoded = (
-        (line, decode_line(data, path=request.path, line=line, limits=request.limits))
-        for line, data in json_lines(request.path, request.limits)
+        (line, decode_line(data, path=request.path, line=line, limits=request.limits)) for line, data in lines
     )
     first = list(islice(decoded, 100))
-    names = tuple(dict.fromkeys(name for _, row in first for name in row))
+    _read_objects(
+        request, columns, tuple(dict.fromkeys(name for _, row in first for name in row)), first, decoded
+    )
 
+
+def _read_objects(
+    request: ImportRequest,
+    columns: Columns,
+    names: tuple[str, ...],
+    first: list[tuple[int, dict[str, JSON]]],
+    rest: NumberedRows,
+) -> None:
     def rows() -> Iterator[_Rows]:
-        chunk = first
+        chunk = first or list(islice(rest, _CHUNK_LINES))
         while chunk:
 
             def values(name: str, rows: Sequence[tuple[int, Mapping[str, object]]] = chunk) -> list[object]:
@@ -80,7 +133,7 @@ def read_json_lines(request: ImportRequest, columns: Columns) -> None:
                 return [line for line, _ in rows]
 
             yield _Rows(len(chunk), values, lines)
-            chunk = list(islice(decoded, _CHUNK_LINES))
+            chunk = list(islice(rest, _CHUNK_LINES))
 
     _read(request, columns, names, rows())
 
