@@ -1,6 +1,6 @@
 """A verdict on scored answers in files: no project is needed."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,12 +23,12 @@ class ResultOptions:
     where a table calls it something else, `metric` a scorer where a log has several, `workload` one of
     several workloads, `scale` the worst and best score. `chance` is the score of guessing in [0, 1).
     `stated_cost_usd` is a cost per request by model, for files without costs. Models without one are priced
-    for the `typical` usage of a request at the cheapest list price of the packaged catalogue.
-    `stated_means` are published mean scores, by model and on the scale of the files. A guard compares them
-    with the items. `judge` is the model that scored. A `human` column corrects its scores. If `valid_days`
-    is None it is the outlook's half-life, and if `importers` is None they are the built-in formats.
-    `on_read` is called with what was read. The others are those of `workloads.read_results` and
-    `decide.DecisionSettings`.
+    for the `typical` usage of a request, or without it at their recorded tokens, at the cheapest list price
+    of the packaged catalogue. `stated_means` are published mean scores, by model and on the scale of the
+    files. A guard compares them with the items. `judge` is the model that scored. A `human` column corrects
+    its scores. If `valid_days` is None it is the outlook's half-life, and if `importers` is None they are
+    the built-in formats. `on_read` is called with what was read. The others are those of
+    `workloads.read_results` and `decide.DecisionSettings`.
     """
 
     segment: str | None = None
@@ -106,6 +106,9 @@ def decide_results(
     costs = {trimmed_name(name): cost for name, cost in options.stated_cost_usd.items()}
     now = now or datetime.now(UTC)
     stated, facts = _at_list_prices((incumbent, *candidates), options.typical, costs, now)
+    if options.typical is None:
+        compared = {incumbent, *candidates} if candidates else set(results.model_names)
+        results, facts = _at_recorded_tokens(results, compared - set(costs), now)
     evidence = pair(
         results, incumbent=incumbent, candidates=candidates, errors_as_zero=options.errors_count_as_zero
     )
@@ -121,6 +124,29 @@ def decide_results(
         facts=facts,
     )
     return decide_policy(replace(evidence, chance=options.chance, judge=options.judge), settings, now=now)
+
+
+def _at_recorded_tokens(
+    results: "Results", models: "Set[str | None]", now: datetime
+) -> "tuple[Results, tuple[ModelFacts, ...]]":
+    """Return the results with costs where they have tokens alone, and where their prices were read."""
+    from crossgrade.catalog import packaged_catalog
+    from crossgrade.catalog.bills import ListCost, list_costs
+    from crossgrade.decide import ModelFacts
+    from crossgrade.workloads import mean_usage, with_prices
+
+    found: dict[str, ListCost | None] = {}
+    for model, usage in mean_usage(results).items():
+        if model in models:
+            found |= list_costs([model], usage, packaged_catalog(), now.date())
+    known = {model: cost for model, cost in found.items() if cost is not None}
+    if not known:
+        return results, ()
+    facts = tuple(
+        ModelFacts(model=model, open_weights=cost.open_weights, price_source=f"on average {cost.words}")
+        for model, cost in known.items()
+    )
+    return with_prices(results, {model: cost.price for model, cost in known.items()}), facts
 
 
 def _at_list_prices(

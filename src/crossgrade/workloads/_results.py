@@ -149,6 +149,21 @@ def with_prices(results: Results, prices: Mapping[str, Price]) -> Results:
     return replace(results, amounts={**results.amounts, "cost_usd": cost})
 
 
+def mean_usage(results: Results) -> dict[str, Usage]:
+    """Return the mean tokens, by model, of the answers that `with_prices` would price."""
+    nothing = np.full(len(results), np.nan)
+    cost = results.amounts.get("cost_usd", nothing)
+    tokens = np.stack([results.amounts.get(name, nothing) for name in _TOKENS], axis=1)
+    is_open = np.isnan(cost) & np.isfinite(tokens[:, :2]).all(axis=1)
+    found = {}
+    for code, model in enumerate(results.models.names):
+        rows = tokens[is_open & (results.models.codes == code)]
+        if len(rows):
+            means = [column[np.isfinite(column)] for column in rows.T]
+            found[str(model)] = _usage([round(each.mean()) if len(each) else -1 for each in means])
+    return found
+
+
 def _usage(counts: list[int]) -> Usage:
     known = {name: count if count >= 0 else None for name, count in zip(_TOKENS, counts, strict=True)}
     return Usage(images=0, **known)
