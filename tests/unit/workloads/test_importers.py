@@ -3,6 +3,7 @@
 import json
 import shutil
 import zipfile
+from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from crossgrade.decide import Evidence
+from crossgrade.decide import DecisionSettings, Evidence, decide_policy
 from crossgrade.errors import DataError
 from crossgrade.workloads import Results, pair, read_results
 from tests.codes import check_error
@@ -233,6 +234,32 @@ class TestPromptfoo:
         assert results.amounts["input_tokens"].sum() == 168
         assert not a.error.any()
         assert (a.stated_mean, b.stated_mean) == ((1.0, 0.75) if name == "results.json" else (None, None))
+
+    @pytest.mark.parametrize("label", ["", None])
+    def test_settings_of_providers_without_a_label(
+        self, logs: Path, tmp_path: Path, label: str | None
+    ) -> None:
+        path = tmp_path / "results.json"
+        document = json.loads((logs / "promptfoo" / "results.json").read_text())
+        for row in document["results"]["results"]:
+            row["provider"]["label"] = label
+        old, new = (each["id"] for each in document["config"]["providers"])
+        document["config"]["providers"] = [
+            {"id": old, "config": {"temperature": 0, "max_tokens": 8, "cost": 1}},
+            {new: {"config": {"temperature": 1, "stop": "x" * 99}}},
+        ]
+        path.write_text(json.dumps(document))
+        evidence = pair(read_results(path), incumbent=old)
+        verdict = decide_policy(evidence, DecisionSettings(), now=datetime(2026, 11, 1, tzinfo=UTC))
+        (found,) = (each for each in verdict.guards if each.name == "decoding-parity")
+        assert found.status == "warn"
+        for part in ("max_tokens 8 against not set", "temperature 0 against 1", "stop not set against"):
+            assert part in found.seen
+        assert "x" * 99 not in found.seen
+        document["config"]["providers"] = [old, "file://providers.yaml"]
+        path.write_text(json.dumps(document))
+        evidence = pair(read_results(path), incumbent=old)
+        assert (evidence.incumbent.settings_digests, evidence.candidates[0].settings_digests) == (("{}",), ())
 
     def test_a_named_score(self, logs: Path) -> None:
         results = read_results(logs / "promptfoo" / "results.json", metric="short")

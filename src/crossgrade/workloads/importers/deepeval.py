@@ -10,7 +10,7 @@ import msgspec
 
 from crossgrade.domain import ScoredAnswer, Usage
 from crossgrade.errors import DataError
-from crossgrade.workloads._columns import Columns, text_digest
+from crossgrade.workloads._columns import Columns, settings_text, text_digest
 from crossgrade.workloads.files import as_text, decode_document, read_whole
 from crossgrade.workloads.importers.request import ImportRequest
 
@@ -102,7 +102,7 @@ def _answers(request: ImportRequest, run: _Run, model: str, choice: str) -> Iter
             output=as_text(case.actual_output),
             input=as_text(case.input),
             target=as_text(case.expected_output),
-            settings_digest=text_digest(settings) if settings else None,
+            settings_digest=settings_text(settings) if settings else None,
             usage=Usage(input_tokens=case.input_token_count, output_tokens=case.output_token_count),
             cost_usd=Decimal(str(case.token_cost)) if case.token_cost else None,
             latency_ms=None if case.completion_time is None else case.completion_time * 1000,

@@ -10,8 +10,8 @@ import msgspec
 
 from crossgrade.domain import ScoredAnswer, Usage, ended_at_limit
 from crossgrade.errors import DataError
-from crossgrade.workloads._columns import Columns, text_digest
-from crossgrade.workloads.files import as_text, canonical, decode_document, read_whole
+from crossgrade.workloads._columns import Columns, settings_text, text_digest
+from crossgrade.workloads.files import as_text, decode_document, read_whole
 from crossgrade.workloads.importers.request import ImportRequest
 
 _CORRECT = "correct"
@@ -173,7 +173,7 @@ def _answers(
     scored = {_stats_key(entry): entry for entry in stats}
     is_perturbed = any(state.instance.perturbation for state in states)
     asked = {name: value for name, value in spec.adapter_spec.items() if name not in _MODEL_SETTINGS}
-    settings = text_digest(canonical(asked).decode())
+    settings = settings_text(asked)
     within = "" if request.file_group is None else f"{request.file_group}/"
     done: set[_Key] = set()
     for state in states:

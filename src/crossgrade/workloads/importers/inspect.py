@@ -10,8 +10,8 @@ import msgspec
 
 from crossgrade.domain import ScoredAnswer, Usage, ended_at_limit
 from crossgrade.errors import DataError
-from crossgrade.workloads._columns import Columns, text_digest
-from crossgrade.workloads.files import ZipArchive, as_text, canonical, decode_document, read_whole
+from crossgrade.workloads._columns import Columns, settings_text, text_digest
+from crossgrade.workloads.files import ZipArchive, as_text, decode_document, read_whole
 from crossgrade.workloads.importers.request import ImportRequest
 
 _VALUES = {"C": 1.0, "P": 0.5, "I": 0.0, "N": 0.0, "yes": 1.0, "true": 1.0, "no": 0.0, "false": 0.0}
@@ -257,7 +257,7 @@ def _settings_digest(log: _Log) -> str:
     config = {**log.plan.config, **log.eval.model_generate_config}
     asked = {name: value for name, value in config.items() if name not in _OPERATIONAL and value is not None}
     steps = [{name: step.get(name) for name in ("solver", "params")} for step in log.plan.steps]
-    return text_digest(canonical({"config": asked, "steps": steps}).decode())
+    return settings_text({**asked, "steps": steps})
 
 
 def _latency_ms(sample: _Sample) -> float | None:
