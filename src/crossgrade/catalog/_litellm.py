@@ -28,8 +28,8 @@ def read_litellm(
     """Return the rates of LiteLLM's `model_prices_and_context_window.json` as seen on a day.
 
     Entries without a price per token (images, audio, documentation) are left out. An entry that is wrong is
-    passed to `on_wrong` and left out. Raises `DataError` for a file that is not of this form, and for an entry
-    that is wrong if there is no `on_wrong` or no other entry.
+    passed to `on_wrong` and left out. Raises `DataError` for a file that is not of this form, and for a
+    wrong entry if there is no `on_wrong` or no other entry.
     """
     try:
         if path.stat().st_size > LARGEST_FILE:
