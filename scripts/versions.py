@@ -20,8 +20,8 @@ import uv
 
 ROOT = Path(__file__).parents[1]
 UV = uv.find_uv_bin()
-EXTRAS = ("clickhouse", "duckdb", "local", "long-context", "parquet", "postgres", "redis", "report", "seal")
-EXTRAS += ("serve", "uvloop")
+EXTRAS = ("clickhouse", "duckdb", "excel", "local", "long-context", "parquet", "postgres", "redis", "report")
+EXTRAS += ("seal", "serve", "uvloop")
 NEIGHBOURS = ("crewai", "deepeval", "instructor", "litellm[proxy]", "vllm")
 OLDEST = "3.11"
 PINNED = ("3.12", "3.13", "3.14")

@@ -66,7 +66,7 @@ RESULTS = {
         "not-json",
         "r.jsonl:1:",
     ),
-    "another JSON": ("r.json", '[{"hello": [1, 2]}]', "json-unknown", "r.json:1"),
+    "another JSON": ("r.json", '{\n"hello": [1, 2]}', "json-unknown", "r.json:1"),
     "deep JSON": ("r.json", "[" * 100_000, "json-unknown", "r.json:1"),
     "deep rows": (
         "r.jsonl",

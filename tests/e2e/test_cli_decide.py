@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from crossgrade.project import decide_results
-from tests.codes import said
+from tests.codes import noted, said
 from tests.e2e.driving import COMMAND, CommandLine
 
 LOGS = Path(__file__).parents[1] / "data" / "log_fixtures"
@@ -203,3 +203,32 @@ def test_the_installed_command(folder: Path) -> None:
         process.stdout.close()  # as `| head -0` does
         assert process.stderr.read() == ""
     assert process.returncode in {0, 3}
+
+
+def test_ignored_columns_are_named_with_what_takes_them(cli: CommandLine, folder: Path) -> None:
+    rows = "".join(f"{i},{model},1,2,3,x,y\n" for i in range(3) for model in "ab")
+    (folder / "r.csv").write_text(f"ID,Model,Score,cost,latency,subject,note\n{rows}")
+    for command in (("decide", "r.csv", "--incumbent", "a"), ("import", "r.csv")):
+        error = cli.succeeds(*command).err
+        assert noted(error, "columns-ignored", "cost", "latency", "subject", "note")
+        for option in ("--column cost_usd=cost", "--column latency_ms=latency", "--group subject"):
+            assert noted(error, "column-option", option)
+    named = ("--column", "cost_usd=cost", "--group", "subject")
+    found = json.loads(cli.succeeds("decide", "r.csv", "--incumbent", "a", *named, "--json").out)
+    assert [each["per_request_usd"]["value"] for each in found["costs"][:2]] == [2, 2]
+    cli.fails("decide", "r.csv", "--column", "score", error="option-syntax")
+
+
+def test_tokens_of_a_known_model_are_priced_from_the_catalogue(cli: CommandLine, folder: Path) -> None:
+    models = {"gpt-4o": "1,1000,100", "llama-4-scout": "1,1000,100", "no-such-model": "1,1000,100"}
+    rows = "".join(f"{i},{model},{cells}\n" for i in range(40) for model, cells in models.items())
+    (folder / "r.csv").write_text("id,model,score,prompt_tokens,completion_tokens\n" + rows)
+    command = ("decide", "r.csv", "--incumbent", "gpt-4o", "--json")
+    found = json.loads(cli.succeeds(*command, "--candidate", "llama-4-scout").out)
+    today, switched = (each["per_request_usd"]["value"] for each in found["costs"][:2])
+    assert today > switched > 0
+    assert [each.partition(":")[0] for each in found["price_sources"]] == ["gpt-4o", "llama-4-scout"]
+    stated = json.loads(cli.succeeds(*command, "--cost", "gpt-4o=0.5").out)
+    assert stated["costs"][0]["per_request_usd"]["value"] == 0.5
+    unknown = json.loads(cli.succeeds(*command, "--candidate", "no-such-model").out)
+    assert unknown["costs"][1]["per_request_usd"]["value"] is None

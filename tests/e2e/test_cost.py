@@ -260,3 +260,23 @@ def test_cost_and_outlook_as_a_page(cli: CommandLine, folder: Path) -> None:
     page = (folder / "outlook.html").read_text(encoding="utf-8")
     assert re.search(r"<h2>Ask again after \d+ days</h2>", page)
     assert "Survival of a decision" in page
+
+
+def test_a_wrong_entry_of_a_price_file_is_skipped_and_named(cli: CommandLine, folder: Path) -> None:
+    def entry(price: object) -> dict[str, object]:
+        return {"litellm_provider": "groq", "input_cost_per_token": price, "output_cost_per_token": 1e-6}
+
+    entries = {"groq/new-one": entry(1e-6), "groq/free": entry("free"), "groq/negative": entry(-1)}
+    (folder / "prices.json").write_text(json.dumps(entries))
+    ran = cli.succeeds("catalog", "import", "prices.json", "--json")
+    found = json.loads(ran.out)
+    assert (found["read"], found["added"]) == (1, 1)
+    assert [(each["entry"], each["code"]) for each in found["skipped"]] == [
+        ("groq/free", "price-not-a-number"),
+        ("groq/negative", "price-out-of-range"),
+    ]
+    assert noted(ran.err, "entry-skipped", "groq/free")
+    assert noted(ran.err, "entry-skipped", "groq/negative")
+    assert "new-one" in (folder / "prices.csv").read_text()
+    (folder / "prices.json").write_text(json.dumps({"groq/free": entry("free")}))
+    cli.fails("catalog", "import", "prices.json", error=("price-not-a-number", "groq/free"))

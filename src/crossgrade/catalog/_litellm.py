@@ -1,7 +1,7 @@
 """Reads LiteLLM's price file without importing LiteLLM, and keeps the rates that are new."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import date
 from decimal import Decimal
@@ -22,11 +22,14 @@ _MTOK = 6
 _MOST_PER_TOKEN = Decimal(1)
 
 
-def read_litellm(path: Path, *, seen_on: date) -> tuple[Rate, ...]:
+def read_litellm(
+    path: Path, *, seen_on: date, on_wrong: Callable[[DataError], None] | None = None
+) -> tuple[Rate, ...]:
     """Return the rates of LiteLLM's `model_prices_and_context_window.json` as seen on a day.
 
-    Entries without a price per token (images, audio, documentation) are left out. Raises `DataError`
-    for a file in another format, with the name of the wrong entry.
+    Entries without a price per token (images, audio, documentation) are left out. An entry that is wrong is
+    passed to `on_wrong` and left out. Raises `DataError` for a file that is not of this form, and for a
+    wrong entry if there is no `on_wrong` or no other entry.
     """
     try:
         if path.stat().st_size > LARGEST_FILE:
@@ -48,14 +51,22 @@ def read_litellm(path: Path, *, seen_on: date) -> tuple[Rate, ...]:
             file=path,
             hint="it is a JSON object of models, `model_prices_and_context_window.json`",
         ) from error
-    found = []
+    found: list[Rate] = []
+    wrong: DataError | None = None
     for name, entry in entries.items():
         if isinstance(entry, dict) and name != "sample_spec" and entry.get("mode", "chat") in _MODES:
-            rate = _rate(path, name, entry, seen_on)
+            try:
+                rate = _rate(path, name, entry, seen_on)
+            except DataError as error:
+                if on_wrong is None:
+                    raise
+                on_wrong(error)
+                wrong = wrong or error
+                continue
             if rate is not None:
                 found.append(rate)
     if not found:
-        raise DataError(
+        raise wrong or DataError(
             "no model in it has a price per token",
             code="price-file-empty",
             file=path,

@@ -22,6 +22,7 @@ from crossgrade.cli._errors import (
     EXIT_INTERRUPTED,
     EXIT_TERMINATED,
     Terminated,
+    describe_error,
     report_error,
     report_interrupt,
 )
@@ -230,15 +231,23 @@ def run(arguments: Sequence[str] | None = None) -> int:
         report_interrupt()
         return EXIT_TERMINATED if isinstance(stop, Terminated) else EXIT_INTERRUPTED
     except BrokenPipeError:
-        return _reader_left()
+        _give_up_stdout()
+        return EXIT_FAILED
     except Exception as error:  # noqa: BLE001 -- the one place where every error becomes a message and a code
-        return report_error(error, as_json="--json" in arguments)
+        try:
+            return report_error(error, as_json="--json" in arguments)
+        except OSError:  # the error's own output failed, and what it says on stderr was said first
+            _give_up_stdout()
+            return describe_error(error)[0]
     return returned if isinstance(returned, int) else 0
 
 
-def _reader_left() -> int:
-    """Point stdout at nothing, so that the flush at exit does not fail again; nothing to say."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 1)
-    os.close(nowhere)
-    return EXIT_FAILED
+def _give_up_stdout() -> None:
+    """Point stdout at nothing if it cannot be written, so that the flush at exit does not fail again."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, 1)
+        os.close(nowhere)

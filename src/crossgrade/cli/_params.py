@@ -11,13 +11,13 @@ from click.shell_completion import CompletionItem
 
 from crossgrade.cli._frame import CONFIG_VARIABLE, DEFAULT_CONFIG
 from crossgrade.cli._output import note
-from crossgrade.errors import ConfigError, CrossgradeError
+from crossgrade.errors import ConfigError, CrossgradeError, UsageError
 
 if TYPE_CHECKING:
     from click import ParamType
 
     from crossgrade.config import Config
-    from crossgrade.workloads import ImporterKind
+    from crossgrade.workloads import ImporterKind, Results
 else:
 
     class ParamType(click.ParamType):
@@ -30,6 +30,7 @@ else:
 __all__ = [
     "Day",
     "ParamType",
+    "column_option",
     "complete_model",
     "complete_route",
     "complete_workload",
@@ -37,6 +38,7 @@ __all__ = [
     "filled",
     "importers_of",
     "named_sources",
+    "note_ignored",
 ]
 
 _Options = TypeVar("_Options")
@@ -103,6 +105,40 @@ def named_sources(sources: Sequence[str]) -> str | list[str] | dict[str, str]:
     if all("=" in source and not Path(source).exists() for source in sources):
         return dict(source.split("=", 1) for source in sources)
     return list(sources) if len(sources) > 1 else sources[0]
+
+
+def column_option(function: "Callable[..., Any]") -> "Callable[..., Any]":
+    """Add `--column FIELD=COLUMN`, passed as the mapping `columns`, to a command that reads tables."""
+    return click.option(
+        "--column",
+        "columns",
+        multiple=True,
+        metavar="FIELD=COLUMN",
+        callback=_columns,
+        help="Column of a table that is this field, `score=grade`; repeat.",
+    )(function)
+
+
+def _columns(_: click.Context, __: click.Parameter, given: Sequence[str]) -> dict[str, str]:
+    for each in given:
+        if not all(each.partition("=")):
+            raise UsageError(
+                f"--column {each!r} is not FIELD=COLUMN",
+                code="option-syntax",
+                hint="for example `--column score=grade`",
+            )
+    return dict(each.split("=", 1) for each in given)
+
+
+def note_ignored(results: "Results") -> None:
+    """Say which columns of tables nothing was taken from, and which options take them."""
+    if not results.ignored:
+        return
+    from crossgrade.workloads.importers.headers import listed, proposals
+
+    note(f"ignored columns: {listed(results.ignored)}", code="columns-ignored")
+    for option in proposals(results.ignored):
+        note(f"  {option}", code="column-option")
 
 
 def importers_of(config_path: str) -> "Mapping[str, ImporterKind]":

@@ -3,7 +3,6 @@
 import sys
 from decimal import Decimal, InvalidOperation
 from importlib.util import find_spec
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -34,10 +33,9 @@ class Dollars(ParamType[Decimal]):
         return amount
 
 
-def check_report_extra(*pages: Path | None) -> None:
-    """Raise MissingExtraError before any work if an HTML page is asked for and cannot be written."""
-    wanted = any(page is not None and page.suffix not in {".md", ".xml"} for page in pages)
-    if wanted and not find_spec("jinja2"):
+def check_report_extra() -> None:
+    """Raise MissingExtraError before any work if an HTML page could not be written."""
+    if not find_spec("jinja2"):
         raise MissingExtraError("the HTML report", "report")
 
 

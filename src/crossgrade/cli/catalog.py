@@ -9,14 +9,15 @@ import click
 
 from crossgrade.cli._frame import Renamed, config_option, json_option
 from crossgrade.cli._offers import catalog_here, day, day_option, matching, priced
-from crossgrade.cli._output import note, print_fields, print_json, print_table
+from crossgrade.cli._output import note, print_fields, print_json, print_table, warn
 from crossgrade.cli._params import Day
-from crossgrade.errors import UsageError
+from crossgrade.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from crossgrade.catalog import Catalog, Listing
     from crossgrade.domain import Price
 
+_MOST_SKIPPED = 20
 _MONEY = ("input", "output", "cached", "batch", "3:1")
 
 
@@ -204,7 +205,7 @@ def import_(
     """Write what LiteLLM's price JSON adds, as dated rates.
 
     FILE is `model_prices_and_context_window.json`, read as data. Rates are added, never changed; put
-    the CSV file under `price_files` of crossgrade.yaml.
+    the CSV file under `price_files` of crossgrade.yaml. An entry that is wrong is skipped and named.
     """
     from crossgrade.catalog import Listing, model_name, new_rates, rates_to_csv, read_litellm, read_rates
     from crossgrade.workloads.files import whole_file
@@ -212,7 +213,8 @@ def import_(
     today = day(seen_on)
     there = read_rates(path) if path.exists() else ()
     catalog = _with(catalog_here(config_path), there, config_path)
-    read = read_litellm(source, seen_on=today)
+    wrong: list[DataError] = []
+    read = read_litellm(source, seen_on=today, on_wrong=wrong.append)
     if patterns:
         named = {
             Listing(provider=rate.provider, model=model_name(rate.model), identifier=rate.model): rate
@@ -224,9 +226,17 @@ def import_(
         with whole_file(path) as file:
             file.write(rates_to_csv((*there, *added)))
     if as_json:
-        print_json({"read": len(read), "added": len(added), "rates": added, "path": path}, schema_version=1)
+        skipped = [{"entry": each.where, "message": each.message, "code": each.code} for each in wrong]
+        print_json(
+            {"read": len(read), "added": len(added), "rates": added, "path": path, "skipped": skipped},
+            schema_version=1,
+        )
     else:
         click.echo(f"{len(added):,} of {len(read):,} prices are new as of {today}: added to {path}")
+    for each in wrong[:_MOST_SKIPPED]:
+        warn(f"skipped {each.where}: {each.message} [{each.code}]", code="entry-skipped")
+    if len(wrong) > _MOST_SKIPPED:
+        warn(f"skipped {len(wrong) - _MOST_SKIPPED} more entries; `--json` lists them", code="entry-skipped")
     if added and path not in _price_files(config_path):
         note(
             f"add `price_files: [{path.name}]` to crossgrade.yaml, so that the project uses them",

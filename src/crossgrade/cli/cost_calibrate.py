@@ -43,6 +43,8 @@ def command(file: Path | None, output: Path | None, *, shipped: bool, as_json: b
             hint="give a FILE, or --shipped for those that ship",
         )
     today = datetime.now(UTC).date()
+    import msgspec
+
     from crossgrade.hosting import (
         fit_serving,
         known_gpus,
@@ -52,6 +54,7 @@ def command(file: Path | None, output: Path | None, *, shipped: bool, as_json: b
         shipped_fit,
         shipped_measurements,
     )
+    from crossgrade.report import write_json
 
     models, gpus = known_models(), known_gpus()
     if file is None:
@@ -62,7 +65,7 @@ def command(file: Path | None, output: Path | None, *, shipped: bool, as_json: b
         fit, before, after = refit_serving(shipped_fit(), points, models, gpus, on=today)
         changes = (before, after)
     if output is not None:
-        _write(output, fit)
+        write_json(output, _rounded(msgspec.to_builtins(fit)), indent=1)
     if as_json:
         print_json({"fit": fit, "errors": changes}, schema_version=SCHEMA_VERSION)
         return
@@ -76,16 +79,6 @@ def _text(file: Path) -> str:
         return bounded_bytes(file, MAX_TABLE_BYTES).decode("utf-8-sig")
     except UnicodeDecodeError:
         raise DataError("not UTF-8 text", code="not-utf8", file=file) from None
-
-
-def _write(output: Path, fit: "ServingFit") -> None:
-    import msgspec
-
-    record = _rounded(msgspec.to_builtins(fit))
-    try:
-        output.write_bytes(msgspec.json.format(msgspec.json.encode(record), indent=1) + b"\n")
-    except OSError as error:
-        raise UsageError(f"cannot write {output}: {error.strerror}", code="output-unwritable") from None
 
 
 def _rounded(value: Any) -> Any:

@@ -253,10 +253,11 @@ def _checked_save(options: dict[str, Any]) -> None:
 
 def _save(levels: "list[MeasuredLevel]", options: dict[str, Any]) -> None:
     from crossgrade.hosting import known_model
+    from crossgrade.workloads.files import whole_file
 
     path: Path = options["save"]
-    fresh = not path.exists()
-    with path.open("a", encoding="utf-8", newline="") as file:
+    fresh = not path.is_file() or not path.stat().st_size
+    with whole_file(path, append=True) as file:
         writer = csv.writer(file, lineterminator="\n")
         if fresh:
             writer.writerow(

@@ -8,7 +8,14 @@ import click
 
 from crossgrade.cli._frame import FiniteRange, config_option, json_option
 from crossgrade.cli._output import note, print_json, print_verdict
-from crossgrade.cli._params import complete_workload_or_file, filled, importers_of, named_sources
+from crossgrade.cli._params import (
+    column_option,
+    complete_workload_or_file,
+    filled,
+    importers_of,
+    named_sources,
+    note_ignored,
+)
 from crossgrade.cli._spending import check_report_extra
 from crossgrade.errors import NotFoundError, UsageError
 
@@ -68,6 +75,7 @@ _NOT_WITH_FILES = {"run_id", "label_file", "apply_it", "verify_id"}
     "--format", "file_format", metavar="NAME", help="Format of the files, where it is not recognised."
 )
 @click.option("--metric", metavar="NAME", help="Scorer, metric or filter, where a log has several.")
+@column_option
 @click.option("--workload", metavar="NAME", help="Keep this one of several workloads in the files.")
 @click.option("--allow-unfinished", is_flag=True, help="Take logs of runs that did not end.")
 @click.option(
@@ -152,18 +160,25 @@ _NOT_WITH_FILES = {"run_id", "label_file", "apply_it", "verify_id"}
 @click.option(
     "--markdown", type=click.Path(dir_okay=False, path_type=Path), help="Write a Markdown summary here."
 )
-@click.option("--report", type=click.Path(dir_okay=False, path_type=Path), help="Write the HTML report here.")
+@click.option(
+    "--report",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write the report here, by its suffix HTML, Markdown or JUnit XML.",
+)
 @config_option
 @json_option
 def command(sources: tuple[str, ...], as_json: bool, gated: bool, **options: Any) -> int:  # noqa: FBT001 -- flags of a command line
     """Decide whether the candidate may replace the incumbent.
 
-    RESULTS are files of scored answers (CSV, JSONL, Inspect, lm-eval, promptfoo, HELM, DeepEval): no
-    project is needed. MODEL=PATH names the model of a file. WORKLOAD is one of the project's, or several.
+    RESULTS are scored answers, in tables (CSV, JSON, Parquet, Excel) or logs of Inspect, lm-eval, promptfoo,
+    HELM and DeepEval: no project is needed. MODEL=PATH names the model of a file, `-` is standard input.
+    WORKLOAD is one of the project's, or several.
     """
     from crossgrade.decide import gate
+    from crossgrade.report import report_form
 
-    check_report_extra(options["report"])
+    if options["report"] and report_form(options["report"]) == "html":
+        check_report_extra()
     verdicts = _verdicts(sources, options)
     if as_json:
         _print_json(verdicts)
@@ -232,7 +247,7 @@ def _is_workload(word: str, config_path: str) -> bool:
     from crossgrade.project import read_config
 
     path = Path(word)
-    if "=" in word or path.parts != (word,) or path.is_file():
+    if word == "-" or "=" in word or path.parts != (word,) or path.is_file():
         return False
     if not path.suffix and not path.exists():
         return True
@@ -256,6 +271,7 @@ def _decide_files(sources: tuple[str, ...], options: dict[str, Any]) -> "Verdict
             ResultOptions,
             options,
             importers=importers_of(options["config_path"]),
+            on_read=note_ignored,
             origin=Origin(options["origin"]),
             stated_cost_usd=_by_model("--cost", options["costs"], "USD", "gpt-4.1=0.0042", least=0),
             typical=Usage(input_tokens=tokens[0], output_tokens=tokens[1], images=0) if tokens else None,

@@ -53,7 +53,7 @@ def command(folder: Path, only: str | None, *, as_json: bool) -> None:
     support tickets on this machine, until the verdict is certain; the verdict is served, and taken
     back when the traffic changes. Last, a guard finds a fault in published results of GPT-4.
     """
-    check_report_extra(folder / "report.html")
+    check_report_extra()
     folder.mkdir(parents=True, exist_ok=True)
     say: Say = note if as_json else click.echo
     published, found = [], dict[str, Any]()

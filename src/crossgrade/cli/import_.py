@@ -7,7 +7,7 @@ import click
 
 from crossgrade.cli._frame import Renamed, config_option, json_option
 from crossgrade.cli._output import note, print_json, print_table
-from crossgrade.cli._params import importers_of, named_sources
+from crossgrade.cli._params import column_option, importers_of, named_sources, note_ignored
 
 if TYPE_CHECKING:
     from crossgrade.workloads import Results
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 @click.option(
     "--model", "models", multiple=True, metavar="COLUMN", help="Score column of a wide table; repeat."
 )
+@column_option
 @click.option("--workload", metavar="NAME", help="Keep this one of several workloads in the files.")
 @click.option("--segment", metavar="FIELD", help="Column or metadata key that is the segment.")
 @click.option("--group", metavar="FIELD", help="Column or metadata key to look for broken parts in.")
@@ -46,13 +47,14 @@ def command(
 ) -> None:
     """Turn results of other tools into one table.
 
-    Reads CSV, JSONL, Inspect, lm-eval, promptfoo, HELM and DeepEval; recomputes every mean, and says
-    where a file states another. MODEL=PATH names the model of a file. Plugins that the configuration names
-    may read more.
+    Reads tables (CSV, JSON, Parquet, Excel) and logs of Inspect, lm-eval, promptfoo, HELM and DeepEval;
+    recomputes every mean, and says where a file states another. MODEL=PATH names the model of a file, `-` is
+    standard input. Plugins that the configuration names may read more.
     """
     from crossgrade.workloads import read_results, write_results
 
     results = read_results(named_sources(sources), importers=importers_of(config_path), **options)
+    note_ignored(results)
     rows = _models(results)
     if as_json:
         print_json({"source": results.source, "rows": len(results), "models": rows}, schema_version=1)

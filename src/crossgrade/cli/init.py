@@ -30,11 +30,14 @@ def command(directory: Path, template: str, *, as_json: bool) -> None:
     The project runs as it is on two small local models; nothing is ever overwritten. Prints the
     files written.
     """
+    from crossgrade.workloads.files import whole_file
+
     contents = project_files(template)
     _refuse_existing(directory, contents)
     for name, content in contents.items():
         path = directory / name
-        _write(path, content)
+        with whole_file(path) as file:
+            file.write(content)
         if not as_json:
             click.echo(path)
     workload = _workload(contents)
@@ -84,19 +87,6 @@ def _refuse_existing(directory: Path, contents: dict[str, str]) -> None:
             code="output-exists",
             hint="name another folder: `crossgrade init DIR`",
         )
-
-
-def _write(path: Path, content: str) -> None:
-    from crossgrade.errors import UsageError
-
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(content, encoding="utf-8")
-    except OSError as error:
-        hint = "name a folder that you may write: `crossgrade init DIR`"
-        raise UsageError(
-            f"{path} cannot be written: {error.strerror}", code="output-unwritable", hint=hint
-        ) from error
 
 
 def _workload(contents: dict[str, str]) -> str:

@@ -171,6 +171,7 @@ def export(
 
     What that proxy cannot carry (an expiry, stickiness, shadows, …) is said on standard error.
     """
+    from crossgrade.report import write_text
     from crossgrade.routing.export import plan_route
 
     now = datetime.now(UTC)
@@ -184,7 +185,7 @@ def export(
         ]
     exported = exporter.write(plans)
     if output is not None:
-        _write(output, exported.text)
+        write_text(output, exported.text)
         note(f"written to {output}")
     if as_json:
         print_json({"text": exported.text, "notes": exported.notes}, schema_version=1)
@@ -303,13 +304,3 @@ def _segments(policy: "Policy") -> str:
     if len(names) == 1:
         return f"the {policy.fact} {names[0]}"
     return f"the {policy.fact}s {', '.join(names[:-1])} and {names[-1]}"
-
-
-def _write(path: Path, text: str) -> None:
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        hint = "name a file that you may write"
-        raise UsageError(
-            f"{path} cannot be written: {error.strerror}", code="output-unwritable", hint=hint
-        ) from error

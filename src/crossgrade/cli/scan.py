@@ -93,7 +93,8 @@ def command(  # noqa: PLR0917 -- click passes them by name
     from crossgrade.errors import DataError
     from crossgrade.workloads.traffic import scan_logs, scan_record
 
-    check_report_extra(page)
+    if page is not None:
+        check_report_extra()
     catalog, formats = known_of_logs(config_path)
     scan = scan_logs(
         logs,
@@ -171,13 +172,10 @@ def known_of_logs(config_path: str) -> "tuple[Catalog, Mapping[str, LogFormat]]"
 
 
 def _save(scan: "Scan", path: Path) -> None:
-    import msgspec
-
-    from crossgrade.report import write_text
+    from crossgrade.report import write_json
     from crossgrade.workloads.traffic import scan_record
 
-    record = {"schema_version": 1, **scan_record(scan)}
-    write_text(path, msgspec.json.format(msgspec.json.encode(record), indent=2).decode() + "\n")
+    write_json(path, {"schema_version": 1, **scan_record(scan)})
     name = next((finding.name for finding in scan.findings if finding.texts), None)
     note(f"scan written to {path}", code="scan-written")
     if name is not None:

@@ -1,6 +1,7 @@
 """Guards on the design: prompts, settings, when the test is read, prices and weights."""
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -55,6 +56,7 @@ def decoding_parity(view: View) -> Iterator[Guard]:
             "decoding-parity",
             (
                 "settings or templates differ"
+                + _differing(incumbent.settings_digests, model.settings_digests)
                 if differ
                 else "same settings"
                 if known
@@ -66,6 +68,23 @@ def decoding_parity(view: View) -> Iterator[Guard]:
             warn=differ and not declared,
             candidate=model.model,
         )
+
+
+def _differing(ours: Sequence[str], theirs: Sequence[str]) -> str:
+    """Return which settings differ and how, where each model's settings are one JSON object."""
+    if len(ours) != 1 or len(theirs) != 1 or not ours[0].startswith("{") or not theirs[0].startswith("{"):
+        return ""
+    try:
+        first, second = json.loads(ours[0]), json.loads(theirs[0])
+    except (ValueError, RecursionError):  # a table may hold anything
+        return ""
+    names = [name for name in sorted({*first, *second}) if first.get(name) != second.get(name)]
+    said = [f"{name[:60]} {_setting(first, name)} against {_setting(second, name)}" for name in names[:10]]
+    return f" ({listed(tuple(said))})"
+
+
+def _setting(settings: Mapping[str, object], name: str) -> str:
+    return json.dumps(settings[name], ensure_ascii=False)[:80] if name in settings else "not set"
 
 
 def peeking(view: View) -> Iterator[Guard]:

@@ -10,8 +10,6 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, cast
 
-import msgspec
-
 from crossgrade.decide import ProbeResult, Spent
 from crossgrade.domain import JSON, Offer, ScorerSpec
 from crossgrade.errors import MissingExtraError, UsageError
@@ -31,7 +29,7 @@ from crossgrade.longcontext import (
 from crossgrade.project._evaluating import open_judge
 from crossgrade.project._opened import OpenProject
 from crossgrade.project._probe_plans import MAX_OUTPUT_TOKENS, ProbeOptions, ProbePlan, plan_probe
-from crossgrade.report import render_probe, write_text
+from crossgrade.report import render_probe, write_json, write_text
 from crossgrade.store import ProbeStart
 
 if TYPE_CHECKING:
@@ -103,8 +101,7 @@ class ProjectProbes:
             result = anyio.run(in_own_task, probe)
         result = replace(result, notes=(*plan.notes, *result.notes))
         path = plan.folder / f"{begun.id}.json"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(msgspec.json.format(msgspec.json.encode(result), indent=2) + b"\n")
+        write_json(path, result)
         with suppress(MissingExtraError):  # the result is there all the same
             write_text(path.with_suffix(".html"), render_probe(result))
         return result
@@ -146,9 +143,8 @@ class ProjectProbes:
 
             result = anyio.run(in_own_task, run)
         path = plan.folder / f"{begun.id}.json"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.with_suffix(".ruler.json").write_bytes(msgspec.json.format(msgspec.json.encode(result)) + b"\n")
-        path.with_suffix(".csv").write_text(_scores(result), encoding="utf-8")
+        write_json(path.with_suffix(".ruler.json"), result)
+        write_text(path.with_suffix(".csv"), _scores(result))
         return result
 
 

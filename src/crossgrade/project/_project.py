@@ -382,7 +382,8 @@ class Project(OpenProject):
     ) -> Path:
         """Write the report of the newest verdicts (of all workloads by default); returns its path.
 
-        The suffix of `path` picks the form: `.md` Markdown, `.xml` JUnit XML, any other HTML.
+        The suffix of `path` picks the form: `.html`, `.md` (Markdown) or `.xml` (JUnit XML). Raises
+        UsageError for another.
         """
         from crossgrade.report import write_report
 

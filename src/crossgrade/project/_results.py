@@ -1,6 +1,6 @@
 """A verdict on scored answers in files: no project is needed."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,27 +12,30 @@ from crossgrade.errors import UsageError
 if TYPE_CHECKING:
     from crossgrade.decide import ModelFacts, Verdict
     from crossgrade.domain import Usage
-    from crossgrade.workloads import ImporterKind
+    from crossgrade.workloads import ImporterKind, Results
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResultOptions:
     """How result files are read, and what else their verdict rests on.
 
-    `segment`, `group` and `cluster` name columns, `metric` a scorer where a log has several, `workload` one
-    of several workloads, `scale` the worst and best score. `chance` is the score of guessing in [0, 1).
+    `segment`, `group` and `cluster` name columns, `columns` the column of a field (`{"score": "grade"}`)
+    where a table calls it something else, `metric` a scorer where a log has several, `workload` one of
+    several workloads, `scale` the worst and best score. `chance` is the score of guessing in [0, 1).
     `stated_cost_usd` is a cost per request by model, for files without costs. Models without one are priced
-    for the `typical` usage of a request at the cheapest list price of the packaged catalogue.
-    `stated_means` are published mean scores, by model and on the scale of the files. A guard compares them
-    with the items. `judge` is the model that scored. A `human` column corrects its scores. If `valid_days`
-    is None it is the outlook's half-life, and if `importers` is None they are the built-in formats. The
-    others are those of `workloads.read_results` and `decide.DecisionSettings`.
+    for the `typical` usage of a request, or without it at their recorded tokens, at the cheapest list price
+    of the packaged catalogue. `stated_means` are published mean scores, by model and on the scale of the
+    files. A guard compares them with the items. `judge` is the model that scored. A `human` column corrects
+    its scores. If `valid_days` is None it is the outlook's half-life, and if `importers` is None they are
+    the built-in formats. `on_read` is called with what was read. The others are those of
+    `workloads.read_results` and `decide.DecisionSettings`.
     """
 
     segment: str | None = None
     group: str | None = None
     cluster: str | None = None
     file_format: str | None = None
+    columns: Mapping[str, str] = field(default_factory=dict)
     metric: str | None = None
     workload: str | None = None
     allow_unfinished: bool = False
@@ -48,6 +51,7 @@ class ResultOptions:
     parity_declared: bool = False
     splits_only: bool = False
     judge: str | None = None
+    on_read: "Callable[[Results], None]" = lambda _: None
     valid_days: int | None = None
     router: bool = False
 
@@ -82,6 +86,7 @@ def decide_results(
         source,
         file_format=options.file_format,
         models=[name for name in (incumbent, *candidates) if name is not None],
+        columns=options.columns,
         metric=options.metric,
         workload=options.workload,
         segment=options.segment,
@@ -92,6 +97,7 @@ def decide_results(
         allow_unfinished=options.allow_unfinished,
         importers=IMPORTERS if options.importers is None else options.importers,
     )
+    options.on_read(results)
     # A wide table names models by its columns, so that only what was read is trimmed.
     incumbent = None if incumbent is None else trimmed_name(incumbent)
     candidates = [trimmed_name(name) for name in candidates]
@@ -101,6 +107,9 @@ def decide_results(
     costs = {trimmed_name(name): cost for name, cost in options.stated_cost_usd.items()}
     now = now or datetime.now(UTC)
     stated, facts = _at_list_prices((incumbent, *candidates), options.typical, costs, now)
+    if options.typical is None:
+        compared = {incumbent, *candidates} if candidates else set(results.model_names)
+        results, facts = _at_recorded_tokens(results, compared - set(costs), now)
     evidence = pair(
         results, incumbent=incumbent, candidates=candidates, errors_as_zero=options.errors_count_as_zero
     )
@@ -119,6 +128,29 @@ def decide_results(
     if options.router:
         evidence = train_router(evidence, settings)
     return decide_policy(evidence, settings, now=now)
+
+
+def _at_recorded_tokens(
+    results: "Results", models: "Set[str | None]", now: datetime
+) -> "tuple[Results, tuple[ModelFacts, ...]]":
+    """Return the results with costs where they have tokens alone, and where their prices were read."""
+    from crossgrade.catalog import packaged_catalog
+    from crossgrade.catalog.bills import ListCost, list_costs
+    from crossgrade.decide import ModelFacts
+    from crossgrade.workloads import mean_usage, with_prices
+
+    found: dict[str, ListCost | None] = {}
+    for model, usage in mean_usage(results).items():
+        if model in models:
+            found |= list_costs([model], usage, packaged_catalog(), now.date())
+    known = {model: cost for model, cost in found.items() if cost is not None}
+    if not known:
+        return results, ()
+    facts = tuple(
+        ModelFacts(model=model, open_weights=cost.open_weights, price_source=f"on average {cost.words}")
+        for model, cost in known.items()
+    )
+    return with_prices(results, {model: cost.price for model, cost in known.items()}), facts
 
 
 def _at_list_prices(

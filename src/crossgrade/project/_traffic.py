@@ -370,7 +370,9 @@ def _configured(
             code="candidate-not-named",
             hint="name one: --candidate PROVIDER/MODEL",
         )
-    prompt = {"user": "{input}", **({"system": "{system}"} if drawn.has_system else {})}
+    prompt: dict[str, Any] = {"user": "{input}", **({"system": "{system}"} if drawn.has_system else {})}
+    if drawn.response_schema is not None:
+        prompt["response_schema"] = dict(drawn.response_schema)
     entry: dict[str, Any] = {
         "dataset": f"{name}.jsonl",
         "id_field": "id",

@@ -2,9 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+import msgspec
 
 from crossgrade.catalog.bills import Bills
 from crossgrade.decide import Verdict
+from crossgrade.errors import UsageError
 from crossgrade.report._cost import render_cost, render_outlook
 from crossgrade.report._html import render_html
 from crossgrade.report._probe import (
@@ -17,7 +21,7 @@ from crossgrade.report._probe import (
 from crossgrade.report._scan import NET_VALUE_WORDS, ScanRow, render_scan, scan_rows, scan_totals
 from crossgrade.report._text import render_junit, render_markdown, render_text
 from crossgrade.report._view import Table, VerdictView, policy_words, view
-from crossgrade.workloads.files import whole_file
+from crossgrade.workloads.files import is_step_summary, whole_file
 
 __all__ = [
     "NET_VALUE_WORDS",
@@ -36,13 +40,39 @@ __all__ = [
     "render_probe",
     "render_scan",
     "render_text",
+    "report_form",
     "scan_rows",
     "scan_totals",
     "tokens_words",
     "view",
+    "write_json",
     "write_report",
     "write_text",
 ]
+
+_Form: TypeAlias = Literal["html", "markdown", "junit"]
+_FORMS: dict[str, _Form] = {
+    ".html": "html",
+    ".htm": "html",
+    ".md": "markdown",
+    ".markdown": "markdown",
+    ".xml": "junit",
+}
+
+
+def report_form(path: Path) -> _Form:
+    """Return what a report to `path` is written as: by its suffix, HTML where there is none.
+
+    A step summary of GitHub Actions is Markdown. Raises UsageError for a suffix of another form.
+    """
+    suffix = path.suffix.lower()
+    if not suffix or suffix in _FORMS:
+        return "markdown" if is_step_summary(path) else _FORMS.get(suffix, "html")
+    raise UsageError(
+        f"{path} has the suffix {suffix}, and a report is HTML (.html), Markdown (.md) or JUnit XML (.xml)",
+        code="report-form-unknown",
+        hint="name a file with one of these suffixes; a browser prints the HTML page as PDF",
+    )
 
 
 def write_report(
@@ -56,18 +86,24 @@ def write_report(
 
     `bills` are by workload what its traffic costs a month at every offer, where that is known.
 
-    The suffix picks the form: `.md` Markdown, `.xml` JUnit XML, else HTML. Raises MissingExtraError
-    for HTML without the `report` extra, StoreError when the file cannot be written.
+    `report_form` says in which form. Raises MissingExtraError for HTML without the `report` extra,
+    StoreError when the file cannot be written.
     """
-    if path.suffix == ".md":
+    form = report_form(path)
+    if form == "markdown":
         return write_text(path, render_markdown(verdicts, bills=bills))
-    if path.suffix == ".xml":
+    if form == "junit":
         return write_text(path, render_junit(verdicts))
     return write_text(path, render_html(verdicts, title=title, bills=bills))
 
 
+def write_json(path: Path, value: Any, *, indent: int = 2) -> Path:
+    """Write a value as JSON as `whole_file` does, and return its path."""
+    return write_text(path, msgspec.json.format(msgspec.json.encode(value), indent=indent).decode() + "\n")
+
+
 def write_text(path: Path, text: str) -> Path:
-    """Write a text file whole or not at all, making its folder; raises StoreError when it cannot."""
+    """Write an output as `whole_file` does, and return its path."""
     with whole_file(path) as file:
         file.write(text)
     return path

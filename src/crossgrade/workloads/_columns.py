@@ -21,7 +21,7 @@ from crossgrade.workloads._results import (
     Results,
     TextColumn,
 )
-from crossgrade.workloads.files import as_text
+from crossgrade.workloads.files import as_text, canonical
 
 Values: TypeAlias = Sequence[object] | FloatColumn
 
@@ -30,6 +30,7 @@ Values: TypeAlias = Sequence[object] | FloatColumn
 TEXT_CHARACTERS = 4_000
 ALL_TEXT_CHARACTERS = 64_000_000
 
+_SETTING_CHARACTERS = 60
 _CHUNK_ANSWERS = 4096
 _ANSWER_FIELDS = (
     "sample_id",
@@ -94,6 +95,7 @@ class Columns:
         self._texts: dict[str, list[str | None]] = {name: [] for name in TEXTS}
         self._characters_left = ALL_TEXT_CHARACTERS
         self._stated: dict[str, list[tuple[float, int]]] = {}
+        self.ignored: dict[str, None] = {}  # the columns of tables that no field is taken from
 
     def __len__(self) -> int:
         return self._rows
@@ -179,6 +181,7 @@ class Columns:
             origin=origin,
             name=name,
             source=source,
+            ignored=tuple(filter(None, self.ignored)),
         )
 
     def _extend_optional(self, columns: Mapping[str, Values]) -> None:
@@ -211,6 +214,16 @@ def text_digest(value: object) -> str:
     """Return a short digest (96 bits) of a text, to tell whether two questions are the same."""
     data = (as_text(value) or "").encode("utf-8", "surrogatepass")
     return hashlib.blake2b(data, digest_size=12).hexdigest()
+
+
+def settings_text(settings: Mapping[str, object]) -> str:
+    """Return settings as a JSON object, so that a guard can name what differs; long values as digests."""
+    shown = {name: as_text(value) or "" for name, value in settings.items() if value is not None}
+    kept = {
+        name: settings[name] if len(text) <= _SETTING_CHARACTERS else text_digest(text)
+        for name, text in shown.items()
+    }
+    return canonical(kept).decode()
 
 
 def amounts(values: Values, column: str, *, signed: bool = False) -> FloatColumn:

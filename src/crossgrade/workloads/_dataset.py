@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from crossgrade.domain import JSON, Sample
-from crossgrade.errors import DataError, MissingExtraError, closest
+from crossgrade.errors import DataError, closest
 from crossgrade.workloads.files import (
     FileLimits,
     as_text,
@@ -18,6 +18,7 @@ from crossgrade.workloads.files import (
     find_file,
     first_bytes,
     json_lines,
+    open_parquet,
     open_table,
 )
 
@@ -137,32 +138,9 @@ def _csv_rows(path: Path, limits: FileLimits, roles: _Roles) -> _Rows:
 
 
 def _parquet_rows(path: Path, limits: FileLimits, roles: _Roles) -> _Rows:
-    try:
-        from pyarrow import ArrowException
-        from pyarrow.parquet import ParquetFile
-    except ImportError as error:
-        raise MissingExtraError("Parquet", "parquet") from error
-    try:
-        with ParquetFile(path) as file:
-            _check_fields(path, roles, tuple(file.schema_arrow.names), None)
-            total = file.metadata.num_rows
-            size = sum(file.metadata.row_group(i).total_byte_size for i in range(file.num_row_groups))
-            if size > limits.total_bytes:
-                raise DataError(
-                    f"the {total} rows take {size} bytes in memory",
-                    code="dataset-too-large",
-                    file=path,
-                    hint="split the file",
-                )
-            number = 0
-            for batch in file.iter_batches(batch_size=1024):
-                for row in batch.to_pylist():
-                    number += 1
-                    yield number, {name: _json(value, path, number) for name, value in row.items()}
-    except (ArrowException, OSError) as error:
-        raise DataError(
-            f"the Parquet file is damaged: {error}", code="parquet-damaged", file=path, hint="write it again"
-        ) from error
+    with open_parquet(path, limits) as (names, rows):
+        _check_fields(path, roles, names, None)
+        yield from rows
 
 
 _READERS: Mapping[DatasetFormat, Callable[[Path, FileLimits, _Roles], _Rows]] = {
@@ -170,28 +148,6 @@ _READERS: Mapping[DatasetFormat, Callable[[Path, FileLimits, _Roles], _Rows]] = 
     "csv": _csv_rows,
     "parquet": _parquet_rows,
 }
-
-
-def _json(value: object, path: Path, row: int) -> JSON:
-    """Return a Parquet value as JSON; times become ISO 8601 texts."""
-    if isinstance(value, float) and not math.isfinite(value):
-        raise DataError(
-            f"row {row} holds {value}",
-            code="value-not-json",
-            file=path,
-            hint="write null where there is no value",
-        )
-    if value is None or isinstance(value, str | bool | int | float):
-        return value
-    if isinstance(value, Mapping):
-        return {str(name): _json(item, path, row) for name, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_json(item, path, row) for item in value]
-    if isinstance(value, bytes):
-        raise DataError(
-            f"row {row} holds binary data", code="value-binary", file=path, hint="leave binary columns out"
-        )
-    return value.isoformat() if hasattr(value, "isoformat") else str(value)
 
 
 def _check_fields(path: Path, roles: _Roles, names: Sequence[str], line: int | None) -> None:

@@ -3,9 +3,11 @@
 import math
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from shlex import quote
+from types import MappingProxyType
 
 import msgspec
 import numpy as np
@@ -14,7 +16,7 @@ from crossgrade.domain import Origin
 from crossgrade.errors import DataError, NotFoundError, UsageError, closest
 from crossgrade.workloads._columns import BadCellError, Columns
 from crossgrade.workloads._results import Labels, Results, Rows
-from crossgrade.workloads.files import FileLimits, find_file, first_bytes
+from crossgrade.workloads.files import WORKBOOK, FileLimits, ZipArchive, find_file, first_bytes, seekable
 from crossgrade.workloads.importers import IMPORTERS, ImporterKind, ImportRequest
 from crossgrade.workloads.importers.request import WORKLOAD
 
@@ -23,13 +25,17 @@ _LM_EVAL_AGGREGATES = {"results", "configs"}
 # The first rule whose keys are all there names the format of a JSON file.
 _JSON_RULES: tuple[tuple[str | None, set[str]], ...] = (
     ("deepeval", {"testRunData"}),
+    ("deepeval", {"testCases"}),
     ("promptfoo", {"evalId", "results"}),
     ("inspect-json", {"eval", "status"}),
     ("lm-eval", {"doc_id", "doc"}),
     ("promptfoo-jsonl", {"provider", "gradingResult"}),
     (None, _LM_EVAL_AGGREGATES),
 )
-_TABLES = frozenset({"csv", "jsonl"})
+_TABLES = frozenset({"csv", "json", "jsonl", "parquet", "xlsx"})
+_FOLDERS = {"helm": "run_spec.json", "inspect": "*.eval", "lm-eval": "samples_*.jsonl"}
+"""The formats of which a folder is read, and the files that it has then, at any depth."""
+_ARRAY = re.compile(rb"\s*\[\s*\{")
 _KEY = re.compile(rb'"(\w+)"\s*:')
 _HEAD_BYTES = 64 * 1024
 
@@ -39,6 +45,7 @@ def read_results(
     *,
     file_format: str | None = None,
     models: Sequence[str] = (),
+    columns: Mapping[str, str] = MappingProxyType({}),
     metric: str | None = None,
     workload: str | None = None,
     segment: str | None = None,
@@ -55,7 +62,8 @@ def read_results(
 
     `source` is a path, several, or a mapping that names the model of each (for logs that name
     both models alike, or none). `file_format` None is recognised.
-    `models` names the score columns of a wide table. `metric` picks a scorer, metric or filter
+    `models` names the score columns of a wide table, `columns` the column of a field (`{"score": "grade"}`)
+    where a table calls it something else. `metric` picks a scorer, metric or filter
     where a log has several. `workload` keeps one of several workloads. `segment`, `group`,
     `cluster` name a column or metadata key, or are "workload". `scale` are the worst and best
     score. Paths must lie inside `root` where one is given. docs/reference/formats.md has the
@@ -78,54 +86,67 @@ def read_results(
             hint=f"formats are {', '.join(importers)}",
         )
     bounds = limits or FileLimits()
-    columns = Columns(scale=scale, trimmed=True)
+    taken = Columns(scale=scale, trimmed=True)
     seen: list[str] = []
     paths = _paths(source)
     for model, given in paths:
-        path = find_file(given, root=root, folder=True)
-        found = file_format or _recognise(path, importers)
-        if metric is not None and found in _TABLES:
-            raise UsageError(
-                f"{given} is a table, which has one score an answer: it has no metric `{metric}`",
-                code="metric-of-table",
-                hint="leave the metric out, or rename its column to `score`",
+        with nullcontext(given) if root is not None else seekable(given, bounds) as there:
+            request = ImportRequest(
+                path=find_file(there, root=root, folder=True),
+                model=model,
+                models=tuple(models),
+                columns=columns,
+                metric=metric,
+                segment=segment,
+                group=group,
+                cluster=cluster,
+                file_group=given.stem if len(paths) > 1 else None,
+                allow_unfinished=allow_unfinished,
+                limits=bounds,
             )
-        request = ImportRequest(
-            path=path,
-            model=model,
-            models=tuple(models),
-            metric=metric,
-            segment=segment,
-            group=group,
-            cluster=cluster,
-            file_group=path.stem if len(paths) > 1 else None,
-            allow_unfinished=allow_unfinished,
-            limits=bounds,
-        )
-        before = len(columns)
-        try:
-            importers[found].read(request, columns)
-        except BadCellError as error:
-            raise DataError(
-                f"a sample's {error.column} {error}", code="score-invalid", file=given, where=error.column
-            ) from error
-        except RecursionError as error:
-            raise DataError(
-                "the JSON is nested too deep", code="json-too-deep", file=given, hint="flatten the record"
-            ) from error
-        if len(columns) == before:
-            raise DataError(
-                "there are no scored answers in it",
-                code="results-empty",
-                file=given,
-                hint="check that the run ended",
-            )
-        _check_labels(request, columns)
-        seen.append(f"{path.name} ({found})")
+            found = file_format or _recognise(request.path, importers)
+            _read_file(request, given, importers[found], taken)
+            seen.append(f"{there.name} ({found})")
+            name = _name(there)
     text = ", ".join(seen[:3]) + (f" and {len(seen) - 3} more" if len(seen) > 3 else "")
-    name = _name(path) if len(paths) == 1 else "results"
-    results = columns.finish(origin=origin, name=name, source=text)
+    results = taken.finish(origin=origin, name=name if len(paths) == 1 else "results", source=text)
     return _settle_workload(results, workload, {"segment": segment, "group": group, "cluster": cluster})
+
+
+def _read_file(request: ImportRequest, given: Path, kind: ImporterKind, taken: Columns) -> None:
+    """Read one file or folder, which the user calls `given`, into the columns."""
+    is_table = kind.name in _TABLES
+    if request.metric is not None and is_table:
+        raise UsageError(
+            f"{given} is a table, which has one score an answer: it has no metric `{request.metric}`",
+            code="metric-of-table",
+            hint="leave the metric out, or say which column is the score: `--column score=NAME`",
+        )
+    if request.columns and not is_table:
+        raise UsageError(
+            f"{given} is a log ({kind.name}), whose fields are known: columns are named of a table",
+            code="columns-of-log",
+            hint="leave `--column` out",
+        )
+    before = len(taken)
+    try:
+        kind.read(request if is_table else replace(request, file_group=None), taken)
+    except BadCellError as error:
+        raise DataError(
+            f"a sample's {error.column} {error}", code="score-invalid", file=given, where=error.column
+        ) from error
+    except RecursionError as error:
+        raise DataError(
+            "the JSON is nested too deep", code="json-too-deep", file=given, hint="flatten the record"
+        ) from error
+    if len(taken) == before:
+        raise DataError(
+            "there are no scored answers in it",
+            code="results-empty",
+            file=given,
+            hint="check that the run ended",
+        )
+    _check_labels(request, taken)
 
 
 def _name(path: Path) -> str:
@@ -151,28 +172,27 @@ def _recognise(path: Path, importers: Mapping[str, ImporterKind]) -> str:
         if kind.knows is not None and kind.knows(path, head):
             return kind.name
     if path.is_dir():
-        if (path / "run_spec.json").is_file():
-            return "helm"
-        if next(path.rglob("samples_*.jsonl"), None):
-            return "lm-eval"
-        raise DataError(
-            "this folder is neither a HELM run nor has samples of lm-eval in it",
-            code="folder-not-results",
-            file=path,
-            hint="give the files themselves",
-        )
+        return _recognise_folder(path)
     if head.startswith(b"PK\x03\x04"):
-        return "inspect"
+        with ZipArchive(path, FileLimits()) as archive:
+            return "xlsx" if WORKBOOK in archive.names() else "inspect"
     if head.startswith(b"PAR1"):
-        raise DataError(
-            "Parquet is read for datasets, not for results",
-            code="parquet-not-results",
-            file=path,
-            hint="write it as CSV",
-        )
-    if not head.lstrip().startswith((b"{", b"[")):
-        return "csv"
-    return _recognise_json(path, head, importers)
+        return "parquet"
+    if _ARRAY.match(head):
+        return "json"
+    return _recognise_json(path, head, importers) if head.lstrip().startswith((b"{", b"[")) else "csv"
+
+
+def _recognise_folder(path: Path) -> str:
+    for name, inside in _FOLDERS.items():
+        if next(path.rglob(inside), None):
+            return name
+    raise DataError(
+        f"this folder has none of the files {', '.join(_FOLDERS.values())} in it",
+        code="folder-not-results",
+        file=path,
+        hint="give the files themselves",
+    )
 
 
 def _recognise_json(path: Path, head: bytes, importers: Mapping[str, ImporterKind]) -> str:

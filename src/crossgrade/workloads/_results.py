@@ -70,7 +70,8 @@ class Results:
     where unknown; `human` is a person's score of the same answer, `truncated` is 1 where a token limit
     ended it and 0 where not. `stated_means` are the means
     that the source itself gives, by model. `name` is what to call them where the rows name no
-    workload, `source` says in words where they come from.
+    workload, `source` says in words where they come from. `ignored` are the columns of
+    tables that nothing was taken from.
     """
 
     samples: Labels
@@ -85,6 +86,7 @@ class Results:
     origin: Origin = Origin.OWN
     name: str = "results"
     source: str = ""
+    ignored: tuple[str, ...] = ()
 
     def with_stated_means(self, means: Mapping[str, float], *, scale: tuple[float, float]) -> "Results":
         """Return the results with means that a person states, in place of the source's own.
@@ -145,6 +147,21 @@ def with_prices(results: Results, prices: Mapping[str, Price]) -> Results:
         priced = [cost_usd(_usage(count), prices[model]) for count in counts.astype(np.int64).tolist()]
         cost[rows] = np.array([np.nan if each is None else float(each) for each in priced])[which.ravel()]
     return replace(results, amounts={**results.amounts, "cost_usd": cost})
+
+
+def mean_usage(results: Results) -> dict[str, Usage]:
+    """Return the mean tokens, by model, of the answers that `with_prices` would price."""
+    nothing = np.full(len(results), np.nan)
+    cost = results.amounts.get("cost_usd", nothing)
+    tokens = np.stack([results.amounts.get(name, nothing) for name in _TOKENS], axis=1)
+    is_open = np.isnan(cost) & np.isfinite(tokens[:, :2]).all(axis=1)
+    found = {}
+    for code, model in enumerate(results.models.names):
+        rows = tokens[is_open & (results.models.codes == code)]
+        if len(rows):
+            means = [column[np.isfinite(column)] for column in rows.T]
+            found[str(model)] = _usage([round(each.mean()) if len(each) else -1 for each in means])
+    return found
 
 
 def _usage(counts: list[int]) -> Usage:

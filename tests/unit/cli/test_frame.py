@@ -254,6 +254,24 @@ def test_a_full_disk_is_no_success() -> None:
     assert shown_codes(done.stderr) == ["output-failed"]
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full on this system")
+def test_an_error_keeps_its_exit_code_where_its_json_is_lost() -> None:
+    with Path("/dev/full").open("w") as full:
+        done = crossgrade("decide", "--json", stdout=full, stderr=subprocess.PIPE)
+    assert done.returncode == 2
+    assert shown_codes(done.stderr) == ["evidence-not-named"]
+
+
+def test_a_file_that_is_stdout_follows_what_was_printed(tmp_path: Path) -> None:
+    code = (
+        "from pathlib import Path; from crossgrade.workloads.files import whole_file\n"
+        "print('first')\nwith whole_file(Path('out')) as file: file.write('second')\nprint(' third')"
+    )
+    with (tmp_path / "out").open("w") as out:
+        subprocess.run([sys.executable, "-c", code], stdout=out, cwd=tmp_path, check=True)
+    assert (tmp_path / "out").read_text() == "first\nsecond third\n"
+
+
 def test_python_m_crossgrade_is_the_command() -> None:
     done = crossgrade("--version", capture_output=True)
     assert (done.returncode, done.stdout) == (0, f"crossgrade {__version__}\n")

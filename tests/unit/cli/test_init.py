@@ -100,8 +100,8 @@ def test_nothing_is_overwritten(folder: Path, capsys: pytest.CaptureFixture[str]
 
 def test_a_folder_that_cannot_be_made(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (folder / "file").write_text("")
-    assert run(["init", "file/project"]) == 2
-    assert shown_codes(capsys.readouterr().err) == ["output-unwritable"]
+    assert run(["init", "file/project"]) == 3
+    assert shown_codes(capsys.readouterr().err) == ["file-unwritable"]
 
 
 def test_what_is_commented_out_about_serving_is_valid(folder: Path) -> None:

@@ -12,6 +12,7 @@ from crossgrade.decide import EvidencePoint, Remark, Verdict
 from crossgrade.report import render_html, render_junit, render_markdown, render_text, write_report
 from crossgrade.report._headline import headline
 from crossgrade.report._rows import forest, group_forest
+from tests.codes import raises_code
 
 
 class _Tags(HTMLParser):
@@ -137,6 +138,25 @@ def test_report_is_written_whole_or_not_at_all(verdict: Verdict, tmp_path: Path)
     path = write_report([verdict], tmp_path / "deep" / "report.html")
     assert path.read_text(encoding="utf-8").endswith("</html>")
     assert [entry.name for entry in path.parent.iterdir()] == ["report.html"]
+
+
+def test_the_suffix_of_a_report_picks_its_form(
+    verdict: Verdict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "summary"))
+    begins = {
+        "a.HTM": "<!doctype html>",
+        "a": "<!doctype html>",
+        "a.md": "## ",
+        "a.XML": "<?xml",
+        "summary": "## ",
+    }
+    for name, text in begins.items():
+        assert write_report([verdict], tmp_path / name).read_text(encoding="utf-8").startswith(text), name
+    for name in ("a.pdf", "a.json"):
+        with raises_code("report-form-unknown", name, ".html", ".md", ".xml"):
+            write_report([verdict], tmp_path / name)
+        assert not (tmp_path / name).exists()
 
 
 @pytest.mark.parametrize(("alpha", "words"), [(0.05, "5 %"), (0.025, "2.5 %"), (0.001, "0.1 %")])

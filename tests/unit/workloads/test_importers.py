@@ -3,6 +3,7 @@
 import json
 import shutil
 import zipfile
+from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from crossgrade.decide import Evidence
+from crossgrade.decide import DecisionSettings, Evidence, decide_policy
 from crossgrade.errors import DataError
 from crossgrade.workloads import Results, pair, read_results
 from tests.codes import check_error
@@ -26,7 +27,7 @@ def both(folder: Path, name: str, **options: Any) -> Evidence:
     return pair(read_results(paths, **options), incumbent="incumbent")
 
 
-def failure(path: Path, **options: Any) -> DataError:
+def failure(path: Path | dict[str, Path], **options: Any) -> DataError:
     with pytest.raises(DataError) as caught:
         read_results(path, **options)
     assert caught.value.hint
@@ -151,6 +152,16 @@ class TestInspect:
         target = copy(path, tmp_path / "one.json", {"samples": [{**first, **change}]})
         return read_results(target, **options)
 
+    def test_a_folder(self, logs: Path, tmp_path: Path) -> None:
+        (tmp_path / "deep").mkdir()
+        shutil.copy(logs / "inspect" / "tiny_incumbent.eval", tmp_path)
+        shutil.copy(logs / "inspect" / "tiny_candidate.eval", tmp_path / "deep")
+        results = read_results(tmp_path, metric="match")
+        assert (len(results), results.model_names) == (20, ("mockllm/model",))
+        shutil.copy(logs / "inspect" / "older_deflate.eval", tmp_path)
+        error = failure({"mine": tmp_path}, metric="match", allow_unfinished=True)
+        check_error(error, "folder-of-several-models", "mockllm/model", "mine")
+
 
 class TestLmEval:
     @pytest.mark.parametrize(
@@ -224,6 +235,32 @@ class TestPromptfoo:
         assert not a.error.any()
         assert (a.stated_mean, b.stated_mean) == ((1.0, 0.75) if name == "results.json" else (None, None))
 
+    @pytest.mark.parametrize("label", ["", None])
+    def test_settings_of_providers_without_a_label(
+        self, logs: Path, tmp_path: Path, label: str | None
+    ) -> None:
+        path = tmp_path / "results.json"
+        document = json.loads((logs / "promptfoo" / "results.json").read_text())
+        for row in document["results"]["results"]:
+            row["provider"]["label"] = label
+        old, new = (each["id"] for each in document["config"]["providers"])
+        document["config"]["providers"] = [
+            {"id": old, "config": {"temperature": 0, "max_tokens": 8, "cost": 1}},
+            {new: {"config": {"temperature": 1, "stop": "x" * 99}}},
+        ]
+        path.write_text(json.dumps(document))
+        evidence = pair(read_results(path), incumbent=old)
+        verdict = decide_policy(evidence, DecisionSettings(), now=datetime(2026, 11, 1, tzinfo=UTC))
+        (found,) = (each for each in verdict.guards if each.name == "decoding-parity")
+        assert found.status == "warn"
+        for part in ("max_tokens 8 against not set", "temperature 0 against 1", "stop not set against"):
+            assert part in found.seen
+        assert "x" * 99 not in found.seen
+        document["config"]["providers"] = [old, "file://providers.yaml"]
+        path.write_text(json.dumps(document))
+        evidence = pair(read_results(path), incumbent=old)
+        assert (evidence.incumbent.settings_digests, evidence.candidates[0].settings_digests) == (("{}",), ())
+
     def test_a_named_score(self, logs: Path) -> None:
         results = read_results(logs / "promptfoo" / "results.json", metric="short")
         assert np.nansum(results.score) == 2
@@ -294,6 +331,24 @@ class TestHelm:
         assert a.settings_digests == b.settings_digests
         assert evidence.workload == "tickets"
 
+    def test_a_suite(self, logs: Path, tmp_path: Path) -> None:
+        """Instances of two scenarios have the same ids, and are not the same."""
+        for side, model in (("incumbent", "acme_large"), ("candidate", "open_small")):
+            for subset in ("all", "hard"):
+                run = tmp_path / "suite" / f"{subset}-{side}"
+                shutil.copytree(logs / "helm" / side, run)
+                name = f"tickets:subset={subset},model={model}"
+                copy(run / "run_spec.json", run / "run_spec.json", {"name": name})
+        results = read_results(tmp_path, metric="exact_match,test")
+        evidence = pair(results, incumbent="acme/large")
+        assert evidence.n == 10
+        assert evidence.candidates[0].model == "open/small"
+        assert set(evidence.group) == {"tickets:subset=all", "tickets:subset=hard"}
+        assert evidence.sample_ids[0] == "tickets:subset=all/id1"
+        assert evidence.cluster[4] == "tickets:subset=all/id1"
+        error = failure({"mine": tmp_path}, metric="exact_match,test")
+        check_error(error, "folder-of-several-models", "acme/large", "open/small")
+
     def test_choices_and_missing_files(self, logs: Path, tmp_path: Path) -> None:
         check_error(
             failure(logs / "helm" / "incumbent"),
@@ -316,6 +371,15 @@ class TestDeepEval:
         assert evidence.segment.tolist() == ["web", "mail", "web", "mail"]
         assert a.cost_usd[0] == float(Decimal("0.0004"))
         assert np.isnan(b.cost_usd).all()
+
+    def test_a_run_by_itself(self, logs: Path, tmp_path: Path) -> None:
+        run = json.loads((logs / "deepeval" / "incumbent.json").read_text())["testRunData"]
+        run["testCases"][0] |= {"inputTokenCount": 12, "outputTokenCount": 3}
+        path = tmp_path / ".latest_run_full.json"
+        path.write_text(json.dumps(run))
+        results = read_results(path, metric="Correctness [GEval]")
+        assert results.score.tolist() == [0.9, 0.8, 1.0, 0.7]
+        assert [results.amounts[f"{each}_tokens"][0] for each in ("input", "output")] == [12, 3]
 
     def test_choices(self, logs: Path) -> None:
         path = logs / "deepeval" / "incumbent.json"

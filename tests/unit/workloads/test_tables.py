@@ -11,10 +11,13 @@ from crossgrade.domain import Origin
 from crossgrade.errors import DataError, UsageError
 from crossgrade.project import decide_results
 from crossgrade.workloads import IMPORTERS, pair, read_results
-from crossgrade.workloads.importers.tables import ID_COLUMNS, LONG_COLUMNS, QUESTION_COLUMNS, SHARED_COLUMNS
+from crossgrade.workloads.importers.headers import FIELDS, QUESTION_COLUMNS, SYNONYMS
 from tests.codes import check_error, raises_code
 
 LONG = "item_id,model,score\n1,A,1\n1,B,0.5\n2,A,0\n2,B,1\n"
+
+
+FIXTURES = Path(__file__).parents[2] / "data" / "log_fixtures"
 
 
 def write(path: Path, text: str) -> Path:
@@ -155,9 +158,65 @@ def test_missing_columns_say_what_there_is(tmp_path: Path) -> None:
     check_error(failure(path, models=["A", "B"]), "column-missing", 'did you mean "scores"')
     check_error(failure(write(path, "item_id,scores\n1,1\n")), "table-form-unknown", 'did you mean "scores"')
     write(path, "item,model,scores\n1,A,1\n")
-    check_error(failure(write(path, "item,model,score\n1,A,1\n")), "column-missing", 'column "item_id"')
+    check_error(
+        failure(write(path, "q,model,score\n1,A,1\n")), "column-missing", 'column "item_id"', "--column"
+    )
     error = failure(write(path, "item_id,model,score,topic\n1,A,1,x\n"), segment="topics")
     check_error(error, "column-missing", "topics", 'did you mean "topic"')
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "ID, Model, Score, Prompt Tokens",
+        "example,model_name,correct,tokens_in",
+        "Example ID,modelId,Is Correct,inputTokens",
+    ],
+)
+def test_other_names_of_columns(tmp_path: Path, header: str) -> None:
+    path = write(tmp_path / "r.csv", f"{header}\n1,A,1,7\n1,B,0.5,8\n")
+    results = read_results(path)
+    assert results.model_names == ("A", "B")
+    assert results.score.tolist() == [1.0, 0.5]
+    assert results.amounts["input_tokens"].tolist() == [7, 8]
+    assert results.ignored == ()
+    error = failure(write(path, f"{header}\n1,A,1,7\n1,B,good,8\n"))
+    assert (error.line, error.where) == (3, f"column {header.split(',')[2].strip()}")
+
+
+def test_a_column_of_the_name_comes_before_a_synonym(tmp_path: Path) -> None:
+    path = write(tmp_path / "r.csv", "id,Item_ID,model,correct,score,Score\nx,1,A,0,1,0.5\n")
+    results = read_results(path)
+    assert (results.samples.names.tolist(), results.score.tolist()) == (["1"], [1.0])
+    assert results.ignored == ("id", "correct", "Score")
+
+
+def test_columns_named_by_the_user(tmp_path: Path) -> None:
+    path = write(tmp_path / "r.csv", "q,sys,grade,score\n1,A,1,9\n1,B,0.5,9\n")
+    named = {"item_id": "q", "model": "sys", "score": "Grade"}
+    results = read_results(path, columns=named)
+    assert (results.model_names, results.score.tolist()) == (("A", "B"), [1.0, 0.5])
+    assert results.ignored == ("score",)
+    check_error(failure(path, columns={"skore": "grade"}), "table-field-unknown", "skore", "score")
+    check_error(failure(path, columns={"score": "grades"}), "column-missing", "grades", "grade")
+    with raises_code("columns-of-log"):
+        read_results(FIXTURES / "promptfoo" / "results.json", columns=named)
+
+
+def test_several_columns_that_may_be_the_score(tmp_path: Path) -> None:
+    path = write(tmp_path / "r.csv", "id,model,accuracy,passed\n1,A,0,1\n")
+    check_error(failure(path), "column-ambiguous", "accuracy", "passed", "--column score=accuracy")
+    assert read_results(path, columns={"score": "passed"}).score.tolist() == [1.0]
+
+
+def test_a_wide_table_may_have_a_column_of_another_name_for_the_id(tmp_path: Path) -> None:
+    """Only a wide table's own names are ids: the same example may stand in several rows."""
+    path = write(tmp_path / "r.csv", "example,model_name,correct,A,B\nx,m,1,1,0\nx,m,1,0,1\n")
+    results = read_results(path, models=["A", "B"])
+    assert results.model_names == ("A", "B")
+    assert results.samples.names.tolist() == ["line 2", "line 3"]
+    told = read_results(path, models=["A", "B"], columns={"item_id": "example"})
+    assert told.samples.names.tolist() == ["x"]
 
 
 def test_empty_tables(tmp_path: Path) -> None:
@@ -235,8 +294,6 @@ def test_unknown_format(tmp_path: Path) -> None:
     check_error(failure(path), "json-unknown", "what")
     with raises_code("format-unknown", "inspekt", "inspect"):
         read_results(path, file_format="inspekt")  # type: ignore[arg-type]
-    write(tmp_path / "r.parquet", "PAR1")
-    check_error(failure(tmp_path / "r.parquet"), "parquet-not-results")
     check_error(failure(tmp_path), "folder-not-results")
 
 
@@ -255,7 +312,7 @@ def test_outside_the_project(tmp_path: Path) -> None:
 
 def test_the_reference_documents_every_column_and_format() -> None:
     page = (Path(__file__).parents[3] / "docs" / "reference" / "formats.md").read_text(encoding="utf-8")
-    for name in (*ID_COLUMNS, *QUESTION_COLUMNS, *SHARED_COLUMNS, *LONG_COLUMNS, *IMPORTERS):
+    for name in (*FIELDS, *QUESTION_COLUMNS, *sum(SYNONYMS.values(), ()), *IMPORTERS):
         assert f"`{name}`" in page, name
 
 

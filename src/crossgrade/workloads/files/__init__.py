@@ -1,8 +1,10 @@
-"""Hostile files read in bounded memory: blocks, lines, tables, documents, archives; files written whole."""
+"""Hostile files read in bounded memory: blocks, lines, tables, documents, archives; outputs."""
 
 from crossgrade.workloads.files.archive import ZipArchive
 from crossgrade.workloads.files.documents import as_text, canonical, decode_document, decode_line
 from crossgrade.workloads.files.limits import FileLimits
+from crossgrade.workloads.files.output import is_step_summary, whole_file
+from crossgrade.workloads.files.sheets import WORKBOOK, NumberedRows, open_parquet, open_workbook
 from crossgrade.workloads.files.source import (
     Block,
     find_file,
@@ -11,15 +13,17 @@ from crossgrade.workloads.files.source import (
     line_blocks,
     lines_within,
     read_whole,
-    whole_file,
+    seekable,
 )
 from crossgrade.workloads.files.table import Chunk, InputTable, open_table
 
 __all__ = [
+    "WORKBOOK",
     "Block",
     "Chunk",
     "FileLimits",
     "InputTable",
+    "NumberedRows",
     "ZipArchive",
     "as_text",
     "canonical",
@@ -27,10 +31,14 @@ __all__ = [
     "decode_line",
     "find_file",
     "first_bytes",
+    "is_step_summary",
     "json_lines",
     "line_blocks",
     "lines_within",
+    "open_parquet",
     "open_table",
+    "open_workbook",
     "read_whole",
+    "seekable",
     "whole_file",
 ]

@@ -2,6 +2,7 @@
 
 import zipfile
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 
@@ -57,6 +58,16 @@ class ZipArchive:
     def names(self) -> list[str]:
         """Return the members' names in archive order; the last of a repeated name counts."""
         return list(dict.fromkeys(self._zip.namelist()))
+
+    def check_sizes(self, most: Mapping[str, int]) -> None:
+        """Refuse an archive by the sizes that it states, for a reader that takes no more than these.
+
+        `most` are limits of members. Raises `DataError`.
+        """
+        for info in self._zip.infolist():
+            if info.file_size > most.get(info.filename, self._limits.document_bytes):
+                raise self._too_large(info.filename)
+            self._meter.add(info.file_size)
 
     def read(self, name: str) -> bytes:
         """Return one member, decompressed and checked against its CRC.

@@ -1,16 +1,18 @@
-"""Reads a file in bounded memory, as blocks, whole lines or JSON lines; writes one whole or not at all."""
+"""Reads a file in bounded memory, as blocks, whole lines or JSON lines."""
 
 import gzip
+import sys
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, TextIO
+from tempfile import TemporaryDirectory
+from typing import BinaryIO
 
 import zstandard
 
-from crossgrade.errors import DataError, StoreError
+from crossgrade.errors import DataError
 from crossgrade.workloads.files.limits import KIB, MIB, FileLimits, SizeMeter, size
 
 GZIP_MAGIC = b"\x1f\x8b"
@@ -67,6 +69,33 @@ def find_file(path: str | Path, *, root: Path | None = None, folder: bool = Fals
     raise DataError(
         f"this is {seen}, a file is expected", code="not-a-file", file=given, hint="give the path of a file"
     )
+
+
+@contextmanager
+def seekable(path: Path, limits: FileLimits) -> Iterator[Path]:
+    """Yield a path that can be read again from its start: a copy of what stdin (`-`) or a pipe holds.
+
+    Any other path is yielded as it is. Raises `DataError` if there is more than `limits.total_bytes`.
+    """
+    is_stdin = str(path) == "-"
+    if not is_stdin and not path.is_fifo():
+        yield path
+        return
+    with TemporaryDirectory(prefix="crossgrade-") as folder:
+        copy = Path(folder) / "stdin"
+        meter = SizeMeter(path, limits, None)
+        with (
+            nullcontext(sys.stdin.buffer) if is_stdin else path.open("rb") as source,
+            copy.open("wb") as file,
+        ):
+            while block := source.read(MIB):
+                meter.add(len(block))
+                file.write(block)
+        try:
+            yield copy
+        except DataError as error:
+            error.file = str(path) if error.file == str(copy) else error.file
+            raise
 
 
 def first_bytes(path: Path, count: int = 4096) -> bytes:
@@ -237,26 +266,3 @@ def _zstd_blocks(raw: BinaryIO, block_bytes: int) -> Iterator[bytes]:
             frame = context.decompressobj()
     if not frame.eof:
         raise EOFError("the last frame does not end")
-
-
-@contextmanager
-def whole_file(path: Path) -> Iterator[TextIO]:
-    """Yield a text file to write, which replaces `path` once it is complete.
-
-    The folder is created. Line ends are written as given. Raises `StoreError` if it cannot be written.
-    """
-    part = path.with_name(path.name + ".part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("w", newline="", encoding="utf-8") as file:
-            yield file
-        part.replace(path)
-    except OSError as error:
-        raise StoreError(
-            f"{path} cannot be written ({error.strerror})",
-            code="file-unwritable",
-            hint="name a folder with room that you may write",
-        ) from error
-    finally:
-        with suppress(OSError):
-            part.unlink(missing_ok=True)

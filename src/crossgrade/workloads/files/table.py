@@ -3,7 +3,7 @@
 import csv
 import io
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, islice
 from pathlib import Path
@@ -64,7 +64,8 @@ def open_table(path: Path, limits: FileLimits) -> InputTable:
     first = next(lines, "")
     delimiter = max(_DELIMITERS, key=first.count)
     chunks = _rows(chain((first,), lines), delimiter, path, limits)
-    header = _header(next(chunks, None), path)
+    first_row = next(chunks, None)
+    header = column_names(first_row.rows[0] if first_row else (), path)
     return InputTable(path, header, _even(chunks, header, path))
 
 
@@ -104,8 +105,9 @@ def _unreadable(error: csv.Error, chunk: Chunk, path: Path, limits: FileLimits) 
     )
 
 
-def _header(chunk: Chunk | None, path: Path) -> tuple[str, ...]:
-    names = tuple(cell.strip() for cell in chunk.rows[0]) if chunk else ()
+def column_names(header: Sequence[str], path: Path) -> tuple[str, ...]:
+    """Return the names in the header of a table; raises `DataError` if there are none, or one is repeated."""
+    names = tuple(cell.strip() for cell in header)
     if not any(names):
         raise DataError(
             "the file is empty, a header with column names is expected", code="table-empty", file=path, line=1

@@ -12,7 +12,13 @@ from crossgrade.workloads.importers.inspect import read_inspect_archive, read_in
 from crossgrade.workloads.importers.lm_eval import read_lm_eval
 from crossgrade.workloads.importers.promptfoo import read_promptfoo, read_promptfoo_lines
 from crossgrade.workloads.importers.request import ImportRequest
-from crossgrade.workloads.importers.tables import read_csv, read_json_lines
+from crossgrade.workloads.importers.tables import (
+    read_csv,
+    read_json_array,
+    read_json_lines,
+    read_parquet,
+    read_workbook,
+)
 
 Importer: TypeAlias = Callable[[ImportRequest, Columns], None]
 
@@ -39,10 +45,13 @@ IMPORTERS: Mapping[str, ImporterKind] = {
         ("helm", read_helm),
         ("inspect", read_inspect_archive),
         ("inspect-json", read_inspect_json),
+        ("json", read_json_array),
         ("jsonl", read_json_lines),
         ("lm-eval", read_lm_eval),
+        ("parquet", read_parquet),
         ("promptfoo", read_promptfoo),
         ("promptfoo-jsonl", read_promptfoo_lines),
+        ("xlsx", read_workbook),
     )
 }
 """Every built-in format of results by name."""

@@ -1,4 +1,4 @@
-"""Test runs of DeepEval: `.deepeval/.latest_test_run.json`."""
+"""Test runs of DeepEval: `.latest_run_full.json`, `test_run_*.json` and the older `.latest_test_run.json`."""
 
 import math
 from collections import Counter
@@ -8,9 +8,9 @@ from typing import Any
 
 import msgspec
 
-from crossgrade.domain import ScoredAnswer
+from crossgrade.domain import ScoredAnswer, Usage
 from crossgrade.errors import DataError
-from crossgrade.workloads._columns import Columns, text_digest
+from crossgrade.workloads._columns import Columns, settings_text, text_digest
 from crossgrade.workloads.files import as_text, decode_document, read_whole
 from crossgrade.workloads.importers.request import ImportRequest
 
@@ -30,17 +30,21 @@ class _Case(msgspec.Struct, rename="camel"):
     metrics_data: list[_Metric] | None = None
     completion_time: float | None = None
     token_cost: float | None = None
+    input_token_count: int | None = None
+    output_token_count: int | None = None
     metadata: dict[str, Any] | None = msgspec.field(name="metadata", default=None)
     additional_metadata: dict[str, Any] | None = None
 
 
 class _Run(msgspec.Struct, rename="camel"):
-    test_cases: list[_Case]
+    test_cases: list[_Case] = []
     hyperparameters: dict[str, Any] | None = None
 
 
-class _Document(msgspec.Struct, rename="camel"):
-    test_run_data: _Run
+class _Document(_Run, rename="camel"):
+    """A test run by itself, or as the value of `testRunData`."""
+
+    test_run_data: _Run | None = None
 
 
 def read_deepeval(request: ImportRequest, columns: Columns) -> None:
@@ -49,9 +53,8 @@ def read_deepeval(request: ImportRequest, columns: Columns) -> None:
     Raises `DataError` if there are several metrics and none is named, less of the metric is
     better, or the model is named neither by the caller nor among the hyperparameters.
     """
-    run = decode_document(
-        read_whole(request.path, request.limits), _Document, path=request.path
-    ).test_run_data
+    document = decode_document(read_whole(request.path, request.limits), _Document, path=request.path)
+    run = document.test_run_data or document
     metrics = [metric for case in run.test_cases for metric in case.metrics_data or ()]
     choice = request.choose((metric.name for metric in metrics), "metric")
     if any(metric.name == choice and _less_is_better(metric) for metric in metrics):
@@ -99,7 +102,8 @@ def _answers(request: ImportRequest, run: _Run, model: str, choice: str) -> Iter
             output=as_text(case.actual_output),
             input=as_text(case.input),
             target=as_text(case.expected_output),
-            settings_digest=text_digest(settings) if settings else None,
+            settings_digest=settings_text(settings) if settings else None,
+            usage=Usage(input_tokens=case.input_token_count, output_tokens=case.output_token_count),
             cost_usd=Decimal(str(case.token_cost)) if case.token_cost else None,
             latency_ms=None if case.completion_time is None else case.completion_time * 1000,
         )

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -9,11 +10,12 @@ import msgspec
 
 from crossgrade.domain import ScoredAnswer, Usage, ended_at_limit
 from crossgrade.errors import DataError
-from crossgrade.workloads._columns import Columns, text_digest
-from crossgrade.workloads.files import as_text, canonical, decode_document, read_whole
+from crossgrade.workloads._columns import Columns, settings_text, text_digest
+from crossgrade.workloads.files import as_text, decode_document, read_whole
 from crossgrade.workloads.importers.request import ImportRequest
 
 _CORRECT = "correct"
+_RUN_SPEC = "run_spec.json"
 _MODEL_SETTINGS = {"model", "model_deployment"}
 T = TypeVar("T")
 
@@ -95,12 +97,32 @@ _Key = tuple[str, str | None, int]
 
 
 def read_helm(request: ImportRequest, columns: Columns) -> None:
-    """Import a run folder; perturbed copies of an instance are samples of one cluster.
+    """Import a run folder, or every one in a suite; perturbed copies of an instance are one cluster.
+
+    In a suite the ids of instances count within their scenario, which is the group of its rows.
 
     Raises `DataError` if a file is missing or of another shape, or there are several metrics
     and none is named.
     """
-    spec = _document(request, "run_spec.json", _RunSpec)
+    if (request.path / _RUN_SPEC).is_file():
+        _read_run(request, columns, _document(request, _RUN_SPEC, _RunSpec))
+        return
+    runs = [replace(request, path=path.parent) for path in sorted(request.path.rglob(_RUN_SPEC))]
+    specs = [_document(run, _RUN_SPEC, _RunSpec) for run in runs]
+    request.check_models(str(spec.adapter_spec.get("model")) for spec in specs)
+    has_several = len(set(map(_scenario, specs))) > 1
+    for run, spec in zip(runs, specs, strict=True):
+        _read_run(replace(run, file_group=_scenario(spec) if has_several else None), columns, spec)
+
+
+def _scenario(spec: _RunSpec) -> str:
+    """Return the name of a run without its model: `mmlu:subject=anatomy`."""
+    name, _, arguments = spec.name.partition(":")
+    kept = [each for each in arguments.split(",") if each.partition("=")[0] not in _MODEL_SETTINGS]
+    return f"{name}:{','.join(kept)}" if any(kept) else name
+
+
+def _read_run(request: ImportRequest, columns: Columns, spec: _RunSpec) -> None:
     states = _document(request, "scenario_state.json", _ScenarioState).request_states
     stats = _document(request, "per_instance_stats.json", list[_InstanceStats])
     choice = request.choose((_choice(stat) for entry in stats for stat in entry.stats), "metric and split")
@@ -119,7 +141,7 @@ def _model(request: ImportRequest, spec: _RunSpec) -> str:
         raise DataError(
             "adapter_spec names no model",
             code="model-not-named-in-results",
-            file=request.path / "run_spec.json",
+            file=request.path / _RUN_SPEC,
         )
     return model
 
@@ -151,7 +173,8 @@ def _answers(
     scored = {_stats_key(entry): entry for entry in stats}
     is_perturbed = any(state.instance.perturbation for state in states)
     asked = {name: value for name, value in spec.adapter_spec.items() if name not in _MODEL_SETTINGS}
-    settings = text_digest(canonical(asked).decode())
+    settings = settings_text(asked)
+    within = "" if request.file_group is None else f"{request.file_group}/"
     done: set[_Key] = set()
     for state in states:
         instance, result = state.instance, state.result
@@ -166,14 +189,15 @@ def _answers(
         score = known.get(choice)
         target = [reference.output.text for reference in instance.references if _CORRECT in reference.tags]
         facts = {"split": instance.split, "sub_split": instance.sub_split, "perturbation": perturbation}
+        sample_id = within + instance.id
         yield ScoredAnswer(
-            sample_id=instance.id if perturbation is None else f"{instance.id}~{perturbation}",
+            sample_id=sample_id if perturbation is None else f"{sample_id}~{perturbation}",
             model=model,
             score=score if score is not None and math.isfinite(score) else None,
             epoch=state.train_trial_index + 1,
             segment=request.label("segment", facts),
-            group=request.label("group", facts),
-            cluster=instance.id if is_perturbed else request.label("cluster", facts),
+            group=request.label("group", facts) or request.file_group,
+            cluster=sample_id if is_perturbed else request.label("cluster", facts),
             error=_error(result),
             truncated=_truncated(result),
             output=result.completions[0].text if result and result.completions else None,

@@ -10,8 +10,8 @@ import msgspec
 
 from crossgrade.domain import ScoredAnswer, Usage, ended_at_limit
 from crossgrade.errors import DataError
-from crossgrade.workloads._columns import Columns, text_digest
-from crossgrade.workloads.files import ZipArchive, as_text, canonical, decode_document, read_whole
+from crossgrade.workloads._columns import Columns, settings_text, text_digest
+from crossgrade.workloads.files import ZipArchive, as_text, decode_document, read_whole
 from crossgrade.workloads.importers.request import ImportRequest
 
 _VALUES = {"C": 1.0, "P": 0.5, "I": 0.0, "N": 0.0, "yes": 1.0, "true": 1.0, "no": 0.0, "false": 0.0}
@@ -90,11 +90,20 @@ class _Log(msgspec.Struct):
 
 
 def read_inspect_archive(request: ImportRequest, columns: Columns) -> None:
-    """Import an `.eval` archive (deflate or zstd).
+    """Import an `.eval` archive (deflate or zstd), or every one in a folder.
 
     Raises `DataError` if it is damaged, unfinished or unscored, or has several scorers and none
     is named.
     """
+    if request.path.is_dir():
+        paths = sorted(request.path.rglob("*.eval"))
+        request.check_models(_read_archive(replace(request, path=path), columns) for path in paths)
+    else:
+        _read_archive(request, columns)
+
+
+def _read_archive(request: ImportRequest, columns: Columns) -> str:
+    """Import one archive and return the model that it names."""
     with ZipArchive(request.path, request.limits) as archive:
         names = archive.names()
         if "header.json" not in names:
@@ -111,6 +120,7 @@ def read_inspect_archive(request: ImportRequest, columns: Columns) -> None:
         log = decode_document(archive.read("header.json"), _Log, path=request.path, where="header.json")
         logged = (name for name in names if name.startswith("samples/") and name.endswith(".json"))
         _import(request, log, map(sample, logged), columns)
+        return log.eval.model
 
 
 def read_inspect_json(request: ImportRequest, columns: Columns) -> None:
@@ -247,7 +257,7 @@ def _settings_digest(log: _Log) -> str:
     config = {**log.plan.config, **log.eval.model_generate_config}
     asked = {name: value for name, value in config.items() if name not in _OPERATIONAL and value is not None}
     steps = [{name: step.get(name) for name in ("solver", "params")} for step in log.plan.steps]
-    return text_digest(canonical({"config": asked, "steps": steps}).decode())
+    return settings_text({**asked, "steps": steps})
 
 
 def _latency_ms(sample: _Sample) -> float | None:

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from crossgrade.domain import ScoredAnswer, Usage, ended_at_limit
-from crossgrade.workloads._columns import Columns, text_digest
+from crossgrade.workloads._columns import Columns, settings_text, text_digest
 from crossgrade.workloads.files import as_text, decode_document, json_lines, read_whole
 from crossgrade.workloads.importers.request import ImportRequest
 
@@ -104,7 +104,7 @@ def read_promptfoo_lines(request: ImportRequest, columns: Columns) -> None:
 
 
 def _import(
-    request: ImportRequest, rows: list[_Row], settings: Mapping[str, object], columns: Columns
+    request: ImportRequest, rows: list[_Row], settings: Mapping[str, str], columns: Columns
 ) -> dict[int | None, str]:
     """Append the rows and return the models by `promptIdx`."""
     choice = OVERALL
@@ -143,7 +143,7 @@ def _answers(
     rows: Iterable[_Row],
     choice: str,
     names: Mapping[tuple[str, str], str],
-    settings: Mapping[str, object],
+    settings: Mapping[str, str],
 ) -> Iterator[ScoredAnswer]:
     epochs: Counter[tuple[str, str]] = Counter()
     for row in rows:
@@ -168,7 +168,7 @@ def _answers(
             input=as_text(row.vars),
             target_digest=text_digest(row.test_case.get("assert")) if row.test_case.get("assert") else None,
             prompt_digest=text_digest(row.prompt["raw"]) if "raw" in row.prompt else None,
-            settings_digest=text_digest([row.prompt.get("label"), settings.get(row.provider.label or "")]),
+            settings_digest=settings.get(row.provider.label or row.provider.id),
             usage=Usage() if is_cached else _usage(response.get("tokenUsage")),
             # 0 is written for cached rows and for models whose price promptfoo does not know.
             cost_usd=Decimal(str(row.cost)) if row.cost else None,
@@ -201,14 +201,25 @@ def _usage(tokens: object) -> Usage:
     )
 
 
-def _provider_settings(config: Mapping[str, Any]) -> dict[str, object]:
-    """Return the decoding settings of each provider by its label."""
-    found: dict[str, object] = {}
+def _provider_settings(config: Mapping[str, Any]) -> dict[str, str]:
+    """Return the decoding settings of each provider by its label, or by its id where it has none.
+
+    A provider is an id, an object with its id and config, or an object whose one key is the id. Of a provider
+    from another file nothing is known, nor of two of the same name.
+    """
+    found: dict[str, str] = {}
     providers = config.get("providers")
+    providers = [providers] if isinstance(providers, str) else providers
     for provider in providers if isinstance(providers, list) else ():
-        if isinstance(provider, Mapping):
-            options = provider.get("config")
-            options = options if isinstance(options, Mapping) else {}
-            label = str(provider.get("label") or provider.get("id") or "")
-            found[label] = {name: options[name] for name in sorted(_DECODING & options.keys())}
-    return found
+        about = {"id": provider} if isinstance(provider, str) else provider
+        if not isinstance(about, Mapping):
+            continue
+        if "id" not in about and len(about) == 1:
+            ((name, inside),) = about.items()
+            about = {"id": name, **(inside if isinstance(inside, Mapping) else {})}
+        options = about.get("config")
+        options = options if isinstance(options, Mapping) else {}
+        label = str(about.get("label") or about.get("id") or "")
+        settings = settings_text({name: options[name] for name in _DECODING & options.keys()})
+        found[label] = settings if found.get(label, settings) == settings else ""
+    return {label: settings for label, settings in found.items() if settings and "file://" not in label}

@@ -16,7 +16,8 @@ class ImportRequest:
     """One file or folder to import.
 
     `model` renames the model of a log that holds one; `models` names the score columns of a wide
-    table. `metric` picks a scorer, metric or filter where there are several. `segment`, `group` and
+    table, `columns` the column of a field, where a table calls it something else. `metric`
+    picks a scorer, metric or filter where there are several. `segment`, `group` and
     `cluster` name a column, or a key of the samples' metadata, or are "workload" for what the
     source calls its workload (task, scenario). `file_group` names one of several wide tables: it
     is the group of its rows, and its ids count within it. `allow_unfinished` takes logs of
@@ -26,6 +27,7 @@ class ImportRequest:
     path: Path
     model: str | None = None
     models: tuple[str, ...] = ()
+    columns: Mapping[str, str] = field(default_factory=dict)
     metric: str | None = None
     segment: str | None = None
     group: str | None = None
@@ -69,6 +71,17 @@ class ImportRequest:
                 hint="name one of them in full",
             )
         return found[0]
+
+    def check_models(self, models: Iterable[str]) -> None:
+        """Raise `DataError` if this names the model of a folder whose logs name several."""
+        names = sorted(set(models))
+        if self.model is not None and len(names) > 1:
+            raise DataError(
+                f"the logs in this folder are of {', '.join(names)}, which cannot all be {self.model}",
+                code="folder-of-several-models",
+                file=self.path,
+                hint="give the folder without MODEL=, or the logs one by one",
+            )
 
     def named_labels(self) -> dict[str, str]:
         """Return which of segment, group and cluster were named, and how."""

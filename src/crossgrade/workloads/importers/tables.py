@@ -1,4 +1,4 @@
-"""Tables of scores, CSV or JSON lines: the long form and the wide form.
+"""Tables of scores in the long form and the wide form: CSV, JSON, Parquet, Excel.
 
 Long: one row a model and item, with `item_id`, `model`, `score`. Wide: one row an item, with one
 score column a model, named like the model.
@@ -9,48 +9,33 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
-from crossgrade.domain import ended_at_limit
+import msgspec
+
+from crossgrade.domain import JSON, ended_at_limit
 from crossgrade.errors import DataError, closest
 from crossgrade.workloads._columns import BadCellError, Columns, Values, amounts, text_digest
-from crossgrade.workloads.files import as_text, decode_line, json_lines, open_table
-from crossgrade.workloads.importers.request import WORKLOAD, ImportRequest
+from crossgrade.workloads.files import (
+    NumberedRows,
+    as_text,
+    decode_document,
+    decode_line,
+    json_lines,
+    open_parquet,
+    open_table,
+    open_workbook,
+    read_whole,
+)
+from crossgrade.workloads.importers.headers import (
+    ID_FIELD,
+    QUESTION_COLUMNS,
+    SHARED_COLUMNS,
+    Header,
+    listed,
+    proposals,
+)
+from crossgrade.workloads.importers.request import ImportRequest
 
-ID_COLUMNS = ("item_id", "sample_id", "id")
-QUESTION_COLUMNS = ("prompt", "input", "question")
 OUTPUT_SUFFIXES = ("_response", "_output")
-SHARED_COLUMNS = (
-    "workload",
-    "segment",
-    "group",
-    "cluster",
-    "weight",
-    "input",
-    "target",
-    "prompt",
-    "target_digest",
-)
-LONG_COLUMNS = (
-    "model",
-    "score",
-    "human",
-    "epoch",
-    "error",
-    "unparsed",
-    "truncated",
-    "finish_reason",
-    "output",
-    "prompt_digest",
-    "settings_digest",
-    "cost_usd",
-    "latency_ms",
-    "latency_s",
-    "ttft_ms",
-    "ttft_s",
-    "input_tokens",
-    "output_tokens",
-    "cache_read_input_tokens",
-    "cache_creation_input_tokens",
-)
 _SECONDS = {"latency_s": "latency_ms", "ttft_s": "ttft_ms"}
 _CHUNK_LINES = 300
 
@@ -89,15 +74,56 @@ def read_json_lines(request: ImportRequest, columns: Columns) -> None:
 
     Raises `DataError`, with file, line and column name, for anything it cannot take.
     """
+    _read_decoded(request, columns, json_lines(request.path, request.limits))
+
+
+def read_json_array(request: ImportRequest, columns: Columns) -> None:
+    """Import a table written as one JSON array of objects; raises as `read_json_lines` does."""
+    data = read_whole(request.path, request.limits)
+    items = decode_document(data, list[msgspec.Raw], path=request.path)
+
+    def lines() -> Iterator[tuple[int, bytes]]:
+        line, at = 1, 0
+        for item in map(bytes, items):
+            start = data.index(item, at)
+            line += data.count(b"\n", at, start)
+            yield line, item
+            line, at = line + item.count(b"\n"), start + len(item)
+
+    _read_decoded(request, columns, lines())
+
+
+def read_parquet(request: ImportRequest, columns: Columns) -> None:
+    """Import a table written as Parquet; raises as `open_parquet` does, and for what it cannot take."""
+    with open_parquet(request.path, request.limits) as (names, rows):
+        _read_objects(request, columns, names, [], rows)
+
+
+def read_workbook(request: ImportRequest, columns: Columns) -> None:
+    """Import the first sheet of an Excel workbook; raises as `open_workbook`, and for what it cannot take."""
+    with open_workbook(request.path, request.limits) as (names, rows):
+        _read_objects(request, columns, names, [], rows)
+
+
+def _read_decoded(request: ImportRequest, columns: Columns, lines: Iterator[tuple[int, bytes]]) -> None:
     decoded = (
-        (line, decode_line(data, path=request.path, line=line, limits=request.limits))
-        for line, data in json_lines(request.path, request.limits)
+        (line, decode_line(data, path=request.path, line=line, limits=request.limits)) for line, data in lines
     )
     first = list(islice(decoded, 100))
-    names = tuple(dict.fromkeys(name for _, row in first for name in row))
+    _read_objects(
+        request, columns, tuple(dict.fromkeys(name for _, row in first for name in row)), first, decoded
+    )
 
+
+def _read_objects(
+    request: ImportRequest,
+    columns: Columns,
+    names: tuple[str, ...],
+    first: list[tuple[int, dict[str, JSON]]],
+    rest: NumberedRows,
+) -> None:
     def rows() -> Iterator[_Rows]:
-        chunk = first
+        chunk = first or list(islice(rest, _CHUNK_LINES))
         while chunk:
 
             def values(name: str, rows: Sequence[tuple[int, Mapping[str, object]]] = chunk) -> list[object]:
@@ -107,21 +133,20 @@ def read_json_lines(request: ImportRequest, columns: Columns) -> None:
                 return [line for line, _ in rows]
 
             yield _Rows(len(chunk), values, lines)
-            chunk = list(islice(decoded, _CHUNK_LINES))
+            chunk = list(islice(rest, _CHUNK_LINES))
 
     _read(request, columns, names, rows())
 
 
 def _read(request: ImportRequest, columns: Columns, names: tuple[str, ...], chunks: Iterator[_Rows]) -> None:
-    fields = _shared_fields(request, names)
-    is_long = "model" in names or ("score" in names and request.model is not None)
-    append = _long(request, names, fields) if is_long else _wide(request, names, fields)
+    header = Header(request, names)
+    append = _long(request, header, columns) if _is_long(request, header) else _wide(request, header, columns)
     for rows in chunks:
         try:
             append(rows, columns)
         except BadCellError as error:
-            ids = (name for name in ID_COLUMNS if name in names)
-            column = next(ids, error.column) if error.column == "sample_id" else error.column
+            field = ID_FIELD if error.column == "sample_id" else error.column
+            column = header.fields.get(field, field)
             raise DataError(
                 f"{column} {error}",
                 code="score-invalid",
@@ -131,26 +156,22 @@ def _read(request: ImportRequest, columns: Columns, names: tuple[str, ...], chun
             ) from error
 
 
-def _shared_fields(request: ImportRequest, names: Sequence[str]) -> dict[str, str]:
-    """Return which column of the table each field of both forms is taken from."""
-    fields = {name: name for name in SHARED_COLUMNS if name in names}
-    for field, name in request.named_labels().items():
-        if name != WORKLOAD:
-            if name not in names:
-                raise _no_column(request, name, names)
-            fields[field] = name
-    return fields
+def _is_long(request: ImportRequest, header: Header) -> bool:
+    """Tell whether a row is of one model; a synonym says so only if the models are no columns."""
+    if "model" in header.named or "score" not in header.fields:
+        return "model" in header.named
+    if request.model is not None:
+        return True
+    return "model" in header.fields and not (request.models and set(request.models) <= set(header.names))
 
 
-def _long(
-    request: ImportRequest, names: Sequence[str], fields: dict[str, str]
-) -> Callable[[_Rows, Columns], None]:
-    if "score" not in names:
-        raise _no_column(request, "score", names)
-    ids = [name for name in ID_COLUMNS if name in names]
-    if not ids:
-        raise _no_column(request, ID_COLUMNS[0], names)
-    fields = {**fields, "sample_id": ids[0], **{name: name for name in LONG_COLUMNS if name in names}}
+def _long(request: ImportRequest, header: Header, columns: Columns) -> Callable[[_Rows, Columns], None]:
+    for field in ("score", ID_FIELD):
+        if field not in header.fields:
+            raise header.missing(field, f"say which column it is with `--column {field}=NAME`")
+    fields = {field: name for field, name in header.fields.items() if field != ID_FIELD}
+    fields["sample_id"] = header.fields[ID_FIELD]
+    columns.ignored.update(dict.fromkeys(name for name in header.names if name not in fields.values()))
 
     def append(rows: _Rows, columns: Columns) -> None:
         values: dict[str, Values] = {field: rows.values(name) for field, name in fields.items()}
@@ -166,28 +187,24 @@ def _long(
     return append
 
 
-def _wide(
-    request: ImportRequest, names: Sequence[str], fields: dict[str, str]
-) -> Callable[[_Rows, Columns], None]:
+def _wide(request: ImportRequest, header: Header, columns: Columns) -> Callable[[_Rows, Columns], None]:
+    names = header.names
     if not request.models:
-        raise DataError(
-            "neither the long form (columns item_id, model, score) nor told which columns are models; "
-            f"the columns are {_listed(names)}{closest('score', names)}",
-            code="table-form-unknown",
-            file=request.path,
-            line=1,
-            hint="name the two score columns with --incumbent and --candidate, or rename the columns",
-        )
+        raise _no_form(request, header)
     for model in request.models:
         if model not in names:
-            raise _no_column(request, model, names)
+            raise header.missing(model, _FORMS)
     outputs = {
         model: next((model + suffix for suffix in OUTPUT_SUFFIXES if model + suffix in names), None)
         for model in request.models
     }
-    ids = next((name for name in ID_COLUMNS if name in names), None)
+    fields = {field: header.fields[field] for field in SHARED_COLUMNS if field in header.fields}
+    ids = header.id_column
     question = next((name for name in QUESTION_COLUMNS if name in names), None)
     seen: Counter[str] = Counter()
+    # Most other columns are models that nobody asked about, so that only what looks useful is named.
+    rest = [name for name in names if name not in {*fields.values(), ids, *request.models}]
+    columns.ignored.update(dict.fromkeys(name for name in rest if next(proposals([name]), None)))
 
     def append(rows: _Rows, columns: Columns) -> None:
         shared: dict[str, Values] = {field: rows.values(name) for field, name in fields.items()}
@@ -209,6 +226,31 @@ def _wide(
     return append
 
 
+_FORMS = (
+    "a long table has the columns item_id, model and score, a wide one has a score column for each model, "
+    "named like it; `--column model=NAME` says which column is the model"
+)
+
+
+def _no_form(request: ImportRequest, header: Header) -> DataError:
+    if "score" in header.fields:
+        hint = "name the model of the file (`MODEL=PATH`), or its column (`--column model=NAME`)"
+    else:
+        hint = (
+            "name the score columns of a wide table with --incumbent and --candidate (`import`: --model), or "
+            "say which column is which field (`--column score=NAME`)"
+        )
+    return DataError(
+        "this is neither a long table (columns item_id, model and score) nor a wide one (a score column for "
+        f"each model) whose models are named; the columns are {listed(header.names)}"
+        f"{closest('score', header.names)}",
+        code="table-form-unknown",
+        file=request.path,
+        line=1,
+        hint=hint,
+    )
+
+
 def _append(count: int, values: dict[str, Values], columns: Columns) -> None:
     """Append rows in which `prompt` may stand in for its digest and for the input."""
     prompts = values.pop("prompt", None)
@@ -224,18 +266,3 @@ def _numbered(question: object, seen: Counter[str]) -> str:
     digest = text_digest(question)[:16]
     seen[digest] += 1
     return digest if seen[digest] == 1 else f"{digest}#{seen[digest]}"
-
-
-def _no_column(request: ImportRequest, name: str, names: Sequence[str]) -> DataError:
-    return DataError(
-        f'there is no column "{name}"; the columns are {_listed(names)}{closest(name, names)}',
-        code="column-missing",
-        file=request.path,
-        line=1,
-        hint="name one of these columns",
-    )
-
-
-def _listed(names: Sequence[str]) -> str:
-    shown = ", ".join(f'"{name[:60]}"' for name in names[:20])
-    return shown + (f" and {len(names) - 20} more" if len(names) > 20 else "")

@@ -15,17 +15,19 @@ from numpy.typing import NDArray
 
 from crossgrade.catalog import Catalog
 from crossgrade.errors import DataError
-from crossgrade.workloads._redact import Redactor
+from crossgrade.workloads._redact import Redactor, redact_json
 from crossgrade.workloads.files import canonical
 from crossgrade.workloads.traffic.chat import plain, question_of, system_of
 from crossgrade.workloads.traffic.columns import LogColumns
 from crossgrade.workloads.traffic.databases import opened_sources
 from crossgrade.workloads.traffic.formats import LOG_FORMATS, LogFormat
 from crossgrade.workloads.traffic.grouping import Group
+from crossgrade.workloads.traffic.kinds import schema_of
 from crossgrade.workloads.traffic.reading import Reading
 from crossgrade.workloads.traffic.request import LoggedRequest, merged
 from crossgrade.workloads.traffic.scanning import Scanner
 
+_SCHEMA_BYTES = 32 * 1024
 _TRIES = 4
 """Requests looked at in each stretch of time before it is given up."""
 
@@ -38,7 +40,8 @@ class Drawn:
 
     `weight` in a row is the number of requests that it stands for. `left_out` counts, among the
     requests looked at, those that cannot be asked again as one question, by cause; `redacted` what
-    was taken out of texts, by kind. `settings` are those that the log says most requests had;
+    was taken out of texts, by kind. `settings` are those that the log says most requests had,
+    `response_schema` the JSON schema that all of them asked for;
     `answered` holds, by row, the log's request where it was sent with exactly these to the incumbent
     and nothing was redacted: its answer is what a run would pay for.
     """
@@ -52,6 +55,7 @@ class Drawn:
     incumbent: str | None
     provider: str | None
     settings: Mapping[str, float | int]
+    response_schema: Mapping[str, Any] | None
     has_system: bool
     scorer: Mapping[str, Any]
     requests_per_month: int | None
@@ -197,9 +201,10 @@ def _drawn(
     if not has_system:
         rows = [{name: value for name, value in row.items() if name != "system"} for row in rows]
     model, provider = _incumbent(taken)
-    settings = _settings(taken)
+    settings, schema = _settings(taken), _schema(taken)
     answered = tuple(
-        request if _is_askable(request, row, model, settings) else None for row, request in chosen.values()
+        request if _is_askable(request, row, model, settings, schema) else None
+        for row, request in chosen.values()
     )
     return Drawn(
         workload=group.name,
@@ -211,6 +216,7 @@ def _drawn(
         incumbent=model,
         provider=provider,
         settings=settings,
+        response_schema=schema,
         has_system=has_system,
         scorer=_scorer([row["logged"] for row in rows]),
         requests_per_month=per_month,
@@ -219,7 +225,11 @@ def _drawn(
 
 
 def _is_askable(
-    request: LoggedRequest, row: Mapping[str, Any], model: str | None, settings: Mapping[str, float | int]
+    request: LoggedRequest,
+    row: Mapping[str, Any],
+    model: str | None,
+    settings: Mapping[str, float | int],
+    schema: Mapping[str, Any] | None,
 ) -> bool:
     """Return whether a run would send the same request, so that the logged answer can be used for it."""
     return (
@@ -227,7 +237,7 @@ def _is_askable(
         and request.model == model
         and row["input"] == question_of(request.messages or [])
         and row.get("system") == system_of(request.messages or [])
-        and request.response_format is None
+        and schema_of(request.response_format) == schema
         and {"temperature": request.temperature, "max_output_tokens": request.max_tokens} == dict(settings)
         and request.finish_reason in {None, "stop"}
     )
@@ -297,6 +307,14 @@ def _settings(taken: Sequence[LoggedRequest]) -> dict[str, float | int]:
         if values:
             found[key] = values.most_common(1)[0][0]
     return found
+
+
+def _schema(taken: Sequence[LoggedRequest]) -> dict[str, Any] | None:
+    """Return the schema of the answers if all requests have the same, and it can stand in a configuration."""
+    schema = schema_of(taken[0].response_format)
+    if schema is None or len(canonical(schema)) > _SCHEMA_BYTES or redact_json(schema) != schema:
+        return None
+    return schema if all(schema_of(each.response_format) == schema for each in taken) else None
 
 
 def _rate(at: NDArray[np.float64]) -> int | None:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from crossgrade.workloads._redact import redact_text
 from crossgrade.workloads.traffic.chat import question_of, system_of, tool_names
-from crossgrade.workloads.traffic.request import LoggedRequest
+from crossgrade.workloads.traffic.request import LoggedRequest, mapping
 
 _MOST_KINDS = 50_000
 _HEAD_CHARACTERS = 400
@@ -108,6 +108,15 @@ def shape_of(response_format: Any) -> str:
         return ""
     kind = response_format.get("type")
     return {"json_object": "json", "json_schema": "schema"}.get(kind if isinstance(kind, str) else "", "")
+
+
+def schema_of(response_format: Any) -> dict[str, Any] | None:
+    """Return the JSON schema that an answer must follow: that of any object where none is named."""
+    shape = shape_of(response_format)
+    if not shape:
+        return None
+    schema = mapping(mapping(response_format.get("json_schema")).get("schema"))
+    return dict(schema) if schema else {"type": "object"}
 
 
 def _opening(question: str) -> str:

@@ -169,6 +169,32 @@ def test_what_cannot_be_asked_again_is_left_out_and_counted(tmp_path: Path) -> N
         drawn(tmp_path, [row(n, "x", tools=[{"name": "look_up"}]) for n in range(5)])
 
 
+def test_the_schema_of_answers_is_carried_where_all_requests_have_it(tmp_path: Path) -> None:
+    schema = {"type": "object", "properties": {"team": {"type": "string"}}}
+    named = {"type": "json_schema", "json_schema": {"name": "n", "strict": True, "schema": schema}}
+
+    def asked(*formats: Any) -> Drawn:
+        rows = [
+            row(n, f"Question {n} about invoices", response_format=formats[n % len(formats)])
+            for n in range(60)
+        ]
+        return drawn(tmp_path, rows)
+
+    found = asked(named)
+    assert found.response_schema == schema
+    assert all(found.answered)
+    assert asked({"type": "json_object"}).response_schema == {"type": "object"}
+    assert asked({"type": "text"}).response_schema is None
+    other = {"type": "json_schema", "json_schema": {"name": "n", "schema": {"type": "object"}}}
+    mixed = asked(named, other)
+    assert mixed.response_schema is None
+    assert not any(mixed.answered)
+    for text in ("x" * 40_000, "ask anna.meier@northwind.example"):
+        unfit = {"type": "object", "description": text}
+        kept = asked({"type": "json_schema", "json_schema": {"name": "n", "schema": unfit}})
+        assert (kept.response_schema, any(kept.answered)) == (None, False)
+
+
 def test_logged_answers_are_kept_where_the_request_was_the_same(tmp_path: Path) -> None:
     rows = [row(n, f"Question {n}") for n in range(50)]
     rows[3]["temperature"] = 0.7

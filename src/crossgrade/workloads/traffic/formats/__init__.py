@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from crossgrade.workloads.traffic.formats import gateways, litellm, observability, openai, otel, tables
+from crossgrade.workloads.traffic.formats import gateways, litellm, observability, openai, otel, raw, tables
 from crossgrade.workloads.traffic.request import LoggedRequest
 
 Read: TypeAlias = Callable[..., LoggedRequest | None]
@@ -50,6 +50,20 @@ _BUILT_IN = (
     LogFormat("openai-stored", _marks("object choices created"), openai.stored_completion),
     LogFormat("openai-usage", _marks("start_time end_time results"), whole=openai.usage_bucket),
     LogFormat("crossgrade", _marks("id at worker"), gateways.own_record),
+    LogFormat("bedrock", _marks("schemaType modelId requestId"), raw.bedrock),
+    LogFormat(
+        "openrouter",
+        _marks(
+            "model_permaslug tokens_prompt", "model_permaslug requests", "native_tokens_prompt total_cost"
+        ),
+        raw.openrouter,
+    ),
+    LogFormat(
+        "api-response",
+        _marks("object output created_at", "type role content stop_reason usage"),
+        raw.response,
+    ),
+    LogFormat("api-call", _marks("request response"), raw.call),
 )
 TABLE = LogFormat("table", (), tables.row)
 LOG_FORMATS: Mapping[str, LogFormat] = {each.name: each for each in (*_BUILT_IN, TABLE)}

@@ -83,7 +83,9 @@ def _tag(row: Mapping[str, Any]) -> str | None:
 
 
 def _outcome(found: LoggedRequest, row: Mapping[str, Any], error: Mapping[str, Any]) -> None:
-    state = row.get("status")
+    state = row.get("status") or mapping(row.get("metadata")).get("status")
+    if state is None and error:
+        state = "failure"
     if state == "success":
         found.status, found.failed = 200, False
     elif state == "failure":
