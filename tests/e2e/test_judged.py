@@ -59,8 +59,11 @@ def test_labels_certify_a_judged_workload_and_its_verdict_is_served(
     in_force = json.loads(cli.succeeds("route", "show", "--json").out)["routes"][0]
     assert in_force["policy"] == "switch"
     labels.unlink()  # its scores are recorded with the verdict
-    recorded = cli.succeeds("decide", "--verify", in_force["verdict"])
+    asked = len(judged.fake.requests)
+    recorded = cli.succeeds("decide", "--verify", in_force["verdict"], "--rescore")
     assert noted(recorded.err, "verified", in_force["verdict"])
+    assert noted(recorded.err, "rescored", "judge", 480)
+    assert len(judged.fake.requests) == asked
     again = cli.succeeds("decide", "echo", "--json")
     assert json.loads(again.out)["name"] == "switch"
     assert noted(again.err, "labels-recorded", 240)

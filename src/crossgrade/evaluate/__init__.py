@@ -24,6 +24,7 @@ from crossgrade.evaluate._prepare import (
     run_settings,
 )
 from crossgrade.evaluate._prompt import logged_response, request_bytes, request_digests, request_text
+from crossgrade.evaluate._rescoring import rescore
 from crossgrade.evaluate._run import Ending, RunResult, run_workload
 from crossgrade.evaluate.scorers import AskModel, CostOf, EmbedTexts, PairScorer, Scorer
 
@@ -58,6 +59,7 @@ __all__ = [
     "request_bytes",
     "request_digests",
     "request_text",
+    "rescore",
     "run_settings",
     "run_workload",
     "scorer_kind",

@@ -19,7 +19,7 @@ from crossgrade.calls import (
     embedding_digest,
 )
 from crossgrade.domain import JSON, ModelAnswer, ModelRequest, Offer, Price
-from crossgrade.errors import NotFoundError, UsageError
+from crossgrade.errors import BadRequestError, NotFoundError, UsageError
 from crossgrade.evaluate.scorers import Embedded, NoJsonError, considered, parse_json
 from crossgrade.pricing import cost_usd
 
@@ -37,7 +37,7 @@ class Judges:
 
     A question that was answered before, in any run, is not asked again, so that scoring again with the same
     judge costs nothing. An answer that does not fit the requested schema is not reused: the next run asks
-    again.
+    again. With `from_store` nothing is asked: a question that was never answered fails.
     """
 
     def __init__(
@@ -48,8 +48,10 @@ class Judges:
         limiters: CallLimiters,
         store: "Store",
         prices: Mapping[str, Price | None],
+        from_store: bool = False,
     ) -> None:
         self._offers = offers
+        self._from_store = from_store
         self._providers = providers
         self._limiters = limiters
         self._calls = Calls(Journal(store), Budget(None))
@@ -87,6 +89,7 @@ class Judges:
         send: Callable[[ModelRequest], Awaitable[ModelAnswer]] | None = None,
     ) -> ModelAnswer:
         """Return a usable answer that was paid for before, or ask and keep the answer."""
+        send = _refuse if self._from_store else send
         response = await self._calls.answer(call, is_usable=is_usable, send=send)
         return _paid_before(response.answer) if call.reused else response.answer
 
@@ -125,6 +128,15 @@ class Judges:
             return Decimal(0)
         price = self._prices.get(name)
         return None if price is None else cost_usd(answer.usage, price)
+
+
+async def _refuse(request: ModelRequest) -> ModelAnswer:
+    # As a host refuses a schema that it does not take: the judge then asks as it did without one.
+    raise BadRequestError(
+        f"the store has no answer of `{request.model}` to this question",
+        code="judge-answer-missing",
+        hint="resume the run: what has no score is asked again",
+    )
 
 
 def _is_as_asked(schema: JSON, text: str) -> bool:

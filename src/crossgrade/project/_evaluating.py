@@ -199,8 +199,12 @@ async def open_judge(
     price: Price | None,
     environ: Mapping[str, str],
     limiters: "CallLimiters | None" = None,
+    from_store: bool = False,
 ) -> "AsyncIterator[Judges | None]":
-    """Open the model that a scorer asks. None stands for a scorer that asks no model."""
+    """Open the model that a scorer asks. None stands for a scorer that asks no model.
+
+    With `from_store` it only repeats answers that the store has, and needs no key.
+    """
     from crossgrade.calls import CallLimiters
     from crossgrade.evaluate import Judges
     from crossgrade.providers import open_provider
@@ -208,11 +212,12 @@ async def open_judge(
     if offer is None:
         yield None
         return
-    async with open_provider(offer, environ=environ) as provider:
+    async with open_provider(offer, environ=environ, key_needed=not from_store) as provider:
         yield Judges(
             {offer.name: offer},
             providers={offer.name: provider},
             limiters=limiters or CallLimiters(),
             store=store,
             prices={offer.name: price},
+            from_store=from_store,
         )

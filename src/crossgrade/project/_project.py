@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from crossgrade.pricing.usage import Traffic
     from crossgrade.project._onboarding import Onboarded
     from crossgrade.project._probes import ProjectProbes
+    from crossgrade.project._rescoring import Rescoring
     from crossgrade.project._routing import Routing
     from crossgrade.project._traffic import ProjectTraffic
     from crossgrade.routing import RouteTable
@@ -298,6 +299,32 @@ class Project(OpenProject):
         """Compute a recorded verdict again from its recorded scores, and say where it differs."""
         return verify_recorded(self.store, verdict_id, self.plugins)
 
+    def rescore(self, verdict_id: str) -> "Rescoring":
+        """Score the stored answers of a recorded verdict's run again, with the scorer that the run recorded.
+
+        Asks no model: a judge's answers are those in the store. Raises UsageError if the dataset or the
+        scorer's code has changed since, or if the verdict has no run.
+        """
+        import anyio
+
+        from crossgrade.project._rescoring import recorded_scorer, rescore_recorded, run_of
+
+        stored = self.store.verdicts.get(verdict_id)
+        run = run_of(self.store, stored)
+        workload = replace(self.workload(run.workload), scorer=recorded_scorer(run))
+        return anyio.run(
+            partial(
+                rescore_recorded,
+                stored,
+                run,
+                store=self.store,
+                dataset=self.dataset(workload),
+                judge=self._judge(workload),
+                environ=self.environ,
+                scorer=partial(self._scorer, workload),
+            )
+        )
+
     @property
     def probes(self) -> "ProjectProbes":
         """Probes of how long a model's context holds: plan, run, compare with RULER."""
@@ -378,11 +405,13 @@ class Project(OpenProject):
     ) -> Path:
         """Write the report of the newest verdicts (of all workloads by default); returns its path.
 
+        Each verdict is computed again first, and what was computed is what the report shows. Raises
+        CrossgradeError for a verdict that does not hold.
         The suffix of `path` picks the form: `.md` Markdown, `.xml` JUnit XML, any other HTML.
         """
         from crossgrade.report import write_report
 
-        verdicts = [stored.verdict for stored in self.newest_verdicts(names, verdict_id=verdict_id)]
+        verdicts = [check.confirmed() for check in self.verified(names, verdict_id=verdict_id)]
         bills = {verdict.workload: bills for verdict in verdicts if (bills := self._bills_of(verdict))}
         target = Path(path or self.config.root / "crossgrade-report.html")
         return write_report(verdicts, target, bills=bills)
@@ -395,6 +424,10 @@ class Project(OpenProject):
             return self.bills(verdict.workload, run_id=verdict.run_id, boxes=True)
         except (DataError, NotFoundError, UsageError):  # the run or workload is gone, or counted no tokens
             return None
+
+    def verified(self, names: Sequence[str] = (), *, verdict_id: str | None = None) -> "list[Verification]":
+        """Compute the newest verdict of each named workload again (all by default), or the one of an id."""
+        return [self.verify(stored.id) for stored in self.newest_verdicts(names, verdict_id=verdict_id)]
 
     def newest_verdicts(
         self, names: Sequence[str] = (), *, verdict_id: str | None = None
