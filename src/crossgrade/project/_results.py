@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from crossgrade.domain import Origin
 from crossgrade.errors import UsageError
+from crossgrade.project._candidates import field_of, list_prices
 
 if TYPE_CHECKING:
     from crossgrade.decide import ModelFacts, Verdict
@@ -99,7 +100,15 @@ def decide_results(
         results = results.with_stated_means(means, scale=options.scale)
     costs = {trimmed_name(name): cost for name, cost in options.stated_cost_usd.items()}
     now = now or datetime.now(UTC)
-    stated, facts = _at_list_prices((incumbent, *candidates), options.typical, costs, now)
+    every_model, priced = None, [incumbent, *candidates]
+    if incumbent is not None and not candidates:
+        found = field_of(results, incumbent, typical=options.typical, stated=costs, on=now.date())
+        candidates, every_model = found.candidates, found.every_model
+        # Of models that nobody named, those without a list price keep an unknown cost.
+        priced += [name for name in candidates if name in found.usd]
+        aside = () if every_model is None else every_model.set_aside
+        costs = {name: cost for name, cost in costs.items() if name not in aside}
+    stated, facts = _at_list_prices(priced, options.typical, costs, now)
     evidence = pair(
         results, incumbent=incumbent, candidates=candidates, errors_as_zero=options.errors_count_as_zero
     )
@@ -113,6 +122,7 @@ def decide_results(
         splits_only=options.splits_only,
         stated_cost_usd=stated,
         facts=facts,
+        every_model=every_model,
     )
     return decide_policy(replace(evidence, chance=options.chance, judge=options.judge), settings, now=now)
 
@@ -125,11 +135,8 @@ def _at_list_prices(
 
     if typical is None:
         return stated, ()
-    from crossgrade.catalog import packaged_catalog
-    from crossgrade.catalog.bills import list_costs
-
     named = [model for model in models if model is not None and model not in stated]
-    found = list_costs(named, typical, packaged_catalog(), now.date())
+    found = list_prices(named, typical, now.date())
     for model, cost in found.items():
         if cost is None:
             raise UsageError(
