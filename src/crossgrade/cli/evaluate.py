@@ -162,7 +162,7 @@ def _show_estimate(estimate: "RunEstimate", expected: "Sequence[ExpectedUse]", *
         print_json({"estimate": estimate, "expected": expected}, schema_version=SCHEMA_VERSION)
         return
     rows = []
-    for model in estimate.models:
+    for model in (*estimate.models, *([estimate.scorer] if estimate.scorer else ())):
         cost = (
             "unknown" if model.cost_usd is None else f"${model.cost_usd[0]:.4f} to ${model.cost_usd[1]:.4f}"
         )

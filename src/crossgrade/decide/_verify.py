@@ -108,7 +108,7 @@ def compare(verdict: Verdict, evidence: Evidence, guards: Mapping[str, GuardKind
     if verdict.losses_drawn_from is None and verdict.package_version is None:
         for name in ("losses", "losses_drawn_from", "groups"):  # recorded before losses were drawn
             computed[name] = recorded[name]
-    _leave_out_new_codes(recorded, computed)
+    _leave_out_new(recorded, computed)
     for name in ("reasons", "would_change"):
         if any(each.code is None for each in getattr(verdict, name)):  # recorded before remarks had codes
             recorded[name] = [each.text for each in getattr(verdict, name)]
@@ -119,16 +119,18 @@ def compare(verdict: Verdict, evidence: Evidence, guards: Mapping[str, GuardKind
     return Comparison(today=today, differences=tuple(f"{place}: {what}" for place, what in compared))
 
 
-def _leave_out_new_codes(recorded: Any, computed: Any) -> None:
-    """Take from a computed tree the codes of reasons that were recorded before these had codes."""
+def _leave_out_new(recorded: Any, computed: Any) -> None:
+    """Take from a computed tree what was added since: codes of reasons, the figure of the judge alone."""
     if isinstance(recorded, dict) and isinstance(computed, dict):
         if recorded.get("reason") is not None and recorded.get("reason_code") is None:
             computed["reason_code"] = None
+        if "judged" in computed and recorded.get("judged") is None:
+            computed["judged"] = None
         for key in recorded.keys() & computed.keys():
-            _leave_out_new_codes(recorded[key], computed[key])
+            _leave_out_new(recorded[key], computed[key])
     elif isinstance(recorded, list) and isinstance(computed, list):
         for one, other in zip(recorded, computed, strict=False):
-            _leave_out_new_codes(one, other)
+            _leave_out_new(one, other)
 
 
 def _wrong_method(verdict: Verdict, today: Verdict) -> Iterator[str]:

@@ -26,6 +26,7 @@ from crossgrade.evaluate._prepare import (
 from crossgrade.evaluate._prompt import logged_response, request_bytes, request_digests, request_text
 from crossgrade.evaluate._rescoring import rescore
 from crossgrade.evaluate._run import Ending, RunResult, run_workload
+from crossgrade.evaluate._scorer_calls import ScorerCalls, estimate_scorer
 from crossgrade.evaluate.scorers import AskModel, CostOf, EmbedTexts, PairScorer, Scorer
 
 __all__ = [
@@ -44,11 +45,13 @@ __all__ = [
     "RunEstimate",
     "RunResult",
     "Scorer",
+    "ScorerCalls",
     "ScorerKind",
     "StoppingRule",
     "askable_samples",
     "build_scorer",
     "estimate_run",
+    "estimate_scorer",
     "expected_use",
     "idle_samples",
     "logged_response",

@@ -36,8 +36,8 @@ class Judges:
     """Open offers that scorers may ask by name; `ask` and `cost_of` are what `build_scorer` takes.
 
     A question that was answered before, in any run, is not asked again, so that scoring again with the same
-    judge costs nothing. An answer that does not fit the requested schema is not reused: the next run asks
-    again. With `from_store` nothing is asked: a question that was never answered fails.
+    judge costs nothing. An answer that gave no score is not reused: the next run asks again. With
+    `from_store` nothing is asked: a question that was never answered fails.
     """
 
     def __init__(
@@ -58,8 +58,13 @@ class Judges:
         self._models: dict[str, OpenModel] = {}
         self._prices = prices
 
-    async def ask(self, request: ModelRequest) -> ModelAnswer:
-        """Ask the offer that `request.model` names, through its account. Raises as `Calls.answer` does."""
+    async def ask(
+        self, request: ModelRequest, *, is_usable: Callable[[ModelAnswer], bool] | None = None
+    ) -> ModelAnswer:
+        """Ask the offer that `request.model` names, through its account. Raises as `Calls.answer` does.
+
+        `is_usable` says whether an earlier answer may be taken (None: one that fits the requested schema).
+        """
         offer = self._offers.get(request.model)
         provider = self._providers.get(request.model)
         if offer is None or provider is None:
@@ -72,7 +77,7 @@ class Judges:
         sent = replace(request, model=offer.model)
         return await self._paid_once(
             Call(model=model, request=sent, digest=model.digest(sent)),
-            is_usable=lambda answer: _is_as_asked(request.response_schema, answer.text),
+            is_usable=is_usable or (lambda answer: _is_as_asked(request.response_schema, answer.text)),
         )
 
     def _open(self, offer: Offer, provider: Provider) -> OpenModel:

@@ -39,7 +39,16 @@ if TYPE_CHECKING:
     from crossgrade.catalog import OfferFacts
     from crossgrade.catalog.bills import Bills, Measured
     from crossgrade.decide import Sibling, Verdict
-    from crossgrade.evaluate import ExpectedUse, Judges, PairScorer, Progress, RunEstimate, RunResult, Scorer
+    from crossgrade.evaluate import (
+        ExpectedUse,
+        Judges,
+        PairScorer,
+        Progress,
+        RunEstimate,
+        RunResult,
+        Scorer,
+        ScorerCalls,
+    )
     from crossgrade.pricing.usage import Traffic
     from crossgrade.project._onboarding import Onboarded
     from crossgrade.project._probes import ProjectProbes
@@ -77,14 +86,19 @@ class Project(OpenProject):
         return type(self)(replace(self.config, workloads=workloads), self.environ)
 
     def estimate(self, name: str, *, reuse: bool = True) -> "RunEstimate":
-        """Estimate calls, tokens and dollars of evaluating a workload; asks no model.
+        """Estimate calls, tokens and dollars of evaluating a workload, its judge's too; asks no model.
 
         With `reuse`, answers that were paid for before cost nothing.
         """
+        import anyio
+
         workload = self.workload(name)
         with _in_file(workload.dataset):
             evaluation = self._evaluation(workload)
-            return evaluation.estimate(evaluation.design(reuse=reuse), reuse=reuse)
+            design = evaluation.design(reuse=reuse)
+            scorer = anyio.run(evaluation.scorer_calls, design, reuse)
+            estimate = evaluation.estimate(design, reuse=reuse)
+            return estimate if scorer is None else estimate.with_scorer(scorer)
 
     def expected(self, name: str, *, reuse: bool = True) -> "tuple[ExpectedUse, ...]":
         """Return what evaluating a workload will probably ask and cost, by rehearsing its rule."""
@@ -479,7 +493,7 @@ class Project(OpenProject):
 
         return scorer_kind(workload.scorer.kind, self.plugins.scorers).pair
 
-    def _scorer(self, workload: Workload, judges: "Judges | None") -> "Scorer | PairScorer":
+    def _scorer(self, workload: Workload, judges: "Judges | ScorerCalls | None") -> "Scorer | PairScorer":
         """Build the workload's scorer; an error in its options points into crossgrade.yaml."""
         from crossgrade.evaluate import build_scorer
 
