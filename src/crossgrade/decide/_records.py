@@ -280,7 +280,7 @@ def shown_first(
     return min(near or tested, key=order, default=None)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Verdict:
     """The decision on one workload, with everything it rests on.
 
@@ -331,3 +331,7 @@ class Verdict:
     losses_drawn_from: int | None = None
     groups: tuple[Certificate, ...] = ()
     package_version: str | None = None
+
+    def __repr__(self) -> str:
+        """Return the verdict in a line; its fields say the rest."""
+        return f"<Verdict {self.name}: {self.sentence}>"

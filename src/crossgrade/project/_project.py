@@ -14,6 +14,7 @@ from crossgrade.errors import ConfigError, DataError, NotFoundError, UsageError
 from crossgrade.project._designs import draws, recorded_design
 from crossgrade.project._evaluating import Evaluation
 from crossgrade.project._lengths import length_limits
+from crossgrade.project._loop import run_to_end
 from crossgrade.project._measured import (
     Export,
     changed_settings,
@@ -90,13 +91,11 @@ class Project(OpenProject):
 
         With `reuse`, answers that were paid for before cost nothing.
         """
-        import anyio
-
         workload = self.workload(name)
         with _in_file(workload.dataset):
             evaluation = self._evaluation(workload)
             design = evaluation.design(reuse=reuse)
-            scorer = anyio.run(evaluation.scorer_calls, design, reuse)
+            scorer = run_to_end(evaluation.scorer_calls, design, reuse)
             estimate = evaluation.estimate(design, reuse=reuse)
             return estimate if scorer is None else estimate.with_scorer(scorer)
 
@@ -123,17 +122,16 @@ class Project(OpenProject):
         `max_cost_usd` overrides the workload's. `resume` is the id of a run to continue, even if it gave up.
         With `reuse` a request that was paid for before is not sent again. With `every_hypothesis` the run
         continues with segments and more expensive candidates after the verdict is certain. Whatever ends
-        the run early, what was paid for is kept. Raises what `evaluate.run_workload` raises.
+        the run early, what was paid for is kept. It works in a notebook too, whose event loop runs already.
+        Raises what `evaluate.run_workload` raises.
         """
-        import anyio
-
         workload = self.workload(name)
         if max_cost_usd is not None:
             workload = replace(workload, max_cost_usd=max_cost_usd)
         if every_hypothesis:
             workload = replace(workload, every_hypothesis=True)
         with _in_file(workload.dataset):
-            return anyio.run(self._evaluation(workload).run, resume, reuse, on_progress)
+            return run_to_end(self._evaluation(workload).run, resume, reuse, on_progress)
 
     def _evaluation(self, workload: Workload) -> Evaluation:
         """Return everything that a run of a workload needs."""
@@ -198,6 +196,7 @@ class Project(OpenProject):
         self, case: DecisionInput, siblings: "tuple[Sibling, ...]", *, now: datetime, record: bool
     ) -> "StoredVerdict":
         from crossgrade.decide import decide_policy
+        from crossgrade.project._shown import ShownVerdict
         from crossgrade.store import StoredVerdict
 
         verdict = decide_policy(
@@ -209,12 +208,13 @@ class Project(OpenProject):
             guards=case.guards,
         )
         if not record:
-            return StoredVerdict(id="", verdict=verdict)
+            return StoredVerdict(id="", verdict=ShownVerdict.of(verdict))
         # Deciding twice on the same evidence is one decision, with one record and its alarms.
         known = self.store.verdicts.same_as(verdict)
         if known is not None:
-            return known
-        return StoredVerdict(id=self.store.verdicts.append(verdict, case.evidence), verdict=verdict)
+            return replace(known, verdict=ShownVerdict.of(known.verdict))
+        identifier = self.store.verdicts.append(verdict, case.evidence)
+        return StoredVerdict(id=identifier, verdict=ShownVerdict.of(verdict))
 
     def _family(self) -> Family:
         return Family(self.config.workloads.values(), self._case)
@@ -319,14 +319,12 @@ class Project(OpenProject):
         Asks no model: a judge's answers are those in the store. Raises UsageError if the dataset or the
         scorer's code has changed since, or if the verdict has no run.
         """
-        import anyio
-
         from crossgrade.project._rescoring import recorded_scorer, rescore_recorded, run_of
 
         stored = self.store.verdicts.get(verdict_id)
         run = run_of(self.store, stored)
         workload = replace(self.workload(run.workload), scorer=recorded_scorer(run))
-        return anyio.run(
+        return run_to_end(
             partial(
                 rescore_recorded,
                 stored,
