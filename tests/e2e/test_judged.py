@@ -97,6 +97,8 @@ def test_labels_correct_a_judge_only(cli: CommandLine, project: Project) -> None
 
 
 def test_the_estimate_and_the_limit_include_the_judge(cli: CommandLine, judged: Project) -> None:
+    unknown = cli.succeeds("evaluate", "echo", "--dry-run").err
+    assert noted(unknown, "estimate", 480, "judge")
     price = "prices: [{input_per_mtok: 100, output_per_mtok: 300}]"
     judged.change("model: judge-model,", f"model: judge-model, {price},")
     estimate = json.loads(cli.succeeds("evaluate", "echo", "--dry-run", "--json").out)["estimate"]
@@ -106,6 +108,8 @@ def test_the_estimate_and_the_limit_include_the_judge(cli: CommandLine, judged: 
     assert low > Decimal(estimate["scorer"]["cost_usd"][0]) > 0
     assert names(cli.succeeds("evaluate", "echo", "--dry-run").err, "judge")
 
+    assert high > 5
+    cli.fails("evaluate", "echo", error="cost-unconfirmed")
     cli.fails("evaluate", "echo", "--max-cost", "0.01", code=3, error="budget-exceeded")
     assert not judged.fake.requests
     cli.succeeds("evaluate", "echo", "--yes", "--no-decide")

@@ -52,9 +52,15 @@ def estimate_words(estimate: "RunEstimate") -> str:
         scorer = f" and those of the scorer to {estimate.scorer_model}"
         left_out = " without the scorer's"
     calls = f"{estimate.samples:,} samples, {span} calls{scorer}"
-    if estimate.cost_usd is None:
+    cost = estimate.cost_usd
+    if cost is None and estimate.scorer is not None and all(each.cost_usd for each in estimate.models):
+        cost, left_out = (
+            estimate.known_usd,
+            f" without those to {estimate.scorer.model}, whose price is unknown",
+        )
+    if cost is None:
         return f"{calls}, cost unknown: a price is missing"
-    cheap, dear = estimate.cost_usd
+    cheap, dear = cost
     return f"{calls}, ${cheap:.4f} to ${dear:.4f}{left_out} (no tokenizer; assuming 2.5 to 6 bytes per token)"
 
 

@@ -76,7 +76,7 @@ def command(
         note(estimate_words(estimate), code="estimate")
         _warn_gone(project, workload)
         is_limited = max_cost is not None or project.workload(workload).max_cost_usd is not None
-        confirm(estimate.cost_usd and estimate.cost_usd[1], go_on=yes or is_limited)
+        confirm(estimate.known_usd[1], go_on=yes or is_limited)
         _run(
             project,
             workload,

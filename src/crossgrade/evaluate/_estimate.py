@@ -63,6 +63,13 @@ class RunEstimate:
     scorer_model: str | None = None
     scorer: CallEstimate | None = None
 
+    @property
+    def known_usd(self) -> tuple[Decimal, Decimal]:
+        """What the calls whose price is known cost, without an early verdict: (low, high)."""
+        parts = (*self.models, *([self.scorer] if self.scorer else ()))
+        costs = [each.cost_usd for each in parts if each.cost_usd is not None]
+        return sum((low for low, _ in costs), Decimal(0)), sum((high for _, high in costs), Decimal(0))
+
     def with_scorer(self, scorer: CallEstimate) -> "RunEstimate":
         """Return the estimate with what the scorer asks its model."""
         low, high = self.calls
