@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias, cast
 
-from crossgrade.calls import UNKNOWN_OUTPUT_TOKENS, embedding_digest, request_digest
+from crossgrade.calls import UNKNOWN_OUTPUT_TOKENS, WRAPPING_TOKENS, embedding_digest, request_digest
 from crossgrade.decide import RunDesign
 from crossgrade.domain import ModelAnswer, ModelRequest, Offer, Price, Sample, Usage, Variant, Workload
 from crossgrade.evaluate._estimate import CallEstimate, asked_samples, request_usage, total_usd
@@ -46,7 +46,8 @@ class _Question:
         """Return the usage at one end of the band."""
         output = self.output_tokens if end == _MOST else min(1, self.output_tokens)
         usage = request_usage(self.request, end=end, output_tokens=output)
-        return replace(usage, input_tokens=(usage.input_tokens or 0) + self.tokens[end])
+        wrapping = 0 if self.output_tokens else WRAPPING_TOKENS * end  # a text to embed has no chat template
+        return replace(usage, input_tokens=(usage.input_tokens or 0) - wrapping + self.tokens[end])
 
 
 @dataclass(slots=True)
