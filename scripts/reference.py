@@ -1,13 +1,14 @@
 """Write the generated pages of docs/reference.
 
 cli.md comes from the commands, config.md from the schema, the codes of errors.md, verdict.md, reasons.md and
-notes.md from the code.
+notes.md from the code, the reference of python.md from the docstrings.
 
 `make docs` runs it; a test runs it with `--check`.
 """
 
 import ast
 import importlib
+import inspect
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -145,6 +146,22 @@ REASONS_HEAD = f"""\
 | --- | --- |
 """
 
+PYTHON_HEAD = f"""\
+## Reference
+
+{GENERATED}
+"""
+
+# The classes that a project is used through: the title of their section, their name, what they are called.
+PYTHON_KINDS = (
+    ("Project", "Project", "project"),
+    ("Routes", "Routing", "project.routing"),
+    ("Probes", "ProjectProbes", "project.probes"),
+    ("Traffic", "ProjectTraffic", "project.traffic"),
+)
+# What of `crossgrade.stats` is on the page.
+PYTHON_STATS = ("retention", "Retention", "SequentialRetention", "plan", "Plan")
+
 NOTES_HEAD = f"""\
 ## Codes
 
@@ -168,6 +185,7 @@ def pages() -> dict[Path, str]:
         FOLDER / "verdict.md": verdict_page(),
         FOLDER / "reasons.md": reasons_page(),
         FOLDER / "notes.md": notes_page(),
+        FOLDER / "python.md": python_page(),
     }
 
 
@@ -278,6 +296,77 @@ def notes_page() -> str:
     own = (FOLDER / "notes.md").read_text(encoding="utf-8").partition("## Codes\n")[0]
     rows = [f"| `{code}` | {'<br>'.join(sorted(said))} |" for code, said in sorted(note_codes().items())]
     return own + NOTES_HEAD + "\n".join(rows) + "\n"
+
+
+def python_page() -> str:
+    """Return the page of the Python API: its own words, and every public call with its docstring."""
+    from crossgrade import project, stats
+
+    own = (FOLDER / "python.md").read_text(encoding="utf-8").partition("## Reference\n")[0]
+    functions = [name for name in project.__all__ if inspect.isfunction(getattr(project, name))]
+    without = sorted({*functions} - {"decide_results"})
+    parts = [own + PYTHON_HEAD, "## Results\n", _call("crossgrade.decide_results", project.decide_results)]
+    parts += [_kind_of("crossgrade.ResultOptions", project.ResultOptions)]
+    parts += ["### A verdict\n", _doc(project.ShownVerdict), *_methods(project.ShownVerdict, "verdict")]
+    for title, kind, name in PYTHON_KINDS:
+        parts += [f"## {title}\n", _doc(getattr(project, kind)), *_methods(getattr(project, kind), name)]
+    parts += ["## Without a project\n"]
+    parts += [_call(f"crossgrade.project.{name}", getattr(project, name)) for name in without]
+    parts += ["## The test\n", "`crossgrade.stats` has the test itself, on arrays of scores.\n"]
+    for name in PYTHON_STATS:
+        found = getattr(stats, name)
+        show = _kind_of if isinstance(found, type) else _call
+        parts.append(show(f"crossgrade.stats.{name}", found))
+        if isinstance(found, type):
+            parts += _methods(found, name)
+    return "\n".join(parts)
+
+
+def _methods(kind: type, name: str) -> Iterator[str]:
+    """Yield the public methods and properties of a class and its bases, in the order in which they stand."""
+    seen: set[str] = set()
+    for base in reversed([each for each in kind.__mro__ if each.__module__.startswith("crossgrade")]):
+        for member, value in vars(base).items():
+            if member.startswith("_") or member in seen or not _is_call(value):
+                continue
+            seen.add(member)
+            found = inspect.getattr_static(kind, member)
+            owner = kind.__name__ if isinstance(found, classmethod) else name
+            yield _call(f"{owner}.{member}", getattr(found, "__func__", found))
+
+
+def _is_call(value: object) -> bool:
+    return isinstance(value, property | classmethod | staticmethod) or inspect.isfunction(value)
+
+
+def _call(name: str, found: Any) -> str:
+    """Return a heading with the call, and its docstring."""
+    if isinstance(found, property):
+        return f"### `{name}`\n\n{_doc(found)}"
+    parts, star = [], False
+    for each in inspect.signature(found).parameters.values():
+        if each.name in {"self", "cls"}:
+            continue
+        if each.kind is each.KEYWORD_ONLY and not star:
+            parts, star = [*parts, "*"], True
+        default = "" if each.default is each.empty else f"={_shown_default(each.default)}"
+        parts.append(each.name + default)
+    return f"### `{name}({', '.join(parts)})`\n\n{_doc(found)}"
+
+
+def _shown_default(value: object) -> str:
+    """Return a default as it is typed; objects and functions are named by their kind."""
+    if value is None or isinstance(value, bool | int | float | str | tuple):
+        return repr(value)
+    return "…"
+
+
+def _kind_of(name: str, kind: type) -> str:
+    return f"### `{name}`\n\n{_doc(kind)}"
+
+
+def _doc(found: object) -> str:
+    return (inspect.getdoc(found) or "") + "\n"
 
 
 def note_codes() -> dict[str, set[str]]:

@@ -159,6 +159,8 @@ def test_a_verdict_that_somebody_changed(cli: CommandLine, evaluated: Project) -
         change(**changed)
         message = cli.fails("decide", "--verify", stored["id"], code=3, error="verdict-mismatch")
         assert difference in message
+        cli.fails("report", code=3, error="verdict-mismatch")
+    assert not (evaluated.folder / "crossgrade-report.html").exists()
     change(method_version=99)
     cli.fails("decide", "--verify", stored["id"], code=2, error=("verdict-too-new", 99))
     change(valid_until="9999-12-31T00:00:00Z", decided_at="9999-12-31T00:00:00Z")
@@ -166,7 +168,7 @@ def test_a_verdict_that_somebody_changed(cli: CommandLine, evaluated: Project) -
 
 
 def test_a_verdict_that_another_release_wrote(cli: CommandLine, evaluated: Project) -> None:
-    """Its words may differ, which is said, and never printed as if they were checked."""
+    """Its words are not compared, its release is named, and only computed words are printed."""
     (stored,) = json.loads(cli.succeeds("report", "--list", "--json").out)["verdicts"]
     with closing(sqlite3.connect(database(evaluated))) as connection, connection:
         (text,) = connection.execute("SELECT verdict FROM verdicts").fetchone()
@@ -175,10 +177,13 @@ def test_a_verdict_that_another_release_wrote(cli: CommandLine, evaluated: Proje
         record = json.dumps(json.loads(text) | {"package_version": "0.0.1", "sentence": "Other words."})
         connection.execute("UPDATE verdicts SET verdict = ?", (record,))
     ran = cli.succeeds("decide", "--verify", stored["id"])
-    assert noted(ran.err, "verified-but-reworded", stored["id"])
-    assert noted(ran.err, "words-differ", "sentence", "Other words", "Switch echo")
-    assert "Other words." not in ran.out
+    assert noted(ran.err, "verified-but-reworded", stored["id"], "0.0.1")
+    assert "Other words" not in ran.err + ran.out
     assert "Switch echo" in ran.out
+    reported = json.loads(cli.succeeds("report", "--json").out)["verdicts"][0]
+    assert reported["sentence"].startswith("Switch echo")
+    cli.succeeds("report", "--output", "report.md")
+    assert "Other words" not in (evaluated.folder / "report.md").read_text()
 
 
 def test_a_verdict_of_an_older_method(cli: CommandLine, evaluated: Project) -> None:
@@ -194,6 +199,27 @@ def test_a_verdict_of_an_older_method(cli: CommandLine, evaluated: Project) -> N
         tree |= {"name": "keep", "policy": {"kind": "keep", "incumbent": "old"}}
         connection.execute("UPDATE verdicts SET verdict = ?", (json.dumps(tree),))
     cli.fails("decide", "--verify", stored["id"], code=3, error=("verdict-outdated", "Switch echo"))
+
+
+def test_stored_answers_are_scored_again(cli: CommandLine, evaluated: Project) -> None:
+    asked = len(evaluated.fake.requests)
+    ran = cli.succeeds("decide", "--verify", "latest", "--rescore")
+    (run,) = json.loads(cli.succeeds("runs", "--json").out)["runs"]
+    assert noted(ran.err, "rescored", run["run"], run["answers"], "exact")
+    cli.fails("decide", "echo", "--rescore", error="verdict-not-named")
+    cli.fails("decide", "--rescore", error="verdict-not-named")
+
+    # The recorded scorer counts, whatever the configuration names today.
+    evaluated.change("{kind: exact}", "{kind: numeric}")
+    cli.succeeds("decide", "--verify", "latest", "--rescore")
+    with closing(sqlite3.connect(database(evaluated))) as connection, connection:
+        for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall():
+            connection.execute(f"DROP TRIGGER {name}")
+        connection.execute("UPDATE responses SET text = 'changed' WHERE offer = 'new'")
+    cli.fails("decide", "--verify", "latest", "--rescore", code=3, error=("scores-differ", "new"))
+    assert len(evaluated.fake.requests) == asked
+    evaluated.dataset(121)
+    cli.fails("decide", "--verify", "latest", "--rescore", error="dataset-changed")
 
 
 def test_a_verdict_that_cannot_be_read(cli: CommandLine, evaluated: Project) -> None:
@@ -213,6 +239,7 @@ def test_an_answer_that_was_changed_by_hand_is_said(cli: CommandLine, evaluated:
             connection.execute(f"DROP TRIGGER {name}")
         connection.execute("UPDATE scores SET value = 0.0")
     cli.succeeds("decide", "--verify", stored["id"])
+    cli.fails("decide", "--verify", stored["id"], "--rescore", code=3, error=("scores-differ", "0.0", "1.0"))
     assert json.loads(cli.succeeds("decide", "echo", "--json").out)["name"] == "invalid"
 
 

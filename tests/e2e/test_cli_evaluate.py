@@ -1,5 +1,6 @@
 """`crossgrade evaluate` and what follows it: estimate, run, verdict, route table, report."""
 
+import asyncio
 import json
 from collections import Counter
 from decimal import Decimal
@@ -20,6 +21,18 @@ def steady(project: Project) -> Project:
         "    api_key_env: FAKE_API_KEY\n", "    api_key_env: FAKE_API_KEY\n    max_concurrency: 2\n"
     )
     return project
+
+
+def test_a_notebook_whose_event_loop_runs_already(project: Project) -> None:
+    async def cell() -> str:
+        with crossgrade.Project.open(project.config) as opened:
+            assert opened.estimate("echo").samples == 120
+            run = opened.evaluate("echo")
+            stored = opened.decide("echo", run_id=run.run_id)
+            assert opened.rescore(stored.id).differences == ()
+            return stored.verdict.report("verdict.md").read_text()
+
+    assert "echo: switch" in asyncio.run(cell())
 
 
 def test_a_dry_run_estimates_and_asks_nobody(cli: CommandLine, project: Project) -> None:

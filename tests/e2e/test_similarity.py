@@ -26,6 +26,7 @@ workloads:
   answers:
     dataset: answers.jsonl
     prompt: {{user: "{{question}}"}}
+    settings: {{max_output_tokens: 16}}
     scorer: {{kind: similarity, options: {{model: vectors}}}}
     incumbent: large
     candidates: [small]

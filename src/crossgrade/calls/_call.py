@@ -148,7 +148,7 @@ def request_digest(
     return digest((offer.provider, _address(offer, provider), request, epoch, *runs))
 
 
-def embedding_digest(offer: Offer, text: str, *, provider: Provider) -> str:
+def embedding_digest(offer: Offer, text: str, *, provider: Provider | None = None) -> str:
     """Return the digest of the embedding of a text, as `request_digest` does for a request."""
     return digest((offer.provider, _address(offer, provider), "embedding", offer.model, text))
 

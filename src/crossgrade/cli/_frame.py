@@ -82,6 +82,7 @@ COMMANDS = (
     Entry("models", "Start", "List, install and verify the model files of local models."),
     Entry("scan", "Measure", "Say where the money goes, and what could move."),
     Entry("workload", "Measure", "List, show, create, label, slice, reveal and forget workloads."),
+    Entry("plan", "Measure", "Say how many samples a decision needs."),
     Entry("evaluate", "Measure", "Ask both models until the verdict is certain."),
     Entry("import", "Measure", "Turn results of other tools into one table."),
     Entry("probe", "Measure", "Measure how long a context holds, on documents of your own."),

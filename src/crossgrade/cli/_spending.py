@@ -43,12 +43,22 @@ def estimate_words(estimate: "RunEstimate") -> str:
     """Return samples, calls and dollars of a run in one line."""
     low, high = estimate.calls
     span = f"{high:,}" if low == high else f"{low:,} to {high:,}"
-    scorer = "" if estimate.scorer_model is None else f" and those of the scorer to {estimate.scorer_model}"
+    scorer, left_out = "", ""
+    if estimate.scorer is not None:
+        scorer = f", {estimate.scorer.calls:,} of them to the scorer's {estimate.scorer.model}"
+    elif estimate.scorer_model is not None:
+        scorer = f" and those of the scorer to {estimate.scorer_model}"
+        left_out = " without the scorer's"
     calls = f"{estimate.samples:,} samples, {span} calls{scorer}"
-    if estimate.cost_usd is None:
+    cost = estimate.cost_usd
+    if cost is None and estimate.scorer is not None and all(each.cost_usd for each in estimate.models):
+        cost, left_out = (
+            estimate.known_usd,
+            f" without those to {estimate.scorer.model}, whose price is unknown",
+        )
+    if cost is None:
         return f"{calls}, cost unknown: a price is missing"
-    cheap, dear = estimate.cost_usd
-    left_out = "" if estimate.scorer_model is None else " without the scorer's"
+    cheap, dear = cost
     return f"{calls}, ${cheap:.4f} to ${dear:.4f}{left_out} (no tokenizer; assuming 2.5 to 6 bytes per token)"
 
 

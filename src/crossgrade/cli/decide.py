@@ -28,7 +28,7 @@ SCHEMA_VERSION = 1
 
 # What may be given beside each kind of source; anything else would be ignored, so it is refused.
 _OUTPUTS = {"as_json", "gated", "junit", "markdown", "report", "config_path"}
-_WITH_VERDICT = _OUTPUTS | {"verify_id"}
+_WITH_VERDICT = _OUTPUTS | {"verify_id", "rescore"}
 _WITH_ONE_WORKLOAD = {"floor", "alpha", "run_id", "label_file"}
 _WITH_WORKLOAD = _OUTPUTS | _WITH_ONE_WORKLOAD | {"sources", "apply_it"}
 _NOT_WITH_FILES = {"run_id", "label_file", "apply_it", "verify_id"}
@@ -152,6 +152,9 @@ _NOT_WITH_FILES = {"run_id", "label_file", "apply_it", "verify_id"}
     metavar="VERDICT",
     help="Compute a recorded verdict, or the `latest`, again and compare.",
 )
+@click.option(
+    "--rescore", is_flag=True, help="With `--verify`: score the stored answers again too. Asks no model."
+)
 @click.option("--apply", "apply_it", is_flag=True, help="Write the route table that carries the verdict out.")
 @click.option(
     "--gate", "gated", is_flag=True, help="Exit 0 on switch or split, 1 on keep or undecided, 3 on invalid."
@@ -204,6 +207,12 @@ def _verdicts(sources: tuple[str, ...], options: dict[str, Any]) -> "list[Verdic
     if options["verify_id"]:
         _refuse(given - _WITH_VERDICT, "a recorded verdict is computed again as it was decided")
         return [_verify(options)]
+    if options["rescore"]:
+        raise UsageError(
+            "`--rescore` scores the answers of a recorded verdict again",
+            code="verdict-not-named",
+            hint="add `--verify latest`",
+        )
     if not sources:
         raise UsageError(
             "nothing to decide on",
@@ -377,52 +386,28 @@ def _note_unfinished(project: "Project", verdict: "Verdict") -> None:
 
 
 def _verify(options: dict[str, Any]) -> "Verdict":
-    from crossgrade.errors import CrossgradeError
     from crossgrade.project import Project
 
     with Project.open(options["config_path"]) as project:
         check = project.verify(options["verify_id"])
-    name, today = f"verdict {check.verdict_id}", check.today
-    if check.differences:
-        raise CrossgradeError(
-            f"{name} does not match its evidence: {'; '.join(check.differences)}",
-            code="verdict-mismatch",
-            hint="do not act on it; decide again and compare the versions of Crossgrade",
-        )
-    guards = [each for each in check.plugins if each.use.kind == "guard"]
-    for plugin in check.plugins:
-        if plugin not in guards:  # its scores are recorded
+        name, today = f"verdict {check.verdict_id}", check.confirmed()
+        for plugin in check.plugins:  # of a scorer, whose scores are recorded
             note(f"{name}: {plugin.words} [{plugin.code}]")
-    if guards:
-        is_missing = any(each.found is None for each in guards)
-        code = "verdict-plugin-missing" if is_missing else "verdict-plugin-differs"
-        raise CrossgradeError(
-            f"{name} cannot be confirmed: {'; '.join(each.words for each in guards)}",
-            code=code,
-            hint="install the version that it was decided with and name it under `plugins`, or decide again",
-        )
-    methods = f"method {check.verdict.method_version}", f"today's method {today.method_version}"
-    if not check.holds:
-        raise CrossgradeError(
-            f"{name} was decided by {methods[0]}, and {methods[1]} does not confirm it: {today.sentence}",
-            code="verdict-outdated",
-            hint="do not act on it; decide again",
-        )
+        if options["rescore"]:
+            _rescore(project, check.verdict_id)
     if check.is_older:
         note(
-            f"{name} was decided by {methods[0]} and cannot be computed again, so its costs and p-values "
-            f"were not checked. On the same scores {methods[1]} gives the same policy, and the verdict "
-            "shown here",
+            f"{name} was decided by method {check.verdict.method_version} and cannot be computed again, so "
+            "its costs and p-values were not checked. On the same scores today's method "
+            f"{today.method_version} gives the same policy, and the verdict shown here",
             code="verified-as-older",
         )
-    elif check.reworded:
+    elif check.writer is not None:
         note(
-            f"{name} recomputed from its recorded scores: the figures are identical, the words differ",
+            f"{name} recomputed from its recorded scores: the figures are identical. Its sentences were "
+            f"written by {check.writer} and not compared. Those shown here are of this release",
             code="verified-but-reworded",
         )
-        for each in check.reworded:
-            note(f"  {each}", code="words-differ")
-        note("another release wrote them; the words shown here are those of this one")
     else:
         note(f"{name} recomputed from its recorded scores: identical", code="verified")
     if check.unchecked:
@@ -431,6 +416,25 @@ def _verify(options: dict[str, Any]) -> "Verdict":
             code="taken-as-recorded",
         )
     return today
+
+
+def _rescore(project: "Project", verdict_id: str) -> None:
+    from crossgrade.errors import CrossgradeError
+
+    found = project.rescore(verdict_id)
+    if found.differences:
+        shown = "; ".join(found.differences[:5])
+        more = f"; and {rest:,} more" if (rest := len(found.differences) - 5) > 0 else ""
+        raise CrossgradeError(
+            f"verdict {verdict_id} does not match the answers of run {found.run_id}: {shown}{more}",
+            code="scores-differ",
+            hint=f"do not act on it; `crossgrade runs --export {found.run_id}` writes the answers and scores",
+        )
+    note(
+        f"{found.answers:,} stored answers of run {found.run_id} scored again with `{found.scorer}`: "
+        "identical",
+        code="rescored",
+    )
 
 
 def _write(verdicts: "list[Verdict]", options: dict[str, Any]) -> None:

@@ -76,7 +76,7 @@ def command(
         note(estimate_words(estimate), code="estimate")
         _warn_gone(project, workload)
         is_limited = max_cost is not None or project.workload(workload).max_cost_usd is not None
-        confirm(estimate.cost_usd and estimate.cost_usd[1], go_on=yes or is_limited)
+        confirm(estimate.known_usd[1], go_on=yes or is_limited)
         _run(
             project,
             workload,
@@ -162,7 +162,7 @@ def _show_estimate(estimate: "RunEstimate", expected: "Sequence[ExpectedUse]", *
         print_json({"estimate": estimate, "expected": expected}, schema_version=SCHEMA_VERSION)
         return
     rows = []
-    for model in estimate.models:
+    for model in (*estimate.models, *([estimate.scorer] if estimate.scorer else ())):
         cost = (
             "unknown" if model.cost_usd is None else f"${model.cost_usd[0]:.4f} to ${model.cost_usd[1]:.4f}"
         )

@@ -37,7 +37,10 @@ def command(
     list_them: bool,
     as_json: bool,
 ) -> None:
-    """Write the report of the newest verdicts."""
+    """Write the report of the newest verdicts.
+
+    Each verdict is computed again from its evidence first. One that does not hold is refused.
+    """
     from crossgrade.errors import UsageError
     from crossgrade.project import Project
 
@@ -58,8 +61,8 @@ def command(
         if as_json:
             from crossgrade.decide import verdict_to_json
 
-            newest = project.newest_verdicts(workloads, verdict_id=verdict_id)
-            verdicts = [{"id": each.id, **verdict_to_json(each.verdict)} for each in newest]
+            newest = project.verified(workloads, verdict_id=verdict_id)
+            verdicts = [{"id": each.verdict_id, **verdict_to_json(each.confirmed())} for each in newest]
             print_json({"verdicts": verdicts}, schema_version=1)
             return
         written = project.report(workloads, verdict_id=verdict_id, path=path)

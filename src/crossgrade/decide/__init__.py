@@ -30,6 +30,7 @@ from crossgrade.decide._probe import (
 from crossgrade.decide._records import (
     Certificate,
     DecisionSettings,
+    EveryModel,
     EvidencePoint,
     Guard,
     GuardStatus,
@@ -67,6 +68,7 @@ __all__ = [
     "Design",
     "EffectiveLength",
     "Estimate",
+    "EveryModel",
     "Evidence",
     "EvidencePoint",
     "Guard",

@@ -39,10 +39,16 @@ class Advice:
         return f"about {amount} would probably {what}"
 
 
-def advise(view: View, pending: Sequence[Certificate]) -> Advice | None:
-    """Return the advice of the nearest open hypothesis (None if none of them can say)."""
+def advise(view: View, pending: Sequence[Certificate], first: Certificate | None) -> Advice | None:
+    """Return the advice of the nearest open hypothesis (None if none of them can say).
+
+    It is one of the candidate that the verdict's words are about (`first`), else one that the samples would
+    certify, if there are any.
+    """
     found = [each for one in pending if (each := _advice(view, one)) is not None]
-    return min(found, key=lambda each: each.more, default=None)
+    own = [each for each in found if first is not None and each.candidate == first.candidate]
+    passing = [each for each in found if each.certifies]
+    return min(own or passing or found, key=lambda each: each.more, default=None)
 
 
 def _advice(view: View, one: Certificate) -> Advice | None:

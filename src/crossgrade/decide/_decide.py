@@ -34,6 +34,7 @@ from crossgrade.decide._records import (
     RequirementCheck,
     Verdict,
     VerdictName,
+    shown_first,
 )
 from crossgrade.decide._requirements import check_requirements, missing_evidence, retirement
 from crossgrade.decide._router import certifying
@@ -95,7 +96,10 @@ def decide_policy(
     certificates = _needless(view, certificates, chosen)
     pending = open_hypotheses(certificates, _in_the_running(sound, checks))
     name = _name(chosen, options, pending, invalid=invalid, missing=bool(missing))
-    advice = advise(view, pending) if name == "undecided" else None
+    keep = Policy(kind="keep", incumbent=evidence.incumbent.model)
+    costs = _costs(view, keep, options, certificates)
+    first = shown_first(certificates, None, costs)
+    advice = advise(view, pending, first) if name == "undecided" else None
     words = Findings(
         view=view,
         name=name,
@@ -107,10 +111,9 @@ def decide_policy(
         missing=missing,
         advice=advice,
         pending=pending,
+        costs=costs,
     )
-    keep = Policy(kind="keep", incumbent=evidence.incumbent.model)
     policy = keep if chosen is None else chosen.policy
-    costs = _costs(view, keep, options, certificates)
     drawn, drawn_from = losses(view, policy)
     best, routing = words.headline, evidence.routing
     return Verdict(

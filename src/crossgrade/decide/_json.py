@@ -72,7 +72,7 @@ def gate(verdict: Verdict) -> int:
 
 def _shown(verdict: Verdict) -> dict[str, Any] | None:
     """Return the figure that is shown first, as plain values (None if nothing was tested)."""
-    first = shown_first(verdict.certificates, verdict.policy.candidate)
+    first = shown_first(verdict.certificates, verdict.policy.candidate, verdict.costs)
     if first is None:
         return None
     return {"segment": first.segment, **{key: getattr(first.retention, key) for key in _SHOWN}}

@@ -37,9 +37,7 @@ class Option:
     @property
     def costs_more(self) -> bool:
         """Whether it is shown that the policy saves nothing."""
-        saving = self.cost.saving_per_request_usd
-        shown = saving.high if saving.high is not None else saving.value
-        return shown is not None and shown <= 0
+        return self.cost.costs_more
 
     @property
     def costs_what(self) -> str:

@@ -15,6 +15,7 @@ from crossgrade.decide._records import Certificate, Guard, Remark
 from crossgrade.decide._router_reasons import router_reasons
 from crossgrade.decide._sentence import Findings
 from crossgrade.decide._words import count, dollars, listed, percent, retained
+from crossgrade.domain import Estimate
 
 
 def reasons(found: Findings) -> tuple[Remark, ...]:
@@ -69,11 +70,37 @@ def _warnings(found: Findings) -> Iterator[Remark]:
                     f"keeps only {retained(one.retention)}, shown to be below the floor: "
                     "the whole passes, this part does not.",
                 )
+    yield from _field(found)
     for guard in first_failures(found):
         yield remark(
             guard, "guard-failed", f"The guard {place(guard)} failed: {guard.seen}.", guard=guard.name
         )
     yield from _rests(found)
+
+
+def _field(found: Findings) -> Iterator[Remark]:
+    """Yield how the candidates were found, if none was named."""
+    every = found.view.settings.every_model
+    if every is None:
+        return
+    candidates = len(found.view.evidence.candidates)
+    shared = f"are tested and share the error rate of {percent(found.view.settings.alpha)}"
+    yield Remark(
+        "every-model-tested",
+        f"No candidate was named, so {count(candidates, 'other model')} of the results "
+        + ("is tested." if candidates == 1 else f"{shared}. Fewer candidates need fewer samples."),
+    )
+    if every.set_aside:
+        costs = (f"{model} ({_request_usd(usd)})" for model, usd in every.set_aside.items())
+        yield Remark(
+            "set-aside",
+            f"Not tested, because a request costs more than the {_request_usd(every.incumbent_usd)} of "
+            f"{found.incumbent} at list prices and at the same tokens: {listed(tuple(costs))}.",
+        )
+
+
+def _request_usd(usd: float | None) -> str:
+    return dollars(Estimate(value=usd))
 
 
 def _rests(found: Findings) -> Iterator[Remark]:

@@ -4,6 +4,7 @@ All are frozen and made of JSON-able values, so that the store can keep them and
 `decide --verify` can compute them again.
 """
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from datetime import date, datetime
@@ -57,6 +58,18 @@ class Sibling:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EveryModel:
+    """No candidate was named, so that several were taken: every other model of the results.
+
+    `set_aside` are the models that were not, because a request costs them more than `incumbent_usd`: what it
+    costs by model, at list prices and at the tokens of the incumbent.
+    """
+
+    incumbent_usd: float | None = None
+    set_aside: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DecisionSettings:
     """Everything besides the evidence that a verdict depends on; kept in it, so that it can be checked.
 
@@ -70,7 +83,8 @@ class DecisionSettings:
     one begins with `alpha_share` of it, and `siblings` are the hypotheses of the others. `max_bytes` are
     the longest requests that a candidate may answer, in bytes by its name: what is tested is the policy
     that leaves longer ones to the incumbent; `limit_sources` say in words where the limits come from.
-    `plugins` are the scorer and the guards that are no part of Crossgrade.
+    `plugins` are the scorer and the guards that are no part of Crossgrade. `every_model` says how the
+    candidates were found if none was named.
     """
 
     floor: float = 0.85
@@ -93,6 +107,7 @@ class DecisionSettings:
     max_bytes: Mapping[str, int] = field(default_factory=dict)
     limit_sources: tuple[str, ...] = ()
     plugins: tuple[PluginUse, ...] = ()
+    every_model: EveryModel | None = None
 
     @property
     def workloads(self) -> int:
@@ -144,6 +159,13 @@ class Certificate:
     not_needed: bool = False
     given_up: bool = False
 
+    @property
+    def is_near_miss(self) -> bool:
+        """Whether the hypothesis is open, and above the floor so far."""
+        value = self.retention.value
+        is_open = self.tested and not (self.certified or self.shown_below or self.not_needed or self.excluded)
+        return is_open and value is not None and value >= self.retention.floor
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PolicyCost:
@@ -161,6 +183,13 @@ class PolicyCost:
     saving_per_month_usd: Estimate
     saving_share: Estimate
     retention: Estimate | None = None
+
+    @property
+    def costs_more(self) -> bool:
+        """Whether it is shown that the policy saves nothing."""
+        saving = self.saving_per_request_usd
+        shown = saving.high if saving.high is not None else saving.value
+        return shown is not None and shown <= 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -226,20 +255,33 @@ class EvidencePoint:
     threshold: float = 40.0
 
 
-def shown_first(certificates: Sequence[Certificate], candidate: str | None) -> Certificate | None:
+def shown_first(
+    certificates: Sequence[Certificate], candidate: str | None, costs: Sequence[PolicyCost] = ()
+) -> Certificate | None:
     """Return the certificate that a verdict's words are about: the moved candidate's on the whole.
 
-    Where nothing moves (`candidate` None) it is the most promising one on the whole, and of segments
-    where only these are tested. None if nothing was tested.
+    Where nothing moves (`candidate` None) it is the first certified one that is not shown to cost more, else
+    the cheapest near miss, else the most promising one. It is on the whole, and of segments where only these
+    are tested. None if nothing was tested.
     """
     wholes = [one for one in certificates if one.segment is None]
     if candidate is not None:
         return next((one for one in wholes if one.candidate == candidate), None)
     tested = [one for one in wholes if one.tested] or [one for one in certificates if one.tested]
-    return min(tested, key=lambda one: (one.adjusted_p, -(one.retention.value or 0.0)), default=None)
+    switches = {cost.policy.candidate: cost for cost in costs if cost.policy.kind == "switch"}
+    for one in tested:
+        if one.certified and not (one.candidate in switches and switches[one.candidate].costs_more):
+            return one
+    near = [one for one in tested if one.is_near_miss]
+
+    def order(one: Certificate) -> tuple[float, float, float]:
+        usd = switches[one.candidate].per_request_usd.value if near and one.candidate in switches else None
+        return (math.inf if usd is None else usd, one.adjusted_p, -(one.retention.value or 0.0))
+
+    return min(near or tested, key=order, default=None)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Verdict:
     """The decision on one workload, with everything it rests on.
 
@@ -292,3 +334,7 @@ class Verdict:
     groups: tuple[Certificate, ...] = ()
     package_version: str | None = None
     routing: RouterReport | None = None
+
+    def __repr__(self) -> str:
+        """Return the verdict in a line; its fields say the rest."""
+        return f"<Verdict {self.name}: {self.sentence}>"

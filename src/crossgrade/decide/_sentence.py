@@ -6,7 +6,14 @@ import numpy as np
 
 from crossgrade.decide._advice import Advice
 from crossgrade.decide._options import Option
-from crossgrade.decide._records import Certificate, Guard, RequirementCheck, VerdictName, shown_first
+from crossgrade.decide._records import (
+    Certificate,
+    Guard,
+    PolicyCost,
+    RequirementCheck,
+    VerdictName,
+    shown_first,
+)
 from crossgrade.decide._view import View
 from crossgrade.decide._words import dollars, error_rate, exact, listed, percent, retained
 
@@ -28,6 +35,7 @@ class Findings:
     missing: tuple[str, ...]
     advice: Advice | None
     pending: tuple[Certificate, ...] = ()
+    costs: tuple[PolicyCost, ...] = ()
 
     @property
     def incumbent(self) -> str:
@@ -41,7 +49,8 @@ class Findings:
     @property
     def headline(self) -> Certificate | None:
         """The certificate that the words are about."""
-        return shown_first(self.certificates, None if self.chosen is None else self.chosen.policy.candidate)
+        moved = None if self.chosen is None else self.chosen.policy.candidate
+        return shown_first(self.certificates, moved, self.costs)
 
     @property
     def open_one(self) -> Certificate | None:

@@ -20,7 +20,7 @@ _LONGEST = 80
 """So many characters of a value are shown where it differs."""
 
 _WORDS = frozenset({"sentence", "reasons", "would_change", "seen", "advice", "wanted", "reason"})
-"""The fields that are sentences: another release may word them otherwise."""
+"""The fields that are sentences. Only the release that wrote them can say whether they are its own."""
 
 _LASTING = (
     "workload",
@@ -44,13 +44,10 @@ class Comparison:
     """A recorded verdict beside the one that its evidence and settings give now (`today`).
 
     Each of `differences` makes the recorded verdict false. It reads `place: recorded X, computed Y`.
-    `reworded` are the sentences of a verdict of another release that this one writes otherwise, about
-    the same figures.
     """
 
     today: Verdict
     differences: tuple[str, ...] = ()
-    reworded: tuple[str, ...] = ()
 
 
 def recompute(verdict: Verdict, evidence: Evidence, guards: Mapping[str, GuardKind] = GUARDS) -> Verdict:
@@ -79,12 +76,12 @@ def verify(verdict: Verdict, evidence: Evidence) -> tuple[str, ...]:
 def compare(verdict: Verdict, evidence: Evidence, guards: Mapping[str, GuardKind] = GUARDS) -> Comparison:
     """Compute a recorded verdict again and compare everything in it.
 
-    Sentences must be the same word for word where this very release wrote them. A verdict of an older
-    method cannot be computed again. Of that one is compared what does not depend on the method: that it was
-    made from this evidence under these settings, and that its own certificates support its policy. It may not
-    name this release, which has another method. Whether today's method agrees is for the caller to ask of
-    `today`. Raises `DataError` for a method that this
-    release does not know.
+    Sentences must be the same word for word where this very release wrote them. Those of another release are
+    not compared: only the sentences of `today` are known to be true. A verdict of an older method cannot be
+    computed again. Of that one is compared what does not depend on the method: that it was made from this
+    evidence under these settings, and that its own certificates support its policy. It may not name this
+    release, which has another method. Whether today's method agrees is for the caller to ask of `today`.
+    Raises `DataError` for a method that this release does not know.
     """
     if not 1 <= verdict.method_version <= METHOD_VERSION:
         raise DataError(
@@ -111,29 +108,29 @@ def compare(verdict: Verdict, evidence: Evidence, guards: Mapping[str, GuardKind
     if verdict.losses_drawn_from is None and verdict.package_version is None:
         for name in ("losses", "losses_drawn_from", "groups"):  # recorded before losses were drawn
             computed[name] = recorded[name]
-    _leave_out_new_codes(recorded, computed)
+    _leave_out_new(recorded, computed)
     for name in ("reasons", "would_change"):
         if any(each.code is None for each in getattr(verdict, name)):  # recorded before remarks had codes
             recorded[name] = [each.text for each in getattr(verdict, name)]
             computed[name] = list(sentences(getattr(expected, name)))
-    figures, words = list[str](), list[str]()
-    strict = verdict.package_version == today.package_version
-    for place, difference in _differences("", recorded, computed):
-        is_worded = not strict and not _WORDS.isdisjoint(re.split(r"[.\[]", place))
-        (words if is_worded else figures).append(f"{place}: {difference}")
-    return Comparison(today=today, differences=tuple(figures), reworded=tuple(words))
+    skipped = frozenset[str]() if verdict.package_version == today.package_version else _WORDS
+    found = _differences("", recorded, computed)
+    compared = [each for each in found if skipped.isdisjoint(re.split(r"[.\[]", each[0]))]
+    return Comparison(today=today, differences=tuple(f"{place}: {what}" for place, what in compared))
 
 
-def _leave_out_new_codes(recorded: Any, computed: Any) -> None:
-    """Take from a computed tree the codes of reasons that were recorded before these had codes."""
+def _leave_out_new(recorded: Any, computed: Any) -> None:
+    """Take from a computed tree what was added since: codes of reasons, the figure of the judge alone."""
     if isinstance(recorded, dict) and isinstance(computed, dict):
         if recorded.get("reason") is not None and recorded.get("reason_code") is None:
             computed["reason_code"] = None
+        if "judged" in computed and recorded.get("judged") is None:
+            computed["judged"] = None
         for key in recorded.keys() & computed.keys():
-            _leave_out_new_codes(recorded[key], computed[key])
+            _leave_out_new(recorded[key], computed[key])
     elif isinstance(recorded, list) and isinstance(computed, list):
         for one, other in zip(recorded, computed, strict=False):
-            _leave_out_new_codes(one, other)
+            _leave_out_new(one, other)
 
 
 def _wrong_method(verdict: Verdict, today: Verdict) -> Iterator[str]:

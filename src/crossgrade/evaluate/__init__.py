@@ -30,7 +30,9 @@ from crossgrade.evaluate._prompt import (
     request_digests,
     request_text,
 )
+from crossgrade.evaluate._rescoring import rescore
 from crossgrade.evaluate._run import Ending, RunResult, run_workload
+from crossgrade.evaluate._scorer_calls import ScorerCalls, estimate_scorer
 from crossgrade.evaluate.scorers import AskModel, CostOf, EmbedTexts, PairScorer, Scorer
 
 __all__ = [
@@ -49,11 +51,13 @@ __all__ = [
     "RunEstimate",
     "RunResult",
     "Scorer",
+    "ScorerCalls",
     "ScorerKind",
     "StoppingRule",
     "askable_samples",
     "build_scorer",
     "estimate_run",
+    "estimate_scorer",
     "expected_use",
     "idle_samples",
     "logged_response",
@@ -65,6 +69,7 @@ __all__ = [
     "request_bytes",
     "request_digests",
     "request_text",
+    "rescore",
     "run_settings",
     "run_workload",
     "scorer_kind",

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
@@ -48,11 +48,12 @@ class CallEstimate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunEstimate:
-    """What a run will ask and cost, without its scorer's share; pairs are (low, high).
+    """What a run will ask and cost; pairs are (low, high).
 
-    The low ends take an early verdict (a fixed design has none), few tokens and short answers,
-    the high ends every planned call, many tokens and the longest answers allowed. `cost_usd` is
-    None when a price is unknown. `scorer_model` is what the scorer asks, whose calls are left out.
+    The low ends take an early verdict (a fixed design has none, and neither has a scorer that asks a model),
+    few tokens and short answers, the high ends every planned call, many tokens and the longest answers
+    allowed. `cost_usd` is None when a price is unknown. `scorer_model` is what the scorer asks, and `scorer`
+    what it is asked. Where that is None, `calls` and `cost_usd` are without the scorer's.
     """
 
     samples: int
@@ -60,6 +61,23 @@ class RunEstimate:
     cost_usd: tuple[Decimal, Decimal] | None
     models: tuple[CallEstimate, ...]
     scorer_model: str | None = None
+    scorer: CallEstimate | None = None
+
+    @property
+    def known_usd(self) -> tuple[Decimal, Decimal]:
+        """What the calls whose price is known cost, without an early verdict: (low, high)."""
+        parts = (*self.models, *([self.scorer] if self.scorer else ()))
+        costs = [each.cost_usd for each in parts if each.cost_usd is not None]
+        return sum((low for low, _ in costs), Decimal(0)), sum((high for _, high in costs), Decimal(0))
+
+    def with_scorer(self, scorer: CallEstimate) -> "RunEstimate":
+        """Return the estimate with what the scorer asks its model."""
+        low, high = self.calls
+        cost = None
+        if self.cost_usd is not None and scorer.cost_usd is not None:
+            cost = (self.cost_usd[0] + scorer.cost_usd[0], self.cost_usd[1] + scorer.cost_usd[1])
+        calls = (low + scorer.calls, high + scorer.calls)
+        return replace(self, calls=calls, cost_usd=cost, scorer_model=scorer.model, scorer=scorer)
 
 
 def estimate_run(
@@ -87,28 +105,13 @@ def estimate_run(
     """
     design = design or new_design(workload, dataset)
     samples = (askable_samples if askable else planned_samples)(workload, dataset, design)
-    limits = max_bytes or {}
-    check_lengths(workload, samples, limits)
-    in_pairs = workload.scorer.kind == PAIRWISE_KIND
+    asked = asked_samples(workload, samples, design, max_bytes or {})
     models = tuple(
-        _calls(
-            variant,
-            [
-                each
-                for position, each in enumerate(samples)
-                if (
-                    design.pairs_at(position)
-                    if variant is workload.incumbent
-                    else in_pairs or fits(workload, each, limits.get(variant.name))
-                )
-            ],
-            epochs=workload.epochs,
-            price=prices.get(variant.name),
-            store=store,
-        )
-        for variant in (workload.incumbent, *workload.candidates)
+        _calls(variant, own, epochs=workload.epochs, price=prices.get(variant.name), store=store)
+        for variant, own in asked
     )
-    early = Decimal(1) if workload.mode == "fixed" else EARLIEST_STOP
+    scorer_model = workload.scorer.options.get("model")
+    early = Decimal(1) if workload.mode == "fixed" or scorer_model is not None else EARLIEST_STOP
     calls = sum(model.calls for model in models)
     costs = [model.cost_usd for model in models if model.cost_usd is not None]
     low_usd = early * sum((low for low, _ in costs), Decimal(0))
@@ -118,8 +121,28 @@ def estimate_run(
         calls=(math.ceil(calls * early), calls),
         cost_usd=(low_usd, high_usd) if len(costs) == len(models) else None,
         models=models,
-        scorer_model=None if (asked := workload.scorer.options.get("model")) is None else str(asked),
+        scorer_model=None if scorer_model is None else str(scorer_model),
     )
+
+
+def asked_samples(
+    workload: Workload, samples: Sequence[Sample], design: RunDesign, max_bytes: Mapping[str, int]
+) -> list[tuple[Variant, list[Sample]]]:
+    """Return each variant, the incumbent first, with those of the samples that it is asked.
+
+    Raises as `estimate_run` does.
+    """
+    check_lengths(workload, samples, max_bytes)
+    paired = [each for at, each in enumerate(samples) if design.pairs_at(at)]
+    if workload.scorer.kind == PAIRWISE_KIND:
+        return [(workload.incumbent, paired), *((variant, list(samples)) for variant in workload.candidates)]
+    return [
+        (workload.incumbent, paired),
+        *(
+            (variant, [each for each in samples if fits(workload, each, max_bytes.get(variant.name))])
+            for variant in workload.candidates
+        ),
+    ]
 
 
 def _calls(
@@ -134,9 +157,9 @@ def _calls(
     paid = {} if store is None else store.answers.paid(requests)
     to_pay = [request for digest, request in requests.items() if digest not in paid]
     most_output = variant.settings.max_output_tokens or UNKNOWN_OUTPUT_TOKENS
-    low = [_usage(request, end=0, output_tokens=1) for request in to_pay]
-    high = [_usage(request, end=1, output_tokens=most_output) for request in to_pay]
-    costs = [_total_usd(usages, price, batch=variant.offer.batch) for usages in (low, high)]
+    low = [request_usage(request, end=0, output_tokens=1) for request in to_pay]
+    high = [request_usage(request, end=1, output_tokens=most_output) for request in to_pay]
+    costs = [total_usd(usages, price, batch=variant.offer.batch) for usages in (low, high)]
     return CallEstimate(
         model=variant.name,
         calls=len(to_pay),
@@ -147,7 +170,7 @@ def _calls(
     )
 
 
-def _usage(request: ModelRequest, *, end: int, output_tokens: int) -> Usage:
+def request_usage(request: ModelRequest, *, end: int, output_tokens: int) -> Usage:
     """Return the usage of a call at one end of the band, 0 low and 1 high."""
     size = prompt_bytes(request)
     tokens = math.ceil(size / BYTES_PER_TOKEN[end]) + WRAPPING_TOKENS * end
@@ -158,7 +181,7 @@ def _input_tokens(usages: Sequence[Usage]) -> int:
     return sum(usage.input_tokens or 0 for usage in usages)
 
 
-def _total_usd(usages: Sequence[Usage], price: Price | None, *, batch: bool) -> Decimal | None:
+def total_usd(usages: Sequence[Usage], price: Price | None, *, batch: bool) -> Decimal | None:
     """Return the total cost of the calls, or None if the price is unknown, wholly or in part."""
     total = Decimal(0)
     for usage in usages:

@@ -58,6 +58,7 @@ class Flow:
         known_samples: set[str],
         keep_design: Callable[[RunDesign], None],
         on_progress: Callable[[Progress], None] | None,
+        judge_usd: Decimal = Decimal(0),
     ) -> None:
         self._plan = plan
         self._calls = calls
@@ -80,7 +81,7 @@ class Flow:
         self._done = 0
         self._asked = 0
         self._unscored = 0
-        self._judge_usd = Decimal(0)
+        self._judge_usd = judge_usd
         self._has_scored = False
         self._shown_at = 0.0
         self._tasks: TaskGroup
@@ -232,7 +233,8 @@ class Flow:
     async def _is_affordable(self, case: Case, to_ask: Sequence[SampleCall]) -> bool:
         """Wait until the budget has room for a case and its scores. Return False if it never will.
 
-        The cost of scores is known after the first one. Until then one case is in flight.
+        The cost of scores is known after the first one. Until then an estimate of it is set aside, and one
+        case is in flight.
         """
         for call in to_ask:
             call.reserved_usd = call.model.reserve_usd(call.request)
@@ -314,7 +316,8 @@ class Flow:
     async def _fresh_scores(self, case: Case) -> list[SampleCall]:
         fresh = await self._score_case(case)
         costs = [call.score.cost_usd or Decimal(0) for call in fresh if call.score is not None]
-        self._judge_usd = max(self._judge_usd, sum(costs, Decimal(0)))
+        seen_usd = self._judge_usd if self._has_scored else Decimal(0)
+        self._judge_usd = max(seen_usd, sum(costs, Decimal(0))) if fresh else self._judge_usd
         self._has_scored = self._has_scored or bool(fresh)
         return fresh
 

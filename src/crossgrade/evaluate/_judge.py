@@ -7,7 +7,7 @@ because the word depends on the answer. Two runs still send the same prompt, so 
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Annotated
@@ -136,13 +136,17 @@ class Opinion:
 
 @dataclass(slots=True, kw_only=True)
 class Judge:
-    """Asks one offer for an opinion; failures and unreadable answers are opinions without grade."""
+    """Asks one offer for an opinion; failures and unreadable answers are opinions without grade.
+
+    `accepts` says whether a grade gives a score. An earlier answer without such a grade is asked again.
+    """
 
     options: JudgeOptions
     ask: AskModel
     cost_of: CostOf | None
     key: str
     schema: JSON
+    accepts: Callable[[str | None], bool]
     _structured: bool = field(init=False)
     _failures_in_a_row: int = field(init=False, default=0)
 
@@ -191,11 +195,16 @@ class Judge:
         request = ModelRequest(model=self.options.model, messages=messages, settings=settings)
         if self._structured:
             try:
-                return await self.ask(replace(request, response_schema=self.schema))
+                return await self.ask(
+                    replace(request, response_schema=self.schema), is_usable=self._is_usable
+                )
             except BadRequestError:
                 # Many hosts take no schema; the prompt asks for the same JSON.
                 self._structured = False
-        return await self.ask(request)
+        return await self.ask(request, is_usable=self._is_usable)
+
+    def _is_usable(self, answer: ModelAnswer) -> bool:
+        return self.accepts(read_opinion(considered(answer.text), self.key)[0])
 
 
 def read_opinion(text: str, key: str) -> tuple[str | None, str]:

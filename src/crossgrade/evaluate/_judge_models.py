@@ -19,7 +19,7 @@ from crossgrade.calls import (
     embedding_digest,
 )
 from crossgrade.domain import JSON, ModelAnswer, ModelRequest, Offer, Price
-from crossgrade.errors import NotFoundError, UsageError
+from crossgrade.errors import BadRequestError, NotFoundError, UsageError
 from crossgrade.evaluate.scorers import Embedded, NoJsonError, considered, parse_json
 from crossgrade.pricing import cost_usd
 
@@ -36,8 +36,8 @@ class Judges:
     """Open offers that scorers may ask by name; `ask` and `cost_of` are what `build_scorer` takes.
 
     A question that was answered before, in any run, is not asked again, so that scoring again with the same
-    judge costs nothing. An answer that does not fit the requested schema is not reused: the next run asks
-    again.
+    judge costs nothing. An answer that gave no score is not reused: the next run asks again. With
+    `from_store` nothing is asked: a question that was never answered fails.
     """
 
     def __init__(
@@ -48,16 +48,23 @@ class Judges:
         limiters: CallLimiters,
         store: "Store",
         prices: Mapping[str, Price | None],
+        from_store: bool = False,
     ) -> None:
         self._offers = offers
+        self._from_store = from_store
         self._providers = providers
         self._limiters = limiters
         self._calls = Calls(Journal(store), Budget(None))
         self._models: dict[str, OpenModel] = {}
         self._prices = prices
 
-    async def ask(self, request: ModelRequest) -> ModelAnswer:
-        """Ask the offer that `request.model` names, through its account. Raises as `Calls.answer` does."""
+    async def ask(
+        self, request: ModelRequest, *, is_usable: Callable[[ModelAnswer], bool] | None = None
+    ) -> ModelAnswer:
+        """Ask the offer that `request.model` names, through its account. Raises as `Calls.answer` does.
+
+        `is_usable` says whether an earlier answer may be taken (None: one that fits the requested schema).
+        """
         offer = self._offers.get(request.model)
         provider = self._providers.get(request.model)
         if offer is None or provider is None:
@@ -70,7 +77,7 @@ class Judges:
         sent = replace(request, model=offer.model)
         return await self._paid_once(
             Call(model=model, request=sent, digest=model.digest(sent)),
-            is_usable=lambda answer: _is_as_asked(request.response_schema, answer.text),
+            is_usable=is_usable or (lambda answer: _is_as_asked(request.response_schema, answer.text)),
         )
 
     def _open(self, offer: Offer, provider: Provider) -> OpenModel:
@@ -87,6 +94,7 @@ class Judges:
         send: Callable[[ModelRequest], Awaitable[ModelAnswer]] | None = None,
     ) -> ModelAnswer:
         """Return a usable answer that was paid for before, or ask and keep the answer."""
+        send = _refuse if self._from_store else send
         response = await self._calls.answer(call, is_usable=is_usable, send=send)
         return _paid_before(response.answer) if call.reused else response.answer
 
@@ -125,6 +133,15 @@ class Judges:
             return Decimal(0)
         price = self._prices.get(name)
         return None if price is None else cost_usd(answer.usage, price)
+
+
+async def _refuse(request: ModelRequest) -> ModelAnswer:
+    # As a host refuses a schema that it does not take: the judge then asks as it did without one.
+    raise BadRequestError(
+        f"the store has no answer of `{request.model}` to this question",
+        code="judge-answer-missing",
+        hint="resume the run: what has no score is asked again",
+    )
 
 
 def _is_as_asked(schema: JSON, text: str) -> bool:

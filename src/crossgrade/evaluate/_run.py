@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from decimal import Decimal
 from functools import partial
 from typing import TYPE_CHECKING, Literal
 
@@ -71,6 +72,7 @@ async def run_workload(
     resume: str | None = None,
     reuse: bool = True,
     on_progress: Callable[[Progress], None] | None = None,
+    judge_usd: Decimal = Decimal(0),
 ) -> RunResult:
     """Ask every variant about the planned samples, in an order shuffled by the workload's seed.
 
@@ -80,7 +82,8 @@ async def run_workload(
     in `max_bytes` is to answer requests of at most so many bytes and is not asked longer samples.
     `batches`, by offer name, has what these offers are asked answered in batches, a quarter of the plan
     at a time. Other calls go through `limiters`, which a judge may share.
-    `workload.max_cost_usd` bounds what the run spends. With `reuse`, a request that any run has
+    `workload.max_cost_usd` bounds what the run spends; `judge_usd` is what the scores of the first sample may
+    cost, which is set aside until it is known. With `reuse`, a request that any run has
     paid for is not sent again. `resume` names a run to go on with, under the same settings.
 
     An answer is committed before it counts. Whatever ends a run early (an error, the budget,
@@ -145,6 +148,7 @@ async def run_workload(
             known_samples=store.answers.samples_of_run(run.id),
             keep_design=partial(store.runs.append_design, run.id),
             on_progress=on_progress,
+            judge_usd=judge_usd,
         )
         await _write_while(journal, flow)
         # A model that never answered was not measured, however certain its zeros look.

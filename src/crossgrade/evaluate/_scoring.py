@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import TypeAlias, cast
 
-from crossgrade.domain import Sample, Score, Workload
+from crossgrade.domain import ModelAnswer, Sample, Score, Workload
 from crossgrade.errors import UsageError
 from crossgrade.evaluate._case import Case, SampleCall
 from crossgrade.evaluate.scorers import PairScorer, Scorer
@@ -51,10 +51,15 @@ async def _score_pairs(scorer: PairScorer, incumbent: str, case: Case) -> list[S
 
 async def _score_pair(scorer: PairScorer, sample: Sample, pair: Sequence[SampleCall]) -> list[SampleCall]:
     first, second = pair
-    if first.answer is not None and second.answer is not None:
-        first.score, second.score = await scorer.score_pair(sample, first.answer, second.answer)
-        return [first, second]
-    answered = [call for call in pair if call.answer is not None]
-    for call in answered:
-        call.score = Score(value=1.0, explanation="the call it was to be compared with failed")
-    return answered
+    first.score, second.score = await pair_scores(scorer, sample, first.answer, second.answer)
+    return [call for call in pair if call.score is not None]
+
+
+async def pair_scores(
+    scorer: PairScorer, sample: Sample, incumbent: ModelAnswer | None, candidate: ModelAnswer | None
+) -> tuple[Score | None, Score | None]:
+    """Return the scores of two answers, None for a call that failed: the other one then scores 1."""
+    if incumbent is not None and candidate is not None:
+        return await scorer.score_pair(sample, incumbent, candidate)
+    alone = Score(value=1.0, explanation="the call it was to be compared with failed")
+    return (None if incumbent is None else alone, None if candidate is None else alone)

@@ -83,28 +83,29 @@ class RubricScorer:
         opinion = await self.judge.opinion(
             instruction(self.options), parts | {"answer": text[:LONGEST_JUDGED]}
         )
-        value = self._value(opinion.grade)
+        value = score_of(self.options, opinion.grade)
         why = opinion.reason or None
         if value is None:
             why = f"no usable grade from the judge; {opinion.reason}"
         return Score(value=value, extracted=opinion.grade, explanation=why, cost_usd=opinion.cost_usd)
 
-    def _value(self, grade: str | None) -> float | None:
-        """Return a grade as a score in [0, 1], or None if it is not on the scale."""
-        if grade is None:
-            return None
-        if self.options.scale == "pass_fail":
-            return {"pass": 1.0, "fail": 0.0}.get(grade.lower())
-        number, _, out_of = grade.partition("/")
-        if out_of.strip() not in {"", str(self.options.best)}:
-            return None
-        try:
-            rating = float(number)
-        except ValueError:
-            return None
-        if not (math.isfinite(rating) and 1 <= rating <= self.options.best):
-            return None
-        return max(0.0, (rating - self.options.zero_at) / (self.options.best - self.options.zero_at))
+
+def score_of(options: RubricOptions, grade: str | None) -> float | None:
+    """Return a grade as a score in [0, 1], or None if it is not on the scale."""
+    if grade is None:
+        return None
+    if options.scale == "pass_fail":
+        return {"pass": 1.0, "fail": 0.0}.get(grade.lower())
+    number, _, out_of = grade.partition("/")
+    if out_of.strip() not in {"", str(options.best)}:
+        return None
+    try:
+        rating = float(number)
+    except ValueError:
+        return None
+    if not (math.isfinite(rating) and 1 <= rating <= options.best):
+        return None
+    return max(0.0, (rating - options.zero_at) / (options.best - options.zero_at))
 
 
 def instruction(options: RubricOptions) -> str:
@@ -131,6 +132,7 @@ def rubric(digest: str, options: RubricOptions, means: Means) -> RubricScorer:
         cost_of=means.cost_of,
         key="grade",
         schema=answer_schema("grade", grade),
+        accepts=lambda grade: score_of(options, grade) is not None,
     )
     return RubricScorer(kind=RUBRIC_KIND, digest=digest, options=options, judge=judge)
 
@@ -195,12 +197,16 @@ class PairwiseScorer:
         return await self.judge.opinion(told, parts | {"answer 1": one, "answer 2": two})
 
 
+_BETTER = {"1": 1.0, "2": 0.0, "tie": 0.5}
+"""What a judge may answer, with the score of the answer that it read first."""
+
+
 def _both(first: Opinion, second: Opinion) -> tuple[Score, Score]:
     """Return both scores from the opinion on (incumbent, candidate) and on the swapped order."""
     costs = (first.cost_usd, second.cost_usd)
     half = None if None in costs else sum((cost for cost in costs if cost is not None), Decimal(0)) / 2
-    incumbent = {"1": 1.0, "2": 0.0, "tie": 0.5}.get((first.grade or "").lower())
-    swapped = {"1": 0.0, "2": 1.0, "tie": 0.5}.get((second.grade or "").lower())
+    incumbent, other = (_BETTER.get((each.grade or "").lower()) for each in (first, second))
+    swapped = None if other is None else 1 - other
     if incumbent is None or swapped is None:
         why = f"no usable opinion from the judge; {first.reason if incumbent is None else second.reason}"
         unscored = Score(value=None, explanation=why, cost_usd=half)
@@ -219,5 +225,12 @@ def pairwise(digest: str, options: PairwiseOptions, means: Means) -> PairwiseSco
     """Return the scorer. `means.ask` must not be None."""
     assert means.ask is not None
     schema = answer_schema("better", {"type": "string", "enum": ["1", "2", "tie"]})
-    judge = Judge(options=options, ask=means.ask, cost_of=means.cost_of, key="better", schema=schema)
+    judge = Judge(
+        options=options,
+        ask=means.ask,
+        cost_of=means.cost_of,
+        key="better",
+        schema=schema,
+        accepts=lambda grade: (grade or "").lower() in _BETTER,
+    )
     return PairwiseScorer(kind=PAIRWISE_KIND, digest=digest, options=options, judge=judge)

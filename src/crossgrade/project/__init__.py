@@ -15,8 +15,10 @@ if TYPE_CHECKING:
     from crossgrade.project._onboarding import Onboarded
     from crossgrade.project._probe_plans import ProbeOptions, ProbePlan
     from crossgrade.project._probes import OnProbeProgress, ProjectProbes
+    from crossgrade.project._rescoring import Rescoring
     from crossgrade.project._results import ResultOptions, decide_results
     from crossgrade.project._routing import Publication, RouteState, Routing
+    from crossgrade.project._shown import ShownVerdict
     from crossgrade.project._traffic import (
         Created,
         Forgotten,
@@ -43,10 +45,12 @@ __all__ = [
     "ProjectProbes",
     "ProjectTraffic",
     "Publication",
+    "Rescoring",
     "Rest",
     "ResultOptions",
     "RouteState",
     "Routing",
+    "ShownVerdict",
     "Verification",
     "cheapest_move",
     "create_workload",
@@ -66,8 +70,10 @@ _LATE = {
     "Onboarded": "_onboarding",
     **dict.fromkeys(("ProbeOptions", "ProbePlan"), "_probe_plans"),
     **dict.fromkeys(("OnProbeProgress", "ProjectProbes"), "_probes"),
+    "Rescoring": "_rescoring",
     **dict.fromkeys(("ResultOptions", "decide_results"), "_results"),
     **dict.fromkeys(("Publication", "RouteState", "Routing"), "_routing"),
+    "ShownVerdict": "_shown",
     **dict.fromkeys(
         ("Created", "Forgotten", "ProjectTraffic", "Rest", "create_workload", "subject_key"), "_traffic"
     ),

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from decimal import Decimal
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from crossgrade.calls import CallLimiters
     from crossgrade.decide import Blocks, RunDesign, Stopping
     from crossgrade.evaluate import (
+        CallEstimate,
         ExpectedUse,
         Judges,
         PairScorer,
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
         RunEstimate,
         RunResult,
         Scorer,
+        ScorerCalls,
     )
     from crossgrade.project._verdicts import DecisionInput
     from crossgrade.store import Run, Store
@@ -45,7 +48,7 @@ class Evaluation:
     judge: Offer | None
     prices: Mapping[str, Price | None]
     max_bytes: Mapping[str, int]
-    scorer: "Callable[[Judges | None], Scorer | PairScorer]"
+    scorer: "Callable[[Judges | ScorerCalls | None], Scorer | PairScorer]"
     case: "Callable[[Run], DecisionInput]"
     scores_pairs: bool = False
 
@@ -69,6 +72,23 @@ class Evaluation:
             self.dataset,
             design=design,
             prices=self.prices,
+            store=self.store if reuse else None,
+            max_bytes=self.max_bytes,
+        )
+
+    async def scorer_calls(self, design: "RunDesign", reuse: bool = True) -> "CallEstimate | None":  # noqa: FBT001, FBT002 -- anyio.run passes positions
+        """Estimate what the scorer asks its model, None if it asks none; asks no model."""
+        from crossgrade.evaluate import estimate_scorer
+
+        if self.judge is None:
+            return None
+        return await estimate_scorer(
+            self.workload,
+            self.dataset,
+            build=self.scorer,
+            offer=self.judge,
+            price=self.prices.get(self.judge.name),
+            design=design,
             store=self.store if reuse else None,
             max_bytes=self.max_bytes,
         )
@@ -100,6 +120,10 @@ class Evaluation:
         # A variant whose answers are all recorded, as from a log, is not asked and needs no key.
         unasked = self._unasked(design) - {judge.name if judge else ""} if reuse else set()
         limiters = CallLimiters()
+        judge_usd = Decimal(0)
+        if workload.max_cost_usd is not None:
+            asked = await self.scorer_calls(design, reuse)
+            judge_usd = asked.cost_usd[1] / design.samples if asked and asked.cost_usd else judge_usd
         async with AsyncExitStack() as stack:
             providers = {
                 name: await stack.enter_async_context(
@@ -135,6 +159,7 @@ class Evaluation:
                 resume=resume,
                 reuse=reuse,
                 on_progress=on_progress,
+                judge_usd=judge_usd,
             )
 
     def _stopping(self, design: "RunDesign", run: "Run") -> "Stopping":
@@ -199,8 +224,12 @@ async def open_judge(
     price: Price | None,
     environ: Mapping[str, str],
     limiters: "CallLimiters | None" = None,
+    from_store: bool = False,
 ) -> "AsyncIterator[Judges | None]":
-    """Open the model that a scorer asks. None stands for a scorer that asks no model."""
+    """Open the model that a scorer asks. None stands for a scorer that asks no model.
+
+    With `from_store` it only repeats answers that the store has, and needs no key.
+    """
     from crossgrade.calls import CallLimiters
     from crossgrade.evaluate import Judges
     from crossgrade.providers import open_provider
@@ -208,11 +237,12 @@ async def open_judge(
     if offer is None:
         yield None
         return
-    async with open_provider(offer, environ=environ) as provider:
+    async with open_provider(offer, environ=environ, key_needed=not from_store) as provider:
         yield Judges(
             {offer.name: offer},
             providers={offer.name: provider},
             limiters=limiters or CallLimiters(),
             store=store,
             prices={offer.name: price},
+            from_store=from_store,
         )

@@ -27,6 +27,7 @@ from crossgrade.longcontext import (
     run_ruler,
 )
 from crossgrade.project._evaluating import open_judge
+from crossgrade.project._loop import run_to_end
 from crossgrade.project._opened import OpenProject
 from crossgrade.project._probe_plans import MAX_OUTPUT_TOKENS, ProbeOptions, ProbePlan, plan_probe
 from crossgrade.report import render_probe, write_json, write_text
@@ -76,8 +77,6 @@ class ProjectProbes:
         the model cannot be asked, and UsageError if `max_cost_usd` is given and a price is unknown, or
         `resume` is no probe with this plan.
         """
-        import anyio
-
         from crossgrade.calls import in_own_task
 
         project, pool = self._project, plan.pool()
@@ -98,7 +97,7 @@ class ProjectProbes:
                         on_progress=lambda phase, at, spent: on_progress(begun.id, phase, at, spent),
                     ).run()
 
-            result = anyio.run(in_own_task, probe)
+            result = run_to_end(in_own_task, probe)
         result = replace(result, notes=(*plan.notes, *result.notes))
         path = plan.folder / f"{begun.id}.json"
         write_json(path, result)
@@ -120,8 +119,6 @@ class ProjectProbes:
 
         The scores are kept as `model,length,score` beside the result.
         """
-        import anyio
-
         from crossgrade.calls import in_own_task
 
         project = self._project
@@ -141,7 +138,7 @@ class ProjectProbes:
                         on_progress=lambda phase, at, spent: on_progress(begun.id, phase, at, spent),
                     )
 
-            result = anyio.run(in_own_task, run)
+            result = run_to_end(in_own_task, run)
         path = plan.folder / f"{begun.id}.json"
         write_json(path.with_suffix(".ruler.json"), result)
         write_text(path.with_suffix(".csv"), _scores(result))

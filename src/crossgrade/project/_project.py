@@ -14,6 +14,7 @@ from crossgrade.errors import ConfigError, DataError, NotFoundError, UsageError
 from crossgrade.project._designs import draws, recorded_design
 from crossgrade.project._evaluating import Evaluation
 from crossgrade.project._lengths import length_limits, with_openings
+from crossgrade.project._loop import run_to_end
 from crossgrade.project._measured import (
     Export,
     changed_settings,
@@ -39,10 +40,20 @@ if TYPE_CHECKING:
     from crossgrade.catalog import OfferFacts
     from crossgrade.catalog.bills import Bills, Measured
     from crossgrade.decide import Sibling, Verdict
-    from crossgrade.evaluate import ExpectedUse, Judges, PairScorer, Progress, RunEstimate, RunResult, Scorer
+    from crossgrade.evaluate import (
+        ExpectedUse,
+        Judges,
+        PairScorer,
+        Progress,
+        RunEstimate,
+        RunResult,
+        Scorer,
+        ScorerCalls,
+    )
     from crossgrade.pricing.usage import Traffic
     from crossgrade.project._onboarding import Onboarded
     from crossgrade.project._probes import ProjectProbes
+    from crossgrade.project._rescoring import Rescoring
     from crossgrade.project._routing import Routing
     from crossgrade.project._traffic import ProjectTraffic
     from crossgrade.routing import RouteTable
@@ -76,14 +87,17 @@ class Project(OpenProject):
         return type(self)(replace(self.config, workloads=workloads), self.environ)
 
     def estimate(self, name: str, *, reuse: bool = True) -> "RunEstimate":
-        """Estimate calls, tokens and dollars of evaluating a workload; asks no model.
+        """Estimate calls, tokens and dollars of evaluating a workload, its judge's too; asks no model.
 
         With `reuse`, answers that were paid for before cost nothing.
         """
         workload = self.workload(name)
         with _in_file(workload.dataset):
             evaluation = self._evaluation(workload)
-            return evaluation.estimate(evaluation.design(reuse=reuse), reuse=reuse)
+            design = evaluation.design(reuse=reuse)
+            scorer = run_to_end(evaluation.scorer_calls, design, reuse)
+            estimate = evaluation.estimate(design, reuse=reuse)
+            return estimate if scorer is None else estimate.with_scorer(scorer)
 
     def expected(self, name: str, *, reuse: bool = True) -> "tuple[ExpectedUse, ...]":
         """Return what evaluating a workload will probably ask and cost, by rehearsing its rule."""
@@ -108,17 +122,16 @@ class Project(OpenProject):
         `max_cost_usd` overrides the workload's. `resume` is the id of a run to continue, even if it gave up.
         With `reuse` a request that was paid for before is not sent again. With `every_hypothesis` the run
         continues with segments and more expensive candidates after the verdict is certain. Whatever ends
-        the run early, what was paid for is kept. Raises what `evaluate.run_workload` raises.
+        the run early, what was paid for is kept. It works in a notebook too, whose event loop runs already.
+        Raises what `evaluate.run_workload` raises.
         """
-        import anyio
-
         workload = self.workload(name)
         if max_cost_usd is not None:
             workload = replace(workload, max_cost_usd=max_cost_usd)
         if every_hypothesis:
             workload = replace(workload, every_hypothesis=True)
         with _in_file(workload.dataset):
-            return anyio.run(self._evaluation(workload).run, resume, reuse, on_progress)
+            return run_to_end(self._evaluation(workload).run, resume, reuse, on_progress)
 
     def _evaluation(self, workload: Workload) -> Evaluation:
         """Return everything that a run of a workload needs."""
@@ -183,6 +196,7 @@ class Project(OpenProject):
         self, case: DecisionInput, siblings: "tuple[Sibling, ...]", *, now: datetime, record: bool
     ) -> "StoredVerdict":
         from crossgrade.decide import decide_policy
+        from crossgrade.project._shown import ShownVerdict
         from crossgrade.store import StoredVerdict
 
         verdict = decide_policy(
@@ -194,12 +208,13 @@ class Project(OpenProject):
             guards=case.guards,
         )
         if not record:
-            return StoredVerdict(id="", verdict=verdict)
+            return StoredVerdict(id="", verdict=ShownVerdict.of(verdict))
         # Deciding twice on the same evidence is one decision, with one record and its alarms.
         known = self.store.verdicts.same_as(verdict)
         if known is not None:
-            return known
-        return StoredVerdict(id=self.store.verdicts.append(verdict, case.evidence), verdict=verdict)
+            return replace(known, verdict=ShownVerdict.of(known.verdict))
+        identifier = self.store.verdicts.append(verdict, case.evidence)
+        return StoredVerdict(id=identifier, verdict=ShownVerdict.of(verdict))
 
     def _family(self) -> Family:
         return Family(self.config.workloads.values(), self._case)
@@ -302,6 +317,30 @@ class Project(OpenProject):
         """Compute a recorded verdict again from its recorded scores, and say where it differs."""
         return verify_recorded(self.store, verdict_id, self.plugins)
 
+    def rescore(self, verdict_id: str) -> "Rescoring":
+        """Score the stored answers of a recorded verdict's run again, with the scorer that the run recorded.
+
+        Asks no model: a judge's answers are those in the store. Raises UsageError if the dataset or the
+        scorer's code has changed since, or if the verdict has no run.
+        """
+        from crossgrade.project._rescoring import recorded_scorer, rescore_recorded, run_of
+
+        stored = self.store.verdicts.get(verdict_id)
+        run = run_of(self.store, stored)
+        workload = replace(self.workload(run.workload), scorer=recorded_scorer(run))
+        return run_to_end(
+            partial(
+                rescore_recorded,
+                stored,
+                run,
+                store=self.store,
+                dataset=self.dataset(workload),
+                judge=self._judge(workload),
+                environ=self.environ,
+                scorer=partial(self._scorer, workload),
+            )
+        )
+
     @property
     def probes(self) -> "ProjectProbes":
         """Probes of how long a model's context holds: plan, run, compare with RULER."""
@@ -382,12 +421,14 @@ class Project(OpenProject):
     ) -> Path:
         """Write the report of the newest verdicts (of all workloads by default); returns its path.
 
+        Each verdict is computed again first, and what was computed is what the report shows. Raises
+        CrossgradeError for a verdict that does not hold.
         The suffix of `path` picks the form: `.html`, `.md` (Markdown) or `.xml` (JUnit XML). Raises
         UsageError for another.
         """
         from crossgrade.report import write_report
 
-        verdicts = [stored.verdict for stored in self.newest_verdicts(names, verdict_id=verdict_id)]
+        verdicts = [check.confirmed() for check in self.verified(names, verdict_id=verdict_id)]
         bills = {verdict.workload: bills for verdict in verdicts if (bills := self._bills_of(verdict))}
         target = Path(path or self.config.root / "crossgrade-report.html")
         return write_report(verdicts, target, bills=bills)
@@ -400,6 +441,10 @@ class Project(OpenProject):
             return self.bills(verdict.workload, run_id=verdict.run_id, boxes=True)
         except (DataError, NotFoundError, UsageError):  # the run or workload is gone, or counted no tokens
             return None
+
+    def verified(self, names: Sequence[str] = (), *, verdict_id: str | None = None) -> "list[Verification]":
+        """Compute the newest verdict of each named workload again (all by default), or the one of an id."""
+        return [self.verify(stored.id) for stored in self.newest_verdicts(names, verdict_id=verdict_id)]
 
     def newest_verdicts(
         self, names: Sequence[str] = (), *, verdict_id: str | None = None
@@ -451,7 +496,7 @@ class Project(OpenProject):
 
         return scorer_kind(workload.scorer.kind, self.plugins.scorers).pair
 
-    def _scorer(self, workload: Workload, judges: "Judges | None") -> "Scorer | PairScorer":
+    def _scorer(self, workload: Workload, judges: "Judges | ScorerCalls | None") -> "Scorer | PairScorer":
         """Build the workload's scorer; an error in its options points into crossgrade.yaml."""
         from crossgrade.evaluate import build_scorer
 

@@ -3,15 +3,17 @@
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from crossgrade.domain import Origin
 from crossgrade.errors import UsageError
+from crossgrade.project._candidates import field_of, list_prices
+from crossgrade.project._records import Source, as_files
 
 if TYPE_CHECKING:
-    from crossgrade.decide import ModelFacts, Verdict
+    from crossgrade.decide import ModelFacts
     from crossgrade.domain import Usage
+    from crossgrade.project._shown import ShownVerdict
     from crossgrade.workloads import ImporterKind, Results
 
 
@@ -60,43 +62,48 @@ _DEFAULTS = ResultOptions()
 
 
 def decide_results(
-    source: str | Path | Sequence[str | Path] | Mapping[str, str | Path],
+    source: Source,
     *,
     incumbent: str | None = None,
-    candidates: Sequence[str] = (),
+    candidates: str | Sequence[str] = (),
     floor: float = 0.85,
     alpha: float = 0.05,
     options: ResultOptions = _DEFAULTS,
     now: datetime | None = None,
-) -> "Verdict":
-    """Return the verdict on scored answers in files of any known format; needs no project.
+) -> "ShownVerdict":
+    """Return the verdict on scored answers; needs no project.
 
-    `source` is a path, several, or a mapping that names the model of each file. `incumbent` and
-    `candidates` are model names as the files have them. `floor` is the retention that must hold, `alpha`
-    the error rate of the decision.
+    `source` is a file of any known format, several, or a mapping that names the model of each file. It may
+    also be a pandas or polars frame or a list of records, whose columns are those of a table. `incumbent` and
+    `candidates` (one name or several) are model names as the results have them. Without `candidates` every
+    other model is one, unless it costs more. `floor` is the retention that must hold, `alpha` the error rate
+    of the decision.
 
     Raises DataError for input it cannot take, with file, line and column, and UsageError for a mean
     stated of a model that has no rows, or outside the scale.
     """
     from crossgrade.decide import DecisionSettings, decide_policy, train_router
     from crossgrade.outlook import default_valid_days
+    from crossgrade.project._shown import ShownVerdict
     from crossgrade.workloads import IMPORTERS, pair, read_results, trimmed_name
 
-    results = read_results(
-        source,
-        file_format=options.file_format,
-        models=[name for name in (incumbent, *candidates) if name is not None],
-        columns=options.columns,
-        metric=options.metric,
-        workload=options.workload,
-        segment=options.segment,
-        group=options.group,
-        cluster=options.cluster,
-        scale=options.scale,
-        origin=options.origin,
-        allow_unfinished=options.allow_unfinished,
-        importers=IMPORTERS if options.importers is None else options.importers,
-    )
+    candidates = [candidates] if isinstance(candidates, str) else list(candidates)
+    with as_files(source) as files:
+        results = read_results(
+            files,
+            file_format=options.file_format,
+            models=[name for name in (incumbent, *candidates) if name is not None],
+            columns=options.columns,
+            metric=options.metric,
+            workload=options.workload,
+            segment=options.segment,
+            group=options.group,
+            cluster=options.cluster,
+            scale=options.scale,
+            origin=options.origin,
+            allow_unfinished=options.allow_unfinished,
+            importers=IMPORTERS if options.importers is None else options.importers,
+        )
     options.on_read(results)
     # A wide table names models by its columns, so that only what was read is trimmed.
     incumbent = None if incumbent is None else trimmed_name(incumbent)
@@ -106,7 +113,15 @@ def decide_results(
         results = results.with_stated_means(means, scale=options.scale)
     costs = {trimmed_name(name): cost for name, cost in options.stated_cost_usd.items()}
     now = now or datetime.now(UTC)
-    stated, facts = _at_list_prices((incumbent, *candidates), options.typical, costs, now)
+    every_model, priced = None, [incumbent, *candidates]
+    if incumbent is not None and not candidates:
+        found = field_of(results, incumbent, typical=options.typical, stated=costs, on=now.date())
+        candidates, every_model = found.candidates, found.every_model
+        # Of models that nobody named, those without a list price keep an unknown cost.
+        priced += [name for name in candidates if name in found.usd]
+        aside = () if every_model is None else every_model.set_aside
+        costs = {name: cost for name, cost in costs.items() if name not in aside}
+    stated, facts = _at_list_prices(priced, options.typical, costs, now)
     if options.typical is None:
         compared = {incumbent, *candidates} if candidates else set(results.model_names)
         results, facts = _at_recorded_tokens(results, compared - set(costs), now)
@@ -123,11 +138,12 @@ def decide_results(
         splits_only=options.splits_only,
         stated_cost_usd=stated,
         facts=facts,
+        every_model=every_model,
     )
     evidence = replace(evidence, chance=options.chance, judge=options.judge)
     if options.router:
         evidence = train_router(evidence, settings)
-    return decide_policy(evidence, settings, now=now)
+    return ShownVerdict.of(decide_policy(evidence, settings, now=now))
 
 
 def _at_recorded_tokens(
@@ -161,11 +177,8 @@ def _at_list_prices(
 
     if typical is None:
         return stated, ()
-    from crossgrade.catalog import packaged_catalog
-    from crossgrade.catalog.bills import list_costs
-
     named = [model for model in models if model is not None and model not in stated]
-    found = list_costs(named, typical, packaged_catalog(), now.date())
+    found = list_prices(named, typical, now.date())
     for model, cost in found.items():
         if cost is None:
             raise UsageError(

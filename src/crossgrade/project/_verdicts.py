@@ -164,18 +164,17 @@ class PluginProblem:
 class Verification:
     """Whether a recorded verdict is what its recorded evidence gives now, which is `today`.
 
-    It `holds` if there are no `differences` and today's policy is the recorded one. `reworded` has sentences
-    whose figures are the same but whose wording another release chose. `unchecked` names the workloads whose
-    p-values were taken as recorded. A verdict that `is_older` was decided by an older method and cannot be
-    computed again. Its `differences` are then those that would be wrong under any method. `plugins` names
-    the verdict's plugins that are missing or differ. The result of such a guard is taken as recorded.
+    It `holds` if there are no `differences` and today's policy is the recorded one. `unchecked` names the
+    workloads whose p-values were taken as recorded. A verdict that `is_older` was decided by an older method
+    and cannot be computed again. Its `differences` are then those that would be wrong under any method.
+    `plugins` names the verdict's plugins that are missing or differ. The result of such a guard is taken as
+    recorded. Show only the sentences of `today`: those of another release (`writer`) are not compared.
     """
 
     verdict_id: str
     verdict: "Verdict"
     today: "Verdict"
     differences: tuple[str, ...] = ()
-    reworded: tuple[str, ...] = ()
     unchecked: tuple[str, ...] = ()
     plugins: tuple[PluginProblem, ...] = ()
 
@@ -192,6 +191,40 @@ class Verification:
             and all(each.use.kind != "guard" for each in self.plugins)
             and self.verdict.policy == self.today.policy
         )
+
+    @property
+    def writer(self) -> str | None:
+        """The other release that wrote the recorded sentences, None if it was this one."""
+        release = self.verdict.package_version
+        if release == self.today.package_version:
+            return None
+        return "an earlier release" if release is None else f"release {release}"
+
+    def confirmed(self) -> "Verdict":
+        """Return today's verdict. Raises CrossgradeError if the recorded one does not hold."""
+        name = f"verdict {self.verdict_id}"
+        if self.differences:
+            raise CrossgradeError(
+                f"{name} does not match its evidence: {'; '.join(self.differences)}",
+                code="verdict-mismatch",
+                hint="do not act on it; decide again and compare the versions of Crossgrade",
+            )
+        guards = [each for each in self.plugins if each.use.kind == "guard"]
+        if guards:
+            is_missing = any(each.found is None for each in guards)
+            raise CrossgradeError(
+                f"{name} cannot be confirmed: {'; '.join(each.words for each in guards)}",
+                code="verdict-plugin-missing" if is_missing else "verdict-plugin-differs",
+                hint="install the version that it was decided with, name it under `plugins`, or decide again",
+            )
+        if not self.holds:
+            raise CrossgradeError(
+                f"{name} was decided by method {self.verdict.method_version}, and today's method "
+                f"{self.today.method_version} does not confirm it: {self.today.sentence}",
+                code="verdict-outdated",
+                hint="do not act on it; decide again",
+            )
+        return self.today
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -266,7 +299,6 @@ def verify_recorded(store: "Store", verdict_id: str, plugins: Plugins) -> Verifi
             *_unlike_its_run(store, verdict, evidence),
             *unfounded_siblings(verdict.settings),
         ),
-        reworded=found.reworded,
         plugins=plugin_problems(verdict, plugins),
     )
     if check.is_older:  # so are the p-values of the others

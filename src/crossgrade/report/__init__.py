@@ -19,8 +19,8 @@ from crossgrade.report._probe import (
     tokens_words,
 )
 from crossgrade.report._scan import NET_VALUE_WORDS, ScanRow, render_scan, scan_rows, scan_totals
-from crossgrade.report._text import render_junit, render_markdown, render_text
-from crossgrade.report._view import Table, VerdictView, policy_words, view
+from crossgrade.report._text import render_cell, render_junit, render_markdown, render_text
+from crossgrade.report._view import Table, VerdictView, policy_words, standing, view
 from crossgrade.workloads.files import is_step_summary, whole_file
 
 __all__ = [
@@ -32,6 +32,7 @@ __all__ = [
     "headline",
     "headline_against",
     "policy_words",
+    "render_cell",
     "render_cost",
     "render_html",
     "render_junit",
@@ -43,6 +44,7 @@ __all__ = [
     "report_form",
     "scan_rows",
     "scan_totals",
+    "standing",
     "tokens_words",
     "view",
     "write_json",

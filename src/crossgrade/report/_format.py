@@ -33,10 +33,13 @@ def ratio(value: float | None) -> str:
 def interval(retention: Retention) -> str:
     """Return `0.923, ≥ 0.874` for a pass, `0.745, ≤ 0.771` for a fail, else `0.845 (0.836 to 0.854)`.
 
+    Where people correct a judge, its own figure comes first: `judge 0.931, corrected 0.845 (0.836 to 0.854)`.
     An undefined retention gives its reason.
     """
     if retention.value is None:
         return f"undefined ({retention.reason or 'no data'})"
+    if retention.judged is not None:
+        return f"judge {ratio(retention.judged)}, corrected {interval(replace(retention, judged=None))}"
     if retention.low is None or retention.high is None:
         return ratio(retention.value) + (f" (no bounds: {retention.reason})" if retention.reason else "")
     low = bound(retention.low, retention.floor, up=False)

@@ -45,7 +45,7 @@ def _why_keep(verdict: Verdict, certified: PolicyCost | None) -> str:
     missed = [check for check in verdict.requirements if check.met is False]
     if certified is not None and not any(c.candidate == certified.policy.candidate for c in missed):
         return f"{_name(certified.policy.candidate)} costs {_how_much_more(certified)}"
-    best = shown_first(verdict.certificates, None)
+    best = shown_first(verdict.certificates, None, verdict.costs)
     if best is not None and best.shown_below and best.retention.value is not None:
         return f"{_name(best.candidate)} keeps only {fmt.percent(best.retention.value)} of its quality"
     models = {check.candidate for check in missed}
@@ -74,7 +74,7 @@ def _missing(verdict: Verdict, cost: PolicyCost) -> str:
 
 
 def _open(verdict: Verdict) -> str:
-    best = shown_first(verdict.certificates, None)
+    best = shown_first(verdict.certificates, None, verdict.costs)
     if best is not None and best.excluded is not None:
         failed = {guard.segment for guard in verdict.guards if guard.status == "fail" and guard.segment}
         what = "group" if verdict.groups else "segment"
@@ -82,12 +82,20 @@ def _open(verdict: Verdict) -> str:
             return f"{fmt.count(len(failed), what)} failed a check of the evidence"
         return "a check of the evidence failed"
     if verdict.needed is not None:
-        return f"about {verdict.needed:,} more samples needed"
+        return f"about {verdict.needed:,} more samples needed{needed_for(verdict)}"
     if verdict.needed_labels is not None:
-        return f"about {verdict.needed_labels:,} more labels needed"
+        return f"about {verdict.needed_labels:,} more labels needed{needed_for(verdict)}"
     if best is None or best.retention.value is None:
         return "too little can be measured"
     return f"{_name(best.candidate)} keeps {fmt.percent(best.retention.value)} so far"
+
+
+def needed_for(verdict: Verdict) -> str:
+    """Return ` for NAME`, the candidate that more samples would settle, if there are several candidates."""
+    several = len(verdict.candidates) > 1
+    asked = (each.candidate for each in verdict.would_change if each.code in {"more-samples", "more-labels"})
+    candidate = next(asked, None) if several else None
+    return "" if candidate is None else f" for {_name(candidate)}"
 
 
 def _certified_cost(verdict: Verdict) -> PolicyCost | None:

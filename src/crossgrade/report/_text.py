@@ -1,6 +1,7 @@
 """The same view as Markdown (job summaries), as plain text (terminals) and as JUnit XML (CI)."""
 
 from collections.abc import Callable, Mapping, Sequence
+from html import escape
 from typing import Literal
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
@@ -106,6 +107,22 @@ def render_text(
         if guard.advice:
             lines += paragraph(guard.advice, width, first="        do: ")
     return "\n".join(lines) + "\n"
+
+
+def render_cell(verdict: Verdict) -> str:
+    """Return a verdict as a piece of HTML for a notebook: sentence, facts and retention; needs no extra."""
+    seen = view(readable(verdict))
+
+    def row(cells: Sequence[str], tag: str) -> str:
+        return f"<tr>{''.join(f'<{tag}>{escape(cell)}</{tag}>' for cell in cells)}</tr>"
+
+    table = seen.retention
+    facts = "".join(f"<li>{escape(label)}: {escape(value)}</li>" for label, value in seen.facts)
+    rows = "".join(row(each, "td") for each in table.rows[:_MOST_ROWS])
+    return (
+        f"<p><b>{escape(seen.workload)}: {escape(seen.name.upper())}</b></p><p>{escape(seen.sentence)}</p>"
+        f"<ul>{facts}</ul><table><thead>{row(table.head, 'th')}</thead><tbody>{rows}</tbody></table>"
+    )
 
 
 def _plain_retention(

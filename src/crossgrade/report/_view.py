@@ -15,7 +15,7 @@ from crossgrade.decide import (
     sentences,
 )
 from crossgrade.report import _format as fmt
-from crossgrade.report._headline import headline
+from crossgrade.report._headline import headline, needed_for
 from crossgrade.routing import Policy
 from crossgrade.stats import METHOD_VERSION
 
@@ -111,9 +111,10 @@ def _facts(verdict: Verdict) -> tuple[tuple[str, str], ...]:
     if verdict.calls_saved:
         facts.append(("calls saved", f"{verdict.calls_saved:,} planned model calls were not needed"))
     if verdict.needed:
-        facts.append(("to settle it", f"about {verdict.needed:,} more samples"))
+        facts.append(("to settle it", f"about {verdict.needed:,} more samples{needed_for(verdict)}"))
     if verdict.needed_labels:
-        facts.append(("to settle it", f"about {verdict.needed_labels:,} more samples scored by people"))
+        more = f"about {verdict.needed_labels:,} more samples scored by people"
+        facts.append(("to settle it", f"{more}{needed_for(verdict)}"))
     if verdict.method_version != METHOD_VERSION:
         facts.append(("method", f"version {verdict.method_version} of the test; today's is {METHOD_VERSION}"))
     if verdict.saving_per_month_usd is not None:

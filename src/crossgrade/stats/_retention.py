@@ -54,7 +54,8 @@ class Retention:
     means fail). `alpha` is the error rate of each direction. `n` counts pairs, `clusters`
     independent clusters (None: every pair is its own), `discordant` the pairs whose scores differ.
     `e_pass` and `e_fail` are the largest e-values of the bets against the two hypotheses (None in a
-    fixed design). `labels` is how many of the pairs people scored (None: no judge is corrected).
+    fixed design). `labels` is how many of the pairs people scored (None: no judge is corrected), `judged`
+    the retention by the judge's scores alone, if `value` is corrected.
     `needed` is how many pairs (with `labels`: how many labels) in all would probably settle a test that
     is undecided at the levels of the bounds.
     """
@@ -78,6 +79,7 @@ class Retention:
     e_pass: float | None = None
     e_fail: float | None = None
     labels: int | None = None
+    judged: float | None = None
     needed: int | None = None
     reason: str | None = None
     reason_code: str | None = None
@@ -126,6 +128,7 @@ class FixedRetention:
         self.p_value, self.p_value_below = 1.0, 1.0
         self.incumbent_mean, self.candidate_mean = _means(pairs)
         self.labels: int | None = None
+        self.judged: float | None = None
         self.method, self.reason, self._source, self._units = _choose(pairs, self.floor)
         self._settle(_unit(pairs))
 
@@ -150,7 +153,9 @@ class FixedRetention:
         self.floor, self.alpha = read_floor(floor), read_rate("alpha", alpha)
         self.p_value, self.p_value_below = 1.0, 1.0
         self.incumbent_mean, self.candidate_mean = _means(pairs)
+        self.judged = None
         if test is not None:
+            self.judged = self.value
             self.incumbent_mean, self.candidate_mean = test.means.incumbent, test.means.candidate
         self.reason, self._source = (reason, None) if test is None else _by_t(test, self.floor)
         self.labels, self._units = labels, 0.0 if test is None else test.units
@@ -216,6 +221,7 @@ class FixedRetention:
             discordant=int((pairs.incumbent != pairs.candidate).sum()),
             clusters=None if pairs.group is None else int(pairs.group.max()) + 1,
             labels=self.labels,
+            judged=self.judged,
             needed=self.needed(low_alpha, high_alpha),
             reason=None if reason is None else reason.text,
             reason_code=None if reason is None else reason.code,

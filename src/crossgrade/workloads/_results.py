@@ -149,12 +149,15 @@ def with_prices(results: Results, prices: Mapping[str, Price]) -> Results:
     return replace(results, amounts={**results.amounts, "cost_usd": cost})
 
 
-def mean_usage(results: Results) -> dict[str, Usage]:
-    """Return the mean tokens, by model, of the answers that `with_prices` would price."""
+def mean_usage(results: Results, *, with_costs: bool = False) -> dict[str, Usage]:
+    """Return the mean tokens, by model, of the answers that `with_prices` would price.
+
+    `with_costs` adds the answers whose cost is known.
+    """
     nothing = np.full(len(results), np.nan)
     cost = results.amounts.get("cost_usd", nothing)
     tokens = np.stack([results.amounts.get(name, nothing) for name in _TOKENS], axis=1)
-    is_open = np.isnan(cost) & np.isfinite(tokens[:, :2]).all(axis=1)
+    is_open = (with_costs | np.isnan(cost)) & np.isfinite(tokens[:, :2]).all(axis=1)
     found = {}
     for code, model in enumerate(results.models.names):
         rows = tokens[is_open & (results.models.codes == code)]

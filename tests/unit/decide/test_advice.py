@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from crossgrade.decide import DecisionSettings, decide_policy
+from crossgrade.decide import DecisionSettings, decide_policy, verdict_to_json
 from crossgrade.report import view
 from tests.codes import names, said
 
@@ -56,6 +56,29 @@ def test_the_advice_says_which_way_it_points(make, now, lost, certifies):
     (more,) = said(verdict.would_change, "more-samples", f"{verdict.needed:,}", candidate="b")
     assert names(more.text, "certify b") == certifies
     assert names(more.text, "below the floor") == (not certifies)
+
+
+def test_the_cheapest_near_miss_leads_and_is_the_one_that_needs_more(make, now):
+    """Of several models that are open above the floor, the cheapest; those below it come last."""
+    incumbent, near = outcomes(36, 4)
+    _, nearer = outcomes(37, 3)
+    _, poor = outcomes(33, 7)
+    evidence = make(incumbent, nearer, near, poor, inc={"cost_usd": 0.01})
+    usd = {"b": 0.005, "c": 0.002, "d": 0.001}
+    priced = tuple(
+        replace(each, cost_usd=np.full(evidence.n, usd[each.model])) for each in evidence.candidates
+    )
+    verdict = decide_policy(replace(evidence, candidates=priced), DecisionSettings(), now=now)
+    assert verdict.name == "undecided"
+    value = {one.candidate: one.retention.value for one in verdict.certificates}
+    assert value["b"] > value["c"] >= 0.85 > value["d"]
+    assert verdict_to_json(verdict)["retention"]["value"] == value["c"]
+    assert names(verdict.sentence, f"{value['c']:.3f}")
+    assert said(verdict.would_change, "more-samples", candidate="c")
+    assert names(view(verdict).headline, "c")
+    assert names(dict(view(verdict).facts)["to settle it"], "c")
+    unpriced = decide_policy(evidence, DecisionSettings(), now=now)
+    assert verdict_to_json(unpriced)["retention"]["value"] == value["b"]
 
 
 def test_a_judge_needs_labels(make, now):

@@ -16,6 +16,7 @@ from inline_snapshot import external_file
 from crossgrade.decide import (
     Blocks,
     DecisionSettings,
+    EveryModel,
     ModelFacts,
     PairingAudit,
     RunDesign,
@@ -116,7 +117,8 @@ def undecided(make, counts, now):
     b, c, parts = joined(counts, (70, 8, 2, 20), (70, 8, 2, 20))
     yield make(b, c, segment=parts, inc=DEAR, cand=CHEAP), DecisionSettings(splits_only=True)
     yield make(*counts(170, 26, 2, 2)), DecisionSettings()
-    yield make(*counts(150, 12, 12, 26)), DecisionSettings()
+    every = EveryModel(incumbent_usd=0.004, set_aside={"x-large": 0.02, "y-large": 0.0051})
+    yield make(*counts(150, 12, 12, 26)), DecisionSettings(every_model=every)
     noise = np.random.default_rng(0).normal(0.01, 0.004, 200)
     yield make(*counts(150, 12, 12, 26), inc=DEAR, cand={"cost_usd": noise}), DecisionSettings()
     yield make([1.0] * 18, [1.0] * 18, inc=DEAR, cand=CHEAP), DecisionSettings()

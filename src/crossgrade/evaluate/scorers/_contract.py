@@ -13,8 +13,14 @@ import msgspec
 from crossgrade.domain import JSON, ModelAnswer, ModelRequest, Sample, Score
 from crossgrade.evaluate.scorers._text import considered
 
-AskModel: TypeAlias = Callable[[ModelRequest], Awaitable[ModelAnswer]]
-"""Asks a model; a judge's `ModelRequest.model` is the name of the offer in the judge's options."""
+
+class AskModel(Protocol):
+    """Asks a model; a judge's `ModelRequest.model` is the name of the offer in the judge's options."""
+
+    def __call__(
+        self, request: ModelRequest, /, *, is_usable: Callable[[ModelAnswer], bool] | None = None
+    ) -> Awaitable[ModelAnswer]:
+        """Ask. An earlier answer to the same question is taken if it is usable."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ def compared(*script, incumbent="Garfield", candidate="Rex", cost_of=lambda _, _
     """Return both scores, and what the judge was asked."""
     said, asked = list(script), []
 
-    async def ask(request: ModelRequest) -> ModelAnswer:
+    async def ask(request: ModelRequest, **_: object) -> ModelAnswer:
         asked.append(request.messages[1].content)
         answer = said.pop(0)
         if isinstance(answer, Exception):

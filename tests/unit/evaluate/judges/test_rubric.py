@@ -30,7 +30,7 @@ class Scripted:
         self.script = list(script)
         self.asked: list[ModelRequest] = []
 
-    async def __call__(self, request: ModelRequest) -> ModelAnswer:
+    async def __call__(self, request: ModelRequest, **_: object) -> ModelAnswer:
         self.asked.append(request)
         said = self.script.pop(0)
         if isinstance(said, Exception):
@@ -202,7 +202,9 @@ def test_a_real_small_model_judges() -> None:
                 kind="judge",
                 options={"model": "small", "criteria": "It names a cat.", "max_output_tokens": 96},
             )
-            return await build_scorer(spec, ask=provider.ask).score(SAMPLE, ModelAnswer(text="Garfield"))
+            return await build_scorer(spec, ask=lambda request, **_: provider.ask(request)).score(
+                SAMPLE, ModelAnswer(text="Garfield")
+            )
 
     score = anyio.run(main)
     assert score.value is None or 0 <= score.value <= 1

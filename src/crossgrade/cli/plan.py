@@ -1,0 +1,96 @@
+"""`crossgrade plan`: how many samples a decision needs."""
+
+import click
+
+from crossgrade.cli._frame import FiniteRange, json_option
+from crossgrade.cli._output import note, print_json, print_table
+
+_RATE = FiniteRange(0, 1, min_open=True, max_open=True)
+
+
+@click.command()
+@click.argument("incumbent_mean", metavar="SCORE", type=_RATE)
+@click.option(
+    "--expected",
+    type=FiniteRange(0, 100),
+    multiple=True,
+    metavar="SHARE",
+    help="Retention of the candidate; repeat for several.  [default: 4 from just above the floor to 1]",
+)
+@click.option(
+    "--floor",
+    type=FiniteRange(0.01, 2, max_open=True),
+    metavar="SHARE",
+    default=0.85,
+    show_default=True,
+    help="Retention that must hold.",
+)
+@click.option(
+    "--alpha",
+    type=FiniteRange(1e-6, 0.5, max_open=True),
+    metavar="SHARE",
+    default=0.05,
+    show_default=True,
+    help="Error rate of the decision.",
+)
+@click.option(
+    "--power",
+    type=_RATE,
+    metavar="SHARE",
+    default=0.8,
+    show_default=True,
+    help="Probability that the samples settle it.",
+)
+@click.option(
+    "--correlation",
+    type=FiniteRange(-1, 1),
+    metavar="R",
+    default=0.3,
+    show_default=True,
+    help="Correlation of the two models' scores; 0.2 to 0.6 is usual.",
+)
+@click.option(
+    "--samples", type=click.IntRange(1, 10**9), metavar="N", help="Say what so many samples can tell apart."
+)
+@json_option
+def command(
+    incumbent_mean: float,
+    expected: tuple[float, ...],
+    *,
+    floor: float,
+    alpha: float,
+    power: float,
+    correlation: float,
+    samples: int | None,
+    as_json: bool,
+) -> None:
+    """Say how many samples a decision needs.
+
+    SCORE is the incumbent's mean score, between 0 and 1. Divide `--alpha` by the number of candidates.
+    `crossgrade evaluate WORKLOAD --dry-run` plans a workload of the project, with its cost.
+    """
+    from crossgrade.stats import plan
+
+    usual = sorted({*(round(floor + more, 4) for more in (0.05, 0.07, 0.1)), 1.0})
+    usual = [each for each in usual if each <= 1 / incumbent_mean]
+    plans = [
+        plan(incumbent_mean, correlation, each, floor, alpha, power, budget=samples)
+        for each in expected or usual
+    ]
+    if as_json:
+        print_json({"plans": plans}, schema_version=1)
+        return
+    headers = ["if it keeps", "samples", "at most, if it stops early"]
+    rows = [[f"{each.expected_retention:g}", each.n, each.planned] for each in plans]
+    print_table(headers, rows, right=headers)
+    if samples is not None:
+        found = plan(incumbent_mean, correlation, 1.0, floor, alpha, power, budget=samples)
+        least_kept = found.smallest_separable_retention
+        kept = "No candidate" if least_kept is None else f"A candidate that keeps {least_kept:.3f}"
+        note(
+            f"{kept} passes with {samples:,} samples and a probability of {power:g}.", code="separable-share"
+        )
+    note(
+        "For right and wrong answers. Graded scores need fewer, and a run of `evaluate` usually ends early.",
+        code="plan-basis",
+    )
