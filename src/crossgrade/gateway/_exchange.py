@@ -118,7 +118,7 @@ class Exchange(RequestState):
         choice = route.fixed
         if choice is None:
             self.segment = segment_of(self.principal, self.request)
-            facts = facts_of(route.name, self.principal, self.segment, payload)
+            facts = facts_of(route, self.principal, self.segment, payload)
             unit = self._unit(route, payload) if route.is_canary else ""
             choice = route.choose(facts, datetime.fromtimestamp(self._context.wall(), UTC), unit)
         self.choice = choice

@@ -165,6 +165,8 @@ class ServedRoute:
                 probability = route.share if moved else 1.0 - route.share
         elif not policy.fits(facts.body_bytes):
             reason = "too_long"
+        elif policy.plain_only and not facts.plain:
+            reason = "not_plain"
         elif policy.kind == "split" and getattr(facts, policy.fact) is None:
             reason = "unknown_fact"
         return Choice(self._choices[name], reason, "candidate" if moved else "incumbent", probability)
@@ -261,15 +263,21 @@ def segment_of(principal: Principal, request: Request) -> str | None:
     return _fact(request, b"x-crossgrade-segment")
 
 
-def facts_of(route: str, principal: Principal, segment: str | None, payload: Payload) -> RequestFacts:
-    """Return the facts of a request. A policy that needs an unknown fact picks the incumbent."""
+def facts_of(route: ServedRoute, principal: Principal, segment: str | None, payload: Payload) -> RequestFacts:
+    """Return the facts of a request. A policy that needs an unknown fact picks the incumbent.
+
+    Whether a request is plain is looked for only where the policy asks.
+    """
+    table_route = route.table_route
+    asks_plain = table_route is not None and table_route.policy.plain_only
     return RequestFacts(
-        route=route,
+        route=route.name,
         key=principal.id,
         tenant=principal.tenant,
         segment=segment,
         modality=payload.modality,
         body_bytes=payload.size,
+        plain=payload.plain if asks_plain else None,
     )
 
 

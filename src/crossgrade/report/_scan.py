@@ -108,7 +108,8 @@ def _row(finding: Finding, share: float | None, held: float | None) -> ScanRow:
             f"{name.replace('_', ' ')}: {why}"
             for name, why in finding.unknown.items()
             if name not in _SAID_ELSEWHERE
-        ),
+        )
+        + _left_out(finding),
     )
 
 
@@ -227,6 +228,16 @@ def _models(finding: Finding) -> str:
     shown = [f"{name} {percent(n / total, 0)}" for name, n in list(finding.models.items())[:3]]
     more = len(finding.models) - len(shown)
     return ", ".join(shown) + (f" and {more} more" if more else "")
+
+
+def _left_out(finding: Finding) -> tuple[str, ...]:
+    """Return which requests no sample can stand for, where there are any."""
+    n = sum(finding.left_out.values())
+    if not n:
+        return ()
+    why = ", ".join(f"{cause} {count:,}" for cause, count in finding.left_out.items())
+    share = percent(n / finding.requests)
+    return (f"quality: no sample can stand for {share} of the requests ({why}): they stay where they are",)
 
 
 def _sums(sums: Sums) -> str:

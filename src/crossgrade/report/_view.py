@@ -70,7 +70,9 @@ def policy_words(policy: Policy) -> str:
     what = "everything" if policy.kind == "switch" else fmt.listed(policy.segments)
     if policy.max_bytes is not None:
         what += f" up to {policy.max_bytes:,} bytes a request"
-    elif policy.kind == "switch":
+    if policy.plain_only:
+        what += " of text without tools"
+    if what == "everything":
         return f"{policy.candidate} answers everything"
     return f"{policy.candidate} answers {what}; {policy.incumbent} the rest"
 

@@ -10,14 +10,14 @@ from crossgrade.errors import ConfigError, UsageError
 from crossgrade.routing.policy import Policy
 from crossgrade.routing.table import Route, RouteTable
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 """Version 2 added `share`; tables of version 1 are read as sharing everything.
 
-Version 3 added `max_bytes`. A table without any is still written as version 2: its digest, and what an
-older gateway reads, stay as they were.
+Version 3 added `max_bytes`, version 4 `plain_only`. A table is written as the oldest version that can say
+what it says: its digest, and what an older gateway reads, stay as they were.
 """
 
-READABLE = (1, 2, 3)
+READABLE = (1, 2, 3, 4)
 MAX_BYTES = 4 * 1024 * 1024
 
 T = TypeVar("T")
@@ -28,8 +28,9 @@ def route_table_bytes(table: RouteTable) -> bytes:
 
     Equal tables give equal bytes, so that the digest names the content.
     """
-    limited = any(route.policy.max_bytes is not None for route in table.routes)
-    schema = SCHEMA_VERSION if limited else 2
+    policies = [route.policy for route in table.routes]
+    schema = 3 if any(each.max_bytes is not None for each in policies) else 2
+    schema = SCHEMA_VERSION if any(each.plain_only for each in policies) else schema
     routes = [_route_tree(route, schema) for route in sorted(table.routes, key=lambda each: each.name)]
     tree = {
         "schema_version": schema,
@@ -82,6 +83,7 @@ def _route_tree(route: Route, schema: int) -> dict[str, Any]:
             "segments": list(policy.segments),
             "fact": policy.fact,
             **({"max_bytes": policy.max_bytes} if schema >= 3 else {}),
+            **({"plain_only": policy.plain_only} if schema >= 4 else {}),
         },
         "targets": dict(route.targets),
         "valid_until": None if until is None else until.astimezone(UTC).isoformat(),
@@ -170,8 +172,12 @@ class _Reader:
 
     def _policy(self, tree: object, where: str, schema: int) -> Policy:
         keys = {"kind", "incumbent", "candidate", "segments", "fact"}
-        row = self._object(tree, where, keys | {"max_bytes"} if schema >= 3 else keys)
-        most = row.get("max_bytes")
+        keys |= {"max_bytes"} if schema >= 3 else set()
+        keys |= {"plain_only"} if schema >= 4 else set()
+        row = self._object(tree, where, keys)
+        most, plain_only = row.get("max_bytes"), row.get("plain_only", False)
+        if not isinstance(plain_only, bool):
+            self._fail(f"{where}.plain_only", "is not true or false")
         if most is not None and type(most) is not int:
             self._fail(f"{where}.max_bytes", "is not a whole number")
         segments = row["segments"]
@@ -191,6 +197,7 @@ class _Reader:
                 segments=labels,
                 fact=fact,
                 max_bytes=most,
+                plain_only=plain_only,
             ),
         )
 

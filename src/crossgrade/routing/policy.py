@@ -15,7 +15,8 @@ SegmentFact = Literal["segment", "route", "key", "tenant", "modality"]
 class RequestFacts:
     """What is known of a request when it arrives; None (or absent) is unknown.
 
-    `segment` is the value of the workload's segment field, where the caller sends it.
+    `segment` is the value of the workload's segment field, where the caller sends it. A plain request is
+    text alone, without tools, their calls or their results.
     """
 
     route: str | None = None
@@ -24,6 +25,7 @@ class RequestFacts:
     segment: str | None = None
     modality: str | None = None
     body_bytes: int | None = None
+    plain: bool | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +34,8 @@ class Policy:
 
     `segments` are the labels of the fact named `fact` that the candidate answers when `kind`
     is "split". With `max_bytes` the candidate answers only requests whose body has at most that
-    many bytes; longer ones, and those of unknown length, are the incumbent's. A policy that
+    many bytes; longer ones, and those of unknown length, are the incumbent's. With `plain_only` it answers
+    only requests that are known to be plain. A policy that
     contradicts itself (a switch to nobody, a split without segments, a kept incumbent with a
     candidate) raises `UsageError` when it is made.
     """
@@ -43,6 +46,7 @@ class Policy:
     segments: tuple[str, ...] = ()
     fact: SegmentFact = "segment"
     max_bytes: int | None = None
+    plain_only: bool = False
 
     def __post_init__(self) -> None:
         """Refuse a policy that says two things."""
@@ -58,7 +62,7 @@ class Policy:
         """Return the model that answers; an unknown fact sends the request to the incumbent."""
         if self.candidate is None or self.kind == "keep":
             return self.incumbent
-        if not self.fits(facts.body_bytes):
+        if not self.fits(facts.body_bytes) or (self.plain_only and not facts.plain):
             return self.incumbent
         if self.kind == "switch":
             return self.candidate
@@ -82,8 +86,8 @@ def _problem(policy: Policy) -> str | None:
     if not policy.incumbent:
         return "the incumbent has no name"
     if policy.kind == "keep":
-        named = policy.candidate is not None or policy.segments or policy.max_bytes is not None
-        return "it names a candidate" if named else None
+        limited = policy.max_bytes is not None or policy.plain_only
+        return "it names a candidate" if policy.candidate is not None or policy.segments or limited else None
     if not policy.candidate or policy.candidate == policy.incumbent:
         return "it names no candidate other than the incumbent"
     return _segments_problem(policy)

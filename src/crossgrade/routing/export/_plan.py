@@ -25,8 +25,9 @@ class RoutePlan:
     """A route as it is now; `candidate` None means that the incumbent answers everything.
 
     The candidate gets `share` of the requests, or, with `segments`, of those whose `fact` is one of them.
-    `fallbacks` are tried in order, the incumbent last. `max_bytes` is the length limit of a policy; no proxy
-    can apply it, so such a policy moves nothing here. `replicas` are those of each offer that has some.
+    `fallbacks` are tried in order, the incumbent last. `max_bytes` is the length limit of a policy,
+    `plain_only` its limit to plain requests. No proxy can apply either, so such a policy moves nothing here.
+    `replicas` are those of each offer that has some.
     """
 
     spec: RouteSpec
@@ -38,6 +39,7 @@ class RoutePlan:
     share: float = 1.0
     valid_until: datetime | None = None
     max_bytes: int | None = None
+    plain_only: bool = False
     replicas: Mapping[str, tuple[Offer, ...]] = field(default_factory=dict)
 
     def parts(self, offer: Offer) -> list[tuple[Offer, float]]:
@@ -93,8 +95,8 @@ def plan_route(
     if route.outside(spec.regions, {name: offer.region for name, offer in offers.items()}) is not None:
         return kept
     policy = route.policy
-    if policy.max_bytes is not None:
-        return replace(kept, max_bytes=policy.max_bytes)
+    if policy.max_bytes is not None or policy.plain_only:
+        return replace(kept, max_bytes=policy.max_bytes, plain_only=policy.plain_only)
     return replace(
         kept,
         incumbent=offers[route.targets[policy.incumbent]],
@@ -136,6 +138,11 @@ def unsaid(plan: RoutePlan, proxy: str) -> Iterator[str]:
         yield (
             f"{name}: its certificate holds up to {plan.max_bytes:,} bytes a request, and {proxy} does not "
             "route by length: the incumbent answers everything"
+        )
+    if plan.plain_only:
+        yield (
+            f"{name}: its certificate holds for requests of text without tools, and {proxy} does not route "
+            "by that: the incumbent answers everything"
         )
     if plan.valid_until is not None:
         yield (

@@ -1,4 +1,4 @@
-"""A log as columns on disk, some 80 bytes a request, of which one at a time is in memory.
+"""A log as columns on disk, some 81 bytes a request, of which one at a time is in memory.
 
 The same request in two exports is one: rows of equal id are merged unless they say different
 tokens, and rows of different exports that began in the same millisecond with the same tokens.
@@ -11,7 +11,7 @@ from typing import IO, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from crossgrade.workloads.traffic.chat import has_media, is_agentic, session_of
+from crossgrade.workloads.traffic.chat import has_media, is_agentic, session_of, unfit
 from crossgrade.workloads.traffic.kinds import NOTHING, Kind, Kinds
 from crossgrade.workloads.traffic.request import LoggedRequest
 
@@ -42,6 +42,7 @@ _ROW = np.dtype(
         ("media", "i1"),
         ("batch", "i1"),
         ("text", "i1"),
+        ("unfit", "i1"),
         ("calls", "i4"),
     ]
 )
@@ -136,6 +137,7 @@ class LogColumns:
             "media": [each.messages is not None and has_media(each) for each in chunk],
             "batch": [UNKNOWN if each.batch is None else each.batch for each in chunk],
             "text": [each.messages is not None for each in chunk],
+            "unfit": [unfit(each) for each in chunk],
             "calls": [each.calls or 0 for each in chunk],
         }
         for name, values in columns.items():

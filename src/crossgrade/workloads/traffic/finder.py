@@ -1,8 +1,8 @@
 """The figures of one workload in a log."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from csv import DictReader
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from functools import lru_cache
 from importlib.resources import files
@@ -11,18 +11,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from crossgrade.domain import Reason
-from crossgrade.pricing.saving import mean_cost
+from crossgrade.domain import Estimate, Reason
+from crossgrade.pricing.saving import mean_cost, per_month
 from crossgrade.stats import Interval, mean_interval, plan, proportion_interval, quantile_interval
+from crossgrade.workloads.traffic.chat import CAUSES
 from crossgrade.workloads.traffic.findings import Finding, Likelihood, Move
 from crossgrade.workloads.traffic.grouping import Group
 from crossgrade.workloads.traffic.kinds import Kind
 from crossgrade.workloads.traffic.money import Alternative, cheapest, costs
+from crossgrade.workloads.traffic.rates import growth as growth_of
+from crossgrade.workloads.traffic.rates import monthly, no_interval
 
-DAYS_PER_MONTH = 30
 TOKENS = ("input", "output", "cached", "written", "reasoning", "media")
-_DAY = 86_400.0
-_WHOLE_DAYS = 3
 _NO_SESSIONS = Reason("no-sessions", "no sessions")
 _ASSUMED_MEAN, _ASSUMED_CORRELATION, _ASSUMED_RETENTION = 0.8, 0.3, 0.95
 _WORK = (
@@ -73,7 +73,9 @@ class Finder:
         priced = ~np.isnan(spend)
         models = self._models(calls)
         n = int(calls.sum())
-        per_month = self._per_month(n)
+        volume = monthly(self.column("at"), self.frame.span, calls)
+        if volume.value is None:
+            self.unknown["requests_per_month"] = str(volume.reason)
         lengths = counted
         if calls.max(initial=1) > 1:
             self.unknown["lengths"] = "the log holds sums of requests; offers are chosen for the mean one"
@@ -82,7 +84,7 @@ class Finder:
         likelihood = _likelihood(self.group.kind, given[lengths])
         samples = plan(_ASSUMED_MEAN, _ASSUMED_CORRELATION, _ASSUMED_RETENTION).n or 0
         features = self._features()
-        moves = self._moves(counted, longest, per_month, samples, next(iter(models), None))
+        moves = self._moves(counted, samples, next(iter(models), None))
         failed = self.column("failed")
         latency = self.column("latency")
         latency = latency[~np.isnan(latency)].astype(np.float64)
@@ -110,12 +112,14 @@ class Finder:
             spend_n=int(calls[priced].sum()),
             spend_logged_n=int(calls[self.logged].sum()),
             spend_per_month_usd=self._spend_per_month(spend),
-            requests_per_month=per_month,
-            growth=self._growth(),
+            requests_per_month=volume.value,
+            volume=volume,
+            left_out=self._left_out(),
+            growth=growth_of(self.column("at"), self.frame.span),
             sessions=len(starts),
             sessions_n=int((session != 0).sum()),
             sessions_inferred_n=int((session & 1).sum()),
-            calls_per_session=mean_interval(per_session) if len(starts) else _no_interval(None, _NO_SESSIONS),
+            calls_per_session=mean_interval(per_session) if len(starts) else no_interval(None, _NO_SESSIONS),
             cost_per_session_usd=self._cost_per_session(spend, session),
             features=features,
             agentic=proportion_interval(int(self.column("agentic").sum()), int(self.column("text").sum()))
@@ -135,7 +139,7 @@ class Finder:
         rows = session != 0
         if not rows.any() or np.isnan(spend[rows]).any():
             some = Reason("cost-unknown", "the cost of some requests is unknown")
-            return _no_interval(None, some if rows.any() else _NO_SESSIONS)
+            return no_interval(None, some if rows.any() else _NO_SESSIONS)
         _, place = np.unique(session[rows], return_inverse=True)
         per_session = np.bincount(place, weights=spend[rows]).astype(np.float64)
         return _mean_cost(per_session, method="over sessions")
@@ -172,80 +176,30 @@ class Finder:
             return None
         return int(cached[known].sum(dtype=np.int64)) / total
 
-    def _per_month(self, n: int) -> float | None:
-        span = self.frame.span
-        if span is None or span[1] - span[0] < 600:
-            self.unknown["requests_per_month"] = "the log has no times, or spans less than ten minutes"
-            return None
-        return n / (span[1] - span[0]) * _DAY * DAYS_PER_MONTH
-
     def _spend_per_month(self, spend: NDArray[np.float64]) -> Interval:
-        """Return the spend of 30 mean days; its interval is over whole days (UTC) of the log."""
-        span, total = self.frame.span, float(np.nansum(spend))
-        if span is None or np.isnan(spend).all() or span[1] - span[0] < 600:
-            why = Reason("cost-or-time-unknown", "the cost or the time of the requests is unknown")
-            return _no_interval(None, why)
-        days = list(_whole_days(span))
-        scaled = total / (span[1] - span[0]) * _DAY * DAYS_PER_MONTH
-        if len(days) < _WHOLE_DAYS:
-            few = f"{len(days)} whole days of log; an interval needs {_WHOLE_DAYS}"
-            return _no_interval(scaled, Reason("too-few-days", few))
-        day = np.floor(self.column("at") / _DAY)
-        daily = [float(np.nansum(spend[day == each])) for each in days]
-        found = mean_interval(daily)
-        low, high = ((None if end is None else end * DAYS_PER_MONTH) for end in (found.low, found.high))
-        return Interval(
-            value=(found.value or 0.0) * DAYS_PER_MONTH,
-            low=None if low is None else max(low, 0.0),
-            high=high,
-            level=found.level,
-            n=found.n,
-            method="t over days",
-        )
+        """Return the spend of 30 mean days."""
+        if np.isnan(spend).all():
+            return no_interval(None, Reason("cost-unknown", "no request's cost is known"))
+        return monthly(self.column("at"), self.frame.span, spend)
 
-    def _growth(self) -> Interval:
-        """Return requests of the second half of the log's whole days over those of the first."""
-        span = self.frame.span
-        days = [] if span is None else list(_whole_days(span))
-        if len(days) < 4:
-            few = f"{len(days)} whole days of log; growth needs 4"
-            return _no_interval(None, Reason("too-few-days", few))
-        day = np.floor(self.column("at") / _DAY)
-        daily = np.array([int((day == each).sum()) for each in days], np.float64)
-        half = len(daily) // 2
-        before, after = daily[:half], daily[-half:]
-        if not before.sum():
-            why = Reason("first-half-empty", "no requests in the first half of the log")
-            return _no_interval(None, why)
-        ratio = float(after.sum() / before.sum())
-        # By the delta method, from the variation between days.
-        spread = [
-            float(each.std(ddof=1) / each.mean()) ** 2 / half if half > 1 and each.mean() else np.inf
-            for each in (before, after)
-        ]
-        factor = float(np.exp(1.96 * np.sqrt(sum(spread)))) if np.isfinite(sum(spread)) else np.inf
-        return Interval(
-            value=ratio,
-            low=ratio / factor,
-            high=None if np.isinf(factor) else ratio * factor,
-            level=0.95,
-            n=len(days),
-            method="ratio of halves, days as observations",
-        )
+    def _left_out(self) -> dict[str, int]:
+        """Count the requests with texts that no sample can stand for, by cause."""
+        found = np.bincount(self.column("unfit"), weights=self.calls, minlength=len(CAUSES) + 1)
+        return {cause: int(n) for cause, n in zip(CAUSES[:-1], found[1:].tolist(), strict=False) if n}
 
-    def _moves(
-        self,
-        counted: NDArray[np.bool_],
-        longest: int | None,
-        per_month: float | None,
-        samples: int,
-        served_by: str | None,
-    ) -> tuple[Move, ...]:
-        rows = np.flatnonzero(counted).astype(np.int32)
+    def _moves(self, counted: NDArray[np.bool_], samples: int, served_by: str | None) -> tuple[Move, ...]:
+        """Return the moves of the requests that a test can speak of, as far as the log's texts tell."""
+        unfit = self.column("unfit")
+        rows = np.flatnonzero(counted & ((unfit == 0) | (unfit == len(CAUSES)))).astype(np.int32)
         calls = int(self.calls[rows].sum())
         if not calls:
-            self.unknown["moves"] = "the tokens of its requests are unknown"
+            self.unknown["moves"] = (
+                "no sample can stand for its requests, which stay with the incumbent"
+                if counted.any()
+                else "the tokens of its requests are unknown"
+            )
             return ()
+        volume = monthly(self.column("at")[rows], self.frame.span, self.calls[rows])
         cached = np.maximum(self.tokens["cached"][rows], 0)
         given = self.tokens["input"][rows]
         mean = (
@@ -253,7 +207,8 @@ class Finder:
             float(cached.sum(dtype=np.int64)) / calls,
             float(self.tokens["output"][rows].sum(dtype=np.int64)) / calls,
         )
-        context = int(sum(mean)) if longest is None else longest
+        single = self.calls.max(initial=1) <= 1
+        context = int((given + self.tokens["output"][rows]).max()) if single else int(sum(mean))
         schema = self.group.kind.shape == "schema"
         found = []
         for is_open in (True, False):
@@ -269,12 +224,10 @@ class Finder:
                 kind = "open" if is_open else "proprietary"
                 self.unknown[f"{kind}_offer"] = f"no listed {kind} offer is known to take {context:,} tokens"
             else:
-                found.append(self._move(offer, rows, per_month, samples))
+                found.append(self._move(offer, rows, volume, samples))
         return tuple(found)
 
-    def _move(
-        self, offer: Alternative, rows: NDArray[np.int32], per_month: float | None, samples: int
-    ) -> Move:
+    def _move(self, offer: Alternative, rows: NDArray[np.int32], volume: Interval, samples: int) -> Move:
         then, now = costs(self.tokens, rows, offer.price), self.spend[rows]
         both = ~np.isnan(then) & ~np.isnan(now)
         calls = self.calls[rows]
@@ -291,7 +244,7 @@ class Finder:
             price_on=self.frame.on,
             mean_cost_usd=mean_then,
             share_saved=float((now - then)[both].sum()) / n / mean_now if mean_now else None,
-            saving_per_month_usd=_scaled(now[both], then[both], n, per_month),
+            saving_per_month_usd=_scaled(now[both], then[both], n, volume),
             n=n,
             test_cost_usd=None if mean_now is None else samples * (mean_then + mean_now),
         )
@@ -322,59 +275,48 @@ class Finder:
         return max(values, default=None)
 
 
-def _scaled(now: NDArray[np.float64], then: NDArray[np.float64], n: int, per_month: float | None) -> Interval:
-    if per_month is None or not len(now):
-        rate = Reason("volume-unknown", "the rate of requests is unknown")
-        return _no_interval(
-            None, rate if per_month is None else Reason("cost-unknown", "no request's cost is known")
-        )
+def _scaled(now: NDArray[np.float64], then: NDArray[np.float64], n: int, volume: Interval) -> Interval:
+    """Return the saving a month, with the doubt of the mean request and of the volume."""
+    if not len(now):
+        return no_interval(None, Reason("cost-unknown", "no request's cost is known"))
+    if volume.value is None:
+        return no_interval(None, Reason("volume-unknown", "the rate of requests is unknown"))
     if n != len(now):
         why = Reason("sums-of-requests", "sums of requests have no spread")
-        return _no_interval(float((now - then).sum()) / n * per_month, why)
-    return _mean_cost(now, less=then, times=per_month, method="over requests")
+        return no_interval(float((now - then).sum()) / n * volume.value, why)
+    requests = Estimate(
+        value=volume.value,
+        low=volume.low,
+        high=volume.high,
+        reason=volume.reason,
+        reason_code=volume.reason_code,
+    )
+    return _mean_cost(now, less=then, times=requests, method="over requests")
 
 
 def _mean_cost(
     costs_usd: NDArray[np.float64],
     *,
     less: NDArray[np.float64] | None = None,
-    times: float = 1.0,
+    times: Estimate | None = None,
     method: str,
 ) -> Interval:
     found = mean_cost(costs_usd, less=less)
-    value, low, high = (
-        None if each is None else each * times for each in (found.value, found.low, found.high)
-    )
     few = Reason("too-few-observations", f"{found.n} observations; an interval of a mean needs 2")
+    if found.low is None and found.reason is None:
+        found = replace(found, reason=few.text, reason_code=few.code)
+    if times is not None:
+        found = per_month(found, times)
     return Interval(
-        value=value,
-        low=low,
-        high=high,
+        value=found.value,
+        low=found.low,
+        high=found.high,
         level=found.level,
         n=found.n or 0,
         method=f"{found.method}, {method}",
-        reason=found.reason or (few.text if low is None else None),
-        reason_code=found.reason_code or (few.code if low is None else None),
+        reason=found.reason,
+        reason_code=found.reason_code,
     )
-
-
-def _no_interval(value: float | None, why: Reason) -> Interval:
-    return Interval(
-        value=value,
-        low=None,
-        high=None,
-        level=0.95,
-        n=0,
-        method="none",
-        reason=why.text,
-        reason_code=why.code,
-    )
-
-
-def _whole_days(span: tuple[float, float]) -> Iterator[int]:
-    """Yield the days (UTC, since 1970) that lie wholly inside the log, to a minute at each end."""
-    first, last = int(np.ceil((span[0] - 60) / _DAY)), int(np.floor((span[1] + 60) / _DAY))
-    yield from range(first, last)
 
 
 def _quantiles(values: NDArray[Any]) -> dict[str, float]:

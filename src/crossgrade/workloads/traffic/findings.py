@@ -46,11 +46,12 @@ class Move:
 class Finding:
     """A workload found in a log. None is unknown, with the reason in `unknown` under the field's name.
 
-    `sessions_n` counts the requests that are of a session, `sessions_inferred_n` those of them whose
-    session the log does not name. `features` are what an offer must be able to do. `net_value_usd` is what
-    finding out may bring in the first year, by the better move: twelve times the saving a month, times the
-    likelihood, less the test and its labels (`labels_cost_usd`). `score` is the saving a month times the
-    likelihood, over the cost of the test: dollars a dollar.
+    `sessions_n` counts the requests that are of a session, `sessions_inferred_n` those of them whose session
+    the log does not name. `volume` is `requests_per_month` with its interval. `left_out` counts the requests
+    that no sample can stand for, by cause: `moves` are of the others. `features` are what an offer must be
+    able to do. `net_value_usd` is what finding out may bring in the first year, by the better move: twelve
+    times the saving a month, times the likelihood, less the test and its labels (`labels_cost_usd`). `score`
+    is the saving a month times the likelihood, over the cost of the test: dollars a dollar.
     """
 
     name: str
@@ -75,6 +76,8 @@ class Finding:
     spend_logged_n: int
     spend_per_month_usd: Interval
     requests_per_month: float | None
+    volume: Interval
+    left_out: Mapping[str, int]
     growth: Interval
     sessions: int
     sessions_n: int

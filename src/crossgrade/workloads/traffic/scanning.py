@@ -1,6 +1,7 @@
 """The scan: workloads found in a log, what each costs, what moving it may save, what finding out takes."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from functools import partial
 from pathlib import Path
@@ -12,6 +13,8 @@ from numpy.typing import NDArray
 from crossgrade.catalog import Catalog
 from crossgrade.domain import Price
 from crossgrade.errors import NotFoundError, closest
+from crossgrade.stats import Interval
+from crossgrade.workloads.traffic.chat import CAUSES
 from crossgrade.workloads.traffic.columns import UNKNOWN, LogColumns, Sorted, blocks
 from crossgrade.workloads.traffic.databases import opened_sources, without_password
 from crossgrade.workloads.traffic.finder import TOKENS, Finder, Frame
@@ -19,6 +22,7 @@ from crossgrade.workloads.traffic.findings import Finding, Scan, Sums
 from crossgrade.workloads.traffic.formats import LOG_FORMATS, LogFormat
 from crossgrade.workloads.traffic.grouping import Group, group
 from crossgrade.workloads.traffic.money import alternatives, costs, list_price
+from crossgrade.workloads.traffic.rates import monthly
 from crossgrade.workloads.traffic.reading import Reading
 
 LABEL_USD = 0.5
@@ -60,6 +64,24 @@ def scan_logs(
             columns.close()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupRows:
+    """A workload's requests that can be samples: where they stand in the order of reading, times, kinds.
+
+    `requests` counts all of the workload's that were answered, `left_out` those that cannot be samples, by
+    cause. `volume` is the number a month of those that can.
+    """
+
+    group: Group
+    positions: NDArray[np.int64]
+    at: NDArray[np.float64]
+    strata: NDArray[np.int64]
+    requests: int
+    left_out: Mapping[str, int]
+    volume: Interval
+    span: tuple[float, float] | None
+
+
 class Scanner:
     """A log in columns: its workloads and their figures."""
 
@@ -92,6 +114,11 @@ class Scanner:
         self._last = None if unknown else float(np.nanmax(at))
         self._on = on or (today if self._last is None else datetime.fromtimestamp(self._last, UTC).date())
         self._price_sources: dict[str, str] = {}
+
+    @property
+    def span(self) -> tuple[float, float] | None:
+        """The times of the log's first and last request, in seconds since 1970; None if unknown."""
+        return None if self._first is None or self._last is None else (self._first, self._last)
 
     def _column(self, name: str) -> NDArray[Any]:
         found = self._log.column(name)
@@ -158,10 +185,10 @@ class Scanner:
         labels = label_of.astype(np.int16)[place] if len(place) else np.empty(0, np.int16)
         return groups, labels
 
-    def rows_of(self, name: str) -> tuple[Group, NDArray[np.int64], NDArray[np.float64], NDArray[np.int64]]:
-        """Return a workload, where its requests stand in the order of reading, their times and kinds.
+    def rows_of(self, name: str) -> "GroupRows":
+        """Return the requests of a workload that can be samples, and how many of its others cannot, and why.
 
-        Left out are requests without text and those that failed. Raises `NotFoundError`.
+        Requests that failed are no traffic. Raises `NotFoundError`.
         """
         spend, _ = self._spend()
         groups, labels = self.labelled(spend)
@@ -174,20 +201,30 @@ class Scanner:
                 code="log-workload-unknown",
                 hint="`crossgrade scan` lists them",
             )
-        wanted = (labels == number) & (self._column("text") > 0) & (self._column("failed") != 1)
-        positions = self._log.positions()[self._use]
-        kinds = self._column("kind").astype(np.int64)
-        return groups[number], positions[wanted], self._column("at")[wanted], kinds[wanted]
+        served = (labels == number) & (self._column("failed") != 1)
+        unfit = self._column("unfit")
+        causes = np.bincount(unfit[served], minlength=len(CAUSES) + 1).tolist()
+        wanted = served & (unfit == 0)
+        at = self._column("at")
+        return GroupRows(
+            group=groups[number],
+            positions=self._log.positions()[self._use][wanted],
+            at=at[wanted],
+            strata=self._column("kind").astype(np.int64)[wanted],
+            requests=int(served.sum()),
+            left_out={cause: n for cause, n in zip(CAUSES, causes[1:], strict=True) if n},
+            volume=monthly(at[wanted], self.span),
+            span=self.span,
+        )
 
     def _findings(self) -> tuple[list[Finding], float, int]:
         """Return the workloads, the spend of the whole log, and of how many requests it is."""
         spend, logged = self._spend()
         groups, labels = self.labelled(spend)
         total, priced = float(np.nansum(spend)), int(self._calls[~np.isnan(spend)].sum())
-        span = None if self._first is None or self._last is None else (self._first, self._last)
         frame = Frame(
             models=self._log.models.known,
-            span=span,
+            span=self.span,
             on=self._on,
             offers=alternatives(self._catalog, self._on),
             label_usd=self._label_usd,
