@@ -1,7 +1,7 @@
 """Dated prices and facts of offers, where they come from, and what looks wrong with them."""
 
 from crossgrade.catalog._catalog import Catalog, Listing, OfferFacts, packaged_catalog
-from crossgrade.catalog._checks import Doubt, check_catalog, validate_price
+from crossgrade.catalog._checks import Doubt, check_catalog, offer_doubts, price_doubts, validate_price
 from crossgrade.catalog._listed import model_name, provider_name
 from crossgrade.catalog._litellm import new_rates, read_litellm
 from crossgrade.catalog._rates import Rate, rates_to_csv, read_rates
@@ -15,7 +15,9 @@ __all__ = [
     "check_catalog",
     "model_name",
     "new_rates",
+    "offer_doubts",
     "packaged_catalog",
+    "price_doubts",
     "provider_name",
     "rates_to_csv",
     "read_litellm",

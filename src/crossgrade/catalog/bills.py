@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 
 from crossgrade.catalog._catalog import Catalog, OfferFacts
-from crossgrade.catalog._checks import check_catalog, validate_price
-from crossgrade.catalog._listed import model_name, provider_name
+from crossgrade.catalog._checks import check_catalog, offer_doubts, price_doubts, validate_price
+from crossgrade.catalog._listed import model_name
 from crossgrade.domain import Estimate, Offer, Price, Usage
 from crossgrade.pricing import cost_usd
 from crossgrade.pricing.bill import Bill, bill, per_solved
@@ -43,6 +43,12 @@ class OfferBill:
     doubts: tuple[str, ...] = ()
 
     @property
+    def may_be_chosen(self) -> bool:
+        """Return whether the offer can be recommended: on sale, beyond doubt, long enough, of known cost."""
+        fits = self.can_be_bought and not self.doubts and not self.too_long
+        return fits and self.bill.per_call_usd.value is not None
+
+    @property
     def can_be_bought(self) -> bool:
         """Return whether the offer is not known to be gone."""
         return self.status not in {"retired", "delisted"}
@@ -69,6 +75,13 @@ class Bills:
         """The incumbent's bill."""
         return next((each for each in self.offers if each.offer == self.incumbent), None)
 
+    @property
+    def rival(self) -> OfferBill | None:
+        """The bill of the cheapest other offer that can be recommended."""
+        return next(
+            (each for each in self.offers if each.offer != self.incumbent and each.may_be_chosen), None
+        )
+
 
 def bill_offers(
     offers: Sequence[Offer],
@@ -84,21 +97,18 @@ def bill_offers(
     An offer in `measured` is billed for its own tokens (a talkative model for what it says), another
     for the traffic's.
     """
-    doubts: dict[str, list[str]] = {}
-    for each in check_catalog(catalog, on):
-        doubts.setdefault(each.listing, []).append(each.seen)
+    doubts = price_doubts(catalog, on)
     whose = "as stated" if not traffic.measured else f"as {incumbent}" if measured else "as recorded"
     found = []
     for offer in offers:
         own = (measured or {}).get(offer.name)
         row = _offer_bill(offer, own.traffic if own else traffic, catalog, on)
-        listing = f"{model_name(offer.model)}@{provider_name(offer.provider)}"
         found.append(
             replace(
                 row,
                 tokens="measured" if own else whose,
                 per_solved_usd=own.per_solved(row.price) if own else None,
-                doubts=(*row.doubts, *doubts.get(listing, ())) if not offer.prices else row.doubts,
+                doubts=(*row.doubts, *offer_doubts(offer, row.facts, on, doubts)),
             )
         )
     return Bills(

@@ -133,7 +133,7 @@ def saving_of(bills: Bills, row: OfferBill, commitment: Commitment) -> Decimal |
 def cheapest_move(bills: Bills, commitment: Commitment, costs: MovingCosts) -> OfferMove | None:
     """Return the move to the cheapest offer that can be bought and whose price is not in doubt."""
     now = bills.of_incumbent
-    rival = next((row for row in bills.offers if row is not now and _may_be_chosen(row)), None)
+    rival = bills.rival
     if now is None or now.price is None or rival is None or rival.bill.usd_per_month is None:
         return None
     saving, calls = saving_of(bills, rival, commitment), bills.traffic.calls_per_month
@@ -203,11 +203,6 @@ def _saving(bills: Bills, rival: OfferBill, commitment: Commitment) -> Estimate:
     return replace(found, value=usd, low=found.low - owed, high=found.high - owed)
 
 
-def _may_be_chosen(row: OfferBill) -> bool:
-    fits = row.can_be_bought and not row.doubts and not row.too_long
-    return fits and row.bill.usd_per_month is not None
-
-
 GPU = "h100"
 """The default GPU of a box: the one with most measured points, except for the newest."""
 
@@ -221,11 +216,8 @@ def own_boxes(
     `measured` is served its own tokens, any other the bills' traffic. Models that fit no deployment are left
     out, and so is traffic without input or output tokens.
     """
-    now = bills.of_incumbent
-    rival = next(
-        (row for row in bills.offers if row is not now and row.can_be_bought and not row.doubts), None
-    )
-    against = {row.offer: row.bill.per_mtok_usd for row in (now, rival) if row is not None}
+    both = (bills.of_incumbent, bills.rival)
+    against = {row.offer: row.bill.per_mtok_usd for row in both if row is not None}
     found: dict[str, BoxBill] = {}
     for offer in offers:
         model = _architecture(offer)

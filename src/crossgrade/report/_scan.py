@@ -248,7 +248,7 @@ def _sums(sums: Sums) -> str:
 
 
 def _move(move: Move) -> tuple[str, str, str, str]:
-    kind = "open" if move.open_weights else "proprietary"
+    kind = {True: "open", False: "proprietary", None: "openness unknown"}[move.open_weights]
     saved = move.saving_per_month_usd
     shown = _dollars(saved)
     if move.share_saved is not None:

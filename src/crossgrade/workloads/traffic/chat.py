@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from crossgrade.dialects import USAGE_FIELDS, logged_counts
+from crossgrade.workloads.traffic.calls import ASKABLE, call_of
 from crossgrade.workloads.traffic.request import LoggedRequest, count, listing, mapping, number, text
 
 _COUNTS = ("_tokens", "TokenCount")
@@ -104,7 +105,14 @@ def question_of(messages: list[Any]) -> str | None:
     return None
 
 
-CAUSES = ("uses tools", "images or files", "other roles", "no question at its end", "no text in the log")
+CAUSES = (
+    "uses tools",
+    "images or files",
+    "other roles",
+    "no question at its end",
+    "no chat",
+    "no text in the log",
+)
 """Why a request cannot be a sample, by number from 1; 0 is a request that can."""
 
 _ROLES = frozenset({"system", "developer", "user", "assistant"})
@@ -112,6 +120,8 @@ _ROLES = frozenset({"system", "developer", "user", "assistant"})
 
 def unfit(request: LoggedRequest) -> int:
     """Return why a request cannot be asked again as a conversation of texts: a cause's number, or 0."""
+    if call_of(request.call, request.model, batch=bool(request.batch)) not in ASKABLE:
+        return 5
     if request.messages is None:
         return len(CAUSES)
     messages = [each for each in request.messages if isinstance(each, dict)]

@@ -11,6 +11,7 @@ from typing import IO, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from crossgrade.workloads.traffic.calls import call_of
 from crossgrade.workloads.traffic.chat import has_media, is_agentic, session_of, unfit
 from crossgrade.workloads.traffic.kinds import NOTHING, Kind, Kinds
 from crossgrade.workloads.traffic.request import LoggedRequest
@@ -121,7 +122,7 @@ class LogColumns:
             "latency": [each.latency_s for each in chunk],
             "ttft": [each.ttft_s for each in chunk],
             "input": [UNKNOWN if each.input is None else each.input for each in chunk],
-            "output": [UNKNOWN if each.output is None else each.output for each in chunk],
+            "output": [_output(each) for each in chunk],
             "cached": [UNKNOWN if each.cached is None else each.cached for each in chunk],
             "written": [UNKNOWN if each.cache_written is None else each.cache_written for each in chunk],
             "reasoning": [UNKNOWN if each.reasoning is None else each.reasoning for each in chunk],
@@ -303,6 +304,14 @@ class Sorted:
         file, dtype = self._files[name]
         file.seek(start * dtype.itemsize)
         return np.fromfile(file, dtype, end - start)
+
+
+def _output(request: LoggedRequest) -> int:
+    """Return a request's output tokens; a call whose answer is no text has none where none are stated."""
+    if request.output is not None:
+        return request.output
+    call = call_of(request.call, request.model, batch=False)
+    return 0 if call in {"embedding", "rerank", "moderation"} and request.input is not None else UNKNOWN
 
 
 def blocks(n: int) -> Iterator[slice]:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from crossgrade.domain import Estimate, Reason
 from crossgrade.pricing.saving import mean_cost, per_month
 from crossgrade.stats import Interval, mean_interval, plan, proportion_interval, quantile_interval
+from crossgrade.workloads.traffic.calls import ASKABLE, COMPARED
 from crossgrade.workloads.traffic.chat import CAUSES
 from crossgrade.workloads.traffic.findings import Finding, Likelihood, Move
 from crossgrade.workloads.traffic.grouping import Group
@@ -189,9 +190,13 @@ class Finder:
 
     def _moves(self, counted: NDArray[np.bool_], samples: int, served_by: str | None) -> tuple[Move, ...]:
         """Return the moves of the requests that a test can speak of, as far as the log's texts tell."""
-        unfit = self.column("unfit")
-        rows = np.flatnonzero(counted & ((unfit == 0) | (unfit == len(CAUSES)))).astype(np.int32)
+        unfit, call = self.column("unfit"), self.group.kind.call
+        testable = (unfit == 0) | (unfit == len(CAUSES)) | (call not in ASKABLE)
+        rows = np.flatnonzero(counted & testable).astype(np.int32)
         calls = int(self.calls[rows].sum())
+        if call not in COMPARED:
+            self.unknown["moves"] = f"{call} calls are not billed by tokens of text alone"
+            return ()
         if not calls:
             self.unknown["moves"] = (
                 "no sample can stand for its requests, which stay with the incumbent"
@@ -211,9 +216,10 @@ class Finder:
         context = int((given + self.tokens["output"][rows]).max()) if single else int(sum(mean))
         schema = self.group.kind.shape == "schema"
         found = []
-        for is_open in (True, False):
+        for is_open in (True, False) if call in ASKABLE else (None,):
             offer = cheapest(
                 self.frame.offers,
+                call=call,
                 open_weights=is_open,
                 context=context,
                 tokens=mean,
@@ -221,14 +227,16 @@ class Finder:
                 served_by=served_by,
             )
             if offer is None:
-                kind = "open" if is_open else "proprietary"
+                kind = {True: "open", False: "proprietary", None: call}[is_open]
                 self.unknown[f"{kind}_offer"] = f"no listed {kind} offer is known to take {context:,} tokens"
             else:
                 found.append(self._move(offer, rows, volume, samples))
         return tuple(found)
 
     def _move(self, offer: Alternative, rows: NDArray[np.int32], volume: Interval, samples: int) -> Move:
-        then, now = costs(self.tokens, rows, offer.price), self.spend[rows]
+        call = self.group.kind.call
+        batch = np.ones(len(self.spend), np.int64) if call == "batch" else None
+        then, now = costs(self.tokens, rows, offer.price, batch), self.spend[rows]
         both = ~np.isnan(then) & ~np.isnan(now)
         calls = self.calls[rows]
         n = int(calls[both].sum())
@@ -238,7 +246,7 @@ class Finder:
             offer=offer.listing.name,
             provider=offer.listing.provider,
             model=offer.listing.identifier,
-            open_weights=bool(offer.facts.open_weights),
+            open_weights=offer.facts.open_weights,
             context_tokens=offer.facts.context_tokens or 0,
             price_source=offer.price.source,
             price_on=self.frame.on,
@@ -246,7 +254,10 @@ class Finder:
             share_saved=float((now - then)[both].sum()) / n / mean_now if mean_now else None,
             saving_per_month_usd=_scaled(now[both], then[both], n, volume),
             n=n,
-            test_cost_usd=None if mean_now is None else samples * (mean_then + mean_now),
+            # No evaluation asks for anything but texts.
+            test_cost_usd=None
+            if mean_now is None or call not in ASKABLE
+            else samples * (mean_then + mean_now),
         )
 
     def _score(self, moves: Sequence[Move], likelihood: Likelihood) -> float | None:
@@ -271,6 +282,8 @@ class Finder:
             # The score lacks the same figures.
             self.unknown["score"] = self.unknown["net_value_usd"] = (
                 "the saving, the rate of requests or the cost of a test is unknown"
+                if self.group.kind.call in ASKABLE
+                else f"no evaluation asks for {self.group.kind.call} calls yet"
             )
         return max(values, default=None)
 

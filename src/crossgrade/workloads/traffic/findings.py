@@ -31,7 +31,7 @@ class Move:
     offer: str
     provider: str
     model: str
-    open_weights: bool
+    open_weights: bool | None
     context_tokens: int
     price_source: str
     price_on: date

@@ -114,6 +114,7 @@ class Scanner:
         self._last = None if unknown else float(np.nanmax(at))
         self._on = on or (today if self._last is None else datetime.fromtimestamp(self._last, UTC).date())
         self._price_sources: dict[str, str] = {}
+        self._today = today
 
     @property
     def span(self) -> tuple[float, float] | None:
@@ -226,7 +227,7 @@ class Scanner:
             models=self._log.models.known,
             span=self.span,
             on=self._on,
-            offers=alternatives(self._catalog, self._on),
+            offers=alternatives(self._catalog, self._on, self._today),
             label_usd=self._label_usd,
         )
         order, bounds = _ordered(labels, len(groups))

@@ -9,8 +9,14 @@ from typing import Any
 
 import pytest
 
-from crossgrade.catalog import packaged_catalog
+from crossgrade.catalog import packaged_catalog, price_doubts
+from crossgrade.catalog.bills import bill_offers
+from crossgrade.dialects import HOSTS
+from crossgrade.domain import Offer
+from crossgrade.pricing.usage import stated_traffic
 from crossgrade.workloads.traffic import Scan, scan_logs, scan_record
+from crossgrade.workloads.traffic.calls import call_of
+from crossgrade.workloads.traffic.money import alternatives
 from tests.codes import check_reason, names
 
 DATA = Path(__file__).parents[3] / "data" / "traffic"
@@ -322,3 +328,84 @@ def test_a_record_holds_no_secret_of_a_prompt(tmp_path: Path) -> None:
 def test_an_empty_log_is_a_scan_of_nothing(tmp_path: Path) -> None:
     found = scanned(tmp_path / "log.jsonl", [])
     assert (found.requests, found.findings, found.problems) == (0, (), {"empty file": 1})
+
+
+def test_kinds_of_calls_are_classes_with_offers_of_their_own(tmp_path: Path) -> None:
+    embeddings = [
+        row(
+            n,
+            route="support",
+            model="text-embedding-3-large",
+            messages=None,
+            completion=None,
+            output_tokens=None,
+            cost_usd=2,
+        )
+        for n in range(100)
+    ]
+    named = [
+        row(n, route="support", model="my-embedder", call_type="aembedding", messages=None)
+        for n in range(100, 140)
+    ]
+    images = [row(n, route="support", model="gpt-image-1", messages=chat("A cat")) for n in range(200, 240)]
+    batches = [
+        {
+            "custom_id": f"b{n}",
+            "response": {
+                "status_code": 200,
+                "body": {
+                    "model": "gpt-4o",
+                    "created": START + n,
+                    "usage": {"prompt_tokens": 900, "completion_tokens": 90},
+                },
+            },
+        }
+        for n in range(30)
+    ]
+    chats = [row(n, route="support", cost_usd=0.01) for n in range(300, 400)]
+    found = {
+        each.name: each
+        for each in scanned(tmp_path / "log.jsonl", embeddings + named + images + chats + batches).findings
+    }
+    assert {name: each.kind.call for name, each in found.items()} == {
+        "support-embedding": "embedding",
+        "support-image": "image",
+        "batch": "batch",
+        "support": "chat",
+    }
+    embedding = found["support-embedding"]
+    assert embedding.requests == 140
+    # Dearest by far, and no evaluation can ask for it: it does not lead the list.
+    assert (embedding.net_value_usd, embedding.left_out) == (None, {"no chat": 140})
+    assert next(iter(found)) == "support"
+    assert all("embed" in move.offer for move in embedding.moves)
+    assert embedding.moves
+    assert found["support-image"].moves == ()
+    assert {call_of(None, move.model, batch=False) for move in found["support"].moves} == {"chat"}
+    assert found["batch"].moves
+    prices = [
+        packaged_catalog().price(Offer(name="x", provider=m.provider, model=m.model), date(2026, 11, 20))
+        for m in found["batch"].moves
+    ]
+    assert all(price is not None and price.batch_discount is not None for price in prices)
+
+
+def test_only_offers_beyond_doubt_are_recommended() -> None:
+    on = date(2026, 11, 28)
+    catalog = packaged_catalog()
+    doubts = price_doubts(catalog, on)
+    offers = alternatives(catalog, on, on)
+    assert offers
+    for each in offers:
+        offer = each.listing.offer()
+        assert each.listing.name not in doubts
+        assert offer.provider in HOSTS
+        assert each.facts.retires_on is None or (each.facts.retires_on - on).days > 90
+    # `cost` says the same of the same offers.
+    retiring = Offer(name="nano", provider="openai", model="gpt-5-nano")
+    usual = Offer(name="luna", provider="openai", model="gpt-5.6-luna")
+    traffic = stated_traffic(1000, 100, calls_per_day=None)
+    bills = bill_offers([retiring, usual], traffic, catalog, on)
+    assert bills.rival is not None
+    assert bills.rival.offer == "luna"
+    assert "nano" not in {each.offer for each in bills.offers if each.may_be_chosen}
