@@ -156,7 +156,7 @@ def _cheapest_open(scan: "Mapping[str, Any]", name: str) -> list[str]:
 
 
 def _doubts(catalog: "Catalog", candidates: "Sequence[str]") -> "dict[str, tuple[str, ...]]":
-    """Return what speaks against candidates that are given as PROVIDER/MODEL, as `scan` and `cost` have it."""
+    """Return what speaks against candidates given as PROVIDER/MODEL, as `scan` and `cost` have it."""
     from datetime import UTC, datetime
 
     from crossgrade.catalog import offer_doubts, price_doubts

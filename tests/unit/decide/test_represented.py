@@ -16,6 +16,8 @@ from crossgrade.decide import (
     verify,
 )
 from crossgrade.domain import LoggedTraffic
+from crossgrade.report import view
+from crossgrade.report._headline import headline
 from crossgrade.testing import evidence
 from tests.codes import names
 
@@ -96,3 +98,21 @@ def test_a_volumes_interval_widens_the_savings() -> None:
     assert stated is not None
     assert stated.low is not None
     assert stated.low > 0.99 * (stated.value or 0)
+
+
+def test_a_kept_incumbent_is_shown_beside_what_the_candidate_would_save() -> None:
+    rng = np.random.default_rng(1)
+    incumbent, candidate = ((rng.random(400) < share).astype(float) for share in (0.9, 0.4))
+    settings = DecisionSettings(requests_per_month=1_000)
+    verdict = decide_policy(evidence(incumbent, candidate), settings, now=NOW)
+    assert verdict.name == "keep"
+    shown = dict(view(verdict).facts)["saving a month"]
+    assert "$9.00" in shown
+    assert names(shown, "candidate")
+
+
+def test_a_part_of_the_traffic_is_not_shown_as_a_switch_of_all() -> None:
+    assert headline(_decide(AGENT)) == "Move 4 % of requests to candidate"
+    shown = dict(view(_decide(AGENT)).facts)
+    assert names(shown["saving a month"], "58 minutes")
+    assert names(shown["policy"], "tools")

@@ -31,7 +31,7 @@ _FILLER = frozenset(_WORDS_OF_NO_HELP.split())
 
 
 class Kind(NamedTuple):
-    """The facts of a kind of request; `system` is its prompt's head with numbers as `#`, `call` what is called."""
+    """The facts of a kind of request; `system` is the head of its prompt with numbers as `#`."""
 
     route: str | None
     system: str | None
