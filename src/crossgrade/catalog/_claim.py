@@ -35,9 +35,11 @@ class Figure:
 class Claim:
     """A quoted figure, what was computed about it, and the result.
 
-    `quoted_as` names the figure that it claims to be; `is_really` the one that it is, if that is
-    another. `basis` is the blend, unit or day that the number needs to mean anything, `command` what
-    computes it again, `note` what the headline leaves out.
+    `quoted_as` names the figure that it claims to be; `is_really` the one that it is, if that is another.
+    `today` has the same figures with what is sold now: the cheapest closed models of the large makers, and
+    the cheapest host of the open model. `basis` is the blend, unit or day that the number needs to mean
+    anything, `command` what computes it again (empty: nothing here does, it was published), `note` what the
+    headline leaves out.
     """
 
     name: str
@@ -53,6 +55,7 @@ class Claim:
     on: date
     command: str
     note: str = ""
+    today: tuple[Figure, ...] = ()
 
 
 def judge(quoted: float, quoted_as: str, figures: tuple[Figure, ...]) -> tuple[ClaimStatus, str | None]:
