@@ -44,7 +44,7 @@ class OfferFacts:
 
     def ends_soon(self, on: date) -> str | None:
         """Say that the offer retires before a verdict of that day would expire; None if it does not."""
-        soon = self.retires_on is not None and (self.retires_on - on).days <= SOON_DAYS
+        soon = self.retires_on is not None and 0 < (self.retires_on - on).days <= SOON_DAYS
         return f"retires on {self.retires_on}" if soon else None
 
     def gone(self, on: date) -> str | None:

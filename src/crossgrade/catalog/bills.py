@@ -11,11 +11,13 @@ import numpy as np
 from crossgrade.catalog._catalog import Catalog, OfferFacts
 from crossgrade.catalog._checks import check_catalog, offer_doubts, price_doubts, validate_price
 from crossgrade.catalog._listed import model_name
+from crossgrade.catalog._successors import successor
 from crossgrade.domain import Estimate, Offer, Price, Usage
 from crossgrade.pricing import cost_usd
 from crossgrade.pricing.bill import Bill, bill, per_solved
 from crossgrade.pricing.columns import price_calls
 from crossgrade.pricing.moving import MovingCosts
+from crossgrade.pricing.thrift import Thrift, thrifts
 from crossgrade.pricing.usage import TokenMix, Traffic, UsageColumns
 
 if TYPE_CHECKING:
@@ -59,7 +61,7 @@ class Bills:
     """The bills of offers for the same traffic: the cheapest first, then the unknown, then what is gone.
 
     `moving` is what is known of the costs of a move, `boxes` what GPUs of one's own would cost for
-    the same work, where somebody asked.
+    the same work, where somebody asked. `thrifts` are ways to pay the incumbent less.
     """
 
     on: date
@@ -69,6 +71,7 @@ class Bills:
     incumbent: str | None = None
     moving: MovingCosts = field(default_factory=MovingCosts)
     boxes: "tuple[BoxBill, ...]" = ()
+    thrifts: tuple[Thrift, ...] = ()
 
     @property
     def of_incumbent(self) -> OfferBill | None:
@@ -111,13 +114,36 @@ def bill_offers(
                 doubts=(*row.doubts, *offer_doubts(offer, row.facts, on, doubts)),
             )
         )
+    paid = next((offer for offer in offers if offer.name == incumbent), None)
     return Bills(
         on=on,
         traffic=traffic,
         mix=traffic.mix(),
         offers=tuple(sorted(found, key=_order)),
         incumbent=incumbent,
+        thrifts=() if paid is None else tuple(_thrifts(paid, traffic, catalog, on)),
     )
+
+
+def _thrifts(offer: Offer, traffic: Traffic, catalog: Catalog, on: date) -> Iterator[Thrift]:
+    """Yield how the incumbent could cost less: by itself, or by a newer model of its provider."""
+    price = catalog.price(offer, on)
+    if price is None:
+        return
+    now = bill(offer.name, traffic, price, batch=offer.batch).usd_per_month
+    ways = thrifts(price, offer.provider, None if now is None else float(now))
+    yield from (each for each in ways if not (offer.batch and each.way in {"batch", "flex tier"}))
+    usage = traffic.usage
+    longest = int((usage.input_tokens + usage.output_tokens).max(initial=0))
+    newer = successor(catalog, offer, on, context=longest)
+    then = None if newer is None else bill(newer.offer.name, traffic, newer.price).usd_per_month
+    if newer is not None and now is not None and then is not None and then < now:
+        yield Thrift(
+            way=f"newer model of {offer.provider}",
+            saves_usd_per_month=float(now - then),
+            needs="after a test, as for any candidate",
+            offer=newer.offer.name,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -158,6 +158,7 @@ def command(
                 },
                 "incumbent": bills.incumbent,
                 "offers": [offer_record(bills, row, money) for row in bills.offers],
+                "without_moving": bills.thrifts,
                 "deployments": boxes,
                 "move": move,
             },

@@ -33,6 +33,7 @@ from crossgrade.pricing.moving import (
     win_back,
 )
 from crossgrade.pricing.saving import mean_cost, per_month
+from crossgrade.pricing.thrift import best_thrift
 from crossgrade.pricing.usage import DAYS_PER_MONTH, Traffic, UsageColumns
 
 if TYPE_CHECKING:
@@ -109,7 +110,8 @@ class OfferMove:
 
     `saving` is `saving_usd_per_month`, with an interval if the calls were measured. The interval of the
     payback follows from it. `paid_back_in_a_year_from` is the number of calls a day from which the
-    costs of moving come back within a year.
+    costs of moving come back within a year. `beyond_thrift_usd_per_month` is the saving over the cheapest
+    bill with today's model (`Bills.thrifts`): by batch the other offer counts with its batch price too.
     """
 
     to: str
@@ -120,6 +122,7 @@ class OfferMove:
     payback_months: Estimate
     paid_back_in_a_year_from: Decimal | None
     incumbent_wins_back: WinBack | None
+    beyond_thrift_usd_per_month: Decimal | None = None
 
 
 def saving_of(bills: Bills, row: OfferBill, commitment: Commitment) -> Decimal | None:
@@ -151,7 +154,20 @@ def cheapest_move(bills: Bills, commitment: Commitment, costs: MovingCosts) -> O
         incumbent_wins_back=win_back(
             bills.traffic, now.price, rival.bill.usd_per_month, commitment=commitment
         ),
+        beyond_thrift_usd_per_month=_beyond_thrift(bills, rival, commitment),
     )
+
+
+def _beyond_thrift(bills: Bills, rival: OfferBill, commitment: Commitment) -> Decimal | None:
+    """Return what a move saves over the best thrift, None where no thrift is known to save."""
+    now, best = bills.of_incumbent, best_thrift(bills.thrifts)
+    if now is None or best is None or now.bill.usd_per_month is None or rival.bill.usd_per_month is None:
+        return None
+    kept = now.bill.usd_per_month - Decimal(repr(best.saves_usd_per_month))
+    then = rival.bill.usd_per_month
+    if best.way == "batch" and rival.batch is not None and rival.batch.usd_per_month is not None:
+        then = min(then, rival.batch.usd_per_month)
+    return commitment.paid(kept) - commitment.minimum_usd_per_month - then
 
 
 def _saving(bills: Bills, rival: OfferBill, commitment: Commitment) -> Estimate:
