@@ -5,6 +5,7 @@ from crossgrade.catalog._checks import Doubt, check_catalog, offer_doubts, price
 from crossgrade.catalog._listed import model_name, provider_name
 from crossgrade.catalog._litellm import new_rates, read_litellm
 from crossgrade.catalog._rates import Rate, rates_to_csv, read_rates
+from crossgrade.catalog._successors import Successor, successor
 
 __all__ = [
     "Catalog",
@@ -12,6 +13,7 @@ __all__ = [
     "Listing",
     "OfferFacts",
     "Rate",
+    "Successor",
     "check_catalog",
     "model_name",
     "new_rates",
@@ -22,5 +24,6 @@ __all__ = [
     "rates_to_csv",
     "read_litellm",
     "read_rates",
+    "successor",
     "validate_price",
 ]

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isnan
 
+from crossgrade.pricing.thrift import Thrift
 from crossgrade.report._chart import Rectangle, treemap
 from crossgrade.report._format import UNKNOWN, money, percent
 from crossgrade.report._html import render
@@ -16,8 +17,9 @@ _UNSEEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u20
 _SAID_ELSEWHERE = {"score", "net_value_usd"}
 NET_VALUE_WORDS = (
     "Net value: the dollars that finding out may bring in the first year. It is 12 × the saving a month × "
-    "how often open models win at this kind of work, less what the test and its labels cost. A saving is an "
-    "upper bound: nobody has measured yet whether the cheaper model is good enough."
+    "how often open models win at this kind of work, less what the test and its labels cost. The saving is "
+    "the one beyond what today's model could save by itself, by batch or by its cache. It is an upper "
+    "bound: nobody has measured yet whether the cheaper model is good enough."
 )
 """What the workloads are ranked by."""
 
@@ -52,6 +54,7 @@ class ScanRow:
     per_month: str
     growth: str
     sessions: str
+    thrifts: tuple[str, ...]
     moves: tuple[tuple[str, str, str, str], ...]
     evidence: str
     saves: str
@@ -94,6 +97,7 @@ def _row(finding: Finding, share: float | None, held: float | None) -> ScanRow:
         per_month=_dollars(finding.spend_per_month_usd),
         growth=_growth(finding.growth),
         sessions=_sessions(finding),
+        thrifts=tuple(map(_thrift, finding.thrifts)),
         moves=tuple(_move(move) for move in finding.moves),
         evidence=(
             f"the best open model wins {percent(likelihood.value, 0)} against the best closed one "
@@ -165,9 +169,9 @@ def _net_value(finding: Finding) -> str:
     likely, labels = finding.likelihood.value, finding.labels_cost_usd
     saving, test = max(
         (
-            (move.saving_per_month_usd.value, move.test_cost_usd)
+            (move.counted_usd, move.test_cost_usd)
             for move in finding.moves
-            if move.saving_per_month_usd.value is not None and move.test_cost_usd is not None
+            if move.counted_usd is not None and move.test_cost_usd is not None
         ),
         key=lambda move: 12 * move[0] * likely - move[1],
     )
@@ -240,6 +244,14 @@ def _left_out(finding: Finding) -> tuple[str, ...]:
     return (f"quality: no sample can stand for {share} of the requests ({why}): they stay where they are",)
 
 
+def _thrift(each: Thrift) -> str:
+    """Return a way to pay less without a move, in words."""
+    way = each.way if each.keeps_answers else f"{each.offer} ({each.way})"
+    if each.saves_usd_per_month is None:
+        return f"{way}: {UNKNOWN}{f' ({each.reason})' if each.reason else ''}"
+    return f"{way}: saves {money(each.saves_usd_per_month)} a month {each.needs}"
+
+
 def _sums(sums: Sums) -> str:
     return (
         f"{sums.requests:,} requests in sums, {sums.input_tokens:,} tokens in, {sums.output_tokens:,} out: "
@@ -253,6 +265,8 @@ def _move(move: Move) -> tuple[str, str, str, str]:
     shown = _dollars(saved)
     if move.share_saved is not None:
         shown += f" ({percent(move.share_saved, 0)}, n = {move.n:,})"
+    if move.beyond_thrift_usd is not None:
+        shown += f", {money(move.beyond_thrift_usd)} over the best that today's model could do"
     return (
         f"{move.offer} ({kind})",
         shown,

@@ -180,6 +180,19 @@ def session_of(request: LoggedRequest) -> int:
     return hash(conversation_start(request)) | 1
 
 
+def shared_head(request: LoggedRequest) -> tuple[int, float]:
+    """Return a number for a request's system prompt (0: none), and its share of the messages' characters."""
+    messages = request.messages or []
+    system = system_of(messages) if messages and isinstance(messages[0], dict) else None
+    if not system:
+        return 0, 0.0
+    total = 0
+    for each in messages:
+        content = each.get("content") if isinstance(each, dict) else None
+        total += len(content) if isinstance(content, str) else len(plain(content) or "")
+    return hash((request.model, system)) | 1, len(system) / max(total, 1)
+
+
 def conversation_start(request: LoggedRequest) -> tuple[str, ...]:
     """Return what all requests of one conversation begin with: user, route, system prompt, first question."""
     messages = request.messages or []

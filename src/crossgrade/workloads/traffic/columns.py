@@ -1,4 +1,4 @@
-"""A log as columns on disk, some 81 bytes a request, of which one at a time is in memory.
+"""A log as columns on disk, some 90 bytes a request, of which one at a time is in memory.
 
 The same request in two exports is one: rows of equal id are merged unless they say different
 tokens, and rows of different exports that began in the same millisecond with the same tokens.
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crossgrade.workloads.traffic.calls import call_of
-from crossgrade.workloads.traffic.chat import has_media, is_agentic, session_of, unfit
+from crossgrade.workloads.traffic.chat import has_media, is_agentic, session_of, shared_head, unfit
 from crossgrade.workloads.traffic.kinds import NOTHING, Kind, Kinds
 from crossgrade.workloads.traffic.request import LoggedRequest
 
@@ -44,6 +44,8 @@ _ROW = np.dtype(
         ("batch", "i1"),
         ("text", "i1"),
         ("unfit", "i1"),
+        ("prefix", "i8"),
+        ("prefix_share", "f4"),
         ("calls", "i4"),
     ]
 )
@@ -113,6 +115,7 @@ class LogColumns:
 
     def _write(self, files: list[int], chunk: list[LoggedRequest]) -> None:
         models = [self.models.number(each.model) for each in chunk]
+        heads = [shared_head(each) for each in chunk]
         for model, each in zip(models, chunk, strict=True):
             if each.provider and model not in self.providers:
                 self.providers[model] = each.provider
@@ -139,6 +142,8 @@ class LogColumns:
             "batch": [UNKNOWN if each.batch is None else each.batch for each in chunk],
             "text": [each.messages is not None for each in chunk],
             "unfit": [unfit(each) for each in chunk],
+            "prefix": [number for number, _ in heads],
+            "prefix_share": [share for _, share in heads],
             "calls": [each.calls or 0 for each in chunk],
         }
         for name, values in columns.items():

@@ -11,8 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from crossgrade.domain import Estimate, Reason
+from crossgrade.catalog import Successor
+from crossgrade.domain import Estimate, Price, Reason
 from crossgrade.pricing.saving import mean_cost, per_month
+from crossgrade.pricing.thrift import Thrift
 from crossgrade.stats import Interval, mean_interval, plan, proportion_interval, quantile_interval
 from crossgrade.workloads.traffic.calls import ASKABLE, COMPARED
 from crossgrade.workloads.traffic.chat import CAUSES
@@ -22,6 +24,7 @@ from crossgrade.workloads.traffic.kinds import Kind
 from crossgrade.workloads.traffic.money import Alternative, cheapest, costs
 from crossgrade.workloads.traffic.rates import growth as growth_of
 from crossgrade.workloads.traffic.rates import monthly, no_interval
+from crossgrade.workloads.traffic.saving import Thrifty
 
 TOKENS = ("input", "output", "cached", "written", "reasoning", "media")
 _NO_SESSIONS = Reason("no-sessions", "no sessions")
@@ -35,7 +38,9 @@ _WORK = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Frame:
-    """The log around a workload: names of models, first and last time, prices' day, offers.
+    """The log around a workload: names of models, first and last time, prices' day, offers, models' prices.
+
+    `newer` finds the newer sibling of a provider's model that takes so many tokens.
 
     `label_usd` is what it costs to label one sample.
     """
@@ -44,6 +49,8 @@ class Frame:
     span: tuple[float, float] | None
     on: date
     offers: Sequence[Alternative]
+    prices: Mapping[int, tuple[str, Price]]
+    newer: Callable[[str, str, int], Successor | None]
     label_usd: float
 
 
@@ -61,10 +68,17 @@ class Finder:
     spend: NDArray[np.float64]
     logged: NDArray[np.bool_]
     tokens: Mapping[str, NDArray[Any]] = field(init=False)
+    thrifty: Thrifty = field(init=False)
     unknown: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.tokens = {name: self.column(name) for name in TOKENS}
+        self.thrifty = Thrifty(
+            column=self.column,
+            spend=self.spend,
+            prices=self.frame.prices,
+            is_batch=self.group.kind.call == "batch",
+        )
 
     def find(self) -> Finding:
         """Return the finding."""
@@ -133,8 +147,22 @@ class Finder:
             score=self._score(moves, likelihood),
             labels_cost_usd=samples * self.frame.label_usd,
             net_value_usd=self._net_value(moves, likelihood, samples * self.frame.label_usd),
+            thrifts=self._thrifts(counted, longest),
             unknown=self.unknown,
         )
+
+    def _thrifts(self, counted: NDArray[np.bool_], longest: int | None) -> tuple[Thrift, ...]:
+        """Return how the workload could cost less without a move, by its most frequent model's price."""
+        codes = self.column("model")
+        code = int(np.bincount(codes[codes >= 0]).argmax()) if (codes >= 0).any() else -1
+        incumbent, newer, usd = self.frame.prices.get(code), None, None
+        if incumbent is not None and self.group.kind.call in ASKABLE and counted.any():
+            newer = self.frame.newer(incumbent[0], self.frame.models[code], longest or 0)
+        if newer is not None:
+            usd = np.array(self.spend)
+            rows = np.flatnonzero(counted & (codes == code)).astype(np.int32)
+            usd[rows] = costs(self.tokens, rows, newer.price)
+        return tuple(self.thrifty.ways(incumbent, self.frame.span, newer, usd))
 
     def _cost_per_session(self, spend: NDArray[np.float64], session: NDArray[np.int64]) -> Interval:
         rows = session != 0
@@ -237,6 +265,7 @@ class Finder:
         call = self.group.kind.call
         batch = np.ones(len(self.spend), np.int64) if call == "batch" else None
         then, now = costs(self.tokens, rows, offer.price, batch), self.spend[rows]
+        by_batch = costs(self.tokens, rows, offer.price, np.ones(len(self.spend), np.int64))
         both = ~np.isnan(then) & ~np.isnan(now)
         calls = self.calls[rows]
         n = int(calls[both].sum())
@@ -254,6 +283,7 @@ class Finder:
             share_saved=float((now - then)[both].sum()) / n / mean_now if mean_now else None,
             saving_per_month_usd=_scaled(now[both], then[both], n, volume),
             n=n,
+            beyond_thrift_usd=self.thrifty.beyond(rows, then, by_batch, self.frame.span),
             # No evaluation asks for anything but texts.
             test_cost_usd=None
             if mean_now is None or call not in ASKABLE
@@ -263,9 +293,9 @@ class Finder:
     def _score(self, moves: Sequence[Move], likelihood: Likelihood) -> float | None:
         """Return the saving a month times the likelihood, over the cost to find out: dollars a dollar."""
         scores = [
-            move.saving_per_month_usd.value * likelihood.value / move.test_cost_usd
+            move.counted_usd * likelihood.value / move.test_cost_usd
             for move in moves
-            if move.saving_per_month_usd.value is not None and move.test_cost_usd
+            if move.counted_usd is not None and move.test_cost_usd
         ]
         return max(scores, default=None)
 
@@ -274,9 +304,9 @@ class Finder:
     ) -> float | None:
         """Return what the first year may bring by the better move, less the test and its labels."""
         values = [
-            12 * move.saving_per_month_usd.value * likelihood.value - move.test_cost_usd - labels_cost_usd
+            12 * move.counted_usd * likelihood.value - move.test_cost_usd - labels_cost_usd
             for move in moves
-            if move.saving_per_month_usd.value is not None and move.test_cost_usd is not None
+            if move.counted_usd is not None and move.test_cost_usd is not None
         ]
         if not values:
             # The score lacks the same figures.

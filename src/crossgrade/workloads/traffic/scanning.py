@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from crossgrade.catalog import Catalog
-from crossgrade.domain import Price
+from crossgrade.catalog import Catalog, Successor, successor
+from crossgrade.domain import Offer, Price
 from crossgrade.errors import NotFoundError, closest
 from crossgrade.stats import Interval
 from crossgrade.workloads.traffic.chat import CAUSES
@@ -228,6 +228,8 @@ class Scanner:
             span=self.span,
             on=self._on,
             offers=alternatives(self._catalog, self._on, self._today),
+            prices=self._prices(),
+            newer=self._newer,
             label_usd=self._label_usd,
         )
         order, bounds = _ordered(labels, len(groups))
@@ -267,6 +269,18 @@ class Scanner:
             if price is not None:
                 spend[rows] = costs(tokens, rows, price, batch)
         return spend, logged
+
+    def _prices(self) -> dict[int, tuple[str, Price]]:
+        """Return who sells each model of the log, and its list price."""
+        found = {
+            code: list_price(self._catalog, name, self._log.providers.get(code), self._on)
+            for code, name in enumerate(self._log.models.known)
+        }
+        return {code: priced for code, priced in found.items() if priced is not None}
+
+    def _newer(self, provider: str, model: str, context: int) -> Successor | None:
+        offer = Offer(name=model, provider=provider, model=model)
+        return successor(self._catalog, offer, max(self._on, self._today), context=context)
 
     def _price_of(self, code: int) -> Price | None:
         """Return the list price of a model of the log, and remember where it is from."""

@@ -97,10 +97,11 @@ def test_the_figures_are_those_of_the_rows(tmp_path: Path) -> None:
         assert move.test_cost_usd == pytest.approx(
             support.samples * (move.mean_cost_usd + support.spend_usd / 1440)
         )
-    best = max(move.saving_per_month_usd.value / move.test_cost_usd for move in support.moves)  # type: ignore[operator]
+    # What counts is what is saved beyond today's model by batch.
+    best = max(move.beyond_thrift_usd / move.test_cost_usd for move in support.moves)  # type: ignore[operator]
     assert support.score == pytest.approx(best * support.likelihood.value)
     values = [
-        12 * move.saving_per_month_usd.value * support.likelihood.value - move.test_cost_usd  # type: ignore[operator]
+        12 * move.beyond_thrift_usd * support.likelihood.value - move.test_cost_usd  # type: ignore[operator]
         for move in support.moves
     ]
     assert support.labels_cost_usd == support.samples * 0.5
@@ -409,3 +410,48 @@ def test_only_offers_beyond_doubt_are_recommended() -> None:
     assert bills.rival is not None
     assert bills.rival.offer == "luna"
     assert "nano" not in {each.offer for each in bills.offers if each.may_be_chosen}
+
+
+def test_what_today_s_model_could_save_stands_before_a_move(tmp_path: Path) -> None:
+    system = "You answer questions about parcels. " * 200
+    rows = [
+        row(
+            n,
+            route="support",
+            model="gpt-4o",
+            timestamp=START + n * 60.5,
+            input_tokens=2_000,
+            cached_tokens=0,
+            messages=chat(f"Where is parcel {n}?", system),
+        )
+        for n in range(400)
+    ]
+    (found,) = scanned(tmp_path / "log.jsonl", rows).findings
+    ways = {each.way: each for each in found.thrifts}
+    spend = found.spend_per_month_usd.value or 0
+    assert ways["batch"].saves_usd_per_month == pytest.approx(spend / 2)
+    # All but the first find nearly the whole prompt in the cache, at half the price of fresh input.
+    saved = 399 / 400 * 1_920 * 1.25 / (2_000 * 2.5 + 100 * 10)
+    assert ways["prompt caching"].saves_usd_per_month == pytest.approx(spend * saved, rel=0.01)
+    assert ways["newer model of openai"].offer == "gpt-5.6-luna@openai"
+    for move in found.moves:
+        assert move.beyond_thrift_usd is not None
+        assert move.beyond_thrift_usd < (move.saving_per_month_usd.value or 0)
+        assert move.beyond_thrift_usd <= (move.saving_per_month_usd.value or 0) - spend * saved + 1e-6
+    best = max(move.beyond_thrift_usd or 0 for move in found.moves)
+    assert (found.net_value_usd or 0) < 12 * best
+    # Without texts nobody knows what repeats.
+    for each in rows:
+        each["messages"] = None
+    (bare,) = scanned(tmp_path / "log.jsonl", rows).findings
+    assert {each.way: each.saves_usd_per_month for each in bare.thrifts}["prompt caching"] is None
+
+
+def test_prompts_that_come_back_too_late_are_in_no_cache(tmp_path: Path) -> None:
+    system = "You answer questions about parcels. " * 200
+    rows = [
+        row(n, model="gpt-4o", input_tokens=2_000, messages=chat(f"Where is parcel {n}?", system))
+        for n in range(60)
+    ]
+    (found,) = scanned(tmp_path / "log.jsonl", rows).findings
+    assert {each.way: each.saves_usd_per_month for each in found.thrifts}["prompt caching"] == 0
