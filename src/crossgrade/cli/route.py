@@ -42,8 +42,9 @@ def show(route: str | None, config_path: str, *, as_json: bool) -> None:
         print_fields(rows[0])
     elif rows:
         shown = ["route", "status", "incumbent", "candidate", "share", "valid_until", "verdict"]
-        if any(row["max_bytes"] for row in rows):
-            shown.insert(4, "max_bytes")
+        for limit in ("plain_only", "max_bytes"):
+            if any(row[limit] for row in rows):
+                shown.insert(4, limit)
         print_table(shown, [[row[column] for column in shown] for row in rows], right=["max_bytes", "share"])
     else:
         note("no routes yet: add a workload, or `routes`, to the configuration", code="no-routes")
