@@ -88,6 +88,7 @@ SECTIONS = {
     "SettingsSection": "`settings`",
     "ScorerSection": "`workloads.NAME.scorer`",
     "RequirementsSection": "`workloads.NAME.requirements`",
+    "LoggedTrafficSection": "`workloads.NAME.logged_traffic`",
     "RouteSection": "`routes.NAME`",
     "ShadowSection": "`routes.NAME.shadow`",
     "ServeSection": "`serve`",

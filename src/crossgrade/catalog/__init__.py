@@ -1,10 +1,11 @@
 """Holds dated prices and facts of offers with their sources, checks them, and computes bills from them."""
 
 from crossgrade.catalog._catalog import Catalog, Listing, OfferFacts, packaged_catalog
-from crossgrade.catalog._checks import Doubt, check_catalog, validate_price
+from crossgrade.catalog._checks import Doubt, check_catalog, offer_doubts, price_doubts, validate_price
 from crossgrade.catalog._listed import model_name, provider_name
 from crossgrade.catalog._litellm import new_rates, read_litellm
 from crossgrade.catalog._rates import Rate, rates_to_csv, read_rates
+from crossgrade.catalog._successors import Successor, successor
 
 __all__ = [
     "Catalog",
@@ -12,13 +13,17 @@ __all__ = [
     "Listing",
     "OfferFacts",
     "Rate",
+    "Successor",
     "check_catalog",
     "model_name",
     "new_rates",
+    "offer_doubts",
     "packaged_catalog",
+    "price_doubts",
     "provider_name",
     "rates_to_csv",
     "read_litellm",
     "read_rates",
+    "successor",
     "validate_price",
 ]

@@ -12,6 +12,9 @@ from crossgrade.dialects import HOSTS
 from crossgrade.domain import Offer, Price
 
 ValueT = TypeVar("ValueT")
+SOON_DAYS = 90
+"""An offer that retires within so many days is not recommended: a verdict on it would end with it."""
+
 Status = Literal["on sale", "retired", "delisted", "unknown"]
 
 
@@ -39,6 +42,11 @@ class OfferFacts:
         if self.delisted_on is not None and self.delisted_on <= on:
             return "delisted"
         return "unknown" if self.source is None else "on sale"
+
+    def ends_soon(self, on: date) -> str | None:
+        """Say that the offer retires before a verdict of that day would expire; None if it does not."""
+        soon = self.retires_on is not None and 0 < (self.retires_on - on).days <= SOON_DAYS
+        return f"retires on {self.retires_on}" if soon else None
 
     def gone(self, on: date) -> str | None:
         """Return, in words, since when the offer can no longer be bought, or None if it may still be."""

@@ -1,15 +1,16 @@
 """Checks prices and offers for errors before a decision uses them."""
 
 import statistics
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 
-from crossgrade.catalog._catalog import Catalog, Listing
+from crossgrade.catalog._catalog import Catalog, Listing, OfferFacts
 from crossgrade.catalog._listed import base_price, model_name, provider_name
 from crossgrade.catalog._rates import Rate
-from crossgrade.domain import Price
+from crossgrade.dialects import HOSTS
+from crossgrade.domain import Offer, Price
 from crossgrade.errors import UsageError
 
 _MOST_PER_MTOK = Decimal(1000)
@@ -92,6 +93,32 @@ def check_catalog(catalog: Catalog, on: date, *, history: bool = False) -> tuple
     for each in doubts:
         unique.setdefault((each.listing, each.rule, each.seen_on, each.source), each)
     return tuple(sorted(unique.values(), key=lambda each: (each.listing, each.rule)))
+
+
+def price_doubts(catalog: Catalog, on: date) -> dict[str, tuple[str, ...]]:
+    """Return what looks wrong with the prices of a day, in words by listing."""
+    found: dict[str, tuple[str, ...]] = {}
+    for each in check_catalog(catalog, on):
+        found[each.listing] = (*found.get(each.listing, ()), each.seen)
+    return found
+
+
+def offer_doubts(
+    offer: Offer, facts: OfferFacts, on: date, doubts: Mapping[str, tuple[str, ...]]
+) -> tuple[str, ...]:
+    """Return what speaks against recommending an offer: a doubtful price, its end, no way to call it.
+
+    `doubts` are those of the catalogue's prices. Prices that the configuration states are the team's own.
+    """
+    listing = f"{model_name(offer.model)}@{provider_name(offer.provider)}"
+    found = () if offer.prices else doubts.get(listing, ())
+    ends = facts.ends_soon(on)
+    callable_ = offer.base_url is not None or offer.provider in HOSTS
+    return (
+        *found,
+        *((ends,) if ends else ()),
+        *(() if callable_ else (f"Crossgrade cannot call {offer.provider}",)),
+    )
 
 
 def _history_doubts(catalog: Catalog, sold: dict[str, list[Listing]]) -> Iterator[Doubt]:

@@ -38,8 +38,10 @@ class Claim:
     """A quoted figure, what was computed about it, and the result.
 
     `quoted_as` names the figure that the number claims to be. `is_really` names the figure that it
-    equals instead, or is None. `basis` is the blend, unit or day of the number. `command` is the
-    command that computes it again. `note` is what the headline leaves out.
+    equals instead, or is None. `today` has the same figures with what is sold now: the cheapest closed
+    models of the large makers, and the cheapest host of the open model. `basis` is the blend, unit or day
+    of the number. `command` is the command that computes it again (empty: it was published, and nothing here
+    computes it). `note` is what the headline leaves out.
     """
 
     name: str
@@ -55,6 +57,7 @@ class Claim:
     on: date
     command: str
     note: str = ""
+    today: tuple[Figure, ...] = ()
 
 
 def judge(quoted: float, quoted_as: str, figures: tuple[Figure, ...]) -> tuple[ClaimStatus, str | None]:

@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 
 from crossgrade.catalog._catalog import Catalog, OfferFacts
-from crossgrade.catalog._checks import check_catalog, validate_price
-from crossgrade.catalog._listed import model_name, provider_name
+from crossgrade.catalog._checks import check_catalog, offer_doubts, price_doubts, validate_price
+from crossgrade.catalog._listed import model_name
+from crossgrade.catalog._successors import successor
 from crossgrade.domain import Estimate, Offer, Price, Usage
 from crossgrade.pricing import cost_usd
 from crossgrade.pricing.bill import Bill, bill, per_solved
 from crossgrade.pricing.columns import price_calls
 from crossgrade.pricing.moving import MovingCosts
+from crossgrade.pricing.thrift import Thrift, thrifts
 from crossgrade.pricing.usage import TokenMix, Traffic, UsageColumns
 
 if TYPE_CHECKING:
@@ -45,6 +47,12 @@ class OfferBill:
     doubts: tuple[str, ...] = ()
 
     @property
+    def may_be_chosen(self) -> bool:
+        """Return whether the offer can be recommended: on sale, beyond doubt, long enough, of known cost."""
+        fits = self.can_be_bought and not self.doubts and not self.too_long
+        return fits and self.bill.per_call_usd.value is not None
+
+    @property
     def can_be_bought(self) -> bool:
         """Whether the offer is on sale, or may be because its status is unknown."""
         return self.status not in {"retired", "delisted"}
@@ -56,7 +64,7 @@ class Bills:
 
     Offers with a known cost come first, cheapest first. Offers with an unknown cost follow, then those
     that are no longer sold. `moving` has the costs of a move. `boxes` has the bills of your own GPUs
-    for the same work, empty if they were not asked for.
+    for the same work, empty if they were not asked for. `thrifts` are ways to pay the incumbent less.
     """
 
     on: date
@@ -66,11 +74,19 @@ class Bills:
     incumbent: str | None = None
     moving: MovingCosts = field(default_factory=MovingCosts)
     boxes: "tuple[BoxBill, ...]" = ()
+    thrifts: tuple[Thrift, ...] = ()
 
     @property
     def of_incumbent(self) -> OfferBill | None:
         """The incumbent's bill, or None if it has none."""
         return next((each for each in self.offers if each.offer == self.incumbent), None)
+
+    @property
+    def rival(self) -> OfferBill | None:
+        """The bill of the cheapest other offer that can be recommended."""
+        return next(
+            (each for each in self.offers if each.offer != self.incumbent and each.may_be_chosen), None
+        )
 
 
 def bill_offers(
@@ -87,30 +103,50 @@ def bill_offers(
     An offer in `measured` is billed for its own tokens, because some models write longer answers. All
     others are billed for the traffic's tokens.
     """
-    doubts: dict[str, list[str]] = {}
-    for each in check_catalog(catalog, on):
-        doubts.setdefault(each.listing, []).append(each.seen)
+    doubts = price_doubts(catalog, on)
     whose = "as stated" if not traffic.measured else f"as {incumbent}" if measured else "as recorded"
     found = []
     for offer in offers:
         own = (measured or {}).get(offer.name)
         row = _offer_bill(offer, own.traffic if own else traffic, catalog, on)
-        listing = f"{model_name(offer.model)}@{provider_name(offer.provider)}"
         found.append(
             replace(
                 row,
                 tokens="measured" if own else whose,
                 per_solved_usd=own.per_solved(row.price) if own else None,
-                doubts=(*row.doubts, *doubts.get(listing, ())) if not offer.prices else row.doubts,
+                doubts=(*row.doubts, *offer_doubts(offer, row.facts, on, doubts)),
             )
         )
+    paid = next((offer for offer in offers if offer.name == incumbent), None)
     return Bills(
         on=on,
         traffic=traffic,
         mix=traffic.mix(),
         offers=tuple(sorted(found, key=_order)),
         incumbent=incumbent,
+        thrifts=() if paid is None else tuple(_thrifts(paid, traffic, catalog, on)),
     )
+
+
+def _thrifts(offer: Offer, traffic: Traffic, catalog: Catalog, on: date) -> Iterator[Thrift]:
+    """Yield how the incumbent could cost less: by itself, or by a newer model of its provider."""
+    price = catalog.price(offer, on)
+    if price is None:
+        return
+    now = bill(offer.name, traffic, price, batch=offer.batch).usd_per_month
+    ways = thrifts(price, offer.provider, None if now is None else float(now))
+    yield from (each for each in ways if not (offer.batch and each.way in {"batch", "flex tier"}))
+    usage = traffic.usage
+    longest = int((usage.input_tokens + usage.output_tokens).max(initial=0))
+    newer = successor(catalog, offer, on, context=longest)
+    then = None if newer is None else bill(newer.offer.name, traffic, newer.price).usd_per_month
+    if newer is not None and now is not None and then is not None and then < now:
+        yield Thrift(
+            way=f"newer model of {offer.provider}",
+            saves_usd_per_month=float(now - then),
+            needs="after a test, as for any candidate",
+            offer=newer.offer.name,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

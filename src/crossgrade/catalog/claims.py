@@ -1,5 +1,6 @@
 """Checks headline figures on open and proprietary models by computing each one again."""
 
+import csv
 import json
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,8 +14,10 @@ from crossgrade.catalog._catalog import Catalog
 from crossgrade.catalog._checks import check_catalog
 from crossgrade.catalog._claim import Claim, ClaimStatus, Figure, figures_of, judge
 from crossgrade.catalog._listed import base_version
+from crossgrade.catalog._successors import closed_models
 from crossgrade.domain import Offer, Price
 from crossgrade.hosting import known_model, parameters
+from crossgrade.outlook import DEFAULT_TOLERANCE, lasting
 from crossgrade.pricing.bill import blended_per_mtok
 
 __all__ = ["Claim", "ClaimStatus", "Figure", "check_claims", "figures_of", "judge"]
@@ -23,6 +26,12 @@ _BLEND = 3
 _GPT_4O = Offer(name="gpt-4o", provider="openai", model="gpt-4o")
 _SCOUT = Offer(name="scout", provider="groq", model="meta-llama/llama-4-scout-17b-16e-instruct")
 _DAILY_MTOK = 10
+_LABS = {
+    "OpenAI": ("gpt", "o1", "o3", "o4", "chatgpt"),
+    "Anthropic": ("claude",),
+    "Google": ("gemini",),
+    "xAI": ("grok",),
+}
 
 
 def check_claims(catalog: Catalog, on: date) -> tuple[Claim, ...]:
@@ -87,6 +96,8 @@ class _Table:
         quoted: float,
         quoted_as: str,
         figures: Sequence[Figure],
+        *,
+        today: Sequence[Figure] = (),
         **words: str,
     ) -> Claim:
         figures = tuple(figures)
@@ -106,7 +117,25 @@ class _Table:
             source=words.pop("source", f"genai-prices {base_version()} and rates.csv"),
             command=words.pop("command", ""),
             note=words.pop("note", ""),
+            today=tuple(today),
         )
+
+    def today(self, model: str, kind: str) -> tuple[Figure, ...]:
+        """Return figures with what is sold on the day: each large maker's cheapest model, a model's hosts.
+
+        `kind` is the figure: "price" in dollars per million tokens at 3:1, "daily" for 10 million tokens,
+        "ratio" of each closed price over that of the cheapest host.
+        """
+        cheapest = {each.offer.provider: each for each in reversed(closed_models(self.catalog, self.on))}
+        sold = sorted(cheapest.values(), key=lambda each: each.blend_per_mtok)
+        blends = {each.offer.name: each.blend_per_mtok for each in sold}
+        hosted = min((each.blend for each in self.hosts(model) if each.blend), default=None)
+        if kind == "ratio":
+            ratios = {f"{name} over {model}": _over(blend, hosted) for name, blend in blends.items()}
+            return figures_of(ratios, "times")
+        factor, unit = (_DAILY_MTOK, "USD/day") if kind == "daily" else (1, "USD/Mtok")
+        figures = {**blends, f"{model}, cheapest host": hosted}
+        return figures_of({name: _times(blend, factor) for name, blend in figures.items()}, unit)
 
 
 def _prices(table: _Table) -> Iterator[Claim]:
@@ -120,7 +149,8 @@ def _prices(table: _Table) -> Iterator[Claim]:
         figures_of({"input": gpt.input, "output": gpt.output, "3:1 blend": gpt.blend}, usd),
         basis="three input tokens to one output token: (3 x 2.50 + 10) / 4",
         command="crossgrade catalog show gpt-4o@openai",
-        note="by batch it is half; it depends on the mix: at 20:1 the blend is 2.86",
+        note=f"by batch it is half; it depends on the mix: at 20:1 the blend is 2.86{_ends(table)}",
+        today=table.today("llama-4-scout", "price"),
     )
     yield table.claim(
         "scout-price",
@@ -131,6 +161,7 @@ def _prices(table: _Table) -> Iterator[Claim]:
         basis="Groq's input price alone, set beside a blend",
         command="crossgrade catalog show llama-4-scout@groq",
         note=_gone(table),
+        today=table.today("llama-4-scout", "price"),
     )
     yield from _ratios(table, gpt, scout)
     daily = {
@@ -151,6 +182,7 @@ def _prices(table: _Table) -> Iterator[Claim]:
             figures_of(daily, "USD/day"),
             basis="10M tokens a day; like for like both at 3:1",
             command=command,
+            today=table.today("llama-4-scout", "daily"),
         )
 
 
@@ -175,6 +207,7 @@ def _ratios(table: _Table, gpt: _Prices, scout: _Prices) -> Iterator[Claim]:
         basis="a blend divided by an input price",
         command="crossgrade catalog list gpt-4o@openai 'llama-4-scout@*'",
         note=f"against gpt-4o-mini it is {_mini(table, scout)} times",
+        today=table.today("llama-4-scout", "ratio"),
     )
     estimate = _facts()["maverick_estimate_per_mtok"]
     listed = sorted(
@@ -206,6 +239,48 @@ def _ratios(table: _Table, gpt: _Prices, scout: _Prices) -> Iterator[Claim]:
             basis="the vendor's launch estimate of 0.19 to 0.49 at 3:1, at which nobody sells",
             source=estimate["source"],
             command="crossgrade catalog list 'llama-4-maverick@*'",
+            today=table.today("llama-4-maverick", "ratio"),
+        )
+    blends = sorted(each.blend for each in table.hosts("llama-4-maverick") if each.blend)
+    for name, at in (("low", 0), ("high", -1)):
+        quoted_as = f"3:1, {'cheapest' if name == 'low' else 'dearest'} host on sale"
+        stated = {"the vendor's launch estimate": float(estimate[name])}
+        yield table.claim(
+            f"maverick-{estimate[name]}",
+            f"Maverick costs $0.19 to $0.49 per million tokens (its {name} end)",
+            float(estimate[name]),
+            quoted_as,
+            (
+                *figures_of({quoted_as: blends[at] if blends else None}, "USD/Mtok"),
+                *figures_of(stated, "USD/Mtok", stated_by_vendor=True),
+            ),
+            basis="the low end is distributed serving, the high end one host, both estimated at 3:1",
+            source=estimate["source"],
+            command="crossgrade catalog list 'llama-4-maverick@*'",
+            today=table.today("llama-4-maverick", "price"),
+        )
+    yield from _nine_to_forty(table, sorted([*hosts, *listed]), gpt, scout)
+
+
+def _nine_to_forty(table: _Table, ratios: Sequence[float], gpt: _Prices, scout: _Prices) -> Iterator[Claim]:
+    estimate = _facts()["maverick_estimate_per_mtok"]
+    stated = {"GPT-4o over the vendor's estimate for Maverick": _over(gpt.blend, float(estimate["high"]))}
+    for quoted, end, at in ((9, "least", 0), (40, "most", -1)):
+        quoted_as = f"3:1, {end} over all hosts on sale"
+        computed = {
+            quoted_as: ratios[at] if ratios else None,
+            "GPT-4o's 3:1 blend over Scout's input at Groq": _over(gpt.blend, scout.input),
+        }
+        yield table.claim(
+            f"9-40x-{end}",
+            f"Llama 4 is 9 to 40 times cheaper than GPT-4o (its {end})",
+            quoted,
+            quoted_as,
+            (*figures_of(computed, "times"), *figures_of(stated, "times", stated_by_vendor=True)),
+            basis="one end is from an estimate, the other from a blend divided by an input price",
+            source=estimate["source"],
+            command="crossgrade catalog list gpt-4o@openai 'llama-4-*@*'",
+            today=table.today("llama-4-scout", "ratio"),
         )
 
 
@@ -226,6 +301,17 @@ def _sizes(table: _Table) -> Iterator[Claim]:
                 if name == "active"
                 else "",
             )
+    experts = known_model("llama-4-maverick").experts
+    yield table.claim(
+        "128-experts",
+        "Maverick has 128 experts",
+        128,
+        "routed experts of a layer",
+        figures_of({"routed experts of a layer": float(experts)}, "experts"),
+        basis="in every second layer; a token uses one of them and a shared one",
+        source="counted from its config.json",
+        command="crossgrade cost scaling",
+    )
     for name, quoted in (("active", 288), ("total", 2000)):
         yield table.claim(
             f"behemoth-{name}",
@@ -250,7 +336,6 @@ def _scores(table: _Table) -> Iterator[Claim]:
             figures_of(behemoth["scores"], "%", stated_by_vendor=True),
             basis="the vendor's own table; the weights were never released, so it cannot be measured",
             source=behemoth["source"],
-            command="crossgrade claims --json",
             note="a vendor's score may plan a run, never certify a policy",
         )
     yield table.claim(
@@ -261,7 +346,6 @@ def _scores(table: _Table) -> Iterator[Claim]:
         figures_of({"share of trials": 100 * bench["right"] / bench["trials"]}, "%"),
         basis=f"{bench['right']} of {bench['trials']} trials, for one agent: {bench['agent']}",
         source=bench["source"],
-        command="crossgrade claims --json",
         note=f"a score belongs to model, agent and version together; {bench['best_later']}",
     )
 
@@ -294,22 +378,27 @@ def _others(table: _Table) -> Iterator[Claim]:
         command="crossgrade catalog list 'llama-4-scout@*'",
         note="advertised is not measured; it was trained at 256K, and 10M keep 493 GB for one request",
     )
-    records = facts["record_releases"]
+    yield from _paces(table)
+    ruler = facts["ruler"]
     yield table.claim(
-        "7-week-cycles",
-        "Models improve in cycles of 7 weeks",
-        7,
-        "mean weeks between records, open models",
-        figures_of(
-            {
-                f"mean weeks between records, {camp} models": _weeks(records[camp])
-                for camp in ("open", "closed")
-            },
-            "weeks",
-        ),
-        basis="the best model of each camp; gaps vary as much as their mean, so they are no beat",
-        source=records["source"],
-        command="crossgrade cost outlook",
+        "ruler-beyond-1m",
+        "RULER shows that accuracy drops above 1M tokens",
+        1024,
+        "longest length in RULER's table",
+        figures_of({"longest length in RULER's table": ruler["longest_tokens"] / 1024}, "K tokens"),
+        basis="the published table ends at 128K, so it says nothing of 1M",
+        source=ruler["source"],
+        command="crossgrade probe ruler-table",
+        note="most models drop well before: measure yours with `crossgrade probe run`",
+    )
+    yield table.claim(
+        "3-billion-devices",
+        "Open models reach 3 billion devices",
+        3,
+        "billion devices that run an open model",
+        figures_of({"billion devices that run an open model": None}, "billion"),
+        basis="a count of users or of devices sold is no count of devices on which a model runs",
+        source="nobody has published a measurement",
     )
     yield table.claim(
         "48-hour-integration",
@@ -337,6 +426,60 @@ def _others(table: _Table) -> Iterator[Claim]:
             command="crossgrade cost outlook",
             note=f"with volume doubling meanwhile, {200 * (1 - leaving):.0f} % of the revenue is left",
         )
+
+
+def _paces(table: _Table) -> Iterator[Claim]:
+    """Yield the claims on how fast models follow each other."""
+    records, labs = _facts()["record_releases"], _lab_cadence()
+    median = "median over closed labs, weeks between releases"
+    weeks = {
+        median: statistics.median(labs.values()),
+        **{f"{lab}, weeks between releases": each for lab, each in labs.items()},
+        **{
+            f"mean weeks between records, {camp} models": _weeks(records[camp]) for camp in ("closed", "open")
+        },
+    }
+    yield table.claim(
+        "7-week-cycles",
+        "Closed labs release a model every 7 weeks",
+        7,
+        median,
+        figures_of(weeks, "weeks"),
+        basis="days on which a lab released a model of the capability index; gaps vary as much as their mean",
+        source=records["source"],
+        command="crossgrade cost outlook",
+        note="records of a camp, open or closed, are rarer than one lab's releases",
+    )
+    lasts = lasting()
+    chances = () if lasts is None else lasts.chances
+    months = {f"months at a tolerance of {each.tolerance:.0%}": each.months for each in chances}
+    yield table.claim(
+        "6-month-half-life",
+        "A choice of model is outdated in 6 months",
+        6,
+        f"months at a tolerance of {DEFAULT_TOLERANCE:.0%}",
+        figures_of(months, "months"),
+        basis="months to an even chance that another offer is better by more than the tolerance",
+        source="the outlook's simulation, fitted on releases and prices since 2023",
+        command="crossgrade cost outlook",
+        note="the choice of a camp, open or closed, lasts several times as long",
+    )
+
+
+@lru_cache(maxsize=1)
+def _lab_cadence() -> Mapping[str, float]:
+    """Return the mean weeks between the release days of each large closed lab in the capability index."""
+    text = (files("crossgrade") / "data" / "outlook" / "capability_index.csv").read_text(encoding="utf-8")
+    closed = [row for row in csv.DictReader(text.splitlines()) if row["open"] == "False"]
+    return {
+        lab: _weeks(sorted({row["date"] for row in closed if row["model"].lower().startswith(names)}))
+        for lab, names in _LABS.items()
+    }
+
+
+def _ends(table: _Table) -> str:
+    retires = table.catalog.facts(_GPT_4O, table.on).retires_on
+    return "" if retires is None else f"; GPT-4o retires on {retires}"
 
 
 def _gone(table: _Table) -> str:

@@ -6,6 +6,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from crossgrade.cli._output import note
+from crossgrade.pricing.thrift import best_thrift
 
 if TYPE_CHECKING:
     from crossgrade.catalog.bills import Bills, OfferBill
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from crossgrade.hosting.boxes import BoxBill
     from crossgrade.pricing.bill import Bill
     from crossgrade.pricing.moving import Commitment, WinBack
+    from crossgrade.pricing.thrift import Thrift
     from crossgrade.project import OfferMove
 
 
@@ -74,8 +76,10 @@ def _to_know(row: "OfferBill") -> Iterator[str]:
         yield f"retired on {row.facts.retires_on}"
     elif row.status == "delisted":
         yield f"gone from catalogues since {row.facts.delisted_on}"
-    elif row.facts.retires_on is not None:
-        yield f"retires on {row.facts.retires_on}"
+    elif (
+        row.facts.retires_on is not None and (ends := f"retires on {row.facts.retires_on}") not in row.doubts
+    ):
+        yield ends
     if row.too_long:
         calls = "1 call is" if row.too_long == 1 else f"{row.too_long:,} calls are"
         yield f"{calls} longer than its {row.facts.context_tokens:,} tokens"
@@ -117,7 +121,9 @@ def tell_move(bills: "Bills", move: "OfferMove | None") -> None:
 
 
 def move_lines(bills: "Bills", move: "OfferMove | None") -> Iterator[str]:
-    """Yield what the cheapest move is worth, and what would undo it."""
+    """Yield how today's model could cost less, what the cheapest move is worth, and what would undo it."""
+    for each in bills.thrifts:
+        yield f"before any move: {_thrift_words(bills, each)}"
     if move is None:
         return
     saving, back = move.saving_usd_per_month, move.incumbent_wins_back
@@ -129,9 +135,20 @@ def move_lines(bills: "Bills", move: "OfferMove | None") -> Iterator[str]:
         )
         return
     yield (f"{move.to} is clearly the cheapest: ${usd(saving)}{_dollar_range(move.saving)} less a month")
+    best, beyond = best_thrift(bills.thrifts), move.beyond_thrift_usd_per_month
+    if best is not None and beyond is not None:
+        more = f"${usd(beyond)} less" if beyond > 0 else f"${usd(-beyond)} more"
+        yield f"that is {more} a month than {bills.incumbent} by {best.way} ({best.needs})"
     yield _payback_words(move)
     yield f"{bills.incumbent} would be as cheap {' '.join(_win_back_words(back))}"
     yield "cheaper does not mean good enough: `crossgrade evaluate` and `decide` test that"
+
+
+def _thrift_words(bills: "Bills", each: "Thrift") -> str:
+    name = f"{bills.incumbent} by {each.way}" if each.keeps_answers else f"{each.offer}, a {each.way},"
+    if each.saves_usd_per_month is None:
+        return f"{name} saves an unknown amount {each.needs} ({each.reason or 'no volume is stated'})"
+    return f"{name} saves ${usd(each.saves_usd_per_month)} a month {each.needs}"
 
 
 def _payback_words(move: "OfferMove") -> str:

@@ -10,8 +10,9 @@ from crossgrade.cli._output import note, print_fields, print_json, print_table
 from crossgrade.cli._params import complete_model, complete_workload
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
+    from crossgrade.catalog import Catalog
     from crossgrade.project import Created
     from crossgrade.workloads.traffic import Drawn
 
@@ -113,11 +114,14 @@ def create(  # noqa: PLR0917 -- click passes them by name
             seal=None if seal is None else seal.seal, names=None if names is None else names_by_spacy(names)
         ),
     )
+    named = candidates or _cheapest_open(scan, name)
+    for each, doubts in _doubts(catalog, named).items():
+        note(f"{each}: {'; '.join(doubts)}", code="candidate-in-doubt")
     created = create_workload(
         config_path,
         drawn,
         name=new_name or name,
-        candidates=candidates or _cheapest_open(scan, name),
+        candidates=named,
         targets=targets,
         judge=judge,
     )
@@ -151,13 +155,30 @@ def _cheapest_open(scan: "Mapping[str, Any]", name: str) -> list[str]:
     return []
 
 
+def _doubts(catalog: "Catalog", candidates: "Sequence[str]") -> "dict[str, tuple[str, ...]]":
+    """Return what speaks against candidates given as PROVIDER/MODEL, as `scan` and `cost` have it."""
+    from datetime import UTC, datetime
+
+    from crossgrade.catalog import offer_doubts, price_doubts
+    from crossgrade.domain import Offer
+
+    today = datetime.now(UTC).date()
+    named = [(each, *each.split("/", 1)) for each in candidates if "/" in each]
+    offers = {each: Offer(name=each, provider=provider, model=model) for each, provider, model in named}
+    known = price_doubts(catalog, today) if offers else {}
+    found = {each: offer_doubts(it, catalog.facts(it, today), today, known) for each, it in offers.items()}
+    return {each: doubts for each, doubts in found.items() if doubts}
+
+
 def _record(created: "Created", drawn: "Drawn") -> dict[str, object]:
     return {
         "name": created.name,
         "dataset": created.dataset,
         "digest": created.digest,
         "samples": created.samples,
-        "stand_for_requests": drawn.requests,
+        "stand_for_requests": sum(row["weight"] for row in drawn.rows),
+        "of_requests": drawn.requests,
+        "represented_share": drawn.traffic.represented_share,
         "doubles_merged": drawn.doubles,
         "left_out": dict(drawn.left_out),
         "redacted": dict(drawn.redacted),

@@ -55,7 +55,7 @@ def command(names: tuple[str, ...], on: datetime | None, config_path: str, *, as
             _show(claim)
         return
     print_table(
-        ("claim", "quoted", "as", "verdict", "really", "computed as claimed"),
+        ("claim", "quoted", "as", "verdict", "really", "computed as claimed", "with what is sold today"),
         [
             (
                 claim.name,
@@ -64,6 +64,7 @@ def command(names: tuple[str, ...], on: datetime | None, config_path: str, *, as
                 claim.status,
                 claim.is_really,
                 _claimed(claim),
+                _today(claim),
             )
             for claim in chosen
         ],
@@ -78,6 +79,12 @@ def _claimed(claim: "Claim") -> str | None:
     """Return the value of the figure that the claim says it is."""
     found = next((each for each in claim.figures if each.name == claim.quoted_as), None)
     return None if found is None or found.value is None else f"{found.value:.4g} {found.unit}"
+
+
+def _today(claim: "Claim") -> str | None:
+    """Return the first of the figures with what is sold now; None where prices do not matter."""
+    found = next((each for each in claim.today if each.value is not None), None)
+    return None if found is None else f"{found.value:.3g} {found.unit} ({found.name})"
 
 
 def _computed(figure: "Figure") -> str | None:
@@ -96,10 +103,11 @@ def _show(claim: "Claim") -> None:
             "quoted": f"{claim.quoted:g} {claim.unit} as {claim.quoted_as}",
             "really": claim.is_really,
             "computed": {each.name: _computed(each) for each in claim.figures},
+            "with what is sold today": {each.name: _computed(each) for each in claim.today} or None,
             "basis": claim.basis,
             "source": claim.source,
             "on": claim.on,
-            "command": claim.command,
+            "command": claim.command or "none: it was published, and nothing here computes it",
             "note": claim.note or None,
         }
     )

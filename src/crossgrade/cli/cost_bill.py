@@ -158,6 +158,7 @@ def command(
                 },
                 "incumbent": bills.incumbent,
                 "offers": [offer_record(bills, row, money) for row in bills.offers],
+                "without_moving": bills.thrifts,
                 "deployments": boxes,
                 "move": move,
             },
@@ -302,11 +303,8 @@ def _boxes(bills: "Bills", options: Mapping[str, Any], *, has_project: bool) -> 
     from crossgrade.hosting import Deployment, default_precision, known_gpu, known_model, shipped_fit
     from crossgrade.hosting.boxes import box_bill
 
-    now = bills.of_incumbent
-    rival = next(
-        (row for row in bills.offers if row.can_be_bought and not row.doubts and row is not now), None
-    )
-    against = {row.offer: row.bill.per_mtok_usd for row in (now, rival) if row is not None}
+    both = (bills.of_incumbent, bills.rival)
+    against = {row.offer: row.bill.per_mtok_usd for row in both if row is not None}
     rent = options["usd_per_gpu_hour"]
     if rent is not None and rent <= 0:
         raise UsageError(

@@ -42,8 +42,9 @@ def show(route: str | None, config_path: str, *, as_json: bool) -> None:
         print_fields(rows[0])
     elif rows:
         shown = ["route", "status", "incumbent", "candidate", "share", "valid_until", "verdict"]
-        if any(row["max_bytes"] for row in rows):
-            shown.insert(4, "max_bytes")
+        for limit in ("plain_only", "max_bytes"):
+            if any(row[limit] for row in rows):
+                shown.insert(4, limit)
         print_table(shown, [[row[column] for column in shown] for row in rows], right=["max_bytes", "share"])
     else:
         note("no routes yet: add a workload, or `routes`, to the configuration", code="no-routes")
@@ -231,7 +232,9 @@ def _state_row(state: "RouteState", now: datetime) -> dict[str, Any]:
     if state.route is not None:
         row = _route_row(state.route)
     else:
-        empty = dict.fromkeys(("policy", "candidate", "max_bytes", "share", "valid_until", "verdict"))
+        empty = dict.fromkeys(
+            ("policy", "candidate", "max_bytes", "plain_only", "share", "valid_until", "verdict")
+        )
         row = {"route": state.name, **empty, "incumbent": spec.incumbent if spec else None, "segments": []}
     return {
         "route": state.name,
@@ -252,6 +255,7 @@ def _route_row(route: "Route") -> dict[str, Any]:
         "candidate": policy.candidate,
         "segments": list(policy.segments),
         "max_bytes": policy.max_bytes,
+        "plain_only": policy.plain_only,
         "share": route.share if moves else None,
         "valid_until": route.valid_until.date().isoformat() if route.valid_until else None,
         "verdict": route.verdict_id,
@@ -292,6 +296,8 @@ def _words(route: "Route") -> str:
     what = "everything" if policy.kind == "switch" else _segments(policy)
     if policy.max_bytes is not None:
         what += f" up to {policy.max_bytes:,} bytes"
+    if policy.plain_only:
+        what += " of text without tools"
     share = "" if route.share == 1 else f"{route.share:.0%} of "
     until = f" until {route.valid_until:%Y-%m-%d}" if route.valid_until else ""
     return f"{policy.candidate} answers {share}{what}{until}"

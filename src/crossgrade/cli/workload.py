@@ -99,6 +99,7 @@ def _record(config: "Config", workload: "Workload") -> dict[str, object]:
         "cluster_field": workload.cluster,
         "weight_field": workload.weight,
         "requests_per_month": workload.requests_per_month,
+        "logged_traffic": workload.logged_traffic,
         "max_cost_usd": workload.max_cost_usd,
         "errors_count_as_zero": workload.errors_count_as_zero,
         "splits_only": workload.splits_only,

@@ -19,6 +19,7 @@ from crossgrade.dialects import Host
 from crossgrade.domain import (
     PLACEHOLDER,
     GenerationSettings,
+    LoggedTraffic,
     Offer,
     Price,
     PromptTemplate,
@@ -199,6 +200,9 @@ class Resolver:
             "scorer": ScorerSpec(**values(section.scorer)),
             "requirements": Requirements(**values(section.requirements)),
             "probes": tuple(section.probes),
+            "logged_traffic": None
+            if section.logged_traffic is None
+            else LoggedTraffic(**values(section.logged_traffic)),
         }
         return Workload(name=name, **fields)
 
@@ -244,6 +248,13 @@ class Resolver:
             hint = "put the instruction at the start of `user` and set `system: null`"
             self._refuse(
                 f"{where}.text", "a raw `text` prompt has no system message", hint, code="text-with-system"
+            )
+        if prompt.text and prompt.history is not None:
+            self._refuse(
+                f"{where}.text",
+                "a raw `text` prompt has no earlier messages",
+                "use a chat model, or set `history: null` and put the conversation into `user`",
+                code="text-with-history",
             )
 
     def _check_distinct(self, where: str, section: WorkloadSection) -> None:

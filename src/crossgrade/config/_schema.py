@@ -116,6 +116,11 @@ class PromptSection(Section):
     response_schema: dict[str, JsonValue] | None = Field(
         default=None, description="JSON schema that the answer must follow, if the provider can enforce it."
     )
+    history: Text | None = Field(
+        default=None,
+        description="Dataset field with the conversation's earlier messages, a list of `{role, content}`. "
+        "They are sent between the system message and the user's.",
+    )
 
 
 class SettingsSection(Section):
@@ -211,6 +216,29 @@ class RequirementsSection(Section):
     )
 
 
+class LoggedTrafficSection(Section):
+    """What the log that a workload was drawn from says of its traffic. `workload create` writes it."""
+
+    represented_share: Annotated[float, Field(gt=0, le=1)] | None = Field(
+        default=None,
+        description="Share of the workload's requests that the samples stand for. A verdict speaks of these "
+        "requests only, and all others stay with the incumbent.",
+    )
+    left_out: dict[Text, Annotated[float, Field(ge=0, le=1)]] = Field(
+        default={}, description="Shares of the requests that no sample stands for, by cause."
+    )
+    hours: Annotated[float, Field(ge=0)] | None = Field(default=None, description="Length of the log.")
+    requests_per_month: Annotated[int, Field(ge=1, le=10**15)] | None = Field(
+        default=None, description="Represented requests a month, at the log's mean rate."
+    )
+    low: Annotated[float, Field(ge=0)] | None = Field(
+        default=None,
+        description="Lower end of the 95 % interval of that number. It counts while `requests_per_month` of "
+        "the workload is the log's.",
+    )
+    high: Annotated[float, Field(ge=0)] | None = Field(default=None, description="Upper end of the interval.")
+
+
 class WorkloadSection(Section):
     """A named class of traffic: its dataset, models, scorer and the settings of the test."""
 
@@ -262,7 +290,12 @@ class WorkloadSection(Section):
         default=1, description="Seed of the order in which samples are asked."
     )
     requests_per_month: Annotated[int, Field(ge=1, le=10**15)] | None = Field(
-        default=None, description="Traffic, used for savings per month. Without it they are unknown."
+        default=None,
+        description="Requests a month that the samples stand for, used for savings per month. Without it "
+        "they are unknown.",
+    )
+    logged_traffic: LoggedTrafficSection | None = Field(
+        default=None, description="What the log behind the samples says of the traffic."
     )
     max_cost_usd: Annotated[Decimal, Field(ge=0, max_digits=20)] | None = Field(
         default=None, description="Maximum dollars that a run may spend. `--max-cost` overrides it."

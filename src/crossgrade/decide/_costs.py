@@ -7,10 +7,10 @@ import numpy as np
 
 from crossgrade.decide import _thresholds as limits
 from crossgrade.decide._evidence import BoolColumn, FloatColumn, ModelColumns
-from crossgrade.decide._records import Certificate, PolicyCost
+from crossgrade.decide._records import Certificate, DecisionSettings, PolicyCost
 from crossgrade.decide._view import View
 from crossgrade.domain import Estimate
-from crossgrade.pricing.saving import mean_cost, policy_savings
+from crossgrade.pricing.saving import logged_volume, mean_cost, policy_savings
 from crossgrade.routing import Policy, position, threshold_name
 from crossgrade.stats import Retention, retention
 
@@ -87,7 +87,7 @@ def policy_cost(view: View, policy: Policy, *, without: BoolColumn | None = None
         score[rows],
         weight=view.traffic_weights(rows)[rows],
         cluster=None if view.clusters is None else view.clusters[rows],
-        requests_per_month=view.settings.requests_per_month,
+        requests_per_month=_volume(view.settings),
         level=saving_level(view),
         stated=paid.stated,
     )
@@ -99,6 +99,16 @@ def policy_cost(view: View, policy: Policy, *, without: BoolColumn | None = None
         saving_per_month_usd=savings.saving_per_month_usd,
         saving_share=savings.saving_share,
     )
+
+
+def _volume(settings: DecisionSettings) -> Estimate | None:
+    """Return the requests a month: as the log gave them, with their interval, or as they are stated."""
+    n, logged = settings.requests_per_month, settings.logged_traffic
+    if n is None:
+        return None
+    if logged is None or logged.requests_per_month != n:
+        return Estimate(value=n, unit="requests/month", method="stated")
+    return logged_volume(n, logged.low, logged.high, logged.hours)
 
 
 def rare_calls(view: View, cost: PolicyCost) -> RareCalls | None:
@@ -202,6 +212,17 @@ def _doubtful(view: View, paid: _Paid, rows: BoolColumn, found: Estimate) -> boo
     return found.low is None or found.high is None or found.low <= 0 < found.high
 
 
+def switch_policy(view: View, candidate: str) -> Policy:
+    """Return the policy that moves everything to the candidate that its certificate can speak of."""
+    return Policy(
+        kind="switch",
+        incumbent=view.evidence.incumbent.model,
+        candidate=candidate,
+        max_bytes=view.settings.max_bytes.get(candidate),
+        plain_only=view.settings.plain_only,
+    )
+
+
 def split_policy(view: View, candidate: str, segments: tuple[str, ...]) -> Policy:
     """Return the policy that moves these segments to the candidate, as far as its limit of length goes."""
     routing = view.evidence.routing
@@ -216,6 +237,7 @@ def split_policy(view: View, candidate: str, segments: tuple[str, ...]) -> Polic
         fact="segment" if least_score is None else "score",
         least_score=least_score,
         max_bytes=view.settings.max_bytes.get(candidate),
+        plain_only=view.settings.plain_only,
     )
 
 

@@ -12,7 +12,7 @@ from crossgrade.decide import _thresholds as limits
 from crossgrade.decide._advice import advise
 from crossgrade.decide._certify import certify
 from crossgrade.decide._changes import would_change
-from crossgrade.decide._costs import policy_cost, policy_retention
+from crossgrade.decide._costs import policy_cost, policy_retention, switch_policy
 from crossgrade.decide._digest import evidence_digest
 from crossgrade.decide._evidence import Evidence, ModelColumns
 from crossgrade.decide._guards import (
@@ -221,15 +221,7 @@ def _costs(
     view: View, keep: Policy, options: Sequence[Option], certificates: Sequence[Certificate]
 ) -> tuple[PolicyCost, ...]:
     """Return the costs of keeping, of switching to each candidate, and of the certified splits."""
-    switches = [
-        Policy(
-            kind="switch",
-            incumbent=keep.incumbent,
-            candidate=each.model,
-            max_bytes=view.settings.max_bytes.get(each.model),
-        )
-        for each in view.evidence.candidates
-    ]
+    switches = [switch_policy(view, each.model) for each in view.evidence.candidates]
     splits = [option.cost for option in options if option.policy.kind == "split"]
     costs = (*(policy_cost(view, policy) for policy in (keep, *switches)), *splits)
     return tuple(replace(cost, retention=policy_retention(view, cost.policy, certificates)) for cost in costs)

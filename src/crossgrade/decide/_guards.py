@@ -74,6 +74,7 @@ GUARDS: Mapping[str, GuardKind] = {
         design.selection,
         design.origin,
         design.traffic_weights,
+        design.represented,
         design.price_known,
     )
     for name in (look.__name__.replace("_", "-"),)

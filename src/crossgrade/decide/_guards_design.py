@@ -9,7 +9,7 @@ from crossgrade.decide import _thresholds as limits
 from crossgrade.decide._guard_tests import finding
 from crossgrade.decide._records import Guard
 from crossgrade.decide._view import View
-from crossgrade.decide._words import count, listed
+from crossgrade.decide._words import count, listed, percent
 from crossgrade.domain import Origin
 
 
@@ -182,4 +182,20 @@ def traffic_weights(view: View) -> Iterator[Guard]:
         "draw samples from the traffic itself, so that few of them need a large weight",
         fail=not usable,
         warn=effective < limits.EFFECTIVE_SHARE * n,
+    )
+
+
+def represented(view: View) -> Iterator[Guard]:
+    """Samples speak of requests like themselves: what was never drawn, as agents' tool loops, stays."""
+    logged = view.settings.logged_traffic
+    if logged is None or logged.shown_share is None:
+        return  # unknown: results of elsewhere, and workloads of before it was recorded
+    causes = sorted(logged.left_out.items(), key=lambda each: -each[1])
+    why = ", ".join(f"{cause} {percent(share)}" for cause, share in causes)
+    yield finding(
+        "represented",
+        f"the samples stand for {percent(logged.shown_share)} of the workload's requests in the log"
+        + (f"; left out: {why}" if why else ""),
+        "read retention, volume and saving as those of this part; the rest stays with the incumbent",
+        warn=logged.is_partial,
     )

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from crossgrade.decide._costs import cheaper_segments, policy_cost, split_policy
+from crossgrade.decide._costs import cheaper_segments, policy_cost, split_policy, switch_policy
 from crossgrade.decide._records import Certificate, PolicyCost, RequirementCheck
 from crossgrade.decide._view import View
 from crossgrade.routing import Policy
@@ -59,14 +59,11 @@ def certified_options(
     which the candidate is found to cost more.
     """
     certified = [one for one in certificates if one.certified]
-    incumbent = view.evidence.incumbent.model
     costs: list[tuple[PolicyCost, int]] = []
     for model in (each.model for each in view.evidence.candidates):
-        most = view.settings.max_bytes.get(model)
         own = [one for one in certified if one.candidate == model]
         if any(one.segment is None for one in own):
-            switch = Policy(kind="switch", incumbent=incumbent, candidate=model, max_bytes=most)
-            costs.append((policy_cost(view, switch), 0))
+            costs.append((policy_cost(view, switch_policy(view, model)), 0))
         segments = tuple(one.segment for one in own if one.segment is not None)
         if segments:
             choice = cheaper_segments(view, model, segments)

@@ -12,7 +12,7 @@ from decimal import Decimal
 from typing import Literal
 
 from crossgrade.decide._evidence import RouterReport
-from crossgrade.domain import Estimate, PluginUse, Requirements
+from crossgrade.domain import Estimate, LoggedTraffic, PluginUse, Requirements
 from crossgrade.routing import Policy
 from crossgrade.stats import Retention
 
@@ -74,17 +74,17 @@ class DecisionSettings:
     """Everything besides the evidence that a verdict depends on; kept in it, so that it can be checked.
 
     `mode` is as asked for; the verdict's own `mode` is what could be done with the evidence.
-    `parity_declared` says that the team knows of differing prompts or settings and means them.
-    `splits_only` tests segments alone: nothing may move the whole. `stated_cost_usd` are costs per
-    request that someone stated, for models without measured ones. `provided` is what older
-    verdicts took as evidence by its name; it no longer counts. `changed_since_run` says in words which
-    settings the run was stopped under that are not these, `draws` how many different draws (seed and
-    plan) of this dataset were run. `alpha` is shared by all workloads of a family: this
-    one begins with `alpha_share` of it, and `siblings` are the hypotheses of the others. `max_bytes` are
-    the longest requests that a candidate may answer, in bytes by its name: what is tested is the policy
-    that leaves longer ones to the incumbent; `limit_sources` say in words where the limits come from.
-    `plugins` are the scorer and the guards that are no part of Crossgrade. `every_model` says how the
-    candidates were found if none was named.
+    `parity_declared` says that the team knows of differing prompts or settings and means them. `splits_only`
+    tests segments alone: nothing may move the whole. `stated_cost_usd` are costs per request that someone
+    stated, for models without measured ones. `provided` is what older verdicts took as evidence by its name;
+    it no longer counts. `changed_since_run` says in words which settings the run was stopped under that are
+    not these, `draws` how many different draws (seed and plan) of this dataset were run. `alpha` is shared by
+    all workloads of a family: this one begins with `alpha_share` of it, and `siblings` are the hypotheses of
+    the others. `max_bytes` are the longest requests that a candidate may answer, in bytes by its name: what
+    is tested is the policy that leaves longer ones to the incumbent; `limit_sources` say in words where the
+    limits come from. `logged_traffic` is what the log behind the samples says of the traffic: where a part of
+    it is known not to be represented, a policy moves plain requests only. `plugins` are the scorer and the
+    guards that are no part of Crossgrade. `every_model` says how the candidates were found if none was named.
     """
 
     floor: float = 0.85
@@ -93,6 +93,7 @@ class DecisionSettings:
     requirements: Requirements = field(default_factory=Requirements)
     facts: tuple[ModelFacts, ...] = ()
     requests_per_month: int | None = None
+    logged_traffic: LoggedTraffic | None = None
     valid_days: int = 90
     seed: int = 0
     errors_count_as_zero: bool = True
@@ -113,6 +114,11 @@ class DecisionSettings:
     def workloads(self) -> int:
         """How many workloads share alpha, this one included."""
         return 1 + len({each.workload for each in self.siblings})
+
+    @property
+    def plain_only(self) -> bool:
+        """Whether a policy may move only requests like the samples, since others are in the traffic."""
+        return self.logged_traffic is not None and self.logged_traffic.is_partial
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -149,17 +149,17 @@ def _move(found: Findings, floor: str) -> str:
     if policy.kind == "switch":
         whole = found.certificate(str(policy.candidate), None)
         return (
-            f"Switch {found.view.evidence.workload} from {policy.incumbent} to {policy.candidate}: "
-            f"it keeps {retained(whole.retention, policy.incumbent)} ({floor}), and saves "
-            f"{saving}{_up_to(found)}."
+            f"Switch {_represented(found)}{found.view.evidence.workload} from {policy.incumbent} to "
+            f"{policy.candidate}: it keeps {retained(whole.retention, policy.incumbent)} ({floor}), and "
+            f"saves {saving}{_up_to(found)}{_rest(found)}."
         )
     if policy.fact == "score":
         return _route(found, floor, saving)
     share = sum(found.certificate(str(policy.candidate), each).share for each in policy.segments)
     return (
         f"Split {found.view.evidence.workload}: {policy.candidate} takes {listed(policy.segments)} "
-        f"({percent(share)} of the traffic, each certified; {floor}) and saves {saving}; "
-        f"the rest stays with {policy.incumbent}{_up_to(found)}."
+        f"({percent(share)} of {_represented(found)}the traffic, each certified; {floor}) and saves "
+        f"{saving}; the rest stays with {policy.incumbent}{_up_to(found)}."
     )
 
 
@@ -169,11 +169,26 @@ def _route(found: Findings, floor: str, saving: str) -> str:
     policy = found.chosen.policy
     moved = found.certificate(str(policy.candidate), policy.segments[0])
     return (
-        f"Split {found.view.evidence.workload}: {policy.candidate} takes the {percent(moved.share)} of "
-        f"requests with {policy.segments[0]} by the router. On these together it keeps "
+        f"Split {_represented(found)}{found.view.evidence.workload}: {policy.candidate} takes the "
+        f"{percent(moved.share)} of requests with {policy.segments[0]} by the router. On these together it keeps "
         f"{retained(moved.retention, policy.incumbent)} ({floor}). The split saves {saving}, and "
-        f"the rest stays with {policy.incumbent}{_up_to(found)}."
+        f"the rest stays with {policy.incumbent}{_up_to(found)}{_rest(found)}."
     )
+
+
+def _represented(found: Findings) -> str:
+    """Return of which part of the traffic the verdict speaks, where that is not all of it."""
+    logged = found.view.settings.logged_traffic
+    if logged is None or logged.shown_share is None or not logged.is_partial:
+        return ""
+    return f"the represented {percent(logged.shown_share)} of "
+
+
+def _rest(found: Findings) -> str:
+    """Return what happens to requests that no sample stands for, where there are any."""
+    if not found.view.settings.plain_only:
+        return ""
+    return f"; requests with tools, images or files, which no sample represents, stay with {found.incumbent}"
 
 
 def _up_to(found: Findings) -> str:

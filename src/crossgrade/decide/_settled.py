@@ -4,14 +4,13 @@ from collections.abc import Mapping
 from datetime import datetime
 
 from crossgrade.decide._certify import whole_certified
-from crossgrade.decide._costs import policy_cost
+from crossgrade.decide._costs import policy_cost, switch_policy
 from crossgrade.decide._evidence import Evidence
 from crossgrade.decide._guards import GUARDS, GuardKind, run_guards, sound_candidates
 from crossgrade.decide._options import certified_options
 from crossgrade.decide._records import DecisionSettings
 from crossgrade.decide._requirements import check_requirements, missing_evidence, retirement
 from crossgrade.decide._view import View, make_view
-from crossgrade.routing import Policy
 
 
 def settled_by(
@@ -48,13 +47,7 @@ def dearer_candidates(view: View, candidate: str) -> frozenset[str]:
     """
 
     def price(model: str) -> float | None:
-        policy = Policy(
-            kind="switch",
-            incumbent=view.evidence.incumbent.model,
-            candidate=model,
-            max_bytes=view.settings.max_bytes.get(model),
-        )
-        return policy_cost(view, policy).per_request_usd.value
+        return policy_cost(view, switch_policy(view, model)).per_request_usd.value
 
     own = price(candidate)
     others = [each.model for each in view.evidence.candidates if each.model != candidate]

@@ -105,7 +105,8 @@ def dollars(amount: Estimate) -> str:
     unit = {"USD/month": " a month", "USD/request": " a request", "USD/point": " per point of score"}
     sign = "-" if amount.value < 0 else ""
     money = f"{sign}${abs(amount.value):,.{digits}f}{interval(amount.low, amount.high, digits)}"
-    return money + unit.get(amount.unit, "")
+    without = f" (no interval: {amount.reason})" if amount.reason and amount.low is None else ""
+    return money + unit.get(amount.unit, "") + without
 
 
 def listed(names: tuple[str, ...], most: int = 6) -> str:

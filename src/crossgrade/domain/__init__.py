@@ -45,7 +45,7 @@ from crossgrade.domain.values import (
     Reason,
     Usage,
 )
-from crossgrade.domain.workload import EvidenceClass, Mode, Requirements, Workload
+from crossgrade.domain.workload import EvidenceClass, LoggedTraffic, Mode, Requirements, Workload
 
 __all__ = [
     "JSON",
@@ -64,6 +64,7 @@ __all__ = [
     "LimitScope",
     "LimitUnit",
     "LinearAttention",
+    "LoggedTraffic",
     "Message",
     "Mode",
     "ModelAnswer",

@@ -87,13 +87,15 @@ class PromptTemplate:
     """How a sample becomes a request: `{field}` is replaced by the sample's field, nothing else.
 
     With `text` the filled `user` template is sent as one raw completion prompt (base models);
-    otherwise as chat messages. `response_schema` asks for JSON of that schema.
+    otherwise as chat messages. `response_schema` asks for JSON of that schema. `history` names the field
+    with the conversation's earlier messages, which are sent between the system message and the user's.
     """
 
     user: str = "{input}"
     system: str | None = None
     text: bool = False
     response_schema: JSON = None
+    history: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

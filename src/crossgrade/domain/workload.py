@@ -1,5 +1,6 @@
 """A named class of the team's traffic, and what it demands of a model."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
@@ -34,18 +35,45 @@ class Requirements:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LoggedTraffic:
+    """What the log behind a workload's samples says of its traffic; None is unknown.
+
+    `represented_share` is the share of the workload's requests that the samples stand for, in [0, 1], and
+    `left_out` the shares of all others by cause. `requests_per_month` counts the represented requests. It
+    has the 95 % interval `low` to `high`, or none where the log is too short. `hours` is the log's length.
+    """
+
+    represented_share: float | None = None
+    left_out: Mapping[str, float] = field(default_factory=dict)
+    hours: float | None = None
+    requests_per_month: int | None = None
+    low: float | None = None
+    high: float | None = None
+
+    @property
+    def is_partial(self) -> bool:
+        """Whether a part of the traffic is known not to be represented."""
+        return self.represented_share is not None and self.represented_share < 1
+
+    @property
+    def shown_share(self) -> float | None:
+        """The represented share as words show it: a part is never shown as the whole."""
+        return min(self.represented_share or 0.0, 0.999) if self.is_partial else self.represented_share
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Workload:
     """A workload as configured: variants, dataset, scorer, and the test's settings.
 
-    `floor` is the retention that must hold, in (0, 2); `alpha` the error rate a side, which is
-    this workload's part of `family_alpha` where all workloads of a project share one;
-    `planned` the largest number of samples asked (None: the whole dataset);
-    `requests_per_month` prices the decision (None: unknown). `segment` and `cluster` name
-    dataset fields. With `splits_only` each segment is tested for itself and nothing moves the whole.
-    With `blocks` the incumbent may answer fewer samples than the candidates. With `every_hypothesis` a run
-    goes on when the verdict is certain and hypotheses are open.
-    With `router` half of the samples train a router, and the others certify what it moves.
-    `probes` are ids of context probes whose certified lengths limit what candidates may answer.
+    `floor` is the retention that must hold, in (0, 2); `alpha` the error rate a side, which is this
+    workload's part of `family_alpha` where all workloads of a project share one; `planned` the largest
+    number of samples asked (None: the whole dataset); `requests_per_month` counts the requests that the
+    samples stand for and prices the decision (None: unknown); `logged_traffic` is what the log said of
+    them. `segment` and `cluster` name dataset fields. With `splits_only` each segment is tested for itself
+    and nothing moves the whole. With `blocks` the incumbent may answer fewer samples than the candidates.
+    With `every_hypothesis` a run goes on when the verdict is certain and hypotheses are open. With `router`
+    half of the samples train a router, and the others certify what it moves. `probes` are ids of context
+    probes whose certified lengths limit what candidates may answer.
     """
 
     name: str
@@ -66,6 +94,7 @@ class Workload:
     id_field: str | None = None
     target_field: str = "target"
     requests_per_month: int | None = None
+    logged_traffic: LoggedTraffic | None = None
     max_cost_usd: Decimal | None = None
     errors_count_as_zero: bool = True
     splits_only: bool = False

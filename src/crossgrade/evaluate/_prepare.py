@@ -1,6 +1,7 @@
 """Prepares a run before it asks anything: draws and checks samples, and records or finds the run."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, cast
 
@@ -189,18 +190,22 @@ def run_settings(workload: Workload, *, dataset_digest: str, scorer_digest: str)
     }
     if workload.probes:
         settings["probes"] = list(workload.probes)
+    if workload.logged_traffic is not None:
+        settings["represented_share"] = workload.logged_traffic.represented_share
     # As they will be read back, so that they can be compared.
     as_read: dict[str, JSON] = msgspec.json.decode(canonical_json(settings))
     return as_read
 
 
 def _variant(variant: Variant) -> dict[str, Any]:
-    offer = variant.offer
+    offer, prompt = variant.offer, asdict(variant.prompt)
+    if prompt["history"] is None:
+        del prompt["history"]  # as runs were recorded before prompts had it
     return {
         "name": variant.name,
         "provider": offer.provider,
         "model": offer.model,
         "base_url": offer.base_url,
-        "prompt": variant.prompt,
+        "prompt": prompt,
         "settings": variant.settings,
     }

@@ -1,6 +1,7 @@
 """Fills prompts: `{field}` is replaced by the sample's field, and nothing else changes."""
 
 from decimal import Decimal
+from typing import Literal
 
 import msgspec
 
@@ -22,6 +23,11 @@ from crossgrade.store import Response, new_id
 
 MAX_FIELD_CHARS = 4_000_000
 """Longest field that goes into a prompt: about a million tokens, more than any model takes."""
+
+
+class _Turn(msgspec.Struct):
+    role: Literal["system", "user", "assistant"]
+    content: str
 
 
 class Template:
@@ -59,21 +65,18 @@ class Prompt:
 
     def input(self, sample: Sample) -> str:
         """Return what the sample itself puts into the prompt, without the template's words."""
-        return "\n".join(self._user.fields(sample))
+        earlier = [f"{each.role}: {each.content}" for each in self._history(sample)]
+        return "\n".join((*earlier, *self._user.fields(sample)))
 
     def request(self, sample: Sample) -> ModelRequest:
         """Return the request about a sample. Raises `DataError` as `Template.fill` does."""
         variant = self._variant
         user = self._user.fill(sample)
-        if variant.prompt.text:
-            messages: tuple[Message, ...] = ()
-        elif self._system is None:
-            messages = (Message(role="user", content=user),)
-        else:
-            messages = (
-                Message(role="system", content=self._system.fill(sample)),
-                Message(role="user", content=user),
-            )
+        messages: tuple[Message, ...] = ()
+        if not variant.prompt.text:
+            if self._system is not None:
+                messages = (Message(role="system", content=self._system.fill(sample)),)
+            messages = (*messages, *self._history(sample), Message(role="user", content=user))
         return ModelRequest(
             model=variant.offer.model,
             messages=messages,
@@ -81,6 +84,23 @@ class Prompt:
             settings=variant.settings,
             response_schema=variant.prompt.response_schema,
         )
+
+    def _history(self, sample: Sample) -> tuple[Message, ...]:
+        """Return the conversation's earlier messages; none where the sample begins it."""
+        name = self._variant.prompt.history
+        turns = None if name is None else sample.fields.get(name)
+        if not turns:
+            return ()
+        try:
+            found = msgspec.convert(turns, tuple[_Turn, ...])
+            return tuple(Message(role=each.role, content=each.content) for each in found)
+        except msgspec.ValidationError as error:
+            raise DataError(
+                f"the earlier messages in `{name}` of sample `{sample.id}` cannot be read: {error}",
+                code="history-invalid",
+                line=sample.line,
+                hint="write a list of {role: user or assistant, content: text}",
+            ) from error
 
 
 def _field(sample: Sample, name: str) -> str:

@@ -26,6 +26,7 @@ Reason = Literal[
     "fallback",
     "unknown_fact",
     "too_long",
+    "not_plain",
     "region",
     "direct",
     "shadow",

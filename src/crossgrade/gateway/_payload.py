@@ -50,6 +50,10 @@ class Payload(Protocol):
     def modality(self) -> str | None:
         """The kind of the prompt: `text`, `image` or `audio`; None if unknown."""
 
+    @property
+    def plain(self) -> bool | None:
+        """Whether the body is text alone, without tools, their calls or results; None if unknown."""
+
     def send(self, target: TargetState, connection: UpstreamConnection, extra: bytes) -> None:
         """Write head and body; raises BadRequestError if the target's API cannot carry the request."""
 
@@ -142,6 +146,11 @@ class ParsedPayload:
     def modality(self) -> str:
         """The kind of the prompt: `text`, `image` or `audio`."""
         return modality(self.body)
+
+    @property
+    def plain(self) -> bool:
+        """Whether the body is text alone, without tools, their calls or results."""
+        return not self.fields.has_tools and self.modality == "text" and not _NOT_PLAIN.search(self.body)
 
     @property
     def _client(self) -> ClientName:
@@ -246,6 +255,12 @@ def _answer_id(client: ClientName) -> str:
 
 _STREAM_OPTIONS = re.compile(rb'"stream_options"\s*:\s*')
 _IMAGE = re.compile(rb'"(?:image_url|input_image)"|"type"\s*:\s*"image"')
+_NOT_PLAIN = re.compile(
+    rb'"(?:tool|tool_calls|tool_use|tool_result|functions?|function_call|function_call_output|functionCall'
+    rb'|functionResponse|(?:input_)?file|document|inlineData|fileData|inline_data|file_data)"'
+)
+"""Keys and types of tools and of files. Inside a text their quotes are escaped, so no text matches."""
+
 _ASK_USAGE = b',"stream_options":{"include_usage":true}'
 
 

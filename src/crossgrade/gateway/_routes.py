@@ -146,8 +146,13 @@ class ServedRoute:
         return self.table_route is not None and self.table_route.share < 1.0
 
     def facts(self, principal: Principal, segment: str | None, payload: Payload) -> RequestFacts:
-        """Return the facts of a request. A policy that needs an unknown fact picks the incumbent."""
-        router = None if self.table_route is None else self.table_route.router
+        """Return the facts of a request. A policy that needs an unknown fact picks the incumbent.
+
+        A router's score, and whether the request is plain, are looked for only if the policy needs them.
+        """
+        table_route = self.table_route
+        router = None if table_route is None else table_route.router
+        asks_plain = table_route is not None and table_route.policy.plain_only
         return RequestFacts(
             route=self.name,
             key=principal.id,
@@ -155,6 +160,7 @@ class ServedRoute:
             segment=segment,
             modality=payload.modality,
             body_bytes=payload.size,
+            plain=payload.plain if asks_plain else None,
             score=None if router is None else router.score(payload.opening_text(), segment),
         )
 
@@ -178,6 +184,8 @@ class ServedRoute:
                 probability = route.share if moved else 1.0 - route.share
         elif not policy.fits(facts.body_bytes):
             reason = "too_long"
+        elif policy.plain_only and not facts.plain:
+            reason = "not_plain"
         elif policy.kind == "split" and getattr(facts, policy.fact) is None:
             reason = "unknown_fact"
         return Choice(self._choices[name], reason, "candidate" if moved else "incumbent", probability)

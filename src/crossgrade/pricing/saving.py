@@ -6,7 +6,9 @@ saved (per = incumbent). Its interval is that of `_skewed`; for a saving it is t
 that share a cluster (a document, a conversation) cost alike, so that each cluster is one unit.
 """
 
+import math
 from dataclasses import dataclass, replace
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,7 +41,7 @@ def policy_savings(
     *,
     weight: Column | None = None,
     cluster: NDArray[np.int64] | None = None,
-    requests_per_month: int | None = None,
+    requests_per_month: Estimate | None = None,
     level: float = 0.95,
     stated: bool = False,
 ) -> Savings:
@@ -104,22 +106,68 @@ def mean_cost(
     return Estimate(value=units.value, low=low, high=high, level=level, n=n, unit=unit, method=method)
 
 
-def per_month(per_request: Estimate, requests_per_month: float | None) -> Estimate:
-    """Return a figure per request times the monthly volume; unknown if either is unknown."""
+def per_month(per_request: Estimate, volume: Estimate | float | None) -> Estimate:
+    """Return a figure per request times the monthly volume; unknown if either is unknown.
+
+    A volume that is a number is exact, as someone stated it. Where it is an estimate with an interval, that
+    widens the figure's: each end is as far from the value as the root of the sum of squares of both factors'
+    distances on that side (MOVER, G. Y. Zou and A. Donner, Statistics in Medicine 27 (2008) 1693-1702). Where
+    it has none, for a `reason`, neither has the figure.
+    """
     if per_request.value is None:
         return unknown_like(per_request, unit="USD/month")
-    if requests_per_month is None:
+    requests = volume.value if isinstance(volume, Estimate) else volume
+    if requests is None:
         why = Reason("volume-unknown", "the number of requests a month is not stated")
         return unknown_estimate(why, unit="USD/month")
-    return Estimate(
-        value=per_request.value * requests_per_month,
-        low=None if per_request.low is None else per_request.low * requests_per_month,
-        high=None if per_request.high is None else per_request.high * requests_per_month,
+    found = Estimate(
+        value=per_request.value * requests,
+        low=None if per_request.low is None else per_request.low * requests,
+        high=None if per_request.high is None else per_request.high * requests,
         level=per_request.level,
         n=per_request.n,
         unit="USD/month",
-        method=f"{per_request.method}, times {requests_per_month:.10g} requests a month",
+        method=f"{per_request.method}, times {requests:.10g} requests a month",
     )
+    return _widened(found, per_request.value, volume) if isinstance(volume, Estimate) else found
+
+
+def _widened(found: Estimate, per_request: float, volume: Estimate) -> Estimate:
+    """Return a monthly figure with the doubt of its volume."""
+    if volume.reason is not None:
+        return replace(found, low=None, high=None, reason=volume.reason, reason_code=volume.reason_code)
+    if None in {found.value, found.low, found.high, volume.low, volume.high}:
+        return found
+    value, low, high = (cast(float, each) for each in (found.value, found.low, found.high))
+    ends = [per_request * cast(float, each) for each in (volume.low, volume.high)]
+    return replace(
+        found,
+        low=value - math.hypot(value - low, value - min(ends)),
+        high=value + math.hypot(high - value, max(ends) - value),
+        method=f"{found.method}, volume with its interval",
+    )
+
+
+WHOLE_DAYS = 7
+"""Whole days of log from which a month's volume has an interval: fewer do not show a week's shape."""
+
+
+def logged_volume(per_month: float, low: float | None, high: float | None, hours: float | None) -> Estimate:
+    """Return a month's requests as a log gave them: with an interval, or with why there is none."""
+    unit = "requests/month"
+    if low is not None and high is not None:
+        return Estimate(value=per_month, low=low, high=high, unit=unit, method="t over days of the log")
+    length = "a log of unknown length" if hours is None else f"{_length(hours)} of log"
+    why = Reason("log-too-short", f"the volume is from {length}; an interval needs {WHOLE_DAYS} whole days")
+    return Estimate(value=per_month, unit=unit, method="log", reason=why.text, reason_code=why.code)
+
+
+def _length(hours: float) -> str:
+    """Return how long a log is, in the unit that reads best."""
+    for unit, size in (("days", 24.0), ("hours", 1.0)):
+        if hours >= 2 * size:
+            return f"{hours / size:,.3g} {unit}"
+    return f"{hours * 60:,.0f} minutes"
 
 
 def _without_interval(found: Estimate) -> Estimate:

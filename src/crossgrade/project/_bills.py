@@ -34,6 +34,7 @@ from crossgrade.pricing.moving import (
     win_back,
 )
 from crossgrade.pricing.saving import mean_cost, per_month
+from crossgrade.pricing.thrift import best_thrift
 from crossgrade.pricing.usage import DAYS_PER_MONTH, Traffic, UsageColumns
 
 if TYPE_CHECKING:
@@ -110,7 +111,8 @@ class OfferMove:
 
     `saving` is `saving_usd_per_month`, with an interval if the calls were measured. The interval of the
     payback follows from it. `paid_back_in_a_year_from` is the number of calls a day from which the
-    costs of moving come back within a year.
+    costs of moving come back within a year. `beyond_thrift_usd_per_month` is the saving over the cheapest
+    bill with today's model (`Bills.thrifts`): by batch the other offer counts with its batch price too.
     """
 
     to: str
@@ -121,6 +123,7 @@ class OfferMove:
     payback_months: Estimate
     paid_back_in_a_year_from: Decimal | None
     incumbent_wins_back: WinBack | None
+    beyond_thrift_usd_per_month: Decimal | None = None
 
 
 def saving_of(bills: Bills, row: OfferBill, commitment: Commitment) -> Decimal | None:
@@ -134,7 +137,7 @@ def saving_of(bills: Bills, row: OfferBill, commitment: Commitment) -> Decimal |
 def cheapest_move(bills: Bills, commitment: Commitment, costs: MovingCosts) -> OfferMove | None:
     """Return the move to the cheapest offer that can be bought and whose price is not in doubt."""
     now = bills.of_incumbent
-    rival = next((row for row in bills.offers if row is not now and _may_be_chosen(row)), None)
+    rival = bills.rival
     if now is None or now.price is None or rival is None or rival.bill.usd_per_month is None:
         return None
     saving, calls = saving_of(bills, rival, commitment), bills.traffic.calls_per_month
@@ -152,7 +155,20 @@ def cheapest_move(bills: Bills, commitment: Commitment, costs: MovingCosts) -> O
         incumbent_wins_back=win_back(
             bills.traffic, now.price, rival.bill.usd_per_month, commitment=commitment
         ),
+        beyond_thrift_usd_per_month=_beyond_thrift(bills, rival, commitment),
     )
+
+
+def _beyond_thrift(bills: Bills, rival: OfferBill, commitment: Commitment) -> Decimal | None:
+    """Return what a move saves over the best thrift, None where no thrift is known to save."""
+    now, best = bills.of_incumbent, best_thrift(bills.thrifts)
+    if now is None or best is None or now.bill.usd_per_month is None or rival.bill.usd_per_month is None:
+        return None
+    kept = now.bill.usd_per_month - Decimal(repr(best.saves_usd_per_month))
+    then = rival.bill.usd_per_month
+    if best.way == "batch" and rival.batch is not None and rival.batch.usd_per_month is not None:
+        then = min(then, rival.batch.usd_per_month)
+    return commitment.paid(kept) - commitment.minimum_usd_per_month - then
 
 
 def _saving(bills: Bills, rival: OfferBill, commitment: Commitment) -> Estimate:
@@ -204,11 +220,6 @@ def _saving(bills: Bills, rival: OfferBill, commitment: Commitment) -> Estimate:
     return replace(found, value=usd, low=found.low - owed, high=found.high - owed)
 
 
-def _may_be_chosen(row: OfferBill) -> bool:
-    fits = row.can_be_bought and not row.doubts and not row.too_long
-    return fits and row.bill.usd_per_month is not None
-
-
 GPU = "h100"
 """The default GPU of a box: the one with most measured points, except for the newest."""
 
@@ -222,11 +233,8 @@ def own_boxes(
     `measured` is served its own tokens, any other the bills' traffic. Models that fit no deployment are left
     out, and so is traffic without input or output tokens.
     """
-    now = bills.of_incumbent
-    rival = next(
-        (row for row in bills.offers if row is not now and row.can_be_bought and not row.doubts), None
-    )
-    against = {row.offer: row.bill.per_mtok_usd for row in (now, rival) if row is not None}
+    both = (bills.of_incumbent, bills.rival)
+    against = {row.offer: row.bill.per_mtok_usd for row in both if row is not None}
     found: dict[str, BoxBill] = {}
     for offer in offers:
         model = _architecture(offer)

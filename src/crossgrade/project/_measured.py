@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from crossgrade.store import Run, Store
     from crossgrade.workloads import Dataset, Results
 
-RULES = {"floor", "alpha", "mode", "errors_count_as_zero", "splits_only", "probes"}
+RULES = {"floor", "alpha", "mode", "errors_count_as_zero", "splits_only", "probes", "represented_share"}
 """Settings of a run that say when it stops, not what it measures."""
 
 
@@ -205,6 +205,7 @@ def changed_settings(workload: Workload, run: "Run") -> dict[str, JSON]:
         workload, dataset_digest=run.dataset_digest, scorer_digest=str(run.settings["scorer_digest"])
     )
     settings.setdefault("probes", None)
+    settings.setdefault("represented_share", None)
     recorded, scorer = run.settings.get("scorer"), settings["scorer"]
     if isinstance(recorded, dict) and isinstance(scorer, dict) and "plugin" not in recorded:
         scorer.pop("plugin", None)  # the run is of before plugins were recorded
@@ -245,6 +246,7 @@ def decision_settings(
             _facts(offer, prices.get(name), known[name]) for name, offer in offers_of(workload).items()
         ),
         requests_per_month=workload.requests_per_month,
+        logged_traffic=workload.logged_traffic,
         valid_days=config.valid_days or default_valid_days(),
         errors_count_as_zero=workload.errors_count_as_zero,
         parity_declared=_differ(workload),

@@ -5,7 +5,7 @@ import io
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -17,6 +17,7 @@ from crossgrade.project._opened import OpenProject
 from crossgrade.project._plugins import read_config
 
 if TYPE_CHECKING:
+    from crossgrade.domain import LoggedTraffic
     from crossgrade.workloads import Seal
     from crossgrade.workloads.traffic import Drawn, LoggedRequest
 
@@ -197,13 +198,15 @@ class ProjectTraffic:
                 f"no sample of {name!r} has the id {missing[0]!r}", code="sample-not-in-workload"
             )
         chosen = [known[each] for each in samples] or rows
-        return [
-            {
-                key: revealed(value, seal.unseal) if isinstance(value, str) else value
-                for key, value in row.items()
-            }
-            for row in chosen
-        ]
+
+        def opened(value: Any) -> Any:
+            if isinstance(value, dict):
+                return {key: opened(each) for key, each in value.items()}
+            if isinstance(value, list):
+                return [opened(each) for each in value]
+            return revealed(value, seal.unseal) if isinstance(value, str) else value
+
+        return [opened(row) for row in chosen]
 
     def forget(self, subject: str) -> Forgotten:
         """Remove every sample made from a person's requests, and return what verdicts then rest on.
@@ -294,10 +297,12 @@ def _labels(rows: Sequence[Mapping[str, Any]]) -> str:
     """Return the labelling file; a cell that a spreadsheet would compute is written as text."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    names = ("id", "input", "logged", "target")
+    earlier = ("history",) if any("history" in row for row in rows) else ()
+    names = ("id", *earlier, "input", "logged", "target")
     writer.writerow(names)
     for row in rows:
-        writer.writerow([_escaped(row.get(name)) for name in names])
+        turns = "\n".join(f"{each['role']}: {each['content']}" for each in row.get("history") or ())
+        writer.writerow([_escaped(turns if name == "history" else row.get(name)) for name in names])
     return out.getvalue()
 
 
@@ -371,6 +376,8 @@ def _configured(
             hint="name one: --candidate PROVIDER/MODEL",
         )
     prompt: dict[str, Any] = {"user": "{input}", **({"system": "{system}"} if drawn.has_system else {})}
+    if drawn.has_history:
+        prompt["history"] = "history"
     if drawn.response_schema is not None:
         prompt["response_schema"] = dict(drawn.response_schema)
     entry: dict[str, Any] = {
@@ -385,12 +392,24 @@ def _configured(
     }
     if _clustered(rows):
         entry["cluster_field"] = "conversation"
-    if drawn.requests_per_month is not None:
-        entry["requests_per_month"] = drawn.requests_per_month
+    if drawn.traffic.requests_per_month is not None:
+        entry["requests_per_month"] = drawn.traffic.requests_per_month
+    entry["logged_traffic"] = _plain(drawn.traffic)
     workloads[name] = entry
     out = io.StringIO()
     yaml.dump(tree, out)
     return out.getvalue(), incumbent, named
+
+
+def _plain(traffic: "LoggedTraffic") -> dict[str, Any]:
+    """Return what a log says of the traffic as YAML has it: what is unknown left out, four digits kept."""
+
+    def short(value: Any) -> Any:
+        return float(f"{value:.4g}") if isinstance(value, float) else value
+
+    found = {name: value for name, value in asdict(traffic).items() if value not in (None, {})}
+    found["left_out"] = {cause: short(share) for cause, share in traffic.left_out.items()}
+    return {name: short(value) for name, value in found.items() if value != {}}
 
 
 def _clustered(rows: Sequence[Mapping[str, Any]]) -> bool:

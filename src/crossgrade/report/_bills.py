@@ -72,8 +72,8 @@ def _box_row(box: "BoxBill") -> tuple[str, ...]:
 
 def _to_know(row: OfferBill) -> list[str]:
     said = [row.tokens] if row.tokens != "measured" else []
-    if row.facts.retires_on is not None:
-        said.append(f"retires on {row.facts.retires_on.isoformat()}")
+    if row.facts.retires_on is not None and (ends := f"retires on {row.facts.retires_on}") not in row.doubts:
+        said.append(ends)
     if row.status == "delisted":
         said.append(f"gone from the catalogues since {row.facts.delisted_on}")
     if row.bill.per_call_usd.value is None and row.bill.reason:

@@ -44,7 +44,7 @@ def render_cost(bills: Bills, moving: Sequence[str] = ()) -> str:
 
     Raises MissingExtraError without the `report` extra.
     """
-    rival = _rival(bills)
+    rival = bills.rival
     payers = _payers(bills, rival)
     sections = [
         PagePart(
@@ -65,13 +65,6 @@ def render_cost(bills: Bills, moving: Sequence[str] = ()) -> str:
         facts=_facts(bills),
         sections=[each for each in sections if each.bars or each.chart or each.table or each.lines],
     )
-
-
-def _rival(bills: Bills) -> OfferBill | None:
-    """Return the cheapest other offer that can be bought and whose price is not in doubt."""
-    now = bills.of_incumbent
-    known = (row for row in bills.offers if row.can_be_bought and not row.doubts and row is not now)
-    return next((row for row in known if row.bill.per_call_usd.value is not None), None)
 
 
 def _headline(bills: Bills, rival: OfferBill | None) -> str:

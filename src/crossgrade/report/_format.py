@@ -91,6 +91,8 @@ def estimate(value: Estimate, *, reason: bool = True) -> str:
     text = show(value.value)
     if value.low is not None and value.high is not None:
         text += f" [{show(value.low)}, {show(value.high)}]"
+    elif reason and value.reason:
+        text += f" (no interval: {value.reason})"
     return text
 
 

@@ -22,12 +22,14 @@ def headline(verdict: Verdict) -> str:
 
 
 def _move(verdict: Verdict) -> str:
-    name = _name(verdict.policy.candidate)
-    if verdict.name == "split":
-        moved = sum(
+    name, logged = _name(verdict.policy.candidate), verdict.settings.logged_traffic
+    represented = 1.0 if logged is None or logged.shown_share is None else logged.shown_share
+    if verdict.name == "split" or represented < 1:
+        moved = represented * sum(
             each.share
             for each in verdict.certificates
-            if each.candidate == verdict.policy.candidate and each.segment in verdict.policy.segments
+            if each.candidate == verdict.policy.candidate
+            and each.segment in (verdict.policy.segments or (None,))
         )
         return f"Move {fmt.percent(moved, 0 if moved >= 0.01 else 2)} of requests to {name}"
     cost = next((each for each in verdict.costs if each.policy == verdict.policy), None)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isnan
 
+from crossgrade.pricing.thrift import Thrift
 from crossgrade.report._chart import Rectangle, treemap
 from crossgrade.report._format import UNKNOWN, money, percent
 from crossgrade.report._html import render
@@ -16,8 +17,9 @@ _UNSEEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u20
 _SAID_ELSEWHERE = {"score", "net_value_usd"}
 NET_VALUE_WORDS = (
     "Net value: the dollars that finding out may bring in the first year. It is 12 × the saving a month × "
-    "how often open models win at this kind of work, less what the test and its labels cost. A saving is an "
-    "upper bound: nobody has measured yet whether the cheaper model is good enough."
+    "how often open models win at this kind of work, less what the test and its labels cost. The saving is "
+    "the one beyond what today's model could save by itself, by batch or by its cache. It is an upper "
+    "bound: nobody has measured yet whether the cheaper model is good enough."
 )
 """What the workloads are ranked by."""
 
@@ -52,6 +54,7 @@ class ScanRow:
     per_month: str
     growth: str
     sessions: str
+    thrifts: tuple[str, ...]
     moves: tuple[tuple[str, str, str, str], ...]
     evidence: str
     saves: str
@@ -94,6 +97,7 @@ def _row(finding: Finding, share: float | None, held: float | None) -> ScanRow:
         per_month=_dollars(finding.spend_per_month_usd),
         growth=_growth(finding.growth),
         sessions=_sessions(finding),
+        thrifts=tuple(map(_thrift, finding.thrifts)),
         moves=tuple(_move(move) for move in finding.moves),
         evidence=(
             f"the best open model wins {percent(likelihood.value, 0)} against the best closed one "
@@ -108,7 +112,8 @@ def _row(finding: Finding, share: float | None, held: float | None) -> ScanRow:
             f"{name.replace('_', ' ')}: {why}"
             for name, why in finding.unknown.items()
             if name not in _SAID_ELSEWHERE
-        ),
+        )
+        + _left_out(finding),
     )
 
 
@@ -164,9 +169,9 @@ def _net_value(finding: Finding) -> str:
     likely, labels = finding.likelihood.value, finding.labels_cost_usd
     saving, test = max(
         (
-            (move.saving_per_month_usd.value, move.test_cost_usd)
+            (move.counted_usd, move.test_cost_usd)
             for move in finding.moves
-            if move.saving_per_month_usd.value is not None and move.test_cost_usd is not None
+            if move.counted_usd is not None and move.test_cost_usd is not None
         ),
         key=lambda move: 12 * move[0] * likely - move[1],
     )
@@ -229,6 +234,24 @@ def _models(finding: Finding) -> str:
     return ", ".join(shown) + (f" and {more} more" if more else "")
 
 
+def _left_out(finding: Finding) -> tuple[str, ...]:
+    """Return which requests no sample can stand for, where there are any."""
+    n = sum(finding.left_out.values())
+    if not n:
+        return ()
+    why = ", ".join(f"{cause} {count:,}" for cause, count in finding.left_out.items())
+    share = percent(n / finding.requests)
+    return (f"quality: no sample can stand for {share} of the requests ({why}): they stay where they are",)
+
+
+def _thrift(each: Thrift) -> str:
+    """Return a way to pay less without a move, in words."""
+    way = each.way if each.keeps_answers else f"{each.offer} ({each.way})"
+    if each.saves_usd_per_month is None:
+        return f"{way}: {UNKNOWN}{f' ({each.reason})' if each.reason else ''}"
+    return f"{way}: saves {money(each.saves_usd_per_month)} a month {each.needs}"
+
+
 def _sums(sums: Sums) -> str:
     return (
         f"{sums.requests:,} requests in sums, {sums.input_tokens:,} tokens in, {sums.output_tokens:,} out: "
@@ -237,11 +260,13 @@ def _sums(sums: Sums) -> str:
 
 
 def _move(move: Move) -> tuple[str, str, str, str]:
-    kind = "open" if move.open_weights else "proprietary"
+    kind = {True: "open", False: "proprietary", None: "openness unknown"}[move.open_weights]
     saved = move.saving_per_month_usd
     shown = _dollars(saved)
     if move.share_saved is not None:
         shown += f" ({percent(move.share_saved, 0)}, n = {move.n:,})"
+    if move.beyond_thrift_usd is not None:
+        shown += f", {money(move.beyond_thrift_usd)} over the best that today's model could do"
     return (
         f"{move.offer} ({kind})",
         shown,

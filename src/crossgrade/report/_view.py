@@ -13,6 +13,7 @@ from crossgrade.decide import (
     error_rate,
     exact,
     sentences,
+    shown_first,
 )
 from crossgrade.report import _format as fmt
 from crossgrade.report._headline import headline, needed_for
@@ -72,7 +73,9 @@ def policy_words(policy: Policy) -> str:
         what = f"requests with {what}"
     if policy.max_bytes is not None:
         what += f" up to {policy.max_bytes:,} bytes a request"
-    elif policy.kind == "switch":
+    if policy.plain_only:
+        what += " of text without tools"
+    if what == "everything":
         return f"{policy.candidate} answers everything"
     return f"{policy.candidate} answers {what}; {policy.incumbent} the rest"
 
@@ -117,13 +120,25 @@ def _facts(verdict: Verdict) -> tuple[tuple[str, str], ...]:
         facts.append(("to settle it", f"{more}{needed_for(verdict)}"))
     if verdict.method_version != METHOD_VERSION:
         facts.append(("method", f"version {verdict.method_version} of the test; today's is {METHOD_VERSION}"))
-    if verdict.saving_per_month_usd is not None:
-        facts.append(("saving a month", fmt.estimate(verdict.saving_per_month_usd, reason=False)))
+    facts += _saving(verdict)
     if verdict.spent_usd is not None:
         facts.append(("evaluation cost", fmt.money(verdict.spent_usd)))
     facts.append(("decided", f"{verdict.decided_at:%Y-%m-%d}"))
     facts.append(("valid until", f"{verdict.valid_until:%Y-%m-%d}"))
     return tuple(facts)
+
+
+def _saving(verdict: Verdict) -> list[tuple[str, str]]:
+    """Return what the policy saves a month; where it keeps the incumbent, what its best candidate would."""
+    month, whose = verdict.saving_per_month_usd, ""
+    if month is None:
+        return []
+    best = shown_first(verdict.certificates, None) if verdict.policy.kind == "keep" else None
+    cost = next((each for each in verdict.costs if best and each.policy.candidate == best.candidate), None)
+    if cost is not None:
+        month, whose = cost.saving_per_month_usd, f"none; with {cost.policy.candidate} it would be "
+    shown = fmt.estimate(month, reason=month.value is not None)
+    return [("saving a month", shown if month.value is None else f"{whose}{shown}")]
 
 
 def _error_rate(verdict: Verdict) -> str:

@@ -15,8 +15,8 @@ SCHEMA_VERSION = 4
 """The newest version of the format.
 
 Version 2 added `share`. Routes of a version 1 table have a share of 1. Version 3 added `max_bytes`, and
-version 4 routers. A table is written as the oldest version that has what it needs, so that its digest stays
-the same and an older gateway can read it.
+version 4 `plain_only` and routers. A table is written as the oldest version that has what it needs, so that
+its digest stays the same and an older gateway can read it.
 """
 
 READABLE = (1, 2, 3, 4)
@@ -30,9 +30,10 @@ def route_table_bytes(table: RouteTable) -> bytes:
 
     Equal tables give equal bytes, so that the digest names the content.
     """
-    limited = any(route.policy.max_bytes is not None for route in table.routes)
-    routed = any(route.router is not None for route in table.routes)
-    schema = SCHEMA_VERSION if routed else 3 if limited else 2
+    policies = [route.policy for route in table.routes]
+    schema = 3 if any(each.max_bytes is not None for each in policies) else 2
+    newest = any(route.policy.plain_only or route.router is not None for route in table.routes)
+    schema = SCHEMA_VERSION if newest else schema
     routes = [_route_tree(route, schema) for route in sorted(table.routes, key=lambda each: each.name)]
     tree = {
         "schema_version": schema,
@@ -86,7 +87,7 @@ def _route_tree(route: Route, schema: int) -> dict[str, Any]:
             "segments": list(policy.segments),
             "fact": policy.fact,
             **({"max_bytes": policy.max_bytes} if schema >= 3 else {}),
-            **({"least_score": policy.least_score} if schema >= 4 else {}),
+            **({"plain_only": policy.plain_only, "least_score": policy.least_score} if schema >= 4 else {}),
         },
         "targets": dict(route.targets),
         "valid_until": None if until is None else until.astimezone(UTC).isoformat(),
@@ -179,8 +180,11 @@ class _Reader:
     def _policy(self, tree: object, where: str, schema: int) -> Policy:
         keys = {"kind", "incumbent", "candidate", "segments", "fact"}
         keys |= {"max_bytes"} if schema >= 3 else set()
-        row = self._object(tree, where, keys | {"least_score"} if schema >= 4 else keys)
-        most, least = row.get("max_bytes"), row.get("least_score")
+        keys |= {"plain_only", "least_score"} if schema >= 4 else set()
+        row = self._object(tree, where, keys)
+        most, plain_only, least = row.get("max_bytes"), row.get("plain_only", False), row.get("least_score")
+        if not isinstance(plain_only, bool):
+            self._fail(f"{where}.plain_only", "is not true or false")
         if least is not None and type(least) not in (int, float):
             self._fail(f"{where}.least_score", "is not a number")
         if most is not None and type(most) is not int:
@@ -202,6 +206,7 @@ class _Reader:
                 segments=labels,
                 fact=fact,
                 max_bytes=most,
+                plain_only=plain_only,
                 least_score=None if least is None else float(least),
             ),
         )

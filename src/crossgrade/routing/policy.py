@@ -15,8 +15,8 @@ SegmentFact = Literal["segment", "route", "key", "tenant", "modality", "score"]
 class RequestFacts:
     """The facts of a request that are known when it arrives. None is unknown.
 
-    `segment` is the value of the workload's segment field, if the caller sends it. `score` is that of the
-    route's router.
+    `segment` is the value of the workload's segment field, if the caller sends it. A plain request is text
+    alone, without tools, their calls or their results. `score` is that of the route's router.
     """
 
     route: str | None = None
@@ -25,6 +25,7 @@ class RequestFacts:
     segment: str | None = None
     modality: str | None = None
     body_bytes: int | None = None
+    plain: bool | None = None
     score: float | None = None
 
 
@@ -35,9 +36,9 @@ class Policy:
     With the kind "split", the candidate answers requests whose fact named `fact` is one of `segments`. With
     the fact "score", it answers requests whose score is at least `least_score`, and the one segment is their
     name. With `max_bytes`, the candidate answers only requests with a body of up to `max_bytes` bytes. The
-    incumbent answers longer ones and those of unknown length. Raises `UsageError` for a policy that
-    contradicts itself: a switch without a candidate, a split without segments, or a keep with a
-    candidate.
+    incumbent answers longer ones and those of unknown length. With `plain_only`, the candidate answers only
+    requests that are known to be plain. Raises `UsageError` for a policy that contradicts itself: a switch
+    without a candidate, a split without segments, or a keep with a candidate.
     """
 
     kind: PolicyKind
@@ -46,6 +47,7 @@ class Policy:
     segments: tuple[str, ...] = ()
     fact: SegmentFact = "segment"
     max_bytes: int | None = None
+    plain_only: bool = False
     least_score: float | None = None
 
     def __post_init__(self) -> None:
@@ -62,7 +64,7 @@ class Policy:
         """Return the model that answers; an unknown fact sends the request to the incumbent."""
         if self.candidate is None or self.kind == "keep":
             return self.incumbent
-        if not self.fits(facts.body_bytes):
+        if not self.fits(facts.body_bytes) or (self.plain_only and not facts.plain):
             return self.incumbent
         if self.kind == "switch":
             return self.candidate
@@ -91,8 +93,8 @@ def _problem(policy: Policy) -> str | None:
     if not policy.incumbent:
         return "the incumbent has no name"
     if policy.kind == "keep":
-        named = policy.candidate is not None or policy.segments or policy.max_bytes is not None
-        return "it names a candidate" if named else None
+        limited = policy.max_bytes is not None or policy.plain_only
+        return "it names a candidate" if policy.candidate is not None or policy.segments or limited else None
     if not policy.candidate or policy.candidate == policy.incumbent:
         return "it names no candidate other than the incumbent"
     return _segments_problem(policy)

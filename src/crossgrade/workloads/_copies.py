@@ -50,6 +50,8 @@ def _fields_used(workload: Workload) -> Iterator[str]:
     for variant in (workload.incumbent, *workload.candidates):
         for text in (variant.prompt.system, variant.prompt.user):
             yield from PLACEHOLDER.findall(text or "")
+        if variant.prompt.history is not None:
+            yield variant.prompt.history
     yield from _texts(workload.scorer.options)
 
 

@@ -214,6 +214,8 @@ def test_a_store_outside_the_project_is_refused(tmp_path: Path) -> None:
         ("prompt: hello {x}", ("value-invalid", "prompt", "hello {x}")),
         ("prompt: {user: hello}", ("prompt-without-field", "user", "{field}")),
         ("prompt: {text: true, system: x}", ("text-with-system", "text")),
+        ("prompt: {text: true, history: x}", ("text-with-history", "text")),
+        ("logged_traffic: {represented_share: 0}", ("value-out-of-range", "represented_share", "0")),
         ("settings: {stop: x}", ("value-invalid", "stop", "x")),
         ("settings: {stop: [1]}", ("value-invalid", "stop[0]", "1")),
         (
@@ -307,3 +309,11 @@ def test_a_shared_error_rate_is_divided_over_the_workloads(tmp_path: Path) -> No
     assert {(each.alpha, each.family_alpha) for each in config.workloads.values()} == {(0.02, 0.04)}
     (problem,) = problems(tmp_path, f"family_alpha: 0.04\n{with_lines('alpha: 0.05')}")
     check_error(problem, "alpha-with-family", "11:5", "family_alpha")
+
+
+def test_a_workload_of_before_shares_were_recorded_is_read_as_unknown(tmp_path: Path) -> None:
+    text = (Path(__file__).parents[2] / "data" / "workload_v1.yaml").read_text(encoding="utf-8")
+    (tmp_path / "crossgrade.yaml").write_text(text, encoding="utf-8")
+    workload = load_config(tmp_path / "crossgrade.yaml").workloads["support"]
+    assert (workload.logged_traffic, workload.requests_per_month) == (None, 1365)
+    assert workload.incumbent.prompt.history is None

@@ -60,6 +60,25 @@ def test_fields_are_put_into_the_prompt() -> None:
     )
 
 
+def test_earlier_messages_stand_between_the_system_prompt_and_the_question() -> None:
+    history = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]
+    asked = prompt(user="{input}", system="Be kind.", history="history")
+    assert [
+        (each.role, each.content) for each in asked.request(sample(input="Why?", history=history)).messages
+    ] == [
+        ("system", "Be kind."),
+        ("user", "Hi"),
+        ("assistant", "Hello"),
+        ("user", "Why?"),
+    ]
+    # A judge, and a person who reads a loss, see the conversation.
+    assert asked.input(sample(input="Why?", history=history)) == "user: Hi\nassistant: Hello\nWhy?"
+    for none in ({}, {"history": []}, {"history": None}):
+        assert len(asked.request(sample(input="Why?", **none)).messages) == 2
+    with raises_code("history-invalid", "history", "7"):
+        asked.request(sample(input="Why?", history=[{"role": "tool", "content": "12:40"}]))
+
+
 def test_a_raw_prompt_has_no_messages() -> None:
     request = prompt(user="{a} and", text=True).request(sample(a="b"))
     assert (request.text, request.messages) == ("b and", ())

@@ -90,6 +90,32 @@ def test_the_policy_picks(both, make, tmp_path, table, headers, target, reason):
         assert record.side == ("candidate" if target == "small" else "incumbent")
 
 
+TOOL = {"type": "function", "function": {"name": "look_up", "parameters": {"type": "object"}}}
+IMAGE = [{"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}]
+CALLED = {"role": "tool", "tool_call_id": "c", "content": "12:40"}
+
+
+@pytest.mark.parametrize(
+    ("fields", "target"),
+    [
+        ({}, "small"),
+        ({"messages": [USER, *MORE]}, "small"),
+        ({"messages": [{"role": "user", "content": 'say "tool_calls" and "file"'}]}, "small"),
+        ({"tools": [TOOL]}, "big"),
+        ({"messages": [USER, CALLED]}, "big"),
+        ({"messages": [{"role": "user", "content": IMAGE}]}, "big"),
+    ],
+)
+def test_a_policy_for_plain_requests_leaves_agents_and_images_to_the_incumbent(
+    both, make, tmp_path, fields, target
+):
+    publish(tmp_path, table(plain_only=True))
+    with both() as world:
+        answer = world.post(make.chat(**fields))
+        assert answer.headers["x-crossgrade-target"] == target
+        assert world.settled()[0].reason == ("policy" if target == "small" else "not_plain")
+
+
 @pytest.mark.parametrize(
     ("region", "regions", "target"),
     [("eu", ("eu",), "small"), ("us", ("eu",), "big"), (None, ("eu",), "big"), (None, (), "small")],

@@ -91,3 +91,49 @@ def test_a_saving_that_may_be_none_may_never_pay() -> None:
     assert found.saving.low is not None
     assert found.saving.low < 0
     assert found.payback_months.high == float("inf")
+
+
+def _bills(*, batch: str | None = None) -> Bills:
+    """The bills of GPT-4o, which has a batch price and a newer sibling, and of an open model."""
+    offers = [
+        Offer(name="old", provider="openai", model="gpt-4o"),
+        Offer(
+            name="new",
+            provider="local",
+            model="new",
+            prices=(
+                Price(
+                    input_per_mtok=Decimal("1.5"),
+                    output_per_mtok=Decimal(6),
+                    batch_discount=None if batch is None else Decimal(batch),
+                ),
+            ),
+        ),
+    ]
+    traffic = stated_traffic(3000, 1000, calls_per_day=Decimal(1000))
+    return bill_offers(offers, traffic, Catalog(), date(2026, 11, 25), incumbent="old")
+
+
+def test_what_today_s_model_could_save_comes_before_a_move() -> None:
+    bills = _bills()
+    assert bills.of_incumbent is not None
+    now = float(bills.of_incumbent.bill.usd_per_month or 0)
+    ways = {each.way: each for each in bills.thrifts}
+    assert ways["batch"].saves_usd_per_month == pytest.approx(now / 2)
+    # Unknown is not zero: nobody said how much of the input repeats, and no catalogue has flex prices.
+    assert ways["prompt caching"].saves_usd_per_month is None
+    assert ways["flex tier"].saves_usd_per_month is None
+    newer = ways["newer model of openai"]
+    assert (newer.offer, newer.keeps_answers) == ("gpt-5.6-luna@openai", False)
+    assert 0 < (newer.saves_usd_per_month or 0) < now
+
+
+def test_a_move_is_compared_with_the_bill_that_needs_no_move() -> None:
+    found = cheapest_move(_bills(), FREE, COSTS)
+    assert found is not None
+    assert (found.saving_usd_per_month or 0) > 0
+    # GPT-4o by batch costs less than the open model does.
+    assert found.beyond_thrift_usd_per_month == Decimal("262.5") - 315
+    alike = cheapest_move(_bills(batch="0.5"), FREE, COSTS)
+    assert alike is not None
+    assert (alike.beyond_thrift_usd_per_month or 0) > 0

@@ -27,6 +27,7 @@ OFFERS = {
 SPEC = RouteSpec(name="help", incumbent="gpt", workload="w", models=("gpt-4.1-mini",), fallbacks=("spare",))
 SWITCH = Policy(kind="switch", incumbent="gpt", candidate="llama")
 LIMITED = Policy(kind="switch", incumbent="gpt", candidate="llama", max_bytes=412_000)
+PLAIN = Policy(kind="switch", incumbent="gpt", candidate="llama", plain_only=True)
 SPLIT = Policy(kind="split", incumbent="gpt", candidate="llama", segments=("mail", "chat"))
 
 
@@ -471,8 +472,11 @@ def test_what_is_written_as_yaml_is_read_back(value: JSON) -> None:
 
 
 @pytest.mark.parametrize("export", [to_litellm, to_envoy])
-def test_a_length_limit_moves_nothing_where_nobody_can_carry_it_out(export: Any) -> None:
-    exported = export([plan(LIMITED)])
+@pytest.mark.parametrize(
+    ("policy", "note"), [(LIMITED, "up to 412,000 bytes a request"), (PLAIN, "text without tools")]
+)
+def test_a_limit_moves_nothing_where_nobody_can_carry_it_out(export: Any, policy: Policy, note: str) -> None:
+    exported = export([plan(policy)])
     kept = export([plan(None)])
     assert exported.text == kept.text
-    assert any("up to 412,000 bytes a request" in each for each in exported.notes)
+    assert any(note in each for each in exported.notes)

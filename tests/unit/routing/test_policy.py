@@ -52,3 +52,12 @@ def test_a_length_limit_sends_long_and_unknown_requests_to_the_incumbent() -> No
     for changes in ({"kind": "keep", "max_bytes": 5}, {"kind": "switch", "candidate": "new", "max_bytes": 0}):
         with pytest.raises(UsageError):
             Policy(incumbent="old", **changes)
+
+
+def test_a_policy_for_plain_requests_sends_others_and_unknown_ones_to_the_incumbent() -> None:
+    for kind, segments in (("switch", ()), ("split", ("a",))):
+        policy = Policy(kind=kind, incumbent="old", candidate="new", segments=segments, plain_only=True)
+        picked = [policy.pick(RequestFacts(segment="a", plain=plain)) for plain in (True, False, None)]
+        assert picked == ["new", "old", "old"]
+    with raises_code("policy-invalid"):
+        Policy(kind="keep", incumbent="old", plain_only=True)

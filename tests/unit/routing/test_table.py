@@ -67,6 +67,17 @@ def test_a_length_limit_is_read_back_and_changes_no_other_table():
         read_route_table(data.replace(b"412000", b"0"))
 
 
+def test_plain_only_is_read_back_and_changes_no_other_table():
+    policy = Policy(kind="switch", incumbent="gpt", candidate="scout", plain_only=True)
+    route = Route(name="support", policy=policy, targets=SUPPORT.targets, valid_until=UNTIL)
+    data = route_table_bytes(RouteTable(version=4, routes=(MAIL, route)))
+    assert b'"schema_version":4' in data
+    assert read_route_table(data).route("support").policy == policy
+    assert b"plain_only" not in route_table_bytes(TABLE)
+    with raises_code("route-table-invalid", "routes[1].policy.plain_only"):
+        read_route_table(data.replace(b'"plain_only":true', b'"plain_only":1'))
+
+
 def test_one_moment_has_one_form():
     berlin = UNTIL.astimezone(timezone(timedelta(hours=1)))
     other = RouteTable(

@@ -25,9 +25,9 @@ class RoutePlan:
     """The current state of a route. With the candidate None, the incumbent answers everything.
 
     The candidate gets `share` of the requests or, with `segments`, of those whose `fact` is one of the
-    segments. `fallbacks` are tried in order, then the incumbent. `max_bytes` is the length limit of a policy.
-    No proxy supports it, so a policy with one has no candidate here. `replicas` are those of each offer, by
-    the offer's name.
+    segments. `fallbacks` are tried in order, then the incumbent. `max_bytes` is the length limit of a policy,
+    `plain_only` its limit to plain requests. No proxy supports either, so a policy with one has no candidate
+    here. `replicas` are those of each offer, by the offer's name.
     """
 
     spec: RouteSpec
@@ -39,6 +39,7 @@ class RoutePlan:
     share: float = 1.0
     valid_until: datetime | None = None
     max_bytes: int | None = None
+    plain_only: bool = False
     replicas: Mapping[str, tuple[Offer, ...]] = field(default_factory=dict)
 
     def parts(self, offer: Offer) -> list[tuple[Offer, float]]:
@@ -94,8 +95,8 @@ def plan_route(
     if route.outside(spec.regions, {name: offer.region for name, offer in offers.items()}) is not None:
         return kept
     policy = route.policy
-    if policy.max_bytes is not None:
-        return replace(kept, max_bytes=policy.max_bytes)
+    if policy.max_bytes is not None or policy.plain_only:
+        return replace(kept, max_bytes=policy.max_bytes, plain_only=policy.plain_only)
     return replace(
         kept,
         incumbent=offers[route.targets[policy.incumbent]],
@@ -137,6 +138,11 @@ def unsaid(plan: RoutePlan, proxy: str) -> Iterator[str]:
         yield (
             f"{name}: its certificate holds up to {plan.max_bytes:,} bytes a request, and {proxy} does not "
             "route by length: the incumbent answers everything"
+        )
+    if plan.plain_only:
+        yield (
+            f"{name}: its certificate holds for requests of text without tools, and {proxy} does not route "
+            "by that: the incumbent answers everything"
         )
     if plan.valid_until is not None:
         yield (

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from crossgrade.dialects import USAGE_FIELDS, logged_counts
+from crossgrade.workloads.traffic.calls import ASKABLE, call_of
 from crossgrade.workloads.traffic.request import LoggedRequest, count, listing, mapping, number, text
 
 _COUNTS = ("_tokens", "TokenCount")
@@ -104,6 +105,54 @@ def question_of(messages: list[Any]) -> str | None:
     return None
 
 
+CAUSES = (
+    "uses tools",
+    "images or files",
+    "other roles",
+    "no question at its end",
+    "no chat",
+    "no text in the log",
+)
+"""Why a request cannot be a sample, by number from 1; 0 is a request that can."""
+
+_ROLES = frozenset({"system", "developer", "user", "assistant"})
+
+
+def unfit(request: LoggedRequest) -> int:
+    """Return why a request cannot be asked again as a conversation of texts: a cause's number, or 0."""
+    if call_of(request.call, request.model, batch=bool(request.batch)) not in ASKABLE:
+        return 5
+    if request.messages is None:
+        return len(CAUSES)
+    messages = [each for each in request.messages if isinstance(each, dict)]
+    roles = {each.get("role") for each in messages}
+    if request.tools or is_agentic(request) or "function" in roles:
+        return 1
+    if any(not isinstance(each.get("content"), str) and _has_more(each.get("content")) for each in messages):
+        return 2
+    if len(messages) < len(request.messages) or not roles <= _ROLES:
+        return 3
+    return 0 if roles and messages[-1]["role"] == "user" and plain(messages[-1].get("content")) else 4
+
+
+def asked_of(request: LoggedRequest) -> tuple[str | None, list[dict[str, str]], str]:
+    """Return a fit request's system prompt, the earlier messages, and the text of the last one."""
+    messages = request.messages or []
+    system = system_of(messages)
+    first = next((at for at, each in enumerate(messages) if each["role"] in {"system", "developer"}), -1)
+    earlier = [
+        {"role": "system" if each["role"] == "developer" else each["role"], "content": text}
+        for at, each in enumerate(messages[:-1])
+        if (text := plain(each.get("content"))) and (system is None or at != first)
+    ]
+    return system, earlier, plain(messages[-1].get("content")) or ""
+
+
+def _has_more(content: Any) -> bool:
+    parts = content if isinstance(content, list) else []
+    return any(isinstance(part, dict) and part.get("type") not in {"text", "input_text"} for part in parts)
+
+
 def is_agentic(request: LoggedRequest) -> bool:
     """Return whether the model called tools, or read what they gave."""
     if request.tool_calls:
@@ -126,10 +175,29 @@ def session_of(request: LoggedRequest) -> int:
     if not messages or not (request.tools or len(messages) > 2):
         return 0
     roles = {each.get("role") for each in messages if isinstance(each, dict)}
-    question = question_of(messages)
-    if question is None or not (request.tools or roles & {"assistant", "tool"}):
+    if question_of(messages) is None or not (request.tools or roles & {"assistant", "tool"}):
         return 0
-    return hash((request.user, request.route, (system_of(messages) or "")[:400], question[:2000])) | 1
+    return hash(conversation_start(request)) | 1
+
+
+def shared_head(request: LoggedRequest) -> tuple[int, float]:
+    """Return a number for a request's system prompt (0: none), and its share of the messages' characters."""
+    messages = request.messages or []
+    system = system_of(messages) if messages and isinstance(messages[0], dict) else None
+    if not system:
+        return 0, 0.0
+    total = 0
+    for each in messages:
+        content = each.get("content") if isinstance(each, dict) else None
+        total += len(content) if isinstance(content, str) else len(plain(content) or "")
+    return hash((request.model, system)) | 1, len(system) / max(total, 1)
+
+
+def conversation_start(request: LoggedRequest) -> tuple[str, ...]:
+    """Return what all requests of one conversation begin with: user, route, system prompt, first question."""
+    messages = request.messages or []
+    first = (system_of(messages) or "")[:400], (question_of(messages) or "")[:2000]
+    return (request.user or "", request.route or "", *first)
 
 
 def has_media(request: LoggedRequest) -> bool:

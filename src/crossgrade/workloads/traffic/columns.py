@@ -1,4 +1,4 @@
-"""A log as columns on disk, some 80 bytes a request, of which one at a time is in memory.
+"""A log as columns on disk, some 90 bytes a request, of which one at a time is in memory.
 
 The same request in two exports is one: rows of equal id are merged unless they say different
 tokens, and rows of different exports that began in the same millisecond with the same tokens.
@@ -11,7 +11,8 @@ from typing import IO, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from crossgrade.workloads.traffic.chat import has_media, is_agentic, session_of
+from crossgrade.workloads.traffic.calls import call_of
+from crossgrade.workloads.traffic.chat import has_media, is_agentic, session_of, shared_head, unfit
 from crossgrade.workloads.traffic.kinds import NOTHING, Kind, Kinds
 from crossgrade.workloads.traffic.request import LoggedRequest
 
@@ -42,6 +43,9 @@ _ROW = np.dtype(
         ("media", "i1"),
         ("batch", "i1"),
         ("text", "i1"),
+        ("unfit", "i1"),
+        ("prefix", "i8"),
+        ("prefix_share", "f4"),
         ("calls", "i4"),
     ]
 )
@@ -111,6 +115,7 @@ class LogColumns:
 
     def _write(self, files: list[int], chunk: list[LoggedRequest]) -> None:
         models = [self.models.number(each.model) for each in chunk]
+        heads = [shared_head(each) for each in chunk]
         for model, each in zip(models, chunk, strict=True):
             if each.provider and model not in self.providers:
                 self.providers[model] = each.provider
@@ -120,7 +125,7 @@ class LogColumns:
             "latency": [each.latency_s for each in chunk],
             "ttft": [each.ttft_s for each in chunk],
             "input": [UNKNOWN if each.input is None else each.input for each in chunk],
-            "output": [UNKNOWN if each.output is None else each.output for each in chunk],
+            "output": [_output(each) for each in chunk],
             "cached": [UNKNOWN if each.cached is None else each.cached for each in chunk],
             "written": [UNKNOWN if each.cache_written is None else each.cache_written for each in chunk],
             "reasoning": [UNKNOWN if each.reasoning is None else each.reasoning for each in chunk],
@@ -136,6 +141,9 @@ class LogColumns:
             "media": [each.messages is not None and has_media(each) for each in chunk],
             "batch": [UNKNOWN if each.batch is None else each.batch for each in chunk],
             "text": [each.messages is not None for each in chunk],
+            "unfit": [unfit(each) for each in chunk],
+            "prefix": [number for number, _ in heads],
+            "prefix_share": [share for _, share in heads],
             "calls": [each.calls or 0 for each in chunk],
         }
         for name, values in columns.items():
@@ -301,6 +309,14 @@ class Sorted:
         file, dtype = self._files[name]
         file.seek(start * dtype.itemsize)
         return np.fromfile(file, dtype, end - start)
+
+
+def _output(request: LoggedRequest) -> int:
+    """Return a request's output tokens; a call whose answer is no text has none where none are stated."""
+    if request.output is not None:
+        return request.output
+    call = call_of(request.call, request.model, batch=False)
+    return 0 if call in {"embedding", "rerank", "moderation"} and request.input is not None else UNKNOWN
 
 
 def blocks(n: int) -> Iterator[slice]:

@@ -11,25 +11,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from crossgrade.catalog import Catalog
+from crossgrade.domain import LoggedTraffic
 from crossgrade.errors import DataError
 from crossgrade.workloads._redact import Redactor, redact_json
 from crossgrade.workloads.files import canonical
-from crossgrade.workloads.traffic.chat import plain, question_of, system_of
+from crossgrade.workloads.traffic.chat import asked_of, conversation_start, plain
 from crossgrade.workloads.traffic.columns import LogColumns
 from crossgrade.workloads.traffic.databases import opened_sources
 from crossgrade.workloads.traffic.formats import LOG_FORMATS, LogFormat
-from crossgrade.workloads.traffic.grouping import Group
 from crossgrade.workloads.traffic.kinds import schema_of
 from crossgrade.workloads.traffic.reading import Reading
 from crossgrade.workloads.traffic.request import LoggedRequest, merged
-from crossgrade.workloads.traffic.scanning import Scanner
+from crossgrade.workloads.traffic.scanning import GroupRows, Scanner
 
 _SCHEMA_BYTES = 32 * 1024
-_TRIES = 4
-"""Requests looked at in each stretch of time before it is given up."""
 
 _MOST_LABELS, _LONGEST_LABEL, _LABELLED = 12, 40, 20
 
@@ -38,12 +35,11 @@ _MOST_LABELS, _LONGEST_LABEL, _LABELLED = 12, 40, 20
 class Drawn:
     """Samples drawn from a workload of a log, as rows of a dataset.
 
-    `weight` in a row is the number of requests that it stands for. `left_out` counts, among the
-    requests looked at, those that cannot be asked again as one question, by cause; `redacted` what
-    was taken out of texts, by kind. `settings` are those that the log says most requests had,
-    `response_schema` the JSON schema that all of them asked for;
-    `answered` holds, by row, the log's request where it was sent with exactly these to the incumbent
-    and nothing was redacted: its answer is what a run would pay for.
+    `weight` in a row is the number of requests that it stands for. `requests` counts the workload's answered
+    requests, `left_out` those of them that no sample can stand for, by cause; `traffic` says the same in
+    shares, with the volume of the others. `redacted` counts what was taken out of texts, by kind. `settings`
+    are those that the log says most requests had; `answered` holds, by row, the log's request where it was
+    sent with exactly these to the incumbent and nothing was redacted: its answer is what a run would pay for.
     """
 
     workload: str
@@ -57,8 +53,9 @@ class Drawn:
     settings: Mapping[str, float | int]
     response_schema: Mapping[str, Any] | None
     has_system: bool
+    has_history: bool
     scorer: Mapping[str, Any]
-    requests_per_month: int | None
+    traffic: LoggedTraffic
     answered: tuple[LoggedRequest | None, ...]
 
 
@@ -94,57 +91,45 @@ def draw_samples(
             log.fill(reading.requests())
             log.settle()
             scanner = Scanner(log, reading, catalog, today, on)
-            group, positions, at, strata = scanner.rows_of(name)
-            stretches = _stretches(positions, at, strata, n, np.random.default_rng(seed))
-            tried = [each.tried for each in stretches]
-            wanted = log.rows_with(
-                np.unique(np.concatenate([*tried, np.empty(0, np.int64)])).astype(np.int64)
-            )
+            rows = scanner.rows_of(name)
+            stretches = _stretches(rows, n, np.random.default_rng(seed))
+            wanted = log.rows_with(np.array([each.position for each in stretches], np.int64))
         finally:
             log.close()
         requests = _read_again(
             Reading(files=files, file_format=file_format, model=model, formats=formats), wanted
         )
     return _drawn(
-        group,
+        rows,
         stretches=stretches,
         requests=requests,
-        total=len(positions),
         redactor=redactor or Redactor(),
         subject_key=subject_key,
-        per_month=_rate(at),
     )
 
 
 @dataclass(frozen=True, slots=True)
 class _Stretch:
-    """Requests of one stratum that follow each other in time: how many, and the few that are tried."""
+    """Requests of one stratum that follow each other in time: how many, and the one that is drawn."""
 
     size: int
-    tried: NDArray[np.int64]
+    position: int
 
 
-def _stretches(
-    positions: NDArray[np.int64],
-    at: NDArray[np.float64],
-    strata: NDArray[np.int64],
-    n: int,
-    rng: np.random.Generator,
-) -> list[_Stretch]:
-    """Return for each stretch the first few of its requests in random order, and its size.
+def _stretches(rows: GroupRows, n: int, rng: np.random.Generator) -> list[_Stretch]:
+    """Return the stretches, each with one of its requests at random.
 
     Requests are ordered by stratum, then by time, and cut into n parts of the same size, so that each
     stratum has its share of them. Strata smaller than a part are one stratum together.
     """
-    n = min(n, len(positions))
+    n = min(n, len(rows.positions))
     if not n:
         return []
-    _, places, sizes = np.unique(strata, return_inverse=True, return_counts=True)
-    small = sizes < len(positions) / n
+    _, places, sizes = np.unique(rows.strata, return_inverse=True, return_counts=True)
+    small = sizes < len(rows.positions) / n
     stratum = np.where(small[places], len(sizes), places)
-    ordered = positions[np.lexsort((at, stratum))]
-    parts = np.array_split(ordered, n)
-    return [_Stretch(len(part), rng.permutation(part)[:_TRIES]) for part in parts]
+    parts = np.array_split(rows.positions[np.lexsort((rows.at, stratum))], n)
+    return [_Stretch(len(part), int(rng.choice(part))) for part in parts]
 
 
 def _read_again(reading: Reading, wanted: Mapping[int, int]) -> dict[int, LoggedRequest]:
@@ -162,44 +147,32 @@ def _read_again(reading: Reading, wanted: Mapping[int, int]) -> dict[int, Logged
 
 
 def _drawn(
-    group: Group,
+    found: GroupRows,
     *,
     stretches: Sequence[_Stretch],
     requests: Mapping[int, LoggedRequest],
-    total: int,
     redactor: Redactor,
     subject_key: bytes,
-    per_month: int | None,
 ) -> Drawn:
-    left_out: Counter[str] = Counter()
-    chosen: dict[bytes, tuple[dict[str, Any], LoggedRequest]] = {}
-    taken: list[LoggedRequest] = []
-    for stretch in stretches:
-        for position in stretch.tried.tolist():
-            request = requests[position]
-            cause = _unfit(request)
-            if cause is not None:
-                left_out[cause] += 1
-                continue
-            row = _row(request, redactor, subject_key)
-            same, _ = chosen.setdefault(canonical([row["system"], row["input"]]), (row, request))
-            same["weight"] = same.get("weight", 0) + stretch.size
-            same["subject"] = _both(same["subject"], row["subject"])
-            taken.append(request)
-            break
-    if not chosen:
-        causes = ", ".join(f"{cause} {count:,}" for cause, count in left_out.items()) or "no text in the log"
+    if not stretches:
+        causes = ", ".join(f"{cause} {count:,}" for cause, count in found.left_out.items()) or "none answered"
         raise DataError(
-            f"no request of {group.name!r} can be asked again as one question: {causes}",
+            f"no request of {found.group.name!r} can be asked again: {causes}",
             code="requests-not-repeatable",
-            hint="draw from logs that carry prompts of single questions",
+            hint="draw from logs that carry prompts of text without tools; agents keep the incumbent",
         )
+    chosen: dict[bytes, tuple[dict[str, Any], LoggedRequest]] = {}
+    taken = [requests[each.position] for each in stretches]
+    for stretch, request in zip(stretches, taken, strict=True):
+        row = _row(request, redactor, subject_key)
+        same, _ = chosen.setdefault(canonical([row["system"], row["history"], row["input"]]), (row, request))
+        same["weight"] = same.get("weight", 0) + stretch.size
+        same["subject"] = _both(same["subject"], row["subject"])
     rows = [row for row, _ in chosen.values()]
     for number, row in enumerate(rows, start=1):
         row["id"] = f"r{number:05d}"
-    has_system = any(row["system"] for row in rows)
-    if not has_system:
-        rows = [{name: value for name, value in row.items() if name != "system"} for row in rows]
+    empty = {name for name in ("system", "history") if not any(row[name] for row in rows)}
+    rows = [{name: value for name, value in row.items() if name not in empty} for row in rows]
     model, provider = _incumbent(taken)
     settings, schema = _settings(taken), _schema(taken)
     answered = tuple(
@@ -207,19 +180,20 @@ def _drawn(
         for row, request in chosen.values()
     )
     return Drawn(
-        workload=group.name,
+        workload=found.group.name,
         rows=tuple(rows),
-        requests=total,
+        requests=found.requests,
         doubles=len(taken) - len(rows),
-        left_out=dict(left_out),
+        left_out=found.left_out,
         redacted=dict(redactor.found),
         incumbent=model,
         provider=provider,
         settings=settings,
         response_schema=schema,
-        has_system=has_system,
+        has_system="system" not in empty,
+        has_history="history" not in empty,
         scorer=_scorer([row["logged"] for row in rows]),
-        requests_per_month=per_month,
+        traffic=_traffic(found),
         answered=answered,
     )
 
@@ -235,47 +209,40 @@ def _is_askable(
     return (
         request.completion is not None
         and request.model == model
-        and row["input"] == question_of(request.messages or [])
-        and row.get("system") == system_of(request.messages or [])
+        and asked_of(request) == (row.get("system"), row.get("history", []), row["input"])
         and schema_of(request.response_format) == schema
         and {"temperature": request.temperature, "max_output_tokens": request.max_tokens} == dict(settings)
         and request.finish_reason in {None, "stop"}
     )
 
 
-def _unfit(request: LoggedRequest) -> str | None:
-    """Say why a request cannot be asked again as one question with a system prompt; None if it can."""
-    messages = [each for each in request.messages or () if isinstance(each, dict)]
-    roles = [each.get("role") for each in messages]
-    if "tool" in roles or request.tools or request.tool_calls:
-        return "uses tools"
-    if roles.count("user") != 1 or "assistant" in roles:
-        return "several turns"
-    if any(not isinstance(each.get("content"), str) and _has_more(each.get("content")) for each in messages):
-        return "images or files"
-    return None if question_of(messages) else "no question"
-
-
-def _has_more(content: Any) -> bool:
-    parts = content if isinstance(content, list) else []
-    return any(isinstance(part, dict) and part.get("type") not in {"text", "input_text"} for part in parts)
+def _traffic(rows: GroupRows) -> LoggedTraffic:
+    """Return which share of the workload's requests the samples stand for, and how many those are a month."""
+    volume = rows.volume
+    return LoggedTraffic(
+        represented_share=len(rows.positions) / rows.requests,
+        left_out={cause: n / rows.requests for cause, n in rows.left_out.items()},
+        hours=None if rows.span is None else (rows.span[1] - rows.span[0]) / 3600,
+        requests_per_month=None if volume.value is None else max(1, round(volume.value)),
+        low=volume.low,
+        high=volume.high,
+    )
 
 
 def _row(request: LoggedRequest, redactor: Redactor, key: bytes) -> dict[str, Any]:
-    messages = request.messages or []
-    system = system_of(messages)
-    asked = redactor.text(question_of(messages) or "")
+    system, history, asked = asked_of(request)
     answer = plain(request.completion)
     at = request.started_at
     return {
         "id": "",
         "system": None if system is None else redactor.text(system),
-        "input": asked,
+        "history": [{**each, "content": redactor.text(each["content"])} for each in history],
+        "input": redactor.text(asked),
         "target": None,
         "logged": None if answer is None else redactor.text(answer),
         "at": None if at is None else datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds"),
         "model": request.model,
-        "conversation": _pseudonym(key, request.session),
+        "conversation": subject_of(request.session or repr(conversation_start(request)), key),
         "subject": _pseudonym(key, request.user),
     }
 
@@ -315,13 +282,6 @@ def _schema(taken: Sequence[LoggedRequest]) -> dict[str, Any] | None:
     if schema is None or len(canonical(schema)) > _SCHEMA_BYTES or redact_json(schema) != schema:
         return None
     return schema if all(schema_of(each.response_format) == schema for each in taken) else None
-
-
-def _rate(at: NDArray[np.float64]) -> int | None:
-    known = at[~np.isnan(at)]
-    if len(known) < 2 or known.max() - known.min() < 600:
-        return None
-    return max(1, round(len(at) / float(known.max() - known.min()) * 86_400 * 30))
 
 
 def _scorer(answers: Sequence[str | None]) -> dict[str, Any]:

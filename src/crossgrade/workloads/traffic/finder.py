@@ -1,8 +1,8 @@
 """The figures of one workload in a log."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from csv import DictReader
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from functools import lru_cache
 from importlib.resources import files
@@ -11,18 +11,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from crossgrade.domain import Reason
-from crossgrade.pricing.saving import mean_cost
+from crossgrade.catalog import Successor
+from crossgrade.domain import Estimate, Price, Reason
+from crossgrade.pricing.saving import mean_cost, per_month
+from crossgrade.pricing.thrift import Thrift
 from crossgrade.stats import Interval, mean_interval, plan, proportion_interval, quantile_interval
+from crossgrade.workloads.traffic.calls import ASKABLE, COMPARED
+from crossgrade.workloads.traffic.chat import CAUSES
 from crossgrade.workloads.traffic.findings import Finding, Likelihood, Move
 from crossgrade.workloads.traffic.grouping import Group
 from crossgrade.workloads.traffic.kinds import Kind
 from crossgrade.workloads.traffic.money import Alternative, cheapest, costs
+from crossgrade.workloads.traffic.rates import growth as growth_of
+from crossgrade.workloads.traffic.rates import monthly, no_interval
+from crossgrade.workloads.traffic.saving import Thrifty
 
-DAYS_PER_MONTH = 30
 TOKENS = ("input", "output", "cached", "written", "reasoning", "media")
-_DAY = 86_400.0
-_WHOLE_DAYS = 3
 _NO_SESSIONS = Reason("no-sessions", "no sessions")
 _ASSUMED_MEAN, _ASSUMED_CORRELATION, _ASSUMED_RETENTION = 0.8, 0.3, 0.95
 _WORK = (
@@ -34,7 +38,9 @@ _WORK = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Frame:
-    """The log around a workload: names of models, first and last time, prices' day, offers.
+    """The log around a workload: names of models, first and last time, prices' day, offers, models' prices.
+
+    `newer` finds the newer sibling of a provider's model that takes so many tokens.
 
     `label_usd` is what it costs to label one sample.
     """
@@ -43,6 +49,8 @@ class Frame:
     span: tuple[float, float] | None
     on: date
     offers: Sequence[Alternative]
+    prices: Mapping[int, tuple[str, Price]]
+    newer: Callable[[str, str, int], Successor | None]
     label_usd: float
 
 
@@ -60,10 +68,17 @@ class Finder:
     spend: NDArray[np.float64]
     logged: NDArray[np.bool_]
     tokens: Mapping[str, NDArray[Any]] = field(init=False)
+    thrifty: Thrifty = field(init=False)
     unknown: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.tokens = {name: self.column(name) for name in TOKENS}
+        self.thrifty = Thrifty(
+            column=self.column,
+            spend=self.spend,
+            prices=self.frame.prices,
+            is_batch=self.group.kind.call == "batch",
+        )
 
     def find(self) -> Finding:
         """Return the finding."""
@@ -73,7 +88,9 @@ class Finder:
         priced = ~np.isnan(spend)
         models = self._models(calls)
         n = int(calls.sum())
-        per_month = self._per_month(n)
+        volume = monthly(self.column("at"), self.frame.span, calls)
+        if volume.value is None:
+            self.unknown["requests_per_month"] = str(volume.reason)
         lengths = counted
         if calls.max(initial=1) > 1:
             self.unknown["lengths"] = "the log holds sums of requests; offers are chosen for the mean one"
@@ -82,7 +99,7 @@ class Finder:
         likelihood = _likelihood(self.group.kind, given[lengths])
         samples = plan(_ASSUMED_MEAN, _ASSUMED_CORRELATION, _ASSUMED_RETENTION).n or 0
         features = self._features()
-        moves = self._moves(counted, longest, per_month, samples, next(iter(models), None))
+        moves = self._moves(counted, samples, next(iter(models), None))
         failed = self.column("failed")
         latency = self.column("latency")
         latency = latency[~np.isnan(latency)].astype(np.float64)
@@ -110,12 +127,14 @@ class Finder:
             spend_n=int(calls[priced].sum()),
             spend_logged_n=int(calls[self.logged].sum()),
             spend_per_month_usd=self._spend_per_month(spend),
-            requests_per_month=per_month,
-            growth=self._growth(),
+            requests_per_month=volume.value,
+            volume=volume,
+            left_out=self._left_out(),
+            growth=growth_of(self.column("at"), self.frame.span),
             sessions=len(starts),
             sessions_n=int((session != 0).sum()),
             sessions_inferred_n=int((session & 1).sum()),
-            calls_per_session=mean_interval(per_session) if len(starts) else _no_interval(None, _NO_SESSIONS),
+            calls_per_session=mean_interval(per_session) if len(starts) else no_interval(None, _NO_SESSIONS),
             cost_per_session_usd=self._cost_per_session(spend, session),
             features=features,
             agentic=proportion_interval(int(self.column("agentic").sum()), int(self.column("text").sum()))
@@ -128,14 +147,28 @@ class Finder:
             score=self._score(moves, likelihood),
             labels_cost_usd=samples * self.frame.label_usd,
             net_value_usd=self._net_value(moves, likelihood, samples * self.frame.label_usd),
+            thrifts=self._thrifts(counted, longest),
             unknown=self.unknown,
         )
+
+    def _thrifts(self, counted: NDArray[np.bool_], longest: int | None) -> tuple[Thrift, ...]:
+        """Return how the workload could cost less without a move, by its most frequent model's price."""
+        codes = self.column("model")
+        code = int(np.bincount(codes[codes >= 0]).argmax()) if (codes >= 0).any() else -1
+        incumbent, newer, usd = self.frame.prices.get(code), None, None
+        if incumbent is not None and self.group.kind.call in ASKABLE and counted.any():
+            newer = self.frame.newer(incumbent[0], self.frame.models[code], longest or 0)
+        if newer is not None:
+            usd = np.array(self.spend)
+            rows = np.flatnonzero(counted & (codes == code)).astype(np.int32)
+            usd[rows] = costs(self.tokens, rows, newer.price)
+        return tuple(self.thrifty.ways(incumbent, self.frame.span, newer, usd))
 
     def _cost_per_session(self, spend: NDArray[np.float64], session: NDArray[np.int64]) -> Interval:
         rows = session != 0
         if not rows.any() or np.isnan(spend[rows]).any():
             some = Reason("cost-unknown", "the cost of some requests is unknown")
-            return _no_interval(None, some if rows.any() else _NO_SESSIONS)
+            return no_interval(None, some if rows.any() else _NO_SESSIONS)
         _, place = np.unique(session[rows], return_inverse=True)
         per_session = np.bincount(place, weights=spend[rows]).astype(np.float64)
         return _mean_cost(per_session, method="over sessions")
@@ -172,80 +205,34 @@ class Finder:
             return None
         return int(cached[known].sum(dtype=np.int64)) / total
 
-    def _per_month(self, n: int) -> float | None:
-        span = self.frame.span
-        if span is None or span[1] - span[0] < 600:
-            self.unknown["requests_per_month"] = "the log has no times, or spans less than ten minutes"
-            return None
-        return n / (span[1] - span[0]) * _DAY * DAYS_PER_MONTH
-
     def _spend_per_month(self, spend: NDArray[np.float64]) -> Interval:
-        """Return the spend of 30 mean days; its interval is over whole days (UTC) of the log."""
-        span, total = self.frame.span, float(np.nansum(spend))
-        if span is None or np.isnan(spend).all() or span[1] - span[0] < 600:
-            why = Reason("cost-or-time-unknown", "the cost or the time of the requests is unknown")
-            return _no_interval(None, why)
-        days = list(_whole_days(span))
-        scaled = total / (span[1] - span[0]) * _DAY * DAYS_PER_MONTH
-        if len(days) < _WHOLE_DAYS:
-            few = f"{len(days)} whole days of log; an interval needs {_WHOLE_DAYS}"
-            return _no_interval(scaled, Reason("too-few-days", few))
-        day = np.floor(self.column("at") / _DAY)
-        daily = [float(np.nansum(spend[day == each])) for each in days]
-        found = mean_interval(daily)
-        low, high = ((None if end is None else end * DAYS_PER_MONTH) for end in (found.low, found.high))
-        return Interval(
-            value=(found.value or 0.0) * DAYS_PER_MONTH,
-            low=None if low is None else max(low, 0.0),
-            high=high,
-            level=found.level,
-            n=found.n,
-            method="t over days",
-        )
+        """Return the spend of 30 mean days."""
+        if np.isnan(spend).all():
+            return no_interval(None, Reason("cost-unknown", "no request's cost is known"))
+        return monthly(self.column("at"), self.frame.span, spend)
 
-    def _growth(self) -> Interval:
-        """Return requests of the second half of the log's whole days over those of the first."""
-        span = self.frame.span
-        days = [] if span is None else list(_whole_days(span))
-        if len(days) < 4:
-            few = f"{len(days)} whole days of log; growth needs 4"
-            return _no_interval(None, Reason("too-few-days", few))
-        day = np.floor(self.column("at") / _DAY)
-        daily = np.array([int((day == each).sum()) for each in days], np.float64)
-        half = len(daily) // 2
-        before, after = daily[:half], daily[-half:]
-        if not before.sum():
-            why = Reason("first-half-empty", "no requests in the first half of the log")
-            return _no_interval(None, why)
-        ratio = float(after.sum() / before.sum())
-        # By the delta method, from the variation between days.
-        spread = [
-            float(each.std(ddof=1) / each.mean()) ** 2 / half if half > 1 and each.mean() else np.inf
-            for each in (before, after)
-        ]
-        factor = float(np.exp(1.96 * np.sqrt(sum(spread)))) if np.isfinite(sum(spread)) else np.inf
-        return Interval(
-            value=ratio,
-            low=ratio / factor,
-            high=None if np.isinf(factor) else ratio * factor,
-            level=0.95,
-            n=len(days),
-            method="ratio of halves, days as observations",
-        )
+    def _left_out(self) -> dict[str, int]:
+        """Count the requests with texts that no sample can stand for, by cause."""
+        found = np.bincount(self.column("unfit"), weights=self.calls, minlength=len(CAUSES) + 1)
+        return {cause: int(n) for cause, n in zip(CAUSES[:-1], found[1:].tolist(), strict=False) if n}
 
-    def _moves(
-        self,
-        counted: NDArray[np.bool_],
-        longest: int | None,
-        per_month: float | None,
-        samples: int,
-        served_by: str | None,
-    ) -> tuple[Move, ...]:
-        rows = np.flatnonzero(counted).astype(np.int32)
+    def _moves(self, counted: NDArray[np.bool_], samples: int, served_by: str | None) -> tuple[Move, ...]:
+        """Return the moves of the requests that a test can speak of, as far as the log's texts tell."""
+        unfit, call = self.column("unfit"), self.group.kind.call
+        testable = (unfit == 0) | (unfit == len(CAUSES)) | (call not in ASKABLE)
+        rows = np.flatnonzero(counted & testable).astype(np.int32)
         calls = int(self.calls[rows].sum())
-        if not calls:
-            self.unknown["moves"] = "the tokens of its requests are unknown"
+        if call not in COMPARED:
+            self.unknown["moves"] = f"{call} calls are not billed by tokens of text alone"
             return ()
+        if not calls:
+            self.unknown["moves"] = (
+                "no sample can stand for its requests, which stay with the incumbent"
+                if counted.any()
+                else "the tokens of its requests are unknown"
+            )
+            return ()
+        volume = monthly(self.column("at")[rows], self.frame.span, self.calls[rows])
         cached = np.maximum(self.tokens["cached"][rows], 0)
         given = self.tokens["input"][rows]
         mean = (
@@ -253,12 +240,14 @@ class Finder:
             float(cached.sum(dtype=np.int64)) / calls,
             float(self.tokens["output"][rows].sum(dtype=np.int64)) / calls,
         )
-        context = int(sum(mean)) if longest is None else longest
+        single = self.calls.max(initial=1) <= 1
+        context = int((given + self.tokens["output"][rows]).max()) if single else int(sum(mean))
         schema = self.group.kind.shape == "schema"
         found = []
-        for is_open in (True, False):
+        for is_open in (True, False) if call in ASKABLE else (None,):
             offer = cheapest(
                 self.frame.offers,
+                call=call,
                 open_weights=is_open,
                 context=context,
                 tokens=mean,
@@ -266,16 +255,17 @@ class Finder:
                 served_by=served_by,
             )
             if offer is None:
-                kind = "open" if is_open else "proprietary"
+                kind = {True: "open", False: "proprietary", None: call}[is_open]
                 self.unknown[f"{kind}_offer"] = f"no listed {kind} offer is known to take {context:,} tokens"
             else:
-                found.append(self._move(offer, rows, per_month, samples))
+                found.append(self._move(offer, rows, volume, samples))
         return tuple(found)
 
-    def _move(
-        self, offer: Alternative, rows: NDArray[np.int32], per_month: float | None, samples: int
-    ) -> Move:
-        then, now = costs(self.tokens, rows, offer.price), self.spend[rows]
+    def _move(self, offer: Alternative, rows: NDArray[np.int32], volume: Interval, samples: int) -> Move:
+        call = self.group.kind.call
+        batch = np.ones(len(self.spend), np.int64) if call == "batch" else None
+        then, now = costs(self.tokens, rows, offer.price, batch), self.spend[rows]
+        by_batch = costs(self.tokens, rows, offer.price, np.ones(len(self.spend), np.int64))
         both = ~np.isnan(then) & ~np.isnan(now)
         calls = self.calls[rows]
         n = int(calls[both].sum())
@@ -285,23 +275,27 @@ class Finder:
             offer=offer.listing.name,
             provider=offer.listing.provider,
             model=offer.listing.identifier,
-            open_weights=bool(offer.facts.open_weights),
+            open_weights=offer.facts.open_weights,
             context_tokens=offer.facts.context_tokens or 0,
             price_source=offer.price.source,
             price_on=self.frame.on,
             mean_cost_usd=mean_then,
             share_saved=float((now - then)[both].sum()) / n / mean_now if mean_now else None,
-            saving_per_month_usd=_scaled(now[both], then[both], n, per_month),
+            saving_per_month_usd=_scaled(now[both], then[both], n, volume),
             n=n,
-            test_cost_usd=None if mean_now is None else samples * (mean_then + mean_now),
+            beyond_thrift_usd=self.thrifty.beyond(rows, then, by_batch, self.frame.span),
+            # No evaluation asks for anything but texts.
+            test_cost_usd=None
+            if mean_now is None or call not in ASKABLE
+            else samples * (mean_then + mean_now),
         )
 
     def _score(self, moves: Sequence[Move], likelihood: Likelihood) -> float | None:
         """Return the saving a month times the likelihood, over the cost to find out: dollars a dollar."""
         scores = [
-            move.saving_per_month_usd.value * likelihood.value / move.test_cost_usd
+            move.counted_usd * likelihood.value / move.test_cost_usd
             for move in moves
-            if move.saving_per_month_usd.value is not None and move.test_cost_usd
+            if move.counted_usd is not None and move.test_cost_usd
         ]
         return max(scores, default=None)
 
@@ -310,71 +304,62 @@ class Finder:
     ) -> float | None:
         """Return what the first year may bring by the better move, less the test and its labels."""
         values = [
-            12 * move.saving_per_month_usd.value * likelihood.value - move.test_cost_usd - labels_cost_usd
+            12 * move.counted_usd * likelihood.value - move.test_cost_usd - labels_cost_usd
             for move in moves
-            if move.saving_per_month_usd.value is not None and move.test_cost_usd is not None
+            if move.counted_usd is not None and move.test_cost_usd is not None
         ]
         if not values:
             # The score lacks the same figures.
             self.unknown["score"] = self.unknown["net_value_usd"] = (
                 "the saving, the rate of requests or the cost of a test is unknown"
+                if self.group.kind.call in ASKABLE
+                else f"no evaluation asks for {self.group.kind.call} calls yet"
             )
         return max(values, default=None)
 
 
-def _scaled(now: NDArray[np.float64], then: NDArray[np.float64], n: int, per_month: float | None) -> Interval:
-    if per_month is None or not len(now):
-        rate = Reason("volume-unknown", "the rate of requests is unknown")
-        return _no_interval(
-            None, rate if per_month is None else Reason("cost-unknown", "no request's cost is known")
-        )
+def _scaled(now: NDArray[np.float64], then: NDArray[np.float64], n: int, volume: Interval) -> Interval:
+    """Return the saving a month, with the doubt of the mean request and of the volume."""
+    if not len(now):
+        return no_interval(None, Reason("cost-unknown", "no request's cost is known"))
+    if volume.value is None:
+        return no_interval(None, Reason("volume-unknown", "the rate of requests is unknown"))
     if n != len(now):
         why = Reason("sums-of-requests", "sums of requests have no spread")
-        return _no_interval(float((now - then).sum()) / n * per_month, why)
-    return _mean_cost(now, less=then, times=per_month, method="over requests")
+        return no_interval(float((now - then).sum()) / n * volume.value, why)
+    requests = Estimate(
+        value=volume.value,
+        low=volume.low,
+        high=volume.high,
+        reason=volume.reason,
+        reason_code=volume.reason_code,
+    )
+    return _mean_cost(now, less=then, times=requests, method="over requests")
 
 
 def _mean_cost(
     costs_usd: NDArray[np.float64],
     *,
     less: NDArray[np.float64] | None = None,
-    times: float = 1.0,
+    times: Estimate | None = None,
     method: str,
 ) -> Interval:
     found = mean_cost(costs_usd, less=less)
-    value, low, high = (
-        None if each is None else each * times for each in (found.value, found.low, found.high)
-    )
     few = Reason("too-few-observations", f"{found.n} observations; an interval of a mean needs 2")
+    if found.low is None and found.reason is None:
+        found = replace(found, reason=few.text, reason_code=few.code)
+    if times is not None:
+        found = per_month(found, times)
     return Interval(
-        value=value,
-        low=low,
-        high=high,
+        value=found.value,
+        low=found.low,
+        high=found.high,
         level=found.level,
         n=found.n or 0,
         method=f"{found.method}, {method}",
-        reason=found.reason or (few.text if low is None else None),
-        reason_code=found.reason_code or (few.code if low is None else None),
+        reason=found.reason,
+        reason_code=found.reason_code,
     )
-
-
-def _no_interval(value: float | None, why: Reason) -> Interval:
-    return Interval(
-        value=value,
-        low=None,
-        high=None,
-        level=0.95,
-        n=0,
-        method="none",
-        reason=why.text,
-        reason_code=why.code,
-    )
-
-
-def _whole_days(span: tuple[float, float]) -> Iterator[int]:
-    """Yield the days (UTC, since 1970) that lie wholly inside the log, to a minute at each end."""
-    first, last = int(np.ceil((span[0] - 60) / _DAY)), int(np.floor((span[1] + 60) / _DAY))
-    yield from range(first, last)
 
 
 def _quantiles(values: NDArray[Any]) -> dict[str, float]:

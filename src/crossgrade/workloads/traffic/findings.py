@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from crossgrade.pricing.thrift import Thrift
 from crossgrade.stats import Interval, Proportion
 from crossgrade.workloads.traffic.kinds import Kind
 
@@ -25,13 +26,14 @@ class Move:
     """What it would cost to serve a workload by another offer; a saving below zero is a loss.
 
     `saving_per_month_usd` is of the mean request, whose interval is over the `n` requests of which
-    both costs are known.
+    both costs are known. `beyond_thrift_usd` is the saving a month over the best way to pay less with
+    today's model (None: none is known).
     """
 
     offer: str
     provider: str
     model: str
-    open_weights: bool
+    open_weights: bool | None
     context_tokens: int
     price_source: str
     price_on: date
@@ -40,17 +42,25 @@ class Move:
     saving_per_month_usd: Interval
     n: int
     test_cost_usd: float | None
+    beyond_thrift_usd: float | None = None
+
+    @property
+    def counted_usd(self) -> float | None:
+        """The saving a month that counts: beyond what today's model could save by itself."""
+        return self.saving_per_month_usd.value if self.beyond_thrift_usd is None else self.beyond_thrift_usd
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
     """A workload found in a log. None is unknown, with the reason in `unknown` under the field's name.
 
-    `sessions_n` counts the requests that are of a session, `sessions_inferred_n` those of them whose
-    session the log does not name. `features` are what an offer must be able to do. `net_value_usd` is what
-    finding out may bring in the first year, by the better move: twelve times the saving a month, times the
-    likelihood, less the test and its labels (`labels_cost_usd`). `score` is the saving a month times the
-    likelihood, over the cost of the test: dollars a dollar.
+    `sessions_n` counts the requests that are of a session, `sessions_inferred_n` those of them whose session
+    the log does not name. `volume` is `requests_per_month` with its interval. `left_out` counts the requests
+    that no sample can stand for, by cause: `moves` are of the others. `thrifts` are ways to pay less without
+    a move. `features` are what an offer must be able to do. `net_value_usd` is what finding out may bring in
+    the first year, by the better move: twelve times the saving a month, times the likelihood, less the test
+    and its labels (`labels_cost_usd`). `score` is the saving a month times the likelihood, over the cost of
+    the test: dollars a dollar.
     """
 
     name: str
@@ -75,6 +85,8 @@ class Finding:
     spend_logged_n: int
     spend_per_month_usd: Interval
     requests_per_month: float | None
+    volume: Interval
+    left_out: Mapping[str, int]
     growth: Interval
     sessions: int
     sessions_n: int
@@ -90,6 +102,7 @@ class Finding:
     score: float | None
     labels_cost_usd: float
     net_value_usd: float | None
+    thrifts: tuple[Thrift, ...] = ()
     unknown: Mapping[str, str] = field(default_factory=dict)
 
 

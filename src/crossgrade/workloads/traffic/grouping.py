@@ -33,6 +33,8 @@ class Group:
     def reason(self) -> str:
         """Say by which facts its requests were put together."""
         facts = [f"route {self.kind.route}"] if self.kind.route else []
+        if self.kind.call != "chat":
+            facts.append(f"{self.kind.call} calls")
         if self.kind.system:
             facts.append(f"system prompt “{_beginning(self.kind.system)}”")
         if self.kind.tools:

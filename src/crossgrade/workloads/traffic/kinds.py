@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from crossgrade.workloads._redact import redact_text
+from crossgrade.workloads.traffic.calls import call_of
 from crossgrade.workloads.traffic.chat import question_of, system_of, tool_names
 from crossgrade.workloads.traffic.request import LoggedRequest, mapping
 
@@ -37,6 +38,7 @@ class Kind(NamedTuple):
     tools: tuple[str, ...]
     shape: str
     opening: str
+    call: str = "chat"
 
     def without_opening(self) -> "Kind":
         """Return the kind by its stronger facts alone."""
@@ -57,9 +59,11 @@ class Kinds:
 
     def number(self, request: LoggedRequest) -> int:
         """Return the number of a request's kind, -1 where nothing tells it."""
-        if request.messages is None and request.tools is None and request.response_format is None:
+        call = call_of(request.call, request.model, batch=bool(request.batch))
+        bare = request.messages is None and request.tools is None and request.response_format is None
+        if bare and call == "chat":
             return -1
-        kind = self.kind(request)
+        kind = self.kind(request)._replace(call=call)
         if kind == NOTHING:
             return -1
         found = self._numbers.get(kind)
@@ -132,6 +136,8 @@ def words_of(kind: Kind, *, with_prompt: bool = False) -> list[str]:
     """
     about = telling(kind.system)[:_NAMING_WORDS] or list(kind.tools[:2])
     named = [kind.route, *(about if with_prompt else ())] if kind.route else about
+    if kind.call != "chat":
+        named = [*named, kind.call]
     if kind.opening:
         named += [word for word in telling(kind.opening) if word not in named][:3]
     return named or ["requests"]

@@ -7,11 +7,12 @@ from datetime import date
 import numpy as np
 from numpy.typing import NDArray
 
-from crossgrade.catalog import Catalog, Listing, OfferFacts
+from crossgrade.catalog import Catalog, Listing, OfferFacts, offer_doubts, price_doubts
 from crossgrade.dialects import HOSTS
 from crossgrade.domain import Offer, Price
 from crossgrade.pricing.columns import price_calls
 from crossgrade.pricing.usage import UNKNOWN, UsageColumns
+from crossgrade.workloads.traffic.calls import ASKABLE, call_of
 
 _CHUNK = 1 << 17
 _GUESSED = ("openai", "anthropic", "gemini", "mistral", "deepseek", "xai", "cohere")
@@ -19,11 +20,12 @@ _GUESSED = ("openai", "anthropic", "gemini", "mistral", "deepseek", "xai", "cohe
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Alternative:
-    """An offer that may take a workload's traffic: its price and where that is from."""
+    """An offer that may take a workload's traffic: its price and where that is from, and its kind of call."""
 
     listing: Listing
     facts: OfferFacts
     price: Price
+    call: str
 
 
 def list_price(catalog: Catalog, model: str, provider: str | None, on: date) -> tuple[str, Price] | None:
@@ -42,17 +44,23 @@ def list_price(catalog: Catalog, model: str, provider: str | None, on: date) -> 
     return None
 
 
-def alternatives(catalog: Catalog, on: date) -> list[Alternative]:
-    """Return the listings on sale whose price, context window and openness are known."""
-    found = []
+def alternatives(catalog: Catalog, on: date, today: date) -> list[Alternative]:
+    """Return the listings that can be recommended for a kind of call, at the prices of a day.
+
+    They are on sale, are not about to end, can be called, and have a known price that is not in doubt. Only
+    chats and embeddings are compared: what other calls are billed for is not counted in tokens of text.
+    """
+    found, doubts, seen_on = [], price_doubts(catalog, on), max(on, today)
     for listing in catalog.listings(on):
         offer = listing.offer()
         facts = catalog.facts(offer, on)
-        if facts.open_weights is None or facts.context_tokens is None or facts.status(on) != "on sale":
+        if facts.status(seen_on) != "on sale" or offer_doubts(offer, facts, seen_on, doubts):
             continue
-        price = catalog.price(offer, on)
-        if price is not None and price.input_per_mtok and price.output_per_mtok:
-            found.append(Alternative(listing=listing, facts=facts, price=price))
+        price, call = catalog.price(offer, on), call_of(None, listing.identifier, batch=False)
+        if price is None or not price.input_per_mtok:
+            continue
+        if call == "embedding" or (call == "chat" and price.output_per_mtok):
+            found.append(Alternative(listing=listing, facts=facts, price=price, call=call))
     return found
 
 
@@ -89,7 +97,8 @@ def costs(
 def cheapest(
     offers: Sequence[Alternative],
     *,
-    open_weights: bool,
+    call: str = "chat",
+    open_weights: bool | None,
     context: int,
     tokens: tuple[float, float, float],
     schema: bool = False,
@@ -97,24 +106,29 @@ def cheapest(
 ) -> Alternative | None:
     """Return the cheapest offer for a mean call (fresh input, cached input, output tokens) that fits.
 
-    `schema` leaves out hosts that are known not to bind answers to a JSON schema, `served_by` the
-    model that answers today.
+    Only offers of the same kind of call fit; a batch is one of chats at offers with a batch price.
+    `open_weights` None asks for neither openness. `schema` leaves out hosts that are known not to bind
+    answers to a JSON schema, `served_by` the model that answers today.
     """
+    served = "chat" if call in ASKABLE else call
 
     def cost(offer: Alternative) -> float:
         fresh, cached, said = tokens
         price = offer.price
         paid, answered = float(price.input_per_mtok or 0), float(price.output_per_mtok or 0)
         read = paid if price.cache_read_per_mtok is None else float(price.cache_read_per_mtok)
-        return fresh * paid + cached * read + said * answered
+        kept = 1 - float(price.batch_discount or 0) if call == "batch" else 1.0
+        return (fresh * paid + cached * read + said * answered) * kept
 
     fitting = [
         each
         for each in offers
-        if each.facts.open_weights is open_weights
+        if each.call == served
+        and (open_weights is None or each.facts.open_weights is open_weights)
         and (each.facts.context_tokens or 0) >= context
         and each.listing.identifier != served_by
         and not (schema and _takes_objects_only(each.listing.provider))
+        and not (call == "batch" and each.price.batch_discount is None)
     ]
     return min(fitting, key=lambda each: (cost(each), each.listing.name), default=None)
 

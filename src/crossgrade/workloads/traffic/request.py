@@ -22,7 +22,8 @@ class LoggedRequest(msgspec.Struct, kw_only=True, gc=False):
     """One request as it was logged.
 
     `input` includes the cached tokens, `output` the reasoning ones. `route` is what the team calls
-    the application: a route, team, tag or key. `calls` marks a sum of so many requests.
+    the application: a route, team, tag or key. `call` is the kind of call in the log's word: a type, an
+    operation or a path. `calls` marks a sum of so many requests.
     `messages` and `tools` are as in OpenAI's chat API. `cost_usd` is what the log says.
     """
 
@@ -54,6 +55,7 @@ class LoggedRequest(msgspec.Struct, kw_only=True, gc=False):
     tool_calls: list[Any] | None = None
     finish_reason: str | None = None
     batch: bool | None = None
+    call: str | None = None
     calls: int | None = None
 
 

@@ -1,6 +1,7 @@
 """The scan: workloads found in a log, what each costs, what moving it may save, what finding out takes."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from functools import partial
 from pathlib import Path
@@ -9,9 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from crossgrade.catalog import Catalog
-from crossgrade.domain import Price
+from crossgrade.catalog import Catalog, Successor, successor
+from crossgrade.domain import Offer, Price
 from crossgrade.errors import NotFoundError, closest
+from crossgrade.stats import Interval
+from crossgrade.workloads.traffic.chat import CAUSES
 from crossgrade.workloads.traffic.columns import UNKNOWN, LogColumns, Sorted, blocks
 from crossgrade.workloads.traffic.databases import opened_sources, without_password
 from crossgrade.workloads.traffic.finder import TOKENS, Finder, Frame
@@ -19,6 +22,7 @@ from crossgrade.workloads.traffic.findings import Finding, Scan, Sums
 from crossgrade.workloads.traffic.formats import LOG_FORMATS, LogFormat
 from crossgrade.workloads.traffic.grouping import Group, group
 from crossgrade.workloads.traffic.money import alternatives, costs, list_price
+from crossgrade.workloads.traffic.rates import monthly
 from crossgrade.workloads.traffic.reading import Reading
 
 LABEL_USD = 0.5
@@ -60,6 +64,24 @@ def scan_logs(
             columns.close()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupRows:
+    """A workload's requests that can be samples: where they stand in the order of reading, times, kinds.
+
+    `requests` counts all of the workload's that were answered, `left_out` those that cannot be samples, by
+    cause. `volume` is the number a month of those that can.
+    """
+
+    group: Group
+    positions: NDArray[np.int64]
+    at: NDArray[np.float64]
+    strata: NDArray[np.int64]
+    requests: int
+    left_out: Mapping[str, int]
+    volume: Interval
+    span: tuple[float, float] | None
+
+
 class Scanner:
     """A log in columns: its workloads and their figures."""
 
@@ -92,6 +114,12 @@ class Scanner:
         self._last = None if unknown else float(np.nanmax(at))
         self._on = on or (today if self._last is None else datetime.fromtimestamp(self._last, UTC).date())
         self._price_sources: dict[str, str] = {}
+        self._today = today
+
+    @property
+    def span(self) -> tuple[float, float] | None:
+        """The times of the log's first and last request, in seconds since 1970; None if unknown."""
+        return None if self._first is None or self._last is None else (self._first, self._last)
 
     def _column(self, name: str) -> NDArray[Any]:
         found = self._log.column(name)
@@ -158,10 +186,10 @@ class Scanner:
         labels = label_of.astype(np.int16)[place] if len(place) else np.empty(0, np.int16)
         return groups, labels
 
-    def rows_of(self, name: str) -> tuple[Group, NDArray[np.int64], NDArray[np.float64], NDArray[np.int64]]:
-        """Return a workload, where its requests stand in the order of reading, their times and kinds.
+    def rows_of(self, name: str) -> "GroupRows":
+        """Return the requests of a workload that can be samples, and how many of its others cannot, and why.
 
-        Left out are requests without text and those that failed. Raises `NotFoundError`.
+        Requests that failed are no traffic. Raises `NotFoundError`.
         """
         spend, _ = self._spend()
         groups, labels = self.labelled(spend)
@@ -174,22 +202,34 @@ class Scanner:
                 code="log-workload-unknown",
                 hint="`crossgrade scan` lists them",
             )
-        wanted = (labels == number) & (self._column("text") > 0) & (self._column("failed") != 1)
-        positions = self._log.positions()[self._use]
-        kinds = self._column("kind").astype(np.int64)
-        return groups[number], positions[wanted], self._column("at")[wanted], kinds[wanted]
+        served = (labels == number) & (self._column("failed") != 1)
+        unfit = self._column("unfit")
+        causes = np.bincount(unfit[served], minlength=len(CAUSES) + 1).tolist()
+        wanted = served & (unfit == 0)
+        at = self._column("at")
+        return GroupRows(
+            group=groups[number],
+            positions=self._log.positions()[self._use][wanted],
+            at=at[wanted],
+            strata=self._column("kind").astype(np.int64)[wanted],
+            requests=int(served.sum()),
+            left_out={cause: n for cause, n in zip(CAUSES, causes[1:], strict=True) if n},
+            volume=monthly(at[wanted], self.span),
+            span=self.span,
+        )
 
     def _findings(self) -> tuple[list[Finding], float, int]:
         """Return the workloads, the spend of the whole log, and of how many requests it is."""
         spend, logged = self._spend()
         groups, labels = self.labelled(spend)
         total, priced = float(np.nansum(spend)), int(self._calls[~np.isnan(spend)].sum())
-        span = None if self._first is None or self._last is None else (self._first, self._last)
         frame = Frame(
             models=self._log.models.known,
-            span=span,
+            span=self.span,
             on=self._on,
-            offers=alternatives(self._catalog, self._on),
+            offers=alternatives(self._catalog, self._on, self._today),
+            prices=self._prices(),
+            newer=self._newer,
             label_usd=self._label_usd,
         )
         order, bounds = _ordered(labels, len(groups))
@@ -229,6 +269,18 @@ class Scanner:
             if price is not None:
                 spend[rows] = costs(tokens, rows, price, batch)
         return spend, logged
+
+    def _prices(self) -> dict[int, tuple[str, Price]]:
+        """Return who sells each model of the log, and its list price."""
+        found = {
+            code: list_price(self._catalog, name, self._log.providers.get(code), self._on)
+            for code, name in enumerate(self._log.models.known)
+        }
+        return {code: priced for code, priced in found.items() if priced is not None}
+
+    def _newer(self, provider: str, model: str, context: int) -> Successor | None:
+        offer = Offer(name=model, provider=provider, model=model)
+        return successor(self._catalog, offer, max(self._on, self._today), context=context)
 
     def _price_of(self, code: int) -> Price | None:
         """Return the list price of a model of the log, and remember where it is from."""

@@ -156,14 +156,33 @@ def test_a_sample_of_several_people_names_them_all(tmp_path: Path) -> None:
     assert {len(each["subject"] or []) for each in found.rows} == {0, 7}
 
 
+def test_an_agents_log_says_how_little_its_samples_stand_for(tmp_path: Path) -> None:
+    # 25 conversations of an agent: one first turn each that needs no tool, then the tool loop.
+    calls = [{"role": "assistant", "tool_calls": [{"id": "c", "function": {"name": "look_up"}}]}]
+    rows = [row(n, f"Task {n % 25}", session=f"s{n % 25}") for n in range(587)]
+    for each in rows[25:]:
+        each["messages"] += [*calls, {"role": "tool", "tool_call_id": "c", "content": "12:40"}]
+    found = drawn(tmp_path, rows, n=400)
+    assert (len(found.rows), found.requests, found.left_out) == (25, 587, {"uses tools": 562})
+    assert sum(each["weight"] for each in found.rows) == 25
+    assert found.traffic.represented_share == pytest.approx(25 / 587)
+    assert found.traffic.left_out == {"uses tools": pytest.approx(562 / 587)}
+    # The volume is that of the 25 requests over the log's ten hours, and has no interval.
+    assert found.traffic.hours == pytest.approx(586 * 60.5 / 3600)
+    assert found.traffic.requests_per_month == round(25 / (found.traffic.hours or 1) * 720)
+    assert (found.traffic.low, found.traffic.high) == (None, None)
+
+
 def test_what_cannot_be_asked_again_is_left_out_and_counted(tmp_path: Path) -> None:
     rows = [row(n, f"Question {n}") for n in range(40)]
     for n in range(0, 40, 2):
-        rows[n]["messages"] += [{"role": "assistant", "content": "a"}, {"role": "user", "content": "b"}]
+        image = {"type": "image_url", "image_url": {"url": "data:"}}
+        rows[n]["messages"][0]["content"] = [{"type": "text", "text": f"Question {n}"}, image]
+    rows[1]["messages"].append({"role": "assistant", "content": "a"})
     rows += [row(n, f"Question {n}", status=500) for n in range(40, 60)]
     found = drawn(tmp_path, rows)
-    assert set(found.left_out) == {"several turns"}
-    assert found.requests == 40
+    assert found.left_out == {"images or files": 20, "no question at its end": 1}
+    assert (found.requests, len(found.rows)) == (40, 19)
     assert all("Question" in each["input"] for each in found.rows)
     with raises_code("requests-not-repeatable", "support", "tools 5"):
         drawn(tmp_path, [row(n, "x", tools=[{"name": "look_up"}]) for n in range(5)])
@@ -193,6 +212,36 @@ def test_the_schema_of_answers_is_carried_where_all_requests_have_it(tmp_path: P
         unfit = {"type": "object", "description": text}
         kept = asked({"type": "json_schema", "json_schema": {"name": "n", "schema": unfit}})
         assert (kept.response_schema, any(kept.answered)) == (None, False)
+
+
+def test_chats_of_several_turns_are_samples_of_their_conversation(tmp_path: Path) -> None:
+    rows, system = list[dict[str, Any]](), {"role": "system", "content": "You are the desk of Northwind."}
+    for chat in range(10):
+        turns = [system]
+        for turn in range(4):
+            turns = [*turns, {"role": "user", "content": f"Chat {chat}, question {turn}: jane@acme.com"}]
+            rows.append(row(len(rows), "", messages=turns, user=f"u{chat}", completion=f"Answer {turn}"))
+            turns = [*turns, {"role": "assistant", "content": f"Answer {turn}"}]
+    found = drawn(tmp_path, rows, name="support", n=100)
+    assert (len(found.rows), found.traffic.represented_share) == (40, 1)
+    assert Counter(Counter(each["conversation"] for each in found.rows).values()) == {4: 10}
+    third = next(each for each in found.rows if each["input"].startswith("Chat 3, question 2"))
+    assert third["system"] == system["content"]
+    assert third["history"] == [
+        {"role": "user", "content": "Chat 3, question 0: [email]"},
+        {"role": "assistant", "content": "Answer 0"},
+        {"role": "user", "content": "Chat 3, question 1: [email]"},
+        {"role": "assistant", "content": "Answer 1"},
+    ]
+
+
+def test_a_week_of_log_gives_the_volume_an_interval(tmp_path: Path) -> None:
+    rows = [row(n, f"Question {n}", timestamp=START + n * 3600.5) for n in range(24 * 9)]
+    traffic = drawn(tmp_path, rows).traffic
+    assert traffic.low is not None
+    assert traffic.high is not None
+    assert traffic.low <= (traffic.requests_per_month or 0) <= traffic.high
+    assert traffic.requests_per_month == pytest.approx(24 * 30, rel=0.01)
 
 
 def test_logged_answers_are_kept_where_the_request_was_the_same(tmp_path: Path) -> None:

@@ -9,8 +9,14 @@ from typing import Any
 
 import pytest
 
-from crossgrade.catalog import packaged_catalog
+from crossgrade.catalog import packaged_catalog, price_doubts
+from crossgrade.catalog.bills import bill_offers
+from crossgrade.dialects import HOSTS
+from crossgrade.domain import Offer
+from crossgrade.pricing.usage import stated_traffic
 from crossgrade.workloads.traffic import Scan, scan_logs, scan_record
+from crossgrade.workloads.traffic.calls import call_of
+from crossgrade.workloads.traffic.money import alternatives
 from tests.codes import check_reason, names
 
 DATA = Path(__file__).parents[3] / "data" / "traffic"
@@ -91,10 +97,11 @@ def test_the_figures_are_those_of_the_rows(tmp_path: Path) -> None:
         assert move.test_cost_usd == pytest.approx(
             support.samples * (move.mean_cost_usd + support.spend_usd / 1440)
         )
-    best = max(move.saving_per_month_usd.value / move.test_cost_usd for move in support.moves)  # type: ignore[operator]
+    # What counts is what is saved beyond today's model by batch.
+    best = max(move.beyond_thrift_usd / move.test_cost_usd for move in support.moves)  # type: ignore[operator]
     assert support.score == pytest.approx(best * support.likelihood.value)
     values = [
-        12 * move.saving_per_month_usd.value * support.likelihood.value - move.test_cost_usd  # type: ignore[operator]
+        12 * move.beyond_thrift_usd * support.likelihood.value - move.test_cost_usd  # type: ignore[operator]
         for move in support.moves
     ]
     assert support.labels_cost_usd == support.samples * 0.5
@@ -246,7 +253,7 @@ def test_sums_of_a_warehouse_are_a_log_without_lengths(tmp_path: Path) -> None:
     assert move.n == 10_000
     assert move.mean_cost_usd < 0.001
     check_reason(move.saving_per_month_usd, "sums-of-requests")
-    assert move.saving_per_month_usd.value == pytest.approx((move.share_saved or 0) * 5.6 / 9 * 30, rel=0.01)
+    assert move.saving_per_month_usd.value == pytest.approx((move.share_saved or 0) * 0.56 * 30)
 
 
 def test_sums_beside_a_log_are_compared_not_added() -> None:
@@ -322,3 +329,129 @@ def test_a_record_holds_no_secret_of_a_prompt(tmp_path: Path) -> None:
 def test_an_empty_log_is_a_scan_of_nothing(tmp_path: Path) -> None:
     found = scanned(tmp_path / "log.jsonl", [])
     assert (found.requests, found.findings, found.problems) == (0, (), {"empty file": 1})
+
+
+def test_kinds_of_calls_are_classes_with_offers_of_their_own(tmp_path: Path) -> None:
+    embeddings = [
+        row(
+            n,
+            route="support",
+            model="text-embedding-3-large",
+            messages=None,
+            completion=None,
+            output_tokens=None,
+            cost_usd=2,
+        )
+        for n in range(100)
+    ]
+    named = [
+        row(n, route="support", model="my-embedder", call_type="aembedding", messages=None)
+        for n in range(100, 140)
+    ]
+    images = [row(n, route="support", model="gpt-image-1", messages=chat("A cat")) for n in range(200, 240)]
+    batches = [
+        {
+            "custom_id": f"b{n}",
+            "response": {
+                "status_code": 200,
+                "body": {
+                    "model": "gpt-4o",
+                    "created": START + n,
+                    "usage": {"prompt_tokens": 900, "completion_tokens": 90},
+                },
+            },
+        }
+        for n in range(30)
+    ]
+    chats = [row(n, route="support", cost_usd=0.01) for n in range(300, 400)]
+    found = {
+        each.name: each
+        for each in scanned(tmp_path / "log.jsonl", embeddings + named + images + chats + batches).findings
+    }
+    assert {name: each.kind.call for name, each in found.items()} == {
+        "support-embedding": "embedding",
+        "support-image": "image",
+        "batch": "batch",
+        "support": "chat",
+    }
+    embedding = found["support-embedding"]
+    assert embedding.requests == 140
+    # Dearest by far, and no evaluation can ask for it: it does not lead the list.
+    assert (embedding.net_value_usd, embedding.left_out) == (None, {"no chat": 140})
+    assert next(iter(found)) == "support"
+    assert all("embed" in move.offer for move in embedding.moves)
+    assert embedding.moves
+    assert found["support-image"].moves == ()
+    assert {call_of(None, move.model, batch=False) for move in found["support"].moves} == {"chat"}
+    assert found["batch"].moves
+    prices = [
+        packaged_catalog().price(Offer(name="x", provider=m.provider, model=m.model), date(2026, 11, 20))
+        for m in found["batch"].moves
+    ]
+    assert all(price is not None and price.batch_discount is not None for price in prices)
+
+
+def test_only_offers_beyond_doubt_are_recommended() -> None:
+    on = date(2026, 11, 28)
+    catalog = packaged_catalog()
+    doubts = price_doubts(catalog, on)
+    offers = alternatives(catalog, on, on)
+    assert offers
+    for each in offers:
+        offer = each.listing.offer()
+        assert each.listing.name not in doubts
+        assert offer.provider in HOSTS
+        assert each.facts.retires_on is None or (each.facts.retires_on - on).days > 90
+    # `cost` says the same of the same offers.
+    retiring = Offer(name="nano", provider="openai", model="gpt-5-nano")
+    usual = Offer(name="luna", provider="openai", model="gpt-5.6-luna")
+    traffic = stated_traffic(1000, 100, calls_per_day=None)
+    bills = bill_offers([retiring, usual], traffic, catalog, on)
+    assert bills.rival is not None
+    assert bills.rival.offer == "luna"
+    assert "nano" not in {each.offer for each in bills.offers if each.may_be_chosen}
+
+
+def test_what_today_s_model_could_save_stands_before_a_move(tmp_path: Path) -> None:
+    system = "You answer questions about parcels. " * 200
+    rows = [
+        row(
+            n,
+            route="support",
+            model="gpt-4o",
+            timestamp=START + n * 60.5,
+            input_tokens=2_000,
+            cached_tokens=0,
+            messages=chat(f"Where is parcel {n}?", system),
+        )
+        for n in range(400)
+    ]
+    (found,) = scanned(tmp_path / "log.jsonl", rows).findings
+    ways = {each.way: each for each in found.thrifts}
+    spend = found.spend_per_month_usd.value or 0
+    assert ways["batch"].saves_usd_per_month == pytest.approx(spend / 2)
+    # All but the first find nearly the whole prompt in the cache, at half the price of fresh input.
+    saved = 399 / 400 * 1_920 * 1.25 / (2_000 * 2.5 + 100 * 10)
+    assert ways["prompt caching"].saves_usd_per_month == pytest.approx(spend * saved, rel=0.01)
+    assert ways["newer model of openai"].offer == "gpt-5.6-luna@openai"
+    for move in found.moves:
+        assert move.beyond_thrift_usd is not None
+        assert move.beyond_thrift_usd < (move.saving_per_month_usd.value or 0)
+        assert move.beyond_thrift_usd <= (move.saving_per_month_usd.value or 0) - spend * saved + 1e-6
+    best = max(move.beyond_thrift_usd or 0 for move in found.moves)
+    assert (found.net_value_usd or 0) < 12 * best
+    # Without texts nobody knows what repeats.
+    for each in rows:
+        each["messages"] = None
+    (bare,) = scanned(tmp_path / "log.jsonl", rows).findings
+    assert {each.way: each.saves_usd_per_month for each in bare.thrifts}["prompt caching"] is None
+
+
+def test_prompts_that_come_back_too_late_are_in_no_cache(tmp_path: Path) -> None:
+    system = "You answer questions about parcels. " * 200
+    rows = [
+        row(n, model="gpt-4o", input_tokens=2_000, messages=chat(f"Where is parcel {n}?", system))
+        for n in range(60)
+    ]
+    (found,) = scanned(tmp_path / "log.jsonl", rows).findings
+    assert {each.way: each.saves_usd_per_month for each in found.thrifts}["prompt caching"] == 0

@@ -68,6 +68,7 @@ def _row(row: Mapping[str, Any], name: str, metadata: Mapping[str, Any]) -> Logg
         started_at=start,
         latency_s=elapsed(start, moment(row.get("endTime"))),
         model=text(row.get("model")),
+        call=text(row.get("call_type")),
         provider=text(row.get("custom_llm_provider")),
         session=first_text(row.get("session_id"), row.get("trace_id")),
     )

@@ -23,8 +23,8 @@ _STATUS = re.compile(r"\b([45]\d\d)\b")
 
 
 def langfuse(row: Mapping[str, Any], *, texts: bool) -> LoggedRequest | None:
-    """Read an observation; only generations are requests. Counts leave cached and reasoning tokens out."""
-    if row.get("type") != "GENERATION":
+    """Read an observation; only calls of models are requests. Counts leave out cached and reasoning."""
+    if row.get("type") not in {"GENERATION", "EMBEDDING"}:
         return None
     metadata, usage = mapping(row.get("metadata")), mapping(row.get("usage_details"))
     start, tags = moment(row.get("start_time")), listing(row.get("tags"))
@@ -38,6 +38,7 @@ def langfuse(row: Mapping[str, Any], *, texts: bool) -> LoggedRequest | None:
         status=_status(failed, row.get("status_message")),
         failed=failed,
         model=text(row.get("provided_model_name")),
+        call="embedding" if row["type"] == "EMBEDDING" else None,
         route=first_text(tags[0] if tags else None, row.get("trace_name")),
         user=text(row.get("user_id")),
         session=text(row.get("session_id")),

@@ -46,6 +46,7 @@ def batch_input(row: Mapping[str, Any], *, texts: bool) -> LoggedRequest:
         format="openai-batch-input",
         id=text(row.get("custom_id")),
         model=text(body.get("model")),
+        call=text(row.get("url")),
         provider="openai",
         batch=True,
     )
@@ -90,6 +91,7 @@ def usage_bucket(row: Mapping[str, Any]) -> list[LoggedRequest]:
                     started_at=start,
                     latency_s=elapsed(start, end),
                     model=text(each.get("model")),
+                    call=text(each.get("object")),
                     provider="openai",
                     input=count(each.get("input_tokens")),
                     cached=count(each.get("input_cached_tokens")),

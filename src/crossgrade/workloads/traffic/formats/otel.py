@@ -25,7 +25,7 @@ _ROLES = {
     "gen_ai.assistant.message": "assistant",
     "gen_ai.tool.message": "tool",
 }
-_MODEL_CALLS = {"chat", "text_completion", "generate_content", None}
+_MODEL_CALLS = {"chat", "text_completion", "generate_content", "embeddings", None}
 
 
 def spans(document: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
@@ -58,6 +58,7 @@ def span(row: Mapping[str, Any], *, texts: bool) -> LoggedRequest | None:
         failed=failed,
         stream=stream if isinstance(stream, bool) else None,
         model=model,
+        call=text(operation),
         provider=first_text(facts.get("gen_ai.provider.name"), facts.get("gen_ai.system")),
         input=count(facts.get("gen_ai.usage.input_tokens", facts.get("gen_ai.usage.prompt_tokens"))),
         output=count(facts.get("gen_ai.usage.output_tokens", facts.get("gen_ai.usage.completion_tokens"))),

@@ -29,6 +29,7 @@ _OUTPUT = (
 )
 _CACHED = ("cached_tokens", "cached_input_tokens", "cache_read_input_tokens", "cached")
 _MODEL = ("model", "model_name")
+_CALL = ("call_type", "operation", "endpoint", "request_type")
 _COST = ("cost_usd", "cost", "spend", "response_cost")
 _ROUTE = ("route", "team", "app", "application", "service", "project", "tag", "api_key_alias")
 _KNOWN = (_INPUT, _OUTPUT)
@@ -63,6 +64,7 @@ def row(fields: Mapping[str, Any], *, texts: bool) -> LoggedRequest:
         status=None if status is None else int(status),
         failed=None if status is None else status >= 400,
         model=text(named(_MODEL)),
+        call=text(named(_CALL)),
         provider=text(each.get("provider")),
         input=count(named(_INPUT)),
         cached=count(named(_CACHED)),
