@@ -170,8 +170,8 @@ def _route(found: Findings, floor: str, saving: str) -> str:
     moved = found.certificate(str(policy.candidate), policy.segments[0])
     return (
         f"Split {_represented(found)}{found.view.evidence.workload}: {policy.candidate} takes the "
-        f"{percent(moved.share)} of requests with {policy.segments[0]} by the router. On these together it keeps "
-        f"{retained(moved.retention, policy.incumbent)} ({floor}). The split saves {saving}, and "
+        f"{percent(moved.share)} of requests with {policy.segments[0]} by the router. On these together it "
+        f"keeps {retained(moved.retention, policy.incumbent)} ({floor}). The split saves {saving}, and "
         f"the rest stays with {policy.incumbent}{_up_to(found)}{_rest(found)}."
     )
 

@@ -26,8 +26,8 @@ class RoutePlan:
 
     The candidate gets `share` of the requests or, with `segments`, of those whose `fact` is one of the
     segments. `fallbacks` are tried in order, then the incumbent. `max_bytes` is the length limit of a policy,
-    `plain_only` its limit to plain requests. No proxy supports either, so a policy with one has no candidate
-    here. `replicas` are those of each offer, by the offer's name.
+    `plain_only` its limit to plain requests, `least_score` the threshold of its router. No proxy supports any
+    of these, so a policy with one has no candidate here. `replicas` are those of each offer, by the offer's name.
     """
 
     spec: RouteSpec
@@ -40,6 +40,7 @@ class RoutePlan:
     valid_until: datetime | None = None
     max_bytes: int | None = None
     plain_only: bool = False
+    least_score: float | None = None
     replicas: Mapping[str, tuple[Offer, ...]] = field(default_factory=dict)
 
     def parts(self, offer: Offer) -> list[tuple[Offer, float]]:
@@ -95,8 +96,10 @@ def plan_route(
     if route.outside(spec.regions, {name: offer.region for name, offer in offers.items()}) is not None:
         return kept
     policy = route.policy
-    if policy.max_bytes is not None or policy.plain_only:
-        return replace(kept, max_bytes=policy.max_bytes, plain_only=policy.plain_only)
+    if policy.max_bytes is not None or policy.plain_only or policy.fact == "score":
+        return replace(
+            kept, max_bytes=policy.max_bytes, plain_only=policy.plain_only, least_score=policy.least_score
+        )
     return replace(
         kept,
         incumbent=offers[route.targets[policy.incumbent]],
@@ -143,6 +146,11 @@ def unsaid(plan: RoutePlan, proxy: str) -> Iterator[str]:
         yield (
             f"{name}: its certificate holds for requests of text without tools, and {proxy} does not route "
             "by that: the incumbent answers everything"
+        )
+    if plan.least_score is not None:
+        yield (
+            f"{name}: its certificate holds for requests that a router picks, and {proxy} does not have the "
+            "router: the incumbent answers everything"
         )
     if plan.valid_until is not None:
         yield (
