@@ -12,7 +12,7 @@ from inline_snapshot import snapshot
 from ruamel.yaml import YAML
 
 from crossgrade.domain import JSON, Offer, RouteSpec, Shadow
-from crossgrade.routing import Policy, Route
+from crossgrade.routing import Policy, Route, Router, threshold_name
 from crossgrade.routing.export import EXPORTERS, RoutePlan, plan_route, to_envoy, to_litellm, to_openrouter
 from crossgrade.routing.export._plan import to_yaml
 from tests.codes import raises_code
@@ -29,6 +29,15 @@ SWITCH = Policy(kind="switch", incumbent="gpt", candidate="llama")
 LIMITED = Policy(kind="switch", incumbent="gpt", candidate="llama", max_bytes=412_000)
 PLAIN = Policy(kind="switch", incumbent="gpt", candidate="llama", plain_only=True)
 SPLIT = Policy(kind="split", incumbent="gpt", candidate="llama", segments=("mail", "chat"))
+ROUTER = Router(stake=0.85, segments={"mail": 0.1}, thresholds=(0.0,))
+ROUTED = Policy(
+    kind="split",
+    incumbent="gpt",
+    candidate="llama",
+    segments=(threshold_name(0.0),),
+    fact="score",
+    least_score=0.0,
+)
 
 
 def plan(
@@ -43,6 +52,7 @@ def plan(
             valid_until=UNTIL,
             share=share,
             verdict_id="v",
+            router=ROUTER if policy.fact == "score" else None,
         )
     return plan_route(spec, route, OFFERS | offers, {}, now=NOW)
 
@@ -473,7 +483,12 @@ def test_what_is_written_as_yaml_is_read_back(value: JSON) -> None:
 
 @pytest.mark.parametrize("export", [to_litellm, to_envoy])
 @pytest.mark.parametrize(
-    ("policy", "note"), [(LIMITED, "up to 412,000 bytes a request"), (PLAIN, "text without tools")]
+    ("policy", "note"),
+    [
+        (LIMITED, "up to 412,000 bytes a request"),
+        (PLAIN, "text without tools"),
+        (ROUTED, "does not have the router"),
+    ],
 )
 def test_a_limit_moves_nothing_where_nobody_can_carry_it_out(export: Any, policy: Policy, note: str) -> None:
     exported = export([plan(policy)])
