@@ -25,9 +25,10 @@ class RoutePlan:
     """The current state of a route. With the candidate None, the incumbent answers everything.
 
     The candidate gets `share` of the requests or, with `segments`, of those whose `fact` is one of the
-    segments. `fallbacks` are tried in order, then the incumbent. `max_bytes` is the length limit of a policy,
-    `plain_only` its limit to plain requests, `least_score` its router's threshold. No proxy supports any
-    of these, so a policy with one has no candidate here. `replicas` are those of each offer, by the offer's name.
+    segments. `fallbacks` are tried in order, then the incumbent. `max_bytes` is the length limit of a
+    policy, `plain_only` its limit to plain requests, `least_score` its router's threshold. No proxy
+    supports any of these, so a policy with one has no candidate here. `replicas` are those of each offer,
+    by the offer's name.
     """
 
     spec: RouteSpec
