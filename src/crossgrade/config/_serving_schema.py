@@ -162,7 +162,7 @@ class ServeSection(Section):
     )
     body_parse_bytes: Annotated[int, Field(ge=1_024, le=1 << 26)] = Field(
         default=1 << 20,
-        description="Largest body that is parsed, in bytes. Larger bodies are routed by their head.",
+        description="Largest body that is parsed, in bytes. Larger bodies are only checked as they pass.",
     )
     body_max_bytes: Annotated[int, Field(ge=1_024, le=1 << 34)] = Field(
         default=1 << 28, description="Largest accepted body, in bytes."

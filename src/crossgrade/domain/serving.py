@@ -118,7 +118,7 @@ class Serving:
 
     Sizes are bytes, times seconds. With `open_on_loopback` requests need no key, and the server
     listens on loopback only. `body_parse_bytes` is the largest body that is parsed; larger ones
-    are routed on their head. `log_prompts` writes prompts into the request log.
+    are checked by a scan. `log_prompts` writes prompts into the request log.
     """
 
     host: str = "127.0.0.1"

@@ -10,15 +10,22 @@ Keys in JSON are always between two plain quotes, and a quote inside a string fo
 bodies contain nothing like it. Only the others are walked.
 """
 
-import json
 import re
-from collections.abc import Sequence
-from typing import Annotated, Any, Final, NoReturn
+from typing import Annotated, Any, Final
 
 import msgspec
 
 from crossgrade.dialects import excerpt
 from crossgrade.gateway._problems import Problem, bad_request
+from crossgrade.gateway._scan import (
+    BACKSLASH,
+    MAX_DEPTH,
+    MOST_CHOICES,
+    SUSPECT_NAME,
+    TOO_DEEP,
+    BodyScan,
+    twice,
+)
 
 BYTES_PER_TOKEN = 4
 """The bytes per token of English text in JSON. Used only for estimates, which are marked as such."""
@@ -27,8 +34,6 @@ DEFAULT_OUTPUT_TOKENS = 1024
 """The output tokens reserved for a request that does not bound its answer."""
 
 _Count = Annotated[int, msgspec.Meta(ge=0, le=1_000_000_000)]
-_MOST_CHOICES = 128
-
 _KEY = re.compile(rb'[{,]\s*"((?:[^"\\]|\\.)*)"\s*:\s*')
 
 
@@ -53,7 +58,7 @@ class BodyFields(msgspec.Struct):
     max_tokens: _Count | None = None
     max_completion_tokens: _Count | None = None
     max_output_tokens: _Count | None = None
-    n: Annotated[int, msgspec.Meta(ge=1, le=_MOST_CHOICES)] | None = None
+    n: Annotated[int, msgspec.Meta(ge=1, le=MOST_CHOICES)] | None = None
     temperature: float | None = None
     top_p: float | None = None
     seed: int | None = None
@@ -158,20 +163,15 @@ def _searched_span(body: bytes) -> tuple[int, int] | Problem | None:
         name = msgspec.json.decode(b'"%b"' % key[1], type=str)
         value = bytes(fields[name])
         if body[key.end() : key.end() + len(value)] != value:
-            return _twice(name)
+            return twice(name)
         if name.lower() == "model":
             if found is not None or name != "model":
-                return _twice(name)
+                return twice(name)
             found = (key.end(), key.end() + len(value))
         at = key.end() + len(value)
         while body[at : at + 1].isspace():
             at += 1
-    return _twice("model")
-
-
-def _twice(name: str) -> Problem:
-    where = name[:100]
-    return bad_request(f"The key `{where}` is there twice.", "duplicate_key")
+    return twice("model")
 
 
 def estimated_tokens(size: int) -> int:
@@ -179,40 +179,12 @@ def estimated_tokens(size: int) -> int:
     return size // BYTES_PER_TOKEN or 1
 
 
-MAX_DEPTH = 128
 _MOST_BRACKETS = MAX_DEPTH
 """A body with no more opening brackets than this cannot be nested deeper than `MAX_DEPTH`."""
 
-_NAMES = (
-    "api_base", "api_base_url", "api_key", "api_type", "api_version", "apikey", "api-key", "api-base",
-    "azure_ad_token", "azure_ad_token_provider", "azure_deployment", "azure_endpoint", "azure_password",
-    "base_url", "base-url", "client_id", "client_secret", "content_policy_fallbacks",
-    "context_window_fallbacks",
-    "custom_llm_provider", "default_headers", "default_query", "deployment_id", "endpoint_url",
-    "extra_body", "extra_headers", "extra_query", "fallbacks", "headers", "kwargs", "litellm_credential_name",
-    "litellm_metadata", "litellm_params", "litellm_settings", "model_list", "mock_response",
-    "mock_tool_calls", "optional_params", "organization", "proxies", "proxy", "region_name",
-    "router_settings", "tenant_id", "user_config",
-)  # fmt: skip
-_LABELS = frozenset(("client_id", "headers", "organization", "proxy", "region_name", "tenant_id"))
-"""Names that people also use for labels. They are accepted under `metadata`."""
-
-_PREFIXES = ("aws_", "azure_", "litellm_", "mock_", "vertex_")
-
-_NAME: Final = re.compile(
-    "|".join((*map(re.escape, _NAMES), *(f"{prefix}.*" for prefix in _PREFIXES))), re.IGNORECASE
-)
-_SUSPECT: Final = re.compile(
-    rb'"(?:a(?:pi[_-]?(?:base|key|type|version)|ws_|zure_)|base[_-]url|c(?:lient_(?:id|secret)|ontent_policy_f'
-    rb"|ontext_window_f|ustom_llm_)|de(?:fault_(?:headers|query)|ployment_id)|e(?:ndpoint_url|xtra_(?:body|headers"
-    rb"|query))|fallbacks|headers|kwargs|litellm_|mo(?:ck_|del_list)|o(?:ptional_params|rganization)|prox(?:y|ies)"
-    rb'|r(?:egion_name|outer_settings)|tenant_id|user_config|vertex_)[^"]*"'
-)
+_SUSPECT: Final = re.compile(b'"(?:%b)[^"]*"' % SUSPECT_NAME)
 """Plain spellings, searched for in the lower-case body. The expression begins with one letter, which is fast.
 """
-
-BACKSLASH: Final = ord("\\")
-"""As a number, it is found in a third of the time that it takes as bytes."""
 
 _ESCAPED: Final = re.compile(rb"\\u00(?:[4-7]|2d)")
 """Letters written as escapes, which no encoder does."""
@@ -220,43 +192,22 @@ _ESCAPED: Final = re.compile(rb"\\u00(?:[4-7]|2d)")
 _AS_SQUARE: Final = bytes.maketrans(b"{}", b"[]")
 _NO_BRACKETS: Final = bytes(set(range(256)) - set(b"{}[]"))
 
-_OWN_WORDS: Final = frozenset(
-    (
-        ("tools", "function", "parameters"),
-        ("tools", "parameters"),
-        ("tools", "input_schema"),
-        ("functions", "parameters"),
-        ("response_format", "json_schema", "schema"),
-        ("response_format", "schema"),
-        ("text", "format", "schema"),
-        ("output_config", "format", "schema"),
-        ("output_format", "schema"),
-        ("messages", "content", "input"),
-        ("guided_json",),
-        ("structured_outputs", "json"),
-    )
-)
-"""The places where keys are the caller's own words, as paths of keys from the top."""
-
-
-class _Object(list[tuple[str, Any]]):
-    """A JSON object as its pairs, so that a repeated key is seen."""
-
 
 def check_fields(body: bytes, lower: bytes) -> Problem | None:
-    """Return why a body is refused: a forbidden or repeated key, too deep, or a number out of range.
+    """Return why a body is refused: a forbidden key, or nesting that is too deep; None if it is accepted.
 
-    The body was parsed before, so it is JSON. `lower` is the same body in lower case. None means that it is
-    accepted.
+    The body was parsed before, so it is JSON. `lower` is the same body in lower case.
     """
     brackets = body.count(b"{") + body.count(b"[")
     if brackets > _MOST_BRACKETS and _is_deep(body):
-        return _TOO_DEEP
-    if _SUSPECT.search(lower) is not None:
-        return _walk(body)
-    if BACKSLASH in body and body.find(b"\\u00") >= 0 and _ESCAPED.search(body) is not None:
-        return _walk(body)
-    return None
+        return TOO_DEEP
+    if _SUSPECT.search(lower) is None and not (
+        BACKSLASH in body and body.find(b"\\u00") >= 0 and _ESCAPED.search(body) is not None
+    ):
+        return None
+    scan = BodyScan()
+    scan.feed(body)
+    return scan.end()
 
 
 def _is_deep(body: bytes) -> bool:
@@ -272,57 +223,3 @@ def _is_deep(body: bytes) -> bool:
             return False
         brackets = brackets.replace(b"[]", b"")
     return bool(brackets)
-
-
-def _walk(body: bytes) -> Problem | None:
-    try:
-        tree = json.loads(body, object_pairs_hook=_Object, parse_constant=_no_constant)
-    except RecursionError:
-        return _TOO_DEEP
-    except ValueError as error:
-        return bad_request(f"The body is not acceptable JSON: {str(error)[:200]}", "invalid_json")
-    open_nodes: list[tuple[Any, tuple[str, ...], int, bool]] = [(tree, (), 1, False)]
-    while open_nodes:
-        node, path, depth, own = open_nodes.pop()
-        if depth > MAX_DEPTH:
-            return _TOO_DEEP
-        own = own or path in _OWN_WORDS
-        if isinstance(node, _Object):
-            problem = None if own else _keys_problem(node, path)
-            if problem is not None:
-                return problem
-            open_nodes += [
-                (value, path if own else (*path, key), depth + 1, own)
-                for key, value in node
-                if isinstance(value, list)
-            ]
-        else:
-            open_nodes += [(value, path, depth + 1, own) for value in node if isinstance(value, list)]
-    return None
-
-
-_TOO_DEEP = bad_request(f"The body is nested more than {MAX_DEPTH} levels deep.", "too_deep")
-
-
-def _keys_problem(pairs: Sequence[tuple[str, Any]], path: tuple[str, ...]) -> Problem | None:
-    seen: set[str] = set()
-    for key, _ in pairs:
-        where = ".".join((*path, key))[:200]
-        if _NAME.fullmatch(key) and not (path[:1] == ("metadata",) and key in _LABELS):
-            return forbidden(where)
-        if key in seen:
-            return bad_request(f"The key `{where}` is there twice.", "duplicate_key")
-        seen.add(key)
-    return None
-
-
-def forbidden(where: str) -> Problem:
-    """Return the refusal of a field that could redirect a request or leak a key."""
-    return bad_request(
-        f"The field `{where}` is not accepted: where a request goes, and with which key, is configured.",
-        "forbidden_field",
-    )
-
-
-def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not a JSON number")
