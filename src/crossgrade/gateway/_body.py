@@ -137,6 +137,11 @@ def _utf8_problem(body: bytes) -> Problem | None:
     return None
 
 
+def top_level_names(body: bytes) -> set[str]:
+    """Return the top-level keys of a parsed body, in lower case."""
+    return {name.lower() for name in _FIELDS.decode(body)}
+
+
 def model_span(body: bytes, lower: bytes, fields: BodyFields) -> tuple[int, int] | Problem | None:
     """Return where the value of the top-level `model` is in a parsed body; None if there is no such key.
 

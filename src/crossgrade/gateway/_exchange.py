@@ -176,6 +176,9 @@ class Exchange(RequestState):
         elif self.copy is not None:
             self.copy.restart()
         self._relay = None
+        if target.forbidden and (problem := payload.forbidden(target)) is not None:
+            self.refuse(problem)
+            return
         target.pool.start(self, fresh=payload.one_shot)
 
     def _try_on(self, error: ProviderError) -> bool:

@@ -20,6 +20,7 @@ from crossgrade.gateway._answers import AnswerFollower
 from crossgrade.gateway._body import BodyFields
 from crossgrade.gateway._exchange import Exchange
 from crossgrade.gateway._head import Endpoint, Request
+from crossgrade.gateway._payload import field_problem
 from crossgrade.gateway._problems import Problem, bad_request
 from crossgrade.gateway._scan import BodyScan
 from crossgrade.gateway._server import ClientConnection
@@ -95,6 +96,7 @@ class LargePayload:
         self._held: list[bytes] = []
         self._file: IO[bytes] | None = None
         self._map: mmap.mmap | None = None
+        self._target: TargetState | None = None
         self._connection: UpstreamConnection | None = None
         self._passing = False
         self._paused = False
@@ -115,8 +117,9 @@ class LargePayload:
     def body(self, data: bytes) -> None:
         """Take the next piece."""
         self._scan.feed(data)
-        if self._scan.problem is not None:
-            self._exchange.fail_body(self._scan.problem)
+        problem = self._scan.problem or (self.forbidden(self._target) if self._target is not None else None)
+        if problem is not None:
+            self._exchange.fail_body(problem)
         elif self._passing:
             self._pass(data)
         elif self._file is not None:
@@ -216,6 +219,13 @@ class LargePayload:
             self._exchange.begin(self, self._path_route)
 
     # What goes to the target: `Payload`.
+
+    def forbidden(self, target: TargetState) -> Problem | None:
+        """Return why the target may not be sent the body. What is still to come is checked as it comes."""
+        if target.target.dialect != self._endpoint.dialect:
+            return None  # it is not sent anything
+        self._target = target
+        return field_problem(self._scan.names, target)
 
     def send(self, target: TargetState, connection: UpstreamConnection, extra: bytes) -> None:
         """Write the head, and start to write the body."""

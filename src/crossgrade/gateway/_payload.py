@@ -5,6 +5,7 @@ Of the client's own bytes only the value of `model` changes, and `stream_options
 
 import re
 import time
+from collections.abc import Set
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -24,9 +25,10 @@ from crossgrade.dialects import (
 from crossgrade.domain import ModelAnswer, ModelRequest
 from crossgrade.errors import BadRequestError
 from crossgrade.gateway._answers import AnswerFollower
-from crossgrade.gateway._body import BodyFields, model_span, read_body
+from crossgrade.gateway._body import BodyFields, model_span, read_body, top_level_names
 from crossgrade.gateway._head import Endpoint
 from crossgrade.gateway._problems import Problem, bad_request
+from crossgrade.gateway._scan import forbidden
 from crossgrade.gateway._targets import TargetState
 from crossgrade.gateway._upstream import UpstreamConnection
 
@@ -47,6 +49,9 @@ class Payload(Protocol):
     @property
     def modality(self) -> str | None:
         """The kind of the prompt: `text`, `image` or `audio`; None if unknown."""
+
+    def forbidden(self, target: TargetState) -> Problem | None:
+        """Return why a target may not be sent the body: it is not translated, and has a forbidden field."""
 
     def send(self, target: TargetState, connection: UpstreamConnection, extra: bytes) -> None:
         """Write head and body; raises BadRequestError if the target's API cannot carry the request."""
@@ -93,6 +98,12 @@ class ParsedPayload:
         self.size = len(body)
         self._span = span
         self._inbound: InboundRequest | None = None
+
+    def forbidden(self, target: TargetState) -> Problem | None:
+        """Return why the target may not be sent the body as it is. A translation has no such field."""
+        if self._is_translated(target):
+            return None
+        return field_problem(top_level_names(self.body), target)
 
     def send(self, target: TargetState, connection: UpstreamConnection, extra: bytes) -> None:
         """Write head and body in one piece."""
@@ -197,6 +208,12 @@ class ParsedPayload:
 
     def close(self) -> None:
         """Do nothing: the body is released with the request."""
+
+
+def field_problem(names: Set[str], target: TargetState) -> Problem | None:
+    """Return why a body with these top-level keys is refused by a target, None if it is not."""
+    found = target.forbidden & names
+    return forbidden(min(found)) if found else None
 
 
 def read_payload(endpoint: Endpoint, body: bytes) -> ParsedPayload | Problem:

@@ -125,7 +125,7 @@ class BodyScan:
     """Takes a body's bytes in pieces; `problem` is why it is refused, as soon as that is known.
 
     `span` is where the value of the top-level `model` is, None while it was not read. `bounds` are the
-    top-level numbers that bound the answer. `names` are the first top-level keys, in lower case. The body is
+    top-level numbers that bound the answer. `names` are the other top-level keys, in lower case. The body is
     not checked to be JSON in every respect.
     """
 
@@ -259,8 +259,9 @@ class BodyScan:
         """Take the value of a top-level key, if it is one that matters."""
         lower = key.lower()
         if lower != "model" and key not in _BOUNDS:
-            if len(self.names) < _MOST_NAMES:
-                self.names.add(lower)
+            self.names.add(lower)
+            if len(self.names) > _MOST_NAMES:
+                self.problem = _TOO_COMPLEX
             return after
         value = _VALUE.match(data, after)
         if value is None or value.end() == len(data):

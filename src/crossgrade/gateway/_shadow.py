@@ -127,6 +127,9 @@ class Shadows:
         if target.breaker.is_open:
             self.skip(route, "unavailable")
             return
+        if target.forbidden and copy.payload.forbidden(target) is not None:
+            self.skip(route, "forbidden_field")
+            return
         bound = copy.payload.fields.most_output_tokens
         tokens = DEFAULT_OUTPUT_TOKENS if bound is None else bound
         images = images_in(copy.payload, target.prices)

@@ -101,6 +101,16 @@ class Breaker:
         self._cooling_until = now + min(1.0 if wait_s is None else wait_s, MOST_COOLING_S)
 
 
+_CHOOSING: Mapping[str, frozenset[str]] = {
+    "anthropic": frozenset(("inference_geo",)),
+    "azure": frozenset(("data_sources",)),
+    "groq": frozenset(("compound_custom",)),
+    "openrouter": frozenset(("models", "plugins", "preset", "provider", "route", "transforms")),
+    "sglang": frozenset(("bootstrap_host", "bootstrap_port", "bootstrap_room", "lora_path")),
+    "vllm": frozenset(("kv_transfer_params",)),
+}
+"""By provider, the top-level fields with which a request chooses another model, host or region there."""
+
 _AGENT = "crossgrade"
 _SHADOW_CONNECTIONS = 16
 
@@ -109,7 +119,8 @@ class TargetState:
     """One target of this worker. No two have the same name. `key` must never reach a client.
 
     `offer` is the name that policies use: the target's own, or that of the model that it is a replica of.
-    `key` is None if there is no key, or one too short to be a secret.
+    `key` is None if there is no key, or one too short to be a secret. `forbidden` are fields that a request
+    in the target's own API may not have.
     """
 
     def __init__(
@@ -128,6 +139,7 @@ class TargetState:
         self.is_local = target.provider == "local"
         self.header = f"x-crossgrade-target: {target.name}\r\n".encode()
         self.key = secret_of(key)
+        self.forbidden = _choosing(target, address) - frozenset(target.caller_fields)
         self._path = address.path
         self._lines = _header_lines(target, address, key)
         self._heads: dict[str, bytes] = {}
@@ -189,6 +201,14 @@ def _host(target: Target) -> Host:
         max_tokens_field=target.max_tokens_field,
         stream_usage=target.stream_usage,
     )
+
+
+def _choosing(target: Target, address: Address) -> frozenset[str]:
+    """Return the fields that choose at the target's provider, which its address may name as well."""
+    for name, fields in _CHOOSING.items():
+        if name == target.provider or f"//{address.host}/" in (HOSTS[name].base_url or ""):
+            return fields
+    return frozenset()
 
 
 def _header_lines(target: Target, address: Address, key: str | None) -> str:

@@ -177,4 +177,5 @@ def _priced(offer: Offer, host: Host, url: str, key_env: str | None, price: Pric
         region=offer.region,
         timeout_s=offer.timeout_s,
         weight=offer.weight,
+        caller_fields=offer.caller_fields,
     )
