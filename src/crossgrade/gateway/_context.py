@@ -13,7 +13,7 @@ from crossgrade.gateway._messages import RequestRecord
 from crossgrade.gateway._metrics import Metrics
 from crossgrade.gateway._routes import Permit, ServedRoute, ServedRoutes
 from crossgrade.gateway._shadow import Shadows
-from crossgrade.gateway._targets import RetryBudget, TargetState
+from crossgrade.gateway._targets import TargetState
 from crossgrade.identity import Principal, check_route
 
 _MOST_PERMITS = 5_000
@@ -49,7 +49,6 @@ class WorkerContext:
         self.broker = broker
         self.shadows = shadows
         self.metrics = metrics
-        self.retries = RetryBudget()
         self.log_prompts = log_prompts
         self.is_ready = False
         self.now = time.monotonic

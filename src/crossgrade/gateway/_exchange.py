@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from types import MappingProxyType
 
 from crossgrade.dialects import Counts, failure
-from crossgrade.errors import AccessError, BadRequestError, ProviderError, UpstreamError
+from crossgrade.errors import AccessError, BadRequestError, ContextTooLongError, ProviderError, UpstreamError
 from crossgrade.gateway._answers import (
     JSON_TYPE,
     STREAM_TYPE,
@@ -54,7 +54,7 @@ class Exchange(RequestState):
     _hold: Hold | None = None
     _connection: UpstreamConnection | None = None
     _relay: Relay | None = None
-    _retry: asyncio.TimerHandle | None = None
+    _retry: asyncio.Handle | None = None
     _status = 0
     _headers: Mapping[bytes, bytes] = _NO_HEADERS
 
@@ -128,6 +128,7 @@ class Exchange(RequestState):
             targets = choice.order.drawn(self._unit(route, payload))
         self.target = targets[0]
         self.attempts = Attempts(route.spec, targets, payload.size)
+        route.retries.earn()
         if route.spec.shadow is not None:
             self.copy = self._context.shadows.pick(route, choice, self.request, payload, self.principal.tier)
 
@@ -161,6 +162,7 @@ class Exchange(RequestState):
         context, attempts, payload = self._context, self.attempts, self.payload
         assert attempts is not None
         assert payload is not None
+        assert self.route is not None
         self._retry = None
         now = context.now()
         target = attempts.next(now)
@@ -171,22 +173,24 @@ class Exchange(RequestState):
             if self.target is None or target.offer != self.target.offer:
                 self.reason = "fallback"
             self.target = target
-        if attempts.count == 1:
-            context.retries.earn()
-        elif self.copy is not None:
+        if attempts.count > 1 and self.copy is not None:
             self.copy.restart()
         self._relay = None
         if target.forbidden and (problem := payload.forbidden(target)) is not None:
             self.refuse(problem)
             return
-        target.pool.start(self, fresh=payload.one_shot)
+        pool = target.pool
+        pool.start(self, fresh=payload.one_shot or (self.route.is_single and pool.is_stale))
 
     def _try_on(self, error: ProviderError) -> bool:
         """Arrange another attempt after a failure, if one is allowed and can help; return whether it is."""
-        if self.attempts is None or not self.repeatable:
+        if self.attempts is None or self.route is None or not self._is_repeatable:
             return False
         pause_s = self.attempts.pause_s(error, self._context.now())
-        if pause_s is None or not self._context.retries.spend():
+        if pause_s is None:
+            return False
+        # That a model's context is too short is no sign of an outage, which retries could make worse.
+        if not isinstance(error, ContextTooLongError) and not self.route.retries.spend():
             return False
         self._retry = self._context.loop.call_later(pause_s, self._attempt)
         return True
@@ -194,9 +198,16 @@ class Exchange(RequestState):
     # The provider's side: `UpstreamCall`.
 
     @property
-    def repeatable(self) -> bool:
+    def _is_repeatable(self) -> bool:
         """Whether the request can be sent again."""
         return self.payload is not None and self.payload.repeatable and self._delivery is None
+
+    def repeats(self) -> bool:
+        """Return whether the request is sent once more, and count that call."""
+        if self.attempts is None or not self._is_repeatable or not self.attempts.are_left:
+            return False
+        self.attempts.count += 1
+        return True
 
     def on_ready(self, connection: UpstreamConnection) -> None:
         """Write the request."""
@@ -209,15 +220,29 @@ class Exchange(RequestState):
             same = self.target.target.dialect == self.endpoint.dialect
             self.payload.send(self.target, connection, sent_on(self.request.headers) if same else b"")
         except ProviderError as error:
-            self.failed(error)
+            self._not_carried(error)
         except Exception as error:  # noqa: BLE001  # not the target's failure; the request has to end
             context = {"message": "a request could not be written", "exception": error}
             self._context.loop.call_exception_handler(context)
-            self.failed(
+            self._not_carried(
                 BadRequestError(
                     f"the request cannot be carried to {self.target.name}", code="request-not-carried"
                 )
             )
+
+    def _not_carried(self, error: ProviderError) -> None:
+        """Ask another target, since this one cannot carry the request. No call has failed."""
+        assert self.target is not None
+        assert self.attempts is not None
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.give_back()
+        self.target.breaker.abandoned()
+        self.sent_at = 0.0
+        if self.attempts.not_called(self._context.now()):
+            self._retry = self._context.loop.call_soon(self._attempt)
+        else:
+            self.refuse(provider_problem(error, self.target.key))
 
     def on_head(self, status: int, headers: dict[bytes, bytes]) -> Taker:
         """Choose how the answer is passed on."""

@@ -11,7 +11,7 @@ from crossgrade.gateway._head import Request
 from crossgrade.gateway._limits import Counter
 from crossgrade.gateway._messages import Reason, RequestRecord
 from crossgrade.gateway._payload import Payload
-from crossgrade.gateway._targets import TargetState
+from crossgrade.gateway._targets import RetryBudget, TargetState
 from crossgrade.identity import Principal
 from crossgrade.routing import RequestFacts, Route, RouteTable, by_weight
 
@@ -87,8 +87,9 @@ class ServedRoute:
 
     `table_route` is the route table's route of that name. While it is None, the configured incumbent
     answers. `fixed` is the choice if no fact of a request matters. `outside` is the candidate's target if it
-    is in none of the workload's regions; the incumbent answers then. `permits` are those of callers, by id. A
-    direct route stands for a target that a request asked for by the target's own name.
+    is in none of the workload's regions; the incumbent answers then. `permits` are those of callers, by id.
+    `retries` is the budget of retries, `is_single` says that none is allowed. A direct route stands for a
+    target that a request asked for by the target's own name.
     """
 
     __slots__ = (
@@ -96,9 +97,11 @@ class ServedRoute:
         "fixed",
         "headers",
         "incumbent",
+        "is_single",
         "name",
         "outside",
         "permits",
+        "retries",
         "spec",
         "table_route",
         "verdict_id",
@@ -117,6 +120,8 @@ class ServedRoute:
         self.name = spec.name
         self.table_route = table_route
         self.permits: dict[str, Permit] = {}
+        self.retries = RetryBudget()
+        self.is_single = spec.attempts == 1
         self.verdict_id = None if table_route is None else table_route.verdict_id
         incumbent = spec.incumbent
         if table_route is not None:
@@ -185,7 +190,10 @@ class ServedRoute:
 
 
 class ServedRoutes:
-    """All routes at one moment, by the names under which clients ask for them."""
+    """All routes at one moment, by the names under which clients ask for them.
+
+    They go on with the budgets of retries of the routes `before`.
+    """
 
     def __init__(
         self,
@@ -193,6 +201,7 @@ class ServedRoutes:
         targets: Mapping[str, TargetState],
         table: RouteTable | None = None,
         digest: str = "",
+        before: "ServedRoutes | None" = None,
     ) -> None:
         self.version = 0 if table is None else table.version
         self.digest = digest
@@ -211,6 +220,10 @@ class ServedRoutes:
         self.direct = frozenset(self._by_model.values())
         self._by_model |= {model: route for route in self.all for model in route.spec.models}
         self._by_model |= self.by_name
+        for name, route in self._by_model.items():
+            earlier = None if before is None else before.find(None, name)
+            if earlier is not None:
+                route.retries = earlier.retries
 
     def find(self, path_route: str | None, model: str | None) -> ServedRoute | None:
         """Return the route that the path names, else the one that the model names; None if there is none."""

@@ -152,8 +152,6 @@ class Shadows:
 class _ShadowCall:
     """Sends one copied request to one target; it is an `UpstreamCall` and an `Outlet`."""
 
-    repeatable = True
-
     def __init__(
         self, shadows: Shadows, copy: Copy, record: RequestRecord, *, target: TargetState, shadow: Shadow
     ) -> None:
@@ -169,6 +167,10 @@ class _ShadowCall:
         self._stream = self._done = False
         self._began = time.monotonic()
         self._first_at = 0.0
+
+    def repeats(self) -> bool:
+        """Return True: a copy is sent again."""
+        return True
 
     def reserved(self, outcome: Hold | LimitRefusal) -> None:
         """Send the request if the day's budget allows it."""

@@ -237,7 +237,7 @@ _FIRST_PAUSE_S = 0.2
 class Attempts:
     """The attempts at one request: the first of `targets`, then the others, then the last one again.
 
-    `count` is the number of attempts so far. `size` is that of the body in bytes.
+    `count` is the number of calls so far. `size` is that of the body in bytes.
     """
 
     __slots__ = ("_size", "_spec", "_targets", "_tried", "count")
@@ -255,7 +255,7 @@ class Attempts:
         A cooling target comes after the others. Once all were tried, the last one is tried again.
         """
         first = self._targets[0]
-        if not self.count and first.breaker.is_quiet and not self._spec.max_body_bytes:
+        if not self._tried and first.breaker.is_quiet and not self._spec.max_body_bytes:
             self._tried = (first,)
             self.count = 1
             return first
@@ -278,14 +278,32 @@ class Attempts:
             found.breaker.sent()
         return found
 
+    @property
+    def are_left(self) -> bool:
+        """Whether another call is allowed."""
+        return self.count < self._spec.attempts
+
+    def not_called(self, now: float) -> bool:
+        """Take back an attempt whose target cannot carry the request; return whether another one may."""
+        self.count -= 1
+        self._leave_offer()
+        return self._others(now)
+
+    def _leave_offer(self) -> None:
+        """Count all replicas of the last target as tried: they are the same model."""
+        offer = self._tried[-1].offer
+        self._tried = (*(each for each in self._targets if each.offer == offer), *self._tried)
+
+    def _others(self, now: float) -> bool:
+        return any(target not in self._tried and self._may_ask(target, now) for target in self._targets)
+
     def pause_s(self, error: ProviderError, now: float) -> float | None:
         """Return the seconds to wait before another attempt, None if there should be none."""
-        if self.count >= self._spec.attempts:
+        if not self.are_left:
             return None
-        if isinstance(error, ContextTooLongError):  # its replicas accept no longer context
-            offer = self._tried[-1].offer
-            self._tried = (*(each for each in self._targets if each.offer == offer), *self._tried)
-        if any(target not in self._tried and self._may_ask(target, now) for target in self._targets):
+        if isinstance(error, ContextTooLongError):
+            self._leave_offer()
+        if self._others(now):
             return 0.0 if may_try_another(error) else None
         if not error.retryable or not self._tried[-1].breaker.admits(now):
             return None
@@ -318,7 +336,10 @@ _MOST_RETRIES = 100.0
 
 
 class RetryBudget:
-    """Allows a fifth as many retries as there are requests, so that retries cannot make an outage worse."""
+    """Allows a fifth as many retries as there are requests, so that retries cannot make an outage worse.
+
+    Each route has its own.
+    """
 
     __slots__ = ("_left",)
 

@@ -150,7 +150,8 @@ class Worker:
         context = self.context
         table = read_route_table(data)
         check_offers(table, context.specs, context.targets)
-        context.routes = ServedRoutes(context.specs, context.targets, table, route_table_digest(table))
+        digest = route_table_digest(table)
+        context.routes = ServedRoutes(context.specs, context.targets, table, digest, context.routes)
         self.metrics.set("crossgrade.gateway.table_version", value=table.version)
         for route in context.routes.all:
             if route.outside is not None:
