@@ -270,8 +270,12 @@ class StreamRelay:
             self._outlet.failed(follower.failure)
         elif follower.done:
             self._over = True
-            response_id = follower.response_id if isinstance(follower, StreamFollower) else None
-            self._outlet.end_stream(follower.usage, response_id, self._events, events)
+            self._outlet.end_stream(follower.usage, self.response_id, self._events, events)
+
+    @property
+    def response_id(self) -> str | None:
+        """The id that the provider gave the answer; None if it is not known, or the answer is translated."""
+        return self._follower.response_id if isinstance(self._follower, StreamFollower) else None
 
     def spent(self) -> tuple[Tokens, int | None]:
         """Return what was counted, and an estimate of about one token per event."""

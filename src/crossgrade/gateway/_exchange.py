@@ -369,7 +369,7 @@ class Exchange(RequestState):
             self.failed(error)
             return
         charge = self._bill(usage, output_tokens)
-        self.response_id = response_id
+        self.response_id = self.payload.answer_id or response_id
         self.target.breaker.succeeded()
         client = self.client
         client.write(whole(self._status, JSON_TYPE, body, self._lines(charge.usd) + client.closing))
@@ -414,14 +414,20 @@ class Exchange(RequestState):
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.detach()
-        self.response_id = response_id
+        self.response_id = response_id or self._answer_id()
         self.target.breaker.succeeded()
         self._close(self._status, self._bill(usage, output_tokens))
         self._delivery.end(last)
 
+    def _answer_id(self) -> str | None:
+        """Return the id of the answer that the client got or gets a part of, None if it has none."""
+        follower_id = self._relay.response_id if isinstance(self._relay, StreamRelay) else None
+        return follower_id if self.payload is None else self.payload.answer_id or follower_id
+
     def _break_off(self, error: ProviderError, delivery: Delivery) -> None:
         """Tell the client, inside the stream that has begun, that no more will follow."""
         relay = self._relay
+        self.response_id = self._answer_id()
         self._close(self._status, self._spent(), "broken_off")
         if not isinstance(relay, StreamRelay):
             self.client.abort()  # the client cannot take that for the answer's end
@@ -455,6 +461,7 @@ class Exchange(RequestState):
         if self.done:
             return
         self._let_go()
+        self.response_id = self._answer_id()
         if self.target is not None:
             self.target.breaker.abandoned()
         self._close(_CLIENT_GONE, self._spent() if self.sent_at else NOTHING, "client_gone")

@@ -82,6 +82,7 @@ class LargePayload:
         self.repeatable = True
         self.one_shot = False
         self.modality: str | None = None
+        self.answer_id: str | None = None
         self._exchange = exchange
         self._client = client
         self._request = request

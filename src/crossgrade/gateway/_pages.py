@@ -9,7 +9,7 @@ from crossgrade.gateway._broker import BrokerLink
 from crossgrade.gateway._context import WorkerContext
 from crossgrade.gateway._delivery import send_whole
 from crossgrade.gateway._head import Endpoint, Request
-from crossgrade.gateway._messages import DENIED, Outcome
+from crossgrade.gateway._messages import DENIED, UNKNOWN_RESPONSE, Outcome
 from crossgrade.gateway._problems import Problem, bad_request
 from crossgrade.gateway._server import ClientConnection
 from crossgrade.identity import Principal, is_subject
@@ -135,8 +135,8 @@ class _BrokerAnswer:
             return
         if problem is None:
             _send(self._client, 202, b'{"status":"kept"}', self._head)
-        elif problem == DENIED:
-            self._client.refuse(_DENIED)
+        elif problem in _REFUSED:
+            self._client.refuse(_REFUSED[problem])
         else:
             self._client.refuse(_away("The feedback was not kept"))
 
@@ -155,11 +155,18 @@ _NOT_THEIRS = Problem(
     message="Metrics are of all callers: they are for keys that are bound to no route and no tenant.",
     code="metrics_denied",
 )
-_DENIED = Problem(
-    status=403,
-    message="The response was given to another caller; its own key, or one of its team, may report on it.",
-    code="feedback_denied",
-)
+_REFUSED = {
+    DENIED: Problem(
+        status=403,
+        message="The response is another caller's: only its key, or one of its team, may report on it.",
+        code="feedback_denied",
+    ),
+    UNKNOWN_RESPONSE: Problem(
+        status=404,
+        message="No response of this gateway has this id: send the `id` of an answer, or its `x-request-id`.",
+        code="response_not_found",
+    ),
+}
 
 
 def _away(what: str) -> Problem:

@@ -38,9 +38,10 @@ class Payload(Protocol):
 
     `fields` are those that the gateway acts on, as far as they are known. `size` is in bytes.
     `repeatable` says whether the body can be sent, or sent again. A `one_shot` body can be sent once only, so
-    it needs a fresh connection.
+    it needs a fresh connection. `answer_id` is the id that a translated answer has, None for any other.
     """
 
+    answer_id: str | None
     fields: BodyFields
     size: int
     repeatable: bool
@@ -84,7 +85,7 @@ class Payload(Protocol):
 class ParsedPayload:
     """A body that was parsed."""
 
-    __slots__ = ("_inbound", "_span", "body", "endpoint", "fields", "size")
+    __slots__ = ("_inbound", "_span", "answer_id", "body", "endpoint", "fields", "size")
 
     repeatable = True
     one_shot = False
@@ -98,6 +99,7 @@ class ParsedPayload:
         self.size = len(body)
         self._span = span
         self._inbound: InboundRequest | None = None
+        self.answer_id: str | None = None
 
     def forbidden(self, target: TargetState) -> Problem | None:
         """Return why the target may not be sent the body as it is. A translation has no such field."""
@@ -175,7 +177,7 @@ class ParsedPayload:
             reader,
             CLIENTS[self._client],
             inbound,
-            id=_answer_id(self._client),
+            id=self._named(),
             created=int(time.time()),
             says_failure=False,  # the exchange does that
         )
@@ -188,9 +190,12 @@ class ParsedPayload:
         answer: ModelAnswer = target.dialect.decode(body, self._request(target))
         if self._forced(target):
             answer = as_tool_call(answer)
-        return CLIENTS[self._client].render_answer(
-            answer, inbound, _answer_id(self._client), int(time.time())
-        )
+        return CLIENTS[self._client].render_answer(answer, inbound, self._named(), int(time.time()))
+
+    def _named(self) -> str:
+        """Return a new id for the answer that the client gets."""
+        self.answer_id = f"{CLIENTS[self._client].id_prefix}{time.time_ns():x}"
+        return self.answer_id
 
     def opening(self) -> bytes:
         """Return the conversation's first messages."""
@@ -243,10 +248,6 @@ _CHOOSING = msgspec.json.Decoder(_Choosing)
 def _demands_call(body: bytes) -> bool:
     """Return whether a body of OpenAI's API forces the model to call a tool."""
     return _CHOOSING.decode(body).tool_choice not in (None, "auto", "none")
-
-
-def _answer_id(client: ClientName) -> str:
-    return f"{CLIENTS[client].id_prefix}{time.time_ns():x}"
 
 
 _STREAM_OPTIONS = re.compile(rb'"stream_options"\s*:\s*')
