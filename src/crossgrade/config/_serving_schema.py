@@ -184,6 +184,11 @@ class ServeSection(Section):
     max_connections: Annotated[int, Field(ge=1, le=1_000_000)] = Field(
         default=2_000, description="Maximum number of client connections per worker."
     )
+    unpriced: Literal["refuse", "allow"] = Field(
+        default="refuse",
+        description="What a budget in dollars does with a call whose model has no known price. `allow` lets "
+        "it pass uncounted.",
+    )
     log_prompts: bool = Field(default=False, description="Write prompts into the request log.")
 
 

@@ -118,7 +118,8 @@ class Serving:
 
     Sizes are bytes, times seconds. With `open_on_loopback` requests need no key, and the server
     listens on loopback only. `body_parse_bytes` is the largest body that is parsed; larger ones
-    are checked by a scan. `log_prompts` writes prompts into the request log.
+    are checked by a scan. `unpriced` says whether a budget in dollars refuses calls of a model without a
+    known price, or lets them pass uncounted. `log_prompts` writes prompts into the request log.
     """
 
     host: str = "127.0.0.1"
@@ -136,6 +137,7 @@ class Serving:
     body_timeout_s: float = 60.0
     idle_timeout_s: float = 75.0
     max_connections: int = 2_000
+    unpriced: Literal["refuse", "allow"] = "refuse"
     log_prompts: bool = False
 
 

@@ -31,7 +31,7 @@ BYTES_PER_TOKEN = 4
 """The bytes per token of English text in JSON. Used only for estimates, which are marked as such."""
 
 DEFAULT_OUTPUT_TOKENS = 1024
-"""The output tokens reserved for a request that does not bound its answer."""
+"""The output tokens that count against rates for a request that does not bound its answer."""
 
 _Count = Annotated[int, msgspec.Meta(ge=0, le=1_000_000_000)]
 _KEY = re.compile(rb'[{,]\s*"((?:[^"\\]|\\.)*)"\s*:\s*')
@@ -59,6 +59,7 @@ class BodyFields(msgspec.Struct):
     max_completion_tokens: _Count | None = None
     max_output_tokens: _Count | None = None
     n: Annotated[int, msgspec.Meta(ge=1, le=MOST_CHOICES)] | None = None
+    best_of: Annotated[int, msgspec.Meta(ge=1, le=MOST_CHOICES)] | None = None
     temperature: float | None = None
     top_p: float | None = None
     seed: int | None = None
@@ -70,11 +71,17 @@ class BodyFields(msgspec.Struct):
     previous_response_id: str | None = None
     background: Any = None
 
-    @property
-    def most_output_tokens(self) -> int | None:
-        """The most tokens that the answer may have, over all choices; None if the request sets no bound."""
-        most = self.max_completion_tokens or self.max_output_tokens or self.max_tokens
-        return None if most is None else most * (self.n or 1)
+    def most_output_tokens(self, endpoint: str) -> int | None:
+        """Return the most tokens that the answer may have, over all choices; None if there is no bound.
+
+        Only the fields of the endpoint's own API bound an answer. Of two, providers may heed either.
+        """
+        if endpoint == "responses":
+            return self.max_output_tokens or None
+        most = self.max_tokens or 0
+        if self.max_completion_tokens and endpoint == "chat":
+            most = max(most, self.max_completion_tokens)
+        return most * max(self.n or 1, self.best_of or 1) or None
 
     @property
     def has_tools(self) -> bool:

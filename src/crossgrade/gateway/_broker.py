@@ -265,6 +265,7 @@ class BrokerLink(asyncio.Protocol):
 
     def _send_ask(self, ask: Ask) -> bool:
         if self._ready:
+            self._flush()  # the broker should know what was spent before it lends more
             self._send(ask)
         return self._ready
 

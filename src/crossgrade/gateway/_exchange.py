@@ -31,10 +31,11 @@ from crossgrade.gateway._problems import (
     problem_event,
     provider_problem,
     unknown_model,
+    unpriced_model,
 )
-from crossgrade.gateway._routes import Permit, ServedRoute, facts_of, segment_of, unit_of
+from crossgrade.gateway._routes import Permit, ServedRoute, Size, facts_of, segment_of, unit_of
 from crossgrade.gateway._server import ClientConnection
-from crossgrade.gateway._settle import NOTHING, UNKNOWN, Charge, RequestState, bill, images_in, record_of
+from crossgrade.gateway._settle import NOTHING, UNKNOWN, Charge, RequestState, bill, record_of
 from crossgrade.gateway._shadow import Copy
 from crossgrade.gateway._targets import Attempts, note_failure
 from crossgrade.gateway._upstream import Taker, UpstreamConnection
@@ -50,6 +51,7 @@ class Exchange(RequestState):
 
     copy: Copy | None = None
     done = False
+    size: Size | None = None
     _delivery: Delivery | None = None
     _hold: Hold | None = None
     _connection: UpstreamConnection | None = None
@@ -100,10 +102,7 @@ class Exchange(RequestState):
         self.permit = permit
         self._choose(route, payload)
         if permit.counters:
-            usd, tokens = self._estimate(payload)
-            outcome = context.limits.reserve(permit.counters, usd, tokens, self._reserved)
-            if outcome is not None:
-                self._reserved(outcome)
+            self._reserve(payload, permit)
         else:
             self._attempt()
 
@@ -135,14 +134,35 @@ class Exchange(RequestState):
     def _unit(self, route: ServedRoute, payload: Payload) -> str:
         return unit_of(route.spec.sticky, self.principal, self.request, payload, self.id)
 
-    def _estimate(self, payload: Payload) -> tuple[float | None, int]:
-        """Return the dollars and tokens to reserve: input by the body's size, output by its bound."""
-        assert self.target is not None
+    def _reserve(self, payload: Payload, permit: Permit) -> None:
+        """Reserve from the limits: input by the body's size, output by the request's own bound.
+
+        Without a bound, dollars are reserved for the size that was learned.
+        """
         inputs = estimated_tokens(payload.size)
-        most = payload.fields.most_output_tokens
-        outputs = 0 if self.endpoint.name == "embeddings" else DEFAULT_OUTPUT_TOKENS if most is None else most
-        prices = self.target.prices
-        return prices.cost_usd(Counts(inputs, outputs), images_in(payload, prices)), inputs + outputs
+        endpoint = self.endpoint.name
+        most = 0 if endpoint == "embeddings" else payload.fields.most_output_tokens(endpoint)
+        usd = None
+        if permit.counts_usd:
+            usd = self._dollars(inputs, most)
+            if usd is None and not self._context.unpriced:
+                assert self.target is not None
+                self.refuse(unpriced_model(self.target.name))
+                return
+        tokens = inputs + (DEFAULT_OUTPUT_TOKENS if most is None else most)
+        outcome = self._context.limits.reserve(permit.counters, usd, tokens, self._reserved, most is None)
+        if outcome is not None:
+            self._reserved(outcome)
+
+    def _dollars(self, inputs: int, most: int | None) -> float | None:
+        """Return what a request may cost, None if no price is known."""
+        target, route = self.target, self.route
+        assert target is not None
+        if most is None:
+            assert route is not None
+            size = self.size = route.sizes.get(target.name) or route.new_size(target)
+            most = int(size.tokens)
+        return target.prices.cost_usd(Counts(inputs, most))
 
     def _reserved(self, outcome: Hold | LimitRefusal) -> None:
         if isinstance(outcome, LimitRefusal):
@@ -507,6 +527,12 @@ class Exchange(RequestState):
             self._retry.cancel()
         if self._hold is not None:
             self._context.limits.settle(self._hold, charge.usd, charge.tokens)
+            if self.size is not None and error is None:
+                tokens = charge.usage.output_tokens
+                if tokens is None:
+                    tokens = charge.tokens  # with the input, rather too many
+                if tokens is not None:
+                    self.size.learn(tokens)
         if self.payload is not None:
             self.payload.close()
         self._record(status, charge, error)

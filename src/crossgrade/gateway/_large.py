@@ -213,6 +213,7 @@ class LargePayload:
             self.fields = BodyFields(
                 model=model,
                 n=bounds.get("n"),
+                best_of=bounds.get("best_of"),
                 max_tokens=bounds.get("max_tokens"),
                 max_completion_tokens=bounds.get("max_completion_tokens"),
                 max_output_tokens=bounds.get("max_output_tokens"),
@@ -326,6 +327,11 @@ class LargePayload:
 
     def text(self) -> None:
         """Return None: a body that large is not kept."""
+
+    @property
+    def has_output(self) -> bool:
+        """Whether the answer has output tokens, as all but embeddings have."""
+        return self._endpoint.name != "embeddings"
 
     def close(self) -> None:
         """Release the file and the connection."""

@@ -51,6 +51,10 @@ class Payload(Protocol):
     def modality(self) -> str | None:
         """The kind of the prompt: `text`, `image` or `audio`; None if unknown."""
 
+    @property
+    def has_output(self) -> bool:
+        """Whether the answer has output tokens, as all but embeddings have."""
+
     def forbidden(self, target: TargetState) -> Problem | None:
         """Return why a target may not be sent the body: it is not translated, and has a forbidden field."""
 
@@ -150,6 +154,11 @@ class ParsedPayload:
     def modality(self) -> str:
         """The kind of the prompt: `text`, `image` or `audio`."""
         return modality(self.body)
+
+    @property
+    def has_output(self) -> bool:
+        """Whether the answer has output tokens, as all but embeddings have."""
+        return self.endpoint.name != "embeddings"
 
     @property
     def _client(self) -> ClientName:

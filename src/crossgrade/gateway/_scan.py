@@ -106,7 +106,8 @@ def _run(key: bytes) -> tuple[re.Pattern[bytes], re.Pattern[bytes]]:
 
 _RUNS = _run(rb'"(?!(?i:%b))[^"\\]*+"' % SUSPECT_NAME)
 _OWN_RUNS = _run(rb'"%b"' % _REST.pattern)
-_BOUNDS = frozenset(("n", "max_tokens", "max_completion_tokens", "max_output_tokens"))
+_CHOICES = ("n", "best_of")
+_BOUNDS = frozenset((*_CHOICES, "max_tokens", "max_completion_tokens", "max_output_tokens"))
 
 
 class _Node:
@@ -277,8 +278,8 @@ class BodyScan:
                 self.problem = _wrong_type(key)
             self.span = (self._at + value.start(1), self._at + value.end(1))
         elif raw != b"null":
-            most = MOST_CHOICES if key == "n" else 1_000_000_000
-            if not raw.isdigit() or len(raw) > 10 or int(raw) > most or (key == "n" and int(raw) < 1):
+            least, most = (1, MOST_CHOICES) if key in _CHOICES else (0, 1_000_000_000)
+            if not raw.isdigit() or len(raw) > 10 or not least <= int(raw) <= most:
                 self.problem = _wrong_type(key)
             else:
                 self.bounds[key] = int(raw)

@@ -130,7 +130,7 @@ class Shadows:
         if target.forbidden and copy.payload.forbidden(target) is not None:
             self.skip(route, "forbidden_field")
             return
-        bound = copy.payload.fields.most_output_tokens
+        bound = copy.payload.fields.most_output_tokens(copy.payload.endpoint.name)
         tokens = DEFAULT_OUTPUT_TOKENS if bound is None else bound
         images = images_in(copy.payload, target.prices)
         usd = target.prices.cost_usd(Counts(estimated_tokens(copy.payload.size), tokens), images)

@@ -111,6 +111,9 @@ _CHOOSING: Mapping[str, frozenset[str]] = {
 }
 """By provider, the top-level fields with which a request chooses another model, host or region there."""
 
+UNLEARNED_TOKENS = 32_768
+"""The output tokens reserved from budgets, at first, for a request that does not bound its answer."""
+
 _AGENT = "crossgrade"
 _SHADOW_CONNECTIONS = 16
 
@@ -133,6 +136,7 @@ class TargetState:
         self.shadow_pool = shadow_pool
         self.breaker = Breaker()
         self.prices = Prices(target.price)
+        self.unlearned = min(UNLEARNED_TOKENS, target.context_tokens or UNLEARNED_TOKENS)
         self.dialect = DIALECTS.named(target.dialect)
         self.model_json = msgspec.json.encode(target.model)
         self.host = _host(target)

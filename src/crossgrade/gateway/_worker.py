@@ -81,6 +81,7 @@ class Worker:
             shadows=shadows,
             metrics=self.metrics,
             log_prompts=settings.serving.log_prompts,
+            unpriced=settings.serving.unpriced == "allow",
         )
         self.gateway = gateway = Gateway(self.context, settings)
         gateway.callers.reload = lambda: self._reload(0.0)
