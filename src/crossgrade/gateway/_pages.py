@@ -12,7 +12,8 @@ from crossgrade.gateway._head import Endpoint, Request
 from crossgrade.gateway._messages import DENIED, UNKNOWN_RESPONSE, Outcome
 from crossgrade.gateway._problems import Problem, bad_request
 from crossgrade.gateway._server import ClientConnection
-from crossgrade.identity import Principal, is_subject
+from crossgrade.gateway._who import LOCAL
+from crossgrade.identity import Principal
 
 _TEXT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
 _NO_STORE = b"cache-control: no-store\r\n"
@@ -57,12 +58,15 @@ class Pages:
             )
         elif endpoint.name == "models":
             _send(client, 200, self._models(principal), head)
-        elif endpoint.name == "feedback":
-            self._feedback(client, request, principal, head)
-        elif principal.routes or principal.tenant is not None or is_subject(principal.id):
-            client.refuse(_NOT_THEIRS)
+        elif endpoint.name == "metrics":
+            if principal.scope == "metrics" or principal is LOCAL:
+                _BrokerAnswer(client, head).metrics(self._context.broker)
+            else:
+                client.refuse(_NOT_THEIRS)
+        elif principal.scope != "calls":
+            client.refuse(_METRICS_ONLY)
         else:
-            _BrokerAnswer(client, head).metrics(self._context.broker)
+            self._feedback(client, request, principal, head)
 
     def _feedback(
         self,
@@ -152,9 +156,10 @@ class _BrokerAnswer:
 
 _NOT_THEIRS = Problem(
     status=403,
-    message="Metrics are of all callers: they are for keys that are bound to no route and no tenant.",
+    message="Metrics are of all callers: they are for keys of the scope `metrics`.",
     code="metrics_denied",
 )
+_METRICS_ONLY = Problem(status=403, message="This key is for metrics only.", code="scope_denied")
 _REFUSED = {
     DENIED: Problem(
         status=403,

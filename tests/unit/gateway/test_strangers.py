@@ -187,13 +187,16 @@ def test_a_large_body_whose_model_is_no_text_is_refused_with_words(world, model)
 @pytest.mark.parametrize(
     ("who", "status"),
     [
-        ({}, 200),
-        ({"team": "blue", "tier": "gold", "segment": "de"}, 200),
+        ({"scope": "metrics"}, 200),
+        ({}, 403),
+        ({"team": "blue", "tier": "gold", "segment": "de"}, 403),
         ({"routes": ("support",)}, 403),
         ({"tenant": "acme"}, 403),
     ],
 )
-def test_who_may_use_a_part_of_the_gateway_does_not_see_the_numbers_of_all(run, make, fake, who, status):
+def test_only_a_key_for_metrics_reads_the_numbers_of_all_and_it_does_nothing_else(
+    run, make, fake, who, status
+):
     key = new_key()
     now = datetime.now(UTC)
     secret = KeySecret(digest=key.digest, created_at=now)
@@ -201,3 +204,8 @@ def test_who_may_use_a_part_of_the_gateway_does_not_see_the_numbers_of_all(run, 
     with run([make.target(fake)], open_on_loopback=False, key=key.text) as world:
         world.worker.gateway.callers.keys = Keyring([record])
         assert world.get("/metrics").status == status
+        other = 200 if status == 403 else 403
+        assert world.post(make.chat()).status == other
+        assert len(world.get("/v1/models").json["data"]) == (2 if other == 200 else 0)
+        outcome = json.dumps({"response_id": "x", "value": 1}).encode()
+        assert world.post(outcome, "/v1/feedback").status == (202 if other == 200 else 403)
