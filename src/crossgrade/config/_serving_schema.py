@@ -147,6 +147,11 @@ class ServeSection(Section):
     host: Text = Field(default="127.0.0.1", description="Address to listen on. `0.0.0.0` means all.")
     port: Port = Field(default=4000, description="Port of the gateway.")
     admin_port: Port = Field(default=4001, description="Port of the admin API, on loopback only.")
+    health_port: Port | None = Field(
+        default=None,
+        description="Port for health checks alone, which clients' connections cannot keep out. They are also "
+        "served on `port`.",
+    )
     workers: Annotated[int, Field(ge=1, le=256)] = Field(
         default=1, description="Number of serving processes. Use one per core."
     )

@@ -116,7 +116,8 @@ class TokenIssuer:
 class Serving:
     """The `serve` section: where to listen, what is refused, who is let in.
 
-    Sizes are bytes, times seconds. With `open_on_loopback` requests need no key, and the server
+    Sizes are bytes, times seconds. `health_port` serves health checks alone, so that connections of clients
+    cannot keep them out (None: no such port). With `open_on_loopback` requests need no key, and the server
     listens on loopback only. `body_parse_bytes` is the largest body that is parsed; larger ones
     are checked by a scan. `unpriced` says whether a budget in dollars refuses calls of a model without a
     known price, or lets them pass uncounted. `log_prompts` writes prompts into the request log.
@@ -125,6 +126,7 @@ class Serving:
     host: str = "127.0.0.1"
     port: int = 4000
     admin_port: int = 4001
+    health_port: int | None = None
     workers: int = 1
     open_on_loopback: bool = False
     limits: tuple[Limit, ...] = ()
