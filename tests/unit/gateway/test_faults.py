@@ -429,7 +429,7 @@ def test_a_target_that_keeps_failing_is_left_alone(run, make, fake):
 
 def test_retries_stay_within_their_budget(run, make):
     with behind(run, make, [Fault("server_error"), Reply("fine")]) as (world, _):
-        world.on_loop(lambda: setattr(world.worker.context.retries, "_left", 0.0))
+        world.on_loop(lambda: setattr(world.worker.context.routes.by_name["support"].retries, "_left", 0.0))
         assert world.post(make.chat()).status == 502
 
 
