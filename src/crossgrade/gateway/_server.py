@@ -23,7 +23,7 @@ from crossgrade.gateway._head import (
     known_head,
 )
 from crossgrade.gateway._problems import Problem, bad_request
-from crossgrade.gateway._strangers import Strangers
+from crossgrade.gateway._room import Room
 from crossgrade.gateway._sweeper import NEVER, Sweeper
 from crossgrade.identity import Principal
 
@@ -38,10 +38,6 @@ _PROGRESS_BYTES = 1 << 18
 
 _FRESH_S = 1.0
 """How long a connection without a request may still send one after the worker has begun to stop."""
-
-_TIGHT = 0.75
-_TIGHT_IDLE = 0.1
-"""The part of its time that an idle connection has, while this share of all connections is taken."""
 
 _HEAD, _BODY = 1, 2
 _NOT_REMEMBERED = frozenset((b"transfer-encoding", b"expect", b"upgrade"))
@@ -94,21 +90,10 @@ class Edge:
         self.handle = handle
         self.vet = vet
         self.refused = refused
-        self.connections: set[ClientConnection] = set()
-        self.strangers = Strangers()
-        self.idle_s = serving.idle_timeout_s
+        self.room: Room[ClientConnection] = Room(serving)
+        self.connections = self.room.connections
         self.draining = False
         self.empty = asyncio.Event()
-
-    def has_room(self) -> bool:
-        """Make room for one more connection, at the cost of a stranger; return whether there is any."""
-        most = self.serving.max_connections
-        return len(self.connections) < most or self.strangers.make_room()
-
-    def counted(self) -> None:
-        """Note that the number of connections has changed. If they are many, idle ones are closed sooner."""
-        is_tight = len(self.connections) > self.serving.max_connections * _TIGHT
-        self.idle_s = self.serving.idle_timeout_s * (_TIGHT_IDLE if is_tight else 1.0)
 
     def broken(self, error: Exception) -> None:
         """Report an internal error, which ends one connection."""
@@ -163,10 +148,7 @@ class ClientConnection(asyncio.Protocol):
         if connected is not None and connected.family != socket.AF_UNIX:
             connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         transport.set_write_buffer_limits(high=WRITE_HIGH)
-        has_room = edge.has_room()
-        edge.connections.add(self)
-        edge.strangers.add(self, connected)
-        edge.counted()
+        has_room = edge.room.enter(self, connected)
         edge.sweeper.watched.add(self)
         self.deadline = edge.now() + edge.serving.head_timeout_s
         if not has_room:
@@ -182,9 +164,7 @@ class ClientConnection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  # asyncio's signature
         """Cancel what is in progress."""
         self.transport = None
-        self._edge.connections.discard(self)
-        self._edge.strangers.discard(self)
-        self._edge.counted()
+        self._edge.room.leave(self)
         self._edge.sweeper.watched.discard(self)
         if self._edge.draining and not self._edge.connections:
             self._edge.empty.set()
@@ -219,7 +199,7 @@ class ClientConnection(asyncio.Protocol):
 
     def known(self) -> None:
         """Note that the caller is known, so that the connection is not closed to make room."""
-        self._edge.strangers.discard(self)
+        self._edge.room.known(self)
 
     def expire(self, now: float) -> None:  # noqa: ARG002  # the signature of Watched
         """Act on the deadline: refuse a late request, close an idle or unread connection."""
@@ -588,7 +568,7 @@ class ClientConnection(asyncio.Protocol):
         if self._waiting:
             self._begin_waiting(self._waiting.popleft())
             return
-        self.deadline = self._edge.now() + self._edge.idle_s
+        self.deadline = self._edge.now() + self._edge.room.idle_s
         if not self._reading:
             self.resume_reading()
 

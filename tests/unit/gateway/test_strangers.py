@@ -305,13 +305,13 @@ def test_idle_connections_are_closed_sooner_when_there_are_many(run, make, fake)
         edge = world.worker.edge
         few = [connected(world) for _ in range(3)]
         until(world, 3)
-        assert edge.idle_s == 20.0
+        assert edge.room.idle_s == 20.0
         few.append(connected(world))
         until(world, 4)
-        assert edge.idle_s == 2.0
+        assert edge.room.idle_s == 2.0
         few.pop().close()
         until(world, 3)
-        assert edge.idle_s == 20.0
+        assert edge.room.idle_s == 20.0
 
 
 def test_a_wrong_key_ends_the_connection_and_its_body_is_not_waited_for(run, make, fake):
