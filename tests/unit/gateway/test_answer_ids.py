@@ -5,7 +5,8 @@ import json
 import pytest
 
 from crossgrade.domain import RouteSpec
-from crossgrade.testing import FakeProvider, Reply
+from crossgrade.testing import FakeProvider, Fault, Reply
+from tests.unit.gateway.scripted import SSE_HEAD, raw_target, scripted
 
 PATHS = {
     "openai": ("/v1/chat/completions", {"messages": [{"role": "user", "content": "hi"}]}),
@@ -53,3 +54,15 @@ def test_the_id_of_a_stream_that_its_client_left_is_known_too(run, make, dialect
             assert record.error == "client_gone"
             assert record.response_id is not None
             assert record.response_id.encode() in seen
+
+
+def test_the_id_is_that_of_the_target_that_answered(run, make):
+    error = b'event: error\ndata: {"type":"error","error":{"type":"api_error","message":"no"}}\n\n'
+    with FakeProvider(Fault("drop")) as fake, scripted(SSE_HEAD + error) as (url, _):
+        targets = [raw_target(url, dialect="anthropic"), make.target(fake)]
+        route = RouteSpec(name="support", incumbent="raw", fallbacks=("big",))
+        with run(targets, [route], environ={"KEY": "sk-1"}) as world:
+            answer = world.post(make.chat(stream=True))
+            (record,) = world.settled()
+    assert (answer.status, record.attempts, record.error) == (200, 2, "broken_off")
+    assert _ids(answer, stream=True) == {record.response_id}

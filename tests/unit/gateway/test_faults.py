@@ -193,6 +193,8 @@ def test_a_compressed_stream_that_breaks_ends_in_an_error(run, make):
     assert answer.body.startswith(CHUNK)
     assert b'"error"' in answer.body[len(CHUNK) :]
     assert b"[DONE]" not in answer.body
+    (record,) = world.settled()
+    assert (record.error, record.response_id) == ("broken_off", "1")
 
 
 def test_details_of_an_error_never_hold_the_key(run, make):
